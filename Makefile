@@ -1,0 +1,45 @@
+# Two commands do everything on a machine with Python >= 3.11 and make:
+#   make demo    creates the environment, installs, runs the main job
+#   make test    creates the environment, installs, runs lint, types and tests
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+CODE   := proxmtl kernels backbones bench tests
+
+.PHONY: demo test test-deep lint types bench env clean
+.DEFAULT_GOAL := test
+
+env: $(READY)
+
+$(READY): requirements/dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "proxmtl needs Python 3.11 or newer; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -r requirements/dev.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(READY)
+	$(BIN)/proxmtl demo
+
+test: lint types
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-deep: $(READY)
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 3600
+
+lint: $(READY)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+# Static checkers don't follow the package-dir mapping of a source tree: check what users get.
+types: $(READY)
+	rm -rf build/typed build/lib
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation --target build/typed .
+	cd build/typed && $(abspath $(BIN))/mypy --config-file $(abspath pyproject.toml) --cache-dir $(abspath build/mypy) -p proxmtl
+
+bench: $(READY)
+	$(BIN)/python -m pytest bench --benchmark-only -n 0
+
+clean:
+	rm -rf build $(VENV) *.egg-info

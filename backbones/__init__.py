@@ -1,0 +1,1 @@
+"""Feature extractors and image data: thin clients of the engine."""

@@ -1,0 +1,1 @@
+"""Fused kernels: one operation, four backends that agree."""

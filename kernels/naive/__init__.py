@@ -1,0 +1,1 @@
+"""Dense float64 loops, the oracle of every other backend."""

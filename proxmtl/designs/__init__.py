@@ -1,0 +1,1 @@
+"""Designs map parameters to scores."""

@@ -1,0 +1,1 @@
+"""Comparisons of models on splits of a data set."""

@@ -1,0 +1,1 @@
+"""The paper's model, W = L S."""

@@ -1,0 +1,1 @@
+"""Losses on scores: one loss a file."""

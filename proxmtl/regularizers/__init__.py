@@ -1,0 +1,1 @@
+"""Regularizers: one a file, value, prox and certificate of each."""

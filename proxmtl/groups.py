@@ -1,0 +1,350 @@
+"""Groups of items: one description, used by every group norm and every kernel."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import tomllib
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Groups"]
+
+Weights = Sequence[float] | np.ndarray | Tensor | Literal["sqrt_size"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """A family of (possibly overlapping) weighted groups of items ``0 .. n_items - 1``.
+
+    Stored as CSR: the members of group ``g`` are ``indices[indptr[g]:indptr[g + 1]]``, ascending.
+    Validated once, here; whoever holds a ``Groups`` need not check it again. Build one with
+    :meth:`from_lists`, :meth:`from_labels`, :meth:`from_names`, :meth:`from_file`,
+    :meth:`singletons` or :meth:`single`.
+
+    Parameters
+    ----------
+    indptr : Tensor, shape (n_groups + 1,), int64
+    indices : Tensor, shape (n_memberships,), int64
+    weights : Tensor, shape (n_groups,), float64
+        Non-negative weight of each group's norm; 1 in the paper.
+    n_items : int
+        Size of the grouped axis (tasks, for the paper's groups).
+    names : tuple of str
+        One name a group.
+
+    Raises
+    ------
+    ValueError
+        If a group is empty, an index is out of range or repeated in its group, a weight is negative
+        or not finite, or the lengths disagree.
+    """
+
+    indptr: Tensor
+    indices: Tensor
+    weights: Tensor
+    n_items: int
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n_groups = len(self.indptr) - 1
+        if n_groups < 1:
+            raise ValueError("groups: there is no group; use Groups.singletons(n) for no grouping.")
+        if len(self.weights) != n_groups or len(self.names) != n_groups:
+            raise ValueError(
+                f"groups: {n_groups} groups but {len(self.weights)} weights and "
+                f"{len(self.names)} names; give one of each per group."
+            )
+        if len(set(self.names)) != n_groups:
+            raise ValueError(f"groups: names repeat in {list(self.names)}; make them distinct.")
+        if not bool(torch.isfinite(self.weights).all()) or bool((self.weights < 0).any()):
+            raise ValueError(
+                f"groups: weights must be finite and non-negative; got {self.weights.tolist()}."
+            )
+        for g in range(n_groups):
+            self._check_members(self.names[g], self.members(g))
+
+    def _check_members(self, name: str, members: list[int]) -> None:
+        if not members:
+            raise ValueError(f"groups: group {name!r} is empty; remove it or give it members.")
+        if members[0] < 0 or members[-1] >= self.n_items:
+            bad = members[0] if members[0] < 0 else members[-1]
+            raise ValueError(
+                f"groups: group {name!r} holds item {bad}, outside 0..{self.n_items - 1}; "
+                "items count from 0."
+            )
+        if len(set(members)) != len(members):
+            raise ValueError(f"groups: group {name!r} holds an item twice: {members}.")
+
+    # ------------------------------------------------------------------ constructors
+
+    @classmethod
+    def from_lists(
+        cls,
+        members: Iterable[Iterable[int]],
+        n_items: int | None = None,
+        names: Sequence[str] | None = None,
+        weights: Weights = None,
+    ) -> Groups:
+        """Build from one list of item indices a group.
+
+        Parameters
+        ----------
+        members : iterable of iterables of int
+            Item indices from 0; groups may overlap.
+        n_items : int, optional
+            Number of items; default: the largest index + 1.
+        names : sequence of str, optional
+            Default ``"g0", "g1", ...``.
+        weights : sequence of float, ``"sqrt_size"`` or None
+            None: all 1 (the paper). ``"sqrt_size"``: square root of each group's size.
+        """
+        lists = [sorted(int(i) for i in group) for group in members]
+        sizes = [len(group) for group in lists]
+        flat = [i for group in lists for i in group]
+        if n_items is None:
+            n_items = max(flat, default=-1) + 1
+        if names is None:
+            names = [f"g{g}" for g in range(len(lists))]
+        if isinstance(weights, str):
+            if weights != "sqrt_size":
+                raise ValueError(
+                    f"weights: got {weights!r}; use 'sqrt_size', None or one number per group."
+                )
+            weights = [size**0.5 for size in sizes]
+        elif weights is None:
+            weights = [1.0] * len(lists)
+        return cls(
+            indptr=torch.tensor([0, *np.cumsum(sizes, dtype=np.int64).tolist()]),
+            indices=torch.tensor(flat, dtype=torch.int64),
+            weights=torch.as_tensor(weights, dtype=torch.float64).clone(),
+            n_items=int(n_items),
+            names=tuple(str(name) for name in names),
+        )
+
+    @classmethod
+    def from_labels(cls, labels: Sequence[Hashable], weights: Weights = None) -> Groups:
+        """Build disjoint groups from one group label per item, in order of first appearance."""
+        order: dict[Hashable, list[int]] = {}
+        for item, label in enumerate(labels):
+            order.setdefault(label, []).append(item)
+        return cls.from_lists(order.values(), len(labels), [str(label) for label in order], weights)
+
+    @classmethod
+    def from_names(
+        cls,
+        groups: Mapping[str, Iterable[str]],
+        items: Sequence[str],
+        weights: Weights = None,
+    ) -> Groups:
+        """Build from group name -> item names, resolved against the ordered item names.
+
+        Raises
+        ------
+        ValueError
+            If a member is not one of ``items``; the message names it and its group.
+        """
+        position = {name: i for i, name in enumerate(items)}
+        if len(position) != len(items):
+            repeated = sorted({name for name in items if list(items).count(name) > 1})
+            raise ValueError(f"items: names repeat: {repeated}; make them distinct.")
+        lists: list[list[int]] = []
+        for group, group_members in groups.items():
+            if isinstance(group_members, str):
+                raise ValueError(
+                    f"groups: group {group!r} is the string {group_members!r}; give a list."
+                )
+            members = list(group_members)
+            unknown = [name for name in members if name not in position]
+            if unknown:
+                raise ValueError(
+                    f"groups: group {group!r} names {unknown}, which are none of the "
+                    f"{len(items)} items {_shorten(items)}; check the spelling."
+                )
+            lists.append([position[name] for name in members])
+        return cls.from_lists(lists, len(items), list(groups), weights)
+
+    @classmethod
+    def from_file(cls, path: str | Path, items: Sequence[str]) -> Groups:
+        """Read groups from a TOML, JSON or CSV file.
+
+        TOML and JSON: a table ``group name = [item names]``, at the top or under the key
+        ``groups``; an optional table ``weights`` holds ``group name = number``. CSV: a header and
+        two columns, group and item, one membership a row.
+
+        Raises
+        ------
+        ValueError
+            If the file's ending is none of ``.toml``, ``.json``, ``.csv``, or its content is not as
+            above.
+        """
+        path = Path(path)
+        readers = {".toml": _read_toml, ".json": _read_json, ".csv": _read_csv}
+        if path.suffix.lower() not in readers:
+            raise ValueError(
+                f"groups: {path.name} ends in {path.suffix!r}; "
+                "write the groups as .toml, .json or .csv."
+            )
+        try:
+            content = readers[path.suffix.lower()](path)
+        except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"groups: {path.name} cannot be parsed: {error}.") from error
+        nested = isinstance(content, Mapping) and isinstance(content.get("groups"), Mapping)
+        table = content["groups"] if nested else content
+        given = content.get("weights", {}) if nested else {}
+        if not isinstance(table, Mapping) or not all(
+            isinstance(names, list) and all(isinstance(name, str) for name in names)
+            for names in table.values()
+        ):
+            raise ValueError(
+                f"groups: {path.name} must hold a table of group name -> list of item names."
+            )
+        stray = sorted(set(given) - set(table))
+        if stray:
+            raise ValueError(f"groups: {path.name} gives weights to unknown groups {stray}.")
+        try:
+            return cls.from_names(table, items, [float(given.get(name, 1.0)) for name in table])
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from error
+
+    @classmethod
+    def singletons(cls, n_items: int) -> Groups:
+        """Each item its own group: the group norm becomes the L1 norm."""
+        return cls.from_lists([[i] for i in range(n_items)], n_items)
+
+    @classmethod
+    def single(cls, n_items: int) -> Groups:
+        """All items in one group: the group norm becomes the block L2 norm."""
+        return cls.from_lists([range(n_items)], n_items, ["all"])
+
+    # ------------------------------------------------------------------ what is known of them
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(self)
+
+    def members(self, g: int) -> list[int]:
+        """Items of group ``g``, ascending."""
+        return self.indices[int(self.indptr[g]) : int(self.indptr[g + 1])].tolist()
+
+    @cached_property
+    def sizes(self) -> Tensor:
+        """Number of items of each group, shape (n_groups,)."""
+        return self.indptr.diff()
+
+    @cached_property
+    def group_of(self) -> Tensor:
+        """Group of each membership, shape (n_memberships,): the COO twin of ``indptr``."""
+        return torch.repeat_interleave(torch.arange(len(self)), self.sizes)
+
+    @cached_property
+    def coverage(self) -> Tensor:
+        """Number of groups that hold each item, shape (n_items,)."""
+        return torch.bincount(self.indices, minlength=self.n_items)
+
+    @property
+    def max_overlap(self) -> int:
+        """Largest number of groups that hold one item; 1 if disjoint."""
+        return int(self.coverage.max())
+
+    @property
+    def is_disjoint(self) -> bool:
+        """Whether no item is in two groups."""
+        return self.max_overlap <= 1
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether each group is a run of neighbouring items."""
+        steps = self.indices.diff()
+        within = self.group_of[1:] == self.group_of[:-1]
+        return bool((steps[within] == 1).all())
+
+    @cached_property
+    def is_tree(self) -> bool:
+        """Whether any two groups are disjoint or one holds the other."""
+        sets = sorted((set(self.members(g)) for g in range(len(self))), key=len)
+        # smallest enclosing first: if every item's groups form a chain, the family is laminar
+        chains: list[list[set[int]]] = [[] for _ in range(self.n_items)]
+        for group in sets:
+            for item in group:
+                chains[item].append(group)
+        return all(
+            inner <= outer
+            for chain in chains
+            for inner, outer in zip(chain, chain[1:], strict=False)
+        )
+
+    @property
+    def uncovered(self) -> list[int]:
+        """Items in no group: their part of the parameter would be free of the penalty."""
+        return torch.nonzero(self.coverage == 0).flatten().tolist()
+
+    def covering(self) -> Groups:
+        """Return the same groups, with a singleton of weight 1 for each uncovered item."""
+        extra = self.uncovered
+        if not extra:
+            return self
+        taken = set(self.names)
+        names = [name if (name := f"item{i}") not in taken else f"item{i}'" for i in extra]
+        return Groups.from_lists(
+            [*(self.members(g) for g in range(len(self))), *([i] for i in extra)],
+            self.n_items,
+            [*self.names, *names],
+            torch.cat([self.weights, torch.ones(len(extra), dtype=torch.float64)]),
+        )
+
+    def to_dict(self, items: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return ``{"groups": {name: members}, "weights": {name: weight}}``, fit for JSON.
+
+        Members are item names if ``items`` is given, else indices.
+        """
+        lists = {
+            name: [items[i] if items is not None else i for i in self.members(g)]
+            for g, name in enumerate(self.names)
+        }
+        return {
+            "groups": lists,
+            "weights": dict(zip(self.names, self.weights.tolist(), strict=True)),
+        }
+
+    def __repr__(self) -> str:
+        kind = "disjoint" if self.is_disjoint else f"overlapping up to {self.max_overlap}"
+        return f"Groups({len(self)} groups on {self.n_items} items, {kind})"
+
+
+def _shorten(names: Sequence[str], limit: int = 8) -> str:
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return f"[{shown}{', ...' if len(names) > limit else ''}]"
+
+
+def _read_toml(path: Path) -> Any:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _read_csv(path: Path) -> dict[str, list[str]]:
+    table: dict[str, list[str]] = {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.reader(file))
+    for number, row in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != 2:
+            raise ValueError(f"groups: {path.name}, line {number}: expected group,item; got {row}.")
+        table.setdefault(row[0].strip(), []).append(row[1].strip())
+    return table

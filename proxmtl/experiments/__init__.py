@@ -1,1 +1,30 @@
 """Comparisons of models on splits of a data set."""
+
+from proxmtl.experiments.compare import Comparison, Fit, Progress, compare, fit_report
+from proxmtl.experiments.metrics import (
+    METRICS,
+    TOTAL,
+    attribute_metrics,
+    average_precision,
+    group_means,
+    mean_ap,
+)
+from proxmtl.experiments.splits import Split, holdout, one_class_attributes, random_splits
+
+__all__ = [
+    "METRICS",
+    "TOTAL",
+    "Comparison",
+    "Fit",
+    "Progress",
+    "Split",
+    "attribute_metrics",
+    "average_precision",
+    "compare",
+    "fit_report",
+    "group_means",
+    "holdout",
+    "mean_ap",
+    "one_class_attributes",
+    "random_splits",
+]

@@ -1,0 +1,273 @@
+"""Fit several estimators on the same splits and tabulate their metrics."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from proxmtl.experiments.labels import attribute_names, check_labels, group_members
+from proxmtl.experiments.metrics import METRICS, attribute_metrics, group_means
+from proxmtl.experiments.splits import one_class_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from proxmtl.experiments.labels import GroupLike
+
+
+class Progress(NamedTuple):
+    """Passed to ``progress`` after each fit: what was fitted, how far we are."""
+
+    row: str
+    split: int
+    done: int
+    total: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fitted estimator of a comparison.
+
+    Attributes
+    ----------
+    row, split
+        Name of the row, number of the split.
+    estimator
+        The fitted clone.
+    seconds
+        Wall time of ``fit``.
+    report
+        JSON-able: ``params`` (chosen by an inner search, if there was one), ``status``,
+        ``advice``, ``certificate``, ``passes``, ``iterations``, ``sparsity``; only what the
+        estimator offers.
+    """
+
+    row: str
+    split: int
+    estimator: Any = field(repr=False)
+    seconds: float
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Result of :func:`compare`.
+
+    Attributes
+    ----------
+    per_attribute
+        One line per (row, split, attribute): the columns of :func:`attribute_metrics`.
+    per_group
+        One line per (row, split, group), with the group ``"Total"``: see :func:`group_means`.
+    fits
+        The fitted estimators, with status, certificate and sparsity.
+    """
+
+    per_attribute: pd.DataFrame
+    per_group: pd.DataFrame
+    fits: list[Fit]
+
+    @property
+    def mean(self) -> pd.DataFrame:
+        """Mean over splits, indexed by (row, group), in the order of the rows and groups."""
+        return self._over_splits().mean()
+
+    @property
+    def std(self) -> pd.DataFrame:
+        """Standard deviation over splits (n - 1 in the denominator; NaN for one split)."""
+        return self._over_splits().std(ddof=1)
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """Mean and std side by side: columns ``(metric, "mean" | "std")``."""
+        joined = pd.concat({"mean": self.mean, "std": self.std}, axis=1).swaplevel(axis=1)
+        order = [(metric, part) for metric in METRICS for part in ("mean", "std")]
+        return joined[order]
+
+    def _over_splits(self) -> Any:
+        return self.per_group.groupby(["row", "group"], sort=False)[list(METRICS)]
+
+    def table(self, metric: str = "accuracy", scale: float = 100.0) -> pd.DataFrame:
+        """Text table of one metric: rows × groups, cells ``mean ± std``.
+
+        Parameters
+        ----------
+        metric
+            A name in :data:`proxmtl.experiments.metrics.METRICS`.
+        scale
+            Factor on the numbers, 100 for per cent.
+        """
+        if metric not in METRICS:
+            msg = f"metric={metric!r} is unknown; choose one of {', '.join(METRICS)}."
+            raise ValueError(msg)
+        text = [
+            f"{scale * mean:.2f}" if np.isnan(std) else f"{scale * mean:.2f} ± {scale * std:.2f}"
+            for mean, std in zip(self.mean[metric], self.std[metric], strict=True)
+        ]
+        cells = self.mean.index.to_frame(index=False).assign(text=text)
+        groups = list(dict.fromkeys(cells["group"]))
+        rows = list(dict.fromkeys(cells["row"]))
+        return cells.pivot_table("text", "row", "group", aggfunc="first").loc[rows, groups]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able record: metrics of each group and split, and the report of each fit."""
+        lines = self.per_group.astype(object).where(self.per_group.notna(), None)
+        fits = [
+            {"row": fit.row, "split": fit.split, "seconds": fit.seconds, **fit.report}
+            for fit in self.fits
+        ]
+        return {"per_group": lines.to_dict(orient="records"), "fits": fits}
+
+
+def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
+    rows: Mapping[str, Any],
+    X: Any,
+    Y: ArrayLike,
+    groups: GroupLike | Mapping[str, Sequence[str]] | None,
+    names: Sequence[str] | None,
+    splits: Sequence[tuple[ArrayLike, ArrayLike]],
+    progress: Callable[[Progress], None] | None = None,
+) -> Comparison:
+    """Fit each row on the training part of each split, score it on the test part.
+
+    Parameters
+    ----------
+    rows
+        Name of the row -> estimator with ``fit(X, Y)`` and ``decision_function(X) -> (N, M)``.
+        Estimators are cloned, so the ones given stay unfitted.
+    X
+        (N, D) features: anything that NumPy-style row indexing works on.
+    Y
+        (N, M) labels in {0, 1} or {-1, 1}; NaN = missing.
+    groups
+        Groups of attributes for the means, as in :func:`group_means`.
+    names
+        M attribute names; default ``"0"``, ``"1"``, ...
+    splits
+        Pairs (training rows, test rows), for example from :func:`random_splits`.
+    progress
+        Called after each fit.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        Before any fit: no row, no split, ``X`` and ``Y`` of different length, wrong labels or
+        groups, a row number out of range or in both parts of a split, or an attribute with a
+        single class in a training part.
+    """
+    labels = check_labels(Y)
+    known = attribute_names(names, labels.shape[1])
+    members = group_members(groups, known)
+    if not rows:
+        msg = "rows is empty; give at least one named estimator."
+        raise ValueError(msg)
+    if len(X) != len(labels):
+        msg = f"X has {len(X)} rows and Y has {len(labels)}; they must describe the same samples."
+        raise ValueError(msg)
+    parts = _checked_splits(splits, labels, known)
+    named_groups = {group: [known[i] for i in items] for group, items in members.items()}
+    group_means(attribute_metrics(np.zeros_like(labels), labels, known), named_groups)
+
+    attribute_lines, group_lines, fits = [], [], []
+    total = len(rows) * len(parts)
+    for number, (train, test) in enumerate(parts):
+        for name, estimator in rows.items():
+            model = clone(estimator)
+            start = time.perf_counter()
+            model.fit(X[train], labels[train])
+            seconds = time.perf_counter() - start
+            scores = np.asarray(model.decision_function(X[test]))
+            table = attribute_metrics(scores.reshape(len(test), -1), labels[test], known)
+            attribute_lines.append(_tagged(table, name, number))
+            group_lines.append(_tagged(group_means(table, named_groups), name, number))
+            fits.append(Fit(name, number, model, seconds, fit_report(model)))
+            if progress is not None:
+                progress(Progress(name, number, len(fits), total, seconds))
+    return Comparison(
+        pd.concat(attribute_lines, ignore_index=True),
+        pd.concat(group_lines, ignore_index=True),
+        fits,
+    )
+
+
+def fit_report(model: Any) -> dict[str, Any]:
+    """JSON-able status, certificate, budget and sparsity of a fitted estimator.
+
+    Only what the estimator offers is in the report; ``sparsity`` gives the fraction of exact
+    zeros of ``coef_``, ``L_`` and ``S_``. A search (``best_estimator_``) is looked through, and
+    its choice is in ``params``.
+    """
+    report: dict[str, Any] = {}
+    if hasattr(model, "best_estimator_"):
+        report["params"] = {key: _plain(value) for key, value in model.best_params_.items()}
+        model = model.best_estimator_
+    result = getattr(model, "result_", None)
+    status = getattr(result, "status", None)
+    if status is not None:
+        report["status"], report["advice"] = status.name, str(status.value)
+    certificate = getattr(result, "certificate", None)
+    if certificate is not None:
+        report["certificate"] = certificate.to_dict()
+    for key in ("iterations", "passes", "live_latents"):
+        value = getattr(result, key, None)
+        if value is not None:
+            report[key] = _plain(value)
+    arrays = {key: getattr(model, f"{key}_", None) for key in ("coef", "L", "S")}
+    report["sparsity"] = {
+        key: float(np.mean(np.asarray(value) == 0))
+        for key, value in arrays.items()
+        if value is not None
+    }
+    return report
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
+
+
+def _tagged(table: pd.DataFrame, row: str, split: int) -> pd.DataFrame:
+    tagged = table.reset_index()
+    tagged.insert(0, "row", row)
+    tagged.insert(1, "split", split)
+    return tagged
+
+
+def _checked_splits(
+    splits: Sequence[tuple[ArrayLike, ArrayLike]], Y: NDArray[np.float64], names: list[str]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    if not splits:
+        msg = "splits is empty; draw some with random_splits."
+        raise ValueError(msg)
+    parts = []
+    for number, (train_rows, test_rows) in enumerate(splits):
+        train = np.asarray(train_rows, dtype=np.int64)
+        test = np.asarray(test_rows, dtype=np.int64)
+        both = np.concatenate([train, test])
+        if train.size == 0 or test.size == 0 or both.min() < 0 or both.max() >= len(Y):
+            msg = f"split {number} has an empty part or a row outside 0..{len(Y) - 1}."
+            raise ValueError(msg)
+        common = np.intersect1d(train, test)
+        if common.size:
+            msg = f"split {number} has {common.size} row(s) in both parts, such as {common[0]}."
+            raise ValueError(msg)
+        lacking = one_class_attributes(Y, train, names)
+        if lacking:
+            msg = (
+                f"in the training part of split {number} the attributes {lacking[:5]} have a "
+                "single class; draw splits with random_splits(..., Y=Y) or drop them."
+            )
+            raise ValueError(msg)
+        parts.append((train, test))
+    return parts

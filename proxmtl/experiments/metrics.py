@@ -1,0 +1,185 @@
+r"""Scores of attribute predictors: average precision, accuracy, and their group means.
+
+Average precision is the non-interpolated, tie-aware sum over distinct thresholds
+
+.. math:: \mathrm{AP} = \sum_k (R_k - R_{k-1}) P_k ,
+
+so constant scores give the prevalence whatever the order of the rows (a stable sort would give
+1.0 when the positives happen to come first). An attribute without positives has no AP: NaN,
+left out of every mean and counted there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from proxmtl.experiments.labels import (
+    as_float_matrix,
+    attribute_names,
+    check_labels,
+    group_members,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from proxmtl.experiments.labels import GroupLike
+
+TOTAL = "Total"
+"""Name of the row of :func:`group_means` that averages over all attributes."""
+
+METRICS = ("ap", "auc", "accuracy", "majority", "prevalence")
+"""Columns of :func:`attribute_metrics` that are averaged over groups and splits."""
+
+
+def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Non-interpolated average precision of one attribute.
+
+    Parameters
+    ----------
+    scores
+        (N,) real scores, larger means more likely positive.
+    labels
+        (N,) labels, 1 = positive, 0 or -1 = negative, NaN = missing (left out).
+
+    Returns
+    -------
+    float
+        A value in (0, 1], or NaN if no observed label is positive.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a score isn't finite or a label has another value.
+    """
+    table = attribute_metrics(np.reshape(scores, (-1, 1)), np.reshape(labels, (-1, 1)))
+    return float(table["ap"].iloc[0])
+
+
+def attribute_metrics(
+    scores: ArrayLike, Y: ArrayLike, names: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Metrics of each attribute on its observed labels.
+
+    Parameters
+    ----------
+    scores
+        (N, M) scores; a score above zero predicts the positive class.
+    Y
+        (N, M) labels in {0, 1} or {-1, 1}; NaN = missing.
+    names
+        M attribute names, the index of the result; default ``"0"``, ``"1"``, ...
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line per attribute: ``ap``; ``auc`` (area under the ROC curve, NaN with one class);
+        ``accuracy`` (fraction of ``1[score > 0]`` that is right); ``majority`` (accuracy of the
+        constant prediction that is best on these labels); ``prevalence`` (fraction of
+        positives); ``n_observed``. Metrics of an attribute without observed labels are NaN.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a score isn't finite, or a label isn't 0/1, -1/1 or NaN.
+    """
+    labels = check_labels(Y)
+    values = as_float_matrix(scores, "scores")
+    if values.shape != labels.shape:
+        msg = f"scores has shape {values.shape} and Y {labels.shape}; give one score per label."
+        raise ValueError(msg)
+    if not np.isfinite(values).all():
+        column = int(np.flatnonzero(~np.isfinite(values).all(axis=0))[0])
+        msg = f"scores contains NaN or infinite values (first in column {column}); check the fit."
+        raise ValueError(msg)
+    index = pd.Index(attribute_names(names, labels.shape[1]), name="attribute")
+    records = [_one_attribute(z, y) for z, y in zip(values.T, labels.T, strict=True)]
+    return pd.DataFrame.from_records(records, index=index)
+
+
+def _one_attribute(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    seen = ~np.isnan(labels)
+    z, y = scores[seen], labels[seen] > 0
+    n = int(seen.sum())
+    positives = int(y.sum())
+    if n == 0:
+        return {**dict.fromkeys(METRICS, float("nan")), "n_observed": 0}
+    prevalence = positives / n
+    return {
+        "ap": float(average_precision_score(y, z)) if positives else float("nan"),
+        "auc": float(roc_auc_score(y, z)) if 0 < positives < n else float("nan"),
+        "accuracy": float(np.mean((z > 0) == y)),
+        "majority": max(prevalence, 1 - prevalence),
+        "prevalence": prevalence,
+        "n_observed": n,
+    }
+
+
+def group_means(
+    table: pd.DataFrame, groups: GroupLike | Mapping[str, Sequence[str]] | None = None
+) -> pd.DataFrame:
+    """Unweighted means over the attributes of each group, and over all attributes.
+
+    Parameters
+    ----------
+    table
+        Result of :func:`attribute_metrics`.
+    groups
+        A :class:`proxmtl.Groups` over the same attributes in the same order, or a mapping from
+        group name to attribute names, or ``None``. Attributes in no group count in the total.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line per group and the line ``"Total"``: the mean over *attributes*, not over groups.
+        Columns: the metrics, ``n_attributes``, and ``n_without_ap``, the number of attributes
+        that had no positive and are left out of the mean AP.
+
+    Raises
+    ------
+    ValueError
+        If a group names an unknown attribute, or is itself called ``"Total"``.
+    """
+    names = [str(name) for name in table.index]
+    members = group_members(groups, names)
+    if TOTAL in members:
+        msg = f'groups has a group called "{TOTAL}", the name of the overall mean; rename it.'
+        raise ValueError(msg)
+    columns = [name for name in METRICS if name in table.columns]
+    lines = {}
+    for group, items in {**members, TOTAL: list(range(len(names)))}.items():
+        part = table.iloc[items]
+        line = part[columns].mean(axis=0).to_dict()
+        line["n_attributes"] = len(items)
+        line["n_without_ap"] = int(part["ap"].isna().sum())
+        lines[group] = line
+    means = pd.DataFrame.from_dict(lines, orient="index")
+    means.index.name = "group"
+    return means.astype({"n_attributes": int, "n_without_ap": int})
+
+
+def mean_ap(estimator: object, X: ArrayLike, Y: ArrayLike) -> float:
+    """Mean AP over attributes, as a scikit-learn scorer (``GridSearchCV(scoring=mean_ap)``).
+
+    Parameters
+    ----------
+    estimator
+        A fitted estimator with ``decision_function(X) -> (N, M)``.
+    X
+        (N, D) features.
+    Y
+        (N, M) labels, NaN = missing.
+
+    Returns
+    -------
+    float
+        Mean over the attributes that have a positive label in ``Y``; NaN if none has.
+    """
+    scores = estimator.decision_function(X)  # type: ignore[attr-defined]
+    return float(attribute_metrics(scores, Y)["ap"].mean())

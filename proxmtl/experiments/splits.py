@@ -1,0 +1,154 @@
+"""Random splits of rows into training and test parts, reproducible by their seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from proxmtl.experiments.labels import attribute_names, check_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+
+class Split(NamedTuple):
+    """Row numbers of a training part and of a test part, each sorted, without a common row."""
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def one_class_attributes(
+    Y: ArrayLike, rows: ArrayLike | None = None, names: Sequence[str] | None = None
+) -> list[str]:
+    """Names of the attributes that lack a positive or a negative label in the given rows.
+
+    Parameters
+    ----------
+    Y
+        (N, M) labels in {0, 1} or {-1, 1}; NaN = missing.
+    rows
+        Row numbers to look at; default all.
+    names
+        M attribute names; default ``"0"``, ``"1"``, ...
+    """
+    labels = check_labels(Y)
+    known = attribute_names(names, labels.shape[1])
+    part = labels if rows is None else labels[np.asarray(rows)]
+    return [name for name, bad in zip(known, _one_class(part), strict=True) if bad]
+
+
+def _one_class(labels: NDArray[np.float64]) -> NDArray[np.bool_]:
+    positive = (labels > 0).any(axis=0)
+    negative = (labels <= 0).any(axis=0)  # NaN compares false on both sides
+    return np.logical_not(np.logical_and(positive, negative), dtype=np.bool_)
+
+
+def random_splits(
+    n: int,
+    n_splits: int = 5,
+    test_fraction: float = 0.4,
+    seed: int = 0,
+    *,
+    Y: ArrayLike | None = None,
+    max_draws: int = 1000,
+) -> list[Split]:
+    """Draw independent uniform splits of ``n`` rows.
+
+    Split ``i`` depends only on ``(n, test_fraction, seed, i)`` and ``Y``: asking for more
+    splits doesn't change the first ones.
+
+    Parameters
+    ----------
+    n
+        Number of rows.
+    n_splits
+        Number of splits.
+    test_fraction
+        Share of the rows in the test part, in (0, 1); rounded to the nearest number of rows.
+    seed
+        A non-negative integer.
+    Y
+        (n, M) labels. If given, a split is drawn again until each attribute has both classes
+        in the training part. Attributes with one class in *all* rows can't be helped and don't
+        count; :func:`one_class_attributes` names them.
+    max_draws
+        Number of draws for one split before giving up.
+
+    Returns
+    -------
+    list of Split
+
+    Raises
+    ------
+    ValueError
+        If a part would be empty, ``Y`` has another number of rows, or no draw had both classes
+        of each attribute in training; the message names the attributes.
+    """
+    n_test = round(n * test_fraction)
+    if not 0 < test_fraction < 1 or not 0 < n_test < n:
+        msg = (
+            f"test_fraction={test_fraction} of n={n} rows leaves an empty part; "
+            "give a fraction in (0, 1) that leaves at least one row on each side."
+        )
+        raise ValueError(msg)
+    if n_splits < 1 or max_draws < 1:
+        msg = f"n_splits={n_splits} and max_draws={max_draws} must both be at least 1."
+        raise ValueError(msg)
+    labels = None if Y is None else check_labels(Y)
+    if labels is not None and len(labels) != n:
+        msg = f"Y has {len(labels)} rows and n is {n}; give the labels of the rows to split."
+        raise ValueError(msg)
+    return [_draw(n, n_test, (seed, i), labels, max_draws) for i in range(n_splits)]
+
+
+def _draw(
+    n: int, n_test: int, key: tuple[int, int], Y: NDArray[np.float64] | None, max_draws: int
+) -> Split:
+    rng = np.random.default_rng(key)
+    hopeless = None if Y is None else _one_class(Y)
+    bad = np.zeros(0, dtype=np.bool_)
+    for _ in range(max_draws):
+        order = rng.permutation(n)
+        split = Split(np.sort(order[n_test:]), np.sort(order[:n_test]))
+        if Y is None or hopeless is None:
+            return split
+        bad = _one_class(Y[split.train]) & ~hopeless
+        if not bad.any():
+            return split
+    columns = np.flatnonzero(bad).tolist()
+    msg = (
+        f"after {max_draws} draws the training part still lacks a class of the attributes in "
+        f"columns {columns[:5]} of Y; lower test_fraction or drop these attributes."
+    )
+    raise ValueError(msg)
+
+
+def holdout(
+    split: Split, fraction: float = 0.25, seed: int = 0, *, Y: ArrayLike | None = None
+) -> Split:
+    """Cut a validation part out of the training part of a split; the test part isn't touched.
+
+    Parameters
+    ----------
+    split
+        The outer split.
+    fraction
+        Share of the training rows that becomes the validation part.
+    seed
+        A non-negative integer.
+    Y
+        (N, M) labels of all rows; as in :func:`random_splits`.
+
+    Returns
+    -------
+    Split
+        ``train``: rows to fit on, ``test``: rows to validate on, as numbers of the full data.
+    """
+    rows = split.train
+    labels = None if Y is None else check_labels(Y)[rows]
+    inner = random_splits(len(rows), 1, fraction, seed, Y=labels)[0]
+    return Split(rows[inner.train], rows[inner.test])

@@ -1,1 +1,21 @@
-"""Fused kernels: one operation, four backends that agree."""
+"""Fused kernels: one operation, four backends that agree.
+
+Every operation of `proxmtl.kernels.ops` exists in plain float64 loops (``naive``, the oracle),
+in torch, in numba for CPUs and in Triton for GPUs. See `proxmtl.kernels.dispatch` for how the
+backend of a call is chosen.
+"""
+
+from __future__ import annotations
+
+from .dispatch import BackendError, backends, operations, supports, use_backend
+from .ops import HingeResult, hinge_value_and_grad
+
+__all__ = [
+    "BackendError",
+    "HingeResult",
+    "backends",
+    "hinge_value_and_grad",
+    "operations",
+    "supports",
+    "use_backend",
+]

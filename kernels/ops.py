@@ -1,0 +1,103 @@
+"""The operations and their contracts; backends live in ``naive``, ``torch``, ``numba``, ``triton``.
+
+Common to all: inputs are never modified; any strides; sizes may be zero; offsets are 64-bit;
+storage in float64, float32, bfloat16 or float16 with accumulation in float32 or wider (float64
+stays float64), never in TF32; NaN and infinity in the input reach the output as IEEE arithmetic
+on the definition has it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .dispatch import Operation, register
+from .hinge_args import HingeResult, bind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+__all__ = ["HINGE", "HingeResult", "hinge_value_and_grad"]
+
+HINGE = register(
+    Operation(
+        name="hinge_value_and_grad",
+        bind=bind,
+        modules={
+            "naive": "proxmtl.kernels.naive.hinge",
+            "torch": "proxmtl.kernels.torch.hinge",
+        },
+    )
+)
+
+
+def hinge_value_and_grad(
+    X: torch.Tensor | Sequence[torch.Tensor],
+    W: torch.Tensor,
+    Y: torch.Tensor | Sequence[torch.Tensor],
+    weights: torch.Tensor | Sequence[torch.Tensor] | None = None,
+    bias: torch.Tensor | None = None,
+    *,
+    loss: str = "squared_hinge",
+    return_residual: bool = False,
+    deterministic: bool = True,
+    backend: str | None = None,
+) -> HingeResult:
+    """Loss and gradient of M linear tasks, the features read once.
+
+    With scores z_m = X_m w_m + b_m and residuals r_mi = c_mi φ'(z_mi; y_mi)::
+
+        value_m = Σ_i c_mi φ(z_mi; y_mi)      grad_m = X_mᵀ r_m      grad_bias_m = Σ_i r_mi
+
+    where φ is ½ max(0, 1 − y z)² (``"squared_hinge"``), log(1 + e^{−y z}) (``"logistic"``) or
+    ½ (z − y)² (``"squared"``). The derivative with respect to the features is r_mi w_m.
+
+    Parameters
+    ----------
+    X : Tensor (N, D), Tensor (M, N, D), or sequence of M tensors (N_m, D)
+        Features: shared by all tasks, or of each task. float64, float32, bfloat16 or float16.
+    W : Tensor (D, M)
+        Weights, one column a task. Fastest as the transposed view of task-major memory.
+    Y : Tensor (N, M) for shared X, (M, N) for X (M, N, D), or sequence of M tensors (N_m,)
+        Labels −1 and +1; 0 is a missing label. For ``"squared"``, any target, 0 included.
+    weights : like Y, optional
+        Sample weights c ≥ 0. Where a weight is 0 the label is never looked at and may be NaN.
+    bias : Tensor (M,), optional
+        Offsets b of the scores.
+    loss : {"squared_hinge", "logistic", "squared"}
+    return_residual : bool
+        Also return r, laid out like Y.
+    deterministic : bool
+        True: partial gradients are summed in an order that depends on the shapes alone, so that
+        equal calls give equal bits. False allows atomic additions on a GPU: not reproducible.
+    backend : str, optional
+        Name of the backend to use; default as `use_backend` and ``PROXMTL_BACKEND`` have it.
+
+    Returns
+    -------
+    HingeResult
+        ``(value, grad, grad_bias, residual)``; value in float64, the others in the accumulation
+        dtype, float64 if X or W is float64 and float32 otherwise.
+
+    Raises
+    ------
+    ValueError
+        Shapes or devices that don't fit together, or an unknown loss.
+    TypeError
+        A dtype that isn't served.
+    BackendError
+        The backend asked for can't serve the call.
+    """
+    args = bind(
+        X,
+        W,
+        Y,
+        weights,
+        bias,
+        loss=loss,
+        return_residual=return_residual,
+        deterministic=deterministic,
+    )
+    result: HingeResult = HINGE.run(args, backend)
+    return result

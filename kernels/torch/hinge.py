@@ -1,0 +1,104 @@
+"""`hinge_value_and_grad` in plain torch: two products with the features, any device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxmtl.kernels.hinge_args import HingeArgs, HingeResult
+
+# Features stored in a narrower dtype are widened in blocks of this many elements.
+_WIDEN_ELEMENTS = 1 << 22
+
+
+def supports(args: HingeArgs) -> tuple[bool, str]:
+    """Whatever the operation accepts is served."""
+    del args
+    return True, ""
+
+
+def run(args: HingeArgs) -> HingeResult:
+    """Scores, residuals and gradient as two matrix products and an elementwise epilogue."""
+    if args.kind == "shared":
+        return run_shared(args)
+    if args.kind == "dense" and args.storage == args.dtype:
+        return _run_dense(args)
+    value = torch.zeros(args.n_tasks, dtype=torch.float64, device=args.device)
+    grad = args.weights.new_zeros(args.n_tasks, args.n_features)
+    grad_bias = args.weights.new_zeros(args.n_tasks)
+    residuals = []
+    for m, (x, y, c) in enumerate(args.tasks()):
+        scores = torch.cat([block @ args.weights[m] for block in _wide_blocks(x, args.dtype)])
+        if args.bias is not None:
+            scores += args.bias[m]
+        value[m], residual = epilogue(scores, y, c, args.loss)
+        start = 0
+        for block in _wide_blocks(x, args.dtype):
+            grad[m] += residual[start : start + len(block)] @ block
+            start += len(block)
+        grad_bias[m] = residual.sum()
+        residuals.append(residual)
+    if args.kind == "dense":
+        residuals = [torch.stack(residuals)] if residuals else list(args.empty_residual())
+    return args.result(value, grad, grad_bias, tuple(residuals))
+
+
+def run_shared(args: HingeArgs) -> HingeResult:
+    """All tasks at once on one matrix, scores kept task-major."""
+    x = args.features[0].to(args.dtype)
+    scores = args.weights @ x.T
+    if args.bias is not None:
+        scores += args.bias[:, None]
+    c = None if args.sample_weights is None else args.sample_weights[0]
+    value, residual = epilogue(scores, args.labels[0], c, args.loss)
+    return args.result(value, residual @ x, residual.sum(1), (residual,))
+
+
+def _run_dense(args: HingeArgs) -> HingeResult:
+    x = args.features[0]
+    scores = torch.bmm(x, args.weights[:, :, None])[:, :, 0]
+    if args.bias is not None:
+        scores = scores + args.bias[:, None]
+    c = None if args.sample_weights is None else args.sample_weights[0]
+    value, residual = epilogue(scores, args.labels[0], c, args.loss)
+    grad = torch.bmm(residual[:, None, :], x)[:, 0, :]
+    return args.result(value, grad, residual.sum(1), (residual,))
+
+
+def epilogue(
+    scores: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None, loss: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Value, summed in float64 over the last axis, and residual of given scores."""
+    if loss == "squared_hinge":
+        slack = (1 - labels * scores).clamp_min(0)
+        phi, slope = 0.5 * slack * slack, -labels * slack
+    elif loss == "logistic":
+        margin = labels * scores
+        phi, slope = torch.nn.functional.softplus(-margin), -labels * torch.sigmoid(-margin)
+    else:
+        slope = scores - labels
+        phi = 0.5 * slope * slope
+    if weights is not None:
+        missing = weights == 0
+        phi, slope = phi * weights, slope * weights
+        if loss != "squared":
+            missing |= labels == 0
+    elif loss != "squared":
+        missing = labels == 0
+    else:
+        return phi.sum(-1, dtype=torch.float64), slope
+    phi, slope = phi.masked_fill(missing, 0), slope.masked_fill(missing, 0)
+    return phi.sum(-1, dtype=torch.float64), slope
+
+
+def _wide_blocks(x: torch.Tensor, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+    if x.dtype == dtype:
+        yield x
+        return
+    n_rows = max(1, _WIDEN_ELEMENTS // max(1, x.shape[1]))
+    for start in range(0, max(1, len(x)), n_rows):
+        yield x[start : start + n_rows].to(dtype)

@@ -280,11 +280,7 @@ class Groups:
         for group in sets:
             for item in group:
                 chains[item].append(group)
-        return all(
-            inner <= outer
-            for chain in chains
-            for inner, outer in zip(chain, chain[1:], strict=False)
-        )
+        return all(inner <= outer for chain in chains for inner, outer in itertools.pairwise(chain))
 
     @property
     def uncovered(self) -> list[int]:

@@ -89,13 +89,13 @@ class Loss(ABC):
         return min(1.0, largest)
 
     def check_labels(self, labels: Tensor, observed: Tensor) -> None:
-        """Raise ``ValueError`` unless each observed label is -1 or +1 (regression losses override)."""
+        """Raise ``ValueError`` unless each observed label is one this loss takes: -1 or +1."""
         wrong = labels[observed & (labels != 1) & (labels != -1)]
         if wrong.numel():
             seen = sorted(set(wrong[:1000].tolist()))[:5]
             raise ValueError(
-                f"labels: {type(self).__name__} takes -1 and +1 (missing: weight 0, or NaN or 0 given "
-                f"to Targets); saw {seen}. Recode the labels."
+                f"labels: {type(self).__name__} takes -1 and +1, NaN or 0 for missing; "
+                f"saw {seen}. Recode the labels."
             )
 
 

@@ -1,0 +1,81 @@
+"""Group norms of every slice of a tensor: the one place that knows the memory layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from proxmtl.groups import Groups
+
+__all__ = ["GroupLayout", "zero_where_zero"]
+
+
+@dataclass(eq=False)
+class GroupLayout:
+    """Groups laid over one axis of a tensor; each slice along the other axes has its own norms.
+
+    Index tensors are made once per device.
+    """
+
+    groups: Groups
+    axis: int
+    _cache: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def rows(self, W: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """``W`` as a matrix (slices, items), and the way back to the shape of ``W``.
+
+        Raises
+        ------
+        ValueError
+            If the grouped axis of ``W`` has not as many entries as there are items.
+        """
+        if (
+            W.ndim == 0
+            or not -W.ndim <= self.axis < W.ndim
+            or W.shape[self.axis] != self.groups.n_items
+        ):
+            raise ValueError(
+                f"W: shape {tuple(W.shape)} does not have {self.groups.n_items} items on axis "
+                f"{self.axis}, as the groups do; check the groups or the axis."
+            )
+        moved = W.movedim(self.axis, -1)
+        shape = moved.shape
+        return moved.reshape(-1, shape[-1]), lambda M: M.reshape(shape).movedim(-1, self.axis)
+
+    def indices(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Item of each membership, and group of each membership, on a device."""
+        if device not in self._cache:
+            groups = self.groups
+            self._cache[device] = (groups.indices.to(device), groups.group_of.to(device))
+        return self._cache[device]
+
+    def weights(self, like: Tensor) -> Tensor:
+        """Group weights in the dtype and on the device of ``like``."""
+        return self.groups.weights.to(like)
+
+    def norms(self, rows: Tensor) -> Tensor:
+        """``||rows[k, g]||_2`` for each slice and group, shape (slices, groups)."""
+        members, group_of = self.indices(rows.device)
+        return self.member_norms(rows[:, members], group_of)
+
+    def member_norms(self, gathered: Tensor, group_of: Tensor | None = None) -> Tensor:
+        """Norms of values given per membership, shape (slices, memberships)."""
+        if group_of is None:
+            group_of = self.indices(gathered.device)[1]
+        squares = gathered.new_zeros(gathered.shape[0], len(self.groups))
+        return squares.index_add_(1, group_of, gathered.square()).sqrt_()
+
+    def scatter(self, per_member: Tensor, n_items: int) -> Tensor:
+        """Sum values per membership into items: the adjoint of the gather."""
+        members, _ = self.indices(per_member.device)
+        out = per_member.new_zeros(per_member.shape[0], n_items)
+        return out.index_add_(1, members, per_member)
+
+
+def zero_where_zero(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """``numerator / denominator``, and 0 where the denominator is 0 (NaN is kept)."""
+    zero = denominator == 0
+    return torch.where(zero, 0.0, numerator / torch.where(zero, 1.0, denominator))

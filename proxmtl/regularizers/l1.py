@@ -1,0 +1,56 @@
+"""L1 norm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+
+__all__ = ["L1"]
+
+
+@dataclass(frozen=True)
+class L1(Regularizer):
+    """``R(W) = strength * sum |W_ij|``.
+
+    Prox: ``sign(v) max(|v| - step * strength, 0)``. Dual norm: ``max |U_ij| / strength``.
+
+    Parameters
+    ----------
+    strength : float
+        ``>= 0``; the paper's gamma on the latent matrix L.
+    """
+
+    strength: float
+    is_norm = True
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+
+    def value(self, W: Tensor) -> Tensor:
+        return self.strength * W.abs().sum()
+
+    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
+        check_step(step)
+        out = _soft(W, step * self.strength)
+        return out, self.value(out)
+
+    def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
+        at_zero = _soft(grad, self.strength)
+        return torch.where(W == 0, at_zero, grad + self.strength * W.sign())
+
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
+        return norm_ratio(U.abs().max().item() if U.numel() else 0.0, self.strength)
+
+    def with_strength(self, strength: float) -> L1:
+        return replace(self, strength=strength)
+
+
+def _soft(v: Tensor, threshold: float | Tensor) -> Tensor:
+    # v - clamp(v) is exactly 0 inside the threshold, keeps NaN, and needs no sign and abs
+    if isinstance(threshold, Tensor):
+        return v - torch.minimum(torch.maximum(v, -threshold), threshold)
+    return v - v.clamp(-threshold, threshold)

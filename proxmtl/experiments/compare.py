@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from proxmtl.experiments.labels import attribute_names, check_labels, group_members
+from proxmtl.experiments.labels import attribute_names, check_labels
 from proxmtl.experiments.metrics import METRICS, attribute_metrics, group_means
 from proxmtl.experiments.splits import one_class_attributes
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from proxmtl.experiments.labels import GroupLike
+    from proxmtl.groups import Groups
 
 
 class Progress(NamedTuple):
@@ -131,7 +131,7 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     rows: Mapping[str, Any],
     X: Any,
     Y: ArrayLike,
-    groups: GroupLike | Mapping[str, Sequence[str]] | None,
+    groups: Groups | Mapping[str, Sequence[str]] | None,
     names: Sequence[str] | None,
     splits: Sequence[tuple[ArrayLike, ArrayLike]],
     progress: Callable[[Progress], None] | None = None,
@@ -169,7 +169,6 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     """
     labels = check_labels(Y)
     known = attribute_names(names, labels.shape[1])
-    members = group_members(groups, known)
     if not rows:
         msg = "rows is empty; give at least one named estimator."
         raise ValueError(msg)
@@ -177,8 +176,8 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
         msg = f"X has {len(X)} rows and Y has {len(labels)}; they must describe the same samples."
         raise ValueError(msg)
     parts = _checked_splits(splits, labels, known)
-    named_groups = {group: [known[i] for i in items] for group, items in members.items()}
-    group_means(attribute_metrics(np.zeros_like(labels), labels, known), named_groups)
+    # a dry run: bad groups are refused here, not after the first fit
+    group_means(attribute_metrics(np.zeros_like(labels), labels, known), groups)
 
     attribute_lines, group_lines, fits = [], [], []
     total = len(rows) * len(parts)
@@ -191,7 +190,7 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
             scores = np.asarray(model.decision_function(X[test]))
             table = attribute_metrics(scores.reshape(len(test), -1), labels[test], known)
             attribute_lines.append(_tagged(table, name, number))
-            group_lines.append(_tagged(group_means(table, named_groups), name, number))
+            group_lines.append(_tagged(group_means(table, groups), name, number))
             fits.append(Fit(name, number, model, seconds, fit_report(model)))
             if progress is not None:
                 progress(Progress(name, number, len(fits), total, seconds))

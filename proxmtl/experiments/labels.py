@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from proxmtl.groups import Groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
-
-
-class GroupLike(Protocol):
-    """What the experiments need of :class:`proxmtl.Groups`: names and members in CSR form."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of the groups."""
-
-    @property
-    def indptr(self) -> ArrayLike:
-        """(G + 1,) starts of the groups in ``indices``."""
-
-    @property
-    def indices(self) -> ArrayLike:
-        """Members of all groups, one after the other."""
 
 
 def as_float_matrix(values: ArrayLike, argument: str) -> NDArray[np.float64]:
@@ -80,43 +66,28 @@ def attribute_names(names: Sequence[str] | None, n: int) -> list[str]:
 
 
 def group_members(
-    groups: GroupLike | Mapping[str, Sequence[str]] | None, names: Sequence[str]
+    groups: Groups | Mapping[str, Sequence[str]] | None, names: Sequence[str]
 ) -> dict[str, list[int]]:
     """Column numbers of each group.
 
     Parameters
     ----------
     groups
-        Groups in CSR form over the columns, or a mapping from group name to attribute names,
-        or ``None`` for no groups.
+        Groups of the columns, or a mapping from group name to attribute names, or ``None`` for
+        no groups.
     names
         The attribute names, in the order of the columns.
 
     Raises
     ------
     ValueError
-        If a group names an unknown attribute or has a member outside the columns.
+        If a group names an unknown attribute, or ``groups`` describes another number of columns.
     """
     if groups is None:
         return {}
-    if hasattr(groups, "indptr"):
-        return _csr_members(groups, len(names))  # type: ignore[arg-type]
-    position = {name: i for i, name in enumerate(names)}
-    members = {}
-    for group, items in groups.items():
-        unknown = [item for item in items if item not in position]
-        if unknown:
-            msg = f"group {group!r} names {unknown[:3]}, not among the {len(names)} attributes."
-            raise ValueError(msg)
-        members[str(group)] = [position[item] for item in items]
-    return members
-
-
-def _csr_members(groups: GroupLike, n: int) -> dict[str, list[int]]:
-    indptr = np.asarray(groups.indptr)
-    indices = np.asarray(groups.indices)
-    if indices.size and int(indices.max()) >= n:
-        msg = f"groups has member {int(indices.max())}, but there are only {n} attributes."
+    if not isinstance(groups, Groups):
+        groups = Groups.from_names(groups, names)
+    if groups.n_items != len(names):
+        msg = f"groups describes {groups.n_items} attributes, but there are {len(names)}."
         raise ValueError(msg)
-    spans = zip(groups.names, indptr[:-1], indptr[1:], strict=True)
-    return {str(name): indices[start:stop].tolist() for name, start, stop in spans}
+    return {name: groups.members(g) for g, name in enumerate(groups.names)}

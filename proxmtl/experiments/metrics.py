@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from proxmtl.experiments.labels import GroupLike
+    from proxmtl.groups import Groups
 
 TOTAL = "Total"
 """Name of the row of :func:`group_means` that averages over all attributes."""
@@ -122,7 +122,7 @@ def _one_attribute(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def group_means(
-    table: pd.DataFrame, groups: GroupLike | Mapping[str, Sequence[str]] | None = None
+    table: pd.DataFrame, groups: Groups | Mapping[str, Sequence[str]] | None = None
 ) -> pd.DataFrame:
     """Unweighted means over the attributes of each group, and over all attributes.
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from proxmtl.experiments import attribute_metrics, average_precision, group_means, mean_ap
 from proxmtl.experiments.labels import group_members
+from proxmtl.groups import Groups
 
 
 def naive_ap(scores, labels):
@@ -79,15 +80,12 @@ def test_total_is_the_mean_over_attributes_not_over_groups():
     assert abs(means.loc[["big", "small"], "ap"].mean() - means.loc["Total", "ap"]) > 1e-3
 
 
-class _Csr:
-    names = ("x", "y")
-    indptr = np.array([0, 2, 3])
-    indices = np.array([0, 2, 1])
-
-
-def test_groups_in_csr_form_and_by_name_agree():
-    by_name = group_members({"x": ["a", "c"], "y": ["b"]}, ["a", "b", "c"])
-    assert group_members(_Csr(), ["a", "b", "c"]) == by_name == {"x": [0, 2], "y": [1]}
+def test_groups_and_a_mapping_of_names_agree():
+    names = ["a", "b", "c"]
+    by_name = {"x": ["a", "c"], "y": ["b"]}
+    expected = {"x": [0, 2], "y": [1]}
+    assert group_members(by_name, names) == expected
+    assert group_members(Groups.from_names(by_name, names), names) == expected
 
 
 def test_mean_ap_scores_an_estimator():
@@ -120,7 +118,7 @@ def test_bad_scores_and_labels_are_refused(scores, labels, message):
     [
         ({"g": ["nope"]}, "names .'nope'."),
         ({"Total": ["a"]}, "rename it"),
-        (_Csr(), "has member 2"),
+        (Groups.single(3), "describes 3 attributes, but there are 2"),
     ],
 )
 def test_bad_groups_are_refused(groups, message):

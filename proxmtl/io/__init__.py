@@ -1,1 +1,30 @@
 """Reading inputs and writing models, atomically."""
+
+from proxmtl.io.atomic import atomic_path, new_run_folder, write_json, write_text
+from proxmtl.io.digits import DIGIT_ATTRIBUTES, DIGIT_GROUPS, load_digit_attributes
+from proxmtl.io.errors import InputError
+from proxmtl.io.features import FEATURE_SUFFIXES, Features, load_features, read_features
+from proxmtl.io.labels import Labels, align_rows, read_labels
+from proxmtl.io.model import FORMAT_VERSION, ModelState, read_model_state, write_model_state
+
+__all__ = [
+    "DIGIT_ATTRIBUTES",
+    "DIGIT_GROUPS",
+    "FEATURE_SUFFIXES",
+    "FORMAT_VERSION",
+    "Features",
+    "InputError",
+    "Labels",
+    "ModelState",
+    "align_rows",
+    "atomic_path",
+    "load_digit_attributes",
+    "load_features",
+    "new_run_folder",
+    "read_features",
+    "read_labels",
+    "read_model_state",
+    "write_json",
+    "write_model_state",
+    "write_text",
+]

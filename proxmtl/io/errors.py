@@ -1,0 +1,27 @@
+"""The one exception of this room: an input file that cannot be used as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["InputError"]
+
+
+class InputError(ValueError):
+    """An input that cannot be used; the message names the file, what was seen and what to do.
+
+    Parameters
+    ----------
+    source
+        The file (or folder) at fault; it opens the message.
+    sentence
+        What was seen and what to do about it.
+    line
+        Line of the file, counted from 1 as editors do, where that is known.
+    """
+
+    def __init__(self, source: str | Path, sentence: str, *, line: int | None = None) -> None:
+        self.source = Path(source)
+        self.line = line
+        place = f"{source}" if line is None else f"{source}, line {line}"
+        super().__init__(f"{place}: {sentence}")

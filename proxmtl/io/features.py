@@ -1,0 +1,215 @@
+"""Feature matrices from npy, npz, safetensors and parquet files."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from proxmtl.io.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["FEATURE_SUFFIXES", "Features", "load_features", "read_features"]
+
+Array = NDArray[Any]
+
+
+class Features(NamedTuple):
+    """A feature matrix as it was read."""
+
+    values: Array
+    """Features, float32 or float64, of shape (N, D)."""
+    ids: tuple[str, ...] | None
+    """Row identifiers of length N, where the file has them (a text column of a parquet file)."""
+    names: tuple[str, ...] | None
+    """Feature names of length D, where the file has them (parquet)."""
+
+
+def read_features(path: str | Path, key: str | None = None) -> Array:
+    """Read a feature matrix.
+
+    Parameters
+    ----------
+    path
+        A ``.npy``, ``.npz``, ``.safetensors`` or ``.parquet`` file.
+    key
+        Which array to take from a file that holds several (npz, safetensors).
+
+    Returns
+    -------
+    numpy.ndarray
+        Features of shape (N, D). float32 and float64 are kept; float16 and bfloat16 become
+        float32, integers wider than 8 bits become the float type that holds them exactly.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, holds several arrays and `key` is not given, or if the
+        array is not a finite floating-point matrix.
+    """
+    return load_features(path, key).values
+
+
+def load_features(path: str | Path, key: str | None = None) -> Features:
+    """Read a feature matrix with its row identifiers and feature names, where the file has them.
+
+    Parameters and errors are those of `read_features`.
+    """
+    path = Path(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        seen = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
+        raise InputError(
+            path,
+            f"features are read from {', '.join(FEATURE_SUFFIXES)} files and this name has {seen}; "
+            "convert the file, for example with numpy.save.",
+        )
+    if not path.is_file():
+        raise InputError(path, "no such file; check the path to the features.")
+    if path.suffix.lower() in {".npy", ".parquet"} and key is not None:
+        raise InputError(path, f"a {path.suffix} file holds one table; leave out the key {key!r}.")
+    found = reader(path, key)
+    return found._replace(values=_as_matrix(path, found.values))
+
+
+def _as_matrix(path: Path, values: Array) -> Array:
+    if values.ndim != 2:
+        raise InputError(
+            path,
+            f"features are a matrix of one row per sample, and the array has shape {values.shape}; "
+            "reshape it to (samples, features).",
+        )
+    if 0 in values.shape:
+        raise InputError(path, f"the feature matrix is empty: its shape is {values.shape}.")
+    matrix = _as_float(path, values)
+    finite = np.isfinite(matrix)
+    if not finite.all():
+        row, column = (int(i) for i in np.argwhere(~finite)[0])
+        raise InputError(
+            path,
+            f"{int((~finite).sum())} of {finite.size} features are not finite, the first is "
+            f"{matrix[row, column]} in row {row}, column {column} (counted from 0); "
+            "fill these in or leave the rows out.",
+        )
+    return np.ascontiguousarray(matrix)
+
+
+def _as_float(path: Path, values: Array) -> Array:
+    kind, width = values.dtype.kind, values.dtype.itemsize
+    if kind == "f" and width in {4, 8}:
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+    if kind == "f" and width == 2:
+        return values.astype(np.float32)
+    if kind in "iu" and width == 1:
+        raise InputError(
+            path,
+            f"the features are {values.dtype}, which usually means that they were quantised and a "
+            "scale belongs to them; multiply by that scale and save float32, for example "
+            "numpy.save('features.npy', codes.astype('float32') * scale).",
+        )
+    if kind == "b":
+        return values.astype(np.float32)
+    if kind in "iu":
+        return values.astype(np.float32 if width == 2 else np.float64)
+    raise InputError(
+        path,
+        f"features are numbers and the array has dtype {values.dtype}; "
+        "save float16, float32 or float64.",
+    )
+
+
+def _pick(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -> str:
+    """Choose the array to read: the one asked for, or the only one there is."""
+    listing = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items()) or "nothing"
+    if key is not None:
+        if key not in shapes:
+            raise InputError(path, f"there is no array {key!r}; the file holds {listing}.")
+        return key
+    if len(shapes) != 1:
+        raise InputError(
+            path,
+            f"the file holds {len(shapes)} arrays ({listing}); say which are the features with "
+            "--key NAME (in Python: key=...).",
+        )
+    return next(iter(shapes))
+
+
+def _read_npy(path: Path, key: str | None) -> Features:
+    del key
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(path, f"not a readable npy file of numbers ({error}).") from error
+    if not isinstance(values, np.ndarray):
+        raise InputError(path, "this is an npz archive under the name of an npy file; rename it.")
+    return Features(values, None, None)
+
+
+def _read_npz(path: Path, key: str | None) -> Features:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise InputError(path, f"not a readable npz archive of numbers ({error}).") from error
+    chosen = _pick(path, {name: array.shape for name, array in arrays.items()}, key)
+    return Features(arrays[chosen], None, None)
+
+
+def _read_safetensors(path: Path, key: str | None) -> Features:
+    try:
+        # The torch reader rather than numpy's: numpy has no bfloat16.
+        with safe_open(path, framework="pt") as archive:
+            shapes = {name: tuple(archive.get_slice(name).get_shape()) for name in archive.keys()}  # noqa: SIM118 (not a dict)
+            tensor: torch.Tensor = archive.get_tensor(_pick(path, shapes, key))
+    except (SafetensorError, OSError) as error:
+        raise InputError(path, f"not a readable safetensors file ({error}).") from error
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.to(torch.float32)
+    return Features(tensor.numpy(), None, None)
+
+
+def _read_parquet(path: Path, key: str | None) -> Features:
+    del key
+    import pandas as pd  # noqa: PLC0415 (a second to import, needed for parquet only)
+
+    try:
+        table = pd.read_parquet(path)
+    except ImportError as error:
+        raise InputError(
+            path, "reading parquet needs pyarrow; install it with pip install 'proxmtl[parquet]'."
+        ) from error
+    except Exception as error:
+        # pyarrow has its own tree of exceptions and is imported by pandas only here.
+        raise InputError(path, f"not a readable parquet file ({error}).") from error
+    numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]
+    others = [str(name) for name, yes in zip(table.columns, numeric, strict=True) if not yes]
+    if len(others) > 1:
+        raise InputError(
+            path,
+            f"columns {', '.join(map(repr, others))} are not numbers; one such column may hold the "
+            "row identifiers, so drop or encode the others.",
+        )
+    ids = None
+    if others:
+        ids = tuple(str(value) for value in table[others[0]])
+        table = table.drop(columns=others)
+    names = tuple(str(name) for name in table.columns)
+    return Features(table.to_numpy(), ids, names)
+
+
+_READERS: Mapping[str, Callable[[Path, str | None], Features]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+    ".parquet": _read_parquet,
+}
+
+FEATURE_SUFFIXES: tuple[str, ...] = tuple(_READERS)
+"""The suffixes that `read_features` understands."""

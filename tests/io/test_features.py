@@ -1,0 +1,122 @@
+"""Feature files: what is read, and the sentence for each kind of file that cannot be."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from proxmtl.io import InputError, load_features, read_features
+
+X = np.random.default_rng(0).standard_normal((5, 3))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "read_as"),
+    [
+        ("float16", "float32"),
+        ("float32", "float32"),
+        ("float64", "float64"),
+        (">f4", "float32"),
+        ("int16", "float32"),
+        ("int64", "float64"),
+        ("bool", "float32"),
+    ],
+)
+def test_npy_dtypes(tmp_path, dtype, read_as):
+    values = (10 * X).astype(dtype)
+    np.save(tmp_path / "x.npy", values)
+    read = read_features(tmp_path / "x.npy")
+    assert read.dtype == np.dtype(read_as)
+    np.testing.assert_array_equal(read, values.astype(read_as))
+    assert read.flags.c_contiguous
+
+
+def test_npz_with_one_array_needs_no_key(tmp_path):
+    np.savez(tmp_path / "x.npz", anything=X)
+    np.testing.assert_array_equal(read_features(tmp_path / "x.npz"), X)
+
+
+def test_npz_and_safetensors_by_key(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", train=X, test=2 * X)
+    np.testing.assert_array_equal(read_features(tmp_path / "x.npz", "test"), 2 * X)
+    save_file(
+        {"a": torch.from_numpy(X), "b": torch.from_numpy(X).bfloat16()}, tmp_path / "x.safetensors"
+    )
+    np.testing.assert_array_equal(read_features(tmp_path / "x.safetensors", "a"), X)
+    rounded = read_features(tmp_path / "x.safetensors", "b")
+    assert rounded.dtype == np.float32
+    np.testing.assert_allclose(rounded, X, rtol=2**-8)
+
+
+def test_parquet_with_ids(tmp_path):
+    table = pd.DataFrame(X, columns=["u", "v", "w"])
+    table.insert(0, "image", [f"{i}.jpg" for i in range(5)])
+    table.to_parquet(tmp_path / "x.parquet")
+    read = load_features(tmp_path / "x.parquet")
+    np.testing.assert_array_equal(read.values, X)
+    assert read.ids == ("0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.jpg")
+    assert read.names == ("u", "v", "w")
+
+
+def _with_nan(path):
+    bad = X.copy()
+    bad[3, 1] = np.nan
+    bad[4, 2] = np.inf
+    np.save(path, bad)
+
+
+BAD = {
+    "missing": ("x.npy", lambda path: path.unlink(missing_ok=True), None, ["no such file"]),
+    "suffix": ("x.mat", lambda path: path.write_bytes(b""), None, [".npy", "'.mat'", "convert"]),
+    "no suffix": ("x", lambda path: path.write_bytes(b""), None, ["no suffix"]),
+    "not npy": ("x.npy", lambda path: path.write_bytes(b"text"), None, ["not a readable npy"]),
+    "pickled": (
+        "x.npy",
+        lambda path: np.save(path, np.array([{}], dtype=object), allow_pickle=True),
+        None,
+        ["not a readable npy"],
+    ),
+    "vector": ("x.npy", lambda path: np.save(path, X[0]), None, ["(3,)", "reshape"]),
+    "empty": ("x.npy", lambda path: np.save(path, X[:0]), None, ["empty", "(0, 3)"]),
+    "nan": ("x.npy", _with_nan, None, ["2 of 15", "row 3, column 1", "nan", "fill"]),
+    "int8": ("x.npy", lambda path: np.save(path, X.astype("int8")), None, ["int8", "scale"]),
+    "uint8": ("x.npy", lambda path: np.save(path, X.astype("uint8")), None, ["uint8", "scale"]),
+    "text": ("x.npy", lambda path: np.save(path, X.astype(str)), None, ["dtype <U", "float32"]),
+    "complex": ("x.npy", lambda path: np.save(path, X + 1j), None, ["complex128"]),
+    "key for npy": ("x.npy", lambda path: np.save(path, X), "k", ["leave out the key 'k'"]),
+    "npz is no zip": ("x.npz", lambda path: path.write_bytes(b"text"), None, ["not a readable"]),
+    "npz two": (
+        "x.npz",
+        lambda path: np.savez(path, a=X, b=X[0]),
+        None,
+        ["2 arrays", "'a' (5, 3)", "'b' (3,)", "--key"],
+    ),
+    "npz wrong key": ("x.npz", lambda path: np.savez(path, a=X), "z", ["no array 'z'", "'a'"]),
+    "safetensors": (
+        "x.safetensors",
+        lambda path: path.write_bytes(b"12345678"),
+        None,
+        ["not a readable safetensors"],
+    ),
+    "parquet": ("x.parquet", lambda path: path.write_bytes(b"1"), None, ["not a readable parquet"]),
+    "parquet text": (
+        "x.parquet",
+        lambda path: pd.DataFrame({"a": ["u"], "b": ["v"], "c": [1.0]}).to_parquet(path),
+        None,
+        ["'a', 'b'", "identifiers"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_are_refused_with_advice(tmp_path, case):
+    name, write, key, expected = BAD[case]
+    path = tmp_path / name
+    write(path)
+    with pytest.raises(InputError) as caught:
+        read_features(path, key)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    for part in expected:
+        assert part in message

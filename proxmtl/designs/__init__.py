@@ -1,1 +1,8 @@
 """Designs map parameters to scores."""
+
+from proxmtl.designs.base import Design
+from proxmtl.designs.factored import FactoredDesign
+from proxmtl.designs.shared import SharedDesign
+from proxmtl.designs.task import TaskDesign
+
+__all__ = ["Design", "FactoredDesign", "SharedDesign", "TaskDesign"]

@@ -68,6 +68,17 @@ class Loss(ABC):
         """Value and gradient in the scores; a subclass may share work between them."""
         return self.value(scores, labels, weights), self.grad(scores, labels, weights)
 
+    def bregman(
+        self, new: Tensor, old: Tensor, labels: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """``sum c (phi(new) - phi(old) - phi'(old) (new - old))``, 0-d, summed sample by sample.
+
+        The line searches' test of a step: the difference of two sums would lose it to rounding.
+        """
+        terms = self.pointwise(new, labels) - self.pointwise(old, labels)
+        terms = torch.addcmul(terms, self.derivative(old, labels), new - old, value=-1)
+        return terms.sum() if weights is None else _dot(terms, weights)
+
     def conjugate(self, dual: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """``sum_i (c_i phi)*(u_i) = sum_i c_i phi*(u_i / c_i)``, 0-d.
 

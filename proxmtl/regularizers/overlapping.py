@@ -42,9 +42,9 @@ class OverlappingGroupL2(Regularizer):
     No copy of the parameter is made for the overlap: the prox is computed through its dual,
     ``x = v - sum_g xi^g`` with ``||xi^g|| <= step strength w_g``, by block coordinate ascent.
     Groups of one colour share no item and are updated together, so a sweep is exact block
-    coordinate ascent in colour order; on a tree whose colours run from leaves to root one sweep is
-    the exact prox. Blocks with ``||v_g||`` inside their ball are zero in the solution and are set so
-    first (screening). The run stops on its own duality gap.
+    coordinate ascent in colour order; on a tree the colours run from leaves to root and one sweep
+    is the exact prox. Blocks with ``||v_g||`` inside their ball are zero in the solution and are
+    set so first (screening). The run stops on its own duality gap.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class OverlappingGroupL2(Regularizer):
     groups: Groups
     strength: float
     axis: int = -1
-    gap: float = 1e-12
+    gap: float = 1e-14
     max_sweeps: int = 10_000
     layout: GroupLayout = field(init=False, repr=False, compare=False)
     is_norm = True
@@ -192,8 +192,8 @@ class OverlappingGroupL2(Regularizer):
     def _dual_norm(self, rows: Tensor) -> float:
         """Dinkelbach's iteration from below, certified by the decomposition from above.
 
-        With ``x = prox`` of ``u`` at radius ``rho``, ``<u, x> / Omega(x) = rho + ||x||^2 / Omega(x)``
-        is a larger lower bound of the dual norm, and the dual of that prox gives an upper bound.
+        With ``x`` the prox of ``u`` at radius ``rho``, ``<u, x> / Omega(x)``, which is
+        ``rho + ||x||^2 / Omega(x)``, is a larger lower bound, and the prox's dual an upper one.
         """
         weights = (self.strength * self.layout.weights(rows)).expand(len(rows), -1)
         members, _ = self.layout.indices(rows.device)

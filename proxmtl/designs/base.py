@@ -1,0 +1,98 @@
+"""What a design is: the affine map from parameters to scores, and its adjoint."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from proxmtl.losses import Loss
+from proxmtl.targets import Targets
+
+__all__ = ["BLOCK_ELEMENTS", "Design", "check_features"]
+
+BLOCK_ELEMENTS = 1 << 23
+"""Features are converted to a higher precision in row blocks of at most this many numbers."""
+
+
+class Design(ABC):
+    """Maps a parameter ``W`` to scores of every sample, and score gradients back.
+
+    The parameter's dtype is the precision of the computation: float64 parameters on float32 (or
+    bfloat16) features are computed in float64, row block by row block, with no full copy. With
+    ``intercept`` the last row of the parameter is an intercept, which no regularizer sees.
+
+    Attributes
+    ----------
+    intercept : bool
+    dtype : torch.dtype
+        Precision the solvers work in: the features' own, at least float32.
+    device : torch.device
+    """
+
+    intercept: bool
+    dtype: torch.dtype
+    device: torch.device
+
+    @abstractmethod
+    def parameter_shape(self, targets: Targets) -> tuple[int, int]:
+        """Shape of the parameter, intercept row included."""
+
+    @abstractmethod
+    def scores(self, W: Tensor) -> Tensor:
+        """Scores of all samples, in the shape of the targets."""
+
+    @abstractmethod
+    def adjoint(self, residuals: Tensor) -> Tensor:
+        """Transpose of the linear part of :meth:`scores`: score gradients to parameter gradient."""
+
+    @abstractmethod
+    def check_targets(self, targets: Targets) -> None:
+        """Raise ``ValueError`` if the targets do not fit the samples."""
+
+    @abstractmethod
+    def curvature_by_task(self, targets: Targets) -> Tensor:
+        """Upper estimates of ``lambda_max(X_m' C_m X_m)``, shape (M,), float64, without intercept.
+
+        Exact (from a Gram matrix) up to moderate sizes, else from a Lanczos run to three digits,
+        raised by 1 %; solvers verify steps built on it.
+        """
+
+    def loss_and_grad(self, loss: Loss, targets: Targets, W: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss (0-d) and its gradient in ``W``: one pass over the data."""
+        targets = targets.to(W.dtype)
+        value, residuals = loss.value_and_grad(self.scores(W), targets.labels, targets.weights)
+        return value, self.adjoint(residuals)
+
+    def lipschitz(self, targets: Targets) -> float:
+        """Upper estimate of the Lipschitz constant of ``W -> X'C(XW)``, intercept included."""
+        curvature = self.curvature_by_task(targets)
+        if self.intercept:
+            # lambda_max([X 1]'C[X 1]) <= lambda_max(X'CX) + sum c
+            curvature = curvature + targets.per_task(targets.weights.to(torch.float64))
+        return float(curvature.max())
+
+    def split(self, W: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Penalised part of a parameter, and the intercept row (None without intercept)."""
+        return (W[:-1], W[-1]) if self.intercept else (W, None)
+
+    def join(self, penalised: Tensor, intercept: Tensor | None) -> Tensor:
+        """Inverse of :meth:`split`."""
+        return penalised if intercept is None else torch.cat([penalised, intercept[None]])
+
+
+def check_features(name: str, X: Tensor) -> None:
+    """Raise ``ValueError`` unless a dense feature matrix (N, D) is real, non-empty and finite."""
+    if X.ndim != 2 or X.numel() == 0:
+        raise ValueError(
+            f"{name}: expected a matrix (samples, features) with at least one of each, saw shape "
+            f"{tuple(X.shape)}."
+        )
+    for block in X.split(max(1, BLOCK_ELEMENTS // X.shape[1])):
+        if not bool(torch.isfinite(block).all()):
+            row, column = torch.nonzero(~torch.isfinite(block))[0].tolist()
+            raise ValueError(
+                f"{name}: not finite ({block[row, column].item()}, first in feature column "
+                f"{column}); drop or impute such samples."
+            )

@@ -1,0 +1,106 @@
+"""A design in one factor of ``W = L S`` with the other held fixed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs.base import Design
+from proxmtl.designs.shared import SharedDesign
+from proxmtl.designs.task import TaskDesign
+from proxmtl.targets import Targets
+
+__all__ = ["FactoredDesign"]
+
+
+class FactoredDesign(Design):
+    """Scores of ``W = L S`` as a function of ``S`` (``L`` fixed) or of ``L`` (``S`` fixed).
+
+    With ``L`` fixed the parameter is ``S`` (K, M), and keeps the base design's intercept as its
+    last row. With ``S`` fixed the parameter is ``L`` (D, K) and the intercept, if any, is held at
+    ``bias``: the map is affine.
+
+    Parameters
+    ----------
+    design : SharedDesign or TaskDesign
+    L : Tensor, shape (D, K), optional
+    S : Tensor, shape (K, M), optional
+    bias : Tensor, shape (M,), optional
+        With ``S``: the intercept's fixed value.
+
+    Raises
+    ------
+    ValueError
+        Unless exactly one of ``L`` and ``S`` is given.
+    """
+
+    def __init__(
+        self,
+        design: Design,
+        *,
+        L: Tensor | None = None,
+        S: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> None:
+        if (L is None) == (S is None):
+            raise ValueError("L, S: give exactly one of them: the factor that is held fixed.")
+        if bias is not None and (S is None or not design.intercept):
+            raise ValueError("bias: only with S fixed, on a design with an intercept.")
+        self.base = design
+        self.L, self.S = L, S
+        self.bias = bias
+        self.intercept = design.intercept and L is not None
+        self.device, self.dtype = design.device, design.dtype
+
+    def cached(self) -> Design:
+        """With ``L`` fixed: the same map with ``X L`` computed once, (N, K) a task.
+
+        Pays when more than about K / (2 M) iterations follow for shared features, K / 2 for
+        features per task.
+        """
+        if self.L is None:
+            raise ValueError("L: only a design with L fixed can be cached.")
+        base, L = self.base, self.L
+        if isinstance(base, SharedDesign):
+            return SharedDesign(base.X.to(L.dtype) @ L, intercept=base.intercept)
+        if isinstance(base, TaskDesign):
+            return TaskDesign([X.to(L.dtype) @ L for X in base.X], intercept=base.intercept)
+        raise ValueError(f"design: {type(base).__name__} cannot be cached.")
+
+    def parameter_shape(self, targets: Targets) -> tuple[int, int]:
+        if self.L is not None:
+            return self.L.shape[1] + int(self.intercept), targets.n_tasks
+        assert self.S is not None
+        return self.base.parameter_shape(targets)[0] - int(self.base.intercept), self.S.shape[0]
+
+    def scores(self, W: Tensor) -> Tensor:
+        if self.L is not None:
+            S, bias = self.split(W)
+            return self.base.scores(self.base.join(self.L.to(W.dtype) @ S, bias))
+        assert self.S is not None
+        bias = None
+        if self.base.intercept:
+            bias = W.new_zeros(self.S.shape[1]) if self.bias is None else self.bias.to(W.dtype)
+        return self.base.scores(self.base.join(W @ self.S.to(W.dtype), bias))
+
+    def adjoint(self, residuals: Tensor) -> Tensor:
+        grad, bias = self.base.split(self.base.adjoint(residuals))
+        if self.L is not None:
+            return self.join(self.L.to(grad.dtype).T @ grad, bias)
+        assert self.S is not None
+        return grad @ self.S.to(grad.dtype).T
+
+    def check_targets(self, targets: Targets) -> None:
+        self.base.check_targets(targets)
+
+    def curvature_by_task(self, targets: Targets) -> Tensor:
+        factor = self.L if self.L is not None else self.S
+        assert factor is not None
+        return self.base.curvature_by_task(targets) * squared_spectral_norm(factor)
+
+
+def squared_spectral_norm(matrix: Tensor) -> float:
+    """``||matrix||_2^2`` exactly, from the Gram matrix of the smaller side, in float64."""
+    wide = matrix.to(torch.float64)
+    gram = wide @ wide.T if wide.shape[0] <= wide.shape[1] else wide.T @ wide
+    return max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0)

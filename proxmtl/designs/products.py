@@ -1,0 +1,72 @@
+"""Products with a feature matrix in the parameter's precision, and its largest curvature."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import Tensor
+
+from proxmtl.designs.base import BLOCK_ELEMENTS
+
+__all__ = ["forward", "largest_curvature", "transposed"]
+
+GRAM_LIMIT = 1024
+"""Up to this smaller side the Gram matrix is formed and its spectrum taken exactly."""
+
+
+def forward(X: Tensor, W: Tensor) -> Tensor:
+    """``X @ W`` in the dtype of ``W``."""
+    if X.dtype == W.dtype or X.layout != torch.strided:
+        return X @ W
+    rows = max(1, BLOCK_ELEMENTS // X.shape[1])
+    return torch.cat([block.to(W.dtype) @ W for block in X.split(rows)])
+
+
+def transposed(X: Tensor, R: Tensor) -> Tensor:
+    """``X' @ R`` in the dtype of ``R``."""
+    if X.dtype == R.dtype or X.layout != torch.strided:
+        return X.T @ R
+    rows = max(1, BLOCK_ELEMENTS // X.shape[1])
+    out = R.new_zeros((X.shape[1], *R.shape[1:]))
+    for block, residuals in zip(X.split(rows), R.split(rows), strict=True):
+        out += block.to(R.dtype).T @ residuals
+    return out
+
+
+def largest_curvature(X: Tensor, weights: Tensor | None = None) -> float:
+    """``lambda_max(X' diag(weights) X)``: exact for a small side, else Lanczos + 1 %."""
+    n, d = X.shape
+    if X.layout == torch.strided and min(n, d) <= GRAM_LIMIT:
+        gram = _gram(X, weights)
+        return max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0)
+
+    def apply(v: np.ndarray) -> np.ndarray:
+        vector = torch.as_tensor(v.reshape(-1), dtype=torch.float64, device=X.device)
+        scores = forward(X, vector)
+        scores = scores if weights is None else scores * weights.to(scores)
+        return np.asarray(transposed(X, scores).cpu())
+
+    operator = LinearOperator((d, d), matvec=apply, dtype=np.float64)
+    start = np.random.default_rng(0).standard_normal(d)
+    if d < 3:
+        columns = np.stack([apply(e) for e in np.eye(d)])
+        return float(np.linalg.eigvalsh(columns)[-1])
+    largest = eigsh(operator, k=1, tol=1e-3, v0=start, return_eigenvectors=False)
+    return 1.01 * float(largest[0])
+
+
+def _gram(X: Tensor, weights: Tensor | None) -> Tensor:
+    n, d = X.shape
+    if d <= n:
+        gram = torch.zeros(d, d, dtype=torch.float64, device=X.device)
+        rows = max(1, BLOCK_ELEMENTS // d)
+        scale = torch.ones(n, device=X.device) if weights is None else weights
+        for block, c in zip(X.split(rows), scale.split(rows), strict=True):
+            wide = block.to(torch.float64) * c.to(torch.float64).sqrt()[:, None]
+            gram += wide.T @ wide
+        return gram
+    wide = X.to(torch.float64)
+    if weights is not None:
+        wide = wide * weights.to(torch.float64).sqrt()[:, None]
+    return wide @ wide.T

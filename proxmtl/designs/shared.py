@@ -1,0 +1,90 @@
+"""One feature matrix shared by all tasks."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs.base import Design, check_features
+from proxmtl.designs.products import forward, largest_curvature, transposed
+from proxmtl.targets import Targets
+
+__all__ = ["SharedDesign"]
+
+
+class SharedDesign(Design):
+    """Scores ``Z = X W (+ b)`` for features ``X`` shared by all tasks.
+
+    Parameters
+    ----------
+    X : Tensor, shape (N, D)
+        Dense, or sparse CSR (then its transpose is kept as CSR too: each layout is fast in one
+        direction only). float16 and bfloat16 features are computed on in float32.
+    intercept : bool
+        Add an unpenalised intercept, the parameter's last row.
+
+    Raises
+    ------
+    ValueError
+        If X is not a non-empty, finite matrix.
+    """
+
+    def __init__(self, X: Tensor, *, intercept: bool = False) -> None:
+        self.X = X
+        self.intercept = intercept
+        self.device = X.device
+        self.dtype = torch.promote_types(X.dtype, torch.float32)
+        self._XT: Tensor | None = None
+        if X.layout == torch.sparse_csr:
+            check_features("X", X.values()[:, None])
+            with warnings.catch_warnings():  # torch calls its CSR support beta, once
+                warnings.simplefilter("ignore", UserWarning)
+                self.X = X.to(self.dtype)
+                self._XT = self.X.t().to_sparse_csr()
+        elif X.layout == torch.strided:
+            check_features("X", X)
+        else:
+            raise ValueError(f"X: layout {X.layout} is not supported; use dense or sparse CSR.")
+        self._curvature: dict[int, float] = {}
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return self.X.shape[1]
+
+    def parameter_shape(self, targets: Targets) -> tuple[int, int]:
+        return self.n_features + int(self.intercept), targets.n_tasks
+
+    def scores(self, W: Tensor) -> Tensor:
+        weights, bias = self.split(W)
+        X = self.X.to(W.dtype) if self._XT is not None else self.X
+        scores = forward(X, weights)
+        return scores if bias is None else scores.add_(bias)
+
+    def adjoint(self, residuals: Tensor) -> Tensor:
+        if self._XT is not None:
+            grad = self._XT.to(residuals.dtype) @ residuals
+        else:
+            grad = transposed(self.X, residuals)
+        return self.join(grad, residuals.sum(0) if self.intercept else None)
+
+    def check_targets(self, targets: Targets) -> None:
+        if targets.task_of is not None or targets.labels.shape[0] != self.X.shape[0]:
+            raise ValueError(
+                f"labels: {_describe(targets)} do not fit shared features of {self.X.shape[0]} "
+                "samples; give a matrix (samples, tasks) with one row a sample."
+            )
+
+    def curvature_by_task(self, targets: Targets) -> Tensor:
+        # X'C_mX <= max_i c_mi X'X: one spectrum serves all tasks and masks
+        if not self._curvature:
+            self._curvature[0] = largest_curvature(self.X)
+        return targets.weights.to(torch.float64).amax(0) * self._curvature[0]
+
+
+def _describe(targets: Targets) -> str:
+    if targets.task_of is None:
+        return f"labels of shape {tuple(targets.labels.shape)}"
+    return f"{targets.n_tasks} label vectors"

@@ -1,0 +1,91 @@
+"""One feature matrix per task, of any number of samples each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs.base import Design, check_features
+from proxmtl.designs.products import forward, largest_curvature, transposed
+from proxmtl.targets import Targets
+
+__all__ = ["TaskDesign"]
+
+
+class TaskDesign(Design):
+    """Scores ``z_m = X_m w_m (+ b_m)``, tasks laid end to end.
+
+    Parameters
+    ----------
+    X : sequence of M Tensors (N_m, D), or one Tensor (M, N, D)
+        One dtype, one device, one D; N_m may differ.
+    intercept : bool
+        Add an unpenalised intercept per task, the parameter's last row.
+
+    Raises
+    ------
+    ValueError
+        If a matrix is empty or not finite, or D, dtypes or devices differ.
+    """
+
+    def __init__(self, X: Sequence[Tensor] | Tensor, *, intercept: bool = False) -> None:
+        self.X: list[Tensor] = list(X.unbind(0)) if isinstance(X, Tensor) else list(X)
+        if not self.X:
+            raise ValueError("X: no task; give one feature matrix a task.")
+        for m, features in enumerate(self.X):
+            check_features(f"X[{m}]", features)
+        for what in ("dtype", "device"):
+            kinds = sorted({str(getattr(features, what)) for features in self.X})
+            if len(kinds) > 1:
+                raise ValueError(f"X: tasks differ in {what}: {kinds}; convert them to one.")
+        widths = sorted({features.shape[1] for features in self.X})
+        if len(widths) > 1:
+            raise ValueError(f"X: tasks differ in their number of features: {widths}.")
+        self.intercept = intercept
+        self.device = self.X[0].device
+        self.dtype = torch.promote_types(self.X[0].dtype, torch.float32)
+        self.sizes = [len(features) for features in self.X]
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return self.X[0].shape[1]
+
+    def parameter_shape(self, targets: Targets) -> tuple[int, int]:
+        return self.n_features + int(self.intercept), targets.n_tasks
+
+    def scores(self, W: Tensor) -> Tensor:
+        weights, bias = self.split(W)
+        columns = weights.T.contiguous()
+        parts = [forward(X, w) for X, w in zip(self.X, columns, strict=True)]
+        if bias is not None:
+            parts = [part.add_(b) for part, b in zip(parts, bias, strict=True)]
+        return torch.cat(parts)
+
+    def adjoint(self, residuals: Tensor) -> Tensor:
+        parts = residuals.split(self.sizes)
+        grad = torch.stack([transposed(X, r) for X, r in zip(self.X, parts, strict=True)], dim=1)
+        return self.join(grad, torch.stack([r.sum() for r in parts]) if self.intercept else None)
+
+    def check_targets(self, targets: Targets) -> None:
+        if targets.task_of is None:
+            raise ValueError(
+                f"labels: a matrix of shape {tuple(targets.labels.shape)} does not fit "
+                f"{len(self.X)} feature matrices; give one label vector a task."
+            )
+        sizes = torch.bincount(targets.task_of, minlength=targets.n_tasks).tolist()
+        if sizes != self.sizes:
+            pairs = list(itertools.zip_longest(sizes, self.sizes))
+            m = next(m for m, (labels, samples) in enumerate(pairs) if labels != samples)
+            raise ValueError(
+                f"labels: {len(sizes)} tasks for {len(self.sizes)} feature matrices; task {m} has "
+                f"{pairs[m][0]} labels for {pairs[m][1]} samples."
+            )
+
+    def curvature_by_task(self, targets: Targets) -> Tensor:
+        weights = targets.weights.split(self.sizes)
+        values = [largest_curvature(X, c) for X, c in zip(self.X, weights, strict=True)]
+        return torch.tensor(values, dtype=torch.float64, device=self.device)

@@ -1,0 +1,310 @@
+"""A problem: a loss on the scores of a design, plus regularizers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs import Design
+from proxmtl.losses import Loss
+from proxmtl.regularizers import (
+    Regularizer,
+    SmoothedGroupNorm,
+    SquaredFrobenius,
+    UnsupportedError,
+)
+from proxmtl.result import Certificate
+from proxmtl.targets import Targets
+
+__all__ = ["OracleCounts", "Problem"]
+
+
+@dataclass
+class OracleCounts:
+    """Products with the features, counted; certificates are not part of the count."""
+
+    forward: int = 0
+    adjoint: int = 0
+
+    @property
+    def passes(self) -> float:
+        """A gradient is one pass: one product with X and one with its transpose."""
+        return (self.forward + self.adjoint) / 2
+
+
+class Problem:
+    """``min_W  loss(scores(W), labels) + sum_j R_j(W)``, the intercept row left out of every R.
+
+    At most one regularizer may be non-smooth; any number of :class:`SquaredFrobenius` terms are
+    composed with its prox exactly. Smoothed terms are added by :meth:`smoothed`.
+
+    Parameters
+    ----------
+    loss : Loss
+    design : Design
+    targets : Targets
+        As made by :meth:`Targets.from_labels`.
+    regularizers : Regularizer or sequence of Regularizer
+        Empty: no penalty (then there is no duality gap).
+
+    Raises
+    ------
+    ValueError
+        If the targets do not fit the design.
+    UnsupportedError
+        If the sum of the regularizers has no prox; the message names what would work.
+    """
+
+    def __init__(
+        self,
+        loss: Loss,
+        design: Design,
+        targets: Targets,
+        regularizers: Regularizer | Sequence[Regularizer] = (),
+    ) -> None:
+        terms = [regularizers] if isinstance(regularizers, Regularizer) else list(regularizers)
+        design.check_targets(targets)
+        loss.check_labels(targets.labels, targets.weights > 0)
+        self.loss = loss
+        self.design = design
+        self.targets = targets.to(design.dtype)
+        self.regularizers: tuple[Regularizer, ...] = tuple(terms)
+        self.smooth_terms: tuple[SmoothedGroupNorm, ...] = ()
+        self.counts = OracleCounts()
+        self.ridge = sum(r.strength for r in terms if isinstance(r, SquaredFrobenius))
+        nonsmooth = [r for r in terms if not isinstance(r, SquaredFrobenius)]
+        if len(nonsmooth) > 1:
+            names = " + ".join(type(r).__name__ for r in nonsmooth)
+            raise UnsupportedError(
+                f"regularizers: the sum {names} has no prox here. One non-smooth regularizer and any "
+                "number of SquaredFrobenius terms work; so does one group norm smoothed by SPGD."
+            )
+        self.regularizer: Regularizer | None = nonsmooth[0] if nonsmooth else None
+        if self.regularizer is not None:
+            self.regularizer.value(design.split(self.zeros())[0])  # raises if shapes don't fit
+
+    # ------------------------------------------------------------------ points
+
+    def zeros(self, dtype: torch.dtype | None = None) -> Tensor:
+        """The zero parameter."""
+        shape = self.design.parameter_shape(self.targets)
+        return torch.zeros(shape, dtype=dtype or self.design.dtype, device=self.design.device)
+
+    def check_point(self, W: Tensor) -> None:
+        """Raise ``ValueError`` unless ``W`` is a finite parameter of the right shape and device."""
+        shape = self.design.parameter_shape(self.targets)
+        if tuple(W.shape) != shape:
+            raise ValueError(f"x0: shape {tuple(W.shape)}; this problem's parameter has {shape}.")
+        if W.device != self.design.device:
+            raise ValueError(f"x0: on {W.device}, the features are on {self.design.device}.")
+        if not bool(torch.isfinite(W).all()):
+            raise ValueError("x0: holds NaN or infinite values.")
+
+    # ------------------------------------------------------------------ oracles
+
+    def scores(self, W: Tensor) -> Tensor:
+        """One product with the features."""
+        self.counts.forward += 1
+        return self.design.scores(W)
+
+    def adjoint(self, residuals: Tensor) -> Tensor:
+        """One product with the features' transpose."""
+        self.counts.adjoint += 1
+        return self.design.adjoint(residuals)
+
+    def smooth_value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss plus smoothed terms, value and gradient: one pass over the data."""
+        self.counts.forward += 1
+        self.counts.adjoint += 1
+        value, grad = self.design.loss_and_grad(self.loss, self.targets, W)
+        extra, extra_grad = self.smooth_terms_value_and_grad(W)
+        return value + extra, grad + extra_grad if extra_grad is not None else grad
+
+    def smooth_terms_value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Smoothed regularizers alone (no product with the features)."""
+        value = W.new_zeros(())
+        if not self.smooth_terms:
+            return value, None
+        penalised, bias = self.design.split(W)
+        grad = torch.zeros_like(penalised)
+        for term in self.smooth_terms:
+            part, part_grad = term.value_and_grad(penalised)
+            value, grad = value + part, grad + part_grad
+        return value, self.design.join(grad, None if bias is None else torch.zeros_like(bias))
+
+    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Prox of the sum of the regularizers, and their value there; the intercept is kept."""
+        penalised, bias = self.design.split(W)
+        out, value = self._prox(penalised, step)
+        return self.design.join(out, bias), value
+
+    def _prox(self, penalised: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
+        shrink = 1 + 2 * step * self.ridge
+        if self.regularizer is None:
+            out, value = penalised / shrink, penalised.new_zeros(())
+        else:
+            point = penalised if self.ridge == 0 else penalised / shrink
+            out, value = self.regularizer.prox(point, step / shrink)
+        return out, value + self.ridge * out.square().sum() if self.ridge else value
+
+    def regularizer_value(self, W: Tensor) -> Tensor:
+        """Sum of the (unsmoothed) regularizers, 0-d."""
+        penalised, _ = self.design.split(W)
+        value = self.ridge * penalised.square().sum()
+        return value if self.regularizer is None else value + self.regularizer.value(penalised)
+
+    def objective(self, W: Tensor) -> Tensor:
+        """The unsmoothed objective, 0-d, in the precision of ``W``."""
+        targets = self.targets.to(W.dtype)
+        loss = self.loss.value(self.scores(W), targets.labels, targets.weights)
+        return loss + self.regularizer_value(W) + self.smooth_terms_value_and_grad(W)[0]
+
+    @cached_property
+    def lipschitz(self) -> float:
+        """Upper estimate of the Lipschitz constant of the smooth part's gradient."""
+        data = self.loss.curvature_bound * self._design_lipschitz
+        return data + sum(term.lipschitz for term in self.smooth_terms)
+
+    @cached_property
+    def _design_lipschitz(self) -> float:
+        return self.design.lipschitz(self.targets)
+
+    def smoothed(self, smoothness: float) -> Problem:
+        """Return the problem with its group norm replaced by Nesterov's smooth approximation.
+
+        Shares the design, the targets, the counts and what was computed of them.
+        """
+        if self.regularizer is None:
+            raise UnsupportedError("smoothed: the problem has no non-smooth regularizer to smooth.")
+        term = self.regularizer.smoothed(smoothness)
+        ridge = [r for r in self.regularizers if isinstance(r, SquaredFrobenius)]
+        other = Problem(self.loss, self.design, self.targets, ridge)
+        other.smooth_terms = (term,)
+        other.counts = self.counts
+        other.__dict__["_design_lipschitz"] = self._design_lipschitz
+        return other
+
+    # ------------------------------------------------------------------ certificates
+
+    def critical_strength(self) -> float:
+        """Smallest strength of the non-smooth regularizer at which its argument is all zero.
+
+        With an intercept, the loss is first minimised over the intercept alone, exactly as the
+        solution with zero weights does.
+        """
+        if self.regularizer is None:
+            raise UnsupportedError("critical_strength: the problem has no non-smooth regularizer.")
+        zero = self.zeros(torch.float64)
+        bias_only = _fit_intercept(self, zero) if self.design.intercept else zero
+        targets = self.targets.to(torch.float64)
+        _, grad = self.design.loss_and_grad(self.loss, targets, bias_only)
+        return self.regularizer.critical_strength(self.design.split(grad)[0])
+
+    @cached_property
+    def gradient_scale(self) -> float:
+        """Norm of the loss gradient at zero, float64: the unit of relative KKT residuals."""
+        targets = self.targets.to(torch.float64)
+        _, grad = self.design.loss_and_grad(self.loss, targets, self.zeros(torch.float64))
+        return float(grad.norm())
+
+    def certificate(self, W: Tensor) -> Certificate:
+        """Measure a point in float64: objective, duality gap where there is one, KKT residual."""
+        point = W.to(torch.float64)
+        targets = self.targets.to(torch.float64)
+        scores = self.design.scores(point)
+        value, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
+        grad = self.design.adjoint(residuals)
+        penalty = float(self.regularizer_value(point))
+        objective = float(value) + penalty
+        penalised, _ = self.design.split(point)
+        weights_grad, bias_grad = self.design.split(grad)
+        tilted = weights_grad + 2 * self.ridge * penalised
+        residual = (
+            tilted if self.regularizer is None else self.regularizer.kkt_residual(penalised, tilted)
+        )
+        blocks = {"W": float(residual.norm())}
+        if bias_grad is not None:
+            blocks["intercept"] = float(bias_grad.norm())
+        return Certificate(
+            objective=objective,
+            gap=self._gap(point, scores, residuals, objective),
+            kkt=math.hypot(*blocks.values()),
+            scale=self.gradient_scale,
+            blocks=blocks,
+            solved_in=str(W.dtype).removeprefix("torch."),
+        )
+
+    def _gap(self, W: Tensor, scores: Tensor, residuals: Tensor, objective: float) -> float | None:
+        """Fenchel gap at the dual point made of the loss's own residuals."""
+        if self.ridge == 0 and (self.regularizer is None or not self.regularizer.is_norm):
+            return None
+        targets = self.targets.to(torch.float64)
+        if self.design.intercept:
+            residuals = _balance(targets, residuals)
+        grad = self.design.adjoint(residuals)
+        U, _ = self.design.split(-grad)
+        penalised, bias = self.design.split(W)
+        # fixed part of an affine design: <theta, scores - A w>
+        offset = float((residuals * scores).sum() - (grad * W).sum())
+        scale = 1.0
+        if self.ridge == 0:
+            assert self.regularizer is not None
+            norm = self.regularizer.dual_norm(U, at=penalised)
+            largest = math.inf if norm == 0 else 1 / norm
+            scale = self.loss.dual_scale(residuals, targets.labels, targets.weights, largest)
+            if not math.isfinite(scale):
+                return None
+            conjugate = 0.0
+        else:
+            conjugate = self._conjugate_with_ridge(U)
+        dual_loss = float(self.loss.conjugate(scale * residuals, targets.labels, targets.weights))
+        dual = -dual_loss + scale * offset - conjugate
+        del bias
+        return max(objective - dual, 0.0)
+
+    def _conjugate_with_ridge(self, U: Tensor) -> float:
+        """``(R + ridge ||.||^2)*(U)``: its maximiser is a prox, ``prox_{R/2ridge}(U / 2ridge)``."""
+        step = 1 / (2 * self.ridge)
+        point = U * step
+        if self.regularizer is None:
+            return float(U.square().sum()) / (4 * self.ridge)
+        best, value = self.regularizer.prox(point, step)
+        inner = float((U * best).sum() - self.ridge * best.square().sum() - value)
+        # an inexact prox falls short of the maximum by at most its own gap
+        slack = 0.0
+        if not self.regularizer.exact_prox:
+            slack = 2 * self.ridge * self.regularizer.prox_gap(point, step)
+        return inner + slack
+
+
+def _balance(targets: Targets, residuals: Tensor) -> Tensor:
+    """Make each task's dual variables sum to zero by shrinking the heavier sign.
+
+    The unpenalised intercept demands it; a gap at an unbalanced dual point would be false.
+    """
+    positive = targets.per_task(residuals.clamp_min(0))
+    negative = -targets.per_task(residuals.clamp_max(0))
+    level = torch.minimum(positive, negative)
+    up = torch.where(positive > 0, level / torch.where(positive > 0, positive, 1.0), 0.0)
+    down = torch.where(negative > 0, level / torch.where(negative > 0, negative, 1.0), 0.0)
+    return residuals * torch.where(residuals > 0, targets.spread(up), targets.spread(down))
+
+
+def _fit_intercept(problem: Problem, zero: Tensor) -> Tensor:
+    """Zero weights with the intercept that minimises the loss, by bisection on its derivative."""
+    targets = problem.targets.to(torch.float64)
+    low, high = zero[-1] - 1e3, zero[-1] + 1e3
+    shape = targets.labels
+    for _ in range(100):
+        middle = (low + high) / 2
+        scores = targets.spread(middle).expand_as(shape)
+        slope = targets.per_task(problem.loss.grad(scores, targets.labels, targets.weights))
+        low, high = torch.where(slope < 0, middle, low), torch.where(slope < 0, high, middle)
+    point = zero.clone()
+    point[-1] = (low + high) / 2
+    return point

@@ -1,0 +1,148 @@
+"""What a solve returns: the solution, how it ended, and how good it provably is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from proxmtl.solvers.base import State
+
+__all__ = ["Certificate", "Result", "Status"]
+
+Solution = TypeVar("Solution")
+
+
+class Status(Enum):
+    """How a solve ended: each value is a sentence with advice."""
+
+    CONVERGED = "Converged: the stopping rule's accuracy was reached and is certified."
+    BUDGET = (
+        "Budget used up before the accuracy was reached: the certificate says how good the answer "
+        "is. Raise the limit, or warm-start another solve from this result."
+    )
+    STALLED = (
+        "No further progress at this precision: the iterate no longer changes. Use float64 "
+        "features or accept the certificate's accuracy."
+    )
+    DIVERGED = (
+        "The objective is no longer finite: check the features' scale (standardise them), or use a "
+        "backtracking step."
+    )
+    COLLAPSED = (
+        "The model collapsed to W = 0, a local minimum of the factored problem that no descent "
+        "leaves: lower group_strength, l1_strength or frobenius_strength, or start from init='svd'."
+    )
+    INTERRUPTED = "Stopped by the callback: the state can be resumed."
+
+    @property
+    def ok(self) -> bool:
+        """Whether the answer has the accuracy asked for."""
+        return self is Status.CONVERGED
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Quality of the returned point, measured at that point in float64.
+
+    Attributes
+    ----------
+    objective : float
+        The objective asked for, no smoothing in it.
+    gap : float or None
+        Bound on ``objective - optimum`` from a feasible dual point; None where the problem is not
+        convex or no dual point is at hand.
+    kkt : float
+        Euclidean norm of the least element of the subdifferential: 0 at a stationary point.
+    scale : float
+        Norm of the loss gradient at zero, by which :attr:`relative_kkt` divides.
+    blocks : dict
+        KKT residual of each block (``"W"``; or ``"L"``, ``"S"``, ``"intercept"``).
+    block_gaps : dict
+        Duality gap of each block with the others held fixed (joint problem only).
+    smoothed_objective, smoothing_error : float or None
+        For smoothed runs: the objective that was descended, and the bound on its distance from
+        the true one.
+    precision : str
+        Precision of this measurement.
+    solved_in : str
+        Precision of the iterations.
+    """
+
+    objective: float
+    gap: float | None
+    kkt: float
+    scale: float
+    blocks: dict[str, float] = field(default_factory=dict)
+    block_gaps: dict[str, float] = field(default_factory=dict)
+    smoothed_objective: float | None = None
+    smoothing_error: float | None = None
+    precision: str = "float64"
+    solved_in: str = "float64"
+
+    @property
+    def relative_gap(self) -> float | None:
+        """``gap / max(1, |objective|)``."""
+        return None if self.gap is None else self.gap / max(1.0, abs(self.objective))
+
+    @property
+    def relative_kkt(self) -> float:
+        """``kkt / scale``."""
+        return self.kkt / self.scale if self.scale > 0 else self.kkt
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, fit for JSON (non-finite numbers become None)."""
+        figures = asdict(self)
+        figures["relative_gap"] = self.relative_gap
+        figures["relative_kkt"] = self.relative_kkt
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in figures.items()
+        }
+
+    def __str__(self) -> str:
+        gap = "no gap" if self.gap is None else f"gap {self.gap:.3g}"
+        return (
+            f"objective {self.objective:.8g}, {gap}, relative KKT residual {self.relative_kkt:.3g}"
+        )
+
+
+@dataclass(frozen=True)
+class Result(Generic[Solution]):
+    """Outcome of a solve.
+
+    Attributes
+    ----------
+    solution : Tensor or tuple of Tensors
+        The parameter; with an intercept its last row is the intercept.
+    status : Status
+    certificate : Certificate
+    history : list of dict
+        One record a check: iteration, passes, seconds, objective, and what the stopping rule read.
+    iterations : int
+    passes : float
+        Passes over the data: (products with X + products with X') / 2.
+    seconds : float
+    reason : str
+        Which stopping rule ended it, and its figure.
+    state : State
+        Resume with ``minimize(..., state=result.state)``.
+    """
+
+    solution: Solution
+    status: Status
+    certificate: Certificate
+    history: list[dict[str, float]]
+    iterations: int
+    passes: float
+    seconds: float
+    reason: str
+    state: State
+
+    def __repr__(self) -> str:
+        return (
+            f"Result({self.status.name} after {self.iterations} iterations, "
+            f"{self.passes:g} passes, {self.seconds:.3g} s: {self.certificate})"
+        )

@@ -1,0 +1,235 @@
+"""Stopping rules: small objects that read the progress and combine with ``|`` and ``&``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from proxmtl.result import Certificate, Status
+
+__all__ = [
+    "Decision",
+    "Gap",
+    "KKT",
+    "MaxIterations",
+    "MaxPasses",
+    "MaxSeconds",
+    "ObjectiveChange",
+    "Progress",
+    "RelativeGap",
+    "RelativeKKT",
+    "Stop",
+]
+
+
+@dataclass
+class Progress:
+    """What a stopping rule or a callback may read after an iteration.
+
+    ``objective`` is in the working precision and free; ``certificate`` costs about one float64
+    pass, is computed when first read, and kept for the iteration.
+    """
+
+    iteration: int
+    passes: float
+    seconds: float
+    objective: float
+    measure: Callable[[], Certificate] = field(repr=False)
+    history: list[dict[str, float]] = field(default_factory=list, repr=False)
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """Certificate at the point that would be returned now."""
+        return self.measure()
+
+
+class Decision(NamedTuple):
+    """A verdict to stop: how to call it, and the figure that decided."""
+
+    status: Status
+    reason: str
+
+
+class Stop(ABC):
+    """A rule; ``a | b`` stops when either does, ``a & b`` when both do."""
+
+    @abstractmethod
+    def __call__(self, progress: Progress) -> Decision | None:
+        """Return a decision to stop, or None to go on."""
+
+    def __or__(self, other: Stop) -> Stop:
+        return _Any(self, other)
+
+    def __and__(self, other: Stop) -> Stop:
+        return _All(self, other)
+
+
+@dataclass(frozen=True)
+class _Any(Stop):
+    first: Stop
+    second: Stop
+
+    def __call__(self, progress: Progress) -> Decision | None:
+        decisions = [d for d in (self.first(progress), self.second(progress)) if d is not None]
+        # an accuracy reached in the very iteration that uses up the budget counts as reached
+        return min(decisions, key=lambda d: not d.status.ok, default=None)
+
+
+@dataclass(frozen=True)
+class _All(Stop):
+    first: Stop
+    second: Stop
+
+    def __call__(self, progress: Progress) -> Decision | None:
+        first = self.first(progress)
+        if first is None:
+            return None
+        second = self.second(progress)
+        if second is None:
+            return None
+        status = first.status if not first.status.ok else second.status
+        return Decision(status, f"{first.reason} and {second.reason}")
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name}: got {value}; it must be > 0.")
+
+
+@dataclass(frozen=True)
+class MaxIterations(Stop):
+    """Stop after ``limit`` iterations."""
+
+    limit: int
+
+    def __post_init__(self) -> None:
+        if self.limit < 0:
+            raise ValueError(f"limit: got {self.limit}; it must be >= 0.")
+
+    def __call__(self, progress: Progress) -> Decision | None:
+        if progress.iteration < self.limit:
+            return None
+        return Decision(Status.BUDGET, f"{self.limit} iterations")
+
+
+@dataclass(frozen=True)
+class MaxPasses(Stop):
+    """Stop after ``limit`` passes over the data."""
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        _check_positive("limit", self.limit)
+
+    def __call__(self, progress: Progress) -> Decision | None:
+        if progress.passes < self.limit:
+            return None
+        return Decision(Status.BUDGET, f"{self.limit:g} passes")
+
+
+@dataclass(frozen=True)
+class MaxSeconds(Stop):
+    """Stop after ``limit`` seconds of wall-clock time."""
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        _check_positive("limit", self.limit)
+
+    def __call__(self, progress: Progress) -> Decision | None:
+        if progress.seconds < self.limit:
+            return None
+        return Decision(Status.BUDGET, f"{self.limit:g} s")
+
+
+@dataclass(frozen=True)
+class _Measured(Stop):
+    """A rule on the certificate, measured every ``every`` iterations."""
+
+    tolerance: float
+    every: int = 10
+
+    def __post_init__(self) -> None:
+        _check_positive("tolerance", self.tolerance)
+        _check_positive("every", self.every)
+
+    @abstractmethod
+    def figure(self, certificate: Certificate) -> float | None:
+        """The figure compared with the tolerance; None if the problem has none."""
+
+    def __call__(self, progress: Progress) -> Decision | None:
+        if progress.iteration % self.every:
+            return None
+        figure = self.figure(progress.certificate)
+        if figure is None:
+            raise ValueError(
+                f"stop: {type(self).__name__} needs a figure that this problem does not have (a "
+                "gap needs a convex problem with a penalty); use RelativeKKT."
+            )
+        if progress.history:
+            progress.history[-1][type(self).__name__] = figure
+        if figure <= self.tolerance:
+            return Decision(
+                Status.CONVERGED, f"{type(self).__name__} {figure:.3g} <= {self.tolerance:g}"
+            )
+        return None
+
+
+@dataclass(frozen=True)
+class Gap(_Measured):
+    """Stop when the duality gap is at most ``tolerance``."""
+
+    def figure(self, certificate: Certificate) -> float | None:
+        return certificate.gap
+
+
+@dataclass(frozen=True)
+class RelativeGap(_Measured):
+    """Stop when ``gap / max(1, |objective|)`` is at most ``tolerance``."""
+
+    def figure(self, certificate: Certificate) -> float | None:
+        return certificate.relative_gap
+
+
+@dataclass(frozen=True)
+class KKT(_Measured):
+    """Stop when the KKT residual's norm is at most ``tolerance``."""
+
+    def figure(self, certificate: Certificate) -> float | None:
+        return certificate.kkt
+
+
+@dataclass(frozen=True)
+class RelativeKKT(_Measured):
+    """Stop when the KKT residual, over the gradient's norm at zero, is at most ``tolerance``."""
+
+    def figure(self, certificate: Certificate) -> float | None:
+        return certificate.relative_kkt
+
+
+@dataclass(frozen=True)
+class ObjectiveChange(Stop):
+    """Stop when the objective fell by less than ``tolerance`` (relative) over ``window`` checks.
+
+    This certifies nothing: a small step looks the same as a minimum. The status is therefore
+    never CONVERGED but BUDGET.
+    """
+
+    tolerance: float
+    window: int = 10
+
+    def __post_init__(self) -> None:
+        _check_positive("tolerance", self.tolerance)
+        _check_positive("window", self.window)
+
+    def __call__(self, progress: Progress) -> Decision | None:
+        history = progress.history
+        if len(history) <= self.window:
+            return None
+        before, now = history[-1 - self.window]["objective"], history[-1]["objective"]
+        if abs(before - now) > self.tolerance * max(1.0, abs(now)):
+            return None
+        return Decision(Status.BUDGET, f"objective changed by less than {self.tolerance:g}")

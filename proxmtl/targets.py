@@ -1,0 +1,239 @@
+"""Labels with their weights, validated once: missing labels, sample, class and task weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["ClassWeight", "Targets", "as_float_tensor"]
+
+ClassWeight = Literal["balanced"] | tuple[float, float] | None
+Reduction = Literal["sum", "mean", "task_mean"]
+Array = Tensor | np.ndarray | Sequence[object]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels and weights in the shape of a design's scores.
+
+    Shared designs: shape (N, M). Task designs: tasks laid end to end, shape (sum of N_m,), with
+    ``task_of`` saying the task of each entry. A missing label has weight 0 (and label +1, unused).
+
+    Parameters
+    ----------
+    labels, weights : Tensor, same shape
+    n_tasks : int
+    task_of : Tensor or None
+        None for shape (N, M).
+    """
+
+    labels: Tensor
+    weights: Tensor
+    n_tasks: int
+    task_of: Tensor | None = None
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: Array,
+        *,
+        sample_weight: Array | None = None,
+        class_weight: ClassWeight = None,
+        task_weight: Array | None = None,
+        reduction: Reduction = "sum",
+        like: Tensor | None = None,
+    ) -> Targets:
+        """Build from raw labels: -1 and +1, with 0 or NaN for a missing one.
+
+        Parameters
+        ----------
+        labels : (N, M) array, or a sequence of M arrays (N_m,)
+            A matrix goes with a shared design, a sequence with a task design.
+        sample_weight : (N,) or (N, M) array, or a sequence of M arrays, optional
+            ``>= 0``.
+        class_weight : "balanced", (weight of -1, weight of +1) or None
+            Balanced: ``n_m / (2 n_m^class)``, counted over observed labels of each task.
+        task_weight : (M,) array, optional
+        reduction : "sum", "mean" or "task_mean"
+            Sum of all sample losses (the paper); divided by the number of observed labels; or each
+            task divided by its own number.
+        like : Tensor, optional
+            Gives dtype and device; default float64 on the CPU.
+
+        Raises
+        ------
+        ValueError
+            With the argument, what was seen and what to do.
+        """
+        like = torch.empty(0, dtype=torch.float64) if like is None else like
+        stacked, task_of, n_tasks = _stack("labels", labels, like)
+        if not bool((torch.isnan(stacked) | torch.isfinite(stacked)).all()):
+            raise ValueError(
+                "labels: hold an infinite value; use -1, +1, and NaN or 0 for missing."
+            )
+        observed = ~torch.isnan(stacked) & (stacked != 0)
+        _check_coding(stacked, observed)
+        signs = torch.where(observed, stacked, 1.0)
+        weights = observed.to(signs)
+        if sample_weight is not None:
+            weights = weights * _sample_weights(sample_weight, stacked, task_of, like)
+        target = cls(signs, weights, n_tasks, task_of)
+        counts = target.per_task(observed.to(torch.float64))
+        target._check_classes(observed, counts)
+        factor = torch.ones(n_tasks, dtype=torch.float64, device=counts.device)
+        if task_weight is not None:
+            factor = factor * _task_weights(task_weight, n_tasks).to(factor)
+        if reduction == "mean":
+            factor = factor / counts.sum()
+        elif reduction == "task_mean":
+            factor = factor / counts
+        elif reduction != "sum":
+            raise ValueError(f"reduction: got {reduction!r}; use 'sum', 'mean' or 'task_mean'.")
+        weights = weights * target.spread(factor).to(weights)
+        weights = weights * target._class_factors(class_weight, observed, counts).to(weights)
+        return cls(signs, weights, n_tasks, task_of)
+
+    # ------------------------------------------------------------------ sums and views
+
+    def per_task(self, values: Tensor) -> Tensor:
+        """Sum values of the labels' shape over each task's samples, shape (M,)."""
+        if self.task_of is None:
+            return values.sum(0)
+        return values.new_zeros(self.n_tasks).index_add_(0, self.task_of, values)
+
+    def spread(self, per_task: Tensor) -> Tensor:
+        """Values per task (M,) in a shape that broadcasts with the labels."""
+        return per_task if self.task_of is None else per_task[self.task_of]
+
+    def to(self, dtype: torch.dtype) -> Targets:
+        """Return the same targets in another precision."""
+        if self.labels.dtype == dtype:
+            return self
+        return Targets(self.labels.to(dtype), self.weights.to(dtype), self.n_tasks, self.task_of)
+
+    def _check_classes(self, observed: Tensor, counts: Tensor) -> None:
+        positive = self.per_task((observed & (self.labels > 0)).to(torch.float64))
+        single = torch.nonzero((positive == 0) | (positive == counts)).flatten().tolist()
+        if single:
+            m = single[0]
+            seen = (
+                "no observed label"
+                if counts[m] == 0
+                else f"only {'+1' if positive[m] else '-1'} labels ({int(counts[m])} of them)"
+            )
+            raise ValueError(
+                f"labels: {len(single)} task(s) lack a class: task {m} has {seen}"
+                f"{f' (also tasks {single[1:6]})' if single[1:] else ''}; "
+                "drop those tasks or add samples."
+            )
+
+    def _class_factors(self, class_weight: ClassWeight, observed: Tensor, counts: Tensor) -> Tensor:
+        if class_weight is None:
+            return torch.ones((), dtype=torch.float64)
+        positive = self.per_task((observed & (self.labels > 0)).to(torch.float64))
+        if class_weight == "balanced":
+            low, high = counts / (2 * (counts - positive)), counts / (2 * positive)
+        elif isinstance(class_weight, tuple) and len(class_weight) == 2:
+            low, high = (torch.full_like(counts, float(w)) for w in class_weight)
+            if not bool(((low > 0) & (high > 0)).all()):
+                raise ValueError(f"class_weight: got {class_weight}; both must be > 0.")
+        else:
+            raise ValueError(
+                f"class_weight: got {class_weight!r}; use 'balanced', None or a pair "
+                "(weight of -1, weight of +1)."
+            )
+        return torch.where(self.labels > 0, self.spread(high), self.spread(low))
+
+
+def as_float_tensor(name: str, values: Array, like: Tensor | None = None) -> Tensor:
+    """Tensor of real numbers, on the device and in the dtype of ``like`` if given."""
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{name}: cannot be read as an array of numbers ({error}); give a rectangular numeric "
+            "array."
+        ) from error
+    if tensor.is_complex():
+        raise ValueError(f"{name}: is complex; give real numbers.")
+    if like is not None:
+        if isinstance(values, Tensor) and values.device != like.device:
+            raise ValueError(
+                f"{name}: is on {values.device}, the features are on {like.device}; move one."
+            )
+        return tensor.to(like)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.float64)
+
+
+def _stack(name: str, values: Array, like: Tensor) -> tuple[Tensor, Tensor | None, int]:
+    """A matrix as it is, or tasks laid end to end with the task of each entry."""
+    if isinstance(values, (list, tuple)) and values and _is_vector(values[0]):
+        parts = [as_float_tensor(f"{name}[{m}]", part, like) for m, part in enumerate(values)]
+        if any(part.ndim != 1 for part in parts):
+            shapes = [tuple(part.shape) for part in parts]
+            raise ValueError(f"{name}: expected one vector a task, saw shapes {shapes[:6]}.")
+        sizes = torch.tensor([len(part) for part in parts], device=like.device)
+        task_of = torch.repeat_interleave(torch.arange(len(parts), device=like.device), sizes)
+        return torch.cat(parts), task_of, len(parts)
+    matrix = as_float_tensor(name, values, like)
+    if matrix.ndim != 2 or matrix.numel() == 0:
+        raise ValueError(
+            f"{name}: expected a matrix (samples, tasks) or one vector a task, saw shape "
+            f"{tuple(matrix.shape)}; for one task use shape (N, 1)."
+        )
+    return matrix, None, matrix.shape[1]
+
+
+def _is_vector(value: object) -> bool:
+    return isinstance(value, (Tensor, np.ndarray)) and value.ndim == 1
+
+
+def _check_coding(labels: Tensor, observed: Tensor) -> None:
+    seen = labels[observed]
+    wrong = seen[(seen != 1) & (seen != -1)]
+    if wrong.numel():
+        values = sorted(set(wrong[:1000].tolist()))[:5]
+        raise ValueError(
+            f"labels: expected -1 and +1, with 0 or NaN for missing; saw {values}. Recode them."
+        )
+    zeros = bool((labels == 0).any())
+    if zeros and not bool((seen == -1).any()):
+        raise ValueError(
+            "labels: saw 0 and 1 but no -1: 0 means missing here, so this looks like 0/1 coding; "
+            "pass 2 * labels - 1 (NaN stays NaN)."
+        )
+
+
+def _sample_weights(
+    sample_weight: Array, labels: Tensor, task_of: Tensor | None, like: Tensor
+) -> Tensor:
+    ragged = task_of is not None and not isinstance(sample_weight, Tensor | np.ndarray)
+    if ragged:
+        weights, _, _ = _stack("sample_weight", sample_weight, like)
+    else:
+        weights = as_float_tensor("sample_weight", sample_weight, like)
+    if task_of is None and weights.ndim == 1:
+        weights = weights[:, None]
+    if weights.shape[0] != labels.shape[0] or weights.ndim != labels.ndim:
+        raise ValueError(
+            f"sample_weight: shape {tuple(weights.shape)} does not fit labels of shape "
+            f"{tuple(labels.shape)}; give one weight a sample (or one a label)."
+        )
+    if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
+        raise ValueError("sample_weight: holds a negative, NaN or infinite value; use >= 0.")
+    return weights
+
+
+def _task_weights(task_weight: Array, n_tasks: int) -> Tensor:
+    weights = as_float_tensor("task_weight", task_weight)
+    if weights.shape != (n_tasks,) or not bool((weights > 0).all()):
+        raise ValueError(
+            f"task_weight: expected {n_tasks} positive numbers, saw shape {tuple(weights.shape)}"
+            f"{'' if weights.numel() == 0 else f' with minimum {weights.min().item():g}'}."
+        )
+    return weights

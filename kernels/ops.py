@@ -27,6 +27,7 @@ HINGE = register(
         modules={
             "naive": "proxmtl.kernels.naive.hinge",
             "torch": "proxmtl.kernels.torch.hinge",
+            "numba": "proxmtl.kernels.numba.hinge",
         },
     )
 )

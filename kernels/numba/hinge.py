@@ -1,0 +1,145 @@
+"""`hinge_value_and_grad` on CPUs: one pass over the features of each task.
+
+Shared features are two matrix products with a fused epilogue between them: there the library
+product reuses each row for all tasks, and is the faster form from two tasks on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .hinge_rows import LOGISTIC, SQUARED, SQUARED_HINGE, chunks, epilogue, reduce_chunks
+from .memory import TAGS
+from .threads import torch_threads
+
+if TYPE_CHECKING:
+    from proxmtl.kernels.hinge_args import HingeArgs, HingeResult
+
+_LOSS = {"squared_hinge": SQUARED_HINGE, "logistic": LOGISTIC, "squared": SQUARED}
+
+# Chunks are the unit of work and of summation. Both numbers fix the order of the sum, so that
+# the bits depend on the shapes and not on the number of threads.
+_MIN_CHUNK_ROWS = 64
+_CHUNKS = 64
+_EPILOGUE_BLOCKS = 8
+
+
+def supports(args: HingeArgs) -> tuple[bool, str]:
+    """CPU tensors whose rows are contiguous."""
+    if args.device.type != "cpu":
+        return False, f"It serves CPU tensors, and these are on {args.device}."
+    if args.kind != "shared" and any(_strided(x) for x in args.features):
+        return False, "It reads rows of contiguous features, and X has strided ones."
+    return True, ""
+
+
+def run(args: HingeArgs) -> HingeResult:
+    """Serve the call; see `proxmtl.kernels.ops`."""
+    one_pass = args.kind != "shared" or args.n_tasks == 1
+    with torch_threads():
+        if one_pass and not any(_strided(x) for x in args.features):
+            return _run_rows(args)
+        return _run_shared(args)
+
+
+def _run_rows(args: HingeArgs) -> HingeResult:
+    n_tasks, n_features = args.n_tasks, args.n_features
+    rows = args.rows()
+    items, first = _split(rows)
+    addresses, strides = _addresses(args)
+    labels = _packed(args.labels, args.dtype)
+    weights = _packed(args.sample_weights or (), args.dtype)
+    residual = torch.empty(sum(rows) if args.return_residual else 0, dtype=args.dtype)
+    grad = torch.empty(n_tasks, n_features, dtype=args.dtype)
+    direct = len(items) == n_tasks and all(rows)
+    partial = grad if direct else torch.empty(len(items), n_features, dtype=args.dtype)
+    totals = np.empty((len(items), 2))
+    chunks(
+        TAGS[args.storage],
+        addresses,
+        strides,
+        items,
+        args.weights.contiguous().numpy(),
+        _bias(args),
+        labels.numpy(),
+        weights.numpy(),
+        _LOSS[args.loss],
+        residual.numpy(),
+        partial.numpy(),
+        totals,
+    )
+    if not direct:
+        reduce_chunks(first, partial.numpy(), grad.numpy())
+    sums = np.zeros((n_tasks, 2))
+    np.add.at(sums, items[:, 0], totals)  # unbuffered, in order
+    value, grad_bias = torch.from_numpy(sums).unbind(1)
+    residuals = tuple(residual.split(rows)) if args.return_residual else None
+    if residuals is not None and args.kind != "ragged":
+        residuals = (residual.view(n_tasks, -1) if n_tasks else args.empty_residual()[0],)
+    return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), residuals)
+
+
+def _run_shared(args: HingeArgs) -> HingeResult:
+    x = args.features[0].to(args.dtype)
+    scores = args.weights @ x.T
+    totals = np.zeros((args.n_tasks, _EPILOGUE_BLOCKS, 2))
+    weights = args.sample_weights
+    epilogue(
+        scores.numpy(),
+        _bias(args),
+        args.labels[0].contiguous().numpy(),
+        np.empty((0, 0), scores.numpy().dtype)
+        if weights is None
+        else weights[0].contiguous().numpy(),
+        _LOSS[args.loss],
+        totals,
+    )
+    value, grad_bias = torch.from_numpy(totals.sum(1)).unbind(1)
+    return args.result(value.clone(), scores @ x, grad_bias.to(args.dtype, copy=True), (scores,))
+
+
+def _split(rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the rows of all tasks into chunks of nearly equal length, a multiple of four."""
+    length = max(_MIN_CHUNK_ROWS, -(-sum(rows) // _CHUNKS))
+    items: list[tuple[int, int, int, int]] = []
+    first, packed = [0], 0
+    for m, n in enumerate(rows):
+        parts = max(1, -(-n // length))
+        step = max(4, 4 * -(-n // (4 * parts)))
+        items += [(m, i, min(step, n - i), packed + i) for i in range(0, n, step)]
+        packed += n
+        first.append(len(items))
+    return np.array(items, np.int64).reshape(-1, 4), np.array(first, np.int64)
+
+
+def _addresses(args: HingeArgs) -> tuple[np.ndarray, np.ndarray]:
+    """Address of each task's first row and its row stride, in bytes."""
+    size = args.storage.itemsize
+    if args.kind == "ragged":
+        addresses = [x.data_ptr() for x in args.features]
+        strides = [x.stride(0) * size for x in args.features]
+    else:
+        x = args.features[0]
+        step = 0 if args.kind == "shared" else x.stride(0) * size
+        addresses = [x.data_ptr() + m * step for m in range(args.n_tasks)]
+        strides = [x.stride(-2) * size] * args.n_tasks
+    return np.array(addresses, np.int64), np.array(strides, np.int64)
+
+
+def _packed(tensors: tuple[torch.Tensor, ...], dtype: torch.dtype) -> torch.Tensor:
+    if len(tensors) == 1:
+        return tensors[0].reshape(-1)
+    return torch.cat(tensors) if tensors else torch.empty(0, dtype=dtype)
+
+
+def _bias(args: HingeArgs) -> np.ndarray:
+    if args.bias is None:
+        return np.zeros(args.n_tasks)
+    return args.bias.double().contiguous().numpy()
+
+
+def _strided(x: torch.Tensor) -> bool:
+    return x.stride(-1) != 1 and x.shape[-1] > 1

@@ -1,0 +1,53 @@
+"""Typed loads from raw addresses, so that one compiled loop serves strided and ragged tensors.
+
+numba has no bfloat16 and no float16 arithmetic on CPUs: a *tag*, a scalar whose type names the
+storage, selects the widening at compile time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+# Restricted fast math: NaN and infinity keep their meaning.
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+TAGS = {
+    torch.float64: np.float64(0),
+    torch.float32: np.float32(0),
+    torch.bfloat16: np.uint16(0),
+    torch.float16: np.int16(0),
+}
+
+_STORED = {
+    types.float64: ir.DoubleType(),
+    types.float32: ir.FloatType(),
+    types.uint16: ir.IntType(16),
+    types.int16: ir.HalfType(),
+}
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load(typing_context: Any, address: Any, index: Any, tag: Any) -> Any:
+    """Element ``index`` of the row at ``address``, stored as ``tag`` says, in float32 or wider."""
+    del typing_context
+    if tag not in _STORED:
+        return None
+    loaded = tag if tag in {types.float32, types.float64} else types.float32
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        pointer = builder.inttoptr(arguments[0], _STORED[tag].as_pointer())
+        value = builder.load(builder.gep(pointer, [arguments[1]]))
+        if tag == types.uint16:  # a bfloat16 is the upper half of a float32
+            word = ir.IntType(32)
+            shifted = builder.shl(builder.zext(value, word), ir.Constant(word, 16))
+            return builder.bitcast(shifted, ir.FloatType())
+        return builder.fpext(value, ir.FloatType()) if tag == types.int16 else value
+
+    return loaded(address, index, tag), generate

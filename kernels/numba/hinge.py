@@ -76,7 +76,7 @@ def _run_rows(args: HingeArgs) -> HingeResult:
     sums = np.zeros((n_tasks, 2))
     np.add.at(sums, items[:, 0], totals)  # unbuffered, in order
     value, grad_bias = torch.from_numpy(sums).unbind(1)
-    residuals = tuple(residual.split(rows)) if args.return_residual else None
+    residuals = torch.split(residual, rows) if args.return_residual else None
     if residuals is not None and args.kind != "ragged":
         residuals = (residual.view(n_tasks, -1) if n_tasks else args.empty_residual()[0],)
     return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), residuals)

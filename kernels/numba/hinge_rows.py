@@ -18,7 +18,7 @@ from .memory import FASTMATH, load
 SQUARED_HINGE, LOGISTIC, SQUARED = 0, 1, 2
 
 
-@njit(fastmath=FASTMATH, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=FASTMATH, cache=True)
 def sample(z: Any, y: Any, c: Any, loss: int) -> tuple[float, float]:
     """Loss c φ(z; y) and slope c φ'(z; y) in float64; both zero for a missing label."""
     if c == 0.0 or (y == 0.0 and loss != SQUARED):
@@ -38,7 +38,7 @@ def sample(z: Any, y: Any, c: Any, loss: int) -> tuple[float, float]:
     return c * (math.log1p(small) - t), -c * y / (1.0 + small)
 
 
-@njit(fastmath=FASTMATH, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=FASTMATH, cache=True)
 def _row(
     k: Any, score: Any, bias: Any, labels: Any, weights: Any, residual: Any, loss: Any, totals: Any
 ) -> Any:
@@ -52,7 +52,7 @@ def _row(
     return slope
 
 
-@njit(fastmath=FASTMATH, cache=True)  # type: ignore[untyped-decorator]
+@njit(fastmath=FASTMATH, cache=True)
 def _chunk(
     tag: Any,
     address: Any,
@@ -124,7 +124,7 @@ def _chunk(
             g[d] += r0 * load(row, d, tag)
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)  # type: ignore[untyped-decorator]
+@njit(parallel=True, fastmath=FASTMATH, cache=True)
 def chunks(
     tag: Any,
     addresses: Any,
@@ -162,7 +162,7 @@ def chunks(
         )
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(parallel=True, cache=True)
 def reduce_chunks(first: Any, partial: Any, grad: Any) -> None:
     """Second stage: sum the chunks of each task in their order, ``first`` (M+1,) as in CSR."""
     width = 1024
@@ -176,7 +176,7 @@ def reduce_chunks(first: Any, partial: Any, grad: Any) -> None:
                 grad[m, d] += partial[k, d]
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)  # type: ignore[untyped-decorator]
+@njit(parallel=True, fastmath=FASTMATH, cache=True)
 def epilogue(scores: Any, bias: Any, labels: Any, weights: Any, loss: Any, totals: Any) -> None:
     """Turn scores (M, N) into residuals in place; ``totals`` (M, blocks, 2) as in `_chunk`."""
     n_tasks, n_rows = scores.shape

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
@@ -32,8 +32,8 @@ _STORED = {
 }
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load(typing_context: Any, address: Any, index: Any, tag: Any) -> Any:
+@intrinsic
+def _load(typing_context: Any, address: Any, index: Any, tag: Any) -> Any:
     """Element ``index`` of the row at ``address``, stored as ``tag`` says, in float32 or wider."""
     del typing_context
     if tag not in _STORED:
@@ -51,3 +51,7 @@ def load(typing_context: Any, address: Any, index: Any, tag: Any) -> Any:
         return builder.fpext(value, ir.FloatType()) if tag == types.int16 else value
 
     return loaded(address, index, tag), generate
+
+
+# numba's own types see the typing function's parameters, not the caller's.
+load: Any = _load

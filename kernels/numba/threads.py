@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def torch_threads() -> Iterator[None]:
     """Run numba's parallel loops on as many threads as ``torch.get_num_threads()``."""
     before = numba.get_num_threads()
-    wanted = max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    limit: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    wanted = max(1, min(torch.get_num_threads(), limit))
     if wanted == before:
         yield
         return

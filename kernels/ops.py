@@ -28,6 +28,7 @@ HINGE = register(
             "naive": "proxmtl.kernels.naive.hinge",
             "torch": "proxmtl.kernels.torch.hinge",
             "numba": "proxmtl.kernels.numba.hinge",
+            "triton": "proxmtl.kernels.triton.hinge",
         },
     )
 )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from proxmtl.kernels.chunks import split
+from proxmtl.kernels.torch.products import shared_grad, shared_scores
 
 from .hinge_rows import LOGISTIC, SQUARED, SQUARED_HINGE, chunks, epilogue, reduce_chunks
 from .memory import TAGS
@@ -47,8 +49,9 @@ def run(args: HingeArgs) -> HingeResult:
 
 def _run_rows(args: HingeArgs) -> HingeResult:
     n_tasks, n_features = args.n_tasks, args.n_features
-    rows = args.rows()
-    items, first = _split(rows)
+    rows = tuple(args.rows())
+    length = max(_MIN_CHUNK_ROWS, -(-sum(rows) // _CHUNKS))
+    items, first = (table.numpy() for table in split(rows, length))
     addresses, strides = _addresses(args)
     labels = _packed(args.labels, args.dtype)
     weights = _packed(args.sample_weights or (), args.dtype)
@@ -76,15 +79,15 @@ def _run_rows(args: HingeArgs) -> HingeResult:
     sums = np.zeros((n_tasks, 2))
     np.add.at(sums, items[:, 0], totals)  # unbuffered, in order
     value, grad_bias = torch.from_numpy(sums).unbind(1)
-    residuals = torch.split(residual, rows) if args.return_residual else None
+    residuals = torch.split(residual, list(rows)) if args.return_residual else None
     if residuals is not None and args.kind != "ragged":
         residuals = (residual.view(n_tasks, -1) if n_tasks else args.empty_residual()[0],)
     return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), residuals)
 
 
 def _run_shared(args: HingeArgs) -> HingeResult:
-    x = args.features[0].to(args.dtype)
-    scores = args.weights @ x.T
+    x = args.features[0]
+    scores = shared_scores(args.weights, x)
     totals = np.zeros((args.n_tasks, _EPILOGUE_BLOCKS, 2))
     weights = args.sample_weights
     epilogue(
@@ -98,21 +101,9 @@ def _run_shared(args: HingeArgs) -> HingeResult:
         totals,
     )
     value, grad_bias = torch.from_numpy(totals.sum(1)).unbind(1)
-    return args.result(value.clone(), scores @ x, grad_bias.to(args.dtype, copy=True), (scores,))
-
-
-def _split(rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Cut the rows of all tasks into chunks of nearly equal length, a multiple of four."""
-    length = max(_MIN_CHUNK_ROWS, -(-sum(rows) // _CHUNKS))
-    items: list[tuple[int, int, int, int]] = []
-    first, packed = [0], 0
-    for m, n in enumerate(rows):
-        parts = max(1, -(-n // length))
-        step = max(4, 4 * -(-n // (4 * parts)))
-        items += [(m, i, min(step, n - i), packed + i) for i in range(0, n, step)]
-        packed += n
-        first.append(len(items))
-    return np.array(items, np.int64).reshape(-1, 4), np.array(first, np.int64)
+    return args.result(
+        value.clone(), shared_grad(scores, x), grad_bias.to(args.dtype, copy=True), (scores,)
+    )
 
 
 def _addresses(args: HingeArgs) -> tuple[np.ndarray, np.ndarray]:

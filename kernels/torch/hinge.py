@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .products import shared_grad, shared_scores, wide_blocks
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from proxmtl.kernels.hinge_args import HingeArgs, HingeResult
-
-# Features stored in a narrower dtype are widened in blocks of this many elements.
-_WIDEN_ELEMENTS = 1 << 22
 
 
 def supports(args: HingeArgs) -> tuple[bool, str]:
@@ -32,12 +29,12 @@ def run(args: HingeArgs) -> HingeResult:
     grad_bias = args.weights.new_zeros(args.n_tasks)
     residuals = []
     for m, (x, y, c) in enumerate(args.tasks()):
-        scores = torch.cat([block @ args.weights[m] for block in _wide_blocks(x, args.dtype)])
+        scores = torch.cat([block @ args.weights[m] for block in wide_blocks(x, args.dtype)])
         if args.bias is not None:
             scores += args.bias[m]
         value[m], residual = epilogue(scores, y, c, args.loss)
         start = 0
-        for block in _wide_blocks(x, args.dtype):
+        for block in wide_blocks(x, args.dtype):
             grad[m] += residual[start : start + len(block)] @ block
             start += len(block)
         grad_bias[m] = residual.sum()
@@ -49,13 +46,13 @@ def run(args: HingeArgs) -> HingeResult:
 
 def run_shared(args: HingeArgs) -> HingeResult:
     """All tasks at once on one matrix, scores kept task-major."""
-    x = args.features[0].to(args.dtype)
-    scores = args.weights @ x.T
+    x = args.features[0]
+    scores = shared_scores(args.weights, x)
     if args.bias is not None:
         scores += args.bias[:, None]
     c = None if args.sample_weights is None else args.sample_weights[0]
     value, residual = epilogue(scores, args.labels[0], c, args.loss)
-    return args.result(value, residual @ x, residual.sum(1), (residual,))
+    return args.result(value, shared_grad(residual, x), residual.sum(1), (residual,))
 
 
 def _run_dense(args: HingeArgs) -> HingeResult:
@@ -93,12 +90,3 @@ def epilogue(
         return phi.sum(-1, dtype=torch.float64), slope
     phi, slope = phi.masked_fill(missing, 0), slope.masked_fill(missing, 0)
     return phi.sum(-1, dtype=torch.float64), slope
-
-
-def _wide_blocks(x: torch.Tensor, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-    if x.dtype == dtype:
-        yield x
-        return
-    n_rows = max(1, _WIDEN_ELEMENTS // max(1, x.shape[1]))
-    for start in range(0, max(1, len(x)), n_rows):
-        yield x[start : start + n_rows].to(dtype)

@@ -1,0 +1,175 @@
+# ruff: noqa: ANN001, ANN201, PLR0917 - compiled by Triton, which has its own types
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
+"""GPU kernels of `hinge_value_and_grad`.
+
+A program owns a chunk of the rows of one task: ``items[program]`` holds (task, offset of its first
+row, row stride, number of rows, first packed sample), all int64, offsets in elements from ``X``.
+Partial gradients and totals of the chunks are summed by `reduce_kernel` in a fixed order.
+"""
+
+import triton
+import triton.language as tl
+
+from .hinge_loss import sample
+
+
+@triton.jit
+def rows_kernel(
+    X, items, W, bias, labels, weights, residual, grad, totals, D,
+    LOSS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_WEIGHTS: tl.constexpr,
+    WRITE_RESIDUAL: tl.constexpr, ATOMIC: tl.constexpr, VECTOR: tl.constexpr,
+    R: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """One pass: R rows of D <= BLOCK_D features stay in registers from score to update."""
+    program = tl.program_id(0).to(tl.int64)
+    item = items + 5 * program
+    task = tl.load(item)
+    offset = tl.multiple_of(tl.load(item + 1), VECTOR)
+    stride = tl.multiple_of(tl.load(item + 2), VECTOR)
+    n_rows = tl.load(item + 3).to(tl.int32)
+    first = tl.load(item + 4)
+    acc = W.dtype.element_ty
+    cols = tl.arange(0, BLOCK_D)
+    inside = cols < D
+    rows = tl.arange(0, R)
+    w = tl.load(W + task * D + cols, mask=inside, other=0.0)
+    b = tl.load(bias + task) if HAS_BIAS else 0.0
+    g = tl.zeros([BLOCK_D], acc)
+    value = tl.zeros([R], tl.float64)
+    total = tl.zeros([R], tl.float64)
+    for i in tl.range(0, n_rows, R, num_stages=STAGES):
+        here = i + rows < n_rows
+        p_x = X + offset + (i + rows)[:, None] * stride + cols[None, :]
+        x = tl.load(p_x, mask=here[:, None] & inside[None, :], other=0.0).to(acc)
+        y = tl.load(labels + first + i + rows, mask=here, other=0.0)
+        c = tl.where(here, 1.0, 0.0).to(acc)
+        if HAS_WEIGHTS:
+            c = tl.load(weights + first + i + rows, mask=here, other=0.0)
+        v, r = sample(tl.sum(x * w[None, :], axis=1) + b, y, c, LOSS)
+        g += tl.sum(x * r[:, None], axis=0)
+        value += v.to(tl.float64)
+        total += r.to(tl.float64)
+        if WRITE_RESIDUAL:
+            tl.store(residual + first + i + rows, r, mask=here)
+    if ATOMIC:
+        tl.atomic_add(grad + task * D + cols, g, mask=inside)
+        tl.atomic_add(totals + 2 * task, tl.sum(value, axis=0))
+        tl.atomic_add(totals + 2 * task + 1, tl.sum(total, axis=0))
+    else:
+        tl.store(grad + program * D + cols, g, mask=inside)
+        tl.store(totals + 2 * program, tl.sum(value, axis=0))
+        tl.store(totals + 2 * program + 1, tl.sum(total, axis=0))
+
+
+@triton.jit
+def wide_kernel(
+    X, items, W, bias, labels, weights, residual, grad, totals, D,
+    LOSS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_WEIGHTS: tl.constexpr,
+    WRITE_RESIDUAL: tl.constexpr, ATOMIC: tl.constexpr, VECTOR: tl.constexpr,
+    R: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """D beyond the registers: the second read of R rows comes from the last-level cache.
+
+    ``grad`` is zero on entry; a program adds to its own row of it, so nothing is atomic there.
+    """
+    program = tl.program_id(0).to(tl.int64)
+    item = items + 5 * program
+    task = tl.load(item)
+    offset = tl.multiple_of(tl.load(item + 1), VECTOR)
+    stride = tl.multiple_of(tl.load(item + 2), VECTOR)
+    n_rows = tl.load(item + 3).to(tl.int32)
+    first = tl.load(item + 4)
+    acc = W.dtype.element_ty
+    rows = tl.arange(0, R)
+    b = tl.load(bias + task) if HAS_BIAS else 0.0
+    value = tl.zeros([R], tl.float64)
+    total = tl.zeros([R], tl.float64)
+    for i in range(0, n_rows, R):
+        here = i + rows < n_rows
+        p_rows = X + offset + (i + rows)[:, None] * stride
+        z = tl.zeros([R, BLOCK_D], acc)
+        for start in tl.range(0, D, BLOCK_D, num_stages=STAGES):
+            cols = start + tl.arange(0, BLOCK_D)
+            inside = cols < D
+            w = tl.load(W + task * D + cols, mask=inside, other=0.0)
+            mask = here[:, None] & inside[None, :]
+            x = tl.load(p_rows + cols[None, :], mask=mask, other=0.0, eviction_policy="evict_last")
+            z += x.to(acc) * w[None, :]
+        y = tl.load(labels + first + i + rows, mask=here, other=0.0)
+        c = tl.where(here, 1.0, 0.0).to(acc)
+        if HAS_WEIGHTS:
+            c = tl.load(weights + first + i + rows, mask=here, other=0.0)
+        v, r = sample(tl.sum(z, axis=1) + b, y, c, LOSS)
+        value += v.to(tl.float64)
+        total += r.to(tl.float64)
+        if WRITE_RESIDUAL:
+            tl.store(residual + first + i + rows, r, mask=here)
+        for start in tl.range(0, D, BLOCK_D, num_stages=STAGES):
+            cols = start + tl.arange(0, BLOCK_D)
+            inside = cols < D
+            mask = here[:, None] & inside[None, :]
+            x = tl.load(p_rows + cols[None, :], mask=mask, other=0.0, eviction_policy="evict_first")
+            g = tl.sum(x.to(acc) * r[:, None], axis=0)
+            if ATOMIC:
+                tl.atomic_add(grad + task * D + cols, g, mask=inside)
+            else:
+                p_grad = grad + program * D + cols
+                tl.store(p_grad, g + tl.load(p_grad, mask=inside, other=0.0), mask=inside)
+    if ATOMIC:
+        tl.atomic_add(totals + 2 * task, tl.sum(value, axis=0))
+        tl.atomic_add(totals + 2 * task + 1, tl.sum(total, axis=0))
+    else:
+        tl.store(totals + 2 * program, tl.sum(value, axis=0))
+        tl.store(totals + 2 * program + 1, tl.sum(total, axis=0))
+
+
+@triton.jit
+def reduce_kernel(
+    chunks, partial, partial_totals, grad, value, grad_bias, D, BLOCK_D: tl.constexpr
+):  # fmt: skip
+    """Second stage: sum the chunks ``chunks[m]`` to ``chunks[m + 1]`` of task m in their order."""
+    task = tl.program_id(0).to(tl.int64)
+    block = tl.program_id(1)
+    start = tl.load(chunks + task)
+    stop = tl.load(chunks + task + 1)
+    cols = block * BLOCK_D + tl.arange(0, BLOCK_D)
+    inside = cols < D
+    g = tl.zeros([BLOCK_D], grad.dtype.element_ty)
+    for k in range(start, stop):
+        g += tl.load(partial + k * D + cols, mask=inside, other=0.0)
+    tl.store(grad + task * D + cols, g, mask=inside)
+    if block == 0:
+        v = tl.zeros([1], tl.float64)
+        t = tl.zeros([1], tl.float64)
+        one = tl.arange(0, 1)
+        for k in range(start, stop):
+            v += tl.load(partial_totals + 2 * k + one)
+            t += tl.load(partial_totals + 2 * k + 1 + one)
+        tl.store(value + task + one, v)
+        tl.store(grad_bias + task + one, t.to(grad_bias.dtype.element_ty))
+
+
+@triton.jit
+def epilogue_kernel(
+    scores, bias, labels, weights, partial_totals, N, blocks, label_row, label_col, weight_row,
+    weight_col, LOSS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_WEIGHTS: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Turn scores (M, N) into residuals in place; totals of each block of samples."""
+    task = tl.program_id(0).to(tl.int64)
+    block = tl.program_id(1).to(tl.int64)
+    i = block * BLOCK_N + tl.arange(0, BLOCK_N)
+    here = i < N
+    p_scores = scores + task * N + i
+    z = tl.load(p_scores, mask=here, other=0.0)
+    if HAS_BIAS:
+        z += tl.load(bias + task)
+    y = tl.load(labels + task * label_row + i * label_col, mask=here, other=0.0)
+    c = tl.where(here, 1.0, 0.0).to(z.dtype)
+    if HAS_WEIGHTS:
+        c = tl.load(weights + task * weight_row + i * weight_col, mask=here, other=0.0)
+    v, r = sample(z, y, c, LOSS)
+    tl.store(p_scores, r, mask=here)
+    p_totals = partial_totals + 2 * (task * blocks + block)
+    tl.store(p_totals, tl.sum(v.to(tl.float64), axis=0))
+    tl.store(p_totals + 1, tl.sum(r.to(tl.float64), axis=0))

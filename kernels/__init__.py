@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from .dispatch import BackendError, backends, operations, supports, use_backend
 from .ops import HingeResult, hinge_value_and_grad
+from .prox_ops import group_shrink, overlap_dual_sweep, soft_threshold
 
 __all__ = [
     "BackendError",
     "HingeResult",
     "backends",
+    "group_shrink",
     "hinge_value_and_grad",
     "operations",
+    "overlap_dual_sweep",
+    "soft_threshold",
     "supports",
     "use_backend",
 ]

@@ -1,0 +1,89 @@
+"""Tensors as the flat arrays that compiled loops take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from proxmtl.kernels.fibres import fibres
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Pair(NamedTuple):
+    """Flat arrays of an input and of its result, both memory (outer, n, inner).
+
+    ``finish`` hands the result over in the caller's strides.
+    """
+
+    x: NDArray[Any]
+    out: NDArray[Any]
+    outer: int
+    n: int
+    inner: int
+    target: torch.Tensor
+    result: torch.Tensor
+    swapped: bool
+    done: bool
+
+    def finish(self) -> torch.Tensor:
+        """Result as the caller wants it."""
+        if not self.done:
+            self.result.copy_(self.target.t() if self.swapped else self.target)
+        return self.result
+
+    def aligned(self, tensor: torch.Tensor) -> NDArray[Any]:
+        """Another tensor of the caller's shape as a flat array in the same order."""
+        dense = (tensor.t() if self.swapped else tensor).to(self.target.dtype).contiguous()
+        flat: NDArray[Any] = dense.numpy().reshape(-1)
+        return flat
+
+
+def paired(V: torch.Tensor, axis: int, out: torch.Tensor | None) -> Pair:
+    """Input and result as flat arrays; copies only what has no such view."""
+    swapped = V.dim() == 2 and not V.is_contiguous() and V.t().is_contiguous()
+    source = fibres(V if swapped else V.contiguous(), axis)
+    assert source is not None
+    dense = source.tensor
+    if out is None:
+        target = torch.empty_like(dense)
+        result = target.t() if swapped else target
+        done = True
+    else:
+        result = out
+        oriented = out.t() if swapped else out
+        done = oriented.is_contiguous()
+        target = oriented if done else torch.empty_like(dense)
+    return Pair(
+        dense.numpy().reshape(-1),
+        target.numpy().reshape(-1),
+        source.outer,
+        source.n,
+        source.inner,
+        target,
+        result,
+        swapped,
+        done,
+    )
+
+
+def cpu_floats(tensor: torch.Tensor) -> tuple[bool, str]:
+    """Whether a tensor is one that compiled loops can read."""
+    if tensor.device.type != "cpu":
+        return False, f"It serves CPU tensors, and these are on {tensor.device}."
+    if tensor.dtype not in (torch.float32, torch.float64):
+        return False, f"It serves float32 and float64, and these are {tensor.dtype}."
+    return True, ""
+
+
+def group_weights(weights: torch.Tensor) -> tuple[NDArray[np.float64], int]:
+    """Weights as a float64 array, and the step between groups: 0 when all share one."""
+    array: NDArray[np.float64] = weights.to(torch.float64).contiguous().numpy()
+    return array, int(array.shape[0] > 1)
+
+
+def scalar(value: float) -> torch.Tensor:
+    """0-d float64 tensor."""
+    return torch.tensor(value, dtype=torch.float64)

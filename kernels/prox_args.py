@@ -1,0 +1,250 @@
+"""Checked arguments of the proximal operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from .fibres import checked_axis, checked_float, checked_like, checked_scale
+from .layout import GroupLayout, layout_of
+from .weights import checked_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class SmoothedGroup(NamedTuple):
+    """What `smoothed_group_grad` returns."""
+
+    value: torch.Tensor
+    grad: torch.Tensor
+    penalty: torch.Tensor
+    dual_sqnorm: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class SoftThresholdArgs:
+    """Arguments of `soft_threshold`: weights are (1,) or shaped like V."""
+
+    V: torch.Tensor
+    weights: torch.Tensor
+    step: float
+    out: torch.Tensor | None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the call."""
+        return self.V.device
+
+
+@dataclass(frozen=True, slots=True)
+class GroupShrinkArgs:
+    """Arguments of `group_shrink`: weights are (1,) or (G,), axis counts from 0."""
+
+    V: torch.Tensor
+    layout: GroupLayout
+    weights: torch.Tensor
+    step: float
+    l1: float
+    axis: int
+    out: torch.Tensor | None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the call."""
+        return self.V.device
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapSweepArgs:
+    """Arguments of `overlap_dual_sweep`: X and dual are overwritten."""
+
+    X: torch.Tensor
+    dual: torch.Tensor
+    layout: GroupLayout
+    weights: torch.Tensor
+    step: float
+    axis: int
+    sweeps: int
+    tolerance: float
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the call."""
+        return self.X.device
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothedGroupArgs:
+    """Arguments of `smoothed_group_grad`."""
+
+    V: torch.Tensor
+    layout: GroupLayout
+    weights: torch.Tensor
+    smoothness: float
+    axis: int
+    out: torch.Tensor | None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the call."""
+        return self.V.device
+
+
+def bind_soft_threshold(
+    V: torch.Tensor,
+    weights: torch.Tensor | float,
+    *,
+    step: float = 1.0,
+    out: torch.Tensor | None = None,
+) -> SoftThresholdArgs:
+    """Check the arguments of `soft_threshold`; a 0-d tensor becomes (1,)."""
+    checked_float(V, "V")
+    if out is not None:
+        checked_like(out, V, "out", "V")
+    if not V.dim():
+        V, out = V.reshape(1), None if out is None else out.reshape(1)
+    return SoftThresholdArgs(
+        V.detach(),
+        checked_weights(weights, V.shape, V.device),
+        checked_scale(step, "step"),
+        out,
+    )
+
+
+def bind_group_shrink(
+    V: torch.Tensor,
+    indptr: torch.Tensor,
+    indices: torch.Tensor,
+    weights: torch.Tensor | float,
+    *,
+    step: float = 1.0,
+    axis: int = -1,
+    l1: float = 0.0,
+    out: torch.Tensor | None = None,
+) -> GroupShrinkArgs:
+    """Check the arguments of `group_shrink`."""
+    checked_float(V, "V")
+    axis = checked_axis(V, axis)
+    layout = disjoint_layout(indptr, indices, V.shape[axis])
+    if out is not None:
+        checked_like(out, V, "out", "V")
+    return GroupShrinkArgs(
+        V.detach(),
+        layout,
+        checked_weights(weights, (layout.n_groups,), V.device),
+        checked_scale(step, "step"),
+        checked_scale(l1, "l1"),
+        axis,
+        out,
+    )
+
+
+def bind_overlap_dual_sweep(
+    X: torch.Tensor,
+    dual: torch.Tensor,
+    indptr: torch.Tensor,
+    indices: torch.Tensor,
+    weights: torch.Tensor | float,
+    *,
+    step: float = 1.0,
+    axis: int = -1,
+    sweeps: int = 1,
+    tolerance: float = 0.0,
+) -> OverlapSweepArgs:
+    """Check the arguments of `overlap_dual_sweep`."""
+    checked_float(X, "X")
+    axis = checked_axis(X, axis, "X")
+    layout = fitting_layout(indptr, indices, X.shape[axis])
+    expected = replaced(X.shape, axis, layout.n_members)
+    if tuple(dual.shape) != expected:
+        raise ValueError(
+            f"dual has shape {tuple(dual.shape)}; it holds one entry per membership along axis "
+            f"{axis}, so pass {expected}"
+        )
+    if dual.dtype != X.dtype or dual.device != X.device:
+        raise ValueError(
+            f"dual is {dual.dtype} on {dual.device} but X is {X.dtype} on {X.device}; they must "
+            "agree"
+        )
+    if sweeps < 0:
+        raise ValueError(f"sweeps is {sweeps}; it must be 0 or more")
+    return OverlapSweepArgs(
+        X.detach(),
+        dual.detach(),
+        layout,
+        checked_weights(weights, (layout.n_groups,), X.device),
+        checked_scale(step, "step"),
+        axis,
+        int(sweeps),
+        checked_scale(tolerance, "tolerance"),
+    )
+
+
+def bind_smoothed_group_grad(
+    V: torch.Tensor,
+    indptr: torch.Tensor,
+    indices: torch.Tensor,
+    weights: torch.Tensor | float,
+    smoothness: float,
+    *,
+    axis: int = -1,
+    out: torch.Tensor | None = None,
+) -> SmoothedGroupArgs:
+    """Check the arguments of `smoothed_group_grad`."""
+    checked_float(V, "V")
+    axis = checked_axis(V, axis)
+    layout = fitting_layout(indptr, indices, V.shape[axis])
+    if out is not None:
+        checked_like(out, V, "out", "V")
+    if not 0 < smoothness < float("inf"):
+        raise ValueError(f"smoothness is {smoothness}; it must be positive and finite")
+    return SmoothedGroupArgs(
+        V.detach(),
+        layout,
+        checked_weights(weights, (layout.n_groups,), V.device),
+        float(smoothness),
+        axis,
+        out,
+    )
+
+
+def fitting_layout(indptr: torch.Tensor, indices: torch.Tensor, n_items: int) -> GroupLayout:
+    """Layout of groups whose members all lie in ``range(n_items)``.
+
+    Raises
+    ------
+    ValueError
+        When a member is out of range.
+    """
+    layout = layout_of(indptr, indices)
+    if layout.n_items_needed > n_items:
+        raise ValueError(
+            f"indices names item {layout.n_items_needed - 1} but the axis of the groups has "
+            f"length {n_items}; is axis the right one?"
+        )
+    return layout
+
+
+def disjoint_layout(indptr: torch.Tensor, indices: torch.Tensor, n_items: int) -> GroupLayout:
+    """Layout of disjoint groups whose members all lie in ``range(n_items)``.
+
+    Raises
+    ------
+    ValueError
+        When groups overlap or a member is out of range.
+    """
+    layout = fitting_layout(indptr, indices, n_items)
+    if not layout.is_disjoint:
+        raise ValueError(
+            "the groups overlap, and shrinking them one by one isn't the prox of their sum; use "
+            "overlap_dual_sweep"
+        )
+    return layout
+
+
+def replaced(shape: Sequence[int], axis: int, size: int) -> tuple[int, ...]:
+    """Shape with another length along one axis."""
+    return (*shape[:axis], size, *shape[axis + 1 :])

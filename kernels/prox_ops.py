@@ -1,0 +1,214 @@
+"""The proximal operations and their contracts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .dispatch import Operation, register
+from .prox_args import (
+    SmoothedGroup,
+    bind_group_shrink,
+    bind_overlap_dual_sweep,
+    bind_soft_threshold,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    import torch
+
+__all__ = [
+    "SmoothedGroup",
+    "group_shrink",
+    "overlap_dual_sweep",
+    "soft_threshold",
+]
+
+
+def _everywhere(name: str, bind: Callable[..., Any], backends: tuple[str, ...]) -> Operation:
+    modules = {backend: f"proxmtl.kernels.{backend}.{name}" for backend in backends}
+    return register(Operation(name=name, bind=bind, modules=modules))
+
+
+_CPU = ("naive", "torch", "numba")
+SOFT_THRESHOLD = _everywhere("soft_threshold", bind_soft_threshold, _CPU)
+GROUP_SHRINK = _everywhere("group_shrink", bind_group_shrink, _CPU)
+OVERLAP_DUAL_SWEEP = _everywhere("overlap_dual_sweep", bind_overlap_dual_sweep, _CPU)
+
+
+def soft_threshold(
+    V: torch.Tensor,
+    weights: torch.Tensor | float,
+    *,
+    step: float = 1.0,
+    out: torch.Tensor | None = None,
+    backend: str | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prox of a weighted L1 norm, and the norm there, in one pass.
+
+    ::
+
+        x_i = sign(v_i) max(|v_i| - step w_i, 0)        value = Σ_i w_i |x_i|
+
+    Parameters
+    ----------
+    V : Tensor
+        Any shape and strides; float64, float32, bfloat16 or float16.
+    weights : float or Tensor
+        w ≥ 0: one number, or a tensor that broadcasts to the shape of V.
+    step : float
+        At least 0. Not part of the value.
+    out : Tensor like V, optional
+        Where x goes; V itself works in place. A fresh result costs more time than the prox.
+    backend : str, optional
+        As in `use_backend`.
+
+    Returns
+    -------
+    tuple of Tensor
+        x like V, and the value in float64 (0-d). NaN stays NaN.
+
+    Raises
+    ------
+    ValueError
+        A negative or NaN weight or step, or a shape that doesn't fit.
+    TypeError
+        A dtype that isn't served.
+    """
+    args = bind_soft_threshold(V, weights, step=step, out=out)
+    result, value = SOFT_THRESHOLD.run(args, backend)
+    return result.reshape(V.shape) if out is None else out, value
+
+
+def group_shrink(
+    V: torch.Tensor,
+    indptr: torch.Tensor,
+    indices: torch.Tensor,
+    weights: torch.Tensor | float,
+    *,
+    step: float = 1.0,
+    axis: int = -1,
+    l1: float = 0.0,
+    out: torch.Tensor | None = None,
+    backend: str | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prox of a weighted sum of group norms (plus an L1 norm), and the penalty there.
+
+    Groups are disjoint sets of positions along one axis; every fibre along it (every row, for
+    ``axis=-1`` of a matrix) has the same groups. With u = soft(v, step l1)::
+
+        x_g = u_g max(0, 1 - step w_g / ‖u_g‖)          value = Σ_g w_g ‖x_g‖ + l1 ‖x‖₁
+
+    summed over fibres. A zero group stays zero, threshold 0 is the identity, positions in no
+    group keep u. The input is read once and the result written once.
+
+    Parameters
+    ----------
+    V : Tensor
+        Any shape and strides; float64, float32, bfloat16 or float16.
+    indptr : Tensor (G + 1,)
+    indices : Tensor (E,)
+        int64: members of group g are ``indices[indptr[g]:indptr[g + 1]]``. Checked once per pair
+        of tensors and remembered while both live unmodified: pass the same tensors every time.
+    weights : float or Tensor (G,)
+        w ≥ 0.
+    step : float
+        At least 0. Not part of the value.
+    axis : int
+        Axis that the groups cut.
+    l1 : float
+        Weight of the L1 norm (sparse group lasso), at least 0; on all entries, grouped or not.
+    out : Tensor like V, optional
+        Where x goes; V itself works in place. A fresh result costs more time than the prox.
+    backend : str, optional
+        As in `use_backend`.
+
+    Returns
+    -------
+    tuple of Tensor
+        x like V, and the value in float64 (0-d). NaN in a group makes its group NaN.
+
+    Raises
+    ------
+    ValueError
+        Overlapping or out-of-range groups, negative weights, a shape that doesn't fit.
+    TypeError
+        A dtype that isn't served.
+    """
+    args = bind_group_shrink(V, indptr, indices, weights, step=step, axis=axis, l1=l1, out=out)
+    result: tuple[torch.Tensor, torch.Tensor] = GROUP_SHRINK.run(args, backend)
+    return result
+
+
+def overlap_dual_sweep(
+    X: torch.Tensor,
+    dual: torch.Tensor,
+    indptr: torch.Tensor,
+    indices: torch.Tensor,
+    weights: torch.Tensor | float,
+    *,
+    step: float = 1.0,
+    axis: int = -1,
+    sweeps: int = 1,
+    tolerance: float = 0.0,
+    backend: str | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sweeps of block ascent on the dual of the prox of overlapping group norms, in place.
+
+    The prox of step Σ_g w_g ‖x_g‖ at v is x = v - Σ_g ξ^g with ξ^g supported on g and
+    ‖ξ^g‖ ≤ step w_g. One sweep takes the groups in order (for a tree: children first, and one
+    sweep is exact)::
+
+        z = (x + ξ^g)_g,    ξ^g ← z min(1, step w_g / ‖z‖),    x_g ← z - ξ^g
+
+    The gap step Σ_g w_g ‖x_g‖ - Σ_g ⟨x_g, ξ^g⟩ bounds half the squared distance to the prox.
+
+    Parameters
+    ----------
+    X : Tensor
+        x = v - Σ_g ξ^g on entry (v itself when the dual starts at 0); overwritten.
+    dual : Tensor
+        ξ, one entry per membership: the shape of X with length E along the axis; overwritten.
+    indptr : Tensor (G + 1,)
+    indices : Tensor (E,)
+        Groups as in `group_shrink`; they may overlap.
+    weights : float or Tensor (G,)
+        w ≥ 0.
+    step : float
+        At least 0.
+    axis : int
+        Axis that the groups cut.
+    sweeps : int
+        At most so many for each fibre.
+    tolerance : float
+        A fibre stops after the sweep that brings its gap to this.
+    backend : str, optional
+        As in `use_backend`.
+
+    Returns
+    -------
+    tuple of Tensor
+        The gap of each fibre (the shape of X without the axis) and Σ w_g ‖x_g‖ over all fibres
+        (0-d), both float64.
+
+    Raises
+    ------
+    ValueError
+        Out-of-range groups, negative weights, a shape that doesn't fit.
+    TypeError
+        A dtype that isn't served.
+    """
+    args = bind_overlap_dual_sweep(
+        X,
+        dual,
+        indptr,
+        indices,
+        weights,
+        step=step,
+        axis=axis,
+        sweeps=sweeps,
+        tolerance=tolerance,
+    )
+    result: tuple[torch.Tensor, torch.Tensor] = OVERLAP_DUAL_SWEEP.run(args, backend)
+    return result

@@ -1,0 +1,101 @@
+"""Block coordinate ascent on the dual of the overlapping prox, all fibres at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from .segments import wide
+
+if TYPE_CHECKING:
+    from proxmtl.kernels.layout import GroupLayout
+    from proxmtl.kernels.prox_args import OverlapSweepArgs
+
+
+class _Batch(NamedTuple):
+    members: torch.Tensor
+    items: torch.Tensor
+    owner: torch.Tensor
+    radii: torch.Tensor
+
+
+def supports(args: OverlapSweepArgs) -> tuple[bool, str]:
+    """Every call."""
+    del args
+    return True, ""
+
+
+def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sweep every fibre; its gaps and the penalty at the new points."""
+    points = wide(args.X, args.axis).clone()
+    duals = wide(args.dual, args.axis).clone()
+    layout = args.layout
+    weights = args.weights.to(points.dtype).expand(layout.n_groups)
+    radii = args.step * weights
+    batches = _batches(layout, radii, points.device)
+    gaps, norms = _gap(points, duals, layout, radii)
+    active = torch.ones_like(gaps, dtype=torch.bool)
+    for _ in range(args.sweeps):
+        before = points.clone(), duals.clone()
+        for batch in batches:
+            _project(points, duals, batch)
+        # A fibre that has reached its tolerance keeps its point while the others go on.
+        points = torch.where(active.unsqueeze(1), points, before[0])
+        duals = torch.where(active.unsqueeze(1), duals, before[1])
+        gaps, norms = _gap(points, duals, layout, radii)
+        active &= ~(gaps <= args.tolerance)
+        if not bool(active.any()):
+            break
+    value = (norms.double() * weights.double().unsqueeze(1)).sum()
+    args.X.copy_(points.reshape(args.X.shape))
+    args.dual.copy_(duals.reshape(args.dual.shape))
+    shape = (*args.X.shape[: args.axis], *args.X.shape[args.axis + 1 :])
+    return gaps.reshape(shape), value
+
+
+def _batches(layout: GroupLayout, radii: torch.Tensor, device: torch.device) -> list[_Batch]:
+    batches = []
+    for groups in layout.levels:
+        rank = torch.full((layout.n_groups,), -1)
+        rank[groups] = torch.arange(groups.numel())
+        owner = rank[layout.group_of_member]
+        members = (owner >= 0).nonzero().squeeze(1)
+        batches.append(
+            _Batch(
+                members.to(device),
+                layout.indices[members].to(device),
+                owner[members].to(device),
+                radii[groups.to(device)].unsqueeze(1),
+            )
+        )
+    return batches
+
+
+def _project(points: torch.Tensor, duals: torch.Tensor, batch: _Batch) -> None:
+    target = points[:, batch.items] + duals[:, batch.members]
+    outer, _, inner = target.shape
+    norms = (
+        target.new_zeros(outer, batch.radii.shape[0], inner)
+        .index_add_(1, batch.owner, target.square())
+        .sqrt_()
+    )
+    factors = torch.where(norms > batch.radii, batch.radii / norms, 1.0)
+    kept = target * factors[:, batch.owner]
+    duals.index_copy_(1, batch.members, kept)
+    points.index_copy_(1, batch.items, target - kept)
+
+
+def _gap(
+    points: torch.Tensor, duals: torch.Tensor, layout: GroupLayout, radii: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    _, indices, owner = layout.on(points.device)
+    gathered = points[:, indices]
+    outer, _, inner = gathered.shape
+    norms = (
+        gathered.new_zeros(outer, layout.n_groups, inner)
+        .index_add_(1, owner, gathered.square())
+        .sqrt_()
+    )
+    reach = (norms.double() * radii.double().unsqueeze(1)).sum(1)
+    return reach - (gathered.double() * duals.double()).sum(1), norms

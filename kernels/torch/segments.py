@@ -1,0 +1,67 @@
+"""Vectorised norms of groups along the middle of (outer, n, inner)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from proxmtl.kernels.fibres import accumulation_dtype
+
+if TYPE_CHECKING:
+    from proxmtl.kernels.layout import GroupLayout
+
+
+def wide(tensor: torch.Tensor, axis: int) -> torch.Tensor:
+    """Tensor as (outer, n, inner) in its accumulation dtype."""
+    start, stop = tensor.shape[:axis].numel(), tensor.shape[axis + 1 :].numel()
+    return tensor.to(accumulation_dtype(tensor)).reshape(start, tensor.shape[axis], stop)
+
+
+def group_norms(blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
+    """Euclidean norm of each group of each fibre, (outer, G, inner)."""
+    outer, n, inner = blocks.shape
+    if layout.uniform_size and layout.tiles(n):
+        pieces = blocks.reshape(outer, layout.n_groups, layout.uniform_size, inner)
+        norms: torch.Tensor = torch.linalg.vector_norm(pieces, dim=2)
+        return norms
+    _, indices, owner = layout.on(blocks.device)
+    squares = blocks.square()
+    if not layout.tiles(n):
+        squares = squares[:, indices]
+    return squares.new_zeros(outer, layout.n_groups, inner).index_add_(1, owner, squares).sqrt_()
+
+
+def shrink_factors(norms: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
+    """max(0, 1 - threshold / norm), 1 where the threshold is 0; NaN where the norm is."""
+    factors = (1.0 - thresholds / norms).clamp_(min=0.0)
+    return torch.where(thresholds == 0, 1.0, factors)
+
+
+def spread(factors: torch.Tensor, blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
+    """Blocks with each member scaled by the factor of its group, for disjoint groups."""
+    outer, n, inner = blocks.shape
+    if layout.uniform_size and layout.tiles(n):
+        pieces = blocks.reshape(outer, layout.n_groups, layout.uniform_size, inner)
+        return (pieces * factors.unsqueeze(2)).reshape(outer, n, inner)
+    _, indices, owner = layout.on(blocks.device)
+    scales = factors[:, owner]
+    if not layout.tiles(n):
+        scales = factors.new_ones(outer, n, inner).index_copy_(1, indices, scales)
+    return blocks * scales
+
+
+def weighted_total(norms: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Sum over fibres and groups of weight times norm, in float64."""
+    return (norms.to(torch.float64) * weights.to(torch.float64)).sum()
+
+
+def column(weights: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Weights (G,) or (1,) as (G, 1) or (1, 1) in the dtype of another tensor."""
+    return weights.to(like.dtype).unsqueeze(1)
+
+
+def delivered(blocks: torch.Tensor, like: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:
+    """Blocks in the shape and dtype of a tensor, or in ``out``."""
+    if out is not None:
+        return out.copy_(blocks.reshape(like.shape))
+    return torch.empty_like(like).copy_(blocks.reshape(like.shape))

@@ -1,0 +1,34 @@
+"""Soft threshold in torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from proxmtl.kernels.fibres import accumulation_dtype
+
+if TYPE_CHECKING:
+    from proxmtl.kernels.prox_args import SoftThresholdArgs
+
+
+def supports(args: SoftThresholdArgs) -> tuple[bool, str]:
+    """Every call."""
+    del args
+    return True, ""
+
+
+def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Soft threshold of every entry, and the weighted sum of magnitudes."""
+    wide = args.V.to(accumulation_dtype(args.V))
+    weights = args.weights.to(wide.dtype)
+    shrunk = soft(wide, args.step * weights)
+    value = (shrunk.abs() * weights).sum(dtype=torch.float64)
+    result = torch.empty_like(args.V) if args.out is None else args.out
+    return result.copy_(shrunk), value
+
+
+def soft(values: torch.Tensor, thresholds: torch.Tensor | float) -> torch.Tensor:
+    """sign(v) max(|v| - threshold, 0): what clipping to the threshold leaves. NaN stays NaN."""
+    if isinstance(thresholds, torch.Tensor):
+        return values - torch.minimum(torch.maximum(values, -thresholds), thresholds)
+    return values - values.clamp(-thresholds, thresholds)

@@ -1,0 +1,181 @@
+"""group_shrink: every backend against float64 loops, and the properties of a prox."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prox_cases import (
+    BACKENDS,
+    NUMBA_DTYPES,
+    TOLERANCE,
+    close,
+    disjoint_groups,
+    from_lists,
+    tensors,
+    tiles,
+    weights_for,
+)
+
+from proxmtl import kernels
+
+
+@st.composite
+def calls(draw):
+    groups = draw(disjoint_groups())
+    V, axis = draw(tensors(groups.n_items))
+    step = draw(st.sampled_from([0.0, 0.2, 1.0]))
+    l1 = draw(st.sampled_from([0.0, 0.4]))
+    return V, groups, weights_for(draw, groups.n_groups), step, axis, l1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@given(call=calls())
+@settings(deadline=None)
+def test_agrees_with_the_loops(backend, call):
+    V, groups, weights, step, axis, l1 = call
+    options = {"step": step, "axis": axis, "l1": l1}
+    if backend == "numba" and V.dtype not in NUMBA_DTYPES:
+        V = V.float()
+    before = V.clone()
+    seen, value = kernels.group_shrink(V, *groups.both, weights, **options, backend=backend)
+    wanted, wanted_value = kernels.group_shrink(
+        V.double(), *groups.both, weights, **options, backend="naive"
+    )
+    assert torch.equal(V, before)
+    assert (seen.shape, seen.dtype, value.shape, value.dtype) == (
+        V.shape,
+        V.dtype,
+        (),
+        torch.float64,
+    )
+    size = V.abs().amax().item() if V.numel() else 0.0
+    close(seen, wanted, V.dtype, size)
+    close(value, wanted_value, V.dtype, size * max(V.numel(), 1))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("backend", ["naive", *BACKENDS])
+@pytest.mark.parametrize("layout", ["in place", "fresh", "transposed", "sliced"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_result_goes_where_it_is_asked(backend, layout, axis, dtype):
+    if backend == "numba" and dtype not in NUMBA_DTYPES:
+        with pytest.raises(kernels.BackendError, match="serves float32 and float64"):
+            kernels.soft_threshold(torch.ones(2, dtype=dtype), 1.0, backend=backend)
+        return
+    groups = from_lists([[3, 0], [1, 4, 5]], 7)
+    V = torch.randn(7, 7).to(dtype)
+    wanted, _ = kernels.group_shrink(V, *groups.both, 0.5, l1=0.1, axis=axis, backend="naive")
+    out = {
+        "in place": V,
+        "fresh": torch.full_like(V, float("nan")),
+        "transposed": torch.full_like(V, float("nan")).t(),
+        "sliced": torch.full((7, 14), float("nan"), dtype=dtype)[:, ::2],
+    }[layout]
+    seen, _ = kernels.group_shrink(
+        V, *groups.both, 0.5, l1=0.1, axis=axis, out=out, backend=backend
+    )
+    assert seen is out
+    close(out, wanted, dtype)
+
+
+@pytest.mark.parametrize("backend", ["naive", *BACKENDS])
+@pytest.mark.parametrize("l1", [0.0, 0.2])
+@pytest.mark.parametrize("groups", [tiles([2, 3]), from_lists([[4, 1], [0, 2]], 5)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_nan_stays_in_its_group(backend, groups, axis, l1):
+    V = torch.ones(5, 5)
+    V[2, 2] = float("nan")
+    seen, value = kernels.group_shrink(V, *groups.both, 0.5, axis=axis, l1=l1, backend=backend)
+    group = next(group for group in groups if 2 in group)
+    expected = torch.zeros(5, dtype=torch.bool)
+    expected[group] = True
+    fibre = seen[2] if axis == 1 else seen[:, 2]
+    assert torch.equal(fibre.isnan(), expected)
+    assert seen.isnan().sum() == len(group)
+    assert value.isnan()
+
+
+@pytest.mark.parametrize("backend", ["naive", *BACKENDS])
+@pytest.mark.parametrize("groups", [tiles([3, 3]), tiles([1, 5]), from_lists([[5, 1], [0]], 6)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_zero_group_and_zero_threshold(backend, groups, axis):
+    V = torch.zeros(6, 6)
+    seen, value = kernels.group_shrink(V, *groups.both, 0.0, axis=axis, backend=backend)
+    assert torch.equal(seen, V)
+    assert value == 0
+    V = torch.randn(6, 6) * 1e-30
+    seen, _ = kernels.group_shrink(V, *groups.both, 3.0, step=0.0, axis=axis, backend=backend)
+    assert torch.equal(seen, V)
+    seen, value = kernels.group_shrink(V, *groups.both, 1.0, axis=axis, backend=backend)
+    assert not seen[(slice(None), 1) if axis else 1].any()
+    assert value == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("sizes", [[5000], [1, 4097, 3], [600] * 7, [1] * 5000, [17] * 400])
+@pytest.mark.parametrize("l1", [0.0, 0.3])
+def test_blocks_and_threads(backend, sizes, l1):
+    groups = tiles(sizes)
+    V = torch.randn(40, groups.n_items, dtype=torch.float64)
+    weights = torch.rand(len(sizes), dtype=torch.float64) * 3
+    seen, value = kernels.group_shrink(V, *groups.both, weights, l1=l1, backend=backend)
+    soft = V.sign() * (V.abs() - l1).clamp(min=0)
+    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    norms = torch.zeros(40, len(sizes), dtype=torch.float64)
+    norms = norms.index_add(1, owner, soft**2).sqrt()
+    left = (norms - weights).clamp(min=0)
+    scale = torch.where(norms > 0, left / norms, 0.0)
+    wanted = soft * scale[:, owner]
+    torch.testing.assert_close(seen, wanted, rtol=1e-12, atol=1e-12)
+    penalty = (left * weights).sum() + l1 * wanted.abs().sum()
+    torch.testing.assert_close(value, penalty, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["naive", *BACKENDS])
+def test_huge_and_tiny_entries_keep_their_direction(backend):
+    V = torch.tensor([[3e25, 4e25], [3e-25, 4e-25]], dtype=torch.float64)
+    seen, _ = kernels.group_shrink(V, *tiles([2]).both, 1e-25, backend=backend)
+    torch.testing.assert_close(seen, torch.tensor([[3e25, 4e25], [2.4e-25, 3.2e-25]]).double())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"weights": -1.0}, ValueError, "weights is -1.0"),
+        ({"weights": torch.tensor([1.0, float("nan")])}, ValueError, "negative, infinite or NaN"),
+        ({"weights": torch.ones(3)}, ValueError, r"weights has shape \(3,\)"),
+        ({"step": -1.0}, ValueError, "step is -1.0"),
+        ({"l1": float("nan")}, ValueError, "l1 is nan"),
+        ({"axis": 2}, ValueError, "axis is 2 but V has 2"),
+        ({"axis": 0}, ValueError, "names item 3 but the axis"),
+        ({"V": torch.ones(2, 4, dtype=torch.int64)}, TypeError, "V has dtype torch.int64"),
+        ({"out": torch.ones(4, 2)}, ValueError, r"out has shape \(4, 2\)"),
+        ({"indices": torch.tensor([0, 1, 1, 3])}, ValueError, "overlap"),
+        ({"indptr": torch.tensor([0, 3, 2, 4])}, ValueError, "indptr decreases"),
+        ({"indptr": torch.tensor([1, 4])}, ValueError, "must start with 0"),
+        ({"indptr": torch.tensor([0, 2])}, ValueError, "indptr ends with 2"),
+        ({"indices": torch.tensor([0.0, 1, 2, 3])}, TypeError, "indices has dtype"),
+        ({"indices": torch.tensor([-1, 1, 2, 3])}, ValueError, "negative entry -1"),
+    ],
+)
+def test_bad_arguments_are_refused(change, error, message):
+    arguments = {
+        "V": torch.ones(2, 4),
+        "indptr": torch.tensor([0, 2, 4]),
+        "indices": torch.arange(4),
+        "weights": 1.0,
+        **change,
+    }
+    with pytest.raises(error, match=message):
+        kernels.group_shrink(**arguments)
+
+
+def test_groups_changed_in_place_are_seen():
+    indptr, indices = torch.tensor([0, 2, 4]), torch.tensor([0, 1, 2, 3])
+    V = torch.tensor([3.0, 4.0, 0.3, 0.4])
+    first, _ = kernels.group_shrink(V, indptr, indices, 1.0)
+    indptr[1] = 3
+    second, _ = kernels.group_shrink(V, indptr, indices, 1.0)
+    fresh, _ = kernels.group_shrink(V, indptr.clone(), indices.clone(), 1.0)
+    assert torch.equal(second, fresh)
+    assert not torch.equal(first, second)

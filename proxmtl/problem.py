@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -28,8 +28,8 @@ __all__ = ["OracleCounts", "Problem"]
 class OracleCounts:
     """Products with the features, counted; certificates are not part of the count."""
 
-    forward: int = 0
-    adjoint: int = 0
+    forward: float = 0
+    adjoint: float = 0
 
     @property
     def passes(self) -> float:
@@ -81,8 +81,8 @@ class Problem:
         if len(nonsmooth) > 1:
             names = " + ".join(type(r).__name__ for r in nonsmooth)
             raise UnsupportedError(
-                f"regularizers: the sum {names} has no prox here. One non-smooth regularizer and any "
-                "number of SquaredFrobenius terms work; so does one group norm smoothed by SPGD."
+                f"regularizers: the sum {names} has no prox here. Use one non-smooth regularizer "
+                "and any number of SquaredFrobenius terms."
             )
         self.regularizer: Regularizer | None = nonsmooth[0] if nonsmooth else None
         if self.regularizer is not None:
@@ -217,10 +217,21 @@ class Problem:
         point = W.to(torch.float64)
         targets = self.targets.to(torch.float64)
         scores = self.design.scores(point)
-        value, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
+        _, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
         grad = self.design.adjoint(residuals)
-        penalty = float(self.regularizer_value(point))
-        objective = float(value) + penalty
+        certificate = self.certificate_from(point, scores, residuals, grad, self.gradient_scale)
+        return replace(certificate, solved_in=str(W.dtype).removeprefix("torch."))
+
+    def certificate_from(
+        self, point: Tensor, scores: Tensor, residuals: Tensor, grad: Tensor, scale: float
+    ) -> Certificate:
+        """Certificate from what is known already at a float64 point.
+
+        ``residuals`` are the loss gradient in the scores, ``grad`` that in the parameter.
+        """
+        targets = self.targets.to(torch.float64)
+        value = float(self.loss.value(scores, targets.labels, targets.weights))
+        objective = value + float(self.regularizer_value(point))
         penalised, _ = self.design.split(point)
         weights_grad, bias_grad = self.design.split(grad)
         tilted = weights_grad + 2 * self.ridge * penalised
@@ -232,40 +243,41 @@ class Problem:
             blocks["intercept"] = float(bias_grad.norm())
         return Certificate(
             objective=objective,
-            gap=self._gap(point, scores, residuals, objective),
+            gap=self._gap(point, scores, residuals, grad, objective),
             kkt=math.hypot(*blocks.values()),
-            scale=self.gradient_scale,
+            scale=scale,
             blocks=blocks,
-            solved_in=str(W.dtype).removeprefix("torch."),
         )
 
-    def _gap(self, W: Tensor, scores: Tensor, residuals: Tensor, objective: float) -> float | None:
+    @property
+    def has_gap(self) -> bool:
+        """Whether a feasible dual point can be made: a ridge, or a penalty that is a norm."""
+        return self.ridge > 0 or (self.regularizer is not None and self.regularizer.is_norm)
+
+    def _gap(
+        self, W: Tensor, scores: Tensor, residuals: Tensor, grad: Tensor, objective: float
+    ) -> float | None:
         """Fenchel gap at the dual point made of the loss's own residuals."""
-        if self.ridge == 0 and (self.regularizer is None or not self.regularizer.is_norm):
+        if not self.has_gap:
             return None
         targets = self.targets.to(torch.float64)
         if self.design.intercept:
             residuals = _balance(targets, residuals)
-        grad = self.design.adjoint(residuals)
+            grad = self.design.adjoint(residuals)
         U, _ = self.design.split(-grad)
-        penalised, bias = self.design.split(W)
+        penalised, _ = self.design.split(W)
         # fixed part of an affine design: <theta, scores - A w>
         offset = float((residuals * scores).sum() - (grad * W).sum())
-        scale = 1.0
-        if self.ridge == 0:
+        if self.ridge > 0:
+            scale, conjugate = 1.0, self._conjugate_with_ridge(U)
+        else:
             assert self.regularizer is not None
             norm = self.regularizer.dual_norm(U, at=penalised)
             largest = math.inf if norm == 0 else 1 / norm
             scale = self.loss.dual_scale(residuals, targets.labels, targets.weights, largest)
-            if not math.isfinite(scale):
-                return None
             conjugate = 0.0
-        else:
-            conjugate = self._conjugate_with_ridge(U)
         dual_loss = float(self.loss.conjugate(scale * residuals, targets.labels, targets.weights))
-        dual = -dual_loss + scale * offset - conjugate
-        del bias
-        return max(objective - dual, 0.0)
+        return max(objective + dual_loss - scale * offset + conjugate, 0.0)
 
     def _conjugate_with_ridge(self, U: Tensor) -> float:
         """``(R + ridge ||.||^2)*(U)``: its maximiser is a prox, ``prox_{R/2ridge}(U / 2ridge)``."""

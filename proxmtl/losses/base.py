@@ -73,11 +73,16 @@ class Loss(ABC):
     ) -> Tensor:
         """``sum c (phi(new) - phi(old) - phi'(old) (new - old))``, 0-d, summed sample by sample.
 
-        The line searches' test of a step: the difference of two sums would lose it to rounding.
+        The line searches' test of a step: a difference of two sums would lose it to rounding. What
+        rounding remains is bounded by :meth:`bregman_error`.
         """
         terms = self.pointwise(new, labels) - self.pointwise(old, labels)
         terms = torch.addcmul(terms, self.derivative(old, labels), new - old, value=-1)
         return terms.sum() if weights is None else _dot(terms, weights)
+
+    def bregman_error(self, scores: Tensor, value: float) -> float:
+        """Rounding error to expect of :meth:`bregman` at these scores and loss value."""
+        return 4 * torch.finfo(scores.dtype).eps * abs(value)
 
     def conjugate(self, dual: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """``sum_i (c_i phi)*(u_i) = sum_i c_i phi*(u_i / c_i)``, 0-d.

@@ -1,0 +1,87 @@
+"""Algorithm 1 of the paper: S by SPGD, L by APG, in turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from proxmtl.latent.problem import LatentProblem
+from proxmtl.solvers.base import Solver, State, run
+from proxmtl.solvers.blocks import Blocks
+from proxmtl.solvers.fista import FISTA
+from proxmtl.solvers.spgd import SPGD
+from proxmtl.stopping import MaxIterations, RelativeGap
+
+__all__ = ["Alternating", "AlternatingState"]
+
+
+@dataclass
+class AlternatingState(State):
+    """Factors after the last sweep."""
+
+    blocks: Blocks
+
+
+@dataclass(frozen=True)
+class Alternating(Solver[LatentProblem, AlternatingState, Blocks]):
+    """Algorithm 1: minimise over S with L fixed (eq. 3), then over L with S fixed (eq. 4), repeat.
+
+    Each iteration is one sweep. An inner solve ends at its own relative duality gap or at its
+    iteration limit: solved to convergence far from the joint minimum, a block wastes its passes.
+
+    Parameters
+    ----------
+    inner_iterations : int
+        Limit of each inner solve.
+    inner_gap : float
+        Relative duality gap at which an inner solve is converged.
+    smoothing : float
+        Accuracy of SPGD's smoothing, relative to the objective at the start of the sweep.
+    exact_prox : bool
+        True: FISTA with the exact prox in place of SPGD for S, which keeps exact zeros.
+    """
+
+    inner_iterations: int = 30
+    inner_gap: float = 1e-6
+    smoothing: float = 1e-4
+    exact_prox: bool = False
+    l_solver: FISTA = field(default_factory=FISTA)
+    state_type = AlternatingState
+
+    def __post_init__(self) -> None:
+        if self.inner_iterations < 1 or not self.inner_gap > 0 or not self.smoothing > 0:
+            raise ValueError("inner_iterations, inner_gap, smoothing: each must be > 0.")
+
+    def check(self, problem: LatentProblem) -> None:
+        """Built for :class:`LatentProblem`, which has all it needs."""
+
+    def init(self, problem: LatentProblem, x0: Blocks) -> AlternatingState:
+        problem.check_point(x0)
+        blocks = tuple(block.clone() for block in x0)
+        return AlternatingState(0, problem.objective(blocks), False, 0.0, blocks)
+
+    def step(self, problem: LatentProblem, state: AlternatingState) -> AlternatingState:
+        L, S = state.blocks[:2]
+        bias = state.blocks[2] if len(state.blocks) == 3 else None
+        stop = MaxIterations(self.inner_iterations) | RelativeGap(
+            self.inner_gap, every=self.inner_iterations
+        )
+        in_s = problem.s_problem(L, cached=True)
+        solver: FISTA | SPGD = FISTA()
+        if not self.exact_prox:
+            accuracy = self.smoothing * max(abs(state.objective), 1e-12)
+            solver = SPGD(smoothness="accuracy", accuracy=accuracy)
+        s_step = run(in_s, solver, in_s.design.join(S, bias), stop)  # type: ignore[type-var]
+        # products with X L are (K / D) as long as products with X
+        share = L.shape[1] / L.shape[0]
+        problem.counts.forward += share * in_s.counts.forward
+        problem.counts.adjoint += share * in_s.counts.adjoint
+        S, bias = in_s.design.split(s_step.solution)
+        in_l = problem.l_problem(S, bias)
+        l_step = run(in_l, self.l_solver, L, stop)
+        blocks = (l_step.solution, S) if bias is None else (l_step.solution, S, bias)
+        objective = l_step.state.objective + float(problem.group_norm.value(S))
+        stalled = all(a.equal(b) for a, b in zip(blocks, state.blocks, strict=True))
+        return AlternatingState(state.iteration + 1, objective, stalled, state.passes, blocks)
+
+    def solution(self, problem: LatentProblem, state: AlternatingState) -> Blocks:  # noqa: ARG002
+        return state.blocks

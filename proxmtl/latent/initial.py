@@ -1,0 +1,110 @@
+"""Starting points of the factored problem, and the exact rebalancing of its factors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from proxmtl.latent.problem import LatentProblem
+from proxmtl.minimize import minimize
+from proxmtl.problem import Problem
+from proxmtl.regularizers import SquaredFrobenius
+from proxmtl.solvers.blocks import Blocks
+from proxmtl.stopping import MaxIterations, RelativeGap
+
+__all__ = ["paper_start", "rebalance", "single_task_weights", "svd_start"]
+
+RIDGE_FRACTION = 1e-2
+"""Ridge of the single-task start, as a fraction of the loss's largest curvature."""
+
+
+def single_task_weights(problem: LatentProblem) -> Tensor:
+    """Weights of independent ridge classifiers (D, M), the intercept row last if there is one.
+
+    Solved to a relative gap of 1 % or 200 iterations: a start, not an answer.
+    """
+    ridge = (
+        RIDGE_FRACTION
+        * problem.loss.curvature_bound
+        * float(problem.design.curvature_by_task(problem.targets).max())
+    )
+    convex = Problem(
+        problem.loss, problem.design, problem.targets, SquaredFrobenius(max(ridge, 1e-12))
+    )
+    convex.counts = problem.counts
+    return minimize(convex, stop=RelativeGap(1e-2) | MaxIterations(200)).solution
+
+
+def svd_start(problem: LatentProblem, n_latents: int, generator: torch.Generator) -> Blocks:
+    """Split single-task weights by a thin SVD, ``L = U sqrt(s)``, ``S = sqrt(s) V'``, rebalanced.
+
+    Reproduces the single-task weights when ``n_latents`` is at least their rank. Latents beyond
+    the rank get small random columns in both factors; signs are fixed so that the largest entry of
+    each left singular vector is positive.
+    """
+    weights, bias = problem.design.split(single_task_weights(problem))
+    U, s, Vh = torch.linalg.svd(weights.to(torch.float64), full_matrices=False)
+    rank = min(n_latents, int((s > 1e-10 * s[0]).sum())) if s[0] > 0 else 0
+    largest = U.abs().argmax(0)
+    signs = torch.sign(U[largest, torch.arange(U.shape[1], device=U.device)])
+    root = s.sqrt()
+    L = (U * signs * root)[:, :rank]
+    S = (root[:, None] * signs[:, None] * Vh)[:rank]
+    extra = n_latents - rank
+    if extra:
+        small = 1e-2 * (float(root[0]) if rank else 1.0)
+        D, M = weights.shape
+        L = torch.cat([L, small * _normal(D, extra, generator, L) / D**0.5], dim=1)
+        S = torch.cat([S, small * _normal(extra, M, generator, S) / M**0.5])
+    L, S = rebalance(problem, L, S)
+    factors = (L.to(weights.dtype), S.to(weights.dtype))
+    return factors if bias is None else (*factors, bias.clone())
+
+
+def paper_start(problem: LatentProblem, n_latents: int, generator: torch.Generator) -> Blocks:
+    """The paper's start: ``L`` the first columns of the full SVD's ``U``, ``S`` standard normal.
+
+    Columns beyond the rank of the single-task weights are an arbitrary orthonormal completion.
+    """
+    weights, bias = problem.design.split(single_task_weights(problem))
+    D, M = weights.shape
+    if n_latents > D:
+        raise ValueError(
+            f"n_latents: got {n_latents}; init='paper' takes columns of an orthogonal matrix of "
+            f"size {D}, use at most that many."
+        )
+    U, _, _ = torch.linalg.svd(weights.to(torch.float64), full_matrices=n_latents > min(D, M))
+    L = U[:, :n_latents].to(weights.dtype)
+    S = _normal(n_latents, M, generator, weights)
+    return (L, S) if bias is None else (L, S, bias.clone())
+
+
+def rebalance(problem: LatentProblem, L: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
+    """Rescale each latent, ``(c l_k, s_k / c)``, to the least penalty: ``L S`` is kept.
+
+    ``c`` is the positive root of ``2 lambda ||l||^2 c^3 + gamma ||l||_1 c^2 = mu Omega(s)``, by
+    Newton's method from above, where it is monotone. A latent with a zero factor is set to zero in
+    both.
+    """
+    wide_L, wide_S = L.to(torch.float64), S.to(torch.float64)
+    cubic = 2 * problem.ridge.strength * wide_L.square().sum(0)
+    square = problem.l1.strength * wide_L.abs().sum(0)
+    target = torch.stack([problem.group_norm.value(row[None]) for row in wide_S])
+    alive = (cubic + square > 0) & (target > 0)
+    cubic, square, target = (torch.where(alive, v, 1.0) for v in (cubic, square, target))
+    # either term alone gives an upper bound on the root
+    tiny = torch.finfo(torch.float64).tiny
+    c = torch.minimum(
+        (target / cubic.clamp_min(tiny)) ** (1 / 3), (target / square.clamp_min(tiny)) ** 0.5
+    )
+    for _ in range(50):
+        value = (cubic * c + square) * c * c - target
+        c = c - value / ((3 * cubic * c + 2 * square) * c)
+    c = torch.where(alive, c, 0.0)
+    inverse = torch.where(alive, 1 / torch.where(alive, c, 1.0), 0.0)
+    return (wide_L * c).to(L), (wide_S * inverse[:, None]).to(S)
+
+
+def _normal(rows: int, columns: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    # drawn on the CPU in float64, so that a seed means the same start everywhere
+    return torch.randn(rows, columns, generator=generator, dtype=torch.float64).to(like)

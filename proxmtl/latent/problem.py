@@ -1,0 +1,235 @@
+"""The joint problem in (L, S, intercept): objective, partial gradients, prox, certificate."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs import Design, FactoredDesign
+from proxmtl.designs.factored import squared_spectral_norm
+from proxmtl.groups import Groups
+from proxmtl.losses import Loss
+from proxmtl.problem import OracleCounts, Problem
+from proxmtl.regularizers import L1, GroupL2, OverlappingGroupL2, SquaredFrobenius
+from proxmtl.result import Certificate
+from proxmtl.solvers.blocks import Blocks
+from proxmtl.targets import Targets
+
+__all__ = ["LatentProblem"]
+
+
+class LatentProblem:
+    """``loss(X L S + b) + mu sum_k sum_g w_g ||S[k, g]|| + gamma ||L||_1 + lambda ||L||_F^2``.
+
+    Blocks are ``(L, S)`` of shapes (D, K) and (K, M), or ``(L, S, b)`` with ``b`` of shape (M,)
+    when the design has an intercept. Not jointly convex: only the blocks' certificates are global.
+
+    Parameters
+    ----------
+    loss, design, targets
+        As for :class:`Problem`.
+    groups : Groups
+        Of tasks; must cover every task.
+    group_strength, l1_strength, frobenius_strength : float
+        The paper's mu, gamma, lambda.
+
+    Raises
+    ------
+    ValueError
+        If ``group_strength`` is 0, both strengths on L are 0, or a task is in no group: then one
+        factor can absorb the other's penalty and the minimum is not attained.
+    """
+
+    def __init__(
+        self,
+        loss: Loss,
+        design: Design,
+        targets: Targets,
+        groups: Groups,
+        *,
+        group_strength: float,
+        l1_strength: float,
+        frobenius_strength: float,
+    ) -> None:
+        if not group_strength > 0:
+            raise ValueError(
+                f"group_strength: got {group_strength}; it must be > 0. Without it S could grow "
+                "while L shrinks, at no cost: the penalty on L would mean nothing."
+            )
+        if not (l1_strength > 0 or frobenius_strength > 0):
+            raise ValueError(
+                f"l1_strength, frobenius_strength: got {l1_strength} and {frobenius_strength}; one "
+                "must be > 0, or L could grow while S shrinks, at no cost."
+            )
+        if groups.n_items != targets.n_tasks:
+            raise ValueError(
+                f"groups: made for {groups.n_items} tasks, the labels have {targets.n_tasks}."
+            )
+        if groups.uncovered:
+            raise ValueError(
+                f"groups: tasks {groups.uncovered[:10]} are in no group, their columns of S would "
+                "be free of any penalty; add them to a group or use groups.covering()."
+            )
+        if bool((groups.weights == 0).any()):
+            raise ValueError("groups: a group has weight 0; its part of S would be unpenalised.")
+        design.check_targets(targets)
+        loss.check_labels(targets.labels, targets.weights > 0)
+        self.loss, self.design = loss, design
+        self.targets = targets.to(design.dtype)
+        group_norm = GroupL2 if groups.is_disjoint else OverlappingGroupL2
+        self.groups = groups
+        self.group_norm: GroupL2 | OverlappingGroupL2 = group_norm(groups, group_strength)
+        self.l1 = L1(l1_strength)
+        self.ridge = SquaredFrobenius(frobenius_strength)
+        self.counts = OracleCounts()
+
+    # ------------------------------------------------------------------ oracles
+
+    def check_point(self, blocks: Blocks) -> None:
+        L, S = blocks[:2]
+        D = self.design.parameter_shape(self.targets)[0] - int(self.design.intercept)
+        M = self.targets.n_tasks
+        if L.ndim != 2 or S.ndim != 2 or L.shape != (D, S.shape[0]) or S.shape[1] != M:
+            raise ValueError(
+                f"init: L and S have shapes {tuple(L.shape)} and {tuple(S.shape)}; expected "
+                f"({D}, K) and (K, {M})."
+            )
+        if len(blocks) != 2 + int(self.design.intercept):
+            raise ValueError("init: give (L, S, intercept) with an intercept, (L, S) without.")
+        if not all(bool(torch.isfinite(block).all()) for block in blocks):
+            raise ValueError("init: a factor holds NaN or infinite values.")
+
+    def weights(self, blocks: Blocks) -> Tensor:
+        """The design's parameter: ``L S``, with the intercept as last row if there is one."""
+        L, S = blocks[:2]
+        return self.design.join(L @ S, blocks[2] if len(blocks) == 3 else None)
+
+    def smooth_value(self, blocks: Blocks) -> float:
+        self.counts.forward += 1
+        targets = self.targets.to(blocks[0].dtype)
+        scores = self.design.scores(self.weights(blocks))
+        return float(self.loss.value(scores, targets.labels, targets.weights))
+
+    def smooth_value_and_grads(self, blocks: Blocks) -> tuple[float, Blocks]:
+        self.counts.forward += 1
+        self.counts.adjoint += 1
+        value, grad = self.design.loss_and_grad(self.loss, self.targets, self.weights(blocks))
+        L, S = blocks[:2]
+        G, bias = self.design.split(grad)
+        grads = (G @ S.T, L.T @ G)
+        return float(value), grads if bias is None else (*grads, bias)
+
+    def penalty(self, blocks: Blocks) -> float:
+        L, S = blocks[:2]
+        return float(self.group_norm.value(S) + self.l1.value(L) + self.ridge.value(L))
+
+    def prox(self, blocks: Blocks, steps: tuple[float, ...]) -> tuple[Blocks, float]:
+        L, S = blocks[:2]
+        shrink = 1 + 2 * steps[0] * self.ridge.strength
+        L, _ = self.l1.prox(L / shrink, steps[0] / shrink)
+        S, group_value = self.group_norm.prox(S, steps[1])
+        value = float(group_value + self.l1.value(L) + self.ridge.value(L))
+        return (L, S, *blocks[2:]), value
+
+    def objective(self, blocks: Blocks) -> float:
+        """The paper's objective (eq. 2), loss reduced as the targets say."""
+        return self.smooth_value(blocks) + self.penalty(blocks)
+
+    # ------------------------------------------------------------------ curvature
+
+    def curvatures(self, blocks: Blocks) -> tuple[float, ...]:
+        L, S = blocks[:2]
+        h, coupling = self._curvature_by_task, self._intercept_coupling
+        of_loss = self.loss.curvature_bound
+        along_L = of_loss * squared_spectral_norm(S.to(torch.float64) * h.sqrt())
+        along_S = of_loss * float(h.max()) * squared_spectral_norm(L)
+        if len(blocks) == 2:
+            return along_L, along_S
+        of_bias = of_loss * float(self._total_weights.max())
+        return along_L, (1 + coupling) * along_S, (1 + coupling) * of_bias
+
+    @cached_property
+    def _curvature_by_task(self) -> Tensor:
+        return self.design.curvature_by_task(self.targets)
+
+    @cached_property
+    def _total_weights(self) -> Tensor:
+        return self.targets.per_task(self.targets.weights.to(torch.float64))
+
+    @cached_property
+    def _intercept_coupling(self) -> float:
+        """Cosine between features and intercept: (1 + it) times both curvatures majorises them.
+
+        0 for centred features without missing labels, 1 at worst.
+        """
+        if not self.design.intercept:
+            return 0.0
+        means, _ = self.design.split(self.design.adjoint(self.targets.weights))
+        scale = (self._curvature_by_task * self._total_weights).clamp_min(1e-300).sqrt()
+        return min(1.0, float((means.to(torch.float64).norm(dim=0) / scale).max()))
+
+    # ------------------------------------------------------------------ blocks as problems
+
+    def s_problem(self, L: Tensor, *, cached: bool = False) -> Problem:
+        """The convex problem in S (and the intercept) with L fixed, eq. 3.
+
+        ``cached`` computes ``X L`` once, one product with X: the problem's own counts are then of
+        products with ``X L``.
+        """
+        factored = FactoredDesign(self.design, L=L)
+        if cached:
+            self.counts.forward += max(1.0, L.shape[1] / self.targets.n_tasks)
+            return Problem(self.loss, factored.cached(), self.targets, self.group_norm)
+        problem = Problem(self.loss, factored, self.targets, self.group_norm)
+        problem.counts = self.counts
+        return problem
+
+    def l_problem(self, S: Tensor, bias: Tensor | None) -> Problem:
+        """The convex problem in L with S and the intercept fixed, eq. 4."""
+        design = FactoredDesign(self.design, S=S, bias=bias)
+        terms = [r for r in (self.l1, self.ridge) if r.strength > 0]
+        problem = Problem(self.loss, design, self.targets, terms)
+        problem.counts = self.counts
+        return problem
+
+    def certificate(self, blocks: Blocks) -> Certificate:
+        """Joint objective, KKT residual of each block, and each block's own duality gap.
+
+        The gaps hold with the other block fixed: nothing here bounds the distance to the global
+        minimum, which no certificate does for this problem. ``scale`` is the norm of the loss's
+        partial gradients at the point itself, since they vanish at zero.
+        """
+        wide = tuple(block.to(torch.float64) for block in blocks)
+        L, S = wide[:2]
+        bias = wide[2] if len(wide) == 3 else None
+        targets = self.targets.to(torch.float64)
+        scores = self.design.scores(self.weights(wide))
+        _, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
+        G, bias_grad = self.design.split(self.design.adjoint(residuals))
+        along_L, along_S = G @ S.T, L.T @ G
+        scale = math.hypot(float(along_L.norm()), float(along_S.norm()))
+        in_s, in_l = self.s_problem(L), self.l_problem(S, bias)
+        s_part = in_s.certificate_from(
+            in_s.design.join(S, bias),
+            scores,
+            residuals,
+            in_s.design.join(along_S, bias_grad),
+            scale,
+        )
+        l_part = in_l.certificate_from(L, scores, residuals, along_L, scale)
+        kkt = {"L": l_part.blocks["W"], "S": s_part.blocks["W"]}
+        if bias is not None:
+            kkt["intercept"] = s_part.blocks["intercept"]
+        gaps = {"L": l_part.gap, "S": s_part.gap}
+        return Certificate(
+            objective=s_part.objective + float(self.l1.value(L) + self.ridge.value(L)),
+            gap=None,
+            kkt=math.hypot(*kkt.values()),
+            scale=scale,
+            blocks=kkt,
+            block_gaps={name: gap for name, gap in gaps.items() if gap is not None},
+            solved_in=str(blocks[0].dtype).removeprefix("torch."),
+        )

@@ -1,0 +1,61 @@
+"""The entry point for convex problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from proxmtl.problem import Problem
+from proxmtl.result import Result
+from proxmtl.solvers.base import Callback, Solver, State, run
+from proxmtl.solvers.fista import FISTA
+from proxmtl.stopping import MaxIterations, RelativeGap, RelativeKKT, Stop
+
+__all__ = ["minimize"]
+
+
+def minimize(
+    problem: Problem,
+    solver: Solver[Problem, Any, Tensor] | None = None,
+    x0: Tensor | None = None,
+    stop: Stop | None = None,
+    *,
+    state: State | None = None,
+    callback: Callback | None = None,
+) -> Result[Tensor]:
+    """Minimise a problem and certify the answer.
+
+    Parameters
+    ----------
+    problem : Problem
+    solver : Solver, optional
+        Default :class:`FISTA`.
+    x0 : Tensor, optional
+        Start, the parameter's shape; default zero. Not modified.
+    stop : Stop, optional
+        Default ``RelativeGap(1e-6) | MaxIterations(2000)``, with ``RelativeKKT`` in place of the
+        gap where the problem has none.
+    state : State, optional
+        Resume from a previous result's ``state`` with the same problem and solver.
+    callback : callable, optional
+        Receives a :class:`Progress` after each iteration; a true return value stops.
+
+    Returns
+    -------
+    Result
+        ``solution``, ``status`` (a sentence), ``certificate`` measured at the solution, history.
+
+    Raises
+    ------
+    ValueError
+        If ``x0`` or ``state`` do not fit the problem.
+    UnsupportedError
+        If the solver needs something the problem lacks; before the first iteration.
+    """
+    start = problem.zeros() if x0 is None else x0.to(problem.design.dtype)
+    problem.check_point(start)
+    if stop is None:
+        accuracy = RelativeGap(1e-6) if problem.has_gap else RelativeKKT(1e-6)
+        stop = accuracy | MaxIterations(2000)
+    return run(problem, solver or FISTA(), start, stop, state=state, callback=callback)

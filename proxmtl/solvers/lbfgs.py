@@ -1,0 +1,63 @@
+"""Limited-memory BFGS: the two-loop recursion over stored pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["LBFGSMemory"]
+
+
+@dataclass
+class LBFGSMemory:
+    """The last ``size`` pairs (s, y) with positive curvature, as flat vectors.
+
+    Nocedal, "Updating quasi-Newton matrices with limited storage", 1980.
+    """
+
+    size: int
+    s: list[Tensor] = field(default_factory=list)
+    y: list[Tensor] = field(default_factory=list)
+
+    def update(self, s: Tensor, y: Tensor) -> None:
+        """Add a pair, unless its curvature is too small against its length to be safe."""
+        curvature, length = torch.dot(s, y).item(), torch.dot(s, s).item()
+        if not curvature > 1e-10 * length or length == 0:
+            return
+        self.s.append(s)
+        self.y.append(y)
+        if len(self.s) > self.size:
+            del self.s[0], self.y[0]
+
+    def clear(self) -> None:
+        """Forget all pairs."""
+        self.s.clear()
+        self.y.clear()
+
+    def apply(self, vector: Tensor) -> Tensor:
+        """Inverse-Hessian approximation times a vector; the identity without pairs."""
+        q = vector.clone()
+        if not self.s:
+            return q
+        coefficients = []
+        for s, y in zip(reversed(self.s), reversed(self.y), strict=True):
+            rho = 1 / torch.dot(s, y)
+            a = rho * torch.dot(s, q)
+            q.sub_(a * y)
+            coefficients.append((rho, a))
+        s, y = self.s[-1], self.y[-1]
+        q.mul_(torch.dot(s, y) / torch.dot(y, y))
+        for (rho, a), s, y in zip(reversed(coefficients), self.s, self.y, strict=True):
+            q.add_((a - rho * torch.dot(y, q)) * s)
+        return q
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copy of the pairs."""
+        return {
+            "size": self.size,
+            "s": [v.clone() for v in self.s],
+            "y": [v.clone() for v in self.y],
+        }

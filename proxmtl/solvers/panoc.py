@@ -1,0 +1,240 @@
+"""PANOC: quasi-Newton on the forward-backward residual of a block problem."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.blocks import BlockProblem, Blocks
+from proxmtl.solvers.lbfgs import LBFGSMemory
+
+__all__ = ["PANOC", "PANOCState"]
+
+
+@dataclass
+class PANOCState(State):
+    """Point, its forward-backward step, and the quasi-Newton memory.
+
+    ``objective`` is the true objective at ``forward_backward``, the point returned.
+    """
+
+    blocks: Blocks
+    value: float
+    grads: Blocks
+    forward_backward: Blocks
+    penalty: float  # at forward_backward
+    steps: tuple[float, ...]
+    safety: float  # steps are safety / curvature
+    memory: LBFGSMemory
+    refused: int  # directions given up for the plain step
+
+    def state_dict(self) -> dict[str, Any]:
+        fields = super().state_dict()
+        fields["memory"] = self.memory.state_dict()
+        return fields
+
+    @classmethod
+    def from_state_dict(cls, fields: dict[str, Any]) -> PANOCState:
+        memory = fields["memory"]
+        if isinstance(memory, dict):
+            fields = {**fields, "memory": LBFGSMemory(**memory)}
+        return super().from_state_dict(fields)
+
+
+@dataclass(frozen=True)
+class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
+    """Proximal averaged Newton-type method, one step length per block.
+
+    With steps ``t_j`` the forward-backward point of ``x`` is ``T(x) = prox(x - t grad f(x))`` and
+    the envelope ``phi(x) = f + <grad f, T - x> + sum ||T_j - x_j||^2 / (2 t_j) + g(T)``. A L-BFGS
+    direction ``d`` for ``x - T(x) = 0``, in coordinates scaled by ``sqrt(t_j)``, is tried as
+    ``x + d``; it is drawn back towards ``T(x)`` until the envelope falls enough. Costs one pass
+    when the first trial is accepted. The upper bound on ``f`` that the envelope rests on is
+    verified at ``T(x)`` every ``verify_every`` iterations, and whenever the line search fails: half a pass.
+
+    Parameters
+    ----------
+    memory : int
+        Pairs of the L-BFGS approximation.
+    decrease : float
+        Fraction of the guaranteed envelope decrease that is asked for, in (0, 1).
+    safety : float
+        First value of step times curvature; halved when the upper bound fails.
+    verify_every : int
+        Iterations between verifications, which also measure the objective.
+    trials : int
+        Line-search trials before the plain forward-backward step.
+
+    References
+    ----------
+    Stella, Themelis, Sopasakis, Patrinos, "A simple and efficient algorithm for nonlinear model
+    predictive control", 2017; Themelis, Stella, Patrinos, "Forward-backward envelope for the sum of
+    two nonconvex functions", 2018.
+    """
+
+    memory: int = 20
+    decrease: float = 0.05
+    safety: float = 0.95
+    verify_every: int = 10
+    trials: int = 4
+    state_type = PANOCState
+
+    def __post_init__(self) -> None:
+        if self.memory < 1 or self.verify_every < 1 or self.trials < 1:
+            raise ValueError("memory, verify_every, trials: each must be at least 1.")
+        if not (0 < self.decrease < 1 and 0 < self.safety <= 1):
+            raise ValueError(
+                f"decrease, safety: got {self.decrease}, {self.safety}; use fractions in (0, 1)."
+            )
+
+    def check(self, problem: BlockProblem) -> None:
+        """PANOC takes every block problem."""
+
+    def init(self, problem: BlockProblem, x0: Blocks) -> PANOCState:
+        problem.check_point(x0)
+        blocks = tuple(block.clone() for block in x0)
+        value, grads = problem.smooth_value_and_grads(blocks)
+        state = PANOCState(
+            iteration=0,
+            objective=value + problem.penalty(blocks),
+            stalled=False,
+            passes=0.0,
+            blocks=blocks,
+            value=value,
+            grads=grads,
+            forward_backward=blocks,
+            penalty=0.0,
+            steps=(1.0,) * len(blocks),
+            safety=self.safety,
+            memory=LBFGSMemory(self.memory),
+            refused=0,
+        )
+        self._set_steps(problem, state)
+        self._verify(problem, state)
+        return state
+
+    def step(self, problem: BlockProblem, state: PANOCState) -> PANOCState:
+        residual = _flat(state.blocks, state.forward_backward, state.steps)
+        squared = float(torch.dot(residual, residual))
+        if squared == 0:
+            state.stalled = True
+            state.iteration += 1
+            return state
+        envelope = _envelope(state)
+        direction = _unflat(state.memory.apply(residual).neg_(), state.blocks, state.steps)
+        needed = self.decrease * (1 - self.safety) / 2 * squared
+        tau, old = 1.0, state
+        new = None
+        for trial in range(self.trials):
+            tau = 0.0 if trial == self.trials - 1 else tau
+            point = tuple(
+                torch.add(torch.lerp(fb, x, tau), d, alpha=tau) if tau else fb
+                for x, fb, d in zip(old.blocks, old.forward_backward, direction, strict=True)
+            )
+            new = self._at(problem, old, point)
+            if _envelope(new) <= envelope - needed:
+                break
+            tau /= 4
+        assert new is not None
+        if tau == 0:
+            new.refused += 1
+            if not _envelope(new) <= envelope:
+                # the plain step must decrease the envelope unless the steps are too long
+                return self._shorten(problem, old)
+        return self._finish(problem, old, new, residual)
+
+    def _finish(
+        self, problem: BlockProblem, old: PANOCState, new: PANOCState, residual: Tensor
+    ) -> PANOCState:
+        after = _flat(new.blocks, new.forward_backward, new.steps)
+        new.memory.update(_flat(new.blocks, old.blocks, new.steps), after - residual)
+        new.iteration += 1
+        if new.iteration % self.verify_every == 0:
+            curvatures = problem.curvatures(new.blocks)
+            ratios = [s * c for s, c in zip(new.steps, curvatures, strict=True)]
+            if max(ratios) > 1.5 * new.safety or min(ratios) < new.safety / 4:
+                new.memory.clear()
+                self._set_steps(problem, new)
+            self._verify(problem, new)
+        return new
+
+    def _at(self, problem: BlockProblem, old: PANOCState, point: Blocks) -> PANOCState:
+        """The state at another point, same steps: one pass."""
+        value, grads = problem.smooth_value_and_grads(point)
+        new = PANOCState(**{name: getattr(old, name) for name in old.__dataclass_fields__})
+        new.blocks, new.value, new.grads = point, value, grads
+        _forward_backward(problem, new)
+        return new
+
+    def _set_steps(self, problem: BlockProblem, state: PANOCState) -> None:
+        curvatures = problem.curvatures(state.blocks)
+        state.steps = tuple(state.safety / max(c, 1e-9) for c in curvatures)
+        _forward_backward(problem, state)
+
+    def _shorten(self, problem: BlockProblem, state: PANOCState) -> PANOCState:
+        state.safety /= 2
+        state.memory.clear()
+        state.iteration += 1
+        self._set_steps(problem, state)
+        self._verify(problem, state)
+        state.stalled = state.safety < 1e-12
+        return state
+
+    def _verify(self, problem: BlockProblem, state: PANOCState) -> None:
+        """Check the quadratic upper bound at the forward-backward point; halve the steps if not."""
+        while True:
+            value = problem.smooth_value(state.forward_backward)
+            state.objective = value + state.penalty
+            bound = _envelope(state) - state.penalty
+            slack = (
+                1e-6 * max(1.0, abs(bound))
+                if state.blocks[0].dtype != torch.float64
+                else (1e-12 * max(1.0, abs(bound)))
+            )
+            if value <= bound + slack or state.safety < 1e-12 or not math.isfinite(value):
+                return
+            state.safety /= 2
+            state.memory.clear()
+            self._set_steps(problem, state)
+
+    def solution(self, problem: BlockProblem, state: PANOCState) -> Blocks:  # noqa: ARG002
+        return state.forward_backward
+
+
+def _forward_backward(problem: BlockProblem, state: PANOCState) -> None:
+    moved = tuple(
+        torch.sub(x, g, alpha=t)
+        for x, g, t in zip(state.blocks, state.grads, state.steps, strict=True)
+    )
+    state.forward_backward, state.penalty = problem.prox(moved, state.steps)
+
+
+def _envelope(state: PANOCState) -> float:
+    total = state.value + state.penalty
+    for x, fb, g, t in zip(
+        state.blocks, state.forward_backward, state.grads, state.steps, strict=True
+    ):
+        move = fb - x
+        total += float(torch.sum(g * move)) + float(torch.sum(move * move)) / (2 * t)
+    return total
+
+
+def _flat(a: Blocks, b: Blocks, steps: tuple[float, ...]) -> Tensor:
+    """``(a - b) / sqrt(step)`` as one vector."""
+    return torch.cat(
+        [((x - y) / math.sqrt(t)).reshape(-1) for x, y, t in zip(a, b, steps, strict=True)]
+    )
+
+
+def _unflat(vector: Tensor, like: Blocks, steps: tuple[float, ...]) -> Blocks:
+    """Inverse of the scaling: blocks ``sqrt(step) * vector``."""
+    parts = vector.split([block.numel() for block in like])
+    return tuple(
+        (part * math.sqrt(t)).view_as(block)
+        for part, block, t in zip(parts, like, steps, strict=True)
+    )

@@ -1,0 +1,7 @@
+"""Readers of data sets in the layout in which they're distributed; no data is included."""
+
+from proxmtl.backbones.data.awa import AwA, load_awa
+from proxmtl.backbones.data.clothing import CLOTHING_GROUPS, Clothing, load_clothing
+from proxmtl.backbones.data.location import data_root
+
+__all__ = ["CLOTHING_GROUPS", "AwA", "Clothing", "data_root", "load_awa", "load_clothing"]

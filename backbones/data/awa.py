@@ -1,0 +1,191 @@
+"""Animals with Attributes, version 1 (Lampert, Nickisch and Harmeling, CVPR 2009).
+
+30475 images of 50 classes, and a binary class × attribute matrix of 85 attributes: an image has
+the attributes of its class. The folder holds the distributed text files, a JSON file with the
+groups of the attributes, and the features of the original images as a compressed ``npz``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from proxmtl.backbones.data.location import require
+from proxmtl.backbones.npz import read_npz
+from proxmtl.groups import Groups
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEATURES = "features_pca512_int8.npz"
+GROUPS = "attribute_groups_9.json"
+
+
+@dataclass(frozen=True)
+class AwA:
+    """Features, labels and class knowledge.
+
+    Attributes
+    ----------
+    X
+        (N, D) float32 features.
+    label
+        (N,) class number of each image, a row of ``class_attributes``.
+    class_names, attribute_names
+        50 and 85 names.
+    class_attributes
+        (50, 85) float64, 1 = the class has the attribute, 0 = it doesn't.
+    train_classes, test_classes
+        Class numbers of the official split (40 seen, 10 unseen), in the order of the files.
+    groups
+        The nine groups over the attributes.
+    """
+
+    X: NDArray[np.float32]
+    label: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    attribute_names: tuple[str, ...]
+    class_attributes: NDArray[np.float64]
+    train_classes: tuple[int, ...]
+    test_classes: tuple[int, ...]
+    groups: Groups
+
+    @property
+    def Y(self) -> NDArray[np.float64]:  # noqa: N802 - the label matrix of the mathematics
+        """(N, 85) labels of the images: the attributes of their classes."""
+        return self.class_attributes[self.label]
+
+    def images_of(self, classes: tuple[int, ...]) -> NDArray[np.int64]:
+        """Row numbers of the images of the given classes."""
+        return np.flatnonzero(np.isin(self.label, classes))
+
+
+def load_awa(folder: str | Path, features: str = FEATURES, groups: str = GROUPS) -> AwA:
+    """Read the data set.
+
+    Parameters
+    ----------
+    folder
+        Folder with ``classes.txt``, ``predicates.txt``, ``predicate-matrix-binary.txt``,
+        ``trainclasses.txt``, ``testclasses.txt``, the groups and the features.
+    features
+        Name of an ``npz`` in it: ``features`` (N, D) integers and ``label`` (N,), with an
+        optional ``scale`` (D,) or scalar; the features are ``features * scale``.
+    groups
+        Name of a JSON file in it: group name -> list of ``{"index0": column, "name": attribute}``.
+
+    Returns
+    -------
+    AwA
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file isn't there.
+    ValueError
+        If a file can't be read or disagrees with another; the message names it.
+    """
+    root = require(Path(folder), "the folder of Animals with Attributes")
+    class_names = _numbered(root / "classes.txt", "the numbered list of classes")
+    attributes = _numbered(root / "predicates.txt", "the numbered list of attributes")
+    matrix = _matrix(root / "predicate-matrix-binary.txt", len(class_names), len(attributes))
+    X, label = _features(root / features, len(class_names))
+    return AwA(
+        X=X,
+        label=label,
+        class_names=class_names,
+        attribute_names=attributes,
+        class_attributes=matrix,
+        train_classes=_class_list(root / "trainclasses.txt", class_names),
+        test_classes=_class_list(root / "testclasses.txt", class_names),
+        groups=_groups(root / groups, attributes),
+    )
+
+
+def _lines(path: Path, what: str) -> list[str]:
+    try:
+        text = require(path, what).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"{path} isn't a text file; get it again."
+        raise ValueError(msg) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _numbered(path: Path, what: str) -> tuple[str, ...]:
+    names = []
+    for i, line in enumerate(_lines(path, what)):
+        number, _, name = line.partition("\t")
+        if number.strip() != str(i + 1) or not name.strip():
+            msg = f"{path}, line {i + 1}, reads {line[:40]!r}; expected '{i + 1}<tab>name'."
+            raise ValueError(msg)
+        names.append(name.strip())
+    if not names or len(set(names)) != len(names):
+        msg = f"{path} is empty or names something twice; get it again."
+        raise ValueError(msg)
+    return tuple(names)
+
+
+def _matrix(path: Path, n_classes: int, n_attributes: int) -> NDArray[np.float64]:
+    rows = [line.split() for line in _lines(path, "the binary class × attribute matrix")]
+    widths = {len(row) for row in rows}
+    if len(rows) != n_classes or widths != {n_attributes}:
+        msg = (
+            f"{path} has {len(rows)} rows of {sorted(widths)} numbers; expected "
+            f"{n_classes} rows (classes) of {n_attributes} (attributes)."
+        )
+        raise ValueError(msg)
+    other = {cell for row in rows for cell in row} - {"0", "1"}
+    if other:
+        msg = f"{path} has the entries {sorted(other)[:3]}; the binary matrix has 0 and 1."
+        raise ValueError(msg)
+    return np.array(rows, dtype=np.float64)
+
+
+def _class_list(path: Path, class_names: tuple[str, ...]) -> tuple[int, ...]:
+    names = _lines(path, "a list of class names")
+    unknown = [name for name in names if name not in class_names]
+    if unknown:
+        msg = f"{path} names {unknown[:3]}, not among the {len(class_names)} classes."
+        raise ValueError(msg)
+    return tuple(class_names.index(name) for name in names)
+
+
+def _features(path: Path, n_classes: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    arrays = read_npz(require(path, "the features of the images, an npz archive"))
+    try:
+        stored = arrays["features"].astype(np.float32)
+        label = arrays["label"].astype(np.int64)
+        X = stored * np.asarray(arrays.get("scale", 1.0), dtype=np.float32)
+    except (KeyError, ValueError) as error:
+        msg = f"{path} doesn't hold features, label and a fitting scale ({error}); get it again."
+        raise ValueError(msg) from error
+    if X.ndim != 2 or label.shape != (len(X),) or not np.isfinite(X).all():
+        msg = f"{path} has features {X.shape} and labels {label.shape}, or a value isn't finite."
+        raise ValueError(msg)
+    if label.size == 0 or label.min() < 0 or label.max() >= n_classes:
+        msg = f"{path} has no label, or one outside 0..{n_classes - 1}; get it again."
+        raise ValueError(msg)
+    return X, label
+
+
+def _groups(path: Path, attributes: tuple[str, ...]) -> Groups:
+    require(path, "the groups of the attributes, a JSON file")
+    try:
+        content: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
+        members = {
+            g: [(int(m["index0"]), m["name"]) for m in items] for g, items in content.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{path} isn't JSON of the form group -> list of index0 and name ({error!r})."
+        raise ValueError(msg) from error
+    for group, items in members.items():
+        for column, name in items:
+            if not 0 <= column < len(attributes) or attributes[column] != name:
+                msg = f"{path}: in {group!r}, index0={column} isn't the attribute {name!r}."
+                raise ValueError(msg)
+    lists = [[column for column, _ in items] for items in members.values()]
+    return Groups.from_lists(lists, len(attributes), list(members))

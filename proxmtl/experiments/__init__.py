@@ -9,13 +9,14 @@ from proxmtl.experiments.metrics import (
     group_means,
     mean_ap,
 )
-from proxmtl.experiments.splits import Split, holdout, one_class_attributes, random_splits
+from proxmtl.experiments.splits import Holdout, Split, one_class_attributes, random_splits
 
 __all__ = [
     "METRICS",
     "TOTAL",
     "Comparison",
     "Fit",
+    "Holdout",
     "Progress",
     "Split",
     "attribute_metrics",
@@ -23,7 +24,6 @@ __all__ = [
     "compare",
     "fit_report",
     "group_means",
-    "holdout",
     "mean_ap",
     "one_class_attributes",
     "random_splits",

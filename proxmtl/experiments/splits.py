@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from proxmtl.experiments.labels import attribute_names, check_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -127,28 +128,30 @@ def _draw(
     raise ValueError(msg)
 
 
-def holdout(
-    split: Split, fraction: float = 0.25, seed: int = 0, *, Y: ArrayLike | None = None
-) -> Split:
-    """Cut a validation part out of the training part of a split; the test part isn't touched.
+@dataclass(frozen=True)
+class Holdout:
+    """One training and validation part, as a scikit-learn splitter (``GridSearchCV(cv=...)``).
+
+    Unlike scikit-learn's ``ShuffleSplit`` it sees to it that each attribute has both classes in
+    the part to fit on.
 
     Parameters
     ----------
-    split
-        The outer split.
     fraction
-        Share of the training rows that becomes the validation part.
+        Share of the rows in the validation part.
     seed
         A non-negative integer.
-    Y
-        (N, M) labels of all rows; as in :func:`random_splits`.
-
-    Returns
-    -------
-    Split
-        ``train``: rows to fit on, ``test``: rows to validate on, as numbers of the full data.
     """
-    rows = split.train
-    labels = None if Y is None else check_labels(Y)[rows]
-    inner = random_splits(len(rows), 1, fraction, seed, Y=labels)[0]
-    return Split(rows[inner.train], rows[inner.test])
+
+    fraction: float = 0.25
+    seed: int = 0
+
+    def split(self, X: Any, y: ArrayLike, groups: object = None) -> Iterator[Split]:
+        """Yield the one split of the rows of ``X``, with labels ``y``; ``groups`` isn't used."""
+        del groups
+        yield from random_splits(len(X), 1, self.fraction, self.seed, Y=y)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: object = None) -> int:
+        """Return 1."""
+        del X, y, groups
+        return 1

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from sklearn.model_selection import check_cv
 
-from proxmtl.experiments import Split, holdout, one_class_attributes, random_splits
+from proxmtl.experiments import Holdout, one_class_attributes, random_splits
 
 
 def test_splits_partition_the_rows_and_have_the_asked_size():
@@ -41,12 +42,17 @@ def test_impossible_draw_names_the_attributes():
         random_splits(6, 1, 0.5, Y=Y, max_draws=50)
 
 
-def test_holdout_stays_inside_the_training_part():
-    outer = random_splits(60, 1, 0.4, seed=1)[0]
-    inner = holdout(outer, 0.25, seed=2)
-    assert isinstance(inner, Split)
-    assert sorted([*inner.train, *inner.test]) == outer.train.tolist()
-    assert len(inner.test) == 9
+def test_holdout_is_a_splitter_with_both_classes_in_the_part_to_fit_on():
+    Y = np.zeros((40, 2))
+    Y[0, 0] = Y[1, 1] = 1.0
+    cv = Holdout(0.25, seed=2)
+    for seed in range(10):
+        ((fit, validate),) = Holdout(0.25, seed).split(Y, Y)
+        assert sorted([*fit, *validate]) == list(range(40))
+        assert len(validate) == 10
+        assert one_class_attributes(Y, fit) == []
+    assert cv.get_n_splits() == 1
+    assert check_cv(cv) is cv
 
 
 @pytest.mark.parametrize(

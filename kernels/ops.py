@@ -8,15 +8,16 @@ on the definition has it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from .dispatch import Operation, register
 from .hinge_args import HingeResult, bind
+from .library import define_hinge, needs_library
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import torch
 
 __all__ = ["HINGE", "HingeResult", "hinge_value_and_grad"]
 
@@ -32,6 +33,7 @@ HINGE = register(
         },
     )
 )
+_HINGE_OP = define_hinge(HINGE)
 
 
 def hinge_value_and_grad(
@@ -91,6 +93,10 @@ def hinge_value_and_grad(
     BackendError
         The backend asked for can't serve the call.
     """
+    if needs_library(*_all(X), W, *_all(Y), *_all(weights), bias):
+        return _through_library(
+            X, W, Y, weights, bias, loss, return_residual, deterministic, backend
+        )
     args = bind(
         X,
         W,
@@ -103,3 +109,33 @@ def hinge_value_and_grad(
     )
     result: HingeResult = HINGE.run(args, backend)
     return result
+
+
+def _all(given: torch.Tensor | Sequence[torch.Tensor] | None) -> list[torch.Tensor]:
+    if given is None:
+        return []
+    return [given] if isinstance(given, torch.Tensor) else list(given)
+
+
+def _through_library(
+    X: torch.Tensor | Sequence[torch.Tensor],
+    W: torch.Tensor,
+    Y: torch.Tensor | Sequence[torch.Tensor],
+    weights: torch.Tensor | Sequence[torch.Tensor] | None,
+    bias: torch.Tensor | None,
+    *options: Any,
+) -> HingeResult:
+    loss, return_residual, deterministic, backend = options
+    features, labels, sample_weights = _all(X), _all(Y), _all(weights)
+    for name, tensors in (("Y", labels), ("weights", sample_weights)):
+        if any(t.requires_grad for t in tensors):
+            raise ValueError(f"{name} requires grad and has no derivative here; detach it")
+    ragged = not isinstance(X, torch.Tensor)
+    keep = return_residual or any(x.requires_grad for x in features)
+    value, grad, grad_bias, residual = _HINGE_OP(
+        features, W, labels, sample_weights, bias, ragged, loss, keep, deterministic, backend
+    )
+    public: torch.Tensor | tuple[torch.Tensor, ...] | None = None
+    if return_residual:
+        public = tuple(residual) if ragged else residual[0]
+    return HingeResult(value, grad, grad_bias, public)

@@ -40,28 +40,46 @@ class RowsConfig:
 def rows_config(n_features: int, storage: int, accumulation: int, capability: int) -> RowsConfig:
     """Configuration for D features of ``storage`` bytes, on compute capability ``10 * x + y``.
 
-    A thread holds 16 features of w and of g, and 64 elements of the row block (half of that in
-    float64): that is below 200 registers, see the compile gate. Copies in flight fill what the chip
-    has of shared memory, up to four blocks.
+    A thread holds 16 features of w and of g and 64 elements of the row block (half of that in
+    float64), which compiles to fewer than 256 registers without spills: see `REGISTERS`. Row blocks
+    are copied asynchronously, one being computed on while up to 128 KiB are in flight.
     """
     block = max(128, 1 << (max(1, n_features) - 1).bit_length())
-    shared = 1024 * _SHARED_KIB.get(capability, 48)
     if block * accumulation > _WIDEST_ROW:
         return RowsConfig(wide=True, block=2048, rows=4, warps=8, stages=1, programs=2)
     per_thread = 64 // accumulation  # features of one row in one thread
     warps = min(16, max(4, block // (32 * per_thread)))
     tile = 32 * warps * (256 // accumulation)  # elements of a row block
-    if warps == 16:
-        tile //= 2  # 512 threads leave 128 registers to each
+    if warps == 16 or (warps == 4 and accumulation == 8):
+        tile //= 2  # 512 threads leave 128 registers to each; three small programs leave 168
     rows = min(32, max(1, tile // block))
-    stages = min(4, shared // (rows * block * storage + 1024))
-    if stages < 2:
-        stages = 1
+    programs = 1 if warps >= 8 else 2
+    available = 1024 * _SHARED_KIB.get(capability, 48) // programs - 2048
+    in_flight = min(available, 131072 // programs) // (rows * block * storage)
     return RowsConfig(
         wide=False,
         block=block,
         rows=rows,
         warps=warps,
-        stages=stages,
-        programs=1 if warps >= 8 else 2,
+        stages=1 + min(3, in_flight),
+        programs=programs,
     )
+
+
+# Most registers of a thread that the compile gate accepts, by (storage, features): what Triton 3.6
+# and 3.7 give, and a margin of about 8 %. 65536 / (32 warps programs) is what the chip offers.
+REGISTERS = {
+    ("fp32", 512): 255,
+    ("fp32", 2048): 176,
+    ("fp32", 4096): 192,
+    ("fp32", 8192): 128,
+    ("fp32", 20000): 96,
+    ("bf16", 512): 184,
+    ("bf16", 2048): 184,
+    ("bf16", 4096): 192,
+    ("bf16", 8192): 128,
+    ("bf16", 20000): 96,
+    ("fp64", 2048): 192,
+    ("fp64", 4096): 128,
+    ("fp64", 20000): 192,
+}

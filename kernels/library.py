@@ -1,0 +1,121 @@
+"""The operations as ``torch.library`` custom ops: autograd, fake tensors and torch.compile.
+
+torch sees one opaque call; the backend is chosen inside it, at run time. An operation needs a
+schema, the call, a fake that gives shapes, dtypes and strides, and a backward; ``opcheck`` tests
+hold it. A custom op may return neither its inputs nor two views of one memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .hinge_args import HingeArgs, bind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .dispatch import Operation
+
+NAMESPACE = "proxmtl"
+
+_HINGE_SCHEMA = (
+    "(Tensor[] X, Tensor W, Tensor[] Y, Tensor[] weights, Tensor? bias, bool ragged, str loss, "
+    "bool return_residual, bool deterministic, str? backend) -> (Tensor, Tensor, Tensor, Tensor[])"
+)
+
+
+def needs_library(*tensors: torch.Tensor | None) -> bool:
+    """Whether a call has to go through torch's dispatcher: under torch.compile or autograd."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _bound(inputs: tuple[Any, ...]) -> HingeArgs:
+    X, W, Y, weights, bias, ragged, loss, return_residual, deterministic, _ = inputs
+    return bind(
+        X if ragged else X[0],
+        W,
+        Y if ragged else Y[0],
+        None if not weights else (weights if ragged else weights[0]),
+        bias,
+        loss=loss,
+        return_residual=return_residual,
+        deterministic=deterministic,
+    )
+
+
+def define_hinge(operation: Operation) -> Callable[..., Any]:
+    """Register ``proxmtl::hinge_value_and_grad``."""
+
+    def call(*inputs: Any) -> tuple[Any, ...]:
+        value, grad, grad_bias, residual = operation.run(_bound(inputs), inputs[-1])
+        if residual is None:
+            return value, grad, grad_bias, []
+        if isinstance(residual, tuple):
+            return value, grad, grad_bias, [r.clone() for r in residual]
+        return value, grad, grad_bias, [residual]
+
+    def fake(*inputs: Any) -> tuple[Any, ...]:
+        args = _bound(inputs)
+        weights = args.weights
+        result = args.result(
+            weights.new_empty(args.n_tasks, dtype=torch.float64),
+            weights.new_empty(args.n_tasks, args.n_features),
+            weights.new_empty(args.n_tasks),
+            args.empty_residual(),
+        )
+        residual = result.residual
+        if residual is None:
+            return (*result[:3], [])
+        return (*result[:3], list(residual) if isinstance(residual, tuple) else [residual])
+
+    op = torch.library.custom_op(
+        f"{NAMESPACE}::{operation.name}", call, mutates_args=(), schema=_HINGE_SCHEMA
+    )
+    op.register_fake(fake)
+    op.register_autograd(_hinge_backward, setup_context=_hinge_context)
+    return op
+
+
+def _hinge_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+    X, W, *_ = inputs
+    _, grad, grad_bias, residual = output
+    ctx.save_for_backward(W, grad, grad_bias, *residual)
+    ctx.kind = "ragged" if inputs[5] else ("shared" if X[0].ndim == 2 else "dense")
+    ctx.dtypes = [x.dtype for x in X]
+    ctx.counts = (len(X), len(inputs[2]), len(inputs[3]))
+    ctx.has_bias = inputs[4] is not None
+    ctx.bias_dtype = inputs[4].dtype if ctx.has_bias else None
+    ctx.mark_non_differentiable(grad, grad_bias, *residual)
+
+
+def _hinge_backward(ctx: Any, value_grad: Any, *_: Any) -> tuple[Any, ...]:
+    n_features, n_labels, n_weights = ctx.counts
+    features: list[Any] = [None] * n_features
+    W, grad, grad_bias, *residual = ctx.saved_tensors
+    scale = value_grad.to(grad.dtype)
+    weights_grad = (grad * scale).to(W.dtype)
+    bias_grad = (grad_bias * scale).to(ctx.bias_dtype) if ctx.has_bias else None
+    if _any(ctx.needs_input_grad[0]):
+        wide = _features_grad(ctx.kind, residual, scale, W.T.to(grad.dtype))
+        features = [f.to(dtype) for f, dtype in zip(wide, ctx.dtypes, strict=True)]
+    others = ([None] * n_labels, [None] * n_weights)
+    return (features, weights_grad, *others, bias_grad, None, None, None, None, None)
+
+
+def _features_grad(
+    kind: str, residual: list[torch.Tensor], scale: torch.Tensor, weights: torch.Tensor
+) -> list[torch.Tensor]:
+    """∂/∂x_mi = scale_m r_mi w_m, summed over the tasks where they share the row."""
+    if kind == "shared":
+        return [(residual[0] * scale) @ weights]
+    if kind == "dense":
+        return [(residual[0] * scale[:, None])[:, :, None] * weights[:, None, :]]
+    return [torch.outer(r * s, w) for r, s, w in zip(residual, scale, weights, strict=True)]
+
+
+def _any(needs: Any) -> bool:
+    return any(_any(n) for n in needs) if isinstance(needs, (list, tuple)) else bool(needs)

@@ -1,3 +1,95 @@
-"""proxmtl: proximal optimisation for structured-sparse, multi-task models on deep features."""
+"""proxmtl: proximal optimisation for structured-sparse, multi-task models on deep features.
+
+A :class:`Problem` is a loss on the scores of a design, plus regularizers; a solver moves the
+parameters; a :class:`Result` says how good the answer provably is. :class:`LatentMTL` is the model
+``W = L S`` with shared latent tasks and group-sparse combinations.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxmtl.designs import FactoredDesign, SharedDesign, TaskDesign
+from proxmtl.groups import Groups
+from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
+from proxmtl.losses import Loss, SquaredHinge
+from proxmtl.minimize import minimize
+from proxmtl.problem import Problem
+from proxmtl.regularizers import (
+    L1,
+    GroupL2,
+    OverlappingGroupL2,
+    Regularizer,
+    SquaredFrobenius,
+    UnsupportedError,
+)
+from proxmtl.result import Certificate, Result, Status
+from proxmtl.solvers import FISTA, PALM, PANOC, SPGD
+from proxmtl.stopping import (
+    KKT,
+    Gap,
+    MaxIterations,
+    MaxPasses,
+    MaxSeconds,
+    ObjectiveChange,
+    RelativeGap,
+    RelativeKKT,
+)
+from proxmtl.targets import Targets
+
+if TYPE_CHECKING:
+    from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "FISTA",
+    "KKT",
+    "L1",
+    "PALM",
+    "PANOC",
+    "SPGD",
+    "Certificate",
+    "FactoredDesign",
+    "Gap",
+    "GroupL2",
+    "Groups",
+    "LatentMTL",
+    "LatentMTLClassifier",
+    "LatentProblem",
+    "LatentResult",
+    "Loss",
+    "MaxIterations",
+    "MaxPasses",
+    "MaxSeconds",
+    "ObjectiveChange",
+    "OverlappingGroupL2",
+    "Problem",
+    "Regularizer",
+    "RelativeGap",
+    "RelativeKKT",
+    "Result",
+    "SharedDesign",
+    "SingleTaskClassifier",
+    "SquaredFrobenius",
+    "SquaredHinge",
+    "Status",
+    "Targets",
+    "TaskDesign",
+    "UnsupportedError",
+    "minimize",
+]
+
+_LAZY = {
+    "LatentMTLClassifier": "proxmtl.estimators",
+    "SingleTaskClassifier": "proxmtl.estimators",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import scikit-learn's estimators only when they are asked for."""
+    if name in _LAZY:
+        import importlib  # noqa: PLC0415
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'proxmtl' has no attribute {name!r}")

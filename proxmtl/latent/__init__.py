@@ -1,1 +1,8 @@
 """The paper's model, W = L S."""
+
+from proxmtl.latent.alternating import Alternating
+from proxmtl.latent.initial import rebalance
+from proxmtl.latent.model import LatentMTL, LatentResult
+from proxmtl.latent.problem import LatentProblem
+
+__all__ = ["Alternating", "LatentMTL", "LatentProblem", "LatentResult", "rebalance"]

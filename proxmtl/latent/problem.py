@@ -102,6 +102,11 @@ class LatentProblem:
         if not all(bool(torch.isfinite(block).all()) for block in blocks):
             raise ValueError("init: a factor holds NaN or infinite values.")
 
+    def zeros(self) -> Tensor:
+        """The design's zero parameter, in the working precision."""
+        shape = self.design.parameter_shape(self.targets)
+        return torch.zeros(shape, dtype=self.design.dtype, device=self.design.device)
+
     def weights(self, blocks: Blocks) -> Tensor:
         """The design's parameter: ``L S``, with the intercept as last row if there is one."""
         L, S = blocks[:2]

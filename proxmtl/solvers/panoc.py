@@ -54,8 +54,8 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
     the envelope ``phi(x) = f + <grad f, T - x> + sum ||T_j - x_j||^2 / (2 t_j) + g(T)``. A L-BFGS
     direction ``d`` for ``x - T(x) = 0``, in coordinates scaled by ``sqrt(t_j)``, is tried as
     ``x + d``; it is drawn back towards ``T(x)`` until the envelope falls enough. Costs one pass
-    when the first trial is accepted. The upper bound on ``f`` that the envelope rests on is
-    verified at ``T(x)`` every ``verify_every`` iterations, and whenever the line search fails: half a pass.
+    when the first trial is accepted. The upper bound on ``f`` under the envelope is verified at
+    ``T(x)`` every ``verify_every`` iterations and whenever the line search fails: half a pass.
 
     Parameters
     ----------

@@ -1,0 +1,340 @@
+"""The paper's model: configuration in, certified factors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proxmtl.designs import Design, SharedDesign, TaskDesign
+from proxmtl.groups import Groups
+from proxmtl.latent.alternating import Alternating
+from proxmtl.latent.initial import paper_start, rebalance, svd_start
+from proxmtl.latent.problem import LatentProblem
+from proxmtl.losses import Loss, SquaredHinge
+from proxmtl.result import Certificate, Result, Status
+from proxmtl.solvers.base import Callback, Solver, State, run
+from proxmtl.solvers.blocks import Blocks
+from proxmtl.solvers.palm import PALM
+from proxmtl.solvers.panoc import PANOC
+from proxmtl.stopping import MaxPasses, RelativeKKT, Stop
+from proxmtl.targets import ClassWeight, Reduction, Targets, as_float_tensor
+
+__all__ = ["LatentMTL", "LatentResult"]
+
+Features = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
+Labels = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
+Algorithm = Literal["auto", "panoc", "palm", "paper"]
+
+
+@dataclass(frozen=True)
+class LatentResult:
+    """Solved factors with their certificate.
+
+    Attributes
+    ----------
+    L : Tensor, shape (D, K)
+        Shared latent tasks.
+    S : Tensor, shape (K, M)
+        Combinations, sparse by row and group.
+    intercept : Tensor, shape (M,)
+        Zero without an intercept.
+    status : Status
+        How it ended, with advice.
+    certificate : Certificate
+        Joint objective, KKT residual and gap of each block. Never a claim of global optimality.
+    history : list of dict
+        iteration, passes, seconds, objective.
+    iterations, passes, seconds, reason
+        As in :class:`Result`; ``passes`` includes the start's own.
+    start_passes : float
+        Passes spent on the starting point.
+    budget : float
+        Passes allowed.
+    state : State
+        Resume with ``LatentMTL.solve(..., state=result.state)``.
+    """
+
+    L: Tensor
+    S: Tensor
+    intercept: Tensor
+    status: Status
+    certificate: Certificate
+    history: list[dict[str, float]] = field(repr=False)
+    iterations: int
+    passes: float
+    start_passes: float
+    budget: float
+    seconds: float
+    reason: str
+    state: State = field(repr=False)
+
+    @property
+    def coef(self) -> Tensor:
+        """``W = L S``, shape (D, M)."""
+        return self.L @ self.S
+
+    @property
+    def live_latents(self) -> int:
+        """Latents with a non-zero column in L and row in S."""
+        return int(((self.L != 0).any(0) & (self.S != 0).any(1)).sum())
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether W = 0: an absorbing local minimum of the factored problem."""
+        return self.live_latents == 0
+
+    def decision_function(self, X: Features) -> Tensor | list[Tensor]:
+        """Scores of new samples: (N, M) for shared features, one vector a task otherwise."""
+        if _is_shared(X):
+            features = as_float_tensor("X", X)  # type: ignore[arg-type]
+            return features.to(self.L) @ self.coef + self.intercept
+        parts = [as_float_tensor(f"X[{m}]", part) for m, part in enumerate(X)]
+        columns = zip(parts, self.coef.T, self.intercept, strict=True)
+        return [part.to(self.L) @ w + b for part, w, b in columns]
+
+    def __repr__(self) -> str:
+        return (
+            f"LatentResult({self.status.name} after {self.passes:g} passes, {self.seconds:.3g} s: "
+            f"{self.certificate}; {self.live_latents} of {self.L.shape[1]} latents live)"
+        )
+
+
+@dataclass(frozen=True)
+class LatentMTL:
+    """Latent tasks shared by all, combined by group-sparse rows.
+
+    ``min_{L,S,b} loss(X L S + b) + mu sum_k sum_g ||S[k,g]|| + gamma ||L||_1 + lambda ||L||_F^2``:
+    the model of Abdulnabi, Wang, Lu and Jia (2015), eq. 2. Not jointly convex: a solve is a descent
+    from its start within a budget of passes, and the result says what it reached, never more.
+
+    Parameters
+    ----------
+    groups : Groups or None
+        Of tasks, possibly overlapping, covering every task. None: each task on its own.
+    n_latents : int or None
+        K; None: ``min(M, D)``. An upper bound on the rank: latents die in the solve.
+    group_strength, l1_strength, frobenius_strength : float
+        The paper's mu, gamma, lambda, in units of the reduced loss. Only ``mu gamma`` and
+        ``mu^2 lambda`` matter for W. The paper's ``lambda = 0.4`` is for ``reduction="sum"``.
+    algorithm : "auto", "panoc", "palm" or "paper"
+        ``"paper"`` is Algorithm 1 to the letter; ``"auto"`` is PANOC on the joint variable, the
+        faster by measurement (see docs/results.md).
+    init : "svd", "paper" or (L, S) or (L, S, intercept)
+        ``"svd"``: rebalanced thin SVD of single-task ridge solutions.
+    fit_intercept : bool
+        Unpenalised intercept per task (the paper has none).
+    reduction : "mean", "sum" or "task_mean"
+        ``"sum"`` is the paper's.
+    class_weight : "balanced", (weight of -1, weight of +1) or None
+    loss : Loss
+    max_passes : float
+        Budget of passes over the data, those of the start included.
+    tol : float
+        Converged when the KKT residual of all blocks, relative to the loss's partial gradients, is
+        at most this.
+    random_state : int
+        Seed of the random parts of the start.
+
+    Raises
+    ------
+    ValueError
+        On bad parameters or data, before work starts, with the argument, what was seen and what to
+        do.
+    """
+
+    groups: Groups | None = None
+    n_latents: int | None = None
+    group_strength: float = 1e-3
+    l1_strength: float = 1e-4
+    frobenius_strength: float = 1e-4
+    algorithm: Algorithm = "auto"
+    init: Literal["svd", "paper"] | tuple[Any, ...] = "svd"
+    fit_intercept: bool = True
+    reduction: Reduction = "mean"
+    class_weight: ClassWeight = None
+    loss: Loss = field(default_factory=SquaredHinge)
+    max_passes: float = 1000
+    tol: float = 1e-3
+    random_state: int = 0
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ("auto", "panoc", "palm", "paper"):
+            raise ValueError(
+                f"algorithm: got {self.algorithm!r}; use 'auto', 'panoc', 'palm' or 'paper'."
+            )
+        if not isinstance(self.init, tuple) and self.init not in ("svd", "paper"):
+            raise ValueError(f"init: got {self.init!r}; use 'svd', 'paper' or factors (L, S).")
+        if self.n_latents is not None and self.n_latents < 1:
+            raise ValueError(f"n_latents: got {self.n_latents}; use at least 1, or None.")
+        for name in ("group_strength", "l1_strength", "frobenius_strength"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"{name}: got {value}; it must be finite and >= 0.")
+        if not self.max_passes > 0 or not self.tol >= 0:
+            raise ValueError(
+                f"max_passes, tol: got {self.max_passes}, {self.tol}; use > 0 and >= 0."
+            )
+
+    def problem(
+        self, X: Features | Design, Y: Labels, sample_weight: Labels | None = None
+    ) -> LatentProblem:
+        """Check the data and build the joint problem.
+
+        Parameters
+        ----------
+        X : (N, D) array, (M, N, D) array, sequence of M arrays (N_m, D), or Design
+        Y : (N, M) array, or sequence of M arrays (N_m,)
+            -1 and +1; 0 or NaN: missing.
+        sample_weight : (N,) or (N, M) array, or sequence of M arrays, optional
+        """
+        design = X if isinstance(X, Design) else self._design(X)
+        if isinstance(design, TaskDesign) and not isinstance(Y, (list, tuple)):
+            Y = list(as_float_tensor("labels", Y).T)
+        targets = Targets.from_labels(
+            Y,
+            sample_weight=sample_weight,
+            class_weight=self.class_weight,
+            reduction=self.reduction,
+            like=torch.empty(0, dtype=design.dtype, device=design.device),
+        )
+        return LatentProblem(
+            self.loss,
+            design,
+            targets,
+            self.groups or Groups.singletons(targets.n_tasks),
+            group_strength=self.group_strength,
+            l1_strength=self.l1_strength,
+            frobenius_strength=self.frobenius_strength,
+        )
+
+    def solve(
+        self,
+        X: Features | Design,
+        Y: Labels,
+        sample_weight: Labels | None = None,
+        *,
+        warm_start: LatentResult | None = None,
+        state: State | None = None,
+        stop: Stop | None = None,
+        callback: Callback | None = None,
+    ) -> LatentResult:
+        """Solve on the given data.
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            As for :meth:`problem`.
+        warm_start : LatentResult, optional
+            Start from these factors instead of ``init``.
+        state : State, optional
+            Resume exactly (same data and parameters).
+        stop : Stop, optional
+            Default ``RelativeKKT(tol) | MaxPasses(max_passes)``.
+        callback : callable, optional
+            Receives a :class:`Progress`; a true return value stops the run.
+        """
+        problem = self.problem(X, Y, sample_weight)
+        solver = self._solver(problem)
+        start = None if state is not None else self._start(problem, warm_start)
+        spent = problem.counts.passes
+        if stop is None:
+            left = max(self.max_passes - spent, 1.0)
+            every = 1 if isinstance(solver, Alternating) else 50
+            stop = MaxPasses(left)
+            if self.tol > 0:
+                stop = RelativeKKT(self.tol, every=every) | stop
+        every = 1 if isinstance(solver, Alternating) else 10
+        result = run(problem, solver, start, stop, state=state, callback=callback, log_every=every)
+        return self._package(problem, result, spent)
+
+    def partial_fit(
+        self,
+        X: Features | Design,
+        Y: Labels,
+        sample_weight: Labels | None = None,
+        *,
+        previous: LatentResult | None = None,
+        callback: Callback | None = None,
+    ) -> LatentResult:
+        """Solve on the next set of samples, warm-started from the previous set's result.
+
+        The paper's protocol for data that do not fit at once: sets one after another. Earlier sets
+        are no longer in the objective; they act through the start only.
+        """
+        return self.solve(X, Y, sample_weight, warm_start=previous, callback=callback)
+
+    # ------------------------------------------------------------------ parts
+
+    def _design(self, X: Features) -> Design:
+        if _is_shared(X):
+            return SharedDesign(as_float_tensor("X", X), intercept=self.fit_intercept)  # type: ignore[arg-type]
+        parts = [as_float_tensor(f"X[{m}]", part) for m, part in enumerate(X)]
+        return TaskDesign(parts, intercept=self.fit_intercept)
+
+    def _solver(self, problem: LatentProblem) -> Solver[Any, Any, Blocks]:
+        if self.algorithm == "paper":
+            return Alternating()
+        if self.algorithm == "palm":
+            rest = (1, 2) if problem.design.intercept else (1,)
+            return PALM(order=(rest, (0,)))
+        return PANOC()
+
+    def _start(self, problem: LatentProblem, warm_start: LatentResult | None) -> Blocks:
+        if warm_start is not None:
+            given: tuple[Any, ...] = (warm_start.L, warm_start.S, warm_start.intercept)
+        elif isinstance(self.init, tuple):
+            given = self.init
+        else:
+            M = problem.targets.n_tasks
+            D = problem.design.parameter_shape(problem.targets)[0] - int(problem.design.intercept)
+            generator = torch.Generator().manual_seed(self.random_state)
+            make = svd_start if self.init == "svd" else paper_start
+            return make(problem, self.n_latents or min(M, D), generator)
+        if len(given) not in (2, 3):
+            raise ValueError("init: give (L, S) or (L, S, intercept).")
+        like = problem.zeros()
+        blocks = [as_float_tensor("init", block).to(like) for block in given]
+        if problem.design.intercept:
+            blocks = [*blocks[:2], blocks[2] if len(blocks) == 3 else like[-1].clone()]
+        else:
+            blocks = blocks[:2]
+        problem.check_point(tuple(blocks))
+        return tuple(blocks)
+
+    def _package(
+        self, problem: LatentProblem, result: Result[Blocks], spent: float
+    ) -> LatentResult:
+        L, S = result.solution[:2]
+        if self.algorithm != "paper":
+            # exact, never raises the objective, and keeps W: latents with one zero factor vanish
+            L, S = rebalance(problem, L, S)
+        bias = result.solution[2] if problem.design.intercept else S.new_zeros(S.shape[1])
+        collapsed = not bool((L @ S).any())
+        blocks = (L, S, bias) if problem.design.intercept else (L, S)
+        history = [{**r, "passes": r["passes"] + spent} for r in result.history]
+        return LatentResult(
+            L=L,
+            S=S,
+            intercept=bias,
+            status=Status.COLLAPSED if collapsed else result.status,
+            certificate=problem.certificate(blocks),
+            history=history,
+            iterations=result.iterations,
+            passes=result.passes + spent,
+            start_passes=spent,
+            budget=self.max_passes,
+            seconds=result.seconds,
+            reason=result.reason,
+            state=result.state,
+        )
+
+
+def _is_shared(X: object) -> bool:
+    if isinstance(X, Tensor | np.ndarray):
+        return X.ndim != 3
+    return not (isinstance(X, (list, tuple)) and X and isinstance(X[0], Tensor | np.ndarray))

@@ -9,16 +9,27 @@ from __future__ import annotations
 
 from .dispatch import BackendError, backends, operations, supports, use_backend
 from .ops import HingeResult, hinge_value_and_grad
-from .prox_ops import group_shrink, overlap_dual_sweep, soft_threshold
+from .prox_args import ApgStep, SmoothedGroup
+from .prox_ops import (
+    apg_step,
+    group_shrink,
+    overlap_dual_sweep,
+    smoothed_group_grad,
+    soft_threshold,
+)
 
 __all__ = [
+    "ApgStep",
     "BackendError",
     "HingeResult",
+    "SmoothedGroup",
+    "apg_step",
     "backends",
     "group_shrink",
     "hinge_value_and_grad",
     "operations",
     "overlap_dual_sweep",
+    "smoothed_group_grad",
     "soft_threshold",
     "supports",
     "use_backend",

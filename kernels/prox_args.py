@@ -14,6 +14,8 @@ from .weights import checked_weights
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    GroupArguments = tuple[torch.Tensor, torch.Tensor, torch.Tensor | float]
+
 
 class SmoothedGroup(NamedTuple):
     """What `smoothed_group_grad` returns."""
@@ -22,6 +24,14 @@ class SmoothedGroup(NamedTuple):
     grad: torch.Tensor
     penalty: torch.Tensor
     dual_sqnorm: torch.Tensor
+
+
+class ApgStep(NamedTuple):
+    """What `apg_step` returns."""
+
+    x: torch.Tensor
+    z: torch.Tensor
+    sums: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,28 @@ class SmoothedGroupArgs:
     def device(self) -> torch.device:
         """Device of the call."""
         return self.V.device
+
+
+@dataclass(frozen=True, slots=True)
+class ApgStepArgs:
+    """Arguments of `apg_step`; layout and weights are None without groups."""
+
+    Z: torch.Tensor
+    grad: torch.Tensor
+    X: torch.Tensor
+    layout: GroupLayout | None
+    weights: torch.Tensor | None
+    step: float
+    momentum: float
+    l1: float
+    ridge: float
+    axis: int
+    out: tuple[torch.Tensor, torch.Tensor] | None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the call."""
+        return self.Z.device
 
 
 def bind_soft_threshold(
@@ -206,6 +238,48 @@ def bind_smoothed_group_grad(
         layout,
         checked_weights(weights, (layout.n_groups,), V.device),
         float(smoothness),
+        axis,
+        out,
+    )
+
+
+def bind_apg_step(
+    Z: torch.Tensor,
+    grad: torch.Tensor,
+    X: torch.Tensor,
+    groups: GroupArguments | None = None,
+    *,
+    step: float,
+    momentum: float,
+    l1: float = 0.0,
+    ridge: float = 0.0,
+    axis: int = -1,
+    out: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> ApgStepArgs:
+    """Check the arguments of `apg_step`."""
+    checked_float(Z, "Z")
+    checked_like(grad, Z, "grad", "Z")
+    checked_like(X, Z, "X", "Z")
+    for index, tensor in enumerate(out or ()):
+        checked_like(tensor, Z, f"out[{index}]", "Z")
+    layout, group_weights = None, None
+    if groups is not None:
+        if len(groups) != 3:
+            raise ValueError(f"groups has {len(groups)} parts; pass (indptr, indices, weights)")
+        indptr, indices, weights = groups
+        axis = checked_axis(Z, axis, "Z")
+        layout = disjoint_layout(indptr, indices, Z.shape[axis])
+        group_weights = checked_weights(weights, (layout.n_groups,), Z.device)
+    return ApgStepArgs(
+        Z.detach(),
+        grad.detach(),
+        X.detach(),
+        layout,
+        group_weights,
+        checked_scale(step, "step"),
+        checked_scale(momentum, "momentum"),
+        checked_scale(l1, "l1"),
+        checked_scale(ridge, "ridge"),
         axis,
         out,
     )

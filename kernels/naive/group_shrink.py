@@ -18,6 +18,7 @@ from .loops import (
 
 if TYPE_CHECKING:
     import torch
+
     from proxmtl.kernels.prox_args import GroupShrinkArgs
 
 

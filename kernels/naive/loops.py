@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
     from proxmtl.kernels.layout import GroupLayout
 
 Vector = np.ndarray[tuple[int, ...], np.dtype[np.float64]]

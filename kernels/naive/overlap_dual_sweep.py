@@ -11,6 +11,7 @@ from .loops import along, members_of, norm, number, to_float64, weights_of
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
     from proxmtl.kernels.prox_args import OverlapSweepArgs
 
 
@@ -54,7 +55,8 @@ def _sweep(
         target = [float(point[item]) + float(dual[member + j]) for j, item in enumerate(group)]
         length = norm(target)
         for j, item in enumerate(group):
-            kept = target[j] * (radius / length) if length > radius else target[j]
+            # A length of NaN makes the whole group NaN.
+            kept = target[j] if length <= radius else target[j] * (radius / length)
             dual[member + j] = kept
             point[item] = target[j] - kept
         member += len(group)

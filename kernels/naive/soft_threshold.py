@@ -10,6 +10,7 @@ from .loops import number, soft, to_float64, written
 
 if TYPE_CHECKING:
     import torch
+
     from proxmtl.kernels.prox_args import SoftThresholdArgs
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+
 from proxmtl.kernels.fibres import fibres
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ class Pair(NamedTuple):
     result: torch.Tensor
     swapped: bool
     done: bool
+    address: int
+
+    @property
+    def same(self) -> bool:
+        """Whether the result overwrites the input."""
+        return self.address == self.target.data_ptr()
 
     def finish(self) -> torch.Tensor:
         """Result as the caller wants it."""
@@ -66,6 +73,7 @@ def paired(V: torch.Tensor, axis: int, out: torch.Tensor | None) -> Pair:
         result,
         swapped,
         done,
+        dense.data_ptr(),
     )
 
 

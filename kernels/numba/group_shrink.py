@@ -16,6 +16,7 @@ from .shrink_tiles import shrink_tiles
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+
     from proxmtl.kernels.prox_args import GroupShrinkArgs
 
     from .arrays import Pair
@@ -44,15 +45,12 @@ def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _tiles(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> float:
     bounds, _ = args.layout.arrays
-    edges = _instance_edges(bounds, pair.outer, pieces(pair.x.shape[0]))
-    calls = [
-        (pair.x, pair.out, bounds, *numbers, first, last)
-        for first, last in itertools.pairwise(edges)
-    ]
+    parts = instance_edges(bounds, pair.outer, pieces(pair.x.shape[0]))
+    calls = [(pair.x, pair.out, pair.same, bounds, *numbers, *part) for part in parts]
     return float(sum(run_pieces(shrink_tiles, calls)))
 
 
-def _instance_edges(bounds: NDArray[np.int64], outer: int, n_pieces: int) -> list[int]:
+def instance_edges(bounds: NDArray[np.int64], outer: int, n_pieces: int) -> list[tuple[int, int]]:
     """Cut the (fibre, group) pairs, in memory order, into pieces with equally many entries."""
     n_groups, n = bounds.shape[0] - 1, int(bounds[-1])
     edges = [0]
@@ -60,7 +58,7 @@ def _instance_edges(bounds: NDArray[np.int64], outer: int, n_pieces: int) -> lis
         fibre, item = divmod(outer * n * k // n_pieces, n)
         edge = fibre * n_groups + int(np.searchsorted(bounds, item, side="left"))
         edges.append(max(edges[-1], min(edge, outer * n_groups)))
-    return [*edges, outer * n_groups]
+    return list(itertools.pairwise([*edges, outer * n_groups]))
 
 
 def _gathered(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
 from proxmtl.kernels.chunks import split
 from proxmtl.kernels.torch.products import shared_grad, shared_scores
 

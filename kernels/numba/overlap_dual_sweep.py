@@ -15,6 +15,7 @@ from .pool import cuts, pieces, run_pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
     from proxmtl.kernels.prox_args import OverlapSweepArgs
 
 
@@ -101,7 +102,6 @@ def _sweep(
     step: float,
 ) -> None:
     factor = np.empty(1, point.dtype)
-    zero = np.zeros(1, point.dtype)
     for group in range(bounds.shape[0] - 1):
         square = 0.0
         for j in range(bounds[group], bounds[group + 1]):
@@ -109,19 +109,17 @@ def _sweep(
             square += np.float64(target * target)
         norm = np.sqrt(square)
         radius = step * weights[group * stride]
-        if norm > radius:
+        if norm <= radius:
+            for j in range(bounds[group], bounds[group + 1]):
+                dual[j] += point[members[j]]
+                point[members[j]] = 0
+        else:  # NaN too
             factor[0] = radius / norm
             for j in range(bounds[group], bounds[group + 1]):
                 target = point[members[j]] + dual[j]
                 kept = target * factor[0]
                 dual[j] = kept
                 point[members[j]] = target - kept
-        else:
-            for j in range(bounds[group], bounds[group + 1]):
-                target = point[members[j]] + dual[j]
-                dual[j] = target
-                # Not target - target: a compiler that may reorder sums makes that 0 for NaN too.
-                point[members[j]] = target if np.isnan(target) else zero[0]
 
 
 @compiled

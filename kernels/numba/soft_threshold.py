@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .arrays import cpu_floats, paired, scalar
 from .jit import compiled
 from .pool import cuts, pieces, run_pieces
@@ -13,6 +15,7 @@ from .pool import cuts, pieces, run_pieces
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+
     from proxmtl.kernels.prox_args import SoftThresholdArgs
 
 # Partial sums of so many terms stay in the storage precision, longer ones go to float64.
@@ -35,14 +38,15 @@ def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:
         weight = float(args.weights)
         threshold = kind(args.step * weight)
         sums = run_pieces(
-            _one_threshold, [(pair.x, pair.out, threshold, zero, *cut) for cut in parts]
+            _one_threshold, [(pair.x, pair.out, pair.same, threshold, zero, *cut) for cut in parts]
         )
         value = weight * sum(sums)
     else:
         weights = pair.aligned(args.weights)
         step = kind(args.step)
         sums = run_pieces(
-            _each_threshold, [(pair.x, pair.out, weights, step, zero, *cut) for cut in parts]
+            _each_threshold,
+            [(pair.x, pair.out, pair.same, weights, step, zero, *cut) for cut in parts],
         )
         value = sum(sums)
     return pair.finish(), scalar(value)
@@ -50,28 +54,49 @@ def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:
 
 @compiled
 def _one_threshold(
-    x: NDArray[Any], out: NDArray[Any], threshold: Any, zero: Any, first: int, last: int
+    x: NDArray[Any],
+    out: NDArray[Any],
+    same: bool,
+    threshold: Any,
+    zero: Any,
+    first: int,
+    last: int,
 ) -> float:
     total = 0.0
+    buffer = np.empty(_BLOCK, x.dtype)
     for start in range(first, last, _BLOCK):
         stop = min(start + _BLOCK, last)
         source, target = x[start:stop], out[start:stop]
-        partial = zero
-        for i in range(stop - start):
-            # What clipping to [-t, t] leaves; comparisons are false for NaN, which stays.
-            v = source[i]
-            clipped = min(max(v, -threshold), threshold)
-            shrunk = v - clipped
-            target[i] = shrunk
-            partial += abs(shrunk)
-        total += partial
+        if same:
+            total += _clip_away(source, buffer, threshold, zero)
+            _copy(buffer, target)
+        else:
+            total += _clip_away(source, target, threshold, zero)
     return total
+
+
+@compiled
+def _clip_away(source: NDArray[Any], target: NDArray[Any], threshold: Any, zero: Any) -> float:
+    """Write what clipping to [-threshold, threshold] takes away; the sum of its magnitudes."""
+    partial = zero
+    for i in range(source.shape[0]):
+        shrunk = source[i] - min(max(source[i], -threshold), threshold)
+        target[i] = shrunk
+        partial += abs(shrunk)
+    return float(partial)
+
+
+@compiled
+def _copy(buffer: NDArray[Any], target: NDArray[Any]) -> None:
+    for i in range(target.shape[0]):
+        target[i] = buffer[i]
 
 
 @compiled
 def _each_threshold(
     x: NDArray[Any],
     out: NDArray[Any],
+    same: bool,
     weights: NDArray[Any],
     step: Any,
     zero: Any,
@@ -79,15 +104,26 @@ def _each_threshold(
     last: int,
 ) -> float:
     total = 0.0
+    buffer = np.empty(_BLOCK, x.dtype)
     for start in range(first, last, _BLOCK):
         stop = min(start + _BLOCK, last)
         source, target, weight = x[start:stop], out[start:stop], weights[start:stop]
-        partial = zero
-        for i in range(stop - start):
-            v = source[i]
-            threshold = step * weight[i]
-            shrunk = v - min(max(v, -threshold), threshold)
-            target[i] = shrunk
-            partial += weight[i] * abs(shrunk)
-        total += partial
+        if same:
+            total += _clip_each_away(source, buffer, weight, step, zero)
+            _copy(buffer, target)
+        else:
+            total += _clip_each_away(source, target, weight, step, zero)
     return total
+
+
+@compiled
+def _clip_each_away(
+    source: NDArray[Any], target: NDArray[Any], weight: NDArray[Any], step: Any, zero: Any
+) -> float:
+    partial = zero
+    for i in range(source.shape[0]):
+        threshold = step * weight[i]
+        shrunk = source[i] - min(max(source[i], -threshold), threshold)
+        target[i] = shrunk
+        partial += weight[i] * abs(shrunk)
+    return float(partial)

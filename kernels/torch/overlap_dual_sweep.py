@@ -80,7 +80,7 @@ def _project(points: torch.Tensor, duals: torch.Tensor, batch: _Batch) -> None:
         .index_add_(1, batch.owner, target.square())
         .sqrt_()
     )
-    factors = torch.where(norms > batch.radii, batch.radii / norms, 1.0)
+    factors = torch.where(norms <= batch.radii, 1.0, batch.radii / norms)
     kept = target * factors[:, batch.owner]
     duals.index_copy_(1, batch.members, kept)
     points.index_copy_(1, batch.items, target - kept)

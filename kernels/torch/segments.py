@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+
 from proxmtl.kernels.fibres import accumulation_dtype
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+from triton import knobs
+
 from proxmtl.kernels.chunks import balanced_length, split
 from proxmtl.kernels.torch.products import shared_grad, shared_scores
-from triton import knobs
 
 from .hinge_config import rows_config
 from .hinge_kernels import epilogue_kernel, reduce_kernel, rows_kernel, wide_kernel

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 import torch
-from proxmtl.kernels import dispatch
 
 from proxmtl import kernels
+from proxmtl.kernels import dispatch
 
 
 @pytest.fixture

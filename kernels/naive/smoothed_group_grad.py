@@ -1,0 +1,49 @@
+"""Nesterov's smoothing of group norms, one group at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxmtl.kernels.prox_args import SmoothedGroup
+
+from .loops import along, members_of, norm, number, to_float64, weights_of, written
+
+if TYPE_CHECKING:
+    from proxmtl.kernels.prox_args import SmoothedGroupArgs
+
+
+def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:
+    """Every call, slowly."""
+    del args
+    return True, ""
+
+
+def run(args: SmoothedGroupArgs) -> SmoothedGroup:
+    """Maximise over the dual block by block: α = projection of w s / ν on the unit ball."""
+    array = to_float64(args.V)
+    grad = np.zeros_like(array)
+    groups = members_of(args.layout)
+    weights = weights_of(args.weights, len(groups))
+    value = penalty = dual_sqnorm = 0.0
+    for fibre, slope in zip(along(array, args.axis), along(grad, args.axis), strict=True):
+        for group, weight in zip(groups, weights, strict=True):
+            image = [weight * float(fibre[item]) for item in group]
+            alpha = [entry / args.smoothness for entry in image]
+            length = norm(alpha)
+            if not length <= 1:  # NaN too
+                alpha = [entry / length for entry in alpha]
+            square = sum(entry * entry for entry in alpha)
+            product = sum(a * c for a, c in zip(alpha, image, strict=True))
+            value += product - args.smoothness / 2 * square
+            penalty += norm(image)
+            dual_sqnorm += square
+            for item, entry in zip(group, alpha, strict=True):
+                slope[item] += weight * entry
+    return SmoothedGroup(
+        number(value, args.V),
+        written(grad, args.V, args.out),
+        number(penalty, args.V),
+        number(dual_sqnorm, args.V),
+    )

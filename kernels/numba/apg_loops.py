@@ -1,0 +1,223 @@
+"""Loops of `apg_step`: a block is staged, shrunk and finished while it is in cache."""
+
+# ruff: noqa: PLR0917 - compiled loops take flat arrays by position
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .jit import compiled
+from .lanes import LANES
+from .tiles import BLOCK, BLOCK_GROUPS, fitting, paint_groups, shrink_factors, square_sums
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@compiled
+def entry_steps(
+    operands: tuple[NDArray[Any], ...], constants: NDArray[Any], first: int, last: int
+) -> NDArray[np.float64]:
+    """Step entries first to last, without groups."""
+    staged = np.empty(BLOCK, constants.dtype)
+    scale = np.empty(BLOCK, constants.dtype)
+    sums = np.zeros(7)
+    for start in range(first, last, BLOCK):
+        size = min(BLOCK, last - start)
+        _stage(operands[0], operands[1], start, size, constants, staged)
+        scale[:] = constants[1]
+        _finish(operands, start, size, constants, staged, scale, sums)
+    return sums
+
+
+@compiled
+def tile_steps(
+    operands: tuple[NDArray[Any], ...],
+    constants: NDArray[Any],
+    bounds: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    stride: int,
+    step: float,
+    first: int,
+    last: int,
+) -> NDArray[np.float64]:
+    """Step the (fibre, group) pairs first to last of groups that tile the fibres."""
+    staged = np.empty(BLOCK + LANES, constants.dtype)
+    scale = np.empty(BLOCK + LANES, constants.dtype)
+    factors = np.empty(BLOCK_GROUPS, constants.dtype)
+    thresholds = np.empty(BLOCK_GROUPS, constants.dtype)
+    sums = np.zeros(7)
+    n_groups = bounds.shape[0] - 1
+    n = bounds[n_groups]
+    pair = first
+    fibre = pair // n_groups
+    group = pair - fibre * n_groups
+    while pair < last:
+        start = fibre * n + bounds[group]
+        count = fitting(bounds, group, min(n_groups - group, last - pair, BLOCK_GROUPS))
+        if count == 0:
+            stop = fibre * n + bounds[group + 1]
+            weight = weights[group * stride]
+            _long_group(operands, start, stop, weight, step, constants, staged, scale, sums)
+            count = 1
+        else:
+            size = bounds[group + count] - bounds[group]
+            for k in range(count):
+                thresholds[k] = step * weights[(group + k) * stride]
+            _stage(operands[0], operands[1], start, size, constants, staged)
+            square_sums(staged, 0, bounds, group, count, factors)
+            sums[0] += shrink_factors(factors, thresholds, weights, stride, group, count, constants)
+            paint_groups(factors, bounds, group, count, scale)
+            _finish(operands, start, size, constants, staged, scale, sums)
+        pair += count
+        group += count
+        if group == n_groups:
+            group = 0
+            fibre += 1
+    return sums
+
+
+@compiled
+def row_steps(
+    operands: tuple[NDArray[Any], ...],
+    constants: NDArray[Any],
+    n: int,
+    bounds: NDArray[np.int64],
+    members: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    stride: int,
+    step: float,
+    first: int,
+    last: int,
+) -> NDArray[np.float64]:
+    """Step fibres first to last of memory (outer, n), for members scattered along a fibre."""
+    staged = np.empty(n, constants.dtype)
+    scale = np.empty(n, constants.dtype)
+    factor = np.empty(1, constants.dtype)
+    sums = np.zeros(7)
+    for fibre in range(first, last):
+        _stage(operands[0], operands[1], fibre * n, n, constants, staged)
+        scale[:] = constants[1]
+        for group in range(bounds.shape[0] - 1):
+            square = 0.0
+            for j in range(bounds[group], bounds[group + 1]):
+                entry = np.float64(staged[members[j]])
+                square += entry * entry
+            weight = weights[group * stride]
+            factor[0] = _factor(np.sqrt(square), step * weight)
+            sums[0] += weight * (factor[0] * np.sqrt(square))
+            for j in range(bounds[group], bounds[group + 1]):
+                scale[members[j]] = factor[0]
+        for start in range(0, n, BLOCK):
+            stop = min(start + BLOCK, n)
+            _finish(
+                operands,
+                fibre * n + start,
+                stop - start,
+                constants,
+                staged[start:stop],
+                scale[start:stop],
+                sums,
+            )
+    return sums
+
+
+@compiled
+def _factor(norm: float, threshold: float) -> float:
+    factor = 1.0 if threshold == 0.0 else 1.0 - threshold / norm
+    return max(factor, 0.0)
+
+
+@compiled
+def _long_group(
+    operands: tuple[NDArray[Any], ...],
+    start: int,
+    stop: int,
+    weight: float,
+    step: float,
+    constants: NDArray[Any],
+    staged: NDArray[Any],
+    scale: NDArray[Any],
+    sums: NDArray[np.float64],
+) -> None:
+    """Step one group that is longer than a block: its operands are read twice."""
+    squares = 0.0
+    for first in range(start, stop, BLOCK):
+        size = min(BLOCK, stop - first)
+        _stage(operands[0], operands[1], first, size, constants, staged)
+        square = constants[0]
+        for i in range(size):
+            square += staged[i] * staged[i]
+        squares += square
+    norm = np.sqrt(squares)
+    factor = _factor(norm, step * weight)
+    sums[0] += weight * (factor * norm)
+    for first in range(start, stop, BLOCK):
+        size = min(BLOCK, stop - first)
+        _stage(operands[0], operands[1], first, size, constants, staged)
+        scale[:] = factor
+        _finish(operands, first, size, constants, staged, scale, sums)
+
+
+@compiled
+def _stage(
+    z: NDArray[Any],
+    grad: NDArray[Any],
+    start: int,
+    size: int,
+    constants: NDArray[Any],
+    staged: NDArray[Any],
+) -> None:
+    """Gradient step and soft threshold."""
+    threshold, step = constants[2], constants[3]
+    point, slope = z[start : start + size], grad[start : start + size]
+    for i in range(size):
+        entry = point[i] - step * slope[i]
+        staged[i] = entry - min(max(entry, -threshold), threshold)
+
+
+@compiled
+def _finish(
+    operands: tuple[NDArray[Any], ...],
+    start: int,
+    size: int,
+    constants: NDArray[Any],
+    staged: NDArray[Any],
+    scale: NDArray[Any],
+    sums: NDArray[np.float64],
+) -> None:
+    """Apply the factors, extrapolate, add up, and write both results.
+
+    The results are built in the two buffers: more arrays in one loop and the compiler gives up
+    proving that they don't overlap.
+    """
+    z, grad, x, new, extrapolated = operands
+    stop = start + size
+    point, slope, last = z[start:stop], grad[start:stop], x[start:stop]
+    momentum, shrink = constants[4], constants[5]
+    magnitude = square = restart = change = descent = distance = constants[0]
+    for i in range(size):
+        entry = staged[i] * scale[i] * shrink
+        moved = entry - last[i]
+        from_z = entry - point[i]
+        staged[i] = entry
+        scale[i] = entry + momentum * moved
+        magnitude += abs(entry)
+        square += entry * entry
+        restart -= from_z * moved
+        change += moved * moved
+        descent += slope[i] * from_z
+        distance += from_z * from_z
+    sums[1] += magnitude
+    sums[2] += square
+    sums[3] += restart
+    sums[4] += change
+    sums[5] += descent
+    sums[6] += distance
+    target, following = new[start:stop], extrapolated[start:stop]
+    for i in range(size):
+        target[i] = staged[i]
+    for i in range(size):
+        following[i] = scale[i]

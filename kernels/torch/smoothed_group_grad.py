@@ -1,0 +1,38 @@
+"""Nesterov's smoothing of group norms in torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from proxmtl.kernels.prox_args import SmoothedGroup
+
+from .segments import column, delivered, group_norms, wide
+
+if TYPE_CHECKING:
+    from proxmtl.kernels.prox_args import SmoothedGroupArgs
+
+
+def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:
+    """Every call."""
+    del args
+    return True, ""
+
+
+def run(args: SmoothedGroupArgs) -> SmoothedGroup:
+    """Σ_g w_g α^g is the input times one multiplier per entry: the groups' slopes, summed."""
+    blocks = wide(args.V, args.axis)
+    weights = column(args.weights, blocks)
+    smoothness = args.smoothness
+    lengths = weights * group_norms(blocks, args.layout)
+    outside = ~(lengths <= smoothness)  # NaN too
+    slopes = weights.square() / torch.where(outside, lengths, smoothness)
+    _, indices, owner = args.layout.on(blocks.device)
+    multipliers = torch.zeros_like(blocks).index_add_(1, indices, slopes[:, owner])
+    lengths = lengths.double()
+    inside = lengths.square() / (2 * smoothness)
+    value = torch.where(outside, lengths - smoothness / 2, inside).sum()
+    squares = torch.where(outside, 1.0, (lengths / smoothness).square()).sum()
+    grad = delivered(blocks * multipliers, args.V, args.out)
+    return SmoothedGroup(value, grad, lengths.sum(), squares)

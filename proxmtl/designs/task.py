@@ -10,6 +10,8 @@ from torch import Tensor
 
 from proxmtl.designs.base import Design, check_features
 from proxmtl.designs.products import forward, largest_curvature, transposed
+from proxmtl.kernels import hinge_value_and_grad
+from proxmtl.losses import Loss
 from proxmtl.targets import Targets
 
 __all__ = ["TaskDesign"]
@@ -56,6 +58,23 @@ class TaskDesign(Design):
 
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
         return self.n_features + int(self.intercept), targets.n_tasks
+
+    def loss_and_grad(self, loss: Loss, targets: Targets, W: Tensor) -> tuple[Tensor, Tensor]:
+        if loss.kernel is None or self.X[0].layout != torch.strided:
+            return super().loss_and_grad(loss, targets, W)
+        targets = targets.to(W.dtype)
+        weights, bias = self.split(W)
+        # each row of X is read once, for its score and for its share of the gradient
+        result = hinge_value_and_grad(
+            self.X,
+            weights.T.contiguous().T,
+            targets.labels.split(self.sizes),
+            targets.weights.split(self.sizes),
+            bias,
+            loss=loss.kernel,
+        )
+        grad = self.join(result.grad, None if bias is None else result.grad_bias)
+        return result.value.sum().to(W.dtype), grad.to(W.dtype)
 
     def scores(self, W: Tensor) -> Tensor:
         weights, bias = self.split(W)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.groups import Groups
+from proxmtl.kernels import group_shrink
 from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
 from proxmtl.regularizers.smoothed import SmoothedGroupNorm
@@ -62,12 +63,17 @@ class GroupL2(Regularizer):
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
-        rows, restore = self.layout.rows(W)
-        weights = self.layout.weights(W)
-        norms = self.layout.norms(rows)
-        shrunk = torch.relu(norms - step * self.strength * weights)
-        out = rows * self._spread(zero_where_zero(shrunk, norms))
-        return restore(out), self.strength * (shrunk @ weights).sum()
+        self.layout.rows(W)  # raises if the shape does not fit
+        groups = self.groups
+        out, value = group_shrink(
+            W.contiguous(),
+            groups.indptr,
+            groups.indices,
+            groups.weights,
+            step=float(step) * self.strength,
+            axis=self.axis,
+        )
+        return out, self.strength * value.to(W.dtype)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         rows, restore = self.layout.rows(W)

@@ -10,7 +10,7 @@ from torch import Tensor
 from proxmtl.losses import Loss
 from proxmtl.targets import Targets
 
-__all__ = ["BLOCK_ELEMENTS", "Design", "check_features"]
+__all__ = ["BLOCK_ELEMENTS", "Design", "check_features", "check_finite", "check_shape"]
 
 BLOCK_ELEMENTS = 1 << 23
 """Features are converted to a higher precision in row blocks of at most this many numbers."""
@@ -84,11 +84,23 @@ class Design(ABC):
 
 def check_features(name: str, X: Tensor) -> None:
     """Raise ``ValueError`` unless a dense feature matrix (N, D) is real, non-empty and finite."""
-    if X.ndim != 2 or X.numel() == 0:
+    check_shape(name, X)
+    check_finite(name, X)
+
+
+def check_shape(name: str, X: Tensor) -> None:
+    """Raise ``ValueError`` unless features are a real, non-empty matrix (N, D)."""
+    if X.ndim != 2 or 0 in X.shape:
         raise ValueError(
             f"{name}: expected a matrix (samples, features) with at least one of each, saw shape "
             f"{tuple(X.shape)}."
         )
+    if X.is_complex():
+        raise ValueError(f"{name}: is complex; give real numbers.")
+
+
+def check_finite(name: str, X: Tensor) -> None:
+    """Raise ``ValueError`` at the first NaN or infinite value of a dense matrix."""
     for block in X.split(max(1, BLOCK_ELEMENTS // X.shape[1])):
         if not bool(torch.isfinite(block).all()):
             row, column = torch.nonzero(~torch.isfinite(block))[0].tolist()

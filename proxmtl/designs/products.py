@@ -34,9 +34,16 @@ def transposed(X: Tensor, R: Tensor) -> Tensor:
     return out
 
 
-def largest_curvature(X: Tensor, weights: Tensor | None = None) -> float:
-    """``lambda_max(X' diag(weights) X)``: exact for a small side, else Lanczos + 1 %."""
+def largest_curvature(
+    X: Tensor, weights: Tensor | None = None, *, transpose: Tensor | None = None
+) -> float:
+    """``lambda_max(X' diag(weights) X)``: exact for a small side, else Lanczos + 1 %.
+
+    Sparse features come with their ``transpose``, and always go the second way.
+    """
     n, d = X.shape
+    if transpose is not None:
+        X, transpose = X.to(torch.float64), transpose.to(torch.float64)
     if X.layout == torch.strided and min(n, d) <= GRAM_LIMIT:
         gram = _gram(X, weights)
         return max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0)
@@ -45,13 +52,16 @@ def largest_curvature(X: Tensor, weights: Tensor | None = None) -> float:
         vector = torch.as_tensor(v.reshape(-1), dtype=torch.float64, device=X.device)
         scores = forward(X, vector)
         scores = scores if weights is None else scores * weights.to(scores)
-        return np.asarray(transposed(X, scores).cpu())
+        back = transposed(X, scores) if transpose is None else transpose @ scores
+        return np.asarray(back.cpu())
 
     operator = LinearOperator((d, d), matvec=apply, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(d)
     if d < 3:
         columns = np.stack([apply(e) for e in np.eye(d)])
         return float(np.linalg.eigvalsh(columns)[-1])
+    if not apply(start).any():  # a zero matrix, which Lanczos refuses
+        return 0.0
     largest = eigsh(operator, k=1, tol=1e-3, v0=start, return_eigenvectors=False)
     return 1.01 * float(largest[0])
 

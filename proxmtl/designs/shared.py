@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from proxmtl.designs.base import Design, check_features
+from proxmtl.designs.base import Design, check_features, check_finite, check_shape
 from proxmtl.designs.products import forward, largest_curvature, transposed
 from proxmtl.targets import Targets
 
@@ -38,7 +38,8 @@ class SharedDesign(Design):
         self.dtype = torch.promote_types(X.dtype, torch.float32)
         self._XT: Tensor | None = None
         if X.layout == torch.sparse_csr:
-            check_features("X", X.values()[:, None])
+            check_shape("X", X)
+            check_finite("X", X.values()[:, None])
             with warnings.catch_warnings():  # torch calls its CSR support beta, once
                 warnings.simplefilter("ignore", UserWarning)
                 self.X = X.to(self.dtype)
@@ -80,7 +81,7 @@ class SharedDesign(Design):
     def curvature_by_task(self, targets: Targets) -> Tensor:
         # X'C_mX <= max_i c_mi X'X: one spectrum serves all tasks and masks
         if not self._curvature:
-            self._curvature[0] = largest_curvature(self.X)
+            self._curvature[0] = largest_curvature(self.X, transpose=self._XT)
         return targets.weights.to(torch.float64).amax(0) * self._curvature[0]
 
 

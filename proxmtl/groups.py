@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import operator
 import tomllib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,20 +70,31 @@ class Groups:
             raise ValueError(
                 f"groups: weights must be finite and non-negative; got {self.weights.tolist()}."
             )
+        if (
+            int(self.indptr[0]) != 0
+            or int(self.indptr[-1]) != len(self.indices)
+            or bool((self.indptr.diff() < 0).any())
+        ):
+            raise ValueError(
+                f"groups: indptr must rise from 0 to the {len(self.indices)} memberships; got "
+                f"{self.indptr.tolist()[:8]}."
+            )
         for g in range(n_groups):
             self._check_members(self.names[g], self.members(g))
 
     def _check_members(self, name: str, members: list[int]) -> None:
         if not members:
             raise ValueError(f"groups: group {name!r} is empty; remove it or give it members.")
-        if members[0] < 0 or members[-1] >= self.n_items:
-            bad = members[0] if members[0] < 0 else members[-1]
+        if min(members) < 0 or max(members) >= self.n_items:
+            bad = min(members) if min(members) < 0 else max(members)
             raise ValueError(
                 f"groups: group {name!r} holds item {bad}, outside 0..{self.n_items - 1}; "
                 "items count from 0."
             )
         if len(set(members)) != len(members):
             raise ValueError(f"groups: group {name!r} holds an item twice: {members}.")
+        if sorted(members) != members:
+            raise ValueError(f"groups: group {name!r} is not in ascending order: {members}.")
 
     # ------------------------------------------------------------------ constructors
 
@@ -107,7 +119,7 @@ class Groups:
         weights : sequence of float, ``"sqrt_size"`` or None
             None: all 1 (the paper). ``"sqrt_size"``: square root of each group's size.
         """
-        lists = [sorted(int(i) for i in group) for group in members]
+        lists = [sorted(_as_index(i) for i in group) for group in members]
         sizes = [len(group) for group in lists]
         flat = [i for group in lists for i in group]
         if n_items is None:
@@ -194,7 +206,7 @@ class Groups:
                 "write the groups as .toml, .json or .csv."
             )
         try:
-            content = readers[path.suffix.lower()](path)
+            content = readers[path.suffix.lower()](path, items)
         except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"groups: {path.name} cannot be parsed: {error}.") from error
         nested = isinstance(content, Mapping) and isinstance(content.get("groups"), Mapping)
@@ -207,6 +219,8 @@ class Groups:
             raise ValueError(
                 f"groups: {path.name} must hold a table of group name -> list of item names."
             )
+        if not isinstance(given, Mapping) or not all(_is_number(w) for w in given.values()):
+            raise ValueError(f"groups: {path.name}: weights must be a table of name -> number.")
         stray = sorted(set(given) - set(table))
         if stray:
             raise ValueError(f"groups: {path.name} gives weights to unknown groups {stray}.")
@@ -320,23 +334,41 @@ class Groups:
         return f"Groups({len(self)} groups on {self.n_items} items, {kind})"
 
 
+def _as_index(item: Any) -> int:
+    try:
+        return operator.index(item)
+    except TypeError as error:
+        raise ValueError(
+            f"groups: {item!r} is no item index; give whole numbers, or names to Groups.from_names."
+        ) from error
+
+
 def _shorten(names: Sequence[str], limit: int = 8) -> str:
     shown = ", ".join(repr(name) for name in names[:limit])
     return f"[{shown}{', ...' if len(names) > limit else ''}]"
 
 
-def _read_toml(path: Path) -> Any:
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _read_toml(path: Path, _: Sequence[str]) -> Any:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, _: Sequence[str]) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _read_csv(path: Path) -> dict[str, list[str]]:
+def _read_csv(path: Path, items: Sequence[str]) -> dict[str, list[str]]:
     table: dict[str, list[str]] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.reader(file))
+    if rows and rows[0] and rows[0][-1].strip() in items:
+        raise ValueError(
+            f"groups: {path.name}, line 1: {rows[0]} looks like a membership; the first line is a "
+            "header such as group,item."
+        )
     for number, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
             continue

@@ -11,6 +11,7 @@ from proxmtl.result import Result
 from proxmtl.solvers.base import Callback, Solver, State, run
 from proxmtl.solvers.fista import FISTA
 from proxmtl.stopping import MaxIterations, RelativeGap, RelativeKKT, Stop
+from proxmtl.targets import as_float_tensor
 
 __all__ = ["minimize"]
 
@@ -53,7 +54,7 @@ def minimize(
     UnsupportedError
         If the solver needs something the problem lacks; before the first iteration.
     """
-    start = problem.zeros() if x0 is None else x0.to(problem.design.dtype)
+    start = problem.zeros() if x0 is None else as_float_tensor("x0", x0).to(problem.design.dtype)
     problem.check_point(start)
     if stop is None:
         accuracy = RelativeGap(1e-6) if problem.has_gap else RelativeKKT(1e-6)

@@ -68,6 +68,7 @@ class Problem:
         regularizers: Regularizer | Sequence[Regularizer] = (),
     ) -> None:
         terms = [regularizers] if isinstance(regularizers, Regularizer) else list(regularizers)
+        design.check_device(targets)
         design.check_targets(targets)
         loss.check_labels(targets.labels, targets.weights > 0)
         self.loss = loss
@@ -274,7 +275,9 @@ class Problem:
             assert self.regularizer is not None
             norm = self.regularizer.dual_norm(U, at=penalised)
             largest = math.inf if norm == 0 else 1 / norm
-            scale = self.loss.dual_scale(residuals, targets.labels, targets.weights, largest)
+            scale = self.loss.dual_scale(
+                residuals, targets.labels, targets.weights, largest, offset
+            )
             conjugate = 0.0
         dual_loss = float(self.loss.conjugate(scale * residuals, targets.labels, targets.weights))
         return max(objective + dual_loss - scale * offset + conjugate, 0.0)

@@ -97,16 +97,20 @@ class Certificate:
         figures = asdict(self)
         figures["relative_gap"] = self.relative_gap
         figures["relative_kkt"] = self.relative_kkt
-        return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in figures.items()
-        }
+        return {key: _finite(value) for key, value in figures.items()}
 
     def __str__(self) -> str:
         gap = "no gap" if self.gap is None else f"gap {self.gap:.3g}"
         return (
             f"objective {self.objective:.8g}, {gap}, relative KKT residual {self.relative_kkt:.3g}"
         )
+
+
+def _finite(value: Any) -> Any:
+    """None in place of NaN and infinities, also inside a dictionary."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class Targets:
             ``>= 0``.
         class_weight : "balanced", (weight of -1, weight of +1) or None
             Balanced: ``n_m / (2 n_m^class)``, counted over observed labels of each task.
+            Here and in ``reduction`` a sample of weight 2 counts as two, one of weight 0 as none.
         task_weight : (M,) array, optional
         reduction : "sum", "mean" or "task_mean"
             Sum of all sample losses (the paper); divided by the number of observed labels; or each
@@ -83,8 +84,8 @@ class Targets:
         if sample_weight is not None:
             weights = weights * _sample_weights(sample_weight, stacked, task_of, like)
         target = cls(signs, weights, n_tasks, task_of)
-        counts = target.per_task(observed.to(torch.float64))
-        target._check_classes(observed, counts)
+        counts = target.per_task(weights.to(torch.float64))
+        target._check_classes(counts)
         factor = torch.ones(n_tasks, dtype=torch.float64, device=counts.device)
         if task_weight is not None:
             factor = factor * _task_weights(task_weight, n_tasks).to(factor)
@@ -95,7 +96,7 @@ class Targets:
         elif reduction != "sum":
             raise ValueError(f"reduction: got {reduction!r}; use 'sum', 'mean' or 'task_mean'.")
         weights = weights * target.spread(factor).to(weights)
-        weights = weights * target._class_factors(class_weight, observed, counts).to(weights)
+        weights = weights * target._class_factors(class_weight, counts).to(weights)
         return cls(signs, weights, n_tasks, task_of)
 
     # ------------------------------------------------------------------ sums and views
@@ -116,26 +117,30 @@ class Targets:
             return self
         return Targets(self.labels.to(dtype), self.weights.to(dtype), self.n_tasks, self.task_of)
 
-    def _check_classes(self, observed: Tensor, counts: Tensor) -> None:
-        positive = self.per_task((observed & (self.labels > 0)).to(torch.float64))
+    def _check_classes(self, counts: Tensor) -> None:
+        positive = self._positive()
         single = torch.nonzero((positive == 0) | (positive == counts)).flatten().tolist()
         if single:
             m = single[0]
             seen = (
                 "no observed label"
                 if counts[m] == 0
-                else f"only {'+1' if positive[m] else '-1'} labels ({int(counts[m])} of them)"
+                else f"only {'+1' if positive[m] > 0 else '-1'} labels"
             )
             raise ValueError(
-                f"labels: {len(single)} task(s) lack a class: task {m} has {seen}"
-                f"{f' (also tasks {single[1:6]})' if single[1:] else ''}; "
+                f"labels: {len(single)} task(s) lack a class: task {m} has {seen} of positive "
+                f"weight{f' (also tasks {single[1:6]})' if single[1:] else ''}; "
                 "drop those tasks or add samples."
             )
 
-    def _class_factors(self, class_weight: ClassWeight, observed: Tensor, counts: Tensor) -> Tensor:
+    def _positive(self) -> Tensor:
+        """Weight of each task's positive samples, shape (M,)."""
+        return self.per_task((self.weights * (self.labels > 0)).to(torch.float64))
+
+    def _class_factors(self, class_weight: ClassWeight, counts: Tensor) -> Tensor:
         if class_weight is None:
             return torch.ones((), dtype=torch.float64)
-        positive = self.per_task((observed & (self.labels > 0)).to(torch.float64))
+        positive = self._positive()
         if class_weight == "balanced":
             low, high = counts / (2 * (counts - positive)), counts / (2 * positive)
         elif isinstance(class_weight, tuple) and len(class_weight) == 2:
@@ -152,6 +157,8 @@ class Targets:
 
 def as_float_tensor(name: str, values: Array, like: Tensor | None = None) -> Tensor:
     """Tensor of real numbers, on the device and in the dtype of ``like`` if given."""
+    if isinstance(values, np.ndarray):
+        values = _plain(values)
     try:
         tensor = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -168,6 +175,15 @@ def as_float_tensor(name: str, values: Array, like: Tensor | None = None) -> Ten
             )
         return tensor.to(like)
     return tensor if tensor.is_floating_point() else tensor.to(torch.float64)
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """The same array, copied where torch could not share its memory: it never writes, but warns."""
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    if not values.flags.writeable or min(values.strides, default=0) < 0:
+        values = values.copy()
+    return values
 
 
 def _stack(name: str, values: Array, like: Tensor) -> tuple[Tensor, Tensor | None, int]:

@@ -51,6 +51,13 @@ class Design(ABC):
     def check_targets(self, targets: Targets) -> None:
         """Raise ``ValueError`` if the targets do not fit the samples."""
 
+    def check_device(self, targets: Targets) -> None:
+        """Raise ``ValueError`` if labels and features are on different devices."""
+        if targets.labels.device != self.device:
+            raise ValueError(
+                f"labels: on {targets.labels.device}, the features are on {self.device}; move one."
+            )
+
     @abstractmethod
     def curvature_by_task(self, targets: Targets) -> Tensor:
         """Upper estimates of ``lambda_max(X_m' C_m X_m)``, shape (M,), float64, without intercept.

@@ -46,6 +46,9 @@ class FactoredDesign(Design):
             raise ValueError("L, S: give exactly one of them: the factor that is held fixed.")
         if bias is not None and (S is None or not design.intercept):
             raise ValueError("bias: only with S fixed, on a design with an intercept.")
+        for name, factor in (("L", L), ("S", S)):
+            if factor is not None and (factor.ndim != 2 or 0 in factor.shape):
+                raise ValueError(f"{name}: expected a matrix, saw shape {tuple(factor.shape)}.")
         self.base = design
         self.L, self.S = L, S
         self.bias = bias
@@ -92,6 +95,16 @@ class FactoredDesign(Design):
 
     def check_targets(self, targets: Targets) -> None:
         self.base.check_targets(targets)
+        features = self.base.parameter_shape(targets)[0] - int(self.base.intercept)
+        if self.L is not None and self.L.shape[0] != features:
+            raise ValueError(f"L: {self.L.shape[0]} rows, the design has {features} features.")
+        if self.S is not None and self.S.shape[1] != targets.n_tasks:
+            raise ValueError(f"S: {self.S.shape[1]} columns for {targets.n_tasks} tasks.")
+        if self.bias is not None and self.bias.shape != (targets.n_tasks,):
+            raise ValueError(
+                f"bias: shape {tuple(self.bias.shape)}; give one number per task, "
+                f"shape ({targets.n_tasks},)."
+            )
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
         factor = self.L if self.L is not None else self.S

@@ -95,13 +95,16 @@ class Loss(ABC):
         outside = torch.where(dual == 0, 0.0, torch.inf).to(dual.dtype)
         return torch.where(observed, terms, outside).sum()
 
-    def dual_scale(self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float) -> float:
-        """Return the factor in ``[0, largest]`` by which to shrink a dual point.
+    def dual_scale(
+        self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
+    ) -> float:
+        """Return the factor ``s`` in ``[0, largest]`` by which to shrink a dual point.
 
-        The default is ``min(1, largest)``; it stays in the conjugate's domain, which holds 0 and is
-        convex. Losses with a quadratic conjugate do better in closed form.
+        The dual objective is ``s offset - sum (c phi)*(s u)``; ``offset`` is not zero where part of
+        the scores is fixed. The default is ``min(1, largest)``; it stays in the conjugate's domain,
+        which holds 0 and is convex. Losses with a quadratic conjugate do better in closed form.
         """
-        del dual, labels, weights
+        del dual, labels, weights, offset
         return min(1.0, largest)
 
     def check_labels(self, labels: Tensor, observed: Tensor) -> None:

@@ -64,11 +64,13 @@ class SquaredHinge(Loss):
         del value
         return float(scores.square().sum() + scores.numel()) * torch.finfo(scores.dtype).eps ** 2
 
-    def dual_scale(self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float) -> float:
-        """Maximise the concave quadratic ``-sum (c phi)*(s u)`` over ``s`` in ``[0, largest]``."""
+    def dual_scale(
+        self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
+    ) -> float:
+        """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
         observed = weights > 0
         squares = (dual.square() / torch.where(observed, weights, 1.0)).sum().item()
         if squares == 0:
             return min(1.0, largest)
-        best = -(labels * dual)[observed].sum().item() / squares
+        best = (offset - (labels * dual)[observed].sum().item()) / squares
         return min(max(best, 0.0), largest)

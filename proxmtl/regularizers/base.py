@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
@@ -17,6 +18,7 @@ __all__ = [
     "UnsupportedError",
     "check_step",
     "check_strength",
+    "largest_ratio",
     "norm_ratio",
 ]
 
@@ -35,10 +37,9 @@ def check_strength(strength: float) -> None:
 
 
 def check_step(step: float | Tensor) -> None:
-    """Raise ``ValueError`` if a step is negative or NaN."""
-    low = float(step.min()) if isinstance(step, Tensor) else float(step)
-    if not low >= 0:
-        raise ValueError(f"step: got {low}; a proximal step must be >= 0.")
+    """Raise ``ValueError`` unless a step is finite and non-negative."""
+    if not 0 <= float(step) < math.inf:
+        raise ValueError(f"step: got {float(step)}; a proximal step must be finite and >= 0.")
 
 
 class Regularizer(ABC):
@@ -83,7 +84,7 @@ class Regularizer(ABC):
         Raises
         ------
         ValueError
-            If ``step`` is negative or NaN.
+            If ``step`` is negative, infinite or NaN.
         """
 
     @abstractmethod
@@ -131,3 +132,9 @@ def norm_ratio(numerator: float, denominator: float) -> float:
     if numerator == 0:
         return 0.0
     return numerator / denominator if denominator > 0 else math.inf
+
+
+def largest_ratio(ratios: Iterable[float]) -> float:
+    """Maximum that a NaN does not vanish from, as it would from ``max``."""
+    found = list(ratios)
+    return math.nan if any(math.isnan(ratio) for ratio in found) else max(found)

@@ -9,7 +9,13 @@ from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.kernels import group_shrink
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+from proxmtl.regularizers.base import (
+    Regularizer,
+    check_step,
+    check_strength,
+    largest_ratio,
+    norm_ratio,
+)
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
 from proxmtl.regularizers.smoothed import SmoothedGroupNorm
 
@@ -92,7 +98,7 @@ class GroupL2(Regularizer):
             return float("inf")
         largest = self.layout.norms(rows).amax(0) if len(rows) else rows.new_zeros(len(self.groups))
         pairs = zip(largest.tolist(), self.groups.weights.tolist(), strict=True)
-        return max(norm_ratio(norm, self.strength * weight) for norm, weight in pairs)
+        return largest_ratio(norm_ratio(norm, self.strength * weight) for norm, weight in pairs)
 
     def with_strength(self, strength: float) -> GroupL2:
         return replace(self, strength=strength)

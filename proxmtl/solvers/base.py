@@ -38,6 +38,9 @@ class Oracle(Protocol):
     def counts(self) -> Any:
         """Object with ``passes``."""
 
+    def check_point(self, point: Any, /) -> None:
+        """Raise ``ValueError`` unless a point fits the problem."""
+
     def certificate(self, point: Any, /) -> Certificate:
         """Measure a point."""
 
@@ -148,6 +151,12 @@ def run(
     if state is None:
         state = solver.init(problem, x0)
     else:
+        if not isinstance(state, solver.state_type):
+            raise ValueError(
+                f"state: a {type(state).__name__} cannot be resumed by {type(solver).__name__}; "
+                "use the solver that made it."
+            )
+        problem.check_point(solver.solution(problem, state))
         # counts belong to the run, not to the process: a resumed run goes on where it was
         start_passes -= state.passes
 

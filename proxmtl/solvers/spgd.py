@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
@@ -113,11 +114,12 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
         inner = self.inner.step(problem.smoothed(state.smoothness), state.inner)
         smoothness, sought, stage = state.smoothness, state.sought, state.stage
         if self.smoothness == "continuation" and inner.iteration % self.every == 0:
-            gap = problem.certificate(inner.x).gap
+            certificate = problem.certificate(inner.x)
+            gap = certificate.gap
             assert gap is not None
             # the smoothed optimum certifies a gap below the one sought, so a stage ends
             if gap <= sought or inner.stalled:
-                sought = self.reduction * gap
+                sought = self._next_gap(problem, certificate)
                 blocks = self._blocks(problem, inner.x)
                 smoothness = min(smoothness, self._best_smoothness(problem, sought, blocks))
                 stage += 1
@@ -154,17 +156,22 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
                 raise UnsupportedError(
                     "SPGD: continuation needs a duality gap; fix the smoothness."
                 )
-            sought = self.reduction * certificate.gap
+            sought = self._next_gap(problem, certificate)
             return self._best_smoothness(problem, sought, blocks), sought
         assert not isinstance(self.smoothness, str)
         return self.smoothness, 0.0
+
+    def _next_gap(self, problem: Problem, certificate: Certificate) -> float:
+        """A fraction of the present gap, but nothing below the working precision."""
+        assert certificate.gap is not None
+        precision = torch.finfo(problem.design.dtype).eps * max(1.0, abs(certificate.objective))
+        return max(self.reduction * certificate.gap, precision)
 
     def _best_smoothness(self, problem: Problem, sought: float, blocks: int) -> float:
         """Smoothing that minimises the bound on the iterations to the accuracy sought."""
         half = blocks / 2
         assert problem.regularizer is not None
         squared_norm = problem.regularizer.smoothed(1.0).squared_operator_norm
-        sought = max(sought, 1e-300)
         curvature = problem.lipschitz
         if squared_norm == 0:
             return sought / (2 * half)

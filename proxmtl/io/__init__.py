@@ -3,6 +3,7 @@
 from proxmtl.io.atomic import atomic_path, new_run_folder, write_json, write_text
 from proxmtl.io.digits import DIGIT_ATTRIBUTES, DIGIT_GROUPS, load_digit_attributes
 from proxmtl.io.errors import InputError
+from proxmtl.io.estimators import load_model, save_model
 from proxmtl.io.features import FEATURE_SUFFIXES, Features, load_features, read_features
 from proxmtl.io.labels import Labels, align_rows, read_labels
 from proxmtl.io.model import FORMAT_VERSION, ModelState, read_model_state, write_model_state
@@ -20,10 +21,12 @@ __all__ = [
     "atomic_path",
     "load_digit_attributes",
     "load_features",
+    "load_model",
     "new_run_folder",
     "read_features",
     "read_labels",
     "read_model_state",
+    "save_model",
     "write_json",
     "write_model_state",
     "write_text",

@@ -1,0 +1,62 @@
+"""The program: its commands and what `proxmtl --help` says."""
+
+from typing import Annotated
+
+import typer
+
+from proxmtl import __version__
+from proxmtl.cli.demo import demo
+from proxmtl.cli.evaluate import evaluate
+from proxmtl.cli.fit import fit
+from proxmtl.cli.inspect import inspect
+from proxmtl.cli.predict import predict
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="proxmtl",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Many binary attributes at once: linear models W = L S on given features, in which groups "
+        "of attributes choose the latent tasks that they share.\n\n"
+        "[bold]Start here[/]\n\n"
+        "  proxmtl demo                              [dim]digits with attributes, a minute[/]\n\n"
+        "[bold]On your own data[/]\n\n"
+        "  proxmtl fit features.npy --labels labels.csv --groups groups.toml --out runs/first\n\n"
+        "  proxmtl inspect runs/first\n\n"
+        "  proxmtl predict runs/first new.npy --out predictions.csv\n\n"
+        "  proxmtl evaluate runs/first test.npy --labels test.csv\n\n"
+        "Each command explains itself with --help."
+    ),
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"proxmtl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", envvar="PROXMTL_DEBUG", help="Show tracebacks of errors."),
+    ] = False,
+) -> None:
+    del version, debug  # the first acts in its callback, the second is read where errors end
+
+
+app.command(no_args_is_help=False)(demo)
+app.command(no_args_is_help=True)(fit)
+app.command(no_args_is_help=True)(predict)
+app.command(no_args_is_help=True)(evaluate)
+app.command(no_args_is_help=True)(inspect)

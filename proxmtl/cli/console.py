@@ -1,0 +1,110 @@
+"""How the commands speak: errors as sentences, progress bars, tables."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+__all__ = ["fit_progress", "make_console", "reported", "shown_path", "step_progress"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Make a console for the streams as they are now (pipes and tests replace them)."""
+    return Console(stderr=stderr, highlight=False)
+
+
+def shown_path(path: object) -> str:
+    """A path in a colour of its own, safe from being read as markup."""
+    return f"[cyan]{escape(str(path))}[/]"
+
+
+def reported(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn what the input is to blame for into one paragraph on stderr and exit code 2.
+
+    The readers and the engine raise ``ValueError`` with a sentence that says what to do. With
+    ``proxmtl --debug`` the traceback is shown instead.
+    """
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (ValueError, TypeError, OSError, MemoryError) as error:
+            context = typer_context()
+            if context.get("debug"):
+                raise
+            message = escape(str(error) or type(error).__name__)
+            make_console(stderr=True).print(f"[bold red]Error:[/] {message}")
+            raise typer.Exit(2) from error
+
+    return wrapper
+
+
+def typer_context() -> dict[str, Any]:
+    """Options given before the command's name."""
+    import click  # noqa: PLC0415 (typer's own dependency; only for the context)
+
+    context = click.get_current_context(silent=True)
+    return {} if context is None else dict(context.find_root().params)
+
+
+@contextlib.contextmanager
+def fit_progress(title: str, max_passes: float) -> Iterator[Callable[[Any], None]]:
+    """Show a bar of passes over the data on stderr, where that is a terminal.
+
+    Parameters
+    ----------
+    title
+        In front of the bar.
+    max_passes
+        The solver's budget.
+
+    Yields
+    ------
+    callable
+        A solver's callback that moves the bar and shows the objective.
+    """
+    with _bar("{task.completed:.0f}/{task.total:.0f} passes") as progress:
+        task = progress.add_task(title, total=max_passes, note="")
+
+        def callback(report: Any) -> None:
+            note = f"objective {report.objective:.6g}"
+            progress.update(task, completed=min(report.passes, max_passes), note=note)
+
+        yield callback
+
+
+@contextlib.contextmanager
+def step_progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar of `total` steps; the callable it yields marks one as done, with a note."""
+    with _bar("{task.completed:.0f}/{task.total:.0f}") as progress:
+        task: TaskID = progress.add_task(title, total=total, note="")
+
+        def advance(note: str) -> None:
+            progress.update(task, advance=1, note=note)
+
+        yield advance
+
+
+def _bar(count: str) -> Progress:
+    console = make_console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        TextColumn(count),
+        TextColumn("[dim]{task.fields[note]}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )

@@ -1,0 +1,85 @@
+"""The files of a command, read and brought together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from proxmtl.groups import Groups
+from proxmtl.io import InputError, Labels, align_rows, load_features, load_model, read_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from proxmtl.estimators.base import LinearAttributeClassifier
+
+__all__ = ["Samples", "features_for", "labels_for", "read_groups", "read_samples", "trained_model"]
+
+
+class Samples(NamedTuple):
+    """Features with their labels, row by row."""
+
+    X: NDArray[Any]
+    Y: NDArray[np.float64]
+    names: tuple[str, ...]
+
+
+def read_samples(
+    features: Path, labels: Path, *, key: str | None = None, id_column: str | None = None
+) -> Samples:
+    """Read both files and match their rows."""
+    X = load_features(features, key)
+    read = read_labels(labels, id_column=id_column)
+    aligned = align_rows(read, X.ids, len(X.values), labels_path=labels, features_path=features)
+    return Samples(X.values, aligned.values, aligned.names)
+
+
+def read_groups(path: Path | None, names: Sequence[str]) -> Groups | None:
+    """Read groups of attributes; without a file there are none."""
+    if path is None:
+        return None
+    if not path.is_file():
+        raise InputError(path, "no such file; check the path to the groups.")
+    try:
+        return Groups.from_file(path, names)
+    except ValueError as error:
+        raise InputError(path, str(error).removeprefix(f"{path.name}: ")) from error
+
+
+def trained_model(run: Path) -> tuple[LinearAttributeClassifier, list[str]]:
+    """Load the model of a run and the names of its attributes."""
+    model = load_model(run)
+    names = model.label_names_ or [f"attribute {i}" for i in range(len(model.coef_))]
+    return model, names
+
+
+def features_for(
+    model: LinearAttributeClassifier, path: Path, key: str | None
+) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+    """Read features (and row identifiers) and check that they are those of the model."""
+    read = load_features(path, key)
+    if read.values.shape[1] != model.n_features_in_:
+        raise InputError(
+            path,
+            f"{read.values.shape[1]} features per row, and the model was fitted on "
+            f"{model.n_features_in_}; give features made in the same way.",
+        )
+    return read.values, read.ids
+
+
+def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.float64]:
+    """Put the label columns into the order of the model's attributes; others are left out."""
+    missing = [name for name in names if name not in labels.names]
+    if missing:
+        raise InputError(
+            path,
+            f"no column for {len(missing)} of the model's {len(names)} attributes, the first is "
+            f"{missing[0]!r}; add it (blank cells for missing labels).",
+            line=1,
+        )
+    values: NDArray[np.float64] = labels.values[:, [labels.names.index(name) for name in names]]
+    return values

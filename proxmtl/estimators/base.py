@@ -1,0 +1,250 @@
+"""What both estimators share: inputs, standardisation, predictions and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from proxmtl.estimators.standardize import Standardization, fit_standardization, identity
+from proxmtl.estimators.state import from_state, to_state
+from proxmtl.estimators.targets import Targets, encode_targets
+from proxmtl.estimators.weights import class_factors, label_weights, sample_weights
+from proxmtl.io.model import ModelState
+
+__all__ = ["LinearAttributeClassifier"]
+
+Array = NDArray[Any]
+Callback = Callable[[Any], None]
+
+
+class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # no stubs
+    """Base of linear classifiers of several binary attributes with missing labels.
+
+    A subclass has the parameters below and implements `_solve`.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (M, D)
+        Coefficients on the features as given.
+    intercept_ : ndarray of shape (M,)
+        Intercepts.
+    classes_ : ndarray of shape (2,)
+        The two label values, negative first.
+    mean_, scale_ : ndarray of shape (D,)
+        The standardisation that was folded into the coefficients (0 and 1 without).
+    label_names_ : list of str or None
+        Attribute names, where they are known.
+    """
+
+    standardize: bool
+    label_names: Sequence[str] | None
+    class_weight: Any
+    reduction: str
+
+    coef_: Array
+    intercept_: Array
+    classes_: Array
+    mean_: Array
+    scale_: Array
+    label_names_: list[str] | None
+    n_features_in_: int
+
+    def _solve(
+        self,
+        X: Array,
+        signs: Array,
+        weights: Array | None,
+        callback: Callback | None,
+        *,
+        warm: bool,
+    ) -> tuple[Array, Array]:
+        """Fit on standardised features (N, D), signs (N, M) with NaN and weights (N, M).
+
+        Sets ``result_``; returns coefficients (D, M) and intercepts (M,).
+        """
+        raise NotImplementedError
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callback | None = None
+    ) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X
+            Features (N, D), float32 or float64 (others become float64).
+        y
+            Labels (N, M) in {0, 1}, {-1, 1} or booleans, NaN for a missing label; or (N,) with any
+            two values for one attribute. A data frame also gives the attribute names.
+        sample_weight
+            Non-negative weights (N,), or (N, M) for a weight per label.
+        callback
+            Called by the solver with its progress (``iteration``, ``passes``, ``objective``,
+            ``seconds``).
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If features are not finite, the numbers of rows differ, labels have other values, an
+            attribute has one class only, or a parameter is out of its range.
+        """
+        return self._fit(X, y, sample_weight, classes=None, warm=False, callback=callback)
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        classes: Any,
+        warm: bool,
+        callback: Callback | None,
+    ) -> Self:
+        X = validate_data(
+            self,
+            X=X,
+            y=None if y is None else "no_validation",
+            dtype=[np.float64, np.float32],
+            reset=not warm,
+        )
+        names = self._resolve_names(y)
+        targets = encode_targets(y, classes=self.classes_ if warm else classes, names=names)
+        check_consistent_length(X, targets.signs)
+        if warm and len(self.coef_) != targets.signs.shape[1]:
+            raise ValueError(
+                f"Y has {targets.signs.shape[1]} columns, and this model was fitted on "
+                f"{len(self.coef_)}; give labels of the same attributes."
+            )
+        factors = class_factors(self.class_weight, targets.classes)
+        weights = sample_weights(targets.signs, sample_weight)
+        X, targets, weights = _leave_out_weightless(X, targets, weights)
+        if not warm:
+            self.mean_, self.scale_ = self._moments(X, weights)
+            self.classes_, self._is_vector = targets.classes, targets.is_vector
+            self.label_names_ = None if names is None else list(names)
+        moments = Standardization(self.mean_, self.scale_)
+        coef, intercept = self._solve(
+            moments.apply(X) if self.standardize else X,
+            targets.signs,
+            label_weights(targets.signs, weights, factors, self.reduction),
+            callback,
+            warm=warm,
+        )
+        coef, self.intercept_ = moments.fold(coef, intercept)
+        self.coef_ = np.ascontiguousarray(coef.T)
+        return self
+
+    def _resolve_names(self, y: Any) -> tuple[str, ...] | None:
+        given = self.label_names if self.label_names is not None else getattr(y, "columns", None)
+        return None if given is None else tuple(str(name) for name in given)
+
+    def _moments(self, X: Array, weights: Array | None) -> Standardization:
+        if not self.standardize:
+            return identity(X.shape[1])
+        per_row = weights.mean(axis=1) if weights is not None and weights.ndim == 2 else weights
+        return fit_standardization(X, per_row)
+
+    def decision_function(self, X: Any) -> Array:
+        """Scores, positive where the attribute is predicted.
+
+        Parameters
+        ----------
+        X
+            Features (N, D).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (N, M), or (N,) if the labels were a vector.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        scores: Array = X @ self.coef_.T + self.intercept_
+        return scores[:, 0] if self._is_vector else scores
+
+    def predict(self, X: Any) -> Array:
+        """Predicted labels in the coding of the labels of `fit`, of the shape of the scores."""
+        scores = self.decision_function(X)
+        predicted: Array = self.classes_[(scores > 0).astype(np.intp)]
+        return predicted
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Mean over the attributes of the accuracy on observed labels.
+
+        For the mean average precision, the other score of the literature, give
+        ``scoring=proxmtl.experiments.mean_ap`` to scikit-learn's searches.
+
+        Parameters
+        ----------
+        X
+            Features (N, D).
+        y
+            Labels as for `fit`; an attribute may have one class only, or no label.
+        sample_weight
+            Weights (N,) or (N, M).
+
+        Raises
+        ------
+        ValueError
+            If the shape of `y` is not that of the predictions, or it has no label to score.
+        """
+        predicted = self.predict(X)
+        labels = np.asarray(y)
+        if labels.shape != predicted.shape:
+            raise ValueError(
+                f"y has shape {labels.shape} and the predictions {predicted.shape}; "
+                "give labels of the attributes that the model was fitted on."
+            )
+        labels, predicted = labels.reshape(len(labels), -1), predicted.reshape(len(labels), -1)
+        weights = np.isin(labels, self.classes_).astype(np.float64)
+        if sample_weight is not None:
+            given = np.asarray(sample_weight, dtype=np.float64)
+            weights *= given if given.ndim == 2 else given[:, np.newaxis]
+        total = weights.sum(axis=0)
+        if not total.any():
+            raise ValueError(
+                f"y has no label with a weight among the classes {self.classes_.tolist()}; "
+                "there is nothing to score."
+            )
+        right = (weights * (predicted == labels)).sum(axis=0)
+        return float(np.mean(right[total > 0] / total[total > 0]))
+
+    def to_state(self) -> ModelState:
+        """Describe the fitted model as plain data; `proxmtl.io.save_model` writes it."""
+        return to_state(self)
+
+    @classmethod
+    def from_state(cls, state: ModelState) -> Self:
+        """Rebuild a fitted model from `to_state`'s data; it has ``fit_report_``, no ``result_``."""
+        estimator: Self = from_state(cls, state)
+        return estimator
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.classifier_tags.multi_class = False
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _leave_out_weightless(
+    X: Array, targets: Targets, weights: Array | None
+) -> tuple[Array, Targets, Array | None]:
+    """Drop rows of weight zero, and forget labels of weight zero."""
+    if weights is None or weights.all():
+        return X, targets, weights
+    per_label = weights if weights.ndim == 2 else weights[:, np.newaxis]
+    signs = np.where(per_label > 0, targets.signs, np.nan)
+    kept = (per_label > 0).any(axis=1)
+    # Checked once more: a class may have lost its last label.
+    signs = encode_targets(signs[kept], names=targets.names).signs
+    return X[kept], targets._replace(signs=signs), weights[kept]

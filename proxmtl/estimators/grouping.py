@@ -1,0 +1,80 @@
+"""Groups of attributes in each of the forms that users write them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from proxmtl.groups import Groups
+
+__all__ = ["resolve_groups"]
+
+
+def resolve_groups(groups: Any, n_attributes: int, names: Sequence[str] | None = None) -> Groups:
+    """Give the `Groups` that an argument means.
+
+    Parameters
+    ----------
+    groups
+        `Groups`; a mapping of group name to attribute names (or indices); an iterable of lists of
+        indices or names; or None or ``"singletons"`` for no grouping (each attribute alone).
+        Attributes in no group become groups of their own: without a penalty, the model could
+        escape all regularisation through them.
+    n_attributes
+        Number of attributes M.
+    names
+        Attribute names, where they are known.
+
+    Raises
+    ------
+    ValueError
+        If a member is unknown, names are used and none are known, or the sizes disagree.
+    TypeError
+        If `groups` has none of these forms.
+    """
+    if groups is None or (isinstance(groups, str) and groups == "singletons"):
+        return Groups.singletons(n_attributes)
+    if isinstance(groups, Groups):
+        if groups.n_items != n_attributes:
+            raise ValueError(
+                f"groups: they are over {groups.n_items} attributes, and Y has {n_attributes} "
+                "columns; build them for the columns of Y."
+            )
+        return _cover(groups, names)
+    if isinstance(groups, Mapping):
+        group_names, members = list(map(str, groups)), list(groups.values())
+    elif isinstance(groups, Iterable) and not isinstance(groups, str):
+        members = list(groups)
+        group_names = [f"g{number}" for number in range(len(members))]
+    else:
+        raise TypeError(
+            f"groups: got {groups!r}; give Groups, a dict of names, a list of lists, None or "
+            "'singletons'."
+        )
+    _check_lists(group_names, members)
+    if any(isinstance(member, str) for group in members for member in group):
+        if names is None:
+            raise ValueError(
+                "groups: members are named, and the columns of Y have no names; "
+                "give label_names, or Y as a data frame."
+            )
+        by_name = dict(zip(group_names, members, strict=True))
+        return _cover(Groups.from_names(by_name, names), names)
+    return _cover(Groups.from_lists(members, n_attributes, group_names), names)
+
+
+def _cover(groups: Groups, names: Sequence[str] | None) -> Groups:
+    """Make groups of one of the attributes in no group, called as the attributes are."""
+    alone = groups.uncovered
+    covering = groups.covering()
+    if not alone or names is None or {names[i] for i in alone} & set(groups.names):
+        return covering
+    own_names = (*groups.names, *(names[i] for i in alone))
+    return dataclasses.replace(covering, names=own_names)
+
+
+def _check_lists(names: Sequence[str], members: Sequence[Any]) -> None:
+    for name, group in zip(names, members, strict=True):
+        if isinstance(group, str) or not isinstance(group, Iterable):
+            raise TypeError(f"groups: group {name!r} is {group!r}; give a list of its members.")

@@ -1,0 +1,210 @@
+"""The paper's model as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from proxmtl.estimators.base import LinearAttributeClassifier
+from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.groups import Groups
+from proxmtl.latent import LatentMTL, LatentResult
+from proxmtl.result import Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LatentMTLClassifier"]
+
+
+class LatentMTLClassifier(LinearAttributeClassifier):
+    r"""Attributes that share latent tasks, ``W = L S``, chosen group by group.
+
+    .. math:: \min_{L, S, b} \; \frac{1}{n} \sum_m \sum_i c_{mi}\, \tfrac12
+              \max(0, 1 - y_{mi} (x_i^\top L s_m + b_m))^2
+              + \mu \sum_k \sum_g w_g \|s_k^g\|_2 + \gamma \|L\|_1 + \lambda \|L\|_F^2
+
+    n is the number of observed labels of all attributes. The problem is not convex: the result
+    is a local minimum or what the budget reached, and ``result_`` tells which.
+
+    Parameters
+    ----------
+    groups : Groups, dict, list of lists, "singletons" or None
+        Groups of attributes: a dict of group name -> attribute names (or column numbers), a list
+        of lists of them, or `Groups`. None and ``"singletons"``: no groups, every attribute
+        chooses its latent tasks alone. Attributes in no group form groups of their own.
+    n_latents : int, optional
+        K; by default min(M, D). An upper bound: latents that are not needed die.
+    group_strength : float
+        :math:`\mu > 0`, the sparsity of S over (latent, group) blocks.
+    l1_strength : float
+        :math:`\gamma \ge 0`, the sparsity of L.
+    frobenius_strength : float
+        :math:`\lambda \ge 0`, the ridge on L. One of the two must be positive.
+    algorithm : str
+        As in `proxmtl.LatentMTL`; ``"paper"`` is Algorithm 1 to the letter.
+    init : str
+        As in `proxmtl.LatentMTL`.
+    fit_intercept : bool
+        Fit an unpenalised intercept per attribute.
+    standardize : bool
+        Centre features and scale them to unit variance before the penalty.
+    reduction : {"mean", "sum", "task_mean"}
+        Divide the loss by the number of labels, do not (as the paper), or divide each attribute's
+        loss by its own number. The strengths scale along.
+    class_weight : None, "balanced" or dict of class -> weight
+        Weights of the two classes, within each attribute.
+    max_passes : int
+        Budget in passes over the features.
+    tol : float
+        Relative residual at which the solver stops.
+    random_state : int
+        Seed of what is random in the initialisation.
+    label_names : sequence of str, optional
+        Attribute names, to which the names in `groups` refer; by default the columns of Y where it
+        is a data frame.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (M, D)
+        ``(L_ @ S_).T``, on the features as given.
+    intercept_ : ndarray of shape (M,)
+        Intercepts.
+    L_ : ndarray of shape (D, K)
+        Latent tasks, on the features as given (``result_.L`` is on standardised ones).
+    S_ : ndarray of shape (K, M)
+        How the attributes combine them.
+    groups_ : Groups
+        The groups that were used.
+    classes_ : ndarray of shape (2,)
+        The two label values, negative first.
+    mean_, scale_ : ndarray of shape (D,)
+        The standardisation that was folded into the coefficients.
+    result_ : LatentResult
+        Status, certificate and history of the solver.
+    n_features_in_ : int
+        D.
+
+    Warns
+    -----
+    UserWarning
+        If the model collapsed to W = 0: the penalties are too strong.
+    """
+
+    result_: LatentResult
+    groups_: Groups
+    L_: NDArray[Any]
+    S_: NDArray[Any]
+
+    def __init__(
+        self,
+        *,
+        groups: Any = None,
+        n_latents: int | None = None,
+        group_strength: float = 1e-3,
+        l1_strength: float = 1e-4,
+        frobenius_strength: float = 1e-4,
+        algorithm: str = "auto",
+        init: str = "svd",
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        reduction: str = "mean",
+        class_weight: Any = None,
+        max_passes: int = 1000,
+        tol: float = 1e-4,
+        random_state: int = 0,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        self.groups = groups
+        self.n_latents = n_latents
+        self.group_strength = group_strength
+        self.l1_strength = l1_strength
+        self.frobenius_strength = frobenius_strength
+        self.algorithm = algorithm
+        self.init = init
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.reduction = reduction
+        self.class_weight = class_weight
+        self.max_passes = max_passes
+        self.tol = tol
+        self.random_state = random_state
+        self.label_names = label_names
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        classes: Any = None,
+        callback: Callable[[Any], None] | None = None,
+    ) -> Self:
+        """Go on from the present model on the next set of samples.
+
+        The first call is `fit`. A later one solves the problem of the *new* set, started from the
+        present L, S and intercepts, as the paper does for data that do not fit at once: the
+        earlier sets are no longer in the objective, and what is kept of them is what the
+        start and the budget (`max_passes`) keep. The standardisation stays that of the first set.
+
+        Parameters
+        ----------
+        X, y, sample_weight, callback
+            As for `fit`, with the same features and attributes.
+        classes
+            The two label values, where the first set may show one of them only for a single
+            attribute given as a vector.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit`, and if features or attributes differ from those of the first set.
+        """
+        warm = hasattr(self, "result_") or hasattr(self, "L_")
+        return self._fit(X, y, sample_weight, classes=classes, warm=warm, callback=callback)
+
+    def _solve(
+        self,
+        X: NDArray[Any],
+        signs: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        callback: Callable[[Any], None] | None,
+        *,
+        warm: bool,
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        self.groups_ = resolve_groups(self.groups, signs.shape[1], self.label_names_)
+        solver = LatentMTL(
+            self.groups_,
+            n_latents=self.n_latents,
+            group_strength=self.group_strength,
+            l1_strength=self.l1_strength,
+            frobenius_strength=self.frobenius_strength,
+            algorithm=self.algorithm,
+            init=self.init,
+            fit_intercept=self.fit_intercept,
+            reduction=self.reduction,
+            max_passes=self.max_passes,
+            tol=self.tol,
+            random_state=self.random_state,
+        )
+        self.result_ = solver.solve(
+            X,
+            signs,
+            sample_weight=weights,
+            warm_start=self.result_ if warm else None,
+            callback=callback,
+        )
+        if self.result_.collapsed:
+            warnings.warn(
+                f"LatentMTLClassifier: {Status.COLLAPSED.value}", UserWarning, stacklevel=4
+            )
+        L, self.S_ = self.result_.L.numpy(), self.result_.S.numpy()
+        self.L_ = L / self.scale_[:, np.newaxis]
+        return L @ self.S_, self.result_.intercept.numpy()

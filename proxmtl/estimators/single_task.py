@@ -1,0 +1,152 @@
+"""The baseline: each attribute alone, ridge-penalised, solved to a certified accuracy."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from proxmtl.designs import SharedDesign
+from proxmtl.estimators.base import LinearAttributeClassifier
+from proxmtl.losses import SquaredHinge
+from proxmtl.problem import Problem
+from proxmtl.regularizers import SquaredFrobenius
+from proxmtl.result import Result
+from proxmtl.solvers import FISTA, minimize
+from proxmtl.stopping import MaxPasses, RelativeGap
+from proxmtl.targets import Targets
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["SingleTaskClassifier"]
+
+_LOSSES = {"squared_hinge": SquaredHinge}
+
+
+class SingleTaskClassifier(LinearAttributeClassifier):
+    r"""Independent linear classifiers, one per attribute, with a ridge penalty.
+
+    For each attribute m, on its observed labels,
+
+    .. math:: \min_{w_m, b_m} \; \frac{1}{N_m} \sum_i c_{mi}\, \tfrac12
+              \max(0, 1 - y_{mi} (x_i^\top w_m + b_m))^2 + \lambda \|w_m\|_2^2 .
+
+    The M convex problems are solved together by FISTA until the duality gap of their sum is at
+    most ``tol`` (relative), so the distance to the optimum is known: ``result_.certificate``.
+
+    Parameters
+    ----------
+    l2_strength : float
+        :math:`\lambda > 0`. With ``reduction="sum"`` the loss is not divided by N_m and the
+        penalty is to be larger by that factor.
+    loss : {"squared_hinge"}
+        Loss of a label.
+    fit_intercept : bool
+        Fit an unpenalised intercept per attribute.
+    standardize : bool
+        Centre features and scale them to unit variance before the penalty; the coefficients are
+        given for the features as they come.
+    reduction : {"task_mean", "mean", "sum"}
+        Divide each attribute's loss by its number of labels, all by the total number, or not.
+    class_weight : None, "balanced" or dict of class -> weight
+        Weights of the two classes, within each attribute.
+    max_passes : int
+        Budget in passes over the features.
+    tol : float
+        Relative duality gap at which the solver stops.
+    label_names : sequence of str, optional
+        Attribute names; by default the columns of Y where it is a data frame.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (M, D)
+        Coefficients on the features as given.
+    intercept_ : ndarray of shape (M,)
+        Intercepts.
+    classes_ : ndarray of shape (2,)
+        The two label values, negative first.
+    mean_, scale_ : ndarray of shape (D,)
+        The standardisation that was folded into ``coef_``.
+    result_ : Result
+        Status, certificate and history of the solver.
+    n_features_in_ : int
+        D.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the budget was used up before the gap reached ``tol``.
+    """
+
+    result_: Result[torch.Tensor]
+
+    def __init__(
+        self,
+        *,
+        l2_strength: float = 1e-2,
+        loss: str = "squared_hinge",
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        reduction: str = "task_mean",
+        class_weight: Any = None,
+        max_passes: int = 2000,
+        tol: float = 1e-6,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        self.l2_strength = l2_strength
+        self.loss = loss
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.reduction = reduction
+        self.class_weight = class_weight
+        self.max_passes = max_passes
+        self.tol = tol
+        self.label_names = label_names
+
+    def _solve(
+        self,
+        X: NDArray[Any],
+        signs: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        callback: Callable[[Any], None] | None,
+        *,
+        warm: bool,
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        del warm  # a convex problem: where it starts does not matter
+        if self.loss not in _LOSSES:
+            raise ValueError(f"loss: got {self.loss!r}; known are {', '.join(_LOSSES)}.")
+        if not self.l2_strength > 0:
+            raise ValueError(
+                f"l2_strength: got {self.l2_strength}; a ridge needs a positive strength."
+            )
+        features = torch.from_numpy(X)
+        targets = Targets.from_labels(
+            signs, sample_weight=weights, reduction=self.reduction, like=features
+        )
+        problem = Problem(
+            _LOSSES[self.loss](),
+            SharedDesign(features, intercept=self.fit_intercept),
+            targets,
+            SquaredFrobenius(self.l2_strength),
+        )
+        self.result_ = minimize(
+            problem,
+            FISTA(),
+            stop=RelativeGap(self.tol) | MaxPasses(self.max_passes),
+            callback=callback,
+        )
+        if not self.result_.status.ok:
+            warnings.warn(
+                f"SingleTaskClassifier: {self.result_.status.value} ({self.result_.certificate}.)",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        coef, intercept = problem.design.split(self.result_.solution)
+        if intercept is None:
+            intercept = coef.new_zeros(coef.shape[1])
+        return coef.numpy(), intercept.numpy()

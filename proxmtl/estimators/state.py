@@ -1,0 +1,107 @@
+"""Estimators as plain data: what is saved, and how it comes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from proxmtl.experiments import fit_report
+from proxmtl.groups import Groups
+from proxmtl.io.model import ModelState
+
+if TYPE_CHECKING:
+    from proxmtl.estimators.base import LinearAttributeClassifier
+
+__all__ = ["from_state", "to_state"]
+
+_ALWAYS = ("coef_", "intercept_", "mean_", "scale_")
+_LATENT = ("L_", "S_")
+
+
+def to_state(estimator: LinearAttributeClassifier) -> ModelState:
+    """Describe a fitted estimator in arrays and JSON-able values."""
+    check_is_fitted(estimator)
+    groups: Groups | None = getattr(estimator, "groups_", None)
+    parameters = estimator.get_params(deep=False)
+    # The groups as they were resolved stand in for the argument, which may have any form.
+    parameters.pop("groups", None)
+    names = estimator.label_names_
+    feature_names = getattr(estimator, "feature_names_in_", None)
+    report = getattr(estimator, "fit_report_", None) or fit_report(estimator)
+    return ModelState(
+        type(estimator).__name__,
+        {key: _plain(value) for key, value in parameters.items()},
+        {name: getattr(estimator, name) for name in _ALWAYS + _LATENT if hasattr(estimator, name)},
+        {
+            "classes": estimator.classes_.tolist(),
+            "label_names": names,
+            "feature_names": None if feature_names is None else list(feature_names),
+            "is_vector": estimator._is_vector,  # noqa: SLF001 (same package)
+            "groups": None if groups is None else groups.to_dict(),
+            "fit": report,
+        },
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, tuple):
+        return list(value)
+    return value
+
+
+def from_state(kind: type[LinearAttributeClassifier], state: ModelState) -> Any:
+    """Rebuild a fitted estimator of class `kind`.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If something is missing or does not fit together.
+    """
+    described = state.description
+    parameters = dict(state.parameters)
+    estimator = kind(**parameters)
+    for name in _ALWAYS:
+        setattr(estimator, name, state.arrays[name])
+    for name in _LATENT:
+        if name in state.arrays:
+            setattr(estimator, name, state.arrays[name])
+    estimator.classes_ = np.array(described["classes"])
+    estimator.label_names_ = described["label_names"]
+    estimator._is_vector = bool(described["is_vector"])  # noqa: SLF001 (same package)
+    n_attributes, estimator.n_features_in_ = estimator.coef_.shape
+    if described["feature_names"] is not None:
+        estimator.feature_names_in_ = np.array(described["feature_names"], dtype=object)
+    if described["groups"] is not None:
+        tables = described["groups"]
+        members, weights = tables["groups"], tables["weights"]
+        groups = Groups.from_lists(
+            members.values(), n_attributes, list(members), [weights[name] for name in members]
+        )
+        estimator.groups_ = groups
+        estimator.set_params(groups=groups)
+    estimator.fit_report_ = described["fit"]
+    _check_shapes(estimator)
+    return estimator
+
+
+def _check_shapes(estimator: Any) -> None:
+    n_attributes, n_features = estimator.coef_.shape
+    expected = {
+        "intercept_": (n_attributes,),
+        "mean_": (n_features,),
+        "scale_": (n_features,),
+        "classes_": (2,),
+    }
+    if hasattr(estimator, "S_"):
+        n_latents = len(estimator.S_)
+        expected |= {"L_": (n_features, n_latents), "S_": (n_latents, n_attributes)}
+    for name, shape in expected.items():
+        if getattr(estimator, name).shape != shape:
+            raise ValueError(f"{name} has shape {getattr(estimator, name).shape}, not {shape}")
+    names = estimator.label_names_
+    if names is not None and len(names) != n_attributes:
+        raise ValueError(f"{len(names)} label names for {n_attributes} attributes")

@@ -1,0 +1,144 @@
+"""Labels of binary attributes: from what users have to the signs that the losses want, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+__all__ = ["Targets", "encode_targets"]
+
+
+class Targets(NamedTuple):
+    """Encoded labels."""
+
+    signs: NDArray[np.float64]
+    """-1, +1 or NaN (missing), shape (N, M)."""
+    classes: NDArray[Any]
+    """The two label values, negative first."""
+    is_vector: bool
+    """Whether the labels came as a vector (N,), so that predictions are vectors too."""
+    names: tuple[str, ...] | None
+    """Attribute names, where the labels are a data frame."""
+
+
+def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None = None) -> Targets:
+    """Encode labels as signs.
+
+    Parameters
+    ----------
+    Y
+        Shape (N, M) with values in {0, 1}, {-1, 1} or booleans and NaN for a missing label; or,
+        for one attribute, shape (N,) or (N, 1) with any two values.
+    classes
+        The two label values, where `Y` need not show both (``partial_fit``).
+    names
+        Attribute names for the messages; by default those of a data frame.
+
+    Returns
+    -------
+    Targets
+        Signs, classes and the form that predictions are to have.
+
+    Raises
+    ------
+    ValueError
+        If there are other values than two, no label at all, or an attribute with one class only.
+    """
+    if Y is None:
+        raise ValueError(
+            "This estimator requires y to be passed, but the target y is None; "
+            "give labels of shape (samples, attributes)."
+        )
+    columns = getattr(Y, "columns", None)
+    if names is None and columns is not None:
+        names = [str(name) for name in columns]
+    labels = np.asarray(Y)
+    is_vector = labels.ndim == 1
+    if is_vector:
+        labels = labels[:, np.newaxis]
+    if labels.ndim != 2 or 0 in labels.shape:
+        raise ValueError(
+            f"Y has shape {np.shape(Y)}; labels have shape (samples, attributes), or (samples,) "
+            "for one attribute."
+        )
+    observed = _observed(labels)
+    values = _two_values(labels, observed, classes)
+    signs = np.full(labels.shape, np.nan)
+    signs[observed] = np.where(labels[observed] == values[1], 1.0, -1.0)
+    names = None if names is None else tuple(names)
+    if names is not None and len(names) != signs.shape[1]:
+        raise ValueError(
+            f"label_names: {len(names)} names for the {signs.shape[1]} columns of Y; "
+            "give one per column."
+        )
+    _check_both_classes(signs, names)
+    return Targets(signs, values, is_vector, names)
+
+
+def _observed(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    if labels.dtype.kind == "f":
+        return ~np.isnan(labels)
+    if labels.dtype.kind == "O":
+        from pandas import isna  # noqa: PLC0415 (knows None, NaN and pandas.NA; rarely needed)
+
+        missing: NDArray[np.bool_] = isna(labels)
+        return ~missing
+    return np.ones(labels.shape, dtype=bool)
+
+
+def _two_values(labels: NDArray[Any], observed: NDArray[np.bool_], classes: Any) -> NDArray[Any]:
+    """Give the two label values, negative first."""
+    seen = labels[observed]
+    if seen.dtype.kind == "O":
+        seen = np.array(seen.tolist())  # strings, integers or booleans by their own type
+    if len(seen) == 0:
+        raise ValueError("Y has no observed label: every entry is missing.")
+    if seen.dtype.kind == "f" and np.isin(seen, (-1.0, 0.0, 1.0)).all():
+        seen = seen.astype(np.int64)  # floats only because of the NaN beside them
+    single = labels.shape[1] == 1
+    if single:
+        check_classification_targets(seen)
+    values = np.unique(seen if classes is None else np.append(np.asarray(classes), seen))
+    if single and len(values) > 2:
+        raise ValueError(
+            "Only binary classification is supported. The type of the target is "
+            f"{type_of_target(values)}: it has {len(values)} classes; "
+            "give one column with two values for each attribute."
+        )
+    if single and len(values) == 2:
+        return values
+    if single:
+        raise ValueError(
+            f"Y has one class only ({values[0]!r}); an attribute needs samples of both classes."
+        )
+    for coding in ((0, 1), (-1, 1)):
+        if np.isin(values, coding).all():
+            return np.array(coding if values.dtype.kind != "b" else (False, True))
+    shown = ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
+    if np.isin(values, (-1, 0, 1)).all():
+        raise ValueError(
+            "Y has the values -1, 0 and 1, so 0 may mean no or missing; write missing labels as "
+            "NaN and use one of the codings 0/1 and -1/1."
+        )
+    raise ValueError(
+        f"Y has the values {shown}; labels of several attributes are 0/1 or -1/1, with NaN for "
+        "a missing label."
+    )
+
+
+def _check_both_classes(signs: NDArray[np.float64], names: Sequence[str] | None) -> None:
+    lacking = ~((signs == 1).any(axis=0) & (signs == -1).any(axis=0))
+    if not lacking.any():
+        return
+    columns = np.flatnonzero(lacking)
+    shown = [repr(names[i]) if names is not None else f"column {i}" for i in columns[:5]]
+    more = "" if len(columns) <= 5 else f" and {len(columns) - 5} more"
+    raise ValueError(
+        f"Y has one class only for {len(columns)} of {signs.shape[1]} attributes "
+        f"({', '.join(shown)}{more}); an attribute needs observed labels of both classes, so add "
+        "samples or leave these attributes out."
+    )

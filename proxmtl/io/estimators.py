@@ -1,0 +1,73 @@
+"""Fitted estimators to disk and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxmtl.io.errors import InputError
+from proxmtl.io.model import DESCRIPTION_FILE, read_model_state, write_model_state
+
+if TYPE_CHECKING:
+    from proxmtl.estimators.base import LinearAttributeClassifier
+
+__all__ = ["load_model", "save_model"]
+
+
+def save_model(folder: str | Path, estimator: LinearAttributeClassifier) -> None:
+    """Write a fitted estimator as ``model.safetensors`` and ``model.json``.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    estimator
+        A fitted estimator of `proxmtl.estimators`.
+
+    Raises
+    ------
+    InputError
+        If `folder` does not exist.
+    sklearn.exceptions.NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If it holds something that JSON cannot express (labels that are neither numbers nor text).
+    """
+    write_model_state(folder, estimator.to_state())
+
+
+def load_model(folder: str | Path) -> LinearAttributeClassifier:
+    """Read an estimator that `save_model` wrote; it predicts, and can go on with ``partial_fit``.
+
+    Parameters
+    ----------
+    folder
+        The folder of the two files.
+
+    Returns
+    -------
+    LatentMTLClassifier or SingleTaskClassifier
+        Fitted, without ``result_``: what the solver said is in ``fit_report_``.
+
+    Raises
+    ------
+    InputError
+        If the files are missing, damaged or of another format.
+    """
+    from proxmtl import estimators  # noqa: PLC0415 (they import this package)
+
+    folder = Path(folder)
+    state = read_model_state(folder)
+    if state.kind not in estimators.__all__:
+        raise InputError(
+            folder / DESCRIPTION_FILE,
+            f"holds a model of kind {state.kind!r}, and this version knows "
+            f"{', '.join(estimators.__all__)}.",
+        )
+    try:
+        estimator: LinearAttributeClassifier = getattr(estimators, state.kind).from_state(state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            folder / DESCRIPTION_FILE, f"does not describe a whole {state.kind} ({error!r})."
+        ) from error
+    return estimator

@@ -1,0 +1,228 @@
+"""The three figures of a run: the latent tasks, the convergence, the scores by attribute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.ticker import LogFormatter
+
+from proxmtl.report.style import COLORS, INK, MUTED, new_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+__all__ = ["plot_attribute_scores", "plot_convergence", "plot_latents"]
+
+ZERO = "#f1f1ee"
+"""The colour of an exact zero, unlike any colour of a number."""
+
+
+def plot_latents(
+    S: NDArray[Any], groups: Mapping[str, Sequence[int]], names: Sequence[str], *, title: str = ""
+) -> Figure:
+    """Heat map of S with its group blocks: which latent task serves which attributes.
+
+    Only live latents (rows with a nonzero) are shown, the largest first. Exact zeros are grey.
+
+    Parameters
+    ----------
+    S
+        Shape (K, M).
+    groups
+        Group name -> columns. A column in several groups is drawn in the first of them.
+    names
+        M attribute names.
+    title
+        Above the figure.
+    """
+    order, spans = _block_order(groups, S.shape[1])
+    strength = np.linalg.norm(S, axis=1)
+    live = [int(k) for k in np.argsort(-strength, kind="stable") if strength[k] > 0]
+    shown = S[np.ix_(live, order)]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.set_facecolor(ZERO)
+        if live:
+            _draw_heat_map(figure, axes, shown, spans)
+        else:
+            axes.text(0.5, 0.5, "no live latent task", ha="center", va="center", color=MUTED)
+            axes.set(xlim=(0, S.shape[1]), ylim=(1, 0))
+        axes.set_xticks(np.arange(len(order)) + 0.5, [names[i] for i in order])
+        axes.tick_params(axis="x", rotation=90 if len(order) > 6 else 0, length=0)
+        axes.set_yticks(np.arange(len(live)) + 0.5, [str(k) for k in live])
+        axes.tick_params(axis="y", length=0, labelsize=8 if len(live) <= 40 else 4)
+        axes.set_ylabel("latent task")
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        zeros = float(np.mean(S == 0))
+        text = f"{len(live)} of {len(S)} latents live · {zeros:.0%} of S exactly zero (grey)"
+        figure.suptitle(f"{title}\n{text}" if title else text, x=0.01, ha="left", fontsize=10)
+
+    width = 2.4 + 0.3 * max(len(order), 6)
+    return new_figure(min(width, 24), min(2.6 + 0.22 * max(len(live), 4), 16), draw)
+
+
+def _block_order(
+    groups: Mapping[str, Sequence[int]], n_attributes: int
+) -> tuple[list[int], list[tuple[str, int, int]]]:
+    """Columns so that groups are contiguous, and (name, start, stop) of each group's block."""
+    order: list[int] = []
+    spans = []
+    for name, members in groups.items():
+        fresh = [column for column in members if column not in order]
+        if fresh:
+            spans.append((name, len(order), len(order) + len(fresh)))
+            order += fresh
+    rest = [column for column in range(n_attributes) if column not in order]
+    return order + rest, spans
+
+
+def _draw_heat_map(
+    figure: Figure, axes: Any, shown: NDArray[Any], spans: Sequence[tuple[str, int, int]]
+) -> None:
+    limit = float(np.abs(shown).max())
+    mesh = axes.pcolormesh(
+        np.ma.masked_equal(shown, 0.0),
+        cmap="RdBu_r",
+        norm=TwoSlopeNorm(0.0, -limit, limit),
+        edgecolors="white",
+        linewidth=0.4,
+    )
+    axes.set(xlim=(0, shown.shape[1]), ylim=(len(shown), 0))
+    named = [span for span in spans if span[2] - span[1] > 1]
+    for name, start, stop in named:
+        for edge in (start, stop):
+            if 0 < edge < shown.shape[1]:
+                axes.axvline(edge, color=INK, linewidth=1.2)
+        axes.annotate(
+            name,
+            ((start + stop) / 2, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontweight="bold",
+            fontsize=8.5,
+        )
+    bar = figure.colorbar(mesh, ax=axes, shrink=0.8, aspect=25, pad=0.015)
+    bar.outline.set_visible(False)
+    bar.set_label("weight in S")
+
+
+def plot_convergence(
+    histories: Mapping[str, Sequence[Mapping[str, float]]], *, title: str = "Convergence"
+) -> Figure:
+    """Objective and residual against passes over the data, one line per model.
+
+    Parameters
+    ----------
+    histories
+        Model name -> records with ``passes``, ``objective`` and, where known, ``residual``.
+    title
+        Above the figure.
+    """
+    known = {name: list(history) for name, history in histories.items() if history}
+    has_residual = any("residual" in record for history in known.values() for record in history)
+
+    def draw(figure: Figure) -> None:
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        panels = ("objective", "residual") if has_residual else ("objective",)
+        for axes, quantity in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        ):
+            for color, (name, history) in zip(_cycle(len(known)), known.items(), strict=True):
+                points = [
+                    (record["passes"], record[quantity])
+                    for record in history
+                    if np.isfinite(record.get(quantity, np.nan)) and record[quantity] > 0
+                ]
+                if points:
+                    axes.plot(*zip(*points, strict=True), color=color, linewidth=1.6, label=name)
+            axes.set(yscale="log", xlabel="passes over the data", ylabel=_AXIS[quantity])
+            axes.grid(visible=True, which="major")
+            if quantity == "objective":
+                axes.yaxis.set_major_formatter(LogFormatter())
+                axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))
+        if len(known) > 1:
+            figure.axes[0].legend()
+
+    return new_figure(8.4 if has_residual else 4.6, 3.2, draw)
+
+
+_AXIS = {"objective": "objective", "residual": "fixed-point residual"}
+
+
+def _cycle(n: int) -> list[str]:
+    return [COLORS[i % len(COLORS)] for i in range(n)]
+
+
+def plot_attribute_scores(
+    scores: Mapping[str, Sequence[float]],
+    groups: Mapping[str, Sequence[int]],
+    names: Sequence[str],
+    *,
+    prevalence: Sequence[float] | None = None,
+    metric: str = "average precision",
+    title: str = "Scores by attribute",
+) -> Figure:
+    """Dot plot of a score for each attribute and model, attributes in the order of their groups.
+
+    Parameters
+    ----------
+    scores
+        Model name -> M scores; NaN is left out.
+    groups
+        Group name -> columns.
+    names
+        M attribute names.
+    prevalence
+        What chance reaches, M values, drawn as small vertical bars.
+    metric
+        Name of the score, for the axis.
+    title
+        Above the figure.
+    """
+    order, spans = _block_order(groups, len(names))
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        rows = np.arange(len(order))
+        if prevalence is not None:
+            chance = np.asarray(prevalence, dtype=float)[order]
+            axes.plot(chance, rows, "|", color=MUTED, markersize=7, label="chance")
+        values = {name: np.asarray(row, dtype=float)[order] for name, row in scores.items()}
+        if len(values) > 1:
+            stacked = np.stack(list(values.values()))
+            axes.hlines(rows, stacked.min(axis=0), stacked.max(axis=0), color="#c8c8c8", lw=1.5)
+        for color, (name, row) in zip(_cycle(len(values)), values.items(), strict=True):
+            axes.plot(row, rows, "o", color=color, markersize=5.5, alpha=0.9, label=name)
+        for number, (_, start, stop) in enumerate(spans):
+            if number % 2 == 0 and stop - start > 1:
+                axes.axhspan(start - 0.5, stop - 0.5, color="#f6f6f4", zorder=0)
+        for name, start, stop in spans:
+            if stop - start > 1:
+                axes.annotate(
+                    name,
+                    (1.0, (start + stop - 1) / 2),
+                    xycoords=("axes fraction", "data"),
+                    xytext=(6, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontweight="bold",
+                    fontsize=8.5,
+                )
+        axes.set_yticks(rows, [names[i] for i in order])
+        axes.tick_params(axis="y", length=0)
+        axes.set(ylim=(len(order) - 0.5, -0.5), xlabel=metric, title=title)
+        axes.grid(visible=True, axis="x")
+        axes.spines["left"].set_visible(False)
+        figure.legend(loc="outside lower center", ncols=min(len(scores) + 1, 4))
+
+    return new_figure(7.2, min(1.8 + 0.21 * max(len(order), 5), 20), draw)

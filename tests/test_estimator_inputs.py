@@ -1,0 +1,184 @@
+"""What the estimators do to labels, weights, groups and features before the solver sees them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.standardize import fit_standardization
+from proxmtl.estimators.targets import encode_targets
+from proxmtl.estimators.weights import class_factors, label_weights, sample_weights
+from proxmtl.groups import Groups
+
+NAN = np.nan
+SIGNS = np.array([[1.0, -1], [NAN, 1], [-1, -1]])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [[1.0, 0], [NAN, 1], [0, 0]],
+        [[1.0, -1], [NAN, 1], [-1, -1]],
+        np.array([[True, False], [None, True], [False, False]], dtype=object),
+        pd.DataFrame({"a": pd.array([1, None, 0], dtype="Int64"), "b": [0, 1, 0]}),
+    ],
+    ids=["01", "pm1", "bool", "frame"],
+)
+def test_codings_become_signs(labels):
+    encoded = encode_targets(labels)
+    np.testing.assert_array_equal(encoded.signs, SIGNS)
+    assert not encoded.is_vector
+    np.testing.assert_array_equal(encoded.classes > 0, [False, True])
+
+
+def test_a_vector_may_have_any_two_classes():
+    encoded = encode_targets(np.array(["cat", "dog", "cat"]))
+    np.testing.assert_array_equal(encoded.signs, [[-1], [1], [-1]])
+    assert encoded.is_vector
+    assert encoded.classes.tolist() == ["cat", "dog"]
+
+
+BAD_LABELS = {
+    "none": (None, "requires y to be passed"),
+    "cube": (np.zeros((2, 2, 2)), r"shape \(2, 2, 2\)"),
+    "empty": (np.zeros((0, 2)), r"shape \(0, 2\)"),
+    "all missing": (np.full((3, 2), NAN), "every entry is missing"),
+    "other values": (np.array([[1, 2], [2, 1]]), "values 1, 2; labels .* are 0/1 or -1/1"),
+    "both codings": (np.array([[1, 0], [-1, 1]]), "0 may mean no or missing; write missing"),
+    "one class": (np.array([[1, 0], [0, 0]]), r"one class only for 1 of 2 .*\(column 1\)"),
+    "one class, named": (pd.DataFrame({"red": [1, 1], "blue": [0, 1]}), r"\('red'\)"),
+    "no label in a column": (np.array([[1, NAN], [0, NAN]]), r"\(column 1\)"),
+    "three classes": (np.array([1, 2, 3]), "Only binary classification is supported"),
+    "numbers": (np.array([0.5, 1.5, 2.5]), "Unknown label type"),
+    "one value": (np.array(["cat", "cat"]), "one class only"),
+    "strings": (np.array([["a", "b"], ["b", "a"]]), "values a, b"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_bad_labels(case):
+    labels, message = BAD_LABELS[case]
+    with pytest.raises(ValueError, match=message):
+        encode_targets(labels)
+
+
+def test_names_must_fit():
+    with pytest.raises(ValueError, match="1 names for the 2 columns"):
+        encode_targets([[1, 0], [0, 1]], names=["a"])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "task_mean", "sum"])
+@pytest.mark.parametrize("factors", [None, (1.0, 1.0), (0.5, 3.0)])
+def test_a_weight_of_two_is_a_second_copy(reduction, factors):
+    weights = np.array([1.0, 2.0, 3.0])
+    copies = np.repeat(SIGNS, [1, 2, 3], axis=0)
+    ours = label_weights(SIGNS, weights, factors, reduction)
+    theirs = label_weights(copies, np.ones(len(copies)), factors, reduction)
+
+    def per_task_scale(signs):  # what the engine divides by
+        counts = (~np.isnan(signs)).sum(axis=0)
+        return {"mean": counts.sum(), "task_mean": counts, "sum": 1.0}[reduction]
+
+    ours, theirs = ours / per_task_scale(SIGNS), theirs / per_task_scale(copies)
+    for sign in (-1, 1):
+        np.testing.assert_allclose(
+            (ours * (SIGNS == sign)).sum(axis=0), (theirs * (copies == sign)).sum(axis=0)
+        )
+
+
+def test_balanced_classes_have_equal_weight():
+    per_label = label_weights(np.array([[1.0], [-1], [-1], [-1]]), None, None, "mean")
+    np.testing.assert_allclose(per_label[:, 0], [2, 2 / 3, 2 / 3, 2 / 3])
+
+
+BAD_WEIGHTS = {
+    "negative": ([1.0, -1, 1], "negative values, down to -1"),
+    "zero": ([0.0, 0, 0], "zero for every sample"),
+    "infinite": (np.full((3, 2), np.inf), "not finite"),
+    "shape": (np.ones((2, 3)), r"shape \(2, 3\) and Y \(3, 2\)"),
+    "length": ([1.0, 1], r"shape \(2,\) and Y \(3, 2\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_WEIGHTS)
+def test_bad_weights(case):
+    weights, message = BAD_WEIGHTS[case]
+    with pytest.raises(ValueError, match=message):
+        sample_weights(SIGNS, weights)
+
+
+@pytest.mark.parametrize("value", ["heavy", {0: 1.0}, {0: 1.0, 1: -1.0}, 3])
+def test_bad_class_weights(value):
+    with pytest.raises(ValueError, match=r"class_weight: got .*'balanced'"):
+        class_factors(value, np.array([0, 1]))
+
+
+def test_class_weights_by_class_or_its_text():
+    assert class_factors({0: 2, 1: 3.0}, np.array([0, 1])) == (2.0, 3.0)
+    assert class_factors({"0": 2, "1": 3.0}, np.array([0, 1])) == (2.0, 3.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_standardisation_and_folding(dtype):
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal((50, 300)) * 7 + 100).astype(dtype)
+    X[:, 3] = 0.1  # constant, though its mean is not exactly 0.1
+    weights = rng.integers(0, 3, 50).astype(float)
+    moments = fit_standardization(X, weights)
+    copies = moments.apply(np.repeat(X, weights.astype(int), axis=0))
+    assert copies.dtype == dtype
+    tolerance = 2e-5 if dtype == np.float32 else 1e-11
+    np.testing.assert_allclose(copies.mean(axis=0), 0, atol=tolerance)
+    np.testing.assert_allclose(np.delete(copies.std(axis=0), 3), 1, atol=tolerance)
+    assert moments.scale[3] == 1
+    coef, intercept = rng.standard_normal((300, 2)), rng.standard_normal(2)
+    folded, shifted = moments.fold(coef, intercept)
+    np.testing.assert_allclose(
+        X @ folded + shifted, moments.apply(X.astype(np.float64)) @ coef + intercept, atol=1e-9
+    )
+
+
+NAMES = ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        (None, [[0], [1], [2], [3]]),
+        ("singletons", [[0], [1], [2], [3]]),
+        ({"x": ["b", "a"], "y": ["c", "d"]}, [[0, 1], [2, 3]]),
+        ({"x": [0, 1], "y": [2, 3]}, [[0, 1], [2, 3]]),
+        ([["a", "c"], ["c", "b"]], [[0, 2], [1, 2], [3]]),
+        ([[3], [0, 1]], [[3], [0, 1], [2]]),
+        (Groups.from_lists([[1, 2]], 4), [[1, 2], [0], [3]]),
+    ],
+)
+def test_forms_of_groups(groups, expected):
+    resolved = resolve_groups(groups, 4, NAMES)
+    assert [resolved.members(g) for g in range(len(resolved))] == expected
+    assert not resolved.uncovered
+
+
+def test_attributes_in_no_group_give_their_name():
+    assert resolve_groups({"x": ["a", "d"]}, 4, NAMES).names == ("x", "b", "c")
+    assert resolve_groups({"b": ["a", "d"]}, 4, NAMES).names[0] == "b"
+
+
+BAD_GROUPS = {
+    "unknown name": ({"x": ["a", "z"]}, NAMES, ValueError, "'z'"),
+    "no names": ({"x": ["a"]}, None, ValueError, "give label_names"),
+    "out of range": ([[0, 7]], NAMES, ValueError, "7"),
+    "empty group": ([[0], []], NAMES, ValueError, "empty"),
+    "other size": (Groups.singletons(3), NAMES, ValueError, "over 3 attributes, and Y has 4"),
+    "a word": ("colors", NAMES, TypeError, "'colors'"),
+    "a number": (3, NAMES, TypeError, "got 3"),
+    "no list": ({"x": "ab"}, NAMES, TypeError, "group 'x' is 'ab'"),
+    "numbers for lists": ([0, 1], NAMES, TypeError, "group 'g0' is 0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_GROUPS)
+def test_bad_groups(case):
+    groups, names, error, message = BAD_GROUPS[case]
+    with pytest.raises(error, match=message):
+        resolve_groups(groups, 4, names)

@@ -1,0 +1,32 @@
+"""The examples of the README run as they are printed, and its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+README = _blocks(ROOT / "README.md")
+
+
+def test_the_readme_has_examples():
+    assert len(README) == 2
+
+
+@pytest.mark.parametrize("number", range(len(README)))
+def test_readme_example(number, capsys):
+    exec(compile(README[number], f"README.md, example {number + 1}", "exec"), {})  # noqa: S102
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -50,6 +50,7 @@ BAD_LABELS = {
     "no label in a column": (np.array([[1, NAN], [0, NAN]]), r"\(column 1\)"),
     "three classes": (np.array([1, 2, 3]), "Only binary classification is supported"),
     "numbers": (np.array([0.5, 1.5, 2.5]), "Unknown label type"),
+    "infinite": (np.array([[1, np.inf], [0, 1]]), "Y has infinite values"),
     "one value": (np.array(["cat", "cat"]), "one class only"),
     "strings": (np.array([["a", "b"], ["b", "a"]]), "values a, b"),
 }
@@ -82,7 +83,7 @@ def test_a_weight_of_two_is_a_second_copy(reduction, factors):
     ours, theirs = ours / per_task_scale(SIGNS), theirs / per_task_scale(copies)
     for sign in (-1, 1):
         np.testing.assert_allclose(
-            (ours * (SIGNS == sign)).sum(axis=0), (theirs * (copies == sign)).sum(axis=0)
+            (ours * (sign == SIGNS)).sum(axis=0), (theirs * (copies == sign)).sum(axis=0)
         )
 
 

@@ -97,6 +97,8 @@ def _two_values(labels: NDArray[Any], observed: NDArray[np.bool_], classes: Any)
         seen = np.array(seen.tolist())  # strings, integers or booleans by their own type
     if len(seen) == 0:
         raise ValueError("Y has no observed label: every entry is missing.")
+    if seen.dtype.kind == "f" and not np.isfinite(seen).all():
+        raise ValueError("Y has infinite values; labels are 0/1 or -1/1, with NaN for missing.")
     if seen.dtype.kind == "f" and np.isin(seen, (-1.0, 0.0, 1.0)).all():
         seen = seen.astype(np.int64)  # floats only because of the NaN beside them
     single = labels.shape[1] == 1

@@ -1,0 +1,257 @@
+"""The estimators as scikit-learn sees them, and what they promise beyond it."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import make_multilabel_classification
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.svm import LinearSVC
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+
+from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
+from proxmtl.experiments import mean_ap
+from proxmtl.groups import Groups
+
+BOTH = [LatentMTLClassifier(), SingleTaskClassifier()]
+
+
+@parametrize_with_checks(BOTH)
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+def test_the_contract_includes_multilabel_checks():
+    names = {check.func.__name__ for _, check in estimator_checks_generator(BOTH[0])}
+    assert "check_classifier_multioutput" in names
+    assert "check_sample_weight_equivalence_on_dense_data" in names
+
+
+@pytest.fixture(scope="module")
+def data():
+    X, Y = make_multilabel_classification(150, 12, n_classes=6, n_labels=3, random_state=0)
+    return X - X.mean(axis=0), Y
+
+
+def _with_missing(Y, rate=0.3):
+    Y = Y.astype(float)
+    Y[np.random.default_rng(1).random(Y.shape) < rate] = np.nan
+    return Y
+
+
+@pytest.mark.parametrize("estimator", BOTH, ids=lambda e: type(e).__name__)
+def test_search_clone_pickle_pipeline(data, estimator):
+    X, Y = data
+    Y = _with_missing(Y)
+    name = "l2_strength" if hasattr(estimator, "l2_strength") else "group_strength"
+    # Whole numbers of folds make scikit-learn look for the type of Y, which has NaN here.
+    search = GridSearchCV(
+        clone(estimator), {name: [1e-3, 1e-2]}, cv=KFold(2), scoring=mean_ap, error_score="raise"
+    ).fit(X, Y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    best = search.best_estimator_
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(best)).decision_function(X), best.decision_function(X)
+    )
+    again = clone(best).fit(X, Y)
+    np.testing.assert_array_equal(again.coef_, best.coef_)
+    piped = make_pipeline(MinMaxScaler(), clone(estimator)).fit(X, Y)
+    assert 0.5 < piped.score(X, Y) <= 1
+
+
+@pytest.mark.parametrize("estimator", BOTH, ids=lambda e: type(e).__name__)
+def test_standardisation_is_folded_back(data, estimator):
+    X, Y = data
+    model = clone(estimator).fit(X, Y)
+    Z = (X - model.mean_) / model.scale_
+    np.testing.assert_allclose(Z.mean(axis=0), 0, atol=1e-12)
+    plain = clone(estimator).set_params(standardize=False).fit(Z, Y)
+    np.testing.assert_allclose(
+        model.decision_function(X), plain.decision_function(Z), rtol=1e-6, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize("estimator", BOTH, ids=lambda e: type(e).__name__)
+def test_codings_agree_and_come_back(data, estimator):
+    X, Y = data
+    zero_one = clone(estimator).fit(X, Y)
+    minus_one = clone(estimator).fit(X, 2 * Y - 1)
+    np.testing.assert_array_equal(zero_one.coef_, minus_one.coef_)
+    assert set(np.unique(zero_one.predict(X))) == {0, 1}
+    assert set(np.unique(minus_one.predict(X))) == {-1, 1}
+    assert zero_one.score(X, Y) == pytest.approx((zero_one.predict(X) == Y).mean(axis=0).mean())
+
+
+@pytest.mark.parametrize("estimator", BOTH, ids=lambda e: type(e).__name__)
+def test_a_missing_label_is_a_label_of_weight_zero(data, estimator):
+    X, Y = data
+    missing = _with_missing(Y)
+    by_nan = clone(estimator).fit(X, missing)
+    by_weight = clone(estimator).fit(X, Y, sample_weight=(~np.isnan(missing)).astype(float))
+    # Standardisation weighs rows by their labels in one case only; without it both are one problem.
+    plain = [clone(estimator).set_params(standardize=False) for _ in range(2)]
+    plain[0].fit(X, missing)
+    plain[1].fit(X, Y, sample_weight=(~np.isnan(missing)).astype(float))
+    np.testing.assert_allclose(plain[0].coef_, plain[1].coef_, rtol=1e-5, atol=1e-8)
+    assert np.corrcoef(by_nan.coef_.ravel(), by_weight.coef_.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("estimator", BOTH, ids=lambda e: type(e).__name__)
+def test_float32_stays_float32(data, estimator):
+    X, Y = data
+    single = clone(estimator).fit(X.astype(np.float32), Y)
+    double = clone(estimator).fit(X, Y)
+    assert single.result_.certificate.solved_in == "float32"
+    assert np.mean(single.predict(X) == double.predict(X)) > 0.98
+
+
+def test_single_task_equals_liblinear(data):
+    X, Y = data
+    C = 0.5
+    model = SingleTaskClassifier(
+        l2_strength=1 / (4 * C), reduction="sum", standardize=False, fit_intercept=False, tol=1e-12
+    ).fit(X, Y)
+    for task in range(Y.shape[1]):
+        oracle = LinearSVC(C=C, fit_intercept=False, tol=1e-12, max_iter=200_000, dual=False)
+        oracle.fit(X, Y[:, task])
+        np.testing.assert_allclose(model.coef_[task], oracle.coef_[0], rtol=1e-4, atol=1e-6)
+
+
+def test_single_task_certificate_bounds_the_error(data):
+    X, Y = data
+    rough = SingleTaskClassifier(tol=1e-2).fit(X, Y).result_
+    fine = SingleTaskClassifier(tol=1e-12).fit(X, Y).result_
+    assert rough.status.name == fine.status.name == "CONVERGED"
+    error = rough.certificate.objective - fine.certificate.objective
+    assert 0 <= error <= rough.certificate.gap
+
+
+def test_single_task_says_when_the_budget_ran_out(data):
+    X, Y = data
+    with pytest.warns(ConvergenceWarning, match="Budget used up"):
+        SingleTaskClassifier(max_passes=2, tol=1e-12).fit(X, Y)
+
+
+def test_latent_factors(data):
+    X, Y = data
+    groups = {"a": [0, 1, 2], "b": [3, 4]}
+    model = LatentMTLClassifier(groups=groups, group_strength=3e-3, n_latents=5).fit(X, Y)
+    assert model.L_.shape == (12, 5)
+    assert model.S_.shape == (5, 6)
+    np.testing.assert_allclose(model.coef_, (model.L_ @ model.S_).T, atol=1e-12)
+    np.testing.assert_allclose(model.L_ * model.scale_[:, None], model.result_.L.numpy())
+    for columns in ([0, 1, 2], [3, 4]):
+        block = model.S_[:, columns] != 0
+        np.testing.assert_array_equal(block.all(axis=1), block.any(axis=1))
+    assert [model.groups_.members(g) for g in range(3)] == [[0, 1, 2], [3, 4], [5]]
+
+
+def test_groups_in_every_form_give_one_model(data):
+    X, Y = data
+    names = list("uvwxyz")
+    frame = pd.DataFrame(Y, columns=names)
+    by_name = {"a": ["u", "v", "w"], "b": ["x", "y", "z"]}
+    lists = [[0, 1, 2], [3, 4, 5]]
+    models = [
+        LatentMTLClassifier(groups=Groups.from_lists(lists)).fit(X, Y),
+        LatentMTLClassifier(groups=lists).fit(X, Y),
+        LatentMTLClassifier(groups=by_name, label_names=names).fit(X, Y),
+        LatentMTLClassifier(groups=by_name).fit(X, frame),
+    ]
+    for model in models[1:]:
+        np.testing.assert_array_equal(model.coef_, models[0].coef_)
+    assert models[3].label_names_ == names
+    alone = LatentMTLClassifier(groups=None).fit(X, Y)
+    np.testing.assert_array_equal(
+        alone.coef_, LatentMTLClassifier(groups="singletons").fit(X, Y).coef_
+    )
+
+
+def test_partial_fit_goes_on_from_the_earlier_set(data):
+    X, Y = data
+    first, second = slice(0, 75), slice(75, 150)
+    model = LatentMTLClassifier(max_passes=100).fit(X[first], Y[first])
+    moments, start = model.mean_, model.coef_
+    frozen = clone(model).set_params(max_passes=1)
+    frozen.partial_fit(X[first], Y[first])
+    went_on = clone(model).partial_fit(X[first], Y[first]).partial_fit(X[second], Y[second])
+    np.testing.assert_array_equal(went_on.mean_, moments)
+    afresh = LatentMTLClassifier(max_passes=100).fit(X[second], Y[second])
+    assert not np.allclose(went_on.coef_, start)
+    # The start is the end of the first set: one pass over the second set stays near it.
+    near = clone(model).set_params(max_passes=1)
+    near.partial_fit(X[first], Y[first])
+    near.partial_fit(X[second], Y[second])
+    assert np.linalg.norm(near.coef_ - start) < np.linalg.norm(afresh.coef_ - start)
+
+
+def test_partial_fit_of_other_data_is_refused(data):
+    X, Y = data
+    model = LatentMTLClassifier(max_passes=20).partial_fit(X, Y)
+    with pytest.raises(ValueError, match="5 columns, and this model was fitted on 6"):
+        model.partial_fit(X, Y[:, :5])
+    with pytest.raises(ValueError, match="features"):
+        model.partial_fit(X[:, :3], Y)
+
+
+def test_collapse_is_reported(data):
+    X, Y = data
+    with pytest.warns(UserWarning, match="collapsed to W = 0"):
+        model = LatentMTLClassifier(group_strength=100.0).fit(X, Y)
+    assert not model.coef_.any()
+
+
+BAD_PARAMETERS = {
+    "group_strength": (LatentMTLClassifier(group_strength=0.0), "group_strength"),
+    "negative l1": (LatentMTLClassifier(l1_strength=-1.0), "l1_strength"),
+    "free L": (LatentMTLClassifier(l1_strength=0.0, frobenius_strength=0.0), "strength"),
+    "algorithm": (LatentMTLClassifier(algorithm="magic"), "algorithm.*magic"),
+    "init": (LatentMTLClassifier(init="magic"), "init.*magic"),
+    "reduction": (LatentMTLClassifier(reduction="max"), "reduction.*max"),
+    "n_latents": (LatentMTLClassifier(n_latents=0), "n_latents"),
+    "groups": (LatentMTLClassifier(groups=[[0, 9]]), "9"),
+    "class_weight": (SingleTaskClassifier(class_weight="heavy"), "class_weight.*heavy"),
+    "l2_strength": (SingleTaskClassifier(l2_strength=0.0), "l2_strength: got 0.0"),
+    "loss": (SingleTaskClassifier(loss="absolute"), "loss: got 'absolute'"),
+    "tol": (SingleTaskClassifier(tol=0.0), "tol"),
+    "label_names": (SingleTaskClassifier(label_names=["a"]), "1 names for the 6 columns"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PARAMETERS)
+def test_bad_parameters_are_refused_by_name(data, case):
+    estimator, message = BAD_PARAMETERS[case]
+    with pytest.raises(ValueError, match=message):
+        clone(estimator).fit(*data)
+
+
+BAD_DATA = {
+    "nan feature": (lambda X, Y: (np.where(X[3, 1] == X, np.nan, X), Y), "NaN"),
+    "infinite feature": (lambda X, Y: (np.where(X[3, 1] == X, np.inf, X), Y), "infinity"),
+    "rows": (lambda X, Y: (X, Y[:-1]), r"\[150, 149\]"),
+    "text": (lambda X, Y: (X.astype(str)[:, :1] + "x", Y), "could not convert"),
+    "two values": (lambda X, Y: (X, 3 * Y), "labels of several attributes are 0/1"),
+    "one class": (lambda X, Y: (X, np.minimum(Y, [1, 1, 1, 1, 1, 0])), r"column 5"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+@pytest.mark.parametrize("estimator", BOTH, ids=lambda e: type(e).__name__)
+def test_bad_data_are_refused(data, estimator, case):
+    change, message = BAD_DATA[case]
+    with pytest.raises(ValueError, match=message):
+        clone(estimator).fit(*change(*data))
+
+
+def test_scores_need_the_labels_of_the_fit(data):
+    X, Y = data
+    model = SingleTaskClassifier().fit(X, Y)
+    with pytest.raises(ValueError, match=r"shape \(150, 5\) and the predictions \(150, 6\)"):
+        model.score(X, Y[:, :5])
+    with pytest.raises(ValueError, match="no label with a weight"):
+        model.score(X, np.full(Y.shape, np.nan))

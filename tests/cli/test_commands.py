@@ -1,0 +1,211 @@
+"""The commands, one after the other, as a new user would try them."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from proxmtl.io import load_model
+
+RUN_FILES = {
+    "model.safetensors",
+    "model.json",
+    "metrics.csv",
+    "metrics.json",
+    "history.csv",
+    "config.json",
+    "plots/latents.png",
+    "plots/convergence.png",
+    "plots/attributes.png",
+}
+FIT = ("fit", "x.npy", "--labels", "y.csv", "--groups", "g.json", "--out", "run")
+QUICK = ("--max-passes", "60")
+
+
+def _files(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def _table(path):
+    with path.open() as stream:
+        header, *rows = csv.reader(stream)
+    return header, np.array([[float(cell) if cell else np.nan for cell in row] for row in rows])
+
+
+def test_fit_predict_evaluate_inspect(program, files):
+    code, out, _ = program(*FIT, *QUICK)
+    assert code == 0
+    assert "16 held-out rows" in out
+    assert "colors" in out
+    assert "Total" in out
+    assert _files(files / "run") == RUN_FILES
+
+    metrics = json.loads((files / "run" / "metrics.json").read_text())
+    assert set(metrics["groups"]) == {"colors", "patterns", "Total"}
+    config = json.loads((files / "run" / "config.json").read_text())
+    assert config["rows"] == {"fitted": 64, "held_out": 16}
+    assert [entry["path"] for entry in config["inputs"]] == ["x.npy", "y.csv", "g.json"]
+
+    assert program("predict", "run", "x.npy", "--out", "p.csv")[0] == 0
+    assert program("predict", "run", "x.npy", "--out", "s.csv", "--scores")[0] == 0
+    names, labels = _table(files / "p.csv")
+    assert names == ["black", "white", "spots", "stripes"]
+    names, scores = _table(files / "s.csv")
+    assert names == ["black", "white", "spots", "stripes"]
+    np.testing.assert_array_equal(labels, scores > 0)
+    model = load_model(files / "run")
+    expected = model.decision_function(np.load(files / "x.npy"))
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+    code, out, _ = program("evaluate", "run", "x.npy", "-l", "y.csv", "-a", "--out", "m.csv")
+    assert code == 0
+    assert "stripes" in out
+    accuracy = pd.read_csv(files / "m.csv")["accuracy"]
+    _, truth = _table(files / "y.csv")
+    right = np.where(np.isnan(truth), np.nan, (scores > 0) == truth)
+    np.testing.assert_allclose(accuracy, np.nanmean(right, axis=0), rtol=1e-5)
+    assert min(accuracy) > 0.8
+
+    code, out, _ = program("inspect", "run")
+    assert code == 0
+    assert "LatentMTLClassifier" in out
+    assert "patterns" in out
+    assert "live latents" in out
+
+
+def test_the_baseline_has_a_certified_gap(program, files):
+    code, out, _ = program(*FIT, "--single-task", "0.01", "--holdout", "0")
+    assert code == 0
+    assert "certified" in out
+    assert "the 80 training rows" in out
+    assert _files(files / "run") == RUN_FILES - {"plots/latents.png"}
+    assert program("inspect", "run")[0] == 0
+
+
+def test_identifiers_match_rows(program, files):
+    frame = pd.DataFrame(np.load(files / "x.npy"), columns=[f"f{i}" for i in range(6)])
+    frame.insert(0, "image", [f"{i}.jpg" for i in range(80)])
+    frame.to_parquet(files / "x.parquet")
+    header, *rows = (files / "y.csv").read_text().splitlines()
+    named = [f"{i}.jpg,{row}" for i, row in enumerate(rows)]
+    (files / "ids.csv").write_text("\n".join([f"image,{header}", *named[::-1]]) + "\n")
+    assert program("fit", "x.parquet", "-l", "ids.csv", "-o", "by_id", *QUICK)[0] == 0
+    assert program("fit", "x.npy", "-l", "y.csv", "-o", "by_row", *QUICK)[0] == 0
+    by_id, by_row = load_model(files / "by_id"), load_model(files / "by_row")
+    np.testing.assert_array_equal(by_id.coef_, by_row.coef_)
+    assert program("predict", "by_id", "x.parquet", "-o", "p.csv")[0] == 0
+    assert (files / "p.csv").read_text().startswith("id,black,white,spots,stripes\n0.jpg,")
+
+
+def test_an_existing_run_is_kept_without_force(program, files):
+    assert program(*FIT, *QUICK)[0] == 0
+    before = (files / "run" / "model.json").read_bytes()
+    code, _, err = program(*FIT, *QUICK, "--seed", "7")
+    assert code == 2
+    assert "--force" in err
+    assert (files / "run" / "model.json").read_bytes() == before
+    assert program(*FIT, *QUICK, "--seed", "7", "--force")[0] == 0
+    assert (files / "run" / "model.json").read_bytes() != before
+
+
+def _edit(name, old, new):
+    def change(files):
+        path = files / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def _features(change):
+    def apply(files):
+        np.save(files / "x.npy", change(np.load(files / "x.npy")))
+
+    return apply
+
+
+def _nothing(files):
+    del files
+
+
+BAD_FITS = {
+    "no features": (_nothing, ["fit", "no.npy", *FIT[2:]], ["no.npy", "no such file"]),
+    "no labels": (lambda f: (f / "y.csv").unlink(), FIT, ["y.csv", "no such file"]),
+    "no groups": (lambda f: (f / "g.json").unlink(), FIT, ["g.json", "no such file"]),
+    "row count": (
+        _features(lambda X: X[:-1]),
+        FIT,
+        ["y.csv", "80 rows of labels for 79 rows of features in x.npy"],
+    ),
+    "int8": (_features(lambda X: X.astype("int8")), FIT, ["x.npy", "int8", "scale"]),
+    "nan": (_features(lambda X: X * np.nan), FIT, ["x.npy", "480 of 480 features"]),
+    "label": (_edit("y.csv", "\n", "\nyes,0,0,0\n"), FIT, ["y.csv, line 2", "'black'", "'yes'"]),
+    "member": (
+        _edit("g.json", "spots", "dots"),
+        FIT,
+        ["g.json", "'patterns'", "'dots'", "spelling"],
+    ),
+    "group file": (_edit("g.json", "{", "["), FIT, ["g.json", "cannot be parsed"]),
+    "one class": (
+        lambda f: (f / "y.csv").write_text("a,b\n" + "1,0\n1,1\n" * 40),
+        ("fit", "x.npy", "-l", "y.csv", "-o", "run"),
+        ["one class only for 1 of 2 attributes ('a')"],
+    ),
+    "strength": (_nothing, [*FIT, "--group-strength", "-1"], ["group_strength"]),
+    "algorithm": (_nothing, [*FIT, "--algorithm", "magic"], ["algorithm", "magic"]),
+    "out is a file": (_nothing, [*FIT[:-1], "x.npy"], ["x.npy", "this is a file"]),
+    "out is full": (_nothing, [*FIT[:-1], ".", "--force"], ["not empty", "model.json"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FITS)
+def test_bad_input_of_fit_is_one_paragraph(program, files, case):
+    change, command, expected = BAD_FITS[case]
+    change(files)
+    before = _files(files)
+    code, out, err = program(*command)
+    assert code == 2
+    assert err.startswith("Error: ")
+    assert len(err.strip().splitlines()) == 1
+    for part in expected:
+        assert part in err
+    assert out == ""
+    assert _files(files) == before
+
+
+BAD_USES = {
+    "no run": (["predict", "no", "x.npy", "-o", "p.csv"], ["no: no such folder"]),
+    "file exists": (["predict", "run", "x.npy", "-o", "y.csv"], ["y.csv", "--force"]),
+    "other features": (["predict", "run", "few.npy", "-o", "p.csv"], ["few.npy", "fitted on 6"]),
+    "no attribute": (["evaluate", "run", "x.npy", "-l", "few.csv"], ["few.csv", "'white'"]),
+    "damaged": (["inspect", "damaged"], ["model.safetensors", "SHA-256"]),
+    "other kind": (["inspect", "other"], ["model.json", "'Forest'", "LatentMTLClassifier"]),
+    "not whole": (["inspect", "half"], ["model.json", "does not describe a whole"]),
+}
+
+
+def test_bad_input_of_the_other_commands(program, files):
+    assert program(*FIT, "--max-passes", "5")[0] == 0
+    np.save(files / "few.npy", np.zeros((3, 2)))
+    (files / "few.csv").write_text("black,spots,stripes\n" + "1,0,0\n" * 80)
+    for name in ("damaged", "other", "half"):
+        shutil.copytree(files / "run", files / name)
+    with (files / "damaged" / "model.safetensors").open("ab") as stream:
+        stream.write(b"\0")
+    _edit("other/model.json", '"LatentMTLClassifier"', '"Forest"')(files)
+    _edit("half/model.json", '"is_vector"', '"vector"')(files)
+    for case, (command, expected) in BAD_USES.items():
+        code, _, err = program(*command)
+        assert code == 2, case
+        assert len(err.strip().splitlines()) == 1, case
+        for part in expected:
+            assert part in err, case
+
+
+def test_debug_shows_the_traceback(program):
+    with pytest.raises(ValueError, match="no such folder"):
+        program("--debug", "inspect", "nowhere")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from proxmtl import __version__
+from proxmtl.cli.console import ReportingGroup
 from proxmtl.cli.demo import demo
 from proxmtl.cli.evaluate import evaluate
 from proxmtl.cli.fit import fit
@@ -15,6 +16,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="proxmtl",
+    cls=ReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -52,7 +54,7 @@ def _options(
         typer.Option("--debug", envvar="PROXMTL_DEBUG", help="Show tracebacks of errors."),
     ] = False,
 ) -> None:
-    del version, debug  # the first acts in its callback, the second is read where errors end
+    del version, debug  # the first acts in its callback, ReportingGroup reads the second
 
 
 app.command(no_args_is_help=False)(demo)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
 
-__all__ = ["fit_progress", "make_console", "reported", "shown_path", "step_progress"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
+__all__ = ["ReportingGroup", "fit_progress", "make_console", "shown_path", "step_progress"]
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -28,34 +25,23 @@ def shown_path(path: object) -> str:
     return f"[cyan]{escape(str(path))}[/]"
 
 
-def reported(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn what the input is to blame for into one paragraph on stderr and exit code 2.
+class ReportingGroup(TyperGroup):
+    """Commands whose errors are sentences: one paragraph on stderr and exit code 2.
 
     The readers and the engine raise ``ValueError`` with a sentence that says what to do. With
     ``proxmtl --debug`` the traceback is shown instead.
     """
 
-    @functools.wraps(command)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
         try:
-            return command(*args, **kwargs)
+            return super().invoke(ctx)
         except (ValueError, TypeError, OSError, MemoryError) as error:
-            context = typer_context()
-            if context.get("debug"):
+            if ctx.params.get("debug"):
                 raise
             message = escape(str(error) or type(error).__name__)
             make_console(stderr=True).print(f"[bold red]Error:[/] {message}")
             raise typer.Exit(2) from error
-
-    return wrapper
-
-
-def typer_context() -> dict[str, Any]:
-    """Options given before the command's name."""
-    import click  # noqa: PLC0415 (typer's own dependency; only for the context)
-
-    context = click.get_current_context(silent=True)
-    return {} if context is None else dict(context.find_root().params)
 
 
 @contextlib.contextmanager

@@ -1,20 +1,16 @@
 """``proxmtl evaluate``."""
 
+# ruff: noqa: PLC0415
+# What is heavy to import is imported when the command runs: help and errors of usage come at once.
+
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from proxmtl.cli.console import make_console, reported, shown_path
-from proxmtl.cli.inputs import features_for, labels_for, trained_model
-from proxmtl.experiments import attribute_metrics, group_means
-from proxmtl.io import InputError, Labels, align_rows, read_labels, write_text
-from proxmtl.report.tables import attribute_table, group_table
-
 __all__ = ["evaluate"]
 
 
-@reported
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder that a fit wrote.", metavar="RUN")],
     features: Annotated[
@@ -46,6 +42,12 @@ def evaluate(
 
       proxmtl evaluate runs/first test.npy --labels test.csv --by-attribute
     """
+    from proxmtl.cli.console import make_console, shown_path
+    from proxmtl.cli.inputs import features_for, labels_for, trained_model
+    from proxmtl.experiments import attribute_metrics, group_means
+    from proxmtl.io import InputError, Labels, align_rows, read_labels, write_text
+    from proxmtl.report.tables import attribute_table, group_table
+
     if out is not None and out.exists() and not force:
         raise InputError(out, "the file exists; give --force to replace it or another --out.")
     model, names = trained_model(run)

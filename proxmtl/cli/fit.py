@@ -1,30 +1,26 @@
 """``proxmtl fit``."""
 
+# ruff: noqa: PLC0415
+# What is heavy to import is imported when the command runs: help and errors of usage come at once.
+
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import pandas as pd
 import typer
 
-from proxmtl.cli.console import fit_progress, make_console, reported, shown_path
-from proxmtl.cli.inputs import Samples, read_groups, read_samples
-from proxmtl.cli.run import named_groups, write_run
-from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
-from proxmtl.estimators.base import LinearAttributeClassifier
-from proxmtl.experiments import attribute_metrics, fit_report, group_means, random_splits
-from proxmtl.io import new_run_folder
-from proxmtl.report.tables import figures_table, group_table
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from proxmtl.cli.inputs import Samples
+    from proxmtl.estimators.base import LinearAttributeClassifier
 
 __all__ = ["fit"]
 
 _MODEL = "Model"
 _SOLVER = "Solver"
-_DEFAULT = LatentMTLClassifier()
 
 
-@reported
 def fit(
     features: Annotated[
         Path,
@@ -46,13 +42,13 @@ def fit(
     group_strength: Annotated[
         float,
         typer.Option(help="Sparsity of S over (latent, group) blocks.", rich_help_panel=_MODEL),
-    ] = _DEFAULT.group_strength,
+    ] = 1e-3,
     l1_strength: Annotated[
         float, typer.Option(help="Sparsity of L.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.l1_strength,
+    ] = 1e-4,
     frobenius_strength: Annotated[
         float, typer.Option(help="Ridge on L.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.frobenius_strength,
+    ] = 1e-4,
     n_latents: Annotated[
         int | None,
         typer.Option(help="Upper bound K; default min(M, D).", min=1, rich_help_panel=_MODEL),
@@ -72,13 +68,13 @@ def fit(
     algorithm: Annotated[
         str,
         typer.Option(help="'auto' or 'paper' (Algorithm 1).", rich_help_panel=_SOLVER),
-    ] = _DEFAULT.algorithm,
+    ] = "auto",
     max_passes: Annotated[
         int, typer.Option(help="Budget: passes over the data.", min=1, rich_help_panel=_SOLVER)
-    ] = _DEFAULT.max_passes,
+    ] = 1000,
     tol: Annotated[
         float, typer.Option(help="Residual at which to stop.", rich_help_panel=_SOLVER)
-    ] = _DEFAULT.tol,
+    ] = 1e-4,
     seed: Annotated[int, typer.Option(help="Of the split and of the start.")] = 0,
     holdout: Annotated[
         float,
@@ -121,6 +117,14 @@ def fit(
 
       proxmtl fit features.npy -l labels.csv -o runs/alone --single-task 0.01
     """
+    from proxmtl.cli.console import fit_progress, make_console, shown_path
+    from proxmtl.cli.inputs import read_groups, read_samples
+    from proxmtl.cli.run import named_groups, summary_lines, write_run
+    from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
+    from proxmtl.experiments import attribute_metrics, fit_report, group_means
+    from proxmtl.io import new_run_folder
+    from proxmtl.report.tables import figures_table, group_table
+
     console = make_console()
     with new_run_folder(out, force=force) as staging:
         data = read_samples(features, labels, key=key, id_column=id_column)
@@ -181,28 +185,17 @@ def fit(
     console.print(f"\nrun folder -> {shown_path(out)}")
 
 
-def summary_lines(report: dict[str, Any]) -> dict[str, Any]:
-    """The solver's report as lines for people."""
-    sparsity = report["sparsity"]
-    certificate = report["certificate"]
-    lines: dict[str, Any] = {"status": report["advice"], "passes": f"{report['passes']:g}"}
-    lines["objective"] = f"{certificate['objective']:.6g}"
-    if certificate.get("relative_gap") is not None:
-        lines["relative gap"] = f"{certificate['relative_gap']:.2g} (certified)"
-    lines["relative residual"] = f"{certificate['relative_kkt']:.2g}"
-    if "S" in sparsity:
-        lines["zeros"] = f"{sparsity['S']:.0%} of S, {sparsity['L']:.0%} of L"
-        lines["live latents"] = report["live_latents"]
-    return lines
+def _split(data: "Samples", holdout: float, seed: int) -> tuple[Any, Any]:
+    import numpy as np
 
+    from proxmtl.experiments import random_splits
 
-def _split(data: Samples, holdout: float, seed: int) -> tuple[Any, Any]:
     if holdout == 0:
         return np.arange(len(data.X)), np.arange(0)
     return random_splits(len(data.X), 1, holdout, seed, Y=data.Y)[0]
 
 
-def _records(means: pd.DataFrame) -> dict[str, Any]:
+def _records(means: "pd.DataFrame") -> dict[str, Any]:
     return {str(name): row.dropna().to_dict() for name, row in means.iterrows()}
 
 

@@ -1,21 +1,16 @@
 """``proxmtl inspect``."""
 
+# ruff: noqa: PLC0415
+# What is heavy to import is imported when the command runs: help and errors of usage come at once.
+
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-
-from proxmtl.cli.console import make_console, reported
-from proxmtl.cli.fit import summary_lines
-from proxmtl.cli.inputs import trained_model
-from proxmtl.cli.run import group_columns, named_groups
-from proxmtl.report.tables import comparison_table, figures_table
 
 __all__ = ["inspect"]
 
 
-@reported
 def inspect(
     run: Annotated[Path, typer.Argument(help="Run folder that a fit wrote.", metavar="RUN")],
 ) -> None:
@@ -25,6 +20,13 @@ def inspect(
 
       proxmtl inspect runs/first
     """
+    import numpy as np
+
+    from proxmtl.cli.console import make_console
+    from proxmtl.cli.inputs import trained_model
+    from proxmtl.cli.run import group_columns, named_groups, summary_lines
+    from proxmtl.report.tables import comparison_table, figures_table
+
     console = make_console()
     model, names = trained_model(run)
     n_attributes, n_features = model.coef_.shape

@@ -1,21 +1,18 @@
 """``proxmtl predict``."""
 
+# ruff: noqa: PLC0415
+# What is heavy to import is imported when the command runs: help and errors of usage come at once.
+
 import csv
 import io
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-
-from proxmtl.cli.console import make_console, reported, shown_path
-from proxmtl.cli.inputs import features_for, trained_model
-from proxmtl.io import InputError, write_text
 
 __all__ = ["predict"]
 
 
-@reported
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder that a fit wrote.", metavar="RUN")],
     features: Annotated[
@@ -42,6 +39,12 @@ def predict(
 
       proxmtl predict runs/first new.npy --out predictions.csv
     """
+    import numpy as np
+
+    from proxmtl.cli.console import make_console, shown_path
+    from proxmtl.cli.inputs import features_for, trained_model
+    from proxmtl.io import InputError, write_text
+
     if out.exists() and not force:
         raise InputError(out, "the file exists; give --force to replace it or another --out.")
     model, names = trained_model(run)

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from proxmtl.estimators.base import LinearAttributeClassifier
     from proxmtl.groups import Groups
 
-__all__ = ["environment", "group_columns", "named_groups", "write_figures", "write_run"]
+__all__ = [
+    "environment",
+    "group_columns",
+    "named_groups",
+    "summary_lines",
+    "write_figures",
+    "write_run",
+]
 
 
 def named_groups(groups: Groups | None) -> Groups | None:
@@ -49,6 +56,21 @@ def environment() -> dict[str, Any]:
         "command": " ".join(["proxmtl", *sys.argv[1:]]),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def summary_lines(report: dict[str, Any]) -> dict[str, Any]:
+    """The solver's report as lines for people."""
+    sparsity = report["sparsity"]
+    certificate = report["certificate"]
+    lines: dict[str, Any] = {"status": report["advice"], "passes": f"{report['passes']:g}"}
+    lines["objective"] = f"{certificate['objective']:.6g}"
+    if certificate.get("relative_gap") is not None:
+        lines["relative gap"] = f"{certificate['relative_gap']:.2g} (certified)"
+    lines["relative residual"] = f"{certificate['relative_kkt']:.2g}"
+    if "S" in sparsity:
+        lines["zeros"] = f"{sparsity['S']:.0%} of S, {sparsity['L']:.0%} of L"
+        lines["live latents"] = report["live_latents"]
+    return lines
 
 
 def write_run(

@@ -21,8 +21,18 @@ from proxmtl.groups import Groups
 BOTH = [LatentMTLClassifier(), SingleTaskClassifier()]
 
 
+# Weights and copies of rows give one problem, but not one path: the solutions agree as far as they
+# are solved, and this check compares eight digits. scikit-learn gives it to its solvers likewise.
+PRECISE = {
+    "LatentMTLClassifier": {"tol": 1e-8, "max_passes": 5000},
+    "SingleTaskClassifier": {"tol": 2e-15, "max_passes": 20_000},
+}
+
+
 @parametrize_with_checks(BOTH)
 def test_scikit_learn_contract(estimator, check):
+    if check.func.__name__ == "check_sample_weight_equivalence_on_dense_data":
+        estimator.set_params(**PRECISE[type(estimator).__name__])
     check(estimator)
 
 

@@ -74,7 +74,7 @@ def fit(
     ] = 1000,
     tol: Annotated[
         float, typer.Option(help="Residual at which to stop.", rich_help_panel=_SOLVER)
-    ] = 1e-4,
+    ] = 1e-3,
     seed: Annotated[int, typer.Option(help="Of the split and of the start.")] = 0,
     holdout: Annotated[
         float,

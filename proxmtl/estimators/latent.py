@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -44,10 +45,11 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         :math:`\gamma \ge 0`, the sparsity of L.
     frobenius_strength : float
         :math:`\lambda \ge 0`, the ridge on L. One of the two must be positive.
-    algorithm : str
-        As in `proxmtl.LatentMTL`; ``"paper"`` is Algorithm 1 to the letter.
-    init : str
-        As in `proxmtl.LatentMTL`.
+    algorithm : {"auto", "panoc", "palm", "paper"}
+        ``"paper"`` is Algorithm 1 to the letter; ``"auto"`` is the fastest by measurement.
+    init : {"svd", "paper"} or tuple of arrays
+        ``"svd"`` starts from single-task solutions; or L, S and optionally intercepts, on
+        standardised features.
     fit_intercept : bool
         Fit an unpenalised intercept per attribute.
     standardize : bool
@@ -60,7 +62,8 @@ class LatentMTLClassifier(LinearAttributeClassifier):
     max_passes : int
         Budget in passes over the features.
     tol : float
-        Relative residual at which the solver stops.
+        The solver stops when the KKT residual, relative to the gradients of the loss, is at most
+        this.
     random_state : int
         Seed of what is random in the initialisation.
     label_names : sequence of str, optional
@@ -114,7 +117,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         reduction: str = "mean",
         class_weight: Any = None,
         max_passes: int = 1000,
-        tol: float = 1e-4,
+        tol: float = 1e-3,
         random_state: int = 0,
         label_names: Sequence[str] | None = None,
     ) -> None:
@@ -167,8 +170,13 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         ValueError
             As `fit`, and if features or attributes differ from those of the first set.
         """
-        warm = hasattr(self, "result_") or hasattr(self, "L_")
+        warm = hasattr(self, "L_")
         return self._fit(X, y, sample_weight, classes=classes, warm=warm, callback=callback)
+
+    def _present_factors(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """L, S and intercepts on standardised features: where a warm start begins."""
+        L = self.L_ * self.scale_[:, np.newaxis]
+        return L, self.S_, self.intercept_ + self.coef_ @ self.mean_
 
     def _solve(
         self,
@@ -187,20 +195,16 @@ class LatentMTLClassifier(LinearAttributeClassifier):
             l1_strength=self.l1_strength,
             frobenius_strength=self.frobenius_strength,
             algorithm=self.algorithm,
-            init=self.init,
+            init=self._present_factors() if warm else self.init,
             fit_intercept=self.fit_intercept,
             reduction=self.reduction,
             max_passes=self.max_passes,
             tol=self.tol,
             random_state=self.random_state,
         )
-        self.result_ = solver.solve(
-            X,
-            signs,
-            sample_weight=weights,
-            warm_start=self.result_ if warm else None,
-            callback=callback,
-        )
+        result = solver.solve(X, signs, sample_weight=weights, callback=callback)
+        # The state is for resuming the run; it holds arrays as large as the scores.
+        self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
         if self.result_.collapsed:
             warnings.warn(
                 f"LatentMTLClassifier: {Status.COLLAPSED.value}", UserWarning, stacklevel=4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,11 @@ from sklearn.exceptions import ConvergenceWarning
 from proxmtl.designs import SharedDesign
 from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.losses import SquaredHinge
+from proxmtl.minimize import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.result import Result
-from proxmtl.solvers import FISTA, minimize
+from proxmtl.solvers import FISTA
 from proxmtl.stopping import MaxPasses, RelativeGap
 from proxmtl.targets import Targets
 
@@ -134,12 +136,14 @@ class SingleTaskClassifier(LinearAttributeClassifier):
             targets,
             SquaredFrobenius(self.l2_strength),
         )
-        self.result_ = minimize(
+        result = minimize(
             problem,
             FISTA(),
             stop=RelativeGap(self.tol) | MaxPasses(self.max_passes),
             callback=callback,
         )
+        # The state is for resuming the run; it holds arrays as large as the scores.
+        self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
         if not self.result_.status.ok:
             warnings.warn(
                 f"SingleTaskClassifier: {self.result_.status.value} ({self.result_.certificate}.)",

@@ -32,7 +32,7 @@ PRECISE = {
 @parametrize_with_checks(BOTH)
 def test_scikit_learn_contract(estimator, check):
     if check.func.__name__ == "check_sample_weight_equivalence_on_dense_data":
-        estimator.set_params(**PRECISE[type(estimator).__name__])
+        estimator = clone(estimator).set_params(**PRECISE[type(estimator).__name__])
     check(estimator)
 
 

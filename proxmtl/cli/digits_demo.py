@@ -84,7 +84,7 @@ def _models(groups: Groups, names: tuple[str, ...]) -> dict[str, Any]:
         return GridSearchCV(model, grid, scoring=mean_ap, cv=folds, error_score="raise")
 
     strengths = {"group_strength": list(np.geomspace(3e-4, 1e-2, 4))}
-    shared = {"label_names": names, "max_passes": 300}
+    shared: dict[str, Any] = {"label_names": names, "max_passes": 300}
     return {
         SINGLE: search(
             SingleTaskClassifier(label_names=names, tol=1e-4),

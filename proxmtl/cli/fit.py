@@ -5,7 +5,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from proxmtl.cli.inputs import Samples
     from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.latent.model import Algorithm
 
 __all__ = ["fit"]
 
@@ -146,7 +147,7 @@ def fit(
                 group_strength=group_strength,
                 l1_strength=l1_strength,
                 frobenius_strength=frobenius_strength,
-                algorithm=algorithm,
+                algorithm=cast("Algorithm", algorithm),  # others are refused, by name
                 class_weight=weighting,
                 max_passes=max_passes,
                 tol=tol,

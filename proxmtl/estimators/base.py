@@ -15,6 +15,7 @@ from proxmtl.estimators.state import from_state, to_state
 from proxmtl.estimators.targets import Targets, encode_targets
 from proxmtl.estimators.weights import class_factors, label_weights, sample_weights
 from proxmtl.io.model import ModelState
+from proxmtl.targets import Reduction
 
 __all__ = ["LinearAttributeClassifier"]
 
@@ -44,7 +45,7 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     standardize: bool
     label_names: Sequence[str] | None
     class_weight: Any
-    reduction: str
+    reduction: Reduction
 
     coef_: Array
     intercept_: Array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
+from proxmtl.latent.model import Algorithm
 from proxmtl.result import Status
+from proxmtl.targets import Reduction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,11 +112,11 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         group_strength: float = 1e-3,
         l1_strength: float = 1e-4,
         frobenius_strength: float = 1e-4,
-        algorithm: str = "auto",
-        init: str = "svd",
+        algorithm: Algorithm = "auto",
+        init: Literal["svd", "paper"] | tuple[Any, ...] = "svd",
         fit_intercept: bool = True,
         standardize: bool = True,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         class_weight: Any = None,
         max_passes: int = 1000,
         tol: float = 1e-3,

@@ -20,7 +20,7 @@ from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.result import Result
 from proxmtl.solvers import FISTA
 from proxmtl.stopping import MaxPasses, RelativeGap
-from proxmtl.targets import Targets
+from proxmtl.targets import Reduction, Targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,7 @@ class SingleTaskClassifier(LinearAttributeClassifier):
         loss: str = "squared_hinge",
         fit_intercept: bool = True,
         standardize: bool = True,
-        reduction: str = "task_mean",
+        reduction: Reduction = "task_mean",
         class_weight: Any = None,
         max_passes: int = 2000,
         tol: float = 1e-6,

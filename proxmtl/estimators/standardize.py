@@ -22,7 +22,7 @@ class Standardization(NamedTuple):
 
     def apply(self, X: Array) -> Array:
         """Standardise features (N, D) into a new array of the same dtype."""
-        out = X - self.mean.astype(X.dtype)
+        out: Array = X - self.mean.astype(X.dtype)
         out /= self.scale.astype(X.dtype)
         return out
 

@@ -90,7 +90,7 @@ def from_state(kind: type[LinearAttributeClassifier], state: ModelState) -> Any:
 
 def _check_shapes(estimator: Any) -> None:
     n_attributes, n_features = estimator.coef_.shape
-    expected = {
+    expected: dict[str, tuple[int, ...]] = {
         "intercept_": (n_attributes,),
         "mean_": (n_features,),
         "scale_": (n_features,),

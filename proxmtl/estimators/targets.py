@@ -56,7 +56,7 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
     columns = getattr(Y, "columns", None)
     if names is None and columns is not None:
         names = [str(name) for name in columns]
-    labels = np.asarray(Y)
+    labels: NDArray[Any] = np.asarray(Y)
     is_vector = labels.ndim == 1
     if is_vector:
         labels = labels[:, np.newaxis]
@@ -67,7 +67,7 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
         )
     observed = _observed(labels)
     values = _two_values(labels, observed, classes)
-    signs = np.full(labels.shape, np.nan)
+    signs: NDArray[np.float64] = np.full(labels.shape, np.nan)
     signs[observed] = np.where(labels[observed] == values[1], 1.0, -1.0)
     names = None if names is None else tuple(names)
     if names is not None and len(names) != signs.shape[1]:
@@ -80,14 +80,14 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
 
 
 def _observed(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    observed: NDArray[np.bool_] = np.ones(labels.shape, dtype=np.bool_)
     if labels.dtype.kind == "f":
-        return ~np.isnan(labels)
-    if labels.dtype.kind == "O":
+        observed = ~np.isnan(labels)
+    elif labels.dtype.kind == "O":
         from pandas import isna  # noqa: PLC0415 (knows None, NaN and pandas.NA; rarely needed)
 
-        missing: NDArray[np.bool_] = isna(labels)
-        return ~missing
-    return np.ones(labels.shape, dtype=bool)
+        observed = ~isna(labels)
+    return observed
 
 
 def _two_values(labels: NDArray[Any], observed: NDArray[np.bool_], classes: Any) -> NDArray[Any]:

@@ -57,7 +57,7 @@ def class_factors(class_weight: Any, classes: NDArray[Any]) -> tuple[float, floa
     if isinstance(class_weight, Mapping):
         factors = [class_weight.get(value, class_weight.get(str(value))) for value in classes]
         if all(isinstance(factor, int | float) and 0 < factor < np.inf for factor in factors):
-            return float(factors[0]), float(factors[1])  # type: ignore[arg-type]  # checked above
+            return float(factors[0]), float(factors[1])
     raise ValueError(
         f"class_weight: got {class_weight!r}; give None, 'balanced' or a mapping of both classes "
         f"({classes[0]!r} and {classes[1]!r}) to positive numbers."

@@ -54,7 +54,7 @@ def new_figure(width: float, height: float, draw: Callable[[Figure], None]) -> F
     draw
         Called with the empty figure. The style is in force only while it runs.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]  # keys are literals only in later stubs
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)

@@ -131,13 +131,15 @@ class LatentProblem:
         L, S = blocks[:2]
         return float(self.group_norm.value(S) + self.l1.value(L) + self.ridge.value(L))
 
-    def prox(self, blocks: Blocks, steps: tuple[float, ...]) -> tuple[Blocks, float]:
+    def prox(self, blocks: Blocks, steps: Blocks) -> tuple[Blocks, float]:
         L, S = blocks[:2]
         shrink = 1 + 2 * steps[0] * self.ridge.strength
         L, _ = self.l1.prox(L / shrink, steps[0] / shrink)
-        S, group_value = self.group_norm.prox(S, steps[1])
-        value = float(group_value + self.l1.value(L) + self.ridge.value(L))
-        return (L, S, *blocks[2:]), value
+        # a norm is homogeneous: prox_{t R}(v) = t prox_R(v / t), which gives each row its own step
+        S, _ = self.group_norm.prox(S / steps[1], 1.0)
+        S = S * steps[1]
+        out = (L, S, *blocks[2:])
+        return out, self.penalty(out)
 
     def objective(self, blocks: Blocks) -> float:
         """The paper's objective (eq. 2), loss reduced as the targets say."""
@@ -145,16 +147,22 @@ class LatentProblem:
 
     # ------------------------------------------------------------------ curvature
 
-    def curvatures(self, blocks: Blocks) -> tuple[float, ...]:
-        L, S = blocks[:2]
-        h, coupling = self._curvature_by_task, self._intercept_coupling
-        of_loss = self.loss.curvature_bound
-        along_L = of_loss * squared_spectral_norm(S.to(torch.float64) * h.sqrt())
-        along_S = of_loss * float(h.max()) * squared_spectral_norm(L)
+    def curvatures(self, blocks: Blocks) -> Blocks:
+        """Lipschitz constant of each partial gradient: one number for L and S, M for the intercept.
+
+        Along L ``||S diag(sqrt h)||^2``, along S ``max h ||L||^2``, h the loss's largest curvature
+        by task. A constant per latent (its own column and row) was tried and is no faster.
+        """
+        L, S = (block.to(torch.float64) for block in blocks[:2])
+        h = self.loss.curvature_bound * self._curvature_by_task
+        along_L = _positive(squared_spectral_norm(S * h.sqrt()))
+        along_S = _positive(float(h.max()) * squared_spectral_norm(L))
+        like = blocks[0]
         if len(blocks) == 2:
-            return along_L, along_S
-        of_bias = of_loss * float(self._total_weights.max())
-        return along_L, (1 + coupling) * along_S, (1 + coupling) * of_bias
+            return like.new_tensor(along_L), like.new_tensor(along_S)
+        joint = 1 + self._intercept_coupling
+        of_bias = joint * self.loss.curvature_bound * self._total_weights
+        return like.new_tensor(along_L), like.new_tensor(joint * along_S), of_bias.to(like)
 
     @cached_property
     def _curvature_by_task(self) -> Tensor:
@@ -238,3 +246,8 @@ class LatentProblem:
             block_gaps={name: gap for name, gap in gaps.items() if gap is not None},
             solved_in=str(blocks[0].dtype).removeprefix("torch."),
         )
+
+
+def _positive(curvature: float) -> float:
+    """A zero factor has no curvature: any step is then safe."""
+    return max(curvature, 1e-9)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from proxmtl.solvers.base import Oracle
 
-__all__ = ["BlockProblem", "Blocks", "scaled_norm"]
+__all__ = ["BlockProblem", "Blocks"]
 
 Blocks = tuple[Tensor, ...]
 
 
 class BlockProblem(Oracle, Protocol):
-    """``min f(x_1, ..., x_p) + sum_j g_j(x_j)``: smooth coupling, proximable blocks."""
+    """``min f(x_1, ..., x_p) + sum_j g_j(x_j)``: smooth coupling, proximable blocks.
+
+    Steps and curvatures are tensors that broadcast with their block: one number for the block, or
+    one for each part along which ``g_j`` separates.
+    """
 
     def check_point(self, blocks: Blocks, /) -> None:
         """Raise ``ValueError`` unless the blocks fit."""
@@ -30,14 +32,8 @@ class BlockProblem(Oracle, Protocol):
     def penalty(self, blocks: Blocks, /) -> float:
         """``sum_j g_j``."""
 
-    def prox(self, blocks: Blocks, steps: tuple[float, ...], /) -> tuple[Blocks, float]:
-        """Prox of each block with its own step, and the penalty there."""
+    def prox(self, blocks: Blocks, steps: Blocks, /) -> tuple[Blocks, float]:
+        """Prox of each block with its own steps, and the penalty there."""
 
-    def curvatures(self, blocks: Blocks, /) -> tuple[float, ...]:
-        """Upper estimate of the Lipschitz constant of each partial gradient, others held fixed."""
-
-
-def scaled_norm(differences: Blocks, steps: tuple[float, ...]) -> float:
-    """``sqrt(sum_j ||d_j||^2 / step_j)``."""
-    total = sum(float(torch.sum(d * d)) / step for d, step in zip(differences, steps, strict=True))
-    return math.sqrt(total)
+    def curvatures(self, blocks: Blocks, /) -> Blocks:
+        """Diagonal majoriser of each block's own Hessian of ``f``, the others held fixed; > 0."""

@@ -37,11 +37,15 @@ class LBFGSMemory:
         self.s.clear()
         self.y.clear()
 
-    def apply(self, vector: Tensor) -> Tensor:
-        """Inverse-Hessian approximation times a vector; the identity without pairs."""
+    def apply(self, vector: Tensor, metric: Tensor) -> Tensor:
+        """Inverse-Hessian approximation times a vector.
+
+        ``metric`` is the diagonal of the first approximation, up to the usual scale; without pairs
+        it is taken as it is.
+        """
         q = vector.clone()
         if not self.s:
-            return q
+            return q.mul_(metric)
         coefficients = []
         for s, y in zip(reversed(self.s), reversed(self.y), strict=True):
             rho = 1 / torch.dot(s, y)
@@ -49,7 +53,7 @@ class LBFGSMemory:
             q.sub_(a * y)
             coefficients.append((rho, a))
         s, y = self.s[-1], self.y[-1]
-        q.mul_(torch.dot(s, y) / torch.dot(y, y))
+        q.mul_(metric).mul_(torch.dot(s, y) / torch.dot(y, metric * y))
         for (rho, a), s, y in zip(reversed(coefficients), self.s, self.y, strict=True):
             q.add_((a - rho * torch.dot(y, q)) * s)
         return q

@@ -97,14 +97,14 @@ class PALM(Solver[BlockProblem, PALMState, Blocks]):
                 point[j] = torch.lerp(state.previous[j], state.blocks[j], 1 + inertia)
             _, grads = problem.smooth_value_and_grads(tuple(point))
             curvatures = problem.curvatures(tuple(point))
-            steps = tuple(1 / max(curvature, 1e-9) for curvature in curvatures)
+            steps = tuple(1 / curvature for curvature in curvatures)
             moved = tuple(
                 x - steps[j] * grads[j] if j in together else x for j, x in enumerate(point)
             )
             new, _ = problem.prox(moved, steps)
             for j in together:
                 change = new[j] - state.blocks[j]
-                needed += self.decrease * float(torch.sum(change * change)) / steps[j]
+                needed += self.decrease * float(torch.sum(change * change * curvatures[j]))
                 blocks[j] = new[j]
         result = tuple(blocks)
         return result, problem.smooth_value(result) + problem.penalty(result), needed

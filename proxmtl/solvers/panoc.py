@@ -16,6 +16,14 @@ from proxmtl.solvers.lbfgs import LBFGSMemory
 __all__ = ["PANOC", "PANOCState"]
 
 
+SMALLEST_SAFETY = 1e-12
+"""Steps this far below one over the curvature mean that no step decreases the objective."""
+
+
+REMEMBERED = 10
+"""A point may not have a larger objective than the largest of this many before it."""
+
+
 @dataclass
 class PANOCState(State):
     """Point, its forward-backward step, and the quasi-Newton memory.
@@ -28,10 +36,11 @@ class PANOCState(State):
     grads: Blocks
     forward_backward: Blocks
     penalty: float  # at forward_backward
-    steps: tuple[float, ...]
+    steps: Blocks
     safety: float  # steps are safety / curvature
     memory: LBFGSMemory
     refused: int  # directions given up for the plain step
+    recent: list[float]  # true objective at the last points
 
     def state_dict(self) -> dict[str, Any]:
         fields = super().state_dict()
@@ -52,8 +61,9 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
 
     With steps ``t_j`` the forward-backward point of ``x`` is ``T(x) = prox(x - t grad f(x))`` and
     the envelope ``phi(x) = f + <grad f, T - x> + sum ||T_j - x_j||^2 / (2 t_j) + g(T)``. A L-BFGS
-    direction ``d`` for ``x - T(x) = 0``, in coordinates scaled by ``sqrt(t_j)``, is tried as
-    ``x + d``; it is drawn back towards ``T(x)`` until the envelope falls enough. Costs one pass
+    direction ``d`` for ``(x - T(x))/t = 0``, its first approximation the steps, is tried as
+    ``x + d``; it is drawn back towards ``T(x)`` until the envelope falls enough and the objective
+    is no larger than that of recent points. Costs one pass
     when the first trial is accepted. The upper bound on ``f`` under the envelope is verified at
     ``T(x)`` every ``verify_every`` iterations and whenever the line search fails: half a pass.
 
@@ -109,59 +119,64 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
             grads=grads,
             forward_backward=blocks,
             penalty=0.0,
-            steps=(1.0,) * len(blocks),
+            steps=blocks,
             safety=self.safety,
             memory=LBFGSMemory(self.memory),
             refused=0,
+            recent=[value + problem.penalty(blocks)],
         )
         self._set_steps(problem, state)
         self._verify(problem, state)
         return state
 
     def step(self, problem: BlockProblem, state: PANOCState) -> PANOCState:
-        residual = _flat(state.blocks, state.forward_backward, state.steps)
-        squared = float(torch.dot(residual, residual))
+        residual = _residual(state)
+        metric = _flat(state.steps, state.blocks)
+        squared = float(torch.dot(residual, metric * residual))
         if squared == 0:
             state.stalled = True
             state.iteration += 1
             return state
         envelope = _envelope(state)
-        direction = _unflat(state.memory.apply(residual).neg_(), state.blocks, state.steps)
+        direction = _unflat(state.memory.apply(residual, metric).neg_(), state.blocks)
         needed = self.decrease * (1 - self.safety) / 2 * squared
-        tau, old = 1.0, state
-        new = None
+        tau, new = 1.0, state
         for trial in range(self.trials):
             tau = 0.0 if trial == self.trials - 1 else tau
             point = tuple(
                 torch.add(torch.lerp(fb, x, tau), d, alpha=tau) if tau else fb
-                for x, fb, d in zip(old.blocks, old.forward_backward, direction, strict=True)
+                for x, fb, d in zip(state.blocks, state.forward_backward, direction, strict=True)
             )
-            new = self._at(problem, old, point)
-            if _envelope(new) <= envelope - needed:
+            new = self._at(problem, state, point)
+            new.recent = [*state.recent[1 - REMEMBERED :], new.value + problem.penalty(point)]
+            falls = _envelope(new) <= envelope - needed
+            # far out the envelope can be unbounded below: the true objective keeps it in bounds
+            if falls and new.recent[-1] <= max(state.recent):
                 break
             tau /= 4
-        assert new is not None
         if tau == 0:
             new.refused += 1
-            if not _envelope(new) <= envelope:
-                # the plain step must decrease the envelope unless the steps are too long
-                return self._shorten(problem, old)
-        return self._finish(problem, old, new, residual)
-
-    def _finish(
-        self, problem: BlockProblem, old: PANOCState, new: PANOCState, residual: Tensor
-    ) -> PANOCState:
-        after = _flat(new.blocks, new.forward_backward, new.steps)
-        new.memory.update(_flat(new.blocks, old.blocks, new.steps), after - residual)
+            if not (_envelope(new) <= envelope and new.recent[-1] <= max(state.recent)):
+                # the plain step decreases the envelope unless the steps are too long
+                return self._shorten(problem, state)
+        moved = _flat(new.blocks, new.blocks) - _flat(state.blocks, state.blocks)
+        new.memory.update(moved, _residual(new) - residual)
         new.iteration += 1
         if new.iteration % self.verify_every == 0:
-            curvatures = problem.curvatures(new.blocks)
-            ratios = [s * c for s, c in zip(new.steps, curvatures, strict=True)]
-            if max(ratios) > 1.5 * new.safety or min(ratios) < new.safety / 4:
-                new.memory.clear()
-                self._set_steps(problem, new)
+            self._adapt(problem, new)
             self._verify(problem, new)
         return new
+
+    def _adapt(self, problem: BlockProblem, state: PANOCState) -> None:
+        """Follow the curvature where it has moved: pairs stay, being of points and gradients."""
+        curvatures = problem.curvatures(state.blocks)
+        ratios = [
+            (float((t * c).min()), float((t * c).max()))
+            for t, c in zip(state.steps, curvatures, strict=True)
+        ]
+        low, high = min(r[0] for r in ratios), max(r[1] for r in ratios)
+        if high > 1.2 * state.safety or low < 0.5 * state.safety:
+            self._set_steps(problem, state)
 
     def _at(self, problem: BlockProblem, old: PANOCState, point: Blocks) -> PANOCState:
         """The state at another point, same steps: one pass."""
@@ -173,7 +188,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
 
     def _set_steps(self, problem: BlockProblem, state: PANOCState) -> None:
         curvatures = problem.curvatures(state.blocks)
-        state.steps = tuple(state.safety / max(c, 1e-9) for c in curvatures)
+        state.steps = tuple(state.safety / c for c in curvatures)
         _forward_backward(problem, state)
 
     def _shorten(self, problem: BlockProblem, state: PANOCState) -> PANOCState:
@@ -182,24 +197,20 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
         state.iteration += 1
         self._set_steps(problem, state)
         self._verify(problem, state)
-        state.stalled = state.safety < 1e-12
+        state.stalled = state.safety < SMALLEST_SAFETY
         return state
 
     def _verify(self, problem: BlockProblem, state: PANOCState) -> None:
         """Check the quadratic upper bound at the forward-backward point; halve the steps if not."""
+        slack = 1e-12 if state.blocks[0].dtype == torch.float64 else 1e-6
         while True:
             value = problem.smooth_value(state.forward_backward)
             state.objective = value + state.penalty
             bound = _envelope(state) - state.penalty
-            slack = (
-                1e-6 * max(1.0, abs(bound))
-                if state.blocks[0].dtype != torch.float64
-                else (1e-12 * max(1.0, abs(bound)))
-            )
-            if value <= bound + slack or state.safety < 1e-12 or not math.isfinite(value):
+            holds = value <= bound + slack * max(1.0, abs(bound))
+            if holds or state.safety < SMALLEST_SAFETY or not math.isfinite(value):
                 return
             state.safety /= 2
-            state.memory.clear()
             self._set_steps(problem, state)
 
     def solution(self, problem: BlockProblem, state: PANOCState) -> Blocks:  # noqa: ARG002
@@ -208,7 +219,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
 
 def _forward_backward(problem: BlockProblem, state: PANOCState) -> None:
     moved = tuple(
-        torch.sub(x, g, alpha=t)
+        torch.addcmul(x, g, t, value=-1)
         for x, g, t in zip(state.blocks, state.grads, state.steps, strict=True)
     )
     state.forward_backward, state.penalty = problem.prox(moved, state.steps)
@@ -220,21 +231,21 @@ def _envelope(state: PANOCState) -> float:
         state.blocks, state.forward_backward, state.grads, state.steps, strict=True
     ):
         move = fb - x
-        total += float(torch.sum(g * move)) + float(torch.sum(move * move)) / (2 * t)
+        total += float(torch.sum(g * move)) + float(torch.sum(move * move / (2 * t)))
     return total
 
 
-def _flat(a: Blocks, b: Blocks, steps: tuple[float, ...]) -> Tensor:
-    """``(a - b) / sqrt(step)`` as one vector."""
-    return torch.cat(
-        [((x - y) / math.sqrt(t)).reshape(-1) for x, y, t in zip(a, b, steps, strict=True)]
-    )
+def _residual(state: PANOCState) -> Tensor:
+    """``(x - T(x)) / t`` as one vector: of the kind of a gradient, whatever the steps."""
+    parts = zip(state.blocks, state.forward_backward, state.steps, strict=True)
+    return torch.cat([((x - fb) / t).reshape(-1) for x, fb, t in parts])
 
 
-def _unflat(vector: Tensor, like: Blocks, steps: tuple[float, ...]) -> Blocks:
-    """Inverse of the scaling: blocks ``sqrt(step) * vector``."""
+def _flat(parts: Blocks, like: Blocks) -> Tensor:
+    """Blocks as one vector, broadcast to the shapes of ``like``."""
+    return torch.cat([p.expand_as(b).reshape(-1) for p, b in zip(parts, like, strict=True)])
+
+
+def _unflat(vector: Tensor, like: Blocks) -> Blocks:
     parts = vector.split([block.numel() for block in like])
-    return tuple(
-        (part * math.sqrt(t)).view_as(block)
-        for part, block, t in zip(parts, like, steps, strict=True)
-    )
+    return tuple(part.view_as(block) for part, block in zip(parts, like, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -169,8 +170,9 @@ class LatentMTL:
             )
         if not isinstance(self.init, tuple) and self.init not in ("svd", "paper"):
             raise ValueError(f"init: got {self.init!r}; use 'svd', 'paper' or factors (L, S).")
-        if self.n_latents is not None and self.n_latents < 1:
-            raise ValueError(f"n_latents: got {self.n_latents}; use at least 1, or None.")
+        K = self.n_latents
+        if K is not None and (isinstance(K, bool) or not isinstance(K, Integral) or K < 1):
+            raise ValueError(f"n_latents: got {K!r}; use a whole number of at least 1, or None.")
         for name in ("group_strength", "l1_strength", "frobenius_strength"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):

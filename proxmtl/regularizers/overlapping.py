@@ -58,7 +58,8 @@ class OverlappingGroupL2(Regularizer):
     axis : int
         The grouped axis.
     gap : float
-        Relative accuracy of the prox: stop when its gap is below ``gap * max(1, 1/2 ||v||^2)``.
+        Relative accuracy of the prox: stop when the gap of each slice is below ``gap / 2 ||v||^2``
+        (or what the precision allows).
     max_sweeps : int
         Limit on the sweeps; the gap reached is reported by :meth:`prox_gap`.
 
@@ -99,7 +100,7 @@ class OverlappingGroupL2(Regularizer):
         check_step(step)
         rows, restore = self.plain.rows(W)
         radius = (step * self.strength * self.plain.weights(W)).expand(len(rows), -1)
-        out = restore(self.solve_dual(rows, radius).primal)
+        out = restore(self.solve_dual(rows, radius, screen=True).primal)
         return out, self.value(out)
 
     def prox_gap(self, W: Tensor, step: float) -> float:
@@ -116,7 +117,9 @@ class OverlappingGroupL2(Regularizer):
         norms = self.plain.norms(rows)
         pull = rows[:, members] * zero_where_zero(bound, norms)[:, group_of]
         pulled = grads + self.plain.scatter(pull, self.groups.n_items)
-        return restore(self.solve_dual(pulled, torch.where(norms == 0, bound, 0.0)).primal)
+        return restore(
+            self.solve_dual(pulled, torch.where(norms == 0, bound, 0.0), screen=True).primal
+        )
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         """Upper bound from the prox's own dual, tight where ``U`` is a subgradient at ``at``.
@@ -142,14 +145,18 @@ class OverlappingGroupL2(Regularizer):
 
     # ------------------------------------------------------------------ the dual
 
-    def solve_dual(self, rows: Tensor, radius: Tensor) -> DualProx:
+    def solve_dual(self, rows: Tensor, radius: Tensor, *, screen: bool = False) -> DualProx:
         """Prox of (slices, items) with ball radii per slice and group, (slices, groups).
+
+        With ``screen`` the dual vectors leave out what screening set to zero: the prox is right,
+        the dual is no decomposition of ``rows`` minus it.
 
         Once the gap is reached as many sweeps again are made: the error of the dual vectors is the
         square root of the gap, and convergence is linear.
         """
         dual = rows.new_zeros(len(rows), len(self.groups.indices))
-        primal, radius = self._screen(rows, radius), radius[:, self.order]
+        primal = self._screen(rows, radius) if screen else rows.clone()
+        radius = radius[:, self.order]
         # slices whose radii agree go together: all of them in a prox, one pattern of zero groups
         # each in a KKT residual
         patterns, member = torch.unique(radius, dim=0, return_inverse=True)
@@ -164,8 +171,8 @@ class OverlappingGroupL2(Regularizer):
 
     def _sweep(self, x: Tensor, xi: Tensor, weights: Tensor) -> tuple[float, int]:
         """Sweep in place until the gap is reached, then as often again; the gap, the sweeps."""
-        squared = float(x.square().sum())
-        target = max(self.gap * max(1.0, squared / 2), 4 * torch.finfo(x.dtype).eps * squared)
+        accuracy = max(self.gap / 2, 4 * torch.finfo(x.dtype).eps)
+        target = (accuracy * x.square().sum(1)).to(torch.float64)
         groups = self.layout.groups
         used, chunk, gap, polishing = 0, 4, math.inf, False
         while used < self.max_sweeps:
@@ -182,7 +189,7 @@ class OverlappingGroupL2(Regularizer):
             gap = max(float(gaps.sum()), 0.0)
             if polishing or groups.is_tree or not math.isfinite(gap):
                 break
-            polishing = gap <= target
+            polishing = bool((gaps <= target).all())
             chunk = used
         return gap, used
 
@@ -201,8 +208,11 @@ class OverlappingGroupL2(Regularizer):
     def _decomposition_norm(self, rows: Tensor, dual: Tensor) -> float:
         members, _ = self.layout.indices(rows.device)
         missing = rows - self.layout.scatter(dual, self.groups.n_items)
-        coverage = self.groups.coverage.to(rows).clamp_min(1)
-        alpha = dual + (missing / coverage)[:, members]
+        # only a group of positive weight can take a share
+        groups = self.layout.groups
+        takes = (groups.weights > 0).to(rows)[groups.group_of.to(rows.device)]
+        coverage = self.layout.scatter(takes[None], self.groups.n_items).clamp_min(1)
+        alpha = dual + (missing / coverage)[:, members] * takes
         largest = self.layout.member_norms(alpha).amax(0).tolist()
         pairs = zip(largest, self.layout.groups.weights.tolist(), strict=True)
         return max(norm_ratio(norm, self.strength * weight) for norm, weight in pairs)

@@ -32,6 +32,10 @@ class LBFGSMemory:
         if len(self.s) > self.size:
             del self.s[0], self.y[0]
 
+    def copy(self) -> LBFGSMemory:
+        """Return a memory of its own with the same pairs (vectors are never changed in place)."""
+        return LBFGSMemory(self.size, list(self.s), list(self.y))
+
     def clear(self) -> None:
         """Forget all pairs."""
         self.s.clear()

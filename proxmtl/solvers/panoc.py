@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -51,7 +51,7 @@ class PANOCState(State):
     def from_state_dict(cls, fields: dict[str, Any]) -> PANOCState:
         memory = fields["memory"]
         if isinstance(memory, dict):
-            fields = {**fields, "memory": LBFGSMemory(**memory)}
+            fields = {**fields, "memory": LBFGSMemory(**memory).copy()}
         return super().from_state_dict(fields)
 
 
@@ -130,6 +130,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
         return state
 
     def step(self, problem: BlockProblem, state: PANOCState) -> PANOCState:
+        state = replace(state, memory=state.memory.copy())  # the caller's state stays as it is
         residual = _residual(state)
         metric = _flat(state.steps, state.blocks)
         squared = float(torch.dot(residual, metric * residual))
@@ -181,8 +182,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
     def _at(self, problem: BlockProblem, old: PANOCState, point: Blocks) -> PANOCState:
         """The state at another point, same steps: one pass."""
         value, grads = problem.smooth_value_and_grads(point)
-        new = PANOCState(**{name: getattr(old, name) for name in old.__dataclass_fields__})
-        new.blocks, new.value, new.grads = point, value, grads
+        new = replace(old, blocks=point, value=value, grads=grads)
         _forward_backward(problem, new)
         return new
 

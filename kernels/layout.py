@@ -31,6 +31,8 @@ class GroupLayout:
     _copies: dict[torch.device, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = field(
         default_factory=dict, repr=False
     )
+    _filled: dict[int, GroupLayout] = field(default_factory=dict, repr=False)
+    _owners: dict[tuple[int, torch.device], torch.Tensor] = field(default_factory=dict, repr=False)
 
     @cached_property
     def n_groups(self) -> int:
@@ -98,6 +100,34 @@ class GroupLayout:
         covered = torch.zeros(n_items, dtype=torch.bool)
         covered[self.indices] = True
         return (~covered).nonzero().squeeze(1)
+
+    def filled(self, n_items: int) -> GroupLayout:
+        """These groups, then the items of ``range(n_items)`` in none, in further groups."""
+        if n_items not in self._filled:
+            loose = self.uncovered(n_items)
+            size = self.max_size or 1024
+            if not loose.numel():
+                self._filled[n_items] = self
+            else:
+                edges = torch.arange(0, loose.numel() + size, size).clamp_(max=loose.numel())
+                self._filled[n_items] = GroupLayout(
+                    torch.cat([self.indptr, self.n_members + edges[1:]]),
+                    torch.cat([self.indices, loose]),
+                )
+        return self._filled[n_items]
+
+    def owners(self, n_items: int, device: torch.device) -> torch.Tensor:
+        """Groups of each item, (largest overlap, n_items) int64, -1 where an item has fewer."""
+        key = (n_items, device)
+        if key not in self._owners:
+            order = torch.argsort(self.indices, stable=True)
+            items, groups = self.indices[order], self.group_of_member[order]
+            counts = torch.bincount(items, minlength=n_items)
+            turn = torch.arange(items.numel()) - (counts.cumsum(0) - counts)[items]
+            table = torch.full((int(counts.max()) if counts.numel() else 0, n_items), -1)
+            table[turn, items] = groups
+            self._owners[key] = table.to(device)
+        return self._owners[key]
 
     @cached_property
     def levels(self) -> list[torch.Tensor]:

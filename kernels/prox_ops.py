@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .dispatch import Operation, register
+from .dispatch import BACKENDS, Operation, register
 from .prox_args import (
     ApgStep,
     SmoothedGroup,
@@ -34,17 +34,16 @@ __all__ = [
 ]
 
 
-def _everywhere(name: str, bind: Callable[..., Any], backends: tuple[str, ...]) -> Operation:
-    modules = {backend: f"proxmtl.kernels.{backend}.{name}" for backend in backends}
+def _everywhere(name: str, bind: Callable[..., Any]) -> Operation:
+    modules = {backend: f"proxmtl.kernels.{backend}.{name}" for backend in BACKENDS}
     return register(Operation(name=name, bind=bind, modules=modules))
 
 
-_CPU = ("naive", "torch", "numba")
-SOFT_THRESHOLD = _everywhere("soft_threshold", bind_soft_threshold, _CPU)
-GROUP_SHRINK = _everywhere("group_shrink", bind_group_shrink, _CPU)
-OVERLAP_DUAL_SWEEP = _everywhere("overlap_dual_sweep", bind_overlap_dual_sweep, _CPU)
-SMOOTHED_GROUP_GRAD = _everywhere("smoothed_group_grad", bind_smoothed_group_grad, _CPU)
-APG_STEP = _everywhere("apg_step", bind_apg_step, _CPU)
+SOFT_THRESHOLD = _everywhere("soft_threshold", bind_soft_threshold)
+GROUP_SHRINK = _everywhere("group_shrink", bind_group_shrink)
+OVERLAP_DUAL_SWEEP = _everywhere("overlap_dual_sweep", bind_overlap_dual_sweep)
+SMOOTHED_GROUP_GRAD = _everywhere("smoothed_group_grad", bind_smoothed_group_grad)
+APG_STEP = _everywhere("apg_step", bind_apg_step)
 
 
 def soft_threshold(

@@ -1,12 +1,16 @@
 """Cases of the proximal kernels: groups, shapes, strides, special values."""
 
 import itertools
+import os
 from dataclasses import dataclass
 
 import torch
 from hypothesis import strategies as st
 
-BACKENDS = ("torch", "numba")
+# Triton's kernels run where there is a GPU, or in its interpreter: see test_triton_interpreter.
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+BACKENDS = ("torch", "numba", "triton") if INTERPRETED else ("torch", "numba")
+EXAMPLES = 30 if INTERPRETED else 100
 NUMBA_DTYPES = (torch.float32, torch.float64)
 TOLERANCE = {
     torch.float64: 1e-12,

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prox_cases import (
     BACKENDS,
+    EXAMPLES,
     NUMBA_DTYPES,
     close,
     from_lists,
@@ -28,7 +29,7 @@ def calls(draw):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(call=calls())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=EXAMPLES)
 def test_agrees_with_the_loops(backend, call):
     V, axis, groups, weights, smoothness = call
     if backend == "numba" and V.dtype not in NUMBA_DTYPES:

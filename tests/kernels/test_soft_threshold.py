@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prox_cases import BACKENDS, NUMBA_DTYPES, TOLERANCE, close, tensors
+from prox_cases import BACKENDS, EXAMPLES, NUMBA_DTYPES, TOLERANCE, close, tensors
 
 from proxmtl import kernels
 
@@ -22,7 +22,7 @@ def calls(draw):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(call=calls())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=EXAMPLES)
 def test_agrees_with_the_loops(backend, call):
     V, weights, step = call
     if backend == "numba" and V.dtype not in NUMBA_DTYPES:

@@ -1,0 +1,53 @@
+# ruff: noqa: ANN001, ANN201, PLR0917 - compiled by Triton, which has its own types
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
+"""Pieces of the proximal GPU kernels."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def wide(number):
+    """A float64 argument as a tensor: Triton's interpreter passes it as a Python float."""
+    return tl.full([], number, tl.float64)
+
+
+@triton.jit
+def soft(v, threshold):
+    """What clipping to [-threshold, threshold] takes away; NaN stays NaN."""
+    return v - tl.minimum(tl.maximum(v, -threshold), threshold)
+
+
+@triton.jit
+def shrink_factor(norm, threshold):
+    """max(0, 1 - threshold / norm), 1 for threshold 0; comparisons with NaN are false: it stays."""
+    factor = 1.0 - threshold / tl.where(norm == 0.0, 1.0, norm)
+    factor = tl.where((factor < 0.0) | (norm == 0.0), 0.0, factor)
+    return tl.where(threshold == 0.0, 1.0, factor)
+
+
+@triton.jit
+def group_weight(weights, group, weighted, SHARED: tl.constexpr):
+    """Weight of each group in float64; 0 for the groups that only fill gaps."""
+    place = group * 0 if SHARED else group
+    return tl.load(weights + place, mask=group < weighted, other=0.0).to(tl.float64)
+
+
+@triton.jit
+def member_offsets(
+    pairs, here, cols, indptr, indices, n_groups, n, SIZE: tl.constexpr, TILED: tl.constexpr
+):
+    """Offsets and mask of the members of (fibre, group) pairs, one pair a row of the tile."""
+    if SIZE > 0:
+        # Groups of one size that tile the fibres: memory is one sequence of them.
+        inside = here[:, None] & (cols < SIZE)[None, :]
+        return pairs[:, None] * SIZE + cols[None, :], inside
+    fibre = pairs // n_groups
+    group = pairs % n_groups
+    start = tl.load(indptr + group, mask=here, other=0)
+    size = tl.load(indptr + group + 1, mask=here, other=0) - start
+    inside = here[:, None] & (cols[None, :] < size[:, None])
+    member = start[:, None] + cols[None, :]
+    if not TILED:
+        member = tl.load(indices + member, mask=inside, other=0)
+    return (fibre * n)[:, None] + member, inside

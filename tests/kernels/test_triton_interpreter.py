@@ -1,0 +1,33 @@
+"""The Triton backend of the proximal kernels without a GPU, through Triton's interpreter.
+
+The interpreter replaces the compiler for a whole process, so that the tests run in another one.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+OPERATIONS = (
+    "apg_step",
+    "group_shrink",
+    "overlap_dual_sweep",
+    "smoothed_group_grad",
+    "soft_threshold",
+)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_interpreted(operation):
+    file = Path(__file__).with_name(f"test_{operation}.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "triton", "-n", "0", str(file)]
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, timeout=280
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout

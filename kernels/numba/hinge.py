@@ -6,7 +6,7 @@ product reuses each row for all tasks, and is the faster form from two tasks on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ import torch
 from proxmtl.kernels.chunks import split
 from proxmtl.kernels.torch.products import shared_grad, shared_scores
 
-from .hinge_rows import LOGISTIC, SQUARED, SQUARED_HINGE, chunks, epilogue, reduce_chunks
+from .hinge_rows import LOGISTIC, SQUARED, SQUARED_HINGE, blocks_of, chunks, epilogue, reduce_chunks
 from .memory import TAGS
-from .threads import torch_threads
+from .pool import cuts, pieces, run_pieces
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxmtl.kernels.hinge_args import HingeArgs, HingeResult
 
 _LOSS = {"squared_hinge": SQUARED_HINGE, "logistic": LOGISTIC, "squared": SQUARED}
@@ -28,6 +30,8 @@ _LOSS = {"squared_hinge": SQUARED_HINGE, "logistic": LOGISTIC, "squared": SQUARE
 _MIN_CHUNK_ROWS = 64
 _CHUNKS = 64
 _EPILOGUE_BLOCKS = 8
+# A loss costs about as much as this many features of a row.
+_EPILOGUE_COST = 8
 
 
 def supports(args: HingeArgs) -> tuple[bool, str]:
@@ -42,10 +46,9 @@ def supports(args: HingeArgs) -> tuple[bool, str]:
 def run(args: HingeArgs) -> HingeResult:
     """Serve the call; see `proxmtl.kernels.ops`."""
     one_pass = args.kind != "shared" or args.n_tasks == 1
-    with torch_threads():
-        if one_pass and not any(_strided(x) for x in args.features):
-            return _run_rows(args)
-        return _run_shared(args)
+    if one_pass and not any(_strided(x) for x in args.features):
+        return _run_rows(args)
+    return _run_shared(args)
 
 
 def _run_rows(args: HingeArgs) -> HingeResult:
@@ -61,7 +64,10 @@ def _run_rows(args: HingeArgs) -> HingeResult:
     direct = len(items) == n_tasks and all(rows)
     partial = grad if direct else torch.empty(len(items), n_features, dtype=args.dtype)
     totals = np.empty((len(items), 2))
-    chunks(
+    parallel(
+        chunks,
+        len(items),
+        sum(rows) * n_features,
         TAGS[args.storage],
         addresses,
         strides,
@@ -76,7 +82,8 @@ def _run_rows(args: HingeArgs) -> HingeResult:
         totals,
     )
     if not direct:
-        reduce_chunks(first, partial.numpy(), grad.numpy())
+        jobs = n_tasks * blocks_of(n_features)
+        parallel(reduce_chunks, jobs, partial.numel(), first, partial.numpy(), grad.numpy())
     sums = np.zeros((n_tasks, 2))
     np.add.at(sums, items[:, 0], totals)  # unbuffered, in order
     value, grad_bias = torch.from_numpy(sums).unbind(1)
@@ -91,7 +98,10 @@ def _run_shared(args: HingeArgs) -> HingeResult:
     scores = shared_scores(args.weights, x)
     totals = np.zeros((args.n_tasks, _EPILOGUE_BLOCKS, 2))
     weights = args.sample_weights
-    epilogue(
+    parallel(
+        epilogue,
+        args.n_tasks * _EPILOGUE_BLOCKS,
+        _EPILOGUE_COST * scores.numel(),
         scores.numpy(),
         _bias(args),
         args.labels[0].contiguous().numpy(),
@@ -105,6 +115,12 @@ def _run_shared(args: HingeArgs) -> HingeResult:
     return args.result(
         value.clone(), shared_grad(scores, x), grad_bias.to(args.dtype, copy=True), (scores,)
     )
+
+
+def parallel(kernel: Callable[..., None], n_jobs: int, n_entries: int, *arguments: Any) -> None:
+    """Run ``kernel(start, stop, *arguments)`` on consecutive shares of ``range(n_jobs)``."""
+    n_pieces = min(pieces(n_entries), max(1, n_jobs))
+    run_pieces(kernel, [(start, stop, *arguments) for start, stop in cuts(n_jobs, n_pieces)])
 
 
 def _addresses(args: HingeArgs) -> tuple[np.ndarray, np.ndarray]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from numba import njit, prange
-
-from .memory import FASTMATH, load
+from .jit import compiled
+from .memory import load
 
 SQUARED_HINGE, LOGISTIC, SQUARED = 0, 1, 2
+BLOCK = 1024
 
 
-@njit(fastmath=FASTMATH, cache=True)
+@compiled
 def sample(z: Any, y: Any, c: Any, loss: int) -> tuple[float, float]:
     """Loss c φ(z; y) and slope c φ'(z; y) in float64; both zero for a missing label."""
     if c == 0.0 or (y == 0.0 and loss != SQUARED):
@@ -38,7 +38,7 @@ def sample(z: Any, y: Any, c: Any, loss: int) -> tuple[float, float]:
     return c * (math.log1p(small) - t), -c * y / (1.0 + small)
 
 
-@njit(fastmath=FASTMATH, cache=True)
+@compiled
 def _row(
     k: Any, score: Any, bias: Any, labels: Any, weights: Any, residual: Any, loss: Any, totals: Any
 ) -> Any:
@@ -52,7 +52,7 @@ def _row(
     return slope
 
 
-@njit(fastmath=FASTMATH, cache=True)
+@compiled
 def _chunk(
     tag: Any,
     address: Any,
@@ -124,8 +124,10 @@ def _chunk(
             g[d] += r0 * load(row, d, tag)
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)
+@compiled
 def chunks(
+    start: Any,
+    stop: Any,
     tag: Any,
     addresses: Any,
     strides: Any,
@@ -139,11 +141,11 @@ def chunks(
     partial: Any,
     totals: Any,
 ) -> None:
-    """First stage: chunk k of the rows into ``partial[k]`` (D,) and ``totals[k]`` (2,).
+    """First stage: chunks start <= k < stop into ``partial[k]`` (D,) and ``totals[k]`` (2,).
 
     ``items[k]`` holds task, first row in the task, number of rows and first packed sample.
     """
-    for k in prange(items.shape[0]):
+    for k in range(start, stop):
         m = items[k, 0]
         _chunk(
             tag,
@@ -162,27 +164,47 @@ def chunks(
         )
 
 
-@njit(parallel=True, cache=True)
-def reduce_chunks(first: Any, partial: Any, grad: Any) -> None:
-    """Second stage: sum the chunks of each task in their order, ``first`` (M+1,) as in CSR."""
-    width = 1024
-    n_blocks = (grad.shape[1] + width - 1) // width
-    for job in prange(grad.shape[0] * n_blocks):
-        m, start = job // n_blocks, (job % n_blocks) * width
-        stop = min(start + width, grad.shape[1])
-        grad[m, start:stop] = 0
+@compiled
+def reduce_chunks(start: Any, stop: Any, first: Any, partial: Any, grad: Any) -> None:
+    """Second stage: sum the chunks of each task in their order, ``first`` (M+1,) as in CSR.
+
+    The features are cut into blocks; (task, block) pairs start <= job < stop are summed here.
+    """
+    n_blocks = blocks_of(grad.shape[1])
+    for job in range(start, stop):
+        m, begin = job // n_blocks, (job % n_blocks) * BLOCK
+        end = min(begin + BLOCK, grad.shape[1])
+        grad[m, begin:end] = 0
         for k in range(first[m], first[m + 1]):
-            for d in range(start, stop):
+            for d in range(begin, end):
                 grad[m, d] += partial[k, d]
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)
-def epilogue(scores: Any, bias: Any, labels: Any, weights: Any, loss: Any, totals: Any) -> None:
-    """Turn scores (M, N) into residuals in place; ``totals`` (M, blocks, 2) as in `_chunk`."""
-    n_tasks, n_rows = scores.shape
+@compiled
+def blocks_of(n_features: int) -> int:
+    """Number of blocks of features that `reduce_chunks` sums separately."""
+    return (n_features + BLOCK - 1) // BLOCK
+
+
+@compiled
+def epilogue(
+    start: Any,
+    stop: Any,
+    scores: Any,
+    bias: Any,
+    labels: Any,
+    weights: Any,
+    loss: Any,
+    totals: Any,
+) -> None:
+    """Turn scores (M, N) into residuals in place; ``totals`` (M, blocks, 2) as in `_chunk`.
+
+    The samples are cut into blocks; (task, block) pairs start <= job < stop are done here.
+    """
+    n_rows = scores.shape[1]
     n_blocks = totals.shape[1]
     width = (n_rows + n_blocks - 1) // n_blocks
-    for job in prange(n_tasks * n_blocks):
+    for job in range(start, stop):
         m, block = job // n_blocks, job % n_blocks
         value = total = 0.0
         for i in range(block * width, min((block + 1) * width, n_rows)):

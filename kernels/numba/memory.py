@@ -14,9 +14,6 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-# Restricted fast math: NaN and infinity keep their meaning.
-FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
-
 TAGS = {
     torch.float64: np.float64(0),
     torch.float32: np.float32(0),

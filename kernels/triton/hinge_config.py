@@ -46,7 +46,9 @@ def rows_config(n_features: int, storage: int, accumulation: int, capability: in
     """
     block = max(128, 1 << (max(1, n_features) - 1).bit_length())
     if block * accumulation > _WIDEST_ROW:
-        return RowsConfig(wide=True, block=2048, rows=4, warps=8, stages=1, programs=2)
+        return RowsConfig(
+            wide=True, block=8192 // accumulation, rows=4, warps=8, stages=1, programs=2
+        )
     per_thread = 64 // accumulation  # features of one row in one thread
     warps = min(16, max(4, block // (32 * per_thread)))
     tile = 32 * warps * (256 // accumulation)  # elements of a row block
@@ -81,5 +83,5 @@ REGISTERS = {
     ("bf16", 20000): 96,
     ("fp64", 2048): 192,
     ("fp64", 4096): 128,
-    ("fp64", 20000): 192,
+    ("fp64", 20000): 128,
 }

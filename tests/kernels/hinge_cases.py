@@ -1,14 +1,8 @@
 """Calls of `hinge_value_and_grad`: layouts, dtypes, masks, strides, special values."""
 
-import os
-
 import torch
 from hypothesis import strategies as st
 
-# Triton's kernels run where there is a GPU, or in its interpreter: see test_triton_interpreter.
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-BACKENDS = ("torch", "numba", "triton") if INTERPRETED else ("torch", "numba")
-EXAMPLES = 60 if INTERPRETED else 100
 LOSSES = ("squared_hinge", "logistic", "squared")
 KINDS = ("shared", "dense", "ragged")
 

@@ -5,8 +5,9 @@ import mmap
 import numpy as np
 import pytest
 import torch
-from hinge_cases import BACKENDS, EXAMPLES, KINDS, LOSSES, calls, random_call
+from hinge_cases import KINDS, LOSSES, calls, random_call
 from hypothesis import given, settings
+from prox_cases import BACKENDS, EXAMPLES
 
 from proxmtl import kernels
 

@@ -1,4 +1,4 @@
-"""The Triton backend of the proximal kernels without a GPU, through Triton's interpreter.
+"""The Triton backend without a GPU, through Triton's interpreter.
 
 The interpreter replaces the compiler for a whole process, so that the tests run in another one.
 """
@@ -15,6 +15,7 @@ pytest.importorskip("triton")
 OPERATIONS = (
     "apg_step",
     "group_shrink",
+    "hinge_value_and_grad",
     "overlap_dual_sweep",
     "smoothed_group_grad",
     "soft_threshold",

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from proxmtl.result import Certificate, Status
 
 __all__ = [
+    "KKT",
     "Decision",
     "Gap",
-    "KKT",
     "MaxIterations",
     "MaxPasses",
     "MaxSeconds",

@@ -11,7 +11,7 @@ from proxmtl.designs.base import BLOCK_ELEMENTS
 
 __all__ = ["forward", "largest_curvature", "transposed"]
 
-GRAM_LIMIT = 1024
+GRAM_LIMIT = 128
 """Up to this smaller side the Gram matrix is formed and its spectrum taken exactly."""
 
 
@@ -48,8 +48,11 @@ def largest_curvature(
         gram = _gram(X, weights)
         return max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0)
 
+    # three digits are wanted: the features' own precision will do
+    dtype = torch.promote_types(X.dtype, torch.float32)
+
     def apply(v: np.ndarray) -> np.ndarray:
-        vector = torch.as_tensor(v.reshape(-1), dtype=torch.float64, device=X.device)
+        vector = torch.as_tensor(v.reshape(-1), dtype=dtype, device=X.device)
         scores = forward(X, vector)
         scores = scores if weights is None else scores * weights.to(scores)
         back = transposed(X, scores) if transpose is None else transpose @ scores

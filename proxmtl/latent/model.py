@@ -243,6 +243,9 @@ class LatentMTL:
         problem = self.problem(X, Y, sample_weight)
         solver = self._solver(problem)
         start = None if state is not None else self._start(problem, warm_start)
+        if start is not None and self.algorithm != "paper":
+            # keeps W, never raises the objective, and saves passes (docs/algorithms.md)
+            start = (*rebalance(problem, *start[:2]), *start[2:])
         spent = problem.counts.passes
         if stop is None:
             left = max(self.max_passes - spent, 1.0)

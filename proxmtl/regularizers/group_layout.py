@@ -66,7 +66,11 @@ class GroupLayout:
         if group_of is None:
             group_of = self.indices(gathered.device)[1]
         squares = gathered.new_zeros(gathered.shape[0], len(self.groups))
-        return squares.index_add_(1, group_of, gathered.square()).sqrt_()
+        squares = squares.index_add(1, group_of, gathered.square())
+        if not squares.requires_grad:
+            return squares.sqrt_()
+        zero = squares == 0  # autograd of a norm at zero is NaN: choose the subgradient 0
+        return torch.where(zero, 0.0, torch.where(zero, 1.0, squares).sqrt())
 
     def scatter(self, per_member: Tensor, n_items: int) -> Tensor:
         """Sum values per membership into items: the adjoint of the gather."""

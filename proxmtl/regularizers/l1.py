@@ -40,7 +40,8 @@ class L1(Regularizer):
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         at_zero = _soft(grad, self.strength)
-        return torch.where(W == 0, at_zero, grad + self.strength * W.sign())
+        # not W.sign(), which is 0 for NaN
+        return torch.where(W == 0, at_zero, grad + self.strength * (W / W.abs()))
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
         return norm_ratio(U.abs().max().item() if U.numel() else 0.0, self.strength)

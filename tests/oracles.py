@@ -1,0 +1,107 @@
+"""Slow and obvious: what the library is checked against. Nothing here imports its formulas."""
+
+import cvxpy as cp
+import numpy as np
+import torch
+
+
+def members_of(groups):
+    """Index arrays of all groups."""
+    return [np.array(groups.members(g)) for g in range(len(groups))]
+
+
+def group_norm(rows, groups):
+    """Sum over slices and groups of weight times norm, in loops; rows is (slices, items)."""
+    return sum(
+        float(weight) * float(np.sqrt(sum(float(row[i]) ** 2 for i in members)))
+        for row in np.asarray(rows, dtype=np.float64)
+        for members, weight in zip(members_of(groups), groups.weights.tolist(), strict=True)
+    )
+
+
+def solve(problem):
+    """Minimise with Clarabel at its tightest; return the optimum."""
+    problem.solve(
+        solver=cp.CLARABEL,
+        tol_gap_abs=1e-12,
+        tol_gap_rel=1e-12,
+        tol_feas=1e-12,
+        max_iter=500,
+    )
+    assert problem.status in ("optimal", "optimal_inaccurate"), problem.status
+    return float(problem.value)
+
+
+def norm_expression(x, groups, strength):
+    """The group norm of one vector as a cvxpy expression."""
+    pairs = zip(members_of(groups), groups.weights.tolist(), strict=True)
+    return strength * sum(weight * cp.norm(x[members], 2) for members, weight in pairs)
+
+
+def group_prox(v, groups, threshold):
+    """Prox of the group norm at one vector."""
+    x = cp.Variable(len(v))
+    solve(
+        cp.Problem(cp.Minimize(cp.sum_squares(x - v) / 2 + norm_expression(x, groups, threshold)))
+    )
+    return x.value
+
+
+def group_dual_norm(u, groups):
+    """Smallest ratio of a decomposition of one vector; inf if an item has no weighted group."""
+    ratio = cp.Variable()
+    parts, total = [], 0
+    for members, weight in zip(members_of(groups), groups.weights.tolist(), strict=True):
+        part = cp.Variable(len(members))
+        place = np.zeros((len(u), len(members)))
+        place[members, np.arange(len(members))] = 1
+        total = total + place @ part
+        parts.append(cp.norm(part, 2) <= ratio * weight)
+    problem = cp.Problem(cp.Minimize(ratio), [*parts, total == u])
+    problem.solve(solver=cp.CLARABEL)
+    return float(problem.value)
+
+
+def subdifferential_distance(x, gradient, groups, strength):
+    """Distance from 0 to ``gradient + d(strength * group norm)(x)`` for one vector."""
+    residual = gradient.astype(np.float64).copy()
+    free, constraints = 0, []
+    for members, weight in zip(members_of(groups), groups.weights.tolist(), strict=True):
+        norm = np.linalg.norm(x[members])
+        if norm > 0:
+            residual[members] += strength * weight * x[members] / norm
+            continue
+        part = cp.Variable(len(members))
+        place = np.zeros((len(x), len(members)))
+        place[members, np.arange(len(members))] = 1
+        free = free + place @ part
+        constraints.append(cp.norm(part, 2) <= strength * weight)
+    problem = cp.Problem(cp.Minimize(cp.norm(residual + free, 2)), constraints)
+    return solve(problem) if constraints else float(np.linalg.norm(residual))
+
+
+def squared_hinge(scores, labels, weights):
+    """Weighted squared hinge as a cvxpy expression (labels and weights are constants)."""
+    slack = cp.pos(1 - cp.multiply(labels, scores))
+    return cp.sum(cp.multiply(weights, cp.square(slack))) / 2
+
+
+def optimum(X, labels, weights, penalty, *, intercept=False):
+    """Minimum of squared hinge + penalty(W) for shared features; NumPy in, (value, W, b) out."""
+    X, labels, weights = (np.asarray(a, dtype=np.float64) for a in (X, labels, weights))
+    W = cp.Variable((X.shape[1], labels.shape[1]))
+    b = cp.Variable((1, labels.shape[1])) if intercept else np.zeros((1, labels.shape[1]))
+    scores = X @ W + np.ones((len(X), 1)) @ b
+    value = solve(cp.Problem(cp.Minimize(squared_hinge(scores, labels, weights) + penalty(W))))
+    return value, W.value, b.value if intercept else b
+
+
+def finite_difference(function, x, step=1e-6):
+    """Central differences of a scalar function of a float64 tensor."""
+    gradient = torch.zeros_like(x)
+    for i in range(x.numel()):
+        shift = torch.zeros_like(x).reshape(-1)
+        shift[i] = step
+        shift = shift.reshape(x.shape)
+        gradient.reshape(-1)[i] = (function(x + shift) - function(x - shift)) / (2 * step)
+    return gradient

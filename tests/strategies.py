@@ -1,0 +1,143 @@
+"""Hypothesis strategies, and one factory for everything the library registers."""
+
+import math
+
+import hypothesis
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from proxmtl import L1, GroupL2, Groups, OverlappingGroupL2, SquaredFrobenius, SquaredHinge
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def examples(count):
+    """Scale a test's own number of examples by the profile in force."""
+    profile = hypothesis.settings.default.max_examples
+    return hypothesis.settings(max_examples=max(1, count * profile // 100))
+
+
+# ------------------------------------------------------------------ arrays
+
+ORDINARY = st.floats(-8, 8, width=32)
+TIES = st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0])
+# squares of these stay inside float32
+EXTREME = st.sampled_from([1e-12, -1e-12, 1e12, -1e12, 1e-6, 3e8])
+
+
+def numbers(*, extreme=True):
+    """Ordinary numbers, exact ties and zeros, now and then a very large or small one."""
+    kinds = [TIES, ORDINARY, ORDINARY]
+    return st.one_of(*kinds, EXTREME) if extreme else st.one_of(*kinds)
+
+
+@st.composite
+def matrices(draw, shape, *, extreme=True, dtype=torch.float64):
+    """A tensor of the given shape; whole rows are zero now and then."""
+    array = draw(hnp.arrays(np.float64, shape, elements=numbers(extreme=extreme)))
+    if draw(st.integers(0, 4)) == 0:
+        array[0] = 0
+    return torch.as_tensor(array.copy(), dtype=dtype)
+
+
+# ------------------------------------------------------------------ groups
+
+
+@st.composite
+def group_weights(draw, n_groups, *, zeros=True):
+    """All one, or between 1/4 and 4, some of them zero."""
+    if draw(st.booleans()):
+        return [1.0] * n_groups
+    low = [0.0, 0.25, 1.0, 2.5, 4.0] if zeros else [0.25, 1.0, 2.5, 4.0]
+    return draw(st.lists(st.sampled_from(low), min_size=n_groups, max_size=n_groups))
+
+
+@st.composite
+def disjoint_groups(draw, n_items, *, covering=False, zeros=True):
+    """A partition in any order of items; unless covering, some items are left out."""
+    labels = draw(st.lists(st.integers(0, 2), min_size=n_items, max_size=n_items))
+    if not covering:
+        out = draw(st.sets(st.integers(0, n_items - 1), max_size=n_items - 1))
+        labels = [None if i in out else label for i, label in enumerate(labels)]
+    lists = [[i for i, x in enumerate(labels) if x == g] for g in range(3)]
+    lists = [group for group in lists if group]
+    weights = draw(group_weights(len(lists), zeros=zeros))
+    return Groups.from_lists(lists, n_items, weights=weights)
+
+
+@st.composite
+def overlapping_groups(draw, n_items, *, covering=False, zeros=True):
+    """Any family of up to five groups: chains, trees, repeats, full overlaps."""
+    if draw(st.booleans()):
+        return draw(tree_groups(n_items, zeros=zeros))
+    group = st.sets(st.integers(0, n_items - 1), min_size=1, max_size=n_items)
+    lists = draw(st.lists(group, min_size=1, max_size=5))
+    if covering:
+        lists += [{i} for i in range(n_items) if not any(i in g for g in lists)]
+    weights = draw(group_weights(len(lists), zeros=zeros))
+    return Groups.from_lists(lists, n_items, weights=weights)
+
+
+@st.composite
+def tree_groups(draw, n_items, *, zeros=True):
+    """A laminar family that covers: halves of halves, down to a drawn depth."""
+    lists, level = [], [list(range(n_items))]
+    for _ in range(draw(st.integers(1, 3))):
+        lists += level
+        level = [half for g in level if len(g) > 1 for half in (g[: len(g) // 2], g[len(g) // 2 :])]
+    order = draw(st.permutations(range(len(lists))))
+    weights = draw(group_weights(len(lists), zeros=zeros))
+    return Groups.from_lists([lists[i] for i in order], n_items, weights=weights)
+
+
+# ------------------------------------------------------------------ what is registered
+
+STRENGTHS = st.sampled_from([0.0, 1e-3, 0.3, 1.0, 2.0, 50.0])
+STEPS = st.sampled_from([0.0, 1e-3, 0.3, 1.0, 10.0])
+
+# each: (draw, n_items, strength) -> regularizer that takes tensors (slices, n_items)
+REGULARIZER_FACTORIES = {
+    "L1": lambda _draw, _n, strength: L1(strength),
+    "SquaredFrobenius": lambda _draw, _n, strength: SquaredFrobenius(strength),
+    "GroupL2": lambda draw, n, strength: GroupL2(draw(disjoint_groups(n)), strength),
+    "OverlappingGroupL2": lambda draw, n, strength: OverlappingGroupL2(
+        draw(overlapping_groups(n)), strength
+    ),
+}
+
+LOSS_FACTORIES = {"SquaredHinge": lambda _draw: SquaredHinge()}
+
+
+@st.composite
+def regularizers(draw, name, *, n_items=5, strengths=STRENGTHS):
+    """A registered regularizer by class name."""
+    return REGULARIZER_FACTORIES[name](draw, n_items, draw(strengths))
+
+
+@st.composite
+def labelled_scores(draw, *, dtype=torch.float64):
+    """Scores, labels in {-1, +1}, weights >= 0 with zeros among them; ties on the margin."""
+    shape = (draw(st.integers(1, 6)), draw(st.integers(1, 3)))
+    scores = draw(matrices(shape, extreme=False, dtype=dtype))
+    labels = draw(hnp.arrays(np.float64, shape, elements=st.sampled_from([-1.0, 1.0])))
+    weights = draw(hnp.arrays(np.float64, shape, elements=st.sampled_from([0.0, 0.5, 1.0, 3.0])))
+    return scores, torch.as_tensor(labels, dtype=dtype), torch.as_tensor(weights, dtype=dtype)
+
+
+# ------------------------------------------------------------------ data
+
+
+def classification(n, d, m, *, seed=0, missing=0.0, shift=0.0, dtype=torch.float64):
+    """Features (n, d) and labels (n, m) of -1, +1 and NaN, both classes in every task."""
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(n, d, generator=generator, dtype=torch.float64) + shift
+    W = torch.randn(d, m, generator=generator, dtype=torch.float64) / math.sqrt(d)
+    noise = torch.randn(n, m, generator=generator, dtype=torch.float64)
+    Y = torch.where((X - shift) @ W + 0.5 * noise > 0, 1.0, -1.0).to(torch.float64)
+    Y[0], Y[1] = 1.0, -1.0
+    hidden = torch.rand(n, m, generator=generator) < missing
+    hidden[:2] = False
+    Y[hidden] = math.nan
+    return X.to(dtype), Y.to(dtype)

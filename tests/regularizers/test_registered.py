@@ -132,9 +132,9 @@ def test_prox_is_firmly_nonexpansive(name, data):
 @examples(30)
 def test_zero_step_and_zero_strength_are_the_identity(name, dtype, data):
     v = data.draw(matrices(SHAPE, dtype=dtype))
-    if data.draw(st.booleans()):
-        v = v * 1e-30  # whose squares underflow in float32
     r = data.draw(regularizers(name))
+    if r.exact_prox and data.draw(st.booleans()):
+        v = v * 1e-30  # whose squares underflow in float32
     for x, _ in (r.prox(v, 0.0), r.with_strength(0.0).prox(v, 1.0)):
         assert torch.equal(x, v)
         assert x.data_ptr() != v.data_ptr()
@@ -185,8 +185,10 @@ def test_float32_agrees_with_float64(name):
     r, v = example(name), normal(3, 5)
     x, value = r.prox(v.float(), 0.3)
     exact, exact_value = r.prox(v, 0.3)
-    torch.testing.assert_close(x.double(), exact, rtol=2e-6, atol=2e-6)
-    assert float(value) == pytest.approx(float(exact_value), rel=2e-6)
+    # an iterative prox is accurate to the root of its gap, and the gap to the precision
+    tolerance = 2e-6 if r.exact_prox else 3e-4
+    torch.testing.assert_close(x.double(), exact, rtol=tolerance, atol=tolerance)
+    assert float(value) == pytest.approx(float(exact_value), rel=tolerance)
 
 
 @each

@@ -108,7 +108,7 @@ def check_shape(name: str, X: Tensor) -> None:
 
 def check_finite(name: str, X: Tensor) -> None:
     """Raise ``ValueError`` at the first NaN or infinite value of a dense matrix."""
-    for block in X.split(max(1, BLOCK_ELEMENTS // X.shape[1])):
+    for block in torch.split(X, max(1, BLOCK_ELEMENTS // X.shape[1])):
         if not bool(torch.isfinite(block).all()):
             row, column = torch.nonzero(~torch.isfinite(block))[0].tolist()
             raise ValueError(

@@ -20,7 +20,7 @@ def forward(X: Tensor, W: Tensor) -> Tensor:
     if X.dtype == W.dtype or X.layout != torch.strided:
         return X @ W
     rows = max(1, BLOCK_ELEMENTS // X.shape[1])
-    return torch.cat([block.to(W.dtype) @ W for block in X.split(rows)])
+    return torch.cat([block.to(W.dtype) @ W for block in torch.split(X, rows)])
 
 
 def transposed(X: Tensor, R: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def transposed(X: Tensor, R: Tensor) -> Tensor:
         return X.T @ R
     rows = max(1, BLOCK_ELEMENTS // X.shape[1])
     out = R.new_zeros((X.shape[1], *R.shape[1:]))
-    for block, residuals in zip(X.split(rows), R.split(rows), strict=True):
+    for block, residuals in zip(torch.split(X, rows), torch.split(R, rows), strict=True):
         out += block.to(R.dtype).T @ residuals
     return out
 
@@ -75,7 +75,7 @@ def _gram(X: Tensor, weights: Tensor | None) -> Tensor:
         gram = torch.zeros(d, d, dtype=torch.float64, device=X.device)
         rows = max(1, BLOCK_ELEMENTS // d)
         scale = torch.ones(n, device=X.device) if weights is None else weights
-        for block, c in zip(X.split(rows), scale.split(rows), strict=True):
+        for block, c in zip(torch.split(X, rows), torch.split(scale, rows), strict=True):
             wide = block.to(torch.float64) * c.to(torch.float64).sqrt()[:, None]
             gram += wide.T @ wide
         return gram

@@ -68,8 +68,8 @@ class TaskDesign(Design):
         result = hinge_value_and_grad(
             self.X,
             weights.T.contiguous().T,
-            targets.labels.split(self.sizes),
-            targets.weights.split(self.sizes),
+            torch.split(targets.labels, self.sizes),
+            torch.split(targets.weights, self.sizes),
             bias,
             loss=loss.kernel,
         )
@@ -85,7 +85,7 @@ class TaskDesign(Design):
         return torch.cat(parts)
 
     def adjoint(self, residuals: Tensor) -> Tensor:
-        parts = residuals.split(self.sizes)
+        parts = torch.split(residuals, self.sizes)
         grad = torch.stack([transposed(X, r) for X, r in zip(self.X, parts, strict=True)], dim=1)
         return self.join(grad, torch.stack([r.sum() for r in parts]) if self.intercept else None)
 
@@ -105,6 +105,6 @@ class TaskDesign(Design):
             )
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
-        weights = targets.weights.split(self.sizes)
+        weights = torch.split(targets.weights, self.sizes)
         values = [largest_curvature(X, c) for X, c in zip(self.X, weights, strict=True)]
         return torch.tensor(values, dtype=torch.float64, device=self.device)

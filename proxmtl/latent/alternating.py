@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
 
 from proxmtl.latent.problem import LatentProblem
+from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver, State, run
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.fista import FISTA
@@ -66,11 +70,11 @@ class Alternating(Solver[LatentProblem, AlternatingState, Blocks]):
             self.inner_gap, every=self.inner_iterations
         )
         in_s = problem.s_problem(L, cached=True)
-        solver: FISTA | SPGD = FISTA()
+        solver: Solver[Problem, Any, Tensor] = FISTA()
         if not self.exact_prox:
             accuracy = self.smoothing * max(abs(state.objective), 1e-12)
             solver = SPGD(smoothness="accuracy", accuracy=accuracy)
-        s_step = run(in_s, solver, in_s.design.join(S, bias), stop)  # type: ignore[type-var]
+        s_step = run(in_s, solver, in_s.design.join(S, bias), stop)
         # products with X L are (K / D) as long as products with X
         share = L.shape[1] / L.shape[0]
         problem.counts.forward += share * in_s.counts.forward

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -51,9 +50,7 @@ class LatentResult:
     history : list of dict
         iteration, passes, seconds, objective.
     iterations, passes, seconds, reason
-        As in :class:`Result`; ``passes`` includes the start's own.
-    start_passes : float
-        Passes spent on the starting point.
+        As in :class:`Result`; ``passes`` includes the starting point's.
     budget : float
         Passes allowed.
     state : State
@@ -68,7 +65,6 @@ class LatentResult:
     history: list[dict[str, float]] = field(repr=False)
     iterations: int
     passes: float
-    start_passes: float
     budget: float
     seconds: float
     reason: str
@@ -92,7 +88,7 @@ class LatentResult:
     def decision_function(self, X: Features) -> Tensor | list[Tensor]:
         """Scores of new samples: (N, M) for shared features, one vector a task otherwise."""
         if _is_shared(X):
-            features = as_float_tensor("X", X)  # type: ignore[arg-type]
+            features = as_float_tensor("X", X)
             return features.to(self.L) @ self.coef + self.intercept
         parts = [as_float_tensor(f"X[{m}]", part) for m, part in enumerate(X)]
         columns = zip(parts, self.coef.T, self.intercept, strict=True)
@@ -171,7 +167,7 @@ class LatentMTL:
         if not isinstance(self.init, tuple) and self.init not in ("svd", "paper"):
             raise ValueError(f"init: got {self.init!r}; use 'svd', 'paper' or factors (L, S).")
         K = self.n_latents
-        if K is not None and (isinstance(K, bool) or not isinstance(K, Integral) or K < 1):
+        if K is not None and (type(K) is bool or int(K) != K or K < 1):
             raise ValueError(f"n_latents: got {K!r}; use a whole number of at least 1, or None.")
         for name in ("group_strength", "l1_strength", "frobenius_strength"):
             value = getattr(self, name)
@@ -242,20 +238,30 @@ class LatentMTL:
         """
         problem = self.problem(X, Y, sample_weight)
         solver = self._solver(problem)
-        start = None if state is not None else self._start(problem, warm_start)
-        if start is not None and self.algorithm != "paper":
-            # keeps W, never raises the objective, and saves passes (docs/algorithms.md)
-            start = (*rebalance(problem, *start[:2]), *start[2:])
-        spent = problem.counts.passes
+        if state is None:
+            start = self._start(problem, warm_start)
+            if self.algorithm != "paper":
+                # keeps W, never raises the objective, and saves passes (docs/algorithms.md)
+                start = (*rebalance(problem, *start[:2]), *start[2:])
+        else:
+            start = solver.solution(problem, state)
         if stop is None:
-            left = max(self.max_passes - spent, 1.0)
             every = 1 if isinstance(solver, Alternating) else 50
-            stop = MaxPasses(left)
+            stop = MaxPasses(self.max_passes)
             if self.tol > 0:
                 stop = RelativeKKT(self.tol, every=every) | stop
         every = 1 if isinstance(solver, Alternating) else 10
-        result = run(problem, solver, start, stop, state=state, callback=callback, log_every=every)
-        return self._package(problem, result, spent)
+        result = run(
+            problem,
+            solver,
+            start,
+            stop,
+            state=state,
+            callback=callback,
+            log_every=every,
+            spent=problem.counts.passes,
+        )
+        return self._package(problem, result)
 
     def partial_fit(
         self,
@@ -277,7 +283,7 @@ class LatentMTL:
 
     def _design(self, X: Features) -> Design:
         if _is_shared(X):
-            return SharedDesign(as_float_tensor("X", X), intercept=self.fit_intercept)  # type: ignore[arg-type]
+            return SharedDesign(as_float_tensor("X", X), intercept=self.fit_intercept)
         parts = [as_float_tensor(f"X[{m}]", part) for m, part in enumerate(X)]
         return TaskDesign(parts, intercept=self.fit_intercept)
 
@@ -311,9 +317,7 @@ class LatentMTL:
         problem.check_point(tuple(blocks))
         return tuple(blocks)
 
-    def _package(
-        self, problem: LatentProblem, result: Result[Blocks], spent: float
-    ) -> LatentResult:
+    def _package(self, problem: LatentProblem, result: Result[Blocks]) -> LatentResult:
         L, S = result.solution[:2]
         if self.algorithm != "paper":
             # exact, never raises the objective, and keeps W: latents with one zero factor vanish
@@ -321,17 +325,15 @@ class LatentMTL:
         bias = result.solution[2] if problem.design.intercept else S.new_zeros(S.shape[1])
         collapsed = not bool((L @ S).any())
         blocks = (L, S, bias) if problem.design.intercept else (L, S)
-        history = [{**r, "passes": r["passes"] + spent} for r in result.history]
         return LatentResult(
             L=L,
             S=S,
             intercept=bias,
             status=Status.COLLAPSED if collapsed else result.status,
             certificate=problem.certificate(blocks),
-            history=history,
+            history=result.history,
             iterations=result.iterations,
-            passes=result.passes + spent,
-            start_passes=spent,
+            passes=result.passes,
             budget=self.max_passes,
             seconds=result.seconds,
             reason=result.reason,

@@ -131,6 +131,7 @@ def run(
     state: S | None = None,
     callback: Callback | None = None,
     log_every: int = 1,
+    spent: float = 0.0,
 ) -> Result[X]:
     """Drive a solver until its stopping rule decides; shared by every solver.
 
@@ -144,9 +145,11 @@ def run(
         Called each ``log_every`` iterations; a true return value stops the run.
     log_every : int
         Iterations between records of the history.
+    spent : float
+        Passes made on the starting point, counted in.
     """
     solver.check(problem)
-    begin, start_passes = time.perf_counter(), problem.counts.passes
+    begin, start_passes = time.perf_counter(), problem.counts.passes - spent
     history: list[dict[str, float]] = []
     if state is None:
         state = solver.init(problem, x0)
@@ -158,7 +161,7 @@ def run(
             )
         problem.check_point(solver.solution(problem, state))
         # counts belong to the run, not to the process: a resumed run goes on where it was
-        start_passes -= state.passes
+        start_passes = problem.counts.passes - state.passes
 
     def progress_now(current: S) -> Progress:
         return Progress(

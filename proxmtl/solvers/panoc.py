@@ -247,5 +247,5 @@ def _flat(parts: Blocks, like: Blocks) -> Tensor:
 
 
 def _unflat(vector: Tensor, like: Blocks) -> Blocks:
-    parts = vector.split([block.numel() for block in like])
+    parts = torch.split(vector, [block.numel() for block in like])
     return tuple(part.view_as(block) for part, block in zip(parts, like, strict=True))

@@ -158,8 +158,7 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
                 )
             sought = self._next_gap(problem, certificate)
             return self._best_smoothness(problem, sought, blocks), sought
-        assert not isinstance(self.smoothness, str)
-        return self.smoothness, 0.0
+        return float(self.smoothness), 0.0
 
     def _next_gap(self, problem: Problem, certificate: Certificate) -> float:
         """A fraction of the present gap, but nothing below the working precision."""

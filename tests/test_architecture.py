@@ -1,0 +1,232 @@
+"""The house's rules that a machine can hold: imports, sizes, packages, docstrings, import cost."""
+
+import ast
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "proxmtl.backbones"}
+
+# what each room may import of the others; a room may always import itself
+GROUND = {"groups", "kernels"}
+MATERIAL = {"losses", "regularizers", "designs", "targets"} | GROUND
+ENGINE = {"problem", "stopping", "result", "solvers", "minimize"} | MATERIAL
+MODEL = {"latent"} | ENGINE
+CLIENTS = {"estimators", "experiments", "io", "nn", "selection"}
+MAY_IMPORT = {
+    "kernels": set(),
+    "groups": set(),
+    "targets": set(),
+    "losses": GROUND | {"targets"},
+    "regularizers": GROUND,
+    "designs": GROUND | {"losses", "targets"},
+    "result": {"solvers"},  # under TYPE_CHECKING only: see RUN_TIME_ONLY
+    "stopping": {"result"},
+    "problem": MATERIAL | {"result"},
+    "solvers": MATERIAL | {"problem", "result", "stopping"},
+    "minimize": ENGINE,
+    "latent": ENGINE,
+    "estimators": MODEL | CLIENTS,
+    "experiments": MODEL | CLIENTS,
+    "io": MODEL | CLIENTS,
+    "nn": MODEL | CLIENTS,
+    "selection": MODEL | CLIENTS,
+    "report": MODEL | CLIENTS,
+    "cli": MODEL | CLIENTS | {"report", "backbones"},
+    "backbones": MODEL | CLIENTS,
+    "adjoints": MODEL,
+}
+ONLY_FOR_TYPES = {("result", "solvers")}
+HEAVY = ["triton", "numba", "sklearn", "pandas", "matplotlib", "typer", "rich", "pyarrow"]
+
+
+def sources(*folders):
+    return sorted(p for folder in folders for p in (ROOT / folder).rglob("*.py"))
+
+
+def room_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0] if parts[0] != "proxmtl" else parts[1]
+
+
+def imports_of(path):
+    """(module, whether only under TYPE_CHECKING) of every absolute or relative import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
+        for statement in block.body
+        for node in ast.walk(statement)
+    }
+    folder, *rest = path.relative_to(ROOT).parent.parts
+    package = [*FOLDERS[folder].split("."), *rest]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in typing_only
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                up = package[: len(package) - node.level + 1]
+                base = ".".join([*up, *filter(None, [base])])
+            if base == "proxmtl":
+                for alias in node.names:
+                    yield f"proxmtl.{alias.name}", id(node) in typing_only
+            else:
+                yield base, id(node) in typing_only
+
+
+def test_every_room_is_in_the_table():
+    rooms = {room_of(path) for path in sources(*FOLDERS)} - {"__init__"}
+    assert rooms <= set(MAY_IMPORT), f"new rooms: {rooms - set(MAY_IMPORT)}"
+
+
+@pytest.mark.parametrize("path", sources(*FOLDERS), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_in_the_allowed_directions(path):
+    room = room_of(path)
+    if room == "__init__":
+        return
+    for module, for_types in imports_of(path):
+        top, *rest = module.split(".")
+        if top != "proxmtl" or not rest:
+            continue
+        other = rest[0]
+        if other == room or other[0].isupper() or other.startswith("__"):
+            assert not other[0].isupper(), f"{path.name}: import {other} from its own module"
+            continue
+        assert other in MAY_IMPORT[room], f"{room} must not import {other} ({module})"
+        if (room, other) in ONLY_FOR_TYPES:
+            assert for_types, f"{room} may import {other} for types only"
+
+
+def test_the_import_test_can_fail(tmp_path, monkeypatch):
+    bad = tmp_path / "kernels" / "torch" / "bad.py"
+    bad.parent.mkdir(parents=True)
+    bad.write_text("from proxmtl import Groups\nfrom ..ops import x\nfrom . import y\n")
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    found = [module for module, _ in imports_of(bad)]
+    assert found == ["proxmtl.Groups", "proxmtl.kernels.ops", "proxmtl.kernels.torch"]
+    with pytest.raises(AssertionError):
+        test_imports_run_in_the_allowed_directions(bad)
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, "tests", "bench"])
+def test_no_file_is_over_400_lines(folder):
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in sources(folder)
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert not long
+
+
+def test_every_package_is_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = set(settings["tool"]["setuptools"]["packages"])
+    found = set()
+    for folder, name in FOLDERS.items():
+        for marker in (ROOT / folder).rglob("__init__.py"):
+            found.add(".".join([name, *marker.parent.relative_to(ROOT / folder).parts]))
+        for path in sources(folder):
+            assert (path.parent / "__init__.py").exists(), f"{path.parent} is no package"
+    assert packages == found
+    assert (ROOT / "proxmtl" / "py.typed").exists()
+
+
+IMPORT_COST = """
+import json, sys, time
+import torch
+begin = time.process_time()
+import proxmtl
+seconds = time.process_time() - begin
+print(json.dumps({"seconds": seconds, "loaded": [n for n in %r if n in sys.modules]}))
+"""
+
+
+def test_import_is_quick_and_light():
+    runs = []
+    for _ in range(2):  # the first may compile bytecode
+        out = subprocess.run(
+            [sys.executable, "-c", IMPORT_COST % HEAVY], capture_output=True, text=True, check=True
+        )
+        runs.append(json.loads(out.stdout.splitlines()[-1]))
+    assert runs[-1]["loaded"] == []
+    assert min(run["seconds"] for run in runs) < 2
+
+
+WITHOUT = """
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+def find_others(name, path=None, target=None):
+    return None if name.split(".")[0] in ("triton", "numba") else find(name, path, target)
+PathFinder.find_spec = find_others
+import torch
+import proxmtl
+X, Y = torch.randn(20, 3), torch.tensor([[1.0], [-1.0]]).repeat(10, 1)
+groups = proxmtl.Groups.single(1)
+design, targets = proxmtl.SharedDesign(X), proxmtl.Targets.from_labels(Y)
+for penalty in (proxmtl.GroupL2(groups, 0.1), proxmtl.OverlappingGroupL2(groups, 0.1)):
+    result = proxmtl.minimize(proxmtl.Problem(proxmtl.SquaredHinge(), design, targets, penalty))
+    print(result.status.name)
+"""
+
+
+def test_works_without_triton_and_numba():
+    out = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False
+    )
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.split() == ["CONVERGED", "CONVERGED"]
+
+
+def public_names():
+    import proxmtl
+
+    return [name for name in proxmtl.__all__ if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_public_api_is_documented(name):
+    import proxmtl
+    from proxmtl.solvers.blocks import BlockProblem
+
+    thing = getattr(proxmtl, name)
+    assert inspect.getdoc(thing), f"{name} has no docstring"
+    assert len(inspect.getdoc(thing).splitlines()[0]) > 10
+    if not inspect.isclass(thing):
+        return
+    for attribute, member in vars(thing).items():
+        if attribute.startswith("_") or not callable(getattr(thing, attribute)):
+            continue
+        if inspect.isfunction(member) or isinstance(member, (classmethod, staticmethod)):
+            # a method of a protocol is documented there
+            documented = getattr(BlockProblem, attribute, getattr(thing, attribute))
+            assert inspect.getdoc(documented), f"{name}.{attribute}: no docstring"
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["losses", "regularizers", "designs", "solvers", "latent", "stopping", "result", "kernels"],
+)
+def test_every_room_says_what_it_offers(module):
+    room = importlib.import_module(f"proxmtl.{module}")
+    assert room.__doc__
+    assert room.__all__ == sorted(room.__all__, key=lambda n: (not n.isupper(), n[0].islower(), n))
+    assert all(hasattr(room, name) for name in room.__all__)
+
+
+@pytest.mark.parametrize("path", sources(*FOLDERS), ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_exits_or_prints(path):
+    talks = {"cli", "backbones"}
+    forbidden = {"exit", "quit"} | (set() if room_of(path) in talks else {"print"})
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in forbidden, f"{path.name}, line {node.lineno}"

@@ -10,7 +10,7 @@ from proxmtl.kernels.prox_args import ApgStep
 
 from .apg_kernels import entry_step_kernel, group_step_kernel
 from .launch import blocks, dense, gpu_floats, partial_sums, short_groups
-from .prox_config import ENTRY_WARPS, LONGEST_STEP, STEP_BLOCK, tile_config
+from .prox_config import ENTRY_WARPS, STEP_BLOCK, longest_step, tile_config
 
 if TYPE_CHECKING:
     from proxmtl.kernels.prox_args import ApgStepArgs
@@ -21,7 +21,7 @@ def supports(args: ApgStepArgs) -> tuple[bool, str]:
     ok, reason = gpu_floats(args.Z)
     if not ok or args.layout is None:
         return ok, reason
-    return short_groups(args.layout, LONGEST_STEP)
+    return short_groups(args.layout, longest_step(accumulation_dtype(args.Z).itemsize))
 
 
 def run(args: ApgStepArgs) -> ApgStep:

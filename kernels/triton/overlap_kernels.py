@@ -129,8 +129,8 @@ def smooth_kernel(
         offset = (fibre * n)[:, None] + item[None, :]
         multiplier = tl.zeros([R, BLOCK], acc)
         for turn in range(overlap):
-            group = tl.load(owners + turn * n + item, mask=item < n, other=-1)
-            p_slope = SLOPE + (fibre * n_groups)[:, None] + group[None, :]
-            multiplier += tl.load(p_slope, mask=inside & (group >= 0)[None, :], other=0.0)
+            owner = tl.load(owners + turn * n + item, mask=item < n, other=-1)
+            p_slope = SLOPE + (fibre * n_groups)[:, None] + owner[None, :]
+            multiplier += tl.load(p_slope, mask=inside & (owner >= 0)[None, :], other=0.0)
         x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
         tl.store(GRAD + offset, x * multiplier, mask=inside)

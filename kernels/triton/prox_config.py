@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 # A longer group doesn't fit into the registers of one program.
 LONGEST_GROUP = 16384
-LONGEST_STEP = 8192
 LONGEST_WALK = 4096
 ENTRY_BLOCK = 2048
 STEP_BLOCK = 1024
@@ -22,6 +21,11 @@ class TileConfig:
     rows: int
     width: int
     warps: int
+
+
+def longest_step(accumulation: int) -> int:
+    """Most members of a group whose three operands fit, by bytes of the accumulation dtype."""
+    return 32768 // accumulation
 
 
 def tile_config(longest: int, accumulation: int, operands: int = 1) -> TileConfig:

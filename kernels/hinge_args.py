@@ -92,7 +92,7 @@ class HingeArgs:
     def rows(self) -> list[int]:
         """Count of rows N_m of each task."""
         if self.kind == "ragged":
-            return [len(x) for x in self.features]
+            return [x.shape[0] for x in self.features]
         return [self.features[0].shape[-2]] * self.n_tasks
 
     def tasks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
@@ -176,10 +176,10 @@ def bind(
     return HingeArgs(
         kind=kind,
         features=features,
-        weights=W.detach().T.to(dtype),
+        weights=_plain(W, dtype).T,
         labels=labels,
         sample_weights=sample_weights,
-        bias=None if bias is None else bias.detach().to(dtype),
+        bias=None if bias is None else _plain(bias, dtype),
         loss=loss,
         return_residual=return_residual,
         deterministic=deterministic,
@@ -242,4 +242,11 @@ def _like_labels(
             raise TypeError(f"{label} has dtype {tensor.dtype}; give real numbers")
     if kind == "shared":
         tensors = (tensors[0].T,)
-    return tuple(t.detach().to(dtype) for t in tensors)
+    return tuple(_plain(t, dtype) for t in tensors)
+
+
+def _plain(t: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Outside autograd and in one dtype; ragged calls have many tensors, so do no idle work."""
+    if t.requires_grad:
+        t = t.detach()
+    return t if t.dtype == dtype else t.to(dtype)

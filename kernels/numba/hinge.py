@@ -1,7 +1,7 @@
 """`hinge_value_and_grad` on CPUs: one pass over the features of each task.
 
-Shared features are two matrix products with a fused epilogue between them: there the library
-product reuses each row for all tasks, and is the faster form from two tasks on.
+Shared features are two matrix products with a fused epilogue between them, unless the tasks are so
+few that the library's products are slower than a pass for each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ import torch
 from proxmtl.kernels.chunks import split
 from proxmtl.kernels.torch.products import shared_grad, shared_scores
 
-from .hinge_rows import LOGISTIC, SQUARED, SQUARED_HINGE, blocks_of, chunks, epilogue, reduce_chunks
+from .hinge_rows import (
+    LOGISTIC,
+    SQUARED,
+    SQUARED_HINGE,
+    blocks_of,
+    chunks,
+    epilogue,
+    reduce_chunks,
+    shared_chunks,
+)
 from .memory import TAGS
 from .pool import cuts, pieces, run_pieces
 
@@ -30,6 +39,10 @@ _LOSS = {"squared_hinge": SQUARED_HINGE, "logistic": LOGISTIC, "squared": SQUARE
 _MIN_CHUNK_ROWS = 64
 _CHUNKS = 64
 _EPILOGUE_BLOCKS = 8
+# Up to so many tasks on shared features, a pass for each, on rows in the second-level cache, beats
+# the two library products: see NOTES.md.
+_FEW_TASKS = 8
+_BLOCK_BYTES = 1 << 18
 # A loss costs about as much as this many features of a row.
 _EPILOGUE_COST = 8
 
@@ -45,10 +58,10 @@ def supports(args: HingeArgs) -> tuple[bool, str]:
 
 def run(args: HingeArgs) -> HingeResult:
     """Serve the call; see `proxmtl.kernels.ops`."""
-    one_pass = args.kind != "shared" or args.n_tasks == 1
-    if one_pass and not any(_strided(x) for x in args.features):
+    if args.kind != "shared":
         return _run_rows(args)
-    return _run_shared(args)
+    few = 0 < args.n_tasks <= _FEW_TASKS and args.features[0].shape[0] > 0
+    return _run_few(args) if few and not _strided(args.features[0]) else _run_shared(args)
 
 
 def _run_rows(args: HingeArgs) -> HingeResult:
@@ -93,6 +106,43 @@ def _run_rows(args: HingeArgs) -> HingeResult:
     return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), residuals)
 
 
+def _run_few(args: HingeArgs) -> HingeResult:
+    """Few tasks on shared features: all of them on a block of rows while it is in cache."""
+    n_tasks, n_features, x = args.n_tasks, args.n_features, args.features[0]
+    n_rows, size = x.shape[0], args.storage.itemsize
+    length = max(_MIN_CHUNK_ROWS, -(-n_rows // _CHUNKS))
+    items = split((n_rows,), length).items.numpy()
+    block = max(8, 4 * (_BLOCK_BYTES // (4 * size * max(1, n_features)))) if n_tasks > 1 else n_rows
+    residual = torch.empty(n_tasks * n_rows if args.return_residual else 0, dtype=args.dtype)
+    partial = torch.empty(len(items), n_tasks, n_features, dtype=args.dtype)
+    totals = np.empty((len(items), n_tasks, 2))
+    parallel(
+        shared_chunks,
+        len(items),
+        n_tasks * n_rows * n_features,
+        TAGS[args.storage],
+        x.data_ptr(),
+        x.stride(0) * size,
+        items,
+        block,
+        args.weights.contiguous().numpy(),
+        _bias(args),
+        _packed(args.labels, args.dtype).numpy(),
+        _packed(args.sample_weights or (), args.dtype).numpy(),
+        _LOSS[args.loss],
+        residual.numpy(),
+        partial.numpy(),
+        totals,
+    )
+    grad = torch.empty(n_tasks, n_features, dtype=args.dtype)
+    flat, whole = partial.view(len(items), -1).numpy(), np.array([0, len(items)])
+    jobs = blocks_of(n_tasks * n_features)
+    parallel(reduce_chunks, jobs, partial.numel(), whole, flat, grad.view(1, -1).numpy())
+    value, grad_bias = torch.from_numpy(totals.sum(0)).unbind(1)
+    residuals = (residual.view(n_tasks, n_rows),) if args.return_residual else None
+    return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), residuals)
+
+
 def _run_shared(args: HingeArgs) -> HingeResult:
     x = args.features[0]
     scores = shared_scores(args.weights, x)
@@ -131,8 +181,7 @@ def _addresses(args: HingeArgs) -> tuple[np.ndarray, np.ndarray]:
         strides = [x.stride(0) * size for x in args.features]
     else:
         x = args.features[0]
-        step = 0 if args.kind == "shared" else x.stride(0) * size
-        addresses = [x.data_ptr() + m * step for m in range(args.n_tasks)]
+        addresses = [x.data_ptr() + m * x.stride(0) * size for m in range(args.n_tasks)]
         strides = [x.stride(-2) * size] * args.n_tasks
     return np.array(addresses, np.int64), np.array(strides, np.int64)
 

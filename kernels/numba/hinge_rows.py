@@ -68,11 +68,9 @@ def _chunk(
     g: Any,
     totals: Any,
 ) -> None:
-    """Gradient g and totals (value, Σ r) of ``n_rows`` rows; ``first`` indexes the labels."""
+    """Add ``n_rows`` rows to gradient g and totals (value, Σ r); ``first`` indexes the labels."""
     zero = g.dtype.type(0)
     n_features = g.size
-    g[:] = zero
-    totals[:] = 0.0
     r0 = r1 = r2 = r3 = zero
     o0 = o1 = o2 = o3 = address
     blocks = n_rows // 4
@@ -147,6 +145,8 @@ def chunks(
     """
     for k in range(start, stop):
         m = items[k, 0]
+        partial[k] = 0
+        totals[k] = 0
         _chunk(
             tag,
             addresses[m] + items[k, 1] * strides[m],
@@ -162,6 +162,54 @@ def chunks(
             partial[k],
             totals[k],
         )
+
+
+@compiled
+def shared_chunks(
+    start: Any,
+    stop: Any,
+    tag: Any,
+    address: Any,
+    stride: Any,
+    items: Any,
+    block: Any,
+    W: Any,
+    bias: Any,
+    labels: Any,
+    weights: Any,
+    loss: Any,
+    residual: Any,
+    partial: Any,
+    totals: Any,
+) -> None:
+    """First stage on shared features: ``partial[k]`` (M, D) and ``totals[k]`` (M, 2).
+
+    All tasks pass over ``block`` rows while these are in the second-level cache, so that memory is
+    read once whatever M is. Labels are packed task after task.
+    """
+    n_tasks = W.shape[0]
+    n_samples = items[-1, 1] + items[-1, 2]
+    for k in range(start, stop):
+        partial[k] = 0
+        totals[k] = 0
+        end = items[k, 1] + items[k, 2]
+        for row in range(items[k, 1], end, block):
+            for m in range(n_tasks):
+                _chunk(
+                    tag,
+                    address + row * stride,
+                    stride,
+                    min(block, end - row),
+                    m * n_samples + row,
+                    W[m],
+                    bias[m],
+                    labels,
+                    weights,
+                    loss,
+                    residual,
+                    partial[k, m],
+                    totals[k, m],
+                )
 
 
 @compiled

@@ -52,7 +52,8 @@ def test_agrees_with_the_loops(backend, call):
         ("dense", [150] * 2, 300),
         ("ragged", [201, 3, 70], 131),
         ("shared", [210], 257),
-        ("shared", [40] * 3, 30),
+        ("shared", [300] * 3, 2100),
+        ("shared", [40] * 10, 30),
         ("dense", [9] * 2, 8300),
     ],
 )

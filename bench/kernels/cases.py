@@ -1,0 +1,58 @@
+"""What is measured: a call, what it costs at least, the forms it competes with, and its proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+Call = Callable[[], Any]
+
+
+@dataclass
+class Case:
+    """One operation at one shape.
+
+    Attributes
+    ----------
+    name, operation : str
+    n_bytes, flops : int
+        The floor: each operand read once and each result written once; multiply and add.
+    limit : {"read", "copy", "flops"}
+        The ceiling that the floor is compared with.
+    contenders : dict of str to callable
+        Our backends, ``ours/...``, and the forms they compete with.
+    check : callable
+        Takes a contender's result; raises AssertionError when it is wrong.
+    """
+
+    name: str
+    operation: str
+    n_bytes: int
+    flops: int
+    limit: str
+    contenders: dict[str, Call]
+    check: Callable[[Any], None]
+
+
+@dataclass
+class Suite:
+    """Case factories by name; a case's memory lives only while it is measured."""
+
+    factories: dict[str, Callable[[torch.device], Case]] = field(default_factory=dict)
+
+    def add(self, name: str, make: Callable[[torch.device], Case]) -> None:
+        assert name not in self.factories, name
+        self.factories[name] = make
+
+
+CPU, GPU = Suite(), Suite()
+
+
+def suite(device: torch.device) -> Suite:
+    """Cases for a device, all operations registered."""
+    from bench.kernels import hinge  # noqa: F401 - registers its cases
+
+    return GPU if device.type == "cuda" else CPU

@@ -39,6 +39,7 @@ class Progress:
     objective: float
     measure: Callable[[], Certificate] = field(repr=False)
     history: list[dict[str, float]] = field(default_factory=list, repr=False)
+    stalled: bool = False
 
     @cached_property
     def certificate(self) -> Certificate:
@@ -147,7 +148,7 @@ class MaxSeconds(Stop):
 
 @dataclass(frozen=True)
 class _Measured(Stop):
-    """A rule on the certificate, measured every ``every`` iterations."""
+    """A rule on the certificate, measured every ``every`` iterations and where a run stalls."""
 
     tolerance: float
     every: int = 10
@@ -161,7 +162,7 @@ class _Measured(Stop):
         """The figure compared with the tolerance; None if the problem has none."""
 
     def __call__(self, progress: Progress) -> Decision | None:
-        if progress.iteration % self.every:
+        if progress.iteration % self.every and not progress.stalled:
             return None
         figure = self.figure(progress.certificate)
         if figure is None:

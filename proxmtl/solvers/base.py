@@ -171,6 +171,7 @@ def run(
             objective=current.objective,
             measure=lambda: solver.certify(problem, current),
             history=history,
+            stalled=current.stalled,
         )
 
     progress = progress_now(state)

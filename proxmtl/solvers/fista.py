@@ -115,7 +115,7 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
         return FISTAState(
             iteration=state.iteration + 1,
             objective=objective,
-            stalled=beta == 0 and state.iteration > 0 and torch.equal(new, state.x),
+            stalled=torch.equal(new, state.x) and (not beta or torch.equal(z, state.x)),
             passes=state.passes,
             x=new,
             previous=new if restart else state.x,

@@ -1,0 +1,133 @@
+"""Small problems with known optima, and one factory for every registered solver."""
+
+import torch
+from strategies import classification
+
+from proxmtl import (
+    FISTA,
+    L1,
+    PALM,
+    PANOC,
+    SPGD,
+    FactoredDesign,
+    GroupL2,
+    Groups,
+    LatentProblem,
+    OverlappingGroupL2,
+    Problem,
+    SharedDesign,
+    SquaredFrobenius,
+    SquaredHinge,
+    Targets,
+    TaskDesign,
+)
+from proxmtl.latent import Alternating
+
+N, D, M = 40, 6, 4
+PAIRS = Groups.from_lists([[0, 1], [2, 3]], weights=[1.0, 2.0])
+CHAIN = Groups.from_lists([[0, 1, 2], [2, 3], [1, 3]])
+
+PENALTIES = {
+    "l1": [L1(1.5)],
+    "ridge": [SquaredFrobenius(0.7)],
+    "elastic": [L1(1.5), SquaredFrobenius(0.3)],
+    "groups": [GroupL2(PAIRS, 2.0)],
+    "groups-ridge": [GroupL2(PAIRS, 2.0), SquaredFrobenius(0.3), SquaredFrobenius(0.1)],
+    "overlap": [OverlappingGroupL2(CHAIN, 1.2)],
+    "overlap-ridge": [OverlappingGroupL2(CHAIN, 1.2), SquaredFrobenius(0.2)],
+}
+
+
+def data(*, seed=0, dtype=torch.float64, missing=0.2, n=N):
+    """Features, labels with some missing and uneven sample weights."""
+    X, Y = classification(n, D, M, seed=seed, missing=missing, shift=0.3, dtype=dtype)
+    weight = 0.5 + torch.rand(n, generator=torch.Generator().manual_seed(seed + 1))
+    return X, Y, weight.to(dtype)
+
+
+def targets(**options):
+    """Targets of :func:`data`."""
+    X, Y, weight = data(**options)
+    return Targets.from_labels(Y, sample_weight=weight, like=X)
+
+
+def convex(penalty="groups", *, intercept=False, **options):
+    """A convex problem in W."""
+    X, *_ = data(**options)
+    design = SharedDesign(X, intercept=intercept)
+    return Problem(SquaredHinge(), design, targets(**options), PENALTIES[penalty])
+
+
+def ragged(penalty="groups", *, intercept=False):
+    """The same kind of problem with features per task of several lengths."""
+    X, Y, _ = data(missing=0.0)
+    rows = [slice(0, 40), slice(0, 25), slice(0, 31), slice(0, 12)]
+    parts = [X[r] * (1 + 0.2 * m) for m, r in enumerate(rows)]
+    labels = [Y[r, m] for m, r in enumerate(rows)]
+    design = TaskDesign(parts, intercept=intercept)
+    return Problem(SquaredHinge(), design, Targets.from_labels(labels), PENALTIES[penalty])
+
+
+def factored(fixed, *, intercept=False, penalty=None):
+    """One block of the joint problem: S with L fixed, or L with S (and the intercept) fixed."""
+    X, *_ = data()
+    generator = torch.Generator().manual_seed(5)
+    base = SharedDesign(X, intercept=intercept)
+    if fixed == "L":
+        L = torch.randn(D, 3, generator=generator, dtype=torch.float64)
+        terms = penalty or PENALTIES["groups"]
+        return Problem(SquaredHinge(), FactoredDesign(base, L=L), targets(), terms)
+    S = torch.randn(3, M, generator=generator, dtype=torch.float64)
+    bias = torch.tensor([0.4, -0.3, 0.2, 0.9], dtype=torch.float64) if intercept else None
+    terms = penalty or PENALTIES["elastic"]
+    return Problem(SquaredHinge(), FactoredDesign(base, S=S, bias=bias), targets(), terms)
+
+
+def latent(*, intercept=True, groups=PAIRS, dtype=torch.float64, strengths=(0.6, 0.2, 0.1), seed=0):
+    """The joint problem; strengths are those of S, of L's L1 norm and of its square."""
+    X, *_ = data(dtype=dtype, seed=seed)
+    group, l1, square = strengths
+    return LatentProblem(
+        SquaredHinge(),
+        SharedDesign(X, intercept=intercept),
+        targets(dtype=dtype, seed=seed),
+        groups,
+        group_strength=group,
+        l1_strength=l1,
+        frobenius_strength=square,
+    )
+
+
+def latent_start(problem, *, K=3, seed=11, scale=1.0):
+    """Random factors, and zero intercepts if the problem has them."""
+    generator = torch.Generator().manual_seed(seed)
+    like = problem.zeros()
+    L = scale * torch.randn(D, K, generator=generator, dtype=torch.float64).to(like)
+    S = scale * torch.randn(K, M, generator=generator, dtype=torch.float64).to(like)
+    return (L, S, torch.zeros(M).to(like)) if problem.design.intercept else (L, S)
+
+
+def _convex_case(solver):
+    def make(dtype=torch.float64):
+        problem = convex("groups", intercept=True, dtype=dtype)
+        start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(2))
+        return solver, problem, start.to(dtype)
+
+    return make
+
+
+def _latent_case(solver):
+    def make(dtype=torch.float64):
+        problem = latent(dtype=dtype)
+        return solver, problem, latent_start(problem)
+
+    return make
+
+
+SOLVER_FACTORIES = {
+    "FISTA": _convex_case(FISTA()),
+    "SPGD": _convex_case(SPGD()),
+    "PALM": _latent_case(PALM(order=((1, 2), (0,)))),
+    "PANOC": _latent_case(PANOC()),
+    "Alternating": _latent_case(Alternating(inner_iterations=6)),
+}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from .dispatch import BACKENDS, Operation, register
+from .library import needs_library
 from .prox_args import (
     ApgStep,
     SmoothedGroup,
@@ -14,12 +17,17 @@ from .prox_args import (
     bind_smoothed_group_grad,
     bind_soft_threshold,
 )
+from .prox_library import (
+    as_weights,
+    define_apg_step,
+    define_group_shrink,
+    define_overlap_dual_sweep,
+    define_smoothed_group_grad,
+    define_soft_threshold,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
-
-    import torch
 
     from .prox_args import GroupArguments
 
@@ -44,6 +52,22 @@ GROUP_SHRINK = _everywhere("group_shrink", bind_group_shrink)
 OVERLAP_DUAL_SWEEP = _everywhere("overlap_dual_sweep", bind_overlap_dual_sweep)
 SMOOTHED_GROUP_GRAD = _everywhere("smoothed_group_grad", bind_smoothed_group_grad)
 APG_STEP = _everywhere("apg_step", bind_apg_step)
+
+_SOFT_THRESHOLD_OP = define_soft_threshold(SOFT_THRESHOLD)
+_GROUP_SHRINK_OP = define_group_shrink(GROUP_SHRINK)
+_OVERLAP_DUAL_SWEEP_OP = define_overlap_dual_sweep(OVERLAP_DUAL_SWEEP)
+_SMOOTHED_GROUP_GRAD_OP = define_smoothed_group_grad(SMOOTHED_GROUP_GRAD)
+_APG_STEP_OP = define_apg_step(APG_STEP)
+
+
+def _through_library(out: Any, *inputs: Any) -> bool:
+    """Whether the call goes through torch's dispatcher: under torch.compile or autograd."""
+    tensors = [given for given in inputs if isinstance(given, torch.Tensor)]
+    if not needs_library(*tensors):
+        return False
+    if out is not None and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        raise ValueError("out was given and an input requires grad; detach it, or drop out")
+    return True
 
 
 def soft_threshold(
@@ -85,6 +109,9 @@ def soft_threshold(
     TypeError
         A dtype that isn't served.
     """
+    if _through_library(out, V, weights):
+        result, value = _SOFT_THRESHOLD_OP(V, as_weights(weights, V), step, backend)
+        return result if out is None else out.copy_(result), value
     args = bind_soft_threshold(V, weights, step=step, out=out)
     result, value = SOFT_THRESHOLD.run(args, backend)
     return result.reshape(V.shape) if out is None else out, value
@@ -145,6 +172,11 @@ def group_shrink(
     TypeError
         A dtype that isn't served.
     """
+    if _through_library(out, V, weights):
+        shrunk, value = _GROUP_SHRINK_OP(
+            V, indptr, indices, as_weights(weights, V), step, axis, l1, backend
+        )
+        return shrunk if out is None else out.copy_(shrunk), value
     args = bind_group_shrink(V, indptr, indices, weights, step=step, axis=axis, l1=l1, out=out)
     result: tuple[torch.Tensor, torch.Tensor] = GROUP_SHRINK.run(args, backend)
     return result
@@ -208,6 +240,11 @@ def overlap_dual_sweep(
     TypeError
         A dtype that isn't served.
     """
+    if _through_library(None, X, dual):
+        numbers = (step, axis, sweeps, tolerance)
+        each = as_weights(weights, X)
+        gap, value = _OVERLAP_DUAL_SWEEP_OP(X, dual, indptr, indices, each, *numbers, backend)
+        return gap, value
     args = bind_overlap_dual_sweep(
         X,
         dual,
@@ -279,6 +316,12 @@ def smoothed_group_grad(
     Chen, Lin, Kim, Carbonell, Xing, "Smoothing proximal gradient method for general structured
     sparse regression", 2012.
     """
+    if _through_library(out, V):
+        each = as_weights(weights, V)
+        value, grad, *sums = _SMOOTHED_GROUP_GRAD_OP(
+            V, indptr, indices, each, smoothness, axis, backend
+        )
+        return SmoothedGroup(value, grad if out is None else out.copy_(grad), *sums)
     args = bind_smoothed_group_grad(V, indptr, indices, weights, smoothness, axis=axis, out=out)
     result: SmoothedGroup = SMOOTHED_GROUP_GRAD.run(args, backend)
     return result
@@ -338,6 +381,15 @@ def apg_step(
     TypeError
         A dtype that isn't served.
     """
+    if _through_library(out, Z, grad, X):
+        parts = (None, None, None)
+        if groups is not None:
+            parts = (groups[0], groups[1], as_weights(groups[2], Z))
+        numbers = (step, momentum, l1, ridge, axis)
+        x, z, sums = _APG_STEP_OP(Z, grad, X, *parts, *numbers, backend)
+        if out is not None:
+            x, z = out[0].copy_(x), out[1].copy_(z)
+        return ApgStep(x, z, sums)
     args = bind_apg_step(
         Z,
         grad,

@@ -1,0 +1,231 @@
+"""The proximal operations as ``torch.library`` custom ops: see `proxmtl.kernels.library`."""
+
+# ruff: noqa: PLR0917 - the dispatcher passes arguments by position
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .layout import layout_of
+from .library import NAMESPACE
+from .torch.prox_backward import group_shrink_backward, soft_threshold_backward
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .dispatch import Operation
+
+_SOFT_SCHEMA = "(Tensor V, Tensor weights, float step, str? backend) -> (Tensor, Tensor)"
+_SHRINK_SCHEMA = (
+    "(Tensor V, Tensor indptr, Tensor indices, Tensor weights, float step, int axis, float l1, "
+    "str? backend) -> (Tensor, Tensor)"
+)
+_SWEEP_SCHEMA = (
+    "(Tensor(a!) X, Tensor(b!) dual, Tensor indptr, Tensor indices, Tensor weights, float step, "
+    "int axis, int sweeps, float tolerance, str? backend) -> (Tensor, Tensor)"
+)
+_SMOOTH_SCHEMA = (
+    "(Tensor V, Tensor indptr, Tensor indices, Tensor weights, float smoothness, int axis, "
+    "str? backend) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+_STEP_SCHEMA = (
+    "(Tensor Z, Tensor grad, Tensor X, Tensor? indptr, Tensor? indices, Tensor? weights, "
+    "float step, float momentum, float l1, float ridge, int axis, str? backend) "
+    "-> (Tensor, Tensor, Tensor)"
+)
+
+
+def as_weights(weights: torch.Tensor | float, like: torch.Tensor) -> torch.Tensor:
+    """Weights as the tensor that a custom op takes."""
+    if isinstance(weights, torch.Tensor):
+        return weights
+    return torch.full((), float(weights), dtype=torch.float64, device=like.device)
+
+
+def _number(like: torch.Tensor) -> torch.Tensor:
+    return like.new_empty((), dtype=torch.float64)
+
+
+def _define(
+    operation: Operation,
+    schema: str,
+    call: Callable[..., Any],
+    fake: Callable[..., Any],
+    mutates: tuple[str, ...] = (),
+) -> Any:
+    op = torch.library.custom_op(
+        f"{NAMESPACE}::{operation.name}", call, mutates_args=mutates, schema=schema
+    )
+    op.register_fake(fake)
+    return op
+
+
+def define_soft_threshold(operation: Operation) -> Any:
+    """Register ``proxmtl::soft_threshold``."""
+
+    def call(V: Any, weights: Any, step: float, backend: str | None) -> tuple[Any, Any]:
+        out = torch.empty_like(V)
+        _, value = operation.run(operation.bind(V, weights, step=step, out=out), backend)
+        return out, value
+
+    def fake(V: Any, *_: Any) -> tuple[Any, Any]:
+        return torch.empty_like(V), _number(V)
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        del output
+        V, weights, ctx.step, _ = inputs
+        ctx.save_for_backward(V, weights)
+
+    def backward(ctx: Any, result_grad: Any, value_grad: Any) -> tuple[Any, ...]:
+        V, weights = ctx.saved_tensors
+        grad, each = soft_threshold_backward(V, weights, ctx.step, result_grad, value_grad)
+        return grad, each.sum_to_size(weights.shape).to(weights.dtype), None, None
+
+    op = _define(operation, _SOFT_SCHEMA, call, fake)
+    op.register_autograd(backward, setup_context=setup)
+    return op
+
+
+def define_group_shrink(operation: Operation) -> Any:
+    """Register ``proxmtl::group_shrink``."""
+
+    def call(
+        V: Any,
+        indptr: Any,
+        indices: Any,
+        weights: Any,
+        step: float,
+        axis: int,
+        l1: float,
+        backend: Any,
+    ) -> tuple[Any, Any]:  # fmt: skip
+        out = torch.empty_like(V)
+        args = operation.bind(V, indptr, indices, weights, step=step, axis=axis, l1=l1, out=out)
+        _, value = operation.run(args, backend)
+        return out, value
+
+    def fake(V: Any, *_: Any) -> tuple[Any, Any]:
+        return torch.empty_like(V), _number(V)
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        del output
+        V, indptr, indices, weights, step, axis, l1, _ = inputs
+        ctx.save_for_backward(V, indptr, indices, weights)
+        ctx.numbers = (step, axis % V.dim(), l1)
+
+    def backward(ctx: Any, result_grad: Any, value_grad: Any) -> tuple[Any, ...]:
+        V, indptr, indices, weights = ctx.saved_tensors
+        grad, lengths = _shrink_backward(
+            V, indptr, indices, weights, *ctx.numbers, result_grad, value_grad
+        )
+        lengths = lengths.sum_to_size(weights.shape).to(weights.dtype)
+        return grad, None, None, lengths, None, None, None, None
+
+    op = _define(operation, _SHRINK_SCHEMA, call, fake)
+    op.register_autograd(backward, setup_context=setup)
+    return op
+
+
+def _backward_call(
+    V: Any,
+    indptr: Any,
+    indices: Any,
+    weights: Any,
+    step: float,
+    axis: int,
+    l1: float,
+    result_grad: Any,
+    value_grad: Any,
+) -> tuple[Any, Any]:
+    layout = layout_of(indptr, indices)
+    grad, lengths = group_shrink_backward(
+        V, layout, weights.reshape(-1), (step, axis, l1), (result_grad, value_grad)
+    )
+    return grad.contiguous(), lengths
+
+
+def _backward_fake(V: Any, indptr: Any, *_: Any) -> tuple[Any, Any]:
+    grad = torch.empty_like(V, memory_format=torch.contiguous_format)
+    return grad, V.new_empty(indptr.shape[0] - 1, dtype=torch.float64)
+
+
+# An op of its own: the groups are looked at, which a traced backward can't do.
+_shrink_backward = torch.library.custom_op(
+    f"{NAMESPACE}::group_shrink_backward",
+    _backward_call,
+    mutates_args=(),
+    schema=(
+        "(Tensor V, Tensor indptr, Tensor indices, Tensor weights, float step, int axis, float l1, "
+        "Tensor result_grad, Tensor value_grad) -> (Tensor, Tensor)"
+    ),
+)
+_shrink_backward.register_fake(_backward_fake)
+
+
+def define_overlap_dual_sweep(operation: Operation) -> Any:
+    """Register ``proxmtl::overlap_dual_sweep``, which overwrites its first two arguments."""
+
+    def call(
+        X: Any, dual: Any, indptr: Any, indices: Any, weights: Any, step: float, axis: int,
+        sweeps: int, tolerance: float, backend: Any,
+    ) -> tuple[Any, Any]:  # fmt: skip
+        options = {"step": step, "axis": axis, "sweeps": sweeps, "tolerance": tolerance}
+        args = operation.bind(X, dual, indptr, indices, weights, **options)
+        gap, value = operation.run(args, backend)
+        return gap, value
+
+    def fake(X: Any, *others: Any) -> tuple[Any, Any]:
+        axis = others[5] % X.dim()
+        shape = (*X.shape[:axis], *X.shape[axis + 1 :])
+        return X.new_empty(shape, dtype=torch.float64), _number(X)
+
+    return _define(operation, _SWEEP_SCHEMA, call, fake, ("X", "dual"))
+
+
+def define_smoothed_group_grad(operation: Operation) -> Any:
+    """Register ``proxmtl::smoothed_group_grad``; its value is differentiable once."""
+
+    def call(
+        V: Any, indptr: Any, indices: Any, weights: Any, smoothness: float, axis: int, backend: Any
+    ) -> tuple[Any, ...]:
+        out = torch.empty_like(V)
+        args = operation.bind(V, indptr, indices, weights, smoothness, axis=axis, out=out)
+        value, _, penalty, square = operation.run(args, backend)
+        return value.clone(), out, penalty.clone(), square.clone()
+
+    def fake(V: Any, *_: Any) -> tuple[Any, ...]:
+        return _number(V), torch.empty_like(V), _number(V), _number(V)
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        del inputs
+        ctx.save_for_backward(output[1])
+        ctx.mark_non_differentiable(*output[1:])
+
+    def backward(ctx: Any, value_grad: Any, *_: Any) -> tuple[Any, ...]:
+        (grad,) = ctx.saved_tensors
+        return grad * value_grad.to(grad.dtype), None, None, None, None, None, None
+
+    op = _define(operation, _SMOOTH_SCHEMA, call, fake)
+    op.register_autograd(backward, setup_context=setup)
+    return op
+
+
+def define_apg_step(operation: Operation) -> Any:
+    """Register ``proxmtl::apg_step``; it has no derivative."""
+
+    def call(
+        Z: Any, grad: Any, X: Any, indptr: Any, indices: Any, weights: Any, step: float,
+        momentum: float, l1: float, ridge: float, axis: int, backend: Any,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        groups = None if indptr is None else (indptr, indices, weights)
+        out = (torch.empty_like(Z), torch.empty_like(Z))
+        numbers = {"step": step, "momentum": momentum, "l1": l1, "ridge": ridge}
+        args = operation.bind(Z, grad, X, groups, **numbers, axis=axis, out=out)
+        return (*out, operation.run(args, backend).sums)
+
+    def fake(Z: Any, *_: Any) -> tuple[Any, ...]:
+        return torch.empty_like(Z), torch.empty_like(Z), Z.new_empty(5, dtype=torch.float64)
+
+    return _define(operation, _STEP_SCHEMA, call, fake)

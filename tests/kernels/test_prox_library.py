@@ -1,0 +1,107 @@
+"""The proximal operations as torch.library ops: autograd, fake tensors, torch.compile."""
+
+import pytest
+import torch
+from prox_cases import from_lists, tiles
+
+from proxmtl import kernels
+
+DISJOINT = {"tiles": tiles([2, 3]), "scattered": from_lists([[4, 0], [3]], 5)}
+OVERLAPPING = from_lists([[0, 1, 2], [2, 3], [4]], 5)
+STEP = {"step": 0.5, "momentum": 0.9, "l1": 0.1, "ridge": 0.2}
+
+
+def matrix(**options):
+    values = torch.randn(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    return values.requires_grad_(**options)
+
+
+@pytest.mark.parametrize("groups", DISJOINT.values(), ids=DISJOINT)
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("l1", [0.0, 0.2])
+@pytest.mark.parametrize("step", [0.0, 0.7])
+def test_derivatives_of_group_shrink(groups, axis, l1, step):
+    weights = torch.tensor([0.8, 1.5], dtype=torch.float64, requires_grad=True)
+
+    def both(V, each):
+        return kernels.group_shrink(V, *groups.both, each, step=step, axis=axis, l1=l1)
+
+    V = matrix()
+    assert (both(V, weights)[0] == 0).any() or step == 0  # active and inactive groups
+    assert torch.autograd.gradcheck(both, (V, weights))
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (5, 1), ()])
+def test_derivatives_of_soft_threshold(shape):
+    weights = torch.full(shape, 0.4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda V, each: kernels.soft_threshold(V, each, step=0.6), (matrix(), weights)
+    )
+
+
+def test_derivative_at_zero_is_zero_not_nan():
+    V = torch.zeros(2, 5, requires_grad=True)
+    for x, value in (
+        kernels.group_shrink(V, *tiles([2, 3]).both, 1.0),
+        kernels.group_shrink(V, *tiles([2, 3]).both, 1.0, step=0.0),
+        kernels.soft_threshold(V, 1.0),
+    ):
+        (grad,) = torch.autograd.grad(x.sum() + value, V)
+        assert grad.isfinite().all()
+
+
+def test_derivative_of_the_smoothed_value():
+    assert torch.autograd.gradcheck(
+        lambda V: kernels.smoothed_group_grad(V, *OVERLAPPING.both, 0.8, 0.5).value, (matrix(),)
+    )
+
+
+def test_a_step_has_no_derivative_and_says_so():
+    Z = matrix()
+    step = kernels.apg_step(Z, Z.detach(), Z.detach(), **STEP)
+    with pytest.raises(RuntimeError, match="no autograd formula was registered"):
+        step.x.sum().backward()
+    with pytest.raises(ValueError, match="out was given and an input requires grad"):
+        kernels.soft_threshold(Z, 0.1, out=torch.empty_like(Z))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "transposed", "sliced", "permuted"])
+def test_opcheck(layout):
+    V = {
+        "contiguous": torch.randn(3, 5),
+        "transposed": torch.randn(5, 3).T,
+        "sliced": torch.randn(3, 10)[:, ::2],
+        "permuted": torch.randn(5, 2, 3).permute(2, 1, 0),
+    }[layout]
+    weight, disjoint, overlap = torch.tensor(0.3), tiles([2, 3]).both, OVERLAPPING.both
+    ops = torch.ops.proxmtl
+    leaf = V.detach().clone().requires_grad_()
+    torch.library.opcheck(ops.soft_threshold.default, (leaf, weight, 0.5, None))
+    torch.library.opcheck(ops.group_shrink.default, (leaf, *disjoint, weight, 0.5, -1, 0.1, None))
+    torch.library.opcheck(ops.smoothed_group_grad.default, (leaf, *overlap, weight, 0.5, -1, None))
+    groups = (*disjoint, weight)
+    torch.library.opcheck(ops.apg_step.default, (V, V, V, *groups, 0.5, 0.9, 0.1, 0.2, -1, None))
+    dual = torch.zeros(*V.shape[:-1], OVERLAPPING.n_members)
+    torch.library.opcheck(
+        ops.overlap_dual_sweep.default, (V.clone(), dual, *overlap, weight, 0.5, -1, 2, 0.0, None)
+    )
+
+
+def test_compiles_without_graph_breaks():
+    groups, overlap = tiles([2, 3]), OVERLAPPING
+
+    def work(V, dual):
+        x, value = kernels.group_shrink(V, *groups.both, 0.4, l1=0.1)
+        y, other = kernels.soft_threshold(x, 0.1)
+        smooth = kernels.smoothed_group_grad(y, *overlap.both, 0.4, 0.5)
+        step = kernels.apg_step(y, smooth.grad, x, (*groups.both, 0.3), **STEP)
+        point = step.z.clone()
+        gap, last = kernels.overlap_dual_sweep(point, dual, *overlap.both, 0.2, sweeps=2)
+        return point, gap.sum() + value + other + smooth.value + last + step.sums.sum()
+
+    V = torch.randn(4, 5)
+    eager, lazy = torch.zeros(4, 6), torch.zeros(4, 6)
+    wanted = work(V, eager)
+    compiled = torch.compile(work, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(V, lazy), wanted)
+    torch.testing.assert_close(lazy, eager)

@@ -382,7 +382,7 @@ def apg_step(
         A dtype that isn't served.
     """
     if _through_library(out, Z, grad, X):
-        parts = (None, None, None)
+        parts: tuple[Any, Any, Any] = (None, None, None)
         if groups is not None:
             parts = (groups[0], groups[1], as_weights(groups[2], Z))
         numbers = (step, momentum, l1, ridge, axis)

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.kernels.cases import Case, suite
 from bench.kernels.roofline import plot
-from bench.kernels.timing import bandwidth, device_name, measure
+from bench.kernels.timing import Ceilings, device_name, measure
 
 
 def main() -> None:
@@ -33,16 +33,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     device = torch.device(options.device)
-    limits = bandwidth(device) | {"flops": matmul_rate(device)}
-    print(f"{device_name(device)}: read {limits['read']:.1f} GB/s, copy {limits['copy']:.1f} GB/s,")
-    print(f"  float32 matrix product {limits['flops']:.0f} GFLOP/s\n")
+    ceilings = Ceilings(device)
     rows: list[dict[str, Any]] = []
     for name, make in suite(device).factories.items():
         if options.only in name:
             case = make(device)
             if options.skip_compile:
                 case.contenders.pop("torch.compile", None)
-            rows += report(case, limits, device, options.seconds)
+            rows += report(case, ceilings, device, options.seconds)
             del case
             gc.collect()
     result = {
@@ -51,8 +49,6 @@ def main() -> None:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
-        "limits_gb_per_second": {k: limits[k] for k in ("read", "copy")},
-        "matmul_gflop_per_second": limits["flops"],
         "rows": rows,
     }
     options.out.mkdir(parents=True, exist_ok=True)
@@ -63,16 +59,21 @@ def main() -> None:
 
 
 def report(
-    case: Case, limits: dict[str, float], device: torch.device, seconds: float
+    case: Case, ceilings: Ceilings, device: torch.device, seconds: float
 ) -> list[dict[str, Any]]:
-    """One row a contender; a contender with a wrong result raises before it is timed."""
-    print(case.name)
-    rows: list[dict[str, Any]] = []
-    for label, call in case.contenders.items():
+    """One row a contender; a contender with a wrong result raises before anything is timed."""
+    for call in case.contenders.values():
         case.check(call())
-        times = measure(call, device, seconds=seconds)
-        rate = case.n_bytes / 1e6 / times.p50
-        work = case.flops / 1e6 / times.p50
+    taken = measure({**case.contenders, **ceilings.calls}, device, seconds=seconds)
+    limits = ceilings.rates(taken)
+    print(
+        f"{case.name}: meanwhile the machine reads {limits['read']:.1f} GB/s, copies "
+        f"{limits['copy']:.1f} GB/s, multiplies {limits['flops']:.0f} GFLOP/s"
+    )
+    rows: list[dict[str, Any]] = []
+    for label in case.contenders:
+        times = taken[label]
+        rate, work = case.n_bytes / 1e6 / times.p50, case.flops / 1e6 / times.p50
         fraction = (work if case.limit == "flops" else rate) / limits[case.limit]
         rows.append(
             {
@@ -85,20 +86,15 @@ def report(
                 "intensity": case.flops / case.n_bytes,
                 "limit": case.limit,
                 "fraction_of_limit": fraction,
+                "ceilings": limits,
             }
         )
         print(
             f"  {label:40s} p20 {times.p20:8.3f}  p50 {times.p50:8.3f}  p80 {times.p80:8.3f} ms"
-            f"  {rate:7.1f} GB/s  {100 * fraction:5.1f} % of {case.limit}"
+            f"  {rate:7.1f} GB/s  {100 * fraction:5.1f} % of {case.limit}",
+            flush=True,
         )
     return rows
-
-
-def matmul_rate(device: torch.device) -> float:
-    """GFLOP/s of the library's float32 product."""
-    n = 8192 if device.type == "cuda" else 2048
-    a, b = torch.randn(2, n, n, device=device)
-    return 2 * n**3 / 1e6 / measure(lambda: a @ b, device, seconds=1.0).p50
 
 
 def merge(target: Path, result: dict[str, Any]) -> None:

@@ -9,16 +9,20 @@ if TYPE_CHECKING:
 
 
 def plot(result: dict[str, Any], target: Path) -> None:
-    """Draw GFLOP/s against flops per byte, ours filled and the others hollow."""
+    """Draw GFLOP/s against flops per byte.
+
+    Each result is drawn at its fraction of the ceiling measured in the same minute, under the
+    median ceilings of the file. A copy's ceiling is drawn as the read's.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
     import numpy as np
 
-    read = result["limits_gb_per_second"]["read"]
-    peak = result["matmul_gflop_per_second"]
     rows = result["rows"]
+    read = float(np.median([row["ceilings"]["read"] for row in rows]))
+    peak = float(np.median([row["ceilings"]["flops"] for row in rows]))
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     low = min([row["intensity"] for row in rows], default=0.1) / 3
     high = max([row["intensity"] for row in rows] + [peak / read]) * 3
@@ -32,7 +36,8 @@ def plot(result: dict[str, Any], target: Path) -> None:
         ours = row["contender"].startswith("ours/")
         axes.plot(
             row["intensity"],
-            row["gflop_per_second"],
+            row["fraction_of_limit"]
+            * (peak if row["limit"] == "flops" else read * row["intensity"]),
             "o" if ours else "_",
             color=colours[row["case"]],
             label=row["case"] if ours else None,

@@ -1,4 +1,8 @@
-"""Times, and the bandwidth of the memory they are measured against in the same run."""
+"""Times of competing calls, taken in turns, and the ceilings of the machine measured among them.
+
+A shared machine is never the same for a minute: what is compared is called in turns, one call of
+each a round, and so are the probes of bandwidth and arithmetic that the results are divided by.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-# Larger than the last cache level of any machine here, so that each repetition starts cold.
-_FLUSH_BYTES = 256 * 2**20
+_FLUSH_BYTES = 2**28
+_MOST_ROUNDS = 200
 
 
 @dataclass(frozen=True)
@@ -29,28 +33,36 @@ class Times:
 
 
 def measure(
-    call: Callable[[], Any], device: torch.device, *, seconds: float = 2.0, at_least: int = 7
-) -> Times:
-    """Repeat a call for about ``seconds``, after one that warms caches and compilers up.
+    calls: Mapping[str, Callable[[], Any]],
+    device: torch.device,
+    *,
+    seconds: float = 2.0,
+    at_least: int = 7,
+) -> dict[str, Times]:
+    """Time calls in turns, about ``seconds`` for each, after one round that warms everything up.
 
-    On a GPU each repetition is timed by events, with the caches flushed before it.
+    On a GPU calls are timed by events, with the caches flushed before each.
     """
-    call()
-    one = _on_gpu if device.type == "cuda" else _on_cpu
-    flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=device)
-    times: list[float] = []
-    stop = time.perf_counter() + seconds
-    while len(times) < at_least or (time.perf_counter() < stop and len(times) < 200):
-        times.append(one(call, flush))
-    times.sort()
-    p20, p50, p80 = (
-        times[min(len(times) - 1, round(q * (len(times) - 1)))] for q in (0.2, 0.5, 0.8)
-    )
-    return Times(p20, p50, p80, len(times))
+    for call in calls.values():
+        call()
+    on_gpu = device.type == "cuda"
+    flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=device) if on_gpu else None
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    stop = time.perf_counter() + seconds * len(calls)
+    rounds = 0
+    while rounds < at_least or (time.perf_counter() < stop and rounds < _MOST_ROUNDS):
+        for name, call in calls.items():
+            times[name].append(_on_cpu(call) if flush is None else _on_gpu(call, flush))
+        rounds += 1
+    return {name: _percentiles(taken) for name, taken in times.items()}
 
 
-def _on_cpu(call: Callable[[], Any], flush: torch.Tensor) -> float:
-    flush.zero_()
+def _percentiles(taken: list[float]) -> Times:
+    ordered, last = sorted(taken), len(taken) - 1
+    return Times(*(ordered[round(q * last)] for q in (0.2, 0.5, 0.8)), repeats=len(taken))
+
+
+def _on_cpu(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
     return 1e3 * (time.perf_counter() - start)
@@ -63,16 +75,32 @@ def _on_gpu(call: Callable[[], Any], flush: torch.Tensor) -> float:
     call()
     end.record()
     torch.cuda.synchronize()
-    return start.elapsed_time(end)
+    return float(start.elapsed_time(end))
 
 
-def bandwidth(device: torch.device, n_bytes: int = 2**29) -> dict[str, float]:
-    """GB/s of reading and of copying (read and write counted) contiguous float32."""
-    source = torch.ones(n_bytes // 4, device=device)
-    target = torch.empty_like(source)
-    read = measure(source.sum, device, seconds=1.0)
-    copy = measure(lambda: target.copy_(source), device, seconds=1.0)
-    return {"read": n_bytes / 1e6 / read.p50, "copy": 2 * n_bytes / 1e6 / copy.p50}
+class Ceilings:
+    """Probes of what the machine can do: read, copy (read and write counted), multiply."""
+
+    def __init__(self, device: torch.device) -> None:
+        on_gpu = device.type == "cuda"
+        self.n_bytes = 2**31 if on_gpu else 2**28
+        source = torch.ones(self.n_bytes // 4, device=device)
+        target = torch.empty_like(source)
+        self.side = 8192 if on_gpu else 1536
+        a, b = torch.randn(2, self.side, self.side, device=device)
+        self.calls: dict[str, Callable[[], Any]] = {
+            "read": source.sum,
+            "copy": lambda: target.copy_(source),
+            "flops": lambda: a @ b,
+        }
+
+    def rates(self, times: Mapping[str, Times]) -> dict[str, float]:
+        """GB/s for reading and copying, GFLOP/s for the float32 product."""
+        return {
+            "read": self.n_bytes / 1e6 / times["read"].p50,
+            "copy": 2 * self.n_bytes / 1e6 / times["copy"].p50,
+            "flops": 2 * self.side**3 / 1e6 / times["flops"].p50,
+        }
 
 
 def device_name(device: torch.device) -> str:
@@ -80,5 +108,5 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = f"cpu-{torch.backends.cpu.get_cpu_capability()}-{torch.get_num_threads()}threads"
+        name = f"cpu-{torch.backends.cpu.get_cpu_capability()}-{torch.get_num_threads()}-threads"
     return "".join(c if c.isalnum() or c in "-." else "-" for c in name).lower()

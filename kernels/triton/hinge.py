@@ -5,6 +5,7 @@ Shared features are two library products with a fused epilogue between them.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -34,17 +35,18 @@ def supports(args: HingeArgs) -> tuple[bool, str]:
             f"It serves CUDA tensors, and these are on {args.device} (CPU tensors only when "
             "TRITON_INTERPRET=1 is set before triton is imported)."
         )
-    if args.kind != "shared" and any(x.stride(-1) != 1 and x.shape[-1] > 1 for x in args.features):
+    if args.kind != "shared" and any(_strided(x) for x in args.features):
         return False, "It reads rows of contiguous features, and X has strided ones."
     return True, ""
 
 
 def run(args: HingeArgs) -> HingeResult:
     """Serve the call; see `proxmtl.kernels.ops`."""
-    x = args.features[0] if args.features else args.weights
-    if args.kind == "shared" and (args.n_tasks != 1 or (x.stride(-1) != 1 and x.shape[-1] > 1)):
-        return _run_shared(args)
-    return _run_rows(args)
+    one = args.kind == "shared" and args.n_tasks == 1 and not _strided(args.features[0])
+    on_cuda = args.device.type == "cuda"
+    # Triton launches on the current device, which need not be the one of the tensors.
+    with torch.cuda.device(args.device) if on_cuda else nullcontext():
+        return _run_shared(args) if args.kind == "shared" and not one else _run_rows(args)
 
 
 def _run_rows(args: HingeArgs) -> HingeResult:
@@ -171,6 +173,10 @@ def _device_tables(
     offset = torch.tensor(offsets, dtype=torch.int64)[task] + start * stride
     table = torch.stack([task, offset, stride, count, packed], 1).contiguous()
     return table.to(device), first.to(device)
+
+
+def _strided(x: torch.Tensor) -> bool:
+    return x.stride(-1) != 1 and x.shape[-1] > 1
 
 
 def _packed(tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:

@@ -4,5 +4,14 @@ from proxmtl.latent.alternating import Alternating
 from proxmtl.latent.initial import rebalance
 from proxmtl.latent.model import LatentMTL, LatentResult
 from proxmtl.latent.problem import LatentProblem
+from proxmtl.latent.refactor import Refactored, refactor
 
-__all__ = ["Alternating", "LatentMTL", "LatentProblem", "LatentResult", "rebalance"]
+__all__ = [
+    "Alternating",
+    "LatentMTL",
+    "LatentProblem",
+    "LatentResult",
+    "Refactored",
+    "rebalance",
+    "refactor",
+]

@@ -1,0 +1,185 @@
+"""Refactoring: the cheapest factors of a given W, and a solver that uses them.
+
+``(L A, A^-1 S)`` has the same ``W`` for every invertible ``A``, so the penalty can be lowered over
+``A`` without a look at the data. Joint descent is slow along just these directions: any straight
+step off them changes ``W``, at the loss's full curvature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize as scipy_minimize
+from torch import Tensor
+
+from proxmtl.latent.initial import rebalance
+from proxmtl.latent.problem import LatentProblem
+from proxmtl.result import Certificate
+from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.blocks import Blocks
+from proxmtl.solvers.panoc import PANOC, PANOCState
+
+__all__ = ["Refactored", "RefactoredState", "refactor"]
+
+SMOOTHING_STAGES = (0.3, 0.03, 0.003)
+"""Smoothing of the norms, relative to their mean, while A is sought."""
+
+
+def refactor(
+    problem: LatentProblem, L: Tensor, S: Tensor, *, iterations: int = 100
+) -> tuple[Tensor, Tensor]:
+    """Lower the penalty over ``(L A, A^-1 S)``, A invertible, then rebalance.
+
+    The norms are smoothed, ``sqrt(x^2 + e^2)``, ``e`` falling in stages; in each A is moved from
+    the identity by L-BFGS. No product with the features is made. The result is taken only where
+    the true penalty is lower, so ``L S`` stays (to rounding) and the objective never rises.
+
+    Parameters
+    ----------
+    problem : LatentProblem
+    L, S : Tensor, shapes (D, K) and (K, M)
+    iterations : int
+        L-BFGS iterations a stage, each of ``O(D K^2)`` flops.
+    """
+    best = rebalance(problem, L.to(torch.float64), S.to(torch.float64))
+    lowest = problem.penalty(best)
+    current = best
+    for stage in SMOOTHING_STAGES:
+        current = rebalance(problem, *_stage(problem, *current, stage, iterations))
+        penalty = problem.penalty(current)
+        if not np.isfinite(penalty):
+            break
+        if penalty < lowest:
+            best, lowest = current, penalty
+    return best[0].to(L), best[1].to(S)
+
+
+def _stage(
+    problem: LatentProblem, L: Tensor, S: Tensor, smoothing: float, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """One smoothed minimisation over A from the identity."""
+    K = L.shape[1]
+    layout, mu = problem.group_norm.layout, problem.group_norm.strength
+    gamma, ridge = problem.l1.strength, problem.ridge.strength
+    norms = layout.norms(S)
+    small_L = smoothing * float(L.abs().mean()) + 1e-12
+    small_S = smoothing * float(norms.mean()) + 1e-12
+    members, group_of = layout.indices(S.device)
+    weights = mu * layout.weights(S)
+
+    def factors(flat: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        A = torch.as_tensor(flat, dtype=L.dtype, device=L.device).view(K, K)
+        return A, L @ A, torch.linalg.solve(A, S)
+
+    def value_and_grad(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        try:
+            A, new_L, new_S = factors(flat)
+        except torch.linalg.LinAlgError:
+            return np.inf, np.zeros_like(flat)
+        root_L = (new_L.square() + small_L**2).sqrt_()
+        root_S = (layout.norms(new_S).square() + small_S**2).sqrt_()
+        value = gamma * root_L.sum() + ridge * new_L.square().sum() + (root_S @ weights).sum()
+        along_L = gamma * new_L / root_L + 2 * ridge * new_L
+        pull = new_S[:, members] * (weights / root_S)[:, group_of]
+        along_S = layout.scatter(pull, S.shape[1])
+        # d(A^-1 S) = -A^-1 dA (A^-1 S)
+        grad = L.T @ along_L - torch.linalg.solve(A.T, along_S) @ new_S.T
+        return float(value), grad.reshape(-1).cpu().numpy()
+
+    start = np.eye(K).reshape(-1)
+    found = scipy_minimize(
+        value_and_grad,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": iterations, "maxcor": 30},
+    )
+    _, new_L, new_S = factors(found.x)
+    return new_L, new_S
+
+
+@dataclass
+class RefactoredState(State):
+    """State of the inner solver, and when to refactor next."""
+
+    inner: PANOCState
+    interval: int
+    due: int  # iteration of the next refactoring
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "inner": self.inner.state_dict()}
+
+    @classmethod
+    def from_state_dict(cls, fields: dict[str, Any]) -> RefactoredState:
+        inner = fields.get("inner")
+        if isinstance(inner, dict):
+            fields = {**fields, "inner": PANOCState.from_state_dict(inner)}
+        return super().from_state_dict(fields)
+
+
+@dataclass(frozen=True)
+class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
+    """PANOC on the joint variable, refactored now and then.
+
+    At the start and after ``every`` iterations the factors are replaced by cheaper ones with the
+    same ``W`` (:func:`refactor`), and PANOC goes on from there. When that gains less than
+    ``worthwhile`` of the objective the point is kept as it was and the interval doubles, so that
+    near a stationary point this is PANOC.
+
+    Parameters
+    ----------
+    inner : PANOC
+    every : int
+        Iterations to the second refactoring, and between refactorings while they gain.
+    worthwhile : float
+        Least gain, relative to the objective, for which the quasi-Newton memory is given up.
+    """
+
+    inner: PANOC = field(default_factory=PANOC)
+    every: int = 30
+    worthwhile: float = 1e-3
+    state_type = RefactoredState
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or not self.worthwhile > 0:
+            raise ValueError(
+                f"every, worthwhile: got {self.every}, {self.worthwhile}; use at least 1 and > 0."
+            )
+
+    def check(self, problem: LatentProblem) -> None:
+        """Built for :class:`LatentProblem`, which has all it needs."""
+
+    def init(self, problem: LatentProblem, x0: Blocks) -> RefactoredState:
+        problem.check_point(x0)
+        inner = self.inner.init(problem, (*refactor(problem, *x0[:2]), *x0[2:]))
+        return RefactoredState(0, inner.objective, False, 0.0, inner, self.every, self.every)
+
+    def step(self, problem: LatentProblem, state: RefactoredState) -> RefactoredState:
+        inner = self.inner.step(problem, state.inner)
+        iteration = state.iteration + 1
+        interval, due = state.interval, state.due
+        if iteration >= due:
+            moved = self._refactor(problem, inner)
+            interval = interval if moved is not None else 2 * interval
+            inner = moved or inner
+            due = iteration + interval
+        return RefactoredState(
+            iteration, inner.objective, inner.stalled, state.passes, inner, interval, due
+        )
+
+    def _refactor(self, problem: LatentProblem, inner: PANOCState) -> PANOCState | None:
+        blocks = inner.forward_backward
+        L, S = refactor(problem, *blocks[:2])
+        gain = problem.penalty(blocks) - problem.penalty((L, S))
+        if not gain > self.worthwhile * abs(inner.objective):
+            return None
+        return self.inner.init(problem, (L, S, *blocks[2:]))
+
+    def solution(self, problem: LatentProblem, state: RefactoredState) -> Blocks:
+        return self.inner.solution(problem, state.inner)
+
+    def certify(self, problem: LatentProblem, state: RefactoredState) -> Certificate:
+        return self.inner.certify(problem, state.inner)

@@ -20,8 +20,8 @@ from proxmtl.backbones.data import data_root, load_awa
 from proxmtl.experiments import Split, random_splits
 
 RIDGES = (0.03, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
-A = (1e-10, 1e-9, 1e-8)
-B = (1e-11, 1e-10, 1e-9)
+A = (1e-8, 3e-8, 1e-7)
+B = (1e-12, 1e-11, 1e-10)
 
 
 def main(

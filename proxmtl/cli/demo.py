@@ -18,7 +18,10 @@ def demo(
     *,
     n_train: Annotated[
         int, typer.Option(help="Images to learn from; the others are for the test.", min=60)
-    ] = 200,
+    ] = 500,
+    observed: Annotated[
+        float, typer.Option(help="Share of the labels that is known of them.", min=0.05, max=1.0)
+    ] = 0.2,
     n_splits: Annotated[
         int, typer.Option(help="Random splits, over which mean and deviation are taken.", min=1)
     ] = 3,
@@ -31,17 +34,18 @@ def demo(
 
     The data are scikit-learn's 1,797 images of handwritten digits. Each has the attributes of its
     digit (closed loop, curve, mirror-symmetric, prime, ...), in four groups. Three models learn the
-    attributes from a few images: each attribute alone; with shared latent tasks; with latent tasks
-    that are chosen group by group. Their strengths are chosen by cross-validation on the training
-    images alone.
+    attributes from images of which only a share of the labels is known, as where annotators are
+    asked about a few attributes each: every attribute alone; with shared latent tasks; with latent
+    tasks that are chosen group by group. Their strengths are chosen by cross-validation on the
+    training images alone.
 
     The run folder gets the grouped model of the first split, metrics, plots, and under data/ the
-    inputs as files, so that the other commands can be tried on them.
+    inputs of that split as files, so that the other commands can be tried on them.
 
     [bold]Example[/]
 
-      proxmtl demo --n-train 400 --n-splits 5 --out runs/demo
+      proxmtl demo --n-train 200 --observed 1 --n-splits 5 --out runs/all-labels
     """
     from proxmtl.cli.digits_demo import run_demo
 
-    run_demo(out, n_train=n_train, n_splits=n_splits, seed=seed, force=force)
+    run_demo(out, n_train=n_train, observed=observed, n_splits=n_splits, seed=seed, force=force)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+import torch
 from sklearn.model_selection import GridSearchCV, KFold
 
 from proxmtl.cli.console import make_console, shown_path, step_progress
 from proxmtl.cli.run import write_run
 from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
-from proxmtl.experiments import TOTAL, Comparison, compare, mean_ap, random_splits
+from proxmtl.experiments import TOTAL, Comparison, Split, compare, mean_ap, random_splits
 from proxmtl.groups import Groups
 from proxmtl.io import atomic_path, load_digit_attributes, new_run_folder, write_text
 from proxmtl.report.tables import comparison_table
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from proxmtl.io.digits import DigitAttributes
 
 __all__ = ["run_demo"]
@@ -25,47 +32,105 @@ __all__ = ["run_demo"]
 SINGLE, PLAIN, GROUPED = "single task", "latent, no groups", "latent, groups"
 
 
-def run_demo(out: Path, *, n_train: int, n_splits: int, seed: int, force: bool) -> None:
+def run_demo(
+    out: Path, *, n_train: int, observed: float, n_splits: int, seed: int, force: bool
+) -> None:
     """Compare the three models, print the table, write the run folder."""
     console = make_console()
     data = load_digit_attributes()
     groups = Groups.from_names(data.groups, data.names)
-    splits = random_splits(
-        len(data.X), n_splits, 1 - n_train / len(data.X), seed, Y=data.Y.astype(float)
+    parts = _parts(data, n_train, observed, n_splits, seed)
+    rows = _models(groups, data.names)
+    console.print(
+        f"[bold]Digits with attributes[/]: {len(data.names)} attributes in {len(groups)} groups. "
+        f"{n_train} images to learn from, of which {observed:.0%} of the labels are known; "
+        f"{len(data.X) - n_train} to test on, with all labels; {n_splits} random splits."
     )
     with new_run_folder(out, force=force or _is_demo(out)) as staging:
-        console.print(
-            f"[bold]Digits with attributes[/]: {n_train} images to learn from, "
-            f"{len(splits[0].test)} to test on, {len(data.names)} attributes in {len(groups)} "
-            f"groups; {n_splits} random splits."
-        )
-        rows = _models(groups, data.names)
-        with step_progress("Fitting", len(rows) * n_splits) as advance:
-            comparison = compare(
-                rows,
-                data.X,
-                data.Y,
-                groups,
-                data.names,
-                splits,
-                progress=lambda report: advance(f"{report.row}, split {report.split + 1}"),
-            )
-        _write(staging, comparison, splits[0].test, data, {"n_train": n_train, "seed": seed})
+        with step_progress("Fitting", len(rows) * n_splits) as advance, _one_thread():
+            comparison = _compare(rows, data, groups, parts, advance)
+        asked = {"n_train": n_train, "observed": observed, "n_splits": n_splits, "seed": seed}
+        _write(staging, comparison, data, parts[0], asked)
     console.print()
     console.print(_table(comparison, groups))
     console.print(
         "AP and accuracy in % on the test images, mean ± standard deviation over the splits. "
-        "A latent model's objective is not convex: its residual says how stationary the point is, "
-        "not how far the best one is; the single-task gap is a bound on that."
+        "The latent models' problem is not convex and its budget is limited: the residual says how "
+        "stationary the point is, not how far the best one is. The single-task gap is a bound on "
+        "that distance."
     )
+    inputs = out / "data"
     console.print(
         f"\nrun folder -> {shown_path(out)}  (plots/latents.png shows which latent task serves "
         "which group)\n\nTry now\n"
         f"  proxmtl inspect {out}\n"
-        f"  proxmtl fit {out}/data/features.npy --labels {out}/data/labels.csv "
-        f"--groups {out}/data/groups.toml --out runs/first",
+        f"  proxmtl fit {inputs}/train.npy --labels {inputs}/train.csv "
+        f"--groups {inputs}/groups.toml --group-strength 0.03 --out runs/first\n"
+        f"  proxmtl evaluate runs/first {inputs}/test.npy --labels {inputs}/test.csv",
         soft_wrap=True,
     )
+
+
+class _Part(NamedTuple):
+    """A split, and the labels with those hidden that training may not see."""
+
+    split: Split
+    Y: NDArray[np.float64]
+
+
+def _parts(
+    data: DigitAttributes, n_train: int, observed: float, n_splits: int, seed: int
+) -> list[_Part]:
+    if n_train >= len(data.X):
+        raise ValueError(
+            f"--n-train is {n_train}, and there are {len(data.X)} images; leave some for the test."
+        )
+    full = data.Y.astype(np.float64)
+    splits = random_splits(len(full), n_splits, 1 - n_train / len(full), seed, Y=full)
+    parts = []
+    for number, split in enumerate(splits):
+        hidden = np.random.default_rng((seed, number)).random(full.shape) >= observed
+        hidden[split.test] = False
+        parts.append(_Part(split, np.where(hidden, np.nan, full)))
+    return parts
+
+
+def _compare(
+    rows: dict[str, Any],
+    data: DigitAttributes,
+    groups: Groups,
+    parts: list[_Part],
+    advance: Callable[[str], None],
+) -> Comparison:
+    """Compare on each split with its own hidden labels, and join the results."""
+    attributes, means, fits = [], [], []
+    for number, part in enumerate(parts):
+        found = compare(
+            rows,
+            data.X,
+            part.Y,
+            groups,
+            data.names,
+            [part.split],
+            progress=lambda report, number=number: advance(f"{report.row}, split {number + 1}"),
+        )
+        attributes.append(found.per_attribute.assign(split=number))
+        means.append(found.per_group.assign(split=number))
+        fits += [dataclasses.replace(fit, split=number) for fit in found.fits]
+    return Comparison(
+        pd.concat(attributes, ignore_index=True), pd.concat(means, ignore_index=True), fits
+    )
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch on one thread: with matrices as small as these, more of them only wait."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _is_demo(folder: Path) -> bool:
@@ -77,21 +142,21 @@ def _is_demo(folder: Path) -> bool:
 
 
 def _models(groups: Groups, names: tuple[str, ...]) -> dict[str, Any]:
-    """Each model with a search of its strengths over as many settings as the others have."""
+    """Each model with a search of its strength by cross-validation on the training images."""
 
     def search(model: Any, grid: Any) -> GridSearchCV:
-        folds = KFold(3, shuffle=True, random_state=0)
+        folds = KFold(4, shuffle=True, random_state=0)
         return GridSearchCV(model, grid, scoring=mean_ap, cv=folds, error_score="raise")
 
-    strengths = {"group_strength": list(np.geomspace(3e-4, 1e-2, 4))}
-    shared: dict[str, Any] = {"label_names": names, "max_passes": 300}
+    latent = {"group_strength": list(np.geomspace(0.01, 0.06, 3))}
+    shared: dict[str, Any] = {"label_names": names, "max_passes": 120}
     return {
         SINGLE: search(
             SingleTaskClassifier(label_names=names, tol=1e-4),
-            {"l2_strength": list(np.geomspace(1e-3, 1.0, 4))},
+            {"l2_strength": list(np.geomspace(0.03, 3, 5))},
         ),
-        PLAIN: search(LatentMTLClassifier(groups="singletons", **shared), strengths),
-        GROUPED: search(LatentMTLClassifier(groups=groups, **shared), strengths),
+        PLAIN: search(LatentMTLClassifier(groups="singletons", **shared), latent),
+        GROUPED: search(LatentMTLClassifier(groups=groups, **shared), latent),
     }
 
 
@@ -122,8 +187,9 @@ def _worst(reports: list[dict[str, Any]], figure: str) -> str:
 
 
 def _write(
-    folder: Path, comparison: Comparison, test: Any, data: DigitAttributes, asked: dict[str, Any]
+    folder: Path, comparison: Comparison, data: DigitAttributes, part: _Part, asked: dict[str, Any]
 ) -> None:
+    """Fill the run folder from the first split."""
     first = {fit.row: fit.estimator.best_estimator_ for fit in comparison.fits if fit.split == 0}
     lines = comparison.per_attribute.query("split == 0")
     metrics = {
@@ -134,17 +200,17 @@ def _write(
         folder,
         model=first[GROUPED],
         metrics=metrics,
-        summary={"scored_on": f"{len(test)} test images", **comparison.to_dict()},
+        summary={"scored_on": f"{len(part.split.test)} test images", **comparison.to_dict()},
         config={"command": "demo", **asked},
         histories={name: model.result_.history for name, model in first.items()},
     )
     inputs = folder / "data"
     inputs.mkdir()
-    with atomic_path(inputs / "features.npy") as temporary:
-        np.save(temporary, data.X.astype(np.float32))
-    header = ",".join(data.names)
-    body = "\n".join(",".join(map(str, row)) for row in data.Y.tolist())
-    write_text(inputs / "labels.csv", f"{header}\n{body}\n")
+    for name, chosen in {"train": part.split.train, "test": part.split.test}.items():
+        with atomic_path(inputs / f"{name}.npy") as temporary:
+            np.save(temporary, data.X[chosen].astype(np.float32))
+        labels = pd.DataFrame(part.Y[chosen], columns=list(data.names)).astype("Int64")
+        write_text(inputs / f"{name}.csv", labels.to_csv(index=False))
     tables = "\n".join(
         f"{json.dumps(group)} = {json.dumps(members)}" for group, members in data.groups.items()
     )

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 COMMANDS = ["demo", "fit", "predict", "evaluate", "inspect"]
@@ -37,7 +36,7 @@ def test_the_installed_program_starts():
 
 
 def test_a_small_demo(program, files):
-    command = ("demo", "--n-train", "120", "--n-splits", "1", "--out", "demo")
+    command = ("demo", "--n-train", "150", "--observed", "0.5", "--n-splits", "1", "--out", "demo")
     code, out, _ = program(*command)
     assert code == 0
     for part in ("single task", "latent, groups", "AP topology", "relative gap", "proxmtl fit"):
@@ -52,9 +51,22 @@ def test_a_small_demo(program, files):
     total = {row["row"]: row["ap"] for row in metrics["per_group"] if row["group"] == "Total"}
     assert len(total) == 3
     assert all(0.6 < ap < 1 for ap in total.values())
-    assert np.load(folder / "data" / "features.npy").shape == (1797, 64)
-    # The data of the demo are inputs of the other commands.
-    inputs = ("demo/data/features.npy", "-l", "demo/data/labels.csv", "-g", "demo/data/groups.toml")
+    # The scores are those of all labels of the test images, by the saved model.
+    code, out, _ = program("evaluate", "demo", "demo/data/test.npy", "-l", "demo/data/test.csv")
+    assert code == 0
+    assert f"{100 * total['latent, groups']:.1f}" in out
+    # Half of the labels of the training images are blank, and they are inputs of a fit.
+    text = (folder / "data" / "train.csv").read_text().splitlines()[1:]
+    cells = [cell for line in text for cell in line.split(",")]
+    assert len(text) == 150
+    assert abs(cells.count("") / len(cells) - 0.5) < 0.05
+    inputs = ("demo/data/train.npy", "-l", "demo/data/train.csv", "-g", "demo/data/groups.toml")
     code, out, _ = program("fit", *inputs, "-o", "run", "--max-passes", "20")
     assert code == 0
     assert "arithmetic" in out
+
+
+def test_the_demo_needs_images_to_test_on(program):
+    code, _, err = program("demo", "--n-train", "1797")
+    assert code == 2
+    assert "leave some for the test" in err

@@ -119,44 +119,32 @@ def _draw_heat_map(
 def plot_convergence(
     histories: Mapping[str, Sequence[Mapping[str, float]]], *, title: str = "Convergence"
 ) -> Figure:
-    """Objective and residual against passes over the data, one line per model.
+    """Objective against passes over the data, a panel per model: their objectives differ.
 
     Parameters
     ----------
     histories
-        Model name -> records with ``passes``, ``objective`` and, where known, ``residual``.
+        Model name -> records with ``passes`` and ``objective``.
     title
         Above the figure.
     """
     known = {name: list(history) for name, history in histories.items() if history}
-    has_residual = any("residual" in record for history in known.values() for record in history)
 
     def draw(figure: Figure) -> None:
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-        panels = ("objective", "residual") if has_residual else ("objective",)
-        for axes, quantity in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-        ):
-            for color, (name, history) in zip(_cycle(len(known)), known.items(), strict=True):
-                points = [
-                    (record["passes"], record[quantity])
-                    for record in history
-                    if np.isfinite(record.get(quantity, np.nan)) and record[quantity] > 0
-                ]
-                if points:
-                    axes.plot(*zip(*points, strict=True), color=color, linewidth=1.6, label=name)
-            axes.set(yscale="log", xlabel="passes over the data", ylabel=_AXIS[quantity])
-            axes.grid(visible=True, which="major")
-            if quantity == "objective":
-                axes.yaxis.set_major_formatter(LogFormatter())
-                axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))
-        if len(known) > 1:
-            figure.axes[0].legend()
+        panels = figure.subplots(1, max(len(known), 1), squeeze=False)[0]
+        for axes, color, (name, history) in zip(panels, _cycle(len(known)), known.items()):
+            passes = [record["passes"] for record in history]
+            axes.plot(passes, [record["objective"] for record in history], color=color, lw=1.6)
+            axes.set(yscale="log", xlabel="passes over the data", xlim=(0, None))
+            axes.grid(visible=True, which="both")
+            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))
+            if len(known) > 1:
+                axes.set_title(name, color=color, fontsize=9.5)
+        panels[0].set_ylabel("objective")
 
-    return new_figure(8.4 if has_residual else 4.6, 3.2, draw)
-
-
-_AXIS = {"objective": "objective", "residual": "fixed-point residual"}
+    return new_figure(1.2 + 3.2 * max(len(known), 1), 3.2, draw)
 
 
 def _cycle(n: int) -> list[str]:

@@ -1,0 +1,53 @@
+"""Figures show what they were given: read back from the artists, not from pixels."""
+
+import numpy as np
+import pytest
+
+from proxmtl.report import plot_attribute_scores, plot_convergence, plot_latents, save_figure
+
+GROUPS = {"a": [2, 0], "b": [1, 3]}
+NAMES = ["w", "x", "y", "z"]
+
+
+def test_latents_are_ordered_by_group_and_size_and_zeros_are_masked():
+    S = np.array([[0.0, 1, 0, 1], [3, 0, 4, 0], [0, 0, 0, 0]])
+    figure = plot_latents(S, GROUPS, NAMES)
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["y", "w", "x", "z"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "0"]
+    drawn = axes.collections[0].get_array()
+    np.testing.assert_array_equal(drawn.mask.reshape(2, 4), [[0, 0, 1, 1], [1, 1, 0, 0]])
+    np.testing.assert_array_equal(drawn.compressed(), [4, 3, 1, 1])
+    assert "2 of 3 latents live" in figure.get_suptitle()
+    assert "67% of S exactly zero" in figure.get_suptitle()
+
+
+def test_a_collapsed_model_can_be_drawn(tmp_path):
+    save_figure(plot_latents(np.zeros((2, 4)), GROUPS, NAMES), tmp_path / "s.png")
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("models", [["one"], ["one", "two", "three"]])
+def test_convergence_has_a_panel_per_model(models, tmp_path):
+    histories = {
+        name: [{"passes": 2.0 * i, "objective": 1 + 1 / (i + 1)} for i in range(9)]
+        for name in models
+    }
+    figure = plot_convergence(histories)
+    assert len(figure.axes) == len(models)
+    for axes in figure.axes:
+        x, y = axes.lines[0].get_data()
+        np.testing.assert_allclose(x, 2.0 * np.arange(9))
+        np.testing.assert_allclose(y, 1 + 1 / np.arange(1, 10))
+    save_figure(figure, tmp_path / "c.png")
+
+
+def test_scores_by_attribute_follow_the_groups(tmp_path):
+    scores = {"one": [0.1, 0.2, 0.3, np.nan], "two": [0.5, 0.6, 0.7, 0.8]}
+    figure = plot_attribute_scores(scores, GROUPS, NAMES, prevalence=[0.4, 0.3, 0.2, 0.1])
+    axes = figure.axes[0]
+    drawn = {line.get_label(): line.get_xdata() for line in axes.lines}
+    np.testing.assert_array_equal(drawn["two"], [0.7, 0.5, 0.6, 0.8])
+    np.testing.assert_array_equal(drawn["chance"], [0.2, 0.4, 0.3, 0.1])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["y", "w", "x", "z"]
+    save_figure(figure, tmp_path / "a.png")

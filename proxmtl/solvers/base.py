@@ -189,7 +189,9 @@ def run(
         decision = stop(progress)
         if decision is None and state.stalled:
             decision = Decision(Status.STALLED, f"after {state.iteration} iterations")
-        if decision is None and logged and callback is not None and callback(progress):
+        # the last iteration is reported too
+        interrupt = logged and callback is not None and bool(callback(progress))
+        if decision is None and interrupt:
             decision = Decision(Status.INTERRUPTED, "the callback returned a true value")
     certificate = progress.certificate
     logger.debug("%s: %s, %s", type(solver).__name__, decision.status.name, certificate)

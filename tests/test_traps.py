@@ -1,0 +1,198 @@
+"""Traps seen in other libraries, one named test each (beside those of the registered suites)."""
+
+import math
+
+import pytest
+import torch
+from solver_cases import CHAIN, convex, data
+from strategies import classification
+
+from proxmtl import (
+    FISTA,
+    L1,
+    SPGD,
+    Gap,
+    GroupL2,
+    Groups,
+    MaxIterations,
+    OverlappingGroupL2,
+    Problem,
+    SharedDesign,
+    SquaredFrobenius,
+    SquaredHinge,
+    Targets,
+    minimize,
+)
+from proxmtl.solvers import ConstantStep, FunctionRestart, GradientRestart, NoRestart
+
+
+def quadratic(*curvatures):
+    """A separable strictly convex quadratic: each sample is seen with both labels."""
+    X = torch.diag(torch.tensor(curvatures, dtype=torch.float64).sqrt())
+    X = torch.cat([X, X])
+    n = len(curvatures)
+    Y = torch.cat([torch.ones(n, 1), -torch.ones(n, 1)]).double()
+    weight = torch.cat([3 * torch.ones(n), torch.ones(n)]).double()
+    targets = Targets.from_labels(Y, sample_weight=weight)
+    solution = 0.5 / X[:n].diagonal()[:, None]  # 3 (1 - z) = 1 + z
+    return Problem(SquaredHinge(), SharedDesign(X), targets, SquaredFrobenius(0.0)), solution
+
+
+def test_stop_rule_reads_the_returned_point_not_the_extrapolated_one():
+    problem = convex("groups")
+    result = minimize(problem, stop=Gap(1e-3, every=1) | MaxIterations(1000))
+    assert problem.certificate(result.solution).gap <= 1e-3
+    assert result.history[-1]["Gap"] == problem.certificate(result.solution).gap
+    assert result.history[-1]["objective"] == pytest.approx(
+        float(problem.objective(result.solution)), rel=1e-12
+    )
+    state = result.state
+    assert torch.equal(result.solution, state.x)
+    assert not torch.equal(state.x, state.previous)  # there was an extrapolated point to err at
+
+
+@pytest.mark.parametrize("restart", [NoRestart(), GradientRestart()])
+def test_momentum_keeps_the_accelerated_rate(restart):
+    problem, solution = quadratic(1.0, 1e-4)
+    best = float(problem.objective(solution))
+    lipschitz, distance = problem.lipschitz, float(solution.square().sum())
+    excess = []
+    minimize(
+        problem,
+        FISTA(ConstantStep(), restart),
+        stop=MaxIterations(3000),
+        callback=lambda p: excess.append(p.objective - best),
+    )
+    if isinstance(restart, NoRestart):
+        for k, e in enumerate(excess, start=1):
+            assert e <= 2 * lipschitz * distance / (k + 1) ** 2 * (1 + 1e-9)
+        assert excess[-1] < 1.5e-4  # without momentum 0.27 is left
+    else:
+        assert excess[-1] < 1e-9
+
+
+def test_backtracking_survives_cancellation_in_float32():
+    # uncentred features: scores of order one from products of order 1e4
+    generator = torch.Generator().manual_seed(0)
+    X = (torch.randn(80, 60, generator=generator) + 300).float()
+    Y = torch.where(torch.randn(80, 2, generator=generator) > 0, 1.0, -1.0)
+    problem = Problem(SquaredHinge(), SharedDesign(X), Targets.from_labels(Y), L1(20.0))
+    result = minimize(problem, stop=MaxIterations(1500))
+    assert result.state.step >= 0.4 / problem.lipschitz
+    assert result.passes <= 1.5 * result.iterations
+    objectives = [record["objective"] for record in result.history]
+    assert objectives[-1] <= min(objectives) * (1 + 1e-4)
+
+
+def test_steps_grow_again_after_a_steep_region():
+    problem = convex("l1")
+    tiny = FISTA.__dataclass_fields__["step_rule"].default_factory()
+    solver = FISTA(type(tiny)(first=1e-9 / problem.lipschitz))
+    result = minimize(problem, solver, stop=MaxIterations(400))
+    assert result.state.step > 0.5 / problem.lipschitz
+
+
+@pytest.mark.parametrize("kind", [GroupL2, OverlappingGroupL2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_group_prox_of_a_zero_block_of_zero_weight_is_zero(kind, dtype):
+    r = kind(Groups.from_lists([[0, 1], [2]], weights=[0.0, 1.0]), 1.0)
+    x, value = r.prox(torch.zeros(2, 3, dtype=dtype), 0.0)
+    assert torch.equal(x, torch.zeros(2, 3, dtype=dtype))
+    assert float(value) == 0
+    v = torch.tensor([[3.0, 4.0, 0.0]], dtype=dtype)
+    assert torch.equal(r.prox(v, 1.0)[0], v)
+    assert bool(torch.isfinite(r.kkt_residual(torch.zeros(1, 3, dtype=dtype), v)).all())
+
+
+def test_derivative_of_a_norm_at_zero_is_not_nan():
+    for r in (GroupL2(Groups.single(3), 1.0), OverlappingGroupL2(Groups.single(3), 1.0)):
+        W = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+        r.value(W).backward()
+        assert torch.equal(W.grad, torch.zeros(2, 3, dtype=torch.float64))
+
+
+def test_critical_strength_uses_the_loss_at_hand():
+    # with weights, missing labels and an intercept the squared loss's formula is wrong
+    problem = convex("l1", intercept=True)
+    X, Y, _ = data()
+    squared = float((X.T @ torch.nan_to_num(Y)).abs().max())
+    critical = problem.critical_strength()
+    assert abs(critical - squared) > 0.1 * squared
+    above = Problem(problem.loss, problem.design, problem.targets, L1(critical * 1.0001))
+    result = minimize(above, stop=Gap(1e-10) | MaxIterations(5000))
+    assert not bool(result.solution[:-1].any())
+
+
+@pytest.mark.parametrize("restart", [GradientRestart(), FunctionRestart()])
+def test_restart_does_not_depend_on_the_level_of_the_objective(restart):
+    # samples without features add a constant to the loss: the path must stay the same
+    X, Y = classification(30, 5, 2, seed=6)
+    more_X = torch.cat([X, torch.zeros(500, 5, dtype=torch.float64)])
+    more_Y = torch.cat([Y, torch.ones(500, 2, dtype=torch.float64)])
+    ends = []
+    for features, labels in ((X, Y), (more_X, more_Y)):
+        targets = Targets.from_labels(labels)
+        problem = Problem(SquaredHinge(), SharedDesign(features), targets, L1(0.1))
+        solver = FISTA(ConstantStep(1e-2), restart)
+        ends.append(minimize(problem, solver, stop=MaxIterations(60)))
+    assert ends[0].state.restarts == ends[1].state.restarts > 0
+    torch.testing.assert_close(ends[0].solution, ends[1].solution, rtol=1e-9, atol=1e-12)
+
+
+def test_smoothing_says_the_error_of_the_unsmoothed_objective():
+    problem = convex("overlap")
+    result = minimize(problem, SPGD(5.0), stop=MaxIterations(300))
+    certificate = result.certificate
+    assert certificate.smoothed_objective < certificate.objective - 1.0
+    assert certificate.smoothing_error == 5.0 * 6 * len(CHAIN) / 2
+    exact = minimize(problem, stop=Gap(1e-8) | MaxIterations(5000)).certificate
+    assert certificate.gap >= certificate.objective - exact.objective
+
+
+def test_a_false_gap_from_a_forgotten_intercept_constraint_is_not_given():
+    # few positives: at the solution for a wrong intercept the naive dual point looks optimal
+    X, Y = classification(40, 5, 1, seed=2)
+    Y[8:] = -1
+    targets = Targets.from_labels(Y)
+    naive = Problem(SquaredHinge(), SharedDesign(X), targets, SquaredFrobenius(0.5))
+    stuck = minimize(naive, stop=Gap(1e-12) | MaxIterations(5000))
+    assert stuck.certificate.gap <= 1e-12
+    full = Problem(SquaredHinge(), SharedDesign(X, intercept=True), targets, SquaredFrobenius(0.5))
+    point = torch.cat([stuck.solution, torch.zeros(1, 1, dtype=torch.float64)])
+    best = minimize(full, stop=Gap(1e-10) | MaxIterations(20_000)).certificate
+    certificate = full.certificate(point)
+    assert certificate.objective - best.objective > 0.1
+    assert certificate.gap >= certificate.objective - best.objective
+
+
+def test_a_small_step_is_not_taken_for_convergence():
+    from proxmtl import ObjectiveChange, RelativeGap, Status
+
+    problem = convex("groups")
+    crawl = FISTA(ConstantStep(1e-9 / problem.lipschitz), NoRestart())
+    result = minimize(problem, crawl, stop=ObjectiveChange(1e-3) | MaxIterations(100))
+    assert result.status is Status.BUDGET
+    assert result.certificate.relative_gap > 0.1
+    result = minimize(problem, crawl, stop=RelativeGap(1e-3) | MaxIterations(100))
+    assert result.status is Status.BUDGET
+
+
+def test_uninitialised_memory_of_the_library_is_poisoned_here():
+    inside = {"__name__": "proxmtl.fake", "torch": torch}
+    exec("a = torch.empty(3); b = torch.empty_like(a); c = a.new_empty(2)", inside)
+    exec("d = torch.empty(2, dtype=torch.int64)", inside)
+    assert all(bool(torch.isnan(inside[name]).all()) for name in "abc")
+    assert inside["d"].dtype == torch.int64
+
+
+def test_divergence_is_called_by_its_name():
+    from proxmtl import Status
+
+    problem = convex("l1")
+    result = minimize(
+        problem, FISTA(ConstantStep(1e12 / problem.lipschitz)), stop=MaxIterations(500)
+    )
+    assert result.status in (Status.DIVERGED, Status.BUDGET, Status.STALLED)
+    if result.status is Status.DIVERGED:
+        assert not math.isfinite(result.state.objective)
+    assert not result.status.ok

@@ -2,8 +2,8 @@
 
 Common to all: inputs are never modified; any strides; sizes may be zero; offsets are 64-bit;
 storage in float64, float32, bfloat16 or float16 with accumulation in float32 or wider (float64
-stays float64), never in TF32; NaN and infinity in the input reach the output as IEEE arithmetic
-on the definition has it.
+stays float64), in TF32 only where torch is told so; NaN and infinity in the input reach the output
+as IEEE arithmetic on the definition has it.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def hinge_value_and_grad(
     return_residual : bool
         Also return r, laid out like Y.
     deterministic : bool
-        True: partial gradients are summed in an order that depends on the shapes alone, so that
-        equal calls give equal bits. False allows atomic additions on a GPU: not reproducible.
+        True: partial gradients are summed in an order that depends on the shapes alone (on a GPU
+        also on its number of multiprocessors), so that equal calls give equal bits. False allows
+        atomic additions on a GPU: not reproducible.
     backend : str, optional
         Name of the backend to use; default as `use_backend` and ``PROXMTL_BACKEND`` have it.
 

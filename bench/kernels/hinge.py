@@ -139,32 +139,24 @@ def _check(reference: tuple[Any, Any], seen: tuple[Any, Any], *, narrow: bool) -
         assert error < (2e-2 if narrow else 2e-5), f"relative error {error:.1e}"
 
 
-def _register() -> None:
-    fp32, bf16 = torch.float32, torch.bfloat16
-    for device_suite, shapes in (
-        (CPU, [((23, 1200, 2048), fp32), ((23, 1856, 4096), fp32), ((23, 1856, 4096), bf16)]),
-        (
-            GPU,
-            [(s, d) for s in ((23, 1856, 4096), (85, 3000, 4096)) for d in (fp32, bf16)],
-        ),
-    ):
-        for shape, dtype in shapes:
-            name = f"hinge per task {'x'.join(map(str, shape))} {_short(dtype)}"
-            make = partial(per_task, name=name, shape=shape, dtype=dtype)
-            device_suite.add(name, make)
-    one = {"name": "hinge one task 20000x2048 fp32", "shape": (20000, 2048, 1), "dtype": fp32}
-    CPU.add(str(one["name"]), partial(shared, **one))
-    for device_suite, shape, dtypes in (
-        (CPU, (20000, 2048, 85), (fp32,)),
-        (GPU, (24295, 4096, 85), (fp32, bf16)),
-    ):
-        for dtype in dtypes:
-            name = f"hinge shared {'x'.join(map(str, shape))} {_short(dtype)}"
-            device_suite.add(name, partial(shared, name=name, shape=shape, dtype=dtype))
-
-
-def _short(dtype: torch.dtype) -> str:
-    return {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
-
-
-_register()
+_PER_TASK = (
+    (CPU, (23, 1200, 2048), torch.float32),
+    (CPU, (23, 1200, 2048), torch.bfloat16),
+    (CPU, (23, 1856, 4096), torch.float32),
+    *(
+        (GPU, shape, dtype)
+        for shape in ((23, 1856, 4096), (85, 3000, 4096))
+        for dtype in (torch.float32, torch.bfloat16)
+    ),
+)
+_SHARED = (
+    (CPU, (20000, 2048, 1), torch.float32),
+    (CPU, (20000, 2048, 4), torch.float32),
+    (CPU, (20000, 2048, 85), torch.float32),
+    (GPU, (24295, 4096, 85), torch.float32),
+    (GPU, (24295, 4096, 85), torch.bfloat16),
+)
+for _kind, _make, _rows in (("per task", per_task, _PER_TASK), ("shared", shared, _SHARED)):
+    for _suite, _shape, _dtype in _rows:
+        _name = f"hinge {_kind} {'x'.join(map(str, _shape))} {str(_dtype).removeprefix('torch.')}"
+        _suite.add(_name, partial(_make, name=_name, shape=_shape, dtype=_dtype))

@@ -41,7 +41,7 @@ _CHUNKS = 64
 _EPILOGUE_BLOCKS = 8
 # Up to so many tasks on shared features, a pass for each, on rows in the second-level cache, beats
 # the two library products: see NOTES.md.
-_FEW_TASKS = 8
+_FEW_TASKS = 16
 _BLOCK_BYTES = 1 << 18
 # A loss costs about as much as this many features of a row.
 _EPILOGUE_COST = 8

@@ -115,6 +115,8 @@ def wide_kernel(
             else:
                 p_grad = grad + program * D + cols
                 tl.store(p_grad, g + tl.load(p_grad, mask=inside, other=0.0), mask=inside)
+        # The next rows may be added to an element by another thread than these.
+        tl.debug_barrier()
     if ATOMIC:
         tl.atomic_add(totals + 2 * task, tl.sum(value, axis=0))
         tl.atomic_add(totals + 2 * task + 1, tl.sum(total, axis=0))

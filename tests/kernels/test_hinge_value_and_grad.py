@@ -53,7 +53,7 @@ def test_agrees_with_the_loops(backend, call):
         ("ragged", [201, 3, 70], 131),
         ("shared", [210], 257),
         ("shared", [300] * 3, 2100),
-        ("shared", [40] * 10, 30),
+        ("shared", [40] * 20, 30),
         ("dense", [9] * 2, 8300),
     ],
 )

@@ -25,6 +25,9 @@ def demo(
     n_splits: Annotated[
         int, typer.Option(help="Random splits, over which mean and deviation are taken.", min=1)
     ] = 3,
+    max_passes: Annotated[
+        int, typer.Option(help="Budget of each latent fit, in passes over the data.", min=1)
+    ] = 100,
     seed: Annotated[int, typer.Option(help="Of the splits.")] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that is in the folder.")
@@ -36,8 +39,7 @@ def demo(
     digit (closed loop, curve, mirror-symmetric, prime, ...), in four groups. Three models learn the
     attributes from images of which only a share of the labels is known, as where annotators are
     asked about a few attributes each: every attribute alone; with shared latent tasks; with latent
-    tasks that are chosen group by group. Their strengths are chosen by cross-validation on the
-    training images alone.
+    tasks that are chosen group by group. Their strengths are chosen on the training images alone.
 
     The run folder gets the grouped model of the first split, metrics, plots, and under data/ the
     inputs of that split as files, so that the other commands can be tried on them.
@@ -48,4 +50,12 @@ def demo(
     """
     from proxmtl.cli.digits_demo import run_demo
 
-    run_demo(out, n_train=n_train, observed=observed, n_splits=n_splits, seed=seed, force=force)
+    run_demo(
+        out,
+        n_train=n_train,
+        observed=observed,
+        n_splits=n_splits,
+        max_passes=max_passes,
+        seed=seed,
+        force=force,
+    )

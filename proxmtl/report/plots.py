@@ -133,7 +133,8 @@ def plot_convergence(
     def draw(figure: Figure) -> None:
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
         panels = figure.subplots(1, max(len(known), 1), squeeze=False)[0]
-        for axes, color, (name, history) in zip(panels, _cycle(len(known)), known.items()):
+        colors = _cycle(len(known))
+        for axes, color, (name, history) in zip(panels, colors, known.items(), strict=False):
             passes = [record["passes"] for record in history]
             axes.plot(passes, [record["objective"] for record in history], color=color, lw=1.6)
             axes.set(yscale="log", xlabel="passes over the data", xlim=(0, None))

@@ -36,8 +36,8 @@ def test_the_installed_program_starts():
 
 
 def test_a_small_demo(program, files):
-    command = ("demo", "--n-train", "150", "--observed", "0.5", "--n-splits", "1", "--out", "demo")
-    code, out, _ = program(*command)
+    size = ("--n-train", "150", "--observed", "0.5", "--n-splits", "1", "--max-passes", "40")
+    code, out, _ = program("demo", *size, "--out", "demo")
     assert code == 0
     for part in ("single task", "latent, groups", "AP topology", "relative gap", "proxmtl fit"):
         assert part in out

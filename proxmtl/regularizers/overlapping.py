@@ -73,7 +73,7 @@ class OverlappingGroupL2(Regularizer):
     strength: float
     axis: int = -1
     gap: float = 1e-14
-    max_sweeps: int = 10_000
+    max_sweeps: int = 2000
     plain: GroupLayout = field(init=False, repr=False, compare=False)  # groups as given
     layout: GroupLayout = field(init=False, repr=False, compare=False)  # smallest first: the dual
     order: Tensor = field(init=False, repr=False, compare=False)
@@ -174,28 +174,50 @@ class OverlappingGroupL2(Regularizer):
         return DualProx(primal.to(dtype), dual.to(dtype), gap, sweeps)
 
     def _sweep(self, x: Tensor, xi: Tensor, weights: Tensor) -> tuple[float, int]:
-        """Sweep in place until the gap is reached, then as often again; the gap, the sweeps."""
+        """Sweep in place until each slice has its gap, then as often again; gap, most sweeps."""
+        groups = self.layout.groups
         accuracy = max(self.gap / 2, 4 * torch.finfo(x.dtype).eps)
         target = (accuracy * x.square().sum(1)).to(torch.float64)
-        groups = self.layout.groups
-        used, chunk, gap, polishing = 0, 4, math.inf, False
-        while used < self.max_sweeps:
-            chunk = min(chunk, self.max_sweeps - used)
-            gaps, _ = overlap_dual_sweep(
-                x,
-                xi,
-                groups.indptr,
-                groups.indices,
-                weights,
-                sweeps=chunk,
+        gaps = torch.full_like(target, math.inf)
+
+        def sweep(rows: Tensor, times: int) -> None:
+            point, dual = x[rows], xi[rows]
+            gaps[rows], _ = overlap_dual_sweep(
+                point, dual, groups.indptr, groups.indices, weights, sweeps=times
             )
+            x[rows], xi[rows] = point, dual
+
+        left, used, chunk = torch.arange(len(x), device=x.device), 0, 4
+        while len(left) and used < self.max_sweeps:
+            sweep(left, chunk := min(chunk, self.max_sweeps - used))
             used += chunk
-            gap = max(float(gaps.sum()), 0.0)
-            if polishing or groups.is_tree or not math.isfinite(gap):
-                break
-            polishing = bool((gaps <= target).all())
             chunk = used
-        return gap, used
+            zero = left[self._zero_is_prox(x[left], xi[left], weights)]
+            x[zero], gaps[zero] = 0.0, 0.0
+            reached = ~(gaps[left] > target[left])  # NaN leaves too
+            if not groups.is_tree and bool(reached.any()):
+                sweep(left[reached], used)
+            left = left[~reached]
+        return max(float(gaps.sum()), 0.0), used
+
+    def _zero_is_prox(self, x: Tensor, xi: Tensor, weights: Tensor) -> Tensor:
+        """Slices for which what is left can be dealt out to the balls: their prox is 0, exactly.
+
+        Near the critical strength the sweeps only creep towards that 0. The shares are put into
+        the dual.
+        """
+        alpha = xi + self._shares(x)
+        inside = (self.layout.member_norms(alpha) <= weights).all(1) & (x != 0).any(1)
+        xi[inside] = alpha[inside]
+        return inside
+
+    def _shares(self, missing: Tensor) -> Tensor:
+        """What is missing of each item, dealt out evenly to its groups of positive weight."""
+        groups = self.layout.groups
+        members, group_of = self.layout.indices(missing.device)
+        takes = (groups.weights > 0).to(missing)[group_of]
+        coverage = self.layout.scatter(takes[None], self.groups.n_items).clamp_min(1)
+        return (missing / coverage)[:, members] * takes
 
     def _screen(self, rows: Tensor, radius: Tensor) -> Tensor:
         """Zero the blocks inside their ball: they are zero in the prox; repeat while any is."""
@@ -210,13 +232,7 @@ class OverlappingGroupL2(Regularizer):
             rows.masked_fill_(hit, 0.0)
 
     def _decomposition_norm(self, rows: Tensor, dual: Tensor) -> float:
-        members, _ = self.layout.indices(rows.device)
-        missing = rows - self.layout.scatter(dual, self.groups.n_items)
-        # only a group of positive weight can take a share
-        groups = self.layout.groups
-        takes = (groups.weights > 0).to(rows)[groups.group_of.to(rows.device)]
-        coverage = self.layout.scatter(takes[None], self.groups.n_items).clamp_min(1)
-        alpha = dual + (missing / coverage)[:, members] * takes
+        alpha = dual + self._shares(rows - self.layout.scatter(dual, self.groups.n_items))
         largest = self.layout.member_norms(alpha).amax(0).tolist()
         pairs = zip(largest, self.layout.groups.weights.tolist(), strict=True)
         return max(norm_ratio(norm, self.strength * weight) for norm, weight in pairs)

@@ -187,13 +187,15 @@ class OverlappingGroupL2(Regularizer):
             )
             x[rows], xi[rows] = point, dual
 
+        free = (self.groups.coverage == 0).to(x)
         left, used, chunk = torch.arange(len(x), device=x.device), 0, 4
         while len(left) and used < self.max_sweeps:
             sweep(left, chunk := min(chunk, self.max_sweeps - used))
             used += chunk
             chunk = used
             zero = left[self._zero_is_prox(x[left], xi[left], weights)]
-            x[zero], gaps[zero] = 0.0, 0.0
+            x[zero] = x[zero] * free  # items in no group keep their value
+            gaps[zero] = 0.0
             reached = ~(gaps[left] > target[left])  # NaN leaves too
             if not groups.is_tree and bool(reached.any()):
                 sweep(left[reached], used)
@@ -207,7 +209,7 @@ class OverlappingGroupL2(Regularizer):
         the dual.
         """
         alpha = xi + self._shares(x)
-        inside = (self.layout.member_norms(alpha) <= weights).all(1) & (x != 0).any(1)
+        inside = (self.layout.member_norms(alpha) <= weights).all(1)
         xi[inside] = alpha[inside]
         return inside
 

@@ -187,14 +187,14 @@ class OverlappingGroupL2(Regularizer):
             )
             x[rows], xi[rows] = point, dual
 
-        free = (self.groups.coverage == 0).to(x)
+        free = (self._takers(x) == 0).to(x)
         left, used, chunk = torch.arange(len(x), device=x.device), 0, 4
         while len(left) and used < self.max_sweeps:
             sweep(left, chunk := min(chunk, self.max_sweeps - used))
             used += chunk
             chunk = used
             zero = left[self._zero_is_prox(x[left], xi[left], weights)]
-            x[zero] = x[zero] * free  # items in no group keep their value
+            x[zero] = x[zero] * free  # items in no group of positive weight keep their value
             gaps[zero] = 0.0
             reached = ~(gaps[left] > target[left])  # NaN leaves too
             if not groups.is_tree and bool(reached.any()):
@@ -215,11 +215,15 @@ class OverlappingGroupL2(Regularizer):
 
     def _shares(self, missing: Tensor) -> Tensor:
         """What is missing of each item, dealt out evenly to its groups of positive weight."""
-        groups = self.layout.groups
         members, group_of = self.layout.indices(missing.device)
-        takes = (groups.weights > 0).to(missing)[group_of]
-        coverage = self.layout.scatter(takes[None], self.groups.n_items).clamp_min(1)
-        return (missing / coverage)[:, members] * takes
+        takes = (self.layout.weights(missing) > 0)[group_of]
+        return (missing / self._takers(missing).clamp_min(1))[:, members] * takes
+
+    def _takers(self, like: Tensor) -> Tensor:
+        """Number of groups of positive weight that hold each item, shape (1, items)."""
+        _, group_of = self.layout.indices(like.device)
+        takes = (self.layout.weights(like) > 0).to(like)[group_of]
+        return self.layout.scatter(takes[None], self.groups.n_items)
 
     def _screen(self, rows: Tensor, radius: Tensor) -> Tensor:
         """Zero the blocks inside their ball: they are zero in the prox; repeat while any is."""

@@ -153,7 +153,7 @@ def _models(groups: Groups, names: tuple[str, ...], max_passes: int) -> dict[str
     """Each model with a search of its strength, by its accuracy on held-out training images."""
 
     def search(model: Any, grid: Any) -> GridSearchCV:
-        inner = ShuffleSplit(2, test_size=0.25, random_state=0)
+        inner = ShuffleSplit(1, test_size=0.3, random_state=0)
         return GridSearchCV(model, grid, cv=inner, error_score="raise")
 
     latent = {"group_strength": list(np.geomspace(0.01, 0.06, 3))}

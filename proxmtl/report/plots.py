@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import TwoSlopeNorm
-from matplotlib.ticker import LogFormatter
 
 from proxmtl.report.style import COLORS, INK, MUTED, new_figure
 
@@ -137,15 +136,22 @@ def plot_convergence(
         for axes, color, (name, history) in zip(panels, colors, known.items(), strict=False):
             passes = [record["passes"] for record in history]
             axes.plot(passes, [record["objective"] for record in history], color=color, lw=1.6)
-            axes.set(yscale="log", xlabel="passes over the data", xlim=(0, None))
-            axes.grid(visible=True, which="both")
-            axes.yaxis.set_major_formatter(LogFormatter())
-            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))
+            axes.set(xlabel="passes over the data", xlim=(0, None))
+            axes.grid(visible=True)
+            _scale_objective(axes, [record["objective"] for record in history])
             if len(known) > 1:
                 axes.set_title(name, color=color, fontsize=9.5)
         panels[0].set_ylabel("objective")
 
     return new_figure(1.2 + 3.2 * max(len(known), 1), 3.2, draw)
+
+
+def _scale_objective(axes: Any, values: Sequence[float]) -> None:
+    """Logarithmic over more than a decade; within one, plain numbers say more."""
+    if min(values) > 0 and max(values) > 10 * min(values):
+        axes.set_yscale("log")
+    else:
+        axes.ticklabel_format(axis="y", useOffset=False)
 
 
 def _cycle(n: int) -> list[str]:

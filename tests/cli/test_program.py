@@ -36,7 +36,7 @@ def test_the_installed_program_starts():
 
 
 def test_a_small_demo(program, files):
-    size = ("--n-train", "150", "--observed", "0.5", "--n-splits", "1", "--max-passes", "40")
+    size = ("--n-train", "150", "--observed", "0.5", "--n-splits", "1", "--max-passes", "10")
     code, out, _ = program("demo", *size, "--out", "demo")
     assert code == 0
     for part in ("single task", "latent, groups", "AP topology", "relative gap", "proxmtl fit"):

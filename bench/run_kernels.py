@@ -29,9 +29,19 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", default="", help="measure cases whose name contains this")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each contender")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "processor"],
+        default="wall",
+        help="processor: with one thread, leaves out what other programs take of a busy machine",
+    )
     parser.add_argument("--skip-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
+    if options.clock == "processor" and (options.threads != 1 or options.device != "cpu"):
+        parser.error("--clock processor adds threads up: use it with --device cpu --threads 1")
+    torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     ceilings = Ceilings(device)
     rows: list[dict[str, Any]] = []
@@ -40,7 +50,7 @@ def main() -> None:
             case = make(device)
             if options.skip_compile:
                 case.contenders.pop("torch.compile", None)
-            rows += report(case, ceilings, device, options.seconds)
+            rows += report(case, ceilings, device, options.seconds, options.clock)
             del case
             gc.collect()
     result = {
@@ -59,12 +69,13 @@ def main() -> None:
 
 
 def report(
-    case: Case, ceilings: Ceilings, device: torch.device, seconds: float
+    case: Case, ceilings: Ceilings, device: torch.device, seconds: float, clock: str
 ) -> list[dict[str, Any]]:
     """One row a contender; a contender with a wrong result raises before anything is timed."""
     for call in case.contenders.values():
         case.check(call())
-    taken = measure({**case.contenders, **ceilings.calls}, device, seconds=seconds)
+    calls = {**case.contenders, **ceilings.calls}
+    taken = measure(calls, device, seconds=seconds, clock=clock)
     limits = ceilings.rates(taken)
     print(
         f"{case.name}: meanwhile the machine reads {limits['read']:.1f} GB/s, copies "
@@ -81,6 +92,7 @@ def report(
                 "operation": case.operation,
                 "contender": label,
                 "ms": times.to_dict(),
+                "clock": "events" if device.type == "cuda" else clock,
                 "gb_per_second": rate,
                 "gflop_per_second": work,
                 "intensity": case.flops / case.n_bytes,

@@ -32,16 +32,22 @@ class Times:
         return asdict(self)
 
 
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
+
 def measure(
     calls: Mapping[str, Callable[[], Any]],
     device: torch.device,
     *,
     seconds: float = 2.0,
     at_least: int = 7,
+    clock: str = "wall",
 ) -> dict[str, Times]:
     """Time calls in turns, about ``seconds`` for each, after one round that warms everything up.
 
-    On a GPU calls are timed by events, with the caches flushed before each.
+    On a GPU calls are timed by events, with the caches flushed before each. On a CPU the clock is
+    ``"wall"``, or ``"processor"`` for one thread on a machine that others use too: it stands still
+    while they run.
     """
     for call in calls.values():
         call()
@@ -52,7 +58,8 @@ def measure(
     rounds = 0
     while rounds < at_least or (time.perf_counter() < stop and rounds < _MOST_ROUNDS):
         for name, call in calls.items():
-            times[name].append(_on_cpu(call) if flush is None else _on_gpu(call, flush))
+            taken = _on_cpu(call, CLOCKS[clock]) if flush is None else _on_gpu(call, flush)
+            times[name].append(taken)
         rounds += 1
     return {name: _percentiles(taken) for name, taken in times.items()}
 
@@ -62,10 +69,10 @@ def _percentiles(taken: list[float]) -> Times:
     return Times(*(ordered[round(q * last)] for q in (0.2, 0.5, 0.8)), repeats=len(taken))
 
 
-def _on_cpu(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def _on_cpu(call: Callable[[], Any], clock: Callable[[], float]) -> float:
+    start = clock()
     call()
-    return 1e3 * (time.perf_counter() - start)
+    return 1e3 * (clock() - start)
 
 
 def _on_gpu(call: Callable[[], Any], flush: torch.Tensor) -> float:
@@ -108,5 +115,5 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = f"cpu-{torch.backends.cpu.get_cpu_capability()}-{torch.get_num_threads()}-threads"
+        name = f"cpu-{torch.backends.cpu.get_cpu_capability()}-threads-{torch.get_num_threads()}"
     return "".join(c if c.isalnum() or c in "-." else "-" for c in name).lower()

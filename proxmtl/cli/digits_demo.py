@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
+from threadpoolctl import threadpool_limits
 
 from proxmtl.cli.console import make_console, shown_path, step_progress
 from proxmtl.cli.run import write_run
@@ -132,11 +133,12 @@ def _compare(
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep torch on one thread: with matrices as small as these, more of them only wait."""
+    """Keep torch and BLAS on one thread: with matrices as small as these, more only wait."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(limits=1):
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # of scikit-learn
 
 from proxmtl.cli.console import make_console, shown_path, step_progress
 from proxmtl.cli.run import write_run

@@ -70,3 +70,16 @@ def test_the_demo_needs_images_to_test_on(program):
     code, _, err = program("demo", "--n-train", "1797")
     assert code == 2
     assert "leave some for the test" in err
+
+
+def test_defaults_of_fit_are_those_of_the_estimator():
+    import inspect
+
+    from proxmtl.cli.fit import fit
+    from proxmtl.estimators import LatentMTLClassifier
+
+    ours = {name: item.default for name, item in inspect.signature(fit).parameters.items()}
+    theirs = LatentMTLClassifier().get_params()
+    shared = (ours.keys() & theirs.keys()) - {"groups"}
+    assert {"group_strength", "l1_strength", "frobenius_strength", "tol", "max_passes"} <= shared
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}

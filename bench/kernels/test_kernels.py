@@ -5,6 +5,9 @@ import torch
 
 from bench.kernels.cases import suite
 
+# torch's own compiler imports what torch has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

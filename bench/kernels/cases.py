@@ -53,6 +53,6 @@ CPU, GPU = Suite(), Suite()
 
 def suite(device: torch.device) -> Suite:
     """Cases for a device, all operations registered."""
-    from bench.kernels import hinge  # noqa: F401 - registers its cases
+    from bench.kernels import hinge, prox  # noqa: F401 - they register their cases
 
     return GPU if device.type == "cuda" else CPU

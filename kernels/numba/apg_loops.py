@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .jit import compiled
-from .lanes import LANES
-from .tiles import BLOCK, BLOCK_GROUPS, fitting, paint_groups, shrink_factors, square_sums
+from .tiles import (
+    BLOCK,
+    BLOCK_GROUPS,
+    WIDEST,
+    copy_out,
+    fitting,
+    load_weights,
+    paint_groups,
+    shrink_factors,
+    square_sums,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +27,11 @@ if TYPE_CHECKING:
 
 @compiled
 def entry_steps(
-    operands: tuple[NDArray[Any], ...], constants: NDArray[Any], first: int, last: int
+    operands: tuple[NDArray[Any], ...],
+    phases: tuple[int, int],
+    constants: NDArray[Any],
+    first: int,
+    last: int,
 ) -> NDArray[np.float64]:
     """Step entries first to last, without groups."""
     staged = np.empty(BLOCK, constants.dtype)
@@ -28,26 +41,28 @@ def entry_steps(
         size = min(BLOCK, last - start)
         _stage(operands[0], operands[1], start, size, constants, staged)
         scale[:] = constants[1]
-        _finish(operands, start, size, constants, staged, scale, sums)
+        _finish(operands, phases, start, size, constants, staged, scale, sums)
     return sums
 
 
 @compiled
 def tile_steps(
     operands: tuple[NDArray[Any], ...],
+    phases: tuple[int, int],
     constants: NDArray[Any],
     bounds: NDArray[np.int64],
     weights: NDArray[np.float64],
     stride: int,
     step: float,
+    tag: tuple[int, ...],
     first: int,
     last: int,
 ) -> NDArray[np.float64]:
     """Step the (fibre, group) pairs first to last of groups that tile the fibres."""
-    staged = np.empty(BLOCK + LANES, constants.dtype)
-    scale = np.empty(BLOCK + LANES, constants.dtype)
+    staged = np.empty(BLOCK + WIDEST, constants.dtype)
+    scale = np.empty(BLOCK + WIDEST, constants.dtype)
     factors = np.empty(BLOCK_GROUPS, constants.dtype)
-    thresholds = np.empty(BLOCK_GROUPS, constants.dtype)
+    table = np.empty((2, BLOCK_GROUPS), constants.dtype)
     sums = np.zeros(7)
     n_groups = bounds.shape[0] - 1
     n = bounds[n_groups]
@@ -60,17 +75,16 @@ def tile_steps(
         if count == 0:
             stop = fibre * n + bounds[group + 1]
             weight = weights[group * stride]
-            _long_group(operands, start, stop, weight, step, constants, staged, scale, sums)
+            _long_group(operands, phases, start, stop, weight, step, constants, staged, scale, sums)
             count = 1
         else:
             size = bounds[group + count] - bounds[group]
-            for k in range(count):
-                thresholds[k] = step * weights[(group + k) * stride]
+            load_weights(weights, stride, group, count, step, table)
             _stage(operands[0], operands[1], start, size, constants, staged)
-            square_sums(staged, 0, bounds, group, count, factors)
-            sums[0] += shrink_factors(factors, thresholds, weights, stride, group, count, constants)
-            paint_groups(factors, bounds, group, count, scale)
-            _finish(operands, start, size, constants, staged, scale, sums)
+            square_sums(staged, 0, bounds, group, count, factors, tag)
+            sums[0] += shrink_factors(factors, table, count, constants)
+            paint_groups(factors, bounds, group, count, scale, tag)
+            _finish(operands, phases, start, size, constants, staged, scale, sums)
         pair += count
         group += count
         if group == n_groups:
@@ -82,6 +96,7 @@ def tile_steps(
 @compiled
 def row_steps(
     operands: tuple[NDArray[Any], ...],
+    phases: tuple[int, int],
     constants: NDArray[Any],
     n: int,
     bounds: NDArray[np.int64],
@@ -114,6 +129,7 @@ def row_steps(
             stop = min(start + BLOCK, n)
             _finish(
                 operands,
+                phases,
                 fibre * n + start,
                 stop - start,
                 constants,
@@ -133,6 +149,7 @@ def _factor(norm: float, threshold: float) -> float:
 @compiled
 def _long_group(
     operands: tuple[NDArray[Any], ...],
+    phases: tuple[int, int],
     start: int,
     stop: int,
     weight: float,
@@ -158,7 +175,7 @@ def _long_group(
         size = min(BLOCK, stop - first)
         _stage(operands[0], operands[1], first, size, constants, staged)
         scale[:] = factor
-        _finish(operands, first, size, constants, staged, scale, sums)
+        _finish(operands, phases, first, size, constants, staged, scale, sums)
 
 
 @compiled
@@ -181,6 +198,7 @@ def _stage(
 @compiled
 def _finish(
     operands: tuple[NDArray[Any], ...],
+    phases: tuple[int, int],
     start: int,
     size: int,
     constants: NDArray[Any],
@@ -216,8 +234,5 @@ def _finish(
     sums[4] += change
     sums[5] += descent
     sums[6] += distance
-    target, following = new[start:stop], extrapolated[start:stop]
-    for i in range(size):
-        target[i] = staged[i]
-    for i in range(size):
-        following[i] = scale[i]
+    copy_out(staged, new, start, size, phases[0])
+    copy_out(scale, extrapolated, start, size, phases[1])

@@ -13,7 +13,9 @@ from proxmtl.kernels.prox_args import ApgStep
 from .apg_loops import entry_steps, row_steps, tile_steps
 from .arrays import cpu_floats, group_weights, paired
 from .group_shrink import instance_edges
+from .lanes import lanes
 from .pool import cuts, pieces, run_pieces
+from .tiles import WIDEST
 
 if TYPE_CHECKING:
     from typing import Any
@@ -44,7 +46,9 @@ def run(args: ApgStepArgs) -> ApgStep:
     operands = (new.x, new.aligned(args.grad), new.aligned(args.X), new.out, following.out)
     shrink = 1 / (1 + 2 * args.step * args.ridge)
     numbers = [0.0, 1.0, args.step * args.l1, args.step, args.momentum, shrink]
-    parts = _parts(args, new, operands, np.array(numbers, dtype=new.x.dtype))
+    parts = _parts(
+        args, new, (operands, (new.phase, following.phase)), np.array(numbers, dtype=new.x.dtype)
+    )
     group_norms, magnitude, square, *inner = np.sum(parts, axis=0).tolist()
     penalty = group_norms * shrink + args.l1 * magnitude + args.ridge * square
     sums = torch.tensor([penalty, *inner], dtype=torch.float64)
@@ -54,7 +58,7 @@ def run(args: ApgStepArgs) -> ApgStep:
 def _parts(
     args: ApgStepArgs,
     pair: Pair,
-    operands: tuple[NDArray[Any], ...],
+    operands: tuple[tuple[NDArray[Any], ...], tuple[int, int]],
     constants: NDArray[Any],
 ) -> list[NDArray[np.float64]]:
     n_pieces = pieces(pair.x.shape[0])
@@ -62,19 +66,20 @@ def _parts(
         return [np.zeros(7)]
     if args.layout is None or args.weights is None or not args.layout.n_groups:
         return run_pieces(
-            entry_steps, [(operands, constants, *cut) for cut in cuts(pair.x.shape[0], n_pieces)]
+            entry_steps, [(*operands, constants, *cut) for cut in cuts(pair.x.shape[0], n_pieces)]
         )
     bounds, members = args.layout.arrays
     weights = (*group_weights(args.weights), args.step)
     if args.layout.tiles(pair.n):
+        together = lanes(WIDEST if args.layout.max_size > WIDEST // 2 else WIDEST // 2)
         edges = instance_edges(bounds, pair.outer, n_pieces)
         return run_pieces(
-            tile_steps, [(operands, constants, bounds, *weights, *cut) for cut in edges]
+            tile_steps, [(*operands, constants, bounds, *weights, together, *cut) for cut in edges]
         )
     return run_pieces(
         row_steps,
         [
-            (operands, constants, pair.n, bounds, members, *weights, *cut)
+            (*operands, constants, pair.n, bounds, members, *weights, *cut)
             for cut in cuts(pair.outer, min(pair.outer, n_pieces))
         ],
     )

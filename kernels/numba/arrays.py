@@ -8,9 +8,15 @@ import torch
 
 from proxmtl.kernels.fibres import fibres
 
+from .lanes import STREAM
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+# Results of at least this size are written past the caches.
+_STREAMED_BYTES = 16 << 20
 
 
 class Pair(NamedTuple):
@@ -29,6 +35,18 @@ class Pair(NamedTuple):
     swapped: bool
     done: bool
     address: int
+
+    @property
+    def phase(self) -> int:
+        """Alignment of the result for stores past the caches; -1 where they don't pay.
+
+        They save reading what will be overwritten. In place it has been read anyway, and what
+        fits into the last cache level is better left there.
+        """
+        size = self.target.element_size()
+        if self.same or self.target.numel() * size < _STREAMED_BYTES:
+            return -1
+        return self.target.data_ptr() // size % STREAM
 
     @property
     def same(self) -> bool:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import cpu_floats, group_weights, paired, scalar
+from .lanes import lanes
 from .pool import cuts, pieces, run_pieces
 from .shrink_gather import shrink_gathered
 from .shrink_strided import shrink_strided
-from .shrink_tiles import shrink_tiles
+from .shrink_tiles import shrink_equal, shrink_tiles
+from .tiles import WIDEST
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
     from proxmtl.kernels.prox_args import GroupShrinkArgs
 
     from .arrays import Pair
+
+
+# From this mean size on, groups are taken one by one.
+_LONG = 48
+# Below this many entries, compiling for one group size costs more than thousands of calls save.
+_WORTH_COMPILING = 1 << 20
 
 
 def supports(args: GroupShrinkArgs) -> tuple[bool, str]:
@@ -45,9 +53,17 @@ def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _tiles(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> float:
     bounds, _ = args.layout.arrays
-    parts = instance_edges(bounds, pair.outer, pieces(pair.x.shape[0]))
-    calls = [(pair.x, pair.out, pair.same, bounds, *numbers, *part) for part in parts]
-    return float(sum(run_pieces(shrink_tiles, calls)))
+    n_groups, entries = args.layout.n_groups, pair.x.shape[0]
+    parts = instance_edges(bounds, pair.outer, pieces(entries))
+    phase = pair.phase
+    size = args.layout.uniform_size
+    if entries >= _WORTH_COMPILING and 1 < size <= WIDEST and args.l1 == 0:
+        operands = pair.x, pair.out, phase, n_groups, *numbers[:3], lanes(size)
+        return float(sum(run_pieces(shrink_equal, [(*operands, *part) for part in parts])))
+    long = pair.n >= _LONG * n_groups
+    together = lanes(WIDEST if args.layout.max_size > WIDEST // 2 else WIDEST // 2)
+    operands = pair.x, pair.out, phase, bounds, *numbers, long, together
+    return float(sum(run_pieces(shrink_tiles, [(*operands, *part) for part in parts])))
 
 
 def instance_edges(bounds: NDArray[np.int64], outer: int, n_pieces: int) -> list[tuple[int, int]]:

@@ -9,38 +9,51 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .jit import compiled
-from .lanes import LANES
-from .tiles import BLOCK, BLOCK_GROUPS, fitting, paint_groups, shrink_factors, square_sums
+from .lanes import scaled, square_sum
+from .tiles import (
+    BLOCK,
+    BLOCK_GROUPS,
+    WIDEST,
+    copy_out,
+    fitting,
+    load_weights,
+    paint_groups,
+    shrink_factors,
+    square_sums,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_LONG_SUM = 1024
 
 
 @compiled
 def shrink_tiles(
     x: NDArray[Any],
     out: NDArray[Any],
-    same: bool,
+    phase: int,
     bounds: NDArray[np.int64],
     weights: NDArray[np.float64],
     stride: int,
     step: float,
     l1: float,
+    long: bool,
+    tag: tuple[int, ...],
     first: int,
     last: int,
 ) -> float:
     """Shrink the (fibre, group) pairs first to last, counted in memory order; their penalty.
 
-    ``same`` says that out is x: the compiler must not be asked to find out.
+    ``phase`` as in `copy_out`; ``long`` takes every group by itself; ``tag`` are the lanes for
+    groups that are taken together.
     """
-    scale = np.empty(BLOCK + LANES, x.dtype)
-    staged = np.empty(BLOCK + LANES, x.dtype)
+    scale = np.empty(BLOCK + WIDEST, x.dtype)
+    staged = np.empty(BLOCK + WIDEST, x.dtype)
     factors = np.empty(BLOCK_GROUPS, x.dtype)
-    thresholds = np.empty(BLOCK_GROUPS, x.dtype)
+    table = np.empty((2, BLOCK_GROUPS), x.dtype)
     constants = np.empty(3, x.dtype)
     constants[0], constants[1], constants[2] = 0.0, 1.0, step * l1
+    if stride == 0:
+        load_weights(weights, 0, 0, BLOCK_GROUPS, step, table)
     n_groups = bounds.shape[0] - 1
     n = bounds[n_groups]
     value = 0.0
@@ -50,36 +63,75 @@ def shrink_tiles(
     while pair < last:
         start = fibre * n + bounds[group]
         count = fitting(bounds, group, min(n_groups - group, last - pair, BLOCK_GROUPS))
-        if count == 0:
+        if long or count == 0:
             stop = fibre * n + bounds[group + 1]
             weight = weights[group * stride]
-            value += _shrink_long(x, out, start, stop, weight, step, l1, constants, staged)
+            value += _shrink_long(x, out, phase, start, stop, weight, step, l1, constants, staged)
             count = 1
         else:
             size = bounds[group + count] - bounds[group]
-            for k in range(count):
-                thresholds[k] = step * weights[(group + k) * stride]
+            if stride != 0:
+                load_weights(weights, stride, group, count, step, table)
             # Whole vectors are read: near the end of the tensor they come from a padded copy.
-            if l1 > 0 or start + size + LANES > x.shape[0]:
+            if l1 > 0 or start + size + WIDEST > x.shape[0]:
                 _stage(x, start, size, constants, staged)
-                square_sums(staged, 0, bounds, group, count, factors)
+                square_sums(staged, 0, bounds, group, count, factors, tag)
             else:
-                square_sums(x, start, bounds, group, count, factors)
-            value += shrink_factors(factors, thresholds, weights, stride, group, count, constants)
-            paint_groups(factors, bounds, group, count, scale)
+                square_sums(x, start, bounds, group, count, factors, tag)
+            value += shrink_factors(factors, table, count, constants)
+            paint_groups(factors, bounds, group, count, scale, tag)
             if l1 > 0:
                 value += l1 * _multiply_total(staged, scale, size, constants)
-                _copy(staged, out, start, size)
-            elif same:
-                _multiply(x, start, scale, scale, 0, size)
-                _copy(scale, out, start, size)
             else:
-                _multiply(x, start, scale, out, start, size)
+                _multiply(x, start, scale, size)
+            copy_out(scale, out, start, size, phase)
         pair += count
         group += count
         if group == n_groups:
             group = 0
             fibre += 1
+    return value
+
+
+@compiled
+def shrink_equal(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    phase: int,
+    n_groups: int,
+    weights: NDArray[np.float64],
+    stride: int,
+    step: float,
+    tag: tuple[int, ...],
+    first: int,
+    last: int,
+) -> float:
+    """Shrink pairs first to last of groups whose size, ``len(tag)``, is known when compiling."""
+    width = len(tag)
+    buffer = np.empty(BLOCK + WIDEST, x.dtype)
+    factors = np.empty(BLOCK_GROUPS, x.dtype)
+    table = np.empty((2, BLOCK_GROUPS), x.dtype)
+    constants = np.empty(2, x.dtype)
+    constants[0], constants[1] = 0.0, 1.0
+    if stride == 0:
+        load_weights(weights, 0, 0, BLOCK_GROUPS, step, table)
+    most = min(BLOCK // width, BLOCK_GROUPS)
+    value = 0.0
+    pair = first
+    while pair < last:
+        group = pair % n_groups
+        count = min(most, last - pair)
+        if stride != 0:
+            count = min(count, n_groups - group)
+            load_weights(weights, stride, group, count, step, table)
+        start = pair * width
+        for k in range(count):
+            factors[k] = square_sum(x, start + k * width, tag)
+        value += shrink_factors(factors, table, count, constants)
+        for k in range(count):
+            scaled(x, start + k * width, buffer, k * width, factors[k], tag)
+        copy_out(buffer, out, start, count * width, phase)
+        pair += count
     return value
 
 
@@ -94,38 +146,30 @@ def _stage(
 
 
 @compiled
-def _multiply(
-    x: NDArray[Any], start: int, scale: NDArray[Any], out: NDArray[Any], to: int, size: int
-) -> None:
-    source, target = x[start : start + size], out[to : to + size]
+def _multiply(x: NDArray[Any], start: int, scale: NDArray[Any], size: int) -> None:
+    source = x[start : start + size]
     for i in range(size):
-        target[i] = source[i] * scale[i]
+        scale[i] *= source[i]
 
 
 @compiled
 def _multiply_total(
     staged: NDArray[Any], scale: NDArray[Any], size: int, constants: NDArray[Any]
 ) -> float:
-    """Multiply in place; the sum of magnitudes."""
+    """Multiply into the second; the sum of magnitudes."""
     total = constants[0]
     for i in range(size):
         entry = staged[i] * scale[i]
-        staged[i] = entry
+        scale[i] = entry
         total += abs(entry)
     return float(total)
-
-
-@compiled
-def _copy(source: NDArray[Any], out: NDArray[Any], start: int, size: int) -> None:
-    target = out[start : start + size]
-    for i in range(size):
-        target[i] = source[i]
 
 
 @compiled
 def _shrink_long(
     x: NDArray[Any],
     out: NDArray[Any],
+    phase: int,
     start: int,
     stop: int,
     weight: float,
@@ -134,16 +178,21 @@ def _shrink_long(
     constants: NDArray[Any],
     staged: NDArray[Any],
 ) -> float:
-    """Shrink one group that is longer than a block: it is read twice."""
+    """Shrink one group by itself; the second look at it comes from cache if it fits there."""
     zero = constants[0]
     squares, magnitudes = 0.0, 0.0
-    for first in range(start, stop, _LONG_SUM):
-        size = min(_LONG_SUM, stop - first)
-        _stage(x, first, size, constants, staged)
+    for first in range(start, stop, BLOCK):
+        size = min(BLOCK, stop - first)
         square, magnitude = zero, zero
-        for i in range(size):
-            square += staged[i] * staged[i]
-            magnitude += abs(staged[i])
+        if l1 > 0:
+            _stage(x, first, size, constants, staged)
+            for i in range(size):
+                square += staged[i] * staged[i]
+                magnitude += abs(staged[i])
+        else:
+            source = x[first : first + size]
+            for i in range(size):
+                square += source[i] * source[i]
         squares += square
         magnitudes += magnitude
     norm = np.sqrt(squares)
@@ -153,12 +202,17 @@ def _shrink_long(
     narrow = np.empty(1, x.dtype)
     narrow[0] = wide
     factor = narrow[0]
-    for first in range(start, stop, _LONG_SUM):
-        size = min(_LONG_SUM, stop - first)
-        _stage(x, first, size, constants, staged)
-        for i in range(size):
-            staged[i] *= factor
-        _copy(staged, out, first, size)
+    for first in range(start, stop, BLOCK):
+        size = min(BLOCK, stop - first)
+        if l1 > 0:
+            _stage(x, first, size, constants, staged)
+            for i in range(size):
+                staged[i] *= factor
+        else:
+            source = x[first : first + size]
+            for i in range(size):
+                staged[i] = source[i] * factor
+        copy_out(staged, out, first, size, phase)
     value: float = weight * wide * norm
     if l1 > 0:
         value += l1 * wide * magnitudes

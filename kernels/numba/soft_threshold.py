@@ -11,6 +11,7 @@ import numpy as np
 from .arrays import cpu_floats, paired, scalar
 from .jit import compiled
 from .pool import cuts, pieces, run_pieces
+from .tiles import copy_out
 
 if TYPE_CHECKING:
     import torch
@@ -66,12 +67,11 @@ def _one_threshold(
     buffer = np.empty(_BLOCK, x.dtype)
     for start in range(first, last, _BLOCK):
         stop = min(start + _BLOCK, last)
-        source, target = x[start:stop], out[start:stop]
         if same:
-            total += _clip_away(source, buffer, threshold, zero)
-            _copy(buffer, target)
+            total += _clip_away(x[start:stop], buffer, threshold, zero)
+            copy_out(buffer, out, start, stop - start, -1)
         else:
-            total += _clip_away(source, target, threshold, zero)
+            total += _clip_away(x[start:stop], out[start:stop], threshold, zero)
     return total
 
 
@@ -84,12 +84,6 @@ def _clip_away(source: NDArray[Any], target: NDArray[Any], threshold: Any, zero:
         target[i] = shrunk
         partial += abs(shrunk)
     return float(partial)
-
-
-@compiled
-def _copy(buffer: NDArray[Any], target: NDArray[Any]) -> None:
-    for i in range(target.shape[0]):
-        target[i] = buffer[i]
 
 
 @compiled
@@ -107,12 +101,13 @@ def _each_threshold(
     buffer = np.empty(_BLOCK, x.dtype)
     for start in range(first, last, _BLOCK):
         stop = min(start + _BLOCK, last)
-        source, target, weight = x[start:stop], out[start:stop], weights[start:stop]
         if same:
-            total += _clip_each_away(source, buffer, weight, step, zero)
-            _copy(buffer, target)
+            total += _clip_each_away(x[start:stop], buffer, weights[start:stop], step, zero)
+            copy_out(buffer, out, start, stop - start, -1)
         else:
-            total += _clip_each_away(source, target, weight, step, zero)
+            total += _clip_each_away(
+                x[start:stop], out[start:stop], weights[start:stop], step, zero
+            )
     return total
 
 

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .jit import compiled
-from .lanes import LANES, masked_square_sum, paint
+from .lanes import STREAM, masked_square_sum, paint, stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK = 2048
 BLOCK_GROUPS = 512
+WIDEST = 32  # lanes of the masked primitives, at most
 
 
 @compiled
@@ -31,10 +32,35 @@ def fitting(bounds: NDArray[np.int64], group: int, most: int) -> int:
     limit = bounds[group] + BLOCK
     if bounds[group + most] <= limit:
         return most
-    count = 0
-    while bounds[group + count + 1] <= limit:
-        count += 1
-    return count
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        if bounds[group + middle] <= limit:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def load_weights(
+    weights: NDArray[np.float64],
+    stride: int,
+    group: int,
+    count: int,
+    step: float,
+    table: NDArray[Any],
+) -> None:
+    """Weights and thresholds of ``count`` groups as the two rows of a table in x's dtype."""
+    if stride == 0:
+        table[0, :count] = weights[0]
+        table[1, :count] = step * weights[0]
+    else:
+        given = weights[group : group + count]
+        for k in range(count):
+            table[0, k] = given[k]
+        for k in range(count):
+            table[1, k] = step * given[k]
 
 
 @compiled
@@ -45,42 +71,39 @@ def square_sums(
     group: int,
     count: int,
     sums: NDArray[Any],
+    tag: tuple[int, ...],
 ) -> None:
-    """Sum of squares of each of ``count`` groups; may read `LANES` entries beyond the last."""
+    """Sum of squares of each of ``count`` groups; may read `WIDEST` entries beyond the last."""
     base = start - bounds[group]
+    width = len(tag)
     for k in range(count):
         position = base + bounds[group + k]
         size = bounds[group + k + 1] - bounds[group + k]
-        total = masked_square_sum(source, position, size)
-        done = LANES
+        total = masked_square_sum(source, position, size, tag)
+        done = width
         while done < size:
-            total += masked_square_sum(source, position + done, size - done)
-            done += LANES
+            total += masked_square_sum(source, position + done, size - done, tag)
+            done += width
         sums[k] = total
 
 
 @compiled
 def shrink_factors(
-    sums: NDArray[Any],
-    thresholds: NDArray[Any],
-    weights: NDArray[np.float64],
-    stride: int,
-    group: int,
-    count: int,
-    constants: NDArray[Any],
+    sums: NDArray[Any], table: NDArray[Any], count: int, constants: NDArray[Any]
 ) -> float:
     """Turn sums of squares into factors, in place; the weighted norms of the results."""
     zero, one = constants[0], constants[1]
-    value = 0.0
+    weights, thresholds = table[0], table[1]
+    value = zero
     for k in range(count):
         norm = np.sqrt(sums[k])
         factor = one - thresholds[k] / norm
-        # Comparisons with NaN are false: NaN stays.
+        # max keeps its first argument where a comparison is false: NaN stays.
         factor = max(factor, zero)
         factor = one if thresholds[k] == zero else factor
         sums[k] = factor
-        value += weights[(group + k) * stride] * (factor * norm)
-    return value
+        value += weights[k] * (factor * norm)
+    return float(value)
 
 
 @compiled
@@ -90,12 +113,36 @@ def paint_groups(
     group: int,
     count: int,
     scale: NDArray[Any],
+    tag: tuple[int, ...],
 ) -> None:
-    """Write each group's factor over its members; may write `LANES` entries beyond the last."""
+    """Write each group's factor over its members; may write `WIDEST` entries beyond the last."""
+    width = len(tag)
     for k in range(count):
         position = bounds[group + k] - bounds[group]
         size = bounds[group + k + 1] - bounds[group + k]
-        done = 0
+        paint(scale, position, factors[k], tag)
+        done = width
         while done < size:
-            paint(scale, position + done, factors[k])
-            done += LANES
+            paint(scale, position + done, factors[k], tag)
+            done += width
+
+
+@compiled
+def copy_out(buffer: NDArray[Any], out: NDArray[Any], start: int, size: int, phase: int) -> None:
+    """Write a block to the result; past the caches when ``phase`` isn't negative.
+
+    ``phase`` is where the result's memory stands, in entries, within a streaming store's alignment.
+    """
+    if phase < 0:
+        target = out[start : start + size]
+        for i in range(size):
+            target[i] = buffer[i]
+        return
+    done = min(-(start + phase) % STREAM, size)
+    for i in range(done):
+        out[start + i] = buffer[i]
+    while done + STREAM <= size:
+        stream(buffer, done, out, start + done)
+        done += STREAM
+    for i in range(done, size):
+        out[start + i] = buffer[i]

@@ -133,6 +133,27 @@ def test_blocks_and_threads(backend, sizes, l1):
     torch.testing.assert_close(value, penalty, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1, 2, 10, 32, 33])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("offset", [0, 3])
+def test_large_tensors_on_cpus(monkeypatch, size, shared, offset):
+    """Groups of a size known when compiling, and results written past the caches."""
+    from proxmtl.kernels.numba import arrays, group_shrink
+
+    monkeypatch.setattr(group_shrink, "_WORTH_COMPILING", 0)
+    monkeypatch.setattr(arrays, "_STREAMED_BYTES", 0)
+    groups = tiles([size] * 37)
+    V = torch.randn(50, groups.n_items)
+    weights = 1.0 if shared else torch.rand(37)
+    memory = torch.full((V.numel() + offset,), float("nan"))
+    out = memory[offset:].view(V.shape)
+    _, value = kernels.group_shrink(V, *groups.both, weights, out=out, backend="numba")
+    wanted, penalty = kernels.group_shrink(V, *groups.both, weights, backend="torch")
+    torch.testing.assert_close(out, wanted)
+    torch.testing.assert_close(value, penalty)
+    assert memory[:offset].isnan().all()
+
+
 @pytest.mark.parametrize("backend", ["naive", *BACKENDS])
 def test_huge_and_tiny_entries_keep_their_direction(backend):
     V = torch.tensor([[3e25, 4e25], [3e-25, 4e-25]], dtype=torch.float64)

@@ -1,0 +1,273 @@
+"""The proximal operations against torch's and numpy's forms of them.
+
+In place, only the first call, the one that is checked, sees the original entries: later ones shrink
+what is left, which is the same work.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bench.kernels.cases import CPU, GPU, Case
+from proxmtl import kernels
+
+if TYPE_CHECKING:
+    from bench.kernels.cases import Call
+
+Groups = tuple[torch.Tensor, torch.Tensor]
+N = 10_000_000
+THRESHOLD = 2.0
+
+
+def uniform(n_groups: int, size: int) -> Groups:
+    return torch.arange(n_groups + 1) * size, torch.arange(n_groups * size)
+
+
+def ragged(n_items: int, largest: int) -> Groups:
+    """Sizes from 1 to ``largest``, uniform."""
+    sizes = torch.randint(1, largest + 1, (2 * n_items // largest + 8,), generator=_random())
+    edges = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
+    edges = edges[: int((edges < n_items).sum()) + 1]
+    edges[-1] = n_items
+    return edges, torch.arange(n_items)
+
+
+def windows(n_items: int, size: int, step: int) -> Groups:
+    """Overlapping windows."""
+    starts = torch.arange(0, n_items - size + 1, step)
+    return torch.arange(len(starts) + 1) * size, (starts[:, None] + torch.arange(size)).reshape(-1)
+
+
+def soft(device: torch.device, *, name: str, in_place: bool) -> Case:
+    V = torch.randn(N, device=device, generator=_random(device))
+    out = V.clone() if in_place else torch.full_like(V, float("nan"))
+    wanted = torch.nn.functional.softshrink(V, 0.01)
+    source = out if in_place else V
+
+    contenders: dict[str, Call] = {
+        _ours(device): lambda: kernels.soft_threshold(
+            source, 0.01, out=out, backend=_backend(device)
+        )[0]
+    }
+    if not in_place:
+        contenders["torch softshrink, out="] = lambda: torch.ops.aten.softshrink.out(
+            V, 0.01, out=out
+        )
+        contenders["torch softshrink"] = lambda: torch.nn.functional.softshrink(V, 0.01)
+        contenders["torch form"] = lambda: V - V.clamp(-0.01, 0.01)
+
+    def check(seen: torch.Tensor) -> None:
+        torch.testing.assert_close(seen, wanted)
+
+    return Case(name, "soft_threshold", 8 * N, 3 * N, "copy", contenders, check)
+
+
+def shrink(
+    device: torch.device,
+    *,
+    name: str,
+    shape: tuple[int, ...],
+    groups: Groups,
+    axis: int = -1,
+    in_place: bool = False,
+) -> Case:
+    V = torch.randn(shape, device=device, generator=_random(device))
+    wanted = _shrink_torch(V.double(), groups, axis)
+    out = V.clone() if in_place else torch.full_like(V, float("nan"))
+    source = out if in_place else V
+    options = {"axis": axis, "out": out, "backend": _backend(device)}
+    contenders: dict[str, Call] = {
+        _ours(device): lambda: kernels.group_shrink(source, *groups, THRESHOLD, **options)[0]
+    }
+    if not in_place:
+        contenders |= _shrink_forms(device, V, groups, axis)
+
+    def check(seen: Any) -> None:
+        seen = torch.as_tensor(seen)
+        torch.testing.assert_close(seen, wanted.to(seen), rtol=1e-5, atol=1e-5)
+
+    entries = V.numel()
+    return Case(name, "group_shrink", 8 * entries, 4 * entries, "copy", contenders, check)
+
+
+def _shrink_forms(
+    device: torch.device, V: torch.Tensor, groups: Groups, axis: int
+) -> dict[str, Call]:
+    compiled = torch.compile(_shrink_torch)
+    forms: dict[str, Call] = {
+        "torch form": lambda: _shrink_torch(V, groups, axis),
+        "torch.compile": lambda: compiled(V, groups, axis),
+    }
+    sizes = groups[0].diff()
+    if device.type == "cpu" and V.dim() == 1:
+        array, edges = V.numpy(), groups[0].numpy()[:-1]
+
+        def reduceat() -> Any:
+            norms = np.sqrt(np.add.reduceat(array * array, edges))
+            factors = np.maximum(1 - THRESHOLD / norms, 0, dtype=np.float32)
+            return array * np.repeat(factors, sizes.numpy())
+
+        forms["numpy reduceat"] = reduceat
+        if bool((sizes == sizes[0]).all()):
+
+            def einsum() -> Any:
+                rows = array.reshape(len(edges), -1)
+                norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+                return (rows * np.maximum(1 - THRESHOLD / norms, 0)[:, None]).reshape(-1)
+
+            forms["numpy einsum"] = einsum
+        forms |= _peers(array, groups)
+    return forms
+
+
+def _peers(array: Any, groups: Groups) -> dict[str, Call]:
+    """The prox libraries, where they are installed; they take groups of one size."""
+    size = int(groups[0][1])
+    if not bool((groups[0].diff() == size).all()):
+        return {}
+    try:
+        from pyproximal import L21
+    except ImportError:
+        return {}
+    columns = np.ascontiguousarray(array.reshape(-1, size).T).reshape(-1)
+    prox = L21(ndim=size, sigma=THRESHOLD)
+    return {"pyproximal L21": lambda: prox.prox(columns, 1.0).reshape(size, -1).T.reshape(-1)}
+
+
+def _shrink_torch(V: torch.Tensor, groups: Groups, axis: int) -> torch.Tensor:
+    """The usual form, for groups that tile the axis."""
+    sizes = groups[0].diff()
+    rows = V.movedim(axis, -1)
+    if bool((sizes == sizes[0]).all()):
+        blocks = rows.reshape(*rows.shape[:-1], -1, int(sizes[0]))
+        norms = blocks.norm(dim=-1, keepdim=True)
+        shrunk = (blocks * (1 - THRESHOLD / norms).clamp(min=0)).reshape(rows.shape)
+    else:
+        owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(V.device)
+        squares = rows.new_zeros(*rows.shape[:-1], len(sizes))
+        norms = squares.index_add_(-1, owner, rows * rows).sqrt()
+        shrunk = rows * (1 - THRESHOLD / norms).clamp(min=0)[..., owner]
+    return shrunk.movedim(-1, axis)
+
+
+def step(device: torch.device, *, name: str, shape: tuple[int, int], groups: Groups | None) -> Case:
+    Z, grad, X = torch.randn(3, *shape, device=device, generator=_random(device)).unbind()
+    out = (torch.empty_like(Z), torch.empty_like(Z))
+    parts = None if groups is None else (*groups, 0.5)
+    options = {"step": 0.5, "momentum": 0.9, "l1": 0.2, "ridge": 0.1}
+
+    def form() -> Any:
+        return kernels.apg_step(Z, grad, X, parts, **options, backend="torch")
+
+    wanted = form()
+    contenders: dict[str, Call] = {
+        _ours(device): lambda: kernels.apg_step(
+            Z, grad, X, parts, **options, out=out, backend=_backend(device)
+        ),
+        "torch form": form,
+    }
+
+    def check(seen: Any) -> None:
+        torch.testing.assert_close(seen.x, wanted.x, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(seen.z, wanted.z, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(seen.sums, wanted.sums, rtol=1e-4, atol=1e-2)
+
+    entries = Z.numel()
+    return Case(name, "apg_step", 20 * entries, 20 * entries, "copy", contenders, check)
+
+
+def smooth(device: torch.device, *, name: str, shape: tuple[int, int], groups: Groups) -> Case:
+    V = torch.randn(shape, device=device, generator=_random(device))
+    call = partial(kernels.smoothed_group_grad, V, *groups, 0.5, 0.1)
+    wanted = call(backend="torch")
+    ours = partial(call, out=torch.empty_like(V), backend=_backend(device))
+    contenders: dict[str, Call] = {
+        _ours(device): ours,
+        "torch form": partial(call, backend="torch"),
+    }
+
+    def check(seen: Any) -> None:
+        torch.testing.assert_close(seen.grad, wanted.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(seen.value, wanted.value, rtol=1e-5, atol=0)
+
+    entries = V.numel()
+    return Case(name, "smoothed_group_grad", 8 * entries, 5 * entries, "copy", contenders, check)
+
+
+def sweep(device: torch.device, *, name: str, shape: tuple[int, int], groups: Groups) -> Case:
+    V = torch.randn(shape, device=device, generator=_random(device))
+    dual = torch.zeros(shape[0], len(groups[1]), device=device)
+    x, xi = V.clone(), dual.clone()
+
+    def call(backend: str) -> Any:
+        x.copy_(V)
+        xi.copy_(dual)
+        kernels.overlap_dual_sweep(x, xi, *groups, 0.5, sweeps=1, backend=backend)
+        return x.clone(), xi.clone()
+
+    wanted = call("torch")
+    contenders: dict[str, Call] = {
+        _ours(device): lambda: call(_backend(device)),
+        "torch form": lambda: call("torch"),
+    }
+
+    def check(seen: Any) -> None:
+        for s, w in zip(seen, wanted, strict=True):
+            torch.testing.assert_close(s, w, rtol=1e-4, atol=1e-5)
+
+    n_bytes = 8 * (x.numel() + xi.numel())
+    return Case(name, "overlap_dual_sweep", n_bytes, 8 * xi.numel(), "copy", contenders, check)
+
+
+def _random(device: torch.device | str = "cpu") -> torch.Generator:
+    return torch.Generator(device).manual_seed(0)
+
+
+def _backend(device: torch.device) -> str:
+    return "triton" if device.type == "cuda" else "numba"
+
+
+def _ours(device: torch.device) -> str:
+    return f"ours/{_backend(device)}"
+
+
+def _register() -> None:
+    clothing = (torch.tensor([0, 11, 17, 21, 23]), torch.arange(23))
+    awa = ragged(85, 17)
+    cases: dict[str, Any] = {
+        "soft 1e7": partial(soft, in_place=False),
+        "soft 1e7 in place": partial(soft, in_place=True),
+        "shrink 1e7, groups of 10": partial(shrink, shape=(N,), groups=uniform(N // 10, 10)),
+        "shrink 1e7, groups of 10, in place": partial(
+            shrink, shape=(N,), groups=uniform(N // 10, 10), in_place=True
+        ),
+        "shrink 1e7, ragged to 19": partial(shrink, shape=(N,), groups=ragged(N, 19)),
+        "shrink rows of 4096x2048": partial(shrink, shape=(4096, 2048), groups=uniform(1, 2048)),
+        "shrink columns of 4096x2048": partial(
+            shrink, shape=(4096, 2048), groups=uniform(1, 4096), axis=0
+        ),
+        "shrink S 64x23": partial(shrink, shape=(64, 23), groups=clothing),
+        "shrink S 2048x23": partial(shrink, shape=(2048, 23), groups=clothing),
+        "shrink S 2048x85": partial(shrink, shape=(2048, 85), groups=awa),
+        "shrink S 4096x1000": partial(shrink, shape=(4096, 1000), groups=ragged(1000, 19)),
+        "step 4096x2048, L1 and ridge": partial(step, shape=(4096, 2048), groups=None),
+        "step S 2048x23": partial(step, shape=(2048, 23), groups=clothing),
+        "step S 4096x1000": partial(step, shape=(4096, 1000), groups=ragged(1000, 19)),
+        "smooth S 4096x1000, windows": partial(
+            smooth, shape=(4096, 1000), groups=windows(1000, 10, 5)
+        ),
+        "sweep S 4096x1000, windows": partial(
+            sweep, shape=(4096, 1000), groups=windows(1000, 10, 5)
+        ),
+    }
+    for name, make in cases.items():
+        full = f"{name} fp32"
+        for suite in (CPU, GPU):
+            suite.add(full, partial(make, name=full))
+
+
+_register()

@@ -235,7 +235,11 @@ def _sample_weights(
         weights = as_float_tensor("sample_weight", sample_weight, like)
     if task_of is None and weights.ndim == 1:
         weights = weights[:, None]
-    if weights.shape[0] != labels.shape[0] or weights.ndim != labels.ndim:
+    fits = weights.ndim == labels.ndim and all(
+        got in (1, size) if axis else got == size
+        for axis, (got, size) in enumerate(zip(weights.shape, labels.shape, strict=True))
+    )
+    if not fits:
         raise ValueError(
             f"sample_weight: shape {tuple(weights.shape)} does not fit labels of shape "
             f"{tuple(labels.shape)}; give one weight a sample (or one a label)."

@@ -22,6 +22,7 @@ from proxmtl import (
     TaskDesign,
 )
 from proxmtl.latent import Alternating
+from proxmtl.latent.refactor import Refactored
 
 N, D, M = 40, 6, 4
 PAIRS = Groups.from_lists([[0, 1], [2, 3]], weights=[1.0, 2.0])
@@ -129,5 +130,6 @@ SOLVER_FACTORIES = {
     "SPGD": _convex_case(SPGD()),
     "PALM": _latent_case(PALM(order=((1, 2), (0,)))),
     "PANOC": _latent_case(PANOC()),
+    "Refactored": _latent_case(Refactored(every=5)),
     "Alternating": _latent_case(Alternating(inner_iterations=6)),
 }

@@ -37,12 +37,12 @@ class TaskDesign(Design):
         self.X: list[Tensor] = list(X.unbind(0)) if isinstance(X, Tensor) else list(X)
         if not self.X:
             raise ValueError("X: no task; give one feature matrix a task.")
-        for m, features in enumerate(self.X):
-            check_features(f"X[{m}]", features)
         for what in ("dtype", "device"):
             kinds = sorted({str(getattr(features, what)) for features in self.X})
             if len(kinds) > 1:
                 raise ValueError(f"X: tasks differ in {what}: {kinds}; convert them to one.")
+        for m, features in enumerate(self.X):
+            check_features(f"X[{m}]", features)
         widths = sorted({features.shape[1] for features in self.X})
         if len(widths) > 1:
             raise ValueError(f"X: tasks differ in their number of features: {widths}.")

@@ -1,0 +1,181 @@
+"""Groups: constructors, what they know of themselves, files."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from strategies import disjoint_groups, examples, overlapping_groups, tree_groups
+
+from proxmtl import Groups
+
+ITEMS = ["red", "blue", "round", "square"]
+TABLE = {"colour": ["red", "blue"], "shape": ["square", "round"]}
+
+
+def lists(groups):
+    return [groups.members(g) for g in range(len(groups))]
+
+
+@given(groups=overlapping_groups(6))
+@examples(60)
+def test_csr_describes_the_members(groups):
+    assert groups.indptr.dtype == groups.indices.dtype == torch.int64
+    assert groups.weights.dtype == torch.float64
+    assert groups.indptr.tolist() == np.cumsum([0, *map(len, lists(groups))]).tolist()
+    assert groups.indices.tolist() == [i for members in lists(groups) for i in members]
+    assert all(members == sorted(set(members)) for members in lists(groups))
+    assert groups.sizes.tolist() == [len(members) for members in lists(groups)]
+    expected = [g for g, members in enumerate(lists(groups)) for _ in members]
+    assert groups.group_of.tolist() == expected
+    assert len(groups) == groups.n_groups == len(groups.names)
+
+
+@given(groups=overlapping_groups(6))
+@examples(60)
+def test_properties_are_those_of_the_definition(groups):
+    sets = [set(members) for members in lists(groups)]
+    holders = [sum(i in s for s in sets) for i in range(6)]
+    assert groups.coverage.tolist() == holders
+    assert groups.max_overlap == max(holders)
+    assert groups.is_disjoint == (max(holders) <= 1)
+    assert groups.uncovered == [i for i, n in enumerate(holders) if n == 0]
+    assert groups.is_contiguous == all(max(s) - min(s) + 1 == len(s) for s in sets)
+    pairs = [(a, b) for a in sets for b in sets]
+    assert groups.is_tree == all(not a & b or a <= b or b <= a for a, b in pairs)
+
+
+@given(groups=tree_groups(7))
+@examples(30)
+def test_halves_of_halves_are_a_tree(groups):
+    assert groups.is_tree
+    assert not groups.uncovered
+
+
+@given(groups=disjoint_groups(6))
+@examples(60)
+def test_covering_adds_singletons_and_nothing_else(groups):
+    covering = groups.covering()
+    assert covering.uncovered == []
+    assert covering.is_disjoint
+    assert lists(covering)[: len(groups)] == lists(groups)
+    assert lists(covering)[len(groups) :] == [[i] for i in groups.uncovered]
+    assert covering.weights.tolist() == [*groups.weights.tolist(), *[1.0] * len(groups.uncovered)]
+    assert len(set(covering.names)) == len(covering)
+    assert covering.covering() is covering
+
+
+def test_constructors_agree():
+    expected = [[0, 1], [2, 3]]
+    for groups in (
+        Groups.from_lists([[1, 0], [3, 2]]),
+        Groups.from_lists((np.array([0, 1]), torch.tensor([2, 3]))),
+        Groups.from_labels(["a", "a", "b", "b"]),
+        Groups.from_names(TABLE, ITEMS),
+    ):
+        assert lists(groups) == expected
+        assert groups.n_items == 4
+        assert groups.weights.tolist() == [1.0, 1.0]
+    assert lists(Groups.singletons(3)) == [[0], [1], [2]]
+    assert lists(Groups.single(3)) == [[0, 1, 2]]
+    assert Groups.from_labels([7, None, 7]).names == ("7", "None")
+    assert Groups.from_lists([[0]], n_items=3).uncovered == [1, 2]
+    assert Groups.from_lists([[0, 1, 2, 3], [0]], weights="sqrt_size").weights.tolist() == [
+        2.0,
+        1.0,
+    ]
+
+
+def test_caller_data_is_copied():
+    weights = torch.ones(2, dtype=torch.float64)
+    groups = Groups.from_lists([[0], [1]], weights=weights)
+    weights[0] = 5
+    assert groups.weights.tolist() == [1.0, 1.0]
+
+
+def test_to_dict_is_fit_for_json_and_comes_back(tmp_path):
+    groups = Groups.from_names(TABLE, ITEMS, weights=[1.0, 2.5])
+    path = tmp_path / "groups.json"
+    path.write_text(json.dumps(groups.to_dict(ITEMS)))
+    again = Groups.from_file(path, ITEMS)
+    assert lists(again) == lists(groups)
+    assert again.names == groups.names
+    assert again.weights.tolist() == [1.0, 2.5]
+    assert groups.to_dict()["groups"] == {"colour": [0, 1], "shape": [2, 3]}
+    assert repr(groups) == "Groups(2 groups on 4 items, disjoint)"
+
+
+FILES = {
+    "plain.toml": 'colour = ["red", "blue"]\nshape = ["square", "round"]\n',
+    "nested.toml": '[groups]\ncolour = ["red", "blue"]\nshape = ["square", "round"]\n',
+    "plain.json": json.dumps(TABLE),
+    "plain.csv": "group,item\ncolour,red\nshape,square\n\ncolour, blue\nshape,round\n",
+    "bom.csv": "\ufeffgroup,item\ncolour,red\ncolour,blue\nshape,square\nshape,round\n",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_all_kinds(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(FILES[name], encoding="utf-8")
+    groups = Groups.from_file(str(path), ITEMS)
+    assert lists(groups) == [[0, 1], [2, 3]]
+    assert groups.names == ("colour", "shape")
+
+
+BAD_FILES = {
+    "groups.txt": ("", "ends in '.txt'; write the groups as .toml, .json or .csv"),
+    "broken.toml": ("colour = [", "broken.toml cannot be parsed"),
+    "broken.json": ("{", "broken.json cannot be parsed"),
+    "list.json": ("[1, 2]", "must hold a table of group name -> list of item names"),
+    "numbers.json": ('{"a": [0, 1]}', "must hold a table of group name -> list of item names"),
+    "unknown.toml": ('a = ["green"]', "group 'a' names ['green'], which are none of the 4 items"),
+    "stray.toml": ('[groups]\na = ["red"]\n[weights]\nb = 1.0', "weights to unknown groups ['b']"),
+    "text.toml": ('[groups]\na = ["red"]\n[weights]\na = "two"', "weights must be a table of name"),
+    "minus.toml": ('[groups]\na = ["red"]\n[weights]\na = -1', "finite and non-negative"),
+    "wide.csv": ("group,item\na,red,1\n", "line 2: expected group,item"),
+    "headless.csv": ("colour,red\ncolour,blue\n", "looks like a membership"),
+    "empty.csv": ("", "there is no group"),
+    "twice.csv": ("group,item\na,red\na,red\n", "holds an item twice"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files_are_named_with_what_is_wrong(tmp_path, name):
+    content, sentence = BAD_FILES[name]
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match="groups") as caught:
+        Groups.from_file(path, ITEMS)
+    assert sentence in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_names_are_resolved_or_refused():
+    with pytest.raises(ValueError, match="'colour' is the string 'red'; give a list"):
+        Groups.from_names({"colour": "red"}, ITEMS)
+    with pytest.raises(ValueError, match=r"items: names repeat: \['red'\]"):
+        Groups.from_names(TABLE, [*ITEMS, "red"])
+
+
+@pytest.mark.parametrize(
+    ("indptr", "indices", "message"),
+    [
+        ([0, 2], [1, 0], "not in ascending order"),
+        ([0, 2], [2, 0], "holds item 2, outside 0..1"),
+        ([0, 1], [0, 1], "indptr must rise from 0 to the 2 memberships"),
+        ([1, 2], [0, 1], "indptr must rise from 0"),
+        ([0, 2, 1], [0], "indptr must rise from 0"),
+    ],
+)
+def test_direct_construction_is_checked_too(indptr, indices, message):
+    n = len(indptr) - 1
+    with pytest.raises(ValueError, match=message):
+        Groups(
+            torch.tensor(indptr),
+            torch.tensor(indices),
+            torch.ones(n, dtype=torch.float64),
+            2,
+            tuple(f"g{i}" for i in range(n)),
+        )

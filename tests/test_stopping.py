@@ -1,0 +1,144 @@
+"""Stopping rules: each alone, combined, and with the certificate measured no more than needed."""
+
+import math
+
+import pytest
+
+from proxmtl import (
+    KKT,
+    Certificate,
+    Gap,
+    MaxIterations,
+    MaxPasses,
+    MaxSeconds,
+    ObjectiveChange,
+    RelativeGap,
+    RelativeKKT,
+    Status,
+)
+from proxmtl.stopping import Progress
+
+
+def progress(iteration=10, *, passes=20.0, seconds=1.0, history=None, stalled=False, **figures):
+    """Progress with a certificate of given figures; ``.measured`` counts its measurements."""
+    fields = {"objective": 4.0, "gap": 0.2, "kkt": 0.3, "scale": 10.0, **figures}
+    measured = []
+
+    def measure():
+        measured.append(iteration)
+        return Certificate(**fields)
+
+    made = Progress(iteration, passes, seconds, 4.0, measure, history or [], stalled)
+    return made, measured
+
+
+@pytest.mark.parametrize(
+    ("rule", "stops"),
+    [
+        (MaxIterations(10), True),
+        (MaxIterations(11), False),
+        (MaxPasses(20), True),
+        (MaxPasses(20.5), False),
+        (MaxSeconds(1.0), True),
+        (MaxSeconds(1.1), False),
+    ],
+)
+def test_budgets(rule, stops):
+    now, measured = progress()
+    decision = rule(now)
+    assert (decision is not None) == stops
+    assert decision is None or decision.status is Status.BUDGET
+    assert not measured
+
+
+@pytest.mark.parametrize(
+    ("kind", "figure"), [(Gap, 0.2), (RelativeGap, 0.05), (KKT, 0.3), (RelativeKKT, 0.03)]
+)
+def test_measured_rules_compare_their_own_figure(kind, figure):
+    now, _ = progress(history=[{"objective": 4.0}])
+    decision = kind(figure * (1 + 1e-12))(now)
+    assert decision.status is Status.CONVERGED
+    assert decision.reason.startswith(f"{kind.__name__} {figure:.3g} <= ")
+    assert now.history[-1][kind.__name__] == pytest.approx(figure)
+    assert kind(figure * (1 - 1e-9))(progress()[0]) is None
+    assert kind(1.0)(progress(gap=math.nan, kkt=math.nan)[0]) is None  # NaN is no convergence
+
+
+def test_relative_gap_divides_by_at_least_one():
+    small = Certificate(objective=1e-6, gap=1e-3, kkt=0, scale=0)
+    assert small.relative_gap == 1e-3
+    assert small.relative_kkt == 0
+    assert Certificate(objective=1, gap=None, kkt=2, scale=0).relative_kkt == 2
+
+
+def test_certificates_are_measured_only_when_due_and_once():
+    rule = (Gap(1e-9, every=5) & KKT(1e-9, every=5)) | RelativeGap(1e-9, every=5)
+    now, measured = progress(iteration=7)
+    assert rule(now) is None
+    assert measured == []
+    now, measured = progress(iteration=15)
+    assert rule(now) is None
+    assert measured == [15]
+    now, measured = progress(iteration=7, stalled=True)
+    assert Gap(1.0, every=5)(now).status is Status.CONVERGED
+    assert measured == [7]
+
+
+def test_either_stops_and_accuracy_outranks_budget():
+    now, _ = progress()
+    for rule in (Gap(1.0) | MaxIterations(10), MaxIterations(10) | Gap(1.0)):
+        assert rule(now).status is Status.CONVERGED
+    assert (Gap(0.1) | MaxIterations(10))(now).status is Status.BUDGET
+    assert (Gap(0.1) | MaxIterations(11))(now) is None
+
+
+def test_both_stop_only_together():
+    now, _ = progress()
+    assert (Gap(1.0) & KKT(0.1))(now) is None
+    assert (Gap(0.1) & KKT(1.0))(now) is None
+    decision = (Gap(1.0) & KKT(1.0))(now)
+    assert decision.status is Status.CONVERGED
+    assert " and " in decision.reason
+    # all asked for, but not all of it is an accuracy: no claim
+    assert (Gap(1.0) & MaxIterations(10))(now).status is Status.BUDGET
+    assert (MaxPasses(1) & MaxIterations(10))(now).reason == "1 passes and 10 iterations"
+
+
+def test_rules_nest():
+    now, _ = progress()
+    rule = (Gap(1e-9) | RelativeKKT(0.1)) & (MaxPasses(5) | MaxSeconds(100))
+    assert rule(now).status is Status.BUDGET
+    assert (rule | MaxIterations(99))(now) is not None
+
+
+def test_a_gap_that_does_not_exist_is_an_error_not_a_wait():
+    with pytest.raises(ValueError, match="stop: RelativeGap needs a figure"):
+        RelativeGap(1e-3)(progress(gap=None)[0])
+
+
+def test_objective_change_never_claims_convergence():
+    flat = [{"objective": 4.0}] * 12
+    decision = ObjectiveChange(1e-3, window=10)(progress(history=flat)[0])
+    assert decision.status is Status.BUDGET
+    assert ObjectiveChange(1e-3, window=12)(progress(history=flat)[0]) is None
+    falling = [{"objective": 4.0 - 0.1 * k} for k in range(12)]
+    assert ObjectiveChange(1e-3, window=10)(progress(history=falling)[0]) is None
+
+
+def test_every_status_is_a_sentence_with_advice():
+    for status in Status:
+        assert len(status.value.split()) >= 6
+        assert status.value.endswith(".")
+    assert [status for status in Status if status.ok] == [Status.CONVERGED]
+
+
+def test_certificates_go_to_json_without_nan():
+    import json
+
+    figures = Certificate(
+        objective=math.inf, gap=None, kkt=1.0, scale=1.0, blocks={"W": math.nan}, block_gaps={}
+    ).to_dict()
+    json.dumps(figures, allow_nan=False)
+    assert figures["objective"] is None
+    assert figures["blocks"] == {"W": None}
+    assert figures["relative_kkt"] == 1.0

@@ -197,7 +197,9 @@ def _split(data: "Samples", holdout: float, seed: int) -> tuple[Any, Any]:
 
 
 def _records(means: "pd.DataFrame") -> dict[str, Any]:
-    return {str(name): row.dropna().to_dict() for name, row in means.iterrows()}
+    # By dict, not by row: a row of a table has one type, and counts would become 5.0.
+    lines = means.to_dict(orient="index")
+    return {str(name): line for name, line in lines.items()}
 
 
 def _described(path: Path) -> dict[str, Any]:

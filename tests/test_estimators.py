@@ -29,6 +29,9 @@ PRECISE = {
 }
 
 
+# One check weighs the classes 1000 to 0.0001: W = 0 with an intercept is then the right answer, and
+# saying so is right as well.
+@pytest.mark.filterwarnings("ignore:LatentMTLClassifier. The model collapsed:UserWarning")
 @parametrize_with_checks(BOTH)
 def test_scikit_learn_contract(estimator, check):
     if check.func.__name__ == "check_sample_weight_equivalence_on_dense_data":

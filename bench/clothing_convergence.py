@@ -24,6 +24,7 @@ RUNS = {
     "Algorithm 1 (paper's start)": {"algorithm": "paper", "init": "paper"},
     "Algorithm 1 (default start)": {"algorithm": "paper", "init": "svd"},
     "PALM": {"algorithm": "palm", "init": "svd"},
+    "PANOC": {"algorithm": "panoc", "init": "svd"},
     "default": {"algorithm": "auto", "init": "svd"},
 }
 DEFAULT = "default"
@@ -56,7 +57,6 @@ def main(
             "status": result.status.name,
             "certificate": result.certificate.to_dict(),
             "passes": result.passes,
-            "start_passes": result.start_passes,
             "seconds": result.history[-1]["seconds"],
             "live_latents": result.live_latents,
             "history": record.thinned(result.history),

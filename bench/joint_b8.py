@@ -42,7 +42,7 @@ def start(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def main(
     algorithm: Annotated[
-        list[str] | None, typer.Option(help="panoc, palm, paper; all by default")
+        list[str] | None, typer.Option(help="auto, panoc, palm, paper; all by default")
     ] = None,
     passes: Annotated[float, typer.Option(help="budget of each run, in passes")] = 1000,
     seed: Annotated[int, typer.Option(help="of the data and of the start")] = 0,
@@ -57,7 +57,7 @@ def main(
     X, Y, groups = problem(seed)
     settings = {"seed": seed, "passes": passes, "threads": torch.get_num_threads()}
     runs = record.runs_so_far("joint_b8", settings)
-    for name in algorithm or ("panoc", "palm", "paper"):
+    for name in algorithm or ("auto", "panoc", "palm", "paper"):
         model = LatentMTL(
             groups,
             K,

@@ -51,11 +51,11 @@ def rows(
             {"l2_strength": list(ridges)},
         ),
         UNGROUPED: (
-            LatentMTLClassifier(groups=None, max_passes=max_passes, tol=tol),
+            LatentMTLClassifier(groups=None, algorithm="panoc", max_passes=max_passes, tol=tol),
             grids[UNGROUPED],
         ),
         GROUPED: (
-            LatentMTLClassifier(groups=groups, max_passes=max_passes, tol=tol),
+            LatentMTLClassifier(groups=groups, algorithm="panoc", max_passes=max_passes, tol=tol),
             grids[GROUPED],
         ),
     }

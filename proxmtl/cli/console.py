@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,8 +26,14 @@ def shown_path(path: object) -> str:
     return f"[cyan]{escape(str(path))}[/]"
 
 
+def _say_warning(message: Warning | str, *place: object, **more: object) -> None:
+    """Show a warning as a sentence, without the place in the code where it arose."""
+    del place, more
+    make_console(stderr=True).print(f"[bold yellow]Warning:[/] {escape(str(message))}")
+
+
 class ReportingGroup(TyperGroup):
-    """Commands whose errors are sentences: one paragraph on stderr and exit code 2.
+    """Commands whose errors and warnings are sentences; after an error the exit code is 2.
 
     The readers and the engine raise ``ValueError`` with a sentence that says what to do. With
     ``proxmtl --debug`` the traceback is shown instead.
@@ -35,7 +42,9 @@ class ReportingGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _say_warning
+                return super().invoke(ctx)
         except (ValueError, TypeError, OSError, MemoryError) as error:
             if ctx.params.get("debug"):
                 raise

@@ -209,3 +209,13 @@ def test_bad_input_of_the_other_commands(program, files):
 def test_debug_shows_the_traceback(program):
     with pytest.raises(ValueError, match="no such folder"):
         program("--debug", "inspect", "nowhere")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_collapsed_fit_is_called_that(program):
+    code, out, err = program(*FIT, "--group-strength", "100")
+    assert code == 0
+    warning = next(line for line in err.splitlines() if line)
+    assert warning.startswith("Warning: LatentMTLClassifier: The model collapsed")
+    assert "live latents" in out
+    assert program("inspect", "run")[0] == 0

@@ -43,6 +43,8 @@ _EPILOGUE_BLOCKS = 8
 # the two library products: see NOTES.md.
 _FEW_TASKS = 16
 _BLOCK_BYTES = 1 << 18
+# Shares of the work that a thread takes, on average, one after another.
+_SHARES = 8
 # A loss costs about as much as this many features of a row.
 _EPILOGUE_COST = 8
 
@@ -168,9 +170,21 @@ def _run_shared(args: HingeArgs) -> HingeResult:
 
 
 def parallel(kernel: Callable[..., None], n_jobs: int, n_entries: int, *arguments: Any) -> None:
-    """Run ``kernel(start, stop, *arguments)`` on consecutive shares of ``range(n_jobs)``."""
-    n_pieces = min(pieces(n_entries), max(1, n_jobs))
-    run_pieces(kernel, [(start, stop, *arguments) for start, stop in cuts(n_jobs, n_pieces)])
+    """Run ``kernel(start, stop, *arguments)`` on consecutive shares of ``range(n_jobs)``.
+
+    Threads take the next share when they are done with one: none waits for a slower one for long.
+    """
+    n_threads = min(pieces(n_entries), max(1, n_jobs))
+    if n_threads == 1:
+        kernel(0, n_jobs, *arguments)
+        return
+    shares = iter(cuts(n_jobs, min(n_jobs, _SHARES * n_threads)))
+
+    def work() -> None:
+        for start, stop in shares:
+            kernel(start, stop, *arguments)
+
+    run_pieces(work, [()] * n_threads)
 
 
 def _addresses(args: HingeArgs) -> tuple[np.ndarray, np.ndarray]:

@@ -77,7 +77,7 @@ def _stage(
     def value_and_grad(flat: np.ndarray) -> tuple[float, np.ndarray]:
         try:
             A, new_L, new_S = factors(flat)
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # not in its __all__
             return np.inf, np.zeros_like(flat)
         root_L = (new_L.square() + small_L**2).sqrt_()
         root_S = (layout.norms(new_S).square() + small_S**2).sqrt_()

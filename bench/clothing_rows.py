@@ -4,7 +4,7 @@
     python bench/clothing_rows.py --backbone efficientnet
 
 Random splits of the 1856 images, 60 % training; strengths chosen on a quarter of the training part.
-Writes bench/results/clothing_rows_<backbone>.json and prints the tables of docs/results.md.
+Writes bench/results/clothing_rows_<backbone>_<algorithm>.json and prints the tables.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ B = (1e-8, 3e-8, 1e-7)
 def main(
     backbone: Annotated[str, typer.Option(help="mobilenet or efficientnet")] = "mobilenet",
     splits: Annotated[int, typer.Option(help="number of random splits")] = 5,
-    passes: Annotated[float, typer.Option(help="budget of each latent fit")] = 300,
+    passes: Annotated[float, typer.Option(help="budget of each fit")] = 200,
+    algorithm: Annotated[
+        str, typer.Option(help="of the latent rows: auto, panoc or palm")
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="of the splits")] = 0,
 ) -> None:
     """Compare the three rows."""
@@ -36,13 +39,24 @@ def main(
     parts = random_splits(len(X), splits, 0.4, seed, Y=data.Y)
     grid = rows.invariants(A, B)
     estimators = rows.rows(
-        data.groups, RIDGES, {rows.UNGROUPED: grid, rows.GROUPED: grid}, passes, tol=1e-3
+        data.groups,
+        RIDGES,
+        {rows.UNGROUPED: grid, rows.GROUPED: grid},
+        algorithm=algorithm,
+        max_passes=passes,
+        tol=1e-3,
     )
     result = rows.run(estimators, X, data.Y, groups=data.groups, names=data.names, splits=parts)
-    settings = {"backbone": backbone, "splits": splits, "passes": passes, "seed": seed}
+    settings = {
+        "backbone": backbone,
+        "splits": splits,
+        "passes": passes,
+        "algorithm": algorithm,
+        "seed": seed,
+    }
     grids = {"l2_strength": RIDGES, "mu*gamma": A, "mu^2*lambda": B}
     content = {"settings": settings, "grids": grids, **rows.report(result)}
-    print(record.save(f"clothing_rows_{backbone}", content))
+    print(record.save(f"clothing_rows_{backbone}_{algorithm}", content))
 
 
 if __name__ == "__main__":

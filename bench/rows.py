@@ -41,6 +41,8 @@ def rows(
     groups: Groups,
     ridges: Sequence[float],
     grids: dict[str, list[dict[str, list[float]]]],
+    *,
+    algorithm: str,
     max_passes: float,
     tol: float,
 ) -> dict[str, GridSearchCV]:
@@ -51,11 +53,11 @@ def rows(
             {"l2_strength": list(ridges)},
         ),
         UNGROUPED: (
-            LatentMTLClassifier(groups=None, algorithm="panoc", max_passes=max_passes, tol=tol),
+            LatentMTLClassifier(groups=None, algorithm=algorithm, max_passes=max_passes, tol=tol),
             grids[UNGROUPED],
         ),
         GROUPED: (
-            LatentMTLClassifier(groups=groups, algorithm="panoc", max_passes=max_passes, tol=tol),
+            LatentMTLClassifier(groups=groups, algorithm=algorithm, max_passes=max_passes, tol=tol),
             grids[GROUPED],
         ),
     }

@@ -301,6 +301,12 @@ class Groups:
         """Items in no group: their part of the parameter would be free of the penalty."""
         return torch.nonzero(self.coverage == 0).flatten().tolist()
 
+    @cached_property
+    def unpenalised(self) -> list[int]:
+        """Items in no group of positive weight: a group norm does not see them."""
+        seen = self.indices[(self.weights > 0)[self.group_of]]
+        return torch.nonzero(torch.bincount(seen, minlength=self.n_items) == 0).flatten().tolist()
+
     def covering(self) -> Groups:
         """Return the same groups, with a singleton of weight 1 for each uncovered item."""
         extra = self.uncovered

@@ -54,9 +54,18 @@ def minimize(
     UnsupportedError
         If the solver needs something the problem lacks; before the first iteration.
     """
+    _check("solver", solver, Solver, "FISTA()")
+    _check("stop", stop, Stop, "MaxIterations(100)")
     start = problem.zeros() if x0 is None else as_float_tensor("x0", x0).to(problem.design.dtype)
     problem.check_point(start)
     if stop is None:
         accuracy = RelativeGap(1e-6) if problem.has_gap else RelativeKKT(1e-6)
         stop = accuracy | MaxIterations(2000)
     return run(problem, solver or FISTA(), start, stop, state=state, callback=callback)
+
+
+def _check(name: str, given: object, kind: type, example: str) -> None:
+    if given is not None and not isinstance(given, kind):
+        raise ValueError(
+            f"{name}: got {given!r}; give a {kind.__name__} object, for example {example}."
+        )

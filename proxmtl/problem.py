@@ -232,9 +232,12 @@ class Problem:
         """
         targets = self.targets.to(torch.float64)
         value = float(self.loss.value(scores, targets.labels, targets.weights))
-        objective = value + float(self.regularizer_value(point))
+        smooth, smooth_grad = self.smooth_terms_value_and_grad(point)
+        objective = value + float(self.regularizer_value(point) + smooth)
         penalised, _ = self.design.split(point)
-        weights_grad, bias_grad = self.design.split(grad)
+        weights_grad, bias_grad = self.design.split(
+            grad if smooth_grad is None else grad + smooth_grad
+        )
         tilted = weights_grad + 2 * self.ridge * penalised
         residual = (
             tilted if self.regularizer is None else self.regularizer.kkt_residual(penalised, tilted)
@@ -252,8 +255,15 @@ class Problem:
 
     @property
     def has_gap(self) -> bool:
-        """Whether a feasible dual point can be made: a ridge, or a penalty that is a norm."""
-        return self.ridge > 0 or (self.regularizer is not None and self.regularizer.is_norm)
+        """Whether a feasible dual point can be made: a ridge, or a penalty that is a norm.
+
+        Not for smoothed problems, and not where the penalty leaves a part of the parameter free.
+        """
+        if self.smooth_terms:
+            return False
+        return self.ridge > 0 or (
+            self.regularizer is not None and self.regularizer.is_norm and self.regularizer.definite
+        )
 
     def _gap(
         self, W: Tensor, scores: Tensor, residuals: Tensor, grad: Tensor, objective: float

@@ -228,21 +228,21 @@ def _check_coding(labels: Tensor, observed: Tensor) -> None:
 def _sample_weights(
     sample_weight: Array, labels: Tensor, task_of: Tensor | None, like: Tensor
 ) -> Tensor:
-    ragged = task_of is not None and not isinstance(sample_weight, Tensor | np.ndarray)
-    if ragged:
-        weights, _, _ = _stack("sample_weight", sample_weight, like)
+    if task_of is not None:
+        if isinstance(sample_weight, Tensor | np.ndarray):
+            raise ValueError("sample_weight: give one vector a task, as the labels are.")
+        weights, weight_task_of, _ = _stack("sample_weight", sample_weight, like)
+        fits = weight_task_of is not None and torch.equal(weight_task_of, task_of)
+        seen = "the lengths of its vectors" if weight_task_of is not None else "its shape"
     else:
         weights = as_float_tensor("sample_weight", sample_weight, like)
-    if task_of is None and weights.ndim == 1:
-        weights = weights[:, None]
-    fits = weights.ndim == labels.ndim and all(
-        got in (1, size) if axis else got == size
-        for axis, (got, size) in enumerate(zip(weights.shape, labels.shape, strict=True))
-    )
+        weights = weights[:, None] if weights.ndim == 1 else weights
+        fits = tuple(weights.shape) in ((labels.shape[0], 1), tuple(labels.shape))
+        seen = f"shape {tuple(weights.shape)}"
     if not fits:
         raise ValueError(
-            f"sample_weight: shape {tuple(weights.shape)} does not fit labels of shape "
-            f"{tuple(labels.shape)}; give one weight a sample (or one a label)."
+            f"sample_weight: {seen} does not fit labels of shape {tuple(labels.shape)}; give one "
+            "weight a sample (or one a label)."
         )
     if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
         raise ValueError("sample_weight: holds a negative, NaN or infinite value; use >= 0.")
@@ -251,9 +251,11 @@ def _sample_weights(
 
 def _task_weights(task_weight: Array, n_tasks: int) -> Tensor:
     weights = as_float_tensor("task_weight", task_weight)
-    if weights.shape != (n_tasks,) or not bool((weights > 0).all()):
+    finite = bool(torch.isfinite(weights).all())
+    if weights.shape != (n_tasks,) or not finite or not bool((weights > 0).all()):
+        lowest = f" with minimum {weights.min().item():g}" if weights.numel() else ""
         raise ValueError(
-            f"task_weight: expected {n_tasks} positive numbers, saw shape {tuple(weights.shape)}"
-            f"{'' if weights.numel() == 0 else f' with minimum {weights.min().item():g}'}."
+            f"task_weight: expected {n_tasks} positive, finite numbers, saw shape "
+            f"{tuple(weights.shape)}{lowest}."
         )
     return weights

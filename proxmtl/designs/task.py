@@ -37,6 +37,11 @@ class TaskDesign(Design):
         self.X: list[Tensor] = list(X.unbind(0)) if isinstance(X, Tensor) else list(X)
         if not self.X:
             raise ValueError("X: no task; give one feature matrix a task.")
+        if any(features.layout != torch.strided for features in self.X):
+            raise ValueError(
+                "X: features per task must be dense; convert them, or use SharedDesign, which "
+                "takes sparse CSR."
+            )
         for what in ("dtype", "device"):
             kinds = sorted({str(getattr(features, what)) for features in self.X})
             if len(kinds) > 1:
@@ -60,7 +65,7 @@ class TaskDesign(Design):
         return self.n_features + int(self.intercept), targets.n_tasks
 
     def loss_and_grad(self, loss: Loss, targets: Targets, W: Tensor) -> tuple[Tensor, Tensor]:
-        if loss.kernel is None or self.X[0].layout != torch.strided:
+        if loss.kernel is None:
             return super().loss_and_grad(loss, targets, W)
         targets = targets.to(W.dtype)
         weights, bias = self.split(W)

@@ -66,7 +66,7 @@ def fit_standardization(X: Array, weights: Array | None = None) -> Standardizati
         block = slice(start, start + 256)
         centred = X[:, block].astype(np.float64) - mean[block]
         variance[block] = np.average(centred**2, axis=0, weights=weights)
-    rounding = np.finfo(X.dtype).eps * np.abs(mean) * len(X)
+    rounding = 10 * np.finfo(X.dtype).eps * np.abs(mean)
     scale = np.sqrt(variance)
     scale[scale <= rounding] = 1.0
     return Standardization(mean, scale)

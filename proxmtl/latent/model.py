@@ -18,7 +18,7 @@ from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.result import Certificate, Result, Status
-from proxmtl.solvers.base import Callback, Solver, State, run
+from proxmtl.solvers.base import Callback, Solver, State, check_state, run
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC
@@ -170,8 +170,13 @@ class LatentMTL:
         if not isinstance(self.init, tuple) and self.init not in ("svd", "paper"):
             raise ValueError(f"init: got {self.init!r}; use 'svd', 'paper' or factors (L, S).")
         K = self.n_latents
-        if K is not None and (type(K) is bool or int(K) != K or K < 1):
+        if K is not None and (type(K) is bool or not hasattr(K, "__index__") or K < 1):
             raise ValueError(f"n_latents: got {K!r}; use a whole number of at least 1, or None.")
+        if self.groups is not None and not hasattr(self.groups, "indptr"):
+            raise ValueError(
+                f"groups: got {type(self.groups).__name__}; build them with Groups.from_lists, "
+                "Groups.from_names or Groups.from_file."
+            )
         for name in ("group_strength", "l1_strength", "frobenius_strength"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
@@ -247,6 +252,7 @@ class LatentMTL:
                 # keeps W, never raises the objective, and saves passes
                 start = (*rebalance(problem, *start[:2]), *start[2:])
         else:
+            check_state(solver, state)
             start = solver.solution(problem, state)
         if stop is None:
             every = 1 if isinstance(solver, Alternating) else 50

@@ -66,6 +66,11 @@ class Regularizer(ABC):
         super().__init_subclass__()
         REGULARIZERS[cls.__name__] = cls
 
+    @property
+    def definite(self) -> bool:
+        """Whether ``R(W) = 0`` for ``W = 0`` only: nothing is left unpenalised."""
+        return self.strength > 0
+
     @abstractmethod
     def value(self, W: Tensor) -> Tensor:
         """``R(W)``, 0-d."""

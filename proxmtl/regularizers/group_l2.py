@@ -63,6 +63,10 @@ class GroupL2(Regularizer):
             )
         object.__setattr__(self, "layout", GroupLayout(self.groups, self.axis))
 
+    @property
+    def definite(self) -> bool:
+        return self.strength > 0 and not self.groups.unpenalised
+
     def value(self, W: Tensor) -> Tensor:
         rows, _ = self.layout.rows(W)
         return self.strength * (self.layout.norms(rows) @ self.layout.weights(W)).sum()
@@ -94,7 +98,8 @@ class GroupL2(Regularizer):
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
         rows, _ = self.layout.rows(U)
-        if self.groups.uncovered and bool((rows[:, self.groups.uncovered] != 0).any()):
+        free = self.groups.unpenalised
+        if free and bool((rows[:, free] != 0).any()):
             return float("inf")
         largest = self.layout.norms(rows).amax(0) if len(rows) else rows.new_zeros(len(self.groups))
         pairs = zip(largest.tolist(), self.groups.weights.tolist(), strict=True)

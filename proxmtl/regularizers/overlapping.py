@@ -92,6 +92,10 @@ class OverlappingGroupL2(Regularizer):
         object.__setattr__(self, "layout", GroupLayout(by_size, self.axis))
         object.__setattr__(self, "order", order)
 
+    @property
+    def definite(self) -> bool:
+        return self.strength > 0 and not self.groups.unpenalised
+
     def value(self, W: Tensor) -> Tensor:
         rows, _ = self.plain.rows(W)
         return self.strength * (self.plain.norms(rows) @ self.plain.weights(W)).sum()
@@ -130,7 +134,7 @@ class OverlappingGroupL2(Regularizer):
         2e-7 where the prox's accuracy allows.
         """
         rows, _ = self.plain.rows(U)
-        free = self.groups.uncovered
+        free = self.groups.unpenalised
         if free and bool((rows[:, free] != 0).any()):
             return float("inf")
         if at is None:

@@ -154,11 +154,7 @@ def run(
     if state is None:
         state = solver.init(problem, x0)
     else:
-        if not isinstance(state, solver.state_type):
-            raise ValueError(
-                f"state: a {type(state).__name__} cannot be resumed by {type(solver).__name__}; "
-                "use the solver that made it."
-            )
+        check_state(solver, state)
         problem.check_point(solver.solution(problem, state))
         # counts belong to the run, not to the process: a resumed run goes on where it was
         start_passes = problem.counts.passes - state.passes
@@ -206,6 +202,15 @@ def run(
         reason=decision.reason,
         state=state,
     )
+
+
+def check_state(solver: Solver[Any, Any, Any], state: State) -> None:
+    """Raise ``ValueError`` unless the state was made by this kind of solver."""
+    if not isinstance(state, solver.state_type):
+        raise ValueError(
+            f"state: a {type(state).__name__} cannot be resumed by {type(solver).__name__}; "
+            "use the solver that made it."
+        )
 
 
 def _record(progress: Progress) -> dict[str, float]:

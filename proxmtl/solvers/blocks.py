@@ -6,9 +6,10 @@ from typing import Protocol
 
 from torch import Tensor
 
+from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Oracle
 
-__all__ = ["BlockProblem", "Blocks"]
+__all__ = ["BlockProblem", "Blocks", "check_blocks"]
 
 Blocks = tuple[Tensor, ...]
 
@@ -37,3 +38,12 @@ class BlockProblem(Oracle, Protocol):
 
     def curvatures(self, blocks: Blocks, /) -> Blocks:
         """Diagonal majoriser of each block's own Hessian of ``f``, the others held fixed; > 0."""
+
+
+def check_blocks(solver: str, problem: object) -> None:
+    """Raise ``UnsupportedError`` unless the problem's parameter is a tuple of blocks."""
+    if not hasattr(problem, "smooth_value_and_grads"):
+        raise UnsupportedError(
+            f"{solver} takes a problem in blocks such as LatentProblem, not a "
+            f"{type(problem).__name__}; use FISTA or SPGD."
+        )

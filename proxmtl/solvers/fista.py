@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
+from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.steps import Backtracking, GradientRestart, Restart, StepRule
 
@@ -25,6 +26,7 @@ class FISTAState(State):
     previous_scores: Tensor
     momentum: float  # theta of the Nesterov sequence
     step: float
+    room: bool  # the last step could have been longer
     restarts: int
 
 
@@ -35,8 +37,9 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
     ``x+ = prox_{t R}(z - t grad f(z))``, ``theta+ = (1 + sqrt(1 + 4 theta^2 t / t+)) / 2``,
     ``z = x+ + (theta - 1)/theta+ (x+ - x)``. One pass over the data an iteration: scores are linear
     in the parameter, so those of ``z`` follow from those of ``x+`` and ``x``, and the line search
-    costs half a pass only when a step is refused. The line search compares the Bregman distance of
-    the loss, summed sample by sample, so that it does not fail near the optimum in float32.
+    costs another pass only when a step is refused. Steps grow while the test leaves room. It
+    compares the Bregman distance of the loss, summed sample by sample, so that it does not fail
+    near the optimum in float32.
 
     Parameters
     ----------
@@ -55,7 +58,11 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
     state_type = FISTAState
 
     def check(self, problem: Problem) -> None:
-        """FISTA takes every problem that could be built."""
+        if not isinstance(problem, Problem):
+            raise UnsupportedError(
+                f"FISTA takes a convex Problem, not a {type(problem).__name__}; use LatentMTL, or "
+                "PANOC or PALM."
+            )
 
     def init(self, problem: Problem, x0: Tensor) -> FISTAState:
         problem.check_point(x0)
@@ -75,35 +82,39 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
             previous_scores=scores,
             momentum=1.0,
             step=first,
+            room=False,
             restarts=0,
         )
 
     def step(self, problem: Problem, state: FISTAState) -> FISTAState:
         loss, targets = problem.loss, problem.targets
-        growth = self.step_rule.growth if state.iteration else 1.0
-        theta = (1 + math.sqrt(1 + 4 * state.momentum**2 / growth)) / 2
-        beta = (state.momentum - 1) / theta
-        z, z_scores = state.x, state.scores
-        if beta:
-            z = torch.lerp(state.previous, state.x, 1 + beta)
-            z_scores = torch.lerp(state.previous_scores, state.scores, 1 + beta)
-        value, residuals = loss.value_and_grad(z_scores, targets.labels, targets.weights)
-        grad = problem.adjoint(residuals)
-        _, extra_grad = problem.smooth_terms_value_and_grad(z)
-        if extra_grad is not None:
-            grad = grad + extra_grad
         smooth_curvature = sum(term.lipschitz for term in problem.smooth_terms)
-        allowance = loss.bregman_error(z_scores, float(value))
-        step = state.step * growth
+        step = state.step * (self.step_rule.growth if state.room else 1.0)
         while True:
+            # the momentum follows the ratio of the steps, so a refused step has another z
+            theta = (1 + math.sqrt(1 + 4 * state.momentum**2 * state.step / step)) / 2
+            beta = (state.momentum - 1) / theta
+            z, z_scores = state.x, state.scores
+            if beta:
+                z = torch.lerp(state.previous, state.x, 1 + beta)
+                z_scores = torch.lerp(state.previous_scores, state.scores, 1 + beta)
+            value, residuals = loss.value_and_grad(z_scores, targets.labels, targets.weights)
+            grad = problem.adjoint(residuals)
+            _, extra_grad = problem.smooth_terms_value_and_grad(z)
+            if extra_grad is not None:
+                grad = grad + extra_grad
             new, penalty = problem.prox(z - step * grad, step)
             scores = problem.scores(new)
-            move = float((new - z).square().sum())
             if not self.step_rule.verifies:
+                room = True
                 break
+            move = float((new - z).square().sum())
             bregman = float(loss.bregman(scores, z_scores, targets.labels, targets.weights))
             bound = move * (1 / step - smooth_curvature) / 2
+            allowance = loss.bregman_error(z_scores, float(value))
             if not bregman > bound + allowance or not math.isfinite(bregman):
+                longer = move * (1 / (step * self.step_rule.growth) - smooth_curvature) / 2
+                room = bregman <= longer
                 break
             step *= self.step_rule.shrink
         objective = float(
@@ -123,6 +134,7 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
             previous_scores=scores if restart else state.scores,
             momentum=1.0 if restart else theta,
             step=step,
+            room=room,
             restarts=state.restarts + int(restart),
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from proxmtl.solvers.base import Solver, State
-from proxmtl.solvers.blocks import BlockProblem, Blocks
+from proxmtl.solvers.blocks import BlockProblem, Blocks, check_blocks
 
 __all__ = ["PALM", "PALMState"]
 
@@ -57,7 +57,7 @@ class PALM(Solver[BlockProblem, PALMState, Blocks]):
             raise ValueError(f"decrease: got {self.decrease}; it must lie in (0, 1/2).")
 
     def check(self, problem: BlockProblem) -> None:
-        """PALM takes every block problem."""
+        check_blocks("PALM", problem)
 
     def init(self, problem: BlockProblem, x0: Blocks) -> PALMState:
         problem.check_point(x0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.solvers.base import Solver, State
-from proxmtl.solvers.blocks import BlockProblem, Blocks
+from proxmtl.solvers.blocks import BlockProblem, Blocks, check_blocks
 from proxmtl.solvers.lbfgs import LBFGSMemory
 
 __all__ = ["PANOC", "PANOCState"]
@@ -38,6 +38,7 @@ class PANOCState(State):
     penalty: float  # at forward_backward
     steps: Blocks
     safety: float  # steps are safety / curvature
+    room: bool  # the upper bound held with room when last verified
     memory: LBFGSMemory
     refused: int  # directions given up for the plain step
     recent: list[float]  # true objective at the last points
@@ -49,7 +50,7 @@ class PANOCState(State):
 
     @classmethod
     def from_state_dict(cls, fields: dict[str, Any]) -> PANOCState:
-        memory = fields["memory"]
+        memory = fields.get("memory")
         if isinstance(memory, dict):
             fields = {**fields, "memory": LBFGSMemory(**memory).copy()}
         return super().from_state_dict(fields)
@@ -103,7 +104,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
             )
 
     def check(self, problem: BlockProblem) -> None:
-        """PANOC takes every block problem."""
+        check_blocks("PANOC", problem)
 
     def init(self, problem: BlockProblem, x0: Blocks) -> PANOCState:
         problem.check_point(x0)
@@ -121,6 +122,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
             penalty=0.0,
             steps=blocks,
             safety=self.safety,
+            room=False,
             memory=LBFGSMemory(self.memory),
             refused=0,
             recent=[value + problem.penalty(blocks)],
@@ -141,6 +143,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
         envelope = _envelope(state)
         direction = _unflat(state.memory.apply(residual, metric).neg_(), state.blocks)
         needed = self.decrease * (1 - self.safety) / 2 * squared
+        slack = _rounding(state)
         tau, new = 1.0, state
         for trial in range(self.trials):
             tau = 0.0 if trial == self.trials - 1 else tau
@@ -150,14 +153,15 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
             )
             new = self._at(problem, state, point)
             new.recent = [*state.recent[1 - REMEMBERED :], new.value + problem.penalty(point)]
-            falls = _envelope(new) <= envelope - needed
+            falls = _envelope(new) <= envelope - needed + slack
             # far out the envelope can be unbounded below: the true objective keeps it in bounds
-            if falls and new.recent[-1] <= max(state.recent):
+            if falls and new.recent[-1] <= max(state.recent) + slack:
                 break
             tau /= 4
         if tau == 0:
             new.refused += 1
-            if not (_envelope(new) <= envelope and new.recent[-1] <= max(state.recent)):
+            kept = new.recent[-1] <= max(state.recent) + slack
+            if not (kept and _envelope(new) <= envelope + slack):
                 # the plain step decreases the envelope unless the steps are too long
                 return self._shorten(problem, state)
         moved = _flat(new.blocks, new.blocks) - _flat(state.blocks, state.blocks)
@@ -170,6 +174,8 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
 
     def _adapt(self, problem: BlockProblem, state: PANOCState) -> None:
         """Follow the curvature where it has moved: pairs stay, being of points and gradients."""
+        if state.room and state.safety < self.safety:
+            state.safety = min(2 * state.safety, self.safety)
         curvatures = problem.curvatures(state.blocks)
         ratios = [
             (float((t * c).min()), float((t * c).max()))
@@ -202,12 +208,14 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
 
     def _verify(self, problem: BlockProblem, state: PANOCState) -> None:
         """Check the quadratic upper bound at the forward-backward point; halve the steps if not."""
-        slack = 1e-12 if state.blocks[0].dtype == torch.float64 else 1e-6
+        slack = _rounding(state)
         while True:
             value = problem.smooth_value(state.forward_backward)
             state.objective = value + state.penalty
             bound = _envelope(state) - state.penalty
-            holds = value <= bound + slack * max(1.0, abs(bound))
+            holds = value <= bound + slack
+            # less than half of the curvature allowed was met: longer steps would do
+            state.room = value <= bound - _move(state) / 2
             if holds or state.safety < SMALLEST_SAFETY or not math.isfinite(value):
                 return
             state.safety /= 2
@@ -223,6 +231,18 @@ def _forward_backward(problem: BlockProblem, state: PANOCState) -> None:
         for x, g, t in zip(state.blocks, state.grads, state.steps, strict=True)
     )
     state.forward_backward, state.penalty = problem.prox(moved, state.steps)
+
+
+def _rounding(state: PANOCState) -> float:
+    """Rounding error to expect of an objective: line searches must not see it as a rise."""
+    size = max(abs(state.value) + abs(state.penalty), torch.finfo(state.blocks[0].dtype).tiny)
+    return 10 * torch.finfo(state.blocks[0].dtype).eps * size
+
+
+def _move(state: PANOCState) -> float:
+    """``sum ||T_j - x_j||^2 / (2 t_j)``."""
+    parts = zip(state.blocks, state.forward_backward, state.steps, strict=True)
+    return sum(float(torch.sum((fb - x).square() / (2 * t))) for x, fb, t in parts)
 
 
 def _envelope(state: PANOCState) -> float:

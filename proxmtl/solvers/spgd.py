@@ -34,7 +34,7 @@ class SPGDState(State):
 
     @classmethod
     def from_state_dict(cls, fields: dict[str, object]) -> SPGDState:
-        inner = fields["inner"]
+        inner = fields.get("inner")
         if isinstance(inner, dict):
             fields = {**fields, "inner": FISTAState.from_state_dict(inner)}
         return super().from_state_dict(fields)

@@ -12,19 +12,20 @@ import pytest
 
 pytest.importorskip("triton")
 
-OPERATIONS = (
+FILES = (
     "apg_step",
     "group_shrink",
     "hinge_value_and_grad",
     "overlap_dual_sweep",
+    "prox_offsets",
     "smoothed_group_grad",
     "soft_threshold",
 )
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_interpreted(operation):
-    file = Path(__file__).with_name(f"test_{operation}.py")
+@pytest.mark.parametrize("name", FILES)
+def test_interpreted(name):
+    file = Path(__file__).with_name(f"test_{name}.py")
     command = [sys.executable, "-m", "pytest", "-q", "-k", "triton", "-n", "0", str(file)]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -13,9 +13,9 @@ from .jit import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Fibres taken side by side: sums and factors of one group stay in the first-level cache, and the
-# group's rows, for groups of usual sizes, in the second between the two sweeps over them.
-_WIDTH = 256
+# Fibres taken side by side: their sums and factors stay in the first-level cache, and pieces of rows
+# are long enough for the processor to fetch them ahead.
+_WIDTH = 2048
 
 
 @compiled

@@ -13,8 +13,8 @@ from .jit import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Fibres taken side by side: their sums and factors stay in the first-level cache, and pieces of rows
-# are long enough for the processor to fetch them ahead.
+# Fibres taken side by side: their sums and factors stay in the first-level cache, and pieces of
+# rows are long enough for the processor to fetch them ahead.
 _WIDTH = 2048
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -35,6 +36,14 @@ class OracleCounts:
     def passes(self) -> float:
         """A gradient is one pass: one product with X and one with its transpose."""
         return (self.forward + self.adjoint) / 2
+
+    @contextmanager
+    def curvature_of(self, design: Design) -> Iterator[None]:
+        """Count the passes that a design makes to find its curvature."""
+        before = design.curvature_passes
+        yield
+        self.forward += design.curvature_passes - before
+        self.adjoint += design.curvature_passes - before
 
 
 class Problem:
@@ -173,7 +182,8 @@ class Problem:
 
     @cached_property
     def _design_lipschitz(self) -> float:
-        return self.design.lipschitz(self.targets)
+        with self.counts.curvature_of(self.design):
+            return self.design.lipschitz(self.targets)
 
     def smoothed(self, smoothness: float) -> Problem:
         """Return the problem with its group norm replaced by Nesterov's smooth approximation.

@@ -3,11 +3,22 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from proxmtl import (
+    Problem,
+    RelativeGap,
+    SharedDesign,
+    SingleTaskClassifier,
+    SquaredFrobenius,
+    SquaredHinge,
+    Targets,
+    minimize,
+)
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.standardize import fit_standardization
 from proxmtl.estimators.targets import encode_targets
-from proxmtl.estimators.weights import class_factors, label_weights, sample_weights
+from proxmtl.estimators.weights import class_factors, sample_weights
 from proxmtl.groups import Groups
 
 NAN = np.nan
@@ -68,28 +79,20 @@ def test_names_must_fit():
         encode_targets([[1, 0], [0, 1]], names=["a"])
 
 
-@pytest.mark.parametrize("reduction", ["mean", "task_mean", "sum"])
-@pytest.mark.parametrize("factors", [None, (1.0, 1.0), (0.5, 3.0)])
-def test_a_weight_of_two_is_a_second_copy(reduction, factors):
-    weights = np.array([1.0, 2.0, 3.0])
-    copies = np.repeat(SIGNS, [1, 2, 3], axis=0)
-    ours = label_weights(SIGNS, weights, factors, reduction)
-    theirs = label_weights(copies, np.ones(len(copies)), factors, reduction)
-
-    def per_task_scale(signs):  # what the engine divides by
-        counts = (~np.isnan(signs)).sum(axis=0)
-        return {"mean": counts.sum(), "task_mean": counts, "sum": 1.0}[reduction]
-
-    ours, theirs = ours / per_task_scale(SIGNS), theirs / per_task_scale(copies)
-    for sign in (-1, 1):
-        np.testing.assert_allclose(
-            (ours * (sign == SIGNS)).sum(axis=0), (theirs * (copies == sign)).sum(axis=0)
-        )
-
-
-def test_balanced_classes_have_equal_weight():
-    per_label = label_weights(np.array([[1.0], [-1], [-1], [-1]]), None, None, "mean")
-    np.testing.assert_allclose(per_label[:, 0], [2, 2 / 3, 2 / 3, 2 / 3])
+@pytest.mark.parametrize("class_weight", [None, "balanced", {0: 1.0, 1: 3.0}])
+def test_class_weights_reach_the_engine_as_they_are(class_weight):
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(60, 4)), (rng.random((60, 3)) < 0.3).astype(float)
+    model = SingleTaskClassifier(class_weight=class_weight, standardize=False, tol=1e-9).fit(X, Y)
+    pair = (1.0, 3.0) if isinstance(class_weight, dict) else class_weight
+    targets = Targets.from_labels(2 * Y - 1, class_weight=pair, reduction=model.reduction)
+    design = SharedDesign(torch.from_numpy(X), intercept=True)
+    ridge = SquaredFrobenius(model.l2_strength)
+    exact = minimize(Problem(SquaredHinge(), design, targets, ridge), stop=RelativeGap(1e-10))
+    np.testing.assert_allclose(model.coef_, exact.solution[:-1].T, atol=1e-3)
+    np.testing.assert_allclose(
+        model.result_.certificate.objective, exact.certificate.objective, rtol=1e-6
+    )
 
 
 BAD_WEIGHTS = {

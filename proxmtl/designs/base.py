@@ -29,11 +29,14 @@ class Design(ABC):
     dtype : torch.dtype
         Precision the solvers work in: the features' own, at least float32.
     device : torch.device
+    curvature_passes : float
+        Passes that :meth:`curvature_by_task` has made so far; it keeps what it found.
     """
 
     intercept: bool
     dtype: torch.dtype
     device: torch.device
+    curvature_passes: float = 0.0
 
     @abstractmethod
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
@@ -63,7 +66,7 @@ class Design(ABC):
         """Upper estimates of ``lambda_max(X_m' C_m X_m)``, shape (M,), float64, without intercept.
 
         Exact (from a Gram matrix) up to moderate sizes, else from a Lanczos run to three digits,
-        raised by 1 %; solvers verify steps built on it.
+        raised by 1 %.
         """
 
     def loss_and_grad(self, loss: Loss, targets: Targets, W: Tensor) -> tuple[Tensor, Tensor]:

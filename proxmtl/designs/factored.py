@@ -109,7 +109,10 @@ class FactoredDesign(Design):
     def curvature_by_task(self, targets: Targets) -> Tensor:
         factor = self.L if self.L is not None else self.S
         assert factor is not None
-        return self.base.curvature_by_task(targets) * squared_spectral_norm(factor)
+        before = self.base.curvature_passes
+        curvature = self.base.curvature_by_task(targets)
+        self.curvature_passes += self.base.curvature_passes - before
+        return curvature * squared_spectral_norm(factor)
 
 
 def squared_spectral_norm(matrix: Tensor) -> float:

@@ -36,8 +36,10 @@ def transposed(X: Tensor, R: Tensor) -> Tensor:
 
 def largest_curvature(
     X: Tensor, weights: Tensor | None = None, *, transpose: Tensor | None = None
-) -> float:
-    """``lambda_max(X' diag(weights) X)``: exact for a small side, else Lanczos + 1 %.
+) -> tuple[float, int]:
+    """``lambda_max(X' diag(weights) X)``, and the products with X (and X') of one vector it took.
+
+    Exact for a small side, else Lanczos + 1 %.
 
     Sparse features come with their ``transpose``, and always go the second way.
     """
@@ -46,12 +48,16 @@ def largest_curvature(
         X, transpose = X.to(torch.float64), transpose.to(torch.float64)
     if X.layout == torch.strided and min(n, d) <= GRAM_LIMIT:
         gram = _gram(X, weights)
-        return max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0)
+        return max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0), (min(n, d) + 1) // 2
 
     # three digits are wanted: the features' own precision will do
     dtype = torch.promote_types(X.dtype, torch.float32)
 
+    products = 0
+
     def apply(v: np.ndarray) -> np.ndarray:
+        nonlocal products
+        products += 1
         vector = torch.as_tensor(v.reshape(-1), dtype=dtype, device=X.device)
         scores = forward(X, vector)
         scores = scores if weights is None else scores * weights.to(scores)
@@ -62,11 +68,11 @@ def largest_curvature(
     start = np.random.default_rng(0).standard_normal(d)
     if d < 3:
         columns = np.stack([apply(e) for e in np.eye(d)])
-        return float(np.linalg.eigvalsh(columns)[-1])
+        return float(np.linalg.eigvalsh(columns)[-1]), products
     if not apply(start).any():  # a zero matrix, which Lanczos refuses
-        return 0.0
+        return 0.0, products
     largest = eigsh(operator, k=1, tol=1e-3, v0=start, return_eigenvectors=False)
-    return 1.01 * float(largest[0])
+    return 1.01 * float(largest[0]), products
 
 
 def _gram(X: Tensor, weights: Tensor | None) -> Tensor:

@@ -48,7 +48,7 @@ class SharedDesign(Design):
             check_features("X", X)
         else:
             raise ValueError(f"X: layout {X.layout} is not supported; use dense or sparse CSR.")
-        self._curvature: dict[int, float] = {}
+        self._curvature: float | None = None
 
     @property
     def n_features(self) -> int:
@@ -80,9 +80,11 @@ class SharedDesign(Design):
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
         # X'C_mX <= max_i c_mi X'X: one spectrum serves all tasks and masks
-        if not self._curvature:
-            self._curvature[0] = largest_curvature(self.X, transpose=self._XT)
-        return targets.weights.to(torch.float64).amax(0) * self._curvature[0]
+        if self._curvature is None:
+            self._curvature, products = largest_curvature(self.X, transpose=self._XT)
+            # a product with one vector has a column where one with a parameter has M
+            self.curvature_passes += products / targets.n_tasks
+        return targets.weights.to(torch.float64).amax(0) * self._curvature
 
 
 def _describe(targets: Targets) -> str:

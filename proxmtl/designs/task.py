@@ -54,6 +54,7 @@ class TaskDesign(Design):
         self.intercept = intercept
         self.device = self.X[0].device
         self.dtype = torch.promote_types(self.X[0].dtype, torch.float32)
+        self._curvature: tuple[Tensor, Tensor] | None = None
         self.sizes = [len(features) for features in self.X]
 
     @property
@@ -110,6 +111,11 @@ class TaskDesign(Design):
             )
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
-        weights = torch.split(targets.weights, self.sizes)
-        values = [largest_curvature(X, c) for X, c in zip(self.X, weights, strict=True)]
-        return torch.tensor(values, dtype=torch.float64, device=self.device)
+        if self._curvature is None or self._curvature[0] is not targets.weights:
+            weights = torch.split(targets.weights, self.sizes)
+            found = [largest_curvature(X, c) for X, c in zip(self.X, weights, strict=True)]
+            values = torch.tensor([v for v, _ in found], dtype=torch.float64, device=self.device)
+            self._curvature = (targets.weights, values)
+            # one product with each X_m is a product with all features
+            self.curvature_passes += sum(products for _, products in found) / len(found)
+        return self._curvature[1]

@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from proxmtl.estimators.standardize import Standardization, fit_standardization, identity
 from proxmtl.estimators.state import from_state, to_state
 from proxmtl.estimators.targets import Targets, encode_targets
-from proxmtl.estimators.weights import class_factors, label_weights, sample_weights
+from proxmtl.estimators.weights import class_factors, sample_weights
 from proxmtl.io.model import ModelState
-from proxmtl.targets import Reduction
+from proxmtl.targets import ClassWeight, Reduction
 
 __all__ = ["LinearAttributeClassifier"]
 
@@ -60,11 +60,12 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         X: Array,
         signs: Array,
         weights: Array | None,
+        class_weight: ClassWeight,
         callback: Callback | None,
         *,
         warm: bool,
     ) -> tuple[Array, Array]:
-        """Fit on standardised features (N, D), signs (N, M) with NaN and weights (N, M).
+        """Fit on standardised features (N, D), signs (N, M) with NaN, weights (N,) or (N, M).
 
         Sets ``result_``; returns coefficients (D, M) and intercepts (M,).
         """
@@ -136,7 +137,8 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         coef, intercept = self._solve(
             moments.apply(X) if self.standardize else X,
             targets.signs,
-            label_weights(targets.signs, weights, factors, self.reduction),
+            weights,
+            factors,
             callback,
             warm=warm,
         )

@@ -15,7 +15,7 @@ from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.latent.model import Algorithm
 from proxmtl.result import Status
-from proxmtl.targets import Reduction
+from proxmtl.targets import ClassWeight, Reduction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
               \max(0, 1 - y_{mi} (x_i^\top L s_m + b_m))^2
               + \mu \sum_k \sum_g w_g \|s_k^g\|_2 + \gamma \|L\|_1 + \lambda \|L\|_F^2
 
-    n is the number of observed labels of all attributes. The problem is not convex: the result
+    n is the number of observed labels of all attributes, counted with their sample weights. The problem is not convex: the result
     is a local minimum or what the budget reached, and ``result_`` tells which.
 
     Parameters
@@ -185,6 +185,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         X: NDArray[Any],
         signs: NDArray[np.float64],
         weights: NDArray[np.float64] | None,
+        class_weight: ClassWeight,
         callback: Callable[[Any], None] | None,
         *,
         warm: bool,
@@ -200,6 +201,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
             init=self._present_factors() if warm else self.init,
             fit_intercept=self.fit_intercept,
             reduction=self.reduction,
+            class_weight=class_weight,
             max_passes=self.max_passes,
             tol=self.tol,
             random_state=self.random_state,

@@ -20,7 +20,7 @@ from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.result import Result
 from proxmtl.solvers import FISTA
 from proxmtl.stopping import MaxPasses, RelativeGap
-from proxmtl.targets import Reduction, Targets
+from proxmtl.targets import ClassWeight, Reduction, Targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,6 +115,7 @@ class SingleTaskClassifier(LinearAttributeClassifier):
         X: NDArray[Any],
         signs: NDArray[np.float64],
         weights: NDArray[np.float64] | None,
+        class_weight: ClassWeight,
         callback: Callable[[Any], None] | None,
         *,
         warm: bool,
@@ -128,7 +129,11 @@ class SingleTaskClassifier(LinearAttributeClassifier):
             )
         features = torch.from_numpy(X)
         targets = Targets.from_labels(
-            signs, sample_weight=weights, reduction=self.reduction, like=features
+            signs,
+            sample_weight=weights,
+            class_weight=class_weight,
+            reduction=self.reduction,
+            like=features,
         )
         problem = Problem(
             _LOSSES[self.loss](),

@@ -27,6 +27,8 @@ def to_state(estimator: LinearAttributeClassifier) -> ModelState:
     parameters = estimator.get_params(deep=False)
     # The groups as they were resolved stand in for the argument, which may have any form.
     parameters.pop("groups", None)
+    if not isinstance(parameters.get("init"), str):
+        parameters.pop("init", None)  # a start's factors are no part of the fitted model
     names = estimator.label_names_
     feature_names = getattr(estimator, "feature_names_in_", None)
     report = getattr(estimator, "fit_report_", None) or fit_report(estimator)

@@ -23,11 +23,7 @@ def single_task_weights(problem: LatentProblem) -> Tensor:
 
     Solved to a relative gap of 1 % or 200 iterations: a start, not an answer.
     """
-    ridge = (
-        RIDGE_FRACTION
-        * problem.loss.curvature_bound
-        * float(problem.design.curvature_by_task(problem.targets).max())
-    )
+    ridge = RIDGE_FRACTION * problem.loss.curvature_bound * float(problem.curvature_by_task.max())
     convex = Problem(
         problem.loss, problem.design, problem.targets, SquaredFrobenius(max(ridge, 1e-12))
     )

@@ -154,7 +154,7 @@ class LatentProblem:
         by task. A constant per latent (its own column and row) was tried and is no faster.
         """
         L, S = (block.to(torch.float64) for block in blocks[:2])
-        h = self.loss.curvature_bound * self._curvature_by_task
+        h = self.loss.curvature_bound * self.curvature_by_task
         along_L = _positive(squared_spectral_norm(S * h.sqrt()))
         along_S = _positive(float(h.max()) * squared_spectral_norm(L))
         like = blocks[0]
@@ -165,8 +165,9 @@ class LatentProblem:
         return like.new_tensor(along_L), like.new_tensor(joint * along_S), of_bias.to(like)
 
     @cached_property
-    def _curvature_by_task(self) -> Tensor:
-        return self.design.curvature_by_task(self.targets)
+    def curvature_by_task(self) -> Tensor:
+        with self.counts.curvature_of(self.design):
+            return self.design.curvature_by_task(self.targets)
 
     @cached_property
     def _total_weights(self) -> Tensor:
@@ -181,7 +182,7 @@ class LatentProblem:
         if not self.design.intercept:
             return 0.0
         means, _ = self.design.split(self.design.adjoint(self.targets.weights))
-        scale = (self._curvature_by_task * self._total_weights).clamp_min(1e-300).sqrt()
+        scale = (self.curvature_by_task * self._total_weights).clamp_min(1e-300).sqrt()
         return min(1.0, float((means.to(torch.float64).norm(dim=0) / scale).max()))
 
     # ------------------------------------------------------------------ blocks as problems

@@ -35,7 +35,8 @@ def refactor(
 
     The norms are smoothed, ``sqrt(x^2 + e^2)``, ``e`` falling in stages; in each A is moved from
     the identity by L-BFGS. No product with the features is made. The result is taken only where
-    the true penalty is lower, so ``L S`` stays (to rounding) and the objective never rises.
+    the true penalty is lower, so ``L S`` stays (to rounding) and the objective never rises. Dead
+    latents stay dead.
 
     Parameters
     ----------
@@ -44,9 +45,12 @@ def refactor(
     iterations : int
         L-BFGS iterations a stage, each of ``O(D K^2)`` flops.
     """
-    best = rebalance(problem, L.to(torch.float64), S.to(torch.float64))
+    wide = rebalance(problem, L.to(torch.float64), S.to(torch.float64))
+    live = _live(*wide)
+    best = current = (wide[0][:, live], wide[1][live])
     lowest = problem.penalty(best)
-    current = best
+    if not bool(live.any()):
+        return wide[0].to(L), wide[1].to(S)
     for stage in SMOOTHING_STAGES:
         current = rebalance(problem, *_stage(problem, *current, stage, iterations))
         penalty = problem.penalty(current)
@@ -54,7 +58,20 @@ def refactor(
             break
         if penalty < lowest:
             best, lowest = current, penalty
-    return best[0].to(L), best[1].to(S)
+    wide[0][:, live], wide[1][live] = best
+    return wide[0].to(L), wide[1].to(S)
+
+
+def refactor_passes(problem: LatentProblem, L: Tensor, S: Tensor) -> float:
+    """Most that :func:`refactor` can cost, in flops of a pass over the data."""
+    D, K = L.shape[0], int(_live(L, S).sum())
+    evaluations = 100 * len(SMOOTHING_STAGES)
+    one = 4 * D * K**2 + 4 * K**3
+    return evaluations * one / (4 * D * problem.targets.labels.numel())
+
+
+def _live(L: Tensor, S: Tensor) -> Tensor:
+    return (L != 0).any(0) & (S != 0).any(1)
 
 
 def _stage(
@@ -136,11 +153,15 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
         Iterations to the second refactoring, and between refactorings while they gain.
     worthwhile : float
         Least gain, relative to the objective, for which the quasi-Newton memory is given up.
+    most : float
+        A refactoring that could cost more flops than this many passes is left out: with thousands
+        of latents this is PANOC from a rebalanced start.
     """
 
     inner: PANOC = field(default_factory=PANOC)
     every: int = 30
     worthwhile: float = 1e-3
+    most: float = 300.0
     state_type = RefactoredState
 
     def __post_init__(self) -> None:
@@ -154,7 +175,9 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
 
     def init(self, problem: LatentProblem, x0: Blocks) -> RefactoredState:
         problem.check_point(x0)
-        inner = self.inner.init(problem, (*refactor(problem, *x0[:2]), *x0[2:]))
+        affordable = refactor_passes(problem, *x0[:2]) <= self.most
+        make = refactor if affordable else rebalance
+        inner = self.inner.init(problem, (*make(problem, *x0[:2]), *x0[2:]))
         return RefactoredState(0, inner.objective, False, 0.0, inner, self.every, self.every)
 
     def step(self, problem: LatentProblem, state: RefactoredState) -> RefactoredState:
@@ -172,6 +195,8 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
 
     def _refactor(self, problem: LatentProblem, inner: PANOCState) -> PANOCState | None:
         blocks = inner.forward_backward
+        if refactor_passes(problem, *blocks[:2]) > self.most:
+            return None
         L, S = refactor(problem, *blocks[:2])
         gain = problem.penalty(blocks) - problem.penalty((L, S))
         if not gain > self.worthwhile * abs(inner.objective):

@@ -80,7 +80,7 @@ class Loss(ABC):
         terms = torch.addcmul(terms, self.derivative(old, labels), new - old, value=-1)
         return terms.sum() if weights is None else _dot(terms, weights)
 
-    def bregman_error(self, scores: Tensor, value: float) -> float:
+    def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:  # noqa: ARG002
         """Rounding error to expect of :meth:`bregman` at these scores and loss value."""
         return 4 * torch.finfo(scores.dtype).eps * abs(value)
 

@@ -59,10 +59,11 @@ class SquaredHinge(Loss):
         terms = (b - a).square().mul_(0.5).addcmul_(a, b - v)
         return terms.sum() if weights is None else (terms * weights).sum()
 
-    def bregman_error(self, scores: Tensor, value: float) -> float:
+    def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
         """Only the scores' own rounding is left: second order in the machine precision."""
         del value
-        return float(scores.square().sum() + scores.numel()) * torch.finfo(scores.dtype).eps ** 2
+        size = float((weights * (scores.square() + 1)).sum())
+        return size * torch.finfo(scores.dtype).eps ** 2
 
     def dual_scale(
         self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0

@@ -185,7 +185,9 @@ def run(
         decision = stop(progress)
         if decision is None and state.stalled:
             decision = Decision(Status.STALLED, f"after {state.iteration} iterations")
-        # the last iteration is reported too
+        if decision is not None and not logged:  # the last iteration is recorded and reported too
+            logged = True
+            history.append(_record(progress))
         interrupt = logged and callback is not None and bool(callback(progress))
         if decision is None and interrupt:
             decision = Decision(Status.INTERRUPTED, "the callback returned a true value")

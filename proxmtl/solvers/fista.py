@@ -111,7 +111,7 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
             move = float((new - z).square().sum())
             bregman = float(loss.bregman(scores, z_scores, targets.labels, targets.weights))
             bound = move * (1 / step - smooth_curvature) / 2
-            allowance = loss.bregman_error(z_scores, float(value))
+            allowance = loss.bregman_error(z_scores, targets.weights, float(value))
             if not bregman > bound + allowance or not math.isfinite(bregman):
                 longer = move * (1 / (step * self.step_rule.growth) - smooth_curvature) / 2
                 room = bregman <= longer

@@ -111,8 +111,8 @@ TABLE = {
     "weights of a third task": (targets(sample_weight=torch.ones(N, 3)), "sample_weight: shape (8, 3) does not fit"),
     "unknown class weight": (solve(class_weight="even"), "class_weight: got 'even'; use 'balanced', None or a pair"),
     "negative class weight": (solve(class_weight=(-1.0, 1.0)), "class_weight: got (-1.0, 1.0); both must be > 0"),
-    "bad task weight": (targets(task_weight=[1.0, 0.0]), "task_weight: expected 2 positive numbers"),
-    "task weights too long": (targets(task_weight=[1.0, 1.0, 1.0]), "task_weight: expected 2 positive numbers, saw shape (3,)"),
+    "bad task weight": (targets(task_weight=[1.0, 0.0]), "task_weight: expected 2 positive, finite numbers"),
+    "task weights too long": (targets(task_weight=[1.0, 1.0, 1.0]), "task_weight: expected 2 positive, finite numbers, saw shape (3,)"),
     "unknown reduction": (solve(reduction="average"), "reduction: got 'average'; use 'sum', 'mean' or 'task_mean'"),
     # groups
     "no group": (groups([]), "groups: there is no group"),

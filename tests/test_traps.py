@@ -40,7 +40,8 @@ def quadratic(*curvatures):
 
 def test_stop_rule_reads_the_returned_point_not_the_extrapolated_one():
     problem = convex("groups")
-    result = minimize(problem, stop=Gap(1e-3, every=1) | MaxIterations(1000))
+    solver = FISTA(restart=NoRestart())
+    result = minimize(problem, solver, stop=Gap(1e-3, every=1) | MaxIterations(1000))
     assert problem.certificate(result.solution).gap <= 1e-3
     assert result.history[-1]["Gap"] == problem.certificate(result.solution).gap
     assert result.history[-1]["objective"] == pytest.approx(

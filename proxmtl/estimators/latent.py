@@ -30,8 +30,9 @@ class LatentMTLClassifier(LinearAttributeClassifier):
               \max(0, 1 - y_{mi} (x_i^\top L s_m + b_m))^2
               + \mu \sum_k \sum_g w_g \|s_k^g\|_2 + \gamma \|L\|_1 + \lambda \|L\|_F^2
 
-    n is the number of observed labels of all attributes, counted with their sample weights. The problem is not convex: the result
-    is a local minimum or what the budget reached, and ``result_`` tells which.
+    n is the number of observed labels of all attributes, counted with their sample weights. The
+    problem is not convex: the result is a local minimum or what the budget reached, and
+    ``result_`` tells which.
 
     Parameters
     ----------

@@ -391,16 +391,7 @@ def apg_step(
             x, z = out[0].copy_(x), out[1].copy_(z)
         return ApgStep(x, z, sums)
     args = bind_apg_step(
-        Z,
-        grad,
-        X,
-        groups,
-        step=step,
-        momentum=momentum,
-        l1=l1,
-        ridge=ridge,
-        axis=axis,
-        out=out,
+        Z, grad, X, groups, step=step, momentum=momentum, l1=l1, ridge=ridge, axis=axis, out=out
     )
     result: ApgStep = APG_STEP.run(args, backend)
     return result

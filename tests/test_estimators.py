@@ -25,7 +25,7 @@ BOTH = [LatentMTLClassifier(), SingleTaskClassifier()]
 # are solved, and this check compares eight digits. scikit-learn gives it to its solvers likewise.
 PRECISE = {
     "LatentMTLClassifier": {"tol": 1e-8, "max_passes": 5000},
-    "SingleTaskClassifier": {"tol": 2e-15, "max_passes": 20_000},
+    "SingleTaskClassifier": {"tol": 1e-21, "max_passes": 3000},
 }
 
 

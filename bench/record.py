@@ -68,7 +68,7 @@ def plot_histories(
     against: Sequence[tuple[str, str]] = (("passes", "passes over the data"),),
     level: tuple[float, str] | None = None,
 ) -> Path:
-    """Write ``docs/<name>.png``: the objective of each run against the given columns."""
+    """Write ``docs/<name>.svg``: the objective of each run against the given columns."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -86,8 +86,8 @@ def plot_histories(
     axes[0][0].legend(frameon=False)
     figure.suptitle(title)
     figure.tight_layout()
-    path = DOCS / f"{name}.png"
-    figure.savefig(path, dpi=110)
+    path = DOCS / f"{name}.svg"
+    figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return path
 

@@ -64,7 +64,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     target = options.out / f"{device_name(device)}.json"
     merge(target, result)
-    plot(json.loads(target.read_text()), target.with_suffix(".png"))
+    plot(json.loads(target.read_text()), target.with_suffix(".svg"))
     print(f"written: {target} and the plot beside it")
 
 

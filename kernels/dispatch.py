@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    import torch
 
 BACKENDS = ("naive", "torch", "numba", "triton")
 ENVIRONMENT_VARIABLE = "PROXMTL_BACKEND"
@@ -119,7 +119,12 @@ class Operation:
 
     def run(self, args: Arguments, backend: str | None = None) -> Any:
         """Serve bound arguments with the selected backend."""
-        return load(self.modules[self.select(args, backend)]).run(args)
+        module = load(self.modules[self.select(args, backend)])
+        if args.device.type != "cuda":
+            return module.run(args)
+        # Triton launches on the current device, which need not be the one of the tensors.
+        with torch.cuda.device(args.device):
+            return module.run(args)
 
     def _verdict(self, backend: str, args: Arguments) -> tuple[bool, str]:
         if backend not in self.modules:

@@ -46,5 +46,5 @@ def plot(result: dict[str, Any], target: Path) -> None:
     axes.set_ylabel("GFLOP/s")
     axes.set_title(f"{result['device']}: ours (dots) and competing forms (dashes)")
     axes.legend(fontsize=7, loc="lower right")
-    figure.savefig(target, dpi=120)
+    figure.savefig(target)
     plt.close(figure)

@@ -5,7 +5,6 @@ Shared features are two library products with a fused epilogue between them.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +42,7 @@ def supports(args: HingeArgs) -> tuple[bool, str]:
 def run(args: HingeArgs) -> HingeResult:
     """Serve the call; see `proxmtl.kernels.ops`."""
     one = args.kind == "shared" and args.n_tasks == 1 and not _strided(args.features[0])
-    on_cuda = args.device.type == "cuda"
-    # Triton launches on the current device, which need not be the one of the tensors.
-    with torch.cuda.device(args.device) if on_cuda else nullcontext():
-        return _run_shared(args) if args.kind == "shared" and not one else _run_rows(args)
+    return _run_shared(args) if args.kind == "shared" and not one else _run_rows(args)
 
 
 def _run_rows(args: HingeArgs) -> HingeResult:

@@ -115,7 +115,8 @@ class LatentMTL:
     groups : Groups or None
         Of tasks, possibly overlapping, covering every task. None: each task on its own.
     n_latents : int or None
-        K; None: ``min(M, D)``. An upper bound on the rank: latents die in the solve.
+        K; None: ``min(M, D)``. An upper bound on the rank: latents die in the solve. Without
+        groups choose it below M if tasks are to share: at K = M a latent a task is cheapest.
     group_strength, l1_strength, frobenius_strength : float
         The paper's mu, gamma, lambda, in units of the reduced loss. Only ``mu gamma`` and
         ``mu^2 lambda`` matter for W. The paper's ``lambda = 0.4`` is for ``reduction="sum"``.
@@ -194,6 +195,7 @@ class LatentMTL:
         Parameters
         ----------
         X : (N, D) array, (M, N, D) array, sequence of M arrays (N_m, D), or Design
+            A Design brings its own intercept: ``fit_intercept`` is then not looked at.
         Y : (N, M) array, or sequence of M arrays (N_m,)
             -1 and +1; 0 or NaN: missing.
         sample_weight : (N,) or (N, M) array, or sequence of M arrays, optional

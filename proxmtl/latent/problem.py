@@ -76,6 +76,7 @@ class LatentProblem:
         if bool((groups.weights == 0).any()):
             raise ValueError("groups: a group has weight 0; its part of S would be unpenalised.")
         design.check_targets(targets)
+        design.check_device(targets)
         loss.check_labels(targets.labels, targets.weights > 0)
         self.loss, self.design = loss, design
         self.targets = targets.to(design.dtype)
@@ -155,8 +156,10 @@ class LatentProblem:
         """
         L, S = (block.to(torch.float64) for block in blocks[:2])
         h = self.loss.curvature_bound * self.curvature_by_task
-        along_L = _positive(squared_spectral_norm(S * h.sqrt()))
-        along_S = _positive(float(h.max()) * squared_spectral_norm(L))
+        # a zero factor has no curvature, any step is then safe; the floor keeps it finite
+        floor = 1e-9 * float(h.max()) + 1e-30
+        along_L = max(squared_spectral_norm(S * h.sqrt()), floor)
+        along_S = max(float(h.max()) * squared_spectral_norm(L), floor)
         like = blocks[0]
         if len(blocks) == 2:
             return like.new_tensor(along_L), like.new_tensor(along_S)
@@ -247,8 +250,3 @@ class LatentProblem:
             block_gaps={name: gap for name, gap in gaps.items() if gap is not None},
             solved_in=str(blocks[0].dtype).removeprefix("torch."),
         )
-
-
-def _positive(curvature: float) -> float:
-    """A zero factor has no curvature: any step is then safe."""
-    return max(curvature, 1e-9)

@@ -112,7 +112,7 @@ class OverlappingGroupL2(Regularizer):
     def prox_gap(self, W: Tensor, step: float) -> float:
         rows, _ = self.plain.rows(W)
         radius = (step * self.strength * self.plain.weights(W)).expand(len(rows), -1)
-        return self.solve_dual(rows, radius).gap
+        return self.solve_dual(rows, radius, screen=True).gap
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         """Exact: prox of the zero groups alone, at the gradient plus the active groups' pull."""

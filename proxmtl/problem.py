@@ -180,6 +180,10 @@ class Problem:
         data = self.loss.curvature_bound * self._design_lipschitz
         return data + sum(term.lipschitz for term in self.smooth_terms)
 
+    def prepare(self) -> None:
+        """Find the design's curvature now: it is kept, and its passes are counted once."""
+        _ = self._design_lipschitz
+
     @cached_property
     def _design_lipschitz(self) -> float:
         with self.counts.curvature_of(self.design):

@@ -256,7 +256,6 @@ class LatentMTL:
         else:
             check_state(solver, state)
             start = solver.solution(problem, state)
-            _ = problem.curvature_by_task  # counted by the run that began
         if stop is None:
             every = 1 if isinstance(solver, Alternating) else 50
             stop = MaxPasses(self.max_passes)

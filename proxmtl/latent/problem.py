@@ -167,6 +167,10 @@ class LatentProblem:
         of_bias = joint * self.loss.curvature_bound * self._total_weights
         return like.new_tensor(along_L), like.new_tensor(joint * along_S), of_bias.to(like)
 
+    def prepare(self) -> None:
+        """Find the tasks' curvature now: it is kept, and its passes are counted once."""
+        _ = self.curvature_by_task
+
     @cached_property
     def curvature_by_task(self) -> Tensor:
         with self.counts.curvature_of(self.design):

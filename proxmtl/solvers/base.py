@@ -41,6 +41,9 @@ class Oracle(Protocol):
     def check_point(self, point: Any, /) -> None:
         """Raise ``ValueError`` unless a point fits the problem."""
 
+    def prepare(self) -> None:
+        """Find what is found once, such as curvatures."""
+
     def certificate(self, point: Any, /) -> Certificate:
         """Measure a point."""
 
@@ -156,7 +159,9 @@ def run(
     else:
         check_state(solver, state)
         problem.check_point(solver.solution(problem, state))
-        # counts belong to the run, not to the process: a resumed run goes on where it was
+        # counts belong to the run, not to the process: a resumed run goes on where it was, and
+        # what the first part found once is not counted again
+        problem.prepare()
         start_passes = problem.counts.passes - state.passes
 
     def progress_now(current: S) -> Progress:

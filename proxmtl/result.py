@@ -18,10 +18,13 @@ Solution = TypeVar("Solution")
 class Status(Enum):
     """How a solve ended: each value is a sentence with advice."""
 
-    CONVERGED = "Converged: the stopping rule's accuracy was reached and is certified."
+    CONVERGED = (
+        "Converged: the accuracy asked for was measured at the returned point. For the factored "
+        "model that is stationarity of each block, not a global minimum."
+    )
     BUDGET = (
         "Budget used up before the accuracy was reached: the certificate says how good the answer "
-        "is. Raise the limit, or warm-start another solve from this result."
+        "is. Raise the limit (max_passes), lower the accuracy (tol), or warm-start another solve."
     )
     STALLED = (
         "No further progress at this precision: the iterate no longer changes. Use float64 "
@@ -33,7 +36,8 @@ class Status(Enum):
     )
     COLLAPSED = (
         "The model collapsed to W = 0, a local minimum of the factored problem that no descent "
-        "leaves: lower group_strength, l1_strength or frobenius_strength, or start from init='svd'."
+        "leaves: lower group_strength, l1_strength or frobenius_strength (or, after another init, "
+        "start from init='svd')."
     )
     INTERRUPTED = "Stopped by the callback: the state can be resumed."
 

@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
+from proxmtl.kernels import BackendError
+
 __all__ = ["ReportingGroup", "fit_progress", "make_console", "shown_path", "step_progress"]
 
 
@@ -45,7 +47,7 @@ class ReportingGroup(TyperGroup):
             with warnings.catch_warnings():
                 warnings.showwarning = _say_warning
                 return super().invoke(ctx)
-        except (ValueError, TypeError, OSError, MemoryError) as error:
+        except (ValueError, TypeError, OSError, MemoryError, BackendError) as error:
             if ctx.params.get("debug"):
                 raise
             message = escape(str(error) or type(error).__name__)

@@ -68,7 +68,9 @@ def fit(
     ] = None,
     algorithm: Annotated[
         str,
-        typer.Option(help="'auto' or 'paper' (Algorithm 1).", rich_help_panel=_SOLVER),
+        typer.Option(
+            help="'auto', 'panoc', 'palm' or 'paper' (Algorithm 1).", rich_help_panel=_SOLVER
+        ),
     ] = "auto",
     max_passes: Annotated[
         int, typer.Option(help="Budget: passes over the data.", min=1, rich_help_panel=_SOLVER)

@@ -139,8 +139,10 @@ def _check_both_classes(signs: NDArray[np.float64], names: Sequence[str] | None)
     columns = np.flatnonzero(lacking)
     shown = [repr(names[i]) if names is not None else f"column {i}" for i in columns[:5]]
     more = "" if len(columns) <= 5 else f" and {len(columns) - 5} more"
+    empty = bool(np.isnan(signs[:, columns]).all(axis=0).any())
     raise ValueError(
-        f"Y has one class only for {len(columns)} of {signs.shape[1]} attributes "
-        f"({', '.join(shown)}{more}); an attribute needs observed labels of both classes, so add "
+        f"Y has {'no label or ' if empty else ''}one class only for {len(columns)} of "
+        f"{signs.shape[1]} attributes ({', '.join(shown)}{more}); an attribute needs observed "
+        "labels of both classes, so add "
         "samples or leave these attributes out."
     )

@@ -256,6 +256,12 @@ class LatentMTL:
         else:
             check_state(solver, state)
             start = solver.solution(problem, state)
+        K = start[1].shape[0]
+        if self.n_latents is not None and self.n_latents != K:
+            raise ValueError(
+                f"n_latents: asked for {self.n_latents}, the start given has {K} latents; leave "
+                "n_latents out or make it fit."
+            )
         if stop is None:
             every = 1 if isinstance(solver, Alternating) else 50
             stop = MaxPasses(self.max_passes)

@@ -139,9 +139,7 @@ class OverlappingGroupL2(Regularizer):
             return float("inf")
         if at is None:
             return self._dual_norm(rows)
-        start, _ = self.plain.rows(at)
-        radius = (self.strength * self.plain.weights(U)).expand(len(rows), -1)
-        return self._decomposition_norm(rows, self.solve_dual(start + rows, radius).dual)
+        return self._dual_norm_at(rows, self.plain.rows(at)[0])
 
     def with_strength(self, strength: float) -> OverlappingGroupL2:
         return replace(self, strength=strength)
@@ -240,6 +238,25 @@ class OverlappingGroupL2(Regularizer):
             _, group_of = self.plain.indices(rows.device)
             hit = self.plain.scatter(inside[:, group_of], self.groups.n_items) > 0
             rows.masked_fill_(hit, 0.0)
+
+    def _dual_norm_at(self, rows: Tensor, at: Tensor) -> float:
+        """Bound by the decomposition that optimality asks for: tight where it holds.
+
+        The share of a group that is not zero is its pull, ``w_g x_g / ||x_g||``, known in closed
+        form; only what is left has to be dealt out to the zero groups. Where that does not fit the
+        dual of the prox of ``at + u`` may, which deals out anew.
+        """
+        members, group_of = self.layout.indices(rows.device)
+        norms = self.layout.norms(at)
+        bound = (self.strength * self.layout.weights(rows)).expand(len(rows), -1)
+        pull = at[:, members] * zero_where_zero(bound, norms)[:, group_of]
+        left = rows - self.layout.scatter(pull, self.groups.n_items)
+        plain = (self.strength * self.plain.weights(rows)).expand(len(rows), -1)
+        zero_groups = torch.where(self.plain.norms(at) == 0, plain, 0.0)
+        known = self._decomposition_norm(rows, pull + self.solve_dual(left, zero_groups).dual)
+        if known <= 1:
+            return known
+        return min(known, self._decomposition_norm(rows, self.solve_dual(at + rows, plain).dual))
 
     def _decomposition_norm(self, rows: Tensor, dual: Tensor) -> float:
         alpha = dual + self._shares(rows - self.layout.scatter(dual, self.groups.n_items))

@@ -120,6 +120,10 @@ class Solver(ABC, Generic[P, S, X]):
     def solution(self, problem: P, state: S) -> X:
         """The point that the run returns if it stops now."""
 
+    def check_resume(self, problem: P, state: S) -> None:
+        """Raise ``ValueError`` unless a state of this solver fits the problem's shapes."""
+        problem.check_point(self.solution(problem, state))
+
     def certify(self, problem: P, state: S) -> Certificate:
         """Certificate at :meth:`solution`."""
         return problem.certificate(self.solution(problem, state))
@@ -158,7 +162,7 @@ def run(
         state = solver.init(problem, x0)
     else:
         check_state(solver, state)
-        problem.check_point(solver.solution(problem, state))
+        solver.check_resume(problem, state)
         # counts belong to the run, not to the process: a resumed run goes on where it was, and
         # what the first part found once is not counted again
         problem.prepare()

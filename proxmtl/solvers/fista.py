@@ -138,6 +138,14 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
             restarts=state.restarts + int(restart),
         )
 
+    def check_resume(self, problem: Problem, state: FISTAState) -> None:
+        super().check_resume(problem, state)
+        if state.scores.shape != problem.targets.labels.shape:
+            raise ValueError(
+                f"state: holds scores of shape {tuple(state.scores.shape)}, the labels have "
+                f"{tuple(problem.targets.labels.shape)}; resume on the data it was made with."
+            )
+
     def solution(self, problem: Problem, state: FISTAState) -> Tensor:  # noqa: ARG002
         return state.x
 

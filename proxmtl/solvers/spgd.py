@@ -137,6 +137,9 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
             stage,
         )
 
+    def check_resume(self, problem: Problem, state: SPGDState) -> None:
+        self.inner.check_resume(problem, state.inner)
+
     def solution(self, problem: Problem, state: SPGDState) -> Tensor:  # noqa: ARG002
         return state.inner.x
 

@@ -27,6 +27,13 @@ def test_readme_example(number, capsys):
     assert capsys.readouterr().out.strip()
 
 
+def test_the_engine_page_runs_from_top_to_bottom():
+    code = "\n".join(_blocks(ROOT / "docs" / "engine.md"))
+    names = {}
+    exec(compile(code, "docs/engine.md", "exec"), names)
+    assert names["resumed"].passes > names["result"].passes
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

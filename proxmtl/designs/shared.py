@@ -9,7 +9,7 @@ from torch import Tensor
 
 from proxmtl.designs.base import Design, check_features, check_finite, check_shape
 from proxmtl.designs.products import forward, largest_curvature, transposed
-from proxmtl.targets import Targets
+from proxmtl.targets import Array, Targets, as_float_tensor
 
 __all__ = ["SharedDesign"]
 
@@ -19,7 +19,7 @@ class SharedDesign(Design):
 
     Parameters
     ----------
-    X : Tensor, shape (N, D)
+    X : Tensor or ndarray, shape (N, D)
         Dense, or sparse CSR (then its transpose is kept as CSR too: each layout is fast in one
         direction only). float16 and bfloat16 features are computed on in float32.
     intercept : bool
@@ -31,7 +31,8 @@ class SharedDesign(Design):
         If X is not a non-empty, finite matrix.
     """
 
-    def __init__(self, X: Tensor, *, intercept: bool = False) -> None:
+    def __init__(self, X: Array, *, intercept: bool = False) -> None:
+        X = X if isinstance(X, Tensor) else as_float_tensor("X", X)
         self.X = X
         self.intercept = intercept
         self.device = X.device

@@ -12,7 +12,7 @@ from proxmtl.designs.base import Design, check_features
 from proxmtl.designs.products import forward, largest_curvature, transposed
 from proxmtl.kernels import hinge_value_and_grad
 from proxmtl.losses import Loss
-from proxmtl.targets import Targets
+from proxmtl.targets import Array, Targets, as_float_tensor
 
 __all__ = ["TaskDesign"]
 
@@ -22,7 +22,7 @@ class TaskDesign(Design):
 
     Parameters
     ----------
-    X : sequence of M Tensors (N_m, D), or one Tensor (M, N, D)
+    X : sequence of M Tensors or ndarrays (N_m, D), or one of shape (M, N, D)
         One dtype, one device, one D; N_m may differ.
     intercept : bool
         Add an unpenalised intercept per task, the parameter's last row.
@@ -33,8 +33,11 @@ class TaskDesign(Design):
         If a matrix is empty or not finite, or D, dtypes or devices differ.
     """
 
-    def __init__(self, X: Sequence[Tensor] | Tensor, *, intercept: bool = False) -> None:
-        self.X: list[Tensor] = list(X.unbind(0)) if isinstance(X, Tensor) else list(X)
+    def __init__(self, X: Sequence[Array] | Tensor, *, intercept: bool = False) -> None:
+        self.X = [
+            part if isinstance(part, Tensor) else as_float_tensor(f"X[{m}]", part)
+            for m, part in enumerate(X)
+        ]
         if not self.X:
             raise ValueError("X: no task; give one feature matrix a task.")
         if any(features.layout != torch.strided for features in self.X):

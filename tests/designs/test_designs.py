@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from strategies import classification
@@ -244,3 +245,9 @@ def test_task_designs_take_one_array_for_all_tasks():
     W = normal(D, M, seed=6)
     assert torch.equal(stacked.scores(W), listed.scores(W))
     assert stacked.n_features == listed.n_features == D
+
+
+def test_arrays_of_numpy_are_taken_as_they_are():
+    X, W = normal(N, D), normal(D, M, seed=6)
+    assert torch.equal(SharedDesign(X.numpy()).scores(W), SharedDesign(X).scores(W))
+    assert SharedDesign(np.ones((3, 2), dtype=np.int64)).dtype == torch.float64

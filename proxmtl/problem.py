@@ -198,10 +198,20 @@ class Problem:
             raise UnsupportedError("smoothed: the problem has no non-smooth regularizer to smooth.")
         term = self.regularizer.smoothed(smoothness)
         ridge = [r for r in self.regularizers if isinstance(r, SquaredFrobenius)]
-        other = Problem(self.loss, self.design, self.targets, ridge)
+        other = self.with_regularizers(ridge)
         other.smooth_terms = (term,)
+        return other
+
+    def with_regularizers(self, regularizers: Regularizer | Sequence[Regularizer]) -> Problem:
+        """Return the problem with other penalties.
+
+        Shares the design, the targets, the counts and what was computed of them.
+        """
+        other = Problem(self.loss, self.design, self.targets, regularizers)
+        other.smooth_terms = self.smooth_terms
         other.counts = self.counts
         other.__dict__["_design_lipschitz"] = self._design_lipschitz
+        other.__dict__["gradient_scale"] = self.gradient_scale
         return other
 
     # ------------------------------------------------------------------ certificates
@@ -214,11 +224,17 @@ class Problem:
         """
         if self.regularizer is None:
             raise UnsupportedError("critical_strength: the problem has no non-smooth regularizer.")
-        zero = self.zeros(torch.float64)
-        bias_only = _fit_intercept(self, zero) if self.design.intercept else zero
         targets = self.targets.to(torch.float64)
-        _, grad = self.design.loss_and_grad(self.loss, targets, bias_only)
+        _, grad = self.design.loss_and_grad(self.loss, targets, self.null_point())
         return self.regularizer.critical_strength(self.design.split(grad)[0])
+
+    def null_point(self) -> Tensor:
+        """Zero weights, with the intercept that then minimises the loss; float64.
+
+        The solution wherever the strength is at least the critical one.
+        """
+        zero = self.zeros(torch.float64)
+        return _fit_intercept(self, zero) if self.design.intercept else zero
 
     @cached_property
     def gradient_scale(self) -> float:
@@ -238,11 +254,19 @@ class Problem:
         return replace(certificate, solved_in=str(W.dtype).removeprefix("torch."))
 
     def certificate_from(
-        self, point: Tensor, scores: Tensor, residuals: Tensor, grad: Tensor, scale: float
+        self,
+        point: Tensor,
+        scores: Tensor,
+        residuals: Tensor,
+        grad: Tensor,
+        scale: float,
+        *,
+        dual: tuple[Tensor, Tensor] | None = None,
     ) -> Certificate:
         """Certificate from what is known already at a float64 point.
 
-        ``residuals`` are the loss gradient in the scores, ``grad`` that in the parameter.
+        ``residuals`` are the loss gradient in the scores, ``grad`` that in the parameter; ``dual``
+        the :meth:`balanced` residuals and their adjoint, where somebody has computed them.
         """
         targets = self.targets.to(torch.float64)
         value = float(self.loss.value(scores, targets.labels, targets.weights))
@@ -261,7 +285,7 @@ class Problem:
             blocks["intercept"] = float(bias_grad.norm())
         return Certificate(
             objective=objective,
-            gap=self._gap(point, scores, residuals, grad, objective),
+            gap=self._gap(point, scores, dual or self._dual(residuals, grad), objective),
             kkt=math.hypot(*blocks.values()),
             scale=scale,
             blocks=blocks,
@@ -279,16 +303,26 @@ class Problem:
             self.regularizer is not None and self.regularizer.is_norm and self.regularizer.definite
         )
 
+    def balanced(self, residuals: Tensor) -> Tensor:
+        """Residuals as dual variables: each task's sum to zero if there is an intercept."""
+        if not self.design.intercept:
+            return residuals
+        return _balance(self.targets.to(residuals.dtype), residuals)
+
+    def _dual(self, residuals: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+        if not (self.has_gap and self.design.intercept):
+            return residuals, grad
+        residuals = self.balanced(residuals)
+        return residuals, self.design.adjoint(residuals)
+
     def _gap(
-        self, W: Tensor, scores: Tensor, residuals: Tensor, grad: Tensor, objective: float
+        self, W: Tensor, scores: Tensor, dual: tuple[Tensor, Tensor], objective: float
     ) -> float | None:
         """Fenchel gap at the dual point made of the loss's own residuals."""
         if not self.has_gap:
             return None
         targets = self.targets.to(torch.float64)
-        if self.design.intercept:
-            residuals = _balance(targets, residuals)
-            grad = self.design.adjoint(residuals)
+        residuals, grad = dual
         U, _ = self.design.split(-grad)
         penalised, _ = self.design.split(W)
         # fixed part of an affine design: <theta, scores - A w>

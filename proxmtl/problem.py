@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.designs import Design
-from proxmtl.losses import Loss
+from proxmtl.losses import Loss, best_intercept
 from proxmtl.regularizers import (
     Regularizer,
     SmoothedGroupNorm,
@@ -79,7 +79,7 @@ class Problem:
         terms = [regularizers] if isinstance(regularizers, Regularizer) else list(regularizers)
         design.check_device(targets)
         design.check_targets(targets)
-        loss.check_labels(targets.labels, targets.weights > 0)
+        loss.check_labels(targets.labels, targets.weights)
         self.loss = loss
         self.design = design
         self.targets = targets.to(design.dtype)
@@ -234,7 +234,10 @@ class Problem:
         The solution wherever the strength is at least the critical one.
         """
         zero = self.zeros(torch.float64)
-        return _fit_intercept(self, zero) if self.design.intercept else zero
+        if not self.design.intercept:
+            return zero
+        best = best_intercept(self.loss, self.targets.to(torch.float64))
+        return self.design.join(self.design.split(zero)[0], best)
 
     @cached_property
     def gradient_scale(self) -> float:
@@ -297,17 +300,27 @@ class Problem:
 
         Not for smoothed problems, and not where the penalty leaves a part of the parameter free.
         """
-        if self.smooth_terms:
+        if self.smooth_terms or (self.design.intercept and not self._balances):
             return False
         return self.ridge > 0 or (
             self.regularizer is not None and self.regularizer.is_norm and self.regularizer.definite
         )
 
+    @cached_property
+    def _balances(self) -> bool:
+        return self.loss.balance(torch.zeros_like(self.targets.labels), self.targets) is not None
+
     def balanced(self, residuals: Tensor) -> Tensor:
         """Residuals as dual variables: each task's sum to zero if there is an intercept."""
         if not self.design.intercept:
             return residuals
-        return _balance(self.targets.to(residuals.dtype), residuals)
+        balanced = self.loss.balance(residuals, self.targets.to(residuals.dtype))
+        if balanced is None:
+            raise UnsupportedError(
+                f"{type(self.loss).__name__} makes no dual point that an unpenalised intercept "
+                "allows; leave the intercept out, or stop by the KKT residual."
+            )
+        return balanced
 
     def _dual(self, residuals: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
         if not (self.has_gap and self.design.intercept):
@@ -353,31 +366,3 @@ class Problem:
         if not self.regularizer.exact_prox:
             slack = 2 * self.ridge * self.regularizer.prox_gap(point, step)
         return inner + slack
-
-
-def _balance(targets: Targets, residuals: Tensor) -> Tensor:
-    """Make each task's dual variables sum to zero by shrinking the heavier sign.
-
-    The unpenalised intercept demands it; a gap at an unbalanced dual point would be false.
-    """
-    positive = targets.per_task(residuals.clamp_min(0))
-    negative = -targets.per_task(residuals.clamp_max(0))
-    level = torch.minimum(positive, negative)
-    up = torch.where(positive > 0, level / torch.where(positive > 0, positive, 1.0), 0.0)
-    down = torch.where(negative > 0, level / torch.where(negative > 0, negative, 1.0), 0.0)
-    return residuals * torch.where(residuals > 0, targets.spread(up), targets.spread(down))
-
-
-def _fit_intercept(problem: Problem, zero: Tensor) -> Tensor:
-    """Zero weights with the intercept that minimises the loss, by bisection on its derivative."""
-    targets = problem.targets.to(torch.float64)
-    low, high = zero[-1] - 1e3, zero[-1] + 1e3
-    shape = targets.labels
-    for _ in range(100):
-        middle = (low + high) / 2
-        scores = targets.spread(middle).expand_as(shape)
-        slope = targets.per_task(problem.loss.grad(scores, targets.labels, targets.weights))
-        low, high = torch.where(slope < 0, middle, low), torch.where(slope < 0, high, middle)
-    point = zero.clone()
-    point[-1] = (low + high) / 2
-    return point

@@ -77,7 +77,7 @@ class LatentProblem:
             raise ValueError("groups: a group has weight 0; its part of S would be unpenalised.")
         design.check_targets(targets)
         design.check_device(targets)
-        loss.check_labels(targets.labels, targets.weights > 0)
+        loss.check_labels(targets.labels, targets.weights)
         self.loss, self.design = loss, design
         self.targets = targets.to(design.dtype)
         group_norm = GroupL2 if groups.is_disjoint else OverlappingGroupL2

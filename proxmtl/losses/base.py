@@ -1,4 +1,4 @@
-"""What a loss is: a convex scalar function of score and label, summed with weights."""
+"""What a loss is: a convex function of score and label, summed with weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from proxmtl.targets import Targets
 
 __all__ = ["LOSSES", "Loss"]
 
@@ -18,23 +20,36 @@ class Loss(ABC):
     """``sum_i c_i phi(z_i; y_i)`` over scores ``z``, labels ``y`` and weights ``c >= 0``.
 
     Scores, labels and weights have one shape, any shape. A missing label has weight 0; its label
-    may then be any finite number. A subclass gives the scalar functions; the weighted sums are
-    written once, here.
+    may then be any finite number. ``phi`` is convex, bounded below, with a Lipschitz derivative. A
+    subclass gives the scalar functions; the weighted sums are written once, here.
+
+    A *coupled* loss is one of all the scores of a sample together, ``phi(z_1 .. z_C; y)``. Its
+    scores, labels and weights are matrices (N, C), and every method below is given whole rows: the
+    weights are constant along a row; ``pointwise`` and ``pointwise_conjugate`` return terms whose
+    sum along a row is ``phi`` and ``phi*`` of the sample; ``derivative`` is the gradient along the
+    row, ``curvature`` the diagonal of the Hessian.
 
     Attributes
     ----------
     curvature_bound : float
-        Lipschitz constant of ``phi'``.
+        Lipschitz constant of ``phi'``; a class attribute, or a property of the parameters.
     kernel : str or None
         Name under which the fused kernels know this loss; None: it has no fused kernel.
+    coupled : bool
+        Whether the scores of a sample belong together.
     """
 
-    curvature_bound: ClassVar[float]
     kernel: ClassVar[str | None] = None
+    coupled: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         LOSSES[cls.__name__] = cls
+
+    @property
+    @abstractmethod
+    def curvature_bound(self) -> float:
+        """Lipschitz constant of ``phi'``."""
 
     @abstractmethod
     def pointwise(self, scores: Tensor, labels: Tensor) -> Tensor:
@@ -67,6 +82,12 @@ class Loss(ABC):
     ) -> tuple[Tensor, Tensor]:
         """Value and gradient in the scores; a subclass may share work between them."""
         return self.value(scores, labels, weights), self.grad(scores, labels, weights)
+
+    def curvature_product(
+        self, scores: Tensor, labels: Tensor, weights: Tensor, direction: Tensor
+    ) -> Tensor:
+        """Generalised Hessian of the weighted sum, in the scores, times a direction; same shape."""
+        return weights * self.curvature(scores, labels) * direction
 
     def bregman(
         self, new: Tensor, old: Tensor, labels: Tensor, weights: Tensor | None = None
@@ -107,14 +128,35 @@ class Loss(ABC):
         del dual, labels, weights, offset
         return min(1.0, largest)
 
-    def check_labels(self, labels: Tensor, observed: Tensor) -> None:
-        """Raise ``ValueError`` unless each observed label is one this loss takes: -1 or +1."""
-        wrong = labels[observed & (labels != 1) & (labels != -1)]
+    def balance(self, residuals: Tensor, targets: Targets) -> Tensor | None:
+        """Return a dual point near ``residuals`` whose sum over the samples of each task is zero.
+
+        An unpenalised intercept demands it: a gap at another dual point would be false. The result
+        lies in the domain of the conjugate, and is ``residuals`` themselves where these balance
+        already, so that the gap closes at the optimum. Here the heavier sign is shrunk, which is
+        right for every loss that is not coupled: the domain is an interval around 0 for each
+        sample. None: there is no such construction, and so no gap with an intercept.
+        """
+        if self.coupled:
+            return None
+        positive = targets.per_task(residuals.clamp_min(0))
+        negative = -targets.per_task(residuals.clamp_max(0))
+        level = torch.minimum(positive, negative)
+        up = torch.where(positive > 0, level / torch.where(positive > 0, positive, 1.0), 0.0)
+        down = torch.where(negative > 0, level / torch.where(negative > 0, negative, 1.0), 0.0)
+        return residuals * torch.where(residuals > 0, targets.spread(up), targets.spread(down))
+
+    def check_labels(self, labels: Tensor, weights: Tensor) -> None:
+        """Raise ``ValueError`` unless each label of positive weight is one this loss takes.
+
+        Here: -1 or +1.
+        """
+        wrong = labels[(weights > 0) & (labels != 1) & (labels != -1)]
         if wrong.numel():
             seen = sorted(set(wrong[:1000].tolist()))[:5]
             raise ValueError(
                 f"labels: {type(self).__name__} takes -1 and +1, NaN or 0 for missing; "
-                f"saw {seen}. Recode the labels."
+                f"saw {seen}. Recode the labels, or take a loss of real labels: Squared, Huber."
             )
 
 

@@ -201,8 +201,8 @@ def test_dtype_is_kept_and_nan_is_not_swallowed(name, dtype):
 def test_labels_it_does_not_take_raise(name, bad):
     labels = torch.tensor([1.0, bad])
     with pytest.raises(ValueError, match=r"labels: .* takes -1 and \+1"):
-        make(name).check_labels(labels, torch.tensor([True, True]))
-    make(name).check_labels(labels, torch.tensor([True, False]))
+        make(name).check_labels(labels, torch.tensor([1.0, 1.0]))
+    make(name).check_labels(labels, torch.tensor([1.0, 0.0]))
 
 
 def test_squared_hinge_by_hand():

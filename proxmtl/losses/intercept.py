@@ -1,0 +1,82 @@
+"""The intercept that minimises a loss when every weight is zero."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from proxmtl.losses.base import Loss
+from proxmtl.targets import Targets
+
+__all__ = ["best_intercept"]
+
+DOUBLINGS = 200
+HALVINGS = 100
+NEWTON_STEPS = 200
+ROUNDING = 1e-14
+
+
+def best_intercept(loss: Loss, targets: Targets) -> Tensor:
+    """``argmin_b sum_mi c_mi phi(b_m; y_mi)`` of the shape (M,), in the targets' precision.
+
+    By bisection on the derivative of each task, from a bracket that grows until it holds the
+    minimiser; for a coupled loss by damped Newton steps in all intercepts at once. Where several
+    intercepts are optimal the residuals are the same for all of them.
+    """
+    if loss.coupled:
+        return _newton(loss, targets)
+    low = targets.labels.new_full((targets.n_tasks,), -1.0)
+    high = -low
+    for _ in range(DOUBLINGS):
+        short_low, short_high = _slope(loss, targets, low) > 0, _slope(loss, targets, high) < 0
+        if not bool((short_low | short_high).any()):
+            break
+        low = torch.where(short_low, 2 * low, low)
+        high = torch.where(short_high, 2 * high, high)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        rising = _slope(loss, targets, middle) >= 0
+        low, high = torch.where(rising, low, middle), torch.where(rising, middle, high)
+    return (low + high) / 2
+
+
+def _scores(targets: Targets, intercept: Tensor) -> Tensor:
+    return targets.spread(intercept).expand_as(targets.labels)
+
+
+def _slope(loss: Loss, targets: Targets, intercept: Tensor) -> Tensor:
+    scores = _scores(targets, intercept)
+    return targets.per_task(loss.grad(scores, targets.labels, targets.weights))
+
+
+def _newton(loss: Loss, targets: Targets) -> Tensor:
+    """Minimise over all intercepts together; the Hessian is of the shape (M, M)."""
+    labels, weights = targets.labels, targets.weights
+    point = labels.new_zeros(targets.n_tasks)
+    directions = torch.eye(targets.n_tasks, dtype=labels.dtype, device=labels.device)
+    value = float(loss.value(_scores(targets, point), labels, weights))
+    scale = float(weights.sum())
+    for _ in range(NEWTON_STEPS):
+        slope = _slope(loss, targets, point)
+        if float(slope.norm()) <= ROUNDING * scale:
+            break
+        scores = _scores(targets, point)
+        columns = [
+            loss.curvature_product(scores, labels, weights, _scores(targets, direction))
+            for direction in directions
+        ]
+        hessian = torch.stack([targets.per_task(column) for column in columns], dim=1)
+        # a shift of all intercepts may change nothing: the smallest ridge makes a step unique
+        damping = 1e-12 * float(hessian.diagonal().sum()) + ROUNDING * scale
+        step = torch.linalg.solve(hessian + damping * directions, slope)
+        length, decrease = 1.0, float(slope @ step)
+        while length > ROUNDING:
+            trial = point - length * step
+            trial_value = float(loss.value(_scores(targets, trial), labels, weights))
+            if trial_value <= value - 1e-4 * length * decrease:
+                break
+            length /= 2
+        else:
+            break  # the value no longer changes in this precision
+        point, value = trial, trial_value
+    return point

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from proxmtl.counts import OracleCounts
 from proxmtl.designs import Design
 from proxmtl.losses import Loss, best_intercept
 from proxmtl.regularizers import (
@@ -18,6 +19,7 @@ from proxmtl.regularizers import (
     SmoothedGroupNorm,
     SquaredFrobenius,
     UnsupportedError,
+    add,
 )
 from proxmtl.result import Certificate
 from proxmtl.targets import Targets
@@ -25,32 +27,13 @@ from proxmtl.targets import Targets
 __all__ = ["OracleCounts", "Problem"]
 
 
-@dataclass
-class OracleCounts:
-    """Products with the features, counted; certificates are not part of the count."""
-
-    forward: float = 0
-    adjoint: float = 0
-
-    @property
-    def passes(self) -> float:
-        """A gradient is one pass: one product with X and one with its transpose."""
-        return (self.forward + self.adjoint) / 2
-
-    @contextmanager
-    def curvature_of(self, design: Design) -> Iterator[None]:
-        """Count the passes that a design makes to find its curvature."""
-        before = design.curvature_passes
-        yield
-        self.forward += design.curvature_passes - before
-        self.adjoint += design.curvature_passes - before
-
-
 class Problem:
     """``min_W  loss(scores(W), labels) + sum_j R_j(W)``, the intercept row left out of every R.
 
-    At most one regularizer may be non-smooth; any number of :class:`SquaredFrobenius` terms are
-    composed with its prox exactly. Smoothed terms are added by :meth:`smoothed`.
+    Any number of :class:`SquaredFrobenius` terms are composed exactly with the prox of the rest.
+    Several other terms are merged where their sum has a prox in closed form; else it is computed
+    iteratively (:class:`proxmtl.regularizers.Sum`), or the solver splits (:class:`DavisYin`,
+    :class:`PDHG`). Smoothed terms are added by :meth:`smoothed`.
 
     Parameters
     ----------
@@ -67,6 +50,15 @@ class Problem:
         If the targets do not fit the design.
     UnsupportedError
         If the sum of the regularizers has no prox; the message names what would work.
+
+    Attributes
+    ----------
+    terms : tuple of Regularizer
+        The regularizers other than squared norms, as given.
+    regularizer : Regularizer or None
+        Their sum as one regularizer with one prox.
+    ridge : float
+        Strength of all squared Frobenius norms together.
     """
 
     def __init__(
@@ -76,27 +68,24 @@ class Problem:
         targets: Targets,
         regularizers: Regularizer | Sequence[Regularizer] = (),
     ) -> None:
-        terms = [regularizers] if isinstance(regularizers, Regularizer) else list(regularizers)
         design.check_device(targets)
         design.check_targets(targets)
         loss.check_labels(targets.labels, targets.weights)
         self.loss = loss
         self.design = design
         self.targets = targets.to(design.dtype)
-        self.regularizers: tuple[Regularizer, ...] = tuple(terms)
         self.smooth_terms: tuple[SmoothedGroupNorm, ...] = ()
         self.counts = OracleCounts()
+        self._penalise(regularizers)
+
+    def _penalise(self, regularizers: Regularizer | Sequence[Regularizer]) -> None:
+        terms = [regularizers] if isinstance(regularizers, Regularizer) else list(regularizers)
+        self.regularizers: tuple[Regularizer, ...] = tuple(terms)
         self.ridge = sum(r.strength for r in terms if isinstance(r, SquaredFrobenius))
-        nonsmooth = [r for r in terms if not isinstance(r, SquaredFrobenius)]
-        if len(nonsmooth) > 1:
-            names = " + ".join(type(r).__name__ for r in nonsmooth)
-            raise UnsupportedError(
-                f"regularizers: the sum {names} has no prox here. Use one non-smooth regularizer "
-                "and any number of SquaredFrobenius terms."
-            )
-        self.regularizer: Regularizer | None = nonsmooth[0] if nonsmooth else None
+        self.terms = tuple(r for r in terms if not isinstance(r, SquaredFrobenius))
+        self.regularizer: Regularizer | None = add(self.terms)
         if self.regularizer is not None:
-            self.regularizer.value(design.split(self.zeros())[0])  # raises if shapes don't fit
+            self.regularizer.value(self.design.split(self.zeros())[0])  # raises if shapes don't fit
 
     # ------------------------------------------------------------------ points
 
@@ -174,6 +163,21 @@ class Problem:
         loss = self.loss.value(self.scores(W), targets.labels, targets.weights)
         return loss + self.regularizer_value(W) + self.smooth_terms_value_and_grad(W)[0]
 
+    def curvature_product(self, scores: Tensor, V: Tensor) -> Tensor:
+        """Hessian of loss + ridge, at a point with these scores, times ``V``: one pass.
+
+        The other regularizers have :meth:`Regularizer.curvature_product` for their part.
+        """
+        targets = self.targets.to(V.dtype)
+        self.counts.forward += 1
+        along = self.design.linear(V)
+        bent = self.loss.curvature_product(scores, targets.labels, targets.weights, along)
+        penalised, bias = self.design.split(V)
+        ridge = 2 * self.ridge * penalised
+        return self.adjoint(bent) + self.design.join(
+            ridge, None if bias is None else torch.zeros_like(bias)
+        )
+
     @cached_property
     def lipschitz(self) -> float:
         """Upper estimate of the Lipschitz constant of the smooth part's gradient."""
@@ -190,16 +194,19 @@ class Problem:
             return self.design.lipschitz(self.targets)
 
     def smoothed(self, smoothness: float) -> Problem:
-        """Return the problem with its group norm replaced by Nesterov's smooth approximation.
+        """Return the problem with its smoothable terms in Nesterov's smooth approximation.
 
-        Shares the design, the targets, the counts and what was computed of them.
+        The others keep their prox. Shares the design, the targets, the counts and what was
+        computed of them.
         """
-        if self.regularizer is None:
-            raise UnsupportedError("smoothed: the problem has no non-smooth regularizer to smooth.")
-        term = self.regularizer.smoothed(smoothness)
-        ridge = [r for r in self.regularizers if isinstance(r, SquaredFrobenius)]
-        other = self.with_regularizers(ridge)
-        other.smooth_terms = (term,)
+        if not any(term.is_smoothable for term in self.terms):
+            names = ", ".join(type(term).__name__ for term in self.terms) or "no regularizer"
+            raise UnsupportedError(
+                f"smoothed: the problem has {names}, of which none has a Nesterov smoothing. Use "
+                "FISTA, which takes the prox."
+            )
+        other = self.with_regularizers([r for r in self.regularizers if not r.is_smoothable])
+        other.smooth_terms = self.smoothings(smoothness)
         return other
 
     def with_regularizers(self, regularizers: Regularizer | Sequence[Regularizer]) -> Problem:
@@ -207,12 +214,15 @@ class Problem:
 
         Shares the design, the targets, the counts and what was computed of them.
         """
-        other = Problem(self.loss, self.design, self.targets, regularizers)
-        other.smooth_terms = self.smooth_terms
-        other.counts = self.counts
+        other = copy(self)  # loss, design and targets were checked when this problem was made
         other.__dict__["_design_lipschitz"] = self._design_lipschitz
-        other.__dict__["gradient_scale"] = self.gradient_scale
+        other.__dict__.pop("lipschitz", None)
+        other._penalise(regularizers)  # noqa: SLF001 - of the same class
         return other
+
+    def smoothings(self, smoothness: float) -> tuple[SmoothedGroupNorm, ...]:
+        """Nesterov's smooth approximation of each term that has one."""
+        return tuple(term.smoothed(smoothness) for term in self.terms if term.is_smoothable)
 
     # ------------------------------------------------------------------ certificates
 
@@ -300,11 +310,12 @@ class Problem:
 
         Not for smoothed problems, and not where the penalty leaves a part of the parameter free.
         """
-        if self.smooth_terms or (self.design.intercept and not self._balances):
+        if self.smooth_terms or not all(term.is_convex for term in self.terms):
             return False
-        return self.ridge > 0 or (
-            self.regularizer is not None and self.regularizer.is_norm and self.regularizer.definite
-        )
+        if self.design.intercept and not self._balances:
+            return False
+        R = self.regularizer
+        return self.ridge > 0 or (R is not None and (R.has_conjugate or (R.is_norm and R.definite)))
 
     @cached_property
     def _balances(self) -> bool:
@@ -342,6 +353,8 @@ class Problem:
         offset = float((residuals * scores).sum() - (grad * W).sum())
         if self.ridge > 0:
             scale, conjugate = 1.0, self._conjugate_with_ridge(U)
+        elif self.regularizer is not None and self.regularizer.has_conjugate:
+            scale, conjugate = 1.0, self.regularizer.conjugate(U)
         else:
             assert self.regularizer is not None
             norm = self.regularizer.dual_norm(U, at=penalised)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from proxmtl import L1, GroupL2, Groups, OverlappingGroupL2, SquaredFrobenius, SquaredHinge
+from proxmtl.regularizers import Sum
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -104,6 +105,9 @@ REGULARIZER_FACTORIES = {
     "GroupL2": lambda draw, n, strength: GroupL2(draw(disjoint_groups(n)), strength),
     "OverlappingGroupL2": lambda draw, n, strength: OverlappingGroupL2(
         draw(overlapping_groups(n)), strength
+    ),
+    "Sum": lambda draw, n, strength: Sum(
+        (L1(0.4), OverlappingGroupL2(draw(overlapping_groups(n)), 0.7)), strength
     ),
 }
 

@@ -17,7 +17,7 @@ FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "pro
 # what each room may import of the others; a room may always import itself
 GROUND = {"groups", "kernels"}
 MATERIAL = {"losses", "regularizers", "designs", "targets"} | GROUND
-ENGINE = {"problem", "stopping", "result", "solvers", "minimize"} | MATERIAL
+ENGINE = {"counts", "problem", "stopping", "result", "solvers", "minimize"} | MATERIAL
 MODEL = {"latent"} | ENGINE
 CLIENTS = {"estimators", "experiments", "io", "nn", "selection"}
 MAY_IMPORT = {
@@ -29,8 +29,9 @@ MAY_IMPORT = {
     "designs": GROUND | {"losses", "targets"},
     "result": {"solvers"},  # under TYPE_CHECKING only: see RUN_TIME_ONLY
     "stopping": {"result"},
-    "problem": MATERIAL | {"result"},
-    "solvers": MATERIAL | {"problem", "result", "stopping"},
+    "counts": MATERIAL,
+    "problem": {"counts"} | MATERIAL | {"result"},
+    "solvers": MATERIAL | {"counts", "problem", "result", "stopping"},
     "minimize": ENGINE,
     "latent": ENGINE,
     "estimators": MODEL | CLIENTS,

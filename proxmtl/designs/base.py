@@ -46,6 +46,10 @@ class Design(ABC):
     def scores(self, W: Tensor) -> Tensor:
         """Scores of all samples, in the shape of the targets."""
 
+    def linear(self, W: Tensor) -> Tensor:
+        """Linear part of :meth:`scores`, which is all of it unless something is held fixed."""
+        return self.scores(W)
+
     @abstractmethod
     def adjoint(self, residuals: Tensor) -> Tensor:
         """Transpose of the linear part of :meth:`scores`: score gradients to parameter gradient."""

@@ -86,6 +86,13 @@ class FactoredDesign(Design):
             bias = W.new_zeros(self.S.shape[1]) if self.bias is None else self.bias.to(W.dtype)
         return self.base.scores(self.base.join(W @ self.S.to(W.dtype), bias))
 
+    def linear(self, W: Tensor) -> Tensor:
+        if self.L is not None:
+            return self.scores(W)
+        assert self.S is not None
+        zero = W.new_zeros(self.S.shape[1]) if self.base.intercept else None
+        return self.base.scores(self.base.join(W @ self.S.to(W.dtype), zero))
+
     def adjoint(self, residuals: Tensor) -> Tensor:
         grad, bias = self.base.split(self.base.adjoint(residuals))
         if self.L is not None:

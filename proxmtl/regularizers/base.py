@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -43,24 +44,47 @@ def check_step(step: float | Tensor) -> None:
 
 
 class Regularizer(ABC):
-    """A convex penalty ``R(W)``, weight included, with its prox and its certificates.
+    """A penalty ``R(W)``, weight included, with its prox and its certificates.
+
+    A subclass states what it is by class attributes and overrides the methods that go with them;
+    what it leaves out raises :class:`UnsupportedError`, and the capability checks of the solvers
+    ask for it before a run.
 
     Attributes
     ----------
     strength : float
-        The weight in front of the penalty, ``>= 0``.
+        The weight in front of the penalty, ``>= 0``; 1 for an indicator, which no weight changes.
+    is_convex : bool
+        Otherwise there are no gaps, and only monotone solvers take it.
     is_norm : bool
-        ``R`` is ``strength`` times a norm: ``R*`` is the indicator of ``dual_norm(U) <= 1``.
-    is_smooth : bool
-        ``R`` has a Lipschitz gradient everywhere.
+        ``R`` is ``strength`` times a norm, or a gauge: ``R*`` is the indicator of
+        ``dual_norm(U) <= 1``.
+    is_indicator : bool
+        ``R`` is 0 on a convex set and infinite outside; the prox projects.
+    is_absolute : bool
+        ``R(W)`` depends on ``|W|`` only and grows with it.
+    is_separable : bool
+        ``R`` is a sum of functions of one coordinate each.
+    has_conjugate : bool
+        :meth:`conjugate` is offered and finite near 0, without a ridge term (norms: not needed).
+    has_curvature : bool
+        :meth:`curvature_product` is offered.
+    is_smoothable : bool
+        :meth:`smoothed` is offered.
     exact_prox : bool
         The prox is in closed form; otherwise it is iterative and reports its own gap.
     """
 
     strength: float
-    is_norm: ClassVar[bool] = False
-    is_smooth: ClassVar[bool] = False
-    exact_prox: ClassVar[bool] = True
+    is_convex: bool = True
+    is_norm: bool = False
+    is_indicator: bool = False
+    is_absolute: bool = False
+    is_separable: bool = False
+    has_conjugate: bool = False
+    has_curvature: bool = False
+    is_smoothable: bool = False
+    exact_prox: bool = True
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -110,6 +134,37 @@ class Regularizer(ABC):
             f"{type(self).__name__} is not a norm, it has no dual norm; its conjugate is "
             "evaluated through its prox when a SquaredFrobenius term is present."
         )
+
+    def conjugate(self, U: Tensor) -> float:
+        """``R*(U) = sup_W <U, W> - R(W)``."""
+        if self.is_norm:
+            return 0.0 if self.dual_norm(U) <= 1 else math.inf
+        raise UnsupportedError(
+            f"{type(self).__name__} has no conjugate in closed form; add a SquaredFrobenius term, "
+            "with which it is evaluated through the prox."
+        )
+
+    def active(self, W: Tensor) -> Tensor:
+        """Mask of the coordinates along which ``R`` is smooth at ``W``, same shape.
+
+        The others sit at a kink: they stay where they are while the solution moves a little.
+        """
+        return (
+            torch.full_like(W, fill_value=True, dtype=torch.bool) if self.strength == 0 else W != 0
+        )
+
+    def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:  # noqa: ARG002
+        """Hessian of ``R`` in the active coordinates at ``W``, times ``V``; same shape.
+
+        ``V`` must be zero outside :meth:`active`, and so is the product.
+        """
+        raise UnsupportedError(
+            f"{type(self).__name__} has no curvature on an active set; use FISTA, which needs none."
+        )
+
+    def combined(self, other: Regularizer) -> Regularizer | None:  # noqa: ARG002
+        """One regularizer equal to ``self + other`` with a prox in closed form, if there is one."""
+        return None
 
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         """Smallest strength at which 0 minimises loss + R, given the loss's gradient at 0."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength
+from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
 
 __all__ = ["SquaredFrobenius"]
 
@@ -26,7 +27,10 @@ class SquaredFrobenius(Regularizer):
     """
 
     strength: float
-    is_smooth = True
+    is_absolute = True
+    is_separable = True
+    has_conjugate = True
+    has_curvature = True
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
@@ -41,6 +45,17 @@ class SquaredFrobenius(Regularizer):
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         return grad + 2 * self.strength * W
+
+    def conjugate(self, U: Tensor) -> float:
+        """``||U||^2 / (4 strength)``."""
+        return norm_ratio(float(U.square().sum()), 4 * self.strength)
+
+    def active(self, W: Tensor) -> Tensor:
+        return torch.full_like(W, fill_value=True, dtype=torch.bool)
+
+    def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
+        del W
+        return 2 * self.strength * V
 
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         """A ridge never sets its argument to zero: infinite, unless the gradient is zero."""

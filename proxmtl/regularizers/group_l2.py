@@ -54,6 +54,9 @@ class GroupL2(Regularizer):
     axis: int = -1
     layout: GroupLayout = field(init=False, repr=False, compare=False)
     is_norm = True
+    is_absolute = True
+    has_curvature = True
+    is_smoothable = True
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
@@ -104,6 +107,26 @@ class GroupL2(Regularizer):
         largest = self.layout.norms(rows).amax(0) if len(rows) else rows.new_zeros(len(self.groups))
         pairs = zip(largest.tolist(), self.groups.weights.tolist(), strict=True)
         return largest_ratio(norm_ratio(norm, self.strength * weight) for norm, weight in pairs)
+
+    def active(self, W: Tensor) -> Tensor:
+        """Blocks that are not zero, whole; items that are not penalised."""
+        rows, restore = self.layout.rows(W)
+        free = (self.layout.norms(rows) > 0) | (self.strength * self.layout.weights(W) == 0)
+        return restore(self._spread(free.to(rows.dtype)) > 0)
+
+    def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
+        """``strength w_g (v - x <x, v> / n^2) / n`` with ``n = ||x||``, block by block."""
+        rows, restore = self.layout.rows(W)
+        along, _ = self.layout.rows(V)
+        members, group_of = self.layout.indices(W.device)
+        norms = self.layout.norms(rows)
+        inner = torch.zeros_like(norms).index_add_(1, group_of, (rows * along)[:, members])
+        bend = zero_where_zero((self.strength * self.layout.weights(W)).expand_as(norms), norms)
+        radial = zero_where_zero(inner, norms.square())
+        product = (along - rows * self._spread(radial, outside=0.0)) * self._spread(
+            bend, outside=0.0
+        )
+        return restore(product)
 
     def with_strength(self, strength: float) -> GroupL2:
         return replace(self, strength=strength)

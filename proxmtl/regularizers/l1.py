@@ -26,6 +26,9 @@ class L1(Regularizer):
 
     strength: float
     is_norm = True
+    is_absolute = True
+    is_separable = True
+    has_curvature = True
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
@@ -45,6 +48,13 @@ class L1(Regularizer):
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
         return norm_ratio(U.abs().max().item() if U.numel() else 0.0, self.strength)
+
+    def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
+        del W
+        return torch.zeros_like(V)
+
+    def combined(self, other: Regularizer) -> Regularizer | None:
+        return L1(self.strength + other.strength) if type(other) is L1 else None
 
     def with_strength(self, strength: float) -> L1:
         return replace(self, strength=strength)

@@ -78,6 +78,8 @@ class OverlappingGroupL2(Regularizer):
     layout: GroupLayout = field(init=False, repr=False, compare=False)  # smallest first: the dual
     order: Tensor = field(init=False, repr=False, compare=False)
     is_norm = True
+    is_absolute = True
+    is_smoothable = True
     exact_prox = False
 
     def __post_init__(self) -> None:

@@ -98,11 +98,10 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
             )
 
     def check(self, problem: Problem) -> None:
-        if problem.regularizer is None:
+        if not any(term.is_smoothable for term in problem.terms):
             raise UnsupportedError(
                 "SPGD smooths a group norm, and the problem has none: use FISTA."
             )
-        problem.regularizer.smoothed(1.0)
 
     def init(self, problem: Problem, x0: Tensor) -> SPGDState:
         problem.check_point(x0)
@@ -172,8 +171,7 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
     def _best_smoothness(self, problem: Problem, sought: float, blocks: int) -> float:
         """Smoothing that minimises the bound on the iterations to the accuracy sought."""
         half = blocks / 2
-        assert problem.regularizer is not None
-        squared_norm = problem.regularizer.smoothed(1.0).squared_operator_norm
+        squared_norm = sum(term.squared_operator_norm for term in problem.smoothings(1.0))
         curvature = problem.lipschitz
         if squared_norm == 0:
             return sought / (2 * half)
@@ -185,5 +183,5 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
         return squared_norm * sought / (root + half * squared_norm)
 
     def _blocks(self, problem: Problem, x: Tensor) -> int:
-        assert problem.regularizer is not None
-        return problem.regularizer.smoothed(1.0).n_blocks(problem.design.split(x)[0])
+        penalised, _ = problem.design.split(x)
+        return sum(term.n_blocks(penalised) for term in problem.smoothings(1.0))

@@ -1,0 +1,227 @@
+"""Sums of regularizers: an exact composition where there is one, else a prox by its dual."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from proxmtl.regularizers.base import (
+    Regularizer,
+    UnsupportedError,
+    check_step,
+    check_strength,
+    norm_ratio,
+)
+
+__all__ = ["Sum", "add"]
+
+
+def add(terms: Sequence[Regularizer]) -> Regularizer | None:
+    """Return one regularizer equal to the sum of all; None for none.
+
+    Pairs with an exact composition are merged first (:meth:`Regularizer.combined`, asked of both);
+    what is left becomes a :class:`Sum`.
+
+    Raises
+    ------
+    UnsupportedError
+        If a term that is not convex is left beside another.
+    """
+    left = list(terms)
+    merged = True
+    while merged:
+        merged = False
+        for i, first in enumerate(left):
+            for j, second in enumerate(left):
+                both = first.combined(second) if i != j else None
+                if both is not None:
+                    left = [both, *(r for k, r in enumerate(left) if k not in (i, j))]
+                    merged = True
+                    break
+            if merged:
+                break
+    if len(left) <= 1:
+        return left[0] if left else None
+    return Sum(tuple(left))
+
+
+@dataclass(frozen=True)
+class Sum(Regularizer):
+    """``R(W) = strength * sum_j R_j(W)`` for convex terms whose sum has no prox in closed form.
+
+    The prox is computed through its dual by block coordinate ascent (Dykstra's proximal algorithm):
+    ``x = v - sum_j xi_j``, each ``xi_j`` replaced in turn by what ``prox_{R_j}`` leaves of
+    ``x + xi_j``. It stops on its own duality gap, for which no conjugate is needed: ``xi_j`` is a
+    subgradient of ``t R_j`` at the last prox point ``p_j``, so the gap is
+    ``sum_j t (R_j(x) - R_j(p_j)) - <xi_j, x - p_j>``.
+
+    Parameters
+    ----------
+    terms : tuple of Regularizer
+        At least two, convex.
+    strength : float
+        Scales the sum, ``>= 0``.
+    gap : float
+        Relative accuracy of the prox: stop when the gap is below ``gap / 2 ||v||^2`` (or what the
+        precision allows).
+    max_sweeps : int
+        Limit on the sweeps; the gap reached is reported by :meth:`prox_gap`.
+
+    References
+    ----------
+    Bauschke and Combettes, "A Dykstra-like algorithm for two monotone operators", 2008.
+    """
+
+    terms: tuple[Regularizer, ...]
+    strength: float = 1.0
+    gap: float = 1e-13
+    max_sweeps: int = 2000
+    is_norm: bool = field(init=False, repr=False, compare=False)
+    is_absolute: bool = field(init=False, repr=False, compare=False)
+    is_separable: bool = field(init=False, repr=False, compare=False)
+    has_curvature: bool = field(init=False, repr=False, compare=False)
+    exact_prox = False
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        if len(self.terms) < 2:
+            raise ValueError(f"terms: got {len(self.terms)}; a sum has at least two.")
+        bent = [type(r).__name__ for r in self.terms if not r.is_convex]
+        if bent:
+            raise UnsupportedError(
+                f"regularizers: {bent[0]} is not convex, and its prox does not combine with that "
+                "of another term. Use it alone, or with SquaredFrobenius terms."
+            )
+        if not self.gap > 0 or self.max_sweeps < 1:
+            raise ValueError(
+                f"gap and max_sweeps: got {self.gap} and {self.max_sweeps}; use gap > 0 and at "
+                "least one sweep."
+            )
+        # a projection last: the point returned then lies in its set
+        ordered = tuple(sorted(self.terms, key=lambda r: r.is_indicator))
+        object.__setattr__(self, "terms", ordered)
+        for name in ("is_norm", "is_absolute", "is_separable", "has_curvature"):
+            object.__setattr__(self, name, all(getattr(r, name) for r in ordered))
+
+    @property
+    def definite(self) -> bool:
+        return self.strength > 0 and any(r.definite for r in self.terms)
+
+    def value(self, W: Tensor) -> Tensor:
+        if self.strength == 0:
+            return W.new_zeros(())
+        return self.strength * torch.stack([r.value(W) for r in self.terms]).sum()
+
+    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
+        check_step(step)
+        if float(step) * self.strength == 0:
+            return W.clone(), self.value(W)
+        out, _, _ = self._solve(W, float(step) * self.strength)
+        out = out.to(W.dtype)
+        return out, self.value(out)
+
+    def prox_gap(self, W: Tensor, step: float) -> float:
+        return self._solve(W, step * self.strength)[2] if step * self.strength else 0.0
+
+    def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
+        """Project 0 on ``grad + sum_j dR_j(W)``, one subdifferential after the other.
+
+        Each ``R_j.kkt_residual`` is the exact projection for its own term, so what is returned is
+        an element of the sum, and its norm falls to the least one.
+        """
+        if self.strength == 0:
+            return grad.clone()
+        scale = self.strength
+        residual, parts = grad / scale, [torch.zeros_like(grad) for _ in self.terms]
+        size = float(residual.norm())
+        for _ in range(self.max_sweeps):
+            for j, term in enumerate(self.terms):
+                others = residual - parts[j]
+                residual = term.kkt_residual(W, others)
+                parts[j] = residual - others
+            last, size = size, float(residual.norm())
+            if not last - size > 1e-9 * last:
+                break
+        return scale * residual
+
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
+        """Upper bound from the prox's own dual, tight where ``U`` is a subgradient at ``at``."""
+        if not self.is_norm:
+            return super().dual_norm(U, at)
+        if math.isnan(float(U.sum())):
+            return math.nan
+        U = U.to(torch.float64)
+        if at is None or self.strength == 0:
+            return norm_ratio(self._smallest_ratio(U), self.strength)
+        _, parts, _ = self._solve(at.to(torch.float64) + U, self.strength)
+        return norm_ratio(self._largest_part(U, parts), self.strength)
+
+    def active(self, W: Tensor) -> Tensor:
+        if self.strength == 0:
+            return torch.full_like(W, fill_value=True, dtype=torch.bool)
+        return torch.stack([r.active(W) for r in self.terms]).all(0)
+
+    def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
+        product = sum((r.curvature_product(W, V) for r in self.terms), torch.zeros_like(V))
+        return torch.where(self.active(W), self.strength * product, 0.0)
+
+    def with_strength(self, strength: float) -> Sum:
+        return replace(self, strength=strength)
+
+    # ------------------------------------------------------------------ the dual
+
+    def _solve(self, W: Tensor, step: float) -> tuple[Tensor, list[Tensor], float]:
+        """Prox point, one dual tensor a term, and the gap; in float64."""
+        x = W.to(torch.float64)
+        accuracy = max(self.gap / 2, 4 * torch.finfo(x.dtype).eps)
+        target = accuracy * float(x.square().sum())
+        duals = [torch.zeros_like(x) for _ in self.terms]
+        points, values = list(duals), [0.0] * len(self.terms)
+        gap = math.inf
+        for _ in range(self.max_sweeps):
+            for j, term in enumerate(self.terms):
+                pushed = x + duals[j]
+                points[j], value = term.prox(pushed, step)
+                values[j] = float(value)
+                duals[j] = pushed - points[j]
+                x = points[j]
+            gap = sum(
+                step * (float(term.value(x)) - value) - float((dual * (x - point)).sum())
+                for term, dual, point, value in zip(self.terms, duals, points, values, strict=True)
+            )
+            if not gap > target:
+                break
+        return x, duals, max(gap, 0.0)
+
+    def _largest_part(self, U: Tensor, parts: list[Tensor]) -> float:
+        """Largest dual norm in a decomposition of ``U``, the strength of the sum left out.
+
+        What the parts miss goes to the term where that costs least.
+        """
+        missing = U - torch.stack(parts).sum(0)
+        norms = [r.dual_norm(part) for r, part in zip(self.terms, parts, strict=True)]
+        choices = [
+            max([term.dual_norm(parts[j] + missing), *norms[:j], *norms[j + 1 :]])
+            for j, term in enumerate(self.terms)
+        ]
+        return min(choices)
+
+    def _smallest_ratio(self, U: Tensor) -> float:
+        """Dinkelbach's iteration from below, certified by a decomposition from above."""
+        upper = min(r.dual_norm(U) for r in self.terms)
+        x, low = U, 0.0
+        for _ in range(100):
+            norm = float(torch.stack([r.value(x) for r in self.terms]).sum())
+            ratio = float((U * x).sum()) / norm if norm > 0 else 0.0
+            if ratio <= low * (1 + 1e-15):
+                break
+            low = ratio
+            x, parts, _ = self._solve(U, low * (1 + 1e-7))
+            upper = min(upper, self._largest_part(U, parts))
+            if upper - low <= 2e-7 * upper:
+                break
+        return upper

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from proxmtl.designs import FactoredDesign, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
-from proxmtl.losses import Loss, SquaredHinge
+from proxmtl.losses import (
+    Huber,
+    Logistic,
+    Loss,
+    SmoothedHinge,
+    Squared,
+    SquaredHinge,
+    WestonWatkins,
+)
 from proxmtl.minimize import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import (
@@ -54,10 +62,12 @@ __all__ = [
     "Gap",
     "GroupL2",
     "Groups",
+    "Huber",
     "LatentMTL",
     "LatentMTLClassifier",
     "LatentProblem",
     "LatentResult",
+    "Logistic",
     "Loss",
     "MaxIterations",
     "MaxPasses",
@@ -71,12 +81,15 @@ __all__ = [
     "Result",
     "SharedDesign",
     "SingleTaskClassifier",
+    "SmoothedHinge",
+    "Squared",
     "SquaredFrobenius",
     "SquaredHinge",
     "Status",
     "Targets",
     "TaskDesign",
     "UnsupportedError",
+    "WestonWatkins",
     "minimize",
 ]
 

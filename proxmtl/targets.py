@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ClassWeight", "Targets", "as_float_tensor"]
+__all__ = ["ClassWeight", "Coding", "Targets", "as_float_tensor"]
 
 ClassWeight = Literal["balanced"] | tuple[float, float] | None
+Coding = Literal["signs", "real"]
 Reduction = Literal["sum", "mean", "task_mean"]
 Array = Tensor | np.ndarray | Sequence[object]
 
@@ -22,7 +23,8 @@ class Targets:
     """Labels and weights in the shape of a design's scores.
 
     Shared designs: shape (N, M). Task designs: tasks laid end to end, shape (sum of N_m,), with
-    ``task_of`` saying the task of each entry. A missing label has weight 0 (and label +1, unused).
+    ``task_of`` saying the task of each entry. A missing label has weight 0 (and any finite label,
+    unused).
 
     Parameters
     ----------
@@ -47,8 +49,9 @@ class Targets:
         task_weight: Array | None = None,
         reduction: Reduction = "sum",
         like: Tensor | None = None,
+        coding: Coding = "signs",
     ) -> Targets:
-        """Build from raw labels: -1 and +1, with 0 or NaN for a missing one.
+        """Build from raw labels: -1 and +1 with 0 or NaN for a missing one, or real numbers.
 
         Parameters
         ----------
@@ -65,27 +68,42 @@ class Targets:
             task divided by its own number.
         like : Tensor, optional
             Gives dtype and device; default float64 on the CPU.
+        coding : "signs" or "real"
+            Real labels are those of a regression loss: any finite numbers, 0 among them, and NaN
+            for a missing one; ``class_weight`` then has no meaning.
 
         Raises
         ------
         ValueError
             With the argument, what was seen and what to do.
         """
+        if coding not in ("signs", "real"):
+            raise ValueError(f"coding: got {coding!r}; use 'signs' (-1 and +1) or 'real'.")
+        real = coding == "real"
+        if real and class_weight is not None:
+            raise ValueError(
+                f"class_weight: got {class_weight!r}, but real labels have no classes; weigh "
+                "samples by sample_weight."
+            )
         like = torch.empty(0, dtype=torch.float64) if like is None else like
         stacked, task_of, n_tasks = _stack("labels", labels, like)
         if not bool((torch.isnan(stacked) | torch.isfinite(stacked)).all()):
-            raise ValueError(
-                "labels: hold an infinite value; use -1, +1, and NaN or 0 for missing."
-            )
-        observed = ~torch.isnan(stacked) & (stacked != 0)
-        _check_coding(stacked, observed)
+            use = "finite numbers and NaN" if real else "-1, +1, and NaN or 0"
+            raise ValueError(f"labels: hold an infinite value; use {use} for missing.")
+        observed = ~torch.isnan(stacked)
+        if not real:
+            observed &= stacked != 0
+            _check_coding(stacked, observed)
         signs = torch.where(observed, stacked, 1.0)
         weights = observed.to(signs)
         if sample_weight is not None:
             weights = weights * _sample_weights(sample_weight, stacked, task_of, like)
         target = cls(signs, weights, n_tasks, task_of)
         counts = target.per_task(weights.to(torch.float64))
-        target._check_classes(counts)
+        if real:
+            _check_observed(counts)
+        else:
+            target._check_classes(counts)
         factor = torch.ones(n_tasks, dtype=torch.float64, device=counts.device)
         if task_weight is not None:
             factor = factor * _task_weights(task_weight, n_tasks).to(factor)
@@ -98,6 +116,71 @@ class Targets:
         weights = weights * target.spread(factor).to(weights)
         weights = weights * target._class_factors(class_weight, counts).to(weights)
         return cls(signs, weights, n_tasks, task_of)
+
+    @classmethod
+    def from_classes(
+        cls,
+        classes: Array,
+        n_classes: int,
+        *,
+        sample_weight: Array | None = None,
+        class_weight: Literal["balanced"] | Sequence[float] | None = None,
+        reduction: Literal["sum", "mean"] = "sum",
+        like: Tensor | None = None,
+    ) -> Targets:
+        """Build from one class a sample, for a multi-class loss: +1 in its column, -1 elsewhere.
+
+        Parameters
+        ----------
+        classes : (N,) array
+            Whole numbers 0..C-1; NaN for a missing class.
+        n_classes : int
+            C: the targets have as many columns, one "task" a class.
+        sample_weight : (N,) array, optional
+            ``>= 0``.
+        class_weight : "balanced", C positive numbers, or None
+            Balanced: ``n / (C n_k)``, counted by sample weight.
+        reduction : "sum" or "mean"
+            Mean: divided by the (weighted) number of observed samples.
+        like : Tensor, optional
+            Gives dtype and device; default float64 on the CPU.
+
+        Raises
+        ------
+        ValueError
+            With the argument, what was seen and what to do.
+        """
+        like = torch.empty(0, dtype=torch.float64) if like is None else like
+        given = as_float_tensor("classes", classes, like)
+        observed = ~torch.isnan(given)
+        index = torch.where(observed, given, 0.0)
+        if given.ndim != 1 or not len(given):
+            raise ValueError(
+                f"classes: expected one class a sample, saw shape {tuple(given.shape)}."
+            )
+        wrong = given[observed & ((index != index.floor()) | (index < 0) | (index >= n_classes))]
+        if wrong.numel():
+            raise ValueError(
+                f"classes: saw {wrong[0].item():g}; give whole numbers 0..{n_classes - 1}, NaN for "
+                "missing."
+            )
+        weights = observed.to(given)
+        if sample_weight is not None:
+            weights = weights * _sample_weights(sample_weight, weights[:, None], None, like)[:, 0]
+        own = torch.nn.functional.one_hot(index.to(torch.int64), n_classes).to(given)
+        counts = weights.to(torch.float64) @ own.to(torch.float64)
+        if not bool((counts > 0).all()):
+            lacking = torch.nonzero(counts == 0).flatten().tolist()
+            raise ValueError(
+                f"classes: {len(lacking)} of {n_classes} classes have no sample of positive weight "
+                f"({lacking[:6]}); renumber the classes that occur, or add samples."
+            )
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f"reduction: got {reduction!r}; use 'sum' or 'mean'.")
+        if reduction == "mean":
+            weights = weights / counts.sum().to(weights)
+        weights = weights * (own @ _factors_of_classes(class_weight, counts).to(own))
+        return cls(2 * own - 1, weights[:, None].repeat(1, n_classes), n_classes)
 
     # ------------------------------------------------------------------ sums and views
 
@@ -153,6 +236,35 @@ class Targets:
                 "(weight of -1, weight of +1)."
             )
         return torch.where(self.labels > 0, self.spread(high), self.spread(low))
+
+
+def _check_observed(counts: Tensor) -> None:
+    empty = torch.nonzero(counts == 0).flatten().tolist()
+    if empty:
+        raise ValueError(
+            f"labels: {len(empty)} task(s) have no observed label of positive weight: "
+            f"{empty[:6]}; drop those tasks or add samples."
+        )
+
+
+def _factors_of_classes(
+    class_weight: Literal["balanced"] | Sequence[float] | None, counts: Tensor
+) -> Tensor:
+    if class_weight is None:
+        return torch.ones_like(counts)
+    if isinstance(class_weight, str):
+        if class_weight == "balanced":
+            return counts.sum() / (len(counts) * counts)
+    else:
+        factors = as_float_tensor("class_weight", class_weight).to(counts)
+        if factors.shape == counts.shape and bool(
+            (factors > 0).all() & (factors < torch.inf).all()
+        ):
+            return factors
+    raise ValueError(
+        f"class_weight: got {class_weight!r}; use 'balanced', None or {len(counts)} positive "
+        "numbers, one a class."
+    )
 
 
 def as_float_tensor(name: str, values: Array, like: Tensor | None = None) -> Tensor:
@@ -215,7 +327,8 @@ def _check_coding(labels: Tensor, observed: Tensor) -> None:
     if wrong.numel():
         values = sorted(set(wrong[:1000].tolist()))[:5]
         raise ValueError(
-            f"labels: expected -1 and +1, with 0 or NaN for missing; saw {values}. Recode them."
+            f"labels: expected -1 and +1, with 0 or NaN for missing; saw {values}. Recode them, or "
+            "give coding='real' with a regression loss."
         )
     zeros = bool((labels == 0).any())
     if zeros and not bool((seen == -1).any()):

@@ -88,13 +88,44 @@ def squared_hinge(scores, labels, weights):
     return cp.sum(cp.multiply(weights, cp.square(slack))) / 2
 
 
-def optimum(X, labels, weights, penalty, *, intercept=False):
-    """Minimum of squared hinge + penalty(W) for shared features; NumPy in, (value, W, b) out."""
+def weston_watkins(scores, labels, weights):
+    """Sum over samples and wrong classes of half the squared violation, class by class."""
+    total = 0
+    for i, row in enumerate(labels):
+        (own,) = np.flatnonzero(row > 0)
+        others = [j for j in range(len(row)) if j != own]
+        slack = cp.pos(1 - scores[i, own] + scores[i, others])
+        total = total + weights[i, own] * cp.sum_squares(slack) / 2
+    return total
+
+
+def smoothed_hinge(scores, labels, weights, width):
+    """Infimal convolution of the hinge with a square: min_s hinge(t + s) + s^2 / (2 width)."""
+    shift = cp.Variable(labels.shape)
+    hinge = cp.pos(1 - cp.multiply(labels, scores) - shift)
+    return cp.sum(cp.multiply(weights, hinge + cp.square(shift) / (2 * width)))
+
+
+LOSS_EXPRESSIONS = {
+    "SquaredHinge": lambda _loss: squared_hinge,
+    "Logistic": lambda _loss: (
+        lambda z, y, c: cp.sum(cp.multiply(c, cp.logistic(-cp.multiply(y, z))))
+    ),
+    "Squared": lambda _loss: lambda z, y, c: cp.sum(cp.multiply(c, cp.square(z - y))) / 2,
+    # cvxpy's Huber has no 1/2
+    "Huber": lambda loss: lambda z, y, c: cp.sum(cp.multiply(c, cp.huber(z - y, loss.delta))) / 2,
+    "SmoothedHinge": lambda loss: lambda z, y, c: smoothed_hinge(z, y, c, loss.width),
+    "WestonWatkins": lambda _loss: weston_watkins,
+}
+
+
+def optimum(X, labels, weights, penalty, *, intercept=False, loss=squared_hinge):
+    """Minimum of loss + penalty(W) for shared features; NumPy in, (value, W, b) out."""
     X, labels, weights = (np.asarray(a, dtype=np.float64) for a in (X, labels, weights))
     W = cp.Variable((X.shape[1], labels.shape[1]))
     b = cp.Variable((1, labels.shape[1])) if intercept else np.zeros((1, labels.shape[1]))
     scores = X @ W + np.ones((len(X), 1)) @ b
-    value = solve(cp.Problem(cp.Minimize(squared_hinge(scores, labels, weights) + penalty(W))))
+    value = solve(cp.Problem(cp.Minimize(loss(scores, labels, weights) + penalty(W))))
     return value, W.value, b.value if intercept else b
 
 

@@ -8,7 +8,19 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from proxmtl import L1, GroupL2, Groups, OverlappingGroupL2, SquaredFrobenius, SquaredHinge
+from proxmtl import (
+    L1,
+    GroupL2,
+    Groups,
+    Huber,
+    Logistic,
+    OverlappingGroupL2,
+    SmoothedHinge,
+    Squared,
+    SquaredFrobenius,
+    SquaredHinge,
+    WestonWatkins,
+)
 from proxmtl.regularizers import Sum
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -111,7 +123,14 @@ REGULARIZER_FACTORIES = {
     ),
 }
 
-LOSS_FACTORIES = {"SquaredHinge": lambda _draw: SquaredHinge()}
+LOSS_FACTORIES = {
+    "SquaredHinge": lambda _draw: SquaredHinge(),
+    "Logistic": lambda _draw: Logistic(),
+    "Squared": lambda _draw: Squared(),
+    "Huber": lambda _draw: Huber(0.7),
+    "SmoothedHinge": lambda _draw: SmoothedHinge(0.6),
+    "WestonWatkins": lambda _draw: WestonWatkins(3),
+}
 
 
 @st.composite
@@ -120,13 +139,33 @@ def regularizers(draw, name, *, n_items=5, strengths=STRENGTHS):
     return REGULARIZER_FACTORIES[name](draw, n_items, draw(strengths))
 
 
+def label_kind(loss):
+    """What labels a loss takes: "signs", "real", or "classes" for one class a sample."""
+    if loss.coupled:
+        return "classes"
+    try:
+        loss.check_labels(torch.tensor([0.37]), torch.tensor([1.0]))
+    except ValueError:
+        return "signs"
+    return "real"
+
+
 @st.composite
-def labelled_scores(draw, *, dtype=torch.float64):
-    """Scores, labels in {-1, +1}, weights >= 0 with zeros among them; ties on the margin."""
-    shape = (draw(st.integers(1, 6)), draw(st.integers(1, 3)))
+def labelled_scores(draw, loss=None, *, dtype=torch.float64):
+    """Scores, labels that the loss takes, weights >= 0 with zeros; ties on the margin."""
+    kind = "signs" if loss is None else label_kind(loss)
+    n = draw(st.integers(1, 6))
+    shape = (n, loss.n_classes if kind == "classes" else draw(st.integers(1, 3)))
     scores = draw(matrices(shape, extreme=False, dtype=dtype))
-    labels = draw(hnp.arrays(np.float64, shape, elements=st.sampled_from([-1.0, 1.0])))
-    weights = draw(hnp.arrays(np.float64, shape, elements=st.sampled_from([0.0, 0.5, 1.0, 3.0])))
+    sizes = st.sampled_from([0.0, 0.5, 1.0, 3.0])
+    if kind == "classes":
+        classes = draw(st.lists(st.integers(0, shape[1] - 1), min_size=n, max_size=n))
+        labels = 2.0 * np.eye(shape[1])[classes] - 1
+        weights = np.repeat(draw(hnp.arrays(np.float64, (n, 1), elements=sizes)), shape[1], axis=1)
+    else:
+        values = st.sampled_from([-1.0, 1.0]) if kind == "signs" else numbers(extreme=False)
+        labels = draw(hnp.arrays(np.float64, shape, elements=values))
+        weights = draw(hnp.arrays(np.float64, shape, elements=sizes))
     return scores, torch.as_tensor(labels, dtype=dtype), torch.as_tensor(weights, dtype=dtype)
 
 

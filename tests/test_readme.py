@@ -38,3 +38,19 @@ def test_the_engine_page_runs_from_top_to_bottom():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_loss_of_the_docs_is_complete_and_finds_its_quantile():
+    import torch
+
+    code = "\n".join(_blocks(ROOT / "docs" / "add_a_loss.md"))
+    names = {"__name__": "docs"}
+    exec(compile(code, "docs/add_a_loss.md", "exec"), names)
+    assert names["result"].status.ok
+    assert names["result"].certificate.gap <= 1e-6
+    assert 0.87 <= names["below"] <= 0.93
+    scores = torch.randn(50, generator=torch.Generator().manual_seed(0)).double()
+    loss, weights = names["SmoothedPinball"](0.2), torch.rand(50).double()
+    slopes = loss.grad(scores, -scores, weights)
+    total = loss.value(scores, -scores, weights) + loss.conjugate(slopes, -scores, weights)
+    torch.testing.assert_close(total, (slopes * scores).sum())

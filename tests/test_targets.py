@@ -99,3 +99,61 @@ def test_reversed_and_foreign_arrays_are_read_right(flip):
     expected = Targets.from_labels(Y.flip(0) if flip else Y)
     assert torch.equal(got.labels, expected.labels)
     assert torch.equal(got.weights, expected.weights)
+
+
+def test_real_labels_keep_zero_as_a_value():
+    labels = torch.tensor([[0.0, 2.5], [NAN, -1.0], [7.0, 7.0]]).double()
+    targets = Targets.from_labels(labels, coding="real", reduction="task_mean")
+    expected = torch.tensor([[1 / 2, 1 / 3], [0, 1 / 3], [1 / 2, 1 / 3]]).double()
+    torch.testing.assert_close(targets.weights, expected)
+    assert torch.equal(targets.labels[expected > 0], labels[expected > 0])
+    assert bool(torch.isfinite(targets.labels).all())
+    ragged = Targets.from_labels([np.zeros(2), np.array([3.0, NAN])], coding="real")
+    assert ragged.weights.tolist() == [1, 1, 1, 0]
+
+
+def test_classes_are_one_column_each():
+    targets = Targets.from_classes(np.array([2, 0, 1, 2]), 3)
+    expected = [[-1, -1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
+    assert targets.labels.tolist() == expected
+    assert targets.weights.tolist() == [[1.0] * 3] * 4
+    assert targets.n_tasks == 3
+
+
+def test_classes_are_weighted_whole():
+    given = torch.tensor([0, 0, 1, NAN, 1, 0])
+    weight = torch.tensor([1.0, 2, 1, 5, 1, 0])
+    plain = Targets.from_classes(given, 2, sample_weight=weight)
+    assert plain.weights.tolist() == [[w, w] for w in (1.0, 2, 1, 0, 1, 0)]
+    balanced = Targets.from_classes(given, 2, sample_weight=weight, class_weight="balanced")
+    per_class = [float(balanced.weights[given == k, 0].sum()) for k in (0, 1)]
+    assert per_class == pytest.approx([2.5, 2.5])
+    halves = Targets.from_classes(given, 2, class_weight=[0.5, 3.0], reduction="mean")
+    assert halves.weights[:, 0].tolist() == pytest.approx([0.1, 0.1, 0.6, 0, 0.6, 0.1])
+    like = torch.empty(0, dtype=torch.float32)
+    assert Targets.from_classes(given, 2, like=like).labels.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Targets.from_labels(Y, coding="real", class_weight="balanced"), "no classes"),
+        (lambda: Targets.from_labels(Y, coding="ranks"), "coding: got 'ranks'"),
+        (lambda: Targets.from_labels(Y * math.inf, coding="real"), "finite numbers and NaN"),
+        (lambda: Targets.from_labels(Y * NAN, coding="real"), "2 task.s. have no observed label"),
+        (lambda: Targets.from_labels(Y * 2.5), "coding='real' with a regression loss"),
+        (lambda: Targets.from_classes([0, 3], 3), "saw 3; give whole numbers 0..2"),
+        (lambda: Targets.from_classes([0, 0.5], 2), "saw 0.5"),
+        (lambda: Targets.from_classes([-1, 1], 2), "saw -1"),
+        (lambda: Targets.from_classes([0, 2], 3), "1 of 3 classes have no sample"),
+        (lambda: Targets.from_classes([[0, 1]], 2), "one class a sample"),
+        (lambda: Targets.from_classes([0, 1], 2, class_weight=[1.0]), "2 positive numbers"),
+        (lambda: Targets.from_classes([0, 1], 2, class_weight="even"), "'balanced', None or 2"),
+        (lambda: Targets.from_classes([0, 1], 2, class_weight=[1, 0]), "2 positive numbers"),
+        (lambda: Targets.from_classes([0, 1], 2, reduction="task_mean"), "'sum' or 'mean'"),
+        (lambda: Targets.from_classes([0, 1], 2, sample_weight=[1, -1]), "sample_weight"),
+    ],
+)
+def test_bad_labels_of_regression_and_classes(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,7 +1,22 @@
 """Losses on scores: one loss a file."""
 
 from proxmtl.losses.base import LOSSES, Loss
+from proxmtl.losses.huber import Huber
 from proxmtl.losses.intercept import best_intercept
+from proxmtl.losses.logistic import Logistic
+from proxmtl.losses.smoothed_hinge import SmoothedHinge
+from proxmtl.losses.squared import Squared
 from proxmtl.losses.squared_hinge import SquaredHinge
+from proxmtl.losses.weston_watkins import WestonWatkins
 
-__all__ = ["LOSSES", "Loss", "SquaredHinge", "best_intercept"]
+__all__ = [
+    "LOSSES",
+    "Huber",
+    "Logistic",
+    "Loss",
+    "SmoothedHinge",
+    "Squared",
+    "SquaredHinge",
+    "WestonWatkins",
+    "best_intercept",
+]

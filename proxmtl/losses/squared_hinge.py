@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.losses.base import Loss
+from proxmtl.losses.quadratic import best_quadratic_scale, rounding_of_scores
 
 __all__ = ["SquaredHinge"]
 
@@ -62,8 +63,7 @@ class SquaredHinge(Loss):
     def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
         """Only the scores' own rounding is left: second order in the machine precision."""
         del value
-        size = float((weights * (scores.square() + 1)).sum())
-        return size * torch.finfo(scores.dtype).eps ** 2
+        return rounding_of_scores(scores, weights, 1.0)
 
     def dual_scale(
         self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
@@ -71,7 +71,5 @@ class SquaredHinge(Loss):
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
         observed = weights > 0
         squares = (dual.square() / torch.where(observed, weights, 1.0)).sum().item()
-        if squares == 0:
-            return min(1.0, largest)
-        best = (offset - (labels * dual)[observed].sum().item()) / squares
-        return min(max(best, 0.0), largest)
+        linear = offset - (labels * dual)[observed].sum().item()
+        return best_quadratic_scale(linear, squares, largest)

@@ -1,0 +1,74 @@
+"""Squared loss: regression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from proxmtl.losses.base import Loss
+from proxmtl.losses.labels import check_real
+from proxmtl.losses.quadratic import best_quadratic_scale, rounding_of_scores
+from proxmtl.targets import Targets
+
+__all__ = ["Squared"]
+
+
+@dataclass(frozen=True)
+class Squared(Loss):
+    """``phi(z; y) = 1/2 (z - y)^2`` for real labels ``y``, -1 and +1 among them.
+
+    Derivative ``z - y``, 1-Lipschitz; curvature 1; conjugate ``u^2 / 2 + u y``, finite everywhere.
+    On labels -1 and +1 this is the "l2 regression loss" of attribute classifiers.
+    """
+
+    curvature_bound = 1.0
+    kernel = "squared"
+
+    def pointwise(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return 0.5 * (scores - labels).square()
+
+    def derivative(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return scores - labels
+
+    def curvature(self, scores: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        return torch.ones_like(scores)
+
+    def pointwise_conjugate(self, dual: Tensor, labels: Tensor) -> Tensor:
+        return 0.5 * dual.square() + dual * labels
+
+    def bregman(
+        self, new: Tensor, old: Tensor, labels: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """``(new - old)^2 / 2``, whatever the label."""
+        del labels
+        terms = 0.5 * (new - old).square()
+        return terms.sum() if weights is None else (terms * weights).sum()
+
+    def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
+        """Only the scores' own rounding is left: second order in the machine precision."""
+        del value
+        return rounding_of_scores(scores, weights, 1.0)
+
+    def dual_scale(
+        self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
+    ) -> float:
+        """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
+        observed = weights > 0
+        squares = (dual.square() / torch.where(observed, weights, 1.0)).sum().item()
+        linear = offset - (labels * dual)[observed].sum().item()
+        return best_quadratic_scale(linear, squares, largest)
+
+    def balance(self, residuals: Tensor, targets: Targets) -> Tensor:
+        """Residuals at the best intercept given the weights: their weighted mean taken off.
+
+        The conjugate is finite everywhere, so no sign need be kept.
+        """
+        totals = targets.per_task(targets.weights)
+        mean = targets.per_task(residuals) / torch.where(totals > 0, totals, 1.0)
+        return residuals - targets.weights * targets.spread(mean)
+
+    def check_labels(self, labels: Tensor, weights: Tensor) -> None:
+        """Raise ``ValueError`` unless each label of positive weight is finite."""
+        check_real(self, labels, weights)

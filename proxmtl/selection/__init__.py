@@ -1,0 +1,19 @@
+"""Choosing strengths: paths, batches, cross-validation, hypergradients, stability selection."""
+
+from proxmtl.selection.batch import solve_batch
+from proxmtl.selection.folds import restricted
+from proxmtl.selection.latent_path import LatentPath, solve_latent_path
+from proxmtl.selection.path import PathPoint, RegularizationPath, solve_path
+from proxmtl.selection.strengths import strength_grid, with_strengths
+
+__all__ = [
+    "LatentPath",
+    "PathPoint",
+    "RegularizationPath",
+    "restricted",
+    "solve_batch",
+    "solve_latent_path",
+    "solve_path",
+    "strength_grid",
+    "with_strengths",
+]

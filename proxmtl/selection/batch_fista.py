@@ -1,0 +1,241 @@
+"""FISTA on many problems at once: every problem its own step, momentum and restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs import SharedDesign
+from proxmtl.losses import Loss
+from proxmtl.problem import Problem
+from proxmtl.selection.batch_penalty import BatchPenalty
+from proxmtl.solvers.fista import FISTA, FISTAState
+from proxmtl.solvers.steps import GradientRestart
+
+__all__ = ["BatchData", "BatchState", "advance", "start"]
+
+
+@dataclass
+class BatchData:
+    """What B problems on one design share, and what they differ in.
+
+    Scores and weights have shape (N, B, M); the loss is applied problem by problem through
+    ``torch.vmap``, so that any loss of the library, coupled over tasks or not, is meant the same
+    way as in a single problem.
+    """
+
+    loss: Loss
+    design: SharedDesign
+    labels: Tensor  # (N, B, M)
+    weights: Tensor  # (N, B, M)
+    penalty: BatchPenalty
+
+    @classmethod
+    def of(cls, problems: list[Problem]) -> BatchData:
+        """Stack the targets of checked problems."""
+        first = problems[0]
+        design = first.design
+        assert isinstance(design, SharedDesign)
+        labels = torch.stack([p.targets.labels for p in problems], dim=1)
+        weights = torch.stack([p.targets.weights for p in problems], dim=1)
+        return cls(first.loss, design, labels, weights, BatchPenalty(problems))
+
+    def select(self, keep: Tensor) -> BatchData:
+        """Return the data of some of the problems."""
+        on_device = keep.to(self.labels.device)
+        labels = self.labels.index_select(1, on_device)
+        weights = self.weights.index_select(1, on_device)
+        return BatchData(self.loss, self.design, labels, weights, self.penalty.select(keep))
+
+    def scores(self, W: Tensor) -> Tensor:
+        """Scores (N, B, M) of parameters (D, B, M): one product."""
+        return self.design.scores(W.flatten(1)).unflatten(1, W.shape[1:])
+
+    def adjoint(self, residuals: Tensor) -> Tensor:
+        """Parameter gradients (D, B, M) of score gradients (N, B, M): one product."""
+        return self.design.adjoint(residuals.flatten(1)).unflatten(1, residuals.shape[1:])
+
+    def values(self, scores: Tensor) -> Tensor:
+        """Loss of each problem, shape (B,)."""
+        each: Tensor = torch.vmap(self.loss.value, in_dims=1)(scores, self.labels, self.weights)
+        return each
+
+    def residuals(self, scores: Tensor) -> Tensor:
+        """Loss gradients in the scores, (N, B, M), in the precision of the scores."""
+        labels, weights = self.labels.to(scores.dtype), self.weights.to(scores.dtype)
+        grad: Tensor = torch.vmap(self.loss.grad, in_dims=1, out_dims=1)(scores, labels, weights)
+        return grad
+
+    def bregman(self, new: Tensor, old: Tensor) -> Tensor:
+        """Bregman distance of the loss between two scores of each problem, shape (B,)."""
+        each: Tensor = torch.vmap(self.loss.bregman, in_dims=1)(new, old, self.labels, self.weights)
+        return each
+
+
+@dataclass
+class BatchState:
+    """FISTA's state with the problems along dimension 1; the small vectors live on the CPU."""
+
+    x: Tensor  # (D, B, M)
+    previous: Tensor
+    scores: Tensor  # (N, B, M)
+    previous_scores: Tensor
+    momentum: Tensor  # (B,), float64, as are the others below
+    step: Tensor
+    room: Tensor  # bool
+    restarts: Tensor
+    objective: Tensor
+    stalled: Tensor  # bool
+    passes: Tensor
+
+    def select(self, keep: Tensor) -> BatchState:
+        """Return the state of some of the problems."""
+        return BatchState(**{f.name: _pick(getattr(self, f.name), keep) for f in fields(self)})
+
+    def put(self, places: Tensor, part: BatchState) -> None:
+        """Write the state of some of the problems."""
+        for f in fields(self):
+            whole, new = getattr(self, f.name), getattr(part, f.name)
+            whole.index_copy_(1 if whole.ndim == 3 else 0, places.to(whole.device), new)
+
+    def single(self, b: int, iteration: int) -> FISTAState:
+        """Return the state of one problem, as :class:`FISTA` would have it."""
+        return FISTAState(
+            iteration=iteration,
+            objective=float(self.objective[b]),
+            stalled=bool(self.stalled[b]),
+            passes=float(self.passes[b]),
+            x=self.x[:, b].clone(),
+            previous=self.previous[:, b].clone(),
+            scores=self.scores[:, b].clone(),
+            previous_scores=self.previous_scores[:, b].clone(),
+            momentum=float(self.momentum[b]),
+            step=float(self.step[b]),
+            room=bool(self.room[b]),
+            restarts=int(self.restarts[b]),
+        )
+
+
+def _pick(tensor: Tensor, keep: Tensor) -> Tensor:
+    return tensor.index_select(1 if tensor.ndim == 3 else 0, keep.to(tensor.device))
+
+
+def start(data: BatchData, x0: Tensor, steps: Tensor) -> BatchState:
+    """State before the first iteration, at the points ``x0`` (D, B, M)."""
+    scores = data.scores(x0)
+    objective = data.values(scores) + data.penalty.values(_penalised(data, x0))
+    zeros = torch.zeros_like(steps)
+    return BatchState(
+        x=x0,
+        previous=x0,
+        scores=scores,
+        previous_scores=scores,
+        momentum=torch.ones_like(steps),
+        step=steps,
+        room=torch.zeros_like(steps, dtype=torch.bool),
+        restarts=zeros.clone(),
+        objective=objective.to("cpu", torch.float64),
+        stalled=torch.zeros_like(steps, dtype=torch.bool),
+        passes=zeros + 0.5,
+    )
+
+
+def advance(data: BatchData, solver: FISTA, state: BatchState) -> BatchState:
+    """One iteration of every problem; a problem whose step is refused tries again with the others
+    of its kind only.
+    """  # noqa: D205
+    growth = solver.step_rule.growth
+    trial = torch.where(state.room, state.step * growth, state.step)
+    new, refused = _attempt(data, solver, state, trial)
+    todo = torch.nonzero(refused).flatten()
+    if len(todo) == 0:
+        return new
+    shortened = trial
+    while len(todo):
+        shortened = shortened * solver.step_rule.shrink
+        part, refused = _attempt(
+            data.select(todo), solver, state.select(todo), shortened[todo], new.passes[todo]
+        )
+        done = torch.nonzero(~refused).flatten()
+        new.passes[todo] = part.passes
+        if len(done):
+            new.put(todo[done], part.select(done))
+        todo = todo[refused]
+    return new
+
+
+def _attempt(
+    data: BatchData,
+    solver: FISTA,
+    state: BatchState,
+    step: Tensor,
+    passes: Tensor | None = None,
+) -> tuple[BatchState, Tensor]:
+    """Take the given steps; also say which ones the line search refuses."""
+    # the momentum follows the ratio of the steps, so a refused step has another z
+    theta = (1 + torch.sqrt(1 + 4 * state.momentum**2 * state.step / step)) / 2
+    beta = (state.momentum - 1) / theta
+    ahead = (1 + beta).to(state.x)[:, None]
+    z = torch.lerp(state.previous, state.x, ahead)
+    z_scores = torch.lerp(state.previous_scores, state.scores, ahead)
+    grad = data.adjoint(data.residuals(z_scores))
+    target = torch.addcmul(z, grad, step.to(z)[:, None], value=-1)
+    penalised = data.penalty.prox(_penalised(data, target), step)
+    x = torch.cat([penalised, target[-1:]]) if data.design.intercept else penalised
+    scores = data.scores(x)
+    move = x - z
+    uphill = -(move * (x - state.x)).sum((0, 2))
+    moved = move.square().sum((0, 2))
+    still = ((x == state.x) & (z == state.x)).all(0).all(-1)
+    objective = data.values(scores) + data.penalty.values(penalised)
+    figures: list[Any] = [uphill, moved, still, objective]
+    if solver.step_rule.verifies:
+        figures.append(data.bregman(scores, z_scores))
+    # one transfer from the device for all decisions
+    table = torch.stack([f.to(torch.float64) for f in figures]).cpu()
+    uphill, moved, stalled, objective = table[:4]
+    refused = torch.zeros_like(stalled, dtype=torch.bool)
+    room = torch.ones_like(refused)
+    if solver.step_rule.verifies:
+        bregman, bound = table[4], moved / step / 2
+        refused = bregman > bound
+        for b in torch.nonzero(refused).flatten().tolist():
+            refused[b] = bregman[b] > bound[b] + _allowance(data, z_scores, b)
+        room = bregman <= bound / solver.step_rule.growth
+    if isinstance(solver.restart, GradientRestart):
+        restart = uphill > 0
+    else:
+        ends = zip(objective.tolist(), state.objective.tolist(), strict=True)
+        restart = torch.tensor(
+            [
+                solver.restart(z[:, b], x[:, b], state.x[:, b], *values)
+                for b, values in enumerate(ends)
+            ]
+        )
+    keep_old = ~restart.to(x.device)[:, None]
+    before = (state.passes if passes is None else passes) + 1
+    return BatchState(
+        x=x,
+        previous=torch.where(keep_old, state.x, x),
+        scores=scores,
+        previous_scores=torch.where(keep_old, state.scores, scores),
+        momentum=torch.where(restart, 1.0, theta),
+        step=step,
+        room=room,
+        restarts=state.restarts + restart,
+        objective=objective,
+        stalled=stalled.bool(),
+        passes=before,
+    ), refused
+
+
+def _allowance(data: BatchData, scores: Tensor, b: int) -> float:
+    own, labels, weights = scores[:, b], data.labels[:, b], data.weights[:, b]
+    return data.loss.bregman_error(own, weights, float(data.loss.value(own, labels, weights)))
+
+
+def _penalised(data: BatchData, W: Tensor) -> Tensor:
+    return W[:-1] if data.design.intercept else W

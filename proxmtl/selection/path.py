@@ -1,0 +1,218 @@
+"""Regularization path of a convex problem: from the critical strength downwards, certified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from proxmtl.minimize import minimize
+from proxmtl.problem import Problem
+from proxmtl.result import Certificate, Status
+from proxmtl.selection.storage import Storage, described
+from proxmtl.selection.strengths import check_strengths, strength_grid, with_strengths
+from proxmtl.solvers.base import Solver
+from proxmtl.stopping import RelativeGap, RelativeKKT, Stop
+
+__all__ = ["PathPoint", "RegularizationPath", "solve_path"]
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """A solution of the path, with what certifies it.
+
+    Attributes
+    ----------
+    strength : float
+    solution : Tensor
+    status : Status
+    certificate : Certificate
+    iterations, passes, seconds, reason
+        As in :class:`Result`.
+    """
+
+    strength: float
+    solution: Tensor = field(repr=False)
+    status: Status
+    certificate: Certificate
+    iterations: int
+    passes: float
+    seconds: float
+    reason: str
+
+    def to_record(self) -> dict[str, Any]:
+        """All but the solution, fit for JSON."""
+        record = {key: value for key, value in vars(self).items() if key != "solution"}
+        return {**record, "status": self.status.name, "certificate": asdict(self.certificate)}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> PathPoint:
+        """Inverse of :meth:`to_record`, with the solution under its name."""
+        certificate = Certificate(**record["certificate"])
+        status = Status[record["status"]]
+        return cls(**{**record, "status": status, "certificate": certificate})
+
+
+@dataclass(frozen=True)
+class RegularizationPath:
+    """The points of a path in the order they were solved.
+
+    Attributes
+    ----------
+    points : list of PathPoint
+    stopped_early : bool
+        Whether the caller's rule ended it before the last strength.
+    """
+
+    points: list[PathPoint]
+    stopped_early: bool
+
+    @property
+    def strengths(self) -> list[float]:
+        """Strength of each point."""
+        return [point.strength for point in self.points]
+
+    @property
+    def solutions(self) -> list[Tensor]:
+        """Solution of each point."""
+        return [point.solution for point in self.points]
+
+    @property
+    def certificates(self) -> list[Certificate]:
+        """Certificate of each point, measured at its solution."""
+        return [point.certificate for point in self.points]
+
+    @property
+    def passes(self) -> float:
+        """Passes over the data, all points together."""
+        return sum(point.passes for point in self.points)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def solve_path(
+    problem: Problem,
+    strengths: Sequence[float] | None = None,
+    *,
+    n: int = 20,
+    ratio: float = 1e-2,
+    solver: Solver[Problem, Any, Tensor] | None = None,
+    stop: Stop | None = None,
+    until: Callable[[PathPoint], object] | None = None,
+    folder: str | Path | None = None,
+) -> RegularizationPath:
+    """Solve a convex problem at several strengths of its non-smooth penalty, each from the last.
+
+    The start is the null point (zero weights and the best intercept), which *is* the solution at
+    and above the critical strength: there it is certified and returned as it is, exactly zero.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its other penalties are kept. A problem with a ridge alone has a path in the ridge's
+        strength; give ``strengths`` then, since no strength makes its solution zero.
+    strengths : sequence of float, optional
+        In the order to be solved, usually decreasing. Default: :func:`strength_grid`, ``n``
+        strengths from the critical one down to ``ratio`` of it.
+    solver, stop : optional
+        Of each point, as for :func:`minimize`. A certifying rule (`RelativeGap`, `RelativeKKT`)
+        given alone also decides whether the start is already good enough.
+    until : callable, optional
+        Called with each point; a true return value ends the path there.
+    folder : path, optional
+        Every finished point is saved here at once, atomically, and found again by a later call
+        with the same data and strengths.
+
+    Returns
+    -------
+    RegularizationPath
+
+    Raises
+    ------
+    ValueError
+        If the strengths are not finite and ``>= 0``, or the folder holds another path.
+    UnsupportedError
+        If there is no grid of strengths to make and none was given.
+
+    References
+    ----------
+    Friedman, Hastie, Tibshirani, "Regularization paths for generalized linear models via
+    coordinate descent", 2010.
+    """
+    grid = strength_grid(problem, n, ratio) if strengths is None else check_strengths(strengths)
+    storage = None if folder is None else Storage(folder, _settings(problem, grid))
+    null = problem.null_point()
+    critical = problem.critical_strength() if problem.regularizer is not None else None
+    points: list[PathPoint] = []
+    for number, strength in enumerate(grid):
+        name = f"point_{number:04d}"
+        saved = storage.load(name, like=null) if storage is not None else None
+        if saved is not None:
+            point = PathPoint.from_record(saved)
+        elif critical is not None and strength >= critical:
+            point = _null_point(with_strengths(problem, strength), strength, null)
+        else:
+            start = points[-1].solution if points else null
+            point = _solved(with_strengths(problem, strength), strength, start, solver, stop)
+        if storage is not None and saved is None:
+            storage.save(name, point.to_record(), solution=point.solution)
+        points.append(point)
+        if until is not None and until(point):
+            return RegularizationPath(points, stopped_early=len(points) < len(grid))
+    return RegularizationPath(points, stopped_early=False)
+
+
+def _null_point(problem: Problem, strength: float, null: Tensor) -> PathPoint:
+    solution = null.to(problem.design.dtype)
+    certificate = problem.certificate(solution)
+    accuracy = RelativeGap(1e-6) if certificate.gap is not None else RelativeKKT(1e-6)
+    figure = accuracy.figure(certificate)
+    accurate = figure is not None and figure <= accuracy.tolerance
+    return PathPoint(
+        strength=strength,
+        solution=solution,
+        status=Status.CONVERGED if accurate else Status.BUDGET,
+        certificate=certificate,
+        iterations=0,
+        passes=0.0,
+        seconds=0.0,
+        reason="zero, since the strength is at least the critical one",
+    )
+
+
+def _solved(
+    problem: Problem,
+    strength: float,
+    start: Tensor,
+    solver: Solver[Problem, Any, Tensor] | None,
+    stop: Stop | None,
+) -> PathPoint:
+    result = minimize(problem, solver, start, stop)
+    return PathPoint(
+        strength=strength,
+        solution=result.solution,
+        status=result.status,
+        certificate=result.certificate,
+        iterations=result.iterations,
+        passes=result.passes,
+        seconds=result.seconds,
+        reason=result.reason,
+    )
+
+
+def _settings(problem: Problem, strengths: Sequence[float]) -> dict[str, Any]:
+    return {
+        "kind": "path",
+        "loss": repr(problem.loss),
+        "penalties": [type(r).__name__ for r in problem.regularizers],
+        "fixed": [r.strength for r in problem.regularizers if r is not problem.regularizer],
+        "strengths": list(strengths),
+        "shape": list(problem.zeros().shape),
+        "dtype": str(problem.design.dtype),
+        "gradient": problem.gradient_scale,
+        **described(problem.targets.labels, problem.targets.weights),
+    }

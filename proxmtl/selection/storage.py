@@ -1,0 +1,113 @@
+"""Finished parts of a long computation in a folder, so that a later run goes on with the rest."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from proxmtl.io.atomic import atomic_path, write_json
+from proxmtl.io.errors import InputError
+
+__all__ = ["Storage"]
+
+SETTINGS = "settings.json"
+
+
+class Storage:
+    """A folder with one file a part: tensors, and a record as JSON in the file's own header.
+
+    A file appears whole or not at all, so whatever is there is finished. ``settings.json`` says
+    what the parts belong to; figures of the data in it (norms) are compared to six digits, which
+    another number of threads does not change.
+
+    Parameters
+    ----------
+    folder : path
+        Created if missing.
+    settings : mapping
+        JSON-able description of the computation.
+
+    Raises
+    ------
+    InputError
+        If the folder holds the parts of another computation, or something else.
+    """
+
+    def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        known = self.folder / SETTINGS
+        asked = json.loads(json.dumps(settings))
+        if known.is_file():
+            found = json.loads(known.read_text(encoding="utf-8"))
+            differing = sorted(
+                key for key in {*asked, *found} if not _same(asked.get(key), found.get(key))
+            )
+            if differing:
+                raise InputError(
+                    known,
+                    f"this folder holds another computation, with other {', '.join(differing)}; "
+                    "give another folder, or the data and settings it was made with.",
+                )
+            return
+        if self.folder.is_dir() and any(self.folder.iterdir()):
+            raise InputError(
+                self.folder, f"not empty, and there is no {SETTINGS} in it; give an empty folder."
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(known, asked)
+
+    def save(self, name: str, record: Mapping[str, Any], **tensors: Tensor) -> None:
+        """Write a part."""
+        with atomic_path(self._file(name)) as temporary:
+            arrays = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+            save_file(arrays, temporary, metadata={"record": json.dumps(record)})
+
+    def load(self, name: str, like: Tensor | None = None) -> dict[str, Any] | None:
+        """Read a part: its record, with the tensors under their names; None if there is none.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged.
+        """
+        path = self._file(name)
+        if not path.is_file():
+            return None
+        device = "cpu" if like is None else str(like.device)
+        try:
+            with safe_open(path, framework="pt", device=device) as stream:
+                record = json.loads(stream.metadata()["record"])
+                tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise InputError(path, f"damaged ({error}); delete it to compute it again.") from error
+        return {**record, **tensors}
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+
+def described(labels: Tensor, weights: Tensor) -> dict[str, Any]:
+    """Figures that tell data sets apart: shape, and sums that depend on the order of the rows."""
+    place = torch.arange(1, labels.numel() + 1, dtype=torch.float64, device=labels.device).sqrt()
+    flat = (labels * weights).to(torch.float64).reshape(-1)
+    return {
+        "labels": list(labels.shape),
+        "label_sum": float(flat @ place),
+        "weight_sum": float(weights.to(torch.float64).reshape(-1) @ place),
+    }
+
+
+def _same(asked: Any, found: Any) -> bool:
+    if isinstance(asked, float) and isinstance(found, float):
+        return math.isclose(asked, found, rel_tol=1e-6, abs_tol=1e-9)
+    if isinstance(asked, list) and isinstance(found, list) and len(asked) == len(found):
+        return all(_same(a, b) for a, b in zip(asked, found, strict=True))
+    return bool(asked == found)

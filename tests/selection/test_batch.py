@@ -1,0 +1,225 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from solver_cases import CHAIN, PAIRS, D, convex, data, ragged, targets
+from strategies import LOSS_FACTORIES, REGULARIZER_FACTORIES, classification, examples
+
+from proxmtl import (
+    FISTA,
+    L1,
+    GroupL2,
+    Groups,
+    MaxIterations,
+    MaxPasses,
+    OverlappingGroupL2,
+    Problem,
+    RelativeGap,
+    RelativeKKT,
+    SharedDesign,
+    SquaredFrobenius,
+    SquaredHinge,
+    Status,
+    Targets,
+    UnsupportedError,
+    minimize,
+)
+from proxmtl.selection import restricted, solve_batch, with_strengths
+from proxmtl.selection.batch_penalty import BatchPenalty
+from proxmtl.solvers.steps import ConstantStep, FunctionRestart, NoRestart
+
+STRENGTHS = (8.0, 2.0, 0.5)
+STOP = RelativeGap(1e-9) | MaxIterations(3000)
+PENALTIES = {
+    "l1": [L1(1.0)],
+    "ridge": [SquaredFrobenius(1.0)],
+    "elastic": [L1(1.0), SquaredFrobenius(0.3)],
+    "groups": [GroupL2(PAIRS, 1.0)],
+    "rows": [GroupL2(Groups.singletons(D), 1.0, axis=0)],
+    "overlap-ridge": [OverlappingGroupL2(CHAIN, 1.0), SquaredFrobenius(0.2)],
+}
+
+
+def family(penalty, *, intercept=True, dtype=torch.float64, loss=None):
+    """Three strengths on all samples and on two halves: nine problems on one design."""
+    X, *_ = data(dtype=dtype)
+    design = SharedDesign(X, intercept=intercept)
+    base = Problem(loss or SquaredHinge(), design, targets(dtype=dtype), PENALTIES[penalty])
+    odd = torch.arange(len(X)) % 2 == 1
+    odd[:2] = True
+    parts = [base, restricted(base, odd), restricted(base, ~odd | (torch.arange(len(X)) < 2))]
+    return [with_strengths(part, s) for part in parts for s in STRENGTHS]
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("intercept", [False, True])
+def test_a_batch_is_as_good_as_one_by_one(penalty, intercept):
+    problems = family(penalty, intercept=intercept)
+    stop = STOP if penalty != "overlap-ridge" else RelativeGap(1e-5) | MaxIterations(500)
+    together = solve_batch(problems, stop=stop)
+    for problem, result in zip(problems, together, strict=True):
+        assert result.status is Status.CONVERGED
+        alone = minimize(problem, stop=stop)
+        apart = result.certificate.objective - alone.certificate.objective
+        assert -alone.certificate.gap - 1e-11 <= apart <= result.certificate.gap + 1e-11
+        # the certificate is that of the returned point, as the problem itself measures it
+        again = problem.certificate(result.solution)
+        assert again.objective == pytest.approx(result.certificate.objective, rel=1e-12)
+        assert again.gap == pytest.approx(result.certificate.gap, abs=1e-9)
+        assert again.kkt == pytest.approx(result.certificate.kkt, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "solver", [FISTA(), FISTA(restart=FunctionRestart()), FISTA(ConstantStep(), NoRestart())]
+)
+@pytest.mark.parametrize("penalty", ["l1", "groups", "ridge"])
+def test_iterates_are_those_of_fista(penalty, solver):
+    """The same steps, restarts and refusals, problem by problem."""
+    problems = family(penalty)
+    stop = MaxIterations(25)
+    together = solve_batch(problems, solver, stop=stop)
+    for problem, result in zip(problems, together, strict=True):
+        alone = minimize(problem, solver, stop=stop)
+        torch.testing.assert_close(result.solution, alone.solution, rtol=1e-9, atol=1e-11)
+        assert result.state.restarts == alone.state.restarts
+        assert result.state.step == pytest.approx(alone.state.step, rel=1e-12)
+        assert result.passes + float(problem.design.curvature_passes) >= alone.passes
+        assert [h["objective"] for h in result.history] == pytest.approx(
+            [h["objective"] for h in alone.history], rel=1e-9
+        )
+
+
+@pytest.mark.parametrize("name", sorted(LOSS_FACTORIES))
+@examples(5)
+@given(draws=st.data())
+def test_any_loss(name, draws):
+    loss = LOSS_FACTORIES[name](draws.draw)
+    problems = family("elastic", loss=loss)
+    stop = RelativeKKT(1e-7) | MaxIterations(3000)
+    for problem, result in zip(problems, solve_batch(problems, stop=stop), strict=True):
+        assert result.status is Status.CONVERGED
+        assert problem.certificate(result.solution).relative_kkt <= 1.01e-7
+
+
+@pytest.mark.parametrize("name", sorted(REGULARIZER_FACTORIES))
+@examples(10)
+@given(draws=st.data())
+def test_any_penalty_by_its_prox(name, draws):
+    """Whatever is registered: its prox in the batch is its prox on each slice."""
+    penalty = REGULARIZER_FACTORIES[name](draws.draw, 4, 1.0)
+    X, _, _ = data()
+    base = Problem(SquaredHinge(), SharedDesign(X), targets(), [penalty, SquaredFrobenius(0.1)])
+    problems = [
+        base.with_regularizers([penalty.with_strength(s), *base.regularizers[1:]])
+        for s in (0.0, 0.4, 2.0)
+    ]
+    batch = BatchPenalty(problems)
+    V = torch.randn(X.shape[1], 3, 4, generator=torch.Generator().manual_seed(3)).double()
+    steps = torch.tensor([0.7, 1.0, 0.2], dtype=torch.float64)
+    out, values = batch.prox(V, steps), batch.values(V)
+    for b, problem in enumerate(problems):
+        expected, _ = problem.prox(V[:, b].contiguous(), float(steps[b]))
+        torch.testing.assert_close(out[:, b], expected, rtol=1e-6, atol=1e-6)
+        assert float(values[b]) == pytest.approx(float(problem.regularizer_value(V[:, b])))
+
+
+def test_norms_of_slices_go_in_one_call():
+    for penalty in ("l1", "groups", "rows"):
+        assert BatchPenalty(family(penalty)).unit is not None, penalty
+    assert BatchPenalty(family("ridge")).unit is None
+    mixed = [convex("l1"), convex("groups")]
+    assert BatchPenalty(mixed).unit is None
+
+
+def test_float32_reaches_its_gap_and_finished_problems_cost_nothing_more():
+    problems = family("groups", dtype=torch.float32)
+    results = solve_batch(problems, stop=RelativeGap(1e-5) | MaxIterations(2000))
+    assert all(r.status is Status.CONVERGED for r in results)
+    assert all(r.certificate.solved_in == "float32" for r in results)
+    assert all(r.solution.dtype == torch.float32 for r in results)
+    passes = [r.passes for r in results]
+    assert min(passes) < max(passes)
+
+
+def test_a_result_of_a_batch_can_be_resumed_alone():
+    problems = family("elastic")
+    for problem, result in zip(problems, solve_batch(problems, stop=MaxPasses(8)), strict=True):
+        assert result.status is Status.BUDGET
+        resumed = minimize(problem, state=result.state, stop=STOP)
+        assert resumed.status is Status.CONVERGED
+        assert resumed.iterations > result.iterations
+
+
+def test_starts_are_used_and_kept():
+    problems = family("l1")
+    solved = solve_batch(problems, stop=STOP)
+    starts = [result.solution for result in solved]
+    kept = [x.clone() for x in starts]
+    again = solve_batch(problems, x0=starts, stop=STOP)
+    assert all(result.iterations == 0 for result in again)
+    assert all(torch.equal(a, b) for a, b in zip(starts, kept, strict=True))
+
+
+def test_labels_may_differ_between_problems():
+    X, _ = classification(30, D, 2, seed=1)
+    design = SharedDesign(X)
+    problems = [
+        Problem(
+            SquaredHinge(),
+            design,
+            Targets.from_labels(classification(30, D, 2, seed=s)[1]),
+            L1(1.0),
+        )
+        for s in (1, 2, 3)
+    ]
+    for problem, result in zip(problems, solve_batch(problems, stop=STOP), strict=True):
+        assert problem.certificate(result.solution).relative_gap <= 1e-9
+
+
+def test_a_restricted_problem_is_that_of_its_rows():
+    X, Y, _ = data()
+    design = SharedDesign(X, intercept=True)
+    whole = Problem(SquaredHinge(), design, Targets.from_labels(Y, reduction="mean"), L1(0.02))
+    rows = torch.arange(0, 30)
+    part = restricted(whole, rows)
+    of_rows = Targets.from_labels(Y[rows], reduction="mean")
+    alone = Problem(SquaredHinge(), SharedDesign(X[rows], intercept=True), of_rows, L1(0.02))
+    W = torch.randn(whole.zeros().shape, generator=torch.Generator().manual_seed(0)).double()
+    assert float(part.objective(W)) == pytest.approx(float(alone.objective(W)), rel=1e-12)
+    mask = torch.zeros(len(X), dtype=torch.bool)
+    mask[rows] = True
+    assert torch.equal(restricted(whole, mask).targets.weights, part.targets.weights)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "0 numbers"),
+        ([0, 99], "of 40"),
+        ([-1, 3], "of 40"),
+        ([0.5, 1.0], "integers"),
+        ([True, False], "a mask of 2"),
+        ([0], "no label"),
+    ],
+)
+def test_bad_rows_are_refused(rows, message):
+    with pytest.raises(ValueError, match=message):
+        restricted(convex("l1"), rows)
+
+
+def test_what_cannot_be_batched_says_so():
+    with pytest.raises(ValueError, match="at least one"):
+        solve_batch([])
+    with pytest.raises(UnsupportedError, match="TaskDesign"):
+        solve_batch([ragged()])
+    with pytest.raises(UnsupportedError, match="features by task"):
+        restricted(ragged(), [0, 1])
+    with pytest.raises(UnsupportedError, match="smoothed"):
+        solve_batch([convex("groups").smoothed(0.1)])
+    with pytest.raises(ValueError, match="design object"):
+        solve_batch([convex("l1"), convex("l1")])
+    problem = convex("l1")
+    with pytest.raises(ValueError, match="starts"):
+        solve_batch([problem], x0=[])
+    with pytest.raises(ValueError, match="x0: shape"):
+        solve_batch([problem], x0=[torch.zeros(2, 2)])

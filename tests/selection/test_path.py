@@ -1,0 +1,216 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from solver_cases import CHAIN, PAIRS, D, M, convex, data, targets
+from strategies import LOSS_FACTORIES, examples
+
+import proxmtl.selection.path as path_module
+from proxmtl import (
+    L1,
+    GroupL2,
+    Groups,
+    LatentMTL,
+    MaxIterations,
+    OverlappingGroupL2,
+    Problem,
+    RelativeGap,
+    SharedDesign,
+    SquaredFrobenius,
+    SquaredHinge,
+    Status,
+    UnsupportedError,
+    minimize,
+)
+from proxmtl.io import InputError
+from proxmtl.selection import solve_latent_path, solve_path, strength_grid, with_strengths
+
+TIGHT = RelativeGap(1e-9) | MaxIterations(20000)
+PENALTIES = {
+    "l1": [L1(1.0)],
+    "elastic": [L1(1.0), SquaredFrobenius(0.3)],
+    "groups": [GroupL2(PAIRS, 1.0)],
+    "rows": [GroupL2(Groups.singletons(D), 1.0, axis=0)],
+    "overlap": [OverlappingGroupL2(CHAIN, 1.0)],
+}
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("intercept", [False, True])
+def test_the_path_starts_at_zero_and_leaves_it_at_once(penalty, intercept):
+    X, *_ = data()
+    design = SharedDesign(X, intercept=intercept)
+    problem = Problem(SquaredHinge(), design, targets(), PENALTIES[penalty])
+    # the certificate of an overlapping norm is itself iterative: tight ones take long
+    stop = TIGHT if penalty != "overlap" else RelativeGap(1e-5) | MaxIterations(500)
+    path = solve_path(problem, n=4, ratio=0.2, stop=stop)
+    assert path.strengths[0] == problem.critical_strength()
+    assert path.strengths[-1] == 0.2 * path.strengths[0]
+    weights = [design.split(solution)[0] for solution in path.solutions]
+    assert not weights[0].any()
+    assert weights[1].any()
+    assert not path.stopped_early
+    assert all(point.status is Status.CONVERGED for point in path.points)
+    for strength, point in zip(path.strengths, path.points, strict=True):
+        alone = minimize(with_strengths(problem, strength), stop=stop)
+        # each is as far above the optimum as its gap says, at most
+        apart = point.certificate.objective - alone.certificate.objective
+        assert -alone.certificate.gap - 1e-12 <= apart <= point.certificate.gap + 1e-12
+        again = with_strengths(problem, strength).certificate(point.solution)
+        assert again.objective == point.certificate.objective
+    support = [int((w != 0).sum()) for w in weights]
+    assert support[0] < support[1] <= support[-1]
+
+
+@pytest.mark.parametrize("name", sorted(LOSS_FACTORIES))
+@pytest.mark.parametrize("intercept", [False, True])
+@examples(3)
+@given(draws=st.data())
+def test_critical_strength_of_every_loss_is_where_its_path_begins(name, intercept, draws):
+    """Just above it zero is the solution, just below it is not."""
+    loss = LOSS_FACTORIES[name](draws.draw)
+    X, *_ = data()
+    problem = Problem(loss, SharedDesign(X, intercept=intercept), targets(), L1(1.0))
+    if not problem.has_gap:
+        pytest.skip("no certificate to end the solves by")
+    critical = problem.critical_strength()
+    assert 0 < critical < math.inf
+    path = solve_path(problem, [critical * 1.001, critical, critical * 0.99], stop=TIGHT)
+    nonzero = [bool(problem.design.split(w)[0].any()) for w in path.solutions]
+    assert nonzero == [False, False, True]
+    assert all(p.certificate.relative_gap <= 1e-8 for p in path.points)
+    # not by the path's shortcut: a solve from elsewhere ends at the same objective
+    start = torch.full_like(problem.zeros(), 0.1)
+    alone = minimize(with_strengths(problem, critical * 1.001), x0=start, stop=TIGHT)
+    expected = alone.certificate.objective
+    assert path.certificates[0].objective == pytest.approx(expected, rel=1e-8)
+
+
+def test_warm_starts_save_passes():
+    problem = convex("elastic", intercept=True)
+    path = solve_path(problem, n=12, ratio=0.01, stop=TIGHT)
+    cold = sum(minimize(with_strengths(problem, s), stop=TIGHT).passes for s in path.strengths[1:])
+    assert path.passes < 0.9 * cold
+
+
+def test_a_rule_ends_the_path():
+    problem = convex("l1")
+    path = solve_path(problem, n=10, until=lambda point: bool(point.solution.any()))
+    assert path.stopped_early
+    assert len(path) == 2
+    assert path.solutions[-1].any()
+
+
+def test_a_ridge_has_a_path_too_if_strengths_are_given():
+    problem = convex("ridge")
+    path = solve_path(problem, [3.0, 1.0], stop=TIGHT)
+    norms = [float(solution.norm()) for solution in path.solutions]
+    assert 0 < norms[0] < norms[1]
+    with pytest.raises(UnsupportedError, match="no non-smooth"):
+        solve_path(problem)
+
+
+def test_a_path_goes_on_where_it_was(tmp_path, monkeypatch):
+    problem = convex("groups", intercept=True)
+    whole = solve_path(problem, n=5, stop=TIGHT)
+    folder = tmp_path / "path"
+    solve_path(problem, n=5, stop=TIGHT, folder=folder, until=lambda point: len(point.reason) < 40)
+    (folder / "point_0003.safetensors").unlink(missing_ok=True)
+    calls = []
+    solve = path_module.minimize
+
+    def counted(*args):
+        calls.append(args)
+        return solve(*args)
+
+    monkeypatch.setattr(path_module, "minimize", counted)
+    resumed = solve_path(problem, n=5, stop=TIGHT, folder=folder)
+    assert 0 < len(calls) < 4
+    for a, b in zip(whole.points, resumed.points, strict=True):
+        assert torch.equal(a.solution, b.solution)
+        assert a.certificate == b.certificate
+    calls.clear()
+    solve_path(problem, n=5, stop=TIGHT, folder=folder)
+    assert not calls
+
+
+def test_a_folder_of_another_path_is_refused(tmp_path):
+    solve_path(convex("l1"), [3.0, 1.0], folder=tmp_path / "a")
+    with pytest.raises(InputError, match="strengths"):
+        solve_path(convex("l1"), [3.0, 2.0], folder=tmp_path / "a")
+    with pytest.raises(InputError, match=r"gradient.*label_sum"):
+        solve_path(convex("l1", seed=1), [3.0, 1.0], folder=tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty"):
+        solve_path(convex("l1"), [3.0], folder=tmp_path / "b")
+    (tmp_path / "a" / "point_0001.safetensors").write_bytes(b"half a file")
+    with pytest.raises(InputError, match="delete it"):
+        solve_path(convex("l1"), [3.0, 1.0], folder=tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strengths": []}, "at least one"),
+        ({"strengths": [1.0, -1.0]}, ">= 0"),
+        ({"strengths": [math.nan]}, "finite"),
+        ({"ratio": 1.0}, "ratio"),
+        ({"n": 0}, "n: got 0"),
+    ],
+)
+def test_bad_paths_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        solve_path(convex("l1"), **options)
+
+
+def test_strengths_are_replaced_in_order():
+    problem = convex("elastic")
+    both = with_strengths(problem, [5.0, 7.0])
+    assert [r.strength for r in both.regularizers] == [5.0, 7.0]
+    assert both.counts is problem.counts
+    one = with_strengths(problem, 5.0)
+    assert [r.strength for r in one.regularizers] == [5.0, 0.3]
+    with pytest.raises(ValueError, match="2 penalties"):
+        with_strengths(problem, [1.0])
+    with pytest.raises(ValueError, match="strength for each"):
+        with_strengths(problem.with_regularizers([SquaredFrobenius(1.0)] * 2), 3.0)
+
+
+def test_no_grid_where_nothing_makes_the_solution_zero():
+    part = Groups.from_lists([[0, 1]], 4)
+    with pytest.raises(UnsupportedError, match="give the strengths"):
+        strength_grid(convex("l1").with_regularizers(GroupL2(part, 1.0)))
+
+
+# ------------------------------------------------------------------ the factored model
+
+
+def test_the_factored_path_goes_up_to_the_collapse(tmp_path):
+    X, Y, _ = data(missing=0.0)
+    model = LatentMTL(PAIRS, n_latents=3, group_strength=0.01, max_passes=150)
+    path = solve_latent_path(model, X, Y, n=12, growth=4.0, folder=tmp_path / "p")
+    assert path.collapsed
+    assert path.results[-1].status is Status.COLLAPSED
+    assert not any(result.collapsed for result in path.results[:-1])
+    assert path.strengths == [0.01 * 4.0**i for i in range(len(path))]
+    assert 3 <= len(path) < 12
+    zeros = [int((result.S == 0).sum()) for result in path.results]
+    assert zeros[-1] == 3 * M > zeros[0]
+    again = solve_latent_path(model, X, Y, n=12, growth=4.0, folder=tmp_path / "p")
+    assert all(torch.equal(a.L, b.L) for a, b in zip(path.results, again.results, strict=True))
+    assert again.passes == path.passes
+    # what the docstring warns of: downwards from the collapse everything stays zero
+    down = LatentMTL(PAIRS, n_latents=3, group_strength=path.strengths[0]).solve(
+        X, Y, warm_start=path.results[-1]
+    )
+    assert down.collapsed
+
+
+@pytest.mark.parametrize("strengths", [[0.1, 0.1], [0.2, 0.1], [0.0, 0.1]])
+def test_the_factored_path_does_not_go_down(strengths):
+    X, Y, _ = data(missing=0.0)
+    with pytest.raises(ValueError, match="upwards"):
+        solve_latent_path(LatentMTL(), X, Y, strengths)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import operator
 import tomllib
@@ -79,8 +78,21 @@ class Groups:
                 f"groups: indptr must rise from 0 to the {len(self.indices)} memberships; got "
                 f"{self.indptr.tolist()[:8]}."
             )
-        for g in range(n_groups):
+        if self._members_in_order():
+            return
+        for g in range(n_groups):  # to name what is wrong
             self._check_members(self.names[g], self.members(g))
+
+    def _members_in_order(self) -> bool:
+        """Whether no group is empty and each ascends within ``0 .. n_items - 1``."""
+        steps = self.indices.diff()
+        within = self.group_of[1:] == self.group_of[:-1]
+        return bool(
+            (self.sizes > 0).all()
+            and (self.indices >= 0).all()
+            and (self.indices < self.n_items).all()
+            and (steps[within] > 0).all()
+        )
 
     def _check_members(self, name: str, members: list[int]) -> None:
         if not members:
@@ -288,13 +300,31 @@ class Groups:
     @cached_property
     def is_tree(self) -> bool:
         """Whether any two groups are disjoint or one holds the other."""
-        sets = sorted((set(self.members(g)) for g in range(len(self))), key=len)
-        # smallest enclosing first: if every item's groups form a chain, the family is laminar
-        chains: list[list[set[int]]] = [[] for _ in range(self.n_items)]
-        for group in sets:
-            for item in group:
-                chains[item].append(group)
-        return all(inner <= outer for chain in chains for inner, outer in itertools.pairwise(chain))
+        # a group lies in another iff that is the next larger one around each of its items
+        rank = torch.empty(len(self), dtype=torch.int64)
+        rank[torch.argsort(self.sizes, stable=True)] = torch.arange(len(self))
+        level = rank[self.group_of]
+        order = torch.argsort(self.indices * len(self) + level)
+        item, level = self.indices[order], level[order]
+        outer = torch.where(item[1:] == item[:-1], level[1:], len(self))
+        outer = torch.cat([outer, outer.new_full((1,), len(self))])
+        first = torch.full((len(self),), len(self)).scatter_reduce(0, level, outer, "amin")
+        last = torch.zeros(len(self), dtype=torch.int64).scatter_reduce(0, level, outer, "amax")
+        return bool((first == last).all())
+
+    @cached_property
+    def by_size(self) -> Groups:
+        """The same groups, smallest first, so that in a tree children come before parents."""
+        order = torch.argsort(self.sizes, stable=True)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(self))
+        return Groups(
+            indptr=torch.cat([self.indptr[:1], self.sizes[order].cumsum(0)]),
+            indices=self.indices[torch.argsort(place[self.group_of], stable=True)],
+            weights=self.weights[order],
+            n_items=self.n_items,
+            names=tuple(self.names[g] for g in order.tolist()),
+        )
 
     @property
     def uncovered(self) -> list[int]:

@@ -116,6 +116,18 @@ class Regularizer(ABC):
             If ``step`` is negative, infinite or NaN.
         """
 
+    def prox_near(
+        self,
+        W: Tensor,
+        step: float | Tensor,
+        near: Tensor | None,  # noqa: ARG002 - closed forms need no hint
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`prox`; a point ``near`` the result, such as the last iterate, may save time.
+
+        Nothing is remembered between calls: the result depends on the arguments alone.
+        """
+        return self.prox(W, step)
+
     @abstractmethod
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         """Element of ``grad + dR(W)`` of least Euclidean norm, same shape.

@@ -103,7 +103,7 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
             _, extra_grad = problem.smooth_terms_value_and_grad(z)
             if extra_grad is not None:
                 grad = grad + extra_grad
-            new, penalty = problem.prox(z - step * grad, step)
+            new, penalty = problem.prox(z - step * grad, step, near=state.x)
             scores = problem.scores(new)
             if not self.step_rule.verifies:
                 room = True

@@ -18,8 +18,16 @@ import record
 import torch
 import typer
 
-from proxmtl import L1, MaxIterations, Problem, RelativeGap, SharedDesign, SquaredHinge, Targets
-from proxmtl import minimize
+from proxmtl import (
+    L1,
+    MaxIterations,
+    Problem,
+    RelativeGap,
+    SharedDesign,
+    SquaredHinge,
+    Targets,
+    minimize,
+)
 from proxmtl.selection import restricted, solve_batch, with_strengths
 from proxmtl.selection.strengths import geometric
 

@@ -21,7 +21,27 @@ from proxmtl import (
     SquaredHinge,
     WestonWatkins,
 )
-from proxmtl.regularizers import Sum
+from proxmtl.regularizers import (
+    L21,
+    MCP,
+    SCAD,
+    Bounded,
+    Box,
+    Conjugate,
+    ElasticNet,
+    ExclusiveL1,
+    LInf,
+    Masked,
+    NonNegative,
+    Nuclear,
+    Scaled,
+    Separable,
+    Shifted,
+    SparseGroupL2,
+    SquaredGroupL2,
+    Sum,
+    WeightedL1,
+)
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -110,7 +130,13 @@ def tree_groups(draw, n_items, *, zeros=True):
 STRENGTHS = st.sampled_from([0.0, 1e-3, 0.3, 1.0, 2.0, 50.0])
 STEPS = st.sampled_from([0.0, 1e-3, 0.3, 1.0, 10.0])
 
+
 # each: (draw, n_items, strength) -> regularizer that takes tensors (slices, n_items)
+def weights_like(draw, n_items):
+    """A row of non-negative weights, zeros among them."""
+    return torch.tensor(draw(group_weights(n_items)), dtype=torch.float64)
+
+
 REGULARIZER_FACTORIES = {
     "L1": lambda _draw, _n, strength: L1(strength),
     "SquaredFrobenius": lambda _draw, _n, strength: SquaredFrobenius(strength),
@@ -121,6 +147,28 @@ REGULARIZER_FACTORIES = {
     "Sum": lambda draw, n, strength: Sum(
         (L1(0.4), OverlappingGroupL2(draw(overlapping_groups(n)), 0.7)), strength
     ),
+    "WeightedL1": lambda draw, n, strength: WeightedL1(weights_like(draw, n), strength),
+    "ElasticNet": lambda _draw, _n, strength: ElasticNet(strength, 0.3),
+    "L21": lambda _draw, _n, strength: L21(strength),
+    "SparseGroupL2": lambda draw, n, strength: SparseGroupL2(
+        draw(disjoint_groups(n)), strength, 0.4
+    ),
+    "LInf": lambda _draw, _n, strength: LInf(strength, axis=-1),
+    "Nuclear": lambda _draw, _n, strength: Nuclear(strength),
+    "ExclusiveL1": lambda _draw, _n, strength: ExclusiveL1(strength),
+    "SquaredGroupL2": lambda draw, n, strength: SquaredGroupL2(draw(disjoint_groups(n)), strength),
+    "Box": lambda _draw, _n, strength: Box(-1.0, 0.5).with_strength(strength),
+    "NonNegative": lambda _draw, _n, strength: NonNegative().with_strength(strength),
+    "Bounded": lambda _draw, _n, strength: Bounded(L1(strength), NonNegative()),
+    "MCP": lambda _draw, _n, strength: MCP(strength, 2.5),
+    "SCAD": lambda draw, n, strength: SCAD(strength, 3.2, draw(disjoint_groups(n))),
+    "Scaled": lambda draw, n, strength: Scaled(GroupL2(draw(disjoint_groups(n)), strength), -2.0),
+    "Shifted": lambda draw, n, strength: Shifted(L1(strength), weights_like(draw, n)),
+    "Masked": lambda draw, n, strength: Masked(L1(strength), weights_like(draw, n) > 0),
+    "Separable": lambda _draw, n, strength: Separable(
+        ((tuple(range(2)), L1(1.0)), (tuple(range(2, n)), L21(2.0))), scale=strength
+    ),
+    "Conjugate": lambda _draw, _n, strength: Conjugate(ElasticNet(strength or 1.0, 0.3)),
 }
 
 LOSS_FACTORIES = {

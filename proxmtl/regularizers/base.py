@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,17 +14,36 @@ if TYPE_CHECKING:
     from proxmtl.regularizers.smoothed import SmoothedGroupNorm
 
 __all__ = [
+    "COMBINATIONS",
     "REGULARIZERS",
     "Regularizer",
     "UnsupportedError",
     "check_step",
     "check_strength",
+    "combination",
     "largest_ratio",
     "norm_ratio",
 ]
 
 REGULARIZERS: dict[str, type[Regularizer]] = {}
 """Every regularizer by class name, filled as subclasses are defined."""
+
+
+Rule = Callable[[Any, Any], "Regularizer | None"]
+"""Makes one regularizer with a prox in closed form out of two, or declines with None."""
+
+COMBINATIONS: list[tuple[type[Regularizer], type[Regularizer], Rule]] = []
+"""Exact sums of two regularizers: their types and the rule, filled by :func:`combination`."""
+
+
+def combination(first: type[Regularizer], second: type[Regularizer]) -> Callable[[Rule], Rule]:
+    """Register a rule for the sum of two types of regularizers (and their subclasses)."""
+
+    def register(rule: Rule) -> Rule:
+        COMBINATIONS.append((first, second, rule))
+        return rule
+
+    return register
 
 
 class UnsupportedError(NotImplementedError):
@@ -173,10 +192,6 @@ class Regularizer(ABC):
         raise UnsupportedError(
             f"{type(self).__name__} has no curvature on an active set; use FISTA, which needs none."
         )
-
-    def combined(self, other: Regularizer) -> Regularizer | None:  # noqa: ARG002
-        """One regularizer equal to ``self + other`` with a prox in closed form, if there is one."""
-        return None
 
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         """Smallest strength at which 0 minimises loss + R, given the loss's gradient at 0."""

@@ -40,7 +40,7 @@ class SquaredFrobenius(Regularizer):
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
-        out = W / (1 + 2 * step * self.strength)
+        out = W / (1 + 2 * float(step) * self.strength)
         return out, self.value(out)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:

@@ -7,9 +7,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+from proxmtl.regularizers.base import (
+    Regularizer,
+    check_step,
+    check_strength,
+    combination,
+    norm_ratio,
+)
 
-__all__ = ["L1"]
+__all__ = ["L1", "soft"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,11 @@ class L1(Regularizer):
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
-        out = _soft(W, step * self.strength)
+        out = soft(W, step * self.strength)
         return out, self.value(out)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
-        at_zero = _soft(grad, self.strength)
+        at_zero = soft(grad, self.strength)
         # not W.sign(), which is 0 for NaN
         return torch.where(W == 0, at_zero, grad + self.strength * (W / W.abs()))
 
@@ -53,14 +59,17 @@ class L1(Regularizer):
         del W
         return torch.zeros_like(V)
 
-    def combined(self, other: Regularizer) -> Regularizer | None:
-        return L1(self.strength + other.strength) if type(other) is L1 else None
-
     def with_strength(self, strength: float) -> L1:
         return replace(self, strength=strength)
 
 
-def _soft(v: Tensor, threshold: float | Tensor) -> Tensor:
+@combination(L1, L1)
+def _add(a: L1, b: L1) -> L1:
+    return L1(a.strength + b.strength)
+
+
+def soft(v: Tensor, threshold: float | Tensor) -> Tensor:
+    """``sign(v) max(|v| - threshold, 0)``, entry by entry; NaN stays NaN."""
     # v - clamp(v) is exactly 0 inside the threshold, keeps NaN, and needs no sign and abs
     if isinstance(threshold, Tensor):
         return v - torch.minimum(torch.maximum(v, -threshold), threshold)

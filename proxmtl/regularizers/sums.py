@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from proxmtl.regularizers.base import (
+    COMBINATIONS,
     Regularizer,
     UnsupportedError,
     check_step,
@@ -23,30 +25,34 @@ __all__ = ["Sum", "add"]
 def add(terms: Sequence[Regularizer]) -> Regularizer | None:
     """Return one regularizer equal to the sum of all; None for none.
 
-    Pairs with an exact composition are merged first (:meth:`Regularizer.combined`, asked of both);
-    what is left becomes a :class:`Sum`.
+    Pairs with an exact composition are merged first (:func:`combination` registers them); what is
+    left becomes a :class:`Sum`.
 
     Raises
     ------
     UnsupportedError
         If a term that is not convex is left beside another.
     """
-    left = list(terms)
-    merged = True
-    while merged:
-        merged = False
-        for i, first in enumerate(left):
-            for j, second in enumerate(left):
-                both = first.combined(second) if i != j else None
-                if both is not None:
-                    left = [both, *(r for k, r in enumerate(left) if k not in (i, j))]
-                    merged = True
-                    break
-            if merged:
-                break
+    left = sorted(terms, key=lambda r: r.is_indicator)  # penalties merge before they are bounded
+    while True:
+        found = next(_exact_pairs(left), None)
+        if found is None:
+            break
+        i, j, both = found
+        left = [both, *(r for k, r in enumerate(left) if k not in (i, j))]
     if len(left) <= 1:
         return left[0] if left else None
     return Sum(tuple(left))
+
+
+def _exact_pairs(terms: Sequence[Regularizer]) -> Iterator[tuple[int, int, Regularizer]]:
+    """Pairs of positions whose sum has a prox in closed form, and that sum."""
+    for (i, a), (j, b) in itertools.permutations(enumerate(terms), 2):
+        for first, second, rule in COMBINATIONS:
+            if isinstance(a, first) and isinstance(b, second):
+                both = rule(a, b)
+                if both is not None:
+                    yield i, j, both
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,83 @@
+"""Elastic net: L1 norm and half the squared norm under one strength."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+from proxmtl.regularizers.l1 import soft
+
+__all__ = ["ElasticNet"]
+
+
+@dataclass(frozen=True)
+class ElasticNet(Regularizer):
+    """``R(W) = strength * (l1_ratio ||W||_1 + (1 - l1_ratio)/2 ||W||_F^2)``.
+
+    Prox: ``soft(v, t l1) / (1 + t l2)`` with ``l1 = strength l1_ratio``,
+    ``l2 = strength (1 - l1_ratio)``. Conjugate: ``sum soft(u, l1)^2 / (2 l2)``. The same as ``L1``
+    plus ``SquaredFrobenius(l2 / 2)``, as one member with one strength to tune.
+
+    Parameters
+    ----------
+    strength : float
+        ``>= 0``.
+    l1_ratio : float
+        In ``[0, 1)``; for 1 use :class:`L1`.
+
+    References
+    ----------
+    Zou and Hastie, "Regularization and variable selection via the elastic net", 2005.
+    """
+
+    strength: float
+    l1_ratio: float = 0.5
+    is_absolute = True
+    is_separable = True
+    has_conjugate = True
+    has_curvature = True
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        if not 0 <= self.l1_ratio < 1:
+            raise ValueError(f"l1_ratio: got {self.l1_ratio}; it must lie in [0, 1), for 1 use L1.")
+
+    @property
+    def _l1(self) -> float:
+        return self.strength * self.l1_ratio
+
+    @property
+    def _l2(self) -> float:
+        return self.strength * (1 - self.l1_ratio)
+
+    def value(self, W: Tensor) -> Tensor:
+        return self._l1 * W.abs().sum() + self._l2 / 2 * W.square().sum()
+
+    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
+        check_step(step)
+        out = soft(W, float(step) * self._l1) / (1 + float(step) * self._l2)
+        return out, self.value(out)
+
+    def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
+        tilted = grad + self._l2 * W
+        return torch.where(W == 0, soft(grad, self._l1), tilted + self._l1 * (W / W.abs()))
+
+    def conjugate(self, U: Tensor) -> float:
+        return norm_ratio(float(soft(U, self._l1).square().sum()), 2 * self._l2)
+
+    def active(self, W: Tensor) -> Tensor:
+        return (W != 0) | (self._l1 == 0)
+
+    def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
+        del W
+        return self._l2 * V
+
+    def critical_strength(self, grad_at_zero: Tensor) -> float:
+        largest = float(grad_at_zero.abs().max()) if grad_at_zero.numel() else 0.0
+        return norm_ratio(largest, self.l1_ratio)
+
+    def with_strength(self, strength: float) -> ElasticNet:
+        return replace(self, strength=strength)

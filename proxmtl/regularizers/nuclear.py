@@ -1,0 +1,87 @@
+"""Nuclear norm: the sum of singular values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+
+__all__ = ["Nuclear"]
+
+
+@dataclass(frozen=True)
+class Nuclear(Regularizer):
+    """``R(W) = strength * ||W||_*``, the sum of the singular values of a matrix.
+
+    Prox: singular values soft-thresholded. Dual norm: the spectral norm over strength. Equal to
+    the least of ``strength/2 (||L||_F^2 + ||S||_F^2)`` over ``W = L S``: the convex cousin of a
+    shared latent matrix. Costs one singular value decomposition.
+
+    Parameters
+    ----------
+    strength : float
+        ``>= 0``.
+
+    References
+    ----------
+    Fazel, Hindi, Boyd, "A rank minimization heuristic", 2001; Cai, Candes, Shen, "A singular value
+    thresholding algorithm for matrix completion", 2010.
+    """
+
+    strength: float
+    is_norm = True
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+
+    def value(self, W: Tensor) -> Tensor:
+        _check_matrix(W)
+        if bool(torch.isnan(W).any()):
+            return W.sum()
+        return self.strength * torch.linalg.svdvals(W).sum()
+
+    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
+        check_step(step)
+        _check_matrix(W)
+        threshold = float(step) * self.strength
+        if threshold == 0:
+            return W.clone(), self.value(W)
+        if bool(torch.isnan(W).any()):
+            return torch.full_like(W, torch.nan), W.sum()
+        U, s, Vh = torch.linalg.svd(W, full_matrices=False)
+        s = torch.relu(s - threshold)
+        return (U * s) @ Vh, self.strength * s.sum()
+
+    def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
+        """Polar factor on the tangent space, singular values of the rest shrunk by the strength.
+
+        Singular values below the rounding of the largest count as zero.
+        """
+        _check_matrix(W)
+        if bool(torch.isnan(W).any()):
+            return torch.full_like(W, torch.nan)
+        U, s, Vh = torch.linalg.svd(W, full_matrices=False)
+        tiny = torch.finfo(W.dtype).eps * max(W.shape) * s[:1].sum()
+        rank = int((s > tiny).sum())
+        U, Vh = U[:, :rank], Vh[:rank]
+        rest = grad - U @ (U.T @ grad)
+        rest = rest - (rest @ Vh.T) @ Vh
+        free, _ = self.prox(rest, 1.0)
+        return grad - rest + self.strength * (U @ Vh) + free
+
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
+        _check_matrix(U)
+        if bool(torch.isnan(U).any()):
+            return float("nan")
+        return norm_ratio(float(torch.linalg.matrix_norm(U, 2)), self.strength)
+
+    def with_strength(self, strength: float) -> Nuclear:
+        return replace(self, strength=strength)
+
+
+def _check_matrix(W: Tensor) -> None:
+    if W.ndim != 2:
+        raise ValueError(f"W: shape {tuple(W.shape)}; the nuclear norm takes a matrix.")

@@ -1,0 +1,130 @@
+"""A sum over blocks of an axis, each with a regularizer of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from proxmtl.regularizers.base import Regularizer, check_step, largest_ratio
+
+__all__ = ["Separable"]
+
+
+@dataclass(frozen=True)
+class Separable(Regularizer):
+    """A sum over blocks of an axis, each with its own regularizer.
+
+    Parameters
+    ----------
+    parts : sequence of (indices, Regularizer)
+        Indices along the axis, disjoint; what is in none is not penalised.
+    axis : int
+        The axis that the blocks cut.
+    scale : float
+        Multiplies every strength, ``>= 0``: the strength of the sum.
+    """
+
+    parts: tuple[tuple[tuple[int, ...], Regularizer], ...]
+    axis: int = -1
+    scale: float = 1.0
+    scaled: tuple[Regularizer, ...] = field(init=False, repr=False, compare=False)
+    is_norm: bool = field(init=False, repr=False, compare=False)
+    is_convex: bool = field(init=False, repr=False, compare=False)
+    is_absolute: bool = field(init=False, repr=False, compare=False)
+    is_separable: bool = field(init=False, repr=False, compare=False)
+    has_curvature: bool = field(init=False, repr=False, compare=False)
+    exact_prox: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        parts = tuple((tuple(int(i) for i in indices), r) for indices, r in self.parts)
+        seen = [i for indices, _ in parts for i in indices]
+        if not seen or len(set(seen)) != len(seen) or min(seen) < 0:
+            raise ValueError(
+                "parts: blocks must not be empty, share an index or hold negative ones."
+            )
+        if not (math.isfinite(self.scale) and self.scale >= 0):
+            raise ValueError(f"strength: got {self.scale}; it must be finite and >= 0.")
+        object.__setattr__(self, "parts", parts)
+        scaled = tuple(r.with_strength(self.scale * r.strength) for _, r in parts)
+        object.__setattr__(self, "scaled", scaled)
+        names = ("is_norm", "is_convex", "is_absolute", "is_separable", "has_curvature")
+        for name in (*names, "exact_prox"):
+            object.__setattr__(self, name, all(getattr(r, name) for r in scaled))
+
+    @property
+    def strength(self) -> float:  # type: ignore[override]
+        """The common factor."""
+        return self.scale
+
+    @property
+    def definite(self) -> bool:
+        """Never claimed: whether the blocks cover the axis is known only with the parameter."""
+        return False
+
+    def value(self, W: Tensor) -> Tensor:
+        total = W.new_zeros(())
+        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
+            total = total + r.value(self._pick(W, indices))
+        return total
+
+    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
+        check_step(step)
+        out, total = W.clone(), W.new_zeros(())
+        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
+            part, value = r.prox(self._pick(W, indices), step)
+            self._put(out, indices, part)
+            total = total + value
+        return out, total
+
+    def prox_gap(self, W: Tensor, step: float) -> float:
+        pairs = zip(self.parts, self.scaled, strict=True)
+        return sum(r.prox_gap(self._pick(W, indices), step) for (indices, _), r in pairs)
+
+    def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
+        out = grad.clone()
+        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
+            part = r.kkt_residual(self._pick(W, indices), self._pick(grad, indices))
+            self._put(out, indices, part)
+        return out
+
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
+        if not self.is_norm:
+            return super().dual_norm(U, at)
+        free = sorted(set(range(U.shape[self.axis])) - {i for ids, _ in self.parts for i in ids})
+        if free and bool((self._pick(U, tuple(free)) != 0).any()):
+            return float("nan") if bool(torch.isnan(U).any()) else float("inf")
+        return largest_ratio(
+            r.dual_norm(self._pick(U, indices), None if at is None else self._pick(at, indices))
+            for (indices, _), r in zip(self.parts, self.scaled, strict=True)
+        )
+
+    def active(self, W: Tensor) -> Tensor:
+        out = torch.ones_like(W, dtype=torch.bool)
+        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
+            self._put(out, indices, r.active(self._pick(W, indices)))
+        return out
+
+    def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
+        out = torch.zeros_like(V)
+        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
+            part = r.curvature_product(self._pick(W, indices), self._pick(V, indices))
+            self._put(out, indices, part)
+        return out
+
+    def with_strength(self, strength: float) -> Separable:
+        return replace(self, scale=strength)
+
+    def _pick(self, W: Tensor, indices: Sequence[int]) -> Tensor:
+        if not -W.ndim <= self.axis < W.ndim or max(indices) >= W.shape[self.axis]:
+            raise ValueError(
+                f"parts: index {max(indices)} on axis {self.axis} does not fit a parameter of "
+                f"shape {tuple(W.shape)}."
+            )
+        return W.index_select(self.axis, torch.as_tensor(indices, device=W.device))
+
+    def _put(self, out: Tensor, indices: Sequence[int], part: Tensor) -> None:
+        out.index_copy_(self.axis, torch.as_tensor(indices, device=out.device), part)

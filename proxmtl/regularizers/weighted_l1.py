@@ -1,0 +1,119 @@
+"""L1 norm with a weight for each coordinate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from proxmtl.regularizers.base import (
+    Regularizer,
+    check_step,
+    check_strength,
+    combination,
+    norm_ratio,
+)
+from proxmtl.regularizers.l1 import L1, soft
+
+__all__ = ["WeightedL1"]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedL1(Regularizer):
+    """``R(W) = strength * sum a_ij |W_ij|``.
+
+    Prox: ``sign(v) max(|v| - step * strength * a, 0)``. Dual norm: ``max |U_ij| / (strength a_ij)``
+    (infinite where an entry of ``U`` has weight 0).
+
+    Parameters
+    ----------
+    weights : Tensor
+        ``a >= 0``; broadcasts to the shape of ``W``. A column (D, 1) weighs features, a row (1, M)
+        or a vector (M,) weighs tasks.
+    strength : float
+        ``>= 0``.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative, infinite or NaN.
+
+    References
+    ----------
+    Zou, "The adaptive lasso and its oracle properties", 2006.
+    """
+
+    weights: Tensor
+    strength: float
+    is_norm = True
+    is_absolute = True
+    is_separable = True
+    has_curvature = True
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        check_weights(self.weights)
+
+    @property
+    def definite(self) -> bool:
+        return self.strength > 0 and bool((self.weights > 0).all())
+
+    def value(self, W: Tensor) -> Tensor:
+        return (self._bounds(W) * W.abs()).sum()
+
+    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
+        check_step(step)
+        out = soft(W, step * self._bounds(W))
+        return out, self.value(out)
+
+    def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
+        bounds = self._bounds(W)
+        return torch.where(W == 0, soft(grad, bounds), grad + bounds * (W / W.abs()))
+
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
+        bounds = self._bounds(U).expand_as(U)
+        if bool((U[bounds == 0] != 0).any()):
+            return float("nan") if bool(torch.isnan(U).any()) else float("inf")
+        ratios = torch.where(bounds == 0, 0.0, U.abs() / torch.where(bounds == 0, 1.0, bounds))
+        return norm_ratio(ratios.max().item() if U.numel() else 0.0, 1.0)
+
+    def active(self, W: Tensor) -> Tensor:
+        return (W != 0) | (self._bounds(W) == 0)
+
+    def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
+        del W
+        return torch.zeros_like(V)
+
+    def with_strength(self, strength: float) -> WeightedL1:
+        return replace(self, strength=strength)
+
+    def _bounds(self, W: Tensor) -> Tensor:
+        return self.strength * fitting("weights", self.weights, W)
+
+
+@combination(WeightedL1, L1)
+def _add_plain(a: WeightedL1, b: L1) -> WeightedL1:
+    return WeightedL1(a.strength * a.weights + b.strength, 1.0)
+
+
+@combination(WeightedL1, WeightedL1)
+def _add(a: WeightedL1, b: WeightedL1) -> WeightedL1:
+    return WeightedL1(a.strength * a.weights + b.strength * b.weights.to(a.weights), 1.0)
+
+
+def check_weights(weights: Tensor) -> None:
+    """Raise ``ValueError`` unless weights are finite and non-negative."""
+    if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
+        raise ValueError("weights: hold a negative, infinite or NaN value; give finite ones >= 0.")
+
+
+def fitting(name: str, given: Tensor, W: Tensor) -> Tensor:
+    """``given`` like ``W``; raise ``ValueError`` unless it broadcasts to the shape of ``W``."""
+    sizes = list(zip(reversed(given.shape), reversed(W.shape), strict=False))
+    if given.ndim > W.ndim or any(a not in (1, b) for a, b in sizes):
+        raise ValueError(
+            f"{name}: shape {tuple(given.shape)} does not broadcast to that of the parameter, "
+            f"{tuple(W.shape)}."
+        )
+    return given.to(W)

@@ -1,9 +1,9 @@
 """Folds x strengths in one batch against the loop over problems, to the same certified gap.
 
 Gaussian features, planted sparse weights, noisy labels; L1 with intercepts, the strengths from half
-of the critical one down to a twentieth of it, warm starts in neither. Ratios predicted before the first run stand in
-PREDICTED: products alone had been timed (2.4 times faster in one piece at the large size, 16 times
-at the small one), the rest was a guess.
+of the critical one down to a twentieth of it, warm starts in neither. The ratios predicted before
+the first run stand in PREDICTED: products alone had been timed (2.4 times faster in one piece at
+the large size, 16 times at a small one), the rest was a guess.
 
     python bench/batch.py large small
 """
@@ -59,7 +59,7 @@ def measure(size: tuple[int, int, int], gap: float, repeats: int) -> dict[str, A
     seconds: dict[str, list[float]] = {"loop": [], "batch": []}
     figures: dict[str, Any] = {}
     for repeat in range(repeats):
-        for way in seconds:
+        for way, taken in seconds.items():
             family = problems(size, seed=0)
             family[0].prepare()  # the curvature is found once, for both ways
             begin = time.perf_counter()
@@ -67,7 +67,7 @@ def measure(size: tuple[int, int, int], gap: float, repeats: int) -> dict[str, A
                 results = [minimize(problem, stop=stop) for problem in family]
             else:
                 results = solve_batch(family, stop=stop)
-            seconds[way].append(time.perf_counter() - begin)
+            taken.append(time.perf_counter() - begin)
             assert all(r.status.ok for r in results), way
             if repeat == 0:
                 figures[f"{way}_passes"] = sum(r.passes for r in results)

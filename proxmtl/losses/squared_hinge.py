@@ -57,8 +57,7 @@ class SquaredHinge(Loss):
         """  # noqa: D205
         v = 1 - labels * new
         b, a = torch.relu(v), torch.relu(1 - labels * old)
-        # not addcmul_, which torch.vmap has no rule for
-        terms = torch.addcmul((b - a).square().mul_(0.5), a, b - v)
+        terms = (b - a).square().mul_(0.5).addcmul_(a, b - v)
         return terms.sum() if weights is None else (terms * weights).sum()
 
     def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:

@@ -210,7 +210,8 @@ def _certify(problems: list[Problem], data: BatchData, points: Tensor) -> list[C
     dual, dual_grad = residuals, grad
     if data.design.intercept and any(p.has_gap for p in problems):
         pairs = zip(problems, residuals.unbind(1), strict=True)
-        dual = torch.stack([p.balanced(r.contiguous()) for p, r in pairs], dim=1)
+        balanced = [p.balanced(r.contiguous()) if p.has_gap else r for p, r in pairs]
+        dual = torch.stack(balanced, dim=1)
         dual_grad = data.adjoint(dual)
     out = []
     for b, problem in enumerate(problems):

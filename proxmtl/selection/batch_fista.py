@@ -22,9 +22,8 @@ __all__ = ["BatchData", "BatchState", "advance", "start"]
 class BatchData:
     """What B problems on one design share, and what they differ in.
 
-    Scores and weights have shape (N, B, M); the loss is applied problem by problem through
-    ``torch.vmap``, so that any loss of the library, coupled over tasks or not, is meant the same
-    way as in a single problem.
+    Scores and weights have shape (N, B, M). The loss sees them as rows of M, (N B, M), so that a
+    loss that couples the scores of a sample is meant the same way as in a single problem.
     """
 
     loss: Loss
@@ -60,19 +59,26 @@ class BatchData:
 
     def values(self, scores: Tensor) -> Tensor:
         """Loss of each problem, shape (B,)."""
-        each: Tensor = torch.vmap(self.loss.value, in_dims=1)(scores, self.labels, self.weights)
-        return each
+        terms = self.loss.pointwise(scores.flatten(0, 1), self.labels.flatten(0, 1))
+        return (terms.view_as(scores) * self.weights).sum((0, 2))
 
     def residuals(self, scores: Tensor) -> Tensor:
         """Loss gradients in the scores, (N, B, M), in the precision of the scores."""
-        labels, weights = self.labels.to(scores.dtype), self.weights.to(scores.dtype)
-        grad: Tensor = torch.vmap(self.loss.grad, in_dims=1, out_dims=1)(scores, labels, weights)
-        return grad
+        labels, weights = (t.to(scores.dtype).flatten(0, 1) for t in (self.labels, self.weights))
+        return self.loss.grad(scores.flatten(0, 1), labels, weights).view_as(scores)
 
     def bregman(self, new: Tensor, old: Tensor) -> Tensor:
-        """Bregman distance of the loss between two scores of each problem, shape (B,)."""
-        each: Tensor = torch.vmap(self.loss.bregman, in_dims=1)(new, old, self.labels, self.weights)
-        return each
+        """Bregman distance of the loss between two scores of each problem, shape (B,).
+
+        The losses sum it over all samples, in a way of their own that does not cancel. The sum is
+        linear in the weights, so its gradient in them is the list of its terms.
+        """
+        with torch.enable_grad():
+            weights = self.weights.flatten(0, 1).detach().requires_grad_()
+            rows = (t.flatten(0, 1) for t in (new, old, self.labels))
+            total = self.loss.bregman(*rows, weights)
+            (terms,) = torch.autograd.grad(total, weights)
+        return (terms.view_as(new) * self.weights).sum((0, 2))
 
 
 @dataclass

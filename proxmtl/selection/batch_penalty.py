@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -36,13 +37,14 @@ class BatchPenalty:
             [0.0 if r is None else r.strength for r in self.penalties], dtype=torch.float64
         )
         self.unit = _common_unit(self.penalties, like)
+        self.vectorised = self.unit is not None and _vectorises(self.unit, like)
 
     def select(self, keep: Tensor) -> BatchPenalty:
         """Return the penalties of some of the problems."""
         other = object.__new__(BatchPenalty)
         other.ridge, other.strengths = self.ridge[keep], self.strengths[keep]
         other.penalties = [self.penalties[b] for b in keep.tolist()]
-        other.unit = self.unit
+        other.unit, other.vectorised = self.unit, self.vectorised
         return other
 
     def prox(self, V: Tensor, steps: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ class BatchPenalty:
 
     def values(self, W: Tensor) -> Tensor:
         """Value of each problem's penalty at its slice, shape (B,)."""
-        if self.unit is not None:
+        if self.unit is not None and self.vectorised:
             own = self.strengths.to(W) * _unit_values(self.unit, W)
         else:
             slices = zip(W.unbind(1), self.penalties, strict=True)
@@ -98,21 +100,36 @@ def _equal(a: Regularizer, b: Regularizer) -> bool:
         return False
 
 
-def _stacks(unit: Regularizer, like: Tensor) -> bool:
-    """Whether the prox of a stack is the stack of the proxes, and values can be vectorised."""
+def _probe(like: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     shape = (like.shape[0], 2, like.shape[1])
     V = torch.randn(shape, generator=generator, dtype=torch.float64).to(like.device)
     V[:, 1] *= 0.3
+    return V
+
+
+def _stacks(unit: Regularizer, like: Tensor) -> bool:
+    """Whether the prox of a stack is the stack of the proxes."""
+    V = _probe(like)
     tolerance = 1e-12 if unit.exact_prox else 1e-6
     try:
         together = unit.prox(V, 1.0)[0]
-        values = _unit_values(unit, V)
     except (ValueError, RuntimeError):
         return False  # its layout does not take the added dimension
     alone = torch.stack([unit.prox(v.contiguous(), 1.0)[0] for v in V.unbind(1)], dim=1)
-    values_alone = torch.stack([unit.value(v.contiguous()) for v in V.unbind(1)])
-    return together.shape == alone.shape and all(
-        torch.allclose(a, b, rtol=tolerance, atol=tolerance)
-        for a, b in ((together, alone), (values, values_alone))
+    return together.shape == alone.shape and torch.allclose(
+        together, alone, rtol=tolerance, atol=tolerance
     )
+
+
+def _vectorises(unit: Regularizer, like: Tensor) -> bool:
+    """Whether torch can take the values of a stack at once, without falling back to a loop."""
+    V = _probe(like)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            together = _unit_values(unit, V)
+    except (ValueError, RuntimeError, UserWarning):
+        return False
+    alone = torch.stack([unit.value(v.contiguous()) for v in V.unbind(1)])
+    return torch.allclose(together, alone, rtol=1e-12, atol=0.0)

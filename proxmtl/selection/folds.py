@@ -9,7 +9,7 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.targets import Array
+from proxmtl.targets import Array, Targets
 
 __all__ = ["restricted"]
 
@@ -43,13 +43,14 @@ def restricted(problem: Problem, rows: Array) -> Problem:
         )
     kept = _mask(rows, targets.labels.shape[0]).to(targets.weights)
     weights = targets.weights * kept[:, None]
-    for sign, name in ((1.0, "+1"), (-1.0, "-1")):
-        has = targets.per_task((targets.weights > 0) & (targets.labels * sign > 0)) > 0
-        keeps = targets.per_task((weights > 0) & (targets.labels * sign > 0)) > 0
-        lost = torch.nonzero(has & ~keeps).flatten().tolist()
+    for label, name in _kinds(targets):
+        own = targets.labels == label if label is not None else torch.ones_like(kept)[:, None] > 0
+        before = targets.per_task(((targets.weights > 0) & own).to(weights))
+        after = targets.per_task(((weights > 0) & own).to(weights))
+        lost = torch.nonzero((before > 0) & (after == 0)).flatten().tolist()
         if lost:
             raise ValueError(
-                f"rows: tasks {lost[:5]} have no label {name} left in this part; draw the parts "
+                f"rows: tasks {lost[:5]} have no label {name}left in this part; draw the parts "
                 "with stratified_folds or random_splits(..., Y=Y)."
             )
     weights = weights * (targets.weights.sum() / weights.sum())
@@ -58,6 +59,12 @@ def restricted(problem: Problem, rows: Array) -> Problem:
     )
     part.counts = problem.counts
     return part
+
+
+def _kinds(targets: Targets) -> list[tuple[float | None, str]]:
+    """What each task must keep one of: both signs, or any label where labels are real."""
+    signs = bool((targets.labels.abs() == 1)[targets.weights > 0].all())
+    return [(1.0, "+1 "), (-1.0, "-1 ")] if signs else [(None, "")]
 
 
 def _mask(rows: Array, n: int) -> Tensor:

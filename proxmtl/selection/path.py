@@ -209,7 +209,7 @@ def _settings(problem: Problem, strengths: Sequence[float]) -> dict[str, Any]:
         "kind": "path",
         "loss": repr(problem.loss),
         "penalties": [type(r).__name__ for r in problem.regularizers],
-        "fixed": [r.strength for r in problem.regularizers if r is not problem.regularizer],
+        "fixed": [r.strength for r in problem.regularizers if r not in problem.terms],
         "strengths": list(strengths),
         "shape": list(problem.zeros().shape),
         "dtype": str(problem.design.dtype),

@@ -72,11 +72,12 @@ def with_strengths(problem: Problem, strengths: float | Sequence[float]) -> Prob
     """
     terms = list(problem.regularizers)
     if isinstance(strengths, (int, float)):
-        moving = [r for r in terms if r is problem.regularizer] or terms
+        moving = list(problem.terms) or terms
         if len(moving) != 1:
+            kind = "non-smooth penalties" if problem.terms else "squared norms"
             raise ValueError(
-                f"strengths: got one number, and the problem has {len(terms)} penalties of which "
-                "none is non-smooth; give a strength for each."
+                f"strengths: got one number, and the problem has {len(moving)} {kind}; give a "
+                f"strength for each of its {len(terms)} penalties."
             )
         new = [r.with_strength(float(strengths)) if r is moving[0] else r for r in terms]
         return problem.with_regularizers(new)

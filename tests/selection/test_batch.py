@@ -29,7 +29,7 @@ from proxmtl.selection.batch_penalty import BatchPenalty
 from proxmtl.solvers.steps import ConstantStep, FunctionRestart, NoRestart
 
 STRENGTHS = (8.0, 2.0, 0.5)
-STOP = RelativeGap(1e-9) | MaxIterations(3000)
+STOP = RelativeGap(1e-7) | MaxIterations(3000)
 PENALTIES = {
     "l1": [L1(1.0)],
     "ridge": [SquaredFrobenius(1.0)],
@@ -40,11 +40,20 @@ PENALTIES = {
 }
 
 
+def targets_for(loss, **options):
+    """Targets of the common data set, or three classes of its samples."""
+    if not loss.coupled:
+        return targets(**options)
+    X, *_ = data(**options)
+    return Targets.from_classes((X[:, 0] > 0.3).to(X) + (X[:, 1] > 0.6).to(X), 3, like=X)
+
+
 def family(penalty, *, intercept=True, dtype=torch.float64, loss=None):
     """Three strengths on all samples and on two halves: nine problems on one design."""
     X, *_ = data(dtype=dtype)
     design = SharedDesign(X, intercept=intercept)
-    base = Problem(loss or SquaredHinge(), design, targets(dtype=dtype), PENALTIES[penalty])
+    loss = loss or SquaredHinge()
+    base = Problem(loss, design, targets_for(loss, dtype=dtype), PENALTIES[penalty])
     odd = torch.arange(len(X)) % 2 == 1
     odd[:2] = True
     parts = [base, restricted(base, odd), restricted(base, ~odd | (torch.arange(len(X)) < 2))]
@@ -173,7 +182,7 @@ def test_labels_may_differ_between_problems():
         for s in (1, 2, 3)
     ]
     for problem, result in zip(problems, solve_batch(problems, stop=STOP), strict=True):
-        assert problem.certificate(result.solution).relative_gap <= 1e-9
+        assert problem.certificate(result.solution).relative_gap <= 1.01e-7
 
 
 def test_a_restricted_problem_is_that_of_its_rows():

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import operator
-import tomllib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+
+from proxmtl.group_files import read_table
 
 __all__ = ["Groups"]
 
@@ -78,21 +77,11 @@ class Groups:
                 f"groups: indptr must rise from 0 to the {len(self.indices)} memberships; got "
                 f"{self.indptr.tolist()[:8]}."
             )
-        if self._members_in_order():
-            return
-        for g in range(n_groups):  # to name what is wrong
+        wrong = (self.indices < 0) | (self.indices >= self.n_items)
+        wrong[1:] |= (self.group_of[1:] == self.group_of[:-1]) & (self.indices.diff() <= 0)
+        suspects = torch.cat([self.group_of[wrong], torch.nonzero(self.sizes == 0).flatten()])
+        for g in suspects.unique().tolist():
             self._check_members(self.names[g], self.members(g))
-
-    def _members_in_order(self) -> bool:
-        """Whether no group is empty and each ascends within ``0 .. n_items - 1``."""
-        steps = self.indices.diff()
-        within = self.group_of[1:] == self.group_of[:-1]
-        return bool(
-            (self.sizes > 0).all()
-            and (self.indices >= 0).all()
-            and (self.indices < self.n_items).all()
-            and (steps[within] > 0).all()
-        )
 
     def _check_members(self, name: str, members: list[int]) -> None:
         if not members:
@@ -211,16 +200,7 @@ class Groups:
             above.
         """
         path = Path(path)
-        readers = {".toml": _read_toml, ".json": _read_json, ".csv": _read_csv}
-        if path.suffix.lower() not in readers:
-            raise ValueError(
-                f"groups: {path.name} ends in {path.suffix!r}; "
-                "write the groups as .toml, .json or .csv."
-            )
-        try:
-            content = readers[path.suffix.lower()](path, items)
-        except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"groups: {path.name} cannot be parsed: {error}.") from error
+        content = read_table(path, items)
         nested = isinstance(content, Mapping) and isinstance(content.get("groups"), Mapping)
         table = content["groups"] if nested else content
         given = content.get("weights", {}) if nested else {}
@@ -386,29 +366,3 @@ def _shorten(names: Sequence[str], limit: int = 8) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _read_toml(path: Path, _: Sequence[str]) -> Any:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
-
-
-def _read_json(path: Path, _: Sequence[str]) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _read_csv(path: Path, items: Sequence[str]) -> dict[str, list[str]]:
-    table: dict[str, list[str]] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file))
-    if rows and rows[0] and rows[0][-1].strip() in items:
-        raise ValueError(
-            f"groups: {path.name}, line 1: {rows[0]} looks like a membership; the first line is a "
-            "header such as group,item."
-        )
-    for number, row in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) != 2:
-            raise ValueError(f"groups: {path.name}, line {number}: expected group,item; got {row}.")
-        table.setdefault(row[0].strip(), []).append(row[1].strip())
-    return table

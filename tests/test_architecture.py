@@ -22,7 +22,8 @@ MODEL = {"latent"} | ENGINE
 CLIENTS = {"estimators", "experiments", "io", "nn", "selection"}
 MAY_IMPORT = {
     "kernels": set(),
-    "groups": set(),
+    "groups": {"group_files"},
+    "group_files": set(),
     "targets": set(),
     "losses": GROUND | {"targets"},
     "regularizers": GROUND,

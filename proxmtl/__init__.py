@@ -44,7 +44,19 @@ from proxmtl.regularizers import (
     WeightedL1,
 )
 from proxmtl.result import Certificate, Result, Status
-from proxmtl.solvers import FISTA, PALM, PANOC, SPGD
+from proxmtl.solvers import (
+    FISTA,
+    MFISTA,
+    PALM,
+    PANOC,
+    PDHG,
+    PGD,
+    SPGD,
+    AdPGM,
+    DavisYin,
+    ProxNewton,
+    ProxSVRG,
+)
 from proxmtl.stopping import (
     KKT,
     Gap,
@@ -68,12 +80,17 @@ __all__ = [
     "L1",
     "L21",
     "MCP",
+    "MFISTA",
     "PALM",
     "PANOC",
+    "PDHG",
+    "PGD",
     "SCAD",
     "SPGD",
+    "AdPGM",
     "Box",
     "Certificate",
+    "DavisYin",
     "ElasticNet",
     "ExclusiveL1",
     "FactoredDesign",
@@ -96,6 +113,8 @@ __all__ = [
     "ObjectiveChange",
     "OverlappingGroupL2",
     "Problem",
+    "ProxNewton",
+    "ProxSVRG",
     "Regularizer",
     "RelativeGap",
     "RelativeKKT",

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from proxmtl.counts import OracleCounts
-from proxmtl.designs import Design
+from proxmtl.designs import Design, RestrictedDesign
 from proxmtl.losses import Loss, best_intercept
 from proxmtl.regularizers import (
     Regularizer,
@@ -108,18 +109,23 @@ class Problem:
 
     def scores(self, W: Tensor) -> Tensor:
         """One product with the features."""
-        self.counts.forward += 1
+        self.counts.forward += self.design.share
         return self.design.scores(W)
+
+    def scores_along(self, V: Tensor) -> Tensor:
+        """Linear part of the scores: one product with the features."""
+        self.counts.forward += self.design.share
+        return self.design.linear(V)
 
     def adjoint(self, residuals: Tensor) -> Tensor:
         """One product with the features' transpose."""
-        self.counts.adjoint += 1
+        self.counts.adjoint += self.design.share
         return self.design.adjoint(residuals)
 
     def smooth_value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor]:
         """Loss plus smoothed terms, value and gradient: one pass over the data."""
-        self.counts.forward += 1
-        self.counts.adjoint += 1
+        self.counts.forward += self.design.share
+        self.counts.adjoint += self.design.share
         value, grad = self.design.loss_and_grad(self.loss, self.targets, W)
         extra, extra_grad = self.smooth_terms_value_and_grad(W)
         return value + extra, grad + extra_grad if extra_grad is not None else grad
@@ -177,8 +183,7 @@ class Problem:
         The other regularizers have :meth:`Regularizer.curvature_product` for their part.
         """
         targets = self.targets.to(V.dtype)
-        self.counts.forward += 1
-        along = self.design.linear(V)
+        along = self.scores_along(V)
         bent = self.loss.curvature_product(scores, targets.labels, targets.weights, along)
         penalised, bias = self.design.split(V)
         ridge = 2 * self.ridge * penalised
@@ -225,7 +230,25 @@ class Problem:
         other = copy(self)  # loss, design and targets were checked when this problem was made
         other.__dict__["_design_lipschitz"] = self._design_lipschitz
         other.__dict__.pop("lipschitz", None)
+        other.__dict__.pop("_restricted", None)
         other._penalise(regularizers)  # noqa: SLF001 - of the same class
+        return other
+
+    def restricted(self, rows: Tensor) -> Problem:
+        """Return the problem on some rows of the weights, the others held at zero.
+
+        Its parameter keeps the shape; products read the features of the rows only, of which it
+        holds a copy, and count as that share of a pass. Its certificates are its own: they say
+        nothing about the rows left out. The last one asked for is kept.
+        """
+        kept = self.__dict__.get("_restricted")
+        if kept is not None and torch.equal(kept[0], rows):
+            return cast("Problem", kept[1])
+        other = copy(self)
+        for name in ("_design_lipschitz", "lipschitz", "gradient_scale", "_restricted"):
+            other.__dict__.pop(name, None)
+        other.design = RestrictedDesign(self.design, rows)
+        self.__dict__["_restricted"] = (rows.clone(), other)
         return other
 
     def smoothings(self, smoothness: float) -> tuple[SmoothedGroupNorm, ...]:

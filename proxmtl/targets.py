@@ -200,6 +200,11 @@ class Targets:
             return self
         return Targets(self.labels.to(dtype), self.weights.to(dtype), self.n_tasks, self.task_of)
 
+    def take(self, entries: Tensor) -> Targets:
+        """Return the targets of some entries (first axis of the labels), ascending."""
+        task_of = None if self.task_of is None else self.task_of[entries]
+        return Targets(self.labels[entries], self.weights[entries], self.n_tasks, task_of)
+
     def _check_classes(self, counts: Tensor) -> None:
         positive = self._positive()
         single = torch.nonzero((positive == 0) | (positive == counts)).flatten().tolist()

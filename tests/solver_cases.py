@@ -6,15 +6,22 @@ from strategies import classification
 from proxmtl import (
     FISTA,
     L1,
+    MFISTA,
     PALM,
     PANOC,
+    PDHG,
+    PGD,
     SPGD,
+    AdPGM,
+    DavisYin,
     FactoredDesign,
     GroupL2,
     Groups,
     LatentProblem,
     OverlappingGroupL2,
     Problem,
+    ProxNewton,
+    ProxSVRG,
     SharedDesign,
     SquaredFrobenius,
     SquaredHinge,
@@ -35,6 +42,7 @@ PENALTIES = {
     "groups": [GroupL2(PAIRS, 2.0)],
     "groups-ridge": [GroupL2(PAIRS, 2.0), SquaredFrobenius(0.3), SquaredFrobenius(0.1)],
     "overlap": [OverlappingGroupL2(CHAIN, 1.2)],
+    "l1-overlap": [L1(0.7), OverlappingGroupL2(CHAIN, 1.2)],
     "overlap-ridge": [OverlappingGroupL2(CHAIN, 1.2), SquaredFrobenius(0.2)],
 }
 
@@ -125,8 +133,27 @@ def _latent_case(solver):
     return make
 
 
+def _sum_case(solver):
+    """Two penalties whose sum has no prox in closed form."""
+
+    def make(dtype=torch.float64):
+        problem = convex("l1-overlap", intercept=True, dtype=dtype)
+        start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(2))
+        return solver, problem, start.to(dtype)
+
+    return make
+
+
 SOLVER_FACTORIES = {
+    "AdPGM": _convex_case(AdPGM()),
+    "DavisYin": _sum_case(DavisYin()),
     "FISTA": _convex_case(FISTA()),
+    "MFISTA": _convex_case(MFISTA()),
+    "PDHG": _sum_case(PDHG()),
+    "PGD": _convex_case(PGD()),
+    # Newton steps of one product: whole ones are done before the suite is
+    "ProxNewton": _convex_case(ProxNewton(tolerated=1.0, products=1)),
+    "ProxSVRG": _convex_case(ProxSVRG(batch=8)),
     "SPGD": _convex_case(SPGD()),
     "PALM": _latent_case(PALM(order=((1, 2), (0,)))),
     "PANOC": _latent_case(PANOC()),

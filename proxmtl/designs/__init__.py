@@ -2,7 +2,8 @@
 
 from proxmtl.designs.base import Design
 from proxmtl.designs.factored import FactoredDesign
+from proxmtl.designs.restricted import RestrictedDesign
 from proxmtl.designs.shared import SharedDesign
 from proxmtl.designs.task import TaskDesign
 
-__all__ = ["Design", "FactoredDesign", "SharedDesign", "TaskDesign"]
+__all__ = ["Design", "FactoredDesign", "RestrictedDesign", "SharedDesign", "TaskDesign"]

@@ -10,7 +10,14 @@ from torch import Tensor
 from proxmtl.losses import Loss
 from proxmtl.targets import Targets
 
-__all__ = ["BLOCK_ELEMENTS", "Design", "check_features", "check_finite", "check_shape"]
+__all__ = [
+    "BLOCK_ELEMENTS",
+    "Design",
+    "check_features",
+    "check_finite",
+    "check_shape",
+    "consecutive",
+]
 
 BLOCK_ELEMENTS = 1 << 23
 """Features are converted to a higher precision in row blocks of at most this many numbers."""
@@ -29,6 +36,8 @@ class Design(ABC):
     dtype : torch.dtype
         Precision the solvers work in: the features' own, at least float32.
     device : torch.device
+    share : float
+        What a product reads, as a share of all the features of the problem: its cost in passes.
     curvature_passes : float
         Passes that :meth:`curvature_by_task` has made so far; it keeps what it found.
     """
@@ -36,6 +45,7 @@ class Design(ABC):
     intercept: bool
     dtype: torch.dtype
     device: torch.device
+    share: float = 1.0
     curvature_passes: float = 0.0
 
     @abstractmethod
@@ -57,6 +67,23 @@ class Design(ABC):
     @abstractmethod
     def check_targets(self, targets: Targets) -> None:
         """Raise ``ValueError`` if the targets do not fit the samples."""
+
+    def take(self, entries: Tensor) -> Design:
+        """Return the design of some samples: those of the given entries of the scores, ascending.
+
+        Nothing is checked again. Consecutive entries are a view of the features, not a copy.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not give its samples in batches; use a SharedDesign or a "
+            f"TaskDesign, or a solver that takes all samples at once ({len(entries)} asked for)."
+        )
+
+    def narrowed(self, features: Tensor) -> Design:
+        """Return the design of some rows of the penalised parameter, given by index, ascending."""
+        raise NotImplementedError(
+            f"{type(self).__name__} does not give some of its features alone "
+            f"({len(features)} asked for)."
+        )
 
     def check_device(self, targets: Targets) -> None:
         """Raise ``ValueError`` if labels and features are on different devices."""
@@ -122,3 +149,10 @@ def check_finite(name: str, X: Tensor) -> None:
                 f"{name}: not finite ({block[row, column].item()}, first in feature column "
                 f"{column}); drop or impute such samples."
             )
+
+
+def consecutive(index: Tensor) -> slice | Tensor:
+    """An ascending index as a slice where it is a run without gaps: that is a view, no copy."""
+    if len(index) and int(index[-1]) - int(index[0]) + 1 == len(index):
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return index

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -112,6 +114,21 @@ class FactoredDesign(Design):
                 f"bias: shape {tuple(self.bias.shape)}; give one number per task, "
                 f"shape ({targets.n_tasks},)."
             )
+
+    def take(self, entries: Tensor) -> FactoredDesign:
+        return self._part(self.base.take(entries))
+
+    def narrowed(self, features: Tensor) -> FactoredDesign:
+        if self.L is None:
+            return self._part(self.base.narrowed(features))
+        part = self._part(self.base)
+        part.L = self.L[:, features]
+        return part
+
+    def _part(self, base: Design) -> FactoredDesign:
+        part = copy.copy(self)
+        part.base, part.curvature_passes = base, 0.0
+        return part
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
         factor = self.L if self.L is not None else self.S

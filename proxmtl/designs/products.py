@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from proxmtl.designs.base import BLOCK_ELEMENTS
 
-__all__ = ["forward", "largest_curvature", "transposed"]
+__all__ = ["forward", "largest_curvature", "select_csr", "transposed"]
 
 GRAM_LIMIT = 128
 """Up to this smaller side the Gram matrix is formed and its spectrum taken exactly."""
@@ -32,6 +35,22 @@ def transposed(X: Tensor, R: Tensor) -> Tensor:
     for block, residuals in zip(torch.split(X, rows), torch.split(R, rows), strict=True):
         out += block.to(R.dtype).T @ residuals
     return out
+
+
+def select_csr(X: Tensor, index: Tensor, axis: int) -> Tensor:
+    """Some rows (axis 0) or columns (axis 1) of a CSR matrix, as CSR."""
+    parts = (X.values(), X.col_indices(), X.crow_indices())
+    matrix = csr_matrix(tuple(part.cpu().numpy() for part in parts), shape=tuple(X.shape))
+    chosen = index.cpu().numpy()
+    found = matrix[chosen] if axis == 0 else matrix[:, chosen]
+    with warnings.catch_warnings():  # torch calls its CSR support beta, once
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.sparse_csr_tensor(
+            *(torch.as_tensor(part, dtype=torch.int64) for part in (found.indptr, found.indices)),
+            torch.as_tensor(found.data),
+            size=found.shape,
+            device=X.device,
+        )
 
 
 def largest_curvature(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import torch
 from torch import Tensor
 
-from proxmtl.designs.base import Design, check_features, check_finite, check_shape
-from proxmtl.designs.products import forward, largest_curvature, transposed
+from proxmtl.designs.base import Design, check_features, check_finite, check_shape, consecutive
+from proxmtl.designs.products import forward, largest_curvature, select_csr, transposed
 from proxmtl.targets import Array, Targets, as_float_tensor
 
 __all__ = ["SharedDesign"]
@@ -78,6 +79,24 @@ class SharedDesign(Design):
                 f"labels: {_describe(targets)} do not fit shared features of {self.X.shape[0]} "
                 "samples; give a matrix (samples, tasks) with one row a sample."
             )
+
+    def take(self, entries: Tensor) -> SharedDesign:
+        return self._part(entries, 0)
+
+    def narrowed(self, features: Tensor) -> SharedDesign:
+        return self._part(features, 1)
+
+    def _part(self, index: Tensor, axis: int) -> SharedDesign:
+        part = copy.copy(self)
+        part._curvature, part.curvature_passes = None, 0.0
+        if self._XT is not None:
+            part.X = select_csr(self.X, index, axis)
+            part._XT = select_csr(self._XT, index, 1 - axis)
+        elif isinstance(run := consecutive(index), slice):
+            part.X = self.X[run] if axis == 0 else self.X[:, run]
+        else:
+            part.X = self.X.index_select(axis, index)
+        return part
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
         # X'C_mX <= max_i c_mi X'X: one spectrum serves all tasks and masks

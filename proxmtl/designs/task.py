@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from proxmtl.designs.base import Design, check_features
+from proxmtl.designs.base import Design, check_features, consecutive
 from proxmtl.designs.products import forward, largest_curvature, transposed
 from proxmtl.kernels import hinge_value_and_grad
 from proxmtl.losses import Loss
@@ -112,6 +113,23 @@ class TaskDesign(Design):
                 f"labels: {len(sizes)} tasks for {len(self.sizes)} feature matrices; task {m} has "
                 f"{pairs[m][0]} labels for {pairs[m][1]} samples."
             )
+
+    def take(self, entries: Tensor) -> TaskDesign:
+        ends = torch.tensor(self.sizes, device=entries.device).cumsum(0)
+        cuts = [0, *torch.searchsorted(entries, ends).tolist()]
+        starts = [0, *ends.tolist()]
+        index = [entries[a:b] - start for a, b, start in zip(cuts, cuts[1:], starts, strict=False)]
+        return self._part([X[consecutive(i)] for X, i in zip(self.X, index, strict=True)])
+
+    def narrowed(self, features: Tensor) -> TaskDesign:
+        run = consecutive(features)
+        return self._part([X[:, run] for X in self.X])
+
+    def _part(self, X: list[Tensor]) -> TaskDesign:
+        part = copy.copy(self)
+        part._curvature, part.curvature_passes = None, 0.0
+        part.X, part.sizes = X, [len(features) for features in X]
+        return part
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
         if self._curvature is None or self._curvature[0] is not targets.weights:

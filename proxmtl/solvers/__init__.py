@@ -1,9 +1,16 @@
 """Solvers: one a file, all driven by one shared loop."""
 
+from proxmtl.solvers.adpgm import AdPGM
 from proxmtl.solvers.base import SOLVERS, Solver, State, run
+from proxmtl.solvers.davis_yin import DavisYin
 from proxmtl.solvers.fista import FISTA
+from proxmtl.solvers.mfista import MFISTA
 from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC
+from proxmtl.solvers.pdhg import PDHG
+from proxmtl.solvers.pgd import PGD
+from proxmtl.solvers.prox_newton import ProxNewton
+from proxmtl.solvers.prox_svrg import ProxSVRG
 from proxmtl.solvers.spgd import SPGD
 from proxmtl.solvers.steps import (
     Backtracking,
@@ -15,15 +22,22 @@ from proxmtl.solvers.steps import (
 
 __all__ = [
     "FISTA",
+    "MFISTA",
     "PALM",
     "PANOC",
+    "PDHG",
+    "PGD",
     "SOLVERS",
     "SPGD",
+    "AdPGM",
     "Backtracking",
     "ConstantStep",
+    "DavisYin",
     "FunctionRestart",
     "GradientRestart",
     "NoRestart",
+    "ProxNewton",
+    "ProxSVRG",
     "Solver",
     "State",
     "run",

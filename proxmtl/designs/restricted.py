@@ -1,0 +1,61 @@
+"""A design that reads some of the features only: the others' weights are taken as zero."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs.base import Design
+from proxmtl.targets import Targets
+
+__all__ = ["RestrictedDesign"]
+
+
+class RestrictedDesign(Design):
+    """The map of another design on parameters that are zero outside some of its rows.
+
+    The parameter keeps its shape; :meth:`scores` reads the chosen rows (and the intercept), and
+    :meth:`adjoint` is zero in the others. A product costs the chosen share of one with all features.
+
+    Parameters
+    ----------
+    design : Design
+        One that implements :meth:`Design.narrowed`.
+    rows : Tensor of bool, shape (D,)
+        Rows of the penalised part of the parameter.
+    """
+
+    def __init__(self, design: Design, rows: Tensor) -> None:
+        self.rows = torch.nonzero(rows).flatten()
+        self.n_rows = len(rows)
+        self.narrow = design.narrowed(self.rows)
+        self.intercept = design.intercept
+        self.dtype, self.device = design.dtype, design.device
+        self.share = design.share * len(self.rows) / max(1, self.n_rows)
+
+    def parameter_shape(self, targets: Targets) -> tuple[int, int]:
+        narrow, columns = self.narrow.parameter_shape(targets)
+        return self.n_rows + narrow - len(self.rows), columns
+
+    def scores(self, W: Tensor) -> Tensor:
+        penalised, bias = self.split(W)
+        return self.narrow.scores(self.narrow.join(penalised[self.rows], bias))
+
+    def linear(self, W: Tensor) -> Tensor:
+        penalised, bias = self.split(W)
+        return self.narrow.linear(self.narrow.join(penalised[self.rows], bias))
+
+    def adjoint(self, residuals: Tensor) -> Tensor:
+        narrow, bias = self.narrow.split(self.narrow.adjoint(residuals))
+        grad = narrow.new_zeros(self.n_rows, *narrow.shape[1:])
+        grad[self.rows] = narrow
+        return self.join(grad, bias)
+
+    def check_targets(self, targets: Targets) -> None:
+        self.narrow.check_targets(targets)
+
+    def curvature_by_task(self, targets: Targets) -> Tensor:
+        before = self.narrow.curvature_passes
+        curvature = self.narrow.curvature_by_task(targets)
+        self.curvature_passes += (self.narrow.curvature_passes - before) * self.share
+        return curvature

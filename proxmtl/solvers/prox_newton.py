@@ -1,0 +1,199 @@
+"""ProxNewton: working sets, accelerated steps, and Newton steps on the active coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from proxmtl.problem import Problem
+from proxmtl.regularizers import UnsupportedError
+from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.mfista import MFISTA, MFISTAState
+from proxmtl.solvers.newton import newton_step
+from proxmtl.solvers.proximal import check_scores, probed_step
+from proxmtl.solvers.requirements import check_problem
+from proxmtl.solvers.working_set import Survey, can_restrict, survey
+
+__all__ = ["ProxNewton", "ProxNewtonState"]
+
+
+@dataclass
+class ProxNewtonState(State):
+    """The accelerated method's state on the rows of the working set, and the Newton bookkeeping."""
+
+    inner: MFISTAState
+    rows: Tensor  # of the weights: True where they are solved for
+    target: float  # residual at which these rows count as solved
+    calm: bool  # the last step changed few active coordinates
+    wait: int  # iterations before the next Newton step
+    refused: int  # Newton steps refused in a row
+    surveys: int
+    newton: int
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "inner": self.inner.state_dict()}
+
+    @classmethod
+    def from_state_dict(cls, fields: dict[str, Any]) -> ProxNewtonState:
+        inner = fields.get("inner")
+        if isinstance(inner, dict):
+            fields = {**fields, "inner": MFISTAState.from_state_dict(inner)}
+        return super().from_state_dict(fields)
+
+
+@dataclass(frozen=True)
+class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
+    """Newton's method on the active coordinates, between proximal gradient steps.
+
+    Once the zeros of the solution are found the objective is smooth in what is left, and a Newton
+    step gains as many digits as it has. Each iteration makes one step of monotone accelerated
+    proximal gradient, which moves the support. Where the last one left nearly all active
+    coordinates as they were, it is preceded by a Newton step on these: conjugate gradients with
+    the Hessian of the loss, the ridge and the penalty (where that is smooth), searched along until
+    the true objective decreases (Armijo). So the objective never rises.
+
+    For penalties that depend on absolute values and grow with them, rows of the weights that are
+    zero can be left out. Then all this runs on a working set: the rows that are not zero and as
+    many again that violate optimality most. A pass over all features, made when the residual on the
+    working set is ``reduction`` times the last full one, chooses the next. Products read the
+    working set's features only, and count as that share of a pass.
+
+    Parameters
+    ----------
+    inner : MFISTA
+        The accelerated steps. The first step length is probed, so no Lipschitz constant is needed.
+    smallest : int
+        Rows added to a working set, at least.
+    reduction : float
+        In (0, 1).
+    products : int
+        Hessian products of a Newton step, at most.
+    tolerated : float
+        Fraction of the active coordinates that may change in a step before a Newton step is tried.
+
+    References
+    ----------
+    Lee, Sun, Saunders, "Proximal Newton-type methods for minimizing composite functions", 2014;
+    Bareilles, Iutzeler, Malick, "Newton acceleration on manifolds identified by proximal gradient
+    methods", 2023; Johnson and Guestrin, "Blitz: a principled meta-algorithm for scaling sparse
+    optimization", 2015 (working sets).
+    """
+
+    inner: MFISTA = field(default_factory=MFISTA)
+    smallest: int = 64
+    reduction: float = 0.2
+    products: int = 50
+    tolerated: float = 0.003
+    state_type = ProxNewtonState
+
+    def __post_init__(self) -> None:
+        if self.smallest < 1 or self.products < 1:
+            raise ValueError(
+                f"smallest and products: got {self.smallest} and {self.products}; use at least 1."
+            )
+        if not (0 < self.reduction < 1 and 0 <= self.tolerated <= 1):
+            raise ValueError(
+                f"reduction and tolerated: got {self.reduction} and {self.tolerated}; use "
+                "fractions."
+            )
+
+    def check(self, problem: Problem) -> None:
+        check_problem("ProxNewton", problem, nonconvex=True)
+        self.inner.check(problem)
+        R = problem.regularizer
+        if R is not None and not R.has_curvature:
+            raise UnsupportedError(
+                f"ProxNewton needs the curvature of the penalty on its active coordinates, which "
+                f"{type(R).__name__} does not give; use FISTA, which needs its prox only."
+            )
+        if problem.smooth_terms:
+            raise UnsupportedError(
+                "ProxNewton: smoothed penalties have no curvature here; use FISTA (SPGD)."
+            )
+
+    def init(self, problem: Problem, x0: Tensor) -> ProxNewtonState:
+        problem.check_point(x0)
+        x = x0.clone()
+        alive = (problem.design.split(x)[0] != 0).any(1)
+        few = can_restrict(problem) and 2 * int(alive.sum()) < len(alive)
+        scores = (problem.restricted(alive) if few else problem).scores(x)
+        found = survey(problem, x, scores, self.smallest)
+        view = _view(problem, found.rows)
+        first = self.inner.step_rule.first
+        step = probed_step(view, x, found.value, found.grad) if first is None else first
+        inner = self.inner.start(view, x, scores, step)
+        return ProxNewtonState(
+            iteration=0,
+            objective=inner.objective,
+            stalled=False,
+            passes=0.0,
+            inner=inner,
+            rows=found.rows,
+            target=self.reduction * found.residual,
+            calm=False,
+            wait=0,
+            refused=0,
+            surveys=1,
+            newton=0,
+        )
+
+    def step(self, problem: Problem, state: ProxNewtonState) -> ProxNewtonState:
+        view, before = _view(problem, state.rows), state.inner.x
+        inner, wait, refused, newton = state.inner, state.wait - 1, state.refused, state.newton
+        if state.calm and wait < 0:
+            point = newton_step(view, inner.x, inner.scores, state.rows, most=self.products)
+            if point is None:
+                refused = refused + 1
+                wait = 2 ** min(refused, 6)
+            else:
+                inner = self.inner.start(view, point.x, point.scores, inner.step)
+                refused, newton = 0, newton + 1
+        inner = self.inner.step(view, inner)
+        new = replace(
+            state,
+            iteration=state.iteration + 1,
+            objective=inner.objective,
+            inner=inner,
+            calm=self._calm(problem, before, inner.x),
+            wait=max(wait, 0),
+            refused=refused,
+            newton=newton,
+        )
+        new.stalled = torch.equal(inner.x, before)
+        if inner.residual <= state.target or inner.stalled or new.stalled:
+            self._renew(problem, new)
+        return new
+
+    def check_resume(self, problem: Problem, state: ProxNewtonState) -> None:
+        super().check_resume(problem, state)
+        check_scores(problem, state.inner.scores)
+
+    def solution(self, problem: Problem, state: ProxNewtonState) -> Tensor:  # noqa: ARG002
+        return state.inner.x
+
+    def _renew(self, problem: Problem, state: ProxNewtonState) -> None:
+        """Choose the next working set, and how well to solve it."""
+        found: Survey = survey(problem, state.inner.x, state.inner.scores, self.smallest)
+        state.surveys += 1
+        state.target = self.reduction * found.residual
+        if not torch.equal(found.rows, state.rows):
+            state.rows, state.stalled = found.rows, False
+            inner = state.inner
+            state.inner = self.inner.start(
+                _view(problem, found.rows), inner.x, inner.scores, inner.step
+            )
+
+    def _calm(self, problem: Problem, old: Tensor, new: Tensor) -> bool:
+        R = problem.regularizer
+        if R is None:
+            return True
+        before, after = (R.active(problem.design.split(x)[0]) for x in (old, new))
+        return int((before != after).sum()) <= self.tolerated * int(after.sum())
+
+
+def _view(problem: Problem, rows: Tensor) -> Problem:
+    """The problem on a working set."""
+    return problem if bool(rows.all()) else problem.restricted(rows)

@@ -1,0 +1,184 @@
+"""Prox-SVRG: variance-reduced steps on mini-batches, for data that are streamed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs import Design
+from proxmtl.problem import Problem
+from proxmtl.regularizers import UnsupportedError
+from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.proximal import check_scores
+from proxmtl.solvers.requirements import check_problem
+from proxmtl.targets import Targets
+
+__all__ = ["ProxSVRG", "ProxSVRGState"]
+
+
+@dataclass
+class ProxSVRGState(State):
+    """The anchor with its residuals and gradient, the step, and the generator of the batches."""
+
+    x: Tensor
+    residuals: Tensor
+    grad: Tensor
+    step: float
+    random: Tensor  # state of the generator
+    halved: int
+
+
+@dataclass(frozen=True)
+class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
+    """Stochastic proximal gradient with variance reduction, for convex problems.
+
+    An iteration is an epoch: ``v <- prox_{t R}(v - t (n/|B| X_B'(r_B(v) - r_B(x)) + grad f(x)))``
+    over all batches B of the samples once, from the anchor ``x``; then the full gradient at the new
+    anchor. Residuals at the anchor are kept (one number a score), so an epoch costs 2 passes. An
+    epoch that raises the objective is undone, and the step halved; until the first such epoch the
+    step grows by ``growth`` each time. The point returned is an anchor, so the objective reported is its own.
+
+    Only the batch in hand is converted or copied: features may be memory-mapped, on disk, of
+    reduced precision. With ``order="blocks"`` a batch is a run of consecutive samples, which reads
+    the disk in sequence and copies nothing in memory; samples should then be in random order.
+
+    Parameters
+    ----------
+    batch : int
+        Samples in a batch; with features per task, of all tasks together.
+    order : "samples" or "blocks"
+        Random samples; or consecutive ones (of each task in proportion), the blocks in random order.
+    growth : float
+        ``>= 1``.
+    seed : int
+
+    References
+    ----------
+    Xiao and Zhang, "A proximal stochastic gradient method with progressive variance reduction",
+    2014; Sebbouh et al., "Towards closing the gap between the theory and practice of SVRG", 2019
+    (the step for batches).
+    """
+
+    batch: int = 64
+    order: Literal["samples", "blocks"] = "samples"
+    growth: float = 1.1
+    seed: int = 0
+    state_type = ProxSVRGState
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or not self.growth >= 1:
+            raise ValueError(
+                f"batch and growth: got {self.batch} and {self.growth}; use at least 1 for both."
+            )
+        if self.order not in ("samples", "blocks"):
+            raise ValueError(f"order: got {self.order!r}; use 'samples' or 'blocks'.")
+
+    def check(self, problem: Problem) -> None:
+        check_problem("ProxSVRG", problem)
+        if problem.smooth_terms:
+            raise UnsupportedError("ProxSVRG: smoothed penalties go with FISTA (SPGD).")
+        try:
+            problem.design.take(torch.arange(1, device=problem.design.device))
+        except NotImplementedError as error:
+            raise UnsupportedError(f"ProxSVRG: {error}") from error
+
+    def init(self, problem: Problem, x0: Tensor) -> ProxSVRGState:
+        problem.check_point(x0)
+        x = x0.clone()
+        value, residuals, grad = _anchor(problem, x)
+        generator = torch.Generator().manual_seed(self.seed)
+        return ProxSVRGState(
+            iteration=0,
+            objective=value + float(problem.regularizer_value(x)),
+            stalled=False,
+            passes=0.0,
+            x=x,
+            residuals=residuals,
+            grad=grad,
+            step=self._first_step(problem),
+            random=generator.get_state(),
+            halved=0,
+        )
+
+    def step(self, problem: Problem, state: ProxSVRGState) -> ProxSVRGState:
+        generator = torch.Generator()
+        generator.set_state(state.random)
+        batches = self._batches(problem, generator)
+        x = state.x
+        for chosen in batches:
+            change = _batch_change(problem, x, chosen, state.residuals)
+            slope = torch.add(state.grad, change, alpha=len(batches))
+            x, _ = problem.prox(x - state.step * slope, state.step)
+        value, residuals, grad = _anchor(problem, x)
+        objective = value + float(problem.regularizer_value(x))
+        slack = 4 * torch.finfo(x.dtype).eps * abs(state.objective)
+        new = replace(state, iteration=state.iteration + 1, random=generator.get_state())
+        if not objective <= state.objective + slack:  # NaN is undone too
+            return replace(new, step=state.step / 2, halved=state.halved + 1)
+        return replace(
+            new,
+            objective=objective,
+            stalled=torch.equal(x, state.x),
+            x=x,
+            residuals=residuals,
+            grad=grad,
+            # past the first failure growth would only seek the next
+            step=state.step * (1.0 if state.halved else self.growth),
+        )
+
+    def check_resume(self, problem: Problem, state: ProxSVRGState) -> None:
+        super().check_resume(problem, state)
+        check_scores(problem, state.residuals)
+
+    def solution(self, problem: Problem, state: ProxSVRGState) -> Tensor:  # noqa: ARG002
+        return state.x
+
+    def _batches(self, problem: Problem, generator: torch.Generator) -> list[Tensor]:
+        """Entries of the scores in each batch, in random order; sizes differ by one at most."""
+        targets = problem.targets
+        total = len(targets.labels)
+        count = max(1, round(total / self.batch))
+        if self.order == "samples":
+            parts = torch.tensor_split(torch.randperm(total, generator=generator), count)
+            return [part.sort().values for part in parts]
+        sizes = [total] if targets.task_of is None else torch.bincount(targets.task_of).tolist()
+        of_task = [torch.tensor_split(run, count) for run in torch.arange(total).split(sizes)]
+        order = torch.randperm(count, generator=generator).tolist()
+        return [torch.cat([runs[b] for runs in of_task]) for b in order]
+
+    def _first_step(self, problem: Problem) -> float:
+        """Half of one over the curvature of a batch, in proportion to all samples."""
+        batches = self._batches(problem, torch.Generator().manual_seed(self.seed))
+        design, targets = _taken(problem, batches[0])
+        curvature = len(batches) * problem.loss.curvature_bound * design.lipschitz(targets)
+        share = design.curvature_passes * len(batches[0]) / len(problem.targets.labels)
+        problem.counts.forward += share
+        problem.counts.adjoint += share
+        return 0.5 / curvature if curvature > 0 else 1.0
+
+
+def _anchor(problem: Problem, x: Tensor) -> tuple[float, Tensor, Tensor]:
+    """Loss, residuals and gradient over all samples: one pass."""
+    targets = problem.targets
+    value, residuals = problem.loss.value_and_grad(
+        problem.scores(x), targets.labels, targets.weights
+    )
+    return float(value), residuals, problem.adjoint(residuals)
+
+
+def _taken(problem: Problem, chosen: Tensor) -> tuple[Design, Targets]:
+    chosen = chosen.to(problem.design.device)
+    return problem.design.take(chosen), problem.targets.take(chosen)
+
+
+def _batch_change(problem: Problem, x: Tensor, chosen: Tensor, residuals: Tensor) -> Tensor:
+    """Change of the gradient over a batch since the anchor: a batch's share of a pass."""
+    design, targets = _taken(problem, chosen)
+    new = problem.loss.grad(design.scores(x), targets.labels, targets.weights)
+    share = len(chosen) / len(residuals)
+    problem.counts.forward += share
+    problem.counts.adjoint += share
+    return design.adjoint(new - residuals[chosen.to(residuals.device)])

@@ -1,0 +1,147 @@
+"""The proximal gradient step, and the bookkeeping that all solvers made of it share."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from proxmtl.problem import Problem
+from proxmtl.regularizers import Regularizer
+from proxmtl.solvers.steps import StepRule
+
+__all__ = [
+    "Trial",
+    "check_scores",
+    "extrapolated",
+    "first_step",
+    "growing",
+    "objective_at",
+    "probed_step",
+    "proximal_step",
+    "smooth_gradient",
+    "term_prox",
+]
+
+ROUNDING = 8.0
+"""Moves of this many units in the last place of the whole parameter are taken without a test."""
+
+
+class Trial(NamedTuple):
+    """Outcome of one proximal gradient step; ``room``: a longer step would have passed too."""
+
+    x: Tensor
+    scores: Tensor
+    objective: float
+    accepted: bool
+    room: bool
+    residual: float  # ||z - x|| / step: norm of the gradient mapping at z
+
+
+def proximal_step(
+    problem: Problem, z: Tensor, z_scores: Tensor, step: float, rule: StepRule
+) -> Trial:
+    """``x = prox_{step R}(z - step grad f(z))``, and whether the upper bound of ``f`` holds there.
+
+    One pass over the data: ``X'`` times the residuals at ``z``, ``X`` times ``x``. The test compares
+    the Bregman distance of the loss, summed sample by sample, so that it does not fail near the
+    optimum in float32.
+    """
+    loss, targets = problem.loss, problem.targets
+    value, grad = smooth_gradient(problem, z, z_scores)
+    x, penalty = problem.prox(z - step * grad, step)
+    scores = problem.scores(x)
+    move = float((x - z).square().sum())
+    accepted, room = True, True
+    if rule.verifies:
+        curvature = sum(term.lipschitz for term in problem.smooth_terms)
+        bregman = float(loss.bregman(scores, z_scores, targets.labels, targets.weights))
+        bound = move * (1 / step - curvature) / 2
+        allowance = loss.bregman_error(z_scores, targets.weights, value)
+        # what is not finite is no matter of the step: the loop calls it divergence
+        accepted = not bregman > bound + allowance or not math.isfinite(bregman)
+        # nor is a move that is all rounding: shorter steps would be refused for ever
+        accepted |= move <= (ROUNDING * torch.finfo(x.dtype).eps * float(x.norm())) ** 2
+        room = bregman <= move * (1 / (step * rule.growth) - curvature) / 2
+    objective = math.nan
+    if accepted:
+        objective = float(
+            loss.value(scores, targets.labels, targets.weights)
+            + problem.smooth_terms_value_and_grad(x)[0]
+            + penalty
+        )
+    return Trial(x, scores, objective, accepted, room, math.sqrt(move) / step)
+
+
+def first_step(problem: Problem, rule: StepRule) -> float:
+    """First step of a run: the rule's own, or one over the Lipschitz estimate."""
+    if rule.first is not None:
+        return rule.first
+    return 1 / problem.lipschitz if problem.lipschitz > 0 else 1.0
+
+
+def probed_step(problem: Problem, x: Tensor, value: float, grad: Tensor) -> float:
+    """One over the curvature that a probe along the gradient meets: one pass.
+
+    The probe ends where the linear model of the smooth part is zero. A step to start from where
+    steps are verified or adapted; it is no bound.
+    """
+    square = float(grad.square().sum())
+    if square == 0 or value <= 0:
+        return 1.0
+    length = value / square
+    ahead = x - length * grad
+    _, other = smooth_gradient(problem, ahead, problem.scores(ahead))
+    change = float((other - grad).norm())
+    return length * math.sqrt(square) / change if change > 0 else length
+
+
+def growing(step: float, rule: StepRule, *, room: bool) -> float:
+    """Step to try first, given the last one and whether it left room."""
+    return step * (rule.growth if room else 1.0)
+
+
+def smooth_gradient(problem: Problem, x: Tensor, scores: Tensor) -> tuple[float, Tensor]:
+    """Smooth part and its gradient at a point whose scores are known: half a pass."""
+    targets = problem.targets
+    value, residuals = problem.loss.value_and_grad(scores, targets.labels, targets.weights)
+    grad = problem.adjoint(residuals)
+    extra, extra_grad = problem.smooth_terms_value_and_grad(x)
+    return float(value + extra), grad if extra_grad is None else grad + extra_grad
+
+
+def objective_at(problem: Problem, x: Tensor, scores: Tensor) -> float:
+    """Objective at a point whose scores are known: no pass."""
+    targets = problem.targets
+    value = problem.loss.value(scores, targets.labels, targets.weights)
+    smooth = problem.smooth_terms_value_and_grad(x)[0]
+    return float(value + smooth + problem.regularizer_value(x))
+
+
+def term_prox(
+    problem: Problem, term: Regularizer | None, W: Tensor, step: float, ridge: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Prox of one penalty of the sum (none: the identity) plus a ridge; the intercept is kept."""
+    penalised, bias = problem.design.split(W)
+    shrink = 1 + 2 * step * ridge
+    out, value = penalised / shrink, penalised.new_zeros(())
+    if term is not None:
+        out, value = term.prox(out, step / shrink)
+    value = value + ridge * out.square().sum()
+    return problem.design.join(out, bias), value
+
+
+def check_scores(problem: Problem, scores: Tensor) -> None:
+    """Raise ``ValueError`` unless the scores of a resumed state fit the labels."""
+    if scores.shape != problem.targets.labels.shape:
+        raise ValueError(
+            f"state: holds scores of shape {tuple(scores.shape)}, the labels have "
+            f"{tuple(problem.targets.labels.shape)}; resume on the data it was made with."
+        )
+
+
+def extrapolated(old: Tensor, new: Tensor, beta: float) -> Tensor:
+    """``new + beta (new - old)``, and ``new`` itself for ``beta = 0``."""
+    return torch.lerp(old, new, 1 + beta) if beta else new

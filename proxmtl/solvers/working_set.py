@@ -1,0 +1,73 @@
+"""Working sets: which rows of the weights to solve for next."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from proxmtl.problem import Problem
+from proxmtl.solvers.proximal import smooth_gradient
+
+__all__ = ["Survey", "can_restrict", "stationarity", "survey"]
+
+
+class Survey(NamedTuple):
+    """What a pass over all features finds: rows to solve for, KKT residual, and the gradient."""
+
+    rows: Tensor
+    residual: float
+    value: float
+    grad: Tensor
+
+
+def can_restrict(problem: Problem) -> bool:
+    """Whether rows that are zero stay zero under the prox, and the design can leave them out."""
+    R = problem.regularizer
+    if R is None or not R.is_absolute or problem.smooth_terms:
+        return False
+    try:
+        problem.design.narrowed(torch.arange(0, device=problem.design.device))
+    except NotImplementedError:
+        return False
+    return True
+
+
+def stationarity(problem: Problem, x: Tensor, grad: Tensor) -> Tensor:
+    """Least element of the subdifferential at ``x``, ``grad`` being the smooth part's gradient."""
+    penalised, _ = problem.design.split(x)
+    weights_grad, bias_grad = problem.design.split(grad)
+    tilted = weights_grad + 2 * problem.ridge * penalised
+    R = problem.regularizer
+    return problem.design.join(
+        tilted if R is None else R.kkt_residual(penalised, tilted), bias_grad
+    )
+
+
+def survey(problem: Problem, x: Tensor, scores: Tensor, smallest: int) -> Survey:
+    """Rows that are not zero, and as many again that violate optimality most: half a pass.
+
+    At least ``smallest`` of the latter, where there are that many, with all that the penalty ties
+    to them (the rest of their groups). All rows, if these are more than half.
+    """
+    value, grad = smooth_gradient(problem, x, scores)
+    residual = stationarity(problem, x, grad)
+    size = float(residual.norm())
+    penalised, _ = problem.design.split(x)
+    everything = penalised.new_ones(len(penalised), dtype=torch.bool)
+    if not can_restrict(problem):
+        return Survey(everything, size, value, grad)
+    alive = (penalised != 0).any(1)
+    n_alive = int(alive.sum())
+    step = problem.design.split(residual)[0]
+    violation = torch.where(alive, 0.0, step.square().sum(1))
+    count = min(max(smallest, n_alive), int((violation > 0).sum()))
+    if 2 * (n_alive + count) > len(alive):
+        return Survey(everything, size, value, grad)
+    rows = alive.clone()
+    rows[violation.topk(count).indices] = True
+    R = problem.regularizer
+    assert R is not None
+    rows |= R.active(torch.where(rows[:, None], penalised - step, penalised)).any(1)
+    return Survey(everything if 2 * int(rows.sum()) > len(rows) else rows, size, value, grad)

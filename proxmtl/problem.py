@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from proxmtl.counts import OracleCounts
-from proxmtl.designs import Design, RestrictedDesign
+from proxmtl.designs import Design
 from proxmtl.losses import Loss, best_intercept
 from proxmtl.regularizers import (
     Regularizer,
@@ -230,25 +229,7 @@ class Problem:
         other = copy(self)  # loss, design and targets were checked when this problem was made
         other.__dict__["_design_lipschitz"] = self._design_lipschitz
         other.__dict__.pop("lipschitz", None)
-        other.__dict__.pop("_restricted", None)
         other._penalise(regularizers)  # noqa: SLF001 - of the same class
-        return other
-
-    def restricted(self, rows: Tensor) -> Problem:
-        """Return the problem on some rows of the weights, the others held at zero.
-
-        Its parameter keeps the shape; products read the features of the rows only, of which it
-        holds a copy, and count as that share of a pass. Its certificates are its own: they say
-        nothing about the rows left out. The last one asked for is kept.
-        """
-        kept = self.__dict__.get("_restricted")
-        if kept is not None and torch.equal(kept[0], rows):
-            return cast("Problem", kept[1])
-        other = copy(self)
-        for name in ("_design_lipschitz", "lipschitz", "gradient_scale", "_restricted"):
-            other.__dict__.pop(name, None)
-        other.design = RestrictedDesign(self.design, rows)
-        self.__dict__["_restricted"] = (rows.clone(), other)
         return other
 
     def smoothings(self, smoothness: float) -> tuple[SmoothedGroupNorm, ...]:

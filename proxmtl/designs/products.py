@@ -45,12 +45,10 @@ def select_csr(X: Tensor, index: Tensor, axis: int) -> Tensor:
     found = matrix[chosen] if axis == 0 else matrix[:, chosen]
     with warnings.catch_warnings():  # torch calls its CSR support beta, once
         warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(
-            *(torch.as_tensor(part, dtype=torch.int64) for part in (found.indptr, found.indices)),
-            torch.as_tensor(found.data),
-            size=found.shape,
-            device=X.device,
-        )
+        rows = torch.as_tensor(found.indptr, dtype=torch.int64)
+        columns = torch.as_tensor(found.indices, dtype=torch.int64)
+        values = torch.as_tensor(found.data)
+        return torch.sparse_csr_tensor(rows, columns, values, size=found.shape, device=X.device)
 
 
 def largest_curvature(

@@ -15,7 +15,7 @@ class RestrictedDesign(Design):
     """The map of another design on parameters that are zero outside some of its rows.
 
     The parameter keeps its shape; :meth:`scores` reads the chosen rows (and the intercept), and
-    :meth:`adjoint` is zero in the others. A product costs the chosen share of one with all features.
+    :meth:`adjoint` is zero in the others. A product costs their share of one with all features.
 
     Parameters
     ----------

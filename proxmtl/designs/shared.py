@@ -88,10 +88,10 @@ class SharedDesign(Design):
 
     def _part(self, index: Tensor, axis: int) -> SharedDesign:
         part = copy.copy(self)
-        part._curvature, part.curvature_passes = None, 0.0
+        part._curvature, part.curvature_passes = None, 0.0  # noqa: SLF001 - of the same class
         if self._XT is not None:
             part.X = select_csr(self.X, index, axis)
-            part._XT = select_csr(self._XT, index, 1 - axis)
+            part._XT = select_csr(self._XT, index, 1 - axis)  # noqa: SLF001
         elif isinstance(run := consecutive(index), slice):
             part.X = self.X[run] if axis == 0 else self.X[:, run]
         else:

@@ -127,7 +127,7 @@ class TaskDesign(Design):
 
     def _part(self, X: list[Tensor]) -> TaskDesign:
         part = copy.copy(self)
-        part._curvature, part.curvature_passes = None, 0.0
+        part._curvature, part.curvature_passes = None, 0.0  # noqa: SLF001 - of the same class
         part.X, part.sizes = X, [len(features) for features in X]
         return part
 

@@ -68,8 +68,8 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
         if len(problem.terms) > 2:
             names = " + ".join(type(term).__name__ for term in problem.terms)
             raise UnsupportedError(
-                f"DavisYin splits two penalties, and the problem has {names}; use PDHG, which takes "
-                "any number, or FISTA."
+                f"DavisYin splits two penalties, and the problem has {names}; use PDHG, which "
+                "takes any number, or FISTA."
             )
 
     def init(self, problem: Problem, x0: Tensor) -> DavisYinState:

@@ -93,7 +93,7 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
             beta = (state.momentum - 1) / theta
             z = extrapolated(state.previous, state.x, beta)
             z_scores = extrapolated(state.previous_scores, state.scores, beta)
-            trial = proximal_step(problem, z, z_scores, step, self.step_rule)
+            trial = proximal_step(problem, z, z_scores, step, self.step_rule, near=state.x)
             if trial.accepted:
                 break
             step *= self.step_rule.shrink

@@ -108,7 +108,9 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
     def step(self, problem: Problem, state: MFISTAState) -> MFISTAState:
         step = growing(state.step, self.step_rule, room=state.room)
         while True:
-            trial = proximal_step(problem, state.z, state.z_scores, step, self.step_rule)
+            trial = proximal_step(
+                problem, state.z, state.z_scores, step, self.step_rule, near=state.x
+            )
             if trial.accepted:
                 break
             step *= self.step_rule.shrink

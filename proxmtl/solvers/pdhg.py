@@ -40,12 +40,13 @@ class PDHGState(State):
 class PDHG(Solver[Problem, PDHGState, Tensor]):
     """Primal-dual hybrid gradient for ``f(x) + g(x) + sum_i h_i(K_i x)``, after Condat and Vu.
 
-    ``x+ = prox_{t g}(x - t (grad f(x) + sum_i K_i' y_i))``, ``y_i+ = prox_{s h_i*}(y_i + s K_i (2 x+
-    - x))`` with ``1/t = margin Lip + s sum_i ||K_i||^2``. The prox of the conjugate is ``v - s
-    prox_{h_i/s}(v/s)``. ``g`` is the first penalty that is not a :class:`Composed` one, ridge terms
-    included; further ones are split off with ``K = 1`` (unless there is no composed one and the
-    sum of all has a prox in closed form). One pass an iteration, one prox of each penalty, and no
-    inner loop.
+    ``x+ = prox_{t g}(x - t (grad f(x) + sum_i K_i' y_i))``, then ``y_i+ = prox_{s h_i*}(y_i +
+    s K_i (2 x+ - x))``, with ``1/t = margin Lip + s sum_i ||K_i||^2``. The prox of the conjugate is
+    ``v - s prox_{h_i/s}(v/s)``.
+
+    ``g`` is the first penalty that is not a :class:`Composed` one, ridge terms included; further
+    ones are split off with ``K = 1`` (unless there is no composed one and the sum of all has a prox
+    in closed form). One pass an iteration, one prox of each penalty, and no inner loop.
 
     The product ``s t`` is given by the curvature; the ratio of the two is shifted while the primal
     and the dual residual differ by more than a factor of five, by less each time.

@@ -66,7 +66,9 @@ class PGD(Solver[Problem, PGDState, Tensor]):
     def step(self, problem: Problem, state: PGDState) -> PGDState:
         step = growing(state.step, self.step_rule, room=state.room)
         while True:
-            trial = proximal_step(problem, state.x, state.scores, step, self.step_rule)
+            trial = proximal_step(
+                problem, state.x, state.scores, step, self.step_rule, near=state.x
+            )
             if trial.accepted:
                 break
             step *= self.step_rule.shrink

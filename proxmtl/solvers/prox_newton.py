@@ -15,7 +15,7 @@ from proxmtl.solvers.mfista import MFISTA, MFISTAState
 from proxmtl.solvers.newton import newton_step
 from proxmtl.solvers.proximal import check_scores, probed_step
 from proxmtl.solvers.requirements import check_problem
-from proxmtl.solvers.working_set import Survey, can_restrict, survey
+from proxmtl.solvers.working_set import Survey, can_restrict, restricted, survey
 
 __all__ = ["ProxNewton", "ProxNewtonState"]
 
@@ -119,9 +119,9 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
         x = x0.clone()
         alive = (problem.design.split(x)[0] != 0).any(1)
         few = can_restrict(problem) and 2 * int(alive.sum()) < len(alive)
-        scores = (problem.restricted(alive) if few else problem).scores(x)
+        scores = (restricted(problem, alive) if few else problem).scores(x)
         found = survey(problem, x, scores, self.smallest)
-        view = _view(problem, found.rows)
+        view = restricted(problem, found.rows)
         first = self.inner.step_rule.first
         step = probed_step(view, x, found.value, found.grad) if first is None else first
         inner = self.inner.start(view, x, scores, step)
@@ -141,7 +141,7 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
         )
 
     def step(self, problem: Problem, state: ProxNewtonState) -> ProxNewtonState:
-        view, before = _view(problem, state.rows), state.inner.x
+        view, before = restricted(problem, state.rows), state.inner.x
         inner, wait, refused, newton = state.inner, state.wait - 1, state.refused, state.newton
         if state.calm and wait < 0:
             point = newton_step(view, inner.x, inner.scores, state.rows, most=self.products)
@@ -183,7 +183,7 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
             state.rows, state.stalled = found.rows, False
             inner = state.inner
             state.inner = self.inner.start(
-                _view(problem, found.rows), inner.x, inner.scores, inner.step
+                restricted(problem, found.rows), inner.x, inner.scores, inner.step
             )
 
     def _calm(self, problem: Problem, old: Tensor, new: Tensor) -> bool:
@@ -192,8 +192,3 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
             return True
         before, after = (R.active(problem.design.split(x)[0]) for x in (old, new))
         return int((before != after).sum()) <= self.tolerated * int(after.sum())
-
-
-def _view(problem: Problem, rows: Tensor) -> Problem:
-    """The problem on a working set."""
-    return problem if bool(rows.all()) else problem.restricted(rows)

@@ -39,7 +39,8 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
     over all batches B of the samples once, from the anchor ``x``; then the full gradient at the new
     anchor. Residuals at the anchor are kept (one number a score), so an epoch costs 2 passes. An
     epoch that raises the objective is undone, and the step halved; until the first such epoch the
-    step grows by ``growth`` each time. The point returned is an anchor, so the objective reported is its own.
+    step grows by ``growth`` each time. The point returned is an anchor: the objective reported is
+    its own.
 
     Only the batch in hand is converted or copied: features may be memory-mapped, on disk, of
     reduced precision. With ``order="blocks"`` a batch is a run of consecutive samples, which reads
@@ -50,7 +51,7 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
     batch : int
         Samples in a batch; with features per task, of all tasks together.
     order : "samples" or "blocks"
-        Random samples; or consecutive ones (of each task in proportion), the blocks in random order.
+        Random samples; or runs of samples (of each task in proportion), the runs in random order.
     growth : float
         ``>= 1``.
     seed : int
@@ -111,7 +112,7 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
         for chosen in batches:
             change = _batch_change(problem, x, chosen, state.residuals)
             slope = torch.add(state.grad, change, alpha=len(batches))
-            x, _ = problem.prox(x - state.step * slope, state.step)
+            x, _ = problem.prox(x - state.step * slope, state.step, near=x)
         value, residuals, grad = _anchor(problem, x)
         objective = value + float(problem.regularizer_value(x))
         slack = 4 * torch.finfo(x.dtype).eps * abs(state.objective)
@@ -145,7 +146,9 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
             parts = torch.tensor_split(torch.randperm(total, generator=generator), count)
             return [part.sort().values for part in parts]
         sizes = [total] if targets.task_of is None else torch.bincount(targets.task_of).tolist()
-        of_task = [torch.tensor_split(run, count) for run in torch.arange(total).split(sizes)]
+        of_task = [
+            torch.tensor_split(run, count) for run in torch.split(torch.arange(total), sizes)
+        ]
         order = torch.randperm(count, generator=generator).tolist()
         return [torch.cat([runs[b] for runs in of_task]) for b in order]
 

@@ -41,17 +41,23 @@ class Trial(NamedTuple):
 
 
 def proximal_step(
-    problem: Problem, z: Tensor, z_scores: Tensor, step: float, rule: StepRule
+    problem: Problem,
+    z: Tensor,
+    z_scores: Tensor,
+    step: float,
+    rule: StepRule,
+    *,
+    near: Tensor,
 ) -> Trial:
     """``x = prox_{step R}(z - step grad f(z))``, and whether the upper bound of ``f`` holds there.
 
-    One pass over the data: ``X'`` times the residuals at ``z``, ``X`` times ``x``. The test compares
+    One pass over the data: ``X'`` times the residuals at ``z``, ``X`` times ``x``. The test is on
     the Bregman distance of the loss, summed sample by sample, so that it does not fail near the
-    optimum in float32.
+    optimum in float32. ``near`` is the last iterate, which saves an iterative prox time.
     """
     loss, targets = problem.loss, problem.targets
     value, grad = smooth_gradient(problem, z, z_scores)
-    x, penalty = problem.prox(z - step * grad, step)
+    x, penalty = problem.prox(z - step * grad, step, near=near)
     scores = problem.scores(x)
     move = float((x - z).square().sum())
     accepted, room = True, True

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from proxmtl.designs import RestrictedDesign
 from proxmtl.problem import Problem
 from proxmtl.solvers.proximal import smooth_gradient
 
-__all__ = ["Survey", "can_restrict", "stationarity", "survey"]
+__all__ = ["Survey", "can_restrict", "restricted", "stationarity", "survey"]
 
 
 class Survey(NamedTuple):
@@ -20,6 +22,26 @@ class Survey(NamedTuple):
     residual: float
     value: float
     grad: Tensor
+
+
+def restricted(problem: Problem, rows: Tensor) -> Problem:
+    """Return the problem on some rows of the weights, the others held at zero.
+
+    Products read (a copy of) these rows' features only, and count as that share of a pass. Its
+    certificates say nothing about the rows left out. The last design made for it is kept with the
+    problem.
+    """
+    if bool(rows.all()):
+        return problem
+    kept: tuple[Tensor, RestrictedDesign] | None = problem.__dict__.get("_restricted_design")
+    if kept is None or not torch.equal(kept[0], rows):
+        kept = (rows.clone(), RestrictedDesign(problem.design, rows))
+        problem.__dict__["_restricted_design"] = kept
+    other = copy(problem)
+    for name in ("_design_lipschitz", "lipschitz", "gradient_scale"):
+        other.__dict__.pop(name, None)
+    other.design = kept[1]
+    return other
 
 
 def can_restrict(problem: Problem) -> bool:

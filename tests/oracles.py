@@ -25,13 +25,18 @@ def solve(problem):
     """Minimise with Clarabel at its tightest; return the optimum."""
     with warnings.catch_warnings():  # short of 1e-12 it calls its solution inaccurate
         warnings.filterwarnings("ignore", "Solution may be inaccurate")
-        problem.solve(
-            solver=cp.CLARABEL,
-            tol_gap_abs=1e-12,
-            tol_gap_rel=1e-12,
-            tol_feas=1e-12,
-            max_iter=500,
-        )
+        for tolerance in (1e-12, 1e-10):
+            try:
+                problem.solve(
+                    solver=cp.CLARABEL,
+                    tol_gap_abs=tolerance,
+                    tol_gap_rel=tolerance,
+                    tol_feas=tolerance,
+                    max_iter=500,
+                )
+                break
+            except cp.error.SolverError:  # it gives up where rounding stops it
+                continue
     assert problem.status in ("optimal", "optimal_inaccurate"), problem.status
     return float(problem.value)
 

@@ -206,15 +206,18 @@ class Sum(Regularizer):
     def _largest_part(self, U: Tensor, parts: list[Tensor]) -> float:
         """Largest dual norm in a decomposition of ``U``, the strength of the sum left out.
 
-        What the parts miss goes to the term where that costs least.
+        What the parts miss goes to one term, what that leaves free to the next: the cheapest first.
         """
-        missing = U - torch.stack(parts).sum(0)
-        norms = [r.dual_norm(part) for r, part in zip(self.terms, parts, strict=True)]
-        choices = [
-            max([term.dual_norm(parts[j] + missing), *norms[:j], *norms[j + 1 :]])
-            for j, term in enumerate(self.terms)
-        ]
-        return min(choices)
+        lowest = math.inf
+        for first in range(len(self.terms)):
+            missing, largest = U - torch.stack(parts).sum(0), 0.0
+            for j in range(first, first + len(self.terms)):
+                term, part = self.terms[j % len(parts)], parts[j % len(parts)] + missing
+                missing, _ = term.prox(part, 1e30)  # what this norm does not see
+                largest = max(largest, term.dual_norm(part - missing))
+            if not bool(missing.any()):
+                lowest = min(lowest, largest)
+        return lowest
 
     def _smallest_ratio(self, U: Tensor) -> float:
         """Dinkelbach's iteration from below, certified by a decomposition from above."""

@@ -9,7 +9,15 @@ from proxmtl.experiments.metrics import (
     group_means,
     mean_ap,
 )
-from proxmtl.experiments.splits import Holdout, Split, one_class_attributes, random_splits
+from proxmtl.experiments.splits import (
+    Holdout,
+    Split,
+    class_folds,
+    one_class_attributes,
+    random_splits,
+    sample_folds,
+)
+from proxmtl.experiments.stratify import stratified_folds
 
 __all__ = [
     "METRICS",
@@ -21,10 +29,13 @@ __all__ = [
     "Split",
     "attribute_metrics",
     "average_precision",
+    "class_folds",
     "compare",
     "fit_report",
     "group_means",
     "mean_ap",
     "one_class_attributes",
     "random_splits",
+    "sample_folds",
+    "stratified_folds",
 ]

@@ -1,4 +1,4 @@
-"""Random splits of rows into training and test parts, reproducible by their seed."""
+"""Splits of rows into training and test parts, reproducible by their seed."""
 
 from __future__ import annotations
 
@@ -126,6 +126,72 @@ def _draw(
         f"columns {columns[:5]} of Y; lower test_fraction or drop these attributes."
     )
     raise ValueError(msg)
+
+
+def sample_folds(n: int, n_folds: int = 5, seed: int = 0) -> list[Split]:
+    """Split ``n`` rows at random into folds whose sizes differ by one at most, each tested once.
+
+    Parameters
+    ----------
+    n
+        Number of rows.
+    n_folds
+        Number of folds, from 2 to n.
+    seed
+        A non-negative integer.
+    """
+    check_folds(n_folds, n, "rows")
+    fold_of = np.empty(n, dtype=np.int64)
+    fold_of[np.random.default_rng(seed).permutation(n)] = np.arange(n) % n_folds
+    return splits_by_fold(fold_of, n_folds)
+
+
+def class_folds(classes: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Split]:
+    """Split rows into folds that share no class: what is tested is of classes never seen.
+
+    The largest classes are dealt out first, each to the fold with the fewest rows so far.
+
+    Parameters
+    ----------
+    classes
+        (N,) the class of each row: numbers or names.
+    n_folds
+        Number of folds, from 2 to the number of classes.
+    seed
+        Of the order among classes of one size.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer classes than folds, or ``classes`` is no vector.
+    """
+    given = np.asarray(classes)
+    if given.ndim != 1:
+        msg = f"classes has shape {given.shape}; give one class a row."
+        raise ValueError(msg)
+    names, members, sizes = np.unique(given, return_inverse=True, return_counts=True)
+    check_folds(n_folds, len(names), "classes")
+    shuffled = np.random.default_rng(seed).permutation(len(names))
+    fold_of_class = np.empty(len(names), dtype=np.int64)
+    rows = np.zeros(n_folds, dtype=np.int64)
+    for label in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        fold_of_class[label] = fold = int(rows.argmin())
+        rows[fold] += sizes[label]
+    return splits_by_fold(fold_of_class[members], n_folds)
+
+
+def check_folds(n_folds: int, n: int, of: str) -> None:
+    """Raise ``ValueError`` unless ``n`` things can be split into that many folds."""
+    if not 2 <= n_folds <= n:
+        msg = f"n_folds={n_folds} for {n} {of}; use at least 2 and at most {n}."
+        raise ValueError(msg)
+
+
+def splits_by_fold(fold_of: NDArray[np.int64], n_folds: int) -> list[Split]:
+    """One split a fold: tested on the fold, trained on the others."""
+    return [
+        Split(np.flatnonzero(fold_of != f), np.flatnonzero(fold_of == f)) for f in range(n_folds)
+    ]
 
 
 @dataclass(frozen=True)

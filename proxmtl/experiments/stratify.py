@@ -1,0 +1,85 @@
+"""Folds that keep the share of every label: iterative stratification of multi-label data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxmtl.experiments.labels import check_labels
+from proxmtl.experiments.splits import Split, check_folds, splits_by_fold
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["stratified_folds"]
+
+
+def stratified_folds(Y: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Split]:
+    """Split rows into folds with nearly the same share of every label, each tested once.
+
+    The rarest label that is left is dealt out first, each of its rows to the fold that lacks most
+    of that label (then most rows), so that what is scarce is spread while there is still a choice.
+    An attribute's positives and its negatives count as two labels: of an attribute that nearly
+    every row has, the negatives are what is rare. Missing labels count as neither.
+
+    Parameters
+    ----------
+    Y
+        (N, M) labels in {0, 1} or {-1, 1}; NaN = missing.
+    n_folds
+        Number of folds, from 2 to N.
+    seed
+        Of the order of the rows and of ties.
+
+    Returns
+    -------
+    list of Split
+        Rows without any label are spread evenly.
+
+    Raises
+    ------
+    ValueError
+        On other labels, or a number of folds that the rows do not allow.
+
+    References
+    ----------
+    Sechidis, Tsoumakas, Vlahavas, "On the stratification of multi-label data", 2011.
+    """
+    labels = check_labels(Y)
+    check_folds(n_folds, len(labels), "rows")
+    fold_of = np.full(len(labels), -1)
+    rng = np.random.default_rng(seed)
+    has = np.concatenate([labels > 0, labels <= 0], axis=1)  # NaN is neither
+    _deal(has, fold_of, n_folds, rng)
+    return splits_by_fold(fold_of, n_folds)
+
+
+def _deal(
+    has: NDArray[np.bool_], fold_of: NDArray[np.int64], n_folds: int, rng: np.random.Generator
+) -> None:
+    wanted = np.full(n_folds, len(has) / n_folds)
+    wanted_of = np.repeat(has.sum(axis=0)[None, :] / n_folds, n_folds, axis=0)
+    order = rng.permutation(len(has))
+    left = has[order].sum(axis=0)
+    while left.any():
+        scarce = np.flatnonzero(left == left[left > 0].min())
+        label = rng.choice(scarce)
+        for row in order[has[order, label] & (fold_of[order] < 0)]:
+            fold = _neediest(wanted_of[:, label], wanted, rng)
+            fold_of[row] = fold
+            wanted[fold] -= 1
+            wanted_of[fold, has[row]] -= 1
+            left[has[row]] -= 1
+    for row in order[fold_of[order] < 0]:
+        fold = _neediest(wanted, wanted, rng)
+        fold_of[row] = fold
+        wanted[fold] -= 1
+
+
+def _neediest(
+    first: NDArray[np.float64], then: NDArray[np.float64], rng: np.random.Generator
+) -> int:
+    best = np.flatnonzero(np.isclose(first, first.max()))
+    best = best[np.isclose(then[best], then[best].max())]
+    return int(rng.choice(best))

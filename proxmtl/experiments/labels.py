@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def as_float_matrix(values: ArrayLike, argument: str) -> NDArray[np.float64]:
     """Float64 copy of a two-dimensional array; ``argument`` is its name in the error."""
-    matrix = np.array(values, dtype=np.float64)
+    matrix = np.asarray(values, dtype=np.float64).copy()  # not np.array: tensors take no copy=
     if matrix.ndim != 2:
         msg = f"{argument} has {matrix.ndim} dimension(s), shape {matrix.shape}; give (N, M)."
         raise ValueError(msg)

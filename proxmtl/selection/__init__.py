@@ -1,15 +1,25 @@
 """Choosing strengths: paths, batches, cross-validation, hypergradients, stability selection."""
 
 from proxmtl.selection.batch import solve_batch
+from proxmtl.selection.cross_validation import (
+    CrossValidation,
+    cross_validate,
+    invariant_grid,
+    mean_average_precision,
+)
 from proxmtl.selection.folds import restricted
 from proxmtl.selection.latent_path import LatentPath, solve_latent_path
 from proxmtl.selection.path import PathPoint, RegularizationPath, solve_path
 from proxmtl.selection.strengths import strength_grid, with_strengths
 
 __all__ = [
+    "CrossValidation",
     "LatentPath",
     "PathPoint",
     "RegularizationPath",
+    "cross_validate",
+    "invariant_grid",
+    "mean_average_precision",
     "restricted",
     "solve_batch",
     "solve_latent_path",

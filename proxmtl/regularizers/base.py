@@ -36,7 +36,7 @@ COMBINATIONS: list[tuple[type[Regularizer], type[Regularizer], Rule]] = []
 """Exact sums of two regularizers: their types and the rule, filled by :func:`combination`."""
 
 
-def combination(first: type[Regularizer], second: type[Regularizer]) -> Callable[[Rule], Rule]:
+def combination(first: type[Any], second: type[Any]) -> Callable[[Rule], Rule]:
     """Register a rule for the sum of two types of regularizers (and their subclasses)."""
 
     def register(rule: Rule) -> Rule:

@@ -41,7 +41,8 @@ class Nuclear(Regularizer):
         _check_matrix(W)
         if bool(torch.isnan(W).any()):
             return W.sum()
-        return self.strength * torch.linalg.svdvals(W).sum()
+        singular: Tensor = torch.linalg.svdvals(W)
+        return self.strength * singular.sum()
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
@@ -70,7 +71,8 @@ class Nuclear(Regularizer):
         rest = grad - U @ (U.T @ grad)
         rest = rest - (rest @ Vh.T) @ Vh
         free, _ = self.prox(rest, 1.0)
-        return grad - rest + self.strength * (U @ Vh) + free
+        residual: Tensor = grad - rest + self.strength * (U @ Vh) + free
+        return residual
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
         _check_matrix(U)

@@ -153,5 +153,5 @@ def _merge(l1: L1, group: GroupL2) -> Regularizer:
 
 
 @combination(L1, SparseGroupL2)
-def _add(l1: L1, both: SparseGroupL2) -> Regularizer:
+def _add(l1: L1, both: SparseGroupL2) -> Regularizer | None:
     return _merge(L1(l1.strength + both.l1.strength), both.group)

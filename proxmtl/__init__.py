@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proxmtl.baselines import BASELINES, Baseline
 from proxmtl.designs import FactoredDesign, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
@@ -70,11 +71,20 @@ from proxmtl.stopping import (
 from proxmtl.targets import Targets
 
 if TYPE_CHECKING:
-    from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
+    from proxmtl.estimators import (
+        GOMTLClassifier,
+        GroupLassoClassifier,
+        L21Classifier,
+        LassoClassifier,
+        LatentMTLClassifier,
+        RidgeMTLClassifier,
+        SingleTaskClassifier,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BASELINES",
     "FISTA",
     "KKT",
     "L1",
@@ -88,17 +98,22 @@ __all__ = [
     "SCAD",
     "SPGD",
     "AdPGM",
+    "Baseline",
     "Box",
     "Certificate",
     "DavisYin",
     "ElasticNet",
     "ExclusiveL1",
     "FactoredDesign",
+    "GOMTLClassifier",
     "Gap",
     "GroupL2",
+    "GroupLassoClassifier",
     "Groups",
     "Huber",
+    "L21Classifier",
     "LInf",
+    "LassoClassifier",
     "LatentMTL",
     "LatentMTLClassifier",
     "LatentProblem",
@@ -119,6 +134,7 @@ __all__ = [
     "RelativeGap",
     "RelativeKKT",
     "Result",
+    "RidgeMTLClassifier",
     "SharedDesign",
     "SingleTaskClassifier",
     "SmoothedHinge",
@@ -136,10 +152,18 @@ __all__ = [
     "minimize",
 ]
 
-_LAZY = {
-    "LatentMTLClassifier": "proxmtl.estimators",
-    "SingleTaskClassifier": "proxmtl.estimators",
-}
+_LAZY = dict.fromkeys(
+    (
+        "GOMTLClassifier",
+        "GroupLassoClassifier",
+        "L21Classifier",
+        "LassoClassifier",
+        "LatentMTLClassifier",
+        "RidgeMTLClassifier",
+        "SingleTaskClassifier",
+    ),
+    "proxmtl.estimators",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "pro
 GROUND = {"groups", "kernels"}
 MATERIAL = {"losses", "regularizers", "designs", "targets"} | GROUND
 ENGINE = {"counts", "problem", "stopping", "result", "solvers", "minimize"} | MATERIAL
-MODEL = {"latent"} | ENGINE
+MODEL = {"latent", "baselines"} | ENGINE
 CLIENTS = {"estimators", "experiments", "io", "nn", "selection"}
 MAY_IMPORT = {
     "kernels": set(),
@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "solvers": MATERIAL | {"counts", "problem", "result", "stopping"},
     "minimize": ENGINE,
     "latent": ENGINE,
+    "baselines": {"latent"} | ENGINE,
     "estimators": MODEL | CLIENTS,
     "experiments": MODEL | CLIENTS,
     "io": MODEL | CLIENTS,

@@ -14,25 +14,43 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
+from proxmtl.estimators import (
+    GOMTLClassifier,
+    GroupLassoClassifier,
+    L21Classifier,
+    LassoClassifier,
+    LatentMTLClassifier,
+    RidgeMTLClassifier,
+    SingleTaskClassifier,
+)
 from proxmtl.experiments import mean_ap
 from proxmtl.groups import Groups
 
-BOTH = [LatentMTLClassifier(), SingleTaskClassifier()]
+CONVEX = [
+    SingleTaskClassifier(),
+    LassoClassifier(),
+    L21Classifier(),
+    RidgeMTLClassifier(),
+    GroupLassoClassifier(),
+]
+BOTH = [LatentMTLClassifier(), SingleTaskClassifier(), GroupLassoClassifier()]
+ALL = [LatentMTLClassifier(), GOMTLClassifier(max_passes=100), *CONVEX]
 
 
 # Weights and copies of rows give one problem, but not one path: the solutions agree as far as they
 # are solved, and this check compares eight digits. scikit-learn gives it to its solvers likewise.
 PRECISE = {
     "LatentMTLClassifier": {"tol": 1e-8, "max_passes": 5000},
+    "GOMTLClassifier": {"tol": 1e-8, "max_passes": 5000},
+    **{type(e).__name__: {"tol": 1e-16, "max_passes": 3000} for e in CONVEX},
     "SingleTaskClassifier": {"tol": 1e-21, "max_passes": 3000},
 }
 
 
 # One check weighs the classes 1000 to 0.0001: W = 0 with an intercept is then the right answer, and
 # saying so is right as well.
-@pytest.mark.filterwarnings("ignore:LatentMTLClassifier. The model collapsed:UserWarning")
-@parametrize_with_checks(BOTH)
+@pytest.mark.filterwarnings("ignore:(LatentMTL|GOMTL)Classifier. The model collapsed:UserWarning")
+@parametrize_with_checks(ALL)
 def test_scikit_learn_contract(estimator, check):
     if check.func.__name__ == "check_sample_weight_equivalence_on_dense_data":
         estimator = clone(estimator).set_params(**PRECISE[type(estimator).__name__])
@@ -57,11 +75,11 @@ def _with_missing(Y, rate=0.3):
     return Y
 
 
-@pytest.mark.parametrize("estimator", BOTH, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("estimator", ALL, ids=lambda e: type(e).__name__)
 def test_search_clone_pickle_pipeline(data, estimator):
     X, Y = data
     Y = _with_missing(Y)
-    name = "l2_strength" if hasattr(estimator, "l2_strength") else "group_strength"
+    name = next(n for n in ("strength", "l2_strength", "group_strength") if hasattr(estimator, n))
     # Whole numbers of folds make scikit-learn look for the type of Y, which has NaN here.
     search = GridSearchCV(
         clone(estimator), {name: [1e-3, 1e-2]}, cv=KFold(2), scoring=mean_ap, error_score="raise"

@@ -1,6 +1,23 @@
 """scikit-learn estimators on top of the engine: many binary attributes at once."""
 
+from proxmtl.estimators.baselines import baseline_estimator
+from proxmtl.estimators.go_mtl import GOMTLClassifier
 from proxmtl.estimators.latent import LatentMTLClassifier
+from proxmtl.estimators.penalised import (
+    GroupLassoClassifier,
+    L21Classifier,
+    LassoClassifier,
+    RidgeMTLClassifier,
+)
 from proxmtl.estimators.single_task import SingleTaskClassifier
 
-__all__ = ["LatentMTLClassifier", "SingleTaskClassifier"]
+__all__ = [
+    "GOMTLClassifier",
+    "GroupLassoClassifier",
+    "L21Classifier",
+    "LassoClassifier",
+    "LatentMTLClassifier",
+    "RidgeMTLClassifier",
+    "SingleTaskClassifier",
+    "baseline_estimator",
+]

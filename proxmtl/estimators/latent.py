@@ -11,6 +11,7 @@ import numpy as np
 
 from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.losses import resolve_loss
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.latent.model import Algorithm
@@ -48,6 +49,8 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         :math:`\gamma \ge 0`, the sparsity of L.
     frobenius_strength : float
         :math:`\lambda \ge 0`, the ridge on L. One of the two must be positive.
+    loss : {"squared_hinge", "logistic", "squared", "smoothed_hinge", "huber"}
+        Loss of a label; the formula is with the first, the paper's.
     algorithm : {"auto", "panoc", "palm", "paper"}
         ``"paper"`` is Algorithm 1 to the letter; ``"auto"`` is the fastest by measurement.
     init : {"svd", "paper"} or tuple of arrays
@@ -113,6 +116,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         group_strength: float = 1e-3,
         l1_strength: float = 1e-4,
         frobenius_strength: float = 1e-4,
+        loss: str = "squared_hinge",
         algorithm: Algorithm = "auto",
         init: Literal["svd", "paper"] | tuple[Any, ...] = "svd",
         fit_intercept: bool = True,
@@ -129,6 +133,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         self.group_strength = group_strength
         self.l1_strength = l1_strength
         self.frobenius_strength = frobenius_strength
+        self.loss = loss
         self.algorithm = algorithm
         self.init = init
         self.fit_intercept = fit_intercept
@@ -176,6 +181,13 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         warm = hasattr(self, "L_")
         return self._fit(X, y, sample_weight, classes=classes, warm=warm, callback=callback)
 
+    def _strengths(self) -> dict[str, float]:
+        return {
+            "group_strength": self.group_strength,
+            "l1_strength": self.l1_strength,
+            "frobenius_strength": self.frobenius_strength,
+        }
+
     def _present_factors(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """L, S and intercepts on standardised features: where a warm start begins."""
         L = self.L_ * self.scale_[:, np.newaxis]
@@ -195,9 +207,8 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         solver = LatentMTL(
             self.groups_,
             n_latents=self.n_latents,
-            group_strength=self.group_strength,
-            l1_strength=self.l1_strength,
-            frobenius_strength=self.frobenius_strength,
+            **self._strengths(),
+            loss=resolve_loss(self.loss),
             algorithm=self.algorithm,
             init=self._present_factors() if warm else self.init,
             fit_intercept=self.fit_intercept,
@@ -212,7 +223,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
         if self.result_.collapsed:
             warnings.warn(
-                f"LatentMTLClassifier: {Status.COLLAPSED.value}", UserWarning, stacklevel=4
+                f"{type(self).__name__}: {Status.COLLAPSED.value}", UserWarning, stacklevel=4
             )
         L, self.S_ = self.result_.L.numpy(), self.result_.S.numpy()
         self.L_ = L / self.scale_[:, np.newaxis]

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-import torch
-from sklearn.exceptions import ConvergenceWarning
-
-from proxmtl.designs import SharedDesign
-from proxmtl.estimators.base import LinearAttributeClassifier
-from proxmtl.losses import SquaredHinge
-from proxmtl.minimize import minimize
-from proxmtl.problem import Problem
+from proxmtl.estimators.convex import ConvexAttributeClassifier
 from proxmtl.regularizers import SquaredFrobenius
-from proxmtl.result import Result
-from proxmtl.solvers import FISTA
-from proxmtl.stopping import MaxPasses, RelativeGap
-from proxmtl.targets import ClassWeight, Reduction, Targets
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from proxmtl.targets import Reduction
 
 __all__ = ["SingleTaskClassifier"]
 
-_LOSSES = {"squared_hinge": SquaredHinge}
 
-
-class SingleTaskClassifier(LinearAttributeClassifier):
+class SingleTaskClassifier(ConvexAttributeClassifier):
     r"""Independent linear classifiers, one per attribute, with a ridge penalty.
 
     For each attribute m, on its observed labels,
@@ -46,8 +28,8 @@ class SingleTaskClassifier(LinearAttributeClassifier):
     l2_strength : float
         :math:`\lambda > 0`. With ``reduction="sum"`` the loss is not divided by N_m and the
         penalty is to be larger by that factor.
-    loss : {"squared_hinge"}
-        Loss of a label.
+    loss : {"squared_hinge", "logistic", "squared", "smoothed_hinge", "huber"}
+        Loss of a label; ``"squared"`` and ``"huber"`` regress on the signs.
     fit_intercept : bool
         Fit an unpenalised intercept per attribute.
     standardize : bool
@@ -85,8 +67,6 @@ class SingleTaskClassifier(LinearAttributeClassifier):
         If the budget was used up before the gap reached ``tol``.
     """
 
-    result_: Result[torch.Tensor]
-
     def __init__(
         self,
         *,
@@ -110,52 +90,10 @@ class SingleTaskClassifier(LinearAttributeClassifier):
         self.tol = tol
         self.label_names = label_names
 
-    def _solve(
-        self,
-        X: NDArray[Any],
-        signs: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        class_weight: ClassWeight,
-        callback: Callable[[Any], None] | None,
-        *,
-        warm: bool,
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        del warm  # a convex problem: where it starts does not matter
-        if self.loss not in _LOSSES:
-            raise ValueError(f"loss: got {self.loss!r}; known are {', '.join(_LOSSES)}.")
+    def _regularizer(self, n_attributes: int) -> SquaredFrobenius:
+        del n_attributes
         if not self.l2_strength > 0:
             raise ValueError(
                 f"l2_strength: got {self.l2_strength}; a ridge needs a positive strength."
             )
-        features = torch.from_numpy(X)
-        targets = Targets.from_labels(
-            signs,
-            sample_weight=weights,
-            class_weight=class_weight,
-            reduction=self.reduction,
-            like=features,
-        )
-        problem = Problem(
-            _LOSSES[self.loss](),
-            SharedDesign(features, intercept=self.fit_intercept),
-            targets,
-            SquaredFrobenius(self.l2_strength),
-        )
-        result = minimize(
-            problem,
-            FISTA(),
-            stop=RelativeGap(self.tol) | MaxPasses(self.max_passes),
-            callback=callback,
-        )
-        # The state is for resuming the run; it holds arrays as large as the scores.
-        self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
-        if not self.result_.status.ok:
-            warnings.warn(
-                f"SingleTaskClassifier: {self.result_.status.value} ({self.result_.certificate}.)",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        coef, intercept = problem.design.split(self.result_.solution)
-        if intercept is None:
-            intercept = coef.new_zeros(coef.shape[1])
-        return coef.numpy(), intercept.numpy()
+        return SquaredFrobenius(self.l2_strength)

@@ -84,7 +84,8 @@ def from_state(kind: type[LinearAttributeClassifier], state: ModelState) -> Any:
             members.values(), n_attributes, list(members), [weights[name] for name in members]
         )
         estimator.groups_ = groups
-        estimator.set_params(groups=groups)
+        if "groups" in estimator.get_params(deep=False):
+            estimator.set_params(groups=groups)
     estimator.fit_report_ = described["fit"]
     _check_shapes(estimator)
     return estimator

@@ -141,8 +141,9 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     Parameters
     ----------
     rows
-        Name of the row -> estimator with ``fit(X, Y)`` and ``decision_function(X) -> (N, M)``.
-        Estimators are cloned, so the ones given stay unfitted.
+        Name of the row -> estimator with ``fit(X, Y)`` and ``decision_function(X) -> (N, M)``, or
+        the name of a baseline (see :data:`proxmtl.baselines.BASELINES`), which is then given the
+        groups. Estimators are cloned, so the ones given stay unfitted.
     X
         (N, D) features: anything that NumPy-style row indexing works on.
     Y
@@ -163,9 +164,9 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     Raises
     ------
     ValueError
-        Before any fit: no row, no split, ``X`` and ``Y`` of different length, wrong labels or
-        groups, a row number out of range or in both parts of a split, or an attribute with a
-        single class in a training part.
+        Before any fit: no row, an unknown baseline, no split, ``X`` and ``Y`` of different length,
+        wrong labels or groups, a row number out of range or in both parts of a split, or an
+        attribute with a single class in a training part.
     """
     labels = check_labels(Y)
     known = attribute_names(names, labels.shape[1])
@@ -178,12 +179,14 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     parts = _checked_splits(splits, labels, known)
     # a dry run: bad groups are refused here, not after the first fit
     group_means(attribute_metrics(np.zeros_like(labels), labels, known), groups)
+    for estimator in rows.values():
+        _estimator(estimator, groups, known)
 
     attribute_lines, group_lines, fits = [], [], []
     total = len(rows) * len(parts)
     for number, (train, test) in enumerate(parts):
         for name, estimator in rows.items():
-            model = clone(estimator)
+            model = _estimator(estimator, groups, known)
             start = time.perf_counter()
             model.fit(X[train], labels[train])
             seconds = time.perf_counter() - start
@@ -199,6 +202,15 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
         pd.concat(group_lines, ignore_index=True),
         fits,
     )
+
+
+def _estimator(row: Any, groups: Any, names: Sequence[str]) -> Any:
+    """Return an unfitted copy, or the baseline of that name."""
+    if not isinstance(row, str):
+        return clone(row)
+    from proxmtl.estimators import baseline_estimator  # noqa: PLC0415 (they import this package)
+
+    return baseline_estimator(row, groups, label_names=list(names))
 
 
 def fit_report(model: Any) -> dict[str, Any]:

@@ -46,8 +46,9 @@ def load_model(folder: str | Path) -> LinearAttributeClassifier:
 
     Returns
     -------
-    LatentMTLClassifier or SingleTaskClassifier
-        Fitted, without ``result_``: what the solver said is in ``fit_report_``.
+    LinearAttributeClassifier
+        Of the class that was saved; fitted, without ``result_``: what the solver said is in
+        ``fit_report_``.
 
     Raises
     ------
@@ -58,11 +59,11 @@ def load_model(folder: str | Path) -> LinearAttributeClassifier:
 
     folder = Path(folder)
     state = read_model_state(folder)
-    if state.kind not in estimators.__all__:
+    known = [name for name in estimators.__all__ if isinstance(getattr(estimators, name), type)]
+    if state.kind not in known:
         raise InputError(
             folder / DESCRIPTION_FILE,
-            f"holds a model of kind {state.kind!r}, and this version knows "
-            f"{', '.join(estimators.__all__)}.",
+            f"holds a model of kind {state.kind!r}, and this version knows {', '.join(known)}.",
         )
     try:
         estimator: LinearAttributeClassifier = getattr(estimators, state.kind).from_state(state)

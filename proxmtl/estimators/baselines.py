@@ -1,0 +1,59 @@
+"""The rows of the paper's comparison as estimators, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxmtl.baselines import BASELINES
+from proxmtl.estimators.base import LinearAttributeClassifier
+from proxmtl.estimators.go_mtl import GOMTLClassifier
+from proxmtl.estimators.latent import LatentMTLClassifier
+from proxmtl.estimators.penalised import (
+    GroupLassoClassifier,
+    L21Classifier,
+    LassoClassifier,
+    RidgeMTLClassifier,
+)
+from proxmtl.estimators.single_task import SingleTaskClassifier
+
+__all__ = ["baseline_estimator"]
+
+_KINDS: dict[str, tuple[type[LinearAttributeClassifier], dict[str, Any]]] = {
+    "s-extract": (SingleTaskClassifier, {}),
+    "ridge": (RidgeMTLClassifier, {}),
+    "logistic-ridge": (RidgeMTLClassifier, {"loss": "logistic"}),
+    "lasso": (LassoClassifier, {}),
+    "l21": (L21Classifier, {}),
+    "decorrelated": (GroupLassoClassifier, {}),
+    "go-mtl": (GOMTLClassifier, {}),
+    "m-extract": (LatentMTLClassifier, {}),
+    "mg-extract": (LatentMTLClassifier, {}),
+}
+
+
+def baseline_estimator(name: str, groups: Any = None, **parameters: Any) -> Any:
+    """Make the estimator of a row of :data:`proxmtl.baselines.BASELINES`.
+
+    Parameters
+    ----------
+    name
+        Of the row.
+    groups
+        Groups of attributes, in any form the estimators take; used by the rows that have groups.
+    parameters
+        Of the estimator.
+
+    Raises
+    ------
+    ValueError
+        If there is no such row, or it needs groups and there are none.
+    """
+    if name not in BASELINES:
+        raise ValueError(f"baseline: got {name!r}; known are {', '.join(BASELINES)}.")
+    kind, defaults = _KINDS[name]
+    given = {**defaults, **parameters}
+    if BASELINES[name].grouped:
+        if groups is None:
+            raise ValueError(f"groups: {name} needs groups of attributes, got none.")
+        given["groups"] = groups
+    return kind(**given)

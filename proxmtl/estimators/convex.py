@@ -1,0 +1,91 @@
+"""What the classifiers with one convex problem share: posing it, solving it, certifying it."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from proxmtl.designs import SharedDesign
+from proxmtl.estimators.base import LinearAttributeClassifier
+from proxmtl.estimators.losses import resolve_loss
+from proxmtl.minimize import minimize
+from proxmtl.problem import Problem
+from proxmtl.regularizers import Regularizer
+from proxmtl.result import Result
+from proxmtl.solvers import FISTA
+from proxmtl.stopping import MaxPasses, RelativeGap
+from proxmtl.targets import ClassWeight, Targets
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ConvexAttributeClassifier"]
+
+
+class ConvexAttributeClassifier(LinearAttributeClassifier):
+    """Base of linear classifiers ``loss(X W + b) + R(W)``, solved to a certified accuracy.
+
+    A subclass has the parameters below and implements `_regularizer`.
+
+    Attributes
+    ----------
+    result_ : Result
+        Status, certificate and history of the solver.
+    """
+
+    loss: str
+    fit_intercept: bool
+    max_passes: int
+    tol: float
+
+    result_: Result[torch.Tensor]
+
+    def _regularizer(self, n_attributes: int) -> Regularizer:
+        """Return the penalty on W (D, M)."""
+        raise NotImplementedError
+
+    def _solve(
+        self,
+        X: NDArray[Any],
+        signs: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        class_weight: ClassWeight,
+        callback: Callable[[Any], None] | None,
+        *,
+        warm: bool,
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        del warm  # a convex problem: where it starts does not matter
+        loss, regularizer = resolve_loss(self.loss), self._regularizer(signs.shape[1])
+        features = torch.from_numpy(X)
+        targets = Targets.from_labels(
+            signs,
+            sample_weight=weights,
+            class_weight=class_weight,
+            reduction=self.reduction,
+            like=features,
+        )
+        design = SharedDesign(features, intercept=self.fit_intercept)
+        result = minimize(
+            Problem(loss, design, targets, regularizer),
+            FISTA(),
+            stop=RelativeGap(self.tol) | MaxPasses(self.max_passes),
+            callback=callback,
+        )
+        # The state is for resuming the run; it holds arrays as large as the scores.
+        self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
+        if not self.result_.status.ok:
+            warnings.warn(
+                f"{type(self).__name__}: {self.result_.status.value} ({self.result_.certificate}.)",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        coef, intercept = design.split(self.result_.solution)
+        if intercept is None:
+            intercept = coef.new_zeros(coef.shape[1])
+        return coef.numpy(), intercept.numpy()

@@ -1,0 +1,87 @@
+"""GO-MTL: latent tasks without groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from proxmtl.estimators.latent import LatentMTLClassifier
+from proxmtl.latent.model import Algorithm
+from proxmtl.targets import Reduction
+
+__all__ = ["GOMTLClassifier"]
+
+
+class GOMTLClassifier(LatentMTLClassifier):
+    r"""Attributes that are sparse combinations of few latent tasks, grouped by what they share.
+
+    .. math:: \min_{L, S, b} \; \sum_m \frac{1}{N_m} \sum_i c_{mi}\,
+              \phi(x_i^\top L s_m + b_m; y_{mi}) + \mu \|S\|_1 + \lambda \|L\|_F^2
+
+    Not convex: ``result_`` tells what the budget reached. :class:`LatentMTLClassifier` with each
+    attribute alone and no L1 norm on L.
+
+    Parameters
+    ----------
+    n_latents : int
+        K, to be chosen below the number of attributes: they are to share.
+    strength : float
+        :math:`\mu > 0`, the sparsity of S.
+    frobenius_strength : float
+        :math:`\lambda > 0`, the ridge on L.
+    loss, algorithm, init, fit_intercept, standardize, reduction, class_weight, max_passes, tol
+        As for :class:`LatentMTLClassifier`.
+    random_state, label_names
+        As for :class:`LatentMTLClassifier`.
+
+    Attributes
+    ----------
+    coef_, intercept_, L_, S_, classes_, mean_, scale_, result_, n_features_in_
+        As for :class:`LatentMTLClassifier`.
+
+    References
+    ----------
+    Kumar, Daume, "Learning task grouping and overlap in multi-task learning", 2012.
+    """
+
+    groups = None  # each attribute alone
+
+    def __init__(
+        self,
+        *,
+        n_latents: int = 5,
+        strength: float = 1e-2,
+        frobenius_strength: float = 1e-3,
+        loss: str = "logistic",
+        algorithm: Algorithm = "auto",
+        init: Any = "svd",
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        reduction: Reduction = "task_mean",
+        class_weight: Any = None,
+        max_passes: int = 1000,
+        tol: float = 1e-3,
+        random_state: int = 0,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        self.n_latents = n_latents
+        self.strength = strength
+        self.frobenius_strength = frobenius_strength
+        self.loss = loss
+        self.algorithm = algorithm
+        self.init = init
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.reduction = reduction
+        self.class_weight = class_weight
+        self.max_passes = max_passes
+        self.tol = tol
+        self.random_state = random_state
+        self.label_names = label_names
+
+    def _strengths(self) -> dict[str, float]:
+        return {
+            "group_strength": self.strength,
+            "l1_strength": 0.0,
+            "frobenius_strength": self.frobenius_strength,
+        }

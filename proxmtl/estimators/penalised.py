@@ -1,0 +1,220 @@
+"""The paper's convex baselines: all features and attributes in one W, under one penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from proxmtl.baselines import BASELINES
+from proxmtl.estimators.convex import ConvexAttributeClassifier
+from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.groups import Groups
+from proxmtl.regularizers import Regularizer
+from proxmtl.targets import Reduction
+
+__all__ = ["GroupLassoClassifier", "L21Classifier", "LassoClassifier", "RidgeMTLClassifier"]
+
+
+class LassoClassifier(ConvexAttributeClassifier):
+    r"""Each attribute on few features of its own: the lasso.
+
+    .. math:: \min_{W, b} \; \sum_m \frac{1}{N_m} \sum_i c_{mi}\,
+              \log(1 + e^{-y_{mi} (x_i^\top w_m + b_m)}) + \alpha \sum_{d,m} |W_{dm}|
+
+    Solved by FISTA until the relative duality gap is at most ``tol``: the distance to the optimum
+    is known, ``result_.certificate``.
+
+    Parameters
+    ----------
+    strength : float
+        :math:`\alpha > 0`, in units of the mean loss of an attribute.
+    loss : {"logistic", "squared_hinge", "squared", "smoothed_hinge", "huber"}
+        Loss of a label; ``"squared"`` and ``"huber"`` regress on the signs.
+    fit_intercept : bool
+        Fit an unpenalised intercept per attribute.
+    standardize : bool
+        Centre features and scale them to unit variance before the penalty; the coefficients are
+        given for the features as they come.
+    reduction : {"task_mean", "mean", "sum"}
+        Divide each attribute's loss by its number of labels, all by the total number, or not.
+    class_weight : None, "balanced" or dict of class -> weight
+        Weights of the two classes, within each attribute.
+    max_passes : int
+        Budget in passes over the features.
+    tol : float
+        Relative duality gap at which the solver stops.
+    label_names : sequence of str, optional
+        Attribute names; by default the columns of Y where it is a data frame.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (M, D)
+        Coefficients on the features as given, with exact zeros.
+    intercept_ : ndarray of shape (M,)
+        Intercepts.
+    classes_ : ndarray of shape (2,)
+        The two label values, negative first.
+    mean_, scale_ : ndarray of shape (D,)
+        The standardisation that was folded into ``coef_``.
+    result_ : Result
+        Status, certificate and history of the solver.
+    n_features_in_ : int
+        D.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the budget was used up before the gap reached ``tol``.
+
+    References
+    ----------
+    Tibshirani, "Regression shrinkage and selection via the lasso", 1996.
+    """
+
+    baseline: ClassVar[str] = "lasso"
+
+    def __init__(
+        self,
+        *,
+        strength: float = 1e-2,
+        loss: str = "logistic",
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        reduction: Reduction = "task_mean",
+        class_weight: Any = None,
+        max_passes: int = 2000,
+        tol: float = 1e-6,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        self.strength = strength
+        self.loss = loss
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.reduction = reduction
+        self.class_weight = class_weight
+        self.max_passes = max_passes
+        self.tol = tol
+        self.label_names = label_names
+
+    def _regularizer(self, n_attributes: int) -> Regularizer:
+        if not self.strength > 0:
+            raise ValueError(f"strength: got {self.strength}; the penalty needs a positive one.")
+        return BASELINES[self.baseline].regularizer(self._groups(n_attributes), self.strength)
+
+    def _groups(self, n_attributes: int) -> Groups | int:
+        return n_attributes
+
+
+class L21Classifier(LassoClassifier):
+    r"""All attributes on the same features: the :math:`\ell_{2,1}` norm, "all-sharing".
+
+    :math:`R(W) = \alpha \sum_d \|W_{d,:}\|_2`: a feature is used by every attribute or by none.
+    Parameters and attributes are those of :class:`LassoClassifier`.
+
+    References
+    ----------
+    Argyriou, Evgeniou, Pontil, "Convex multi-task feature learning", 2008; Obozinski, Taskar,
+    Jordan, "Joint covariate selection and joint subspace selection", 2010.
+    """
+
+    baseline = "l21"
+
+
+class RidgeMTLClassifier(LassoClassifier):
+    r"""The "l2 regression loss": least squares on the signs, with a ridge.
+
+    :math:`R(W) = \alpha \|W\|_F^2`, loss :math:`\tfrac12 (y - x^\top w_m - b_m)^2`. Parameters and
+    attributes are those of :class:`LassoClassifier`, but for the default loss; with
+    ``loss="logistic"`` it is the standard independent classifier, and with ``"squared_hinge"``
+    :class:`SingleTaskClassifier`.
+    """
+
+    baseline = "ridge"
+
+    def __init__(
+        self,
+        *,
+        strength: float = 1e-2,
+        loss: str = "squared",
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        reduction: Reduction = "task_mean",
+        class_weight: Any = None,
+        max_passes: int = 2000,
+        tol: float = 1e-6,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(
+            strength=strength,
+            loss=loss,
+            fit_intercept=fit_intercept,
+            standardize=standardize,
+            reduction=reduction,
+            class_weight=class_weight,
+            max_passes=max_passes,
+            tol=tol,
+            label_names=label_names,
+        )
+
+
+class GroupLassoClassifier(LassoClassifier):
+    r"""Groups of attributes that share features within and compete between: "decorrelated".
+
+    :math:`R(W) = \alpha \sum_d \sum_g w_g \|W_{d,g}\|_2`: a feature is used by all attributes of a
+    group or by none of them. This is the model of the reference; its solver squares the penalty,
+    which changes the scale of the strength and not the path of solutions.
+
+    Parameters
+    ----------
+    groups : Groups, dict, list of lists, "singletons" or None
+        Groups of attributes, as for :class:`LatentMTLClassifier`; they may overlap. None and
+        ``"singletons"``: every attribute alone, which is the lasso.
+    strength, loss, fit_intercept, standardize, reduction, class_weight, max_passes, tol
+        As for :class:`LassoClassifier`.
+    label_names
+        As for :class:`LassoClassifier`.
+
+    Attributes
+    ----------
+    groups_ : Groups
+        The groups that were used; the others are those of :class:`LassoClassifier`.
+
+    References
+    ----------
+    Jayaraman, Sha, Grauman, "Decorrelating semantic visual attributes by resisting the urge to
+    share", 2014.
+    """
+
+    baseline = "decorrelated"
+    groups_: Groups
+
+    def __init__(
+        self,
+        *,
+        groups: Any = None,
+        strength: float = 1e-2,
+        loss: str = "logistic",
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        reduction: Reduction = "task_mean",
+        class_weight: Any = None,
+        max_passes: int = 2000,
+        tol: float = 1e-6,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        self.groups = groups
+        super().__init__(
+            strength=strength,
+            loss=loss,
+            fit_intercept=fit_intercept,
+            standardize=standardize,
+            reduction=reduction,
+            class_weight=class_weight,
+            max_passes=max_passes,
+            tol=tol,
+            label_names=label_names,
+        )
+
+    def _groups(self, n_attributes: int) -> Groups:
+        self.groups_ = resolve_groups(self.groups, n_attributes, self.label_names_)
+        return self.groups_

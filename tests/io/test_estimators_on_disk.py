@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
+from proxmtl.estimators import (
+    GOMTLClassifier,
+    GroupLassoClassifier,
+    LatentMTLClassifier,
+    RidgeMTLClassifier,
+    SingleTaskClassifier,
+)
 from proxmtl.io import InputError, load_model, save_model
 
 
@@ -25,6 +31,9 @@ def data():
 MODELS = {
     "latent": LatentMTLClassifier(groups={"g": ["u", "w"]}, max_passes=60),
     "weighted": LatentMTLClassifier(class_weight={-1: 1.0, 1: 2.0}, max_passes=60),
+    "decorrelated": GroupLassoClassifier(groups={"g": ["u", "w"]}, strength=0.05),
+    "ridge": RidgeMTLClassifier(loss="huber"),
+    "go-mtl": GOMTLClassifier(n_latents=2, max_passes=60),
     "single": SingleTaskClassifier(class_weight="balanced", reduction="mean"),
 }
 

@@ -13,6 +13,7 @@ from proxmtl.losses import Logistic, Loss, Squared, SquaredHinge
 from proxmtl.problem import Problem
 from proxmtl.regularizers import (
     L1,
+    L21,
     GroupL2,
     OverlappingGroupL2,
     Regularizer,
@@ -150,7 +151,8 @@ def _l1(groups: Groups) -> Regularizer:
 
 def _rows(groups: Groups) -> Regularizer:
     """``sum_d ||W[d, :]||_2``: a feature is used by all tasks or by none."""
-    return GroupL2(Groups.single(groups.n_items), 1.0)
+    del groups
+    return L21(1.0)
 
 
 def _row_groups(groups: Groups) -> Regularizer:

@@ -54,3 +54,40 @@ def test_the_loss_of_the_docs_is_complete_and_finds_its_quantile():
     slopes = loss.grad(scores, -scores, weights)
     total = loss.value(scores, -scores, weights) + loss.conjugate(slopes, -scores, weights)
     torch.testing.assert_close(total, (slopes * scores).sum())
+
+
+def test_the_regularizers_page_runs_from_top_to_bottom(capsys):
+    code = "\n".join(_blocks(ROOT / "docs" / "regularizers.md"))
+    exec(compile(code, "docs/regularizers.md", "exec"), {"__name__": "docs"})
+    assert capsys.readouterr().out.split() == ["SparseGroupL2", "Bounded", "Sum", "CONVERGED"]
+
+
+def test_every_penalty_is_in_the_table_of_the_regularizers_page():
+    import inspect
+
+    from proxmtl.regularizers import REGULARIZERS
+
+    page = (ROOT / "docs" / "regularizers.md").read_text(encoding="utf-8")
+    for name, kind in REGULARIZERS.items():
+        if kind.__module__.startswith("proxmtl") and not inspect.isabstract(kind):
+            assert f"`{name}" in page, name
+
+
+def test_the_regularizer_of_the_docs_is_complete():
+    import torch
+
+    code = "\n".join(_blocks(ROOT / "docs" / "add_a_regularizer.md"))
+    names = {"__name__": "docs"}
+    exec(compile(code, "docs/add_a_regularizer.md", "exec"), names)
+    assert names["result"].status.ok
+    solution = names["result"].solution
+    assert int((solution != 0).sum()) == 4
+    assert float(solution[:4].max() - solution[:4].min()) < 0.1
+    at_zero = names["problem"].with_regularizers(
+        names["SortedL1"](names["lambdas"], 1.0001 * names["at_zero"])
+    )
+    assert float(names["minimize"](at_zero).solution.abs().max()) == 0
+    r, v = names["SortedL1"](torch.tensor([3.0, 2.0, 1.0]).double(), 0.5), torch.randn(3).double()
+    best = r.prox(v, 1.0)[0]
+    cost = lambda x: float((x - v).square().sum() / 2 + r.value(x))  # noqa: E731
+    assert all(cost(best) <= cost(best + 0.1 * torch.randn(3)) + 1e-12 for _ in range(50))

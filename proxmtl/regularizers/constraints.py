@@ -214,7 +214,7 @@ def _bound(inner: Regularizer, box: Box) -> Regularizer | None:
 
 def _cut(box: Box, W: Tensor, grad: Tensor) -> Tensor:
     """What the normal cone of the box leaves of ``grad``; infinite where ``W`` is outside."""
-    cut = torch.where(W == box.low, grad.clamp_max(0), grad)
-    cut = torch.where(W == box.high, grad.clamp_min(0), cut)
+    cut = torch.where(torch.eq(W, box.low), grad.clamp_max(0), grad)
+    cut = torch.where(torch.eq(W, box.high), grad.clamp_min(0), cut)
     outside = (box.low > W) | (box.high < W)
     return torch.where(outside, torch.inf, torch.where(torch.isnan(W), torch.nan, cut))

@@ -15,6 +15,9 @@ from proxmtl.regularizers.smoothed import SmoothedGroupNorm
 
 __all__ = ["OverlappingGroupL2"]
 
+WORTH_OF_SWEEPS = 1_000_000
+"""Memberships that sweeps pass in about the time of one interior-point solution."""
+
 
 @dataclass(frozen=True)
 class OverlappingGroupL2(Regularizer):
@@ -38,8 +41,9 @@ class OverlappingGroupL2(Regularizer):
     gap : float
         Relative accuracy of the prox: stop when the gap of each slice is below ``gap / 2 ||v||^2``
         (or what the precision allows). What was reached is told by :meth:`prox_gap`.
-    max_sweeps : int
-        Sweeps before a slice goes to the interior-point method.
+    max_sweeps : int, optional
+        Sweeps before a slice goes to the interior-point method; default: about as many as take the
+        time of the latter, between 64 and 2000.
 
     References
     ----------
@@ -51,7 +55,7 @@ class OverlappingGroupL2(Regularizer):
     strength: float
     axis: int = -1
     gap: float = 1e-14
-    max_sweeps: int = 64
+    max_sweeps: int | None = None
     layout: GroupLayout = field(init=False, repr=False, compare=False)  # smallest first: the dual
     dual: OverlapDual = field(init=False, repr=False, compare=False)
     exact_prox: bool = field(init=False, repr=False, compare=False)
@@ -62,14 +66,17 @@ class OverlappingGroupL2(Regularizer):
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
-        if not self.gap > 0 or self.max_sweeps < 1:
+        sweeps = self.max_sweeps
+        if sweeps is None:
+            sweeps = min(max(64, WORTH_OF_SWEEPS // len(self.groups.indices)), 2000)
+        if not self.gap > 0 or sweeps < 1:
             raise ValueError(
                 f"gap and max_sweeps: got {self.gap} and {self.max_sweeps}; use gap > 0 and at "
                 "least one sweep."
             )
         layout = GroupLayout(self.groups.by_size, self.axis)
         object.__setattr__(self, "layout", layout)
-        object.__setattr__(self, "dual", OverlapDual(layout, self.gap, self.max_sweeps))
+        object.__setattr__(self, "dual", OverlapDual(layout, self.gap, sweeps))
         object.__setattr__(self, "exact_prox", self.groups.is_tree)
 
     @property

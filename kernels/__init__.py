@@ -7,6 +7,7 @@ backend of a call is chosen.
 
 from __future__ import annotations
 
+from .chain_ops import chain_prox
 from .dispatch import BackendError, backends, operations, supports, use_backend
 from .ops import HingeResult, hinge_value_and_grad
 from .prox_args import ApgStep, SmoothedGroup
@@ -25,6 +26,7 @@ __all__ = [
     "SmoothedGroup",
     "apg_step",
     "backends",
+    "chain_prox",
     "group_shrink",
     "hinge_value_and_grad",
     "operations",

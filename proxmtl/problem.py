@@ -16,7 +16,7 @@ from proxmtl.designs import Design
 from proxmtl.losses import Loss, best_intercept
 from proxmtl.regularizers import (
     Regularizer,
-    SmoothedGroupNorm,
+    Smoothed,
     SquaredFrobenius,
     UnsupportedError,
     add,
@@ -74,7 +74,7 @@ class Problem:
         self.loss = loss
         self.design = design
         self.targets = targets.to(design.dtype)
-        self.smooth_terms: tuple[SmoothedGroupNorm, ...] = ()
+        self.smooth_terms: tuple[Smoothed, ...] = ()
         self.counts = OracleCounts()
         self._penalise(regularizers)
 
@@ -232,7 +232,7 @@ class Problem:
         other._penalise(regularizers)  # noqa: SLF001 - of the same class
         return other
 
-    def smoothings(self, smoothness: float) -> tuple[SmoothedGroupNorm, ...]:
+    def smoothings(self, smoothness: float) -> tuple[Smoothed, ...]:
         """Nesterov's smooth approximation of each term that has one."""
         return tuple(term.smoothed(smoothness) for term in self.terms if term.is_smoothable)
 

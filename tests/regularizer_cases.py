@@ -1,5 +1,6 @@
 """What the suites know of each regularizer by class name: naive values, one fixed example."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import numpy as np
 from oracles import group_norm
 from strategies import REGULARIZER_FACTORIES
 
-from proxmtl import Groups
+from proxmtl import FusedLasso, Groups, TotalVariation
 
 
 def l1(W):
@@ -16,6 +17,10 @@ def l1(W):
 
 def squares(W):
     return sum(x * x for x in W.flatten().tolist())
+
+
+def jumps(W):
+    return sum(abs(b - a) for row in W.tolist() for a, b in itertools.pairwise(row))
 
 
 def rows_norm(W):
@@ -72,6 +77,11 @@ NAIVE_VALUES = {
     "Shifted": lambda r, W: r.strength * l1(W - r.center),
     "Masked": lambda r, W: r.strength * l1(W[:, r.mask]),
     "Separable": lambda r, W: r.strength * (l1(W[:, :2]) + 2 * rows_norm(W[:, 2:])),
+    "TotalVariation": lambda r, W: r.strength * jumps(W),
+    "FusedLasso": lambda r, W: r.strength * (0.4 * l1(W) + 0.6 * jumps(W)),
+    "GraphFused": lambda r, W: (
+        r.strength * sum(abs(row[i] - row[j]) for row in W.tolist() for i, j in r.edges)
+    ),
     "Conjugate": lambda r, W: sum(
         max(abs(u) - 0.3 * r.strength, 0) ** 2 / (1.4 * r.strength) for u in W.flatten().tolist()
     ),
@@ -85,6 +95,7 @@ def example(name, *, strength=1.0):
     choose = {
         "OverlappingGroupL2": overlapping,
         "Sum": overlapping,
+        "GraphFused": ([(0, 1), (1, 2), (3, 1), (4, 0)],),
         "WeightedL1": [1.0, 0.0, 2.5, 1.0, 0.25],
         "Shifted": [1.0, 0.0, 2.5, 1.0, 0.25],
         "Masked": [1.0, 0.0, 2.5, 0.0, 0.25],
@@ -93,12 +104,16 @@ def example(name, *, strength=1.0):
 
 
 def with_items_permuted(r, order):
-    """The regularizer for items in another order."""
+    """The regularizer for items in another order; None if it depends on the order."""
+    if isinstance(r, (TotalVariation, FusedLasso)):
+        return None
     place = {item: position for position, item in enumerate(order)}
     if hasattr(r, "terms"):
         return replace(r, terms=tuple(with_items_permuted(term, order) for term in r.terms))
     if hasattr(r, "parts"):
         return replace(r, parts=tuple(([place[i] for i in ids], part) for ids, part in r.parts))
+    if hasattr(r, "edges"):
+        return replace(r, edges=[(place[i], place[j]) for i, j in r.edges])
     changed = {n: getattr(r, n)[order] for n in ("weights", "center", "mask") if hasattr(r, n)}
     if hasattr(r, "inner"):
         changed["inner"] = with_items_permuted(r.inner, order)

@@ -44,6 +44,15 @@ CVXPY = {
     "Box": lambda r, x: (0, [x >= r.low, x <= r.high]),
     "NonNegative": lambda _r, x: (0, [x >= 0]),
     "Bounded": lambda r, x: (r.strength * absolute(x), [x >= 0]),
+    "TotalVariation": lambda r, x: (r.strength * absolute(x[:, 1:] - x[:, :-1]), []),
+    "FusedLasso": lambda r, x: (
+        r.strength * (0.4 * absolute(x) + 0.6 * absolute(x[:, 1:] - x[:, :-1])),
+        [],
+    ),
+    "GraphFused": lambda r, x: (
+        r.strength * sum(cp.norm1(x[:, i] - x[:, j]) for i, j in r.edges),
+        [],
+    ),
     "Scaled": lambda r, x: (r.strength * grouped(-2 * x, r.inner.groups), []),
     "Shifted": lambda r, x: (r.strength * absolute(x - np.tile(r.center, (x.shape[0], 1))), []),
     "Masked": lambda r, x: (r.strength * absolute(x[:, np.flatnonzero(r.mask)]), []),

@@ -30,6 +30,8 @@ from proxmtl.regularizers import (
     Conjugate,
     ElasticNet,
     ExclusiveL1,
+    FusedLasso,
+    GraphFused,
     LInf,
     Masked,
     NonNegative,
@@ -40,6 +42,7 @@ from proxmtl.regularizers import (
     SparseGroupL2,
     SquaredGroupL2,
     Sum,
+    TotalVariation,
     WeightedL1,
 )
 
@@ -137,6 +140,14 @@ def weights_like(draw, n_items):
     return torch.tensor(draw(group_weights(n_items)), dtype=torch.float64)
 
 
+@st.composite
+def graphs(draw, n_items):
+    """Edges, possibly repeated, for GraphFused (signs and weights are tested apart)."""
+    pair = st.tuples(st.integers(0, n_items - 1), st.integers(0, n_items - 1))
+    edges = st.lists(pair.filter(lambda e: e[0] != e[1]), min_size=1, max_size=6)
+    return (draw(edges),)
+
+
 REGULARIZER_FACTORIES = {
     "L1": lambda _draw, _n, strength: L1(strength),
     "SquaredFrobenius": lambda _draw, _n, strength: SquaredFrobenius(strength),
@@ -168,6 +179,9 @@ REGULARIZER_FACTORIES = {
     "Separable": lambda _draw, n, strength: Separable(
         ((tuple(range(2)), L1(1.0)), (tuple(range(2, n)), L21(2.0))), scale=strength
     ),
+    "TotalVariation": lambda _draw, _n, strength: TotalVariation(strength),
+    "FusedLasso": lambda _draw, _n, strength: FusedLasso(strength, 0.4),
+    "GraphFused": lambda draw, n, strength: GraphFused(*draw(graphs(n)), strength=strength),
     "Conjugate": lambda _draw, _n, strength: Conjugate(ElasticNet(strength or 1.0, 0.3)),
 }
 

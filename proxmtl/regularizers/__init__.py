@@ -14,6 +14,7 @@ from proxmtl.regularizers.constraints import Bounded, Box, NonNegative
 from proxmtl.regularizers.elastic_net import ElasticNet
 from proxmtl.regularizers.folded import MCP, SCAD, FoldedConcave
 from proxmtl.regularizers.frobenius import SquaredFrobenius
+from proxmtl.regularizers.graph_fused import GraphFused
 from proxmtl.regularizers.group_l2 import GroupL2
 from proxmtl.regularizers.l1 import L1
 from proxmtl.regularizers.l21 import L21
@@ -21,11 +22,12 @@ from proxmtl.regularizers.max_norm import LInf
 from proxmtl.regularizers.nuclear import Nuclear
 from proxmtl.regularizers.overlapping import OverlappingGroupL2
 from proxmtl.regularizers.separable import Separable
-from proxmtl.regularizers.smoothed import SmoothedGroupNorm
+from proxmtl.regularizers.smoothed import Smoothed, SmoothedGroupNorm, SmoothedL1Image
 from proxmtl.regularizers.sparse_group import SparseGroupL2
 from proxmtl.regularizers.squared_group import SquaredGroupL2
 from proxmtl.regularizers.squared_l1 import ExclusiveL1
 from proxmtl.regularizers.sums import Sum, add
+from proxmtl.regularizers.total_variation import FusedLasso, TotalVariation
 from proxmtl.regularizers.weighted_l1 import WeightedL1
 
 __all__ = [
@@ -42,6 +44,8 @@ __all__ = [
     "ElasticNet",
     "ExclusiveL1",
     "FoldedConcave",
+    "FusedLasso",
+    "GraphFused",
     "GroupL2",
     "LInf",
     "Masked",
@@ -52,11 +56,14 @@ __all__ = [
     "Scaled",
     "Separable",
     "Shifted",
+    "Smoothed",
     "SmoothedGroupNorm",
+    "SmoothedL1Image",
     "SparseGroupL2",
     "SquaredFrobenius",
     "SquaredGroupL2",
     "Sum",
+    "TotalVariation",
     "UnsupportedError",
     "WeightedL1",
     "add",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from proxmtl.regularizers.smoothed import SmoothedGroupNorm
+    from proxmtl.regularizers.smoothed import Smoothed
 
 __all__ = [
     "COMBINATIONS",
@@ -206,11 +206,12 @@ class Regularizer(ABC):
         """Bound on the suboptimality of :meth:`prox` in ``1/2||X-W||^2 + step R(X)``."""
         return 0.0
 
-    def smoothed(self, smoothness: float) -> SmoothedGroupNorm:
+    def smoothed(self, smoothness: float) -> Smoothed:
         """Nesterov-smooth lower approximation with parameter ``smoothness``."""
         raise UnsupportedError(
-            f"{type(self).__name__} has no Nesterov smoothing here; GroupL2 and "
-            f"OverlappingGroupL2 have. Use FISTA, which takes its prox (smoothness={smoothness})."
+            f"{type(self).__name__} has no Nesterov smoothing here; GroupL2, "
+            "OverlappingGroupL2 and GraphFused have. Use FISTA, which takes its prox "
+            f"(smoothness={smoothness})."
         )
 
 

@@ -1,0 +1,71 @@
+"""Total variation along an axis: the operation and its contract."""
+
+from __future__ import annotations
+
+import torch
+
+from .chain import bind_chain_prox
+from .dispatch import Operation, register
+
+__all__ = ["chain_prox"]
+
+CHAIN_PROX = register(
+    Operation(
+        name="chain_prox",
+        bind=bind_chain_prox,
+        modules={
+            backend: f"proxmtl.kernels.{backend}.chain_prox"
+            for backend in ("naive", "torch", "numba")
+        },
+    )
+)
+
+
+def chain_prox(
+    V: torch.Tensor,
+    weights: torch.Tensor | float,
+    *,
+    step: float = 1.0,
+    axis: int = -1,
+    backend: str | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prox of weighted total variation along an axis, and the penalty there.
+
+    ::
+
+        x = argmin ½ ‖x - v‖² + step Σ_i w_i |x_{i+1} - x_i|        value = Σ_i w_i |x_{i+1} - x_i|
+
+    for each fibre, exactly and in time linear in its length; see `proxmtl.kernels.chain`. The walk
+    along a fibre is sequential: there is no GPU kernel, and tensors on a GPU are copied to the CPU.
+
+    Parameters
+    ----------
+    V : Tensor
+        Any shape and strides; float64, float32, bfloat16 or float16; computed in float64.
+    weights : float or Tensor
+        w ≥ 0: one number, or what broadcasts to the shape of V with one entry less on the axis. An
+        edge of weight 0 cuts its chain in two.
+    step : float
+        At least 0. Not part of the value.
+    axis : int
+    backend : str, optional
+        As in `use_backend`; none for Triton.
+
+    Returns
+    -------
+    tuple of Tensor
+        x like V, and the value in float64 (0-d). A fibre that isn't finite comes out NaN.
+
+    Raises
+    ------
+    ValueError
+        A negative or NaN weight or step, a shape that doesn't fit, or V requires grad: there is no
+        derivative here.
+    TypeError
+        A dtype that isn't served.
+    """
+    if torch.is_grad_enabled() and V.requires_grad:
+        raise ValueError("V requires grad and chain_prox has no derivative; detach it")
+    args = bind_chain_prox(V, weights, step=step, axis=axis)
+    result: tuple[torch.Tensor, torch.Tensor] = CHAIN_PROX.run(args, backend)
+    return result

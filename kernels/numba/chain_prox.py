@@ -1,0 +1,35 @@
+"""Prox of total variation along chains, compiled: linear in the length, rows on several threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxmtl.kernels.chain import ChainArgs, run_chains, solve_chain, solve_rows
+
+from .arrays import cpu_floats
+from .jit import compiled
+from .pool import cuts, pieces, run_pieces
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+_chain = compiled(solve_chain)
+_rows = compiled(solve_rows)
+
+
+def supports(args: ChainArgs) -> tuple[bool, str]:
+    """float32 and float64 on the CPU."""
+    return cpu_floats(args.V)
+
+
+def run(args: ChainArgs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prox of every fibre, and the penalty there."""
+    return run_chains(args, _solve)
+
+
+def _solve(v: NDArray[np.float64], radius: NDArray[np.float64], x: NDArray[np.float64]) -> None:
+    parts = cuts(len(v), max(1, min(len(v), pieces(v.size))))
+    calls: list[tuple[Any, ...]] = [(v[a:b], radius[a:b], x[a:b], _chain) for a, b in parts]
+    run_pieces(_rows, calls)

@@ -1,0 +1,21 @@
+"""Prox of total variation along chains, by the plain loop: it serves where nothing compiles it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxmtl.kernels.chain import ChainArgs, run_chains, solve_chain, solve_rows
+
+if TYPE_CHECKING:
+    import torch
+
+
+def supports(args: ChainArgs) -> tuple[bool, str]:
+    """Every call; the loop runs on the CPU, tensors from elsewhere are copied there and back."""
+    del args
+    return True, ""
+
+
+def run(args: ChainArgs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prox of every fibre, and the penalty there."""
+    return run_chains(args, lambda v, radius, x: solve_rows(v, radius, x, solve_chain))

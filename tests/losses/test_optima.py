@@ -15,6 +15,7 @@ from proxmtl import (
     Logistic,
     MaxIterations,
     Problem,
+    ProxNewton,
     RelativeGap,
     SharedDesign,
     Squared,
@@ -248,3 +249,13 @@ def test_a_loss_without_a_balance_has_no_gap_with_an_intercept():
     assert minimize(with_bias).status is Status.CONVERGED
     with pytest.raises(UnsupportedError, match="makes no dual point"):
         with_bias.balanced(torch.zeros(6, 3).double())
+
+
+@each_loss
+@pytest.mark.parametrize("penalty", ["l1", "groups"])
+def test_newton_agrees_on_every_loss(name, penalty):
+    problem = example(name, penalty, intercept=True)
+    best = exact(name, penalty, True)  # noqa: FBT003
+    result = minimize(problem, ProxNewton(), stop=RelativeGap(1e-9) | MaxIterations(200))
+    assert result.status is Status.CONVERGED
+    assert result.certificate.objective == pytest.approx(best, rel=1e-8)

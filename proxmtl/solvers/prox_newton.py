@@ -162,7 +162,8 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
             refused=refused,
             newton=newton,
         )
-        new.stalled = torch.equal(inner.x, before)
+        # a refused accelerated step leaves x as it was too: the plain step that follows may not
+        new.stalled = inner.stalled and torch.equal(inner.x, before)
         if inner.residual <= state.target or inner.stalled or new.stalled:
             self._renew(problem, new)
         return new

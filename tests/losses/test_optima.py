@@ -255,7 +255,7 @@ def test_a_loss_without_a_balance_has_no_gap_with_an_intercept():
 @pytest.mark.parametrize("penalty", ["l1", "groups"])
 def test_newton_agrees_on_every_loss(name, penalty):
     problem = example(name, penalty, intercept=True)
-    best = exact(name, penalty, True)  # noqa: FBT003
+    best = exact(name, penalty, True)
     result = minimize(problem, ProxNewton(), stop=RelativeGap(1e-9) | MaxIterations(200))
     assert result.status is Status.CONVERGED
     assert result.certificate.objective == pytest.approx(best, rel=1e-8)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
-from proxmtl.regularizers import Composed, Regularizer
+from proxmtl.regularizers import Composed, Regularizer, UnsupportedError
 from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.proximal import check_scores, objective_at, smooth_gradient, term_prox
 from proxmtl.solvers.requirements import check_problem
@@ -44,9 +44,10 @@ class PDHG(Solver[Problem, PDHGState, Tensor]):
     s K_i (2 x+ - x))``, with ``1/t = margin Lip + s sum_i ||K_i||^2``. The prox of the conjugate is
     ``v - s prox_{h_i/s}(v/s)``.
 
-    ``g`` is the first penalty that is not a :class:`Composed` one, ridge terms included; further
-    ones are split off with ``K = 1`` (unless there is no composed one and the sum of all has a prox
-    in closed form). One pass an iteration, one prox of each penalty, and no inner loop.
+    ``g`` is the first penalty (an indicator, if there is one) that is not :class:`Composed`, ridge
+    terms included; further ones are split off with ``K = 1`` (unless there is no composed one and
+    the sum of all has a prox in closed form). One pass an iteration, one prox of each penalty, and
+    no inner loop.
 
     The product ``s t`` is given by the curvature; the ratio of the two is shifted while the primal
     and the dual residual differ by more than a factor of five, by less each time.
@@ -78,6 +79,16 @@ class PDHG(Solver[Problem, PDHGState, Tensor]):
 
     def check(self, problem: Problem) -> None:
         check_problem("PDHG", problem)
+        outside = [
+            type(part.penalty).__name__
+            for part in _split(problem).composed
+            if part.penalty.is_indicator
+        ]
+        if outside:
+            raise UnsupportedError(
+                f"PDHG keeps its iterates in one set only, and {outside[0]} is another, which they "
+                "reach in the limit; use FISTA, whose prox projects on both."
+            )
 
     def init(self, problem: Problem, x0: Tensor) -> PDHGState:
         problem.check_point(x0)
@@ -181,6 +192,9 @@ def _split(problem: Problem) -> _Split:
         if isinstance(term, Composed)
     ]
     plain = [term for term in problem.terms if not isinstance(term, Composed)]
+    plain.sort(
+        key=lambda term: not term.is_indicator
+    )  # the prox of g keeps the iterates in its set
     whole = problem.regularizer
     if not composed and (len(plain) < 2 or (whole is not None and whole.exact_prox)):
         return _Split(problem.prox, [])

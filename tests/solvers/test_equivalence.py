@@ -1,0 +1,258 @@
+"""All solvers that can take a problem find the same optimum, and it is that of cvxpy."""
+
+from dataclasses import dataclass
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import torch
+from oracles import LOSS_EXPRESSIONS, members_of, optimum, solve, squared_hinge
+from solver_cases import CHAIN, PAIRS, N, data, ragged, targets
+from strategies import LOSS_FACTORIES, label_kind
+
+from proxmtl import (
+    FISTA,
+    L1,
+    L21,
+    MFISTA,
+    PDHG,
+    PGD,
+    SPGD,
+    AdPGM,
+    Box,
+    DavisYin,
+    ExclusiveL1,
+    GroupL2,
+    Groups,
+    MaxIterations,
+    NonNegative,
+    Nuclear,
+    OverlappingGroupL2,
+    Problem,
+    ProxNewton,
+    ProxSVRG,
+    RelativeGap,
+    RelativeKKT,
+    SharedDesign,
+    SquaredFrobenius,
+    SquaredHinge,
+    Targets,
+    UnsupportedError,
+    minimize,
+)
+from proxmtl.regularizers import Composed
+
+TREE = Groups.from_lists([[0, 1, 2, 3], [0, 1], [2, 3], [0], [3]])
+SOLVERS = {
+    "PGD": PGD(),
+    "FISTA": FISTA(),
+    "MFISTA": MFISTA(),
+    "MFISTA-original": MFISTA(restart=False),
+    "AdPGM": AdPGM(),
+    "DavisYin": DavisYin(),
+    "PDHG": PDHG(),
+    "ProxSVRG": ProxSVRG(batch=8),
+    "ProxSVRG-blocks": ProxSVRG(batch=10, order="blocks"),
+    "ProxNewton": ProxNewton(),
+    # a working set at every turn, on six features too
+    "ProxNewton-small": ProxNewton(smallest=1),
+}
+
+
+@dataclass(frozen=True)
+class Steps(Composed):
+    """``strength * sum |W[:, m + 1] - W[:, m]|``: tasks fused along a chain."""
+
+    strength: float
+
+    @property
+    def inner(self):
+        return L1(self.strength)
+
+    def forward(self, W):
+        return W[:, 1:] - W[:, :-1]
+
+    def transposed(self, Z, like):
+        edge = torch.zeros_like(like[:, :1])
+        return torch.cat([edge, Z], 1) - torch.cat([Z, edge], 1)
+
+    def squared_operator_norm(self, W):  # noqa: ARG002
+        return 4.0
+
+    def with_strength(self, strength):
+        return Steps(strength)
+
+
+def norms(W, groups, strength):
+    pairs = zip(members_of(groups), groups.weights.tolist(), strict=True)
+    return strength * sum(w * cp.sum(cp.norm(W[:, m], 2, axis=1)) for m, w in pairs)
+
+
+def l1(W, strength):
+    return strength * cp.sum(cp.abs(W))
+
+
+def steps(W, strength):
+    return strength * cp.sum(cp.abs(W[:, 1:] - W[:, :-1]))
+
+
+# each: regularizers, and the same in cvxpy
+FAMILIES = {
+    "l1": ([L1(1.5)], lambda W: l1(W, 1.5)),
+    "ridge": ([SquaredFrobenius(0.7)], lambda W: 0.7 * cp.sum_squares(W)),
+    "elastic": (
+        [L1(1.5), SquaredFrobenius(0.3)],
+        lambda W: l1(W, 1.5) + 0.3 * cp.sum_squares(W),
+    ),
+    "groups": ([GroupL2(PAIRS, 2.0)], lambda W: norms(W, PAIRS, 2.0)),
+    "sparse-group": (
+        [L1(0.7), GroupL2(PAIRS, 1.5)],
+        lambda W: l1(W, 0.7) + norms(W, PAIRS, 1.5),
+    ),
+    "overlap": ([OverlappingGroupL2(CHAIN, 1.2)], lambda W: norms(W, CHAIN, 1.2)),
+    "tree": ([OverlappingGroupL2(TREE, 0.8)], lambda W: norms(W, TREE, 0.8)),
+    "l1-overlap": (
+        [L1(0.7), OverlappingGroupL2(CHAIN, 1.2)],
+        lambda W: l1(W, 0.7) + norms(W, CHAIN, 1.2),
+    ),
+    "rows": ([L21(2.0)], lambda W: 2 * cp.sum(cp.norm(W, 2, axis=1))),
+    "graph": ([Steps(2.0)], lambda W: steps(W, 2.0)),
+    "graph-l1-ridge": (
+        [Steps(2.0), L1(0.5), SquaredFrobenius(0.2)],
+        lambda W: steps(W, 2.0) + l1(W, 0.5) + 0.2 * cp.sum_squares(W),
+    ),
+    "graph-l1-groups": (
+        [Steps(1.0), L1(0.5), GroupL2(PAIRS, 1.0)],
+        lambda W: steps(W, 1.0) + l1(W, 0.5) + norms(W, PAIRS, 1.0),
+    ),
+    "exclusive": (
+        [ExclusiveL1(2.0)],
+        lambda W: cp.sum_squares(cp.sum(cp.abs(W), axis=1)),
+    ),
+    "nuclear": ([Nuclear(3.0)], lambda W: 3 * cp.normNuc(W)),
+    "nonnegative": (
+        [L1(0.5), NonNegative()],
+        lambda W: l1(W, 0.5) + cp.transforms.indicator([W >= 0]),
+    ),
+    "rows-box": (
+        [L21(2.0), Box(-0.1, 0.1)],
+        lambda W: 2 * cp.sum(cp.norm(W, 2, axis=1)) + cp.transforms.indicator([cp.abs(W) <= 0.1]),
+    ),
+}
+
+
+def agree(problem, best, solvers=SOLVERS):
+    """Names of the solvers that can take the problem; each must find its optimum."""
+    exact = problem.regularizer is None or problem.regularizer.exact_prox
+    every = 10 if exact else 50  # certificates of sums take their time
+    accuracy = RelativeGap(2e-7, every) if problem.has_gap else RelativeKKT(1e-6, every)
+    able = set()
+    for name in solvers:
+        solver = SOLVERS[name]
+        try:
+            solver.check(problem)
+        except UnsupportedError:
+            continue
+        result = minimize(problem, solver, stop=accuracy | MaxIterations(1000))
+        certificate = result.certificate
+        assert certificate.objective == pytest.approx(best, rel=1e-6), name
+        if problem.has_gap:
+            assert certificate.gap >= certificate.objective - best - 1e-8 * best, name
+        able.add(name)
+    return able
+
+
+@pytest.mark.parametrize(
+    ("family", "intercept"), [("l1", False), ("groups", False), *((f, True) for f in FAMILIES)]
+)
+def test_all_solvers_find_the_optimum_of_cvxpy(family, intercept):
+    terms, expression = FAMILIES[family]
+    X, *_ = data()
+    problem = Problem(SquaredHinge(), SharedDesign(X, intercept=intercept), targets(), terms)
+    t = problem.targets
+    best = optimum(X, t.labels, t.weights, expression, intercept=intercept)[0]
+    # the iterative prox of this one takes its time
+    tried = ["FISTA", "DavisYin", "PDHG", "ProxNewton"] if family == "l1-overlap" else SOLVERS
+    lacking = set(tried) - agree(problem, best, tried)
+    if family in ("graph", "graph-l1-ridge", "nuclear"):
+        assert lacking == {"ProxNewton", "ProxNewton-small"}
+    elif family == "graph-l1-groups":
+        assert lacking == {"DavisYin", "ProxNewton", "ProxNewton-small"}
+    else:
+        assert not lacking
+
+
+@pytest.mark.parametrize("name", sorted(LOSS_FACTORIES))
+def test_all_solvers_agree_for_every_loss(name):
+    loss, (X, Y, _) = LOSS_FACTORIES[name](None), data()
+    if label_kind(loss) == "classes":
+        t = Targets.from_classes(torch.arange(N) % 3, 3, like=X)
+        terms, penalty = [L1(1.0)], lambda W: l1(W, 1.0)
+    else:
+        weight = 0.5 + torch.rand(N, generator=torch.Generator().manual_seed(1)).to(X)
+        t = Targets.from_labels(Y, sample_weight=weight)
+        terms, penalty = FAMILIES["sparse-group"]
+    problem = Problem(loss, SharedDesign(X, intercept=True), t, terms)
+    expression = LOSS_EXPRESSIONS[name](loss)
+    best = optimum(X, t.labels, t.weights, penalty, intercept=True, loss=expression)[0]
+    assert agree(problem, best) == set(SOLVERS)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "intercept"), [("l1", False), ("groups-ridge", True), ("overlap", True)]
+)
+def test_all_solvers_agree_on_features_per_task(penalty, intercept):
+    problem = ragged(penalty, intercept=intercept)
+    M = problem.targets.n_tasks
+    W, b = cp.Variable((6, M)), cp.Variable(M) if intercept else np.zeros(M)
+    expressions = {
+        "l1": lambda W: l1(W, 1.5),
+        "groups-ridge": lambda W: norms(W, PAIRS, 2.0) + 0.4 * cp.sum_squares(W),
+        "overlap": lambda W: norms(W, CHAIN, 1.2),
+    }
+    total = expressions[penalty](W)
+    labels = problem.targets.labels.split(problem.design.sizes)
+    for m, (X, y) in enumerate(zip(problem.design.X, labels, strict=True)):
+        total += squared_hinge(X.numpy() @ W[:, m] + b[m], y.numpy(), np.ones(len(y)))
+    assert agree(problem, solve(cp.Problem(cp.Minimize(total)))) == set(SOLVERS)
+
+
+def test_smoothing_agrees_too():
+    X, *_ = data()
+    problem = Problem(SquaredHinge(), SharedDesign(X), targets(), [GroupL2(PAIRS, 2.0)])
+    best = minimize(problem, stop=RelativeGap(1e-10) | MaxIterations(1000)).certificate.objective
+    result = minimize(problem, SPGD(), stop=MaxIterations(1200))
+    assert result.certificate.objective == pytest.approx(best, rel=1e-6)
+
+
+# ------------------------------------------------------------------ special cases of groups
+
+
+def solution(terms, solver):
+    X, *_ = data()
+    problem = Problem(SquaredHinge(), SharedDesign(X, intercept=True), targets(), terms)
+    return minimize(problem, solver, stop=RelativeGap(1e-12) | MaxIterations(3000)).solution
+
+
+SINGLES = Groups.from_lists([[0], [1], [2], [3]])
+WHOLE = Groups.single(4)
+EQUAL = {
+    "groups of one are L1": ([GroupL2(SINGLES, 1.5)], [L1(1.5)]),
+    "overlapping code, groups of one": ([OverlappingGroupL2(SINGLES, 1.5)], [L1(1.5)]),
+    "one group is the norm of a row": ([GroupL2(WHOLE, 2.0)], [L21(2.0)]),
+    "overlapping code, one group": ([OverlappingGroupL2(WHOLE, 2.0)], [L21(2.0)]),
+    "overlapping code, disjoint groups": (
+        [OverlappingGroupL2(PAIRS, 2.0)],
+        [GroupL2(PAIRS, 2.0)],
+    ),
+    "two halves of a group": ([GroupL2(PAIRS, 1.2), GroupL2(PAIRS, 0.8)], [GroupL2(PAIRS, 2.0)]),
+}
+
+
+@pytest.mark.parametrize("case", EQUAL)
+@pytest.mark.parametrize("solver", [FISTA(), ProxNewton(), AdPGM()])
+def test_special_cases_have_one_solution(case, solver):
+    found, expected = (solution(terms, solver) for terms in EQUAL[case])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert torch.equal(found == 0, expected == 0)
+    assert bool((expected[:-1] == 0).any())  # and it is sparse

@@ -45,11 +45,13 @@ from proxmtl.regularizers import (
     SquaredGroupL2,
     TotalVariation,
     UnsupportedError,
+    WeightedFrobenius,
     WeightedL1,
 )
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.solvers import (
     FISTA,
+    IRLS,
     MFISTA,
     PALM,
     PANOC,
@@ -89,6 +91,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BASELINES",
     "FISTA",
+    "IRLS",
     "KKT",
     "L1",
     "L21",
@@ -153,6 +156,7 @@ __all__ = [
     "TaskDesign",
     "TotalVariation",
     "UnsupportedError",
+    "WeightedFrobenius",
     "WeightedL1",
     "WestonWatkins",
     "minimize",

@@ -61,6 +61,7 @@ NAIVE_VALUES = {
     "OverlappingGroupL2": lambda r, W: r.strength * group_norm(W, r.groups),
     "Sum": lambda r, W: r.strength * sum(NAIVE_VALUES[type(t).__name__](t, W) for t in r.terms),
     "WeightedL1": lambda r, W: r.strength * l1(r.weights * W),
+    "WeightedFrobenius": lambda r, W: r.strength * l1(r.weights * W * W),
     "ElasticNet": lambda r, W: r.strength * (0.3 * l1(W) + 0.35 * squares(W)),
     "L21": lambda r, W: r.strength * rows_norm(W),
     "SparseGroupL2": lambda r, W: r.strength * (0.4 * l1(W) + 0.6 * group_norm(W, r.groups)),
@@ -97,6 +98,7 @@ def example(name, *, strength=1.0):
         "Sum": overlapping,
         "GraphFused": ([(0, 1), (1, 2), (3, 1), (4, 0)],),
         "WeightedL1": [1.0, 0.0, 2.5, 1.0, 0.25],
+        "WeightedFrobenius": [1.0, 0.0, 2.5, 1.0, 0.25],
         "Shifted": [1.0, 0.0, 2.5, 1.0, 0.25],
         "Masked": [1.0, 0.0, 2.5, 0.0, 0.25],
     }

@@ -28,6 +28,10 @@ CVXPY = {
         r.strength * absolute(cp.multiply(np.tile(r.weights, (x.shape[0], 1)), x)),
         [],
     ),
+    "WeightedFrobenius": lambda r, x: (
+        r.strength * cp.sum(cp.multiply(np.tile(r.weights, (x.shape[0], 1)), cp.square(x))),
+        [],
+    ),
     "ElasticNet": lambda r, x: (r.strength * (0.3 * absolute(x) + 0.35 * cp.sum_squares(x)), []),
     "L21": lambda r, x: (r.strength * cp.sum(cp.norm(x, 2, axis=1)), []),
     "SparseGroupL2": lambda r, x: (

@@ -5,6 +5,7 @@ from strategies import classification
 
 from proxmtl import (
     FISTA,
+    IRLS,
     L1,
     MFISTA,
     PALM,
@@ -148,6 +149,7 @@ SOLVER_FACTORIES = {
     "AdPGM": _convex_case(AdPGM()),
     "DavisYin": _sum_case(DavisYin()),
     "FISTA": _convex_case(FISTA()),
+    "IRLS": _convex_case(IRLS(inner_iterations=3)),
     "MFISTA": _convex_case(MFISTA()),
     "PDHG": _sum_case(PDHG()),
     "PGD": _convex_case(PGD()),

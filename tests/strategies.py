@@ -43,6 +43,7 @@ from proxmtl.regularizers import (
     SquaredGroupL2,
     Sum,
     TotalVariation,
+    WeightedFrobenius,
     WeightedL1,
 )
 
@@ -159,6 +160,9 @@ REGULARIZER_FACTORIES = {
         (L1(0.4), OverlappingGroupL2(draw(overlapping_groups(n)), 0.7)), strength
     ),
     "WeightedL1": lambda draw, n, strength: WeightedL1(weights_like(draw, n), strength),
+    "WeightedFrobenius": lambda draw, n, strength: WeightedFrobenius(
+        weights_like(draw, n), strength
+    ),
     "ElasticNet": lambda _draw, _n, strength: ElasticNet(strength, 0.3),
     "L21": lambda _draw, _n, strength: L21(strength),
     "SparseGroupL2": lambda draw, n, strength: SparseGroupL2(

@@ -28,6 +28,7 @@ from proxmtl.regularizers.squared_group import SquaredGroupL2
 from proxmtl.regularizers.squared_l1 import ExclusiveL1
 from proxmtl.regularizers.sums import Sum, add
 from proxmtl.regularizers.total_variation import FusedLasso, TotalVariation
+from proxmtl.regularizers.weighted_frobenius import WeightedFrobenius
 from proxmtl.regularizers.weighted_l1 import WeightedL1
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Sum",
     "TotalVariation",
     "UnsupportedError",
+    "WeightedFrobenius",
     "WeightedL1",
     "add",
     "combination",

@@ -4,6 +4,7 @@ from proxmtl.solvers.adpgm import AdPGM
 from proxmtl.solvers.base import SOLVERS, Solver, State, run
 from proxmtl.solvers.davis_yin import DavisYin
 from proxmtl.solvers.fista import FISTA
+from proxmtl.solvers.irls import IRLS
 from proxmtl.solvers.mfista import MFISTA
 from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC
@@ -22,6 +23,7 @@ from proxmtl.solvers.steps import (
 
 __all__ = [
     "FISTA",
+    "IRLS",
     "MFISTA",
     "PALM",
     "PANOC",

@@ -60,10 +60,16 @@ class State:
     objective: float
     stalled: bool
     passes: float
+    nested: ClassVar[dict[str, type[State]]] = {}
+    """Fields that are states themselves, and their types."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Fields by name; tensors are cloned."""
-        return {f.name: _clone(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        """Fields by name; tensors are cloned, nested states become dictionaries."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {
+            name: value.state_dict() if name in self.nested else _clone(value)
+            for name, value in fields.items()
+        }
 
     @classmethod
     def from_state_dict(cls, fields: dict[str, Any]) -> Self:
@@ -80,7 +86,14 @@ class State:
                 f"state: {cls.__name__} has fields {sorted(known)}, got {sorted(fields)}; load the "
                 "state of the same solver."
             )
-        return cls(**{name: _clone(value) for name, value in fields.items()})
+        return cls(
+            **{
+                name: cls.nested[name].from_state_dict(value)
+                if name in cls.nested
+                else _clone(value)
+                for name, value in fields.items()
+            }
+        )
 
 
 def _clone(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,18 +27,7 @@ class SPGDState(State):
     smoothness: float
     sought: float  # continuation: gap at which this stage ends
     stage: int  # number of times the smoothing was lowered
-
-    def state_dict(self) -> dict[str, object]:
-        fields = super().state_dict()
-        fields["inner"] = self.inner.state_dict()
-        return fields
-
-    @classmethod
-    def from_state_dict(cls, fields: dict[str, object]) -> SPGDState:
-        inner = fields.get("inner")
-        if isinstance(inner, dict):
-            fields = {**fields, "inner": FISTAState.from_state_dict(inner)}
-        return super().from_state_dict(fields)
+    nested: ClassVar[dict[str, type[State]]] = {"inner": FISTAState}
 
 
 @dataclass(frozen=True)

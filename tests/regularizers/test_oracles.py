@@ -30,6 +30,7 @@ from proxmtl import (
     SquaredHinge,
     Targets,
     UnsupportedError,
+    WeightedFrobenius,
     minimize,
 )
 from proxmtl.regularizers import (
@@ -114,6 +115,17 @@ def test_conjugate_is_that_of_clarabel(name):
     )
     assert r.has_conjugate
     assert r.conjugate(u) == pytest.approx(supremum, rel=1e-6)
+
+
+def test_conjugate_of_a_weighted_ridge():
+    weights, u = torch.tensor([1.0, 0.5, 2.0, 1.0, 0.25]).double(), normal(3, 5)
+    r = WeightedFrobenius(weights, 0.7)
+    assert r.has_conjugate
+    best = u / (1.4 * weights)
+    assert r.conjugate(u) == pytest.approx(float((u * best).sum() - r.value(best)))
+    free = WeightedFrobenius(torch.tensor([1.0, 0.0, 2.0, 1.0, 0.25]), 0.7)
+    assert not free.has_conjugate
+    assert free.conjugate(u) == math.inf
 
 
 @names(lambda n: not OURS[n].is_indicator and n not in ("Bounded", "GraphFused"))

@@ -1,0 +1,136 @@
+"""Iteratively reweighted least squares for group norms and their squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from proxmtl.problem import Problem
+from proxmtl.regularizers import (
+    GroupL2,
+    SquaredFrobenius,
+    SquaredGroupL2,
+    UnsupportedError,
+    WeightedFrobenius,
+)
+from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.fista import FISTA, FISTAState
+
+__all__ = ["IRLS", "IRLSState"]
+
+
+@dataclass
+class IRLSState(State):
+    """State of IRLS: that of the FISTA which solves the present weighted ridge problem."""
+
+    inner: FISTAState
+    nested: ClassVar[dict[str, type[State]]] = {"inner": FISTAState}
+
+
+@dataclass(frozen=True)
+class IRLS(Solver[Problem, IRLSState, Tensor]):
+    """Majorise the penalty by a weighted ridge at each point, and descend on that.
+
+    With block norms ``n_b = w_b ||S_b||`` and ``r_b = sqrt(n_b^2 + smoothing^2)``,
+
+    - ``(sum n_b)^2 <= sum n_b^2 / theta_b`` at ``theta_b = r_b / sum r``: for
+      :class:`SquaredGroupL2`;
+    - ``sum n_b <= 1/2 sum (n_b^2 / eta_b + eta_b)`` at ``eta_b = r_b``: for :class:`GroupL2`.
+
+    The variational counterpart of smoothing: an upper bound where Nesterov's is a lower one. No
+    block becomes exactly zero, and progress towards zero blocks is slow; the exact proxes of both
+    penalties are better in every respect. For fidelity to solvers that square the norm, and for
+    comparison.
+
+    Parameters
+    ----------
+    smoothing : float
+        ``> 0``: without it a zero block could never grow again.
+    inner_iterations : int
+        Iterations of FISTA between two reweightings.
+
+    References
+    ----------
+    Argyriou, Evgeniou, Pontil, "Convex multi-task feature learning", 2008; Daubechies, DeVore,
+    Fornasier, Gunturk, "Iteratively reweighted least squares minimization for sparse recovery",
+    2010.
+    """
+
+    smoothing: float = 1e-8
+    inner_iterations: int = 10
+    inner: FISTA = field(default_factory=FISTA)
+    state_type = IRLSState
+
+    def __post_init__(self) -> None:
+        if not self.smoothing > 0 or self.inner_iterations < 1:
+            raise ValueError(
+                f"smoothing, inner_iterations: got {self.smoothing} and {self.inner_iterations}; "
+                "use smoothing > 0 and at least one iteration."
+            )
+
+    def check(self, problem: Problem) -> None:
+        if not isinstance(problem, Problem) or not isinstance(
+            problem.regularizer, (GroupL2, SquaredGroupL2)
+        ):
+            raise UnsupportedError(
+                "IRLS reweights one GroupL2 or SquaredGroupL2 penalty (and squared norms); use "
+                "FISTA for others."
+            )
+
+    def init(self, problem: Problem, x0: Tensor) -> IRLSState:
+        problem.check_point(x0)
+        inner = self.inner.init(self._majorised(problem, x0), x0)
+        objective = self._objective(problem, inner)
+        return IRLSState(0, objective, False, 0.0, inner)
+
+    def step(self, problem: Problem, state: IRLSState) -> IRLSState:
+        ridge = self._majorised(problem, state.inner.x)
+        x, scores = state.inner.x, state.inner.scores
+        inner = replace(
+            state.inner,
+            objective=self._objective(ridge, state.inner),
+            previous=x,
+            previous_scores=scores,
+            momentum=1.0,
+        )
+        for _ in range(self.inner_iterations):
+            inner = self.inner.step(ridge, inner)
+        return IRLSState(
+            state.iteration + 1,
+            self._objective(problem, inner),
+            torch.equal(inner.x, x),
+            state.passes,
+            inner,
+        )
+
+    def check_resume(self, problem: Problem, state: IRLSState) -> None:
+        self.inner.check_resume(problem, state.inner)
+
+    def solution(self, problem: Problem, state: IRLSState) -> Tensor:  # noqa: ARG002
+        return state.inner.x
+
+    def _objective(self, problem: Problem, inner: FISTAState) -> float:
+        targets = problem.targets
+        loss = problem.loss.value(inner.scores, targets.labels, targets.weights)
+        return float(loss + problem.regularizer_value(inner.x))
+
+    def _majorised(self, problem: Problem, x: Tensor) -> Problem:
+        """The problem with the weighted ridge in place of the penalty."""
+        penalty = problem.regularizer
+        assert isinstance(penalty, (GroupL2, SquaredGroupL2))
+        norm = penalty if isinstance(penalty, GroupL2) else penalty.norm
+        penalised, _ = problem.design.split(x)
+        rows, restore = norm.layout.rows(penalised)
+        members, group_of = norm.layout.indices(x.device)
+        weights = norm.layout.weights(x)
+        rounded = (weights * norm.layout.norms(rows)).square().add(self.smoothing**2).sqrt()
+        slope = penalty.strength * weights.square() / (2 * rounded)
+        if isinstance(penalty, SquaredGroupL2):
+            slope = slope * rounded.sum()
+        spread = torch.zeros_like(rows)
+        spread[:, members] = slope[:, group_of]
+        ridge = [r for r in problem.regularizers if isinstance(r, SquaredFrobenius)]
+        return problem.with_regularizers([WeightedFrobenius(restore(spread), 1.0), *ridge])

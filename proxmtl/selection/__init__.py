@@ -8,16 +8,22 @@ from proxmtl.selection.cross_validation import (
     mean_average_precision,
 )
 from proxmtl.selection.folds import restricted
+from proxmtl.selection.hypergradient import Hypergradient, hypergradient
 from proxmtl.selection.latent_path import LatentPath, solve_latent_path
 from proxmtl.selection.path import PathPoint, RegularizationPath, solve_path
 from proxmtl.selection.strengths import strength_grid, with_strengths
+from proxmtl.selection.tune import Trial, Tuning, tune
 
 __all__ = [
     "CrossValidation",
+    "Hypergradient",
     "LatentPath",
     "PathPoint",
     "RegularizationPath",
+    "Trial",
+    "Tuning",
     "cross_validate",
+    "hypergradient",
     "invariant_grid",
     "mean_average_precision",
     "restricted",
@@ -25,5 +31,6 @@ __all__ = [
     "solve_latent_path",
     "solve_path",
     "strength_grid",
+    "tune",
     "with_strengths",
 ]

@@ -56,6 +56,21 @@ def group_prox(v, groups, threshold):
     return x.value
 
 
+def latent_norm(x, groups):
+    """Latent group norm of one vector, columns duplicated: ``min sum w_g ||v^g||, sum v^g = x``."""
+    x = np.asarray(x, dtype=np.float64)
+    size = np.abs(x).max()
+    if not size > 0:
+        return 0.0
+    total, sums = 0, 0
+    for members, weight in zip(members_of(groups), groups.weights.tolist(), strict=True):
+        part = cp.Variable(len(members))
+        place = np.zeros((len(x), len(members)))
+        place[members, np.arange(len(members))] = 1
+        total, sums = total + weight * cp.norm(part, 2), sums + place @ part
+    return size * solve(cp.Problem(cp.Minimize(total), [sums == x / size]))
+
+
 def group_dual_norm(u, groups):
     """Smallest ratio of a decomposition of one vector; inf if an item has no weighted group."""
     ratio = cp.Variable()

@@ -5,7 +5,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from oracles import group_norm
+from oracles import group_norm, latent_norm
 from strategies import REGULARIZER_FACTORIES
 
 from proxmtl import FusedLasso, Groups, TotalVariation
@@ -78,6 +78,7 @@ NAIVE_VALUES = {
     "Shifted": lambda r, W: r.strength * l1(W - r.center),
     "Masked": lambda r, W: r.strength * l1(W[:, r.mask]),
     "Separable": lambda r, W: r.strength * (l1(W[:, :2]) + 2 * rows_norm(W[:, 2:])),
+    "LatentOverlapGroupL2": lambda r, W: r.strength * sum(latent_norm(u, r.groups) for u in W),
     "TotalVariation": lambda r, W: r.strength * jumps(W),
     "FusedLasso": lambda r, W: r.strength * (0.4 * l1(W) + 0.6 * jumps(W)),
     "GraphFused": lambda r, W: (
@@ -95,6 +96,7 @@ def example(name, *, strength=1.0):
     overlapping = Groups.from_lists([[0, 1, 2], [2, 3], [3, 4]], weights=[1.0, 2, 1])
     choose = {
         "OverlappingGroupL2": overlapping,
+        "LatentOverlapGroupL2": overlapping,
         "Sum": overlapping,
         "GraphFused": ([(0, 1), (1, 2), (3, 1), (4, 0)],),
         "WeightedL1": [1.0, 0.0, 2.5, 1.0, 0.25],

@@ -2,7 +2,7 @@
 
 import cvxpy as cp
 import numpy as np
-from oracles import norm_expression
+from oracles import members_of, norm_expression
 
 
 def rows(x):
@@ -15,6 +15,21 @@ def grouped(x, groups):
 
 def absolute(x):
     return cp.sum(cp.abs(x))
+
+
+def latent(r, x):
+    """Columns duplicated: each group has its own copy of its items."""
+    total, constraints = 0, []
+    for k in range(x.shape[0]):
+        sums = 0
+        for members, weight in zip(members_of(r.groups), r.groups.weights.tolist(), strict=True):
+            part = cp.Variable(len(members))
+            place = np.zeros((x.shape[1], len(members)))
+            place[members, np.arange(len(members))] = 1
+            sums = sums + place @ part
+            total = total + weight * cp.norm(part, 2)
+        constraints.append(sums == x[k, :])
+    return r.strength * total, constraints
 
 
 # each: (regularizer, cvxpy matrix) -> (expression, constraints)
@@ -48,6 +63,7 @@ CVXPY = {
     "Box": lambda r, x: (0, [x >= r.low, x <= r.high]),
     "NonNegative": lambda _r, x: (0, [x >= 0]),
     "Bounded": lambda r, x: (r.strength * absolute(x), [x >= 0]),
+    "LatentOverlapGroupL2": latent,
     "TotalVariation": lambda r, x: (r.strength * absolute(x[:, 1:] - x[:, :-1]), []),
     "FusedLasso": lambda r, x: (
         r.strength * (0.4 * absolute(x) + 0.6 * absolute(x[:, 1:] - x[:, :-1])),

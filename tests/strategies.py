@@ -32,6 +32,7 @@ from proxmtl.regularizers import (
     ExclusiveL1,
     FusedLasso,
     GraphFused,
+    LatentOverlapGroupL2,
     LInf,
     Masked,
     NonNegative,
@@ -182,6 +183,9 @@ REGULARIZER_FACTORIES = {
     "Masked": lambda draw, n, strength: Masked(L1(strength), weights_like(draw, n) > 0),
     "Separable": lambda _draw, n, strength: Separable(
         ((tuple(range(2)), L1(1.0)), (tuple(range(2, n)), L21(2.0))), scale=strength
+    ),
+    "LatentOverlapGroupL2": lambda draw, n, strength: LatentOverlapGroupL2(
+        draw(overlapping_groups(n, covering=True, zeros=False)), strength
     ),
     "TotalVariation": lambda _draw, _n, strength: TotalVariation(strength),
     "FusedLasso": lambda _draw, _n, strength: FusedLasso(strength, 0.4),

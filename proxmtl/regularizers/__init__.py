@@ -18,6 +18,7 @@ from proxmtl.regularizers.graph_fused import GraphFused
 from proxmtl.regularizers.group_l2 import GroupL2
 from proxmtl.regularizers.l1 import L1
 from proxmtl.regularizers.l21 import L21
+from proxmtl.regularizers.latent_overlap import LatentOverlapGroupL2
 from proxmtl.regularizers.max_norm import LInf
 from proxmtl.regularizers.nuclear import Nuclear
 from proxmtl.regularizers.overlapping import OverlappingGroupL2
@@ -49,6 +50,7 @@ __all__ = [
     "GraphFused",
     "GroupL2",
     "LInf",
+    "LatentOverlapGroupL2",
     "Masked",
     "NonNegative",
     "Nuclear",

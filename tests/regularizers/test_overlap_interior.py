@@ -9,7 +9,7 @@ from oracles import finite_difference, group_norm, group_prox
 from strategies import examples, matrices, overlapping_groups, tree_groups
 
 from proxmtl import Groups, OverlappingGroupL2
-from proxmtl.regularizers import overlap_interior
+from proxmtl.regularizers import memberships
 from proxmtl.regularizers.overlap_interior import interior_prox
 
 CHAIN = Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5, 0]], weights=[1.0, 0.5, 2.0, 1.0])
@@ -66,7 +66,7 @@ def test_prox_is_the_one_of_cvxpy(threshold):
 @pytest.mark.parametrize("widest", [64, 0])
 def test_few_steps_where_the_sweeps_crawl(threshold, widest, monkeypatch):
     # of pure noise near the critical radius most groups sit on the edge of vanishing
-    monkeypatch.setattr(overlap_interior, "WIDEST_BAND", widest)  # 0: conjugate gradients
+    monkeypatch.setattr(memberships, "WIDEST_BAND", widest)  # 0: conjugate gradients
     groups, v = windows(400, 10, 5), normal(400, seed=2)
     found, row, radius = solved(v, groups, threshold, 1e-12 * float(v @ v))
     assert found.steps <= 25

@@ -29,6 +29,9 @@ UNWEIGHTED = {"Bounded", "Conjugate"} | {n for n, c in OURS.items() if c.is_indi
 each_penalty = pytest.mark.parametrize("name", sorted(set(OURS) - UNWEIGHTED))
 each_convex = pytest.mark.parametrize("name", sorted(n for n, c in OURS.items() if c.is_convex))
 
+# the naive value is the optimum of a solver
+SOLVED_VALUE = {"LatentOverlapGroupL2"}
+
 # NaN in one slice reaches the others
 COUPLED = {"Nuclear", "SquaredGroupL2", "Sum"}
 
@@ -53,7 +56,8 @@ def test_every_registered_class_has_a_factory_and_a_naive_value():
 @examples(30)
 def test_value_is_the_naive_one(name, data):
     r, W = data.draw(regularizers(name)), data.draw(matrices(SHAPE))
-    assert float(r.value(W)) == pytest.approx(NAIVE_VALUES[name](r, W), rel=1e-12)
+    rel = 1e-6 if name in SOLVED_VALUE else 1e-12
+    assert float(r.value(W)) == pytest.approx(NAIVE_VALUES[name](r, W), rel=rel)
 
 
 @each

@@ -1,0 +1,151 @@
+"""The latent group norm: duplicated columns as the oracle, equivalences, certificates."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import latent_norm
+from strategies import disjoint_groups, examples, matrices, overlapping_groups
+
+from proxmtl import L1, GroupL2, Groups, LatentOverlapGroupL2, OverlappingGroupL2
+from proxmtl.regularizers.latent_interior import decompose
+
+CHAIN = Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5, 0]], weights=[1.0, 0.5, 2.0, 1.0])
+positive = {"covering": True, "zeros": False}
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def duplicated_prox(v, groups, threshold, sweeps=4000):
+    """Proximal gradient on one copy of each item a group, disjoint groups on the copies."""
+    copies = torch.zeros(len(groups.indices), dtype=v.dtype)
+    weights = threshold * groups.weights
+    step = 1 / groups.max_overlap
+    for _ in range(sweeps):
+        missing = v - torch.zeros_like(v).index_add(0, groups.indices, copies)
+        moved = copies + step * missing[groups.indices]
+        norms = torch.zeros_like(weights).index_add(0, groups.group_of, moved.square()).sqrt()
+        factor = (1 - step * weights / norms.clamp_min(1e-300)).clamp_min(0)
+        copies = moved * factor[groups.group_of]
+    return torch.zeros_like(v).index_add(0, groups.indices, copies)
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.7, 1.5])
+def test_prox_is_that_of_disjoint_groups_on_duplicated_columns(threshold):
+    v = normal(2, 6, seed=1)
+    x, _ = LatentOverlapGroupL2(CHAIN, 1.0).prox(v, threshold)
+    expected = torch.stack([duplicated_prox(row, CHAIN, threshold) for row in v])
+    torch.testing.assert_close(x, expected, rtol=1e-6, atol=1e-6)
+
+
+@given(
+    groups=overlapping_groups(6, **positive), v=matrices((2, 6)), step=st.sampled_from([0.1, 1.0])
+)
+@examples(30)
+def test_prox_is_what_the_projection_on_the_dual_ball_leaves(groups, v, step):
+    r = LatentOverlapGroupL2(groups, 1.0)
+    x, value = r.prox(v, step)
+    u = v - x
+    assert r.dual_norm(u) <= step * (1 + 1e-6)
+    bound = r.prox_gap(v, step) + 1e-14 * float(v.square().sum())
+    # no other feasible point is nearer: <x, w - u> <= 0 for all w, up to the gap
+    support = step * float(value)
+    assert support - float((x * u).sum()) <= 2 * bound + 1e-12 * (1 + support)
+
+
+@given(groups=disjoint_groups(5, covering=True, zeros=False), v=matrices((2, 5), extreme=False))
+@examples(30)
+def test_disjoint_groups_are_those_of_the_closed_form(groups, v):
+    v = torch.where(v.abs() < 1e-3, 0.0, v)  # what is below the gap has no certain subgradient
+    latent, plain = LatentOverlapGroupL2(groups, 0.7), GroupL2(groups, 0.7)
+    torch.testing.assert_close(latent.prox(v, 0.9)[0], plain.prox(v, 0.9)[0], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(latent.value(v), plain.value(v), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        latent.kkt_residual(v, -v), plain.kkt_residual(v, -v), rtol=1e-5, atol=1e-5
+    )
+
+
+@given(v=matrices((2, 5), extreme=False))
+@examples(20)
+def test_groups_of_one_are_l1_and_one_group_is_the_block_norm(v):
+    single, whole = Groups.singletons(5), Groups.single(5)
+    for groups, other in ((single, L1(0.7)), (whole, GroupL2(whole, 0.7))):
+        r = LatentOverlapGroupL2(groups, 0.7)
+        torch.testing.assert_close(r.prox(v, 0.9)[0], other.prox(v, 0.9)[0], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(r.value(v), other.value(v), rtol=1e-9, atol=1e-12)
+
+
+@given(groups=overlapping_groups(5, **positive), v=matrices((2, 5), extreme=False))
+@examples(30)
+def test_it_lies_below_the_overlapping_norm_and_above_a_multiple_of_its_dual(groups, v):
+    latent, overlap = LatentOverlapGroupL2(groups, 1.0), OverlappingGroupL2(groups, 1.0)
+    assert float(latent.value(v)) <= float(overlap.value(v)) * (1 + 1e-9) + 1e-12
+    # Cauchy-Schwarz of the norm and its dual
+    u = v.flip(0)
+    sizes = sum(float(latent.value(row[None])) * latent.dual_norm(u) for row in v)
+    assert float((u * v).sum()) <= sizes * (1 + 1e-9) + 1e-12
+
+
+def test_supports_are_unions_of_groups():
+    v = torch.tensor([[3.0, 3.0, 0.3, 0.2, 0.1, 0.1]], dtype=torch.float64)
+    groups = Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5]])
+    x, _ = LatentOverlapGroupL2(groups, 1.0).prox(v, 1.0)
+    assert (x != 0).tolist() == [[True, True, True, False, False, False]]
+
+
+def test_value_is_certified_from_both_sides():
+    groups, v = CHAIN, normal(6, seed=3).numpy()
+    found = decompose(
+        v,
+        groups.group_of.numpy(),
+        groups.indices.numpy(),
+        groups.weights.numpy(),
+        curvature=0.0,
+        tolerance=1e-12,
+    )
+    sums = np.bincount(groups.indices.numpy(), weights=found.parts, minlength=6)
+    np.testing.assert_allclose(sums, v, rtol=1e-12)
+    bounds = groups.indptr.tolist()
+    pieces = [found.parts[bounds[g] : bounds[g + 1]] for g in range(len(groups))]
+    upper = sum(
+        float(w) * np.linalg.norm(piece) for w, piece in zip(groups.weights, pieces, strict=True)
+    )
+    for g in range(len(groups)):
+        assert np.linalg.norm(found.dual[groups.members(g)]) <= float(groups.weights[g])
+    assert 0 <= upper - found.dual @ v <= 1e-12
+    assert upper == pytest.approx(latent_norm(v, groups), rel=1e-8)
+
+
+def test_many_slices_are_solved_together():
+    r, v = LatentOverlapGroupL2(CHAIN, 1.0), normal(300, 6, seed=4)
+    v[7] = 0
+    v[8] *= 1e-8
+    x, _ = r.prox(v, 0.6)
+    for k in (0, 7, 8, 299):
+        alone, _ = r.prox(v[k : k + 1], 0.6)
+        torch.testing.assert_close(x[k : k + 1], alone, rtol=1e-6, atol=1e-6)
+    assert r.prox_gap(v, 0.6) <= 1e-14 * float(v.square().sum())
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -2])
+def test_any_axis(axis):
+    groups, v = Groups.from_lists([[0, 2], [1, 2, 3]]), normal(4, 4, 4, seed=7)
+    r, last = LatentOverlapGroupL2(groups, 0.8, axis=axis), LatentOverlapGroupL2(groups, 0.8)
+    moved = v.movedim(axis, -1)
+    x, value = r.prox(v, 0.5)
+    torch.testing.assert_close(x, last.prox(moved, 0.5)[0].movedim(-1, axis))
+    torch.testing.assert_close(value, last.prox(moved, 0.5)[1])
+
+
+def test_what_it_does_not_take_raises():
+    with pytest.raises(ValueError, match=r"items \[2\] are in no group"):
+        LatentOverlapGroupL2(Groups.from_lists([[0, 1]], n_items=3), 1.0)
+    with pytest.raises(ValueError, match="a weight is zero"):
+        LatentOverlapGroupL2(Groups.from_lists([[0, 1], [1]], weights=[1.0, 0.0]), 1.0)
+    with pytest.raises(ValueError, match="gap: got 0"):
+        LatentOverlapGroupL2(CHAIN, 1.0, gap=0)
+    with pytest.raises(ValueError, match="does not have 6 items"):
+        LatentOverlapGroupL2(CHAIN, 1.0).prox(torch.zeros(2, 5), 1.0)

@@ -72,7 +72,7 @@ def test_prox_returns_the_value_at_its_point(name, data):
 
 @each
 @given(data=st.data(), seed=st.integers(0, 1000))
-@examples(30)
+@examples(100)
 def test_no_competitor_beats_the_prox(name, data, seed):
     r, v, step = data.draw(regularizers(name)), data.draw(matrices(SHAPE)), data.draw(STEPS)
     x, _ = r.prox(v, step)

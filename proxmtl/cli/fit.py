@@ -3,16 +3,12 @@
 # ruff: noqa: PLC0415
 # What is heavy to import is imported when the command runs: help and errors of usage come at once.
 
-import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from proxmtl.cli.inputs import Samples
     from proxmtl.estimators.base import LinearAttributeClassifier
     from proxmtl.latent.model import Algorithm
 
@@ -120,19 +116,17 @@ def fit(
 
       proxmtl fit features.npy -l labels.csv -o runs/alone --single-task 0.01
     """
-    from proxmtl.cli.console import fit_progress, make_console, shown_path
-    from proxmtl.cli.inputs import read_groups, read_samples
-    from proxmtl.cli.run import named_groups, summary_lines, write_run
+    from proxmtl.cli.console import fit_progress, make_console
+    from proxmtl.cli.inputs import described, read_groups, read_samples, split_rows
+    from proxmtl.cli.outcome import show_outcome, write_fitted
     from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
-    from proxmtl.experiments import attribute_metrics, fit_report, group_means
     from proxmtl.io import new_run_folder
-    from proxmtl.report.tables import figures_table, group_table
 
     console = make_console()
     with new_run_folder(out, force=force) as staging:
         data = read_samples(features, labels, key=key, id_column=id_column)
         grouping = read_groups(groups, data.names)
-        train, test = _split(data, holdout, seed)
+        train, test = split_rows(data, holdout, seed)
         model: LinearAttributeClassifier
         weighting = "balanced" if balanced else None
         if single_task is not None:
@@ -158,53 +152,17 @@ def fit(
             )
         with fit_progress("Fitting", max_passes) as callback:
             model.fit(data.X[train], data.Y[train], callback=callback)
-        scored = test if len(test) else train
-        scores = model.decision_function(data.X[scored])
-        table = attribute_metrics(scores, data.Y[scored], data.names)
-        means = group_means(table, named_groups(grouping))
-        on = f"{len(test)} held-out rows" if len(test) else f"the {len(train)} training rows"
-        report = fit_report(model)
-        write_run(
+        outcome = write_fitted(
             staging,
             model=model,
-            metrics={"model": table},
-            summary={"scored_on": on, "groups": _records(means), "fit": report},
+            data=data,
+            rows=(train, test),
+            groups=grouping,
             config={
                 "command": "fit",
-                "inputs": [_described(path) for path in (features, labels, groups) if path],
-                "rows": {"fitted": len(train), "held_out": len(test)},
+                "inputs": [described(path) for path in (features, labels, groups) if path],
                 "holdout": holdout,
                 "seed": seed,
-                "parameters": {
-                    name: value
-                    for name, value in model.get_params(deep=False).items()
-                    if name not in {"groups", "label_names"}
-                },
             },
-            histories={"model": model.result_.history},
         )
-    console.print(group_table(means, title=f"Scores on {on}"))
-    console.print(figures_table(summary_lines(report)))
-    console.print(f"\nrun folder -> {shown_path(out)}")
-
-
-def _split(data: "Samples", holdout: float, seed: int) -> tuple[Any, Any]:
-    import numpy as np
-
-    from proxmtl.experiments import random_splits
-
-    if holdout == 0:
-        return np.arange(len(data.X)), np.arange(0)
-    return random_splits(len(data.X), 1, holdout, seed, Y=data.Y)[0]
-
-
-def _records(means: "pd.DataFrame") -> dict[str, Any]:
-    # By dict, not by row: a row of a table has one type, and counts would become 5.0.
-    lines = means.to_dict(orient="index")
-    return {str(name): line for name, line in lines.items()}
-
-
-def _described(path: Path) -> dict[str, Any]:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
+    show_outcome(console, outcome, out)

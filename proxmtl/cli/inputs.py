@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
 
     from proxmtl.estimators.base import LinearAttributeClassifier
 
-__all__ = ["Samples", "features_for", "labels_for", "read_groups", "read_samples", "trained_model"]
+__all__ = [
+    "Samples",
+    "described",
+    "features_for",
+    "labels_for",
+    "read_groups",
+    "read_samples",
+    "split_rows",
+    "trained_model",
+]
 
 
 class Samples(NamedTuple):
@@ -36,6 +46,22 @@ def read_samples(
     read = read_labels(labels, id_column=id_column)
     aligned = align_rows(read, X.ids, len(X.values), labels_path=labels, features_path=features)
     return Samples(X.values, aligned.values, aligned.names)
+
+
+def split_rows(data: Samples, holdout: float, seed: int) -> tuple[Any, Any]:
+    """Rows to fit on and rows to score, both classes of every attribute among the former."""
+    from proxmtl.experiments import random_splits  # noqa: PLC0415 - heavy
+
+    if holdout == 0:
+        return np.arange(len(data.X)), np.arange(0)
+    return random_splits(len(data.X), 1, holdout, seed, Y=data.Y)[0]
+
+
+def described(path: Path) -> dict[str, Any]:
+    """Name, size and hash of an input, for the record of a run."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
 
 
 def read_groups(path: Path | None, names: Sequence[str]) -> Groups | None:

@@ -1,0 +1,90 @@
+"""What ``fit`` and ``tune`` do with a fitted model: score it, write its run folder, say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from proxmtl.cli.console import shown_path
+from proxmtl.cli.run import named_groups, summary_lines, write_run
+from proxmtl.experiments import attribute_metrics, fit_report, group_means
+from proxmtl.report.tables import figures_table, group_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from rich.console import Console
+
+    from proxmtl.cli.inputs import Samples
+    from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.groups import Groups
+
+__all__ = ["Outcome", "show_outcome", "write_fitted"]
+
+
+class Outcome(NamedTuple):
+    """Scores of a fitted model, and what its solver reported."""
+
+    means: pd.DataFrame
+    on: str
+    report: dict[str, Any]
+
+
+def write_fitted(
+    folder: Path,
+    *,
+    model: LinearAttributeClassifier,
+    data: Samples,
+    rows: tuple[Any, Any],
+    groups: Groups | None,
+    config: Mapping[str, Any],
+) -> Outcome:
+    """Score a model on the rows held out (without any, on those it was fitted on); write its run.
+
+    Parameters
+    ----------
+    folder
+        An existing folder, as `proxmtl.io.new_run_folder` gives it.
+    rows
+        Rows fitted, rows held out.
+    config
+        Joined by the numbers of rows and the model's parameters.
+    """
+    train, test = rows
+    scored = test if len(test) else train
+    scores = model.decision_function(data.X[scored]).reshape(len(scored), -1)
+    table = attribute_metrics(scores, data.Y[scored], data.names)
+    means = group_means(table, named_groups(groups))
+    on = f"{len(test)} held-out rows" if len(test) else f"the {len(train)} training rows"
+    report = fit_report(model)
+    write_run(
+        folder,
+        model=model,
+        metrics={"model": table},
+        summary={"scored_on": on, "groups": _records(means), "fit": report},
+        config={
+            **config,
+            "rows": {"fitted": len(train), "held_out": len(test)},
+            "parameters": {
+                name: value
+                for name, value in model.get_params(deep=False).items()
+                if name not in {"groups", "label_names"}
+            },
+        },
+        histories={"model": model.result_.history},  # type: ignore[attr-defined]  # once fitted
+    )
+    return Outcome(means, on, report)
+
+
+def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:
+    """Print the scores, the solver's report and where the run is."""
+    console.print(group_table(outcome.means, title=f"Scores on {outcome.on}"))
+    console.print(figures_table(summary_lines(outcome.report)))
+    console.print(f"\nrun folder -> {shown_path(out)}")
+
+
+def _records(means: pd.DataFrame) -> dict[str, Any]:
+    # By dict, not by row: a row of a table has one type, and counts would become 5.0.
+    lines = means.to_dict(orient="index")
+    return {str(name): line for name, line in lines.items()}

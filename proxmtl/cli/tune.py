@@ -1,0 +1,196 @@
+"""``proxmtl tune``."""
+
+# ruff: noqa: PLC0415
+# What is heavy to import is imported when the command runs: help and errors of usage come at once.
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["tune"]
+
+_MODEL = "Model"
+_SEARCH = "Search"
+LATENT = "latent"
+
+
+def tune(
+    features: Annotated[
+        Path,
+        typer.Argument(
+            help="Features, one row per sample: npy, npz, safetensors or parquet.",
+            metavar="FEATURES",
+        ),
+    ],
+    labels: Annotated[
+        Path,
+        typer.Option("--labels", "-l", help="CSV: a header of attribute names; 1 yes, 0 or -1 no."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.")],
+    *,
+    groups: Annotated[
+        Path | None,
+        typer.Option("--groups", "-g", help="TOML, JSON or CSV; without it there are no groups."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="'latent', or a convex one: 's-extract', 'ridge', 'logistic-ridge', 'lasso', "
+            "'l21', 'decorrelated'.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = LATENT,
+    n_latents: Annotated[
+        int | None,
+        typer.Option(help="Upper bound K; default min(M, D).", min=1, rich_help_panel=_MODEL),
+    ] = None,
+    balanced: Annotated[
+        bool,
+        typer.Option("--balanced", help="Weigh both classes equally.", rich_help_panel=_MODEL),
+    ] = False,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="'hypergradient' (convex models), 'grid', or 'auto': the first where it can.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "auto",
+    points: Annotated[
+        int,
+        typer.Option(
+            help="Grid: values of each hyperparameter.", min=1, max=50, rich_help_panel=_SEARCH
+        ),
+    ] = 5,
+    folds: Annotated[
+        int,
+        typer.Option(
+            help="Grid: folds of the validation; 1: a quarter of the rows.",
+            min=1,
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 1,
+    one_standard_error: Annotated[
+        bool,
+        typer.Option(
+            "--one-standard-error",
+            help="Grid: take the sparsest model that is as good.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = False,
+    trials: Annotated[
+        Path | None,
+        typer.Option(
+            help="Grid: keep every finished fit in this folder; a second call goes on with it.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    max_passes: Annotated[
+        int,
+        typer.Option(
+            help="Passes over the data: of each fit, or of all trials of hypergradients.",
+            min=1,
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the splits and of the start.")] = 0,
+    holdout: Annotated[
+        float,
+        typer.Option(
+            help="Share of the rows kept from all that and scored at the end; 0: none.",
+            min=0.0,
+            max=0.9,
+        ),
+    ] = 0.2,
+    key: Annotated[
+        str | None, typer.Option(help="Which array of an npz or safetensors file.")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column of row identifiers in the labels.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run that is in the folder.")
+    ] = False,
+) -> None:
+    """Choose the strengths of a model by validation, fit it with them, and write a run folder.
+
+    Files are those of fit. Part of the rows is kept for validation, stratified over all attributes;
+    the model is fitted again on all of them with the strengths chosen. The rows of --holdout take
+    no part in any of that. The run folder is that of fit, with the table of trials, trials.csv,
+    beside it.
+
+    Hypergradients follow the slope of the validation loss; a grid takes the best mean average
+    precision. The latent model is searched over the two numbers that matter for it, mu gamma and
+    mu^2 lambda.
+
+    [bold]Examples[/]
+
+      proxmtl tune features.npy -l labels.csv -g groups.toml -o runs/tuned
+
+      proxmtl tune features.npy -l labels.csv -o runs/lasso --model lasso
+    """
+    from proxmtl.cli.console import make_console
+    from proxmtl.cli.inputs import described, read_groups, read_samples, split_rows
+    from proxmtl.cli.outcome import show_outcome, write_fitted
+    from proxmtl.cli.search import Search, by_grid, by_hypergradient, convex_names, make_model
+    from proxmtl.io import new_run_folder, write_text
+
+    convex = convex_names()
+    if model != LATENT and model not in convex:
+        raise ValueError(f"model: got {model!r}; use {', '.join([LATENT, *convex])}.")
+    if method == "auto":
+        method = "grid" if model == LATENT else "hypergradient"
+    if method not in ("hypergradient", "grid"):
+        raise ValueError(f"method: got {method!r}; use 'hypergradient', 'grid' or 'auto'.")
+    if method == "hypergradient" and model == LATENT:
+        raise ValueError(
+            "method: the latent model is not convex and has no hypergradient here; use 'grid'."
+        )
+    if method == "hypergradient" and (folds > 1 or one_standard_error or trials is not None):
+        raise ValueError(
+            "folds, one-standard-error, trials: these are of --method grid; leave them out, or "
+            "give --method grid."
+        )
+    console = make_console()
+    with new_run_folder(out, force=force) as staging:
+        data = read_samples(features, labels, key=key, id_column=id_column)
+        grouping = read_groups(groups, data.names)
+        train, test = split_rows(data, holdout, seed)
+        estimator = make_model(
+            model,
+            grouping,
+            data.names,
+            n_latents=n_latents,
+            balanced=balanced,
+            max_passes=max_passes,
+            seed=seed,
+        )
+        search = Search(estimator, model, data.X[train], data.Y[train], seed)
+        if method == "grid":
+            fitted, table = by_grid(
+                search, points=points, folds=folds, sparsest=one_standard_error, folder=trials
+            )
+        else:
+            fitted, table = by_hypergradient(search, max_passes=max_passes)
+        write_text(staging / "trials.csv", table.to_csv(index=False, float_format="%.8g"))
+        outcome = write_fitted(
+            staging,
+            model=fitted,
+            data=data,
+            rows=(train, test),
+            groups=grouping,
+            config={
+                "command": "tune",
+                "inputs": [described(path) for path in (features, labels, groups) if path],
+                "holdout": holdout,
+                "seed": seed,
+                "search": {"model": model, "method": method, "trials": len(table)},
+            },
+        )
+    console.print(f"{len(table)} trials; chosen: {_chosen(fitted)}")
+    show_outcome(console, outcome, out)
+
+
+def _chosen(model: Any) -> str:
+    named = model.get_params(deep=False).items()
+    return ", ".join(f"{name} {value:.4g}" for name, value in named if name.endswith("strength"))

@@ -1,0 +1,93 @@
+"""`proxmtl tune`: the strengths it takes are those its table says are best."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from proxmtl.io import load_model
+
+TUNE = ("tune", "x.npy", "--labels", "y.csv", "--out", "run")
+
+
+def test_hypergradients_choose_the_strength_of_a_convex_model(program, files):
+    code, out, _ = program(*TUNE, "--model", "lasso")
+    assert code == 0
+    trials = pd.read_csv(files / "run" / "trials.csv")
+    assert f"{len(trials)} trials" in out
+    assert "16 held-out rows" in out
+    assert len(trials) > 2
+    assert trials["validation_loss"].min() < trials["validation_loss"].iloc[0]
+    best = trials.loc[trials["validation_loss"].idxmin(), "strength"]
+    config = json.loads((files / "run" / "config.json").read_text())
+    assert config["parameters"]["strength"] == pytest.approx(best, rel=1e-6)
+    assert config["search"] == {"model": "lasso", "method": "hypergradient", "trials": len(trials)}
+    assert config["rows"] == {"fitted": 64, "held_out": 16}
+    model = load_model(files / "run")
+    assert type(model).__name__ == "LassoClassifier"
+    assert model.coef_.shape == (4, 6)
+    assert program("evaluate", "run", "x.npy", "-l", "y.csv")[0] == 0
+
+
+@pytest.mark.parametrize("model", ["s-extract", "ridge", "logistic-ridge", "l21", "decorrelated"])
+def test_every_convex_model_can_be_tuned(program, files, model):
+    groups = ("--groups", "g.json") if model == "decorrelated" else ()
+    code, _, _ = program(*TUNE, *groups, "--model", model, "--max-passes", "300", "--balanced")
+    assert code == 0
+    trials = pd.read_csv(files / "run" / "trials.csv")
+    assert trials["passes"].is_monotonic_increasing
+    assert np.isfinite(trials["validation_loss"]).all()
+    assert load_model(files / "run").coef_.any()
+
+
+def test_a_grid_chooses_among_the_invariants_of_the_latent_model(program, files):
+    options = ("-g", "g.json", "--points", "2", "--max-passes", "40", "--trials", "kept")
+    code, out, _ = program(*TUNE, *options)
+    assert code == 0
+    assert "4 trials" in out
+    trials = pd.read_csv(files / "run" / "trials.csv")
+    assert sorted(set(trials["mu_gamma"])) == pytest.approx([1e-9, 1e-5])
+    assert sorted(set(trials["mu2_lambda"])) == pytest.approx([1e-10, 1e-6])
+    best = trials.loc[trials["score"].idxmax()]
+    parameters = json.loads((files / "run" / "config.json").read_text())["parameters"]
+    for name in ("group_strength", "l1_strength", "frobenius_strength"):
+        assert parameters[name] == pytest.approx(best[name], rel=1e-6)
+    kept = {path.name: path.stat().st_mtime_ns for path in (files / "kept").iterdir()}
+    assert len(kept) == 5
+    assert program(*TUNE, *options, "--force")[0] == 0
+    again = {path.name: path.stat().st_mtime_ns for path in (files / "kept").iterdir()}
+    assert again == kept
+    code, _, err = program(*TUNE, *options, "--force", "--seed", "1")
+    assert code == 2
+    assert "another computation" in err
+
+
+def test_a_grid_of_a_convex_model_by_folds(program, files):
+    options = ("--model", "lasso", "--method", "grid", "--points", "3", "--folds", "3")
+    assert program(*TUNE, *options, "--one-standard-error")[0] == 0
+    trials = pd.read_csv(files / "run" / "trials.csv")
+    assert len(trials) == 9
+    means = trials.groupby("strength")["score"].mean()
+    sparsity = trials.groupby("strength")["nonzeros"].mean()
+    chosen = json.loads((files / "run" / "config.json").read_text())["parameters"]["strength"]
+    best = means.idxmax()
+    assert sparsity.iloc[np.argmin(np.abs(sparsity.index - chosen))] <= sparsity[best]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--model", "forest"), "model: got 'forest'"),
+        (("--method", "luck"), "method: got 'luck'"),
+        (("--method", "hypergradient"), "not convex"),
+        (("--model", "lasso", "--folds", "3"), "of --method grid"),
+        (("--model", "lasso", "--n-latents", "3"), "no latents"),
+        (("--model", "decorrelated"), "needs groups"),
+    ],
+)
+def test_requests_that_make_no_sense(program, files, options, message):
+    code, _, err = program(*TUNE, *options)
+    assert code == 2
+    assert message in err
+    assert not (files / "run").exists()

@@ -11,6 +11,7 @@ from proxmtl.selection.folds import restricted
 from proxmtl.selection.hypergradient import Hypergradient, hypergradient
 from proxmtl.selection.latent_path import LatentPath, solve_latent_path
 from proxmtl.selection.path import PathPoint, RegularizationPath, solve_path
+from proxmtl.selection.stability import StabilitySelection, stability_selection
 from proxmtl.selection.strengths import strength_grid, with_strengths
 from proxmtl.selection.tune import Trial, Tuning, tune
 
@@ -20,6 +21,7 @@ __all__ = [
     "LatentPath",
     "PathPoint",
     "RegularizationPath",
+    "StabilitySelection",
     "Trial",
     "Tuning",
     "cross_validate",
@@ -30,6 +32,7 @@ __all__ = [
     "solve_batch",
     "solve_latent_path",
     "solve_path",
+    "stability_selection",
     "strength_grid",
     "tune",
     "with_strengths",

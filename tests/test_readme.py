@@ -91,3 +91,15 @@ def test_the_regularizer_of_the_docs_is_complete():
     best = r.prox(v, 1.0)[0]
     cost = lambda x: float((x - v).square().sum() / 2 + r.value(x))  # noqa: E731
     assert all(cost(best) <= cost(best + 0.1 * torch.randn(3)) + 1e-12 for _ in range(50))
+
+
+def test_the_solver_of_the_docs_is_complete_and_resumes_bitwise():
+    code = "\n".join(_blocks(ROOT / "docs" / "add_a_solver.md"))
+    names = {"__name__": "docs"}
+    exec(compile(code, "docs/add_a_solver.md", "exec"), names)
+    assert names["result"].status.ok
+    assert names["result"].certificate.relative_gap <= 1e-9
+    assert names["resumed"].iterations == names["result"].iterations
+    assert names["resumed"].solution.equal(names["result"].solution)
+    values = [record["objective"] for record in names["result"].history]
+    assert all(v <= max(values[max(0, i - 5) : i]) * (1 + 1e-12) for i, v in enumerate(values) if i)

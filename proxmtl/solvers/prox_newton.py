@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
-
+from typing import ClassVar
 import torch
 from torch import Tensor
 
@@ -32,16 +31,7 @@ class ProxNewtonState(State):
     refused: int  # Newton steps refused in a row
     surveys: int
     newton: int
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "inner": self.inner.state_dict()}
-
-    @classmethod
-    def from_state_dict(cls, fields: dict[str, Any]) -> ProxNewtonState:
-        inner = fields.get("inner")
-        if isinstance(inner, dict):
-            fields = {**fields, "inner": MFISTAState.from_state_dict(inner)}
-        return super().from_state_dict(fields)
+    nested: ClassVar[dict[str, type[State]]] = {"inner": MFISTAState}
 
 
 @dataclass(frozen=True)

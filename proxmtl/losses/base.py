@@ -92,14 +92,21 @@ class Loss(ABC):
     def bregman(
         self, new: Tensor, old: Tensor, labels: Tensor, weights: Tensor | None = None
     ) -> Tensor:
-        """``sum c (phi(new) - phi(old) - phi'(old) (new - old))``, 0-d, summed sample by sample.
+        """Weighted sum of :meth:`bregman_terms`, 0-d: the line searches' test of a step.
 
-        The line searches' test of a step: a difference of two sums would lose it to rounding. What
-        rounding remains is bounded by :meth:`bregman_error`.
+        A difference of two sums would lose it to rounding. What rounding remains is bounded by
+        :meth:`bregman_error`.
+        """
+        terms = self.bregman_terms(new, old, labels)
+        return terms.sum() if weights is None else (terms * weights).sum()
+
+    def bregman_terms(self, new: Tensor, old: Tensor, labels: Tensor) -> Tensor:
+        """``phi(new) - phi(old) - phi'(old) (new - old) >= 0``, same shape.
+
+        A subclass writes it without cancellation where it can.
         """
         terms = self.pointwise(new, labels) - self.pointwise(old, labels)
-        terms = torch.addcmul(terms, self.derivative(old, labels), new - old, value=-1)
-        return terms.sum() if weights is None else _dot(terms, weights)
+        return torch.addcmul(terms, self.derivative(old, labels), new - old, value=-1)
 
     def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:  # noqa: ARG002
         """Rounding error to expect of :meth:`bregman` at these scores and loss value."""

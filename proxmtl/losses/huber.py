@@ -59,16 +59,13 @@ class Huber(Loss):
         inside, u = within(dual, -self.delta, self.delta)
         return torch.where(inside, 0.5 * u.square() + u * labels, torch.inf)
 
-    def bregman(
-        self, new: Tensor, old: Tensor, labels: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
+    def bregman_terms(self, new: Tensor, old: Tensor, labels: Tensor) -> Tensor:
         """Without cancellation: ``(q - p) (r - q) + (q - p)^2 / 2`` with ``r = new - y``,
         ``q = clip(r)``, ``p = clip(old - y)``: both terms are non-negative.
         """  # noqa: D205
         residual = new - labels
         q, p = residual.clamp(-self.delta, self.delta), self.derivative(old, labels)
-        terms = (q - p).square().mul_(0.5).addcmul_(q - p, residual - q)
-        return terms.sum() if weights is None else (terms * weights).sum()
+        return (q - p).square().mul_(0.5).addcmul_(q - p, residual - q)
 
     def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
         """Only the scores' own rounding is left: second order in the machine precision."""

@@ -48,9 +48,7 @@ class Logistic(Loss):
         inside, v = within(-labels * dual, 0, 1)
         return torch.where(inside, torch.xlogy(v, v) + torch.xlogy(1 - v, 1 - v), torch.inf)
 
-    def bregman(
-        self, new: Tensor, old: Tensor, labels: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
+    def bregman_terms(self, new: Tensor, old: Tensor, labels: Tensor) -> Tensor:
         """Without cancellation, for labels -1 and +1, on which it does not depend.
 
         For a move ``d`` up to 1/2 the integral ``d^2 int_0^1 (1 - s) phi''(z + s d) ds`` by
@@ -70,7 +68,7 @@ class Logistic(Loss):
             start, step = sign * old, sign * move
             far = logsigmoid(start) - logsigmoid(sign * new) + step * torch.sigmoid(-start)
             terms = torch.where(small, terms, far)
-        return terms.sum() if weights is None else (terms * weights).sum()
+        return terms
 
     def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
         """Only the scores' own rounding is left: second order in the machine precision."""

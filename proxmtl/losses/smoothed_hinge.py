@@ -68,16 +68,14 @@ class SmoothedHinge(Loss):
         inside, v = within(-labels * dual, 0, 1)
         return torch.where(inside, v * (0.5 * self.width * v - 1), torch.inf)
 
-    def bregman(
-        self, new: Tensor, old: Tensor, labels: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
+    def bregman_terms(self, new: Tensor, old: Tensor, labels: Tensor) -> Tensor:
         """Without cancellation: ``h ((q - p) (s - q) + (q - p)^2 / 2)`` with ``s`` the new slack
         over ``h``, ``q = clip(s)``, ``p`` that of the old: both terms are non-negative.
         """  # noqa: D205
         slack = self._slack(new, labels)
         q, p = slack.clamp(0, 1), self._slack(old, labels).clamp(0, 1)
         terms = (q - p).square().mul_(0.5).addcmul_(q - p, slack - q)
-        return self.width * (terms.sum() if weights is None else (terms * weights).sum())
+        return self.width * terms
 
     def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
         """Only the scores' own rounding is left: second order in the machine precision."""

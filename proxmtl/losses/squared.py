@@ -38,13 +38,10 @@ class Squared(Loss):
     def pointwise_conjugate(self, dual: Tensor, labels: Tensor) -> Tensor:
         return 0.5 * dual.square() + dual * labels
 
-    def bregman(
-        self, new: Tensor, old: Tensor, labels: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
+    def bregman_terms(self, new: Tensor, old: Tensor, labels: Tensor) -> Tensor:
         """``(new - old)^2 / 2``, whatever the label."""
         del labels
-        terms = 0.5 * (new - old).square()
-        return terms.sum() if weights is None else (terms * weights).sum()
+        return 0.5 * (new - old).square()
 
     def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
         """Only the scores' own rounding is left: second order in the machine precision."""

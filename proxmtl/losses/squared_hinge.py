@@ -49,16 +49,13 @@ class SquaredHinge(Loss):
         value = 0.5 * torch.dot(slack.reshape(-1), weighted.reshape(-1))
         return value, (weighted * labels).neg_()
 
-    def bregman(
-        self, new: Tensor, old: Tensor, labels: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
+    def bregman_terms(self, new: Tensor, old: Tensor, labels: Tensor) -> Tensor:
         """Without cancellation: ``(b - a)^2 / 2 + a (b - v)`` with ``v = 1 - y new``,
         ``b = max(v, 0)``, ``a = max(0, 1 - y old)``: both terms are non-negative.
         """  # noqa: D205
         v = 1 - labels * new
         b, a = torch.relu(v), torch.relu(1 - labels * old)
-        terms = (b - a).square().mul_(0.5).addcmul_(a, b - v)
-        return terms.sum() if weights is None else (terms * weights).sum()
+        return (b - a).square().mul_(0.5).addcmul_(a, b - v)
 
     def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
         """Only the scores' own rounding is left: second order in the machine precision."""

@@ -81,15 +81,12 @@ class WestonWatkins(Loss):
         closed = dual.sum(-1, keepdim=True).abs() <= slack * size
         return torch.where(own, torch.where(closed, 0.0, torch.inf).to(dual.dtype), terms)
 
-    def bregman(
-        self, new: Tensor, old: Tensor, labels: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
-        """Without cancellation, margin by margin: as :meth:`SquaredHinge.bregman`."""
+    def bregman_terms(self, new: Tensor, old: Tensor, labels: Tensor) -> Tensor:
+        """Without cancellation, margin by margin: as :meth:`SquaredHinge.bregman_terms`."""
         v = _margin_violation(new, labels)
         b, a = torch.relu(v), _slack(old, labels)
         terms = (b - a).square().mul_(0.5).addcmul_(a, b - v)
-        terms = torch.where(labels > 0, torch.zeros_like(terms), terms)
-        return terms.sum() if weights is None else (terms * weights).sum()
+        return torch.where(labels > 0, torch.zeros_like(terms), terms)
 
     def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
         """Only the scores' own rounding is left: second order in the machine precision."""

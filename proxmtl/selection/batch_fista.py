@@ -68,17 +68,9 @@ class BatchData:
         return self.loss.grad(scores.flatten(0, 1), labels, weights).view_as(scores)
 
     def bregman(self, new: Tensor, old: Tensor) -> Tensor:
-        """Bregman distance of the loss between two scores of each problem, shape (B,).
-
-        The losses sum it over all samples, in a way of their own that does not cancel. The sum is
-        linear in the weights, so its gradient in them is the list of its terms.
-        """
-        with torch.enable_grad():
-            weights = self.weights.flatten(0, 1).detach().requires_grad_()
-            rows = (t.flatten(0, 1) for t in (new, old, self.labels))
-            total = self.loss.bregman(*rows, weights)
-            (terms,) = torch.autograd.grad(total, weights)
-        return (terms.view_as(new) * self.weights).sum((0, 2))
+        """Bregman distance of the loss between two scores of each problem, shape (B,)."""
+        rows = (t.flatten(0, 1) for t in (new, old, self.labels))
+        return (self.loss.bregman_terms(*rows).view_as(new) * self.weights).sum((0, 2))
 
 
 @dataclass

@@ -58,7 +58,8 @@ class BatchPenalty:
             free = thresholds == 0
             safe = torch.where(free, 1.0, thresholds)
             out = self.unit.prox(V / safe, 1.0)[0] * safe
-            return torch.where(free, V, out) if bool(free.any()) else out
+            # without strength what is left is the identity, or a projection
+            return torch.where(free, self.unit.prox(V, 0.0)[0], out) if bool(free.any()) else out
         slices = zip(V.unbind(1), self.penalties, scaled.tolist(), strict=True)
         return torch.stack(
             [v if r is None else r.prox(v.contiguous(), step)[0] for v, r, step in slices], dim=1

@@ -68,7 +68,9 @@ class BatchPenalty:
     def values(self, W: Tensor) -> Tensor:
         """Value of each problem's penalty at its slice, shape (B,)."""
         if self.unit is not None and self.vectorised:
-            own = self.strengths.to(W) * _unit_values(self.unit, W)
+            unit = _unit_values(self.unit, W)
+            # infinite outside a set, whatever the strength
+            own = torch.where(torch.isinf(unit), unit, self.strengths.to(W) * unit)
         else:
             slices = zip(W.unbind(1), self.penalties, strict=True)
             own = torch.stack([W.new_zeros(()) if r is None else r.value(w) for w, r in slices])

@@ -34,7 +34,7 @@ CONVEX = [
     GroupLassoClassifier(),
 ]
 BOTH = [LatentMTLClassifier(), SingleTaskClassifier(), GroupLassoClassifier()]
-ALL = [LatentMTLClassifier(), GOMTLClassifier(max_passes=100), *CONVEX]
+ALL = [LatentMTLClassifier(), GOMTLClassifier(max_passes=50), *CONVEX]
 
 
 # Weights and copies of rows give one problem, but not one path: the solutions agree as far as they

@@ -103,3 +103,15 @@ def test_the_solver_of_the_docs_is_complete_and_resumes_bitwise():
     assert names["resumed"].solution.equal(names["result"].solution)
     values = [record["objective"] for record in names["result"].history]
     assert all(v <= max(values[max(0, i - 5) : i]) * (1 + 1e-12) for i, v in enumerate(values) if i)
+
+
+def test_the_baselines_page_runs_and_names_every_row(capsys):
+    from proxmtl import BASELINES
+
+    page = ROOT / "docs" / "baselines.md"
+    names = {}
+    exec(compile("\n".join(_blocks(page)), "docs/baselines.md", "exec"), names)
+    assert "all-sharing" in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \|", text, re.MULTILINE)
+    assert rows == [(row.name, row.row) for row in BASELINES.values()]

@@ -22,7 +22,14 @@ def bench(monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["awa_rows", "clothing_convergence", "clothing_features", "clothing_rows", "joint_b8"],
+    [
+        "awa_rows",
+        "baselines",
+        "clothing_convergence",
+        "clothing_features",
+        "clothing_rows",
+        "joint_b8",
+    ],
 )
 def test_scripts_explain_themselves(bench, name):
     app = typer.Typer()
@@ -75,6 +82,10 @@ def test_passes_to_an_objective_and_thinning(bench):
 def test_results_on_disk_say_where_they_come_from(bench):
     expected = set(bench("record").environment())
     assert {"date", "machine", "python", "versions"} == expected
-    paths = [*(BENCH / "results").glob("*_rows*.json"), *(BENCH / "results").glob("joint*.json")]
+    paths = [
+        *(BENCH / "results").glob("*_rows*.json"),
+        *(BENCH / "results").glob("base*.json"),
+        *(BENCH / "results").glob("joint*.json"),
+    ]
     for path in paths:
         assert expected <= set(json.loads(path.read_text())), path.name

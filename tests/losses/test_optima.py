@@ -12,6 +12,7 @@ from proxmtl import (
     GroupL2,
     Groups,
     Huber,
+    LatentMTL,
     Logistic,
     MaxIterations,
     Problem,
@@ -259,3 +260,22 @@ def test_newton_agrees_on_every_loss(name, penalty):
     result = minimize(problem, ProxNewton(), stop=RelativeGap(1e-9) | MaxIterations(200))
     assert result.status is Status.CONVERGED
     assert result.certificate.objective == pytest.approx(best, rel=1e-8)
+
+
+@each_loss
+def test_the_factored_model_takes_every_loss(name):
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.arange(60) % 3
+    X = 3 * torch.eye(3, 5)[classes] + torch.randn(60, 5, generator=generator)
+    Y = 2 * torch.nn.functional.one_hot(classes, 3) - 1
+    model = LatentMTL(
+        loss=LOSS_FACTORIES[name](None),
+        n_latents=2,
+        group_strength=1e-2,
+        frobenius_strength=1e-2,
+        algorithm="panoc",
+    )
+    result = model.solve(X.double(), Y)
+    assert result.status is Status.CONVERGED
+    assert result.live_latents == 2
+    assert max(result.certificate.block_gaps.values()) <= 1e-3 * result.certificate.objective

@@ -86,14 +86,11 @@ class State:
                 f"state: {cls.__name__} has fields {sorted(known)}, got {sorted(fields)}; load the "
                 "state of the same solver."
             )
-        return cls(
-            **{
-                name: cls.nested[name].from_state_dict(value)
-                if name in cls.nested
-                else _clone(value)
-                for name, value in fields.items()
-            }
-        )
+        values: dict[str, Any] = {
+            name: cls.nested[name].from_state_dict(value) if name in cls.nested else _clone(value)
+            for name, value in fields.items()
+        }
+        return cls(**values)
 
 
 def _clone(value: Any) -> Any:

@@ -14,6 +14,7 @@ from proxmtl import (
     FISTA,
     KKT,
     L1,
+    MCP,
     PALM,
     PANOC,
     SPGD,
@@ -148,7 +149,7 @@ TABLE = {
     "a start that does not fit": (solve(init=(torch.ones(D, 2), torch.ones(1, M))), "init: L and S have shapes (3, 2) and (1, 2)"),
     "a start with NaN": (solve(init=(torch.ones(D, 1) * math.nan, torch.ones(1, M))), "init: a factor holds NaN"),
     # problems and starts
-    "two norms": (problem(terms=[L1(1.0), GroupL2(Groups.single(M), 1.0)]), "regularizers: the sum L1 + GroupL2 has no prox here"),
+    "two penalties, one not convex": (problem(terms=[L1(1.0), MCP(1.0, 2.5)]), "regularizers: MCP is not convex, and its prox does not combine"),
     "labels elsewhere": (lambda: Problem(SquaredHinge(), SharedDesign(X), Targets(META, META, M)), "labels: on meta, the features are on cpu; move one"),
     "start elsewhere": (lambda: minimize(problem(terms=L1(1.0))(), x0=torch.zeros(D, M, device="meta")), "x0: on meta, the features are on cpu"),
     "start of another shape": (lambda: minimize(problem(terms=L1(1.0))(), x0=torch.zeros(M, D)), "x0: shape (2, 3); this problem's parameter has (3, 2)"),
@@ -196,7 +197,7 @@ def test_bad_input_costs_no_pass():
         minimize(made, x0=torch.full(made.zeros().shape, math.nan))
     with pytest.raises(UnsupportedError, match="SPGD smooths a group norm"):
         minimize(convex("ridge"), SPGD())
-    with pytest.raises(UnsupportedError, match="L1 has no Nesterov smoothing here"):
+    with pytest.raises(UnsupportedError, match="SPGD smooths a group norm"):
         minimize(made, SPGD())
     assert made.counts.passes == 0
 
@@ -204,7 +205,7 @@ def test_bad_input_costs_no_pass():
 def test_what_needs_a_regularizer_says_so():
     bare = problem()()
     for method in (bare.critical_strength, lambda: bare.smoothed(0.1)):
-        with pytest.raises(UnsupportedError, match="the problem has no non-smooth regularizer"):
+        with pytest.raises(UnsupportedError, match="the problem has no (non-smooth )?regularizer"):
             method()
     assert minimize(bare, FISTA(), stop=MaxIterations(3)).certificate.gap is None
 

@@ -188,7 +188,7 @@ class LatentMTL:
             )
 
     def problem(
-        self, X: Features | Design, Y: Labels, sample_weight: Labels | None = None
+        self, X: Features | Design, Y: Labels | Targets, sample_weight: Labels | None = None
     ) -> LatentProblem:
         """Check the data and build the joint problem.
 
@@ -196,20 +196,13 @@ class LatentMTL:
         ----------
         X : (N, D) array, (M, N, D) array, sequence of M arrays (N_m, D), or Design
             A Design brings its own intercept: ``fit_intercept`` is then not looked at.
-        Y : (N, M) array, or sequence of M arrays (N_m,)
-            -1 and +1; 0 or NaN: missing.
+        Y : (N, M) array, sequence of M arrays (N_m,), or Targets
+            -1 and +1; 0 or NaN: missing. Targets, such as those of real labels or of classes, bring
+            their own weights: ``reduction`` and ``class_weight`` are then not looked at.
         sample_weight : (N,) or (N, M) array, or sequence of M arrays, optional
         """
         design = X if isinstance(X, Design) else self._design(X)
-        if isinstance(design, TaskDesign) and not isinstance(Y, (list, tuple)):
-            Y = list(as_float_tensor("labels", Y).T)
-        targets = Targets.from_labels(
-            Y,
-            sample_weight=sample_weight,
-            class_weight=self.class_weight,
-            reduction=self.reduction,
-            like=torch.empty(0, dtype=design.dtype, device=design.device),
-        )
+        targets = self._targets(design, Y, sample_weight)
         return LatentProblem(
             self.loss,
             design,
@@ -223,7 +216,7 @@ class LatentMTL:
     def solve(
         self,
         X: Features | Design,
-        Y: Labels,
+        Y: Labels | Targets,
         sample_weight: Labels | None = None,
         *,
         warm_start: LatentResult | None = None,
@@ -283,7 +276,7 @@ class LatentMTL:
     def partial_fit(
         self,
         X: Features | Design,
-        Y: Labels,
+        Y: Labels | Targets,
         sample_weight: Labels | None = None,
         *,
         previous: LatentResult | None = None,
@@ -297,6 +290,23 @@ class LatentMTL:
         return self.solve(X, Y, sample_weight, warm_start=previous, callback=callback)
 
     # ------------------------------------------------------------------ parts
+
+    def _targets(
+        self, design: Design, Y: Labels | Targets, sample_weight: Labels | None
+    ) -> Targets:
+        if isinstance(Y, Targets):
+            if sample_weight is not None:
+                raise ValueError("sample_weight: the Targets given bring their own; leave it out.")
+            return Y
+        if isinstance(design, TaskDesign) and not isinstance(Y, (list, tuple)):
+            Y = list(as_float_tensor("labels", Y).T)
+        return Targets.from_labels(
+            Y,
+            sample_weight=sample_weight,
+            class_weight=self.class_weight,
+            reduction=self.reduction,
+            like=torch.empty(0, dtype=design.dtype, device=design.device),
+        )
 
     def _design(self, X: Features) -> Design:
         if _is_shared(X):

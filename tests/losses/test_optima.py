@@ -263,19 +263,24 @@ def test_newton_agrees_on_every_loss(name, penalty):
 
 
 @each_loss
-def test_the_factored_model_takes_every_loss(name):
+def test_the_factored_model_takes_every_loss_and_label(name):
+    loss = LOSS_FACTORIES[name](None)
     generator = torch.Generator().manual_seed(0)
     classes = torch.arange(60) % 3
     X = 3 * torch.eye(3, 5)[classes] + torch.randn(60, 5, generator=generator)
-    Y = 2 * torch.nn.functional.one_hot(classes, 3) - 1
+    signs, kind = 2.0 * torch.nn.functional.one_hot(classes, 3) - 1, label_kind(loss)
+    given = {
+        "signs": signs,
+        "real": Targets.from_labels(3 * signs + 1, coding="real", reduction="mean"),
+        "classes": Targets.from_classes(classes, 3, reduction="mean"),
+    }[kind]
     model = LatentMTL(
-        loss=LOSS_FACTORIES[name](None),
-        n_latents=2,
-        group_strength=1e-2,
-        frobenius_strength=1e-2,
-        algorithm="panoc",
+        loss=loss, n_latents=2, group_strength=1e-2, frobenius_strength=1e-2, algorithm="panoc"
     )
-    result = model.solve(X.double(), Y)
+    result = model.solve(X.double(), given)
     assert result.status is Status.CONVERGED
     assert result.live_latents == 2
     assert max(result.certificate.block_gaps.values()) <= 1e-3 * result.certificate.objective
+    if kind != "signs":
+        with pytest.raises(ValueError, match="sample_weight: the Targets given bring their own"):
+            model.solve(X.double(), given, torch.ones(60))

@@ -3,7 +3,8 @@
 Gaussian features, planted sparse weights, noisy labels; L1 with intercepts, the strengths from half
 of the critical one down to a twentieth of it, warm starts in neither. The ratios predicted before
 the first run stand in PREDICTED: products alone had been timed (2.4 times faster in one piece at
-the large size, 16 times at a small one), the rest was a guess.
+the large size, 16 times at a small one), the rest was a guess. Times are CPU seconds of one thread,
+which other work on the machine disturbs least.
 
     python bench/batch.py large small
 """
@@ -93,6 +94,7 @@ def main(
         "gap": gap,
         "repeats": repeats,
         "threads": threads,
+        "seconds": "of this process",
     }
     runs = record.runs_so_far("batch", settings)
     for case in cases or list(SIZES):

@@ -86,6 +86,15 @@ if TYPE_CHECKING:
         RidgeMTLClassifier,
         SingleTaskClassifier,
     )
+    from proxmtl.selection import (
+        cross_validate,
+        hypergradient,
+        solve_batch,
+        solve_latent_path,
+        solve_path,
+        stability_selection,
+        tune,
+    )
 
 __version__ = "0.1.0"
 
@@ -161,7 +170,14 @@ __all__ = [
     "WeightedFrobenius",
     "WeightedL1",
     "WestonWatkins",
+    "cross_validate",
+    "hypergradient",
     "minimize",
+    "solve_batch",
+    "solve_latent_path",
+    "solve_path",
+    "stability_selection",
+    "tune",
 ]
 
 _LAZY = dict.fromkeys(
@@ -175,11 +191,22 @@ _LAZY = dict.fromkeys(
         "SingleTaskClassifier",
     ),
     "proxmtl.estimators",
+) | dict.fromkeys(
+    (
+        "cross_validate",
+        "hypergradient",
+        "solve_batch",
+        "solve_latent_path",
+        "solve_path",
+        "stability_selection",
+        "tune",
+    ),
+    "proxmtl.selection",
 )
 
 
 def __getattr__(name: str) -> Any:
-    """Import scikit-learn's estimators only when they are asked for."""
+    """Import what needs scikit-learn or pandas only when it is asked for."""
     if name in _LAZY:
         import importlib  # noqa: PLC0415
 

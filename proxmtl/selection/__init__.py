@@ -9,6 +9,7 @@ from proxmtl.selection.cross_validation import (
 )
 from proxmtl.selection.folds import restricted
 from proxmtl.selection.hypergradient import Hypergradient, hypergradient
+from proxmtl.selection.latent_hypergradient import latent_hypergradient
 from proxmtl.selection.latent_path import LatentPath, solve_latent_path
 from proxmtl.selection.path import PathPoint, RegularizationPath, solve_path
 from proxmtl.selection.stability import StabilitySelection, stability_selection
@@ -27,6 +28,7 @@ __all__ = [
     "cross_validate",
     "hypergradient",
     "invariant_grid",
+    "latent_hypergradient",
     "mean_average_precision",
     "restricted",
     "solve_batch",

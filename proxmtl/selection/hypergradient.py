@@ -11,7 +11,13 @@ from torch import Tensor
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SquaredFrobenius, UnsupportedError
 
-__all__ = ["Criterion", "Hypergradient", "hypergradient"]
+__all__ = [
+    "Criterion",
+    "Hypergradient",
+    "conjugate_gradients",
+    "hypergradient",
+    "strength_slope",
+]
 
 Criterion = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Value and gradient of a criterion at a parameter, such as a problem's smooth part."""
@@ -121,10 +127,10 @@ def hypergradient(
 
     q = q.to(torch.float64) * mask
     start = torch.zeros_like(q) if guess is None else guess.to(q) * mask
-    v, residual, products = _conjugate_gradients(hessian, q, start, tolerance, max_products)
+    v, residual, products = conjugate_gradients(hessian, q, start, tolerance, max_products)
     along = problem.design.split(v)[0] * inside
     slopes = [
-        -term.strength * float((along * _slope(term, penalised)).sum())
+        -term.strength * float((along * strength_slope(term, penalised)).sum())
         for term in problem.regularizers
     ]
     return Hypergradient(
@@ -147,7 +153,7 @@ def _check(problem: Problem) -> None:
             )
 
 
-def _slope(term: Regularizer, W: Tensor) -> Tensor:
+def strength_slope(term: Regularizer, W: Tensor) -> Tensor:
     """Derivative in the strength of the gradient of a penalty, on its active set.
 
     The residual of the optimality conditions without a loss is that gradient, where the penalty is
@@ -170,7 +176,7 @@ def _slope(term: Regularizer, W: Tensor) -> Tensor:
     return step / term.strength
 
 
-def _conjugate_gradients(
+def conjugate_gradients(
     apply: Callable[[Tensor], Tensor], q: Tensor, v: Tensor, tolerance: float, limit: int
 ) -> tuple[Tensor, float, int]:
     """Solve ``apply(v) = q``: the solution, its relative residual, and the products made."""

@@ -25,10 +25,12 @@ def bench(monkeypatch):
     [
         "awa_rows",
         "baselines",
+        "batch",
         "clothing_convergence",
         "clothing_features",
         "clothing_rows",
         "joint_b8",
+        "tune",
     ],
 )
 def test_scripts_explain_themselves(bench, name):

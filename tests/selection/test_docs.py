@@ -1,0 +1,16 @@
+"""The page on choosing strengths runs as it is printed."""
+
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "selection.md"
+
+
+def test_the_page_runs_from_top_to_bottom(capsys):
+    text = PAGE.read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    names = {}
+    exec(compile(code, "docs/selection.md", "exec"), names)
+    assert capsys.readouterr().out.strip()
+    assert names["up"].collapsed
+    assert names["stable"].selected(0.8).nonzero().flatten().tolist() == [0, 1, 2, 3, 4]

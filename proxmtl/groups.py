@@ -80,7 +80,7 @@ class Groups:
         wrong = (self.indices < 0) | (self.indices >= self.n_items)
         wrong[1:] |= (self.group_of[1:] == self.group_of[:-1]) & (self.indices.diff() <= 0)
         suspects = torch.cat([self.group_of[wrong], torch.nonzero(self.sizes == 0).flatten()])
-        for g in suspects.unique().tolist():
+        for g in sorted(set(suspects.tolist())):
             self._check_members(self.names[g], self.members(g))
 
     def _check_members(self, name: str, members: list[int]) -> None:

@@ -98,7 +98,8 @@ class GraphFused(Composed):
         """
         rows = self._rows(W)
         ends, (first, second) = self.ends.to(W.device), self.coefficients.to(W)
-        return rows[..., ends[0]] * first + rows[..., ends[1]] * second
+        image: Tensor = rows[..., ends[0]] * first + rows[..., ends[1]] * second
+        return image
 
     def transposed(self, Z: Tensor, like: Tensor) -> Tensor:
         ends, (first, second) = self.ends.to(Z.device), self.coefficients.to(Z)

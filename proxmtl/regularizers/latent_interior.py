@@ -104,12 +104,12 @@ class _Path:
         held = self.held
         u = np.zeros_like(self.v)
         multiplier = np.maximum(held.norms(self.v) / self.radius, 1e-8)
-        best, behind = None, 0
+        best, behind = _Candidate(multiplier, u, u, float("inf")), 0
         for step in range(max_steps + 1):
             slack = np.maximum((self.square - held.norms(u) ** 2) / 2, self.square * _EPS / 8)
             found = self._best_candidate(u, multiplier, slack, tolerance)
-            behind = 0 if best is None or found.gap < 0.9 * best.gap else behind + 1
-            best = found if best is None or found.gap < best.gap else best
+            behind = 0 if found.gap < 0.9 * best.gap else behind + 1
+            best = min(best, found, key=lambda candidate: candidate.gap)
             if best.gap <= tolerance or behind > 4 or step == max_steps:
                 break
             try:

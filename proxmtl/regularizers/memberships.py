@@ -52,7 +52,8 @@ class Memberships:
 
     def over_items(self, values: Floats) -> Floats:
         """Sum of values by membership over each item."""
-        return np.bincount(self.item, weights=values, minlength=self.n_items)
+        total: Floats = np.bincount(self.item, weights=values, minlength=self.n_items)
+        return total
 
     def norms(self, point: Floats) -> Floats:
         """Norm of each group of a point."""
@@ -94,7 +95,7 @@ def _factoring(
     def entries(d: Floats, xi: Floats, weight: Floats) -> tuple[Floats, Floats]:
         scaled = xi / weight
         diagonal = d - np.add.reduceat(scaled * xi, starts)
-        shared = -np.bincount(slot, weights=scaled[left] * xi[right], minlength=len(edges))
+        shared: Floats = -np.bincount(slot, weights=scaled[left] * xi[right], minlength=len(edges))
         return diagonal, shared
 
     def banded(d: Floats, xi: Floats, weight: Floats) -> Solve:

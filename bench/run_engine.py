@@ -52,8 +52,8 @@ def main(
         }
         rows[key] = {"title": case.name, "strength": case.strength, "best": best, "seconds": times}
         print("\n".join(table(rows[key])), flush=True)
-    versions = {name: version(name) for name in PEERS}
-    record.save("engine", {"accuracies": ACCURACIES, "peers": versions, "cases": rows})
+        versions = {name: version(name) for name in PEERS}
+        record.save("engine", {"accuracies": ACCURACIES, "peers": versions, "cases": rows})
 
 
 def table(row: dict[str, Any]) -> list[str]:

@@ -21,6 +21,9 @@ from proxmtl import FISTA, AdPGM, DavisYin, MaxIterations, MaxSeconds, ProxNewto
 from proxmtl.solvers import Solver
 
 Curve = list[tuple[float, float]]
+QUIET = 40
+"""A run ends when this many iterations no longer change the objective."""
+
 TOLERANCES = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10)
 
 
@@ -35,7 +38,9 @@ def ours(
 
         def watch(progress) -> bool:
             curve.append((time.process_time() - begin, progress.objective))
-            return curve[-1][0] > limit or progress.objective <= target
+            before, now = curve[-QUIET:][0][1], progress.objective
+            done = len(curve) > QUIET and before - now <= 1e-12 * abs(now)
+            return done or curve[-1][0] > limit or now <= target
 
         problem = case.problem(split=split)
         stop = MaxIterations(5000) | MaxSeconds(5 * limit)

@@ -51,7 +51,7 @@ def test_every_registered_class_has_a_factory():
 
 @each
 @given(data=st.data())
-@examples(50)
+@examples(30)
 def test_value_is_the_weighted_sum(name, data):
     loss, (z, y, c) = draw(data, name)
     expected = math.fsum((c * loss.pointwise(z, y)).flatten().tolist())
@@ -62,7 +62,7 @@ def test_value_is_the_weighted_sum(name, data):
 
 @each
 @given(data=st.data())
-@examples(50)
+@examples(30)
 def test_derivative_is_that_of_autograd(name, data):
     loss, (z, y, c) = draw(data, name)
     leaf = z.clone().requires_grad_()
@@ -73,7 +73,7 @@ def test_derivative_is_that_of_autograd(name, data):
 
 @each
 @given(data=st.data(), seed=st.integers(0, 99))
-@examples(50)
+@examples(30)
 def test_curvature_product_is_the_derivative_of_the_gradient(name, data, seed):
     loss, (z, y, c) = draw(data, name)
     direction, step = like(z, seed), 1e-6
@@ -94,7 +94,7 @@ def test_curvature_product_is_the_derivative_of_the_gradient(name, data, seed):
 
 @each
 @given(data=st.data())
-@examples(50)
+@examples(30)
 def test_fused_value_and_grad_agree_with_their_parts(name, data):
     loss, (z, y, c) = draw(data, name)
     before = [t.clone() for t in (z, y, c)]
@@ -108,7 +108,7 @@ def test_fused_value_and_grad_agree_with_their_parts(name, data):
 
 @each
 @given(data=st.data(), seed=st.integers(0, 99), size=st.sampled_from([0.1, 1.0, 30.0]))
-@examples(50)
+@examples(30)
 def test_convex_with_the_curvature_bound_it_states(name, data, seed, size):
     loss, (a, y, _) = draw(data, name)
     b = a + size * like(a, seed)
@@ -131,7 +131,7 @@ def test_curvature_bound_is_attained(name, y):
 
 @each_scalar
 @given(u=st.floats(-5, 5).map(lambda u: round(u, 6)), y=st.sampled_from([-1.0, 1.0, 0.4]))
-@examples(50)
+@examples(30)
 def test_conjugate_is_the_supremum(name, u, y):
     loss, label = LOSS[name], signs(y if KIND[name] == "real" else math.copysign(1, y))
     values = u * GRID - loss.pointwise(GRID, label)
@@ -144,7 +144,7 @@ def test_conjugate_is_the_supremum(name, u, y):
 
 @each
 @given(data=st.data(), shift=st.floats(-2, 2))
-@examples(50)
+@examples(30)
 def test_fenchel_young(name, data, shift):
     loss, (z, y, c) = draw(data, name)
     at_the_gradient = loss.grad(z, y, c)
@@ -158,7 +158,7 @@ def test_fenchel_young(name, data, shift):
 
 @each
 @given(data=st.data())
-@examples(50)
+@examples(30)
 def test_missing_labels_contribute_nothing(name, data):
     loss, (z, y, c) = draw(data, name)
     missing = c == 0
@@ -177,7 +177,7 @@ def test_missing_labels_contribute_nothing(name, data):
 
 @each
 @given(data=st.data(), seed=st.integers(0, 99), size=st.sampled_from([0.01, 0.3, 1.0, 20.0]))
-@examples(50)
+@examples(30)
 def test_bregman_is_its_definition_and_never_negative(name, data, seed, size):
     loss, (old, y, c) = draw(data, name)
     new = old + size * like(old, seed)
@@ -209,7 +209,7 @@ def test_bregman_keeps_its_digits_in_float32(name, scale, spread):
 
 @each
 @given(data=st.data(), largest=st.sampled_from([0.0, 0.3, 1.0, 5.0, math.inf]))
-@examples(50)
+@examples(15)
 @pytest.mark.parametrize("offset", [0.0, 1.5, -2.0])
 def test_dual_scale_is_feasible_and_beats_the_grid(name, data, largest, offset):
     loss, (z, y, c) = draw(data, name)

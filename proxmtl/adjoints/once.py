@@ -1,0 +1,47 @@
+"""Refusing a second derivative, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["once_differentiable"]
+
+
+def once_differentiable(
+    grads: Sequence[Tensor | None], inputs: Sequence[Tensor | None], reason: str
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of a backward pass, made to raise ``RuntimeError`` if differentiated.
+
+    Parameters
+    ----------
+    grads : sequence of Tensor or None
+        What the backward pass found.
+    inputs : sequence of Tensor or None
+        What a second derivative would be taken in: inputs of the forward pass, and incoming
+        gradients.
+    reason : str
+        The error's message.
+    """
+    if not torch.is_grad_enabled():  # no graph of this backward pass is asked for
+        return tuple(grads)
+    anchors = [x for x in inputs if x is not None and x.requires_grad]
+    if not anchors:
+        return tuple(grads)
+    found = [g for g in grads if g is not None]
+    guarded = iter(_Refusal.apply(reason, len(found), *found, *anchors))
+    return tuple(None if g is None else next(guarded) for g in grads)
+
+
+class _Refusal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, reason: str, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.reason = reason
+        return tuple(t.view_as(t) for t in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise RuntimeError(ctx.reason)

@@ -1,0 +1,63 @@
+"""The penalties of a problem with what they act on, and how they change with their strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from proxmtl.latent import LatentProblem
+from proxmtl.problem import Problem
+from proxmtl.regularizers import Regularizer, UnsupportedError
+
+__all__ = ["Acting", "acting_penalties", "gradient_slope", "value_slope"]
+
+
+class Acting(NamedTuple):
+    """A penalty, and the number of the block that it acts on."""
+
+    term: Regularizer
+    block: int
+
+
+def acting_penalties(problem: Problem | LatentProblem) -> tuple[Acting, ...]:
+    """Penalties in the order of the strengths.
+
+    Those of ``problem.regularizers``; of the factored problem the group norm of S, then the L1 norm
+    and the squared norm of L (the paper's mu, gamma, lambda).
+    """
+    if isinstance(problem, LatentProblem):
+        return (Acting(problem.group_norm, 1), Acting(problem.l1, 0), Acting(problem.ridge, 0))
+    return tuple(Acting(term, 0) for term in problem.regularizers)
+
+
+def value_slope(term: Regularizer, W: Tensor) -> float:
+    """Derivative of ``R(W)`` in the strength."""
+    return float(_slope(term, lambda r: r.value(W)))
+
+
+def gradient_slope(term: Regularizer, W: Tensor) -> Tensor:
+    """Derivative in the strength of the gradient of a penalty, on its active set; same shape.
+
+    The residual of the optimality conditions without a loss is that gradient, where the penalty is
+    smooth.
+    """
+    nothing = torch.zeros_like(W)
+    return _slope(term, lambda r: r.kkt_residual(W, nothing))
+
+
+def _slope(term: Regularizer, of: Callable[[Regularizer], Tensor]) -> Tensor:
+    """Derivative of what is affine in the strength, so that a difference is exact."""
+    if term.is_indicator:  # its strength has no effect
+        return torch.zeros_like(of(term))
+    unit = term.strength or 1.0
+    once, twice, thrice = (of(term.with_strength(k * unit)) for k in (1, 2, 3))
+    step = twice - once
+    if not torch.allclose(thrice - twice, step, rtol=1e-9, atol=1e-12):
+        raise UnsupportedError(
+            f"strengths: {type(term).__name__} does not depend linearly on its strength; its "
+            "derivative in it is not offered, choose it by cross_validate."
+        )
+    return step / unit

@@ -140,6 +140,13 @@ class JointLinearised(Linearised):
     def pack(self, blocks: Blocks) -> Tensor:
         return torch.cat([block.to(torch.float64).reshape(-1) for block in blocks])
 
+    def from_weights(self, slope: Tensor) -> Tensor:
+        """Gradient in the blocks of what has this gradient in ``W``, intercept row included."""
+        L, S = self.blocks[:2]
+        along, of_bias = self.problem.design.split(slope)
+        out = (along @ S.T, L.T @ along)
+        return self.pack(out if of_bias is None else (*out, of_bias))
+
     def _unpack(self, v: Tensor) -> Blocks:
         parts = torch.split(v, [block.numel() for block in self.blocks])
         return tuple(p.view_as(block) for p, block in zip(parts, self.blocks, strict=True))

@@ -8,16 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from proxmtl.adjoints import ConvexLinearised, acting_penalties
+from proxmtl.latent import LatentProblem
 from proxmtl.problem import Problem
-from proxmtl.regularizers import Regularizer, SquaredFrobenius, UnsupportedError
+from proxmtl.regularizers import UnsupportedError
 
-__all__ = [
-    "Criterion",
-    "Hypergradient",
-    "conjugate_gradients",
-    "hypergradient",
-    "strength_slope",
-]
+__all__ = ["Criterion", "Hypergradient", "hypergradient", "in_logarithms"]
 
 Criterion = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Value and gradient of a criterion at a parameter, such as a problem's smooth part."""
@@ -107,39 +103,22 @@ def hypergradient(
     """
     _check(problem)
     problem.check_point(W)
-    point = W.to(torch.float64)
-    penalised, bias = problem.design.split(point)
-    value, q = criterion(point)
-    penalty = problem.regularizer
-    inside = torch.ones_like(penalised) if penalty is None else penalty.active(penalised).to(point)
-    mask = problem.design.join(inside, None if bias is None else torch.ones_like(bias))
-    scores = problem.scores(point)
-
-    def hessian(V: Tensor) -> Tensor:
-        out = problem.curvature_product(scores, V)
-        if penalty is not None:
-            along, of_bias = problem.design.split(V)
-            bent = penalty.curvature_product(penalised, along)
-            out = out + problem.design.join(
-                bent, None if of_bias is None else torch.zeros_like(of_bias)
-            )
-        return out * mask
-
-    q = q.to(torch.float64) * mask
-    start = torch.zeros_like(q) if guess is None else guess.to(q) * mask
-    v, residual, products = conjugate_gradients(hessian, q, start, tolerance, max_products)
-    along = problem.design.split(v)[0] * inside
-    slopes = [
-        -term.strength * float((along * strength_slope(term, penalised)).sum())
-        for term in problem.regularizers
-    ]
+    model = ConvexLinearised(problem, W)
+    value, q = criterion(model.at.W)
+    solved = model.solve(q.to(torch.float64), guess, tolerance=tolerance, max_products=max_products)
     return Hypergradient(
         value=float(value),
-        gradient=torch.tensor(slopes, dtype=torch.float64),
-        residual=residual,
-        products=products,
-        multiplier=v,
+        gradient=in_logarithms(problem, -model.by_strengths(solved.x)),
+        residual=solved.residual,
+        products=solved.products,
+        multiplier=solved.x,
     )
+
+
+def in_logarithms(problem: Problem | LatentProblem, slopes: Tensor) -> Tensor:
+    """Derivatives in the logarithms of the strengths, given those in the strengths."""
+    strengths = [term.strength for term, _ in acting_penalties(problem)]
+    return slopes * torch.tensor(strengths, dtype=torch.float64)
 
 
 def _check(problem: Problem) -> None:
@@ -151,49 +130,3 @@ def _check(problem: Problem) -> None:
                 f"hypergradient: {type(term).__name__} is not convex or has no curvature on an "
                 "active set here; choose its strength by cross_validate."
             )
-
-
-def strength_slope(term: Regularizer, W: Tensor) -> Tensor:
-    """Derivative in the strength of the gradient of a penalty, on its active set.
-
-    The residual of the optimality conditions without a loss is that gradient, where the penalty is
-    smooth; it is affine in the strength, so a difference is exact.
-    """
-    if isinstance(term, SquaredFrobenius):
-        return 2 * W
-    if term.strength == 0:
-        return torch.zeros_like(W)  # at zero strength a log-strength has no effect
-    nothing = torch.zeros_like(W)
-    once, twice, thrice = (
-        term.with_strength(k * term.strength).kkt_residual(W, nothing) for k in (1, 2, 3)
-    )
-    step = twice - once
-    if not torch.allclose(thrice - twice, step, rtol=1e-9, atol=1e-12):
-        raise UnsupportedError(
-            f"hypergradient: {type(term).__name__} does not depend linearly on its strength; "
-            "choose it by cross_validate."
-        )
-    return step / term.strength
-
-
-def conjugate_gradients(
-    apply: Callable[[Tensor], Tensor], q: Tensor, v: Tensor, tolerance: float, limit: int
-) -> tuple[Tensor, float, int]:
-    """Solve ``apply(v) = q``: the solution, its relative residual, and the products made."""
-    scale = float(q.norm())
-    if scale == 0:
-        return torch.zeros_like(q), 0.0, 0
-    products = int(bool(v.any()))
-    r = q - apply(v) if products else q.clone()
-    p, square = r.clone(), float(r.square().sum())
-    while square**0.5 > tolerance * scale and products < limit:
-        bent = apply(p)
-        products += 1
-        curvature = float((p * bent).sum())
-        if curvature <= 1e-14 * float(p.square().sum()):
-            break  # singular along p: what is left of q is out of reach
-        v = v + (square / curvature) * p
-        r = r - (square / curvature) * bent
-        last, square = square, float(r.square().sum())
-        p = r + (square / last) * p
-    return v, square**0.5 / scale, products

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
+from proxmtl.adjoints import JointLinearised
 from proxmtl.latent import LatentProblem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.selection.hypergradient import (
-    Criterion,
-    Hypergradient,
-    conjugate_gradients,
-    strength_slope,
-)
+from proxmtl.selection.hypergradient import Criterion, Hypergradient, in_logarithms
 from proxmtl.solvers.blocks import Blocks
 
 __all__ = ["latent_hypergradient"]
@@ -60,50 +55,14 @@ def latent_hypergradient(
         If the blocks do not fit.
     """
     problem.check_point(blocks)
-    wide = tuple(block.to(torch.float64) for block in blocks)
-    L, S = wide[:2]
+    L, S = blocks[:2]
     if not bool((L @ S).any()):
         raise UnsupportedError(
             "latent_hypergradient: the model has collapsed to W = 0, where no strength has a slope."
         )
-    design, targets = problem.design, problem.targets.to(torch.float64)
-    W = problem.weights(wide)
-    scores = design.scores(W)
-    G, _ = design.split(design.adjoint(problem.loss.grad(scores, targets.labels, targets.weights)))
-    inside = [problem.l1.active(L), problem.group_norm.active(S)]
-    inside += [torch.ones_like(block, dtype=torch.bool) for block in wide[2:]]
-    mask = _flat(tuple(inside)).to(torch.float64)
-    sizes = [block.numel() for block in wide]
-
-    def blocks_of(vector: Tensor) -> Blocks:
-        parts = torch.split(vector, sizes)
-        return tuple(part.view_as(block) for part, block in zip(parts, wide, strict=True))
-
-    def hessian(vector: Tensor) -> Tensor:
-        dL, dS, *db = blocks_of(vector)
-        along = design.linear(design.join(dL @ S + L @ dS, db[0] if db else None))
-        problem.counts.forward += 1
-        problem.counts.adjoint += 1
-        bent = problem.loss.curvature_product(scores, targets.labels, targets.weights, along)
-        dG, d_bias = design.split(design.adjoint(bent))
-        of_L = dG @ S.T + G @ dS.T + 2 * problem.ridge.strength * dL
-        of_S = L.T @ dG + dL.T @ G + problem.group_norm.curvature_product(S, dS)
-        out = (of_L, of_S) if d_bias is None else (of_L, of_S, d_bias)
-        return _flat(out) * mask
-
-    value, slope = criterion(W)
-    q_W, q_bias = design.split(slope.to(torch.float64))
-    q = _flat((q_W @ S.T, L.T @ q_W, *([] if q_bias is None else [q_bias]))) * mask
-    start = torch.zeros_like(q)
-    v, residual, products = conjugate_gradients(hessian, q, start, tolerance, max_products)
-    v_L, v_S = blocks_of(v * mask)[:2]
-    slopes = [
-        -problem.group_norm.strength * (v_S * strength_slope(problem.group_norm, S)).sum(),
-        -problem.l1.strength * (v_L * strength_slope(problem.l1, L)).sum(),
-        -problem.ridge.strength * (v_L * strength_slope(problem.ridge, L)).sum(),
-    ]
-    return Hypergradient(float(value), torch.stack(slopes).cpu(), residual, products, v)
-
-
-def _flat(blocks: Blocks) -> Tensor:
-    return torch.cat([block.flatten() for block in blocks])
+    model = JointLinearised(problem, blocks)
+    value, slope = criterion(model.at.W)
+    q = model.from_weights(slope.to(torch.float64))
+    solved = model.solve(q, tolerance=tolerance, max_products=max_products)
+    gradient = in_logarithms(problem, -model.by_strengths(solved.x))
+    return Hypergradient(float(value), gradient, solved.residual, solved.products, solved.x)

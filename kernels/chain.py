@@ -100,6 +100,8 @@ def solve_chain(
     offsets: Floats,
 ) -> None:
     """One row; the last five are scratch, of n and of 2n entries."""
+    slope: Any
+    offset: Any
     n = v.shape[0]
     first, last = n, n - 1  # no knots yet
     before = 0.0  # radius of the edge to the left

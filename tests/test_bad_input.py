@@ -205,7 +205,7 @@ def test_bad_input_costs_no_pass():
 def test_what_needs_a_regularizer_says_so():
     bare = problem()()
     for method in (bare.critical_strength, lambda: bare.smoothed(0.1)):
-        with pytest.raises(UnsupportedError, match="the problem has no (non-smooth )?regularizer"):
+        with pytest.raises(UnsupportedError, match=r"the problem has no (non-smooth )?regularizer"):
             method()
     assert minimize(bare, FISTA(), stop=MaxIterations(3)).certificate.gap is None
 

@@ -18,7 +18,19 @@ _MODEL = "Model"
 _SOLVER = "Solver"
 
 
+LATENT_ONLY = (
+    "group_strength",
+    "l1_strength",
+    "frobenius_strength",
+    "n_latents",
+    "algorithm",
+    "tol",
+)
+"""Options of the latent model, which --single-task has no use for."""
+
+
 def fit(
+    ctx: typer.Context,
     features: Annotated[
         Path,
         typer.Argument(
@@ -123,6 +135,8 @@ def fit(
     from proxmtl.io import new_run_folder
 
     console = make_console()
+    if single_task is not None:
+        _refuse_given(ctx, LATENT_ONLY, "is an option of the latent model, not of --single-task")
     with new_run_folder(out, force=force) as staging:
         data = read_samples(features, labels, key=key, id_column=id_column)
         grouping = read_groups(groups, data.names)
@@ -166,3 +180,12 @@ def fit(
             },
         )
     show_outcome(console, outcome, out)
+
+
+def _refuse_given(ctx: typer.Context, names: tuple[str, ...], why: str) -> None:
+    """Stop at an option that was given and would be ignored."""
+    for name in names:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = "--" + name.replace("_", "-")
+            raise typer.BadParameter(f"{option} {why}; leave one of them out.")

@@ -213,7 +213,7 @@ def run(
     certificate = progress.certificate
     logger.debug("%s: %s, %s", type(solver).__name__, decision.status.name, certificate)
     return Result(
-        solution=solver.solution(problem, state),
+        solution=_clone(solver.solution(problem, state)),  # the state stays as it is
         status=decision.status,
         certificate=certificate,
         history=history,

@@ -76,6 +76,15 @@ def test_fit_predict_evaluate_inspect(program, files):
     assert "live latents" in out
 
 
+@pytest.mark.parametrize("option", [("--tol", "0.1"), ("--n-latents", "2"), ("--l1-strength", "1")])
+def test_options_of_the_other_model_are_refused_not_ignored(program, files, option):
+    code, _, err = program(*FIT, "--single-task", "0.01", *option)
+    assert code == 2
+    assert option[0] in err
+    assert "option of the latent model" in " ".join(err.split())
+    assert not (files / "run").exists()
+
+
 def test_the_baseline_has_a_certified_gap(program, files):
     code, out, _ = program(*FIT, "--single-task", "0.01", "--holdout", "0")
     assert code == 0

@@ -228,3 +228,18 @@ def test_a_fixed_point_stalls_and_is_measured_whatever_the_period_of_the_rule(dt
     result = minimize(zero, x0=start, stop=RelativeGap(1e-9, every=1000) | MaxIterations(50))
     assert result.status is Status.CONVERGED
     assert result.iterations < 10
+
+
+@each
+def test_the_solution_is_the_callers_own(name):
+    solver, problem, start = make(name)
+    result = run(problem, solver, start, MaxIterations(4))
+    fields = result.state.state_dict()
+    for part in as_tuple(result.solution):
+        part.fill_(7.0)
+    again = type(result.state).from_state_dict(fields)
+    ends = [
+        run(problem, solver, start, MaxIterations(6), state=state).solution
+        for state in (result.state, again)
+    ]
+    assert same(*ends)

@@ -70,7 +70,8 @@ class BatchData:
     def bregman(self, new: Tensor, old: Tensor) -> Tensor:
         """Bregman distance of the loss between two scores of each problem, shape (B,)."""
         rows = (t.flatten(0, 1) for t in (new, old, self.labels))
-        return (self.loss.bregman_terms(*rows).view_as(new) * self.weights).sum((0, 2))
+        terms = self.loss.bregman_terms(*rows)
+        return (terms.view_as(new) * self.weights).sum((0, 2))
 
 
 @dataclass

@@ -68,7 +68,7 @@ def test_the_path_starts_at_zero_and_leaves_it_at_once(penalty, intercept):
 
 @pytest.mark.parametrize("name", sorted(LOSS_FACTORIES))
 @pytest.mark.parametrize("intercept", [False, True])
-@examples(3)
+@examples(1)
 @given(draws=st.data())
 def test_critical_strength_of_every_loss_is_where_its_path_begins(name, intercept, draws):
     """Just above it zero is the solution, just below it is not."""

@@ -34,6 +34,7 @@ PEERS = ("skglm", "celer", "copt")
 def main(
     cases: Annotated[list[str] | None, typer.Argument(help="Names; default all.")] = None,
     limit: Annotated[float, typer.Option(help="Seconds for one contender on one case.")] = 10.0,
+    skip: Annotated[list[str] | None, typer.Option(help="Leave out peers with this word.")] = None,
 ) -> None:
     """Race the contenders and record the times."""
     torch.set_num_threads(1)
@@ -45,7 +46,7 @@ def main(
     rows: dict[str, Any] = json.loads(path.read_text())["cases"] if path.is_file() else {}
     for key in cases or CASES:
         case = CASES[key]()
-        curves, best = race(case, limit)
+        curves, best = race(case, limit, skip or [])
         times = {
             name: [reach(curve, best, accuracy) for accuracy in ACCURACIES]
             for name, curve in curves.items()

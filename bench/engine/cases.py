@@ -7,7 +7,7 @@ of the critical one. Every contender minimises the same objective, a sum over sa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -54,12 +54,6 @@ class Case:
         terms = self.split(strength) if split else [self.penalty(strength)]
         targets = Targets.from_labels(torch.from_numpy(self.Y), coding=coding)
         return Problem(self.loss, SharedDesign(torch.from_numpy(self.X)), targets, terms)
-
-    def small(self) -> Case:
-        """A corner of the data at the same strength, for what compiles at its first call."""
-        corner = replace(self, X=self.X[:60, :40].copy(), Y=self.Y[:60].copy())
-        corner.__dict__["strength"] = self.strength
-        return corner
 
     def objective(self, W: np.ndarray) -> float:
         """The objective in NumPy, at a peer's solution."""

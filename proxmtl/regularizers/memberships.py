@@ -52,8 +52,8 @@ class Memberships:
 
     def over_items(self, values: Floats) -> Floats:
         """Sum of values by membership over each item."""
-        total: Floats = np.bincount(self.item, weights=values, minlength=self.n_items)
-        return total
+        total = np.bincount(self.item, weights=values, minlength=self.n_items)
+        return np.asarray(total, dtype=np.float64)
 
     def norms(self, point: Floats) -> Floats:
         """Norm of each group of a point."""
@@ -95,8 +95,8 @@ def _factoring(
     def entries(d: Floats, xi: Floats, weight: Floats) -> tuple[Floats, Floats]:
         scaled = xi / weight
         diagonal = d - np.add.reduceat(scaled * xi, starts)
-        shared: Floats = -np.bincount(slot, weights=scaled[left] * xi[right], minlength=len(edges))
-        return diagonal, shared
+        shared = np.bincount(slot, weights=scaled[left] * xi[right], minlength=len(edges))
+        return diagonal, -np.asarray(shared, dtype=np.float64)
 
     def banded(d: Floats, xi: Floats, weight: Floats) -> Solve:
         diagonal, shared = entries(d, xi, weight)

@@ -219,7 +219,7 @@ def _least(variation: TotalVariation, W: Tensor, grad: Tensor) -> Tensor:
 
 
 @combination(L1, TotalVariation)
-def _merge(l1: L1, variation: TotalVariation) -> L1 | TotalVariation | FusedLasso:
+def _merge(l1: L1, variation: TotalVariation) -> Regularizer | None:
     """Either alone if the other has no strength."""
     total = l1.strength + variation.strength
     if l1.strength == 0:
@@ -230,5 +230,5 @@ def _merge(l1: L1, variation: TotalVariation) -> L1 | TotalVariation | FusedLass
 
 
 @combination(L1, FusedLasso)
-def _add(l1: L1, both: FusedLasso) -> L1 | TotalVariation | FusedLasso:
+def _add(l1: L1, both: FusedLasso) -> Regularizer | None:
     return _merge(L1(l1.strength + both.l1.strength), both.variation)

@@ -80,7 +80,7 @@ class Ensemble(nn.Module):
         """Features (M, B, D) of images (B, C, H, W)."""
         skeleton = self.skeleton.train(self.training)
         cut, last = self.shared_stages, self.skeleton.n_stages
-        x = torch.func.functional_call(skeleton, _plain(self.trunk), (images, 0, cut))
+        x: Tensor = torch.func.functional_call(skeleton, _plain(self.trunk), (images, 0, cut))
         if cut == last:
             return x.expand(self.n_members, *x.shape)
 

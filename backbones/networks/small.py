@@ -61,7 +61,7 @@ class SmallCNN(Network):
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * channels, n_features), nn.ReLU()
         )
-        self._stages: list[list[nn.Module]] = [[block] for block in blocks] + [[self.head]]
+        self._stages: list[list[nn.Module]] = [[block] for block in [*blocks, self.head]]
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         return self._stages

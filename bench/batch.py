@@ -92,9 +92,8 @@ def main(
         "folds": FOLDS,
         "strengths": STRENGTHS,
         "gap": gap,
-        "repeats": repeats,
         "threads": threads,
-        "seconds": "of this process",
+        "clock": "CPU seconds of the process",
     }
     runs = record.runs_so_far("batch", settings)
     for case in cases or list(SIZES):

@@ -217,7 +217,17 @@ def test_public_api_is_documented(name):
 
 @pytest.mark.parametrize(
     "module",
-    ["losses", "regularizers", "designs", "solvers", "latent", "stopping", "result", "kernels"],
+    [
+        "losses",
+        "regularizers",
+        "designs",
+        "solvers",
+        "latent",
+        "stopping",
+        "result",
+        "kernels",
+        "selection",
+    ],
 )
 def test_every_room_says_what_it_offers(module):
     room = importlib.import_module(f"proxmtl.{module}")

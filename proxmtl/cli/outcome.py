@@ -72,7 +72,7 @@ def write_fitted(
                 if name not in {"groups", "label_names"}
             },
         },
-        histories={"model": model.result_.history},  # type: ignore[attr-defined]  # once fitted
+        histories={"model": model.result_.history},
     )
     return Outcome(means, on, report)
 

@@ -68,7 +68,7 @@ def make_model(
     seed: int,
 ) -> Any:
     """Make the estimator of a name, its strengths still to be chosen."""
-    shared = {
+    shared: dict[str, Any] = {
         "class_weight": "balanced" if balanced else None,
         "max_passes": max_passes,
         "label_names": labels,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -198,7 +198,7 @@ class _Measured:
         problems = [self.batch.problems[b] for b in self.batch.live]
         return _certify(problems, self.data, self.state.x)
 
-    def of(self, b: int):  # noqa: ANN202
+    def of(self, b: int) -> Callable[[], Certificate]:
         return lambda: self.all[b]
 
 
@@ -215,9 +215,11 @@ def _certify(problems: list[Problem], data: BatchData, points: Tensor) -> list[C
         dual_grad = data.adjoint(dual)
     out = []
     for b, problem in enumerate(problems):
-        parts = (t[:, b].contiguous() for t in (wide, scores, residuals, grad))
         certificate = problem.certificate_from(
-            *parts,
+            wide[:, b].contiguous(),
+            scores[:, b].contiguous(),
+            residuals[:, b].contiguous(),
+            grad[:, b].contiguous(),
             problem.gradient_scale,
             dual=(dual[:, b].contiguous(), dual_grad[:, b].contiguous()),
         )

@@ -51,11 +51,11 @@ class BatchData:
 
     def scores(self, W: Tensor) -> Tensor:
         """Scores (N, B, M) of parameters (D, B, M): one product."""
-        return self.design.scores(W.flatten(1)).unflatten(1, W.shape[1:])
+        return self.design.scores(W.flatten(1)).reshape(-1, *W.shape[1:])
 
     def adjoint(self, residuals: Tensor) -> Tensor:
         """Parameter gradients (D, B, M) of score gradients (N, B, M): one product."""
-        return self.design.adjoint(residuals.flatten(1)).unflatten(1, residuals.shape[1:])
+        return self.design.adjoint(residuals.flatten(1)).reshape(-1, *residuals.shape[1:])
 
     def values(self, scores: Tensor) -> Tensor:
         """Loss of each problem, shape (B,)."""

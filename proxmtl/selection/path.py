@@ -146,7 +146,8 @@ def solve_path(
     grid = strength_grid(problem, n, ratio) if strengths is None else check_strengths(strengths)
     storage = None if folder is None else Storage(folder, _settings(problem, grid))
     null = problem.null_point()
-    critical = problem.critical_strength() if problem.regularizer is not None else None
+    convex = bool(problem.terms) and all(term.is_convex for term in problem.terms)
+    critical = problem.critical_strength() if convex else None
     points: list[PathPoint] = []
     for number, strength in enumerate(grid):
         name = f"point_{number:04d}"

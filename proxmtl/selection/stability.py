@@ -160,9 +160,8 @@ def stability_selection(
         results = solve_batch(
             [with_strengths(part, strength) for part in parts for strength in grid], stop=rule
         )
-        masks = torch.stack(
-            [choose(problem.design.split(result.solution)[0]) for result in results]
-        ).unflatten(0, (len(parts), len(grid)))
+        chosen = torch.stack([choose(problem.design.split(r.solution)[0]) for r in results])
+        masks = chosen.reshape(len(parts), len(grid), *chosen.shape[1:])
         found = masks.sum(0, dtype=torch.float64)
         counts = found if counts is None else counts + found
         total += float(masks.any(1).sum())

@@ -62,7 +62,7 @@ class TrustRegion:
         slope = float(self.gradient.norm())
         if slope == 0 or self.radius < self.least:
             return None
-        step = -torch.linalg.solve(self.curvature, self.gradient)
+        step: Tensor = -torch.linalg.solve(self.curvature, self.gradient)
         length = float(step.norm())
         if length > self.radius:
             step = step * (self.radius / length)

@@ -13,6 +13,9 @@ from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
 
 __all__ = ["DualProx", "OverlapDual"]
 
+LARGEST_PATH = 100_000
+"""Memberships that an interior point takes at once, so that what is kept of each stays in cache."""
+
 
 @dataclass(frozen=True)
 class DualProx:
@@ -60,6 +63,11 @@ class OverlapDual:
     layout: GroupLayout
     gap: float
     max_sweeps: int
+
+    @property
+    def accuracy(self) -> float:
+        """Gap sought relative to ``||v||^2``, within the precision."""
+        return max(self.gap / 2, 4 * torch.finfo(torch.float64).eps)
 
     def solve(
         self, rows: Tensor, radius: Tensor, *, screen: bool = False, near: Tensor | None = None
@@ -118,9 +126,8 @@ class OverlapDual:
     def _sweep(self, x: Tensor, xi: Tensor, weights: Tensor) -> tuple[float, int, int]:
         """Solve in place: gap, most sweeps, most interior-point steps."""
         groups = self.layout.groups
-        accuracy = max(self.gap / 2, 4 * torch.finfo(x.dtype).eps)
         size = (x + self.layout.scatter(xi, x.shape[1])).square().sum(1)
-        target = accuracy * size
+        target = self.accuracy * size
         gaps = torch.full_like(target, math.inf)
 
         def sweep(rows: Tensor, times: int) -> None:
@@ -142,28 +149,35 @@ class OverlapDual:
             if len(again):
                 sweep(again, used)
             left = left[~reached]
-        steps = 0
-        for row in left.tolist():
-            steps = max(steps, self._interior(x[row], xi[row], weights, gaps[row], target[row]))
+        steps, together = 0, max(1, LARGEST_PATH // len(groups.indices))
+        for rows in left.split(together) if len(left) else ():
+            steps = max(steps, self._interior(x, xi, weights, gaps, rows))
         return max(float(gaps.sum()), 0.0), used, steps
 
-    def _interior(self, x: Tensor, xi: Tensor, radius: Tensor, gap: Tensor, target: Tensor) -> int:
-        """Solve one slice in place, unless the interior point makes no better of it."""
+    def _interior(self, x: Tensor, xi: Tensor, radius: Tensor, gaps: Tensor, rows: Tensor) -> int:
+        """Solve slices together, in place where the interior point makes better of them."""
         from proxmtl.regularizers.overlap_interior import interior_prox  # noqa: PLC0415 - scipy
 
-        groups = self.layout.groups
-        v = x + self.layout.scatter(xi[None], len(x))[0]
+        groups, n = self.layout.groups, x.shape[1]
+        v = x[rows] + self.layout.scatter(xi[rows], n)
+        unit = v.norm(dim=1, keepdim=True)  # slices of one size share one path
+        offset = torch.arange(len(rows))[:, None]
+        starts = offset * len(groups.indices) + groups.indptr[:-1]
         found = interior_prox(
-            v.cpu().numpy(),
-            groups.indptr.numpy(),
-            groups.indices.numpy(),
-            radius.cpu().numpy(),
-            tolerance=float(target),
+            (v / unit).cpu().numpy().ravel(),
+            torch.cat([starts.ravel(), torch.tensor([v.shape[0] * len(groups.indices)])]).numpy(),
+            (offset * n + groups.indices).ravel().numpy(),
+            (radius / unit).cpu().numpy().ravel(),
+            tolerance=self.accuracy,
         )
-        if found.gap < float(gap):
-            x.copy_(torch.from_numpy(found.primal))
-            xi.copy_(torch.from_numpy(found.dual))
-            gap.fill_(found.gap)
+        point = torch.from_numpy(found.primal).to(v).reshape_as(v) * unit
+        dual = torch.from_numpy(found.dual).to(v).reshape(len(rows), -1) * unit
+        members, _ = self.layout.indices(v.device)
+        gap = self.layout.norms(point) @ radius - (point[:, members] * dual).sum(1)
+        gap += (point + self.layout.scatter(dual, n) - v).square().sum(1) / 2
+        better = gap < gaps[rows]
+        rows = rows[better]
+        x[rows], xi[rows], gaps[rows] = point[better], dual[better], gap[better].clamp_min(0)
         return found.steps
 
     def _settle_zeros(

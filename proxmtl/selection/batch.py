@@ -58,11 +58,14 @@ def solve_batch(
     ValueError
         If the problems do not share design, loss and shape, or a start does not fit.
     UnsupportedError
-        For designs other than :class:`SharedDesign`, and for smoothed problems.
+        For designs other than :class:`SharedDesign`, for smoothed problems, and for penalties that
+        are not convex.
     """
     given = list(problems)
-    _check(given)
     solver = FISTA() if solver is None else solver
+    for problem in given:
+        solver.check(problem)
+    _check(given)
     rules = [stop or _default_stop(problem) for problem in given]
     starts = [p.zeros() for p in given] if x0 is None else [x.to(given[0].zeros()) for x in x0]
     if len(starts) != len(given):

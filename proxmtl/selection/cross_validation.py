@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from torch import Tensor
 
 from proxmtl.latent import LatentMTL
 from proxmtl.problem import Problem
 from proxmtl.selection.storage import Storage
 from proxmtl.selection.trainers import (
     Cell,
-    ConvexTrainer,
     EstimatorTrainer,
     LatentTrainer,
+    ProblemTrainer,
     Trained,
     Trainer,
 )
+from proxmtl.solvers.base import Solver
 from proxmtl.stopping import Stop
 
 if TYPE_CHECKING:
@@ -128,6 +130,7 @@ def cross_validate(
     refit: bool = True,
     sample_weight: Any = None,
     stop: Stop | None = None,
+    solver: Solver[Problem, Any, Tensor] | None = None,
     folder: str | Path | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> CrossValidation:
@@ -156,7 +159,10 @@ def cross_validate(
     sample_weight : array, optional
         For the latent model.
     stop : Stop, optional
-        For convex problems, as in :func:`minimize`.
+        For problems, as in :func:`minimize`.
+    solver : Solver, optional
+        For problems that FISTA does not take, such as those of MCP and SCAD: they are then solved
+        one by one.
     folder : path, optional
         Every finished training is saved here at once, and found again by a later call with the
         same data, candidates and splits.
@@ -180,7 +186,12 @@ def cross_validate(
     """
     if rule not in ("best", "one_standard_error"):
         raise ValueError(f"rule: got {rule!r}; use 'best' or 'one_standard_error'.")
-    trainer = _trainer(model, X, Y, sample_weight, stop)
+    if isinstance(model, Problem):
+        if X is not None or Y is not None or sample_weight is not None:
+            raise ValueError("X, Y, sample_weight: a Problem has its own data; leave them out.")
+        trainer: Trainer = ProblemTrainer(model, stop, solver)
+    else:
+        trainer = _trainer(model, X, Y, sample_weight)
     given = list(candidates)
     parts = _checked(splits, len(trainer.labels))
     if not given:
@@ -210,11 +221,7 @@ def cross_validate(
     return CrossValidation(table, given, best, sparse, chosen, fitted)
 
 
-def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any, stop: Stop | None) -> Trainer:
-    if isinstance(model, Problem):
-        if X is not None or Y is not None or sample_weight is not None:
-            raise ValueError("X, Y, sample_weight: a Problem has its own data; leave them out.")
-        return ConvexTrainer(model, stop)
+def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> Trainer:
     if X is None or Y is None:
         raise ValueError(f"X, Y: {type(model).__name__} has no data of its own; give both.")
     if isinstance(model, LatentMTL):

@@ -19,6 +19,7 @@ from proxmtl.regularizers import UnsupportedError
 from proxmtl.selection.batch import solve_batch
 from proxmtl.selection.folds import restricted
 from proxmtl.selection.strengths import with_strengths
+from proxmtl.solvers.base import Solver
 from proxmtl.stopping import Stop
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from proxmtl.experiments import Split
 
-__all__ = ["Cell", "ConvexTrainer", "EstimatorTrainer", "LatentTrainer", "Trained", "Trainer"]
+__all__ = ["Cell", "EstimatorTrainer", "LatentTrainer", "ProblemTrainer", "Trained", "Trainer"]
 
 BATCH_SCORES = 1 << 24
 """Scores of one batch at most: 64 MiB in float32, of which about eight arrays are alive."""
@@ -79,14 +80,15 @@ class Trainer(ABC):
 
 
 @dataclasses.dataclass
-class ConvexTrainer(Trainer):
-    """A convex problem; candidates are strengths as :func:`with_strengths` takes them.
+class ProblemTrainer(Trainer):
+    """A problem; candidates are strengths as :func:`with_strengths` takes them.
 
-    Folds and strengths are solved in batches where the design is shared.
+    Folds and strengths are solved in batches, unless another solver is asked for.
     """
 
     problem: Problem
     stop: Stop | None = None
+    solver: Solver[Problem, Any, Tensor] | None = None
 
     def __post_init__(self) -> None:
         targets = self.problem.targets
@@ -108,13 +110,11 @@ class ConvexTrainer(Trainer):
             problems = [
                 with_strengths(parts[cell.split], candidates[cell.candidate]) for cell in chunk
             ]
-            batched = isinstance(self.problem.design, SharedDesign) and all(
-                term.is_convex for term in self.problem.terms
-            )
+            batched = self.solver is None and isinstance(self.problem.design, SharedDesign)
             results = (
                 solve_batch(problems, stop=self.stop)
                 if batched
-                else [minimize(problem, stop=self.stop) for problem in problems]
+                else [minimize(problem, self.solver, stop=self.stop) for problem in problems]
             )
             for cell, result in zip(chunk, results, strict=True):
                 scores = self.problem.design.scores(result.solution)
@@ -134,7 +134,7 @@ class ConvexTrainer(Trainer):
         return restricted(self.problem, split.train)
 
     def refit(self, candidate: Any) -> Any:
-        return minimize(with_strengths(self.problem, candidate), stop=self.stop)
+        return minimize(with_strengths(self.problem, candidate), self.solver, stop=self.stop)
 
     def parameters(self, candidate: Any) -> dict[str, Any]:
         if isinstance(candidate, (int, float)):
@@ -147,6 +147,7 @@ class ConvexTrainer(Trainer):
             "model": repr(self.problem.loss),
             "penalties": penalties,
             "stop": repr(self.stop),
+            "solver": repr(self.solver),
             "gradient": self.problem.gradient_scale,
         }
 

@@ -8,6 +8,7 @@ from strategies import LOSS_FACTORIES, REGULARIZER_FACTORIES, classification, ex
 from proxmtl import (
     FISTA,
     L1,
+    MCP,
     GroupL2,
     Groups,
     MaxIterations,
@@ -225,6 +226,8 @@ def test_what_cannot_be_batched_says_so():
         restricted(ragged(), [0, 1])
     with pytest.raises(UnsupportedError, match="smoothed"):
         solve_batch([convex("groups").smoothed(0.1)])
+    with pytest.raises(UnsupportedError, match="MCP"):
+        solve_batch([convex("l1").with_regularizers(MCP(1.0))])
     with pytest.raises(ValueError, match="design object"):
         solve_batch([convex("l1"), convex("l1")])
     problem = convex("l1")

@@ -6,15 +6,20 @@ from strategies import classification
 
 from proxmtl import (
     L1,
+    MCP,
+    PGD,
     LatentMTL,
     LatentMTLClassifier,
     MaxIterations,
     Problem,
     RelativeGap,
+    RelativeKKT,
     SharedDesign,
     SingleTaskClassifier,
+    SquaredFrobenius,
     SquaredHinge,
     Targets,
+    UnsupportedError,
     minimize,
 )
 from proxmtl.experiments import random_splits, sample_folds, stratified_folds
@@ -93,6 +98,18 @@ def test_any_metric_and_one_split():
     assert list(cv.summary["strength_0"]) == [9.0, 0.01]
     with pytest.raises(ValueError, match="no candidate has a score"):
         cross_validate(problem, [0.1], splits, metric=lambda *_: float("nan"))
+
+
+def test_another_solver_for_penalties_that_are_not_convex():
+    problem, X, _ = sparse_problem()
+    folded = problem.with_regularizers([MCP(0.1), SquaredFrobenius(0.1)])
+    splits = sample_folds(len(X), 2)
+    stop = RelativeKKT(1e-4) | MaxIterations(3000)
+    cv = cross_validate(folded, [0.2, 0.1], splits, solver=PGD(), stop=stop)
+    assert set(cv.table["status"]) == {"CONVERGED"}
+    assert cv.best == cv.summary["mean"].argmax()
+    with pytest.raises(UnsupportedError, match="MCP"):
+        cross_validate(folded, [0.1], splits)
 
 
 def test_missing_labels_are_not_scored():

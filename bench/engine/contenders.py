@@ -38,8 +38,8 @@ def ours(
 
         def watch(progress) -> bool:
             curve.append((time.process_time() - begin, progress.objective))
-            before, now = curve[-QUIET:][0][1], progress.objective
-            done = len(curve) > QUIET and before - now <= 1e-12 * abs(now)
+            last, now = [value for _, value in curve[-QUIET:]], progress.objective
+            done = len(last) == QUIET and max(last) - min(last) <= 1e-12 * abs(now)
             return done or curve[-1][0] > limit or now <= target
 
         problem = case.problem(split=split)
@@ -94,14 +94,6 @@ def sklearn_rows(case: Case, tolerance: float) -> np.ndarray:
 
 def skglm_rows(case: Case, tolerance: float) -> np.ndarray:
     from skglm import MultiTaskLasso
-
-    alpha = case.strength / len(case.X)
-    model = MultiTaskLasso(alpha, fit_intercept=False, tol=tolerance)
-    return model.fit(np.asfortranarray(case.X), np.asfortranarray(case.Y)).coef_.T
-
-
-def celer_rows(case: Case, tolerance: float) -> np.ndarray:
-    from celer import MultiTaskLasso
 
     alpha = case.strength / len(case.X)
     model = MultiTaskLasso(alpha, fit_intercept=False, tol=tolerance)
@@ -173,7 +165,6 @@ PEERS: dict[str, dict[str, tuple[str, Callable[[Case, float], Curve]]]] = {
     "mtl": {
         "scikit-learn MultiTaskLasso": ("sklearn", swept(sklearn_rows)),
         "skglm MultiTaskLasso": ("skglm", swept(skglm_rows)),
-        "celer MultiTaskLasso": ("celer", swept(celer_rows)),
     },
     "groups": {
         "celer GroupLasso": ("celer", swept(celer_groups)),

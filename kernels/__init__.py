@@ -7,6 +7,7 @@ backend of a call is chosen.
 
 from __future__ import annotations
 
+from .bound import BoundCall, bind
 from .chain_ops import chain_prox
 from .dispatch import BackendError, backends, operations, supports, use_backend
 from .ops import HingeResult, hinge_value_and_grad
@@ -22,10 +23,12 @@ from .prox_ops import (
 __all__ = [
     "ApgStep",
     "BackendError",
+    "BoundCall",
     "HingeResult",
     "SmoothedGroup",
     "apg_step",
     "backends",
+    "bind",
     "chain_prox",
     "group_shrink",
     "hinge_value_and_grad",

@@ -228,6 +228,7 @@ def use_backend(name: str) -> Iterator[None]:
         _chosen.reset(token)
 
 
+@lru_cache
 def load(module: str) -> BackendModule:
     """Import a backend's module on first use."""
     return cast("BackendModule", importlib.import_module(module))

@@ -19,6 +19,7 @@ from .tiles import (
     paint_groups,
     shrink_factors,
     square_sums,
+    workspace,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def tile_steps(
     """Step the (fibre, group) pairs first to last of groups that tile the fibres."""
     staged = np.empty(BLOCK + WIDEST, constants.dtype)
     scale = np.empty(BLOCK + WIDEST, constants.dtype)
-    factors = np.empty(BLOCK_GROUPS, constants.dtype)
+    factors = np.empty(BLOCK_GROUPS + WIDEST, constants.dtype)
+    work = workspace(factors, tag)
     table = np.empty((2, BLOCK_GROUPS), constants.dtype)
     sums = np.zeros(7)
     n_groups = bounds.shape[0] - 1
@@ -81,9 +83,9 @@ def tile_steps(
             size = bounds[group + count] - bounds[group]
             load_weights(weights, stride, group, count, step, table)
             _stage(operands[0], operands[1], start, size, constants, staged)
-            square_sums(staged, 0, bounds, group, count, factors, tag)
+            longer = square_sums(staged, 0, bounds, group, count, work, factors, tag)
             sums[0] += shrink_factors(factors, table, count, constants)
-            paint_groups(factors, bounds, group, count, scale, tag)
+            paint_groups(factors, bounds, group, count, scale, work[2], longer, tag)
             _finish(operands, phases, start, size, constants, staged, scale, sums)
         pair += count
         group += count

@@ -12,10 +12,8 @@ from proxmtl.kernels.prox_args import ApgStep
 
 from .apg_loops import entry_steps, row_steps, tile_steps
 from .arrays import cpu_floats, group_weights, paired
-from .group_shrink import instance_edges
-from .lanes import lanes
+from .group_shrink import instance_edges, several_fibres, together
 from .pool import cuts, pieces, run_pieces
-from .tiles import WIDEST
 
 if TYPE_CHECKING:
     from typing import Any
@@ -71,10 +69,12 @@ def _parts(
     bounds, members = args.layout.arrays
     weights = (*group_weights(args.weights), args.step)
     if args.layout.tiles(pair.n):
-        together = lanes(WIDEST if args.layout.max_size > WIDEST // 2 else WIDEST // 2)
+        tag = together(args.layout)
         edges = instance_edges(bounds, pair.outer, n_pieces)
+        bounds, each = several_fibres(args.layout, pair.outer, pair.n, weights[:2])
+        weights = each, *weights[1:]
         return run_pieces(
-            tile_steps, [(*operands, constants, bounds, *weights, together, *cut) for cut in edges]
+            tile_steps, [(*operands, constants, bounds, *weights, tag, *cut) for cut in edges]
         )
     return run_pieces(
         row_steps,

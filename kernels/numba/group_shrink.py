@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,19 +14,26 @@ from .pool import cuts, pieces, run_pieces
 from .shrink_gather import shrink_gathered
 from .shrink_strided import shrink_strided
 from .shrink_tiles import shrink_equal, shrink_tiles
-from .tiles import WIDEST
+from .tiles import BLOCK, WIDEST
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from numpy.typing import NDArray
 
+    from proxmtl.kernels.layout import GroupLayout
     from proxmtl.kernels.prox_args import GroupShrinkArgs
 
     from .arrays import Pair
 
+    Pieces = tuple[Callable[..., float], list[tuple[Any, ...]]]
+
 
 # From this mean size on, groups are taken one by one.
 _LONG = 48
+# Blocks in the table of groups that a loop walks.
+_BLOCKS = 4
 # Below this many entries, compiling for one group size costs more than thousands of calls save.
 _WORTH_COMPILING = 1 << 20
 
@@ -37,33 +45,68 @@ def supports(args: GroupShrinkArgs) -> tuple[bool, str]:
 
 def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
     """Soft-threshold every entry, then shrink every group; value of the penalty there."""
+    return _planned(args)()
+
+
+def prepare(args: GroupShrinkArgs) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
+    """`run` on these tensors, as often as it is called."""
+    V = args.V
+    read_in_place = V.is_contiguous() or (V.dim() == 2 and V.t().is_contiguous())
+    return _planned(args) if read_in_place else partial(run, args)
+
+
+def _planned(args: GroupShrinkArgs) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
     pair = paired(args.V, args.axis, args.out)
     weights, stride = group_weights(args.weights)
     numbers = (weights, stride, args.step, args.l1)
+    kernel: Callable[..., float]
     if not pair.x.shape[0]:
-        value = 0.0
+        kernel, calls = shrink_gathered, []
     elif pair.inner > 1:
-        value = _strided(args, pair, numbers)
+        kernel, calls = _strided(args, pair, numbers)
     elif args.layout.n_groups and args.layout.tiles(pair.n):
-        value = _tiles(args, pair, numbers)
+        kernel, calls = _tiles(args, pair, numbers)
     else:
-        value = _gathered(args, pair, numbers)
-    return pair.finish(), scalar(value)
+        kernel, calls = _gathered(args, pair, numbers)
+
+    def call() -> tuple[torch.Tensor, torch.Tensor]:
+        value = float(sum(run_pieces(kernel, calls))) if calls else 0.0
+        return pair.finish(), scalar(value)
+
+    return call
 
 
-def _tiles(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> float:
-    bounds, _ = args.layout.arrays
+def _tiles(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
     n_groups, entries = args.layout.n_groups, pair.x.shape[0]
-    parts = instance_edges(bounds, pair.outer, pieces(entries))
+    parts = instance_edges(args.layout.arrays[0], pair.outer, pieces(entries))
     phase = pair.phase
     size = args.layout.uniform_size
     if entries >= _WORTH_COMPILING and 1 < size <= WIDEST and args.l1 == 0:
         operands = pair.x, pair.out, phase, n_groups, *numbers[:3], lanes(size)
-        return float(sum(run_pieces(shrink_equal, [(*operands, *part) for part in parts])))
+        return shrink_equal, [(*operands, *part) for part in parts]
     long = pair.n >= _LONG * n_groups
-    together = lanes(WIDEST if args.layout.max_size > WIDEST // 2 else WIDEST // 2)
-    operands = pair.x, pair.out, phase, bounds, *numbers, long, together
-    return float(sum(run_pieces(shrink_tiles, [(*operands, *part) for part in parts])))
+    tag = together(args.layout)
+    bounds, weights = several_fibres(args.layout, pair.outer, pair.n, numbers[:2])
+    operands = pair.x, pair.out, phase, bounds, weights, *numbers[1:], long, tag
+    return shrink_tiles, [(*operands, *part) for part in parts]
+
+
+def several_fibres(
+    layout: GroupLayout, outer: int, n: int, weights: tuple[NDArray[np.float64], int]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Bounds and weights of so many neighbouring fibres that blocks of groups are full.
+
+    A block ends where the table of groups does, and a row of S alone fills a tenth of one.
+    """
+    times = min(outer, -(-_BLOCKS * BLOCK // n))
+    each, stride = weights
+    return layout.repeated(times), np.tile(each, times) if stride and times > 1 else each
+
+
+def together(layout: GroupLayout) -> tuple[int, ...]:
+    """Lanes for groups that are taken together: most groups should fit into them."""
+    mean = layout.n_members / layout.n_groups
+    return lanes(WIDEST if mean > 20 else WIDEST // 2 if mean > 5 else WIDEST // 4)
 
 
 def instance_edges(bounds: NDArray[np.int64], outer: int, n_pieces: int) -> list[tuple[int, int]]:
@@ -77,20 +120,17 @@ def instance_edges(bounds: NDArray[np.int64], outer: int, n_pieces: int) -> list
     return list(itertools.pairwise([*edges, outer * n_groups]))
 
 
-def _gathered(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> float:
+def _gathered(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
     bounds, members = args.layout.arrays
-    calls = [
-        (pair.x, pair.out, pair.n, bounds, members, *numbers, *cut)
-        for cut in cuts(pair.outer, min(pair.outer, pieces(pair.x.shape[0])))
-    ]
-    return float(sum(run_pieces(shrink_gathered, calls)))
+    operands = pair.x, pair.out, pair.n, bounds, members, *numbers
+    parts = cuts(pair.outer, min(pair.outer, pieces(pair.x.shape[0])))
+    return shrink_gathered, [(*operands, *part) for part in parts]
 
 
-def _strided(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> float:
+def _strided(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
     bounds, members = args.layout.arrays
     loose = args.layout.uncovered(pair.n).numpy()
-    calls = [
-        (pair.x, pair.out, pair.outer, pair.n, pair.inner, bounds, members, loose, *numbers, *cut)
-        for cut in cuts(pair.inner, min(pair.inner, pieces(pair.x.shape[0])))
-    ]
-    return float(sum(run_pieces(shrink_strided, calls)))
+    shape = pair.outer, pair.n, pair.inner
+    operands = pair.x, pair.out, *shape, bounds, members, loose, *numbers
+    parts = cuts(pair.inner, min(pair.inner, pieces(pair.x.shape[0])))
+    return shrink_strided, [(*operands, *part) for part in parts]

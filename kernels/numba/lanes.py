@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 _Typed = tuple[Any, "Callable[..., Any]"]
 _FAST = ("reassoc", "contract")
-_INT32 = ir.IntType(32)
+_INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 _declared: Any = cgutils.get_or_insert_function
 
 # Entries of one streaming store, in every dtype that the kernels serve.
 STREAM = 8
+# Entries of the table of masks, int64: ones, then zeros. A window over its middle hides the lanes
+# beyond a group with one load.
+MASKS = 64
 
 
 def lanes(count: int) -> tuple[int, ...]:
@@ -34,20 +37,73 @@ def lanes(count: int) -> tuple[int, ...]:
     return (0,) * count
 
 
-def _masked_square_sum(typing: Any, array: Any, start: Any, size: Any, tag: Any) -> _Typed:
-    """Sum of squares of the first ``size`` of the lanes from ``start`` on; reads all lanes."""
-    del typing, start, size
+def _squares(
+    typing: Any, source: Any, start: Any, masks: Any, left: Any, sums: Any, row: Any, tag: Any
+) -> _Typed:
+    """Row ``row`` of ``sums``, one entry a lane: squares of ``left`` entries, then zeros."""
+    del typing, start, left, row
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        squares = _masked_squares(context, builder, signature.args, arguments, tag)
+        place = _row(builder, arguments[4:6], tag)
+        _store(context, builder, signature.args[4], place, squares)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, masks, types.int64, sums, types.int64, tag), generate
+
+
+def _more_squares(
+    typing: Any, source: Any, start: Any, masks: Any, left: Any, sums: Any, row: Any, tag: Any
+) -> _Typed:
+    """Like `squares`, added to the row."""
+    del typing, start, left, row
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        squares = _masked_squares(context, builder, signature.args, arguments, tag)
+        place = _row(builder, arguments[4:6], tag)
+        before = _load(context, builder, signature.args[4], place, squares.type)
+        _store(context, builder, signature.args[4], place, builder.fadd(before, squares))
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, masks, types.int64, sums, types.int64, tag), generate
+
+
+def _row_totals(typing: Any, sums: Any, row: Any, totals: Any, tag: Any) -> _Typed:
+    """Entries ``row`` and so on of ``totals``, one a lane: the sums of as many rows of ``sums``.
+
+    The rows are added up pairwise while they are transposed: 21 instructions for eight rows of
+    eight, where one row alone takes seven.
+    """
+    del typing, row
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector = _vector(context, signature.args[0], tag)
-        loaded = _load(context, builder, signature.args[0], arguments[:2], vector)
-        index = ir.VectorType(_INT32, vector.count)
-        length = _everywhere(builder, builder.trunc(arguments[2], _INT32), index)
-        inside = builder.icmp_signed("<", ir.Constant(index, list(range(vector.count))), length)
-        kept = builder.select(inside, loaded, ir.Constant(vector, [0.0] * vector.count))
-        return _square_total(builder, kept, vector)
+        count = vector.count
+        rows = []
+        for k in range(count):
+            row = builder.add(arguments[1], _INT64(k))
+            place = _row(builder, (arguments[0], row), tag)
+            rows.append(_load(context, builder, signature.args[0], place, vector))
+        half = count // 2
+        while half:
+            # Lanes whose bit ``half`` is clear come from the first of a pair, the others from the
+            # second: partial sums of row k end up in the lanes that agree with k's lower bits.
+            kept = [lane if not lane & half else count + lane for lane in range(count)]
+            moved = [
+                lane + half if not lane & half else count + lane - half for lane in range(count)
+            ]
+            rows = [
+                builder.fadd(
+                    builder.shuffle_vector(a, b, _places(kept)),
+                    builder.shuffle_vector(a, b, _places(moved)),
+                )
+                for a, b in zip(rows[: len(rows) // 2], rows[len(rows) // 2 :], strict=True)
+            ]
+            half //= 2
+        _store(context, builder, signature.args[2], (arguments[2], arguments[1]), rows[0])
+        return context.get_dummy_value()
 
-    return array.dtype(array, types.int64, types.int64, tag), generate
+    return types.void(sums, types.int64, totals, tag), generate
 
 
 def _square_sum(typing: Any, array: Any, start: Any, tag: Any) -> _Typed:
@@ -107,6 +163,29 @@ def _stream(typing: Any, source: Any, start: Any, target: Any, to: Any) -> _Type
     return types.void(source, types.int64, target, types.int64), generate
 
 
+def _masked_squares(context: Any, builder: Any, given: Any, arguments: Any, tag: Any) -> Any:
+    """Squares of the entries that a mask from the sliding table leaves."""
+    vector = _vector(context, given[0], tag)
+    loaded = _load(context, builder, given[0], arguments[:2], vector)
+    size = _alignment(vector.element)
+    bits = ir.VectorType(ir.IntType(8 * size), vector.count)
+    table = context.make_array(given[2])(context, builder, value=arguments[2]).data
+    entries = builder.bitcast(table, bits.element.as_pointer())
+    edge = _INT64(MASKS // 2 * (8 // size))
+    pointer = builder.gep(entries, [builder.sub(edge, arguments[3])], inbounds=True)
+    mask = builder.load(builder.bitcast(pointer, bits.as_pointer()), align=size)
+    kept = builder.bitcast(builder.and_(builder.bitcast(loaded, bits), mask), vector)
+    return builder.fmul(kept, kept, flags=_FAST)
+
+
+def _row(builder: Any, place: Any, tag: Any) -> tuple[Any, Any]:
+    return place[0], builder.mul(place[1], _INT64(len(tag)))
+
+
+def _places(lanes: list[int]) -> Any:
+    return ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes)
+
+
 def _vector(context: Any, array_type: Any, tag: Any) -> Any:
     return ir.VectorType(context.get_data_type(array_type.dtype), len(tag))
 
@@ -150,7 +229,9 @@ def _alignment(element: Any) -> int:
     return 4 if isinstance(element, ir.FloatType) else 8
 
 
-masked_square_sum: Any = intrinsic(_masked_square_sum)
+squares: Any = intrinsic(_squares)
+more_squares: Any = intrinsic(_more_squares)
+row_totals: Any = intrinsic(_row_totals)
 square_sum: Any = intrinsic(_square_sum)
 paint: Any = intrinsic(_paint)
 scaled: Any = intrinsic(_scaled)

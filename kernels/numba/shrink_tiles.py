@@ -17,9 +17,10 @@ from .tiles import (
     copy_out,
     fitting,
     load_weights,
-    paint_groups,
+    scale_groups,
     shrink_factors,
     square_sums,
+    workspace,
 )
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def shrink_tiles(
     ``phase`` as in `copy_out`; ``long`` takes every group by itself; ``tag`` are the lanes for
     groups that are taken together.
     """
-    scale = np.empty(BLOCK + WIDEST, x.dtype)
+    buffer = np.empty(BLOCK + WIDEST, x.dtype)
     staged = np.empty(BLOCK + WIDEST, x.dtype)
-    factors = np.empty(BLOCK_GROUPS, x.dtype)
+    factors = np.empty(BLOCK_GROUPS + WIDEST, x.dtype)
+    work = workspace(factors, tag)
     table = np.empty((2, BLOCK_GROUPS), x.dtype)
     constants = np.empty(3, x.dtype)
     constants[0], constants[1], constants[2] = 0.0, 1.0, step * l1
@@ -73,18 +75,16 @@ def shrink_tiles(
             if stride != 0:
                 load_weights(weights, stride, group, count, step, table)
             # Whole vectors are read: near the end of the tensor they come from a padded copy.
+            source, place = x, start
             if l1 > 0 or start + size + WIDEST > x.shape[0]:
                 _stage(x, start, size, constants, staged)
-                square_sums(staged, 0, bounds, group, count, factors, tag)
-            else:
-                square_sums(x, start, bounds, group, count, factors, tag)
+                source, place = staged, 0
+            longer = square_sums(source, place, bounds, group, count, work, factors, tag)
             value += shrink_factors(factors, table, count, constants)
-            paint_groups(factors, bounds, group, count, scale, tag)
+            scale_groups(source, place, factors, bounds, group, count, buffer, work[2], longer, tag)
             if l1 > 0:
-                value += l1 * _multiply_total(staged, scale, size, constants)
-            else:
-                _multiply(x, start, scale, size)
-            copy_out(scale, out, start, size, phase)
+                value += l1 * _magnitude(buffer, size, constants)
+            copy_out(buffer, out, start, size, phase)
         pair += count
         group += count
         if group == n_groups:
@@ -146,22 +146,10 @@ def _stage(
 
 
 @compiled
-def _multiply(x: NDArray[Any], start: int, scale: NDArray[Any], size: int) -> None:
-    source = x[start : start + size]
-    for i in range(size):
-        scale[i] *= source[i]
-
-
-@compiled
-def _multiply_total(
-    staged: NDArray[Any], scale: NDArray[Any], size: int, constants: NDArray[Any]
-) -> float:
-    """Multiply into the second; the sum of magnitudes."""
+def _magnitude(buffer: NDArray[Any], size: int, constants: NDArray[Any]) -> float:
     total = constants[0]
     for i in range(size):
-        entry = staged[i] * scale[i]
-        scale[i] = entry
-        total += abs(entry)
+        total += abs(buffer[i])
     return float(total)
 
 

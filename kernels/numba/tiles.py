@@ -2,9 +2,9 @@
 
 Rows of equal groups, rows of ragged groups and one long vector are the same thing here, a sequence
 of consecutive pieces of memory. They are taken in blocks that stay in the first-level cache, and
-each block in three sweeps: sums of squares group by group, square roots and divisions eight groups
-at a time, and a product with the factors, which were first painted over a buffer with stores of
-full width: what a store leaves beyond its group, the next group's store overwrites.
+each block in three sweeps: sums of squares, square roots and divisions eight groups at a time, and
+the product with the factors, in stores of full width. What the first store of a group leaves beyond
+it, the next group's overwrites; the further stores of a longer group end where it ends.
 """
 
 # ruff: noqa: PLR0917 - compiled loops take flat arrays by position
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .jit import compiled
-from .lanes import STREAM, masked_square_sum, paint, stream
+from .lanes import MASKS, STREAM, more_squares, paint, row_totals, scaled, squares, stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,27 +64,61 @@ def load_weights(
 
 
 @compiled
+def workspace(
+    like: NDArray[Any], tag: tuple[int, ...]
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.uint32]]:
+    """What `square_sums` needs: a row of lanes for each group, masks, and two lists of groups."""
+    rows = np.empty((BLOCK_GROUPS + WIDEST) * len(tag), like.dtype)
+    masks = np.zeros(MASKS, np.int64)
+    masks[: MASKS // 2] = -1
+    return rows, masks, np.empty(2 * BLOCK_GROUPS, np.uint32)
+
+
+@compiled
 def square_sums(
     source: NDArray[Any],
     start: int,
     bounds: NDArray[np.int64],
     group: int,
     count: int,
-    sums: NDArray[Any],
+    work: tuple[NDArray[Any], NDArray[np.int64], NDArray[np.uint32]],
+    totals: NDArray[Any],
     tag: tuple[int, ...],
-) -> None:
-    """Sum of squares of each of ``count`` groups; may read `WIDEST` entries beyond the last."""
+) -> int:
+    """Sum of squares of each of ``count`` groups; may read `WIDEST` entries beyond the last.
+
+    All groups are taken with as many lanes as ``tag`` has, then those that are longer, again and
+    again: the lists of these, written without a branch, replace a loop of unpredictable length for
+    each group. Returns the number of groups in the first list, which the last part of ``work``
+    holds afterwards for `scale_groups` and `paint_groups`.
+    """
+    rows, masks, queue = work
+    firsts, stops = bounds[group : group + count], bounds[group + 1 : group + count + 1]
     base = start - bounds[group]
     width = len(tag)
+    here, following = queue[:BLOCK_GROUPS], queue[BLOCK_GROUPS:]
+    longer = 0
     for k in range(count):
-        position = base + bounds[group + k]
-        size = bounds[group + k + 1] - bounds[group + k]
-        total = masked_square_sum(source, position, size, tag)
-        done = width
-        while done < size:
-            total += masked_square_sum(source, position + done, size - done, tag)
-            done += width
-        sums[k] = total
+        size = stops[k] - firsts[k]
+        squares(source, base + firsts[k], masks, min(size, width), rows, k, tag)
+        here[longer] = k
+        longer += size > width
+    waiting, done = longer, width
+    beyond = waiting
+    while waiting:
+        longer = 0
+        for j in range(waiting):
+            which = here[j]
+            first = firsts[which] + done
+            left = stops[which] - first
+            more_squares(source, base + first, masks, min(left, width), rows, which, tag)
+            following[longer] = which
+            longer += left > width
+        waiting, here = longer, following
+        done += width
+    for k in range(0, count, width):
+        row_totals(rows, k, totals, tag)
+    return beyond
 
 
 @compiled
@@ -113,18 +147,62 @@ def paint_groups(
     group: int,
     count: int,
     scale: NDArray[Any],
+    queue: NDArray[np.uint32],
+    waiting: int,
     tag: tuple[int, ...],
 ) -> None:
     """Write each group's factor over its members; may write `WIDEST` entries beyond the last."""
+    firsts, stops = bounds[group : group + count], bounds[group + 1 : group + count + 1]
+    base = bounds[group]
     width = len(tag)
     for k in range(count):
-        position = bounds[group + k] - bounds[group]
-        size = bounds[group + k + 1] - bounds[group + k]
-        paint(scale, position, factors[k], tag)
-        done = width
-        while done < size:
-            paint(scale, position + done, factors[k], tag)
-            done += width
+        paint(scale, firsts[k] - base, factors[k], tag)
+    here, following = queue[:BLOCK_GROUPS], queue[BLOCK_GROUPS:]
+    done = width
+    while waiting:
+        longer = 0
+        for j in range(waiting):
+            which = here[j]
+            first, stop = firsts[which] - base, stops[which] - base
+            paint(scale, min(first + done, stop - width), factors[which], tag)
+            following[longer] = which
+            longer += stop - first > done + width
+        waiting, here = longer, following
+        done += width
+
+
+@compiled
+def scale_groups(
+    source: NDArray[Any],
+    start: int,
+    factors: NDArray[Any],
+    bounds: NDArray[np.int64],
+    group: int,
+    count: int,
+    result: NDArray[Any],
+    queue: NDArray[np.uint32],
+    waiting: int,
+    tag: tuple[int, ...],
+) -> None:
+    """Write each group times its factor; may write `WIDEST` entries beyond the last."""
+    firsts, stops = bounds[group : group + count], bounds[group + 1 : group + count + 1]
+    base = bounds[group]
+    width = len(tag)
+    for k in range(count):
+        scaled(source, start + firsts[k] - base, result, firsts[k] - base, factors[k], tag)
+    here, following = queue[:BLOCK_GROUPS], queue[BLOCK_GROUPS:]
+    done = width
+    while waiting:
+        longer = 0
+        for j in range(waiting):
+            which = here[j]
+            first, stop = firsts[which] - base, stops[which] - base
+            place = min(first + done, stop - width)
+            scaled(source, start + place, result, place, factors[which], tag)
+            following[longer] = which
+            longer += stop - first > done + width
+        waiting, here = longer, following
+        done += width
 
 
 @compiled

@@ -1,0 +1,99 @@
+"""Calls that are checked once and run many times on the same memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .dispatch import Arguments, load, operations
+from .fibres import checked_scale
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["BoundCall", "bind"]
+
+
+class BoundCall:
+    """One operation on fixed tensors; made by `bind`.
+
+    On small tensors a call's arguments take longer to check than to compute with. Here the checks,
+    the choice of the backend and the tables of a call are made once.
+    """
+
+    def __init__(self, name: str, args: Arguments, backend: str | None) -> None:
+        operation = operations()[name]
+        self.backend = operation.select(args, backend)
+        """Name of the backend that serves the calls."""
+        self._module = load(operation.modules[self.backend])
+        self._args: Any = args
+        self._step: float | None = getattr(args, "step", None)
+        self._run = self._prepared()
+
+    def __call__(self, step: float | None = None) -> Any:
+        """Run on what the tensors hold now.
+
+        Parameters
+        ----------
+        step : float, optional
+            Another step from this call on, for operations that have one.
+
+        Raises
+        ------
+        ValueError
+            The operation has no step, or the step is negative, infinite or NaN.
+        """
+        if step is not None and step != self._step:
+            if self._step is None:
+                raise ValueError(f"step is {step}, and this operation has none; leave it out")
+            self._step = checked_scale(step, "step")
+            self._args = replace(self._args, step=self._step)
+            self._run = self._prepared()
+        if self._args.device.type != "cuda":
+            return self._run()
+        with torch.cuda.device(self._args.device):
+            return self._run()
+
+    def _prepared(self) -> Callable[[], Any]:
+        prepare = getattr(self._module, "prepare", None)
+        return partial(self._module.run, self._args) if prepare is None else prepare(self._args)
+
+
+def bind(operation: str, *args: Any, backend: str | None = None, **kwargs: Any) -> BoundCall:
+    """Check a call once, to run it many times on what its tensors will hold then.
+
+    Parameters
+    ----------
+    operation : str
+        Name of the operation; its public arguments follow. Give ``out=`` where the operation has
+        it: without, whether calls share one result is up to the backend. Main tensors are looked
+        at in every call; groups, weights and numbers are those of now.
+    backend : str, optional
+        As in `use_backend`; the choice is made here, for good.
+
+    Returns
+    -------
+    BoundCall
+        Call it without arguments. It records no graph for autograd.
+
+    Raises
+    ------
+    ValueError
+        When no operation has that name, an argument is invalid, or a tensor requires grad.
+    TypeError
+        A dtype that isn't served.
+    BackendError
+        The backend asked for can't serve the call.
+    """
+    known = operations()
+    if operation not in known:
+        raise ValueError(
+            f"operation {operation!r} doesn't exist; choose from {', '.join(sorted(known))}"
+        )
+    given = [*args, *kwargs.values()]
+    if any(isinstance(each, torch.Tensor) and each.requires_grad for each in given):
+        raise ValueError("a tensor requires grad, and bound calls record no graph; detach it")
+    return BoundCall(operation, known[operation].bind(*args, **kwargs), backend)

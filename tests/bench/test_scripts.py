@@ -30,6 +30,7 @@ def bench(monkeypatch):
         "clothing_features",
         "clothing_rows",
         "joint_b8",
+        "overlap_scale",
         "tune",
     ],
 )

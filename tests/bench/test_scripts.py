@@ -31,6 +31,7 @@ def bench(monkeypatch):
         "clothing_rows",
         "joint_b8",
         "overlap_scale",
+        "run_engine",
         "tune",
     ],
 )
@@ -92,3 +93,31 @@ def test_results_on_disk_say_where_they_come_from(bench):
     ]
     for path in paths:
         assert expected <= set(json.loads(path.read_text())), path.name
+
+
+@pytest.mark.parametrize("kind", ["l1", "rows", "groups", "overlaps"])
+@pytest.mark.parametrize("loss", ["SquaredHinge", "Squared", "Logistic"])
+def test_the_race_measures_peers_and_ours_by_one_objective(bench, kind, loss):
+    import proxmtl
+    from proxmtl import L1, L21, GroupL2, Groups, OverlappingGroupL2
+
+    bench("run_engine")
+    from bench.engine.cases import Case
+    from bench.engine.contenders import reach
+
+    penalties = {
+        "l1": L1,
+        "rows": L21,
+        "groups": lambda s: GroupL2(Groups.from_lists([[0, 1], [2, 3, 4]]), s, axis=0),
+        "overlaps": lambda s: OverlappingGroupL2(
+            Groups.from_lists([[0, 1, 2], [2, 3, 4]]), s, axis=0
+        ),
+    }
+    g = np.random.default_rng(0)
+    X, Y = g.standard_normal((20, 5)), np.sign(g.standard_normal((20, 1)))
+    case = Case("small", X, Y, getattr(proxmtl, loss)(), penalties[kind], 0.3, "none")
+    W = g.standard_normal((5, 1))
+    ours = float(case.problem().objective(torch.from_numpy(W)))
+    assert case.objective(W) == pytest.approx(ours, rel=1e-12)
+    assert reach([(0.1, 1.5), (0.2, 1.0005), (0.3, 1.2)], 1.0, 1e-3) == 0.2
+    assert reach([(0.1, 1.5)], 1.0, 1e-3) is None

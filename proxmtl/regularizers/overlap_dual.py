@@ -150,7 +150,8 @@ class OverlapDual:
                 sweep(again, used)
             left = left[~reached]
         steps, together = 0, max(1, LARGEST_PATH // len(groups.indices))
-        for rows in left.split(together) if len(left) else ():
+        for first in range(0, len(left), together):
+            rows = left[first : first + together]
             steps = max(steps, self._interior(x, xi, weights, gaps, rows))
         return max(float(gaps.sum()), 0.0), used, steps
 

@@ -3,5 +3,14 @@
 from proxmtl.backbones.data.awa import AwA, load_awa
 from proxmtl.backbones.data.clothing import CLOTHING_GROUPS, Clothing, load_clothing
 from proxmtl.backbones.data.location import data_root
+from proxmtl.backbones.data.table import ImageTable
 
-__all__ = ["CLOTHING_GROUPS", "AwA", "Clothing", "data_root", "load_awa", "load_clothing"]
+__all__ = [
+    "CLOTHING_GROUPS",
+    "AwA",
+    "Clothing",
+    "ImageTable",
+    "data_root",
+    "load_awa",
+    "load_clothing",
+]

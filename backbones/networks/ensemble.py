@@ -72,6 +72,11 @@ class Ensemble(nn.Module):
         self._skeleton = [copy.deepcopy(first).to("meta")]
 
     @property
+    def is_one(self) -> bool:
+        """Whether all stages are shared: the features of all members are then the same."""
+        return self.shared_stages == self.skeleton.n_stages
+
+    @property
     def skeleton(self) -> Network:
         """The network without parameters, which all members have in common."""
         return self._skeleton[0]

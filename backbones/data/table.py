@@ -1,0 +1,216 @@
+"""Images in memory (or in a mapped file) with their attributes: what training reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxmtl.backbones.images import Fit, ImageLike, to_pixels
+from proxmtl.io.atomic import atomic_path, write_json
+from proxmtl.io.errors import InputError
+from proxmtl.io.labels import read_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["ImageTable"]
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """N images with M attributes.
+
+    Attributes
+    ----------
+    pixels
+        (N, C, H, W) uint8; an array, or a memory-mapped one.
+    labels
+        (N, M): 1 yes, 0 no, NaN missing.
+    names
+        Of the attributes.
+    ids
+        Of the images.
+    skipped
+        Images that were left out because they couldn't be decoded, each with the reason.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types don't fit together.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.float64]
+    names: tuple[str, ...]
+    ids: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.pixels)
+        right = self.pixels.ndim == 4 and self.pixels.dtype == np.uint8
+        if not right or self.labels.shape != (n, len(self.names)) or len(self.ids) != n:
+            msg = (
+                f"pixels {self.pixels.shape} {self.pixels.dtype}, labels {self.labels.shape}, "
+                f"{len(self.names)} names, {len(self.ids)} ids: give uint8 (N, C, H, W), (N, M), M "
+                "and N."
+            )
+            raise ValueError(msg)
+        odd = ~(np.isnan(self.labels) | np.isin(self.labels, (0.0, 1.0)))
+        if odd.any():
+            msg = f"labels: saw {self.labels[odd][0]:g}; use 1 yes, 0 no, NaN missing."
+            raise ValueError(msg)
+
+    @classmethod
+    def read(
+        cls,
+        folder: str | Path,
+        labels: str | Path,
+        size: int = 256,
+        *,
+        fit: Fit = "stretch",
+        skip_corrupt: bool = False,
+        id_column: str | None = None,
+        cache: str | Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ImageTable:
+        """Read a folder of images and a CSV file of attributes.
+
+        Parameters
+        ----------
+        folder
+            Where the images are.
+        labels
+            As for ``proxmtl fit``, with a first column of file names, relative to the folder.
+        size, fit
+            Side of the square that images become, and how: see :func:`to_pixels`. The paper
+            stretches to 256.
+        skip_corrupt
+            Leave out images that aren't there or can't be decoded, and say so in ``skipped``.
+        id_column
+            Header of the column of file names, where it isn't the first.
+        cache
+            Folder for a file with the decoded pixels, which is then mapped and not held in memory;
+            a later call with the same files finds it there.
+        progress
+            Called with (done, N) after each image.
+
+        Raises
+        ------
+        InputError
+            If the labels can't be read, don't name images, or an image is bad; all bad ones are
+            counted, and the first are named.
+        """
+        folder, table = Path(folder), read_labels(labels, id_column=id_column)
+        if not folder.is_dir():
+            raise InputError(folder, "no such folder; give the folder of the images.")
+        if table.ids is None:
+            raise InputError(
+                Path(labels),
+                "has no column of file names; add one, called 'image', or name it by id_column.",
+            )
+        paths = [folder / name for name in table.ids]
+        found = None if cache is None else _Cache(Path(cache), paths, size, fit)
+        kept = None if found is None else found.read()
+        if kept is None:
+            kept = _decode(paths, table.ids, size, fit, cache=found, progress=progress)
+        pixels, rows, bad = kept
+        if bad and not skip_corrupt:
+            first = "; ".join(bad[:3])
+            raise InputError(
+                folder,
+                f"{len(bad)} of {len(paths)} images can't be used: {first}"
+                f"{' ...' if len(bad) > 3 else ''} Repair them, or ask for corrupt images to be "
+                "skipped.",
+            )
+        if not len(rows):
+            raise InputError(folder, f"none of the {len(paths)} images can be used: {bad[0]}")
+        ids = tuple(table.ids[i] for i in rows)
+        return cls(pixels, table.values[rows], table.names, ids, tuple(bad))
+
+    @classmethod
+    def from_images(
+        cls,
+        images: Iterable[ImageLike],
+        labels: NDArray[np.float64],
+        names: Sequence[str],
+        size: int = 256,
+        *,
+        fit: Fit = "stretch",
+    ) -> ImageTable:
+        """Decode images into memory, such as those of :class:`~.Clothing` or an archive."""
+        pixels = [to_pixels(image, size, fit, f"image {i}") for i, image in enumerate(images)]
+        ids = tuple(str(i) for i in range(len(pixels)))
+        return cls(np.stack(pixels), np.asarray(labels, np.float64), tuple(names), ids)
+
+
+class _Cache:
+    """Decoded pixels of some files, as a mapped array."""
+
+    def __init__(self, folder: Path, paths: list[Path], size: int, fit: Fit) -> None:
+        digest = hashlib.sha256(f"{size} {fit}".encode())
+        for path in paths:
+            stat = path.stat() if path.is_file() else None
+            seen = None if stat is None else (stat.st_size, stat.st_mtime_ns)
+            digest.update(f"\n{path.name} {seen}".encode())
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"pixels-{digest.hexdigest()[:16]}.npy"
+        self.notes = self.path.with_suffix(".json")
+
+    def read(self) -> tuple[NDArray[np.uint8], list[int], list[str]] | None:
+        # the notes are written last, so with them the pixels are whole
+        if not (self.path.is_file() and self.notes.is_file()):
+            return None
+        notes = json.loads(self.notes.read_text(encoding="utf-8"))
+        rows = notes["rows"]
+        return np.load(self.path, mmap_mode="r")[: len(rows)], rows, notes["bad"]
+
+
+def _decode(
+    paths: list[Path],
+    names: Sequence[str],
+    size: int,
+    fit: Fit,
+    *,
+    cache: _Cache | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[NDArray[np.uint8], list[int], list[str]]:
+    """Decode all images, into the cache where there is one: pixels, rows kept, the bad ones."""
+    shape = (len(paths), 3, size, size)
+    if cache is None:
+        pixels: NDArray[np.uint8] = np.zeros(shape, np.uint8)
+        rows, bad = _fill(pixels, paths, names, fit, progress)
+        return pixels[: len(rows)], rows, bad
+    with atomic_path(cache.path) as temporary:
+        mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        rows, bad = _fill(mapped, paths, names, fit, progress)
+        mapped.flush()
+        del mapped
+    write_json(cache.notes, {"rows": rows, "bad": bad})
+    return np.load(cache.path, mmap_mode="r")[: len(rows)], rows, bad
+
+
+def _fill(
+    pixels: NDArray[np.uint8],
+    paths: list[Path],
+    names: Sequence[str],
+    fit: Fit,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[int], list[str]]:
+    rows: list[int] = []
+    bad: list[str] = []
+    for i, path in enumerate(paths):
+        try:
+            pixels[len(rows)] = to_pixels(path, pixels.shape[-1], fit, names[i])
+            rows.append(i)
+        except (FileNotFoundError, ValueError) as error:
+            bad.append(str(error))
+        if progress is not None:
+            progress(i + 1, len(paths))
+    return rows, bad

@@ -1,0 +1,27 @@
+"""Training of the attribute networks: images in, the solved ``W = L S`` on top, SGD below it."""
+
+from proxmtl.backbones.training.augment import Augmentation, CropsAndFlips, Krizhevsky
+from proxmtl.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from proxmtl.backbones.training.config import TrainingConfig
+from proxmtl.backbones.training.head import Head, LatentHead, SingleTaskHead, Solved
+from proxmtl.backbones.training.model import Architecture, AttributeCNN
+from proxmtl.backbones.training.record import Epoch
+from proxmtl.backbones.training.trainer import Trainer
+
+__all__ = [
+    "Architecture",
+    "AttributeCNN",
+    "Augmentation",
+    "Checkpoint",
+    "CropsAndFlips",
+    "Epoch",
+    "Head",
+    "Krizhevsky",
+    "LatentHead",
+    "SingleTaskHead",
+    "Solved",
+    "Trainer",
+    "TrainingConfig",
+    "read_checkpoint",
+    "write_checkpoint",
+]

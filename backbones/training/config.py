@@ -1,0 +1,98 @@
+"""What a training run is asked for, apart from data, networks and head."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["TrainingConfig"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of the online scheme; the defaults are the paper's where it states them.
+
+    Parameters
+    ----------
+    epochs
+        Epochs of SGD; a solve precedes the first and follows each. With 0 the networks stay
+        frozen: features once, one solve (the paper's mode for many attributes).
+    batch_size
+        Images a step; the last batch of an epoch may be smaller.
+    learning_rate, momentum, weight_decay
+        Of SGD on the networks. The paper: 0.01, 0.9, 5e-4.
+    patience, factor
+        The rate is multiplied by ``factor`` when the joint objective has not fallen for
+        ``patience`` epochs; the paper reduced it by hand.
+    feature_batch
+        Images a forward pass when all features are computed.
+    autocast
+        Run the networks in bfloat16 where torch holds that to be safe; the features are stored,
+        and the solve is done, in float32 or better.
+    channels_last
+        Memory layout of the images.
+    standardize
+        Shift and scale every feature by constants, its mean and deviation at the frozen start, as
+        ``proxmtl fit`` does. Constants change no gradient's direction of descent, but without them
+        the W of features that hardly vary is huge, and SGD below it diverges.
+    solve_in_double
+        Do the solve in float64.
+    deterministic
+        Refuse operations of torch that are not reproducible. On a CPU, with the same number of
+        threads, two runs then agree bitwise.
+    seed
+        Of shuffling, augmentation and dropout; each epoch draws from a stream of its own, made
+        from the seed and the number of the epoch.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+
+    epochs: int = 50
+    batch_size: int = 128
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    patience: int = 3
+    factor: float = 0.1
+    feature_batch: int = 256
+    autocast: bool = False
+    channels_last: bool = False
+    standardize: bool = True
+    solve_in_double: bool = False
+    deterministic: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 0, "batch_size": 1, "patience": 0, "feature_batch": 1, "seed": 0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                msg = f"{name}: got {value!r}; use a whole number of at least {low}."
+                raise ValueError(msg)
+        ranges = {
+            "learning_rate": self.learning_rate > 0,
+            "momentum": 0 <= self.momentum < 1,
+            "weight_decay": self.weight_decay >= 0,
+            "factor": 0 < self.factor < 1,
+        }
+        for name, right in ranges.items():
+            value = getattr(self, name)
+            if not (math.isfinite(value) and right):
+                limits = {"learning_rate": "> 0", "momentum": "in [0, 1)", "weight_decay": ">= 0"}
+                msg = f"{name}: got {value}; use a number {limits.get(name, 'between 0 and 1')}."
+                raise ValueError(msg)
+
+    @property
+    def solve_dtype(self) -> torch.dtype:
+        """Precision of the features that the solver gets."""
+        return torch.float64 if self.solve_in_double else torch.float32
+
+    def stream(self, epoch: int) -> int:
+        """Seed of the random numbers of an epoch (1, 2, ...)."""
+        # a generator mixes its seed well; two runs would share a stream only a million epochs away
+        return self.seed * 1_000_003 + epoch

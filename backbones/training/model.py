@@ -1,0 +1,198 @@
+"""A trained model: networks, the solved head on them, and how images are prepared."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proxmtl.backbones.networks import AlexNet, Ensemble, Network, SmallCNN
+from proxmtl.backbones.training.head import score
+from proxmtl.backbones.training.pixels import to_input
+from proxmtl.io.errors import InputError
+from proxmtl.io.model import ModelState, read_model_state, write_model_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["Architecture", "AttributeCNN"]
+
+KIND = "AttributeCNN"
+PAIR = ("mean", "scale")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Which networks: enough to build them again.
+
+    Parameters
+    ----------
+    name
+        ``"small"`` or ``"alexnet"``; the other sizes are those of :class:`SmallCNN` and are fixed
+        in AlexNet.
+    n_members
+        M, one network an attribute.
+    shared_stages
+        First stages that all networks share: 0 is the paper's, ``n_stages`` one network for all.
+
+    Raises
+    ------
+    ValueError
+        If there is no such network.
+    """
+
+    name: str = "small"
+    n_members: int = 1
+    shared_stages: int = 0
+    input_shape: tuple[int, int, int] = (1, 8, 8)
+    widths: tuple[int, ...] = (16, 32)
+    n_features: int = 32
+
+    def __post_init__(self) -> None:
+        if self.name not in ("small", "alexnet"):
+            msg = f"network: got {self.name!r}; use 'small' or 'alexnet'."
+            raise ValueError(msg)
+
+    def network(self) -> Network:
+        """Make one network, initialised by torch's global generator."""
+        if self.name == "alexnet":
+            return AlexNet()
+        return SmallCNN(self.input_shape, self.widths, self.n_features)
+
+    def ensemble(self, seed: int | None = None, weights: str | Path | None = None) -> Ensemble:
+        """Make the networks.
+
+        Parameters
+        ----------
+        seed
+            Of the initial weights; the global generator is left as it was. None: use that one.
+        weights
+            File of published AlexNet weights, from which every network starts.
+
+        Raises
+        ------
+        ValueError
+            If weights are given for another network than AlexNet, or don't fit.
+        """
+        if weights is not None and self.name != "alexnet":
+            msg = f"weights: {weights} is for network 'alexnet', and {self.name!r} was asked for."
+            raise ValueError(msg)
+
+        def make() -> Network:
+            network = self.network()
+            if isinstance(network, AlexNet) and weights is not None:
+                network.load_imagenet(weights)
+            return network
+
+        build = functools.partial(Ensemble, make, self.n_members, shared_stages=self.shared_stages)
+        if seed is None:
+            return build()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return build()
+
+
+@dataclass(frozen=True)
+class AttributeCNN:
+    """Networks with a solved head.
+
+    Attributes
+    ----------
+    architecture, network
+        How the networks are built, and they themselves.
+    factors
+        Of the head: ``L``, ``S``, ``intercept``, or ``W``, ``intercept``.
+    inputs, standard
+        (mean, scale) that are taken from the pixels, and from the features, and divided by.
+    names
+        Of the M attributes.
+    description
+        More to keep beside the model, JSON-able.
+    """
+
+    architecture: Architecture
+    network: Ensemble
+    factors: dict[str, Tensor]
+    inputs: tuple[Tensor, Tensor]
+    standard: tuple[Tensor, Tensor]
+    names: tuple[str, ...]
+    description: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def coef(self) -> Tensor:
+        """W (D, M)."""
+        factors = self.factors
+        return factors["W"] if "W" in factors else factors["L"] @ factors["S"]
+
+    def decision_function(self, pixels: NDArray[np.uint8], batch_size: int = 256) -> Tensor:
+        """Scores (N, M) of images (N, C, H, W) of 0..255; above zero means yes."""
+        self.network.eval()
+        coef, intercept = self.coef.float(), self.factors["intercept"].float()
+        mean, scale = self.standard
+        parts = []
+        for start in range(0, len(pixels), batch_size):
+            batch = pixels[start : start + batch_size]
+            inputs = to_input(batch, self.network.input_shape, *self.inputs)
+            with torch.inference_mode():
+                parts.append(score((self.network(inputs) - mean) / scale, coef, intercept))
+        return torch.cat(parts)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``model.safetensors`` and ``model.json`` into a folder; nothing is pickled."""
+        tensors = {f"network.{name}": t for name, t in self.network.state_dict().items()}
+        tensors |= {f"head.{name}": t for name, t in self.factors.items()}
+        for part, pair in {"input": self.inputs, "features": self.standard}.items():
+            tensors |= {f"{part}.{name}": t for name, t in zip(PAIR, pair, strict=True)}
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        description = {**self.description, "names": list(self.names)}
+        write_model_state(folder, ModelState(KIND, asdict(self.architecture), arrays, description))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> AttributeCNN:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        InputError
+            If the folder holds no such model, or it is damaged.
+        """
+        state = read_model_state(folder)
+        if state.kind != KIND:
+            raise InputError(folder, f"holds a {state.kind}, not networks that were trained.")
+        try:
+            parameters = dict(state.parameters)
+            for name in ("input_shape", "widths"):
+                parameters[name] = tuple(parameters[name])
+            architecture = Architecture(**parameters)
+            parts: dict[str, dict[str, Tensor]] = {
+                part: {} for part in ("network", "head", "input", "features")
+            }
+            for key, array in state.arrays.items():
+                part, name = key.split(".", 1)
+                parts[part][name] = torch.from_numpy(np.array(array))
+            network = architecture.ensemble(seed=0)
+            network.load_state_dict(parts["network"])
+            description = dict(state.description)
+            names = tuple(description.pop("names"))
+            inputs, standard = ({k: parts[part][k] for k in PAIR} for part in ("input", "features"))
+            model = cls(
+                architecture,
+                network,
+                parts["head"],
+                (inputs["mean"], inputs["scale"]),
+                (standard["mean"], standard["scale"]),
+                names,
+                description,
+            )
+            shape = tuple(model.coef.shape)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(folder, f"doesn't describe a whole model ({error}).") from error
+        if shape != (network.n_features, len(names)):
+            raise InputError(folder, f"doesn't describe a whole model: W has shape {shape}.")
+        return model

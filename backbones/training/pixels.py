@@ -1,0 +1,67 @@
+"""From stored pixels to what networks see: crop, augmentation, mean and scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proxmtl.backbones.training.augment import central_crop
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from proxmtl.backbones.training.augment import Augmentation
+
+__all__ = ["moments", "to_input"]
+
+CHUNK = 512
+
+
+def moments(pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+    """Mean of each channel (C,) over some images, and one standard deviation of all, (1,).
+
+    One scale for all channels, so that subtracting the mean and dividing keeps colours apart. The
+    images may lie in a memory-mapped file: they are read in pieces.
+    """
+    total = np.zeros((2, pixels.shape[1]))
+    for start in range(0, len(rows), CHUNK):
+        part = pixels[rows[start : start + CHUNK]].astype(np.float64)
+        total += np.stack([part.sum((0, 2, 3)), np.square(part).sum((0, 2, 3))])
+    mean, square = total / (len(rows) * pixels.shape[2] * pixels.shape[3])
+    deviation = float(np.sqrt(np.maximum(square - mean**2, 0).mean()))
+    scale = deviation if deviation > 0 else 1.0
+    return torch.tensor(mean, dtype=torch.float32), torch.tensor([scale], dtype=torch.float32)
+
+
+def to_input(
+    pixels: NDArray[np.uint8],
+    shape: tuple[int, int, int],
+    mean: Tensor,
+    scale: Tensor,
+    *,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    channels_last: bool = False,
+) -> Tensor:
+    """Images (B, C, H, W) of 0..255 as the network takes them, on the device of ``mean``.
+
+    Without an augmentation the middle of each image is taken.
+
+    Raises
+    ------
+    ValueError
+        If the images are smaller than ``shape`` or have other channels.
+    """
+    images = np.asarray(pixels)
+    images = (
+        central_crop(images, *shape[1:]) if augmentation is None else augmentation(images, seed)
+    )
+    if images.shape[1:] != shape:
+        msg = f"images have shape {images.shape[1:]}, the network takes {shape}."
+        raise ValueError(msg)
+    floats = torch.from_numpy(np.ascontiguousarray(images)).to(mean.device).to(mean.dtype)
+    normalised = (floats - mean[:, None, None]) / scale
+    return normalised.contiguous(memory_format=torch.channels_last) if channels_last else normalised

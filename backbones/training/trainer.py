@@ -1,0 +1,352 @@
+"""The online scheme: features of all networks, a solve, SGD below the solved W, epoch by epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proxmtl.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from proxmtl.backbones.training.head import Head, Solved, score
+from proxmtl.backbones.training.pixels import moments, to_input
+from proxmtl.backbones.training.record import Epoch, as_csv
+from proxmtl.experiments import attribute_metrics
+from proxmtl.io.atomic import write_text
+from proxmtl.io.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from proxmtl.backbones.data import ImageTable
+    from proxmtl.backbones.networks import Ensemble
+    from proxmtl.backbones.training.augment import Augmentation
+    from proxmtl.backbones.training.config import TrainingConfig
+
+__all__ = ["SCALARS_FILE", "Trainer"]
+
+SCALARS_FILE = "scalars.csv"
+
+
+class Trainer:
+    """Networks below, a solved head on top.
+
+    An epoch: SGD moves the networks, W fixed; all features are computed in evaluation mode; the
+    head is solved on them, starting from its last factors. A first solve precedes all epochs.
+
+    Parameters
+    ----------
+    network
+        One member an attribute; moved by the training. It stays on its device.
+    head
+        What is solved.
+    table
+        Images and labels.
+    train, test
+        Rows to learn from, and rows to score after each epoch.
+    config
+        Settings.
+    augmentation
+        Random changes of the training images in SGD. The features of the solve come from unchanged
+        images (their middle).
+    normalisation
+        (mean, scale) of the input; default: those of the training images.
+    folder
+        Existing folder of the run: its checkpoint is continued, and written after every epoch,
+        next to the figures of all epochs (``scalars.csv``).
+
+    Raises
+    ------
+    ValueError
+        If numbers of attributes or shapes differ, or there is no row to learn from.
+    InputError
+        If the checkpoint in the folder is of another run.
+    """
+
+    def __init__(
+        self,
+        network: Ensemble,
+        head: Head,
+        table: ImageTable,
+        config: TrainingConfig,
+        *,
+        train: NDArray[np.intp],
+        test: NDArray[np.intp] | None = None,
+        augmentation: Augmentation | None = None,
+        normalisation: tuple[Tensor, Tensor] | None = None,
+        folder: str | Path | None = None,
+    ) -> None:
+        if network.n_members != table.labels.shape[1] or not len(train):
+            msg = (
+                f"{network.n_members} networks, {table.labels.shape[1]} attributes and "
+                f"{len(train)} images to learn from: give one network an attribute, and images."
+            )
+            raise ValueError(msg)
+        self.network, self.head, self.table, self.config = network, head, table, config
+        self.train = np.asarray(train, dtype=np.intp)
+        self.test = np.asarray([] if test is None else test, dtype=np.intp)
+        self.augmentation = augmentation
+        self.folder = None if folder is None else Path(folder)
+        mean, scale = normalisation or moments(table.pixels, self.train)
+        self.mean, self.scale = mean.to(network.device), scale.to(network.device)
+        signs = np.where(np.isnan(table.labels), np.nan, np.where(table.labels > 0, 1.0, -1.0))
+        self.labels = torch.from_numpy(signs[self.train]).to(network.device, config.solve_dtype)
+        self.targets = head.targets(self.labels)
+        self.optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimizer, factor=config.factor, patience=config.patience
+        )
+        self.solved: Solved | None = None
+        self.standard: tuple[Tensor, Tensor] | None = None
+        self.history: list[Epoch] = []
+        if self.folder is not None:
+            checkpoint = read_checkpoint(self.folder)
+            if checkpoint is not None:
+                self._restore(checkpoint, self.folder)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs of SGD so far; -1 before the first solve."""
+        return len(self.history) - 1
+
+    def run(
+        self,
+        progress: Callable[[Epoch], None] | None = None,
+        batches: Callable[[int, int], None] | None = None,
+    ) -> list[Epoch]:
+        """Train up to ``config.epochs`` and return the figures of all epochs.
+
+        Parameters
+        ----------
+        progress
+            Called with the figures of each epoch, once they are on the disk.
+        batches
+            Called with (done, all) after each batch of SGD.
+        """
+        with _reproducible(self.config.deterministic):
+            while self.epoch < self.config.epochs:
+                self.advance(batches)
+                if progress is not None:
+                    progress(self.history[-1])
+        return self.history
+
+    def advance(self, batches: Callable[[int, int], None] | None = None) -> Epoch:
+        """Do one epoch; the first call is the solve on the networks as they are."""
+        begin, number = time.perf_counter(), len(self.history)
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        loss = self.descend(self.solved, number, batches) if self.solved else float("nan")
+        previous = self.solved.factors if self.solved else None
+        features = self.features(self.train)
+        if self.standard is None:
+            self.standard = _standard(features, wanted=self.config.standardize)
+            features = self._standardized(features)
+        solved = self.head.solve(features, self.labels, previous)
+        del features
+        self.solved = solved
+        accuracy, ap = self.evaluate(solved)
+        if number:
+            self.scheduler.step(solved.objective)
+        report = {"live_latents": None, **solved.report}
+        seconds = time.perf_counter() - begin
+        record = Epoch(
+            number,
+            solved.objective,
+            loss,
+            accuracy,
+            ap,
+            rate,
+            seconds=seconds,
+            **report,
+        )
+        self.history.append(record)
+        if self.folder is not None:
+            write_checkpoint(self.folder, self._checkpoint(solved))
+            write_text(self.folder / SCALARS_FILE, as_csv(self.history))
+        return record
+
+    def descend(
+        self,
+        solved: Solved,
+        number: int,
+        batches: Callable[[int, int], None] | None = None,
+    ) -> float:
+        """Move the networks by one epoch of SGD under a fixed head; returns the mean loss."""
+        config, stream = self.config, self.config.stream(number)
+        random = torch.Generator().manual_seed(stream)
+        order = torch.randperm(len(self.train), generator=random)
+        parts = order.split(config.batch_size)
+        seeds = torch.randint(2**31, (len(parts),), generator=random).tolist()
+        device = self.network.device
+        devices = [device] if device.type == "cuda" else []
+        total = 0.0
+        self.network.train()
+        with torch.random.fork_rng(devices=devices):  # for dropout
+            torch.manual_seed(stream)
+            for i, (rows, seed) in enumerate(zip(parts, seeds, strict=True)):
+                inputs = self._inputs(self.train[rows.numpy()], self.augmentation, seed)
+                features = self._features(inputs)
+                self.optimizer.zero_grad(set_to_none=True)
+                rows = rows.to(device)  # noqa: PLW2901
+                total += len(rows) * self.head.backward(features, solved, self.targets, rows)
+                self.optimizer.step()
+                if batches is not None:
+                    batches(i + 1, len(parts))
+        return total / len(order)
+
+    def features(self, rows: NDArray[np.intp]) -> Tensor:
+        """Features in evaluation mode, (M, N, D); (N, D) where the networks are one."""
+        self.network.eval()
+        out: Tensor | None = None
+        size = self.config.feature_batch
+        for start in range(0, len(rows), size):
+            with torch.no_grad():
+                part = self._features(self._inputs(rows[start : start + size]))
+            if out is None:
+                shape = (*part.shape[:-2], len(rows), part.shape[-1])
+                out = torch.zeros(shape, dtype=self.config.solve_dtype, device=part.device)
+            out[..., start : start + size, :] = part
+        if out is None or not bool(torch.isfinite(out).all()):
+            msg = (
+                "the networks give features that aren't finite: the training diverged. Lower "
+                "learning_rate."
+            )
+            raise ValueError(msg)
+        return out
+
+    def scores(self, rows: NDArray[np.intp]) -> Tensor:
+        """Scores (N, M) of some images by the networks and the head as they are."""
+        if self.solved is None:
+            msg = "nothing is solved yet; call run or advance first."
+            raise ValueError(msg)
+        features = self.features(rows)
+        return score(features, *(t.to(features) for t in (self.solved.coef, self.solved.intercept)))
+
+    def evaluate(self, solved: Solved) -> tuple[float, float]:
+        """Mean accuracy and mean average precision on the held-out images."""
+        if not len(self.test):
+            return float("nan"), float("nan")
+        features = self.features(self.test)
+        scores = score(features, solved.coef.to(features), solved.intercept.to(features))
+        table = attribute_metrics(
+            scores.cpu().numpy(), self.table.labels[self.test], self.table.names
+        )
+        return float(table["accuracy"].mean()), float(table["ap"].mean())
+
+    def _inputs(
+        self, rows: NDArray[np.intp], augmentation: Augmentation | None = None, seed: int = 0
+    ) -> Tensor:
+        return to_input(
+            self.table.pixels[rows],
+            self.network.input_shape,
+            self.mean,
+            self.scale,
+            augmentation=augmentation,
+            seed=seed,
+            channels_last=self.config.channels_last,
+        )
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.config.autocast):
+            features: Tensor = self.network(inputs)
+        # all members are one network: one matrix for all attributes, not M views of it
+        return self._standardized(features[0] if self.network.is_one else features)
+
+    def _standardized(self, features: Tensor) -> Tensor:
+        if self.standard is None:
+            return features
+        mean, scale = self.standard
+        return (features.to(mean.dtype) - mean) / scale
+
+    # ------------------------------------------------------------------ on disk
+
+    @functools.cached_property
+    def _identity(self) -> dict[str, str]:
+        """What must agree for a run to go on; more epochs may be asked for."""
+        settings = asdict(self.config)
+        del settings["epochs"]
+        shapes = {name: tuple(t.shape) for name, t in self.network.state_dict().items()}
+        digest = hashlib.sha256()
+        for array in (self.table.labels, self.train, self.test):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for start in range(0, len(self.table.pixels), 1024):
+            digest.update(np.ascontiguousarray(self.table.pixels[start : start + 1024]).tobytes())
+        return {
+            "settings": repr(settings),
+            "head": repr(self.head),
+            "networks": repr(shapes),
+            "augmentation": repr(self.augmentation),
+            "normalisation": repr((self.mean.tolist(), self.scale.tolist())),
+            "images, labels and rows": digest.hexdigest(),
+        }
+
+    def _checkpoint(self, solved: Solved) -> Checkpoint:
+        return Checkpoint(
+            self._identity,
+            self.network.state_dict(),
+            self.optimizer.state_dict(),
+            self.scheduler.state_dict(),
+            list(self.standard or ()),
+            dict(vars(solved)),
+            [asdict(record) for record in self.history],
+        )
+
+    def _restore(self, checkpoint: Checkpoint, folder: Path) -> None:
+        asked = self._identity
+        differ = [name for name, part in asked.items() if checkpoint.identity.get(name) != part]
+        if differ:
+            raise InputError(
+                folder,
+                f"holds a checkpoint of another run: {', '.join(differ)} differ. Ask for the same "
+                "to continue it, or give another folder.",
+            )
+        self.network.load_state_dict(checkpoint.network)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.scheduler.load_state_dict(checkpoint.scheduler)
+        on_device = {
+            name: _moved(value, self.network.device) for name, value in checkpoint.solved.items()
+        }
+        self.solved = Solved(**on_device)
+        mean, scale = checkpoint.standard
+        self.standard = mean.to(self.network.device), scale.to(self.network.device)
+        self.history = [Epoch(**record) for record in checkpoint.history]
+
+
+def _standard(features: Tensor, *, wanted: bool) -> tuple[Tensor, Tensor]:
+    """Mean and scale (M, 1, D) or (1, D) of the features of the frozen start."""
+    mean, scale = features.mean(-2, keepdim=True), features.std(-2, keepdim=True)
+    if not wanted:
+        return torch.zeros_like(mean).float(), torch.ones_like(scale).float()
+    # a unit that is (nearly) off at the start may come on later: its scale is that of the others
+    typical = scale.mean(-1, keepdim=True).clamp_min(torch.finfo(scale.dtype).tiny)
+    return mean.float(), torch.where(scale < 0.1 * typical, typical, scale).float()
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, dict):
+        return {name: _moved(item, device) for name, item in value.items()}
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+@contextlib.contextmanager
+def _reproducible(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(wanted or before, warn_only=warn_only and not wanted)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)

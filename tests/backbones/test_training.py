@@ -1,0 +1,229 @@
+"""The online scheme: the envelope gradient, a falling objective, runs that are killed and go on."""
+
+import dataclasses
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_cases import digits, latent_head, rows, small_run
+
+from proxmtl import Logistic
+from proxmtl.backbones.training import (
+    AttributeCNN,
+    SingleTaskHead,
+    Trainer,
+    TrainingConfig,
+    read_checkpoint,
+)
+from proxmtl.backbones.training.model import Architecture
+from proxmtl.io import InputError
+
+
+def some_features(shape=(4, 40, 6), dtype=torch.float64):
+    random = torch.Generator().manual_seed(0)
+    features = torch.randn(shape, generator=random, dtype=dtype) + 0.5
+    labels = torch.randn(40, 4, generator=random).sign().to(dtype)
+    labels[3, 1] = labels[5, 2] = torch.nan
+    return features, labels
+
+
+HEADS = {
+    "latent": latent_head(tol=1e-9, max_passes=4000, reduction="task_mean", group_strength=0.01),
+    "squared hinge": SingleTaskHead(0.1, tol=1e-12, max_passes=5000),
+    "logistic": SingleTaskHead(0.05, Logistic(), tol=1e-12, max_passes=5000),
+}
+
+
+@pytest.mark.parametrize("shape", [(4, 40, 6), (40, 6)])
+@pytest.mark.parametrize("name", HEADS)
+def test_the_gradient_is_that_of_the_optimal_value(name, shape):
+    head = HEADS[name]
+    features, labels = some_features(shape)
+    solved = head.solve(features, labels)
+    direction = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    step = 1e-5
+    ahead, behind = (
+        head.solve(features + s * direction, labels, solved.factors).objective
+        for s in (step, -step)
+    )
+    moved = features.clone().requires_grad_()
+    head.backward(moved, solved, head.targets(labels), torch.arange(40))
+    slope = float((moved.grad * direction).sum())
+    assert (ahead - behind) / (2 * step) == pytest.approx(slope, rel=1e-4)
+
+
+def plain_loss(name, scores, labels):
+    margins = labels * scores
+    if name == "logistic":
+        return torch.nn.functional.softplus(-margins)
+    return 0.5 * (1 - margins).clamp_min(0) ** 2
+
+
+@pytest.mark.parametrize("shared", [0, 1, 3])
+@pytest.mark.parametrize("name", HEADS)
+def test_parameters_get_the_gradient_of_the_two_phase_scheme(name, shared):
+    """Solve, hold W fixed, write the data term in plain torch, and differentiate it."""
+    head = dataclasses.replace(HEADS[name], **({} if name == "latent" else {"max_passes": 50}))
+    if name == "latent":
+        head = latent_head(reduction="mean", max_passes=50)
+    trainer = small_run(head=head, epochs=0, shared=shared)
+    trainer.advance()
+    batch = torch.arange(7, 31)
+    inputs = trainer._inputs(trainer.train[batch.numpy()])
+    parameters = list(trainer.network.parameters())
+    value = head.backward(trainer._features(inputs), trainer.solved, trainer.targets, batch)
+    ours = [p.grad.clone() for p in parameters]
+    mean, scale = trainer.standard
+    features = (trainer.network(inputs) - mean) / scale  # (M, B, D)
+    W, b = trainer.solved.coef.detach(), trainer.solved.intercept.detach()
+    scores = torch.einsum("mbd,dm->bm", features, W) + b
+    data_term = plain_loss(name, scores, trainer.labels[batch]).mean(0).sum()
+    theirs = torch.autograd.grad(data_term, parameters)
+    assert value == pytest.approx(data_term.item(), rel=1e-5)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert max(float(g.abs().max()) for g in theirs) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["latent", "single task"])
+def test_joint_training_lowers_the_objective_and_beats_the_frozen_start(name):
+    head = latent_head() if name == "latent" else SingleTaskHead(0.3)
+    trainer = small_run(head=head, epochs=5, n_train=240)
+    trainer.augmentation = None
+    history = trainer.run()
+    values = [record.objective for record in history]
+    assert all(later < earlier for earlier, later in itertools.pairwise(values))
+    assert values[-1] < 0.8 * values[0]
+    assert history[-1].accuracy > history[0].accuracy + 0.03
+    assert history[-1].ap > history[0].ap + 0.1
+    # the figures are those of the scores
+    predicted = (trainer.scores(trainer.test) > 0).double().numpy()
+    right = (predicted == trainer.table.labels[trainer.test]).mean()
+    assert history[-1].accuracy == pytest.approx(right)
+
+
+def test_frozen_networks_stay_as_they_were():
+    trainer = small_run(epochs=0)
+    before = {name: t.clone() for name, t in trainer.network.state_dict().items()}
+    (record,) = trainer.run()
+    assert record.epoch == 0
+    assert np.isnan(record.sgd_loss)
+    for name, tensor in trainer.network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"autocast": True}, {"channels_last": True}, {"solve_in_double": True}, {"shared": 3}],
+    ids=str,
+)
+def test_options_run_and_change_little(options):
+    plain = small_run(epochs=1, head=SingleTaskHead(0.3)).run()
+    trainer = small_run(epochs=1, head=SingleTaskHead(0.3), **options)
+    changed = trainer.run()
+    assert trainer.features(trainer.train).ndim == (2 if "shared" in options else 3)
+    tolerance = 0.1 if "shared" in options else 0.02
+    assert changed[-1].objective == pytest.approx(plain[-1].objective, rel=tolerance)
+
+
+def test_killed_runs_end_as_the_one_that_was_left_alone(tmp_path):
+    kills = 10 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 3
+    script = Path(__file__).parent / "killed_runs.py"
+    command = [sys.executable, str(script), str(tmp_path), str(kills)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == kills
+    alone, killed = (torch.load(tmp_path / name / "end.pt") for name in ("alone", "killed"))
+    assert len(alone["history"]) == 6
+    assert repr(killed["history"]) == repr(alone["history"])  # repr: NaN, and every digit
+    assert alone["network"].keys() == killed["network"].keys()
+    for name, tensor in alone["network"].items():
+        assert torch.equal(tensor, killed["network"][name])
+
+
+def test_a_run_can_be_prolonged_and_another_one_is_refused(tmp_path):
+    def figures(trainer):
+        return [repr(dataclasses.replace(r, seconds=0.0)) for r in trainer.run()]
+
+    whole = figures(small_run(head=SingleTaskHead(0.3), epochs=3))
+    assert figures(small_run(tmp_path, head=SingleTaskHead(0.3), epochs=1)) == whole[:2]
+    assert figures(small_run(tmp_path, head=SingleTaskHead(0.3), epochs=3)) == whole
+    lines = (tmp_path / "scalars.csv").read_text().splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("epoch,objective,sgd_loss,accuracy")
+    with pytest.raises(InputError, match="another run: head differ"):
+        small_run(tmp_path, head=SingleTaskHead(0.2))
+    with pytest.raises(InputError, match="settings, normalisation, images, labels and rows differ"):
+        small_run(tmp_path, head=SingleTaskHead(0.3), n_train=100, seed=1)
+
+
+def test_damaged_and_strange_checkpoints_are_refused(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    (tmp_path / ".checkpoint.pt.abc.pt").write_bytes(b"half")
+    assert read_checkpoint(tmp_path) is None
+    assert not list(tmp_path.iterdir())
+    path.write_bytes(b"PK\x03\x04 not a checkpoint")
+    with pytest.raises(InputError, match="can't be read"):
+        read_checkpoint(tmp_path)
+    torch.save({"format": "proxmtl training 1", "object": Path("x")}, path)
+    with pytest.raises(InputError, match="can't be read"):  # a pickled object
+        read_checkpoint(tmp_path)
+    torch.save({"format": "proxmtl training 1"}, path)
+    with pytest.raises(InputError, match="isn't a checkpoint of this version"):
+        read_checkpoint(tmp_path)
+
+
+def test_models_are_saved_and_give_the_same_scores(tmp_path):
+    trainer = small_run(epochs=1)
+    trainer.run()
+    architecture = Architecture(n_members=4, widths=(4, 8), n_features=8)
+    model = AttributeCNN(
+        architecture,
+        trainer.network,
+        trainer.solved.factors,
+        (trainer.mean, trainer.scale),
+        trainer.standard,
+        trainer.table.names,
+        {"note": "x"},
+    )
+    model.save(tmp_path)
+    read = AttributeCNN.load(tmp_path)
+    scores = read.decision_function(trainer.table.pixels[trainer.test], batch_size=77)
+    torch.testing.assert_close(scores, trainer.scores(trainer.test), rtol=1e-4, atol=1e-4)
+    assert read.names == trainer.table.names
+    assert read.description == {"note": "x"}
+    text = (tmp_path / "model.json").read_text()
+    (tmp_path / "model.json").write_text(text.replace('"n_features": 8', '"n_features": 7'))
+    with pytest.raises(InputError, match="doesn't describe a whole model"):
+        AttributeCNN.load(tmp_path)
+
+
+def test_impossible_runs_are_refused():
+    with pytest.raises(ValueError, match="3 networks, 4 attributes"):
+        Trainer(
+            Architecture(n_members=3).ensemble(seed=0),
+            SingleTaskHead(),
+            digits(),
+            TrainingConfig(),
+            **rows(50, 0),
+        )
+    for bad in ({"epochs": -1}, {"batch_size": 0}, {"momentum": 1.0}, {"learning_rate": np.nan}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            TrainingConfig(**bad)
+    with pytest.raises(ValueError, match="l2_strength"):
+        SingleTaskHead(0)
+    with pytest.raises(ValueError, match="use 'small' or 'alexnet'"):
+        Architecture("resnet")
+    with pytest.raises(ValueError, match="is for network 'alexnet'"):
+        Architecture().ensemble(weights="x.pth")
+
+
+def test_divergence_is_said():
+    trainer = small_run(epochs=3, head=SingleTaskHead(0.3), learning_rate=1e6)
+    with pytest.raises(ValueError, match="Lower learning_rate"):
+        trainer.run()

@@ -114,7 +114,8 @@ class _Attach(torch.autograd.Function):
             "strengths": ctx.needs_input_grad[2],
         }
         total = Sensitivity()
-        with torch.no_grad():
+        device = trace.blocks[0].device.type
+        with torch.no_grad(), torch.autocast(device, enabled=False):
             if by_objective is not None:
                 total = total.plus(trace.of_objective(**wanted), by_objective)
             if any(part is not None for part in q):

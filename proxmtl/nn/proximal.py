@@ -1,0 +1,164 @@
+"""A proximal step after each step of any torch optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from proxmtl.regularizers import Regularizer
+
+__all__ = ["ProximalOptimizer", "proximal_step_size"]
+
+StepSize = Callable[[Optimizer, dict[str, Any], Tensor], float]
+
+
+class ProximalOptimizer(Optimizer):
+    """Any torch optimizer, followed by ``W <- prox_{t R}(W)``: exact zeros while training.
+
+    The wrapped optimizer goes first; then each penalised parameter that has a gradient is replaced
+    by its prox with the step ``t`` of :func:`proximal_step_size`. Leave the penalty out of the loss
+    that is differentiated. Parameter groups and state are the wrapped optimizer's own, so learning
+    rate schedulers, ``GradScaler``, ``zero_grad``, ``state_dict`` and ``add_param_group`` work.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+    penalties : mapping
+        From a parameter, or from the number of a parameter group (then each parameter in it), to
+        its :class:`Regularizer`.
+    step_size : callable, optional
+        ``(optimizer, group, parameter) -> t``; default :func:`proximal_step_size`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not the optimizer's, is penalised twice, or has a shape that its
+        regularizer does not take.
+
+    References
+    ----------
+    Duchi and Singer, "Efficient online and batch learning using forward backward splitting", 2009;
+    Yun, Lozano, Yang, "Adaptive proximal gradient methods for structured neural networks", 2021.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        penalties: Mapping[Any, Regularizer],
+        *,
+        step_size: StepSize | None = None,
+    ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise ValueError(
+                f"optimizer: got {type(optimizer).__name__}; give a torch optimizer, for example "
+                "torch.optim.SGD(model.parameters(), lr=0.1)."
+            )
+        super().__init__(optimizer.param_groups, optimizer.defaults)
+        self.inner = optimizer
+        self._share()
+        self.step_size: StepSize = step_size or proximal_step_size
+        self.penalties = self._by_parameter(penalties)
+
+    def _share(self) -> None:
+        self.param_groups = self.inner.param_groups
+        self.state = self.inner.state
+
+    def _by_parameter(self, penalties: Mapping[Any, Regularizer]) -> dict[Tensor, Regularizer]:
+        known = [p for group in self.param_groups for p in group["params"]]
+        found: dict[Tensor, Regularizer] = {}
+        for key, penalty in penalties.items():
+            if isinstance(key, int):
+                if not 0 <= key < len(self.param_groups):
+                    raise ValueError(
+                        f"penalties: group {key}, the optimizer has {len(self.param_groups)}."
+                    )
+                parameters = list(self.param_groups[key]["params"])
+            else:
+                parameters = [key]
+            for p in parameters:
+                shape = tuple(getattr(p, "shape", ()))
+                if not any(p is other for other in known):
+                    raise ValueError(
+                        f"penalties: a key (shape {shape}) is no parameter of the optimizer; give "
+                        "the parameter itself, or the number of its group."
+                    )
+                if p in found:
+                    raise ValueError(
+                        f"penalties: a parameter of shape {shape} is named twice; add the two "
+                        "penalties with proxmtl.regularizers.add."
+                    )
+                penalty.value(p.detach())  # raises if the shape does not fit
+                found[p] = penalty
+        return found
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take a step of the wrapped optimizer, then the proximal steps."""
+        out = self.inner.step(closure) if closure is not None else self.inner.step()
+        for group in self.param_groups:
+            for p in group["params"]:
+                penalty = self.penalties.get(p)
+                if penalty is not None and p.grad is not None:
+                    t = self.step_size(self.inner, group, p)
+                    p.copy_(penalty.prox_near(p, t, None)[0])
+        return out
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group to the wrapped optimizer; it has no penalty."""
+        if "inner" not in self.__dict__:  # called by the base class while it is set up
+            super().add_param_group(param_group)
+            return
+        self.inner.add_param_group(param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the wrapped optimizer; the penalties are configuration, not state."""
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state of the wrapped optimizer, with or without this wrapper around it."""
+        self.inner.load_state_dict(state_dict)
+        self._share()
+
+    def penalty(self) -> Tensor:
+        """Sum of the penalties at the parameters, 0-d: to be added to a loss for a report."""
+        with torch.no_grad():
+            values = [penalty.value(p) for p, penalty in self.penalties.items()]
+        return torch.stack([v.to(values[0]) for v in values]).sum() if values else torch.zeros(())
+
+
+def proximal_step_size(optimizer: Optimizer, group: dict[str, Any], parameter: Tensor) -> float:
+    """How far one step moves a parameter per unit of a constant gradient.
+
+    With this ``t`` a point where nothing moves satisfies ``-grad in dR``: it is stationary for loss
+    plus penalty. SGD: the learning rate, over ``1 - momentum`` where there is momentum. Optimizers
+    that divide by the size of past gradients (Adam and its kin, RMSprop, Adagrad, Adadelta) have a
+    step for each coordinate; here it is one a parameter, with the root mean square over the
+    coordinates, so that the prox keeps its closed form. The zeros are exact, the stationary point
+    then is approximate: train with SGD where it must not be.
+    """
+    rate = float(group["lr"])
+    momentum = float(group.get("momentum") or 0.0)
+    if momentum < 1:
+        rate *= (1 - float(group.get("dampening") or 0.0) * (momentum > 0)) / (1 - momentum)
+    state = optimizer.state.get(parameter, {})
+    eps = float(group.get("eps") or 0.0)
+
+    def root(name: str, correction: float = 1.0) -> float:
+        return math.sqrt(float(state[name].mean()) / correction)
+
+    steps = float(state.get("step", 1))
+    if "acc_delta" in state:  # Adadelta
+        return rate * root("acc_delta") / (root("square_avg") + eps)
+    if "exp_avg_sq" in state:  # Adam and its kin
+        name = "max_exp_avg_sq" if "max_exp_avg_sq" in state else "exp_avg_sq"
+        return rate / (root(name, 1 - float(group["betas"][1]) ** steps) + eps)
+    if "square_avg" in state:  # RMSprop
+        return rate / (root("square_avg") + eps)
+    if "sum" in state:  # Adagrad
+        return rate / (1 + (steps - 1) * float(group.get("lr_decay") or 0.0)) / (root("sum") + eps)
+    return rate

@@ -1,0 +1,34 @@
+"""Two processes against one on the union of their samples."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import nn_processes
+import pytest
+import torch
+
+
+@pytest.mark.timeout(280)
+def test_two_processes_are_one_on_the_union(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    outs = [tmp_path / f"{rank}.pt" for rank in range(2)]
+    command = [sys.executable, str(Path(nn_processes.__file__))]
+    running = [
+        subprocess.Popen([*command, str(rank), str(port), str(out)])
+        for rank, out in enumerate(outs)
+    ]
+    expected = nn_processes.train(
+        slice(0, nn_processes.N), lambda network: network, distributed=False
+    )
+    assert [process.wait() for process in running] == [0, 0]
+    both = [torch.load(out) for out in outs]
+    for found in both:
+        assert len(found) == len(expected)
+        for a, b in zip(found[:-6], expected[:-6], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(found[-2:], expected[-2:], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(both[0], both[1], rtol=0, atol=0)

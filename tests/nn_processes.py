@@ -1,0 +1,80 @@
+"""What two processes train, and one on the union: run as ``nn_processes.py RANK PORT OUT``."""
+
+import copy
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from strategies import classification
+from torch.nn.parallel import DistributedDataParallel
+
+from proxmtl import Groups
+from proxmtl.nn import LatentMTLHead, ProximalOptimizer
+
+N, D, M = 24, 5, 4
+X, Y = classification(N, D, M, missing=0.1)
+PARTS = (slice(0, 10), slice(10, N))  # not equally many
+OPTIONS = {"group_strength": 0.02, "l1_strength": 0.01, "frobenius_strength": 0.01, "tol": 1e-4}
+
+
+class Network(torch.nn.Module):
+    """A layer of features, and the head on top."""
+
+    def __init__(self, *, distributed, trainable):
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = torch.nn.Linear(D, D, dtype=torch.float64)
+        self.head = LatentMTLHead(
+            D,
+            M,
+            Groups.from_lists([[0, 1], [2, 3]]),
+            2,
+            distributed=distributed,
+            trainable=trainable,
+            dtype=torch.float64,
+            **OPTIONS,
+        )
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.features(x)))
+
+
+def train(parts, wrap, *, distributed):
+    """Parameters after two steps of the trainable mode, one proximal step, and a solve."""
+    out = []
+    network = Network(distributed=distributed, trainable=True)
+    ddp = wrap(network)
+    sgd = torch.optim.SGD(network.parameters(), lr=0.2)
+    optimizer = ProximalOptimizer(sgd, network.head.penalties())
+    for _ in range(2):
+        optimizer.zero_grad()
+        network.head.objective(ddp(X[parts]), Y[parts]).backward()
+        optimizer.step()
+    out += [p.detach().clone() for p in network.parameters()]
+    head = copy.deepcopy(network.head)
+    for lr in (0.1, None):
+        x = X[parts].clone().requires_grad_()
+        head.prox_step(x, Y[parts], lr=lr, steps=2).backward()
+        if lr:
+            out += [p.detach().clone() for p in head.factors()]
+    result = head.solve(X[parts], Y[parts])
+    out += [p.detach().clone() for p in head.factors()]
+    out += [head.observed.clone(), torch.tensor(result.certificate.objective)]
+    return out
+
+
+def work(rank, port, out):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    try:
+        found = train(PARTS[rank], DistributedDataParallel, distributed=True)
+        torch.save(found, Path(out))
+    finally:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), *sys.argv[2:])

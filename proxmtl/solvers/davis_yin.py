@@ -12,11 +12,13 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, UnsupportedError
 from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.proximal import (
+    Model,
+    bounded,
     check_scores,
     first_step,
     growing,
+    model_at,
     objective_at,
-    smooth_gradient,
     term_prox,
 )
 from proxmtl.solvers.requirements import check_problem
@@ -27,10 +29,11 @@ __all__ = ["DavisYin", "DavisYinState"]
 
 @dataclass
 class DavisYinState(State):
-    """Point, its scores and gradient, and the subgradient of the first penalty there."""
+    """Point, its scores, smooth part and gradient, and a subgradient of the first penalty there."""
 
     x: Tensor
     scores: Tensor
+    smooth: float  # value of the smooth part
     grad: Tensor
     dual: Tensor
     step: float
@@ -79,39 +82,38 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
         x, _ = term_prox(problem, _ordered(problem)[0], x0, step, ridge=problem.ridge)
         dual = _without_intercept(problem, (x0 - x) / step)
         scores = problem.scores(x)
-        _, grad = smooth_gradient(problem, x, scores)
-        value = self._objective(problem, x, scores, grad, step)
-        return DavisYinState(0, value, False, 0.0, x, scores, grad, dual, step, False)
+        model = model_at(problem, x, scores)
+        value = self._objective(problem, model, step)
+        return DavisYinState(
+            0, value, False, 0.0, x, scores, model.value, model.grad, dual, step, False
+        )
 
     def step(self, problem: Problem, state: DavisYinState) -> DavisYinState:
         first, second = _ordered(problem)
-        loss, targets = problem.loss, problem.targets
+        model = Model(state.x, state.scores, state.smooth, state.grad)
         step, room = growing(state.step, self.step_rule, room=state.room), True
         while True:
             p, _ = term_prox(problem, second, state.x - step * (state.dual + state.grad), step)
             if not self.step_rule.verifies:
                 break
-            move = float((p - state.x).square().sum()) / 2
-            labels, weights = targets.labels, targets.weights
-            bregman = float(loss.bregman(problem.scores(p), state.scores, labels, weights))
-            allowance = loss.bregman_error(state.scores, weights, state.objective)
-            if not bregman > move / step + allowance or not math.isfinite(bregman):
-                room = bregman <= move / (step * self.step_rule.growth)
+            scores = problem.scores(p)
+            accepted, room = bounded(problem, model, p, scores, step, rule=self.step_rule)
+            if accepted:
                 break
             step *= self.step_rule.shrink
         ahead = p + step * state.dual
         x, _ = term_prox(problem, first, ahead, step, ridge=problem.ridge)
         dual = _without_intercept(problem, (ahead - x) / step)
-        scores = problem.scores(x)
-        _, grad = smooth_gradient(problem, x, scores)
+        new = model_at(problem, x, problem.scores(x))
         return DavisYinState(
             iteration=state.iteration + 1,
-            objective=self._objective(problem, x, scores, grad, step),
+            objective=self._objective(problem, new, step),
             stalled=torch.equal(x, state.x) and torch.equal(dual, state.dual),
             passes=state.passes,
             x=x,
-            scores=scores,
-            grad=grad,
+            scores=new.scores,
+            smooth=new.value,
+            grad=new.grad,
             dual=dual,
             step=step,
             room=room,
@@ -125,11 +127,11 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
         return problem.prox(state.x - state.step * state.grad, state.step)[0]
 
     @staticmethod
-    def _objective(problem: Problem, x: Tensor, scores: Tensor, grad: Tensor, step: float) -> float:
+    def _objective(problem: Problem, at: Model, step: float) -> float:
         """Objective at ``x``; at the point returned where ``x`` is outside a penalty's domain."""
-        value = objective_at(problem, x, scores)
+        value = objective_at(problem, at.z, at.scores)
         if value == math.inf:
-            value = float(problem.objective(problem.prox(x - step * grad, step)[0]))
+            value = float(problem.objective(problem.prox(at.z - step * at.grad, step)[0]))
         return value
 
 

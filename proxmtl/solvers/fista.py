@@ -15,6 +15,7 @@ from proxmtl.solvers.proximal import (
     extrapolated,
     first_step,
     growing,
+    model_at,
     objective_at,
     proximal_step,
 )
@@ -44,8 +45,9 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
 
     ``x+ = prox_{t R}(z - t grad f(z))``, ``theta+ = (1 + sqrt(1 + 4 theta^2 t / t+)) / 2``,
     ``z = x+ + (theta - 1)/theta+ (x+ - x)``. One pass over the data an iteration: scores are linear
-    in the parameter, so those of ``z`` follow from those of ``x+`` and ``x``, and the line search
-    costs another pass only when a step is refused. Steps grow while the test leaves room.
+    in the parameter, so those of ``z`` follow from those of ``x+`` and ``x``. A refused step costs
+    another pass, because ``z`` moves with it; half a pass without momentum, where it does not.
+    Steps grow while the test leaves room.
 
     Parameters
     ----------
@@ -87,17 +89,20 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
 
     def step(self, problem: Problem, state: FISTAState) -> FISTAState:
         step = growing(state.step, self.step_rule, room=state.room)
+        model = None
         while True:
             # the momentum follows the ratio of the steps, so a refused step has another z
             theta = (1 + math.sqrt(1 + 4 * state.momentum**2 * state.step / step)) / 2
             beta = (state.momentum - 1) / theta
-            z = extrapolated(state.previous, state.x, beta)
-            z_scores = extrapolated(state.previous_scores, state.scores, beta)
-            trial = proximal_step(problem, z, z_scores, step, self.step_rule, near=state.x)
+            if model is None or beta:
+                z = extrapolated(state.previous, state.x, beta)
+                z_scores = extrapolated(state.previous_scores, state.scores, beta)
+                model = model_at(problem, z, z_scores)
+            trial = proximal_step(problem, model, step, self.step_rule, near=state.x)
             if trial.accepted:
                 break
             step *= self.step_rule.shrink
-        new = trial.x
+        new, z = trial.x, model.z
         restart = self.restart(z, new, state.x, trial.objective, state.objective)
         return FISTAState(
             iteration=state.iteration + 1,

@@ -15,6 +15,7 @@ from proxmtl.solvers.proximal import (
     check_scores,
     first_step,
     growing,
+    model_at,
     objective_at,
     proximal_step,
 )
@@ -47,8 +48,8 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
     a ``p`` that is no better (by ``decrease * ||p - x||^2 / t``) drops the momentum: the next step
     is the plain one from ``x``, which descends; this safeguard is what makes acceleration safe for
     penalties that are not convex. Without it, ``z = x+ + (theta/theta+) (p - x+) +
-    ((theta - 1)/theta+) (x+ - x)`` goes on through ``p``. One pass an iteration; objectives are
-    compared up to rounding.
+    ((theta - 1)/theta+) (x+ - x)`` goes on through ``p``. One pass an iteration, half a one
+    more per refused step; objectives are compared up to rounding.
 
     Parameters
     ----------
@@ -107,10 +108,9 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
 
     def step(self, problem: Problem, state: MFISTAState) -> MFISTAState:
         step = growing(state.step, self.step_rule, room=state.room)
+        model = model_at(problem, state.z, state.z_scores)
         while True:
-            trial = proximal_step(
-                problem, state.z, state.z_scores, step, self.step_rule, near=state.x
-            )
+            trial = proximal_step(problem, model, step, self.step_rule, near=state.x)
             if trial.accepted:
                 break
             step *= self.step_rule.shrink

@@ -13,6 +13,7 @@ from proxmtl.solvers.proximal import (
     check_scores,
     first_step,
     growing,
+    model_at,
     objective_at,
     proximal_step,
 )
@@ -38,7 +39,8 @@ class PGD(Solver[Problem, PGDState, Tensor]):
 
     Monotone: with a verified step ``F(x+) <= F(x) - ||x+ - x||^2 / (2 t)`` for convex ``R``, and
     ``F(x+) <= F(x)`` for any ``R`` whose prox is exact, convex or not. ``F(x_k) - F* <=
-    ||x_0 - x*||^2 / (2 k t)``. One pass over the data an iteration, one more per refused step.
+    ||x_0 - x*||^2 / (2 k t)``. One pass over the data an iteration, half a one more per
+    refused step.
 
     Parameters
     ----------
@@ -65,10 +67,9 @@ class PGD(Solver[Problem, PGDState, Tensor]):
 
     def step(self, problem: Problem, state: PGDState) -> PGDState:
         step = growing(state.step, self.step_rule, room=state.room)
+        model = model_at(problem, state.x, state.scores)
         while True:
-            trial = proximal_step(
-                problem, state.x, state.scores, step, self.step_rule, near=state.x
-            )
+            trial = proximal_step(problem, model, step, self.step_rule, near=state.x)
             if trial.accepted:
                 break
             step *= self.step_rule.shrink

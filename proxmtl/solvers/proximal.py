@@ -13,11 +13,14 @@ from proxmtl.regularizers import Regularizer
 from proxmtl.solvers.steps import StepRule
 
 __all__ = [
+    "Model",
     "Trial",
+    "bounded",
     "check_scores",
     "extrapolated",
     "first_step",
     "growing",
+    "model_at",
     "objective_at",
     "probed_step",
     "proximal_step",
@@ -27,6 +30,15 @@ __all__ = [
 
 ROUNDING = 8.0
 """Moves of this many units in the last place of the whole parameter are taken without a test."""
+
+
+class Model(NamedTuple):
+    """A point to step from: its scores, and the smooth part's value and gradient there."""
+
+    z: Tensor
+    scores: Tensor
+    value: float
+    grad: Tensor
 
 
 class Trial(NamedTuple):
@@ -40,45 +52,59 @@ class Trial(NamedTuple):
     residual: float  # ||z - x|| / step: norm of the gradient mapping at z
 
 
+def model_at(problem: Problem, z: Tensor, scores: Tensor) -> Model:
+    """Model of the smooth part at a point whose scores are known: half a pass.
+
+    All steps tried from the point share it.
+    """
+    return Model(z, scores, *smooth_gradient(problem, z, scores))
+
+
 def proximal_step(
-    problem: Problem,
-    z: Tensor,
-    z_scores: Tensor,
-    step: float,
-    rule: StepRule,
-    *,
-    near: Tensor,
+    problem: Problem, model: Model, step: float, rule: StepRule, *, near: Tensor
 ) -> Trial:
     """``x = prox_{step R}(z - step grad f(z))``, and whether the upper bound of ``f`` holds there.
 
-    One pass over the data: ``X'`` times the residuals at ``z``, ``X`` times ``x``. The test is on
-    the Bregman distance of the loss, summed sample by sample, so that it does not fail near the
-    optimum in float32. ``near`` is the last iterate, which saves an iterative prox time.
+    Half a pass over the data: ``X`` times ``x``. ``near`` is the last iterate, which saves an
+    iterative prox time.
     """
-    loss, targets = problem.loss, problem.targets
-    value, grad = smooth_gradient(problem, z, z_scores)
-    x, penalty = problem.prox(z - step * grad, step, near=near)
+    x, penalty = problem.prox(model.z - step * model.grad, step, near=near)
     scores = problem.scores(x)
-    move = float((x - z).square().sum())
-    accepted, room = True, True
-    if rule.verifies:
-        curvature = sum(term.lipschitz for term in problem.smooth_terms)
-        bregman = float(loss.bregman(scores, z_scores, targets.labels, targets.weights))
-        bound = move * (1 / step - curvature) / 2
-        allowance = loss.bregman_error(z_scores, targets.weights, value)
-        # what is not finite is no matter of the step: the loop calls it divergence
-        accepted = not bregman > bound + allowance or not math.isfinite(bregman)
-        # nor is a move that is all rounding: shorter steps would be refused for ever
-        accepted |= move <= (ROUNDING * torch.finfo(x.dtype).eps * float(x.norm())) ** 2
-        room = bregman <= move * (1 / (step * rule.growth) - curvature) / 2
+    move = float((x - model.z).square().sum())
+    accepted, room = bounded(problem, model, x, scores, step, rule=rule)
     objective = math.nan
     if accepted:
+        labels, weights = problem.targets.labels, problem.targets.weights
         objective = float(
-            loss.value(scores, targets.labels, targets.weights)
+            problem.loss.value(scores, labels, weights)
             + problem.smooth_terms_value_and_grad(x)[0]
             + penalty
         )
     return Trial(x, scores, objective, accepted, room, math.sqrt(move) / step)
+
+
+def bounded(
+    problem: Problem, model: Model, x: Tensor, scores: Tensor, step: float, *, rule: StepRule
+) -> tuple[bool, bool]:
+    """Whether ``f(x) <= f(z) + <grad f(z), x - z> + ||x - z||^2 / (2 step)``; and for a longer one.
+
+    The test is on the Bregman distance of the loss, summed sample by sample, so that it does not
+    fail near the optimum in float32. Smoothed terms count with their Lipschitz constants. A rule
+    that does not verify accepts every step.
+    """
+    if not rule.verifies:
+        return True, True
+    loss, targets = problem.loss, problem.targets
+    move = float((x - model.z).square().sum())
+    curvature = sum(term.lipschitz for term in problem.smooth_terms)
+    bregman = float(loss.bregman(scores, model.scores, targets.labels, targets.weights))
+    bound = move * (1 / step - curvature) / 2
+    allowance = loss.bregman_error(model.scores, targets.weights, model.value)
+    # what is not finite is no matter of the step: the loop calls it divergence
+    accepted = not bregman > bound + allowance or not math.isfinite(bregman)
+    # nor is a move that is all rounding: shorter steps would be refused for ever
+    accepted |= move <= (ROUNDING * torch.finfo(x.dtype).eps * float(x.norm())) ** 2
+    return accepted, bregman <= move * (1 / (step * rule.growth) - curvature) / 2
 
 
 def first_step(problem: Problem, rule: StepRule) -> float:

@@ -83,5 +83,78 @@ def group_step_kernel(
 
 
 @triton.jit
+def long_step_kernel(
+    Z, GRAD, X, NEW, NEXT, indptr, indices, weights, partial, n_groups, weighted, n,
+    step: tl.float64, momentum: tl.float64, l1: tl.float64, ridge: tl.float64,
+    SHARED: tl.constexpr, SPARSE: tl.constexpr, TILED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One group of any length, walked twice in blocks: for its norm, then for the step."""
+    pair = tl.program_id(0).to(tl.int64)
+    group = pair % n_groups
+    base = (pair // n_groups) * n
+    start = tl.load(indptr + group)
+    stop = tl.load(indptr + group + 1)
+    cols = tl.arange(0, BLOCK)
+    acc = tl.float64 if Z.dtype.element_ty == tl.float64 else tl.float32
+    square = tl.zeros([BLOCK], acc)
+    for first in range(start, stop, BLOCK):
+        offset, inside = _members(first + cols, stop, base, indices, TILED)
+        z = tl.load(Z + offset, mask=inside, other=0.0).to(acc)
+        grad = tl.load(GRAD + offset, mask=inside, other=0.0).to(acc)
+        new = z - wide(step).to(acc) * grad
+        if SPARSE:
+            new = soft(new, (wide(step) * l1).to(acc))
+        square += new * new
+    weight = group_weight(weights, group, weighted, SHARED)
+    norm = tl.sqrt(tl.sum(square, axis=0))
+    factor = shrink_factor(norm, (wide(step) * weight).to(acc))
+    factor = factor * (1.0 / (1.0 + 2.0 * wide(step) * ridge)).to(acc)
+    penalty = tl.zeros([BLOCK], acc)
+    restart = tl.zeros([BLOCK], acc)
+    change = tl.zeros([BLOCK], acc)
+    descent = tl.zeros([BLOCK], acc)
+    distance = tl.zeros([BLOCK], acc)
+    for first in range(start, stop, BLOCK):
+        offset, inside = _members(first + cols, stop, base, indices, TILED)
+        z = tl.load(Z + offset, mask=inside, other=0.0).to(acc)
+        grad = tl.load(GRAD + offset, mask=inside, other=0.0).to(acc)
+        last = tl.load(X + offset, mask=inside, other=0.0).to(acc)
+        new = z - wide(step).to(acc) * grad
+        if SPARSE:
+            new = soft(new, (wide(step) * l1).to(acc))
+        new = new * factor
+        moved = new - last
+        from_z = new - z
+        tl.store(NEW + offset, new, mask=inside)
+        tl.store(NEXT + offset, new + wide(momentum).to(acc) * moved, mask=inside)
+        # Beyond the group the factor may be NaN, and 0 times NaN isn't 0.
+        new = tl.where(inside, new, 0.0)
+        penalty += wide(l1).to(acc) * tl.abs(new) + wide(ridge).to(acc) * new * new
+        restart -= tl.where(inside, from_z * moved, 0.0)
+        change += tl.where(inside, moved * moved, 0.0)
+        descent += tl.where(inside, grad * from_z, 0.0)
+        distance += tl.where(inside, from_z * from_z, 0.0)
+    p_sum = partial + 5 * pair
+    tl.store(p_sum, weight * (factor * norm).to(tl.float64) + _sum(penalty))
+    tl.store(p_sum + 1, _sum(restart))
+    tl.store(p_sum + 2, _sum(change))
+    tl.store(p_sum + 3, _sum(descent))
+    tl.store(p_sum + 4, _sum(distance))
+
+
+@triton.jit
+def _members(member, stop, base, indices, TILED: tl.constexpr):
+    inside = member < stop
+    if not TILED:
+        member = tl.load(indices + member, mask=inside, other=0)
+    return base + member, inside
+
+
+@triton.jit
+def _sum(values):
+    return tl.sum(values, axis=0).to(tl.float64)
+
+
+@triton.jit
 def _total(tile):
     return tl.sum(tl.sum(tile, axis=1), axis=0).to(tl.float64)

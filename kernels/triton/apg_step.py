@@ -8,20 +8,30 @@ from typing import TYPE_CHECKING
 from proxmtl.kernels.fibres import accumulation_dtype
 from proxmtl.kernels.prox_args import ApgStep
 
-from .apg_kernels import entry_step_kernel, group_step_kernel
-from .launch import blocks, dense, gpu_floats, partial_sums, short_groups
-from .prox_config import ENTRY_WARPS, STEP_BLOCK, longest_step, tile_config
+from .apg_kernels import entry_step_kernel, group_step_kernel, long_step_kernel
+from .launch import blocks, dense, gpu_floats, partial_sums
+from .prox_config import (
+    ENTRY_WARPS,
+    LONG_STEP_BLOCK,
+    LONG_STEP_WARPS,
+    STEP_BLOCK,
+    longest_step,
+    tile_config,
+)
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    import torch
+
     from proxmtl.kernels.prox_args import ApgStepArgs
+
+    from .launch import Dense
 
 
 def supports(args: ApgStepArgs) -> tuple[bool, str]:
-    """CUDA tensors, or CPU tensors under Triton's interpreter; groups that fit a program."""
-    ok, reason = gpu_floats(args.Z)
-    if not ok or args.layout is None:
-        return ok, reason
-    return short_groups(args.layout, longest_step(accumulation_dtype(args.Z).itemsize))
+    """CUDA tensors, or CPU tensors under Triton's interpreter."""
+    return gpu_floats(args.Z)
 
 
 def run(args: ApgStepArgs) -> ApgStep:
@@ -53,33 +63,58 @@ def run(args: ApgStepArgs) -> ApgStep:
             num_warps=ENTRY_WARPS,
         )
     else:
-        layout = args.layout.filled(new.n)
-        tiled = layout.tiles(new.n)
-        n_pairs = new.outer * layout.n_groups
-        config = tile_config(layout.max_size, accumulation_dtype(args.Z).itemsize, 3)
-        programs = blocks(n_pairs, config.rows)
-        partial = partial_sums(programs, 5, args.Z)
-        indptr, indices, _ = layout.on(args.device)
-        group_step_kernel[(programs,)](
-            *operands,
-            indptr,
-            indices,
-            args.weights,
-            partial,
-            n_pairs,
-            layout.n_groups,
-            args.layout.n_groups,
-            new.n,
-            *numbers,
-            SHARED=args.weights.numel() == 1,
-            SPARSE=args.l1 > 0,
-            SIZE=layout.uniform_size if tiled else 0,
-            TILED=tiled,
-            R=config.rows,
-            P=config.width,
-            num_warps=config.warps,
-        )
+        partial = _groups(args, new, operands, numbers)
     return ApgStep(new.finish(), following.finish(), partial.sum(0))
+
+
+def _groups(
+    args: ApgStepArgs, new: Dense, operands: tuple[Any, ...], numbers: tuple[float, ...]
+) -> torch.Tensor:
+    """Launch on the groups of contiguous fibres; the sums of each program."""
+    assert args.layout is not None
+    assert args.weights is not None
+    layout = args.layout.filled(new.n)
+    tiled = layout.tiles(new.n)
+    n_pairs = new.outer * layout.n_groups
+    indptr, indices, _ = layout.on(args.device)
+    tables = (indptr, indices, args.weights)
+    groups = (layout.n_groups, args.layout.n_groups, new.n)
+    shared, sparse = args.weights.numel() == 1, args.l1 > 0
+    accumulation = accumulation_dtype(args.Z).itemsize
+    if layout.max_size > longest_step(accumulation):
+        partial = partial_sums(n_pairs, 5, args.Z)
+        long_step_kernel[(n_pairs,)](
+            *operands,
+            *tables,
+            partial,
+            *groups,
+            *numbers,
+            SHARED=shared,
+            SPARSE=sparse,
+            TILED=tiled,
+            BLOCK=LONG_STEP_BLOCK // accumulation,
+            num_warps=LONG_STEP_WARPS,
+        )
+        return partial
+    config = tile_config(layout.max_size, accumulation, 3)
+    programs = blocks(n_pairs, config.rows)
+    partial = partial_sums(programs, 5, args.Z)
+    group_step_kernel[(programs,)](
+        *operands,
+        *tables,
+        partial,
+        n_pairs,
+        *groups,
+        *numbers,
+        SHARED=shared,
+        SPARSE=sparse,
+        SIZE=layout.uniform_size if tiled else 0,
+        TILED=tiled,
+        R=config.rows,
+        P=config.width,
+        num_warps=config.warps,
+    )
+    return partial
 
 
 def _across(args: ApgStepArgs) -> ApgStep:

@@ -10,6 +10,9 @@ LONGEST_WALK = 4096
 ENTRY_BLOCK = 2048
 STEP_BLOCK = 1024
 ENTRY_WARPS = 4
+# Bytes, in the accumulation dtype, of the pieces in which a step walks groups that don't fit.
+LONG_STEP_BLOCK = 4096
+LONG_STEP_WARPS = 8
 COLUMN_BLOCK = 128
 ROW_BLOCK = 32
 
@@ -24,7 +27,7 @@ class TileConfig:
 
 
 def longest_step(accumulation: int) -> int:
-    """Most members of a group whose three operands fit, by bytes of the accumulation dtype."""
+    """Most members of a group whose operands fit a program, by bytes of the accumulation dtype."""
     return 32768 // accumulation
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .apg_kernels import entry_step_kernel, group_step_kernel
+from .apg_kernels import entry_step_kernel, group_step_kernel, long_step_kernel
 from .overlap_kernels import smooth_kernel, sweep_kernel
 from .prox_config import (
     COLUMN_BLOCK,
     ENTRY_BLOCK,
     ENTRY_WARPS,
+    LONG_STEP_BLOCK,
+    LONG_STEP_WARPS,
     LONGEST_GROUP,
     LONGEST_WALK,
     ROW_BLOCK,
@@ -101,6 +103,12 @@ def _entry_step(storage: str, limits: tuple[int, int, int]) -> Production:
     return Production(entry_step_kernel, storage, constants, ENTRY_WARPS, *limits)
 
 
+def _long_step(storage: str, limits: tuple[int, int, int]) -> Production:
+    block = LONG_STEP_BLOCK // _BYTES[storage]
+    constants = {"SHARED": False, "SPARSE": True, "TILED": True, "BLOCK": block}
+    return Production(long_step_kernel, storage, constants, LONG_STEP_WARPS, *limits)
+
+
 def _across(storage: str, once: bool, limits: tuple[int, int, int]) -> Production:
     constants = {
         "SHARED": False,
@@ -137,6 +145,8 @@ PRODUCTION = {
     "step fp64, longest": _tiles(
         group_step_kernel, "fp64", longest_step(8), longest_step(8), (128, 128, 12)
     ),
+    "step fp32, beyond a program": _long_step("fp32", (128, 32, 20)),
+    "step fp64, beyond a program": _long_step("fp64", (128, 64, 10)),
     "sweep fp32, to 11": _walk(sweep_kernel, "fp32", 11, (120, 32, 24)),
     "sweep fp64, longest": _walk(sweep_kernel, "fp64", LONGEST_WALK, (166, 64, 96)),
     "smooth fp32, to 11": _walk(smooth_kernel, "fp32", 11, (68, 32, 8)),

@@ -107,6 +107,25 @@ def test_threads_and_blocks(backend, sizes):
     torch.testing.assert_close(seen.sums, torch.stack(sums))
 
 
+@pytest.mark.skipif("triton" not in BACKENDS, reason="run by test_triton_interpreter")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("groups", [tiles([5, 70, 0, 1]), from_lists([list(range(69, 2, -1))], 76)])
+@pytest.mark.parametrize("l1", [0.0, 0.1])
+def test_triton_walks_groups_longer_than_a_program(monkeypatch, dtype, groups, l1):
+    from proxmtl.kernels.triton import apg_step
+
+    monkeypatch.setattr(apg_step, "longest_step", lambda _: 32)
+    monkeypatch.setattr(apg_step, "LONG_STEP_BLOCK", 128)
+    Z, grad, X = torch.randn(3, 2, 76, dtype=dtype).unbind()
+    Z[1, 30] = float("nan")
+    parts = (*groups.both, torch.rand(groups.n_groups, dtype=torch.float64))
+    options = {"step": 0.5, "momentum": 0.7, "l1": l1, "ridge": 0.2}
+    wanted = kernels.apg_step(Z, grad, X, parts, **options, backend="naive")
+    seen = kernels.apg_step(Z, grad, X, parts, **options, out=(X, Z), backend="triton")
+    for s, w in zip(seen, wanted, strict=True):
+        close(s, w.to(s.dtype), dtype, 200.0)
+
+
 @pytest.mark.parametrize("backend", ["naive", *BACKENDS])
 def test_zero_dimensions_and_nan(backend):
     step = kernels.apg_step(

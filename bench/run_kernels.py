@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
 import json
 import platform
 import sys
+import traceback
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -44,36 +47,60 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     ceilings = Ceilings(device)
-    rows: list[dict[str, Any]] = []
+    options.out.mkdir(parents=True, exist_ok=True)
+    target = options.out / f"{device_name(device)}.json"
+    failed = []
     for name, make in suite(device).factories.items():
-        if options.only in name:
+        if options.only not in name:
+            continue
+        try:
             case = make(device)
             if options.skip_compile:
                 case.contenders.pop("torch.compile", None)
-            rows += report(case, ceilings, device, options.seconds, options.clock)
-            del case
-            gc.collect()
-    result = {
+            rows = report(case, ceilings, device, options.seconds, options.clock)
+        except Exception:  # noqa: BLE001 - one case of many
+            # The other cases are worth having: the machine may not be there again.
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        merge(target, {**machine(device), "rows": rows})  # at once, for the same reason
+        del case
+        gc.collect()
+    if target.exists():
+        plot(json.loads(target.read_text()), target.with_suffix(".svg"))
+        print(f"written: {target} and the plot beside it")
+    if failed:
+        sys.exit(f"no figures for {', '.join(failed)}: see above")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the figures were measured on, and with."""
+    return {
         "device": device_name(device),
         "machine": platform.machine(),
         "torch": torch.__version__,
+        **{
+            package: metadata.version(package)
+            for package in ("triton", "numba", "numpy")
+            if importlib.util.find_spec(package)
+        },
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
-        "rows": rows,
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    target = options.out / f"{device_name(device)}.json"
-    merge(target, result)
-    plot(json.loads(target.read_text()), target.with_suffix(".svg"))
-    print(f"written: {target} and the plot beside it")
 
 
 def report(
     case: Case, ceilings: Ceilings, device: torch.device, seconds: float, clock: str
 ) -> list[dict[str, Any]]:
-    """One row a contender; a contender with a wrong result raises before anything is timed."""
-    for call in case.contenders.values():
-        case.check(call())
+    """One row a contender that is right. Ours has to be; a competing form may drop out."""
+    for label, call in list(case.contenders.items()):
+        try:
+            case.check(call())
+        except Exception as error:
+            if label.startswith("ours/"):
+                raise
+            print(f"{case.name}: {label} is left out: {str(error).strip().splitlines()[0]}")
+            del case.contenders[label]
     calls = {**case.contenders, **ceilings.calls}
     taken = measure(calls, device, seconds=seconds, clock=clock)
     limits = ceilings.rates(taken)

@@ -6,6 +6,7 @@ what is left, which is the same work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from bench.kernels.cases import Call
 
 Groups = tuple[torch.Tensor, torch.Tensor]
+Form = Callable[..., Any]
 N = 10_000_000
 THRESHOLD = 2.0
+SMALL = 1_000_000  # fewer entries: what surrounds the kernel counts
 
 
 def uniform(n_groups: int, size: int) -> Groups:
@@ -59,6 +62,8 @@ def soft(device: torch.device, *, name: str, in_place: bool) -> Case:
         )
         contenders["torch softshrink"] = lambda: torch.nn.functional.softshrink(V, 0.01)
         contenders["torch form"] = lambda: V - V.clamp(-0.01, 0.01)
+        compiled = torch.compile(lambda V: V - V.clamp(-0.01, 0.01))
+        contenders["torch.compile"] = lambda: compiled(V)
 
     def check(seen: torch.Tensor) -> None:
         torch.testing.assert_close(seen, wanted)
@@ -76,13 +81,16 @@ def shrink(
     in_place: bool = False,
 ) -> Case:
     V = torch.randn(shape, device=device, generator=_random(device))
-    wanted = _shrink_torch(V.double(), groups, axis)
+    wanted = _shrink_form(groups, axis, device)(V.double())
     out = V.clone() if in_place else torch.full_like(V, float("nan"))
     source = out if in_place else V
     options = {"axis": axis, "out": out, "backend": _backend(device)}
     contenders: dict[str, Call] = {
         _ours(device): lambda: kernels.group_shrink(source, *groups, THRESHOLD, **options)[0]
     }
+    if V.numel() < SMALL:
+        bound = kernels.bind("group_shrink", source, *groups, THRESHOLD, **options)
+        contenders |= _without_python(device, lambda: bound()[0])
     if not in_place:
         contenders |= _shrink_forms(device, V, groups, axis)
 
@@ -97,10 +105,11 @@ def shrink(
 def _shrink_forms(
     device: torch.device, V: torch.Tensor, groups: Groups, axis: int
 ) -> dict[str, Call]:
-    compiled = torch.compile(_shrink_torch)
+    form = _shrink_form(groups, axis, device)
+    compiled = torch.compile(form)
     forms: dict[str, Call] = {
-        "torch form": lambda: _shrink_torch(V, groups, axis),
-        "torch.compile": lambda: compiled(V, groups, axis),
+        "torch form": lambda: form(V),
+        "torch.compile": lambda: compiled(V),
     }
     sizes = groups[0].diff()
     if device.type == "cpu" and V.dim() == 1:
@@ -138,20 +147,46 @@ def _peers(array: Any, groups: Groups) -> dict[str, Call]:
     return {"pyproximal L21": lambda: prox.prox(columns, 1.0).reshape(size, -1).T.reshape(-1)}
 
 
-def _shrink_torch(V: torch.Tensor, groups: Groups, axis: int) -> torch.Tensor:
-    """The usual form, for groups that tile the axis."""
+def _shrink_form(groups: Groups, axis: int, device: torch.device) -> Form:
+    """The usual form, for groups that tile the axis; tables are made beforehand."""
     sizes = groups[0].diff()
-    rows = V.movedim(axis, -1)
-    if bool((sizes == sizes[0]).all()):
-        blocks = rows.reshape(*rows.shape[:-1], -1, int(sizes[0]))
-        norms = blocks.norm(dim=-1, keepdim=True)
-        shrunk = (blocks * (1 - THRESHOLD / norms).clamp(min=0)).reshape(rows.shape)
-    else:
-        owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(V.device)
-        squares = rows.new_zeros(*rows.shape[:-1], len(sizes))
-        norms = squares.index_add_(-1, owner, rows * rows).sqrt()
-        shrunk = rows * (1 - THRESHOLD / norms).clamp(min=0)[..., owner]
-    return shrunk.movedim(-1, axis)
+    n_groups, size = len(sizes), int(sizes[0])
+    uniform = bool((sizes == size).all())
+    owner = torch.repeat_interleave(torch.arange(n_groups), sizes).to(device)
+
+    def form(V: torch.Tensor, threshold: float = THRESHOLD) -> torch.Tensor:
+        rows = V.movedim(axis, -1)
+        if uniform:
+            blocks = rows.reshape(*rows.shape[:-1], n_groups, size)
+            norms = blocks.norm(dim=-1, keepdim=True)
+            shrunk = (blocks * (1 - threshold / norms).clamp(min=0)).reshape(rows.shape)
+        else:
+            squares = rows.new_zeros(*rows.shape[:-1], n_groups)
+            norms = squares.index_add(-1, owner, rows * rows).sqrt()
+            shrunk = rows * (1 - threshold / norms).clamp(min=0)[..., owner]
+        return shrunk.movedim(-1, axis)
+
+    return form
+
+
+def _without_python(device: torch.device, call: Call) -> dict[str, Call]:
+    """A call on a small tensor without most of what surrounds it: bound; replayed on a GPU."""
+    if device.type == "cpu":
+        return {f"{_ours(device)}, bound": call}
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = call()
+
+    def replay() -> Any:
+        graph.replay()
+        return result
+
+    return {f"{_ours(device)}, bound": call, f"{_ours(device)}, CUDA graph": replay}
 
 
 def step(device: torch.device, *, name: str, shape: tuple[int, int], groups: Groups | None) -> Case:
@@ -160,16 +195,23 @@ def step(device: torch.device, *, name: str, shape: tuple[int, int], groups: Gro
     parts = None if groups is None else (*groups, 0.5)
     options = {"step": 0.5, "momentum": 0.9, "l1": 0.2, "ridge": 0.1}
 
-    def form() -> Any:
-        return kernels.apg_step(Z, grad, X, parts, **options, backend="torch")
+    def call(backend: str) -> Any:
+        return kernels.apg_step(Z, grad, X, parts, **options, out=out, backend=backend)
 
-    wanted = form()
+    wanted = kernels.apg_step(Z, grad, X, parts, **options, backend="torch")
+    form = partial(_step_form(groups, device), Z, grad, X)
+    compiled = torch.compile(_step_form(groups, device))
     contenders: dict[str, Call] = {
-        _ours(device): lambda: kernels.apg_step(
-            Z, grad, X, parts, **options, out=out, backend=_backend(device)
-        ),
+        _ours(device): lambda: call(_backend(device)),
+        "torch backend": lambda: call("torch"),
         "torch form": form,
+        "torch.compile": lambda: compiled(Z, grad, X),
     }
+    if Z.numel() < SMALL:
+        bound = kernels.bind(
+            "apg_step", Z, grad, X, parts, **options, out=out, backend=_backend(device)
+        )
+        contenders |= _without_python(device, bound)
 
     def check(seen: Any) -> None:
         torch.testing.assert_close(seen.x, wanted.x, rtol=1e-5, atol=1e-5)
@@ -178,6 +220,33 @@ def step(device: torch.device, *, name: str, shape: tuple[int, int], groups: Gro
 
     entries = Z.numel()
     return Case(name, "apg_step", 20 * entries, 20 * entries, "copy", contenders, check)
+
+
+def _step_form(groups: Groups | None, device: torch.device) -> Form:
+    """The step as one would write it in torch, with the numbers of the case."""
+    prox = None if groups is None else _shrink_form(groups, -1, device)
+
+    def form(Z: torch.Tensor, grad: torch.Tensor, X: torch.Tensor) -> kernels.ApgStep:
+        x = Z - 0.5 * grad
+        x = x - x.clamp(-0.1, 0.1)
+        penalty = x.new_zeros((), dtype=torch.float64)
+        if prox is not None:
+            before, x = x, prox(x, 0.25)
+            # what the prox took away from a group that it kept has inner product t ‖x_g‖ with it
+            penalty = 0.5 * ((before - x) * x).sum(dtype=torch.float64) / 0.25
+        x = x / 1.1
+        penalty = penalty / 1.1 + (0.2 * x.abs() + 0.1 * x * x).sum(dtype=torch.float64)
+        moved, from_z = x - X, x - Z
+        sums = [
+            penalty,
+            -(from_z * moved).sum(dtype=torch.float64),
+            (moved * moved).sum(dtype=torch.float64),
+            (grad * from_z).sum(dtype=torch.float64),
+            (from_z * from_z).sum(dtype=torch.float64),
+        ]
+        return kernels.ApgStep(x, x + 0.9 * moved, torch.stack(sums))
+
+    return form
 
 
 def smooth(device: torch.device, *, name: str, shape: tuple[int, int], groups: Groups) -> Case:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.groups import Groups
+from proxmtl.kernels import smoothed_group_grad
 from proxmtl.regularizers.base import check_strength
 from proxmtl.regularizers.group_layout import GroupLayout
 
@@ -106,20 +107,21 @@ class SmoothedGroupNorm(Smoothed):
     smoothness: float
     axis: int = -1
     layout: GroupLayout = field(init=False, repr=False, compare=False)
+    scaled: Tensor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
         self.check()
         object.__setattr__(self, "layout", GroupLayout(self.groups, self.axis))
+        object.__setattr__(self, "scaled", self.strength * self.groups.weights)
 
     def value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor]:
-        rows, restore = self.layout.rows(W)
-        members, group_of = self.layout.indices(W.device)
-        scaled = rows[:, members] * (self.strength * self.layout.weights(W))[group_of]
-        norms = self.layout.member_norms(scaled)
-        alpha = scaled / norms.clamp_min(self.smoothness)[:, group_of]
-        weighted = alpha * (self.strength * self.layout.weights(W))[group_of]
-        return self.huber(norms), restore(self.layout.scatter(weighted, self.groups.n_items))
+        self.layout.rows(W)  # raises if the shape does not fit
+        groups = self.groups
+        smoothed = smoothed_group_grad(
+            W, groups.indptr, groups.indices, self.scaled, self.smoothness, axis=self.axis
+        )
+        return smoothed.value.to(W.dtype), smoothed.grad
 
     @property
     def squared_operator_norm(self) -> float:

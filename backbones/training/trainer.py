@@ -175,7 +175,7 @@ class Trainer:
         self.history.append(record)
         if self.folder is not None:
             write_checkpoint(self.folder, self._checkpoint(solved))
-            write_text(self.folder / SCALARS_FILE, as_csv(self.history))
+            write_text(self.folder / SCALARS_FILE, self.figures())
         return record
 
     def descend(
@@ -234,6 +234,10 @@ class Trainer:
             raise ValueError(msg)
         features = self.features(rows)
         return score(features, *(t.to(features) for t in (self.solved.coef, self.solved.intercept)))
+
+    def figures(self) -> str:
+        """Figures of all epochs as CSV: what ``scalars.csv`` holds."""
+        return as_csv(self.history)
 
     def evaluate(self, solved: Solved) -> tuple[float, float]:
         """Mean accuracy and mean average precision on the held-out images."""

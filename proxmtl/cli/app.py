@@ -11,6 +11,7 @@ from proxmtl.cli.evaluate import evaluate
 from proxmtl.cli.fit import fit
 from proxmtl.cli.inspect import inspect
 from proxmtl.cli.predict import predict
+from proxmtl.cli.train import train
 from proxmtl.cli.tune import tune
 
 __all__ = ["app"]
@@ -30,6 +31,7 @@ app = typer.Typer(
         "[bold]On your own data[/]\n\n"
         "  proxmtl fit features.npy --labels labels.csv --groups groups.toml --out runs/first\n\n"
         "  proxmtl tune features.npy --labels labels.csv --groups groups.toml --out runs/tuned\n\n"
+        "  proxmtl train photos --labels labels.csv --groups groups.toml --out runs/cnn\n\n"
         "  proxmtl inspect runs/first\n\n"
         "  proxmtl predict runs/first new.npy --out predictions.csv\n\n"
         "  proxmtl evaluate runs/first test.npy --labels test.csv\n\n"
@@ -62,6 +64,7 @@ def _options(
 app.command(no_args_is_help=False)(demo)
 app.command(no_args_is_help=True)(fit)
 app.command(no_args_is_help=True)(tune)
+app.command(no_args_is_help=True)(train)
 app.command(no_args_is_help=True)(predict)
 app.command(no_args_is_help=True)(evaluate)
 app.command(no_args_is_help=True)(inspect)

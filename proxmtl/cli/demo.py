@@ -28,7 +28,12 @@ def demo(
     max_passes: Annotated[
         int, typer.Option(help="Budget of each latent fit, in passes over the data.", min=1)
     ] = 100,
-    seed: Annotated[int, typer.Option(help="Of the splits.")] = 0,
+    cnn: Annotated[
+        bool,
+        typer.Option("--cnn", help="Train small networks, one an attribute, instead; minutes."),
+    ] = False,
+    epochs: Annotated[int, typer.Option(help="Of the networks of --cnn.", min=1)] = 8,
+    seed: Annotated[int, typer.Option(help="Of the splits.", min=0)] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that is in the folder.")
     ] = False,
@@ -44,10 +49,29 @@ def demo(
     The run folder gets the grouped model of the first split, metrics, plots, and under data/ the
     inputs of that split as files, so that the other commands can be tried on them.
 
-    [bold]Example[/]
+    With --cnn each attribute has a small network of its own, and all are trained jointly under
+    W = L S; the table compares them with the frozen random networks they start from, and with
+    networks trained on their attribute alone. There is one split.
+
+    [bold]Examples[/]
+
+      proxmtl demo --cnn --epochs 5
 
       proxmtl demo --n-train 200 --observed 1 --n-splits 5 --out runs/all-labels
     """
+    if cnn:
+        from proxmtl.cli.cnn_demo import run_cnn_demo
+
+        run_cnn_demo(
+            out,
+            n_train=n_train,
+            observed=observed,
+            epochs=epochs,
+            max_passes=max_passes,
+            seed=seed,
+            force=force,
+        )
+        return
     from proxmtl.cli.digits_demo import run_demo
 
     run_demo(

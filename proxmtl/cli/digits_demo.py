@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from proxmtl.io.digits import DigitAttributes
 
-__all__ = ["run_demo"]
+__all__ = ["digit_parts", "is_demo", "one_thread", "run_demo"]
 
 SINGLE, PLAIN, GROUPED = "single task", "latent, no groups", "latent, groups"
 
@@ -47,15 +47,15 @@ def run_demo(
     console = make_console()
     data = load_digit_attributes()
     groups = Groups.from_names(data.groups, data.names)
-    parts = _parts(data, n_train, observed, n_splits, seed)
+    parts = digit_parts(data, n_train, observed, n_splits, seed)
     rows = _models(groups, data.names, max_passes)
     console.print(
         f"[bold]Digits with attributes[/]: {len(data.names)} attributes in {len(groups)} groups. "
         f"{n_train} images to learn from, of which {observed:.0%} of the labels are known; "
         f"{len(data.X) - n_train} to test on, with all labels; {n_splits} random splits."
     )
-    with new_run_folder(out, force=force or _is_demo(out)) as staging:
-        with step_progress("Fitting", len(rows) * n_splits) as advance, _one_thread():
+    with new_run_folder(out, force=force or is_demo(out)) as staging:
+        with step_progress("Fitting", len(rows) * n_splits) as advance, one_thread():
             comparison = _compare(rows, data, groups, parts, advance)
         asked = {"n_train": n_train, "observed": observed, "n_splits": n_splits, "seed": seed}
         asked["max_passes"] = max_passes
@@ -87,9 +87,10 @@ class _Part(NamedTuple):
     Y: NDArray[np.float64]
 
 
-def _parts(
+def digit_parts(
     data: DigitAttributes, n_train: int, observed: float, n_splits: int, seed: int
 ) -> list[_Part]:
+    """Random splits, with the labels that training may not see hidden."""
     if n_train >= len(data.X):
         raise ValueError(
             f"--n-train is {n_train}, and there are {len(data.X)} images; leave some for the test."
@@ -132,7 +133,7 @@ def _compare(
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep torch and BLAS on one thread: with matrices as small as these, more only wait."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -143,7 +144,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _is_demo(folder: Path) -> bool:
+def is_demo(folder: Path) -> bool:
+    """Whether a folder holds a demo, which another may replace."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,0 +1,97 @@
+"""The run folder of trained networks, of ``train`` and ``demo --cnn`` alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from proxmtl.backbones.training import AttributeCNN
+from proxmtl.cli.run import environment, group_columns, named_groups
+from proxmtl.experiments import attribute_metrics
+from proxmtl.io import write_json, write_text
+from proxmtl.report import plot_attribute_scores, plot_latents, save_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from proxmtl.backbones.training import Architecture, Trainer
+    from proxmtl.groups import Groups
+
+__all__ = ["trained_metrics", "write_trained"]
+
+
+def trained_metrics(trainer: Trainer, rows: NDArray[np.intp]) -> pd.DataFrame:
+    """Metrics by attribute on some images of the trainer's table."""
+    table = trainer.table
+    return attribute_metrics(
+        trainer.scores(rows).cpu().numpy(), table.labels[rows], list(table.names)
+    )
+
+
+def write_trained(
+    folder: Path,
+    trainer: Trainer,
+    architecture: Architecture,
+    *,
+    metrics: Mapping[str, pd.DataFrame],
+    summary: Mapping[str, Any],
+    config: Mapping[str, Any],
+    groups: Groups | None,
+) -> None:
+    """Fill a run folder: metrics, configuration, figures and, last, the model.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    trainer
+        After its run; its model is saved.
+    architecture
+        How its networks were built.
+    metrics
+        Model name -> metrics by attribute.
+    summary, config
+        JSON-able: contents of ``metrics.json`` and ``config.json``.
+    groups
+        Of the attributes.
+    """
+    solved, standard = trainer.solved, trainer.standard
+    if solved is None or standard is None:
+        raise ValueError("the trainer has not run; run it before its folder is written.")
+    by_attribute = pd.concat(metrics, names=["model"])
+    write_text(folder / "metrics.csv", by_attribute.to_csv(float_format="%.6g"))
+    write_json(folder / "metrics.json", {**summary, "solve": solved.report})
+    write_json(folder / "config.json", {**config, "environment": environment()})
+    plots = folder / "plots"
+    plots.mkdir(exist_ok=True)
+    named = named_groups(groups)
+    columns, names = group_columns(named), list(trainer.table.names)
+    if "S" in solved.factors:
+        S = solved.factors["S"].cpu().numpy()
+        title = "Latent tasks of the attributes (S)"
+        save_figure(plot_latents(S, columns, names, title=title), plots / "latents.png")
+    save_figure(
+        plot_attribute_scores(
+            {name: table["ap"].tolist() for name, table in metrics.items()},
+            columns,
+            names,
+            prevalence=next(iter(metrics.values()))["prevalence"].tolist(),
+            title="Average precision by attribute",
+        ),
+        plots / "attributes.png",
+    )
+    members = {} if named is None else {g: [names[i] for i in m] for g, m in columns.items()}
+    AttributeCNN(
+        architecture,
+        trainer.network,
+        solved.factors,
+        (trainer.mean, trainer.scale),
+        standard,
+        trainer.table.names,
+        {"groups": members, "solve": solved.report},
+    ).save(folder)

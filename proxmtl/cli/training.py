@@ -1,0 +1,280 @@
+"""The work of ``proxmtl train``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from proxmtl.backbones.data import ImageTable
+from proxmtl.backbones.training import (
+    Architecture,
+    Augmentation,
+    CropsAndFlips,
+    Krizhevsky,
+    LatentHead,
+    SingleTaskHead,
+    Trainer,
+    TrainingConfig,
+    read_checkpoint,
+)
+from proxmtl.cli.console import make_console, shown_path, step_progress
+from proxmtl.cli.inputs import described, read_groups
+from proxmtl.cli.run import named_groups
+from proxmtl.cli.trained import trained_metrics, write_trained
+from proxmtl.estimators.losses import resolve_loss
+from proxmtl.experiments import group_means, random_splits
+from proxmtl.io import InputError, write_json
+from proxmtl.latent import LatentMTL
+from proxmtl.report.tables import group_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from proxmtl.backbones.training import Epoch, Head
+    from proxmtl.groups import Groups
+
+__all__ = ["Request", "run_training"]
+
+ALEXNET_SIDE = 224
+CROP = 7 / 8
+"""Part of a stored side that networks see: 224 of 256, as in the paper."""
+MARKER = "training.json"
+"""Makes a folder one of training, from before the first solve."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command was asked for; see its options."""
+
+    images: Path
+    labels: Path
+    groups: Path | None
+    id_column: str | None
+    skip_corrupt: bool
+    cache: Path | None
+    holdout: float
+    network: str
+    weights: Path | None
+    shared_stages: int
+    side: int
+    single_task: float | None
+    loss: str
+    strengths: dict[str, float]
+    n_latents: int | None
+    balanced: bool
+    max_passes: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    augment: str
+    flips: bool
+    device: str
+    autocast: bool
+    channels_last: bool
+    seed: int
+
+    @property
+    def network_side(self) -> int:
+        """Side of the images that the networks see."""
+        return ALEXNET_SIDE if self.network == "alexnet" else self.side
+
+    def config(self) -> TrainingConfig:
+        """Return the settings of the training."""
+        return TrainingConfig(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            autocast=self.autocast,
+            channels_last=self.channels_last,
+            # vectorised convolutions on a GPU have no reproducible form everywhere
+            deterministic=self.device == "cpu",
+            seed=self.seed,
+        )
+
+    def head(self, groups: Groups | None) -> Head:
+        """Return what is solved."""
+        loss, weighting = resolve_loss(self.loss), "balanced" if self.balanced else None
+        if self.single_task is not None:
+            if groups is not None or self.n_latents is not None:
+                raise ValueError(
+                    "groups, n-latents: these are of latent tasks; leave them out with "
+                    "--single-task."
+                )
+            return SingleTaskHead(
+                self.single_task, loss, class_weight=weighting, max_passes=self.max_passes
+            )
+        return LatentHead(
+            LatentMTL(
+                groups=groups,
+                n_latents=self.n_latents,
+                **self.strengths,
+                loss=loss,
+                class_weight="balanced" if self.balanced else None,
+                max_passes=self.max_passes,
+                random_state=self.seed,
+            )
+        )
+
+    def augmentation(self) -> Augmentation | None:
+        """Return how training images are changed."""
+        if self.augment == "none":
+            return None
+        if self.augment == "crops":
+            return CropsAndFlips(self.network_side, flips=self.flips)
+        if self.augment == "krizhevsky":
+            return Krizhevsky(self.network_side, flips=self.flips)
+        raise ValueError(f"augment: got {self.augment!r}; use 'crops', 'krizhevsky' or 'none'.")
+
+
+def run_training(request: Request, out: Path, *, force: bool) -> None:
+    """Train, or go on with it, and write the run folder."""
+    console = make_console()
+    _check_folder(out, request.epochs, force=force)
+    config, augmentation = request.config(), request.augmentation()
+    with step_progress("Reading images", 1000) as advance:
+        table = ImageTable.read(
+            request.images,
+            request.labels,
+            round(request.network_side / CROP),
+            skip_corrupt=request.skip_corrupt,
+            id_column=request.id_column,
+            cache=request.cache,
+            progress=_thousandths(advance),
+        )
+    if table.skipped:
+        console.print(f"{len(table.skipped)} images skipped, the first: {table.skipped[0]}")
+    groups = read_groups(request.groups, table.names)
+    architecture = Architecture(
+        request.network,
+        n_members=len(table.names),
+        shared_stages=request.shared_stages,
+        input_shape=(3, request.network_side, request.network_side),
+        widths=(16, 32, 64),
+        n_features=64,
+    )
+    head = request.head(groups)
+    networks = architecture.ensemble(request.seed, request.weights).to(_device(request.device))
+    train, test = _split(table, request.holdout, request.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    asked = {"command": "train", "request": _plain(request)}
+    write_json(out / MARKER, asked)
+    trainer = Trainer(
+        networks,
+        head,
+        table,
+        config,
+        train=train,
+        test=test,
+        augmentation=augmentation,
+        folder=out,
+    )
+    if trainer.history:
+        console.print(f"going on after epoch {trainer.epoch}")
+    train_with_bar(trainer)
+    scored = test if len(test) else train
+    metrics = trained_metrics(trainer, scored)
+    means = group_means(metrics, named_groups(groups))
+    on = f"{len(test)} held-out images" if len(test) else f"the {len(train)} training images"
+    inputs = [described(path) for path in (request.labels, request.groups) if path]
+    write_trained(
+        out,
+        trainer,
+        architecture,
+        metrics={"model": metrics},
+        summary={"scored_on": on, "groups": means.to_dict(orient="index")},
+        config={**asked, "inputs": inputs, "skipped": list(table.skipped)},
+        groups=groups,
+    )
+    console.print(group_table(means, title=f"Scores on {on}"))
+    first, last = trainer.history[0], trainer.history[-1]
+    console.print(
+        f"joint objective {first.objective:.4g} -> {last.objective:.4g}, "
+        f"accuracy {_percent(first.accuracy)} -> {_percent(last.accuracy)}, "
+        f"mean AP {_percent(first.ap)} -> {_percent(last.ap)} in {last.epoch} epochs; last solve "
+        f"{last.status}, residual {last.relative_kkt:.1e}"
+    )
+    console.print(f"\nrun folder -> {shown_path(out)}")
+
+
+def train_with_bar(trainer: Trainer) -> None:
+    """Run a trainer under a bar of its batches, the figures of the last epoch beside it."""
+    batches = -(-len(trainer.train) // trainer.config.batch_size)
+    left = trainer.config.epochs - max(trainer.epoch, 0)
+    note = ["first solve"]
+    with step_progress("Training", 1 + left * batches) as advance:
+
+        def after(epoch: Epoch) -> None:
+            note[0] = f"epoch {epoch.epoch}: objective {epoch.objective:.4g}"
+            if np.isfinite(epoch.accuracy):
+                note[0] += f", accuracy {epoch.accuracy:.1%}"
+            if epoch.epoch == 0:
+                advance(note[0])
+
+        trainer.run(after, lambda done, total: advance(note[0]))  # noqa: ARG005
+
+
+def _thousandths(advance: Any) -> Any:
+    shown = [0]
+
+    def progress(done: int, total: int) -> None:
+        while shown[0] * total < 1000 * done:
+            shown[0] += 1
+            advance(f"{done} of {total}")
+
+    return progress
+
+
+def _check_folder(out: Path, epochs: int, *, force: bool) -> None:
+    """Refuse folders of other things, and finished runs; clear one to start over."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(out, "this is a file, and a run is a folder; give another name to --out.")
+    if any(out.iterdir()) and not (out / MARKER).is_file():
+        raise InputError(
+            out, "the folder is not empty and no run of training; give another name to --out."
+        )
+    if force:
+        for name in ("checkpoint.pt", "scalars.csv", "model.json"):
+            (out / name).unlink(missing_ok=True)
+    elif (out / "model.json").is_file():
+        checkpoint = read_checkpoint(out)
+        done = -1 if checkpoint is None else len(checkpoint.history) - 1
+        if done < 0 or done >= epochs:
+            raise InputError(
+                out,
+                f"holds a finished run of {max(done, 0)} epochs; ask for more --epochs to prolong "
+                "it, give --force to start over, or another name to --out.",
+            )
+
+
+def _split(
+    table: ImageTable, holdout: float, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    n = len(table.labels)
+    if holdout == 0:
+        return np.arange(n), np.arange(0)
+    split = random_splits(n, 1, holdout, seed, Y=table.labels)[0]
+    return split.train, split.test
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device: {name!r} can't be used ({reason}); use 'cpu'.") from error
+    return device
+
+
+def _plain(request: Request) -> dict[str, Any]:
+    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(request).items()}
+
+
+def _percent(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.1%}"

@@ -1,0 +1,149 @@
+"""Folders of images with a table of attributes; bad images; the file of decoded pixels."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from proxmtl.backbones.data import ImageTable
+from proxmtl.backbones.training import CropsAndFlips, Krizhevsky
+from proxmtl.backbones.training.pixels import moments, to_input
+from proxmtl.io import InputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    random = np.random.default_rng(0)
+    lines = ["image,red,wide"]
+    (tmp_path / "a").mkdir()
+    for i in range(5):
+        pixels = random.integers(0, 256, (6 + i, 9, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "a" / f"{i}.png")
+        lines.append(f"a/{i}.png,{i % 2},{'' if i == 3 else 1}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def read(folder, **options):
+    return ImageTable.read(folder, folder / "labels.csv", 8, **options)
+
+
+def test_images_and_labels_are_brought_together(folder):
+    table = read(folder)
+    assert table.pixels.shape == (5, 3, 8, 8)
+    assert table.names == ("red", "wide")
+    assert table.ids[4] == "a/4.png"
+    assert table.labels[:, 0].tolist() == [0, 1, 0, 1, 0]
+    assert np.isnan(table.labels[3, 1])
+    with Image.open(folder / "a" / "2.png") as image:
+        resized = np.asarray(image.resize((8, 8), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(table.pixels[2], resized.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_bad_images_are_counted_named_and_skipped_only_if_asked(folder, cached):
+    options = {"cache": folder / "cache"} if cached else {}
+    (folder / "a" / "1.png").write_bytes(b"not an image")
+    (folder / "a" / "3.png").unlink()
+    for _ in range(2):  # the second time the cache knows
+        with pytest.raises(InputError, match=r"2 of 5 images .*1\.png can't be decoded.*3\.png"):
+            read(folder, **options)
+    table = read(folder, skip_corrupt=True, **options)
+    assert table.ids == ("a/0.png", "a/2.png", "a/4.png")
+    assert table.labels[:, 0].tolist() == [0, 0, 0]
+    assert len(table.pixels) == 3
+    assert len(table.skipped) == 2
+    assert "1.png" in table.skipped[0]
+
+
+def test_decoded_pixels_are_mapped_and_found_again(folder):
+    plain = read(folder)
+    seen = []
+    first = read(folder, cache=folder / "cache", progress=lambda done, n: seen.append((done, n)))
+    assert seen[-1] == (5, 5)
+    again = read(folder, cache=folder / "cache", progress=lambda *_: pytest.fail("decoded again"))
+    for table in (first, again):
+        assert isinstance(table.pixels, np.memmap)
+        np.testing.assert_array_equal(table.pixels, plain.pixels)
+    # another image under the same name is read anew
+    Image.new("RGB", (9, 9), (255, 0, 0)).save(folder / "a" / "0.png")
+    os.utime(folder / "a" / "0.png", ns=(1, 1))
+    changed = read(folder, cache=folder / "cache")
+    assert changed.pixels[0, 0].min() == 255
+
+
+def test_tables_that_do_not_fit_are_refused(folder):
+    (folder / "none.csv").write_text("red\n1\n")
+    with pytest.raises(InputError, match="no column of file names"):
+        ImageTable.read(folder, folder / "none.csv", 8)
+    with pytest.raises(InputError, match="no such folder"):
+        ImageTable.read(folder / "x", folder / "labels.csv", 8)
+    pixels = np.zeros((2, 3, 4, 4), np.uint8)
+    with pytest.raises(ValueError, match="give uint8"):
+        ImageTable(pixels.astype(float), np.zeros((2, 1)), ("a",), ("0", "1"))
+    with pytest.raises(ValueError, match="saw -1"):
+        ImageTable(pixels, -np.ones((2, 1)), ("a",), ("0", "1"))
+    table = ImageTable.from_images(list(pixels.transpose(0, 2, 3, 1)), np.ones((2, 1)), ["a"], 6)
+    assert table.pixels.shape == (2, 3, 6, 6)
+
+
+def test_inputs_are_centred_and_scaled():
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 3, 5, 5), dtype=np.uint8)
+    pixels[:, 1] //= 4
+    rows = np.arange(600)
+    mean, scale = moments(pixels, rows)
+    inputs = to_input(pixels[rows], (3, 5, 5), mean, scale)
+    np.testing.assert_allclose(inputs.mean((0, 2, 3)), 0, atol=1e-5)
+    assert float(inputs.var((0, 2, 3)).mean()) == pytest.approx(1, abs=1e-4)
+    middle = to_input(pixels[:2], (3, 3, 3), mean, scale)
+    np.testing.assert_array_equal(middle, inputs[:2, :, 1:4, 1:4])
+    with pytest.raises(ValueError, match="read larger images"):
+        to_input(pixels[:2], (3, 7, 7), mean, scale)
+    with pytest.raises(ValueError, match="the network takes"):
+        to_input(pixels[:2], (1, 5, 5), mean[:1], scale)
+
+
+def crops_of(image, side):
+    """Every crop of an image, and its mirror image."""
+    height, width = image.shape[1:]
+    for top in range(height - side + 1):
+        for left in range(width - side + 1):
+            crop = image[:, top : top + side, left : left + side]
+            yield crop
+            yield crop[..., ::-1]
+
+
+def test_crops_and_flips_are_parts_of_the_images():
+    images = np.random.default_rng(0).integers(0, 256, (40, 2, 5, 6), dtype=np.uint8)
+    augmentation = CropsAndFlips(4)
+    out = augmentation(images, 7)
+    np.testing.assert_array_equal(out, augmentation(images, 7))
+    assert not np.array_equal(out, augmentation(images, 8))
+    kinds = set()
+    for image, changed in zip(images, out, strict=True):
+        (kind,) = (i for i, c in enumerate(crops_of(image, 4)) if np.array_equal(c, changed))
+        kinds.add(kind)
+    assert len(kinds) == 12  # 2 x 3 places, mirrored or not: all occur
+    plain = CropsAndFlips(5, padding=1, flips=False)(images, 3)
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    for image, changed in zip(padded, plain, strict=True):
+        assert any(np.array_equal(c, changed) for c in list(crops_of(image, 5))[::2])
+    with pytest.raises(ValueError, match="larger than the padded image"):
+        CropsAndFlips(9)(images, 0)
+
+
+def test_colours_move_along_the_axes_of_the_pixels():
+    pytest.importorskip("albumentations", reason="needs the extra 'images'")
+    images = np.random.default_rng(0).integers(60, 190, (6, 3, 8, 8), dtype=np.uint8)
+    augmentation = Krizhevsky(6)
+    out = augmentation(images, 5)
+    assert out.shape == (6, 3, 6, 6)
+    assert out.dtype == np.uint8
+    np.testing.assert_array_equal(out, augmentation(images, 5))
+    assert not np.array_equal(out, augmentation(images, 6))
+    for image, changed in zip(images, out, strict=True):
+        shifts = [changed.astype(int) - crop.astype(int) for crop in crops_of(image, 6)]
+        # one shift a channel, to the rounding, for exactly one crop
+        flat = [s for s in shifts if max(np.ptp(channel) for channel in s) <= 1]
+        assert len(flat) == 1

@@ -1,0 +1,131 @@
+"""``proxmtl train`` and ``proxmtl demo --cnn``: runs, interrupted ones, bad requests."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from proxmtl.backbones.training import AttributeCNN
+
+SMALL = ["--side", "16", "--epochs", "2", "--max-passes", "20", "--batch-size", "16"]
+COMMAND = ["train", "photos", "-l", "photos.csv", "-o", "cnn", "--learning-rate", "0.001", *SMALL]
+
+
+@pytest.fixture
+def photos(files):
+    """Forty squares, red or not, with a bar or not."""
+    random = np.random.default_rng(0)
+    (files / "photos").mkdir()
+    lines = ["file,red,bar,tall"]
+    for i in range(40):
+        red, bar, tall = random.integers(0, 2, 3)
+        pixels = random.integers(0, 90, (20, 20, 3), dtype=np.uint8)
+        pixels[..., 0] += np.uint8(120 * red)
+        if bar:
+            pixels[:, 8:12] = 255
+        if tall:
+            pixels[2:6] //= 2
+        Image.fromarray(pixels).save(files / "photos" / f"{i}.png")
+        lines.append(f"{i}.png,{red},{bar},{tall}")
+    (files / "photos.csv").write_text("\n".join(lines) + "\n")
+    (files / "kinds.json").write_text('{"colour": ["red"], "form": ["bar", "tall"]}')
+    return files
+
+
+def objectives(folder):
+    lines = (folder / "scalars.csv").read_text().splitlines()
+    return [line.split(",")[1] for line in lines[1:]]
+
+
+def test_training_writes_a_run_and_goes_on(program, photos):
+    code, out, _ = program(*COMMAND, "-g", "kinds.json")
+    assert code == 0
+    assert "joint objective" in out
+    assert "colour" in out
+    names = {path.name for path in (photos / "cnn").iterdir()}
+    assert names >= {"checkpoint.pt", "scalars.csv", "metrics.json", "model.safetensors"}
+    model = AttributeCNN.load(photos / "cnn")
+    assert model.names == ("red", "bar", "tall")
+    assert model.description["groups"] == {"colour": ["red"], "form": ["bar", "tall"]}
+    assert json.loads((photos / "cnn" / "config.json").read_text())["command"] == "train"
+    first = objectives(photos / "cnn")
+    assert len(first) == 3
+    # again: finished; with more epochs: prolonged, from where it was; started over: the same
+    code, _, err = program(*COMMAND, "-g", "kinds.json")
+    assert code == 2
+    assert "finished run of 2 epochs" in err
+    code, out, _ = program(*COMMAND, "-g", "kinds.json", "--epochs", "3")
+    assert code == 0
+    assert "going on after epoch 2" in out
+    assert objectives(photos / "cnn")[:3] == first
+    code, _, err = program(*COMMAND, "-g", "kinds.json", "--epochs", "4", "--seed", "1")
+    assert code == 2
+    assert "another run" in err
+    code, out, _ = program(*COMMAND, "-g", "kinds.json", "--force")
+    assert code == 0
+    assert objectives(photos / "cnn") == first
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--frozen"],
+        ["--single-task", "0.1", "--loss", "logistic", "--holdout", "0"],
+        ["--shared-stages", "4", "--augment", "none", "--cache", "pixels", "--autocast"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_variants_train(program, photos, options):
+    code, out, err = program(*COMMAND, *options)
+    assert code == 0, err
+    assert len(objectives(photos / "cnn")) == (1 if "--frozen" in options else 3)
+    assert ("training images" in out) == ("--holdout" in options)
+
+
+BAD = {
+    "no folder": (["train", "no", *COMMAND[2:]], ["no: no such folder"]),
+    "network": ([*COMMAND, "--network", "big"], ["'small' or 'alexnet'"]),
+    "stages": ([*COMMAND, "--shared-stages", "9"], ["0 to 4 shared stages"]),
+    "augment": ([*COMMAND, "--augment", "magic"], ["augment", "'crops'"]),
+    "device": ([*COMMAND, "--device", "abacus"], ["device", "abacus"]),
+    "alone with groups": ([*COMMAND, "--single-task", "1", "-g", "kinds.json"], ["leave them out"]),
+    "other folder": ([*COMMAND, "-o", "photos"], ["no run of training"]),
+    "corrupt": (COMMAND, ["1 of 40 images", "7.png"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_requests_are_one_paragraph(program, photos, case):
+    command, expected = BAD[case]
+    if case == "corrupt":
+        (photos / "photos" / "7.png").write_bytes(b"x")
+    code, _, err = program(*command)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    for part in expected:
+        assert part in err
+    assert not (photos / "cnn").exists()
+
+
+def test_corrupt_images_are_skipped_if_asked(program, photos):
+    (photos / "photos" / "7.png").write_bytes(b"x")
+    code, out, _ = program(*COMMAND, "--frozen", "--skip-corrupt")
+    assert code == 0
+    assert "1 images skipped" in out
+    assert "7.png" in json.loads((photos / "cnn" / "config.json").read_text())["skipped"][0]
+
+
+def test_a_small_demo_with_networks(program, files):
+    size = ["--n-train", "120", "--observed", "0.6", "--epochs", "1", "--max-passes", "15"]
+    code, out, _ = program("demo", "--cnn", *size, "--out", "demo")
+    assert code == 0
+    for part in ("frozen random, groups", "single-task CNN", "joint CNN, groups", "AP topology"):
+        assert part in out
+    metrics = json.loads((files / "demo" / "metrics.json").read_text())
+    totals = {name: rows["Total"]["ap"] for name, rows in metrics["groups"].items()}
+    assert all(0.3 < ap < 1 for ap in totals.values())
+    assert len((files / "demo" / "scalars_joint.csv").read_text().splitlines()) == 3
+    assert len(AttributeCNN.load(files / "demo").names) == 21
+    # an earlier demo is replaced
+    assert json.loads((files / "demo" / "config.json").read_text())["cnn"] is True

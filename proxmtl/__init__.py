@@ -77,6 +77,7 @@ from proxmtl.stopping import (
 from proxmtl.targets import Targets
 
 if TYPE_CHECKING:
+    from proxmtl.adjoints import Envelope, Implicit, Unroll
     from proxmtl.estimators import (
         GOMTLClassifier,
         GroupLassoClassifier,
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
         RidgeMTLClassifier,
         SingleTaskClassifier,
     )
+    from proxmtl.nn import LatentMTLHead, ProblemTemplate, ProximalOptimizer, SolverLayer
     from proxmtl.selection import (
         cross_validate,
         hypergradient,
@@ -119,6 +121,7 @@ __all__ = [
     "Certificate",
     "DavisYin",
     "ElasticNet",
+    "Envelope",
     "ExclusiveL1",
     "FactoredDesign",
     "FusedLasso",
@@ -129,11 +132,13 @@ __all__ = [
     "GroupLassoClassifier",
     "Groups",
     "Huber",
+    "Implicit",
     "L21Classifier",
     "LInf",
     "LassoClassifier",
     "LatentMTL",
     "LatentMTLClassifier",
+    "LatentMTLHead",
     "LatentOverlapGroupL2",
     "LatentProblem",
     "LatentResult",
@@ -147,8 +152,10 @@ __all__ = [
     "ObjectiveChange",
     "OverlappingGroupL2",
     "Problem",
+    "ProblemTemplate",
     "ProxNewton",
     "ProxSVRG",
+    "ProximalOptimizer",
     "Regularizer",
     "RelativeGap",
     "RelativeKKT",
@@ -157,6 +164,7 @@ __all__ = [
     "SharedDesign",
     "SingleTaskClassifier",
     "SmoothedHinge",
+    "SolverLayer",
     "SparseGroupL2",
     "Squared",
     "SquaredFrobenius",
@@ -166,6 +174,7 @@ __all__ = [
     "Targets",
     "TaskDesign",
     "TotalVariation",
+    "Unroll",
     "UnsupportedError",
     "WeightedFrobenius",
     "WeightedL1",
@@ -180,33 +189,44 @@ __all__ = [
     "tune",
 ]
 
-_LAZY = dict.fromkeys(
-    (
-        "GOMTLClassifier",
-        "GroupLassoClassifier",
-        "L21Classifier",
-        "LassoClassifier",
-        "LatentMTLClassifier",
-        "RidgeMTLClassifier",
-        "SingleTaskClassifier",
-    ),
-    "proxmtl.estimators",
-) | dict.fromkeys(
-    (
-        "cross_validate",
-        "hypergradient",
-        "solve_batch",
-        "solve_latent_path",
-        "solve_path",
-        "stability_selection",
-        "tune",
-    ),
-    "proxmtl.selection",
+_LAZY = (
+    dict.fromkeys(
+        (
+            "GOMTLClassifier",
+            "GroupLassoClassifier",
+            "L21Classifier",
+            "LassoClassifier",
+            "LatentMTLClassifier",
+            "RidgeMTLClassifier",
+            "SingleTaskClassifier",
+        ),
+        "proxmtl.estimators",
+    )
+    | dict.fromkeys(
+        (
+            "cross_validate",
+            "hypergradient",
+            "solve_batch",
+            "solve_latent_path",
+            "solve_path",
+            "stability_selection",
+            "tune",
+        ),
+        "proxmtl.selection",
+    )
+    | dict.fromkeys(
+        ("Envelope", "Implicit", "Unroll"),
+        "proxmtl.adjoints",
+    )
+    | dict.fromkeys(
+        ("LatentMTLHead", "ProblemTemplate", "ProximalOptimizer", "SolverLayer"),
+        "proxmtl.nn",
+    )
 )
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs scikit-learn or pandas only when it is asked for."""
+    """Import only when asked for what needs scikit-learn or pandas, or is a room apart."""
     if name in _LAZY:
         import importlib  # noqa: PLC0415
 

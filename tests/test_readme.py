@@ -62,6 +62,12 @@ def test_the_regularizers_page_runs_from_top_to_bottom(capsys):
     assert capsys.readouterr().out.split() == ["SparseGroupL2", "Bounded", "Sum", "CONVERGED"]
 
 
+def test_the_layers_page_runs_from_top_to_bottom(capsys):
+    code = "\n".join(_blocks(ROOT / "docs" / "nn.md"))
+    exec(compile(code, "docs/nn.md", "exec"), {"__name__": "docs"})
+    assert "features are not used at all" in capsys.readouterr().out
+
+
 def test_every_penalty_is_in_the_table_of_the_regularizers_page():
     import inspect
 

@@ -74,7 +74,10 @@ def attach(
         If the adjoint cannot do it; the message names one that can.
     """
     blocks = solution if isinstance(solution, tuple) else (solution,)
-    problem.check_point(blocks if isinstance(problem, LatentProblem) else blocks[0])
+    if isinstance(problem, LatentProblem):
+        problem.check_point(blocks)
+    else:
+        problem.check_point(blocks[0])
     stacked = isinstance(features, Tensor) and features.ndim == 3
     given = [features] if isinstance(features, Tensor) else list(features)
     if given:
@@ -89,7 +92,7 @@ def attach(
                 f"{known.tolist()}; give those it was solved with."
             )
     trace = (adjoint or Envelope()).trace(problem, tuple(block.detach() for block in blocks))
-    out: Any = _Attach.apply(trace, stacked, strengths, *given)
+    out: Any = _Attach.apply(trace, stacked, strengths, *given)  # type: ignore[no-untyped-call]
     objective, *found = out
     return Attached(tuple(found) if isinstance(solution, tuple) else found[0], objective)
 

@@ -81,8 +81,9 @@ class Trace(ABC):
         problem = self.problem
         by_features: tuple[Tensor, ...] = ()
         if features:
-            joint = isinstance(problem, LatentProblem)
-            W = problem.weights(self.blocks) if joint else self.blocks[0]
+            W = self.blocks[0]
+            if isinstance(problem, LatentProblem):
+                W = problem.weights(self.blocks)
             by_features = LossAt(problem, W).by_features()
         slopes = None
         if strengths:

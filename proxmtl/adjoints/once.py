@@ -32,7 +32,8 @@ def once_differentiable(
     if not anchors:
         return tuple(grads)
     found = [g for g in grads if g is not None]
-    guarded = iter(_Refusal.apply(reason, len(found), *found, *anchors))
+    out: Any = _Refusal.apply(reason, len(found), *found, *anchors)  # type: ignore[no-untyped-call]
+    guarded = iter(out)
     return tuple(None if g is None else next(guarded) for g in grads)
 
 

@@ -21,6 +21,7 @@ from proxmtl.nn.batches import (
     take_census,
     weigh,
 )
+from proxmtl.nn.eager import eager
 from proxmtl.nn.factored_linear import FactoredLinear
 from proxmtl.nn.joint import broadcast_result, gather_samples, mean_over_processes
 from proxmtl.nn.preparation import prepared
@@ -118,7 +119,7 @@ class LatentMTLHead(FactoredLinear):
 
     # ------------------------------------------------------------------ the solve
 
-    @torch.compiler.disable
+    @eager
     @torch.no_grad()
     def solve(
         self,
@@ -226,7 +227,7 @@ class LatentMTLHead(FactoredLinear):
             scores = self.scores(features.to(dtype), dtype)
             return self.objective(scores, labels, sample_weight)
 
-    @torch.compiler.disable
+    @eager
     def objective(
         self, scores: Tensor, labels: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
@@ -257,7 +258,7 @@ class LatentMTLHead(FactoredLinear):
         assert of_L is not None
         return {L: of_L, S: group}
 
-    @torch.compiler.disable
+    @eager
     def prox_step(
         self,
         features: Tensor,
@@ -293,7 +294,7 @@ class LatentMTLHead(FactoredLinear):
 
     # ------------------------------------------------------------------ other gradients
 
-    @torch.compiler.disable
+    @eager
     def attach(
         self,
         features: Tensor,
@@ -363,7 +364,7 @@ class LatentMTLHead(FactoredLinear):
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """Move the counts with the weights, but leave them in float64: half would overflow."""
         kept = {name: getattr(self, name) for name in ("observed", "class_factors")}
-        out = super()._apply(fn, recurse)
+        out: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, counts in kept.items():
             moved = self._buffers[name]
             assert moved is not None

@@ -36,7 +36,7 @@ def gather_samples(features: Any, labels: Any, sample_weight: Any) -> tuple[Any,
     if not first:
         return None, None, None
     columns = zip(*parts, strict=True)
-    return tuple(_to(_joined(column), device) for column in columns)  # type: ignore[return-value]
+    return tuple(_to(_joined(column), device) for column in columns)
 
 
 def broadcast_result(

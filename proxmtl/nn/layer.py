@@ -13,6 +13,7 @@ from proxmtl.adjoints import Adjoint, Attached, Envelope, attach
 from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.losses import Loss
 from proxmtl.minimize import minimize
+from proxmtl.nn.eager import eager
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
 from proxmtl.result import Result
@@ -110,7 +111,7 @@ class SolverLayer(nn.Module):
         self.warm_start = warm_start
         self.result: Result[Tensor] | None = None
 
-    @torch.compiler.disable
+    @eager
     def forward(self, features: Features, labels: Any, strengths: Tensor | None = None) -> Attached:
         """Solve, and attach the solution to the graph.
 

@@ -22,7 +22,7 @@ TWICE = (
 
 def score_loss(loss: Loss, scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """``sum c phi(z; y)``, 0-d, with gradient ``c phi'(z; y)`` in ``z``. Once differentiable."""
-    out: Tensor = _ScoreLoss.apply(loss, scores, labels, weights)
+    out: Tensor = _ScoreLoss.apply(loss, scores, labels, weights)  # type: ignore[no-untyped-call]
     return out
 
 

@@ -13,6 +13,7 @@ from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.latent import LatentMTL
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.minimize import minimize
+from proxmtl.nn.score_loss import score_loss
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.solvers import FISTA
@@ -108,9 +109,9 @@ class Head(ABC):
         scale = n_tasks * n_all / (len(rows) * float(targets.weights.sum()))
         weights = targets.weights[rows].to(scores) * scale
         labels = targets.labels[rows].to(scores)
-        value, slope = self.loss.value_and_grad(scores.detach(), labels, weights)
-        scores.backward(slope)
-        return float(value)
+        value = score_loss(self.loss, scores, labels, weights)
+        value.backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
 
 
 def score(features: Tensor, coef: Tensor, intercept: Tensor) -> Tensor:

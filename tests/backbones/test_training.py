@@ -22,6 +22,7 @@ from proxmtl.backbones.training import (
 )
 from proxmtl.backbones.training.model import Architecture
 from proxmtl.io import InputError
+from proxmtl.nn import LatentMTLHead
 
 
 def some_features(shape=(4, 40, 6), dtype=torch.float64):
@@ -88,6 +89,35 @@ def test_parameters_get_the_gradient_of_the_two_phase_scheme(name, shared):
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     assert max(float(g.abs().max()) for g in theirs) > 1e-3
+
+
+@pytest.mark.parametrize("reduction", ["mean", "task_mean", "sum"])
+@pytest.mark.parametrize("shape", [(4, 40, 6), (40, 6)])
+def test_the_layer_of_the_engine_gives_the_same_gradient(shape, reduction):
+    features, labels = some_features(shape)
+    ours = latent_head(reduction=reduction, max_passes=50)
+    if reduction == "sum":  # strengths are in its units
+        ours = latent_head(reduction=reduction, max_passes=50, group_strength=3.0)
+    solved = ours.solve(features, labels)
+    layer = LatentMTLHead(
+        6,
+        4,
+        groups=ours.model.groups,
+        group_strength=ours.model.group_strength,
+        reduction=reduction,
+        dtype=torch.float64,
+    )
+    layer.take_labels(labels)
+    layer.adopt(*(solved.factors[name] for name in ("L", "S", "intercept")))
+    left, right = features.clone().requires_grad_(), features.clone().requires_grad_()
+    targets = ours.targets(labels)
+    value = ours.backward(left, solved, targets, torch.arange(40))
+    layer.loss(right, labels).backward()
+    scale = 4 / float(targets.weights.sum())
+    assert float(right.grad.abs().max()) > 1e-4
+    torch.testing.assert_close(left.grad, scale * right.grad)
+    data_term = layer.loss(features, labels) - layer.penalty()
+    assert value == pytest.approx(scale * data_term.item())
 
 
 @pytest.mark.parametrize("name", ["latent", "single task"])

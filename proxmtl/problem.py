@@ -13,6 +13,7 @@ from torch import Tensor
 
 from proxmtl.counts import OracleCounts
 from proxmtl.designs import Design
+from proxmtl.duality import duality_gap
 from proxmtl.losses import Loss, best_intercept
 from proxmtl.regularizers import (
     Regularizer,
@@ -83,9 +84,15 @@ class Problem:
         self.regularizers: tuple[Regularizer, ...] = tuple(terms)
         self.ridge = sum(r.strength for r in terms if isinstance(r, SquaredFrobenius))
         self.terms = tuple(r for r in terms if not isinstance(r, SquaredFrobenius))
-        self.regularizer: Regularizer | None = add(self.terms)
-        if self.regularizer is not None:
-            self.regularizer.value(self.design.split(self.zeros())[0])  # raises if shapes don't fit
+        weights = self.design.split(self.zeros())[0]
+        for term in self.terms:
+            term.value(weights)  # raises if shapes don't fit
+        summed = self.terms
+        if len(summed) > 1:
+            summed = tuple(term.for_parameter(weights) for term in summed)
+        self.regularizer: Regularizer | None = add(summed)
+        R = self.regularizer
+        self._definite = R is not None and R.definite_on(weights)
 
     # ------------------------------------------------------------------ points
 
@@ -229,6 +236,7 @@ class Problem:
         other = copy(self)  # loss, design and targets were checked when this problem was made
         other.__dict__["_design_lipschitz"] = self._design_lipschitz
         other.__dict__.pop("lipschitz", None)
+        other.smooth_terms = ()
         other._penalise(regularizers)  # noqa: SLF001 - of the same class
         return other
 
@@ -269,14 +277,27 @@ class Problem:
         return float(grad.norm())
 
     def certificate(self, W: Tensor) -> Certificate:
-        """Measure a point in float64: objective, duality gap where there is one, KKT residual."""
-        point = W.to(torch.float64)
+        """Measure a point in float64: objective, duality gap where there is one, KKT residual.
+
+        A point of lower precision is measured where its rounding left it, or within some units of
+        that where it hides bounds or a rank (:meth:`Regularizer.settle`).
+        """
+        point = self.settled(W)
         targets = self.targets.to(torch.float64)
         scores = self.design.scores(point)
         _, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
         grad = self.design.adjoint(residuals)
         certificate = self.certificate_from(point, scores, residuals, grad, self.gradient_scale)
         return replace(certificate, solved_in=str(W.dtype).removeprefix("torch."))
+
+    def settled(self, W: Tensor) -> Tensor:
+        """Float64 point at which ``W`` is certified."""
+        point = W.to(torch.float64)
+        if self.regularizer is None:
+            return point
+        penalised, bias = self.design.split(point)
+        rounding = torch.finfo(W.dtype).eps
+        return self.design.join(self.regularizer.settle(penalised, rounding), bias)
 
     def certificate_from(
         self,
@@ -302,18 +323,21 @@ class Problem:
             grad if smooth_grad is None else grad + smooth_grad
         )
         tilted = weights_grad + 2 * self.ridge * penalised
-        residual = (
-            tilted if self.regularizer is None else self.regularizer.kkt_residual(penalised, tilted)
-        )
+        R = self.regularizer
+        residual = tilted if R is None else R.kkt_residual(penalised, tilted)
         blocks = {"W": float(residual.norm())}
         if bias_grad is not None:
             blocks["intercept"] = float(bias_grad.norm())
+        gap = None
+        if self.has_gap:
+            gap = duality_gap(self, point, scores, dual or self._dual(residuals, grad), objective)
         return Certificate(
             objective=objective,
-            gap=self._gap(point, scores, dual or self._dual(residuals, grad), objective),
+            gap=gap,
             kkt=math.hypot(*blocks.values()),
             scale=scale,
             blocks=blocks,
+            kkt_kind="subgradient" if R is None or R.exact_kkt else "fixed point",
         )
 
     @property
@@ -327,7 +351,9 @@ class Problem:
         if self.design.intercept and not self._balances:
             return False
         R = self.regularizer
-        return self.ridge > 0 or (R is not None and (R.has_conjugate or (R.is_norm and R.definite)))
+        return self.ridge > 0 or (
+            R is not None and (R.has_conjugate or (R.is_norm and self._definite))
+        )
 
     @cached_property
     def _balances(self) -> bool:
@@ -350,44 +376,3 @@ class Problem:
             return residuals, grad
         residuals = self.balanced(residuals)
         return residuals, self.design.adjoint(residuals)
-
-    def _gap(
-        self, W: Tensor, scores: Tensor, dual: tuple[Tensor, Tensor], objective: float
-    ) -> float | None:
-        """Fenchel gap at the dual point made of the loss's own residuals."""
-        if not self.has_gap:
-            return None
-        targets = self.targets.to(torch.float64)
-        residuals, grad = dual
-        U, _ = self.design.split(-grad)
-        penalised, _ = self.design.split(W)
-        # fixed part of an affine design: <theta, scores - A w>
-        offset = float((residuals * scores).sum() - (grad * W).sum())
-        if self.ridge > 0:
-            scale, conjugate = 1.0, self._conjugate_with_ridge(U)
-        elif self.regularizer is not None and self.regularizer.has_conjugate:
-            scale, conjugate = 1.0, self.regularizer.conjugate(U)
-        else:
-            assert self.regularizer is not None
-            norm = self.regularizer.dual_norm(U, at=penalised)
-            largest = math.inf if norm == 0 else 1 / norm
-            scale = self.loss.dual_scale(
-                residuals, targets.labels, targets.weights, largest, offset
-            )
-            conjugate = 0.0
-        dual_loss = float(self.loss.conjugate(scale * residuals, targets.labels, targets.weights))
-        return max(objective + dual_loss - scale * offset + conjugate, 0.0)
-
-    def _conjugate_with_ridge(self, U: Tensor) -> float:
-        """``(R + ridge ||.||^2)*(U)``: its maximiser is a prox, ``prox_{R/2ridge}(U / 2ridge)``."""
-        step = 1 / (2 * self.ridge)
-        point = U * step
-        if self.regularizer is None:
-            return float(U.square().sum()) / (4 * self.ridge)
-        best, value = self.regularizer.prox(point, step)
-        inner = float((U * best).sum() - self.ridge * best.square().sum() - value)
-        # an inexact prox falls short of the maximum by at most its own gap
-        slack = 0.0
-        if not self.regularizer.exact_prox:
-            slack = 2 * self.ridge * self.regularizer.prox_gap(point, step)
-        return inner + slack

@@ -60,6 +60,9 @@ class Certificate:
         convex or no dual point is at hand.
     kkt : float
         Euclidean norm of the least element of the subdifferential: 0 at a stationary point.
+    kkt_kind : str
+        ``"subgradient"``: as said. ``"fixed point"``: the norm of ``W - prox(W - gradient)``, which
+        is 0 at the same points but smaller elsewhere, for penalties of a linear map and conjugates.
     scale : float
         Norm of the loss gradient at zero, by which :attr:`relative_kkt` divides.
     blocks : dict
@@ -85,6 +88,7 @@ class Certificate:
     smoothing_error: float | None = None
     precision: str = "float64"
     solved_in: str = "float64"
+    kkt_kind: str = "subgradient"
 
     @property
     def relative_gap(self) -> float | None:

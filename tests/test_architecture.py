@@ -17,7 +17,7 @@ FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "pro
 # what each room may import of the others; a room may always import itself
 GROUND = {"groups", "kernels"}
 MATERIAL = {"losses", "regularizers", "designs", "targets"} | GROUND
-ENGINE = {"counts", "problem", "stopping", "result", "solvers", "minimize"} | MATERIAL
+ENGINE = {"counts", "duality", "problem", "stopping", "result", "solvers", "minimize"} | MATERIAL
 MODEL = {"latent", "baselines"} | ENGINE
 CLIENTS = {"estimators", "experiments", "io", "nn", "selection"}
 MAY_IMPORT = {
@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "result": {"solvers"},  # under TYPE_CHECKING only: see RUN_TIME_ONLY
     "stopping": {"result"},
     "counts": MATERIAL,
-    "problem": {"counts"} | MATERIAL | {"result"},
+    "duality": {"problem"},  # for types only
+    "problem": {"counts", "duality"} | MATERIAL | {"result"},
     "solvers": MATERIAL | {"counts", "problem", "result", "stopping"},
     "minimize": ENGINE,
     "latent": ENGINE,
@@ -46,7 +47,7 @@ MAY_IMPORT = {
     "backbones": MODEL | CLIENTS,
     "adjoints": MODEL,
 }
-ONLY_FOR_TYPES = {("result", "solvers")}
+ONLY_FOR_TYPES = {("result", "solvers"), ("duality", "problem")}
 HEAVY = ["triton", "numba", "sklearn", "pandas", "matplotlib", "typer", "rich", "pyarrow"]
 
 

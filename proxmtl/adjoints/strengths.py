@@ -39,13 +39,8 @@ def value_slope(term: Regularizer, W: Tensor) -> float:
 
 
 def gradient_slope(term: Regularizer, W: Tensor) -> Tensor:
-    """Derivative in the strength of the gradient of a penalty, on its active set; same shape.
-
-    The residual of the optimality conditions without a loss is that gradient, where the penalty is
-    smooth.
-    """
-    nothing = torch.zeros_like(W)
-    return _slope(term, lambda r: r.kkt_residual(W, nothing))
+    """Derivative in the strength of the gradient of a penalty, on its active set; same shape."""
+    return _slope(term, lambda r: r.active_gradient(W))
 
 
 def _slope(term: Regularizer, of: Callable[[Regularizer], Tensor]) -> Tensor:

@@ -79,7 +79,12 @@ class Regularizer(ABC):
         ``R`` is ``strength`` times a norm, or a gauge: ``R*`` is the indicator of
         ``dual_norm(U) <= 1``.
     is_indicator : bool
-        ``R`` is 0 on a convex set and infinite outside; the prox projects.
+        ``R`` is 0 on a convex set and infinite outside, and no strength changes it.
+    is_constraint : bool
+        ``R`` is infinite outside a set, whatever it is inside; the prox ends in the set, for a
+        step of zero too.
+    exact_kkt : bool
+        :meth:`kkt_residual` is the least subgradient; otherwise it is the fixed-point residual.
     is_absolute : bool
         ``R(W)`` depends on ``|W|`` only and grows with it.
     is_separable : bool
@@ -98,6 +103,8 @@ class Regularizer(ABC):
     is_convex: bool = True
     is_norm: bool = False
     is_indicator: bool = False
+    is_constraint: bool = False
+    exact_kkt: bool = True
     is_absolute: bool = False
     is_separable: bool = False
     has_conjugate: bool = False
@@ -127,7 +134,7 @@ class Regularizer(ABC):
         W : Tensor
             Any shape the regularizer takes; not modified.
         step : float or 0-d Tensor
-            ``>= 0``; 0 returns ``W`` itself, copied.
+            ``>= 0``; 0 returns ``W`` itself, copied (a constraint's projection of it).
 
         Raises
         ------
@@ -152,8 +159,25 @@ class Regularizer(ABC):
         """Element of ``grad + dR(W)`` of least Euclidean norm, same shape.
 
         With ``grad`` the gradient of the smooth part at ``W``, its norm is the distance from 0 to
-        the subdifferential of the objective: 0 exactly at a minimiser.
+        the subdifferential of the objective: 0 exactly at a minimiser. Where :attr:`exact_kkt` is
+        false it is ``W - prox(W - grad)`` instead: 0 at a minimiser too, but smaller elsewhere.
         """
+
+    def settle(self, W: Tensor, rounding: float) -> Tensor:  # noqa: ARG002
+        """The float64 point that ``W`` stands for, if its entries are known to ``rounding`` only.
+
+        Certificates are measured there: bounds that a float32 number cannot meet exactly, a rank
+        that rounding hides. Moves no entry by more than some units of ``rounding``.
+        """
+        return W
+
+    def definite_on(self, W: Tensor) -> bool:  # noqa: ARG002
+        """:attr:`definite` for parameters of the shape of ``W``."""
+        return self.definite
+
+    def for_parameter(self, W: Tensor) -> Regularizer:  # noqa: ARG002
+        """The same penalty in the form that sums with others best, for the shape of ``W``."""
+        return self
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
         """Dual norm of ``R`` at ``U``, strength included: ``R*(U) = 0`` iff it is ``<= 1``.
@@ -184,6 +208,10 @@ class Regularizer(ABC):
             torch.full_like(W, fill_value=True, dtype=torch.bool) if self.strength == 0 else W != 0
         )
 
+    def active_gradient(self, W: Tensor) -> Tensor:
+        """Gradient of ``R`` in the active coordinates at ``W``, zero in the others; same shape."""
+        return torch.where(self.active(W), self.kkt_residual(W, torch.zeros_like(W)), 0.0)
+
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:  # noqa: ARG002
         """Hessian of ``R`` in the active coordinates at ``W``, times ``V``; same shape.
 
@@ -194,8 +222,19 @@ class Regularizer(ABC):
         )
 
     def critical_strength(self, grad_at_zero: Tensor) -> float:
-        """Smallest strength at which 0 minimises loss + R, given the loss's gradient at 0."""
+        """Smallest strength at which 0 minimises loss + R, given the loss's gradient at 0.
+
+        Raises
+        ------
+        UnsupportedError
+            Where it is not known: for what is no norm, and has no rule of its own.
+        """
         unit = self.with_strength(1.0)
+        if not unit.is_norm:
+            raise UnsupportedError(
+                f"critical_strength: none is known for {type(self).__name__}; give the strengths "
+                "of a path as numbers."
+            )
         return unit.dual_norm(-grad_at_zero)
 
     @abstractmethod

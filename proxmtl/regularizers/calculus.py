@@ -29,7 +29,14 @@ class Wrapped(Regularizer):
 
     def _idle(self, step: float | Tensor) -> bool:
         """Whether the prox is the identity, which a change of argument must not round."""
-        return float(step) * self.strength == 0 and not self.is_indicator
+        return float(step) * self.strength == 0
+
+    def _refuse_constraints(self) -> None:
+        if self.inner.is_constraint:
+            raise ValueError(
+                f"inner: {type(self.inner).__name__} is a constraint, and rounding would put points "
+                "on its boundary outside; change the bounds themselves."
+            )
 
     def _take(self, *names: str) -> None:
         for name in names:
@@ -53,12 +60,21 @@ class Scaled(Wrapped):
     def __post_init__(self) -> None:
         if self.factor == 0 or not math.isfinite(self.factor):
             raise ValueError(f"factor: got {self.factor}; it must be finite and not 0.")
-        self._take("is_convex", "is_norm", "is_absolute", "is_separable", "is_indicator")
-        self._take("has_conjugate", "has_curvature", "exact_prox")
+        self._refuse_constraints()
+        self._take("is_convex", "is_norm", "is_absolute", "is_separable", "has_conjugate")
+        self._take("has_curvature", "exact_prox", "exact_kkt")
 
     @property
     def definite(self) -> bool:
         return self.inner.definite
+
+    def definite_on(self, W: Tensor) -> bool:
+        return self.inner.definite_on(W)
+
+    def settle(self, W: Tensor, rounding: float) -> Tensor:
+        moved = self.factor * W
+        settled = self.inner.settle(moved, rounding)
+        return torch.where(settled == moved, W, settled / self.factor)
 
     def value(self, W: Tensor) -> Tensor:
         return self.inner.value(self.factor * W)
@@ -108,8 +124,14 @@ class Shifted(Wrapped):
     def __post_init__(self) -> None:
         if not bool(torch.isfinite(self.center).all()):
             raise ValueError("center: holds NaN or infinite values.")
-        self._take("is_convex", "is_separable", "is_indicator", "has_curvature", "exact_prox")
-        object.__setattr__(self, "has_conjugate", self.inner.has_conjugate)
+        self._refuse_constraints()
+        self._take("is_convex", "is_separable", "has_conjugate", "has_curvature")
+        self._take("exact_prox", "exact_kkt")
+
+    def settle(self, W: Tensor, rounding: float) -> Tensor:
+        moved = W - self._at(W)
+        settled = self.inner.settle(moved, rounding)
+        return torch.where(settled == moved, W, settled + self._at(W))
 
     def value(self, W: Tensor) -> Tensor:
         return self.inner.value(W - self._at(W))
@@ -175,12 +197,34 @@ class Masked(Wrapped):
                 f"inner: {type(self.inner).__name__} does not depend on |W| alone; only such "
                 "regularizers can be masked."
             )
-        self._take("is_convex", "is_norm", "is_absolute", "is_separable", "has_curvature")
-        self._take("exact_prox")
+        self._take("is_convex", "is_norm", "is_absolute", "is_separable", "is_indicator")
+        self._take("is_constraint", "has_curvature", "exact_prox", "exact_kkt")
+        # what is outside the mask is free: the conjugate is finite near 0 only if nothing is
+        everything = self.inner.has_conjugate and bool(self.mask.all())
+        object.__setattr__(self, "has_conjugate", everything)
 
     @property
     def definite(self) -> bool:
         return self.inner.definite and bool(self.mask.all())
+
+    def definite_on(self, W: Tensor) -> bool:
+        return self.inner.definite_on(W) and bool(self.mask.all())
+
+    def settle(self, W: Tensor, rounding: float) -> Tensor:
+        mask = self._on(W)
+        return torch.where(mask, self.inner.settle(torch.where(mask, W, 0.0), rounding), W)
+
+    def conjugate(self, U: Tensor) -> float:
+        mask = self._on(U)
+        if bool((U[~mask] != 0).any()):
+            return float("nan") if bool(torch.isnan(U).any()) else float("inf")
+        return self.inner.conjugate(torch.where(mask, U, 0.0))
+
+    def critical_strength(self, grad_at_zero: Tensor) -> float:
+        mask = self._on(grad_at_zero)
+        if bool((grad_at_zero[~mask] != 0).any()):
+            return float("inf")
+        return self.inner.critical_strength(torch.where(mask, grad_at_zero, 0.0))
 
     def value(self, W: Tensor) -> Tensor:
         return self.inner.value(torch.where(self._on(W), W, 0.0))

@@ -41,6 +41,7 @@ class Composed(Regularizer):
     gap: float = 1e-12
     max_iterations: int = 5000
     exact_prox = False
+    exact_kkt = False
 
     @property
     @abstractmethod

@@ -27,6 +27,7 @@ class Conjugate(Wrapped):
     """
 
     inner: Regularizer
+    exact_kkt = False
 
     def __post_init__(self) -> None:
         if not (self.inner.is_convex and (self.inner.is_norm or self.inner.has_conjugate)):
@@ -35,6 +36,7 @@ class Conjugate(Wrapped):
                 "form."
             )
         object.__setattr__(self, "is_indicator", self.inner.is_norm)
+        object.__setattr__(self, "is_constraint", self.inner.is_norm)
         self._take("is_absolute", "is_separable", "exact_prox")
 
     @property
@@ -59,6 +61,12 @@ class Conjugate(Wrapped):
         out = W - t * rest
         value = W.new_zeros(()) if self.is_indicator else self.value(out)
         return out, value
+
+    def settle(self, W: Tensor, rounding: float) -> Tensor:
+        if not self.is_indicator:
+            return W
+        size = self.inner.dual_norm(W)
+        return W / size if 1 < size <= 1 + 64 * rounding else W
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         """Fixed-point residual ``W - prox(W - grad)``: 0 exactly at a minimiser."""

@@ -29,6 +29,7 @@ class Box(Regularizer):
     high: float
     strength: float = field(default=1.0, init=False)
     is_indicator = True
+    is_constraint = True
     is_separable = True
     has_curvature = True
 
@@ -59,6 +60,11 @@ class Box(Regularizer):
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         return _cut(self, W, grad)
+
+    def settle(self, W: Tensor, rounding: float) -> Tensor:
+        inside = W.clamp(self.low, self.high)
+        near = (W - inside).abs() <= 4 * rounding * inside.abs().clamp_min(rounding)
+        return torch.where(near, inside, W)
 
     def conjugate(self, U: Tensor) -> float:
         support = torch.where(U == 0, 0.0, torch.maximum(self.low * U, self.high * U))
@@ -129,6 +135,8 @@ class Bounded(Regularizer):
     is_convex: bool = field(init=False, repr=False, compare=False)
     has_curvature: bool = field(init=False, repr=False, compare=False)
     exact_prox: bool = field(init=False, repr=False, compare=False)
+    exact_kkt: bool = field(init=False, repr=False, compare=False)
+    is_constraint = True
 
     def __post_init__(self) -> None:
         inner, box = self.inner, self.box
@@ -138,7 +146,7 @@ class Bounded(Regularizer):
                 "NonNegative: clipping is not the prox of the sum. Give both as terms of the "
                 "problem."
             )
-        for name in ("is_separable", "is_convex", "has_curvature", "exact_prox"):
+        for name in ("is_separable", "is_convex", "has_curvature", "exact_prox", "exact_kkt"):
             object.__setattr__(self, name, getattr(inner, name))
         cone = box.low == 0 and math.isinf(box.high)
         object.__setattr__(self, "is_norm", inner.is_norm and inner.is_absolute and cone)
@@ -162,7 +170,13 @@ class Bounded(Regularizer):
         return self.inner.prox(torch.relu(W), step)
 
     def prox_gap(self, W: Tensor, step: float) -> float:
-        return self.inner.prox_gap(torch.relu(W), step)
+        return self.inner.prox_gap(W if self.inner.is_separable else torch.relu(W), step)
+
+    def settle(self, W: Tensor, rounding: float) -> Tensor:
+        return self.box.settle(self.inner.settle(W, rounding), rounding)
+
+    def definite_on(self, W: Tensor) -> bool:
+        return self.inner.definite_on(W)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         if self.inner.is_separable:
@@ -191,7 +205,7 @@ class Bounded(Regularizer):
 
 def _fits(inner: Regularizer, box: Box) -> bool:
     cone = box.low == 0 and math.isinf(box.high)
-    convex = inner.is_convex and not inner.is_indicator
+    convex = inner.is_convex and not inner.is_constraint
     return convex and (inner.is_separable or (inner.is_absolute and cone))
 
 
@@ -209,7 +223,7 @@ def _tighten(both: Bounded, box: Box) -> Regularizer | None:
 
 @combination(Regularizer, Box)
 def _bound(inner: Regularizer, box: Box) -> Regularizer | None:
-    return Bounded(inner, box) if _fits(inner, box) and not isinstance(inner, Bounded) else None
+    return Bounded(inner, box) if _fits(inner, box) else None
 
 
 def _cut(box: Box, W: Tensor, grad: Tensor) -> Tensor:

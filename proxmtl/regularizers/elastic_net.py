@@ -7,8 +7,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
-from proxmtl.regularizers.l1 import soft
+from proxmtl.regularizers.base import (
+    Regularizer,
+    check_step,
+    check_strength,
+    combination,
+    norm_ratio,
+)
+from proxmtl.regularizers.l1 import L1, soft
 
 __all__ = ["ElasticNet"]
 
@@ -46,34 +52,36 @@ class ElasticNet(Regularizer):
             raise ValueError(f"l1_ratio: got {self.l1_ratio}; it must lie in [0, 1), for 1 use L1.")
 
     @property
-    def _l1(self) -> float:
+    def l1(self) -> float:
+        """Weight of the L1 norm."""
         return self.strength * self.l1_ratio
 
     @property
-    def _l2(self) -> float:
+    def l2(self) -> float:
+        """Weight of half the squared norm."""
         return self.strength * (1 - self.l1_ratio)
 
     def value(self, W: Tensor) -> Tensor:
-        return self._l1 * W.abs().sum() + self._l2 / 2 * W.square().sum()
+        return self.l1 * W.abs().sum() + self.l2 / 2 * W.square().sum()
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
-        out = soft(W, float(step) * self._l1) / (1 + float(step) * self._l2)
+        out = soft(W, float(step) * self.l1) / (1 + float(step) * self.l2)
         return out, self.value(out)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
-        tilted = grad + self._l2 * W
-        return torch.where(W == 0, soft(grad, self._l1), tilted + self._l1 * (W / W.abs()))
+        tilted = grad + self.l2 * W
+        return torch.where(W == 0, soft(grad, self.l1), tilted + self.l1 * (W / W.abs()))
 
     def conjugate(self, U: Tensor) -> float:
-        return norm_ratio(float(soft(U, self._l1).square().sum()), 2 * self._l2)
+        return norm_ratio(float(soft(U, self.l1).square().sum()), 2 * self.l2)
 
     def active(self, W: Tensor) -> Tensor:
-        return (W != 0) | (self._l1 == 0)
+        return (W != 0) | (self.l1 == 0)
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         del W
-        return self._l2 * V
+        return self.l2 * V
 
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         largest = float(grad_at_zero.abs().max()) if grad_at_zero.numel() else 0.0
@@ -81,3 +89,17 @@ class ElasticNet(Regularizer):
 
     def with_strength(self, strength: float) -> ElasticNet:
         return replace(self, strength=strength)
+
+
+@combination(ElasticNet, L1)
+def _add_l1(net: ElasticNet, l1: L1) -> ElasticNet:
+    strength = net.strength + l1.strength
+    ratio = (net.strength * net.l1_ratio + l1.strength) / strength if strength > 0 else 0.0
+    return ElasticNet(strength, ratio)
+
+
+@combination(ElasticNet, ElasticNet)
+def _add(a: ElasticNet, b: ElasticNet) -> ElasticNet:
+    strength = a.strength + b.strength
+    l1 = a.strength * a.l1_ratio + b.strength * b.l1_ratio
+    return ElasticNet(strength, l1 / strength if strength > 0 else 0.0)

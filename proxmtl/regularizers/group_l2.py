@@ -13,6 +13,7 @@ from proxmtl.regularizers.base import (
     Regularizer,
     check_step,
     check_strength,
+    combination,
     largest_ratio,
     norm_ratio,
 )
@@ -140,3 +141,9 @@ class GroupL2(Regularizer):
         out = per_group.new_full((per_group.shape[0], self.groups.n_items), outside)
         out[:, members] = per_group[:, group_of]
         return out
+
+
+@combination(GroupL2, GroupL2)
+def _add(a: GroupL2, b: GroupL2) -> GroupL2 | None:
+    same = a.groups is b.groups and a.axis == b.axis
+    return a.with_strength(a.strength + b.strength) if same else None

@@ -40,7 +40,6 @@ class L21(Regularizer):
     is_norm = True
     is_absolute = True
     has_curvature = True
-    is_smoothable = False
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
@@ -63,6 +62,10 @@ class L21(Regularizer):
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         return self._on(W).curvature_product(W, V)
+
+    def for_parameter(self, W: Tensor) -> GroupL2:
+        """As disjoint groups, which sum with an L1 norm in one prox."""
+        return self._on(W)
 
     def with_strength(self, strength: float) -> L21:
         return replace(self, strength=strength)

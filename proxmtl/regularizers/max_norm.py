@@ -45,13 +45,15 @@ class LInf(Regularizer):
         check_strength(self.strength)
 
     def value(self, W: Tensor) -> Tensor:
+        if not W.numel():
+            return W.new_zeros(())
         rows, _ = self._rows(W)
         return self.strength * rows.abs().amax(1).sum()
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
         radius = float(step) * self.strength
-        if radius == 0:
+        if radius == 0 or not W.numel():
             return W.clone(), self.value(W)
         rows, restore = self._rows(W)
         out = restore(_clipped(rows, radius)).contiguous()

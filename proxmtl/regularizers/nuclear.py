@@ -56,6 +56,15 @@ class Nuclear(Regularizer):
         s = torch.relu(s - threshold)
         return (U * s) @ Vh, self.strength * s.sum()
 
+    def settle(self, W: Tensor, rounding: float) -> Tensor:
+        """Without the singular values that are only rounding: these hide the rank."""
+        if not bool(torch.isfinite(W).all()):
+            return W
+        U, s, Vh = torch.linalg.svd(W, full_matrices=False)
+        kept = s > rounding * max(W.shape) * s[:1].sum()
+        settled: Tensor = (U * torch.where(kept, s, 0.0)) @ Vh
+        return W if bool(kept.all()) else settled
+
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         """Polar factor on the tangent space, singular values of the rest shrunk by the strength.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, largest_ratio
+from proxmtl.regularizers.base import Regularizer, check_step, largest_ratio, norm_ratio
 
 __all__ = ["Separable"]
 
@@ -38,6 +38,8 @@ class Separable(Regularizer):
     is_separable: bool = field(init=False, repr=False, compare=False)
     has_curvature: bool = field(init=False, repr=False, compare=False)
     exact_prox: bool = field(init=False, repr=False, compare=False)
+    exact_kkt: bool = field(init=False, repr=False, compare=False)
+    is_constraint: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         parts = tuple((tuple(int(i) for i in indices), r) for indices, r in self.parts)
@@ -52,8 +54,9 @@ class Separable(Regularizer):
         scaled = tuple(r.with_strength(self.scale * r.strength) for _, r in parts)
         object.__setattr__(self, "scaled", scaled)
         names = ("is_norm", "is_convex", "is_absolute", "is_separable", "has_curvature")
-        for name in (*names, "exact_prox"):
+        for name in (*names, "exact_prox", "exact_kkt"):
             object.__setattr__(self, name, all(getattr(r, name) for r in scaled))
+        object.__setattr__(self, "is_constraint", any(r.is_constraint for r in scaled))
 
     @property
     def strength(self) -> float:  # type: ignore[override]
@@ -64,6 +67,29 @@ class Separable(Regularizer):
     def definite(self) -> bool:
         """Never claimed: whether the blocks cover the axis is known only with the parameter."""
         return False
+
+    def definite_on(self, W: Tensor) -> bool:
+        return not self._free(W) and all(
+            r.definite_on(self._pick(W, indices))
+            for (indices, _), r in zip(self.parts, self.scaled, strict=True)
+        )
+
+    def settle(self, W: Tensor, rounding: float) -> Tensor:
+        out = W.clone()
+        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
+            self._put(out, indices, r.settle(self._pick(W, indices), rounding))
+        return out
+
+    def critical_strength(self, grad_at_zero: Tensor) -> float:
+        """The largest of the blocks', in units of their own strengths."""
+        free = self._free(grad_at_zero)
+        if free and bool((self._pick(grad_at_zero, free) != 0).any()):
+            return float("inf")
+        return largest_ratio(
+            norm_ratio(r.critical_strength(self._pick(grad_at_zero, indices)), r.strength)
+            for indices, r in self.parts
+            if not r.is_indicator
+        )
 
     def value(self, W: Tensor) -> Tensor:
         total = W.new_zeros(())
@@ -94,8 +120,8 @@ class Separable(Regularizer):
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         if not self.is_norm:
             return super().dual_norm(U, at)
-        free = sorted(set(range(U.shape[self.axis])) - {i for ids, _ in self.parts for i in ids})
-        if free and bool((self._pick(U, tuple(free)) != 0).any()):
+        free = self._free(U)
+        if free and bool((self._pick(U, free) != 0).any()):
             return float("nan") if bool(torch.isnan(U).any()) else float("inf")
         return largest_ratio(
             r.dual_norm(self._pick(U, indices), None if at is None else self._pick(at, indices))
@@ -117,6 +143,10 @@ class Separable(Regularizer):
 
     def with_strength(self, strength: float) -> Separable:
         return replace(self, scale=strength)
+
+    def _free(self, W: Tensor) -> list[int]:
+        """Indices in no block."""
+        return sorted(set(range(W.shape[self.axis])) - {i for ids, _ in self.parts for i in ids})
 
     def _pick(self, W: Tensor, indices: Sequence[int]) -> Tensor:
         if not -W.ndim <= self.axis < W.ndim or max(indices) >= W.shape[self.axis]:

@@ -45,13 +45,18 @@ class SquaredGroupL2(Regularizer):
     strength: float
     axis: int = -1
     norm: GroupL2 = field(init=False, repr=False, compare=False)
+    has_conjugate: bool = field(init=False, repr=False, compare=False)  # not where a part is free
     is_absolute = True
-    has_conjugate = True
     has_curvature = True
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
         object.__setattr__(self, "norm", GroupL2(self.groups, 1.0, self.axis))
+        object.__setattr__(self, "has_conjugate", self.definite)
+
+    @property
+    def definite(self) -> bool:
+        return self.strength > 0 and self.norm.definite
 
     def value(self, W: Tensor) -> Tensor:
         return self.strength / 2 * self.norm.value(W).square()

@@ -31,18 +31,25 @@ def add(terms: Sequence[Regularizer]) -> Regularizer | None:
     Raises
     ------
     UnsupportedError
-        If a term that is not convex is left beside another.
+        If a term that is not convex is left beside another, or two constraints are.
     """
-    left = sorted(terms, key=lambda r: r.is_indicator)  # penalties merge before they are bounded
-    while True:
-        found = next(_exact_pairs(left), None)
-        if found is None:
-            break
-        i, j, both = found
-        left = [both, *(r for k, r in enumerate(left) if k not in (i, j))]
+    penalties = _merged([r for r in terms if not r.is_constraint])
+    constraints = _merged([r for r in terms if r.is_constraint])
+    left = [*penalties, *constraints]
+    if len(penalties) == 1:  # with several, bounds on one of them would help none
+        left = _merged(left)
     if len(left) <= 1:
         return left[0] if left else None
     return Sum(tuple(left))
+
+
+def _merged(terms: Sequence[Regularizer]) -> list[Regularizer]:
+    """Replace pairs with an exact sum by that, for as long as there are any."""
+    left = list(terms)
+    while (found := next(_exact_pairs(left), None)) is not None:
+        i, j, both = found
+        left = [both, *(r for k, r in enumerate(left) if k not in (i, j))]
+    return left
 
 
 def _exact_pairs(terms: Sequence[Regularizer]) -> Iterator[tuple[int, int, Regularizer]]:
@@ -90,7 +97,9 @@ class Sum(Regularizer):
     is_absolute: bool = field(init=False, repr=False, compare=False)
     is_separable: bool = field(init=False, repr=False, compare=False)
     has_curvature: bool = field(init=False, repr=False, compare=False)
+    is_constraint: bool = field(init=False, repr=False, compare=False)
     exact_prox = False
+    exact_kkt = False
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
@@ -107,9 +116,16 @@ class Sum(Regularizer):
                 f"gap and max_sweeps: got {self.gap} and {self.max_sweeps}; use gap > 0 and at "
                 "least one sweep."
             )
-        # a projection last: the point returned then lies in its set
-        ordered = tuple(sorted(self.terms, key=lambda r: r.is_indicator))
+        bounded = [type(r).__name__ for r in self.terms if r.is_constraint]
+        if len(bounded) > 1:
+            raise UnsupportedError(
+                f"regularizers: {' and '.join(bounded)} are infinite outside a set each, and the "
+                "prox of their sum would end in one of them only. Give one Box for both."
+            )
+        # the constraint last: the point returned then lies in its set
+        ordered = tuple(sorted(self.terms, key=lambda r: r.is_constraint))
         object.__setattr__(self, "terms", ordered)
+        object.__setattr__(self, "is_constraint", bool(bounded))
         for name in ("is_norm", "is_absolute", "is_separable", "has_curvature"):
             object.__setattr__(self, name, all(getattr(r, name) for r in ordered))
 
@@ -117,15 +133,20 @@ class Sum(Regularizer):
     def definite(self) -> bool:
         return self.strength > 0 and any(r.definite for r in self.terms)
 
+    def definite_on(self, W: Tensor) -> bool:
+        return self.strength > 0 and any(r.definite_on(W) for r in self.terms)
+
     def value(self, W: Tensor) -> Tensor:
-        if self.strength == 0:
-            return W.new_zeros(())
+        if self.strength == 0:  # infinite outside a set all the same
+            outside = bool(torch.isinf(self.terms[-1].value(W))) and self.is_constraint
+            return W.new_full((), math.inf if outside else 0.0)
         return self.strength * torch.stack([r.value(W) for r in self.terms]).sum()
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
         if float(step) * self.strength == 0:
-            return W.clone(), self.value(W)
+            out = self.terms[-1].prox(W, 0.0)[0] if self.is_constraint else W.clone()
+            return out, self.value(out)
         out, _, _ = self._solve(W, float(step) * self.strength)
         out = out.to(W.dtype)
         return out, self.value(out)
@@ -134,25 +155,17 @@ class Sum(Regularizer):
         return self._solve(W, step * self.strength)[2] if step * self.strength else 0.0
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
-        """Project 0 on ``grad + sum_j dR_j(W)``, one subdifferential after the other.
+        """Fixed-point residual ``W - prox(W - grad)``, not the least subgradient.
 
-        Each ``R_j.kkt_residual`` is the exact projection for its own term, so what is returned is
-        an element of the sum, and its norm falls to the least one.
+        An iterative prox ends exactly on the kinks of its last term only. Where another one's are
+        missed by rounding the least subgradient jumps; this residual does not.
         """
-        if self.strength == 0:
-            return grad.clone()
-        scale = self.strength
-        residual, parts = grad / scale, [torch.zeros_like(grad) for _ in self.terms]
-        size = float(residual.norm())
-        for _ in range(self.max_sweeps):
-            for j, term in enumerate(self.terms):
-                others = residual - parts[j]
-                residual = term.kkt_residual(W, others)
-                parts[j] = residual - others
-            last, size = size, float(residual.norm())
-            if not last - size > 1e-9 * last:
-                break
-        return scale * residual
+        return W - self.prox(W - grad, 1.0)[0]
+
+    def settle(self, W: Tensor, rounding: float) -> Tensor:
+        for term in self.terms:
+            W = term.settle(W, rounding)
+        return W
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         """Upper bound from the prox's own dual, tight where ``U`` is a subgradient at ``at``."""
@@ -170,6 +183,10 @@ class Sum(Regularizer):
         if self.strength == 0:
             return torch.full_like(W, fill_value=True, dtype=torch.bool)
         return torch.stack([r.active(W) for r in self.terms]).all(0)
+
+    def active_gradient(self, W: Tensor) -> Tensor:
+        total = sum((r.active_gradient(W) for r in self.terms), torch.zeros_like(W))
+        return torch.where(self.active(W), self.strength * total, 0.0)
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         product = sum((r.curvature_product(W, V) for r in self.terms), torch.zeros_like(V))

@@ -51,6 +51,7 @@ class TotalVariation(Composed):
     axis: int = -1
     is_norm = True
     exact_prox = True
+    exact_kkt = True
 
     def __post_init__(self) -> None:
         check_strength(self.strength)

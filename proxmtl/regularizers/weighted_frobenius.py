@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
-from proxmtl.regularizers.weighted_l1 import check_weights, fitting
+from proxmtl.regularizers.weighted_l1 import checked_weights, fitting
 
 __all__ = ["WeightedFrobenius"]
 
@@ -37,7 +37,7 @@ class WeightedFrobenius(Regularizer):
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
-        check_weights(self.weights)
+        object.__setattr__(self, "weights", checked_weights(self.weights))
         object.__setattr__(self, "has_conjugate", self.definite)
 
     @property

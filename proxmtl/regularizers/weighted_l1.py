@@ -53,7 +53,7 @@ class WeightedL1(Regularizer):
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
-        check_weights(self.weights)
+        object.__setattr__(self, "weights", checked_weights(self.weights))
 
     @property
     def definite(self) -> bool:
@@ -99,13 +99,15 @@ def _add_plain(a: WeightedL1, b: L1) -> WeightedL1:
 
 @combination(WeightedL1, WeightedL1)
 def _add(a: WeightedL1, b: WeightedL1) -> WeightedL1:
-    return WeightedL1(a.strength * a.weights + b.strength * b.weights.to(a.weights), 1.0)
+    return WeightedL1(a.strength * a.weights + b.strength * b.weights.to(a.weights.device), 1.0)
 
 
-def check_weights(weights: Tensor) -> None:
-    """Raise ``ValueError`` unless weights are finite and non-negative."""
+def checked_weights(weights: Tensor) -> Tensor:
+    """Weights in float64; raise ``ValueError`` unless they are finite and non-negative."""
+    weights = torch.as_tensor(weights, dtype=torch.float64)
     if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
         raise ValueError("weights: hold a negative, infinite or NaN value; give finite ones >= 0.")
+    return weights
 
 
 def fitting(name: str, given: Tensor, W: Tensor) -> Tensor:

@@ -206,7 +206,8 @@ class _Measured:
 
 
 def _certify(problems: list[Problem], data: BatchData, points: Tensor) -> list[Certificate]:
-    wide = points.to(torch.float64)
+    settled = [p.settled(w) for p, w in zip(problems, points.unbind(1), strict=True)]
+    wide = torch.stack(settled, dim=1)
     scores = data.scores(wide)
     residuals = data.residuals(scores)
     grad = data.adjoint(residuals)

@@ -137,7 +137,7 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
 
 def _ordered(problem: Problem) -> tuple[Regularizer | None, Regularizer | None]:
     """The two penalties; an indicator first, so that the iterates stay in its set."""
-    ordered = sorted(problem.terms, key=lambda term: not term.is_indicator)
+    ordered = sorted(problem.terms, key=lambda term: not term.is_constraint)
     first, second, *_ = [*ordered, None, None]
     return first, second
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.solvers.proximal import objective_at, smooth_gradient
-from proxmtl.solvers.working_set import stationarity
 
 __all__ = ["NewtonPoint", "newton_step"]
 
@@ -54,7 +53,11 @@ def newton_step(
         return torch.where(mask, bent, 0.0)
 
     _, grad = smooth_gradient(problem, x, scores)
-    slope = torch.where(mask, stationarity(problem, x, grad), 0.0)
+    weights_slope, bias_slope = design.split(grad)
+    weights_slope = weights_slope + 2 * problem.ridge * penalised
+    if R is not None:
+        weights_slope = weights_slope + R.active_gradient(penalised)
+    slope = torch.where(mask, design.join(weights_slope, bias_slope), 0.0)
     size = float(slope.norm())
     scale = float(grad.norm())
     if not size > 8 * torch.finfo(x.dtype).eps * scale:  # nothing but rounding is left

@@ -82,7 +82,7 @@ class PDHG(Solver[Problem, PDHGState, Tensor]):
         outside = [
             type(part.penalty).__name__
             for part in _split(problem).composed
-            if part.penalty.is_indicator
+            if part.penalty.is_constraint
         ]
         if outside:
             raise UnsupportedError(
@@ -193,7 +193,7 @@ def _split(problem: Problem) -> _Split:
     ]
     plain = [term for term in problem.terms if not isinstance(term, Composed)]
     plain.sort(
-        key=lambda term: not term.is_indicator
+        key=lambda term: not term.is_constraint
     )  # the prox of g keeps the iterates in its set
     whole = problem.regularizer
     if not composed and (len(plain) < 2 or (whole is not None and whole.exact_prox)):

@@ -1,0 +1,171 @@
+"""Constraints in sums, in float32, without strength; what is free and what is not."""
+
+import math
+
+import pytest
+import torch
+from strategies import classification
+
+from proxmtl import (
+    L1,
+    L21,
+    PDHG,
+    Box,
+    ElasticNet,
+    GroupL2,
+    Groups,
+    LInf,
+    Logistic,
+    MaxIterations,
+    NonNegative,
+    Nuclear,
+    Problem,
+    RelativeKKT,
+    SharedDesign,
+    SparseGroupL2,
+    SquaredFrobenius,
+    SquaredGroupL2,
+    Status,
+    Targets,
+    UnsupportedError,
+    WeightedL1,
+    minimize,
+)
+from proxmtl.regularizers import Bounded, Conjugate, Masked, Scaled, Separable, Shifted, Sum, add
+
+M = 5
+PAIR = Groups.from_lists([[0, 1]], M)
+
+
+def problem(*terms, dtype=torch.float64, seed=2):
+    X, Y = classification(40, 6, M, seed=seed, shift=0.2)
+    return Problem(Logistic(), SharedDesign(X.to(dtype)), Targets.from_labels(Y.to(dtype)), terms)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        (L1(0.3), NonNegative(), Nuclear(0.5)),
+        (Nuclear(0.5), Bounded(L1(0.3), NonNegative())),
+        (L1(0.1), Separable(((range(M), Bounded(L1(0.2), Box(-0.1, 0.2))),))),
+        (
+            Nuclear(0.2),
+            Masked(Bounded(L1(0.2), Box(-0.1, 0.2)).inner, torch.ones(M) > 0),
+            Box(-1, 1),
+        ),
+    ],
+)
+def test_sums_with_a_constraint_end_inside_it(terms):
+    result = minimize(problem(*terms), stop=RelativeKKT(1e-6) | MaxIterations(3000))
+    assert result.status is Status.CONVERGED
+    assert math.isfinite(result.certificate.objective)
+    assert result.certificate.kkt_kind == "fixed point"
+    assert all(math.isfinite(record["objective"]) for record in result.history)
+
+
+def test_splitting_agrees_and_refuses_a_second_set():
+    terms = (L1(0.3), NonNegative(), Nuclear(0.5))
+    stop = RelativeKKT(1e-7) | MaxIterations(5000)
+    whole, split = (minimize(problem(*terms), solver, stop=stop) for solver in (None, PDHG()))
+    assert split.certificate.objective == pytest.approx(whole.certificate.objective, rel=1e-6)
+    with pytest.raises(UnsupportedError, match="infinite outside a set each"):
+        problem(Bounded(GroupL2(PAIR, 0.2), NonNegative()), Conjugate(L1(1.0)))
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        (Box(-0.1, 0.1),),
+        (L1(0.2), Box(-0.1, 0.1)),
+        (Nuclear(0.3), Box(-0.1, 0.1)),
+        (Conjugate(L1(0.1)),),
+        (Nuclear(3.0),),
+        (Box(-0.1, 0.3), SquaredFrobenius(0.2)),
+    ],
+)
+def test_float32_is_certified_like_float64(terms):
+    stop = RelativeKKT(2e-5) | MaxIterations(500)
+    ends = [
+        minimize(problem(*terms, dtype=dtype), stop=stop)
+        for dtype in (torch.float32, torch.float64)
+    ]
+    assert all(end.status is Status.CONVERGED for end in ends)
+    single, double = (end.certificate for end in ends)
+    assert single.objective == pytest.approx(double.objective, rel=1e-5)
+    assert single.solved_in == "float32"
+    if double.gap is not None:
+        assert math.isfinite(single.gap)
+
+
+def test_constraints_are_changed_by_their_bounds():
+    for wrapped in (
+        lambda: Shifted(Box(-1, 1), torch.zeros(M)),
+        lambda: Scaled(NonNegative(), 2.0),
+    ):
+        with pytest.raises(ValueError, match="change the bounds themselves"):
+            wrapped()
+
+
+def test_points_well_outside_are_not_moved_inside():
+    outside = torch.full((6, M), 0.1001)
+    assert problem(Box(-0.1, 0.1), dtype=torch.float32).certificate(outside).objective == math.inf
+
+
+def test_constraints_project_without_step_and_strength():
+    W = torch.tensor([[-1.0, 0.5]]).double()
+    for r in (NonNegative(), Bounded(L1(1.0), NonNegative()), Sum((Nuclear(1.0), NonNegative()))):
+        for out, value in (r.prox(W, 0.0), r.with_strength(0.0).prox(W, 1.0)):
+            assert out.tolist() == [[0.0, 0.5]]
+            assert math.isfinite(float(value))
+        assert float(r.with_strength(0.0).value(W)) == math.inf
+
+
+def test_what_is_free_is_not_called_penalised():
+    free = SquaredGroupL2(PAIR, 1.0)
+    assert not free.definite
+    assert not problem(free).has_gap
+    assert problem(SquaredGroupL2(Groups.single(M), 1.0)).has_gap
+    assert problem(Separable(((range(M), L1(0.5)),))).has_gap
+    assert not problem(Separable(((range(3), L1(0.5)),))).has_gap
+    assert not problem(Masked(L1(1.0), torch.arange(M) > 0)).has_gap
+
+
+def test_weights_of_any_kind_add_exactly():
+    a = WeightedL1(torch.tensor([1, 2, 3]), 1.0)
+    b = WeightedL1(torch.tensor([0.5, 0.5, 0.5]), 1.0)
+    W = torch.ones(2, 3)
+    both = add([a, b])
+    assert float(both.value(W)) == float(a.value(W)) + float(b.value(W)) == 15.0
+    assert float(a.dual_norm(torch.tensor([0.25, 0.5, 3.0]))) == 1.0
+
+
+def test_rows_sum_with_an_l1_norm_in_one_prox():
+    p = problem(L1(0.3), L21(0.4))
+    assert isinstance(p.regularizer, SparseGroupL2)
+    assert p.terms == (L1(0.3), L21(0.4))
+    groups = Groups.single(M)
+    assert add([GroupL2(groups, 0.1), GroupL2(groups, 0.3)]).strength == pytest.approx(0.4)
+
+
+def test_other_penalties_replace_smoothed_ones_too():
+    smooth = problem(GroupL2(PAIR, 0.5)).smoothed(0.1)
+    assert len(smooth.smooth_terms) == 1
+    assert smooth.with_regularizers(L1(0.1)).smooth_terms == ()
+
+
+def test_critical_strengths_of_made_up_penalties():
+    g = torch.tensor([[0.5, -2.0, 1.0, 0.2, 3.0]]).double()
+    blocks = Separable((((0, 1), L1(1.0)), ((2, 3, 4), L1(2.0))))
+    assert blocks.critical_strength(g) == pytest.approx(2.0)
+    masked = Masked(ElasticNet(1.0, 0.5), torch.ones(5, dtype=torch.bool))
+    assert masked.critical_strength(g) == ElasticNet(1.0, 0.5).critical_strength(g)
+    assert masked.conjugate(g) == ElasticNet(1.0, 0.5).conjugate(g)
+    bounded = Bounded(L1(1.0), Box(-1.0, 0.0))
+    assert bounded.critical_strength(g) == 3.0  # only a positive gradient pulls below zero
+    assert Bounded(L1(1.0), NonNegative()).critical_strength(g) == 2.0
+    with pytest.raises(UnsupportedError, match="critical_strength: none is known for Sum"):
+        problem(Nuclear(0.1), NonNegative()).critical_strength()
+
+
+def test_the_maximum_norm_of_nothing_is_zero():
+    assert float(LInf(1.0, axis=-1).value(torch.zeros(3, 0))) == 0.0

@@ -34,8 +34,8 @@ class Wrapped(Regularizer):
     def _refuse_constraints(self) -> None:
         if self.inner.is_constraint:
             raise ValueError(
-                f"inner: {type(self.inner).__name__} is a constraint, and rounding would put points "
-                "on its boundary outside; change the bounds themselves."
+                f"inner: {type(self.inner).__name__} is a constraint, and rounding would put its "
+                "boundary outside; change the bounds themselves."
             )
 
     def _take(self, *names: str) -> None:

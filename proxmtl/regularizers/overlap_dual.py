@@ -10,6 +10,7 @@ from torch import Tensor
 
 from proxmtl.kernels import overlap_dual_sweep
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
+from proxmtl.regularizers.overlap_zeros import zero_vanishing_groups
 
 __all__ = ["DualProx", "OverlapDual"]
 
@@ -49,7 +50,7 @@ class OverlapDual:
     Block coordinate ascent, ``xi^g <- Proj_ball((x + xi^g)_g)`` with ``x = v - sum xi`` updated in
     place, costs little and is exact after one sweep of a tree, children first. Where groups end up
     near the boundary of their ball it crawls: slices that have not their gap after ``max_sweeps``
-    go to :func:`interior_prox`. Always in float64.
+    go to :func:`interior_prox`. Groups that vanish are then set to zero exactly. Always in float64.
 
     Parameters
     ----------
@@ -126,7 +127,8 @@ class OverlapDual:
     def _sweep(self, x: Tensor, xi: Tensor, weights: Tensor) -> tuple[float, int, int]:
         """Solve in place: gap, most sweeps, most interior-point steps."""
         groups = self.layout.groups
-        size = (x + self.layout.scatter(xi, x.shape[1])).square().sum(1)
+        v = x + self.layout.scatter(xi, x.shape[1])
+        size = v.square().sum(1)
         target = self.accuracy * size
         gaps = torch.full_like(target, math.inf)
 
@@ -153,6 +155,7 @@ class OverlapDual:
         for first in range(0, len(left), together):
             rows = left[first : first + together]
             steps = max(steps, self._interior(x, xi, weights, gaps, rows))
+        zero_vanishing_groups(self.layout, v, x, xi, radius=weights, gaps=gaps, target=target)
         return max(float(gaps.sum()), 0.0), used, steps
 
     def _interior(self, x: Tensor, xi: Tensor, radius: Tensor, gaps: Tensor, rows: Tensor) -> int:

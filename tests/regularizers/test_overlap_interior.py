@@ -6,11 +6,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import finite_difference, group_norm, group_prox
-from strategies import examples, matrices, overlapping_groups, tree_groups
+from strategies import classification, examples, matrices, overlapping_groups, tree_groups
 
-from proxmtl import Groups, OverlappingGroupL2
+from proxmtl import (
+    Groups,
+    MaxIterations,
+    OverlappingGroupL2,
+    Problem,
+    RelativeGap,
+    SharedDesign,
+    SquaredFrobenius,
+    SquaredHinge,
+    Targets,
+    minimize,
+)
 from proxmtl.regularizers import memberships
+from proxmtl.regularizers.group_layout import GroupLayout
 from proxmtl.regularizers.overlap_interior import interior_prox
+from proxmtl.regularizers.overlap_zeros import zero_vanishing_groups
 
 CHAIN = Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5, 0]], weights=[1.0, 0.5, 2.0, 1.0])
 
@@ -79,6 +92,62 @@ def test_zeros_are_exact():
     norms = torch.stack([x[groups.members(g)].norm() for g in range(len(groups))])
     assert 0.1 < float((norms == 0).double().mean()) < 0.9
     assert float(norms[norms > 0].min()) > 1e-6
+
+
+LOOP = Groups.from_lists([[0, 1, 2], [2, 3], [1, 3]])
+
+
+def test_zeros_of_the_sweeps_are_exact_and_those_of_the_interior_point():
+    r = OverlappingGroupL2(LOOP, 0.5)
+    v = torch.cat(
+        [normal(300, 4, seed=6), torch.tensor([[-1.712066, 0.405081, 0.300917, 0.493728]])]
+    )
+    x, _ = r.prox(v, 1.0)
+    assert (x[-1] != 0).tolist() == [True, False, False, False]
+    partly = 0
+    for row, point in zip(v, x, strict=True):
+        found, *_ = solved(row, LOOP, 0.5, 1e-14 * float(row.square().sum()))
+        assert (point != 0).tolist() == (found.primal != 0).tolist()
+        assert float(r.kkt_residual(point[None], (point - row)[None]).norm()) <= 1e-5
+        partly += 0 < int((point != 0).sum()) < 4
+    assert partly > 30
+
+
+def test_a_solved_problem_has_a_small_kkt_residual_where_groups_vanish():
+    smallest = 1.0
+    for seed in range(8):
+        X, Y = classification(30, 8, 4, seed=seed)
+        problem = Problem(SquaredHinge(), SharedDesign(X), Targets.from_labels(Y))
+        r = OverlappingGroupL2(LOOP, 1.0)
+        r = r.with_strength(0.4 * problem.with_regularizers(r).critical_strength())
+        result = minimize(
+            problem.with_regularizers([r, SquaredFrobenius(0.1)]),
+            stop=RelativeGap(1e-12) | MaxIterations(2000),
+        )
+        assert result.status.ok
+        assert result.certificate.kkt <= 1e-4 * result.certificate.scale
+        smallest = min(smallest, float((result.solution != 0).double().mean()))
+    assert smallest < 0.8
+
+
+def test_of_groups_that_vanish_as_many_are_zeroed_as_the_gap_allows():
+    groups = Groups.from_lists([[0], [1], [0, 1, 2]])
+    layout, radius = GroupLayout(groups, -1), torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64)
+    start = torch.tensor([[0.09, 0.1, 0.1]], dtype=torch.float64)
+    xi = torch.cat([torch.tensor([[0.94, 0.94]]).double(), start / start.norm()], dim=1)
+    v = start + layout.scatter(xi, 3)
+
+    def gap_of(x):
+        value = (radius * layout.norms(x)).sum()
+        return float((x - v).square().sum() / 2 + value - (v.square() - start.square()).sum() / 2)
+
+    for room, zeros in ((0.0, 0), (0.03, 1), (0.1, 2)):
+        x, gaps = start.clone(), torch.tensor([gap_of(start)], dtype=torch.float64)
+        target = gaps + room
+        zero_vanishing_groups(layout, v, x, xi, radius=radius, gaps=gaps, target=target)
+        assert (x[0] == 0).tolist() == [k < zeros for k in range(3)]
+        assert float(gaps) == pytest.approx(gap_of(x), rel=1e-12)
+        assert float(gaps) <= float(target)
 
 
 @pytest.mark.parametrize("slices", [1, 3])

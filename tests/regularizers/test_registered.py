@@ -34,6 +34,9 @@ each_convex = pytest.mark.parametrize("name", sorted(n for n, c in OURS.items() 
 # the naive value is the optimum of a solver
 SOLVED_VALUE = {"LatentOverlapGroupL2"}
 
+# an iterative prox that rounds to exact zeros
+EXACT_ZEROS = {"OverlappingGroupL2"}
+
 # NaN in one slice reaches the others
 COUPLED = {"Nuclear", "SquaredGroupL2", "Sum"}
 
@@ -93,12 +96,14 @@ def test_no_competitor_beats_the_prox(name, data, seed):
 def test_prox_satisfies_its_kkt_conditions(name, data):
     r, v = data.draw(regularizers(name)), data.draw(matrices(SHAPE, extreme=False))
     step = data.draw(STEPS.filter(bool))
-    if not r.exact_prox:
+    if not r.exact_prox and name not in EXACT_ZEROS:
         pytest.skip("an inexact zero has no small KKT residual; see test_moreau")
     x, _ = r.prox(v, step)
     residual = r.kkt_residual(x, (x - v) / step)
     assert residual.shape == v.shape
-    assert float(residual.norm()) <= 1e-12 * (1 + float(v.norm()) / step + r.strength * 40)
+    # the error of an iterative prox is the root of its gap, 1e-7; over a small norm it is more
+    tolerance = 1e-12 if r.exact_prox else 1e-5
+    assert float(residual.norm()) <= tolerance * (1 + float(v.norm()) / step + r.strength * 40)
 
 
 @each_norm

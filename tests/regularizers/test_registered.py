@@ -106,6 +106,19 @@ def test_prox_satisfies_its_kkt_conditions(name, data):
     assert float(residual.norm()) <= tolerance * (1 + float(v.norm()) / step + r.strength * 40)
 
 
+@each
+@pytest.mark.parametrize("step", [0.3, 1.0])
+def test_prox_of_many_ordinary_points_satisfies_its_kkt_conditions(name, step):
+    r, v = example(name), normal(200, 5)
+    if not r.exact_prox and name not in EXACT_ZEROS:
+        pytest.skip("an inexact zero has no small KKT residual; see test_moreau")
+    x, _ = r.prox(v, step)
+    residual = r.kkt_residual(x, (x - v) / step)
+    assert float(residual.norm()) <= (1e-12 if r.exact_prox else 1e-5) * (
+        1 + float(v.norm()) / step
+    )
+
+
 @each_norm
 @given(data=st.data())
 @examples(30)

@@ -79,7 +79,11 @@ class Design(ABC):
         )
 
     def narrowed(self, features: Tensor) -> Design:
-        """Return the design of some rows of the penalised parameter, given by index, ascending."""
+        """Return the design of some rows of the penalised parameter, given by index, ascending.
+
+        Its products cost that share of one with all rows: a design of which this is not true does
+        not give parts.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} does not give some of its features alone "
             f"({len(features)} asked for)."

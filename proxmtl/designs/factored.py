@@ -119,11 +119,19 @@ class FactoredDesign(Design):
         return self._part(self.base.take(entries))
 
     def narrowed(self, features: Tensor) -> FactoredDesign:
-        if self.L is None:
-            return self._part(self.base.narrowed(features))
-        part = self._part(self.base)
-        part.L = self.L[:, features]
-        return part
+        """Some rows of ``L``.
+
+        Raises
+        ------
+        NotImplementedError
+            With ``L`` fixed: a row of ``S`` needs all features, so leaving rows out saves nothing.
+        """
+        if self.L is not None:
+            raise NotImplementedError(
+                f"FactoredDesign: every latent reads all features, so {len(features)} of them cost "
+                "what all cost; use cached(), which computes X L once."
+            )
+        return self._part(self.base.narrowed(features))
 
     def _part(self, base: Design) -> FactoredDesign:
         part = copy.copy(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -56,15 +57,20 @@ def largest_curvature(
 ) -> tuple[float, int]:
     """``lambda_max(X' diag(weights) X)``, and the products with X (and X') of one vector it took.
 
-    Exact for a small side, else Lanczos + 1 %.
+    Exact for a small side, else Lanczos + 1 %. Not finite where the squares of the features are
+    not, in float64. No samples have no curvature.
 
     Sparse features come with their ``transpose``, and always go the second way.
     """
     n, d = X.shape
+    if 0 in X.shape:  # a batch without samples of a task
+        return 0.0, 0
     if transpose is not None:
         X, transpose = X.to(torch.float64), transpose.to(torch.float64)
     if X.layout == torch.strided and min(n, d) <= GRAM_LIMIT:
         gram = _gram(X, weights)
+        if not bool(torch.isfinite(gram).all()):
+            return math.inf, (min(n, d) + 1) // 2
         return max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0), (min(n, d) + 1) // 2
 
     # three digits are wanted: the features' own precision will do
@@ -72,7 +78,7 @@ def largest_curvature(
 
     products = 0
 
-    def apply(v: np.ndarray) -> np.ndarray:
+    def apply(v: np.ndarray) -> np.ndarray:  # reads dtype when called
         nonlocal products
         products += 1
         vector = torch.as_tensor(v.reshape(-1), dtype=dtype, device=X.device)
@@ -83,11 +89,16 @@ def largest_curvature(
 
     operator = LinearOperator((d, d), matvec=apply, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(d)
+    safe = torch.finfo(dtype).tiny / torch.finfo(dtype).eps
+    size = float(np.abs(apply(start)).max())
+    if not safe <= size <= 1 / safe:  # squares of the features leave that range
+        dtype = torch.float64
+        size = float(np.abs(apply(start)).max())
+    if size == 0 or not math.isfinite(size):  # Lanczos refuses both
+        return size, products
     if d < 3:
         columns = np.stack([apply(e) for e in np.eye(d)])
         return float(np.linalg.eigvalsh(columns)[-1]), products
-    if not apply(start).any():  # a zero matrix, which Lanczos refuses
-        return 0.0, products
     largest = eigsh(operator, k=1, tol=1e-3, v0=start, return_eigenvectors=False)
     return 1.01 * float(largest[0]), products
 

@@ -17,6 +17,7 @@ from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.selection.batch_fista import BatchData, BatchState, advance, start
 from proxmtl.solvers.fista import FISTA, FISTAState
+from proxmtl.solvers.proximal import first_step
 from proxmtl.stopping import Decision, MaxIterations, Progress, RelativeGap, RelativeKKT, Stop
 
 __all__ = ["certificates", "solve_batch"]
@@ -101,7 +102,7 @@ class _Batch:
         self.live, self.histories = list(range(count)), [[] for _ in range(count)]
         found: dict[int, Result[Tensor]] = {}
         data = BatchData.of(self.problems)
-        steps = [self._first_step(problem) for problem in self.problems]
+        steps = [first_step(problem, self.solver.step_rule) for problem in self.problems]
         state = start(data, x0, torch.tensor(steps, dtype=torch.float64))
         iteration = 0
         while True:
@@ -120,11 +121,6 @@ class _Batch:
                 data, state = data.select(places), state.select(places)
             state = advance(data, self.solver, state)
             iteration += 1
-
-    def _first_step(self, problem: Problem) -> float:
-        if self.solver.step_rule.first is not None:
-            return self.solver.step_rule.first
-        return 1 / problem.lipschitz if problem.lipschitz > 0 else 1.0
 
     def _ended(
         self, state: BatchState, iteration: int, seconds: float, measured: _Measured

@@ -72,6 +72,10 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
         problem.check_point(x0)
         x = x0.clone()
         scores = problem.scores(x)
+        return self.start(problem, x, scores, first_step(problem, self.step_rule))
+
+    def start(self, problem: Problem, x: Tensor, scores: Tensor, step: float) -> FISTAState:
+        """State at a point whose scores are known, without momentum: no pass."""
         return FISTAState(
             iteration=0,
             objective=objective_at(problem, x, scores),
@@ -82,7 +86,7 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
             scores=scores,
             previous_scores=scores,
             momentum=1.0,
-            step=first_step(problem, self.step_rule),
+            step=step,
             room=False,
             restarts=0,
         )

@@ -13,7 +13,7 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import Composed, Regularizer, UnsupportedError
 from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.proximal import check_scores, objective_at, smooth_gradient, term_prox
-from proxmtl.solvers.requirements import check_problem
+from proxmtl.solvers.requirements import check_curvature, check_problem
 
 __all__ = ["PDHG", "PDHGState"]
 
@@ -105,7 +105,7 @@ class PDHG(Solver[Problem, PDHGState, Tensor]):
             scores=scores,
             duals=tuple(torch.zeros_like(part.forward(weights)) for part in split.composed),
             pull=torch.zeros_like(x),
-            dual_step=self.balance * (problem.lipschitz or 1.0),
+            dual_step=self.balance * (check_curvature(problem, problem.lipschitz) or 1.0),
             shift=0.5,
         )
 

@@ -13,7 +13,7 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.proximal import check_scores
-from proxmtl.solvers.requirements import check_problem
+from proxmtl.solvers.requirements import check_curvature, check_problem
 from proxmtl.targets import Targets
 
 __all__ = ["ProxSVRG", "ProxSVRGState"]
@@ -160,7 +160,7 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
         share = design.curvature_passes * len(batches[0]) / len(problem.targets.labels)
         problem.counts.forward += share
         problem.counts.adjoint += share
-        return 0.5 / curvature if curvature > 0 else 1.0
+        return 0.5 / (check_curvature(problem, curvature) or 0.5)
 
 
 def _anchor(problem: Problem, x: Tensor) -> tuple[float, Tensor, Tensor]:

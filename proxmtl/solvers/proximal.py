@@ -10,6 +10,7 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
+from proxmtl.solvers.requirements import check_curvature
 from proxmtl.solvers.steps import StepRule
 
 __all__ = [
@@ -108,26 +109,29 @@ def bounded(
 
 
 def first_step(problem: Problem, rule: StepRule) -> float:
-    """First step of a run: the rule's own, or one over the Lipschitz estimate."""
+    """First step of a run: the rule's own, or one over the Lipschitz estimate.
+
+    Raises ``ValueError`` where that estimate is out of range (:func:`check_curvature`).
+    """
     if rule.first is not None:
         return rule.first
-    return 1 / problem.lipschitz if problem.lipschitz > 0 else 1.0
+    return 1 / (check_curvature(problem, problem.lipschitz) or 1.0)
 
 
 def probed_step(problem: Problem, x: Tensor, value: float, grad: Tensor) -> float:
     """One over the curvature that a probe along the gradient meets: one pass.
 
     The probe ends where the linear model of the smooth part is zero. A step to start from where
-    steps are verified or adapted; it is no bound.
+    steps are verified or adapted; it is no bound. Raises ``ValueError`` as :func:`first_step` does.
     """
-    square = float(grad.square().sum())
-    if square == 0 or value <= 0:
+    size = float(torch.linalg.vector_norm(grad, dtype=torch.float64))
+    if size == 0 or value <= 0:
         return 1.0
-    length = value / square
+    length = 1 / (check_curvature(problem, size**2 / value) or 1.0)
     ahead = x - length * grad
     _, other = smooth_gradient(problem, ahead, problem.scores(ahead))
     change = float((other - grad).norm())
-    return length * math.sqrt(square) / change if change > 0 else length
+    return 1 / check_curvature(problem, change / (length * size)) if change > 0 else length
 
 
 def growing(step: float, rule: StepRule, *, room: bool) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
+
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 
-__all__ = ["check_problem"]
+__all__ = ["check_curvature", "check_problem"]
 
 
 def check_problem(solver: str, problem: object, *, nonconvex: bool = False) -> None:
@@ -31,3 +33,25 @@ def check_problem(solver: str, problem: object, *, nonconvex: bool = False) -> N
             f"{solver} needs a convex penalty, and {', '.join(bent)} is not; use PGD, MFISTA or "
             "ProxNewton, which descend monotonically to a stationary point."
         )
+
+
+def check_curvature(problem: Problem, curvature: float) -> float:
+    """Return the curvature that a step is to be made of, if the working precision has room for it.
+
+    Steps are of the size of one over it, and squares of gradients and moves of both: none may
+    overflow, nor sink below the normal numbers. Zero (features that are all zero) passes.
+
+    Raises
+    ------
+    ValueError
+        If not: the features are far too large or too small.
+    """
+    info = torch.finfo(problem.design.dtype)
+    least = info.tiny / info.eps
+    if curvature != 0 and not least <= curvature <= 1 / least:
+        raise ValueError(
+            f"features: the curvature of the loss on them is {curvature:.3g}, and steps of one "
+            f"over that overflow or vanish in {info.dtype}; rescale the features, such as by "
+            "standardising them."
+        )
+    return curvature

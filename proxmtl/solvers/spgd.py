@@ -14,6 +14,7 @@ from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Certificate
 from proxmtl.solvers.base import Solver, State, with_smoothing
 from proxmtl.solvers.fista import FISTA, FISTAState
+from proxmtl.solvers.proximal import first_step
 from proxmtl.solvers.requirements import check_problem
 
 __all__ = ["SPGD", "SPGDState"]
@@ -50,7 +51,7 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
     reduction : float
         Continuation: the next accuracy sought is this fraction of the gap, in (0, 1).
     every : int
-        Continuation: iterations between measurements of the gap.
+        Continuation: iterations between measurements of the gap, which count as passes.
 
     References
     ----------
@@ -104,7 +105,7 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
         inner = self.inner.step(problem.smoothed(state.smoothness), state.inner)
         smoothness, sought, stage = state.smoothness, state.sought, state.stage
         if self.smoothness == "continuation" and inner.iteration % self.every == 0:
-            certificate = problem.certificate(inner.x)
+            certificate = self._measured(problem, inner.x)
             gap = certificate.gap
             assert gap is not None
             # the smoothed optimum certifies a gap below the one sought, so a stage ends
@@ -113,9 +114,10 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
                 blocks = self._blocks(problem, inner.x)
                 smoothness = min(smoothness, self._best_smoothness(problem, sought, blocks))
                 stage += 1
-                inner = self.inner.init(problem.smoothed(smoothness), inner.x)
+                view = problem.smoothed(smoothness)
+                step = first_step(view, self.inner.step_rule)
+                inner = self.inner.start(view, inner.x, inner.scores, step)
                 inner.iteration = state.inner.iteration + 1
-                problem.counts.forward -= 1  # scores of x were known
         return SPGDState(
             state.iteration + 1,
             inner.objective,
@@ -144,7 +146,7 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
             assert self.accuracy is not None
             return self.accuracy / blocks, 0.0
         if self.smoothness == "continuation":
-            certificate = problem.certificate(x0)
+            certificate = self._measured(problem, x0)
             if certificate.gap is None:
                 raise UnsupportedError(
                     "SPGD: continuation needs a duality gap; fix the smoothness."
@@ -152,6 +154,20 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
             sought = self._next_gap(problem, certificate)
             return self._best_smoothness(problem, sought, blocks), sought
         return float(self.smoothness), 0.0
+
+    def _measured(self, problem: Problem, x: Tensor) -> Certificate:
+        """Certificate that steers: a part of the algorithm, so its products are counted.
+
+        One pass, half a one more for the dual point where there is an intercept.
+        """
+        point, targets = x.to(torch.float64), problem.targets.to(torch.float64)
+        scores = problem.scores(point)
+        _, residuals = problem.loss.value_and_grad(scores, targets.labels, targets.weights)
+        grad, dual = problem.adjoint(residuals), None
+        if problem.has_gap and problem.design.intercept:
+            balanced = problem.balanced(residuals)
+            dual = (balanced, problem.adjoint(balanced))
+        return problem.certificate_from(point, scores, residuals, grad, 1.0, dual=dual)
 
     def _next_gap(self, problem: Problem, certificate: Certificate) -> float:
         """A fraction of the present gap, but nothing below the working precision."""

@@ -54,7 +54,16 @@ def test_some_samples(kind, intercept, entries):
     assert whole.scores(W).shape == t.labels.shape  # the whole is as it was
 
 
-@each
+def test_samples_of_some_tasks_only():
+    whole, t = design("task", intercept=True)
+    chosen = torch.arange(40)  # all of the first task
+    part, few = whole.take(chosen), t.take(chosen)
+    curvature = part.curvature_by_task(few)
+    assert float(curvature[0]) == float(whole.curvature_by_task(t)[0]) > 0
+    assert curvature[1:].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr", "task", "S fixed"])
 @with_and_without
 @pytest.mark.parametrize("features", [[0, 2, 3], [1, 2, 3], [5], []])
 def test_some_features(kind, intercept, features):
@@ -95,3 +104,6 @@ def test_a_design_that_gives_no_parts_says_so():
         Whole().take(torch.arange(2))
     with pytest.raises(NotImplementedError, match=r"Whole does not give some of its features"):
         Whole().narrowed(torch.arange(2))
+    latents, _ = design("L fixed", intercept=False)
+    with pytest.raises(NotImplementedError, match=r"every latent reads all features.*cached"):
+        latents.narrowed(torch.arange(2))

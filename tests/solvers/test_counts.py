@@ -1,0 +1,93 @@
+"""Every product with the features that a solver makes is counted, and no other."""
+
+import pytest
+import torch
+from solver_cases import SOLVER_FACTORIES
+
+from proxmtl import (
+    L1,
+    FactoredDesign,
+    MaxIterations,
+    Problem,
+    ProxNewton,
+    ProxSVRG,
+    RelativeGap,
+    SharedDesign,
+    SquaredFrobenius,
+    SquaredHinge,
+    Status,
+    Targets,
+    TaskDesign,
+    minimize,
+)
+
+
+class Watched(SharedDesign):
+    """Features that tally what is read of them; parts tally with the whole."""
+
+    def __init__(self, X, *, intercept=False):
+        super().__init__(X, intercept=intercept)
+        self.whole, self.read = self.X.numel(), [0.0]
+
+    def scores(self, W):
+        self.read[0] += self.X.numel() / self.whole
+        return super().scores(W)
+
+    def adjoint(self, residuals):
+        self.read[0] += self.X.numel() / self.whole
+        return super().adjoint(residuals)
+
+
+CONVEX = [name for name, make in SOLVER_FACTORIES.items() if isinstance(make()[1], Problem)]
+
+
+@pytest.mark.parametrize("name", CONVEX)
+def test_passes_are_the_products_made(name):
+    solver, problem, start = SOLVER_FACTORIES[name](torch.float64)
+    design = Watched(problem.design.X, intercept=problem.design.intercept)
+    problem = Problem(problem.loss, design, problem.targets, problem.regularizers)
+    problem.prepare()  # curvatures are counted where they are found
+    counted, read = problem.counts.passes, design.read[0]
+    state = solver.init(problem, start)
+    if name == "ProxSVRG":  # finds the curvature of a batch
+        counted, read = problem.counts.passes, design.read[0]
+    for _ in range(45):
+        state = solver.step(problem, state)
+    made = (design.read[0] - read) / 2
+    assert made > 40
+    assert problem.counts.passes - counted == pytest.approx(made, rel=1e-12)
+
+
+def latents(K=200, D=30, n=60):
+    """S with L fixed: more latents than features, few of them needed."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(n, D, generator=generator, dtype=torch.float64)
+    L = torch.randn(D, K, generator=generator, dtype=torch.float64)
+    t = Targets.from_labels(torch.sign(X @ L[:, :2]))
+    base = Watched(X)
+    problem = Problem(SquaredHinge(), FactoredDesign(base, L=L), t, L1(1.0))
+    strength = 0.3 * problem.critical_strength()
+    base.read[0] = 0.0
+    return Problem(SquaredHinge(), problem.design, t, L1(strength)), base
+
+
+def test_latents_read_all_features_and_count_so():
+    problem, base = latents()
+    solver = ProxNewton(smallest=4)
+    state = solver.init(problem, problem.zeros())
+    for _ in range(20):
+        state = solver.step(problem, state)
+    assert problem.counts.passes == pytest.approx(base.read[0] / 2)
+    assert 0 < int((state.inner.x != 0).any(1).sum()) < 50  # few of 200
+
+
+def test_batches_without_samples_of_a_task_are_taken():
+    generator = torch.Generator().manual_seed(0)
+    X = [torch.randn(3, 5, generator=generator) for _ in range(100)]
+    Y = [torch.tensor([1.0, -1.0, 1.0]) for _ in X]
+    terms = [L1(0.3), SquaredFrobenius(1.0)]
+    for order in ("samples", "blocks"):
+        problem = Problem(SquaredHinge(), TaskDesign(X), Targets.from_labels(Y), terms)
+        solver = ProxSVRG(batch=100, order=order)
+        result = minimize(problem, solver, stop=RelativeGap(1e-4) | MaxIterations(300))
+        assert result.status is Status.CONVERGED

@@ -18,6 +18,14 @@ from proxmtl.experiments.splits import (
     sample_folds,
 )
 from proxmtl.experiments.stratify import stratified_folds
+from proxmtl.experiments.zero_shot import (
+    PlattCalibration,
+    ZeroShot,
+    attribute_priors,
+    direct_attribute_prediction,
+    fit_platt,
+    same_signature,
+)
 
 __all__ = [
     "METRICS",
@@ -25,17 +33,23 @@ __all__ = [
     "Comparison",
     "Fit",
     "Holdout",
+    "PlattCalibration",
     "Progress",
     "Split",
+    "ZeroShot",
     "attribute_metrics",
+    "attribute_priors",
     "average_precision",
     "class_folds",
     "compare",
+    "direct_attribute_prediction",
+    "fit_platt",
     "fit_report",
     "group_means",
     "mean_ap",
     "one_class_attributes",
     "random_splits",
+    "same_signature",
     "sample_folds",
     "stratified_folds",
 ]

@@ -13,6 +13,7 @@ from proxmtl.cli.inspect import inspect
 from proxmtl.cli.predict import predict
 from proxmtl.cli.train import train
 from proxmtl.cli.tune import tune
+from proxmtl.cli.zeroshot import zeroshot
 
 __all__ = ["app"]
 
@@ -35,6 +36,7 @@ app = typer.Typer(
         "  proxmtl inspect runs/first\n\n"
         "  proxmtl predict runs/first new.npy --out predictions.csv\n\n"
         "  proxmtl evaluate runs/first test.npy --labels test.csv\n\n"
+        "  proxmtl zeroshot runs/first unseen.npy --matrix matrix.csv ...   [dim]unseen classes[/]\n\n"
         "Each command explains itself with --help."
     ),
 )
@@ -68,3 +70,4 @@ app.command(no_args_is_help=True)(train)
 app.command(no_args_is_help=True)(predict)
 app.command(no_args_is_help=True)(evaluate)
 app.command(no_args_is_help=True)(inspect)
+app.command(no_args_is_help=True)(zeroshot)

@@ -1,6 +1,7 @@
 """Reading inputs and writing models, atomically."""
 
 from proxmtl.io.atomic import atomic_path, new_run_folder, write_json, write_text
+from proxmtl.io.classes import read_classes
 from proxmtl.io.digits import DIGIT_ATTRIBUTES, DIGIT_GROUPS, load_digit_attributes
 from proxmtl.io.errors import InputError
 from proxmtl.io.estimators import load_model, save_model
@@ -23,6 +24,7 @@ __all__ = [
     "load_features",
     "load_model",
     "new_run_folder",
+    "read_classes",
     "read_features",
     "read_labels",
     "read_model_state",

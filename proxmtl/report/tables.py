@@ -13,7 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["attribute_table", "comparison_table", "figures_table", "group_table"]
+__all__ = ["attribute_table", "class_table", "comparison_table", "figures_table", "group_table"]
 
 
 def _table(*, title: str | None = None) -> Table:
@@ -52,6 +52,31 @@ def group_table(means: pd.DataFrame, *, title: str | None = None) -> Table:
             style="bold" if number == last else None,
             end_section=number == last - 1,
         )
+    return table
+
+
+def class_table(accuracy: pd.DataFrame, *, title: str | None = None) -> Table:
+    """One line per class and their mean: columns accuracy, images, tied."""
+    table = _table(title=title)
+    table.add_column("class")
+    for column in ("accuracy %", "images", "tied"):
+        table.add_column(column, justify="right")
+    last = len(accuracy) - 1
+    for number, (name, row) in enumerate(accuracy.iterrows()):
+        table.add_row(
+            escape(str(name)),
+            _percent(row["accuracy"]),
+            f"{int(row['images'])}",
+            f"{int(row['tied'])}",
+            end_section=number == last,
+        )
+    table.add_row(
+        "mean over classes",
+        _percent(float(accuracy["accuracy"].mean())),
+        f"{int(accuracy['images'].sum())}",
+        f"{int(accuracy['tied'].sum())}",
+        style="bold",
+    )
     return table
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["demo", "fit", "tune", "predict", "evaluate", "inspect"]
+COMMANDS = ["demo", "fit", "tune", "predict", "evaluate", "inspect", "zeroshot"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,87 @@
+"""One class a sample, from CSV files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxmtl.io.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["read_classes"]
+
+
+def read_classes(
+    path: str | Path,
+    known: Sequence[str],
+    ids: Sequence[str] | None,
+    n_rows: int,
+    *,
+    column: str = "class",
+) -> list[int]:
+    """Read the class of each sample, as its number among the known classes.
+
+    Parameters
+    ----------
+    path
+        CSV file in UTF-8 with a header. Its other columns are left out, but for one named ``id``.
+    known
+        Names of the classes.
+    ids
+        Row identifiers of the features, or None. Where both sides have them, rows are matched by
+        them; else row i belongs to row i.
+    n_rows
+        Number of rows of the features.
+    column
+        Header of the column of class names.
+
+    Raises
+    ------
+    InputError
+        Naming the file and the line, what was seen and what to do.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "no such file; check the path to the classes.")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            rows = [(reader.line_num, row) for row in reader]
+            header = list(reader.fieldnames or [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(path, f"not readable as CSV in UTF-8 ({error}).") from error
+    if column not in header:
+        raise InputError(
+            path, f"there is no column {column!r}; the header has {', '.join(header)}.", line=1
+        )
+    number = {name: i for i, name in enumerate(known)}
+    found: list[int] = []
+    by_id: dict[str, int] = {}
+    for line, row in rows:
+        name = (row[column] or "").strip()
+        if name not in number:
+            raise InputError(
+                path,
+                f"class {name!r} has no row in the class-attribute matrix, which has "
+                f"{', '.join(known[:5])}{', ...' if len(known) > 5 else ''}.",
+                line=line,
+            )
+        found.append(number[name])
+        by_id[(row.get("id") or "").strip()] = number[name]
+    if ids is not None and "id" in header:
+        lost = [identifier for identifier in ids if identifier not in by_id]
+        if lost:
+            raise InputError(
+                path, f"no row for {len(lost)} of the features, the first is {lost[0]!r}; add it."
+            )
+        return [by_id[identifier] for identifier in ids]
+    if len(found) != n_rows:
+        raise InputError(
+            path,
+            f"{len(found)} classes for {n_rows} rows of features; there must be one for each, in "
+            "the same order.",
+        )
+    return found

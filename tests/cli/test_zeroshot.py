@@ -1,0 +1,82 @@
+"""``proxmtl zeroshot`` on classes made of attributes."""
+
+import csv
+
+import numpy as np
+import pytest
+
+CLASSES = {
+    "zebra": [1, 1, 0, 1],
+    "panda": [1, 1, 0, 0],
+    "tiger": [1, 0, 0, 1],
+    "leopard": [1, 0, 1, 0],
+    "swan": [0, 1, 0, 0],
+    "dalmatian": [1, 1, 1, 0],
+    "twin of swan": [0, 1, 0, 0],
+}
+UNSEEN = ["swan", "dalmatian", "zebra"]
+CALL = ("zeroshot", "run", "u.npy", "-m", "matrix.csv", "-c", "classes.csv")
+HELD = ("--held-out", "x.npy", "--held-out-labels", "y.csv")
+
+
+@pytest.fixture
+def unseen(program, files):
+    """A run on the attributes of the files' features, and images of three classes."""
+    assert program("fit", "x.npy", "-l", "y.csv", "--out", "run", "--max-passes", "60")[0] == 0
+    from proxmtl.io import load_model
+
+    W = np.linalg.pinv(load_model(files / "run").coef_)
+    rng = np.random.default_rng(1)
+    names = [UNSEEN[i % 3] for i in range(30)]
+    signs = np.array([CLASSES[name] for name in names]) * 2.0 - 1
+    X = signs @ W.T * 1.5 + 0.1 * rng.standard_normal((30, 6))
+    np.save(files / "u.npy", X.astype(np.float32))
+    (files / "classes.csv").write_text("class\n" + "\n".join(names) + "\n")
+    rows = [",".join([name, *map(str, row)]) for name, row in CLASSES.items()]
+    (files / "matrix.csv").write_text("name,black,white,spots,stripes\n" + "\n".join(rows) + "\n")
+    return files
+
+
+def test_unseen_classes_are_recognised(program, unseen):
+    code, out, _ = program(*CALL, *HELD, "--out", "z.csv")
+    assert code == 0
+    assert "30 images of 3 unseen classes" in out
+    assert "of 4 other classes" in out
+    with (unseen / "z.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["class"] for row in rows] == ["zebra", "swan", "dalmatian"]
+    assert np.mean([float(row["accuracy"]) for row in rows]) > 0.8
+    assert {row["images"] for row in rows} == {"10"}
+    assert "no attribute" not in out
+    assert "1/2" in program(*CALL, *HELD, "--no-prior")[1]
+    code, _, err = program(*CALL, *HELD, "--out", "z.csv")
+    assert code != 0
+    assert "--force" in err
+
+
+def test_ties_are_reported(program, unseen):
+    names = (unseen / "classes.csv").read_text().replace("zebra", "twin of swan")
+    (unseen / "classes.csv").write_text(names)
+    code, out, _ = program(*CALL, *HELD)
+    assert code == 0
+    assert "no attribute tells these apart: swan, twin of swan" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("classes.csv", lambda t: t.replace("swan", "goose", 1), ["line 2", "'goose'"]),
+        ("classes.csv", lambda t: t.replace("class", "kind", 1), ["'class'", "kind"]),
+        ("classes.csv", lambda t: t.rstrip().rsplit("\n", 1)[0], ["29 classes", "30 rows"]),
+        ("matrix.csv", lambda t: t.replace("name,", "animal,", 1), ["animal"]),
+        ("matrix.csv", lambda t: t.replace("1,1,0,1", "1,,0,1", 1), ["'zebra'", "blank"]),
+        ("matrix.csv", lambda t: t.replace("spots", "dots", 1), ["'spots'"]),
+    ],
+)
+def test_bad_files_are_named(program, unseen, name, change, words):
+    path = unseen / name
+    path.write_text(change(path.read_text()))
+    code, _, err = program(*CALL, *HELD)
+    assert code != 0
+    assert name in err
+    assert all(word in err for word in words), err

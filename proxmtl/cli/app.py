@@ -36,7 +36,7 @@ app = typer.Typer(
         "  proxmtl inspect runs/first\n\n"
         "  proxmtl predict runs/first new.npy --out predictions.csv\n\n"
         "  proxmtl evaluate runs/first test.npy --labels test.csv\n\n"
-        "  proxmtl zeroshot runs/first unseen.npy --matrix matrix.csv ...   [dim]unseen classes[/]\n\n"
+        "  proxmtl zeroshot runs/first unseen.npy --matrix matrix.csv ...   [dim]new classes[/]\n\n"
         "Each command explains itself with --help."
     ),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from proxmtl.latent.initial import rebalance
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.result import Certificate
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Saved, Solver, State
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.panoc import PANOC, PANOCState
 
@@ -143,16 +143,7 @@ class RefactoredState(State):
     inner: PANOCState
     interval: int
     due: int  # iteration of the next refactoring
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "inner": self.inner.state_dict()}
-
-    @classmethod
-    def from_state_dict(cls, fields: dict[str, Any]) -> RefactoredState:
-        inner = fields.get("inner")
-        if isinstance(inner, dict):
-            fields = {**fields, "inner": PANOCState.from_state_dict(inner)}
-        return super().from_state_dict(fields)
+    nested: ClassVar[dict[str, type[Saved]]] = {"inner": PANOCState}
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class FoldedConcave(Regularizer):
 
     def active(self, W: Tensor) -> Tensor:
         sizes, slopes, spread = self._blocks(W)
-        return spread(((sizes > 0) | (slopes == 0)).to(W.dtype), 1.0) > 0
+        return spread((sizes > 0) | (slopes == 0), True)
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         """``p'/n (v - u <u, v>) + p'' u <u, v>`` with ``n = ||x||``, ``u = x / n``, by block."""
@@ -141,20 +141,13 @@ class FoldedConcave(Regularizer):
 
         The map's second argument fills the entries that are in no block.
         """
-        if self.layout is None or self.groups is None:
+        if self.layout is None:
             return W.abs(), torch.full_like(W, self.strength), lambda values, _: values
-        layout, n_items = self.layout, self.groups.n_items
+        layout = self.layout
         rows, restore = layout.rows(W)
-        members, group_of = layout.indices(W.device)
         sizes = layout.norms(rows)
         slopes = (self.strength * layout.weights(W)).expand_as(sizes)
-
-        def spread(values: Tensor, outside: float) -> Tensor:
-            filled = values.new_full((len(values), n_items), outside)
-            filled[:, members] = values[:, group_of]
-            return restore(filled)
-
-        return sizes, slopes, spread
+        return sizes, slopes, lambda values, outside: restore(layout.spread(values, outside))
 
     def _inner(self, W: Tensor, V: Tensor) -> Tensor:
         """``<x_b, v_b>`` of each block."""

@@ -96,9 +96,9 @@ class GroupL2(Regularizer):
         norms, grad_norms = self.layout.norms(rows), self.layout.norms(grads)
         at_zero = zero_where_zero(torch.relu(grad_norms - bound), grad_norms)
         zero = norms == 0
-        residual = grads * self._spread(torch.where(zero, at_zero, 1.0))
+        residual = grads * self.layout.spread(torch.where(zero, at_zero, 1.0), 1.0)
         pull = zero_where_zero(bound.expand_as(norms), norms)
-        return restore(residual + rows * self._spread(pull, outside=0.0))
+        return restore(residual + rows * self.layout.spread(pull, 0.0))
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
         rows, _ = self.layout.rows(U)
@@ -113,7 +113,7 @@ class GroupL2(Regularizer):
         """Blocks that are not zero, whole; items that are not penalised."""
         rows, restore = self.layout.rows(W)
         free = (self.layout.norms(rows) > 0) | (self.strength * self.layout.weights(W) == 0)
-        return restore(self._spread(free.to(rows.dtype)) > 0)
+        return restore(self.layout.spread(free, True))
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         """``strength w_g (v - x <x, v> / n^2) / n`` with ``n = ||x||``, block by block."""
@@ -124,23 +124,14 @@ class GroupL2(Regularizer):
         inner = torch.zeros_like(norms).index_add_(1, group_of, (rows * along)[:, members])
         bend = zero_where_zero((self.strength * self.layout.weights(W)).expand_as(norms), norms)
         radial = zero_where_zero(inner, norms.square())
-        product = (along - rows * self._spread(radial, outside=0.0)) * self._spread(
-            bend, outside=0.0
-        )
-        return restore(product)
+        across = along - rows * self.layout.spread(radial, 0.0)
+        return restore(across * self.layout.spread(bend, 0.0))
 
     def with_strength(self, strength: float) -> GroupL2:
         return replace(self, strength=strength)
 
     def smoothed(self, smoothness: float) -> SmoothedGroupNorm:
         return SmoothedGroupNorm(self.groups, self.strength, smoothness, self.axis)
-
-    def _spread(self, per_group: Tensor, outside: float = 1.0) -> Tensor:
-        """Values per group as values per item; items in no group get ``outside``."""
-        members, group_of = self.layout.indices(per_group.device)
-        out = per_group.new_full((per_group.shape[0], self.groups.n_items), outside)
-        out[:, members] = per_group[:, group_of]
-        return out
 
 
 @combination(GroupL2, GroupL2)

@@ -72,6 +72,16 @@ class GroupLayout:
         zero = squares == 0  # autograd of a norm at zero is NaN: choose the subgradient 0
         return torch.where(zero, 0.0, torch.where(zero, 1.0, squares).sqrt())
 
+    def spread(self, per_group: Tensor, outside: float) -> Tensor:
+        """Values per slice and group as values per item; items in no group get ``outside``.
+
+        For disjoint groups: of an item in several, the last one's value stays.
+        """
+        members, group_of = self.indices(per_group.device)
+        out = per_group.new_full((len(per_group), self.groups.n_items), outside)
+        out[:, members] = per_group[:, group_of]
+        return out
+
     def scatter(self, per_member: Tensor, n_items: int) -> Tensor:
         """Sum values per membership into items: the adjoint of the gather."""
         members, _ = self.indices(per_member.device)

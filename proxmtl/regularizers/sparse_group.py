@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -94,7 +93,8 @@ class SparseGroupL2(Regularizer):
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         rows, restore = self.group.layout.rows(W)
-        zero = self._members(self.group.layout.norms(rows) == 0, restore)
+        layout = self.group.layout
+        zero = restore(layout.spread(layout.norms(rows) == 0, False))
         # in a zero block the free subgradients of both norms cancel what they can, L1's first
         inside = self.group.kkt_residual(W, torch.where(zero, soft(grad, self.l1.strength), grad))
         return torch.where(zero, inside, self.l1.kkt_residual(W, inside))
@@ -132,13 +132,6 @@ class SparseGroupL2(Regularizer):
 
     def with_strength(self, strength: float) -> SparseGroupL2:
         return replace(self, strength=strength)
-
-    def _members(self, blocks: Tensor, restore: Callable[[Tensor], Tensor]) -> Tensor:
-        """Mask of blocks (slices, groups) as a mask of their entries, in the shape of ``W``."""
-        members, group_of = self.group.layout.indices(blocks.device)
-        mask = blocks.new_zeros(blocks.shape[0], self.groups.n_items)
-        mask[:, members] = blocks[:, group_of]
-        return restore(mask)
 
 
 @combination(L1, GroupL2)

@@ -48,6 +48,17 @@ class Oracle(Protocol):
         """Measure a point."""
 
 
+class Saved(Protocol):
+    """What goes to a dictionary of tensors and numbers, and comes back."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Fields by name, tensors cloned."""
+
+    @classmethod
+    def from_state_dict(cls, fields: dict[str, Any], /) -> Self:
+        """Rebuild it."""
+
+
 @dataclass
 class State:
     """Everything a solver carries from one iteration to the next.
@@ -60,8 +71,8 @@ class State:
     objective: float
     stalled: bool
     passes: float
-    nested: ClassVar[dict[str, type[State]]] = {}
-    """Fields that are states themselves, and their types."""
+    nested: ClassVar[dict[str, type[Saved]]] = {}
+    """Fields that save themselves, such as other states, and their types."""
 
     def state_dict(self) -> dict[str, Any]:
         """Fields by name; tensors are cloned, nested states become dictionaries."""

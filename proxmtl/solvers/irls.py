@@ -16,7 +16,7 @@ from proxmtl.regularizers import (
     UnsupportedError,
     WeightedFrobenius,
 )
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Saved, Solver, State
 from proxmtl.solvers.fista import FISTA, FISTAState
 
 __all__ = ["IRLS", "IRLSState"]
@@ -27,7 +27,7 @@ class IRLSState(State):
     """State of IRLS: that of the FISTA which solves the present weighted ridge problem."""
 
     inner: FISTAState
-    nested: ClassVar[dict[str, type[State]]] = {"inner": FISTAState}
+    nested: ClassVar[dict[str, type[Saved]]] = {"inner": FISTAState}
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,11 @@ class IRLS(Solver[Problem, IRLSState, Tensor]):
         norm = penalty if isinstance(penalty, GroupL2) else penalty.norm
         penalised, _ = problem.design.split(x)
         rows, restore = norm.layout.rows(penalised)
-        members, group_of = norm.layout.indices(x.device)
         weights = norm.layout.weights(x)
         rounded = (weights * norm.layout.norms(rows)).square().add(self.smoothing**2).sqrt()
         slope = penalty.strength * weights.square() / (2 * rounded)
         if isinstance(penalty, SquaredGroupL2):
             slope = slope * rounded.sum()
-        spread = torch.zeros_like(rows)
-        spread[:, members] = slope[:, group_of]
+        bends = restore(norm.layout.spread(slope, 0.0))
         ridge = [r for r in problem.regularizers if isinstance(r, SquaredFrobenius)]
-        return problem.with_regularizers([WeightedFrobenius(restore(spread), 1.0), *ridge])
+        return problem.with_regularizers([WeightedFrobenius(bends, 1.0), *ridge])

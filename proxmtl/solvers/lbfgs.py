@@ -69,3 +69,9 @@ class LBFGSMemory:
             "s": [v.clone() for v in self.s],
             "y": [v.clone() for v in self.y],
         }
+
+    @classmethod
+    def from_state_dict(cls, fields: dict[str, Any]) -> LBFGSMemory:
+        """Rebuild a memory, with vectors of its own."""
+        s, y = ([vector.clone() for vector in fields[name]] for name in ("s", "y"))
+        return cls(fields["size"], s, y)

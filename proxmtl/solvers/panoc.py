@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Saved, Solver, State
 from proxmtl.solvers.blocks import BlockProblem, Blocks, check_blocks
 from proxmtl.solvers.lbfgs import LBFGSMemory
 
@@ -42,18 +42,7 @@ class PANOCState(State):
     memory: LBFGSMemory
     refused: int  # directions given up for the plain step
     recent: list[float]  # true objective at the last points
-
-    def state_dict(self) -> dict[str, Any]:
-        fields = super().state_dict()
-        fields["memory"] = self.memory.state_dict()
-        return fields
-
-    @classmethod
-    def from_state_dict(cls, fields: dict[str, Any]) -> PANOCState:
-        memory = fields.get("memory")
-        if isinstance(memory, dict):
-            fields = {**fields, "memory": LBFGSMemory(**memory).copy()}
-        return super().from_state_dict(fields)
+    nested: ClassVar[dict[str, type[Saved]]] = {"memory": LBFGSMemory}
 
 
 @dataclass(frozen=True)

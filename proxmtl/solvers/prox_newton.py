@@ -10,7 +10,7 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Saved, Solver, State
 from proxmtl.solvers.mfista import MFISTA, MFISTAState
 from proxmtl.solvers.newton import newton_step
 from proxmtl.solvers.proximal import check_scores, probed_step
@@ -32,7 +32,7 @@ class ProxNewtonState(State):
     refused: int  # Newton steps refused in a row
     surveys: int
     newton: int
-    nested: ClassVar[dict[str, type[State]]] = {"inner": MFISTAState}
+    nested: ClassVar[dict[str, type[Saved]]] = {"inner": MFISTAState}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Certificate
-from proxmtl.solvers.base import Solver, State, with_smoothing
+from proxmtl.solvers.base import Saved, Solver, State, with_smoothing
 from proxmtl.solvers.fista import FISTA, FISTAState
 from proxmtl.solvers.proximal import first_step
 from proxmtl.solvers.requirements import check_problem
@@ -28,7 +28,7 @@ class SPGDState(State):
     smoothness: float
     sought: float  # continuation: gap at which this stage ends
     stage: int  # number of times the smoothing was lowered
-    nested: ClassVar[dict[str, type[State]]] = {"inner": FISTAState}
+    nested: ClassVar[dict[str, type[Saved]]] = {"inner": FISTAState}
 
 
 @dataclass(frozen=True)

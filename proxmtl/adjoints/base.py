@@ -48,7 +48,7 @@ class Sensitivity:
         )
         strengths = self.strengths
         if other.strengths is not None:
-            moved = torch.as_tensor(scale, dtype=torch.float64) * other.strengths
+            moved = float(scale) * other.strengths
             strengths = moved if strengths is None else strengths + moved
         return Sensitivity(
             features,

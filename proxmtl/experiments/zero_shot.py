@@ -180,7 +180,9 @@ class ZeroShot:
         share = self.best[np.arange(len(truth)), truth] / self.best.sum(axis=1)
         counts = np.bincount(truth, minlength=n_classes)
         hits = np.bincount(truth, weights=share, minlength=n_classes)
-        return np.divide(hits, counts, out=np.full(n_classes, np.nan), where=counts > 0)
+        shares: NDArray[np.float64] = np.full(n_classes, np.nan)
+        np.divide(hits, counts, out=shares, where=counts > 0)
+        return shares
 
 
 def direct_attribute_prediction(

@@ -75,10 +75,10 @@ def strengths_of(terms):
     return torch.tensor([term.strength for term in terms], dtype=torch.float64)
 
 
-def gradients(features, terms, loss, adjoint, *, objective=False):
+def gradients(features, terms, loss, adjoint, *, objective=False, start=None):
     problem = problem_of(features, terms, loss)
     x, s = features.clone().requires_grad_(), strengths_of(terms).requires_grad_()
-    found = attach(problem, solved(problem), x, s, adjoint)
+    found = attach(problem, solved(problem, start), x, s, adjoint)
     out = found.objective if objective else (C * found.solution).sum()
     return torch.autograd.grad(out, (x, s))
 
@@ -111,7 +111,7 @@ def check_against_differences(features, terms, loss, adjoint, *, objective=False
         W = solved(problem, start)
         return problem.objective(W) if objective else (C * W).sum()
 
-    by_x, by_s = gradients(features, terms, loss, adjoint, objective=objective)
+    by_x, by_s = gradients(features, terms, loss, adjoint, objective=objective, start=start)
     s0 = strengths_of(terms)
     for grad, point, f in (
         (by_x, features, lambda x: outcome(x, s0)),
@@ -154,26 +154,28 @@ def test_envelope_per_task():
 @pytest.mark.parametrize("name", CURVED)
 def test_all_ways_agree(name):
     terms, loss, features = CURVED[name], SquaredHinge(), TASKS if name == "groups" else X
-    expected = gradients(features, terms, loss, Implicit(method="active_set"))
+    start = solved(problem_of(features, terms, loss))
+    expected = gradients(features, terms, loss, Implicit(method="active_set"), start=start)
     others = [
         Implicit(method="fixed_point", derivative="closed"),
         Implicit(method="fixed_point", derivative="finite"),
         Implicit(method="fixed_point", linear_solver="neumann", max_products=5000),
     ]
     for adjoint in others:
-        found = gradients(features, terms, loss, adjoint)
+        found = gradients(features, terms, loss, adjoint, start=start)
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
 
 
 def test_unrolling_tends_to_implicit_geometrically():
     terms, loss = CURVED["groups"], Logistic()
-    exact = gradients(X, terms, loss, Implicit())
+    start = solved(problem_of(X, terms, loss))
+    exact = gradients(X, terms, loss, Implicit(), start=start)
     errors = []
-    for k in (20, 40, 80, 160):
-        found = gradients(X, terms, loss, Unroll(k))
+    for k in (10, 20, 40, 80):
+        found = gradients(X, terms, loss, Unroll(k), start=start)
         errors.append(max(float((a - b).norm()) for a, b in zip(found, exact, strict=True)))
     ratios = [b / a for a, b in itertools.pairwise(errors)]
-    assert errors[-1] < 1e-3 * errors[0]
+    assert errors[-1] < 0.1 * errors[0]
     assert ratios[1] < 1.5 * ratios[0] ** 2
     assert ratios[2] < 1.5 * ratios[1] ** 2
 

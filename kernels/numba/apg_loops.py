@@ -63,7 +63,7 @@ def tile_steps(
     staged = np.empty(BLOCK + WIDEST, constants.dtype)
     scale = np.empty(BLOCK + WIDEST, constants.dtype)
     factors = np.empty(BLOCK_GROUPS + WIDEST, constants.dtype)
-    work = workspace(factors, tag)
+    work = workspace(factors)
     table = np.empty((2, BLOCK_GROUPS), constants.dtype)
     sums = np.zeros(7)
     n_groups = bounds.shape[0] - 1

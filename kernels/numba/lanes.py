@@ -27,6 +27,8 @@ _declared: Any = cgutils.get_or_insert_function
 
 # Entries of one streaming store, in every dtype that the kernels serve.
 STREAM = 8
+# Partial sums that are kept of each group while longer ones are added up.
+ROW = 8
 # Entries of the table of masks, int64: ones, then zeros. A window over its middle hides the lanes
 # beyond a group with one load.
 MASKS = 64
@@ -40,12 +42,12 @@ def lanes(count: int) -> tuple[int, ...]:
 def _squares(
     typing: Any, source: Any, start: Any, masks: Any, left: Any, sums: Any, row: Any, tag: Any
 ) -> _Typed:
-    """Row ``row`` of ``sums``, one entry a lane: squares of ``left`` entries, then zeros."""
+    """Row ``row`` of ``sums``, `ROW` entries: what the squares of ``left`` entries sum up to."""
     del typing, start, left, row
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         squares = _masked_squares(context, builder, signature.args, arguments, tag)
-        place = _row(builder, arguments[4:6], tag)
+        place = _row(builder, arguments[4:6])
         _store(context, builder, signature.args[4], place, squares)
         return context.get_dummy_value()
 
@@ -60,7 +62,7 @@ def _more_squares(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         squares = _masked_squares(context, builder, signature.args, arguments, tag)
-        place = _row(builder, arguments[4:6], tag)
+        place = _row(builder, arguments[4:6])
         before = _load(context, builder, signature.args[4], place, squares.type)
         _store(context, builder, signature.args[4], place, builder.fadd(before, squares))
         return context.get_dummy_value()
@@ -68,8 +70,8 @@ def _more_squares(
     return types.void(source, types.int64, masks, types.int64, sums, types.int64, tag), generate
 
 
-def _row_totals(typing: Any, sums: Any, row: Any, totals: Any, tag: Any) -> _Typed:
-    """Entries ``row`` and so on of ``totals``, one a lane: the sums of as many rows of ``sums``.
+def _row_totals(typing: Any, sums: Any, row: Any, totals: Any) -> _Typed:
+    """Entries ``row`` to ``row + ROW`` of ``totals``: the sums of as many rows of ``sums``.
 
     The rows are added up pairwise while they are transposed: 21 instructions for eight rows of
     eight, where one row alone takes seven.
@@ -77,12 +79,12 @@ def _row_totals(typing: Any, sums: Any, row: Any, totals: Any, tag: Any) -> _Typ
     del typing, row
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = _vector(context, signature.args[0], tag)
+        vector = ir.VectorType(context.get_data_type(signature.args[0].dtype), ROW)
         count = vector.count
         rows = []
         for k in range(count):
             row = builder.add(arguments[1], _INT64(k))
-            place = _row(builder, (arguments[0], row), tag)
+            place = _row(builder, (arguments[0], row))
             rows.append(_load(context, builder, signature.args[0], place, vector))
         half = count // 2
         while half:
@@ -103,7 +105,7 @@ def _row_totals(typing: Any, sums: Any, row: Any, totals: Any, tag: Any) -> _Typ
         _store(context, builder, signature.args[2], (arguments[2], arguments[1]), rows[0])
         return context.get_dummy_value()
 
-    return types.void(sums, types.int64, totals, tag), generate
+    return types.void(sums, types.int64, totals), generate
 
 
 def _square_sum(typing: Any, array: Any, start: Any, tag: Any) -> _Typed:
@@ -164,7 +166,7 @@ def _stream(typing: Any, source: Any, start: Any, target: Any, to: Any) -> _Type
 
 
 def _masked_squares(context: Any, builder: Any, given: Any, arguments: Any, tag: Any) -> Any:
-    """Squares of the entries that a mask from the sliding table leaves."""
+    """Squares of the entries that a mask from the sliding table leaves, folded to `ROW` lanes."""
     vector = _vector(context, given[0], tag)
     loaded = _load(context, builder, given[0], arguments[:2], vector)
     size = _alignment(vector.element)
@@ -175,11 +177,21 @@ def _masked_squares(context: Any, builder: Any, given: Any, arguments: Any, tag:
     pointer = builder.gep(entries, [builder.sub(edge, arguments[3])], inbounds=True)
     mask = builder.load(builder.bitcast(pointer, bits.as_pointer()), align=size)
     kept = builder.bitcast(builder.and_(builder.bitcast(loaded, bits), mask), vector)
-    return builder.fmul(kept, kept, flags=_FAST)
+    products = builder.fmul(kept, kept, flags=_FAST)
+    while products.type.count > ROW:
+        half = products.type.count // 2
+        lower, upper = (_places(list(range(at, at + half))) for at in (0, half))
+        undefined = ir.Constant(products.type, ir.Undefined)
+        products = builder.fadd(
+            builder.shuffle_vector(products, undefined, lower),
+            builder.shuffle_vector(products, undefined, upper),
+            flags=_FAST,
+        )
+    return products
 
 
-def _row(builder: Any, place: Any, tag: Any) -> tuple[Any, Any]:
-    return place[0], builder.mul(place[1], _INT64(len(tag)))
+def _row(builder: Any, place: Any) -> tuple[Any, Any]:
+    return place[0], builder.mul(place[1], _INT64(ROW))
 
 
 def _places(lanes: list[int]) -> Any:

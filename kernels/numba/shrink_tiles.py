@@ -50,7 +50,7 @@ def shrink_tiles(
     buffer = np.empty(BLOCK + WIDEST, x.dtype)
     staged = np.empty(BLOCK + WIDEST, x.dtype)
     factors = np.empty(BLOCK_GROUPS + WIDEST, x.dtype)
-    work = workspace(factors, tag)
+    work = workspace(factors)
     table = np.empty((2, BLOCK_GROUPS), x.dtype)
     constants = np.empty(3, x.dtype)
     constants[0], constants[1], constants[2] = 0.0, 1.0, step * l1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .jit import compiled
-from .lanes import MASKS, STREAM, more_squares, paint, row_totals, scaled, squares, stream
+from .lanes import MASKS, ROW, STREAM, more_squares, paint, row_totals, scaled, squares, stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,12 +65,12 @@ def load_weights(
 
 @compiled
 def workspace(
-    like: NDArray[Any], tag: tuple[int, ...]
+    like: NDArray[Any],
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.uint32]]:
-    """What `square_sums` needs: a row of lanes for each group, masks, and two lists of groups."""
-    rows = np.empty((BLOCK_GROUPS + WIDEST) * len(tag), like.dtype)
+    """What `square_sums` needs: partial sums of each group, masks, and two lists of groups."""
     masks = np.zeros(MASKS, np.int64)
     masks[: MASKS // 2] = -1
+    rows = np.empty((BLOCK_GROUPS + WIDEST) * ROW, like.dtype)
     return rows, masks, np.empty(2 * BLOCK_GROUPS, np.uint32)
 
 
@@ -116,8 +116,8 @@ def square_sums(
             longer += left > width
         waiting, here = longer, following
         done += width
-    for k in range(0, count, width):
-        row_totals(rows, k, totals, tag)
+    for k in range(0, count, ROW):
+        row_totals(rows, k, totals)
     return beyond
 
 

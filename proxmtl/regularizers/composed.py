@@ -19,7 +19,7 @@ class Composed(Regularizer):
     PDHG works with ``K`` and the prox of ``inner`` directly. Where the prox of ``R`` itself is
     asked for it is computed through its dual, ``x = v - step K' alpha`` with ``alpha`` in the dual
     ball of ``inner``, by accelerated projected gradient, and stops on its own duality gap
-    ``step inner(K x) - <x, v - x>``.
+    ``step (inner(K x) - <K x, alpha>)``.
 
     A subclass gives ``inner``, ``strength`` (which must be that of ``inner``) and the map.
 
@@ -28,7 +28,9 @@ class Composed(Regularizer):
     inner : Regularizer
         A norm, weight included.
     gap : float
-        Relative accuracy of the prox: stop when the gap is below ``gap / 2 ||v||^2``.
+        Relative accuracy of the prox: stop when its gap is below ``gap`` times its objective,
+        ``1/2 ||x - v||^2 + step R(x)`` (or what the precision allows). What ``K`` does not see of
+        ``v`` has no part in either.
     max_iterations : int
         Limit on the iterations; the gap reached is reported by :meth:`prox_gap`.
 
@@ -60,6 +62,14 @@ class Composed(Regularizer):
     def squared_operator_norm(self, W: Tensor) -> float:
         """Upper bound on ``||K||^2`` for arguments of the shape of ``W``."""
 
+    def dual_projection(self, Z: Tensor) -> Tensor:
+        """Nearest point of the dual ball of ``inner``, by Moreau's identity.
+
+        The digits of the ball are lost in those of ``Z`` if that is much larger: override it where
+        the projection is known.
+        """
+        return Z - self.inner.prox(Z, 1.0)[0]
+
     @property
     def definite(self) -> bool:
         """Unless the subclass knows better: ``K`` may have a null space."""
@@ -89,19 +99,25 @@ class Composed(Regularizer):
     def _solve(self, W: Tensor, step: float) -> tuple[Tensor, Tensor, float]:
         """Prox point, dual variable and gap; in float64."""
         v = W.to(torch.float64)
-        target = max(self.gap / 2, 4 * torch.finfo(v.dtype).eps) * float(v.square().sum())
+        # what K does not see of v, such as a large common level, takes no digits of the iterates:
+        # they are formed from the image of v, and K x = K v - step K K' alpha
+        image = self.forward(v)
+        floor = 4 * torch.finfo(v.dtype).eps * step * float(self.inner.value(image))
         curvature = step * self.squared_operator_norm(v)
-        alpha = torch.zeros_like(self.forward(v))
+        alpha = torch.zeros_like(image)
         if curvature == 0:
             return v, alpha, 0.0
         ahead, momentum, gap, x = alpha, 1.0, math.inf, v
         for _ in range(self.max_iterations):
-            slope = self.forward(v - step * self.transposed(ahead, v))
+            slope = image - step * self.forward(self.transposed(ahead, v))
             moved = ahead + slope / curvature
-            new = moved - self.inner.prox(moved, 1.0)[0]  # Moreau: on the dual ball
-            x = v - step * self.transposed(new, v)
-            gap = float(step * self.value(x) - (x * (v - x)).sum())
-            if not gap > target:
+            new = self.dual_projection(moved)
+            pull = step * self.transposed(new, v)
+            x, seen = v - pull, image - self.forward(pull)
+            penalty = step * float(self.inner.value(seen))
+            gap = penalty - step * float((seen * new).sum())
+            objective = float(pull.square().sum()) / 2 + penalty
+            if not gap > max(self.gap * objective, floor):
                 return x, new, max(gap, 0.0)
             if float(((ahead - new) * (new - alpha)).sum()) > 0:
                 momentum = 1.0

@@ -28,7 +28,7 @@ class GraphFused(Composed):
     Parameters
     ----------
     edges : sequence of pairs of int
-        Items from 0; no loops.
+        Items from 0; no loops. Kept as tuples, as are weights and signs.
     strength : float
         ``>= 0``.
     weights : sequence of float, optional
@@ -81,6 +81,12 @@ class GraphFused(Composed):
             raise ValueError("weights: must be finite and >= 0.")
         if not bool((signs.abs() == 1).all()):
             raise ValueError("signs: must be -1 or 1.")
+        # tuples: what was checked can no longer be changed by the caller, and hashes
+        object.__setattr__(self, "edges", tuple((i, j) for i, j in ends.tolist()))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", tuple(weights.tolist()))
+        if self.signs is not None:
+            object.__setattr__(self, "signs", tuple(int(sign) for sign in signs.tolist()))
         object.__setattr__(self, "ends", ends.T.contiguous())
         object.__setattr__(self, "coefficients", torch.stack([weights, -weights * signs]))
 
@@ -106,6 +112,9 @@ class GraphFused(Composed):
         out = torch.zeros_like(self._rows(like), dtype=Z.dtype)
         out = out.index_add(-1, ends[0], Z * first).index_add(-1, ends[1], Z * second)
         return out.movedim(-1, self.axis)
+
+    def dual_projection(self, Z: Tensor) -> Tensor:
+        return Z.clamp(-self.strength, self.strength)
 
     def squared_operator_norm(self, W: Tensor) -> float:  # noqa: ARG002 - for any number of slices
         """``2 max_i sum_{e at i} r_e^2``, by Gershgorin's circles on ``K'K``."""

@@ -20,7 +20,9 @@ from proxmtl import (
     MaxIterations,
     Problem,
     RelativeGap,
+    RelativeKKT,
     SharedDesign,
+    Squared,
     SquaredFrobenius,
     SquaredHinge,
     Targets,
@@ -57,6 +59,48 @@ def test_a_chain_of_edges_is_the_total_variation(v, step):
     assert float((x - y).norm()) <= error + 1e-12 * (1 + float(v.norm()))
     assert float(graph.value(x)) == pytest.approx(float(value), rel=1e-12, abs=1e-12)
     assert float(other) == pytest.approx(float(value), rel=1e-3, abs=20 * error)
+
+
+@pytest.mark.parametrize("level", [1e4, 1e7])
+@pytest.mark.parametrize("step", [0.1, 1.0, 100.0])
+def test_a_large_common_level_takes_no_accuracy(level, step):
+    v = normal(20, 6, seed=8)
+    graph, chain = GraphFused(CHAIN, 2.0), TotalVariation(2.0)
+    expected, _ = chain.prox(v + level, step)
+    x, _ = graph.prox(v + level, step)
+    torch.testing.assert_close(x, expected, rtol=1e-14, atol=1e-5)
+    best = float((v + level - expected).square().sum()) / 2 + step * float(chain.value(expected))
+    assert graph.prox_gap(v + level, step) <= 2e-12 * best
+
+
+@pytest.mark.parametrize("step", [1e-3, 1.0])
+def test_a_large_entry_takes_no_accuracy_from_the_dual_ball(step):
+    r, v = GraphFused(CHAIN, 1e-3), torch.tensor([[1e12, 0.5, -2.0, 0.0, 3.0, 0.1]]).double()
+    assert r.prox_gap(v, step) <= 1e-12 * step * float(r.value(v))
+
+
+def test_fusion_of_tasks_with_a_large_common_level_reaches_the_optimum():
+    X = normal(40, 6, seed=9)
+    labels = 1e4 * X.sum(1, keepdim=True) + 0.3 * X @ normal(6, 4, seed=10) + normal(40, 4, seed=11)
+    design, targets = SharedDesign(X), Targets.from_labels(labels, coding="real")
+    found = []
+    for r in (TotalVariation(5.0), GraphFused(CHAIN[:3], 5.0)):
+        made = Problem(Squared(), design, targets, r)
+        result = minimize(made, solver=FISTA(), stop=RelativeKKT(1e-12) | MaxIterations(300))
+        assert result.status.ok
+        found.append(result.certificate.objective)
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
+def test_a_graph_keeps_what_was_checked():
+    edges, rates, signs = [[0, 1], [1, 2]], [1.0, 2.0], [1, -1]
+    r = GraphFused(edges, 0.5, rates, signs)
+    same = GraphFused(((0, 1), (1, 2)), 0.5, torch.tensor(rates), torch.tensor(signs))
+    edges[0][1], rates[0], signs[0] = 0, -1.0, 3
+    assert r.with_strength(1.0).edges == r.edges == ((0, 1), (1, 2))
+    assert (r.weights, r.signs) == ((1.0, 2.0), (1, -1))
+    assert r == same
+    assert hash(r) == hash(same)
 
 
 @given(v=matrices((2, 6)), step=st.sampled_from([0.1, 1.0, 5.0]))

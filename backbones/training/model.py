@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import copy
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,10 @@ class Architecture:
         return SmallCNN(self.input_shape, self.widths, self.n_features)
 
     def ensemble(self, seed: int | None = None, weights: str | Path | None = None) -> Ensemble:
-        """Make the networks.
+        """Make the networks, all with the same initial weights.
+
+        As in the paper, where all start from one pretrained network: a latent task is a direction
+        in the features of every network, so feature d must mean the same in all of them.
 
         Parameters
         ----------
@@ -84,13 +87,14 @@ class Architecture:
             msg = f"weights: {weights} is for network 'alexnet', and {self.name!r} was asked for."
             raise ValueError(msg)
 
-        def make() -> Network:
-            network = self.network()
-            if isinstance(network, AlexNet) and weights is not None:
-                network.load_imagenet(weights)
-            return network
+        def build() -> Ensemble:
+            first = self.network()
+            if isinstance(first, AlexNet) and weights is not None:
+                first.load_imagenet(weights)
+            return Ensemble(
+                lambda: copy.deepcopy(first), self.n_members, shared_stages=self.shared_stages
+            )
 
-        build = functools.partial(Ensemble, make, self.n_members, shared_stages=self.shared_stages)
         if seed is None:
             return build()
         with torch.random.fork_rng(devices=[]):

@@ -188,7 +188,7 @@ class Trainer:
         config, stream = self.config, self.config.stream(number)
         random = torch.Generator().manual_seed(stream)
         order = torch.randperm(len(self.train), generator=random)
-        parts = order.split(config.batch_size)
+        parts = torch.split(order, config.batch_size)
         seeds = torch.randint(2**31, (len(parts),), generator=random).tolist()
         device = self.network.device
         devices = [device] if device.type == "cuda" else []

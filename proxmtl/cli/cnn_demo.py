@@ -36,7 +36,7 @@ __all__ = ["run_cnn_demo"]
 FROZEN, SINGLE, JOINT = "frozen random, groups", "single-task CNN", "joint CNN, groups"
 
 SINGLE_STRENGTH = 0.3
-LATENT = {"group_strength": 0.02, "l1_strength": 3e-4, "frobenius_strength": 3e-4}
+GROUP_STRENGTH, L_STRENGTH = 0.02, 3e-4
 LEARNING_RATE = 1e-3
 """Of networks that start from random weights; the paper's 0.01 is for pretrained ones."""
 
@@ -68,7 +68,14 @@ def run_cnn_demo(
     config = TrainingConfig(
         epochs=epochs, batch_size=32, learning_rate=LEARNING_RATE, patience=2, seed=seed
     )
-    latent = LatentMTL(groups=groups, n_latents=10, max_passes=max_passes, **LATENT)
+    latent = LatentMTL(
+        groups=groups,
+        n_latents=10,
+        group_strength=GROUP_STRENGTH,
+        l1_strength=L_STRENGTH,
+        frobenius_strength=L_STRENGTH,
+        max_passes=max_passes,
+    )
     heads: dict[str, Head] = {
         SINGLE: SingleTaskHead(SINGLE_STRENGTH, max_passes=max_passes),
         JOINT: LatentHead(latent),

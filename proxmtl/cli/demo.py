@@ -32,7 +32,7 @@ def demo(
         bool,
         typer.Option("--cnn", help="Train small networks, one an attribute, instead; minutes."),
     ] = False,
-    epochs: Annotated[int, typer.Option(help="Of the networks of --cnn.", min=1)] = 8,
+    epochs: Annotated[int, typer.Option(help="Of the networks of --cnn.", min=1)] = 6,
     seed: Annotated[int, typer.Option(help="Of the splits.", min=0)] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that is in the folder.")

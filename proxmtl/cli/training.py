@@ -63,7 +63,9 @@ class Request:
     side: int
     single_task: float | None
     loss: str
-    strengths: dict[str, float]
+    group_strength: float
+    l1_strength: float
+    frobenius_strength: float
     n_latents: int | None
     balanced: bool
     max_passes: int
@@ -111,7 +113,9 @@ class Request:
             LatentMTL(
                 groups=groups,
                 n_latents=self.n_latents,
-                **self.strengths,
+                group_strength=self.group_strength,
+                l1_strength=self.l1_strength,
+                frobenius_strength=self.frobenius_strength,
                 loss=loss,
                 class_weight="balanced" if self.balanced else None,
                 max_passes=self.max_passes,

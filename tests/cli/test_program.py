@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["demo", "fit", "tune", "predict", "evaluate", "inspect", "zeroshot"]
+COMMANDS = ["demo", "fit", "train", "tune", "predict", "evaluate", "inspect", "zeroshot"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

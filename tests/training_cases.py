@@ -29,7 +29,7 @@ def latent_head(**changes):
         "group_strength": 0.03,
         "l1_strength": 3e-4,
         "frobenius_strength": 3e-4,
-        "max_passes": 60,
+        "max_passes": 40,
     }
     return LatentHead(LatentMTL(**(settings | changes)))
 

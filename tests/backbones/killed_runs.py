@@ -26,7 +26,7 @@ END = "end.pt"
 
 def train(folder):
     torch.set_num_threads(1)
-    trainer = small_run(folder, epochs=5, n_train=60, head=latent_head(max_passes=30))
+    trainer = small_run(folder, epochs=4, n_train=60, head=latent_head(max_passes=20))
     history = [dataclasses.asdict(record) | {"seconds": 0.0} for record in trainer.run()]
     torch.save({"history": history, "network": trainer.network.state_dict()}, folder / END)
 

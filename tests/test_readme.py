@@ -76,7 +76,16 @@ def test_every_penalty_is_in_the_table_of_the_regularizers_page():
     page = (ROOT / "docs" / "regularizers.md").read_text(encoding="utf-8")
     for name, kind in REGULARIZERS.items():
         if kind.__module__.startswith("proxmtl") and not inspect.isabstract(kind):
-            assert f"`{name}" in page, name
+            assert re.search(rf"^\|[^|]*`{name}\(", page, re.MULTILINE), name
+
+
+def test_every_merge_rule_is_in_the_table_of_the_regularizers_page():
+    from proxmtl.regularizers.base import COMBINATIONS
+
+    page = (ROOT / "docs" / "regularizers.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"`(\w+)` \+ `(\w+)`", page))
+    ours = [(a, b) for a, b, rule in COMBINATIONS if rule.__module__.startswith("proxmtl")]
+    assert listed == {(a.__name__, b.__name__) for a, b in ours}
 
 
 def test_the_regularizer_of_the_docs_is_complete():

@@ -6,6 +6,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 import torch
+from agreement import FEWER, SOLVERS, agree
 from oracles import LOSS_EXPRESSIONS, members_of, optimum, solve, squared_hinge
 from solver_cases import CHAIN, PAIRS, N, data, ragged, targets
 from strategies import LOSS_FACTORIES, label_kind
@@ -14,13 +15,8 @@ from proxmtl import (
     FISTA,
     L1,
     L21,
-    MFISTA,
-    PDHG,
-    PGD,
     SPGD,
-    AdPGM,
     Box,
-    DavisYin,
     ExclusiveL1,
     GroupL2,
     Groups,
@@ -30,38 +26,16 @@ from proxmtl import (
     OverlappingGroupL2,
     Problem,
     ProxNewton,
-    ProxSVRG,
     RelativeGap,
-    RelativeKKT,
     SharedDesign,
     SquaredFrobenius,
     SquaredHinge,
     Targets,
-    UnsupportedError,
     minimize,
 )
 from proxmtl.regularizers import Composed
 
 TREE = Groups.from_lists([[0, 1, 2, 3], [0, 1], [2, 3], [0], [3]])
-SOLVERS = {
-    "PGD": PGD(),
-    "FISTA": FISTA(),
-    "MFISTA": MFISTA(),
-    "MFISTA-original": MFISTA(restart=False),
-    "AdPGM": AdPGM(),
-    "DavisYin": DavisYin(),
-    "PDHG": PDHG(),
-    "ProxSVRG": ProxSVRG(batch=8),
-    "ProxSVRG-blocks": ProxSVRG(batch=10, order="blocks"),
-    "ProxNewton": ProxNewton(),
-    # a working set at every turn, on six features too
-    "ProxNewton-small": ProxNewton(smallest=1),
-}
-
-
-VARIANTS = ("MFISTA-original", "ProxSVRG-blocks", "ProxNewton-small")
-# for penalties whose prox takes its time
-FEWER = [n for n in SOLVERS if n not in (*VARIANTS, "ProxSVRG")]
 
 
 @dataclass(frozen=True)
@@ -147,27 +121,6 @@ FAMILIES = {
 
 
 ITERATIVE = ("overlap", "tree", "graph", "graph-l1-ridge", "graph-l1-groups", "rows-box")
-
-
-def agree(problem, best, solvers=SOLVERS):
-    """Names of the solvers that can take the problem; each must find its optimum."""
-    exact = problem.regularizer is None or problem.regularizer.exact_prox
-    every = 10 if exact else 50  # certificates of sums take their time
-    accuracy = RelativeGap(2e-7, every) if problem.has_gap else RelativeKKT(1e-6, every)
-    able = set()
-    for name in solvers:
-        solver = SOLVERS[name]
-        try:
-            solver.check(problem)
-        except UnsupportedError:
-            continue
-        result = minimize(problem, solver, stop=accuracy | MaxIterations(1000))
-        certificate = result.certificate
-        assert certificate.objective == pytest.approx(best, rel=1e-6), name
-        if problem.has_gap:
-            assert certificate.gap >= certificate.objective - best - 1e-8 * best, name
-        able.add(name)
-    return able
 
 
 @pytest.mark.parametrize(

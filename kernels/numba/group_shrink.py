@@ -60,6 +60,7 @@ def _planned(args: GroupShrinkArgs) -> Callable[[], tuple[torch.Tensor, torch.Te
     weights, stride = group_weights(args.weights)
     numbers = (weights, stride, args.step, args.l1)
     kernel: Callable[..., float]
+    calls: list[tuple[Any, ...]]
     if not pair.x.shape[0]:
         kernel, calls = shrink_gathered, []
     elif pair.inner > 1:

@@ -17,6 +17,7 @@ from proxmtl import (
     GroupL2,
     Groups,
     MaxIterations,
+    OverlappingGroupL2,
     Problem,
     RelativeGap,
     SharedDesign,
@@ -26,6 +27,7 @@ from proxmtl import (
     Targets,
     minimize,
 )
+from proxmtl.regularizers import Nuclear, Sum
 
 each_penalty = pytest.mark.parametrize("penalty", PENALTIES)
 with_and_without = pytest.mark.parametrize("intercept", [False, True])
@@ -96,6 +98,33 @@ def test_no_gap_on_the_way_is_below_the_true_suboptimality(penalty, intercept):
     assert len(seen) == 60
     assert all(c.gap >= c.objective - best - 1e-7 * best for c in seen)
     assert seen[-1].gap < 1e-2 * seen[0].gap  # and it is no idle bound
+
+
+@pytest.mark.parametrize("coarse", ["overlapping groups", "sum", "sum, one sweep"])
+def test_an_inexact_prox_makes_the_certificate_wider_and_never_wrong(coarse):
+    groups = Groups.from_lists([[0, 1, 2], [2, 3], [1, 3]])
+    terms = (L1(1.5), Nuclear(3.0))
+    tight, loose = {
+        "overlapping groups": (
+            OverlappingGroupL2(groups, 2.0),
+            OverlappingGroupL2(groups, 2.0, gap=1e-2, max_sweeps=1),
+        ),
+        "sum": (Sum(terms), Sum(terms, gap=1e-2)),
+        "sum, one sweep": (Sum(terms), Sum(terms, gap=1e-2, max_sweeps=1)),
+    }[coarse]
+    X, Y = classification(40, 6, 4, seed=4)
+    made = Problem(SquaredHinge(), SharedDesign(X), Targets.from_labels(Y))
+    ridge = SquaredFrobenius(1.0)
+    result = minimize(
+        made.with_regularizers([tight, ridge]), stop=RelativeGap(1e-12) | MaxIterations(3000)
+    )
+    best = result.certificate.objective
+    assert result.status.ok
+    inexact = made.with_regularizers([loose, ridge])
+    for away in (1.0, 0.1, 0.03, 0.01, 3e-3, 1e-3):
+        on_the_way = inexact.certificate((1 - away) * result.solution)
+        assert on_the_way.gap >= on_the_way.objective - best
+        assert on_the_way.gap <= 1e-1 * best or away == 1.0  # and it is no idle bound
 
 
 @each_penalty

@@ -22,6 +22,7 @@ from proxmtl.regularizers import (
     UnsupportedError,
     add,
 )
+from proxmtl.regularizers.frobenius import ridged_prox
 from proxmtl.result import Certificate
 from proxmtl.targets import Targets
 
@@ -157,19 +158,8 @@ class Problem:
         """
         penalised, bias = self.design.split(W)
         hint = None if near is None else self.design.split(near)[0]
-        out, value = self._prox(penalised, step, hint)
+        out, value = ridged_prox(self.regularizer, self.ridge, penalised, step, hint)
         return self.design.join(out, bias), value
-
-    def _prox(
-        self, penalised: Tensor, step: float | Tensor, near: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        shrink = 1 + 2 * step * self.ridge
-        if self.regularizer is None:
-            out, value = penalised / shrink, penalised.new_zeros(())
-        else:
-            point = penalised if self.ridge == 0 else penalised / shrink
-            out, value = self.regularizer.prox_near(point, step / shrink, near)
-        return out, value + self.ridge * out.square().sum() if self.ridge else value
 
     def regularizer_value(self, W: Tensor) -> Tensor:
         """Sum of the (unsmoothed) regularizers, 0-d."""

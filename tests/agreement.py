@@ -40,6 +40,9 @@ VARIANTS = ("MFISTA-original", "ProxSVRG-blocks", "ProxNewton-small")
 FEWER = [n for n in SOLVERS if n not in (*VARIANTS, "ProxSVRG")]
 
 
+ONE_A_KIND = ["FISTA", "DavisYin", "PDHG", "ProxNewton"]
+
+
 def agree(problem, best, solvers=SOLVERS, *, accuracy=2e-7):
     """Names of the solvers that can take the problem; each must find its optimum and certify it."""
     exact = problem.regularizer is None or problem.regularizer.exact_prox

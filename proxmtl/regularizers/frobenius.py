@@ -9,7 +9,7 @@ from torch import Tensor
 
 from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
 
-__all__ = ["SquaredFrobenius"]
+__all__ = ["SquaredFrobenius", "ridged_prox"]
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,23 @@ class SquaredFrobenius(Regularizer):
 
     def with_strength(self, strength: float) -> SquaredFrobenius:
         return replace(self, strength=strength)
+
+
+def ridged_prox(
+    R: Regularizer | None,
+    ridge: float,
+    W: Tensor,
+    step: float | Tensor,
+    near: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Prox of ``R + ridge ||.||_F^2`` (``R`` None: of the ridge alone), and the value there.
+
+    ``prox_{step R / c}(W / c)`` with ``c = 1 + 2 step ridge``, exactly. ``near`` as in
+    :meth:`Regularizer.prox_near`.
+    """
+    shrink = 1 + 2 * step * ridge
+    if R is None:
+        out, value = W / shrink, W.new_zeros(())
+    else:
+        out, value = R.prox_near(W if ridge == 0 else W / shrink, step / shrink, near)
+    return out, value + ridge * out.square().sum() if ridge else value

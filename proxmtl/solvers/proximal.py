@@ -10,6 +10,7 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
+from proxmtl.regularizers.frobenius import ridged_prox
 from proxmtl.solvers.requirements import check_curvature
 from proxmtl.solvers.steps import StepRule
 
@@ -161,11 +162,7 @@ def term_prox(
 ) -> tuple[Tensor, Tensor]:
     """Prox of one penalty of the sum (none: the identity) plus a ridge; the intercept is kept."""
     penalised, bias = problem.design.split(W)
-    shrink = 1 + 2 * step * ridge
-    out, value = penalised / shrink, penalised.new_zeros(())
-    if term is not None:
-        out, value = term.prox(out, step / shrink)
-    value = value + ridge * out.square().sum()
+    out, value = ridged_prox(term, ridge, penalised, step)
     return problem.design.join(out, bias), value
 
 

@@ -6,7 +6,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 import torch
-from agreement import FEWER, SOLVERS, agree
+from agreement import FEWER, ONE_A_KIND, SOLVERS, agree
 from oracles import LOSS_EXPRESSIONS, members_of, optimum, solve, squared_hinge
 from solver_cases import CHAIN, PAIRS, N, data, ragged, targets
 from strategies import LOSS_FACTORIES, label_kind
@@ -133,8 +133,8 @@ def test_all_solvers_find_the_optimum_of_cvxpy(family, intercept):
     t = problem.targets
     best = optimum(X, t.labels, t.weights, expression, intercept=intercept)[0]
     tried = FEWER if family in ITERATIVE else SOLVERS
-    if family == "l1-overlap":  # the slowest
-        tried = ["FISTA", "DavisYin", "PDHG", "ProxNewton"]
+    if family in ("l1-overlap", "rows-box", "graph-l1-ridge", "graph-l1-groups"):  # the slowest
+        tried = ONE_A_KIND
     lacking = set(tried) - agree(problem, best, tried)
     if family in ("graph", "graph-l1-ridge"):
         assert lacking == {"ProxNewton"}

@@ -117,7 +117,7 @@ def test_corrupt_images_are_skipped_if_asked(program, photos):
 
 
 def test_a_small_demo_with_networks(program, files):
-    size = ["--n-train", "120", "--observed", "0.6", "--epochs", "1", "--max-passes", "15"]
+    size = ["--n-train", "90", "--observed", "0.8", "--epochs", "1", "--max-passes", "10"]
     code, out, _ = program("demo", "--cnn", *size, "--out", "demo")
     assert code == 0
     for part in ("frozen random, groups", "single-task CNN", "joint CNN, groups", "AP topology"):

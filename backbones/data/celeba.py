@@ -1,0 +1,75 @@
+"""CelebA's attributes (Liu, Luo, Wang and Tang, ICCV 2015), in the file that is distributed.
+
+``list_attr_celeba.txt``: the number of images, the 40 attribute names, then a line an image:
+its file name, and 1 (yes) or -1 (no) for each attribute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxmtl.backbones.data.location import require
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ATTRIBUTES_FILE = "list_attr_celeba.txt"
+IMAGE_FOLDER = "img_align_celeba"
+
+
+@dataclass(frozen=True)
+class CelebA:
+    """Labels of the data set, and where its images are.
+
+    Attributes
+    ----------
+    Y
+        (N, 40) float64 labels: 1 = yes, 0 = no.
+    names
+        The attributes.
+    image_names
+        N file names, ``000001.jpg`` ...
+    images
+        Their paths, whether the files are there or not.
+    """
+
+    Y: NDArray[np.float64]
+    names: tuple[str, ...]
+    image_names: tuple[str, ...]
+    images: list[Path]
+
+
+def load_celeba(folder: str | Path) -> CelebA:
+    """Read the attributes of a folder with ``list_attr_celeba.txt`` and ``img_align_celeba/``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or the file isn't there.
+    ValueError
+        If a line has other cells than the header says, or the number of images differs.
+    """
+    root = require(Path(folder), "the folder of CelebA")
+    path = require(root / ATTRIBUTES_FILE, "the attributes of CelebA")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if len(lines) < 3 or not lines[0].strip().isdigit():
+        msg = f"{path} doesn't begin with the number of images and the names; get it again."
+        raise ValueError(msg)
+    names = tuple(lines[1].split())
+    rows = [line.split() for line in lines[2:] if line.strip()]
+    announced = int(lines[0])
+    if len(rows) != announced:
+        msg = f"{path} announces {announced} images and has {len(rows)} lines; get it again."
+        raise ValueError(msg)
+    for number, row in enumerate(rows, 3):
+        if len(row) != len(names) + 1 or not set(row[1:]) <= {"1", "-1"}:
+            msg = f"{path}, line {number}: expected a file name and {len(names)} times 1 or -1."
+            raise ValueError(msg)
+    labels = np.array([[cell == "1" for cell in row[1:]] for row in rows], dtype=np.float64)
+    image_names = tuple(row[0] for row in rows)
+    images = [root / IMAGE_FOLDER / name for name in image_names]
+    return CelebA(labels, names, image_names, images)

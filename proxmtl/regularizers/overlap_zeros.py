@@ -26,7 +26,8 @@ def zero_vanishing_groups(
     leaves of it is rounding: any size, any direction, and as far from a subgradient as the
     strength is large. A group is rounded to zero where that alone costs no gap,
     ``radius_g ||x_g|| - <x_g, xi^g> >= 1/2 ||x_g||^2``: about where ``||x_g||`` is at most twice
-    the distance of ``xi^g`` from the sphere. The gap of the rounded point, for the same dual, is
+    the distance of ``xi^g`` from the sphere, that taken with its rounding. For the same dual the
+    gap of the rounded point is
     ``1/2 ||x - (v - sum_g xi^g)||^2 + sum_g radius_g ||x_g|| - <x_g, xi^g>``; if it is above the
     target and the gap so far, the smaller groups are rounded, as many as the gap allows.
 
@@ -51,7 +52,8 @@ def zero_vanishing_groups(
 
     every = torch.arange(len(x), device=x.device)
     norms = layout.norms(x)
-    vanishing = (norms > 0) & (excess(x, every) >= norms.square() / 2)
+    rounding = 8 * torch.finfo(x.dtype).eps * radius * norms
+    vanishing = (norms > 0) & (excess(x, every) + rounding >= norms.square() / 2)
     rows = torch.nonzero(vanishing.any(1)).flatten()
     if not len(rows):
         return

@@ -150,6 +150,15 @@ def test_of_groups_that_vanish_as_many_are_zeroed_as_the_gap_allows():
         assert float(gaps) <= float(target)
 
 
+@pytest.mark.parametrize(("size", "zero"), [(2e-16, True), (1e-12, False)])
+def test_on_the_sphere_a_group_is_zero_within_the_rounding(size, zero):
+    layout, one = GroupLayout(Groups.single(2), -1), torch.ones(1, dtype=torch.float64)
+    x, xi = torch.tensor([[size, 0.0]]).double(), torch.tensor([[1.0, 0.0]]).double()
+    gaps = torch.zeros(1, dtype=torch.float64)
+    zero_vanishing_groups(layout, x + xi, x, xi, radius=one, gaps=gaps, target=1e-15 * one)
+    assert (float(x.abs().sum()) == 0) == zero
+
+
 @pytest.mark.parametrize("slices", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_regularizer_reaches_its_gap_where_the_sweeps_crawl(slices, dtype):

@@ -40,6 +40,7 @@ VARIANTS = ("MFISTA-original", "ProxSVRG-blocks", "ProxNewton-small")
 FEWER = [n for n in SOLVERS if n not in (*VARIANTS, "ProxSVRG")]
 
 
+PLAIN = [n for n in SOLVERS if n not in VARIANTS]
 ONE_A_KIND = ["FISTA", "DavisYin", "PDHG", "ProxNewton"]
 
 

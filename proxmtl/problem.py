@@ -70,6 +70,9 @@ class Problem:
         targets: Targets,
         regularizers: Regularizer | Sequence[Regularizer] = (),
     ) -> None:
+        _expect("loss", loss, Loss, "SquaredHinge()")
+        _expect("design", design, Design, "SharedDesign(X)")
+        _expect("targets", targets, Targets, "Targets.from_labels(Y)")
         design.check_device(targets)
         design.check_targets(targets)
         loss.check_labels(targets.labels, targets.weights)
@@ -81,7 +84,9 @@ class Problem:
         self._penalise(regularizers)
 
     def _penalise(self, regularizers: Regularizer | Sequence[Regularizer]) -> None:
-        terms = [regularizers] if isinstance(regularizers, Regularizer) else list(regularizers)
+        terms = list(regularizers) if isinstance(regularizers, Sequence) else [regularizers]
+        for term in terms:
+            _expect("regularizers", term, Regularizer, "L1(0.1)")
         self.regularizers: tuple[Regularizer, ...] = tuple(terms)
         self.ridge = sum(r.strength for r in terms if isinstance(r, SquaredFrobenius))
         self.terms = tuple(r for r in terms if not isinstance(r, SquaredFrobenius))
@@ -366,3 +371,13 @@ class Problem:
             return residuals, grad
         residuals = self.balanced(residuals)
         return residuals, self.design.adjoint(residuals)
+
+
+def _expect(name: str, given: object, kind: type, example: str) -> None:
+    if not isinstance(given, kind):
+        seen = (
+            f"the class {given.__name__}"
+            if isinstance(given, type)
+            else f"a {type(given).__name__}"
+        )
+        raise ValueError(f"{name}: got {seen}; give an object such as {example}.")

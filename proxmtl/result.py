@@ -153,6 +153,16 @@ class Result(Generic[Solution]):
     reason: str
     state: State
 
+    @property
+    def objective(self) -> float:
+        """Objective at the solution, as certified."""
+        return self.certificate.objective
+
+    @property
+    def gap(self) -> float | None:
+        """Bound on ``objective - optimum``; None where there is none."""
+        return self.certificate.gap
+
     def __repr__(self) -> str:
         return (
             f"Result({self.status.name} after {self.iterations} iterations, "

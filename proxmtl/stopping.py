@@ -171,7 +171,8 @@ class _Measured(Stop):
         if figure is None:
             raise ValueError(
                 f"stop: {type(self).__name__} needs a figure that this problem does not have (a "
-                "gap needs a convex problem with a penalty); use RelativeKKT."
+                "gap needs a convex problem with a ridge term, or with a norm that leaves nothing "
+                "free); use RelativeKKT."
             )
         if progress.history:
             progress.history[-1][type(self).__name__] = figure

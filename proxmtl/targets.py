@@ -274,6 +274,8 @@ def _factors_of_classes(
 
 def as_float_tensor(name: str, values: Array, like: Tensor | None = None) -> Tensor:
     """Tensor of real numbers, on the device and in the dtype of ``like`` if given."""
+    if hasattr(values, "to_numpy"):  # frames and series of pandas, missing entries among them
+        values = values.to_numpy(dtype="float64", na_value=np.nan)
     if isinstance(values, np.ndarray):
         values = _plain(values)
     try:
@@ -336,6 +338,8 @@ def _check_coding(labels: Tensor, observed: Tensor) -> None:
             "give coding='real' with a regression loss."
         )
     zeros = bool((labels == 0).any())
+    if zeros and not seen.numel():
+        raise ValueError("labels: are all 0, which means missing; use -1, +1, and NaN for missing.")
     if zeros and not bool((seen == -1).any()):
         raise ValueError(
             "labels: saw 0 and 1 but no -1: 0 means missing here, so this looks like 0/1 coding; "

@@ -60,6 +60,7 @@ NAIVE_VALUES = {
     "GroupL2": lambda r, W: r.strength * group_norm(W, r.groups),
     "OverlappingGroupL2": lambda r, W: r.strength * group_norm(W, r.groups),
     "Sum": lambda r, W: r.strength * sum(NAIVE_VALUES[type(t).__name__](t, W) for t in r.terms),
+    "Thresholded": lambda r, W: r.strength * (group_norm(W, r.inner.groups) + 0.5 * l1(W)),
     "WeightedL1": lambda r, W: r.strength * l1(r.weights * W),
     "WeightedFrobenius": lambda r, W: r.strength * l1(r.weights * W * W),
     "ElasticNet": lambda r, W: r.strength * (0.3 * l1(W) + 0.35 * squares(W)),

@@ -39,6 +39,10 @@ CVXPY = {
     "GroupL2": lambda r, x: (r.strength * grouped(x, r.groups), []),
     "OverlappingGroupL2": lambda r, x: (r.strength * grouped(x, r.groups), []),
     "Sum": lambda r, x: (r.strength * sum(CVXPY[type(t).__name__](t, x)[0] for t in r.terms), []),
+    "Thresholded": lambda r, x: (
+        r.strength * (grouped(x, r.inner.groups) + 0.5 * absolute(x)),
+        [],
+    ),
     "WeightedL1": lambda r, x: (
         r.strength * absolute(cp.multiply(np.tile(r.weights, (x.shape[0], 1)), x)),
         [],

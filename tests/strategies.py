@@ -43,6 +43,7 @@ from proxmtl.regularizers import (
     SparseGroupL2,
     SquaredGroupL2,
     Sum,
+    Thresholded,
     TotalVariation,
     WeightedFrobenius,
     WeightedL1,
@@ -159,6 +160,9 @@ REGULARIZER_FACTORIES = {
     ),
     "Sum": lambda draw, n, strength: Sum(
         (L1(0.4), OverlappingGroupL2(draw(overlapping_groups(n)), 0.7)), strength
+    ),
+    "Thresholded": lambda draw, n, strength: Thresholded(
+        GroupL2(draw(disjoint_groups(n)), strength), L1(0.5 * strength)
     ),
     "WeightedL1": lambda draw, n, strength: WeightedL1(weights_like(draw, n), strength),
     "WeightedFrobenius": lambda draw, n, strength: WeightedFrobenius(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import Any
 
 import torch
+from scipy.sparse import issparse
 from torch import Tensor
 
 from proxmtl.designs.base import Design, check_features, check_finite, check_shape, consecutive
@@ -20,7 +22,7 @@ class SharedDesign(Design):
 
     Parameters
     ----------
-    X : Tensor or ndarray, shape (N, D)
+    X : Tensor, ndarray, pandas frame or scipy sparse matrix, shape (N, D)
         Dense, or sparse CSR (then its transpose is kept as CSR too: each layout is fast in one
         direction only). float16 and bfloat16 features are computed on in float32.
     intercept : bool
@@ -33,6 +35,7 @@ class SharedDesign(Design):
     """
 
     def __init__(self, X: Array, *, intercept: bool = False) -> None:
+        X = _from_scipy(X) if issparse(X) else X
         X = X if isinstance(X, Tensor) else as_float_tensor("X", X)
         self.X = X
         self.intercept = intercept
@@ -105,6 +108,14 @@ class SharedDesign(Design):
             # a product with one vector has a column where one with a parameter has M
             self.curvature_passes += products / targets.n_tasks
         return targets.weights.to(torch.float64).amax(0) * self._curvature
+
+
+def _from_scipy(X: Any) -> Tensor:
+    rows = X.tocsr()
+    parts = (torch.as_tensor(part) for part in (rows.indptr, rows.indices, rows.data))
+    with warnings.catch_warnings():  # torch calls its CSR support beta, once
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.sparse_csr_tensor(*parts, size=rows.shape)
 
 
 def _describe(targets: Targets) -> str:

@@ -20,20 +20,30 @@ def save_model(folder: str | Path, estimator: LinearAttributeClassifier) -> None
     Parameters
     ----------
     folder
-        An existing folder.
+        Made if it does not exist; its parent must.
     estimator
         A fitted estimator of `proxmtl.estimators`.
 
     Raises
     ------
     InputError
-        If `folder` does not exist.
+        If the parent of `folder` does not exist.
+    TypeError
+        If the arguments are the other way round.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ValueError
         If it holds something that JSON cannot express (labels that are neither numbers nor text).
     """
-    write_model_state(folder, estimator.to_state())
+    if not hasattr(estimator, "to_state"):
+        raise TypeError(
+            f"estimator: got a {type(estimator).__name__}; call save_model(folder, estimator)."
+        )
+    state = estimator.to_state()
+    folder = Path(folder)
+    if folder.parent.is_dir():
+        folder.mkdir(exist_ok=True)
+    write_model_state(folder, state)
 
 
 def load_model(folder: str | Path) -> LinearAttributeClassifier:

@@ -32,6 +32,8 @@ from proxmtl.regularizers.total_variation import FusedLasso, TotalVariation
 from proxmtl.regularizers.weighted_frobenius import WeightedFrobenius
 from proxmtl.regularizers.weighted_l1 import WeightedL1
 
+from proxmtl.regularizers.thresholded import Thresholded  # isort: skip - its rules come last
+
 __all__ = [
     "COMBINATIONS",
     "L1",
@@ -66,6 +68,7 @@ __all__ = [
     "SquaredFrobenius",
     "SquaredGroupL2",
     "Sum",
+    "Thresholded",
     "TotalVariation",
     "UnsupportedError",
     "WeightedFrobenius",

@@ -36,6 +36,7 @@ from proxmtl.regularizers import (
     Separable,
     Shifted,
     Sum,
+    Thresholded,
     add,
     moreau_envelope,
 )
@@ -97,6 +98,7 @@ def test_folded_penalties_near_the_l1_norm_far_from_it():
 # ------------------------------------------------------------------ sums
 
 PAIRS = Groups.from_lists([[0, 1], [2, 3]], 5, weights=[1.0, 2.0])
+CHAIN = Groups.from_lists([[0, 1, 2], [2, 3], [1, 3, 4]], weights=[1.0, 2.0, 0.7])
 SUMS = {
     "l1-l1": ([L1(0.3), L1(0.2)], L1),
     "weighted": ([L1(0.3), WeightedL1(torch.arange(5.0).double(), 0.2)], WeightedL1),
@@ -118,6 +120,10 @@ SUMS = {
     ),
     "l1-rows": ([L1(0.2), GroupL2(Groups.single(5), 0.3)], SparseGroupL2),
     "elastic-l1": ([ElasticNet(0.3), L1(0.2)], ElasticNet),
+    "overlap-l1": ([OverlappingGroupL2(CHAIN, 0.4), L1(0.2)], Thresholded),
+    "weighted-groups": ([WeightedL1(torch.arange(5.0) / 9, 0.8), GroupL2(PAIRS, 0.4)], Thresholded),
+    "max-l1": ([L1(0.1), LInf(0.8, axis=-1)], Thresholded),
+    "overlap-l1-nonneg": ([OverlappingGroupL2(CHAIN, 0.4), NonNegative(), L1(0.2)], Bounded),
     "group-box": ([GroupL2(PAIRS, 0.4), Box(-0.4, 0.6)], Sum),
     "nuclear-l1": ([Nuclear(0.3), L1(0.2)], Sum),
     "three": ([Nuclear(0.3), GroupL2(PAIRS, 0.4), L21(0.3, axis=0)], Sum),
@@ -180,6 +186,27 @@ def test_a_sum_of_groups_has_the_dual_norm_of_the_overlapping_norm():
     W = total.prox(v, 0.7)[0]
     assert float(total.kkt_residual(W, (W - v) / 0.7).norm()) <= 1e-5
     assert float(total.kkt_residual(W, normal(3, 5, seed=10)).norm()) > 0.1
+
+
+@pytest.mark.parametrize("inner", [OverlappingGroupL2(CHAIN, 0.6), LInf(0.9, axis=-1)])
+def test_an_l1_norm_beside_another_has_the_dual_norm_of_the_sum(inner):
+    r, u = Thresholded(inner, L1(0.3)), normal(1, 5, seed=9)
+    x = cp.Variable((1, 5))
+    penalty = CVXPY[type(inner).__name__](inner, x)[0] + 0.3 * absolute(x)
+    supremum = -solve_exactly(cp.Problem(cp.Minimize(-cp.sum(cp.multiply(u, x))), [penalty <= 1]))
+    assert r.dual_norm(u) == pytest.approx(supremum, rel=1e-5)
+    assert r.critical_strength(u) == pytest.approx(r.strength * supremum, rel=1e-5)
+    scaled = r.with_strength(2 * r.strength)
+    assert float(scaled.value(u)) == pytest.approx(2 * float(r.value(u)))
+    point, _ = r.prox(3 * u, 0.5)
+    assert r.dual_norm((3 * u - point) / 0.5, at=point) <= 1 + 1e-6
+
+
+def test_thresholding_first_is_refused_where_it_is_wrong():
+    with pytest.raises(ValueError, match="Nuclear is not a convex penalty of"):
+        Thresholded(Nuclear(1.0), L1(1.0))
+    with pytest.raises(ValueError, match="MCP is not a convex penalty of"):
+        Thresholded(MCP(1.0), L1(1.0))
 
 
 # ------------------------------------------------------------------ the calculus

@@ -112,10 +112,10 @@ class SharedDesign(Design):
 
 def _from_scipy(X: Any) -> Tensor:
     rows = X.tocsr()
-    parts = (torch.as_tensor(part) for part in (rows.indptr, rows.indices, rows.data))
+    starts, columns, values = map(torch.as_tensor, (rows.indptr, rows.indices, rows.data))
     with warnings.catch_warnings():  # torch calls its CSR support beta, once
         warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(*parts, size=rows.shape)
+        return torch.sparse_csr_tensor(starts, columns, values, size=rows.shape)
 
 
 def _describe(targets: Targets) -> str:

@@ -121,7 +121,7 @@ class CrossValidation:
 def cross_validate(
     model: Problem | LatentMTL | Any,
     candidates: Sequence[Any],
-    splits: Sequence[Split],
+    splits: Sequence[Split] | int,
     X: Any = None,
     Y: Any = None,
     *,
@@ -144,8 +144,9 @@ def cross_validate(
     candidates : sequence
         For a problem: strengths (a number for its non-smooth penalty, or one for each penalty).
         Otherwise: dictionaries of parameters, for the latent model from :func:`invariant_grid`.
-    splits : sequence of Split
-        From :func:`sample_folds`, :func:`stratified_folds`, :func:`class_folds` or
+    splits : sequence of Split, or int
+        A number of folds cuts the rows at random (``sample_folds(n, splits)``). Better made by
+        :func:`sample_folds`, :func:`stratified_folds`, :func:`class_folds` or
         :func:`random_splits`. Rows of a final test belong in none of them.
     X, Y : arrays (N, D) and (N, M), optional
         Data of the latent model or of an estimator.
@@ -194,6 +195,12 @@ def cross_validate(
         trainer = _trainer(model, X, Y, sample_weight)
     given = list(candidates)
     parts = _checked(splits, len(trainer.labels))
+    labels = np.asarray(trainer.labels, dtype=np.float64)
+    if metric is mean_average_precision and len(np.unique(labels[~np.isnan(labels)])) > 2:
+        raise ValueError(
+            "metric: mean average precision needs labels of two values, and these have more; give "
+            "another metric, such as lambda scores, labels: -np.nanmean((scores - labels) ** 2)."
+        )
     if not given:
         raise ValueError("candidates: empty; give at least one.")
     storage = _storage(folder, trainer, given, parts, metric)
@@ -236,9 +243,11 @@ def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> Trainer:
     return EstimatorTrainer(model, X, Y)
 
 
-def _checked(splits: Sequence[Any], n: int) -> list[Split]:
-    from proxmtl.experiments import Split  # noqa: PLC0415 - imports pandas
+def _checked(splits: Sequence[Any] | int, n: int) -> list[Split]:
+    from proxmtl.experiments import Split, sample_folds  # noqa: PLC0415 - imports pandas
 
+    if isinstance(splits, int):
+        splits = sample_folds(n, splits)
     if not splits:
         raise ValueError("splits: empty; make some with stratified_folds.")
     parts = [Split(np.asarray(train), np.asarray(test)) for train, test in splits]

@@ -16,6 +16,7 @@ from proxmtl import (
     RelativeKKT,
     SharedDesign,
     SingleTaskClassifier,
+    Squared,
     SquaredFrobenius,
     SquaredHinge,
     Targets,
@@ -224,3 +225,19 @@ def test_bad_requests_are_refused():
             cross_validate(**arguments)
     with pytest.raises(NotImplementedError, match="features by task"):
         cross_validate(ragged(), [0.1], splits)
+
+
+def test_a_number_of_folds_will_do_and_real_labels_need_a_metric():
+    problem, X, _ = sparse_problem()
+    strengths = [0.2, 0.05]
+    by_number = cross_validate(problem, strengths, 3, stop=STOP)
+    given = cross_validate(problem, strengths, sample_folds(len(X), 3), stop=STOP)
+    assert by_number.table["score"].tolist() == given.table["score"].tolist()
+    real = Targets.from_labels(X[:, :2] + 0.1, coding="real")
+    problem = Problem(Squared(), SharedDesign(X), real, L1(0.1))
+    with pytest.raises(ValueError, match="metric: mean average precision needs labels of two"):
+        cross_validate(problem, strengths, 3)
+    squares = cross_validate(
+        problem, strengths, 3, metric=lambda scores, labels: -np.nanmean((scores - labels) ** 2)
+    )
+    assert squares.table["score"].max() < 0

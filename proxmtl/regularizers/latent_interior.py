@@ -77,6 +77,9 @@ def decompose(
     held = Memberships(groups, places, len(used), len(items))
     path = _Path(v[items], held, radius[used], curvature)
     best, steps = path.run(tolerance, max_steps)
+    if best.gap > tolerance:  # it left the path and hung at the boundary: hold on to it closely
+        careful, more = path.run(tolerance, 4 * max_steps, centring=0.3)
+        best, steps = min(best, careful, key=lambda candidate: candidate.gap), steps + more
     parts[seen] = best.multiplier[groups] * best.point[places]
     dual[items] = best.dual
     return Decomposition(parts, dual, best.gap, steps)
@@ -99,8 +102,14 @@ class _Path:
     def __post_init__(self) -> None:
         self.square = self.radius**2
 
-    def run(self, tolerance: float, max_steps: int) -> tuple[_Candidate, int]:
-        """Follow the path; the best candidate met and the number of steps."""
+    def run(
+        self, tolerance: float, max_steps: int, *, centring: float | None = None
+    ) -> tuple[_Candidate, int]:
+        """Follow the path; the best candidate met and the number of steps.
+
+        With ``centring`` given each step aims at that fraction of the present complementarity,
+        without a corrector: slower, but always near the path.
+        """
         held = self.held
         u = np.zeros_like(self.v)
         multiplier = np.maximum(held.norms(self.v) / self.radius, 1e-8)
@@ -110,10 +119,14 @@ class _Path:
             found = self._best_candidate(u, multiplier, slack, tolerance)
             behind = 0 if found.gap < 0.9 * best.gap else behind + 1
             best = min(best, found, key=lambda candidate: candidate.gap)
-            if best.gap <= tolerance or behind > 4 or step == max_steps:
+            if (
+                best.gap <= tolerance
+                or behind > (4 if centring is None else 20)
+                or step == max_steps
+            ):
                 break
             try:
-                move, change = self._newton(u, multiplier, slack)
+                move, change = self._newton(u, multiplier, slack, centring)
             except np.linalg.LinAlgError:  # the precision is used up
                 break
             u, multiplier = u + move, multiplier + change
@@ -146,7 +159,9 @@ class _Path:
         misfit = self.v - (weight * point + self.curvature * u)
         return _Candidate(multiplier, point, u, max(gap + float(misfit @ misfit) / 2, 0.0))
 
-    def _newton(self, u: Floats, multiplier: Floats, slack: Floats) -> tuple[Floats, Floats]:
+    def _newton(
+        self, u: Floats, multiplier: Floats, slack: Floats, aim: float | None
+    ) -> tuple[Floats, Floats]:
         """Damped predictor-corrector step in ``u`` and the multipliers."""
         held = self.held
         weight = self.curvature + held.over_items(multiplier[held.group])
@@ -172,6 +187,10 @@ class _Path:
             )
 
         mean = float(multiplier @ slack) / len(multiplier)
+        if aim is not None:
+            move, change = direction(np.full_like(slack, aim * mean))
+            length = min(lengths(move, change))
+            return length * move, length * change
         move, change = direction(np.zeros_like(slack))
         length = min(lengths(move, change))
         ahead = (self.square - held.norms(u + length * move) ** 2) / 2

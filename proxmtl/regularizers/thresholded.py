@@ -101,6 +101,7 @@ class Thresholded(Regularizer):
             return super().dual_norm(U, at)
         if at is not None:
             left = -self.l1.kkt_residual(at, -U)
+            left = left - self.inner.prox(left, 1e30)[0]  # without what the inner norm leaves free
             return max(self.l1.dual_norm(U - left), self.inner.dual_norm(left, at))
         if bool(torch.isnan(U).any()):
             return float("nan")

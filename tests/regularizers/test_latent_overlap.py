@@ -6,9 +6,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import latent_norm
-from strategies import disjoint_groups, examples, matrices, overlapping_groups
+from strategies import classification, disjoint_groups, examples, matrices, overlapping_groups
 
-from proxmtl import L1, GroupL2, Groups, LatentOverlapGroupL2, OverlappingGroupL2
+from proxmtl import (
+    L1,
+    GroupL2,
+    Groups,
+    LatentOverlapGroupL2,
+    MaxIterations,
+    OverlappingGroupL2,
+    Problem,
+    RelativeGap,
+    SharedDesign,
+    SquaredHinge,
+    Status,
+    Targets,
+    minimize,
+)
 from proxmtl.regularizers.latent_interior import decompose
 
 CHAIN = Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5, 0]], weights=[1.0, 0.5, 2.0, 1.0])
@@ -151,3 +165,25 @@ def test_what_it_does_not_take_raises():
         LatentOverlapGroupL2(CHAIN, 1.0, gap=0)
     with pytest.raises(ValueError, match="does not have 6 items"):
         LatentOverlapGroupL2(CHAIN, 1.0).prox(torch.zeros(2, 5), 1.0)
+
+
+def test_points_where_the_path_is_lost_are_solved_all_the_same():
+    """A point with a tiny share of one group: the predictor hangs at the boundary there."""
+    r = LatentOverlapGroupL2(Groups.from_lists([[0, 1, 2], [2, 3, 4], [4, 5]]), 3.0)
+    x = torch.tensor([[0.2129, -0.3703, -0.6863, -0.0057, 0.0, 0.0]], dtype=torch.float64)
+    exact = latent_norm(x[0].numpy(), r.groups) * 3.0
+    assert float(r.value(x)) == pytest.approx(exact, rel=1e-8)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(40):  # the value at a prox point is that of the prox's own decomposition
+        v = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+        point, value = r.prox(v - v.clamp(-0.6, 0.6), 0.2)
+        assert float(r.value(point)) == pytest.approx(float(value), rel=1e-10, abs=1e-12)
+
+
+def test_beside_an_l1_norm_it_converges():
+    X, Y = classification(60, 8, 6, seed=1)
+    terms = [LatentOverlapGroupL2(Groups.from_lists([[0, 1, 2], [2, 3, 4], [4, 5]]), 2.0), L1(0.5)]
+    problem = Problem(SquaredHinge(), SharedDesign(X), Targets.from_labels(Y), terms)
+    result = minimize(problem, stop=RelativeGap(1e-8) | MaxIterations(500))
+    assert result.status is Status.CONVERGED
+    assert result.certificate.relative_kkt <= 1e-4

@@ -21,6 +21,7 @@ from proxmtl.backbones.training.record import Epoch, as_csv
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
+from proxmtl.io.identity import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -290,7 +291,7 @@ class Trainer:
             digest.update(np.ascontiguousarray(self.table.pixels[start : start + 1024]).tobytes())
         return {
             "settings": repr(settings),
-            "head": repr(self.head),
+            "head": fingerprint(self.head),
             "networks": repr(shapes),
             "augmentation": repr(self.augmentation),
             "normalisation": repr((self.mean.tolist(), self.scale.tolist())),

@@ -164,8 +164,9 @@ def run_training(request: Request, out: Path, *, force: bool) -> None:
     networks = architecture.ensemble(request.seed, request.weights).to(_device(request.device))
     train, test = _split(table, request.holdout, request.seed)
     out.mkdir(parents=True, exist_ok=True)
-    asked = {"command": "train", "request": _plain(request)}
-    write_json(out / MARKER, asked)
+    if force:  # only now that everything asked for was read and found right
+        for name in ("checkpoint.pt", "scalars.csv", "model.json"):
+            (out / name).unlink(missing_ok=True)
     trainer = Trainer(
         networks,
         head,
@@ -176,6 +177,9 @@ def run_training(request: Request, out: Path, *, force: bool) -> None:
         augmentation=augmentation,
         folder=out,
     )
+    # the trainer refuses a checkpoint of another request: what is recorded is what runs
+    asked = {"command": "train", "request": _plain(request)}
+    write_json(out / MARKER, asked)
     if trainer.history:
         console.print(f"going on after epoch {trainer.epoch}")
     train_with_bar(trainer)
@@ -233,7 +237,7 @@ def _thousandths(advance: Any) -> Any:
 
 
 def _check_folder(out: Path, epochs: int, *, force: bool) -> None:
-    """Refuse folders of other things, and finished runs; clear one to start over."""
+    """Refuse folders of other things, and finished runs unless one is to be started over."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -242,10 +246,7 @@ def _check_folder(out: Path, epochs: int, *, force: bool) -> None:
         raise InputError(
             out, "the folder is not empty and no run of training; give another name to --out."
         )
-    if force:
-        for name in ("checkpoint.pt", "scalars.csv", "model.json"):
-            (out / name).unlink(missing_ok=True)
-    elif (out / "model.json").is_file():
+    if not force and (out / "model.json").is_file():
         checkpoint = read_checkpoint(out)
         done = -1 if checkpoint is None else len(checkpoint.history) - 1
         if done < 0 or done >= epochs:

@@ -91,7 +91,9 @@ def _platt(z: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[float, 
     n_yes, n_no = int(positive.sum()), int((~positive).sum())
     target = np.where(positive, (n_yes + 1) / (n_yes + 2), 1 / (n_no + 2))
     # scores in units of their spread: the Hessian is then well conditioned
-    middle, spread = float(z.mean()), float(z.std()) or 1.0
+    middle, spread = float(z.mean()), float(z.std())
+    if spread <= 1e-10 * float(np.abs(z).max()):  # constant but for rounding: no slope to be had
+        return 0.0, float(np.log((n_no + 1) / (n_yes + 1)))
     X = np.stack([(z - middle) / spread, np.ones_like(z)], axis=1)
     theta = np.array([0.0, np.log((n_no + 1) / (n_yes + 1))])
 

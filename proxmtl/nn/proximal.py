@@ -138,14 +138,30 @@ def proximal_step_size(optimizer: Optimizer, group: dict[str, Any], parameter: T
     plus penalty. SGD: the learning rate, over ``1 - momentum`` where there is momentum. Optimizers
     that divide by the size of past gradients (Adam and its kin, RMSprop, Adagrad, Adadelta) have a
     step for each coordinate; here it is one a parameter, with the root mean square over the
-    coordinates, so that the prox keeps its closed form. The zeros are exact, the stationary point
-    then is approximate: train with SGD where it must not be.
+    coordinates, so that the prox keeps its closed form. That is far from theirs where gradients
+    are large in a few of many coordinates: the penalty then acts more strongly, by up to the root
+    of their number, and points never settle, so that few zeros stay. Train with SGD, or give a step
+    size, where the point matters.
+
+    Raises
+    ------
+    ValueError
+        For an optimizer of another kind, whose steps this does not know.
     """
     rate = float(group["lr"])
     momentum = float(group.get("momentum") or 0.0)
     if momentum < 1:
         rate *= (1 - float(group.get("dampening") or 0.0) * (momentum > 0)) / (1 - momentum)
+    if isinstance(optimizer, (torch.optim.SGD, torch.optim.ASGD)):
+        return rate
     state = optimizer.state.get(parameter, {})
+    known = {"acc_delta", "exp_avg_sq", "square_avg", "sum"}
+    if not known & set(state):
+        raise ValueError(
+            f"optimizer: the length of the steps of {type(optimizer).__name__} is not known here; "
+            "give step_size=lambda optimizer, group, parameter: ..., how far a step moves per unit "
+            "of a constant gradient."
+        )
     eps = float(group.get("eps") or 0.0)
 
     def root(name: str, correction: float = 1.0) -> float:
@@ -157,8 +173,10 @@ def proximal_step_size(optimizer: Optimizer, group: dict[str, Any], parameter: T
     if "exp_avg_sq" in state:  # Adam and its kin
         name = "max_exp_avg_sq" if "max_exp_avg_sq" in state else "exp_avg_sq"
         return rate / (root(name, 1 - float(group["betas"][1]) ** steps) + eps)
+    if "grad_avg" in state:  # RMSprop, centred
+        variance = (state["square_avg"] - state["grad_avg"].square()).mean()
+        return rate / (math.sqrt(max(float(variance), 0.0)) + eps)
     if "square_avg" in state:  # RMSprop
         return rate / (root("square_avg") + eps)
-    if "sum" in state:  # Adagrad
-        return rate / (1 + (steps - 1) * float(group.get("lr_decay") or 0.0)) / (root("sum") + eps)
-    return rate
+    # Adagrad
+    return rate / (1 + (steps - 1) * float(group.get("lr_decay") or 0.0)) / (root("sum") + eps)

@@ -271,6 +271,12 @@ def _storage(
 ) -> Storage | None:
     if folder is None:
         return None
+    name = getattr(metric, "__qualname__", repr(metric))
+    if "<lambda>" in name:
+        raise ValueError(
+            "metric: a lambda has no name by which scores in a folder could be told apart from "
+            "those of another; define a function."
+        )
     rows = hashlib.sha256()
     for split in splits:
         for part in split:
@@ -283,7 +289,7 @@ def _storage(
             "candidates": [_plain(candidate) for candidate in candidates],
             "splits": rows.hexdigest(),
             "labels": hashlib.sha256(trainer.labels.tobytes()).hexdigest(),
-            "metric": getattr(metric, "__qualname__", repr(metric)),
+            "metric": f"{getattr(metric, '__module__', '')}.{name}",
         },
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from proxmtl.io.identity import fingerprint
 from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
 from proxmtl.latent.model import Features, Labels
 from proxmtl.result import Certificate, Status
@@ -141,7 +142,7 @@ def _settings(
     return {
         "kind": "latent path",
         **{key: value for key, value in own.items() if key not in skipped},
-        "init": model.init if isinstance(model.init, str) else "given",
+        "init": fingerprint(model.init),
         "groups": [groups.members(g) for g in range(len(groups))],
         "group_weights": groups.weights.tolist(),
         "strengths": list(strengths),

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from proxmtl.io.identity import fingerprint
 from proxmtl.minimize import minimize
 from proxmtl.problem import Problem
 from proxmtl.result import Certificate, Status
@@ -144,7 +145,7 @@ def solve_path(
     coordinate descent", 2010.
     """
     grid = strength_grid(problem, n, ratio) if strengths is None else check_strengths(strengths)
-    storage = None if folder is None else Storage(folder, _settings(problem, grid))
+    storage = None if folder is None else Storage(folder, _settings(problem, grid, solver, stop))
     null = problem.null_point()
     convex = bool(problem.terms) and all(term.is_convex for term in problem.terms)
     critical = problem.critical_strength() if convex else None
@@ -205,13 +206,20 @@ def _solved(
     )
 
 
-def _settings(problem: Problem, strengths: Sequence[float]) -> dict[str, Any]:
+def _settings(
+    problem: Problem,
+    strengths: Sequence[float],
+    solver: Solver[Problem, Any, Tensor] | None,
+    stop: Stop | None,
+) -> dict[str, Any]:
     return {
         "kind": "path",
         "loss": repr(problem.loss),
-        "penalties": [type(r).__name__ for r in problem.regularizers],
+        "penalties": [fingerprint(r.with_strength(1.0)) for r in problem.regularizers],
         "fixed": [r.strength for r in problem.regularizers if r not in problem.terms],
         "strengths": list(strengths),
+        "solver": repr(solver),
+        "stop": repr(stop),
         "shape": list(problem.zeros().shape),
         "dtype": str(problem.design.dtype),
         "gradient": problem.gradient_scale,

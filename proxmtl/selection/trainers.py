@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.designs import SharedDesign
+from proxmtl.io.identity import fingerprint
 from proxmtl.latent import LatentMTL
 from proxmtl.minimize import minimize
 from proxmtl.problem import Problem
@@ -142,7 +143,7 @@ class ProblemTrainer(Trainer):
         return {f"strength_{j}": float(strength) for j, strength in enumerate(candidate)}
 
     def settings(self) -> dict[str, Any]:
-        penalties = [f"{type(r).__name__}({r.strength})" for r in self.problem.regularizers]
+        penalties = [fingerprint(r) for r in self.problem.regularizers]
         return {
             "model": repr(self.problem.loss),
             "penalties": penalties,
@@ -185,11 +186,10 @@ class LatentTrainer(Trainer):
         return _with_invariants(candidate)
 
     def settings(self) -> dict[str, Any]:
-        groups = self.model.groups
-        lists = None if groups is None else [groups.members(g) for g in range(len(groups))]
-        own = {f.name: repr(getattr(self.model, f.name)) for f in dataclasses.fields(self.model)}
-        own["groups"] = repr(lists)
-        return {"model": own, "features": _figure(self.X)}
+        fields = dataclasses.fields(self.model)
+        own = {f.name: fingerprint(getattr(self.model, f.name)) for f in fields}
+        weights = fingerprint(self.sample_weight)
+        return {"model": own, "features": _figure(self.X), "sample_weight": weights}
 
 
 @dataclasses.dataclass
@@ -235,7 +235,7 @@ class EstimatorTrainer(Trainer):
         return _with_invariants(candidate)
 
     def settings(self) -> dict[str, Any]:
-        return {"model": repr(self.estimator), "features": _figure(self.X)}
+        return {"model": fingerprint(self.estimator), "features": _figure(self.X)}
 
 
 def _arrays(X: Any, Y: Any) -> tuple[Any, NDArray[np.float64]]:

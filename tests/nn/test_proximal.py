@@ -160,7 +160,8 @@ def test_state_goes_from_one_to_another():
 
 def test_a_closure_and_a_scaler_go_through():
     W = weights()
-    optimizer = ProximalOptimizer(torch.optim.LBFGS([W], max_iter=4), {W: L1(0.0)})
+    inner = torch.optim.LBFGS([W], max_iter=4)
+    optimizer = ProximalOptimizer(inner, {W: L1(0.0)}, step_size=lambda *_: 1.0)
 
     def closure():
         optimizer.zero_grad()
@@ -210,3 +211,25 @@ def test_without_penalties_it_is_the_optimizer():
         loss_of(W).backward()
         plain.step()
     assert torch.equal(found, W.detach())
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adamax, torch.optim.Rprop, torch.optim.Adafactor])
+def test_optimizers_of_unknown_steps_ask_for_a_rule(kind):
+    W = weights()
+    optimizer = ProximalOptimizer(kind([W], lr=0.01), {W: L1(0.1)})
+    loss_of(W).backward()
+    with pytest.raises(ValueError, match=r"steps of .* is not known here; give step_size="):
+        optimizer.step()
+
+
+def test_centred_rmsprop_steps_by_its_variance():
+    W = weights()
+    inner = torch.optim.RMSprop([W], lr=0.01, centered=True)
+    for _ in range(3):
+        inner.zero_grad()
+        loss_of(W).backward()
+        inner.step()
+    state = inner.state[W]
+    variance = float((state["square_avg"] - state["grad_avg"].square()).mean())
+    expected = 0.01 / (variance**0.5 + 1e-8)
+    assert proximal_step_size(inner, inner.param_groups[0], W) == pytest.approx(expected)

@@ -219,3 +219,14 @@ def test_the_factored_path_does_not_go_down(strengths):
     X, Y, _ = data(missing=0.0)
     with pytest.raises(ValueError, match="upwards"):
         solve_latent_path(LatentMTL(), X, Y, strengths)
+
+
+def test_a_folder_with_other_groups_or_another_stop_is_refused(tmp_path):
+    first, second = (Groups.from_lists(lists) for lists in ([[0, 1], [2, 3]], [[0, 2], [1, 3]]))
+    problem = convex("l1").with_regularizers(GroupL2(first, 1.0))
+    solve_path(problem, [2.0], folder=tmp_path / "path")
+    other = problem.with_regularizers(GroupL2(second, 1.0))
+    with pytest.raises(InputError, match="penalties"):
+        solve_path(other, [2.0], folder=tmp_path / "path")
+    with pytest.raises(InputError, match="stop"):
+        solve_path(problem, [2.0], stop=MaxIterations(1), folder=tmp_path / "path")

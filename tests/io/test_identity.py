@@ -1,0 +1,50 @@
+"""A fingerprint sees every field that a result depends on."""
+
+import itertools
+
+import numpy as np
+import torch
+
+from proxmtl import L1, GroupL2, Groups, LatentMTL, LatentMTLClassifier, WeightedL1
+from proxmtl.io.identity import fingerprint
+
+A, B = Groups.from_lists([[0, 1], [2, 3]]), Groups.from_lists([[0, 2], [1, 3]])
+LONG = torch.arange(5000.0)
+
+
+def test_different_things_have_different_fingerprints():
+    changed = LONG.clone()
+    changed[2500] += 1  # where repr prints dots
+    things = [
+        A,
+        B,
+        Groups.from_lists([[0, 1], [2, 3]], weights=[1.0, 2.0]),
+        GroupL2(A, 1.0),
+        GroupL2(B, 1.0),
+        GroupL2(A, 1.0, axis=0),
+        WeightedL1(LONG, 1.0),
+        WeightedL1(changed, 1.0),
+        L1(1.0),
+        L1(1.5),
+        LatentMTL(A),
+        LatentMTL(B),
+        LatentMTLClassifier(groups=A),
+        LatentMTLClassifier(groups=B),
+        np.zeros(3),
+        np.zeros((3, 1)),
+        (LONG[:2], LONG[:1]),
+        (LONG[:1], LONG[:2]),
+        None,
+        "None",
+    ]
+    prints = [fingerprint(thing) for thing in things]
+    for (i, a), (j, b) in itertools.combinations(enumerate(prints), 2):
+        assert a != b, (things[i], things[j])
+
+
+def test_equal_things_have_one_fingerprint():
+    again = Groups.from_lists([[0, 1], [2, 3]])
+    assert fingerprint(GroupL2(A, 1.0)) == fingerprint(GroupL2(again, 1.0))
+    assert fingerprint(LatentMTLClassifier(groups=A)) == fingerprint(
+        LatentMTLClassifier(groups=again)
+    )

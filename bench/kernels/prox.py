@@ -216,7 +216,9 @@ def step(device: torch.device, *, name: str, shape: tuple[int, int], groups: Gro
     def check(seen: Any) -> None:
         torch.testing.assert_close(seen.x, wanted.x, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(seen.z, wanted.z, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(seen.sums, wanted.sums, rtol=1e-4, atol=1e-2)
+        # the inner product may cancel: its error is of the size of the squares beside it
+        scale = float(wanted.sums.abs().max())
+        torch.testing.assert_close(seen.sums, wanted.sums, rtol=1e-4, atol=1e-5 * scale)
 
     entries = Z.numel()
     return Case(name, "apg_step", 20 * entries, 20 * entries, "copy", contenders, check)

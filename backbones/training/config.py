@@ -28,6 +28,9 @@ class TrainingConfig:
         ``patience`` epochs; the paper reduced it by hand.
     feature_batch
         Images a forward pass when all features are computed.
+    workers
+        Processes of a ``DataLoader`` that make batches of training images ahead; 0: none. The
+        result does not depend on it.
     autocast
         Run the networks in bfloat16 where torch holds that to be safe; the features are stored,
         and the solve is done, in float32 or better.
@@ -60,6 +63,7 @@ class TrainingConfig:
     patience: int = 3
     factor: float = 0.1
     feature_batch: int = 256
+    workers: int = 0
     autocast: bool = False
     channels_last: bool = False
     standardize: bool = True
@@ -68,7 +72,8 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"epochs": 0, "batch_size": 1, "patience": 0, "feature_batch": 1, "seed": 0}
+        least = {"epochs": 0, "batch_size": 1, "patience": 0, "feature_batch": 1}
+        least |= {"workers": 0, "seed": 0}
         for name, low in least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from proxmtl.backbones.networks import AlexNet, Ensemble, Network, SmallCNN
 from proxmtl.backbones.training.head import score
-from proxmtl.backbones.training.pixels import to_input
+from proxmtl.backbones.training.pixels import cropped, to_input
 from proxmtl.io.errors import InputError
 from proxmtl.io.model import ModelState, read_model_state, write_model_state
 
@@ -142,7 +142,8 @@ class AttributeCNN:
         parts = []
         for start in range(0, len(pixels), batch_size):
             batch = pixels[start : start + batch_size]
-            inputs = to_input(batch, self.network.input_shape, *self.inputs)
+            images = torch.from_numpy(cropped(batch, self.network.input_shape))
+            inputs = to_input(images, *self.inputs)
             with torch.inference_mode():
                 parts.append(score((self.network(inputs) - mean) / scale, coef, intercept))
         return torch.cat(parts)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from proxmtl.backbones.training.augment import Augmentation
 
-__all__ = ["moments", "to_input"]
+__all__ = ["cropped", "moments", "to_input"]
 
 CHUNK = 512
 
@@ -36,17 +36,13 @@ def moments(pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> tuple[Tensor, 
     return torch.tensor(mean, dtype=torch.float32), torch.tensor([scale], dtype=torch.float32)
 
 
-def to_input(
+def cropped(
     pixels: NDArray[np.uint8],
     shape: tuple[int, int, int],
-    mean: Tensor,
-    scale: Tensor,
-    *,
     augmentation: Augmentation | None = None,
     seed: int = 0,
-    channels_last: bool = False,
-) -> Tensor:
-    """Images (B, C, H, W) of 0..255 as the network takes them, on the device of ``mean``.
+) -> NDArray[np.uint8]:
+    """Images (B, C, H, W) of the shape that the network takes.
 
     Without an augmentation the middle of each image is taken.
 
@@ -62,6 +58,11 @@ def to_input(
     if images.shape[1:] != shape:
         msg = f"images have shape {images.shape[1:]}, the network takes {shape}."
         raise ValueError(msg)
-    floats = torch.from_numpy(np.ascontiguousarray(images)).to(mean.device).to(mean.dtype)
+    return np.ascontiguousarray(images)
+
+
+def to_input(images: Tensor, mean: Tensor, scale: Tensor, *, channels_last: bool = False) -> Tensor:
+    """Images (B, C, H, W) of 0..255 as the network takes them, on the device of ``mean``."""
+    floats = images.to(mean.device, non_blocking=True).to(mean.dtype)
     normalised = (floats - mean[:, None, None]) / scale
     return normalised.contiguous(memory_format=torch.channels_last) if channels_last else normalised

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from proxmtl.backbones.training.batches import TrainingBatches
 from proxmtl.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from proxmtl.backbones.training.head import Head, Solved, score
-from proxmtl.backbones.training.pixels import moments, to_input
+from proxmtl.backbones.training.pixels import cropped, moments, to_input
 from proxmtl.backbones.training.record import Epoch, as_csv
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io.atomic import write_text
@@ -193,13 +194,19 @@ class Trainer:
         seeds = torch.randint(2**31, (len(parts),), generator=random).tolist()
         device = self.network.device
         devices = [device] if device.type == "cuda" else []
+        loader = TrainingBatches(
+            self.table.pixels,
+            [self.train[part.numpy()] for part in parts],
+            seeds,
+            self.network.input_shape,
+            self.augmentation,
+        ).loader(config.workers, pin_memory=bool(devices))
         total = 0.0
         self.network.train()
         with torch.random.fork_rng(devices=devices):  # for dropout
             torch.manual_seed(stream)
-            for i, (rows, seed) in enumerate(zip(parts, seeds, strict=True)):
-                inputs = self._inputs(self.train[rows.numpy()], self.augmentation, seed)
-                features = self._features(inputs)
+            for i, (rows, images) in enumerate(zip(parts, loader, strict=True)):
+                features = self._features(self._inputs(images))
                 self.optimizer.zero_grad(set_to_none=True)
                 rows = rows.to(device)  # noqa: PLW2901
                 total += len(rows) * self.head.backward(features, solved, self.targets, rows)
@@ -215,7 +222,9 @@ class Trainer:
         size = self.config.feature_batch
         for start in range(0, len(rows), size):
             with torch.no_grad():
-                part = self._features(self._inputs(rows[start : start + size]))
+                pixels = self.table.pixels[rows[start : start + size]]
+                images = torch.from_numpy(cropped(pixels, self.network.input_shape))
+                part = self._features(self._inputs(images))
             if out is None:
                 shape = (*part.shape[:-2], len(rows), part.shape[-1])
                 out = torch.zeros(shape, dtype=self.config.solve_dtype, device=part.device)
@@ -251,18 +260,9 @@ class Trainer:
         )
         return float(table["accuracy"].mean()), float(table["ap"].mean())
 
-    def _inputs(
-        self, rows: NDArray[np.intp], augmentation: Augmentation | None = None, seed: int = 0
-    ) -> Tensor:
-        return to_input(
-            self.table.pixels[rows],
-            self.network.input_shape,
-            self.mean,
-            self.scale,
-            augmentation=augmentation,
-            seed=seed,
-            channels_last=self.config.channels_last,
-        )
+    def _inputs(self, images: Tensor) -> Tensor:
+        channels_last = self.config.channels_last
+        return to_input(images, self.mean, self.scale, channels_last=channels_last)
 
     def _features(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.config.autocast):
@@ -282,7 +282,7 @@ class Trainer:
     def _identity(self) -> dict[str, str]:
         """What must agree for a run to go on; more epochs may be asked for."""
         settings = asdict(self.config)
-        del settings["epochs"]
+        del settings["epochs"], settings["workers"]  # neither changes what an epoch gives
         shapes = {name: tuple(t.shape) for name, t in self.network.state_dict().items()}
         digest = hashlib.sha256()
         for array in (self.table.labels, self.train, self.test):

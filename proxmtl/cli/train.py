@@ -122,6 +122,14 @@ def train(
     device: Annotated[
         str, typer.Option(help="'cpu', 'cuda', ...", rich_help_panel=_TRAINING)
     ] = "cpu",
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes that prepare images ahead; the result is the same.",
+            min=0,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 0,
     autocast: Annotated[
         bool, typer.Option("--autocast", help="Networks in bfloat16.", rich_help_panel=_TRAINING)
     ] = False,
@@ -204,6 +212,7 @@ def train(
             augment=augment,
             flips=flips,
             device=device,
+            workers=workers,
             autocast=autocast,
             channels_last=channels_last,
             seed=seed,

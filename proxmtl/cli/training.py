@@ -75,6 +75,7 @@ class Request:
     augment: str
     flips: bool
     device: str
+    workers: int
     autocast: bool
     channels_last: bool
     seed: int
@@ -90,6 +91,7 @@ class Request:
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            workers=self.workers,
             autocast=self.autocast,
             channels_last=self.channels_last,
             # vectorised convolutions on a GPU have no reproducible form everywhere

@@ -4,11 +4,12 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from proxmtl.backbones.data import ImageTable
 from proxmtl.backbones.training import CropsAndFlips, Krizhevsky
-from proxmtl.backbones.training.pixels import moments, to_input
+from proxmtl.backbones.training.pixels import cropped, moments, to_input
 from proxmtl.io import InputError
 
 
@@ -93,15 +94,15 @@ def test_inputs_are_centred_and_scaled():
     pixels[:, 1] //= 4
     rows = np.arange(600)
     mean, scale = moments(pixels, rows)
-    inputs = to_input(pixels[rows], (3, 5, 5), mean, scale)
+    inputs = to_input(torch.from_numpy(pixels[rows]), mean, scale)
     np.testing.assert_allclose(inputs.mean((0, 2, 3)), 0, atol=1e-5)
     assert float(inputs.var((0, 2, 3)).mean()) == pytest.approx(1, abs=1e-4)
-    middle = to_input(pixels[:2], (3, 3, 3), mean, scale)
-    np.testing.assert_array_equal(middle, inputs[:2, :, 1:4, 1:4])
+    middle = cropped(pixels[:2], (3, 3, 3))
+    np.testing.assert_array_equal(middle, pixels[:2, :, 1:4, 1:4])
     with pytest.raises(ValueError, match="read larger images"):
-        to_input(pixels[:2], (3, 7, 7), mean, scale)
+        cropped(pixels[:2], (3, 7, 7))
     with pytest.raises(ValueError, match="the network takes"):
-        to_input(pixels[:2], (1, 5, 5), mean[:1], scale)
+        cropped(pixels[:2], (1, 5, 5))
 
 
 def crops_of(image, side):

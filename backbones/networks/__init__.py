@@ -1,8 +1,19 @@
-"""Networks that are trained: AlexNet, a small one, and M of them at once."""
+"""Networks that are trained, and M of them at once."""
 
 from proxmtl.backbones.networks.alexnet import AlexNet
+from proxmtl.backbones.networks.efficientnet_lite0 import StagedEfficientNet
 from proxmtl.backbones.networks.ensemble import Ensemble
-from proxmtl.backbones.networks.network import Network
+from proxmtl.backbones.networks.network import RANDOM, Network
+from proxmtl.backbones.networks.registry import check_network_name, make_network
 from proxmtl.backbones.networks.small import SmallCNN
 
-__all__ = ["AlexNet", "Ensemble", "Network", "SmallCNN"]
+__all__ = [
+    "RANDOM",
+    "AlexNet",
+    "Ensemble",
+    "Network",
+    "SmallCNN",
+    "StagedEfficientNet",
+    "check_network_name",
+    "make_network",
+]

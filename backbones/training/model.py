@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proxmtl.backbones.networks import AlexNet, Ensemble, Network, SmallCNN
+from proxmtl.backbones.networks import (
+    RANDOM,
+    Ensemble,
+    Network,
+    check_network_name,
+    make_network,
+)
 from proxmtl.backbones.training.head import score
 from proxmtl.backbones.training.pixels import cropped, to_input
 from proxmtl.io.errors import InputError
@@ -34,12 +40,17 @@ class Architecture:
     Parameters
     ----------
     name
-        ``"small"`` or ``"alexnet"``; the other sizes are those of :class:`SmallCNN` and are fixed
-        in AlexNet.
+        One of :func:`~proxmtl.backbones.networks.make_network`.
     n_members
         M, one network an attribute.
     shared_stages
         First stages that all networks share: 0 is the paper's, ``n_stages`` one network for all.
+    frozen_stages
+        First stages that keep their weights, at most the shared ones.
+    input_shape
+        (C, H, W) of the images; AlexNet takes (3, 224, 224).
+    widths, n_features
+        Sizes of :class:`SmallCNN`; the others have their own.
 
     Raises
     ------
@@ -53,17 +64,20 @@ class Architecture:
     input_shape: tuple[int, int, int] = (1, 8, 8)
     widths: tuple[int, ...] = (16, 32)
     n_features: int = 32
+    frozen_stages: int = 0
 
     def __post_init__(self) -> None:
-        if self.name not in ("small", "alexnet"):
-            msg = f"network: got {self.name!r}; use 'small' or 'alexnet'."
-            raise ValueError(msg)
+        check_network_name(self.name)
 
-    def network(self) -> Network:
-        """Make one network, initialised by torch's global generator."""
-        if self.name == "alexnet":
-            return AlexNet()
-        return SmallCNN(self.input_shape, self.widths, self.n_features)
+    def network(self, weights: str | Path | None = None) -> Network:
+        """Make one network; ``weights`` as in :meth:`ensemble`."""
+        return make_network(
+            self.name,
+            self.input_shape,
+            weights=weights,
+            widths=self.widths,
+            n_features=self.n_features,
+        )
 
     def ensemble(self, seed: int | None = None, weights: str | Path | None = None) -> Ensemble:
         """Make the networks, all with the same initial weights.
@@ -76,30 +90,30 @@ class Architecture:
         seed
             Of the initial weights; the global generator is left as it was. None: use that one.
         weights
-            File of published AlexNet weights, from which every network starts.
+            From which every network starts: a file, ``"imagenet"`` or ``"random"``; None: published
+            ones where they are installed with the network, else random ones.
 
         Raises
         ------
         ValueError
-            If weights are given for another network than AlexNet, or don't fit.
+            If the weights aren't for this network, or stages are out of range.
+        ImportError
+            If the network needs an optional package that isn't installed.
         """
-        if weights is not None and self.name != "alexnet":
-            msg = f"weights: {weights} is for network 'alexnet', and {self.name!r} was asked for."
-            raise ValueError(msg)
-
-        def build() -> Ensemble:
-            first = self.network()
-            if isinstance(first, AlexNet) and weights is not None:
-                first.load_imagenet(weights)
-            return Ensemble(
-                lambda: copy.deepcopy(first), self.n_members, shared_stages=self.shared_stages
-            )
-
         if seed is None:
-            return build()
+            return self._copies(weights)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build()
+            return self._copies(weights)
+
+    def _copies(self, weights: str | Path | None) -> Ensemble:
+        first = self.network(weights)
+        return Ensemble(
+            lambda: copy.deepcopy(first),
+            self.n_members,
+            shared_stages=self.shared_stages,
+            frozen_stages=self.frozen_stages,
+        )
 
 
 @dataclass(frozen=True)
@@ -181,7 +195,7 @@ class AttributeCNN:
             for key, array in state.arrays.items():
                 part, name = key.split(".", 1)
                 parts[part][name] = torch.from_numpy(np.array(array))
-            network = architecture.ensemble(seed=0)
+            network = architecture.ensemble(seed=0, weights=RANDOM)
             network.load_state_dict(parts["network"])
             description = dict(state.description)
             names = tuple(description.pop("names"))

@@ -62,7 +62,10 @@ def cropped(
 
 
 def to_input(images: Tensor, mean: Tensor, scale: Tensor, *, channels_last: bool = False) -> Tensor:
-    """Images (B, C, H, W) of 0..255 as the network takes them, on the device of ``mean``."""
+    """Images (B, C, H, W) of 0..255 as the network takes them, on the device of ``mean``.
+
+    ``mean`` and ``scale`` have a number a channel, or one for all.
+    """
     floats = images.to(mean.device, non_blocking=True).to(mean.dtype)
-    normalised = (floats - mean[:, None, None]) / scale
+    normalised = (floats - mean[:, None, None]) / scale[:, None, None]
     return normalised.contiguous(memory_format=torch.channels_last) if channels_last else normalised

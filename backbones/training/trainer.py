@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +15,12 @@ from torch import Tensor
 from proxmtl.backbones.training.batches import TrainingBatches
 from proxmtl.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from proxmtl.backbones.training.head import Head, Solved, score
+from proxmtl.backbones.training.identity import identity
 from proxmtl.backbones.training.pixels import cropped, moments, to_input
 from proxmtl.backbones.training.record import Epoch, as_csv
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
-from proxmtl.io.identity import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +59,8 @@ class Trainer:
         Random changes of the training images in SGD. The features of the solve come from unchanged
         images (their middle).
     normalisation
-        (mean, scale) of the input; default: those of the training images.
+        (mean, scale) of the input; default: what the network was pretrained with, if it says so,
+        else those of the training images.
     folder
         Existing folder of the run: its checkpoint is continued, and written after every epoch,
         next to the figures of all epochs (``scalars.csv``).
@@ -98,6 +97,9 @@ class Trainer:
         self.test = np.asarray([] if test is None else test, dtype=np.intp)
         self.augmentation = augmentation
         self.folder = None if folder is None else Path(folder)
+        declared = network.normalisation
+        if normalisation is None and declared is not None:
+            normalisation = torch.tensor(declared[0]), torch.tensor(declared[1])
         mean, scale = normalisation or moments(table.pixels, self.train)
         self.mean, self.scale = mean.to(network.device), scale.to(network.device)
         signs = np.where(np.isnan(table.labels), np.nan, np.where(table.labels > 0, 1.0, -1.0))
@@ -115,7 +117,9 @@ class Trainer:
         self.solved: Solved | None = None
         self.standard: tuple[Tensor, Tensor] | None = None
         self.history: list[Epoch] = []
+        self._identity: dict[str, str] = {}
         if self.folder is not None:
+            self._identity = identity(self)
             checkpoint = read_checkpoint(self.folder)
             if checkpoint is not None:
                 self._restore(checkpoint, self.folder)
@@ -278,26 +282,6 @@ class Trainer:
 
     # ------------------------------------------------------------------ on disk
 
-    @functools.cached_property
-    def _identity(self) -> dict[str, str]:
-        """What must agree for a run to go on; more epochs may be asked for."""
-        settings = asdict(self.config)
-        del settings["epochs"], settings["workers"]  # neither changes what an epoch gives
-        shapes = {name: tuple(t.shape) for name, t in self.network.state_dict().items()}
-        digest = hashlib.sha256()
-        for array in (self.table.labels, self.train, self.test):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        for start in range(0, len(self.table.pixels), 1024):
-            digest.update(np.ascontiguousarray(self.table.pixels[start : start + 1024]).tobytes())
-        return {
-            "settings": repr(settings),
-            "head": fingerprint(self.head),
-            "networks": repr(shapes),
-            "augmentation": repr(self.augmentation),
-            "normalisation": repr((self.mean.tolist(), self.scale.tolist())),
-            "images, labels and rows": digest.hexdigest(),
-        }
-
     def _checkpoint(self, solved: Solved) -> Checkpoint:
         return Checkpoint(
             self._identity,
@@ -310,8 +294,9 @@ class Trainer:
         )
 
     def _restore(self, checkpoint: Checkpoint, folder: Path) -> None:
-        asked = self._identity
-        differ = [name for name, part in asked.items() if checkpoint.identity.get(name) != part]
+        differ = [
+            name for name, part in self._identity.items() if checkpoint.identity.get(name) != part
+        ]
         if differ:
             raise InputError(
                 folder,

@@ -34,12 +34,15 @@ def train(
         typer.Option("--groups", "-g", help="TOML, JSON or CSV; without it there are no groups."),
     ] = None,
     network: Annotated[
-        str, typer.Option(help="'small' or 'alexnet'.", rich_help_panel=_NETWORK)
+        str,
+        typer.Option(help="'small', 'alexnet' or 'efficientnet_lite0'.", rich_help_panel=_NETWORK),
     ] = "small",
     weights: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="File of torchvision's AlexNet weights to start from.", rich_help_panel=_NETWORK
+            help="To start from: a file, 'imagenet' or 'random'. Default: 'imagenet' for "
+            "efficientnet_lite0, else 'random'.",
+            rich_help_panel=_NETWORK,
         ),
     ] = None,
     shared_stages: Annotated[
@@ -50,10 +53,20 @@ def train(
             rich_help_panel=_NETWORK,
         ),
     ] = 0,
+    frozen_stages: Annotated[
+        int,
+        typer.Option(
+            help="First stages that keep their weights, of those shared.",
+            min=0,
+            rich_help_panel=_NETWORK,
+        ),
+    ] = 0,
     side: Annotated[
         int,
         typer.Option(
-            help="Side of the images that small networks see.", min=8, rich_help_panel=_NETWORK
+            help="Side of the images that networks see; 'alexnet' has 224.",
+            min=8,
+            rich_help_panel=_NETWORK,
         ),
     ] = 64,
     single_task: Annotated[
@@ -182,6 +195,9 @@ def train(
 
       proxmtl train photos -l labels.csv -g groups.toml -o runs/alexnet --network alexnet
       --weights alexnet.pth --device cuda --autocast --augment krizhevsky
+
+      proxmtl train photos -l labels.csv -g groups.toml -o runs/lite0 --network efficientnet_lite0
+      --side 128 --shared-stages 9 --frozen-stages 4 --channels-last --learning-rate 0.001
     """
     from proxmtl.cli.training import Request, run_training
 
@@ -197,6 +213,7 @@ def train(
             network=network,
             weights=weights,
             shared_stages=shared_stages,
+            frozen_stages=frozen_stages,
             side=side,
             single_task=single_task,
             loss=loss,

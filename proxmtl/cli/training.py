@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +58,9 @@ class Request:
     cache: Path | None
     holdout: float
     network: str
-    weights: Path | None
+    weights: str | None
     shared_stages: int
+    frozen_stages: int
     side: int
     single_task: float | None
     loss: str
@@ -97,6 +98,17 @@ class Request:
             # vectorised convolutions on a GPU have no reproducible form everywhere
             deterministic=self.device == "cpu",
             seed=self.seed,
+        )
+
+    def architecture(self) -> Architecture:
+        """Return which networks, for one attribute."""
+        return Architecture(
+            self.network,
+            shared_stages=self.shared_stages,
+            frozen_stages=self.frozen_stages,
+            input_shape=(3, self.network_side, self.network_side),
+            widths=(16, 32, 64),
+            n_features=64,
         )
 
     def head(self, groups: Groups | None) -> Head:
@@ -141,6 +153,8 @@ def run_training(request: Request, out: Path, *, force: bool) -> None:
     console = make_console()
     _check_folder(out, request.epochs, force=force)
     config, augmentation = request.config(), request.augmentation()
+    architecture = request.architecture()
+    architecture.ensemble(request.seed, request.weights)  # what is wrong with it is said now
     with step_progress("Reading images", 1000) as advance:
         table = ImageTable.read(
             request.images,
@@ -154,14 +168,7 @@ def run_training(request: Request, out: Path, *, force: bool) -> None:
     if table.skipped:
         console.print(f"{len(table.skipped)} images skipped, the first: {table.skipped[0]}")
     groups = read_groups(request.groups, table.names)
-    architecture = Architecture(
-        request.network,
-        n_members=len(table.names),
-        shared_stages=request.shared_stages,
-        input_shape=(3, request.network_side, request.network_side),
-        widths=(16, 32, 64),
-        n_features=64,
-    )
+    architecture = replace(architecture, n_members=len(table.names))
     head = request.head(groups)
     networks = architecture.ensemble(request.seed, request.weights).to(_device(request.device))
     train, test = _split(table, request.holdout, request.seed)

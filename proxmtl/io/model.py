@@ -68,7 +68,8 @@ def write_model_state(folder: str | Path, state: ModelState) -> None:
         if not np.isfinite(array).all():
             raise ValueError(f"array {name!r} of the model is not finite; it is not saved.")
     folder = Path(folder)
-    payload: bytes = save({key: np.ascontiguousarray(value) for key, value in state.arrays.items()})
+    # not ascontiguousarray, which makes a scalar an array of one
+    payload: bytes = save({key: np.asarray(v, order="C") for key, v in state.arrays.items()})
     with atomic_path(folder / ARRAYS_FILE) as temporary:
         temporary.write_bytes(payload)
     write_json(

@@ -35,8 +35,8 @@ def test_alexnet_is_torchvisions_up_to_fc6():
         out = network(torch.zeros(2, 3, 224, 224))
     assert tuple(out.shape) == (2, network.n_features) == (2, 4096)
     assert network.n_stages == 6
-    named = [network.stage_parameters(i, i + 1) for i in range(6)]
-    assert [names[0] for names in named] == [f"{name}.weight" for name in TORCHVISION]
+    named = [network.stage_tensors(i, i + 1) for i in range(6)]
+    assert [next(iter(names)) for names in named] == [f"{name}.weight" for name in TORCHVISION]
 
 
 def test_published_weights_load_and_others_are_refused(tmp_path):

@@ -190,6 +190,11 @@ def test_a_run_can_be_prolonged_and_another_one_is_refused(tmp_path):
     assert lines[0].startswith("epoch,objective,sgd_loss,accuracy")
     with pytest.raises(InputError, match="another run: head differ"):
         small_run(tmp_path, head=SingleTaskHead(0.2))
+    other = small_run(head=SingleTaskHead(0.3)).network
+    with torch.no_grad():
+        next(other.parameters()).add_(1e-6)
+    with pytest.raises(InputError, match="another run: initial weights differ"):
+        small_run(tmp_path, head=SingleTaskHead(0.3), network=other)
     with pytest.raises(InputError, match="settings, normalisation, images, labels and rows differ"):
         small_run(tmp_path, head=SingleTaskHead(0.3), n_train=100, seed=1)
 
@@ -261,10 +266,12 @@ def test_impossible_runs_are_refused():
             TrainingConfig(**bad)
     with pytest.raises(ValueError, match="l2_strength"):
         SingleTaskHead(0)
-    with pytest.raises(ValueError, match="use 'small' or 'alexnet'"):
+    with pytest.raises(ValueError, match="use one of 'small', 'alexnet'"):
         Architecture("resnet")
-    with pytest.raises(ValueError, match="is for network 'alexnet'"):
+    with pytest.raises(ValueError, match="'small' comes without; leave them out"):
         Architecture().ensemble(weights="x.pth")
+    with pytest.raises(ValueError, match="give the file of torchvision's"):
+        Architecture("alexnet").ensemble(weights="imagenet")
 
 
 def test_divergence_is_said():

@@ -73,6 +73,7 @@ def test_training_writes_a_run_and_goes_on(program, photos):
         ["--frozen"],
         ["--single-task", "0.1", "--loss", "logistic", "--holdout", "0"],
         ["--shared-stages", "4", "--augment", "none", "--cache", "pixels", "--autocast"],
+        ["--frozen-stages", "2", "--shared-stages", "3"],
     ],
     ids=lambda options: options[0],
 )
@@ -85,8 +86,10 @@ def test_variants_train(program, photos, options):
 
 BAD = {
     "no folder": (["train", "no", *COMMAND[2:]], ["no: no such folder"]),
-    "network": ([*COMMAND, "--network", "big"], ["'small' or 'alexnet'"]),
+    "network": ([*COMMAND, "--network", "big"], ["use one of 'small', 'alexnet'"]),
     "stages": ([*COMMAND, "--shared-stages", "9"], ["0 to 4 shared stages"]),
+    "frozen stages": ([*COMMAND, "--frozen-stages", "1"], ["frozen_stages=1", "shared_stages"]),
+    "weights": ([*COMMAND, "--weights", "w.pth"], ["'w.pth'", "'small' comes without"]),
     "augment": ([*COMMAND, "--augment", "magic"], ["augment", "'crops'"]),
     "device": ([*COMMAND, "--device", "abacus"], ["device", "abacus"]),
     "alone with groups": ([*COMMAND, "--single-task", "1", "-g", "kinds.json"], ["leave them out"]),

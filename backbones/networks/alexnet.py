@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from proxmtl.backbones.networks.network import Network
+from proxmtl.backbones.weights import read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 class AlexNet(Network):
@@ -79,26 +79,13 @@ class AlexNet(Network):
         Parameters
         ----------
         path
-            A state dict saved by torch; read with ``weights_only=True``.
+            A state dict saved by torch.
 
         Raises
         ------
         FileNotFoundError
             If the file isn't there.
         ValueError
-            If a layer is missing in it or has another shape.
+            If it can't be read, or a layer is missing in it or has another shape.
         """
-        if not Path(path).is_file():
-            msg = f"{path} isn't there; give the file of torchvision's AlexNet weights."
-            raise FileNotFoundError(msg)
-        given = torch.load(path, map_location="cpu", weights_only=True)
-        wanted = self.state_dict()
-        wrong = [
-            name
-            for name, tensor in wanted.items()
-            if name not in given or given[name].shape != tensor.shape
-        ]
-        if wrong:
-            msg = f"{path}: {wrong[0]} is missing or of another shape; these aren't AlexNet's."
-            raise ValueError(msg)
-        self.load_state_dict({name: given[name] for name in wanted})
+        self.load_state_dict(read_weights(path, self.state_dict(), self.name))

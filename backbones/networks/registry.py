@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxmtl.backbones.networks.alexnet import AlexNet
 from proxmtl.backbones.networks.efficientnet_lite0 import StagedEfficientNet
+from proxmtl.backbones.networks.libraries import LIBRARIES, library_network
 from proxmtl.backbones.networks.network import IMAGENET, RANDOM, Network
 from proxmtl.backbones.networks.small import SmallCNN
 
@@ -18,10 +19,14 @@ NAMES = ("small", "alexnet", "efficientnet_lite0")
 
 
 def check_network_name(name: str) -> None:
-    """Raise ``ValueError`` if there is no network of that name."""
-    if name not in NAMES:
+    """Raise ``ValueError`` if there is no network of that name.
+
+    Names of a library's models are not looked up: it may not be installed.
+    """
+    library, _, model = name.partition(":")
+    if name not in NAMES and not (library in LIBRARIES and model):
         known = ", ".join(map(repr, NAMES))
-        msg = f"network: got {name!r}; use one of {known}."
+        msg = f"network: got {name!r}; use one of {known}, 'torchvision:NAME' or 'timm:NAME'."
         raise ValueError(msg)
 
 
@@ -38,12 +43,14 @@ def make_network(
     Parameters
     ----------
     name
-        ``"small"``, ``"alexnet"`` or ``"efficientnet_lite0"``.
+        ``"small"``, ``"alexnet"``, ``"efficientnet_lite0"``, or the name of a model of a library:
+        ``"torchvision:resnet18"``, ``"timm:resnet18"``.
     input_shape
         (C, H, W); AlexNet has its own.
     weights
-        File of published weights; ``"imagenet"``: those that are installed with the network;
-        ``"random"``: by torch's global generator. None: installed ones where there are some.
+        File of published weights; ``"imagenet"``: those that are installed with the network, or
+        that the library gets; ``"random"``: by torch's global generator. None: installed ones
+        for ``"efficientnet_lite0"``, else random ones.
     widths, n_features
         Of :class:`SmallCNN`; the others have their own.
 
@@ -57,6 +64,9 @@ def make_network(
     check_network_name(name)
     if name == "efficientnet_lite0":
         return StagedEfficientNet(input_shape, IMAGENET if weights is None else weights)
+    library, _, model = name.partition(":")
+    if model:
+        return library_network(library, model, input_shape, weights or RANDOM)
     given = None if weights == RANDOM else weights
     if given == IMAGENET or (name == "small" and given is not None):
         offer = "give the file of torchvision's" if name == "alexnet" else "leave them out"

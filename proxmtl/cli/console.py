@@ -47,7 +47,7 @@ class ReportingGroup(TyperGroup):
             with warnings.catch_warnings():
                 warnings.showwarning = _say_warning
                 return super().invoke(ctx)
-        except (ValueError, TypeError, OSError, MemoryError, BackendError) as error:
+        except (ValueError, TypeError, OSError, ImportError, MemoryError, BackendError) as error:
             if ctx.params.get("debug"):
                 raise
             message = escape(str(error) or type(error).__name__)

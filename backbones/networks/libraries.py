@@ -1,0 +1,73 @@
+"""Models of torchvision and timm by name, where these can be imported."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from proxmtl.backbones.networks.chain import Chain
+from proxmtl.backbones.networks.network import IMAGENET, RANDOM
+from proxmtl.backbones.weights import read_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+LIBRARIES = ("torchvision", "timm")
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the pixels of ImageNet in 0..1, by which models are commonly trained."""
+
+
+def library_network(
+    library: str, model: str, input_shape: tuple[int, int, int], weights: str | Path
+) -> Chain:
+    """Build a model of a library as a network in stages.
+
+    Parameters
+    ----------
+    library
+        ``"torchvision"`` or ``"timm"``.
+    model
+        Its name there.
+    input_shape
+        (C, H, W).
+    weights
+        ``"imagenet"``: the library's own, which it downloads where it hasn't yet; ``"random"``; or
+        a file with a state dict of the model.
+
+    Raises
+    ------
+    ImportError
+        If the library can't be imported.
+    FileNotFoundError
+        If the weights aren't there.
+    ValueError
+        If it has no such model, the weights are of another, or it can't be cut (:class:`Chain`).
+    """
+    name = f"{library}:{model}"
+    try:
+        package = importlib.import_module("timm" if library == "timm" else "torchvision.models")
+    except (ImportError, OSError, RuntimeError) as error:  # built for another torch, for one
+        reason = str(error).splitlines()[0]
+        msg = (
+            f"network {name!r} needs {library}, which can't be imported ({reason}); install the "
+            "version for your torch."
+        )
+        raise ImportError(msg) from error
+    pretrained = weights == IMAGENET
+    try:
+        net: nn.Module = (
+            package.create_model(model, pretrained=pretrained)
+            if library == "timm"
+            else package.get_model(model, weights="DEFAULT" if pretrained else None)
+        )
+    except (ValueError, RuntimeError) as error:
+        msg = f"network {name!r} can't be had from {library}: {str(error).splitlines()[0]}"
+        raise ValueError(msg) from error
+    if weights not in (IMAGENET, RANDOM):
+        net.load_state_dict(read_weights(weights, net.state_dict(), name))
+    described: Any = getattr(net, "pretrained_cfg", {})
+    mean, deviation = described.get("mean", MEAN), described.get("std", DEVIATION)
+    in_pixels = tuple(255 * m for m in mean), tuple(255 * s for s in deviation)
+    return Chain(net, input_shape, name, in_pixels)

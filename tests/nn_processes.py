@@ -61,7 +61,7 @@ def train(parts, wrap, *, distributed):
             out += [p.detach().clone() for p in head.factors()]
     result = head.solve(X[parts], Y[parts])
     out += [p.detach().clone() for p in head.factors()]
-    out += [head.observed.clone(), torch.tensor(result.certificate.objective)]
+    out += [head.census.observed.clone(), torch.tensor(result.certificate.objective)]
     return out
 
 

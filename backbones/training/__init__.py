@@ -3,7 +3,7 @@
 from proxmtl.backbones.training.augment import Augmentation, CropsAndFlips, Krizhevsky
 from proxmtl.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from proxmtl.backbones.training.config import TrainingConfig
-from proxmtl.backbones.training.head import Head, LatentHead, SingleTaskHead, Solved
+from proxmtl.backbones.training.head import Head, LatentHead, SingleTaskHead
 from proxmtl.backbones.training.model import Architecture, AttributeCNN
 from proxmtl.backbones.training.record import Epoch
 from proxmtl.backbones.training.trainer import Trainer
@@ -19,7 +19,6 @@ __all__ = [
     "Krizhevsky",
     "LatentHead",
     "SingleTaskHead",
-    "Solved",
     "Trainer",
     "TrainingConfig",
     "read_checkpoint",

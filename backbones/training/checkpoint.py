@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["CHECKPOINT_FILE", "Checkpoint", "read_checkpoint", "write_checkpoint"]
 
 CHECKPOINT_FILE = "checkpoint.pt"
-FORMAT = "proxmtl training 1"
+FORMAT = "proxmtl training 2"
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,10 @@ class Checkpoint:
     ----------
     identity
         What the run was asked for, by part: to continue it, all parts must agree.
-    network, optimizer, scheduler
-        Their ``state_dict``.
+    network, optimizer, scheduler, layer
+        Their ``state_dict``; the next solve starts from the layer's weights.
     standard
         Mean and scale of the features.
-    solved
-        Fields of the solved head; the next solve starts from its factors.
     history
         Records of the epochs so far; their number says where the run is. Random streams belong to
         the seed and the epoch, so they need no state here.
@@ -45,7 +43,7 @@ class Checkpoint:
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
     standard: list[Tensor]
-    solved: dict[str, Any]
+    layer: dict[str, Any]
     history: list[dict[str, Any]]
 
 

@@ -1,153 +1,37 @@
-"""What stands on the features: heads that are solved on all of them, and give gradients back."""
+"""What stands on the features: which layer of the engine, and how it is solved."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from proxmtl.designs import SharedDesign, TaskDesign
-from proxmtl.latent import LatentMTL
+from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.losses import Loss, SquaredHinge
-from proxmtl.minimize import minimize
-from proxmtl.nn.score_loss import score_loss
-from proxmtl.problem import Problem
+from proxmtl.nn import ConvexHead, LatentMTLHead
 from proxmtl.regularizers import SquaredFrobenius
-from proxmtl.solvers import FISTA
 from proxmtl.stopping import MaxPasses, RelativeGap
-from proxmtl.targets import Targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from torch import Tensor
 
-    from proxmtl.designs import Design
-    from proxmtl.result import Certificate
+    from proxmtl.nn import SolvedHead
+    from proxmtl.result import Result
 
-__all__ = ["Head", "LatentHead", "SingleTaskHead", "Solved"]
-
-
-@dataclass(frozen=True)
-class Solved:
-    """A solved head.
-
-    Attributes
-    ----------
-    factors
-        What the next solve starts from: ``L``, ``S``, ``intercept``, or ``W``, ``intercept``.
-    coef, intercept
-        W (D, M) and b (M,).
-    objective
-        The joint objective, measured at this point.
-    report
-        Plain values: status, passes, certificate.
-    """
-
-    factors: dict[str, Tensor]
-    coef: Tensor
-    intercept: Tensor
-    objective: float
-    report: dict[str, Any] = field(repr=False)
+__all__ = ["Head", "LatentHead", "SingleTaskHead", "solve_report"]
 
 
 class Head(ABC):
-    """One linear score an attribute, solved by the engine on the features of all images.
-
-    Features are (M, N, D), one matrix an attribute, or (N, D) where the networks share all stages;
-    labels are (N, M) of -1, +1, and NaN for missing ones.
-    """
-
-    @property
-    @abstractmethod
-    def loss(self) -> Loss:
-        """Loss of a score and its label."""
+    """Recipe of a layer: one linear score an attribute, solved on the features of all images."""
 
     @abstractmethod
-    def targets(self, labels: Tensor) -> Targets:
-        """Labels with the weights of the objective, (N, M)."""
-
-    @abstractmethod
-    def solve(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        previous: dict[str, Tensor] | None = None,
-        callback: Callable[[Any], bool | None] | None = None,
-    ) -> Solved:
-        """Solve on all features, starting from the factors of the previous solve."""
-
-    def backward(self, features: Tensor, solved: Solved, targets: Targets, rows: Tensor) -> float:
-        """Send the gradient of the data term into the features of some images.
-
-        With W and b held fixed this is the gradient of the optimal value in the features (envelope
-        theorem): ``dV/dX_m = r_m w_m'`` with ``r_m`` the loss's derivatives in the scores. Scaled
-        by ``M N / (B sum of all weights)``: an unbiased estimate of the sum over attributes of mean
-        losses, whatever the reduction, so that learning rates carry over.
-
-        Parameters
-        ----------
-        features
-            (M, B, D) or (B, D), with the graph behind them.
-        solved
-            The head at its optimum.
-        targets
-            Of all N images.
-        rows
-            (B,), which of them these are.
-
-        Returns
-        -------
-        float
-            The estimate.
-        """
-        features = features.to(torch.promote_types(features.dtype, torch.float32))
-        coef, intercept = solved.coef.to(features), solved.intercept.to(features)
-        scores = score(features, coef, intercept)
-        n_all, n_tasks = targets.labels.shape
-        scale = n_tasks * n_all / (len(rows) * float(targets.weights.sum()))
-        weights = targets.weights[rows].to(scores) * scale
-        labels = targets.labels[rows].to(scores)
-        value = score_loss(self.loss, scores, labels, weights)
-        value.backward()  # type: ignore[no-untyped-call]
-        return float(value.detach())
-
-
-def score(features: Tensor, coef: Tensor, intercept: Tensor) -> Tensor:
-    """Scores (N, M) of features (M, N, D) or (N, D)."""
-    if features.ndim == 2:
-        return features @ coef + intercept
-    return torch.bmm(features, coef.T[:, :, None])[:, :, 0].T + intercept
-
-
-class _Centred:
-    """Features minus their means: the same model, its intercept apart, but better conditioned.
-
-    As the networks move, the means of their features drift, and directions that all images share
-    come to dominate the curvature. An intercept takes the means up exactly:
-    ``X W + b = (X - 1 m') W + (b + m' W)``.
-    """
-
-    def __init__(self, features: Tensor, *, wanted: bool = True) -> None:
-        self.mean = features.mean(-2) * float(wanted)
-        self.features = features - self.mean[..., None, :]
-
-    def inside(self, coef: Tensor, intercept: Tensor) -> Tensor:
-        """The intercept for the centred features."""
-        return intercept + self._shift(coef)
-
-    def outside(self, coef: Tensor, intercept: Tensor) -> Tensor:
-        """The intercept for the features as they were."""
-        return intercept - self._shift(coef)
-
-    def _shift(self, coef: Tensor) -> Tensor:
-        return self.mean @ coef if self.mean.ndim == 1 else (self.mean * coef.T).sum(1)
+    def layer(self, n_features: int, n_tasks: int, **place: Any) -> SolvedHead[Any]:
+        """Make the layer; ``place``: its ``device`` and ``dtype``."""
 
 
 @dataclass(frozen=True)
 class LatentHead(Head):
-    """Latent tasks shared by all attributes, ``W = L S`` (:class:`~proxmtl.LatentMTL`).
+    """Latent tasks shared by all attributes, ``W = L S``: a :class:`~proxmtl.nn.LatentMTLHead`.
 
     With groups this is the paper's MG-CNN, without them its M-CNN.
 
@@ -160,47 +44,13 @@ class LatentHead(Head):
 
     model: LatentMTL = field(default_factory=LatentMTL)
 
-    @property
-    def loss(self) -> Loss:
-        return self.model.loss
-
-    def targets(self, labels: Tensor) -> Targets:
-        return Targets.from_labels(
-            labels,
-            class_weight=self.model.class_weight,
-            reduction=self.model.reduction,
-            like=labels,
-        )
-
-    def solve(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        previous: dict[str, Tensor] | None = None,
-        callback: Callable[[Any], bool | None] | None = None,
-    ) -> Solved:
-        model = self.model
-        centred = _Centred(features, wanted=model.fit_intercept)
-        if previous is not None and bool((previous["L"] @ previous["S"]).any()):
-            L, S, b = (previous[name].to(features) for name in ("L", "S", "intercept"))
-            model = replace(model, init=(L, S, centred.inside(L @ S, b)), n_latents=None)
-        result = model.solve(centred.features, labels, callback=callback)
-        intercept = centred.outside(result.coef, result.intercept)
-        return Solved(
-            {"L": result.L, "S": result.S, "intercept": intercept},
-            result.coef,
-            intercept,
-            result.certificate.objective,
-            {
-                **_report(result.status.name, result.passes, result.certificate),
-                "live_latents": result.live_latents,
-            },
-        )
+    def layer(self, n_features: int, n_tasks: int, **place: Any) -> LatentMTLHead:
+        return LatentMTLHead(n_features, n_tasks, **vars(self.model), **place)
 
 
 @dataclass(frozen=True)
 class SingleTaskHead(Head):
-    """Each attribute alone, with a ridge: the paper's S-CNN.
+    """Each attribute alone, with a ridge: the paper's S-CNN, a :class:`~proxmtl.nn.ConvexHead`.
 
     ``min_W sum_m mean_i loss(x_mi' w_m + b_m) + strength ||W||_F^2``, convex, with a certified gap.
 
@@ -235,56 +85,26 @@ class SingleTaskHead(Head):
             )
             raise ValueError(msg)
 
-    @property
-    def loss(self) -> Loss:
-        return self.data_loss
-
-    def targets(self, labels: Tensor) -> Targets:
-        return self._targets(labels)
-
-    def _targets(self, labels: Tensor | list[Tensor], like: Tensor | None = None) -> Targets:
-        like = labels if isinstance(labels, Tensor) else like
-        return Targets.from_labels(
-            labels, class_weight=self.class_weight, reduction="task_mean", like=like
-        )
-
-    def solve(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        previous: dict[str, Tensor] | None = None,
-        callback: Callable[[Any], bool | None] | None = None,
-    ) -> Solved:
-        design: Design
-        labels, centred = labels.to(features), _Centred(features)
-        if features.ndim == 2:
-            design = SharedDesign(centred.features, intercept=True)
-            targets = self._targets(labels)
-        else:
-            design = TaskDesign(centred.features, intercept=True)
-            targets = self._targets(list(labels.T), like=features)
-        start = None
-        if previous is not None:
-            W, b = previous["W"].to(features), previous["intercept"].to(features)
-            start = torch.cat([W, centred.inside(W, b)[None]])
-        result = minimize(
-            Problem(self.data_loss, design, targets, SquaredFrobenius(self.l2_strength)),
-            FISTA(),
-            start,
+    def layer(self, n_features: int, n_tasks: int, **place: Any) -> ConvexHead:
+        return ConvexHead(
+            n_features,
+            n_tasks,
+            SquaredFrobenius(self.l2_strength),
+            loss=self.data_loss,
+            reduction="task_mean",
+            class_weight=self.class_weight,
             stop=RelativeGap(self.tol) | MaxPasses(self.max_passes),
-            callback=callback,
+            **place,
         )
-        W = result.solution[:-1]
-        intercept = centred.outside(W, result.solution[-1])
-        report = _report(result.status.name, result.passes, result.certificate)
-        factors = {"W": W, "intercept": intercept}
-        return Solved(factors, W, intercept, result.certificate.objective, report)
 
 
-def _report(status: str, passes: float, certificate: Certificate) -> dict[str, Any]:
+def solve_report(result: LatentResult | Result[Tensor]) -> dict[str, Any]:
+    """Plain figures of a solve: status, passes, certificate, live latents (None without latents)."""
+    latent = isinstance(result, LatentResult)
     return {
-        "status": status,
-        "passes": float(passes),
-        "relative_kkt": float(certificate.relative_kkt),
-        "relative_gap": certificate.relative_gap,
+        "status": result.status.name,
+        "passes": float(result.passes),
+        "relative_kkt": float(result.certificate.relative_kkt),
+        "relative_gap": result.certificate.relative_gap,
+        "live_latents": result.live_latents if latent else None,
     }

@@ -17,10 +17,10 @@ from proxmtl.backbones.networks import (
     check_network_name,
     make_network,
 )
-from proxmtl.backbones.training.head import score
 from proxmtl.backbones.training.pixels import cropped, to_input
 from proxmtl.io.errors import InputError
 from proxmtl.io.model import ModelState, read_model_state, write_model_state
+from proxmtl.nn.linear import linear_scores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,7 +159,8 @@ class AttributeCNN:
             images = torch.from_numpy(cropped(batch, self.network.input_shape))
             inputs = to_input(images, *self.inputs)
             with torch.inference_mode():
-                parts.append(score((self.network(inputs) - mean) / scale, coef, intercept))
+                features = (self.network(inputs) - mean) / scale
+                parts.append(linear_scores(features, coef, intercept))
         return torch.cat(parts)
 
     def save(self, folder: str | Path) -> None:

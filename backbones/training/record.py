@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 __all__ = ["Epoch", "as_csv"]
 
@@ -39,6 +40,12 @@ class Epoch:
     relative_gap: float | None
     live_latents: int | None
     seconds: float
+
+    @property
+    def solve(self) -> dict[str, Any]:
+        """Figures of the solve alone."""
+        names = ("status", "passes", "relative_kkt", "relative_gap", "live_latents")
+        return {name: getattr(self, name) for name in names}
 
 
 def as_csv(history: list[Epoch]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from proxmtl.backbones.training.batches import TrainingBatches
 from proxmtl.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from proxmtl.backbones.training.head import Head, Solved, score
+from proxmtl.backbones.training.head import Head, solve_report
 from proxmtl.backbones.training.identity import identity
 from proxmtl.backbones.training.pixels import cropped, moments, to_input
 from proxmtl.backbones.training.record import Epoch, as_csv
@@ -104,7 +104,12 @@ class Trainer:
         self.mean, self.scale = mean.to(network.device), scale.to(network.device)
         signs = np.where(np.isnan(table.labels), np.nan, np.where(table.labels > 0, 1.0, -1.0))
         self.labels = torch.from_numpy(signs[self.train]).to(network.device, config.solve_dtype)
-        self.targets = head.targets(self.labels)
+        self.layer = head.layer(
+            network.n_features,
+            network.n_members,
+            device=network.device,
+            dtype=config.solve_dtype,
+        )
         self.optimizer = torch.optim.SGD(
             network.parameters(),
             lr=config.learning_rate,
@@ -114,7 +119,6 @@ class Trainer:
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=config.factor, patience=config.patience
         )
-        self.solved: Solved | None = None
         self.standard: tuple[Tensor, Tensor] | None = None
         self.history: list[Epoch] = []
         self._identity: dict[str, str] = {}
@@ -123,6 +127,12 @@ class Trainer:
             checkpoint = read_checkpoint(self.folder)
             if checkpoint is not None:
                 self._restore(checkpoint, self.folder)
+
+    @property
+    def factors(self) -> dict[str, Tensor]:
+        """Weights of the head by name: ``L``, ``S``, or ``W``; and ``intercept``."""
+        found = {name: p.detach() for name, p in self.layer.named_parameters()}
+        return {"intercept": self.layer.coef.new_zeros(self.network.n_members), **found}
 
     @property
     def epoch(self) -> int:
@@ -154,42 +164,35 @@ class Trainer:
         """Do one epoch; the first call is the solve on the networks as they are."""
         begin, number = time.perf_counter(), len(self.history)
         rate = float(self.optimizer.param_groups[0]["lr"])
-        loss = self.descend(self.solved, number, batches) if self.solved else float("nan")
-        previous = self.solved.factors if self.solved else None
+        loss = self.descend(number, batches) if number else float("nan")
         features = self.features(self.train)
         if self.standard is None:
             self.standard = _standard(features, wanted=self.config.standardize)
             features = self._standardized(features)
-        solved = self.head.solve(features, self.labels, previous)
+        result = self.layer.solve(features, self.labels)
         del features
-        self.solved = solved
-        accuracy, ap = self.evaluate(solved)
+        objective = result.certificate.objective
+        accuracy, ap = self.evaluate()
         if number:
-            self.scheduler.step(solved.objective)
-        report = {"live_latents": None, **solved.report}
+            self.scheduler.step(objective)
         seconds = time.perf_counter() - begin
         record = Epoch(
             number,
-            solved.objective,
+            objective,
             loss,
             accuracy,
             ap,
             rate,
             seconds=seconds,
-            **report,
+            **solve_report(result),
         )
         self.history.append(record)
         if self.folder is not None:
-            write_checkpoint(self.folder, self._checkpoint(solved))
+            write_checkpoint(self.folder, self._checkpoint())
             write_text(self.folder / SCALARS_FILE, self.figures())
         return record
 
-    def descend(
-        self,
-        solved: Solved,
-        number: int,
-        batches: Callable[[int, int], None] | None = None,
-    ) -> float:
+    def descend(self, number: int, batches: Callable[[int, int], None] | None = None) -> float:
         """Move the networks by one epoch of SGD under a fixed head; returns the mean loss."""
         config, stream = self.config, self.config.stream(number)
         random = torch.Generator().manual_seed(stream)
@@ -212,9 +215,10 @@ class Trainer:
             for i, (rows, images) in enumerate(zip(parts, loader, strict=True)):
                 features = self._features(self._inputs(images))
                 self.optimizer.zero_grad(set_to_none=True)
-                rows = rows.to(device)  # noqa: PLW2901
-                total += len(rows) * self.head.backward(features, solved, self.targets, rows)
+                loss = self.layer.network_loss(features, self.labels[rows.to(device)])
+                loss.backward()  # type: ignore[no-untyped-call]
                 self.optimizer.step()
+                total += len(rows) * float(loss.detach())
                 if batches is not None:
                     batches(i + 1, len(parts))
         return total / len(order)
@@ -243,26 +247,27 @@ class Trainer:
 
     def scores(self, rows: NDArray[np.intp]) -> Tensor:
         """Scores (N, M) of some images by the networks and the head as they are."""
-        if self.solved is None:
+        if not self.history:
             msg = "nothing is solved yet; call run or advance first."
             raise ValueError(msg)
-        features = self.features(rows)
-        return score(features, *(t.to(features) for t in (self.solved.coef, self.solved.intercept)))
+        return self._scores(rows)
 
     def figures(self) -> str:
         """Figures of all epochs as CSV: what ``scalars.csv`` holds."""
         return as_csv(self.history)
 
-    def evaluate(self, solved: Solved) -> tuple[float, float]:
+    def evaluate(self) -> tuple[float, float]:
         """Mean accuracy and mean average precision on the held-out images."""
         if not len(self.test):
             return float("nan"), float("nan")
-        features = self.features(self.test)
-        scores = score(features, solved.coef.to(features), solved.intercept.to(features))
-        table = attribute_metrics(
-            scores.cpu().numpy(), self.table.labels[self.test], self.table.names
-        )
+        scores = self._scores(self.test).cpu().numpy()
+        table = attribute_metrics(scores, self.table.labels[self.test], self.table.names)
         return float(table["accuracy"].mean()), float(table["ap"].mean())
+
+    def _scores(self, rows: NDArray[np.intp]) -> Tensor:
+        with torch.no_grad():
+            scores: Tensor = self.layer(self.features(rows))
+        return scores
 
     def _inputs(self, images: Tensor) -> Tensor:
         channels_last = self.config.channels_last
@@ -282,14 +287,14 @@ class Trainer:
 
     # ------------------------------------------------------------------ on disk
 
-    def _checkpoint(self, solved: Solved) -> Checkpoint:
+    def _checkpoint(self) -> Checkpoint:
         return Checkpoint(
             self._identity,
             self.network.state_dict(),
             self.optimizer.state_dict(),
             self.scheduler.state_dict(),
             list(self.standard or ()),
-            dict(vars(solved)),
+            self.layer.state_dict(),
             [asdict(record) for record in self.history],
         )
 
@@ -306,10 +311,7 @@ class Trainer:
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.scheduler.load_state_dict(checkpoint.scheduler)
-        on_device = {
-            name: _moved(value, self.network.device) for name, value in checkpoint.solved.items()
-        }
-        self.solved = Solved(**on_device)
+        self.layer.load_state_dict(checkpoint.layer)
         mean, scale = checkpoint.standard
         self.standard = mean.to(self.network.device), scale.to(self.network.device)
         self.history = [Epoch(**record) for record in checkpoint.history]
@@ -323,12 +325,6 @@ def _standard(features: Tensor, *, wanted: bool) -> tuple[Tensor, Tensor]:
     # a unit that is (nearly) off at the start may come on later: its scale is that of the others
     typical = scale.mean(-1, keepdim=True).clamp_min(torch.finfo(scale.dtype).tiny)
     return mean.float(), torch.where(scale < 0.1 * typical, typical, scale).float()
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, dict):
-        return {name: _moved(item, device) for name, item in value.items()}
-    return value.to(device) if isinstance(value, Tensor) else value
 
 
 @contextlib.contextmanager

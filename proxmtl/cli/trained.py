@@ -60,19 +60,19 @@ def write_trained(
     groups
         Of the attributes.
     """
-    solved, standard = trainer.solved, trainer.standard
-    if solved is None or standard is None:
+    standard, factors = trainer.standard, trainer.factors
+    if standard is None:
         raise ValueError("the trainer has not run; run it before its folder is written.")
     by_attribute = pd.concat(metrics, names=["model"])
     write_text(folder / "metrics.csv", by_attribute.to_csv(float_format="%.6g"))
-    write_json(folder / "metrics.json", {**summary, "solve": solved.report})
+    write_json(folder / "metrics.json", {**summary, "solve": trainer.history[-1].solve})
     write_json(folder / "config.json", {**config, "environment": environment()})
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     named = named_groups(groups)
     columns, names = group_columns(named), list(trainer.table.names)
-    if "S" in solved.factors:
-        S = solved.factors["S"].cpu().numpy()
+    if "S" in factors:
+        S = factors["S"].cpu().numpy()
         title = "Latent tasks of the attributes (S)"
         save_figure(plot_latents(S, columns, names, title=title), plots / "latents.png")
     save_figure(
@@ -89,9 +89,9 @@ def write_trained(
     AttributeCNN(
         architecture,
         trainer.network,
-        solved.factors,
+        factors,
         (trainer.mean, trainer.scale),
         standard,
         trainer.table.names,
-        {"groups": members, "solve": solved.report},
+        {"groups": members, "solve": trainer.history[-1].solve},
     ).save(folder)

@@ -18,7 +18,21 @@ from proxmtl.result import Certificate
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.targets import Targets
 
-__all__ = ["LatentProblem"]
+__all__ = ["LatentProblem", "check_strengths"]
+
+
+def check_strengths(group_strength: float, l1_strength: float, frobenius_strength: float) -> None:
+    """Raise ``ValueError`` where one factor could absorb the other's penalty."""
+    if not group_strength > 0:
+        raise ValueError(
+            f"group_strength: got {group_strength}; it must be > 0. Without it S could grow "
+            "while L shrinks, at no cost: the penalty on L would mean nothing."
+        )
+    if not (l1_strength > 0 or frobenius_strength > 0):
+        raise ValueError(
+            f"l1_strength, frobenius_strength: got {l1_strength} and {frobenius_strength}; one "
+            "must be > 0, or L could grow while S shrinks, at no cost."
+        )
 
 
 class LatentProblem:
@@ -54,16 +68,7 @@ class LatentProblem:
         l1_strength: float,
         frobenius_strength: float,
     ) -> None:
-        if not group_strength > 0:
-            raise ValueError(
-                f"group_strength: got {group_strength}; it must be > 0. Without it S could grow "
-                "while L shrinks, at no cost: the penalty on L would mean nothing."
-            )
-        if not (l1_strength > 0 or frobenius_strength > 0):
-            raise ValueError(
-                f"l1_strength, frobenius_strength: got {l1_strength} and {frobenius_strength}; one "
-                "must be > 0, or L could grow while S shrinks, at no cost."
-            )
+        check_strengths(group_strength, l1_strength, frobenius_strength)
         if groups.n_items != targets.n_tasks:
             raise ValueError(
                 f"groups: made for {groups.n_items} tasks, the labels have {targets.n_tasks}."

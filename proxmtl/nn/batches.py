@@ -1,46 +1,18 @@
-"""Weights of the labels of a batch: an estimate of the whole objective from a part of the data."""
+"""Labels of a batch with weights that make its loss an estimate of that of the training set."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
-from proxmtl.designs import SharedDesign, TaskDesign
-from proxmtl.groups import Groups
-from proxmtl.latent import LatentMTL, LatentProblem
-from proxmtl.targets import ClassWeight, Reduction, Targets
+from proxmtl.nn.linear import Features
+from proxmtl.targets import ClassWeight, Reduction, Targets, check_coding
 
-__all__ = [
-    "BatchLabels",
-    "Census",
-    "Features",
-    "batch_problem",
-    "by_task",
-    "detached",
-    "take_census",
-    "weigh",
-]
-
-Features = Tensor | Sequence[Tensor]
-
-
-class Census(NamedTuple):
-    """What a batch needs to know of the whole training set.
-
-    Attributes
-    ----------
-    observed : Tensor, 0-d
-        Sum of the sample weights of all observed labels.
-    class_factors : Tensor, shape (2, M)
-        Factor on the weight of labels -1 and of labels +1, by task.
-    """
-
-    observed: Tensor
-    class_factors: Tensor
+__all__ = ["BatchLabels", "LabelCensus", "by_task", "detached"]
 
 
 class BatchLabels(NamedTuple):
@@ -50,63 +22,135 @@ class BatchLabels(NamedTuple):
     weights: Tensor
 
 
-def take_census(labels: Any, sample_weight: Any, class_weight: ClassWeight, like: Tensor) -> Census:
-    """Count the labels of the training set, and read its class weights off the targets.
+class LabelCensus(nn.Module):
+    """What a batch needs to know of the whole training set. It keeps to float64.
 
-    Raises
-    ------
-    ValueError
-        As :meth:`Targets.from_labels` does.
+    Parameters
+    ----------
+    n_tasks : int
+    reduction, class_weight
+        Of :meth:`Targets.from_labels`.
+    distributed : bool
+        The batches of all processes together are the batch.
+    device
+        Of the counts.
+
+    Attributes
+    ----------
+    observed : Tensor, 0-d
+        Sum of the sample weights of all observed labels; 0 before the set was seen.
+    class_factors : Tensor, shape (2, M)
+        Factor on the weight of labels -1 and of labels +1, by task.
+    has_zeros : Tensor of bool, 0-d
+        Whether the set codes missing labels as 0.
     """
-    plain = Targets.from_labels(labels, sample_weight=sample_weight, like=like)
-    weighted = Targets.from_labels(
-        labels, sample_weight=sample_weight, class_weight=class_weight, like=like
-    )
-    factors = []
-    for positive in (False, True):
-        chosen = (plain.labels > 0) == positive
-        pair = [t.per_task((t.weights * chosen).to(torch.float64)) for t in (weighted, plain)]
-        factors.append(pair[0] / pair[1])  # each task has both classes, or targets raise
-    return Census(plain.weights.sum(dtype=torch.float64), torch.stack(factors))
 
+    observed: Tensor
+    class_factors: Tensor
+    has_zeros: Tensor
 
-def weigh(
-    labels: Tensor,
-    sample_weight: Tensor | None,
-    census: Census | None,
-    reduction: Reduction,
-    dtype: torch.dtype,
-    *,
-    distributed: bool,
-) -> BatchLabels:
-    """Weigh the labels of a batch so that its loss estimates that of the whole training set.
+    def __init__(
+        self,
+        n_tasks: int,
+        reduction: Reduction,
+        class_weight: ClassWeight,
+        *,
+        distributed: bool = False,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_tasks, self.distributed = n_tasks, distributed
+        self.reduction: Reduction = reduction
+        self.class_weight: ClassWeight = class_weight
+        self.register_buffer("observed", torch.zeros((), dtype=torch.float64, device=device))
+        ones = torch.ones(2, n_tasks, dtype=torch.float64, device=device)
+        self.register_buffer("class_factors", ones)
+        self.register_buffer("has_zeros", torch.tensor(data=False, device=device))
 
-    On the whole set it is the same number. ``distributed``: batches of all processes together are
-    the batch; each process's loss is scaled so that their mean over the processes is the loss of
-    that union, since distributed training averages gradients.
-    """
-    given = labels.to(dtype)
-    observed = torch.isfinite(given) & (given != 0)
-    signs = torch.where(observed, given, 1.0)
-    weights = observed.to(dtype)
-    if sample_weight is not None:
-        column = sample_weight.to(weights)
-        weights = weights * (column[:, None] if column.ndim == 1 else column)
-    counts = weights.to(torch.float64).sum(0)
-    share = 1.0
-    if distributed:
-        dist.all_reduce(counts)
-        share = float(dist.get_world_size())
-    if census is not None:
-        low, high = census.class_factors.to(weights)
+    def take(self, labels: Any, sample_weight: Any = None) -> None:
+        """Count the labels of the training set, and read its class weights off the targets.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`Targets.from_labels` does.
+        """
+        like = torch.empty(0, dtype=torch.float64, device=self.observed.device)
+        plain = Targets.from_labels(labels, sample_weight=sample_weight, like=like)
+        weighted = Targets.from_labels(
+            labels, sample_weight=sample_weight, class_weight=self.class_weight, like=like
+        )
+        for factors, positive in zip(self.class_factors, (False, True), strict=True):
+            chosen = (plain.labels > 0) == positive
+            pair = [t.per_task(t.weights * chosen) for t in (weighted, plain)]
+            factors.copy_(pair[0] / pair[1])  # each task has both classes, or targets raise
+        self.observed.copy_(plain.weights.sum())
+        parts = labels if isinstance(labels, (list, tuple)) else [labels]
+        zeros = [bool((torch.as_tensor(part) == 0).any()) for part in parts]
+        self.has_zeros.fill_(any(zeros))
+
+    def weigh(
+        self, labels: Tensor, sample_weight: Tensor | None, dtype: torch.dtype
+    ) -> BatchLabels:
+        """Weigh the labels of a batch so that its loss estimates that of the whole training set.
+
+        On the whole set it is the same number. In a distributed run each process's loss is scaled
+        so that their mean over the processes is the loss of all batches together, since training
+        averages gradients.
+
+        Raises
+        ------
+        ValueError
+            If a label is none, zeros look like the no of 0/1 coding, or counts of the whole set are
+            needed and were not taken.
+        """
+        known = bool(self.observed > 0)
+        if not known and (self.reduction == "sum" or self.class_weight is not None):
+            raise ValueError(
+                f"reduction, class_weight: {self.reduction!r} and {self.class_weight!r} need "
+                "counts of the whole training set; call solve, or take_labels(labels), first."
+            )
+        given = labels.to(dtype)
+        observed = torch.isfinite(given) & (given != 0)
+        # before the set was seen a batch has to speak for itself: NaN for missing always can
+        check_coding(given, observed, zero_is_missing=bool(self.has_zeros) if known else None)
+        signs = torch.where(observed, given, 1.0)
+        weights = observed.to(dtype)
+        if sample_weight is not None:
+            column = sample_weight.to(weights)
+            weights = weights * (column[:, None] if column.ndim == 1 else column)
+        counts = weights.to(torch.float64).sum(0)
+        share = 1.0
+        if self.distributed:
+            dist.all_reduce(counts)
+            share = float(dist.get_world_size())
+        low, high = self.class_factors.to(weights)
         weights = weights * torch.where(signs > 0, high, low)
-    if reduction == "task_mean":
-        scale = torch.where(counts > 0, share / counts, 0.0)
-    else:
-        total = 1.0 if reduction == "mean" or census is None else census.observed.to(counts)
-        whole = counts.sum()
-        scale = torch.where(whole > 0, share * total / whole, 0.0).expand_as(counts)
-    return BatchLabels(signs, weights * scale.to(weights))
+        if self.reduction == "task_mean":
+            scale = torch.where(counts > 0, share / counts, 0.0)
+        else:
+            total = 1.0 if self.reduction == "mean" else self.observed.to(counts)
+            whole = counts.sum()
+            scale = torch.where(whole > 0, share * total / whole, 0.0).expand_as(counts)
+        return BatchLabels(signs, weights * scale.to(weights))
+
+    @property
+    def tasks_per_unit(self) -> Tensor:
+        """What turns the reduced loss into the sum over tasks of their mean losses, 0-d."""
+        one = torch.ones_like(self.observed)
+        if self.reduction == "task_mean":
+            return one
+        return self.n_tasks * one / (self.observed if self.reduction == "sum" else one)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """Move the counts with the weights, but leave them in float64: half would overflow."""
+        kept = {name: getattr(self, name) for name in ("observed", "class_factors")}
+        out: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, counts in kept.items():
+            moved = self._buffers[name]
+            assert moved is not None
+            self._buffers[name] = counts.to(moved.device)
+        return out
 
 
 def by_task(features: Features, labels: Any, sample_weight: Any) -> tuple[Any, Any]:
@@ -127,26 +171,3 @@ def detached(features: Features) -> Any:
         return X.detach().to(torch.promote_types(X.dtype, torch.float32))
 
     return one(features) if isinstance(features, Tensor) else [one(X) for X in features]
-
-
-def batch_problem(model: LatentMTL, features: Tensor, batch: BatchLabels) -> LatentProblem:
-    """Build the joint problem of a batch, in which a task need not have both classes."""
-    design: SharedDesign | TaskDesign
-    M = batch.labels.shape[1]
-    if features.ndim == 3:
-        design = TaskDesign(features, intercept=model.fit_intercept)
-        task_of = torch.arange(M, device=features.device).repeat_interleave(len(batch.labels))
-        labels, weights = (part.T.reshape(-1) for part in batch)
-        targets = Targets(labels, weights, M, task_of)
-    else:
-        design = SharedDesign(features, intercept=model.fit_intercept)
-        targets = Targets(*batch, M)
-    return LatentProblem(
-        model.loss,
-        design,
-        targets,
-        model.groups or Groups.singletons(M),
-        group_strength=model.group_strength,
-        l1_strength=model.l1_strength,
-        frobenius_strength=model.frobenius_strength,
-    )

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from proxmtl.nn.linear import linear_scores
+
 __all__ = ["FactoredLinear"]
 
 
@@ -81,10 +83,7 @@ class FactoredLinear(nn.Module):
 
     def scores(self, features: Tensor, dtype: torch.dtype) -> Tensor:
         """As a call, with the weights in another precision."""
-        W = self.L.to(dtype) @ self.S.to(dtype)
-        shared = features.ndim == 2
-        scores = features @ W if shared else torch.einsum("mbd,dm->bm", features, W)
-        return scores if self.intercept is None else scores + self.intercept.to(scores.dtype)
+        return linear_scores(features, self.L.to(dtype) @ self.S.to(dtype), self.intercept)
 
     @torch.no_grad()
     def adopt(self, L: Tensor, S: Tensor, intercept: Tensor | None = None) -> None:

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from proxmtl.adjoints import Adjoint, Attached, attach
+from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
-from proxmtl.nn.batches import (
-    BatchLabels,
-    Census,
-    Features,
-    batch_problem,
-    by_task,
-    detached,
-    take_census,
-    weigh,
-)
+from proxmtl.latent.problem import check_strengths
+from proxmtl.losses import Loss
+from proxmtl.nn.batches import LabelCensus, detached
 from proxmtl.nn.eager import eager
 from proxmtl.nn.factored_linear import FactoredLinear
-from proxmtl.nn.joint import broadcast_result, gather_samples, mean_over_processes
+from proxmtl.nn.joint import mean_over_processes
+from proxmtl.nn.linear import Centred
 from proxmtl.nn.preparation import prepared
-from proxmtl.nn.score_loss import score_loss
+from proxmtl.nn.solved_head import SolvedHead
 from proxmtl.nn.stochastic import alternating_step
 from proxmtl.regularizers import L1, GroupL2, OverlappingGroupL2, Regularizer, SquaredFrobenius, add
-from proxmtl.solvers.base import Callback, State
-from proxmtl.stopping import Stop
+from proxmtl.targets import Targets
 
 __all__ = ["LatentMTLHead"]
 
 
-class LatentMTLHead(FactoredLinear):
+class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     """Scores ``z_m = x_m' L s_m + b_m`` of M tasks from their features, with solved weights.
 
     Three ways to train it under networks that make the features:
@@ -72,15 +66,14 @@ class LatentMTLHead(FactoredLinear):
         Random before the first solve, so that a trainable head has somewhere to start from:
         zero is a local minimum.
     solved : Tensor of bool
-        Whether :meth:`solve` has been run; then the next one starts from these weights.
+        Whether :meth:`solve` has been run; then the next one starts from these weights, unless
+        they collapsed.
+    census : LabelCensus
+        Counts of the training set's labels, for the weights of batches.
     model : LatentMTL
     result : LatentResult or None
         Of the last solve in this process, with its certificate; not in the ``state_dict``.
     """
-
-    solved: Tensor
-    observed: Tensor
-    class_factors: Tensor
 
     def __init__(
         self,
@@ -97,6 +90,7 @@ class LatentMTLHead(FactoredLinear):
         **options: Any,
     ) -> None:
         model = LatentMTL(groups, n_latents, fit_intercept=fit_intercept, **options)
+        check_strengths(model.group_strength, model.l1_strength, model.frobenius_strength)
         super().__init__(
             n_features,
             n_tasks,
@@ -112,138 +106,38 @@ class LatentMTLHead(FactoredLinear):
         self.model, self.distributed = model, distributed
         self.result: LatentResult | None = None
         self.register_buffer("solved", torch.tensor(data=False, device=device))
-        # of the training set: what a batch needs to know of it; 0 before it was seen
-        self.register_buffer("observed", torch.zeros((), dtype=torch.float64, device=device))
-        ones = torch.ones(2, n_tasks, dtype=torch.float64, device=device)
-        self.register_buffer("class_factors", ones)
+        self.census = LabelCensus(
+            n_tasks,
+            model.reduction,
+            model.class_weight,
+            distributed=distributed,
+            device=device,
+        )
+
+    @property
+    def data_loss(self) -> Loss:
+        """Loss of a score and its label."""
+        return self.model.loss
 
     # ------------------------------------------------------------------ the solve
 
-    @eager
-    @torch.no_grad()
-    def solve(
-        self,
-        features: Features,
-        labels: Any,
-        sample_weight: Any = None,
-        *,
-        state: State | Mapping[str, Any] | None = None,
-        stop: Stop | None = None,
-        callback: Callback | None = None,
+    def _minimise(
+        self, centred: Centred, labels: Any, sample_weight: Any, **options: Any
     ) -> LatentResult:
-        """Solve for L, S and the intercept on the whole training set, from the last solution.
-
-        The features are taken without their graph, in at least float32, whatever the autocast.
-
-        Parameters
-        ----------
-        features : (N, D) or (M, N, D) Tensor, or sequence of M Tensors (N_m, D)
-        labels : (N, M) Tensor, or sequence of M Tensors (N_m,)
-            -1 and +1; 0 or NaN: missing.
-        sample_weight : (N,) or (N, M) Tensor, or sequence of M Tensors (N_m,), optional
-        state : State or mapping, optional
-            ``head.result.state`` or its ``state_dict()``: go on exactly where that solve of the
-            same data ended.
-        stop, callback : optional
-            As for :meth:`LatentMTL.solve`.
-
-        Returns
-        -------
-        LatentResult
-            Also kept as ``head.result``. A collapsed one is not started from again. On other
-            processes than the first of a distributed run it has no solver state.
-
-        Raises
-        ------
-        ValueError
-            If the data do not fit.
-
-        Notes
-        -----
-        With ``distributed`` every process calls it with its own samples: they are gathered on the
-        first, which solves and sends the weights to the others.
-        """
-        data = detached(features)
-        alone = not self.distributed
-        if not alone:
-            data, labels, sample_weight = gather_samples(data, labels, sample_weight)
-        result = None
-        if data is not None:
+        blocks = None
+        if bool(self.solved):
             blocks = tuple(block.detach() for block in self.factors())
-            model, state = prepared(self.model, blocks if bool(self.solved) else None, state)
-            labels, sample_weight = by_task(data, labels, sample_weight)
-            self.take_labels(labels, sample_weight)
-            with torch.autocast(self.L.device.type, enabled=False):
-                result = model.solve(
-                    data, labels, sample_weight, state=state, stop=stop, callback=callback
-                )
-        if not alone:
-            result, census = broadcast_result(
-                result, (self.observed, self.class_factors), self.L.device
-            )
-            self._keep(Census(*census))
-        assert result is not None
+            if self.intercept is not None:
+                blocks = (*blocks[:2], centred.inside(self.coef.detach(), blocks[2]))
+        model, state = prepared(self.model, blocks, options.pop("state"))
+        result = model.solve(centred.features, labels, sample_weight, state=state, **options)
+        return replace(result, intercept=centred.outside(result.coef, result.intercept))
+
+    def _take(self, result: LatentResult) -> None:
         self.adopt(result.L, result.S, result.intercept)
-        self.solved.fill_(not result.collapsed)
-        self.result = result
-        return result
+        self.solved.fill_(not result.collapsed)  # no descent leaves W = 0
 
-    def take_labels(self, labels: Any, sample_weight: Any = None) -> None:
-        """Count the labels of the whole training set, for the weights of batches.
-
-        :meth:`solve` does it. Without a solve it is needed where a batch cannot know: for
-        ``reduction="sum"`` and for class weights.
-        """
-        like = torch.empty(0, dtype=torch.float64, device=self.L.device)
-        self._keep(take_census(labels, sample_weight, self.model.class_weight, like))
-
-    def _keep(self, census: Census) -> None:
-        self.observed.copy_(census.observed)
-        self.class_factors.copy_(census.class_factors)
-
-    # ------------------------------------------------------------------ losses
-
-    def loss(self, features: Tensor, labels: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        """Objective at the present weights, 0-d, with its gradient in the features.
-
-        On the training set of the last :meth:`solve` the value is the optimal one and the gradient
-        ``c phi'(z_m) w_m`` is its derivative, by the envelope theorem; the same as holding the
-        solved weights fixed and going back through the loss. On a batch it estimates that
-        objective, in its units. Computed in at least float32, whatever the autocast; once
-        differentiable. Where the head is trainable, the weights get the gradient of the loss, not
-        of the penalties: those are for the prox.
-
-        Parameters
-        ----------
-        features : Tensor, shape (M, B, D) or (B, D)
-        labels : Tensor, shape (B, M)
-            -1 and +1; 0 or NaN: missing.
-        sample_weight : Tensor, shape (B,) or (B, M), optional
-        """
-        dtype = torch.promote_types(
-            torch.promote_types(features.dtype, self.L.dtype), torch.float32
-        )
-        with torch.autocast(features.device.type, enabled=False):
-            scores = self.scores(features.to(dtype), dtype)
-            return self.objective(scores, labels, sample_weight)
-
-    @eager
-    def objective(
-        self, scores: Tensor, labels: Tensor, sample_weight: Tensor | None = None
-    ) -> Tensor:
-        """As :meth:`loss`, from scores: for a head inside another module's ``forward``.
-
-        With ``DistributedDataParallel`` the scores must come from the wrapped module's call.
-        """
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        batch = self._batch(scores, labels, sample_weight)
-        if scores.shape != batch.labels.shape:
-            raise ValueError(
-                f"labels: shape {tuple(labels.shape)}; the scores have {tuple(scores.shape)}, "
-                "(samples, tasks)."
-            )
-        value = score_loss(self.model.loss, scores, *batch)
-        return value + self.penalty()
+    # ------------------------------------------------------------------ penalties
 
     def penalty(self) -> Tensor:
         """The three penalties at the present weights, 0-d, without a graph."""
@@ -330,25 +224,21 @@ class LatentMTLHead(FactoredLinear):
     def _problem_of(
         self, features: Tensor, labels: Tensor, sample_weight: Tensor | None
     ) -> LatentProblem:
+        """The joint problem of a batch, in which a task need not have both classes."""
         data = detached(features)
-        return batch_problem(self.model, data, self._batch(data, labels, sample_weight))
-
-    def _batch(self, like: Tensor, labels: Tensor, sample_weight: Tensor | None) -> BatchLabels:
-        model = self.model
-        unknown = model.reduction == "sum" or model.class_weight is not None
-        if unknown and not float(self.observed) > 0:
-            raise ValueError(
-                f"reduction, class_weight: {model.reduction!r} and {model.class_weight!r} need "
-                "counts of the whole training set; call solve, or take_labels(labels), first."
+        batch = self._batch(data, labels, sample_weight)
+        design: SharedDesign | TaskDesign
+        if data.ndim == 3:
+            design = TaskDesign(data, intercept=self.model.fit_intercept)
+            task_of = torch.arange(self.n_tasks, device=data.device)
+            columns = (part.T.reshape(-1) for part in batch)
+            targets = Targets(
+                *columns, self.n_tasks, task_of.repeat_interleave(len(batch.labels))
             )
-        return weigh(
-            labels,
-            sample_weight,
-            Census(self.observed, self.class_factors),
-            model.reduction,
-            like.dtype,
-            distributed=self.distributed,
-        )
+        else:
+            design = SharedDesign(data, intercept=self.model.fit_intercept)
+            targets = Targets(*batch, self.n_tasks)
+        return self.model.problem(design, targets)
 
     def _terms(self) -> tuple[tuple[nn.Parameter, Regularizer], ...]:
         """Each penalty with what it acts on."""
@@ -360,13 +250,3 @@ class LatentMTLHead(FactoredLinear):
             (self.L, L1(model.l1_strength)),
             (self.L, SquaredFrobenius(model.frobenius_strength)),
         )
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        """Move the counts with the weights, but leave them in float64: half would overflow."""
-        kept = {name: getattr(self, name) for name in ("observed", "class_factors")}
-        out: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, counts in kept.items():
-            moved = self._buffers[name]
-            assert moved is not None
-            self._buffers[name] = counts.to(moved.device)
-        return out

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from proxmtl.latent import LatentResult
+from proxmtl.result import Result
 from proxmtl.solvers.base import State
 
 __all__ = ["broadcast_result", "gather_samples", "mean_over_processes"]
+
+Outcome = TypeVar("Outcome", LatentResult, Result[Tensor])
 
 
 def mean_over_processes(block: Tensor) -> Tensor:
@@ -40,8 +43,8 @@ def gather_samples(features: Any, labels: Any, sample_weight: Any) -> tuple[Any,
 
 
 def broadcast_result(
-    result: LatentResult | None, extra: Sequence[Tensor], device: torch.device
-) -> tuple[LatentResult, list[Tensor]]:
+    result: Outcome | None, extra: Sequence[Tensor], device: torch.device
+) -> tuple[Outcome, list[Tensor]]:
     """Send the first process's result, and tensors, to all; the solver's state stays there."""
     sent: list[Any] = [None, None]
     if result is not None:
@@ -53,9 +56,9 @@ def broadcast_result(
     return own, [_to(part, device) for part in sent[1]]
 
 
-def _moved(result: LatentResult, device: Any) -> LatentResult:
-    moved = {name: _to(getattr(result, name), device) for name in ("L", "S", "intercept")}
-    return replace(result, **moved)
+def _moved(result: Any, device: Any) -> Any:
+    tensors = {name: part for name, part in vars(result).items() if isinstance(part, Tensor)}
+    return replace(result, **{name: _to(part, device) for name, part in tensors.items()})
 
 
 def _to(part: Any, device: Any) -> Any:

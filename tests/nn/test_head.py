@@ -265,8 +265,8 @@ def test_state_dict_before_and_after_a_solve(exact):
 def test_moving_it_keeps_the_counts(exact):
     head = copy.deepcopy(exact).half()
     assert head.L.dtype == torch.float16
-    assert head.observed.dtype == torch.float64
-    assert float(head.observed) == float(exact.observed)
+    assert head.census.observed.dtype == torch.float64
+    assert float(head.census.observed) == float(exact.census.observed)
     head = head.to(torch.float32)
     torch.testing.assert_close(head(X.float()), exact(X).float(), rtol=1e-2, atol=1e-2)
     x = X.clone().requires_grad_()

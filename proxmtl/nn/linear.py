@@ -1,0 +1,68 @@
+"""Scores of linear heads, and their features without the means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Centred", "Features", "linear_scores"]
+
+Features = Tensor | Sequence[Tensor]
+
+
+def linear_scores(features: Tensor, W: Tensor, intercept: Tensor | None) -> Tensor:
+    """``x_m' w_m + b_m``: scores (B, M) of features (M, B, D), one matrix a task, or (B, D)."""
+    shared = features.ndim == 2
+    scores = features @ W if shared else torch.einsum("mbd,dm->bm", features, W)
+    return scores if intercept is None else scores + intercept.to(scores.dtype)
+
+
+class Centred:
+    """Features minus their means: the same model, its intercept apart, but better conditioned.
+
+    As networks move, the means of their features drift, and directions that all samples share come
+    to dominate the curvature. An intercept takes the means up exactly:
+    ``X W + b = (X - 1 m') W + (b + m' W)``.
+
+    Parameters
+    ----------
+    features : (N, D) or (M, N, D) Tensor, or sequence of M Tensors (N_m, D)
+        Left as they are where they are sparse: without their means they would not be.
+    wanted : bool
+        False, for a model without an intercept: the means are zero.
+
+    Attributes
+    ----------
+    features
+        Of the same form.
+    """
+
+    def __init__(self, features: Features, *, wanted: bool = True) -> None:
+        parts = [features] if isinstance(features, Tensor) else list(features)
+        self.features: Any = features
+        self.means: Tensor | None = None
+        if not wanted or any(part.layout != torch.strided for part in parts):
+            return
+        means = [part.mean(-2) for part in parts]
+        centred = [part - mean[..., None, :] for part, mean in zip(parts, means, strict=True)]
+        if isinstance(features, Tensor):
+            self.features, self.means = centred[0], means[0]
+        else:
+            self.features, self.means = centred, torch.stack(means)
+
+    def inside(self, W: Tensor, intercept: Tensor) -> Tensor:
+        """Intercept for the centred features, of one for the features as they were."""
+        return intercept + self._shift(W, intercept)
+
+    def outside(self, W: Tensor, intercept: Tensor) -> Tensor:
+        """Intercept for the features as they were, of one for the centred features."""
+        return intercept - self._shift(W, intercept)
+
+    def _shift(self, W: Tensor, like: Tensor) -> Tensor:
+        if self.means is None:
+            return torch.zeros_like(like)
+        means = self.means.to(W)
+        return (means @ W if means.ndim == 1 else (means * W.T).sum(1)).to(like)

@@ -1,0 +1,221 @@
+"""What all solved heads share: the solve on the whole training set, and the losses in between."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Generic
+
+import torch
+from torch import Tensor, nn
+
+from proxmtl.losses import Loss
+from proxmtl.nn.batches import BatchLabels, LabelCensus, by_task, detached
+from proxmtl.nn.eager import eager
+from proxmtl.nn.joint import Outcome, broadcast_result, gather_samples
+from proxmtl.nn.linear import Centred, Features
+from proxmtl.nn.score_loss import score_loss
+from proxmtl.solvers.base import Callback
+from proxmtl.stopping import Stop
+
+__all__ = ["SolvedHead"]
+
+
+class SolvedHead(nn.Module, Generic[Outcome]):
+    """A linear head whose weights the engine solves for; between solves they are held fixed.
+
+    Attributes
+    ----------
+    intercept : Parameter (M,), or None
+    census : LabelCensus
+        Counts of the training set's labels, for the weights of batches.
+    solved : Tensor of bool
+        Whether :meth:`solve` has been run; then the next one starts from these weights.
+    distributed : bool
+        The samples of all processes together are the training set.
+    result : LatentResult, Result or None
+        Of the last solve in this process, with its certificate; not in the ``state_dict``.
+    """
+
+    intercept: nn.Parameter | None
+    census: LabelCensus
+    solved: Tensor
+    distributed: bool
+    result: Outcome | None
+
+    @property
+    @abstractmethod
+    def data_loss(self) -> Loss:
+        """Loss of a score and its label."""
+
+    @property
+    @abstractmethod
+    def coef(self) -> Tensor:
+        """W, shape (D, M)."""
+
+    @abstractmethod
+    def scores(self, features: Tensor, dtype: torch.dtype) -> Tensor:
+        """Scores (B, M), with the weights in another precision."""
+
+    @abstractmethod
+    def penalty(self) -> Tensor:
+        """The penalties at the present weights, 0-d, without a graph."""
+
+    @abstractmethod
+    def _minimise(
+        self, centred: Centred, labels: Any, sample_weight: Any, **options: Any
+    ) -> Outcome:
+        """Solve on the centred features; return the result for the features as they were."""
+
+    @abstractmethod
+    def _take(self, result: Outcome) -> None:
+        """Take the weights of a result."""
+
+    @eager
+    @torch.no_grad()
+    def solve(
+        self,
+        features: Features,
+        labels: Any,
+        sample_weight: Any = None,
+        *,
+        state: Any = None,
+        stop: Stop | None = None,
+        callback: Callback | None = None,
+    ) -> Outcome:
+        """Solve for the weights on the whole training set, from the last solution.
+
+        The features are taken without their graph, in at least float32, whatever the autocast; with
+        an intercept also without their means, which it takes up exactly.
+
+        Parameters
+        ----------
+        features : (N, D) or (M, N, D) Tensor, or sequence of M Tensors (N_m, D)
+        labels : (N, M) Tensor, or sequence of M Tensors (N_m,)
+            -1 and +1; NaN, or 0, for missing.
+        sample_weight : (N,) or (N, M) Tensor, or sequence of M Tensors (N_m,), optional
+        state : State or mapping, optional
+            ``head.result.state`` or its ``state_dict()``: go on exactly where that solve of the
+            same data ended. It is a point for the centred features.
+        stop, callback : optional
+            In place of the head's own stopping rule; as for :func:`proxmtl.minimize`.
+
+        Returns
+        -------
+        LatentResult or Result
+            Also kept as ``head.result``. On other processes than the first of a distributed run it
+            has no solver state.
+
+        Raises
+        ------
+        ValueError
+            If the data do not fit.
+
+        Notes
+        -----
+        With ``distributed`` every process calls it with its own samples: they are gathered on the
+        first, which solves and sends the weights to the others.
+        """
+        data = detached(features)
+        if self.distributed:
+            data, labels, sample_weight = gather_samples(data, labels, sample_weight)
+        result = None
+        if data is not None:
+            labels, sample_weight = by_task(data, labels, sample_weight)
+            self.take_labels(labels, sample_weight)
+            centred = Centred(data, wanted=self.intercept is not None)
+            with torch.autocast(self.solved.device.type, enabled=False):
+                result = self._minimise(
+                    centred, labels, sample_weight, state=state, stop=stop, callback=callback
+                )
+        if self.distributed:
+            counts = dict(self.census.named_buffers())
+            result, sent = broadcast_result(result, list(counts.values()), self.solved.device)
+            for own, count in zip(counts.values(), sent, strict=True):
+                own.copy_(count)
+        assert result is not None
+        self._take(result)
+        self.result = result
+        return result
+
+    def take_labels(self, labels: Any, sample_weight: Any = None) -> None:
+        """Count the labels of the whole training set, for the weights of batches.
+
+        :meth:`solve` does it. Without a solve it is needed where a batch cannot know: for
+        ``reduction="sum"``, for class weights, and for labels with 0 for missing if a batch may be
+        without a -1.
+        """
+        self.census.take(labels, sample_weight)
+
+    # ------------------------------------------------------------------ losses
+
+    def loss(self, features: Tensor, labels: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """Objective at the present weights, 0-d, with its gradient in the features.
+
+        On the training set of the last :meth:`solve` the value is the optimal one and the gradient
+        ``c phi'(z_m) w_m`` is its derivative, by the envelope theorem; the same as holding the
+        solved weights fixed and going back through the loss. On a batch it estimates that
+        objective, in its units. Computed in at least float32, whatever the autocast; once
+        differentiable. Where the head is trainable, the weights get the gradient of the loss, not
+        of the penalties: those are for the prox.
+
+        Parameters
+        ----------
+        features : Tensor, shape (M, B, D) or (B, D)
+        labels : Tensor, shape (B, M)
+            -1 and +1; NaN for missing. 0 for missing is taken where the training set has it, and
+            before that was seen only along with a -1: otherwise it looks like a no.
+        sample_weight : Tensor, shape (B,) or (B, M), optional
+
+        Raises
+        ------
+        ValueError
+            If shapes differ, or a label is neither -1, +1 nor missing.
+        """
+        return self._data_term(features, labels, sample_weight) + self.penalty()
+
+    def network_loss(
+        self, features: Tensor, labels: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Sum over tasks of their mean losses, whatever the reduction, 0-d.
+
+        :meth:`loss` without the penalties, which networks do not feel, and scaled so that, with no
+        label missing, each network sees the mean loss of its task: learning rates carry over. A
+        task with few observed labels moves its network less, in proportion.
+        """
+        value = self._data_term(features, labels, sample_weight)
+        return value * self.census.tasks_per_unit.to(value)
+
+    def _data_term(
+        self, features: Tensor, labels: Tensor, sample_weight: Tensor | None
+    ) -> Tensor:
+        dtype = torch.promote_types(
+            torch.promote_types(features.dtype, self.coef.dtype), torch.float32
+        )
+        with torch.autocast(features.device.type, enabled=False):
+            scores = self.scores(features.to(dtype), dtype)
+            return self._score_loss(scores, labels, sample_weight)
+
+    def objective(
+        self, scores: Tensor, labels: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """As :meth:`loss`, from scores: for a head inside another module's ``forward``.
+
+        With ``DistributedDataParallel`` the scores must come from the wrapped module's call.
+        """
+        return self._score_loss(scores, labels, sample_weight) + self.penalty()
+
+    @eager
+    def _score_loss(
+        self, scores: Tensor, labels: Tensor, sample_weight: Tensor | None
+    ) -> Tensor:
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        batch = self._batch(scores, labels, sample_weight)
+        if scores.shape != batch.labels.shape:
+            raise ValueError(
+                f"labels: shape {tuple(labels.shape)}; the scores have {tuple(scores.shape)}, "
+                "(samples, tasks)."
+            )
+        return score_loss(self.data_loss, scores, *batch)
+
+    def _batch(self, like: Tensor, labels: Tensor, sample_weight: Tensor | None) -> BatchLabels:
+        return self.census.weigh(labels, sample_weight, like.dtype)

@@ -16,7 +16,7 @@ FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "pro
 
 # what each room may import of the others; a room may always import itself
 GROUND = {"groups", "kernels"}
-MATERIAL = {"losses", "regularizers", "designs", "targets"} | GROUND
+MATERIAL = {"losses", "regularizers", "designs", "targets", "label_coding"} | GROUND
 ENGINE = {"counts", "duality", "problem", "stopping", "result", "solvers", "minimize"} | MATERIAL
 MODEL = {"latent", "baselines"} | ENGINE
 CLIENTS = {"estimators", "experiments", "io", "nn", "selection"}
@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "kernels": set(),
     "groups": {"group_files"},
     "group_files": set(),
-    "targets": set(),
+    "label_coding": set(),
+    "targets": {"label_coding"},
     "losses": GROUND | {"targets"},
     "regularizers": GROUND,
     "designs": GROUND | {"losses", "targets"},

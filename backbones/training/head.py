@@ -99,12 +99,11 @@ class SingleTaskHead(Head):
 
 
 def solve_report(result: LatentResult | Result[Tensor]) -> dict[str, Any]:
-    """Plain figures of a solve: status, passes, certificate, live latents (None without latents)."""
-    latent = isinstance(result, LatentResult)
+    """Plain figures of a solve; ``live_latents`` is None for a head without latents."""
     return {
         "status": result.status.name,
         "passes": float(result.passes),
         "relative_kkt": float(result.certificate.relative_kkt),
         "relative_gap": result.certificate.relative_gap,
-        "live_latents": result.live_latents if latent else None,
+        "live_latents": result.live_latents if isinstance(result, LatentResult) else None,
     }

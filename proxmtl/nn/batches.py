@@ -9,8 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from proxmtl.label_coding import check_coding
 from proxmtl.nn.linear import Features
-from proxmtl.targets import ClassWeight, Reduction, Targets, check_coding
+from proxmtl.targets import ClassWeight, Reduction, Targets
 
 __all__ = ["BatchLabels", "LabelCensus", "by_task", "detached"]
 

@@ -27,7 +27,7 @@ __all__ = ["ConvexHead"]
 
 
 class ConvexHead(SolvedHead[Result[Tensor]]):
-    """Scores ``z_m = x_m' w_m + b_m`` of M tasks, with ``W`` of a convex problem solved by the engine.
+    """Scores ``z_m = x_m' w_m + b_m`` of M tasks, ``W`` solved for under any convex penalty.
 
     ``min_{W,b} loss(X W + b) + R(W)``: with a ridge each task is on its own, with a group or a
     nuclear norm they share. Solved now and then, or trained as :class:`LatentMTLHead` is.

@@ -231,10 +231,9 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         if data.ndim == 3:
             design = TaskDesign(data, intercept=self.model.fit_intercept)
             task_of = torch.arange(self.n_tasks, device=data.device)
-            columns = (part.T.reshape(-1) for part in batch)
-            targets = Targets(
-                *columns, self.n_tasks, task_of.repeat_interleave(len(batch.labels))
-            )
+            labels, weights = (part.T.reshape(-1) for part in batch)
+            task_of = task_of.repeat_interleave(len(batch.labels))
+            targets = Targets(labels, weights, self.n_tasks, task_of)
         else:
             design = SharedDesign(data, intercept=self.model.fit_intercept)
             targets = Targets(*batch, self.n_tasks)

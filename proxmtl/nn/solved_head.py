@@ -185,9 +185,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         value = self._data_term(features, labels, sample_weight)
         return value * self.census.tasks_per_unit.to(value)
 
-    def _data_term(
-        self, features: Tensor, labels: Tensor, sample_weight: Tensor | None
-    ) -> Tensor:
+    def _data_term(self, features: Tensor, labels: Tensor, sample_weight: Tensor | None) -> Tensor:
         dtype = torch.promote_types(
             torch.promote_types(features.dtype, self.coef.dtype), torch.float32
         )
@@ -205,9 +203,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         return self._score_loss(scores, labels, sample_weight) + self.penalty()
 
     @eager
-    def _score_loss(
-        self, scores: Tensor, labels: Tensor, sample_weight: Tensor | None
-    ) -> Tensor:
+    def _score_loss(self, scores: Tensor, labels: Tensor, sample_weight: Tensor | None) -> Tensor:
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         batch = self._batch(scores, labels, sample_weight)
         if scores.shape != batch.labels.shape:

@@ -23,7 +23,6 @@ from proxmtl.backbones.training import (
 from proxmtl.backbones.training.model import Architecture
 from proxmtl.io import InputError
 
-
 HEADS = {
     "latent": latent_head(reduction="mean", max_passes=50),
     "latent, sums": latent_head(reduction="sum", max_passes=50, group_strength=10.0),

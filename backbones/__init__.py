@@ -2,16 +2,21 @@
 
 from proxmtl.backbones.backbone import Backbone
 from proxmtl.backbones.efficientnet import EfficientNetLite0
-from proxmtl.backbones.extract import extract
+from proxmtl.backbones.extract import Extracted, FeatureNetwork, extract, extract_to_file
 from proxmtl.backbones.images import TarImages, open_image, to_pixels
+from proxmtl.backbones.named import load_network
 from proxmtl.backbones.quantized import QuantizedNet
 
 __all__ = [
     "Backbone",
     "EfficientNetLite0",
+    "Extracted",
+    "FeatureNetwork",
     "QuantizedNet",
     "TarImages",
     "extract",
+    "extract_to_file",
+    "load_network",
     "open_image",
     "to_pixels",
 ]

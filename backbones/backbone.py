@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from proxmtl.backbones.images import Fit
 
 
 class Backbone(nn.Module, ABC):
@@ -21,11 +29,17 @@ class Backbone(nn.Module, ABC):
         Length D of the embedding.
     pixel_offset, pixel_scale
         The network sees ``(pixel - pixel_offset) / pixel_scale`` of RGB values in 0..255.
+    n_members
+        None: one network, as for every :class:`~.FeatureNetwork`.
+    fit
+        None: images may become squares in any way.
     """
 
     name: str
     input_size: int
     n_features: int
+    n_members: int | None = None
+    fit: Fit | None = None
     pixel_offset: float
     pixel_scale: float
 
@@ -64,6 +78,18 @@ class Backbone(nn.Module, ABC):
             raise ValueError(msg)
         images = (pixels.to(torch.float32) - self.pixel_offset) / self.pixel_scale
         return self.embed(images.contiguous(memory_format=torch.channels_last))
+
+    def features(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Embedding (B, D) of RGB images (B, 3, S, S) of 0..255, without gradients."""
+        device = next(itertools.chain(self.buffers(), self.parameters())).device
+        with torch.inference_mode():
+            embedded: Tensor = self(torch.from_numpy(pixels).to(device))
+        return embedded
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the features depend on, by name."""
+        constants = torch.tensor([self.pixel_offset, self.pixel_scale], dtype=torch.float64)
+        return {**self.state_dict(), "pixels": constants}
 
     def freeze(self) -> Backbone:
         """Switch to evaluation mode and stop all gradients; returns ``self``.

@@ -1,41 +1,79 @@
-"""Frozen features of images: (N, D) float32, in memory or in an ``.npy`` file."""
+"""Frozen features of images: (N, D) float32, in memory or in an ``.npy`` file of any size."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-import torch
+from PIL import Image
 
-from proxmtl.backbones.images import Fit, ImageLike, to_pixels
-from proxmtl.io.atomic import atomic_path
+from proxmtl.backbones.feature_file import FeatureFile
+from proxmtl.backbones.stream import check_request, decode
+from proxmtl.io.errors import InputError
+from proxmtl.io.identity import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
-    from proxmtl.backbones.backbone import Backbone
+    from proxmtl.backbones.images import Fit, ImageLike, SizedImages
+
+__all__ = ["Extracted", "FeatureNetwork", "extract", "extract_to_file"]
 
 
-class SizedImages(Protocol):
-    """A collection of images with a length: a list, or :class:`TarImages`."""
+class FeatureNetwork(Protocol):
+    """What makes features of images: a :class:`Backbone`, or the networks of a training run.
 
-    def __len__(self) -> int:
-        """Return the number of images."""
+    Attributes
+    ----------
+    name
+        For messages.
+    input_size
+        Side of the squares that images become.
+    n_features
+        D.
+    n_members
+        M networks with features of their own; None: one network.
+    """
 
-    def __iter__(self) -> Iterator[ImageLike]:
-        """Iterate over the images."""
+    name: str
+    input_size: int
+    n_features: int
+    n_members: int | None
+
+    @property
+    def fit(self) -> Fit | None:
+        """The only way in which images may become squares; None: any."""
+
+    def features(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Features (B, D) or (M, B, D) of RGB images (B, 3, S, S) of 0..255."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters, and whatever else the features depend on, by name."""
+
+
+class Extracted(NamedTuple):
+    """Features that lie in a file."""
+
+    features: NDArray[np.float32]
+    """(N, D) or (M, N, D), mapped from the file."""
+    rows: NDArray[np.intp]
+    """Numbers of the images that the N rows are of."""
+    skipped: tuple[str, ...]
+    """Why the others are not among them."""
 
 
 def extract(
     images: SizedImages,
-    backbone: Backbone,
+    backbone: FeatureNetwork,
     batch_size: int = 8,
     *,
-    fit: Fit = "crop",
+    fit: Fit | None = None,
     out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
@@ -44,23 +82,24 @@ def extract(
     Parameters
     ----------
     images
-        N images: paths, encoded bytes, Pillow images or uint8 arrays; one at a time is decoded.
+        N images: paths, encoded bytes, Pillow images or uint8 arrays; a batch at a time is decoded.
     backbone
         The network; it stays on its device.
     batch_size
         Images per forward pass; memory grows with it, the result depends on it only in its last
         digits. On a CPU small batches are fastest, because they stay in its caches.
     fit
-        How an image becomes a square: see :func:`to_pixels`.
+        How an image becomes a square: see :func:`to_pixels`. Default: ``"crop"``, and for the
+        networks of a training run as in their training.
     out
-        File to write the result to (``.npy``); it appears only when complete.
+        File to write the result to (``.npy``), instead of memory: see :func:`extract_to_file`.
     progress
         Called with (done, N) after each batch.
 
     Returns
     -------
     ndarray
-        (N, D) float32.
+        (N, D) float32, or (M, N, D) for M networks; with ``out`` it is mapped from the file.
 
     Raises
     ------
@@ -70,35 +109,192 @@ def extract(
     FileNotFoundError
         If an image or the folder of ``out`` isn't there.
     """
-    total = len(images)
-    target = None if out is None else _checked_target(Path(out))
-    if total == 0 or batch_size < 1:
-        msg = f"{total} images in batches of {batch_size}: both must be at least 1."
-        raise ValueError(msg)
-    features = np.empty((total, backbone.n_features), dtype=np.float32)
-    device = next(itertools.chain(backbone.buffers(), backbone.parameters())).device
-    numbered = enumerate(images)
-    done = 0
-    while batch := list(itertools.islice(numbered, batch_size)):
-        pixels = [to_pixels(image, backbone.input_size, fit, f"image {i}") for i, image in batch]
-        with torch.inference_mode():
-            embedding = backbone(torch.from_numpy(np.stack(pixels)).to(device))
-        features[done : done + len(batch)] = embedding.cpu().numpy()
-        done += len(batch)
+    if out is not None:
+        return extract_to_file(
+            images, backbone, out, batch_size=batch_size, fit=fit, progress=progress
+        ).features
+    fit, total, done = chosen_fit(backbone, fit), len(images), 0
+    features = np.zeros(_shape(backbone, total), dtype=np.float32)
+    for batch in decode(images, backbone.input_size, fit, batch_size):
+        features[..., done : done + len(batch.rows), :] = _finite(backbone, batch.pixels, done)
+        done += len(batch.rows)
         if progress is not None:
             progress(done, total)
-    bad = np.flatnonzero(~np.isfinite(features[:done]).all(axis=1))
-    if done != total or bad.size:
-        msg = (
-            f"images announced {total} and gave {done}."
-            if done != total
-            else f"{backbone.name} gave a feature of image {bad[0]} that isn't finite."
-        )
-        raise ValueError(msg)
-    if target is not None:
-        with atomic_path(target) as temporary:
-            np.save(temporary, features, allow_pickle=False)
+    _check_count(done, total)
     return features
+
+
+def extract_to_file(
+    images: SizedImages,
+    network: FeatureNetwork,
+    out: str | Path,
+    *,
+    ids: Sequence[str] | None = None,
+    batch_size: int = 8,
+    fit: Fit | None = None,
+    skip_corrupt: bool = False,
+    fresh: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Extracted:
+    """Embed images into a file: memory for one batch, however many images there are.
+
+    The file appears when it is complete. Until then its rows lie beside it in ``<out>.partial``;
+    the same call goes on from there after a kill, to the same features. It checks that the network
+    and the images done so far are still the same; images yet to come may have been repaired.
+
+    Parameters
+    ----------
+    images, batch_size, fit, progress
+        As for :func:`extract`.
+    network
+        A :class:`Backbone` or :class:`TrainedNetworks`.
+    out
+        An ``.npy`` file.
+    ids
+        Names of the images, written beside the features (``features.ids.csv``), from where
+        ``proxmtl fit`` matches rows of labels; they also name images in errors.
+    skip_corrupt
+        Leave out images that aren't there or can't be decoded; without it the first of them ends
+        the call, with the others before it done and kept.
+    fresh
+        Start over where a part is there.
+
+    Returns
+    -------
+    Extracted
+
+    Raises
+    ------
+    InputError
+        If ``<out>.partial`` is of other features, images or networks, or the disk is too small.
+    ValueError, FileNotFoundError
+        As :func:`extract`, or if every image was skipped.
+    """
+    target, total = _checked_target(Path(out)), len(images)
+    if ids is not None and len(ids) != total:
+        raise ValueError(f"{len(ids)} ids for {total} images; give one for each.")
+    fit = chosen_fit(network, fit)
+    check_request(images, network.input_size, fit, batch_size)
+    identity = {
+        "network": fingerprint(network.tensors()),
+        "fit": f"{fit} {network.input_size}",
+        "number of images": str(total),
+        "names": fingerprint(list(ids)) if ids is not None else "",
+    }
+    file = FeatureFile(target, _shape(network, total), identity, fresh=fresh)
+    done, seen = file.progress.done, file.progress.seen
+    if file.progress.bad and not skip_corrupt:
+        raise InputError(
+            file.partial,
+            f"{len(file.progress.bad)} images were skipped so far, the first: "
+            f"{file.progress.bad[0][1]} Ask for corrupt images to be skipped again, or start over.",
+        )
+    if done:
+        _check_seen(images, done, seen, file.partial)
+    batches = decode(
+        images,
+        network.input_size,
+        fit,
+        batch_size,
+        names=ids,
+        skip_corrupt=skip_corrupt,
+        start=done,
+    )
+    try:
+        for batch in batches:
+            features = _finite(network, batch.pixels, done)
+            seen = digest(batch.images, seen)
+            file.append(features, images=len(batch.images), seen=seen, bad=batch.bad)
+            done += len(batch.images)
+            if progress is not None:
+                progress(done, total)
+    except (ValueError, FileNotFoundError) as error:
+        if not done:
+            raise
+        message = (
+            f"{error} Features of the {done} images before it are kept: the same call goes on "
+            "from there."
+        )
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(message) from error
+    finally:
+        file.record()
+    _check_count(done, total)
+    skipped = tuple(reason for _, reason in file.progress.bad)
+    if len(skipped) == total:
+        raise ValueError(f"none of the {total} images can be used, the first: {skipped[0]}")
+    rows = np.setdiff1d(np.arange(total), [number for number, _ in file.progress.bad])
+    file.finish(ids)
+    return Extracted(np.load(target, mmap_mode="r"), rows.astype(np.intp), skipped)
+
+
+def chosen_fit(network: FeatureNetwork, asked: Fit | None) -> Fit:
+    """How images become squares for a network.
+
+    Raises
+    ------
+    ValueError
+        If the network knows one way only, and another was asked for.
+    """
+    if asked is not None and network.fit is not None and asked != network.fit:
+        raise ValueError(
+            f"fit: got {asked!r}, and {network.name} see images as they were trained on, by "
+            f"{network.fit!r}; leave it out."
+        )
+    return asked or network.fit or "crop"
+
+
+def digest(images: Sequence[ImageLike], before: str) -> str:
+    """Continue a digest by some images: files by name, size and time, others by their content."""
+    for image in images:
+        before = hashlib.sha256(f"{before} {_signature(image)}".encode()).hexdigest()
+    return before
+
+
+def _signature(image: ImageLike) -> str:
+    if isinstance(image, str | Path):
+        path = Path(image)
+        stat = path.stat() if path.is_file() else None
+        return f"{path.name} {(stat.st_size, stat.st_mtime_ns) if stat else None}"
+    if isinstance(image, Image.Image):
+        image = np.asarray(image)
+    if isinstance(image, np.ndarray):
+        return f"{image.shape} {hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()}"
+    return hashlib.sha256(image).hexdigest()
+
+
+def _check_seen(images: SizedImages, done: int, seen: str, partial: Path) -> None:
+    found = ""
+    for image in itertools.islice(images, done):
+        found = digest([image], found)
+    if found != seen:
+        raise InputError(
+            partial,
+            f"its {done} images aren't those given now: names, sizes or times of files differ. "
+            "Start over (--force, in Python fresh=True), or remove it.",
+        )
+
+
+def _shape(network: FeatureNetwork, n_images: int) -> tuple[int, ...]:
+    rows = (n_images, network.n_features)
+    return rows if network.n_members is None else (network.n_members, *rows)
+
+
+def _finite(network: FeatureNetwork, pixels: NDArray[np.uint8], first: int) -> NDArray[np.float32]:
+    if not len(pixels):
+        return np.zeros(_shape(network, 0), np.float32)
+    features: NDArray[np.float32] = network.features(pixels).float().cpu().numpy()
+    if not np.isfinite(features).all():
+        raise ValueError(
+            f"{network.name} gave a feature that isn't finite, of one of {len(pixels)} images from "
+            f"image {first} on."
+        )
+    return features
+
+
+def _check_count(done: int, total: int) -> None:
+    if done != total:
+        raise ValueError(f"images announced {total} and gave {done}.")
 
 
 def _checked_target(path: Path) -> Path:

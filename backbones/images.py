@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 ImageLike: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
 Fit: TypeAlias = Literal["crop", "stretch", "pad"]
+
+
+class SizedImages(Protocol):
+    """A collection of images with a length: a list, or :class:`TarImages`."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def __iter__(self) -> Iterator[ImageLike]:
+        """Iterate over the images."""
+
 
 CROP_FRACTION = 0.875
 """Part of the short side that ``"crop"`` keeps, as in the evaluation of ImageNet models."""
@@ -92,9 +103,7 @@ def to_pixels(
     ValueError
         If ``size`` isn't positive, ``fit`` is unknown, or the image can't be decoded.
     """
-    if size < 1 or fit not in get_args(Fit):
-        msg = f"size={size}, fit={fit!r}: give a positive size, and 'crop', 'stretch' or 'pad'."
-        raise ValueError(msg)
+    check_fit(size, fit)
     picture = open_image(image, name)
     method = Image.Resampling.BICUBIC
     if fit == "stretch":
@@ -104,6 +113,19 @@ def to_pixels(
     else:
         square = _central_square(picture, size, method)
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+def check_fit(size: int, fit: str) -> None:
+    """Refuse a side that isn't positive and an unknown way to make squares.
+
+    Raises
+    ------
+    ValueError
+        With what was seen.
+    """
+    if size < 1 or fit not in get_args(Fit):
+        msg = f"size={size}, fit={fit!r}: give a positive size, and 'crop', 'stretch' or 'pad'."
+        raise ValueError(msg)
 
 
 def _central_square(picture: Image.Image, size: int, method: Image.Resampling) -> Image.Image:

@@ -3,6 +3,7 @@
 from proxmtl.backbones.data.awa import AwA, load_awa
 from proxmtl.backbones.data.celeba import CelebA, load_celeba
 from proxmtl.backbones.data.clothing import CLOTHING_GROUPS, Clothing, load_clothing
+from proxmtl.backbones.data.files import ImageFiles, find_images
 from proxmtl.backbones.data.location import data_root
 from proxmtl.backbones.data.table import ImageTable
 
@@ -11,8 +12,10 @@ __all__ = [
     "AwA",
     "CelebA",
     "Clothing",
+    "ImageFiles",
     "ImageTable",
     "data_root",
+    "find_images",
     "load_awa",
     "load_celeba",
     "load_clothing",

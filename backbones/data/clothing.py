@@ -21,7 +21,7 @@ from proxmtl.groups import Groups
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from proxmtl.backbones.extract import SizedImages
+    from proxmtl.backbones.images import SizedImages
 
 CLOTHING_GROUPS: dict[str, tuple[str, ...]] = {
     "colors": (

@@ -8,6 +8,7 @@ from proxmtl import __version__
 from proxmtl.cli.console import ReportingGroup
 from proxmtl.cli.demo import demo
 from proxmtl.cli.evaluate import evaluate
+from proxmtl.cli.extract import extract
 from proxmtl.cli.fit import fit
 from proxmtl.cli.inspect import inspect
 from proxmtl.cli.predict import predict
@@ -30,6 +31,7 @@ app = typer.Typer(
         "[bold]Start here[/]\n\n"
         "  proxmtl demo                              [dim]digits with attributes, a minute[/]\n\n"
         "[bold]On your own data[/]\n\n"
+        "  proxmtl extract photos --out features.npy                [dim]features of images[/]\n\n"
         "  proxmtl fit features.npy --labels labels.csv --groups groups.toml --out runs/first\n\n"
         "  proxmtl tune features.npy --labels labels.csv --groups groups.toml --out runs/tuned\n\n"
         "  proxmtl train photos --labels labels.csv --groups groups.toml --out runs/cnn\n\n"
@@ -67,6 +69,7 @@ app.command(no_args_is_help=False)(demo)
 app.command(no_args_is_help=True)(fit)
 app.command(no_args_is_help=True)(tune)
 app.command(no_args_is_help=True)(train)
+app.command(no_args_is_help=True)(extract)
 app.command(no_args_is_help=True)(predict)
 app.command(no_args_is_help=True)(evaluate)
 app.command(no_args_is_help=True)(inspect)

@@ -15,7 +15,15 @@ from typer.core import TyperGroup
 
 from proxmtl.kernels import BackendError
 
-__all__ = ["ReportingGroup", "fit_progress", "make_console", "shown_path", "step_progress"]
+__all__ = [
+    "ReportingGroup",
+    "fit_progress",
+    "make_console",
+    "say_warning",
+    "shown_path",
+    "step_progress",
+    "thousandths",
+]
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -28,7 +36,7 @@ def shown_path(path: object) -> str:
     return f"[cyan]{escape(str(path))}[/]"
 
 
-def _say_warning(message: Warning | str, *place: object, **more: object) -> None:
+def say_warning(message: Warning | str, *place: object, **more: object) -> None:
     """Show a warning as a sentence, without the place in the code where it arose."""
     del place, more
     make_console(stderr=True).print(f"[bold yellow]Warning:[/] {escape(str(message))}")
@@ -45,7 +53,7 @@ class ReportingGroup(TyperGroup):
         """Run the command."""
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = _say_warning
+                warnings.showwarning = say_warning
                 return super().invoke(ctx)
         except (ValueError, TypeError, OSError, ImportError, MemoryError, BackendError) as error:
             if ctx.params.get("debug"):
@@ -91,6 +99,18 @@ def step_progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
             progress.update(task, advance=1, note=note)
 
         yield advance
+
+
+def thousandths(advance: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Make a callback of (done, total) that moves a bar of a thousand steps."""
+    shown = [0]
+
+    def progress(done: int, total: int) -> None:
+        while shown[0] * total < 1000 * done:
+            shown[0] += 1
+            advance(f"{done} of {total}")
+
+    return progress
 
 
 def _bar(count: str) -> Progress:

@@ -8,60 +8,72 @@ from typing import Annotated
 
 import typer
 
+from proxmtl.cli import options
+
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder that a fit wrote.", metavar="RUN")],
-    features: Annotated[
+    run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
+    samples: Annotated[
         Path,
-        typer.Argument(help="Features: npy, npz, safetensors or parquet.", metavar="FEATURES"),
+        typer.Argument(
+            help="Features (npy, npz, safetensors, parquet); for a run of train a folder or a .tar "
+            "archive of images.",
+            metavar="SAMPLES",
+        ),
     ],
     labels: Annotated[Path, typer.Option("--labels", "-l", help="CSV of labels; blank = missing.")],
     *,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the metrics to this CSV file.")
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(help="Which array of an npz or safetensors file.")
-    ] = None,
+    key: options.Key = None,
     id_column: Annotated[
         str | None, typer.Option(help="Column of row identifiers in the labels.")
     ] = None,
     by_attribute: Annotated[
         bool, typer.Option("--by-attribute", "-a", help="Show every attribute.")
     ] = False,
+    device: options.Device = None,
+    batch_size: options.BatchSize = None,
+    skip_corrupt: options.SkipCorrupt = False,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
 ) -> None:
     """Score a fitted model on labelled samples that it has not seen.
 
     AP is the average precision, accuracy the share of right labels, majority the accuracy of
-    always giving the more frequent answer: an accuracy means little without it.
+    always giving the more frequent answer: an accuracy means little without it. Images are those
+    that the labels name. Samples that the model was fitted on are counted in a warning.
 
-    [bold]Example[/]
+    [bold]Examples[/]
 
       proxmtl evaluate runs/first test.npy --labels test.csv --by-attribute
+
+      proxmtl evaluate runs/cnn photos --labels test.csv
     """
-    from proxmtl.cli.console import make_console, shown_path
-    from proxmtl.cli.inputs import features_for, labels_for, trained_model
+    from proxmtl.cli.console import make_console, say_warning, shown_path
+    from proxmtl.cli.scoring import Reading, open_run, scored_labels
     from proxmtl.experiments import attribute_metrics, group_means
-    from proxmtl.io import InputError, Labels, align_rows, read_labels, write_text
+    from proxmtl.io import InputError, write_text
     from proxmtl.report.tables import attribute_table, group_table
 
     if out is not None and out.exists() and not force:
         raise InputError(out, "the file exists; give --force to replace it or another --out.")
-    model, names = trained_model(run)
-    X, ids = features_for(model, features, key)
-    read = read_labels(labels, id_column=id_column)
-    chosen = Labels(labels_for(names, read, labels), tuple(names), read.ids)
-    aligned = align_rows(chosen, ids, len(X), labels_path=labels, features_path=features)
-    scores = model.decision_function(X).reshape(len(X), -1)
-    table = attribute_metrics(scores, aligned.values, names)
-    means = group_means(table, getattr(model, "groups_", None))
+    opened = open_run(run)
+    reading = Reading(key, device, batch_size, skip_corrupt)
+    scored, known = scored_labels(opened, samples, labels, reading, id_column=id_column)
+    if scored.fitted.any():
+        say_warning(
+            f"{int(scored.fitted.sum())} of the {len(known)} samples are among those that the "
+            "model was fitted on: these scores are too good to expect on new ones."
+        )
+    table = attribute_metrics(scored.scores, known, opened.names)
+    means = group_means(table, opened.groups)
     console = make_console()
     if by_attribute:
         console.print(attribute_table(table))
-    console.print(group_table(means, title=f"{len(X)} samples"))
+    console.print(group_table(means, title=f"{len(known)} samples"))
     if out is not None:
         write_text(out, table.to_csv(float_format="%.6g"))
         console.print(f"metrics by attribute -> {shown_path(out)}")

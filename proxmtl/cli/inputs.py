@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 
 from proxmtl.groups import Groups
-from proxmtl.io import InputError, Labels, align_rows, load_features, load_model, read_labels
+from proxmtl.io import InputError, Labels, align_rows, load_features, read_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ __all__ = [
     "read_groups",
     "read_samples",
     "split_rows",
-    "trained_model",
+    "torch_device",
 ]
 
 
@@ -76,13 +77,6 @@ def read_groups(path: Path | None, names: Sequence[str]) -> Groups | None:
         raise InputError(path, str(error).removeprefix(f"{path.name}: ")) from error
 
 
-def trained_model(run: Path) -> tuple[LinearAttributeClassifier, list[str]]:
-    """Load the model of a run and the names of its attributes."""
-    model = load_model(run)
-    names = model.label_names_ or [f"attribute {i}" for i in range(len(model.coef_))]
-    return model, names
-
-
 def features_for(
     model: LinearAttributeClassifier, path: Path, key: str | None
 ) -> tuple[NDArray[Any], tuple[str, ...] | None]:
@@ -109,3 +103,14 @@ def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.f
         )
     values: NDArray[np.float64] = labels.values[:, [labels.names.index(name) for name in names]]
     return values
+
+
+def torch_device(name: str) -> torch.device:
+    """Make a device of its name, and refuse one that can't be used."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device: {name!r} can't be used ({reason}); use 'cpu'.") from error
+    return device

@@ -3,16 +3,25 @@
 # ruff: noqa: PLC0415
 # What is heavy to import is imported when the command runs: help and errors of usage come at once.
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from proxmtl.cli.scoring import FittedRun, TrainedRun
+    from proxmtl.groups import Groups
 
 __all__ = ["inspect"]
 
 
 def inspect(
-    run: Annotated[Path, typer.Argument(help="Run folder that a fit wrote.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
 ) -> None:
     """Show what a fitted model is: its size, how the solver ended, which latents serve whom.
 
@@ -20,38 +29,73 @@ def inspect(
 
       proxmtl inspect runs/first
     """
-    import numpy as np
-
     from proxmtl.cli.console import make_console
-    from proxmtl.cli.inputs import trained_model
-    from proxmtl.cli.run import group_columns, named_groups, summary_lines
-    from proxmtl.report.tables import comparison_table, figures_table
+    from proxmtl.cli.scoring import FittedRun, open_run
+    from proxmtl.report.tables import figures_table
 
     console = make_console()
-    model, names = trained_model(run)
+    opened = open_run(run)
+    if isinstance(opened, FittedRun):
+        title, lines, S = _of_fit(opened)
+    else:
+        title, lines, S = _of_training(opened)
+    console.print(f"[bold]{title}[/]")
+    console.print(figures_table(lines))
+    if S is not None:
+        _show_latents(console, S, opened.groups, opened.names)
+
+
+def _of_fit(run: FittedRun) -> tuple[str, dict[str, Any], NDArray[Any] | None]:
+    from proxmtl.cli.run import summary_lines
+
+    model = run.model
     n_attributes, n_features = model.coef_.shape
     parameters = model.get_params(deep=False)
     strengths = {key: value for key, value in parameters.items() if key.endswith("strength")}
-    console.print(f"[bold]{type(model).__name__}[/]")
-    console.print(
-        figures_table(
-            {
-                "attributes": n_attributes,
-                "features": n_features,
-                **{key.replace("_", " "): f"{value:g}" for key, value in strengths.items()},
-                **summary_lines(model.fit_report_),
-            }
-        )
-    )
-    S = getattr(model, "S_", None)
-    if S is None:
-        return
-    groups = group_columns(named_groups(model.groups_)) or {
+    lines = {
+        "attributes": n_attributes,
+        "features": n_features,
+        **{key.replace("_", " "): f"{value:g}" for key, value in strengths.items()},
+        **summary_lines(model.fit_report_),
+    }
+    return type(model).__name__, lines, getattr(model, "S_", None)
+
+
+def _of_training(run: TrainedRun) -> tuple[str, dict[str, Any], NDArray[Any] | None]:
+    model = run.networks.model
+    network, solve = model.network, model.description.get("solve", {})
+    shared = f"{network.shared_stages} of {network.skeleton.n_stages} stages shared"
+    lines: dict[str, Any] = {
+        "attributes": len(run.names),
+        "networks": f"{1 if network.is_one else network.n_members}, {shared}",
+        "input": " x ".join(map(str, network.input_shape)),
+        "features": network.n_features,
+        "parameters": f"{sum(tensor.numel() for tensor in network.parameters()):,}",
+    }
+    # figures that this head doesn't have are None
+    known = {"status": "{}", "passes": "{:g}", "relative_kkt": "{:.2g}", "relative_gap": "{:.2g}"}
+    for name, form in known.items():
+        if solve.get(name) is not None:
+            lines[f"last solve, {name.replace('_', ' ')}"] = form.format(solve[name])
+    S = model.factors.get("S")
+    return "AttributeCNN", lines, None if S is None else S.numpy()
+
+
+def _show_latents(
+    console: Console, S: NDArray[Any], groups: Groups | None, names: list[str]
+) -> None:
+    """Print for each group how many latents it uses: of its own, and shared with others."""
+    import numpy as np
+
+    from proxmtl.cli.run import group_columns, named_groups
+    from proxmtl.report.tables import comparison_table
+
+    members = group_columns(named_groups(groups)) or {
         name: [column] for column, name in enumerate(names)
     }
     live = np.any(S != 0, axis=1)
     rows = {}
-    for name, columns in groups.items():
+    for name, columns in members.items():
         used = np.flatnonzero(np.any(S[:, columns] != 0, axis=1))
         alone = [k for k in used if not np.any(np.delete(S[k], columns) != 0)]
         rows[name] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from proxmtl.cli.console import shown_path
 from proxmtl.cli.run import named_groups, summary_lines, write_run
 from proxmtl.experiments import attribute_metrics, fit_report, group_means
+from proxmtl.io.identity import write_fitted_rows
 from proxmtl.report.tables import figures_table, group_table
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def write_fitted(
     means = group_means(table, named_groups(groups))
     on = f"{len(test)} held-out rows" if len(test) else f"the {len(train)} training rows"
     report = fit_report(model)
+    write_fitted_rows(folder, (data.X[row] for row in train))
     write_run(
         folder,
         model=model,

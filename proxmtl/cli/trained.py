@@ -11,6 +11,7 @@ from proxmtl.backbones.training import AttributeCNN
 from proxmtl.cli.run import environment, group_columns, named_groups
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io import write_json, write_text
+from proxmtl.io.identity import write_fitted_rows
 from proxmtl.report import plot_attribute_scores, plot_latents, save_figure
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def write_trained(
     write_text(folder / "metrics.csv", by_attribute.to_csv(float_format="%.6g"))
     write_json(folder / "metrics.json", {**summary, "solve": trainer.history[-1].solve})
     write_json(folder / "config.json", {**config, "environment": environment()})
+    write_fitted_rows(folder, (trainer.table.pixels[row] for row in trainer.train))
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     named = named_groups(groups)
@@ -93,5 +95,9 @@ def write_trained(
         (trainer.mean, trainer.scale),
         standard,
         trainer.table.names,
-        {"groups": members, "solve": trainer.history[-1].solve},
+        {
+            "groups": members,
+            "solve": trainer.history[-1].solve,
+            "images": {"side": int(trainer.table.pixels.shape[-1])},
+        },
     ).save(folder)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from proxmtl.backbones.data import ImageTable
 from proxmtl.backbones.training import (
@@ -21,8 +20,8 @@ from proxmtl.backbones.training import (
     TrainingConfig,
     read_checkpoint,
 )
-from proxmtl.cli.console import make_console, shown_path, step_progress
-from proxmtl.cli.inputs import described, read_groups
+from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
+from proxmtl.cli.inputs import described, read_groups, torch_device
 from proxmtl.cli.run import named_groups
 from proxmtl.cli.trained import trained_metrics, write_trained
 from proxmtl.estimators.losses import resolve_loss
@@ -163,14 +162,14 @@ def run_training(request: Request, out: Path, *, force: bool) -> None:
             skip_corrupt=request.skip_corrupt,
             id_column=request.id_column,
             cache=request.cache,
-            progress=_thousandths(advance),
+            progress=thousandths(advance),
         )
     if table.skipped:
         console.print(f"{len(table.skipped)} images skipped, the first: {table.skipped[0]}")
     groups = read_groups(request.groups, table.names)
     architecture = replace(architecture, n_members=len(table.names))
     head = request.head(groups)
-    networks = architecture.ensemble(request.seed, request.weights).to(_device(request.device))
+    networks = architecture.ensemble(request.seed, request.weights).to(torch_device(request.device))
     train, test = _split(table, request.holdout, request.seed)
     out.mkdir(parents=True, exist_ok=True)
     if force:  # only now that everything asked for was read and found right
@@ -234,17 +233,6 @@ def train_with_bar(trainer: Trainer) -> None:
         trainer.run(after, lambda done, total: advance(note[0]))  # noqa: ARG005
 
 
-def _thousandths(advance: Any) -> Any:
-    shown = [0]
-
-    def progress(done: int, total: int) -> None:
-        while shown[0] * total < 1000 * done:
-            shown[0] += 1
-            advance(f"{done} of {total}")
-
-    return progress
-
-
 def _check_folder(out: Path, epochs: int, *, force: bool) -> None:
     """Refuse folders of other things, and finished runs unless one is to be started over."""
     if not out.exists():
@@ -274,16 +262,6 @@ def _split(
         return np.arange(n), np.arange(0)
     split = random_splits(n, 1, holdout, seed, Y=table.labels)[0]
     return split.train, split.test
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device: {name!r} can't be used ({reason}); use 'cpu'.") from error
-    return device
 
 
 def _plain(request: Request) -> dict[str, Any]:

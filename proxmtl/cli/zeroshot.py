@@ -3,19 +3,34 @@
 # ruff: noqa: PLC0415
 # What is heavy to import is imported when the command runs: help and errors of usage come at once.
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from proxmtl.cli import options
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from proxmtl.cli.scoring import Reading, Run
+    from proxmtl.experiments import PlattCalibration
 
 __all__ = ["zeroshot"]
 
 
 def zeroshot(
-    run: Annotated[Path, typer.Argument(help="Run folder that a fit wrote.", metavar="RUN")],
-    features: Annotated[
+    run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
+    samples: Annotated[
         Path,
-        typer.Argument(help="Features of images of unseen classes.", metavar="FEATURES"),
+        typer.Argument(
+            help="Images of unseen classes: their features, or for a run of train a folder or a "
+            ".tar archive.",
+            metavar="SAMPLES",
+        ),
     ],
     *,
     matrix: Annotated[
@@ -27,11 +42,19 @@ def zeroshot(
         ),
     ],
     classes: Annotated[
-        Path, typer.Option("--classes", "-c", help="CSV with the column 'class': a row an image.")
+        Path,
+        typer.Option(
+            "--classes",
+            "-c",
+            help="CSV with the column 'class': a row an image, named in the first column.",
+        ),
     ],
     held_out: Annotated[
         Path,
-        typer.Option("--held-out", help="Features that the model was not fitted on, to calibrate."),
+        typer.Option(
+            "--held-out",
+            help="Samples to calibrate on; those that the model was fitted on are left out.",
+        ),
     ],
     held_out_labels: Annotated[
         Path, typer.Option("--held-out-labels", help="CSV of their attribute labels.")
@@ -46,82 +69,69 @@ def zeroshot(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the table to this CSV file.")
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(help="Which array of an npz or safetensors file.")
-    ] = None,
+    key: options.Key = None,
     id_column: Annotated[
-        str | None, typer.Option(help="Column of row identifiers in the labels.")
+        str | None, typer.Option(help="Column of class names in the matrix.")
     ] = None,
+    device: options.Device = None,
+    batch_size: options.BatchSize = None,
+    skip_corrupt: options.SkipCorrupt = False,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
 ) -> None:
     """Recognise classes that the model has never seen, by their attributes.
 
-    Scores become probabilities by Platt's calibration on held-out samples; the class is the one
+    Scores become probabilities by Platt's calibration on held-out samples (rows that the model was
+    fitted on are recognised and left out: it is too sure of them); the class is the one
     whose attributes fit best (direct attribute prediction). Candidates are the classes that occur
     in --classes. The score is the mean over classes of the share recognised; where k classes tie,
     the right one counts 1/k.
 
-    [bold]Example[/]
+    [bold]Examples[/]
 
       proxmtl zeroshot runs/first unseen.npy --matrix matrix.csv --classes unseen.csv
       --held-out val.npy --held-out-labels val.csv
+
+      proxmtl zeroshot runs/cnn photos --matrix matrix.csv --classes unseen.csv
+      --held-out photos --held-out-labels labels.csv
     """
     import numpy as np
     import pandas as pd
 
-    from proxmtl.cli.console import make_console, shown_path
-    from proxmtl.cli.inputs import features_for, labels_for, trained_model
+    from proxmtl.cli.console import make_console, say_warning, shown_path
+    from proxmtl.cli.scoring import Reading, open_run
     from proxmtl.experiments import (
         attribute_priors,
         direct_attribute_prediction,
-        fit_platt,
         same_signature,
     )
-    from proxmtl.io import InputError, Labels, align_rows, read_classes, read_labels, write_text
+    from proxmtl.io import InputError, read_classes, read_ids, write_text
     from proxmtl.report.tables import class_table
 
     if out is not None and out.exists() and not force:
         raise InputError(out, "the file exists; give --force to replace it or another --out.")
-    model, names = trained_model(run)
-    rows = read_labels(matrix, id_column=id_column)
-    if rows.ids is None:
-        raise InputError(
-            matrix,
-            "no column of class names; put them first, under the header 'name', or name their "
-            "column by --id-column.",
-            line=1,
+    opened = open_run(run)
+    reading = Reading(key, device, batch_size, skip_corrupt)
+    known, signatures = _read_matrix(matrix, opened.names, id_column)
+    wanted = read_ids(classes) if opened.named_samples else None
+    scored = opened.scores(samples, reading, wanted)
+    if scored.fitted.any():
+        say_warning(
+            f"{int(scored.fitted.sum())} of the {len(scored.scores)} samples are among those that "
+            "the model was fitted on: their classes are not unseen."
         )
-    signatures = labels_for(names, rows, matrix)
-    if np.isnan(signatures).any():
-        lacking = rows.ids[int(np.isnan(signatures).any(axis=1).argmax())]
-        raise InputError(matrix, f"class {lacking!r} has a blank cell; each must be 1 or 0.")
-
-    X, ids = features_for(model, features, key)
-    truth = np.array(read_classes(classes, rows.ids, ids, len(X)))
+    truth = np.array(read_classes(classes, known, scored.ids, len(scored.scores)))
     seen_here = np.unique(truth)
-    others = np.setdiff1d(np.arange(len(rows.ids)), seen_here)
-
-    H, held_ids = features_for(model, held_out, key)
-    read = read_labels(held_out_labels)
-    chosen = Labels(labels_for(names, read, held_out_labels), tuple(names), read.ids)
-    known = align_rows(
-        chosen, held_ids, len(H), labels_path=held_out_labels, features_path=held_out
-    )
-    empty = np.flatnonzero(np.isnan(known.values).all(axis=0))
-    if len(empty):
-        raise InputError(
-            held_out_labels, f"no label of {names[empty[0]]!r}; it cannot be calibrated."
-        )
-    calibration = fit_platt(model.decision_function(H).reshape(len(H), -1), known.values)
+    others = np.setdiff1d(np.arange(len(known)), seen_here)
+    calibration = _calibrate(opened, held_out, held_out_labels, reading)
 
     corrected = prior and len(others) > 0
     found = direct_attribute_prediction(
-        calibration.log_odds(model.decision_function(X).reshape(len(X), -1)),
+        calibration.log_odds(scored.scores),
         signatures[seen_here],
         attribute_priors(signatures[others]) if corrected else 0.5,
     )
     position = np.searchsorted(seen_here, truth)
-    candidates = [rows.ids[number] for number in seen_here]
+    candidates = [known[number] for number in seen_here]
     table = pd.DataFrame(
         {
             "accuracy": found.accuracy_by_class(position),
@@ -131,7 +141,8 @@ def zeroshot(
         index=pd.Index(candidates, name="class"),
     )
     console = make_console()
-    console.print(class_table(table, title=f"{len(X)} images of {len(candidates)} unseen classes"))
+    title = f"{len(truth)} images of {len(candidates)} unseen classes"
+    console.print(class_table(table, title=title))
     source = f"of {len(others)} other classes" if corrected else "1/2: no correction"
     console.print(f"priors of the attributes: {source}")
     for same in same_signature(signatures[seen_here]):
@@ -141,3 +152,55 @@ def zeroshot(
     if out is not None:
         write_text(out, table.to_csv(float_format="%.6g"))
         console.print(f"accuracy by class -> {shown_path(out)}")
+
+
+def _read_matrix(
+    path: Path, names: list[str], id_column: str | None
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Names of the classes, and 1 or 0 for each of the model's attributes."""
+    import numpy as np
+
+    from proxmtl.cli.inputs import labels_for
+    from proxmtl.io import InputError, read_labels
+
+    rows = read_labels(path, id_column=id_column)
+    if rows.ids is None:
+        raise InputError(
+            path,
+            "no column of class names; put them first, under the header 'name', or name their "
+            "column by --id-column.",
+            line=1,
+        )
+    signatures = labels_for(names, rows, path)
+    if np.isnan(signatures).any():
+        lacking = rows.ids[int(np.isnan(signatures).any(axis=1).argmax())]
+        raise InputError(path, f"class {lacking!r} has a blank cell; each must be 1 or 0.")
+    return rows.ids, signatures
+
+
+def _calibrate(run: Run, samples: Path, labels: Path, reading: Reading) -> PlattCalibration:
+    """Calibrate on the samples that the model was not fitted on."""
+    import numpy as np
+
+    from proxmtl.cli.console import say_warning
+    from proxmtl.cli.scoring import scored_labels
+    from proxmtl.experiments import fit_platt
+    from proxmtl.io import InputError
+
+    scored, known = scored_labels(run, samples, labels, reading)
+    fresh = ~scored.fitted
+    if not fresh.any():
+        raise InputError(
+            samples,
+            "the model was fitted on all of these samples, and is too sure of them to be "
+            "calibrated by them; give others as --held-out.",
+        )
+    if not fresh.all():
+        say_warning(
+            f"{samples}: the model was fitted on {int(scored.fitted.sum())} of these "
+            f"{len(fresh)} samples; calibrated on the other {int(fresh.sum())}."
+        )
+    empty = np.flatnonzero(np.isnan(known[fresh]).all(axis=0))
+    if len(empty):
+        raise InputError(labels, f"no label of {run.names[empty[0]]!r}; it cannot be calibrated.")
+    return fit_platt(scored.scores[fresh], known[fresh])

@@ -5,9 +5,15 @@ from proxmtl.io.classes import read_classes
 from proxmtl.io.digits import DIGIT_ATTRIBUTES, DIGIT_GROUPS, load_digit_attributes
 from proxmtl.io.errors import InputError
 from proxmtl.io.estimators import load_model, save_model
-from proxmtl.io.features import FEATURE_SUFFIXES, Features, load_features, read_features
-from proxmtl.io.labels import Labels, align_rows, read_labels
-from proxmtl.io.model import FORMAT_VERSION, ModelState, read_model_state, write_model_state
+from proxmtl.io.features import FEATURE_SUFFIXES, Features, ids_beside, load_features, read_features
+from proxmtl.io.labels import Labels, align_rows, read_ids, read_labels
+from proxmtl.io.model import (
+    FORMAT_VERSION,
+    ModelState,
+    read_model_kind,
+    read_model_state,
+    write_model_state,
+)
 
 __all__ = [
     "DIGIT_ATTRIBUTES",
@@ -20,13 +26,16 @@ __all__ = [
     "ModelState",
     "align_rows",
     "atomic_path",
+    "ids_beside",
     "load_digit_attributes",
     "load_features",
     "load_model",
     "new_run_folder",
     "read_classes",
     "read_features",
+    "read_ids",
     "read_labels",
+    "read_model_kind",
     "read_model_state",
     "save_model",
     "write_json",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxmtl.io.errors import InputError
+from proxmtl.io.labels import ID_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,8 @@ def read_classes(
     Parameters
     ----------
     path
-        CSV file in UTF-8 with a header. Its other columns are left out, but for one named ``id``.
+        CSV file in UTF-8 with a header. Its other columns are left out, but for the row
+        identifiers: a column ``id``, or the first if its header is one of identifiers.
     known
         Names of the classes.
     ids
@@ -57,6 +59,8 @@ def read_classes(
         raise InputError(
             path, f"there is no column {column!r}; the header has {', '.join(header)}.", line=1
         )
+    first = header[0] if header[0].lower() in ID_HEADERS and header[0] != column else None
+    id_header = "id" if "id" in header else first
     number = {name: i for i, name in enumerate(known)}
     found: list[int] = []
     by_id: dict[str, int] = {}
@@ -70,8 +74,12 @@ def read_classes(
                 line=line,
             )
         found.append(number[name])
-        by_id[(row.get("id") or "").strip()] = number[name]
-    if ids is not None and "id" in header:
+        if id_header is not None:
+            identifier = (row[id_header] or "").strip()
+            if ids is not None and identifier in by_id:
+                raise InputError(path, f"{identifier!r} has two rows; remove one.", line=line)
+            by_id[identifier] = number[name]
+    if ids is not None and id_header is not None:
         lost = [identifier for identifier in ids if identifier not in by_id]
         if lost:
             raise InputError(

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from proxmtl.io.errors import InputError
+from proxmtl.io.labels import read_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["FEATURE_SUFFIXES", "Features", "load_features", "read_features"]
+__all__ = ["FEATURE_SUFFIXES", "Features", "ids_beside", "load_features", "read_features"]
 
 Array = NDArray[Any]
 
@@ -27,7 +28,8 @@ class Features(NamedTuple):
     values: Array
     """Features, float32 or float64, of shape (N, D)."""
     ids: tuple[str, ...] | None
-    """Row identifiers of length N, where the file has them (a text column of a parquet file)."""
+    """Row identifiers of length N, where there are some: a text column of a parquet file, or the
+    file of `ids_beside`."""
     names: tuple[str, ...] | None
     """Feature names of length D, where the file has them (parquet)."""
 
@@ -76,7 +78,30 @@ def load_features(path: str | Path, key: str | None = None) -> Features:
     if path.suffix.lower() in {".npy", ".parquet"} and key is not None:
         raise InputError(path, f"a {path.suffix} file holds one table; leave out the key {key!r}.")
     found = reader(path, key)
-    return found._replace(values=_as_matrix(path, found.values))
+    values = _as_matrix(path, found.values)
+    beside = ids_beside(path)
+    if found.ids is None and beside.is_file():
+        return found._replace(values=values, ids=_checked_ids(beside, path, len(values)))
+    return found._replace(values=values)
+
+
+def ids_beside(path: Path) -> Path:
+    """Where the row identifiers of a features file lie: ``features.ids.csv`` for ``features.npy``.
+
+    A CSV file with a column ``id``; ``proxmtl extract`` writes it with the names of the images.
+    """
+    return path.with_suffix(".ids.csv")
+
+
+def _checked_ids(beside: Path, path: Path, n_rows: int) -> tuple[str, ...]:
+    ids = read_ids(beside)
+    if len(ids) != n_rows:
+        raise InputError(
+            beside,
+            f"{len(ids)} identifiers for the {n_rows} rows of {path.name}; they are of others: "
+            "move it away, or make both again.",
+        )
+    return ids
 
 
 def _as_matrix(path: Path, values: Array) -> Array:

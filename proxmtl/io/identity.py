@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["fingerprint"]
+from proxmtl.io.atomic import atomic_path
+from proxmtl.io.errors import InputError
+
+__all__ = ["fingerprint", "fitted_rows", "row_fingerprints", "write_fitted_rows"]
+
+FITTED_ROWS_FILE = "fitted_rows.npy"
 
 
 def fingerprint(thing: Any) -> str:
@@ -49,3 +56,39 @@ def _pieces(thing: Any) -> Iterator[bytes]:
         yield from _pieces(thing.get_params(deep=False))
     else:
         yield repr(thing).encode()
+
+
+def row_fingerprints(samples: Iterable[NDArray[Any]]) -> NDArray[np.uint64]:
+    """64 bits of a hash of each sample (row): to recognise those that a model was fitted on.
+
+    Floating-point numbers count by their value: float32 and float64 of one value are the same.
+    """
+    rows = (row.astype(np.float64) if row.dtype.kind == "f" else row for row in samples)
+    digests = (
+        hashlib.blake2b(np.ascontiguousarray(row).tobytes(), digest_size=8).digest() for row in rows
+    )
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def write_fitted_rows(folder: Path, samples: Iterable[NDArray[Any]]) -> None:
+    """Keep the fingerprints of the samples that a model was fitted on, in its run folder."""
+    with atomic_path(folder / FITTED_ROWS_FILE) as temporary:
+        np.save(temporary, row_fingerprints(samples), allow_pickle=False)
+
+
+def fitted_rows(folder: Path) -> NDArray[np.uint64]:
+    """Read what `write_fitted_rows` kept; a folder without it (a bare model) has none.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    path = folder / FITTED_ROWS_FILE
+    if not path.is_file():
+        return np.zeros(0, dtype=np.uint64)
+    try:
+        found: NDArray[np.uint64] = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(path, f"can't be read ({error}); fit the model again.") from error
+    return found

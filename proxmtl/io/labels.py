@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ID_HEADERS", "Labels", "align_rows", "read_labels"]
+__all__ = ["ID_HEADERS", "Labels", "align_rows", "read_ids", "read_labels"]
 
 ID_HEADERS = frozenset({"", "id", "ids", "image", "file", "filename", "name", "row", "sample"})
 """Headers (in lower case) that make the first column one of row identifiers."""
@@ -93,6 +93,37 @@ def read_labels(path: str | Path, *, id_column: str | None = None) -> Labels:
     if id_index is not None:
         ids = _check_ids(path, [(line, row[id_index].strip()) for line, row in rows[1:]])
     return Labels(values, names, ids)
+
+
+def read_ids(path: str | Path, *, id_column: str | None = None) -> tuple[str, ...]:
+    """Read the row identifiers of a CSV file, whatever its other columns hold.
+
+    Parameters
+    ----------
+    path, id_column
+        As for `read_labels`.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or an identifier is blank or occurs twice.
+    """
+    path = Path(path)
+    rows = _read_rows(path)
+    header = [cell.strip() for cell in rows[0][1]]
+    index = _find_id_column(path, header, id_column)
+    if index is None:
+        raise InputError(
+            path,
+            f"the first column is {header[0]!r}, which is no header of identifiers; call it "
+            "'image' or 'id', or name the column by id_column.",
+            line=1,
+        )
+    cells = [(line, row[index].strip() if index < len(row) else "") for line, row in rows[1:]]
+    blank = next((line for line, cell in cells if not cell), None)
+    if blank is not None:
+        raise InputError(path, f"no {header[index]!r} in this line; fill it in.", line=blank)
+    return _check_ids(path, cells)
 
 
 def align_rows(

@@ -23,7 +23,13 @@ from proxmtl.io.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FORMAT_VERSION", "ModelState", "read_model_state", "write_model_state"]
+__all__ = [
+    "FORMAT_VERSION",
+    "ModelState",
+    "read_model_kind",
+    "read_model_state",
+    "write_model_state",
+]
 
 FORMAT_VERSION = 1
 ARRAYS_FILE = "model.safetensors"
@@ -89,6 +95,24 @@ def write_model_state(folder: str | Path, state: ModelState) -> None:
     )
 
 
+def read_model_kind(folder: str | Path) -> str:
+    """Say of which kind the model in `folder` is, without reading its arrays.
+
+    Raises
+    ------
+    InputError
+        As `read_model_state`, as far as the description alone shows it.
+    """
+    kind: str = _read_document(_existing(Path(folder)) / DESCRIPTION_FILE)["kind"]
+    return kind
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder; name the run folder that a fit wrote.")
+    return folder
+
+
 def read_model_state(folder: str | Path) -> ModelState:
     """Read and validate the model in `folder`.
 
@@ -98,9 +122,7 @@ def read_model_state(folder: str | Path) -> ModelState:
         If a file is missing, is not what it should be, is of a later format, or the two files do
         not belong together.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(folder, "no such folder; name the run folder that a fit wrote.")
+    folder = _existing(Path(folder))
     document = _read_document(folder / DESCRIPTION_FILE)
     arrays_path = folder / ARRAYS_FILE
     try:

@@ -13,6 +13,7 @@ from proxmtl.io import load_model
 RUN_FILES = {
     "model.safetensors",
     "model.json",
+    "fitted_rows.npy",
     "metrics.csv",
     "metrics.json",
     "history.csv",

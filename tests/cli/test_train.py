@@ -2,35 +2,12 @@
 
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from proxmtl.backbones.training import AttributeCNN
 
 SMALL = ["--side", "16", "--epochs", "2", "--max-passes", "20", "--batch-size", "16"]
 COMMAND = ["train", "photos", "-l", "photos.csv", "-o", "cnn", "--learning-rate", "0.001", *SMALL]
-
-
-@pytest.fixture
-def photos(files):
-    """Forty squares, red or not, with a bar or not."""
-    random = np.random.default_rng(0)
-    (files / "photos").mkdir()
-    lines = ["file,red,bar,tall"]
-    for i in range(40):
-        red, bar, tall = random.integers(0, 2, 3)
-        pixels = random.integers(0, 90, (20, 20, 3), dtype=np.uint8)
-        pixels[..., 0] += np.uint8(120 * red)
-        if bar:
-            pixels[:, 8:12] = 255
-        if tall:
-            pixels[2:6] //= 2
-        Image.fromarray(pixels).save(files / "photos" / f"{i}.png")
-        lines.append(f"{i}.png,{red},{bar},{tall}")
-    (files / "photos.csv").write_text("\n".join(lines) + "\n")
-    (files / "kinds.json").write_text('{"colour": ["red"], "form": ["bar", "tall"]}')
-    return files
 
 
 def objectives(folder):

@@ -1,0 +1,113 @@
+"""Images on disk: a folder, a tar archive, or the files that a table names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from proxmtl.backbones.images import TarImages
+from proxmtl.io.errors import InputError
+from proxmtl.io.labels import read_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxmtl.backbones.images import SizedImages
+
+__all__ = ["IMAGE_SUFFIXES", "ImageFiles", "find_images"]
+
+JPEG = (".jfif", ".jpe", ".jpeg", ".jpg")
+NETPBM = (".pbm", ".pgm", ".pnm", ".ppm")
+IMAGE_SUFFIXES = frozenset([*JPEG, *NETPBM, ".bmp", ".gif", ".png", ".tif", ".tiff", ".webp"])
+
+
+class ImageFiles(NamedTuple):
+    """Images that are opened one at a time."""
+
+    ids: tuple[str, ...]
+    """Their names: paths relative to the folder, or inside the archive."""
+    images: SizedImages
+    """Paths, or an archive's encoded images, in the same order."""
+
+
+def find_images(
+    source: str | Path,
+    names: Sequence[str] | None = None,
+    *,
+    id_column: str | None = None,
+    missing_ok: bool = False,
+) -> ImageFiles:
+    """List the images of a folder or an archive, or those that a table names.
+
+    Parameters
+    ----------
+    source
+        A folder, searched with all its subfolders; a plain ``.tar`` archive; or a ``.csv`` file
+        whose first column (``image``, ``file``, ...) has file names relative to its own folder.
+    names
+        Which images to take, in which order; default: all with a suffix of `IMAGE_SUFFIXES`,
+        sorted by name (hidden files apart).
+    id_column
+        Of a ``.csv`` source: header of the column of file names, where it isn't the first.
+    missing_ok
+        Whether named files may be missing in a folder: for callers that skip bad images.
+
+    Raises
+    ------
+    InputError
+        If there is no image, or a named one is missing: they are counted, and the first is named.
+    """
+    source = Path(source)
+    if source.suffix.lower() == ".csv":
+        named = read_ids(source, id_column=id_column)
+        return _of_folder(source.parent, named, source, missing_ok=missing_ok)
+    if source.suffix.lower() == ".tar":
+        return _of_archive(source, names)
+    if not source.is_dir():
+        raise InputError(
+            source,
+            "no such folder; give the folder of the images, a .tar archive of them, or a .csv "
+            "file of their names.",
+        )
+    listed = _listed(source) if names is None else names
+    return _of_folder(source, listed, source, missing_ok=missing_ok)
+
+
+def _listed(folder: Path) -> list[str]:
+    found = (path.relative_to(folder) for path in folder.rglob("*") if _is_image(path.name))
+    names = sorted(
+        path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)
+    )
+    if not names:
+        raise InputError(
+            folder,
+            f"no images in it or in its subfolders; files are taken by their suffix "
+            f"({', '.join(sorted(IMAGE_SUFFIXES))}), others by a table of their names.",
+        )
+    return names
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _of_folder(folder: Path, names: Sequence[str], source: Path, *, missing_ok: bool) -> ImageFiles:
+    paths = [folder / name for name in names]
+    lost = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
+    if lost and not missing_ok:
+        raise InputError(
+            source,
+            f"{len(lost)} of the {len(names)} images named aren't in {folder}, the first is "
+            f"{lost[0]!r}; put them there, or take them out of the table.",
+        )
+    return ImageFiles(tuple(names), paths)
+
+
+def _of_archive(archive: Path, names: Sequence[str] | None) -> ImageFiles:
+    images = TarImages(archive, names)
+    if names is None:
+        inside = [name for name in images.names if _is_image(name)]
+        if not inside:
+            raise InputError(archive, "no images in it.")
+        images = TarImages(archive, inside)
+    return ImageFiles(tuple(images.names), images)

@@ -1,0 +1,108 @@
+"""``proxmtl extract``."""
+
+# ruff: noqa: PLC0415
+# What is heavy to import is imported when the command runs: help and errors of usage come at once.
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from proxmtl.backbones.images import Fit
+
+__all__ = ["extract"]
+
+
+def extract(
+    images: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of images, .tar archive of them, or .csv file of their names.",
+            metavar="IMAGES",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Features to write, .npy.")],
+    *,
+    network: Annotated[
+        str,
+        typer.Option(
+            "--network",
+            "-n",
+            help="'efficientnet_lite0', an .npz file of a quantized network, or a run folder of "
+            "train.",
+        ),
+    ] = "efficientnet_lite0",
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV whose first column names the images to take, such as the labels; default: "
+            "all images of the folder."
+        ),
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column of file names in the CSV, if it isn't the first.")
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            help="How images become squares: 'crop' (default), 'stretch' or 'pad'; networks of a "
+            "run take them as in training."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="'cpu', 'cuda', ...")] = "cpu",
+    batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 8,
+    skip_corrupt: Annotated[
+        bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start over, and replace the file if it exists.")
+    ] = False,
+) -> None:
+    """Write the features that a frozen network gives of images.
+
+    A row an image, float32: a matrix (N, D), or (M, N, D) for the M networks of a training run. The
+    names of the images lie beside it (features.ids.csv), so that fit, tune, predict and evaluate
+    match rows by them. The file may be larger than memory. Until it is complete its rows lie in
+    features.npy.partial: the same command goes on after an interruption.
+
+    [bold]Examples[/]
+
+      proxmtl extract photos --out features.npy
+
+      proxmtl extract photos -o features.npy --names labels.csv --network mobilenet.npz
+
+      proxmtl extract photos -o features.npy --network runs/cnn --device cuda --batch-size 256
+    """
+    from proxmtl.backbones import extract_to_file, load_network
+    from proxmtl.backbones.data import find_images
+    from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
+    from proxmtl.cli.inputs import torch_device
+    from proxmtl.io import InputError, ids_beside, read_ids
+
+    if out.exists() and not force:
+        raise InputError(out, "the file exists; give --force to replace it or another --out.")
+    chosen = None if names is None else read_ids(names, id_column=id_column)
+    found = find_images(images, chosen, id_column=id_column, missing_ok=skip_corrupt)
+    source = load_network(network, torch_device(device))
+    with step_progress("Features", 1000) as advance:
+        extracted = extract_to_file(
+            found.images,
+            source,
+            out,
+            ids=found.ids,
+            batch_size=batch_size,
+            fit=cast("Fit | None", fit),  # others are refused, by name
+            skip_corrupt=skip_corrupt,
+            fresh=force,
+            progress=thousandths(advance),
+        )
+    console = make_console()
+    if extracted.skipped:
+        console.print(
+            f"{len(extracted.skipped)} images skipped, the first: {extracted.skipped[0]}",
+            markup=False,
+        )
+    shape = " x ".join(map(str, extracted.features.shape))
+    console.print(f"{source.name}: {shape} features -> {shown_path(out)}")
+    console.print(f"names of the rows -> {shown_path(ids_beside(out))}")

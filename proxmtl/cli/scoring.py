@@ -1,0 +1,176 @@
+"""A run folder as something that scores samples: a model of features, or networks on images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from proxmtl.cli.console import say_warning, step_progress, thousandths
+from proxmtl.cli.inputs import features_for, labels_for, torch_device
+from proxmtl.groups import Groups
+from proxmtl.io import (
+    FEATURE_SUFFIXES,
+    InputError,
+    Labels,
+    align_rows,
+    load_model,
+    read_labels,
+    read_model_kind,
+)
+from proxmtl.io.identity import fitted_rows, row_fingerprints
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from proxmtl.backbones.trained import TrainedNetworks
+    from proxmtl.estimators.base import LinearAttributeClassifier
+
+__all__ = ["FittedRun", "Reading", "Run", "Scored", "TrainedRun", "open_run", "scored_labels"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Options of how samples are read; some are of features, the others of images."""
+
+    key: str | None = None
+    device: str | None = None
+    batch_size: int | None = None
+    skip_corrupt: bool = False
+
+
+class Scored(NamedTuple):
+    """Scores of samples."""
+
+    scores: NDArray[np.float64]
+    """(N, M), finite; above zero means yes."""
+    ids: tuple[str, ...] | None
+    """Of the samples; names of the images."""
+    fitted: NDArray[np.bool_]
+    """Which of them the model was fitted on."""
+
+
+class FittedRun:
+    """What ``fit`` and ``tune`` wrote: it takes features."""
+
+    named_samples = False
+    """Whether samples are asked for by name, instead of lying in a file row by row."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model: LinearAttributeClassifier = load_model(folder)
+        names = self.model.label_names_
+        self.names = names or [f"attribute {i}" for i in range(len(self.model.coef_))]
+        self.groups: Groups | None = getattr(self.model, "groups_", None)
+
+    def scores(self, source: Path, reading: Reading, wanted: Sequence[str] | None = None) -> Scored:
+        """Score features, row by row."""
+        del wanted
+        if source.is_dir() or source.suffix.lower() in {".tar", ".csv"}:
+            raise InputError(
+                source,
+                f"{self.folder} holds a model of features, not of images; make features of the "
+                "images with proxmtl extract, by the network whose features it was fitted on.",
+            )
+        _refuse(reading, ("device", "batch_size", "skip_corrupt"), "images")
+        X, ids = features_for(self.model, source, reading.key)
+        values = self.model.decision_function(X).reshape(len(X), -1)
+        return Scored(values, ids, np.isin(row_fingerprints(X), fitted_rows(self.folder)))
+
+
+class TrainedRun:
+    """What ``train`` wrote: it takes images."""
+
+    named_samples = True
+
+    def __init__(self, folder: Path) -> None:
+        from proxmtl.backbones.trained import TrainedNetworks  # noqa: PLC0415 - heavy
+
+        self.folder = folder
+        self.networks: TrainedNetworks = TrainedNetworks.load(folder)
+        self.names = list(self.networks.model.names)
+        members: dict[str, list[str]] = self.networks.model.description.get("groups", {})
+        self.groups: Groups | None = Groups.from_names(members, self.names) if members else None
+
+    def scores(self, source: Path, reading: Reading, wanted: Sequence[str] | None = None) -> Scored:
+        """Score images: all of a folder, or those that are wanted."""
+        from proxmtl.backbones.data import find_images  # noqa: PLC0415 - heavy
+        from proxmtl.backbones.stream import decode  # noqa: PLC0415 - heavy
+
+        if source.suffix.lower() in FEATURE_SUFFIXES:
+            raise InputError(
+                source,
+                f"{self.folder} holds networks, which take images: give a folder of images, a .tar "
+                "archive of them, or a .csv file of their names.",
+            )
+        _refuse(reading, ("key",), "features")
+        networks = self.networks.to(torch_device(reading.device or "cpu"))
+        files = find_images(source, wanted, missing_ok=reading.skip_corrupt)
+        size = reading.batch_size or 64
+        batches = decode(
+            files.images,
+            networks.input_size,
+            networks.fit,
+            size,
+            names=files.ids,
+            skip_corrupt=reading.skip_corrupt,
+        )
+        values, rows, seen, bad, done = [], [], [], [], 0
+        with step_progress("Scoring", 1000) as advance:
+            progress = thousandths(advance)
+            for batch in batches:
+                values.append(networks.scores(batch.pixels).double().cpu().numpy())
+                seen.append(row_fingerprints(batch.pixels))
+                rows += batch.rows
+                bad += [reason for _, reason in batch.bad]
+                done += len(batch.images)
+                progress(done, len(files.ids))
+        if bad:
+            say_warning(f"{len(bad)} images skipped, the first: {bad[0]}")
+        if not rows:
+            raise InputError(source, "none of its images can be used.")
+        fitted = np.isin(np.concatenate(seen), fitted_rows(self.folder))
+        return Scored(np.concatenate(values), tuple(files.ids[i] for i in rows), fitted)
+
+
+Run: TypeAlias = FittedRun | TrainedRun
+
+
+def open_run(folder: Path) -> Run:
+    """Read the model of a run, whichever it is."""
+    if read_model_kind(folder) == "AttributeCNN":
+        return TrainedRun(folder)
+    return FittedRun(folder)
+
+
+def scored_labels(
+    run: Run, source: Path, labels: Path, reading: Reading, *, id_column: str | None = None
+) -> tuple[Scored, NDArray[np.float64]]:
+    """Score labelled samples; give the labels in the order of the scores and of the attributes."""
+    read = read_labels(labels, id_column=id_column)
+    chosen = Labels(labels_for(run.names, read, labels), tuple(run.names), read.ids)
+    if run.named_samples and read.ids is None:
+        raise InputError(
+            labels, "has no column of file names; add one, called 'image', or name it by id-column."
+        )
+    scored = run.scores(source, reading, read.ids)
+    known = align_rows(
+        chosen, scored.ids, len(scored.scores), labels_path=labels, features_path=source
+    )
+    return scored, known.values
+
+
+def _refuse(reading: Reading, names: Sequence[str], kind: str) -> None:
+    """Stop at an option that was given and would be ignored."""
+    given: list[str] = [name for name in names if _given(getattr(reading, name))]
+    if given:
+        option = given[0].replace("_", "-")
+        raise ValueError(f"{option}: this is for runs that take {kind}; leave it out.")
+
+
+def _given(value: Any) -> bool:
+    return value is not None and value is not False

@@ -1,0 +1,194 @@
+"""Features into a file: kills, memory, identities, corrupt images, names of rows."""
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from extract_cases import Mixer, Squares
+from PIL import Image
+
+from proxmtl.backbones import extract, extract_to_file
+from proxmtl.backbones.data import find_images
+from proxmtl.io import InputError, load_features
+
+
+def test_memory_does_not_grow_and_killed_extractions_go_on(tmp_path):
+    script = Path(__file__).parents[1] / "extract_cases.py"
+    run = subprocess.run(
+        [sys.executable, script, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout)
+    short, long = report["peak"]
+    sizes = [(tmp_path / name).stat().st_size for name in ("300.npy", "2100.npy")]
+    assert sizes[1] - sizes[0] > 1e8
+    assert long - short < 1e7, report
+    # kills left parts behind, and what they left was gone on with
+    assert sorted(report["done"])[len(report["done"]) // 2] > 0, report
+    alone, killed = np.load(tmp_path / "alone.npy"), np.load(tmp_path / "killed.npy")
+    assert alone.shape == (3, 1500, 5)
+    np.testing.assert_array_equal(alone, killed)
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def interrupted_after(done):
+    def progress(now, total):
+        if now >= done:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def part(out, network=None, images=None, **options):
+    """Leave a part of the features of 20 images behind."""
+    with pytest.raises(KeyboardInterrupt):
+        extract_to_file(
+            images or Squares(20), network or Mixer(), out, progress=interrupted_after(8), **options
+        )
+
+
+def test_a_part_is_gone_on_with(tmp_path):
+    out, looked_at = tmp_path / "f.npy", []
+    part(out)
+    assert json.loads((tmp_path / "f.npy.partial.json").read_text())["done"] == 8
+
+    class Watched(Mixer):
+        def features(self, pixels):
+            looked_at.append(len(pixels))
+            return super().features(pixels)
+
+    found = extract_to_file(Squares(20), Watched(), out)
+    assert looked_at == [8, 4]
+    np.testing.assert_array_equal(found.features, extract(Squares(20), Mixer()))
+    np.testing.assert_array_equal(found.rows, np.arange(20))
+    assert [path.name for path in tmp_path.iterdir()] == ["f.npy"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"network": Mixer(seed=1)}, "network differ"),
+        ({"network": Mixer(n_features=6)}, "network differ"),
+        ({"images": Squares(21)}, "number of images differ"),
+        ({"fit": "pad"}, "fit differ"),
+        ({"ids": [f"{i}" for i in range(20)]}, "names differ"),
+        ({"images": list(Squares(28))[8:]}, "aren't those given now"),
+    ],
+)
+def test_parts_of_other_features_are_refused(tmp_path, options, said):
+    out = tmp_path / "f.npy"
+    part(out)
+    call = {"images": Squares(20), "network": Mixer()} | options
+    with pytest.raises(InputError, match=said):
+        extract_to_file(out=out, **call)
+    fresh = extract_to_file(out=out, fresh=True, **call)
+    assert len(fresh.features) == len(call["images"])
+
+
+@pytest.mark.parametrize("name", ["f.npy.partial", "f.npy.partial.json"])
+def test_damaged_parts_are_refused(tmp_path, name):
+    part(tmp_path / "f.npy")
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"damaged|can't be read"):
+        extract_to_file(Squares(20), Mixer(), tmp_path / "f.npy")
+
+
+def test_images_to_come_may_be_repaired(tmp_path):
+    images = list(Squares(20))
+    broken = [*images[:15], b"not an image", *images[16:]]
+    with pytest.raises(ValueError, match=r"image 15 can't be decoded.* 8 images before it"):
+        extract_to_file(broken, Mixer(), tmp_path / "f.npy")
+    found = extract_to_file(images, Mixer(), tmp_path / "f.npy")
+    np.testing.assert_array_equal(found.features, extract(images, Mixer()))
+
+
+@pytest.mark.parametrize("members", [None, 3])
+def test_bad_images_are_left_out_if_asked_and_rows_keep_their_names(tmp_path, members):
+    images, out = list(Squares(20)), tmp_path / "f.npy"
+    bad = {2, 9, 10, 19}
+    given = [b"x" if i in bad else image for i, image in enumerate(images)]
+    names = [f"{i}.png" for i in range(20)]
+    network = Mixer(n_members=members)
+    found = extract_to_file(given, network, out, ids=names, skip_corrupt=True, batch_size=3)
+    assert found.rows.tolist() == [i for i in range(20) if i not in bad]
+    assert len(found.skipped) == 4
+    assert found.skipped[1].startswith("9.png can't be decoded")
+    whole = extract(images, network)
+    np.testing.assert_allclose(found.features, whole[..., found.rows, :], rtol=1e-6)
+    assert not list(tmp_path.glob("*.partial*"))
+    if members is None:
+        assert load_features(out).ids == tuple(n for i, n in enumerate(names) if i not in bad)
+    # the names of other features don't stay behind
+    extract(images, Mixer(), out=out)
+    assert load_features(out).ids is None
+
+
+def test_skipped_images_are_not_forgotten_by_a_later_call(tmp_path):
+    images = [b"x", *list(Squares(20))[1:]]
+    part(tmp_path / "f.npy", images=images, skip_corrupt=True)
+    with pytest.raises(InputError, match="1 images were skipped so far"):
+        extract_to_file(images, Mixer(), tmp_path / "f.npy")
+    found = extract_to_file(images, Mixer(), tmp_path / "f.npy", skip_corrupt=True)
+    assert found.features.shape == (19, 5)
+    with pytest.raises(ValueError, match="none of the 3 images"):
+        extract_to_file([b"x"] * 3, Mixer(), tmp_path / "g.npy", skip_corrupt=True)
+
+
+def test_a_full_disk_is_seen_before_the_work(tmp_path):
+    with pytest.raises(InputError, match=r"take .* GB, and its disk has"):
+        extract_to_file(Squares(10**15), Mixer(), tmp_path / "f.npy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_identifiers_of_other_rows_are_refused(tmp_path):
+    np.save(tmp_path / "f.npy", np.ones((3, 2), np.float32))
+    (tmp_path / "f.ids.csv").write_text("id\na\nb\n")
+    with pytest.raises(InputError, match="2 identifiers for the 3 rows"):
+        load_features(tmp_path / "f.npy")
+    (tmp_path / "f.ids.csv").write_text("id\na\nb\nb\n")
+    with pytest.raises(InputError, match="'b' was already used"):
+        load_features(tmp_path / "f.npy")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / ".hidden").mkdir()
+    picture = Image.new("RGB", (5, 5))
+    for name in ("b.png", "sub/a.JPG", ".c.png", ".hidden/d.png"):
+        picture.save(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    (tmp_path / "in" / "some.csv").write_text("image,kind\nsub/a.JPG,big\n")
+    return tmp_path / "in"
+
+
+def test_images_are_found(folder):
+    assert find_images(folder).ids == ("b.png", "sub/a.JPG")
+    assert find_images(folder, ["sub/a.JPG"]).images == [folder / "sub" / "a.JPG"]
+    assert find_images(folder / "some.csv").ids == ("sub/a.JPG",)
+    assert find_images(folder, ["no.png"], missing_ok=True).ids == ("no.png",)
+    with tarfile.open(f"{folder}.tar", "w") as archive:
+        for name in ("b.png", "notes.txt", "sub"):
+            archive.add(folder / name, name)
+    assert find_images(f"{folder}.tar").ids == ("b.png", "sub/a.JPG")
+
+
+def test_images_that_are_not_there_are_counted(folder):
+    with pytest.raises(InputError, match=r"2 of the 3 images .* the first is 'x\.png'"):
+        find_images(folder, ["b.png", "x.png", "y.png"])
+    (folder / "sub" / "a.JPG").unlink()
+    with pytest.raises(InputError, match="no images in it"):
+        find_images(folder / "sub")
+    with pytest.raises(InputError, match="no such folder"):
+        find_images(folder / "none")
+    (folder / "blank.csv").write_text("image,kind\n,big\n")
+    with pytest.raises(InputError, match="line 2: no 'image'"):
+        find_images(folder / "blank.csv")
+    (folder / "other.csv").write_text("kind\nbig\n")
+    with pytest.raises(InputError, match="no header of identifiers"):
+        find_images(folder / "other.csv")

@@ -9,7 +9,7 @@ import torch
 
 from proxmtl.backbones.training import AttributeCNN
 from proxmtl.backbones.training.head import score
-from proxmtl.backbones.training.pixels import to_input
+from proxmtl.backbones.training.pixels import cropped, to_input
 from proxmtl.io.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ class TrainedNetworks:
         """Features (M, B, D), or (B, D) of one network, as they come out of the networks."""
         network = self.model.network
         network.eval()
+        images = torch.from_numpy(cropped(pixels, network.input_shape))
         with torch.inference_mode():
-            features: Tensor = network(to_input(pixels, network.input_shape, *self.model.inputs))
+            features: Tensor = network(to_input(images, *self.model.inputs))
         return features if self.n_members else features[0]
 
     def scores(self, pixels: NDArray[np.uint8]) -> Tensor:

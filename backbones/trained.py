@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from proxmtl.backbones.training import AttributeCNN
-from proxmtl.backbones.training.head import score
 from proxmtl.backbones.training.pixels import cropped, to_input
 from proxmtl.io.errors import InputError
+from proxmtl.nn.linear import linear_scores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,9 +94,10 @@ class TrainedNetworks:
     def scores(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Scores (B, M); above zero means yes."""
         mean, scale = self.model.standard
+        intercept = self.model.factors["intercept"].float()
         with torch.inference_mode():
             standard = (self.features(pixels) - mean) / scale
-            return score(standard, self.model.coef.float(), self.model.factors["intercept"].float())
+            return linear_scores(standard, self.model.coef.float(), intercept)
 
     def tensors(self) -> dict[str, Tensor]:
         """What the features depend on, by name."""

@@ -143,11 +143,39 @@ class ImageTable:
         size: int = 256,
         *,
         fit: Fit = "stretch",
+        ids: Sequence[str] | None = None,
     ) -> ImageTable:
-        """Decode images into memory, such as those of :class:`~.Clothing` or an archive."""
-        pixels = [to_pixels(image, size, fit, f"image {i}") for i, image in enumerate(images)]
-        ids = tuple(str(i) for i in range(len(pixels)))
-        return cls(np.stack(pixels), np.asarray(labels, np.float64), tuple(names), ids)
+        """Decode images into memory, such as those of :class:`~.Clothing` or an archive.
+
+        Parameters
+        ----------
+        images
+            One for each row of the labels; read one at a time.
+        labels, names
+            As the attributes of the table.
+        size, fit
+            As for :meth:`read`.
+        ids
+            Of the images; default: their numbers.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer images than rows of labels, or one can't be decoded.
+        """
+        labels = np.asarray(labels, np.float64)
+        n, done = len(labels), 0
+        # zeros come from the system page by page: memory is that of the pixels, once
+        pixels = np.zeros((n, 3, size, size), np.uint8)
+        for i, image in enumerate(images):
+            if i < n:
+                pixels[i] = to_pixels(image, size, fit, f"image {i}")
+            done = i + 1
+        if done != n:
+            msg = f"{done} images for {n} rows of labels; give one for each."
+            raise ValueError(msg)
+        chosen = tuple(map(str, range(n))) if ids is None else tuple(ids)
+        return cls(pixels, labels, tuple(names), chosen)
 
 
 class _Cache:

@@ -35,7 +35,10 @@ def train(
     ] = None,
     network: Annotated[
         str,
-        typer.Option(help="'small', 'alexnet' or 'efficientnet_lite0'.", rich_help_panel=_NETWORK),
+        typer.Option(
+            help="'small', 'alexnet', 'efficientnet_lite0', 'torchvision:NAME' or 'timm:NAME'.",
+            rich_help_panel=_NETWORK,
+        ),
     ] = "small",
     weights: Annotated[
         str | None,

@@ -1,6 +1,7 @@
 """EfficientNet-Lite0 that is trained on: pretrained features, fixed statistics, frozen stages."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_features_are_those_of_the_frozen_extractor():
     assert network.n_stages == 9
 
 
-@pytest.mark.parametrize("size", [(32, 32), (45, 45), (50, 37)])
+@pytest.mark.parametrize("size", [(32, 32), (50, 37)])
 def test_paddings_are_tensorflows_at_any_size(size):
     """Every convolution gives ceil(size / stride), with the odd row of padding after."""
     network = StagedEfficientNet((3, *size), "random")
@@ -75,7 +76,7 @@ def test_paddings_are_tensorflows_at_any_size(size):
     assert len(seen) == 49
 
 
-@pytest.mark.parametrize(("shared", "frozen"), [(0, 0), (7, 5), (9, 4)])
+@pytest.mark.parametrize(("shared", "frozen"), [(0, 0), (7, 5)])
 def test_members_run_alike_one_by_one_and_in_one_call(pretrained, shared, frozen):
     x, direction = inputs(), torch.linspace(-1, 1, 1280)
     expected, grads = pretrained(x), {}
@@ -141,9 +142,7 @@ def test_impossible_frozen_stages_are_refused(pretrained, shared, frozen, last):
         Ensemble(lambda: pretrained, 2, shared_stages=shared, frozen_stages=frozen)
 
 
-def test_training_uses_the_networks_normalisation_and_models_load_without_its_weights(
-    tmp_path, monkeypatch
-):
+def test_training_goes_on_and_models_load_without_the_published_weights(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, (12, 2)).astype(float)
     pixels = random.integers(0, 120, (12, 3, SIDE, SIDE), dtype=np.uint8)
@@ -153,10 +152,17 @@ def test_training_uses_the_networks_normalisation_and_models_load_without_its_we
     plan = architecture(shared_stages=9, frozen_stages=8)
     config = TrainingConfig(epochs=2, batch_size=6, learning_rate=1e-4)
     everything = np.arange(12)
-    trainer = Trainer(plan.ensemble(), SingleTaskHead(0.3), table, config, train=everything)
+
+    def run(config, folder=None):
+        head = SingleTaskHead(0.3)
+        return Trainer(plan.ensemble(), head, table, config, train=everything, folder=folder)
+
+    trainer = run(config)
     assert (trainer.mean.tolist(), trainer.scale.tolist()) == ([127.0], [128.0])
     history = trainer.run()
     assert history[-1].objective < history[0].objective
+    run(replace(config, epochs=1), tmp_path).run()  # interrupted, and gone on with
+    assert [e.objective for e in run(config, tmp_path).run()] == [e.objective for e in history]
     model = AttributeCNN(
         plan,
         trainer.network,

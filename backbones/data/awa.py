@@ -26,6 +26,27 @@ GROUPS = "attribute_groups_9.json"
 
 
 @dataclass(frozen=True)
+class AwAClasses:
+    """What is known of the classes, the same in both versions of the data set.
+
+    Attributes
+    ----------
+    names, attribute_names
+        50 and 85 names.
+    attributes
+        (50, 85) float64, 1 = the class has the attribute, 0 = it doesn't.
+    train, test
+        Class numbers of the official split (40 seen, 10 unseen), in the order of the files.
+    """
+
+    names: tuple[str, ...]
+    attribute_names: tuple[str, ...]
+    attributes: NDArray[np.float64]
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class AwA:
     """Features, labels and class knowledge.
 
@@ -90,19 +111,39 @@ def load_awa(folder: str | Path, features: str = FEATURES, groups: str = GROUPS)
         If a file can't be read or disagrees with another; the message names it.
     """
     root = require(Path(folder), "the folder of Animals with Attributes")
-    class_names = _numbered(root / "classes.txt", "the numbered list of classes")
-    attributes = _numbered(root / "predicates.txt", "the numbered list of attributes")
-    matrix = _matrix(root / "predicate-matrix-binary.txt", len(class_names), len(attributes))
-    X, label = _features(root / features, len(class_names))
+    classes = load_awa_classes(root)
+    X, label = _features(root / features, len(classes.names))
     return AwA(
         X=X,
         label=label,
-        class_names=class_names,
+        class_names=classes.names,
+        attribute_names=classes.attribute_names,
+        class_attributes=classes.attributes,
+        train_classes=classes.train,
+        test_classes=classes.test,
+        groups=_groups(root / groups, classes.attribute_names),
+    )
+
+
+def load_awa_classes(folder: Path) -> AwAClasses:
+    """Read the text files on the classes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one isn't there.
+    ValueError
+        If one can't be read or disagrees with another; the message names it.
+    """
+    names = _numbered(folder / "classes.txt", "the numbered list of classes")
+    attributes = _numbered(folder / "predicates.txt", "the numbered list of attributes")
+    matrix = folder / "predicate-matrix-binary.txt"
+    return AwAClasses(
+        names=names,
         attribute_names=attributes,
-        class_attributes=matrix,
-        train_classes=_class_list(root / "trainclasses.txt", class_names),
-        test_classes=_class_list(root / "testclasses.txt", class_names),
-        groups=_groups(root / groups, attributes),
+        attributes=_matrix(matrix, len(names), len(attributes)),
+        train=_class_list(folder / "trainclasses.txt", names),
+        test=_class_list(folder / "testclasses.txt", names),
     )
 
 

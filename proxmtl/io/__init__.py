@@ -6,7 +6,7 @@ from proxmtl.io.digits import DIGIT_ATTRIBUTES, DIGIT_GROUPS, load_digit_attribu
 from proxmtl.io.errors import InputError
 from proxmtl.io.estimators import load_model, save_model
 from proxmtl.io.features import FEATURE_SUFFIXES, Features, ids_beside, load_features, read_features
-from proxmtl.io.labels import Labels, align_rows, read_ids, read_labels
+from proxmtl.io.labels import Labels, align_rows, read_ids, read_labels, write_labels
 from proxmtl.io.model import (
     FORMAT_VERSION,
     ModelState,
@@ -39,6 +39,7 @@ __all__ = [
     "read_model_state",
     "save_model",
     "write_json",
+    "write_labels",
     "write_model_state",
     "write_text",
 ]

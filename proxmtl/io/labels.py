@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ID_HEADERS", "Labels", "align_rows", "read_ids", "read_labels"]
+__all__ = ["ID_HEADERS", "Labels", "align_rows", "read_ids", "read_labels", "write_labels"]
 
 ID_HEADERS = frozenset({"", "id", "ids", "image", "file", "filename", "name", "row", "sample"})
 """Headers (in lower case) that make the first column one of row identifiers."""
@@ -124,6 +126,50 @@ def read_ids(path: str | Path, *, id_column: str | None = None) -> tuple[str, ..
     if blank is not None:
         raise InputError(path, f"no {header[index]!r} in this line; fill it in.", line=blank)
     return _check_ids(path, cells)
+
+
+def write_labels(
+    path: str | Path,
+    labels: NDArray[np.float64],
+    names: Sequence[str],
+    ids: Sequence[str],
+    *,
+    header: str = "image",
+) -> None:
+    """Write what `read_labels` reads, atomically: a data set's labels for the command line.
+
+    Parameters
+    ----------
+    path
+        The CSV file.
+    labels
+        (N, M): 1 yes, 0 no, NaN missing (a blank cell).
+    names, ids
+        Of the M attributes and N rows.
+    header
+        Of the column of row identifiers, one of `ID_HEADERS`.
+
+    Raises
+    ------
+    ValueError
+        If numbers of names or rows differ, or a label is something else.
+    """
+    labels = np.asarray(labels, np.float64)
+    if labels.shape != (len(ids), len(names)) or header.lower() not in ID_HEADERS:
+        msg = (
+            f"labels {labels.shape} for {len(ids)} ids and {len(names)} names under the header "
+            f"{header!r}: give one id a row, one name a column, and a header of identifiers."
+        )
+        raise ValueError(msg)
+    odd = ~(np.isnan(labels) | np.isin(labels, (0.0, 1.0)))
+    if odd.any():
+        raise ValueError(f"labels: saw {labels[odd][0]:g}; use 1 yes, 0 no, NaN missing.")
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow([header, *names])
+    for identifier, row in zip(ids, labels, strict=True):
+        lines.writerow([identifier, *("" if np.isnan(cell) else f"{cell:.0f}" for cell in row)])
+    write_text(path, text.getvalue())
 
 
 def align_rows(

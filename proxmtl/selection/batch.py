@@ -20,7 +20,10 @@ from proxmtl.solvers.fista import FISTA, FISTAState
 from proxmtl.solvers.proximal import first_step
 from proxmtl.stopping import Decision, MaxIterations, Progress, RelativeGap, RelativeKKT, Stop
 
-__all__ = ["certificates", "solve_batch"]
+__all__ = ["BATCH_SCORES", "certificates", "solve_batch"]
+
+BATCH_SCORES = 1 << 24
+"""Scores of one batch at most: 64 MiB in float32, of which about eight arrays are alive."""
 
 
 def solve_batch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from proxmtl.latent import LatentProblem
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 
-__all__ = ["Criterion", "Hypergradient", "hypergradient", "in_logarithms"]
+__all__ = ["Criterion", "Hypergradient", "hypergradient", "in_logarithms", "judged"]
 
 Criterion = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Value and gradient of a criterion at a parameter, such as a problem's smooth part."""
@@ -89,7 +90,7 @@ def hypergradient(
         If a penalty is not convex, has no curvature on its active set, or depends on its strength
         in another way than linearly.
     ValueError
-        If ``W`` is no parameter of the problem.
+        If ``W`` is no parameter of the problem, or the criterion isn't finite there.
 
     Notes
     -----
@@ -104,15 +105,34 @@ def hypergradient(
     _check(problem)
     problem.check_point(W)
     model = ConvexLinearised(problem, W)
-    value, q = criterion(model.at.W)
-    solved = model.solve(q.to(torch.float64), guess, tolerance=tolerance, max_products=max_products)
+    value, q = judged(criterion, model.at.W)
+    solved = model.solve(q, guess, tolerance=tolerance, max_products=max_products)
     return Hypergradient(
-        value=float(value),
+        value=value,
         gradient=in_logarithms(problem, -model.by_strengths(solved.x)),
         residual=solved.residual,
         products=solved.products,
         multiplier=solved.x,
     )
+
+
+def judged(criterion: Criterion, W: Tensor) -> tuple[float, Tensor]:
+    """Value and gradient (float64) of a criterion.
+
+    Raises
+    ------
+    ValueError
+        If one of them isn't finite: no strength can be chosen by it.
+    """
+    value, slope = criterion(W)
+    if not (math.isfinite(float(value)) and bool(torch.isfinite(slope).all())):
+        raise ValueError(
+            f"criterion: got the value {float(value):g} and a gradient of which "
+            f"{int((~torch.isfinite(slope)).sum())} of {slope.numel()} entries aren't finite; give "
+            "a criterion that is finite, with labels and features that are (missing labels have "
+            "weight 0)."
+        )
+    return float(value), slope.to(torch.float64)
 
 
 def in_logarithms(problem: Problem | LatentProblem, slopes: Tensor) -> Tensor:

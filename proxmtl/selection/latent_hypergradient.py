@@ -7,7 +7,7 @@ import torch
 from proxmtl.adjoints import JointLinearised
 from proxmtl.latent import LatentProblem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.selection.hypergradient import Criterion, Hypergradient, in_logarithms
+from proxmtl.selection.hypergradient import Criterion, Hypergradient, in_logarithms, judged
 from proxmtl.solvers.blocks import Blocks
 
 __all__ = ["latent_hypergradient"]
@@ -61,7 +61,7 @@ def latent_hypergradient(
             "latent_hypergradient: the model has collapsed to W = 0, where no strength has a slope."
         )
     model = JointLinearised(problem, blocks)
-    value, slope = criterion(model.at.W)
+    value, slope = judged(criterion, model.at.W)
     q = model.from_weights(slope.to(torch.float64))
     solved = model.solve(q, tolerance=tolerance, max_products=max_products)
     gradient = in_logarithms(problem, -model.by_strengths(solved.x))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
-from proxmtl.selection.batch import solve_batch
+from proxmtl.selection.batch import BATCH_SCORES, solve_batch
 from proxmtl.selection.bounds import unimodal_bound, worst_case_bound
 from proxmtl.selection.folds import restricted
 from proxmtl.selection.strengths import check_strengths, with_strengths
@@ -21,10 +21,6 @@ __all__ = ["StabilitySelection", "stability_selection"]
 
 Selected = Callable[[Tensor], Tensor]
 Items = Literal["features", "entries"] | Selected
-
-BATCH_SCORES = 1 << 24
-"""Scores of one batch at most."""
-
 
 @dataclass(frozen=True)
 class StabilitySelection:

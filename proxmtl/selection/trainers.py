@@ -17,7 +17,7 @@ from proxmtl.latent import LatentMTL
 from proxmtl.minimize import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.selection.batch import solve_batch
+from proxmtl.selection.batch import BATCH_SCORES, solve_batch
 from proxmtl.selection.folds import restricted
 from proxmtl.selection.strengths import with_strengths
 from proxmtl.solvers.base import Solver
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from proxmtl.experiments import Split
 
 __all__ = ["Cell", "EstimatorTrainer", "LatentTrainer", "ProblemTrainer", "Trained", "Trainer"]
-
-BATCH_SCORES = 1 << 24
-"""Scores of one batch at most: 64 MiB in float32, of which about eight arrays are alive."""
-
 
 class Cell(NamedTuple):
     """Number of a candidate and number of a split."""

@@ -123,6 +123,21 @@ def test_bad_starts_are_refused():
         tune(train, held.smooth_value_and_grad, max_passes=0)
 
 
+def test_a_criterion_that_is_not_finite_is_refused():
+    train, held = clustered(0)
+
+    def broken(value, slope):
+        def criterion(W):
+            right_value, right_slope = held.smooth_value_and_grad(W)
+            return right_value * value, right_slope * slope
+
+        return criterion
+
+    for value, slope in ((math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan)):
+        with pytest.raises(ValueError, match="criterion: got the value"):
+            tune(train, broken(value, slope))
+
+
 # ------------------------------------------------------------------ the region itself
 
 

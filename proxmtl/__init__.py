@@ -7,77 +7,13 @@ parameters; a :class:`Result` says how good the answer provably is. :class:`Late
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from proxmtl.baselines import BASELINES, Baseline
-from proxmtl.designs import FactoredDesign, SharedDesign, TaskDesign
-from proxmtl.groups import Groups
-from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
-from proxmtl.losses import (
-    Huber,
-    Logistic,
-    Loss,
-    SmoothedHinge,
-    Squared,
-    SquaredHinge,
-    WestonWatkins,
-)
-from proxmtl.minimize import minimize
-from proxmtl.problem import Problem
-from proxmtl.regularizers import (
-    L1,
-    L21,
-    MCP,
-    SCAD,
-    Box,
-    ElasticNet,
-    ExclusiveL1,
-    FusedLasso,
-    GraphFused,
-    GroupL2,
-    LatentOverlapGroupL2,
-    LInf,
-    NonNegative,
-    Nuclear,
-    OverlappingGroupL2,
-    Regularizer,
-    SparseGroupL2,
-    SquaredFrobenius,
-    SquaredGroupL2,
-    TotalVariation,
-    UnsupportedError,
-    WeightedFrobenius,
-    WeightedL1,
-)
-from proxmtl.result import Certificate, Result, Status
-from proxmtl.solvers import (
-    FISTA,
-    IRLS,
-    MFISTA,
-    PALM,
-    PANOC,
-    PDHG,
-    PGD,
-    SPGD,
-    AdPGM,
-    DavisYin,
-    ProxNewton,
-    ProxSVRG,
-)
-from proxmtl.stopping import (
-    KKT,
-    Gap,
-    MaxIterations,
-    MaxPasses,
-    MaxSeconds,
-    ObjectiveChange,
-    RelativeGap,
-    RelativeKKT,
-)
-from proxmtl.targets import Targets
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for type checkers; at run time _WHERE, the same, is followed
     from proxmtl.adjoints import Envelope, Implicit, Unroll
+    from proxmtl.baselines import BASELINES, Baseline
+    from proxmtl.designs import FactoredDesign, SharedDesign, TaskDesign
     from proxmtl.estimators import (
         GOMTLClassifier,
         GroupLassoClassifier,
@@ -87,7 +23,46 @@ if TYPE_CHECKING:
         RidgeMTLClassifier,
         SingleTaskClassifier,
     )
+    from proxmtl.groups import Groups
+    from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
+    from proxmtl.losses import (
+        Huber,
+        Logistic,
+        Loss,
+        SmoothedHinge,
+        Squared,
+        SquaredHinge,
+        WestonWatkins,
+    )
+    from proxmtl.minimization import minimize
     from proxmtl.nn import LatentMTLHead, ProblemTemplate, ProximalOptimizer, SolverLayer
+    from proxmtl.problem import Problem
+    from proxmtl.regularizers import (
+        L1,
+        L21,
+        MCP,
+        SCAD,
+        Box,
+        ElasticNet,
+        ExclusiveL1,
+        FusedLasso,
+        GraphFused,
+        GroupL2,
+        LatentOverlapGroupL2,
+        LInf,
+        NonNegative,
+        Nuclear,
+        OverlappingGroupL2,
+        Regularizer,
+        SparseGroupL2,
+        SquaredFrobenius,
+        SquaredGroupL2,
+        TotalVariation,
+        UnsupportedError,
+        WeightedFrobenius,
+        WeightedL1,
+    )
+    from proxmtl.result import Certificate, Result, Status
     from proxmtl.selection import (
         cross_validate,
         hypergradient,
@@ -97,6 +72,31 @@ if TYPE_CHECKING:
         stability_selection,
         tune,
     )
+    from proxmtl.solvers import (
+        FISTA,
+        IRLS,
+        MFISTA,
+        PALM,
+        PANOC,
+        PDHG,
+        PGD,
+        SPGD,
+        AdPGM,
+        DavisYin,
+        ProxNewton,
+        ProxSVRG,
+    )
+    from proxmtl.stopping import (
+        KKT,
+        Gap,
+        MaxIterations,
+        MaxPasses,
+        MaxSeconds,
+        ObjectiveChange,
+        RelativeGap,
+        RelativeKKT,
+    )
+    from proxmtl.targets import Targets
 
 __version__ = "0.1.0"
 
@@ -189,46 +189,112 @@ __all__ = [
     "tune",
 ]
 
-_LAZY = (
-    dict.fromkeys(
-        (
-            "GOMTLClassifier",
-            "GroupLassoClassifier",
-            "L21Classifier",
-            "LassoClassifier",
-            "LatentMTLClassifier",
-            "RidgeMTLClassifier",
-            "SingleTaskClassifier",
-        ),
-        "proxmtl.estimators",
-    )
-    | dict.fromkeys(
-        (
-            "cross_validate",
-            "hypergradient",
-            "solve_batch",
-            "solve_latent_path",
-            "solve_path",
-            "stability_selection",
-            "tune",
-        ),
-        "proxmtl.selection",
-    )
-    | dict.fromkeys(
-        ("Envelope", "Implicit", "Unroll"),
-        "proxmtl.adjoints",
-    )
-    | dict.fromkeys(
-        ("LatentMTLHead", "ProblemTemplate", "ProximalOptimizer", "SolverLayer"),
-        "proxmtl.nn",
-    )
-)
+_WHERE = {
+    "proxmtl.adjoints": ("Envelope", "Implicit", "Unroll"),
+    "proxmtl.baselines": ("BASELINES", "Baseline"),
+    "proxmtl.designs": ("FactoredDesign", "SharedDesign", "TaskDesign"),
+    "proxmtl.estimators": (
+        "GOMTLClassifier",
+        "GroupLassoClassifier",
+        "L21Classifier",
+        "LassoClassifier",
+        "LatentMTLClassifier",
+        "RidgeMTLClassifier",
+        "SingleTaskClassifier",
+    ),
+    "proxmtl.groups": ("Groups",),
+    "proxmtl.latent": ("LatentMTL", "LatentProblem", "LatentResult"),
+    "proxmtl.losses": (
+        "Huber",
+        "Logistic",
+        "Loss",
+        "SmoothedHinge",
+        "Squared",
+        "SquaredHinge",
+        "WestonWatkins",
+    ),
+    "proxmtl.minimization": ("minimize",),
+    "proxmtl.nn": ("LatentMTLHead", "ProblemTemplate", "ProximalOptimizer", "SolverLayer"),
+    "proxmtl.problem": ("Problem",),
+    "proxmtl.regularizers": (
+        "L1",
+        "L21",
+        "MCP",
+        "SCAD",
+        "Box",
+        "ElasticNet",
+        "ExclusiveL1",
+        "FusedLasso",
+        "GraphFused",
+        "GroupL2",
+        "LatentOverlapGroupL2",
+        "LInf",
+        "NonNegative",
+        "Nuclear",
+        "OverlappingGroupL2",
+        "Regularizer",
+        "SparseGroupL2",
+        "SquaredFrobenius",
+        "SquaredGroupL2",
+        "TotalVariation",
+        "UnsupportedError",
+        "WeightedFrobenius",
+        "WeightedL1",
+    ),
+    "proxmtl.result": ("Certificate", "Result", "Status"),
+    "proxmtl.selection": (
+        "cross_validate",
+        "hypergradient",
+        "solve_batch",
+        "solve_latent_path",
+        "solve_path",
+        "stability_selection",
+        "tune",
+    ),
+    "proxmtl.solvers": (
+        "FISTA",
+        "IRLS",
+        "MFISTA",
+        "PALM",
+        "PANOC",
+        "PDHG",
+        "PGD",
+        "SPGD",
+        "AdPGM",
+        "DavisYin",
+        "ProxNewton",
+        "ProxSVRG",
+    ),
+    "proxmtl.stopping": (
+        "KKT",
+        "Gap",
+        "MaxIterations",
+        "MaxPasses",
+        "MaxSeconds",
+        "ObjectiveChange",
+        "RelativeGap",
+        "RelativeKKT",
+    ),
+    "proxmtl.targets": ("Targets",),
+}
+"""Where the public names live: imported when asked for, as torch alone takes seconds to import, and
+``proxmtl --help`` needs none of it."""
+
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
+_ROOMS = frozenset(module.removeprefix("proxmtl.") for module in _WHERE) | {"kernels"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import only when asked for what needs scikit-learn or pandas, or is a room apart."""
-    if name in _LAZY:
-        import importlib  # noqa: PLC0415
+    """Import a public name, or a room, when it is asked for."""
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"proxmtl.{name}")
+    else:
+        raise AttributeError(f"module 'proxmtl' has no attribute {name!r}")
+    globals()[name] = value
+    return value
 
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'proxmtl' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

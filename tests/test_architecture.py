@@ -17,7 +17,15 @@ FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "pro
 # what each room may import of the others; a room may always import itself
 GROUND = {"groups", "kernels"}
 MATERIAL = {"losses", "regularizers", "designs", "targets", "label_coding"} | GROUND
-ENGINE = {"counts", "duality", "problem", "stopping", "result", "solvers", "minimize"} | MATERIAL
+ENGINE = {
+    "counts",
+    "duality",
+    "problem",
+    "stopping",
+    "result",
+    "solvers",
+    "minimization",
+} | MATERIAL
 MODEL = {"latent", "baselines"} | ENGINE
 CLIENTS = {"estimators", "experiments", "io", "nn", "selection"}
 MAY_IMPORT = {
@@ -35,7 +43,7 @@ MAY_IMPORT = {
     "duality": {"problem"},  # for types only
     "problem": {"counts", "duality"} | MATERIAL | {"result"},
     "solvers": MATERIAL | {"counts", "problem", "result", "stopping"},
-    "minimize": ENGINE,
+    "minimization": ENGINE,
     "latent": ENGINE,
     "baselines": {"latent"} | ENGINE,
     "estimators": MODEL | CLIENTS,
@@ -44,6 +52,7 @@ MAY_IMPORT = {
     "nn": MODEL | CLIENTS | {"adjoints"},
     "selection": MODEL | CLIENTS | {"adjoints"},
     "report": MODEL | CLIENTS,
+    "__main__": {"cli"},
     "cli": MODEL | CLIENTS | {"report", "backbones"},
     "backbones": MODEL | CLIENTS,
     "adjoints": MODEL,
@@ -151,6 +160,8 @@ import json, sys, time
 import torch
 begin = time.process_time()
 import proxmtl
+for name in ("LatentMTL", "Problem", "Groups", "minimize"):  # public names are imported when used
+    getattr(proxmtl, name)
 seconds = time.process_time() - begin
 print(json.dumps({"seconds": seconds, "loaded": [n for n in %r if n in sys.modules]}))
 """
@@ -165,6 +176,28 @@ def test_import_is_quick_and_light():
         runs.append(json.loads(out.stdout.splitlines()[-1]))
     assert runs[-1]["loaded"] == []
     assert min(run["seconds"] for run in runs) < 2
+
+
+def test_public_names_live_where_checkers_are_told():
+    import proxmtl
+
+    tree = ast.parse((ROOT / "proxmtl" / "__init__.py").read_text(encoding="utf-8"))
+    told = {
+        alias.name: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        for alias in node.names
+    }
+    assert told == proxmtl._MODULE_OF
+    assert sorted(told) == sorted(proxmtl.__all__)
+    for name, module in told.items():
+        assert getattr(proxmtl, name) is getattr(importlib.import_module(module), name)
+    assert not set(told) & {path.stem for path in (ROOT / "proxmtl").iterdir()}
+    assert proxmtl.regularizers.L1 is proxmtl.L1
+    assert {"minimize", "LatentMTLHead"} <= set(dir(proxmtl))
+    with pytest.raises(AttributeError, match="no attribute 'FISTAA'"):
+        proxmtl.FISTAA  # noqa: B018
 
 
 WITHOUT = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,8 +13,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
-
-from proxmtl.kernels import BackendError
 
 __all__ = [
     "ReportingGroup",
@@ -42,6 +41,17 @@ def say_warning(message: Warning | str, *place: object, **more: object) -> None:
     make_console(stderr=True).print(f"[bold yellow]Warning:[/] {escape(str(message))}")
 
 
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors of the input, of the machine and of the backends: those that carry a sentence.
+
+    Python asks for them when an error has arisen: what was not imported by then did not raise it,
+    and is not imported for errors of usage.
+    """
+    errors = (ValueError, TypeError, OSError, ImportError, MemoryError)
+    kernels = sys.modules.get("proxmtl.kernels")
+    return errors if kernels is None else (*errors, kernels.BackendError)
+
+
 class ReportingGroup(TyperGroup):
     """Commands whose errors and warnings are sentences; after an error the exit code is 2.
 
@@ -55,7 +65,7 @@ class ReportingGroup(TyperGroup):
             with warnings.catch_warnings():
                 warnings.showwarning = say_warning
                 return super().invoke(ctx)
-        except (ValueError, TypeError, OSError, ImportError, MemoryError, BackendError) as error:
+        except _expected() as error:
             if ctx.params.get("debug"):
                 raise
             message = escape(str(error) or type(error).__name__)

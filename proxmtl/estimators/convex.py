@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from proxmtl.designs import SharedDesign
 from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.losses import resolve_loss
-from proxmtl.minimize import minimize
+from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
 from proxmtl.result import Result

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.latent.problem import LatentProblem
-from proxmtl.minimize import minimize
+from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.solvers.blocks import Blocks

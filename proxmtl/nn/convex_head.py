@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from proxmtl.losses import Loss, SquaredHinge
-from proxmtl.minimize import minimize
+from proxmtl.minimization import minimize
 from proxmtl.nn.batches import LabelCensus
 from proxmtl.nn.layer import ProblemTemplate
 from proxmtl.nn.linear import Centred, linear_scores

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from proxmtl.adjoints import Adjoint, Attached, Envelope, attach
 from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.losses import Loss
-from proxmtl.minimize import minimize
+from proxmtl.minimization import minimize
 from proxmtl.nn.eager import eager
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer

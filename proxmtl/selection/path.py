@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from proxmtl.io.identity import fingerprint
-from proxmtl.minimize import minimize
+from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.result import Certificate, Status
 from proxmtl.selection.storage import Storage, described

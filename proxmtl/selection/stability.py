@@ -22,6 +22,7 @@ __all__ = ["StabilitySelection", "stability_selection"]
 Selected = Callable[[Tensor], Tensor]
 Items = Literal["features", "entries"] | Selected
 
+
 @dataclass(frozen=True)
 class StabilitySelection:
     """Result of :func:`stability_selection`.

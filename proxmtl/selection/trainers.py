@@ -14,7 +14,7 @@ from torch import Tensor
 from proxmtl.designs import SharedDesign
 from proxmtl.io.identity import fingerprint
 from proxmtl.latent import LatentMTL
-from proxmtl.minimize import minimize
+from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.selection.batch import BATCH_SCORES, solve_batch
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from proxmtl.experiments import Split
 
 __all__ = ["Cell", "EstimatorTrainer", "LatentTrainer", "ProblemTrainer", "Trained", "Trainer"]
+
 
 class Cell(NamedTuple):
     """Number of a candidate and number of a split."""

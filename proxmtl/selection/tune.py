@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from proxmtl.minimize import minimize
+from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Result

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["demo", "fit", "train", "tune", "predict", "evaluate", "inspect", "zeroshot"]
+COMMANDS = ["demo", "extract", "fit", "train", "tune", "predict", "evaluate", "inspect", "zeroshot"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -29,10 +29,30 @@ def test_unknown_options_end_with_code_2(program):
     assert "--label" in err
 
 
-def test_the_installed_program_starts():
-    command = [sys.executable, "-c", "from proxmtl.cli import main; main()", "--version"]
+def test_the_program_starts_as_a_module():
+    command = [sys.executable, "-m", "proxmtl", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("proxmtl ")
+
+
+QUICK = """
+import sys
+from typer.testing import CliRunner
+from proxmtl.cli.app import app
+for command in sys.argv[1:]:
+    for arguments in ([command, "--help"], [command, "--nonsense"], ["no-command"]):
+        code = CliRunner().invoke(app, arguments).exit_code
+        assert code == (0 if "--help" in arguments else 2), (command, code)
+heavy = ("torch", "numpy", "pandas", "sklearn", "scipy", "matplotlib", "numba", "PIL")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+def test_help_and_errors_of_usage_import_nothing_heavy():
+    command = [sys.executable, "-c", QUICK, *COMMANDS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_small_demo(program, files):

@@ -68,8 +68,8 @@ def rows_config(n_features: int, storage: int, accumulation: int, capability: in
     )
 
 
-# Most registers of a thread that the compile gate accepts, by (storage, features): what Triton 3.6
-# and 3.7 give, and a margin of about 8 %. 65536 / (32 warps programs) is what the chip offers.
+# Most registers of a thread that the compile gate accepts, by (storage, features): what Triton 3.7
+# gives, and a margin of about 8 %. 65536 / (32 warps programs) is what the chip offers.
 REGISTERS = {
     ("fp32", 512): 255,
     ("fp32", 2048): 176,
@@ -85,3 +85,5 @@ REGISTERS = {
     ("fp64", 4096): 128,
     ("fp64", 20000): 128,
 }
+REGISTERS_OLDER = {("bf16", 512): 212}
+"""Where Triton 3.6 takes more; two programs fit on a multiprocessor up to 255."""

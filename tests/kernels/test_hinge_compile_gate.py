@@ -1,13 +1,16 @@
 """The GPU kernels of the hinge, compiled for chips that aren't here: no spills, wide loads."""
 
+from importlib.metadata import version
+
 import pytest
 
 pytest.importorskip("triton")
 
 from proxmtl.kernels.triton import hinge_kernels
 from proxmtl.kernels.triton.gate import compile_for
-from proxmtl.kernels.triton.hinge_config import REGISTERS, rows_config
+from proxmtl.kernels.triton.hinge_config import REGISTERS, REGISTERS_OLDER, rows_config
 
+OLDER_COMPILER = tuple(map(int, version("triton").split(".")[:2])) < (3, 7)
 SIZES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp64": 8}
 SHARED_KIB = {80: 163, 90: 227, 100: 227}
 OTHER_CHIPS = [(c, s, 4096) for c in (80, 100) for s in ("fp32", "bf16")]
@@ -43,20 +46,33 @@ def rows_case(capability, storage, n_features, *, vector=None, loss=0):
     return config, used
 
 
+def most_registers(storage, n_features):
+    older = REGISTERS_OLDER.get((storage, n_features)) if OLDER_COMPILER else None
+    return older or REGISTERS[storage, n_features]
+
+
+def most_narrow_loads(config):
+    """Up to Triton 3.6 each thread reads label and weight of each row: one transaction a warp.
+
+    They stand in the loop once, and ahead of it once for each row block in flight.
+    """
+    return 8 + 2 * config.rows * (config.stages + 1) if OLDER_COMPILER else 16
+
+
 @pytest.mark.parametrize(
     ("capability", "storage", "n_features"), [*((90, *key) for key in REGISTERS), *OTHER_CHIPS]
 )
 def test_rows_kernels(capability, storage, n_features):
     config, used = rows_case(capability, storage, n_features)
     assert (used.stack, used.local) == (0, 0)
-    assert used.registers <= REGISTERS[storage, n_features]
+    assert used.registers <= most_registers(storage, n_features)
     assert used.registers * 32 * config.warps * config.programs <= 65536
     assert config.programs * used.shared <= SHARED_KIB[capability] * 1024
     # Each thread reads its part of a row block, and of w, in 128-bit pieces; what is narrower is
     # the chunk's description, the labels and the sample weights.
     per_block = config.rows * config.block * SIZES[storage] // (32 * config.warps * 16)
     assert used.loads[128] >= per_block * max(1, config.stages - 1)
-    assert used.loads[32] + used.loads[64] <= 16
+    assert used.loads[32] + used.loads[64] <= most_narrow_loads(config)
 
 
 @pytest.mark.parametrize("loss", [1, 2])

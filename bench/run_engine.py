@@ -28,7 +28,7 @@ from bench.engine.cases import CASES
 from bench.engine.contenders import race, reach
 
 ACCURACIES = (1e-3, 1e-6, 1e-8)
-PEERS = ("skglm", "celer", "copt")
+PEERS = ("scikit-learn", "skglm", "celer", "copt", "adelie", "pyproximal", "spams-bin")
 
 
 def main(

@@ -81,6 +81,7 @@ class Problem:
         self.targets = targets.to(design.dtype)
         self.smooth_terms: tuple[Smoothed, ...] = ()
         self.counts = OracleCounts()
+        self._found: dict[str, float] = {}  # of the design, once for all views of the problem
         self._penalise(regularizers)
 
     def _penalise(self, regularizers: Regularizer | Sequence[Regularizer]) -> None:
@@ -192,7 +193,7 @@ class Problem:
             ridge, None if bias is None else torch.zeros_like(bias)
         )
 
-    @cached_property
+    @property
     def lipschitz(self) -> float:
         """Upper estimate of the Lipschitz constant of the smooth part's gradient."""
         data = self.loss.curvature_bound * self._design_lipschitz
@@ -202,10 +203,12 @@ class Problem:
         """Find the design's curvature now: it is kept, and its passes are counted once."""
         _ = self._design_lipschitz
 
-    @cached_property
+    @property
     def _design_lipschitz(self) -> float:
-        with self.counts.curvature_of(self.design):
-            return self.design.lipschitz(self.targets)
+        if "lipschitz" not in self._found:
+            with self.counts.curvature_of(self.design):
+                self._found["lipschitz"] = self.design.lipschitz(self.targets)
+        return self._found["lipschitz"]
 
     def smoothed(self, smoothness: float) -> Problem:
         """Return the problem with its smoothable terms in Nesterov's smooth approximation.
@@ -226,11 +229,9 @@ class Problem:
     def with_regularizers(self, regularizers: Regularizer | Sequence[Regularizer]) -> Problem:
         """Return the problem with other penalties.
 
-        Shares the design, the targets, the counts and what was computed of them.
+        Shares the design, the targets, the counts and what is computed of them.
         """
         other = copy(self)  # loss, design and targets were checked when this problem was made
-        other.__dict__["_design_lipschitz"] = self._design_lipschitz
-        other.__dict__.pop("lipschitz", None)
         other.smooth_terms = ()
         other._penalise(regularizers)  # noqa: SLF001 - of the same class
         return other

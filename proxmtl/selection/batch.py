@@ -17,7 +17,6 @@ from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.selection.batch_fista import BatchData, BatchState, advance, start
 from proxmtl.solvers.fista import FISTA, FISTAState
-from proxmtl.solvers.proximal import first_step
 from proxmtl.stopping import Decision, MaxIterations, Progress, RelativeGap, RelativeKKT, Stop
 
 __all__ = ["BATCH_SCORES", "certificates", "solve_batch"]
@@ -105,8 +104,7 @@ class _Batch:
         self.live, self.histories = list(range(count)), [[] for _ in range(count)]
         found: dict[int, Result[Tensor]] = {}
         data = BatchData.of(self.problems)
-        steps = [first_step(problem, self.solver.step_rule) for problem in self.problems]
-        state = start(data, x0, torch.tensor(steps, dtype=torch.float64))
+        state = start(data, self.problems, self.solver.step_rule, x0)
         iteration = 0
         while True:
             measured = _Measured(self, data, state)

@@ -13,7 +13,13 @@ from proxmtl.losses import Loss
 from proxmtl.problem import Problem
 from proxmtl.selection.batch_penalty import BatchPenalty
 from proxmtl.solvers.fista import FISTA, FISTAState
-from proxmtl.solvers.steps import GradientRestart
+from proxmtl.solvers.proximal import (
+    first_step,
+    lipschitz_step,
+    probe_length,
+    probed_curvature,
+)
+from proxmtl.solvers.steps import GradientRestart, StepRule
 
 __all__ = ["BatchData", "BatchState", "advance", "start"]
 
@@ -122,10 +128,16 @@ def _pick(tensor: Tensor, keep: Tensor) -> Tensor:
     return tensor.index_select(1 if tensor.ndim == 3 else 0, keep.to(tensor.device))
 
 
-def start(data: BatchData, x0: Tensor, steps: Tensor) -> BatchState:
-    """State before the first iteration, at the points ``x0`` (D, B, M)."""
+def start(data: BatchData, problems: list[Problem], rule: StepRule, x0: Tensor) -> BatchState:
+    """State before the first iteration, at the points ``x0`` (D, B, M) of these problems."""
     scores = data.scores(x0)
-    objective = data.values(scores) + data.penalty.values(_penalised(data, x0))
+    values = data.values(scores)
+    objective = values + data.penalty.values(_penalised(data, x0))
+    if rule.probes:
+        found, cost = _probed(data, problems, x0, scores, values), 1.5
+    else:
+        found, cost = [first_step(problem, rule) for problem in problems], 0.0
+    steps = torch.tensor(found, dtype=torch.float64)
     zeros = torch.zeros_like(steps)
     return BatchState(
         x=x0,
@@ -138,8 +150,30 @@ def start(data: BatchData, x0: Tensor, steps: Tensor) -> BatchState:
         restarts=zeros.clone(),
         objective=objective.to("cpu", torch.float64),
         stalled=torch.zeros_like(steps, dtype=torch.bool),
-        passes=zeros + 0.5,
+        passes=zeros + 0.5 + cost,
     )
+
+
+def _probed(
+    data: BatchData, problems: list[Problem], x: Tensor, scores: Tensor, values: Tensor
+) -> list[float]:
+    """First steps, as :func:`proxmtl.solvers.proximal.probed_step` finds them one by one."""
+    grad = data.adjoint(data.residuals(scores))
+    sizes = _norms(grad)
+    at = list(zip(problems, values.tolist(), sizes, strict=True))
+    lengths = [probe_length(problem, value, size) for problem, value, size in at]
+    reach = torch.tensor(lengths, dtype=torch.float64).to(x)[:, None]
+    changes = _norms(data.adjoint(data.residuals(data.scores(x - reach * grad))) - grad)
+    return [
+        1 / probed_curvature(problem, length, size, change) if length else lipschitz_step(problem)
+        for (problem, _, size), length, change in zip(at, lengths, changes, strict=True)
+    ]
+
+
+def _norms(V: Tensor) -> list[float]:
+    """Norm of each problem's part of (D, B, M)."""
+    found: list[float] = torch.linalg.vector_norm(V, dim=(0, 2), dtype=torch.float64).tolist()
+    return found
 
 
 def advance(data: BatchData, solver: FISTA, state: BatchState) -> BatchState:

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver, State
-from proxmtl.solvers.proximal import check_scores, objective_at, probed_step, smooth_gradient
+from proxmtl.solvers.proximal import (
+    check_scores,
+    model_at,
+    objective_at,
+    probed_step,
+    smooth_gradient,
+)
 from proxmtl.solvers.requirements import check_problem
 
 __all__ = ["AdPGM", "AdPGMState"]
@@ -49,6 +55,7 @@ class AdPGM(Solver[Problem, AdPGMState, Tensor]):
 
     first: float | None = None
     state_type = AdPGMState
+    needs_curvature = False
 
     def __post_init__(self) -> None:
         if self.first is not None and not self.first > 0:
@@ -61,11 +68,11 @@ class AdPGM(Solver[Problem, AdPGMState, Tensor]):
         problem.check_point(x0)
         x = x0.clone()
         scores = problem.scores(x)
-        value, grad = smooth_gradient(problem, x, scores)
-        step = probed_step(problem, x, value, grad) if self.first is None else self.first
+        model = model_at(problem, x, scores)
+        step = probed_step(problem, model) if self.first is None else self.first
         value = objective_at(problem, x, scores)
         # a curvature of 1/step makes the first move one of length step
-        return AdPGMState(0, value, False, 0.0, x, scores, grad, step, 1 / 3, 1 / step)
+        return AdPGMState(0, value, False, 0.0, x, scores, model.grad, step, 1 / 3, 1 / step)
 
     def step(self, problem: Problem, state: AdPGMState) -> AdPGMState:
         longest = state.step * math.sqrt(2 / 3 + state.ratio)

@@ -120,6 +120,8 @@ class Solver(ABC, Generic[P, S, X]):
     """
 
     state_type: ClassVar[type[State]]
+    needs_curvature: ClassVar[bool] = True
+    """Whether iterations ask for the problem's curvature, so that a resumed run finds it anew."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -186,7 +188,8 @@ def run(
         solver.check_resume(problem, state)
         # counts belong to the run, not to the process: a resumed run goes on where it was, and
         # what the first part found once is not counted again
-        problem.prepare()
+        if solver.needs_curvature:
+            problem.prepare()
         start_passes = problem.counts.passes - state.passes
 
     def progress_now(current: S) -> Progress:

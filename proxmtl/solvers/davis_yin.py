@@ -19,6 +19,7 @@ from proxmtl.solvers.proximal import (
     growing,
     model_at,
     objective_at,
+    probed_step,
     term_prox,
 )
 from proxmtl.solvers.requirements import check_problem
@@ -65,6 +66,7 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
 
     step_rule: StepRule = field(default_factory=Backtracking)
     state_type = DavisYinState
+    needs_curvature = False
 
     def check(self, problem: Problem) -> None:
         check_problem("DavisYin", problem)
@@ -77,15 +79,20 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
 
     def init(self, problem: Problem, x0: Tensor) -> DavisYinState:
         problem.check_point(x0)
-        step = first_step(problem, self.step_rule)
+        rule, start = self.step_rule, None
+        if rule.probes:
+            start = model_at(problem, x0, problem.scores(x0))
+        step = first_step(problem, rule) if start is None else probed_step(problem, start)
         # the first penalty is finite from the first iterate on, and its subgradient known
         x, _ = term_prox(problem, _ordered(problem)[0], x0, step, ridge=problem.ridge)
         dual = _without_intercept(problem, (x0 - x) / step)
-        scores = problem.scores(x)
-        model = model_at(problem, x, scores)
+        if start is not None and torch.equal(x, x0):
+            model = start
+        else:
+            model = model_at(problem, x, problem.scores(x))
         value = self._objective(problem, model, step)
         return DavisYinState(
-            0, value, False, 0.0, x, scores, model.value, model.grad, dual, step, False
+            0, value, False, 0.0, x, model.scores, model.value, model.grad, dual, step, False
         )
 
     def step(self, problem: Problem, state: DavisYinState) -> DavisYinState:

@@ -13,11 +13,11 @@ from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.proximal import (
     check_scores,
     extrapolated,
-    first_step,
     growing,
     model_at,
     objective_at,
     proximal_step,
+    starting_step,
 )
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.steps import Backtracking, GradientRestart, Restart, StepRule
@@ -64,6 +64,7 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
     step_rule: StepRule = field(default_factory=Backtracking)
     restart: Restart = field(default_factory=GradientRestart)
     state_type = FISTAState
+    needs_curvature = False
 
     def check(self, problem: Problem) -> None:
         check_problem("FISTA", problem)
@@ -72,7 +73,7 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
         problem.check_point(x0)
         x = x0.clone()
         scores = problem.scores(x)
-        return self.start(problem, x, scores, first_step(problem, self.step_rule))
+        return self.start(problem, x, scores, starting_step(problem, self.step_rule, x, scores))
 
     def start(self, problem: Problem, x: Tensor, scores: Tensor, step: float) -> FISTAState:
         """State at a point whose scores are known, without momentum: no pass."""

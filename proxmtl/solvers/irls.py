@@ -63,6 +63,7 @@ class IRLS(Solver[Problem, IRLSState, Tensor]):
     inner_iterations: int = 10
     inner: FISTA = field(default_factory=FISTA)
     state_type = IRLSState
+    needs_curvature = False
 
     def __post_init__(self) -> None:
         if not self.smoothing > 0 or self.inner_iterations < 1:

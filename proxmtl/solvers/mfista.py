@@ -13,11 +13,11 @@ from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.proximal import (
     check_scores,
-    first_step,
     growing,
     model_at,
     objective_at,
     proximal_step,
+    starting_step,
 )
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.steps import Backtracking, StepRule
@@ -70,6 +70,7 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
     restart: bool = True
     decrease: float = 1e-4
     state_type = MFISTAState
+    needs_curvature = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.decrease < 0.5:
@@ -86,7 +87,7 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
         problem.check_point(x0)
         x = x0.clone()
         scores = problem.scores(x)
-        return self.start(problem, x, scores, first_step(problem, self.step_rule))
+        return self.start(problem, x, scores, starting_step(problem, self.step_rule, x, scores))
 
     def start(self, problem: Problem, x: Tensor, scores: Tensor, step: float) -> MFISTAState:
         """State at a point whose scores are known, without momentum: no pass."""

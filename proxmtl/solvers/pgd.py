@@ -11,11 +11,11 @@ from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.proximal import (
     check_scores,
-    first_step,
     growing,
     model_at,
     objective_at,
     proximal_step,
+    starting_step,
 )
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.steps import Backtracking, StepRule
@@ -54,6 +54,7 @@ class PGD(Solver[Problem, PGDState, Tensor]):
 
     step_rule: StepRule = field(default_factory=Backtracking)
     state_type = PGDState
+    needs_curvature = False
 
     def check(self, problem: Problem) -> None:
         check_problem("PGD", problem, nonconvex=True)
@@ -62,7 +63,7 @@ class PGD(Solver[Problem, PGDState, Tensor]):
         problem.check_point(x0)
         x = x0.clone()
         scores = problem.scores(x)
-        step = first_step(problem, self.step_rule)
+        step = starting_step(problem, self.step_rule, x, scores)
         return PGDState(0, objective_at(problem, x, scores), False, 0.0, x, scores, step, False)
 
     def step(self, problem: Problem, state: PGDState) -> PGDState:

@@ -13,7 +13,7 @@ from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Saved, Solver, State
 from proxmtl.solvers.mfista import MFISTA, MFISTAState
 from proxmtl.solvers.newton import newton_step
-from proxmtl.solvers.proximal import check_scores, probed_step
+from proxmtl.solvers.proximal import Model, check_scores, first_step, probed_step
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.working_set import Survey, can_restrict, restricted, survey
 
@@ -79,6 +79,7 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
     products: int = 50
     tolerated: float = 0.003
     state_type = ProxNewtonState
+    needs_curvature = False
 
     def __post_init__(self) -> None:
         if self.smallest < 1 or self.products < 1:
@@ -113,8 +114,8 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
         scores = (restricted(problem, alive) if few else problem).scores(x)
         found = survey(problem, x, scores, self.smallest)
         view = restricted(problem, found.rows)
-        first = self.inner.step_rule.first
-        step = probed_step(view, x, found.value, found.grad) if first is None else first
+        rule, start = self.inner.step_rule, Model(x, scores, found.value, found.grad)
+        step = probed_step(view, start) if rule.probes else first_step(view, rule)
         inner = self.inner.start(view, x, scores, step)
         return ProxNewtonState(
             iteration=0,

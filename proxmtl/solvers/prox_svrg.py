@@ -68,6 +68,7 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
     growth: float = 1.1
     seed: int = 0
     state_type = ProxSVRGState
+    needs_curvature = False
 
     def __post_init__(self) -> None:
         if self.batch < 1 or not self.growth >= 1:

@@ -17,7 +17,7 @@ class Backtracking:
     Parameters
     ----------
     first : float or None
-        First step; None: one over the Lipschitz estimate.
+        First step; None: one over the curvature that a probe along the gradient meets.
     shrink : float
         Factor in (0, 1) on refusal.
     growth : float
@@ -38,6 +38,11 @@ class Backtracking:
 
     verifies = True
 
+    @property
+    def probes(self) -> bool:
+        """Whether the first step is to be found by a probe."""
+        return self.first is None
+
 
 @dataclass(frozen=True)
 class ConstantStep:
@@ -52,6 +57,7 @@ class ConstantStep:
     growth = 1.0
     shrink = 0.5
     verifies = False
+    probes = False  # what is not verified starts from a bound
 
 
 @dataclass(frozen=True)

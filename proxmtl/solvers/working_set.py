@@ -38,9 +38,8 @@ def restricted(problem: Problem, rows: Tensor) -> Problem:
         kept = (rows.clone(), RestrictedDesign(problem.design, rows))
         problem.__dict__["_restricted_design"] = kept
     other = copy(problem)
-    for name in ("_design_lipschitz", "lipschitz", "gradient_scale"):
-        other.__dict__.pop(name, None)
-    other.design = kept[1]
+    other.__dict__.pop("gradient_scale", None)
+    other.design, other._found = kept[1], {}  # noqa: SLF001 - of the same problem
     return other
 
 

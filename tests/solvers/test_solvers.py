@@ -112,7 +112,7 @@ def test_adaptive_steps_need_no_curvature_and_one_pass():
     problem = convex("groups", intercept=True)
     result = minimize(problem, AdPGM(), stop=RelativeGap(1e-10, every=1) | MaxIterations(500))
     assert result.status is Status.CONVERGED
-    assert "_design_lipschitz" not in problem.__dict__
+    assert problem.design.curvature_passes == 0
     assert result.passes == result.iterations + 2  # the start, and the probe for the first step
     assert result.state.step > 1 / problem.lipschitz  # the curvature met is below the bound
 

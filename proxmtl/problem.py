@@ -265,12 +265,22 @@ class Problem:
         best = best_intercept(self.loss, self.targets.to(torch.float64))
         return self.design.join(self.design.split(zero)[0], best)
 
-    @cached_property
+    @property
+    def loss_at_zero(self) -> float:
+        """Loss of the zero parameter, float64: what there is to explain."""
+        return self._at_zero[0]
+
+    @property
     def gradient_scale(self) -> float:
         """Norm of the loss gradient at zero, float64: the unit of relative KKT residuals."""
+        return self._at_zero[1]
+
+    @cached_property
+    def _at_zero(self) -> tuple[float, float]:
+        """Loss and norm of its gradient at zero."""
         targets = self.targets.to(torch.float64)
-        _, grad = self.design.loss_and_grad(self.loss, targets, self.zeros(torch.float64))
-        return float(grad.norm())
+        value, grad = self.design.loss_and_grad(self.loss, targets, self.zeros(torch.float64))
+        return float(value), float(grad.norm())
 
     def certificate(self, W: Tensor) -> Certificate:
         """Measure a point in float64: objective, duality gap where there is one, KKT residual.
@@ -283,7 +293,9 @@ class Problem:
         scores = self.design.scores(point)
         _, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
         grad = self.design.adjoint(residuals)
-        certificate = self.certificate_from(point, scores, residuals, grad, self.gradient_scale)
+        certificate = self.certificate_from(
+            point, scores, residuals, grad, self.gradient_scale, loss_at_zero=self.loss_at_zero
+        )
         return replace(certificate, solved_in=str(W.dtype).removeprefix("torch."))
 
     def settled(self, W: Tensor) -> Tensor:
@@ -303,6 +315,7 @@ class Problem:
         grad: Tensor,
         scale: float,
         *,
+        loss_at_zero: float | None = None,
         dual: tuple[Tensor, Tensor] | None = None,
     ) -> Certificate:
         """Certificate from what is known already at a float64 point.
@@ -334,6 +347,7 @@ class Problem:
             scale=scale,
             blocks=blocks,
             kkt_kind="subgradient" if R is None or R.exact_kkt else "fixed point",
+            loss_at_zero=loss_at_zero,
         )
 
     @property

@@ -65,6 +65,8 @@ class Certificate:
         is 0 at the same points but smaller elsewhere, for penalties of a linear map and conjugates.
     scale : float
         Norm of the loss gradient at zero, by which :attr:`relative_kkt` divides.
+    loss_at_zero : float or None
+        Loss of the zero parameter: :attr:`unit` knows by it what is a small objective.
     blocks : dict
         KKT residual of each block (``"W"``; or ``"L"``, ``"S"``, ``"intercept"``).
     block_gaps : dict
@@ -89,11 +91,23 @@ class Certificate:
     precision: str = "float64"
     solved_in: str = "float64"
     kkt_kind: str = "subgradient"
+    loss_at_zero: float | None = None
+
+    @property
+    def unit(self) -> float:
+        """``max(|objective|, min(1, 2 loss_at_zero))``, the unit of relative gaps.
+
+        An objective is small against 1 because the fit is good, or because labels or weights are
+        small: then 1 says nothing, and the loss at zero is what there is to explain. Twice that is
+        1 for the mean of a squared hinge, and of a squared loss of standardised labels.
+        """
+        least = 1.0 if self.loss_at_zero is None else min(1.0, 2 * abs(self.loss_at_zero))
+        return max(abs(self.objective), least)
 
     @property
     def relative_gap(self) -> float | None:
-        """``gap / max(1, |objective|)``."""
-        return None if self.gap is None else self.gap / max(1.0, abs(self.objective))
+        """``gap / unit``; a gap of zero is zero in any unit."""
+        return self.gap / self.unit if self.gap and self.unit > 0 else self.gap
 
     @property
     def relative_kkt(self) -> float:

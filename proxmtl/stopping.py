@@ -193,7 +193,7 @@ class Gap(_Measured):
 
 @dataclass(frozen=True)
 class RelativeGap(_Measured):
-    """Stop when ``gap / max(1, |objective|)`` is at most ``tolerance``."""
+    """Stop when ``gap / max(|objective|, min(1, 2 loss at zero))`` is at most ``tolerance``."""
 
     def figure(self, certificate: Certificate) -> float | None:
         return certificate.relative_gap

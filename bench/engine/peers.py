@@ -219,7 +219,7 @@ def pyproximal_fista(case: Case, limit: float) -> Curve:
             raise TimeUpError
 
     with contextlib.suppress(TimeUpError):
-        pyproximal.optimization.primal.AcceleratedProximalGradient(
+        pyproximal.optimization.primal.ProximalGradient(
             pyproximal.L2(Op=product, b=case.Y.T.ravel()),
             pyproximal.L21(ndim=size, sigma=case.strength),
             x0=np.zeros(d * m),

@@ -222,6 +222,7 @@ def _certify(problems: list[Problem], data: BatchData, points: Tensor) -> list[C
             residuals[:, b].contiguous(),
             grad[:, b].contiguous(),
             problem.gradient_scale,
+            loss_at_zero=problem.loss_at_zero,
             dual=(dual[:, b].contiguous(), dual_grad[:, b].contiguous()),
         )
         out.append(replace(certificate, solved_in=str(points.dtype).removeprefix("torch.")))

@@ -38,7 +38,7 @@ def restricted(problem: Problem, rows: Tensor) -> Problem:
         kept = (rows.clone(), RestrictedDesign(problem.design, rows))
         problem.__dict__["_restricted_design"] = kept
     other = copy(problem)
-    other.__dict__.pop("gradient_scale", None)
+    other.__dict__.pop("_at_zero", None)
     other.design, other._found = kept[1], {}  # noqa: SLF001 - of the same problem
     return other
 

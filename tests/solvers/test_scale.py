@@ -17,8 +17,12 @@ from proxmtl import (
     Problem,
     ProxNewton,
     ProxSVRG,
+    RelativeGap,
     SharedDesign,
+    Squared,
     SquaredHinge,
+    Status,
+    Targets,
     minimize,
     solve_batch,
 )
@@ -72,3 +76,19 @@ def test_curvatures_that_nothing_has_room_for_are_infinite():
     for n, d in ((200, 180), (20, 4)):
         X = torch.full((n, d), 1e200, dtype=torch.float64)
         assert largest_curvature(X)[0] == float("inf")
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_labels_of_any_scale_are_solved_to_the_same_relative_gap(batched):
+    X, Y, _ = data(missing=0.0)
+    ends = []
+    for factor in (1.0, 2.0**-30):
+        t = Targets.from_labels(factor * Y, coding="real", reduction="mean")
+        problem = Problem(Squared(), SharedDesign(X), t, GroupL2(PAIRS, 0.01 * factor))
+        stop = RelativeGap(1e-8) | MaxIterations(500)
+        ends.append(
+            solve_batch([problem], stop=stop)[0] if batched else minimize(problem, stop=stop)
+        )
+    assert ends[0].status is ends[1].status is Status.CONVERGED
+    assert ends[0].iterations == ends[1].iterations > 0
+    torch.testing.assert_close(ends[1].solution * 2.0**30, ends[0].solution, rtol=1e-9, atol=1e-12)

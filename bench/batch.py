@@ -62,7 +62,6 @@ def measure(size: tuple[int, int, int], gap: float, repeats: int) -> dict[str, A
     for repeat in range(repeats):
         for way, taken in seconds.items():
             family = problems(size, seed=0)
-            family[0].prepare()  # the curvature is found once, for both ways
             begin = time.process_time()
             if way == "loop":
                 results = [minimize(problem, stop=stop) for problem in family]

@@ -174,6 +174,10 @@ def train(
         typer.Option(help="Share of the images kept and scored after each epoch.", min=0, max=0.9),
     ] = 0.2,
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Also write event files (needs 'proxmtl[logs]')."),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Start over, replacing the run in the folder.")
     ] = False,
@@ -239,4 +243,5 @@ def train(
         ),
         out,
         force=force,
+        tensorboard=tensorboard,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from proxmtl.backbones.training import (
     TrainingConfig,
     read_checkpoint,
 )
+from proxmtl.backbones.training.events import EVENT_FOLDER, EventLog, require_tensorboard
 from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
 from proxmtl.cli.inputs import described, read_groups, torch_device
 from proxmtl.cli.run import named_groups
@@ -31,6 +33,8 @@ from proxmtl.latent import LatentMTL
 from proxmtl.report.tables import group_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from proxmtl.backbones.training import Epoch, Head
@@ -147,9 +151,13 @@ class Request:
         raise ValueError(f"augment: got {self.augment!r}; use 'crops', 'krizhevsky' or 'none'.")
 
 
-def run_training(request: Request, out: Path, *, force: bool) -> None:
+def run_training(
+    request: Request, out: Path, *, force: bool = False, tensorboard: bool = False
+) -> None:
     """Train, or go on with it, and write the run folder."""
     console = make_console()
+    if tensorboard:
+        require_tensorboard()
     _check_folder(out, request.epochs, force=force)
     config, augmentation = request.config(), request.augmentation()
     architecture = request.architecture()
@@ -190,7 +198,11 @@ def run_training(request: Request, out: Path, *, force: bool) -> None:
     write_json(out / MARKER, asked)
     if trainer.history:
         console.print(f"going on after epoch {trainer.epoch}")
-    train_with_bar(trainer)
+    with contextlib.ExitStack() as stack:
+        log = None
+        if tensorboard:
+            log = stack.enter_context(EventLog(out / EVENT_FOLDER, trainer.history)).add
+        train_with_bar(trainer, log)
     scored = test if len(test) else train
     metrics = trained_metrics(trainer, scored)
     means = group_means(metrics, named_groups(groups))
@@ -216,7 +228,7 @@ def run_training(request: Request, out: Path, *, force: bool) -> None:
     console.print(f"\nrun folder -> {shown_path(out)}")
 
 
-def train_with_bar(trainer: Trainer) -> None:
+def train_with_bar(trainer: Trainer, log: Callable[[Epoch], None] | None = None) -> None:
     """Run a trainer under a bar of its batches, the figures of the last epoch beside it."""
     batches = -(-len(trainer.train) // trainer.config.batch_size)
     left = trainer.config.epochs - max(trainer.epoch, 0)
@@ -224,6 +236,8 @@ def train_with_bar(trainer: Trainer) -> None:
     with step_progress("Training", 1 + left * batches) as advance:
 
         def after(epoch: Epoch) -> None:
+            if log is not None:
+                log(epoch)
             note[0] = f"epoch {epoch.epoch}: objective {epoch.objective:.4g}"
             if np.isfinite(epoch.accuracy):
                 note[0] += f", accuracy {epoch.accuracy:.1%}"

@@ -109,3 +109,36 @@ def test_a_small_demo_with_networks(program, files):
     assert len(AttributeCNN.load(files / "demo").names) == 21
     # an earlier demo is replaced
     assert json.loads((files / "demo" / "config.json").read_text())["cnn"] is True
+
+
+def test_event_files_are_written_if_asked(program, photos, monkeypatch):
+    import sys
+    import types
+
+    written = []
+
+    class Writer:
+        def __init__(self, log_dir, purge_step):
+            self.folder = log_dir
+
+        def add_scalar(self, tag, value, step):
+            written.append((tag, step))
+
+        def flush(self):
+            pass
+
+        close = flush
+
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    code, _, err = program(*COMMAND, "--tensorboard")
+    assert code == 2
+    assert "pip install 'proxmtl[logs]'" in err
+    assert not (photos / "cnn").exists()
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    code, _, err = program(*COMMAND, "--frozen", "--tensorboard")
+    assert code == 0, err
+    assert ("objective", 0) in written
+    assert len(set(written)) == len(written)

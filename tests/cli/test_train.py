@@ -119,9 +119,10 @@ def test_event_files_are_written_if_asked(program, photos, monkeypatch):
 
     class Writer:
         def __init__(self, log_dir, purge_step):
-            self.folder = log_dir
+            self.folder, self.purged = log_dir, purge_step
 
         def add_scalar(self, tag, value, step):
+            assert value is not None
             written.append((tag, step))
 
         def flush(self):

@@ -104,6 +104,29 @@ def test_gradients_are_those_of_the_members_summed_over_what_they_share():
     torch.testing.assert_close(ways[True]["trunk.blocks/0/0/weight"], total, rtol=1e-4, atol=1e-5)
 
 
+def test_alexnets_run_alike_one_by_one_and_in_one_call():
+    """At full size, with normalisation, but for fc6, which would be nine tenths of the work."""
+    torch.manual_seed(6)
+
+    def alexnet():
+        network = AlexNet(lrn=True, dropout=0)
+        network.classifier[1] = network._stages[-1][2] = torch.nn.Linear(256 * 6 * 6, 8)
+        return network
+
+    x, ways = torch.randn(1, 3, 224, 224), {}
+    ensemble = Ensemble(alexnet, 2)
+    for vectorised in (False, True):
+        ensemble.vectorised = vectorised
+        ensemble.zero_grad()
+        features = ensemble(x)
+        features.square().sum().backward()
+        ways[vectorised] = [features.detach(), *(p.grad for p in ensemble.parameters())]
+    for ours, theirs in zip(ways[True], ways[False], strict=True):
+        largest = float(theirs.abs().max())
+        assert largest > 0
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * largest)
+
+
 def test_the_dial_goes_from_m_networks_to_one():
     sizes = [
         sum(p.numel() for p in Ensemble(small, 5, shared_stages=k).parameters()) for k in range(4)

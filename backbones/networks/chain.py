@@ -71,7 +71,8 @@ class Chain(Network):
                     setattr(module, child, nn.Identity())
         images = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))
         layers = _chain(model, images, last, name)
-        self.tail = nn.ModuleList(layer for layer in layers if layer not in set(model.modules()))
+        its_own = set(model.modules())
+        self.tail = nn.ModuleList(layer for layer in layers if layer not in its_own)
         self._stages = _cut(layers)
         with torch.no_grad():
             self.n_features = self(images).shape[1]

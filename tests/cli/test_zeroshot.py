@@ -38,8 +38,10 @@ def unseen(program, files):
 
 
 def test_unseen_classes_are_recognised(program, unseen):
-    code, out, _ = program(*CALL, *HELD, "--out", "z.csv")
+    code, out, err = program(*CALL, *HELD, "--out", "z.csv")
     assert code == 0
+    # --held-out is the file of the fit: of its rows only those that the fit held out are used
+    assert "fitted on 64 of these 80 samples; calibrated on the other 16" in err
     assert "30 images of 3 unseen classes" in out
     assert "of 4 other classes" in out
     with (unseen / "z.csv").open() as stream:
@@ -52,6 +54,33 @@ def test_unseen_classes_are_recognised(program, unseen):
     code, _, err = program(*CALL, *HELD, "--out", "z.csv")
     assert code != 0
     assert "--force" in err
+
+
+def test_rows_of_the_fit_are_not_calibrated_on(program, unseen):
+    rows = np.load(unseen / "x.npy")
+    lines = (unseen / "y.csv").read_text().splitlines()
+    from proxmtl.io.identity import fitted_rows, row_fingerprints
+
+    fresh = ~np.isin(row_fingerprints(rows), fitted_rows(unseen / "run"))
+    np.save(unseen / "fresh.npy", rows[fresh].astype(np.float64))
+    kept = [line for line, new in zip(lines[1:], fresh, strict=True) if new]
+    (unseen / "fresh.csv").write_text("\n".join([lines[0], *kept]) + "\n")
+    held = ("--held-out", "fresh.npy", "--held-out-labels", "fresh.csv")
+    assert program(*CALL, *HELD, "--out", "a.csv")[0] == 0
+    code, _, err = program(*CALL, *held, "--out", "b.csv")
+    assert (code, err) == (0, "")
+    assert (unseen / "a.csv").read_text() == (unseen / "b.csv").read_text()
+
+    np.save(unseen / "seen.npy", rows[~fresh])
+    gone = [line for line, new in zip(lines[1:], fresh, strict=True) if not new]
+    (unseen / "seen.csv").write_text("\n".join([lines[0], *gone]) + "\n")
+    held = ("--held-out", "seen.npy", "--held-out-labels", "seen.csv")
+    code, _, err = program(*CALL, *held)
+    assert code == 2
+    assert "seen.npy: the model was fitted on all of these samples" in err
+    code, _, err = program("evaluate", "run", "x.npy", "-l", "y.csv")
+    assert code == 0
+    assert "64 of the 80 samples are among those" in err
 
 
 def test_ties_are_reported(program, unseen):

@@ -3,10 +3,12 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 
 from proxmtl import L1, GroupL2, Groups, LatentMTL, LatentMTLClassifier, WeightedL1
-from proxmtl.io.identity import fingerprint
+from proxmtl.io import InputError
+from proxmtl.io.identity import fingerprint, fitted_rows, row_fingerprints, write_fitted_rows
 
 A, B = Groups.from_lists([[0, 1], [2, 3]]), Groups.from_lists([[0, 2], [1, 3]])
 LONG = torch.arange(5000.0)
@@ -48,3 +50,22 @@ def test_equal_things_have_one_fingerprint():
     assert fingerprint(LatentMTLClassifier(groups=A)) == fingerprint(
         LatentMTLClassifier(groups=again)
     )
+
+
+def test_samples_are_recognised_by_their_values(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((50, 3)).astype(np.float32)
+    write_fitted_rows(tmp_path, X[:20])
+    kept = fitted_rows(tmp_path)
+    order = rng.permutation(50)
+    for samples in (X, X.astype(np.float64), np.asfortranarray(X)):
+        found = np.isin(row_fingerprints(samples[order]), kept)
+        np.testing.assert_array_equal(found, order < 20)
+    assert not np.isin(row_fingerprints(np.nextafter(X, 1)), kept).any()
+    images = rng.integers(0, 256, (4, 3, 5, 5), dtype=np.uint8)
+    assert len(set(row_fingerprints(images).tolist())) == 4
+    assert len(fitted_rows(tmp_path / "other")) == 0
+    path = tmp_path / "fitted_rows.npy"
+    path.write_bytes(path.read_bytes()[:90])
+    with pytest.raises(InputError, match="fit the model again"):
+        fitted_rows(tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,7 @@ class Chain(Network):
         self.model, self.input_shape = model.eval(), input_shape
         self.name, self.normalisation = name, normalisation
         last = _remove_classifier(model, name)
+        module: Any
         for module in model.modules():
             if hasattr(module, "inplace"):
                 module.inplace = False
@@ -84,7 +85,9 @@ class Chain(Network):
 
 def _remove_classifier(model: nn.Module, name: str) -> str:
     """Put an identity in the place of the last linear layer; returns the top child it is in."""
-    linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    linear: list[str] = [
+        path for path, module in model.named_modules() if isinstance(module, nn.Linear)
+    ]
     if not linear:
         msg = (
             f"network {name!r} has no linear layer, so its classifier can't be told from the rest."
@@ -104,7 +107,8 @@ def _chain(model: nn.Module, images: Tensor, last: str, name: str) -> list[nn.Mo
             reason = str(error).splitlines()[0]
             msg = f"network {name!r} doesn't take images of {tuple(images.shape[1:])}: {reason}"
             raise ValueError(msg) from error
-        body, head = [], []
+        body: list[nn.Module] = []
+        head: list[nn.Module] = []
         for child, module in model.named_children():
             (head if head or child == last else body).extend(_flat(module))
         for tail in TAILS:

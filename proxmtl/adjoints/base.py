@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -118,7 +119,16 @@ class Trace(ABC):
 
 
 class Adjoint(ABC):
-    """How a solve is differentiated: an argument of the layer, not a fork of the solver."""
+    """How a solve is differentiated: an argument of the layer, not a fork of the solver.
+
+    Attributes
+    ----------
+    differentiates_solution : bool
+        It takes the point it is given for the minimiser, and differentiates that: a point far from
+        it gives a wrong gradient.
+    """
+
+    differentiates_solution: ClassVar[bool] = False
 
     @abstractmethod
     def trace(self, problem: Problem | LatentProblem, blocks: Blocks) -> Trace:

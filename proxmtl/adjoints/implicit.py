@@ -68,6 +68,7 @@ class Implicit(Adjoint):
     convex learning", 2022; Blondel et al., "Efficient and modular implicit differentiation", 2022.
     """
 
+    differentiates_solution = True
     method: Literal["auto", "active_set", "fixed_point"] = "auto"
     linear_solver: Literal["gmres", "neumann"] = "gmres"
     derivative: ProxDerivative = "auto"

@@ -140,6 +140,10 @@ class LatentMTL:
         at most this.
     random_state : int
         Seed of the random parts of the start.
+    revive : bool
+        Try now and then to bring dead latents back, where that lowers the objective; for
+        ``algorithm="auto"``. Descent alone cannot: a latent that died on the features of one solve
+        stays dead in those that start from it.
 
     Raises
     ------
@@ -162,6 +166,7 @@ class LatentMTL:
     max_passes: float = 1000
     tol: float = 1e-3
     random_state: int = 0
+    revive: bool = False
 
     def __post_init__(self) -> None:
         if self.algorithm not in ("auto", "panoc", "palm", "paper"):
@@ -320,7 +325,7 @@ class LatentMTL:
         if self.algorithm == "palm":
             rest = (1, 2) if problem.design.intercept else (1,)
             return PALM(order=(rest, (0,)))
-        return PANOC() if self.algorithm == "panoc" else Refactored()
+        return PANOC() if self.algorithm == "panoc" else Refactored(revive=self.revive)
 
     def _start(self, problem: LatentProblem, warm_start: LatentResult | None) -> Blocks:
         if warm_start is not None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from proxmtl.latent.initial import rebalance
 from proxmtl.latent.problem import LatentProblem
+from proxmtl.latent.revive import revive
 from proxmtl.result import Certificate
 from proxmtl.solvers.base import Saved, Solver, State
 from proxmtl.solvers.blocks import Blocks
@@ -162,6 +163,9 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
         Iterations to the second refactoring, and between refactorings while they gain.
     worthwhile : float
         Least gain, relative to the objective, for which the quasi-Newton memory is given up.
+    revive : bool
+        Also try, at the start and when a refactoring is due, to bring dead latents back
+        (:func:`~proxmtl.latent.revive.revive`): for starts that were found on other features.
     most : float
         A refactoring that could cost more flops than this many passes is left out: with thousands
         of latents this is PANOC from a rebalanced start.
@@ -171,6 +175,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
     every: int = 30
     worthwhile: float = 1e-3
     most: float = 300.0
+    revive: bool = False
     state_type = RefactoredState
 
     def __post_init__(self) -> None:
@@ -184,6 +189,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
 
     def init(self, problem: LatentProblem, x0: Blocks) -> RefactoredState:
         problem.check_point(x0)
+        x0 = revive(problem, x0) if self.revive else x0
         affordable = refactor_passes(problem, *x0[:2]) <= self.most
         make = refactor if affordable else rebalance
         inner = self.inner.init(problem, (*make(problem, *x0[:2]), *x0[2:]))
@@ -203,12 +209,14 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
         )
 
     def _refactor(self, problem: LatentProblem, inner: PANOCState) -> PANOCState | None:
-        blocks = inner.forward_backward
+        given = inner.forward_backward
+        blocks = revive(problem, given) if self.revive else given
+        came_back = blocks is not given
         if refactor_passes(problem, *blocks[:2]) > self.most:
-            return None
+            return self.inner.init(problem, blocks) if came_back else None
         L, S = refactor(problem, *blocks[:2])
         gain = problem.penalty(blocks) - problem.penalty((L, S))
-        if not gain > self.worthwhile * abs(inner.objective):
+        if not (came_back or gain > self.worthwhile * abs(inner.objective)):
             return None
         return self.inner.init(problem, (L, S, *blocks[2:]))
 

@@ -49,6 +49,9 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     n_latents : int, optional
         K; None: ``min(D, M)``. A checkpoint of another K is then taken as it is.
     fit_intercept : bool
+    revive : bool
+        Bring dead latents back in a solve where they lower the objective: networks change, and a
+        latent that one epoch had no use for would be lost for all that follow.
     trainable : bool
         Whether gradients reach L, S and the intercept.
     distributed : bool
@@ -83,13 +86,15 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         n_latents: int | None = None,
         *,
         fit_intercept: bool = True,
+        revive: bool = True,
         trainable: bool = False,
         distributed: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:
-        model = LatentMTL(groups, n_latents, fit_intercept=fit_intercept, **options)
+        options = {"fit_intercept": fit_intercept, "revive": revive, **options}
+        model = LatentMTL(groups, n_latents, **options)
         check_strengths(model.group_strength, model.l1_strength, model.frobenius_strength)
         super().__init__(
             n_features,

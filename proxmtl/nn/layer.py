@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,9 @@ from proxmtl.targets import Targets
 __all__ = ["ProblemTemplate", "SolverLayer"]
 
 Features = Tensor | Sequence[Tensor]
+
+ROUGH = 1e-5
+"""Relative KKT residual from which on the end of a solve does not count as its minimiser."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,11 @@ class SolverLayer(nn.Module):
         ------
         ValueError
             If the data or the strengths do not fit.
+
+        Warns
+        -----
+        RuntimeWarning
+            With :class:`Implicit`, if the solve ended far from its minimiser.
         """
         with torch.no_grad(), torch.autocast(_device_of(features), enabled=False):
             problem = self._problem(features, labels, strengths)
@@ -140,8 +149,23 @@ class SolverLayer(nn.Module):
                 accurate = problem.design.dtype == torch.float64
                 stop = RelativeKKT(1e-9 if accurate else 1e-5) | MaxIterations(10000)
             self.result = minimize(problem, self.solver, self._start(problem), stop)
+            if self.adjoint.differentiates_solution:
+                self._warn_if_rough(self.result)
         with torch.autocast(_device_of(features), enabled=False):
             return attach(problem, self.result.solution, features, strengths, self.adjoint)
+
+    def _warn_if_rough(self, result: Result[Tensor]) -> None:
+        """Say that a solution is too far from the minimiser to be differentiated as one."""
+        residual = result.certificate.relative_kkt
+        if not (result.status.ok or residual <= ROUGH):
+            warnings.warn(
+                f"SolverLayer: the solve ended with a relative KKT residual of {residual:.1e} "
+                f"({result.reason}), and the adjoint takes its end for the minimiser: gradients "
+                "of the solution will be off. Raise the limit in stop=, or use Unroll(k), which "
+                "needs no accuracy.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     def _problem(self, features: Features, labels: Any, strengths: Tensor | None) -> Problem:
         detached: Any = [part.detach() for part in features]

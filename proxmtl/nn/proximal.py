@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,10 +10,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from proxmtl.regularizers import Regularizer
+from proxmtl.regularizers.metric import metric_prox
 
 __all__ = ["ProximalOptimizer", "proximal_step_size"]
 
-StepSize = Callable[[Optimizer, dict[str, Any], Tensor], float]
+StepSize = Callable[[Optimizer, dict[str, Any], Tensor], float | Tensor]
 
 
 class ProximalOptimizer(Optimizer):
@@ -32,7 +32,8 @@ class ProximalOptimizer(Optimizer):
         From a parameter, or from the number of a parameter group (then each parameter in it), to
         its :class:`Regularizer`.
     step_size : callable, optional
-        ``(optimizer, group, parameter) -> t``; default :func:`proximal_step_size`.
+        ``(optimizer, group, parameter) -> t``, a number or a tensor of the parameter's shape;
+        default :func:`proximal_step_size`.
 
     Raises
     ------
@@ -99,12 +100,17 @@ class ProximalOptimizer(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step of the wrapped optimizer, then the proximal steps."""
+        before = {p: p.clone() for p in self.penalties if p.grad is not None}
         out = self.inner.step(closure) if closure is not None else self.inner.step()
         for group in self.param_groups:
             for p in group["params"]:
                 penalty = self.penalties.get(p)
-                if penalty is not None and p.grad is not None:
-                    t = self.step_size(self.inner, group, p)
+                if penalty is None or p.grad is None:
+                    continue
+                t = self.step_size(self.inner, group, p)
+                if isinstance(t, Tensor) and t.ndim:
+                    p.copy_(metric_prox(penalty, p, t, before.get(p, p)))
+                else:
                     p.copy_(penalty.prox_near(p, t, None)[0])
         return out
 
@@ -131,17 +137,17 @@ class ProximalOptimizer(Optimizer):
         return torch.stack([v.to(values[0]) for v in values]).sum() if values else torch.zeros(())
 
 
-def proximal_step_size(optimizer: Optimizer, group: dict[str, Any], parameter: Tensor) -> float:
+def proximal_step_size(
+    optimizer: Optimizer, group: dict[str, Any], parameter: Tensor
+) -> float | Tensor:
     """How far one step moves a parameter per unit of a constant gradient.
 
     With this ``t`` a point where nothing moves satisfies ``-grad in dR``: it is stationary for loss
     plus penalty. SGD: the learning rate, over ``1 - momentum`` where there is momentum. Optimizers
     that divide by the size of past gradients (Adam and its kin, RMSprop, Adagrad, Adadelta) have a
-    step for each coordinate; here it is one a parameter, with the root mean square over the
-    coordinates, so that the prox keeps its closed form. That is far from theirs where gradients
-    are large in a few of many coordinates: the penalty then acts more strongly, by up to the root
-    of their number, and points never settle, so that few zeros stay. Train with SGD, or give a step
-    size, where the point matters.
+    step for each coordinate: a tensor of the parameter's shape. A coordinate that has hardly seen a
+    gradient has a very long step, and the prox sets it to zero, as nothing but the penalty acts on
+    it.
 
     Raises
     ------
@@ -163,20 +169,22 @@ def proximal_step_size(optimizer: Optimizer, group: dict[str, Any], parameter: T
             "of a constant gradient."
         )
     eps = float(group.get("eps") or 0.0)
+    tiny = torch.finfo(parameter.dtype).tiny ** 0.5  # under a root: keeps a step finite
 
-    def root(name: str, correction: float = 1.0) -> float:
-        return math.sqrt(float(state[name].mean()) / correction)
+    def over(squares: Tensor) -> Tensor:
+        sizes: Tensor = squares.clamp_min(0.0).sqrt().add(eps).clamp_min(tiny)
+        return rate / sizes
 
     steps = float(state.get("step", 1))
-    if "acc_delta" in state:  # Adadelta
-        return rate * root("acc_delta") / (root("square_avg") + eps)
+    if "acc_delta" in state:  # Adadelta: both means under the root
+        longer = (state["acc_delta"] + eps) / (state["square_avg"] + eps).clamp_min(tiny)
+        return rate * longer.sqrt()
     if "exp_avg_sq" in state:  # Adam and its kin
         name = "max_exp_avg_sq" if "max_exp_avg_sq" in state else "exp_avg_sq"
-        return rate / (root(name, 1 - float(group["betas"][1]) ** steps) + eps)
+        return over(state[name] / (1 - float(group["betas"][1]) ** steps))
     if "grad_avg" in state:  # RMSprop, centred
-        variance = (state["square_avg"] - state["grad_avg"].square()).mean()
-        return rate / (math.sqrt(max(float(variance), 0.0)) + eps)
+        return over(state["square_avg"] - state["grad_avg"].square())
     if "square_avg" in state:  # RMSprop
-        return rate / (root("square_avg") + eps)
+        return over(state["square_avg"])
     # Adagrad
-    return rate / (1 + (steps - 1) * float(group.get("lr_decay") or 0.0)) / (root("sum") + eps)
+    return over(state["sum"]) / (1 + (steps - 1) * float(group.get("lr_decay") or 0.0))

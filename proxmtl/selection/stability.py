@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -133,6 +134,11 @@ def stability_selection(
     UnsupportedError
         As :func:`solve_batch`.
 
+    Warns
+    -----
+    RuntimeWarning
+        If solves ended by their budget.
+
     References
     ----------
     Meinshausen and Buehlmann, "Stability selection", 2010; Shah and Samworth, "Variable selection
@@ -151,18 +157,27 @@ def stability_selection(
     halves = _halves(problem, n_pairs, np.random.default_rng(seed))
     at_once = max(1, BATCH_SCORES // (len(grid) * problem.targets.labels.numel()))
     counts: Tensor | None = None
-    total = 0.0
+    total, unfinished = 0.0, 0
     for first in range(0, len(halves), at_once):
         parts = halves[first : first + at_once]
         results = solve_batch(
             [with_strengths(part, strength) for part in parts for strength in grid], stop=rule
         )
+        unfinished += sum(not result.status.ok for result in results)
         chosen = torch.stack([choose(problem.design.split(r.solution)[0]) for r in results])
         masks = chosen.reshape(len(parts), len(grid), *chosen.shape[1:])
         found = masks.sum(0, dtype=torch.float64)
         counts = found if counts is None else counts + found
         total += float(masks.any(1).sum())
     assert counts is not None
+    if unfinished:
+        warnings.warn(
+            f"stability_selection: {unfinished} of {len(halves) * len(grid)} solves ended before "
+            "their accuracy was reached, and what they select may not be settled; raise the limit "
+            "in stop=.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     by_strength = counts / len(halves)
     return StabilitySelection(
         probabilities=by_strength.amax(0),

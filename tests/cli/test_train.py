@@ -1,5 +1,6 @@
 """``proxmtl train`` and ``proxmtl demo --cnn``: runs, interrupted ones, bad requests."""
 
+import csv
 import json
 
 import pytest
@@ -103,6 +104,17 @@ def test_a_small_demo_with_networks(program, files):
     for part in ("frozen random, groups", "single-task CNN", "joint CNN, groups", "AP topology"):
         assert part in out
     metrics = json.loads((files / "demo" / "metrics.json").read_text())
+    table = list(csv.DictReader((files / "demo" / "zero_shot.csv").open()))
+    for row in table:  # two digits that no network has seen
+        found = metrics["zero_shot"][row.pop("model")]
+        mean, chance = found.pop("mean"), found.pop("chance")
+        assert chance == 0.5
+        assert len(found) == 2
+        assert found == pytest.approx({digit: float(share) for digit, share in row.items()})
+        assert mean == pytest.approx(sum(found.values()) / 2)
+        assert f"digit {next(iter(found))}" in out
+    assert len(table) == 3
+    assert "are in none of them" in out
     totals = {name: rows["Total"]["ap"] for name, rows in metrics["groups"].items()}
     assert all(0.3 < ap < 1 for ap in totals.values())
     assert len((files / "demo" / "scalars_joint.csv").read_text().splitlines()) == 3

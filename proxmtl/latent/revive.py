@@ -1,0 +1,107 @@
+"""Bringing dead latents back, where one of them would lower the objective."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from proxmtl.latent.initial import rebalance
+from proxmtl.latent.problem import LatentProblem
+from proxmtl.solvers.blocks import Blocks
+
+__all__ = ["revive"]
+
+WORTHWHILE = 1e-4
+"""Least fall of the objective, relative to it, for which a latent is brought back."""
+
+SCALES = tuple(2.0**power for power in range(-6, 3))
+"""Lengths that are tried, in units of the minimiser of the loss's quadratic model."""
+
+
+def revive(problem: LatentProblem, blocks: Blocks) -> Blocks:
+    """Set dead latents to rank-one directions along which the objective falls.
+
+    A latent that is zero in both factors is at a local minimum, whatever the gradient G of the loss
+    in W: the cheapest penalty of a product ``t u v'`` grows as ``sqrt(t)`` (with an L1 norm on L)
+    or ``t^(2/3)`` (with a ridge), the gain only as ``t <-G, u v'>``. So descent cannot bring it
+    back, and what decides is a step of finite length: the least over t of
+    ``loss(W + t u v') + penalty(t u v')``. Directions are the leading singular pair of ``-G`` on
+    each group of tasks and on all tasks, and the same with its smaller features cut off; the
+    lengths are tried on the loss itself. The best is taken if the objective falls, and the next
+    dead latent is tried with the gradient there.
+
+    Costs nothing without a dead latent; otherwise a pass for the gradient, and half a pass for each
+    direction that the quadratic model does not rule out.
+
+    Parameters
+    ----------
+    problem : LatentProblem
+    blocks : tuple of Tensor
+        ``(L, S)`` or ``(L, S, intercept)``; not modified.
+
+    Returns
+    -------
+    tuple of Tensor
+        New blocks, of an objective not above the old one; the same object if none came back.
+    """
+    L, S = blocks[:2]
+    for k in torch.nonzero((L == 0).all(0) | (S == 0).all(1)).flatten().tolist():
+        found = _best(problem, blocks)
+        if found is None:
+            break
+        L, S = blocks[0].clone(), blocks[1].clone()
+        L[:, k], S[k] = found
+        blocks = (L, S, *blocks[2:])
+    return blocks
+
+
+def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | None:
+    """Column of L and row of S that lower the objective most; None if none does."""
+    targets = problem.targets.to(blocks[0].dtype)
+    Z = problem.design.scores(problem.weights(blocks))
+    start, residuals = problem.loss.value_and_grad(Z, targets.labels, targets.weights)
+    G, _ = problem.design.split(problem.design.adjoint(residuals))
+    problem.counts.forward += 1
+    problem.counts.adjoint += 1
+    least = -WORTHWHILE * abs(float(start) + problem.penalty(blocks))
+    found = None
+    for u, v in _directions(problem, G):
+        slope = -float(u @ G @ v)
+        # no bias in it: the intercept follows in the descent
+        Zd = problem.design.scores(
+            problem.weights((u[:, None], v[None], *(torch.zeros_like(b) for b in blocks[2:])))
+        )
+        problem.counts.forward += 1
+        bend = float((targets.weights * Zd.square()).sum()) * problem.loss.curvature_bound
+        if not (slope > 0 and bend > 0):
+            continue
+        lengths = [scale * slope / bend for scale in SCALES]
+        columns = torch.stack([length * u for length in lengths], 1)
+        columns, rows = rebalance(problem, columns, v.expand(len(lengths), -1))
+        for j, length in enumerate(lengths):
+            value = problem.loss.value(Z + length * Zd, targets.labels, targets.weights)
+            pair = columns[:, j : j + 1], rows[j : j + 1]
+            change = float(value - start) + problem.penalty(pair)
+            if change < least:
+                least, found = change, (columns[:, j], rows[j])
+    return found
+
+
+def _directions(problem: LatentProblem, G: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Unit directions (u, v) with a penalty below the gain at some length, by the model."""
+    groups, M = problem.groups, G.shape[1]
+    ends = groups.indptr.tolist()
+    members = [groups.indices[a:b].to(G.device) for a, b in itertools.pairwise(ends)]
+    members = [group for group in members if 1 < len(group) < M or len(groups) <= M // 2]
+    for group in (torch.arange(M, device=G.device), *members):
+        U, _, Vh = torch.linalg.svd(-G[:, group].to(torch.float64), full_matrices=False)
+        v = G.new_zeros(M)
+        v[group] = Vh[0].to(G)
+        whole = U[:, 0].to(G)
+        largest = whole.abs().max()
+        for cut in (0.0, 0.3):
+            u = torch.where(whole.abs() > cut * largest, whole, 0.0)
+            yield u / u.norm().clamp_min(torch.finfo(u.dtype).tiny), v

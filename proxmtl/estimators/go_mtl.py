@@ -79,7 +79,7 @@ class GOMTLClassifier(LatentMTLClassifier):
         self.random_state = random_state
         self.label_names = label_names
 
-    def _strengths(self) -> dict[str, float]:
+    def _strengths(self) -> dict[str, Any]:
         return {
             "group_strength": self.strength,
             "l1_strength": 0.0,

@@ -181,7 +181,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         warm = hasattr(self, "L_")
         return self._fit(X, y, sample_weight, classes=classes, warm=warm, callback=callback)
 
-    def _strengths(self) -> dict[str, float]:
+    def _strengths(self) -> dict[str, Any]:
         return {
             "group_strength": self.group_strength,
             "l1_strength": self.l1_strength,

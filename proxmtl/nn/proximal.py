@@ -177,8 +177,8 @@ def proximal_step_size(
 
     steps = float(state.get("step", 1))
     if "acc_delta" in state:  # Adadelta: both means under the root
-        longer = (state["acc_delta"] + eps) / (state["square_avg"] + eps).clamp_min(tiny)
-        return rate * longer.sqrt()
+        squares: Tensor = (state["acc_delta"] + eps) / (state["square_avg"] + eps).clamp_min(tiny)
+        return squares.sqrt().mul(rate)
     if "exp_avg_sq" in state:  # Adam and its kin
         name = "max_exp_avg_sq" if "max_exp_avg_sq" in state else "exp_avg_sq"
         return over(state[name] / (1 - float(group["betas"][1]) ** steps))

@@ -134,6 +134,16 @@ def test_single_precision_and_autocast():
     assert x.grad.dtype == torch.float32
 
 
+def test_a_rough_solve_is_not_differentiated_in_silence():
+    x = X.clone().requires_grad_()
+    template = ProblemTemplate(Logistic(), PENALTIES)
+    rough = SolverLayer(template, stop=MaxIterations(2), adjoint=Implicit())
+    with pytest.warns(RuntimeWarning, match=r"relative KKT residual of .* \(2 iterations\)"):
+        rough(x, Y)
+    for adjoint in (Envelope(), Unroll(2)):  # these do not take it for the minimiser
+        SolverLayer(template, stop=MaxIterations(2), adjoint=adjoint)(x, Y)
+
+
 def test_refusals():
     x = X.clone().requires_grad_()
     with pytest.raises(UnsupportedError, match="Implicit"):

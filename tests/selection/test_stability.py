@@ -54,6 +54,13 @@ def test_the_planted_support_is_found_and_the_bound_holds():
     assert np.mean(wrong) <= np.mean(bounds) < 4
 
 
+def test_solves_that_ended_early_are_reported():
+    problem = planted(0, n=60, d=8)
+    strength = 0.3 * problem.critical_strength()
+    with pytest.warns(RuntimeWarning, match="4 of 4 solves ended before"):
+        stability_selection(problem, strength, n_pairs=2, stop=MaxIterations(1))
+
+
 def test_probabilities_are_counts_over_complementary_halves(monkeypatch):
     problem = planted(1)
     rows = []

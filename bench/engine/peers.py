@@ -192,6 +192,7 @@ def pyproximal_fista(case: Case, limit: float) -> Curve:
     """FISTA with the step 1/L, which it is given; its rows are those of a reshaped vector."""
     import pylops
     import pyproximal
+    from scipy.sparse.linalg import svds
 
     (n, d), m = case.X.shape, case.Y.shape[1]
     iterates: list[tuple[float, np.ndarray]] = []
@@ -210,6 +211,9 @@ def pyproximal_fista(case: Case, limit: float) -> Curve:
         back = np.arange(d).reshape(-1, 10).T.ravel()
         product = pylops.MatrixMult(np.ascontiguousarray(X[:, back]))
 
+    start = np.ones(min(X.shape))
+    step = 0.99 / float(svds(X, 1, v0=start, return_singular_vectors=False)[0]) ** 2
+
     class TimeUpError(Exception):
         pass
 
@@ -223,7 +227,7 @@ def pyproximal_fista(case: Case, limit: float) -> Curve:
             pyproximal.L2(Op=product, b=case.Y.T.ravel()),
             pyproximal.L21(ndim=size, sigma=case.strength),
             x0=np.zeros(d * m),
-            tau=1 / np.linalg.norm(X, 2) ** 2,
+            tau=step,
             acceleration="fista",
             niter=2000,
             callback=watch,

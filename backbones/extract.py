@@ -157,7 +157,7 @@ def extract_to_file(
         Leave out images that aren't there or can't be decoded; without it the first of them ends
         the call, with the others before it done and kept.
     fresh
-        Start over where a part is there.
+        Start over where the part that is there can't be gone on with, instead of refusing it.
 
     Returns
     -------
@@ -182,15 +182,13 @@ def extract_to_file(
         "names": fingerprint(list(ids)) if ids is not None else "",
     }
     file = FeatureFile(target, _shape(network, total), identity, fresh=fresh)
+    try:
+        _check_part(file, images, skip_corrupt=skip_corrupt)
+    except InputError:
+        if not fresh:
+            raise
+        file.start_over()
     done, seen = file.progress.done, file.progress.seen
-    if file.progress.bad and not skip_corrupt:
-        raise InputError(
-            file.partial,
-            f"{len(file.progress.bad)} images were skipped so far, the first: "
-            f"{file.progress.bad[0][1]} Ask for corrupt images to be skipped again, or start over.",
-        )
-    if done:
-        _check_seen(images, done, seen, file.partial)
     batches = decode(
         images,
         network.input_size,
@@ -263,15 +261,23 @@ def _signature(image: ImageLike) -> str:
     return hashlib.sha256(image).hexdigest()
 
 
-def _check_seen(images: SizedImages, done: int, seen: str, partial: Path) -> None:
-    found = ""
-    for image in itertools.islice(images, done):
-        found = digest([image], found)
-    if found != seen:
+def _check_part(file: FeatureFile, images: SizedImages, *, skip_corrupt: bool) -> None:
+    """Refuse a part that other images went into, or that lacks images that are wanted now."""
+    progress = file.progress
+    if progress.bad and not skip_corrupt:
         raise InputError(
-            partial,
-            f"its {done} images aren't those given now: names, sizes or times of files differ. "
-            "Start over (--force, in Python fresh=True), or remove it.",
+            file.partial,
+            f"{len(progress.bad)} images were skipped so far, the first: {progress.bad[0][1]} Ask "
+            "for corrupt images to be skipped again, or start over.",
+        )
+    found = ""
+    for image in itertools.islice(images, progress.done):
+        found = digest([image], found)
+    if found != progress.seen:
+        raise InputError(
+            file.partial,
+            f"its {progress.done} images aren't those given now: names, sizes or times of files "
+            "differ. Start over (--force, in Python fresh=True), or remove it.",
         )
 
 

@@ -8,6 +8,7 @@ held in memory, and nothing is mapped: a full disk is an error here, not a signa
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
@@ -67,7 +68,7 @@ class FeatureFile:
     identity
         What is being computed.
     fresh
-        Whether to start over where a part is there already.
+        Start over where the part that is there can't be gone on with, instead of refusing it.
 
     Raises
     ------
@@ -81,16 +82,25 @@ class FeatureFile:
         self.out, self.shape = out, shape
         self.partial = out.with_name(f"{out.name}.partial")
         self.record_path = out.with_name(f"{out.name}.partial.json")
-        header = _header(shape)
-        self._offset = len(header)
+        self.identity = identity
+        self._offset = len(_header(shape))
         self.size = self._offset + 4 * int(np.prod(shape))
-        self.progress = Progress(identity)
-        found = None if fresh else self._found(identity)
+        self._clear()
+        try:
+            found = self._found(identity)
+        except InputError:
+            if not fresh:
+                raise
+            found = None
         if found is None:
-            self._allocate(header)
+            self.start_over()
         else:
-            self.progress = found
-        self._recorded = self.progress.done
+            self.progress, self._recorded = found, found.done
+
+    def start_over(self) -> None:
+        """Drop what is there."""
+        self.progress, self._recorded = Progress(self.identity), 0
+        self._allocate()
 
     def append(
         self,
@@ -154,6 +164,13 @@ class FeatureFile:
             self.partial.replace(self.out)
         self.partial.unlink(missing_ok=True)
         self.record_path.unlink(missing_ok=True)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove what was left by a process that was killed while it replaced a file."""
+        for name in (self.out.name, ids_beside(self.out).name):
+            for leftover in self.out.parent.glob(f".{glob.escape(name)}.*"):
+                leftover.unlink(missing_ok=True)
 
     def _identify(self, ids: Sequence[str] | None) -> None:
         # features of another run must not stand beside these identifiers, not even for a moment
@@ -171,7 +188,7 @@ class FeatureFile:
     def _position(self, block: int, row: int) -> int:
         return self._offset + 4 * (block * self.shape[-2] + row) * self.shape[-1]
 
-    def _allocate(self, header: bytes) -> None:
+    def _allocate(self) -> None:
         self.record_path.unlink(missing_ok=True)
         self.partial.unlink(missing_ok=True)
         free = shutil.disk_usage(self.out.parent).free
@@ -182,7 +199,7 @@ class FeatureFile:
                 f"has {free / 1e9:.3g} GB left; make room, or choose another disk.",
             )
         with self.partial.open("wb") as stream:
-            stream.write(header)
+            stream.write(_header(self.shape))
             stream.truncate(self.size)
 
     def _found(self, identity: dict[str, str]) -> Progress | None:

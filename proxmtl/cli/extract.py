@@ -56,7 +56,8 @@ def extract(
         bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Start over, and replace the file if it exists.")
+        bool,
+        typer.Option("--force", help="Replace the file; drop a part that is of other features."),
     ] = False,
 ) -> None:
     """Write the features that a frozen network gives of images.

@@ -32,7 +32,8 @@ def test_memory_does_not_grow_and_killed_extractions_go_on(tmp_path):
     alone, killed = np.load(tmp_path / "alone.npy"), np.load(tmp_path / "killed.npy")
     assert alone.shape == (3, 1500, 5)
     np.testing.assert_array_equal(alone, killed)
-    assert not list(tmp_path.glob("*.partial*"))
+    names = {"alone.npy", "alone.ids.csv", "killed.npy", "killed.ids.csv", "300.npy", "2100.npy"}
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def interrupted_after(done):
@@ -51,7 +52,8 @@ def part(out, network=None, images=None, **options):
         )
 
 
-def test_a_part_is_gone_on_with(tmp_path):
+@pytest.mark.parametrize("fresh", [False, True])  # an interrupted --force goes on as well
+def test_a_part_is_gone_on_with(tmp_path, fresh):
     out, looked_at = tmp_path / "f.npy", []
     part(out)
     assert json.loads((tmp_path / "f.npy.partial.json").read_text())["done"] == 8
@@ -61,7 +63,7 @@ def test_a_part_is_gone_on_with(tmp_path):
             looked_at.append(len(pixels))
             return super().features(pixels)
 
-    found = extract_to_file(Squares(20), Watched(), out)
+    found = extract_to_file(Squares(20), Watched(), out, fresh=fresh)
     assert looked_at == [8, 4]
     np.testing.assert_array_equal(found.features, extract(Squares(20), Mixer()))
     np.testing.assert_array_equal(found.rows, np.arange(20))
@@ -135,8 +137,20 @@ def test_skipped_images_are_not_forgotten_by_a_later_call(tmp_path):
         extract_to_file(images, Mixer(), tmp_path / "f.npy")
     found = extract_to_file(images, Mixer(), tmp_path / "f.npy", skip_corrupt=True)
     assert found.features.shape == (19, 5)
+    part(tmp_path / "f.npy", images=images, skip_corrupt=True)
+    repaired = list(Squares(20))
+    whole = extract_to_file(repaired, Mixer(), tmp_path / "f.npy", fresh=True)
+    assert whole.features.shape == (20, 5)
     with pytest.raises(ValueError, match="none of the 3 images"):
         extract_to_file([b"x"] * 3, Mixer(), tmp_path / "g.npy", skip_corrupt=True)
+
+
+def test_what_a_kill_left_in_the_middle_of_a_replacement_is_removed(tmp_path):
+    for name in (".f.npy.partial.json.ab12.json", ".f.npy.cd34.npy", ".f.ids.csv.ef56.csv"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".fg.npy.cd34.npy").write_text("of another")
+    extract(Squares(3), Mixer(), out=tmp_path / "f.npy")
+    assert {path.name for path in tmp_path.iterdir()} == {"f.npy", ".fg.npy.cd34.npy"}
 
 
 def test_a_full_disk_is_seen_before_the_work(tmp_path):

@@ -29,12 +29,12 @@ def revive(problem: LatentProblem, blocks: Blocks) -> Blocks:
     or ``t^(2/3)`` (with a ridge), the gain only as ``t <-G, u v'>``. So descent cannot bring it
     back, and what decides is a step of finite length: the least over t of
     ``loss(W + t u v') + penalty(t u v')``. Directions are the leading singular pair of ``-G`` on
-    each group of tasks and on all tasks, and the same with its smaller features cut off; the
-    lengths are tried on the loss itself. The best is taken if the objective falls, and the next
-    dead latent is tried with the gradient there.
+    all tasks, on each group and on the task with the largest gradient, and the same with smaller
+    features cut off; the lengths are tried on the loss itself. The best is taken if the objective
+    falls, and the next dead latent is tried with the gradient there.
 
     Costs nothing without a dead latent; otherwise a pass for the gradient, and half a pass for each
-    direction that the quadratic model does not rule out.
+    direction.
 
     Parameters
     ----------
@@ -91,17 +91,21 @@ def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | Non
 
 
 def _directions(problem: LatentProblem, G: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Unit directions (u, v) with a penalty below the gain at some length, by the model."""
+    """Unit directions (u, v) of steep descent."""
     groups, M = problem.groups, G.shape[1]
-    ends = groups.indptr.tolist()
-    members = [groups.indices[a:b].to(G.device) for a, b in itertools.pairwise(ends)]
-    members = [group for group in members if 1 < len(group) < M or len(groups) <= M // 2]
-    for group in (torch.arange(M, device=G.device), *members):
-        U, _, Vh = torch.linalg.svd(-G[:, group].to(torch.float64), full_matrices=False)
+    parts = [
+        groups.indices[a:b].to(G.device) for a, b in itertools.pairwise(groups.indptr.tolist())
+    ]
+    sets = [
+        torch.arange(M, device=G.device),
+        *(part for part in parts if 1 < len(part) < M),
+        G.norm(dim=0).argmax()[None],  # the task that gains most alone
+    ]
+    for tasks in sets:
+        U, _, Vh = torch.linalg.svd(-G[:, tasks].to(torch.float64), full_matrices=False)
         v = G.new_zeros(M)
-        v[group] = Vh[0].to(G)
+        v[tasks] = Vh[0].to(G)
         whole = U[:, 0].to(G)
-        largest = whole.abs().max()
         for cut in (0.0, 0.3):
-            u = torch.where(whole.abs() > cut * largest, whole, 0.0)
+            u = torch.where(whole.abs() > cut * whole.abs().max(), whole, 0.0)
             yield u / u.norm().clamp_min(torch.finfo(u.dtype).tiny), v

@@ -193,6 +193,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
             scores = self.scores(features.to(dtype), dtype)
             return self._score_loss(scores, labels, sample_weight)
 
+    @eager
     def objective(
         self, scores: Tensor, labels: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -16,6 +15,9 @@ __all__ = ["revive"]
 
 WORTHWHILE = 1e-4
 """Least fall of the objective, relative to it, for which a latent is brought back."""
+
+TRIED = 3
+"""Directions whose scores are computed."""
 
 SCALES = tuple(2.0**power for power in range(-6, 3))
 """Lengths that are tried, in units of the minimiser of the loss's quadratic model."""
@@ -30,11 +32,12 @@ def revive(problem: LatentProblem, blocks: Blocks) -> Blocks:
     back, and what decides is a step of finite length: the least over t of
     ``loss(W + t u v') + penalty(t u v')``. Directions are the leading singular pair of ``-G`` on
     all tasks, on each group and on the task with the largest gradient, and the same with smaller
-    features cut off; the lengths are tried on the loss itself. The best is taken if the objective
-    falls, and the next dead latent is tried with the gradient there.
+    features cut off. Of the three with the largest gain for their penalty, lengths are tried on the
+    loss itself. The best is taken if the objective falls, and the next dead latent is tried with
+    the gradient there.
 
-    Costs nothing without a dead latent; otherwise a pass for the gradient, and half a pass for each
-    direction.
+    Costs nothing without a dead latent; otherwise two and a half passes, and as many again for each
+    latent that comes back.
 
     Parameters
     ----------
@@ -68,15 +71,14 @@ def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | Non
     problem.counts.adjoint += 1
     least = -WORTHWHILE * abs(float(start) + problem.penalty(blocks))
     found = None
-    for u, v in _directions(problem, G):
-        slope = -float(u @ G @ v)
+    for slope, u, v in _directions(problem, G):
         # no bias in it: the intercept follows in the descent
         Zd = problem.design.scores(
             problem.weights((u[:, None], v[None], *(torch.zeros_like(b) for b in blocks[2:])))
         )
         problem.counts.forward += 1
         bend = float((targets.weights * Zd.square()).sum()) * problem.loss.curvature_bound
-        if not (slope > 0 and bend > 0):
+        if not bend > 0:
             continue
         lengths = [scale * slope / bend for scale in SCALES]
         columns = torch.stack([length * u for length in lengths], 1)
@@ -90,8 +92,8 @@ def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | Non
     return found
 
 
-def _directions(problem: LatentProblem, G: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Unit directions (u, v) of steep descent."""
+def _directions(problem: LatentProblem, G: Tensor) -> list[tuple[float, Tensor, Tensor]]:
+    """Slopes and unit directions (u, v): those that fall most for the penalty they cost."""
     groups, M = problem.groups, G.shape[1]
     parts = [
         groups.indices[a:b].to(G.device) for a, b in itertools.pairwise(groups.indptr.tolist())
@@ -101,6 +103,7 @@ def _directions(problem: LatentProblem, G: Tensor) -> Iterator[tuple[Tensor, Ten
         *(part for part in parts if 1 < len(part) < M),
         G.norm(dim=0).argmax()[None],  # the task that gains most alone
     ]
+    found: list[tuple[float, float, Tensor, Tensor]] = []
     for tasks in sets:
         U, _, Vh = torch.linalg.svd(-G[:, tasks].to(torch.float64), full_matrices=False)
         v = G.new_zeros(M)
@@ -108,4 +111,10 @@ def _directions(problem: LatentProblem, G: Tensor) -> Iterator[tuple[Tensor, Ten
         whole = U[:, 0].to(G)
         for cut in (0.0, 0.3):
             u = torch.where(whole.abs() > cut * whole.abs().max(), whole, 0.0)
-            yield u / u.norm().clamp_min(torch.finfo(u.dtype).tiny), v
+            u = u / u.norm().clamp_min(torch.finfo(u.dtype).tiny)
+            slope = -float(u @ G @ v)
+            if slope > 0:
+                cost = problem.penalty(rebalance(problem, u[:, None], v[None]))
+                found.append((slope / cost, slope, u, v))
+    found.sort(key=lambda each: -each[0])
+    return [(slope, u, v) for _, slope, u, v in found[:TRIED]]

@@ -32,7 +32,6 @@ class GroupLayout:
         default_factory=dict, repr=False
     )
     _filled: dict[int, GroupLayout] = field(default_factory=dict, repr=False)
-    _repeated: dict[int, NDArray[np.int64]] = field(default_factory=dict, repr=False)
     _owners: dict[tuple[int, torch.device], torch.Tensor] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -95,14 +94,6 @@ class GroupLayout:
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """``indptr`` and ``indices`` as numpy arrays over the same memory."""
         return self.indptr.numpy(), self.indices.numpy()
-
-    def repeated(self, times: int) -> NDArray[np.int64]:
-        """``indptr`` of the groups of ``times`` fibres in one row, as a numpy array."""
-        if times not in self._repeated:
-            shifts = torch.arange(times) * self.n_members
-            inner = (shifts[:, None] + self.indptr[1:]).reshape(-1)
-            self._repeated[times] = torch.cat([self.indptr[:1], inner]).numpy()
-        return self._repeated[times]
 
     def uncovered(self, n_items: int) -> torch.Tensor:
         """Items of ``range(n_items)`` in no group, int64 on the CPU."""

@@ -9,18 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .jit import compiled
-from .tiles import (
-    BLOCK,
-    BLOCK_GROUPS,
-    WIDEST,
-    copy_out,
-    fitting,
-    load_weights,
-    paint_groups,
-    shrink_factors,
-    square_sums,
-    workspace,
-)
+from .lanes import BLOCK, WIDEST
+from .spread import spread
+from .tables import BLOCK_GROUPS
+from .tiles import LEAD, copy_out, fitting, load_weights, shrink_factors, square_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,41 +43,54 @@ def tile_steps(
     operands: tuple[NDArray[Any], ...],
     phases: tuple[int, int],
     constants: NDArray[Any],
-    bounds: NDArray[np.int64],
+    bounds: NDArray[Any],
+    bits: NDArray[np.uint8],
+    most: int,
+    masks: NDArray[np.int64],
+    codes: NDArray[np.uint8],
     weights: NDArray[np.float64],
     stride: int,
     step: float,
     tag: tuple[int, ...],
+    vector: tuple[int, ...],
     first: int,
     last: int,
 ) -> NDArray[np.float64]:
-    """Step the (fibre, group) pairs first to last of groups that tile the fibres."""
+    """Step the (fibre, group) pairs first to last of groups that tile the fibres.
+
+    Tables as in `tables.Tiles`.
+    """
     staged = np.empty(BLOCK + WIDEST, constants.dtype)
     scale = np.empty(BLOCK + WIDEST, constants.dtype)
-    factors = np.empty(BLOCK_GROUPS + WIDEST, constants.dtype)
-    work = workspace(factors)
+    factors = np.empty(LEAD + BLOCK_GROUPS + WIDEST, constants.dtype)
+    totals = np.empty(BLOCK_GROUPS, constants.dtype)
+    queue = np.empty(BLOCK_GROUPS + 1, np.uint32)
+    width = len(vector)
     table = np.empty((2, BLOCK_GROUPS), constants.dtype)
     sums = np.zeros(7)
     n_groups = bounds.shape[0] - 1
-    n = bounds[n_groups]
+    n = np.int64(bounds[n_groups])
     pair = first
     fibre = pair // n_groups
     group = pair - fibre * n_groups
     while pair < last:
-        start = fibre * n + bounds[group]
-        count = fitting(bounds, group, min(n_groups - group, last - pair, BLOCK_GROUPS))
+        begin = np.int64(bounds[group])
+        start = fibre * n + begin
+        count = fitting(bounds, group, min(n_groups - group, last - pair, most))
         if count == 0:
             stop = fibre * n + bounds[group + 1]
             weight = weights[group * stride]
             _long_group(operands, phases, start, stop, weight, step, constants, staged, scale, sums)
             count = 1
         else:
-            size = bounds[group + count] - bounds[group]
+            size = bounds[group + count] - begin
             load_weights(weights, stride, group, count, step, table)
             _stage(operands[0], operands[1], start, size, constants, staged)
-            longer = square_sums(staged, 0, bounds, group, count, work, factors, tag)
-            sums[0] += shrink_factors(factors, table, count, constants)
-            paint_groups(factors, bounds, group, count, scale, work[2], longer, tag)
+            square_sums(staged, -begin, bounds, group, count, masks, queue, totals, tag)
+            sums[0] += shrink_factors(totals, table, count, constants, factors[LEAD:])
+            place = LEAD
+            for i in range(0, size, width):
+                place += spread(scale, i, factors, place, bits, begin + i, codes)
             _finish(operands, phases, start, size, constants, staged, scale, sums)
         pair += count
         group += count

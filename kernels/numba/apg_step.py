@@ -12,8 +12,8 @@ from proxmtl.kernels.prox_args import ApgStep
 
 from .apg_loops import entry_steps, row_steps, tile_steps
 from .arrays import cpu_floats, group_weights, paired
-from .group_shrink import instance_edges, several_fibres, together
-from .pool import cuts, pieces, run_pieces
+from .pool import cuts, run_pieces, shares
+from .tables import CODES, MASKS, VECTORS, tiles
 
 if TYPE_CHECKING:
     from typing import Any
@@ -59,7 +59,7 @@ def _parts(
     operands: tuple[tuple[NDArray[Any], ...], tuple[int, int]],
     constants: NDArray[Any],
 ) -> list[NDArray[np.float64]]:
-    n_pieces = pieces(pair.x.shape[0])
+    n_pieces = shares(pair.x.shape[0])
     if not pair.x.shape[0]:
         return [np.zeros(7)]
     if args.layout is None or args.weights is None or not args.layout.n_groups:
@@ -69,12 +69,15 @@ def _parts(
     bounds, members = args.layout.arrays
     weights = (*group_weights(args.weights), args.step)
     if args.layout.tiles(pair.n):
-        tag = together(args.layout)
-        edges = instance_edges(bounds, pair.outer, n_pieces)
-        bounds, each = several_fibres(args.layout, pair.outer, pair.n, weights[:2])
-        weights = each, *weights[1:]
+        groups = tiles(args.layout, pair.outer)
+        tables = groups.bounds, groups.bits, groups.most, MASKS, CODES[pair.x.itemsize]
+        numbers = groups.weights(weights[:2]), *weights[1:], groups.tag, VECTORS[pair.x.itemsize]
         return run_pieces(
-            tile_steps, [(*operands, constants, bounds, *weights, tag, *cut) for cut in edges]
+            tile_steps,
+            [
+                (*operands, constants, *tables, *numbers, *part)
+                for part in groups.cuts(pair.x.shape[0], n_pieces)
+            ],
         )
     return run_pieces(
         row_steps,

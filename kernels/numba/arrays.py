@@ -46,7 +46,12 @@ class Pair(NamedTuple):
         size = self.target.element_size()
         if self.same or self.target.numel() * size < _STREAMED_BYTES:
             return -1
-        return self.target.data_ptr() // size % STREAM
+        return self.alignment
+
+    @property
+    def alignment(self) -> int:
+        """Where the result's memory stands, in entries, within a streaming store's alignment."""
+        return self.target.data_ptr() // self.target.element_size() % STREAM
 
     @property
     def same(self) -> bool:

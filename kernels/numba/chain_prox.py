@@ -8,7 +8,7 @@ from proxmtl.kernels.chain import ChainArgs, run_chains, solve_chain, solve_rows
 
 from .arrays import cpu_floats
 from .jit import compiled
-from .pool import cuts, pieces, run_pieces
+from .pool import cuts, run_pieces, shares
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,6 @@ def run(args: ChainArgs) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _solve(v: NDArray[np.float64], radius: NDArray[np.float64], x: NDArray[np.float64]) -> None:
-    parts = cuts(len(v), max(1, min(len(v), pieces(v.size))))
+    parts = cuts(len(v), max(1, min(len(v), shares(v.size))))
     calls: list[tuple[Any, ...]] = [(v[a:b], radius[a:b], x[a:b], _chain) for a, b in parts]
     run_pieces(_rows, calls)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import cpu_floats, group_weights, paired, scalar
-from .lanes import lanes
-from .pool import cuts, pieces, run_pieces
+from .lanes import WIDEST, lanes
+from .pool import cuts, pieces, run_pieces, shares
+from .shrink_equal import shrink_equal
+from .shrink_flow import shrink_flow
 from .shrink_gather import shrink_gathered
+from .shrink_long import shrink_each
 from .shrink_strided import shrink_strided
-from .shrink_tiles import shrink_equal, shrink_tiles
-from .tiles import BLOCK, WIDEST
+from .shrink_tiles import shrink_staged
+from .tables import CODES, MASKS, VECTORS, tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from proxmtl.kernels.layout import GroupLayout
     from proxmtl.kernels.prox_args import GroupShrinkArgs
 
     from .arrays import Pair
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 
 # From this mean size on, groups are taken one by one.
 _LONG = 48
-# Blocks in the table of groups that a loop walks.
-_BLOCKS = 4
 # Below this many entries, compiling for one group size costs more than thousands of calls save.
 _WORTH_COMPILING = 1 << 20
 
@@ -78,36 +78,35 @@ def _planned(args: GroupShrinkArgs) -> Callable[[], tuple[torch.Tensor, torch.Te
 
 
 def _tiles(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
-    n_groups, entries = args.layout.n_groups, pair.x.shape[0]
-    parts = instance_edges(args.layout.arrays[0], pair.outer, pieces(entries))
-    phase = pair.phase
-    size = args.layout.uniform_size
+    layout, entries, n_pieces = args.layout, pair.x.shape[0], shares(pair.x.shape[0])
+    arrays, phase = (pair.x, pair.out), pair.phase
+    size = layout.uniform_size
     if entries >= _WORTH_COMPILING and 1 < size <= WIDEST and args.l1 == 0:
-        operands = pair.x, pair.out, phase, n_groups, *numbers[:3], lanes(size)
-        return shrink_equal, [(*operands, *part) for part in parts]
-    long = pair.n >= _LONG * n_groups
-    tag = together(args.layout)
-    bounds, weights = several_fibres(args.layout, pair.outer, pair.n, numbers[:2])
-    operands = pair.x, pair.out, phase, bounds, weights, *numbers[1:], long, tag
-    return shrink_tiles, [(*operands, *part) for part in parts]
-
-
-def several_fibres(
-    layout: GroupLayout, outer: int, n: int, weights: tuple[NDArray[np.float64], int]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Bounds and weights of so many neighbouring fibres that blocks of groups are full.
-
-    A block ends where the table of groups does, and a row of S alone fills a tenth of one.
-    """
-    times = min(outer, -(-_BLOCKS * BLOCK // n))
-    each, stride = weights
-    return layout.repeated(times), np.tile(each, times) if stride and times > 1 else each
-
-
-def together(layout: GroupLayout) -> tuple[int, ...]:
-    """Lanes for groups that are taken together: most groups should fit into them."""
-    mean = layout.n_members / layout.n_groups
-    return lanes(WIDEST if mean > 20 else WIDEST // 2 if mean > 5 else WIDEST // 4)
+        operands = *arrays, phase, layout.n_groups, *numbers[:3], lanes(size)
+        return shrink_equal, [(*operands, *part) for part in cuts(entries // size, n_pieces)]
+    if pair.n >= _LONG * layout.n_groups:
+        bounds = layout.arrays[0]
+        operands = *arrays, phase, bounds, *numbers
+        return shrink_each, [
+            (*operands, *part) for part in instance_edges(bounds, pair.outer, n_pieces)
+        ]
+    groups = tiles(layout, pair.outer)
+    tables = groups.bounds, groups.bits, groups.most, MASKS, CODES[pair.x.itemsize]
+    weights = groups.weights(numbers[:2]), *numbers[1:3]
+    parts = groups.cuts(entries, n_pieces)
+    if args.l1 > 0:
+        operands = *arrays, phase, *tables, *weights, args.l1, groups.tag, VECTORS[pair.x.itemsize]
+        return shrink_staged, [(*operands, *part) for part in parts]
+    operands = (
+        *arrays,
+        pair.alignment,
+        phase >= 0,
+        *tables,
+        *weights,
+        groups.tag,
+        VECTORS[pair.x.itemsize],
+    )
+    return shrink_flow, [(*operands, *part) for part in parts]
 
 
 def instance_edges(bounds: NDArray[np.int64], outer: int, n_pieces: int) -> list[tuple[int, int]]:
@@ -124,7 +123,7 @@ def instance_edges(bounds: NDArray[np.int64], outer: int, n_pieces: int) -> list
 def _gathered(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
     bounds, members = args.layout.arrays
     operands = pair.x, pair.out, pair.n, bounds, members, *numbers
-    parts = cuts(pair.outer, min(pair.outer, pieces(pair.x.shape[0])))
+    parts = cuts(pair.outer, min(pair.outer, shares(pair.x.shape[0])))
     return shrink_gathered, [(*operands, *part) for part in parts]
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -20,18 +21,22 @@ from numba.extending import intrinsic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_Typed = tuple[Any, "Callable[..., Any]"]
+    from numpy.typing import NDArray
+
+Typed = tuple[Any, "Callable[..., Any]"]
 _FAST = ("reassoc", "contract")
-_INT32, _INT64 = ir.IntType(32), ir.IntType(64)
-_declared: Any = cgutils.get_or_insert_function
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
+declared: Any = cgutils.get_or_insert_function
 
 # Entries of one streaming store, in every dtype that the kernels serve.
 STREAM = 8
-# Partial sums that are kept of each group while longer ones are added up.
+# Groups that are added up side by side.
 ROW = 8
-# Entries of the table of masks, int64: ones, then zeros. A window over its middle hides the lanes
-# beyond a group with one load.
-MASKS = 64
+# Longest group that the masks serve. Their table, of int64, holds as many ones, then zeros; a
+# window over its middle hides the lanes beyond a group with one load.
+BLOCK = 2048
+# Most lanes of a masked primitive.
+WIDEST = 32
 
 
 def lanes(count: int) -> tuple[int, ...]:
@@ -39,163 +44,171 @@ def lanes(count: int) -> tuple[int, ...]:
     return (0,) * count
 
 
-def _squares(
-    typing: Any, source: Any, start: Any, masks: Any, left: Any, sums: Any, row: Any, tag: Any
-) -> _Typed:
-    """Row ``row`` of ``sums``, `ROW` entries: what the squares of ``left`` entries sum up to."""
-    del typing, start, left, row
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        squares = _masked_squares(context, builder, signature.args, arguments, tag)
-        place = _row(builder, arguments[4:6])
-        _store(context, builder, signature.args[4], place, squares)
-        return context.get_dummy_value()
-
-    return types.void(source, types.int64, masks, types.int64, sums, types.int64, tag), generate
+def masks() -> NDArray[np.int64]:
+    """Table of masks that `group_sums` and `rest_sum` slide their window over."""
+    return np.repeat(np.array([-1, 0]), [BLOCK, WIDEST])
 
 
-def _more_squares(
-    typing: Any, source: Any, start: Any, masks: Any, left: Any, sums: Any, row: Any, tag: Any
-) -> _Typed:
-    """Like `squares`, added to the row."""
-    del typing, start, left, row
+def _group_sums(
+    typing: Any,
+    source: Any,
+    shift: Any,
+    bounds: Any,
+    group: Any,
+    table: Any,
+    totals: Any,
+    to: Any,
+    queue: Any,
+    longer: Any,
+    tag: Any,
+) -> Typed:
+    """Sums of squares of the first lanes of `ROW` groups, from ``group`` on, to ``totals[to:]``.
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        squares = _masked_squares(context, builder, signature.args, arguments, tag)
-        place = _row(builder, arguments[4:6])
-        before = _load(context, builder, signature.args[4], place, squares.type)
-        _store(context, builder, signature.args[4], place, builder.fadd(before, squares))
-        return context.get_dummy_value()
-
-    return types.void(source, types.int64, masks, types.int64, sums, types.int64, tag), generate
-
-
-def _row_totals(typing: Any, sums: Any, row: Any, totals: Any) -> _Typed:
-    """Entries ``row`` to ``row + ROW`` of ``totals``: the sums of as many rows of ``sums``.
-
-    The rows are added up pairwise while they are transposed: 21 instructions for eight rows of
-    eight, where one row alone takes seven.
+    Their members are ``source[bounds[g] + shift:]``. Places ``to + k`` of groups that have more
+    members than lanes are appended to ``queue``, without a branch; returns its new length.
     """
-    del typing, row
+    del typing, shift, group, to, longer
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(context.get_data_type(signature.args[0].dtype), ROW)
-        count = vector.count
-        rows = []
-        for k in range(count):
-            row = builder.add(arguments[1], _INT64(k))
-            place = _row(builder, (arguments[0], row))
-            rows.append(_load(context, builder, signature.args[0], place, vector))
-        half = count // 2
-        while half:
-            # Lanes whose bit ``half`` is clear come from the first of a pair, the others from the
-            # second: partial sums of row k end up in the lanes that agree with k's lower bits.
-            kept = [lane if not lane & half else count + lane for lane in range(count)]
-            moved = [
-                lane + half if not lane & half else count + lane - half for lane in range(count)
-            ]
-            rows = [
-                builder.fadd(
-                    builder.shuffle_vector(a, b, _places(kept)),
-                    builder.shuffle_vector(a, b, _places(moved)),
-                )
-                for a, b in zip(rows[: len(rows) // 2], rows[len(rows) // 2 :], strict=True)
-            ]
-            half //= 2
-        _store(context, builder, signature.args[2], (arguments[2], arguments[1]), rows[0])
-        return context.get_dummy_value()
+        given = signature.args
+        waiting, rows = arguments[8], []
+        edges = context.make_array(given[2])(context, builder, value=arguments[2]).data
+        edges = builder.gep(edges, [arguments[3]], inbounds=True)
+        places = context.make_array(given[7])(context, builder, value=arguments[7]).data
+        stop = _edge(builder, edges, 0)
+        for k in range(ROW):
+            first, stop = stop, _edge(builder, edges, k + 1)
+            size = builder.sub(stop, first)
+            place = arguments[0], builder.add(first, arguments[1])
+            window = arguments[4], size
+            rows.append(_masked_squares(context, builder, (given[0], given[4]), place, window, tag))
+            index = builder.trunc(builder.add(arguments[6], INT64(k)), INT32)
+            builder.store(index, builder.gep(places, [waiting], inbounds=True))
+            beyond = builder.icmp_signed(">", size, INT64(len(tag)))
+            waiting = builder.add(waiting, builder.zext(beyond, INT64))
+        store(context, builder, given[5], arguments[5:7], _added_up(builder, rows))
+        return waiting
 
-    return types.void(sums, types.int64, totals), generate
+    where = types.int64, bounds, types.int64
+    return types.int64(
+        source, *where, table, totals, types.int64, queue, types.int64, tag
+    ), generate
 
 
-def _square_sum(typing: Any, array: Any, start: Any, tag: Any) -> _Typed:
+def _rest_sum(typing: Any, source: Any, start: Any, table: Any, left: Any, tag: Any) -> Typed:
+    """Sum of the squares of ``left`` entries from ``start`` on, of as many as there are lanes."""
+    del typing, start, left
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        given = signature.args
+        squares = _masked_squares(
+            context, builder, (given[0], given[2]), arguments[:2], arguments[2:4], tag
+        )
+        return _total(builder, squares)
+
+    return source.dtype(source, types.int64, table, types.int64, tag), generate
+
+
+def _square_sum(typing: Any, array: Any, start: Any, tag: Any) -> Typed:
     """Sum of squares of the lanes from ``start`` on."""
     del typing, start
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector = _vector(context, signature.args[0], tag)
-        loaded = _load(context, builder, signature.args[0], arguments[:2], vector)
-        return _square_total(builder, loaded, vector)
+        loaded = load(context, builder, signature.args[0], arguments[:2], vector)
+        return _total(builder, builder.fmul(loaded, loaded, flags=_FAST))
 
     return array.dtype(array, types.int64, tag), generate
 
 
-def _paint(typing: Any, array: Any, start: Any, value: Any, tag: Any) -> _Typed:
-    """Write one value to the lanes from ``start`` on."""
-    del typing, start, value
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = _vector(context, signature.args[0], tag)
-        filled = _everywhere(builder, arguments[2], vector)
-        _store(context, builder, signature.args[0], arguments[:2], filled)
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, array.dtype, tag), generate
-
-
 def _scaled(
     typing: Any, source: Any, start: Any, target: Any, to: Any, factor: Any, tag: Any
-) -> _Typed:
+) -> Typed:
     """Write the lanes of ``source``, times a factor, to ``target``."""
     del typing, start, to, factor
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector = _vector(context, signature.args[0], tag)
-        loaded = _load(context, builder, signature.args[0], arguments[:2], vector)
+        loaded = load(context, builder, signature.args[0], arguments[:2], vector)
         product = builder.fmul(loaded, _everywhere(builder, arguments[4], vector))
-        _store(context, builder, signature.args[2], arguments[2:4], product)
+        store(context, builder, signature.args[2], arguments[2:4], product)
         return context.get_dummy_value()
 
     return types.void(source, types.int64, target, types.int64, source.dtype, tag), generate
 
 
-def _stream(typing: Any, source: Any, start: Any, target: Any, to: Any) -> _Typed:
+def _stream(typing: Any, source: Any, start: Any, target: Any, to: Any) -> Typed:
     """Copy `STREAM` entries past the caches; the target must be aligned to that many."""
     del typing, start, to
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         element = context.get_data_type(signature.args[0].dtype)
         vector = ir.VectorType(element, STREAM)
-        loaded = _load(context, builder, signature.args[0], arguments[:2], vector)
-        pointer = _pointer(context, builder, signature.args[2], arguments[2:4], vector)
-        store = builder.store(loaded, pointer, align=STREAM * _alignment(element))
-        store.set_metadata("nontemporal", builder.module.add_metadata([_INT32(1)]))
+        loaded = load(context, builder, signature.args[0], arguments[:2], vector)
+        store_past(context, builder, signature.args[2], arguments[2:4], loaded)
         return context.get_dummy_value()
 
     return types.void(source, types.int64, target, types.int64), generate
 
 
-def _masked_squares(context: Any, builder: Any, given: Any, arguments: Any, tag: Any) -> Any:
+def _edge(builder: Any, edges: Any, index: int) -> Any:
+    loaded = builder.load(builder.gep(edges, [INT64(index)], inbounds=True))
+    return loaded if loaded.type == INT64 else builder.sext(loaded, INT64)
+
+
+def _masked_squares(
+    context: Any, builder: Any, given: Any, place: Any, window: Any, tag: Any
+) -> Any:
     """Squares of the entries that a mask from the sliding table leaves, folded to `ROW` lanes."""
-    vector = _vector(context, given[0], tag)
-    loaded = _load(context, builder, given[0], arguments[:2], vector)
-    size = _alignment(vector.element)
+    element = context.get_data_type(given[0].dtype)
+    size = alignment(element)
+    vector = ir.VectorType(element, min(ROW, len(tag)))
     bits = ir.VectorType(ir.IntType(8 * size), vector.count)
-    table = context.make_array(given[2])(context, builder, value=arguments[2]).data
-    entries = builder.bitcast(table, bits.element.as_pointer())
-    edge = _INT64(MASKS // 2 * (8 // size))
-    pointer = builder.gep(entries, [builder.sub(edge, arguments[3])], inbounds=True)
-    mask = builder.load(builder.bitcast(pointer, bits.as_pointer()), align=size)
-    kept = builder.bitcast(builder.and_(builder.bitcast(loaded, bits), mask), vector)
-    products = builder.fmul(kept, kept, flags=_FAST)
-    while products.type.count > ROW:
-        half = products.type.count // 2
-        lower, upper = (_places(list(range(at, at + half))) for at in (0, half))
-        undefined = ir.Constant(products.type, ir.Undefined)
-        products = builder.fadd(
-            builder.shuffle_vector(products, undefined, lower),
-            builder.shuffle_vector(products, undefined, upper),
-            flags=_FAST,
-        )
-    return products
+    table = context.make_array(given[1])(context, builder, value=window[0]).data
+    edge = INT64(BLOCK * (8 // size))
+    entries = builder.gep(
+        builder.bitcast(table, bits.element.as_pointer()),
+        [builder.sub(edge, window[1])],
+        inbounds=True,
+    )
+    total = None
+    for done in range(0, len(tag), vector.count):
+        shifted = place[0], builder.add(place[1], INT64(done))
+        loaded = builder.bitcast(load(context, builder, given[0], shifted, vector), bits)
+        pointer = builder.gep(entries, [INT64(done)], inbounds=True)
+        mask = builder.load(builder.bitcast(pointer, bits.as_pointer()), align=size)
+        kept = builder.bitcast(builder.and_(loaded, mask), vector)
+        squares = builder.fmul(kept, kept, flags=_FAST)
+        total = squares if total is None else builder.fadd(total, squares, flags=_FAST)
+    return total
 
 
-def _row(builder: Any, place: Any) -> tuple[Any, Any]:
-    return place[0], builder.mul(place[1], _INT64(ROW))
+def _added_up(builder: Any, rows: list[Any]) -> Any:
+    """Vector of the sums of as many rows as these have lanes.
+
+    The rows are added up pairwise while they are transposed: 21 instructions for eight rows of
+    eight, where one row alone takes seven.
+    """
+    count = len(rows)
+    half = count // 2
+    while half:
+        # Lanes whose bit ``half`` is clear come from the first of a pair, the others from the
+        # second: partial sums of row k end up in the lanes that agree with k's lower bits.
+        kept = [lane if not lane & half else count + lane for lane in range(count)]
+        moved = [lane + half if not lane & half else count + lane - half for lane in range(count)]
+        rows = [
+            builder.fadd(
+                builder.shuffle_vector(a, b, _places(kept)),
+                builder.shuffle_vector(a, b, _places(moved)),
+            )
+            for a, b in zip(rows[: len(rows) // 2], rows[len(rows) // 2 :], strict=True)
+        ]
+        half //= 2
+    return rows[0]
 
 
 def _places(lanes: list[int]) -> Any:
-    return ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes)
+    return ir.Constant(ir.VectorType(INT32, len(lanes)), lanes)
 
 
 def _vector(context: Any, array_type: Any, tag: Any) -> Any:
@@ -208,43 +221,51 @@ def _pointer(context: Any, builder: Any, array_type: Any, place: Any, vector: An
     return builder.bitcast(first, vector.as_pointer())
 
 
-def _load(context: Any, builder: Any, array_type: Any, place: Any, vector: Any) -> Any:
+def load(context: Any, builder: Any, array_type: Any, place: Any, vector: Any) -> Any:
+    """A vector from ``place``, an array and an index into it."""
     pointer = _pointer(context, builder, array_type, place, vector)
-    return builder.load(pointer, align=_alignment(vector.element))
+    return builder.load(pointer, align=alignment(vector.element))
 
 
-def _store(context: Any, builder: Any, array_type: Any, place: Any, value: Any) -> None:
+def store(context: Any, builder: Any, array_type: Any, place: Any, value: Any) -> None:
+    """Write a vector to ``place``, an array and an index into it."""
     pointer = _pointer(context, builder, array_type, place, value.type)
-    builder.store(value, pointer, align=_alignment(value.type.element))
+    builder.store(value, pointer, align=alignment(value.type.element))
 
 
-def _square_total(builder: Any, values: Any, vector: Any) -> Any:
-    element = vector.element
-    squares = builder.fmul(values, values, flags=_FAST)
+def store_past(context: Any, builder: Any, array_type: Any, place: Any, value: Any) -> None:
+    """Write a vector past the caches; its place must be aligned to it."""
+    pointer = _pointer(context, builder, array_type, place, value.type)
+    vector = value.type
+    store = builder.store(value, pointer, align=vector.count * alignment(vector.element))
+    store.set_metadata("nontemporal", builder.module.add_metadata([INT32(1)]))
+
+
+def _total(builder: Any, values: Any) -> Any:
+    element = values.type.element
     suffix = "f32" if isinstance(element, ir.FloatType) else "f64"
-    reduce_add = _declared(
+    reduce_add = declared(
         builder.module,
-        ir.FunctionType(element, [element, vector]),
-        f"llvm.vector.reduce.fadd.v{vector.count}{suffix}",
+        ir.FunctionType(element, [element, values.type]),
+        f"llvm.vector.reduce.fadd.v{values.type.count}{suffix}",
     )
-    return builder.call(reduce_add, [ir.Constant(element, 0.0), squares], fastmath=_FAST)
+    return builder.call(reduce_add, [ir.Constant(element, 0.0), values], fastmath=_FAST)
 
 
 def _everywhere(builder: Any, value: Any, vector: Any) -> Any:
     undefined = ir.Constant(vector, ir.Undefined)
-    single = builder.insert_element(undefined, value, _INT32(0))
-    zeros = ir.Constant(ir.VectorType(_INT32, vector.count), [0] * vector.count)
+    single = builder.insert_element(undefined, value, INT32(0))
+    zeros = ir.Constant(ir.VectorType(INT32, vector.count), [0] * vector.count)
     return builder.shuffle_vector(single, undefined, zeros)
 
 
-def _alignment(element: Any) -> int:
+def alignment(element: Any) -> int:
+    """Bytes of an entry."""
     return 4 if isinstance(element, ir.FloatType) else 8
 
 
-squares: Any = intrinsic(_squares)
-more_squares: Any = intrinsic(_more_squares)
-row_totals: Any = intrinsic(_row_totals)
+group_sums: Any = intrinsic(_group_sums)
+rest_sum: Any = intrinsic(_rest_sum)
 square_sum: Any = intrinsic(_square_sum)
-paint: Any = intrinsic(_paint)
 scaled: Any = intrinsic(_scaled)
 stream: Any = intrinsic(_stream)

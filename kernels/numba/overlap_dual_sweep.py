@@ -11,7 +11,7 @@ import torch
 
 from .arrays import cpu_floats, group_weights, scalar
 from .jit import compiled
-from .pool import cuts, pieces, run_pieces
+from .pool import cuts, run_pieces, shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
             fibre_gaps,
             *cut,
         )
-        for cut in cuts(n_fibres, max(1, min(n_fibres, pieces(work))))
+        for cut in cuts(n_fibres, max(1, min(n_fibres, shares(work))))
     ]
     value = float(sum(run_pieces(_sweep_fibres, calls)))
     if x is not points:

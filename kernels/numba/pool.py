@@ -28,13 +28,27 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)
 
 
+# Shares of one call, at most: several for each thread, since a thread may be slower than another.
+_MOST_SHARES = 16
+
+
 def pieces(n_entries: int) -> int:
     """Number of threads worth using for that many entries."""
     return max(1, min(torch.get_num_threads(), n_entries // WORTH_A_THREAD))
 
 
+def shares(n_entries: int) -> int:
+    """Number of pieces to cut that many entries into, whatever the number of threads.
+
+    Sums over the pieces then have the same bits for any number.
+    """
+    return max(1, min(_MOST_SHARES, n_entries // WORTH_A_THREAD))
+
+
 def run_pieces(kernel: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Run ``kernel(*call)`` for each call, the last one on the calling thread.
+    """Run ``kernel(*call)`` for each call, on the calling thread and on others.
+
+    Threads take the next call when they are done with one: none waits for a slower one for long.
 
     Parameters
     ----------
@@ -48,12 +62,21 @@ def run_pieces(kernel: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> 
     list
         Results in the order of the calls.
     """
-    if len(calls) == 1:
-        return [kernel(*calls[0])]
-    pool = _pool(len(calls) - 1)
-    others = [pool.submit(kernel, *call) for call in calls[:-1]]
-    mine = kernel(*calls[-1])
-    return [*(other.result() for other in others), mine]
+    n_threads = min(torch.get_num_threads(), len(calls))
+    if n_threads <= 1:
+        return [kernel(*call) for call in calls]
+    results: list[Any] = [None] * len(calls)
+    waiting = iter(range(len(calls)))
+
+    def work() -> None:
+        for k in waiting:
+            results[k] = kernel(*calls[k])
+
+    others = [_pool(n_threads - 1).submit(work) for _ in range(n_threads - 1)]
+    work()
+    for other in others:
+        other.result()
+    return results
 
 
 def _pool(n_threads: int) -> ThreadPoolExecutor:

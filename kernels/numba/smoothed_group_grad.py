@@ -13,7 +13,7 @@ from proxmtl.kernels.prox_args import SmoothedGroup
 
 from .arrays import cpu_floats, group_weights, scalar
 from .jit import compiled
-from .pool import cuts, pieces, run_pieces
+from .pool import cuts, run_pieces, shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +36,7 @@ def run(args: SmoothedGroupArgs) -> SmoothedGroup:
     table = rows.numpy().reshape(n_fibres, n), grad.numpy().reshape(n_fibres, n)
     calls = [
         (*table, bounds, members, weights, stride, args.smoothness, *cut)
-        for cut in cuts(n_fibres, max(1, min(n_fibres, pieces(rows.numel()))))
+        for cut in cuts(n_fibres, max(1, min(n_fibres, shares(rows.numel()))))
     ]
     sums = np.sum(run_pieces(_smooth_fibres, calls), axis=0)
     result = grad.movedim(-1, args.axis)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .arrays import cpu_floats, paired, scalar
 from .jit import compiled
-from .pool import cuts, pieces, run_pieces
+from .pool import cuts, run_pieces, shares
 from .tiles import copy_out
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:
     """Soft threshold of every entry, and the weighted sum of magnitudes."""
     pair = paired(args.V, 0, args.out)
     n = pair.x.shape[0]
-    parts = cuts(n, pieces(n))
+    parts = cuts(n, shares(n))
     kind = pair.x.dtype.type
     zero = kind(0)
     if args.weights.numel() == 1:

@@ -1,0 +1,203 @@
+"""`group_shrink` where short groups tile the fibres: one read, one write, two blocks at a time.
+
+Sums of squares of the next block are taken in one loop with the products of this block, so that
+memory is read while either is computed. Products go to the result directly, in aligned vectors.
+"""
+
+# ruff: noqa: PLR0917 - compiled loops take flat arrays by position
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .jit import compiled
+from .lanes import BLOCK, ROW, WIDEST, group_sums
+from .shrink_long import shrink_long
+from .spread import multiply, multiply_past
+from .tables import BLOCK_GROUPS
+from .tiles import LEAD, finish_sums, fitting, load_weights, shrink_factors, square_sums
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+_ROOM = LEAD + BLOCK_GROUPS + WIDEST
+
+
+@compiled
+def shrink_flow(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    phase: int,
+    past: bool,
+    bounds: NDArray[Any],
+    bits: NDArray[np.uint8],
+    most: int,
+    masks: NDArray[np.int64],
+    codes: NDArray[np.uint8],
+    weights: NDArray[np.float64],
+    stride: int,
+    step: float,
+    tag: tuple[int, ...],
+    vector: tuple[int, ...],
+    first: int,
+    last: int,
+) -> float:
+    """Shrink the (fibre, group) pairs first to last, counted in memory order; their penalty.
+
+    Entry i of the result is aligned to a vector, as long as the tuple ``vector``, where
+    ``i + phase`` is a multiple of its lanes; ``past`` writes past the caches; tables as in
+    `tables.Tiles`.
+    """
+    staged = np.empty(BLOCK + WIDEST, x.dtype)
+    factors = np.empty(2 * _ROOM, x.dtype)
+    totals = np.empty(BLOCK_GROUPS, x.dtype)
+    queue = np.empty(BLOCK_GROUPS + 1, np.uint32)
+    table = np.empty((2, BLOCK_GROUPS), x.dtype)
+    constants = np.empty(3, x.dtype)
+    constants[0], constants[1], constants[2] = 0.0, 1.0, 0.0
+    load_weights(weights, 0, 0, BLOCK_GROUPS, step, table)
+    width = len(vector)
+    n_groups = bounds.shape[0] - 1
+    n = np.int64(bounds[n_groups])
+    value = 0.0
+    pair = first
+    fibre = pair // n_groups
+    group = pair - fibre * n_groups
+    # This block: its factors stand at ``base`` and end at ``known``; its table begins at entry
+    # ``origin``. Entries are written up to ``done``, the factor of the next one is at ``place``.
+    base, known, place, origin = LEAD, LEAD, LEAD, fibre * n
+    done = origin + np.int64(bounds[group])
+    while known > base or pair < last:
+        # The next block: ``count`` groups from ``start``, where this one ends.
+        begin = np.int64(bounds[group])
+        start = fibre * n + begin
+        most_here = min(n_groups - group, last - pair, most)
+        count = fitting(bounds, group, most_here) if pair < last else 0
+        size = np.int64(bounds[group + count]) - begin
+        # Whole vectors are read: at the end of the tensor they come from a padded copy.
+        padded = start + size + WIDEST > x.shape[0]
+        rows = 0 if padded else count // ROW
+        bit, aligned = done - origin, done + (-(done + phase)) % width
+        if bit < 0:  # in the table before
+            bit, aligned = bit + n, done + width
+        aligned = min(aligned, start)
+        place = _one_by_one(x, out, factors, place, bits, bit, done, aligned)
+        done = aligned
+        vectors = (start - done) // width
+        place, longer = _both(
+            x,
+            out,
+            past,
+            (fibre * n, group, rows),
+            (done, done - origin, vectors),
+            bounds,
+            masks,
+            totals,
+            queue,
+            factors,
+            place,
+            bits,
+            codes,
+            tag,
+            vector,
+        )
+        done += vectors * width
+        if count == 0:
+            bit = done - origin
+            place = _one_by_one(
+                x, out, factors, place, bits, bit if bit >= 0 else bit + n, done, start
+            )
+            done = start
+        # The next block becomes this one; groups that entries may still be in come along.
+        following = _ROOM + 2 * LEAD - base
+        for k in range(LEAD):
+            factors[following - LEAD + k] = factors[known - LEAD + k]
+        place += following - known
+        base, known, origin = following, following + count, fibre * n
+        if count > 0:
+            if padded:
+                staged[:size] = x[start : start + size]
+                square_sums(staged, -begin, bounds, group, count, masks, queue, totals, tag)
+            else:
+                finish_sums(x, fibre * n, bounds, group, count, masks, queue, longer, totals, tag)
+            if stride != 0:
+                load_weights(weights, stride, group, count, step, table)
+            value += shrink_factors(totals, table, count, constants, factors[base:])
+        elif pair < last:
+            done = fibre * n + bounds[group + 1]
+            weight, how = weights[group * stride], phase if past else -1
+            value += shrink_long(x, out, how, start, done, weight, step, 0.0, constants, staged)
+            count = 1
+        pair, group = pair + count, group + count
+        if group == n_groups:
+            fibre, group = fibre + 1, 0
+    return value
+
+
+@compiled
+def _both(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    past: bool,
+    ahead: tuple[int, int, int],
+    here: tuple[int, int, int],
+    bounds: NDArray[Any],
+    masks: NDArray[np.int64],
+    totals: NDArray[Any],
+    queue: NDArray[np.uint32],
+    factors: NDArray[Any],
+    place: int,
+    bits: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    tag: tuple[int, ...],
+    vector: tuple[int, ...],
+) -> tuple[int, int]:
+    """Sums of the next block's groups, `ROW` at a time, and products of this block, in turns.
+
+    ``ahead`` is where the next block's table begins, its first group and its rows; ``here`` the
+    first entry to write, its bit and the number of vectors. Returns the place of the next factor
+    and the length of ``queue``, as `group_sums`.
+    """
+    shift, group, rows = ahead
+    done, bit, left = here
+    share = -(-left // max(rows, 1))
+    longer = 0
+    for row in range(rows + 1):
+        if row < rows:
+            k = row * ROW
+            longer = group_sums(x, shift, bounds, group + k, masks, totals, k, queue, longer, tag)
+        now = min(share, left)
+        left -= now
+        if past:
+            for _ in range(now):
+                place += multiply_past(x, done, out, done, factors, place, bits, bit, codes)
+                done += len(vector)
+                bit += len(vector)
+        else:
+            for _ in range(now):
+                place += multiply(x, done, out, done, factors, place, bits, bit, codes)
+                done += len(vector)
+                bit += len(vector)
+    return place, longer
+
+
+@compiled
+def _one_by_one(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    factors: NDArray[Any],
+    place: int,
+    bits: NDArray[np.uint8],
+    bit: int,
+    first: int,
+    last: int,
+) -> int:
+    """Write entries first to last, less than a vector; the place of the next one's factor."""
+    for i in range(first, last):
+        out[i] = x[i] * factors[place]
+        place += (bits[bit >> 3] >> (bit & 7)) & 1
+        bit += 1
+    return place

@@ -1,0 +1,108 @@
+"""What the loops over neighbouring groups read besides the tensor, worked out once per set."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from .lanes import BLOCK, ROW, WIDEST, lanes, masks
+from .spread import VECTOR, codes
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from proxmtl.kernels.layout import GroupLayout
+
+# Blocks in the table of groups that a loop walks: several fibres where one is shorter.
+_BLOCKS = 4
+# Entries of a typical block, and most groups of one.
+_TYPICAL = 1280
+BLOCK_GROUPS = 512
+# Bits beyond the table's end: a vector may begin in one fibre and end in the next.
+_FURTHER_BITS = 64
+
+MASKS = masks()
+CODES = {size: codes(size) for size in (4, 8)}
+VECTORS = {size: lanes(VECTOR // size) for size in (4, 8)}
+
+
+class Tiles(NamedTuple):
+    """Groups that tile a fibre, or several fibres, without the empty ones.
+
+    Attributes
+    ----------
+    bounds : array (G + 1,)
+        Where each begins and the last one ends; int32 where that is enough.
+    bits : array of uint8
+        Bit i, lowest first, tells whether a group ends with entry i; the first entries follow
+        again after the last.
+    most : int
+        Groups of a block, a multiple of `ROW`.
+    tag : tuple
+        As many entries as lanes for the sums: most groups should fit into them.
+    kept : array of int64, or None
+        The groups of a fibre that aren't empty, where some are.
+    times : int
+        Number of fibres.
+    """
+
+    bounds: NDArray[Any]
+    bits: NDArray[np.uint8]
+    most: int
+    tag: tuple[int, ...]
+    kept: NDArray[np.int64] | None
+    times: int
+
+    def weights(self, weights: tuple[NDArray[np.float64], int]) -> NDArray[np.float64]:
+        """Weights of these groups, from those of a fibre's and the step between them."""
+        each, stride = weights
+        if not stride:
+            return each
+        each = each if self.kept is None else each[self.kept]
+        return np.tile(each, self.times) if self.times > 1 else each
+
+    def cuts(self, entries: int, n_pieces: int) -> list[tuple[int, int]]:
+        """Cut the groups of all fibres, in memory order, into pieces of about equal length."""
+        length, n_groups = int(self.bounds[-1]), self.bounds.shape[0] - 1
+        edges = []
+        for k in range(n_pieces + 1):
+            table, entry = divmod(entries * k // n_pieces, length)
+            edges.append(table * n_groups + int(np.searchsorted(self.bounds, entry)))
+        return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
+
+
+_known: WeakKeyDictionary[GroupLayout, dict[int, Tiles]] = WeakKeyDictionary()
+
+
+def tiles(layout: GroupLayout, outer: int) -> Tiles:
+    """Tables of a layout that tiles each of ``outer`` fibres, at least one entry long."""
+    times = min(outer, -(-_BLOCKS * BLOCK // layout.n_members))
+    known = _known.setdefault(layout, {})
+    if times not in known:
+        known[times] = _made(layout, times)
+    return known[times]
+
+
+def _made(layout: GroupLayout, times: int) -> Tiles:
+    indptr, n = layout.arrays[0], layout.n_members
+    kept = np.flatnonzero(np.diff(indptr))
+    starts = (np.arange(times)[:, None] * n + indptr[kept]).reshape(-1)
+    length = times * n
+    marks = np.zeros(length + _FURTHER_BITS, np.uint8)
+    marks[np.append(starts[1:], length) - 1] = 1
+    marks[length:] = np.resize(marks[:length], _FURTHER_BITS)
+    narrow = np.int32 if length + BLOCK < np.iinfo(np.int32).max else np.int64
+    mean = n / kept.size
+    return Tiles(
+        bounds=np.append(starts, length).astype(narrow),
+        bits=np.packbits(marks, bitorder="little"),
+        most=min(BLOCK_GROUPS, max(ROW, int(_TYPICAL / mean) // ROW * ROW)),
+        tag=lanes(WIDEST if mean > 20 else WIDEST // 2),
+        kept=None if kept.size == layout.n_groups else kept,
+        times=times,
+    )

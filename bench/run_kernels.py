@@ -8,12 +8,14 @@ it. With a GPU that is where it runs; otherwise on the CPU.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
-import importlib.util
 import json
 import platform
+import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.kernels.cases import Case, suite
+from bench.kernels.cases import Case, Suite, suite
 from bench.kernels.roofline import plot
 from bench.kernels.timing import Ceilings, device_name, measure
 
@@ -31,7 +33,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", default="", help="measure cases whose name contains this")
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each contender")
+    parser.add_argument("--after", default="", help="begin after the case of this name")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each contender")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
         "--clock",
@@ -40,6 +43,7 @@ def main() -> None:
         help="processor: with one thread, leaves out what other programs take of a busy machine",
     )
     parser.add_argument("--skip-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--large", action="store_true", help="cases that take gigabytes on a CPU")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     if options.clock == "processor" and (options.threads != 1 or options.device != "cpu"):
@@ -50,9 +54,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     target = options.out / f"{device_name(device)}.json"
     failed = []
-    for name, make in suite(device).factories.items():
-        if options.only not in name:
-            continue
+    for name, make in chosen(suite(device), options).items():
+        torch.compiler.reset()  # or the second shape of a form gets code for any shape
         try:
             case = make(device)
             if options.skip_compile:
@@ -62,15 +65,48 @@ def main() -> None:
             # The other cases are worth having: the machine may not be there again.
             traceback.print_exc()
             failed.append(name)
+            if not usable(device):
+                print("the device takes no more calls: another process goes on", flush=True)
+                again = [sys.executable, __file__, *sys.argv[1:], "--after", name]
+                subprocess.run(again, check=False)
+                break
             continue
         merge(target, {**machine(device), "rows": rows})  # at once, for the same reason
         del case
         gc.collect()
     if target.exists():
-        plot(json.loads(target.read_text()), target.with_suffix(".svg"))
-        print(f"written: {target} and the plot beside it")
+        draw(target)
     if failed:
         sys.exit(f"no figures for {', '.join(failed)}: see above")
+
+
+def chosen(cases: Suite, options: argparse.Namespace) -> dict[str, Callable[..., Case]]:
+    """Case factories that the options ask for."""
+    names = [name for name in cases.factories if options.only in name]
+    names = names[names.index(options.after) + 1 :] if options.after else names
+    for name in sorted(cases.large.intersection(names)) if not options.large else ():
+        print(f"{name}: left out, it takes gigabytes and minutes; pass --large")
+        names.remove(name)
+    return {name: cases.factories[name] for name in names}
+
+
+def usable(device: torch.device) -> bool:
+    """Whether the device still takes calls: after some errors a process can make none."""
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception:  # noqa: BLE001 - whatever it is, the device isn't usable
+        return False
+    return True
+
+
+def draw(target: Path) -> None:
+    """The plot beside a result file, where matplotlib is installed."""
+    try:
+        plot(json.loads(target.read_text()), target.with_suffix(".svg"))
+    except ImportError as error:
+        print(f"written: {target}, without the plot beside it: {error}")
+    else:
+        print(f"written: {target} and the plot beside it")
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -79,14 +115,19 @@ def machine(device: torch.device) -> dict[str, Any]:
         "device": device_name(device),
         "machine": platform.machine(),
         "torch": torch.__version__,
-        **{
-            package: metadata.version(package)
-            for package in ("triton", "numba", "numpy")
-            if importlib.util.find_spec(package)
-        },
+        **versions("triton", "pytorch-triton", "numba", "numpy"),
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
     }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of the packages that are installed."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def report(
@@ -99,7 +140,8 @@ def report(
         except Exception as error:
             if label.startswith("ours/"):
                 raise
-            print(f"{case.name}: {label} is left out: {str(error).strip().splitlines()[0]}")
+            reason = str(error).strip() or type(error).__name__
+            print(f"{case.name}: {label} is left out: {reason.splitlines()[0]}")
             del case.contenders[label]
     calls = {**case.contenders, **ceilings.calls}
     taken = measure(calls, device, seconds=seconds, clock=clock)
@@ -112,7 +154,7 @@ def report(
     for label in case.contenders:
         times = taken[label]
         rate, work = case.n_bytes / 1e6 / times.p50, case.flops / 1e6 / times.p50
-        fraction = (work if case.limit == "flops" else rate) / limits[case.limit]
+        fraction = (work if case.limit.startswith("flops") else rate) / limits[case.limit]
         rows.append(
             {
                 "case": case.name,
@@ -130,7 +172,8 @@ def report(
         )
         print(
             f"  {label:40s} p20 {times.p20:8.3f}  p50 {times.p50:8.3f}  p80 {times.p80:8.3f} ms"
-            f"  {rate:7.1f} GB/s  {100 * fraction:5.1f} % of {case.limit}",
+            f"  {rate:7.1f} GB/s  {100 * fraction:5.1f} % of {case.limit}"
+            + ("" if times.host is None else f"  host {times.host:.3f} ms"),
             flush=True,
         )
     return rows

@@ -20,7 +20,7 @@ class Case:
     name, operation : str
     n_bytes, flops : int
         The floor: each operand read once and each result written once; multiply and add.
-    limit : {"read", "copy", "flops"}
+    limit : {"read", "copy", "flops", "flops bfloat16"}
         The ceiling that the floor is compared with.
     contenders : dict of str to callable
         Our backends, ``ours/...``, and the forms they compete with.
@@ -39,16 +39,27 @@ class Case:
 
 @dataclass
 class Suite:
-    """Case factories by name; a case's memory lives only while it is measured."""
+    """Case factories by name; a case's memory lives only while it is measured.
+
+    Those whose names are in ``large`` take gigabytes and minutes.
+    """
 
     factories: dict[str, Callable[[torch.device], Case]] = field(default_factory=dict)
+    large: set[str] = field(default_factory=set)
 
-    def add(self, name: str, make: Callable[[torch.device], Case]) -> None:
+    def add(self, name: str, make: Callable[[torch.device], Case], *, large: bool = False) -> None:
         assert name not in self.factories, name
         self.factories[name] = make
+        if large:
+            self.large.add(name)
 
 
 CPU, GPU = Suite(), Suite()
+
+
+def backend(device: torch.device) -> str:
+    """Name of ours on a device."""
+    return "triton" if device.type == "cuda" else "numba"
 
 
 def suite(device: torch.device) -> Suite:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bench.kernels import cases
 from bench.kernels.cases import CPU, GPU, Case
 from proxmtl import kernels
 
@@ -80,16 +81,22 @@ def shared(
         n_bytes=(1 if n_tasks <= 16 else 2) * X.element_size() * X.numel()
         + 4 * (2 * W.numel() + Y.numel()),
         flops=4 * X.numel() * n_tasks,
-        limit="flops" if n_tasks > 16 else "read",
+        limit=_flops(dtype, device) if n_tasks > 16 else "read",
         contenders=contenders,
         check=partial(_check, _reference(X[None], W, Y.T), narrow=dtype != torch.float32),
     )
 
 
+def _flops(dtype: torch.dtype, device: torch.device) -> str:
+    """Ceiling of products with features of that dtype."""
+    narrow = dtype == torch.bfloat16 and device.type == "cuda"
+    return "flops bfloat16" if narrow else "flops"
+
+
 def _ours(
     device: torch.device, X: torch.Tensor, W: torch.Tensor, Y: torch.Tensor
 ) -> dict[str, Call]:
-    backend = "triton" if device.type == "cuda" else "numba"
+    backend = cases.backend(device)
 
     def call(*, deterministic: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
         result = kernels.hinge_value_and_grad(X, W, Y, backend=backend, deterministic=deterministic)
@@ -145,6 +152,7 @@ _PER_TASK = (
     (CPU, (23, 1200, 2048), torch.float32),
     (CPU, (23, 1200, 2048), torch.bfloat16),
     (CPU, (23, 1856, 4096), torch.float32),
+    (CPU, (85, 3000, 4096), torch.float32),
     *(
         (GPU, shape, dtype)
         for shape in ((23, 1856, 4096), (85, 3000, 4096))
@@ -161,4 +169,5 @@ _SHARED = (
 for _kind, _make, _rows in (("per task", per_task, _PER_TASK), ("shared", shared, _SHARED)):
     for _suite, _shape, _dtype in _rows:
         _name = f"hinge {_kind} {'x'.join(map(str, _shape))} {str(_dtype).removeprefix('torch.')}"
-        _suite.add(_name, partial(_make, name=_name, shape=_shape, dtype=_dtype))
+        _large = _suite is CPU and _shape == (85, 3000, 4096)
+        _suite.add(_name, partial(_make, name=_name, shape=_shape, dtype=_dtype), large=_large)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bench.kernels import cases
 from bench.kernels.cases import CPU, GPU, Case
 from proxmtl import kernels
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 Groups = tuple[torch.Tensor, torch.Tensor]
 Form = Callable[..., Any]
-N = 10_000_000
+N, N_GPU = 10_000_000, 40_000_000  # in 160 MB nothing is left to the caches of a large GPU
 THRESHOLD = 2.0
 SMALL = 1_000_000  # fewer entries: what surrounds the kernel counts
 
@@ -45,8 +46,8 @@ def windows(n_items: int, size: int, step: int) -> Groups:
     return torch.arange(len(starts) + 1) * size, (starts[:, None] + torch.arange(size)).reshape(-1)
 
 
-def soft(device: torch.device, *, name: str, in_place: bool) -> Case:
-    V = torch.randn(N, device=device, generator=_random(device))
+def soft(device: torch.device, *, name: str, n: int, in_place: bool) -> Case:
+    V = torch.randn(n, device=device, generator=_random(device))
     out = V.clone() if in_place else torch.full_like(V, float("nan"))
     wanted = torch.nn.functional.softshrink(V, 0.01)
     source = out if in_place else V
@@ -68,7 +69,7 @@ def soft(device: torch.device, *, name: str, in_place: bool) -> Case:
     def check(seen: torch.Tensor) -> None:
         torch.testing.assert_close(seen, wanted)
 
-    return Case(name, "soft_threshold", 8 * N, 3 * N, "copy", contenders, check)
+    return Case(name, "soft_threshold", 8 * n, 3 * n, "copy", contenders, check)
 
 
 def shrink(
@@ -88,7 +89,7 @@ def shrink(
     contenders: dict[str, Call] = {
         _ours(device): lambda: kernels.group_shrink(source, *groups, THRESHOLD, **options)[0]
     }
-    if V.numel() < SMALL:
+    if V.numel() < SMALL and not in_place:
         bound = kernels.bind("group_shrink", source, *groups, THRESHOLD, **options)
         contenders |= _without_python(device, lambda: bound()[0])
     if not in_place:
@@ -100,6 +101,14 @@ def shrink(
 
     entries = V.numel()
     return Case(name, "group_shrink", 8 * entries, 4 * entries, "copy", contenders, check)
+
+
+def _long_shrink(
+    device: torch.device, *, n: int, size: int = 0, largest: int = 0, **options: Any
+) -> Case:
+    """One long vector; its groups are made here, since they take memory too."""
+    groups = uniform(n // size, size) if size else ragged(n, largest)
+    return shrink(device, shape=(n,), groups=groups, **options)
 
 
 def _shrink_forms(
@@ -299,7 +308,7 @@ def _random(device: torch.device | str = "cpu") -> torch.Generator:
 
 
 def _backend(device: torch.device) -> str:
-    return "triton" if device.type == "cuda" else "numba"
+    return cases.backend(device)
 
 
 def _ours(device: torch.device) -> str:
@@ -307,25 +316,39 @@ def _ours(device: torch.device) -> str:
 
 
 def _register() -> None:
+    for suite, n, height in ((CPU, N, 4096), (GPU, N_GPU, 32768)):
+        for name, make in _cases(n, height).items():
+            full = f"{name} fp32"
+            suite.add(full, partial(make, name=full))
+
+
+def _cases(n: int, height: int) -> dict[str, Any]:
+    """Cases on ``n`` entries, on ``height`` rows of 2048, and on matrices S as in the paper."""
+    count = f"{n:.0e}".replace("e+0", "e")
     clothing = (torch.tensor([0, 11, 17, 21, 23]), torch.arange(23))
     awa = ragged(85, 17)
-    cases: dict[str, Any] = {
-        "soft 1e7": partial(soft, in_place=False),
-        "soft 1e7 in place": partial(soft, in_place=True),
-        "shrink 1e7, groups of 10": partial(shrink, shape=(N,), groups=uniform(N // 10, 10)),
-        "shrink 1e7, groups of 10, in place": partial(
-            shrink, shape=(N,), groups=uniform(N // 10, 10), in_place=True
+    return {
+        f"soft {count}": partial(soft, n=n, in_place=False),
+        f"soft {count} in place": partial(soft, n=n, in_place=True),
+        f"shrink {count}, groups of 10": partial(_long_shrink, n=n, size=10),
+        f"shrink {count}, groups of 10, in place": partial(
+            _long_shrink, n=n, size=10, in_place=True
         ),
-        "shrink 1e7, ragged to 19": partial(shrink, shape=(N,), groups=ragged(N, 19)),
-        "shrink rows of 4096x2048": partial(shrink, shape=(4096, 2048), groups=uniform(1, 2048)),
-        "shrink columns of 4096x2048": partial(
-            shrink, shape=(4096, 2048), groups=uniform(1, 4096), axis=0
+        f"shrink {count}, ragged to 19": partial(_long_shrink, n=n, largest=19),
+        f"shrink {count}, ragged to 19, in place": partial(
+            _long_shrink, n=n, largest=19, in_place=True
+        ),
+        f"shrink rows of {height}x2048": partial(
+            shrink, shape=(height, 2048), groups=uniform(1, 2048)
+        ),
+        f"shrink columns of {height}x2048": partial(
+            shrink, shape=(height, 2048), groups=uniform(1, height), axis=0
         ),
         "shrink S 64x23": partial(shrink, shape=(64, 23), groups=clothing),
         "shrink S 2048x23": partial(shrink, shape=(2048, 23), groups=clothing),
         "shrink S 2048x85": partial(shrink, shape=(2048, 85), groups=awa),
         "shrink S 4096x1000": partial(shrink, shape=(4096, 1000), groups=ragged(1000, 19)),
-        "step 4096x2048, L1 and ridge": partial(step, shape=(4096, 2048), groups=None),
+        f"step {height}x2048, L1 and ridge": partial(step, shape=(height, 2048), groups=None),
         "step S 2048x23": partial(step, shape=(2048, 23), groups=clothing),
         "step S 4096x1000": partial(step, shape=(4096, 1000), groups=ragged(1000, 19)),
         "smooth S 4096x1000, windows": partial(
@@ -335,10 +358,6 @@ def _register() -> None:
             sweep, shape=(4096, 1000), groups=windows(1000, 10, 5)
         ),
     }
-    for name, make in cases.items():
-        full = f"{name} fp32"
-        for suite in (CPU, GPU):
-            suite.add(full, partial(make, name=full))
 
 
 _register()

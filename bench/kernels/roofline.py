@@ -12,7 +12,8 @@ def plot(result: dict[str, Any], target: Path) -> None:
     """Draw GFLOP/s against flops per byte.
 
     Each result is drawn at its fraction of the ceiling measured in the same minute, under the
-    median ceilings of the file. A copy's ceiling is drawn as the read's.
+    median ceilings of the file. A copy's ceiling is drawn as the read's, a bfloat16 product's as
+    the float32 one's.
     """
     import matplotlib as mpl
 
@@ -37,7 +38,7 @@ def plot(result: dict[str, Any], target: Path) -> None:
         axes.plot(
             row["intensity"],
             row["fraction_of_limit"]
-            * (peak if row["limit"] == "flops" else read * row["intensity"]),
+            * (peak if row["limit"].startswith("flops") else read * row["intensity"]),
             "o" if ours else "_",
             color=colours[row["case"]],
             label=row["case"] if ours else None,

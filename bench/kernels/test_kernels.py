@@ -11,7 +11,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize("name", sorted(suite(DEVICE).factories))
+@pytest.mark.parametrize("name", sorted(suite(DEVICE).factories.keys() - suite(DEVICE).large))
 def test_case(benchmark, name):
     case = suite(DEVICE).factories[name](DEVICE)
     ours = next(call for label, call in case.contenders.items() if label.startswith("ours/"))

@@ -72,7 +72,9 @@ class Tiles(NamedTuple):
         edges = []
         for k in range(n_pieces + 1):
             table, entry = divmod(entries * k // n_pieces, length)
-            edges.append(table * n_groups + int(np.searchsorted(self.bounds, entry)))
+            # in the dtype of the bounds: for another one they would be copied
+            place = np.searchsorted(self.bounds, self.bounds.dtype.type(entry))
+            edges.append(table * n_groups + int(place))
         return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
 
 

@@ -61,7 +61,7 @@ def load_weights(
 @compiled
 def square_sums(
     source: NDArray[Any],
-    shift: int,
+    shift: Any,
     bounds: NDArray[Any],
     group: int,
     count: int,
@@ -83,7 +83,7 @@ def square_sums(
 @compiled
 def finish_sums(
     source: NDArray[Any],
-    shift: int,
+    shift: Any,
     bounds: NDArray[Any],
     group: int,
     count: int,

@@ -154,6 +154,40 @@ def test_large_tensors_on_cpus(monkeypatch, size, shared, offset):
     assert memory[:offset].isnan().all()
 
 
+@pytest.mark.parametrize("sizes", [[1] * 9 + [19, 2] * 40, [3] * 700 + [2500, 1], [0, 5, 41] * 60])
+@pytest.mark.parametrize("offset", [0, 3])
+@pytest.mark.parametrize("past", [True, False])
+def test_short_groups_on_cpus(monkeypatch, sizes, offset, past):
+    """Vectors begin and end anywhere in groups, fibres and shares; threads change no bit."""
+    from proxmtl.kernels.numba import arrays, pool
+
+    monkeypatch.setattr(pool, "WORTH_A_THREAD", 3000)
+    monkeypatch.setattr(arrays, "_STREAMED_BYTES", 0 if past else 1 << 60)
+    groups = tiles(sizes)
+    V = torch.randn(21, groups.n_items)
+    V[1, 5] = float("nan")
+    weights = torch.rand(groups.n_groups) * 3
+    memory = torch.full((V.numel() + offset + 9,), -7.0)
+    out = memory[offset:-9].view(V.shape)
+    _, value = kernels.group_shrink(V, *groups.both, weights, out=out, backend="numba")
+    wanted, _ = kernels.group_shrink(V, *groups.both, weights, backend="torch")
+    torch.testing.assert_close(out, wanted, equal_nan=True)
+    assert value.isnan()
+    assert (memory[:offset] == -7).all()
+    assert (memory[-9:] == -7).all()
+    V[1, 5] = 2.0
+    results = []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            results.append(kernels.group_shrink(V, *groups.both, weights, backend="numba"))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+
+
 @pytest.mark.parametrize("backend", ["naive", *BACKENDS])
 def test_huge_and_tiny_entries_keep_their_direction(backend):
     V = torch.tensor([[3e25, 4e25], [3e-25, 4e-25]], dtype=torch.float64)

@@ -166,7 +166,7 @@ def test_training_goes_on_and_models_load_without_the_published_weights(tmp_path
     model = AttributeCNN(
         plan,
         trainer.network,
-        trainer.solved.factors,
+        trainer.factors,
         (trainer.mean, trainer.scale),
         trainer.standard,
         table.names,

@@ -68,7 +68,7 @@ def _parts(R: Regularizer, W: Tensor) -> _Parts | None:
     while left:
         term = left.pop()
         if isinstance(term, Sum):
-            left += term.terms
+            left += [part.with_strength(term.strength * part.strength) for part in term.terms]
         elif isinstance(term, Thresholded):
             left += [term.inner, term.l1]
         elif isinstance(term, SparseGroupL2):

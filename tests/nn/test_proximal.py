@@ -263,10 +263,11 @@ METRIC = {
 }
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.5])
 @pytest.mark.parametrize("name", METRIC)
-def test_the_prox_in_a_diagonal_metric_is_that_of_its_definition(name):
+def test_the_prox_in_a_diagonal_metric_is_that_of_its_definition(name, scale):
     """By the optimality condition ``(W - X) / t in dR(X)``, the penalty's own KKT residual."""
-    R = METRIC[name]
+    R = METRIC[name].with_strength(scale * METRIC[name].strength)
     generator = torch.Generator().manual_seed(0)
     W = torch.randn(6, 5, generator=generator, dtype=torch.float64)
     W[-1] *= 1e-3

@@ -26,6 +26,11 @@ class TrainingConfig:
     patience, factor
         The rate is multiplied by ``factor`` when the joint objective has not fallen for
         ``patience`` epochs; the paper reduced it by hand.
+    undo_above
+        An epoch after which the joint objective is above this many times the one before, or not
+        finite, is undone: networks and head go back, momentum is dropped, and the rate is
+        multiplied by ``factor``. It still counts as an epoch. Costs a copy of the networks;
+        ``inf``: never.
     feature_batch
         Images a forward pass when all features are computed.
     workers
@@ -62,6 +67,7 @@ class TrainingConfig:
     weight_decay: float = 5e-4
     patience: int = 3
     factor: float = 0.1
+    undo_above: float = 1.05
     feature_batch: int = 256
     workers: int = 0
     autocast: bool = False
@@ -91,6 +97,10 @@ class TrainingConfig:
                 limits = {"learning_rate": "> 0", "momentum": "in [0, 1)", "weight_decay": ">= 0"}
                 msg = f"{name}: got {value}; use a number {limits.get(name, 'between 0 and 1')}."
                 raise ValueError(msg)
+
+        if not self.undo_above >= 1:
+            msg = f"undo_above: got {self.undo_above}; use a number >= 1, or inf for never."
+            raise ValueError(msg)
 
     @property
     def solve_dtype(self) -> torch.dtype:

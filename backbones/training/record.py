@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,24 +23,28 @@ class Epoch:
         Means over the attributes, on the held-out images; NaN without any.
     learning_rate
         With which the networks moved.
+    rejected
+        Objective that the epoch had reached where it was undone, inf where the networks diverged;
+        the other figures of the solve are then those of the epoch before. None: it was kept.
     status, passes, relative_kkt, relative_gap, live_latents
         Of the solve; None where the head has no such figure.
     seconds
         Wall clock of the epoch.
     """
 
-    epoch: int
-    objective: float
-    sgd_loss: float
-    accuracy: float
-    ap: float
-    learning_rate: float
-    status: str
-    passes: float
-    relative_kkt: float
-    relative_gap: float | None
-    live_latents: int | None
-    seconds: float
+    epoch: int = 0
+    objective: float = math.nan
+    sgd_loss: float = math.nan
+    accuracy: float = math.nan
+    ap: float = math.nan
+    learning_rate: float = math.nan
+    status: str = ""
+    passes: float = 0.0
+    relative_kkt: float = math.nan
+    relative_gap: float | None = None
+    live_latents: int | None = None
+    seconds: float = 0.0
+    rejected: float | None = None
 
     @property
     def solve(self) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,11 +38,17 @@ __all__ = ["SCALARS_FILE", "Trainer"]
 SCALARS_FILE = "scalars.csv"
 
 
+class DivergenceError(ValueError):
+    """The networks give features that aren't finite."""
+
+
 class Trainer:
     """Networks below, a solved head on top.
 
     An epoch: SGD moves the networks, W fixed; all features are computed in evaluation mode; the
-    head is solved on them, starting from its last factors. A first solve precedes all epochs.
+    head is solved on them, starting from its last factors. A first solve precedes all epochs. Where
+    the solved objective has risen, the epoch is undone and the rate lowered: see
+    ``TrainingConfig.undo_above``.
 
     Parameters
     ----------
@@ -164,33 +171,64 @@ class Trainer:
         """Do one epoch; the first call is the solve on the networks as they are."""
         begin, number = time.perf_counter(), len(self.history)
         rate = float(self.optimizer.param_groups[0]["lr"])
+        undo = self._undo() if number and math.isfinite(self.config.undo_above) else None
         loss = self.descend(number, batches) if number else float("nan")
+        try:
+            record = self._solve()
+        except DivergenceError:
+            if undo is None:
+                raise
+            record = None
+        if undo is not None and not self._is_kept(record):
+            undo()
+            reached = float("inf") if record is None else record.objective
+            record = replace(self.history[-1], rejected=reached)
+        elif number and record is not None:
+            self.scheduler.step(record.objective)
+        assert record is not None
+        seconds = time.perf_counter() - begin
+        record = replace(record, epoch=number, sgd_loss=loss, learning_rate=rate, seconds=seconds)
+        self.history.append(record)
+        if self.folder is not None:
+            write_checkpoint(self.folder, self._checkpoint())
+            write_text(self.folder / SCALARS_FILE, self.figures())
+        return record
+
+    def _solve(self) -> Epoch:
+        """Solve on the features of the networks as they are, and score the held-out images."""
         features = self.features(self.train)
         if self.standard is None:
             self.standard = _standard(features, wanted=self.config.standardize)
             features = self._standardized(features)
         result = self.layer.solve(features, self.labels)
         del features
-        objective = result.certificate.objective
         accuracy, ap = self.evaluate()
-        if number:
-            self.scheduler.step(objective)
-        seconds = time.perf_counter() - begin
-        record = Epoch(
-            number,
-            objective,
-            loss,
-            accuracy,
-            ap,
-            rate,
-            seconds=seconds,
+        return Epoch(
+            objective=result.certificate.objective,
+            accuracy=accuracy,
+            ap=ap,
             **solve_report(result),
         )
-        self.history.append(record)
-        if self.folder is not None:
-            write_checkpoint(self.folder, self._checkpoint())
-            write_text(self.folder / SCALARS_FILE, self.figures())
-        return record
+
+    def _is_kept(self, record: Epoch | None) -> bool:
+        most = self.config.undo_above * self.history[-1].objective
+        return record is not None and record.objective <= most
+
+    def _undo(self) -> Callable[[], None]:
+        """Return what puts networks and head back to where they are now, and lowers the rate."""
+        modules = (self.network, self.layer)
+        states = [{k: t.clone() for k, t in m.state_dict().items()} for m in modules]
+        result = self.layer.result
+
+        def undo() -> None:
+            for module, state in zip(modules, states, strict=True):
+                module.load_state_dict(state)
+            self.layer.result = result
+            self.optimizer.state.clear()  # the momentum led astray
+            for group in self.optimizer.param_groups:
+                group["lr"] *= self.config.factor
+
+        return undo
 
     def descend(self, number: int, batches: Callable[[int, int], None] | None = None) -> float:
         """Move the networks by one epoch of SGD under a fixed head; returns the mean loss."""
@@ -219,6 +257,8 @@ class Trainer:
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimizer.step()
                 total += len(rows) * float(loss.detach())
+                if not math.isfinite(total):
+                    return total  # no later batch can mend it
                 if batches is not None:
                     batches(i + 1, len(parts))
         return total / len(order)
@@ -242,7 +282,7 @@ class Trainer:
                 "the networks give features that aren't finite: the training diverged. Lower "
                 "learning_rate."
             )
-            raise ValueError(msg)
+            raise DivergenceError(msg)
         return out
 
     def scores(self, rows: NDArray[np.intp]) -> Tensor:

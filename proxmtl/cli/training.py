@@ -225,6 +225,14 @@ def run_training(
         f"mean AP {_percent(first.ap)} -> {_percent(last.ap)} in {last.epoch} epochs; last solve "
         f"{last.status}, residual {last.relative_kkt:.1e}"
     )
+    undone = sum(record.rejected is not None for record in trainer.history)
+    if undone:
+        console.print(
+            f"{undone} of {last.epoch} epochs were undone, because the objective had risen: the "
+            f"rate {trainer.config.learning_rate:g} is too high for W; start with a lower "
+            "--learning-rate, or raise the strengths.",
+            soft_wrap=True,
+        )
     console.print(f"\nrun folder -> {shown_path(out)}")
 
 

@@ -216,6 +216,35 @@ def test_impossible_runs_are_refused():
 
 
 def test_divergence_is_said():
-    trainer = small_run(epochs=3, head=SingleTaskHead(0.3), learning_rate=1e6)
+    trainer = small_run(
+        epochs=3, head=SingleTaskHead(0.3), learning_rate=1e6, undo_above=float("inf")
+    )
     with pytest.raises(ValueError, match="Lower learning_rate"):
         trainer.run()
+
+
+@pytest.mark.parametrize("rate", [1e6, 0.3])  # not finite; a risen objective
+def test_epochs_that_raise_the_objective_are_undone(tmp_path, rate):
+    def made(folder, epochs):
+        return small_run(folder, head=latent_head(), epochs=epochs, learning_rate=rate, n_train=60)
+
+    def figures(trainer):
+        return [repr(dataclasses.replace(r, seconds=0.0)) for r in trainer.run()]
+
+    trainer = made(None, 4)
+    start = trainer.advance()
+    before = {name: t.clone() for name, t in trainer.network.state_dict().items()}
+    first = trainer.advance()
+    assert first.rejected > 1.05 * start.objective
+    assert first.objective == start.objective
+    for name, tensor in trainer.network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    history = trainer.run()
+    for earlier, later in itertools.pairwise(history):
+        assert later.objective <= 1.05 * earlier.objective
+        assert (later.rejected is None) or later.objective == earlier.objective
+    rates = [r.learning_rate for r in history[1:]]
+    assert rates[1] == pytest.approx(rate / 10)
+    # what is on disk after an undone epoch leads on to the same
+    made(tmp_path, 1).run()
+    assert figures(made(tmp_path, 4)) == figures(trainer)

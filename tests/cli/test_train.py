@@ -62,6 +62,13 @@ def test_variants_train(program, photos, options):
     assert ("training images" in out) == ("--holdout" in options)
 
 
+def test_epochs_that_were_undone_are_counted(program, photos):
+    code, out, err = program(*COMMAND, "--learning-rate", "1000")
+    assert code == 0, err
+    assert "2 of 2 epochs were undone" in out
+    assert len(set(objectives(photos / "cnn"))) == 1
+
+
 BAD = {
     "no folder": (["train", "no", *COMMAND[2:]], ["no: no such folder"]),
     "network": ([*COMMAND, "--network", "big"], ["use one of 'small', 'alexnet'"]),

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from proxmtl.backbones.feature_file import FeatureFile
-from proxmtl.backbones.stream import check_request, decode
+from proxmtl.backbones.stream import Decoded, check_request, decode
 from proxmtl.io.errors import InputError
 from proxmtl.io.identity import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -166,7 +166,8 @@ def extract_to_file(
     Raises
     ------
     InputError
-        If ``<out>.partial`` is of other features, images or networks, or the disk is too small.
+        If another process writes ``out``, ``<out>.partial`` is of other features, images or
+        networks, or the disk is too small.
     ValueError, FileNotFoundError
         As :func:`extract`, or if every image was skipped.
     """
@@ -181,31 +182,46 @@ def extract_to_file(
         "number of images": str(total),
         "names": fingerprint(list(ids)) if ids is not None else "",
     }
-    file = FeatureFile(target, _shape(network, total), identity, fresh=fresh)
-    try:
-        _check_part(file, images, skip_corrupt=skip_corrupt)
-    except InputError:
-        if not fresh:
-            raise
-        file.start_over()
-    done, seen = file.progress.done, file.progress.seen
-    batches = decode(
-        images,
-        network.input_size,
-        fit,
-        batch_size,
-        names=ids,
-        skip_corrupt=skip_corrupt,
-        start=done,
-    )
+    shape = _shape(network, total)
+    with FeatureFile(target, shape, identity, fresh=fresh, may_skip=skip_corrupt) as file:
+        try:
+            _check_part(file, images, skip_corrupt=skip_corrupt)
+        except InputError:
+            if not fresh:
+                raise
+            file.start_over()
+        batches = decode(
+            images,
+            network.input_size,
+            fit,
+            batch_size,
+            names=ids,
+            skip_corrupt=skip_corrupt,
+            start=file.progress.done,
+        )
+        for batch, features in _embedded(batches, network, file.progress.done):
+            seen = digest(batch.images, file.progress.seen)
+            file.append(features, images=len(batch.images), seen=seen, bad=batch.bad)
+            if progress is not None:
+                progress(file.progress.done, total)
+        _check_count(file.progress.done, total)
+        bad = file.progress.bad
+        if len(bad) == total:
+            raise ValueError(f"none of the {total} images can be used, the first: {bad[0][1]}")
+        file.finish(ids)
+    rows = np.setdiff1d(np.arange(total), [number for number, _ in bad])
+    skipped = tuple(reason for _, reason in bad)
+    return Extracted(np.load(target, mmap_mode="r"), rows.astype(np.intp), skipped)
+
+
+def _embedded(
+    batches: Iterator[Decoded], network: FeatureNetwork, done: int
+) -> Iterator[tuple[Decoded, NDArray[np.float32]]]:
+    """Batches with their features; errors of an image say what is kept."""
     try:
         for batch in batches:
-            features = _finite(network, batch.pixels, done)
-            seen = digest(batch.images, seen)
-            file.append(features, images=len(batch.images), seen=seen, bad=batch.bad)
+            yield batch, _finite(network, batch.pixels, done)
             done += len(batch.images)
-            if progress is not None:
-                progress(done, total)
     except (ValueError, FileNotFoundError) as error:
         if not done:
             raise
@@ -215,15 +231,6 @@ def extract_to_file(
         )
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
         raise kind(message) from error
-    finally:
-        file.record()
-    _check_count(done, total)
-    skipped = tuple(reason for _, reason in file.progress.bad)
-    if len(skipped) == total:
-        raise ValueError(f"none of the {total} images can be used, the first: {skipped[0]}")
-    rows = np.setdiff1d(np.arange(total), [number for number, _ in file.progress.bad])
-    file.finish(ids)
-    return Extracted(np.load(target, mmap_mode="r"), rows.astype(np.intp), skipped)
 
 
 def chosen_fit(network: FeatureNetwork, asked: Fit | None) -> Fit:

@@ -2,29 +2,32 @@
 
 The rows lie in ``<name>.partial``, which has the size of the whole from the start; how far it got
 is in ``<name>.partial.json``, rewritten once the rows that it speaks of are on the disk. Nothing is
-held in memory, and nothing is mapped: a full disk is an error here, not a signal.
+held in memory, and nothing is mapped: a full disk is an error here, not a signal. One process at a
+time: ``<name>.partial.lock`` is held from the start to the end.
 """
 
 from __future__ import annotations
 
 import csv
-import glob
 import io
 import json
+import math
 import os
 import shutil
+import struct
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from proxmtl.io.atomic import atomic_path, write_json, write_text
 from proxmtl.io.errors import InputError
 from proxmtl.io.features import ids_beside
+from proxmtl.io.lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -35,9 +38,11 @@ RECORD_EVERY = 256
 """Images after which the progress is recorded: what a kill costs at most, and one flush."""
 CHUNK = 1 << 24
 """Bytes copied at a time where rows of skipped images are taken out."""
+HEADER = 128
+"""Bytes before the rows, whatever the shape: a smaller one is written over a larger one."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
     """How far a file got."""
 
@@ -57,7 +62,7 @@ class Progress:
 
 
 class FeatureFile:
-    """Rows of features on their way into an ``.npy`` file.
+    """Rows of features on their way into an ``.npy`` file; a context, which holds a lock.
 
     Parameters
     ----------
@@ -69,38 +74,80 @@ class FeatureFile:
         What is being computed.
     fresh
         Start over where the part that is there can't be gone on with, instead of refusing it.
+    may_skip
+        Whether images may be skipped: M blocks of rows are then copied at the end, which needs room
+        on the disk for both.
 
     Raises
     ------
     InputError
-        If a part of another computation is there, or it is damaged, or the disk is too small.
+        If another process writes this file, a part of another computation is there, or it is
+        damaged, or the disk is too small.
     """
 
     def __init__(
-        self, out: Path, shape: tuple[int, ...], identity: dict[str, str], *, fresh: bool = False
+        self,
+        out: Path,
+        shape: tuple[int, ...],
+        identity: dict[str, str],
+        *,
+        fresh: bool = False,
+        may_skip: bool = False,
     ) -> None:
-        self.out, self.shape = out, shape
+        self.out, self.shape, self.identity = out, shape, identity
         self.partial = out.with_name(f"{out.name}.partial")
         self.record_path = out.with_name(f"{out.name}.partial.json")
-        self.identity = identity
-        self._offset = len(_header(shape))
-        self.size = self._offset + 4 * int(np.prod(shape))
-        self._clear()
+        self._new = out.with_name(f"{out.name}.partial.new")
+        self._copy = out.with_name(f"{out.name}.partial.rows")
+        self._room = _size(shape) * (2 if may_skip and len(shape) == 3 else 1)
+        self._lock = FileLock(
+            out.with_name(f"{out.name}.partial.lock"),
+            f"another process is writing {out.name}; wait for it, or choose another file.",
+        )
         try:
-            found = self._found(identity)
-        except InputError:
-            if not fresh:
-                raise
-            found = None
-        if found is None:
-            self.start_over()
-        else:
-            self.progress, self._recorded = found, found.done
+            for leftover in (self._new, self._copy):  # of a kill in the middle of a replacement
+                leftover.unlink(missing_ok=True)
+            try:
+                found = self._found()
+            except InputError:
+                if not fresh:
+                    raise
+                found = None
+            if found is None:
+                self._allocate()
+            self.progress = found or Progress(identity)
+            self._recorded = self.progress.done
+            # by one descriptor, whatever may happen to the name meanwhile
+            self._stream = self.partial.open("r+b")
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the file."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Keep what there is, and let go of the lock."""
+        try:
+            self.record()
+        finally:
+            self._stream.close()
+            if not self.progress.done:
+                self.partial.unlink(missing_ok=True)
+            self._lock.release()
 
     def start_over(self) -> None:
         """Drop what is there."""
+        self._stream.close()
         self.progress, self._recorded = Progress(self.identity), 0
         self._allocate()
+        self._stream = self.partial.open("r+b")
 
     def append(
         self,
@@ -124,24 +171,28 @@ class FeatureFile:
             Those among them that are skipped.
         """
         progress = self.progress
-        with self.partial.open("r+b") as stream:
-            for block, rows in enumerate(features if features.ndim == 3 else features[None]):
-                stream.seek(self._position(block, progress.rows))
-                stream.write(np.ascontiguousarray(rows, dtype="<f4").data)
-        progress.done += images
-        progress.seen = seen
-        progress.bad.extend(bad)
-        if progress.done - self._recorded >= RECORD_EVERY:
+        for block, rows in enumerate(features if features.ndim == 3 else features[None]):
+            self._stream.seek(self._position(block, progress.rows))
+            self._stream.write(np.ascontiguousarray(rows, dtype="<f4").data)
+        # one assignment: an interruption comes before or after all of it
+        self.progress = Progress(
+            progress.identity,
+            progress.done + images,
+            seen,
+            [*progress.bad, *bad] if bad else progress.bad,
+        )
+        if self.progress.done - self._recorded >= RECORD_EVERY:
             self.record()
 
     def record(self) -> None:
         """Note on the disk how far it got, after what it got."""
-        if self.progress.done == self._recorded:
+        progress = self.progress
+        if progress.done == self._recorded:
             return
-        with self.partial.open("r+b") as stream:
-            os.fsync(stream.fileno())
-        write_json(self.record_path, {"format": FORMAT, **asdict(self.progress)})
-        self._recorded = self.progress.done
+        self._flush()
+        text = json.dumps({"format": FORMAT, **asdict(progress)}, indent=2, ensure_ascii=False)
+        self._replace(self.record_path, text + "\n")
+        self._recorded = progress.done
 
     def finish(self, ids: Sequence[str] | None = None) -> None:
         """Move the rows, and a file of their identifiers, into place.
@@ -155,22 +206,32 @@ class FeatureFile:
         if progress.done != n or progress.rows == 0:
             raise ValueError(f"{progress.done} of {n} images done, {len(progress.bad)} skipped.")
         self.record()
-        if progress.rows < n:  # the blocks move together: in a copy, as a kill may come any time
-            with atomic_path(self.out) as temporary:
-                self._copy_rows(temporary)
-                self._identify(ids)
-        else:
-            self._identify(ids)
-            self.partial.replace(self.out)
+        complete, shape = self.partial, (*self.shape[:-2], progress.rows, self.shape[-1])
+        if progress.rows < n and len(shape) == 2:
+            self._stream.truncate(_size(shape))
+            self._stream.seek(0)
+            self._stream.write(_header(shape))
+            self._flush()
+        elif progress.rows < n:  # the blocks move together: in a copy, as a kill may come any time
+            complete = self._copy
+            self._copy_rows(complete, shape)
+        self._identify(ids)
+        self._stream.close()
+        complete.replace(self.out)
         self.partial.unlink(missing_ok=True)
         self.record_path.unlink(missing_ok=True)
-        self._clear()
 
-    def _clear(self) -> None:
-        """Remove what was left by a process that was killed while it replaced a file."""
-        for name in (self.out.name, ids_beside(self.out).name):
-            for leftover in self.out.parent.glob(f".{glob.escape(name)}.*"):
-                leftover.unlink(missing_ok=True)
+    def _flush(self) -> None:
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def _replace(self, path: Path, text: str) -> None:
+        """Write a file whole or not at all; the lock makes one name for all of them enough."""
+        with self._new.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._new.replace(path)
 
     def _identify(self, ids: Sequence[str] | None) -> None:
         # features of another run must not stand beside these identifiers, not even for a moment
@@ -183,63 +244,72 @@ class FeatureFile:
             lines = csv.writer(text, lineterminator="\n")
             lines.writerow(["id"])
             lines.writerows([name] for i, name in enumerate(ids) if i not in skipped)
-            write_text(beside, text.getvalue())
+            self._replace(beside, text.getvalue())
 
     def _position(self, block: int, row: int) -> int:
-        return self._offset + 4 * (block * self.shape[-2] + row) * self.shape[-1]
+        return HEADER + 4 * (block * self.shape[-2] + row) * self.shape[-1]
 
     def _allocate(self) -> None:
         self.record_path.unlink(missing_ok=True)
         self.partial.unlink(missing_ok=True)
         free = shutil.disk_usage(self.out.parent).free
-        if free < self.size:
+        if free < self._room:
             raise InputError(
                 self.out,
-                f"features of {self.shape[-2]} images take {self.size / 1e9:.3g} GB, and its disk "
+                f"features of {self.shape[-2]} images take {self._room / 1e9:.3g} GB, and its disk "
                 f"has {free / 1e9:.3g} GB left; make room, or choose another disk.",
             )
         with self.partial.open("wb") as stream:
             stream.write(_header(self.shape))
-            stream.truncate(self.size)
+            stream.truncate(_size(self.shape))
 
-    def _found(self, identity: dict[str, str]) -> Progress | None:
+    def _found(self) -> Progress | None:
         if not (self.partial.is_file() and self.record_path.is_file()):
             return None
         again = "start over (--force, in Python fresh=True), or remove it."
         try:
             record: dict[str, Any] = json.loads(self.record_path.read_text(encoding="utf-8"))
             written = record.pop("format")
-            progress = Progress(**record)
-            progress.bad = [(int(number), str(reason)) for number, reason in progress.bad]
+            bad = [(int(number), str(reason)) for number, reason in record.pop("bad")]
+            progress = Progress(**record, bad=bad)
             whole = 0 <= progress.rows <= progress.done <= self.shape[-2]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(self.record_path, f"can't be read ({error!r}); {again}") from error
-        differ = [name for name, part in identity.items() if progress.identity.get(name) != part]
+        differ = [
+            name for name, part in self.identity.items() if progress.identity.get(name) != part
+        ]
         if differ or written != FORMAT:
             raise InputError(
                 self.partial,
                 f"holds a part of other features: {', '.join(differ) or 'the format'} differ. "
                 f"Ask for the same to go on with it, {again}",
             )
-        if not whole or self.partial.stat().st_size != self.size:
+        sizes = {_size(self.shape)}
+        if progress.done == self.shape[-2]:  # killed when the room of skipped images was cut off
+            sizes.add(_size((*self.shape[:-2], progress.rows, self.shape[-1])))
+        if not whole or self.partial.stat().st_size not in sizes:
             raise InputError(self.partial, f"is damaged; {again}")
         return progress
 
-    def _copy_rows(self, path: Path) -> None:
+    def _copy_rows(self, path: Path, shape: tuple[int, ...]) -> None:
         """Write the rows to another file, without the room that skipped images left."""
-        rows = self.progress.rows
-        with self.partial.open("rb") as source, path.open("wb") as target:
-            target.write(_header((*self.shape[:-2], rows, self.shape[-1])))
-            for block in range(int(np.prod(self.shape[:-2]))):
-                source.seek(self._position(block, 0))
-                left = 4 * rows * self.shape[-1]
-                while left and (part := source.read(min(CHUNK, left))):
+        self._stream.flush()
+        with path.open("wb") as target:
+            target.write(_header(shape))
+            for block in range(shape[0]):
+                self._stream.seek(self._position(block, 0))
+                left = 4 * shape[1] * shape[2]
+                while left and (part := self._stream.read(min(CHUNK, left))):
                     target.write(part)
                     left -= len(part)
+            target.flush()
+            os.fsync(target.fileno())
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return HEADER + 4 * math.prod(shape)
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
-    stream = io.BytesIO()
-    content = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, content)
-    return stream.getvalue()
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}"
+    return np.lib.format.magic(1, 0) + struct.pack("<H", HEADER - 10) + f"{text:<117}\n".encode()

@@ -3,7 +3,8 @@
     python extract_cases.py FOLDER
 
 measures, in processes forked before torch has started a thread, the peak memory of a short and a
-long extraction, and kills others at random moments. Prints JSON.
+long extraction, and kills another again and again, at random moments after so many images. Prints
+JSON.
 """
 
 import json
@@ -11,7 +12,7 @@ import os
 import random
 import signal
 import sys
-import time
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,8 @@ def forked(work):
             work()
             status = 0
         finally:
+            if status:
+                traceback.print_exc()
             os._exit(status)
     return process
 
@@ -75,11 +78,15 @@ def ended(process):
     return status, usage.ru_maxrss * 1024
 
 
-def killed(work, seconds):
-    process = forked(work)
-    time.sleep(seconds)
-    os.kill(process, signal.SIGKILL)
-    return ended(process)[0]
+def kill_soon_after(images, seconds):
+    """Make a progress that has the system end this process a moment after so many images."""
+
+    def progress(done, total):
+        if images <= done < images + 8:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    return progress
 
 
 def main(folder):
@@ -95,20 +102,20 @@ def main(folder):
     narrow = Mixer(n_members=3)
     alone, again = folder / "alone.npy", folder / "killed.npy"
 
-    def work(out):
-        extract_to_file(Squares(1500), narrow, out, ids=[f"{i}.png" for i in range(1500)])
+    def work(out, progress=None):
+        names = [f"{i}.png" for i in range(1500)]
+        extract_to_file(Squares(1500), narrow, out, ids=names, progress=progress)
 
-    begin = time.perf_counter()
     assert ended(forked(lambda: work(alone)))[0] == 0
-    whole = time.perf_counter() - begin
     moments = random.Random(0)
     report["done"] = []
-    for _ in range(6):
-        killed(lambda: work(again), moments.uniform(0, 0.4 * whole))
+    for images in (16, 300, 600, 900, 1200):
+        progress = kill_soon_after(images, moments.uniform(1e-6, 4e-3))
+        status, _ = ended(forked(lambda progress=progress: work(again, progress)))
+        assert status == signal.SIGALRM
         record = folder / "killed.npy.partial.json"
         report["done"].append(json.loads(record.read_text())["done"] if record.exists() else 0)
-    if not again.exists():
-        assert ended(forked(lambda: work(again)))[0] == 0
+    assert ended(forked(lambda: work(again)))[0] == 0
     sys.stdout.write(json.dumps(report))
 
 

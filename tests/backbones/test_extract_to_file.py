@@ -1,6 +1,8 @@
 """Features into a file: kills, memory, identities, corrupt images, names of rows."""
 
+import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,6 +15,7 @@ from PIL import Image
 
 from proxmtl.backbones import extract, extract_to_file
 from proxmtl.backbones.data import find_images
+from proxmtl.backbones.feature_file import FeatureFile
 from proxmtl.io import InputError, load_features
 
 
@@ -28,7 +31,9 @@ def test_memory_does_not_grow_and_killed_extractions_go_on(tmp_path):
     assert sizes[1] - sizes[0] > 1e8
     assert long - short < 1e7, report
     # kills left parts behind, and what they left was gone on with
-    assert sorted(report["done"])[len(report["done"]) // 2] > 0, report
+    first, *later = report["done"]
+    assert first == 0
+    assert 0 < later[0] < later[1] < later[2] < later[3], report
     alone, killed = np.load(tmp_path / "alone.npy"), np.load(tmp_path / "killed.npy")
     assert alone.shape == (3, 1500, 5)
     np.testing.assert_array_equal(alone, killed)
@@ -146,11 +151,87 @@ def test_skipped_images_are_not_forgotten_by_a_later_call(tmp_path):
 
 
 def test_what_a_kill_left_in_the_middle_of_a_replacement_is_removed(tmp_path):
-    for name in (".f.npy.partial.json.ab12.json", ".f.npy.cd34.npy", ".f.ids.csv.ef56.csv"):
+    for name in ("f.npy.partial.new", "f.npy.partial.rows", "f.npy.partial.lock"):
         (tmp_path / name).write_text("x")
-    (tmp_path / ".fg.npy.cd34.npy").write_text("of another")
+    (tmp_path / ".f.npy.swp").write_text("of an editor")
     extract(Squares(3), Mixer(), out=tmp_path / "f.npy")
-    assert {path.name for path in tmp_path.iterdir()} == {"f.npy", ".fg.npy.cd34.npy"}
+    assert {path.name for path in tmp_path.iterdir()} == {"f.npy", ".f.npy.swp"}
+
+
+def test_one_extraction_at_a_time_writes_a_file(tmp_path):
+    out = tmp_path / "f.npy"
+
+    def again(done, total):
+        if done == 8:
+            with pytest.raises(InputError, match=r"another process is writing f\.npy"):
+                extract_to_file(Squares(20), Mixer(seed=1), out, fresh=True)
+
+    found = extract_to_file(Squares(20), Mixer(), out, progress=again)
+    np.testing.assert_array_equal(found.features, extract(Squares(20), Mixer()))
+    assert [path.name for path in tmp_path.iterdir()] == ["f.npy"]
+
+
+def test_rows_stay_with_their_images_when_interrupted_anywhere(tmp_path):
+    """An interruption at each line of the writing of a batch; the next call completes the file."""
+    expected, lines = extract(Squares(8), Mixer()), 0
+    for moment in range(1, 100):
+        out, left = tmp_path / f"{moment}.npy", [moment]
+
+        def trace(frame, event, _, left=left):
+            if frame.f_code is not FeatureFile.append.__code__:
+                return None
+            left[0] -= event == "line"
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            extract_to_file(Squares(8), Mixer(), out, batch_size=4)
+            break
+        except KeyboardInterrupt:
+            lines += 1
+        finally:
+            sys.settrace(before)
+        found = extract_to_file(Squares(8), Mixer(), out, batch_size=4)
+        np.testing.assert_array_equal(found.features, expected)
+    assert lines > 10
+
+
+def test_a_file_that_failed_at_its_first_image_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="image 0 can't be decoded"):
+        extract_to_file([b"x"], Mixer(), tmp_path / "f.npy")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("members", [None, 2])
+@pytest.mark.parametrize("broken", ["_identify", "_flush"])
+def test_a_kill_while_rows_of_skipped_images_are_cut_off(tmp_path, monkeypatch, members, broken):
+    images, out = [b"x", *list(Squares(9))[1:]], tmp_path / "f.npy"
+    network, n_calls = Mixer(n_members=members), 0
+
+    def killed(*_):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == (1 if broken == "_identify" else 2):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(FeatureFile, broken, killed)
+        extract_to_file(images, network, out, skip_corrupt=True)
+    found = extract_to_file(images, network, out, skip_corrupt=True)
+    np.testing.assert_allclose(found.features, extract(images[1:], network), rtol=1e-5)
+
+
+def test_room_for_a_copy_is_asked_for_where_blocks_must_move(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1500))
+    images, ensemble = list(Squares(20)), Mixer(n_members=3)
+    for network, skip in ((Mixer(), True), (ensemble, False)):
+        extract_to_file(images, network, tmp_path / "f.npy", skip_corrupt=skip)
+    with pytest.raises(InputError, match=r"take 2\.66e-06 GB"):
+        extract_to_file(images, ensemble, tmp_path / "f.npy", skip_corrupt=True)
 
 
 def test_a_full_disk_is_seen_before_the_work(tmp_path):

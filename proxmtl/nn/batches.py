@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from proxmtl.label_coding import check_coding
+from proxmtl.nn.checks import as_tensors, check_batch, check_weight_shape
 from proxmtl.nn.linear import Features
 from proxmtl.targets import ClassWeight, Reduction, Targets
 
@@ -77,21 +78,25 @@ class LabelCensus(nn.Module):
             As :meth:`Targets.from_labels` does.
         """
         like = torch.empty(0, dtype=torch.float64, device=self.observed.device)
+        labels = as_tensors("labels", labels, like)
+        sample_weight = as_tensors("sample_weight", sample_weight, like)
         plain = Targets.from_labels(labels, sample_weight=sample_weight, like=like)
         weighted = Targets.from_labels(
             labels, sample_weight=sample_weight, class_weight=self.class_weight, like=like
         )
+        if plain.n_tasks != self.n_tasks:
+            raise ValueError(f"labels: of {plain.n_tasks} tasks, the head has {self.n_tasks}.")
         for factors, positive in zip(self.class_factors, (False, True), strict=True):
             chosen = (plain.labels > 0) == positive
             pair = [t.per_task(t.weights * chosen) for t in (weighted, plain)]
             factors.copy_(pair[0] / pair[1])  # each task has both classes, or targets raise
         self.observed.copy_(plain.weights.sum())
-        parts = labels if isinstance(labels, (list, tuple)) else [labels]
-        zeros = [bool((torch.as_tensor(part) == 0).any()) for part in parts]
+        parts = labels if isinstance(labels, list) else [labels]
+        zeros = [bool((part == 0).any()) for part in parts]
         self.has_zeros.fill_(any(zeros))
 
     def weigh(
-        self, labels: Tensor, sample_weight: Tensor | None, dtype: torch.dtype
+        self, labels: Tensor, sample_weight: Tensor | None, n_samples: int, dtype: torch.dtype
     ) -> BatchLabels:
         """Weigh the labels of a batch so that its loss estimates that of the whole training set.
 
@@ -102,9 +107,10 @@ class LabelCensus(nn.Module):
         Raises
         ------
         ValueError
-            If a label is none, zeros look like the no of 0/1 coding, or counts of the whole set are
+            If shapes differ, a label or a weight is none, zeros look like the no of 0/1 coding, or counts of the whole set are
             needed and were not taken.
         """
+        check_batch(labels, sample_weight, (n_samples, self.n_tasks))
         known = bool(self.observed > 0)
         if not known and (self.reduction == "sum" or self.class_weight is not None):
             raise ValueError(
@@ -112,7 +118,7 @@ class LabelCensus(nn.Module):
                 "counts of the whole training set; call solve, or take_labels(labels), first."
             )
         given = labels.to(dtype)
-        observed = torch.isfinite(given) & (given != 0)
+        observed = ~torch.isnan(given) & (given != 0)
         # before the set was seen a batch has to speak for itself: NaN for missing always can
         check_coding(given, observed, zero_is_missing=bool(self.has_zeros) if known else None)
         signs = torch.where(observed, given, 1.0)
@@ -161,6 +167,7 @@ def by_task(features: Features, labels: Any, sample_weight: Any) -> tuple[Any, A
         return labels, sample_weight
     if isinstance(sample_weight, Tensor):
         column = sample_weight[:, None] if sample_weight.ndim == 1 else sample_weight
+        check_weight_shape(column, tuple(labels.shape))
         sample_weight = list(column.expand_as(labels).T)
     return list(labels.T), sample_weight
 

@@ -15,6 +15,7 @@ from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
 from proxmtl.latent.problem import check_strengths
 from proxmtl.losses import Loss
 from proxmtl.nn.batches import LabelCensus, detached
+from proxmtl.nn.checks import check_features
 from proxmtl.nn.eager import eager
 from proxmtl.nn.factored_linear import FactoredLinear
 from proxmtl.nn.joint import mean_over_processes
@@ -230,8 +231,9 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         self, features: Tensor, labels: Tensor, sample_weight: Tensor | None
     ) -> LatentProblem:
         """The joint problem of a batch, in which a task need not have both classes."""
+        check_features(features, self.n_features, self.n_tasks)
         data = detached(features)
-        batch = self._batch(data, labels, sample_weight)
+        batch = self.census.weigh(labels, sample_weight, data.shape[-2], data.dtype)
         design: SharedDesign | TaskDesign
         if data.ndim == 3:
             design = TaskDesign(data, intercept=self.model.fit_intercept)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from proxmtl.losses import Loss
-from proxmtl.nn.batches import BatchLabels, LabelCensus, by_task, detached
+from proxmtl.nn.batches import LabelCensus, by_task, detached
+from proxmtl.nn.checks import as_tensors, check_features, check_labels
 from proxmtl.nn.eager import eager
 from proxmtl.nn.joint import Outcome, broadcast_result, gather_samples
 from proxmtl.nn.linear import Centred, Features
@@ -25,6 +26,8 @@ class SolvedHead(nn.Module, Generic[Outcome]):
 
     Attributes
     ----------
+    n_features, n_tasks : int
+        D and M.
     intercept : Parameter (M,), or None
     census : LabelCensus
         Counts of the training set's labels, for the weights of batches.
@@ -36,6 +39,8 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         Of the last solve in this process, with its certificate; not in the ``state_dict``.
     """
 
+    n_features: int
+    n_tasks: int
     intercept: nn.Parameter | None
     census: LabelCensus
     solved: Tensor
@@ -90,9 +95,9 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         Parameters
         ----------
         features : (N, D) or (M, N, D) Tensor, or sequence of M Tensors (N_m, D)
-        labels : (N, M) Tensor, or sequence of M Tensors (N_m,)
-            -1 and +1; NaN, or 0, for missing.
-        sample_weight : (N,) or (N, M) Tensor, or sequence of M Tensors (N_m,), optional
+        labels : (N, M) array, or sequence of M arrays (N_m,)
+            -1 and +1; NaN, or 0, for missing. Tensors, numpy arrays or frames.
+        sample_weight : (N,) or (N, M) array, or sequence of M arrays (N_m,), optional
         state : State or mapping, optional
             ``head.result.state`` or its ``state_dict()``: go on exactly where that solve of the
             same data ended. It is a point for the centred features.
@@ -108,14 +113,18 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         Raises
         ------
         ValueError
-            If the data do not fit.
+            If the data do not fit the head, or each other.
 
         Notes
         -----
         With ``distributed`` every process calls it with its own samples: they are gathered on the
         first, which solves and sends the weights to the others.
         """
+        check_features(features, self.n_features, self.n_tasks)
         data = detached(features)
+        labels = as_tensors("labels", labels, data)
+        check_labels(labels, data, self.n_tasks)
+        sample_weight = as_tensors("sample_weight", sample_weight, data)
         if self.distributed:
             data, labels, sample_weight = gather_samples(data, labels, sample_weight)
         result = None
@@ -169,7 +178,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         Raises
         ------
         ValueError
-            If shapes differ, or a label is neither -1, +1 nor missing.
+            If shapes differ, a label is neither -1, +1 nor missing, or a weight is negative.
         """
         return self._data_term(features, labels, sample_weight) + self.penalty()
 
@@ -186,6 +195,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         return value * self.census.tasks_per_unit.to(value)
 
     def _data_term(self, features: Tensor, labels: Tensor, sample_weight: Tensor | None) -> Tensor:
+        check_features(features, self.n_features, self.n_tasks)
         dtype = torch.promote_types(
             torch.promote_types(features.dtype, self.coef.dtype), torch.float32
         )
@@ -206,13 +216,10 @@ class SolvedHead(nn.Module, Generic[Outcome]):
     @eager
     def _score_loss(self, scores: Tensor, labels: Tensor, sample_weight: Tensor | None) -> Tensor:
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        batch = self._batch(scores, labels, sample_weight)
-        if scores.shape != batch.labels.shape:
+        if scores.shape != labels.shape:
             raise ValueError(
                 f"labels: shape {tuple(labels.shape)}; the scores have {tuple(scores.shape)}, "
                 "(samples, tasks)."
             )
+        batch = self.census.weigh(labels, sample_weight, len(labels), scores.dtype)
         return score_loss(self.data_loss, scores, *batch)
-
-    def _batch(self, like: Tensor, labels: Tensor, sample_weight: Tensor | None) -> BatchLabels:
-        return self.census.weigh(labels, sample_weight, like.dtype)

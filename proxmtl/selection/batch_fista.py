@@ -182,16 +182,22 @@ def advance(data: BatchData, solver: FISTA, state: BatchState) -> BatchState:
     """  # noqa: D205
     growth = solver.step_rule.growth
     trial = torch.where(state.room, state.step * growth, state.step)
-    new, refused = _attempt(data, solver, state, trial)
+    new, refused, grad = _attempt(data, solver, state, trial)
     todo = torch.nonzero(refused).flatten()
     if len(todo) == 0:
         return new
     shortened = trial
     while len(todo):
         shortened = shortened * solver.step_rule.shrink
-        part, refused = _attempt(
-            data.select(todo), solver, state.select(todo), shortened[todo], new.passes[todo]
+        places = todo.to(grad.device)
+        part, refused, again = _attempt(
+            data.select(todo),
+            solver,
+            state.select(todo),
+            shortened[todo],
+            (grad[:, places], new.passes[todo]),
         )
+        grad[:, places] = again
         done = torch.nonzero(~refused).flatten()
         new.passes[todo] = part.passes
         if len(done):
@@ -205,16 +211,28 @@ def _attempt(
     solver: FISTA,
     state: BatchState,
     step: Tensor,
-    passes: Tensor | None = None,
-) -> tuple[BatchState, Tensor]:
-    """Take the given steps; also say which ones the line search refuses."""
+    refused_at: tuple[Tensor, Tensor] | None = None,
+) -> tuple[BatchState, Tensor, Tensor]:
+    """Take the given steps; also say which ones the line search refuses, and the gradients.
+
+    ``refused_at``: gradients and passes of the attempt that was refused. Without momentum the next
+    one starts from the same point, and its gradient is known.
+    """
     # the momentum follows the ratio of the steps, so a refused step has another z
     theta = (1 + torch.sqrt(1 + 4 * state.momentum**2 * state.step / step)) / 2
     beta = (state.momentum - 1) / theta
     ahead = (1 + beta).to(state.x)[:, None]
     z = torch.lerp(state.previous, state.x, ahead)
     z_scores = torch.lerp(state.previous_scores, state.scores, ahead)
-    grad = data.adjoint(data.residuals(z_scores))
+    moves = torch.ones_like(beta, dtype=torch.bool) if refused_at is None else beta != 0
+    if bool(moves.all()):
+        grad = data.adjoint(data.residuals(z_scores))
+    else:
+        assert refused_at is not None
+        grad, places = refused_at[0].clone(), torch.nonzero(moves).flatten()
+        if len(places):
+            part, device = data.select(places), places.to(grad.device)
+            grad[:, device] = part.adjoint(part.residuals(z_scores[:, device]))
     target = torch.addcmul(z, grad, step.to(z)[:, None], value=-1)
     penalised = data.penalty.prox(_penalised(data, target), step)
     x = torch.cat([penalised, target[-1:]]) if data.design.intercept else penalised
@@ -249,20 +267,24 @@ def _attempt(
             ]
         )
     keep_old = ~restart.to(x.device)[:, None]
-    before = (state.passes if passes is None else passes) + 1
-    return BatchState(
-        x=x,
-        previous=torch.where(keep_old, state.x, x),
-        scores=scores,
-        previous_scores=torch.where(keep_old, state.scores, scores),
-        momentum=torch.where(restart, 1.0, theta),
-        step=step,
-        room=room,
-        restarts=state.restarts + restart,
-        objective=objective,
-        stalled=stalled.bool(),
-        passes=before,
-    ), refused
+    before = state.passes if refused_at is None else refused_at[1]
+    return (
+        BatchState(
+            x=x,
+            previous=torch.where(keep_old, state.x, x),
+            scores=scores,
+            previous_scores=torch.where(keep_old, state.scores, scores),
+            momentum=torch.where(restart, 1.0, theta),
+            step=step,
+            room=room,
+            restarts=state.restarts + restart,
+            objective=objective,
+            stalled=stalled.bool(),
+            passes=before + 0.5 + 0.5 * moves,
+        ),
+        refused,
+        grad,
+    )
 
 
 def _allowance(data: BatchData, scores: Tensor, b: int) -> float:

@@ -144,14 +144,14 @@ def check_shape(name: str, X: Tensor) -> None:
         raise ValueError(f"{name}: is complex; give real numbers.")
 
 
-def check_finite(name: str, X: Tensor) -> None:
+def check_finite(name: str, X: Tensor, advice: str = "drop or impute such samples") -> None:
     """Raise ``ValueError`` at the first NaN or infinite value of a dense matrix."""
     for block in torch.split(X, max(1, BLOCK_ELEMENTS // X.shape[1])):
         if not bool(torch.isfinite(block).all()):
             row, column = torch.nonzero(~torch.isfinite(block))[0].tolist()
             raise ValueError(
                 f"{name}: not finite ({block[row, column].item()}, first in feature column "
-                f"{column}); drop or impute such samples."
+                f"{column}); {advice}."
             )
 
 

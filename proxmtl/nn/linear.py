@@ -8,9 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proxmtl.designs.base import check_finite
+
 __all__ = ["Centred", "Features", "linear_scores"]
 
 Features = Tensor | Sequence[Tensor]
+
+NOT_FINITE = (
+    "drop or impute such samples, or the network has diverged: lower its learning rate and start "
+    "from weights of before"
+)
 
 
 def linear_scores(features: Tensor, W: Tensor, intercept: Tensor | None) -> Tensor:
@@ -38,10 +45,19 @@ class Centred:
     ----------
     features
         Of the same form.
+
+    Raises
+    ------
+    ValueError
+        If a dense feature is NaN or infinite.
     """
 
     def __init__(self, features: Features, *, wanted: bool = True) -> None:
         parts = [features] if isinstance(features, Tensor) else list(features)
+        one = isinstance(features, Tensor) and features.ndim == 2
+        for m, part in enumerate([features] if one else features):
+            if part.layout == torch.strided:
+                check_finite("features" if one else f"features[{m}]", part, NOT_FINITE)
         self.features: Any = features
         self.means: Tensor | None = None
         if not wanted or any(part.layout != torch.strided for part in parts):

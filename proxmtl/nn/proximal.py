@@ -14,6 +14,17 @@ from proxmtl.regularizers.metric import metric_prox
 
 __all__ = ["ProximalOptimizer", "proximal_step_size"]
 
+KNOWN: tuple[type[Optimizer], ...] = (
+    torch.optim.SGD,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.NAdam,
+    torch.optim.RMSprop,
+    torch.optim.Adagrad,
+    torch.optim.Adadelta,
+)
+"""Optimizers whose steps :func:`proximal_step_size` knows, with those that derive from them."""
+
 StepSize = Callable[[Optimizer, dict[str, Any], Tensor], float | Tensor]
 
 
@@ -39,7 +50,8 @@ class ProximalOptimizer(Optimizer):
     ------
     ValueError
         If a parameter is not the optimizer's, is penalised twice, or has a shape that its
-        regularizer does not take.
+        regularizer does not take; if there is no ``step_size`` and the optimizer is none of
+        :data:`KNOWN`.
 
     References
     ----------
@@ -59,6 +71,8 @@ class ProximalOptimizer(Optimizer):
                 f"optimizer: got {type(optimizer).__name__}; give a torch optimizer, for example "
                 "torch.optim.SGD(model.parameters(), lr=0.1)."
             )
+        if step_size is None:
+            check_known(optimizer)
         super().__init__(optimizer.param_groups, optimizer.defaults)
         self.inner = optimizer
         self._share()
@@ -137,6 +151,17 @@ class ProximalOptimizer(Optimizer):
         return torch.stack([v.to(values[0]) for v in values]).sum() if values else torch.zeros(())
 
 
+def check_known(optimizer: Optimizer) -> None:
+    """Raise ``ValueError`` for an optimizer that is none of :data:`KNOWN`."""
+    if not isinstance(optimizer, KNOWN):
+        raise ValueError(
+            f"optimizer: the length of the steps of {type(optimizer).__name__} is not known here; "
+            f"use one of {', '.join(kind.__name__ for kind in KNOWN)}, or give "
+            "step_size=lambda optimizer, group, parameter: ..., how far a step moves per unit of a "
+            "constant gradient."
+        )
+
+
 def proximal_step_size(
     optimizer: Optimizer, group: dict[str, Any], parameter: Tensor
 ) -> float | Tensor:
@@ -144,29 +169,28 @@ def proximal_step_size(
 
     With this ``t`` a point where nothing moves satisfies ``-grad in dR``: it is stationary for loss
     plus penalty. SGD: the learning rate, over ``1 - momentum`` where there is momentum. Optimizers
-    that divide by the size of past gradients (Adam and its kin, RMSprop, Adagrad, Adadelta) have a
-    step for each coordinate: a tensor of the parameter's shape. A coordinate that has hardly seen a
-    gradient has a very long step, and the prox sets it to zero, as nothing but the penalty acts on
-    it.
+    that divide by the size of past gradients (Adam, AdamW, NAdam, RMSprop, Adagrad, Adadelta) have
+    a step for each coordinate: a tensor of the parameter's shape. A coordinate that has hardly seen
+    a gradient has a very long step, and the prox sets it to zero, as nothing but the penalty acts
+    on it.
 
     Raises
     ------
     ValueError
-        For an optimizer of another kind, whose steps this does not know.
+        For an optimizer that is none of :data:`KNOWN`, or has not made a step yet.
     """
+    check_known(optimizer)
     rate = float(group["lr"])
     momentum = float(group.get("momentum") or 0.0)
     if momentum < 1:
         rate *= (1 - float(group.get("dampening") or 0.0) * (momentum > 0)) / (1 - momentum)
-    if isinstance(optimizer, (torch.optim.SGD, torch.optim.ASGD)):
+    if isinstance(optimizer, torch.optim.SGD):
         return rate
     state = optimizer.state.get(parameter, {})
-    known = {"acc_delta", "exp_avg_sq", "square_avg", "sum"}
-    if not known & set(state):
+    if "step" not in state:
         raise ValueError(
-            f"optimizer: the length of the steps of {type(optimizer).__name__} is not known here; "
-            "give step_size=lambda optimizer, group, parameter: ..., how far a step moves per unit "
-            "of a constant gradient."
+            f"parameter: {type(optimizer).__name__} has not moved it yet; its step is known after "
+            "optimizer.step()."
         )
     eps = float(group.get("eps") or 0.0)
     tiny = torch.finfo(parameter.dtype).tiny ** 0.5  # under a root: keeps a step finite
@@ -179,7 +203,7 @@ def proximal_step_size(
     if "acc_delta" in state:  # Adadelta: both means under the root
         squares: Tensor = (state["acc_delta"] + eps) / (state["square_avg"] + eps).clamp_min(tiny)
         return squares.sqrt().mul(rate)
-    if "exp_avg_sq" in state:  # Adam and its kin
+    if "exp_avg_sq" in state:  # Adam, AdamW, NAdam
         name = "max_exp_avg_sq" if "max_exp_avg_sq" in state else "exp_avg_sq"
         return over(state[name] / (1 - float(group["betas"][1]) ** steps))
     if "grad_avg" in state:  # RMSprop, centred

@@ -165,7 +165,8 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         solved weights fixed and going back through the loss. On a batch it estimates that
         objective, in its units. Computed in at least float32, whatever the autocast; once
         differentiable. Where the head is trainable, the weights get the gradient of the loss, not
-        of the penalties: those are for the prox.
+        of the penalties: those are for the prox. Before any :meth:`solve` the weights are those
+        that the head was made with, random factors or zeros, and this is their loss.
 
         Parameters
         ----------

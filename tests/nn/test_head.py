@@ -298,6 +298,14 @@ def test_bad_arguments_say_what_to_do(make, match):
         make()
 
 
+def test_features_of_a_diverged_network_are_called_so():
+    for features, name in ((X, "features"), (PER_TASK, r"features\[2\]")):
+        bad = features.clone()
+        (bad if bad.ndim == 2 else bad[2])[3, 1] = math.nan
+        with pytest.raises(ValueError, match=rf"^{name}: not finite .*lower its learning rate"):
+            make_head(max_passes=5).solve(bad, Y)
+
+
 def test_options_are_those_of_the_model():
     head = make_head(3, loss=Logistic(), random_state=4)
     assert isinstance(head.model, LatentMTL)

@@ -1,5 +1,8 @@
 """ProximalOptimizer: solutions it reaches, and the interface of torch optimizers that it keeps."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from strategies import classification
@@ -24,6 +27,7 @@ from proxmtl import (
     minimize,
 )
 from proxmtl.nn import ProximalOptimizer, proximal_step_size
+from proxmtl.nn.proximal import KNOWN
 from proxmtl.regularizers import add
 from proxmtl.regularizers.metric import metric_prox
 
@@ -104,6 +108,7 @@ def test_the_step_of_the_prox_is_how_far_a_constant_gradient_moves_the_parameter
         lambda p: torch.optim.Adam(p, lr=0.1),
         lambda p: torch.optim.RMSprop(p, lr=0.1, momentum=0.5),
         lambda p: torch.optim.Adagrad(p, lr=0.1, lr_decay=0.01),
+        lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.0),
         lambda p: torch.optim.NAdam(p, lr=0.1),
     ]
     for make in makers:
@@ -223,13 +228,29 @@ def test_without_penalties_it_is_the_optimizer():
     assert torch.equal(found, W.detach())
 
 
-@pytest.mark.parametrize("kind", [torch.optim.Adamax, torch.optim.Rprop, torch.optim.Adafactor])
-def test_optimizers_of_unknown_steps_ask_for_a_rule(kind):
+def test_optimizers_of_unknown_steps_ask_for_a_rule_before_any_step():
+    unknown = {"ASGD", "Adafactor", "Adamax", "LBFGS", "RAdam", "Rprop"}
+    for name in unknown:
+        W = weights()
+        inner = getattr(torch.optim, name)([W], lr=0.01)
+        with pytest.raises(ValueError, match=f"steps of {name} is not known.* give step_size="):
+            ProximalOptimizer(inner, {W: L1(0.1)})
+        ProximalOptimizer(inner, {W: L1(0.1)}, step_size=lambda *_: 0.01)
+    assert unknown.isdisjoint(kind.__name__ for kind in KNOWN)
+
+
+def test_the_documentation_names_the_optimizers_that_are_known():
+    text = (Path(__file__).parents[2] / "docs" / "nn.md").read_text(encoding="utf-8")
+    section = text.split("## Exact zeros")[1].split("## ")[0]
+    (line,) = [line for line in section.splitlines() if line.startswith("Known: ")]
+    assert re.findall(r"`(\w+)`", line.split(".")[0]) == [kind.__name__ for kind in KNOWN]
+
+
+def test_an_adaptive_step_is_known_after_the_first():
     W = weights()
-    optimizer = ProximalOptimizer(kind([W], lr=0.01), {W: L1(0.1)})
-    loss_of(W).backward()
-    with pytest.raises(ValueError, match=r"steps of .* is not known here; give step_size="):
-        optimizer.step()
+    optimizer = torch.optim.Adam([W], lr=0.1)
+    with pytest.raises(ValueError, match="has not moved it yet"):
+        proximal_step_size(optimizer, optimizer.param_groups[0], W)
 
 
 def test_centred_rmsprop_steps_by_its_variance():

@@ -5,7 +5,7 @@
 For each seed: two digits are set aside, the others split; strength and learning rate of each model
 are chosen by mean AP on a fifth of the training images (their known labels), both models trained
 again on all training images, and scored on the test images and, zero-shot, on the two digits. One
-JSON line a run. Predictions and results are in docs/training.md.
+JSON line a run, all of them in bench/results/cnn_digits.json; read in docs/training.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 import warnings
 
 import numpy as np
+import record
 import torch
 
 from proxmtl.backbones.data import ImageTable
@@ -84,6 +85,7 @@ def main(arguments=None):
     data = load_digit_attributes()
     groups = Groups.from_names(data.groups, data.names)
     pixels = (data.X.reshape(-1, 1, 8, 8) * 15).astype(np.uint8)
+    runs = []
     for seed in options.seeds:
         rows = digit_rows(data, options.n_train, options.observed, seed)
         table = ImageTable(pixels, rows.labels, data.names, tuple(map(str, range(len(pixels)))))
@@ -100,7 +102,7 @@ def main(arguments=None):
             final = run(options, task, kind, best, (rows.train, rows.test))
             last = final.history[-1]
             unseen = zero_shot_accuracy(final, data, rows)
-            record = {
+            figures = {
                 "kind": kind,
                 "seed": seed,
                 **{name: value for name, value in vars(options).items() if name != "seeds"},
@@ -115,8 +117,11 @@ def main(arguments=None):
                 "validation": {f"{s:g}, {r:g}": round(100 * a, 1) for (s, r), a in tried.items()},
                 "seconds": round(time.perf_counter() - begin),
             }
-            sys.stdout.write(json.dumps(record) + "\n")
+            runs.append(figures)
+            sys.stdout.write(json.dumps(figures) + "\n")
             sys.stdout.flush()
+    settings = vars(options) | {"grid": {kind: list(grid) for kind, grid in GRID.items()}}
+    sys.stdout.write(f"{record.save('cnn_digits', {'settings': settings, 'runs': runs})}\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from proxmtl.label_coding import check_coding
 
-__all__ = ["ClassWeight", "Coding", "Targets", "as_float_tensor"]
+__all__ = [
+    "ClassWeight",
+    "Coding",
+    "Targets",
+    "as_float_tensor",
+    "check_class_weight",
+    "check_reduction",
+]
 
 ClassWeight = Literal["balanced"] | tuple[float, float] | None
 Coding = Literal["signs", "real"]
@@ -87,6 +94,8 @@ class Targets:
                 f"class_weight: got {class_weight!r}, but real labels have no classes; weigh "
                 "samples by sample_weight."
             )
+        check_reduction(reduction)
+        check_class_weight(class_weight)
         like = torch.empty(0, dtype=torch.float64) if like is None else like
         stacked, task_of, n_tasks = _stack("labels", labels, like)
         if not bool((torch.isnan(stacked) | torch.isfinite(stacked)).all()):
@@ -113,8 +122,6 @@ class Targets:
             factor = factor / counts.sum()
         elif reduction == "task_mean":
             factor = factor / counts
-        elif reduction != "sum":
-            raise ValueError(f"reduction: got {reduction!r}; use 'sum', 'mean' or 'task_mean'.")
         weights = weights * target.spread(factor).to(weights)
         weights = weights * target._class_factors(class_weight, counts).to(weights)
         return cls(signs, weights, n_tasks, task_of)
@@ -233,16 +240,28 @@ class Targets:
         positive = self._positive()
         if class_weight == "balanced":
             low, high = counts / (2 * (counts - positive)), counts / (2 * positive)
-        elif isinstance(class_weight, tuple) and len(class_weight) == 2:
-            low, high = (torch.full_like(counts, float(w)) for w in class_weight)
-            if not bool(((low > 0) & (high > 0)).all()):
-                raise ValueError(f"class_weight: got {class_weight}; both must be > 0.")
         else:
-            raise ValueError(
-                f"class_weight: got {class_weight!r}; use 'balanced', None or a pair "
-                "(weight of -1, weight of +1)."
-            )
+            low, high = (torch.full_like(counts, float(w)) for w in class_weight)
         return torch.where(self.labels > 0, self.spread(high), self.spread(low))
+
+
+def check_reduction(reduction: Reduction) -> None:
+    """Raise ``ValueError`` unless there is such a reduction."""
+    if reduction not in ("sum", "mean", "task_mean"):
+        raise ValueError(f"reduction: got {reduction!r}; use 'sum', 'mean' or 'task_mean'.")
+
+
+def check_class_weight(class_weight: ClassWeight) -> None:
+    """Raise ``ValueError`` unless these are weights of two classes."""
+    if class_weight is None or class_weight == "balanced":
+        return
+    if not (isinstance(class_weight, tuple) and len(class_weight) == 2):
+        raise ValueError(
+            f"class_weight: got {class_weight!r}; use 'balanced', None or a pair "
+            "(weight of -1, weight of +1)."
+        )
+    if not all(float(weight) > 0 for weight in class_weight):
+        raise ValueError(f"class_weight: got {class_weight}; both must be > 0.")
 
 
 def _check_observed(counts: Tensor) -> None:

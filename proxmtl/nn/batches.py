@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from proxmtl.label_coding import check_coding
 from proxmtl.nn.checks import as_tensors, check_batch, check_weight_shape
 from proxmtl.nn.linear import Features
-from proxmtl.targets import ClassWeight, Reduction, Targets
+from proxmtl.targets import (
+    ClassWeight,
+    Reduction,
+    Targets,
+    check_class_weight,
+    check_reduction,
+)
 
 __all__ = ["BatchLabels", "LabelCensus", "by_task", "detached"]
 
@@ -37,10 +43,17 @@ class LabelCensus(nn.Module):
     device
         Of the counts.
 
+    Raises
+    ------
+    ValueError
+        If there is no such reduction or class weight.
+
     Attributes
     ----------
     observed : Tensor, 0-d
         Sum of the sample weights of all observed labels; 0 before the set was seen.
+    rates : Tensor, shape (M,)
+        Sum of the sample weights of each task's observed labels, over its number of samples.
     class_factors : Tensor, shape (2, M)
         Factor on the weight of labels -1 and of labels +1, by task.
     has_zeros : Tensor of bool, 0-d
@@ -48,6 +61,7 @@ class LabelCensus(nn.Module):
     """
 
     observed: Tensor
+    rates: Tensor
     class_factors: Tensor
     has_zeros: Tensor
 
@@ -61,11 +75,14 @@ class LabelCensus(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
+        check_reduction(reduction)
+        check_class_weight(class_weight)
         self.n_tasks, self.distributed = n_tasks, distributed
         self.reduction: Reduction = reduction
         self.class_weight: ClassWeight = class_weight
         self.register_buffer("observed", torch.zeros((), dtype=torch.float64, device=device))
         ones = torch.ones(2, n_tasks, dtype=torch.float64, device=device)
+        self.register_buffer("rates", ones[0].clone())
         self.register_buffer("class_factors", ones)
         self.register_buffer("has_zeros", torch.tensor(data=False, device=device))
 
@@ -91,6 +108,9 @@ class LabelCensus(nn.Module):
             pair = [t.per_task(t.weights * chosen) for t in (weighted, plain)]
             factors.copy_(pair[0] / pair[1])  # each task has both classes, or targets raise
         self.observed.copy_(plain.weights.sum())
+        self.rates.copy_(
+            plain.per_task(plain.weights) / plain.per_task(torch.ones_like(plain.weights))
+        )
         parts = labels if isinstance(labels, list) else [labels]
         zeros = [bool((part == 0).any()) for part in parts]
         self.has_zeros.fill_(any(zeros))
@@ -100,15 +120,19 @@ class LabelCensus(nn.Module):
     ) -> BatchLabels:
         """Weigh the labels of a batch so that its loss estimates that of the whole training set.
 
-        On the whole set it is the same number. In a distributed run each process's loss is scaled
-        so that their mean over the processes is the loss of all batches together, since training
-        averages gradients.
+        On the whole set it is the same number. With ``"task_mean"`` a batch's sums are divided by
+        how many labels of each task a batch of this size holds on average, not by those it happens
+        to hold: a task observed in few samples would be without any in most batches, and too light.
+        Before the set was seen it has to be those of the batch.
+
+        In a distributed run each process's loss is scaled so that their mean over the processes is
+        the loss of all batches together, since training averages gradients.
 
         Raises
         ------
         ValueError
-            If shapes differ, a label or a weight is none, zeros look like the no of 0/1 coding, or counts of the whole set are
-            needed and were not taken.
+            If shapes differ, a label or a weight is none, zeros look like the no of 0/1 coding, or
+            counts of the whole set are needed and were not taken.
         """
         check_batch(labels, sample_weight, (n_samples, self.n_tasks))
         known = bool(self.observed > 0)
@@ -127,14 +151,17 @@ class LabelCensus(nn.Module):
             column = sample_weight.to(weights)
             weights = weights * (column[:, None] if column.ndim == 1 else column)
         counts = weights.to(torch.float64).sum(0)
+        size = counts.new_tensor(float(n_samples))
         share = 1.0
         if self.distributed:
             dist.all_reduce(counts)
+            dist.all_reduce(size)
             share = float(dist.get_world_size())
         low, high = self.class_factors.to(weights)
         weights = weights * torch.where(signs > 0, high, low)
         if self.reduction == "task_mean":
-            scale = torch.where(counts > 0, share / counts, 0.0)
+            expected = self.rates.to(counts) * size if known else counts
+            scale = torch.where(counts > 0, share / expected, 0.0)
         else:
             total = 1.0 if self.reduction == "mean" else self.observed.to(counts)
             whole = counts.sum()
@@ -151,7 +178,7 @@ class LabelCensus(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """Move the counts with the weights, but leave them in float64: half would overflow."""
-        kept = {name: getattr(self, name) for name in ("observed", "class_factors")}
+        kept = {name: getattr(self, name) for name in ("observed", "rates", "class_factors")}
         out: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, counts in kept.items():
             moved = self._buffers[name]

@@ -24,7 +24,7 @@ from proxmtl.nn.preparation import prepared
 from proxmtl.nn.solved_head import SolvedHead
 from proxmtl.nn.stochastic import alternating_step
 from proxmtl.regularizers import L1, GroupL2, OverlappingGroupL2, Regularizer, SquaredFrobenius, add
-from proxmtl.targets import Targets
+from proxmtl.targets import Targets, as_float_tensor
 
 __all__ = ["LatentMTLHead"]
 
@@ -130,11 +130,14 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     def _minimise(
         self, centred: Centred, labels: Any, sample_weight: Any, **options: Any
     ) -> LatentResult:
-        blocks = None
+        blocks: Any = self.model.init if isinstance(self.model.init, tuple) else None
         if bool(self.solved):
             blocks = tuple(block.detach() for block in self.factors())
-            if self.intercept is not None:
-                blocks = (*blocks[:2], centred.inside(self.coef.detach(), blocks[2]))
+        if blocks is not None and len(blocks) == 3 and self.intercept is not None:
+            L, S, b = (as_float_tensor("init", block).to(self.intercept.device) for block in blocks)
+            # factors of other shapes stay as they are, for the model to refuse
+            if L.shape == (self.n_features, len(S)) and b.shape == S.shape[1:] == (self.n_tasks,):
+                blocks = (L, S, centred.inside(L @ S, b))
         model, state = prepared(self.model, blocks, options.pop("state"))
         result = model.solve(centred.features, labels, sample_weight, state=state, **options)
         return replace(result, intercept=centred.outside(result.coef, result.intercept))

@@ -190,7 +190,8 @@ class SolvedHead(nn.Module, Generic[Outcome]):
 
         :meth:`loss` without the penalties, which networks do not feel, and scaled so that, with no
         label missing, each network sees the mean loss of its task: learning rates carry over. A
-        task with few observed labels moves its network less, in proportion.
+        task with few observed labels moves its network less, in proportion, but for the reduction
+        ``"task_mean"``, under which every task counts alike and the few labels count for more.
         """
         value = self._data_term(features, labels, sample_weight)
         return value * self.census.tasks_per_unit.to(value)

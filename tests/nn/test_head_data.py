@@ -87,3 +87,55 @@ def test_frames_and_arrays_of_labels_are_taken():
                 found.append(head.coef)
         for one, other in zip(found[2:], found[:2] * 2, strict=True):
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"reduction": "avg"}, {"class_weight": "balance"}, {"class_weight": (1.0, 0.0)}],
+    ids=str,
+)
+def test_weights_that_there_are_not_are_refused_at_once(options):
+    for make in (
+        lambda: ConvexHead(D, M, SquaredFrobenius(0.1), **options),
+        lambda: LatentMTLHead(D, M, **options),
+    ):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            make()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_of_task_means_add_up_with_labels_missing(weighted):
+    """A task observed in few samples, so absent from most batches, weighs as in the whole set."""
+    labels = Y.clone()
+    labels[:-2, 1] = math.nan
+    labels[-2:, 1] = torch.tensor([-1.0, 1.0])
+    weight = torch.linspace(0.5, 1.5, N).double() if weighted else None
+    for head in heads(reduction="task_mean"):
+        head.solve(PER_TASK, labels, weight)
+
+        def gradient(rows, head=head):
+            x = PER_TASK.clone().requires_grad_()
+            part = None if weight is None else weight[rows]
+            loss = head.network_loss(x[:, rows], labels[rows], part)
+            return torch.autograd.grad(loss, x)[0]
+
+        parts = torch.randperm(N, generator=torch.Generator().manual_seed(0)).split(5)
+        mean = torch.stack([gradient(part) for part in parts]).mean(0)
+        torch.testing.assert_close(mean, gradient(torch.arange(N)))
+
+
+@pytest.mark.parametrize("arrays", [False, True])
+def test_a_head_stays_where_it_is_started_at_its_solution(arrays):
+    """``init`` is in the coordinates of the features as they are, whatever the solve centres."""
+    features = X + 3.0
+    exact = LatentMTLHead(
+        D, M, n_latents=2, algorithm="panoc", tol=1e-7, max_passes=4000, dtype=torch.float64
+    )
+    end = exact.solve(features, Y)
+    init = tuple(p.detach().numpy() if arrays else p.detach() for p in exact.factors())
+    head = LatentMTLHead(D, M, init=init, algorithm="panoc", dtype=torch.float64)
+    begin = head.solve(features, Y, stop=MaxPasses(1e-9))
+    assert begin.certificate.objective == pytest.approx(end.certificate.objective, rel=1e-9)
+    strange = LatentMTLHead(D, M, init=(init[0][:3], *init[1:]), dtype=torch.float64)
+    with pytest.raises(ValueError, match="init: L and S have shapes"):
+        strange.solve(features, Y)

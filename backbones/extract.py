@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -172,8 +173,8 @@ def extract_to_file(
         As :func:`extract`, or if every image was skipped.
     """
     target, total = _checked_target(Path(out)), len(images)
-    if ids is not None and len(ids) != total:
-        raise ValueError(f"{len(ids)} ids for {total} images; give one for each.")
+    if ids is not None:
+        _check_ids(ids, total)
     fit = chosen_fit(network, fit)
     check_request(images, network.input_size, fit, batch_size)
     identity = {
@@ -260,7 +261,7 @@ def _signature(image: ImageLike) -> str:
     if isinstance(image, str | Path):
         path = Path(image)
         stat = path.stat() if path.is_file() else None
-        return f"{path.name} {(stat.st_size, stat.st_mtime_ns) if stat else None}"
+        return f"{path} {(stat.st_size, stat.st_mtime_ns) if stat else None}"
     if isinstance(image, Image.Image):
         image = np.asarray(image)
     if isinstance(image, np.ndarray):
@@ -310,6 +311,20 @@ def _check_count(done: int, total: int) -> None:
         raise ValueError(f"images announced {total} and gave {done}.")
 
 
+def _check_ids(ids: Sequence[str], n_images: int) -> None:
+    """Refuse names that couldn't be read again."""
+    if len(ids) != n_images:
+        raise ValueError(f"{len(ids)} ids for {n_images} images; give one for each.")
+    name, count = Counter(ids).most_common(1)[0] if ids else ("", 0)
+    if count > 1:
+        raise ValueError(f"ids: {name!r} is there {count} times; give each image its own.")
+    for name in ids:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"ids: {name!r} isn't text in UTF-8; rename this file.") from error
+
+
 def _checked_target(path: Path) -> Path:
     if path.suffix != ".npy":
         msg = f"out={str(path)!r} must end in .npy."
@@ -317,4 +332,6 @@ def _checked_target(path: Path) -> Path:
     if not path.parent.is_dir():
         msg = f"the folder of out, {path.parent}, isn't there; make it first."
         raise FileNotFoundError(msg)
+    if path.is_dir():
+        raise ValueError(f"out={str(path)!r} is a folder; name a file.")
     return path

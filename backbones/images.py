@@ -32,6 +32,17 @@ class SizedImages(Protocol):
         """Iterate over the images."""
 
 
+_UNREADABLE = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    OSError,
+    SyntaxError,
+    ValueError,
+)
+_DEEP = (
+    "its values, of mode {}, go beyond 8 bits, and which of them are black and white isn't said: "
+    "scale it to 8 bits"
+)
 CROP_FRACTION = 0.875
 """Part of the short side that ``"crop"`` keeps, as in the evaluation of ImageNet models."""
 
@@ -51,7 +62,8 @@ def open_image(image: ImageLike, name: str = "image") -> Image.Image:
     FileNotFoundError
         If a path isn't there.
     ValueError
-        If it can't be decoded, or an array has another shape or dtype.
+        If it can't be decoded, is far too large to be a photograph, has grey values of more than 8
+        bits, or an array has another shape or dtype.
     """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in {2, 3}:
@@ -66,11 +78,13 @@ def open_image(image: ImageLike, name: str = "image") -> Image.Image:
         else:
             name = str(image)
             opened = Image.open(Path(image))
+        if opened.mode == "F" or opened.mode.startswith("I"):
+            raise ValueError(_DEEP.format(opened.mode))
         return ImageOps.exif_transpose(opened).convert("RGB")
     except FileNotFoundError as error:
         msg = f"{name} isn't there; check the path of the image."
         raise FileNotFoundError(msg) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         msg = f"{name} can't be decoded as an image ({error}); remove it or get it again."
         raise ValueError(msg) from error
 

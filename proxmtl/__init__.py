@@ -284,16 +284,18 @@ _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names
 _ROOMS = frozenset(module.removeprefix("proxmtl.") for module in _WHERE) | {"kernels"}
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name, or a room, when it is asked for."""
-    if name in _MODULE_OF:
-        value = getattr(importlib.import_module(_MODULE_OF[name]), name)
-    elif name in _ROOMS:
-        value = importlib.import_module(f"proxmtl.{name}")
-    else:
-        raise AttributeError(f"module 'proxmtl' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker that saw it would take any name for public
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name, or a room, when it is asked for."""
+        if name in _MODULE_OF:
+            value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+        elif name in _ROOMS:
+            value = importlib.import_module(f"proxmtl.{name}")
+        else:
+            raise AttributeError(f"module 'proxmtl' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxmtl.backbones.images import TarImages
@@ -42,11 +43,12 @@ def find_images(
     Parameters
     ----------
     source
-        A folder, searched with all its subfolders; a plain ``.tar`` archive; or a ``.csv`` file
-        whose first column (``image``, ``file``, ...) has file names relative to its own folder.
+        A folder, searched with all its subfolders, links to folders among them; a plain ``.tar``
+        archive; or a ``.csv`` file whose first column (``image``, ``file``, ...), or column ``id``,
+        has file names relative to its own folder.
     names
         Which images to take, in which order; default: all with a suffix of `IMAGE_SUFFIXES`,
-        sorted by name (hidden files apart).
+        sorted by name; hidden files and folders apart.
     id_column
         Of a ``.csv`` source: header of the column of file names, where it isn't the first.
     missing_ok
@@ -60,7 +62,15 @@ def find_images(
     source = Path(source)
     if source.suffix.lower() == ".csv":
         named = read_ids(source, id_column=id_column)
-        return _of_folder(source.parent, named, source, missing_ok=missing_ok)
+        unlisted = sorted(set(names or ()).difference(named))
+        if unlisted:
+            raise InputError(
+                source,
+                f"{len(unlisted)} of the images asked for aren't in this table, the first is "
+                f"{unlisted[0]!r}; add them, or give the folder of the images.",
+            )
+        listed = named if names is None else names
+        return _of_folder(source.parent, listed, source, missing_ok=missing_ok)
     if source.suffix.lower() == ".tar":
         return _of_archive(source, names)
     if not source.is_dir():
@@ -74,10 +84,14 @@ def find_images(
 
 
 def _listed(folder: Path) -> list[str]:
-    found = (path.relative_to(folder) for path in folder.rglob("*") if _is_image(path.name))
-    names = sorted(
-        path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)
-    )
+    found: list[str] = []
+    for root, folders, files in os.walk(folder, followlinks=True):
+        here = Path(root).resolve()
+        # a link to a folder above it would be walked through without end
+        folders[:] = [name for name in folders if (here / name).resolve() not in _above(here)]
+        paths = [Path(root, name) for name in files]
+        found += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
+    names = sorted(filter(_is_taken, found))
     if not names:
         raise InputError(
             folder,
@@ -87,8 +101,14 @@ def _listed(folder: Path) -> list[str]:
     return names
 
 
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+def _above(folder: Path) -> tuple[Path, ...]:
+    return (folder, *folder.parents)
+
+
+def _is_taken(name: str) -> bool:
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") for part in path.parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
 def _of_folder(folder: Path, names: Sequence[str], source: Path, *, missing_ok: bool) -> ImageFiles:
@@ -106,7 +126,7 @@ def _of_folder(folder: Path, names: Sequence[str], source: Path, *, missing_ok: 
 def _of_archive(archive: Path, names: Sequence[str] | None) -> ImageFiles:
     images = TarImages(archive, names)
     if names is None:
-        inside = [name for name in images.names if _is_image(name)]
+        inside = sorted(filter(_is_taken, images.names))
         if not inside:
             raise InputError(archive, "no images in it.")
         images = TarImages(archive, inside)

@@ -165,6 +165,11 @@ class ImageTable:
         """
         labels = np.asarray(labels, np.float64)
         n, done = len(labels), 0
+        if ids is not None and len(ids) != n:
+            raise ValueError(f"{len(ids)} ids for {n} rows of labels; give one for each.")
+        if labels.shape != (n, len(names)):
+            msg = f"labels {labels.shape} for {len(names)} names: give (N, M) and M."
+            raise ValueError(msg)
         # zeros come from the system page by page: memory is that of the pixels, once
         pixels = np.zeros((n, 3, size, size), np.uint8)
         for i, image in enumerate(images):

@@ -167,9 +167,9 @@ def _images(root: Path, names: tuple[str, ...]) -> SizedImages | None:
     # as distributed the paths begin with the folder of the PBC archive; it may have been left out
     short = tuple(name.partition("/")[2] for name in names)
     for chosen in (names, short):
-        if (root / chosen[0]).is_file():
-            paths = [root / name for name in chosen]
-            missing = [path for path in paths if not path.is_file()]
+        paths = [root / name for name in chosen]
+        missing = [path for path in paths if not path.is_file()]
+        if len(missing) < len(paths):
             if missing:
                 msg = f"{root} lacks {len(missing)} of {len(paths)} images: {missing[0]} ..."
                 raise ValueError(msg)

@@ -53,16 +53,17 @@ def evaluate(
       proxmtl evaluate runs/cnn photos --labels test.csv
     """
     from proxmtl.cli.console import make_console, say_warning, shown_path
-    from proxmtl.cli.scoring import Reading, open_run, scored_labels
+    from proxmtl.cli.inputs import check_out
+    from proxmtl.cli.scoring import Reading, labels_of, open_run, scored_labels
     from proxmtl.experiments import attribute_metrics, group_means
-    from proxmtl.io import InputError, write_text
+    from proxmtl.io import write_text
     from proxmtl.report.tables import attribute_table, group_table
 
-    if out is not None and out.exists() and not force:
-        raise InputError(out, "the file exists; give --force to replace it or another --out.")
+    check_out(out, force=force)
     opened = open_run(run)
     reading = Reading(key, device, batch_size, skip_corrupt)
-    scored, known = scored_labels(opened, samples, labels, reading, id_column=id_column)
+    read = labels_of(opened, labels, id_column=id_column)
+    scored, known = scored_labels(opened, samples, labels, read, reading)
     if scored.fitted.any():
         say_warning(
             f"{int(scored.fitted.sum())} of the {len(known)} samples are among those that the "

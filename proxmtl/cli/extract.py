@@ -64,8 +64,8 @@ def extract(
 
     A row an image, float32: a matrix (N, D), or (M, N, D) for the M networks of a training run. The
     names of the images lie beside it (features.ids.csv), so that fit, tune, predict and evaluate
-    match rows by them. The file may be larger than memory. Until it is complete its rows lie in
-    features.npy.partial: the same command goes on after an interruption.
+    match rows by them; these take matrices (N, D). The file may be larger than memory. Until it is
+    complete its rows lie in features.npy.partial: the same command goes on after an interruption.
 
     [bold]Examples[/]
 
@@ -78,13 +78,17 @@ def extract(
     from proxmtl.backbones import extract_to_file, load_network
     from proxmtl.backbones.data import find_images
     from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
-    from proxmtl.cli.inputs import torch_device
-    from proxmtl.io import InputError, ids_beside, read_ids
+    from proxmtl.cli.inputs import check_out, torch_device
+    from proxmtl.io import ids_beside, read_ids
 
-    if out.exists() and not force:
-        raise InputError(out, "the file exists; give --force to replace it or another --out.")
+    check_out(out, force=force)
+    if id_column is not None and names is None and images.suffix.lower() != ".csv":
+        raise ValueError(
+            "id_column: no CSV file names these images; leave it out, or give --names."
+        )
     chosen = None if names is None else read_ids(names, id_column=id_column)
-    found = find_images(images, chosen, id_column=id_column, missing_ok=skip_corrupt)
+    listing_column = id_column if names is None else None
+    found = find_images(images, chosen, id_column=listing_column, missing_ok=skip_corrupt)
     source = load_network(network, torch_device(device))
     with step_progress("Features", 1000) as advance:
         extracted = extract_to_file(

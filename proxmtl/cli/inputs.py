@@ -11,6 +11,7 @@ import torch
 
 from proxmtl.groups import Groups
 from proxmtl.io import InputError, Labels, align_rows, load_features, read_labels
+from proxmtl.io.atomic import check_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Samples",
+    "check_out",
     "described",
     "features_for",
     "labels_for",
@@ -37,6 +39,8 @@ class Samples(NamedTuple):
     X: NDArray[Any]
     Y: NDArray[np.float64]
     names: tuple[str, ...]
+    ids: tuple[str, ...] | None = None
+    """Of the rows, where the features have them."""
 
 
 def read_samples(
@@ -46,7 +50,7 @@ def read_samples(
     X = load_features(features, key)
     read = read_labels(labels, id_column=id_column)
     aligned = align_rows(read, X.ids, len(X.values), labels_path=labels, features_path=features)
-    return Samples(X.values, aligned.values, aligned.names)
+    return Samples(X.values, aligned.values, aligned.names, X.ids)
 
 
 def split_rows(data: Samples, holdout: float, seed: int) -> tuple[Any, Any]:
@@ -103,6 +107,15 @@ def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.f
         )
     values: NDArray[np.float64] = labels.values[:, [labels.names.index(name) for name in names]]
     return values
+
+
+def check_out(out: Path | None, *, force: bool) -> None:
+    """Refuse a file that is there, unless it may be replaced, or that can't be written."""
+    if out is None:
+        return
+    check_target(out)
+    if out.exists() and not force:
+        raise InputError(out, "the file exists; give --force to replace it or another --out.")
 
 
 def torch_device(name: str) -> torch.device:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from proxmtl.cli.scoring import FittedRun, TrainedRun
+    from proxmtl.backbones.training import AttributeCNN
+    from proxmtl.cli.scoring import FittedRun
     from proxmtl.groups import Groups
 
 __all__ = ["inspect"]
@@ -30,19 +31,26 @@ def inspect(
       proxmtl inspect runs/first
     """
     from proxmtl.cli.console import make_console
-    from proxmtl.cli.scoring import FittedRun, open_run
+    from proxmtl.cli.scoring import FittedRun, attribute_groups
+    from proxmtl.io import read_model_kind
     from proxmtl.report.tables import figures_table
 
     console = make_console()
-    opened = open_run(run)
-    if isinstance(opened, FittedRun):
-        title, lines, S = _of_fit(opened)
+    if read_model_kind(run) == "AttributeCNN":
+        # the model itself: networks that take arrays can be looked at, if not scored from files
+        from proxmtl.backbones.training import AttributeCNN
+
+        trained = AttributeCNN.load(run)
+        groups, names = attribute_groups(trained), list(trained.names)
+        title, lines, S = _of_training(trained)
     else:
-        title, lines, S = _of_training(opened)
+        fitted = FittedRun(run)
+        groups, names = fitted.groups, fitted.names
+        title, lines, S = _of_fit(fitted)
     console.print(f"[bold]{title}[/]")
     console.print(figures_table(lines))
     if S is not None:
-        _show_latents(console, S, opened.groups, opened.names)
+        _show_latents(console, S, groups, names)
 
 
 def _of_fit(run: FittedRun) -> tuple[str, dict[str, Any], NDArray[Any] | None]:
@@ -61,12 +69,11 @@ def _of_fit(run: FittedRun) -> tuple[str, dict[str, Any], NDArray[Any] | None]:
     return type(model).__name__, lines, getattr(model, "S_", None)
 
 
-def _of_training(run: TrainedRun) -> tuple[str, dict[str, Any], NDArray[Any] | None]:
-    model = run.networks.model
+def _of_training(model: AttributeCNN) -> tuple[str, dict[str, Any], NDArray[Any] | None]:
     network, solve = model.network, model.description.get("solve", {})
     shared = f"{network.shared_stages} of {network.skeleton.n_stages} stages shared"
     lines: dict[str, Any] = {
-        "attributes": len(run.names),
+        "attributes": len(model.names),
         "networks": f"{1 if network.is_one else network.n_members}, {shared}",
         "input": " x ".join(map(str, network.input_shape)),
         "features": network.n_features,

@@ -59,7 +59,8 @@ def write_fitted(
     means = group_means(table, named_groups(groups))
     on = f"{len(test)} held-out rows" if len(test) else f"the {len(train)} training rows"
     report = fit_report(model)
-    write_fitted_rows(folder, (data.X[row] for row in train))
+    names = None if data.ids is None else [data.ids[row] for row in train]
+    write_fitted_rows(folder, (data.X[row] for row in train), names)
     write_run(
         folder,
         model=model,

@@ -51,11 +51,11 @@ def predict(
     import numpy as np
 
     from proxmtl.cli.console import make_console, shown_path
+    from proxmtl.cli.inputs import check_out
     from proxmtl.cli.scoring import Reading, open_run
-    from proxmtl.io import InputError, write_text
+    from proxmtl.io import write_text
 
-    if out.exists() and not force:
-        raise InputError(out, "the file exists; give --force to replace it or another --out.")
+    check_out(out, force=force)
     opened = open_run(run)
     table, ids, _ = opened.scores(samples, Reading(key, device, batch_size, skip_corrupt))
     cells = [[f"{score:.6g}" for score in row] for row in table] if scores else (table > 0) * 1

@@ -20,7 +20,7 @@ from proxmtl.io import (
     read_labels,
     read_model_kind,
 )
-from proxmtl.io.identity import fitted_rows, row_fingerprints
+from proxmtl.io.identity import fitted_rows, name_fingerprints, row_fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxmtl.backbones.trained import TrainedNetworks
+    from proxmtl.backbones.training import AttributeCNN
     from proxmtl.estimators.base import LinearAttributeClassifier
 
-__all__ = ["FittedRun", "Reading", "Run", "Scored", "TrainedRun", "open_run", "scored_labels"]
+__all__ = [
+    "FittedRun",
+    "Reading",
+    "Run",
+    "Scored",
+    "TrainedRun",
+    "attribute_groups",
+    "labels_of",
+    "open_run",
+    "scored_labels",
+]
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,11 @@ class FittedRun:
         _refuse(reading, ("device", "batch_size", "skip_corrupt"), "images")
         X, ids = features_for(self.model, source, reading.key)
         values = self.model.decision_function(X).reshape(len(X), -1)
-        return Scored(values, ids, np.isin(row_fingerprints(X), fitted_rows(self.folder)))
+        kept = fitted_rows(self.folder)
+        fitted = np.isin(row_fingerprints(X), kept)
+        if ids is not None:
+            fitted |= np.isin(name_fingerprints(ids), kept)
+        return Scored(values, ids, fitted)
 
 
 class TrainedRun:
@@ -93,8 +108,7 @@ class TrainedRun:
         self.folder = folder
         self.networks: TrainedNetworks = TrainedNetworks.load(folder)
         self.names = list(self.networks.model.names)
-        members: dict[str, list[str]] = self.networks.model.description.get("groups", {})
-        self.groups: Groups | None = Groups.from_names(members, self.names) if members else None
+        self.groups = attribute_groups(self.networks.model)
 
     def scores(self, source: Path, reading: Reading, wanted: Sequence[str] | None = None) -> Scored:
         """Score images: all of a folder, or those that are wanted."""
@@ -137,6 +151,12 @@ class TrainedRun:
         return Scored(np.concatenate(values), tuple(files.ids[i] for i in rows), fitted)
 
 
+def attribute_groups(model: AttributeCNN) -> Groups | None:
+    """Groups that networks were trained with."""
+    members: dict[str, list[str]] = model.description.get("groups", {})
+    return Groups.from_names(members, list(model.names)) if members else None
+
+
 Run: TypeAlias = FittedRun | TrainedRun
 
 
@@ -147,19 +167,24 @@ def open_run(folder: Path) -> Run:
     return FittedRun(folder)
 
 
-def scored_labels(
-    run: Run, source: Path, labels: Path, reading: Reading, *, id_column: str | None = None
-) -> tuple[Scored, NDArray[np.float64]]:
-    """Score labelled samples; give the labels in the order of the scores and of the attributes."""
-    read = read_labels(labels, id_column=id_column)
-    chosen = Labels(labels_for(run.names, read, labels), tuple(run.names), read.ids)
+def labels_of(run: Run, path: Path, *, id_column: str | None = None) -> Labels:
+    """Read labels of the attributes of a run, in its order."""
+    read = read_labels(path, id_column=id_column)
+    chosen = Labels(labels_for(run.names, read, path), tuple(run.names), read.ids)
     if run.named_samples and read.ids is None:
         raise InputError(
-            labels, "has no column of file names; add one, called 'image', or name it by id-column."
+            path, "has no column of file names; add one, called 'image', or name it by id-column."
         )
-    scored = run.scores(source, reading, read.ids)
+    return chosen
+
+
+def scored_labels(
+    run: Run, source: Path, path: Path, labels: Labels, reading: Reading
+) -> tuple[Scored, NDArray[np.float64]]:
+    """Score samples with labels (from a path); give the labels in the order of the scores."""
+    scored = run.scores(source, reading, labels.ids)
     known = align_rows(
-        chosen, scored.ids, len(scored.scores), labels_path=labels, features_path=source
+        labels, scored.ids, len(scored.scores), labels_path=path, features_path=source
     )
     return scored, known.values
 

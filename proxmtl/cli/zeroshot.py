@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from proxmtl.cli.scoring import Reading, Run
     from proxmtl.experiments import PlattCalibration
+    from proxmtl.io import Labels
 
 __all__ = ["zeroshot"]
 
@@ -98,7 +99,8 @@ def zeroshot(
     import pandas as pd
 
     from proxmtl.cli.console import make_console, say_warning, shown_path
-    from proxmtl.cli.scoring import Reading, open_run
+    from proxmtl.cli.inputs import check_out
+    from proxmtl.cli.scoring import Reading, labels_of, open_run
     from proxmtl.experiments import (
         attribute_priors,
         direct_attribute_prediction,
@@ -107,12 +109,17 @@ def zeroshot(
     from proxmtl.io import InputError, read_classes, read_ids, write_text
     from proxmtl.report.tables import class_table
 
-    if out is not None and out.exists() and not force:
-        raise InputError(out, "the file exists; give --force to replace it or another --out.")
+    check_out(out, force=force)
     opened = open_run(run)
     reading = Reading(key, device, batch_size, skip_corrupt)
     known, signatures = _read_matrix(matrix, opened.names, id_column)
+    # all small files are read before images are scored, which may take hours
     wanted = read_ids(classes) if opened.named_samples else None
+    if wanted is not None:
+        read_classes(classes, known, wanted, len(wanted))
+    held_labels = labels_of(opened, held_out_labels)
+    if not held_out.exists():
+        raise InputError(held_out, "nothing is there; check the path of --held-out.")
     scored = opened.scores(samples, reading, wanted)
     if scored.fitted.any():
         say_warning(
@@ -122,7 +129,7 @@ def zeroshot(
     truth = np.array(read_classes(classes, known, scored.ids, len(scored.scores)))
     seen_here = np.unique(truth)
     others = np.setdiff1d(np.arange(len(known)), seen_here)
-    calibration = _calibrate(opened, held_out, held_out_labels, reading)
+    calibration = _calibrate(opened, held_out, held_out_labels, held_labels, reading)
 
     corrected = prior and len(others) > 0
     found = direct_attribute_prediction(
@@ -178,7 +185,9 @@ def _read_matrix(
     return rows.ids, signatures
 
 
-def _calibrate(run: Run, samples: Path, labels: Path, reading: Reading) -> PlattCalibration:
+def _calibrate(
+    run: Run, samples: Path, path: Path, labels: Labels, reading: Reading
+) -> PlattCalibration:
     """Calibrate on the samples that the model was not fitted on."""
     import numpy as np
 
@@ -187,7 +196,7 @@ def _calibrate(run: Run, samples: Path, labels: Path, reading: Reading) -> Platt
     from proxmtl.experiments import fit_platt
     from proxmtl.io import InputError
 
-    scored, known = scored_labels(run, samples, labels, reading)
+    scored, known = scored_labels(run, samples, path, labels, reading)
     fresh = ~scored.fitted
     if not fresh.any():
         raise InputError(
@@ -202,5 +211,5 @@ def _calibrate(run: Run, samples: Path, labels: Path, reading: Reading) -> Platt
         )
     empty = np.flatnonzero(np.isnan(known[fresh]).all(axis=0))
     if len(empty):
-        raise InputError(labels, f"no label of {run.names[empty[0]]!r}; it cannot be calibrated.")
+        raise InputError(path, f"no label of {run.names[empty[0]]!r}; it cannot be calibrated.")
     return fit_platt(scored.scores[fresh], known[fresh])

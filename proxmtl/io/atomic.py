@@ -19,7 +19,7 @@ from typing import Any
 
 from proxmtl.io.errors import InputError
 
-__all__ = ["atomic_path", "new_run_folder", "write_json", "write_text"]
+__all__ = ["atomic_path", "check_target", "new_run_folder", "write_json", "write_text"]
 
 MARKER = "model.json"
 """The file that makes a folder a run folder; it is moved into place last."""
@@ -37,6 +37,20 @@ def _flush_folder(folder: Path) -> None:
     # Windows has no descriptor for a folder; there the rename alone has to do.
     if os.name == "posix":
         _flush_to_disk(folder)
+
+
+def check_target(path: Path) -> None:
+    """Refuse a file that can't be written, before the work of which it is to hold the result.
+
+    Raises
+    ------
+    InputError
+        If the folder of `path` does not exist, or `path` is a folder.
+    """
+    if not path.parent.is_dir():
+        raise InputError(path, f"its folder {path.parent} does not exist; create it first.")
+    if path.is_dir():
+        raise InputError(path, "this is a folder where a file is to be written; name a file.")
 
 
 @contextlib.contextmanager
@@ -59,10 +73,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         If the folder of `path` does not exist, or `path` is a folder.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(path, f"its folder {path.parent} does not exist; create it first.")
-    if path.is_dir():
-        raise InputError(path, "this is a folder where a file is to be written; name a file.")
+    check_target(path)
     descriptor, name = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxmtl.io.errors import InputError
-from proxmtl.io.labels import ID_HEADERS
+from proxmtl.io.labels import find_id_column, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +32,7 @@ def read_classes(
     known
         Names of the classes.
     ids
-        Row identifiers of the features, or None. Where both sides have them, rows are matched by
-        them; else row i belongs to row i.
+        Row identifiers of the features, by which rows are matched; None: row i belongs to row i.
     n_rows
         Number of rows of the features.
     column
@@ -46,26 +44,30 @@ def read_classes(
         Naming the file and the line, what was seen and what to do.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "no such file; check the path to the classes.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows = [(reader.line_num, row) for row in reader]
-            header = list(reader.fieldnames or [])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(path, f"not readable as CSV in UTF-8 ({error}).") from error
+    rows = read_rows(path)
+    header = [cell.strip() for cell in rows[0][1]]
     if column not in header:
         raise InputError(
             path, f"there is no column {column!r}; the header has {', '.join(header)}.", line=1
         )
-    first = header[0] if header[0].lower() in ID_HEADERS and header[0] != column else None
-    id_header = "id" if "id" in header else first
+    class_index, id_index = header.index(column), find_id_column(path, header)
+    if id_index in {None, class_index}:
+        if ids is not None:
+            raise InputError(
+                path,
+                f"no column of identifiers, which the features have ({ids[0]!r}, ...); put them "
+                f"first, under the header 'image'. The header has {', '.join(header)}.",
+                line=1,
+            )
+        id_index = None
     number = {name: i for i, name in enumerate(known)}
     found: list[int] = []
     by_id: dict[str, int] = {}
-    for line, row in rows:
-        name = (row[column] or "").strip()
+    for line, row in rows[1:]:
+        name, identifier = (
+            row[index].strip() if index is not None and index < len(row) else ""
+            for index in (class_index, id_index)
+        )
         if name not in number:
             raise InputError(
                 path,
@@ -74,12 +76,10 @@ def read_classes(
                 line=line,
             )
         found.append(number[name])
-        if id_header is not None:
-            identifier = (row[id_header] or "").strip()
-            if ids is not None and identifier in by_id:
-                raise InputError(path, f"{identifier!r} has two rows; remove one.", line=line)
-            by_id[identifier] = number[name]
-    if ids is not None and id_header is not None:
+        if ids is not None and identifier in by_id:
+            raise InputError(path, f"{identifier!r} has two rows; remove one.", line=line)
+        by_id[identifier] = number[name]
+    if ids is not None:
         lost = [identifier for identifier in ids if identifier not in by_id]
         if lost:
             raise InputError(

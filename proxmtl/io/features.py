@@ -105,6 +105,13 @@ def _checked_ids(beside: Path, path: Path, n_rows: int) -> tuple[str, ...]:
 
 
 def _as_matrix(path: Path, values: Array) -> Array:
+    if values.ndim == 3:
+        raise InputError(
+            path,
+            f"the array has shape {values.shape}: features of {values.shape[0]} networks, as of a "
+            "training run? Here one matrix is taken; save that of one network, for example "
+            "numpy.save('one.npy', numpy.load('all.npy')[0]).",
+        )
     if values.ndim != 2:
         raise InputError(
             path,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +19,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ID_HEADERS", "Labels", "align_rows", "read_ids", "read_labels", "write_labels"]
+__all__ = [
+    "ID_HEADERS",
+    "Labels",
+    "align_rows",
+    "find_id_column",
+    "read_ids",
+    "read_labels",
+    "read_rows",
+    "write_labels",
+]
 
 ID_HEADERS = frozenset({"", "id", "ids", "image", "file", "filename", "name", "row", "sample"})
 """Headers (in lower case) that make the first column one of row identifiers."""
@@ -47,7 +58,7 @@ def read_labels(path: str | Path, *, id_column: str | None = None) -> Labels:
     path
         The CSV file, in UTF-8.
     id_column
-        Header of the column of row identifiers. By default the first column is taken for one
+        Header of the column of row identifiers. By default it is a column ``id``, or the first
         where its header is among `ID_HEADERS`.
 
     Returns
@@ -61,9 +72,9 @@ def read_labels(path: str | Path, *, id_column: str | None = None) -> Labels:
         Naming the file, the line and the column, what was seen there and what to do.
     """
     path = Path(path)
-    rows = _read_rows(path)
+    rows = read_rows(path)
     header = [cell.strip() for cell in rows[0][1]]
-    id_index = _find_id_column(path, header, id_column)
+    id_index = find_id_column(path, header, id_column)
     columns = [index for index in range(len(header)) if index != id_index]
     names = tuple(header[index] for index in columns)
     _check_header(path, names)
@@ -111,9 +122,9 @@ def read_ids(path: str | Path, *, id_column: str | None = None) -> tuple[str, ..
         If there is no such column, or an identifier is blank or occurs twice.
     """
     path = Path(path)
-    rows = _read_rows(path)
+    rows = read_rows(path)
     header = [cell.strip() for cell in rows[0][1]]
-    index = _find_id_column(path, header, id_column)
+    index = find_id_column(path, header, id_column)
     if index is None:
         raise InputError(
             path,
@@ -152,7 +163,8 @@ def write_labels(
     Raises
     ------
     ValueError
-        If numbers of names or rows differ, or a label is something else.
+        If numbers of names or rows differ, a label is something else, or a name or identifier is
+        blank or occurs twice.
     """
     labels = np.asarray(labels, np.float64)
     if labels.shape != (len(ids), len(names)) or header.lower() not in ID_HEADERS:
@@ -164,6 +176,11 @@ def write_labels(
     odd = ~(np.isnan(labels) | np.isin(labels, (0.0, 1.0)))
     if odd.any():
         raise ValueError(f"labels: saw {labels[odd][0]:g}; use 1 yes, 0 no, NaN missing.")
+    for title, given in (("names", names), ("ids", ids)):
+        seen = Counter(name.strip() for name in given)
+        wrong = next((name for name, count in seen.items() if count > 1 or not name), None)
+        if wrong is not None:
+            raise ValueError(f"{title}: {wrong!r} is blank or there twice; make each its own.")
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow([header, *names])
@@ -183,7 +200,8 @@ def align_rows(
     """Bring the rows of `labels` into the order of the features.
 
     With identifiers on both sides the rows are matched by them; otherwise row i of one file
-    belongs to row i of the other and the counts must agree.
+    belongs to row i of the other and the counts must agree. Where only the features have some, a
+    warning says so.
 
     Parameters
     ----------
@@ -214,6 +232,12 @@ def align_rows(
                 f"{features_path}; there must be one row of labels per row of features, in the "
                 "same order.",
             )
+        if ids is not None:
+            warnings.warn(
+                f"{labels_path}: no column of identifiers, and the rows of {features_path} have "
+                "some; row i is taken for row i. Add them as a first column 'image' to be sure.",
+                stacklevel=2,
+            )
         return labels
     row_of = {identifier: row for row, identifier in enumerate(labels.ids)}
     lost = [identifier for identifier in ids if identifier not in row_of]
@@ -227,10 +251,10 @@ def align_rows(
     return Labels(labels.values[order], labels.names, tuple(ids))
 
 
-def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Give (line number, cells) for the header and each row; lines without text are left out."""
     if not path.is_file():
-        raise InputError(path, "no such file; check the path to the labels.")
+        raise InputError(path, "no such file; check the path.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, strict=True)
@@ -242,14 +266,19 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     if len(rows) < 2:
         raise InputError(
             path,
-            f"{len(rows)} lines with text; labels need a header of attribute names and at least "
-            "one row.",
+            f"{len(rows)} lines with text; a header of names and at least one row are needed.",
         )
     return rows
 
 
-def _find_id_column(path: Path, header: list[str], id_column: str | None) -> int | None:
+def find_id_column(path: Path, header: list[str], id_column: str | None = None) -> int | None:
+    """Where a header, stripped of blanks, has the row identifiers; None: nowhere.
+
+    In the column asked for; else in one called ``id``, or the first if it is among `ID_HEADERS`.
+    """
     if id_column is None:
+        if "id" in header:
+            return header.index("id")
         return 0 if header[0].lower() in ID_HEADERS else None
     if id_column not in header:
         raise InputError(

@@ -6,7 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
-from proxmtl.backbones import QuantizedNet, TarImages, extract, open_image, to_pixels
+from proxmtl.backbones import (
+    QuantizedNet,
+    TarImages,
+    extract,
+    extract_to_file,
+    open_image,
+    to_pixels,
+)
 
 
 def encoded(array, kind="PNG", **options):
@@ -109,6 +116,23 @@ def test_grey_palette_alpha_and_rotated_images_become_upright_rgb():
     exif = Image.Exif()
     exif[274] = 6  # the camera was turned: rotate by 270 degrees
     assert open_image(encoded(grey, "JPEG", exif=exif)).size == (6, 8)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_grey_beyond_8_bits_is_refused_not_clipped(mode):
+    kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+    picture = Image.fromarray(np.full((5, 5), 3000, kind))
+    assert picture.mode == mode
+    with pytest.raises(ValueError, match=f"scan can't be decoded .* mode {mode}, go beyond 8 bits"):
+        open_image(picture, "scan")
+
+
+def test_an_image_too_large_to_be_one_is_skipped(net, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    given = [encoded(np.zeros((60, 60, 3), np.uint8)), np.zeros((9, 9, 3), np.uint8)]
+    found = extract_to_file(given, net, tmp_path / "f.npy", skip_corrupt=True)
+    assert found.rows.tolist() == [1]
+    assert "can't be decoded" in found.skipped[0]
 
 
 def write_tar(path, members):

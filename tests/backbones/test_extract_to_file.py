@@ -234,6 +234,21 @@ def test_room_for_a_copy_is_asked_for_where_blocks_must_move(tmp_path, monkeypat
         extract_to_file(images, ensemble, tmp_path / "f.npy", skip_corrupt=True)
 
 
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [(["a", "a"], "'a' is there 2 times"), (["a", "\udcff"], "isn't text"), (["a"], "1 ids for 2")],
+)
+def test_names_that_could_not_be_read_again_are_refused_before_the_work(tmp_path, ids, said):
+    def progress(done, total):
+        raise AssertionError
+
+    with pytest.raises(ValueError, match=said):
+        extract_to_file(Squares(2), Mixer(), tmp_path / "f.npy", ids=ids, progress=progress)
+    (tmp_path / "f.npy").mkdir()
+    with pytest.raises(ValueError, match="is a folder"):
+        extract_to_file(Squares(2), Mixer(), tmp_path / "f.npy", progress=progress)
+
+
 def test_a_full_disk_is_seen_before_the_work(tmp_path):
     with pytest.raises(InputError, match=r"take .* GB, and its disk has"):
         extract_to_file(Squares(10**15), Mixer(), tmp_path / "f.npy")
@@ -271,6 +286,27 @@ def test_images_are_found(folder):
         for name in ("b.png", "notes.txt", "sub"):
             archive.add(folder / name, name)
     assert find_images(f"{folder}.tar").ids == ("b.png", "sub/a.JPG")
+    with tarfile.open(f"{folder}.tar", "w") as archive:
+        for name in ("sub", ".c.png", ".hidden", "b.png"):
+            archive.add(folder / name, name)
+    assert find_images(f"{folder}.tar").ids == ("b.png", "sub/a.JPG")
+
+
+def test_links_are_followed_but_not_in_circles_and_folders_are_no_images(folder):
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    Image.new("RGB", (5, 5)).save(elsewhere / "e.png")
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "sub" / "up").symlink_to(folder)
+    (folder / "d.png").mkdir()
+    assert find_images(folder).ids == ("b.png", "linked/e.png", "sub/a.JPG")
+
+
+def test_a_table_gives_those_of_its_images_that_are_asked_for(folder):
+    (folder / "two.csv").write_text("image\nb.png\nsub/a.JPG\n")
+    assert find_images(folder / "two.csv", ["sub/a.JPG"]).ids == ("sub/a.JPG",)
+    with pytest.raises(InputError, match=r"1 of the images asked for .* 'no\.png'"):
+        find_images(folder / "two.csv", ["no.png", "b.png"])
 
 
 def test_images_that_are_not_there_are_counted(folder):

@@ -88,6 +88,17 @@ def test_tables_that_do_not_fit_are_refused(folder):
     table = ImageTable.from_images(list(pixels.transpose(0, 2, 3, 1)), np.ones((2, 1)), ["a"], 6)
     assert table.pixels.shape == (2, 3, 6, 6)
 
+    def images():
+        raise AssertionError("decoded before the request was looked at")
+        yield
+
+    for labels, names, ids in (
+        (np.ones((2, 1)), ["a"], ["x"]),
+        (np.ones((2, 1)), ["a", "b"], None),
+    ):
+        with pytest.raises(ValueError, match="give"):
+            ImageTable.from_images(images(), labels, names, 6, ids=ids)
+
 
 def test_inputs_are_centred_and_scaled():
     pixels = np.random.default_rng(0).integers(0, 256, (700, 3, 5, 5), dtype=np.uint8)

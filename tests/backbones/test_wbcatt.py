@@ -100,7 +100,7 @@ def test_images_are_found(folder, layout):
     assert table.pixels[:, 0].mean((1, 2)).tolist() == shades
     assert table.ids == tuple(names)
     if layout == "folder":
-        (folder / stored[1]).unlink()
+        (folder / stored[0]).unlink()
         with pytest.raises(ValueError, match="lacks 1 of 3 images"):
             load_wbcatt(folder)
 

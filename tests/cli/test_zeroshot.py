@@ -83,6 +83,21 @@ def test_rows_of_the_fit_are_not_calibrated_on(program, unseen):
     assert "64 of the 80 samples are among those" in err
 
 
+def test_features_made_again_are_recognised_by_name(program, files):
+    X, names = np.load(files / "x.npy"), [f"{i}.png" for i in range(80)]
+    lines = (files / "y.csv").read_text().splitlines()
+    named = zip(["id", *names], lines, strict=True)
+    (files / "y.csv").write_text("".join(f"{name},{line}\n" for name, line in named))
+    (files / "x.ids.csv").write_text("\n".join(["id", *names]) + "\n")
+    assert program("fit", "x.npy", "-l", "y.csv", "--out", "run", "--max-passes", "5")[0] == 0
+    np.save(files / "x.npy", np.nextafter(X, np.float32(np.inf)))
+    code, _, err = program("evaluate", "run", "x.npy", "-l", "y.csv")
+    assert code == 0
+    assert "64 of the 80 samples are among those" in err
+    (files / "x.ids.csv").unlink()
+    assert program("evaluate", "run", "x.npy", "-l", "y.csv")[::2] == (0, "")
+
+
 def test_ties_are_reported(program, unseen):
     names = (unseen / "classes.csv").read_text().replace("zebra", "twin of swan")
     (unseen / "classes.csv").write_text(names)

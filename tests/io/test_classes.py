@@ -16,15 +16,25 @@ def written(folder, text):
 @pytest.mark.parametrize(
     "text",
     [
-        "class\nox\ncat\n",  # row by row
         "class,id\ncat,b\nox,a\n",
         "file,class,id\nz,cat,b\ny,ox,a\n",  # a column called id is the one
         "image,class\nb,cat\na,ox\nc,cat\n",
         "name,class\nb,cat\na,ox\n",
+        '"image ",class\nb,cat\na,ox\n',
     ],
 )
 def test_rows_are_matched_by_name_where_there_are_names(tmp_path, text):
     assert read_classes(written(tmp_path, text), KNOWN, ("a", "b"), 2) == [1, 0]
+
+
+@pytest.mark.parametrize("header", ["image_id,class", "class,image"])
+def test_rows_are_not_matched_by_order_where_the_features_have_names(tmp_path, header):
+    """Two classes the other way round would be taken for right."""
+    cells = {"image_id": ["b", "a"], "image": ["b", "a"], "class": ["cat", "ox"]}
+    rows = [",".join(cells[name][i] for name in header.split(",")) for i in range(2)]
+    path = written(tmp_path, "\n".join([header, *rows]) + "\n")
+    with pytest.raises(InputError, match=r"line 1: no column of identifiers"):
+        read_classes(path, KNOWN, ("a", "b"), 2)
 
 
 def test_without_names_of_the_samples_the_order_counts(tmp_path):

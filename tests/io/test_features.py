@@ -77,6 +77,12 @@ BAD = {
         None,
         ["not a readable npy"],
     ),
+    "networks": (
+        "x.npy",
+        lambda path: np.save(path, np.stack([X, X])),
+        None,
+        ["2 networks", "that of one"],
+    ),
     "vector": ("x.npy", lambda path: np.save(path, X[0]), None, ["(3,)", "reshape"]),
     "empty": ("x.npy", lambda path: np.save(path, X[:0]), None, ["empty", "(0, 3)"]),
     "nan": ("x.npy", _with_nan, None, ["2 of 15", "row 3, column 1", "nan", "fill"]),

@@ -64,8 +64,14 @@ def test_samples_are_recognised_by_their_values(tmp_path):
     assert not np.isin(row_fingerprints(np.nextafter(X, 1)), kept).any()
     images = rng.integers(0, 256, (4, 3, 5, 5), dtype=np.uint8)
     assert len(set(row_fingerprints(images).tolist())) == 4
+    zeros = np.zeros((1, 3), np.float32)
+    np.testing.assert_array_equal(row_fingerprints(zeros), row_fingerprints(-zeros))
     assert len(fitted_rows(tmp_path / "other")) == 0
     path = tmp_path / "fitted_rows.npy"
     path.write_bytes(path.read_bytes()[:90])
     with pytest.raises(InputError, match="fit the model again"):
         fitted_rows(tmp_path)
+    for other in (np.zeros((2, 2), np.uint64), np.zeros(2)):
+        np.save(path, other)
+        with pytest.raises(InputError, match="something else than fingerprints"):
+            fitted_rows(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxmtl.io import InputError, align_rows, read_labels
+from proxmtl.io import InputError, align_rows, read_labels, write_labels
 
 NAN = np.nan
 
@@ -95,3 +95,19 @@ def test_other_encodings_and_missing_files_are_refused(tmp_path):
         read_labels(_write(tmp_path, "größe\n1\n", encoding="latin-1"))
     with pytest.raises(InputError, match="no such file"):
         read_labels(tmp_path / "absent.csv")
+
+
+def test_names_on_the_side_of_the_features_only_are_warned_of(tmp_path):
+    labels = read_labels(_write(tmp_path, "red\n1\n0\n"))
+    where = {"labels_path": tmp_path / "y.csv", "features_path": tmp_path / "x.npy"}
+    with pytest.warns(UserWarning, match=r"y\.csv: no column of identifiers"):
+        assert align_rows(labels, ["b", "a"], 2, **where) is labels
+
+
+@pytest.mark.parametrize(
+    ("names", "ids", "said"),
+    [(["red", "red"], ["a", "b"], "names: 'red'"), (["red", "blue"], ["a", "a"], "ids: 'a'")],
+)
+def test_labels_that_could_not_be_read_again_are_not_written(tmp_path, names, ids, said):
+    with pytest.raises(ValueError, match=said):
+        write_labels(tmp_path / "y.csv", np.ones((2, 2)), names, ids)

@@ -116,21 +116,22 @@ class ImageTable:
                 "has no column of file names; add one, called 'image', or name it by id_column.",
             )
         paths = [folder / name for name in table.ids]
+        if not skip_corrupt:
+            _check_there(folder, paths, table.ids)
         found = None if cache is None else _Cache(Path(cache), paths, size, fit)
         kept = None if found is None else found.read()
         if kept is None:
             kept = _decode(paths, table.ids, size, fit, cache=found, progress=progress)
         pixels, rows, bad = kept
         if bad and not skip_corrupt:
-            first = "; ".join(bad[:3])
             raise InputError(
                 folder,
-                f"{len(bad)} of {len(paths)} images can't be used: {first}"
-                f"{' ...' if len(bad) > 3 else ''} Repair them, or ask for corrupt images to be "
-                "skipped.",
+                f"{len(bad)} of {len(paths)} images can't be used: {_first(bad)}. Get them again, "
+                f"or {SKIPPING}.",
             )
         if not len(rows):
-            raise InputError(folder, f"none of the {len(paths)} images can be used: {bad[0]}")
+            _check_there(folder, paths, table.ids)
+            raise InputError(folder, f"none of the {len(paths)} images can be used: {_first(bad)}.")
         ids = tuple(table.ids[i] for i in rows)
         return cls(pixels, table.values[rows], table.names, ids, tuple(bad))
 
@@ -181,6 +182,37 @@ class ImageTable:
             raise ValueError(msg)
         chosen = tuple(map(str, range(n))) if ids is None else tuple(ids)
         return cls(pixels, labels, tuple(names), chosen)
+
+
+SKIPPING = "leave them out with skip_corrupt=True (on the command line --skip-corrupt)"
+
+
+def _check_there(folder: Path, paths: Sequence[Path], names: Sequence[str]) -> None:
+    """Refuse files that are missing, before any is decoded; a whole folder of them is another."""
+    missing = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
+    if missing and len(missing) == len(paths):
+        raise InputError(
+            folder,
+            f"none of the {len(paths)} named files is in it, the first is {missing[0]}; is it the "
+            "right folder?",
+        )
+    if missing:
+        raise InputError(
+            folder,
+            f"{len(missing)} of the {len(paths)} named files aren't there: {_first(missing)}. "
+            f"Correct their names in the labels, or {SKIPPING}.",
+        )
+
+
+def _first(items: Sequence[object]) -> str:
+    """Name some of many."""
+    shown = ", ".join(map(str, items[:3]))
+    return f"{shown} and {len(items) - 3} more" if len(items) > 3 else shown
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with an image, without the advice, which is given once for all of them."""
+    return str(error).rsplit("; ", 1)[0].rstrip(".")
 
 
 class _Cache:
@@ -243,7 +275,7 @@ def _fill(
             pixels[len(rows)] = to_pixels(path, pixels.shape[-1], fit, names[i])
             rows.append(i)
         except (FileNotFoundError, ValueError) as error:
-            bad.append(str(error))
+            bad.append(_reason(error))
         if progress is not None:
             progress(i + 1, len(paths))
     return rows, bad

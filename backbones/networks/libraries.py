@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from proxmtl.backbones.networks.chain import Chain
 from proxmtl.backbones.networks.network import IMAGENET, RANDOM
 from proxmtl.backbones.weights import read_weights
@@ -51,8 +53,8 @@ def library_network(
     except (ImportError, OSError, RuntimeError) as error:  # built for another torch, for one
         reason = str(error).splitlines()[0]
         msg = (
-            f"network {name!r} needs {library}, which can't be imported ({reason}); install the "
-            "version for your torch."
+            f"network {name!r} needs {library}, which can't be imported ({reason}); for your "
+            f"torch: pip install 'torch=={torch.__version__.split('+')[0]}' {library}"
         )
         raise ImportError(msg) from error
     pretrained = weights == IMAGENET

@@ -206,6 +206,14 @@ def train(
       proxmtl train photos -l labels.csv -g groups.toml -o runs/lite0 --network efficientnet_lite0
       --side 128 --shared-stages 9 --frozen-stages 4 --channels-last --learning-rate 0.001
     """
+    for path, right, what in (
+        (images, images.is_dir(), "no such folder; give the folder of the images"),
+        (labels, labels.is_file(), "no such file; check the path to the labels"),
+        (groups, groups is None or groups.is_file(), "no such file; check the path to the groups"),
+    ):
+        if not right:
+            raise ValueError(f"{path}: {what}.")
+
     from proxmtl.cli.training import Request, run_training
 
     run_training(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import typer
 
 from proxmtl.backbones.data import ImageTable
 from proxmtl.backbones.training import (
@@ -26,9 +27,10 @@ from proxmtl.cli.console import make_console, shown_path, step_progress, thousan
 from proxmtl.cli.inputs import described, read_groups, torch_device
 from proxmtl.cli.run import named_groups
 from proxmtl.cli.trained import trained_metrics, write_trained
+from proxmtl.cli.training_report import epoch_line, interruption, summary, undone
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means, random_splits
-from proxmtl.io import InputError, write_json
+from proxmtl.io import InputError, read_labels, write_json
 from proxmtl.latent import LatentMTL
 from proxmtl.report.tables import group_table
 
@@ -45,6 +47,8 @@ __all__ = ["Request", "run_training"]
 ALEXNET_SIDE = 224
 CROP = 7 / 8
 """Part of a stored side that networks see: 224 of 256, as in the paper."""
+INTERRUPTED = 130
+"""Exit code of shells for what Ctrl-C ended."""
 MARKER = "training.json"
 """Makes a folder one of training, from before the first solve."""
 
@@ -161,7 +165,11 @@ def run_training(
     _check_folder(out, request.epochs, force=force)
     config, augmentation = request.config(), request.augmentation()
     architecture = request.architecture()
-    architecture.ensemble(request.seed, request.weights)  # what is wrong with it is said now
+    # what is wrong with the request is said now: images may take long to read
+    architecture.ensemble(request.seed, request.weights)
+    names = read_labels(request.labels, id_column=request.id_column).names
+    groups = read_groups(request.groups, names)
+    head, device = request.head(groups), torch_device(request.device)
     with step_progress("Reading images", 1000) as advance:
         table = ImageTable.read(
             request.images,
@@ -174,10 +182,8 @@ def run_training(
         )
     if table.skipped:
         console.print(f"{len(table.skipped)} images skipped, the first: {table.skipped[0]}")
-    groups = read_groups(request.groups, table.names)
-    architecture = replace(architecture, n_members=len(table.names))
-    head = request.head(groups)
-    networks = architecture.ensemble(request.seed, request.weights).to(torch_device(request.device))
+    architecture = replace(architecture, n_members=len(names))
+    networks = architecture.ensemble(request.seed, request.weights).to(device)
     train, test = _split(table, request.holdout, request.seed)
     out.mkdir(parents=True, exist_ok=True)
     if force:  # only now that everything asked for was read and found right
@@ -198,11 +204,25 @@ def run_training(
     write_json(out / MARKER, asked)
     if trainer.history:
         console.print(f"going on after epoch {trainer.epoch}")
+    saved = trainer.epoch
     with contextlib.ExitStack() as stack:
         log = None
         if tensorboard:
             log = stack.enter_context(EventLog(out / EVENT_FOLDER, trainer.history)).add
-        train_with_bar(trainer, log)
+
+        def after(epoch: Epoch) -> None:  # it is on the disk
+            nonlocal saved
+            saved = epoch.epoch
+            if log is not None:
+                log(epoch)
+            if not console.is_terminal:  # there the bar shows it
+                console.print(epoch_line(epoch, config.epochs), soft_wrap=True)
+
+        try:
+            train_with_bar(trainer, after)
+        except KeyboardInterrupt as stop:
+            make_console(stderr=True).print(interruption(saved), soft_wrap=True)
+            raise typer.Exit(INTERRUPTED) from stop
     scored = test if len(test) else train
     metrics = trained_metrics(trainer, scored)
     means = group_means(metrics, named_groups(groups))
@@ -218,21 +238,11 @@ def run_training(
         groups=groups,
     )
     console.print(group_table(means, title=f"Scores on {on}"))
-    first, last = trainer.history[0], trainer.history[-1]
-    console.print(
-        f"joint objective {first.objective:.4g} -> {last.objective:.4g}, "
-        f"accuracy {_percent(first.accuracy)} -> {_percent(last.accuracy)}, "
-        f"mean AP {_percent(first.ap)} -> {_percent(last.ap)} in {last.epoch} epochs; last solve "
-        f"{last.status}, residual {last.relative_kkt:.1e}"
-    )
-    undone = sum(record.rejected is not None for record in trainer.history)
-    if undone:
-        console.print(
-            f"{undone} of {last.epoch} epochs were undone, because the objective had risen: the "
-            f"rate {trainer.config.learning_rate:g} is too high for W; start with a lower "
-            "--learning-rate, or raise the strengths.",
-            soft_wrap=True,
-        )
+    joint = request.single_task is None
+    console.print(summary(trainer.history, joint=joint), soft_wrap=True)
+    rejected = undone(trainer.history, config.learning_rate)
+    if rejected:
+        console.print(rejected, soft_wrap=True)
     console.print(f"\nrun folder -> {shown_path(out)}")
 
 
@@ -288,7 +298,3 @@ def _split(
 
 def _plain(request: Request) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(request).items()}
-
-
-def _percent(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.1%}"

@@ -46,10 +46,14 @@ def test_images_and_labels_are_brought_together(folder):
 def test_bad_images_are_counted_named_and_skipped_only_if_asked(folder, cached):
     options = {"cache": folder / "cache"} if cached else {}
     (folder / "a" / "1.png").write_bytes(b"not an image")
-    (folder / "a" / "3.png").unlink()
+    expected = r"1 of 5 images .*1\.png can't be decoded.*\)\. Get them .*skip_corrupt=True"
     for _ in range(2):  # the second time the cache knows
-        with pytest.raises(InputError, match=r"2 of 5 images .*1\.png can't be decoded.*3\.png"):
+        with pytest.raises(InputError, match=expected):
             read(folder, **options)
+    (folder / "a" / "3.png").unlink()  # other advice, before any is decoded
+    expected = r"1 of the 5 named files aren't there: a/3\.png\. Correct their names"
+    with pytest.raises(InputError, match=expected):
+        read(folder, **options, progress=lambda *_: pytest.fail("decoded"))
     table = read(folder, skip_corrupt=True, **options)
     assert table.ids == ("a/0.png", "a/2.png", "a/4.png")
     assert table.labels[:, 0].tolist() == [0, 0, 0]
@@ -80,6 +84,10 @@ def test_tables_that_do_not_fit_are_refused(folder):
         ImageTable.read(folder, folder / "none.csv", 8)
     with pytest.raises(InputError, match="no such folder"):
         ImageTable.read(folder / "x", folder / "labels.csv", 8)
+    (folder / "empty").mkdir()
+    for skip in (False, True):
+        with pytest.raises(InputError, match=r"none of the 5 named files .* right folder\?"):
+            ImageTable.read(folder / "empty", folder / "labels.csv", 8, skip_corrupt=skip)
     pixels = np.zeros((2, 3, 4, 4), np.uint8)
     with pytest.raises(ValueError, match="give uint8"):
         ImageTable(pixels.astype(float), np.zeros((2, 1)), ("a",), ("0", "1"))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 
@@ -60,6 +61,34 @@ def test_variants_train(program, photos, options):
     assert code == 0, err
     assert len(objectives(photos / "cnn")) == (1 if "--frozen" in options else 3)
     assert ("training images" in out) == ("--holdout" in options)
+    assert ("joint" in out) == ("--single-task" not in options)
+    assert ("relative gap" in out) == ("--single-task" in options)
+    assert bool(re.search(r"objective [\d.e-]+ -> ", out)) == ("--frozen" not in options)
+    assert ("BUDGET" in out) == ("raise --max-passes" in out)
+
+
+def test_an_interrupted_run_says_where_it_goes_on(program, photos, monkeypatch):
+    from proxmtl.backbones.training import Trainer
+
+    whole = Trainer.descend
+
+    def stopped(self, number, *rest):
+        if number == 2:
+            raise KeyboardInterrupt
+        return whole(self, number, *rest)
+
+    monkeypatch.setattr(Trainer, "descend", stopped)
+    code, out, err = program(*COMMAND)
+    assert code == 130
+    assert err.strip() == "interrupted after epoch 1; the same command goes on from there"
+    assert out.count("\n") == 2
+    assert "epoch 1 of 2: objective" in out
+    monkeypatch.undo()
+    monkeypatch.chdir(photos)
+    code, out, _ = program(*COMMAND)
+    assert code == 0
+    assert "going on after epoch 1" in out
+    assert "epoch 2 of 2: objective" in out
 
 
 def test_epochs_that_were_undone_are_counted(program, photos):
@@ -79,20 +108,27 @@ BAD = {
     "device": ([*COMMAND, "--device", "abacus"], ["device", "abacus"]),
     "alone with groups": ([*COMMAND, "--single-task", "1", "-g", "kinds.json"], ["leave them out"]),
     "other folder": ([*COMMAND, "-o", "photos"], ["no run of training"]),
-    "corrupt": (COMMAND, ["1 of 40 images", "7.png"]),
+    "corrupt": (COMMAND, ["1 of 40 images", "7.png", "get them again", "--skip-corrupt"]),
+    "no labels": (["train", "photos", "-l", "no.csv", "-o", "cnn"], ["no.csv: no such file"]),
+    "no groups": ([*COMMAND, "-g", "no.toml"], ["no.toml: no such file"]),
+    "wrong folder": (["train", ".", *COMMAND[2:]], ["none of the 40 named files", "right folder?"]),
+    # found before any image is read, of which one is corrupt
+    "corrupt and groups": ([*COMMAND, "-g", "typo.json"], ["typo.json", "rad"]),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_requests_are_one_paragraph(program, photos, case):
     command, expected = BAD[case]
-    if case == "corrupt":
+    (photos / "typo.json").write_text('{"colour": ["rad"], "form": ["bar", "tall"]}')
+    if "corrupt" in case:
         (photos / "photos" / "7.png").write_bytes(b"x")
     code, _, err = program(*command)
     assert code == 2
     assert len(err.strip().splitlines()) == 1
     for part in expected:
-        assert part in err
+        assert part.lower() in err.lower()
+    assert ".;" not in err
     assert not (photos / "cnn").exists()
 
 

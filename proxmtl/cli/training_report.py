@@ -1,0 +1,76 @@
+"""What ``proxmtl train`` says of its epochs: a line each, one if it is interrupted, a summary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxmtl.backbones.training import Epoch
+
+__all__ = ["epoch_line", "interruption", "summary", "undone"]
+
+
+def epoch_line(epoch: Epoch, epochs: int) -> str:
+    """Figures of one epoch, for a log."""
+    scores = f", accuracy {_percent(epoch.accuracy)}, mean AP {_percent(epoch.ap)}"
+    return (
+        f"epoch {epoch.epoch} of {epochs}: objective {epoch.objective:.4g}"
+        f"{'' if np.isnan(epoch.accuracy) else scores}, {epoch.seconds:.1f} s"
+    )
+
+
+def interruption(saved: int) -> str:
+    """Say where the same command goes on; ``saved``: the last epoch on the disk, or -1."""
+    if saved < 0:
+        return "interrupted before the end of the first solve; the same command starts over"
+    return f"interrupted after epoch {saved}; the same command goes on from there"
+
+
+def summary(history: Sequence[Epoch], *, joint: bool) -> str:
+    """From the frozen start to the end, and how good the last solve is.
+
+    Parameters
+    ----------
+    history
+        All epochs.
+    joint
+        Whether attributes share latent tasks; else each has an objective of its own.
+    """
+    first, last = history[0], history[-1]
+
+    def both(of: str) -> str:
+        shown = [
+            f"{value:.4g}" if of == "objective" else _percent(value)
+            for value in (getattr(first, of), getattr(last, of))
+        ]
+        return shown[0] if last.epoch == 0 else " -> ".join(shown)
+
+    during = "with frozen networks" if last.epoch == 0 else f"in {last.epoch} epochs"
+    gap = "" if last.relative_gap is None else f", relative gap {last.relative_gap:.1e}"
+    budget = " (its budget ran out: raise --max-passes)" if last.status == "BUDGET" else ""
+    return (
+        f"{'joint objective' if joint else 'objective'} {both('objective')}, "
+        f"accuracy {both('accuracy')}, mean AP {both('ap')} {during}; "
+        f"{'last solve' if last.epoch else 'solve'} {last.status}{budget}, "
+        f"residual {last.relative_kkt:.1e}{gap}"
+    )
+
+
+def undone(history: Sequence[Epoch], learning_rate: float) -> str | None:
+    """Say how many epochs were undone, if any were."""
+    count = sum(record.rejected is not None for record in history)
+    if not count:
+        return None
+    return (
+        f"{count} of {history[-1].epoch} epochs were undone, because the objective had risen: the "
+        f"rate {learning_rate:g} is too high for W; start with a lower --learning-rate, or raise "
+        "the strengths."
+    )
+
+
+def _percent(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.1%}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 
 from proxmtl.backbones import extract, extract_to_file
 from proxmtl.backbones.data import find_images
+from proxmtl.backbones.extract import digest
 from proxmtl.backbones.feature_file import FeatureFile
 from proxmtl.io import InputError, load_features
 
@@ -247,6 +249,14 @@ def test_names_that_could_not_be_read_again_are_refused_before_the_work(tmp_path
     (tmp_path / "f.npy").mkdir()
     with pytest.raises(ValueError, match="is a folder"):
         extract_to_file(Squares(2), Mixer(), tmp_path / "f.npy", progress=progress)
+
+
+def test_files_of_one_name_in_two_folders_are_two_images(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (5, 5)).save(tmp_path / name / "1.png")
+        os.utime(tmp_path / name / "1.png", (0, 0))
+    assert digest([tmp_path / "a" / "1.png"], "") != digest([tmp_path / "b" / "1.png"], "")
 
 
 def test_a_full_disk_is_seen_before_the_work(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from proxmtl.backbones import to_pixels
+from proxmtl.backbones.trained import TrainedNetworks
 from proxmtl.backbones.training import AttributeCNN
 from proxmtl.io import load_features
 
@@ -117,6 +118,7 @@ def test_bad_images_are_skipped_only_if_asked(program, run):
     assert "38 samples" in out
 
 
+ZEROSHOT = ["zeroshot", "cnn", "photos", "-m", "m.csv", "-c", "gnu.csv", "--held-out"]
 MISMATCHES = {
     "features for networks": (["predict", "cnn", "x.npy", "-o", "p.csv"], ["cnn holds networks"]),
     "images for features": (["predict", "run", "photos", "-o", "p.csv"], ["proxmtl extract"]),
@@ -133,10 +135,29 @@ MISMATCHES = {
     "exists": (["extract", "photos", "-o", "x.npy", "-n", "cnn"], ["x.npy: the file exists"]),
     "suffix": (["extract", "photos", "-o", "f.csv", "-n", "cnn"], ["must end in .npy"]),
     "names": (["extract", "photos", "-o", "f.npy", "--names", "bare.csv"], ["bare.csv, line 1"]),
+    "not in the table": (
+        ["extract", "photos/one.csv", "-o", "f.npy", "-n", "cnn", "--names", "photos.csv"],
+        ["one.csv: 39 of the images asked for"],
+    ),
+    "no table": (
+        ["extract", "photos", "-o", "f.npy", "--id-column", "file"],
+        ["id_column: no CSV"],
+    ),
+    "no folder": (["predict", "cnn", "photos", "-o", "no/p.csv"], ["no does not exist"]),
+    "a folder": (["predict", "cnn", "photos", "-o", "photos", "--force"], ["this is a folder"]),
+    "no folder for metrics": (
+        ["evaluate", "cnn", "photos", "-l", "photos.csv", "-o", "no/m.csv"],
+        ["no does not exist"],
+    ),
+    "class": ([*ZEROSHOT, "photos", "--held-out-labels", "photos.csv"], ["line 2: class 'gnu'"]),
+    "held-out labels": (
+        [*ZEROSHOT, "photos", "-c", "c.csv", "--held-out-labels", "none.csv"],
+        ["none.csv: no such file"],
+    ),
 }
 
 
-def test_kinds_that_do_not_fit_are_refused(program, run):
+def test_requests_that_cannot_be_met_are_refused_before_the_work(program, run, monkeypatch):
     assert program("fit", "x.npy", "-l", "y.csv", "-o", "run", "--max-passes", "5")[0] == 0
     lines = (run / "photos.csv").read_text().splitlines()
     (run / "bare.csv").write_text("\n".join(line.split(",", 1)[1] for line in lines) + "\n")
@@ -144,6 +165,18 @@ def test_kinds_that_do_not_fit_are_refused(program, run):
     description = json.loads((run / "grey" / "model.json").read_text())
     del description["description"]["images"]
     (run / "grey" / "model.json").write_text(json.dumps(description))
+    (run / "photos" / "one.csv").write_text("image\n1.png\n")
+    (run / "m.csv").write_text("name,red,bar,tall\nox,1,0,1\nzebra,0,1,1\n")
+    (run / "gnu.csv").write_text("image,class\n1.png,gnu\n")
+    (run / "c.csv").write_text("image,class\n1.png,ox\n")
+    # a run whose images aren't files can be looked at, if not scored
+    assert program("inspect", "grey")[0] == 0
+
+    def scored(*_):
+        raise AssertionError("images were scored")
+
+    monkeypatch.setattr(TrainedNetworks, "scores", scored)
+    monkeypatch.setattr(TrainedNetworks, "features", scored)
     for case, (command, expected) in MISMATCHES.items():
         code, _, err = program(*command)
         assert code == 2, case

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from proxmtl.backbones.networks.network import Network
+from proxmtl.io.errors import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ class Chain(Network):
     stage begins at each that has a kernel or a matrix; what follows up to the next (norms,
     activations, poolings) belongs to it. Whether the model is such a chain, and what it does by
     functions before its classifier, is found by a trial: the features must be those that the model
-    itself gives its classifier, on random images.
+    itself gives its classifier, on random images. Every parameter must belong to a stage.
 
     Batch normalisation keeps its statistics, operations in place are made out of place, and layers
     that skip blocks at random are left out.
@@ -75,6 +76,13 @@ class Chain(Network):
         its_own = set(model.modules())
         self.tail = nn.ModuleList(layer for layer in layers if layer not in its_own)
         self._stages = _cut(layers)
+        outside = {*self.state_dict()} - {*self.stage_tensors(0, self.n_stages)}
+        if outside:
+            msg = (
+                f"network {name!r} isn't a chain of its top layers: no stage would hold "
+                f"{min(outside)}; use another, or write a Network."
+            )
+            raise ValueError(msg)
         with torch.no_grad():
             self.n_features = self(images).shape[1]
         self.train()
@@ -104,9 +112,16 @@ def _chain(model: nn.Module, images: Tensor, last: str, name: str) -> list[nn.Mo
         try:
             expected = model(images)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             msg = f"network {name!r} doesn't take images of {tuple(images.shape[1:])}: {reason}"
             raise ValueError(msg) from error
+        size = float(expected.abs().max())
+        if not 0 < size < torch.inf:
+            msg = (
+                f"network {name!r} gives features that are all zero, or not finite, on random "
+                "images: they can't tell whether it is a chain. Give it other weights."
+            )
+            raise ValueError(msg)
         body: list[nn.Module] = []
         head: list[nn.Module] = []
         for child, module in model.named_children():
@@ -120,7 +135,7 @@ def _chain(model: nn.Module, images: Tensor, last: str, name: str) -> list[nn.Mo
             if (
                 found.shape == expected.shape
                 and found.ndim == 2
-                and torch.allclose(found, expected)
+                and torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * size)
             ):
                 return layers
     msg = (

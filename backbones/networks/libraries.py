@@ -10,6 +10,7 @@ import torch
 from proxmtl.backbones.networks.chain import Chain
 from proxmtl.backbones.networks.network import IMAGENET, RANDOM
 from proxmtl.backbones.weights import read_weights
+from proxmtl.io.errors import first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ def library_network(
     try:
         package = importlib.import_module("timm" if library == "timm" else "torchvision.models")
     except (ImportError, OSError, RuntimeError) as error:  # built for another torch, for one
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         msg = (
             f"network {name!r} needs {library}, which can't be imported ({reason}); for your "
             f"torch: pip install 'torch=={torch.__version__.split('+')[0]}' {library}"
@@ -65,7 +66,7 @@ def library_network(
             else package.get_model(model, weights="DEFAULT" if pretrained else None)
         )
     except (ValueError, RuntimeError) as error:
-        msg = f"network {name!r} can't be had from {library}: {str(error).splitlines()[0]}"
+        msg = f"network {name!r} can't be had from {library}: {first_line(error)}"
         raise ValueError(msg) from error
     if weights not in (IMAGENET, RANDOM):
         net.load_state_dict(read_weights(weights, net.state_dict(), name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,11 +56,16 @@ class TrainingBatches(Dataset[Tensor]):
         return torch.from_numpy(cropped(images, self.shape, self.augmentation, self.seeds[index]))
 
     def loader(self, workers: int, *, pin_memory: bool = False) -> DataLoader[Tensor]:
-        """All batches in order; with ``workers`` > 0 that many processes make them ahead."""
+        """All batches in order; with ``workers`` > 0 that many processes make them ahead.
+
+        On Linux these are forked, whatever Python's default, and read the pixels where they are;
+        elsewhere each is sent a copy of all pixels.
+        """
         return DataLoader(
             self,
             batch_size=None,
             num_workers=workers,
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
             pin_memory=pin_memory,
             generator=torch.Generator(),  # it draws a seed, and would from the global one
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.io.atomic import atomic_path
-from proxmtl.io.errors import InputError
+from proxmtl.io.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["CHECKPOINT_FILE", "Checkpoint", "read_checkpoint", "write_checkpoint"]
 
 CHECKPOINT_FILE = "checkpoint.pt"
-FORMAT = "proxmtl training 2"
+FORMAT = "proxmtl training 3"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise InputError(path, f"can't be read as a checkpoint ({reason}); {again}") from error
     fields = {"format", *Checkpoint.__dataclass_fields__}
     if not isinstance(content, dict) or set(content) != fields or content["format"] != FORMAT:

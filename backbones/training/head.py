@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
 from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.nn import ConvexHead, LatentMTLHead
@@ -13,12 +16,13 @@ from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.stopping import MaxPasses, RelativeGap
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from proxmtl.nn import SolvedHead
     from proxmtl.result import Result
 
-__all__ = ["Head", "LatentHead", "SingleTaskHead", "solve_report"]
+__all__ = ["Head", "LatentHead", "SingleTaskHead", "attribute_signs", "solve_report"]
 
 
 class Head(ABC):
@@ -97,6 +101,11 @@ class SingleTaskHead(Head):
             stop=RelativeGap(self.tol) | MaxPasses(self.max_passes),
             **place,
         )
+
+
+def attribute_signs(labels: NDArray[np.floating[Any]]) -> Tensor:
+    """Labels as heads take them: +1 above zero, -1 else, NaN where missing."""
+    return torch.from_numpy(np.where(np.isnan(labels), np.nan, np.where(labels > 0, 1.0, -1.0)))
 
 
 def solve_report(result: LatentResult | Result[Tensor]) -> dict[str, Any]:

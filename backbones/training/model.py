@@ -170,8 +170,13 @@ class AttributeCNN:
         for part, pair in {"input": self.inputs, "features": self.standard}.items():
             tensors |= {f"{part}.{name}": t for name, t in zip(PAIR, pair, strict=True)}
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-        description = {**self.description, "names": list(self.names)}
+        description = {**self.description, "names": list(self.names), "stages": self._stages()}
         write_model_state(folder, ModelState(KIND, asdict(self.architecture), arrays, description))
+
+    def _stages(self) -> list[list[str]]:
+        """Classes of the layers of each stage: the cut of a :class:`Chain` is found by a trial."""
+        stages = self.network.skeleton.stages()
+        return [[type(layer).__name__ for layer in stage] for stage in stages]
 
     @classmethod
     def load(cls, folder: str | Path) -> AttributeCNN:
@@ -200,6 +205,7 @@ class AttributeCNN:
             network.load_state_dict(parts["network"])
             description = dict(state.description)
             names = tuple(description.pop("names"))
+            stages = description.pop("stages", None)
             inputs, standard = ({k: parts[part][k] for k in PAIR} for part in ("input", "features"))
             model = cls(
                 architecture,
@@ -213,6 +219,12 @@ class AttributeCNN:
             shape = tuple(model.coef.shape)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(folder, f"doesn't describe a whole model ({error}).") from error
+        if stages not in (None, model._stages()):
+            raise InputError(
+                folder,
+                "holds networks that were cut into other stages than they are now: the library "
+                "that they come from has changed. Install the version they were trained with.",
+            )
         if shape != (network.n_features, len(names)):
             raise InputError(folder, f"doesn't describe a whole model: W has shape {shape}.")
         return model

@@ -42,7 +42,7 @@ def cropped(
     augmentation: Augmentation | None = None,
     seed: int = 0,
 ) -> NDArray[np.uint8]:
-    """Images (B, C, H, W) of the shape that the network takes.
+    """Images (B, C, H, W) of the shape that the network takes, contiguous and writeable.
 
     Without an augmentation the middle of each image is taken.
 
@@ -58,7 +58,8 @@ def cropped(
     if images.shape[1:] != shape:
         msg = f"images have shape {images.shape[1:]}, the network takes {shape}."
         raise ValueError(msg)
-    return np.ascontiguousarray(images)
+    # torch can't hold memory that may not be written, such as that of a file mapped for reading
+    return np.require(images, requirements=["C", "W"])
 
 
 def to_input(images: Tensor, mean: Tensor, scale: Tensor, *, channels_last: bool = False) -> Tensor:

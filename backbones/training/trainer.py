@@ -15,7 +15,7 @@ from torch import Tensor
 
 from proxmtl.backbones.training.batches import TrainingBatches
 from proxmtl.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from proxmtl.backbones.training.head import Head, solve_report
+from proxmtl.backbones.training.head import Head, attribute_signs, solve_report
 from proxmtl.backbones.training.identity import identity
 from proxmtl.backbones.training.pixels import cropped, moments, to_input
 from proxmtl.backbones.training.record import Epoch, as_csv
@@ -75,7 +75,8 @@ class Trainer:
     Raises
     ------
     ValueError
-        If numbers of attributes or shapes differ, or there is no row to learn from.
+        If numbers of attributes or shapes differ, there is no row to learn from, or an attribute
+        lacks a class among those.
     InputError
         If the checkpoint in the folder is of another run.
     """
@@ -109,14 +110,15 @@ class Trainer:
             normalisation = torch.tensor(declared[0]), torch.tensor(declared[1])
         mean, scale = normalisation or moments(table.pixels, self.train)
         self.mean, self.scale = mean.to(network.device), scale.to(network.device)
-        signs = np.where(np.isnan(table.labels), np.nan, np.where(table.labels > 0, 1.0, -1.0))
-        self.labels = torch.from_numpy(signs[self.train]).to(network.device, config.solve_dtype)
+        signs = attribute_signs(table.labels[self.train])
+        self.labels = signs.to(network.device, config.solve_dtype)
         self.layer = head.layer(
             network.n_features,
             network.n_members,
             device=network.device,
             dtype=config.solve_dtype,
         )
+        self.layer.take_labels(self.labels)  # what is wrong with them is said now
         self.optimizer = torch.optim.SGD(
             network.parameters(),
             lr=config.learning_rate,

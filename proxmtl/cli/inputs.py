@@ -12,6 +12,7 @@ import torch
 from proxmtl.groups import Groups
 from proxmtl.io import InputError, Labels, align_rows, load_features, read_labels
 from proxmtl.io.atomic import check_target
+from proxmtl.io.errors import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,6 +125,6 @@ def torch_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(f"device: {name!r} can't be used ({reason}); use 'cpu'.") from error
     return device

@@ -23,6 +23,7 @@ from proxmtl.backbones.training import (
     read_checkpoint,
 )
 from proxmtl.backbones.training.events import EVENT_FOLDER, EventLog, require_tensorboard
+from proxmtl.backbones.training.head import attribute_signs
 from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
 from proxmtl.cli.inputs import described, read_groups, torch_device
 from proxmtl.cli.run import named_groups
@@ -185,6 +186,8 @@ def run_training(
     architecture = replace(architecture, n_members=len(names))
     networks = architecture.ensemble(request.seed, request.weights).to(device)
     train, test = _split(table, request.holdout, request.seed)
+    layer = head.layer(networks.n_features, len(table.names))
+    layer.take_labels(attribute_signs(table.labels[train]))  # so is what is wrong with the labels
     out.mkdir(parents=True, exist_ok=True)
     if force:  # only now that everything asked for was read and found right
         for name in ("checkpoint.pt", "scalars.csv", "model.json"):

@@ -1,10 +1,10 @@
-"""The one exception of this room: an input file that cannot be used as it is."""
+"""The one exception of this room, an input file that cannot be used as it is; others in a line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["InputError"]
+__all__ = ["InputError", "first_line"]
 
 
 class InputError(ValueError):
@@ -25,3 +25,8 @@ class InputError(ValueError):
         self.line = line
         place = f"{source}" if line is None else f"{source}, line {line}"
         super().__init__(f"{place}: {sentence}")
+
+
+def first_line(error: BaseException) -> str:
+    """First line of what an error says; its name if it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -161,6 +161,50 @@ def test_what_is_no_chain_is_refused():
         Chain(made(ResNet), (1, 16, 16), "x")
 
 
+class Faint(Skipping):
+    """Features so small that an absolute tolerance would take any others for the same."""
+
+    def maps(self, x):
+        return 1e-12 * super().maps(x)
+
+    def forward(self, x):
+        return self.fc(torch.flatten(self.maps(x), 1) + 1e-12 * x.mean((2, 3))[:, :1])
+
+
+class Dead(DenseNet):
+    def __init__(self):
+        super().__init__()
+        nn.init.constant_(self.features[1].weight, 0)
+
+
+class Mute(ResNet):
+    def forward(self, x):
+        if x.shape[1] != 3:
+            raise AssertionError  # without a word
+        return super().forward(x)
+
+
+class Loose(ResNet):
+    """A parameter of its own, which no layer holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(4))
+
+
+def test_a_trial_that_says_nothing_is_none():
+    with pytest.raises(ValueError, match="isn't a chain of its top layers"):
+        Chain(made(Faint), SHAPE, "x")
+    dead = made(Dead)
+    nn.init.constant_(dead.features[1].bias, -1)
+    with pytest.raises(ValueError, match="'x' gives features that are all zero"):
+        Chain(dead, SHAPE, "x")
+    with pytest.raises(ValueError, match=r"\(1, 16, 16\): AssertionError"):
+        Chain(made(Mute), (1, 16, 16), "x")
+    with pytest.raises(ValueError, match=r"no stage would hold model\.token"):
+        Chain(made(Loose), SHAPE, "x")
+
+
 @pytest.fixture
 def libraries(monkeypatch):
     """Stand-ins for torchvision and timm, which hold one model each."""

@@ -20,6 +20,7 @@ from proxmtl.backbones.training import (
     TrainingConfig,
     read_checkpoint,
 )
+from proxmtl.backbones.training.batches import TrainingBatches
 from proxmtl.backbones.training.model import Architecture
 from proxmtl.io import InputError
 
@@ -160,10 +161,10 @@ def test_damaged_and_strange_checkpoints_are_refused(tmp_path):
     path.write_bytes(b"PK\x03\x04 not a checkpoint")
     with pytest.raises(InputError, match="can't be read"):
         read_checkpoint(tmp_path)
-    torch.save({"format": "proxmtl training 2", "object": Path("x")}, path)
+    torch.save({"format": "proxmtl training 3", "object": Path("x")}, path)
     with pytest.raises(InputError, match="can't be read"):  # a pickled object
         read_checkpoint(tmp_path)
-    torch.save({"format": "proxmtl training 2"}, path)
+    torch.save({"format": "proxmtl training 3"}, path)
     with pytest.raises(InputError, match="isn't a checkpoint of this version"):
         read_checkpoint(tmp_path)
 
@@ -188,6 +189,9 @@ def test_models_are_saved_and_give_the_same_scores(tmp_path):
     assert read.names == trainer.table.names
     assert read.description == {"note": "x"}
     text = (tmp_path / "model.json").read_text()
+    (tmp_path / "model.json").write_text(text.replace('"Sequential"', '"Conv2d"', 1))
+    with pytest.raises(InputError, match="cut into other stages"):
+        AttributeCNN.load(tmp_path)
     (tmp_path / "model.json").write_text(text.replace('"n_features": 8', '"n_features": 7'))
     with pytest.raises(InputError, match="doesn't describe a whole model"):
         AttributeCNN.load(tmp_path)
@@ -213,6 +217,36 @@ def test_impossible_runs_are_refused():
         Architecture().ensemble(weights="x.pth")
     with pytest.raises(ValueError, match="give the file of torchvision's"):
         Architecture("alexnet").ensemble(weights="imagenet")
+
+
+def test_labels_are_looked_at_before_any_work():
+    table = digits()
+    labels = table.labels.copy()
+    labels[:, 1] = 1.0
+    network = Architecture(n_members=4).ensemble(seed=0)
+    for head, match in (
+        (SingleTaskHead(), "task 1 has only"),
+        (SingleTaskHead(class_weight="balance"), "class_weight: got 'balance'"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            Trainer(
+                network,
+                head,
+                dataclasses.replace(table, labels=labels),
+                TrainingConfig(),
+                **rows(50, 0),
+            )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems copy the pixels to each worker")
+def test_workers_are_forked_and_pixels_may_be_for_reading_only():
+    pixels = digits().pixels[:4]
+    pixels.flags.writeable = False
+    shape = pixels.shape[1:]
+    batches = TrainingBatches(pixels, [np.arange(4), slice(0, 2)], [0, 0], shape)
+    assert batches.loader(2).multiprocessing_context.get_start_method() == "fork"
+    for i, n in enumerate((4, 2)):  # a slice is a view, where torch would warn
+        assert np.array_equal(batches[i].numpy(), pixels[:n])
 
 
 def test_divergence_is_said():

@@ -198,3 +198,16 @@ def test_event_files_are_written_if_asked(program, photos, monkeypatch):
     assert code == 0, err
     assert ("objective", 0) in written
     assert len(set(written)) == len(written)
+
+
+def test_labels_without_both_classes_leave_the_last_run_alone(program, photos):
+    lines = (photos / "photos.csv").read_text().splitlines()
+    same = [",".join([line.split(",")[0], "1", *line.split(",")[2:]]) for line in lines[1:]]
+    (photos / "photos.csv").write_text("\n".join([lines[0], *same]))
+    (photos / "cnn").mkdir()
+    (photos / "cnn" / "training.json").write_text("{}")
+    (photos / "cnn" / "checkpoint.pt").write_bytes(b"of the last run")
+    code, _, err = program(*COMMAND, "--force")
+    assert code == 2
+    assert "lack a class: task 0 has only +1 labels" in " ".join(err.split())
+    assert (photos / "cnn" / "checkpoint.pt").read_bytes() == b"of the last run"

@@ -315,10 +315,9 @@ def _check_ids(ids: Sequence[str], n_images: int) -> None:
     """Refuse names that couldn't be read again."""
     if len(ids) != n_images:
         raise ValueError(f"{len(ids)} ids for {n_images} images; give one for each.")
-    name, count = Counter(ids).most_common(1)[0] if ids else ("", 0)
-    if count > 1:
-        raise ValueError(f"ids: {name!r} is there {count} times; give each image its own.")
-    for name in ids:
+    for name, count in Counter(name.strip() for name in ids).items():
+        if count > 1 or not name:
+            raise ValueError(f"ids: {name!r} is there {count} times; give each image its own.")
         try:
             name.encode()
         except UnicodeEncodeError as error:

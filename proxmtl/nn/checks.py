@@ -36,7 +36,7 @@ def check_features(features: Features, n_features: int, n_tasks: int) -> None:
         With what was seen and what the head takes.
     """
     shared = isinstance(features, Tensor)
-    parts = [features] if shared else list(features)
+    parts: list[Any] = [features] if shared else list(features)
     if all(isinstance(part, Tensor) for part in parts):
         shapes = [tuple(part.shape) for part in parts]
         n_matrices = shapes[0][0] if shared and len(shapes[0]) == 3 else len(parts)

@@ -238,7 +238,12 @@ def test_room_for_a_copy_is_asked_for_where_blocks_must_move(tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("ids", "said"),
-    [(["a", "a"], "'a' is there 2 times"), (["a", "\udcff"], "isn't text"), (["a"], "1 ids for 2")],
+    [
+        (["a", "a "], "'a' is there 2 times"),
+        (["a", ""], "'' is there"),
+        (["a", "\udcff"], "isn't text"),
+        (["a"], "1 ids for 2"),
+    ],
 )
 def test_names_that_could_not_be_read_again_are_refused_before_the_work(tmp_path, ids, said):
     def progress(done, total):

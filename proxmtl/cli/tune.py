@@ -187,7 +187,7 @@ def tune(
                 "search": {"model": model, "method": method, "trials": len(table)},
             },
         )
-    console.print(f"{len(table)} trials; chosen: {_chosen(fitted)}")
+    console.print(f"{len(table)} trials; chosen: {_chosen(fitted)}", soft_wrap=True)
     show_outcome(console, outcome, out)
 
 

@@ -135,6 +135,8 @@ class LabelCensus(nn.Module):
             counts of the whole set are needed and were not taken.
         """
         check_batch(labels, sample_weight, (n_samples, self.n_tasks))
+        if not n_samples and not self.distributed:  # of several processes one may be without any
+            raise ValueError("features: the batch has no sample; give one or more, or skip it.")
         known = bool(self.observed > 0)
         if not known and (self.reduction == "sum" or self.class_weight is not None):
             raise ValueError(

@@ -306,6 +306,14 @@ def test_features_of_a_diverged_network_are_called_so():
             make_head(max_passes=5).solve(bad, Y)
 
 
+def test_a_batch_without_samples_is_refused():
+    head = make_head(max_passes=5)
+    for features in (X[:0], PER_TASK[:, :0]):
+        for loss in (head.loss, head.network_loss, head.prox_step):
+            with pytest.raises(ValueError, match="the batch has no sample"):
+                loss(features, Y[:0])
+
+
 def test_options_are_those_of_the_model():
     head = make_head(3, loss=Logistic(), random_state=4)
     assert isinstance(head.model, LatentMTL)

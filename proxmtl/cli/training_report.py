@@ -50,11 +50,13 @@ def summary(history: Sequence[Epoch], *, joint: bool) -> str:
         return shown[0] if last.epoch == 0 else " -> ".join(shown)
 
     during = "with frozen networks" if last.epoch == 0 else f"in {last.epoch} epochs"
+    scores = f", accuracy {both('accuracy')}, mean AP {both('ap')}"
+    if np.isnan(last.accuracy):  # no held-out images
+        scores = ""
     gap = "" if last.relative_gap is None else f", relative gap {last.relative_gap:.1e}"
     budget = " (its budget ran out: raise --max-passes)" if last.status == "BUDGET" else ""
     return (
-        f"{'joint objective' if joint else 'objective'} {both('objective')}, "
-        f"accuracy {both('accuracy')}, mean AP {both('ap')} {during}; "
+        f"{'joint objective' if joint else 'objective'} {both('objective')}{scores} {during}; "
         f"{'last solve' if last.epoch else 'solve'} {last.status}{budget}, "
         f"residual {last.relative_kkt:.1e}{gap}"
     )

@@ -64,6 +64,7 @@ def test_variants_train(program, photos, options):
     assert ("joint" in out) == ("--single-task" not in options)
     assert ("relative gap" in out) == ("--single-task" in options)
     assert bool(re.search(r"objective [\d.e-]+ -> ", out)) == ("--frozen" not in options)
+    assert (", mean AP" in out) == ("--holdout" not in options)
     assert ("BUDGET" in out) == ("raise --max-passes" in out)
 
 

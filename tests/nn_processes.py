@@ -10,8 +10,8 @@ import torch.distributed as dist
 from strategies import classification
 from torch.nn.parallel import DistributedDataParallel
 
-from proxmtl import Groups
-from proxmtl.nn import LatentMTLHead, ProximalOptimizer
+from proxmtl import Groups, MaxPasses, RelativeKKT, SquaredFrobenius
+from proxmtl.nn import ConvexHead, LatentMTLHead, ProximalOptimizer
 
 N, D, M = 24, 5, 4
 X, Y = classification(N, D, M, missing=0.1)
@@ -61,6 +61,21 @@ def train(parts, wrap, *, distributed):
             out += [p.detach().clone() for p in head.factors()]
     result = head.solve(X[parts], Y[parts])
     out += [p.detach().clone() for p in head.factors()]
+    convex = ConvexHead(
+        D,
+        M,
+        SquaredFrobenius(0.05),
+        reduction="task_mean",
+        stop=RelativeKKT(1e-8) | MaxPasses(500),
+        distributed=distributed,
+        dtype=torch.float64,
+    )
+    convex.solve(X[parts], Y[parts])
+    loss = convex.loss(X[parts], Y[parts]).detach()
+    if distributed:
+        dist.all_reduce(loss)
+        loss /= dist.get_world_size()
+    out += [convex.W.detach().clone(), convex.census.rates.clone(), loss]
     out += [head.census.observed.clone(), torch.tensor(result.certificate.objective)]
     return out
 

@@ -89,6 +89,24 @@ def test_frozen_networks_stay_as_they_were():
         assert torch.equal(tensor, before[name])
 
 
+def test_frozen_stages_keep_their_weights_and_others_do_not_go_on(tmp_path):
+    def run(frozen):
+        sizes = {"widths": (4, 8), "n_features": 8}
+        plan = Architecture(n_members=4, shared_stages=2, frozen_stages=frozen, **sizes)
+        head = SingleTaskHead(0.3)
+        return small_run(tmp_path, network=plan.ensemble(seed=0), head=head, epochs=1)
+
+    trainer = run(1)
+    before = {name: t.clone() for name, t in trainer.network.state_dict().items()}
+    trainer.run()
+    after = trainer.network.state_dict()
+    kept = {name for name, tensor in before.items() if torch.equal(tensor, after[name])}
+    assert kept == {name for name in before if name.startswith("trunk.blocks/0/")}
+    assert len(kept) == 4
+    with pytest.raises(InputError, match="another run: networks.* differ"):
+        run(0)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"autocast": True}, {"channels_last": True}, {"solve_in_double": True}, {"shared": 3}],

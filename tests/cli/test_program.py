@@ -43,6 +43,9 @@ for command in sys.argv[1:]:
     for arguments in ([command, "--help"], [command, "--nonsense"], ["no-command"]):
         code = CliRunner().invoke(app, arguments).exit_code
         assert code == (0 if "--help" in arguments else 2), (command, code)
+for arguments in (["nowhere", "-l", "no.csv"], [".", "-l", "no.csv"]):
+    result = CliRunner().invoke(app, ["train", *arguments, "-o", "run"])
+    assert result.exit_code == 2 and "no such" in result.stderr, result
 heavy = ("torch", "numpy", "pandas", "sklearn", "scipy", "matplotlib", "numba", "PIL")
 print([name for name in heavy if name in sys.modules])
 """

@@ -48,7 +48,7 @@ RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0)
 A = (1e-8, 1e-7)
 B = (1e-8, 3e-8, 1e-7)
 RATES = {"joint, groups": 5e-4, "joint, no groups": 5e-4, "single-task": 3e-3}
-"""Of the laptop. What SGD below a head can bear falls with the square of W, and W is 2.6 times as
+"""Of the laptop. What SGD below a head can bear falls with the square of W, and W is five times as
 large in the latent rows; at 3e-3 their features collapse in the first epoch."""
 ROWS = ("joint, groups", "single-task", "joint, no groups")
 

@@ -103,7 +103,7 @@ def test_frozen_stages_keep_their_weights_and_others_do_not_go_on(tmp_path):
     kept = {name for name, tensor in before.items() if torch.equal(tensor, after[name])}
     assert kept == {name for name in before if name.startswith("trunk.blocks/0/")}
     assert len(kept) == 4
-    with pytest.raises(InputError, match="another run: networks.* differ"):
+    with pytest.raises(InputError, match=r"another run: networks.* differ"):
         run(0)
 
 

@@ -69,7 +69,7 @@ def test_folders_that_do_not_fit_are_refused(folder):
 def test_real_pixels_of_eleven_classes(data, tmp_path):
     """Tiny images of AwA's classes, laid out as AwA2: labels are the rows of the real matrix."""
     for name in ("classes", "predicates", "predicate-matrix-binary", "trainclasses", "testclasses"):
-        (tmp_path / f"{name}.txt").symlink_to(data / "awa1" / f"{name}.txt")
+        (tmp_path / f"{name}.txt").symlink_to((data / "awa1" / f"{name}.txt").resolve())
     with (data / "tiny_imagenet_awa" / "classes.csv").open() as stream:
         kinds = {row["wnid"]: row["awa_class"] for row in csv.DictReader(stream)}
     with tarfile.open(data / "tiny_imagenet_awa" / "images_64.tar") as archive:

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import gc
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -19,6 +20,10 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+# Idle OpenMP threads of torch otherwise spin for milliseconds on the core that the next contender
+# needs; it must be said before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
@@ -118,6 +123,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         **versions("triton", "pytorch-triton", "numba", "numpy"),
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
+        "OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"],
     }
 
 

@@ -27,8 +27,8 @@ class TrainingConfig:
         The rate is multiplied by ``factor`` when the joint objective has not fallen for
         ``patience`` epochs; the paper reduced it by hand.
     undo_above
-        An epoch after which the joint objective is above this many times the one before, or not
-        finite, is undone: networks and head go back, momentum is dropped, and the rate is
+        An epoch after which the joint objective is above this many times the lowest so far, or
+        not finite, is undone: networks and head go back, momentum is dropped, and the rate is
         multiplied by ``factor``. It still counts as an epoch. Costs a copy of the networks;
         ``inf``: never.
     feature_batch

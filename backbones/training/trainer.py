@@ -213,7 +213,8 @@ class Trainer:
         )
 
     def _is_kept(self, record: Epoch | None) -> bool:
-        most = self.config.undo_above * self.history[-1].objective
+        # the lowest so far, not the last: small rises in a row must not add up
+        most = self.config.undo_above * min(earlier.objective for earlier in self.history)
         return record is not None and record.objective <= most
 
     def _undo(self) -> Callable[[], None]:

@@ -50,7 +50,8 @@ def _slope(term: Regularizer, of: Callable[[Regularizer], Tensor]) -> Tensor:
     unit = term.strength or 1.0
     once, twice, thrice = (of(term.with_strength(k * unit)) for k in (1, 2, 3))
     step = twice - once
-    if not torch.allclose(thrice - twice, step, rtol=1e-9, atol=1e-12):
+    rounding = 1e-12 * float(thrice.abs().max()) if thrice.numel() else 0.0
+    if not torch.allclose(thrice - twice, step, rtol=1e-9, atol=rounding):
         raise UnsupportedError(
             f"strengths: {type(term).__name__} does not depend linearly on its strength; its "
             "derivative in it is not offered, choose it by cross_validate."

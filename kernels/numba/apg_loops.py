@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .jit import compiled
-from .lanes import BLOCK, WIDEST
-from .spread import spread
-from .tables import BLOCK_GROUPS
-from .tiles import LEAD, copy_out, fitting, load_weights, shrink_factors, square_sums
+from .jit import compiled, inlined
+from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, shrink_factors
+from .spread import FOUR, RUN, spread
+from .tiles import LEAD, copy_out, fitting, group_factor, load_weights, square_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .tables import Tables
 
 
 @compiled
@@ -43,11 +44,8 @@ def tile_steps(
     operands: tuple[NDArray[Any], ...],
     phases: tuple[int, int],
     constants: NDArray[Any],
-    bounds: NDArray[Any],
-    bits: NDArray[np.uint8],
+    tables: Tables,
     most: int,
-    masks: NDArray[np.int64],
-    codes: NDArray[np.uint8],
     weights: NDArray[np.float64],
     stride: int,
     step: float,
@@ -58,18 +56,20 @@ def tile_steps(
 ) -> NDArray[np.float64]:
     """Step the (fibre, group) pairs first to last of groups that tile the fibres.
 
-    Tables as in `tables.Tiles`.
+    ``most`` and ``tag`` as in `tables.Tiles`.
     """
     staged = np.empty(BLOCK + WIDEST, constants.dtype)
     scale = np.empty(BLOCK + WIDEST, constants.dtype)
-    factors = np.empty(LEAD + BLOCK_GROUPS + WIDEST, constants.dtype)
-    totals = np.empty(BLOCK_GROUPS, constants.dtype)
-    queue = np.empty(BLOCK_GROUPS + 1, np.uint32)
+    factors = np.empty(LEAD + BLOCK_GROUPS + WIDEST + LEAD, constants.dtype)
+    totals = np.empty(BLOCK_GROUPS + ROW, constants.dtype)
     width = len(vector)
-    table = np.empty((2, BLOCK_GROUPS), constants.dtype)
+    table = np.empty(2 * BLOCK_GROUPS, constants.dtype)
+    load_weights(weights, 0, 0, BLOCK_GROUPS, step, table)
     sums = np.zeros(7)
+    bounds, bits, codes = tables.bounds, tables.bits, tables.codes
     n_groups = bounds.shape[0] - 1
     n = np.int64(bounds[n_groups])
+    at = 0  # in the list of longer groups
     pair = first
     fibre = pair // n_groups
     group = pair - fibre * n_groups
@@ -84,18 +84,19 @@ def tile_steps(
             count = 1
         else:
             size = bounds[group + count] - begin
-            load_weights(weights, stride, group, count, step, table)
+            if stride != 0:
+                load_weights(weights, stride, group, count, step, table)
             _stage(operands[0], operands[1], start, size, constants, staged)
-            square_sums(staged, -begin, bounds, group, count, masks, queue, totals, tag)
-            sums[0] += shrink_factors(totals, table, count, constants, factors[LEAD:])
+            at = square_sums(staged, -begin, tables, group, count, at, totals, tag)
+            sums[0] += shrink_factors(totals, count, table, factors, LEAD)
             place = LEAD
-            for i in range(0, size, width):
-                place += spread(scale, i, factors, place, bits, begin + i, codes)
+            for i in range(0, size, RUN * width):
+                place += spread(scale, i, factors, place, bits, begin + i, codes, FOUR)
             _finish(operands, phases, start, size, constants, staged, scale, sums)
         pair += count
         group += count
         if group == n_groups:
-            group = 0
+            group, at = 0, 0
             fibre += 1
     return sums
 
@@ -128,8 +129,9 @@ def row_steps(
                 entry = np.float64(staged[members[j]])
                 square += entry * entry
             weight = weights[group * stride]
-            factor[0] = _factor(np.sqrt(square), step * weight)
-            sums[0] += weight * (factor[0] * np.sqrt(square))
+            wide, norm = group_factor(square, step * weight)
+            factor[0] = wide
+            sums[0] += weight * norm
             for j in range(bounds[group], bounds[group + 1]):
                 scale[members[j]] = factor[0]
         for start in range(0, n, BLOCK):
@@ -145,12 +147,6 @@ def row_steps(
                 sums,
             )
     return sums
-
-
-@compiled
-def _factor(norm: float, threshold: float) -> float:
-    factor = 1.0 if threshold == 0.0 else 1.0 - threshold / norm
-    return max(factor, 0.0)
 
 
 @compiled
@@ -175,9 +171,8 @@ def _long_group(
         for i in range(size):
             square += staged[i] * staged[i]
         squares += square
-    norm = np.sqrt(squares)
-    factor = _factor(norm, step * weight)
-    sums[0] += weight * (factor * norm)
+    factor, norm = group_factor(squares, step * weight)
+    sums[0] += weight * norm
     for first in range(start, stop, BLOCK):
         size = min(BLOCK, stop - first)
         _stage(operands[0], operands[1], first, size, constants, staged)
@@ -185,7 +180,7 @@ def _long_group(
         _finish(operands, phases, first, size, constants, staged, scale, sums)
 
 
-@compiled
+@inlined
 def _stage(
     z: NDArray[Any],
     grad: NDArray[Any],
@@ -202,7 +197,7 @@ def _stage(
         staged[i] = entry - min(max(entry, -threshold), threshold)
 
 
-@compiled
+@inlined
 def _finish(
     operands: tuple[NDArray[Any], ...],
     phases: tuple[int, int],

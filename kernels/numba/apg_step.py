@@ -13,7 +13,7 @@ from proxmtl.kernels.prox_args import ApgStep
 from .apg_loops import entry_steps, row_steps, tile_steps
 from .arrays import cpu_floats, group_weights, paired
 from .pool import cuts, run_pieces, shares
-from .tables import CODES, MASKS, VECTORS, tiles
+from .tables import VECTORS, tiles
 
 if TYPE_CHECKING:
     from typing import Any
@@ -70,7 +70,7 @@ def _parts(
     weights = (*group_weights(args.weights), args.step)
     if args.layout.tiles(pair.n):
         groups = tiles(args.layout, pair.outer)
-        tables = groups.bounds, groups.bits, groups.most, MASKS, CODES[pair.x.itemsize]
+        tables = groups.tables(pair.x.itemsize), groups.most
         numbers = groups.weights(weights[:2]), *weights[1:], groups.tag, VECTORS[pair.x.itemsize]
         return run_pieces(
             tile_steps,

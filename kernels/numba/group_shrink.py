@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import cpu_floats, group_weights, paired, scalar
-from .lanes import WIDEST, lanes
 from .pool import cuts, pieces, run_pieces, shares
-from .shrink_equal import shrink_equal
 from .shrink_flow import shrink_flow
 from .shrink_gather import shrink_gathered
-from .shrink_long import shrink_each
+from .shrink_long import shrink_each, shrink_each_sparse
 from .shrink_strided import shrink_strided
 from .shrink_tiles import shrink_staged
-from .tables import CODES, MASKS, VECTORS, tiles
+from .tables import VECTORS, tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +31,7 @@ if TYPE_CHECKING:
 
 
 # From this mean size on, groups are taken one by one.
-_LONG = 48
-# Below this many entries, compiling for one group size costs more than thousands of calls save.
-_WORTH_COMPILING = 1 << 20
+_LONG = 64
 
 
 def supports(args: GroupShrinkArgs) -> tuple[bool, str]:
@@ -80,32 +76,21 @@ def _planned(args: GroupShrinkArgs) -> Callable[[], tuple[torch.Tensor, torch.Te
 def _tiles(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
     layout, entries, n_pieces = args.layout, pair.x.shape[0], shares(pair.x.shape[0])
     arrays, phase = (pair.x, pair.out), pair.phase
-    size = layout.uniform_size
-    if entries >= _WORTH_COMPILING and 1 < size <= WIDEST and args.l1 == 0:
-        operands = *arrays, phase, layout.n_groups, *numbers[:3], lanes(size)
-        return shrink_equal, [(*operands, *part) for part in cuts(entries // size, n_pieces)]
     if pair.n >= _LONG * layout.n_groups:
         bounds = layout.arrays[0]
-        operands = *arrays, phase, bounds, *numbers
-        return shrink_each, [
-            (*operands, *part) for part in instance_edges(bounds, pair.outer, n_pieces)
-        ]
+        edges = instance_edges(bounds, pair.outer, n_pieces)
+        if args.l1 > 0:
+            return shrink_each_sparse, [(*arrays, phase, bounds, *numbers, *part) for part in edges]
+        return shrink_each, [(*arrays, phase, bounds, *numbers[:3], *part) for part in edges]
     groups = tiles(layout, pair.outer)
-    tables = groups.bounds, groups.bits, groups.most, MASKS, CODES[pair.x.itemsize]
+    tables = groups.tables(pair.x.itemsize), groups.most
     weights = groups.weights(numbers[:2]), *numbers[1:3]
+    tags = groups.tag, VECTORS[pair.x.itemsize]
     parts = groups.cuts(entries, n_pieces)
     if args.l1 > 0:
-        operands = *arrays, phase, *tables, *weights, args.l1, groups.tag, VECTORS[pair.x.itemsize]
+        operands = *arrays, phase, *tables, *weights, args.l1, *tags
         return shrink_staged, [(*operands, *part) for part in parts]
-    operands = (
-        *arrays,
-        pair.alignment,
-        phase >= 0,
-        *tables,
-        *weights,
-        groups.tag,
-        VECTORS[pair.x.itemsize],
-    )
+    operands = *arrays, pair.alignment, phase >= 0, *tables, *weights, *tags
     return shrink_flow, [(*operands, *part) for part in parts]
 
 
@@ -131,6 +116,6 @@ def _strided(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pie
     bounds, members = args.layout.arrays
     loose = args.layout.uncovered(pair.n).numpy()
     shape = pair.outer, pair.n, pair.inner
-    operands = pair.x, pair.out, *shape, bounds, members, loose, *numbers
+    operands = pair.x, pair.out, pair.phase, *shape, bounds, members, loose, *numbers
     parts = cuts(pair.inner, min(pair.inner, pieces(pair.x.shape[0])))
     return shrink_strided, [(*operands, *part) for part in parts]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Typed = tuple[Any, "Callable[..., Any]"]
-_FAST = ("reassoc", "contract")
+FAST = ("reassoc", "contract")
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 declared: Any = cgutils.get_or_insert_function
 
@@ -35,8 +35,10 @@ ROW = 8
 # Longest group that the masks serve. Their table, of int64, holds as many ones, then zeros; a
 # window over its middle hides the lanes beyond a group with one load.
 BLOCK = 2048
+# Most groups of a block; a multiple of `ROW`.
+BLOCK_GROUPS = 512
 # Most lanes of a masked primitive.
-WIDEST = 32
+WIDEST = 64
 
 
 def lanes(count: int) -> tuple[int, ...]:
@@ -58,41 +60,29 @@ def _group_sums(
     table: Any,
     totals: Any,
     to: Any,
-    queue: Any,
-    longer: Any,
     tag: Any,
 ) -> Typed:
     """Sums of squares of the first lanes of `ROW` groups, from ``group`` on, to ``totals[to:]``.
 
-    Their members are ``source[bounds[g] + shift:]``. Places ``to + k`` of groups that have more
-    members than lanes are appended to ``queue``, without a branch; returns its new length.
+    Their members are ``source[bounds[g] + shift:]``.
     """
-    del typing, shift, group, to, longer
+    del typing, shift, group, to
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         given = signature.args
-        waiting, rows = arguments[8], []
         edges = context.make_array(given[2])(context, builder, value=arguments[2]).data
         edges = builder.gep(edges, [arguments[3]], inbounds=True)
-        places = context.make_array(given[7])(context, builder, value=arguments[7]).data
-        stop = _edge(builder, edges, 0)
+        stop, rows = _edge(builder, edges, 0), []
         for k in range(ROW):
             first, stop = stop, _edge(builder, edges, k + 1)
-            size = builder.sub(stop, first)
             place = arguments[0], builder.add(first, arguments[1])
-            window = arguments[4], size
+            window = arguments[4], builder.sub(first, stop)
             rows.append(_masked_squares(context, builder, (given[0], given[4]), place, window, tag))
-            index = builder.trunc(builder.add(arguments[6], INT64(k)), INT32)
-            builder.store(index, builder.gep(places, [waiting], inbounds=True))
-            beyond = builder.icmp_signed(">", size, INT64(len(tag)))
-            waiting = builder.add(waiting, builder.zext(beyond, INT64))
         store(context, builder, given[5], arguments[5:7], _added_up(builder, rows))
-        return waiting
+        return context.get_dummy_value()
 
     where = types.int64, bounds, types.int64
-    return types.int64(
-        source, *where, table, totals, types.int64, queue, types.int64, tag
-    ), generate
+    return types.void(source, *where, table, totals, types.int64, tag), generate
 
 
 def _rest_sum(typing: Any, source: Any, start: Any, table: Any, left: Any, tag: Any) -> Typed:
@@ -101,40 +91,55 @@ def _rest_sum(typing: Any, source: Any, start: Any, table: Any, left: Any, tag: 
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         given = signature.args
+        window = arguments[2], builder.neg(arguments[3])
         squares = _masked_squares(
-            context, builder, (given[0], given[2]), arguments[:2], arguments[2:4], tag
+            context, builder, (given[0], given[2]), arguments[:2], window, tag
         )
-        return _total(builder, squares)
+        return sum_of_lanes(builder, squares)
 
     return source.dtype(source, types.int64, table, types.int64, tag), generate
 
 
-def _square_sum(typing: Any, array: Any, start: Any, tag: Any) -> Typed:
-    """Sum of squares of the lanes from ``start`` on."""
-    del typing, start
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = _vector(context, signature.args[0], tag)
-        loaded = load(context, builder, signature.args[0], arguments[:2], vector)
-        return _total(builder, builder.fmul(loaded, loaded, flags=_FAST))
-
-    return array.dtype(array, types.int64, tag), generate
-
-
-def _scaled(
-    typing: Any, source: Any, start: Any, target: Any, to: Any, factor: Any, tag: Any
+def _shrink_factors(
+    typing: Any, totals: Any, count: Any, table: Any, factors: Any, to: Any
 ) -> Typed:
-    """Write the lanes of ``source``, times a factor, to ``target``."""
-    del typing, start, to, factor
+    """Factors of ``count`` groups with these sums of squares, to ``factors[to:]``.
+
+    ``table`` holds the groups' weights, and their thresholds in its second half; all are worked on
+    in whole rows, `ROW` groups each. Returns the weighted norms of the results, added up.
+    """
+    del typing, count, to
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = _vector(context, signature.args[0], tag)
-        loaded = load(context, builder, signature.args[0], arguments[:2], vector)
-        product = builder.fmul(loaded, _everywhere(builder, arguments[4], vector))
-        store(context, builder, signature.args[2], arguments[2:4], product)
-        return context.get_dummy_value()
+        given = signature.args
+        vector = ir.VectorType(context.get_data_type(given[0].dtype), ROW)
+        zeros, ones = (ir.Constant(vector, [number] * ROW) for number in (0.0, 1.0))
+        sqrt = declared(
+            builder.module, ir.FunctionType(vector, [vector]), f"llvm.sqrt.{suffix(vector)}"
+        )
+        # groups beyond the last have norm 0
+        store(context, builder, given[0], arguments[:2], zeros)
+        value = cgutils.alloca_once_value(builder, zeros)
+        rows = builder.lshr(builder.add(arguments[1], INT64(ROW - 1)), INT64(3))
+        with cgutils.for_range(builder, rows) as loop:
+            at = builder.shl(loop.index, INT64(3))
 
-    return types.void(source, types.int64, target, types.int64, source.dtype, tag), generate
+            def of(index: int, place: Any) -> Any:
+                return load(context, builder, given[index], (arguments[index], place), vector)
+
+            weights, thresholds = of(2, at), of(2, builder.add(at, INT64(BLOCK_GROUPS)))
+            norm = builder.call(sqrt, [of(0, at)])
+            factor = builder.fsub(ones, builder.fdiv(thresholds, norm))
+            # a comparison with NaN is false: it stays
+            factor = builder.select(builder.fcmp_ordered(">", zeros, factor), zeros, factor)
+            factor = builder.select(builder.fcmp_ordered("==", thresholds, zeros), ones, factor)
+            store(context, builder, given[3], (arguments[3], builder.add(arguments[4], at)), factor)
+            weighted = builder.fmul(weights, builder.fmul(factor, norm), flags=FAST)
+            builder.store(builder.fadd(builder.load(value), weighted, flags=FAST), value)
+        return widened(builder, sum_of_lanes(builder, builder.load(value)))
+
+    place = types.int64
+    return types.float64(totals, place, table, factors, place), generate
 
 
 def _stream(typing: Any, source: Any, start: Any, target: Any, to: Any) -> Typed:
@@ -159,18 +164,19 @@ def _edge(builder: Any, edges: Any, index: int) -> Any:
 def _masked_squares(
     context: Any, builder: Any, given: Any, place: Any, window: Any, tag: Any
 ) -> Any:
-    """Squares of the entries that a mask from the sliding table leaves, folded to `ROW` lanes."""
+    """Squares of the entries that a mask from the sliding table leaves, folded to `ROW` lanes.
+
+    ``window`` is the table and minus the number of entries to leave: a difference of two bounds as
+    it comes takes two instructions less a group than its negative.
+    """
     element = context.get_data_type(given[0].dtype)
     size = alignment(element)
     vector = ir.VectorType(element, min(ROW, len(tag)))
     bits = ir.VectorType(ir.IntType(8 * size), vector.count)
     table = context.make_array(given[1])(context, builder, value=window[0]).data
     edge = INT64(BLOCK * (8 // size))
-    entries = builder.gep(
-        builder.bitcast(table, bits.element.as_pointer()),
-        [builder.sub(edge, window[1])],
-        inbounds=True,
-    )
+    entries = builder.gep(builder.bitcast(table, bits.element.as_pointer()), [edge], inbounds=True)
+    entries = builder.gep(entries, [window[1]], inbounds=True)
     total = None
     for done in range(0, len(tag), vector.count):
         shifted = place[0], builder.add(place[1], INT64(done))
@@ -178,8 +184,8 @@ def _masked_squares(
         pointer = builder.gep(entries, [INT64(done)], inbounds=True)
         mask = builder.load(builder.bitcast(pointer, bits.as_pointer()), align=size)
         kept = builder.bitcast(builder.and_(loaded, mask), vector)
-        squares = builder.fmul(kept, kept, flags=_FAST)
-        total = squares if total is None else builder.fadd(total, squares, flags=_FAST)
+        squares = builder.fmul(kept, kept, flags=FAST)
+        total = squares if total is None else builder.fadd(total, squares, flags=FAST)
     return total
 
 
@@ -241,18 +247,29 @@ def store_past(context: Any, builder: Any, array_type: Any, place: Any, value: A
     store.set_metadata("nontemporal", builder.module.add_metadata([INT32(1)]))
 
 
-def _total(builder: Any, values: Any) -> Any:
+def sum_of_lanes(builder: Any, values: Any) -> Any:
+    """Sum of a vector's lanes, in any order."""
     element = values.type.element
-    suffix = "f32" if isinstance(element, ir.FloatType) else "f64"
     reduce_add = declared(
         builder.module,
         ir.FunctionType(element, [element, values.type]),
-        f"llvm.vector.reduce.fadd.v{values.type.count}{suffix}",
+        f"llvm.vector.reduce.fadd.{suffix(values.type)}",
     )
-    return builder.call(reduce_add, [ir.Constant(element, 0.0), values], fastmath=_FAST)
+    return builder.call(reduce_add, [ir.Constant(element, 0.0), values], fastmath=FAST)
 
 
-def _everywhere(builder: Any, value: Any, vector: Any) -> Any:
+def suffix(vector: Any) -> str:
+    """How LLVM spells a type in the names of its intrinsic functions."""
+    return f"v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}"
+
+
+def widened(builder: Any, number: Any) -> Any:
+    """A number in float64."""
+    return number if number.type == ir.DoubleType() else builder.fpext(number, ir.DoubleType())
+
+
+def everywhere(builder: Any, value: Any, vector: Any) -> Any:
+    """A vector with the same number in all lanes."""
     undefined = ir.Constant(vector, ir.Undefined)
     single = builder.insert_element(undefined, value, INT32(0))
     zeros = ir.Constant(ir.VectorType(INT32, vector.count), [0] * vector.count)
@@ -266,6 +283,5 @@ def alignment(element: Any) -> int:
 
 group_sums: Any = intrinsic(_group_sums)
 rest_sum: Any = intrinsic(_rest_sum)
-square_sum: Any = intrinsic(_square_sum)
-scaled: Any = intrinsic(_scaled)
+shrink_factors: Any = intrinsic(_shrink_factors)
 stream: Any = intrinsic(_stream)

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .jit import compiled
-from .lanes import BLOCK, ROW, WIDEST, group_sums
+from .jit import compiled, inlined
+from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, group_sums, shrink_factors
 from .shrink_long import shrink_long
-from .spread import multiply, multiply_past
-from .tables import BLOCK_GROUPS
-from .tiles import LEAD, finish_sums, fitting, load_weights, shrink_factors, square_sums
+from .spread import FOUR, ONE, RUN, multiply, multiply_past
+from .tiles import LEAD, finish_sums, fitting, load_weights, square_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .tables import Tables
 
 
 _ROOM = LEAD + BLOCK_GROUPS + WIDEST
@@ -32,11 +33,8 @@ def shrink_flow(
     out: NDArray[Any],
     phase: int,
     past: bool,
-    bounds: NDArray[Any],
-    bits: NDArray[np.uint8],
+    tables: Tables,
     most: int,
-    masks: NDArray[np.int64],
-    codes: NDArray[np.uint8],
     weights: NDArray[np.float64],
     stride: int,
     step: float,
@@ -48,18 +46,16 @@ def shrink_flow(
     """Shrink the (fibre, group) pairs first to last, counted in memory order; their penalty.
 
     Entry i of the result is aligned to a vector, as long as the tuple ``vector``, where
-    ``i + phase`` is a multiple of its lanes; ``past`` writes past the caches; tables as in
-    `tables.Tiles`.
+    ``i + phase`` is a multiple of its lanes; ``past`` writes past the caches; ``most`` and ``tag``
+    as in `tables.Tiles`.
     """
     staged = np.empty(BLOCK + WIDEST, x.dtype)
     factors = np.empty(2 * _ROOM, x.dtype)
-    totals = np.empty(BLOCK_GROUPS, x.dtype)
-    queue = np.empty(BLOCK_GROUPS + 1, np.uint32)
-    table = np.empty((2, BLOCK_GROUPS), x.dtype)
-    constants = np.empty(3, x.dtype)
-    constants[0], constants[1], constants[2] = 0.0, 1.0, 0.0
+    totals = np.empty(BLOCK_GROUPS + ROW, x.dtype)
+    table = np.empty(2 * BLOCK_GROUPS, x.dtype)
     load_weights(weights, 0, 0, BLOCK_GROUPS, step, table)
     width = len(vector)
+    bounds, bits = tables.bounds, tables.bits
     n_groups = bounds.shape[0] - 1
     n = np.int64(bounds[n_groups])
     value = 0.0
@@ -69,6 +65,7 @@ def shrink_flow(
     # This block: its factors stand at ``base`` and end at ``known``; its table begins at entry
     # ``origin``. Entries are written up to ``done``, the factor of the next one is at ``place``.
     base, known, place, origin = LEAD, LEAD, LEAD, fibre * n
+    at = 0  # in the list of longer groups
     done = origin + np.int64(bounds[group])
     while known > base or pair < last:
         # The next block: ``count`` groups from ``start``, where this one ends.
@@ -78,7 +75,7 @@ def shrink_flow(
         count = fitting(bounds, group, most_here) if pair < last else 0
         size = np.int64(bounds[group + count]) - begin
         # Whole vectors are read: at the end of the tensor they come from a padded copy.
-        padded = start + size + WIDEST > x.shape[0]
+        padded = start + size + len(tag) > x.shape[0]
         rows = 0 if padded else count // ROW
         bit, aligned = done - origin, done + (-(done + phase)) % width
         if bit < 0:  # in the table before
@@ -87,20 +84,16 @@ def shrink_flow(
         place = _one_by_one(x, out, factors, place, bits, bit, done, aligned)
         done = aligned
         vectors = (start - done) // width
-        place, longer = _both(
+        place = _both(
             x,
             out,
             past,
             (fibre * n, group, rows),
             (done, done - origin, vectors),
-            bounds,
-            masks,
+            tables,
             totals,
-            queue,
             factors,
             place,
-            bits,
-            codes,
             tag,
             vector,
         )
@@ -120,71 +113,74 @@ def shrink_flow(
         if count > 0:
             if padded:
                 staged[:size] = x[start : start + size]
-                square_sums(staged, -begin, bounds, group, count, masks, queue, totals, tag)
+                at = square_sums(staged, -begin, tables, group, count, at, totals, tag)
             else:
-                finish_sums(x, fibre * n, bounds, group, count, masks, queue, longer, totals, tag)
+                at = finish_sums(x, fibre * n, tables, group, count, at, totals, tag)
             if stride != 0:
                 load_weights(weights, stride, group, count, step, table)
-            value += shrink_factors(totals, table, count, constants, factors[base:])
+            value += shrink_factors(totals, count, table, factors, base)
         elif pair < last:
             done = fibre * n + bounds[group + 1]
             weight, how = weights[group * stride], phase if past else -1
-            value += shrink_long(x, out, how, start, done, weight, step, 0.0, constants, staged)
+            value += shrink_long(x, out, how, start, done, weight, step)
             count = 1
         pair, group = pair + count, group + count
         if group == n_groups:
-            fibre, group = fibre + 1, 0
+            fibre, group, at = fibre + 1, 0, 0
     return value
 
 
-@compiled
+@inlined
 def _both(
     x: NDArray[Any],
     out: NDArray[Any],
     past: bool,
     ahead: tuple[int, int, int],
     here: tuple[int, int, int],
-    bounds: NDArray[Any],
-    masks: NDArray[np.int64],
+    tables: Tables,
     totals: NDArray[Any],
-    queue: NDArray[np.uint32],
     factors: NDArray[Any],
     place: int,
-    bits: NDArray[np.uint8],
-    codes: NDArray[np.uint8],
     tag: tuple[int, ...],
     vector: tuple[int, ...],
-) -> tuple[int, int]:
+) -> int:
     """Sums of the next block's groups, `ROW` at a time, and products of this block, in turns.
 
     ``ahead`` is where the next block's table begins, its first group and its rows; ``here`` the
-    first entry to write, its bit and the number of vectors. Returns the place of the next factor
-    and the length of ``queue``, as `group_sums`.
+    first entry to write, its bit and the number of vectors. Returns the place of the next factor.
     """
     shift, group, rows = ahead
     done, bit, left = here
-    share = -(-left // max(rows, 1))
-    longer = 0
+    bounds, bits, masks, codes = tables.bounds, tables.bits, tables.masks, tables.codes
+    width = len(vector)
+    share = -(-left // (max(rows, 1) * RUN))
     for row in range(rows + 1):
         if row < rows:
             k = row * ROW
-            longer = group_sums(x, shift, bounds, group + k, masks, totals, k, queue, longer, tag)
-        now = min(share, left)
-        left -= now
+            group_sums(x, shift, bounds, group + k, masks, totals, k, tag)
+        now = min(share, left // RUN)
+        left -= now * RUN
         if past:
             for _ in range(now):
-                place += multiply_past(x, done, out, done, factors, place, bits, bit, codes)
-                done += len(vector)
-                bit += len(vector)
+                place += multiply_past(x, done, out, done, factors, place, bits, bit, codes, FOUR)
+                done += RUN * width
+                bit += RUN * width
         else:
             for _ in range(now):
-                place += multiply(x, done, out, done, factors, place, bits, bit, codes)
-                done += len(vector)
-                bit += len(vector)
-    return place, longer
+                place += multiply(x, done, out, done, factors, place, bits, bit, codes, FOUR)
+                done += RUN * width
+                bit += RUN * width
+    for _ in range(left):
+        if past:
+            place += multiply_past(x, done, out, done, factors, place, bits, bit, codes, ONE)
+        else:
+            place += multiply(x, done, out, done, factors, place, bits, bit, codes, ONE)
+        done += width
+        bit += width
+    return place
 
 
-@compiled
+@inlined
 def _one_by_one(
     x: NDArray[Any],
     out: NDArray[Any],

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .jit import compiled
+from .jit import compiled, inlined
+from .lanes import STREAM
+from .runs import scale_run_past
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +24,7 @@ _WIDTH = 2048
 def shrink_strided(
     x: NDArray[Any],
     out: NDArray[Any],
+    phase: int,
     outer: int,
     n: int,
     inner: int,
@@ -35,7 +38,10 @@ def shrink_strided(
     first: int,
     last: int,
 ) -> float:
-    """Shrink fibres first to last of the innermost axis of (outer, n, inner); their penalty."""
+    """Shrink fibres first to last of the innermost axis of (outer, n, inner); their penalty.
+
+    ``phase`` as in `copy_out`.
+    """
     sums = np.empty(_WIDTH, x.dtype)
     constants = np.empty(3, x.dtype)
     constants[0], constants[1], constants[2] = 0.0, 1.0, step * l1
@@ -52,9 +58,14 @@ def shrink_strided(
                 weight = weights[group * stride]
                 threshold[0] = step * weight
                 value += weight * _factors(sums, width, threshold[0], constants)
-                for j in range(bounds[group], bounds[group + 1]):
+                # backwards: what was read last is likeliest to be in a cache
+                for j in range(bounds[group + 1] - 1, bounds[group] - 1, -1):
                     position = base + members[j] * inner
-                    value += l1 * _scale_row(x, out, position, width, constants, sums, l1 > 0)
+                    fits = (position + phase) % STREAM == 0 and width % STREAM == 0
+                    if fits and phase >= 0 and l1 == 0:
+                        scale_run_past(x, out, position, width, sums, None)
+                    else:
+                        value += l1 * _scale_row(x, out, position, width, constants, sums, l1 > 0)
             sums[:] = constants[1]
             for item in loose:
                 position = base + item * inner
@@ -62,7 +73,7 @@ def shrink_strided(
     return value
 
 
-@compiled
+@inlined
 def _add_squares(
     x: NDArray[Any], start: int, width: int, constants: NDArray[Any], sums: NDArray[Any]
 ) -> None:
@@ -73,7 +84,7 @@ def _add_squares(
         sums[i] += entry * entry
 
 
-@compiled
+@inlined
 def _factors(sums: NDArray[Any], width: int, threshold: Any, constants: NDArray[Any]) -> float:
     """Turn sums of squares into factors, in place; the sum of the norms of the results."""
     zero, one = constants[0], constants[1]
@@ -88,7 +99,7 @@ def _factors(sums: NDArray[Any], width: int, threshold: Any, constants: NDArray[
     return total
 
 
-@compiled
+@inlined
 def _scale_row(
     x: NDArray[Any],
     out: NDArray[Any],

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .jit import compiled
-from .lanes import BLOCK, WIDEST
-from .shrink_long import shrink_long, soft_staged
-from .spread import multiply
-from .tables import BLOCK_GROUPS
-from .tiles import LEAD, copy_out, fitting, load_weights, shrink_factors, square_sums
+from .jit import compiled, inlined
+from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, shrink_factors
+from .shrink_long import shrink_sparse, soft_staged
+from .spread import FOUR, RUN, multiply
+from .tiles import LEAD, copy_out, fitting, load_weights, square_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .tables import Tables
 
 
 @compiled
@@ -24,11 +25,8 @@ def shrink_staged(
     x: NDArray[Any],
     out: NDArray[Any],
     phase: int,
-    bounds: NDArray[Any],
-    bits: NDArray[np.uint8],
+    tables: Tables,
     most: int,
-    masks: NDArray[np.int64],
-    codes: NDArray[np.uint8],
     weights: NDArray[np.float64],
     stride: int,
     step: float,
@@ -40,20 +38,21 @@ def shrink_staged(
 ) -> float:
     """Shrink the (fibre, group) pairs first to last, counted in memory order; their penalty.
 
-    ``phase`` as in `copy_out`; tables as in `tables.Tiles`.
+    ``phase`` as in `copy_out`; ``most`` and ``tag`` as in `tables.Tiles`.
     """
     buffer = np.empty(BLOCK + WIDEST, x.dtype)
     staged = np.empty(BLOCK + WIDEST, x.dtype)
-    factors = np.empty(LEAD + BLOCK_GROUPS + WIDEST, x.dtype)
-    totals = np.empty(BLOCK_GROUPS, x.dtype)
-    queue = np.empty(BLOCK_GROUPS + 1, np.uint32)
-    table = np.empty((2, BLOCK_GROUPS), x.dtype)
+    factors = np.empty(LEAD + BLOCK_GROUPS + WIDEST + LEAD, x.dtype)
+    totals = np.empty(BLOCK_GROUPS + ROW, x.dtype)
+    table = np.empty(2 * BLOCK_GROUPS, x.dtype)
     constants = np.empty(3, x.dtype)
     constants[0], constants[1], constants[2] = 0.0, 1.0, step * l1
     load_weights(weights, 0, 0, BLOCK_GROUPS, step, table)
     width = len(vector)
+    bounds, bits, codes = tables.bounds, tables.bits, tables.codes
     n_groups = bounds.shape[0] - 1
     n = np.int64(bounds[n_groups])
+    at = 0  # in the list of longer groups
     value = 0.0
     pair = first
     fibre = pair // n_groups
@@ -65,29 +64,30 @@ def shrink_staged(
         if count == 0:
             stop = fibre * n + bounds[group + 1]
             weight = weights[group * stride]
-            value += shrink_long(x, out, phase, start, stop, weight, step, l1, constants, staged)
+            value += shrink_sparse(x, out, phase, start, stop, weight, step, l1, constants, staged)
             count = 1
         else:
             size = bounds[group + count] - begin
             if stride != 0:
                 load_weights(weights, stride, group, count, step, table)
             soft_staged(x, start, size, constants, staged)
-            square_sums(staged, -begin, bounds, group, count, masks, queue, totals, tag)
-            value += shrink_factors(totals, table, count, constants, factors[LEAD:])
+            at = square_sums(staged, -begin, tables, group, count, at, totals, tag)
+            value += shrink_factors(totals, count, table, factors, LEAD)
             place = LEAD
-            for i in range(0, size, width):
-                place += multiply(staged, i, buffer, i, factors, place, bits, begin + i, codes)
+            for i in range(0, size, RUN * width):
+                bit = begin + i
+                place += multiply(staged, i, buffer, i, factors, place, bits, bit, codes, FOUR)
             value += l1 * _magnitude(buffer, size, constants)
             copy_out(buffer, out, start, size, phase)
         pair += count
         group += count
         if group == n_groups:
-            group = 0
+            group, at = 0, 0
             fibre += 1
     return value
 
 
-@compiled
+@inlined
 def _magnitude(buffer: NDArray[Any], size: int, constants: NDArray[Any]) -> float:
     total = constants[0]
     for i in range(size):

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .arrays import cpu_floats, paired, scalar
-from .jit import compiled
+from .jit import compiled, inlined
+from .lanes import STREAM
 from .pool import cuts, run_pieces, shares
-from .tiles import copy_out
+from .runs import soft_run, soft_run_past
+from .tiles import aligned
 
 if TYPE_CHECKING:
     import torch
@@ -31,94 +31,58 @@ def supports(args: SoftThresholdArgs) -> tuple[bool, str]:
 def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:
     """Soft threshold of every entry, and the weighted sum of magnitudes."""
     pair = paired(args.V, 0, args.out)
-    n = pair.x.shape[0]
-    parts = cuts(n, shares(n))
-    kind = pair.x.dtype.type
-    zero = kind(0)
+    n, kind = pair.x.shape[0], pair.x.dtype.type
+    weights, step, scale = None, args.step, 1.0
     if args.weights.numel() == 1:
-        weight = float(args.weights)
-        threshold = kind(args.step * weight)
-        sums = run_pieces(
-            _one_threshold, [(pair.x, pair.out, pair.same, threshold, zero, *cut) for cut in parts]
-        )
-        value = weight * sum(sums)
+        scale = float(args.weights)
+        step *= scale
     else:
         weights = pair.aligned(args.weights)
-        step = kind(args.step)
-        sums = run_pieces(
-            _each_threshold,
-            [(pair.x, pair.out, pair.same, weights, step, zero, *cut) for cut in parts],
-        )
-        value = sum(sums)
-    return pair.finish(), scalar(value)
+    operands = pair.x, pair.out, pair.phase, weights, kind(step)
+    parts = run_pieces(_soft_entries, [(*operands, *cut) for cut in cuts(n, shares(n))])
+    return pair.finish(), scalar(scale * sum(parts))
 
 
 @compiled
-def _one_threshold(
+def _soft_entries(
     x: NDArray[Any],
     out: NDArray[Any],
-    same: bool,
-    threshold: Any,
-    zero: Any,
-    first: int,
-    last: int,
-) -> float:
-    total = 0.0
-    buffer = np.empty(_BLOCK, x.dtype)
-    for start in range(first, last, _BLOCK):
-        stop = min(start + _BLOCK, last)
-        if same:
-            total += _clip_away(x[start:stop], buffer, threshold, zero)
-            copy_out(buffer, out, start, stop - start, -1)
-        else:
-            total += _clip_away(x[start:stop], out[start:stop], threshold, zero)
-    return total
-
-
-@compiled
-def _clip_away(source: NDArray[Any], target: NDArray[Any], threshold: Any, zero: Any) -> float:
-    """Write what clipping to [-threshold, threshold] takes away; the sum of its magnitudes."""
-    partial = zero
-    for i in range(source.shape[0]):
-        shrunk = source[i] - min(max(source[i], -threshold), threshold)
-        target[i] = shrunk
-        partial += abs(shrunk)
-    return float(partial)
-
-
-@compiled
-def _each_threshold(
-    x: NDArray[Any],
-    out: NDArray[Any],
-    same: bool,
-    weights: NDArray[Any],
+    phase: int,
+    weights: NDArray[Any] | None,
     step: Any,
-    zero: Any,
+    first: int,
+    last: int,
+) -> float:
+    """Soft-threshold entries first to last; the sum of the magnitudes, times weights if any.
+
+    ``phase`` is where the result's memory stands, in entries, within a streaming store's
+    alignment, or negative to write through the caches.
+    """
+    done = aligned(first, last, phase)
+    total = _one_by_one(x, out, weights, step, first, done)
+    while done + STREAM <= last:
+        count = min(_BLOCK, (last - done) // STREAM * STREAM)
+        if phase >= 0:
+            total += soft_run_past(x, out, done, count, weights, step)
+        else:
+            total += soft_run(x, out, done, count, weights, step)
+        done += count
+    return total + _one_by_one(x, out, weights, step, done, last)
+
+
+@inlined
+def _one_by_one(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    weights: NDArray[Any] | None,
+    step: Any,
     first: int,
     last: int,
 ) -> float:
     total = 0.0
-    buffer = np.empty(_BLOCK, x.dtype)
-    for start in range(first, last, _BLOCK):
-        stop = min(start + _BLOCK, last)
-        if same:
-            total += _clip_each_away(x[start:stop], buffer, weights[start:stop], step, zero)
-            copy_out(buffer, out, start, stop - start, -1)
-        else:
-            total += _clip_each_away(
-                x[start:stop], out[start:stop], weights[start:stop], step, zero
-            )
+    for i in range(first, last):
+        threshold = step if weights is None else step * weights[i]
+        shrunk = x[i] - min(max(x[i], -threshold), threshold)
+        out[i] = shrunk
+        total += abs(shrunk) if weights is None else weights[i] * abs(shrunk)
     return total
-
-
-@compiled
-def _clip_each_away(
-    source: NDArray[Any], target: NDArray[Any], weight: NDArray[Any], step: Any, zero: Any
-) -> float:
-    partial = zero
-    for i in range(source.shape[0]):
-        threshold = step * weight[i]
-        shrunk = source[i] - min(max(source[i], -threshold), threshold)
-        target[i] = shrunk
-        partial += weight[i] * abs(shrunk)
-    return float(partial)

@@ -15,13 +15,16 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic
 
-from .lanes import INT32, INT64, Typed, alignment, declared, load, store, store_past
+from .lanes import INT32, INT64, Typed, alignment, declared, lanes, load, store, store_past
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Bytes of a vector.
 VECTOR = 32
+# Vectors whose bits come with one load, of eight bytes.
+RUN = 4
+ONE, FOUR = lanes(1), lanes(RUN)
 
 
 def codes(itemsize: int) -> NDArray[np.uint8]:
@@ -49,14 +52,16 @@ def _multiply(
     bits: Any,
     bit: Any,
     table: Any,
+    vectors: Any,
 ) -> Typed:
-    """Write a vector of ``source`` times its groups' factors to ``target``.
+    """Write vectors of ``source`` times their groups' factors to ``target``.
 
     ``factors[place]`` is the factor of the first entry; bit ``bit + k`` tells whether a group ends
-    with entry k. Returns how many do.
+    with entry k. As many vectors as the tuple ``vectors`` is long, `RUN` at most. Returns how many
+    groups end in them.
     """
     del typing, start, to, place, bit
-    return _product(source, target, factors, bits, table, past_caches=False)
+    return _product(source, target, factors, bits, table, vectors, past_caches=False)
 
 
 def _multiply_past(
@@ -70,80 +75,114 @@ def _multiply_past(
     bits: Any,
     bit: Any,
     table: Any,
+    vectors: Any,
 ) -> Typed:
-    """`multiply`, past the caches; the target must be aligned to the vector."""
+    """`multiply`, past the caches; the target must be aligned to a vector."""
     del typing, start, to, place, bit
-    return _product(source, target, factors, bits, table, past_caches=True)
+    return _product(source, target, factors, bits, table, vectors, past_caches=True)
 
 
 def _product(
-    source: Any, target: Any, factors: Any, bits: Any, table: Any, *, past_caches: bool
+    source: Any,
+    target: Any,
+    factors: Any,
+    bits: Any,
+    table: Any,
+    vectors: Any,
+    *,
+    past_caches: bool,
 ) -> Typed:
+    write = store_past if past_caches else store
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         given = signature.args
-        factor, ended = _spread_factors(context, builder, given[4:], arguments[4:])
-        loaded = load(context, builder, given[0], arguments[:2], factor.type)
-        product = builder.fmul(loaded, factor)
-        if past_caches:
-            store_past(context, builder, given[2], arguments[2:4], product)
-        else:
-            store(context, builder, given[2], arguments[2:4], product)
+        spread, ended = _spread_factors(context, builder, given[4:], arguments[4:])
+        for k, factor in enumerate(spread):
+            start, to = (builder.add(arguments[i], INT64(k * factor.type.count)) for i in (1, 3))
+            loaded = load(context, builder, given[0], (arguments[0], start), factor.type)
+            product = builder.fmul(loaded, factor)
+            write(context, builder, given[2], (arguments[2], to), product)
         return ended
 
     place = types.int64
-    return types.int64(source, place, target, place, factors, place, bits, place, table), generate
+    return types.int64(
+        source, place, target, place, factors, place, bits, place, table, vectors
+    ), generate
 
 
 def _spread(
-    typing: Any, target: Any, to: Any, factors: Any, place: Any, bits: Any, bit: Any, table: Any
+    typing: Any,
+    target: Any,
+    to: Any,
+    factors: Any,
+    place: Any,
+    bits: Any,
+    bit: Any,
+    table: Any,
+    vectors: Any,
 ) -> Typed:
-    """Write the factors of a vector's entries; the rest as in `multiply`."""
+    """Write the factors of the vectors' entries; the rest as in `multiply`."""
     del typing, to, place, bit
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         given = signature.args
-        factor, ended = _spread_factors(context, builder, given[2:], arguments[2:])
-        store(context, builder, given[0], arguments[:2], factor)
+        spread, ended = _spread_factors(context, builder, given[2:], arguments[2:])
+        for k, factor in enumerate(spread):
+            to = builder.add(arguments[1], INT64(k * factor.type.count))
+            store(context, builder, given[0], (arguments[0], to), factor)
         return ended
 
     place = types.int64
-    return types.int64(target, place, factors, place, bits, place, table), generate
+    return types.int64(target, place, factors, place, bits, place, table, vectors), generate
 
 
-def _spread_factors(context: Any, builder: Any, given: Any, arguments: Any) -> tuple[Any, Any]:
-    """Factors of a vector's lanes, and how many groups end in it."""
-    factors, place, bits, bit, table = arguments
+def _spread_factors(
+    context: Any, builder: Any, given: Any, arguments: Any
+) -> tuple[list[Any], Any]:
+    """Factors of the vectors' lanes, and how many groups end in them."""
+    factors, place, bits, bit, table, _ = arguments
     element = context.get_data_type(given[0].dtype)
     vector = ir.VectorType(element, VECTOR // alignment(element))
-    pattern = _pattern(context, builder, given[2], bits, bit, vector.count)
-    codes = context.make_array(given[4])(context, builder, value=table).data
-    codes = builder.gep(codes, [builder.shl(pattern, INT64(3))], inbounds=True)
-    if "+avx2" in context.codegen().magic_tuple()[2]:
-        row = ir.VectorType(ir.IntType(8), 8)
-        words = ir.VectorType(INT32, 8)
-        places = builder.load(builder.bitcast(codes, row.as_pointer()), align=8)
-        floats = ir.VectorType(ir.FloatType(), 8)
-        window = load(context, builder, given[0], (factors, place), vector)
-        permute = declared(
-            builder.module, ir.FunctionType(floats, [floats, words]), "llvm.x86.avx2.permps"
-        )
-        permuted = builder.call(
-            permute, [builder.bitcast(window, floats), builder.zext(places, words)]
-        )
-        factor = builder.bitcast(permuted, vector)
-    else:
-        factor = _gathered(context, builder, given[0], (factors, place), codes, vector)
     count = declared(builder.module, ir.FunctionType(INT64, [INT64]), "llvm.ctpop.i64")
-    return factor, builder.call(count, [pattern])
+    codes = context.make_array(given[4])(context, builder, value=table).data
+    spread, here = [], place
+    for pattern in _patterns(context, builder, given[2], bits, bit, (vector.count, len(given[5]))):
+        row = builder.gep(codes, [builder.shl(pattern, INT64(3))], inbounds=True)
+        spread.append(_permuted(context, builder, given[0], (factors, here), row, vector))
+        here = builder.add(here, builder.call(count, [pattern]))
+    return spread, builder.sub(here, place)
 
 
-def _pattern(context: Any, builder: Any, array_type: Any, bits: Any, bit: Any, count: int) -> Any:
-    """Bits ``bit`` to ``bit + count`` of an array of bytes, as an integer."""
+def _permuted(
+    context: Any, builder: Any, array_type: Any, place: Any, codes: Any, vector: Any
+) -> Any:
+    """Factors of one vector's lanes; its row of the table is at ``codes``."""
+    if "+avx2" not in context.codegen().magic_tuple()[2]:
+        return _gathered(context, builder, array_type, place, codes, vector)
+    words, floats = ir.VectorType(INT32, 8), ir.VectorType(ir.FloatType(), 8)
+    row = ir.VectorType(ir.IntType(8), 8)
+    places = builder.load(builder.bitcast(codes, row.as_pointer()), align=8)
+    window = load(context, builder, array_type, place, vector)
+    permute = declared(
+        builder.module, ir.FunctionType(floats, [floats, words]), "llvm.x86.avx2.permps"
+    )
+    permuted = builder.call(permute, [builder.bitcast(window, floats), builder.zext(places, words)])
+    return builder.bitcast(permuted, vector)
+
+
+def _patterns(
+    context: Any, builder: Any, array_type: Any, bits: Any, bit: Any, shape: tuple[int, int]
+) -> list[Any]:
+    """Bits of an array of bytes from ``bit`` on, so many a vector, as integers; one load."""
+    count, n_vectors = shape
     array = context.make_array(array_type)(context, builder, value=bits).data
     byte = builder.gep(array, [builder.lshr(bit, INT64(3))], inbounds=True)
-    pair = builder.load(builder.bitcast(byte, ir.IntType(16).as_pointer()), align=1)
-    shifted = builder.lshr(builder.zext(pair, INT64), builder.and_(bit, INT64(7)))
-    return builder.and_(shifted, INT64((1 << count) - 1))
+    word = builder.load(builder.bitcast(byte, INT64.as_pointer()), align=1)
+    shifted = builder.lshr(word, builder.and_(bit, INT64(7)))
+    return [
+        builder.and_(builder.lshr(shifted, INT64(k * count)), INT64((1 << count) - 1))
+        for k in range(n_vectors)
+    ]
 
 
 def _gathered(

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .lanes import BLOCK, ROW, WIDEST, lanes, masks
+from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, lanes, masks
 from .spread import VECTOR, codes
 
 if TYPE_CHECKING:
@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 
 # Blocks in the table of groups that a loop walks: several fibres where one is shorter.
 _BLOCKS = 4
-# Entries of a typical block, and most groups of one.
+# What eight more lanes cost each group, and another round a group that has more members than lanes:
+# most of it a wrong guess of the processor's.
+_CYCLES_EIGHT_LANES, _CYCLES_ROUND = 2, 30
+_WIDTHS = (8, 16, 24, 32, 48, WIDEST)
+# Entries of a typical block.
 _TYPICAL = 1280
-BLOCK_GROUPS = 512
 # Bits beyond the table's end: a vector may begin in one fibre and end in the next.
-_FURTHER_BITS = 64
+_FURTHER_BITS = 192
 
 MASKS = masks()
 CODES = {size: codes(size) for size in (4, 8)}
 VECTORS = {size: lanes(VECTOR // size) for size in (4, 8)}
 
 
-class Tiles(NamedTuple):
-    """Groups that tile a fibre, or several fibres, without the empty ones.
+class Tables(NamedTuple):
+    """What a loop looks things up in; those of the first three belong to a set of groups.
 
     Attributes
     ----------
@@ -41,6 +44,26 @@ class Tiles(NamedTuple):
     bits : array of uint8
         Bit i, lowest first, tells whether a group ends with entry i; the first entries follow
         again after the last.
+    longer : array
+        Groups with more members than lanes for the sums, in order, then G; dtype of the bounds.
+    masks, codes : array
+        As in `lanes.masks` and `spread.codes`.
+    """
+
+    bounds: NDArray[Any]
+    bits: NDArray[np.uint8]
+    longer: NDArray[Any]
+    masks: NDArray[np.int64]
+    codes: NDArray[np.uint8]
+
+
+class Tiles(NamedTuple):
+    """Groups that tile a fibre, or several fibres, without the empty ones.
+
+    Attributes
+    ----------
+    bounds, bits, longer : array
+        As in `Tables`.
     most : int
         Groups of a block, a multiple of `ROW`.
     tag : tuple
@@ -53,10 +76,15 @@ class Tiles(NamedTuple):
 
     bounds: NDArray[Any]
     bits: NDArray[np.uint8]
+    longer: NDArray[Any]
     most: int
     tag: tuple[int, ...]
     kept: NDArray[np.int64] | None
     times: int
+
+    def tables(self, itemsize: int) -> Tables:
+        """For entries of so many bytes."""
+        return Tables(self.bounds, self.bits, self.longer, MASKS, CODES[itemsize])
 
     def weights(self, weights: tuple[NDArray[np.float64], int]) -> NDArray[np.float64]:
         """Weights of these groups, from those of a fibre's and the step between them."""
@@ -90,6 +118,16 @@ def tiles(layout: GroupLayout, outer: int) -> Tiles:
     return known[times]
 
 
+def _tag(sizes: NDArray[Any]) -> tuple[int, ...]:
+    """As many lanes as take the least time for groups of these sizes."""
+
+    def cycles(width: int) -> float:
+        rounds = -(-sizes // width)
+        return _CYCLES_EIGHT_LANES * width / ROW + _CYCLES_ROUND * float(rounds.mean())
+
+    return lanes(min(_WIDTHS, key=cycles))
+
+
 def _made(layout: GroupLayout, times: int) -> Tiles:
     indptr, n = layout.arrays[0], layout.n_members
     kept = np.flatnonzero(np.diff(indptr))
@@ -99,12 +137,14 @@ def _made(layout: GroupLayout, times: int) -> Tiles:
     marks[np.append(starts[1:], length) - 1] = 1
     marks[length:] = np.resize(marks[:length], _FURTHER_BITS)
     narrow = np.int32 if length + BLOCK < np.iinfo(np.int32).max else np.int64
-    mean = n / kept.size
+    bounds = np.append(starts, length).astype(narrow)
+    tag = _tag(np.diff(bounds))
     return Tiles(
-        bounds=np.append(starts, length).astype(narrow),
+        bounds=bounds,
         bits=np.packbits(marks, bitorder="little"),
-        most=min(BLOCK_GROUPS, max(ROW, int(_TYPICAL / mean) // ROW * ROW)),
-        tag=lanes(WIDEST if mean > 20 else WIDEST // 2),
+        longer=np.append(np.flatnonzero(np.diff(bounds) > len(tag)), starts.size).astype(narrow),
+        most=min(BLOCK_GROUPS, max(ROW, _TYPICAL * kept.size // n // ROW * ROW)),
+        tag=tag,
         kept=None if kept.size == layout.n_groups else kept,
         times=times,
     )

@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .jit import compiled
-from .lanes import BLOCK, ROW, STREAM, group_sums, rest_sum, stream
+from .jit import inlined
+from .lanes import BLOCK, BLOCK_GROUPS, ROW, STREAM, group_sums, rest_sum, stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .tables import Tables
 
 # Factors of a block are kept behind room for those of the groups just before it: a vector of
 # entries may begin there.
 LEAD = 8
 
 
-@compiled
+@inlined
 def fitting(bounds: NDArray[Any], group: int, most: int) -> int:
     """Number of groups from this one on, up to ``most``, that fit into a block; 0 if none does.
 
@@ -37,7 +39,7 @@ def fitting(bounds: NDArray[Any], group: int, most: int) -> int:
     return count
 
 
-@compiled
+@inlined
 def load_weights(
     weights: NDArray[np.float64],
     stride: int,
@@ -46,94 +48,89 @@ def load_weights(
     step: float,
     table: NDArray[Any],
 ) -> None:
-    """Weights and thresholds of ``count`` groups as the two rows of a table in x's dtype."""
+    """Weights and thresholds of ``count`` groups as the two halves of a table in x's dtype."""
+    first, second = table[:BLOCK_GROUPS], table[BLOCK_GROUPS:]
     if stride == 0:
-        table[0, :count] = weights[0]
-        table[1, :count] = step * weights[0]
+        first[:count] = weights[0]
+        second[:count] = step * weights[0]
     else:
         given = weights[group : group + count]
         for k in range(count):
-            table[0, k] = given[k]
+            first[k] = given[k]
         for k in range(count):
-            table[1, k] = step * given[k]
+            second[k] = step * given[k]
 
 
-@compiled
+@inlined
 def square_sums(
     source: NDArray[Any],
     shift: Any,
-    bounds: NDArray[Any],
+    tables: Tables,
     group: int,
     count: int,
-    masks: NDArray[np.int64],
-    queue: NDArray[np.uint32],
+    at: int,
     totals: NDArray[Any],
     tag: tuple[int, ...],
-) -> None:
-    """Sum of squares of each of ``count`` groups, whose members are at ``bounds`` + ``shift``.
+) -> int:
+    """Sum of squares of each of ``count`` groups, whose members are at their bounds + ``shift``.
 
-    May read `WIDEST` entries beyond the last. ``queue`` has room for `ROW` more than a block.
+    May read `WIDEST` entries beyond the last. ``at`` and the result as in `finish_sums`.
     """
-    longer = 0
     for k in range(0, count // ROW * ROW, ROW):
-        longer = group_sums(source, shift, bounds, group + k, masks, totals, k, queue, longer, tag)
-    finish_sums(source, shift, bounds, group, count, masks, queue, longer, totals, tag)
+        group_sums(source, shift, tables.bounds, group + k, tables.masks, totals, k, tag)
+    return finish_sums(source, shift, tables, group, count, at, totals, tag)
 
 
-@compiled
+@inlined
 def finish_sums(
     source: NDArray[Any],
     shift: Any,
-    bounds: NDArray[Any],
+    tables: Tables,
     group: int,
     count: int,
-    masks: NDArray[np.int64],
-    queue: NDArray[np.uint32],
-    longer: int,
+    at: int,
     totals: NDArray[Any],
     tag: tuple[int, ...],
-) -> None:
-    """What `group_sums` leaves: groups with more members than lanes, and the last few groups."""
+) -> int:
+    """What `group_sums` leaves: groups with more members than lanes, and the last few groups.
+
+    ``at`` is a place in ``tables.longer`` at or before the first of them; returns one for the
+    groups that follow.
+    """
     width = len(tag)
-    firsts, stops = bounds[group : group + count], bounds[group + 1 : group + count + 1]
-    for j in range(longer):
-        k = queue[j]
-        done, size = width, stops[k] - firsts[k]
-        while done < size:
-            totals[k] += rest_sum(source, shift + firsts[k] + done, masks, size - done, tag)
-            done += width
+    masks, longer = tables.masks, tables.longer
+    firsts, stops = tables.bounds[group : group + count], tables.bounds[group + 1 :]
     for k in range(count // ROW * ROW, count):
+        totals[k] = rest_sum(source, shift + firsts[k], masks, stops[k] - firsts[k], tag)
+    while longer[at] < group:
+        at += 1
+    while longer[at] < group + count:
+        k = np.uint64(longer[at] - group)
         done, size = width, stops[k] - firsts[k]
-        totals[k] = rest_sum(source, shift + firsts[k], masks, size, tag)
         while done < size:
             totals[k] += rest_sum(source, shift + firsts[k] + done, masks, size - done, tag)
             done += width
+        at += 1
+    return at
 
 
-@compiled
-def shrink_factors(
-    sums: NDArray[Any],
-    table: NDArray[Any],
-    count: int,
-    constants: NDArray[Any],
-    factors: NDArray[Any],
-) -> float:
-    """Factors of groups from their sums of squares; the weighted norms of the results."""
-    zero, one = constants[0], constants[1]
-    weights, thresholds = table[0], table[1]
-    value = zero
-    for k in range(count):
-        norm = np.sqrt(sums[k])
-        factor = one - thresholds[k] / norm
-        # max keeps its first argument where a comparison is false: NaN stays.
-        factor = max(factor, zero)
-        factor = one if thresholds[k] == zero else factor
-        factors[k] = factor
-        value += weights[k] * (factor * norm)
-    return float(value)
+@inlined
+def group_factor(squares: float, threshold: float) -> tuple[float, float]:
+    """What a group with this sum of squares is multiplied by, and its norm then."""
+    norm = np.sqrt(squares)
+    factor = 1.0 if threshold == 0.0 else 1.0 - threshold / norm
+    # max keeps its first argument where a comparison is false: NaN stays.
+    factor = max(factor, 0.0)
+    return factor, factor * norm
 
 
-@compiled
+@inlined
+def aligned(start: int, stop: int, phase: int) -> int:
+    """First entry that streaming stores may write, where ``phase`` isn't negative."""
+    return min(start + (-(start + phase)) % STREAM, stop) if phase >= 0 else start
+
+
+@inlined
 def copy_out(buffer: NDArray[Any], out: NDArray[Any], start: int, size: int, phase: int) -> None:
     """Write a block to the result; past the caches when ``phase`` isn't negative.
 

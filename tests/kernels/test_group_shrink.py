@@ -133,14 +133,13 @@ def test_blocks_and_threads(backend, sizes, l1):
     torch.testing.assert_close(value, penalty, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("size", [1, 2, 10, 32, 33])
+@pytest.mark.parametrize("size", [1, 2, 10, 33, 64, 1000])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("offset", [0, 3])
 def test_large_tensors_on_cpus(monkeypatch, size, shared, offset):
-    """Groups of a size known when compiling, and results written past the caches."""
-    from proxmtl.kernels.numba import arrays, group_shrink
+    """Results written past the caches, wherever groups begin."""
+    from proxmtl.kernels.numba import arrays
 
-    monkeypatch.setattr(group_shrink, "_WORTH_COMPILING", 0)
     monkeypatch.setattr(arrays, "_STREAMED_BYTES", 0)
     groups = tiles([size] * 37)
     V = torch.randn(50, groups.n_items)
@@ -154,10 +153,33 @@ def test_large_tensors_on_cpus(monkeypatch, size, shared, offset):
     assert memory[:offset].isnan().all()
 
 
-@pytest.mark.parametrize("sizes", [[1] * 9 + [19, 2] * 40, [3] * 700 + [2500, 1], [0, 5, 41] * 60])
+@pytest.mark.parametrize("columns", [64, 37])
+def test_large_columns_on_cpus(monkeypatch, columns):
+    """Across memory, with vectors that fit the rows and with some that don't."""
+    from proxmtl.kernels.numba import arrays
+
+    monkeypatch.setattr(arrays, "_STREAMED_BYTES", 0)
+    groups = tiles([4, 9, 1])
+    V = torch.randn(groups.n_items, columns)
+    out = torch.full_like(V, float("nan"))
+    _, value = kernels.group_shrink(V, *groups.both, 0.7, axis=0, out=out, backend="numba")
+    wanted, penalty = kernels.group_shrink(V, *groups.both, 0.7, axis=0, backend="torch")
+    torch.testing.assert_close(out, wanted)
+    torch.testing.assert_close(value, penalty)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [1] * 9 + [19, 2] * 40,
+        [3] * 700 + [2500, 1],
+        [0, 5, 41] * 60,
+        [100, 3, 2500, 64, 131, 8] * 3,  # long ones: each is a loop
+    ],
+)
 @pytest.mark.parametrize("offset", [0, 3])
 @pytest.mark.parametrize("past", [True, False])
-def test_short_groups_on_cpus(monkeypatch, sizes, offset, past):
+def test_neighbouring_groups_on_cpus(monkeypatch, sizes, offset, past):
     """Vectors begin and end anywhere in groups, fibres and shares; threads change no bit."""
     from proxmtl.kernels.numba import arrays, pool
 

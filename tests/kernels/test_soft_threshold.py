@@ -49,6 +49,25 @@ def test_special_values(backend, weights):
     assert value.isnan()
 
 
+@pytest.mark.parametrize("offset", [0, 3])
+@pytest.mark.parametrize("count", [5, 40, 3001])
+@pytest.mark.parametrize("shared", [True, False])
+def test_past_the_caches_on_cpus(monkeypatch, offset, count, shared):
+    from proxmtl.kernels.numba import arrays
+
+    monkeypatch.setattr(arrays, "_STREAMED_BYTES", 0)
+    V = torch.randn(count)
+    V[3] = float("nan")
+    weights = 0.5 if shared else torch.rand(count)
+    memory = torch.full((offset + count + 9,), -7.0)
+    out = memory[offset:-9]
+    kernels.soft_threshold(V, weights, out=out, backend="numba")
+    wanted, _ = kernels.soft_threshold(V, weights, backend="torch")
+    torch.testing.assert_close(out, wanted, equal_nan=True)
+    assert (memory[:offset] == -7).all()
+    assert (memory[-9:] == -7).all()
+
+
 @pytest.mark.parametrize("backend", ["naive", *BACKENDS])
 def test_zero_dimensions_and_in_place(backend):
     V = torch.tensor(-2.0)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from proxmtl.kernels.chunks import split
-from proxmtl.kernels.torch.products import shared_grad, shared_scores
 
 from .hinge_rows import (
     LOGISTIC,
@@ -38,11 +37,12 @@ _LOSS = {"squared_hinge": SQUARED_HINGE, "logistic": LOGISTIC, "squared": SQUARE
 # the bits depend on the shapes and not on the number of threads.
 _MIN_CHUNK_ROWS = 64
 _CHUNKS = 64
-_EPILOGUE_BLOCKS = 8
 # Up to so many tasks on shared features, a pass for each, on rows in the second-level cache, beats
 # the two library products: see NOTES.md.
 _FEW_TASKS = 16
 _BLOCK_BYTES = 1 << 18
+# Rows of so many bytes go through both products of many tasks, one after the other.
+_PRODUCT_BYTES = 1 << 22
 # Shares of the work that a thread takes, on average, one after another.
 _SHARES = 8
 # A loss costs about as much as this many features of a row.
@@ -146,27 +146,27 @@ def _run_few(args: HingeArgs) -> HingeResult:
 
 
 def _run_shared(args: HingeArgs) -> HingeResult:
-    x = args.features[0]
-    scores = shared_scores(args.weights, x)
-    totals = np.zeros((args.n_tasks, _EPILOGUE_BLOCKS, 2))
-    weights = args.sample_weights
-    parallel(
-        epilogue,
-        args.n_tasks * _EPILOGUE_BLOCKS,
-        _EPILOGUE_COST * scores.numel(),
-        scores.numpy(),
-        _bias(args),
-        args.labels[0].contiguous().numpy(),
-        np.empty((0, 0), scores.numpy().dtype)
-        if weights is None
-        else weights[0].contiguous().numpy(),
-        _LOSS[args.loss],
-        totals,
-    )
-    value, grad_bias = torch.from_numpy(totals.sum(1)).unbind(1)
-    return args.result(
-        value.clone(), shared_grad(scores, x), grad_bias.to(args.dtype, copy=True), (scores,)
-    )
+    """Many tasks: both products of a block of rows while it is in the last cache level."""
+    x, n_tasks = args.features[0], args.n_tasks
+    length = max(_MIN_CHUNK_ROWS, _PRODUCT_BYTES // (args.dtype.itemsize * max(1, args.n_features)))
+    labels = args.labels[0].contiguous().numpy()
+    weights = np.empty((0, 0), labels.dtype)
+    if args.sample_weights is not None:
+        weights = args.sample_weights[0].contiguous().numpy()
+    grad = args.weights.new_zeros(n_tasks, args.n_features)
+    kept = labels.shape if args.return_residual else (n_tasks, 0)
+    residual = torch.empty(kept, dtype=args.dtype)
+    totals = np.zeros((n_tasks, 2))
+    for first in range(0, x.shape[0], length):
+        block = x[first : first + length].to(args.dtype)
+        scores = args.weights @ block.T
+        operands = scores.numpy(), first, _bias(args), labels, weights, _LOSS[args.loss], totals
+        parallel(epilogue, n_tasks, _EPILOGUE_COST * scores.numel(), *operands)
+        grad.addmm_(scores, block)
+        if args.return_residual:
+            residual[:, first : first + length] = scores
+    value, grad_bias = torch.from_numpy(totals).unbind(1)
+    return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), (residual,))
 
 
 def parallel(kernel: Callable[..., None], n_jobs: int, n_entries: int, *arguments: Any) -> None:

@@ -248,27 +248,25 @@ def epilogue(
     start: Any,
     stop: Any,
     scores: Any,
+    first: Any,
     bias: Any,
     labels: Any,
     weights: Any,
     loss: Any,
     totals: Any,
 ) -> None:
-    """Turn scores (M, N) into residuals in place; ``totals`` (M, blocks, 2) as in `_chunk`.
+    """Turn scores (M, n) of samples ``first`` to ``first + n`` into residuals, in place.
 
-    The samples are cut into blocks; (task, block) pairs start <= job < stop are done here.
+    Tasks start to stop are done here, and added to ``totals`` (M, 2) as in `_chunk`.
     """
-    n_rows = scores.shape[1]
-    n_blocks = totals.shape[1]
-    width = (n_rows + n_blocks - 1) // n_blocks
-    for job in range(start, stop):
-        m, block = job // n_blocks, job % n_blocks
+    for m in range(start, stop):
         value = total = 0.0
-        for i in range(block * width, min((block + 1) * width, n_rows)):
-            c = weights[m, i] if weights.size else 1.0
-            v, r = sample(float(scores[m, i]) + bias[m], float(labels[m, i]), float(c), loss)
+        for i in range(scores.shape[1]):
+            c = weights[m, first + i] if weights.size else 1.0
+            y = labels[m, first + i]
+            v, r = sample(float(scores[m, i]) + bias[m], float(y), float(c), loss)
             value += v
             total += r
             scores[m, i] = r
-        totals[m, block, 0] = value
-        totals[m, block, 1] = total
+        totals[m, 0] += value
+        totals[m, 1] += total

@@ -67,6 +67,19 @@ def test_many_chunks(backend, loss, kind, rows, n_features):
         agree(seen, wanted, 1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_blocks_of_shared_rows_on_cpus(monkeypatch, dtype, weighted):
+    """More tasks than a pass for each is worth, on several blocks of rows, the last one short."""
+    from proxmtl.kernels.numba import hinge
+
+    monkeypatch.setattr(hinge, "_PRODUCT_BYTES", 0)
+    call = random_call("shared", [150] * 20, 30, dtype=dtype, weighted=weighted)
+    wanted = kernels.hinge_value_and_grad(**call, return_residual=True, backend="naive")
+    seen = kernels.hinge_value_and_grad(**call, return_residual=True, backend="numba")
+    agree(seen, wanted, 1e-5)
+
+
 @pytest.mark.parametrize("backend", ["naive", *BACKENDS])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_missing_label_is_as_if_the_row_were_not_there(backend, loss):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from numba import njit
 
+from .disk import keep
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -20,13 +22,9 @@ _SUMS_MAY_BE_REORDERED = {"reassoc", "contract", "nsz"}
 def compiled(function: Function) -> Function:
     """Compile on first call, keep the machine code on disk, release the interpreter lock."""
     compile_ = njit(
-        cache=True,
-        nogil=True,
-        error_model="numpy",
-        fastmath=_SUMS_MAY_BE_REORDERED,
-        boundscheck=False,
+        nogil=True, error_model="numpy", fastmath=_SUMS_MAY_BE_REORDERED, boundscheck=False
     )
-    return cast("Function", compile_(function))
+    return cast("Function", keep(compile_(function)))
 
 
 def inlined(function: Function) -> Function:

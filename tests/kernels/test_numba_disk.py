@@ -1,0 +1,89 @@
+"""Machine code on disk: used again only if compiled from the same files, and never in the way."""
+
+import numba
+import pytest
+from numba.core import caching
+
+from proxmtl.kernels.numba import disk
+
+
+def doubled(x):
+    return 2 * x
+
+
+def halved(x):
+    return x / 2
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def hits(function, *arguments):
+    kept = disk.keep(numba.njit(function))
+    for argument in arguments:
+        assert kept(argument) == function(argument)
+    return sum(kept.stats.cache_hits.values())
+
+
+def test_only_code_of_the_same_files_is_used_again(folder, monkeypatch):
+    assert hits(doubled, 3, 4.0) == 0
+    assert hits(doubled, 3, 4.0) == 2
+    before = set(folder.rglob("*.nbc"))
+    monkeypatch.setattr(disk, "sources", lambda: "an inlined file was edited")
+    assert hits(doubled, 3) == 0
+    assert hits(doubled, 3) == 1
+    after = set(folder.rglob("*.nbc"))
+    assert len(before) == 2
+    assert len(after) == 1
+    assert not before & after
+
+
+def test_two_signatures_never_share_a_file(folder):
+    assert hits(doubled, 3) == 0
+    (index,) = folder.rglob("*.nbi")
+    stale = index.read_bytes()
+    first = set(folder.rglob("*.nbc"))
+    index.unlink()  # what another process sees that looks before this one writes
+    assert hits(doubled, 4.0) == 0
+    assert not first & set(folder.rglob("*.nbc"))
+    index.write_bytes(stale)
+    assert hits(doubled, 3, 4.0) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"torn", b"\x80\x04c__main__\ngone\n."])
+def test_files_that_are_torn_are_written_anew(folder, content):
+    hits(halved, 3.0)
+    for path in folder.rglob("*.nb?"):
+        path.write_bytes(content)
+    assert hits(halved, 3.0) == 0
+    assert hits(halved, 3.0) == 1
+
+
+def test_without_a_place_to_write_every_process_compiles(monkeypatch):
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    assert hits(halved, 3.0) == 0
+    assert hits(halved, 3.0) == 0
+
+
+def test_a_folder_that_goes_away_is_not_missed(folder):
+    kept = disk.keep(numba.njit(halved))
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir()
+    folder.rmdir()
+    folder.touch()
+    assert kept(3.0) == 1.5
+
+
+def test_every_file_of_the_folder_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "__file__", str(tmp_path / "disk.py"))
+    (tmp_path / "disk.py").write_text("1")
+    (tmp_path / "other.py").write_text("1")
+    seen = {disk.sources.__wrapped__()}
+    (tmp_path / "other.py").write_text("2")
+    seen.add(disk.sources.__wrapped__())
+    (tmp_path / "other.py").rename(tmp_path / "another.py")
+    seen.add(disk.sources.__wrapped__())
+    assert len(seen) == 3

@@ -50,8 +50,10 @@ class HingeArgs:
         Wᵀ in the accumulation dtype; any strides.
     labels, sample_weights : tuple of Tensor
         One (M, N) tensor for shared and dense, M tensors (N_m,) for ragged, in the accumulation
-        dtype; any strides. No sample weights: None.
+        dtype. Contiguous, or for shared features of several tasks the transpose of contiguous
+        memory. No sample weights: None.
     bias : Tensor, shape (M,), or None
+        Contiguous.
     loss : str
         One of `LOSSES`.
     dtype : torch.dtype
@@ -179,7 +181,7 @@ def bind(
         weights=_plain(W, dtype).T,
         labels=labels,
         sample_weights=sample_weights,
-        bias=None if bias is None else _plain(bias, dtype),
+        bias=None if bias is None else _plain(bias, dtype).contiguous(),
         loss=loss,
         return_residual=return_residual,
         deterministic=deterministic,
@@ -240,9 +242,12 @@ def _like_labels(
             raise ValueError(f"{label} has shape {tuple(tensor.shape)}; X and W ask for {shape}")
         if tensor.dtype == torch.bool or tensor.is_complex():
             raise TypeError(f"{label} has dtype {tensor.dtype}; give real numbers")
+    plain = [_plain(t, dtype) for t in tensors]
     if kind == "shared":
-        tensors = (tensors[0].T,)
-    return tuple(_plain(t, dtype) for t in tensors)
+        # Sample-major labels may be large: where one dense view or the other exists, none is copied.
+        task_major = plain[0].T
+        return (task_major if plain[0].is_contiguous() else task_major.contiguous(),)
+    return tuple(t if t.is_contiguous() else t.contiguous() for t in plain)
 
 
 def _plain(t: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from .fibres import checked_axis, checked_float, checked_like, checked_scale
 from .layout import GroupLayout, layout_of
-from .weights import checked_weights
+from .weights import checked_weights, group_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class SoftThresholdArgs:
 
 @dataclass(frozen=True, slots=True)
 class GroupShrinkArgs:
-    """Arguments of `group_shrink`: weights are (1,) or (G,), axis counts from 0."""
+    """Arguments of `group_shrink`: weights are contiguous (1,) or (G,), axis from 0."""
 
     V: torch.Tensor
     layout: GroupLayout
@@ -166,7 +166,7 @@ def bind_group_shrink(
     return GroupShrinkArgs(
         V.detach(),
         layout,
-        checked_weights(weights, (layout.n_groups,), V.device),
+        group_weights(weights, layout.n_groups, V.device),
         checked_scale(step, "step"),
         checked_scale(l1, "l1"),
         axis,
@@ -207,7 +207,7 @@ def bind_overlap_dual_sweep(
         X.detach(),
         dual.detach(),
         layout,
-        checked_weights(weights, (layout.n_groups,), X.device),
+        group_weights(weights, layout.n_groups, X.device),
         checked_scale(step, "step"),
         axis,
         int(sweeps),
@@ -236,7 +236,7 @@ def bind_smoothed_group_grad(
     return SmoothedGroupArgs(
         V.detach(),
         layout,
-        checked_weights(weights, (layout.n_groups,), V.device),
+        group_weights(weights, layout.n_groups, V.device),
         float(smoothness),
         axis,
         out,
@@ -262,20 +262,20 @@ def bind_apg_step(
     checked_like(X, Z, "X", "Z")
     for index, tensor in enumerate(out or ()):
         checked_like(tensor, Z, f"out[{index}]", "Z")
-    layout, group_weights = None, None
+    layout, each = None, None
     if groups is not None:
         if len(groups) != 3:
             raise ValueError(f"groups has {len(groups)} parts; pass (indptr, indices, weights)")
         indptr, indices, weights = groups
         axis = checked_axis(Z, axis, "Z")
         layout = disjoint_layout(indptr, indices, Z.shape[axis])
-        group_weights = checked_weights(weights, (layout.n_groups,), Z.device)
+        each = group_weights(weights, layout.n_groups, Z.device)
     return ApgStepArgs(
         Z.detach(),
         grad.detach(),
         X.detach(),
         layout,
-        group_weights,
+        each,
         checked_scale(step, "step"),
         checked_scale(momentum, "momentum"),
         checked_scale(l1, "l1"),

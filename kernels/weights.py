@@ -48,17 +48,21 @@ def checked_weights(
         raise TypeError(f"weights has dtype {weights.dtype}; pass floating-point numbers")
     _check_sign(weights)
     given = weights.detach().to(device)
-    if given.dim() == 0:
-        return given.reshape(1)
-    if given.shape == torch.Size(shape):
-        return given
     try:
-        return given.broadcast_to(tuple(shape))
+        spread = given.broadcast_to(tuple(shape))
     except RuntimeError:
         raise ValueError(
             f"weights has shape {tuple(weights.shape)}; pass one number, or a shape that "
             f"broadcasts to {tuple(shape)}"
         ) from None
+    return given.reshape(1) if given.numel() == 1 else spread
+
+
+def group_weights(
+    weights: torch.Tensor | float, n_groups: int, device: torch.device
+) -> torch.Tensor:
+    """Checked weights of groups as contiguous memory, (G,) or, shared by all, (1,)."""
+    return checked_weights(weights, (n_groups,), device).contiguous()
 
 
 def _check_sign(weights: torch.Tensor) -> None:

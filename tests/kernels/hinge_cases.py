@@ -2,6 +2,7 @@
 
 import torch
 from hypothesis import strategies as st
+from prox_cases import strided
 
 LOSSES = ("squared_hinge", "logistic", "squared")
 KINDS = ("shared", "dense", "ragged")
@@ -71,6 +72,13 @@ def calls(draw):
         features = [x.repeat_interleave(2, -2)[..., ::2, :] for x in features]
     if draw(st.booleans()):
         call["W"] = call["W"].t().contiguous().t()
+    layout = draw(st.sampled_from(["contiguous", "transposed", "sliced"]))
+    for name in ("Y", "weights", "bias"):
+        given = call[name]
+        if isinstance(given, torch.Tensor):
+            call[name] = strided(given, layout)
+        elif given is not None:
+            call[name] = [strided(each, layout) for each in given]
     special = draw(st.sampled_from([None, None, float("nan"), float("inf")]))
     if special is not None:
         for x in features[:1]:

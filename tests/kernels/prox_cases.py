@@ -117,14 +117,17 @@ def strided(values, kind):
 
 
 def weights_for(draw, count, dtype=torch.float64):
-    """Group weights: a number, a 0-d tensor, or one each with zeros among them."""
-    kind = draw(st.sampled_from(["number", "scalar", "each"]))
+    """Group weights: a number, one for all, or one each with zeros among them, some strided."""
+    kind = draw(st.sampled_from(["number", "scalar", "one", "each", "sliced"]))
     number = st.sampled_from([0.0, 0.3, 1.0, 7.0])
     if kind == "number":
         return draw(number)
     if kind == "scalar":
         return torch.tensor(draw(number), dtype=dtype)
-    return torch.tensor([draw(number) for _ in range(count)], dtype=dtype)
+    if kind == "one":
+        return torch.tensor([draw(number)], dtype=dtype)
+    each = torch.tensor([draw(number) for _ in range(count)], dtype=dtype)
+    return strided(each, kind)
 
 
 def close(seen, wanted, dtype, scale=1.0):

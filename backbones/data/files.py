@@ -11,7 +11,7 @@ from proxmtl.io.errors import InputError
 from proxmtl.io.labels import read_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from proxmtl.backbones.images import SizedImages
 
@@ -43,9 +43,9 @@ def find_images(
     Parameters
     ----------
     source
-        A folder, searched with all its subfolders, links to folders among them; a plain ``.tar``
-        archive; or a ``.csv`` file whose first column (``image``, ``file``, ...), or column ``id``,
-        has file names relative to its own folder.
+        A folder, searched with all its subfolders, links to folders among them, each folder once; a
+        plain ``.tar`` archive; or a ``.csv`` file whose first column (``image``, ``file``, ...), or
+        column ``id``, has file names relative to its own folder.
     names
         Which images to take, in which order; default: all with a suffix of `IMAGE_SUFFIXES`,
         sorted by name; hidden files and folders apart.
@@ -85,11 +85,8 @@ def find_images(
 
 def _listed(folder: Path) -> list[str]:
     found: list[str] = []
-    for root, folders, files in os.walk(folder, followlinks=True):
-        here = Path(root).resolve()
-        # a link to a folder above it would be walked through without end
-        folders[:] = [name for name in folders if (here / name).resolve() not in _above(here)]
-        paths = [Path(root, name) for name in files]
+    for root, files in _folders(folder):
+        paths = [root / name for name in files]
         found += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
     names = sorted(filter(_is_taken, found))
     if not names:
@@ -101,14 +98,34 @@ def _listed(folder: Path) -> list[str]:
     return names
 
 
-def _above(folder: Path) -> tuple[Path, ...]:
-    return (folder, *folder.parents)
+def _folders(top: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder below that isn't hidden, once, with its files; real ones before links to them.
+
+    Links may lead round in circles, or above all of it; and what is there twice has its own name.
+    """
+    seen: set[Path] = set()
+    starts = [top]
+    for start in starts:  # the links that are found come behind
+        for root, folders, files in os.walk(start):
+            here = Path(root)
+            real = here.resolve()
+            folders[:] = sorted(name for name in folders if not _is_hidden(name))
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            links = (here / name for name in folders if (here / name).is_symlink())
+            starts += [link for link in links if link.resolve() not in real.parents]
+            yield here, files
 
 
 def _is_taken(name: str) -> bool:
     path = PurePosixPath(name)
-    hidden = any(part.startswith(".") for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+    return path.suffix.lower() in IMAGE_SUFFIXES and not any(map(_is_hidden, path.parts))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def _of_folder(folder: Path, names: Sequence[str], source: Path, *, missing_ok: bool) -> ImageFiles:

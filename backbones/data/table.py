@@ -118,7 +118,7 @@ class ImageTable:
         paths = [folder / name for name in table.ids]
         if not skip_corrupt:
             _check_there(folder, paths, table.ids)
-        found = None if cache is None else _Cache(Path(cache), paths, size, fit)
+        found = None if cache is None else _Cache(Path(cache), folder, table.ids, size, fit)
         kept = None if found is None else found.read()
         if kept is None:
             kept = _decode(paths, table.ids, size, fit, cache=found, progress=progress)
@@ -218,12 +218,16 @@ def _reason(error: Exception) -> str:
 class _Cache:
     """Decoded pixels of some files, as a mapped array."""
 
-    def __init__(self, folder: Path, paths: list[Path], size: int, fit: Fit) -> None:
-        digest = hashlib.sha256(f"{size} {fit}".encode())
-        for path in paths:
+    def __init__(
+        self, folder: Path, images: Path, names: Sequence[str], size: int, fit: Fit
+    ) -> None:
+        # by whole paths: sets of images have files of one name, size and time in several folders
+        digest = hashlib.sha256(f"{size} {fit} {images.resolve()}".encode(errors="surrogateescape"))
+        for name in names:
+            path = images / name
             stat = path.stat() if path.is_file() else None
             seen = None if stat is None else (stat.st_size, stat.st_mtime_ns)
-            digest.update(f"\n{path.name} {seen}".encode())
+            digest.update(f"\n{name} {seen}".encode(errors="surrogateescape"))
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"pixels-{digest.hexdigest()[:16]}.npy"
         self.notes = self.path.with_suffix(".json")

@@ -317,6 +317,20 @@ def test_links_are_followed_but_not_in_circles_and_folders_are_no_images(folder)
     assert find_images(folder).ids == ("b.png", "linked/e.png", "sub/a.JPG")
 
 
+def test_folders_that_link_to_each_other_are_listed_once(tmp_path):
+    for name in ("a", "c"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (2, 2)).save(tmp_path / name / "1.png")
+    (tmp_path / "a" / "to_c").symlink_to(tmp_path / "c")
+    (tmp_path / "c" / "to_a").symlink_to(tmp_path / "a")
+    assert find_images(tmp_path).ids == ("a/1.png", "c/1.png")
+    assert find_images(tmp_path / "a").ids == ("1.png", "to_c/1.png")
+    (tmp_path / ".c").symlink_to(tmp_path / "a")
+    (tmp_path / "c").rename(tmp_path / ".hidden")  # which can be seen by a link alone
+    (tmp_path / "seen").symlink_to(tmp_path / ".hidden")
+    assert find_images(tmp_path).ids == ("a/1.png", "seen/1.png")
+
+
 def test_a_table_gives_those_of_its_images_that_are_asked_for(folder):
     (folder / "two.csv").write_text("image\nb.png\nsub/a.JPG\n")
     assert find_images(folder / "two.csv", ["sub/a.JPG"]).ids == ("sub/a.JPG",)

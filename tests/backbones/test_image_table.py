@@ -78,6 +78,28 @@ def test_decoded_pixels_are_mapped_and_found_again(folder):
     assert changed.pixels[0, 0].min() == 255
 
 
+def test_files_alike_but_for_their_folder_have_pixels_of_their_own(tmp_path):
+    def labels(*names):
+        (tmp_path / "labels.csv").write_text("image,white\n" + "".join(f"{n},1\n" for n in names))
+
+    def brightness(images):
+        table = ImageTable.read(images, tmp_path / "labels.csv", 8, cache=tmp_path / "cache")
+        return table.pixels[:, 0, 0, 0].tolist()
+
+    for folder, value in (("a", 255), ("b", 0)):
+        path = tmp_path / folder / "1.ppm"
+        path.parent.mkdir()
+        Image.new("RGB", (8, 8), (value,) * 3).save(path)
+        os.utime(path, ns=(1, 1))
+    labels("a/1.ppm", "b/1.ppm")
+    assert brightness(tmp_path) == [255, 0]
+    labels("b/1.ppm", "a/1.ppm")
+    assert brightness(tmp_path) == [0, 255]
+    labels("1.ppm")
+    assert brightness(tmp_path / "a") == [255]
+    assert brightness(tmp_path / "b") == [0]
+
+
 def test_tables_that_do_not_fit_are_refused(folder):
     (folder / "none.csv").write_text("red\n1\n")
     with pytest.raises(InputError, match="no column of file names"):

@@ -11,7 +11,7 @@ import numpy as np
 from .jit import compiled, inlined
 from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, shrink_factors
 from .spread import FOUR, RUN, spread
-from .tiles import LEAD, copy_out, fitting, group_factor, load_weights, square_sums
+from .tiles import LEAD, copy_out, first_longer, fitting, group_factor, load_weights, square_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,10 +69,10 @@ def tile_steps(
     bounds, bits, codes = tables.bounds, tables.bits, tables.codes
     n_groups = bounds.shape[0] - 1
     n = np.int64(bounds[n_groups])
-    at = 0  # in the list of longer groups
     pair = first
     fibre = pair // n_groups
     group = pair - fibre * n_groups
+    at = first_longer(tables, group)
     while pair < last:
         begin = np.int64(bounds[group])
         start = fibre * n + begin

@@ -16,7 +16,7 @@ from .jit import compiled, inlined
 from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, group_sums, shrink_factors
 from .shrink_long import shrink_long
 from .spread import FOUR, ONE, RUN, multiply, multiply_past
-from .tiles import LEAD, finish_sums, fitting, load_weights, square_sums
+from .tiles import LEAD, finish_sums, first_longer, fitting, load_weights, square_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def shrink_flow(
     # This block: its factors stand at ``base`` and end at ``known``; its table begins at entry
     # ``origin``. Entries are written up to ``done``, the factor of the next one is at ``place``.
     base, known, place, origin = LEAD, LEAD, LEAD, fibre * n
-    at = 0  # in the list of longer groups
+    at = first_longer(tables, group)
     done = origin + np.int64(bounds[group])
     while known > base or pair < last:
         # The next block: ``count`` groups from ``start``, where this one ends.

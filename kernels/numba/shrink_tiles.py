@@ -12,7 +12,7 @@ from .jit import compiled, inlined
 from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, shrink_factors
 from .shrink_long import shrink_sparse, soft_staged
 from .spread import FOUR, RUN, multiply
-from .tiles import LEAD, copy_out, fitting, load_weights, square_sums
+from .tiles import LEAD, copy_out, first_longer, fitting, load_weights, square_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,11 +52,11 @@ def shrink_staged(
     bounds, bits, codes = tables.bounds, tables.bits, tables.codes
     n_groups = bounds.shape[0] - 1
     n = np.int64(bounds[n_groups])
-    at = 0  # in the list of longer groups
     value = 0.0
     pair = first
     fibre = pair // n_groups
     group = pair - fibre * n_groups
+    at = first_longer(tables, group)
     while pair < last:
         begin = np.int64(bounds[group])
         start = fibre * n + begin

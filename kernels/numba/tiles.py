@@ -40,6 +40,19 @@ def fitting(bounds: NDArray[Any], group: int, most: int) -> int:
 
 
 @inlined
+def first_longer(tables: Tables, group: int) -> int:
+    """Place in ``tables.longer`` of the first group that isn't before this one."""
+    low, high = 0, tables.longer.shape[0] - 1
+    while low < high:
+        middle = (low + high) // 2
+        if tables.longer[middle] < group:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@inlined
 def load_weights(
     weights: NDArray[np.float64],
     stride: int,
@@ -94,8 +107,8 @@ def finish_sums(
 ) -> int:
     """What `group_sums` leaves: groups with more members than lanes, and the last few groups.
 
-    ``at`` is a place in ``tables.longer`` at or before the first of them; returns one for the
-    groups that follow.
+    ``at`` is the place in ``tables.longer`` where they begin, or where groups before them that were
+    taken otherwise do; returns the place for the groups that follow.
     """
     width = len(tag)
     masks, longer = tables.masks, tables.longer

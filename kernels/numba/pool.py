@@ -11,6 +11,7 @@ import itertools
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,16 +21,22 @@ if TYPE_CHECKING:
 
 # Handing a piece to another thread costs some 30 microseconds: about this many entries' work.
 WORTH_A_THREAD = 65_536
+# Shares of one call: several for each thread, since a thread may be slower than another. Larger
+# tensors have one more for so many entries, for machines with many cores.
+_SHARES, _LARGE = 16, 1 << 19
 
-_lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}
-
-# A child process has none of its parent's threads.
-os.register_at_fork(after_in_child=_pools.clear)
+_lock = threading.Lock()
 
 
-# Shares of one call, at most: several for each thread, since a thread may be slower than another.
-_MOST_SHARES = 16
+def _forget_threads() -> None:
+    """A child process has none of its parent's threads, nor the one that may hold the lock."""
+    global _lock  # noqa: PLW0603 - a lock that was held during the fork can't be released
+    _pools.clear()
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_threads)
 
 
 def pieces(n_entries: int) -> int:
@@ -42,7 +49,7 @@ def shares(n_entries: int) -> int:
 
     Sums over the pieces then have the same bits for any number.
     """
-    return max(1, min(_MOST_SHARES, n_entries // WORTH_A_THREAD))
+    return max(1, min(n_entries // WORTH_A_THREAD, max(_SHARES, n_entries // _LARGE)))
 
 
 def run_pieces(kernel: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -61,22 +68,81 @@ def run_pieces(kernel: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> 
     -------
     list
         Results in the order of the calls.
+
+    Raises
+    ------
+    BaseException
+        What a piece raised, or a signal's handler on the calling thread; no thread is at work on a
+        piece any more by then.
     """
-    n_threads = min(torch.get_num_threads(), len(calls))
+    most = torch.get_num_threads()
+    n_threads = min(most, len(calls))
     if n_threads <= 1:
         return [kernel(*call) for call in calls]
-    results: list[Any] = [None] * len(calls)
-    waiting = iter(range(len(calls)))
+    team = _Team(kernel, calls)
+    try:
+        # Without another thread (none can be started, or the interpreter ends) this one does all.
+        with suppress(RuntimeError):
+            for _ in range(n_threads - 1):
+                _pool(most - 1).submit(team.help)
+        team.work()
+    finally:
+        team.end()
+    return team.outcome()
 
-    def work() -> None:
-        for k in waiting:
-            results[k] = kernel(*calls[k])
 
-    others = [_pool(n_threads - 1).submit(work) for _ in range(n_threads - 1)]
-    work()
-    for other in others:
-        other.result()
-    return results
+class _Team:
+    """Threads on the pieces of one call."""
+
+    def __init__(self, kernel: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
+        self._kernel, self._calls = kernel, calls
+        self._waiting = iter(range(len(calls)))
+        self._results: list[Any] = [None] * len(calls)
+        self._errors: list[BaseException] = []
+        self._changed = threading.Condition()
+        self._helpers, self._ended = 0, False
+
+    def work(self) -> None:
+        """Take pieces until none is left."""
+        for k in self._waiting:
+            self._results[k] = self._kernel(*self._calls[k])
+
+    def help(self) -> None:
+        """`work` on another thread, unless the call is over by the time that one is free."""
+        with self._changed:
+            if self._ended:
+                return
+            self._helpers += 1
+        try:
+            self.work()
+        except BaseException as error:  # noqa: BLE001 - the caller's, see `outcome`
+            self._errors.append(error)
+        finally:
+            with self._changed:
+                self._helpers -= 1
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        """Leave no thread at work; a signal's exception is raised when they are done."""
+        interruption: BaseException | None = None
+        while True:
+            try:
+                for _ in self._waiting:  # after an exception: nobody starts what is left
+                    pass
+                with self._changed:
+                    self._ended = True
+                    self._changed.wait_for(lambda: not self._helpers)
+                break
+            except BaseException as error:  # noqa: BLE001 - raised below
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
+    def outcome(self) -> list[Any]:
+        """Results in the order of the calls; what another thread's piece raised."""
+        if self._errors:
+            raise self._errors[0]
+        return self._results
 
 
 def _pool(n_threads: int) -> ThreadPoolExecutor:

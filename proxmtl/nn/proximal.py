@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from proxmtl.regularizers import Regularizer
-from proxmtl.regularizers.metric import metric_prox
+from proxmtl.regularizers.metric import has_direct_form, metric_prox
 
 __all__ = ["ProximalOptimizer", "proximal_step_size"]
 
@@ -59,6 +60,10 @@ class ProximalOptimizer(Optimizer):
     Yun, Lozano, Yang, "Adaptive proximal gradient methods for structured neural networks", 2021.
     """
 
+    inner: Optimizer
+    penalties: dict[Tensor, Regularizer]
+    step_size: StepSize
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -73,15 +78,25 @@ class ProximalOptimizer(Optimizer):
             )
         if step_size is None:
             check_known(optimizer)
-        super().__init__(optimizer.param_groups, optimizer.defaults)
-        self.inner = optimizer
-        self._share()
-        self.step_size: StepSize = step_size or proximal_step_size
+        # Optimizer.__init__ would make groups and a state of its own
+        self.__setstate__({"inner": optimizer, "step_size": step_size or proximal_step_size})
         self.penalties = self._by_parameter(penalties)
 
-    def _share(self) -> None:
-        self.param_groups = self.inner.param_groups
-        self.state = self.inner.state
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in ("inner", "step_size", "penalties")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({"defaults": state["inner"].defaults, **state})
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Groups of the wrapped optimizer, as they are now."""
+        return self.inner.param_groups
+
+    @property
+    def state(self) -> defaultdict[Tensor, Any]:  # type: ignore[override]
+        """State of the wrapped optimizer, as it is now."""
+        return self.inner.state
 
     def _by_parameter(self, penalties: Mapping[Any, Regularizer]) -> dict[Tensor, Regularizer]:
         known = [p for group in self.param_groups for p in group["params"]]
@@ -114,7 +129,7 @@ class ProximalOptimizer(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step of the wrapped optimizer, then the proximal steps."""
-        before = {p: p.clone() for p in self.penalties if p.grad is not None}
+        before = {p: p.clone() for p, R in self.penalties.items() if not has_direct_form(R, p)}
         out = self.inner.step(closure) if closure is not None else self.inner.step()
         for group in self.param_groups:
             for p in group["params"]:
@@ -130,9 +145,6 @@ class ProximalOptimizer(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to the wrapped optimizer; it has no penalty."""
-        if "inner" not in self.__dict__:  # called by the base class while it is set up
-            super().add_param_group(param_group)
-            return
         self.inner.add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
@@ -142,7 +154,6 @@ class ProximalOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state of the wrapped optimizer, with or without this wrapper around it."""
         self.inner.load_state_dict(state_dict)
-        self._share()
 
     def penalty(self) -> Tensor:
         """Sum of the penalties at the parameters, 0-d: to be added to a loss for a report."""

@@ -17,7 +17,7 @@ from proxmtl.regularizers.sparse_group import SparseGroupL2
 from proxmtl.regularizers.sums import Sum
 from proxmtl.regularizers.thresholded import Thresholded
 
-__all__ = ["metric_prox"]
+__all__ = ["has_direct_form", "metric_prox"]
 
 INNER_STEPS = 30
 """Of the iterative form: it starts where the last one ended, and goes on in the next call."""
@@ -37,18 +37,31 @@ def metric_prox(R: Regularizer, W: Tensor, steps: Tensor, near: Tensor) -> Tenso
     R : Regularizer
         Convex.
     W, steps : Tensor, same shape
-        Steps > 0.
+        Steps >= 0. A coordinate without a step stays, but for a bound, which holds all the same.
     near : Tensor, same shape
-        A point near the result: the last iterate.
+        A point near the result: the last iterate. Not read where :func:`has_direct_form`.
     """
-    parts = _parts(R, W)
-    if parts is not None:
-        return _closed(parts, W, steps)
     if R.is_separable and R.is_indicator:
         return R.prox(W, 1.0)[0]
-    if R.is_separable and R.is_norm:  # prox_{t R}(v) = t prox_R(v / t), coordinate by coordinate
-        return steps * R.prox(W / steps, 1.0)[0]
-    return _iterated(R, W, steps, near)
+    moves = steps > 0
+    if not bool(moves.any()):  # a learning rate of zero: a warm-up, the end of a schedule
+        return W
+    parts = _parts(R, W)
+    if parts is not None:
+        found = _closed(parts, W, steps)
+    else:
+        steps = torch.where(moves, steps, steps[moves].min())  # nothing divides by zero
+        if R.is_separable and R.is_norm:  # prox_{t R}(v) = t prox_R(v / t) in each coordinate
+            found = steps * R.prox(W / steps, 1.0)[0]
+        else:
+            found = _iterated(R, W, steps, near)
+    return torch.where(moves, found, W)
+
+
+def has_direct_form(R: Regularizer, W: Tensor) -> bool:
+    """Whether :func:`metric_prox` of a penalty needs no starting point."""
+    separable = R.is_separable and (R.is_indicator or R.is_norm)
+    return separable or _parts(R, W) is not None
 
 
 @dataclass(frozen=True)

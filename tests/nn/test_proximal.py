@@ -1,5 +1,7 @@
 """ProximalOptimizer: solutions it reaches, and the interface of torch optimizers that it keeps."""
 
+import copy
+import pickle
 import re
 from pathlib import Path
 
@@ -9,27 +11,17 @@ from strategies import classification
 
 from proxmtl import (
     L1,
-    L21,
-    Box,
-    ElasticNet,
     GroupL2,
     Groups,
-    MaxIterations,
-    OverlappingGroupL2,
     Problem,
     RelativeKKT,
     SharedDesign,
-    SparseGroupL2,
     Squared,
-    SquaredFrobenius,
     Targets,
-    WeightedL1,
     minimize,
 )
 from proxmtl.nn import ProximalOptimizer, proximal_step_size
 from proxmtl.nn.proximal import KNOWN
-from proxmtl.regularizers import add
-from proxmtl.regularizers.metric import metric_prox
 
 X, Y = classification(40, 6, 4)
 PENALTY = GroupL2(Groups.from_lists([[0, 1], [2, 3]]), 0.3)
@@ -171,6 +163,29 @@ def test_state_goes_from_one_to_another():
     assert torch.equal(W.detach(), whole)
     assert second.state is second.inner.state
     assert second.param_groups is second.inner.param_groups
+    second.inner.load_state_dict(first.state_dict())  # the inner one's groups are new lists now
+    assert second.state is second.inner.state
+    assert second.param_groups is second.inner.param_groups
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))], ids=["copy", "pickle"]
+)
+def test_a_copy_goes_on_as_the_original_does(copied):
+    W = weights()
+    optimizer = ProximalOptimizer(torch.optim.Adam([W], lr=0.05), {W: PENALTY})
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss_of(W).backward()
+        optimizer.step()
+    other, second = copied((W, optimizer))
+    for parameter, each in ((W, optimizer), (other, second)):
+        each.zero_grad()
+        loss_of(parameter).backward()
+        each.step()
+    assert other is not W
+    assert torch.equal(other, W)
+    assert float(second.penalty()) == float(optimizer.penalty()) > 0
 
 
 def test_a_closure_and_a_scaler_go_through():
@@ -263,100 +278,3 @@ def test_centred_rmsprop_steps_by_its_variance():
     state = inner.state[W]
     expected = 0.01 / ((state["square_avg"] - state["grad_avg"].square()).sqrt() + 1e-8)
     torch.testing.assert_close(proximal_step_size(inner, inner.param_groups[0], W), expected)
-
-
-# ------------------------------------------------------------------ a step for each coordinate
-
-TREE = Groups.from_lists([[0, 1, 2], [3, 4]])
-METRIC = {
-    "L1": L1(0.4),
-    "ridge": SquaredFrobenius(0.4),
-    "elastic net": ElasticNet(0.5, 0.3),
-    "groups": GroupL2(TREE, 0.5),
-    "rows": L21(0.5),
-    "columns": L21(0.5, axis=0),
-    "sparse groups": SparseGroupL2(TREE, 0.6),
-    "groups, L1, ridge": add([GroupL2(TREE, 0.4), L1(0.1), SquaredFrobenius(0.2)]),
-    "L1, ridge": add([L1(0.3), SquaredFrobenius(0.2)]),
-    "weighted L1": WeightedL1(torch.linspace(0.0, 1.0, 30).reshape(5, 6).double().T, 0.5),
-    "bounds": Box(-0.2, 0.4),
-    "overlapping": OverlappingGroupL2(Groups.from_lists([[0, 1, 2], [2, 3, 4], [5]]), 0.3, axis=0),
-}
-
-
-@pytest.mark.parametrize("scale", [1.0, 0.5])
-@pytest.mark.parametrize("name", METRIC)
-def test_the_prox_in_a_diagonal_metric_is_that_of_its_definition(name, scale):
-    """By the optimality condition ``(W - X) / t in dR(X)``, the penalty's own KKT residual."""
-    R = METRIC[name].with_strength(scale * METRIC[name].strength)
-    generator = torch.Generator().manual_seed(0)
-    W = torch.randn(6, 5, generator=generator, dtype=torch.float64)
-    W[-1] *= 1e-3
-    W[:, 1] *= 1e-3
-    exact = name != "overlapping"
-    spread = 2.0 if exact else 0.3
-    steps = torch.exp(spread * torch.randn(6, 5, generator=generator, dtype=torch.float64))
-    near = W
-    for _ in range(1 if exact else 4):
-        near = metric_prox(R, W, steps, near)
-    residual = R.kkt_residual(near, (near - W) / steps)
-    assert float(residual.abs().max()) < (1e-10 if exact else 1e-7)
-    if name not in ("ridge", "bounds"):
-        assert bool((near == 0).any())
-    same = metric_prox(R, W, torch.full_like(W, 0.3), W)
-    if exact:
-        torch.testing.assert_close(same, R.prox(W, 0.3)[0], rtol=1e-7, atol=1e-9)
-
-
-def test_extreme_steps_stay_finite():
-    W = torch.tensor([[1.0, -2.0, 0.5, 0.0, 3.0]])
-    steps = torch.tensor([[1e-30, 1e30, 1.0, 1e30, 1e-3]])
-    for name in ("L1", "ridge", "groups", "rows", "sparse groups"):
-        out = metric_prox(METRIC[name], W, steps, W)
-        assert bool(torch.isfinite(out).all())
-        assert float(out[0, 1].abs()) < 1e-6  # only the penalty acts on it
-
-
-ADAM = lambda p: torch.optim.Adam(p, lr=0.03, betas=(0.9, 0.99))  # noqa: E731
-
-
-@pytest.mark.parametrize(
-    ("name", "make"),
-    [
-        ("L1", ADAM),
-        ("rows", ADAM),
-        ("L1, ridge", ADAM),
-        ("L1", lambda p: torch.optim.RMSprop(p, lr=0.01)),
-        ("rows", lambda p: torch.optim.Adagrad(p, lr=0.5)),
-    ],
-)
-def test_sparse_features_do_not_lead_adaptive_optimizers_astray(make, name):
-    """Words of very different frequency: the steps of the coordinates differ as much."""
-    generator = torch.Generator().manual_seed(1)
-    often = torch.logspace(0, -2, 6, dtype=torch.float64)
-    words = (torch.rand(300, 6, generator=generator, dtype=torch.float64) < often).double()
-    signs = torch.sign(
-        words @ torch.tensor([1.0, -1, 2, -2, 3, 0]).double()[:, None]
-        + torch.randn(300, 5, generator=generator, dtype=torch.float64)
-    )
-    R = METRIC[name]
-    targets = Targets.from_labels(signs, reduction="mean")
-    problem = Problem(Squared(), SharedDesign(words), targets, R)
-    factor = 0.05 if name == "L1, ridge" else 0.1
-    penalties = R.with_strength(factor * R.strength)
-    problem = problem.with_regularizers(penalties)
-    best = minimize(problem, stop=RelativeKKT(1e-9) | MaxIterations(5000)).solution
-    W = torch.nn.Parameter(torch.zeros_like(best))
-    inner = make([W])
-    optimizer = ProximalOptimizer(inner, {W: penalties})
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1 / (1 + k / 100))
-    for _ in range(400):
-        optimizer.zero_grad()
-        ((words @ W - signs).square().sum() / (2 * signs.numel())).backward()
-        optimizer.step()
-        schedule.step()
-    found = W.detach()
-    at_zero = float(problem.objective(torch.zeros_like(best)))
-    gap = float(problem.objective(found)) - float(problem.objective(best))
-    assert gap < 1e-3 * (at_zero - float(problem.objective(best)))
-    torch.testing.assert_close(found, best, rtol=0.02, atol=0.02 * float(best.abs().max()))

@@ -26,6 +26,8 @@ class Case:
         Our backends, ``ours/...``, and the forms they compete with.
     check : callable
         Takes a contender's result; raises AssertionError when it is wrong.
+    check_ours : callable, optional
+        The same for ours, where others round more.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Case:
     limit: str
     contenders: dict[str, Call]
     check: Callable[[Any], None]
+    check_ours: Callable[[Any], None] | None = None
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The proximal operations against torch's and numpy's forms of them.
 
 In place, only the first call, the one that is checked, sees the original entries: later ones shrink
-what is left, which is the same work.
+what is left, which is the same work. So do the sweeps of the overlapping prox.
 """
 
 from __future__ import annotations
@@ -280,27 +280,29 @@ def smooth(device: torch.device, *, name: str, shape: tuple[int, int], groups: G
 
 def sweep(device: torch.device, *, name: str, shape: tuple[int, int], groups: Groups) -> Case:
     V = torch.randn(shape, device=device, generator=_random(device))
-    dual = torch.zeros(shape[0], len(groups[1]), device=device)
-    x, xi = V.clone(), dual.clone()
 
-    def call(backend: str) -> Any:
-        x.copy_(V)
-        xi.copy_(dual)
-        kernels.overlap_dual_sweep(x, xi, *groups, 0.5, sweeps=1, backend=backend)
-        return x.clone(), xi.clone()
+    def sweeps(backend: str) -> Call:
+        x, xi = V.clone(), torch.zeros(shape[0], len(groups[1]), device=device)
 
-    wanted = call("torch")
+        def call() -> Any:
+            kernels.overlap_dual_sweep(x, xi, *groups, 0.5, sweeps=1, backend=backend)
+            return x, xi
+
+        return call
+
+    wanted = sweeps("torch")()
     contenders: dict[str, Call] = {
-        _ours(device): lambda: call(_backend(device)),
-        "torch form": lambda: call("torch"),
+        _ours(device): sweeps(_backend(device)),
+        "torch form": sweeps("torch"),
     }
 
     def check(seen: Any) -> None:
         for s, w in zip(seen, wanted, strict=True):
             torch.testing.assert_close(s, w, rtol=1e-4, atol=1e-5)
 
-    n_bytes = 8 * (x.numel() + xi.numel())
-    return Case(name, "overlap_dual_sweep", n_bytes, 8 * xi.numel(), "copy", contenders, check)
+    duals = shape[0] * len(groups[1])
+    n_bytes = 8 * (V.numel() + duals)
+    return Case(name, "overlap_dual_sweep", n_bytes, 8 * duals, "copy", contenders, check)
 
 
 def _random(device: torch.device | str = "cpu") -> torch.Generator:
@@ -351,12 +353,13 @@ def _cases(n: int, height: int) -> dict[str, Any]:
         f"step {height}x2048, L1 and ridge": partial(step, shape=(height, 2048), groups=None),
         "step S 2048x23": partial(step, shape=(2048, 23), groups=clothing),
         "step S 4096x1000": partial(step, shape=(4096, 1000), groups=ragged(1000, 19)),
-        "smooth S 4096x1000, windows": partial(
-            smooth, shape=(4096, 1000), groups=windows(1000, 10, 5)
-        ),
-        "sweep S 4096x1000, windows": partial(
-            sweep, shape=(4096, 1000), groups=windows(1000, 10, 5)
-        ),
+        **{
+            f"{kind} S {rows}x{tasks}, windows": partial(
+                make, shape=(rows, tasks), groups=windows(tasks, size, size // 2)
+            )
+            for kind, make in (("smooth", smooth), ("sweep", sweep))
+            for rows, tasks, size in ((2048, 23, 6), (2048, 85, 10), (4096, 1000, 10))
+        },
     }
 
 

@@ -38,16 +38,44 @@ def _load(typing_context: Any, address: Any, index: Any, tag: Any) -> Any:
     loaded = tag if tag in {types.float32, types.float64} else types.float32
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        del context, signature
+        del signature
         pointer = builder.inttoptr(arguments[0], _STORED[tag].as_pointer())
         value = builder.load(builder.gep(pointer, [arguments[1]]))
         if tag == types.uint16:  # a bfloat16 is the upper half of a float32
             word = ir.IntType(32)
             shifted = builder.shl(builder.zext(value, word), ir.Constant(word, 16))
             return builder.bitcast(shifted, ir.FloatType())
-        return builder.fpext(value, ir.FloatType()) if tag == types.int16 else value
+        if tag != types.int16:
+            return value
+        if _widens_half(*context.codegen().magic_tuple()):
+            return builder.fpext(value, ir.FloatType())
+        return _widened_by_bits(builder, value)
 
     return loaded(address, index, tag), generate
+
+
+def _widens_half(triple: str, cpu: str, features: str) -> bool:
+    """Whether the machine has an instruction for float16; LLVM's substitute isn't in numba."""
+    del cpu
+    return "+f16c" in features or triple.startswith(("aarch64", "arm64"))
+
+
+def _widened_by_bits(builder: Any, value: Any) -> Any:
+    """A float16 in float32: the same bits, 13 to the left, and the exponent's bias set right.
+
+    The product is exact and turns subnormal numbers into normal ones; infinity and NaN have the
+    highest exponent in either format.
+    """
+    word, single = ir.IntType(32), ir.FloatType()
+    bits = builder.zext(builder.bitcast(value, ir.IntType(16)), word)
+    magnitude = builder.and_(bits, ir.Constant(word, 0x7FFF))
+    sign = builder.shl(builder.and_(bits, ir.Constant(word, 0x8000)), ir.Constant(word, 16))
+    moved = builder.shl(magnitude, ir.Constant(word, 13))
+    scaled = builder.fmul(builder.bitcast(moved, single), ir.Constant(single, 2.0**112))
+    special = builder.or_(moved, ir.Constant(word, 0x7F800000))
+    finite = builder.icmp_unsigned("<", magnitude, ir.Constant(word, 0x7C00))
+    chosen = builder.select(finite, builder.bitcast(scaled, word), special)
+    return builder.bitcast(builder.or_(chosen, sign), single)
 
 
 # numba's own types see the typing function's parameters, not the caller's.

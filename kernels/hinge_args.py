@@ -244,7 +244,7 @@ def _like_labels(
             raise TypeError(f"{label} has dtype {tensor.dtype}; give real numbers")
     plain = [_plain(t, dtype) for t in tensors]
     if kind == "shared":
-        # Sample-major labels may be large: where one dense view or the other exists, none is copied.
+        # Sample-major labels may be large: a dense view in either order is good enough.
         task_major = plain[0].T
         return (task_major if plain[0].is_contiguous() else task_major.contiguous(),)
     return tuple(t if t.is_contiguous() else t.contiguous() for t in plain)

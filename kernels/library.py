@@ -33,6 +33,22 @@ def needs_library(*tensors: torch.Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
+def refuse_graph(name: str) -> None:
+    """Refuse to have a backward recorded: its graph would miss the second derivative's terms.
+
+    Raises
+    ------
+    RuntimeError
+        When autograd records the backward, as ``create_graph=True`` asks for.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f"{name} is differentiable once, and create_graph=True asks for a graph of its "
+            "backward; leave it out, or write the operation in torch where you need second "
+            "derivatives"
+        )
+
+
 def _bound(inputs: tuple[Any, ...]) -> HingeArgs:
     X, W, Y, weights, bias, ragged, loss, return_residual, deterministic, _ = inputs
     return bind(
@@ -93,6 +109,7 @@ def _hinge_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -
 
 
 def _hinge_backward(ctx: Any, value_grad: Any, *_: Any) -> tuple[Any, ...]:
+    refuse_graph("hinge_value_and_grad")
     n_features, n_labels, n_weights = ctx.counts
     features: list[Any] = [None] * n_features
     W, grad, grad_bias, *residual = ctx.saved_tensors

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .layout import layout_of
-from .library import NAMESPACE
+from .library import NAMESPACE, refuse_graph
 from .torch.prox_backward import group_shrink_backward, soft_threshold_backward
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def define_group_shrink(operation: Operation) -> Any:
         ctx.numbers = (step, axis % V.dim(), l1)
 
     def backward(ctx: Any, result_grad: Any, value_grad: Any) -> tuple[Any, ...]:
+        refuse_graph(operation.name)
         V, indptr, indices, weights = ctx.saved_tensors
         grad, lengths = _shrink_backward(
             V, indptr, indices, weights, *ctx.numbers, result_grad, value_grad
@@ -204,6 +205,7 @@ def define_smoothed_group_grad(operation: Operation) -> Any:
         ctx.mark_non_differentiable(*output[1:])
 
     def backward(ctx: Any, value_grad: Any, *_: Any) -> tuple[Any, ...]:
+        refuse_graph(operation.name)
         (grad,) = ctx.saved_tensors
         return grad * value_grad.to(grad.dtype), None, None, None, None, None, None
 

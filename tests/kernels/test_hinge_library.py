@@ -52,6 +52,16 @@ def test_features_in_low_precision_get_gradients_in_their_dtype():
     torch.testing.assert_close(call["X"].grad, wanted.bfloat16())
 
 
+def test_second_derivatives_are_refused():
+    call, (W, *_) = call_with_grad("dense")
+    for value in (
+        kernels.hinge_value_and_grad(**call).value.square().sum(),
+        kernels.hinge_value_and_grad(**call).value.sum() + W.square().sum(),
+    ):
+        with pytest.raises(RuntimeError, match="hinge_value_and_grad is differentiable once"):
+            torch.autograd.grad(value, W, create_graph=True)
+
+
 @pytest.mark.parametrize("name", ["Y", "weights"])
 def test_what_has_no_derivative_says_so(name):
     call, _ = call_with_grad("dense")

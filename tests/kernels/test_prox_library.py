@@ -56,6 +56,20 @@ def test_derivative_of_the_smoothed_value():
     )
 
 
+def test_second_derivatives_are_right_or_refused():
+    V, weights = matrix(), torch.full((5,), 0.4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(
+        lambda V, each: kernels.soft_threshold(V, each, step=0.6), (V, weights)
+    )
+    groups = DISJOINT["tiles"].both
+    for name, value in (
+        ("group_shrink", kernels.group_shrink(V, *groups, 0.8)[0].square().sum()),
+        ("smoothed_group_grad", kernels.smoothed_group_grad(V, *groups, 0.8, 0.5).value.square()),
+    ):
+        with pytest.raises(RuntimeError, match=f"{name} is differentiable once"):
+            torch.autograd.grad(value, V, create_graph=True)
+
+
 def test_a_step_has_no_derivative_and_says_so():
     Z = matrix()
     step = kernels.apg_step(Z, Z.detach(), Z.detach(), **STEP)

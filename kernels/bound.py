@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .dispatch import Arguments, load, operations
+from .dispatch import Arguments, load, on_device, operations
 from .fibres import checked_scale
 
 if TYPE_CHECKING:
@@ -52,10 +52,7 @@ class BoundCall:
             self._step = checked_scale(step, "step")
             self._args = replace(self._args, step=self._step)
             self._run = self._prepared()
-        if self._args.device.type != "cuda":
-            return self._run()
-        with torch.cuda.device(self._args.device):
-            return self._run()
+        return on_device(self._args.device, self._run)
 
     def _prepared(self) -> Callable[[], Any]:
         prepare = getattr(self._module, "prepare", None)

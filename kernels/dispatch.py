@@ -21,7 +21,7 @@ import os
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
@@ -40,6 +40,7 @@ _NEEDS_PACKAGE = {"numba": "numba", "triton": "triton"}
 _logger = logging.getLogger(__name__)
 _chosen: ContextVar[str | None] = ContextVar("proxmtl_backend", default=None)
 _reported: set[tuple[str, str, str]] = set()
+_import_errors: dict[str, str] = {}
 
 
 class BackendError(RuntimeError):
@@ -120,19 +121,13 @@ class Operation:
     def run(self, args: Arguments, backend: str | None = None) -> Any:
         """Serve bound arguments with the selected backend."""
         module = load(self.modules[self.select(args, backend)])
-        if args.device.type != "cuda":
-            return module.run(args)
-        # Triton launches on the current device, which need not be the one of the tensors.
-        with torch.cuda.device(args.device):
-            return module.run(args)
+        return on_device(args.device, partial(module.run, args))
 
     def _verdict(self, backend: str, args: Arguments) -> tuple[bool, str]:
         if backend not in self.modules:
             return False, f"It doesn't implement {self.name}."
-        package = _NEEDS_PACKAGE.get(backend)
-        if package is not None and not _installed(package):
-            return False, f"The package {package} isn't installed (pip install {package})."
-        return load(self.modules[backend]).supports(args)
+        broken = _broken(backend, self.modules[backend])
+        return (False, broken) if broken else load(self.modules[backend]).supports(args)
 
     def _report(self, backend: str, reason: str) -> None:
         key = (self.name, backend, reason)
@@ -166,10 +161,9 @@ def operations() -> Mapping[str, Operation]:
 
 
 def backends() -> dict[str, bool]:
-    """Backend names, and whether the package each needs is installed."""
-    return {
-        name: name not in _NEEDS_PACKAGE or _installed(_NEEDS_PACKAGE[name]) for name in BACKENDS
-    }
+    """Backend names, and whether the package each needs is installed and works."""
+    modules = {name: path for each in _operations.values() for name, path in each.modules.items()}
+    return {name: not _broken(name, modules[name]) for name in BACKENDS}
 
 
 def supports(operation: str, *args: Any, **kwargs: Any) -> dict[str, tuple[bool, str]]:
@@ -232,6 +226,45 @@ def use_backend(name: str) -> Iterator[None]:
 def load(module: str) -> BackendModule:
     """Import a backend's module on first use."""
     return cast("BackendModule", importlib.import_module(module))
+
+
+def on_device(device: torch.device, call: Callable[[], Any]) -> Any:
+    """Call in the dtypes of the arguments, whatever autocast asks for, on their device."""
+    kind = device.type
+    if _has_autocast(kind) and torch.is_autocast_enabled(kind):
+        with torch.autocast(kind, enabled=False):
+            return on_device(device, call)
+    if kind != "cuda":
+        return call()
+    # Triton launches on the current device, which need not be the one of the tensors.
+    with torch.cuda.device(device):
+        return call()
+
+
+@lru_cache
+def _has_autocast(kind: str) -> bool:
+    return torch.amp.is_autocast_available(kind)
+
+
+def _broken(backend: str, module: str) -> str:
+    """Why a backend can't be used at all: a sentence, or nothing."""
+    package = _NEEDS_PACKAGE.get(backend)
+    if package is None:
+        return ""
+    if not _installed(package):
+        return f"The package {package} isn't installed (pip install {package})."
+    if module not in _import_errors:
+        try:
+            load(module)
+        except Exception as error:  # a package that fails to start raises anything
+            _logger.debug("%s can't be imported", module, exc_info=True)
+            _import_errors[module] = (
+                f"The package {package} is installed and fails to start, with "
+                f"{type(error).__name__}: {error}."
+            )
+        else:
+            _import_errors[module] = ""
+    return _import_errors[module]
 
 
 @lru_cache

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .dispatch import on_device
 from .hinge_args import HingeArgs, bind
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ def _hinge_backward(ctx: Any, value_grad: Any, *_: Any) -> tuple[Any, ...]:
     weights_grad = (grad * scale).to(W.dtype)
     bias_grad = (grad_bias * scale).to(ctx.bias_dtype) if ctx.has_bias else None
     if _any(ctx.needs_input_grad[0]):
-        wide = _features_grad(ctx.kind, residual, scale, W.T.to(grad.dtype))
+        operands = ctx.kind, residual, scale, W.T.to(grad.dtype)
+        wide = on_device(W.device, lambda: _features_grad(*operands))
         features = [f.to(dtype) for f, dtype in zip(wide, ctx.dtypes, strict=True)]
     others = ([None] * n_labels, [None] * n_weights)
     return (features, weights_grad, *others, bias_grad, None, None, None, None, None)

@@ -100,6 +100,46 @@ def test_missing_package_is_a_reason_not_a_crash(call, monkeypatch):
         call(backend="numba")
 
 
+def test_a_package_that_fails_to_start_is_passed_over(call, monkeypatch, caplog):
+    def fails(path):
+        if ".numba." in path:
+            raise SystemError("numpy is too new")
+        return original(path)
+
+    original = dispatch.load
+    monkeypatch.setattr(dispatch, "load", fails)
+    monkeypatch.setattr(dispatch, "_import_errors", {})
+    monkeypatch.setattr(dispatch, "_reported", set())
+    with caplog.at_level(logging.WARNING, logger="proxmtl.kernels.dispatch"):
+        seen = [call() for _ in range(2)]
+    assert torch.equal(seen[1].grad, call(backend="torch").grad)
+    assert len(caplog.records) == 1
+    assert "falling back from backend numba" in caplog.text
+    assert "fails to start, with SystemError: numpy is too new." in caplog.text
+    assert not kernels.backends()["numba"]
+    assert kernels.backends()["torch"]
+    with pytest.raises(kernels.BackendError, match="SystemError: numpy is too new"):
+        call(backend="numba")
+
+
+@pytest.mark.parametrize("backend", ["auto", "numba", "torch"])
+@pytest.mark.parametrize("bound", [False, True])
+def test_autocast_changes_nothing(backend, bound):
+    X, W, Y = torch.randn(30, 8), torch.randn(8, 20), torch.randn(30, 20).sign()
+
+    def run():
+        if bound:
+            return kernels.bind("hinge_value_and_grad", X, W, Y, backend=backend)()
+        return kernels.hinge_value_and_grad(X, W, Y, backend=backend)
+
+    wanted = run()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        seen = run()
+    assert seen.grad.dtype == torch.float32
+    assert torch.equal(seen.grad, wanted.grad)
+    assert torch.equal(seen.value, wanted.value)
+
+
 def test_import_needs_neither_triton_nor_numba():
     code = "import sys, proxmtl.kernels; print({'numba', 'triton'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -37,6 +37,7 @@ from proxmtl.backbones.training import (
     Trainer,
     TrainingConfig,
 )
+from proxmtl.backbones.training.trainer import _standard
 from proxmtl.experiments import attribute_metrics, group_means, random_splits
 
 PREDICTED = (
@@ -161,7 +162,7 @@ def main(  # noqa: PLR0917 (options of a command)
         "seed": seed,
         "device": device if device == "cpu" else torch.cuda.get_device_name(device),
         "threads": torch.get_num_threads(),
-        "pretrained": protocol == "laptop" or weights is not None,
+        "weights": weights.name if weights else "imagenet" if protocol == "laptop" else "random",
     }
     runs = record.runs_so_far(name, settings)
 
@@ -174,15 +175,21 @@ def main(  # noqa: PLR0917 (options of a command)
             train=train, test=test, augmentation=augmentation, folder=folder,
         )  # fmt: skip
 
-    first = trainer(SingleTaskHead(), config)
-    frozen = first.features(train)
-    mean, scale = frozen.mean(-2, keepdim=True), frozen.std(-2, keepdim=True)
-    frozen = (frozen - mean) / scale.clamp_min(1e-6)
-    for row, candidates in heads(data.groups, passes).items():
-        if str(ROWS.index(row)) not in rows.split(",") or row in runs:
-            continue
+    wanted = [row for i, row in enumerate(ROWS) if str(i) in rows.split(",") and row not in runs]
+    chosen_heads = {}
+    if wanted:
+        frozen = trainer(SingleTaskHead(), config).features(train)
+        mean, scale = _standard(frozen, wanted=True)  # the scale of the strengths in training
+        frozen = (frozen - mean) / scale
+        for row in wanted:
+            print(row)
+            candidates = heads(data.groups, passes)[row]
+            chosen_heads[row] = chosen(candidates, frozen, table.labels[train], table.names, seed)
+        del frozen  # no part of a row's memory
+    for row, head in chosen_heads.items():
         print(row)
-        head = chosen(candidates, frozen, table.labels[train], table.names, seed)
+        if device != "cpu":
+            torch.cuda.reset_peak_memory_stats(device)
         folder = Path(__file__).parents[1] / "build" / name / row.replace(", ", "_")
         folder.mkdir(parents=True, exist_ok=True)
         rate = RATES[row] if protocol == "laptop" else config.learning_rate
@@ -196,12 +203,13 @@ def main(  # noqa: PLR0917 (options of a command)
             "head": str(head),
             "learning_rate": rate,
             "seconds_of_this_process": seconds,
-            "peak_bytes": torch.cuda.max_memory_allocated() if device != "cpu" else None,
+            "peak_bytes": torch.cuda.max_memory_allocated(device) if device != "cpu" else None,
             "epochs": [asdict(epoch) for epoch in run.history],
             "per_group": group_means(metrics, data.groups).to_dict(orient="index"),
         }
         content = {"settings": settings, "predicted": PREDICTED, "runs": runs}
         print(record.save(name, content))
+        del run
     print(markdown(runs))
 
 

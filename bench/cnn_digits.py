@@ -5,7 +5,8 @@
 For each seed: two digits are set aside, the others split; strength and learning rate of each model
 are chosen by mean AP on a fifth of the training images (their known labels), both models trained
 again on all training images, and scored on the test images and, zero-shot, on the two digits. One
-JSON line a run, all of them in bench/results/cnn_digits.json; read in docs/training.md.
+JSON line a run, each of them saved in bench/results/cnn_digits.json once it is done; runs that it
+has of the same settings are kept. Read in docs/training.md.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ def main(arguments=None):
     data = load_digit_attributes()
     groups = Groups.from_names(data.groups, data.names)
     pixels = (data.X.reshape(-1, 1, 8, 8) * 15).astype(np.uint8)
-    runs = []
+    settings = {name: value for name, value in vars(options).items() if name != "seeds"}
+    settings["grid"] = GRID
+    runs = record.runs_so_far("cnn_digits", settings)
     for seed in options.seeds:
         rows = digit_rows(data, options.n_train, options.observed, seed)
         table = ImageTable(pixels, rows.labels, data.names, tuple(map(str, range(len(pixels)))))
@@ -93,6 +96,9 @@ def main(arguments=None):
         order = np.random.default_rng((seed, 3)).permutation(rows.train)
         validation, rest = np.split(order, [len(order) // 5])
         for kind, grid in GRID.items():
+            key = f"{kind}, seed {seed}"
+            if key in runs:
+                continue
             begin = time.perf_counter()
             tried = {
                 choice: run(options, task, kind, choice, (rest, validation)).history[-1].ap
@@ -117,11 +123,10 @@ def main(arguments=None):
                 "validation": {f"{s:g}, {r:g}": round(100 * a, 1) for (s, r), a in tried.items()},
                 "seconds": round(time.perf_counter() - begin),
             }
-            runs.append(figures)
+            runs[key] = figures
             sys.stdout.write(json.dumps(figures) + "\n")
             sys.stdout.flush()
-    settings = vars(options) | {"grid": {kind: list(grid) for kind, grid in GRID.items()}}
-    sys.stdout.write(f"{record.save('cnn_digits', {'settings': settings, 'runs': runs})}\n")
+            record.save("cnn_digits", {"settings": settings, "runs": runs})
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def runs_so_far(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Runs in ``bench/results/<name>.json`` if they were made with the same settings."""
     path = RESULTS / f"{name}.json"
     content = json.loads(path.read_text()) if path.is_file() else {}
-    return dict(content["runs"]) if content.get("settings") == settings else {}
+    same = content.get("settings") == json.loads(json.dumps(settings))  # tuples become lists there
+    return dict(content["runs"]) if same else {}
 
 
 def thinned(history: Sequence[Mapping[str, float]], n: int = 120) -> list[dict[str, float]]:

@@ -28,6 +28,7 @@ def bench(monkeypatch):
         "batch",
         "clothing_convergence",
         "clothing_features",
+        "clothing_joint",
         "clothing_rows",
         "joint_b8",
         "overlap_scale",
@@ -81,6 +82,16 @@ def test_passes_to_an_objective_and_thinning(bench):
     assert thin[-1] == history[-1]
     assert 45 <= len(thin) <= 55
     assert record.thinned(history[:7]) == history[:7]
+
+
+def test_runs_of_the_same_settings_are_kept_and_no_others(bench, monkeypatch, tmp_path):
+    record = bench("record")
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    settings = {"input_shape": (3, 8, 8), "widths": (16, 32), "grid": {"joint": ((0.1, 1e-3),)}}
+    assert record.runs_so_far("rows", settings) == {}
+    record.save("rows", {"settings": settings, "runs": {"first": 1}})
+    assert record.runs_so_far("rows", settings) == {"first": 1}
+    assert record.runs_so_far("rows", settings | {"widths": (16, 64)}) == {}
 
 
 def test_results_on_disk_say_where_they_come_from(bench):

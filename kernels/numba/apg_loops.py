@@ -129,9 +129,9 @@ def row_steps(
                 entry = np.float64(staged[members[j]])
                 square += entry * entry
             weight = weights[group * stride]
-            wide, norm = group_factor(square, step * weight)
+            wide, penalty = group_factor(square, weight, step)
             factor[0] = wide
-            sums[0] += weight * norm
+            sums[0] += penalty
             for j in range(bounds[group], bounds[group + 1]):
                 scale[members[j]] = factor[0]
         for start in range(0, n, BLOCK):
@@ -171,8 +171,8 @@ def _long_group(
         for i in range(size):
             square += staged[i] * staged[i]
         squares += square
-    factor, norm = group_factor(squares, step * weight)
-    sums[0] += weight * norm
+    factor, penalty = group_factor(squares, weight, step)
+    sums[0] += penalty
     for first in range(start, stop, BLOCK):
         size = min(BLOCK, stop - first)
         _stage(operands[0], operands[1], first, size, constants, staged)

@@ -12,6 +12,7 @@ from proxmtl.kernels.prox_args import ApgStep
 
 from .apg_loops import entry_steps, row_steps, tile_steps
 from .arrays import cpu_floats, group_weights, paired
+from .order import ordered
 from .pool import cuts, run_pieces, shares
 from .tables import VECTORS, tiles
 
@@ -62,16 +63,19 @@ def _parts(
     n_pieces = shares(pair.x.shape[0])
     if not pair.x.shape[0]:
         return [np.zeros(7)]
-    if args.layout is None or args.weights is None or not args.layout.n_groups:
+    if args.layout is None or args.weights is None:
         return run_pieces(
             entry_steps, [(*operands, constants, *cut) for cut in cuts(pair.x.shape[0], n_pieces)]
         )
     bounds, members = args.layout.arrays
     weights = (*group_weights(args.weights), args.step)
-    if args.layout.tiles(pair.n):
-        groups = tiles(args.layout, pair.outer)
+    pieces = ordered(args.layout, pair.n)
+    if pieces is not None:
+        groups = tiles(pieces.layout, pair.outer)
         tables = groups.tables(pair.x.itemsize), groups.most
-        numbers = groups.weights(weights[:2]), *weights[1:], groups.tag, VECTORS[pair.x.itemsize]
+        each, stride = pieces.weights(*weights[:2])
+        tags = groups.tag, VECTORS[pair.x.itemsize]
+        numbers = groups.weights((each, stride)), stride, args.step, *tags
         return run_pieces(
             tile_steps,
             [

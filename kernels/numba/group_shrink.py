@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import cpu_floats, group_weights, paired, scalar
+from .order import ordered
 from .pool import cuts, pieces, run_pieces, shares
 from .shrink_flow import shrink_flow
 from .shrink_gather import shrink_gathered
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from proxmtl.kernels.layout import GroupLayout
     from proxmtl.kernels.prox_args import GroupShrinkArgs
 
     from .arrays import Pair
@@ -61,10 +63,13 @@ def _planned(args: GroupShrinkArgs) -> Callable[[], tuple[torch.Tensor, torch.Te
         kernel, calls = shrink_gathered, []
     elif pair.inner > 1:
         kernel, calls = _strided(args, pair, numbers)
-    elif args.layout.n_groups and args.layout.tiles(pair.n):
-        kernel, calls = _tiles(args, pair, numbers)
     else:
-        kernel, calls = _gathered(args, pair, numbers)
+        groups = ordered(args.layout, pair.n)
+        if groups is None:
+            kernel, calls = _gathered(args, pair, numbers)
+        else:
+            numbers = *groups.weights(weights, stride), args.step, args.l1
+            kernel, calls = _tiles(groups.layout, pair, numbers)
 
     def call() -> tuple[torch.Tensor, torch.Tensor]:
         value = float(sum(run_pieces(kernel, calls))) if calls else 0.0
@@ -73,13 +78,13 @@ def _planned(args: GroupShrinkArgs) -> Callable[[], tuple[torch.Tensor, torch.Te
     return call
 
 
-def _tiles(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
-    layout, entries, n_pieces = args.layout, pair.x.shape[0], shares(pair.x.shape[0])
+def _tiles(layout: GroupLayout, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
+    entries, n_pieces, l1 = pair.x.shape[0], shares(pair.x.shape[0]), numbers[3]
     arrays, phase = (pair.x, pair.out), pair.phase
     if pair.n >= _LONG * layout.n_groups:
         bounds = layout.arrays[0]
         edges = instance_edges(bounds, pair.outer, n_pieces)
-        if args.l1 > 0:
+        if l1 > 0:
             return shrink_each_sparse, [(*arrays, phase, bounds, *numbers, *part) for part in edges]
         return shrink_each, [(*arrays, phase, bounds, *numbers[:3], *part) for part in edges]
     groups = tiles(layout, pair.outer)
@@ -87,8 +92,8 @@ def _tiles(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Piece
     weights = groups.weights(numbers[:2]), *numbers[1:3]
     tags = groups.tag, VECTORS[pair.x.itemsize]
     parts = groups.cuts(entries, n_pieces)
-    if args.l1 > 0:
-        operands = *arrays, phase, *tables, *weights, args.l1, *tags
+    if l1 > 0:
+        operands = *arrays, phase, *tables, *weights, l1, *tags
         return shrink_staged, [(*operands, *part) for part in parts]
     operands = *arrays, pair.alignment, phase >= 0, *tables, *weights, *tags
     return shrink_flow, [(*operands, *part) for part in parts]

@@ -106,7 +106,8 @@ def _shrink_factors(
     """Factors of ``count`` groups with these sums of squares, to ``factors[to:]``.
 
     ``table`` holds the groups' weights, and their thresholds in its second half; all are worked on
-    in whole rows, `ROW` groups each. Returns the weighted norms of the results, added up.
+    in whole rows, `ROW` groups each. Returns the weighted norms of the results, added up, but not
+    where the weight is negative, `tiles.NO_GROUP`.
     """
     del typing, count, to
 
@@ -135,6 +136,8 @@ def _shrink_factors(
             factor = builder.select(builder.fcmp_ordered("==", thresholds, zeros), ones, factor)
             store(context, builder, given[3], (arguments[3], builder.add(arguments[4], at)), factor)
             weighted = builder.fmul(weights, builder.fmul(factor, norm), flags=FAST)
+            # items in no group add nothing, whatever they are
+            weighted = builder.select(builder.fcmp_ordered("<", weights, zeros), zeros, weighted)
             builder.store(builder.fadd(builder.load(value), weighted, flags=FAST), value)
         return widened(builder, sum_of_lanes(builder, builder.load(value)))
 

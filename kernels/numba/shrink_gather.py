@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .jit import compiled
+from .tiles import group_factor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,11 +48,8 @@ def shrink_gathered(
             for j in range(bounds[group], bounds[group + 1]):
                 entry = target[members[j]]
                 square += np.float64(entry * entry)
-            norm = np.sqrt(square)
-            weight = weights[group * stride]
-            wide = 1.0 if step * weight == 0.0 else 1.0 - step * weight / norm
-            wide = max(wide, 0.0)
-            value += weight * (wide * norm)
+            wide, penalty = group_factor(square, weights[group * stride], step)
+            value += penalty
             factor[0] = wide
             if wide != 1.0:
                 for j in range(bounds[group], bounds[group + 1]):

@@ -42,9 +42,9 @@ def shrink_each(
     squares = _squares(x, start, stop)
     for pair in range(first, last):
         weight = weights[pair % (bounds.shape[0] - 1) * stride]
-        wide, norm = group_factor(squares, step * weight)
+        wide, penalty = group_factor(squares, weight, step)
         factor[0] = wide
-        value += weight * norm
+        value += penalty
         following, end = _span(bounds, pair + 1) if pair + 1 < last else (stop, stop)
         done, ahead, squares = aligned(start, stop, phase), following, 0.0
         for i in range(start, done):
@@ -92,14 +92,14 @@ def shrink_long(
 ) -> float:
     """Shrink one group by itself; the second look at it comes from cache if it fits there."""
     factor = np.empty(1, x.dtype)
-    wide, norm = group_factor(_squares(x, start, stop), step * weight)
+    wide, penalty = group_factor(_squares(x, start, stop), weight, step)
     factor[0] = wide
     done = aligned(start, stop, phase)
     for i in range(start, done):
         out[i] = x[i] * factor[0]
     for i in range(_scale(x, out, phase, done, stop, factor[0]), stop):
         out[i] = x[i] * factor[0]
-    return weight * norm
+    return penalty
 
 
 @compiled
@@ -127,7 +127,7 @@ def shrink_sparse(
             magnitude += abs(staged[i])
         squares += square
         magnitudes += magnitude
-    wide, norm = group_factor(squares, step * weight)
+    wide, penalty = group_factor(squares, weight, step)
     factor = np.empty(1, x.dtype)
     factor[0] = wide
     for first in range(start, stop, BLOCK):
@@ -136,7 +136,7 @@ def shrink_sparse(
         for i in range(size):
             staged[i] *= factor[0]
         copy_out(staged, out, first, size, phase)
-    return weight * norm + l1 * wide * magnitudes
+    return penalty + l1 * wide * magnitudes
 
 
 @compiled

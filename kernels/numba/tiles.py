@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # Factors of a block are kept behind room for those of the groups just before it: a vector of
 # entries may begin there.
 LEAD = 8
+# In place of a weight: these items are in no group, and stay as they are.
+NO_GROUP = -1.0
 
 
 @inlined
@@ -61,7 +63,10 @@ def load_weights(
     step: float,
     table: NDArray[Any],
 ) -> None:
-    """Weights and thresholds of ``count`` groups as the two halves of a table in x's dtype."""
+    """Weights and thresholds of ``count`` groups as the two halves of a table in x's dtype.
+
+    The threshold of `NO_GROUP` is 0.
+    """
     first, second = table[:BLOCK_GROUPS], table[BLOCK_GROUPS:]
     if stride == 0:
         first[:count] = weights[0]
@@ -71,7 +76,7 @@ def load_weights(
         for k in range(count):
             first[k] = given[k]
         for k in range(count):
-            second[k] = step * given[k]
+            second[k] = step * max(given[k], 0.0)
 
 
 @inlined
@@ -128,13 +133,18 @@ def finish_sums(
 
 
 @inlined
-def group_factor(squares: float, threshold: float) -> tuple[float, float]:
-    """What a group with this sum of squares is multiplied by, and its norm then."""
+def group_factor(squares: float, weight: float, step: float) -> tuple[float, float]:
+    """What a group with this sum of squares is multiplied by, and its weighted norm then.
+
+    A negative weight is `NO_GROUP`.
+    """
+    if weight < 0.0:
+        return 1.0, 0.0
     norm = np.sqrt(squares)
-    factor = 1.0 if threshold == 0.0 else 1.0 - threshold / norm
+    factor = 1.0 if step * weight == 0.0 else 1.0 - step * weight / norm
     # max keeps its first argument where a comparison is false: NaN stays.
     factor = max(factor, 0.0)
-    return factor, factor * norm
+    return factor, weight * (factor * norm)
 
 
 @inlined

@@ -1,5 +1,7 @@
 """group_shrink: every backend against float64 loops, and the properties of a prox."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -208,6 +210,53 @@ def test_neighbouring_groups_on_cpus(monkeypatch, sizes, offset, past):
         torch.set_num_threads(threads)
     assert torch.equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
+
+
+def pieces_of_a_fibre():
+    """Groups that are pieces of 9000 items, in any order, with items in none between them."""
+    generator = torch.Generator().manual_seed(0)
+    edges = torch.randperm(9000, generator=generator)[:301].sort().values.tolist()
+    pieces = [list(range(a, b)) for a, b in itertools.pairwise(edges)]
+    order = torch.randperm(300, generator=generator).tolist()
+    lists = [pieces[k] for k in order[:250]]
+    lists[3].reverse()
+    lists.insert(5, [])
+    return from_lists(lists, 9000)
+
+
+@pytest.mark.parametrize("l1", [0.0, 0.3])
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize("shared", [True, False])
+def test_pieces_in_any_order_are_neighbours_on_cpus(monkeypatch, l1, rows, shared):
+    """They take the path of groups that tile; items in none change nothing and add nothing."""
+    from proxmtl.kernels.numba import group_shrink
+
+    monkeypatch.delattr(group_shrink, "shrink_gathered")
+    groups = pieces_of_a_fibre()
+    assert len(groups.indices) < 8000
+    weights = 0.7 if shared else torch.rand(groups.n_groups) * 2
+    loose = torch.ones(9000, dtype=torch.bool)
+    loose[groups.indices] = False
+    V = torch.randn(rows, 9000)
+    V[-1, loose.nonzero()[7]] = 3e30  # its square is infinite
+    seen, value = kernels.group_shrink(V, *groups.both, weights, l1=l1, backend="numba")
+    wanted, penalty = kernels.group_shrink(
+        V.double(), *groups.both, weights, l1=l1, backend="torch"
+    )
+    torch.testing.assert_close(seen.double(), wanted, rtol=2e-6, atol=2e-6)
+    torch.testing.assert_close(value, penalty, rtol=2e-6, atol=0)
+    assert l1 or torch.equal(seen[:, loose], V[:, loose])
+
+
+@pytest.mark.parametrize("long", [True, False])
+def test_what_is_not_finite_in_no_group_is_not_in_the_penalty(long):
+    groups = from_lists([list(range(70 if long else 7)), [99]], 100)
+    V = torch.ones(2, 100)
+    V[0, 80], V[1, 90] = float("nan"), float("inf")
+    seen, value = kernels.group_shrink(V, *groups.both, 0.1, backend="numba")
+    wanted, penalty = kernels.group_shrink(V, *groups.both, 0.1, backend="torch")
+    torch.testing.assert_close(seen, wanted, equal_nan=True)
+    torch.testing.assert_close(value, penalty)
 
 
 @pytest.mark.parametrize("backend", ["naive", *BACKENDS])

@@ -80,13 +80,36 @@ def train(parts, wrap, *, distributed):
     return out
 
 
+def refused(rank):
+    """What this process hears of labels that one process, or only all together, can't be solved."""
+    heard = []
+    infinite, one_class = X.clone(), Y[PARTS[rank]].clone()
+    infinite[0] = torch.inf  # a row of the first process
+    one_class[:, 2] = 1.0
+    own = X[PARTS[rank]]
+    for features, labels, weight in (
+        (own[:, : D - rank], Y[PARTS[rank]], None),
+        (infinite[PARTS[rank]], Y[PARTS[rank]], None),
+        (own, one_class, None),
+        (own, Y[PARTS[rank]], None if rank else torch.ones(len(own))),
+    ):
+        head = LatentMTLHead(D, M, distributed=True, dtype=torch.float64)
+        try:
+            head.solve(features, labels, weight)
+        except ValueError as error:
+            heard.append(str(error))
+        assert not head.solved
+        assert head.census.observed == 0
+    return heard
+
+
 def work(rank, port, out):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
     try:
         found = train(PARTS[rank], DistributedDataParallel, distributed=True)
-        torch.save(found, Path(out))
+        torch.save((found, refused(rank)), Path(out))
     finally:
         dist.destroy_process_group()
 

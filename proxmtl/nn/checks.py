@@ -27,8 +27,12 @@ def as_tensors(name: str, values: Any, features: Features) -> Any:
     return as_float_tensor(name, values, like)
 
 
-def check_features(features: Features, n_features: int, n_tasks: int) -> None:
+def check_features(
+    features: Features, n_features: int, n_tasks: int, *, batch: bool = False
+) -> None:
     """Refuse features of another width, or of other than one matrix for all or one a task.
+
+    Those of a batch are one tensor: tasks have the same number of samples there.
 
     Raises
     ------
@@ -42,15 +46,15 @@ def check_features(features: Features, n_features: int, n_tasks: int) -> None:
         n_matrices = shapes[0][0] if shared and len(shapes[0]) == 3 else len(parts)
         one = shared and len(shapes[0]) == 2
         fits = all(len(s) == 2 + (shared and not one) and s[-1] == n_features for s in shapes)
-        if fits and (one or n_matrices == n_tasks):
+        if fits and (one or n_matrices == n_tasks) and (shared or not batch):
             return
         seen = f"shape {shapes[0]}" if shared else f"{len(parts)} of shapes {shapes[:6]}"
     else:
         seen = f"got {type(features).__name__}"
+    several = "" if batch else f" or {n_tasks} tensors (samples, {n_features})"
     raise ValueError(
         f"features: {seen}; give a tensor (samples, {n_features}) for all tasks, or one matrix a "
-        f"task: a tensor ({n_tasks}, samples, {n_features}) or {n_tasks} tensors "
-        f"(samples, {n_features})."
+        f"task: a tensor ({n_tasks}, samples, {n_features}){several}."
     )
 
 

@@ -185,9 +185,13 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
             Step length; None: one over the batch's own curvature, block by block, which descends on
             this batch but follows it closely. A decaying ``lr`` averages over batches.
         steps : int
+            At least 1.
         """
         if lr is not None and not lr > 0:
             raise ValueError(f"lr: got {lr}; it must be > 0, or None.")
+        if steps < 1:
+            raise ValueError(f"steps: got {steps}; take at least 1.")
+        check_features(features, self.n_features, self.n_tasks, batch=True)
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
             problem = self._problem_of(features, labels, sample_weight)
             mean = mean_over_processes if self.distributed else None
@@ -223,6 +227,7 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         adjoint : Adjoint
             Default :class:`proxmtl.adjoints.Envelope`.
         """
+        check_features(features, self.n_features, self.n_tasks, batch=True)
         with torch.autocast(features.device.type, enabled=False):
             problem = self._problem_of(features, labels, sample_weight)
             blocks = tuple(b.detach().to(problem.design.dtype) for b in self.factors())
@@ -234,7 +239,6 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         self, features: Tensor, labels: Tensor, sample_weight: Tensor | None
     ) -> LatentProblem:
         """The joint problem of a batch, in which a task need not have both classes."""
-        check_features(features, self.n_features, self.n_tasks)
         data = detached(features)
         batch = self.census.weigh(labels, sample_weight, data.shape[-2], data.dtype)
         design: SharedDesign | TaskDesign

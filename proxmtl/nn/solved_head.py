@@ -12,7 +12,7 @@ from proxmtl.losses import Loss
 from proxmtl.nn.batches import LabelCensus, by_task, detached
 from proxmtl.nn.checks import as_tensors, check_features, check_labels
 from proxmtl.nn.eager import eager
-from proxmtl.nn.joint import Outcome, broadcast_result, gather_samples
+from proxmtl.nn.joint import Outcome, solve_on_first
 from proxmtl.nn.linear import Centred, Features
 from proxmtl.nn.score_loss import score_loss
 from proxmtl.solvers.base import Callback
@@ -113,35 +113,35 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         Raises
         ------
         ValueError
-            If the data do not fit the head, or each other.
+            If the data do not fit the head, or each other. The head is then as it was.
 
         Notes
         -----
         With ``distributed`` every process calls it with its own samples: they are gathered on the
-        first, which solves and sends the weights to the others.
+        first, which solves and sends the weights to the others. An error on one process is raised
+        on all.
         """
-        check_features(features, self.n_features, self.n_tasks)
-        data = detached(features)
-        labels = as_tensors("labels", labels, data)
-        check_labels(labels, data, self.n_tasks)
-        sample_weight = as_tensors("sample_weight", sample_weight, data)
-        if self.distributed:
-            data, labels, sample_weight = gather_samples(data, labels, sample_weight)
-        result = None
-        if data is not None:
-            labels, sample_weight = by_task(data, labels, sample_weight)
-            self.take_labels(labels, sample_weight)
+
+        def samples() -> tuple[Any, Any, Any]:
+            check_features(features, self.n_features, self.n_tasks)
+            data = detached(features)
+            of_data = as_tensors("labels", labels, data)
+            check_labels(of_data, data, self.n_tasks)
+            return data, of_data, as_tensors("sample_weight", sample_weight, data)
+
+        def solved(data: Any, *targets: Any) -> Outcome:
+            targets = by_task(data, *targets)
             centred = Centred(data, wanted=self.intercept is not None)
             with torch.autocast(self.solved.device.type, enabled=False):
-                result = self._minimise(
-                    centred, labels, sample_weight, state=state, stop=stop, callback=callback
-                )
+                found = self._minimise(centred, *targets, state=state, stop=stop, callback=callback)
+            self.take_labels(*targets)  # after all that may refuse: then nothing has changed
+            return found
+
         if self.distributed:
-            counts = dict(self.census.named_buffers())
-            result, sent = broadcast_result(result, list(counts.values()), self.solved.device)
-            for own, count in zip(counts.values(), sent, strict=True):
-                own.copy_(count)
-        assert result is not None
+            counts = list(self.census.buffers())
+            result = solve_on_first(samples, solved, counts, self.solved.device)
+        else:
+            result = solved(*samples())
         self._take(result)
         self.result = result
         return result
@@ -197,7 +197,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         return value * self.census.tasks_per_unit.to(value)
 
     def _data_term(self, features: Tensor, labels: Tensor, sample_weight: Tensor | None) -> Tensor:
-        check_features(features, self.n_features, self.n_tasks)
+        check_features(features, self.n_features, self.n_tasks, batch=True)
         dtype = torch.promote_types(
             torch.promote_types(features.dtype, self.coef.dtype), torch.float32
         )

@@ -25,7 +25,7 @@ def test_two_processes_are_one_on_the_union(tmp_path):
         slice(0, nn_processes.N), lambda network: network, distributed=False
     )
     assert [process.wait() for process in running] == [0, 0]
-    both = [torch.load(out) for out in outs]
+    both, heard = zip(*(torch.load(out) for out in outs), strict=True)
     for found in both:
         assert len(found) == len(expected)
         for a, b in zip(found[:-9], expected[:-9], strict=True):
@@ -33,3 +33,8 @@ def test_two_processes_are_one_on_the_union(tmp_path):
         torch.testing.assert_close(found[-5:-2], expected[-5:-2], rtol=1e-6, atol=1e-9)
         torch.testing.assert_close(found[-2:], expected[-2:], rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(both[0], both[1], rtol=0, atol=0)
+    # an error on one process is raised on all: none waits for an answer that never comes
+    begins = ("features: shape", "features: not finite", "labels: ", "sample_weight: only some")
+    for rank, messages in enumerate(heard):
+        for where, message, begin in zip((1, 0, 0, 0), messages, begins, strict=True):
+            assert message.startswith(begin if where == rank else f"process {where}: {begin}")

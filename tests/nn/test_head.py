@@ -290,6 +290,7 @@ def test_forward_compiles_without_a_graph_break(exact):
         (lambda: make_head(2, class_weight="balanced").prox_step(X, Y), "take_labels"),
         (lambda: make_head(2).loss(X, Y[1:]), "labels"),
         (lambda: make_head(2).prox_step(X, Y, lr=0.0), "lr"),
+        (lambda: make_head(2).prox_step(X, Y, steps=-3), "steps: got -3"),
         (lambda: make_head(2).solve(X, 0 * Y), "labels"),
     ],
 )

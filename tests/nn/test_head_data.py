@@ -139,3 +139,31 @@ def test_a_head_stays_where_it_is_started_at_its_solution(arrays):
     strange = LatentMTLHead(D, M, init=(init[0][:3], *init[1:]), dtype=torch.float64)
     with pytest.raises(ValueError, match="init: L and S have shapes"):
         strange.solve(features, Y)
+
+
+def test_a_refused_solve_leaves_the_head_as_it_was():
+    for head in heads():
+        before = {name: part.clone() for name, part in head.state_dict().items()}
+        bad = X.clone()
+        bad[3, 1] = math.nan
+        with_zeros = torch.where(Y < 0, Y, 0.0 * Y)
+        with_zeros[0] = 1.0
+        for features, labels, options in (
+            (bad, with_zeros, {}),
+            (X, with_zeros, {"callback": lambda _: 1 / 0}),
+        ):
+            with pytest.raises((ValueError, ZeroDivisionError)):
+                head.solve(features, labels, **options)
+        for name, part in head.state_dict().items():
+            assert torch.equal(part, before[name]), name
+        with pytest.raises(ValueError, match="labels"):
+            head.loss(X, (Y > 0).double())  # looks like a no, and nothing has said otherwise
+
+
+def test_a_batch_is_one_tensor():
+    for head in heads():
+        calls = [head.loss, head.network_loss]
+        calls += [head.prox_step] if isinstance(head, LatentMTLHead) else []
+        for call in calls:
+            with pytest.raises(ValueError, match=r"^features: 4 of shapes .*; give a tensor"):
+                call([X] * M, Y)

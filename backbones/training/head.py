@@ -44,13 +44,13 @@ class LatentHead(Head):
     model
         Its ``init`` is used for the first solve only; from then on each solve starts from the last
         factors, unless these had collapsed to zero, from where no solve escapes. Dead latents are
-        brought back where that lowers the objective, whatever its ``revive``.
+        brought back where that lowers the objective, unless its ``revive`` is False.
     """
 
     model: LatentMTL = field(default_factory=LatentMTL)
 
     def layer(self, n_features: int, n_tasks: int, **place: Any) -> LatentMTLHead:
-        return LatentMTLHead(n_features, n_tasks, **{**vars(self.model), "revive": True}, **place)
+        return LatentMTLHead(n_features, n_tasks, **vars(self.model), **place)
 
 
 @dataclass(frozen=True)

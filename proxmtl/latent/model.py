@@ -140,10 +140,11 @@ class LatentMTL:
         at most this.
     random_state : int
         Seed of the random parts of the start.
-    revive : bool
-        Try now and then to bring dead latents back, where that lowers the objective; for
-        ``algorithm="auto"``. Descent alone cannot: a latent that died on the features of one solve
-        stays dead in those that start from it.
+    revive : bool or None
+        Try now and then to bring dead latents back, where that lowers the objective; only
+        ``algorithm="auto"`` can. Descent alone does not: a latent that died on the features of one
+        solve stays dead in those that start from it. None: not in a solve by itself, but in the
+        heads of networks, :class:`proxmtl.nn.LatentMTLHead`.
 
     Raises
     ------
@@ -166,12 +167,17 @@ class LatentMTL:
     max_passes: float = 1000
     tol: float = 1e-3
     random_state: int = 0
-    revive: bool = False
+    revive: bool | None = None
 
     def __post_init__(self) -> None:
         if self.algorithm not in ("auto", "panoc", "palm", "paper"):
             raise ValueError(
                 f"algorithm: got {self.algorithm!r}; use 'auto', 'panoc', 'palm' or 'paper'."
+            )
+        if self.revive and self.algorithm != "auto":
+            raise ValueError(
+                f"revive: algorithm={self.algorithm!r} brings no latent back; leave revive out, or "
+                "use algorithm='auto'."
             )
         if not isinstance(self.init, tuple) and self.init not in ("svd", "paper"):
             raise ValueError(f"init: got {self.init!r}; use 'svd', 'paper' or factors (L, S).")
@@ -325,7 +331,7 @@ class LatentMTL:
         if self.algorithm == "palm":
             rest = (1, 2) if problem.design.intercept else (1,)
             return PALM(order=(rest, (0,)))
-        return PANOC() if self.algorithm == "panoc" else Refactored(revive=self.revive)
+        return PANOC() if self.algorithm == "panoc" else Refactored(revive=bool(self.revive))
 
     def _start(self, problem: LatentProblem, warm_start: LatentResult | None) -> Blocks:
         if warm_start is not None:

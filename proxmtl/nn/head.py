@@ -50,9 +50,10 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     n_latents : int, optional
         K; None: ``min(D, M)``. A checkpoint of another K is then taken as it is.
     fit_intercept : bool
-    revive : bool
+    revive : bool, optional
         Bring dead latents back in a solve where they lower the objective: networks change, and a
-        latent that one epoch had no use for would be lost for all that follow.
+        latent that one epoch had no use for would be lost for all that follow. None: where the
+        algorithm can, which is ``"auto"``.
     trainable : bool
         Whether gradients reach L, S and the intercept.
     distributed : bool
@@ -87,7 +88,7 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         n_latents: int | None = None,
         *,
         fit_intercept: bool = True,
-        revive: bool = True,
+        revive: bool | None = None,
         trainable: bool = False,
         distributed: bool = False,
         device: torch.device | str | None = None,
@@ -96,6 +97,8 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     ) -> None:
         options = {"fit_intercept": fit_intercept, "revive": revive, **options}
         model = LatentMTL(groups, n_latents, **options)
+        if revive is None:
+            model = replace(model, revive=model.algorithm == "auto")
         check_strengths(model.group_strength, model.l1_strength, model.frobenius_strength)
         super().__init__(
             n_features,

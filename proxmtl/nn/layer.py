@@ -168,10 +168,11 @@ class SolverLayer(nn.Module):
             )
 
     def _problem(self, features: Features, labels: Any, strengths: Tensor | None) -> Problem:
-        detached: Any = [part.detach() for part in features]
-        problem = self.problem(
-            features.detach() if isinstance(features, Tensor) else detached, labels
-        )
+        if isinstance(features, Tensor):
+            features = features.detach()
+        else:
+            features = [part.detach() for part in features]
+        problem = self.problem(features, labels)
         if strengths is None:
             return problem
         if strengths.shape != (len(problem.regularizers),):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from proxmtl import Groups, LatentMTL
+from proxmtl.backbones.training import LatentHead
 from proxmtl.latent.revive import revive
 from proxmtl.nn import LatentMTLHead
 
@@ -45,6 +46,16 @@ def test_a_latent_that_is_needed_again_comes_back():
     assert live[True] == live["afresh"] == 2
     assert objectives[True] < 0.8 * objectives[False]
     assert objectives[True] == pytest.approx(objectives["afresh"], rel=1e-3)
+
+
+def test_latents_come_back_where_the_algorithm_can_and_it_was_not_declined():
+    for algorithm in ("auto", "panoc", "palm", "paper"):
+        model = LatentMTL(algorithm=algorithm)
+        assert LatentHead(model).layer(D, M).model.revive is (algorithm == "auto")
+        if algorithm != "auto":
+            with pytest.raises(ValueError, match=f"revive: algorithm='{algorithm}'"):
+                LatentMTLHead(D, M, algorithm=algorithm, revive=True)
+    assert LatentHead(LatentMTL(revive=False)).layer(D, M).model.revive is False
 
 
 def test_the_objective_never_rises_and_nothing_comes_back_without_need():

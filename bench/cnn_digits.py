@@ -64,7 +64,7 @@ def run(options, task, kind, choice, rows):
         n_members=len(data.names), shared_stages=options.shared, widths=(8, 16), n_features=16
     )
     config = TrainingConfig(
-        epochs=options.epochs, batch_size=32, learning_rate=rate, patience=2, seed=seed
+        epochs=options.epochs, batch_size=32, learning_rate=rate, patience=3, seed=seed
     )
     head = head_of(kind, strength, groups, options.passes)
     trainer = Trainer(architecture.ensemble(seed), head, table, config, train=train, test=test)

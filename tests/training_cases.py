@@ -37,7 +37,7 @@ def latent_head(**changes):
 def small_run(folder=None, *, head=None, epochs=3, n_train=120, shared=0, network=None, **changes):
     table = digits()
     architecture = Architecture(n_members=4, shared_stages=shared, widths=(4, 8), n_features=8)
-    settings = {"batch_size": 24, "learning_rate": 1e-3, "patience": 0} | changes
+    settings = {"batch_size": 24, "learning_rate": 1e-3, "patience": 1} | changes
     return Trainer(
         network or architecture.ensemble(seed=0),
         head or latent_head(),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_network_name", "make_network"]
 
-NAMES = ("small", "alexnet", "efficientnet_lite0")
+NAMES = ("small", "alexnet", "alexnet_lrn", "efficientnet_lite0")
 
 
 def check_network_name(name: str) -> None:
@@ -43,7 +43,8 @@ def make_network(
     Parameters
     ----------
     name
-        ``"small"``, ``"alexnet"``, ``"efficientnet_lite0"``, or the name of a model of a library:
+        ``"small"``, ``"alexnet"``, ``"alexnet_lrn"`` (with local response normalisation),
+        ``"efficientnet_lite0"``, or the name of a model of a library:
         ``"torchvision:resnet18"``, ``"timm:resnet18"``.
     input_shape
         (C, H, W); AlexNet has its own.
@@ -69,12 +70,12 @@ def make_network(
         return library_network(library, model, input_shape, weights or RANDOM)
     given = None if weights == RANDOM else weights
     if given == IMAGENET or (name == "small" and given is not None):
-        offer = "give the file of torchvision's" if name == "alexnet" else "leave them out"
+        offer = "leave them out" if name == "small" else "give the file of torchvision's"
         msg = f"weights: got {str(weights)!r}, and {name!r} comes without; {offer}."
         raise ValueError(msg)
     if name == "small":
         return SmallCNN(input_shape, widths, n_features)
-    network = AlexNet()
+    network = AlexNet(lrn=name == "alexnet_lrn")
     if given is not None:
         network.load_imagenet(given)
     return network

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
+from proxmtl.backbones.training.record import Epoch
+from proxmtl.backbones.training.snapshot import Snapshot
 from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CHECKPOINT_FILE", "Checkpoint", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "CHECKPOINT_FILE",
+    "Checkpoint",
+    "read_checkpoint",
+    "remove_leftovers",
+    "write_checkpoint",
+]
 
 CHECKPOINT_FILE = "checkpoint.pt"
-FORMAT = "proxmtl training 3"
+FORMAT = "proxmtl training 4"
+SAVED = ("network", "optimizer", "scheduler", "layer", "standard", "history")
 
 
 @dataclass(frozen=True)
@@ -29,28 +37,20 @@ class Checkpoint:
     ----------
     identity
         What the run was asked for, by part: to continue it, all parts must agree.
-    network, optimizer, scheduler, layer
-        Their ``state_dict``; the next solve starts from the layer's weights.
-    standard
-        Mean and scale of the features.
-    history
-        Records of the epochs so far; their number says where the run is. Random streams belong to
-        the seed and the epoch, so they need no state here.
+    state
+        All else.
     """
 
     identity: dict[str, str]
-    network: dict[str, Any]
-    optimizer: dict[str, Any]
-    scheduler: dict[str, Any]
-    standard: list[Tensor]
-    layer: dict[str, Any]
-    history: list[dict[str, Any]]
+    state: Snapshot
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint of a folder at once: a killed run leaves the old one or the new."""
+    state = {name: getattr(checkpoint.state, name) for name in SAVED}
+    state["history"] = [asdict(record) for record in checkpoint.state.history]
     with atomic_path(folder / CHECKPOINT_FILE) as temporary:
-        torch.save({"format": FORMAT, **vars(checkpoint)}, temporary)
+        torch.save({"format": FORMAT, "identity": checkpoint.identity, **state}, temporary)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
@@ -62,8 +62,6 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         If the file is damaged or isn't a checkpoint of this version.
     """
     path = folder / CHECKPOINT_FILE
-    for leftover in folder.glob(f".{CHECKPOINT_FILE}.*"):  # of a run killed while it wrote
-        leftover.unlink(missing_ok=True)
     if not path.is_file():
         return None
     again = "remove it to start over."
@@ -72,8 +70,14 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = first_line(error)
         raise InputError(path, f"can't be read as a checkpoint ({reason}); {again}") from error
-    fields = {"format", *Checkpoint.__dataclass_fields__}
+    fields = {"format", "identity", *SAVED}
     if not isinstance(content, dict) or set(content) != fields or content["format"] != FORMAT:
         raise InputError(path, f"isn't a checkpoint of this version of proxmtl; {again}")
-    del content["format"]
-    return Checkpoint(**content)
+    content["history"] = tuple(Epoch(**record) for record in content["history"])
+    return Checkpoint(content["identity"], Snapshot(**{name: content[name] for name in SAVED}))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a run left that was killed while it wrote; no other may be writing now."""
+    for leftover in folder.glob(f".{CHECKPOINT_FILE}.*"):
+        leftover.unlink(missing_ok=True)

@@ -24,13 +24,12 @@ class TrainingConfig:
     learning_rate, momentum, weight_decay
         Of SGD on the networks. The paper: 0.01, 0.9, 5e-4.
     patience, factor
-        The rate is multiplied by ``factor`` when the joint objective has not fallen for
-        ``patience`` epochs; the paper reduced it by hand.
+        The rate is multiplied by ``factor`` when the joint objective has not fallen (by 1e-4 of
+        itself) for ``patience`` epochs, at least 1; the paper reduced it by hand.
     undo_above
         An epoch after which the joint objective is above this many times the lowest so far, or
         not finite, is undone: networks and head go back, momentum is dropped, and the rate is
-        multiplied by ``factor``. It still counts as an epoch. Costs a copy of the networks;
-        ``inf``: never.
+        multiplied by ``factor``. It still counts as an epoch. ``inf``: never.
     feature_batch
         Images a forward pass when all features are computed.
     workers
@@ -65,7 +64,7 @@ class TrainingConfig:
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    patience: int = 3
+    patience: int = 4
     factor: float = 0.1
     undo_above: float = 1.05
     feature_batch: int = 256
@@ -78,7 +77,7 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"epochs": 0, "batch_size": 1, "patience": 0, "feature_batch": 1}
+        least = {"epochs": 0, "batch_size": 1, "patience": 1, "feature_batch": 1}
         least |= {"workers": 0, "seed": 0}
         for name, low in least.items():
             value = getattr(self, name)

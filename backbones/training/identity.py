@@ -50,5 +50,7 @@ def identity(trainer: Trainer) -> dict[str, str]:
 def _digest(arrays: Iterable[NDArray[np.generic]]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
+        # bytes alone don't say where one array ends and the next begins
+        digest.update(f"{array.dtype} {array.shape}|".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from proxmtl.backbones.training.head import Head, attribute_signs, solve_report
 from proxmtl.backbones.training.identity import identity
 from proxmtl.backbones.training.pixels import cropped, moments, to_input
 from proxmtl.backbones.training.record import Epoch, as_csv
+from proxmtl.backbones.training.snapshot import Snapshot
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
@@ -39,7 +40,7 @@ SCALARS_FILE = "scalars.csv"
 
 
 class DivergenceError(ValueError):
-    """The networks give features that aren't finite."""
+    """The networks give features on which the head can't be solved."""
 
 
 class Trainer:
@@ -69,8 +70,9 @@ class Trainer:
         (mean, scale) of the input; default: what the network was pretrained with, if it says so,
         else those of the training images.
     folder
-        Existing folder of the run: its checkpoint is continued, and written after every epoch,
-        next to the figures of all epochs (``scalars.csv``).
+        Of the run, made where there is none: its checkpoint is continued, and written after every
+        epoch, next to the figures of all epochs (``scalars.csv``). Only one process at a time may
+        train in a folder; ``proxmtl train`` sees to that by a lock.
 
     Raises
     ------
@@ -78,7 +80,7 @@ class Trainer:
         If numbers of attributes or shapes differ, there is no row to learn from, or an attribute
         lacks a class among those.
     InputError
-        If the checkpoint in the folder is of another run.
+        If the checkpoint in the folder is of another run, or the folder is a file.
     """
 
     def __init__(
@@ -126,12 +128,17 @@ class Trainer:
             weight_decay=config.weight_decay,
         )
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer, factor=config.factor, patience=config.patience
+            self.optimizer,
+            factor=config.factor,
+            patience=config.patience - 1,  # bad ones let pass
         )
         self.standard: tuple[Tensor, Tensor] | None = None
         self.history: list[Epoch] = []
         self._identity: dict[str, str] = {}
         if self.folder is not None:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise InputError(self.folder, "this is a file; name a folder for the run.")
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._identity = identity(self)
             checkpoint = read_checkpoint(self.folder)
             if checkpoint is not None:
@@ -170,39 +177,71 @@ class Trainer:
         return self.history
 
     def advance(self, batches: Callable[[int, int], None] | None = None) -> Epoch:
-        """Do one epoch; the first call is the solve on the networks as they are."""
+        """Do one epoch; the first call is the solve on the networks as they are.
+
+        Whatever stops it (Ctrl-C, an error, a callback's) leaves the trainer as it was before.
+        """
+        before = Snapshot.take(self)
+        try:
+            record = self._advance(before, batches)
+        except BaseException:
+            before.restore(self)
+            raise
+        del before  # there is no need for two
+        if self.folder is not None:
+            write_checkpoint(self.folder, Checkpoint(self._identity, Snapshot.take(self)))
+            write_text(self.folder / SCALARS_FILE, self.figures())
+        return record
+
+    def _advance(self, before: Snapshot, batches: Callable[[int, int], None] | None) -> Epoch:
         begin, number = time.perf_counter(), len(self.history)
         rate = float(self.optimizer.param_groups[0]["lr"])
-        undo = self._undo() if number and math.isfinite(self.config.undo_above) else None
         loss = self.descend(number, batches) if number else float("nan")
-        try:
-            record = self._solve()
-        except DivergenceError:
-            if undo is None:
-                raise
-            record = None
-        if undo is not None and not self._is_kept(record):
-            undo()
-            reached = float("inf") if record is None else record.objective
-            record = replace(self.history[-1], rejected=reached)
-        elif number and record is not None:
+        record = self._outcome(before)
+        if record.rejected is None:
             self.scheduler.step(record.objective)
-        assert record is not None
         seconds = time.perf_counter() - begin
         record = replace(record, epoch=number, sgd_loss=loss, learning_rate=rate, seconds=seconds)
         self.history.append(record)
-        if self.folder is not None:
-            write_checkpoint(self.folder, self._checkpoint())
-            write_text(self.folder / SCALARS_FILE, self.figures())
         return record
+
+    def _outcome(self, before: Snapshot) -> Epoch:
+        """Solve and keep the epoch, or undo it: figures of what it leaves."""
+        most = math.inf
+        if self.history:
+            # the lowest so far, not the last: small rises in a row must not add up
+            lowest = min(earlier.objective for earlier in self.history)
+            most = self.config.undo_above * lowest
+        try:
+            record = self._solve()
+        except DivergenceError:
+            if math.isinf(most):
+                raise
+            reached = math.inf
+        else:
+            reached = record.objective
+            if reached <= most or math.isinf(most):
+                return record
+        before.restore(self)
+        self.optimizer.state.clear()  # the momentum led astray
+        for group in self.optimizer.param_groups:
+            group["lr"] *= self.config.factor
+        return replace(self.history[-1], rejected=reached)
 
     def _solve(self) -> Epoch:
         """Solve on the features of the networks as they are, and score the held-out images."""
         features = self.features(self.train)
         if self.standard is None:
             self.standard = _standard(features, wanted=self.config.standardize)
-            features = self._standardized(features)
-        result = self.layer.solve(features, self.labels)
+            features = self._standardized(features).to(self.config.solve_dtype)
+        try:
+            result = self.layer.solve(features, self.labels)
+        except ValueError as error:
+            if not self.history:
+                raise
+            # labels and shapes were right in the first solve: it is what the features have become
+            msg = f"the training diverged. Lower learning_rate. ({error})"
+            raise DivergenceError(msg) from error
         del features
         accuracy, ap = self.evaluate()
         return Epoch(
@@ -211,27 +250,6 @@ class Trainer:
             ap=ap,
             **solve_report(result),
         )
-
-    def _is_kept(self, record: Epoch | None) -> bool:
-        # the lowest so far, not the last: small rises in a row must not add up
-        most = self.config.undo_above * min(earlier.objective for earlier in self.history)
-        return record is not None and record.objective <= most
-
-    def _undo(self) -> Callable[[], None]:
-        """Return what puts networks and head back to where they are now, and lowers the rate."""
-        modules = (self.network, self.layer)
-        states = [{k: t.clone() for k, t in m.state_dict().items()} for m in modules]
-        result = self.layer.result
-
-        def undo() -> None:
-            for module, state in zip(modules, states, strict=True):
-                module.load_state_dict(state)
-            self.layer.result = result
-            self.optimizer.state.clear()  # the momentum led astray
-            for group in self.optimizer.param_groups:
-                group["lr"] *= self.config.factor
-
-        return undo
 
     def descend(self, number: int, batches: Callable[[int, int], None] | None = None) -> float:
         """Move the networks by one epoch of SGD under a fixed head; returns the mean loss."""
@@ -281,10 +299,11 @@ class Trainer:
                 out = torch.zeros(shape, dtype=self.config.solve_dtype, device=part.device)
             out[..., start : start + size, :] = part
         if out is None or not bool(torch.isfinite(out).all()):
-            msg = (
-                "the networks give features that aren't finite: the training diverged. Lower "
-                "learning_rate."
-            )
+            msg = "the networks give features that aren't finite"
+            if not self.history:
+                msg += " before any training: check their initial weights, and the normalisation."
+                raise ValueError(msg)
+            msg += ": the training diverged. Lower learning_rate."
             raise DivergenceError(msg)
         return out
 
@@ -330,17 +349,6 @@ class Trainer:
 
     # ------------------------------------------------------------------ on disk
 
-    def _checkpoint(self) -> Checkpoint:
-        return Checkpoint(
-            self._identity,
-            self.network.state_dict(),
-            self.optimizer.state_dict(),
-            self.scheduler.state_dict(),
-            list(self.standard or ()),
-            self.layer.state_dict(),
-            [asdict(record) for record in self.history],
-        )
-
     def _restore(self, checkpoint: Checkpoint, folder: Path) -> None:
         differ = [
             name for name, part in self._identity.items() if checkpoint.identity.get(name) != part
@@ -351,13 +359,7 @@ class Trainer:
                 f"holds a checkpoint of another run: {', '.join(differ)} differ. Ask for the same "
                 "to continue it, or give another folder.",
             )
-        self.network.load_state_dict(checkpoint.network)
-        self.optimizer.load_state_dict(checkpoint.optimizer)
-        self.scheduler.load_state_dict(checkpoint.scheduler)
-        self.layer.load_state_dict(checkpoint.layer)
-        mean, scale = checkpoint.standard
-        self.standard = mean.to(self.network.device), scale.to(self.network.device)
-        self.history = [Epoch(**record) for record in checkpoint.history]
+        checkpoint.state.restore(self)
 
 
 def _standard(features: Tensor, *, wanted: bool) -> tuple[Tensor, Tensor]:

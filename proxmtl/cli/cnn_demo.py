@@ -70,7 +70,7 @@ def run_cnn_demo(
         "zero-shot recognition."
     )
     config = TrainingConfig(
-        epochs=epochs, batch_size=32, learning_rate=LEARNING_RATE, patience=2, seed=seed
+        epochs=epochs, batch_size=32, learning_rate=LEARNING_RATE, patience=3, seed=seed
     )
     latent = LatentMTL(
         groups=groups,

@@ -36,7 +36,8 @@ def train(
     network: Annotated[
         str,
         typer.Option(
-            help="'small', 'alexnet', 'efficientnet_lite0', 'torchvision:NAME' or 'timm:NAME'.",
+            help="'small', 'alexnet', 'alexnet_lrn', 'efficientnet_lite0', 'torchvision:NAME' or "
+            "'timm:NAME'.",
             rich_help_panel=_NETWORK,
         ),
     ] = "small",
@@ -67,7 +68,7 @@ def train(
     side: Annotated[
         int,
         typer.Option(
-            help="Side of the images that networks see; 'alexnet' has 224.",
+            help="Side of the images that networks see; AlexNet has 224.",
             min=8,
             rich_help_panel=_NETWORK,
         ),

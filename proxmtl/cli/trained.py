@@ -97,6 +97,7 @@ def write_trained(
         trainer.table.names,
         {
             "groups": members,
+            "epochs": trainer.epoch,
             "solve": trainer.history[-1].solve,
             "images": {"side": int(trainer.table.pixels.shape[-1])},
         },

@@ -20,7 +20,6 @@ from proxmtl.backbones.training import (
     SingleTaskHead,
     Trainer,
     TrainingConfig,
-    read_checkpoint,
 )
 from proxmtl.backbones.training.events import EVENT_FOLDER, EventLog, require_tensorboard
 from proxmtl.backbones.training.head import attribute_signs
@@ -28,10 +27,11 @@ from proxmtl.cli.console import make_console, shown_path, step_progress, thousan
 from proxmtl.cli.inputs import described, read_groups, torch_device
 from proxmtl.cli.run import named_groups
 from proxmtl.cli.trained import trained_metrics, write_trained
+from proxmtl.cli.training_folder import MARKER, check_unfinished, claimed
 from proxmtl.cli.training_report import epoch_line, interruption, summary, undone
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means, random_splits
-from proxmtl.io import InputError, read_labels, write_json
+from proxmtl.io import read_labels, write_json
 from proxmtl.latent import LatentMTL
 from proxmtl.report.tables import group_table
 
@@ -50,8 +50,6 @@ CROP = 7 / 8
 """Part of a stored side that networks see: 224 of 256, as in the paper."""
 INTERRUPTED = 130
 """Exit code of shells for what Ctrl-C ended."""
-MARKER = "training.json"
-"""Makes a folder one of training, from before the first solve."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Request:
     @property
     def network_side(self) -> int:
         """Side of the images that the networks see."""
-        return ALEXNET_SIDE if self.network == "alexnet" else self.side
+        return ALEXNET_SIDE if self.network.startswith("alexnet") else self.side
 
     def config(self) -> TrainingConfig:
         """Return the settings of the training."""
@@ -160,10 +158,16 @@ def run_training(
     request: Request, out: Path, *, force: bool = False, tensorboard: bool = False
 ) -> None:
     """Train, or go on with it, and write the run folder."""
-    console = make_console()
     if tensorboard:
         require_tensorboard()
-    _check_folder(out, request.epochs, force=force)
+    with claimed(out):
+        if not force:
+            check_unfinished(out, request.epochs)
+        _train(request, out, force=force, tensorboard=tensorboard)
+
+
+def _train(request: Request, out: Path, *, force: bool, tensorboard: bool) -> None:
+    console = make_console()
     config, augmentation = request.config(), request.augmentation()
     architecture = request.architecture()
     # what is wrong with the request is said now: images may take long to read
@@ -188,7 +192,6 @@ def run_training(
     train, test = _split(table, request.holdout, request.seed)
     layer = head.layer(networks.n_features, len(table.names))
     layer.take_labels(attribute_signs(table.labels[train]))  # so is what is wrong with the labels
-    out.mkdir(parents=True, exist_ok=True)
     if force:  # only now that everything asked for was read and found right
         for name in ("checkpoint.pt", "scalars.csv", "model.json"):
             (out / name).unlink(missing_ok=True)
@@ -266,27 +269,6 @@ def train_with_bar(trainer: Trainer, log: Callable[[Epoch], None] | None = None)
                 advance(note[0])
 
         trainer.run(after, lambda done, total: advance(note[0]))  # noqa: ARG005
-
-
-def _check_folder(out: Path, epochs: int, *, force: bool) -> None:
-    """Refuse folders of other things, and finished runs unless one is to be started over."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise InputError(out, "this is a file, and a run is a folder; give another name to --out.")
-    if any(out.iterdir()) and not (out / MARKER).is_file():
-        raise InputError(
-            out, "the folder is not empty and no run of training; give another name to --out."
-        )
-    if not force and (out / "model.json").is_file():
-        checkpoint = read_checkpoint(out)
-        done = -1 if checkpoint is None else len(checkpoint.history) - 1
-        if done < 0 or done >= epochs:
-            raise InputError(
-                out,
-                f"holds a finished run of {max(done, 0)} epochs; ask for more --epochs to prolong "
-                "it, give --force to start over, or another name to --out.",
-            )
 
 
 def _split(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMAT_VERSION",
     "ModelState",
+    "read_model_description",
     "read_model_kind",
     "read_model_state",
     "write_model_state",
@@ -105,6 +106,19 @@ def read_model_kind(folder: str | Path) -> str:
     """
     kind: str = _read_document(_existing(Path(folder)) / DESCRIPTION_FILE)["kind"]
     return kind
+
+
+def read_model_description(folder: str | Path) -> dict[str, Any]:
+    """Read what was measured of the model in `folder`, and said of it, without its arrays.
+
+    Raises
+    ------
+    InputError
+        As `read_model_state`, as far as the description alone shows it.
+    """
+    document = _read_document(_existing(Path(folder)) / DESCRIPTION_FILE)
+    description: dict[str, Any] = document["description"]
+    return description
 
 
 def _existing(folder: Path) -> Path:

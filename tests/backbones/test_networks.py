@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from proxmtl.backbones.networks import AlexNet, Ensemble, SmallCNN
+from proxmtl.backbones.networks import AlexNet, Ensemble, SmallCNN, make_network
 
 TORCHVISION = {  # parameter names and shapes of torchvision's AlexNet, up to fc6
     "features.0": (64, 3, 11, 11),
@@ -59,7 +59,7 @@ def test_published_weights_load_and_others_are_refused(tmp_path):
 
 def test_normalisation_changes_the_first_two_layers_only():
     torch.manual_seed(0)
-    plain, normed = AlexNet(), AlexNet(lrn=True)
+    plain, normed = (make_network(name, (3, 224, 224)) for name in ("alexnet", "alexnet_lrn"))
     normed.load_state_dict(plain.state_dict())
     x = torch.randn(1, 3, 224, 224)
     with torch.no_grad():

@@ -15,12 +15,14 @@ from training_cases import digits, latent_head, rows, small_run
 from proxmtl import Logistic
 from proxmtl.backbones.training import (
     AttributeCNN,
+    CropsAndFlips,
     SingleTaskHead,
     Trainer,
     TrainingConfig,
     read_checkpoint,
 )
 from proxmtl.backbones.training.batches import TrainingBatches
+from proxmtl.backbones.training.checkpoint import FORMAT, remove_leftovers
 from proxmtl.backbones.training.model import Architecture
 from proxmtl.io import InputError
 
@@ -107,18 +109,52 @@ def test_frozen_stages_keep_their_weights_and_others_do_not_go_on(tmp_path):
         run(0)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"autocast": True}, {"channels_last": True}, {"solve_in_double": True}, {"shared": 3}],
-    ids=str,
-)
-def test_options_run_and_change_little(options):
+def watched_run(**settings):
+    """Train on three colours; its end, and what networks and solve were given."""
+    table = digits()
+    sizes = {"input_shape": (3, 8, 8), "widths": (4, 8), "n_features": 8}
+    trainer = Trainer(
+        Architecture(n_members=4, **sizes).ensemble(seed=0),
+        SingleTaskHead(0.3),
+        dataclasses.replace(table, pixels=np.repeat(table.pixels, 3, axis=1)),
+        TrainingConfig(epochs=1, batch_size=24, learning_rate=1e-3, **settings),
+        **rows(72, 0),
+    )
+    calls, dtypes = set(), set()
+    forward, solve = trainer.network.forward, trainer.layer.solve
+
+    def watched(images):
+        last = images.is_contiguous(memory_format=torch.channels_last)
+        calls.add((trainer.network.training, torch.is_autocast_enabled("cpu"), last))
+        return forward(images)
+
+    def solved(features, labels):
+        dtypes.update((features.dtype, labels.dtype))
+        return solve(features, labels)
+
+    trainer.network.forward, trainer.layer.solve = watched, solved
+    return trainer.run()[-1].objective, calls, dtypes
+
+
+def test_options_reach_networks_and_solve_and_change_little():
+    plain, calls, dtypes = watched_run()
+    # in SGD, and for the features of the solve
+    assert calls == {(True, False, False), (False, False, False)}
+    assert dtypes == {torch.float32}
+    for option in ("autocast", "channels_last", "solve_in_double"):
+        objective, calls, dtypes = watched_run(**{option: True})
+        reached = (option == "autocast", option == "channels_last")
+        assert calls == {(True, *reached), (False, *reached)}
+        assert dtypes == {torch.float64 if option == "solve_in_double" else torch.float32}
+        assert objective == pytest.approx(plain, rel=0.01)
+
+
+def test_one_network_for_all_gives_one_matrix_of_features():
     plain = small_run(epochs=1, head=SingleTaskHead(0.3)).run()
-    trainer = small_run(epochs=1, head=SingleTaskHead(0.3), **options)
+    trainer = small_run(epochs=1, head=SingleTaskHead(0.3), shared=3)
     changed = trainer.run()
-    assert trainer.features(trainer.train).ndim == (2 if "shared" in options else 3)
-    tolerance = 0.1 if "shared" in options else 0.02
-    assert changed[-1].objective == pytest.approx(plain[-1].objective, rel=tolerance)
+    assert trainer.features(trainer.train).shape == (120, 8)
+    assert changed[-1].objective == pytest.approx(plain[-1].objective, rel=0.1)
 
 
 def test_killed_runs_end_as_the_one_that_was_left_alone(tmp_path):
@@ -159,13 +195,81 @@ def test_a_run_can_be_prolonged_and_another_one_is_refused(tmp_path):
         small_run(tmp_path, head=SingleTaskHead(0.3), n_train=100, seed=1)
 
 
-def test_small_rises_do_not_add_up():
-    trainer = small_run(epochs=0)
-    start = trainer.advance()
-    kept = dataclasses.replace(start, epoch=1, objective=1.04 * start.objective)
-    assert trainer._is_kept(kept)
-    trainer.history.append(kept)
-    assert not trainer._is_kept(dataclasses.replace(kept, objective=1.04 * kept.objective))
+@pytest.mark.parametrize(
+    ("reached", "undone"),
+    [
+        ([1.0, 1.04, 1.07], [2]),  # small rises don't add up
+        ([1.0, 0.5, 0.9], [2]),  # though below the start
+        ([1.0, 0.5, 0.52, 0.53, 0.524], [3]),  # nor do they later
+        ([1.0, np.nan, np.inf, 1.05], [1, 2]),
+    ],
+)
+def test_epochs_are_measured_against_the_lowest_so_far(monkeypatch, reached, undone):
+    trainer = small_run(epochs=len(reached) - 1, n_train=60, head=SingleTaskHead(0.3))
+    solve, values = trainer._solve, iter(reached)
+    monkeypatch.setattr(
+        trainer, "_solve", lambda: dataclasses.replace(solve(), objective=next(values))
+    )
+    history = trainer.run()
+    assert [record.epoch for record in history if record.rejected is not None] == undone
+    for number in undone:
+        assert history[number].objective == history[number - 1].objective
+        assert repr(history[number].rejected) == repr(reached[number])
+
+
+def test_the_rate_falls_after_patience_epochs_without_a_fall(monkeypatch):
+    trainer = small_run(epochs=7, n_train=60, head=SingleTaskHead(0.3), patience=2, factor=0.5)
+    solve, values = trainer._solve, iter([1.0, 1.0, 1.0, 1.0, 0.9, 1.0 - 0.11, 0.9, 0.9])
+    monkeypatch.setattr(
+        trainer, "_solve", lambda: dataclasses.replace(solve(), objective=next(values))
+    )
+    rates = [record.learning_rate / 1e-3 for record in trainer.run()]
+    # two epochs at 1.0 after the first, then falls
+    assert rates == pytest.approx([1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5])
+    assert trainer.optimizer.param_groups[0]["lr"] / 1e-3 == pytest.approx(0.25)
+
+
+def state_of(trainer):
+    """All that the next epoch depends on."""
+    modules = {"network": trainer.network, "layer": trainer.layer}
+    tensors = {f"{m} {k}": t for m, part in modules.items() for k, t in part.state_dict().items()}
+    for i, state in trainer.optimizer.state_dict()["state"].items():
+        tensors |= {f"momentum {i} {name}": tensor for name, tensor in state.items()}
+    copies = {name: tensor.clone() for name, tensor in tensors.items()}
+    return copies, trainer.standard, repr(trainer.history), repr(trainer.scheduler.state_dict())
+
+
+class StopError(BaseException):
+    """As KeyboardInterrupt, which would stop pytest."""
+
+
+@pytest.mark.parametrize(("where", "epoch"), [("sgd", 2), ("scores", 0), ("scores", 1)])
+def test_an_epoch_that_is_interrupted_never_was(monkeypatch, where, epoch):
+    def made():
+        return small_run(epochs=2, n_train=60, head=latent_head(max_passes=10))
+
+    def figures(trainer):
+        return [repr(dataclasses.replace(r, seconds=0.0)) for r in trainer.run()]
+
+    def stop(*_):
+        raise StopError
+
+    trainer = made()
+    for _ in range(epoch):
+        trainer.advance()
+    before = state_of(trainer)
+    if where == "scores":  # after the solve, when the layer has its new weights
+        monkeypatch.setattr(trainer, "evaluate", stop)
+    with pytest.raises(StopError):
+        trainer.advance(stop if where == "sgd" else None)
+    monkeypatch.undo()
+    after = state_of(trainer)
+    assert after[0].keys() == before[0].keys()
+    for name, tensor in before[0].items():
+        assert torch.equal(after[0][name], tensor), name
+    assert after[2:] == before[2:]
+    assert (after[1] is None) == (before[1] is None)
+    assert figures(trainer) == figures(made())
 
 
 # Python from 3.12 on warns of forks where there are threads; the workers touch nothing of theirs
@@ -178,20 +282,32 @@ def test_worker_processes_change_nothing(tmp_path):
     alone = figures(small_run(head=head, epochs=2))
     assert figures(small_run(tmp_path, head=head, epochs=1, workers=2)) == alone[:2]
     assert figures(small_run(tmp_path, head=head, epochs=2)) == alone  # the same run, with none
+    main = os.getpid()
+
+    class Elsewhere(CropsAndFlips):
+        def __call__(self, images, seed):
+            assert os.getpid() != main
+            return super().__call__(images, seed)
+
+    trainer = small_run(head=head, epochs=1, workers=1)
+    trainer.augmentation = Elsewhere(8, 1, flips=False)
+    assert figures(trainer) == alone[:2]
 
 
 def test_damaged_and_strange_checkpoints_are_refused(tmp_path):
     path = tmp_path / "checkpoint.pt"
     (tmp_path / ".checkpoint.pt.abc.pt").write_bytes(b"half")
     assert read_checkpoint(tmp_path) is None
+    assert list(tmp_path.iterdir())  # another process may be writing it
+    remove_leftovers(tmp_path)
     assert not list(tmp_path.iterdir())
     path.write_bytes(b"PK\x03\x04 not a checkpoint")
     with pytest.raises(InputError, match="can't be read"):
         read_checkpoint(tmp_path)
-    torch.save({"format": "proxmtl training 3", "object": Path("x")}, path)
+    torch.save({"format": FORMAT, "object": Path("x")}, path)
     with pytest.raises(InputError, match="can't be read"):  # a pickled object
         read_checkpoint(tmp_path)
-    torch.save({"format": "proxmtl training 3"}, path)
+    torch.save({"format": FORMAT}, path)
     with pytest.raises(InputError, match="isn't a checkpoint of this version"):
         read_checkpoint(tmp_path)
 
@@ -282,6 +398,64 @@ def test_divergence_is_said():
     )
     with pytest.raises(ValueError, match="Lower learning_rate"):
         trainer.run()
+
+
+def test_rows_that_move_from_one_split_to_the_other_make_another_run(tmp_path):
+    def made(cut):
+        return Trainer(
+            Architecture(n_members=4, widths=(4, 8), n_features=8).ensemble(seed=0),
+            SingleTaskHead(0.3),
+            digits(),
+            TrainingConfig(epochs=0),
+            train=np.arange(cut),
+            test=np.arange(cut, 150),
+            normalisation=(torch.zeros(1), torch.ones(1)),
+            folder=tmp_path,
+        )
+
+    made(100).run()
+    assert made(100).epoch == 0
+    with pytest.raises(InputError, match="another run: images, labels and rows differ"):
+        made(120)
+
+
+def test_features_far_too_large_are_undone_too(monkeypatch):
+    trainer = small_run(epochs=2, n_train=60, head=SingleTaskHead(0.3))
+    trainer.advance()
+    before, descend = state_of(trainer), trainer.descend
+
+    def astray(number, batches):
+        loss = descend(number, batches)
+        with torch.no_grad():
+            for parameter in trainer.network.parameters():
+                parameter.mul_(1e7)
+        return loss
+
+    monkeypatch.setattr(trainer, "descend", astray)
+    record = trainer.advance()
+    assert record.rejected == np.inf
+    for name, tensor in state_of(trainer)[0].items():
+        assert torch.equal(tensor, before[0][name])
+    assert bool(torch.isfinite(trainer.features(trainer.train)).all())
+    monkeypatch.setattr(trainer, "config", dataclasses.replace(trainer.config, undo_above=np.inf))
+    with pytest.raises(ValueError, match=r"Lower learning_rate\. \(.*curvature"):
+        trainer.advance()
+
+
+def test_networks_that_were_given_wrong_are_no_divergence():
+    trainer = small_run(epochs=1)
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(np.nan)
+    with pytest.raises(ValueError, match="before any training: check their initial weights"):
+        trainer.run()
+
+
+def test_the_folder_is_made_before_any_work(tmp_path):
+    trainer = small_run(tmp_path / "new" / "run", epochs=0, n_train=60)
+    assert (tmp_path / "new" / "run").is_dir()
+    trainer.run()
+    with pytest.raises(InputError, match="this is a file"):
+        small_run(tmp_path / "new" / "run" / "scalars.csv")
 
 
 @pytest.mark.parametrize("rate", [1e6, 0.3])  # not finite; a risen objective

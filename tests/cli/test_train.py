@@ -3,13 +3,18 @@
 import csv
 import json
 import re
+import sys
 
+import numpy as np
 import pytest
 
 from proxmtl.backbones.training import AttributeCNN
+from proxmtl.io.lock import FileLock
 
 SMALL = ["--side", "16", "--epochs", "2", "--max-passes", "20", "--batch-size", "16"]
 COMMAND = ["train", "photos", "-l", "photos.csv", "-o", "cnn", "--learning-rate", "0.001", *SMALL]
+
+MODEL = ["model.json", "model.safetensors"]
 
 
 def objectives(folder):
@@ -34,10 +39,28 @@ def test_training_writes_a_run_and_goes_on(program, photos):
     code, _, err = program(*COMMAND, "-g", "kinds.json")
     assert code == 2
     assert "finished run of 2 epochs" in err
-    code, out, _ = program(*COMMAND, "-g", "kinds.json", "--epochs", "3")
+    of_two = {name: (photos / "cnn" / name).read_bytes() for name in MODEL}
+    longer = [*COMMAND, "-g", "kinds.json", "--epochs", "3"]
+    code, out, _ = program(*longer)
     assert code == 0
     assert "going on after epoch 2" in out
     assert objectives(photos / "cnn")[:3] == first
+    # killed after its last checkpoint, before its model: the same command finishes it
+    of_three = {name: (photos / "cnn" / name).read_bytes() for name in MODEL}
+    assert all(of_two[name] != of_three[name] for name in MODEL)
+    for name in MODEL:
+        (photos / "cnn" / name).write_bytes(of_two[name])
+    code, _, err = program(*COMMAND, "-g", "kinds.json")
+    assert code == 2
+    assert "an interrupted run of 3 epochs; ask for at least as many" in err
+    code, _, err = program(*longer)
+    assert code == 0, err
+    for name in MODEL:
+        assert (photos / "cnn" / name).read_bytes() == of_three[name]
+    for command in (longer, COMMAND):
+        code, _, err = program(*command, "-g", "kinds.json")
+        assert code == 2
+        assert "a finished run of 3 epochs; ask for more" in err
     code, _, err = program(*COMMAND, "-g", "kinds.json", "--epochs", "4", "--seed", "1")
     assert code == 2
     assert "another run" in err
@@ -66,6 +89,10 @@ def test_variants_train(program, photos, options):
     assert bool(re.search(r"objective [\d.e-]+ -> ", out)) == ("--frozen" not in options)
     assert (", mean AP" in out) == ("--holdout" not in options)
     assert ("BUDGET" in out) == ("raise --max-passes" in out)
+    if "--cache" in options:
+        pixels = np.load(next((photos / "pixels").glob("*.npy")), mmap_mode="r")
+        assert pixels.shape == (40, 3, 18, 18)
+        assert pixels.max() == 255
 
 
 def test_an_interrupted_run_says_where_it_goes_on(program, photos, monkeypatch):
@@ -116,6 +143,25 @@ BAD = {
     # found before any image is read, of which one is corrupt
     "corrupt and groups": ([*COMMAND, "-g", "typo.json"], ["typo.json", "rad"]),
 }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such locks")
+def test_a_second_process_leaves_the_first_alone(program, photos):
+    folder = photos / "cnn"
+    folder.mkdir()
+    (folder / ".checkpoint.pt.x.pt").write_bytes(b"being written")
+    (folder / "training.json").write_text("{}")
+    lock = FileLock(folder / "training.lock", "")
+    for more in ([], ["--force"]):
+        code, _, err = program(*COMMAND, *more)
+        assert code == 2
+        assert "another process is training in this folder; wait for it" in err
+    assert (folder / ".checkpoint.pt.x.pt").exists()
+    lock.release()
+    (folder / "training.lock").touch()  # a killed process leaves it so
+    code, _, err = program(*COMMAND, "--frozen")
+    assert code == 0, err
+    assert not {".checkpoint.pt.x.pt", "training.lock"} & {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -1,0 +1,90 @@
+"""The run folder of ``proxmtl train``: who writes it, and how far the run in it has come."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from proxmtl.backbones.training import read_checkpoint
+from proxmtl.backbones.training.checkpoint import remove_leftovers
+from proxmtl.io import InputError
+from proxmtl.io.lock import FileLock
+from proxmtl.io.model import read_model_description
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["MARKER", "check_unfinished", "claimed"]
+
+MARKER = "training.json"
+"""Makes a folder one of training, from before the first solve."""
+LOCK = "training.lock"
+
+
+@contextlib.contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder.
+
+    It is made where there is none, and removed again if nothing was put into it.
+
+    Raises
+    ------
+    InputError
+        If it is a file, holds something else than a run of training, or another process has it.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(out, "this is a file, and a run is a folder; give another name to --out.")
+    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
+    # a process that is killed while it reads images leaves its lock alone
+    others = [] if missing else [path for path in out.iterdir() if path.name != LOCK]
+    if others and not (out / MARKER).is_file():
+        raise InputError(
+            out, "the folder is not empty and no run of training; give another name to --out."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(
+        out / LOCK,
+        "another process is training in this folder; wait for it, or give another name to --out.",
+    )
+    try:
+        remove_leftovers(out)
+        yield
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):  # not empty
+            for folder in missing:
+                folder.rmdir()
+
+
+def check_unfinished(out: Path, epochs: int) -> None:
+    """Refuse a run that has nothing left to do, or has gone further than is asked for.
+
+    A run is finished when its model is of as many epochs as its checkpoint: a process may have been
+    killed between the two.
+
+    Raises
+    ------
+    InputError
+        If so, or its files are damaged.
+    """
+    checkpoint = read_checkpoint(out)
+    done = -1 if checkpoint is None else len(checkpoint.state.history) - 1
+    written = None
+    if (out / "model.json").is_file():
+        written = read_model_description(out).get("epochs")
+        if checkpoint is None:
+            raise InputError(
+                out,
+                "holds a model without the checkpoint of its run, so it can't be prolonged; give "
+                "--force to start over, or another name to --out.",
+            )
+    if done > epochs or done == written == epochs:
+        held, more = "an interrupted", "at least as many"
+        if done == written:
+            held, more = "a finished", "more"
+        raise InputError(
+            out,
+            f"holds {held} run of {done} epochs; ask for {more} --epochs to prolong it, give "
+            "--force to start over, or another name to --out.",
+        )

@@ -6,10 +6,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from .dispatch import Arguments, load, on_device, operations
 from .fibres import checked_scale
+from .library import requires_grad
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +89,6 @@ def bind(operation: str, *args: Any, backend: str | None = None, **kwargs: Any) 
         raise ValueError(
             f"operation {operation!r} doesn't exist; choose from {', '.join(sorted(known))}"
         )
-    given = [*args, *kwargs.values()]
-    if any(isinstance(each, torch.Tensor) and each.requires_grad for each in given):
+    if requires_grad(*args, *kwargs.values()):
         raise ValueError("a tensor requires grad, and bound calls record no graph; detach it")
     return BoundCall(operation, known[operation].bind(*args, **kwargs), backend)

@@ -6,6 +6,7 @@ import torch
 
 from .chain import bind_chain_prox
 from .dispatch import Operation, register
+from .library import refuse_derivative
 
 __all__ = ["chain_prox"]
 
@@ -59,13 +60,13 @@ def chain_prox(
     Raises
     ------
     ValueError
-        A negative or NaN weight or step, a shape that doesn't fit, or V requires grad: there is no
-        derivative here.
+        A negative or NaN weight or step, a shape that doesn't fit, or V or the weights require
+        grad: there is no derivative here.
     TypeError
         A dtype that isn't served.
     """
-    if torch.is_grad_enabled() and V.requires_grad:
-        raise ValueError("V requires grad and chain_prox has no derivative; detach it")
+    refuse_derivative("V", V)
+    refuse_derivative("weights", weights)
     args = bind_chain_prox(V, weights, step=step, axis=axis)
     result: tuple[torch.Tensor, torch.Tensor] = CHAIN_PROX.run(args, backend)
     return result

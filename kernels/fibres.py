@@ -75,9 +75,13 @@ def checked_like(tensor: torch.Tensor, model: torch.Tensor, name: str, model_nam
 
     Raises
     ------
+    TypeError
+        When it is no tensor.
     ValueError
         With both names and what was seen.
     """
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name} is a {type(tensor).__name__}; pass a tensor like {model_name}")
     for what in ("shape", "dtype", "device"):
         seen, wanted = getattr(tensor, what), getattr(model, what)
         if seen != wanted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -148,6 +148,8 @@ def bind(
     """Validate the arguments of `hinge_value_and_grad`; see there."""
     if loss not in LOSSES:
         raise ValueError(f"loss is {loss!r}; choose from {', '.join(LOSSES)}")
+    for name, given in (("X", X), ("W", W), ("Y", Y), ("weights", weights), ("bias", bias)):
+        _check_tensors(name, given, several=name not in {"W", "bias"})
     if W.ndim != 2:
         raise ValueError(f"W has shape {tuple(W.shape)}; give (D, M), one column a task")
     kind = _kind(X)
@@ -186,6 +188,21 @@ def bind(
         return_residual=return_residual,
         deterministic=deterministic,
         dtype=dtype,
+    )
+
+
+def _check_tensors(name: str, given: Any, *, several: bool) -> None:
+    if given is None or isinstance(given, torch.Tensor):
+        return
+    wrong = given
+    if several and isinstance(given, (list, tuple)):
+        wrong = next((each for each in given if not isinstance(each, torch.Tensor)), None)
+        if wrong is None:
+            return
+    where = "holds" if wrong is not given else "is"
+    raise TypeError(
+        f"{name} {where} a {type(wrong).__name__}; give tensors (torch.as_tensor makes one of an "
+        "array without a copy)"
     )
 
 

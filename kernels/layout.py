@@ -23,7 +23,7 @@ class GroupLayout:
     indptr : Tensor (G + 1,)
         int64, on the CPU, from 0, never decreasing.
     indices : Tensor (E,)
-        int64, on the CPU, not negative.
+        int64, on the CPU, not negative; no item twice in one group.
     """
 
     indptr: torch.Tensor
@@ -64,7 +64,7 @@ class GroupLayout:
 
     @cached_property
     def is_disjoint(self) -> bool:
-        """Whether no item is in two groups (nor twice in one)."""
+        """Whether no item is in two groups."""
         return not self.n_members or int(torch.bincount(self.indices).max()) <= 1
 
     @cached_property
@@ -217,4 +217,15 @@ def _checked(indptr: torch.Tensor, indices: torch.Tensor) -> GroupLayout:
         raise ValueError("indptr decreases; group g spans indices[indptr[g]:indptr[g + 1]]")
     if members.numel() and int(members.min()) < 0:
         raise ValueError(f"indices has the negative entry {int(members.min())}; count from 0")
-    return GroupLayout(bounds, members)
+    layout = GroupLayout(bounds, members)
+    if not layout.is_disjoint:
+        _refuse_repeats(layout)
+    return layout
+
+
+def _refuse_repeats(layout: GroupLayout) -> None:
+    keys, _ = (layout.group_of_member * layout.n_items_needed + layout.indices).sort()
+    twice = keys[1:][keys.diff() == 0]
+    if twice.numel():
+        group, item = divmod(int(twice[0]), layout.n_items_needed)
+        raise ValueError(f"indices names item {item} twice in group {group}; name it once")

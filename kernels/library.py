@@ -7,6 +7,7 @@ hold it. A custom op may return neither its inputs nor two views of one memory.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,11 +28,32 @@ _HINGE_SCHEMA = (
 )
 
 
-def needs_library(*tensors: torch.Tensor | None) -> bool:
+def needs_library(*given: Any) -> bool:
     """Whether a call has to go through torch's dispatcher: under torch.compile or autograd."""
-    if torch.compiler.is_compiling():
-        return True
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    return torch.compiler.is_compiling() or (torch.is_grad_enabled() and requires_grad(*given))
+
+
+def requires_grad(*given: Any) -> bool:
+    """Whether a tensor among these, or in sequences of them, requires grad."""
+    for each in given:
+        if isinstance(each, torch.Tensor):
+            if each.requires_grad:
+                return True
+        elif isinstance(each, Sequence) and not isinstance(each, str) and requires_grad(*each):
+            return True
+    return False
+
+
+def refuse_derivative(name: str, given: Any) -> None:
+    """Refuse an argument that requires grad where there is no derivative with respect to it.
+
+    Raises
+    ------
+    ValueError
+        With the name of the argument.
+    """
+    if torch.is_grad_enabled() and requires_grad(given):
+        raise ValueError(f"{name} requires grad and has no derivative here; detach it")
 
 
 def refuse_graph(name: str) -> None:

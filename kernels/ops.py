@@ -14,7 +14,7 @@ import torch
 
 from .dispatch import Operation, register
 from .hinge_args import HingeResult, bind
-from .library import define_hinge, needs_library
+from .library import define_hinge, needs_library, refuse_derivative
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,8 @@ def hinge_value_and_grad(
     Y : Tensor (N, M) for shared X, (M, N) for X (M, N, D), or sequence of M tensors (N_m,)
         Labels −1 and +1; 0 is a missing label. For ``"squared"``, any target, 0 included.
     weights : like Y, optional
-        Sample weights c ≥ 0. Where a weight is 0 the label is never looked at and may be NaN.
+        Sample weights c ≥ 0, not checked: with a negative one the loss isn't convex. Where a
+        weight is 0 the label is never looked at and may be NaN.
     bias : Tensor (M,), optional
         Offsets b of the scores.
     loss : {"squared_hinge", "logistic", "squared"}
@@ -128,9 +129,8 @@ def _through_library(
 ) -> HingeResult:
     loss, return_residual, deterministic, backend = options
     features, labels, sample_weights = _all(X), _all(Y), _all(weights)
-    for name, tensors in (("Y", labels), ("weights", sample_weights)):
-        if any(t.requires_grad for t in tensors):
-            raise ValueError(f"{name} requires grad and has no derivative here; detach it")
+    refuse_derivative("Y", labels)
+    refuse_derivative("weights", sample_weights)
     ragged = not isinstance(X, torch.Tensor)
     keep = return_residual or any(x.requires_grad for x in features)
     value, grad, grad_bias, residual = _HINGE_OP(

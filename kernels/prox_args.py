@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from .fibres import checked_axis, checked_float, checked_like, checked_scale
 from .layout import GroupLayout, layout_of
+from .memory import checked_apart, checked_out
 from .weights import checked_weights, group_weights
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def bind_soft_threshold(
     """Check the arguments of `soft_threshold`; a 0-d tensor becomes (1,)."""
     checked_float(V, "V")
     if out is not None:
-        checked_like(out, V, "out", "V")
+        checked_out(out, "out", {"V": V})
     if not V.dim():
         V, out = V.reshape(1), None if out is None else out.reshape(1)
     return SoftThresholdArgs(
@@ -162,7 +163,7 @@ def bind_group_shrink(
     axis = checked_axis(V, axis)
     layout = disjoint_layout(indptr, indices, V.shape[axis])
     if out is not None:
-        checked_like(out, V, "out", "V")
+        checked_out(out, "out", {"V": V})
     return GroupShrinkArgs(
         V.detach(),
         layout,
@@ -188,6 +189,7 @@ def bind_overlap_dual_sweep(
 ) -> OverlapSweepArgs:
     """Check the arguments of `overlap_dual_sweep`."""
     checked_float(X, "X")
+    checked_float(dual, "dual")
     axis = checked_axis(X, axis, "X")
     layout = fitting_layout(indptr, indices, X.shape[axis])
     expected = replaced(X.shape, axis, layout.n_members)
@@ -201,8 +203,9 @@ def bind_overlap_dual_sweep(
             f"dual is {dual.dtype} on {dual.device} but X is {X.dtype} on {X.device}; they must "
             "agree"
         )
-    if sweeps < 0:
-        raise ValueError(f"sweeps is {sweeps}; it must be 0 or more")
+    checked_apart(X, "X", dual, "dual")
+    if not hasattr(sweeps, "__index__") or sweeps < 0:
+        raise ValueError(f"sweeps is {sweeps}; it must be a whole number, 0 or more")
     return OverlapSweepArgs(
         X.detach(),
         dual.detach(),
@@ -230,7 +233,7 @@ def bind_smoothed_group_grad(
     axis = checked_axis(V, axis)
     layout = fitting_layout(indptr, indices, V.shape[axis])
     if out is not None:
-        checked_like(out, V, "out", "V")
+        checked_out(out, "out", {"V": V})
     if not 0 < smoothness < float("inf"):
         raise ValueError(f"smoothness is {smoothness}; it must be positive and finite")
     return SmoothedGroupArgs(
@@ -260,8 +263,8 @@ def bind_apg_step(
     checked_float(Z, "Z")
     checked_like(grad, Z, "grad", "Z")
     checked_like(X, Z, "X", "Z")
-    for index, tensor in enumerate(out or ()):
-        checked_like(tensor, Z, f"out[{index}]", "Z")
+    if out is not None:
+        _check_pair(out, {"Z": Z, "grad": grad, "X": X})
     layout, each = None, None
     if groups is not None:
         if len(groups) != 3:
@@ -283,6 +286,15 @@ def bind_apg_step(
         axis,
         out,
     )
+
+
+def _check_pair(out: Any, inputs: dict[str, torch.Tensor]) -> None:
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        seen = f"of {len(out)}" if isinstance(out, (tuple, list)) else type(out).__name__
+        raise ValueError(f"out is {seen}; pass a pair of tensors, one for x and one for z")
+    for index, tensor in enumerate(out):
+        checked_out(tensor, f"out[{index}]", inputs)
+    checked_apart(out[0], "out[0]", out[1], "out[1]")
 
 
 def fitting_layout(indptr: torch.Tensor, indices: torch.Tensor, n_items: int) -> GroupLayout:

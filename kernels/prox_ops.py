@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .dispatch import BACKENDS, Operation, register
-from .library import needs_library
+from .fibres import checked_like
+from .library import needs_library, refuse_derivative, requires_grad
 from .prox_args import (
     ApgStep,
     SmoothedGroup,
@@ -62,11 +63,12 @@ _APG_STEP_OP = define_apg_step(APG_STEP)
 
 def _through_library(out: Any, *inputs: Any) -> bool:
     """Whether the call goes through torch's dispatcher: under torch.compile or autograd."""
-    tensors = [given for given in inputs if isinstance(given, torch.Tensor)]
-    if not needs_library(*tensors):
+    if not needs_library(*inputs):
         return False
-    if out is not None and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+    if out is not None and torch.is_grad_enabled() and requires_grad(*inputs):
         raise ValueError("out was given and an input requires grad; detach it, or drop out")
+    for tensor in () if out is None else (out if isinstance(out, (tuple, list)) else (out,)):
+        checked_like(tensor, inputs[0], "out", "the input")
     return True
 
 
@@ -240,6 +242,7 @@ def overlap_dual_sweep(
     TypeError
         A dtype that isn't served.
     """
+    refuse_derivative("weights", weights)
     if _through_library(None, X, dual):
         numbers = (step, axis, sweeps, tolerance)
         each = as_weights(weights, X)
@@ -316,6 +319,7 @@ def smoothed_group_grad(
     Chen, Lin, Kim, Carbonell, Xing, "Smoothing proximal gradient method for general structured
     sparse regression", 2012.
     """
+    refuse_derivative("weights", weights)
     if _through_library(out, V):
         each = as_weights(weights, V)
         value, grad, *sums = _SMOOTHED_GROUP_GRAD_OP(
@@ -381,6 +385,7 @@ def apg_step(
     TypeError
         A dtype that isn't served.
     """
+    refuse_derivative("groups", groups)
     if _through_library(out, Z, grad, X):
         parts: tuple[Any, Any, Any] = (None, None, None)
         if groups is not None:

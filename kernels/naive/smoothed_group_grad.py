@@ -23,7 +23,8 @@ def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:
 def run(args: SmoothedGroupArgs) -> SmoothedGroup:
     """Maximise over the dual block by block: α = projection of w s / ν on the unit ball."""
     array = to_float64(args.V)
-    grad = np.zeros_like(array)
+    with np.errstate(invalid="ignore"):
+        grad = 0.0 * array  # an item in no group has derivative 0, or NaN where it isn't finite
     groups = members_of(args.layout)
     weights = weights_of(args.weights, len(groups))
     value = penalty = dual_sqnorm = 0.0

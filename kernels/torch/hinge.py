@@ -75,7 +75,9 @@ def epilogue(
         phi, slope = 0.5 * slack * slack, -labels * slack
     elif loss == "logistic":
         margin = labels * scores
-        phi, slope = torch.nn.functional.softplus(-margin), -labels * torch.sigmoid(-margin)
+        # torch's softplus is linear from 20 on, 2e-9 too little in float64.
+        phi = (-margin).clamp_min(0) + torch.log1p(torch.exp(-margin.abs()))
+        slope = -labels * torch.sigmoid(-margin)
     else:
         slope = scores - labels
         phi = 0.5 * slope * slope

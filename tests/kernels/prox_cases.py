@@ -130,6 +130,12 @@ def weights_for(draw, count, dtype=torch.float64):
     return strided(each, kind)
 
 
+def sums_close(seen, wanted, dtype, scale=None):
+    """Equal up to the rounding of sums over storage of a dtype, relative to ``scale`` or itself."""
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    close(seen, wanted, wide, wanted.abs().max().item() if scale is None else scale)
+
+
 def close(seen, wanted, dtype, scale=1.0):
     """Equal up to the rounding of a dtype, relative to the size of the problem."""
     tolerance = TOLERANCE[dtype] * max(scale, 1e-3)

@@ -11,6 +11,7 @@ from prox_cases import (
     close,
     disjoint_groups,
     from_lists,
+    sums_close,
     tensors,
     tiles,
     weights_for,
@@ -56,8 +57,7 @@ def test_agrees_with_the_loops(backend, call):
     close(seen.x, wanted.x, Z.dtype, 2 * size)
     close(seen.z, wanted.z, Z.dtype, 4 * size)
     # The sums are taken in accumulation precision, before the results are rounded for storage.
-    accumulation = torch.float64 if Z.dtype == torch.float64 else torch.float32
-    close(seen.sums, wanted.sums, accumulation, 8 * size**2 * max(Z.numel(), 1))
+    sums_close(seen.sums, wanted.sums, Z.dtype, 8 * size**2 * max(Z.numel(), 1))
 
 
 @pytest.mark.parametrize("backend", ["naive", *BACKENDS])
@@ -148,7 +148,14 @@ def test_zero_dimensions_and_nan(backend):
         ({"momentum": float("nan")}, "momentum is nan"),
         ({"ridge": -0.5}, "ridge is -0.5"),
         ({"groups": (torch.tensor([0, 4]), torch.arange(4))}, "groups has 2 parts"),
-        ({"groups": (torch.tensor([0, 4]), torch.zeros(4).long(), 1.0)}, "the groups overlap"),
+        ({"groups": (torch.arange(5), torch.zeros(4).long(), 1.0)}, "the groups overlap"),
+        (
+            {"groups": (torch.arange(5), torch.arange(4), torch.ones(4, requires_grad=True))},
+            "groups requires grad",
+        ),
+        ({"out": torch.ones(2, 4)}, "out is Tensor; pass a pair"),
+        ({"out": (torch.ones(2, 4),)}, "out is of 1; pass a pair"),
+        ({"out": (torch.ones(2, 4),) * 2}, r"out\[0\] overlaps the memory of out\[1\]"),
     ],
 )
 def test_bad_arguments_are_refused(change, message):

@@ -70,6 +70,9 @@ def test_bad_calls_are_refused():
         kernels.bind("shrink", V)
     with pytest.raises(ValueError, match="requires grad"):
         kernels.bind("group_shrink", V.clone().requires_grad_(), *groups.both, 1.0)
+    X = [torch.ones(3, 2, requires_grad=True)]
+    with pytest.raises(ValueError, match="requires grad"):
+        kernels.bind("hinge_value_and_grad", X, torch.ones(2, 1), [torch.ones(3)])
     call = kernels.bind("group_shrink", V, *groups.both, 1.0)
     with pytest.raises(ValueError, match=r"step is -1\.0"):
         call(step=-1.0)

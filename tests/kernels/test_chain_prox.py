@@ -87,6 +87,7 @@ def test_bad_arguments_are_refused():
         ({"step": -1.0}, "step is -1.0"),
         ({"axis": 2}, "axis is 2"),
         ({"V": V.clone().requires_grad_()}, "V requires grad"),
+        ({"weights": torch.ones(2, requires_grad=True)}, "weights requires grad"),
     ]:
         with pytest.raises(ValueError, match=message):
             kernels.chain_prox(**{"V": V, "weights": 1.0, **change})

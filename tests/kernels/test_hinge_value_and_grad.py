@@ -111,6 +111,16 @@ def test_nan_reaches_its_task_and_no_other(backend, loss):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_logistic_loss_of_large_margins(backend):
+    X = torch.tensor([-800.0, -40.0, -20.1, -19.9, 19.9, 20.1, 40.0], dtype=torch.float64)
+    call = {"X": X[:, None, None], "W": torch.ones(1, 7), "Y": torch.ones(7, 1), "loss": "logistic"}
+    seen = kernels.hinge_value_and_grad(**call, backend=backend)
+    wanted = kernels.hinge_value_and_grad(**call, backend="naive")
+    torch.testing.assert_close(seen.value, wanted.value, rtol=1e-12, atol=0)
+    torch.testing.assert_close(seen.grad, wanted.grad, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_inputs_are_left_alone(backend, kind):
     call = random_call(kind, [7, 7], 6)
@@ -160,6 +170,8 @@ def test_offsets_beyond_32_bits(backend):
         ({"W": torch.ones(4)}, ValueError, r"W has shape \(4,\); give \(D, M\)"),
         ({"W": torch.ones(5, 2)}, ValueError, "X has 4 features and W has 5 rows"),
         ({"W": torch.ones(4, 3)}, ValueError, "X has 2 tasks and W has 3 columns"),
+        ({"X": np.ones((2, 3, 4))}, TypeError, "X is a ndarray; give tensors"),
+        ({"Y": [[1.0]]}, TypeError, "Y holds a list; give tensors"),
         ({"X": torch.ones(4)}, ValueError, r"X has shape \(4,\); give \(N, D\) shared"),
         ({"X": torch.ones(2, 3, 4).long()}, TypeError, "dtype torch.int64; give one of float64"),
         ({"X": [torch.ones(3, 4), torch.ones(4)]}, ValueError, r"X\[1\] has shape \(4,\)"),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .capture import keep_if_captured
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -88,6 +90,7 @@ class GroupLayout:
                 self.indices.to(device),
                 self.group_of_member.to(device),
             )
+        keep_if_captured(*self._copies[device])
         return self._copies[device]
 
     @cached_property
@@ -127,6 +130,7 @@ class GroupLayout:
             table = torch.full((int(counts.max()) if counts.numel() else 0, n_items), -1)
             table[turn, items] = groups
             self._owners[key] = table.to(device)
+        keep_if_captured(self._owners[key])
         return self._owners[key]
 
     @cached_property

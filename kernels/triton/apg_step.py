@@ -13,9 +13,9 @@ from .launch import blocks, dense, gpu_floats, partial_sums
 from .prox_config import (
     ENTRY_WARPS,
     LONG_STEP_BLOCK,
-    LONG_STEP_WARPS,
+    LONG_WARPS,
     STEP_BLOCK,
-    longest_step,
+    longest_tile,
     tile_config,
 )
 
@@ -81,7 +81,8 @@ def _groups(
     groups = (layout.n_groups, args.layout.n_groups, new.n)
     shared, sparse = args.weights.numel() == 1, args.l1 > 0
     accumulation = accumulation_dtype(args.Z).itemsize
-    if layout.max_size > longest_step(accumulation):
+    size = layout.uniform_size if tiled else 0
+    if layout.max_size > longest_tile(accumulation, 3, uniform=size > 0):
         partial = partial_sums(n_pairs, 5, args.Z)
         long_step_kernel[(n_pairs,)](
             *operands,
@@ -93,7 +94,7 @@ def _groups(
             SPARSE=sparse,
             TILED=tiled,
             BLOCK=LONG_STEP_BLOCK // accumulation,
-            num_warps=LONG_STEP_WARPS,
+            num_warps=LONG_WARPS,
         )
         return partial
     config = tile_config(layout.max_size, accumulation, 3)
@@ -108,7 +109,7 @@ def _groups(
         *numbers,
         SHARED=shared,
         SPARSE=sparse,
-        SIZE=layout.uniform_size if tiled else 0,
+        SIZE=size,
         TILED=tiled,
         R=config.rows,
         P=config.width,

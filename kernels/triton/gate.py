@@ -38,6 +38,9 @@ class Resources:
         Bytes of shared memory of a program, statically and dynamically allocated.
     loads, stores : Counter
         Global loads (asynchronous copies included) and stores in the code by width in bits.
+    narrow_products : int
+        Products of 32-bit integers in what Triton was given: an offset made by one overflows on
+        tensors of 2³¹ elements.
     """
 
     registers: int
@@ -46,6 +49,7 @@ class Resources:
     shared: int
     loads: Counter[int]
     stores: Counter[int]
+    narrow_products: int
 
 
 def compile_for(
@@ -102,6 +106,7 @@ def compile_for(
         shared=static + int(compiled.metadata.shared),
         loads=_widths(code, r"LDG(?:STS)?"),
         stores=_widths(code, r"STG"),
+        narrow_products=len(re.findall(r"arith\.muli .*i32\b", compiled.asm["ttir"])),
     )
 
 

@@ -8,21 +8,20 @@ import torch
 
 from proxmtl.kernels.fibres import accumulation_dtype
 
-from .launch import blocks, dense, gpu_floats, partial_sums, short_groups
-from .prox_config import COLUMN_BLOCK, LONGEST_GROUP, ROW_BLOCK, tile_config
+from .launch import blocks, dense, gpu_floats, partial_sums
+from .prox_config import across_config, longest_tile, tile_config
 from .prox_kernels import shrink_across_kernel, shrink_kernel
 
 if TYPE_CHECKING:
+    from proxmtl.kernels.layout import GroupLayout
     from proxmtl.kernels.prox_args import GroupShrinkArgs
 
     from .launch import Dense
 
 
 def supports(args: GroupShrinkArgs) -> tuple[bool, str]:
-    """CUDA tensors, or CPU tensors under Triton's interpreter; groups that fit a program."""
-    ok, reason = gpu_floats(args.V)
-    along = not args.V.shape[args.axis + 1 :].numel() > 1
-    return short_groups(args.layout, LONGEST_GROUP) if ok and along else (ok, reason)
+    """CUDA tensors, or CPU tensors under Triton's interpreter."""
+    return gpu_floats(args.V)
 
 
 def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,15 +29,17 @@ def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
     pair = dense(args.V, args.axis, args.out)
     if not args.V.numel():
         return pair.finish(), pair.x.new_zeros((), dtype=torch.float64)
-    value = _across(args, pair) if pair.inner > 1 else _along(args, pair)
+    # Items in no group are taken along in groups of weight 0: nothing is read or written twice.
+    layout = args.layout.filled(pair.n)
+    size = layout.uniform_size if layout.tiles(pair.n) else 0
+    longest = longest_tile(accumulation_dtype(args.V).itemsize, uniform=size > 0)
+    walked = pair.inner > 1 or layout.max_size > longest
+    value = _across(args, pair, layout) if walked else _along(args, pair, layout, size)
     return pair.finish(), value
 
 
-def _along(args: GroupShrinkArgs, pair: Dense) -> torch.Tensor:
-    # Items in no group are taken along in groups of weight 0: nothing is read or written twice.
-    layout = args.layout.filled(pair.n)
+def _along(args: GroupShrinkArgs, pair: Dense, layout: GroupLayout, size: int) -> torch.Tensor:
     n_pairs = pair.outer * layout.n_groups
-    tiled = layout.tiles(pair.n)
     config = tile_config(layout.max_size, accumulation_dtype(args.V).itemsize)
     programs = blocks(n_pairs, config.rows)
     partial = partial_sums(programs, 1, pair.x)
@@ -58,8 +59,8 @@ def _along(args: GroupShrinkArgs, pair: Dense) -> torch.Tensor:
         args.l1,
         SHARED=args.weights.numel() == 1,
         SPARSE=args.l1 > 0,
-        SIZE=layout.uniform_size if tiled else 0,
-        TILED=tiled,
+        SIZE=size,
+        TILED=layout.tiles(pair.n),
         R=config.rows,
         P=config.width,
         num_warps=config.warps,
@@ -67,18 +68,20 @@ def _along(args: GroupShrinkArgs, pair: Dense) -> torch.Tensor:
     return partial.sum()
 
 
-def _across(args: GroupShrinkArgs, pair: Dense) -> torch.Tensor:
-    layout = args.layout.filled(pair.n)
-    grid = (pair.outer * layout.n_groups, blocks(pair.inner, COLUMN_BLOCK))
-    partial = partial_sums(grid[0] * grid[1], 1, pair.x)
+def _across(args: GroupShrinkArgs, pair: Dense, layout: GroupLayout) -> torch.Tensor:
+    config = across_config(pair.inner, accumulation_dtype(args.V).itemsize)
+    fibre_blocks = blocks(pair.inner, config.width)
+    programs = pair.outer * layout.n_groups * fibre_blocks
+    partial = partial_sums(programs, 1, pair.x)
     indptr, indices, _ = layout.on(args.device)
-    shrink_across_kernel[grid](
+    shrink_across_kernel[(programs,)](
         pair.x,
         pair.out,
         indptr,
         indices,
         args.weights,
         partial,
+        fibre_blocks,
         layout.n_groups,
         args.layout.n_groups,
         pair.n,
@@ -87,9 +90,10 @@ def _across(args: GroupShrinkArgs, pair: Dense) -> torch.Tensor:
         args.l1,
         SHARED=args.weights.numel() == 1,
         SPARSE=args.l1 > 0,
-        ONCE=layout.max_size <= ROW_BLOCK,
-        BLOCK_N=ROW_BLOCK,
-        BLOCK_C=COLUMN_BLOCK,
-        num_warps=4,
+        TILED=layout.tiles(pair.n),
+        ONCE=layout.max_size <= config.rows,
+        BLOCK_N=config.rows,
+        BLOCK_C=config.width,
+        num_warps=config.warps,
     )
     return partial.sum()

@@ -5,12 +5,13 @@ Shared features are two library products with a fused epilogue between them.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from triton import knobs
 
+from proxmtl.kernels.capture import keep_if_captured
 from proxmtl.kernels.chunks import balanced_length, split
 from proxmtl.kernels.torch.products import shared_grad, shared_scores
 
@@ -18,7 +19,11 @@ from .hinge_config import rows_config
 from .hinge_kernels import epilogue_kernel, reduce_kernel, rows_kernel, wide_kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxmtl.kernels.hinge_args import HingeArgs, HingeResult
+
+    from .hinge_config import RowsConfig
 
 _LOSS = {"squared_hinge": 0, "logistic": 1, "squared": 2}
 _REDUCE_BLOCK = 512
@@ -41,17 +46,41 @@ def supports(args: HingeArgs) -> tuple[bool, str]:
 
 def run(args: HingeArgs) -> HingeResult:
     """Serve the call; see `proxmtl.kernels.ops`."""
+    return prepare(args)()
+
+
+def prepare(args: HingeArgs) -> Callable[[], HingeResult]:
+    """`run` on these tensors, as often as it is called; owns the table of chunks."""
     one = args.kind == "shared" and args.n_tasks == 1 and not _strided(args.features[0])
-    return _run_shared(args) if args.kind == "shared" and not one else _run_rows(args)
+    if args.kind == "shared" and not one:
+        return partial(_run_shared, args)
+    return partial(_run_rows, args, _plan(args))
 
 
-def _run_rows(args: HingeArgs) -> HingeResult:
-    n_tasks, n_features, device = args.n_tasks, args.n_features, args.device
+class _Plan(NamedTuple):
+    """How the rows of a call are cut, on its device, and read: `VECTOR` elements at a time."""
+
+    config: RowsConfig
+    rows: tuple[int, ...]
+    items: torch.Tensor
+    first: torch.Tensor
+    vector: int
+
+
+def _plan(args: HingeArgs) -> _Plan:
     rows = tuple(args.rows())
-    capability, slots = _chip(device)
-    config = rows_config(n_features, args.storage.itemsize, args.dtype.itemsize, capability)
+    capability, slots = _chip(args.device)
+    sizes = args.storage.itemsize, args.dtype.itemsize
+    config = rows_config(args.n_features, *sizes, capability, logistic=args.loss == "logistic")
     length = balanced_length(rows, slots * config.programs, _OVERHEAD_ROWS)
-    n_chunks = len(split(rows, length).items)
+    return _Plan(config, rows, *_tables(args, rows, length))
+
+
+def _run_rows(args: HingeArgs, plan: _Plan) -> HingeResult:
+    n_tasks, n_features, device = args.n_tasks, args.n_features, args.device
+    config, rows, items, first, vector = plan
+    keep_if_captured(items, first)
+    n_chunks = len(items)
     n_residuals = sum(rows) if args.return_residual else 0
     residual = torch.empty(n_residuals, dtype=args.dtype, device=device)
     value = torch.empty(n_tasks, dtype=torch.float64, device=device)
@@ -63,7 +92,6 @@ def _run_rows(args: HingeArgs) -> HingeResult:
     if config.wide:
         target.zero_()
     totals = torch.zeros(n_tasks if atomic else n_chunks, 2, dtype=torch.float64, device=device)
-    items, first, vector = _tables(args, rows, length)
     if n_chunks:
         kernel = wide_kernel if config.wide else rows_kernel
         kernel[(n_chunks,)](
@@ -92,9 +120,9 @@ def _run_rows(args: HingeArgs) -> HingeResult:
         value.copy_(totals[:, 0])
         grad_bias.copy_(totals[:, 1])
     elif n_tasks:
-        grid = (n_tasks, max(1, -(-n_features // _REDUCE_BLOCK)))
-        reduce_kernel[grid](
-            first, target, totals, grad, value, grad_bias, n_features, BLOCK_D=_REDUCE_BLOCK
+        blocks = max(1, -(-n_features // _REDUCE_BLOCK))
+        reduce_kernel[(n_tasks * blocks,)](
+            first, target, totals, grad, value, grad_bias, n_features, blocks, BLOCK_D=_REDUCE_BLOCK
         )
     residuals = torch.split(residual, list(rows)) if args.return_residual else None
     if residuals is not None and args.kind != "ragged":
@@ -111,7 +139,7 @@ def _run_shared(args: HingeArgs) -> HingeResult:
     labels = args.labels[0]
     weights = None if args.sample_weights is None else args.sample_weights[0]
     if n_tasks and blocks:
-        epilogue_kernel[(n_tasks, blocks)](
+        epilogue_kernel[(n_tasks * blocks,)](
             scores,
             args.bias,
             labels,
@@ -162,7 +190,10 @@ def _device_tables(
     strides: tuple[int, ...],
     device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cached: a repeated call copies nothing to the device, as CUDA graphs require."""
+    """Cached: a repeated call copies nothing to the device, as CUDA graphs require.
+
+    The cache forgets: a bound call owns its tables, and a captured one's are kept for good.
+    """
     items, first = split(rows, length)
     task, start, count, packed = items.unbind(1)
     stride = torch.tensor(strides, dtype=torch.int64)[task]

@@ -37,12 +37,15 @@ class RowsConfig:
     programs: int
 
 
-def rows_config(n_features: int, storage: int, accumulation: int, capability: int) -> RowsConfig:
+def rows_config(
+    n_features: int, storage: int, accumulation: int, capability: int, *, logistic: bool = False
+) -> RowsConfig:
     """Configuration for D features of ``storage`` bytes, on compute capability ``10 * x + y``.
 
     A thread holds 16 features of w and of g and 64 elements of the row block (half of that in
     float64), which compiles to fewer than 256 registers without spills: see `REGISTERS`. Row blocks
-    are copied asynchronously, one being computed on while up to 128 KiB are in flight.
+    are copied asynchronously, one being computed on while up to 128 KiB are in flight. The logistic
+    loss takes registers of its own for each row: in float64, one row where there are none left.
     """
     block = max(128, 1 << (max(1, n_features) - 1).bit_length())
     if block * accumulation > _WIDEST_ROW:
@@ -54,7 +57,10 @@ def rows_config(n_features: int, storage: int, accumulation: int, capability: in
     tile = 32 * warps * (256 // accumulation)  # elements of a row block
     if warps == 16 or (warps == 4 and accumulation == 8):
         tile //= 2  # 512 threads leave 128 registers to each; three small programs leave 168
-    rows = min(32, max(1, tile // block))
+    # Each row has registers for its sums: 32 rows of 256 unaligned features spill.
+    rows = min(16, max(1, tile // block))
+    if logistic and accumulation == 8 and warps == 16:
+        rows //= 2
     programs = 1 if warps >= 8 else 2
     available = 1024 * _SHARED_KIB.get(capability, 48) // programs - 2048
     in_flight = min(available, 131072 // programs) // (rows * block * storage)

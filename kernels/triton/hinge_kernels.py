@@ -127,11 +127,13 @@ def wide_kernel(
 
 @triton.jit
 def reduce_kernel(
-    chunks, partial, partial_totals, grad, value, grad_bias, D, BLOCK_D: tl.constexpr
+    chunks, partial, partial_totals, grad, value, grad_bias, D, blocks, BLOCK_D: tl.constexpr
 ):  # fmt: skip
     """Second stage: sum the chunks ``chunks[m]`` to ``chunks[m + 1]`` of task m in their order."""
-    task = tl.program_id(0).to(tl.int64)
-    block = tl.program_id(1)
+    # One axis: a grid's others end at 65535.
+    program = tl.program_id(0).to(tl.int64)
+    task = program // blocks
+    block = program % blocks
     start = tl.load(chunks + task)
     stop = tl.load(chunks + task + 1)
     cols = block * BLOCK_D + tl.arange(0, BLOCK_D)
@@ -158,8 +160,9 @@ def epilogue_kernel(
     BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Turn scores (M, N) into residuals in place; totals of each block of samples."""
-    task = tl.program_id(0).to(tl.int64)
-    block = tl.program_id(1).to(tl.int64)
+    program = tl.program_id(0).to(tl.int64)
+    task = program // blocks
+    block = program % blocks
     i = block * BLOCK_N + tl.arange(0, BLOCK_N)
     here = i < N
     p_scores = scores + task * N + i
@@ -172,6 +175,6 @@ def epilogue_kernel(
         c = tl.load(weights + task * weight_row + i * weight_col, mask=here, other=0.0)
     v, r = sample(z, y, c, LOSS)
     tl.store(p_scores, r, mask=here)
-    p_totals = partial_totals + 2 * (task * blocks + block)
+    p_totals = partial_totals + 2 * program
     tl.store(p_totals, tl.sum(v.to(tl.float64), axis=0))
     tl.store(p_totals + 1, tl.sum(r.to(tl.float64), axis=0))

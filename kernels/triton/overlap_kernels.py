@@ -128,8 +128,10 @@ def smooth_kernel(
         inside = here[:, None] & (item < n)[None, :]
         offset = (fibre * n)[:, None] + item[None, :]
         multiplier = tl.zeros([R, BLOCK], acc)
-        for turn in range(overlap):
-            owner = tl.load(owners + turn * n + item, mask=item < n, other=-1)
+        turn_owners = owners
+        for _ in range(overlap):
+            owner = tl.load(turn_owners + item, mask=item < n, other=-1)
+            turn_owners += n
             p_slope = SLOPE + (fibre * n_groups)[:, None] + owner[None, :]
             multiplier += tl.load(p_slope, mask=inside & (owner >= 0)[None, :], other=0.0)
         x = tl.load(X + offset, mask=inside, other=0.0).to(acc)

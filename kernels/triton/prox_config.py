@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# A longer group doesn't fit into the registers of one program.
-LONGEST_GROUP = 16384
+# A longer group doesn't fit into the registers of a program that walks whole fibres.
 LONGEST_WALK = 4096
+# Most entries that the second pass of `smooth_kernel` takes at a time.
+SMOOTH_BLOCK = 2048
 ENTRY_BLOCK = 2048
 STEP_BLOCK = 1024
 ENTRY_WARPS = 4
-# Bytes, in the accumulation dtype, of the pieces in which a step walks groups that don't fit.
+# Bytes, in the accumulation dtype, of the pieces in which groups are walked that don't fit.
 LONG_STEP_BLOCK = 4096
-LONG_STEP_WARPS = 8
-COLUMN_BLOCK = 128
-ROW_BLOCK = 32
+LONG_SHRINK_BLOCK = 16384
+LONG_WARPS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,25 @@ class TileConfig:
     warps: int
 
 
-def longest_step(accumulation: int) -> int:
-    """Most members of a group whose operands fit a program, by bytes of the accumulation dtype."""
-    return 32768 // accumulation
+def longest_tile(accumulation: int, operands: int = 1, *, uniform: bool) -> int:
+    """Most members of a group that a program holds between its norm and its scaling.
+
+    Parameters
+    ----------
+    accumulation : int
+        Bytes of an entry in the accumulation dtype.
+    operands : int
+        Tensors of the tile's shape that a program holds at a time.
+    uniform : bool
+        Whether all groups have one size and tile the fibres. Otherwise the place of each entry
+        takes registers too, as many as the entry or more.
+
+    Returns
+    -------
+    int
+        64 KiB of entries; half of that with three operands or more, and half where not uniform.
+    """
+    return 65536 // accumulation // (1 if operands < 3 else 2) // (1 if uniform else 2)
 
 
 def tile_config(longest: int, accumulation: int, operands: int = 1) -> TileConfig:
@@ -46,12 +62,23 @@ def tile_config(longest: int, accumulation: int, operands: int = 1) -> TileConfi
     -------
     TileConfig
         A thread holds 16 entries of float32 of each operand (8 of three or more), as many bytes in
-        float64; up to 32 for the longest groups.
+        float64; twice that for the longest groups, where they are uniform.
     """
     width = max(1, 1 << (max(1, longest) - 1).bit_length())
     per_thread = (64 if operands < 3 else 32) // accumulation
     warps = min(16, max(4, width // (32 * per_thread)))
     return TileConfig(max(1, 32 * warps * per_thread // width), width, warps)
+
+
+def across_config(inner: int, accumulation: int) -> TileConfig:
+    """Configuration for groups across memory: ``rows`` members of ``width`` neighbouring fibres.
+
+    A group of more members is walked in pieces, twice. Groups along memory (inner 1) that are too
+    long for a tile are walked as fibres across it that have no neighbours.
+    """
+    if inner > 1:
+        return TileConfig(32, 128, 4)
+    return TileConfig(LONG_SHRINK_BLOCK // accumulation, 1, LONG_WARPS)
 
 
 def walk_config(longest: int) -> TileConfig:

@@ -64,17 +64,20 @@ def shrink_kernel(
 
 @triton.jit
 def shrink_across_kernel(
-    X, OUT, indptr, indices, weights, partial, n_groups, weighted, n, inner,
+    X, OUT, indptr, indices, weights, partial, fibre_blocks, n_groups, weighted, n, inner,
     step: tl.float64, l1: tl.float64,
-    SHARED: tl.constexpr, SPARSE: tl.constexpr, ONCE: tl.constexpr,
+    SHARED: tl.constexpr, SPARSE: tl.constexpr, TILED: tl.constexpr, ONCE: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """One group of BLOCK_C neighbouring fibres that run across memory (outer, n, inner).
 
     ONCE: the group has at most BLOCK_N members and stays in registers; otherwise it is read twice.
+    Groups along memory that no registers hold come here too, with inner and BLOCK_C of 1.
     """
-    pair = tl.program_id(0).to(tl.int64)
-    fibre_block = tl.program_id(1).to(tl.int64)
+    # One axis: a grid's others end at 65535.
+    program = tl.program_id(0).to(tl.int64)
+    pair = program // fibre_blocks
+    fibre_block = program % fibre_blocks
     group = pair % n_groups
     base = (pair // n_groups) * n * inner
     start = tl.load(indptr + group)
@@ -87,7 +90,7 @@ def shrink_across_kernel(
     square = tl.zeros([BLOCK_C], acc)
     rows = tl.arange(0, BLOCK_N)
     if ONCE:
-        offset, inside = _rows_of(start + rows, stop, base, inner, cols, indices)
+        offset, inside = _rows_of(start + rows, stop, base, inner, cols, indices, TILED)
         x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
         if SPARSE:
             x = soft(x, threshold)
@@ -98,14 +101,14 @@ def shrink_across_kernel(
         magnitude = tl.sum(tl.abs(x), axis=0)
     else:
         for first in range(start, stop, BLOCK_N):
-            offset, inside = _rows_of(first + rows, stop, base, inner, cols, indices)
+            offset, inside = _rows_of(first + rows, stop, base, inner, cols, indices, TILED)
             x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
             if SPARSE:
                 x = soft(x, threshold)
             square += tl.sum(x * x, axis=0)
         factor = shrink_factor(tl.sqrt(square), (step * weight).to(acc))
         for first in range(start, stop, BLOCK_N):
-            offset, inside = _rows_of(first + rows, stop, base, inner, cols, indices)
+            offset, inside = _rows_of(first + rows, stop, base, inner, cols, indices, TILED)
             x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
             if SPARSE:
                 x = soft(x, threshold)
@@ -115,11 +118,13 @@ def shrink_across_kernel(
     value = weight * tl.sum((factor * tl.sqrt(square)).to(tl.float64), axis=0)
     if SPARSE:
         value += l1 * tl.sum(magnitude.to(tl.float64), axis=0)
-    tl.store(partial + pair * tl.num_programs(1) + fibre_block, value)
+    tl.store(partial + program, value)
 
 
 @triton.jit
-def _rows_of(member, stop, base, inner, cols, indices):
-    item = tl.load(indices + member, mask=member < stop, other=0)
+def _rows_of(member, stop, base, inner, cols, indices, TILED: tl.constexpr):
+    item = member
+    if not TILED:
+        item = tl.load(indices + member, mask=member < stop, other=0)
     inside = (member < stop)[:, None] & (cols < inner)[None, :]
     return base + item[:, None] * inner + cols[None, :], inside

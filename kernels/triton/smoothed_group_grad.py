@@ -11,7 +11,7 @@ from proxmtl.kernels.prox_args import SmoothedGroup
 
 from .launch import blocks, gpu_floats, partial_sums, short_groups
 from .overlap_kernels import smooth_kernel
-from .prox_config import LONGEST_WALK, walk_config
+from .prox_config import LONGEST_WALK, SMOOTH_BLOCK, walk_config
 
 if TYPE_CHECKING:
     from proxmtl.kernels.prox_args import SmoothedGroupArgs
@@ -54,7 +54,7 @@ def run(args: SmoothedGroupArgs) -> SmoothedGroup:
             SHARED=args.weights.numel() == 1,
             R=config.rows,
             P=config.width,
-            BLOCK=config.width,
+            BLOCK=min(config.width, SMOOTH_BLOCK),
             num_warps=config.warps,
         )
     result = grad.movedim(-1, args.axis)

@@ -114,7 +114,7 @@ def test_threads_and_blocks(backend, sizes):
 def test_triton_walks_groups_longer_than_a_program(monkeypatch, dtype, groups, l1):
     from proxmtl.kernels.triton import apg_step
 
-    monkeypatch.setattr(apg_step, "longest_step", lambda _: 32)
+    monkeypatch.setattr(apg_step, "longest_tile", lambda *_, **__: 32)
     monkeypatch.setattr(apg_step, "LONG_STEP_BLOCK", 128)
     Z, grad, X = torch.randn(3, 2, 76, dtype=dtype).unbind()
     Z[1, 30] = float("nan")

@@ -136,6 +136,25 @@ def test_blocks_and_threads(backend, sizes, l1):
     torch.testing.assert_close(value, penalty, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.skipif("triton" not in BACKENDS, reason="run by test_triton_interpreter")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("groups", [tiles([5, 70, 0, 1]), from_lists([list(range(69, 2, -1))], 76)])
+@pytest.mark.parametrize("l1", [0.0, 0.1])
+def test_triton_walks_groups_longer_than_a_program(monkeypatch, dtype, groups, l1):
+    from proxmtl.kernels.triton import group_shrink, prox_config
+
+    monkeypatch.setattr(group_shrink, "longest_tile", lambda *_, **__: 32)
+    monkeypatch.setattr(prox_config, "LONG_SHRINK_BLOCK", 128)
+    V = torch.randn(2, 76, dtype=dtype)
+    V[1, 30] = float("nan")
+    weights = torch.rand(groups.n_groups, dtype=torch.float64)
+    options = {"step": 0.5, "l1": l1}
+    wanted, penalty = kernels.group_shrink(V, *groups.both, weights, **options, backend="naive")
+    seen, value = kernels.group_shrink(V, *groups.both, weights, **options, out=V, backend="triton")
+    close(seen, wanted, dtype, 4.0)
+    close(value, penalty, dtype, 200.0)
+
+
 @pytest.mark.parametrize("size", [1, 2, 10, 33, 64, 1000])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("offset", [0, 3])

@@ -14,6 +14,16 @@ OLDER_COMPILER = tuple(map(int, version("triton").split(".")[:2])) < (3, 7)
 SIZES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp64": 8}
 SHARED_KIB = {80: 163, 90: 227, 100: 227}
 OTHER_CHIPS = [(c, s, 4096) for c in (80, 100) for s in ("fp32", "bf16")]
+LOSSES = {"squared_hinge": 0, "logistic": 1, "squared": 2}
+# Storage, dtype of the sums, features, loss, and what differs: nearest to the registers' end.
+NARROW = [
+    ("fp64", "fp64", 4096, "logistic", {"atomic": True}),
+    ("fp64", "fp64", 2048, "logistic", {}),
+    ("fp32", "fp64", 4096, "logistic", {}),
+    ("fp16", "fp32", 4096, "logistic", {"atomic": True}),
+    ("fp32", "fp32", 256, "squared_hinge", {"vector": 1}),
+    ("fp32", "fp32", 20000, "squared", {"atomic": True}),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -24,18 +34,21 @@ def compiler():
         pytest.skip("the interpreter replaces the compiler in this process")
 
 
-def rows_case(capability, storage, n_features, *, vector=None, loss=0):
-    wide = "fp64" if storage == "fp64" else "fp32"
-    config = rows_config(n_features, SIZES[storage], SIZES[wide], capability)
+def rows_case(
+    capability, storage, n_features, *, wide=None, vector=None, loss="squared_hinge", atomic=False
+):
+    wide = wide or ("fp64" if storage == "fp64" else "fp32")
+    sizes = SIZES[storage], SIZES[wide]
+    config = rows_config(n_features, *sizes, capability, logistic=loss == "logistic")
     pointers = ("W", "bias", "labels", "weights", "residual", "grad")
     types = {"X": f"*{storage}", "items": "*i64", "totals": "*fp64", "D": "i32"}
     types |= dict.fromkeys(pointers, f"*{wide}")
     constants = {
-        "LOSS": loss,
+        "LOSS": LOSSES[loss],
         "HAS_BIAS": True,
         "HAS_WEIGHTS": True,
         "WRITE_RESIDUAL": True,
-        "ATOMIC": False,
+        "ATOMIC": atomic,
         "VECTOR": 16 // SIZES[storage] if vector is None else vector,
         "R": config.rows,
         "BLOCK_D": config.block,
@@ -73,9 +86,17 @@ def test_rows_kernels(capability, storage, n_features):
     per_block = config.rows * config.block * SIZES[storage] // (32 * config.warps * 16)
     assert used.loads[128] >= per_block * max(1, config.stages - 1)
     assert used.loads[32] + used.loads[64] <= most_narrow_loads(config)
+    assert used.narrow_products == 0
 
 
-@pytest.mark.parametrize("loss", [1, 2])
+@pytest.mark.parametrize(("storage", "wide", "n_features", "loss", "options"), NARROW)
+def test_configurations_short_of_registers(storage, wide, n_features, loss, options):
+    config, used = rows_case(90, storage, n_features, wide=wide, loss=loss, **options)
+    assert (used.stack, used.local) == (0, 0)
+    assert used.registers * 32 * config.warps * config.programs <= 65536
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
 def test_other_losses_cost_no_spills(loss):
     _, used = rows_case(90, "fp32", 4096, loss=loss)
     assert (used.stack, used.local) == (0, 0)
@@ -103,10 +124,12 @@ def test_reduction_and_epilogue(capability, wide):
             "value": "*fp64",
             "grad_bias": f"*{wide}",
             "D": "i32",
+            "blocks": "i32",
         },
         {"BLOCK_D": 512},
         capability=capability,
         num_warps=4,
+        unaligned=frozenset({"blocks"}),
     )
     pointers = ("scores", "bias", "labels", "weights")
     strides = ("label_row", "weight_row")
@@ -135,4 +158,5 @@ def test_reduction_and_epilogue(capability, wide):
         assert (used.stack, used.local) == (0, 0)
         assert used.registers <= 64
         assert used.loads[128] >= 1
+        assert used.narrow_products == 0
     assert epilogue.stores[128] >= 1

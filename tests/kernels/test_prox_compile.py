@@ -3,12 +3,16 @@
 import pytest
 
 pytest.importorskip("triton")
+import triton
+import triton.language as tl
+
 from proxmtl.kernels.triton.gate import compile_for
 from proxmtl.kernels.triton.prox_table import PRODUCTION
 
 
-@pytest.mark.parametrize("name", PRODUCTION)
-@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize(
+    ("name", "capability"), [(name, c) for name, case in PRODUCTION.items() for c in case.chips]
+)
 def test_no_spills_and_wide_loads(name, capability):
     case = PRODUCTION[name]
     used = compile_for(
@@ -19,6 +23,7 @@ def test_no_spills_and_wide_loads(name, capability):
     assert used.loads[case.width] >= case.loads
     narrower = sum(count for width, count in used.loads.items() if width < min(case.width, 64))
     assert narrower == 0
+    assert used.narrow_products == 0
 
 
 def test_gate_sees_narrow_loads_and_spills():
@@ -32,6 +37,18 @@ def test_gate_sees_narrow_loads_and_spills():
         unaligned=frozenset({"X"}),
     )
     assert narrow.loads[128] == 0
-    crowded = {**case.constants, "R": 2048}
-    spilled = compile_for(case.kernel, case.types, crowded, capability=90, num_warps=4)
+    case = PRODUCTION["shrink fp64, longest"]
+    twice = {name: 2 * case.constants[name] for name in ("SIZE", "P")}
+    crowded = {**case.constants, **twice}
+    spilled = compile_for(case.kernel, case.types, crowded, capability=90, num_warps=case.warps)
     assert spilled.stack + spilled.local > 0
+
+
+@triton.jit
+def narrow_kernel(X, BLOCK: tl.constexpr):
+    tl.store(X + tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), 1.0)
+
+
+def test_gate_sees_offsets_that_overflow():
+    used = compile_for(narrow_kernel, {"X": "*fp32"}, {"BLOCK": 128}, capability=90, num_warps=4)
+    assert used.narrow_products == 1

@@ -59,7 +59,7 @@ def test_soft_threshold(backend, dtype, layout):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("l1", [0.0, 0.2])
-@pytest.mark.parametrize("name", [name for name in DISJOINT if "program" not in name])
+@pytest.mark.parametrize("name", DISJOINT)
 def test_group_shrink(backend, dtype, axis, l1, name):
     groups = DISJOINT[name]
     V, weights = draw(groups.n_items, dtype, axis), weights_of(groups)

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from proxmtl.backbones.training import AttributeCNN
-from proxmtl.backbones.training.pixels import cropped, to_input
 from proxmtl.io.errors import InputError
-from proxmtl.nn.linear import linear_scores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,20 +82,11 @@ class TrainedNetworks:
 
     def features(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Features (M, B, D), or (B, D) of one network, as they come out of the networks."""
-        network = self.model.network
-        network.eval()
-        images = torch.from_numpy(cropped(pixels, network.input_shape))
-        with torch.inference_mode():
-            features: Tensor = network(to_input(images, *self.model.inputs))
-        return features if self.n_members else features[0]
+        return self.model.features(pixels)
 
     def scores(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Scores (B, M); above zero means yes."""
-        mean, scale = self.model.standard
-        intercept = self.model.factors["intercept"].float()
-        with torch.inference_mode():
-            standard = (self.features(pixels) - mean) / scale
-            return linear_scores(standard, self.model.coef.float(), intercept)
+        return self.model.decision_function(pixels)
 
     def tensors(self) -> dict[str, Tensor]:
         """What the features depend on, by name."""

@@ -37,7 +37,7 @@ from proxmtl.backbones.training import (
     Trainer,
     TrainingConfig,
 )
-from proxmtl.backbones.training.trainer import _standard
+from proxmtl.backbones.training.features import feature_standard
 from proxmtl.experiments import attribute_metrics, group_means, random_splits
 
 PREDICTED = (
@@ -179,7 +179,8 @@ def main(  # noqa: PLR0917 (options of a command)
     chosen_heads = {}
     if wanted:
         frozen = trainer(SingleTaskHead(), config).features(train)
-        mean, scale = _standard(frozen, wanted=True)  # the scale of the strengths in training
+        # the scale of the strengths in training
+        mean, scale = feature_standard(frozen, wanted=True)
         frozen = (frozen - mean) / scale
         for row in wanted:
             print(row)

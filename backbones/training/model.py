@@ -17,7 +17,8 @@ from proxmtl.backbones.networks import (
     check_network_name,
     make_network,
 )
-from proxmtl.backbones.training.pixels import cropped, to_input
+from proxmtl.backbones.training.features import network_features, standardized
+from proxmtl.backbones.training.pixels import cropped
 from proxmtl.io.errors import InputError
 from proxmtl.io.model import ModelState, read_model_state, write_model_state
 from proxmtl.nn.linear import linear_scores
@@ -148,19 +149,21 @@ class AttributeCNN:
         factors = self.factors
         return factors["W"] if "W" in factors else factors["L"] @ factors["S"]
 
+    def features(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Features (M, B, D) of a batch of images, as they come out; (B, D) of one network."""
+        self.network.eval()
+        images = torch.from_numpy(cropped(pixels, self.network.input_shape))
+        with torch.inference_mode():
+            return network_features(self.network, images, self.inputs)
+
     def decision_function(self, pixels: NDArray[np.uint8], batch_size: int = 256) -> Tensor:
         """Scores (N, M) of images (N, C, H, W) of 0..255; above zero means yes."""
-        self.network.eval()
         coef, intercept = self.coef.float(), self.factors["intercept"].float()
-        mean, scale = self.standard
         parts = []
         for start in range(0, len(pixels), batch_size):
-            batch = pixels[start : start + batch_size]
-            images = torch.from_numpy(cropped(batch, self.network.input_shape))
-            inputs = to_input(images, *self.inputs)
+            features = self.features(pixels[start : start + batch_size])
             with torch.inference_mode():
-                features = (self.network(inputs) - mean) / scale
-                parts.append(linear_scores(features, coef, intercept))
+                parts.append(linear_scores(standardized(features, self.standard), coef, intercept))
         return torch.cat(parts)
 
     def save(self, folder: str | Path) -> None:

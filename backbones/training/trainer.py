@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from dataclasses import replace
@@ -15,9 +14,11 @@ from torch import Tensor
 
 from proxmtl.backbones.training.batches import TrainingBatches
 from proxmtl.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from proxmtl.backbones.training.determinism import reproducible
+from proxmtl.backbones.training.features import feature_standard, network_features, standardized
 from proxmtl.backbones.training.head import Head, attribute_signs, solve_report
 from proxmtl.backbones.training.identity import identity
-from proxmtl.backbones.training.pixels import cropped, moments, to_input
+from proxmtl.backbones.training.pixels import cropped, moments
 from proxmtl.backbones.training.record import Epoch, as_csv
 from proxmtl.backbones.training.snapshot import Snapshot
 from proxmtl.experiments import attribute_metrics
@@ -25,7 +26,7 @@ from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -169,7 +170,7 @@ class Trainer:
         batches
             Called with (done, all) after each batch of SGD.
         """
-        with _reproducible(self.config.deterministic):
+        with reproducible(self.config.deterministic):
             while self.epoch < self.config.epochs:
                 self.advance(batches)
                 if progress is not None:
@@ -232,8 +233,8 @@ class Trainer:
         """Solve on the features of the networks as they are, and score the held-out images."""
         features = self.features(self.train)
         if self.standard is None:
-            self.standard = _standard(features, wanted=self.config.standardize)
-            features = self._standardized(features).to(self.config.solve_dtype)
+            self.standard = feature_standard(features, wanted=self.config.standardize)
+            features = standardized(features, self.standard).to(self.config.solve_dtype)
         try:
             result = self.layer.solve(features, self.labels)
         except ValueError as error:
@@ -272,7 +273,7 @@ class Trainer:
         with torch.random.fork_rng(devices=devices):  # for dropout
             torch.manual_seed(stream)
             for i, (rows, images) in enumerate(zip(parts, loader, strict=True)):
-                features = self._features(self._inputs(images))
+                features = self._features(images)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss = self.layer.network_loss(features, self.labels[rows.to(device)])
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -293,7 +294,7 @@ class Trainer:
             with torch.no_grad():
                 pixels = self.table.pixels[rows[start : start + size]]
                 images = torch.from_numpy(cropped(pixels, self.network.input_shape))
-                part = self._features(self._inputs(images))
+                part = self._features(images)
             if out is None:
                 shape = (*part.shape[:-2], len(rows), part.shape[-1])
                 out = torch.zeros(shape, dtype=self.config.solve_dtype, device=part.device)
@@ -331,23 +332,15 @@ class Trainer:
             scores: Tensor = self.layer(self.features(rows))
         return scores
 
-    def _inputs(self, images: Tensor) -> Tensor:
-        channels_last = self.config.channels_last
-        return to_input(images, self.mean, self.scale, channels_last=channels_last)
-
-    def _features(self, inputs: Tensor) -> Tensor:
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.config.autocast):
-            features: Tensor = self.network(inputs)
-        # all members are one network: one matrix for all attributes, not M views of it
-        return self._standardized(features[0] if self.network.is_one else features)
-
-    def _standardized(self, features: Tensor) -> Tensor:
-        if self.standard is None:
-            return features
-        mean, scale = self.standard
-        return (features.to(mean.dtype) - mean) / scale
-
-    # ------------------------------------------------------------------ on disk
+    def _features(self, images: Tensor) -> Tensor:
+        features = network_features(
+            self.network,
+            images,
+            (self.mean, self.scale),
+            autocast=self.config.autocast,
+            channels_last=self.config.channels_last,
+        )
+        return features if self.standard is None else standardized(features, self.standard)
 
     def _restore(self, checkpoint: Checkpoint, folder: Path) -> None:
         differ = [
@@ -360,24 +353,3 @@ class Trainer:
                 "to continue it, or give another folder.",
             )
         checkpoint.state.restore(self)
-
-
-def _standard(features: Tensor, *, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Mean and scale (M, 1, D) or (1, D) of the features of the frozen start."""
-    mean, scale = features.mean(-2, keepdim=True), features.std(-2, keepdim=True)
-    if not wanted:
-        return torch.zeros_like(mean).float(), torch.ones_like(scale).float()
-    # a unit that is (nearly) off at the start may come on later: its scale is that of the others
-    typical = scale.mean(-1, keepdim=True).clamp_min(torch.finfo(scale.dtype).tiny)
-    return mean.float(), torch.where(scale < 0.1 * typical, typical, scale).float()
-
-
-@contextlib.contextmanager
-def _reproducible(wanted: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(wanted or before, warn_only=warn_only and not wanted)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warn_only)

@@ -1,11 +1,9 @@
-"""The online scheme: the envelope gradient, a falling objective, runs that are killed and go on."""
+"""The online scheme: the envelope gradient, a falling objective, options, models."""
 
 import dataclasses
 import itertools
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,11 +17,10 @@ from proxmtl.backbones.training import (
     SingleTaskHead,
     Trainer,
     TrainingConfig,
-    read_checkpoint,
 )
 from proxmtl.backbones.training.batches import TrainingBatches
-from proxmtl.backbones.training.checkpoint import FORMAT, remove_leftovers
 from proxmtl.backbones.training.model import Architecture
+from proxmtl.backbones.training.pixels import to_input
 from proxmtl.io import InputError
 
 HEADS = {
@@ -48,9 +45,10 @@ def test_parameters_get_the_gradient_of_the_two_phase_scheme(name, shared):
     trainer = small_run(head=HEADS[name], epochs=0, shared=shared)
     trainer.advance()
     batch = torch.arange(7, 31)
-    inputs = trainer._inputs(torch.from_numpy(trainer.table.pixels[trainer.train[batch.numpy()]]))
+    images = torch.from_numpy(trainer.table.pixels[trainer.train[batch.numpy()]])
+    inputs = to_input(images, trainer.mean, trainer.scale)
     parameters = list(trainer.network.parameters())
-    value = trainer.layer.network_loss(trainer._features(inputs), trainer.labels[batch])
+    value = trainer.layer.network_loss(trainer._features(images), trainer.labels[batch])
     ours = torch.autograd.grad(value, parameters)
     mean, scale = trainer.standard
     features = (trainer.network(inputs) - mean) / scale  # (M, B, D)
@@ -157,121 +155,6 @@ def test_one_network_for_all_gives_one_matrix_of_features():
     assert changed[-1].objective == pytest.approx(plain[-1].objective, rel=0.1)
 
 
-def test_killed_runs_end_as_the_one_that_was_left_alone(tmp_path):
-    kills = 10 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 3
-    script = Path(__file__).parent / "killed_runs.py"
-    command = [sys.executable, str(script), str(tmp_path), str(kills)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    left = [int(number) for number in done.stdout.split()]
-    assert len(left) == kills
-    assert any(0 < number < kills + 3 for number in left)  # in the middle of it
-    alone, killed = (torch.load(tmp_path / name / "end.pt") for name in ("alone", "killed"))
-    assert len(alone["history"]) == kills + 3
-    assert repr(killed["history"]) == repr(alone["history"])  # repr: NaN, and every digit
-    assert alone["network"].keys() == killed["network"].keys()
-    for name, tensor in alone["network"].items():
-        assert torch.equal(tensor, killed["network"][name])
-
-
-def test_a_run_can_be_prolonged_and_another_one_is_refused(tmp_path):
-    def figures(trainer):
-        return [repr(dataclasses.replace(r, seconds=0.0)) for r in trainer.run()]
-
-    whole = figures(small_run(head=SingleTaskHead(0.3), epochs=3))
-    assert figures(small_run(tmp_path, head=SingleTaskHead(0.3), epochs=1)) == whole[:2]
-    assert figures(small_run(tmp_path, head=SingleTaskHead(0.3), epochs=3)) == whole
-    lines = (tmp_path / "scalars.csv").read_text().splitlines()
-    assert len(lines) == 5
-    assert lines[0].startswith("epoch,objective,sgd_loss,accuracy")
-    with pytest.raises(InputError, match="another run: head differ"):
-        small_run(tmp_path, head=SingleTaskHead(0.2))
-    other = small_run(head=SingleTaskHead(0.3)).network
-    with torch.no_grad():
-        next(other.parameters()).add_(1e-6)
-    with pytest.raises(InputError, match="another run: initial weights differ"):
-        small_run(tmp_path, head=SingleTaskHead(0.3), network=other)
-    with pytest.raises(InputError, match="settings, normalisation, images, labels and rows differ"):
-        small_run(tmp_path, head=SingleTaskHead(0.3), n_train=100, seed=1)
-
-
-@pytest.mark.parametrize(
-    ("reached", "undone"),
-    [
-        ([1.0, 1.04, 1.07], [2]),  # small rises don't add up
-        ([1.0, 0.5, 0.9], [2]),  # though below the start
-        ([1.0, 0.5, 0.52, 0.53, 0.524], [3]),  # nor do they later
-        ([1.0, np.nan, np.inf, 1.05], [1, 2]),
-    ],
-)
-def test_epochs_are_measured_against_the_lowest_so_far(monkeypatch, reached, undone):
-    trainer = small_run(epochs=len(reached) - 1, n_train=60, head=SingleTaskHead(0.3))
-    solve, values = trainer._solve, iter(reached)
-    monkeypatch.setattr(
-        trainer, "_solve", lambda: dataclasses.replace(solve(), objective=next(values))
-    )
-    history = trainer.run()
-    assert [record.epoch for record in history if record.rejected is not None] == undone
-    for number in undone:
-        assert history[number].objective == history[number - 1].objective
-        assert repr(history[number].rejected) == repr(reached[number])
-
-
-def test_the_rate_falls_after_patience_epochs_without_a_fall(monkeypatch):
-    trainer = small_run(epochs=7, n_train=60, head=SingleTaskHead(0.3), patience=2, factor=0.5)
-    solve, values = trainer._solve, iter([1.0, 1.0, 1.0, 1.0, 0.9, 1.0 - 0.11, 0.9, 0.9])
-    monkeypatch.setattr(
-        trainer, "_solve", lambda: dataclasses.replace(solve(), objective=next(values))
-    )
-    rates = [record.learning_rate / 1e-3 for record in trainer.run()]
-    # two epochs at 1.0 after the first, then falls
-    assert rates == pytest.approx([1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5])
-    assert trainer.optimizer.param_groups[0]["lr"] / 1e-3 == pytest.approx(0.25)
-
-
-def state_of(trainer):
-    """All that the next epoch depends on."""
-    modules = {"network": trainer.network, "layer": trainer.layer}
-    tensors = {f"{m} {k}": t for m, part in modules.items() for k, t in part.state_dict().items()}
-    for i, state in trainer.optimizer.state_dict()["state"].items():
-        tensors |= {f"momentum {i} {name}": tensor for name, tensor in state.items()}
-    copies = {name: tensor.clone() for name, tensor in tensors.items()}
-    return copies, trainer.standard, repr(trainer.history), repr(trainer.scheduler.state_dict())
-
-
-class StopError(BaseException):
-    """As KeyboardInterrupt, which would stop pytest."""
-
-
-@pytest.mark.parametrize(("where", "epoch"), [("sgd", 2), ("scores", 0), ("scores", 1)])
-def test_an_epoch_that_is_interrupted_never_was(monkeypatch, where, epoch):
-    def made():
-        return small_run(epochs=2, n_train=60, head=latent_head(max_passes=10))
-
-    def figures(trainer):
-        return [repr(dataclasses.replace(r, seconds=0.0)) for r in trainer.run()]
-
-    def stop(*_):
-        raise StopError
-
-    trainer = made()
-    for _ in range(epoch):
-        trainer.advance()
-    before = state_of(trainer)
-    if where == "scores":  # after the solve, when the layer has its new weights
-        monkeypatch.setattr(trainer, "evaluate", stop)
-    with pytest.raises(StopError):
-        trainer.advance(stop if where == "sgd" else None)
-    monkeypatch.undo()
-    after = state_of(trainer)
-    assert after[0].keys() == before[0].keys()
-    for name, tensor in before[0].items():
-        assert torch.equal(after[0][name], tensor), name
-    assert after[2:] == before[2:]
-    assert (after[1] is None) == (before[1] is None)
-    assert figures(trainer) == figures(made())
-
-
 # Python from 3.12 on warns of forks where there are threads; the workers touch nothing of theirs
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_worker_processes_change_nothing(tmp_path):
@@ -292,24 +175,6 @@ def test_worker_processes_change_nothing(tmp_path):
     trainer = small_run(head=head, epochs=1, workers=1)
     trainer.augmentation = Elsewhere(8, 1, flips=False)
     assert figures(trainer) == alone[:2]
-
-
-def test_damaged_and_strange_checkpoints_are_refused(tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    (tmp_path / ".checkpoint.pt.abc.pt").write_bytes(b"half")
-    assert read_checkpoint(tmp_path) is None
-    assert list(tmp_path.iterdir())  # another process may be writing it
-    remove_leftovers(tmp_path)
-    assert not list(tmp_path.iterdir())
-    path.write_bytes(b"PK\x03\x04 not a checkpoint")
-    with pytest.raises(InputError, match="can't be read"):
-        read_checkpoint(tmp_path)
-    torch.save({"format": FORMAT, "object": Path("x")}, path)
-    with pytest.raises(InputError, match="can't be read"):  # a pickled object
-        read_checkpoint(tmp_path)
-    torch.save({"format": FORMAT}, path)
-    with pytest.raises(InputError, match="isn't a checkpoint of this version"):
-        read_checkpoint(tmp_path)
 
 
 def test_models_are_saved_and_give_the_same_scores(tmp_path):
@@ -390,96 +255,3 @@ def test_workers_are_forked_and_pixels_may_be_for_reading_only():
     assert batches.loader(2).multiprocessing_context.get_start_method() == "fork"
     for i, n in enumerate((4, 2)):  # a slice is a view, where torch would warn
         assert np.array_equal(batches[i].numpy(), pixels[:n])
-
-
-def test_divergence_is_said():
-    trainer = small_run(
-        epochs=3, head=SingleTaskHead(0.3), learning_rate=1e6, undo_above=float("inf")
-    )
-    with pytest.raises(ValueError, match="Lower learning_rate"):
-        trainer.run()
-
-
-def test_rows_that_move_from_one_split_to_the_other_make_another_run(tmp_path):
-    def made(cut):
-        return Trainer(
-            Architecture(n_members=4, widths=(4, 8), n_features=8).ensemble(seed=0),
-            SingleTaskHead(0.3),
-            digits(),
-            TrainingConfig(epochs=0),
-            train=np.arange(cut),
-            test=np.arange(cut, 150),
-            normalisation=(torch.zeros(1), torch.ones(1)),
-            folder=tmp_path,
-        )
-
-    made(100).run()
-    assert made(100).epoch == 0
-    with pytest.raises(InputError, match="another run: images, labels and rows differ"):
-        made(120)
-
-
-def test_features_far_too_large_are_undone_too(monkeypatch):
-    trainer = small_run(epochs=2, n_train=60, head=SingleTaskHead(0.3))
-    trainer.advance()
-    before, descend = state_of(trainer), trainer.descend
-
-    def astray(number, batches):
-        loss = descend(number, batches)
-        with torch.no_grad():
-            for parameter in trainer.network.parameters():
-                parameter.mul_(1e7)
-        return loss
-
-    monkeypatch.setattr(trainer, "descend", astray)
-    record = trainer.advance()
-    assert record.rejected == np.inf
-    for name, tensor in state_of(trainer)[0].items():
-        assert torch.equal(tensor, before[0][name])
-    assert bool(torch.isfinite(trainer.features(trainer.train)).all())
-    monkeypatch.setattr(trainer, "config", dataclasses.replace(trainer.config, undo_above=np.inf))
-    with pytest.raises(ValueError, match=r"Lower learning_rate\. \(.*curvature"):
-        trainer.advance()
-
-
-def test_networks_that_were_given_wrong_are_no_divergence():
-    trainer = small_run(epochs=1)
-    with torch.no_grad():
-        next(trainer.network.parameters()).fill_(np.nan)
-    with pytest.raises(ValueError, match="before any training: check their initial weights"):
-        trainer.run()
-
-
-def test_the_folder_is_made_before_any_work(tmp_path):
-    trainer = small_run(tmp_path / "new" / "run", epochs=0, n_train=60)
-    assert (tmp_path / "new" / "run").is_dir()
-    trainer.run()
-    with pytest.raises(InputError, match="this is a file"):
-        small_run(tmp_path / "new" / "run" / "scalars.csv")
-
-
-@pytest.mark.parametrize("rate", [1e6, 0.3])  # not finite; a risen objective
-def test_epochs_that_raise_the_objective_are_undone(tmp_path, rate):
-    def made(folder, epochs):
-        return small_run(folder, head=latent_head(), epochs=epochs, learning_rate=rate, n_train=60)
-
-    def figures(trainer):
-        return [repr(dataclasses.replace(r, seconds=0.0)) for r in trainer.run()]
-
-    trainer = made(None, 4)
-    start = trainer.advance()
-    before = {name: t.clone() for name, t in trainer.network.state_dict().items()}
-    first = trainer.advance()
-    assert first.rejected > 1.05 * start.objective
-    assert first.objective == start.objective
-    for name, tensor in trainer.network.state_dict().items():
-        assert torch.equal(tensor, before[name])
-    history = trainer.run()
-    for earlier, later in itertools.pairwise(history):
-        assert later.objective <= 1.05 * start.objective
-        assert (later.rejected is None) or later.objective == earlier.objective
-    rates = [r.learning_rate for r in history[1:]]
-    assert rates[1] == pytest.approx(rate / 10)
-    # what is on disk after an undone epoch leads on to the same
-    made(tmp_path, 1).run()
-    assert figures(made(tmp_path, 4)) == figures(trainer)

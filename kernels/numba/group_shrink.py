@@ -10,7 +10,7 @@ import numpy as np
 
 from .arrays import cpu_floats, group_weights, paired, scalar
 from .order import ordered
-from .pool import cuts, pieces, run_pieces, shares
+from .pool import cuts, run_pieces, shares
 from .shrink_flow import shrink_flow
 from .shrink_gather import shrink_gathered
 from .shrink_long import shrink_each, shrink_each_sparse
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # From this mean size on, groups are taken one by one.
 _LONG = 64
+# Fewest fibres side by side that are worth a share of their own.
+_COLUMNS = 1024
 
 
 def supports(args: GroupShrinkArgs) -> tuple[bool, str]:
@@ -118,9 +120,14 @@ def _gathered(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pi
 
 
 def _strided(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
-    bounds, members = args.layout.arrays
-    loose = args.layout.uncovered(pair.n).numpy()
-    shape = pair.outer, pair.n, pair.inner
-    operands = pair.x, pair.out, pair.phase, *shape, bounds, members, loose, *numbers
-    parts = cuts(pair.inner, min(pair.inner, pieces(pair.x.shape[0])))
-    return shrink_strided, [(*operands, *part) for part in parts]
+    # Items in no group are taken along in further groups.
+    layout, n_pieces = args.layout.filled(pair.n), shares(pair.x.shape[0])
+    groups = *layout.arrays, args.layout.n_groups
+    operands = pair.x, pair.out, pair.phase, pair.inner, *groups, *numbers
+    rows = [
+        part for part in instance_edges(layout.arrays[0], pair.outer, n_pieces) if part[0] < part[1]
+    ]
+    # Few groups: columns are cut too, into pieces that are long enough to be fetched ahead.
+    columns = cuts(pair.inner, max(1, min(n_pieces // len(rows), pair.inner // _COLUMNS)))
+    parts = itertools.product(rows, columns)
+    return shrink_strided, [(*operands, *row, *column) for row, column in parts]

@@ -25,51 +25,55 @@ def shrink_strided(
     x: NDArray[Any],
     out: NDArray[Any],
     phase: int,
-    outer: int,
-    n: int,
     inner: int,
     bounds: NDArray[np.int64],
     members: NDArray[np.int64],
-    loose: NDArray[np.int64],
+    n_groups: int,
     weights: NDArray[np.float64],
     stride: int,
     step: float,
     l1: float,
     first: int,
     last: int,
+    begin: int,
+    end: int,
 ) -> float:
-    """Shrink fibres first to last of the innermost axis of (outer, n, inner); their penalty.
+    """Shrink the (block, group) pairs first to last of memory (outer, n, inner); their penalty.
 
-    ``phase`` as in `copy_out`.
+    Pairs are counted in memory order, and of each the fibres begin to end are done. Groups from
+    ``n_groups`` on hold the items in none. ``phase`` as in `copy_out`.
     """
     sums = np.empty(_WIDTH, x.dtype)
     constants = np.empty(3, x.dtype)
     constants[0], constants[1], constants[2] = 0.0, 1.0, step * l1
     threshold = np.empty(1, x.dtype)
     value = 0.0
-    for block in range(outer):
-        for left in range(first, last, _WIDTH):
-            width = min(_WIDTH, last - left)
-            base = block * n * inner + left
-            for group in range(bounds.shape[0] - 1):
-                sums[:] = constants[0]
+    n_all = bounds.shape[0] - 1
+    for pair in range(first, last):
+        block = pair // n_all
+        group = pair - block * n_all
+        weight = weights[group * stride] if group < n_groups else 0.0
+        threshold[0] = step * weight
+        for left in range(begin, end, _WIDTH):
+            width = min(_WIDTH, end - left)
+            base = block * bounds[n_all] * inner + left
+            if group < n_groups:
+                for i in range(width):
+                    sums[i] = constants[0]
                 for j in range(bounds[group], bounds[group + 1]):
                     _add_squares(x, base + members[j] * inner, width, constants, sums)
-                weight = weights[group * stride]
-                threshold[0] = step * weight
                 value += weight * _factors(sums, width, threshold[0], constants)
-                # backwards: what was read last is likeliest to be in a cache
-                for j in range(bounds[group + 1] - 1, bounds[group] - 1, -1):
-                    position = base + members[j] * inner
-                    fits = (position + phase) % STREAM == 0 and width % STREAM == 0
-                    if fits and phase >= 0 and l1 == 0:
-                        scale_run_past(x, out, position, width, sums, None)
-                    else:
-                        value += l1 * _scale_row(x, out, position, width, constants, sums, l1 > 0)
-            sums[:] = constants[1]
-            for item in loose:
-                position = base + item * inner
-                value += l1 * _scale_row(x, out, position, width, constants, sums, l1 > 0)
+            else:
+                for i in range(width):
+                    sums[i] = constants[1]
+            # backwards: what was read last is likeliest to be in a cache
+            for j in range(bounds[group + 1] - 1, bounds[group] - 1, -1):
+                position = base + members[j] * inner
+                fits = (position + phase) % STREAM == 0 and width % STREAM == 0
+                if fits and phase >= 0 and l1 == 0:
+                    scale_run_past(x, out, position, width, sums, None)
+                else:
+                    value += l1 * _scale_row(x, out, position, width, constants, sums, l1 > 0)
     return value
 
 

@@ -191,6 +191,47 @@ def test_large_columns_on_cpus(monkeypatch, columns):
 
 
 @pytest.mark.parametrize(
+    ("shape", "lists"),
+    [
+        ((300, 5, 4), [[0, 3], [4, 1]]),
+        ((2, 40, 2100), [list(range(k, k + 4)) for k in range(0, 36, 4)]),
+        ((1, 30, 3000), [list(range(30))]),
+        ((1, 600, 7), [[5, 4, 3]]),
+    ],
+)
+@pytest.mark.parametrize("l1", [0.0, 0.2])
+def test_threads_change_no_bit_across_memory(monkeypatch, shape, lists, l1):
+    from proxmtl.kernels.numba import group_shrink, pool
+
+    monkeypatch.setattr(pool, "WORTH_A_THREAD", 500)
+    cuts = []
+    run = group_shrink.run_pieces
+    monkeypatch.setattr(
+        group_shrink, "run_pieces", lambda *call: cuts.append(len(call[1])) or run(*call)
+    )
+    groups, V = from_lists(lists, shape[1]), torch.randn(shape)
+    weights, results = torch.rand(len(lists)), []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            results.append(
+                kernels.group_shrink(V, *groups.both, weights, axis=1, l1=l1, backend="numba")
+            )
+    finally:
+        torch.set_num_threads(threads)
+    wanted, value = kernels.group_shrink(
+        V.double(), *groups.both, weights, axis=1, l1=l1, backend="torch"
+    )
+    assert min(cuts) > 1
+    assert cuts[0] == cuts[1]
+    assert torch.equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+    torch.testing.assert_close(results[0][0].double(), wanted, rtol=2e-6, atol=2e-6)
+    torch.testing.assert_close(results[0][1], value, rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize(
     "sizes",
     [
         [1] * 9 + [19, 2] * 40,
@@ -269,12 +310,14 @@ def test_pieces_in_any_order_are_neighbours_on_cpus(monkeypatch, l1, rows, share
 
 
 @pytest.mark.parametrize("long", [True, False])
-def test_what_is_not_finite_in_no_group_is_not_in_the_penalty(long):
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_is_not_finite_in_no_group_is_not_in_the_penalty(long, axis):
     groups = from_lists([list(range(70 if long else 7)), [99]], 100)
     V = torch.ones(2, 100)
     V[0, 80], V[1, 90] = float("nan"), float("inf")
-    seen, value = kernels.group_shrink(V, *groups.both, 0.1, backend="numba")
-    wanted, penalty = kernels.group_shrink(V, *groups.both, 0.1, backend="torch")
+    V = V if axis else V.T.contiguous()
+    seen, value = kernels.group_shrink(V, *groups.both, 0.1, axis=axis, backend="numba")
+    wanted, penalty = kernels.group_shrink(V, *groups.both, 0.1, axis=axis, backend="torch")
     torch.testing.assert_close(seen, wanted, equal_nan=True)
     torch.testing.assert_close(value, penalty)
 

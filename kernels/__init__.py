@@ -8,13 +8,15 @@ backend of a call is chosen.
 from __future__ import annotations
 
 from .bound import BoundCall, bind
-from .chain_ops import chain_prox
 from .dispatch import BackendError, backends, operations, supports, use_backend
-from .ops import HingeResult, hinge_value_and_grad
-from .prox_args import ApgStep, SmoothedGroup
-from .prox_ops import (
+from .ops import (
+    ApgStep,
+    HingeResult,
+    SmoothedGroup,
     apg_step,
+    chain_prox,
     group_shrink,
+    hinge_value_and_grad,
     overlap_dual_sweep,
     smoothed_group_grad,
     soft_threshold,

@@ -155,6 +155,12 @@ def register(operation: Operation) -> Operation:
     return operation
 
 
+def register_everywhere(name: str, bind: Callable[..., Any]) -> Operation:
+    """Add an operation that every backend has, in a module of its name."""
+    modules = {backend: f"{__package__}.{backend}.{name}" for backend in BACKENDS}
+    return register(Operation(name=name, bind=bind, modules=modules))
+
+
 def operations() -> Mapping[str, Operation]:
     """Every registered operation by name."""
     return dict(_operations)

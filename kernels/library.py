@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .dispatch import on_device
+from .fibres import checked_like
 from .hinge_args import HingeArgs, bind
 
 if TYPE_CHECKING:
@@ -42,6 +43,17 @@ def requires_grad(*given: Any) -> bool:
         elif isinstance(each, Sequence) and not isinstance(each, str) and requires_grad(*each):
             return True
     return False
+
+
+def through_library(out: Any, *inputs: Any) -> bool:
+    """Whether the call goes through torch's dispatcher: under torch.compile or autograd."""
+    if not needs_library(*inputs):
+        return False
+    if out is not None and torch.is_grad_enabled() and requires_grad(*inputs):
+        raise ValueError("out was given and an input requires grad; detach it, or drop out")
+    for tensor in () if out is None else (out if isinstance(out, (tuple, list)) else (out,)):
+        checked_like(tensor, inputs[0], "out", "the input")
+    return True
 
 
 def refuse_derivative(name: str, given: Any) -> None:

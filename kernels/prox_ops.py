@@ -1,4 +1,4 @@
-"""The proximal operations and their contracts."""
+"""Proximal steps in closed form, for norms of disjoint groups."""
 
 from __future__ import annotations
 
@@ -6,70 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .dispatch import BACKENDS, Operation, register
-from .fibres import checked_like
-from .library import needs_library, refuse_derivative, requires_grad
-from .prox_args import (
-    ApgStep,
-    SmoothedGroup,
-    bind_apg_step,
-    bind_group_shrink,
-    bind_overlap_dual_sweep,
-    bind_smoothed_group_grad,
-    bind_soft_threshold,
-)
-from .prox_library import (
-    as_weights,
-    define_apg_step,
-    define_group_shrink,
-    define_overlap_dual_sweep,
-    define_smoothed_group_grad,
-    define_soft_threshold,
-)
+from .dispatch import register_everywhere
+from .library import refuse_derivative, through_library
+from .prox_args import ApgStep, bind_apg_step, bind_group_shrink, bind_soft_threshold
+from .prox_library import as_weights, define_apg_step, define_group_shrink, define_soft_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .prox_args import GroupArguments
 
-__all__ = [
-    "ApgStep",
-    "SmoothedGroup",
-    "apg_step",
-    "group_shrink",
-    "overlap_dual_sweep",
-    "smoothed_group_grad",
-    "soft_threshold",
-]
+__all__ = ["ApgStep", "apg_step", "group_shrink", "soft_threshold"]
 
-
-def _everywhere(name: str, bind: Callable[..., Any]) -> Operation:
-    modules = {backend: f"proxmtl.kernels.{backend}.{name}" for backend in BACKENDS}
-    return register(Operation(name=name, bind=bind, modules=modules))
-
-
-SOFT_THRESHOLD = _everywhere("soft_threshold", bind_soft_threshold)
-GROUP_SHRINK = _everywhere("group_shrink", bind_group_shrink)
-OVERLAP_DUAL_SWEEP = _everywhere("overlap_dual_sweep", bind_overlap_dual_sweep)
-SMOOTHED_GROUP_GRAD = _everywhere("smoothed_group_grad", bind_smoothed_group_grad)
-APG_STEP = _everywhere("apg_step", bind_apg_step)
+SOFT_THRESHOLD = register_everywhere("soft_threshold", bind_soft_threshold)
+GROUP_SHRINK = register_everywhere("group_shrink", bind_group_shrink)
+APG_STEP = register_everywhere("apg_step", bind_apg_step)
 
 _SOFT_THRESHOLD_OP = define_soft_threshold(SOFT_THRESHOLD)
 _GROUP_SHRINK_OP = define_group_shrink(GROUP_SHRINK)
-_OVERLAP_DUAL_SWEEP_OP = define_overlap_dual_sweep(OVERLAP_DUAL_SWEEP)
-_SMOOTHED_GROUP_GRAD_OP = define_smoothed_group_grad(SMOOTHED_GROUP_GRAD)
 _APG_STEP_OP = define_apg_step(APG_STEP)
-
-
-def _through_library(out: Any, *inputs: Any) -> bool:
-    """Whether the call goes through torch's dispatcher: under torch.compile or autograd."""
-    if not needs_library(*inputs):
-        return False
-    if out is not None and torch.is_grad_enabled() and requires_grad(*inputs):
-        raise ValueError("out was given and an input requires grad; detach it, or drop out")
-    for tensor in () if out is None else (out if isinstance(out, (tuple, list)) else (out,)):
-        checked_like(tensor, inputs[0], "out", "the input")
-    return True
 
 
 def soft_threshold(
@@ -111,7 +64,7 @@ def soft_threshold(
     TypeError
         A dtype that isn't served.
     """
-    if _through_library(out, V, weights):
+    if through_library(out, V, weights):
         result, value = _SOFT_THRESHOLD_OP(V, as_weights(weights, V), step, backend)
         return result if out is None else out.copy_(result), value
     args = bind_soft_threshold(V, weights, step=step, out=out)
@@ -174,160 +127,13 @@ def group_shrink(
     TypeError
         A dtype that isn't served.
     """
-    if _through_library(out, V, weights):
+    if through_library(out, V, weights):
         shrunk, value = _GROUP_SHRINK_OP(
             V, indptr, indices, as_weights(weights, V), step, axis, l1, backend
         )
         return shrunk if out is None else out.copy_(shrunk), value
     args = bind_group_shrink(V, indptr, indices, weights, step=step, axis=axis, l1=l1, out=out)
     result: tuple[torch.Tensor, torch.Tensor] = GROUP_SHRINK.run(args, backend)
-    return result
-
-
-def overlap_dual_sweep(
-    X: torch.Tensor,
-    dual: torch.Tensor,
-    indptr: torch.Tensor,
-    indices: torch.Tensor,
-    weights: torch.Tensor | float,
-    *,
-    step: float = 1.0,
-    axis: int = -1,
-    sweeps: int = 1,
-    tolerance: float = 0.0,
-    backend: str | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sweeps of block ascent on the dual of the prox of overlapping group norms, in place.
-
-    The prox of step Σ_g w_g ‖x_g‖ at v is x = v - Σ_g ξ^g with ξ^g supported on g and
-    ‖ξ^g‖ ≤ step w_g. One sweep takes the groups in order (for a tree: children first, and one
-    sweep is exact)::
-
-        z = (x + ξ^g)_g,    ξ^g ← z min(1, step w_g / ‖z‖),    x_g ← z - ξ^g
-
-    The gap step Σ_g w_g ‖x_g‖ - Σ_g ⟨x_g, ξ^g⟩ bounds half the squared distance to the prox.
-
-    Parameters
-    ----------
-    X : Tensor
-        x = v - Σ_g ξ^g on entry (v itself when the dual starts at 0); overwritten.
-    dual : Tensor
-        ξ, one entry per membership: the shape of X with length E along the axis; overwritten.
-    indptr : Tensor (G + 1,)
-    indices : Tensor (E,)
-        Groups as in `group_shrink`; they may overlap.
-    weights : float or Tensor (G,)
-        w ≥ 0.
-    step : float
-        At least 0.
-    axis : int
-        Axis that the groups cut.
-    sweeps : int
-        At most so many for each fibre.
-    tolerance : float
-        A fibre stops after the sweep that brings its gap to this.
-    backend : str, optional
-        As in `use_backend`.
-
-    Returns
-    -------
-    tuple of Tensor
-        The gap of each fibre (the shape of X without the axis) and Σ w_g ‖x_g‖ over all fibres
-        (0-d), both float64.
-
-    Raises
-    ------
-    ValueError
-        Out-of-range groups, negative weights, a shape that doesn't fit.
-    TypeError
-        A dtype that isn't served.
-    """
-    refuse_derivative("weights", weights)
-    if _through_library(None, X, dual):
-        numbers = (step, axis, sweeps, tolerance)
-        each = as_weights(weights, X)
-        gap, value = _OVERLAP_DUAL_SWEEP_OP(X, dual, indptr, indices, each, *numbers, backend)
-        return gap, value
-    args = bind_overlap_dual_sweep(
-        X,
-        dual,
-        indptr,
-        indices,
-        weights,
-        step=step,
-        axis=axis,
-        sweeps=sweeps,
-        tolerance=tolerance,
-    )
-    result: tuple[torch.Tensor, torch.Tensor] = OVERLAP_DUAL_SWEEP.run(args, backend)
-    return result
-
-
-def smoothed_group_grad(
-    V: torch.Tensor,
-    indptr: torch.Tensor,
-    indices: torch.Tensor,
-    weights: torch.Tensor | float,
-    smoothness: float,
-    *,
-    axis: int = -1,
-    out: torch.Tensor | None = None,
-    backend: str | None = None,
-) -> SmoothedGroup:
-    """Nesterov's smoothing of a sum of group norms: value, gradient, and the dual point's norm.
-
-    With C stacking the blocks w_g v_g of every fibre and ν the smoothness::
-
-        f_ν(v) = max_{‖α_g‖ ≤ 1} ⟨α, C v⟩ - (ν/2) ‖α‖²,    α*_g = projection of w_g v_g / ν,
-        ∇f_ν = Cᵀ α*,    Ω - ν B / 2 ≤ f_ν ≤ Ω = Σ_g w_g ‖v_g‖    for B blocks
-
-    Groups may overlap; neither C v nor α is ever stored.
-
-    Parameters
-    ----------
-    V : Tensor
-        Any shape and strides; float64, float32, bfloat16 or float16.
-    indptr : Tensor (G + 1,)
-    indices : Tensor (E,)
-        Groups as in `group_shrink`; they may overlap.
-    weights : float or Tensor (G,)
-        w ≥ 0.
-    smoothness : float
-        ν > 0.
-    axis : int
-        Axis that the groups cut.
-    out : Tensor like V, optional
-        Where the gradient goes.
-    backend : str, optional
-        As in `use_backend`.
-
-    Returns
-    -------
-    SmoothedGroup
-        ``value`` f_ν, ``grad`` like V, ``penalty`` Ω and ``dual_sqnorm`` ‖α*‖²; the numbers
-        0-d float64.
-
-    Raises
-    ------
-    ValueError
-        Out-of-range groups, negative weights, smoothness not positive, a shape that doesn't fit.
-    TypeError
-        A dtype that isn't served.
-
-    References
-    ----------
-    Chen, Lin, Kim, Carbonell, Xing, "Smoothing proximal gradient method for general structured
-    sparse regression", 2012.
-    """
-    refuse_derivative("weights", weights)
-    if _through_library(out, V):
-        each = as_weights(weights, V)
-        value, grad, *sums = _SMOOTHED_GROUP_GRAD_OP(
-            V, indptr, indices, each, smoothness, axis, backend
-        )
-        return SmoothedGroup(value, grad if out is None else out.copy_(grad), *sums)
-    args = bind_smoothed_group_grad(V, indptr, indices, weights, smoothness, axis=axis, out=out)
-    result: SmoothedGroup = SMOOTHED_GROUP_GRAD.run(args, backend)
     return result
 
 
@@ -386,7 +192,7 @@ def apg_step(
         A dtype that isn't served.
     """
     refuse_derivative("groups", groups)
-    if _through_library(out, Z, grad, X):
+    if through_library(out, Z, grad, X):
         parts: tuple[Any, Any, Any] = (None, None, None)
         if groups is not None:
             parts = (groups[0], groups[1], as_weights(groups[2], Z))

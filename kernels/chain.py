@@ -77,14 +77,14 @@ def run_chains(
     return result.contiguous(), value.to(args.device)
 
 
-def solve_rows(v: Floats, radius: Floats, x: Floats, chain: Any) -> None:
-    """Each row of v by ``chain``; rows that aren't finite come out NaN."""
+def solve_rows(v: Floats, radius: Floats, x: Floats) -> None:
+    """Each row of v by `solve_chain`; rows that aren't finite come out NaN."""
     n = v.shape[1]
     low, high = np.empty(n), np.empty(n)
     knots, slopes, offsets = np.empty(2 * n), np.empty(2 * n), np.empty(2 * n)
     for row in range(v.shape[0]):
         if np.isfinite(v[row]).all():
-            chain(v[row], radius[row], x[row], low, high, knots, slopes, offsets)
+            solve_chain(v[row], radius[row], x[row], low, high, knots, slopes, offsets)
         else:
             x[row, :] = np.nan
 

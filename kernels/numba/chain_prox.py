@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from proxmtl.kernels.chain import ChainArgs, run_chains, solve_chain, solve_rows
 
 from .arrays import cpu_floats
-from .jit import compiled
+from .jit import compiled, compiled_with_callers
 from .pool import cuts, run_pieces, shares
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-_chain = compiled(solve_chain)
+compiled_with_callers(solve_chain)
 _rows = compiled(solve_rows)
 
 
@@ -31,5 +31,4 @@ def run(args: ChainArgs) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _solve(v: NDArray[np.float64], radius: NDArray[np.float64], x: NDArray[np.float64]) -> None:
     parts = cuts(len(v), max(1, min(len(v), shares(v.size))))
-    calls: list[tuple[Any, ...]] = [(v[a:b], radius[a:b], x[a:b], _chain) for a, b in parts]
-    run_pieces(_rows, calls)
+    run_pieces(_rows, [(v[a:b], radius[a:b], x[a:b]) for a, b in parts])

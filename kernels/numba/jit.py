@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from numba import njit
+from numba.extending import register_jitable
 
 from .disk import keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 # Sums may be reordered, which lets them use vector registers; NaN and infinity keep their
 # meaning (neither nnan nor ninf is set). Divisions by zero follow IEEE.
 _SUMS_MAY_BE_REORDERED = {"reassoc", "contract", "nsz"}
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": _SUMS_MAY_BE_REORDERED,
+    "boundscheck": False,
+}
 
 
 def compiled(function: Function) -> Function:
     """Compile on first call, keep the machine code on disk, release the interpreter lock."""
-    compile_ = njit(
-        nogil=True, error_model="numpy", fastmath=_SUMS_MAY_BE_REORDERED, boundscheck=False
-    )
-    return cast("Function", keep(compile_(function)))
+    return cast("Function", keep(njit(**_OPTIONS)(function)))
 
 
 def inlined(function: Function) -> Function:
@@ -33,11 +36,13 @@ def inlined(function: Function) -> Function:
     A call hands over each array as seven words, and counts references: an atomic instruction, which
     waits for all stores on their way to memory.
     """
-    compile_ = njit(
-        nogil=True,
-        error_model="numpy",
-        fastmath=_SUMS_MAY_BE_REORDERED,
-        boundscheck=False,
-        forceinline=True,
-    )
-    return cast("Function", compile_(function))
+    return cast("Function", njit(**_OPTIONS, forceinline=True)(function))
+
+
+def compiled_with_callers(function: Callable[..., Any]) -> None:
+    """Let a plain function, which stays one, be called by compiled ones.
+
+    A compiled function that is handed to another as an argument has a type of its own in every
+    process, and what was compiled for it is of no use to the next.
+    """
+    register_jitable(**_OPTIONS)(function)

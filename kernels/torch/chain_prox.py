@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxmtl.kernels.chain import ChainArgs, run_chains, solve_chain, solve_rows
+from proxmtl.kernels.chain import ChainArgs, run_chains, solve_rows
 
 if TYPE_CHECKING:
     import torch
@@ -18,4 +18,4 @@ def supports(args: ChainArgs) -> tuple[bool, str]:
 
 def run(args: ChainArgs) -> tuple[torch.Tensor, torch.Tensor]:
     """Prox of every fibre, and the penalty there."""
-    return run_chains(args, lambda v, radius, x: solve_rows(v, radius, x, solve_chain))
+    return run_chains(args, solve_rows)

@@ -79,6 +79,17 @@ def test_small_sizes(backend, shape):
     assert value == 0.0
 
 
+def test_code_on_disk_serves_other_processes():
+    """A compiled function as an argument has a type that no other process knows."""
+    from numba import types
+
+    from proxmtl.kernels.numba import chain_prox
+
+    kernels.chain_prox(torch.ones(2, 3), 0.5, backend="numba")
+    (signature,) = chain_prox._rows.signatures
+    assert all(isinstance(argument, types.Array) for argument in signature)
+
+
 def test_bad_arguments_are_refused():
     V = torch.ones(2, 3)
     for change, message in [

@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
+from proxmtl.cli.options import refuse_ignored
+
 __all__ = ["demo"]
 
 
 def demo(
+    ctx: typer.Context,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Run folder; that of an earlier demo is replaced.")
     ] = Path("proxmtl-demo"),
@@ -60,6 +63,7 @@ def demo(
 
       proxmtl demo --n-train 200 --observed 1 --n-splits 5 --out runs/all-labels
     """
+    refuse_ignored(ctx)
     if cnn:
         from proxmtl.cli.cnn_demo import run_cnn_demo
 

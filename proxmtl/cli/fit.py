@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from proxmtl.cli.options import refuse_ignored
+
 if TYPE_CHECKING:
     from proxmtl.estimators.base import LinearAttributeClassifier
     from proxmtl.latent.model import Algorithm
@@ -16,17 +18,6 @@ __all__ = ["fit"]
 
 _MODEL = "Model"
 _SOLVER = "Solver"
-
-
-LATENT_ONLY = (
-    "group_strength",
-    "l1_strength",
-    "frobenius_strength",
-    "n_latents",
-    "algorithm",
-    "tol",
-)
-"""Options of the latent model, which --single-task has no use for."""
 
 
 def fit(
@@ -128,6 +119,8 @@ def fit(
 
       proxmtl fit features.npy -l labels.csv -o runs/alone --single-task 0.01
     """
+    refuse_ignored(ctx)
+
     from proxmtl.cli.console import fit_progress, make_console
     from proxmtl.cli.inputs import described, read_groups, read_samples, split_rows
     from proxmtl.cli.outcome import show_outcome, write_fitted
@@ -135,8 +128,6 @@ def fit(
     from proxmtl.io import new_run_folder
 
     console = make_console()
-    if single_task is not None:
-        _refuse_given(ctx, LATENT_ONLY, "is an option of the latent model, not of --single-task")
     with new_run_folder(out, force=force) as staging:
         data = read_samples(features, labels, key=key, id_column=id_column)
         grouping = read_groups(groups, data.names)
@@ -180,12 +171,3 @@ def fit(
             },
         )
     show_outcome(console, outcome, out)
-
-
-def _refuse_given(ctx: typer.Context, names: tuple[str, ...], why: str) -> None:
-    """Stop at an option that was given and would be ignored."""
-    for name in names:
-        source = ctx.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            option = "--" + name.replace("_", "-")
-            raise typer.BadParameter(f"{option} {why}; leave one of them out.")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Samples",
+    "check_classes",
     "check_out",
     "described",
     "features_for",
@@ -51,7 +52,23 @@ def read_samples(
     X = load_features(features, key)
     read = read_labels(labels, id_column=id_column)
     aligned = align_rows(read, X.ids, len(X.values), labels_path=labels, features_path=features)
+    check_classes(labels, aligned.values, aligned.names)
     return Samples(X.values, aligned.values, aligned.names, X.ids)
+
+
+def check_classes(path: Path, values: NDArray[np.float64], names: Sequence[str]) -> None:
+    """Refuse labels (of a path) with an attribute that has not both classes, by its name."""
+    yes, no = (values > 0).any(0), (values <= 0).any(0)
+    lacking = [m for m in range(len(names)) if not (yes[m] and no[m])]
+    if lacking:
+        m = lacking[0]
+        seen = "only yes" if yes[m] else "only no" if no[m] else "no label"
+        more = f", as have {len(lacking) - 1} others" if lacking[1:] else ""
+        raise InputError(
+            path,
+            f"{names[m]!r} has {seen} in the {len(values)} rows{more}; leave the column out or "
+            "add rows of the other kind.",
+        )
 
 
 def split_rows(data: Samples, holdout: float, seed: int) -> tuple[Any, Any]:

@@ -1,10 +1,11 @@
-"""Options that several commands have."""
+"""Options that several commands have, and those that others rule out."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
-__all__ = ["BatchSize", "Device", "Key", "SkipCorrupt"]
+__all__ = ["BatchSize", "Device", "Key", "SkipCorrupt", "refuse_ignored"]
 
 _IMAGES = "Runs of train"
 
@@ -23,3 +24,76 @@ SkipCorrupt = Annotated[
         "--skip-corrupt", help="Leave out images that can't be read.", rich_help_panel=_IMAGES
     ),
 ]
+
+
+class _Rule(NamedTuple):
+    """Options that do nothing where a condition on all of them holds, and what they are of."""
+
+    holds: Callable[[dict[str, Any]], bool]
+    names: tuple[str, ...]
+    why: str
+
+
+_STRENGTHS = ("group_strength", "l1_strength", "frobenius_strength")
+_SINGLE = "an option of the latent model, not of --single-task"
+
+
+def _by_hypergradient(given: dict[str, Any]) -> bool:
+    method = given["method"]
+    return bool(method == "hypergradient" or (method == "auto" and given["model"] != "latent"))
+
+
+_RULES = {
+    "fit": (
+        _Rule(
+            lambda given: given["single_task"] is not None,
+            (*_STRENGTHS, "n_latents", "algorithm", "tol"),
+            _SINGLE,
+        ),
+    ),
+    "train": (
+        _Rule(lambda given: given["single_task"] is not None, (*_STRENGTHS, "n_latents"), _SINGLE),
+        _Rule(
+            lambda given: given["frozen"],
+            ("epochs", "batch_size", "learning_rate", "augment", "flips", "workers"),
+            "an option of the training of networks, which --frozen leaves out",
+        ),
+        _Rule(
+            lambda given: given["network"].startswith("alexnet"),
+            ("side",),
+            "an option of other networks: this one takes 224 pixels",
+        ),
+    ),
+    "tune": (
+        _Rule(
+            _by_hypergradient,
+            ("points", "folds", "one_standard_error", "trials"),
+            "an option of --method grid, not of hypergradients",
+        ),
+        _Rule(
+            lambda given: given["folds"] == 1,
+            ("one_standard_error",),
+            "an option of several folds (--folds 5, say), over which the error is taken",
+        ),
+    ),
+    "demo": (
+        _Rule(lambda given: given["cnn"], ("n_splits",), "not of --cnn, which has one split"),
+        _Rule(lambda given: not given["cnn"], ("epochs",), "an option of the networks of --cnn"),
+    ),
+}
+
+
+def refuse_ignored(ctx: typer.Context) -> None:
+    """Stop at an option of a command that was given and would be ignored.
+
+    Raises
+    ------
+    ValueError
+        That names it and says what it is an option of.
+    """
+    for rule in _RULES[str(ctx.command.name)]:
+        for name in rule.names if rule.holds(ctx.params) else ():
+            source = ctx.get_parameter_source(name)
+            if source is not None and source.name == "COMMANDLINE":
+                option = ("no-" if ctx.params[name] is False else "") + name.replace("_", "-")
+                raise ValueError(f"--{option}: this is {rule.why}; leave one of them out.")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from proxmtl.cli.options import refuse_ignored
+
 __all__ = ["train"]
 
 _NETWORK = "Networks"
@@ -17,6 +19,7 @@ _TRAINING = "Training"
 
 
 def train(
+    ctx: typer.Context,
     images: Annotated[Path, typer.Argument(help="Folder of images.", metavar="IMAGES")],
     labels: Annotated[
         Path,
@@ -207,6 +210,7 @@ def train(
       proxmtl train photos -l labels.csv -g groups.toml -o runs/lite0 --network efficientnet_lite0
       --side 128 --shared-stages 9 --frozen-stages 4 --channels-last --learning-rate 0.001
     """
+    refuse_ignored(ctx)
     for path, right, what in (
         (images, images.is_dir(), "no such folder; give the folder of the images"),
         (labels, labels.is_file(), "no such file; check the path to the labels"),

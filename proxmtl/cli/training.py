@@ -24,7 +24,7 @@ from proxmtl.backbones.training import (
 from proxmtl.backbones.training.events import EVENT_FOLDER, EventLog, require_tensorboard
 from proxmtl.backbones.training.head import attribute_signs
 from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
-from proxmtl.cli.inputs import described, read_groups, torch_device
+from proxmtl.cli.inputs import check_classes, described, read_groups, torch_device
 from proxmtl.cli.run import named_groups
 from proxmtl.cli.trained import trained_metrics, write_trained
 from proxmtl.cli.training_folder import MARKER, check_unfinished, claimed
@@ -191,6 +191,7 @@ def _train(request: Request, out: Path, *, force: bool, tensorboard: bool) -> No
     networks = architecture.ensemble(request.seed, request.weights).to(device)
     train, test = _split(table, request.holdout, request.seed)
     layer = head.layer(networks.n_features, len(table.names))
+    check_classes(request.labels, table.labels[train], table.names)
     layer.take_labels(attribute_signs(table.labels[train]))  # so is what is wrong with the labels
     if force:  # only now that everything asked for was read and found right
         for name in ("checkpoint.pt", "scalars.csv", "model.json"):

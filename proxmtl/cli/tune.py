@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from proxmtl.cli.options import refuse_ignored
+
 __all__ = ["tune"]
 
 _MODEL = "Model"
@@ -16,6 +18,7 @@ LATENT = "latent"
 
 
 def tune(
+    ctx: typer.Context,
     features: Annotated[
         Path,
         typer.Argument(
@@ -129,6 +132,8 @@ def tune(
 
       proxmtl tune features.npy -l labels.csv -o runs/lasso --model lasso
     """
+    refuse_ignored(ctx)
+
     from proxmtl.cli.console import make_console
     from proxmtl.cli.inputs import described, read_groups, read_samples, split_rows
     from proxmtl.cli.outcome import show_outcome, write_fitted
@@ -145,11 +150,6 @@ def tune(
     if method == "hypergradient" and model == LATENT:
         raise ValueError(
             "method: the latent model is not convex and has no hypergradient here; use 'grid'."
-        )
-    if method == "hypergradient" and (folds > 1 or one_standard_error or trials is not None):
-        raise ValueError(
-            "folds, one-standard-error, trials: these are of --method grid; leave them out, or "
-            "give --method grid."
         )
     console = make_console()
     with new_run_folder(out, force=force) as staging:

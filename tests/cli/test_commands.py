@@ -163,7 +163,7 @@ BAD_FITS = {
     "one class": (
         lambda f: (f / "y.csv").write_text("a,b\n" + "1,0\n1,1\n" * 40),
         ("fit", "x.npy", "-l", "y.csv", "-o", "run"),
-        ["one class only for 1 of 2 attributes ('a')"],
+        ["y.csv: 'a' has only yes in the 80 rows"],
     ),
     "strength": (_nothing, [*FIT, "--group-strength", "-1"], ["group_strength"]),
     "algorithm": (_nothing, [*FIT, "--algorithm", "magic"], ["algorithm", "magic"]),

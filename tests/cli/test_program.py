@@ -95,6 +95,17 @@ def test_the_demo_needs_images_to_test_on(program):
     assert "leave some for the test" in err
 
 
+@pytest.mark.parametrize(
+    "options", [("--cnn", "--n-splits", "2"), ("--epochs", "2")], ids=lambda options: options[-2]
+)
+def test_options_of_the_other_demo_are_refused(program, files, options):
+    code, _, err = program("demo", *options)
+    assert code == 2
+    assert f"{options[-2]}: this is" in err
+    assert "--cnn" in err
+    assert not list(files.glob("proxmtl-demo*"))
+
+
 def test_defaults_of_fit_are_those_of_the_estimator():
     import inspect
 

@@ -13,6 +13,7 @@ from proxmtl.io.lock import FileLock
 
 SMALL = ["--side", "16", "--epochs", "2", "--max-passes", "20", "--batch-size", "16"]
 COMMAND = ["train", "photos", "-l", "photos.csv", "-o", "cnn", "--learning-rate", "0.001", *SMALL]
+FROZEN = [*COMMAND[:6], "--side", "16", "--max-passes", "20", "--frozen"]
 
 MODEL = ["model.json", "model.safetensors"]
 
@@ -80,7 +81,7 @@ def test_training_writes_a_run_and_goes_on(program, photos):
     ids=lambda options: options[0],
 )
 def test_variants_train(program, photos, options):
-    code, out, err = program(*COMMAND, *options)
+    code, out, err = program(*(FROZEN if "--frozen" in options else [*COMMAND, *options]))
     assert code == 0, err
     assert len(objectives(photos / "cnn")) == (1 if "--frozen" in options else 3)
     assert ("training images" in out) == ("--holdout" in options)
@@ -135,6 +136,14 @@ BAD = {
     "augment": ([*COMMAND, "--augment", "magic"], ["augment", "'crops'"]),
     "device": ([*COMMAND, "--device", "abacus"], ["device", "abacus"]),
     "alone with groups": ([*COMMAND, "--single-task", "1", "-g", "kinds.json"], ["leave them out"]),
+    "alone with strength": (
+        [*COMMAND, "--single-task", "1", "--group-strength", "77"],
+        ["--group-strength", "the latent model"],
+    ),
+    "frozen for epochs": ([*FROZEN, "--epochs", "7"], ["--epochs", "--frozen leaves out"]),
+    "frozen with workers": ([*FROZEN, "--workers", "3"], ["--workers", "--frozen leaves out"]),
+    "frozen without flips": ([*FROZEN, "--no-flips"], ["--no-flips", "--frozen leaves out"]),
+    "side of alexnet": ([*COMMAND, "--network", "alexnet"], ["--side", "224"]),
     "other folder": ([*COMMAND, "-o", "photos"], ["no run of training"]),
     "corrupt": (COMMAND, ["1 of 40 images", "7.png", "get them again", "--skip-corrupt"]),
     "no labels": (["train", "photos", "-l", "no.csv", "-o", "cnn"], ["no.csv: no such file"]),
@@ -159,7 +168,7 @@ def test_a_second_process_leaves_the_first_alone(program, photos):
     assert (folder / ".checkpoint.pt.x.pt").exists()
     lock.release()
     (folder / "training.lock").touch()  # a killed process leaves it so
-    code, _, err = program(*COMMAND, "--frozen")
+    code, _, err = program(*FROZEN)
     assert code == 0, err
     assert not {".checkpoint.pt.x.pt", "training.lock"} & {path.name for path in folder.iterdir()}
 
@@ -181,7 +190,7 @@ def test_bad_requests_are_one_paragraph(program, photos, case):
 
 def test_corrupt_images_are_skipped_if_asked(program, photos):
     (photos / "photos" / "7.png").write_bytes(b"x")
-    code, out, _ = program(*COMMAND, "--frozen", "--skip-corrupt")
+    code, out, _ = program(*FROZEN, "--skip-corrupt")
     assert code == 0
     assert "1 images skipped" in out
     assert "7.png" in json.loads((photos / "cnn" / "config.json").read_text())["skipped"][0]
@@ -241,7 +250,7 @@ def test_event_files_are_written_if_asked(program, photos, monkeypatch):
     module = types.ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = Writer
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    code, _, err = program(*COMMAND, "--frozen", "--tensorboard")
+    code, _, err = program(*FROZEN, "--tensorboard")
     assert code == 0, err
     assert ("objective", 0) in written
     assert len(set(written)) == len(written)
@@ -256,5 +265,5 @@ def test_labels_without_both_classes_leave_the_last_run_alone(program, photos):
     (photos / "cnn" / "checkpoint.pt").write_bytes(b"of the last run")
     code, _, err = program(*COMMAND, "--force")
     assert code == 2
-    assert "lack a class: task 0 has only +1 labels" in " ".join(err.split())
+    assert "photos.csv: 'red' has only yes in the" in " ".join(err.split())
     assert (photos / "cnn" / "checkpoint.pt").read_bytes() == b"of the last run"

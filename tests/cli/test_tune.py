@@ -64,15 +64,18 @@ def test_a_grid_chooses_among_the_invariants_of_the_latent_model(program, files)
 
 
 def test_a_grid_of_a_convex_model_by_folds(program, files):
-    options = ("--model", "lasso", "--method", "grid", "--points", "3", "--folds", "3")
+    options = ("--model", "lasso", "--method", "grid", "--points", "5", "--folds", "3")
     assert program(*TUNE, *options, "--one-standard-error")[0] == 0
     trials = pd.read_csv(files / "run" / "trials.csv")
-    assert len(trials) == 9
-    means = trials.groupby("strength")["score"].mean()
-    sparsity = trials.groupby("strength")["nonzeros"].mean()
-    chosen = json.loads((files / "run" / "config.json").read_text())["parameters"]["strength"]
+    assert len(trials) == 15
+    by_strength = trials.groupby("strength")
+    means, nonzeros = by_strength["score"].mean(), by_strength["nonzeros"].mean()
     best = means.idxmax()
-    assert sparsity.iloc[np.argmin(np.abs(sparsity.index - chosen))] <= sparsity[best]
+    error = by_strength["score"].std()[best] / 3**0.5
+    sparsest = nonzeros[means >= means[best] - error].idxmin()
+    assert sparsest != best
+    chosen = json.loads((files / "run" / "config.json").read_text())["parameters"]["strength"]
+    assert chosen == pytest.approx(sparsest, rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,10 @@ def bind(operation: str, *args: Any, backend: str | None = None, **kwargs: Any) 
     ----------
     operation : str
         Name of the operation; its public arguments follow. Give ``out=`` where the operation has
-        it: without, whether calls share one result is up to the backend. Main tensors are looked
-        at in every call; groups, weights and numbers are those of now.
+        it: without, whether calls share one result is up to the backend. Main tensors (V, X, Z,
+        grad, dual, and W in the accumulation dtype) are looked at in every call. Leave groups,
+        weights, labels and biases as they are while you use it: whether a later change is seen is
+        up to the backend. For other ones, bind again.
     backend : str, optional
         As in `use_backend`; the choice is made here, for good.
 

@@ -92,7 +92,7 @@ def checked_like(tensor: torch.Tensor, model: torch.Tensor, name: str, model_nam
             )
 
 
-def checked_scale(value: float, name: str) -> float:
+def checked_scale(value: torch.Tensor | float, name: str) -> float:
     """Refuse a negative, infinite or NaN number.
 
     Raises

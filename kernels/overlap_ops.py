@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 from .dispatch import register_everywhere
 from .library import refuse_derivative, through_library
 from .prox_args import SmoothedGroup, bind_overlap_dual_sweep, bind_smoothed_group_grad
-from .prox_library import as_weights, define_overlap_dual_sweep, define_smoothed_group_grad
+from .prox_library import (
+    as_weights,
+    define_overlap_dual_sweep,
+    define_smoothed_group_grad,
+    split_number,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +33,7 @@ def overlap_dual_sweep(
     indices: torch.Tensor,
     weights: torch.Tensor | float,
     *,
-    step: float = 1.0,
+    step: torch.Tensor | float = 1.0,
     axis: int = -1,
     sweeps: int = 1,
     tolerance: float = 0.0,
@@ -55,7 +60,7 @@ def overlap_dual_sweep(
         Groups as in `group_shrink`; they may overlap.
     weights : float or Tensor (G,)
         w ≥ 0.
-    step : float
+    step : float or 0-d Tensor
         At least 0.
     axis : int
         Axis that the groups cut.
@@ -81,9 +86,12 @@ def overlap_dual_sweep(
     """
     refuse_derivative("weights", weights)
     if through_library(None, X, dual):
-        numbers = (step, axis, sweeps, tolerance)
+        number, step_at = split_number("step", step)
+        numbers = (number, axis, sweeps, tolerance)
         each = as_weights(weights, X)
-        gap, value = _OVERLAP_DUAL_SWEEP_OP(X, dual, indptr, indices, each, *numbers, backend)
+        gap, value = _OVERLAP_DUAL_SWEEP_OP(
+            X, dual, indptr, indices, each, *numbers, backend, step_at
+        )
         return gap, value
     args = bind_overlap_dual_sweep(
         X,
@@ -105,7 +113,7 @@ def smoothed_group_grad(
     indptr: torch.Tensor,
     indices: torch.Tensor,
     weights: torch.Tensor | float,
-    smoothness: float,
+    smoothness: torch.Tensor | float,
     *,
     axis: int = -1,
     out: torch.Tensor | None = None,
@@ -129,7 +137,7 @@ def smoothed_group_grad(
         Groups as in `group_shrink`; they may overlap.
     weights : float or Tensor (G,)
         w ≥ 0.
-    smoothness : float
+    smoothness : float or 0-d Tensor
         ν > 0.
     axis : int
         Axis that the groups cut.
@@ -159,8 +167,9 @@ def smoothed_group_grad(
     refuse_derivative("weights", weights)
     if through_library(out, V):
         each = as_weights(weights, V)
+        number, smoothness_at = split_number("smoothness", smoothness)
         value, grad, *sums = _SMOOTHED_GROUP_GRAD_OP(
-            V, indptr, indices, each, smoothness, axis, backend
+            V, indptr, indices, each, number, axis, backend, smoothness_at
         )
         return SmoothedGroup(value, grad if out is None else out.copy_(grad), *sums)
     args = bind_smoothed_group_grad(V, indptr, indices, weights, smoothness, axis=axis, out=out)

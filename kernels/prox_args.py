@@ -130,7 +130,7 @@ def bind_soft_threshold(
     V: torch.Tensor,
     weights: torch.Tensor | float,
     *,
-    step: float = 1.0,
+    step: torch.Tensor | float = 1.0,
     out: torch.Tensor | None = None,
 ) -> SoftThresholdArgs:
     """Check the arguments of `soft_threshold`; a 0-d tensor becomes (1,)."""
@@ -153,7 +153,7 @@ def bind_group_shrink(
     indices: torch.Tensor,
     weights: torch.Tensor | float,
     *,
-    step: float = 1.0,
+    step: torch.Tensor | float = 1.0,
     axis: int = -1,
     l1: float = 0.0,
     out: torch.Tensor | None = None,
@@ -182,7 +182,7 @@ def bind_overlap_dual_sweep(
     indices: torch.Tensor,
     weights: torch.Tensor | float,
     *,
-    step: float = 1.0,
+    step: torch.Tensor | float = 1.0,
     axis: int = -1,
     sweeps: int = 1,
     tolerance: float = 0.0,
@@ -223,7 +223,7 @@ def bind_smoothed_group_grad(
     indptr: torch.Tensor,
     indices: torch.Tensor,
     weights: torch.Tensor | float,
-    smoothness: float,
+    smoothness: torch.Tensor | float,
     *,
     axis: int = -1,
     out: torch.Tensor | None = None,
@@ -234,13 +234,14 @@ def bind_smoothed_group_grad(
     layout = fitting_layout(indptr, indices, V.shape[axis])
     if out is not None:
         checked_out(out, "out", {"V": V})
+    smoothness = float(smoothness)
     if not 0 < smoothness < float("inf"):
         raise ValueError(f"smoothness is {smoothness}; it must be positive and finite")
     return SmoothedGroupArgs(
         V.detach(),
         layout,
         group_weights(weights, layout.n_groups, V.device),
-        float(smoothness),
+        smoothness,
         axis,
         out,
     )
@@ -252,8 +253,8 @@ def bind_apg_step(
     X: torch.Tensor,
     groups: GroupArguments | None = None,
     *,
-    step: float,
-    momentum: float,
+    step: torch.Tensor | float,
+    momentum: torch.Tensor | float,
     l1: float = 0.0,
     ridge: float = 0.0,
     axis: int = -1,

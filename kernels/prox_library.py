@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .layout import layout_of
-from .library import NAMESPACE, refuse_graph
+from .library import NAMESPACE, refuse_derivative, refuse_graph
 from .torch.prox_backward import group_shrink_backward, soft_threshold_backward
 
 if TYPE_CHECKING:
@@ -17,23 +17,25 @@ if TYPE_CHECKING:
 
     from .dispatch import Operation
 
-_SOFT_SCHEMA = "(Tensor V, Tensor weights, float step, str? backend) -> (Tensor, Tensor)"
+_SOFT_SCHEMA = (
+    "(Tensor V, Tensor weights, float step, str? backend, Tensor? step_at=None) -> (Tensor, Tensor)"
+)
 _SHRINK_SCHEMA = (
     "(Tensor V, Tensor indptr, Tensor indices, Tensor weights, float step, int axis, float l1, "
-    "str? backend) -> (Tensor, Tensor)"
+    "str? backend, Tensor? step_at=None) -> (Tensor, Tensor)"
 )
 _SWEEP_SCHEMA = (
     "(Tensor(a!) X, Tensor(b!) dual, Tensor indptr, Tensor indices, Tensor weights, float step, "
-    "int axis, int sweeps, float tolerance, str? backend) -> (Tensor, Tensor)"
+    "int axis, int sweeps, float tolerance, str? backend, Tensor? step_at=None) -> (Tensor, Tensor)"
 )
 _SMOOTH_SCHEMA = (
     "(Tensor V, Tensor indptr, Tensor indices, Tensor weights, float smoothness, int axis, "
-    "str? backend) -> (Tensor, Tensor, Tensor, Tensor)"
+    "str? backend, Tensor? smoothness_at=None) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 _STEP_SCHEMA = (
     "(Tensor Z, Tensor grad, Tensor X, Tensor? indptr, Tensor? indices, Tensor? weights, "
-    "float step, float momentum, float l1, float ridge, int axis, str? backend) "
-    "-> (Tensor, Tensor, Tensor)"
+    "float step, float momentum, float l1, float ridge, int axis, str? backend, "
+    "Tensor? step_at=None, Tensor? momentum_at=None) -> (Tensor, Tensor, Tensor)"
 )
 
 
@@ -42,6 +44,17 @@ def as_weights(weights: torch.Tensor | float, like: torch.Tensor) -> torch.Tenso
     if isinstance(weights, torch.Tensor):
         return weights
     return torch.full((), float(weights), dtype=torch.float64, device=like.device)
+
+
+def split_number(name: str, given: torch.Tensor | float) -> tuple[float, torch.Tensor | None]:
+    """A number for a custom op, or, beside 0, the 0-d tensor that holds it.
+
+    torch.compile makes code for each value of a number, and one code for all values of a tensor.
+    """
+    if not isinstance(given, torch.Tensor):
+        return given, None
+    refuse_derivative(name, given)
+    return 0.0, given
 
 
 def _number(like: torch.Tensor) -> torch.Tensor:
@@ -65,8 +78,11 @@ def _define(
 def define_soft_threshold(operation: Operation) -> Any:
     """Register ``proxmtl::soft_threshold``."""
 
-    def call(V: Any, weights: Any, step: float, backend: str | None) -> tuple[Any, Any]:
+    def call(
+        V: Any, weights: Any, step: Any, backend: str | None, step_at: Any = None
+    ) -> tuple[Any, Any]:
         out = torch.empty_like(V)
+        step = step if step_at is None else step_at
         _, value = operation.run(operation.bind(V, weights, step=step, out=out), backend)
         return out, value
 
@@ -75,13 +91,14 @@ def define_soft_threshold(operation: Operation) -> Any:
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         del output
-        V, weights, ctx.step, _ = inputs
-        ctx.save_for_backward(V, weights)
+        V, weights, ctx.step, _, step_at = inputs
+        ctx.save_for_backward(V, weights, step_at)
 
     def backward(ctx: Any, result_grad: Any, value_grad: Any) -> tuple[Any, ...]:
-        V, weights = ctx.saved_tensors
-        grad, each = soft_threshold_backward(V, weights, ctx.step, result_grad, value_grad)
-        return grad, each.sum_to_size(weights.shape).to(weights.dtype), None, None
+        V, weights, step_at = ctx.saved_tensors
+        step = ctx.step if step_at is None else step_at
+        grad, each = soft_threshold_backward(V, weights, step, result_grad, value_grad)
+        return grad, each.sum_to_size(weights.shape).to(weights.dtype), None, None, None
 
     op = _define(operation, _SOFT_SCHEMA, call, fake)
     op.register_autograd(backward, setup_context=setup)
@@ -96,12 +113,14 @@ def define_group_shrink(operation: Operation) -> Any:
         indptr: Any,
         indices: Any,
         weights: Any,
-        step: float,
+        step: Any,
         axis: int,
         l1: float,
         backend: Any,
+        step_at: Any = None,
     ) -> tuple[Any, Any]:  # fmt: skip
         out = torch.empty_like(V)
+        step = step if step_at is None else step_at
         args = operation.bind(V, indptr, indices, weights, step=step, axis=axis, l1=l1, out=out)
         _, value = operation.run(args, backend)
         return out, value
@@ -111,18 +130,18 @@ def define_group_shrink(operation: Operation) -> Any:
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         del output
-        V, indptr, indices, weights, step, axis, l1, _ = inputs
-        ctx.save_for_backward(V, indptr, indices, weights)
+        V, indptr, indices, weights, step, axis, l1, _, step_at = inputs
+        ctx.save_for_backward(V, indptr, indices, weights, step_at)
         ctx.numbers = (step, axis % V.dim(), l1)
 
     def backward(ctx: Any, result_grad: Any, value_grad: Any) -> tuple[Any, ...]:
         refuse_graph(operation.name)
-        V, indptr, indices, weights = ctx.saved_tensors
+        V, indptr, indices, weights, step_at = ctx.saved_tensors
         grad, lengths = _shrink_backward(
-            V, indptr, indices, weights, *ctx.numbers, result_grad, value_grad
+            V, indptr, indices, weights, *ctx.numbers, result_grad, value_grad, step_at
         )
         lengths = lengths.sum_to_size(weights.shape).to(weights.dtype)
-        return grad, None, None, lengths, None, None, None, None
+        return grad, None, None, lengths, None, None, None, None, None
 
     op = _define(operation, _SHRINK_SCHEMA, call, fake)
     op.register_autograd(backward, setup_context=setup)
@@ -139,8 +158,10 @@ def _backward_call(
     l1: float,
     result_grad: Any,
     value_grad: Any,
+    step_at: Any = None,
 ) -> tuple[Any, Any]:
     layout = layout_of(indptr, indices)
+    step = step if step_at is None else float(step_at)
     grad, lengths = group_shrink_backward(
         V, layout, weights.reshape(-1), (step, axis, l1), (result_grad, value_grad)
     )
@@ -159,7 +180,7 @@ _shrink_backward = torch.library.custom_op(
     mutates_args=(),
     schema=(
         "(Tensor V, Tensor indptr, Tensor indices, Tensor weights, float step, int axis, float l1, "
-        "Tensor result_grad, Tensor value_grad) -> (Tensor, Tensor)"
+        "Tensor result_grad, Tensor value_grad, Tensor? step_at=None) -> (Tensor, Tensor)"
     ),
 )
 _shrink_backward.register_fake(_backward_fake)
@@ -169,9 +190,10 @@ def define_overlap_dual_sweep(operation: Operation) -> Any:
     """Register ``proxmtl::overlap_dual_sweep``, which overwrites its first two arguments."""
 
     def call(
-        X: Any, dual: Any, indptr: Any, indices: Any, weights: Any, step: float, axis: int,
-        sweeps: int, tolerance: float, backend: Any,
+        X: Any, dual: Any, indptr: Any, indices: Any, weights: Any, step: Any, axis: int,
+        sweeps: int, tolerance: float, backend: Any, step_at: Any = None,
     ) -> tuple[Any, Any]:  # fmt: skip
+        step = step if step_at is None else step_at
         options = {"step": step, "axis": axis, "sweeps": sweeps, "tolerance": tolerance}
         args = operation.bind(X, dual, indptr, indices, weights, **options)
         gap, value = operation.run(args, backend)
@@ -189,8 +211,10 @@ def define_smoothed_group_grad(operation: Operation) -> Any:
     """Register ``proxmtl::smoothed_group_grad``; its value is differentiable once."""
 
     def call(
-        V: Any, indptr: Any, indices: Any, weights: Any, smoothness: float, axis: int, backend: Any
-    ) -> tuple[Any, ...]:
+        V: Any, indptr: Any, indices: Any, weights: Any, smoothness: Any, axis: int, backend: Any,
+        smoothness_at: Any = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        smoothness = smoothness if smoothness_at is None else smoothness_at
         out = torch.empty_like(V)
         args = operation.bind(V, indptr, indices, weights, smoothness, axis=axis, out=out)
         value, _, penalty, square = operation.run(args, backend)
@@ -207,7 +231,7 @@ def define_smoothed_group_grad(operation: Operation) -> Any:
     def backward(ctx: Any, value_grad: Any, *_: Any) -> tuple[Any, ...]:
         refuse_graph(operation.name)
         (grad,) = ctx.saved_tensors
-        return grad * value_grad.to(grad.dtype), None, None, None, None, None, None
+        return grad * value_grad.to(grad.dtype), None, None, None, None, None, None, None
 
     op = _define(operation, _SMOOTH_SCHEMA, call, fake)
     op.register_autograd(backward, setup_context=setup)
@@ -218,9 +242,12 @@ def define_apg_step(operation: Operation) -> Any:
     """Register ``proxmtl::apg_step``; it has no derivative."""
 
     def call(
-        Z: Any, grad: Any, X: Any, indptr: Any, indices: Any, weights: Any, step: float,
-        momentum: float, l1: float, ridge: float, axis: int, backend: Any,
+        Z: Any, grad: Any, X: Any, indptr: Any, indices: Any, weights: Any, step: Any,
+        momentum: Any, l1: float, ridge: float, axis: int, backend: Any, step_at: Any = None,
+        momentum_at: Any = None,
     ) -> tuple[Any, ...]:  # fmt: skip
+        step = step if step_at is None else step_at
+        momentum = momentum if momentum_at is None else momentum_at
         groups = None if indptr is None else (indptr, indices, weights)
         out = (torch.empty_like(Z), torch.empty_like(Z))
         numbers = {"step": step, "momentum": momentum, "l1": l1, "ridge": ridge}

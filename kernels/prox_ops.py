@@ -9,7 +9,13 @@ import torch
 from .dispatch import register_everywhere
 from .library import refuse_derivative, through_library
 from .prox_args import ApgStep, bind_apg_step, bind_group_shrink, bind_soft_threshold
-from .prox_library import as_weights, define_apg_step, define_group_shrink, define_soft_threshold
+from .prox_library import (
+    as_weights,
+    define_apg_step,
+    define_group_shrink,
+    define_soft_threshold,
+    split_number,
+)
 
 if TYPE_CHECKING:
     from .prox_args import GroupArguments
@@ -29,7 +35,7 @@ def soft_threshold(
     V: torch.Tensor,
     weights: torch.Tensor | float,
     *,
-    step: float = 1.0,
+    step: torch.Tensor | float = 1.0,
     out: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,8 +51,8 @@ def soft_threshold(
         Any shape and strides; float64, float32, bfloat16 or float16.
     weights : float or Tensor
         w ≥ 0: one number, or a tensor that broadcasts to the shape of V.
-    step : float
-        At least 0. Not part of the value.
+    step : float or 0-d Tensor
+        At least 0. Not part of the value. Under ``torch.compile`` give a tensor where it changes.
     out : Tensor like V, optional
         Where x goes; V itself works in place. A fresh result costs more time than the prox.
     backend : str, optional
@@ -65,7 +71,8 @@ def soft_threshold(
         A dtype that isn't served.
     """
     if through_library(out, V, weights):
-        result, value = _SOFT_THRESHOLD_OP(V, as_weights(weights, V), step, backend)
+        number, step_at = split_number("step", step)
+        result, value = _SOFT_THRESHOLD_OP(V, as_weights(weights, V), number, backend, step_at)
         return result if out is None else out.copy_(result), value
     args = bind_soft_threshold(V, weights, step=step, out=out)
     result, value = SOFT_THRESHOLD.run(args, backend)
@@ -78,7 +85,7 @@ def group_shrink(
     indices: torch.Tensor,
     weights: torch.Tensor | float,
     *,
-    step: float = 1.0,
+    step: torch.Tensor | float = 1.0,
     axis: int = -1,
     l1: float = 0.0,
     out: torch.Tensor | None = None,
@@ -104,8 +111,8 @@ def group_shrink(
         of tensors and remembered while both live unmodified: pass the same tensors every time.
     weights : float or Tensor (G,)
         w ≥ 0.
-    step : float
-        At least 0. Not part of the value.
+    step : float or 0-d Tensor
+        At least 0. Not part of the value. Under ``torch.compile`` give a tensor where it changes.
     axis : int
         Axis that the groups cut.
     l1 : float
@@ -128,8 +135,9 @@ def group_shrink(
         A dtype that isn't served.
     """
     if through_library(out, V, weights):
+        number, step_at = split_number("step", step)
         shrunk, value = _GROUP_SHRINK_OP(
-            V, indptr, indices, as_weights(weights, V), step, axis, l1, backend
+            V, indptr, indices, as_weights(weights, V), number, axis, l1, backend, step_at
         )
         return shrunk if out is None else out.copy_(shrunk), value
     args = bind_group_shrink(V, indptr, indices, weights, step=step, axis=axis, l1=l1, out=out)
@@ -143,8 +151,8 @@ def apg_step(
     X: torch.Tensor,
     groups: GroupArguments | None = None,
     *,
-    step: float,
-    momentum: float,
+    step: torch.Tensor | float,
+    momentum: torch.Tensor | float,
     l1: float = 0.0,
     ridge: float = 0.0,
     axis: int = -1,
@@ -169,7 +177,7 @@ def apg_step(
     groups : tuple, optional
         ``(indptr, indices, weights)`` of disjoint groups along ``axis``, as in `group_shrink`.
     step, momentum, l1, ridge : float
-        At least 0. Note ridge ‖x‖² without ½.
+        At least 0; the first two also as 0-d tensors. Note ridge ‖x‖² without ½.
     axis : int
         Axis that the groups cut.
     out : pair of Tensors like Z, optional
@@ -196,8 +204,10 @@ def apg_step(
         parts: tuple[Any, Any, Any] = (None, None, None)
         if groups is not None:
             parts = (groups[0], groups[1], as_weights(groups[2], Z))
-        numbers = (step, momentum, l1, ridge, axis)
-        x, z, sums = _APG_STEP_OP(Z, grad, X, *parts, *numbers, backend)
+        number, step_at = split_number("step", step)
+        inertia, momentum_at = split_number("momentum", momentum)
+        numbers = (number, inertia, l1, ridge, axis)
+        x, z, sums = _APG_STEP_OP(Z, grad, X, *parts, *numbers, backend, step_at, momentum_at)
         if out is not None:
             x, z = out[0].copy_(x), out[1].copy_(z)
         return ApgStep(x, z, sums)

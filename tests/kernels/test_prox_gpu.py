@@ -162,6 +162,9 @@ GRAPHED = {
     "smoothed_group_grad": lambda V, out: kernels.smoothed_group_grad(
         V, *DISJOINT["ragged"].both, 0.5, 0.1, out=out
     )[1:3],
+    "overlap_dual_sweep": lambda V, out: kernels.overlap_dual_sweep(
+        out.copy_(V), torch.zeros_like(V), *DISJOINT["ragged"].both, 0.5, sweeps=2
+    ),
 }
 
 

@@ -101,6 +101,45 @@ def test_opcheck(layout):
     )
 
 
+def test_one_compilation_serves_all_steps():
+    groups, compiled = tiles([2, 3]).both, []
+
+    def count(module, _):
+        compiled.append(module)
+        return module.forward
+
+    def work(V, step):
+        x, _ = kernels.soft_threshold(V, 0.1, step=step, backend="torch")
+        x, _ = kernels.group_shrink(x, *groups, 0.4, step=step, backend="torch")
+        smooth = kernels.smoothed_group_grad(x, *groups, 0.4, 1 + step, backend="torch")
+        numbers = {"step": step, "momentum": step / 2}
+        moved = kernels.apg_step(x, smooth.grad, V, **numbers, backend="torch").z
+        dual = torch.zeros_like(V)
+        kernels.overlap_dual_sweep(moved, dual, *groups, 0.1, step=step, backend="torch")
+        return moved
+
+    fast = torch.compile(work, fullgraph=True, backend=count)
+    V = torch.randn(4, 5)
+    for k in range(12):
+        step = torch.tensor(0.05 + 0.1 * k)
+        torch.testing.assert_close(fast(V, step), work(V, float(step)))
+    assert len(compiled) == 1
+
+
+def test_a_step_in_a_tensor_has_the_same_derivative():
+    weights = torch.full((2,), 0.4, dtype=torch.float64, requires_grad=True)
+    for step in (0.7, torch.tensor(0.7, dtype=torch.float64)):
+        V = matrix()
+        x, value = kernels.group_shrink(V, *DISJOINT["tiles"].both, weights, step=step)
+        y, norm = kernels.soft_threshold(x, weights[0], step=step)
+        seen = torch.autograd.grad(y.square().sum() + value + norm, (V, weights))
+        if isinstance(step, float):
+            wanted = seen
+        torch.testing.assert_close(seen, wanted)
+    with pytest.raises(ValueError, match="step requires grad and has no derivative"):
+        kernels.soft_threshold(V, 0.1, step=weights[0])
+
+
 def test_compiles_without_graph_breaks():
     groups, overlap = tiles([2, 3]), OVERLAPPING
 

@@ -21,6 +21,9 @@ from triton.compiler import ASTSource
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+OLDER_COMPILER = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7)
+"""Whether the tables' figures, of Triton 3.7, have exceptions."""
+
 _DUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
 

@@ -57,8 +57,8 @@ def rows_config(
     tile = 32 * warps * (256 // accumulation)  # elements of a row block
     if warps == 16 or (warps == 4 and accumulation == 8):
         tile //= 2  # 512 threads leave 128 registers to each; three small programs leave 168
-    # Each row has registers for its sums: 32 rows of 256 unaligned features spill.
-    rows = min(16, max(1, tile // block))
+    # Each row has registers for its sums: twice as many short rows spill where they are unaligned.
+    rows = min(64 // accumulation, max(1, tile // block))
     if logistic and accumulation == 8 and warps == 16:
         rows //= 2
     programs = 1 if warps >= 8 else 2

@@ -1,16 +1,13 @@
 """The GPU kernels of the hinge, compiled for chips that aren't here: no spills, wide loads."""
 
-from importlib.metadata import version
-
 import pytest
 
 pytest.importorskip("triton")
 
 from proxmtl.kernels.triton import hinge_kernels
-from proxmtl.kernels.triton.gate import compile_for
+from proxmtl.kernels.triton.gate import OLDER_COMPILER, compile_for
 from proxmtl.kernels.triton.hinge_config import REGISTERS, REGISTERS_OLDER, rows_config
 
-OLDER_COMPILER = tuple(map(int, version("triton").split(".")[:2])) < (3, 7)
 SIZES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp64": 8}
 SHARED_KIB = {80: 163, 90: 227, 100: 227}
 OTHER_CHIPS = [(c, s, 4096) for c in (80, 100) for s in ("fp32", "bf16")]
@@ -21,6 +18,7 @@ NARROW = [
     ("fp64", "fp64", 2048, "logistic", {}),
     ("fp32", "fp64", 4096, "logistic", {}),
     ("fp16", "fp32", 4096, "logistic", {"atomic": True}),
+    ("fp64", "fp64", 128, "logistic", {"vector": 1}),
     ("fp32", "fp32", 256, "squared_hinge", {"vector": 1}),
     ("fp32", "fp32", 20000, "squared", {"atomic": True}),
 ]

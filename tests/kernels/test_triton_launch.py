@@ -12,6 +12,7 @@ from hinge_cases import random_call
 from prox_cases import tiles
 
 pytest.importorskip("triton")
+from proxmtl import kernels
 from proxmtl.kernels import capture, hinge_args, prox_args
 from proxmtl.kernels.chunks import split
 from proxmtl.kernels.layout import layout_of
@@ -108,6 +109,18 @@ def test_a_prepared_call_owns_its_tables(monkeypatch, kind):
     del call
     gc.collect()
     assert all(table() is None for table in made)
+
+
+def test_a_bound_call_owns_the_tables_of_its_groups():
+    groups = tiles([3, 2])
+    tables = [weakref.ref(t) for t in layout_of(*groups.both).on(torch.device("cpu"))]
+    call = kernels.bind("group_shrink", torch.ones(4, 5), *groups.both, 1.0, backend="torch")
+    del groups
+    gc.collect()
+    assert all(table() is not None for table in tables)
+    del call
+    gc.collect()
+    assert all(table() is None for table in tables)
 
 
 def test_tables_of_a_captured_call_are_never_freed(monkeypatch):

@@ -33,9 +33,9 @@ def entry_steps(
     sums = np.zeros(7)
     for start in range(first, last, BLOCK):
         size = min(BLOCK, last - start)
-        _stage(operands[0], operands[1], start, size, constants, staged)
+        stage(operands[0], operands[1], start, size, constants, staged)
         scale[:] = constants[1]
-        _finish(operands, phases, start, size, constants, staged, scale, sums)
+        finish(operands, phases, start, size, constants, staged, scale, sums)
     return sums
 
 
@@ -86,13 +86,13 @@ def tile_steps(
             size = bounds[group + count] - begin
             if stride != 0:
                 load_weights(weights, stride, group, count, step, table)
-            _stage(operands[0], operands[1], start, size, constants, staged)
+            stage(operands[0], operands[1], start, size, constants, staged)
             at = square_sums(staged, -begin, tables, group, count, at, totals, tag)
             sums[0] += shrink_factors(totals, count, table, factors, LEAD)
             place = LEAD
             for i in range(0, size, RUN * width):
                 place += spread(scale, i, factors, place, bits, begin + i, codes, FOUR)
-            _finish(operands, phases, start, size, constants, staged, scale, sums)
+            finish(operands, phases, start, size, constants, staged, scale, sums)
         pair += count
         group += count
         if group == n_groups:
@@ -121,7 +121,7 @@ def row_steps(
     factor = np.empty(1, constants.dtype)
     sums = np.zeros(7)
     for fibre in range(first, last):
-        _stage(operands[0], operands[1], fibre * n, n, constants, staged)
+        stage(operands[0], operands[1], fibre * n, n, constants, staged)
         scale[:] = constants[1]
         for group in range(bounds.shape[0] - 1):
             square = 0.0
@@ -136,7 +136,7 @@ def row_steps(
                 scale[members[j]] = factor[0]
         for start in range(0, n, BLOCK):
             stop = min(start + BLOCK, n)
-            _finish(
+            finish(
                 operands,
                 phases,
                 fibre * n + start,
@@ -166,7 +166,7 @@ def _long_group(
     squares = 0.0
     for first in range(start, stop, BLOCK):
         size = min(BLOCK, stop - first)
-        _stage(operands[0], operands[1], first, size, constants, staged)
+        stage(operands[0], operands[1], first, size, constants, staged)
         square = constants[0]
         for i in range(size):
             square += staged[i] * staged[i]
@@ -175,13 +175,13 @@ def _long_group(
     sums[0] += penalty
     for first in range(start, stop, BLOCK):
         size = min(BLOCK, stop - first)
-        _stage(operands[0], operands[1], first, size, constants, staged)
+        stage(operands[0], operands[1], first, size, constants, staged)
         scale[:] = factor
-        _finish(operands, phases, first, size, constants, staged, scale, sums)
+        finish(operands, phases, first, size, constants, staged, scale, sums)
 
 
 @inlined
-def _stage(
+def stage(
     z: NDArray[Any],
     grad: NDArray[Any],
     start: int,
@@ -198,7 +198,7 @@ def _stage(
 
 
 @inlined
-def _finish(
+def finish(
     operands: tuple[NDArray[Any], ...],
     phases: tuple[int, int],
     start: int,

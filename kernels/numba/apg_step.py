@@ -10,9 +10,11 @@ import torch
 
 from proxmtl.kernels.prox_args import ApgStep
 
+from .apg_across import across_steps
 from .apg_loops import entry_steps, row_steps, tile_steps
 from .arrays import cpu_floats, group_weights, paired
 from .order import ordered
+from .parts import parts_across
 from .pool import cuts, run_pieces, shares
 from .tables import VECTORS, tiles
 
@@ -39,8 +41,6 @@ def run(args: ApgStepArgs) -> ApgStep:
     out_x, out_z = args.out or (None, None)
     axis = args.axis if args.layout is not None else 0
     new = paired(args.Z, axis, out_x)
-    if args.layout is not None and new.inner > 1:
-        return _across(args)
     following = paired(args.Z, axis, out_z)
     operands = (new.x, new.aligned(args.grad), new.aligned(args.X), new.out, following.out)
     shrink = 1 / (1 + 2 * args.step * args.ridge)
@@ -60,48 +60,29 @@ def _parts(
     operands: tuple[tuple[NDArray[Any], ...], tuple[int, int]],
     constants: NDArray[Any],
 ) -> list[NDArray[np.float64]]:
-    n_pieces = shares(pair.x.shape[0])
-    if not pair.x.shape[0]:
+    size, layout = pair.x.shape[0], args.layout
+    if not size:
         return [np.zeros(7)]
-    if args.layout is None or args.weights is None:
-        return run_pieces(
-            entry_steps, [(*operands, constants, *cut) for cut in cuts(pair.x.shape[0], n_pieces)]
-        )
-    bounds, members = args.layout.arrays
-    weights = (*group_weights(args.weights), args.step)
-    pieces = ordered(args.layout, pair.n)
+    given, parts = (*operands, constants), cuts(size, shares(size))
+    if layout is None or args.weights is None:
+        return run_pieces(entry_steps, [(*given, *part) for part in parts])
+    weights, stride = group_weights(args.weights)
+    if pair.inner > 1:
+        filled = layout.filled(pair.n)
+        across = *given, pair.inner, *filled.arrays, layout.n_groups, weights, stride, args.step
+        blocks = parts_across(filled.arrays[0], pair.outer, pair.inner, shares(size))
+        return run_pieces(across_steps, [(*across, *part) for part in blocks])
+    pieces = ordered(layout, pair.n)
     if pieces is not None:
         groups = tiles(pieces.layout, pair.outer)
+        weights, stride = pieces.weights(weights, stride)
         tables = groups.tables(pair.x.itemsize), groups.most
-        each, stride = pieces.weights(*weights[:2])
-        tags = groups.tag, VECTORS[pair.x.itemsize]
-        numbers = groups.weights((each, stride)), stride, args.step, *tags
-        return run_pieces(
-            tile_steps,
-            [
-                (*operands, constants, *tables, *numbers, *part)
-                for part in groups.cuts(pair.x.shape[0], n_pieces)
-            ],
-        )
-    return run_pieces(
-        row_steps,
-        [
-            (*operands, constants, pair.n, bounds, members, *weights, *cut)
-            for cut in cuts(pair.outer, min(pair.outer, n_pieces))
-        ],
-    )
-
-
-def _across(args: ApgStepArgs) -> ApgStep:
-    """Groups that run across memory: stepped on copies that have them along it."""
-    moved = [tensor.movedim(args.axis, -1).contiguous() for tensor in (args.Z, args.grad, args.X)]
-    step = run(
-        replace(args, Z=moved[0], grad=moved[1], X=moved[2], axis=args.Z.dim() - 1, out=None)
-    )
-    x, z = step.x.movedim(-1, args.axis), step.z.movedim(-1, args.axis)
-    if args.out is not None:
-        x, z = args.out[0].copy_(x), args.out[1].copy_(z)
-    return ApgStep(x, z, step.sums)
+        numbers = groups.weights((weights, stride)), stride, args.step
+        along = *given, *tables, *numbers, groups.tag, VECTORS[pair.x.itemsize]
+        return run_pieces(tile_steps, [(*along, *part) for part in groups.cuts(size, shares(size))])
+    scattered = *given, pair.n, *layout.arrays, weights, stride, args.step
+    parts = cuts(pair.outer, min(pair.outer, shares(size)))
+    return run_pieces(row_steps, [(*scattered, *part) for part in parts])
 
 
 def _reshaped(args: ApgStepArgs) -> ApgStepArgs:

@@ -11,12 +11,15 @@ import hashlib
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    FunctionCache: TypeAlias = Any  # numba's have no types
+    IndexDataCacheFile: TypeAlias = Any
+else:
+    from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 
 def keep(dispatcher: Any) -> Any:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .arrays import cpu_floats, group_weights, paired, scalar
 from .order import ordered
+from .parts import group_parts, parts_across
 from .pool import cuts, run_pieces, shares
 from .shrink_flow import shrink_flow
 from .shrink_gather import shrink_gathered
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
-    from numpy.typing import NDArray
 
     from proxmtl.kernels.layout import GroupLayout
     from proxmtl.kernels.prox_args import GroupShrinkArgs
@@ -34,8 +31,6 @@ if TYPE_CHECKING:
 
 # From this mean size on, groups are taken one by one.
 _LONG = 64
-# Fewest fibres side by side that are worth a share of their own.
-_COLUMNS = 1024
 
 
 def supports(args: GroupShrinkArgs) -> tuple[bool, str]:
@@ -85,7 +80,7 @@ def _tiles(layout: GroupLayout, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
     arrays, phase = (pair.x, pair.out), pair.phase
     if pair.n >= _LONG * layout.n_groups:
         bounds = layout.arrays[0]
-        edges = instance_edges(bounds, pair.outer, n_pieces)
+        edges = group_parts(bounds, pair.outer, n_pieces)
         if l1 > 0:
             return shrink_each_sparse, [(*arrays, phase, bounds, *numbers, *part) for part in edges]
         return shrink_each, [(*arrays, phase, bounds, *numbers[:3], *part) for part in edges]
@@ -101,17 +96,6 @@ def _tiles(layout: GroupLayout, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
     return shrink_flow, [(*operands, *part) for part in parts]
 
 
-def instance_edges(bounds: NDArray[np.int64], outer: int, n_pieces: int) -> list[tuple[int, int]]:
-    """Cut the (fibre, group) pairs, in memory order, into pieces with equally many entries."""
-    n_groups, n = bounds.shape[0] - 1, int(bounds[-1])
-    edges = [0]
-    for k in range(1, n_pieces):
-        fibre, item = divmod(outer * n * k // n_pieces, n)
-        edge = fibre * n_groups + int(np.searchsorted(bounds, item, side="left"))
-        edges.append(max(edges[-1], min(edge, outer * n_groups)))
-    return list(itertools.pairwise([*edges, outer * n_groups]))
-
-
 def _gathered(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
     bounds, members = args.layout.arrays
     operands = pair.x, pair.out, pair.n, bounds, members, *numbers
@@ -121,13 +105,8 @@ def _gathered(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pi
 
 def _strided(args: GroupShrinkArgs, pair: Pair, numbers: tuple[Any, ...]) -> Pieces:
     # Items in no group are taken along in further groups.
-    layout, n_pieces = args.layout.filled(pair.n), shares(pair.x.shape[0])
+    layout = args.layout.filled(pair.n)
     groups = *layout.arrays, args.layout.n_groups
     operands = pair.x, pair.out, pair.phase, pair.inner, *groups, *numbers
-    rows = [
-        part for part in instance_edges(layout.arrays[0], pair.outer, n_pieces) if part[0] < part[1]
-    ]
-    # Few groups: columns are cut too, into pieces that are long enough to be fetched ahead.
-    columns = cuts(pair.inner, max(1, min(n_pieces // len(rows), pair.inner // _COLUMNS)))
-    parts = itertools.product(rows, columns)
-    return shrink_strided, [(*operands, *row, *column) for row, column in parts]
+    parts = parts_across(groups[0], pair.outer, pair.inner, shares(pair.x.shape[0]))
+    return shrink_strided, [(*operands, *part) for part in parts]

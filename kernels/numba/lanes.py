@@ -27,6 +27,7 @@ Typed = tuple[Any, "Callable[..., Any]"]
 FAST = ("reassoc", "contract")
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 declared: Any = cgutils.get_or_insert_function
+variable: Any = cgutils.alloca_once_value
 
 # Entries of one streaming store, in every dtype that the kernels serve.
 STREAM = 8
@@ -120,7 +121,7 @@ def _shrink_factors(
         )
         # groups beyond the last have norm 0
         store(context, builder, given[0], arguments[:2], zeros)
-        value = cgutils.alloca_once_value(builder, zeros)
+        value = variable(builder, zeros)
         rows = builder.lshr(builder.add(arguments[1], INT64(ROW - 1)), INT64(3))
         with cgutils.for_range(builder, rows) as loop:
             at = builder.shl(loop.index, INT64(3))

@@ -26,6 +26,7 @@ from .lanes import (
     store_past,
     suffix,
     sum_of_lanes,
+    variable,
     widened,
 )
 
@@ -139,7 +140,7 @@ def _summed(builder: Any, vector: Any, count: Any, body: Callable[[Any], Any]) -
     ``count`` is a multiple of `STREAM`, a vector's entries.
     """
     zeros = ir.Constant(vector, [0.0] * STREAM)
-    sums = [cgutils.alloca_once_value(builder, zeros) for _ in range(_SIDE_BY_SIDE)]
+    sums = [variable(builder, zeros) for _ in range(_SIDE_BY_SIDE)]
     step = _SIDE_BY_SIDE * STREAM
     in_steps = builder.and_(count, INT64(-step))
     for start, stop, places in ((INT64(0), in_steps, sums), (in_steps, count, sums[:1])):

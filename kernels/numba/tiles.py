@@ -123,10 +123,11 @@ def finish_sums(
     while longer[at] < group:
         at += 1
     while longer[at] < group + count:
-        k = np.uint64(longer[at] - group)
-        done, size = width, stops[k] - firsts[k]
+        place = np.uint64(longer[at] - group)
+        done, size = width, stops[place] - firsts[place]
         while done < size:
-            totals[k] += rest_sum(source, shift + firsts[k] + done, masks, size - done, tag)
+            rest = rest_sum(source, shift + firsts[place] + done, masks, size - done, tag)
+            totals[place] += rest
             done += width
         at += 1
     return at

@@ -107,6 +107,29 @@ def test_threads_and_blocks(backend, sizes):
     torch.testing.assert_close(seen.sums, torch.stack(sums))
 
 
+@pytest.mark.parametrize("shape", [(3, 30, 70), (1, 12, 2100)])
+def test_threads_change_no_bit_across_memory(monkeypatch, shape):
+    from proxmtl.kernels.numba import pool
+
+    monkeypatch.setattr(pool, "WORTH_A_THREAD", 500)
+    Z, grad, X = torch.randn(3, *shape).unbind()
+    parts = (*from_lists([[5, 1], [], [2, 7, 8]], shape[1]).both, torch.tensor([0.5, 1.0, 2.0]))
+    options = {"step": 0.5, "momentum": 0.7, "l1": 0.1, "ridge": 0.2, "axis": 1}
+    seen = []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            seen.append(kernels.apg_step(Z, grad, X, parts, **options, backend="numba"))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
+    wide = Z.double(), grad.double(), X.double()
+    wanted = kernels.apg_step(*wide, parts, **options, backend="torch")
+    for s, w in zip(seen[0], wanted, strict=True):
+        torch.testing.assert_close(s.double(), w, rtol=5e-6, atol=5e-6)
+
+
 @pytest.mark.skipif("triton" not in BACKENDS, reason="run by test_triton_interpreter")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("groups", [tiles([5, 70, 0, 1]), from_lists([list(range(69, 2, -1))], 76)])

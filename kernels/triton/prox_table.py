@@ -1,7 +1,8 @@
 """Production configurations of the proximal kernels, and what each may use: the gate's table.
 
 Registers are what Triton 3.7 gives on the chips of the entry, whichever is most, and a margin of
-about 10 %, within which 3.6 stays. The stream of entries must come in ``loads`` loads of ``width`` bits.
+about 10 %, within which 3.6 stays. The stream of entries must come in ``loads`` loads of ``width``
+bits.
 """
 
 from __future__ import annotations

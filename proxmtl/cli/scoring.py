@@ -20,7 +20,7 @@ from proxmtl.io import (
     read_labels,
     read_model_kind,
 )
-from proxmtl.io.identity import fitted_rows, name_fingerprints, row_fingerprints
+from proxmtl.io.identity import fitted_rows, recognised, row_fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,11 +90,7 @@ class FittedRun:
         _refuse(reading, ("device", "batch_size", "skip_corrupt"), "images")
         X, ids = features_for(self.model, source, reading.key)
         values = self.model.decision_function(X).reshape(len(X), -1)
-        kept = fitted_rows(self.folder)
-        fitted = np.isin(row_fingerprints(X), kept)
-        if ids is not None:
-            fitted |= np.isin(name_fingerprints(ids), kept)
-        return Scored(values, ids, fitted)
+        return Scored(values, ids, recognised(self.folder, X, ids))
 
 
 class TrainedRun:
@@ -147,7 +143,7 @@ class TrainedRun:
             say_warning(f"{len(bad)} images skipped, the first: {bad[0]}")
         if not rows:
             raise InputError(source, "none of its images can be used.")
-        fitted = np.isin(np.concatenate(seen), fitted_rows(self.folder))
+        fitted = np.isin(np.concatenate(seen), fitted_rows(self.folder)["mark"])
         return Scored(np.concatenate(values), tuple(files.ids[i] for i in rows), fitted)
 
 

@@ -19,11 +19,17 @@ __all__ = [
     "fingerprint",
     "fitted_rows",
     "name_fingerprints",
+    "recognised",
     "row_fingerprints",
     "write_fitted_rows",
 ]
 
 FITTED_ROWS_FILE = "fitted_rows.npy"
+PROJECTIONS = 8
+KEPT = np.dtype([("mark", "<u8"), ("sketch", "<f4", (1 + PROJECTIONS,))])
+"""A hash of a sample or of its name; beside a name a sketch of its sample, else NaN."""
+SAME = 0.05
+"""Largest difference of two sketches of one sample, over its norm: made again in bfloat16, say."""
 
 
 def fingerprint(thing: Any) -> str:
@@ -99,13 +105,56 @@ def write_fitted_rows(
     names
         Their N names, where they have some.
     """
-    kept = np.concatenate([row_fingerprints(samples), name_fingerprints(names or ())])
+    rows = list(samples)
+    kept = _without_sketches(
+        np.concatenate([row_fingerprints(rows), name_fingerprints(names or ())])
+    )
+    if names is not None:
+        kept["sketch"][len(rows) :] = [_sketch(row) for row in rows]
     with atomic_path(folder / FITTED_ROWS_FILE) as temporary:
         np.save(temporary, kept, allow_pickle=False)
 
 
-def fitted_rows(folder: Path) -> NDArray[np.uint64]:
-    """Read what `write_fitted_rows` kept, of contents and names; a bare model has none.
+def recognised(
+    folder: Path, samples: NDArray[Any], names: Sequence[str] | None = None
+) -> NDArray[np.bool_]:
+    """Tell which of N samples the model of a run folder was fitted on: by content or by name.
+
+    A name counts where the sample is also much the same: other features of other images may come
+    under the same names. Runs of before sketches were kept know names alone.
+
+    Raises
+    ------
+    InputError
+        As `fitted_rows` does.
+    """
+    kept = fitted_rows(folder)
+    found: NDArray[np.bool_] = np.isin(row_fingerprints(samples), kept["mark"])
+    place = {mark: i for i, mark in enumerate(kept["mark"].tolist())}
+    for i, mark in enumerate(name_fingerprints(names or ()).tolist()):
+        if mark in place and not found[i]:
+            sketch = kept["sketch"][place[mark]].astype(np.float64)
+            far = np.abs(_sketch(samples[i]) - sketch).max() > SAME * sketch[0]
+            found[i] = not far  # of a NaN nothing is far
+    return found
+
+
+def _without_sketches(marks: NDArray[np.uint64]) -> NDArray[Any]:
+    kept = np.zeros(len(marks), KEPT)
+    kept["mark"], kept["sketch"] = marks, np.nan
+    return kept
+
+
+def _sketch(sample: NDArray[Any]) -> NDArray[np.float64]:
+    """Norm of a sample and its products with vectors of random signs, always the same ones."""
+    x = sample.astype(np.float64).ravel()
+    bits = np.frombuffer(hashlib.shake_256(b"signs").digest(len(x)), np.uint8)
+    signs = 2.0 * np.unpackbits(bits).reshape(len(x), PROJECTIONS) - 1
+    return np.concatenate([[np.linalg.norm(x)], x @ signs])
+
+
+def fitted_rows(folder: Path) -> NDArray[Any]:
+    """Read what `write_fitted_rows` kept, as an array of `KEPT`; a bare model has none.
 
     Raises
     ------
@@ -114,11 +163,14 @@ def fitted_rows(folder: Path) -> NDArray[np.uint64]:
     """
     path = folder / FITTED_ROWS_FILE
     if not path.is_file():
-        return np.zeros(0, dtype=np.uint64)
+        return np.zeros(0, KEPT)
     try:
-        found: NDArray[np.uint64] = np.load(path, allow_pickle=False)
+        found: NDArray[Any] = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(path, f"can't be read ({error}); fit the model again.") from error
-    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype != np.uint64:
+    whole = isinstance(found, np.ndarray) and found.ndim == 1
+    if whole and found.dtype == np.uint64:  # of before there were sketches
+        found = _without_sketches(found)
+    if not whole or found.dtype != KEPT:
         raise InputError(path, "holds something else than fingerprints; fit the model again.")
     return found

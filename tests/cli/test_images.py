@@ -84,7 +84,9 @@ def test_held_out_images_score_as_training_said(program, run):
     names = [f"{i}.png" for i in range(40)]
     from proxmtl.io.identity import fitted_rows, row_fingerprints
 
-    fresh = ~np.isin(row_fingerprints(pixels(run / "photos", names)), fitted_rows(run / "cnn"))
+    fresh = ~np.isin(
+        row_fingerprints(pixels(run / "photos", names)), fitted_rows(run / "cnn")["mark"]
+    )
     assert fresh.sum() == 8
     lines = (run / "photos.csv").read_text().splitlines()
     kept = [lines[0], *(line for line, new in zip(lines[1:], fresh, strict=True) if new)]

@@ -61,7 +61,7 @@ def test_rows_of_the_fit_are_not_calibrated_on(program, unseen):
     lines = (unseen / "y.csv").read_text().splitlines()
     from proxmtl.io.identity import fitted_rows, row_fingerprints
 
-    fresh = ~np.isin(row_fingerprints(rows), fitted_rows(unseen / "run"))
+    fresh = ~np.isin(row_fingerprints(rows), fitted_rows(unseen / "run")["mark"])
     np.save(unseen / "fresh.npy", rows[fresh].astype(np.float64))
     kept = [line for line, new in zip(lines[1:], fresh, strict=True) if new]
     (unseen / "fresh.csv").write_text("\n".join([lines[0], *kept]) + "\n")

@@ -8,7 +8,14 @@ import torch
 
 from proxmtl import L1, GroupL2, Groups, LatentMTL, LatentMTLClassifier, WeightedL1
 from proxmtl.io import InputError
-from proxmtl.io.identity import fingerprint, fitted_rows, row_fingerprints, write_fitted_rows
+from proxmtl.io.identity import (
+    fingerprint,
+    fitted_rows,
+    name_fingerprints,
+    recognised,
+    row_fingerprints,
+    write_fitted_rows,
+)
 
 A, B = Groups.from_lists([[0, 1], [2, 3]]), Groups.from_lists([[0, 2], [1, 3]])
 LONG = torch.arange(5000.0)
@@ -56,7 +63,7 @@ def test_samples_are_recognised_by_their_values(tmp_path):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((50, 3)).astype(np.float32)
     write_fitted_rows(tmp_path, X[:20])
-    kept = fitted_rows(tmp_path)
+    kept = fitted_rows(tmp_path)["mark"]
     order = rng.permutation(50)
     for samples in (X, X.astype(np.float64), np.asfortranarray(X)):
         found = np.isin(row_fingerprints(samples[order]), kept)
@@ -75,3 +82,20 @@ def test_samples_are_recognised_by_their_values(tmp_path):
         np.save(path, other)
         with pytest.raises(InputError, match="something else than fingerprints"):
             fitted_rows(tmp_path)
+
+
+def test_a_name_counts_where_its_sample_is_much_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    X = np.maximum(rng.standard_normal((40, 64)), 0).astype(np.float32)
+    names = [f"{i}.jpg" for i in range(40)]
+    write_fitted_rows(tmp_path, X[:20], names[:20])
+    again = X * (1 + 4e-3 * rng.standard_normal(X.shape)).astype(np.float32)  # as in bfloat16
+    np.testing.assert_array_equal(recognised(tmp_path, again, names), np.arange(40) < 20)
+    assert not recognised(tmp_path, again).any()
+    assert recognised(tmp_path, X[:20], names[20:]).all()  # by content, whatever the names
+    # of other images, in another scale, of other features
+    for others in (X[20:], 2 * X[:20], X[:20, ::-1]):
+        assert not recognised(tmp_path, others, names[:20]).any()
+    old = np.concatenate([row_fingerprints(X[:20]), name_fingerprints(names[:20])])
+    np.save(tmp_path / "fitted_rows.npy", old)
+    np.testing.assert_array_equal(recognised(tmp_path, -X, names), np.arange(40) < 20)

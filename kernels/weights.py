@@ -48,6 +48,8 @@ def checked_weights(
         raise TypeError(f"weights has dtype {weights.dtype}; pass floating-point numbers")
     _check_sign(weights)
     given = weights.detach().to(device)
+    if given.shape == torch.Size(shape) and given.numel() != 1:
+        return given
     try:
         spread = given.broadcast_to(tuple(shape))
     except RuntimeError:

@@ -58,7 +58,7 @@ def read_samples(
 
 def check_classes(path: Path, values: NDArray[np.float64], names: Sequence[str]) -> None:
     """Refuse labels (of a path) with an attribute that has not both classes, by its name."""
-    yes, no = (values > 0).any(0), (values <= 0).any(0)
+    yes, no = (values > 0).sum(0), (values <= 0).sum(0)
     lacking = [m for m in range(len(names)) if not (yes[m] and no[m])]
     if lacking:
         m = lacking[0]

@@ -11,7 +11,16 @@ import numpy as np
 from .jit import compiled, inlined
 from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, shrink_factors
 from .spread import FOUR, RUN, spread
-from .tiles import LEAD, copy_out, first_longer, fitting, group_factor, load_weights, square_sums
+from .tiles import (
+    LEAD,
+    copy_out,
+    first_longer,
+    fitting,
+    group_factor,
+    load_weights,
+    softened,
+    square_sums,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -193,8 +202,7 @@ def stage(
     threshold, step = constants[2], constants[3]
     point, slope = z[start : start + size], grad[start : start + size]
     for i in range(size):
-        entry = point[i] - step * slope[i]
-        staged[i] = entry - min(max(entry, -threshold), threshold)
+        staged[i] = softened(point[i] - step * slope[i], threshold)
 
 
 @inlined

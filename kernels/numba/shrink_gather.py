@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .jit import compiled
-from .tiles import group_factor
+from .tiles import group_factor, softened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def shrink_gathered(
     for fibre in range(first, last):
         source, target = x[fibre * n : (fibre + 1) * n], out[fibre * n : (fibre + 1) * n]
         for i in range(n):
-            target[i] = source[i] - min(max(source[i], -soft), soft) if l1 > 0 else source[i]
+            target[i] = softened(source[i], soft) if l1 > 0 else source[i]
         for group in range(bounds.shape[0] - 1):
             square = 0.0
             for j in range(bounds[group], bounds[group + 1]):

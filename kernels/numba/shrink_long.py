@@ -11,7 +11,7 @@ import numpy as np
 from .jit import compiled, inlined
 from .lanes import BLOCK, STREAM, stream
 from .runs import scale_run, scale_run_past, square_run
-from .tiles import aligned, copy_out, group_factor
+from .tiles import aligned, copy_out, group_factor, softened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -172,7 +172,7 @@ def soft_staged(
     threshold = constants[2]
     source = x[start : start + size]
     for i in range(size):
-        staged[i] = source[i] - min(max(source[i], -threshold), threshold)
+        staged[i] = softened(source[i], threshold)
 
 
 @inlined

@@ -11,6 +11,7 @@ import numpy as np
 from .jit import compiled, inlined
 from .lanes import STREAM
 from .runs import scale_run_past
+from .tiles import softened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,7 +85,7 @@ def _add_squares(
     soft = constants[2]
     row = x[start : start + width]
     for i in range(width):
-        entry = row[i] - min(max(row[i], -soft), soft)
+        entry = softened(row[i], soft)
         sums[i] += entry * entry
 
 
@@ -123,7 +124,7 @@ def _scale_row(
             target[i] = source[i] * factors[i]
     else:
         for i in range(width):
-            entry = (source[i] - min(max(source[i], -soft), soft)) * factors[i]
+            entry = softened(source[i], soft) * factors[i]
             target[i] = entry
             total += abs(entry)
     return float(total)

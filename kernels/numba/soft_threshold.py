@@ -11,7 +11,7 @@ from .jit import compiled, inlined
 from .lanes import STREAM
 from .pool import cuts, run_pieces, shares
 from .runs import soft_run, soft_run_past
-from .tiles import aligned
+from .tiles import aligned, softened
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,7 @@ def _one_by_one(
     total = 0.0
     for i in range(first, last):
         threshold = step if weights is None else step * weights[i]
-        shrunk = x[i] - min(max(x[i], -threshold), threshold)
+        shrunk = softened(x[i], threshold)
         out[i] = shrunk
         total += abs(shrunk) if weights is None else weights[i] * abs(shrunk)
     return total

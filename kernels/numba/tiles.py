@@ -134,6 +134,12 @@ def finish_sums(
 
 
 @inlined
+def softened(entry: Any, threshold: Any) -> Any:
+    """An entry after a soft threshold; NaN stays."""
+    return entry - min(max(entry, -threshold), threshold)
+
+
+@inlined
 def group_factor(squares: float, weight: float, step: float) -> tuple[float, float]:
     """What a group with this sum of squares is multiplied by, and its weighted norm then.
 

@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", default="", help="measure cases whose name contains this")
     parser.add_argument("--after", default="", help="begin after the case of this name")
+    parser.add_argument("--list", action="store_true", help="name the cases and stop")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each contender")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
@@ -54,6 +55,16 @@ def main() -> None:
     options = parser.parse_args()
     if options.clock == "processor" and (options.threads != 1 or options.device != "cpu"):
         parser.error("--clock processor adds threads up: use it with --device cpu --threads 1")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU here; leave it out to measure the CPU")
+    known = suite(torch.device(options.device)).factories
+    if options.after and options.after not in known:
+        parser.error(f"--after {options.after!r}: there is no such case; --list names them")
+    if not any(options.only in name for name in known):
+        parser.error(f"--only {options.only!r}: no case has that in its name; --list names them")
+    if options.list:
+        print("\n".join(known))
+        return
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     ceilings = Ceilings(device)

@@ -6,12 +6,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .dispatch import Arguments, load, on_device, operations
+import torch
+
+from .dispatch import Arguments, load, operations, serve
 from .fibres import checked_scale
 from .library import requires_grad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["BoundCall", "bind"]
 
@@ -20,11 +22,16 @@ class BoundCall:
     """One operation on fixed tensors; made by `bind`.
 
     On small tensors a call's arguments take longer to check than to compute with. Here the checks,
-    the choice of the backend and the tables of a call are made once.
+    the choice of the backend and the tables of a call are made once. It remembers its step: use it
+    from one thread.
     """
 
-    def __init__(self, name: str, args: Arguments, backend: str | None) -> None:
+    def __init__(
+        self, name: str, args: Arguments, backend: str | None, given: Iterable[Any] = ()
+    ) -> None:
         operation = operations()[name]
+        # also those that the arguments hold a view or a copy of
+        self._places = [(tensor, _place(tensor)) for tensor in _tensors(given)]
         self.backend = operation.select(args, backend)
         """Name of the backend that serves the calls."""
         self._module = load(operation.modules[self.backend])
@@ -43,7 +50,8 @@ class BoundCall:
         Raises
         ------
         ValueError
-            The operation has no step, or the step is negative, infinite or NaN.
+            The operation has no step, the step is negative, infinite or NaN, or a tensor has other
+            memory than when it was bound (``tensor.data = ...``, ``resize_``).
         """
         if step is not None and step != self._step:
             if self._step is None:
@@ -51,7 +59,13 @@ class BoundCall:
             self._step = checked_scale(step, "step")
             self._args = replace(self._args, step=self._step)
             self._run = self._prepared()
-        return on_device(self._args.device, self._run)
+        for tensor, place in self._places:
+            if _place(tensor) != place:
+                raise ValueError(
+                    "a tensor of this bound call has another shape, dtype or memory than it had "
+                    "then; bind again"
+                )
+        return serve(self._args, self._run)
 
     def _prepared(self) -> Callable[[], Any]:
         prepare = getattr(self._module, "prepare", None)
@@ -93,4 +107,17 @@ def bind(operation: str, *args: Any, backend: str | None = None, **kwargs: Any) 
         )
     if requires_grad(*args, *kwargs.values()):
         raise ValueError("a tensor requires grad, and bound calls record no graph; detach it")
-    return BoundCall(operation, known[operation].bind(*args, **kwargs), backend)
+    given = [*args, *kwargs.values()]
+    return BoundCall(operation, known[operation].bind(*args, **kwargs), backend, given)
+
+
+def _tensors(given: Iterable[Any]) -> Iterator[torch.Tensor]:
+    for each in given:
+        if isinstance(each, torch.Tensor):
+            yield each
+        elif isinstance(each, (tuple, list)):
+            yield from _tensors(each)
+
+
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype

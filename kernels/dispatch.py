@@ -48,7 +48,10 @@ class BackendError(RuntimeError):
 
 
 class Arguments(Protocol):
-    """What dispatch needs to know of an operation's bound arguments."""
+    """What dispatch needs to know of an operation's bound arguments.
+
+    Those of an operation that writes to the caller's tensors have ``written`` too, a tuple of them.
+    """
 
     @property
     def device(self) -> torch.device:
@@ -121,7 +124,7 @@ class Operation:
     def run(self, args: Arguments, backend: str | None = None) -> Any:
         """Serve bound arguments with the selected backend."""
         module = load(self.modules[self.select(args, backend)])
-        return on_device(args.device, partial(module.run, args))
+        return serve(args, partial(module.run, args))
 
     def _verdict(self, backend: str, args: Arguments) -> tuple[bool, str]:
         if backend not in self.modules:
@@ -232,6 +235,15 @@ def use_backend(name: str) -> Iterator[None]:
 def load(module: str) -> BackendModule:
     """Import a backend's module on first use."""
     return cast("BackendModule", importlib.import_module(module))
+
+
+def serve(args: Arguments, run: Callable[[], Any]) -> Any:
+    """Run a backend, and tell torch what has been written: kernels write past its accounts."""
+    result = on_device(args.device, run)
+    for tensor in getattr(args, "written", ()):
+        if not tensor.is_inference():
+            torch.autograd.graph.increment_version(tensor)
+    return result
 
 
 def on_device(device: torch.device, call: Callable[[], Any]) -> Any:

@@ -47,6 +47,8 @@ def requires_grad(*given: Any) -> bool:
 
 def through_library(out: Any, *inputs: Any) -> bool:
     """Whether the call goes through torch's dispatcher: under torch.compile or autograd."""
+    if torch.is_grad_enabled() and requires_grad(out):
+        raise ValueError("out requires grad; write to it under torch.no_grad(), or detach it")
     if not needs_library(*inputs):
         return False
     if out is not None and torch.is_grad_enabled() and requires_grad(*inputs):

@@ -49,6 +49,11 @@ class SoftThresholdArgs:
         """Device of the call."""
         return self.V.device
 
+    @property
+    def written(self) -> tuple[torch.Tensor, ...]:
+        """The caller's tensors that the call writes to."""
+        return () if self.out is None else (self.out,)
+
 
 @dataclass(frozen=True, slots=True)
 class GroupShrinkArgs:
@@ -66,6 +71,11 @@ class GroupShrinkArgs:
     def device(self) -> torch.device:
         """Device of the call."""
         return self.V.device
+
+    @property
+    def written(self) -> tuple[torch.Tensor, ...]:
+        """The caller's tensors that the call writes to."""
+        return () if self.out is None else (self.out,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,11 @@ class OverlapSweepArgs:
         """Device of the call."""
         return self.X.device
 
+    @property
+    def written(self) -> tuple[torch.Tensor, ...]:
+        """The caller's tensors that the call writes to."""
+        return self.X, self.dual
+
 
 @dataclass(frozen=True, slots=True)
 class SmoothedGroupArgs:
@@ -102,6 +117,11 @@ class SmoothedGroupArgs:
     def device(self) -> torch.device:
         """Device of the call."""
         return self.V.device
+
+    @property
+    def written(self) -> tuple[torch.Tensor, ...]:
+        """The caller's tensors that the call writes to."""
+        return () if self.out is None else (self.out,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +144,11 @@ class ApgStepArgs:
     def device(self) -> torch.device:
         """Device of the call."""
         return self.Z.device
+
+    @property
+    def written(self) -> tuple[torch.Tensor, ...]:
+        """The caller's tensors that the call writes to."""
+        return () if self.out is None else self.out
 
 
 def bind_soft_threshold(

@@ -39,19 +39,26 @@ _SIDE_BY_SIDE = 4
 
 def _soft_into(write: Callable[..., None]) -> Any:
     def soft(
-        typing: Any, source: Any, target: Any, start: Any, count: Any, weights: Any, step: Any
+        typing: Any,
+        source: Any,
+        target: Any,
+        start: Any,
+        count: Any,
+        weights: Any,
+        first: Any,
+        step: Any,
     ) -> Typed:
         """Write the soft-thresholded entries ``start`` to ``start + count``, in whole vectors.
 
-        The threshold is step · weights[i], or step where ``weights`` is None. Returns the sum of
-        the magnitudes of what is written, in float64, times weights if any.
+        The threshold is step · weights[first + i], or step where ``weights`` is None. Returns the
+        sum of the magnitudes of what is written, in float64, times weights if any.
         """
-        del typing, start, count, step
+        del typing, start, count, first, step
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             del signature
             vector = ir.VectorType(context.get_data_type(source.dtype), STREAM)
-            scale = everywhere(builder, arguments[5], vector)
+            scale = everywhere(builder, arguments[6], vector)
             fabs = declared(
                 builder.module, ir.FunctionType(vector, [vector]), f"llvm.fabs.{suffix(vector)}"
             )
@@ -61,7 +68,8 @@ def _soft_into(write: Callable[..., None]) -> Any:
                 entry = load(context, builder, source, (arguments[0], at), vector)
                 weight, threshold = None, scale
                 if isinstance(weights, types.Array):
-                    weight = load(context, builder, weights, (arguments[4], at), vector)
+                    here = arguments[4], builder.add(arguments[5], index)
+                    weight = load(context, builder, weights, here, vector)
                     threshold = builder.fmul(scale, weight)
                 below = builder.fneg(threshold)
                 # a comparison with NaN is false: it stays
@@ -74,7 +82,8 @@ def _soft_into(write: Callable[..., None]) -> Any:
 
             return _summed(builder, vector, arguments[3], shrink)
 
-        return types.float64(source, target, *[types.int64] * 2, weights, source.dtype), generate
+        place = types.int64
+        return types.float64(source, target, place, place, weights, place, source.dtype), generate
 
     return intrinsic(soft)
 

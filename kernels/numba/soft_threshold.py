@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from .arrays import cpu_floats, paired, scalar
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Partial sums of so many terms stay in the storage precision, longer ones go to float64.
 _BLOCK = 1024
+# Weights of broadcast rows or columns that are shorter are spread to all entries first.
+_SEGMENT = 64
 
 
 def supports(args: SoftThresholdArgs) -> tuple[bool, str]:
@@ -32,15 +35,44 @@ def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:
     """Soft threshold of every entry, and the weighted sum of magnitudes."""
     pair = paired(args.V, 0, args.out)
     n, kind = pair.x.shape[0], pair.x.dtype.type
-    weights, step, scale = None, args.step, 1.0
+    arrays = pair.x, pair.out
     if args.weights.numel() == 1:
         scale = float(args.weights)
-        step *= scale
+        operands = *arrays, pair.phase, None, kind(args.step * scale)
+        parts = run_pieces(_soft_entries, [(*operands, *cut) for cut in cuts(n, shares(n))])
+        return pair.finish(), scalar(scale * sum(parts))
+    step = kind(args.step)
+    weights = args.weights.t() if pair.swapped else args.weights
+    distinct, length, in_turns = _repeated(weights)
+    if length < _SEGMENT:
+        operands = *arrays, pair.phase, pair.aligned(args.weights), step
+        parts = run_pieces(_soft_entries, [(*operands, *cut) for cut in cuts(n, shares(n))])
     else:
-        weights = pair.aligned(args.weights)
-    operands = pair.x, pair.out, pair.phase, weights, kind(step)
-    parts = run_pieces(_soft_entries, [(*operands, *cut) for cut in cuts(n, shares(n))])
-    return pair.finish(), scalar(scale * sum(parts))
+        each = distinct.to(pair.target.dtype).contiguous().numpy()
+        # a vector never has entries of two segments
+        phase = pair.phase if length % STREAM == 0 and pair.phase == 0 else -1
+        kernel = _soft_runs if in_turns else _soft_rows
+        segments = cuts(n // length, shares(n))
+        parts = run_pieces(kernel, [(*arrays, phase, each, step, length, *cut) for cut in segments])
+    return pair.finish(), scalar(sum(parts))
+
+
+def _repeated(weights: torch.Tensor) -> tuple[torch.Tensor, int, bool]:
+    """The weights of a broadcast tensor that differ, (n,), and the entries of a segment of it.
+
+    Segments either have these weights each, one an entry, or take them in turns, one for all of a
+    segment's entries: then the last is true. Length 0: neither.
+    """
+    shape = list(weights.shape)
+    given = [k for k, step in enumerate(weights.stride()) if step and shape[k] > 1]
+    if not weights.numel() or not given or given != list(range(given[0], given[-1] + 1)):
+        return weights, 0, False
+    first, last = given[0], given[-1] + 1
+    distinct = weights[(0,) * first].reshape(*shape[first:last], -1)[..., 0].reshape(-1)
+    inner = math.prod(shape[last:])
+    if inner > 1:
+        return distinct, inner, True
+    return distinct, distinct.numel() if math.prod(shape[:first]) > 1 else 0, False
 
 
 @compiled
@@ -58,16 +90,70 @@ def _soft_entries(
     ``phase`` is where the result's memory stands, in entries, within a streaming store's
     alignment, or negative to write through the caches.
     """
+    return _segment(x, out, phase, weights, first, step, first, last)
+
+
+@compiled
+def _soft_rows(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    phase: int,
+    weights: NDArray[Any],
+    step: Any,
+    length: int,
+    first: int,
+    last: int,
+) -> float:
+    """`_soft_entries` of segments first to last, each with the same weights."""
+    total = 0.0
+    for row in range(first, last):
+        start = row * length
+        total += _segment(x, out, phase, weights, 0, step, start, start + length)
+    return total
+
+
+@compiled
+def _soft_runs(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    phase: int,
+    weights: NDArray[Any],
+    step: Any,
+    length: int,
+    first: int,
+    last: int,
+) -> float:
+    """`_soft_entries` of segments first to last, with one weight each, in turns."""
+    total = 0.0
+    for row in range(first, last):
+        weight, start = weights[row % weights.shape[0]], row * length
+        total += weight * _segment(x, out, phase, None, 0, step * weight, start, start + length)
+    return total
+
+
+@inlined
+def _segment(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    phase: int,
+    weights: NDArray[Any] | None,
+    place: int,
+    step: Any,
+    first: int,
+    last: int,
+) -> float:
+    """Entries first to last, the first one with the weight at ``place``."""
     done = aligned(first, last, phase)
-    total = _one_by_one(x, out, weights, step, first, done)
+    shift = place - first
+    total = _one_by_one(x, out, weights, shift, step, first, done)
     while done + STREAM <= last:
         count = min(_BLOCK, (last - done) // STREAM * STREAM)
         if phase >= 0:
-            total += soft_run_past(x, out, done, count, weights, step)
+            total += soft_run_past(x, out, done, count, weights, done + shift, step)
         else:
-            total += soft_run(x, out, done, count, weights, step)
+            total += soft_run(x, out, done, count, weights, done + shift, step)
         done += count
-    return total + _one_by_one(x, out, weights, step, done, last)
+    return total + _one_by_one(x, out, weights, shift, step, done, last)
 
 
 @inlined
@@ -75,14 +161,15 @@ def _one_by_one(
     x: NDArray[Any],
     out: NDArray[Any],
     weights: NDArray[Any] | None,
+    shift: int,
     step: Any,
     first: int,
     last: int,
 ) -> float:
     total = 0.0
     for i in range(first, last):
-        threshold = step if weights is None else step * weights[i]
+        threshold = step if weights is None else step * weights[i + shift]
         shrunk = softened(x[i], threshold)
         out[i] = shrunk
-        total += abs(shrunk) if weights is None else weights[i] * abs(shrunk)
+        total += abs(shrunk) if weights is None else weights[i + shift] * abs(shrunk)
     return total

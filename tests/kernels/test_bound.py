@@ -78,3 +78,13 @@ def test_bad_calls_are_refused():
         call(step=-1.0)
     with pytest.raises(kernels.BackendError, match="It serves CUDA tensors"):
         kernels.bind("group_shrink", V, *groups.both, 1.0, backend="triton")
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_other_memory_is_refused(backend):
+    V, out = torch.randn(3, 8), torch.empty(3, 8)
+    call = kernels.bind("group_shrink", V, *tiles([5, 3]).both, 0.1, out=out, backend=backend)
+    call()
+    V.data = torch.randn(3, 8)
+    with pytest.raises(ValueError, match="bind again"):
+        call()

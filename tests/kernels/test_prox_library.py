@@ -158,3 +158,45 @@ def test_compiles_without_graph_breaks():
     compiled = torch.compile(work, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(V, lazy), wanted)
     torch.testing.assert_close(lazy, eager)
+
+
+@pytest.mark.parametrize("backend", ["naive", "torch", "numba"])
+def test_torch_knows_what_was_written(backend):
+    """Autograd finds stale tensors by their versions; so do remembered checks of weights."""
+    groups = tiles([3, 2])
+    V, out, other = (torch.randn(2, 5) for _ in range(3))
+    dual = torch.zeros(2, 5)
+
+    def versions():
+        return [t._version for t in (out, other, dual)]
+
+    calls = {
+        "soft": lambda: kernels.soft_threshold(V, 0.1, out=out, backend=backend),
+        "shrink": lambda: kernels.group_shrink(V, *groups.both, 0.1, out=out, backend=backend),
+        "smooth": lambda: kernels.smoothed_group_grad(
+            V, *groups.both, 1.0, 0.1, out=out, backend=backend
+        ),
+        "step": lambda: kernels.apg_step(
+            V, V, V, step=0.1, momentum=0.5, out=(out, other), backend=backend
+        ),
+        "sweep": lambda: kernels.overlap_dual_sweep(out, dual, *groups.both, 0.1, backend=backend),
+        "bound": kernels.bind("group_shrink", V, *groups.both, 0.1, out=out, backend=backend),
+    }
+    written = {"step": [out, other], "sweep": [out, dual]}
+    for name, call in calls.items():
+        before = versions()
+        call()
+        moved = [t for t, a, b in zip((out, other, dual), before, versions(), strict=True) if b > a]
+        assert len(moved) == len(written.get(name, [out])), name
+        assert all(a is b for a, b in zip(moved, written.get(name, [out]), strict=True)), name
+
+
+def test_a_result_that_requires_grad_is_refused():
+    V = torch.randn(2, 5, requires_grad=True)
+    with pytest.raises(ValueError, match="out requires grad"):
+        kernels.group_shrink(V, *tiles([3, 2]).both, 0.1, out=V)
+    power = (V**2).sum()
+    with torch.no_grad():
+        kernels.group_shrink(V, *tiles([3, 2]).both, 0.1, out=V)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        power.backward()

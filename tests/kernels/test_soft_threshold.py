@@ -105,3 +105,16 @@ def test_threads_and_blocks(backend, dtype):
 def test_bad_arguments_are_refused(change, error, message):
     with pytest.raises(error, match=message):
         kernels.soft_threshold(**{"V": torch.ones(2, 3), "weights": 1.0, **change})
+
+
+@pytest.mark.parametrize("shape", [(70, 70), (3, 64, 128), (5, 130)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_broadcast_weights_are_read_where_they_are_on_cpus(shape, transposed):
+    V = torch.randn(shape)
+    V = V.transpose(-1, -2).contiguous().transpose(-1, -2) if transposed else V
+    for which in range(1, 2 ** len(shape)):
+        weights = torch.rand([n if which >> k & 1 else 1 for k, n in enumerate(shape)])
+        seen, value = kernels.soft_threshold(V, weights, step=0.7, backend="numba")
+        wanted, penalty = kernels.soft_threshold(V.double(), weights, step=0.7, backend="torch")
+        torch.testing.assert_close(seen.double(), wanted, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(value, penalty, rtol=1e-5, atol=0)

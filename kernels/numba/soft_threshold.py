@@ -15,6 +15,8 @@ from .runs import soft_run, soft_run_past
 from .tiles import aligned, softened
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from numpy.typing import NDArray
 
@@ -35,26 +37,27 @@ def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:
     """Soft threshold of every entry, and the weighted sum of magnitudes."""
     pair = paired(args.V, 0, args.out)
     n, kind = pair.x.shape[0], pair.x.dtype.type
-    arrays = pair.x, pair.out
+
+    def parts(kernel: Callable[..., float], count: int, *operands: Any) -> float:
+        calls = [(pair.x, pair.out, *operands, *cut) for cut in cuts(count, shares(n))]
+        return float(sum(run_pieces(kernel, calls)))
+
+    step = args.step
     if args.weights.numel() == 1:
         scale = float(args.weights)
-        operands = *arrays, pair.phase, None, kind(args.step * scale)
-        parts = run_pieces(_soft_entries, [(*operands, *cut) for cut in cuts(n, shares(n))])
-        return pair.finish(), scalar(scale * sum(parts))
-    step = kind(args.step)
+        value = scale * parts(_soft_entries, n, pair.phase, None, kind(step * scale))
+        return pair.finish(), scalar(value)
     weights = args.weights.t() if pair.swapped else args.weights
     distinct, length, in_turns = _repeated(weights)
     if length < _SEGMENT:
-        operands = *arrays, pair.phase, pair.aligned(args.weights), step
-        parts = run_pieces(_soft_entries, [(*operands, *cut) for cut in cuts(n, shares(n))])
+        value = parts(_soft_entries, n, pair.phase, pair.aligned(args.weights), kind(step))
     else:
         each = distinct.to(pair.target.dtype).contiguous().numpy()
         # a vector never has entries of two segments
         phase = pair.phase if length % STREAM == 0 and pair.phase == 0 else -1
         kernel = _soft_runs if in_turns else _soft_rows
-        segments = cuts(n // length, shares(n))
-        parts = run_pieces(kernel, [(*arrays, phase, each, step, length, *cut) for cut in segments])
-    return pair.finish(), scalar(sum(parts))
+        value = parts(kernel, n // length, phase, each, kind(step), length)
+    return pair.finish(), scalar(value)
 
 
 def _repeated(weights: torch.Tensor) -> tuple[torch.Tensor, int, bool]:

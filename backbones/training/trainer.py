@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from dataclasses import replace
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["SCALARS_FILE", "Trainer"]
 
 SCALARS_FILE = "scalars.csv"
+logger = logging.getLogger("proxmtl")
 
 
 class DivergenceError(ValueError):
@@ -215,9 +217,11 @@ class Trainer:
             most = self.config.undo_above * lowest
         try:
             record = self._solve()
-        except DivergenceError:
+        except DivergenceError as error:
             if math.isinf(most):
                 raise
+            # the figures hold numbers alone, and this has a reason
+            logger.warning("epoch %d is undone: %s", len(self.history), error)
             reached = math.inf
         else:
             reached = record.objective

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_divergence_is_said():
         trainer.run()
 
 
-def test_features_far_too_large_are_undone_too(monkeypatch):
+def test_features_far_too_large_are_undone_too(monkeypatch, caplog):
     trainer = small_run(epochs=2, n_train=60, head=SingleTaskHead(0.3))
     trainer.advance()
     before, descend = state_of(trainer), trainer.descend
@@ -113,6 +114,8 @@ def test_features_far_too_large_are_undone_too(monkeypatch):
     monkeypatch.setattr(trainer, "descend", astray)
     record = trainer.advance()
     assert record.rejected == np.inf
+    (said,) = caplog.messages
+    assert re.fullmatch(r"epoch 1 is undone: .*Lower learning_rate\. \(.*curvature.*\)", said)
     for name, tensor in state_of(trainer)[0].items():
         assert torch.equal(tensor, before[0][name])
     assert bool(torch.isfinite(trainer.features(trainer.train)).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -148,9 +149,16 @@ def _without_sketches(marks: NDArray[np.uint64]) -> NDArray[Any]:
 def _sketch(sample: NDArray[Any]) -> NDArray[np.float64]:
     """Norm of a sample and its products with vectors of random signs, always the same ones."""
     x = sample.astype(np.float64).ravel()
-    bits = np.frombuffer(hashlib.shake_256(b"signs").digest(len(x)), np.uint8)
-    signs = 2.0 * np.unpackbits(bits).reshape(len(x), PROJECTIONS) - 1
-    return np.concatenate([[np.linalg.norm(x)], x @ signs])
+    return np.concatenate([[np.linalg.norm(x)], x @ _signs(len(x))])
+
+
+@functools.lru_cache(maxsize=1)  # samples of one table have one size
+def _signs(n: int) -> NDArray[np.float64]:
+    """Return the vectors of signs for samples of n numbers, (n, PROJECTIONS), read-only."""
+    bits = np.frombuffer(hashlib.shake_256(b"signs").digest(n), np.uint8)
+    signs = 2.0 * np.unpackbits(bits).reshape(n, PROJECTIONS) - 1
+    signs.flags.writeable = False
+    return signs
 
 
 def fitted_rows(folder: Path) -> NDArray[Any]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from proxmtl import L1, GroupL2, Groups, LatentMTL, LatentMTLClassifier, WeightedL1
-from proxmtl.io import InputError
+from proxmtl.io import InputError, identity
 from proxmtl.io.identity import (
     fingerprint,
     fitted_rows,
@@ -99,3 +99,14 @@ def test_a_name_counts_where_its_sample_is_much_the_same(tmp_path):
     old = np.concatenate([row_fingerprints(X[:20]), name_fingerprints(names[:20])])
     np.save(tmp_path / "fitted_rows.npy", old)
     np.testing.assert_array_equal(recognised(tmp_path, -X, names), np.arange(40) < 20)
+
+
+def test_signs_are_drawn_once_for_all_rows(tmp_path, monkeypatch):
+    drawn, shake = [], identity.hashlib.shake_256
+    monkeypatch.setattr(identity.hashlib, "shake_256", lambda x: drawn.append(x) or shake(x))
+    identity._signs.cache_clear()
+    write_fitted_rows(tmp_path, np.eye(5), list("abcde"))
+    assert len(drawn) == 1
+    # rows of the identity show the signs; files of earlier versions hold the same ones
+    bits = fitted_rows(tmp_path)["sketch"][5:, 1:] > 0
+    assert np.packbits(bits).tobytes() == shake(b"signs").digest(5)

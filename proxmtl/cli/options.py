@@ -59,6 +59,11 @@ _RULES = {
             "an option of the training of networks, which --frozen leaves out",
         ),
         _Rule(
+            lambda given: given["augment"] == "none",
+            ("flips",),
+            "an option of --augment crops or krizhevsky, not of none",
+        ),
+        _Rule(
             lambda given: given["network"].startswith("alexnet"),
             ("side",),
             "an option of other networks: this one takes 224 pixels",

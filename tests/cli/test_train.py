@@ -143,6 +143,10 @@ BAD = {
     "frozen for epochs": ([*FROZEN, "--epochs", "7"], ["--epochs", "--frozen leaves out"]),
     "frozen with workers": ([*FROZEN, "--workers", "3"], ["--workers", "--frozen leaves out"]),
     "frozen without flips": ([*FROZEN, "--no-flips"], ["--no-flips", "--frozen leaves out"]),
+    "flips of nothing": (
+        [*COMMAND, "--augment", "none", "--no-flips"],
+        ["--no-flips", "--augment crops or krizhevsky"],
+    ),
     "side of alexnet": ([*COMMAND, "--network", "alexnet"], ["--side", "224"]),
     "other folder": ([*COMMAND, "-o", "photos"], ["no run of training"]),
     "corrupt": (COMMAND, ["1 of 40 images", "7.png", "get them again", "--skip-corrupt"]),

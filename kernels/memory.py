@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from .fibres import checked_like
 
-if TYPE_CHECKING:
-    import torch
 
+def checked_out(
+    out: torch.Tensor, name: str, inputs: dict[str, torch.Tensor], weights: Any = None
+) -> None:
+    """Refuse a result's memory that doesn't fit, or that holds part of an input or weights.
 
-def checked_out(out: torch.Tensor, name: str, inputs: dict[str, torch.Tensor]) -> None:
-    """Refuse a result's memory that doesn't fit, or that holds part of an input.
-
-    An input itself is fine: every entry is read before it is overwritten.
+    An input itself is fine: every entry is read before it is overwritten. A weight may be read
+    for many entries, so weights lie apart.
 
     Parameters
     ----------
@@ -24,6 +25,7 @@ def checked_out(out: torch.Tensor, name: str, inputs: dict[str, torch.Tensor]) -
         What the caller calls it.
     inputs : dict of str to Tensor
         Operands by name; the first is the model of shape, dtype and device.
+    weights : Tensor or number, optional
 
     Raises
     ------
@@ -32,25 +34,27 @@ def checked_out(out: torch.Tensor, name: str, inputs: dict[str, torch.Tensor]) -
     """
     model = next(iter(inputs))
     checked_like(out, inputs[model], name, model)
-    memory = out.untyped_storage().data_ptr()
     for each, tensor in inputs.items():
-        if tensor is out or tensor.untyped_storage().data_ptr() != memory:
-            continue
-        if out.data_ptr() != tensor.data_ptr() or out.stride() != tensor.stride():
+        if tensor is not out and not _same(out, tensor):
             checked_apart(out, name, tensor, each)
+    checked_apart(out, name, weights, "weights")
 
 
-def checked_apart(left: torch.Tensor, name: str, right: torch.Tensor, other: str) -> None:
-    """Refuse two tensors that share an entry.
+def checked_apart(left: torch.Tensor, name: str, right: Any, other: str) -> None:
+    """Refuse two tensors that share an entry; what is no tensor shares none.
 
     Raises
     ------
     ValueError
         With both names.
     """
-    if left.untyped_storage().data_ptr() != right.untyped_storage().data_ptr():
+    if not isinstance(right, torch.Tensor) or left.device != right.device:
         return
     if not left.numel() or not right.numel():
+        return
+    # Addresses, not storages: two storages over one array of numpy share its memory.
+    (start, stop), (first, last) = _extent(left), _extent(right)
+    if stop <= first or last <= start:
         return
     try:
         # numpy takes any bound on its work; its stubs know two of them.
@@ -62,6 +66,19 @@ def checked_apart(left: torch.Tensor, name: str, right: torch.Tensor, other: str
             f"{name} overlaps the memory of {other}, which would be overwritten while it is read; "
             "pass memory of its own"
         )
+
+
+def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether two tensors of one shape and dtype have each entry at the same address."""
+    strides = zip(left.shape, left.stride(), right.stride(), strict=True)
+    return left.data_ptr() == right.data_ptr() and all(n == 1 or s == t for n, s, t in strides)
+
+
+def _extent(tensor: torch.Tensor) -> tuple[int, int]:
+    """Address of the first byte of a tensor that isn't empty, and of the one after its last."""
+    start = tensor.data_ptr()
+    last = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    return start, start + (last + 1) * tensor.element_size()
 
 
 class _Memory:

@@ -161,7 +161,7 @@ def bind_soft_threshold(
     """Check the arguments of `soft_threshold`; a 0-d tensor becomes (1,)."""
     checked_float(V, "V")
     if out is not None:
-        checked_out(out, "out", {"V": V})
+        checked_out(out, "out", {"V": V}, weights)
     if not V.dim():
         V, out = V.reshape(1), None if out is None else out.reshape(1)
     return SoftThresholdArgs(
@@ -188,7 +188,7 @@ def bind_group_shrink(
     axis = checked_axis(V, axis)
     layout = disjoint_layout(indptr, indices, V.shape[axis])
     if out is not None:
-        checked_out(out, "out", {"V": V})
+        checked_out(out, "out", {"V": V}, weights)
     return GroupShrinkArgs(
         V.detach(),
         layout,
@@ -229,6 +229,8 @@ def bind_overlap_dual_sweep(
             "agree"
         )
     checked_apart(X, "X", dual, "dual")
+    checked_apart(X, "X", weights, "weights")
+    checked_apart(dual, "dual", weights, "weights")
     if not hasattr(sweeps, "__index__") or sweeps < 0:
         raise ValueError(f"sweeps is {sweeps}; it must be a whole number, 0 or more")
     return OverlapSweepArgs(
@@ -258,7 +260,7 @@ def bind_smoothed_group_grad(
     axis = checked_axis(V, axis)
     layout = fitting_layout(indptr, indices, V.shape[axis])
     if out is not None:
-        checked_out(out, "out", {"V": V})
+        checked_out(out, "out", {"V": V}, weights)
     smoothness = float(smoothness)
     if not 0 < smoothness < float("inf"):
         raise ValueError(f"smoothness is {smoothness}; it must be positive and finite")
@@ -289,12 +291,13 @@ def bind_apg_step(
     checked_float(Z, "Z")
     checked_like(grad, Z, "grad", "Z")
     checked_like(X, Z, "X", "Z")
+    if groups is not None and len(groups) != 3:
+        raise ValueError(f"groups has {len(groups)} parts; pass (indptr, indices, weights)")
     if out is not None:
-        _check_pair(out, {"Z": Z, "grad": grad, "X": X})
+        weights = None if groups is None else groups[2]
+        _check_pair(out, {"Z": Z, "grad": grad, "X": X}, weights)
     layout, each = None, None
     if groups is not None:
-        if len(groups) != 3:
-            raise ValueError(f"groups has {len(groups)} parts; pass (indptr, indices, weights)")
         indptr, indices, weights = groups
         axis = checked_axis(Z, axis, "Z")
         layout = disjoint_layout(indptr, indices, Z.shape[axis])
@@ -314,12 +317,12 @@ def bind_apg_step(
     )
 
 
-def _check_pair(out: Any, inputs: dict[str, torch.Tensor]) -> None:
+def _check_pair(out: Any, inputs: dict[str, torch.Tensor], weights: Any) -> None:
     if not isinstance(out, (tuple, list)) or len(out) != 2:
         seen = f"of {len(out)}" if isinstance(out, (tuple, list)) else type(out).__name__
         raise ValueError(f"out is {seen}; pass a pair of tensors, one for x and one for z")
     for index, tensor in enumerate(out):
-        checked_out(tensor, f"out[{index}]", inputs)
+        checked_out(tensor, f"out[{index}]", inputs, weights)
     checked_apart(out[0], "out[0]", out[1], "out[1]")
 
 

@@ -239,11 +239,12 @@ def load(module: str) -> BackendModule:
 
 def serve(args: Arguments, run: Callable[[], Any]) -> Any:
     """Run a backend, and tell torch what has been written: kernels write past its accounts."""
-    result = on_device(args.device, run)
-    for tensor in getattr(args, "written", ()):
-        if not tensor.is_inference():
-            torch.autograd.graph.increment_version(tensor)
-    return result
+    try:
+        return on_device(args.device, run)
+    finally:  # also what was written before an interruption
+        for tensor in getattr(args, "written", ()):
+            if not tensor.is_inference():
+                torch.autograd.graph.increment_version(tensor)
 
 
 def on_device(device: torch.device, call: Callable[[], Any]) -> Any:

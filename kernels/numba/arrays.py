@@ -44,7 +44,8 @@ class Pair(NamedTuple):
         fits into the last cache level is better left there.
         """
         size = self.target.element_size()
-        if self.same or self.target.numel() * size < _STREAMED_BYTES:
+        between = self.target.data_ptr() % size  # entries: no vector can be aligned
+        if self.same or between or self.target.numel() * size < _STREAMED_BYTES:
             return -1
         return self.alignment
 

@@ -178,13 +178,8 @@ def parallel(kernel: Callable[..., None], n_jobs: int, n_entries: int, *argument
     if n_threads == 1:
         kernel(0, n_jobs, *arguments)
         return
-    shares = iter(cuts(n_jobs, min(n_jobs, _SHARES * n_threads)))
-
-    def work() -> None:
-        for start, stop in shares:
-            kernel(start, stop, *arguments)
-
-    run_pieces(work, [()] * n_threads)
+    shares = cuts(n_jobs, min(n_jobs, _SHARES * n_threads))
+    run_pieces(kernel, [(*share, *arguments) for share in shares], n_threads)
 
 
 def _addresses(args: HingeArgs) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,8 @@ variable: Any = cgutils.alloca_once_value
 
 # Entries of one streaming store, in every dtype that the kernels serve.
 STREAM = 8
+# Bytes of a cache line.
+_LINE = 64
 # Groups that are added up side by side.
 ROW = 8
 # Longest group that the masks serve. Their table, of int64, holds as many ones, then zeros; a
@@ -144,6 +146,34 @@ def _shrink_factors(
 
     place = types.int64
     return types.float64(totals, place, table, factors, place), generate
+
+
+def _fetch_ahead(typing: Any, source: Any, start: Any, tag: Any) -> Typed:
+    """Have memory read that `group_sums` of so many lanes will want, at ``start`` and on.
+
+    As many cache lines as `ROW` groups take that fill half of the lanes. What the processor fetches
+    ahead by itself ends with each page of memory.
+    """
+    del typing, start
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        given = signature.args
+        byte = ir.IntType(8).as_pointer()
+        first = context.make_array(given[0])(context, builder, value=arguments[0]).data
+        size = alignment(first.type.pointee)
+        first = builder.bitcast(builder.gep(first, [arguments[1]]), byte)
+        fetch = declared(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32]),
+            "llvm.prefetch.p0i8",
+        )
+        to_read, keep, data = INT32(0), INT32(3), INT32(1)
+        for line in range(0, ROW * len(tag) * size // 2, _LINE):
+            place = builder.gep(first, [INT64(line)])
+            builder.call(fetch, [place, to_read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, tag), generate
 
 
 def _stream(typing: Any, source: Any, start: Any, target: Any, to: Any) -> Typed:
@@ -288,4 +318,5 @@ def alignment(element: Any) -> int:
 group_sums: Any = intrinsic(_group_sums)
 rest_sum: Any = intrinsic(_rest_sum)
 shrink_factors: Any = intrinsic(_shrink_factors)
+fetch_ahead: Any = intrinsic(_fetch_ahead)
 stream: Any = intrinsic(_stream)

@@ -52,7 +52,9 @@ def shares(n_entries: int) -> int:
     return max(1, min(n_entries // WORTH_A_THREAD, max(_SHARES, n_entries // _LARGE)))
 
 
-def run_pieces(kernel: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+def run_pieces(
+    kernel: Callable[..., Any], calls: Sequence[tuple[Any, ...]], threads: int | None = None
+) -> list[Any]:
     """Run ``kernel(*call)`` for each call, on the calling thread and on others.
 
     Threads take the next call when they are done with one: none waits for a slower one for long.
@@ -63,6 +65,8 @@ def run_pieces(kernel: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> 
         Compiled, releasing the interpreter lock.
     calls : sequence of tuple
         Arguments of each piece; pieces must not write to the same memory.
+    threads : int, optional
+        Threads that the work is worth; all of torch's by default.
 
     Returns
     -------
@@ -76,7 +80,7 @@ def run_pieces(kernel: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> 
         piece any more by then.
     """
     most = torch.get_num_threads()
-    n_threads = min(most, len(calls))
+    n_threads = min(threads or most, most, len(calls))
     if n_threads <= 1:
         return [kernel(*call) for call in calls]
     team = _Team(kernel, calls)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .jit import compiled, inlined
-from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, group_sums, shrink_factors
+from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, fetch_ahead, group_sums, shrink_factors
 from .shrink_long import shrink_long
 from .spread import FOUR, ONE, RUN, multiply, multiply_past
 from .tiles import LEAD, finish_sums, first_longer, fitting, load_weights, square_sums
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .tables import Tables
 
 
+# Entries between what is read and what memory is asked for.
+_AHEAD = 2048
 _ROOM = LEAD + BLOCK_GROUPS + WIDEST
 
 
@@ -157,6 +159,7 @@ def _both(
     for row in range(rows + 1):
         if row < rows:
             k = row * ROW
+            fetch_ahead(x, shift + bounds[group + k] + _AHEAD, tag)
             group_sums(x, shift, bounds, group + k, masks, totals, k, tag)
         now = min(share, left // RUN)
         left -= now * RUN

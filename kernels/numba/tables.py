@@ -72,6 +72,8 @@ class Tiles(NamedTuple):
         The groups of a fibre that aren't empty, where some are.
     times : int
         Number of fibres.
+    known_cuts : dict
+        What `cuts` has answered: each search waits for memory some twenty times.
     """
 
     bounds: NDArray[Any]
@@ -81,6 +83,7 @@ class Tiles(NamedTuple):
     tag: tuple[int, ...]
     kept: NDArray[np.int64] | None
     times: int
+    known_cuts: dict[tuple[int, int], list[tuple[int, int]]]
 
     def tables(self, itemsize: int) -> Tables:
         """For entries of so many bytes."""
@@ -96,6 +99,13 @@ class Tiles(NamedTuple):
 
     def cuts(self, entries: int, n_pieces: int) -> list[tuple[int, int]]:
         """Cut the groups of all fibres, in memory order, into pieces of about equal length."""
+        if (entries, n_pieces) not in self.known_cuts:
+            if len(self.known_cuts) >= _MOST_CUTS:
+                self.known_cuts.clear()
+            self.known_cuts[entries, n_pieces] = self._cuts(entries, n_pieces)
+        return self.known_cuts[entries, n_pieces]
+
+    def _cuts(self, entries: int, n_pieces: int) -> list[tuple[int, int]]:
         length, n_groups = int(self.bounds[-1]), self.bounds.shape[0] - 1
         edges = []
         for k in range(n_pieces + 1):
@@ -105,6 +115,9 @@ class Tiles(NamedTuple):
             edges.append(table * n_groups + int(place))
         return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
 
+
+# Answers that a set of tables keeps.
+_MOST_CUTS = 64
 
 _known: WeakKeyDictionary[GroupLayout, dict[int, Tiles]] = WeakKeyDictionary()
 
@@ -147,4 +160,5 @@ def _made(layout: GroupLayout, times: int) -> Tiles:
         tag=tag,
         kept=None if kept.size == layout.n_groups else kept,
         times=times,
+        known_cuts={},
     )

@@ -17,15 +17,14 @@ __all__ = ["Snapshot"]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """State of a trainer between two epochs; it shares no memory with the trainer.
+    """State of a trainer between two epochs.
 
     Random streams belong to the seed and the number of the epoch, so they need no state here.
 
     Attributes
     ----------
     network, optimizer, scheduler, layer
-        Their ``state_dict``, tensors in main memory; the next solve starts from the layer's
-        weights.
+        Their ``state_dict``; the next solve starts from the layer's weights.
     standard
         Mean and scale of the features; empty before the first solve.
     history
@@ -43,20 +42,34 @@ class Snapshot:
     result: Any = None
 
     @classmethod
-    def take(cls, trainer: Trainer) -> Snapshot:
-        """Copy the state of a trainer."""
+    def take(cls, trainer: Trainer, *, copied: bool = True) -> Snapshot:
+        """Take the state of a trainer.
+
+        Parameters
+        ----------
+        trainer
+            Between two epochs.
+        copied
+            Into main memory. Else the tensors are the trainer's own: to be written to disk, say,
+            before it goes on.
+        """
+
+        def taken(value: Any) -> Any:
+            return _in_main_memory(value) if copied else value
+
         return cls(
-            network=_in_main_memory(trainer.network.state_dict()),
-            optimizer=_in_main_memory(trainer.optimizer.state_dict()),
-            scheduler=_in_main_memory(trainer.scheduler.state_dict()),
-            layer=_in_main_memory(trainer.layer.state_dict()),
-            standard=_in_main_memory(trainer.standard or ()),
+            network=taken(trainer.network.state_dict()),
+            optimizer=taken(trainer.optimizer.state_dict()),
+            scheduler=taken(trainer.scheduler.state_dict()),
+            layer=taken(trainer.layer.state_dict()),
+            standard=taken(trainer.standard or ()),
             history=tuple(trainer.history),
             result=trainer.layer.result,
         )
 
     def restore(self, trainer: Trainer) -> None:
         """Put a trainer of the same networks and head back into this state."""
+        trainer.optimizer.zero_grad(set_to_none=True)  # of weights that go; room for the copy
         trainer.network.load_state_dict(self.network)
         # it takes the tensors of its state as they are, and goes on to change them in place
         trainer.optimizer.load_state_dict(copy.deepcopy(self.optimizer))

@@ -182,18 +182,20 @@ class Trainer:
     def advance(self, batches: Callable[[int, int], None] | None = None) -> Epoch:
         """Do one epoch; the first call is the solve on the networks as they are.
 
-        Whatever stops it (Ctrl-C, an error, a callback's) leaves the trainer as it was before.
+        Whatever stops it (Ctrl-C, an error, a callback's, a full disk) leaves the trainer as it was
+        before.
         """
         before = Snapshot.take(self)
         try:
             record = self._advance(before, batches)
+            if self.folder is not None:
+                write_text(self.folder / SCALARS_FILE, self.figures())
+                # last: with it the epoch counts
+                now = Snapshot.take(self, copied=False)  # there is no need for a second copy
+                write_checkpoint(self.folder, Checkpoint(self._identity, now))
         except BaseException:
             before.restore(self)
             raise
-        del before  # there is no need for two
-        if self.folder is not None:
-            write_checkpoint(self.folder, Checkpoint(self._identity, Snapshot.take(self)))
-            write_text(self.folder / SCALARS_FILE, self.figures())
         return record
 
     def _advance(self, before: Snapshot, batches: Callable[[int, int], None] | None) -> Epoch:

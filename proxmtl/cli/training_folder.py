@@ -68,6 +68,7 @@ def check_unfinished(out: Path, epochs: int) -> None:
     InputError
         If so, or its files are damaged.
     """
+    # whole, though the trainer reads it again: what is damaged is said before images are read
     checkpoint = read_checkpoint(out)
     done = -1 if checkpoint is None else len(checkpoint.state.history) - 1
     written = None

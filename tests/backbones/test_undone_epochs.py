@@ -9,9 +9,7 @@ import pytest
 import torch
 from training_cases import latent_head, small_run
 
-from proxmtl.backbones.training import (
-    SingleTaskHead,
-)
+from proxmtl.backbones.training import SingleTaskHead, read_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -62,10 +60,12 @@ class StopError(BaseException):
     """As KeyboardInterrupt, which would stop pytest."""
 
 
-@pytest.mark.parametrize(("where", "epoch"), [("sgd", 2), ("scores", 0), ("scores", 1)])
-def test_an_epoch_that_is_interrupted_never_was(monkeypatch, where, epoch):
-    def made():
-        return small_run(epochs=2, n_train=60, head=latent_head(max_passes=10))
+@pytest.mark.parametrize(
+    ("where", "epoch"), [("sgd", 2), ("scores", 0), ("scores", 1), ("disk", 1)]
+)
+def test_an_epoch_that_is_interrupted_never_was(monkeypatch, tmp_path, where, epoch):
+    def made(folder=None):
+        return small_run(folder, epochs=2, n_train=60, head=latent_head(max_passes=10))
 
     def figures(trainer):
         return [repr(dataclasses.replace(r, seconds=0.0)) for r in trainer.run()]
@@ -73,12 +73,14 @@ def test_an_epoch_that_is_interrupted_never_was(monkeypatch, where, epoch):
     def stop(*_):
         raise StopError
 
-    trainer = made()
+    trainer = made(tmp_path)
     for _ in range(epoch):
         trainer.advance()
     before = state_of(trainer)
     if where == "scores":  # after the solve, when the layer has its new weights
         monkeypatch.setattr(trainer, "evaluate", stop)
+    if where == "disk":  # it is full
+        monkeypatch.setattr(torch, "save", stop)
     with pytest.raises(StopError):
         trainer.advance(stop if where == "sgd" else None)
     monkeypatch.undo()
@@ -88,6 +90,10 @@ def test_an_epoch_that_is_interrupted_never_was(monkeypatch, where, epoch):
         assert torch.equal(after[0][name], tensor), name
     assert after[2:] == before[2:]
     assert (after[1] is None) == (before[1] is None)
+    # one copy of the momentum was made where they had been
+    assert all(parameter.grad is None for parameter in trainer.network.parameters())
+    checkpoint = read_checkpoint(tmp_path)
+    assert (0 if checkpoint is None else len(checkpoint.state.history)) == epoch
     assert figures(trainer) == figures(made())
 
 

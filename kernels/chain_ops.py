@@ -60,13 +60,14 @@ def chain_prox(
     Raises
     ------
     ValueError
-        A negative or NaN weight or step, a shape that doesn't fit, or V or the weights require
-        grad: there is no derivative here.
+        A negative or NaN weight or step, a shape that doesn't fit, or V, the weights or the
+        step require grad: there is no derivative here.
     TypeError
         A dtype that isn't served.
     """
     refuse_derivative("V", V)
     refuse_derivative("weights", weights)
+    refuse_derivative("step", step)
     args = bind_chain_prox(V, weights, step=step, axis=axis)
     result: tuple[torch.Tensor, torch.Tensor] = CHAIN_PROX.run(args, backend)
     return result

@@ -148,8 +148,7 @@ def bind(
     """Validate the arguments of `hinge_value_and_grad`; see there."""
     if loss not in LOSSES:
         raise ValueError(f"loss is {loss!r}; choose from {', '.join(LOSSES)}")
-    for name, given in (("X", X), ("W", W), ("Y", Y), ("weights", weights), ("bias", bias)):
-        _check_tensors(name, given, several=name not in {"W", "bias"})
+    check_tensors(X, W, Y, weights, bias)
     if W.ndim != 2:
         raise ValueError(f"W has shape {tuple(W.shape)}; give (D, M), one column a task")
     kind = _kind(X)
@@ -189,6 +188,18 @@ def bind(
         deterministic=deterministic,
         dtype=dtype,
     )
+
+
+def check_tensors(X: Any, W: Any, Y: Any, weights: Any = None, bias: Any = None) -> None:
+    """Refuse what isn't made of tensors.
+
+    Raises
+    ------
+    TypeError
+        With the name of the argument and what was seen.
+    """
+    for name, given in (("X", X), ("W", W), ("Y", Y), ("weights", weights), ("bias", bias)):
+        _check_tensors(name, given, several=name not in {"W", "bias"})
 
 
 def _check_tensors(name: str, given: Any, *, several: bool) -> None:

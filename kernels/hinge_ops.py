@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .dispatch import Operation, register
-from .hinge_args import HingeResult, bind
+from .hinge_args import HingeResult, bind, check_tensors
 from .library import define_hinge, needs_library, refuse_derivative
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def hinge_value_and_grad(
     BackendError
         The backend asked for can't serve the call.
     """
-    if needs_library(*_all(X), W, *_all(Y), *_all(weights), bias):
+    if needs_library(X, W, Y, weights, bias):
         return _through_library(
             X, W, Y, weights, bias, loss, return_residual, deterministic, backend
         )
@@ -121,6 +121,7 @@ def _through_library(
     bias: torch.Tensor | None,
     *options: Any,
 ) -> HingeResult:
+    check_tensors(X, W, Y, weights, bias)
     loss, return_residual, deterministic, backend = options
     features, labels, sample_weights = _all(X), _all(Y), _all(weights)
     refuse_derivative("Y", labels)

@@ -80,13 +80,15 @@ def overlap_dual_sweep(
     Raises
     ------
     ValueError
-        Out-of-range groups, negative weights, a shape that doesn't fit.
+        Out-of-range groups, negative weights, a shape that doesn't fit; weights or a step that
+        require grad.
     TypeError
         A dtype that isn't served.
     """
     refuse_derivative("weights", weights)
+    refuse_derivative("step", step)
     if through_library(None, X, dual):
-        number, step_at = split_number("step", step)
+        number, step_at = split_number(step)
         numbers = (number, axis, sweeps, tolerance)
         each = as_weights(weights, X)
         gap, value = _OVERLAP_DUAL_SWEEP_OP(
@@ -155,7 +157,8 @@ def smoothed_group_grad(
     Raises
     ------
     ValueError
-        Out-of-range groups, negative weights, smoothness not positive, a shape that doesn't fit.
+        Out-of-range groups, negative weights, smoothness not positive, a shape that doesn't fit;
+        weights or a smoothness that require grad.
     TypeError
         A dtype that isn't served.
 
@@ -165,9 +168,10 @@ def smoothed_group_grad(
     sparse regression", 2012.
     """
     refuse_derivative("weights", weights)
+    refuse_derivative("smoothness", smoothness)
     if through_library(out, V):
         each = as_weights(weights, V)
-        number, smoothness_at = split_number("smoothness", smoothness)
+        number, smoothness_at = split_number(smoothness)
         value, grad, *sums = _SMOOTHED_GROUP_GRAD_OP(
             V, indptr, indices, each, number, axis, backend, smoothness_at
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .layout import layout_of
-from .library import NAMESPACE, refuse_derivative, refuse_graph
+from .library import NAMESPACE, refuse_graph
 from .torch.prox_backward import group_shrink_backward, soft_threshold_backward
 
 if TYPE_CHECKING:
@@ -46,14 +46,13 @@ def as_weights(weights: torch.Tensor | float, like: torch.Tensor) -> torch.Tenso
     return torch.full((), float(weights), dtype=torch.float64, device=like.device)
 
 
-def split_number(name: str, given: torch.Tensor | float) -> tuple[float, torch.Tensor | None]:
+def split_number(given: torch.Tensor | float) -> tuple[float, torch.Tensor | None]:
     """A number for a custom op, or, beside 0, the 0-d tensor that holds it.
 
     torch.compile makes code for each value of a number, and one code for all values of a tensor.
     """
     if not isinstance(given, torch.Tensor):
         return given, None
-    refuse_derivative(name, given)
     return 0.0, given
 
 

@@ -66,12 +66,13 @@ def soft_threshold(
     Raises
     ------
     ValueError
-        A negative or NaN weight or step, or a shape that doesn't fit.
+        A negative or NaN weight or step, a step that requires grad, a shape that doesn't fit.
     TypeError
         A dtype that isn't served.
     """
+    refuse_derivative("step", step)
     if through_library(out, V, weights):
-        number, step_at = split_number("step", step)
+        number, step_at = split_number(step)
         result, value = _SOFT_THRESHOLD_OP(V, as_weights(weights, V), number, backend, step_at)
         return result if out is None else out.copy_(result), value
     args = bind_soft_threshold(V, weights, step=step, out=out)
@@ -130,12 +131,14 @@ def group_shrink(
     Raises
     ------
     ValueError
-        Overlapping or out-of-range groups, negative weights, a shape that doesn't fit.
+        Overlapping or out-of-range groups, negative weights, a step that requires grad, a shape
+        that doesn't fit.
     TypeError
         A dtype that isn't served.
     """
+    refuse_derivative("step", step)
     if through_library(out, V, weights):
-        number, step_at = split_number("step", step)
+        number, step_at = split_number(step)
         shrunk, value = _GROUP_SHRINK_OP(
             V, indptr, indices, as_weights(weights, V), number, axis, l1, backend, step_at
         )
@@ -195,17 +198,20 @@ def apg_step(
     Raises
     ------
     ValueError
-        Overlapping or out-of-range groups, negative numbers, a shape that doesn't fit.
+        Overlapping or out-of-range groups, negative numbers, a shape that doesn't fit; groups, a
+        step or a momentum that require grad.
     TypeError
         A dtype that isn't served.
     """
     refuse_derivative("groups", groups)
+    refuse_derivative("step", step)
+    refuse_derivative("momentum", momentum)
     if through_library(out, Z, grad, X):
         parts: tuple[Any, Any, Any] = (None, None, None)
         if groups is not None:
             parts = (groups[0], groups[1], as_weights(groups[2], Z))
-        number, step_at = split_number("step", step)
-        inertia, momentum_at = split_number("momentum", momentum)
+        number, step_at = split_number(step)
+        inertia, momentum_at = split_number(momentum)
         numbers = (number, inertia, l1, ridge, axis)
         x, z, sums = _APG_STEP_OP(Z, grad, X, *parts, *numbers, backend, step_at, momentum_at)
         if out is not None:

@@ -108,3 +108,10 @@ def test_compiles_without_a_graph_break(kind):
     torch.testing.assert_close(grad, wanted_grad)
     seen = torch.autograd.grad(value, leaves)
     torch.testing.assert_close(seen, torch.autograd.grad(wanted_value, leaves))
+
+
+@pytest.mark.parametrize("name", ["X", "Y", "weights"])
+def test_arrays_are_refused_by_name(name):
+    call, _ = call_with_grad("shared")
+    with pytest.raises(TypeError, match=f"^{name} is a ndarray; give tensors"):
+        kernels.hinge_value_and_grad(**{**call, name: call[name].detach().numpy()})

@@ -200,3 +200,20 @@ def test_a_result_that_requires_grad_is_refused():
         kernels.group_shrink(V, *tiles([3, 2]).both, 0.1, out=V)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         power.backward()
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("step", lambda V, n: kernels.soft_threshold(V, 0.1, step=n)),
+        ("step", lambda V, n: kernels.group_shrink(V, *OVERLAPPING.both, 0.1, step=n)),
+        ("step", lambda V, n: kernels.apg_step(V, V, V, step=n, momentum=0.0)),
+        ("momentum", lambda V, n: kernels.apg_step(V, V, V, step=0.1, momentum=n)),
+        ("step", lambda V, n: kernels.overlap_dual_sweep(V, V, *OVERLAPPING.both, 0.1, step=n)),
+        ("smoothness", lambda V, n: kernels.smoothed_group_grad(V, *OVERLAPPING.both, 1.0, n)),
+        ("step", lambda V, n: kernels.chain_prox(V, 0.1, step=n)),
+    ],
+)
+def test_numbers_that_require_grad_are_refused(name, call):
+    with pytest.raises(ValueError, match=f"{name} requires grad and has no derivative"):
+        call(torch.randn(2, 5), torch.tensor(0.3, requires_grad=True))

@@ -90,7 +90,7 @@ def test_an_epoch_that_is_interrupted_never_was(monkeypatch, tmp_path, where, ep
         assert torch.equal(after[0][name], tensor), name
     assert after[2:] == before[2:]
     assert (after[1] is None) == (before[1] is None)
-    # one copy of the momentum was made where they had been
+    # gone before the momentum is copied: the peak is that of an epoch
     assert all(parameter.grad is None for parameter in trainer.network.parameters())
     checkpoint = read_checkpoint(tmp_path)
     assert (0 if checkpoint is None else len(checkpoint.state.history)) == epoch

@@ -156,7 +156,7 @@ def _sketch(sample: NDArray[Any]) -> NDArray[np.float64]:
 def _signs(n: int) -> NDArray[np.float64]:
     """Return the vectors of signs for samples of n numbers, (n, PROJECTIONS), read-only."""
     bits = np.frombuffer(hashlib.shake_256(b"signs").digest(n), np.uint8)
-    signs: NDArray[np.float64] = 2.0 * np.unpackbits(bits).reshape(n, PROJECTIONS) - 1
+    signs = 2 * np.unpackbits(bits).astype(np.float64).reshape(n, PROJECTIONS) - 1
     signs.flags.writeable = False
     return signs
 

@@ -200,7 +200,7 @@ def _without_python(device: torch.device, call: Call) -> dict[str, Call]:
 
 def step(device: torch.device, *, name: str, shape: tuple[int, int], groups: Groups | None) -> Case:
     Z, grad, X = torch.randn(3, *shape, device=device, generator=_random(device)).unbind()
-    out = (torch.empty_like(Z), torch.empty_like(Z))
+    out = (torch.full_like(Z, float("nan")), torch.full_like(Z, float("nan")))
     parts = None if groups is None else (*groups, 0.5)
     options = {"step": 0.5, "momentum": 0.9, "l1": 0.2, "ridge": 0.1}
 
@@ -264,7 +264,7 @@ def smooth(device: torch.device, *, name: str, shape: tuple[int, int], groups: G
     V = torch.randn(shape, device=device, generator=_random(device))
     call = partial(kernels.smoothed_group_grad, V, *groups, 0.5, 0.1)
     wanted = call(backend="torch")
-    ours = partial(call, out=torch.empty_like(V), backend=_backend(device))
+    ours = partial(call, out=torch.full_like(V, float("nan")), backend=_backend(device))
     contenders: dict[str, Call] = {
         _ours(device): ours,
         "torch form": partial(call, backend="torch"),

@@ -100,8 +100,8 @@ class Design(ABC):
     def curvature_by_task(self, targets: Targets) -> Tensor:
         """Upper estimates of ``lambda_max(X_m' C_m X_m)``, shape (M,), float64, without intercept.
 
-        Exact (from a Gram matrix) up to moderate sizes, else from a Lanczos run to three digits,
-        raised by 1 %.
+        Up to moderate sizes from a Gram matrix, raised by a bound on its rounding errors; else from
+        a Lanczos run to three digits, raised by 1 %.
         """
 
     def loss_and_grad(self, loss: Loss, targets: Targets, W: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,8 +114,10 @@ class Design(ABC):
         """Upper estimate of the Lipschitz constant of ``W -> X'C(XW)``, intercept included."""
         curvature = self.curvature_by_task(targets)
         if self.intercept:
-            # lambda_max([X 1]'C[X 1]) <= lambda_max(X'CX) + sum c
-            curvature = curvature + targets.per_task(targets.weights.to(torch.float64))
+            # lambda_max([X 1]'C[X 1]) <= lambda_max(X'CX) + sum c, the sum with its rounding errors
+            sums = targets.per_task(targets.weights.to(torch.float64))
+            rounding = (len(targets.weights) + 2) * torch.finfo(sums.dtype).eps
+            curvature = curvature + (1 + rounding) * sums
         return float(curvature.max())
 
     def split(self, W: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.designs.base import Design
+from proxmtl.designs.products import largest_eigenvalue
 from proxmtl.designs.shared import SharedDesign
 from proxmtl.designs.task import TaskDesign
 from proxmtl.targets import Targets
@@ -148,7 +149,7 @@ class FactoredDesign(Design):
 
 
 def squared_spectral_norm(matrix: Tensor) -> float:
-    """``||matrix||_2^2`` exactly, from the Gram matrix of the smaller side, in float64."""
+    """``||matrix||_2^2`` or a rounding above it, from the smaller side's Gram matrix in float64."""
     wide = matrix.to(torch.float64)
     gram = wide @ wide.T if wide.shape[0] <= wide.shape[1] else wide.T @ wide
-    return max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0)
+    return largest_eigenvalue(gram, max(wide.shape))

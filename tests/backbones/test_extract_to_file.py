@@ -128,7 +128,7 @@ def test_bad_images_are_left_out_if_asked_and_rows_keep_their_names(tmp_path, me
     assert len(found.skipped) == 4
     assert found.skipped[1].startswith("9.png can't be decoded")
     whole = extract(images, network)
-    np.testing.assert_allclose(found.features, whole[..., found.rows, :], rtol=1e-6)
+    np.testing.assert_array_equal(found.features, whole[..., found.rows, :])
     assert not list(tmp_path.glob("*.partial*"))
     if members is None:
         assert load_features(out).ids == tuple(n for i, n in enumerate(names) if i not in bad)
@@ -223,7 +223,7 @@ def test_a_kill_while_rows_of_skipped_images_are_cut_off(tmp_path, monkeypatch, 
         patch.setattr(FeatureFile, broken, killed)
         extract_to_file(images, network, out, skip_corrupt=True)
     found = extract_to_file(images, network, out, skip_corrupt=True)
-    np.testing.assert_allclose(found.features, extract(images[1:], network), rtol=1e-5)
+    np.testing.assert_array_equal(found.features, extract(images[1:], network))
 
 
 def test_room_for_a_copy_is_asked_for_where_blocks_must_move(tmp_path, monkeypatch):

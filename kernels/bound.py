@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .dispatch import Arguments, load, operations, serve
+from .dispatch import Arguments, load, operations, requested_backend, serve
 from .fibres import checked_scale
 from .library import requires_grad
 
@@ -29,15 +29,15 @@ class BoundCall:
     def __init__(
         self, name: str, args: Arguments, backend: str | None, given: Iterable[Any] = ()
     ) -> None:
-        operation = operations()[name]
+        self._operation = operations()[name]
         # also those that the arguments hold a view or a copy of
         self._places = [(tensor, _place(tensor)) for tensor in _tensors(given)]
-        self.backend = operation.select(args, backend)
+        self._asked = requested_backend() if backend is None else backend
+        self.backend = ""
         """Name of the backend that serves the calls."""
-        self._module = load(operation.modules[self.backend])
         self._args: Any = args
         self._step: float | None = getattr(args, "step", None)
-        self._run = self._prepared()
+        self._choose()
 
     def __call__(self, step: float | None = None) -> Any:
         """Run on what the tensors hold now.
@@ -65,11 +65,22 @@ class BoundCall:
                     "a tensor of this bound call has another shape, dtype or memory than it had "
                     "then; bind again"
                 )
-        return serve(self._args, self._run)
+        while True:
+            try:
+                return serve(self._args, self._run)
+            except Exception as error:
+                if not self._operation.lost(self.backend, error):
+                    raise
+            self._choose()
+
+    def _choose(self) -> None:
+        self.backend = self._operation.select(self._args, self._asked)
+        self._run = self._prepared()
 
     def _prepared(self) -> Callable[[], Any]:
-        prepare = getattr(self._module, "prepare", None)
-        return partial(self._module.run, self._args) if prepare is None else prepare(self._args)
+        module = load(self._operation.modules[self.backend])
+        prepare = getattr(module, "prepare", None)
+        return partial(module.run, self._args) if prepare is None else prepare(self._args)
 
 
 def bind(operation: str, *args: Any, backend: str | None = None, **kwargs: Any) -> BoundCall:
@@ -84,7 +95,8 @@ def bind(operation: str, *args: Any, backend: str | None = None, **kwargs: Any) 
         weights, labels and biases as they are while you use it: whether a later change is seen is
         up to the backend. For other ones, bind again.
     backend : str, optional
-        As in `use_backend`; the choice is made here, for good.
+        As in `use_backend`; the choice is made here, for good, unless the compiler of a backend
+        that was chosen automatically fails.
 
     Returns
     -------

@@ -10,6 +10,9 @@ A backend asked for by name, in the call, by `use_backend` or by the environment
 ``PROXMTL_BACKEND`` (in this order of precedence), serves the call or raises with the reason.
 The automatic choice takes the first backend that can, and logs once what it passed over.
 Backend modules are imported on first use: nothing here imports triton or numba.
+
+A backend whose compiler fails, at its import or in a call, can't serve the operation in this
+process any more: the automatic choice goes on with the next one in the same call.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 
+from .compilers import compiler_failed, in_one_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -40,7 +45,8 @@ _NEEDS_PACKAGE = {"numba": "numba", "triton": "triton"}
 _logger = logging.getLogger(__name__)
 _chosen: ContextVar[str | None] = ContextVar("proxmtl_backend", default=None)
 _reported: set[tuple[str, str, str]] = set()
-_import_errors: dict[str, str] = {}
+_faults: dict[str, str] = {}
+"""Modules of backends that were imported, and why one can't be used: a sentence, or nothing."""
 
 
 class BackendError(RuntimeError):
@@ -65,7 +71,7 @@ class BackendModule(Protocol):
         """Whether this call can be served, and why not."""
 
     def run(self, args: Any) -> Any:
-        """Serve the call."""
+        """Serve the call. Code is compiled before anything of the caller's is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +128,35 @@ class Operation:
         raise BackendError(f"{self.name}: no backend can serve this call. {' '.join(refusals)}")
 
     def run(self, args: Arguments, backend: str | None = None) -> Any:
-        """Serve bound arguments with the selected backend."""
-        module = load(self.modules[self.select(args, backend)])
-        return serve(args, partial(module.run, args))
+        """Serve bound arguments with the selected backend.
+
+        Raises
+        ------
+        BackendError
+            When the backend asked for by name can't serve the call, or its compiler fails.
+        """
+        while True:
+            chosen = self.select(args, backend)
+            module = load(self.modules[chosen])
+            try:
+                return serve(args, partial(module.run, args))
+            except Exception as error:
+                if not self.lost(chosen, error):
+                    raise
+
+    def lost(self, backend: str, error: Exception) -> bool:
+        """Whether an exception of a backend means that it can't serve this operation any more.
+
+        The next choice then passes it over, and a request by name raises with the reason.
+        """
+        package = _NEEDS_PACKAGE.get(backend)
+        if package is None or not compiler_failed(error):
+            return False
+        _logger.debug("%s: backend %s can't compile", self.name, backend, exc_info=error)
+        _faults[self.modules[backend]] = (
+            f"The package {package} is installed and fails to compile, with {in_one_line(error)}."
+        )
+        return True
 
     def _verdict(self, backend: str, args: Arguments) -> tuple[bool, str]:
         if backend not in self.modules:
@@ -133,10 +165,12 @@ class Operation:
         return (False, broken) if broken else load(self.modules[backend]).supports(args)
 
     def _report(self, backend: str, reason: str) -> None:
-        key = (self.name, backend, reason)
+        # A package that doesn't work is said once, not for each operation in turn.
+        broken = bool(_broken(backend, self.modules.get(backend, "")))
+        key = ("", backend, "") if broken else (self.name, backend, reason)
         if key not in _reported:
             _reported.add(key)
-            _logger.warning("%s: falling back from backend %s: %s", *key)
+            _logger.warning("%s: falling back from backend %s: %s", self.name, backend, reason)
 
 
 _operations: dict[str, Operation] = {}
@@ -272,18 +306,17 @@ def _broken(backend: str, module: str) -> str:
         return ""
     if not _installed(package):
         return f"The package {package} isn't installed (pip install {package})."
-    if module not in _import_errors:
+    if module not in _faults:
         try:
             load(module)
         except Exception as error:  # a package that fails to start raises anything
             _logger.debug("%s can't be imported", module, exc_info=True)
-            _import_errors[module] = (
-                f"The package {package} is installed and fails to start, with "
-                f"{type(error).__name__}: {error}."
+            _faults[module] = (
+                f"The package {package} is installed and fails to start, with {in_one_line(error)}."
             )
         else:
-            _import_errors[module] = ""
-    return _import_errors[module]
+            _faults[module] = ""
+    return _faults[module]
 
 
 @lru_cache

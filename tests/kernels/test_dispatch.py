@@ -108,7 +108,7 @@ def test_a_package_that_fails_to_start_is_passed_over(call, monkeypatch, caplog)
 
     original = dispatch.load
     monkeypatch.setattr(dispatch, "load", fails)
-    monkeypatch.setattr(dispatch, "_import_errors", {})
+    monkeypatch.setattr(dispatch, "_faults", {})
     monkeypatch.setattr(dispatch, "_reported", set())
     with caplog.at_level(logging.WARNING, logger="proxmtl.kernels.dispatch"):
         seen = [call() for _ in range(2)]

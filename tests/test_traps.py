@@ -1,7 +1,5 @@
 """Traps seen in other libraries, one named test each (beside those of the registered suites)."""
 
-import math
-
 import pytest
 import torch
 from solver_cases import CHAIN, convex, data
@@ -184,16 +182,3 @@ def test_uninitialised_memory_of_the_library_is_poisoned_here():
     exec("d = torch.empty(2, dtype=torch.int64)", inside)
     assert all(bool(torch.isnan(inside[name]).all()) for name in "abc")
     assert inside["d"].dtype == torch.int64
-
-
-def test_divergence_is_called_by_its_name():
-    from proxmtl import Status
-
-    problem = convex("l1")
-    result = minimize(
-        problem, FISTA(ConstantStep(1e12 / problem.lipschitz)), stop=MaxIterations(500)
-    )
-    assert result.status in (Status.DIVERGED, Status.BUDGET, Status.STALLED)
-    if result.status is Status.DIVERGED:
-        assert not math.isfinite(result.state.objective)
-    assert not result.status.ok

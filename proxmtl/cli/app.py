@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from proxmtl import __version__
-from proxmtl.cli.console import ReportingGroup
+from proxmtl.cli.boundary import ReportingCommand, ReportingGroup
 from proxmtl.cli.demo import demo
 from proxmtl.cli.evaluate import evaluate
 from proxmtl.cli.extract import extract
@@ -65,12 +65,6 @@ def _options(
     del version, debug  # the first acts in its callback, ReportingGroup reads the second
 
 
-app.command(no_args_is_help=False)(demo)
-app.command(no_args_is_help=True)(fit)
-app.command(no_args_is_help=True)(tune)
-app.command(no_args_is_help=True)(train)
-app.command(no_args_is_help=True)(extract)
-app.command(no_args_is_help=True)(predict)
-app.command(no_args_is_help=True)(evaluate)
-app.command(no_args_is_help=True)(inspect)
-app.command(no_args_is_help=True)(zeroshot)
+app.command(cls=ReportingCommand, no_args_is_help=False)(demo)
+for _command in (fit, tune, train, extract, predict, evaluate, inspect, zeroshot):
+    app.command(cls=ReportingCommand, no_args_is_help=True)(_command)

@@ -1,22 +1,20 @@
-"""How the commands speak: errors as sentences, progress bars, tables."""
+"""How the commands speak: consoles, warnings, progress bars."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from typer.core import TyperGroup
 
 __all__ = [
-    "ReportingGroup",
     "fit_progress",
+    "keeping",
     "make_console",
     "say_warning",
     "shown_path",
@@ -25,9 +23,28 @@ __all__ = [
 ]
 
 
+class _Console(Console):
+    """A console that outlives its reader: the work goes on where its words go nowhere."""
+
+    def on_broken_pipe(self) -> None:
+        """Drop what is printed from now on."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, (sys.stderr if self.stderr else sys.stdout).fileno())
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, and name the stream in an error."""
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            if error.filename is None:
+                error.filename = "standard error" if self.stderr else "standard output"
+            raise
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """Make a console for the streams as they are now (pipes and tests replace them)."""
-    return Console(stderr=stderr, highlight=False)
+    return _Console(stderr=stderr, highlight=False)
 
 
 def shown_path(path: object) -> str:
@@ -41,36 +58,14 @@ def say_warning(message: Warning | str, *place: object, **more: object) -> None:
     make_console(stderr=True).print(f"[bold yellow]Warning:[/] {escape(str(message))}")
 
 
-def _expected() -> tuple[type[Exception], ...]:
-    """Errors of the input, of the machine and of the backends: those that carry a sentence.
-
-    Python asks for them when an error has arisen: what was not imported by then did not raise it,
-    and is not imported for errors of usage.
-    """
-    errors = (ValueError, TypeError, OSError, ImportError, MemoryError)
-    kernels = sys.modules.get("proxmtl.kernels")
-    return errors if kernels is None else (*errors, kernels.BackendError)
-
-
-class ReportingGroup(TyperGroup):
-    """Commands whose errors and warnings are sentences; after an error the exit code is 2.
-
-    The readers and the engine raise ``ValueError`` with a sentence that says what to do. With
-    ``proxmtl --debug`` the traceback is shown instead.
-    """
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = say_warning
-                return super().invoke(ctx)
-        except _expected() as error:
-            if ctx.params.get("debug"):
-                raise
-            message = escape(str(error) or type(error).__name__)
-            make_console(stderr=True).print(f"[bold red]Error:[/] {message}")
-            raise typer.Exit(2) from error
+@contextlib.contextmanager
+def keeping(sentence: Callable[[], str]) -> Iterator[None]:
+    """Add to whatever ends the block early what is kept of its work, and how to go on."""
+    try:
+        yield
+    except BaseException as end:
+        end.add_note(sentence())
+        raise
 
 
 @contextlib.contextmanager

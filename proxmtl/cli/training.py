@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import typer
 
 from proxmtl.backbones.data import ImageTable
 from proxmtl.backbones.training import (
@@ -23,12 +22,12 @@ from proxmtl.backbones.training import (
 )
 from proxmtl.backbones.training.events import EVENT_FOLDER, EventLog, require_tensorboard
 from proxmtl.backbones.training.head import attribute_signs
-from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
+from proxmtl.cli.console import keeping, make_console, shown_path, step_progress, thousandths
 from proxmtl.cli.inputs import check_classes, described, read_groups, torch_device
 from proxmtl.cli.run import named_groups
 from proxmtl.cli.trained import trained_metrics, write_trained
 from proxmtl.cli.training_folder import MARKER, check_unfinished, claimed
-from proxmtl.cli.training_report import epoch_line, interruption, summary, undone
+from proxmtl.cli.training_report import epoch_line, kept, summary, undone
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means, random_splits
 from proxmtl.io import read_labels, write_json
@@ -48,8 +47,6 @@ __all__ = ["Request", "run_training"]
 ALEXNET_SIDE = 224
 CROP = 7 / 8
 """Part of a stored side that networks see: 224 of 256, as in the paper."""
-INTERRUPTED = 130
-"""Exit code of shells for what Ctrl-C ended."""
 
 
 @dataclass(frozen=True)
@@ -225,11 +222,8 @@ def _train(request: Request, out: Path, *, force: bool, tensorboard: bool) -> No
             if not console.is_terminal:  # there the bar shows it
                 console.print(epoch_line(epoch, config.epochs), soft_wrap=True)
 
-        try:
-            train_with_bar(trainer, after)
-        except KeyboardInterrupt as stop:
-            make_console(stderr=True).print(interruption(saved), soft_wrap=True)
-            raise typer.Exit(INTERRUPTED) from stop
+        stack.enter_context(keeping(lambda: kept(saved)))
+        train_with_bar(trainer, after)
     scored = test if len(test) else train
     metrics = trained_metrics(trainer, scored)
     means = group_means(metrics, named_groups(groups))

@@ -1,4 +1,4 @@
-"""What ``proxmtl train`` says of its epochs: a line each, one if it is interrupted, a summary."""
+"""What ``proxmtl train`` says of its epochs: a line each, one if it ends early, a summary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from proxmtl.backbones.training import Epoch
 
-__all__ = ["epoch_line", "interruption", "summary", "undone"]
+__all__ = ["epoch_line", "kept", "summary", "undone"]
 
 
 def epoch_line(epoch: Epoch, epochs: int) -> str:
@@ -23,11 +23,11 @@ def epoch_line(epoch: Epoch, epochs: int) -> str:
     )
 
 
-def interruption(saved: int) -> str:
+def kept(saved: int) -> str:
     """Say where the same command goes on; ``saved``: the last epoch on the disk, or -1."""
     if saved < 0:
-        return "interrupted before the end of the first solve; the same command starts over"
-    return f"interrupted after epoch {saved}; the same command goes on from there"
+        return "Nothing is kept of the first solve; the same command starts over."
+    return f"Epoch {saved} is kept; the same command goes on from there."
 
 
 def summary(history: Sequence[Epoch], *, joint: bool) -> str:

@@ -109,7 +109,7 @@ def test_an_interrupted_run_says_where_it_goes_on(program, photos, monkeypatch):
     monkeypatch.setattr(Trainer, "descend", stopped)
     code, out, err = program(*COMMAND)
     assert code == 130
-    assert err.strip() == "interrupted after epoch 1; the same command goes on from there"
+    assert err.strip() == "Stopped. Epoch 1 is kept; the same command goes on from there."
     assert out.count("\n") == 2
     assert "epoch 1 of 2: objective" in out
     monkeypatch.undo()

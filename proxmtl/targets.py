@@ -197,7 +197,9 @@ class Targets:
         """Sum values of the labels' shape over each task's samples, shape (M,)."""
         if self.task_of is None:
             return values.sum(0)
-        return values.new_zeros(self.n_tasks).index_add_(0, self.task_of, values)
+        # one addition after another: float32 would stall at 2**24 samples of weight 1
+        sums = values.new_zeros(self.n_tasks, dtype=torch.float64)
+        return sums.index_add_(0, self.task_of, values.to(torch.float64)).to(values.dtype)
 
     def spread(self, per_task: Tensor) -> Tensor:
         """Values per task (M,) in a shape that broadcasts with the labels."""

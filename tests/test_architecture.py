@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "proxmtl.backbones"}
 
 # what each room may import of the others; a room may always import itself
-GROUND = {"groups", "kernels", "machine"}
+GROUND = {"groups", "kernels", "machine", "numerics"}
 MATERIAL = {"losses", "regularizers", "designs", "targets", "label_coding"} | GROUND
 ENGINE = {
     "counts",
@@ -31,6 +31,7 @@ CLIENTS = {"estimators", "experiments", "io", "nn", "selection"}
 MAY_IMPORT = {
     "kernels": set(),
     "machine": set(),
+    "numerics": set(),
     "groups": {"group_files"},
     "group_files": set(),
     "label_coding": set(),

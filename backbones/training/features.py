@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.backbones.training.pixels import to_input
+from proxmtl.numerics import column_moments
 
 if TYPE_CHECKING:
     from proxmtl.backbones.networks import Ensemble
@@ -50,12 +51,19 @@ def feature_standard(features: Tensor, *, wanted: bool) -> tuple[Tensor, Tensor]
 
     Unless it is ``wanted`` they are 0 and 1.
     """
-    mean, scale = features.mean(-2, keepdim=True), features.std(-2, keepdim=True)
+    if features.ndim == 3:
+        means, scales = zip(
+            *(feature_standard(one, wanted=wanted) for one in features), strict=True
+        )
+        return torch.stack(means), torch.stack(scales)
     if not wanted:
-        return torch.zeros_like(mean).float(), torch.ones_like(scale).float()
+        row = torch.zeros_like(features[:1], dtype=torch.float32)
+        return row, torch.ones_like(row)
+    moments = column_moments(features)
     # a unit that is (nearly) off at the start may come on later: its scale is that of the others
-    typical = scale.mean(-1, keepdim=True).clamp_min(torch.finfo(scale.dtype).tiny)
-    return mean.float(), torch.where(scale < 0.1 * typical, typical, scale).float()
+    typical = float(moments.std.mean()) or 1.0
+    scale = torch.where(moments.std < 0.1 * typical, typical, moments.std)
+    return moments.mean[None].float(), scale[None].float()
 
 
 def standardized(features: Tensor, standard: tuple[Tensor, Tensor]) -> Tensor:

@@ -7,9 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from proxmtl.numerics import BLOCK_ELEMENTS, ROUNDING, column_moments
+
 __all__ = ["Standardization", "fit_standardization", "identity"]
 
 Array = NDArray[Any]
+
+LARGE = 1e300
+"""Above this scale the difference of two entries may overflow."""
 
 
 class Standardization(NamedTuple):
@@ -21,9 +26,20 @@ class Standardization(NamedTuple):
     """Shape (D,), positive."""
 
     def apply(self, X: Array) -> Array:
-        """Standardise features (N, D) into a new array of the same dtype."""
-        out: Array = X - self.mean.astype(X.dtype)
-        out /= self.scale.astype(X.dtype)
+        """Standardise features (N, D) into a new array of the same dtype, in blocks of rows.
+
+        A constant feature becomes exactly 0, though its entries differ by rounding.
+        """
+        out: Array = np.empty(X.shape, X.dtype)
+        # twice a number near the end of the range would be infinite
+        unit = np.where(self.scale > LARGE, 0.25, 1.0)
+        mean, scale = self.mean * unit, self.scale * unit
+        rounding = np.where(self.scale == 1, 2 * ROUNDING * np.abs(self.mean), 0.0)
+        rows = max(1, BLOCK_ELEMENTS // max(1, X.shape[1]))
+        for start in range(0, len(X), rows):
+            centred = X[start : start + rows] * unit - mean
+            centred[np.abs(centred) <= rounding] = 0.0
+            out[start : start + rows] = np.divide(centred, scale, out=centred)
         return out
 
     def fold(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
@@ -55,18 +71,9 @@ def fit_standardization(X: Array, weights: Array | None = None) -> Standardizati
     Parameters
     ----------
     X
-        Features (N, D).
+        Features (N, D), of any real dtype.
     weights
         Non-negative sample weights (N,); None: all equal.
     """
-    mean = np.average(X, axis=0, weights=weights).astype(np.float64)
-    variance = np.empty_like(mean)
-    # By blocks of columns: one more copy of all features in float64 may not fit in memory.
-    for start in range(0, X.shape[1], 256):
-        block = slice(start, start + 256)
-        centred = X[:, block].astype(np.float64) - mean[block]
-        variance[block] = np.average(centred**2, axis=0, weights=weights)
-    rounding = 10 * np.finfo(X.dtype).eps * np.abs(mean)
-    scale = np.sqrt(variance)
-    scale[scale <= rounding] = 1.0
-    return Standardization(mean, scale)
+    moments = column_moments(X, weights)
+    return Standardization(moments.mean.numpy(), moments.scale.numpy())

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from proxmtl.experiments.labels import as_float_matrix
+from proxmtl.numerics import column_moments
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -91,7 +92,8 @@ def _platt(z: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[float, 
     n_yes, n_no = int(positive.sum()), int((~positive).sum())
     target = np.where(positive, (n_yes + 1) / (n_yes + 2), 1 / (n_no + 2))
     # scores in units of their spread: the Hessian is then well conditioned
-    middle, spread = float(z.mean()), float(z.std())
+    moments = column_moments(z[:, None])
+    middle, spread = float(moments.mean), float(moments.std)
     if spread <= 1e-10 * float(np.abs(z).max()):  # constant but for rounding: no slope to be had
         return 0.0, float(np.log((n_no + 1) / (n_yes + 1)))
     X = np.stack([(z - middle) / spread, np.ones_like(z)], axis=1)

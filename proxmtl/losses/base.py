@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from proxmtl.numerics import dot
 from proxmtl.targets import Targets
 
 __all__ = ["LOSSES", "Loss"]
@@ -70,7 +71,7 @@ class Loss(ABC):
     def value(self, scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """Weighted sum of the loss, 0-d."""
         pointwise = self.pointwise(scores, labels)
-        return pointwise.sum() if weights is None else _dot(pointwise, weights)
+        return pointwise.sum() if weights is None else dot(pointwise, weights)
 
     def grad(self, scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """Residuals ``r = c phi'(z; y)``: the gradient in the scores, same shape."""
@@ -165,7 +166,3 @@ class Loss(ABC):
                 f"labels: {type(self).__name__} takes -1 and +1, NaN or 0 for missing; "
                 f"saw {seen}. Recode the labels, or take a loss of real labels: Squared, Huber."
             )
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return torch.dot(a.reshape(-1), b.reshape(-1))

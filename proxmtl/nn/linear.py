@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.designs.base import check_finite
+from proxmtl.numerics import column_moments
 
 __all__ = ["Centred", "Features", "linear_scores"]
 
@@ -62,7 +63,7 @@ class Centred:
         self.means: Tensor | None = None
         if not wanted or any(part.layout != torch.strided for part in parts):
             return
-        means = [part.mean(-2) for part in parts]
+        means = [_means(part) for part in parts]
         centred = [part - mean[..., None, :] for part, mean in zip(parts, means, strict=True)]
         if isinstance(features, Tensor):
             self.features, self.means = centred[0], means[0]
@@ -80,5 +81,12 @@ class Centred:
     def _shift(self, W: Tensor, like: Tensor) -> Tensor:
         if self.means is None:
             return torch.zeros_like(like)
-        means = self.means.to(W)
-        return (means @ W if means.ndim == 1 else (means * W.T).sum(1)).to(like)
+        means, wide = self.means.to(torch.float64), W.to(torch.float64)
+        return (means @ wide if means.ndim == 1 else (means * wide.T).sum(1)).to(like)
+
+
+def _means(part: Tensor) -> Tensor:
+    """Means over the samples, (D,) or (M, D), in the features' precision."""
+    if part.ndim == 2:
+        return column_moments(part).mean.to(part.dtype)
+    return torch.stack([_means(one) for one in part])

@@ -19,6 +19,7 @@ from proxmtl.backbones.training import (
     TrainingConfig,
 )
 from proxmtl.backbones.training.batches import TrainingBatches
+from proxmtl.backbones.training.features import feature_standard
 from proxmtl.backbones.training.model import Architecture
 from proxmtl.backbones.training.pixels import to_input
 from proxmtl.io import InputError
@@ -255,3 +256,22 @@ def test_workers_are_forked_and_pixels_may_be_for_reading_only():
     assert batches.loader(2).multiprocessing_context.get_start_method() == "fork"
     for i, n in enumerate((4, 2)):  # a slice is a view, where torch would warn
         assert np.array_equal(batches[i].numpy(), pixels[:n])
+
+
+def test_the_scale_of_features_far_from_zero_is_that_of_float64():
+    z = torch.randn(50_000, 3, generator=torch.Generator().manual_seed(0))
+    X = 101325 + 30 * z
+    X[:, 2] = 0.1  # a constant, which float32 doesn't hold exactly
+    mean, scale = feature_standard(X, wanted=True)
+    expected = X.double().std(0, correction=0)
+    torch.testing.assert_close(scale[0, :2].double(), expected[:2], rtol=2**-23, atol=0)
+    assert float(scale[0, 2]) == pytest.approx(float(expected.mean()), rel=1e-6)
+    assert not bool((X[:, 2] - mean[:, 2]).any())
+    of_tasks = feature_standard(torch.stack([X, 2 * X]), wanted=True)
+    assert of_tasks[0].shape == of_tasks[1].shape == (2, 1, 3)
+    assert torch.equal(of_tasks[1][1], 2 * scale)
+
+
+def test_one_image_has_a_scale():
+    mean, scale = feature_standard(torch.ones(1, 4), wanted=True)
+    assert torch.equal(mean, scale)

@@ -180,3 +180,13 @@ def test_strengths_without_a_minimum_are_refused_at_once():
         LatentMTLHead(D, M, l1_strength=0.0, frobenius_strength=0.0)
     with pytest.raises(ValueError, match="group_strength"):
         LatentMTLHead(D, M, group_strength=0.0)
+
+
+def test_means_are_exact_to_the_last_digit_of_the_features():
+    z = torch.randn(300_000, 1, generator=torch.Generator().manual_seed(0))
+    X = 101325 + 30 * z
+    for features in (X, X[None]):
+        centred = Centred(features)
+        # what is left of the mean is its rounding to float32
+        assert float(centred.features.double().mean().abs()) <= 101325 * 2.0**-24
+        assert float(centred.means.double() - X.double().mean()) <= 101325 * 2.0**-24

@@ -1,0 +1,179 @@
+"""Sums over samples that keep their digits: moments of columns and inner products.
+
+A mean far from zero, entries at either end of the range, a narrow dtype or very many rows cost no
+accuracy. Every mean and standard deviation over samples comes from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["BLOCK_ELEMENTS", "ROUNDING", "Moments", "column_moments", "dot"]
+
+BLOCK_ELEMENTS = 1 << 20
+"""Rows are converted to float64 in blocks of at most this many numbers, 8 MiB."""
+
+SAFE = (1e-140, 1e140)
+"""Deviations in this range have squares whose sum neither overflows nor loses digits."""
+
+ROUNDING = 4 * torch.finfo(torch.float64).eps
+"""Entries of one column that differ by less than this, relatively, are taken to be equal."""
+
+DOT_ELEMENTS = 1 << 16
+"""Longer inner products are summed from pieces of this length, in float64."""
+
+Blocks = Callable[[], Iterator[tuple[Tensor, Tensor | None]]]
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of each column, float64, shape (D,)."""
+
+    mean: Tensor
+    std: Tensor
+    """Of the population (divided by the total weight)."""
+    reach: Tensor
+    """Largest distance of an entry from the first; exactly 0, as ``std``, where all are equal."""
+
+    @property
+    def constant(self) -> Tensor:
+        """Columns without variation, shape (D,): all entries are equal, but for rounding.
+
+        Numbers that a short computation in float64 should have made equal differ by a few units
+        in the last place. Entries of a narrower dtype that differ at all differ by more.
+        """
+        return self.reach <= ROUNDING * self.mean.abs()
+
+    @property
+    def scale(self) -> Tensor:
+        """Positive divisors, shape (D,): the standard deviation, 1 for a constant column."""
+        return torch.where(self.constant, 1.0, self.std)
+
+
+def column_moments(X: Any, weights: Any = None) -> Moments:
+    r"""Weighted mean and standard deviation of each column.
+
+    .. math:: m = \frac{\sum_i c_i x_i}{\sum_i c_i}, \qquad
+              s^2 = \frac{\sum_i c_i (x_i - m)^2}{\sum_i c_i}
+
+    Deviations from the first row are accumulated in float64, each block of rows in two passes,
+    blocks by the update of Chan, Golub and LeVeque. A constant column has no deviation, so its
+    mean is its value and its standard deviation 0, exactly. Columns whose deviations would
+    overflow or underflow when squared are scaled by a power of two first.
+
+    Parameters
+    ----------
+    X : ndarray or Tensor, shape (N, D)
+        Real, of any dtype, byte order and strides, memory maps included; no graph is recorded.
+    weights : ndarray or Tensor, shape (N,), optional
+        Non-negative, at least one of them positive. Rows of weight 0 are not looked at.
+
+    Returns
+    -------
+    Moments
+        On the device of ``X``; NaN for a column that is not finite.
+
+    Raises
+    ------
+    ValueError
+        If ``X`` is not a matrix with a row of positive weight.
+
+    References
+    ----------
+    Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
+    """
+    if X.ndim != 2:
+        raise ValueError(f"X: expected a matrix (samples, features), saw shape {tuple(X.shape)}.")
+    if weights is not None:
+        weights = torch.as_tensor(weights).detach().to(torch.float64)
+        weights = weights / weights.max() if len(weights) else weights  # sums stay finite
+    if len(X) == 0 or not (weights is None or bool((weights > 0).any())):
+        raise ValueError("X: no sample of positive weight; there is no mean to compute.")
+
+    def blocks() -> Iterator[tuple[Tensor, Tensor | None]]:
+        return _blocks(X, weights)
+
+    moments = _accumulated(blocks, None)
+    low, high = SAFE
+    largest = moments.reach
+    outside = (largest > 0) & ~((largest >= low) & (largest <= high))
+    if not bool(outside.any()):
+        return moments
+    # a power of two changes no digit; 2**1000 suffices for the smallest, 2**-1024 for the largest
+    exponents = torch.frexp(largest[outside])[1]
+    exponents = torch.where(torch.isfinite(largest[outside]), exponents, 1024)
+    unit = torch.pow(2.0, (-exponents.to(torch.float64)).clamp(-1024, 1000))
+
+    def some() -> Iterator[tuple[Tensor, Tensor | None]]:
+        return ((block[:, outside], w) for block, w in blocks())
+
+    scaled = _accumulated(some, unit)
+    for own, found in zip(moments, scaled, strict=True):
+        own[outside] = found / unit
+    return moments
+
+
+def _blocks(X: Any, weights: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Blocks of rows of positive weight in float64, and their weights."""
+    rows = max(1, BLOCK_ELEMENTS // max(1, X.shape[1]))
+    for start in range(0, len(X), rows):
+        block = _wide(X[start : start + rows])
+        if weights is None:
+            yield block, None
+            continue
+        w = weights[start : start + rows].to(block.device)
+        kept = w > 0
+        if bool(kept.all()):
+            yield block, w
+        elif bool(kept.any()):
+            yield block[kept], w[kept]
+
+
+def _wide(block: Any) -> Tensor:
+    if isinstance(block, Tensor):
+        return block.detach().to(torch.float64)
+    return torch.from_numpy(np.require(block, np.float64, ["C", "W"]))
+
+
+def _accumulated(blocks: Blocks, unit: Tensor | None) -> Moments:
+    """Moments of the columns times ``unit``, in one pass."""
+    total, first = 0.0, None
+    for block, w in blocks():
+        if unit is not None:
+            block = block * unit  # noqa: PLW2901
+        if first is None:
+            first = block[0].clone()
+            mean, squares, largest = (torch.zeros_like(first) for _ in range(3))
+        block = block - first  # noqa: PLW2901
+        torch.maximum(largest, block.abs().amax(0), out=largest)
+        if w is None:
+            own, size = block.mean(0), float(len(block))
+            spread = block.sub_(own).square_().sum(0)
+        else:
+            size = float(w.sum())
+            own = (w @ block) / size
+            spread = w @ block.sub_(own).square_()
+        delta = own - mean
+        share = size / (total + size)
+        mean += delta * share
+        squares += spread + delta.square() * (total * share)
+        total += size
+    assert first is not None
+    return Moments(mean + first, (squares / total).sqrt_(), largest)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of the products of all entries of two tensors of one shape and dtype, 0-d.
+
+    The error does not grow with the number of entries beyond that of a sum of 65,536.
+    """
+    a, b = a.reshape(-1), b.reshape(-1)
+    if len(a) <= DOT_ELEMENTS:
+        return torch.dot(a, b)
+    pairs = zip(torch.split(a, DOT_ELEMENTS), torch.split(b, DOT_ELEMENTS), strict=True)
+    pieces = torch.stack([torch.dot(one, other) for one, other in pairs])
+    return pieces.sum(dtype=torch.float64).to(a.dtype)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "proxmtl.backbones"}
 
 # what each room may import of the others; a room may always import itself
-GROUND = {"groups", "kernels", "machine", "numerics"}
+GROUND = {"groups", "kernels", "machine", "numerics", "documents", "limits"}
 MATERIAL = {"losses", "regularizers", "designs", "targets", "label_coding"} | GROUND
 ENGINE = {
     "counts",
@@ -33,7 +33,9 @@ MAY_IMPORT = {
     "machine": set(),
     "numerics": set(),
     "groups": {"group_files"},
-    "group_files": set(),
+    "group_files": {"documents"},
+    "documents": {"limits"},
+    "limits": set(),
     "label_coding": set(),
     "targets": {"label_coding"},
     "losses": GROUND | {"targets"},

@@ -26,6 +26,8 @@ def inspect(
 ) -> None:
     """Show what a fitted model is: its size, how the solver ended, which latents serve whom.
 
+    Every file of the run is compared with the manifest of the folder first.
+
     [bold]Example[/]
 
       proxmtl inspect runs/first
@@ -33,10 +35,13 @@ def inspect(
     from proxmtl.cli.console import make_console
     from proxmtl.cli.scoring import FittedRun, attribute_groups
     from proxmtl.io import read_model_kind
+    from proxmtl.io.seal import read_manifest
     from proxmtl.report.tables import figures_table
 
     console = make_console()
-    if read_model_kind(run) == "AttributeCNN":
+    kind = read_model_kind(run)
+    read_manifest(run).check()
+    if kind == "AttributeCNN":
         # the model itself: networks that take arrays can be looked at, if not scored from files
         from proxmtl.backbones.training import AttributeCNN
 

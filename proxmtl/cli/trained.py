@@ -10,7 +10,7 @@ import pandas as pd
 from proxmtl.backbones.training import AttributeCNN
 from proxmtl.cli.run import environment, group_columns, named_groups
 from proxmtl.experiments import attribute_metrics
-from proxmtl.io import write_json, write_text
+from proxmtl.io import seal_folder, write_json, write_text
 from proxmtl.io.identity import write_fitted_rows
 from proxmtl.report import plot_attribute_scores, plot_latents, save_figure
 
@@ -24,6 +24,18 @@ if TYPE_CHECKING:
     from proxmtl.groups import Groups
 
 __all__ = ["trained_metrics", "write_trained"]
+
+FILES = (
+    "config.json",
+    "fitted_rows.npy",
+    "metrics.csv",
+    "metrics.json",
+    "model.json",
+    "model.safetensors",
+    "plots/attributes.png",
+    "plots/latents.png",
+)
+"""What is sealed; the folder's other files change while a training goes on."""
 
 
 def trained_metrics(trainer: Trainer, rows: NDArray[np.intp]) -> pd.DataFrame:
@@ -44,7 +56,7 @@ def write_trained(
     config: Mapping[str, Any],
     groups: Groups | None,
 ) -> None:
-    """Fill a run folder: metrics, configuration, figures and, last, the model.
+    """Fill a run folder: metrics, configuration, figures, the model and, last, their manifest.
 
     Parameters
     ----------
@@ -102,3 +114,4 @@ def write_trained(
             "images": {"side": int(trainer.table.pixels.shape[-1])},
         },
     ).save(folder)
+    seal_folder(folder, [name for name in FILES if (folder / name).is_file()])

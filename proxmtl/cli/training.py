@@ -191,7 +191,7 @@ def _train(request: Request, out: Path, *, force: bool, tensorboard: bool) -> No
     check_classes(request.labels, table.labels[train], table.names)
     layer.take_labels(attribute_signs(table.labels[train]))  # so is what is wrong with the labels
     if force:  # only now that everything asked for was read and found right
-        for name in ("checkpoint.pt", "scalars.csv", "model.json"):
+        for name in ("checkpoint.pt", "scalars.csv", "model.json", "manifest.json"):
             (out / name).unlink(missing_ok=True)
     trainer = Trainer(
         networks,

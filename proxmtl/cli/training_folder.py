@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 from proxmtl.backbones.training import read_checkpoint
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["MARKER", "check_unfinished", "claimed"]
+
+logger = logging.getLogger("proxmtl")
 
 MARKER = "training.json"
 """Makes a folder one of training, from before the first solve."""
@@ -61,25 +64,28 @@ def check_unfinished(out: Path, epochs: int) -> None:
     """Refuse a run that has nothing left to do, or has gone further than is asked for.
 
     A run is finished when its model is of as many epochs as its checkpoint: a process may have been
-    killed between the two.
+    killed between the two. A model that can't be read is written again from the checkpoint.
 
     Raises
     ------
     InputError
-        If so, or its files are damaged.
+        If so, or its checkpoint is damaged.
     """
     # whole, though the trainer reads it again: what is damaged is said before images are read
     checkpoint = read_checkpoint(out)
     done = -1 if checkpoint is None else len(checkpoint.state.history) - 1
     written = None
     if (out / "model.json").is_file():
-        written = read_model_description(out).get("epochs")
         if checkpoint is None:
             raise InputError(
                 out,
                 "holds a model without the checkpoint of its run, so it can't be prolonged; give "
                 "--force to start over, or another name to --out.",
             )
+        try:
+            written = read_model_description(out).get("epochs")
+        except InputError as error:
+            logger.warning("the model is written again from the checkpoint: %s", error)
     if done > epochs or done == written == epochs:
         held, more = "an interrupted", "at least as many"
         if done == written:

@@ -14,6 +14,7 @@ from proxmtl.io.model import (
     read_model_state,
     write_model_state,
 )
+from proxmtl.io.seal import seal_folder
 
 __all__ = [
     "DIGIT_ATTRIBUTES",
@@ -38,6 +39,7 @@ __all__ = [
     "read_model_kind",
     "read_model_state",
     "save_model",
+    "seal_folder",
     "write_json",
     "write_labels",
     "write_model_state",

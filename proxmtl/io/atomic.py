@@ -13,13 +13,20 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from proxmtl.io.errors import InputError
 
-__all__ = ["atomic_path", "check_target", "new_run_folder", "write_json", "write_text"]
+__all__ = [
+    "atomic_path",
+    "check_target",
+    "files_below",
+    "new_run_folder",
+    "write_json",
+    "write_text",
+]
 
 MARKER = "model.json"
 """The file that makes a folder a run folder; it is moved into place last."""
@@ -147,7 +154,7 @@ def _check_run_target(path: Path, *, force: bool) -> None:
 
 @contextlib.contextmanager
 def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
-    """Give an empty folder to fill; it becomes `path` when the block succeeds.
+    """Give an empty folder to fill; sealed, it becomes `path` when the block succeeds.
 
     Parameters
     ----------
@@ -168,6 +175,8 @@ def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         If `path` is a file, a folder with other contents, or a run and `force` is false. It is
         raised on entry, before any work.
     """
+    from proxmtl.io.seal import MANIFEST_FILE, seal_folder  # noqa: PLC0415 - it imports this file
+
     path = Path(path)
     _check_run_target(path, force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,9 +184,10 @@ def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     staging.chmod(0o777 & ~_umask())
     try:
         yield staging
+        seal_folder(staging, files_below(staging))
         _check_run_target(path, force=force)
         if path.is_dir() and any(path.iterdir()):
-            _move_files(staging, path)
+            _move_files(staging, path, last=(MARKER, MANIFEST_FILE))
         else:
             staging.replace(path)
         _flush_folder(path.parent)
@@ -186,10 +196,14 @@ def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
             shutil.rmtree(staging)
 
 
-def _move_files(staging: Path, path: Path) -> None:
-    """Move every file of `staging` over `path`, the marker last."""
-    files = sorted(file.relative_to(staging) for file in staging.rglob("*") if file.is_file())
-    for file in sorted(files, key=lambda file: file == Path(MARKER)):
+def files_below(folder: Path) -> list[str]:
+    """Paths of all files below a folder, relative to it, with slashes."""
+    return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+
+
+def _move_files(staging: Path, path: Path, last: Sequence[str]) -> None:
+    """Move every file of `staging` over `path`, those of some names at the end, in their order."""
+    for file in sorted(files_below(staging), key=lambda file: [file == name for name in last]):
         target = path / file
         target.parent.mkdir(parents=True, exist_ok=True)
         (staging / file).replace(target)

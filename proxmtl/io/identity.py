@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError
+from proxmtl.io.seal import read_manifest
 
 __all__ = [
     "fingerprint",
@@ -107,9 +109,9 @@ def write_fitted_rows(
         Their N names, where they have some.
     """
     rows = list(samples)
-    kept = _without_sketches(
-        np.concatenate([row_fingerprints(rows), name_fingerprints(names or ())])
-    )
+    marks = np.concatenate([row_fingerprints(rows), name_fingerprints(names or ())])
+    kept = np.zeros(len(marks), KEPT)
+    kept["mark"], kept["sketch"] = marks, np.nan
     if names is not None:
         kept["sketch"][len(rows) :] = [_sketch(row) for row in rows]
     with atomic_path(folder / FITTED_ROWS_FILE) as temporary:
@@ -122,7 +124,7 @@ def recognised(
     """Tell which of N samples the model of a run folder was fitted on: by content or by name.
 
     A name counts where the sample is also much the same: other features of other images may come
-    under the same names. Runs of before sketches were kept know names alone.
+    under the same names.
 
     Raises
     ------
@@ -138,12 +140,6 @@ def recognised(
             far = np.abs(_sketch(samples[i]) - sketch).max() > SAME * sketch[0]
             found[i] = not far  # of a NaN nothing is far
     return found
-
-
-def _without_sketches(marks: NDArray[np.uint64]) -> NDArray[Any]:
-    kept = np.zeros(len(marks), KEPT)
-    kept["mark"], kept["sketch"] = marks, np.nan
-    return kept
 
 
 def _sketch(sample: NDArray[Any]) -> NDArray[np.float64]:
@@ -167,18 +163,20 @@ def fitted_rows(folder: Path) -> NDArray[Any]:
     Raises
     ------
     InputError
-        If the file is damaged.
+        If the file is damaged, or the folder's manifest is.
     """
-    path = folder / FITTED_ROWS_FILE
-    if not path.is_file():
+    manifest = read_manifest(folder)
+    if FITTED_ROWS_FILE not in manifest.entries:
         return np.zeros(0, KEPT)
+    content = manifest.read(FITTED_ROWS_FILE)
     try:
-        found: NDArray[Any] = np.load(path, allow_pickle=False)
+        found: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
+        path = folder / FITTED_ROWS_FILE
         raise InputError(path, f"can't be read ({error}); fit the model again.") from error
-    whole = isinstance(found, np.ndarray) and found.ndim == 1
-    if whole and found.dtype == np.uint64:  # of before there were sketches
-        found = _without_sketches(found)
-    if not whole or found.dtype != KEPT:
-        raise InputError(path, "holds something else than fingerprints; fit the model again.")
+    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype != KEPT:
+        raise InputError(
+            folder / FITTED_ROWS_FILE,
+            "holds something else than fingerprints; fit the model again.",
+        )
     return found

@@ -1,15 +1,14 @@
 """Models on disk: ``model.safetensors`` for the arrays, ``model.json`` for everything else.
 
-Nothing is pickled, so opening a model file from somewhere else runs no code. The JSON holds the
-SHA-256 of the safetensors file: a pair that does not belong together is refused.
+Nothing is pickled, so opening a model file from somewhere else runs no code. ``manifest.json``
+seals both: a file that has changed since, or belongs to another model, raises.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +16,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from proxmtl.documents import parse_json
 from proxmtl.io.atomic import atomic_path, write_json
 from proxmtl.io.errors import InputError
+from proxmtl.io.seal import MANIFEST_FILE, Manifest, read_manifest, seal_folder
+from proxmtl.limits import advice, limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +34,7 @@ __all__ = [
     "write_model_state",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ARRAYS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
 
@@ -62,7 +64,7 @@ class ModelState:
 
 
 def write_model_state(folder: str | Path, state: ModelState) -> None:
-    """Write a model into `folder` atomically: arrays first, then the description that seals them.
+    """Write a model into `folder`, each file atomically: arrays, description, and their manifest.
 
     Raises
     ------
@@ -86,14 +88,11 @@ def write_model_state(folder: str | Path, state: ModelState) -> None:
             "format_version": FORMAT_VERSION,
             "kind": state.kind,
             "parameters": state.parameters,
-            "arrays": {
-                name: {"shape": list(array.shape), "dtype": str(array.dtype)}
-                for name, array in state.arrays.items()
-            },
-            "arrays_sha256": hashlib.sha256(payload).hexdigest(),
+            "arrays": {name: _declared(array) for name, array in state.arrays.items()},
             "description": state.description,
         },
     )
+    seal_folder(folder, [ARRAYS_FILE, DESCRIPTION_FILE])
 
 
 def read_model_kind(folder: str | Path) -> str:
@@ -104,7 +103,7 @@ def read_model_kind(folder: str | Path) -> str:
     InputError
         As `read_model_state`, as far as the description alone shows it.
     """
-    kind: str = _read_document(_existing(Path(folder)) / DESCRIPTION_FILE)["kind"]
+    kind: str = _read_description(_manifest(Path(folder)))["kind"]
     return kind
 
 
@@ -116,15 +115,8 @@ def read_model_description(folder: str | Path) -> dict[str, Any]:
     InputError
         As `read_model_state`, as far as the description alone shows it.
     """
-    document = _read_document(_existing(Path(folder)) / DESCRIPTION_FILE)
-    description: dict[str, Any] = document["description"]
+    description: dict[str, Any] = _read_description(_manifest(Path(folder)))["description"]
     return description
-
-
-def _existing(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise InputError(folder, "no such folder; name the run folder that a fit wrote.")
-    return folder
 
 
 def read_model_state(folder: str | Path) -> ModelState:
@@ -133,41 +125,47 @@ def read_model_state(folder: str | Path) -> ModelState:
     Raises
     ------
     InputError
-        If a file is missing, is not what it should be, is of a later format, or the two files do
-        not belong together.
+        If a file is missing, has changed since it was written, is not what it should be or is of
+        another format.
     """
-    folder = _existing(Path(folder))
-    document = _read_document(folder / DESCRIPTION_FILE)
-    arrays_path = folder / ARRAYS_FILE
-    try:
-        payload = arrays_path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            arrays_path, f"cannot be read ({error.strerror}); fit the model again."
-        ) from error
-    if hashlib.sha256(payload).hexdigest() != document["arrays_sha256"]:
-        raise InputError(
-            arrays_path,
-            f"its contents are not those that {DESCRIPTION_FILE} was written for (SHA-256 "
-            "differs); copy both files again from where they were made.",
-        )
+    manifest = _manifest(Path(folder))
+    document = _read_description(manifest)
+    path = manifest.folder / ARRAYS_FILE
+    size, most = path.stat().st_size if path.is_file() else 0, limit("model_bytes")
+    if size > most:
+        raise InputError(path, f"{size:,} bytes; {advice('model_bytes', size)}.")
+    payload = manifest.read(ARRAYS_FILE)
     try:
         arrays = load(payload)
-    except SafetensorError as error:
-        raise InputError(arrays_path, f"not a readable safetensors file ({error}).") from error
-    _check_arrays(arrays_path, arrays, document["arrays"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(path, f"not a readable safetensors file ({error}).") from error
+    _check_arrays(path, arrays, document["arrays"])
     return ModelState(document["kind"], document["parameters"], arrays, document["description"])
 
 
-def _read_document(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+def _manifest(folder: Path) -> Manifest:
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder; name the run folder that a fit wrote.")
+    description = folder / DESCRIPTION_FILE
+    if not description.is_file():
+        raise InputError(description, "no such file; a run folder holds it. Fit the model again.")
+    if not (folder / MANIFEST_FILE).is_file():
         raise InputError(
-            path, f"cannot be read ({error.strerror}); a run folder holds this file."
-        ) from error
+            folder / MANIFEST_FILE,
+            "no such file: the model was written by an earlier version of proxmtl, or was not "
+            "copied or written to its end; copy the whole folder again, or fit the model again.",
+        )
+    return read_manifest(folder)
+
+
+def _read_description(manifest: Manifest) -> dict[str, Any]:
+    path = manifest.folder / DESCRIPTION_FILE
+    try:
+        document = parse_json(manifest.read(DESCRIPTION_FILE))
+    except InputError:
+        raise
     except ValueError as error:
-        raise InputError(path, f"not readable as JSON ({error}).") from error
+        raise InputError(path, str(error)) from error
     if not isinstance(document, dict) or document.get("format") != "proxmtl model":
         raise InputError(path, "not the description of a proxmtl model.")
     version = document.get("format_version")
@@ -177,24 +175,28 @@ def _read_document(path: Path) -> dict[str, Any]:
             f"written in format {version}, and this proxmtl reads format {FORMAT_VERSION}; "
             "use the version of proxmtl that wrote it, or fit the model again.",
         )
-    fields = {"kind": str, "parameters": dict, "arrays": dict, "arrays_sha256": str}
-    for name, kind in {**fields, "description": dict}.items():
+    fields = {"kind": str, "parameters": dict, "arrays": dict, "description": dict}
+    for name, kind in fields.items():
         if not isinstance(document.get(name), kind):
             raise InputError(path, f"the entry {name!r} is missing or is no {kind.__name__}.")
     return document
+
+
+def _declared(array: Array) -> dict[str, Any]:
+    return {"shape": list(array.shape), "dtype": str(array.dtype)}
 
 
 def _check_arrays(path: Path, arrays: Mapping[str, Array], declared: Mapping[str, Any]) -> None:
     if arrays.keys() != declared.keys():
         raise InputError(
             path,
-            f"holds the arrays {sorted(arrays)}, and {DESCRIPTION_FILE} declares "
-            f"{sorted(declared)}; copy both files again from where they were made.",
+            f"holds the arrays {shortened(sorted(arrays))}, and {DESCRIPTION_FILE} declares "
+            f"{shortened(sorted(declared))}; copy both files again from where they were made.",
         )
     for name, array in arrays.items():
-        if list(array.shape) != declared[name].get("shape") or not np.isfinite(array).all():
+        if declared[name] != _declared(array) or not np.isfinite(array).all():
             raise InputError(
                 path,
                 f"the array {name!r} has shape {list(array.shape)} or values that do not fit its "
-                f"description ({declared[name]}).",
+                f"description ({shortened(declared[name])}).",
             )

@@ -22,7 +22,7 @@ from proxmtl.backbones.training.batches import TrainingBatches
 from proxmtl.backbones.training.features import feature_standard
 from proxmtl.backbones.training.model import Architecture
 from proxmtl.backbones.training.pixels import to_input
-from proxmtl.io import InputError
+from proxmtl.io import InputError, seal_folder
 
 HEADS = {
     "latent": latent_head(reduction="mean", max_passes=50),
@@ -199,9 +199,11 @@ def test_models_are_saved_and_give_the_same_scores(tmp_path):
     assert read.description == {"note": "x"}
     text = (tmp_path / "model.json").read_text()
     (tmp_path / "model.json").write_text(text.replace('"Sequential"', '"Conv2d"', 1))
+    seal_folder(tmp_path)
     with pytest.raises(InputError, match="cut into other stages"):
         AttributeCNN.load(tmp_path)
     (tmp_path / "model.json").write_text(text.replace('"n_features": 8', '"n_features": 7'))
+    seal_folder(tmp_path)
     with pytest.raises(InputError, match="doesn't describe a whole model"):
         AttributeCNN.load(tmp_path)
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxmtl.io import load_model
+from proxmtl.io import load_model, seal_folder
 
 RUN_FILES = {
+    "manifest.json",
     "model.safetensors",
     "model.json",
     "fitted_rows.npy",
@@ -192,7 +193,8 @@ BAD_USES = {
     "file exists": (["predict", "run", "x.npy", "-o", "y.csv"], ["y.csv", "--force"]),
     "other features": (["predict", "run", "few.npy", "-o", "p.csv"], ["few.npy", "fitted on 6"]),
     "no attribute": (["evaluate", "run", "x.npy", "-l", "few.csv"], ["few.csv", "'white'"]),
-    "damaged": (["inspect", "damaged"], ["model.safetensors", "SHA-256"]),
+    "damaged": (["inspect", "damaged"], ["model.safetensors", "manifest.json", "again"]),
+    "config": (["inspect", "config"], ["config.json", "SHA-256", "again"]),
     "other kind": (["inspect", "other"], ["model.json", "'Forest'", "LatentMTLClassifier"]),
     "not whole": (["inspect", "half"], ["model.json", "does not describe a whole"]),
 }
@@ -202,12 +204,15 @@ def test_bad_input_of_the_other_commands(program, files):
     assert program(*FIT, "--max-passes", "5")[0] == 0
     np.save(files / "few.npy", np.zeros((3, 2)))
     (files / "few.csv").write_text("black,spots,stripes\n" + "1,0,0\n" * 80)
-    for name in ("damaged", "other", "half"):
+    for name in ("damaged", "config", "other", "half"):
         shutil.copytree(files / "run", files / name)
     with (files / "damaged" / "model.safetensors").open("ab") as stream:
         stream.write(b"\0")
     _edit("other/model.json", '"LatentMTLClassifier"', '"Forest"')(files)
     _edit("half/model.json", '"is_vector"', '"vector"')(files)
+    for name in ("other", "half"):
+        seal_folder(files / name)
+    _edit("config/config.json", '"seed": 0', '"seed": 1')(files)
     for case, (command, expected) in BAD_USES.items():
         code, _, err = program(*command)
         assert code == 2, case

@@ -11,7 +11,7 @@ from PIL import Image
 from proxmtl.backbones import to_pixels
 from proxmtl.backbones.trained import TrainedNetworks
 from proxmtl.backbones.training import AttributeCNN
-from proxmtl.io import load_features
+from proxmtl.io import load_features, seal_folder
 
 TRAIN = ["train", "photos", "-l", "photos.csv", "-g", "kinds.json", "-o", "cnn", "--side", "16"]
 QUICK = ["--frozen", "--max-passes", "30"]
@@ -167,6 +167,7 @@ def test_requests_that_cannot_be_met_are_refused_before_the_work(program, run, m
     description = json.loads((run / "grey" / "model.json").read_text())
     del description["description"]["images"]
     (run / "grey" / "model.json").write_text(json.dumps(description))
+    seal_folder(run / "grey")
     (run / "photos" / "one.csv").write_text("image\n1.png\n")
     (run / "m.csv").write_text("name,red,bar,tall\nox,1,0,1\nzebra,0,1,1\n")
     (run / "gnu.csv").write_text("image,class\n1.png,gnu\n")

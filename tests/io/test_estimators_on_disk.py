@@ -14,7 +14,7 @@ from proxmtl.estimators import (
     RidgeMTLClassifier,
     SingleTaskClassifier,
 )
-from proxmtl.io import InputError, load_model, save_model
+from proxmtl.io import InputError, load_model, save_model, seal_folder
 
 
 @pytest.fixture(scope="module")
@@ -83,5 +83,6 @@ def test_descriptions_that_do_not_fit_are_refused(tmp_path, data):
     document = json.loads(path.read_text())
     document["description"]["label_names"] = ["u"]
     path.write_text(json.dumps(document))
+    seal_folder(tmp_path)
     with pytest.raises(InputError, match=r"1 label names for 3 attributes"):
         load_model(tmp_path)

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from proxmtl import L1, GroupL2, Groups, LatentMTL, LatentMTLClassifier, WeightedL1
-from proxmtl.io import InputError, identity
+from proxmtl.io import InputError, identity, seal_folder
 from proxmtl.io.identity import (
     fingerprint,
     fitted_rows,
-    name_fingerprints,
     recognised,
     row_fingerprints,
     write_fitted_rows,
@@ -63,6 +62,7 @@ def test_samples_are_recognised_by_their_values(tmp_path):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((50, 3)).astype(np.float32)
     write_fitted_rows(tmp_path, X[:20])
+    seal_folder(tmp_path)
     kept = fitted_rows(tmp_path)["mark"]
     order = rng.permutation(50)
     for samples in (X, X.astype(np.float64), np.asfortranarray(X)):
@@ -73,15 +73,28 @@ def test_samples_are_recognised_by_their_values(tmp_path):
     assert len(set(row_fingerprints(images).tolist())) == 4
     zeros = np.zeros((1, 3), np.float32)
     np.testing.assert_array_equal(row_fingerprints(zeros), row_fingerprints(-zeros))
-    assert len(fitted_rows(tmp_path / "other")) == 0
     path = tmp_path / "fitted_rows.npy"
-    path.write_bytes(path.read_bytes()[:90])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"fitted_rows.npy: .*SHA-256 differs"):
+        fitted_rows(tmp_path)
+    path.write_bytes(whole[:90])
+    seal_folder(tmp_path)
     with pytest.raises(InputError, match="fit the model again"):
         fitted_rows(tmp_path)
     for other in (np.zeros((2, 2), np.uint64), np.zeros(2)):
         np.save(path, other)
+        seal_folder(tmp_path)
         with pytest.raises(InputError, match="something else than fingerprints"):
             fitted_rows(tmp_path)
+    path.unlink()
+    with pytest.raises(InputError, match=r"fitted_rows.npy: cannot be read"):
+        fitted_rows(tmp_path)
+
+
+def test_a_bare_model_was_fitted_on_no_known_rows(tmp_path):
+    seal_folder(tmp_path)
+    assert len(fitted_rows(tmp_path)) == 0
 
 
 def test_a_name_counts_where_its_sample_is_much_the_same(tmp_path):
@@ -89,6 +102,7 @@ def test_a_name_counts_where_its_sample_is_much_the_same(tmp_path):
     X = np.maximum(rng.standard_normal((40, 64)), 0).astype(np.float32)
     names = [f"{i}.jpg" for i in range(40)]
     write_fitted_rows(tmp_path, X[:20], names[:20])
+    seal_folder(tmp_path)
     again = X * (1 + 4e-3 * rng.standard_normal(X.shape)).astype(np.float32)  # as in bfloat16
     np.testing.assert_array_equal(recognised(tmp_path, again, names), np.arange(40) < 20)
     assert not recognised(tmp_path, again).any()
@@ -96,9 +110,6 @@ def test_a_name_counts_where_its_sample_is_much_the_same(tmp_path):
     # of other images, in another scale, of other features
     for others in (X[20:], 2 * X[:20], X[:20, ::-1]):
         assert not recognised(tmp_path, others, names[:20]).any()
-    old = np.concatenate([row_fingerprints(X[:20]), name_fingerprints(names[:20])])
-    np.save(tmp_path / "fitted_rows.npy", old)
-    np.testing.assert_array_equal(recognised(tmp_path, -X, names), np.arange(40) < 20)
 
 
 def test_signs_are_drawn_once_for_all_rows(tmp_path, monkeypatch):
@@ -106,7 +117,8 @@ def test_signs_are_drawn_once_for_all_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(identity.hashlib, "shake_256", lambda x: drawn.append(x) or shake(x))
     identity._signs.cache_clear()
     write_fitted_rows(tmp_path, np.eye(5), list("abcde"))
+    seal_folder(tmp_path)
     assert len(drawn) == 1
-    # rows of the identity show the signs; files of earlier versions hold the same ones
+    # rows of the identity show the signs
     bits = fitted_rows(tmp_path)["sketch"][5:, 1:] > 0
     assert np.packbits(bits).tobytes() == shake(b"signs").digest(5)

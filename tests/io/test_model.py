@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from proxmtl.io import InputError, ModelState, read_model_state, write_model_state
+from proxmtl.io import InputError, ModelState, read_model_state, seal_folder, write_model_state
 
 STATE = ModelState(
     "Kind",
@@ -27,7 +27,8 @@ def test_round_trip(tmp_path):
     for name, array in STATE.arrays.items():
         np.testing.assert_array_equal(read.arrays[name], array)
         assert read.arrays[name].dtype == array.dtype
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["manifest.json", "model.json", "model.safetensors"]
 
 
 def test_a_model_with_nan_is_not_saved(tmp_path):
@@ -40,24 +41,31 @@ def _edit(**changes):
     def change(folder):
         path = folder / "model.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        seal_folder(folder)
 
     return change
 
 
-def _cut(folder):
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-1])
+def _write(name, content):
+    def change(folder):
+        (folder / name).write_bytes(content)
+        seal_folder(folder)
+
+    return change
 
 
 BAD = {
-    "no description": (lambda f: (f / "model.json").unlink(), "model.json: cannot be read"),
+    "no description": (lambda f: (f / "model.json").unlink(), "model.json: no such file"),
+    "no manifest": (lambda f: (f / "manifest.json").unlink(), "manifest.json: no such file"),
     "no arrays": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: cannot be rea"),
-    "cut": (_cut, "SHA-256 differs"),
-    "not json": (lambda f: (f / "model.json").write_text("{"), "not readable as JSON"),
-    "other json": (lambda f: (f / "model.json").write_text("[]"), "not the description"),
-    "later format": (_edit(format_version=99), "format 99, and this proxmtl reads format 1"),
+    "no safetensors": (_write("model.safetensors", b"PK"), "not a readable safetensors file"),
+    "not json": (_write("model.json", b"{"), "model.json: not readable as JSON"),
+    "deep json": (_write("model.json", b"[" * 100_000), "nested more than 64 deep"),
+    "other json": (_write("model.json", b"[]"), "not the description"),
+    "later format": (_edit(format_version=99), "format 99, and this proxmtl reads format 2"),
     "no kind": (_edit(kind=None), "'kind' is missing or is no str"),
     "other arrays": (_edit(arrays={"W": {}}), r"declares \['W'\]"),
+    "no table": (_edit(arrays={"coef": 3, "scale": 3}), "has shape .* that do not fit"),
     "other shape": (
         _edit(arrays={"coef": {"shape": [2, 2]}, "scale": {"shape": [3]}}),
         r"'coef' has shape \[3, 2\]",
@@ -77,3 +85,37 @@ def test_damaged_models_are_refused(tmp_path, case):
 def test_no_folder(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         read_model_state(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "manifest.json"])
+def test_any_flipped_bit_is_found(tmp_path, name):
+    write_model_state(tmp_path, STATE)
+    whole = (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(0)
+    for position in rng.choice(len(whole), min(60, len(whole)), replace=False):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << rng.integers(8)
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(InputError, match=r"again") as caught:
+            read_model_state(tmp_path)
+        assert caught.value.source.parent == tmp_path
+    (tmp_path / name).write_bytes(whole)
+    read_model_state(tmp_path)
+
+
+def test_swapped_names_are_found(tmp_path):
+    write_model_state(tmp_path, STATE)
+    path = tmp_path / "model.json"
+    swapped = path.read_text().replace('"x"', '"z"').replace('"y"', '"x"').replace('"z"', '"y"')
+    path.write_text(swapped)
+    with pytest.raises(InputError, match=r"model.json: .*SHA-256 differs.*run again"):
+        read_model_state(tmp_path)
+    seal_folder(tmp_path)  # a change of one's own
+    assert read_model_state(tmp_path).description["names"] == ["y", "x"]
+
+
+def test_arrays_over_the_limit_are_not_read(tmp_path, monkeypatch):
+    write_model_state(tmp_path, STATE)
+    monkeypatch.setenv("PROXMTL_MAX_MODEL_BYTES", "100")
+    with pytest.raises(InputError, match=r"raise it: PROXMTL_MAX_MODEL_BYTES="):
+        read_model_state(tmp_path)

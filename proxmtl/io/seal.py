@@ -1,0 +1,226 @@
+"""Seals: what proxmtl reads back is what it wrote, or the reading ends with an error.
+
+A folder is sealed by ``manifest.json``, written last: size and SHA-256 of its files. A document of
+JSON, the manifest itself among them, carries the SHA-256 of its other entries; a file that is
+replaced while a computation goes on, such as a checkpoint, carries that of its bytes at its end.
+
+A seal finds damage and mixed-up files. It is no signature: who can write the files can seal them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from proxmtl.documents import parse_json
+from proxmtl.io.atomic import files_below, write_text
+from proxmtl.io.errors import InputError
+from proxmtl.limits import limit
+
+__all__ = [
+    "MANIFEST_FILE",
+    "Entry",
+    "Manifest",
+    "entry_of",
+    "read_document",
+    "read_manifest",
+    "read_sealed",
+    "seal_folder",
+    "write_sealed",
+]
+
+MANIFEST_FILE = "manifest.json"
+FORMAT, FORMAT_VERSION = "proxmtl manifest", 1
+SEAL = "seal"
+"""Entry of a sealed document."""
+CURE = (
+    "copy the folder again from where it was made, or run again the command that wrote it. If the "
+    "change is your own, seal the folder again: proxmtl.io.seal_folder(folder)."
+)
+
+
+class Entry(NamedTuple):
+    """What is known of a file."""
+
+    bytes: int
+    """Its size."""
+    sha256: str
+    """Of its contents, in hexadecimal."""
+
+
+def entry_of(path: Path) -> Entry:
+    """Size and SHA-256 of a file."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+        return Entry(stream.tell(), digest.hexdigest())
+
+
+class Manifest(NamedTuple):
+    """The files of a folder, as they were when it was sealed."""
+
+    folder: Path
+    entries: Mapping[str, Entry]
+    """By path relative to the folder, with slashes."""
+
+    def read(self, name: str) -> bytes:
+        """Contents of a file, read once.
+
+        Raises
+        ------
+        InputError
+            If the file is not listed or not there, or not as it was when it was sealed.
+        """
+        try:
+            content = (self.folder / name).read_bytes()
+        except OSError as error:
+            raise self._error(name, f"cannot be read ({error.strerror})") from error
+        self._compare(name, Entry(len(content), hashlib.sha256(content).hexdigest()))
+        return content
+
+    def check(self, names: Iterable[str] | None = None) -> None:
+        """Compare files, by default all that are listed, with their entries.
+
+        Raises
+        ------
+        InputError
+            As `read`, for the first that differs.
+        """
+        for name in self.entries if names is None else names:
+            try:
+                found = entry_of(self.folder / name)
+            except OSError as error:
+                raise self._error(name, f"cannot be read ({error.strerror})") from error
+            self._compare(name, found)
+
+    def _compare(self, name: str, found: Entry) -> None:
+        listed = self.entries.get(name)
+        if listed is None:
+            raise self._error(name, f"is not listed in {MANIFEST_FILE}")
+        if found.bytes != listed.bytes:
+            raise self._error(
+                name, f"has {found.bytes:,} bytes where {MANIFEST_FILE} lists {listed.bytes:,}"
+            )
+        if found != listed:
+            raise self._error(
+                name, f"is not the file that {MANIFEST_FILE} was written for (SHA-256 differs)"
+            )
+
+    def _error(self, name: str, seen: str) -> InputError:
+        return InputError(self.folder / name, f"{seen}; {CURE}")
+
+
+def seal_folder(folder: str | Path, names: Iterable[str] | None = None) -> None:
+    """Write the manifest of a folder; do so again after a change by hand that is to count.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    names
+        Files to list, as paths relative to the folder; default: those that its manifest lists, or
+        all that are in it where it has none.
+
+    Raises
+    ------
+    InputError
+        If the folder or one of the files does not exist, or the old manifest is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder; name the folder to seal.")
+    if names is None and (folder / MANIFEST_FILE).is_file():
+        names = read_manifest(folder).entries
+    if names is None:
+        names = files_below(folder)
+    listed = sorted({*names} - {MANIFEST_FILE})
+    try:
+        entries = {name: entry_of(folder / name)._asdict() for name in listed}
+    except OSError as error:
+        raise InputError(error.filename or folder, f"cannot be read ({error.strerror}).") from error
+    document = {"format": FORMAT, "format_version": FORMAT_VERSION, "files": entries}
+    write_sealed(folder / MANIFEST_FILE, document)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a folder.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is damaged or of another format.
+    """
+    path = folder / MANIFEST_FILE
+    document = read_sealed(path, CURE)
+    if document.get("format") != FORMAT or document.get("format_version") != FORMAT_VERSION:
+        raise InputError(path, f"is no manifest of this version of proxmtl; {CURE}")
+    files = document.get("files")
+    if not isinstance(files, dict):
+        raise InputError(path, f"lists no files; {CURE}")
+    return Manifest(folder, {name: _entry(path, name, value) for name, value in files.items()})
+
+
+def _entry(path: Path, name: str, value: Any) -> Entry:
+    place, known = PurePosixPath(name), value if isinstance(value, dict) else {}
+    size, sha256 = known.get("bytes"), known.get("sha256")
+    inside = not place.is_absolute() and ".." not in place.parts
+    if not (inside and isinstance(size, int) and isinstance(sha256, str)):
+        raise InputError(path, f"the entry {name!r} is no file of this folder; {CURE}")
+    return Entry(size, sha256)
+
+
+def write_sealed(path: str | Path, document: Mapping[str, Any]) -> None:
+    """Write a table as JSON, atomically, with the SHA-256 of its entries as a last one, ``seal``.
+
+    Raises
+    ------
+    TypeError
+        If it holds something that JSON cannot express.
+    """
+    # as it will be read: keys are text, tuples lists
+    plain = json.loads(json.dumps(document, allow_nan=False))
+    # in ASCII: names of files need not be text
+    write_text(path, json.dumps({**plain, SEAL: _digest(plain)}, indent=1) + "\n")
+
+
+def read_sealed(path: Path, cure: str) -> dict[str, Any]:
+    """Read what `write_sealed` wrote, without the seal.
+
+    Parameters
+    ----------
+    path
+        The file.
+    cure
+        What to do about a damaged one, to end the error message.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is no table in JSON, or not as it was when it was sealed.
+    """
+    document = read_document(path, cure)
+    if document.pop(SEAL, None) != _digest(document):
+        raise InputError(path, f"is not as it was written (SHA-256 differs); {cure}")
+    return document
+
+
+def read_document(path: Path, cure: str) -> dict[str, Any]:
+    """Read a table from JSON within the limits of `proxmtl.limits`; raises as `read_sealed`."""
+    try:
+        most = limit("document_bytes")
+        with path.open("rb") as stream:  # no more of it than shows that it is too long
+            document = parse_json(stream.read(most + 1))
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror}); {cure}") from error
+    except ValueError as error:
+        raise InputError(path, f"{error} To mend it: {cure}") from error
+    if not isinstance(document, dict):
+        raise InputError(path, f"is no table of JSON; {cure}")
+    return document
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CODE   := proxmtl kernels backbones bench tests
 
-.PHONY: demo test test-deep lint types bench env clean
+.PHONY: demo test test-deep test-isa lint types bench env clean
 .DEFAULT_GOAL := test
 
 env: $(READY)
@@ -27,6 +27,10 @@ test: lint types
 
 test-deep: $(READY)
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 3600
+
+# The numerical tests on every instruction set and thread count of this machine; options in ISA.
+test-isa: $(READY)
+	$(BIN)/python tests/isa.py $(ISA)
 
 lint: $(READY)
 	$(BIN)/ruff check $(CODE)

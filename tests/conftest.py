@@ -1,4 +1,4 @@
-"""Common ground of all tests: poisoned memory, hypothesis profiles, one torch thread."""
+"""Common ground of all tests: poisoned memory, hypothesis profiles, threads."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # strategies, oracles: tests aren't a package
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("PROXMTL_TEST_THREADS", "1")))
 
 _COMMON = {
     "deadline": None,

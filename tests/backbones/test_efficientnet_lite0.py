@@ -1,11 +1,13 @@
 """EfficientNet-Lite0 that is trained on: pretrained features, fixed statistics, frozen stages."""
 
+import copy
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from arithmetic import half_the_digits
 from torch.nn.functional import conv2d, pad
 
 from proxmtl.backbones.data import ImageTable
@@ -29,8 +31,9 @@ def pretrained():
     return StagedEfficientNet((3, SIDE, SIDE), "imagenet").eval()
 
 
-def inputs(count=2, side=SIDE):
-    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+def inputs(count=2, side=SIDE, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, 3, side, side, generator=generator).to(dtype)
 
 
 def architecture(**changes):
@@ -78,19 +81,19 @@ def test_paddings_are_tensorflows_at_any_size(size):
 
 @pytest.mark.parametrize(("shared", "frozen"), [(0, 0), (7, 5)])
 def test_members_run_alike_one_by_one_and_in_one_call(pretrained, shared, frozen):
-    x, direction = inputs(), torch.linspace(-1, 1, 1280)
-    expected, grads = pretrained(x), {}
+    x, direction = inputs(dtype=torch.float64), torch.linspace(-1, 1, 1280, dtype=torch.float64)
+    expected, grads = copy.deepcopy(pretrained).double()(x), {}
     for vectorised in (False, True):
-        ensemble = architecture(shared_stages=shared, frozen_stages=frozen).ensemble()
+        ensemble = architecture(shared_stages=shared, frozen_stages=frozen).ensemble().double()
         ensemble.vectorised = vectorised
         out = ensemble.train()(x)
-        torch.testing.assert_close(out, expected.expand(2, -1, -1), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(out, expected.expand(2, -1, -1), **half_the_digits())
         (out * direction).sum().backward()
         grads[vectorised] = {name: p.grad for name, p in ensemble.named_parameters()}
     for name, grad in grads[True].items():
         scale = float(grad.abs().max())
         assert scale > 0, name
-        torch.testing.assert_close(grad, grads[False][name], rtol=1e-2, atol=1e-4 * scale)
+        torch.testing.assert_close(grad / scale, grads[False][name] / scale, **half_the_digits())
 
 
 def test_statistics_are_no_parameters_and_stay(pretrained):
@@ -107,8 +110,8 @@ def test_statistics_are_no_parameters_and_stay(pretrained):
         if "running" in name:
             assert torch.equal(buffer, statistics[name])
     # a stage's features of one image do not depend on the others of its batch
-    member = ensemble.member(1).train()
-    torch.testing.assert_close(member(inputs()[:1]), member(inputs())[:1], rtol=1e-4, atol=1e-4)
+    member, x = ensemble.member(1).double().train(), inputs(dtype=torch.float64)
+    torch.testing.assert_close(member(x[:1]), member(x)[:1], **half_the_digits())
 
 
 def sides_kept(ensemble):

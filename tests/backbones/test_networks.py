@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from arithmetic import half_the_digits
 
 from proxmtl.backbones.networks import AlexNet, Ensemble, SmallCNN, make_network
 
@@ -21,8 +22,9 @@ def small():
     return SmallCNN((2, 12, 10), (4, 8), 6)
 
 
-def images(count=3):
-    return torch.randn(count, 2, 12, 10, generator=torch.Generator().manual_seed(1))
+def images(count=3, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(count, 2, 12, 10, generator=generator).to(dtype)
 
 
 def test_alexnet_is_torchvisions_up_to_fc6():
@@ -59,9 +61,10 @@ def test_published_weights_load_and_others_are_refused(tmp_path):
 
 def test_normalisation_changes_the_first_two_layers_only():
     torch.manual_seed(0)
-    plain, normed = (make_network(name, (3, 224, 224)) for name in ("alexnet", "alexnet_lrn"))
+    shape = (3, 224, 224)
+    plain, normed = (make_network(name, shape).double() for name in ("alexnet", "alexnet_lrn"))
     normed.load_state_dict(plain.state_dict())
-    x = torch.randn(1, 3, 224, 224)
+    x = torch.randn(1, *shape, dtype=torch.float64)
     with torch.no_grad():
         first = torch.relu(plain.features[0](x))
         expected = plain.features[2](torch.nn.functional.local_response_norm(first, 5, k=2.0))
@@ -74,12 +77,14 @@ def test_normalisation_changes_the_first_two_layers_only():
 @pytest.mark.parametrize("shared", [0, 1, 2, 3])
 def test_an_ensemble_is_its_members(shared, vectorised):
     torch.manual_seed(2)
-    ensemble = Ensemble(small, 4, shared_stages=shared, vectorised=vectorised)
-    x = images()
-    members = [ensemble.member(m) for m in range(4)]
+    ensemble = Ensemble(small, 4, shared_stages=shared, vectorised=vectorised).double()
+    x = images(dtype=torch.float64)
+    members = [ensemble.member(m).double() for m in range(4)]
     out = ensemble(x)
     assert tuple(out.shape) == (4, 3, 6)
-    torch.testing.assert_close(out, torch.stack([member(x) for member in members]))
+    torch.testing.assert_close(
+        out, torch.stack([member(x) for member in members]), **half_the_digits()
+    )
     assert torch.equal(members[0](x), members[1](x)) == (shared == 3)
 
 
@@ -88,20 +93,20 @@ def test_gradients_are_those_of_the_members_summed_over_what_they_share():
     ways = {}
     for vectorised in (False, True):
         torch.manual_seed(3)
-        ensemble = Ensemble(small, 3, shared_stages=1, vectorised=vectorised)
+        ensemble = Ensemble(small, 3, shared_stages=1, vectorised=vectorised).double()
         weights = torch.arange(1.0, 4.0)[:, None, None]
-        (weights * ensemble(images())).sum().backward()
+        (weights * ensemble(images(dtype=torch.float64))).sum().backward()
         ways[vectorised] = {name: p.grad for name, p in ensemble.named_parameters()}
     for name, grad in ways[True].items():
-        torch.testing.assert_close(grad, ways[False][name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(grad, ways[False][name], **half_the_digits())
     total = 0
     for m in range(3):
-        member = ensemble.member(m)
-        ((m + 1.0) * member(images())).sum().backward()
+        member = ensemble.member(m).double()
+        ((m + 1.0) * member(images(dtype=torch.float64))).sum().backward()
         total = total + member.blocks[0][0].weight.grad
         own = ways[True]["members.head/2/weight"][m]
-        torch.testing.assert_close(own, member.head[2].weight.grad, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(ways[True]["trunk.blocks/0/0/weight"], total, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(own, member.head[2].weight.grad, **half_the_digits())
+    torch.testing.assert_close(ways[True]["trunk.blocks/0/0/weight"], total, **half_the_digits())
 
 
 def test_alexnets_run_alike_one_by_one_and_in_one_call():
@@ -113,8 +118,8 @@ def test_alexnets_run_alike_one_by_one_and_in_one_call():
         network.classifier[1] = network._stages[-1][2] = torch.nn.Linear(256 * 6 * 6, 8)
         return network
 
-    x, ways = torch.randn(1, 3, 224, 224), {}
-    ensemble = Ensemble(alexnet, 2)
+    x, ways = torch.randn(1, 3, 224, 224, dtype=torch.float64), {}
+    ensemble = Ensemble(alexnet, 2).double()
     for vectorised in (False, True):
         ensemble.vectorised = vectorised
         ensemble.zero_grad()
@@ -124,7 +129,7 @@ def test_alexnets_run_alike_one_by_one_and_in_one_call():
     for ours, theirs in zip(ways[True], ways[False], strict=True):
         largest = float(theirs.abs().max())
         assert largest > 0
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * largest)
+        torch.testing.assert_close(ours / largest, theirs / largest, **half_the_digits())
 
 
 def test_the_dial_goes_from_m_networks_to_one():

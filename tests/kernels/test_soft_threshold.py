@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from arithmetic import assert_same_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prox_cases import BACKENDS, EXAMPLES, NUMBA_DTYPES, TOLERANCE, close, sums_close, tensors
@@ -85,7 +86,8 @@ def test_threads_and_blocks(backend, dtype):
     seen, value = kernels.soft_threshold(V, 0.5, out=V.clone(), backend=backend)
     wanted = torch.nn.functional.softshrink(V.double(), 0.5)
     close(seen, wanted, dtype)
-    torch.testing.assert_close(value, 0.5 * wanted.abs().sum(), rtol=1e-5, atol=0)
+    sizes = 0.5 * V.double().abs().sum()
+    assert_same_sums(value.float(), 0.5 * wanted.abs().sum(), sizes=sizes, length=4)
 
 
 @pytest.mark.parametrize(
@@ -116,5 +118,6 @@ def test_broadcast_weights_are_read_where_they_are_on_cpus(shape, transposed):
         weights = torch.rand([n if which >> k & 1 else 1 for k, n in enumerate(shape)])
         seen, value = kernels.soft_threshold(V, weights, step=0.7, backend="numba")
         wanted, penalty = kernels.soft_threshold(V.double(), weights, step=0.7, backend="torch")
-        torch.testing.assert_close(seen.double(), wanted, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(value, penalty, rtol=1e-5, atol=0)
+        assert_same_sums(seen, wanted, sizes=V.abs() + weights, length=2)
+        sizes = (weights * V.abs()).double().sum()
+        assert_same_sums(value.float(), penalty, sizes=sizes, length=4)

@@ -1,0 +1,145 @@
+"""The numerical tests on the instruction sets and thread counts that this machine has.
+
+    python tests/isa.py [--list] [--only WORDS] [PYTEST ARGUMENT ...]
+
+Each level is a process of its own, since the libraries read these variables once. Prints a table
+of the levels and their outcomes, and the names of the tests that failed; exits with 1 if any did.
+
+``--only avx2,threads`` runs the levels with one of these words in their names. What follows goes to
+pytest: by default all numerical tests on two processes, else for instance ``tests/kernels -k apg``.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import llvmlite.binding as llvm
+import torch
+
+TESTS = Path(__file__).parent
+NUMERICAL = [
+    *(str(TESTS / room) for room in ("kernels", "losses", "regularizers", "designs")),
+    *(str(TESTS / room) for room in ("solvers", "latent", "adjoints")),
+    *(str(path) for path in sorted((TESTS / "backbones").glob("test_extract*.py"))),
+    *(str(TESTS / "backbones" / f"test_{name}.py") for name in ("chain", "networks", "quantized")),
+    "-n2",
+    "--dist=worksteal",
+]
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is asked of the libraries, and what the processor needs for it."""
+
+    name: str
+    settings: dict[str, str]
+    needs: tuple[str, ...] = ()  # flags of the processor, as LLVM calls them
+    library: str = ""  # a library that torch may have been built without
+
+    def lacking(self) -> str:
+        """What this machine lacks, in words; empty if nothing."""
+        flags = llvm.get_host_cpu_features()
+        missing = [flag for flag in self.needs if not flags.get(flag)]
+        if missing:
+            return f"the processor has no {', '.join(missing)}"
+        if self.library and not getattr(torch.backends, self.library).is_available():
+            return f"this torch has no {self.library}"
+        return ""
+
+
+SSE42, AVX, AVX2 = ("sse4.2",), ("avx",), ("avx2", "fma")
+AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl")
+INTEL = {  # level: names of MKL and of oneDNN
+    "sse4.2": ("SSE4_2", "SSE41", SSE42),
+    "avx": ("AVX", "AVX", AVX),
+    "avx2": ("AVX2", "AVX2", AVX2),
+    "avx512": ("AVX512", "AVX512_CORE", AVX512),
+}
+LEVELS = [
+    *(
+        Level(f"torch {name}", {"ATEN_CPU_CAPABILITY": name}, needs)
+        for name, needs in (("default", ()), ("avx2", AVX2), ("avx512", AVX512))
+    ),
+    *(
+        Level(
+            f"mkl {name}", {"MKL_ENABLE_INSTRUCTIONS": mkl, "ONEDNN_MAX_CPU_ISA": dnn}, needs, "mkl"
+        )
+        for name, (mkl, dnn, needs) in INTEL.items()
+    ),
+    *(  # the linear algebra of NumPy and SciPy
+        Level(f"openblas {name}", {"OPENBLAS_CORETYPE": core}, needs)
+        for name, core, needs in (("sse4.2", "Nehalem", SSE42), ("avx2", "Haswell", AVX2))
+    ),
+    Level("numba generic", {"NUMBA_CPU_NAME": "generic"}),
+    *(
+        Level(f"threads {n}", {"OMP_NUM_THREADS": f"{n}", "PROXMTL_TEST_THREADS": f"{n}"})
+        for n in (1, 2, 4)
+    ),
+]
+
+
+def outcome(level: Level, arguments: list[str]) -> tuple[str, list[str]]:
+    """Run the tests at a level: the outcome in words, and the tests that failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
+        run = subprocess.run(
+            command,
+            cwd=TESTS.parent,
+            env={"OMP_NUM_THREADS": "1", **os.environ, **level.settings},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if not report.exists():
+            return f"pytest ended with {run.returncode}", [run.stdout[-2000:] + run.stderr[-2000:]]
+        cases = list(ET.parse(report).getroot().iter("testcase"))
+    failed = [
+        f"{case.get('classname')}::{case.get('name')}"
+        for case in cases
+        if case.find("failure") is not None or case.find("error") is not None
+    ]
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    said = f"{len(cases) - len(failed) - skipped} passed, {skipped} skipped, {len(failed)} failed"
+    if run.returncode and not failed:
+        return f"pytest ended with {run.returncode}: {said}", [run.stdout[-2000:]]
+    return said, failed
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="words, with commas: levels named with one")
+    parser.add_argument("--list", action="store_true", help="say the levels, run nothing")
+    options, arguments = parser.parse_known_args()
+    words = options.only.split(",")
+    chosen = [level for level in LEVELS if any(word in level.name for word in words)]
+    if not chosen:
+        parser.error(f"--only: no level has {options.only!r} in its name; see --list")
+    found = {}
+    say(f"{'level':18} {'settings':60} outcome")
+    for level in chosen:
+        settings = " ".join(f"{name}={value}" for name, value in level.settings.items())
+        lacking = level.lacking()
+        if lacking or options.list:
+            said = f"left out: {lacking}" if lacking else "can run"
+        else:
+            said, found[level.name] = outcome(level, arguments or NUMERICAL)
+        say(f"{level.name:18} {settings:60} {said}")
+    for name, tests in found.items():
+        for test in tests:
+            say(f"FAILED at {name}: {test}")
+    return int(any(found.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

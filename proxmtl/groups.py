@@ -331,6 +331,31 @@ class Groups:
             torch.cat([self.weights, torch.ones(len(extra), dtype=torch.float64)]),
         )
 
+    def restricted(self, items: Sequence[int]) -> Groups:
+        """Return the groups on some of the items, numbered anew; groups left empty are gone.
+
+        Parameters
+        ----------
+        items
+            Items to keep, in their new order, each once.
+
+        Raises
+        ------
+        ValueError
+            If no group is left.
+        """
+        place = {item: i for i, item in enumerate(items)}
+        lists = {
+            g: [place[item] for item in self.members(g) if item in place] for g in range(len(self))
+        }
+        kept = [g for g, members in lists.items() if members]
+        return Groups.from_lists(
+            (lists[g] for g in kept),
+            len(place),
+            [self.names[g] for g in kept],
+            self.weights[kept],
+        )
+
     def to_dict(self, items: Sequence[str] | None = None) -> dict[str, Any]:
         """Return ``{"groups": {name: members}, "weights": {name: weight}}``, fit for JSON.
 

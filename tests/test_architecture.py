@@ -33,9 +33,14 @@ MAY_IMPORT = {
     "machine": set(),
     "numerics": set(),
     "groups": {"group_files"},
+<<<<<<< HEAD
     "group_files": {"documents"},
     "documents": {"limits"},
     "limits": set(),
+=======
+    "group_files": {"text_tables"},
+    "text_tables": set(),
+>>>>>>> a0ce1dd (Rows of two inputs meet by identity: one function, used by fit, tune, evaluate and zeroshot)
     "label_coding": set(),
     "targets": {"label_coding"},
     "losses": GROUND | {"targets"},
@@ -52,13 +57,13 @@ MAY_IMPORT = {
     "baselines": {"latent"} | ENGINE,
     "estimators": MODEL | CLIENTS,
     "experiments": MODEL | CLIENTS,
-    "io": MODEL | CLIENTS,
+    "io": MODEL | CLIENTS | {"text_tables"},
     "nn": MODEL | CLIENTS | {"adjoints"},
     "selection": MODEL | CLIENTS | {"adjoints"},
     "report": MODEL | CLIENTS,
     "__main__": {"cli"},
-    "cli": MODEL | CLIENTS | {"report", "backbones"},
-    "backbones": MODEL | CLIENTS,
+    "cli": MODEL | CLIENTS | {"report", "backbones", "text_tables"},
+    "backbones": MODEL | CLIENTS | {"text_tables"},
     "adjoints": MODEL,
 }
 ONLY_FOR_TYPES = {("result", "solvers"), ("duality", "problem")}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from proxmtl.backbones.images import TarImages
 from proxmtl.io.errors import InputError
-from proxmtl.io.labels import read_ids
+from proxmtl.io.tables import read_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

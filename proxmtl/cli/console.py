@@ -16,6 +16,7 @@ __all__ = [
     "fit_progress",
     "keeping",
     "make_console",
+    "say_note",
     "say_warning",
     "shown_path",
     "step_progress",
@@ -56,6 +57,11 @@ def say_warning(message: Warning | str, *place: object, **more: object) -> None:
     """Show a warning as a sentence, without the place in the code where it arose."""
     del place, more
     make_console(stderr=True).print(f"[bold yellow]Warning:[/] {escape(str(message))}")
+
+
+def say_note(sentence: str) -> None:
+    """Say on stderr what was decided about the inputs, where the user may want to know."""
+    make_console(stderr=True).print(f"[bold]Note:[/] {escape(sentence)}")
 
 
 @contextlib.contextmanager

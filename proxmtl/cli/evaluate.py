@@ -29,9 +29,8 @@ def evaluate(
         Path | None, typer.Option("--out", "-o", help="Also write the metrics to this CSV file.")
     ] = None,
     key: options.Key = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="Column of row identifiers in the labels.")
-    ] = None,
+    id_column: options.IdColumn = None,
+    match: options.Match = "auto",
     by_attribute: Annotated[
         bool, typer.Option("--by-attribute", "-a", help="Show every attribute.")
     ] = False,
@@ -57,12 +56,13 @@ def evaluate(
     from proxmtl.cli.scoring import Reading, labels_of, open_run, scored_labels
     from proxmtl.experiments import attribute_metrics, group_means
     from proxmtl.io import write_text
+    from proxmtl.io.rows import check_match
     from proxmtl.report.tables import attribute_table, group_table
 
     check_out(out, force=force)
     opened = open_run(run)
-    reading = Reading(key, device, batch_size, skip_corrupt)
-    read = labels_of(opened, labels, id_column=id_column)
+    reading = Reading(key, device, batch_size, skip_corrupt, id_column, check_match(match))
+    read = labels_of(opened, labels, reading)
     scored, known = scored_labels(opened, samples, labels, read, reading)
     if scored.fitted.any():
         say_warning(

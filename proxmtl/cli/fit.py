@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from proxmtl.cli.options import refuse_ignored
+from proxmtl.cli import options
 
 if TYPE_CHECKING:
     from proxmtl.estimators.base import LinearAttributeClassifier
@@ -89,9 +89,9 @@ def fit(
     key: Annotated[
         str | None, typer.Option(help="Which array of an npz or safetensors file.")
     ] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="Column of row identifiers in the labels.")
-    ] = None,
+    id_column: options.IdColumn = None,
+    match: options.Match = "auto",
+    min_positives: options.MinPositives = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that is in the folder.")
     ] = False,
@@ -119,7 +119,7 @@ def fit(
 
       proxmtl fit features.npy -l labels.csv -o runs/alone --single-task 0.01
     """
-    refuse_ignored(ctx)
+    options.refuse_ignored(ctx)
 
     from proxmtl.cli.console import fit_progress, make_console
     from proxmtl.cli.inputs import described, read_groups, read_samples, split_rows
@@ -129,8 +129,15 @@ def fit(
 
     console = make_console()
     with new_run_folder(out, force=force) as staging:
-        data = read_samples(features, labels, key=key, id_column=id_column)
-        grouping = read_groups(groups, data.names)
+        data = read_samples(
+            features,
+            labels,
+            key=key,
+            id_column=id_column,
+            match=match,
+            min_positives=min_positives,
+        )
+        grouping = read_groups(groups, data.names, data.record["attributes_left_out"])
         train, test = split_rows(data, holdout, seed)
         model: LinearAttributeClassifier
         weighting = "balanced" if balanced else None

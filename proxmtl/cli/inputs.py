@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from proxmtl.cli.console import say_note
 from proxmtl.groups import Groups
-from proxmtl.io import InputError, Labels, align_rows, load_features, read_labels
+from proxmtl.io import InputError, Labels, join_rows, load_features, read_labels
 from proxmtl.io.atomic import check_target
 from proxmtl.io.errors import first_line
+from proxmtl.io.rows import check_match
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.io import Features
 
 __all__ = [
     "Samples",
+    "attributes_to_fit",
     "check_classes",
     "check_out",
     "described",
@@ -43,32 +48,89 @@ class Samples(NamedTuple):
     names: tuple[str, ...]
     ids: tuple[str, ...] | None = None
     """Of the rows, where the features have them."""
+    record: Mapping[str, Any] = MappingProxyType({})
+    """How the rows were matched and what was left out, for the record of a run."""
 
 
 def read_samples(
-    features: Path, labels: Path, *, key: str | None = None, id_column: str | None = None
+    features: Path,
+    labels: Path,
+    *,
+    key: str | None = None,
+    id_column: str | None = None,
+    match: str = "auto",
+    min_positives: int = 0,
 ) -> Samples:
-    """Read both files and match their rows."""
-    X = load_features(features, key)
-    read = read_labels(labels, id_column=id_column)
-    aligned = align_rows(read, X.ids, len(X.values), labels_path=labels, features_path=features)
-    check_classes(labels, aligned.values, aligned.names)
-    return Samples(X.values, aligned.values, aligned.names, X.ids)
+    """Read both files and bring their rows together; say what is left out."""
+    way = check_match(match)
+    X = load_features(features, key, id_column=id_column)
+    read = read_labels(labels, id_column=id_column, unique_ids=way != "position")
+    joined = join_rows(X.rows(features), read.rows(labels), way)
+    if joined.note is not None:
+        say_note(joined.note)
+    values, Y = X.values, read.values[joined.second]
+    if len(joined.first) < len(values):
+        values = values[joined.first]
+    ids = None if X.ids is None else tuple(X.ids[row] for row in joined.first)
+    kept = attributes_to_fit(labels, Y, read.names, min_positives)
+    names = tuple(read.names[m] for m in kept)
+    record = {
+        "matched": "id" if joined.by_id else "position",
+        "features": len(X.values),
+        "labels": len(read.values),
+        "attributes_left_out": [read.names[m] for m in np.setdiff1d(range(len(read.names)), kept)],
+    }
+    return Samples(values, Y[:, kept], names, ids, record)
+
+
+def attributes_to_fit(
+    path: Path, values: NDArray[np.float64], names: Sequence[str], min_positives: int
+) -> list[int]:
+    """Columns of labels (of a path) that can be fitted; raise if one can't, or none is left.
+
+    Parameters
+    ----------
+    min_positives
+        Leave out, and say so, those with fewer yes or fewer no; 0: all must have both.
+    """
+    if not min_positives:
+        check_classes(path, values, names)
+        return list(range(len(names)))
+    rare = np.minimum((values > 0).sum(0), (values <= 0).sum(0)) < min_positives
+    lost = [names[m] for m in np.flatnonzero(rare)]
+    if len(lost) == len(names):
+        raise InputError(
+            path,
+            f"none of the {len(names)} attributes has {min_positives} rows with yes and as many "
+            "with no; lower --min-positives, or label more rows.",
+        )
+    if lost:
+        say_note(
+            f"{path}: {len(lost)} of {len(names)} attributes have fewer than {min_positives} rows "
+            f"with yes or with no and are left out: {_listed(lost)}."
+        )
+    return np.flatnonzero(~rare).tolist()
 
 
 def check_classes(path: Path, values: NDArray[np.float64], names: Sequence[str]) -> None:
-    """Refuse labels (of a path) with an attribute that has not both classes, by its name."""
-    yes, no = (values > 0).sum(0), (values <= 0).sum(0)
-    lacking = [m for m in range(len(names)) if not (yes[m] and no[m])]
+    """Refuse labels (of a path) with attributes that have not both classes; name all of them."""
+    yes, no = (values > 0).any(0), (values <= 0).any(0)
+    kinds = {"only yes": yes & ~no, "only no": no & ~yes, "no label": ~yes & ~no}
+    lacking = [
+        f"{_listed([names[m] for m in which])} {'has' if len(which) == 1 else 'have'} {kind}"
+        for kind, which in ((kind, np.flatnonzero(mask)) for kind, mask in kinds.items())
+        if len(which)
+    ]
     if lacking:
-        m = lacking[0]
-        seen = "only yes" if yes[m] else "only no" if no[m] else "no label"
-        more = f", as have {len(lacking) - 1} others" if lacking[1:] else ""
         raise InputError(
             path,
-            f"{names[m]!r} has {seen} in the {len(values)} rows{more}; leave the column out or "
-            "add rows of the other kind.",
+            f"{'; '.join(lacking)} in the {len(values)} rows, and an attribute needs both; give "
+            "--min-positives 1 to leave these out, or add rows of the other kind.",
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def split_rows(data: Samples, holdout: float, seed: int) -> tuple[Any, Any]:
@@ -87,35 +149,46 @@ def described(path: Path) -> dict[str, Any]:
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
 
 
-def read_groups(path: Path | None, names: Sequence[str]) -> Groups | None:
-    """Read groups of attributes; without a file there are none."""
+def read_groups(
+    path: Path | None, names: Sequence[str], left_out: Sequence[str] = ()
+) -> Groups | None:
+    """Read groups of attributes; without a file there are none.
+
+    Attributes that were left out may be in the file, and are taken out of the groups.
+    """
     if path is None:
         return None
     if not path.is_file():
         raise InputError(path, "no such file; check the path to the groups.")
     try:
-        return Groups.from_file(path, names)
+        groups = Groups.from_file(path, [*names, *left_out])
     except ValueError as error:
         raise InputError(path, str(error).removeprefix(f"{path.name}: ")) from error
+    if not left_out:
+        return groups
+    if not groups.coverage[: len(names)].any():  # all groups were of attributes left out
+        return None
+    return groups.restricted(range(len(names)))
 
 
 def features_for(
-    model: LinearAttributeClassifier, path: Path, key: str | None
-) -> tuple[NDArray[Any], tuple[str, ...] | None]:
-    """Read features (and row identifiers) and check that they are those of the model."""
-    read = load_features(path, key)
+    model: LinearAttributeClassifier, path: Path, key: str | None, id_column: str | None = None
+) -> Features:
+    """Read features and check that they are those of the model."""
+    read = load_features(path, key, id_column=id_column)
     if read.values.shape[1] != model.n_features_in_:
         raise InputError(
             path,
             f"{read.values.shape[1]} features per row, and the model was fitted on "
             f"{model.n_features_in_}; give features made in the same way.",
         )
-    return read.values, read.ids
+    return read
 
 
 def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.float64]:
     """Put the label columns into the order of the model's attributes; others are left out."""
-    missing = [name for name in names if name not in labels.names]
+    known = set(labels.names)
+    missing = [name for name in names if name not in known]
     if missing:
         raise InputError(
             path,
@@ -123,7 +196,8 @@ def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.f
             f"{missing[0]!r}; add it (blank cells for missing labels).",
             line=1,
         )
-    values: NDArray[np.float64] = labels.values[:, [labels.names.index(name) for name in names]]
+    place = {name: column for column, name in enumerate(labels.names)}
+    values: NDArray[np.float64] = labels.values[:, [place[name] for name in names]]
     return values
 
 

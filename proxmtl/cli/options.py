@@ -5,11 +5,37 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-__all__ = ["BatchSize", "Device", "Key", "SkipCorrupt", "refuse_ignored"]
+__all__ = [
+    "BatchSize",
+    "Device",
+    "IdColumn",
+    "Key",
+    "Match",
+    "MinPositives",
+    "SkipCorrupt",
+    "refuse_ignored",
+]
 
 _IMAGES = "Runs of train"
 
 Key = Annotated[str | None, typer.Option(help="Which array of an npz or safetensors file.")]
+IdColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of row identifiers, of the labels and of parquet features."),
+]
+Match = Annotated[
+    str,
+    typer.Option(
+        help="How rows of features and labels are brought together: by 'id', by 'position', or "
+        "'auto': by id where both have some, by position where neither has."
+    ),
+]
+MinPositives = Annotated[
+    int,
+    typer.Option(
+        help="Leave out attributes that have fewer rows than this with yes, or with no.", min=0
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(help="'cpu' (default), 'cuda', ...", rich_help_panel=_IMAGES),

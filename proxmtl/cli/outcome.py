@@ -69,6 +69,7 @@ def write_fitted(
         config={
             **config,
             "rows": {"fitted": len(train), "held_out": len(test)},
+            "match": dict(data.record),
             "parameters": {
                 name: value
                 for name, value in model.get_params(deep=False).items()

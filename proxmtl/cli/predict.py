@@ -3,8 +3,6 @@
 # ruff: noqa: PLC0415
 # What is heavy to import is imported when the command runs: help and errors of usage come at once.
 
-import csv
-import io
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +29,15 @@ def predict(
         bool, typer.Option("--scores", help="Write real-valued scores instead of 0 and 1.")
     ] = False,
     key: options.Key = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column of row identifiers in parquet features.")
+    ] = None,
+    match: Annotated[
+        str,
+        typer.Option(
+            help="'position': leave identifiers out of the predictions, whatever they are."
+        ),
+    ] = "auto",
     device: options.Device = None,
     batch_size: options.BatchSize = None,
     skip_corrupt: options.SkipCorrupt = False,
@@ -48,23 +55,28 @@ def predict(
 
       proxmtl predict runs/cnn photos --out predictions.csv --scores
     """
-    import numpy as np
-
     from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.inputs import check_out
     from proxmtl.cli.scoring import Reading, open_run
     from proxmtl.io import write_text
+    from proxmtl.io.rows import check_ids, check_match
+    from proxmtl.text_tables import table_line
 
     check_out(out, force=force)
     opened = open_run(run)
-    table, ids, _ = opened.scores(samples, Reading(key, device, batch_size, skip_corrupt))
-    cells = [[f"{score:.6g}" for score in row] for row in table] if scores else (table > 0) * 1
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(opened.names if ids is None else ["id", *opened.names])
-    for number, row in enumerate(np.asarray(cells).tolist()):
-        writer.writerow(row if ids is None else [ids[number], *row])
-    write_text(out, text.getvalue())
+    reading = Reading(key, device, batch_size, skip_corrupt, id_column, check_match(match))
+    table, ids, _ = opened.scores(samples, reading)
+    if match == "position":
+        ids = None
+    elif ids is not None:
+        check_ids(samples, "samples", ids)
+    # an attribute may be called 'id' itself
+    header = [] if ids is None else ["image" if "id" in opened.names else "id"]
+    lines = [table_line([*header, *opened.names])]
+    for number, row in enumerate(table):
+        cells = [f"{score:.6g}" for score in row] if scores else ["01"[int(y > 0)] for y in row]
+        lines.append(table_line(cells if ids is None else [ids[number], *cells]))
+    write_text(out, "".join(lines))
     make_console().print(
         f"{len(table)} samples, {len(opened.names)} attributes "
         f"({'scores' if scores else 'labels 0 and 1'}) -> {shown_path(out)}"

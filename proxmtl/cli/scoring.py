@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from proxmtl.cli.console import say_warning, step_progress, thousandths
+from proxmtl.cli.console import say_note, say_warning, step_progress, thousandths
 from proxmtl.cli.inputs import features_for, labels_for, torch_device
 from proxmtl.groups import Groups
 from proxmtl.io import (
     FEATURE_SUFFIXES,
     InputError,
     Labels,
-    align_rows,
+    Match,
+    Rows,
+    join_rows,
     load_model,
     read_labels,
     read_model_kind,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from proxmtl.backbones.trained import TrainedNetworks
     from proxmtl.backbones.training import AttributeCNN
     from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.io.rows import Joined
 
 __all__ = [
     "FittedRun",
@@ -38,6 +41,7 @@ __all__ = [
     "Scored",
     "TrainedRun",
     "attribute_groups",
+    "join_scored",
     "labels_of",
     "open_run",
     "scored_labels",
@@ -52,6 +56,8 @@ class Reading:
     device: str | None = None
     batch_size: int | None = None
     skip_corrupt: bool = False
+    id_column: str | None = None
+    match: Match = "auto"
 
 
 class Scored(NamedTuple):
@@ -63,6 +69,11 @@ class Scored(NamedTuple):
     """Of the samples; names of the images."""
     fitted: NDArray[np.bool_]
     """Which of them the model was fitted on."""
+
+    def part(self, rows: NDArray[np.intp]) -> Scored:
+        """Return the scores of some of the samples."""
+        ids = None if self.ids is None else tuple(self.ids[row] for row in rows)
+        return Scored(self.scores[rows], ids, self.fitted[rows])
 
 
 class FittedRun:
@@ -88,7 +99,7 @@ class FittedRun:
                 "images with proxmtl extract, by the network whose features it was fitted on.",
             )
         _refuse(reading, ("device", "batch_size", "skip_corrupt"), "images")
-        X, ids = features_for(self.model, source, reading.key)
+        X, ids, _ = features_for(self.model, source, reading.key, reading.id_column)
         values = self.model.decision_function(X).reshape(len(X), -1)
         return Scored(values, ids, recognised(self.folder, X, ids))
 
@@ -163,26 +174,34 @@ def open_run(folder: Path) -> Run:
     return FittedRun(folder)
 
 
-def labels_of(run: Run, path: Path, *, id_column: str | None = None) -> Labels:
+def labels_of(run: Run, path: Path, reading: Reading) -> Labels:
     """Read labels of the attributes of a run, in its order."""
-    read = read_labels(path, id_column=id_column)
-    chosen = Labels(labels_for(run.names, read, path), tuple(run.names), read.ids)
+    if run.named_samples and reading.match == "position":
+        raise ValueError("match: images are matched by their names; leave out 'position'.")
+    unique = reading.match != "position"
+    read = read_labels(path, id_column=reading.id_column, unique_ids=unique)
     if run.named_samples and read.ids is None:
         raise InputError(
             path, "has no column of file names; add one, called 'image', or name it by id-column."
         )
-    return chosen
+    return read._replace(values=labels_for(run.names, read, path), names=tuple(run.names))
 
 
 def scored_labels(
     run: Run, source: Path, path: Path, labels: Labels, reading: Reading
 ) -> tuple[Scored, NDArray[np.float64]]:
-    """Score samples with labels (from a path); give the labels in the order of the scores."""
+    """Score samples with labels (from a path): those that have both, and say which have not."""
     scored = run.scores(source, reading, labels.ids)
-    known = align_rows(
-        labels, scored.ids, len(scored.scores), labels_path=path, features_path=source
-    )
-    return scored, known.values
+    joined = join_scored(scored, source, labels.rows(path), reading.match)
+    return scored.part(joined.first), labels.values[joined.second]
+
+
+def join_scored(scored: Scored, source: Path, other: Rows, match: Match) -> Joined:
+    """Bring scores of samples together with what else is known of them."""
+    joined = join_rows(Rows(source, "samples", len(scored.scores), scored.ids), other, match)
+    if joined.note is not None:
+        say_note(joined.note)
+    return joined
 
 
 def _refuse(reading: Reading, names: Sequence[str], kind: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from proxmtl.cli.options import refuse_ignored
+from proxmtl.cli import options
 
 __all__ = ["tune"]
 
@@ -108,9 +108,9 @@ def tune(
     key: Annotated[
         str | None, typer.Option(help="Which array of an npz or safetensors file.")
     ] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="Column of row identifiers in the labels.")
-    ] = None,
+    id_column: options.IdColumn = None,
+    match: options.Match = "auto",
+    min_positives: options.MinPositives = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that is in the folder.")
     ] = False,
@@ -132,7 +132,7 @@ def tune(
 
       proxmtl tune features.npy -l labels.csv -o runs/lasso --model lasso
     """
-    refuse_ignored(ctx)
+    options.refuse_ignored(ctx)
 
     from proxmtl.cli.console import make_console
     from proxmtl.cli.inputs import described, read_groups, read_samples, split_rows
@@ -153,8 +153,15 @@ def tune(
         )
     console = make_console()
     with new_run_folder(out, force=force) as staging:
-        data = read_samples(features, labels, key=key, id_column=id_column)
-        grouping = read_groups(groups, data.names)
+        data = read_samples(
+            features,
+            labels,
+            key=key,
+            id_column=id_column,
+            match=match,
+            min_positives=min_positives,
+        )
+        grouping = read_groups(groups, data.names, data.record["attributes_left_out"])
         train, test = split_rows(data, holdout, seed)
         estimator = make_model(
             model,

@@ -74,6 +74,13 @@ def zeroshot(
     id_column: Annotated[
         str | None, typer.Option(help="Column of class names in the matrix.")
     ] = None,
+    match: Annotated[
+        str,
+        typer.Option(
+            help="How rows are brought together with classes and with labels: by 'id', by "
+            "'position', or 'auto': by id where both have some, by position where neither has."
+        ),
+    ] = "auto",
     device: options.Device = None,
     batch_size: options.BatchSize = None,
     skip_corrupt: options.SkipCorrupt = False,
@@ -100,33 +107,36 @@ def zeroshot(
 
     from proxmtl.cli.console import make_console, say_warning, shown_path
     from proxmtl.cli.inputs import check_out
-    from proxmtl.cli.scoring import Reading, labels_of, open_run
+    from proxmtl.cli.scoring import Reading, join_scored, labels_of, open_run
     from proxmtl.experiments import (
         attribute_priors,
         direct_attribute_prediction,
         same_signature,
     )
-    from proxmtl.io import InputError, read_classes, read_ids, write_text
+    from proxmtl.io import InputError, read_classes, write_text
+    from proxmtl.io.rows import check_match
     from proxmtl.report.tables import class_table
 
     check_out(out, force=force)
     opened = open_run(run)
-    reading = Reading(key, device, batch_size, skip_corrupt)
+    reading = Reading(key, device, batch_size, skip_corrupt, match=check_match(match))
     known, signatures = _read_matrix(matrix, opened.names, id_column)
     # all small files are read before images are scored, which may take hours
-    wanted = read_ids(classes) if opened.named_samples else None
-    if wanted is not None:
-        read_classes(classes, known, wanted, len(wanted))
-    held_labels = labels_of(opened, held_out_labels)
+    given = read_classes(classes, known, unique_ids=reading.match != "position")
+    if opened.named_samples and given.ids is None:
+        raise InputError(classes, "has no column of file names; add one first, called 'image'.")
+    held_labels = labels_of(opened, held_out_labels, reading)
     if not held_out.exists():
         raise InputError(held_out, "nothing is there; check the path of --held-out.")
-    scored = opened.scores(samples, reading, wanted)
+    scored = opened.scores(samples, reading, given.ids)
+    joined = join_scored(scored, samples, given.rows(classes), reading.match)
+    scored = scored.part(joined.first)
     if scored.fitted.any():
         say_warning(
             f"{int(scored.fitted.sum())} of the {len(scored.scores)} samples are among those that "
             "the model was fitted on: their classes are not unseen."
         )
-    truth = np.array(read_classes(classes, known, scored.ids, len(scored.scores)))
+    truth = np.array(given.numbers)[joined.second]
     seen_here = np.unique(truth)
     others = np.setdiff1d(np.arange(len(known)), seen_here)
     calibration = _calibrate(opened, held_out, held_out_labels, held_labels, reading)

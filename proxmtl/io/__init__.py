@@ -1,12 +1,12 @@
 """Reading inputs and writing models, atomically."""
 
 from proxmtl.io.atomic import atomic_path, new_run_folder, write_json, write_text
-from proxmtl.io.classes import read_classes
+from proxmtl.io.classes import Classes, read_classes
 from proxmtl.io.digits import DIGIT_ATTRIBUTES, DIGIT_GROUPS, load_digit_attributes
 from proxmtl.io.errors import InputError
 from proxmtl.io.estimators import load_model, save_model
 from proxmtl.io.features import FEATURE_SUFFIXES, Features, ids_beside, load_features, read_features
-from proxmtl.io.labels import Labels, align_rows, read_ids, read_labels, write_labels
+from proxmtl.io.labels import Labels, read_labels, write_labels
 from proxmtl.io.model import (
     FORMAT_VERSION,
     ModelState,
@@ -14,20 +14,28 @@ from proxmtl.io.model import (
     read_model_state,
     write_model_state,
 )
+<<<<<<< HEAD
 from proxmtl.io.seal import seal_folder
+=======
+from proxmtl.io.rows import Match, Rows, join_rows
+from proxmtl.io.tables import read_ids
+>>>>>>> a0ce1dd (Rows of two inputs meet by identity: one function, used by fit, tune, evaluate and zeroshot)
 
 __all__ = [
     "DIGIT_ATTRIBUTES",
     "DIGIT_GROUPS",
     "FEATURE_SUFFIXES",
     "FORMAT_VERSION",
+    "Classes",
     "Features",
     "InputError",
     "Labels",
+    "Match",
     "ModelState",
-    "align_rows",
+    "Rows",
     "atomic_path",
     "ids_beside",
+    "join_rows",
     "load_digit_attributes",
     "load_features",
     "load_model",

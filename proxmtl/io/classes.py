@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from proxmtl.io.errors import InputError
-from proxmtl.io.labels import find_id_column, read_rows
+from proxmtl.io.rows import Rows
+from proxmtl.io.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["read_classes"]
+__all__ = ["Classes", "read_classes"]
+
+
+class Classes(NamedTuple):
+    """Classes as they were read."""
+
+    numbers: list[int]
+    """Class of each of the N rows, as its number among the known classes."""
+    ids: tuple[str, ...] | None
+    """Row identifiers of length N, where the file has them."""
+    counted: bool = False
+    """Whether the identifiers are but numbers of the rows: see `proxmtl.io.rows.Rows`."""
+
+    def rows(self, source: Path) -> Rows:
+        """Describe the rows for `proxmtl.io.join_rows`."""
+        return Rows(source, "classes", len(self.numbers), self.ids, self.counted)
 
 
 def read_classes(
-    path: str | Path,
-    known: Sequence[str],
-    ids: Sequence[str] | None,
-    n_rows: int,
-    *,
-    column: str = "class",
-) -> list[int]:
-    """Read the class of each sample, as its number among the known classes.
+    path: str | Path, known: Sequence[str], *, column: str = "class", unique_ids: bool = True
+) -> Classes:
+    """Read the class of each sample.
 
     Parameters
     ----------
     path
-        CSV file in UTF-8 with a header. Its other columns are left out, but for the row
-        identifiers: a column ``id``, or the first if its header is one of identifiers.
+        CSV file with a header. Its other columns are left out, but for the row identifiers: a
+        column ``id``, or the first if its header says that it has some (``image``, ``file``, ...).
     known
         Names of the classes.
-    ids
-        Row identifiers of the features, by which rows are matched; None: row i belongs to row i.
-    n_rows
-        Number of rows of the features.
     column
         Header of the column of class names.
+    unique_ids
+        Whether blank and repeated identifiers are errors.
 
     Raises
     ------
@@ -44,30 +53,19 @@ def read_classes(
         Naming the file and the line, what was seen and what to do.
     """
     path = Path(path)
-    rows = read_rows(path)
-    header = [cell.strip() for cell in rows[0][1]]
-    if column not in header:
+    table = read_table(path)
+    if column not in table.header:
         raise InputError(
-            path, f"there is no column {column!r}; the header has {', '.join(header)}.", line=1
+            path,
+            f"there is no column {column!r}; the header has {', '.join(table.header)}.",
+            line=1,
         )
-    class_index, id_index = header.index(column), find_id_column(path, header)
-    if id_index in {None, class_index}:
-        if ids is not None:
-            raise InputError(
-                path,
-                f"no column of identifiers, which the features have ({ids[0]!r}, ...); put them "
-                f"first, under the header 'image'. The header has {', '.join(header)}.",
-                line=1,
-            )
-        id_index = None
+    index = table.header.index(column)
+    if index == table.id_index:
+        table = table._replace(id_index=None)
     number = {name: i for i, name in enumerate(known)}
     found: list[int] = []
-    by_id: dict[str, int] = {}
-    for line, row in rows[1:]:
-        name, identifier = (
-            row[index].strip() if index is not None and index < len(row) else ""
-            for index in (class_index, id_index)
-        )
+    for line, name in table.cells(index):
         if name not in number:
             raise InputError(
                 path,
@@ -76,20 +74,4 @@ def read_classes(
                 line=line,
             )
         found.append(number[name])
-        if ids is not None and identifier in by_id:
-            raise InputError(path, f"{identifier!r} has two rows; remove one.", line=line)
-        by_id[identifier] = number[name]
-    if ids is not None:
-        lost = [identifier for identifier in ids if identifier not in by_id]
-        if lost:
-            raise InputError(
-                path, f"no row for {len(lost)} of the features, the first is {lost[0]!r}; add it."
-            )
-        return [by_id[identifier] for identifier in ids]
-    if len(found) != n_rows:
-        raise InputError(
-            path,
-            f"{len(found)} classes for {n_rows} rows of features; there must be one for each, in "
-            "the same order.",
-        )
-    return found
+    return Classes(found, table.ids(unique=unique_ids), table.counted)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from proxmtl.io.errors import InputError
-from proxmtl.io.labels import read_ids
+from proxmtl.io.parquet import read_parquet
+from proxmtl.io.rows import Rows
+from proxmtl.io.tables import read_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,10 +30,14 @@ class Features(NamedTuple):
     values: Array
     """Features, float32 or float64, of shape (N, D)."""
     ids: tuple[str, ...] | None
-    """Row identifiers of length N, where there are some: a text column of a parquet file, or the
-    file of `ids_beside`."""
+    """Row identifiers of length N, where there are some: an index or a column of a parquet file, or
+    the file of `ids_beside`."""
     names: tuple[str, ...] | None
     """Feature names of length D, where the file has them (parquet)."""
+
+    def rows(self, source: Path) -> Rows:
+        """Describe the rows for `proxmtl.io.join_rows`."""
+        return Rows(source, "features", len(self.values), self.ids)
 
 
 def read_features(path: str | Path, key: str | None = None) -> Array:
@@ -59,14 +65,32 @@ def read_features(path: str | Path, key: str | None = None) -> Array:
     return load_features(path, key).values
 
 
-def load_features(path: str | Path, key: str | None = None) -> Features:
+def load_features(
+    path: str | Path, key: str | None = None, *, id_column: str | None = None
+) -> Features:
     """Read a feature matrix with its row identifiers and feature names, where the file has them.
 
-    Parameters and errors are those of `read_features`.
+    Parameters
+    ----------
+    path, key
+        As for `read_features`.
+    id_column
+        Of a parquet file: the column, or the name of the index, of row identifiers, if there is
+        one of that name. By default see `proxmtl.io.parquet.read_parquet`.
+
+    Returns
+    -------
+    Features
+        Identifiers as they are: blank and repeated ones are errors where rows are matched by them.
+
+    Raises
+    ------
+    InputError
+        As for `read_features`.
     """
     path = Path(path)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+    suffix = path.suffix.lower()
+    if suffix not in FEATURE_SUFFIXES:
         seen = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
         raise InputError(
             path,
@@ -75,9 +99,12 @@ def load_features(path: str | Path, key: str | None = None) -> Features:
         )
     if not path.is_file():
         raise InputError(path, "no such file; check the path to the features.")
-    if path.suffix.lower() in {".npy", ".parquet"} and key is not None:
+    if suffix in {".npy", ".parquet"} and key is not None:
         raise InputError(path, f"a {path.suffix} file holds one table; leave out the key {key!r}.")
-    found = reader(path, key)
+    if suffix == ".parquet":
+        found = Features(*read_parquet(path, id_column))
+    else:
+        found = _READERS[suffix](path, key)
     values = _as_matrix(path, found.values)
     beside = ids_beside(path)
     if found.ids is None and beside.is_file():
@@ -207,41 +234,11 @@ def _read_safetensors(path: Path, key: str | None) -> Features:
     return Features(tensor.numpy(), None, None)
 
 
-def _read_parquet(path: Path, key: str | None) -> Features:
-    del key
-    import pandas as pd  # noqa: PLC0415 (a second to import, needed for parquet only)
-
-    try:
-        table = pd.read_parquet(path)
-    except ImportError as error:
-        raise InputError(
-            path, "reading parquet needs pyarrow; install it with pip install 'proxmtl[parquet]'."
-        ) from error
-    except Exception as error:
-        # pyarrow has its own tree of exceptions and is imported by pandas only here.
-        raise InputError(path, f"not a readable parquet file ({error}).") from error
-    numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]
-    others = [str(name) for name, yes in zip(table.columns, numeric, strict=True) if not yes]
-    if len(others) > 1:
-        raise InputError(
-            path,
-            f"columns {', '.join(map(repr, others))} are not numbers; one such column may hold the "
-            "row identifiers, so drop or encode the others.",
-        )
-    ids = None
-    if others:
-        ids = tuple(str(value) for value in table[others[0]])
-        table = table.drop(columns=others)
-    names = tuple(str(name) for name in table.columns)
-    return Features(table.to_numpy(), ids, names)
-
-
 _READERS: Mapping[str, Callable[[Path, str | None], Features]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".safetensors": _read_safetensors,
-    ".parquet": _read_parquet,
 }
 
-FEATURE_SUFFIXES: tuple[str, ...] = tuple(_READERS)
+FEATURE_SUFFIXES: tuple[str, ...] = (*_READERS, ".parquet")
 """The suffixes that `read_features` understands."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import warnings
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,27 +11,26 @@ import numpy as np
 
 from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
+from proxmtl.io.rows import Rows, id_key
+from proxmtl.io.tables import is_id_header, read_table
+from proxmtl.text_tables import table_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = [
-    "ID_HEADERS",
-    "Labels",
-    "align_rows",
-    "find_id_column",
-    "read_ids",
-    "read_labels",
-    "read_rows",
-    "write_labels",
-]
+    from proxmtl.io.tables import Table
 
-ID_HEADERS = frozenset({"", "id", "ids", "image", "file", "filename", "name", "row", "sample"})
-"""Headers (in lower case) that make the first column one of row identifiers."""
+__all__ = ["Labels", "read_labels", "write_labels"]
 
-_MISSING = frozenset({"", "nan", "na"})
+_MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "<na>"})
+_WORDS = {
+    **dict.fromkeys(("yes", "y", "true", "t", "ja", "wahr"), 1.0),
+    **dict.fromkeys(("no", "n", "false", "f", "nein", "falsch"), 0.0),
+}
+_NO_IN_WORDS = -2.0
+"""Stands for a no that was a word, until it is known that its column has no other way to say no."""
 
 
 class Labels(NamedTuple):
@@ -45,21 +42,34 @@ class Labels(NamedTuple):
     """Attribute names of length M, from the header."""
     ids: tuple[str, ...] | None
     """Row identifiers of length N, where the file has them."""
+    counted: bool = False
+    """Whether the identifiers are but numbers of the rows: see `proxmtl.io.rows.Rows`."""
+
+    def rows(self, source: Path) -> Rows:
+        """Describe the rows for `proxmtl.io.join_rows`."""
+        return Rows(source, "labels", len(self.values), self.ids, self.counted)
 
 
-def read_labels(path: str | Path, *, id_column: str | None = None) -> Labels:
+def read_labels(
+    path: str | Path, *, id_column: str | None = None, unique_ids: bool = True
+) -> Labels:
     """Read attribute labels from a CSV file.
 
     The first line holds the attribute names. A label is ``1`` for yes and ``0`` or ``-1`` for no
-    (one of the two throughout the file); a blank cell, ``nan`` or ``NA`` is a missing label.
+    (one of the two throughout the file), or a word: yes and no, true and false, y and n, t and f,
+    in any case. A blank cell, ``nan`` or ``NA`` is a missing label. Encodings, separators and
+    quotes are those of `proxmtl.text_tables`; with semicolons or tabs a number may have a decimal
+    comma.
 
     Parameters
     ----------
     path
-        The CSV file, in UTF-8.
+        The CSV file.
     id_column
         Header of the column of row identifiers. By default it is a column ``id``, or the first
-        where its header is among `ID_HEADERS`.
+        where its header says that it is one (``image``, ``file``, ...).
+    unique_ids
+        Whether blank and repeated identifiers are errors.
 
     Returns
     -------
@@ -71,72 +81,15 @@ def read_labels(path: str | Path, *, id_column: str | None = None) -> Labels:
     InputError
         Naming the file, the line and the column, what was seen there and what to do.
     """
-    path = Path(path)
-    rows = read_rows(path)
-    header = [cell.strip() for cell in rows[0][1]]
-    id_index = find_id_column(path, header, id_column)
-    columns = [index for index in range(len(header)) if index != id_index]
-    names = tuple(header[index] for index in columns)
-    _check_header(path, names)
-    values = np.empty((len(rows) - 1, len(names)))
-    negative: tuple[float, int] | None = None
-    for position, (line, row) in enumerate(rows[1:]):
-        if len(row) != len(header):
-            raise InputError(
-                path,
-                f"{len(row)} cells where the header has {len(header)}; "
-                "add or remove the cells that make the difference.",
-                line=line,
-            )
-        for out, index in enumerate(columns):
-            value = _parse(path, line, header[index], row[index])
-            if value in {0.0, -1.0}:
-                if negative is not None and negative[0] != value:
-                    raise InputError(
-                        path,
-                        f"column {header[index]!r} has the label {value:g}, but line "
-                        f"{negative[1]} has {negative[0]:g}: with both it is not clear whether 0 "
-                        "means no or missing; write no as 0, or as -1 with blanks for missing.",
-                        line=line,
-                    )
-                negative = negative or (value, line)
-                value = 0.0
-            values[position, out] = value
-    ids = None
-    if id_index is not None:
-        ids = _check_ids(path, [(line, row[id_index].strip()) for line, row in rows[1:]])
-    return Labels(values, names, ids)
-
-
-def read_ids(path: str | Path, *, id_column: str | None = None) -> tuple[str, ...]:
-    """Read the row identifiers of a CSV file, whatever its other columns hold.
-
-    Parameters
-    ----------
-    path, id_column
-        As for `read_labels`.
-
-    Raises
-    ------
-    InputError
-        If there is no such column, or an identifier is blank or occurs twice.
-    """
-    path = Path(path)
-    rows = read_rows(path)
-    header = [cell.strip() for cell in rows[0][1]]
-    index = find_id_column(path, header, id_column)
-    if index is None:
-        raise InputError(
-            path,
-            f"the first column is {header[0]!r}, which is no header of identifiers; call it "
-            "'image' or 'id', or name the column by id_column.",
-            line=1,
-        )
-    cells = [(line, row[index].strip() if index < len(row) else "") for line, row in rows[1:]]
-    blank = next((line for line, cell in cells if not cell), None)
-    if blank is not None:
-        raise InputError(path, f"no {header[index]!r} in this line; fill it in.", line=blank)
-    return _check_ids(path, cells)
+    table = read_table(Path(path), id_column)
+    columns = [index for index in range(len(table.header)) if index != table.id_index]
+    names = tuple(table.header[index] for index in columns)
+    _check_header(table, names)
+    ids = table.ids(unique=unique_ids)
+    codes = _codes(table, columns)
+    _check_coding(table, names, codes)
+    codes[codes < 0] = 0.0
+    return Labels(codes, names, ids, table.counted)
 
 
 def write_labels(
@@ -158,16 +111,16 @@ def write_labels(
     names, ids
         Of the M attributes and N rows.
     header
-        Of the column of row identifiers, one of `ID_HEADERS`.
+        Of the column of row identifiers, one that `read_labels` recognises.
 
     Raises
     ------
     ValueError
-        If numbers of names or rows differ, a label is something else, or a name or identifier is
-        blank or occurs twice.
+        If numbers of names or rows differ or are zero, a label is something else, or a name or
+        identifier is blank, occurs twice (blanks around it apart) or is no text in UTF-8.
     """
     labels = np.asarray(labels, np.float64)
-    if labels.shape != (len(ids), len(names)) or header.lower() not in ID_HEADERS:
+    if labels.shape != (len(ids), len(names)) or not labels.size or not is_id_header(header):
         msg = (
             f"labels {labels.shape} for {len(ids)} ids and {len(names)} names under the header "
             f"{header!r}: give one id a row, one name a column, and a header of identifiers."
@@ -176,121 +129,35 @@ def write_labels(
     odd = ~(np.isnan(labels) | np.isin(labels, (0.0, 1.0)))
     if odd.any():
         raise ValueError(f"labels: saw {labels[odd][0]:g}; use 1 yes, 0 no, NaN missing.")
-    for title, given in (("names", names), ("ids", ids)):
-        seen = Counter(name.strip() for name in given)
-        wrong = next((name for name, count in seen.items() if count > 1 or not name), None)
-        if wrong is not None:
-            raise ValueError(f"{title}: {wrong!r} is blank or there twice; make each its own.")
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow([header, *names])
-    for identifier, row in zip(ids, labels, strict=True):
-        lines.writerow([identifier, *("" if np.isnan(cell) else f"{cell:.0f}" for cell in row)])
-    write_text(path, text.getvalue())
+    _check_writable("names", names, [name.strip() for name in names])
+    _check_writable("ids", ids, [id_key(name) for name in ids])
+    if header in names or (not header and all(map(_is_number, names))):
+        raise ValueError(f"header: {header!r} beside these names; use another, such as 'image'.")
+    lines = [table_line([header, *names])]
+    for name, row in zip(ids, labels, strict=True):
+        lines.append(table_line([name, *("" if np.isnan(y) else f"{y:.0f}" for y in row)]))
+    write_text(path, "".join(lines))
 
 
-def align_rows(
-    labels: Labels,
-    ids: Sequence[str] | None,
-    n_rows: int,
-    *,
-    labels_path: Path,
-    features_path: Path,
-) -> Labels:
-    """Bring the rows of `labels` into the order of the features.
-
-    With identifiers on both sides the rows are matched by them; otherwise row i of one file
-    belongs to row i of the other and the counts must agree. Where only the features have some, a
-    warning says so.
-
-    Parameters
-    ----------
-    labels
-        As read by `read_labels`.
-    ids
-        Row identifiers of the features, or None.
-    n_rows
-        Number of rows N of the features.
-    labels_path, features_path
-        Where both came from, for the error messages.
-
-    Returns
-    -------
-    Labels
-        With exactly `n_rows` rows.
-
-    Raises
-    ------
-    InputError
-        If the counts differ, or a feature row has no labels.
-    """
-    if ids is None or labels.ids is None:
-        if len(labels.values) != n_rows:
-            raise InputError(
-                labels_path,
-                f"{len(labels.values)} rows of labels for {n_rows} rows of features in "
-                f"{features_path}; there must be one row of labels per row of features, in the "
-                "same order.",
-            )
-        if ids is not None:
-            warnings.warn(
-                f"{labels_path}: no column of identifiers, and the rows of {features_path} have "
-                "some; row i is taken for row i. Add them as a first column 'image' to be sure.",
-                stacklevel=2,
-            )
-        return labels
-    row_of = {identifier: row for row, identifier in enumerate(labels.ids)}
-    lost = [identifier for identifier in ids if identifier not in row_of]
-    if lost:
-        raise InputError(
-            labels_path,
-            f"no row for {len(lost)} of the {n_rows} identifiers in {features_path}, the first is "
-            f"{lost[0]!r}; add a row for each (blank cells for missing labels).",
-        )
-    order = [row_of[identifier] for identifier in ids]
-    return Labels(labels.values[order], labels.names, tuple(ids))
+def _check_writable(title: str, given: Sequence[str], compared: Sequence[str]) -> None:
+    seen = Counter(compared)
+    for name, key in zip(given, compared, strict=True):
+        if not key or seen[key] > 1:
+            raise ValueError(f"{title}: {name!r} is blank or there twice; make each its own.")
+        if "\0" in name or not _is_text(name):
+            raise ValueError(f"{title}: {name!r} is no text in UTF-8; rename it.")
 
 
-def read_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Give (line number, cells) for the header and each row; lines without text are left out."""
-    if not path.is_file():
-        raise InputError(path, "no such file; check the path.")
+def _is_text(name: str) -> bool:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
-            rows = [(reader.line_num, row) for row in reader if row]
-    except UnicodeDecodeError as error:
-        raise InputError(path, f"not text in UTF-8 ({error}); save it as UTF-8 CSV.") from error
-    except csv.Error as error:
-        raise InputError(path, f"not readable as CSV ({error}).") from error
-    if len(rows) < 2:
-        raise InputError(
-            path,
-            f"{len(rows)} lines with text; a header of names and at least one row are needed.",
-        )
-    return rows
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
-def find_id_column(path: Path, header: list[str], id_column: str | None = None) -> int | None:
-    """Where a header, stripped of blanks, has the row identifiers; None: nowhere.
-
-    In the column asked for; else in one called ``id``, or the first if it is among `ID_HEADERS`.
-    """
-    if id_column is None:
-        if "id" in header:
-            return header.index("id")
-        return 0 if header[0].lower() in ID_HEADERS else None
-    if id_column not in header:
-        raise InputError(
-            path,
-            f"there is no column {id_column!r} for the row identifiers; the header has "
-            f"{', '.join(map(repr, header))}.",
-            line=1,
-        )
-    return header.index(id_column)
-
-
-def _check_header(path: Path, names: tuple[str, ...]) -> None:
+def _check_header(table: Table, names: tuple[str, ...]) -> None:
+    path = table.path
     if not names:
         raise InputError(
             path, "the header names no attribute; add one column per attribute.", line=1
@@ -301,12 +168,14 @@ def _check_header(path: Path, names: tuple[str, ...]) -> None:
             f"attribute {names.index('') + 1} of {len(names)} has no name; fill in the header.",
             line=1,
         )
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise InputError(
             path, f"the header names the attribute {twice!r} twice; rename one of them.", line=1
         )
-    if all(_is_number(name) for name in names):
+    # a first column called 'image', say, shows that this line is a header whatever else it holds
+    said = table.id_index is not None and table.header[table.id_index] != ""
+    if not said and all(map(_is_number, names)):
         raise InputError(
             path,
             f"the first line ({', '.join(names[:5])}, ...) holds numbers where the attribute names "
@@ -323,33 +192,87 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _parse(path: Path, line: int, column: str, cell: str) -> float:
-    text = cell.strip()
-    if text.lower() in _MISSING:
-        return np.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.inf
-    if value not in {-1.0, 0.0, 1.0}:
-        raise InputError(
-            path,
-            f"column {column!r} has {text!r}; a label is 1 for yes, 0 or -1 for no, "
-            "and blank where it is missing.",
-            line=line,
-        )
-    return value
-
-
-def _check_ids(path: Path, ids: list[tuple[int, str]]) -> tuple[str, ...]:
-    first_line: dict[str, int] = {}
-    for line, identifier in ids:
-        if identifier in first_line:
+def _codes(table: Table, columns: list[int]) -> NDArray[np.float64]:
+    """Labels (N, M) as 1, 0, -1, `_NO_IN_WORDS` and NaN; each text is looked at once."""
+    known: dict[str, float] = {}
+    codes = np.empty((len(table.rows), len(columns)))
+    for position, (line, row) in enumerate(table.rows):
+        if len(row) != len(table.header):
             raise InputError(
-                path,
-                f"the identifier {identifier!r} was already used in line "
-                f"{first_line[identifier]}; identifiers must be unique.",
+                table.path,
+                f"{len(row)} cells where the header has {len(table.header)}; "
+                "add or remove the cells that make the difference.",
                 line=line,
             )
-        first_line[identifier] = line
-    return tuple(first_line)
+        texts = [row[index] for index in columns]
+        for text in dict.fromkeys(texts):
+            if text not in known:
+                code = _code(text, decimal_comma=table.separator != ",")
+                if code is None:
+                    raise _no_label(table, line, columns[texts.index(text)], text)
+                known[text] = code
+        codes[position] = [known[text] for text in texts]
+    return codes
+
+
+def _code(cell: str, *, decimal_comma: bool) -> float | None:
+    """What a cell says; None: it is no label."""
+    word = cell.strip().lower()
+    if word in _MISSING:
+        return np.nan
+    if word in _WORDS:
+        return _WORDS[word] or _NO_IN_WORDS
+    try:
+        value = float(word.replace(",", ".") if decimal_comma else word)
+    except ValueError:
+        return None
+    return value if value in {-1.0, 0.0, 1.0} else None
+
+
+def _no_label(table: Table, line: int, index: int, cell: str) -> InputError:
+    text, header = cell.strip(), table.header
+    advice = ""
+    if len(header) == 1 and re.search(r"[\s|]", text):
+        advice = " Separate columns by commas, semicolons or tabs."
+    elif not _is_number(text) and (index == 0 or is_id_header(header[index])):
+        advice = f" If the column holds identifiers of the rows, say --id-column {header[index]!r}."
+    return InputError(
+        table.path,
+        f"column {header[index]!r} has {text!r}; a label is 1 for yes, 0 or -1 for no, and blank "
+        f"where it is missing.{advice}",
+        line=line,
+    )
+
+
+def _check_coding(table: Table, names: Sequence[str], codes: NDArray[np.float64]) -> None:
+    """Refuse labels of which it is not clear what no is."""
+    minus, zero, word = (codes == value for value in (-1.0, 0.0, _NO_IN_WORDS))
+    # 0 and -1 are numbers of one file; words and numbers may be in different columns of it
+    if minus.any() and zero.any():
+        first, second = sorted(_first(where) for where in (minus, zero))
+    else:
+        both = word.any(axis=0) & (minus | zero).any(axis=0)
+        if not both.any():
+            return
+        column = int(both.argmax())
+        first, second = sorted(
+            (int(where[:, column].argmax()), column) for where in (word, minus | zero)
+        )
+    texts = [table.rows[row].cells[_place(table, column)] for row, column in (first, second)]
+    raise InputError(
+        table.path,
+        f"column {names[second[1]]!r} has the label {texts[1]}, but line "
+        f"{table.rows[first[0]].line} has {texts[0]}: with both it is not clear whether one of "
+        "them means no or missing; write no as 0, or as -1 with blanks for missing.",
+        line=table.rows[second[0]].line,
+    )
+
+
+def _first(where: NDArray[np.bool_]) -> tuple[int, int]:
+    row, column = divmod(int(where.argmax()), where.shape[1])
+    return row, column
+
+
+def _place(table: Table, column: int) -> int:
+    """Where a column of labels is in the table."""
+    return column + (table.id_index is not None and table.id_index <= column)

@@ -154,7 +154,7 @@ BAD_FITS = {
     ),
     "int8": (_features(lambda X: X.astype("int8")), FIT, ["x.npy", "int8", "scale"]),
     "nan": (_features(lambda X: X * np.nan), FIT, ["x.npy", "480 of 480 features"]),
-    "label": (_edit("y.csv", "\n", "\nyes,0,0,0\n"), FIT, ["y.csv, line 2", "'black'", "'yes'"]),
+    "label": (_edit("y.csv", "\n", "\noui,0,0,0\n"), FIT, ["y.csv, line 2", "'black'", "'oui'"]),
     "member": (
         _edit("g.json", "spots", "dots"),
         FIT,
@@ -165,6 +165,11 @@ BAD_FITS = {
         lambda f: (f / "y.csv").write_text("a,b\n" + "1,0\n1,1\n" * 40),
         ("fit", "x.npy", "-l", "y.csv", "-o", "run"),
         ["y.csv: 'a' has only yes in the 80 rows"],
+    ),
+    "one class each": (
+        lambda f: (f / "y.csv").write_text("a,b,c,d,e\n" + "1,0,,1,0\n1,0,,0,0\n" * 40),
+        ("fit", "x.npy", "-l", "y.csv", "-o", "run"),
+        ["'a' has only yes; 'b', 'e' have only no; 'c' has no label", "--min-positives 1"],
     ),
     "strength": (_nothing, [*FIT, "--group-strength", "-1"], ["group_strength"]),
     "algorithm": (_nothing, [*FIT, "--algorithm", "magic"], ["algorithm", "magic"]),

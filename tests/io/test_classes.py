@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxmtl.io import InputError, read_classes
+from proxmtl.io import InputError, Rows, join_rows, read_classes
 
 KNOWN = ["cat", "ox"]
 
@@ -24,27 +24,35 @@ def written(folder, text):
     ],
 )
 def test_rows_are_matched_by_name_where_there_are_names(tmp_path, text):
-    assert read_classes(written(tmp_path, text), KNOWN, ("a", "b"), 2) == [1, 0]
+    read = read_classes(written(tmp_path, text), KNOWN)
+    joined = join_rows(Rows(tmp_path / "x.npy", "features", 2, ("a", "b")), read.rows(tmp_path))
+    assert [read.numbers[row] for row in joined.second] == [1, 0]
 
 
-@pytest.mark.parametrize("header", ["image_id,class", "class,image"])
+@pytest.mark.parametrize("header", ["specimen,class", "class,image"])
 def test_rows_are_not_matched_by_order_where_the_features_have_names(tmp_path, header):
     """Two classes the other way round would be taken for right."""
-    cells = {"image_id": ["b", "a"], "image": ["b", "a"], "class": ["cat", "ox"]}
+    cells = {"specimen": ["b", "a"], "image": ["b", "a"], "class": ["cat", "ox"]}
     rows = [",".join(cells[name][i] for name in header.split(",")) for i in range(2)]
     path = written(tmp_path, "\n".join([header, *rows]) + "\n")
-    with pytest.raises(InputError, match=r"line 1: no column of identifiers"):
-        read_classes(path, KNOWN, ("a", "b"), 2)
+    read = read_classes(path, KNOWN)
+    with pytest.raises(InputError, match=r"classes.csv: there are no identifiers of its rows"):
+        join_rows(Rows(tmp_path / "x.npy", "features", 2, ("a", "b")), read.rows(path))
 
 
 def test_without_names_of_the_samples_the_order_counts(tmp_path):
+    path = written(tmp_path, "class\ncat\nox\n")
+    assert read_classes(path, KNOWN) == ([0, 1], None, False)
+
+
+def test_names_are_unique_unless_the_order_counts(tmp_path):
     path = written(tmp_path, "image,class\nb,cat\nb,ox\n")
-    assert read_classes(path, KNOWN, None, 2) == [0, 1]
-    with pytest.raises(InputError, match=r"line 3: 'b' has two rows"):
-        read_classes(path, KNOWN, ("b", "b"), 2)
+    assert read_classes(path, KNOWN, unique_ids=False).numbers == [0, 1]
+    with pytest.raises(InputError, match=r"line 3: the identifier 'b' was already used in line 2"):
+        read_classes(path, KNOWN)
 
 
-def test_samples_without_a_class_are_counted(tmp_path):
-    path = written(tmp_path, "image,class\nb,cat\n")
-    with pytest.raises(InputError, match="no row for 2 of the features, the first is 'x'"):
-        read_classes(path, KNOWN, ("x", "b", "y"), 3)
+def test_unknown_classes_are_named_with_their_line(tmp_path):
+    path = written(tmp_path, "image,class\nb,cat\na,dog\n")
+    with pytest.raises(InputError, match=r"line 3: class 'dog' has no row .* cat, ox"):
+        read_classes(path, KNOWN)

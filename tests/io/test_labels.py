@@ -1,11 +1,12 @@
 """Label files: codings, missing values, identifiers, and the sentence for each bad file."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import examples
 
-from proxmtl.io import InputError, align_rows, read_labels, write_labels
+from proxmtl.io import InputError, read_labels, write_labels
 
 NAN = np.nan
 
@@ -23,6 +24,10 @@ def _write(tmp_path, text, encoding="utf-8"):
         "red,blue\n1,-1\n,1\n-1,NA\n",
         "\ufeffred , blue\r\n+1,0.0\r\n ,1.0\r\n0,\r\n\r\n",
         '"red","blue"\n"1","0"\n"","1"\n"0",""\n',
+        "red,blue\nTrue,No\n,y\nF,n/a\n",
+        "red;blue\n1,0;0,0\n;1\n0;NULL\n",
+        "red\tblue\nja\tFALSCH\n\tT\nno\t\n",
+        "red,blue,,\r1,0,,\r,1,,\r0,,,\r",
     ],
 )
 def test_codings_and_missing(tmp_path, text):
@@ -39,7 +44,13 @@ def test_only_positive_labels_are_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "id_column"),
-    [("image,red\na.jpg,1\nb.jpg,0\n", None), ("red,key\n1,a.jpg\n0,b.jpg\n", "key")],
+    [
+        ("image,red\na.jpg,1\nb.jpg,0\n", None),
+        ("red,key\n1,a.jpg\n0,b.jpg\n", "key"),
+        ("red,id\n1,a.jpg\n0,b.jpg\n", None),
+        *((f"{header};red\na.jpg;1\nb.jpg;0\n", None) for header in ("image_path", "Image Path")),
+        *((f"{header},red\na.jpg,1\nb.jpg,0\n", None) for header in ("image_id", "Filename")),
+    ],
 )
 def test_id_column(tmp_path, text, id_column):
     labels = read_labels(_write(tmp_path, text), id_column=id_column)
@@ -48,25 +59,46 @@ def test_id_column(tmp_path, text, id_column):
     np.testing.assert_array_equal(labels.values, [[1], [0]])
 
 
-def test_rows_are_matched_by_identifier(tmp_path):
-    labels = read_labels(_write(tmp_path, "id,red\na,1\nb,0\nc,\n"))
-    where = {"labels_path": Path("y.csv"), "features_path": Path("x.parquet")}
-    aligned = align_rows(labels, ["c", "a"], 2, **where)
-    np.testing.assert_array_equal(aligned.values, [[NAN], [1]])
-    with pytest.raises(InputError, match=r"y.csv: no row for 1 of the 2 .* 'd'"):
-        align_rows(labels, ["d", "a"], 2, **where)
-    with pytest.raises(InputError, match="3 rows of labels for 2 rows of features"):
-        align_rows(labels, None, 2, **where)
+def test_a_blank_line_of_one_column_is_a_missing_label(tmp_path):
+    labels = read_labels(_write(tmp_path, "a\n1\n\n0\n"))
+    np.testing.assert_array_equal(labels.values, [[1], [NAN], [0]])
+
+
+def test_blank_rows_without_identifiers_hold_the_place_of_a_sample(tmp_path):
+    labels = read_labels(_write(tmp_path, "a;b\r\n1;0\r\n;\r\n0;1\r\n\r\n\r\n"))
+    np.testing.assert_array_equal(labels.values, [[1, 0], [NAN, NAN], [0, 1]])
+
+
+def test_blank_rows_between_identified_ones_are_no_samples(tmp_path):
+    text = "image;a;b\r\nx;1;0\r\n;;\r\n\r\ny;0;1\r\n;;\r\n"
+    with pytest.warns(UserWarning, match="2 rows without text .* the first in line 3"):
+        labels = read_labels(_write(tmp_path, text))
+    np.testing.assert_array_equal(labels.values, [[1, 0], [0, 1]])
+    assert labels.ids == ("x", "y")
 
 
 BAD = {
     "one line": ("red,blue\n", None, ["1 lines", "header"]),
     "empty": ("", None, ["0 lines"]),
-    "word": ("red,blue\n1,0\n1,yes\n", None, ["line 3", "'blue'", "'yes'", "blank"]),
+    "word": ("red,blue\n1,0\n1,perhaps\n", None, ["line 3", "'blue'", "'perhaps'", "blank"]),
     "two": ("red,blue\n1,2\n", None, ["line 2", "'blue'", "'2'", "1 for yes"]),
     "infinite": ("red\ninf\n", None, ["line 2", "'inf'"]),
     "both": ("red,blue\n1,0\n-1,1\n", None, ["line 3", "'red'", "-1", "line 2 has 0", "missing"]),
-    "short row": ("red,blue\n1,0\n\n1\n", None, ["line 4", "1 cells", "header has 2"]),
+    "short row": ("red,blue\n1,0\n\n1\n", None, ["line 3", "nothing is in this line", "','"]),
+    "short": ("red,blue\n1,0\n1\n\n", None, ["line 3", "1 cells", "header has 2"]),
+    "short after lines": ('red,"a\n\nb"\n1,0\n1\n', None, ["line 5", "1 cells"]),
+    "half": ("red,blue\n1,0.5\n", None, ["line 2", "'blue'", "'0.5'", "1 for yes"]),
+    "maybe": ("id;red\na;1\nb;maybe\n", None, ["line 3", "'red'", "'maybe'", "1 for yes"]),
+    "words and 0": ("red\nyes\nno\n0\n", None, ["line 4", "'red'", "0", "line 3 has no"]),
+    "spaces": ("red blue\n1 0\n", None, ["line 2", "commas, semicolons or tabs"]),
+    "late ids": ("red,image\n1,a.jpg\n", None, ["line 2", "--id-column 'image'"]),
+    "other ids": ("specimen,red\na,1\n", None, ["line 2", "--id-column 'specimen'"]),
+    "blank id": ("id,red\na,1\n,0\n", None, ["line 3", "no 'id'", "fill it in"]),
+    "same id composed": (
+        "id,red\na\u0308,1\n\u00e4,0\n",
+        None,
+        ["line 3", "'\u00e4'", "line 2", "unique"],
+    ),
     "long row": ("red,blue\n1,0,1\n", None, ["line 2", "3 cells"]),
     "no header": ("1,0\n1,1\n", None, ["line 1", "numbers where the attribute names belong"]),
     "no attribute": ("id\na\n", None, ["line 1", "no attribute"]),
@@ -91,23 +123,70 @@ def test_bad_files_are_refused_with_advice(tmp_path, case):
 
 
 def test_other_encodings_and_missing_files_are_refused(tmp_path):
-    with pytest.raises(InputError, match="UTF-8"):
-        read_labels(_write(tmp_path, "größe\n1\n", encoding="latin-1"))
+    with pytest.raises(
+        InputError, match=r"line 2: not text in UTF-8; .* 'größe;1': save it as CSV"
+    ):
+        read_labels(_write(tmp_path, "id;red\ngröße;1\n", encoding="latin-1"))
     with pytest.raises(InputError, match="no such file"):
         read_labels(tmp_path / "absent.csv")
 
 
-def test_names_on_the_side_of_the_features_only_are_warned_of(tmp_path):
-    labels = read_labels(_write(tmp_path, "red\n1\n0\n"))
-    where = {"labels_path": tmp_path / "y.csv", "features_path": tmp_path / "x.npy"}
-    with pytest.warns(UserWarning, match=r"y\.csv: no column of identifiers"):
-        assert align_rows(labels, ["b", "a"], 2, **where) is labels
-
-
 @pytest.mark.parametrize(
     ("names", "ids", "said"),
-    [(["red", "red"], ["a", "b"], "names: 'red'"), (["red", "blue"], ["a", "a"], "ids: 'a'")],
+    [
+        (["red", "red"], ["a", "b"], "names: 'red'"),
+        (["red", " red"], ["a", "b"], "names: 'red'"),
+        (["red", "blue"], ["a", "a"], "ids: 'a'"),
+        (["red", "image"], ["a", "b"], "header: 'image'"),
+        (["red", "blue"], ["a", "\udcff"], "ids: .* no text in UTF-8"),
+    ],
 )
 def test_labels_that_could_not_be_read_again_are_not_written(tmp_path, names, ids, said):
     with pytest.raises(ValueError, match=said):
         write_labels(tmp_path / "y.csv", np.ones((2, 2)), names, ids)
+
+
+AWKWARD = ["1", "nan", "inf", "id", "ids", "name", "a,b", 'a"b', "a;b", "a\tb", "a\nb", "a\r\nb"]
+AWKWARD += ["[red]", " a ", "\ufeffa", "sep=;", "\u00fc", "u\u0308", "'", '"', "\\", "\x85a", "0"]
+TEXTS = st.one_of(
+    st.sampled_from(AWKWARD), st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+)
+
+
+@given(
+    names=st.lists(TEXTS, min_size=1, max_size=4),
+    ids=st.lists(TEXTS, min_size=1, max_size=4),
+    cells=st.lists(st.sampled_from([0.0, 1.0, NAN]), min_size=16, max_size=16),
+)
+@examples(300)
+def test_what_is_written_is_read_again_or_refused(tmp_path_factory, names, ids, cells):
+    path = tmp_path_factory.getbasetemp() / "round.csv"
+    labels = np.reshape(cells, (4, 4))[: len(ids), : len(names)]
+    try:
+        write_labels(path, labels, names, ids)
+    except ValueError as error:
+        assert "names: " in str(error) or "ids: " in str(error)  # noqa: PT017
+        return
+    read = read_labels(path)
+    assert read.names == tuple(names)
+    assert read.ids == tuple(ids)
+    np.testing.assert_array_equal(read.values, labels)
+
+
+@pytest.mark.parametrize(
+    "names", [["1", "2"], ["nan", "inf"], ["id"], ["red", "id"], [" a", "a ,"]]
+)
+@pytest.mark.parametrize("ids", [["0"], ["1", "0"], ["a", "b"]])
+def test_names_that_look_like_something_else_are_read_again(tmp_path, names, ids):
+    labels = np.zeros((len(ids), len(names)))
+    write_labels(tmp_path / "y.csv", labels, names, ids)
+    read = read_labels(tmp_path / "y.csv")
+    assert read.names == tuple(names)
+    assert read.ids == tuple(ids)
+
+
+def test_numbers_of_rows_that_pandas_writes_are_known_as_such(tmp_path):
+    assert read_labels(_write(tmp_path, ",red\n0,1\n1,0\n")).counted
+    assert read_labels(_write(tmp_path, '"","red"\n"1",1\n"2",0\n')).counted
+    assert not read_labels(_write(tmp_path, "id,red\n0,1\n1,0\n")).counted
+    assert not read_labels(_write(tmp_path, ",red\n1,1\n0,0\n")).counted

@@ -1,0 +1,145 @@
+"""Features from parquet files, and which part of such a table identifies its rows."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from proxmtl.io.errors import InputError
+from proxmtl.io.tables import is_id_header
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = ["ParquetTable", "read_parquet"]
+
+
+class ParquetTable(NamedTuple):
+    """Features of a table."""
+
+    values: NDArray[Any]
+    """Features of shape (N, D), as they are in the file."""
+    ids: tuple[str, ...] | None
+    """Row identifiers of length N, where it has some; blank where one is missing."""
+    names: tuple[str, ...]
+    """Names of the columns of features."""
+
+
+def read_parquet(path: Path, id_column: str | None = None) -> ParquetTable:
+    """Read a table of features.
+
+    Identifiers are, in this order: the column or index asked for; the index if it has a name; the
+    one column that is no number; a column of whole numbers whose name says that it holds
+    identifiers (``id``, ``image_id``, ``index``, ...); an index without a name that doesn't count
+    the rows from 0. None of these is a feature.
+
+    Raises
+    ------
+    InputError
+        If pyarrow is missing, the file is unreadable, the index has several levels, or several
+        columns are no numbers.
+    """
+    import pandas as pd  # noqa: PLC0415 (a second to import, needed for parquet only)
+
+    try:
+        table = pd.read_parquet(path)
+    except ImportError as error:
+        raise InputError(
+            path, "reading parquet needs pyarrow; install it with pip install 'proxmtl[parquet]'."
+        ) from error
+    except Exception as error:
+        # pyarrow has its own tree of exceptions and is imported by pandas only here.
+        raise InputError(path, f"not a readable parquet file ({error}).") from error
+    candidates = _candidates(path, table, id_column)
+    columns = [name for name in candidates if name in table.columns]
+    numbers = table.drop(columns=columns)
+    ids = next((_texts(values) for values in candidates.values()), None)
+    return ParquetTable(numbers.to_numpy(), ids, tuple(map(str, numbers.columns)))
+
+
+def _candidates(
+    path: Path, table: pd.DataFrame, id_column: str | None
+) -> dict[Any, pd.Series | pd.Index]:
+    """Name -> what may identify the rows, the best first; an index without a name is None."""
+    from pandas.api.types import is_numeric_dtype  # noqa: PLC0415
+
+    index = table.index
+    if index.nlevels > 1:
+        raise InputError(
+            path,
+            f"its index has {index.nlevels} levels, and a row has one identifier; join the levels "
+            "into one, for example table.index = table.index.map('/'.join).",
+        )
+    texts = [name for name in table.columns if not is_numeric_dtype(table[name])]
+    found: dict[Any, pd.Series | pd.Index] = {}
+    if id_column is not None and id_column in table.columns:
+        found[id_column] = table[id_column]
+    if index.name is not None:
+        found[index.name] = index
+    _check_texts(path, table, [name for name in texts if name not in found])
+    found |= {name: table[name] for name in texts}
+    found |= {
+        name: table[name]
+        for name in table.columns
+        if is_id_header(str(name)) and str(name).strip() and _whole(table[name])
+    }
+    if index.name is None and not _counts(index):
+        found[None] = index
+    if id_column is not None and id_column in found:
+        found = {id_column: found[id_column], **found}
+    left = [repr(name) for name in list(found)[1:] if name is not None]
+    if left:
+        warnings.warn(
+            f"{path}: {', '.join(left)} may identify rows too, and is no feature; the rows are "
+            f"identified by {next(iter(found))!r}, or say another --id-column.",
+            stacklevel=2,
+        )
+    return found
+
+
+def _check_texts(path: Path, table: pd.DataFrame, texts: list[Any]) -> None:
+    if len(texts) > 1:
+        raise InputError(
+            path,
+            f"columns {', '.join(repr(str(name)) for name in texts)} are not numbers; one such "
+            "column may hold the row identifiers, so drop or encode the others.",
+        )
+    for name in texts:
+        first = table[name].iloc[0] if len(table) else None
+        if hasattr(first, "__len__") and not isinstance(first, (str, bytes)):
+            raise InputError(
+                path,
+                f"column {str(name)!r} holds a list in each row; features are one column each: "
+                f"pandas.DataFrame(table[{str(name)!r}].tolist(), index=table.index).",
+            )
+
+
+def _whole(column: pd.Series) -> bool:
+    """Whether a column holds whole numbers, perhaps as floats beside missing ones."""
+    kind = getattr(column.dtype, "kind", "O")
+    present = column.dropna()
+    return kind in "iu" or (kind == "f" and bool((present % 1 == 0).all()))
+
+
+def _counts(index: pd.Index) -> bool:
+    """Whether an index is what pandas gives every table: 0, 1, 2, ..."""
+    return getattr(index.dtype, "kind", "O") in "iu" and index.tolist() == list(range(len(index)))
+
+
+def _texts(values: pd.Series | pd.Index) -> tuple[str, ...]:
+    """Identifiers as text, whole floats as whole numbers; blank where one is missing."""
+    missing = values.isna()
+    return tuple(
+        "" if lacking else _text(value) for value, lacking in zip(values, missing, strict=True)
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

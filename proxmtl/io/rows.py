@@ -1,0 +1,287 @@
+"""Where the rows of two inputs meet: by their identifiers, or by position.
+
+Identifiers are compared as text without blanks around it and in Unicode's composed form (NFC), as
+macOS writes file names decomposed. Where all identifiers of both inputs are whole numbers they are
+compared as numbers: ``7``, ``007`` and ``7.0`` are one. Nothing else is guessed: names with and
+without folders, with and without suffix differ, and the error or the note says so.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+
+from proxmtl.io.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Joined", "Match", "Rows", "check_ids", "check_match", "id_key", "join_rows"]
+
+Match: TypeAlias = Literal["auto", "id", "position"]
+
+_SUFFIX = re.compile(r"\.\w{1,5}$")
+_WHOLE = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?")
+BY_POSITION = "say so with --match position (in Python match='position')"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one input."""
+
+    source: Path
+    """The file, for messages."""
+    what: str
+    """What a row is of: ``"features"``, ``"labels"``, ..."""
+    count: int
+    """Number of rows."""
+    ids: Sequence[str] | None = None
+    """Identifiers of the rows, where they have some."""
+    counted: bool = False
+    """Whether the identifiers are but numbers of the rows that a program wrote beside them, in a
+    column without a name: they say no more than the position does, unless those of the other
+    input are the same numbers."""
+
+
+class Joined(NamedTuple):
+    """Rows of two inputs that belong together."""
+
+    first: NDArray[np.intp]
+    """Numbers of the rows of the first input that are used, ascending."""
+    second: NDArray[np.intp]
+    """The row of the second input for each of them."""
+    by_id: bool
+    """Whether identifiers brought them together."""
+    note: str | None
+    """How many rows were used and left out, as a sentence; None: all were used."""
+
+
+def check_match(match: str) -> Match:
+    """Return `match` if it is a way to bring rows together.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    for known in get_args(Match):
+        if match == known:
+            return match  # type: ignore[return-value] # it is one of the three
+    raise ValueError(f"match: got {match!r}; use {', '.join(map(repr, get_args(Match)))}.")
+
+
+def join_rows(first: Rows, second: Rows, match: Match = "auto") -> Joined:
+    """Bring the rows of two inputs together.
+
+    Parameters
+    ----------
+    first, second
+        The inputs; the result is in the order of the first.
+    match
+        ``"id"``: by identifiers, which both must have. ``"position"``: row i of one is row i of
+        the other, whatever the identifiers are. ``"auto"``: by identifiers where both have some,
+        by position where neither has.
+
+    Returns
+    -------
+    Joined
+        By identifier: the rows that both inputs have. By position: all.
+
+    Raises
+    ------
+    InputError
+        By identifier: if one is blank or occurs twice, only one input has some, or they have none
+        in common. By position: if the numbers of rows differ.
+    """
+    if match == "position":
+        return _by_position(first, second)
+    if match == "auto":
+        if all(side.ids is None or side.counted for side in (first, second)):
+            return _by_position(first, second)
+        _check_counters(first, second)
+    for side, other in ((first, second), (second, first)):
+        if side.ids is None:
+            raise InputError(side.source, _lacks(side, other))
+    return _by_id(first, second)
+
+
+def check_ids(source: Path, what: str, ids: Sequence[str]) -> None:
+    """Raise `InputError` if an identifier is blank or occurs twice."""
+    _check_unique(Rows(source, what, len(ids), ids), [id_key(name) for name in ids])
+
+
+def id_key(name: str) -> str:
+    """Form in which an identifier is compared with others."""
+    return name if name.isascii() and name == name.strip() else _composed(name)
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _check_counters(first: Rows, second: Rows) -> None:
+    """Raise where numbers of rows on one side are not all of the identifiers on the other.
+
+    Both may count differently, one from 0 and the other from 1, and would match one row off.
+    """
+    for side, other in ((first, second), (second, first)):
+        if side.counted and other.ids is not None and _number_set(side) != _number_set(other):
+            raise InputError(
+                side.source,
+                f"its first column, which has no name, counts the rows, and those of "
+                f"{other.source} have identifiers ({other.ids[0]!r}, ...). If it holds these, call "
+                f"it 'id'; or, if row i of one file is row i of the other, {BY_POSITION}.",
+            )
+
+
+def _number_set(side: Rows) -> set[str]:
+    return {_number(key) or key for key in _keys(side)}
+
+
+def _lacks(side: Rows, other: Rows) -> str:
+    if other.ids is None:
+        return f"there are no identifiers of its rows, nor in {other.source}; leave out --match id."
+    table = "a first column 'image'" if side.source.suffix.lower() == ".csv" else _place(side)
+    return (
+        f"there are no identifiers of its rows, and those of {other.source} have some "
+        f"({other.ids[0]!r}, ...), so it is not known which rows belong together. Add them as "
+        f"{table}; or, if row i of one file is row i of the other, {BY_POSITION}."
+    )
+
+
+def _place(side: Rows) -> str:
+    if side.source.suffix.lower() == ".parquet":
+        return "the index or a column 'id'"
+    return f"a column 'id' of a file {side.source.with_suffix('.ids.csv').name} beside it"
+
+
+def _by_position(first: Rows, second: Rows) -> Joined:
+    if first.count != second.count:
+        blank = " Blank lines are rows too in a file of one column."
+        raise InputError(
+            second.source,
+            f"{second.count} rows of {second.what} for {first.count} rows of {first.what} in "
+            f"{first.source}; there must be one for each, in the same order, or identifiers in "
+            f"both files.{blank if second.count > first.count else ''}",
+        )
+    every = np.arange(first.count)
+    return Joined(every, every, by_id=False, note=None)
+
+
+def _by_id(first: Rows, second: Rows) -> Joined:
+    keys = [_keys(first), _keys(second)]
+    for side, own in zip((first, second), keys, strict=True):
+        _check_unique(side, own)
+    numbers = [[number for key in own if (number := _number(key)) is not None] for own in keys]
+    if all(len(set(known)) == len(own) for known, own in zip(numbers, keys, strict=True)):
+        keys = numbers
+    place = {key: row for row, key in enumerate(keys[1])}
+    pairs = [(row, place[key]) for row, key in enumerate(keys[0]) if key in place]
+    used = np.array(pairs, dtype=np.intp).reshape(-1, 2)
+    left = [_others(side, rows) for side, rows in zip((first, second), used.T, strict=True)]
+    if sorted(left) == [["0"], [str(first.count)]] and first.count == second.count:
+        raise InputError(
+            second.source,
+            f"one of it and {first.source} counts its rows from 0 and the other from 1, so rows of "
+            "one number need not belong together; count both alike, or, if row i of one file is "
+            f"row i of the other, {BY_POSITION}.",
+        )
+    hint = _hint(*left)
+    if not pairs:
+        raise InputError(
+            second.source,
+            f"none of its {second.count} identifiers ({left[1][0]!r}, ...) is one of the "
+            f"{first.count} in {first.source} ({left[0][0]!r}, ...). "
+            f"{hint or 'Are these files of the same samples?'}",
+        )
+    return Joined(used[:, 0], used[:, 1], by_id=True, note=_note(first, second, left, hint))
+
+
+def _keys(side: Rows) -> list[str]:
+    return [id_key(name) for name in side.ids or ()]
+
+
+def _others(side: Rows, used: NDArray[np.intp]) -> list[str]:
+    """Identifiers of the rows that are not used."""
+    ids = side.ids or ()
+    return [ids[row] for row in np.setdiff1d(np.arange(side.count), used)]
+
+
+def _check_unique(side: Rows, keys: list[str]) -> None:
+    if "" in keys:
+        raise InputError(
+            side.source,
+            f"{keys.count('')} of {len(keys)} rows of {side.what} have no identifier, the first is "
+            f"row {keys.index('') + 1}; fill them in, or leave these rows out.",
+        )
+    if len(set(keys)) == len(keys):
+        return
+    seen: dict[str, int] = {}
+    for row, key in enumerate(keys):
+        if key in seen:
+            raise InputError(
+                side.source,
+                f"the identifier {key!r} is of row {seen[key] + 1} and of row {row + 1} of "
+                f"{len(keys)}, and {len(keys) - len(set(keys))} rows have one that was used "
+                "before; identifiers must be unique. Leave rows out, or, if the order of the rows "
+                f"is right, {BY_POSITION}.",
+            )
+        seen[key] = row
+
+
+def _number(key: str) -> str | None:
+    found = _WHOLE.fullmatch(key)
+    if found is None:
+        return None
+    sign, digits = found.groups()
+    return f"-{digits}" if sign == "-" and digits != "0" else digits
+
+
+def _note(first: Rows, second: Rows, left: list[list[str]], hint: str) -> str | None:
+    if not any(left):
+        return None
+    parts = [
+        f"{len(lost)} of {side.count} in {side.source} (the first is {lost[0]!r})"
+        for side, lost in zip((first, second), left, strict=True)
+        if lost
+    ]
+    return (
+        f"{first.count - len(left[0])} rows are used, matched by their identifiers; left out are "
+        f"{' and '.join(parts)}.{' ' if hint else ''}{hint}"
+    )
+
+
+def _folderless(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).name
+
+
+_RELAXED: dict[str, Callable[[str], str]] = {
+    "with / for \\": lambda name: name.replace("\\", "/").removeprefix("./"),
+    "without folders": _folderless,
+    "without suffixes": lambda name: _SUFFIX.sub("", name),
+    "in lower case": str.lower,
+    "as numbers": lambda name: _number(name) or name,
+    "without folders and suffixes": lambda name: _SUFFIX.sub("", _folderless(name)),
+}
+
+
+def _hint(first: list[str], second: list[str]) -> str:
+    """Say in which form identifiers that have no partner would have one; the simplest that does."""
+    best: tuple[int, str, str, str] | None = None
+    for how, form in _RELAXED.items():
+        partner = {form(name): name for name in second}
+        found = [(name, partner[form(name)]) for name in first if form(name) in partner]
+        if found and (best is None or len(found) > best[0]):
+            best = (len(found), how, *found[0])
+    if best is None:
+        return ""
+    count, how, one, other = best
+    form = how[0].upper() + how[1:]
+    return f"{form} {count} would match ({one!r} and {other!r}): write them alike."

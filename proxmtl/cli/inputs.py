@@ -97,7 +97,7 @@ def attributes_to_fit(
         check_classes(path, values, names)
         return list(range(len(names)))
     rare = np.minimum((values > 0).sum(0), (values <= 0).sum(0)) < min_positives
-    lost = [names[m] for m in np.flatnonzero(rare)]
+    lost = _named(names, rare)
     if len(lost) == len(names):
         raise InputError(
             path,
@@ -117,9 +117,9 @@ def check_classes(path: Path, values: NDArray[np.float64], names: Sequence[str])
     yes, no = (values > 0).any(0), (values <= 0).any(0)
     kinds = {"only yes": yes & ~no, "only no": no & ~yes, "no label": ~yes & ~no}
     lacking = [
-        f"{_listed([names[m] for m in which])} {'has' if len(which) == 1 else 'have'} {kind}"
-        for kind, which in ((kind, np.flatnonzero(mask)) for kind, mask in kinds.items())
-        if len(which)
+        f"{_listed(named)} {'has' if len(named) == 1 else 'have'} {kind}"
+        for kind, named in ((kind, _named(names, which)) for kind, which in kinds.items())
+        if named
     ]
     if lacking:
         raise InputError(
@@ -127,6 +127,10 @@ def check_classes(path: Path, values: NDArray[np.float64], names: Sequence[str])
             f"{'; '.join(lacking)} in the {len(values)} rows, and an attribute needs both; give "
             "--min-positives 1 to leave these out, or add rows of the other kind.",
         )
+
+
+def _named(names: Sequence[str], which: NDArray[np.bool_]) -> list[str]:
+    return [name for name, chosen in zip(names, which, strict=True) if chosen]
 
 
 def _listed(names: Sequence[str]) -> str:

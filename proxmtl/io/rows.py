@@ -283,5 +283,5 @@ def _hint(first: list[str], second: list[str]) -> str:
     if best is None:
         return ""
     count, how, one, other = best
-    form = how[0].upper() + how[1:]
-    return f"{form} {count} would match ({one!r} and {other!r}): write them alike."
+    pair = f"({one!r} and {other!r})"
+    return f"{how[0].upper()}{how[1:]} {count} would match {pair}: write them alike."

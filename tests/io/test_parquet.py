@@ -22,7 +22,7 @@ def test_rows_in_another_order_meet_their_labels(tmp_path, ids, name):
     read = _read(tmp_path, table)
     labels = Rows(tmp_path / "y.csv", "labels", 5, tuple(map(str, ids)))
     joined = join_rows(read.rows(tmp_path / "x.parquet"), labels)
-    np.testing.assert_array_equal(read.values[joined.first], X[joined.second])
+    np.testing.assert_array_equal(read[0][joined.first], X[joined.second])
     assert joined.note is None
 
 

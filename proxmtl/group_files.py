@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from proxmtl.text_tables import TextTableError, read_text_table
 
 __all__ = ["read_table"]
 
@@ -41,18 +42,24 @@ def _read_json(path: Path, _: Sequence[str]) -> Any:
 
 
 def _read_csv(path: Path, items: Sequence[str]) -> dict[str, list[str]]:
-    table: dict[str, list[str]] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file))
-    if rows and rows[0] and rows[0][-1].strip() in items:
+    try:
+        header, rows, _ = read_text_table(path)
+    except TextTableError as error:
+        line = "" if error.line is None else f", line {error.line}"
+        raise ValueError(f"groups: {path.name}{line}: {error}") from error
+    if header.cells and header.cells[-1] in items:
         raise ValueError(
-            f"groups: {path.name}, line 1: {rows[0]} looks like a membership; the first line is a "
-            "header such as group,item."
+            f"groups: {path.name}, line {header.line}: {header.cells} looks like a membership; the "
+            "first line is a header such as group,item."
         )
-    for number, row in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in row):
+    table: dict[str, list[str]] = {}
+    for row in rows:
+        if row.is_blank:
             continue
-        if len(row) != 2:
-            raise ValueError(f"groups: {path.name}, line {number}: expected group,item; got {row}.")
-        table.setdefault(row[0].strip(), []).append(row[1].strip())
+        group, item, *more = [*row.cells, ""]
+        if len(row.cells) < 2 or any(more):  # spreadsheets write blank cells behind
+            raise ValueError(
+                f"groups: {path.name}, line {row.line}: expected group,item; got {row.cells}."
+            )
+        table.setdefault(group, []).append(item)
     return table

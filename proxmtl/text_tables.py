@@ -77,13 +77,12 @@ class TextTable(NamedTuple):
 
 
 def read_text_table(path: Path) -> TextTable:
-    """Read a table: the first line with text is its header.
+    """Read a table: the first line with text is its header, without cells if there is none.
 
     Raises
     ------
     TextTableError
-        If the file is no text, has no line of text, a quote in it is never closed, or its
-        separator is not clear.
+        If the file is no text, a quote in it is never closed, or its separator is not clear.
     OSError
         If it can't be opened.
     """
@@ -94,9 +93,7 @@ def read_text_table(path: Path) -> TextTable:
     if said is not None:
         first = _next_with_text(lines, first + 1)
     if first == len(lines):
-        raise TextTableError(
-            "0 lines with text; a header of names and at least one row are needed."
-        )
+        return TextTable(Row(1, []), [], ",")
     separator = said[1] if said is not None else _separator(lines, first)
     header, *rows = _rows(lines, first, separator)
     return TextTable(header, rows, separator)

@@ -33,14 +33,10 @@ MAY_IMPORT = {
     "machine": set(),
     "numerics": set(),
     "groups": {"group_files"},
-<<<<<<< HEAD
-    "group_files": {"documents"},
+    "group_files": {"documents", "text_tables"},
     "documents": {"limits"},
     "limits": set(),
-=======
-    "group_files": {"text_tables"},
     "text_tables": set(),
->>>>>>> a0ce1dd (Rows of two inputs meet by identity: one function, used by fit, tune, evaluate and zeroshot)
     "label_coding": set(),
     "targets": {"label_coding"},
     "losses": GROUND | {"targets"},

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 from strategies import disjoint_groups, examples, overlapping_groups, tree_groups
 
 from proxmtl import Groups
@@ -111,6 +112,8 @@ FILES = {
     "nested.toml": '[groups]\ncolour = ["red", "blue"]\nshape = ["square", "round"]\n',
     "plain.json": json.dumps(TABLE),
     "plain.csv": "group,item\ncolour,red\nshape,square\n\ncolour, blue\nshape,round\n",
+    "excel.csv": "group;item;\r\ncolour;red;\r\n;;\r\ncolour;blue;\r\nshape;round\r\nshape;square",
+    "tabs.csv": "group\titem\ncolour\tred\ncolour\tblue\nshape\tsquare\nshape\tround\n",
     "bom.csv": "\ufeffgroup,item\ncolour,red\ncolour,blue\nshape,square\nshape,round\n",
 }
 
@@ -136,6 +139,9 @@ BAD_FILES = {
     "minus.toml": ('[groups]\na = ["red"]\n[weights]\na = -1', "finite and non-negative"),
     "wide.csv": ("group,item\na,red,1\n", "line 2: expected group,item"),
     "headless.csv": ("colour,red\ncolour,blue\n", "looks like a membership"),
+    "narrow.csv": ("group;item\na\n", "line 2: expected group,item"),
+    "quote.csv": ('group,item\n"a,red\n', "line 2: not readable as CSV: a quote is opened"),
+    "workbook.csv": ("PK\x03\x04", "an Excel workbook"),
     "empty.csv": ("", "there is no group"),
     "twice.csv": ("group,item\na,red\na,red\n", "holds an item twice"),
 }
@@ -150,6 +156,26 @@ def test_bad_files_are_named_with_what_is_wrong(tmp_path, name):
         Groups.from_file(path, ITEMS)
     assert sentence in str(caught.value)
     assert name in str(caught.value)
+
+
+@given(groups=overlapping_groups(6), kept=st.permutations(range(6)), n=st.integers(1, 6))
+@examples(60)
+def test_restricted_groups_are_those_of_the_kept_items(groups, kept, n):
+    kept = kept[:n]
+    expected = {
+        name: sorted(kept.index(i) for i in members if i in kept)
+        for name, members in zip(groups.names, lists(groups), strict=True)
+        if set(members) & set(kept)
+    }
+    if not expected:
+        with pytest.raises(ValueError, match="there is no group"):
+            groups.restricted(kept)
+        return
+    part = groups.restricted(kept)
+    assert dict(zip(part.names, lists(part), strict=True)) == expected
+    assert part.n_items == n
+    weights = dict(zip(groups.names, groups.weights.tolist(), strict=True))
+    assert part.weights.tolist() == [weights[name] for name in part.names]
 
 
 def test_names_are_resolved_or_refused():

@@ -114,7 +114,7 @@ def attributes_to_fit(
 
 def check_classes(path: Path, values: NDArray[np.float64], names: Sequence[str]) -> None:
     """Refuse labels (of a path) with attributes that have not both classes; name all of them."""
-    yes, no = (values > 0).any(0), (values <= 0).any(0)
+    yes, no = (values > 0).sum(0) > 0, (values <= 0).sum(0) > 0
     kinds = {"only yes": yes & ~no, "only no": no & ~yes, "no label": ~yes & ~no}
     lacking = [
         f"{_listed(named)} {'has' if len(named) == 1 else 'have'} {kind}"

@@ -14,12 +14,9 @@ from proxmtl.io.model import (
     read_model_state,
     write_model_state,
 )
-<<<<<<< HEAD
-from proxmtl.io.seal import seal_folder
-=======
 from proxmtl.io.rows import Match, Rows, join_rows
+from proxmtl.io.seal import seal_folder
 from proxmtl.io.tables import read_ids
->>>>>>> a0ce1dd (Rows of two inputs meet by identity: one function, used by fit, tune, evaluate and zeroshot)
 
 __all__ = [
     "DIGIT_ATTRIBUTES",

@@ -89,6 +89,10 @@ def read_table(path: Path, id_column: str | None = None) -> Table:
         header, rows, separator = read_text_table(path)
     except TextTableError as error:
         raise InputError(path, str(error), line=error.line) from error
+    if header.is_blank:
+        raise InputError(
+            path, "0 lines with text; a header of names and at least one row are needed."
+        )
     names, rows = _without_empty_columns(header.cells, rows)
     id_index = _find_id_column(path, names, rows, id_column)
     if id_index is not None:

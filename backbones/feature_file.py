@@ -8,6 +8,7 @@ time: ``<name>.partial.lock`` is held from the start to the end.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -24,9 +25,10 @@ import numpy as np
 from proxmtl.io.errors import InputError
 from proxmtl.io.features import ids_beside
 from proxmtl.io.lock import FileLock
+from proxmtl.io.outputs import reserve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -133,14 +135,32 @@ class FeatureFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Keep what there is, and let go of the lock."""
+        """Keep what there is, say so where the block ended early, and let go of the lock."""
         try:
-            self.record()
+            with self._named():
+                self.record()
         finally:
             self._stream.close()
             if not self.progress.done:
                 self.partial.unlink(missing_ok=True)
+            elif error is not None and not isinstance(error, ValueError | FileNotFoundError):
+                if isinstance(error, OSError) and error.filename is None:
+                    error.filename = str(self.partial)
+                error.add_note(
+                    f"Features of {self._recorded} images are kept in {self.partial}; the same "
+                    "command goes on from there."
+                )
             self._lock.release()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the file in errors of its descriptor."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename is None:
+                error.filename = str(self.partial)
+            raise
 
     def start_over(self) -> None:
         """Drop what is there."""
@@ -260,8 +280,13 @@ class FeatureFile:
                 f"has {free / 1e9:.3g} GB left; make room, or choose another disk.",
             )
         with self.partial.open("wb") as stream:
-            stream.write(_header(self.shape))
-            stream.truncate(_size(self.shape))
+            try:
+                stream.write(_header(self.shape))
+                stream.flush()
+                reserve(stream.fileno(), _size(self.shape), self.out)
+            except BaseException:
+                self.partial.unlink()
+                raise
 
     def _found(self) -> Progress | None:
         if not (self.partial.is_file() and self.record_path.is_file()):

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 from pathlib import Path
 
-__all__ = ["describe_os_error", "errno_of", "is_lack_of_memory", "memory_asked_for"]
+__all__ = [
+    "available_memory",
+    "check_memory",
+    "describe_os_error",
+    "errno_of",
+    "is_lack_of_memory",
+    "memory_asked_for",
+]
 
 _ELSEWHERE = "choose another place"
 _SENTENCES = {
@@ -48,7 +56,7 @@ def errno_of(error: BaseException) -> int | None:
     if isinstance(error, OSError):
         return error.errno
     found = _CODE.search(str(error))
-    return int(found[1]) if found and type(error).__name__ == "SafetensorError" else None
+    return int(found[1]) if found else None
 
 
 def describe_os_error(error: OSError) -> str:
@@ -78,3 +86,67 @@ def memory_asked_for(error: BaseException) -> str | None:
     if found is None:
         return None
     return found[2] or f"{int(found[1]) / 1e9:.3g} GB"
+
+
+def available_memory() -> int | None:
+    """Return the bytes that this process can still take, as far as the system says; else None.
+
+    The least of what is free, of what the process's control group leaves it, and of its limit of
+    addresses (``ulimit -v``).
+    """
+    found = [_free(), _left_by_group(), _left_by_limit()]
+    return min((size for size in found if size is not None), default=None)
+
+
+def check_memory(size: float, what: str, cure: str) -> None:
+    """Raise before memory is asked for that can't be had: many systems end a process instead.
+
+    Raises
+    ------
+    ValueError
+        If `size` bytes are more than is available; the sentence says what takes them and how to
+        need less.
+    """
+    available = available_memory()
+    if available is not None and size > available:
+        raise ValueError(
+            f"{what} take {size / 1e9:.3g} GB of memory, and {available / 1e9:.3g} GB are free; "
+            f"{cure}."
+        )
+
+
+def _free() -> int | None:
+    lines = _lines("/proc/meminfo")
+    sizes = {line[0]: int(line[1]) for line in map(str.split, lines) if len(line) == 3}
+    free = sizes.get("MemAvailable:")
+    return None if free is None else 1024 * (free + sizes.get("SwapFree:", 0))
+
+
+def _left_by_group() -> int | None:
+    group = Path("/sys/fs/cgroup")
+    most, used = _lines(group / "memory.max"), _lines(group / "memory.current")
+    if not (most and used and most[0].isdigit()):
+        return None
+    # pages of files that nobody uses now are given back when they are wanted
+    statistics = dict(line.split() for line in _lines(group / "memory.stat"))
+    return int(most[0]) - int(used[0]) + int(statistics.get("inactive_file", 0))
+
+
+def _left_by_limit() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource  # noqa: PLC0415 - only there where there are such limits
+
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    pages = _lines("/proc/self/statm")
+    if most == resource.RLIM_INFINITY or not pages:
+        return None
+    return most - int(pages[0].split()[0]) * resource.getpagesize()
+
+
+def _lines(path: str | Path) -> list[str]:
+    """Lines of a file of the system's; none where it has no such file."""
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

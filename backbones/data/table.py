@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from proxmtl.backbones.images import Fit, ImageLike, to_pixels
 from proxmtl.io.atomic import atomic_path, write_json
 from proxmtl.io.errors import InputError
 from proxmtl.io.labels import read_labels
+from proxmtl.io.outputs import reserve
+from proxmtl.io.temporaries import remove_leftovers
+from proxmtl.machine import check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -253,33 +257,48 @@ def _decode(
     """Decode all images, into the cache where there is one: pixels, rows kept, the bad ones."""
     shape = (len(paths), 3, size, size)
     if cache is None:
+        check_memory(
+            math.prod(shape),
+            f"{len(paths)} images of {size} x {size} pixels",
+            "keep them on the disk (--cache DIR, in Python cache=DIR), or make them smaller",
+        )
         pixels: NDArray[np.uint8] = np.zeros(shape, np.uint8)
-        rows, bad = _fill(pixels, paths, names, fit, progress)
+        rows, bad = _fill(pixels.__setitem__, paths, names, (size, fit), progress)
         return pixels[: len(rows)], rows, bad
-    with atomic_path(cache.path) as temporary:
-        mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        rows, bad = _fill(mapped, paths, names, fit, progress)
-        mapped.flush()
-        del mapped
+    remove_leftovers(cache.path.parent)
+    with atomic_path(cache.path) as temporary, temporary.open("r+b") as stream:
+        # written, not mapped: what the disk refuses is an error here, not a signal
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.flush()
+        reserve(stream.fileno(), stream.tell() + math.prod(shape), cache.path)
+
+        def append(row: int, image: NDArray[np.uint8]) -> None:  # noqa: ARG001 - they come in order
+            stream.write(np.ascontiguousarray(image).data)
+
+        rows, bad = _fill(append, paths, names, (size, fit), progress)
     write_json(cache.notes, {"rows": rows, "bad": bad})
     return np.load(cache.path, mmap_mode="r")[: len(rows)], rows, bad
 
 
 def _fill(
-    pixels: NDArray[np.uint8],
+    put: Callable[[int, NDArray[np.uint8]], None],
     paths: list[Path],
     names: Sequence[str],
-    fit: Fit,
+    form: tuple[int, Fit],
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[int], list[str]]:
+    """Decode images to a form, hand each on with its row; give the rows kept, and the bad ones."""
     rows: list[int] = []
     bad: list[str] = []
     for i, path in enumerate(paths):
         try:
-            pixels[len(rows)] = to_pixels(path, pixels.shape[-1], fit, names[i])
-            rows.append(i)
+            image = to_pixels(path, *form, names[i])
         except (FileNotFoundError, ValueError) as error:
             bad.append(_reason(error))
+        else:
+            put(len(rows), image)
+            rows.append(i)
         if progress is not None:
             progress(i + 1, len(paths))
     return rows, bad

@@ -16,13 +16,7 @@ from proxmtl.io.errors import InputError, first_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = [
-    "CHECKPOINT_FILE",
-    "Checkpoint",
-    "read_checkpoint",
-    "remove_leftovers",
-    "write_checkpoint",
-]
+__all__ = ["CHECKPOINT_FILE", "Checkpoint", "read_checkpoint", "write_checkpoint"]
 
 CHECKPOINT_FILE = "checkpoint.pt"
 FORMAT = "proxmtl training 4"
@@ -75,9 +69,3 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         raise InputError(path, f"isn't a checkpoint of this version of proxmtl; {again}")
     content["history"] = tuple(Epoch(**record) for record in content["history"])
     return Checkpoint(content["identity"], Snapshot(**{name: content[name] for name in SAVED}))
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a run left that was killed while it wrote; no other may be writing now."""
-    for leftover in folder.glob(f".{CHECKPOINT_FILE}.*"):
-        leftover.unlink(missing_ok=True)

@@ -52,14 +52,14 @@ def evaluate(
       proxmtl evaluate runs/cnn photos --labels test.csv
     """
     from proxmtl.cli.console import make_console, say_warning, shown_path
-    from proxmtl.cli.inputs import check_out
     from proxmtl.cli.scoring import Reading, labels_of, open_run, scored_labels
     from proxmtl.experiments import attribute_metrics, group_means
     from proxmtl.io import write_text
+    from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import attribute_table, group_table
 
-    check_out(out, force=force)
+    settle_file(out, force=force, inputs=(run, samples, labels))
     opened = open_run(run)
     reading = Reading(key, device, batch_size, skip_corrupt, id_column, check_match(match))
     read = labels_of(opened, labels, reading)

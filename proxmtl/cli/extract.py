@@ -78,10 +78,11 @@ def extract(
     from proxmtl.backbones import extract_to_file, load_network
     from proxmtl.backbones.data import find_images
     from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
-    from proxmtl.cli.inputs import check_out, torch_device
+    from proxmtl.cli.inputs import torch_device
     from proxmtl.io import ids_beside, read_ids
+    from proxmtl.io.outputs import settle_file
 
-    check_out(out, force=force)
+    settle_file(out, force=force, inputs=(images, names, Path(network)))
     if id_column is not None and names is None and images.suffix.lower() != ".csv":
         raise ValueError(
             "id_column: no CSV file names these images; leave it out, or give --names."

@@ -13,7 +13,6 @@ import torch
 from proxmtl.cli.console import say_note
 from proxmtl.groups import Groups
 from proxmtl.io import InputError, Labels, join_rows, load_features, read_labels
-from proxmtl.io.atomic import check_target
 from proxmtl.io.errors import first_line
 from proxmtl.io.rows import check_match
 
@@ -29,7 +28,6 @@ __all__ = [
     "Samples",
     "attributes_to_fit",
     "check_classes",
-    "check_out",
     "described",
     "features_for",
     "labels_for",
@@ -203,15 +201,6 @@ def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.f
     place = {name: column for column, name in enumerate(labels.names)}
     values: NDArray[np.float64] = labels.values[:, [place[name] for name in names]]
     return values
-
-
-def check_out(out: Path | None, *, force: bool) -> None:
-    """Refuse a file that is there, unless it may be replaced, or that can't be written."""
-    if out is None:
-        return
-    check_target(out)
-    if out.exists() and not force:
-        raise InputError(out, "the file exists; give --force to replace it or another --out.")
 
 
 def torch_device(name: str) -> torch.device:

@@ -56,13 +56,13 @@ def predict(
       proxmtl predict runs/cnn photos --out predictions.csv --scores
     """
     from proxmtl.cli.console import make_console, shown_path
-    from proxmtl.cli.inputs import check_out
     from proxmtl.cli.scoring import Reading, open_run
     from proxmtl.io import write_text
+    from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_ids, check_match
     from proxmtl.text_tables import table_line
 
-    check_out(out, force=force)
+    settle_file(out, force=force, inputs=(run, samples))
     opened = open_run(run)
     reading = Reading(key, device, batch_size, skip_corrupt, id_column, check_match(match))
     table, ids, _ = opened.scores(samples, reading)

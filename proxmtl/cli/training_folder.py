@@ -7,10 +7,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from proxmtl.backbones.training import read_checkpoint
-from proxmtl.backbones.training.checkpoint import remove_leftovers
 from proxmtl.io import InputError
 from proxmtl.io.lock import FileLock
 from proxmtl.io.model import read_model_description
+from proxmtl.io.temporaries import is_ours, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,9 @@ def claimed(out: Path) -> Iterator[None]:
         raise InputError(out, "this is a file, and a run is a folder; give another name to --out.")
     missing = [folder for folder in (out, *out.parents) if not folder.exists()]
     # a process that is killed while it reads images leaves its lock alone
-    others = [] if missing else [path for path in out.iterdir() if path.name != LOCK]
+    others = []
+    if not missing:
+        others = [path for path in out.iterdir() if path.name != LOCK and not is_ours(path)]
     if others and not (out / MARKER).is_file():
         raise InputError(
             out, "the folder is not empty and no run of training; give another name to --out."

@@ -106,7 +106,6 @@ def zeroshot(
     import pandas as pd
 
     from proxmtl.cli.console import make_console, say_warning, shown_path
-    from proxmtl.cli.inputs import check_out
     from proxmtl.cli.scoring import Reading, join_scored, labels_of, open_run
     from proxmtl.experiments import (
         attribute_priors,
@@ -114,10 +113,11 @@ def zeroshot(
         same_signature,
     )
     from proxmtl.io import InputError, read_classes, write_text
+    from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import class_table
 
-    check_out(out, force=force)
+    settle_file(out, force=force, inputs=(run, samples, matrix, classes, held_out, held_out_labels))
     opened = open_run(run)
     reading = Reading(key, device, batch_size, skip_corrupt, match=check_match(match))
     known, signatures = _read_matrix(matrix, opened.names, id_column)

@@ -1,6 +1,6 @@
 """Reading inputs and writing models, atomically."""
 
-from proxmtl.io.atomic import atomic_path, new_run_folder, write_json, write_text
+from proxmtl.io.atomic import atomic_path, write_json, write_text
 from proxmtl.io.classes import Classes, read_classes
 from proxmtl.io.digits import DIGIT_ATTRIBUTES, DIGIT_GROUPS, load_digit_attributes
 from proxmtl.io.errors import InputError
@@ -14,6 +14,7 @@ from proxmtl.io.model import (
     read_model_state,
     write_model_state,
 )
+from proxmtl.io.outputs import new_run_folder
 from proxmtl.io.rows import Match, Rows, join_rows
 from proxmtl.io.seal import seal_folder
 from proxmtl.io.tables import read_ids

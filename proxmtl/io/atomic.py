@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all.
+"""Files that appear whole or not at all.
 
 A file is written beside its destination, flushed to the disk and moved over it with ``os.replace``,
 which is atomic within one file system: a reader sees the old file or the new one, and a crash
@@ -11,25 +11,26 @@ import contextlib
 import json
 import math
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from proxmtl.io.errors import InputError
+from proxmtl.io.temporaries import is_ours, temporary_file
+from proxmtl.machine import errno_of
 
 __all__ = [
     "atomic_path",
-    "check_target",
     "files_below",
-    "new_run_folder",
+    "flush_folder",
+    "regular_file",
+    "umask",
     "write_json",
     "write_text",
 ]
-
-MARKER = "model.json"
-"""The file that makes a folder a run folder; it is moved into place last."""
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -40,24 +41,44 @@ def _flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Make sure that what was moved in a folder is on the disk."""
     # Windows has no descriptor for a folder; there the rename alone has to do.
     if os.name == "posix":
         _flush_to_disk(folder)
 
 
-def check_target(path: Path) -> None:
-    """Refuse a file that can't be written, before the work of which it is to hold the result.
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def regular_file(path: Path) -> Path:
+    """Follow links to the regular file that a path is to become, or to replace.
 
     Raises
     ------
     InputError
-        If the folder of `path` does not exist, or `path` is a folder.
+        If its folder does not exist, or something else than a regular file is there.
+    OSError
+        If its links go round in a circle, or its folder can't be looked at.
     """
-    if not path.parent.is_dir():
-        raise InputError(path, f"its folder {path.parent} does not exist; create it first.")
-    if path.is_dir():
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise InputError(path, f"its folder {target.parent} does not exist; create it first.")
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return target
+    if stat.S_ISDIR(mode):
         raise InputError(path, "this is a folder where a file is to be written; name a file.")
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise InputError(path, f"this is {kind}, not a regular file; name a regular file.")
+    return target
 
 
 @contextlib.contextmanager
@@ -67,7 +88,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Parameters
     ----------
     path
-        The destination. Its folder must exist.
+        The destination. Its folder must exist. A link is followed: the file that it leads to is
+        replaced.
 
     Yields
     ------
@@ -77,27 +99,52 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the folder of `path` does not exist, or `path` is a folder.
+        If the folder of `path` does not exist, or `path` is there and is no regular file.
+    OSError
+        Of the system, with the name of `path`, whichever library wrote the file.
     """
     path = Path(path)
-    check_target(path)
-    descriptor, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
-    )
-    os.close(descriptor)
-    temporary = Path(name)
+    target = regular_file(path)
     try:
-        yield temporary
-        _flush_to_disk(temporary)
-        # mkstemp makes files that only their owner can read; give what open() would have given.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        _flush_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with temporary_file(target.parent, target.suffix) as temporary:
+            with _errors_of(temporary):
+                yield temporary
+            _flush_to_disk(temporary)
+            # mkstemp makes files that only their owner can read; give what open() would have given
+            temporary.chmod(0o666 & ~umask())
+            temporary.replace(target)
+            flush_folder(target.parent)
+    except OSError as error:
+        # the temporary file, or a descriptor without a name, means nothing to anyone
+        if error.filename is None or is_ours(Path(os.fsdecode(error.filename))):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
-def _umask() -> int:
+@contextlib.contextmanager
+def _errors_of(temporary: Path) -> Iterator[None]:
+    """Turn what libraries make of the system's errors back into these."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        number = errno_of(error)
+        if number is None:  # torch, NumPy and Pillow don't say why they couldn't write
+            _ask_again(temporary)
+        elif not isinstance(error, OSError):
+            raise OSError(number, os.strerror(number)) from error
+        raise
+
+
+def _ask_again(temporary: Path) -> None:
+    """Write a little more to a file, for the system's own error if there is one."""
+    with temporary.open("ab") as stream:
+        stream.write(bytes(1 << 20))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def umask() -> int:
+    """Permissions that new files of this process don't get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -132,79 +179,6 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-def _check_run_target(path: Path, *, force: bool) -> None:
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise InputError(path, "this is a file, and a run is a folder; give another name to --out.")
-    if not any(path.iterdir()):
-        return
-    if not (path / MARKER).is_file():
-        raise InputError(
-            path,
-            f"the folder is not empty and holds no {MARKER}, so it is not a run that may be "
-            "replaced; give another name to --out.",
-        )
-    if not force:
-        raise InputError(
-            path,
-            "the folder already holds a run; give --force to replace it or another name to --out.",
-        )
-
-
-@contextlib.contextmanager
-def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
-    """Give an empty folder to fill; sealed, it becomes `path` when the block succeeds.
-
-    Parameters
-    ----------
-    path
-        The run folder. Missing parents are created.
-    force
-        Replace the files of a run that is already there. Files of other names are left alone.
-
-    Yields
-    ------
-    Path
-        A staging folder beside `path`. When the block raises, it is removed and `path` is left
-        as it was.
-
-    Raises
-    ------
-    InputError
-        If `path` is a file, a folder with other contents, or a run and `force` is false. It is
-        raised on entry, before any work.
-    """
-    from proxmtl.io.seal import MANIFEST_FILE, seal_folder  # noqa: PLC0415 - it imports this file
-
-    path = Path(path)
-    _check_run_target(path, force=force)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    staging.chmod(0o777 & ~_umask())
-    try:
-        yield staging
-        seal_folder(staging, files_below(staging))
-        _check_run_target(path, force=force)
-        if path.is_dir() and any(path.iterdir()):
-            _move_files(staging, path, last=(MARKER, MANIFEST_FILE))
-        else:
-            staging.replace(path)
-        _flush_folder(path.parent)
-    finally:
-        if staging.exists():
-            shutil.rmtree(staging)
-
-
 def files_below(folder: Path) -> list[str]:
     """Paths of all files below a folder, relative to it, with slashes."""
     return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
-
-
-def _move_files(staging: Path, path: Path, last: Sequence[str]) -> None:
-    """Move every file of `staging` over `path`, those of some names at the end, in their order."""
-    for file in sorted(files_below(staging), key=lambda file: [file == name for name in last]):
-        target = path / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (staging / file).replace(target)
-    _flush_folder(path)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from proxmtl.io.atomic import atomic_path, write_json
 from proxmtl.io.errors import InputError
+from proxmtl.io.temporaries import is_ours, remove_leftovers
 
 __all__ = ["Storage"]
 
@@ -43,6 +44,7 @@ class Storage:
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
+        remove_leftovers(self.folder)
         known = self.folder / SETTINGS
         asked = json.loads(json.dumps(settings))
         if known.is_file():
@@ -57,7 +59,7 @@ class Storage:
                     "give another folder, or the data and settings it was made with.",
                 )
             return
-        if self.folder.is_dir() and any(self.folder.iterdir()):
+        if self.folder.is_dir() and not all(map(is_ours, self.folder.iterdir())):
             raise InputError(
                 self.folder, f"not empty, and there is no {SETTINGS} in it; give an empty folder."
             )

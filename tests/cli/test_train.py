@@ -162,19 +162,19 @@ BAD = {
 def test_a_second_process_leaves_the_first_alone(program, photos):
     folder = photos / "cnn"
     folder.mkdir()
-    (folder / ".checkpoint.pt.x.pt").write_bytes(b"being written")
+    (folder / ".proxmtl-x.pt").write_bytes(b"being written")
     (folder / "training.json").write_text("{}")
     lock = FileLock(folder / "training.lock", "")
     for more in ([], ["--force"]):
         code, _, err = program(*COMMAND, *more)
         assert code == 2
         assert "another process is training in this folder; wait for it" in err
-    assert (folder / ".checkpoint.pt.x.pt").exists()
+    assert (folder / ".proxmtl-x.pt").exists()
     lock.release()
     (folder / "training.lock").touch()  # a killed process leaves it so
     code, _, err = program(*FROZEN)
     assert code == 0, err
-    assert not {".checkpoint.pt.x.pt", "training.lock"} & {path.name for path in folder.iterdir()}
+    assert not {".proxmtl-x.pt", "training.lock"} & {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("case", BAD)

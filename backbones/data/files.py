@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxmtl.backbones.images import TarImages
 from proxmtl.io.errors import InputError
+from proxmtl.io.rows import how_to_match, id_key
 from proxmtl.io.tables import read_ids
 
 if TYPE_CHECKING:
@@ -83,12 +85,38 @@ def find_images(
     return _of_folder(source, listed, source, missing_ok=missing_ok)
 
 
-def _listed(folder: Path) -> list[str]:
+def named_paths(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Where files of these names are, relative to a folder; missing ones by the name given.
+
+    A name and a file may differ in the form of Unicode: macOS writes names of files decomposed.
+    """
+    return [_existing(folder, name) for name in names]
+
+
+def _existing(folder: Path, name: str) -> Path:
+    given = folder / name
+    if given.is_file() or name.isascii():
+        return given
+    forms = (folder / unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+    return next((path for path in forms if path.is_file()), given)
+
+
+def how_to_name(folder: Path, missing: Sequence[str]) -> str:
+    """Say in which form names of missing files would be those of files in a folder."""
+    named = set(missing)
+    return how_to_match(missing, [name for name in _images_in(folder) if name not in named])
+
+
+def _images_in(folder: Path) -> list[str]:
     found: list[str] = []
     for root, files in _folders(folder):
         paths = [root / name for name in files]
         found += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
-    names = sorted(filter(_is_taken, found))
+    return sorted(filter(_is_taken, found))
+
+
+def _listed(folder: Path) -> list[str]:
+    names = _images_in(folder)
     if not names:
         raise InputError(
             folder,
@@ -129,22 +157,26 @@ def _is_hidden(name: str) -> bool:
 
 
 def _of_folder(folder: Path, names: Sequence[str], source: Path, *, missing_ok: bool) -> ImageFiles:
-    paths = [folder / name for name in names]
+    paths = named_paths(folder, names)
     lost = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
     if lost and not missing_ok:
         raise InputError(
             source,
             f"{len(lost)} of the {len(names)} images named aren't in {folder}, the first is "
-            f"{lost[0]!r}; put them there, or take them out of the table.",
+            f"{lost[0]!r}; put them there, or take them out of the table. "
+            f"{how_to_name(folder, lost)}".strip(),
         )
     return ImageFiles(tuple(names), paths)
 
 
 def _of_archive(archive: Path, names: Sequence[str] | None) -> ImageFiles:
-    images = TarImages(archive, names)
-    if names is None:
-        inside = sorted(filter(_is_taken, images.names))
-        if not inside:
-            raise InputError(archive, "no images in it.")
-        images = TarImages(archive, inside)
+    if names is not None:
+        members = {id_key(name): name for name in TarImages(archive).names}
+        images = TarImages(archive, [members.get(id_key(name), name) for name in names])
+        return ImageFiles(tuple(names), images)
+    images = TarImages(archive)
+    inside = sorted(filter(_is_taken, images.names))
+    if not inside:
+        raise InputError(archive, "no images in it.")
+    images = TarImages(archive, inside)
     return ImageFiles(tuple(images.names), images)

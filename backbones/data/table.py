@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxmtl.backbones.data.files import how_to_name, named_paths
 from proxmtl.backbones.images import Fit, ImageLike, to_pixels
 from proxmtl.io.atomic import atomic_path, write_json
 from proxmtl.io.errors import InputError
@@ -119,7 +120,7 @@ class ImageTable:
                 Path(labels),
                 "has no column of file names; add one, called 'image', or name it by id_column.",
             )
-        paths = [folder / name for name in table.ids]
+        paths = named_paths(folder, table.ids)
         if not skip_corrupt:
             _check_there(folder, paths, table.ids)
         found = None if cache is None else _Cache(Path(cache), folder, table.ids, size, fit)
@@ -138,6 +139,21 @@ class ImageTable:
             raise InputError(folder, f"none of the {len(paths)} images can be used: {_first(bad)}.")
         ids = tuple(table.ids[i] for i in rows)
         return cls(pixels, table.values[rows], table.names, ids, tuple(bad))
+
+    def with_attributes(self, names: Sequence[str]) -> ImageTable:
+        """Return the same images with some of the attributes, in the order given.
+
+        Raises
+        ------
+        ValueError
+            If one of the names is none of the table's.
+        """
+        place = {name: column for column, name in enumerate(self.names)}
+        unknown = [name for name in names if name not in place]
+        if unknown:
+            raise ValueError(f"names: {unknown[0]!r} is no attribute of this table; leave it out.")
+        labels = self.labels[:, [place[name] for name in names]]
+        return replace(self, labels=labels, names=tuple(names))
 
     @classmethod
     def from_images(
@@ -198,13 +214,14 @@ def _check_there(folder: Path, paths: Sequence[Path], names: Sequence[str]) -> N
         raise InputError(
             folder,
             f"none of the {len(paths)} named files is in it, the first is {missing[0]}; is it the "
-            "right folder?",
+            f"right folder? {how_to_name(folder, missing)}".strip(),
         )
     if missing:
         raise InputError(
             folder,
             f"{len(missing)} of the {len(paths)} named files aren't there: {_first(missing)}. "
-            f"Correct their names in the labels, or {SKIPPING}.",
+            f"Correct their names in the labels, or {SKIPPING}. "
+            f"{how_to_name(folder, missing)}".strip(),
         )
 
 
@@ -227,8 +244,7 @@ class _Cache:
     ) -> None:
         # by whole paths: sets of images have files of one name, size and time in several folders
         digest = hashlib.sha256(f"{size} {fit} {images.resolve()}".encode(errors="surrogateescape"))
-        for name in names:
-            path = images / name
+        for name, path in zip(names, named_paths(images, names), strict=True):
             stat = path.stat() if path.is_file() else None
             seen = None if stat is None else (stat.st_size, stat.st_mtime_ns)
             digest.update(f"\n{name} {seen}".encode(errors="surrogateescape"))

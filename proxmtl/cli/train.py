@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from proxmtl.cli.options import refuse_ignored
+from proxmtl.cli.options import MinPositives, refuse_ignored
 
 __all__ = ["train"]
 
@@ -173,6 +173,7 @@ def train(
     id_column: Annotated[
         str | None, typer.Option(help="Column of file names.", rich_help_panel=_DATA)
     ] = None,
+    min_positives: MinPositives = 0,
     holdout: Annotated[
         float,
         typer.Option(help="Share of the images kept and scored after each epoch.", min=0, max=0.9),
@@ -227,6 +228,7 @@ def train(
             labels=labels,
             groups=groups,
             id_column=id_column,
+            min_positives=min_positives,
             skip_corrupt=skip_corrupt,
             cache=cache,
             holdout=holdout,

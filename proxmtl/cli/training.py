@@ -23,7 +23,13 @@ from proxmtl.backbones.training import (
 from proxmtl.backbones.training.events import EVENT_FOLDER, EventLog, require_tensorboard
 from proxmtl.backbones.training.head import attribute_signs
 from proxmtl.cli.console import keeping, make_console, shown_path, step_progress, thousandths
-from proxmtl.cli.inputs import check_classes, described, read_groups, torch_device
+from proxmtl.cli.inputs import (
+    attributes_to_fit,
+    check_classes,
+    described,
+    read_groups,
+    torch_device,
+)
 from proxmtl.cli.run import named_groups
 from proxmtl.cli.trained import trained_metrics, write_trained
 from proxmtl.cli.training_folder import MARKER, check_unfinished, claimed
@@ -57,6 +63,7 @@ class Request:
     labels: Path
     groups: Path | None
     id_column: str | None
+    min_positives: int
     skip_corrupt: bool
     cache: Path | None
     holdout: float
@@ -169,8 +176,11 @@ def _train(request: Request, out: Path, *, force: bool, tensorboard: bool) -> No
     architecture = request.architecture()
     # what is wrong with the request is said now: images may take long to read
     architecture.ensemble(request.seed, request.weights)
-    names = read_labels(request.labels, id_column=request.id_column).names
-    groups = read_groups(request.groups, names)
+    read = read_labels(request.labels, id_column=request.id_column)
+    fitted = attributes_to_fit(request.labels, read.values, read.names, request.min_positives)
+    names = tuple(read.names[m] for m in fitted)
+    left_out = [read.names[m] for m in np.setdiff1d(range(len(read.names)), fitted)]
+    groups = read_groups(request.groups, names, left_out)
     head, device = request.head(groups), torch_device(request.device)
     with step_progress("Reading images", 1000) as advance:
         table = ImageTable.read(
@@ -181,7 +191,7 @@ def _train(request: Request, out: Path, *, force: bool, tensorboard: bool) -> No
             id_column=request.id_column,
             cache=request.cache,
             progress=thousandths(advance),
-        )
+        ).with_attributes(names)
     if table.skipped:
         console.print(f"{len(table.skipped)} images skipped, the first: {table.skipped[0]}")
     architecture = replace(architecture, n_members=len(names))

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Joined", "Match", "Rows", "check_ids", "check_match", "id_key", "join_rows"]
+__all__ = [
+    "Joined",
+    "Match",
+    "Rows",
+    "check_ids",
+    "check_match",
+    "how_to_match",
+    "id_key",
+    "join_rows",
+]
 
 Match: TypeAlias = Literal["auto", "id", "position"]
 
@@ -193,7 +202,7 @@ def _by_id(first: Rows, second: Rows) -> Joined:
             "one number need not belong together; count both alike, or, if row i of one file is "
             f"row i of the other, {BY_POSITION}.",
         )
-    hint = _hint(*left)
+    hint = how_to_match(*left)
     if not pairs:
         raise InputError(
             second.source,
@@ -264,16 +273,16 @@ def _folderless(name: str) -> str:
 
 _RELAXED: dict[str, Callable[[str], str]] = {
     "with / for \\": lambda name: name.replace("\\", "/").removeprefix("./"),
-    "without folders": _folderless,
-    "without suffixes": lambda name: _SUFFIX.sub("", name),
     "in lower case": str.lower,
     "as numbers": lambda name: _number(name) or name,
+    "without suffixes": lambda name: _SUFFIX.sub("", name),
+    "without folders": _folderless,
     "without folders and suffixes": lambda name: _SUFFIX.sub("", _folderless(name)),
 }
 
 
-def _hint(first: list[str], second: list[str]) -> str:
-    """Say in which form identifiers that have no partner would have one; the simplest that does."""
+def how_to_match(first: Sequence[str], second: Sequence[str]) -> str:
+    """Say in which form identifiers that have no partner would have one; blank: in none known."""
     best: tuple[int, str, str, str] | None = None
     for how, form in _RELAXED.items():
         partner = {form(name): name for name in second}

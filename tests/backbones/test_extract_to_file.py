@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -305,6 +306,19 @@ def test_images_are_found(folder):
         for name in ("sub", ".c.png", ".hidden", "b.png"):
             archive.add(folder / name, name)
     assert find_images(f"{folder}.tar").ids == ("b.png", "sub/a.JPG")
+
+
+def test_images_are_found_by_either_form_of_their_names(folder):
+    composed, decomposed = (unicodedata.normalize(form, "b\u00e4r.png") for form in ("NFC", "NFD"))
+    (folder / "b.png").rename(folder / decomposed)
+    assert find_images(folder, [composed]) == ((composed,), [folder / decomposed])
+    with tarfile.open(f"{folder}.tar", "w") as archive:
+        archive.add(folder / decomposed, decomposed)
+    found = find_images(f"{folder}.tar", [composed])
+    assert found.ids == (composed,)
+    assert list(found.images) == [(folder / decomposed).read_bytes()]
+    with pytest.raises(InputError, match="Without folders 1 would match"):
+        find_images(folder, ["a.JPG"])
 
 
 def test_links_are_followed_but_not_in_circles_and_folders_are_no_images(folder):

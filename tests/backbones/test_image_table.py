@@ -1,6 +1,7 @@
 """Folders of images with a table of attributes; bad images; the file of decoded pixels."""
 
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -40,6 +41,47 @@ def test_images_and_labels_are_brought_together(folder):
     with Image.open(folder / "a" / "2.png") as image:
         resized = np.asarray(image.resize((8, 8), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(table.pixels[2], resized.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_of_files_may_be_composed_or_not(folder, forms):
+    """As macOS writes them, and as an editor does."""
+    name, file = (unicodedata.normalize(form, "a/gr\u00fcn.png") for form in forms)
+    (folder / "a" / "1.png").rename(folder / file)
+    text = (folder / "labels.csv").read_text().replace("a/1.png", name)
+    (folder / "labels.csv").write_text(text)
+    table = read(folder)
+    assert table.ids[1] == name
+    cached = read(folder, cache=folder / "cache")
+    np.testing.assert_array_equal(table.pixels, cached.pixels)
+    (folder / file).write_bytes((folder / "a" / "0.png").read_bytes())
+    np.testing.assert_array_equal(read(folder, cache=folder / "cache").pixels[1], table.pixels[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace("a/", "photos/a/"), "Without folders 5 would match"),
+        (lambda text: text.replace(".png", ""), "Without suffixes 5 would match"),
+        (lambda text: text.replace(".png", ".PNG"), "In lower case 5 would match"),
+        (lambda text: text.replace("a/3", "a\\3"), "With / for .* 1 would match"),
+    ],
+)
+def test_names_that_are_no_files_say_how_they_would_be(folder, change, said):
+    path = folder / "labels.csv"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(InputError, match=said):
+        read(folder)
+
+
+def test_some_of_the_attributes(folder):
+    table = read(folder)
+    part = table.with_attributes(["wide"])
+    assert part.names == ("wide",)
+    np.testing.assert_array_equal(part.labels, table.labels[:, 1:])
+    assert part.pixels is table.pixels
+    with pytest.raises(ValueError, match="names: 'tall' is no attribute"):
+        table.with_attributes(["tall"])
 
 
 @pytest.mark.parametrize("cached", [False, True])

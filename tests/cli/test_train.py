@@ -271,3 +271,16 @@ def test_labels_without_both_classes_leave_the_last_run_alone(program, photos):
     assert code == 2
     assert "photos.csv: 'red' has only yes in the" in " ".join(err.split())
     assert (photos / "cnn" / "checkpoint.pt").read_bytes() == b"of the last run"
+
+
+def test_rare_attributes_are_left_out_of_the_networks_and_the_groups(program, photos):
+    lines = (photos / "photos.csv").read_text().splitlines()
+    same = [",".join([line.split(",")[0], "1", *line.split(",")[2:]]) for line in lines[1:]]
+    (photos / "photos.csv").write_text("\n".join([lines[0], *same]))
+    call = [*FROZEN, "-g", "kinds.json", "--min-positives", "3"]
+    code, _, err = program(*call)
+    assert code == 0, err
+    assert "1 of 3 attributes have fewer than 3 rows with yes or with no" in err
+    model = AttributeCNN.load(photos / "cnn")
+    assert model.names == ("bar", "tall")
+    assert model.description["groups"] == {"form": ["bar", "tall"]}

@@ -22,8 +22,15 @@ WIDEST = 2**63
 """Whole numbers are below this in absolute value."""
 
 
-def parse_json(content: bytes | str) -> Any:
+def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
     """Parse JSON in UTF-8, with or without a byte order mark.
+
+    Parameters
+    ----------
+    content
+        The text.
+    finite
+        Whether NaN and infinities raise; Python's own JSON may hold them.
 
     Raises
     ------
@@ -31,16 +38,20 @@ def parse_json(content: bytes | str) -> Any:
         If the text is no JSON, is larger or deeper than the limits, names an entry of a table
         twice, or holds a number that is not finite or not below 2**63.
     """
-    return _parsed(content, "JSON", _load_json)
+    return _parsed(content, "JSON", _load_json if finite else _load_python_json, finite=finite)
 
 
 def parse_toml(content: bytes | str) -> Any:
     """Parse TOML in UTF-8; raises as `parse_json` does."""
-    return _parsed(content, "TOML", _load_toml)
+    return _parsed(content, "TOML", _load_toml, finite=True)
 
 
 def _load_json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=_table, parse_constant=_no_number)
+
+
+def _load_python_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_table)
 
 
 def _load_toml(text: str) -> dict[str, Any]:
@@ -50,7 +61,9 @@ def _load_toml(text: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def _parsed(content: bytes | str, language: str, parse: Callable[[str], Any]) -> Any:
+def _parsed(
+    content: bytes | str, language: str, parse: Callable[[str], Any], *, finite: bool
+) -> Any:
     most = limit("document_bytes")
     if len(content) > most:
         raise ValueError(f"{len(content):,} bytes; {advice('document_bytes', len(content))}.")
@@ -64,7 +77,7 @@ def _parsed(content: bytes | str, language: str, parse: Callable[[str], Any]) ->
         document = _TooDeep
     except ValueError as error:
         raise ValueError(f"not readable as {language} ({error}).") from error
-    _check(document)
+    _check(document, finite=finite)
     return document
 
 
@@ -72,7 +85,7 @@ class _TooDeep:
     """In the place of a document that the parser itself found too deep."""
 
 
-def _check(document: Any) -> None:
+def _check(document: Any, *, finite: bool) -> None:
     """Walk a document level by level: no recursion, whatever it is."""
     most, level = limit("document_depth"), [document]
     for _ in range(most + 1):
@@ -89,7 +102,7 @@ def _check(document: Any) -> None:
                 raise ValueError(
                     f"a whole number of some {digits:.0f} digits; use one below 2**63."
                 )
-            elif isinstance(value, float) and not math.isfinite(value):
+            elif finite and isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"the number {value}; numbers are finite.")
         if not below:
             return

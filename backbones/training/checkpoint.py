@@ -1,8 +1,7 @@
-"""A training run on disk: everything that the next epoch depends on, in one file."""
+"""A training run on disk: everything that the next epoch depends on, in one sealed file."""
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from proxmtl.backbones.training.record import Epoch
 from proxmtl.backbones.training.snapshot import Snapshot
 from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError, first_line
+from proxmtl.io.seal import append_seal, check_seal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["CHECKPOINT_FILE", "Checkpoint", "read_checkpoint", "write_checkpoint"]
 
 CHECKPOINT_FILE = "checkpoint.pt"
-FORMAT = "proxmtl training 4"
+FORMAT = "proxmtl training 5"
 SAVED = ("network", "optimizer", "scheduler", "layer", "standard", "history")
 
 
@@ -45,6 +45,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     state["history"] = [asdict(record) for record in checkpoint.state.history]
     with atomic_path(folder / CHECKPOINT_FILE) as temporary:
         torch.save({"format": FORMAT, "identity": checkpoint.identity, **state}, temporary)
+        append_seal(temporary)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
@@ -53,19 +54,24 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     Raises
     ------
     InputError
-        If the file is damaged or isn't a checkpoint of this version.
+        If the file is damaged, or no checkpoint of this version.
     """
     path = folder / CHECKPOINT_FILE
     if not path.is_file():
         return None
-    again = "remove it to start over."
+    again = "run again with --force to start over, or remove it."
+    check_seal(path, again)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch raises many kinds
         reason = first_line(error)
         raise InputError(path, f"can't be read as a checkpoint ({reason}); {again}") from error
     fields = {"format", "identity", *SAVED}
     if not isinstance(content, dict) or set(content) != fields or content["format"] != FORMAT:
         raise InputError(path, f"isn't a checkpoint of this version of proxmtl; {again}")
-    content["history"] = tuple(Epoch(**record) for record in content["history"])
-    return Checkpoint(content["identity"], Snapshot(**{name: content[name] for name in SAVED}))
+    try:
+        content["history"] = tuple(Epoch(**record) for record in content["history"])
+        identity = {str(name): str(part) for name, part in content["identity"].items()}
+    except (TypeError, AttributeError) as error:
+        raise InputError(path, f"isn't a whole checkpoint ({error}); {again}") from error
+    return Checkpoint(identity, Snapshot(**{name: content[name] for name in SAVED}))

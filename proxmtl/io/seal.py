@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ __all__ = [
     "MANIFEST_FILE",
     "Entry",
     "Manifest",
+    "append_seal",
+    "check_seal",
     "entry_of",
     "read_document",
     "read_manifest",
@@ -34,8 +37,11 @@ __all__ = [
 
 MANIFEST_FILE = "manifest.json"
 FORMAT, FORMAT_VERSION = "proxmtl manifest", 1
+CHUNK = 1 << 20
 SEAL = "seal"
 """Entry of a sealed document."""
+TRAILER = "\nproxmtl seal 1 {bytes:020d} {sha256}\n"
+"""Last line of a sealed file: of the bytes before it. Readers of zip archives pass over it."""
 CURE = (
     "copy the folder again from where it was made, or run again the command that wrote it. If the "
     "change is your own, seal the folder again: proxmtl.io.seal_folder(folder)."
@@ -169,6 +175,42 @@ def _entry(path: Path, name: str, value: Any) -> Entry:
     if not (inside and isinstance(size, int) and isinstance(sha256, str)):
         raise InputError(path, f"the entry {name!r} is no file of this folder; {CURE}")
     return Entry(size, sha256)
+
+
+def append_seal(path: Path) -> None:
+    """Add the seal of a file to its end; the file is still to be moved into place."""
+    line = TRAILER.format(**entry_of(path)._asdict())
+    with path.open("ab") as stream:
+        stream.write(line.encode())
+
+
+def check_seal(path: Path, cure: str) -> None:
+    """Compare a file with the seal at its end.
+
+    Parameters
+    ----------
+    path
+        An existing file.
+    cure
+        What to do about a damaged one, to end the error message.
+
+    Raises
+    ------
+    InputError
+        If it has no seal, or is not as it was when it was sealed.
+    """
+    digest, length = hashlib.sha256(), len(TRAILER.format(bytes=0, sha256="0" * 64))
+    try:
+        with path.open("rb") as stream:
+            size = max(stream.seek(0, os.SEEK_END) - length, 0)
+            stream.seek(0)
+            for start in range(0, size, CHUNK):
+                digest.update(stream.read(min(CHUNK, size - start)))
+            found = stream.read()
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror}); {cure}") from error
+    if found != TRAILER.format(bytes=size, sha256=digest.hexdigest()).encode():
+        raise InputError(path, f"is damaged, cut off or of another version; {cure}")
 
 
 def write_sealed(path: str | Path, document: Mapping[str, Any]) -> None:

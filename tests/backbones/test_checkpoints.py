@@ -17,9 +17,10 @@ from proxmtl.backbones.training import (
     TrainingConfig,
     read_checkpoint,
 )
-from proxmtl.backbones.training.checkpoint import FORMAT
+from proxmtl.backbones.training.checkpoint import FORMAT, SAVED
 from proxmtl.backbones.training.model import Architecture
 from proxmtl.io import InputError
+from proxmtl.io.seal import append_seal
 
 
 def test_killed_runs_end_as_the_one_that_was_left_alone(tmp_path):
@@ -64,14 +65,41 @@ def test_damaged_and_strange_checkpoints_are_refused(tmp_path):
     path = tmp_path / "checkpoint.pt"
     assert read_checkpoint(tmp_path) is None
     path.write_bytes(b"PK\x03\x04 not a checkpoint")
+    with pytest.raises(InputError, match="damaged, cut off or of another version"):
+        read_checkpoint(tmp_path)
+    append_seal(path)
     with pytest.raises(InputError, match="can't be read"):
         read_checkpoint(tmp_path)
-    torch.save({"format": FORMAT, "object": Path("x")}, path)
-    with pytest.raises(InputError, match="can't be read"):  # a pickled object
-        read_checkpoint(tmp_path)
-    torch.save({"format": FORMAT}, path)
-    with pytest.raises(InputError, match="isn't a checkpoint of this version"):
-        read_checkpoint(tmp_path)
+    for content, message in {
+        "object": ({"format": FORMAT, "object": Path("x")}, "can't be read"),  # pickled
+        "format": ({"format": FORMAT}, "isn't a checkpoint of this version"),
+        "history": (
+            dict.fromkeys(SAVED, ()) | {"format": FORMAT, "identity": {}, "history": [{"x": 1}]},
+            "isn't a whole checkpoint",
+        ),
+    }.values():
+        torch.save(content, path)
+        append_seal(path)
+        with pytest.raises(InputError, match=message):
+            read_checkpoint(tmp_path)
+
+
+def test_any_flipped_bit_of_a_checkpoint_is_found(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    small_run(tmp_path, head=SingleTaskHead(0.3), epochs=0, n_train=60).run()
+    assert read_checkpoint(tmp_path) is not None
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in [0, len(whole) - 1, *rng.choice(len(whole), 20, replace=False)]:
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"checkpoint.pt: .*damaged.*run again with --force"):
+            read_checkpoint(tmp_path)
+    for other in (whole[:-1], whole[:1000], whole + b"\0", b""):
+        path.write_bytes(other)
+        with pytest.raises(InputError, match=r"checkpoint.pt: .*damaged"):
+            read_checkpoint(tmp_path)
 
 
 def test_rows_that_move_from_one_split_to_the_other_make_another_run(tmp_path):

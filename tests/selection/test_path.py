@@ -152,7 +152,10 @@ def test_a_folder_of_another_path_is_refused(tmp_path):
     with pytest.raises(InputError, match="not empty"):
         solve_path(convex("l1"), [3.0], folder=tmp_path / "b")
     (tmp_path / "a" / "point_0001.safetensors").write_bytes(b"half a file")
-    with pytest.raises(InputError, match="delete it"):
+    with pytest.raises(InputError, match="remove it to compute it again"):
+        solve_path(convex("l1"), [3.0, 1.0], folder=tmp_path / "a")
+    (tmp_path / "a" / "settings.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"settings.json: .*remove the folder"):
         solve_path(convex("l1"), [3.0, 1.0], folder=tmp_path / "a")
 
 

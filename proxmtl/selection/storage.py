@@ -103,7 +103,7 @@ class Storage:
         if digest != self._digest(name, text, tensors):
             raise InputError(path, f"damaged, or of another folder (SHA-256 differs); {again}")
         record: dict[str, Any] = parse_json(text, finite=False)
-        device = "cpu" if like is None else like.device
+        device = torch.device("cpu") if like is None else like.device
         return {**record, **{key: tensor.to(device) for key, tensor in tensors.items()}}
 
     def _digest(self, name: str, record: str, tensors: Mapping[str, Tensor]) -> str:

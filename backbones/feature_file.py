@@ -1,17 +1,18 @@
 """An ``.npy`` file of features that grows row by row, and goes on after a kill.
 
 The rows lie in ``<name>.partial``, which has the size of the whole from the start; how far it got
-is in ``<name>.partial.json``, rewritten once the rows that it speaks of are on the disk. Nothing is
-held in memory, and nothing is mapped: a full disk is an error here, not a signal. One process at a
-time: ``<name>.partial.lock`` is held from the start to the end.
+is in ``<name>.partial.json``, rewritten once the rows that it speaks of are on the disk, with their
+SHA-256: rows that have changed since raise. Nothing is held in memory, and nothing is mapped: a full
+disk is an error here, not a signal. One process at a time: ``<name>.partial.lock`` is held from the
+start to the end.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
-import json
 import math
 import os
 import shutil
@@ -22,10 +23,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from proxmtl.io.beside import features_seal, seal_beside
 from proxmtl.io.errors import InputError
 from proxmtl.io.features import ids_beside
 from proxmtl.io.lock import FileLock
 from proxmtl.io.outputs import reserve
+from proxmtl.io.seal import read_sealed, sealed_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureFile", "Progress"]
 
-FORMAT = "proxmtl features 1"
+FORMAT = "proxmtl features 2"
 RECORD_EVERY = 256
 """Images after which the progress is recorded: what a kill costs at most, and one flush."""
 CHUNK = 1 << 24
@@ -56,6 +59,8 @@ class Progress:
     """Digest of these images, one by one: whether they still are the same."""
     bad: list[tuple[int, str]] = field(default_factory=list)
     """Those that were skipped, each with the reason."""
+    sha256: list[str] = field(default_factory=list)
+    """Of the rows written, of each network by itself."""
 
     @property
     def rows(self) -> int:
@@ -119,8 +124,7 @@ class FeatureFile:
                 self._allocate()
             self.progress = found or Progress(identity)
             self._recorded = self.progress.done
-            # by one descriptor, whatever may happen to the name meanwhile
-            self._stream = self.partial.open("r+b")
+            self._open()
         except BaseException:
             self._lock.release()
             raise
@@ -167,7 +171,12 @@ class FeatureFile:
         self._stream.close()
         self.progress, self._recorded = Progress(self.identity), 0
         self._allocate()
+        self._open()
+
+    def _open(self) -> None:
+        # by one descriptor, whatever may happen to the name meanwhile
         self._stream = self.partial.open("r+b")
+        self._stream.write(_header(self.shape))  # a damaged one is mended
 
     def append(
         self,
@@ -190,17 +199,21 @@ class FeatureFile:
         bad
             Those among them that are skipped.
         """
-        progress = self.progress
+        progress, digests = self.progress, [digest.copy() for digest in self._digests]
         for block, rows in enumerate(features if features.ndim == 3 else features[None]):
+            data = np.ascontiguousarray(rows, dtype="<f4").data
             self._stream.seek(self._position(block, progress.rows))
-            self._stream.write(np.ascontiguousarray(rows, dtype="<f4").data)
+            self._stream.write(data)
+            digests[block].update(data)
         # one assignment: an interruption comes before or after all of it
         self.progress = Progress(
             progress.identity,
             progress.done + images,
             seen,
             [*progress.bad, *bad] if bad else progress.bad,
+            [digest.hexdigest() for digest in digests],
         )
+        self._digests = digests
         if self.progress.done - self._recorded >= RECORD_EVERY:
             self.record()
 
@@ -210,8 +223,8 @@ class FeatureFile:
         if progress.done == self._recorded:
             return
         self._flush()
-        text = json.dumps({"format": FORMAT, **asdict(progress)}, indent=2, ensure_ascii=False)
-        self._replace(self.record_path, text + "\n")
+        text = sealed_text({"format": FORMAT, **asdict(progress)})
+        self._replace(self.record_path, text)
         self._recorded = progress.done
 
     def finish(self, ids: Sequence[str] | None = None) -> None:
@@ -237,6 +250,7 @@ class FeatureFile:
             self._copy_rows(complete, shape)
         self._identify(ids)
         self._stream.close()
+        self._replace(seal_beside(self.out), features_seal(self.out, complete))
         complete.replace(self.out)
         self.partial.unlink(missing_ok=True)
         self.record_path.unlink(missing_ok=True)
@@ -257,7 +271,8 @@ class FeatureFile:
         # features of another run must not stand beside these identifiers, not even for a moment
         self.out.unlink(missing_ok=True)
         beside = ids_beside(self.out)
-        beside.unlink(missing_ok=True)
+        for path in (seal_beside(self.out), beside):
+            path.unlink(missing_ok=True)
         if ids is not None:
             skipped = {number for number, _ in self.progress.bad}
             text = io.StringIO()
@@ -287,17 +302,20 @@ class FeatureFile:
             except BaseException:
                 self.partial.unlink()
                 raise
+        self._digests = [hashlib.sha256() for _ in range(math.prod(self.shape[:-2]))]
 
     def _found(self) -> Progress | None:
         if not (self.partial.is_file() and self.record_path.is_file()):
             return None
         again = "start over (--force, in Python fresh=True), or remove it."
         try:
-            record: dict[str, Any] = json.loads(self.record_path.read_text(encoding="utf-8"))
+            record = read_sealed(self.record_path, again)
             written = record.pop("format")
             bad = [(int(number), str(reason)) for number, reason in record.pop("bad")]
             progress = Progress(**record, bad=bad)
             whole = 0 <= progress.rows <= progress.done <= self.shape[-2]
+        except InputError:
+            raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(self.record_path, f"can't be read ({error!r}); {again}") from error
         differ = [
@@ -314,7 +332,25 @@ class FeatureFile:
             sizes.add(_size((*self.shape[:-2], progress.rows, self.shape[-1])))
         if not whole or self.partial.stat().st_size not in sizes:
             raise InputError(self.partial, f"is damaged; {again}")
+        self._digests = self._read_digests(progress.rows)
+        if [digest.hexdigest() for digest in self._digests] != progress.sha256:
+            raise InputError(
+                self.partial, f"its rows aren't those written (SHA-256 differs); {again}"
+            )
         return progress
+
+    def _read_digests(self, n_rows: int) -> list[hashlib._Hash]:
+        """SHA-256 of the first rows of each block: some seconds for features of an hour."""
+        digests = []
+        with self.partial.open("rb") as stream:
+            for block in range(math.prod(self.shape[:-2])):
+                digest, left = hashlib.sha256(), 4 * n_rows * self.shape[-1]
+                stream.seek(self._position(block, 0))
+                while left and (part := stream.read(min(CHUNK, left))):
+                    digest.update(part)
+                    left -= len(part)
+                digests.append(digest)
+        return digests
 
     def _copy_rows(self, path: Path, shape: tuple[int, ...]) -> None:
         """Write the rows to another file, without the room that skipped images left."""

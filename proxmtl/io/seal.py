@@ -28,10 +28,13 @@ __all__ = [
     "append_seal",
     "check_seal",
     "entry_of",
+    "manifest_text",
     "read_document",
+    "read_entries",
     "read_manifest",
     "read_sealed",
     "seal_folder",
+    "sealed_text",
     "write_sealed",
 ]
 
@@ -143,11 +146,16 @@ def seal_folder(folder: str | Path, names: Iterable[str] | None = None) -> None:
         names = files_below(folder)
     listed = sorted({*names} - {MANIFEST_FILE})
     try:
-        entries = {name: entry_of(folder / name)._asdict() for name in listed}
+        entries = {name: entry_of(folder / name) for name in listed}
     except OSError as error:
         raise InputError(error.filename or folder, f"cannot be read ({error.strerror}).") from error
-    document = {"format": FORMAT, "format_version": FORMAT_VERSION, "files": entries}
-    write_sealed(folder / MANIFEST_FILE, document)
+    write_text(folder / MANIFEST_FILE, manifest_text(entries))
+
+
+def manifest_text(entries: Mapping[str, Entry]) -> str:
+    """Make the text of a manifest."""
+    files = {name: entry._asdict() for name, entry in entries.items()}
+    return sealed_text({"format": FORMAT, "format_version": FORMAT_VERSION, "files": files})
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -158,22 +166,26 @@ def read_manifest(folder: Path) -> Manifest:
     InputError
         If there is none, or it is damaged or of another format.
     """
-    path = folder / MANIFEST_FILE
-    document = read_sealed(path, CURE)
+    return Manifest(folder, read_entries(folder / MANIFEST_FILE, CURE))
+
+
+def read_entries(path: Path, cure: str) -> dict[str, Entry]:
+    """Read what `manifest_text` made; raises as `read_sealed`."""
+    document = read_sealed(path, cure)
     if document.get("format") != FORMAT or document.get("format_version") != FORMAT_VERSION:
-        raise InputError(path, f"is no manifest of this version of proxmtl; {CURE}")
+        raise InputError(path, f"is no manifest of this version of proxmtl; {cure}")
     files = document.get("files")
     if not isinstance(files, dict):
-        raise InputError(path, f"lists no files; {CURE}")
-    return Manifest(folder, {name: _entry(path, name, value) for name, value in files.items()})
+        raise InputError(path, f"lists no files; {cure}")
+    return {name: _entry(path, cure, name, value) for name, value in files.items()}
 
 
-def _entry(path: Path, name: str, value: Any) -> Entry:
+def _entry(path: Path, cure: str, name: str, value: Any) -> Entry:
     place, known = PurePosixPath(name), value if isinstance(value, dict) else {}
     size, sha256 = known.get("bytes"), known.get("sha256")
     inside = not place.is_absolute() and ".." not in place.parts
     if not (inside and isinstance(size, int) and isinstance(sha256, str)):
-        raise InputError(path, f"the entry {name!r} is no file of this folder; {CURE}")
+        raise InputError(path, f"the entry {name!r} is no file of this folder; {cure}")
     return Entry(size, sha256)
 
 
@@ -214,17 +226,22 @@ def check_seal(path: Path, cure: str) -> None:
 
 
 def write_sealed(path: str | Path, document: Mapping[str, Any]) -> None:
-    """Write a table as JSON, atomically, with the SHA-256 of its entries as a last one, ``seal``.
+    """Write `sealed_text` of a table, atomically."""
+    write_text(path, sealed_text(document))
+
+
+def sealed_text(document: Mapping[str, Any]) -> str:
+    """Make JSON of a table, with the SHA-256 of its entries as a last one, ``seal``.
 
     Raises
     ------
-    TypeError
+    TypeError, ValueError
         If it holds something that JSON cannot express.
     """
     # as it will be read: keys are text, tuples lists
     plain = json.loads(json.dumps(document, allow_nan=False))
     # in ASCII: names of files need not be text
-    write_text(path, json.dumps({**plain, SEAL: _digest(plain)}, indent=1) + "\n")
+    return json.dumps({**plain, SEAL: _digest(plain)}, indent=1) + "\n"
 
 
 def read_sealed(path: Path, cure: str) -> dict[str, Any]:

@@ -40,7 +40,9 @@ def test_memory_does_not_grow_and_killed_extractions_go_on(tmp_path):
     alone, killed = np.load(tmp_path / "alone.npy"), np.load(tmp_path / "killed.npy")
     assert alone.shape == (3, 1500, 5)
     np.testing.assert_array_equal(alone, killed)
-    names = {"alone.npy", "alone.ids.csv", "killed.npy", "killed.ids.csv", "300.npy", "2100.npy"}
+    named = {"alone", "killed"}
+    names = {f"{stem}.{end}" for stem in named for end in ("npy", "ids.csv", "seal.json")}
+    names |= {f"{stem}.{end}" for stem in (300, 2100) for end in ("npy", "seal.json")}
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
@@ -75,7 +77,7 @@ def test_a_part_is_gone_on_with(tmp_path, fresh):
     assert looked_at == [8, 4]
     np.testing.assert_array_equal(found.features, extract(Squares(20), Mixer()))
     np.testing.assert_array_equal(found.rows, np.arange(20))
-    assert [path.name for path in tmp_path.iterdir()] == ["f.npy"]
+    assert {path.name for path in tmp_path.iterdir()} == {"f.npy", "f.seal.json"}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,29 @@ def test_damaged_parts_are_refused(tmp_path, name):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"damaged|can't be read"):
         extract_to_file(Squares(20), Mixer(), tmp_path / "f.npy")
+
+
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("name", ["f.npy.partial", "f.npy.partial.json"])
+def test_any_flipped_bit_of_a_part_is_found(tmp_path, name, members):
+    network, path = Mixer(n_members=members), tmp_path / name
+    part(tmp_path / "f.npy", network=network)
+    whole, expected = path.read_bytes(), extract(Squares(20), network)
+    rng = np.random.default_rng(0)
+    done = 128 + 4 * 8 * 5  # bytes that are spoken of, of the first network
+    many = done if name == "f.npy.partial" else len(whole)
+    for position in rng.choice(np.arange(128 if many == done else 0, many), 30, replace=False):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"start over \(--force") as caught:
+            extract_to_file(Squares(20), network, tmp_path / "f.npy")
+        assert caught.value.source == path
+    if name == "f.npy.partial":  # the header, and rows still to come, are written again
+        whole = b"\0" * 128 + whole[128:-3] + b"xyz"
+    path.write_bytes(whole)
+    found = extract_to_file(Squares(20), network, tmp_path / "f.npy")
+    np.testing.assert_array_equal(found.features, expected)
 
 
 def test_images_to_come_may_be_repaired(tmp_path):
@@ -158,7 +183,7 @@ def test_what_a_kill_left_in_the_middle_of_a_replacement_is_removed(tmp_path):
         (tmp_path / name).write_text("x")
     (tmp_path / ".f.npy.swp").write_text("of an editor")
     extract(Squares(3), Mixer(), out=tmp_path / "f.npy")
-    assert {path.name for path in tmp_path.iterdir()} == {"f.npy", ".f.npy.swp"}
+    assert {path.name for path in tmp_path.iterdir()} == {"f.npy", "f.seal.json", ".f.npy.swp"}
 
 
 def test_one_extraction_at_a_time_writes_a_file(tmp_path):
@@ -171,7 +196,7 @@ def test_one_extraction_at_a_time_writes_a_file(tmp_path):
 
     found = extract_to_file(Squares(20), Mixer(), out, progress=again)
     np.testing.assert_array_equal(found.features, extract(Squares(20), Mixer()))
-    assert [path.name for path in tmp_path.iterdir()] == ["f.npy"]
+    assert {path.name for path in tmp_path.iterdir()} == {"f.npy", "f.seal.json"}
 
 
 def test_rows_stay_with_their_images_when_interrupted_anywhere(tmp_path):

@@ -1,4 +1,4 @@
-"""Input files: the hash in the record of a run is that of what was read, not of what lies there now.
+"""Input files: a run records the hash of what was read, not of what lies there at its end.
 
 A file is hashed through the descriptor that it is then read by, and may not change in between. Who
 wants to know what was read collects it::

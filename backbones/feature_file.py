@@ -3,8 +3,8 @@
 The rows lie in ``<name>.partial``, which has the size of the whole from the start; how far it got
 is in ``<name>.partial.json``, rewritten once the rows that it speaks of are on the disk, with their
 SHA-256: rows that have changed since raise. Nothing is held in memory, and nothing is mapped: a
-full disk is an error here, not a signal. One process at a time: ``<name>.partial.lock`` is held from
-the start to the end.
+full disk is an error here, not a signal. One process at a time: ``<name>.partial.lock`` is held
+from the start to the end.
 """
 
 from __future__ import annotations

@@ -91,7 +91,6 @@ class Storage:
         path = self._file(name)
         if not path.is_file():
             return None
-        device = "cpu" if like is None else str(like.device)
         again = "remove it to compute it again."
         try:
             with safe_open(path, framework="pt") as stream:

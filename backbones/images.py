@@ -5,16 +5,20 @@ Images come as paths, encoded bytes, Pillow images or (H, W, 3) uint8 arrays.
 
 from __future__ import annotations
 
+import contextlib
 import io
-import tarfile
+import struct
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from proxmtl.limits import advice, limit
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -23,7 +27,7 @@ Fit: TypeAlias = Literal["crop", "stretch", "pad"]
 
 
 class SizedImages(Protocol):
-    """A collection of images with a length: a list, or :class:`TarImages`."""
+    """A collection of images with a length: a list, or :class:`~.TarImages`."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -32,13 +36,22 @@ class SizedImages(Protocol):
         """Iterate over the images."""
 
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats of Pillow that are read; others run programs, or are read by few."""
 _UNREADABLE = (
     UnidentifiedImageError,
-    Image.DecompressionBombError,
     OSError,
     SyntaxError,
     ValueError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    struct.error,
+    zlib.error,
 )
+"""What Pillow's readers raise for damaged files, as found by damaging them."""
 _DEEP = (
     "its values, of mode {}, go beyond 8 bits, and which of them are black and white isn't said: "
     "scale it to 8 bits"
@@ -62,8 +75,8 @@ def open_image(image: ImageLike, name: str = "image") -> Image.Image:
     FileNotFoundError
         If a path isn't there.
     ValueError
-        If it can't be decoded, is far too large to be a photograph, has grey values of more than 8
-        bits, or an array has another shape or dtype.
+        If it can't be decoded, has more pixels than the limit (see `proxmtl.limits`), grey values
+        of more than 8 bits, or an array has another shape or dtype.
     """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in {2, 3}:
@@ -71,22 +84,45 @@ def open_image(image: ImageLike, name: str = "image") -> Image.Image:
             raise ValueError(msg)
         return Image.fromarray(image).convert("RGB")
     try:
-        if isinstance(image, Image.Image):
-            opened = image
-        elif isinstance(image, bytes):
-            opened = Image.open(io.BytesIO(image))
-        else:
-            name = str(image)
-            opened = Image.open(Path(image))
-        if opened.mode == "F" or opened.mode.startswith("I"):
-            raise ValueError(_DEEP.format(opened.mode))
-        return ImageOps.exif_transpose(opened).convert("RGB")
+        with _unlimited():
+            if isinstance(image, Image.Image):
+                opened = image
+            elif isinstance(image, bytes):
+                opened = Image.open(io.BytesIO(image), formats=FORMATS)
+            else:
+                name = str(image)
+                opened = Image.open(Path(image), formats=FORMATS)
+            _check_size(opened)
+            if opened.mode == "F" or opened.mode.startswith("I"):
+                raise ValueError(_DEEP.format(opened.mode))
+            return ImageOps.exif_transpose(opened).convert("RGB")
     except FileNotFoundError as error:
         msg = f"{name} isn't there; check the path of the image."
         raise FileNotFoundError(msg) from error
     except _UNREADABLE as error:
         msg = f"{name} can't be decoded as an image ({error}); remove it or get it again."
         raise ValueError(msg) from error
+
+
+def _check_size(image: Image.Image) -> None:
+    """Compare the size that a header announces with the limit, before anything is decoded."""
+    n_pixels = image.width * image.height
+    if n_pixels > limit("image_pixels"):
+        msg = (
+            f"{image.width} x {image.height} pixels, and {advice('image_pixels', n_pixels)}, or "
+            "make it smaller"
+        )
+        raise ValueError(msg)
+
+
+@contextlib.contextmanager
+def _unlimited() -> Iterator[None]:
+    """Leave out Pillow's own limit, which can't be raised from outside."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def to_pixels(
@@ -147,54 +183,3 @@ def _central_square(picture: Image.Image, size: int, method: Image.Resampling) -
     side = CROP_FRACTION * min(picture.size)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     return picture.resize((size, size), method, box=(left, top, left + side, top + side))
-
-
-class TarImages:
-    """Images of a plain tar archive, by name; read one by one, never unpacked.
-
-    Parameters
-    ----------
-    path
-        The archive.
-    names
-        Members to give, in this order; default: all regular files, in the archive's order.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the archive isn't there.
-    ValueError
-        If it isn't a tar archive, or lacks one of ``names``.
-    """
-
-    def __init__(self, path: str | Path, names: Sequence[str] | None = None) -> None:
-        self.path = Path(path)
-        if not self.path.is_file():
-            msg = f"{self.path} isn't there; give the path of a tar archive of images."
-            raise FileNotFoundError(msg)
-        try:
-            with tarfile.open(self.path, "r:") as archive:
-                self._members = {m.name: m for m in archive.getmembers() if m.isfile()}
-        except tarfile.TarError as error:
-            msg = f"{self.path} can't be read as a tar archive ({error}); get it again."
-            raise ValueError(msg) from error
-        self.names = list(self._members) if names is None else list(names)
-        missing = [name for name in self.names if name not in self._members]
-        if missing:
-            msg = f"{self.path} lacks {len(missing)} of the images asked for, such as {missing[0]}."
-            raise ValueError(msg)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Encoded bytes of each image."""
-        with self.path.open("rb") as file:
-            for name in self.names:
-                member = self._members[name]
-                file.seek(member.offset_data)
-                content = file.read(member.size)
-                if len(content) != member.size:
-                    msg = f"{self.path} is cut short inside {name}; get the archive again."
-                    raise ValueError(msg)
-                yield content

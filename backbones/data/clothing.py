@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.io import loadmat
 
+from proxmtl.backbones.archive import TarImages
 from proxmtl.backbones.data.location import require
-from proxmtl.backbones.images import TarImages
 from proxmtl.groups import Groups
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxmtl.backbones.images import TarImages
+from proxmtl.backbones.archive import TarImages
 from proxmtl.io.errors import InputError
 from proxmtl.io.rows import how_to_match, id_key
 from proxmtl.io.tables import read_ids
@@ -22,6 +22,8 @@ __all__ = ["IMAGE_SUFFIXES", "ImageFiles", "find_images"]
 JPEG = (".jfif", ".jpe", ".jpeg", ".jpg")
 NETPBM = (".pbm", ".pgm", ".pnm", ".ppm")
 IMAGE_SUFFIXES = frozenset([*JPEG, *NETPBM, ".bmp", ".gif", ".png", ".tif", ".tiff", ".webp"])
+
+PACKED = (".7z", ".bz2", ".gz", ".rar", ".tbz2", ".tgz", ".txz", ".xz", ".zip", ".zst")
 
 
 class ImageFiles(NamedTuple):
@@ -46,8 +48,8 @@ def find_images(
     ----------
     source
         A folder, searched with all its subfolders, links to folders among them, each folder once; a
-        plain ``.tar`` archive; or a ``.csv`` file whose first column (``image``, ``file``, ...), or
-        column ``id``, has file names relative to its own folder.
+        plain ``.tar`` archive, not a compressed one; or a ``.csv`` file whose first column
+        (``image``, ``file``, ...), or column ``id``, has file names relative to its own folder.
     names
         Which images to take, in which order; default: all with a suffix of `IMAGE_SUFFIXES`,
         sorted by name; hidden files and folders apart.
@@ -59,7 +61,8 @@ def find_images(
     Raises
     ------
     InputError
-        If there is no image, or a named one is missing: they are counted, and the first is named.
+        If there is no image, a named one is missing (they are counted, and the first is named), a
+        folder can't be looked into, a link leads nowhere, or an archive is damaged.
     """
     source = Path(source)
     if source.suffix.lower() == ".csv":
@@ -76,6 +79,12 @@ def find_images(
     if source.suffix.lower() == ".tar":
         return _of_archive(source, names)
     if not source.is_dir():
+        if source.is_file() and source.name.lower().endswith(PACKED):
+            raise InputError(
+                source,
+                "a compressed archive, in which images can't be found one by one; unpack it into a "
+                "folder, or decompress it to a .tar archive.",
+            )
         raise InputError(
             source,
             "no such folder; give the folder of the images, a .tar archive of them, or a .csv "
@@ -110,13 +119,19 @@ def how_to_name(folder: Path, missing: Sequence[str]) -> str:
 def _images_in(folder: Path) -> list[str]:
     found: list[str] = []
     for root, files in _folders(folder):
-        paths = [root / name for name in files]
-        found += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
+        found += [(root / name).relative_to(folder).as_posix() for name in files]
     return sorted(filter(_is_taken, found))
 
 
 def _listed(folder: Path) -> list[str]:
     names = _images_in(folder)
+    odd = [name for name in names if not (folder / name).is_file()]
+    if odd:
+        raise InputError(
+            folder,
+            f"{len(odd)} of its images are links that lead nowhere, or no files; the first is "
+            f"{odd[0]!r}. Put the images there, or remove these.",
+        )
     if not names:
         raise InputError(
             folder,
@@ -131,10 +146,16 @@ def _folders(top: Path) -> Iterator[tuple[Path, list[str]]]:
 
     Links may lead round in circles, or above all of it; and what is there twice has its own name.
     """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            error.filename or top, f"can't be looked into ({error.strerror}); images may be in it."
+        )
+
     seen: set[Path] = set()
     starts = [top]
     for start in starts:  # the links that are found come behind
-        for root, folders, files in os.walk(start):
+        for root, folders, files in os.walk(start, onerror=refuse):
             here = Path(root)
             real = here.resolve()
             folders[:] = sorted(name for name in folders if not _is_hidden(name))
@@ -170,13 +191,12 @@ def _of_folder(folder: Path, names: Sequence[str], source: Path, *, missing_ok: 
 
 
 def _of_archive(archive: Path, names: Sequence[str] | None) -> ImageFiles:
-    if names is not None:
-        members = {id_key(name): name for name in TarImages(archive).names}
-        images = TarImages(archive, [members.get(id_key(name), name) for name in names])
-        return ImageFiles(tuple(names), images)
     images = TarImages(archive)
+    if names is not None:
+        members = {id_key(name): name for name in images.names}
+        chosen = images.only([members.get(id_key(name), name) for name in names])
+        return ImageFiles(tuple(names), chosen)
     inside = sorted(filter(_is_taken, images.names))
     if not inside:
         raise InputError(archive, "no images in it.")
-    images = TarImages(archive, inside)
-    return ImageFiles(tuple(images.names), images)
+    return ImageFiles(tuple(inside), images.only(inside))

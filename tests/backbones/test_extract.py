@@ -1,5 +1,4 @@
 import io
-import tarfile
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from quantized_cases import naive_net, roundings
 
 from proxmtl.backbones import (
     QuantizedNet,
-    TarImages,
     extract,
     extract_to_file,
     open_image,
@@ -63,7 +61,7 @@ def test_out_appears_complete_and_progress_reaches_the_end(net, pictures, tmp_pa
     )
     np.testing.assert_array_equal(np.load(tmp_path / "f.npy", allow_pickle=False), features)
     assert seen == [(3, 7), (6, 7), (7, 7)]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.npy", "tiny.npz"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.npy", "f.seal.json", "tiny.npz"]
 
 
 def test_a_bad_image_leaves_the_old_file(net, pictures, tmp_path):
@@ -133,41 +131,10 @@ def test_grey_beyond_8_bits_is_refused_not_clipped(mode):
 
 
 def test_an_image_too_large_to_be_one_is_skipped(net, pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    monkeypatch.setenv("PROXMTL_MAX_IMAGE_PIXELS", "3000")
     given = [encoded(np.zeros((60, 60, 3), np.uint8)), np.zeros((9, 9, 3), np.uint8)]
     found = extract_to_file(given, net, tmp_path / "f.npy", skip_corrupt=True)
     assert found.rows.tolist() == [1]
-    assert "can't be decoded" in found.skipped[0]
-
-
-def write_tar(path, members):
-    with tarfile.open(path, "w") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-
-
-def test_tar_gives_members_in_the_asked_order(pictures, tmp_path):
-    content = {f"d/{i}.png": encoded(picture) for i, picture in enumerate(pictures)}
-    write_tar(tmp_path / "a.tar", content)
-    assert list(TarImages(tmp_path / "a.tar")) == list(content.values())
-    some = TarImages(tmp_path / "a.tar", ["d/4.png", "d/1.png"])
-    assert len(some) == 2
-    assert list(some) == [content["d/4.png"], content["d/1.png"]]
-    assert list(some) == list(some)  # can be read again
-
-
-def test_bad_tars_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"a\.tar isn't there"):
-        TarImages(tmp_path / "a.tar")
-    (tmp_path / "a.tar").write_bytes(b"x" * 2000)
-    with pytest.raises(ValueError, match="can't be read as a tar archive"):
-        TarImages(tmp_path / "a.tar")
-    write_tar(tmp_path / "a.tar", {"one": b"1" * 3000})
-    with pytest.raises(ValueError, match="lacks 1 of the images asked for, such as two"):
-        TarImages(tmp_path / "a.tar", ["one", "two"])
-    images = TarImages(tmp_path / "a.tar")
-    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:1000])
-    with pytest.raises(ValueError, match="cut short inside one"):
-        list(images)
+    assert "60 x 60 pixels, and the limit is 3,000" in found.skipped[0]
+    monkeypatch.setenv("PROXMTL_MAX_IMAGE_PIXELS", "3600")
+    assert len(extract(given, net)) == 2

@@ -107,6 +107,7 @@ class FeatureFile:
         self._new = out.with_name(f"{out.name}.partial.new")
         self._copy = out.with_name(f"{out.name}.partial.rows")
         self._room = _size(shape) * (2 if may_skip and len(shape) == 3 else 1)
+        self._digests: list[hashlib._Hash] = []  # of the rows of each block so far
         self._lock = FileLock(
             out.with_name(f"{out.name}.partial.lock"),
             f"another process is writing {out.name}; wait for it, or choose another file.",

@@ -63,14 +63,19 @@ def summary_lines(report: dict[str, Any]) -> dict[str, Any]:
     sparsity = report["sparsity"]
     certificate = report["certificate"]
     lines: dict[str, Any] = {"status": report["advice"], "passes": f"{report['passes']:g}"}
-    lines["objective"] = f"{certificate['objective']:.6g}"
+    lines["objective"] = _figure(certificate["objective"], ".6g")
     if certificate.get("relative_gap") is not None:
         lines["relative gap"] = f"{certificate['relative_gap']:.2g} (certified)"
-    lines["relative residual"] = f"{certificate['relative_kkt']:.2g}"
+    lines["relative residual"] = _figure(certificate["relative_kkt"], ".2g")
     if "S" in sparsity:
         lines["zeros"] = f"{sparsity['S']:.0%} of S, {sparsity['L']:.0%} of L"
         lines["live latents"] = report["live_latents"]
     return lines
+
+
+def _figure(value: float | None, form: str) -> str:
+    """A number; what was not finite is null in JSON."""
+    return "-" if value is None else format(value, form)
 
 
 def write_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxmtl.io.descriptions import check_estimator
 from proxmtl.io.errors import InputError
 from proxmtl.io.model import DESCRIPTION_FILE, read_model_state, write_model_state
 
@@ -75,10 +76,12 @@ def load_model(folder: str | Path) -> LinearAttributeClassifier:
             folder / DESCRIPTION_FILE,
             f"holds a model of kind {state.kind!r}, and this version knows {', '.join(known)}.",
         )
+    kind = getattr(estimators, state.kind)
     try:
-        estimator: LinearAttributeClassifier = getattr(estimators, state.kind).from_state(state)
+        check_estimator(kind, state)
+        estimator: LinearAttributeClassifier = kind.from_state(state)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            folder / DESCRIPTION_FILE, f"does not describe a whole {state.kind} ({error!r})."
+            folder / DESCRIPTION_FILE, f"does not describe a whole {state.kind} ({error})."
         ) from error
     return estimator

@@ -1,5 +1,6 @@
 """Fitted estimators come back from disk and do what they did."""
 
+import itertools
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 
+from proxmtl.cli.run import summary_lines
 from proxmtl.estimators import (
     GOMTLClassifier,
     GroupLassoClassifier,
@@ -84,5 +86,46 @@ def test_descriptions_that_do_not_fit_are_refused(tmp_path, data):
     document["description"]["label_names"] = ["u"]
     path.write_text(json.dumps(document))
     seal_folder(tmp_path)
-    with pytest.raises(InputError, match=r"1 label names for 3 attributes"):
+    with pytest.raises(InputError, match=r"label_names: \['u'\], and a list of 3 is needed"):
         load_model(tmp_path)
+
+
+ODD = [None, True, -1, 0.5, 10**18, "x", [], [[]], {}, {"x": {}}]
+
+
+def places(document, path=()):
+    """Where values stand in a document, tables and lists too; of a list its first two."""
+    entries = document.items() if isinstance(document, dict) else list(enumerate(document))[:2]
+    for key, value in entries:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+@pytest.mark.parametrize("name", ["latent", "single"])
+def test_wrong_types_anywhere_are_refused_or_harmless(tmp_path, data, name):
+    """A model that is read is of use: it predicts, and says what it is."""
+    X = data[0].to_numpy()
+    save_model(tmp_path, MODELS[name].fit(X, data[1]))
+    path = tmp_path / "model.json"
+    whole = json.loads(path.read_text())
+    refused, odd_ones = 0, itertools.cycle(ODD)
+    for place in places(whole):
+        for odd in itertools.islice(odd_ones, 3):
+            document = json.loads(json.dumps(whole))
+            inner = document
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = odd
+            path.write_text(json.dumps(document))
+            seal_folder(tmp_path)
+            try:
+                model = load_model(tmp_path)
+            except InputError:
+                refused += 1
+                continue
+            assert model.decision_function(X).shape == (60, 3)
+            assert model.predict(X).shape == (60, 3)
+            summary_lines(model.fit_report_)
+            assert len(model.label_names_ or "uvw") == 3
+    assert refused > 100

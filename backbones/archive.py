@@ -65,7 +65,9 @@ class TarImages:
         with self.path.open("rb") as file:
             self._mark = _mark(file)
             self._members = _members(self.path, file)
-        self.names = list(self._members) if names is None else self.only(names).names
+        self.names: list[str] = list(self._members)
+        if names is not None:
+            self.names = self.only(names).names
 
     def only(self, names: Sequence[str]) -> TarImages:
         """Some of the images, in the order of their names.
@@ -126,7 +128,7 @@ def _members(path: Path, file: BinaryIO) -> dict[str, _Part]:
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
-                archive.members = []  # it would keep every header
+                archive.members = []  # type: ignore[attr-defined]  # it would keep every header
                 seen, last = seen + 1, member.name
                 _check_member(path, member, seen, known=last in parts or last in links)
                 if member.isreg():

@@ -7,6 +7,7 @@ import os
 import sys
 
 from proxmtl.cli.signals import SIGNAL_EXIT, Stopped, stoppable
+from proxmtl.cli.streams import take_any_text
 
 __all__ = ["main"]
 
@@ -14,6 +15,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; see ``docs/cli.md`` for the exit codes."""
     try:
+        take_any_text(sys.stdout)
         with stoppable():
             from proxmtl.cli.app import app  # noqa: PLC0415 (typer and rich only here)
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from proxmtl.cli.streams import take_any_text
+
 __all__ = [
     "fit_progress",
     "keeping",
@@ -22,6 +24,10 @@ __all__ = [
     "step_progress",
     "thousandths",
 ]
+
+
+NARROWEST = 72
+"""Columns that the widest table needs; a narrower terminal breaks its lines."""
 
 
 class _Console(Console):
@@ -45,7 +51,10 @@ class _Console(Console):
 
 def make_console(*, stderr: bool = False) -> Console:
     """Make a console for the streams as they are now (pipes and tests replace them)."""
-    return _Console(stderr=stderr, highlight=False)
+    take_any_text(sys.stderr if stderr else sys.stdout)
+    console = _Console(stderr=stderr, highlight=False)
+    console.width = max(console.width, NARROWEST)
+    return console
 
 
 def shown_path(path: object) -> str:

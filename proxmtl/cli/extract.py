@@ -75,6 +75,8 @@ def extract(
 
       proxmtl extract photos -o features.npy --network runs/cnn --device cuda --batch-size 256
     """
+    from rich.markup import escape
+
     from proxmtl.backbones import extract_to_file, load_network
     from proxmtl.backbones.data import find_images
     from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
@@ -110,5 +112,5 @@ def extract(
             markup=False,
         )
     shape = " x ".join(map(str, extracted.features.shape))
-    console.print(f"{source.name}: {shape} features -> {shown_path(out)}")
+    console.print(f"{escape(source.name)}: {shape} features -> {shown_path(out)}")
     console.print(f"names of the rows -> {shown_path(ids_beside(out))}")

@@ -193,7 +193,8 @@ def _train(request: Request, out: Path, *, force: bool, tensorboard: bool) -> No
             progress=thousandths(advance),
         ).with_attributes(names)
     if table.skipped:
-        console.print(f"{len(table.skipped)} images skipped, the first: {table.skipped[0]}")
+        skipped = f"{len(table.skipped)} images skipped, the first: {table.skipped[0]}"
+        console.print(skipped, markup=False)
     architecture = replace(architecture, n_members=len(names))
     networks = architecture.ensemble(request.seed, request.weights).to(device)
     train, test = _split(table, request.holdout, request.seed)

@@ -163,9 +163,8 @@ def zeroshot(
     source = f"of {len(others)} other classes" if corrected else "1/2: no correction"
     console.print(f"priors of the attributes: {source}")
     for same in same_signature(signatures[seen_here]):
-        console.print(
-            f"no attribute tells these apart: {', '.join(candidates[number] for number in same)}"
-        )
+        alike = ", ".join(candidates[number] for number in same)
+        console.print(f"no attribute tells these apart: {alike}", markup=False)
     if out is not None:
         write_text(out, table.to_csv(float_format="%.6g"))
         console.print(f"accuracy by class -> {shown_path(out)}")

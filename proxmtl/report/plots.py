@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 
+from proxmtl.report.names import distinct_names
 from proxmtl.report.style import COLORS, INK, MUTED, new_figure
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_attribute_scores", "plot_convergence", "plot_latents"]
 
+LONGEST_NAME = 28
 ZERO = "#f1f1ee"
 """The colour of an exact zero, unlike any colour of a number."""
 
@@ -52,7 +54,7 @@ def plot_latents(
         else:
             axes.text(0.5, 0.5, "no live latent task", ha="center", va="center", color=MUTED)
             axes.set(xlim=(0, S.shape[1]), ylim=(1, 0))
-        axes.set_xticks(np.arange(len(order)) + 0.5, [names[i] for i in order])
+        axes.set_xticks(np.arange(len(order)) + 0.5, _shown(names, order), parse_math=False)
         axes.tick_params(axis="x", rotation=90 if len(order) > 6 else 0, length=0)
         axes.set_yticks(np.arange(len(live)) + 0.5, [str(k) for k in live])
         axes.tick_params(axis="y", length=0, labelsize=8 if len(live) <= 40 else 4)
@@ -71,15 +73,26 @@ def _block_order(
     groups: Mapping[str, Sequence[int]], n_attributes: int
 ) -> tuple[list[int], list[tuple[str, int, int]]]:
     """Columns so that groups are contiguous, and (name, start, stop) of each group's block."""
-    order: list[int] = []
+    order: dict[int, None] = {}  # a set with an order
     spans = []
     for name, members in groups.items():
         fresh = [column for column in members if column not in order]
         if fresh:
             spans.append((name, len(order), len(order) + len(fresh)))
-            order += fresh
-    rest = [column for column in range(n_attributes) if column not in order]
-    return order + rest, spans
+            order.update(dict.fromkeys(fresh))
+    order.update(dict.fromkeys(range(n_attributes)))
+    return list(order), spans
+
+
+def _shown(names: Sequence[str], order: Sequence[int]) -> list[str]:
+    """Names in an order, short enough to leave room for what they name."""
+    return distinct_names([names[i] for i in order], LONGEST_NAME)
+
+
+def _titles(spans: Sequence[tuple[str, int, int]]) -> dict[str, str]:
+    """Names of groups, short enough as well."""
+    names = [name for name, _, _ in spans]
+    return dict(zip(names, distinct_names(names, LONGEST_NAME), strict=True))
 
 
 def _draw_heat_map(
@@ -95,13 +108,15 @@ def _draw_heat_map(
     )
     axes.set(xlim=(0, shown.shape[1]), ylim=(len(shown), 0))
     named = [span for span in spans if span[2] - span[1] > 1]
+    titles = _titles(spans)
     for name, start, stop in named:
         for edge in (start, stop):
             if 0 < edge < shown.shape[1]:
                 axes.axvline(edge, color=INK, linewidth=1.2)
         axes.annotate(
-            name,
+            titles[name],
             ((start + stop) / 2, 1.0),
+            parse_math=False,
             xycoords=("data", "axes fraction"),
             xytext=(0, 4),
             textcoords="offset points",
@@ -201,11 +216,13 @@ def plot_attribute_scores(
         for number, (_, start, stop) in enumerate(spans):
             if number % 2 == 0 and stop - start > 1:
                 axes.axhspan(start - 0.5, stop - 0.5, color="#f6f6f4", zorder=0)
+        titles = _titles(spans)
         for name, start, stop in spans:
             if stop - start > 1:
                 axes.annotate(
-                    name,
+                    titles[name],
                     (1.0, (start + stop - 1) / 2),
+                    parse_math=False,
                     xycoords=("axes fraction", "data"),
                     xytext=(6, 0),
                     textcoords="offset points",
@@ -213,7 +230,7 @@ def plot_attribute_scores(
                     fontweight="bold",
                     fontsize=8.5,
                 )
-        axes.set_yticks(rows, [names[i] for i in order])
+        axes.set_yticks(rows, _shown(names, order), parse_math=False)
         axes.tick_params(axis="y", length=0)
         axes.set(ylim=(len(order) - 0.5, -0.5), xlabel=metric, title=title)
         axes.grid(visible=True, axis="x")

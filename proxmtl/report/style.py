@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ def new_figure(width: float, height: float, draw: Callable[[Figure], None]) -> F
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 160) -> None:
-    """Write a figure as PNG, atomically."""
-    with atomic_path(path) as temporary:
+    """Write a figure as PNG, atomically; letters that the font lacks are drawn as boxes."""
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from")
         figure.savefig(temporary, dpi=dpi, format="png")

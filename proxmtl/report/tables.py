@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,14 +10,25 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from proxmtl.report.names import NameColumn
+
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["attribute_table", "class_table", "comparison_table", "figures_table", "group_table"]
 
 
-def _table(*, title: str | None = None) -> Table:
-    return Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+def _table(names: str, *figures: str, title: str | None = None) -> Table:
+    """Make a table of a column of names, which gives way, and columns of figures, which don't."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.add_column(names)
+    for column in figures:
+        table.add_column(escape(column), justify="right", no_wrap=True)
+    return table
+
+
+def _cells(names: Iterable[object]) -> list[Any]:
+    return NameColumn([str(name) for name in names]).cells()
 
 
 def _percent(value: float) -> str:
@@ -26,27 +37,23 @@ def _percent(value: float) -> str:
 
 def attribute_table(metrics: pd.DataFrame) -> Table:
     """One line per attribute, from `proxmtl.experiments.attribute_metrics`."""
-    table = _table()
-    table.add_column("attribute")
-    for column in ("AP %", "accuracy %", "majority %", "positive %", "labels"):
-        table.add_column(column, justify="right")
-    for name, row in metrics.iterrows():
+    table = _table("attribute", "AP %", "accuracy %", "majority %", "positive %", "labels")
+    rows = zip(_cells(metrics.index), metrics.iterrows(), strict=True)
+    for name, (_, row) in rows:
         figures = [_percent(row[key]) for key in ("ap", "accuracy", "majority", "prevalence")]
-        table.add_row(escape(str(name)), *figures, f"{int(row['n_observed'])}")
+        table.add_row(name, *figures, f"{int(row['n_observed'])}")
     return table
 
 
 def group_table(means: pd.DataFrame, *, title: str | None = None) -> Table:
     """One line per group and the total, from `proxmtl.experiments.group_means`."""
-    table = _table(title=title)
-    table.add_column("group")
-    for column in ("attributes", "mean AP %", "accuracy %", "majority %"):
-        table.add_column(column, justify="right")
+    table = _table("group", "attributes", "mean AP %", "accuracy %", "majority %", title=title)
     last = len(means) - 1
-    for number, (name, row) in enumerate(means.iterrows()):
+    rows = zip(_cells(means.index), means.iterrows(), strict=True)
+    for number, (name, (_, row)) in enumerate(rows):
         figures = [_percent(row[key]) for key in ("ap", "accuracy", "majority")]
         table.add_row(
-            escape(str(name)),
+            name,
             f"{int(row['n_attributes'])}",
             *figures,
             style="bold" if number == last else None,
@@ -57,14 +64,12 @@ def group_table(means: pd.DataFrame, *, title: str | None = None) -> Table:
 
 def class_table(accuracy: pd.DataFrame, *, title: str | None = None) -> Table:
     """One line per class and their mean: columns accuracy, images, tied."""
-    table = _table(title=title)
-    table.add_column("class")
-    for column in ("accuracy %", "images", "tied"):
-        table.add_column(column, justify="right")
+    table = _table("class", "accuracy %", "images", "tied", title=title)
     last = len(accuracy) - 1
-    for number, (name, row) in enumerate(accuracy.iterrows()):
+    rows = zip(_cells(accuracy.index), accuracy.iterrows(), strict=True)
+    for number, (name, (_, row)) in enumerate(rows):
         table.add_row(
-            escape(str(name)),
+            name,
             _percent(row["accuracy"]),
             f"{int(row['images'])}",
             f"{int(row['tied'])}",
@@ -82,14 +87,10 @@ def class_table(accuracy: pd.DataFrame, *, title: str | None = None) -> Table:
 
 def comparison_table(rows: Mapping[str, Mapping[str, Any]], *, title: str | None = None) -> Table:
     """Models as columns, figures as lines; the values are shown as they come."""
-    table = _table(title=title)
-    table.add_column("")
-    for name in rows:
-        table.add_column(escape(name), justify="right")
+    table = _table("", *rows, title=title)
     lines = list(dict.fromkeys(line for row in rows.values() for line in row))
-    for line in lines:
-        cells = [escape(str(row.get(line, "-"))) for row in rows.values()]
-        table.add_row(escape(line), *cells)
+    for line, name in zip(lines, _cells(lines), strict=True):
+        table.add_row(name, *(escape(str(row.get(line, "-"))) for row in rows.values()))
     return table
 
 

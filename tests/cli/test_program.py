@@ -1,6 +1,7 @@
 """The program as a whole: help, version, the demo."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -117,3 +118,27 @@ def test_defaults_of_fit_are_those_of_the_estimator():
     shared = (ours.keys() & theirs.keys()) - {"groups"}
     assert {"group_strength", "l1_strength", "frobenius_strength", "tol", "max_passes"} <= shared
     assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
+
+
+def test_a_terminal_without_umlauts_gets_a_table_and_no_error(program, files):
+    text = (files / "y.csv").read_text()
+    for name, other in (
+        ("white", "wei\u00df"),
+        ("spots", "p" * 99 + "1"),
+        ("black", "p" * 99 + "2"),
+    ):
+        text = text.replace(name, other)
+    (files / "y.csv").write_text(text, encoding="utf-8")
+    assert program("fit", "x.npy", "-l", "y.csv", "-o", "l\u00e4ufe", "--max-passes", "5")[0] == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "proxmtl", "evaluate", "l\u00e4ufe", "x.npy", "-l", "y.csv", "-a"],
+        cwd=files,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "80"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.decode("ascii").splitlines()
+    assert any("wei\\xdf" in line for line in lines)
+    assert len({line.split("|")[1] for line in lines if "ppp" in line}) == 2
+    assert max(map(len, lines)) <= 80

@@ -138,7 +138,7 @@ class Groups:
         return cls(
             indptr=torch.tensor([0, *np.cumsum(sizes, dtype=np.int64).tolist()]),
             indices=torch.tensor(flat, dtype=torch.int64),
-            weights=torch.as_tensor(weights, dtype=torch.float64).clone(),
+            weights=torch.as_tensor(weights, dtype=torch.float64).detach().clone(),
             n_items=int(n_items),
             names=tuple(str(name) for name in names),
         )

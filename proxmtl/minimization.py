@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from proxmtl.arrays import as_float_tensor
 from proxmtl.problem import Problem
 from proxmtl.result import Result
 from proxmtl.solvers.base import Callback, Solver, State, run
 from proxmtl.solvers.fista import FISTA
 from proxmtl.stopping import MaxIterations, RelativeGap, RelativeKKT, Stop
-from proxmtl.targets import as_float_tensor
 
 __all__ = ["minimize"]
 
 
+@torch.no_grad()
 def minimize(
     problem: Problem,
     solver: Solver[Problem, Any, Tensor] | None = None,

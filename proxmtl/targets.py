@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.label_coding import check_coding
 
 __all__ = [
     "ClassWeight",
     "Coding",
     "Targets",
-    "as_float_tensor",
     "check_class_weight",
     "check_reduction",
 ]
@@ -24,7 +24,6 @@ __all__ = [
 ClassWeight = Literal["balanced"] | tuple[float, float] | None
 Coding = Literal["signs", "real"]
 Reduction = Literal["sum", "mean", "task_mean"]
-Array = Tensor | np.ndarray | Sequence[object]
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,10 @@ class Targets:
     weights: Tensor
     n_tasks: int
     task_of: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "weights"):  # a solve has no derivative in them
+            object.__setattr__(self, name, getattr(self, name).detach())
 
     @classmethod
     def from_labels(
@@ -293,39 +296,6 @@ def _factors_of_classes(
         f"class_weight: got {class_weight!r}; use 'balanced', None or {len(counts)} positive "
         "numbers, one a class."
     )
-
-
-def as_float_tensor(name: str, values: Array, like: Tensor | None = None) -> Tensor:
-    """Tensor of real numbers, on the device and in the dtype of ``like`` if given."""
-    if hasattr(values, "to_numpy"):  # frames and series of pandas, missing entries among them
-        values = values.to_numpy(dtype="float64", na_value=np.nan)
-    if isinstance(values, np.ndarray):
-        values = _plain(values)
-    try:
-        tensor = torch.as_tensor(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{name}: cannot be read as an array of numbers ({error}); give a rectangular numeric "
-            "array."
-        ) from error
-    if tensor.is_complex():
-        raise ValueError(f"{name}: is complex; give real numbers.")
-    if like is not None:
-        if isinstance(values, Tensor) and values.device != like.device:
-            raise ValueError(
-                f"{name}: is on {values.device}, the features are on {like.device}; move one."
-            )
-        return tensor.to(like)
-    return tensor if tensor.is_floating_point() else tensor.to(torch.float64)
-
-
-def _plain(values: np.ndarray) -> np.ndarray:
-    """The same array, copied where torch could not share its memory: it never writes, but warns."""
-    if not values.dtype.isnative:
-        values = values.astype(values.dtype.newbyteorder("="))
-    if not values.flags.writeable or min(values.strides, default=0) < 0:
-        values = values.copy()
-    return values
 
 
 def _stack(name: str, values: Array, like: Tensor) -> tuple[Tensor, Tensor | None, int]:

@@ -16,7 +16,7 @@ FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "pro
 
 # what each room may import of the others; a room may always import itself
 GROUND = {"groups", "kernels", "machine", "numerics", "documents", "limits"}
-MATERIAL = {"losses", "regularizers", "designs", "targets", "label_coding"} | GROUND
+MATERIAL = {"losses", "regularizers", "designs", "targets", "arrays", "label_coding"} | GROUND
 ENGINE = {
     "counts",
     "duality",
@@ -38,10 +38,11 @@ MAY_IMPORT = {
     "limits": set(),
     "text_tables": set(),
     "label_coding": set(),
-    "targets": {"label_coding"},
+    "arrays": set(),
+    "targets": {"arrays", "label_coding"},
     "losses": GROUND | {"targets"},
     "regularizers": GROUND,
-    "designs": GROUND | {"losses", "targets"},
+    "designs": GROUND | {"arrays", "losses", "targets"},
     "result": {"solvers"},  # under TYPE_CHECKING only: see RUN_TIME_ONLY
     "stopping": {"result"},
     "counts": MATERIAL,

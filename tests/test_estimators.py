@@ -284,5 +284,5 @@ def test_scores_need_the_labels_of_the_fit(data):
     model = SingleTaskClassifier().fit(X, Y)
     with pytest.raises(ValueError, match=r"shape \(150, 5\) and the predictions \(150, 6\)"):
         model.score(X, Y[:, :5])
-    with pytest.raises(ValueError, match="no label with a weight"):
+    with pytest.raises(ValueError, match="no observed label with a weight"):
         model.score(X, np.full(Y.shape, np.nan))

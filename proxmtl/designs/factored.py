@@ -53,8 +53,9 @@ class FactoredDesign(Design):
             if factor is not None and (factor.ndim != 2 or 0 in factor.shape):
                 raise ValueError(f"{name}: expected a matrix, saw shape {tuple(factor.shape)}.")
         self.base = design
-        self.L, self.S = L, S
-        self.bias = bias
+        self.L, self.S, self.bias = (
+            None if factor is None else factor.detach() for factor in (L, S, bias)
+        )
         self.intercept = design.intercept and L is not None
         self.device, self.dtype = design.device, design.dtype
 

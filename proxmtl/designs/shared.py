@@ -10,9 +10,10 @@ import torch
 from scipy.sparse import issparse
 from torch import Tensor
 
+from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.designs.base import Design, check_features, check_finite, check_shape, consecutive
 from proxmtl.designs.products import forward, largest_curvature, select_csr, transposed
-from proxmtl.targets import Array, Targets, as_float_tensor
+from proxmtl.targets import Targets
 
 __all__ = ["SharedDesign"]
 
@@ -36,7 +37,7 @@ class SharedDesign(Design):
 
     def __init__(self, X: Array, *, intercept: bool = False) -> None:
         X = _from_scipy(X) if issparse(X) else X
-        X = X if isinstance(X, Tensor) else as_float_tensor("X", X)
+        X = X.detach() if isinstance(X, Tensor) else as_float_tensor("X", X)
         self.X = X
         self.intercept = intercept
         self.device = X.device

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.designs.base import Design, check_features, consecutive
 from proxmtl.designs.products import forward, largest_curvature, transposed
 from proxmtl.kernels import hinge_value_and_grad
 from proxmtl.losses import Loss
-from proxmtl.targets import Array, Targets, as_float_tensor
+from proxmtl.targets import Targets
 
 __all__ = ["TaskDesign"]
 
@@ -36,7 +37,7 @@ class TaskDesign(Design):
 
     def __init__(self, X: Sequence[Array] | Tensor, *, intercept: bool = False) -> None:
         self.X = [
-            part if isinstance(part, Tensor) else as_float_tensor(f"X[{m}]", part)
+            part.detach() if isinstance(part, Tensor) else as_float_tensor(f"X[{m}]", part)
             for m, part in enumerate(X)
         ]
         if not self.X:

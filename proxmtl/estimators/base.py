@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from proxmtl.arrays import as_python
 from proxmtl.estimators.standardize import Standardization, fit_standardization, identity
 from proxmtl.estimators.state import from_state, to_state
 from proxmtl.estimators.targets import Targets, encode_targets
 from proxmtl.estimators.weights import class_factors, sample_weights
 from proxmtl.io.model import ModelState
+from proxmtl.label_coding import signs_of
 from proxmtl.targets import ClassWeight, Reduction
 
 __all__ = ["LinearAttributeClassifier"]
@@ -34,8 +37,11 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         Coefficients on the features as given.
     intercept_ : ndarray of shape (M,)
         Intercepts.
-    classes_ : ndarray of shape (2,)
+    label_values_ : ndarray of shape (2,)
         The two label values, negative first.
+    classes_ : ndarray
+        What scikit-learn asks for. Labels of several attributes: their numbers 0 .. M - 1, as in
+        other multilabel classifiers. One attribute: the two label values.
     mean_, scale_ : ndarray of shape (D,)
         The standardisation that was folded into the coefficients (0 and 1 without).
     label_names_ : list of str or None
@@ -49,7 +55,7 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
     coef_: Array
     intercept_: Array
-    classes_: Array
+    label_values_: Array
     mean_: Array
     scale_: Array
     label_names_: list[str] | None
@@ -119,19 +125,20 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             reset=not warm,
         )
         names = self._resolve_names(y)
-        targets = encode_targets(y, classes=self.classes_ if warm else classes, names=names)
+        known = self.label_values_ if warm else classes
+        targets = encode_targets(y, classes=known, names=names)
         check_consistent_length(X, targets.signs)
         if warm and len(self.coef_) != targets.signs.shape[1]:
             raise ValueError(
                 f"Y has {targets.signs.shape[1]} columns, and this model was fitted on "
                 f"{len(self.coef_)}; give labels of the same attributes."
             )
-        factors = class_factors(self.class_weight, targets.classes)
+        factors = class_factors(as_python(self.class_weight), targets.classes)
         weights = sample_weights(targets.signs, sample_weight)
         X, targets, weights = _leave_out_weightless(X, targets, weights)
         if not warm:
             self.mean_, self.scale_ = self._moments(X, weights)
-            self.classes_, self._is_vector = targets.classes, targets.is_vector
+            self.label_values_, self._is_vector = targets.classes, targets.is_vector
             self.label_names_ = None if names is None else list(names)
         moments = Standardization(self.mean_, self.scale_)
         coef, intercept = self._solve(
@@ -145,6 +152,19 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         coef, self.intercept_ = moments.fold(coef, intercept)
         self.coef_ = np.ascontiguousarray(coef.T)
         return self
+
+    @property
+    def classes_(self) -> Array:
+        """Numbers of the attributes, or the two label values of a single one."""
+        check_is_fitted(self)
+        n_attributes = len(self.coef_)
+        return self.label_values_ if n_attributes == 1 else np.arange(n_attributes)
+
+    @property
+    def _given(self) -> SimpleNamespace:
+        """The parameters, with NumPy's scalars as Python's numbers."""
+        given = self.get_params(deep=False).items()
+        return SimpleNamespace(**{name: as_python(value) for name, value in given})
 
     def _resolve_names(self, y: Any) -> tuple[str, ...] | None:
         given = self.label_names if self.label_names is not None else getattr(y, "columns", None)
@@ -177,7 +197,7 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     def predict(self, X: Any) -> Array:
         """Predicted labels in the coding of the labels of `fit`, of the shape of the scores."""
         scores = self.decision_function(X)
-        predicted: Array = self.classes_[(scores > 0).astype(np.intp)]
+        predicted: Array = self.label_values_[(scores > 0).astype(np.intp)]
         return predicted
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -198,27 +218,25 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         Raises
         ------
         ValueError
-            If the shape of `y` is not that of the predictions, or it has no label to score.
+            If the shape of `y` is not that of the predictions, it has a value that `fit` did not
+            see, or no label to score.
         """
-        predicted = self.predict(X)
-        labels = np.asarray(y)
-        if labels.shape != predicted.shape:
+        scores = self.decision_function(X)
+        signs = signs_of(y, self.label_values_)
+        if signs.shape != scores.shape:
             raise ValueError(
-                f"y has shape {labels.shape} and the predictions {predicted.shape}; "
+                f"y has shape {signs.shape} and the predictions {scores.shape}; "
                 "give labels of the attributes that the model was fitted on."
             )
-        labels, predicted = labels.reshape(len(labels), -1), predicted.reshape(len(labels), -1)
-        weights = np.isin(labels, self.classes_).astype(np.float64)
+        signs, scores = signs.reshape(len(signs), -1), scores.reshape(len(signs), -1)
+        weights = (~np.isnan(signs)).astype(np.float64)
         if sample_weight is not None:
             given = np.asarray(sample_weight, dtype=np.float64)
             weights *= given if given.ndim == 2 else given[:, np.newaxis]
         total = weights.sum(axis=0)
         if not total.any():
-            raise ValueError(
-                f"y has no label with a weight among the classes {self.classes_.tolist()}; "
-                "there is nothing to score."
-            )
-        right = (weights * (predicted == labels)).sum(axis=0)
+            raise ValueError("y has no observed label with a weight; there is nothing to score.")
+        right = (weights * ((scores > 0) == (signs > 0))).sum(axis=0)
         return float(np.mean(right[total > 0] / total[total > 0]))
 
     def to_state(self) -> ModelState:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
+from proxmtl.arrays import as_float_tensor
 from proxmtl.designs import SharedDesign
 from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.losses import resolve_loss
@@ -61,20 +62,21 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
         warm: bool,
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         del warm  # a convex problem: where it starts does not matter
-        loss, regularizer = resolve_loss(self.loss), self._regularizer(signs.shape[1])
-        features = torch.from_numpy(X)
+        given = self._given
+        loss, regularizer = resolve_loss(given.loss), self._regularizer(signs.shape[1])
+        features = as_float_tensor("X", X)
         targets = Targets.from_labels(
             signs,
             sample_weight=weights,
             class_weight=class_weight,
-            reduction=self.reduction,
+            reduction=given.reduction,
             like=features,
         )
-        design = SharedDesign(features, intercept=self.fit_intercept)
+        design = SharedDesign(features, intercept=given.fit_intercept)
         result = minimize(
             Problem(loss, design, targets, regularizer),
             FISTA(),
-            stop=RelativeGap(self.tol) | MaxPasses(self.max_passes),
+            stop=RelativeGap(given.tol) | MaxPasses(given.max_passes),
             callback=callback,
         )
         # The state is for resuming the run; it holds arrays as large as the scores.

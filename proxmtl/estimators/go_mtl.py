@@ -36,7 +36,7 @@ class GOMTLClassifier(LatentMTLClassifier):
 
     Attributes
     ----------
-    coef_, intercept_, L_, S_, classes_, mean_, scale_, result_, n_features_in_
+    coef_, intercept_, L_, S_, label_values_, classes_, mean_, scale_, result_, n_features_in_
         As for :class:`LatentMTLClassifier`.
 
     References
@@ -61,7 +61,7 @@ class GOMTLClassifier(LatentMTLClassifier):
         class_weight: Any = None,
         max_passes: int = 1000,
         tol: float = 1e-3,
-        random_state: int = 0,
+        random_state: Any = 0,
         label_names: Sequence[str] | None = None,
     ) -> None:
         self.n_latents = n_latents

@@ -12,6 +12,7 @@ import numpy as np
 from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.losses import resolve_loss
+from proxmtl.estimators.seeds import seed_of
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.latent.model import Algorithm
@@ -70,8 +71,9 @@ class LatentMTLClassifier(LinearAttributeClassifier):
     tol : float
         The solver stops when the KKT residual, relative to the gradients of the loss, is at most
         this.
-    random_state : int
-        Seed of what is random in the initialisation.
+    random_state : int, RandomState, Generator or None
+        Seed of what is random in the initialisation, or where to draw it from at each fit; None:
+        from NumPy's global generator, as in scikit-learn.
     label_names : sequence of str, optional
         Attribute names, to which the names in `groups` refer; by default the columns of Y where it
         is a data frame.
@@ -88,8 +90,11 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         How the attributes combine them.
     groups_ : Groups
         The groups that were used.
-    classes_ : ndarray of shape (2,)
+    label_values_ : ndarray of shape (2,)
         The two label values, negative first.
+    classes_ : ndarray
+        For scikit-learn: the numbers of the attributes, 0 .. M - 1; of a single attribute its two
+        label values.
     mean_, scale_ : ndarray of shape (D,)
         The standardisation that was folded into the coefficients.
     result_ : LatentResult
@@ -125,7 +130,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         class_weight: Any = None,
         max_passes: int = 1000,
         tol: float = 1e-3,
-        random_state: int = 0,
+        random_state: Any = 0,
         label_names: Sequence[str] | None = None,
     ) -> None:
         self.groups = groups
@@ -204,19 +209,21 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         warm: bool,
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         self.groups_ = resolve_groups(self.groups, signs.shape[1], self.label_names_)
+        given = self._given
+        self._seed = seed_of(given.random_state)
         solver = LatentMTL(
             self.groups_,
-            n_latents=self.n_latents,
+            n_latents=given.n_latents,
             **self._strengths(),
-            loss=resolve_loss(self.loss),
-            algorithm=self.algorithm,
-            init=self._present_factors() if warm else self.init,
-            fit_intercept=self.fit_intercept,
-            reduction=self.reduction,
+            loss=resolve_loss(given.loss),
+            algorithm=given.algorithm,
+            init=self._present_factors() if warm else given.init,
+            fit_intercept=given.fit_intercept,
+            reduction=given.reduction,
             class_weight=class_weight,
-            max_passes=self.max_passes,
-            tol=self.tol,
-            random_state=self.random_state,
+            max_passes=given.max_passes,
+            tol=given.tol,
+            random_state=self._seed,
         )
         result = solver.solve(X, signs, sample_weight=weights, callback=callback)
         # The state is for resuming the run; it holds arrays as large as the scores.

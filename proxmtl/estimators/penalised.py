@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from proxmtl.arrays import as_python
 from proxmtl.baselines import BASELINES
 from proxmtl.estimators.convex import ConvexAttributeClassifier
 from proxmtl.estimators.grouping import resolve_groups
@@ -52,8 +53,11 @@ class LassoClassifier(ConvexAttributeClassifier):
         Coefficients on the features as given, with exact zeros.
     intercept_ : ndarray of shape (M,)
         Intercepts.
-    classes_ : ndarray of shape (2,)
+    label_values_ : ndarray of shape (2,)
         The two label values, negative first.
+    classes_ : ndarray
+        For scikit-learn: the numbers of the attributes, 0 .. M - 1; of a single attribute its two
+        label values.
     mean_, scale_ : ndarray of shape (D,)
         The standardisation that was folded into ``coef_``.
     result_ : Result
@@ -97,9 +101,10 @@ class LassoClassifier(ConvexAttributeClassifier):
         self.label_names = label_names
 
     def _regularizer(self, n_attributes: int) -> Regularizer:
-        if not self.strength > 0:
-            raise ValueError(f"strength: got {self.strength}; the penalty needs a positive one.")
-        return BASELINES[self.baseline].regularizer(self._groups(n_attributes), self.strength)
+        strength = as_python(self.strength)
+        if not strength > 0:
+            raise ValueError(f"strength: got {strength}; the penalty needs a positive one.")
+        return BASELINES[self.baseline].regularizer(self._groups(n_attributes), strength)
 
     def _groups(self, n_attributes: int) -> Groups | int:
         return n_attributes

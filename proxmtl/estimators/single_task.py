@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from proxmtl.arrays import as_python
 from proxmtl.estimators.convex import ConvexAttributeClassifier
 from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.targets import Reduction
@@ -52,8 +53,11 @@ class SingleTaskClassifier(ConvexAttributeClassifier):
         Coefficients on the features as given.
     intercept_ : ndarray of shape (M,)
         Intercepts.
-    classes_ : ndarray of shape (2,)
+    label_values_ : ndarray of shape (2,)
         The two label values, negative first.
+    classes_ : ndarray
+        For scikit-learn: the numbers of the attributes, 0 .. M - 1; of a single attribute its two
+        label values.
     mean_, scale_ : ndarray of shape (D,)
         The standardisation that was folded into ``coef_``.
     result_ : Result
@@ -92,8 +96,7 @@ class SingleTaskClassifier(ConvexAttributeClassifier):
 
     def _regularizer(self, n_attributes: int) -> SquaredFrobenius:
         del n_attributes
-        if not self.l2_strength > 0:
-            raise ValueError(
-                f"l2_strength: got {self.l2_strength}; a ridge needs a positive strength."
-            )
-        return SquaredFrobenius(self.l2_strength)
+        strength = as_python(self.l2_strength)
+        if not strength > 0:
+            raise ValueError(f"l2_strength: got {strength}; a ridge needs a positive strength.")
+        return SquaredFrobenius(strength)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from proxmtl.arrays import as_python
 from proxmtl.experiments import fit_report
 from proxmtl.groups import Groups
 from proxmtl.io.model import ModelState
@@ -18,6 +21,8 @@ __all__ = ["from_state", "to_state"]
 
 _ALWAYS = ("coef_", "intercept_", "mean_", "scale_")
 _LATENT = ("L_", "S_")
+_PAIRS = "pairs"
+"""Key under which a mapping is written as a list of pairs: JSON's own keys are all text."""
 
 
 def to_state(estimator: LinearAttributeClassifier) -> ModelState:
@@ -27,17 +32,19 @@ def to_state(estimator: LinearAttributeClassifier) -> ModelState:
     parameters = estimator.get_params(deep=False)
     # The groups as they were resolved stand in for the argument, which may have any form.
     parameters.pop("groups", None)
-    if not isinstance(parameters.get("init"), str):
+    if not isinstance(as_python(parameters.get("init")), str):
         parameters.pop("init", None)  # a start's factors are no part of the fitted model
+    if not isinstance(parameters.get("random_state"), (int, np.integer, np.ndarray, NoneType)):
+        parameters["random_state"] = estimator._seed  # noqa: SLF001 (what the generator gave)
     names = estimator.label_names_
     feature_names = getattr(estimator, "feature_names_in_", None)
     report = getattr(estimator, "fit_report_", None) or fit_report(estimator)
     return ModelState(
         type(estimator).__name__,
-        {key: _plain(value) for key, value in parameters.items()},
+        {key: _described(key, value) for key, value in parameters.items()},
         {name: getattr(estimator, name) for name in _ALWAYS + _LATENT if hasattr(estimator, name)},
         {
-            "classes": estimator.classes_.tolist(),
+            "classes": estimator.label_values_.tolist(),
             "label_names": names,
             "feature_names": None if feature_names is None else list(feature_names),
             "is_vector": estimator._is_vector,  # noqa: SLF001 (same package)
@@ -47,11 +54,33 @@ def to_state(estimator: LinearAttributeClassifier) -> ModelState:
     )
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, tuple):
-        return list(value)
+def _described(name: str, value: Any) -> Any:
+    """Give a parameter in values that JSON has; a mapping becomes its pairs: keys keep their type.
+
+    Raises
+    ------
+    ValueError
+        If it has no such form.
+    """
+    value = as_python(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {_PAIRS: [[_described(name, part) for part in pair] for pair in value.items()]}
+    if isinstance(value, Iterable):
+        return [_described(name, part) for part in value]
+    raise ValueError(
+        f"{name}: {value!r} is neither a number nor text, nor a list or mapping of these, and "
+        "can't be saved; set the parameter to a plain value and fit again."
+    )
+
+
+def _restored(value: Any) -> Any:
+    """Undo `_described`."""
+    if isinstance(value, list):
+        return [_restored(part) for part in value]
+    if isinstance(value, dict) and value.keys() == {_PAIRS}:
+        return {_restored(key): _restored(part) for key, part in value[_PAIRS]}
     return value
 
 
@@ -64,14 +93,14 @@ def from_state(kind: type[LinearAttributeClassifier], state: ModelState) -> Any:
         If something is missing or does not fit together.
     """
     described = state.description
-    parameters = dict(state.parameters)
+    parameters = {name: _restored(value) for name, value in state.parameters.items()}
     estimator = kind(**parameters)
     for name in _ALWAYS:
         setattr(estimator, name, state.arrays[name])
     for name in _LATENT:
         if name in state.arrays:
             setattr(estimator, name, state.arrays[name])
-    estimator.classes_ = np.array(described["classes"])
+    estimator.label_values_ = np.array(described["classes"])
     estimator.label_names_ = described["label_names"]
     estimator._is_vector = bool(described["is_vector"])  # noqa: SLF001 (same package)
     n_attributes, estimator.n_features_in_ = estimator.coef_.shape
@@ -97,7 +126,7 @@ def _check_shapes(estimator: Any) -> None:
         "intercept_": (n_attributes,),
         "mean_": (n_features,),
         "scale_": (n_features,),
-        "classes_": (2,),
+        "label_values_": (2,),
     }
     if hasattr(estimator, "S_"):
         n_latents = len(estimator.S_)

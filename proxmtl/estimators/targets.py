@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
+from proxmtl.label_coding import CODINGS, Observed, observed_labels, signs_of
+
 __all__ = ["Targets", "encode_targets"]
 
 
@@ -56,19 +58,16 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
     columns = getattr(Y, "columns", None)
     if names is None and columns is not None:
         names = [str(name) for name in columns]
-    labels: NDArray[Any] = np.asarray(Y)
-    is_vector = labels.ndim == 1
-    if is_vector:
-        labels = labels[:, np.newaxis]
-    if labels.ndim != 2 or 0 in labels.shape:
+    observed = observed_labels(Y)
+    shape = observed.where.shape
+    if len(shape) not in (1, 2) or 0 in shape:
         raise ValueError(
-            f"Y has shape {np.shape(Y)}; labels have shape (samples, attributes), or (samples,) "
+            f"Y has shape {shape}; labels have shape (samples, attributes), or (samples,) "
             "for one attribute."
         )
-    observed = _observed(labels)
-    values = _two_values(labels, observed, classes)
-    signs: NDArray[np.float64] = np.full(labels.shape, np.nan)
-    signs[observed] = np.where(labels[observed] == values[1], 1.0, -1.0)
+    is_vector = len(shape) == 1
+    values = _two_values(observed, classes)
+    signs = signs_of(Y, values).reshape(shape[0], -1)
     names = None if names is None else tuple(names)
     if names is not None and len(names) != signs.shape[1]:
         raise ValueError(
@@ -79,29 +78,14 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
     return Targets(signs, values, is_vector, names)
 
 
-def _observed(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    observed: NDArray[np.bool_] = np.ones(labels.shape, dtype=np.bool_)
-    if labels.dtype.kind == "f":
-        observed = ~np.isnan(labels)
-    elif labels.dtype.kind == "O":
-        from pandas import isna  # noqa: PLC0415 (knows None, NaN and pandas.NA; rarely needed)
-
-        observed = ~isna(labels)
-    return observed
-
-
-def _two_values(labels: NDArray[Any], observed: NDArray[np.bool_], classes: Any) -> NDArray[Any]:
+def _two_values(observed: Observed, classes: Any) -> NDArray[Any]:
     """Give the two label values, negative first."""
-    seen = labels[observed]
-    if seen.dtype.kind == "O":
-        seen = np.array(seen.tolist())  # strings, integers or booleans by their own type
+    seen = observed.labels
     if len(seen) == 0:
         raise ValueError("Y has no observed label: every entry is missing.")
     if seen.dtype.kind == "f" and not np.isfinite(seen).all():
         raise ValueError("Y has infinite values; labels are 0/1 or -1/1, with NaN for missing.")
-    if seen.dtype.kind == "f" and np.isin(seen, (-1.0, 0.0, 1.0)).all():
-        seen = seen.astype(np.int64)  # floats only because of the NaN beside them
-    single = labels.shape[1] == 1
+    single = observed.where[0].size == 1
     if single:
         check_classification_targets(seen)
     values = np.unique(seen if classes is None else np.append(np.asarray(classes), seen))
@@ -117,7 +101,7 @@ def _two_values(labels: NDArray[Any], observed: NDArray[np.bool_], classes: Any)
         raise ValueError(
             f"Y has one class only ({values[0]!r}); an attribute needs samples of both classes."
         )
-    for coding in ((0, 1), (-1, 1)):
+    for coding in CODINGS:
         if np.isin(values, coding).all():
             return np.array(coding if values.dtype.kind != "b" else (False, True))
     shown = ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")

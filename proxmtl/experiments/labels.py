@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proxmtl.arrays import as_float_tensor
 from proxmtl.groups import Groups
+from proxmtl.label_coding import CODINGS, observed_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 def as_float_matrix(values: ArrayLike, argument: str) -> NDArray[np.float64]:
     """Float64 copy of a two-dimensional array; ``argument`` is its name in the error."""
-    matrix = np.asarray(values, dtype=np.float64).copy()  # not np.array: tensors take no copy=
+    matrix = as_float_tensor(argument, values).cpu().double().numpy().copy()  # type: ignore[arg-type]
     if matrix.ndim != 2:
         msg = f"{argument} has {matrix.ndim} dimension(s), shape {matrix.shape}; give (N, M)."
         raise ValueError(msg)
@@ -24,7 +26,10 @@ def as_float_matrix(values: ArrayLike, argument: str) -> NDArray[np.float64]:
 
 
 def check_labels(Y: ArrayLike) -> NDArray[np.float64]:
-    """Float64 labels with values in {0, 1, NaN} or {-1, 1, NaN}.
+    """Float64 labels (N, M) with values in {0, 1, NaN} or {-1, 1, NaN}.
+
+    Labels of one attribute may be a vector (N,), and have any two values: the one that sorts first
+    becomes 0.
 
     Raises
     ------
@@ -32,15 +37,29 @@ def check_labels(Y: ArrayLike) -> NDArray[np.float64]:
         If there's another value, or both -1 and 0 occur: then 0 could mean "negative" or
         "missing", and a wrong guess would give a wrong number.
     """
-    labels = as_float_matrix(Y, "Y")
-    seen = set(np.unique(labels[~np.isnan(labels)]).tolist())
-    if seen <= {0.0, 1.0} or seen <= {-1.0, 1.0}:
-        return labels
-    if seen <= {-1.0, 0.0, 1.0}:
+    values, where = observed_labels(Y)
+    if where.ndim not in {1, 2}:
+        msg = f"Y has {where.ndim} dimension(s), shape {where.shape}; give (N, M)."
+        raise ValueError(msg)
+    labels = np.full(where.shape, np.nan)
+    labels[where] = _coded(values, single=where.ndim == 1 or where.shape[1] == 1)
+    return labels.reshape(where.shape[0], -1) if where.ndim == 1 else labels
+
+
+def _coded(values: NDArray[Any], *, single: bool) -> NDArray[Any]:
+    distinct = np.unique(values)
+    numbers = values.dtype.kind in "biuf"
+    if numbers and any(np.isin(distinct, coding).all() for coding in CODINGS):
+        return values
+    if numbers and np.isin(distinct, (-1, 0, 1)).all():
         msg = "Y contains both -1 and 0, so 0 is ambiguous; mark missing labels as NaN."
-    else:
-        wrong = sorted(seen - {-1.0, 0.0, 1.0})[:3]
-        msg = f"Y contains {wrong}; labels are 0/1 or -1/1, with NaN for a missing one."
+        raise ValueError(msg)
+    if single and len(distinct) == 2 and not (numbers and np.isinf(distinct).any()):
+        return values == distinct[1]
+    wrong = [value for value in distinct.tolist() if value not in {-1, 0, 1}][:3]
+    msg = f"Y contains {wrong}; labels are 0/1 or -1/1, with NaN for a missing one."
+    if single:
+        msg += " One attribute may have any two values, and both of them have to occur."
     raise ValueError(msg)
 
 

@@ -11,18 +11,20 @@ left out of every mean and counted there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from proxmtl.arrays import as_float_tensor
 from proxmtl.experiments.labels import (
     as_float_matrix,
     attribute_names,
     check_labels,
     group_members,
 )
+from proxmtl.label_coding import signs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +48,8 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     scores
         (N,) real scores, larger means more likely positive.
     labels
-        (N,) labels, 1 = positive, 0 or -1 = negative, NaN = missing (left out).
+        (N,) labels, 1 = positive, 0 or -1 = negative, NaN = missing (left out); or any two values,
+        of which the greater one is positive.
 
     Returns
     -------
@@ -58,7 +61,9 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     ValueError
         If the lengths differ, a score isn't finite or a label has another value.
     """
-    table = attribute_metrics(np.reshape(scores, (-1, 1)), np.reshape(labels, (-1, 1)))
+    table = attribute_metrics(scores, labels)
+    if len(table) != 1:
+        raise ValueError(f"scores are of {len(table)} attributes; give those of one.")
     return float(table["ap"].iloc[0])
 
 
@@ -70,9 +75,10 @@ def attribute_metrics(
     Parameters
     ----------
     scores
-        (N, M) scores; a score above zero predicts the positive class.
+        (N, M) scores, or (N,) of one attribute; a score above zero predicts the positive class.
     Y
-        (N, M) labels in {0, 1} or {-1, 1}; NaN = missing.
+        (N, M) labels in {0, 1} or {-1, 1}, or booleans; NaN, None and ``pandas.NA`` = missing. One
+        attribute may have any two values, and shape (N,); the greater one is then positive.
     names
         M attribute names, the index of the result; default ``"0"``, ``"1"``, ...
 
@@ -90,7 +96,7 @@ def attribute_metrics(
         If the shapes differ, a score isn't finite, or a label isn't 0/1, -1/1 or NaN.
     """
     labels = check_labels(Y)
-    values = as_float_matrix(scores, "scores")
+    values = as_float_matrix(_as_column(scores), "scores")
     if values.shape != labels.shape:
         msg = f"scores has shape {values.shape} and Y {labels.shape}; give one score per label."
         raise ValueError(msg)
@@ -101,6 +107,11 @@ def attribute_metrics(
     index = pd.Index(attribute_names(names, labels.shape[1]), name="attribute")
     records = [_one_attribute(z, y) for z, y in zip(values.T, labels.T, strict=True)]
     return pd.DataFrame.from_records(records, index=index)
+
+
+def _as_column(scores: Any) -> Any:
+    """Scores of one attribute as a matrix."""
+    return scores if np.ndim(scores) != 1 else as_float_tensor("scores", scores)[:, None]
 
 
 def _one_attribute(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -170,16 +181,20 @@ def mean_ap(estimator: object, X: ArrayLike, Y: ArrayLike) -> float:
     Parameters
     ----------
     estimator
-        A fitted estimator with ``decision_function(X) -> (N, M)``.
+        A fitted estimator with ``decision_function(X) -> (N, M)``, or ``(N,)`` of one attribute.
     X
         (N, D) features.
     Y
-        (N, M) labels, NaN = missing.
+        Labels as its ``fit`` takes them: (N, M), or (N,) of one attribute; NaN = missing.
 
     Returns
     -------
     float
         Mean over the attributes that have a positive label in ``Y``; NaN if none has.
     """
-    scores = estimator.decision_function(X)  # type: ignore[attr-defined]
-    return float(attribute_metrics(scores, Y)["ap"].mean())
+    scores = _as_column(estimator.decision_function(X))  # type: ignore[attr-defined]
+    values = getattr(estimator, "label_values_", None)
+    if values is None and np.shape(scores)[1] == 1:  # scikit-learn's of binary labels
+        values = getattr(estimator, "classes_", None)
+    labels = Y if values is None or len(values) != 2 else signs_of(Y, values)
+    return float(attribute_metrics(scores, labels)["ap"].mean())

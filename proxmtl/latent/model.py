@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from proxmtl.arrays import as_float_tensor, as_python
 from proxmtl.designs import Design, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent.alternating import Alternating
@@ -23,7 +24,7 @@ from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC
 from proxmtl.stopping import MaxPasses, RelativeKKT, Stop
-from proxmtl.targets import ClassWeight, Reduction, Targets, as_float_tensor
+from proxmtl.targets import ClassWeight, Reduction, Targets
 
 __all__ = ["LatentMTL", "LatentResult"]
 
@@ -89,9 +90,12 @@ class LatentResult:
     def decision_function(self, X: Features) -> Tensor | list[Tensor]:
         """Scores of new samples: (N, M) for shared features, one vector a task otherwise."""
         if _is_shared(X):
-            features = as_float_tensor("X", X)
+            features = X if isinstance(X, Tensor) else as_float_tensor("X", X)  # keeps a graph
             return features.to(self.L) @ self.coef + self.intercept
-        parts = [as_float_tensor(f"X[{m}]", part) for m, part in enumerate(X)]
+        parts = [
+            part if isinstance(part, Tensor) else as_float_tensor(f"X[{m}]", part)
+            for m, part in enumerate(X)
+        ]
         columns = zip(parts, self.coef.T, self.intercept, strict=True)
         return [part.to(self.L) @ w + b for part, w, b in columns]
 
@@ -170,6 +174,8 @@ class LatentMTL:
     revive: bool | None = None
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, as_python(getattr(self, each.name)))
         if self.algorithm not in ("auto", "panoc", "palm", "paper"):
             raise ValueError(
                 f"algorithm: got {self.algorithm!r}; use 'auto', 'panoc', 'palm' or 'paper'."
@@ -197,6 +203,8 @@ class LatentMTL:
             raise ValueError(
                 f"max_passes, tol: got {self.max_passes}, {self.tol}; use > 0 and >= 0."
             )
+        if not isinstance(self.random_state, int):
+            raise ValueError(f"random_state: got {self.random_state!r}; use a whole number.")
 
     def problem(
         self, X: Features | Design, Y: Labels | Targets, sample_weight: Labels | None = None
@@ -224,6 +232,7 @@ class LatentMTL:
             frobenius_strength=self.frobenius_strength,
         )
 
+    @torch.no_grad()
     def solve(
         self,
         X: Features | Design,

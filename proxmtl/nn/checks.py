@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proxmtl.arrays import as_float_tensor
 from proxmtl.nn.linear import Features
-from proxmtl.targets import as_float_tensor
 
 __all__ = ["as_tensors", "check_batch", "check_features", "check_labels", "check_weight_shape"]
 

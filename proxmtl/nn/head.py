@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from proxmtl.adjoints import Adjoint, Attached, attach
+from proxmtl.arrays import as_float_tensor
 from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
@@ -24,7 +25,7 @@ from proxmtl.nn.preparation import prepared
 from proxmtl.nn.solved_head import SolvedHead
 from proxmtl.nn.stochastic import alternating_step
 from proxmtl.regularizers import L1, GroupL2, OverlappingGroupL2, Regularizer, SquaredFrobenius, add
-from proxmtl.targets import Targets, as_float_tensor
+from proxmtl.targets import Targets
 
 __all__ = ["LatentMTLHead"]
 

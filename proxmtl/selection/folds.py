@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from proxmtl.arrays import Array
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.targets import Array, Targets
+from proxmtl.targets import Targets
 
 __all__ = ["restricted"]
 

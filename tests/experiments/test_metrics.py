@@ -103,9 +103,11 @@ def test_mean_ap_scores_an_estimator():
     [
         (np.zeros((3, 2)), np.zeros((3, 1)), "one score per label"),
         (np.array([[np.nan], [0.0]]), np.ones((2, 1)), "scores contains NaN"),
-        (np.zeros((2, 1)), np.array([[2.0], [1.0]]), r"Y contains \[2.0\]"),
+        (np.zeros((2, 2)), np.array([[2, 1], [1, 0]]), r"Y contains \[2\]"),
+        (np.zeros((2, 1)), np.array([[2.0], [2.0]]), r"Y contains \[2.0\].*both of them have to"),
         (np.zeros((2, 2)), np.array([[0.0, 1.0], [-1.0, 1.0]]), "0 is ambiguous"),
-        (np.zeros(2), np.zeros((2, 1)), "scores has 1 dimension"),
+        (np.zeros((2, 1, 1)), np.zeros((2, 1)), "scores has 3 dimension"),
+        (np.zeros((2, 1)), np.zeros((2, 1, 1)), "Y has 3 dimension"),
     ],
 )
 def test_bad_scores_and_labels_are_refused(scores, labels, message):

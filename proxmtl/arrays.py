@@ -1,0 +1,99 @@
+"""Arrays and numbers as users have them, as the tensors and the numbers that the engine takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Array", "as_float_tensor", "as_python"]
+
+Array = Tensor | np.ndarray | Sequence[object]
+
+
+def as_python(value: Any) -> Any:
+    """Scalars of NumPy and torch as Python's numbers, booleans and strings.
+
+    So are arrays and tensors without dimensions, and scalars inside mappings (keys too), lists and
+    tuples. Everything else comes back as it is.
+    """
+    if isinstance(value, (np.generic, np.ndarray, Tensor)):
+        if value.ndim:
+            return value
+        number = value.item()
+        return float(number) if isinstance(number, np.floating) else number  # longdouble
+    if isinstance(value, Mapping):
+        return {as_python(key): as_python(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(as_python(item) for item in value)
+    if isinstance(value, Real) and not isinstance(value, (int, float)):  # a fraction
+        return float(value)
+    return value
+
+
+def as_float_tensor(name: str, values: Array, like: Tensor | None = None) -> Tensor:
+    """Tensor of real numbers, without a graph, on the device and in the dtype of ``like`` if given.
+
+    Missing entries of frames, masked arrays and arrays of objects become NaN.
+    """
+    tensor = values.detach() if isinstance(values, Tensor) else _read(name, values)
+    if tensor.is_complex():
+        raise ValueError(f"{name}: is complex; give real numbers.")
+    if like is not None:
+        if isinstance(values, Tensor) and values.device != like.device:
+            raise ValueError(
+                f"{name}: is on {values.device}, the features are on {like.device}; move one."
+            )
+        return tensor.to(like)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.float64)
+
+
+def _read(name: str, values: Any) -> Tensor:
+    try:
+        if hasattr(values, "to_numpy"):  # frames and series of pandas
+            values = _numbers_of_frame(values)
+        elif isinstance(values, np.ma.MaskedArray):
+            values = values.astype(np.float64).filled(np.nan)
+        if isinstance(values, np.ndarray) and values.dtype.kind == "O":
+            values = _without_objects(values)
+        if isinstance(values, np.ndarray):
+            return torch.as_tensor(_plain(values))
+        try:
+            return torch.as_tensor(values)
+        except (TypeError, ValueError, RuntimeError):  # None or pandas.NA in lists, perhaps
+            return torch.as_tensor(_without_objects(np.asarray(values, dtype=object)))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{name}: cannot be read as an array of numbers ({error}); give a rectangular numeric "
+            "array."
+        ) from error
+
+
+def _numbers_of_frame(values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values.to_numpy(dtype="float64", na_value=np.nan))
+    except (TypeError, ValueError):  # columns of objects, pandas.NA among them
+        return np.asarray(values, dtype=object)
+
+
+def _without_objects(values: np.ndarray) -> np.ndarray:
+    """Objects as an array of their own type, NaN for each missing one."""
+    from pandas import isna  # noqa: PLC0415 (heavy, and rarely needed)
+
+    return np.array(np.where(isna(values), np.nan, values).tolist())
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """The same array, copied where torch could not share its memory: it never writes, but warns."""
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    if values.dtype.kind == "f" and values.itemsize > np.dtype(np.float64).itemsize:
+        values = values.astype(np.float64)
+    shared = values.flags.writeable and values.flags.aligned
+    if not shared or any(step < 0 or step % values.itemsize for step in values.strides):
+        values = values.copy()
+    return values

@@ -1,0 +1,34 @@
+"""Seeds from what scikit-learn calls a random state."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+__all__ = ["seed_of"]
+
+_SEEDS = 2**31 - 1
+
+
+def seed_of(random_state: Any) -> int:
+    """Give the seed that a random state means; one that can draw moves on by a number.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number, generator of NumPy or None.
+    """
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(_SEEDS))
+    if random_state is None or isinstance(random_state, np.random.RandomState):
+        return int(check_random_state(random_state).randint(_SEEDS))
+    try:
+        return operator.index(random_state)
+    except TypeError as error:
+        raise ValueError(
+            f"random_state: got {random_state!r}; give a whole number, a RandomState or Generator "
+            "of NumPy, or None."
+        ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -30,9 +30,7 @@ def as_python(value: Any) -> Any:
         return {as_python(key): as_python(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(as_python(item) for item in value)
-    if isinstance(value, Real) and not isinstance(value, (int, float)):  # a fraction
-        return float(value)
-    return value
+    return float(value) if isinstance(value, Fraction) else value
 
 
 def as_float_tensor(name: str, values: Array, like: Tensor | None = None) -> Tensor:
@@ -57,7 +55,7 @@ def _read(name: str, values: Any) -> Tensor:
         if hasattr(values, "to_numpy"):  # frames and series of pandas
             values = _numbers_of_frame(values)
         elif isinstance(values, np.ma.MaskedArray):
-            values = values.astype(np.float64).filled(np.nan)
+            values = np.ma.filled(values.astype(np.float64), np.nan)
         if isinstance(values, np.ndarray) and values.dtype.kind == "O":
             values = _without_objects(values)
         if isinstance(values, np.ndarray):

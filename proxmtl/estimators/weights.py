@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,7 @@ def class_factors(class_weight: Any, classes: NDArray[Any]) -> ClassWeight:
         return "balanced"
     if isinstance(class_weight, Mapping):
         factors = [class_weight.get(value, class_weight.get(str(value))) for value in classes]
-        if all(isinstance(factor, Real) and 0 < factor < np.inf for factor in factors):
+        if all(isinstance(factor, int | float) and 0 < factor < np.inf for factor in factors):
             return float(factors[0]), float(factors[1])
     raise ValueError(
         f"class_weight: got {class_weight!r}; give None, 'balanced' or a mapping of both classes "

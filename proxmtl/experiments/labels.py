@@ -55,7 +55,8 @@ def _coded(values: NDArray[Any], *, single: bool) -> NDArray[Any]:
         msg = "Y contains both -1 and 0, so 0 is ambiguous; mark missing labels as NaN."
         raise ValueError(msg)
     if single and len(distinct) == 2 and not (numbers and np.isinf(distinct).any()):
-        return values == distinct[1]
+        greater: NDArray[np.bool_] = values == distinct[1]
+        return greater
     wrong = [value for value in distinct.tolist() if value not in {-1, 0, 1}][:3]
     msg = f"Y contains {wrong}; labels are 0/1 or -1/1, with NaN for a missing one."
     if single:

@@ -1,0 +1,160 @@
+"""The commands that are disturbed, what each reads and writes, and the states that they start from.
+
+All outputs lie in ``out``, so that it can vanish; what earlier commands made lies in ``made``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["COMMANDS", "Case"]
+
+FIT = "fit x.npy -l y.csv -g g.toml --max-passes 60 -o"
+TUNE = "tune x.npy -l y.csv -g g.toml --points 2 --max-passes 40 --trials out/trials -o"
+TRAIN = (
+    "train photos -l photos.csv --side 8 --max-passes 20 --batch-size 8 --learning-rate 0.0001"
+    " --epochs {} -o"
+)
+EXTRACT = "extract photos --network net.npz --batch-size 4 -o"
+TABLES = "x.npy", "y.csv", "g.toml"
+PHOTOS = "photos.csv", "photos/03.png", "photos/07.jpg", "photos/20.png"
+MODEL = "made/run/model.json", "made/run/model.safetensors"
+CNN = "made/cnn/model.json", "made/cnn/model.safetensors"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command.
+
+    Attributes
+    ----------
+    line
+        Its arguments.
+    reads
+        Files of the user that it reads.
+    own
+        Files that the program wrote before, and that it reads back; ``*`` as in a shell.
+    before
+        Commands that make the state it starts from.
+    repairs
+        Files that are damaged while these run, and whole again when the command starts.
+    replaces
+        What it replaces; after a fault that is whole, the old one or the new one.
+    says
+        Whether its result is also what it prints.
+    slow
+        Whether it takes many seconds: disturbed in deep runs only.
+    """
+
+    line: str
+    reads: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
+    replaces: str | None = None
+    says: bool = False
+    slow: bool = False
+    arguments: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", self.line.split())
+
+
+COMMANDS: dict[str, Case] = {
+    "fit": Case(f"{FIT} out/run", TABLES),
+    "fit-again": Case(
+        f"{FIT} out/run --force", TABLES, before=(f"{FIT} out/run --seed 1",), replaces="out/run"
+    ),
+    "fit-npz": Case("fit x.npz -l y.csv -g g.json --max-passes 30 -o out/run", ("x.npz", "g.json")),
+    "fit-packed-npz": Case("fit small.npz -l y.csv --single-task 0.1 -o out/run", ("small.npz",)),
+    "fit-safetensors": Case(
+        "fit x.safetensors -l y.csv -g g.csv --max-passes 30 -o out/run", ("x.safetensors", "g.csv")
+    ),
+    "fit-parquet": Case(
+        "fit x.parquet -l y.csv -g g.toml --max-passes 30 -o out/run", ("x.parquet", "y.csv")
+    ),
+    "tune": Case(f"{TUNE} out/run", TABLES),
+    "tune-on": Case(
+        f"{TUNE} out/run --force",
+        TABLES,
+        own=("out/trials/*",),
+        before=(f"{TUNE} out/run",),
+        replaces="out/run",
+    ),
+    "tune-convex": Case(
+        "tune x.npy -l y.csv --model lasso --max-passes 60 -o out/run", ("x.npy", "y.csv")
+    ),
+    "extract": Case(f"{EXTRACT} out/f.npy", ("net.npz", *PHOTOS[1:])),
+    "extract-on": Case(
+        f"{EXTRACT} out/f.npy",
+        ("net.npz",),
+        own=("out/f.npy.partial", "out/f.npy.partial.json"),
+        before=(f"{EXTRACT} out/f.npy",),
+        repairs=("photos/20.png",),
+    ),
+    "extract-again": Case(
+        f"{EXTRACT} out/f.npy --force",
+        before=("extract photos.tar --network net.npz -o out/f.npy",),
+    ),
+    "extract-tar": Case("extract photos.tar --network net.npz -o out/f.npy", ("photos.tar",)),
+    "extract-trained": Case(
+        "extract photos --network made/cnn -o out/f.npy",
+        PHOTOS[1:],
+        own=CNN,
+        before=(f"{TRAIN.format(1)} made/cnn",),
+    ),
+    "train": Case(f"{TRAIN.format(2)} out/cnn", PHOTOS),
+    "train-on": Case(
+        f"{TRAIN.format(3)} out/cnn",
+        own=("out/cnn/checkpoint.pt", "out/cnn/training.json", "out/cnn/model.json"),
+        before=(f"{TRAIN.format(1)} out/cnn",),
+    ),
+    "train-cached": Case(
+        f"{TRAIN.format(1)} out/cnn --cache out/cache --single-task 0.1",
+        own=("out/cache/*.npy", "out/cache/*.json"),
+        before=(f"{TRAIN.format(1)} made/other --cache out/cache",),
+    ),
+    "train-caching": Case(
+        f"{TRAIN.format(1)} out/cnn --cache out/cache --workers 1 -g kinds.json", PHOTOS
+    ),
+    "predict": Case(
+        "predict made/run x.npy -o out/p.csv",
+        ("x.npy",),
+        own=MODEL,
+        before=(f"{FIT} made/run",),
+        says=True,
+    ),
+    "predict-again": Case(
+        "predict made/run x.npy -o out/p.csv --force",
+        before=(f"{FIT} made/run", "predict made/run x.npy -o out/p.csv --scores"),
+        replaces="out/p.csv",
+    ),
+    "predict-trained": Case(
+        "predict made/cnn photos -o out/p.csv --scores",
+        PHOTOS[1:],
+        own=CNN,
+        before=(f"{TRAIN.format(1)} made/cnn",),
+    ),
+    "evaluate": Case(
+        "evaluate made/run x.npy -l y.csv --by-attribute",
+        ("x.npy", "y.csv"),
+        own=(*MODEL, "made/run/fitted_rows.npy"),
+        before=(f"{FIT} made/run",),
+        says=True,
+    ),
+    "inspect": Case("inspect made/run", own=MODEL, before=(f"{FIT} made/run",), says=True),
+    "zeroshot": Case(
+        "zeroshot made/run x.npy --matrix matrix.csv --classes classes.csv --held-out x.npy"
+        " --held-out-labels y.csv -o out/z.csv",
+        ("x.npy", "matrix.csv", "classes.csv", "y.csv"),
+        own=(*MODEL, "made/run/fitted_rows.npy"),
+        before=(f"{FIT} made/run",),
+        says=True,
+    ),
+    "demo": Case(
+        "demo --n-train 110 --observed 1 --n-splits 1 --max-passes 3 -o out/demo", slow=True
+    ),
+    "demo-cnn": Case(
+        "demo --cnn --n-train 300 --observed 1 --epochs 1 --max-passes 3 -o out/demo", slow=True
+    ),
+}

@@ -1,0 +1,75 @@
+"""What may follow a fault: the same result, or a clear error."""
+
+from __future__ import annotations
+
+import re
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.faults.process import Ended
+
+__all__ = ["FAILURE", "OTHER", "REFUSED", "SAME", "complaint", "interruption"]
+
+SAME, REFUSED, OTHER, FAILURE = "same result", "clear error", "other content", "failure"
+
+BAD_INPUT = 2
+ENDED_BY = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+"""Exit codes that shells know for programs that a signal ended, as documented."""
+UNWANTED = ("Traceback", "Aborted", "internal error", "Internal error", "Fatal Python error")
+LONGEST = 1500
+"""Characters that a message may have."""
+
+
+def complaint(ended: Ended, names: Iterable[str]) -> str:
+    """Say what is wrong with an error; nothing if it is clear.
+
+    Parameters
+    ----------
+    ended
+        A command that didn't end well.
+    names
+        It must name one of these: files, or arguments.
+    """
+    wrong = _common(ended)
+    if wrong:
+        return wrong
+    if ended.code != BAD_INPUT:
+        return f"exit code {ended.code}: {_last_line(ended.err)!r}"
+    message = ended.err[max(ended.err.rfind("Error:"), 0) :].strip()
+    if not message.startswith("Error:") or not re.search(r"[.)\]'!?]$", message):
+        return f"no sentence: {_last_line(ended.err)!r}"
+    if len(message) > LONGEST:
+        return f"a message of {len(message)} characters: {message[:200]!r}"
+    if not any(name in message for name in names) and not re.search(r"--[a-z]", message):
+        return f"names no file or argument: {message!r}"
+    return ""
+
+
+def interruption(ended: Ended, number: int) -> str:
+    """Say what is wrong with how a command ended that was sent a signal; nothing if all is well."""
+    wrong = _common(ended)
+    if wrong:
+        return wrong
+    expected = ENDED_BY[signal.Signals(number)]
+    if ended.code not in {0, expected}:
+        return f"exit code {ended.code} where {expected} is due: {_last_line(ended.err)!r}"
+    if ended.code and not ended.err.strip():
+        return "interrupted without a word"
+    return ""
+
+
+def _common(ended: Ended) -> str:
+    if ended.code is None:
+        return "hung"
+    if ended.orphans:
+        return f"{ended.orphans} processes left behind"
+    found = next((word for word in UNWANTED if word in ended.err + ended.out), None)
+    return f"{found}: {_last_line(ended.err)!r}" if found else ""
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:300] if lines else ""

@@ -179,7 +179,8 @@ def _interrupt(fault: _Fault) -> tuple[str, str]:
     fault.detail = f"{number.name} at {at}{' of a new interpreter' if fresh else ''}"
     send = os.killpg if number in WHOLE_GROUP else os.kill
     ended = fault.run(Disturbance(at, lambda process: send(process, number)), fresh=fresh)
-    return fault.judged_again(lambda: interruption(ended, number), SAME)
+    begun = bool(ended.out) or snapshot(fault.ground.work) != fault.reference.before
+    return fault.judged_again(lambda: interruption(ended, number, begun=begun), SAME)
 
 
 def _full_disk(fault: _Fault) -> tuple[str, str]:

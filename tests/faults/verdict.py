@@ -48,15 +48,25 @@ def complaint(ended: Ended, names: Iterable[str]) -> str:
     return ""
 
 
-def interruption(ended: Ended, number: int) -> str:
-    """Say what is wrong with how a command ended that was sent a signal; nothing if all is well."""
+def interruption(ended: Ended, number: int, *, begun: bool) -> str:
+    """Say what is wrong with how a command ended that was sent a signal; nothing if all is well.
+
+    Parameters
+    ----------
+    ended
+        The command.
+    number
+        Of the signal.
+    begun
+        Whether it had done something of which there is something to say.
+    """
     wrong = _common(ended)
     if wrong:
         return wrong
     expected = ENDED_BY[signal.Signals(number)]
     if ended.code not in {0, expected}:
         return f"exit code {ended.code} where {expected} is due: {_last_line(ended.err)!r}"
-    if ended.code and not ended.err.strip():
+    if ended.code and begun and not ended.err.strip():
         return "interrupted without a word"
     return ""
 
@@ -71,5 +81,6 @@ def _common(ended: Ended) -> str:
 
 
 def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1][:300] if lines else ""
+    """The last line of what was said, and the first if it is another."""
+    lines = text.strip().splitlines() or [""]
+    return lines[-1][:300] if len(lines) == 1 else f"{lines[0][:200]} ... {lines[-1][:300]}"

@@ -7,15 +7,15 @@ groups of the attributes, and the features of the original images as a compresse
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxmtl.backbones.data.location import require
+from proxmtl.backbones.data.location import read_text, require
 from proxmtl.backbones.npz import read_npz
+from proxmtl.documents import parse_json
 from proxmtl.groups import Groups
 
 if TYPE_CHECKING:
@@ -148,12 +148,8 @@ def load_awa_classes(folder: Path) -> AwAClasses:
 
 
 def _lines(path: Path, what: str) -> list[str]:
-    try:
-        text = require(path, what).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        msg = f"{path} isn't a text file; get it again."
-        raise ValueError(msg) from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = read_text(path, what).splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _numbered(path: Path, what: str) -> tuple[str, ...]:
@@ -216,7 +212,7 @@ def _features(path: Path, n_classes: int) -> tuple[NDArray[np.float32], NDArray[
 def _groups(path: Path, attributes: tuple[str, ...]) -> Groups:
     require(path, "the groups of the attributes, a JSON file")
     try:
-        content: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, list[dict[str, Any]]] = parse_json(path.read_bytes())
         members = {
             g: [(int(m["index0"]), m["name"]) for m in items] for g, items in content.items()
         }

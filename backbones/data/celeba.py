@@ -6,13 +6,14 @@ its file name, and 1 (yes) or -1 (no) for each attribute.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxmtl.backbones.data.location import require
+from proxmtl.backbones.data.location import read_text, require
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,9 +55,9 @@ def load_celeba(folder: str | Path) -> CelebA:
         If a line has other cells than the header says, or the number of images differs.
     """
     root = require(Path(folder), "the folder of CelebA")
-    path = require(root / ATTRIBUTES_FILE, "the attributes of CelebA")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    if len(lines) < 3 or not lines[0].strip().isdigit():
+    path = root / ATTRIBUTES_FILE
+    lines = read_text(path, "the attributes of CelebA").splitlines()
+    if len(lines) < 3 or not re.fullmatch(r"[0-9]{1,9}", lines[0].strip()):
         msg = f"{path} doesn't begin with the number of images and the names; get it again."
         raise ValueError(msg)
     names = tuple(lines[1].split())

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.io import loadmat
 
 from proxmtl.backbones.archive import TarImages
 from proxmtl.backbones.data.location import require
+from proxmtl.backbones.data.mat import read_mat_array
 from proxmtl.groups import Groups
 
 if TYPE_CHECKING:
@@ -122,9 +122,8 @@ def load_clothing(folder: str | Path) -> Clothing:
 def _read_labels(path: Path) -> NDArray[np.float64]:
     require(path, "the labels of one attribute, a MATLAB file")
     try:
-        content = loadmat(path)
-        values = np.asarray(content["GT"], dtype=np.float64).ravel()
-    except Exception as error:  # scipy raises many kinds for a damaged file
+        values = read_mat_array(path, "GT").ravel()
+    except ValueError as error:
         msg = f"{path} can't be read as a MATLAB file with a numeric GT ({error}); get it again."
         raise ValueError(msg) from error
     other = set(np.unique(values[~np.isnan(values)]).tolist()) - {1.0, 2.0}

@@ -35,3 +35,25 @@ def require(path: Path, what: str) -> Path:
         )
         raise FileNotFoundError(msg)
     return path
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark.
+
+    Parameters
+    ----------
+    path, what
+        As for :func:`require`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it isn't there.
+    ValueError
+        If it isn't such text.
+    """
+    try:
+        return require(path, what).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"{path} isn't a text file; get it again."
+        raise ValueError(msg) from error

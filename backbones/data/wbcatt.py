@@ -8,6 +8,7 @@ irregular``, of which exactly one per attribute is yes. ``nil`` and ``no`` are v
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxmtl.backbones.archive import TarImages
-from proxmtl.backbones.data.location import require
+from proxmtl.backbones.data.location import read_text, require
 from proxmtl.groups import Groups
 
 if TYPE_CHECKING:
@@ -146,12 +147,15 @@ def _rows(root: Path) -> list[dict[str, str]]:
 
 def _table(path: Path) -> list[dict[str, str]]:
     needed = ["label", "path", *(a for inside in WBCATT_GROUPS.values() for a in inside)]
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
+    if path.name == ONE_FILE:
+        needed.append("split")
+    reader = csv.DictReader(io.StringIO(read_text(path, "a table of attributes"), newline=""))
+    try:
         rows = list(reader)
-        if path.name == ONE_FILE:
-            needed.append("split")
         missing = [name for name in needed if name not in (reader.fieldnames or [])]
+    except csv.Error as error:
+        msg = f"{path} can't be read as CSV ({error}); get the table again."
+        raise ValueError(msg) from error
     if missing:
         msg = f"{path} has no column {missing[0]!r}; get the table again."
         raise ValueError(msg)

@@ -92,7 +92,8 @@ class _Fault:
     def names(self) -> list[str]:
         """What an error of the command may name: its files, and their folders."""
         words = [word for word in self.arguments[1:] if not word.startswith("-")]
-        return [Path(word).name for word in words if not word.replace(".", "").isdigit()]
+        parts = {part for word in words for part in Path(word).parts}
+        return [part for part in parts if not part.replace(".", "").isdigit()]
 
     def judged_again(self, first: Callable[[], str], outcome: str) -> tuple[str, str]:
         """Judge the disturbed run, then run the command again and compare all files.
@@ -124,9 +125,8 @@ class _Fault:
 
     def _unfinished(self, ended: Ended) -> str:
         """An error of the second run is right only where the first had finished."""
-        if not differences(snapshot(self.ground.work), self.reference.after):
-            return ""
-        return f"the next run says: {ended.err.strip()[:400]!r}"
+        found = differences(snapshot(self.ground.work), self.reference.after)
+        return f"{found}, and the next run says: {ended.err.strip()[:400]!r}" if found else ""
 
     def _replaced(self) -> str:
         """Say whether what is to be replaced is neither the old nor the new."""

@@ -30,6 +30,17 @@ __all__ = ["TARGETS", "Target", "check"]
 
 NAMES = ("black", "white", "spots")
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
+AWA = {
+    "classes.txt": b"1\tcat\n2\tdog\n",
+    "predicates.txt": b"1\tblack\n2\twhite\n3\tspots\n",
+    "predicate-matrix-binary.txt": b"1 0 1\n0 1 0\n",
+    "trainclasses.txt": b"cat\n",
+    "testclasses.txt": b"dog\n",
+    "attribute_groups_9.json": json.dumps(
+        {"c": [{"index0": 0, "name": "black"}, {"index0": 1, "name": "white"}]}
+    ).encode(),
+}
+"""The text files of Animals with Attributes, for two classes of three attributes."""
 ALLOWED = (ValueError, FileNotFoundError)
 LONGEST = 4000
 """Characters of a message: what is wrong with a file fits on a page, however large the file is."""
@@ -175,6 +186,25 @@ def _celeba(folder: Path) -> object:
     return load_celeba(folder)
 
 
+def _awa(folder: Path) -> object:
+    from proxmtl.backbones.data.awa import load_awa
+
+    return load_awa(folder)
+
+
+def _lay_awa(name: str) -> Callable[[Path, bytes], object]:
+    """Lay bytes as one of the files of Animals with Attributes, beside the others."""
+
+    def lay(folder: Path, content: bytes) -> None:
+        for other, text in {**AWA, name: content}.items():
+            (folder / other).write_bytes(text)
+        stream = io.BytesIO()
+        np.savez(stream, features=ROWS.astype(np.int8), label=np.array([0, 1, 1, 0]))
+        (folder / "features_pca512_int8.npz").write_bytes(stream.getvalue())
+
+    return lay
+
+
 def _wbcatt(folder: Path) -> object:
     from proxmtl.backbones.data import load_wbcatt
 
@@ -248,18 +278,23 @@ def _parquet() -> list[bytes]:
     return found
 
 
-def _lay_model(folder: Path, description: bytes) -> None:
-    """Lay a description beside arrays that it seals, unless it was changed there."""
-    (folder / "model.json").write_bytes(description)
-    (folder / "model.safetensors").write_bytes(_arrays())
+def _lay_model(name: str) -> Callable[[Path, bytes], object]:
+    """Lay bytes as a file of a model, and seal it: the parser sees them."""
 
+    def lay(folder: Path, content: bytes) -> None:
+        from proxmtl.io import seal_folder
 
-def _lay_arrays(folder: Path, arrays: bytes) -> None:
-    """Lay arrays below a description with their checksum: the parser sees them."""
-    (folder / "model.safetensors").write_bytes(arrays)
-    document = json.loads(_description())
-    document["arrays_sha256"] = hashlib.sha256(arrays).hexdigest()
-    (folder / "model.json").write_text(json.dumps(document))
+        files = {**_saved_model_once(), name: content}
+        if name == "model.safetensors":
+            document = json.loads(files["model.json"])
+            document["arrays_sha256"] = hashlib.sha256(content).hexdigest()
+            files["model.json"] = json.dumps(document).encode()
+        for other, text in files.items():
+            (folder / other).write_bytes(text)
+        if name != "manifest.json":
+            seal_folder(folder)
+
+    return lay
 
 
 def _saved_model() -> dict[str, bytes]:
@@ -278,12 +313,8 @@ def _saved_model() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in Folder(name).iterdir()}
 
 
-def _arrays() -> bytes:
-    return _saved_model_once()["model.safetensors"]
-
-
-def _description() -> bytes:
-    return _saved_model_once()["model.json"]
+def _model_file(name: str) -> Callable[[], list[bytes]]:
+    return lambda: [_saved_model_once()[name]]
 
 
 _models: list[dict[str, bytes]] = []
@@ -433,20 +464,16 @@ TARGETS: dict[str, Target] = {
         ],
     ),
     "parquet": Target("x.parquet", _features("x.parquet"), _parquet),
-    "model": Target(
-        "model.json",
-        _model,
-        lambda: [_description()],
-        _lay_model,
-        blames=("model.safetensors", "manifest"),
-    ),
-    "model-arrays": Target(
-        "model.safetensors",
-        _model,
-        lambda: [_arrays()],
-        _lay_arrays,
-        blames=("model.json", "manifest"),
-    ),
+    **{
+        title: Target(
+            name, _model, _model_file(name), _lay_model(name), blames=("model.", "manifest.json")
+        )
+        for title, name in (
+            ("model", "model.json"),
+            ("model-arrays", "model.safetensors"),
+            ("manifest", "manifest.json"),
+        )
+    },
     "checkpoint": Target("checkpoint.pt", _checkpoint, _checkpoints, blames=("manifest",)),
     "checkpoint-pickle": Target(
         "checkpoint.pt", _checkpoint, _pickles, _lay_pickle, blames=("manifest",)
@@ -461,9 +488,15 @@ TARGETS: dict[str, Target] = {
         "settings.json", _storage, lambda: [b'{"labels": [4, 3], "norm": 1.5}']
     ),
     "partial-features": Target("f.npy.partial", _partial, _records, _lay_record),
+    **{
+        f"awa-{name.split('.')[0].replace('_', '-')}": Target(
+            name, _awa, lambda content=content: [content], _lay_awa(name), blames=tuple(AWA)
+        )
+        for name, content in AWA.items()
+    },
     "celeba": Target(
         "list_attr_celeba.txt", _celeba, lambda: [b"2\nblack white\n1.jpg 1 -1\n2.jpg -1 1\n"]
     ),
-    "wbcatt": Target("attributes.csv", _wbcatt, _wbcatt_table),
+    "wbcatt": Target("attributes.csv", _wbcatt, _wbcatt_table, blames=("the tables of",)),
 }
 """Every parser of a file that may come from elsewhere."""

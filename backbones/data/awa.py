@@ -177,7 +177,8 @@ def _matrix(path: Path, n_classes: int, n_attributes: int) -> NDArray[np.float64
         raise ValueError(msg)
     other = {cell for row in rows for cell in row} - {"0", "1"}
     if other:
-        msg = f"{path} has the entries {sorted(other)[:3]}; the binary matrix has 0 and 1."
+        shown = [cell[:40] for cell in sorted(other)[:3]]
+        msg = f"{path} has the entries {shown}; the binary matrix has 0 and 1."
         raise ValueError(msg)
     return np.array(rows, dtype=np.float64)
 
@@ -186,7 +187,8 @@ def _class_list(path: Path, class_names: tuple[str, ...]) -> tuple[int, ...]:
     names = _lines(path, "a list of class names")
     unknown = [name for name in names if name not in class_names]
     if unknown:
-        msg = f"{path} names {unknown[:3]}, not among the {len(class_names)} classes."
+        shown = [name[:40] for name in unknown[:3]]
+        msg = f"{path} names {shown}, not among the {len(class_names)} classes."
         raise ValueError(msg)
     return tuple(class_names.index(name) for name in names)
 

@@ -16,7 +16,7 @@ TRAIN = (
     " --epochs {} -o"
 )
 EXTRACT = "extract photos --network net.npz --batch-size 4 -o"
-TABLES = "x.npy", "y.csv", "g.toml"
+TABLES = "x.npy", "x.ids.csv", "y.csv", "g.toml"
 PHOTOS = "photos.csv", "photos/03.png", "photos/07.jpg", "photos/20.png"
 MODEL = "made/run/model.json", "made/run/model.safetensors"
 CNN = "made/cnn/model.json", "made/cnn/model.safetensors"

@@ -143,7 +143,12 @@ class _Fault:
 
 
 def _below(tree: Tree, target: str) -> Tree:
-    return {name: digest for name, digest in tree.items() if name.startswith(target)}
+    """Files of a target; hidden ones are of the process that was at work, and of no reader."""
+    return {
+        name: digest
+        for name, digest in tree.items()
+        if name.startswith(target) and not any(part[0] == "." for part in Path(name).parts)
+    }
 
 
 def _epochs_kept(folder: Path) -> int | None:

@@ -32,6 +32,8 @@ def make_inputs(folder: Path) -> None:
     np.savez(folder / "x.npz", features=X)
     np.savez_compressed(folder / "small.npz", features=X)
     safetensors.numpy.save_file({"features": X}, folder / "x.safetensors")
+    for name in ("x", "small"):
+        _write_table(folder / f"{name}.ids.csv", ["id"], [[i] for i in ids])
     _write_parquet(folder / "x.parquet", X, ids)
     _write_table(
         folder / "y.csv", ["image", *NAMES], [[i, *y] for i, y in zip(ids, Y, strict=True)]

@@ -121,7 +121,7 @@ def _ids(folder: Path) -> object:
 def _classes(folder: Path) -> object:
     from proxmtl.io import read_classes
 
-    return read_classes(folder / "c.csv", ("cat", "dog"), ("a", "b"), 2)
+    return read_classes(folder / "c.csv", ("cat", "dog"))
 
 
 def _groups(name: str) -> Callable[[Path], object]:

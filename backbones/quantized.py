@@ -15,7 +15,6 @@ pool, one 1×1 convolution, is the classifier. Activations are computed in float
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +25,7 @@ from torch.nn import functional
 
 from proxmtl.backbones.backbone import Backbone
 from proxmtl.backbones.npz import read_npz
+from proxmtl.documents import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,8 +77,8 @@ class QuantizedNet(Backbone):
         path = Path(path)
         arrays = read_npz(path)
         self.name = path.stem
-        self.input_size = int(_array(arrays, "input_size", path))
-        self.input_tensor = int(_array(arrays, "input_tensor", path))
+        self.input_size = _number(arrays, "input_size", 1, path)
+        self.input_tensor = _number(arrays, "input_tensor", 0, path)
         self.body, self.head = _split_at_pool(_read_graph(arrays, path), path)
         for operation in [*self.body, *self.head]:
             if operation.kind in CONVOLUTIONS:
@@ -121,16 +121,23 @@ class QuantizedNet(Backbone):
 
     def _load_weights(self, step: Operation, arrays: dict[str, Any], path: Path) -> None:
         k = step.weights
-        stored = _array(arrays, f"w{k}_u8", path)
-        zero = _array(arrays, f"w{k}_zp", path).astype(np.float32)
-        scale = _array(arrays, f"w{k}_scale", path)
-        bias = _array(arrays, f"b{k}", path)
-        if stored.ndim != 4 or bias.shape != stored.shape[:1]:
+        names = (f"w{k}_u8", f"w{k}_zp", f"w{k}_scale", f"b{k}")
+        stored, zero, scale, bias = (_array(arrays, name, path) for name in names)
+        try:
+            weight = (stored.astype(np.float32) - zero.astype(np.float32)) * scale.astype(
+                np.float32
+            )
+            fits = (
+                weight.ndim == 4 and weight.shape == stored.shape and bias.shape == (len(weight),)
+            )
+            fits = fits and bool(np.isfinite(weight).all() and np.isfinite(bias).all())
+        except (TypeError, ValueError):  # shapes that can't be joined, arrays that aren't numbers
+            fits = False
+        if not fits:
             msg = (
                 f"{path}: w{k}_u8 {stored.shape} and b{k} {bias.shape} don't fit; file is damaged."
             )
             raise ValueError(msg)
-        weight = (stored.astype(np.float32) - zero) * scale.astype(np.float32)
         self.register_buffer(f"weight{k}", torch.from_numpy(weight))
         self.register_buffer(f"bias{k}", torch.from_numpy(bias.astype(np.float32)))
 
@@ -173,11 +180,23 @@ def _array(arrays: dict[str, Any], key: str, path: Path) -> Any:
     return arrays[key]
 
 
+def _number(arrays: dict[str, Any], key: str, lowest: int, path: Path) -> int:
+    array = _array(arrays, key, path)
+    if array.size != 1 or array.dtype.kind not in "iu" or not lowest <= int(array.item()) < 2**31:
+        msg = f"{path}: {key} is no whole number from {lowest} on; the file is damaged."
+        raise ValueError(msg)
+    return int(array.item())
+
+
 def _read_graph(arrays: dict[str, Any], path: Path) -> list[Operation]:
     try:
-        items = json.loads(str(_array(arrays, "graph", path)))
+        items = parse_json(str(_array(arrays, "graph", path)))
+    except ValueError as error:
+        msg = f"{path}: the graph can't be read ({error}); the file is damaged."
+        raise ValueError(msg) from error
+    try:
         return [_operation(item, k, path) for k, item in enumerate(items)]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         msg = f"{path}: the graph can't be read ({error!r}); the file is damaged."
         raise ValueError(msg) from error
 
@@ -187,15 +206,21 @@ def _operation(item: dict[str, Any], k: int, path: Path) -> Operation:
     if kind not in {*CONVOLUTIONS, "ADD", POOL, "RESHAPE", "SOFTMAX"}:
         msg = f"{path}: operation {k} is {kind!r}, which this interpreter doesn't know."
         raise ValueError(msg)
-    activation = int(item.get("act", 0))
+    activation = _whole(item.get("act", 0))
     padding = item.get("pad", "SAME")
     if activation not in ACTIVATIONS or padding != "SAME":
         msg = f"{path}: operation {k} has act={activation}, pad={padding!r}; known: 0/1/3, SAME."
         raise ValueError(msg)
     # a convolution's further inputs are its weights and bias, which the file stores by operation
-    inputs = tuple(item["in"][:2] if kind == "ADD" else item["in"][:1])
-    bounds = ACTIVATIONS[activation]
-    return Operation(kind, inputs, int(item["out"][0]), int(item.get("stride", 1)), bounds, k)
+    inputs = tuple(_whole(item["in"][i]) for i in range(2 if kind == "ADD" else 1))
+    bounds, stride = ACTIVATIONS[activation], _whole(item.get("stride", 1), 1)
+    return Operation(kind, inputs, _whole(item["out"][0]), stride, bounds, k)
+
+
+def _whole(value: Any, lowest: int = 0) -> int:
+    if type(value) is not int or value < lowest:
+        raise TypeError(f"{value!r} where a whole number from {lowest} on is due")
+    return value
 
 
 def _split_at_pool(graph: list[Operation], path: Path) -> tuple[list[Operation], list[Operation]]:

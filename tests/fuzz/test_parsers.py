@@ -11,8 +11,7 @@ from tests.fuzz.targets import TARGETS, check
 DAMAGED = 2000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 60
 
 NOT_YET = {
-    "npy", "npz", "npz-member", "checkpoint", "checkpoint-pickle", "trials-settings", "labels",
-    "groups-json", "groups-toml", "groups-csv", "partial-features", "network-graph", "network",
+    "npy", "npz", "npz-member", "labels", "groups-json", "groups-toml", "groups-csv", "network",
 }  # fmt: skip
 """Parsers that are still to be mended."""
 

@@ -87,8 +87,9 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         X
             Features (N, D), float32 or float64 (others become float64).
         y
-            Labels (N, M) in {0, 1}, {-1, 1} or booleans, NaN for a missing label; or (N,) with any
-            two values for one attribute. A data frame also gives the attribute names.
+            Labels (N, M) in {0, 1}, {-1, 1} or booleans; or (N,) with any two values for one
+            attribute. NaN, None, ``pandas.NA`` and masked entries are missing labels. A data frame
+            also gives the attribute names.
         sample_weight
             Non-negative weights (N,), or (N, M) for a weight per label.
         callback

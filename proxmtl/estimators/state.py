@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ def to_state(estimator: LinearAttributeClassifier) -> ModelState:
         parameters.pop("init", None)  # a start's factors are no part of the fitted model
     if not isinstance(parameters.get("random_state"), (int, np.integer, np.ndarray, NoneType)):
         parameters["random_state"] = estimator._seed  # noqa: SLF001 (what the generator gave)
+    if parameters["label_names"] is not None:
+        parameters["label_names"] = list(map(str, parameters["label_names"]))
     names = estimator.label_names_
     feature_names = getattr(estimator, "feature_names_in_", None)
     report = getattr(estimator, "fit_report_", None) or fit_report(estimator)
@@ -94,6 +97,10 @@ def from_state(kind: type[LinearAttributeClassifier], state: ModelState) -> Any:
     """
     described = state.description
     parameters = {name: _restored(value) for name, value in state.parameters.items()}
+    for name, default in kind().get_params(deep=False).items():
+        number = isinstance(default, (int, float)) and name != "random_state"
+        if number and name in parameters and parameters[name] is None:
+            parameters[name] = math.inf  # which JSON lacks
     estimator = kind(**parameters)
     for name in _ALWAYS:
         setattr(estimator, name, state.arrays[name])

@@ -142,15 +142,24 @@ def test_a_model_of_before_keys_had_types(tmp_path):
 def test_names_from_a_frame(names, tmp_path):
     model = SingleTaskClassifier(label_names=names).fit(X, Y)
     again = _reloaded(model, tmp_path / "model")
-    assert list(again.label_names) == ["a", "b", "c"]
+    assert again.label_names == ["a", "b", "c"]
     assert again.label_names_ == model.label_names_ == ["a", "b", "c"]
     np.testing.assert_array_equal(again.fit(X, Y).coef_, model.coef_)
 
 
-def test_names_that_are_numbers_stay_numbers(tmp_path):
+def test_names_that_are_numbers_are_text(tmp_path):
     frame = pd.DataFrame(Y)
     model = SingleTaskClassifier(label_names=frame.columns).fit(X, frame)
-    assert _reloaded(model, tmp_path / "model").label_names == [0, 1, 2]
+    again = _reloaded(model, tmp_path / "model")
+    assert again.label_names == again.label_names_ == ["0", "1", "2"]
+    np.testing.assert_array_equal(again.fit(X, frame).coef_, model.coef_)
+
+
+def test_a_budget_without_end_is_saved(tmp_path):
+    model = SingleTaskClassifier(max_passes=np.inf).fit(X, Y)
+    again = _reloaded(model, tmp_path / "model")
+    assert again.max_passes == np.inf
+    np.testing.assert_array_equal(again.fit(X, Y).coef_, model.coef_)
 
 
 GROUPS = {

@@ -104,6 +104,26 @@ def open_image(image: ImageLike, name: str = "image") -> Image.Image:
         raise ValueError(msg) from error
 
 
+def read_encoded(path: Path) -> bytes:
+    """Read the file of an image.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it isn't there.
+    ValueError
+        If it can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        msg = f"{path} isn't there; check the path of the image."
+        raise FileNotFoundError(msg) from error
+    except OSError as error:
+        msg = f"{path} can't be read ({error.strerror}); remove it or get it again."
+        raise ValueError(msg) from error
+
+
 def _check_size(image: Image.Image) -> None:
     """Compare the size that a header announces with the limit, before anything is decoded."""
     n_pixels = image.width * image.height

@@ -1,11 +1,11 @@
-"""Reading ``.npz`` archives with errors that name the file."""
+"""Reading ``.npz`` archives of networks and data sets."""
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from proxmtl.io.arrays import read_npz as read_arrays
+from proxmtl.sources import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,16 +18,11 @@ def read_npz(path: Path) -> dict[str, Any]:
     ------
     FileNotFoundError
         If there's no such file.
-    ValueError
-        If it isn't an ``.npz`` archive or is cut short.
+    InputError
+        If it isn't an ``.npz`` archive, is damaged, or unpacks to more than the limit.
     """
     if not path.is_file():
         msg = f"{path} isn't there; check the path of the .npz file."
         raise FileNotFoundError(msg)
-    try:
-        # opened here: np.load leaves the file open if the archive turns out to be damaged
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return dict(archive.items())
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        msg = f"{path} isn't a readable .npz archive ({error}); copy the file again."
-        raise ValueError(msg) from error
+    with open_source(path) as (stream, _):
+        return read_arrays(path, stream, list)

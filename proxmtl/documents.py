@@ -15,11 +15,15 @@ from typing import Any
 
 from proxmtl.limits import advice, limit
 
-__all__ = ["parse_json", "parse_toml"]
+__all__ = ["DocumentError", "parse_json", "parse_toml"]
 
 _DOTTED = r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"""
 WIDEST = 2**63
 """Whole numbers are below this in absolute value."""
+
+
+class DocumentError(ValueError):
+    """A text that is no document, or one beyond the limits."""
 
 
 def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
@@ -34,7 +38,7 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
 
     Raises
     ------
-    ValueError
+    DocumentError
         If the text is no JSON, is larger or deeper than the limits, names an entry of a table
         twice, or holds a number that is not finite or not below 2**63.
     """
@@ -66,17 +70,17 @@ def _parsed(
 ) -> Any:
     most = limit("document_bytes")
     if len(content) > most:
-        raise ValueError(f"{len(content):,} bytes; {advice('document_bytes', len(content))}.")
+        raise DocumentError(f"{len(content):,} bytes; {advice('document_bytes', len(content))}.")
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"not text in UTF-8 ({error}); save it as UTF-8.") from error
+        raise DocumentError(f"not text in UTF-8 ({error}); save it as UTF-8.") from error
     try:
         document = parse(text)
     except RecursionError:
         document = _TooDeep
     except ValueError as error:
-        raise ValueError(f"not readable as {language} ({error}).") from error
+        raise DocumentError(f"not readable as {language} ({error}).") from error
     _check(document, finite=finite)
     return document
 
@@ -99,15 +103,15 @@ def _check(document: Any, *, finite: bool) -> None:
                 below.extend(value)
             elif isinstance(value, int) and abs(value) >= WIDEST:
                 digits = value.bit_length() * 0.30103
-                raise ValueError(
+                raise DocumentError(
                     f"a whole number of some {digits:.0f} digits; use one below 2**63."
                 )
             elif finite and isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"the number {value}; numbers are finite.")
+                raise DocumentError(f"the number {value}; numbers are finite.")
         if not below:
             return
         level = below
-    raise ValueError(
+    raise DocumentError(
         f"lists and tables are nested more than {most} deep; {advice('document_depth', 2 * most)}."
     )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from proxmtl.documents import DocumentError, parse_json, parse_toml
+from proxmtl.sources import read_source
 from proxmtl.text_tables import TextTableError, read_text_table
 
 __all__ = ["read_table"]
@@ -29,16 +29,16 @@ def read_table(path: Path, items: Sequence[str]) -> Any:
         )
     try:
         return readers[path.suffix.lower()](path, items)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"groups: {path.name} cannot be parsed: {error}.") from error
+    except DocumentError as error:
+        raise ValueError(f"groups: {path.name} cannot be parsed: {error}") from error
 
 
 def _read_toml(path: Path, _: Sequence[str]) -> Any:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    return parse_toml(read_source(path))
 
 
 def _read_json(path: Path, _: Sequence[str]) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return parse_json(read_source(path))
 
 
 def _read_csv(path: Path, items: Sequence[str]) -> dict[str, list[str]]:

@@ -20,6 +20,8 @@ import io
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from proxmtl.sources import read_source
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -87,7 +89,7 @@ def read_text_table(path: Path) -> TextTable:
         If it can't be opened.
     """
     # a list of lines, as a quoted cell may go over several; StringIO splits at CR and LF only
-    lines = list(io.StringIO(_decoded(path.read_bytes()), newline=""))
+    lines = list(io.StringIO(_decoded(read_source(path)), newline=""))
     first = _next_with_text(lines, 0)
     said = _SAID.fullmatch(lines[first]) if first < len(lines) else None
     if said is not None:

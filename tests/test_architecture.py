@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "proxmtl.backbones"}
 
 # what each room may import of the others; a room may always import itself
-GROUND = {"groups", "kernels", "machine", "numerics", "documents", "limits"}
+GROUND = {"groups", "kernels", "machine", "numerics", "documents", "limits", "sources"}
 MATERIAL = {"losses", "regularizers", "designs", "targets", "arrays", "label_coding"} | GROUND
 ENGINE = {
     "counts",
@@ -33,10 +33,11 @@ MAY_IMPORT = {
     "machine": set(),
     "numerics": set(),
     "groups": {"group_files"},
-    "group_files": {"documents", "text_tables"},
+    "group_files": {"documents", "sources", "text_tables"},
     "documents": {"limits"},
     "limits": set(),
-    "text_tables": set(),
+    "sources": set(),
+    "text_tables": {"sources"},
     "label_coding": set(),
     "arrays": set(),
     "targets": {"arrays", "label_coding"},

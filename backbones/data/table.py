@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxmtl.backbones.data.files import how_to_name, named_paths
+from proxmtl.backbones.data.pixels import PixelCache, decode_images
 from proxmtl.backbones.images import Fit, ImageLike, to_pixels
-from proxmtl.io.atomic import atomic_path, write_json
 from proxmtl.io.errors import InputError
 from proxmtl.io.labels import read_labels
-from proxmtl.io.outputs import reserve
-from proxmtl.io.temporaries import remove_leftovers
-from proxmtl.machine import check_memory
+from proxmtl.sources import note_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -123,11 +118,10 @@ class ImageTable:
         paths = named_paths(folder, table.ids)
         if not skip_corrupt:
             _check_there(folder, paths, table.ids)
-        found = None if cache is None else _Cache(Path(cache), folder, table.ids, size, fit)
-        kept = None if found is None else found.read()
-        if kept is None:
-            kept = _decode(paths, table.ids, size, fit, cache=found, progress=progress)
-        pixels, rows, bad = kept
+        kept = None if cache is None else PixelCache(Path(cache), folder, table.ids, size, fit)
+        decoded = decode_images(folder, table.ids, size, fit, cache=kept, progress=progress)
+        pixels, rows, bad, source = decoded
+        note_source(source)
         if bad and not skip_corrupt:
             raise InputError(
                 folder,
@@ -229,92 +223,3 @@ def _first(items: Sequence[object]) -> str:
     """Name some of many."""
     shown = ", ".join(map(str, items[:3]))
     return f"{shown} and {len(items) - 3} more" if len(items) > 3 else shown
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong with an image, without the advice, which is given once for all of them."""
-    return str(error).rsplit("; ", 1)[0].rstrip(".")
-
-
-class _Cache:
-    """Decoded pixels of some files, as a mapped array."""
-
-    def __init__(
-        self, folder: Path, images: Path, names: Sequence[str], size: int, fit: Fit
-    ) -> None:
-        # by whole paths: sets of images have files of one name, size and time in several folders
-        digest = hashlib.sha256(f"{size} {fit} {images.resolve()}".encode(errors="surrogateescape"))
-        for name, path in zip(names, named_paths(images, names), strict=True):
-            stat = path.stat() if path.is_file() else None
-            seen = None if stat is None else (stat.st_size, stat.st_mtime_ns)
-            digest.update(f"\n{name} {seen}".encode(errors="surrogateescape"))
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"pixels-{digest.hexdigest()[:16]}.npy"
-        self.notes = self.path.with_suffix(".json")
-
-    def read(self) -> tuple[NDArray[np.uint8], list[int], list[str]] | None:
-        # the notes are written last, so with them the pixels are whole
-        if not (self.path.is_file() and self.notes.is_file()):
-            return None
-        notes = json.loads(self.notes.read_text(encoding="utf-8"))
-        rows = notes["rows"]
-        return np.load(self.path, mmap_mode="r")[: len(rows)], rows, notes["bad"]
-
-
-def _decode(
-    paths: list[Path],
-    names: Sequence[str],
-    size: int,
-    fit: Fit,
-    *,
-    cache: _Cache | None,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[NDArray[np.uint8], list[int], list[str]]:
-    """Decode all images, into the cache where there is one: pixels, rows kept, the bad ones."""
-    shape = (len(paths), 3, size, size)
-    if cache is None:
-        check_memory(
-            math.prod(shape),
-            f"{len(paths)} images of {size} x {size} pixels",
-            "keep them on the disk (--cache DIR, in Python cache=DIR), or make them smaller",
-        )
-        pixels: NDArray[np.uint8] = np.zeros(shape, np.uint8)
-        rows, bad = _fill(pixels.__setitem__, paths, names, (size, fit), progress)
-        return pixels[: len(rows)], rows, bad
-    remove_leftovers(cache.path.parent)
-    with atomic_path(cache.path) as temporary, temporary.open("r+b") as stream:
-        # written, not mapped: what the disk refuses is an error here, not a signal
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
-        stream.flush()
-        reserve(stream.fileno(), stream.tell() + math.prod(shape), cache.path)
-
-        def append(row: int, image: NDArray[np.uint8]) -> None:  # noqa: ARG001 - they come in order
-            stream.write(np.ascontiguousarray(image).data)
-
-        rows, bad = _fill(append, paths, names, (size, fit), progress)
-    write_json(cache.notes, {"rows": rows, "bad": bad})
-    return np.load(cache.path, mmap_mode="r")[: len(rows)], rows, bad
-
-
-def _fill(
-    put: Callable[[int, NDArray[np.uint8]], None],
-    paths: list[Path],
-    names: Sequence[str],
-    form: tuple[int, Fit],
-    progress: Callable[[int, int], None] | None,
-) -> tuple[list[int], list[str]]:
-    """Decode images to a form, hand each on with its row; give the rows kept, and the bad ones."""
-    rows: list[int] = []
-    bad: list[str] = []
-    for i, path in enumerate(paths):
-        try:
-            image = to_pixels(path, *form, names[i])
-        except (FileNotFoundError, ValueError) as error:
-            bad.append(_reason(error))
-        else:
-            put(len(rows), image)
-            rows.append(i)
-        if progress is not None:
-            progress(i + 1, len(paths))
-    return rows, bad

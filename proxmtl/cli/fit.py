@@ -122,13 +122,14 @@ def fit(
     options.refuse_ignored(ctx)
 
     from proxmtl.cli.console import fit_progress, make_console
-    from proxmtl.cli.inputs import described, read_groups, read_samples, split_rows
+    from proxmtl.cli.inputs import read_groups, read_samples, split_rows
     from proxmtl.cli.outcome import show_outcome, write_fitted
     from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
     from proxmtl.io import new_run_folder
+    from proxmtl.sources import sources_read
 
     console = make_console()
-    with new_run_folder(out, force=force) as staging:
+    with new_run_folder(out, force=force) as staging, sources_read() as sources:
         data = read_samples(
             features,
             labels,
@@ -172,7 +173,7 @@ def fit(
             groups=grouping,
             config={
                 "command": "fit",
-                "inputs": [described(path) for path in (features, labels, groups) if path],
+                "inputs": [source._asdict() for source in sources],
                 "holdout": holdout,
                 "seed": seed,
             },

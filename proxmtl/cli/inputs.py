@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,7 +27,6 @@ __all__ = [
     "Samples",
     "attributes_to_fit",
     "check_classes",
-    "described",
     "features_for",
     "labels_for",
     "read_groups",
@@ -142,13 +140,6 @@ def split_rows(data: Samples, holdout: float, seed: int) -> tuple[Any, Any]:
     if holdout == 0:
         return np.arange(len(data.X)), np.arange(0)
     return random_splits(len(data.X), 1, holdout, seed, Y=data.Y)[0]
-
-
-def described(path: Path) -> dict[str, Any]:
-    """Name, size and hash of an input, for the record of a run."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
 
 
 def read_groups(

@@ -26,7 +26,6 @@ from proxmtl.cli.console import keeping, make_console, shown_path, step_progress
 from proxmtl.cli.inputs import (
     attributes_to_fit,
     check_classes,
-    described,
     read_groups,
     torch_device,
 )
@@ -39,6 +38,7 @@ from proxmtl.experiments import group_means, random_splits
 from proxmtl.io import read_labels, write_json
 from proxmtl.latent import LatentMTL
 from proxmtl.report.tables import group_table
+from proxmtl.sources import Source, sources_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,13 +164,15 @@ def run_training(
     """Train, or go on with it, and write the run folder."""
     if tensorboard:
         require_tensorboard()
-    with claimed(out):
+    with claimed(out), sources_read() as sources:
         if not force:
             check_unfinished(out, request.epochs)
-        _train(request, out, force=force, tensorboard=tensorboard)
+        _train(request, out, sources, force=force, tensorboard=tensorboard)
 
 
-def _train(request: Request, out: Path, *, force: bool, tensorboard: bool) -> None:
+def _train(
+    request: Request, out: Path, sources: list[Source], *, force: bool, tensorboard: bool
+) -> None:
     console = make_console()
     config, augmentation = request.config(), request.augmentation()
     architecture = request.architecture()
@@ -239,7 +241,7 @@ def _train(request: Request, out: Path, *, force: bool, tensorboard: bool) -> No
     metrics = trained_metrics(trainer, scored)
     means = group_means(metrics, named_groups(groups))
     on = f"{len(test)} held-out images" if len(test) else f"the {len(train)} training images"
-    inputs = [described(path) for path in (request.labels, request.groups) if path]
+    inputs = [source._asdict() for source in sources]
     write_trained(
         out,
         trainer,

@@ -135,10 +135,11 @@ def tune(
     options.refuse_ignored(ctx)
 
     from proxmtl.cli.console import make_console
-    from proxmtl.cli.inputs import described, read_groups, read_samples, split_rows
+    from proxmtl.cli.inputs import read_groups, read_samples, split_rows
     from proxmtl.cli.outcome import show_outcome, write_fitted
     from proxmtl.cli.search import Search, by_grid, by_hypergradient, convex_names, make_model
     from proxmtl.io import new_run_folder, write_text
+    from proxmtl.sources import sources_read
 
     convex = convex_names()
     if model != LATENT and model not in convex:
@@ -152,7 +153,7 @@ def tune(
             "method: the latent model is not convex and has no hypergradient here; use 'grid'."
         )
     console = make_console()
-    with new_run_folder(out, force=force) as staging:
+    with new_run_folder(out, force=force) as staging, sources_read() as sources:
         data = read_samples(
             features,
             labels,
@@ -188,7 +189,7 @@ def tune(
             groups=grouping,
             config={
                 "command": "tune",
-                "inputs": [described(path) for path in (features, labels, groups) if path],
+                "inputs": [source._asdict() for source in sources],
                 "holdout": holdout,
                 "seed": seed,
                 "search": {"model": model, "method": method, "trials": len(table)},

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from proxmtl.io.arrays import read_npy, read_npz
+from proxmtl.io.beside import check_features
 from proxmtl.io.errors import InputError
 from proxmtl.io.parquet import read_parquet
 from proxmtl.io.rows import Rows
+from proxmtl.io.seal import Entry
 from proxmtl.io.tables import read_ids
+from proxmtl.sources import open_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,10 +104,12 @@ def load_features(
         raise InputError(path, "no such file; check the path to the features.")
     if suffix in {".npy", ".parquet"} and key is not None:
         raise InputError(path, f"a {path.suffix} file holds one table; leave out the key {key!r}.")
-    if suffix == ".parquet":
-        found = Features(*read_parquet(path, id_column))
-    else:
-        found = _READERS[suffix](path, key)
+    with open_source(path) as (stream, source):
+        check_features(path, Entry(source.bytes, source.sha256))
+        if suffix == ".parquet":
+            found = Features(*read_parquet(path, stream, id_column))
+        else:
+            found = _READERS[suffix](path, stream, key)
     values = _as_matrix(path, found.values)
     beside = ids_beside(path)
     if found.ids is None and beside.is_file():
@@ -184,7 +189,7 @@ def _as_float(path: Path, values: Array) -> Array:
     )
 
 
-def _pick(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -> str:
+def _pick(path: Path, shapes: Mapping[str, object], key: str | None) -> str:
     """Choose the array to read: the one asked for, or the only one there is."""
     listing = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items()) or "nothing"
     if key is not None:
@@ -200,41 +205,34 @@ def _pick(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) ->
     return next(iter(shapes))
 
 
-def _read_npy(path: Path, key: str | None) -> Features:
+def _read_npy(path: Path, stream: BinaryIO, key: str | None) -> Features:
     del key
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(path, f"not a readable npy file of numbers ({error}).") from error
-    if not isinstance(values, np.ndarray):
-        raise InputError(path, "this is an npz archive under the name of an npy file; rename it.")
+    return Features(read_npy(path, stream), None, None)
+
+
+def _read_npz(path: Path, stream: BinaryIO, key: str | None) -> Features:
+    (values,) = read_npz(path, stream, lambda shapes: [_pick(path, shapes, key)]).values()
     return Features(values, None, None)
 
 
-def _read_npz(path: Path, key: str | None) -> Features:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise InputError(path, f"not a readable npz archive of numbers ({error}).") from error
-    chosen = _pick(path, {name: array.shape for name, array in arrays.items()}, key)
-    return Features(arrays[chosen], None, None)
-
-
-def _read_safetensors(path: Path, key: str | None) -> Features:
+def _read_safetensors(path: Path, stream: BinaryIO, key: str | None) -> Features:
+    del stream  # its reader opens the file by itself
     try:
         # The torch reader rather than numpy's: numpy has no bfloat16.
         with safe_open(path, framework="pt") as archive:
             shapes = {name: tuple(archive.get_slice(name).get_shape()) for name in archive.keys()}  # noqa: SIM118 (not a dict)
             tensor: torch.Tensor = archive.get_tensor(_pick(path, shapes, key))
-    except (SafetensorError, OSError) as error:
-        raise InputError(path, f"not a readable safetensors file ({error}).") from error
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.to(torch.float32)
-    return Features(tensor.numpy(), None, None)
+            if tensor.dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2):
+                tensor = tensor.to(torch.float32)
+            values = tensor.numpy()
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:
+        raise InputError(
+            path, f"not a readable safetensors file of numbers ({error}); save it again."
+        ) from error
+    return Features(values, None, None)
 
 
-_READERS: Mapping[str, Callable[[Path, str | None], Features]] = {
+_READERS: Mapping[str, Callable[[Path, BinaryIO, str | None], Features]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".safetensors": _read_safetensors,

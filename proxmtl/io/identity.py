@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from proxmtl.io.arrays import read_npy
 from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError
 from proxmtl.io.seal import read_manifest
@@ -168,13 +169,9 @@ def fitted_rows(folder: Path) -> NDArray[Any]:
     manifest = read_manifest(folder)
     if FITTED_ROWS_FILE not in manifest.entries:
         return np.zeros(0, KEPT)
-    content = manifest.read(FITTED_ROWS_FILE)
-    try:
-        found: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        path = folder / FITTED_ROWS_FILE
-        raise InputError(path, f"can't be read ({error}); fit the model again.") from error
-    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype != KEPT:
+    content = io.BytesIO(manifest.read(FITTED_ROWS_FILE))
+    found = read_npy(folder / FITTED_ROWS_FILE, content, KEPT)
+    if found.ndim != 1 or found.dtype != KEPT:
         raise InputError(
             folder / FITTED_ROWS_FILE,
             "holds something else than fingerprints; fit the model again.",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from proxmtl.documents import parse_json
+from proxmtl.documents import DocumentError, parse_json
 from proxmtl.io.atomic import atomic_path, write_json
 from proxmtl.io.errors import InputError
 from proxmtl.io.seal import MANIFEST_FILE, Manifest, read_manifest, seal_folder
@@ -162,9 +162,7 @@ def _read_description(manifest: Manifest) -> dict[str, Any]:
     path = manifest.folder / DESCRIPTION_FILE
     try:
         document = parse_json(manifest.read(DESCRIPTION_FILE))
-    except InputError:
-        raise
-    except ValueError as error:
+    except DocumentError as error:
         raise InputError(path, str(error)) from error
     if not isinstance(document, dict) or document.get("format") != "proxmtl model":
         raise InputError(path, "not the description of a proxmtl model.")

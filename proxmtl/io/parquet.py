@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from proxmtl.io.errors import InputError
+from proxmtl.io.arrays import check_expansion
+from proxmtl.io.errors import InputError, first_line
 from proxmtl.io.tables import is_id_header
 
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ class ParquetTable(NamedTuple):
     """Names of the columns of features."""
 
 
-def read_parquet(path: Path, id_column: str | None = None) -> ParquetTable:
-    """Read a table of features.
+def read_parquet(path: Path, stream: BinaryIO, id_column: str | None = None) -> ParquetTable:
+    """Read a table of features from a path, whose contents `stream` gives.
 
     Identifiers are, in this order: the column or index asked for; the index if it has a name; the
     one column that is no number; a column of whole numbers whose name says that it holds
@@ -39,20 +41,28 @@ def read_parquet(path: Path, id_column: str | None = None) -> ParquetTable:
     Raises
     ------
     InputError
-        If pyarrow is missing, the file is unreadable, the index has several levels, or several
-        columns are no numbers.
+        If pyarrow is missing, the file is unreadable or would unpack to more than the limit, the
+        index has several levels, or several columns are no numbers.
     """
     import pandas as pd  # noqa: PLC0415 (a second to import, needed for parquet only)
 
     try:
-        table = pd.read_parquet(path)
+        from pyarrow.parquet import ParquetFile  # noqa: PLC0415 (optional)
+
+        known = ParquetFile(stream).metadata
+        packed = stream.seek(0, os.SEEK_END)
+        check_expansion(path, packed, 8 * known.num_rows * known.num_columns)
+        stream.seek(0)
+        table = pd.read_parquet(stream)
+    except InputError:
+        raise
     except ImportError as error:
         raise InputError(
             path, "reading parquet needs pyarrow; install it with pip install 'proxmtl[parquet]'."
         ) from error
     except Exception as error:
         # pyarrow has its own tree of exceptions and is imported by pandas only here.
-        raise InputError(path, f"not a readable parquet file ({error}).") from error
+        raise InputError(path, f"not a readable parquet file ({first_line(error)}).") from error
     candidates = _candidates(path, table, id_column)
     columns = [name for name in candidates if name in table.columns]
     numbers = table.drop(columns=columns)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from proxmtl.documents import parse_json
+from proxmtl.documents import DocumentError, parse_json
 from proxmtl.io.atomic import files_below, write_text
 from proxmtl.io.errors import InputError
 from proxmtl.limits import limit
@@ -273,8 +273,8 @@ def read_document(path: Path, cure: str) -> dict[str, Any]:
             document = parse_json(stream.read(most + 1))
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror}); {cure}") from error
-    except ValueError as error:
-        raise InputError(path, f"{error} To mend it: {cure}") from error
+    except DocumentError as error:
+        raise InputError(path, f"{str(error).rstrip('.')}; {cure}") from error
     if not isinstance(document, dict):
         raise InputError(path, f"is no table of JSON; {cure}")
     return document

@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from proxmtl.backbones.data import ImageTable
 from proxmtl.backbones.training import CropsAndFlips, Krizhevsky
 from proxmtl.backbones.training.pixels import cropped, moments, to_input
 from proxmtl.io import InputError
+from proxmtl.sources import sources_read
 
 
 @pytest.fixture
@@ -118,6 +120,54 @@ def test_decoded_pixels_are_mapped_and_found_again(folder):
     os.utime(folder / "a" / "0.png", ns=(1, 1))
     changed = read(folder, cache=folder / "cache")
     assert changed.pixels[0, 0].min() == 255
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+def test_damaged_pixels_are_decoded_again(folder, suffix, caplog):
+    expected = read(folder).pixels
+    read(folder, cache=folder / "cache")
+    (path,) = (folder / "cache").glob(f"*{suffix}")
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in rng.choice(len(whole) - 1, 20, replace=False):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << rng.integers(8)
+        for damaged in (flipped, whole[:position], b"", whole + b"x"):
+            path.write_bytes(damaged)
+            caplog.clear()
+            np.testing.assert_array_equal(read(folder, cache=folder / "cache").pixels, expected)
+            assert "decoded again" in caplog.text
+            caplog.clear()
+            read(folder, cache=folder / "cache", progress=lambda *_: pytest.fail("decoded again"))
+            assert not caplog.text
+
+
+def test_the_hash_of_a_folder_is_that_of_the_files_as_they_were_read(folder):
+    def lines(*names):
+        texts = [(folder / name).read_bytes() for name in names]
+        sums = [f"{sha256(text).hexdigest()}  {n}\n" for n, text in zip(names, texts, strict=True)]
+        return sum(map(len, texts)), sha256("".join(sums).encode()).hexdigest()
+
+    def source(**options):
+        with sources_read() as sources:
+            read(folder, **options)
+        labels, images = sources
+        assert labels.path.endswith("labels.csv")
+        return images
+
+    names = [f"a/{i}.png" for i in range(5)]
+    assert source() == (str(folder), *lines(*names))
+    assert source(cache=folder / "cache") == (str(folder), *lines(*names))
+    assert source(cache=folder / "cache") == (str(folder), *lines(*names))
+    before = lines(*names)
+
+    def replaced(done, n):
+        (folder / "a" / "0.png").write_bytes((folder / "a" / "1.png").read_bytes())
+
+    assert source(progress=replaced) == (str(folder), *before)
+    (folder / "a" / "2.png").unlink()
+    left = [name for name in names if name != "a/2.png"]
+    assert source(skip_corrupt=True) == (str(folder), *lines(*left))
 
 
 def test_files_alike_but_for_their_folder_have_pixels_of_their_own(tmp_path):

@@ -3,11 +3,13 @@
 import csv
 import json
 import shutil
+from hashlib import sha256
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from proxmtl.estimators import LatentMTLClassifier
 from proxmtl.io import load_model, seal_folder
 
 RUN_FILES = {
@@ -85,6 +87,28 @@ def test_options_of_the_other_model_are_refused_not_ignored(program, files, opti
     assert option[0] in err
     assert "option of the latent model" in " ".join(err.split())
     assert not (files / "run").exists()
+
+
+def test_the_record_has_the_hashes_of_what_was_read(program, files, monkeypatch):
+    def entries(*names):
+        read = [(name, (files / name).read_bytes()) for name in names]
+        return [
+            {"path": name, "bytes": len(content), "sha256": sha256(content).hexdigest()}
+            for name, content in read
+        ]
+
+    (files / "x.ids.csv").write_text("id\n" + "".join(f"{i}\n" for i in range(80)))
+    expected = entries("x.npy", "x.ids.csv", "y.csv", "g.json")
+    fit = LatentMTLClassifier.fit
+
+    def meanwhile(self, X, *args, **options):
+        np.save(files / "x.npy", np.zeros((3, 2)))
+        (files / "y.csv").write_text("other\n1\n")
+        return fit(self, X, *args, **options)
+
+    monkeypatch.setattr(LatentMTLClassifier, "fit", meanwhile)
+    assert program(*FIT, "--max-passes", "5", "--match", "position")[0] == 0
+    assert json.loads((files / "run" / "config.json").read_text())["inputs"] == expected
 
 
 def test_the_baseline_has_a_certified_gap(program, files):

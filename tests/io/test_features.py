@@ -1,12 +1,16 @@
 """Feature files: what is read, and the sentence for each kind of file that cannot be."""
 
+import io
+import struct
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from proxmtl.io import InputError, load_features, read_features
+from proxmtl.io import InputError, arrays, load_features, read_features
 
 X = np.random.default_rng(0).standard_normal((5, 3))
 
@@ -66,7 +70,105 @@ def _with_nan(path):
     np.save(path, bad)
 
 
+def _npy(path, descr, shape, data=b""):
+    """An npy file that says of its data what it likes."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data)
+
+
+def _damaged(path, change, **options):
+    """An npz archive, changed byte by byte."""
+    with zipfile.ZipFile(path, "w", **options) as archive, archive.open("a.npy", "w") as member:
+        np.save(member, X)
+    content = bytearray(path.read_bytes())
+    change(content)
+    path.write_bytes(content)
+
+
+def _npz_bytes():
+    stream = io.BytesIO()
+    np.savez(stream, a=X)
+    return stream.getvalue()
+
+
+def _whole(content):
+    del content
+
+
+def _encrypted(content):
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+
+
+def _packed_otherwise(content):
+    content[8] = content[content.index(b"PK\x01\x02") + 10] = 97
+
+
+def _flipped(content):
+    content[content.index(X[2:3].tobytes())] ^= 16
+
+
+def _with_notes(path):
+    np.savez(path, a=X)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes.txt", "these are features")
+
+
 BAD = {
+    "too much announced": (
+        "x.npy",
+        lambda path: _npy(path, "'<f8'", (10**9, 10**6), bytes(80)),
+        None,
+        ["announces 8,000,000,000,000,000 bytes", "80 are there", "save it again"],
+    ),
+    "too little announced": (
+        "x.npy",
+        lambda path: _npy(path, "'<f8'", (2, 2), bytes(40)),
+        None,
+        ["announces 32 bytes", "40 are there"],
+    ),
+    "negative shape": ("x.npy", lambda path: _npy(path, "'<f8'", (-1, 2)), None, ["shape (-1, 2)"]),
+    "true shape": ("x.npy", lambda path: _npy(path, "'<f8'", (True, 2)), None, ["not a readable"]),
+    "deep header": (
+        "x.npy",
+        lambda path: _npy(path, "[" * 9000, 1),
+        None,
+        ["header can't be read"],
+    ),
+    "records": (
+        "x.npy",
+        lambda path: np.save(path, np.zeros(3, [("a", "<f4"), ("b", "<f4")])),
+        None,
+        ["no plain numbers"],
+    ),
+    "empty file": ("x.npy", lambda path: path.write_bytes(b""), None, ["header can't be read"]),
+    "npz under another name": (
+        "x.npy",
+        lambda path: path.write_bytes(_npz_bytes()),
+        None,
+        ["an npz archive under the name"],
+    ),
+    "encrypted": ("x.npz", lambda path: _damaged(path, _encrypted), None, ["'a' is encrypted"]),
+    "packed otherwise": (
+        "x.npz",
+        lambda path: _damaged(path, _packed_otherwise),
+        None,
+        ["not a readable npz", "compression"],
+    ),
+    "flipped bit": ("x.npz", lambda path: _damaged(path, _flipped), None, ["'a'", "CRC"]),
+    "objects": (
+        "x.npz",
+        lambda path: np.savez(path, a=np.array([{}], dtype=object)),
+        None,
+        ["no plain numbers"],
+    ),
+    "member that is no npy": (
+        "x.npz",
+        _with_notes,
+        None,
+        ["2 arrays", "'notes.txt' (no array)"],
+    ),
+    "no npy chosen": ("x.npz", _with_notes, "notes.txt", ["'notes.txt'", "header can't be read"]),
     "missing": ("x.npy", lambda path: path.unlink(missing_ok=True), None, ["no such file"]),
     "suffix": ("x.mat", lambda path: path.write_bytes(b""), None, [".npy", "'.mat'", "convert"]),
     "no suffix": ("x", lambda path: path.write_bytes(b""), None, ["no suffix"]),
@@ -126,3 +228,34 @@ def test_bad_files_are_refused_with_advice(tmp_path, case):
     assert message.startswith(str(path))
     for part in expected:
         assert part in message
+
+
+def test_other_members_and_other_compressions_do_no_harm(tmp_path):
+    _with_notes(tmp_path / "x.npz")
+    np.testing.assert_array_equal(read_features(tmp_path / "x.npz", "a"), X)
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        _damaged(tmp_path / "y.npz", _whole, compression=method)
+        np.testing.assert_array_equal(read_features(tmp_path / "y.npz"), X)
+    _damaged(tmp_path / "y.npz", _whole, compression=zipfile.ZIP_DEFLATED)
+    whole = (tmp_path / "y.npz").read_bytes()
+    for position in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[position] ^= 4
+        (tmp_path / "y.npz").write_bytes(damaged)
+        try:
+            read = read_features(tmp_path / "y.npz")
+        except InputError:
+            continue
+        np.testing.assert_array_equal(read, X)  # dates and attributes of members
+
+
+def test_small_files_of_large_arrays_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "x.npz", a=np.zeros((600, 500)))
+    pd.DataFrame(np.zeros((600, 500))).to_parquet(tmp_path / "x.parquet")
+    monkeypatch.setattr(arrays, "ROOMY", 1 << 16)
+    for name in ("x.npz", "x.parquet"):
+        monkeypatch.setenv("PROXMTL_MAX_EXPANSION", "2")
+        with pytest.raises(InputError, match=r"would become 2,40.*times as many; .* raise it"):
+            read_features(tmp_path / name)
+        monkeypatch.setenv("PROXMTL_MAX_EXPANSION", "2000")
+        assert read_features(tmp_path / name).shape == (600, 500)

@@ -18,8 +18,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from proxmtl.io.errors import InputError
-
 __all__ = ["Source", "note_source", "open_source", "read_source", "sources_read"]
 
 
@@ -51,7 +49,7 @@ def note_source(source: Source) -> None:
 
     Raises
     ------
-    InputError
+    ValueError
         If the same file was read before, with other contents.
     """
     sources = _collected.get()
@@ -93,7 +91,7 @@ def open_source(path: Path) -> Iterator[tuple[BinaryIO, Source]]:
     ------
     OSError
         If it cannot be read.
-    InputError
+    ValueError
         At the end of the block, if the file has changed since its beginning.
     """
     with path.open("rb") as stream:
@@ -111,7 +109,7 @@ def _mark(stat: os.stat_result) -> tuple[int, ...]:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _changed(path: str | Path) -> InputError:
-    return InputError(
-        path, "has changed while it was read; run the command again when nothing writes it."
+def _changed(path: str | Path) -> ValueError:
+    return ValueError(
+        f"{path}: has changed while it was read; run the command again when nothing writes it."
     )

@@ -1,0 +1,217 @@
+"""Pixels of a table's images: decoded into memory, or into a file that later calls find again.
+
+The file is sealed: a damaged one is made again. That takes one pass over it at each start, seconds
+for gigabytes, where a training passes over it in every epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from proxmtl.backbones.data.files import named_paths
+from proxmtl.backbones.images import Fit, read_encoded, to_pixels
+from proxmtl.io.atomic import atomic_path
+from proxmtl.io.errors import InputError
+from proxmtl.io.outputs import reserve
+from proxmtl.io.seal import Entry, entry_of, read_sealed, write_sealed
+from proxmtl.io.temporaries import remove_leftovers
+from proxmtl.machine import check_memory
+from proxmtl.sources import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["PixelCache", "Pixels", "decode_images"]
+
+FORMAT = "proxmtl pixels 1"
+AGAIN = "the images are decoded again."
+logger = logging.getLogger("proxmtl")
+
+
+class Pixels(NamedTuple):
+    """Decoded images."""
+
+    values: NDArray[np.uint8]
+    """(N, 3, S, S), those that could be decoded."""
+    rows: list[int]
+    """Their numbers."""
+    bad: list[str]
+    """Why the others could not."""
+    source: Source
+    """The folder; its hash is that of the lines ``<sha256>  <name>`` of the files that were read,
+    in their order."""
+
+
+class PixelCache:
+    """A file of decoded pixels, which is mapped, and notes that seal it.
+
+    Parameters
+    ----------
+    folder
+        Where it lies; made if it does not exist.
+    images, names
+        Folder of the images, and their names in it. The file is found again for the same names,
+        sizes and times of files.
+    size, fit
+        As for :func:`to_pixels`.
+    """
+
+    def __init__(
+        self, folder: Path, images: Path, names: Sequence[str], size: int, fit: Fit
+    ) -> None:
+        # by whole paths: sets of images have files of one name, size and time in several folders
+        digest = hashlib.sha256(f"{size} {fit} {images.resolve()}".encode(errors="surrogateescape"))
+        for name, path in zip(names, named_paths(images, names), strict=True):
+            stat = path.stat() if path.is_file() else None
+            seen = None if stat is None else (stat.st_size, stat.st_mtime_ns)
+            digest.update(f"\n{name} {seen}".encode(errors="surrogateescape"))
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"pixels-{digest.hexdigest()[:16]}.npy"
+        self.notes = self.path.with_suffix(".json")
+
+    def read(self) -> Pixels | None:
+        """What the file holds; None if it isn't there, or is damaged."""
+        # the notes are written last, so with them the pixels are whole
+        if not (self.path.is_file() and self.notes.is_file()):
+            return None
+        try:
+            notes = read_sealed(self.notes, AGAIN)
+        except InputError as error:
+            logger.warning("%s", error)
+            return None
+        if notes.get("format") == FORMAT and Entry(**notes["file"]) == entry_of(self.path):
+            return self._mapped(notes)
+        logger.warning(
+            "%s: is not the file that %s was written for; %s", self.path, self.notes.name, AGAIN
+        )
+        return None
+
+    def write(
+        self,
+        shape: tuple[int, ...],
+        fill: Callable[[Callable[[int, NDArray[np.uint8]], None]], _Filled],
+    ) -> Pixels:
+        """Write images of a shape as they are decoded; seal them, and map them."""
+        remove_leftovers(self.path.parent)
+        self.notes.unlink(missing_ok=True)
+        with atomic_path(self.path) as temporary, temporary.open("r+b") as stream:
+            # written, not mapped: what the disk refuses is an error here, not a signal
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            stream.flush()
+            reserve(stream.fileno(), stream.tell() + math.prod(shape), self.path)
+
+            def append(row: int, image: NDArray[np.uint8]) -> None:  # noqa: ARG001 - in order
+                stream.write(np.ascontiguousarray(image).data)
+
+            filled = fill(append)
+            stream.flush()
+            entry = entry_of(temporary)
+        notes = {
+            "format": FORMAT,
+            "file": entry._asdict(),
+            "rows": filled.rows,
+            "bad": filled.bad,
+            "source": filled.source._asdict(),
+        }
+        write_sealed(self.notes, notes)
+        return self._mapped(notes)
+
+    def _mapped(self, notes: dict[str, Any]) -> Pixels:
+        rows = notes["rows"]
+        values = np.load(self.path, mmap_mode="r")[: len(rows)]
+        return Pixels(values, rows, notes["bad"], Source(**notes["source"]))
+
+
+class _Filled(NamedTuple):
+    rows: list[int]
+    bad: list[str]
+    source: Source
+
+
+def decode_images(
+    folder: Path,
+    names: Sequence[str],
+    size: int,
+    fit: Fit,
+    *,
+    cache: PixelCache | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Pixels:
+    """Decode images of a folder, into the cache where one is given.
+
+    Parameters
+    ----------
+    folder, names
+        N files; bad ones are left out, and reported.
+    size, fit
+        As for :func:`to_pixels`.
+    cache
+        Where to find them, or to keep them.
+    progress
+        Called with (done, N) after each.
+
+    Raises
+    ------
+    MemoryError
+        If there is no cache, and not enough memory.
+    """
+    found = None if cache is None else cache.read()
+    if found is not None:
+        return found
+    shape = (len(names), 3, size, size)
+
+    def fill(put: Callable[[int, NDArray[np.uint8]], None]) -> _Filled:
+        return _fill(put, folder, names, (size, fit), progress)
+
+    if cache is not None:
+        return cache.write(shape, fill)
+    check_memory(
+        math.prod(shape),
+        f"{len(names)} images of {size} x {size} pixels",
+        "keep them on the disk (--cache DIR, in Python cache=DIR), or make them smaller",
+    )
+    values: NDArray[np.uint8] = np.zeros(shape, np.uint8)
+    filled = fill(values.__setitem__)
+    return Pixels(values[: len(filled.rows)], *filled)
+
+
+def _fill(
+    put: Callable[[int, NDArray[np.uint8]], None],
+    folder: Path,
+    names: Sequence[str],
+    form: tuple[int, Fit],
+    progress: Callable[[int, int], None] | None,
+) -> _Filled:
+    """Decode images to a form, hand each on with its row."""
+    rows: list[int] = []
+    bad: list[str] = []
+    size, digest = 0, hashlib.sha256()
+    for i, (name, path) in enumerate(zip(names, named_paths(folder, names), strict=True)):
+        try:
+            content = read_encoded(path)
+            size += len(content)
+            line = f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+            digest.update(line.encode(errors="surrogateescape"))
+            image = to_pixels(content, *form, str(path))
+        except (FileNotFoundError, ValueError) as error:
+            bad.append(_reason(error))
+        else:
+            put(len(rows), image)
+            rows.append(i)
+        if progress is not None:
+            progress(i + 1, len(names))
+    return _Filled(rows, bad, Source(str(folder), size, digest.hexdigest()))
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with an image, without the advice, which is given once for all of them."""
+    return str(error).rsplit("; ", 1)[0].rstrip(".")

@@ -35,6 +35,8 @@ ALLOCATORS = [
 @pytest.fixture(autouse=True, scope="session")
 def poisoned_allocations():
     """Fill fresh memory that the library asks for with NaN: what nobody wrote is seen."""
+    with torch.device("meta"):  # its list of functions, made at the first use, has those of torch
+        torch.empty(0)
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in ALLOCATORS:
             patch.setattr(owner, name, _poisoned(getattr(owner, name)))

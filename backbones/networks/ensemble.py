@@ -25,7 +25,7 @@ class Ensemble(nn.Module):
     Parameters
     ----------
     make
-        Returns a new network, initialised; called M times (once for the trunk's stages).
+        Returns a new network, initialised; called M times, once where all stages are shared.
     n_members
         M.
     shared_stages
@@ -58,8 +58,7 @@ class Ensemble(nn.Module):
         vectorised: bool | None = None,
     ) -> None:
         super().__init__()
-        networks = [make() for _ in range(max(n_members, 1))]
-        first = networks[0]
+        first = make()
         if n_members < 1 or not 0 <= shared_stages <= first.n_stages:
             msg = (
                 f"n_members={n_members}, shared_stages={shared_stages}: give at least one member "
@@ -83,7 +82,10 @@ class Ensemble(nn.Module):
         self.normalisation = first.normalisation
         frozen = first.stage_tensors(0, frozen_stages)
         trained = first.stage_tensors(frozen_stages, shared_stages)
-        own = [network.stage_tensors(shared_stages, first.n_stages) for network in networks]
+        # one network at a time: of the others only their own stages are kept
+        others = 0 if shared_stages == first.n_stages else n_members - 1
+        own = [first.stage_tensors(shared_stages, first.n_stages)]
+        own += [make().stage_tensors(shared_stages, first.n_stages) for _ in range(others)]
         self.trunk = _Tensors({name: tensor.detach() for name, tensor in frozen.items()} | trained)
         self.members = _Tensors(
             {name: _stacked([tensors[name] for tensors in own]) for name in own[0]}

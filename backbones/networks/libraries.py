@@ -36,8 +36,8 @@ def library_network(
     input_shape
         (C, H, W).
     weights
-        ``"imagenet"``: the library's own, which it downloads where it hasn't yet; ``"random"``; or
-        a file with a state dict of the model.
+        ``"imagenet"``: the library's own, which it downloads where it hasn't yet; ``"random"``,
+        without a download; or a file with a state dict of the model.
 
     Raises
     ------
@@ -59,6 +59,11 @@ def library_network(
         )
         raise ImportError(msg) from error
     pretrained = weights == IMAGENET
+    listed = getattr(package, "list_models", None) if library == "torchvision" else None
+    if listed is not None and model not in listed(module=package):
+        # those of detection and segmentation get the weights of their trunk, asked or not
+        msg = f"network {name!r} can't be had from torchvision: it is none of its classifiers."
+        raise ValueError(msg)
     try:
         net: nn.Module = (
             package.create_model(model, pretrained=pretrained)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +18,14 @@ from proxmtl.backbones.networks import (
     check_network_name,
     make_network,
 )
+from proxmtl.backbones.training.described import check_described, check_sizes
 from proxmtl.backbones.training.features import network_features, standardized
 from proxmtl.backbones.training.pixels import cropped
-from proxmtl.io.errors import InputError
-from proxmtl.io.model import ModelState, read_model_state, write_model_state
+from proxmtl.io.errors import InputError, first_line
+from proxmtl.io.model import DESCRIPTION_FILE, ModelState, read_model_state, write_model_state
 from proxmtl.nn.linear import linear_scores
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 __all__ = ["Architecture", "AttributeCNN"]
@@ -107,6 +107,10 @@ class Architecture:
             torch.manual_seed(seed)
             return self._copies(weights)
 
+    def one(self) -> Architecture:
+        """The same for one attribute."""
+        return replace(self, n_members=1)
+
     def _copies(self, weights: str | Path | None) -> Ensemble:
         first = self.network(weights)
         return Ensemble(
@@ -182,27 +186,38 @@ class AttributeCNN:
         return [[type(layer).__name__ for layer in stage] for stage in stages]
 
     @classmethod
-    def load(cls, folder: str | Path) -> AttributeCNN:
-        """Read what :meth:`save` wrote.
+    def load(cls, folder: str | Path, *, hub: bool | None = None) -> AttributeCNN:
+        """Read what :meth:`save` wrote; nothing is downloaded.
+
+        Parameters
+        ----------
+        folder
+            Of the model.
+        hub
+            Whether its networks may be looked up on a hub, where their name says so
+            (``timm:hf-hub:...``); None: as the environment says, ``PROXMTL_ALLOW_HUB=1``.
 
         Raises
         ------
         InputError
-            If the folder holds no such model, or it is damaged.
+            If the folder holds no such model, it is damaged, its description and its arrays are
+            not of one size, or its networks would be looked up on a hub.
         """
         state = read_model_state(folder)
         if state.kind != KIND:
             raise InputError(folder, f"holds a {state.kind}, not networks that were trained.")
         try:
+            check_described(state, hub=hub)
             parameters = dict(state.parameters)
             for name in ("input_shape", "widths"):
                 parameters[name] = tuple(parameters[name])
             architecture = Architecture(**parameters)
+            check_sizes(architecture, state)
             parts: dict[str, dict[str, Tensor]] = {
                 part: {} for part in ("network", "head", "input", "features")
             }
             for key, array in state.arrays.items():
-                part, name = key.split(".", 1)
+                part, _, name = key.partition(".")
                 parts[part][name] = torch.from_numpy(np.array(array))
             network = architecture.ensemble(seed=0, weights=RANDOM)
             network.load_state_dict(parts["network"])
@@ -221,7 +236,10 @@ class AttributeCNN:
             )
             shape = tuple(model.coef.shape)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(folder, f"doesn't describe a whole model ({error}).") from error
+            raise InputError(
+                Path(folder) / DESCRIPTION_FILE,
+                f"doesn't describe a whole model ({first_line(error)}).",
+            ) from error
         if stages not in (None, model._stages()):
             raise InputError(
                 folder,

@@ -191,7 +191,7 @@ def _array(
                 f"{there:,} are there"
             )
         flat = np.empty(math.prod(header.shape), header.dtype)
-        data, done = memoryview(flat.view(np.uint8)) if flat.size else memoryview(b""), 0
+        data, done = flat.view(np.uint8).data, 0
         while done < header.size:
             part = stream.read(min(CHUNK, header.size - done))
             if not part:

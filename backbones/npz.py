@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxmtl.io.arrays import read_npz as read_arrays
+from proxmtl.io.array_files import read_npz as read_arrays
 from proxmtl.sources import open_source
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from proxmtl.io.arrays import read_npy, read_npz
+from proxmtl.io.array_files import read_npy, read_npz
 from proxmtl.io.beside import check_features
 from proxmtl.io.errors import InputError
 from proxmtl.io.parquet import read_parquet

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from proxmtl.io.arrays import read_npy
+from proxmtl.io.array_files import read_npy
 from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError
 from proxmtl.io.seal import read_manifest

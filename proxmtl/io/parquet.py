@@ -6,7 +6,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from proxmtl.io.arrays import check_expansion
+from proxmtl.io.array_files import check_expansion
 from proxmtl.io.errors import InputError, first_line
 from proxmtl.io.tables import is_id_header
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from proxmtl.io import InputError, arrays, load_features, read_features
+from proxmtl.io import InputError, array_files, load_features, read_features
 
 X = np.random.default_rng(0).standard_normal((5, 3))
 
@@ -252,7 +252,7 @@ def test_other_members_and_other_compressions_do_no_harm(tmp_path):
 def test_small_files_of_large_arrays_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros((600, 500)))
     pd.DataFrame(np.zeros((600, 500))).to_parquet(tmp_path / "x.parquet")
-    monkeypatch.setattr(arrays, "ROOMY", 1 << 16)
+    monkeypatch.setattr(array_files, "ROOMY", 1 << 16)
     for name in ("x.npz", "x.parquet"):
         monkeypatch.setenv("PROXMTL_MAX_EXPANSION", "2")
         with pytest.raises(InputError, match=r"would become 2,40.*times as many; .* raise it"):

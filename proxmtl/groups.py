@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,7 +168,7 @@ class Groups:
         """
         position = {name: i for i, name in enumerate(items)}
         if len(position) != len(items):
-            repeated = sorted({name for name in items if list(items).count(name) > 1})
+            repeated = sorted(name for name, count in Counter(items).items() if count > 1)
             raise ValueError(f"items: names repeat: {repeated}; make them distinct.")
         lists: list[list[int]] = []
         for group, group_members in groups.items():

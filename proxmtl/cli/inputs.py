@@ -151,12 +151,18 @@ def read_groups(
     """
     if path is None:
         return None
+    from proxmtl.experiments.metrics import TOTAL  # noqa: PLC0415 - heavy
+
     if not path.is_file():
         raise InputError(path, "no such file; check the path to the groups.")
     try:
         groups = Groups.from_file(path, [*names, *left_out])
     except ValueError as error:
         raise InputError(path, str(error).removeprefix(f"{path.name}: ")) from error
+    if TOTAL in groups.names:
+        raise InputError(
+            path, f"a group is called {TOTAL!r}, as the mean over all attributes is; rename it."
+        )
     if not left_out:
         return groups
     if not groups.coverage[: len(names)].any():  # all groups were of attributes left out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def attribute_names(names: Sequence[str] | None, n: int) -> list[str]:
         msg = f"names has {len(given)} entries for {n} columns of Y; give one name per column."
         raise ValueError(msg)
     if len(set(given)) != n:
-        twice = sorted({name for name in given if given.count(name) > 1})
+        twice = sorted(name for name, count in Counter(given).items() if count > 1)
         msg = f"names contains {twice[:3]} more than once; attribute names must be distinct."
         raise ValueError(msg)
     return given

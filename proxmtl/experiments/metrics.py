@@ -163,16 +163,22 @@ def group_means(
         msg = f'groups has a group called "{TOTAL}", the name of the overall mean; rename it.'
         raise ValueError(msg)
     columns = [name for name in METRICS if name in table.columns]
-    lines = {}
-    for group, items in {**members, TOTAL: list(range(len(names)))}.items():
-        part = table.iloc[items]
-        line = part[columns].mean(axis=0).to_dict()
-        line["n_attributes"] = len(items)
-        line["n_without_ap"] = int(part["ap"].isna().sum())
-        lines[group] = line
-    means = pd.DataFrame.from_dict(lines, orient="index")
-    means.index.name = "group"
-    return means.astype({"n_attributes": int, "n_without_ap": int})
+    lists = [*members.values(), list(range(len(names)))]
+    sizes = np.array([len(items) for items in lists])
+    items = np.fromiter((item for items in lists for item in items), np.intp, sizes.sum())
+    group_of = np.repeat(np.arange(len(lists)), sizes)
+    index = pd.Index([*members, TOTAL], name="group")
+    means = pd.DataFrame(index=index)
+    for column in columns:
+        values = table[column].to_numpy(np.float64)[items]
+        known = ~np.isnan(values)
+        counts = np.bincount(group_of[known], minlength=len(lists))
+        sums = np.bincount(group_of[known], values[known], minlength=len(lists))
+        means[column] = np.divide(sums, counts, out=np.full(len(lists), np.nan), where=counts > 0)
+    lacking = table["ap"].isna().to_numpy()[items]
+    means["n_attributes"] = sizes
+    means["n_without_ap"] = np.bincount(group_of[lacking], minlength=len(lists))
+    return means
 
 
 def mean_ap(estimator: object, X: ArrayLike, Y: ArrayLike) -> float:

@@ -133,10 +133,9 @@ def write_labels(
     _check_writable("ids", ids, [id_key(name) for name in ids])
     if header in names or (not header and all(map(_is_number, names))):
         raise ValueError(f"header: {header!r} beside these names; use another, such as 'image'.")
-    lines = [table_line([header, *names])]
-    for name, row in zip(ids, labels, strict=True):
-        lines.append(table_line([name, *("" if np.isnan(y) else f"{y:.0f}" for y in row)]))
-    write_text(path, "".join(lines))
+    cells = np.array(["0", "1", ""])[np.where(np.isnan(labels), 2, labels == 1).astype(int)]
+    rows = ([name, *row] for name, row in zip(ids, cells.tolist(), strict=True))
+    write_text(path, "".join(map(table_line, [[header, *names], *rows])))
 
 
 def _check_writable(title: str, given: Sequence[str], compared: Sequence[str]) -> None:

@@ -184,6 +184,7 @@ BAD_FITS = {
         FIT,
         ["g.json", "'patterns'", "'dots'", "spelling"],
     ),
+    "group total": (_edit("g.json", "colors", "Total"), FIT, ["g.json: a group is called 'Total'"]),
     "group file": (_edit("g.json", "{", "["), FIT, ["g.json", "cannot be parsed"]),
     "one class": (
         lambda f: (f / "y.csv").write_text("a,b\n" + "1,0\n1,1\n" * 40),

@@ -60,7 +60,7 @@ FILES = [
     ("attribute_groups_9.json", '{"g": ["black"]}', "isn't JSON of the form"),
     ("attribute_groups_9.json", '{"g": [{"index0": 1, "name": "fur"}]}', "isn't the attribute"),
     ("attribute_groups_9.json", '{"g": [{"index0": 9, "name": "fur"}]}', "isn't the attribute"),
-    ("features_pca512_int8.npz", "nonsense", "isn't a readable"),
+    ("features_pca512_int8.npz", "nonsense", "not a readable npz"),
 ]
 
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["duality_gap"]
 
+ROUNDING = 64 * torch.finfo(torch.float64).eps
+"""Relative margin inside the domain of a conjugate: past the rounding of its gauge."""
+
 
 def duality_gap(
     problem: Problem, W: Tensor, scores: Tensor, dual: tuple[Tensor, Tensor], objective: float
@@ -44,7 +47,10 @@ def duality_gap(
     if problem.ridge > 0:
         scale, conjugate = 1.0, _conjugate_with_ridge(problem, U)
     elif problem.regularizer is not None and problem.regularizer.has_conjugate:
-        scale, conjugate = 1.0, problem.regularizer.conjugate(U)
+        # a dual point just outside the conjugate's domain is shrunk into it, past rounding
+        limit = problem.regularizer.conjugate_limit(U) * (1 - ROUNDING)
+        scale = min(1.0, limit)
+        conjugate = problem.regularizer.conjugate(scale * U)
     else:
         assert problem.regularizer is not None
         norm = problem.regularizer.dual_norm(U, at=penalised)

@@ -45,6 +45,15 @@ def scad(x, slope, c):
     return slope * slope * (c + 1) / 2
 
 
+def dirty(r, W):
+    """Huber function of the singular values of each group's columns, own squares beside them."""
+    total = r.own * sum(float(W[:, i].square().sum()) for i in r.groups.uncovered)
+    for g, w in enumerate(r.groups.weights.tolist()):
+        for s in np.linalg.svd(W[:, r.groups.members(g)].numpy(), compute_uv=False).tolist():
+            total += r.own * s * s if 2 * r.own * s <= w else w * s - w * w / (4 * r.own)
+    return total
+
+
 def grouped(function, r, W):
     """Sum of a function of norm and weight over slices and groups."""
     return sum(
@@ -68,6 +77,7 @@ NAIVE_VALUES = {
     "SparseGroupL2": lambda r, W: r.strength * (0.4 * l1(W) + 0.6 * group_norm(W, r.groups)),
     "LInf": lambda r, W: r.strength * sum(max(abs(x) for x in row) for row in W.tolist()),
     "Nuclear": lambda r, W: r.strength * float(np.linalg.svd(W.numpy(), compute_uv=False).sum()),
+    "SharedPlusOwn": lambda r, W: r.strength * dirty(r, W),
     "ExclusiveL1": lambda r, W: r.strength / 2 * sum(l1(row) ** 2 for row in W),
     "SquaredGroupL2": lambda r, W: r.strength / 2 * group_norm(W, r.groups) ** 2,
     "Box": lambda r, W: inside(W, r.low, r.high),

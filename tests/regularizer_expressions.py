@@ -32,6 +32,15 @@ def latent(r, x):
     return r.strength * total, constraints
 
 
+def dirty(r, x):
+    """The minimum over the shared part, as it is defined."""
+    shared = cp.Variable(x.shape)
+    weights = r.groups.weights.tolist()
+    norms = [w * cp.norm(shared[:, r.groups.members(g)], "nuc") for g, w in enumerate(weights)]
+    constraints = [shared[:, i] == 0 for i in r.groups.uncovered]
+    return r.strength * (sum(norms) + r.own * cp.sum_squares(x - shared)), constraints
+
+
 # each: (regularizer, cvxpy matrix) -> (expression, constraints)
 CVXPY = {
     "L1": lambda r, x: (r.strength * absolute(x), []),
@@ -59,6 +68,7 @@ CVXPY = {
     ),
     "LInf": lambda r, x: (r.strength * sum(cp.norm_inf(row) for row in rows(x)), []),
     "Nuclear": lambda r, x: (r.strength * cp.norm(x, "nuc"), []),
+    "SharedPlusOwn": dirty,
     "ExclusiveL1": lambda r, x: (
         r.strength / 2 * sum(cp.square(cp.norm1(row)) for row in rows(x)),
         [],

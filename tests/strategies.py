@@ -39,6 +39,7 @@ from proxmtl.regularizers import (
     Nuclear,
     Scaled,
     Separable,
+    SharedPlusOwn,
     Shifted,
     SparseGroupL2,
     SquaredGroupL2,
@@ -175,6 +176,9 @@ REGULARIZER_FACTORIES = {
     ),
     "LInf": lambda _draw, _n, strength: LInf(strength, axis=-1),
     "Nuclear": lambda _draw, _n, strength: Nuclear(strength),
+    "SharedPlusOwn": lambda draw, n, strength: SharedPlusOwn(
+        strength, 0.4, draw(disjoint_groups(n))
+    ),
     "ExclusiveL1": lambda _draw, _n, strength: ExclusiveL1(strength),
     "SquaredGroupL2": lambda draw, n, strength: SquaredGroupL2(draw(disjoint_groups(n)), strength),
     "Box": lambda _draw, _n, strength: Box(-1.0, 0.5).with_strength(strength),

@@ -1,6 +1,7 @@
 """scikit-learn estimators on top of the engine: many binary attributes at once."""
 
 from proxmtl.estimators.baselines import baseline_estimator
+from proxmtl.estimators.cross_validated import SharedPlusOwnClassifierCV, SingleTaskClassifierCV
 from proxmtl.estimators.go_mtl import GOMTLClassifier
 from proxmtl.estimators.latent import LatentMTLClassifier
 from proxmtl.estimators.penalised import (
@@ -9,6 +10,7 @@ from proxmtl.estimators.penalised import (
     LassoClassifier,
     RidgeMTLClassifier,
 )
+from proxmtl.estimators.shared_plus_own import SharedPlusOwnClassifier
 from proxmtl.estimators.single_task import SingleTaskClassifier
 
 __all__ = [
@@ -18,6 +20,9 @@ __all__ = [
     "LassoClassifier",
     "LatentMTLClassifier",
     "RidgeMTLClassifier",
+    "SharedPlusOwnClassifier",
+    "SharedPlusOwnClassifierCV",
     "SingleTaskClassifier",
+    "SingleTaskClassifierCV",
     "baseline_estimator",
 ]

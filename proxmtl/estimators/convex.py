@@ -51,6 +51,14 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
         """Return the penalty on W (D, M)."""
         raise NotImplementedError
 
+    def _penalty(
+        self,
+        problem: Problem,
+        sample_weight: NDArray[np.float64] | None,  # noqa: ARG002 - for strengths in units of data
+    ) -> Regularizer:
+        """Return the penalty on W of a problem that has none yet."""
+        return self._regularizer(problem.targets.n_tasks)
+
     def _solve(
         self,
         X: NDArray[Any],
@@ -63,7 +71,7 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         del warm  # a convex problem: where it starts does not matter
         given = self._given
-        loss, regularizer = resolve_loss(given.loss), self._regularizer(signs.shape[1])
+        loss = resolve_loss(given.loss)
         features = as_float_tensor("X", X)
         targets = Targets.from_labels(
             signs,
@@ -73,8 +81,9 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
             like=features,
         )
         design = SharedDesign(features, intercept=given.fit_intercept)
+        problem = Problem(loss, design, targets)
         result = minimize(
-            Problem(loss, design, targets, regularizer),
+            problem.with_regularizers(self._penalty(problem, weights)),
             FISTA(),
             stop=RelativeGap(given.tol) | MaxPasses(given.max_passes),
             callback=callback,

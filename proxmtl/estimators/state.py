@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["from_state", "to_state"]
 
 _ALWAYS = ("coef_", "intercept_", "mean_", "scale_")
-_LATENT = ("L_", "S_")
+_OPTIONAL = ("L_", "S_", "shared_coef_", "calibration_")
 _PAIRS = "pairs"
 """Key under which a mapping is written as a list of pairs: JSON's own keys are all text."""
 
@@ -35,6 +35,11 @@ def to_state(estimator: LinearAttributeClassifier) -> ModelState:
     parameters.pop("groups", None)
     if not isinstance(as_python(parameters.get("init")), str):
         parameters.pop("init", None)  # a start's factors are no part of the fitted model
+    # how a model was chosen is in its report; splitters and functions are no part of it either
+    if not isinstance(as_python(parameters.get("cv")), int):
+        parameters.pop("cv", None)
+    if callable(parameters.get("scoring")):
+        parameters.pop("scoring")
     if not isinstance(parameters.get("random_state"), (int, np.integer, np.ndarray, NoneType)):
         parameters["random_state"] = estimator._seed  # noqa: SLF001 (what the generator gave)
     if parameters["label_names"] is not None:
@@ -45,7 +50,11 @@ def to_state(estimator: LinearAttributeClassifier) -> ModelState:
     return ModelState(
         type(estimator).__name__,
         {key: _described(key, value) for key, value in parameters.items()},
-        {name: getattr(estimator, name) for name in _ALWAYS + _LATENT if hasattr(estimator, name)},
+        {
+            name: getattr(estimator, name)
+            for name in _ALWAYS + _OPTIONAL
+            if hasattr(estimator, name)
+        },
         {
             "classes": estimator.label_values_.tolist(),
             "label_names": names,
@@ -104,7 +113,7 @@ def from_state(kind: type[LinearAttributeClassifier], state: ModelState) -> Any:
     estimator = kind(**parameters)
     for name in _ALWAYS:
         setattr(estimator, name, state.arrays[name])
-    for name in _LATENT:
+    for name in _OPTIONAL:
         if name in state.arrays:
             setattr(estimator, name, state.arrays[name])
     estimator.label_values_ = np.array(described["classes"])
@@ -138,6 +147,9 @@ def _check_shapes(estimator: Any) -> None:
     if hasattr(estimator, "S_"):
         n_latents = len(estimator.S_)
         expected |= {"L_": (n_features, n_latents), "S_": (n_latents, n_attributes)}
+    for name, shape in (("shared_coef_", estimator.coef_.shape), ("calibration_", (n_attributes,))):
+        if hasattr(estimator, name):
+            expected[name] = shape
     for name, shape in expected.items():
         if getattr(estimator, name).shape != shape:
             raise ValueError(f"{name} has shape {getattr(estimator, name).shape}, not {shape}")

@@ -23,6 +23,7 @@ from proxmtl.regularizers.max_norm import LInf
 from proxmtl.regularizers.nuclear import Nuclear
 from proxmtl.regularizers.overlapping import OverlappingGroupL2
 from proxmtl.regularizers.separable import Separable
+from proxmtl.regularizers.shared_plus_own import SharedPlusOwn
 from proxmtl.regularizers.smoothed import Smoothed, SmoothedGroupNorm, SmoothedL1Image
 from proxmtl.regularizers.sparse_group import SparseGroupL2
 from proxmtl.regularizers.squared_group import SquaredGroupL2
@@ -60,6 +61,7 @@ __all__ = [
     "Regularizer",
     "Scaled",
     "Separable",
+    "SharedPlusOwn",
     "Shifted",
     "Smoothed",
     "SmoothedGroupNorm",

@@ -199,6 +199,10 @@ class Regularizer(ABC):
             "with which it is evaluated through the prox."
         )
 
+    def conjugate_limit(self, U: Tensor) -> float:  # noqa: ARG002 - most are finite everywhere
+        """Largest ``s`` for which ``R*(s U)`` is finite; infinite where the conjugate always is."""
+        return math.inf
+
     def active(self, W: Tensor) -> Tensor:
         """Mask of the coordinates along which ``R`` is smooth at ``W``, same shape.
 

@@ -104,6 +104,11 @@ def test_conjugate_is_that_of_clarabel(name):
     r, u = example(name, strength=0.7), normal(3, 5, seed=3)
     if name == "Shifted":
         r = Shifted(ElasticNet(0.7, 0.3), r.center)
+    limit = r.conjugate_limit(u)
+    if math.isfinite(limit):  # outside of its domain the conjugate is infinite
+        u = limit * u
+        assert r.conjugate((1 + 1e-9) * u) == math.inf
+        u = 0.9 * u
     x = cp.Variable((3, 5))
     penalty, constraints = CVXPY[name](r, x) if name != "Shifted" else (None, [])
     if name == "Shifted":

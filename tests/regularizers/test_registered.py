@@ -38,7 +38,7 @@ SOLVED_VALUE = {"LatentOverlapGroupL2"}
 EXACT_ZEROS = {"OverlappingGroupL2"}
 
 # NaN in one slice reaches the others
-COUPLED = {"Nuclear", "SquaredGroupL2", "Sum"}
+COUPLED = {"Nuclear", "SharedPlusOwn", "SquaredGroupL2", "Sum"}
 
 
 def normal(*shape, seed=0, dtype=torch.float64):

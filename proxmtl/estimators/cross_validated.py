@@ -1,0 +1,392 @@
+"""Estimators that choose their strengths, and whether to share, by cross-validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from proxmtl.arrays import as_float_tensor
+from proxmtl.designs import SharedDesign
+from proxmtl.estimators.base import LinearAttributeClassifier
+from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.losses import resolve_loss
+from proxmtl.estimators.search import Fold, Searched, folds_of, joined, scoring_of, search
+from proxmtl.estimators.seeds import seed_of
+from proxmtl.estimators.shared_plus_own import shared_plus_own, strength_units
+from proxmtl.estimators.verdict import Pair, calibration, report, sharing, table
+from proxmtl.experiments import stratified_folds
+from proxmtl.groups import Groups
+from proxmtl.minimization import minimize
+from proxmtl.problem import Problem
+from proxmtl.regularizers import Regularizer, SharedPlusOwn
+from proxmtl.result import Result
+from proxmtl.stopping import MaxPasses, RelativeGap
+from proxmtl.targets import ClassWeight, Reduction, Targets
+
+__all__ = ["SharedPlusOwnClassifierCV", "SingleTaskClassifierCV"]
+
+Array = NDArray[Any]
+OWN = tuple(10 ** (1 - k / 2) for k in range(9))
+"""Ridges of attributes alone, from 10 to 0.001."""
+SHARED = (0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08)
+"""Strengths of the shared part, beside own parts of unit ridge."""
+EXTENSIONS = 2
+"""How often a path of which an end is best goes on beyond it."""
+
+
+class SingleTaskClassifierCV(LinearAttributeClassifier):
+    r"""One ridge-penalised classifier per attribute, the ridge chosen by cross-validation.
+
+    For all attributes together the ridge of best mean score on held-out rows is taken from a path
+    of strengths, which is continued where an end of it is best. The classifier is then fitted on
+    all rows, to a certified accuracy, and its scores are calibrated by those of the rows held out.
+
+    Parameters
+    ----------
+    cv : int, splitter or iterable of (train, test)
+        A number of folds stratifies over all labels at once (missing ones count as neither);
+        a splitter of scikit-learn and row numbers are taken as they are.
+    scoring : {"average_precision", "roc_auc", "neg_log_loss"} or callable
+        Score of one attribute on the rows held out, ``(labels in {0, 1}, decision values) ->
+        float``; the mean over folds, then over attributes, decides. Where labels of one class were
+        collected with preference, take ``"roc_auc"``, which the share of positives does not move.
+    loss : {"logistic", "squared_hinge", "squared", "smoothed_hinge", "huber"}
+        Loss of a label.
+    fit_intercept, standardize : bool
+        As for :class:`SharedPlusOwnClassifier`; moments are found inside each training part.
+    class_weight : None, "balanced" or dict of class -> weight
+        Weights of the two classes, within each attribute.
+    max_passes, tol
+        Budget and relative duality gap of the final fit.
+    label_names : sequence of str, optional
+        Attribute names; by default the columns of Y where it is a data frame.
+    random_state : int, RandomState or None
+        Of the folds, where ``cv`` is a number.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (M, D)
+        Coefficients on the features as given.
+    intercept_ : ndarray of shape (M,)
+        Intercepts, calibrated: a decision value is positive where the probability is above 1/2.
+    own_strength_, shared_strength_ : float
+        What was chosen, in units of the loss on standardised features (inf: nothing is shared).
+    report_ : pandas.DataFrame
+        One line per attribute: number of labels and of positives, score on held-out rows and its
+        standard deviation over the folds.
+    cv_results_ : pandas.DataFrame
+        One line per candidate: its strengths and its mean score with the standard error.
+    search_passes_ : float
+        Passes over the data that the search took.
+    classes_, mean_, scale_, label_names_, n_features_in_
+        As for :class:`SharedPlusOwnClassifier`.
+    result_ : Result
+        Status, certificate and history of the final fit.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the final fit ended by its budget.
+    UserWarning
+        If the best candidate is the last of an extended path.
+    """
+
+    report_: pd.DataFrame
+    cv_results_: pd.DataFrame
+    result_: Result[torch.Tensor]
+    own_strength_: float
+    shared_strength_: float
+    reduction: Reduction = "mean"
+
+    def __init__(
+        self,
+        *,
+        cv: Any = 5,
+        scoring: str | Callable[[Array, Array], float] = "average_precision",
+        loss: str = "logistic",
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        class_weight: Any = None,
+        max_passes: int = 1000,
+        tol: float = 1e-4,
+        label_names: Sequence[str] | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.cv = cv
+        self.scoring = scoring
+        self.loss = loss
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.class_weight = class_weight
+        self.max_passes = max_passes
+        self.tol = tol
+        self.label_names = label_names
+        self.random_state = random_state
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities of the positive class, by a sigmoid fitted to held-out scores.
+
+        Parameters
+        ----------
+        X
+            Features (N, D).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (N, M), as of scikit-learn's multilabel classifiers; (N, 2) with a column for
+            each class if the labels were a vector.
+        """
+        values = self.decision_function(X)
+        if self._is_vector:
+            positive = 1 / (1 + np.exp(-values * self.calibration_[0]))
+            return np.stack([1 - positive, positive], axis=1)
+        probabilities: Array = 1 / (1 + np.exp(-values * self.calibration_))
+        return probabilities
+
+    # ------------------------------------------------------------------ the search
+
+    def _paths(self) -> list[list[Pair]]:
+        """Candidates at first, as paths to be followed with warm starts."""
+        return [[(math.inf, own) for own in OWN]]
+
+    def _resolve_groups(self, n_attributes: int) -> Groups:
+        return Groups.single(n_attributes)
+
+    def _solve(
+        self,
+        X: Array,
+        signs: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        class_weight: ClassWeight,
+        callback: Callable[[Any], None] | None,
+        *,
+        warm: bool,
+    ) -> tuple[Array, Array]:
+        del warm
+        given = self._given
+        scoring = scoring_of(given.scoring)
+        groups = self._resolve_groups(signs.shape[1])
+        self._seed = seed_of(given.random_state)
+        splits = self._splits(signs)
+        options: dict[str, Any] = {
+            "loss": resolve_loss(given.loss),
+            "fit_intercept": given.fit_intercept,
+            "reduction": self.reduction,
+            "class_weight": class_weight,
+        }
+
+        def run(paths: list[list[Pair]]) -> Searched:
+            folds = folds_of(X, signs, weights, splits, standardize=given.standardize, **options)
+            return search(
+                folds, signs, len(splits), lambda fold: _penalties(fold, paths, groups), scoring
+            )
+
+        paths = self._paths()
+        candidates = [pair for path in paths for pair in path]
+        found = run(paths)
+        for _ in range(EXTENSIONS):
+            beyond = _beyond(candidates, found.means)
+            if not beyond:
+                break
+            candidates += [pair for path in beyond for pair in path]
+            found = joined(found, run(beyond))
+        if _beyond(candidates, found.means):
+            warnings.warn(
+                f"{type(self).__name__}: the best strength is the last that was tried; the "
+                "attributes may want a weaker or stronger one than the path has.",
+                UserWarning,
+                stacklevel=5,
+            )
+        features = as_float_tensor("X", X)
+        targets = Targets.from_labels(
+            signs,
+            sample_weight=weights,
+            class_weight=class_weight,
+            reduction=self.reduction,
+            like=features,
+        )
+        design = SharedDesign(features, intercept=given.fit_intercept)
+        problem = Problem(options["loss"], design, targets)
+        units = strength_units(problem, groups, weights)
+        alone, shared = (_best(candidates, found.means, shared=kind) for kind in (False, True))
+        assert alone is not None
+        self.sharing_ = sharing(found, alone, shared)
+        chosen = np.full(signs.shape[1], alone, dtype=np.intp)
+        if shared is not None:
+            chosen[self.sharing_] = shared
+        self.groups_ = groups
+        coef, intercept = np.zeros((X.shape[1], len(chosen))), np.zeros(len(chosen))
+        part = np.zeros_like(coef)
+        for number in np.unique(chosen):  # what shares comes last: its result is kept
+            strengths = candidates[number][0] * units.shared, candidates[number][1] * units.own
+            self.shared_strength_, self.own_strength_ = strengths
+            fitted = self._refit(problem, shared_plus_own(*strengths, groups), callback)
+            for all_of_them, own in zip((coef, intercept, part), fitted, strict=True):
+                all_of_them[..., chosen == number] = own[..., chosen == number]
+        held_out = np.take_along_axis(found.held_out, chosen[None, None, :], axis=0)[0]
+        self.shared_coef_ = np.ascontiguousarray((part / self.scale_[:, np.newaxis]).T)
+        self.calibration_, shift = calibration(held_out, signs)
+        lines = report(found, (alone, shared), self.sharing_, signs)
+        names = self.label_names_ if self.label_names_ is not None else range(signs.shape[1])
+        self.report_ = lines.set_index(pd.Index(names, name="attribute"))
+        self.cv_results_ = table(candidates, found)
+        self.search_passes_ = found.passes
+        return coef, intercept + shift
+
+    def _refit(
+        self, problem: Problem, penalty: Regularizer, callback: Callable[[Any], None] | None
+    ) -> tuple[Array, Array, Array]:
+        """Coefficients (D, M), intercepts (M,) and the shared part (D, M)."""
+        result = minimize(
+            problem.with_regularizers(penalty),
+            stop=RelativeGap(self._given.tol) | MaxPasses(self._given.max_passes),
+            callback=callback,
+        )
+        self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
+        if not result.status.ok:
+            warnings.warn(
+                f"{type(self).__name__}: {result.status.value} ({result.certificate}.)",
+                ConvergenceWarning,
+                stacklevel=7,
+            )
+        coef, intercept = problem.design.split(result.solution)
+        part = torch.zeros_like(coef)
+        if isinstance(penalty, SharedPlusOwn):
+            part = penalty.split(coef)[0]
+        bias = coef.new_zeros(coef.shape[1]) if intercept is None else intercept
+        return coef.numpy(), bias.numpy(), part.numpy()
+
+    def _splits(self, signs: NDArray[np.float64]) -> list[tuple[Array, Array]]:
+        """Splits of the rows, each as row numbers of the training part and of the rest."""
+        if isinstance(self.cv, int | np.integer):
+            return list(stratified_folds(signs, int(self.cv), self._seed))
+        if hasattr(self.cv, "split"):
+            return list(self.cv.split(np.zeros((len(signs), 1)), signs))
+        return [(np.asarray(train), np.asarray(test)) for train, test in self.cv]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coef_")
+
+
+class SharedPlusOwnClassifierCV(SingleTaskClassifierCV):
+    r"""Attributes that share where sharing helps: :class:`SharedPlusOwnClassifier`, tuned.
+
+    Cross-validation compares attributes alone, on a path of ridges, with attributes that share,
+    on a path of the shared part's strength. If sharing has the better mean score on held-out rows,
+    it is taken, but for attributes that it can be expected to make worse: these keep a classifier
+    of their own. What can be expected of an attribute is its gain on held-out rows, drawn towards
+    the mean gain of all as far as the folds disagree (empirical Bayes). Parameters and attributes
+    are those of :class:`SingleTaskClassifierCV`, and these:
+
+    Parameters
+    ----------
+    groups : Groups, dict, list of lists or None
+        As for :class:`SharedPlusOwnClassifier`.
+
+    Attributes
+    ----------
+    sharing_ : ndarray of bool, shape (M,)
+        The attributes that share.
+    shared_coef_ : ndarray of shape (M, D)
+        The shared part of ``coef_``; 0 for an attribute alone.
+    report_ : pandas.DataFrame
+        One line per attribute: number of labels and of positives, whether it shares, score on
+        held-out rows with its standard deviation, score alone, gain and the gain's standard error.
+
+    References
+    ----------
+    Argyriou, Evgeniou, Pontil, "Convex multi-task feature learning", 2008; Jalali, Ravikumar,
+    Sanghavi, Ruan, "A dirty model for multi-task learning", 2010.
+    """
+
+    sharing_: NDArray[np.bool_]
+    shared_coef_: Array
+    groups_: Groups
+
+    def __init__(
+        self,
+        *,
+        groups: Any = None,
+        cv: Any = 5,
+        scoring: str | Callable[[Array, Array], float] = "average_precision",
+        loss: str = "logistic",
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        class_weight: Any = None,
+        max_passes: int = 1000,
+        tol: float = 1e-4,
+        label_names: Sequence[str] | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.groups = groups
+        super().__init__(
+            cv=cv,
+            scoring=scoring,
+            loss=loss,
+            fit_intercept=fit_intercept,
+            standardize=standardize,
+            class_weight=class_weight,
+            max_passes=max_passes,
+            tol=tol,
+            label_names=label_names,
+            random_state=random_state,
+        )
+
+    def _paths(self) -> list[list[Pair]]:
+        return [*super()._paths(), [(a, 1.0) for a in SHARED]]
+
+    def _resolve_groups(self, n_attributes: int) -> Groups:
+        if self.groups is None:
+            return Groups.single(n_attributes)
+        return resolve_groups(self.groups, n_attributes, self.label_names_)
+
+
+def _penalties(
+    fold: Fold, paths: Sequence[Sequence[Pair]], groups: Groups
+) -> list[list[Regularizer]]:
+    """Penalties of a fold, in its own units."""
+    part = _part(groups, fold.columns)
+    units = strength_units(fold.problem, part, fold.sample_weight)
+    return [
+        [shared_plus_own(a * units.shared, own * units.own, part) for a, own in path]
+        for path in paths
+    ]
+
+
+def _part(groups: Groups, columns: NDArray[np.int64]) -> Groups:
+    """Groups of some of the attributes."""
+    if len(columns) == groups.n_items:
+        return groups
+    place = {int(old): new for new, old in enumerate(columns)}
+    kept = [[place[i] for i in groups.members(g) if i in place] for g in range(len(groups))]
+    weights = [w for w, members in zip(groups.weights.tolist(), kept, strict=True) if members]
+    return Groups.from_lists([m for m in kept if m], len(columns), weights=weights)
+
+
+def _best(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: bool) -> int | None:
+    numbers = [i for i, (a, _) in enumerate(candidates) if math.isfinite(a) == shared]
+    return max(numbers, key=lambda i: means[i], default=None)
+
+
+def _beyond(candidates: Sequence[Pair], means: NDArray[np.float64]) -> list[list[Pair]]:
+    """Continue the path of which an end is best: three steps more, at the path's own ratio."""
+    best = int(np.nanargmax(means))
+    shared, own = candidates[best]
+    axis = 0 if math.isfinite(shared) else 1
+    values = sorted(pair[axis] for pair in candidates if pair[1 - axis] == (shared, own)[1 - axis])
+    at = values.index(candidates[best][axis])
+    if len(values) < 2 or 0 < at < len(values) - 1 or (axis == 0 and at == len(values) - 1):
+        return []  # in the middle; or nearly critical: stronger is the same as alone
+    ratio = values[0] / values[1] if at == 0 else values[-1] / values[-2]
+    further = [values[at] * ratio**k for k in (1, 2, 3)]
+    return [[(value, own) if axis == 0 else (math.inf, value) for value in further]]

@@ -1,0 +1,261 @@
+"""Strengths chosen by cross-validation: every candidate on every fold, along warm paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_expit
+from scipy.stats import rankdata
+from torch import Tensor
+
+from proxmtl.arrays import as_float_tensor
+from proxmtl.designs import SharedDesign
+from proxmtl.estimators.standardize import fit_standardization
+from proxmtl.losses import Loss
+from proxmtl.problem import Problem
+from proxmtl.regularizers import Regularizer
+from proxmtl.solvers import FISTA
+from proxmtl.targets import ClassWeight, Reduction, Targets
+
+__all__ = ["SCORINGS", "Fold", "Searched", "folds_of", "joined", "scoring_of", "search"]
+
+Array = NDArray[Any]
+
+SEARCH_ITERATIONS = 30
+"""Iterations of a candidate on a fold, at most: ranks settle long before the optimum is reached."""
+SEARCH_TOLERANCE = 3e-4
+"""A candidate's descent ends when three iterations lower its objective by less than this share."""
+
+# A search scores thousands of short vectors: these take microseconds where scikit-learn's checks
+# take milliseconds. They are held to its functions by tests.
+
+
+def _average_precision(labels: NDArray[np.bool_], values: Array) -> float:
+    order = np.argsort(-values, kind="stable")
+    found = np.cumsum(labels[order])
+    last = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # of equal values
+    recall = found[last] / found[-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * found[last] / (last + 1)))
+
+
+def _roc_auc(labels: NDArray[np.bool_], values: Array) -> float:
+    positives = int(labels.sum())
+    ranks = rankdata(values)[labels].sum() - positives * (positives + 1) / 2
+    return float(ranks / (positives * (len(labels) - positives)))
+
+
+def _neg_log_loss(labels: NDArray[np.bool_], values: Array) -> float:
+    return float(log_expit(np.where(labels, values, -values).astype(np.float64)).mean())
+
+
+SCORINGS: dict[str, Callable[[Array, Array], float]] = {
+    "average_precision": _average_precision,
+    "roc_auc": _roc_auc,
+    "neg_log_loss": _neg_log_loss,
+}
+"""Scores of one attribute on held-out rows, ``(labels, decision values)``; higher is better."""
+
+
+def scoring_of(given: str | Callable[[Array, Array], float]) -> Callable[[Array, Array], float]:
+    """Return a scoring by its name, or as it is given."""
+    if callable(given):
+        return given
+    if given not in SCORINGS:
+        raise ValueError(f"scoring: got {given!r}; use one of {', '.join(map(repr, SCORINGS))}.")
+    return SCORINGS[given]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training part as a problem without a penalty, and the rows held out.
+
+    Attributes
+    ----------
+    problem : Problem
+        Of the attributes that have both classes in the training part.
+    sample_weight : ndarray, shape (n,) or (n, M'), or None
+        Of the training part.
+    columns : ndarray of int, shape (M',)
+        These attributes.
+    test : ndarray of int
+        Rows held out.
+    X : ndarray, shape (n_test, D)
+        Their features, standardised with the training part's moments.
+    """
+
+    problem: Problem
+    sample_weight: NDArray[np.float64] | None
+    columns: NDArray[np.int64]
+    test: NDArray[np.int64]
+    X: Array
+
+    def scores(self, point: Tensor) -> Array:
+        """Decision values of the rows held out, (n_test, M')."""
+        weights, bias = self.problem.design.split(point)
+        values: Array = self.X @ weights.numpy()
+        return values if bias is None else values + bias.numpy()
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the folds said.
+
+    Attributes
+    ----------
+    scores : ndarray, shape (C, F, M)
+        Score of each candidate, fold and attribute; NaN where the fold has no label to score it.
+    held_out : ndarray of float32, shape (C, N, M)
+        Decision values of each candidate for rows while they were held out; NaN elsewhere.
+    passes : float
+        Passes over the features, in units of all rows.
+    """
+
+    scores: NDArray[np.float64]
+    held_out: NDArray[np.float32]
+    passes: float
+
+    @property
+    def by_fold(self) -> NDArray[np.float64]:
+        """Mean over the attributes in each fold, (C, F): those scored by every candidate."""
+        scored = ~np.isnan(self.scores).any(axis=0)
+        counted = np.where(scored, self.scores, 0.0)
+        means: NDArray[np.float64] = counted.sum(axis=2) / np.maximum(scored.sum(axis=1), 1)
+        return means
+
+    @property
+    def means(self) -> NDArray[np.float64]:
+        """Mean of each candidate over the folds of each attribute, then over attributes, (C,)."""
+        scored = ~np.isnan(self.scores).any(axis=0)
+        count = scored.sum(axis=0)
+        sums = np.where(scored, self.scores, 0.0).sum(axis=1)
+        found: NDArray[np.float64] = (sums[:, count > 0] / count[count > 0]).mean(axis=1)
+        return found
+
+
+def joined(first: Searched, second: Searched) -> Searched:
+    """Candidates of two searches over the same folds."""
+    return Searched(
+        np.concatenate([first.scores, second.scores]),
+        np.concatenate([first.held_out, second.held_out]),
+        first.passes + second.passes,
+    )
+
+
+def folds_of(
+    X: Array,
+    signs: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
+    splits: Sequence[tuple[Array, Array]],
+    *,
+    loss: Loss,
+    fit_intercept: bool,
+    standardize: bool,
+    reduction: Reduction,
+    class_weight: ClassWeight,
+) -> Iterator[Fold]:
+    """Pose the training part of each split; moments are those of the training part alone."""
+    for train, test in splits:
+        part = signs[train]
+        columns = np.flatnonzero((part == 1).any(axis=0) & (part == -1).any(axis=0))
+        if not len(columns):
+            continue
+        rows = X[train]
+        held_out = X[test]
+        own = None if weights is None else weights[train]
+        if standardize:
+            per_row = own.mean(axis=1) if own is not None and own.ndim == 2 else own
+            moments = fit_standardization(rows, per_row)
+            rows, held_out = moments.apply(rows), moments.apply(held_out)
+        if own is not None and own.ndim == 2:
+            own = own[:, columns]
+        features = as_float_tensor("X", rows)
+        targets = Targets.from_labels(
+            part[:, columns],
+            sample_weight=own,
+            class_weight=class_weight,
+            reduction=reduction,
+            like=features,
+        )
+        problem = Problem(loss, SharedDesign(features, intercept=fit_intercept), targets)
+        yield Fold(problem, own, columns, np.asarray(test), held_out)
+
+
+def search(
+    folds: Iterator[Fold],
+    signs: NDArray[np.float64],
+    n_folds: int,
+    paths: Callable[[Fold], Sequence[Sequence[Regularizer]]],
+    scoring: Callable[[Array, Array], float],
+) -> Searched:
+    """Solve every candidate on every fold and score the rows held out.
+
+    Parameters
+    ----------
+    folds
+        The folds; one is held in memory at a time.
+    signs
+        Labels -1, +1 and NaN, (N, M).
+    n_folds
+        Number of folds, F.
+    paths
+        Candidates of a fold as paths of penalties. Each path is followed from its first penalty,
+        each solve starting from the last. The same numbers of candidates for every fold.
+    scoring
+        ``(labels in {0, 1}, decision values) -> float`` of one attribute; higher is better.
+    """
+    n, n_attributes = signs.shape
+    scores = held_out = None
+    passes = 0.0
+    for f, fold in enumerate(folds):
+        candidates = paths(fold)
+        if scores is None or held_out is None:
+            count = sum(map(len, candidates))
+            scores = np.full((count, n_folds, n_attributes), np.nan)
+            held_out = np.full((count, n, n_attributes), np.nan, dtype=np.float32)
+        c = 0
+        for path in candidates:
+            point = fold.problem.zeros()
+            for penalty in path:
+                point = _descended(fold.problem.with_regularizers(penalty), point)
+                values = fold.scores(point)
+                held_out[c][np.ix_(fold.test, fold.columns)] = values
+                scores[c, f, fold.columns] = _scores(
+                    signs[np.ix_(fold.test, fold.columns)], values, scoring
+                )
+                c += 1
+        passes += fold.problem.counts.passes * fold.problem.targets.labels.shape[0] / n
+    if scores is None or held_out is None:
+        raise ValueError("cv: no training part has both classes of an attribute; use fewer folds.")
+    return Searched(scores, held_out, passes)
+
+
+def _descended(problem: Problem, start: Tensor) -> Tensor:
+    """Go from a start towards the minimiser until the objective hardly falls; no certificate."""
+    solver = FISTA()
+    state = solver.init(problem, start)
+    objectives = [state.objective]
+    while len(objectives) <= SEARCH_ITERATIONS and not state.stalled:
+        state = solver.step(problem, state)
+        objectives.append(state.objective)
+        if len(objectives) > 3:
+            fall = objectives[-4] - objectives[-1]
+            if 0 <= fall <= SEARCH_TOLERANCE * abs(objectives[-1]):
+                break
+    return state.x
+
+
+def _scores(
+    signs: NDArray[np.float64], values: Array, scoring: Callable[[Array, Array], float]
+) -> NDArray[np.float64]:
+    """Score of each attribute, NaN where the rows held out do not show both of its classes."""
+    out = np.full(signs.shape[1], np.nan)
+    for m, (y, z) in enumerate(zip(signs.T, values.T, strict=True)):
+        seen = ~np.isnan(y)
+        labels = y[seen] > 0
+        if labels.any() and not labels.all():
+            out[m] = scoring(labels, z[seen])
+    return out

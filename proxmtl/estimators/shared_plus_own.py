@@ -1,0 +1,209 @@
+"""Attributes that share a subspace, each with a part of its own: one convex problem."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from proxmtl.designs import SharedDesign
+from proxmtl.estimators.convex import ConvexAttributeClassifier
+from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.groups import Groups
+from proxmtl.numerics import column_moments
+from proxmtl.problem import Problem
+from proxmtl.regularizers import Regularizer, SharedPlusOwn, SquaredFrobenius
+from proxmtl.targets import Reduction
+
+__all__ = ["SharedPlusOwnClassifier", "StrengthUnits", "shared_plus_own", "strength_units"]
+
+
+class StrengthUnits(NamedTuple):
+    """What strengths of 1 mean in a problem, in units of its loss."""
+
+    shared: float
+    """The trace norm's critical strength: from there on nothing is shared."""
+    own: float
+    """Mean squared norm of the features over the number of labels."""
+
+
+def strength_units(
+    problem: Problem, groups: Groups, sample_weight: NDArray[np.float64] | None
+) -> StrengthUnits:
+    """Find the units of both strengths from one pass over the data of an unpenalised problem.
+
+    Parameters
+    ----------
+    problem : Problem
+        On shared dense features.
+    groups : Groups
+        Of the attributes; disjoint.
+    sample_weight : ndarray, shape (N,) or (N, M), optional
+        As they were given for the problem's targets: a label of weight 2 counts as two.
+    """
+    assert isinstance(problem.design, SharedDesign)
+    _, grad = problem.smooth_value_and_grad(problem.null_point())
+    weights = problem.targets.weights.to(torch.float64)
+    observed = (weights > 0).to(torch.float64)
+    rows = None
+    if sample_weight is not None:
+        given = torch.from_numpy(sample_weight)
+        rows = given if given.ndim == 1 else given.mean(dim=1)
+        observed = observed * (given if given.ndim == 2 else given[:, None])
+    unit = float(weights.sum() / observed.sum())  # 1 over the number of labels, for a mean
+    norms = float(column_moments(problem.design.X, rows).std.square().sum())
+    limit = SharedPlusOwn(1.0, 1.0, groups).conjugate_limit(problem.design.split(grad)[0])
+    return StrengthUnits(shared=1 / limit, own=unit * norms)
+
+
+def shared_plus_own(shared: float, own: float, groups: Groups) -> Regularizer:
+    """Return the penalty at absolute strengths; ``shared=inf`` leaves the shared part out."""
+    if math.isinf(shared):
+        return SquaredFrobenius(own)
+    return SharedPlusOwn(shared, own / shared, groups)
+
+
+class SharedPlusOwnClassifier(ConvexAttributeClassifier):
+    r"""Coefficients ``W = A + V``: a shared part of low rank, and a part of each attribute's own.
+
+    .. math:: \min_{A, V, b} \; \frac{1}{N} \sum_{m,i} c_{mi}\,
+              \log(1 + e^{-y_{mi} (x_i^\top (a_m + v_m) + b_m)})
+              + \alpha \|A\|_* + \lambda \|V\|_F^2
+
+    The trace norm makes the attributes draw on few directions of the features, which they learn
+    together; the ridge gives each attribute what it needs beyond them. The problem is convex and
+    contains both of its neighbours: with a large ``shared_strength`` nothing is shared, and each
+    attribute has a ridge-penalised classifier; with a large ``own_strength`` there are no own
+    parts, and the trace norm is left. Sharing pays where labels are few;
+    :class:`SharedPlusOwnClassifierCV` finds out whether it does.
+
+    Parameters
+    ----------
+    shared_strength : float
+        Weight of the trace norm, ``> 0``, as a fraction of the critical one: with 1 or more
+        nothing is shared. ``inf`` leaves the shared part out.
+    own_strength : float
+        Weight of the ridge, ``> 0``, in units of the mean squared norm of the (standardised)
+        features over the number of labels: as the logarithm of a Gaussian prior, 1 lets the scores
+        have variance 1/2.
+    groups : Groups, dict, list of lists or None
+        Disjoint groups of attributes, each with a shared part of its own (an attribute in no group
+        is a group of one); None: all attributes share one.
+    loss : {"logistic", "squared_hinge", "squared", "smoothed_hinge", "huber"}
+        Loss of a label; ``"squared"`` and ``"huber"`` regress on the signs.
+    fit_intercept : bool
+        Fit an unpenalised intercept per attribute.
+    standardize : bool
+        Centre features and scale them to unit variance before the penalty; the coefficients are
+        given for the features as they come.
+    reduction : {"mean", "task_mean", "sum"}
+        Divide the loss by the number of labels of all attributes, each attribute's by its own, or
+        not at all.
+    class_weight : None, "balanced" or dict of class -> weight
+        Weights of the two classes, within each attribute.
+    max_passes : int
+        Budget in passes over the features.
+    tol : float
+        Relative duality gap at which the solver stops.
+    label_names : sequence of str, optional
+        Attribute names; by default the columns of Y where it is a data frame.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (M, D)
+        Coefficients on the features as given.
+    shared_coef_ : ndarray of shape (M, D)
+        The shared part of them, :math:`A^\top`; the attributes' own part is the difference.
+    intercept_ : ndarray of shape (M,)
+        Intercepts.
+    n_shared_ : int
+        Rank of the shared part, 0 where nothing is shared (with groups: the sum of the ranks).
+    classes_ : ndarray of shape (2,)
+        The two label values, negative first.
+    mean_, scale_ : ndarray of shape (D,)
+        The standardisation that was folded into ``coef_``.
+    shared_strength_, own_strength_ : float
+        :math:`\alpha` and :math:`\lambda`, in units of the loss on standardised features.
+    result_ : Result
+        Status, certificate (a duality gap) and history of the solver.
+    n_features_in_ : int
+        D.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the budget was used up before the gap reached ``tol``.
+
+    References
+    ----------
+    Argyriou, Evgeniou, Pontil, "Convex multi-task feature learning", 2008; Jalali, Ravikumar,
+    Sanghavi, Ruan, "A dirty model for multi-task learning", 2010.
+    """
+
+    shared_coef_: NDArray[Any]
+    shared_strength_: float
+    own_strength_: float
+    groups_: Groups
+
+    def __init__(
+        self,
+        *,
+        shared_strength: float = 0.3,
+        own_strength: float = 1.0,
+        groups: Any = None,
+        loss: str = "logistic",
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        reduction: Reduction = "mean",
+        class_weight: Any = None,
+        max_passes: int = 1000,
+        tol: float = 1e-4,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        self.shared_strength = shared_strength
+        self.own_strength = own_strength
+        self.groups = groups
+        self.loss = loss
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.reduction = reduction
+        self.class_weight = class_weight
+        self.max_passes = max_passes
+        self.tol = tol
+        self.label_names = label_names
+
+    def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:
+        given = self._given
+        for name in ("shared_strength", "own_strength"):
+            value = getattr(given, name)
+            if not value > 0 or (math.isinf(value) and name == "own_strength"):
+                raise ValueError(f"{name}: got {value}; give a positive number.")
+        n_attributes = problem.targets.n_tasks
+        self.groups_ = (
+            Groups.single(n_attributes)
+            if self.groups is None
+            else resolve_groups(self.groups, n_attributes, self.label_names_)
+        )
+        units = strength_units(problem, self.groups_, sample_weight)
+        self.shared_strength_ = given.shared_strength * units.shared
+        self.own_strength_ = given.own_strength * units.own
+        return shared_plus_own(self.shared_strength_, self.own_strength_, self.groups_)
+
+    def _solve(self, *args: Any, **options: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        coef, intercept = super()._solve(*args, **options)
+        R = shared_plus_own(self.shared_strength_, self.own_strength_, self.groups_)
+        shared = np.zeros_like(coef)
+        if isinstance(R, SharedPlusOwn):
+            shared = R.split(torch.from_numpy(coef))[0].numpy()
+        self.shared_coef_ = np.ascontiguousarray((shared / self.scale_[:, np.newaxis]).T)
+        return coef, intercept
+
+    @property
+    def n_shared_(self) -> int:
+        """Rank of the shared part; with groups the sum of their ranks."""
+        members = (self.groups_.members(g) for g in range(len(self.groups_)))
+        return sum(int(np.linalg.matrix_rank(self.shared_coef_[own])) for own in members)

@@ -1,0 +1,235 @@
+"""Attributes that share a subspace beside parts of their own, and the choice whether to share."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+from sklearn.model_selection import KFold
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from strategies import classification
+
+from proxmtl import (
+    FISTA,
+    Groups,
+    Logistic,
+    Problem,
+    RelativeGap,
+    SharedDesign,
+    SharedPlusOwn,
+    Targets,
+    minimize,
+)
+from proxmtl.estimators import (
+    SharedPlusOwnClassifier,
+    SharedPlusOwnClassifierCV,
+    SingleTaskClassifierCV,
+)
+from proxmtl.estimators.search import SCORINGS
+from proxmtl.io import load_model, save_model
+
+SMALL = {"cv": 3, "random_state": 0}
+
+
+def shared_data(n=120, d=30, m=12, *, rank=2, seed=0, own=0.0):
+    """Attributes that depend on ``rank`` directions of the features, labels few and noisy."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d))
+    W = rng.normal(size=(d, rank)) @ rng.normal(size=(rank, m)) / math.sqrt(d)
+    W = (1 - own) * W + own * rng.normal(size=(d, m)) * math.sqrt(rank / d)
+    Y = (X @ W + 0.5 * rng.normal(size=(n, m)) > 0).astype(float)
+    Y[0], Y[1] = 0, 1
+    return X, Y
+
+
+def hidden(Y, share, seed=0):
+    Y = Y.copy()
+    drop = np.random.default_rng(seed).random(Y.shape) >= share
+    drop[:2] = False
+    Y[drop] = np.nan
+    return Y
+
+
+@parametrize_with_checks([SharedPlusOwnClassifier(), SharedPlusOwnClassifierCV(cv=2)])
+def test_scikit_learn_contract(estimator, check):
+    if check.func.__name__ == "check_sample_weight_equivalence_on_dense_data":
+        if hasattr(estimator, "cv"):
+            pytest.skip("folds of repeated rows are other folds")
+        estimator = clone(estimator).set_params(tol=3e-14, max_passes=3000)
+    check(estimator)
+
+
+def test_the_gap_closes_and_bounds_the_distance_to_the_optimum():
+    X, Y = classification(60, 8, 5, seed=3)
+    groups = Groups.from_lists([[0, 1, 2], [3, 4]], weights=[1.0, 0.5])
+    targets = Targets.from_labels(Y, reduction="mean")
+    problem = Problem(
+        Logistic(), SharedDesign(X, intercept=True), targets, SharedPlusOwn(5e-3, 2.0, groups)
+    )
+    best = minimize(problem, FISTA(), stop=RelativeGap(1e-13))
+    assert best.status.ok
+    for accuracy in (1e-2, 1e-5):
+        near = minimize(problem, FISTA(), stop=RelativeGap(accuracy))
+        excess = near.certificate.objective - best.certificate.objective
+        assert -1e-14 <= excess <= near.certificate.gap
+        assert near.certificate.gap <= accuracy * max(near.certificate.objective, 1)
+
+
+def test_without_a_shared_part_it_is_ridge_logistic_regression():
+    X, Y = shared_data()
+    model = SharedPlusOwnClassifier(shared_strength=math.inf, own_strength=0.1, tol=1e-12)
+    model.fit(X, Y)
+    Z = (X - X.mean(0)) / X.std(0)
+    C = 1 / (2 * model.own_strength_ * Y.size)
+    peer = LogisticRegression(C=C, tol=1e-10, max_iter=1000)
+    expected = np.stack([peer.fit(Z, y).decision_function(Z) for y in Y.T], axis=1)
+    np.testing.assert_allclose(model.decision_function(X), expected, rtol=1e-4, atol=1e-5)
+    assert model.n_shared_ == 0
+    assert not model.shared_coef_.any()
+
+
+def test_strengths_are_relative():
+    X, Y = shared_data()
+    model = SharedPlusOwnClassifier(tol=1e-10).fit(X, Y)
+    assert 0 < model.n_shared_ < 12
+    # a unit ridge is the squared norm of the features over the number of labels
+    assert model.own_strength_ == pytest.approx(30 / Y.size)
+    # nothing is shared from the critical strength on, and something just below it
+    solved = {"own_strength": 1e6, "tol": 1e-9, "max_passes": 20000}  # no parts of their own
+    above = SharedPlusOwnClassifier(shared_strength=1.001, **solved).fit(X, Y)
+    below = SharedPlusOwnClassifier(shared_strength=0.98, **solved).fit(X, Y)
+    assert (above.n_shared_, below.n_shared_) == (0, 1)
+    # so the same numbers mean the same on features of another scale, without standardisation too
+    plain = SharedPlusOwnClassifier(standardize=False, tol=1e-10).fit(X, Y)
+    scaled = SharedPlusOwnClassifier(standardize=False, tol=1e-10).fit(X / 8, Y)
+    np.testing.assert_allclose(scaled.coef_ / 8, plain.coef_, rtol=1e-3, atol=1e-6)
+
+
+def test_groups_share_within_themselves():
+    X, Y = shared_data()
+    groups = {"first": list(range(6)), "second": list(range(6, 12))}
+    model = SharedPlusOwnClassifier(groups=groups, tol=1e-8).fit(X, Y)
+    parts = [SharedPlusOwnClassifier(tol=1e-8).fit(X, Y[:, g]) for g in groups.values()]
+    # each group has a shared part of a rank of its own
+    ranks = [np.linalg.matrix_rank(model.shared_coef_[g]) for g in groups.values()]
+    assert model.n_shared_ == sum(ranks)
+    assert all(0 < rank < 6 for rank in ranks)
+    assert len(parts) == len(model.groups_)
+
+
+@pytest.mark.parametrize("name", ["shared_strength", "own_strength"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+def test_strengths_out_of_range_raise(name, value):
+    X, Y = shared_data(40)
+    with pytest.raises(ValueError, match=name):
+        SharedPlusOwnClassifier(**{name: value}).fit(X, Y)
+
+
+def test_sharing_is_found_where_there_is_some():
+    X, Y = shared_data(200, seed=4)
+    train, test = slice(0, 100), slice(100, 200)
+    few = hidden(Y[train], 0.3)
+    both = SharedPlusOwnClassifierCV(**SMALL).fit(X[train], few)
+    alone = SingleTaskClassifierCV(**SMALL).fit(X[train], few)
+    assert both.sharing_.mean() > 0.7
+    ap = [
+        average_precision_score(Y[test], model.decision_function(X[test]), average="macro")
+        for model in (both, alone)
+    ]
+    assert ap[0] > ap[1] + 0.02
+    assert both.report_["gain"].mean() > 0
+    assert both.report_["positives"].tolist() == np.nansum(few, axis=0).tolist()
+
+
+def test_nothing_is_shared_where_there_is_nothing_to_share():
+    X, Y = shared_data(300, d=12, m=8, own=1.0, seed=1)
+    both = SharedPlusOwnClassifierCV(**SMALL).fit(X, Y)
+    alone = SingleTaskClassifierCV(**SMALL).fit(X, Y)
+    held_out = both.report_["score"].mean()
+    assert held_out >= alone.report_["score"].mean()  # on the same folds
+    # an attribute alone is the single-task classifier
+    for m in np.flatnonzero(~both.sharing_):
+        np.testing.assert_allclose(both.coef_[m], alone.coef_[m], rtol=1e-6, atol=1e-9)
+        assert not both.shared_coef_[m].any()
+
+
+def test_paths_go_on_where_their_end_is_best():
+    X, Y = shared_data(80, d=10, m=3, own=1.0, seed=2)
+    model = SingleTaskClassifierCV(scoring=lambda _labels, values: -values.var(), **SMALL)
+    with pytest.warns(UserWarning, match="last that was tried"):
+        model.fit(X, Y)  # the more a ridge shrinks, the better
+    assert model.cv_results_["own_strength"].max() > 10
+    assert len(model.cv_results_) == 9 + 6
+
+
+def test_folds_may_be_given_and_repeat():
+    X, Y = shared_data(60)
+    folds = list(KFold(3).split(X))
+    one = SharedPlusOwnClassifierCV(cv=folds).fit(X, Y)
+    other = SharedPlusOwnClassifierCV(cv=KFold(3)).fit(X, Y)
+    np.testing.assert_array_equal(one.coef_, other.coef_)
+    seeded = [SharedPlusOwnClassifierCV(**SMALL).fit(X, Y).coef_ for _ in range(2)]
+    np.testing.assert_array_equal(*seeded)
+
+
+def test_an_attribute_that_a_fold_cannot_score_is_fitted_all_the_same():
+    X, Y = shared_data(60)
+    Y[:, 3] = 0
+    Y[7, 3] = 1  # one positive: no fold can train on it and score it
+    model = SharedPlusOwnClassifierCV(**SMALL).fit(X, Y)
+    assert np.isfinite(model.coef_).all()
+    assert np.isnan(model.report_["score"].iloc[3])
+    assert np.isfinite(model.report_["score"].drop(3)).all()
+
+
+def test_probabilities_are_calibrated():
+    X, Y = shared_data(600, d=10, m=4, seed=5)
+    train, test = slice(0, 300), slice(300, 600)
+    model = SharedPlusOwnClassifierCV(**SMALL).fit(X[train], Y[train])
+    p = model.predict_proba(X[test])
+    assert p.shape == (300, 4)
+    assert ((p > 0.5) == model.predict(X[test])).all()
+    prior = [log_loss(y, np.full(300, y.mean())) for y in Y[test].T]
+    own = [log_loss(y, q) for y, q in zip(Y[test].T, p.T, strict=True)]
+    assert np.mean(own) < 0.75 * np.mean(prior)
+    for y, q in zip(Y[test].T, p.T, strict=True):  # what is called 80 % comes true that often
+        sure = q > 0.7
+        assert y[sure].mean() == pytest.approx(q[sure].mean(), abs=4 * 0.5 / math.sqrt(sure.sum()))
+
+
+def test_scorings_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(size=50), rng.integers(0, 4, 50).astype(float)):
+        labels = rng.random(50) < 0.3
+        p = 1 / (1 + np.exp(-values))
+        expected = {
+            "average_precision": average_precision_score(labels, values),
+            "roc_auc": roc_auc_score(labels, values),
+            "neg_log_loss": -log_loss(labels, p),
+        }
+        for name, value in expected.items():
+            assert SCORINGS[name](labels, values) == pytest.approx(value, rel=1e-12)
+
+
+def test_scoring_is_checked():
+    X, Y = shared_data(40)
+    with pytest.raises(ValueError, match="scoring: got 'f1'"):
+        SharedPlusOwnClassifierCV(scoring="f1").fit(X, Y)
+
+
+@pytest.mark.parametrize("cv", [3, KFold(3)], ids=["number", "splitter"])
+def test_models_are_saved(tmp_path, cv):
+    X, Y = shared_data(60, m=4)
+    for model in (
+        SharedPlusOwnClassifier(),
+        SharedPlusOwnClassifierCV(cv=cv, random_state=np.random.RandomState(0)),
+    ):
+        model.fit(X, Y)
+        save_model(tmp_path / "model", model)
+        loaded = load_model(tmp_path / "model")
+        np.testing.assert_array_equal(loaded.decision_function(X), model.decision_function(X))
+        np.testing.assert_array_equal(loaded.shared_coef_, model.shared_coef_)
+        if hasattr(model, "predict_proba"):
+            np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))

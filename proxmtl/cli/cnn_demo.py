@@ -20,6 +20,7 @@ from proxmtl.backbones.training import (
 from proxmtl.cli.console import make_console, shown_path
 from proxmtl.cli.digits_demo import is_demo, one_thread
 from proxmtl.cli.digits_unseen import digit_rows, zero_shot_accuracy
+from proxmtl.cli.parts import Parts
 from proxmtl.cli.trained import trained_metrics, write_trained
 from proxmtl.cli.training import train_with_bar
 from proxmtl.experiments import TOTAL, group_means
@@ -53,7 +54,7 @@ def run_cnn_demo(
     force: bool,
 ) -> None:
     """Train both kinds of networks, print the table, write the run folder of the joint one."""
-    console = make_console()
+    console, parts = make_console(), Parts()
     data = load_digit_attributes()
     groups = Groups.from_names(data.groups, data.names)
     rows = digit_rows(data, n_train, observed, seed)
@@ -106,6 +107,7 @@ def run_cnn_demo(
         means = {name: group_means(table, groups) for name, table in metrics.items()}
         write_trained(
             staging,
+            parts,
             joint,
             architecture,
             metrics=metrics,
@@ -137,6 +139,7 @@ def run_cnn_demo(
         f"\nrun folder -> {shown_path(out)}",
         soft_wrap=True,
     )
+    parts.tell(out)
 
 
 def _rows(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from proxmtl.cli.options import refuse_ignored
+from proxmtl.cli import options
 
 __all__ = ["demo"]
 
@@ -36,7 +36,7 @@ def demo(
         typer.Option("--cnn", help="Train small networks, one an attribute, instead; minutes."),
     ] = False,
     epochs: Annotated[int, typer.Option(help="Of the networks of --cnn.", min=1)] = 6,
-    seed: Annotated[int, typer.Option(help="Of the splits.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the splits.", min=0, max=options.SEEDS)] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that is in the folder.")
     ] = False,
@@ -63,7 +63,7 @@ def demo(
 
       proxmtl demo --n-train 200 --observed 1 --n-splits 5 --out runs/all-labels
     """
-    refuse_ignored(ctx)
+    options.refuse_ignored(ctx)
     if cnn:
         from proxmtl.cli.cnn_demo import run_cnn_demo
 

@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # of scikit-learn
 
 from proxmtl.cli.console import make_console, shown_path, step_progress
+from proxmtl.cli.parts import Parts
 from proxmtl.cli.run import write_run
 from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
 from proxmtl.experiments import TOTAL, Comparison, Split, compare, random_splits
@@ -44,7 +45,7 @@ def run_demo(
     force: bool,
 ) -> None:
     """Compare the three models, print the table, write the run folder."""
-    console = make_console()
+    console, saved = make_console(), Parts()
     data = load_digit_attributes()
     groups = Groups.from_names(data.groups, data.names)
     parts = digit_parts(data, n_train, observed, n_splits, seed)
@@ -59,7 +60,8 @@ def run_demo(
             comparison = _compare(rows, data, groups, parts, advance)
         asked = {"n_train": n_train, "observed": observed, "n_splits": n_splits, "seed": seed}
         asked["max_passes"] = max_passes
-        _write(staging, comparison, data, parts[0], asked)
+        _write(staging, saved, comparison, parts[0], asked)
+        saved.save("data", lambda: _write_inputs(staging / "data", data, parts[0]))
     console.print()
     console.print(_table(comparison, groups))
     console.print(
@@ -78,6 +80,7 @@ def run_demo(
         f"  proxmtl evaluate runs/first {inputs}/test.npy --labels {inputs}/test.csv",
         soft_wrap=True,
     )
+    saved.tell(out)
 
 
 class _Part(NamedTuple):
@@ -200,7 +203,7 @@ def _worst(reports: list[dict[str, Any]], figure: str) -> str:
 
 
 def _write(
-    folder: Path, comparison: Comparison, data: DigitAttributes, part: _Part, asked: dict[str, Any]
+    folder: Path, saved: Parts, comparison: Comparison, part: _Part, asked: dict[str, Any]
 ) -> None:
     """Fill the run folder from the first split."""
     first = {fit.row: fit.estimator.best_estimator_ for fit in comparison.fits if fit.split == 0}
@@ -211,13 +214,17 @@ def _write(
     }
     write_run(
         folder,
+        saved,
         model=first[GROUPED],
         metrics=metrics,
         summary={"scored_on": f"{len(part.split.test)} test images", **comparison.to_dict()},
         config={"command": "demo", **asked},
         histories={name: model.result_.history for name, model in first.items()},
     )
-    inputs = folder / "data"
+
+
+def _write_inputs(inputs: Path, data: DigitAttributes, part: _Part) -> None:
+    """Write the files of a split, for the other commands to be tried on."""
     inputs.mkdir()
     for name, chosen in {"train": part.split.train, "test": part.split.test}.items():
         with atomic_path(inputs / f"{name}.npy") as temporary:

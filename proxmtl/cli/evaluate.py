@@ -52,9 +52,9 @@ def evaluate(
       proxmtl evaluate runs/cnn photos --labels test.csv
     """
     from proxmtl.cli.console import make_console, say_warning, shown_path
+    from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.scoring import Reading, labels_of, open_run, scored_labels
     from proxmtl.experiments import attribute_metrics, group_means
-    from proxmtl.io import write_text
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import attribute_table, group_table
@@ -76,5 +76,5 @@ def evaluate(
         console.print(attribute_table(table))
     console.print(group_table(means, title=f"{len(known)} samples"))
     if out is not None:
-        write_text(out, table.to_csv(float_format="%.6g"))
+        written_or_kept(out, table.to_csv(float_format="%.6g"))
         console.print(f"metrics by attribute -> {shown_path(out)}")

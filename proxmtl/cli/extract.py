@@ -84,7 +84,8 @@ def extract(
     from proxmtl.io import ids_beside, read_ids
     from proxmtl.io.outputs import settle_file
 
-    settle_file(out, force=force, inputs=(images, names, Path(network)))
+    for path, replaced in ((out, force), (ids_beside(out), True)):
+        settle_file(path, force=replaced, inputs=(images, names, Path(network)))
     if id_column is not None and names is None and images.suffix.lower() != ".csv":
         raise ValueError(
             "id_column: no CSV file names these images; leave it out, or give --names."

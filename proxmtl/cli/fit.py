@@ -77,7 +77,9 @@ def fit(
     tol: Annotated[
         float, typer.Option(help="Residual at which to stop.", rich_help_panel=_SOLVER)
     ] = 1e-3,
-    seed: Annotated[int, typer.Option(help="Of the split and of the start.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the split and of the start.", min=0, max=options.SEEDS)
+    ] = 0,
     holdout: Annotated[
         float,
         typer.Option(
@@ -124,11 +126,14 @@ def fit(
     from proxmtl.cli.console import fit_progress, make_console
     from proxmtl.cli.inputs import read_groups, read_samples, split_rows
     from proxmtl.cli.outcome import show_outcome, write_fitted
+    from proxmtl.cli.parts import Parts
+    from proxmtl.cli.run import model_room
     from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
     from proxmtl.io import new_run_folder
+    from proxmtl.io.outputs import room
     from proxmtl.sources import sources_read
 
-    console = make_console()
+    console, parts = make_console(), Parts()
     with new_run_folder(out, force=force) as staging, sources_read() as sources:
         data = read_samples(
             features,
@@ -163,10 +168,13 @@ def fit(
                 random_state=seed,
                 label_names=data.names,
             )
-        with fit_progress("Fitting", max_passes) as callback:
+        (M, D), K = (data.Y.shape[1], data.X.shape[1]), n_latents or 0
+        size = model_room(D, M, max(K, min(M, D)))
+        with room(staging, size, out), fit_progress("Fitting", max_passes) as callback:
             model.fit(data.X[train], data.Y[train], callback=callback)
         outcome = write_fitted(
             staging,
+            parts,
             model=model,
             data=data,
             rows=(train, test),
@@ -179,3 +187,4 @@ def fit(
             },
         )
     show_outcome(console, outcome, out)
+    parts.tell(out)

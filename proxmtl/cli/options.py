@@ -6,6 +6,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 __all__ = [
+    "SEEDS",
     "BatchSize",
     "Device",
     "IdColumn",
@@ -17,6 +18,9 @@ __all__ = [
 ]
 
 _IMAGES = "Runs of train"
+
+SEEDS = 2**63 - 1
+"""Largest seed of torch that is one of NumPy too."""
 
 Key = Annotated[str | None, typer.Option(help="Which array of an npz or safetensors file.")]
 IdColumn = Annotated[

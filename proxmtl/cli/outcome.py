@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from proxmtl.cli.inputs import Samples
+    from proxmtl.cli.parts import Parts
     from proxmtl.estimators.base import LinearAttributeClassifier
     from proxmtl.groups import Groups
 
@@ -27,13 +28,15 @@ __all__ = ["Outcome", "show_outcome", "write_fitted"]
 class Outcome(NamedTuple):
     """Scores of a fitted model, and what its solver reported."""
 
-    means: pd.DataFrame
+    means: pd.DataFrame | None
+    """By group; None: the model could not be scored."""
     on: str
     report: dict[str, Any]
 
 
 def write_fitted(
     folder: Path,
+    parts: Parts,
     *,
     model: LinearAttributeClassifier,
     data: Samples,
@@ -47,6 +50,8 @@ def write_fitted(
     ----------
     folder
         An existing folder, as `proxmtl.io.new_run_folder` gives it.
+    parts
+        Takes what can't be scored or saved, besides the model.
     rows
         Rows fitted, rows held out.
     config
@@ -54,18 +59,27 @@ def write_fitted(
     """
     train, test = rows
     scored = test if len(test) else train
-    scores = model.decision_function(data.X[scored]).reshape(len(scored), -1)
-    table = attribute_metrics(scores, data.Y[scored], data.names)
-    means = group_means(table, named_groups(groups))
     on = f"{len(test)} held-out rows" if len(test) else f"the {len(train)} training rows"
     report = fit_report(model)
     names = None if data.ids is None else [data.ids[row] for row in train]
-    write_fitted_rows(folder, (data.X[row] for row in train), names)
+    tables: dict[str, pd.DataFrame] = {}
+
+    def score() -> None:
+        values = model.decision_function(data.X[scored]).reshape(len(scored), -1)
+        tables["model"] = attribute_metrics(values, data.Y[scored], data.names)
+
+    parts.save("metrics.csv", score)
+    means = group_means(tables["model"], named_groups(groups)) if tables else None
     write_run(
         folder,
+        parts,
         model=model,
-        metrics={"model": table},
-        summary={"scored_on": on, "groups": _records(means), "fit": report},
+        metrics=tables,
+        summary={
+            "scored_on": on,
+            "groups": {} if means is None else _records(means),
+            "fit": report,
+        },
         config={
             **config,
             "rows": {"fitted": len(train), "held_out": len(test)},
@@ -78,12 +92,17 @@ def write_fitted(
         },
         histories={"model": model.result_.history},
     )
+    parts.save(
+        "fitted_rows.npy",
+        lambda: write_fitted_rows(folder, (data.X[row] for row in train), names),
+    )
     return Outcome(means, on, report)
 
 
 def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:
     """Print the scores, the solver's report and where the run is."""
-    console.print(group_table(outcome.means, title=f"Scores on {outcome.on}"))
+    if outcome.means is not None:
+        console.print(group_table(outcome.means, title=f"Scores on {outcome.on}"))
     console.print(figures_table(summary_lines(outcome.report)))
     console.print(f"\nrun folder -> {shown_path(out)}")
 

@@ -56,8 +56,8 @@ def predict(
       proxmtl predict runs/cnn photos --out predictions.csv --scores
     """
     from proxmtl.cli.console import make_console, shown_path
+    from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.scoring import Reading, open_run
-    from proxmtl.io import write_text
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_ids, check_match
     from proxmtl.text_tables import table_line
@@ -76,7 +76,7 @@ def predict(
     for number, row in enumerate(table):
         cells = [f"{score:.6g}" for score in row] if scores else ["01"[int(y > 0)] for y in row]
         lines.append(table_line(cells if ids is None else [ids[number], *cells]))
-    write_text(out, "".join(lines))
+    written_or_kept(out, "".join(lines))
     make_console().print(
         f"{len(table)} samples, {len(opened.names)} attributes "
         f"({'scores' if scores else 'labels 0 and 1'}) -> {shown_path(out)}"

@@ -13,11 +13,13 @@ import pandas as pd
 import torch
 
 from proxmtl import __version__
+from proxmtl.cli.parts import Parts, saved_or_kept
 from proxmtl.io import save_model, write_json, write_text
+from proxmtl.latent.initial import check_room
 from proxmtl.report import plot_attribute_scores, plot_convergence, plot_latents, save_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from proxmtl.estimators.base import LinearAttributeClassifier
     from proxmtl.groups import Groups
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "environment",
     "group_columns",
+    "model_room",
     "named_groups",
     "summary_lines",
     "write_figures",
@@ -78,8 +81,22 @@ def _figure(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
+def model_room(n_features: int, n_attributes: int, n_latents: int = 0) -> int:
+    """Bytes of a fitted model's arrays, and some for tables and figures.
+
+    Raises
+    ------
+    ValueError
+        If these latent tasks can't even be held in memory.
+    """
+    check_room(n_latents, n_features, n_attributes)
+    factors = n_latents * (n_features + n_attributes)
+    return 8 * (factors + n_attributes * (n_features + 1) + 2 * n_features) + (1 << 20)
+
+
 def write_run(
     folder: Path,
+    parts: Parts,
     *,
     model: LinearAttributeClassifier,
     metrics: Mapping[str, pd.DataFrame],
@@ -87,16 +104,19 @@ def write_run(
     config: Mapping[str, Any],
     histories: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> None:
-    """Fill a run folder: metrics, history, configuration, figures and, last, the model.
+    """Fill a run folder: the model, which is saved in any case, and metrics, history and figures.
 
     Parameters
     ----------
     folder
         An existing folder, as `proxmtl.io.new_run_folder` gives it.
+    parts
+        Takes what can't be saved, besides the model.
     model
         The model to save.
     metrics
-        Model name -> metrics by attribute, as `proxmtl.experiments.attribute_metrics` gives them.
+        Model name -> metrics by attribute, as `proxmtl.experiments.attribute_metrics` gives them;
+        empty if the model could not be scored.
     summary
         JSON-able: the contents of ``metrics.json``.
     config
@@ -104,22 +124,31 @@ def write_run(
     histories
         Model name -> records of the solver.
     """
-    by_attribute = pd.concat(metrics, names=["model"])
-    write_text(folder / "metrics.csv", by_attribute.to_csv(float_format="%.6g"))
-    write_json(folder / "metrics.json", summary)
-    history = pd.concat(
-        {name: pd.DataFrame.from_records(list(records)) for name, records in histories.items()},
-        names=["model", "record"],
+    saved_or_kept(folder, lambda place: save_model(place, model))
+
+    def history() -> None:
+        records = {name: pd.DataFrame.from_records(list(h)) for name, h in histories.items()}
+        table = pd.concat(records, names=["model", "record"])
+        write_text(folder / "history.csv", table.to_csv(float_format="%.8g"))
+
+    def scores() -> None:
+        table = pd.concat(metrics, names=["model"])
+        write_text(folder / "metrics.csv", table.to_csv(float_format="%.6g"))
+
+    parts.save(
+        "config.json",
+        lambda: write_json(folder / "config.json", {**config, "environment": environment()}),
     )
-    write_text(folder / "history.csv", history.to_csv(float_format="%.8g"))
-    write_json(folder / "config.json", {**config, "environment": environment()})
-    (folder / "plots").mkdir(exist_ok=True)
-    write_figures(folder / "plots", model=model, metrics=metrics, histories=histories)
-    save_model(folder, model)
+    parts.save("history.csv", history)
+    parts.save("metrics.json", lambda: write_json(folder / "metrics.json", summary))
+    if metrics:
+        parts.save("metrics.csv", scores)
+    write_figures(folder / "plots", parts, model=model, metrics=metrics, histories=histories)
 
 
 def write_figures(
     folder: Path,
+    parts: Parts,
     *,
     model: LinearAttributeClassifier,
     metrics: Mapping[str, pd.DataFrame],
@@ -127,21 +156,28 @@ def write_figures(
 ) -> None:
     """Draw the figures of a run: ``latents.png``, ``convergence.png``, ``attributes.png``."""
     tables = list(metrics.values())
-    names = [str(name) for name in tables[0].index]
+    names = model.label_names_ or [f"attribute {i}" for i in range(len(model.coef_))]
     columns = group_columns(named_groups(getattr(model, "groups_", None)))
+
+    def draw(name: str, figure: Callable[[], Any]) -> None:
+        def save() -> None:
+            folder.mkdir(exist_ok=True)
+            save_figure(figure(), folder / name)
+
+        parts.save(f"plots/{name}", save)
+
     if hasattr(model, "S_"):
-        save_figure(
-            plot_latents(model.S_, columns, names, title="Latent tasks of the attributes (S)"),
-            folder / "latents.png",
+        title = "Latent tasks of the attributes (S)"
+        draw("latents.png", lambda: plot_latents(model.S_, columns, names, title=title))
+    draw("convergence.png", lambda: plot_convergence(histories))
+    if tables:
+        draw(
+            "attributes.png",
+            lambda: plot_attribute_scores(
+                {name: table["ap"].tolist() for name, table in metrics.items()},
+                columns,
+                names,
+                prevalence=tables[0]["prevalence"].tolist(),
+                title="Average precision by attribute",
+            ),
         )
-    save_figure(plot_convergence(histories), folder / "convergence.png")
-    save_figure(
-        plot_attribute_scores(
-            {name: table["ap"].tolist() for name, table in metrics.items()},
-            columns,
-            names,
-            prevalence=tables[0]["prevalence"].tolist(),
-            title="Average precision by attribute",
-        ),
-        folder / "attributes.png",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from proxmtl.baselines import BASELINES
-from proxmtl.cli.console import fit_progress, step_progress
+from proxmtl.cli.console import fit_progress, keeping, step_progress
 from proxmtl.designs import SharedDesign
 from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
 from proxmtl.estimators.baselines import baseline_estimator
@@ -86,7 +87,8 @@ def by_grid(
     """Fit every candidate, score it by its mean average precision; refit the chosen one."""
     candidates = _candidates(search, points)
     splits = _splits(search, folds)
-    with step_progress("Fitting", len(candidates) * len(splits)) as advance:
+    kept = keeping(lambda: _kept(folder)) if folder else contextlib.nullcontext()
+    with kept, step_progress("Fitting", len(candidates) * len(splits)) as advance:
         found = cross_validate(
             search.estimator,
             candidates,
@@ -117,6 +119,11 @@ def by_hypergradient(search: Search, *, max_passes: int) -> tuple[Any, pd.DataFr
     fitted = search.estimator.set_params(**{name: tuned.strengths[0]}).fit(search.X, search.Y)
     table = tuned.table.rename(columns={"strength_0": name, "value": "validation_loss"})
     return fitted, table
+
+
+def _kept(folder: Path) -> str:
+    count = len(list(folder.glob("*.safetensors")))
+    return f"{count} finished fits are kept in {folder}; the same command goes on with them."
 
 
 class _Shown(NamedTuple):

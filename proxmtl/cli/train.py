@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from proxmtl.cli.options import MinPositives, refuse_ignored
+from proxmtl.cli import options
 
 __all__ = ["train"]
 
@@ -173,12 +173,12 @@ def train(
     id_column: Annotated[
         str | None, typer.Option(help="Column of file names.", rich_help_panel=_DATA)
     ] = None,
-    min_positives: MinPositives = 0,
+    min_positives: options.MinPositives = 0,
     holdout: Annotated[
         float,
         typer.Option(help="Share of the images kept and scored after each epoch.", min=0, max=0.9),
     ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0, max=options.SEEDS)] = 0,
     tensorboard: Annotated[
         bool,
         typer.Option("--tensorboard", help="Also write event files (needs 'proxmtl[logs]')."),
@@ -211,7 +211,7 @@ def train(
       proxmtl train photos -l labels.csv -g groups.toml -o runs/lite0 --network efficientnet_lite0
       --side 128 --shared-stages 9 --frozen-stages 4 --channels-last --learning-rate 0.001
     """
-    refuse_ignored(ctx)
+    options.refuse_ignored(ctx)
     for path, right, what in (
         (images, images.is_dir(), "no such folder; give the folder of the images"),
         (labels, labels.is_file(), "no such file; check the path to the labels"),

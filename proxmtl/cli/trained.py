@@ -15,12 +15,13 @@ from proxmtl.io.identity import write_fitted_rows
 from proxmtl.report import plot_attribute_scores, plot_latents, save_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
     from proxmtl.backbones.training import Architecture, Trainer
+    from proxmtl.cli.parts import Parts
     from proxmtl.groups import Groups
 
 __all__ = ["trained_metrics", "write_trained"]
@@ -48,6 +49,7 @@ def trained_metrics(trainer: Trainer, rows: NDArray[np.intp]) -> pd.DataFrame:
 
 def write_trained(
     folder: Path,
+    parts: Parts,
     trainer: Trainer,
     architecture: Architecture,
     *,
@@ -62,6 +64,8 @@ def write_trained(
     ----------
     folder
         An existing folder.
+    parts
+        Takes figures that can't be drawn.
     trainer
         After its run; its model is saved.
     architecture
@@ -81,23 +85,29 @@ def write_trained(
     write_json(folder / "metrics.json", {**summary, "solve": trainer.history[-1].solve})
     write_json(folder / "config.json", {**config, "environment": environment()})
     write_fitted_rows(folder, (trainer.table.pixels[row] for row in trainer.train))
-    plots = folder / "plots"
-    plots.mkdir(exist_ok=True)
     named = named_groups(groups)
     columns, names = group_columns(named), list(trainer.table.names)
+
+    def draw(name: str, figure: Callable[[], Any]) -> None:
+        def save() -> None:
+            (folder / "plots").mkdir(exist_ok=True)
+            save_figure(figure(), folder / "plots" / name)
+
+        parts.save(f"plots/{name}", save)
+
     if "S" in factors:
         S = factors["S"].cpu().numpy()
         title = "Latent tasks of the attributes (S)"
-        save_figure(plot_latents(S, columns, names, title=title), plots / "latents.png")
-    save_figure(
-        plot_attribute_scores(
+        draw("latents.png", lambda: plot_latents(S, columns, names, title=title))
+    draw(
+        "attributes.png",
+        lambda: plot_attribute_scores(
             {name: table["ap"].tolist() for name, table in metrics.items()},
             columns,
             names,
             prevalence=next(iter(metrics.values()))["prevalence"].tolist(),
             title="Average precision by attribute",
         ),
-        plots / "attributes.png",
     )
     members = {} if named is None else {g: [names[i] for i in m] for g, m in columns.items()}
     AttributeCNN(

@@ -29,6 +29,7 @@ from proxmtl.cli.inputs import (
     read_groups,
     torch_device,
 )
+from proxmtl.cli.parts import Parts
 from proxmtl.cli.run import named_groups
 from proxmtl.cli.trained import trained_metrics, write_trained
 from proxmtl.cli.training_folder import MARKER, check_unfinished, claimed
@@ -36,6 +37,7 @@ from proxmtl.cli.training_report import epoch_line, kept, summary, undone
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means, random_splits
 from proxmtl.io import read_labels, write_json
+from proxmtl.io.outputs import settle_folder
 from proxmtl.latent import LatentMTL
 from proxmtl.report.tables import group_table
 from proxmtl.sources import Source, sources_read
@@ -164,6 +166,7 @@ def run_training(
     """Train, or go on with it, and write the run folder."""
     if tensorboard:
         require_tensorboard()
+    settle_folder(request.cache, "--cache", out)
     with claimed(out), sources_read() as sources:
         if not force:
             check_unfinished(out, request.epochs)
@@ -173,7 +176,7 @@ def run_training(
 def _train(
     request: Request, out: Path, sources: list[Source], *, force: bool, tensorboard: bool
 ) -> None:
-    console = make_console()
+    console, parts = make_console(), Parts()
     config, augmentation = request.config(), request.augmentation()
     architecture = request.architecture()
     # what is wrong with the request is said now: images may take long to read
@@ -244,6 +247,7 @@ def _train(
     inputs = [source._asdict() for source in sources]
     write_trained(
         out,
+        parts,
         trainer,
         architecture,
         metrics={"model": metrics},
@@ -258,6 +262,7 @@ def _train(
     if rejected:
         console.print(rejected, soft_wrap=True)
     console.print(f"\nrun folder -> {shown_path(out)}")
+    parts.tell(out)
 
 
 def train_with_bar(trainer: Trainer, log: Callable[[Epoch], None] | None = None) -> None:

@@ -96,7 +96,9 @@ def tune(
             rich_help_panel=_SEARCH,
         ),
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the splits and of the start.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the splits and of the start.", min=0, max=options.SEEDS)
+    ] = 0,
     holdout: Annotated[
         float,
         typer.Option(
@@ -137,8 +139,11 @@ def tune(
     from proxmtl.cli.console import make_console
     from proxmtl.cli.inputs import read_groups, read_samples, split_rows
     from proxmtl.cli.outcome import show_outcome, write_fitted
+    from proxmtl.cli.parts import Parts
+    from proxmtl.cli.run import model_room
     from proxmtl.cli.search import Search, by_grid, by_hypergradient, convex_names, make_model
     from proxmtl.io import new_run_folder, write_text
+    from proxmtl.io.outputs import room, settle_folder
     from proxmtl.sources import sources_read
 
     convex = convex_names()
@@ -152,7 +157,8 @@ def tune(
         raise ValueError(
             "method: the latent model is not convex and has no hypergradient here; use 'grid'."
         )
-    console = make_console()
+    console, parts = make_console(), Parts()
+    settle_folder(trials, "--trials", out)
     with new_run_folder(out, force=force) as staging, sources_read() as sources:
         data = read_samples(
             features,
@@ -174,15 +180,17 @@ def tune(
             seed=seed,
         )
         search = Search(estimator, model, data.X[train], data.Y[train], seed)
-        if method == "grid":
-            fitted, table = by_grid(
-                search, points=points, folds=folds, sparsest=one_standard_error, folder=trials
-            )
-        else:
-            fitted, table = by_hypergradient(search, max_passes=max_passes)
-        write_text(staging / "trials.csv", table.to_csv(index=False, float_format="%.8g"))
+        (M, D), K = (data.Y.shape[1], data.X.shape[1]), n_latents or 0
+        with room(staging, model_room(D, M, max(K, min(M, D))), out):
+            if method == "grid":
+                fitted, table = by_grid(
+                    search, points=points, folds=folds, sparsest=one_standard_error, folder=trials
+                )
+            else:
+                fitted, table = by_hypergradient(search, max_passes=max_passes)
         outcome = write_fitted(
             staging,
+            parts,
             model=fitted,
             data=data,
             rows=(train, test),
@@ -195,8 +203,11 @@ def tune(
                 "search": {"model": model, "method": method, "trials": len(table)},
             },
         )
+        text = table.to_csv(index=False, float_format="%.8g")
+        parts.save("trials.csv", lambda: write_text(staging / "trials.csv", text))
     console.print(f"{len(table)} trials; chosen: {_chosen(fitted)}", soft_wrap=True)
     show_outcome(console, outcome, out)
+    parts.tell(out)
 
 
 def _chosen(model: Any) -> str:

@@ -106,13 +106,14 @@ def zeroshot(
     import pandas as pd
 
     from proxmtl.cli.console import make_console, say_warning, shown_path
+    from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.scoring import Reading, join_scored, labels_of, open_run
     from proxmtl.experiments import (
         attribute_priors,
         direct_attribute_prediction,
         same_signature,
     )
-    from proxmtl.io import InputError, read_classes, write_text
+    from proxmtl.io import InputError, read_classes
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import class_table
@@ -166,7 +167,7 @@ def zeroshot(
         alike = ", ".join(candidates[number] for number in same)
         console.print(f"no attribute tells these apart: {alike}", markup=False)
     if out is not None:
-        write_text(out, table.to_csv(float_format="%.6g"))
+        written_or_kept(out, table.to_csv(float_format="%.6g"))
         console.print(f"accuracy by class -> {shown_path(out)}")
 
 

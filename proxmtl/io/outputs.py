@@ -22,7 +22,15 @@ from proxmtl.io.temporaries import (
     temporary_folder,
 )
 
-__all__ = ["MARKER", "new_run_folder", "reserve", "room", "settle_file"]
+__all__ = [
+    "MARKER",
+    "name_of_target",
+    "new_run_folder",
+    "reserve",
+    "room",
+    "settle_file",
+    "settle_folder",
+]
 
 MARKER = "model.json"
 """The file that makes a folder a run folder; it is moved into place last."""
@@ -94,6 +102,33 @@ _OF_RUNS = {
 }
 
 
+def settle_folder(path: Path | None, option: str, out: Path) -> None:
+    """Check a folder of intermediate results, which must outlive the run that it serves.
+
+    Parameters
+    ----------
+    path
+        The folder; None: there is none.
+    option
+        By which it was given.
+    out
+        The run folder.
+
+    Raises
+    ------
+    InputError
+        If it is a file, or lies in the run folder.
+    """
+    if path is None:
+        return
+    if path.exists() and not path.is_dir():
+        raise InputError(path, f"this is a file; give a folder as {option}.")
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(out)):
+        raise InputError(
+            path, f"lies in the run folder {out}; give a folder beside it as {option}."
+        )
+
+
 def reserve(descriptor: int, size: int, path: Path) -> None:
     """Give an open file its size, and take the room for it on the disk.
 
@@ -145,8 +180,10 @@ def _allocate(descriptor: int, size: int) -> int | None:
 
 
 @contextlib.contextmanager
-def room(folder: Path, size: int) -> Iterator[None]:
+def room(folder: Path, size: int, path: Path) -> Iterator[None]:
     """Hold room on the disk of a folder in the block, for what is written there after it.
+
+    `path` is what errors name.
 
     Raises
     ------
@@ -156,7 +193,7 @@ def room(folder: Path, size: int) -> Iterator[None]:
     with temporary_file(folder) as placeholder:
         descriptor = os.open(placeholder, os.O_RDWR)
         try:
-            reserve(descriptor, size, folder)
+            reserve(descriptor, size, path)
         finally:
             os.close(descriptor)
         yield
@@ -193,7 +230,6 @@ def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     _check_run_target(path, target, force=force)
     made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
-    staging = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         base = target if target.is_dir() else target.parent
@@ -210,7 +246,7 @@ def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
                 error.add_note(_set_aside(staging, target))
                 raise
     except OSError as error:
-        _rename(error, path, staging)
+        name_of_target(error, path)
         raise
     finally:
         with contextlib.suppress(OSError):  # not empty
@@ -218,15 +254,15 @@ def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _rename(error: OSError, path: Path, staging: Path | None) -> None:
-    """Put the run's name for that of a temporary file into an error."""
-    name = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
-    if name is None:
+def name_of_target(error: OSError, path: Path) -> None:
+    """Put the name of an output, or of a file in it, for that of a temporary one into an error."""
+    if not isinstance(error.filename, str | bytes):
         return
-    if staging is not None and name.is_relative_to(staging):
-        error.filename, error.filename2 = str(path / name.relative_to(staging)), None
-    elif is_ours(name):
-        error.filename, error.filename2 = str(path), None
+    parts = Path(os.fsdecode(error.filename)).parts
+    for place, part in enumerate(parts):
+        if part.startswith(PREFIX):
+            error.filename, error.filename2 = str(path.joinpath(*parts[place + 1 :])), None
+            return
 
 
 def _check_run_target(path: Path, target: Path, *, force: bool) -> None:

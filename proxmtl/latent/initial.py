@@ -6,16 +6,39 @@ import torch
 from torch import Tensor
 
 from proxmtl.latent.problem import LatentProblem
+from proxmtl.machine import available_memory, check_memory
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.stopping import MaxIterations, RelativeGap
 
-__all__ = ["paper_start", "rebalance", "single_task_weights", "svd_start"]
+__all__ = ["check_room", "paper_start", "rebalance", "single_task_weights", "svd_start"]
 
 RIDGE_FRACTION = 1e-2
 """Ridge of the single-task start, as a fraction of the loss's largest curvature."""
+
+
+COPIES = 4
+"""Of the factors, at least: a point, a trial, a gradient and a direction."""
+
+
+def check_room(n_latents: int, n_features: int, n_attributes: int, itemsize: int = 8) -> None:
+    """Raise where the factors of so many latent tasks can't be held in memory.
+
+    Raises
+    ------
+    ValueError
+        It says how many can.
+    """
+    size = COPIES * itemsize * (n_features + n_attributes)
+    check_memory(
+        size * n_latents,
+        f"n_latents: {n_latents} latent tasks of {n_features} features and {n_attributes} "
+        "attributes",
+        f"{(available_memory() or 0) // size} would fit, and the default is "
+        f"{min(n_features, n_attributes)}",
+    )
 
 
 def single_task_weights(problem: LatentProblem) -> Tensor:

@@ -14,7 +14,7 @@ from proxmtl.arrays import as_float_tensor, as_python
 from proxmtl.designs import Design, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent.alternating import Alternating
-from proxmtl.latent.initial import paper_start, rebalance, svd_start
+from proxmtl.latent.initial import check_room, paper_start, rebalance, svd_start
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored
 from proxmtl.losses import Loss, SquaredHinge
@@ -352,7 +352,9 @@ class LatentMTL:
             D = problem.design.parameter_shape(problem.targets)[0] - int(problem.design.intercept)
             generator = torch.Generator().manual_seed(self.random_state)
             make = svd_start if self.init == "svd" else paper_start
-            return make(problem, self.n_latents or min(M, D), generator)
+            K = self.n_latents or min(M, D)
+            check_room(K, D, M, problem.design.dtype.itemsize)
+            return make(problem, K, generator)
         if len(given) not in (2, 3):
             raise ValueError("init: give (L, S) or (L, S, intercept).")
         like = problem.zeros()

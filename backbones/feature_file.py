@@ -10,9 +10,7 @@ from the start to the end.
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import math
 import os
 import shutil
@@ -29,6 +27,7 @@ from proxmtl.io.features import ids_beside
 from proxmtl.io.lock import FileLock
 from proxmtl.io.outputs import reserve
 from proxmtl.io.seal import read_sealed, sealed_text
+from proxmtl.text_tables import table_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -276,11 +275,8 @@ class FeatureFile:
             path.unlink(missing_ok=True)
         if ids is not None:
             skipped = {number for number, _ in self.progress.bad}
-            text = io.StringIO()
-            lines = csv.writer(text, lineterminator="\n")
-            lines.writerow(["id"])
-            lines.writerows([name] for i, name in enumerate(ids) if i not in skipped)
-            self._replace(beside, text.getvalue())
+            kept = [name for i, name in enumerate(ids) if i not in skipped]
+            self._replace(beside, "".join(table_line([name]) for name in ("id", *kept)))
 
     def _position(self, block: int, row: int) -> int:
         return HEADER + 4 * (block * self.shape[-2] + row) * self.shape[-1]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Array", "as_float_tensor", "as_python"]
+__all__ = ["Array", "as_float_tensor", "as_python", "check_same_order"]
 
 Array = Tensor | np.ndarray | Sequence[object]
 
@@ -95,3 +95,44 @@ def _plain(values: np.ndarray) -> np.ndarray:
     if not shared or any(step < 0 or step % values.itemsize for step in values.strides):
         values = values.copy()
     return values
+
+
+def check_same_order(X: Any, **others: Any) -> None:
+    """Raise if an index says that row i of two data frames is not of the same sample.
+
+    Rows are matched by their position, whatever the indexes are, unless both say otherwise: both
+    are of pandas, neither is the one that every new frame has (0, 1, 2, ...), they have labels in
+    common, and not in the same places.
+
+    Parameters
+    ----------
+    X
+        Features, of any kind.
+    **others
+        What has a row for each of theirs, by the name that an error gives it.
+
+    Raises
+    ------
+    ValueError
+        If so.
+    """
+    index: Any = getattr(X, "index", None)
+    for name, other in others.items():
+        second: Any = getattr(other, "index", None)
+        if not (hasattr(index, "isin") and hasattr(second, "isin")):  # lists have an index too
+            continue
+        if len(index) != len(second) or index.equals(second):
+            continue  # another length is an error of its own
+        if _counts(index) or _counts(second) or not second.isin(index).any():
+            continue
+        row = int(np.argmax(np.asarray(index != second)))
+        raise ValueError(
+            f"{name}: its index has the labels of that of X in other places: row {row} of X is "
+            f"{index[row]!r}, and of {name} {second[row]!r}. Bring it into the order of X by "
+            f"{name}.loc[X.index]; or, if row i is row i, give {name}.to_numpy()."
+        )
+
+
+def _counts(index: Any) -> bool:
+    numbers = getattr(index.dtype, "kind", "O") in "iu"
+    return numbers and bool((np.asarray(index) == np.arange(len(index))).all())

@@ -19,6 +19,7 @@ from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.standardize import fit_standardization
 from proxmtl.estimators.targets import encode_targets
 from proxmtl.estimators.weights import class_factors, sample_weights
+from proxmtl.experiments import mean_ap
 from proxmtl.groups import Groups
 
 NAN = np.nan
@@ -186,3 +187,47 @@ def test_bad_groups(case):
     groups, names, error, message = BAD_GROUPS[case]
     with pytest.raises(error, match=message):
         resolve_groups(groups, 4, names)
+
+
+def _frames(index, other):
+    X = np.random.default_rng(0).standard_normal((len(index), 3))
+    Y = (X[:, :2] > 0).astype(int)
+    return pd.DataFrame(X, index=index), pd.DataFrame(Y, index=other, columns=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("index", "other"),
+    [
+        (list("abcdef"), list("bacdef")),
+        ([5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 5, 4]),
+        ([10, 11, 12, 13, 14, 15], [11, 12, 13, 14, 15, 16]),
+    ],
+)
+def test_indexes_that_contradict_the_order_of_the_rows_are_errors(index, other):
+    X, Y = _frames(index, other)
+    model = SingleTaskClassifier()
+    with pytest.raises(ValueError, match=r"y: its index .* of X in other places: row .*\.to_numpy"):
+        model.fit(X, Y)
+    model.fit(X, Y.to_numpy())
+    with pytest.raises(ValueError, match="y: its index has the labels of that of X"):
+        model.score(X, Y)
+    with pytest.raises(ValueError, match="Y: its index has the labels of that of X"):
+        mean_ap(model, X, Y)
+    weights = pd.Series(1.0, index=other)
+    with pytest.raises(ValueError, match="sample_weight: its index"):
+        model.fit(X, Y.to_numpy(), weights)
+
+
+@pytest.mark.parametrize(
+    ("index", "other"),
+    [
+        (list("abcdef"), list("abcdef")),
+        (range(6), [5, 4, 3, 2, 1, 0]),  # what every new frame has says nothing
+        ([5, 4, 3, 2, 1, 0], range(6)),
+        (list("abcdef"), [10, 11, 12, 13, 14, 15]),  # nor do labels that can't be compared
+    ],
+)
+def test_other_rows_of_frames_are_taken_by_position_as_scikit_learn_does(index, other):
+    X, Y = _frames(index, other)
+    by_position = SingleTaskClassifier().fit(X.to_numpy(), Y.to_numpy())
+    np.testing.assert_array_equal(SingleTaskClassifier().fit(X, Y).coef_, by_position.coef_)

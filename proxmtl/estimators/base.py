@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from proxmtl.arrays import as_python
+from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.standardize import Standardization, fit_standardization, identity
 from proxmtl.estimators.state import from_state, to_state
 from proxmtl.estimators.targets import Targets, encode_targets
@@ -89,7 +89,8 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         y
             Labels (N, M) in {0, 1}, {-1, 1} or booleans; or (N,) with any two values for one
             attribute. NaN, None, ``pandas.NA`` and masked entries are missing labels. A data frame
-            also gives the attribute names.
+            also gives the attribute names. Row i belongs to row i of `X`; it is an error if the
+            indexes of two data frames have the same labels in other places.
         sample_weight
             Non-negative weights (N,), or (N, M) for a weight per label.
         callback
@@ -103,8 +104,9 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         Raises
         ------
         ValueError
-            If features are not finite, the numbers of rows differ, labels have other values, an
-            attribute has one class only, or a parameter is out of its range.
+            If features are not finite, the numbers of rows differ, indexes contradict their order,
+            labels have other values, an attribute has one class only, or a parameter is out of its
+            range.
         """
         return self._fit(X, y, sample_weight, classes=None, warm=False, callback=callback)
 
@@ -118,6 +120,7 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         warm: bool,
         callback: Callback | None,
     ) -> Self:
+        check_same_order(X, y=y, sample_weight=sample_weight)
         X = validate_data(
             self,
             X=X,
@@ -222,6 +225,7 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             If the shape of `y` is not that of the predictions, it has a value that `fit` did not
             see, or no label to score.
         """
+        check_same_order(X, y=y, sample_weight=sample_weight)
         scores = self.decision_function(X)
         signs = signs_of(y, self.label_values_)
         if signs.shape != scores.shape:

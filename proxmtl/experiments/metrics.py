@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from proxmtl.arrays import as_float_tensor
+from proxmtl.arrays import as_float_tensor, check_same_order
 from proxmtl.experiments.labels import (
     as_float_matrix,
     attribute_names,
@@ -198,6 +198,7 @@ def mean_ap(estimator: object, X: ArrayLike, Y: ArrayLike) -> float:
     float
         Mean over the attributes that have a positive label in ``Y``; NaN if none has.
     """
+    check_same_order(X, Y=Y)
     scores = _as_column(estimator.decision_function(X))  # type: ignore[attr-defined]
     values = getattr(estimator, "label_values_", None)
     if values is None and np.shape(scores)[1] == 1:  # scikit-learn's of binary labels

@@ -17,6 +17,7 @@ from torch import Tensor
 from proxmtl.io.array_files import read_npy
 from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError
+from proxmtl.io.rows import id_key
 from proxmtl.io.seal import read_manifest
 
 __all__ = [
@@ -89,9 +90,9 @@ def row_fingerprints(samples: Iterable[NDArray[Any]]) -> NDArray[np.uint64]:
 
 
 def name_fingerprints(names: Iterable[str]) -> NDArray[np.uint64]:
-    """64 bits of a hash of each sample's name."""
+    """64 bits of a hash of each sample's name, in the form in which names are compared."""
     return row_fingerprints(
-        np.frombuffer(f"name {name}".encode(errors="surrogateescape"), np.uint8) for name in names
+        np.frombuffer(f"name {id_key(name)}".encode(errors="surrogateescape"), np.uint8) for name in names
     )
 
 

@@ -1,6 +1,7 @@
 """A fingerprint sees every field that a result depends on."""
 
 import itertools
+import unicodedata
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from proxmtl.io import InputError, identity, seal_folder
 from proxmtl.io.identity import (
     fingerprint,
     fitted_rows,
+    name_fingerprints,
     recognised,
     row_fingerprints,
     write_fitted_rows,
@@ -122,3 +124,9 @@ def test_signs_are_drawn_once_for_all_rows(tmp_path, monkeypatch):
     # rows of the identity show the signs
     bits = fitted_rows(tmp_path)["sketch"][5:, 1:] > 0
     assert np.packbits(bits).tobytes() == shake(b"signs").digest(5)
+
+
+def test_names_count_in_either_form_of_unicode():
+    composed, decomposed = (unicodedata.normalize(form, "grün.png") for form in ("NFC", "NFD"))
+    found = name_fingerprints([composed, decomposed, "blau.png"])
+    assert found[0] == found[1] != found[2]

@@ -91,9 +91,8 @@ def row_fingerprints(samples: Iterable[NDArray[Any]]) -> NDArray[np.uint64]:
 
 def name_fingerprints(names: Iterable[str]) -> NDArray[np.uint64]:
     """64 bits of a hash of each sample's name, in the form in which names are compared."""
-    return row_fingerprints(
-        np.frombuffer(f"name {id_key(name)}".encode(errors="surrogateescape"), np.uint8) for name in names
-    )
+    texts = (f"name {id_key(name)}".encode(errors="surrogateescape") for name in names)
+    return row_fingerprints(np.frombuffer(text, np.uint8) for text in texts)
 
 
 def write_fitted_rows(

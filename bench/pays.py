@@ -7,7 +7,7 @@ Each draw has its own training rows, and labels hidden at random where a share i
 training rows, and with the same number of folds, three models choose their strengths by
 cross-validation: scikit-learn's ``LogisticRegressionCV`` for each attribute alone, ours alone, and
 ours with a shared part. The test rows are scored once. Finished draws are kept in
-``bench/results/pays.json`` and not run again; the table of docs/pays.md is written from them.
+``bench/results/pays.json`` and not run again; the table of docs/sharing.md is written from them.
 """
 
 from __future__ import annotations

@@ -130,3 +130,10 @@ def test_the_baselines_page_runs_and_names_every_row(capsys):
     text = page.read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \|", text, re.MULTILINE)
     assert rows == [(row.name, row.row) for row in BASELINES.values()]
+
+
+def test_the_sharing_page_runs_from_top_to_bottom(capsys):
+    names = {}
+    exec(compile("\n".join(_blocks(ROOT / "docs/sharing.md")), "docs/sharing.md", "exec"), names)
+    assert names["probabilities"].shape == (200, 12)
+    assert "gain" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -74,6 +75,7 @@ class _Fault:
     reference: Reference
     rng: random.Random
     detail: str = ""
+    kept: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> list[str]:
@@ -87,7 +89,22 @@ class _Fault:
         return Moment(seconds=self.rng.uniform(0, ended.seconds))
 
     def run(self, disturbance: Disturbance = UNDISTURBED, *, fresh: bool = False) -> Ended:
-        return start(self.arguments, self.ground.work, disturbance, fresh=fresh).wait()
+        ended = start(self.arguments, self.ground.work, disturbance, fresh=fresh).wait()
+        self.kept += tuple(re.findall(r"\S+\.kept-\d+", ended.err))
+        return ended
+
+    def differences(self) -> str:
+        """Say which files aren't those of the undisturbed run.
+
+        Left out are what a run that could not write its result has kept of it, and said so, and caches
+        of pixels, which belong to the images as they once were.
+        """
+        others = (*self.kept, "out/cache/")
+        found, expected = (
+            {name: digest for name, digest in tree.items() if not name.startswith(others)}
+            for tree in (snapshot(self.ground.work), self.reference.after)
+        )
+        return differences(found, expected)
 
     def names(self) -> list[str]:
         """What an error of the command may name: its files, and their folders."""
@@ -120,12 +137,12 @@ class _Fault:
             wrong = complaint(ended, self.names()) or self._unfinished(ended)
         elif known and f"going on after epoch {known}" not in ended.out:
             wrong = f"{known} epochs were kept, and the next run says {ended.out[:200]!r}"
-        found = differences(snapshot(self.ground.work), self.reference.after)
+        found = self.differences()
         return wrong or (f"after another run: {found}" if found else "")
 
     def _unfinished(self, ended: Ended) -> str:
         """An error of the second run is right only where the first had finished."""
-        found = differences(snapshot(self.ground.work), self.reference.after)
+        found = self.differences()
         return f"{found}, and the next run says: {ended.err.strip()[:400]!r}" if found else ""
 
     def _replaced(self) -> str:
@@ -264,8 +281,9 @@ def _damage(fault: _Fault) -> tuple[str, str]:
         return OTHER if found else SAME, ""
     fault.detail += f" -> {ended.err.strip()[:300]}"
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(whole)
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    path.write_bytes(whole)  # got again, and so of another time
+    if chosen in own:
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     wrong = fault._replaced() or fault.again()
     return (FAILURE, f"when it is whole again: {wrong}") if wrong else (REFUSED, "")
 

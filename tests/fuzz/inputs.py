@@ -134,7 +134,12 @@ REGRESSIONS: dict[str, tuple[bytes, ...]] = {
         _mat(struct.pack("<II", 15, 11) + zlib.compress(bytes(5))[:11]),
         _mat(b""),
     ),
-    "celeba": (b"\xff\xfe", "²\na b\n1.jpg 1 1\n".encode(), b"9" * 5000 + b"\na\nb 1\n"),
+    "celeba": (
+        b"\xff\xfe",
+        b"2\x1f\na b\n1.jpg 1 1\n",
+        "²\na b\n1.jpg 1 1\n".encode(),
+        b"9" * 5000 + b"\na\nb 1\n",
+    ),
     "wbcatt": (b"\xff\xfe", b"label,path,split\n" + b"x" * 200_000, b""),
     "awa-attribute-groups-9": (
         b"[" * DEEP,

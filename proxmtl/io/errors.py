@@ -6,6 +6,9 @@ from pathlib import Path
 
 __all__ = ["InputError", "first_line"]
 
+LONGEST = 3000
+"""Characters of a sentence: it may quote a cell, and a cell may be as long as the file."""
+
 
 class InputError(ValueError):
     """An input that cannot be used; the message names the file, what was seen and what to do.
@@ -15,7 +18,8 @@ class InputError(ValueError):
     source
         The file (or folder) at fault; it opens the message.
     sentence
-        What was seen and what to do about it.
+        What was seen and what to do about it. Of a very long one, which quotes what it saw, the
+        middle is left out.
     line
         Line of the file, counted from 1 as editors do, where that is known.
     """
@@ -24,6 +28,9 @@ class InputError(ValueError):
         self.source = Path(source)
         self.line = line
         place = f"{source}" if line is None else f"{source}, line {line}"
+        if len(sentence) > LONGEST:
+            cut = f" [... {len(sentence) - LONGEST} characters ...] "
+            sentence = f"{sentence[: LONGEST // 2]}{cut}{sentence[-LONGEST // 2 :]}"
         super().__init__(f"{place}: {sentence}")
 
 

@@ -96,8 +96,8 @@ class _Fault:
     def differences(self) -> str:
         """Say which files aren't those of the undisturbed run.
 
-        Left out are what a run that could not write its result has kept of it, and said so, and caches
-        of pixels, which belong to the images as they once were.
+        Left out are what a run that could not write its result has kept of it, and said so, and
+        caches of pixels, which belong to the images as they once were.
         """
         others = (*self.kept, "out/cache/")
         found, expected = (
@@ -225,7 +225,10 @@ def _no_memory(fault: _Fault) -> tuple[str, str]:
     memory = int(2 ** fault.rng.uniform(18, 29))
     fault.detail = f"{memory} more bytes of address space"
     ended = fault.run(Disturbance(memory=memory))
-    return fault.judged_again(lambda: _well(fault, ended), REFUSED if ended.code else SAME)
+    # what is too large need not be a file: then the limit is named
+    return fault.judged_again(
+        lambda: _well(fault, ended, "ulimit"), REFUSED if ended.code else SAME
+    )
 
 
 def _no_folder(fault: _Fault) -> tuple[str, str]:
@@ -325,9 +328,11 @@ def _said(ended: Ended) -> list[str]:
     return [line.rstrip() for line in ended.out.splitlines()]
 
 
-def _well(fault: _Fault, ended: Ended) -> str:
+def _well(fault: _Fault, ended: Ended, *others: str) -> str:
     """Say what is wrong with a run: it may end well or with a clear error."""
-    return complaint(ended, fault.names()) if ended.code != 0 else complaint_of_success(ended)
+    if ended.code == 0:
+        return complaint_of_success(ended)
+    return complaint(ended, [*fault.names(), *others])
 
 
 KINDS: dict[str, Callable[[_Fault], tuple[str, str]]] = {

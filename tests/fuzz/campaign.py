@@ -76,10 +76,11 @@ class Campaign:
         }
 
     def _search(self, seconds: float) -> str:
+        work = f"search({self.name!r}, {str(self.findings)!r})"
         command = [
             sys.executable,
             "-c",
-            f"from tests.fuzz.campaign import search; search({self.name!r}, {str(self.findings)!r})",
+            f"from tests.fuzz.campaign import search; {work}",
             f"-max_total_time={round(seconds)}",
             f"-timeout={HANGS_AFTER}",
             f"-rss_limit_mb={MEMORY}",

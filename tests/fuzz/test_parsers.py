@@ -10,11 +10,6 @@ from tests.fuzz.targets import TARGETS, check
 
 DAMAGED = 2000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 60
 
-NOT_YET = {
-    "npy", "npz", "npz-member", "labels", "groups-json", "groups-toml", "groups-csv", "network",
-}  # fmt: skip
-"""Parsers that are still to be mended."""
-
 
 @pytest.fixture(autouse=True)
 def _quiet():
@@ -23,7 +18,7 @@ def _quiet():
         yield
 
 
-@pytest.mark.parametrize("name", sorted(TARGETS.keys() - NOT_YET))
+@pytest.mark.parametrize("name", TARGETS)
 def test_valid_files_are_read_and_damaged_ones_too_or_an_error_names_them(name, tmp_path):
     target = TARGETS[name]
     read = [check(target, tmp_path, content) for content in target.seeds()]
@@ -38,7 +33,6 @@ def test_valid_files_are_read_and_damaged_ones_too_or_an_error_names_them(name, 
         pytest.param(name, content, id=f"{name}-{number}")
         for name, contents in REGRESSIONS.items()
         for number, content in enumerate(contents)
-        if name not in NOT_YET
     ],
 )
 def test_what_once_was_read_wrongly_is_an_error(name, content, tmp_path):

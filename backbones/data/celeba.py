@@ -57,13 +57,13 @@ def load_celeba(folder: str | Path) -> CelebA:
     root = require(Path(folder), "the folder of CelebA")
     path = root / ATTRIBUTES_FILE
     lines = read_text(path, "the attributes of CelebA").splitlines()
-    number = lines[0].strip() if lines else ""
-    if len(lines) < 3 or not re.fullmatch(r"[0-9]{1,9}", number):
+    count = lines[0].strip() if lines else ""
+    if len(lines) < 3 or not re.fullmatch(r"[0-9]{1,9}", count):
         msg = f"{path} doesn't begin with the number of images and the names; get it again."
         raise ValueError(msg)
     names = tuple(lines[1].split())
     rows = [line.split() for line in lines[2:] if line.strip()]
-    announced = int(number)
+    announced = int(count)
     if len(rows) != announced:
         msg = f"{path} announces {announced} images and has {len(rows)} lines; get it again."
         raise ValueError(msg)

@@ -65,6 +65,15 @@ def fit(
             rich_help_panel=_MODEL,
         ),
     ] = None,
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto",
+            help="Find out by cross-validation whether attributes share and how strongly; groups "
+            "then serve the tables alone.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
     algorithm: Annotated[
         str,
         typer.Option(
@@ -114,6 +123,8 @@ def fit(
 
     [bold]Examples[/]
 
+      proxmtl fit features.npy -l labels.csv -o runs/auto --auto
+
       proxmtl fit features.npy -l labels.csv -g groups.toml -o runs/first
 
       proxmtl fit features.npz --key fc6 -l labels.csv -g groups.json -o runs/strong
@@ -128,7 +139,11 @@ def fit(
     from proxmtl.cli.outcome import show_outcome, write_fitted
     from proxmtl.cli.parts import Parts
     from proxmtl.cli.run import model_room
-    from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
+    from proxmtl.estimators import (
+        LatentMTLClassifier,
+        SharedPlusOwnClassifierCV,
+        SingleTaskClassifier,
+    )
     from proxmtl.io import new_run_folder
     from proxmtl.io.outputs import room
     from proxmtl.sources import sources_read
@@ -147,7 +162,14 @@ def fit(
         train, test = split_rows(data, holdout, seed)
         model: LinearAttributeClassifier
         weighting = "balanced" if balanced else None
-        if single_task is not None:
+        if auto:
+            model = SharedPlusOwnClassifierCV(
+                class_weight=weighting,
+                max_passes=max_passes,
+                random_state=seed,
+                label_names=data.names,
+            )
+        elif single_task is not None:
             model = SingleTaskClassifier(
                 l2_strength=single_task,
                 class_weight=weighting,

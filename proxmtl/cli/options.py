@@ -76,6 +76,11 @@ def _by_hypergradient(given: dict[str, Any]) -> bool:
 _RULES = {
     "fit": (
         _Rule(
+            lambda given: given["auto"],
+            (*_STRENGTHS, "n_latents", "single_task", "algorithm", "tol"),
+            "an option of a model of given strengths, not of --auto, which chooses them",
+        ),
+        _Rule(
             lambda given: given["single_task"] is not None,
             (*_STRENGTHS, "n_latents", "algorithm", "tol"),
             _SINGLE,

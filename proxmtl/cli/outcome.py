@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxmtl.cli.console import shown_path
 from proxmtl.cli.run import named_groups, summary_lines, write_run
 from proxmtl.experiments import attribute_metrics, fit_report, group_means
+from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
 from proxmtl.report.tables import figures_table, group_table
 
@@ -32,6 +34,8 @@ class Outcome(NamedTuple):
     """By group; None: the model could not be scored."""
     on: str
     report: dict[str, Any]
+    sharing: str | None = None
+    """What a model that chose whether to share found."""
 
 
 def write_fitted(
@@ -92,18 +96,37 @@ def write_fitted(
         },
         histories={"model": model.result_.history},
     )
+    for name, table in (
+        ("sharing.csv", getattr(model, "report_", None)),
+        ("candidates.csv", getattr(model, "cv_results_", None)),
+    ):
+        if table is not None:
+            text = table.to_csv(float_format="%.6g", index=name == "sharing.csv")
+            parts.save(name, partial(write_text, folder / name, text))
     parts.save(
         "fitted_rows.npy",
         lambda: write_fitted_rows(folder, (data.X[row] for row in train), names),
     )
-    return Outcome(means, on, report)
+    return Outcome(means, on, report, _sharing(model))
+
+
+def _sharing(model: LinearAttributeClassifier) -> str | None:
+    """What a model that chose whether to share found, as a sentence."""
+    chosen = getattr(model, "sharing_", None)
+    if chosen is None:
+        return None
+    if not chosen.any():
+        return "no: attributes alone do at least as well on held-out rows"
+    gain = 100 * float(model.report_["gain"][chosen].mean())
+    return f"{int(chosen.sum())} of {len(chosen)} attributes, {gain:+.1f} points on held-out rows"
 
 
 def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:
     """Print the scores, the solver's report and where the run is."""
     if outcome.means is not None:
         console.print(group_table(outcome.means, title=f"Scores on {outcome.on}"))
-    console.print(figures_table(summary_lines(outcome.report)))
+    found = {} if outcome.sharing is None else {"sharing": outcome.sharing}
+    console.print(figures_table({**summary_lines(outcome.report), **found}))
     console.print(f"\nrun folder -> {shown_path(out)}")
 
 

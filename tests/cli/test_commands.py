@@ -264,3 +264,19 @@ def test_a_collapsed_fit_is_called_that(program):
     assert warning.startswith("Warning: LatentMTLClassifier: The model collapsed")
     assert "live latents" in out
     assert program("inspect", "run")[0] == 0
+
+
+def test_fit_finds_out_whether_to_share(program, files):
+    code, out, _ = program(*FIT, "--auto")
+    assert code == 0
+    assert "sharing" in out
+    sharing = pd.read_csv(files / "run" / "sharing.csv")
+    assert sharing["attribute"].tolist() == ["black", "white", "spots", "stripes"]
+    assert {"shared", "score", "score_alone", "gain", "gain_error"} <= set(sharing.columns)
+    candidates = pd.read_csv(files / "run" / "candidates.csv")
+    assert np.isinf(candidates["shared_strength"]).any()
+    model = load_model(files / "run")
+    assert model.predict_proba(np.load(files / "x.npy")).shape == (80, 4)
+    code, _, err = program(*FIT, "--auto", "--group-strength", "1", "--force")
+    assert code == 2
+    assert "--auto, which chooses" in err

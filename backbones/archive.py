@@ -185,7 +185,9 @@ def _check_end(path: Path, file: BinaryIO, end: int, place: str) -> None:
     if len(block) < BLOCK:
         raise InputError(path, f"is cut off {place}: it has no end; {AGAIN}")
     if any(block):
-        named = block[:100].partition(b"\0")[0].decode("ascii", "replace")
+        # of a header of more about the next one, which takes a block, the name is that one's
+        about_next = file.read(2 * BLOCK)[BLOCK:] if block[156:157] in b"xgLK" else b""
+        named = (about_next or block)[:100].partition(b"\0")[0].decode("ascii", "replace")
         raise InputError(
             path, f"the header {place}, of {named!r} at byte {end:,}, is damaged; {AGAIN}"
         )

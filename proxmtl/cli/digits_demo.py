@@ -18,10 +18,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # o
 from proxmtl.cli.console import make_console, shown_path, step_progress
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.run import write_run
+from proxmtl.documents import parse_json
 from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
 from proxmtl.experiments import TOTAL, Comparison, Split, compare, random_splits
 from proxmtl.groups import Groups
 from proxmtl.io import atomic_path, load_digit_attributes, new_run_folder, write_text
+from proxmtl.io.seal import read_manifest
 from proxmtl.report.tables import comparison_table
 
 if TYPE_CHECKING:
@@ -150,8 +152,8 @@ def one_thread() -> Iterator[None]:
 def is_demo(folder: Path) -> bool:
     """Whether a folder holds a demo, which another may replace."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = parse_json(read_manifest(folder).read("config.json"))
+    except ValueError:  # nothing is replaced that is not known for certain
         return False
     return isinstance(config, dict) and config.get("command") == "demo"
 

@@ -91,6 +91,15 @@ def test_the_member_is_named(tmp_path):
     expected = r"header after member 2, 'd/1\.png', of 'd/2\.png' at byte .* is damaged"
     with pytest.raises(InputError, match=expected):
         find_images(path)
+    info = tarfile.TarInfo("0.png")
+    info.pax_headers = {"mtime": "0.5"}  # as of files with times of fractions of a second
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        archive.addfile(info)
+    extended = (tmp_path / "b.tar").read_bytes()
+    (tmp_path / "b.tar").write_bytes(extended[:20] + b"!" + extended[21:])
+    (tmp_path / "c.tar").write_bytes(whole[:start] + (tmp_path / "b.tar").read_bytes())
+    with pytest.raises(InputError, match=r"of '0\.png' at byte"):
+        find_images(tmp_path / "c.tar")
     path.write_bytes(whole[:start] + bytes(512) + whole[start + 512 :])
     with pytest.raises(InputError, match=r"more than zeros behind its end after member 2"):
         find_images(path)

@@ -1,0 +1,168 @@
+"""What solvers take to a fixed accuracy on fixed problems, so that their heuristics are held.
+
+No test of correctness notices a step that never grows, a restart that never comes or a warm start
+that is dropped: the answer stays right, and takes longer. So the iterations, the passes over the
+data and the sweeps of iterative proxes are recorded for a few small problems in float64, and a test
+allows a fifth more, or less: a record with room to spare would hold nothing. To renew the table:
+
+    python tests/budgets.py
+"""
+
+import math
+import sys
+
+import pytest
+import torch
+from solver_cases import PAIRS, latent, latent_start
+from strategies import classification
+
+from proxmtl import (
+    FISTA,
+    IRLS,
+    L1,
+    MFISTA,
+    PALM,
+    PANOC,
+    PDHG,
+    PGD,
+    SPGD,
+    AdPGM,
+    DavisYin,
+    GroupL2,
+    Groups,
+    Logistic,
+    MaxIterations,
+    OverlappingGroupL2,
+    Problem,
+    ProxNewton,
+    ProxSVRG,
+    RelativeGap,
+    RelativeKKT,
+    SharedDesign,
+    SquaredFrobenius,
+    SquaredHinge,
+    Targets,
+)
+from proxmtl.latent import Alternating, Refactored
+from proxmtl.regularizers import TotalVariation
+from proxmtl.regularizers.overlap_dual import OverlapDual
+from proxmtl.solvers import Backtracking, run
+
+SLACK = 1.2
+WINDOWS = Groups.from_lists([list(range(k, k + 6)) for k in range(0, 19, 2)])
+
+
+def problem(loss, penalties, *, d=20, m=4, spread=3.0, intercept=True):
+    """Sixty samples with missing labels; the columns' scales differ by ``spread``."""
+    X, Y = classification(60, d, m, seed=7, missing=0.1, shift=0.2)
+    X = X * torch.logspace(0, math.log10(spread), d, dtype=X.dtype)
+    return Problem(loss, SharedDesign(X, intercept=intercept), Targets.from_labels(Y), penalties)
+
+
+PROBLEMS = {
+    "elastic": lambda: problem(SquaredHinge(), [L1(2.0), SquaredFrobenius(0.5)]),
+    "groups": lambda: problem(Logistic(), [GroupL2(PAIRS, 2.0)]),
+    "fused": lambda: problem(SquaredHinge(), [TotalVariation(2.0), L1(1.0)]),
+    "wide": lambda: problem(SquaredHinge(), [L1(10.0)], d=400, intercept=False),
+    "latent": lambda: latent(strengths=(1.5, 0.3, 0.2)),
+}
+SOLVERS = {
+    "AdPGM": AdPGM(),
+    "Alternating": Alternating(inner_iterations=10, exact_prox=True),
+    "DavisYin": DavisYin(),
+    "FISTA": FISTA(),
+    "FISTA from a short step": FISTA(Backtracking(first=1e-5)),
+    "IRLS": IRLS(),
+    "MFISTA": MFISTA(),
+    "PALM": PALM(order=((1, 2), (0,))),
+    "PANOC": PANOC(),
+    "PDHG": PDHG(),
+    "PGD": PGD(),
+    "ProxNewton": ProxNewton(smallest=8),
+    "ProxSVRG": ProxSVRG(batch=16),
+    "Refactored": Refactored(every=20),
+    "SPGD": SPGD(every=5),
+}
+ACCURACY = {"Alternating": 1e-2, "IRLS": 1e-2, "PANOC": 1e-4, "PDHG": 1e-2, "SPGD": 1e-3}
+DEFAULT_ACCURACY = {"latent": 1e-3}  # of the KKT residual; of the others' gap it is 1e-6
+
+# iterations and passes, certificates apart
+BUDGETS = {
+    ("elastic", "AdPGM"): (118, 120.0),
+    ("elastic", "DavisYin"): (184, 290.0),
+    ("elastic", "FISTA"): (74, 84.5),
+    ("elastic", "FISTA from a short step"): (115, 122.5),
+    ("elastic", "MFISTA"): (84, 91.0),
+    ("elastic", "PDHG"): (112, 115.0),
+    ("elastic", "PGD"): (185, 199.0),
+    ("elastic", "ProxNewton"): (30, 139.8),
+    ("elastic", "ProxSVRG"): (107, 215.5),
+    ("groups", "AdPGM"): (153, 155.0),
+    ("groups", "DavisYin"): (247, 388.5),
+    ("groups", "FISTA"): (108, 123.5),
+    ("groups", "FISTA from a short step"): (167, 179.0),
+    ("groups", "IRLS"): (181, 2046.0),
+    ("groups", "MFISTA"): (91, 98.0),
+    ("groups", "PDHG"): (153, 156.0),
+    ("groups", "PGD"): (243, 261.0),
+    ("groups", "ProxNewton"): (16, 153.8),
+    ("groups", "ProxSVRG"): (277, 555.5),
+    ("groups", "SPGD"): (467, 614.0),
+    ("fused", "PDHG"): (435, 438.0),
+    ("wide", "FISTA"): (115, 130.5),
+    ("wide", "MFISTA"): (108, 116.5),
+    ("wide", "ProxNewton"): (62, 44.5),
+    ("latent", "Alternating"): (50, 1094.5),
+    ("latent", "PALM"): (203, 511.2),
+    ("latent", "PANOC"): (96, 109.8),
+    ("latent", "Refactored"): (52, 61.2),
+}
+PENALTIES = {
+    "overlap": [OverlappingGroupL2(WINDOWS, 2.0)],
+    "overlap and ridge": [OverlappingGroupL2(WINDOWS, 2.0), SquaredFrobenius(0.3)],
+    "overlap and L1": [L1(0.5), OverlappingGroupL2(WINDOWS, 2.0)],
+}
+# sweeps of the dual in the proxes of sixty iterations of FISTA
+SWEEPS = {"overlap": 300, "overlap and ridge": 296, "overlap and L1": 312}
+
+
+def measured(name, solver):
+    """Result of a run to the accuracy sought, or of three times the iterations recorded."""
+    accuracy = ACCURACY.get(solver, DEFAULT_ACCURACY.get(name, 1e-6))
+    rule = RelativeKKT if name == "latent" else RelativeGap
+    most = 3 * BUDGETS[name, solver][0]
+    made = PROBLEMS[name]()
+    start = latent_start(made, seed=13) if name == "latent" else made.zeros()
+    return run(made, SOLVERS[solver], start, rule(accuracy, every=1) | MaxIterations(most))
+
+
+def sweeps(name):
+    """Sweeps that the proxes of so many iterations of FISTA take."""
+    made, solve = [], OverlapDual.solve
+
+    def counted(*arguments, **options):
+        found = solve(*arguments, **options)
+        made.append(found.sweeps)
+        return found
+
+    p, solver = problem(SquaredHinge(), PENALTIES[name], d=10, m=24, spread=1.0), FISTA()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OverlapDual, "solve", counted)
+        state = solver.init(p, p.zeros())
+        for _ in range(60):
+            state = solver.step(p, state)
+    return sum(made)
+
+
+def main():
+    for name, solver in BUDGETS:
+        found = measured(name, solver)
+        record = found.iterations, round(found.passes, 1)
+        missed = "" if found.status.ok else f"  # {found.status.name}"
+        sys.stdout.write(f'    ("{name}", "{solver}"): {record},{missed}\n')
+    for name in SWEEPS:
+        sys.stdout.write(f'    "{name}": {sweeps(name)},\n')
+
+
+if __name__ == "__main__":
+    main()

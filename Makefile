@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CODE   := proxmtl kernels backbones bench tests
 
-.PHONY: demo test test-deep test-isa lint types bench env clean
+.PHONY: demo test test-deep test-isa mutants lint types bench env clean
 .DEFAULT_GOAL := test
 
 env: $(READY)
@@ -31,6 +31,16 @@ test-deep: $(READY)
 # The numerical tests on every instruction set and thread count of this machine; options in ISA.
 test-isa: $(READY)
 	$(BIN)/python tests/isa.py $(ISA)
+
+# Which changes of an operator no test notices, on a sample; goes on where it was. MUTANTS='--minutes 30'
+mutants: $(READY) build/mutation
+	PYTHONPATH=build/mutation $(BIN)/python bench/mutants/sample.py
+	$(BIN)/python bench/mutants/run.py $(MUTANTS)
+
+build/mutation: pyproject.toml
+	rm -rf $@
+	$(BIN)/python -m pip install --disable-pip-version-check -q --target $@ "$$($(BIN)/python -c \
+		'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["mutation"])')"
 
 lint: $(READY)
 	$(BIN)/ruff check $(CODE)

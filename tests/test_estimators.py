@@ -221,6 +221,20 @@ def test_partial_fit_goes_on_from_the_earlier_set(data):
     assert np.linalg.norm(near.coef_ - start) < np.linalg.norm(afresh.coef_ - start)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_partial_fit_starts_where_it_was(data, fit_intercept):
+    """On features with means, which the standardisation takes out of the intercepts."""
+    X, Y = data
+    X = X + np.linspace(2, 5, X.shape[1]) * X.std(axis=0)
+    model = LatentMTLClassifier(max_passes=100, fit_intercept=fit_intercept).fit(X, Y)
+    reached = model.result_.certificate.objective
+    scores = model.decision_function(X)
+    model.set_params(max_passes=1).partial_fit(X, Y)
+    assert model.result_.certificate.objective <= reached * (1 + 1e-12)
+    moved = np.abs(model.decision_function(X) - scores).max()
+    assert moved < 0.1 * np.abs(scores).max()
+
+
 def test_partial_fit_of_other_data_is_refused(data):
     X, Y = data
     model = LatentMTLClassifier(max_passes=20).partial_fit(X, Y)

@@ -66,9 +66,9 @@ def test_logistic_bregman_has_ten_digits(start, move):
 
     exact = phi(new) - phi(old) + (new - old) / (1 + old.exp())
     found = Logistic().bregman(reals(float(new)), reals(start), reals(1))
-    assert float(found) == pytest.approx(float(exact), rel=1e-9)
+    assert float(found) == pytest.approx(float(exact), rel=1e-9, abs=0)
     found = Logistic().bregman(-reals(float(new)), -reals(start), reals(-1))
-    assert float(found) == pytest.approx(float(exact), rel=1e-9)
+    assert float(found) == pytest.approx(float(exact), rel=1e-9, abs=0)
 
 
 def test_squared():
@@ -209,3 +209,20 @@ def test_labels_of_no_class_raise(labels, weights, message):
 
 def test_every_loss_has_an_expression():
     assert set(LOSS_EXPRESSIONS) == set(LOSS_FACTORIES)
+
+
+@pytest.mark.parametrize("loss", [Squared(), SquaredHinge(), SmoothedHinge(), Huber(), Logistic()])
+def test_the_error_of_a_bregman_distance_is_that_of_scores_a_rounding_away(loss):
+    """Not less, or line searches fail on rounding; not much more, or they take any step."""
+    eps = torch.finfo(torch.float32).eps
+    z, y, c = torch.tensor([[0.3, -0.9, 0.5], [1, 1, -1], [2, 1, 3]], dtype=torch.float32)
+    allowed = loss.bregman_error(z, c, 0.0)
+    wide, weights = z.double(), c.double()
+
+    def distance(roundings):
+        moved = wide * (1 + roundings * eps)
+        return float(loss.bregman(moved, wide, y.double(), weights))
+
+    assert 0 < distance(1) <= allowed
+    assert distance(100) > allowed
+    assert loss.bregman_error(z, 4 * c, 0.0) == pytest.approx(4 * allowed)

@@ -48,6 +48,8 @@ def test_it_is_the_solution_of_the_problem_as_it_stands(features, intercept):
     scores = problem.design.scores(result.solution)
     expected = scores if features is X else scores.reshape(M, N).T
     torch.testing.assert_close(head(features), expected)
+    of_scores = float(head.objective(head(features), Y, weight))
+    assert of_scores == pytest.approx(certificate.objective, rel=1e-12)
     again = head.solve(features, Y, weight)
     assert again.iterations < 0.2 * result.iterations
 

@@ -120,6 +120,7 @@ SUMS = {
     ),
     "l1-rows": ([L1(0.2), GroupL2(Groups.single(5), 0.3)], SparseGroupL2),
     "elastic-l1": ([ElasticNet(0.3), L1(0.2)], ElasticNet),
+    "elastic-elastic": ([ElasticNet(0.3), ElasticNet(0.2)], ElasticNet),
     "overlap-l1": ([OverlappingGroupL2(CHAIN, 0.4), L1(0.2)], Thresholded),
     "weighted-groups": ([WeightedL1(torch.arange(5.0) / 9, 0.8), GroupL2(PAIRS, 0.4)], Thresholded),
     "max-l1": ([L1(0.1), LInf(0.8, axis=-1)], Thresholded),

@@ -1,0 +1,153 @@
+"""Run the tests on the mutants of the sample, and say which changes no test noticed.
+
+    python bench/mutants/run.py                  # all that have no outcome yet
+    python bench/mutants/run.py --minutes 30     # as many as there is time for; goes on next time
+    python bench/mutants/run.py --only solvers/  # those of some files
+    python bench/mutants/run.py --survivors      # once more those that survived
+
+A mutant runs against the tests of its own package until one fails. That test has to pass on the
+sources as they are, or it is left out and the mutant runs again. A test that doesn't end has
+noticed too. Survivors that can't be noticed are written down in equivalent.toml with the reason.
+Writes bench/results/reliability_mutants.json after each mutant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import trial
+from tests_of import tests_of
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "build" / "mutants" / "sample.json"
+RESULTS = ROOT / "bench" / "results" / "reliability_mutants.json"
+EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+SHOWN = ("id", "file", "line", "operator", "scope", "code", "after")
+
+
+class Record:
+    """Outcomes so far, and the file that holds them."""
+
+    def __init__(self, sample: dict[str, Any]) -> None:
+        self.sample = sample
+        known = json.loads(RESULTS.read_text())["outcomes"] if RESULTS.is_file() else []
+        present = {mutant["id"] for mutant in sample["mutants"]}
+        self.outcomes = {each["id"]: each for each in known if each["id"] in present}
+        self.sound: set[str] = {each["by"] for each in known if each["outcome"] != "survived"}
+        self.failing: list[str] = []
+
+    def judged(self) -> dict[str, str]:
+        """Reasons why mutants are equivalent, by identifier."""
+        table = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))
+        return {name: entry["reason"] for name, entry in table.items()}
+
+    def summary(self) -> dict[str, Any]:
+        """What the page on reliability shows."""
+        reasons, outcomes = self.judged(), self.outcomes.values()
+        survived = [each for each in outcomes if each["outcome"] == "survived"]
+        equivalent = [each for each in survived if each["id"] in reasons]
+        telling = len(self.outcomes) - len(equivalent)
+        noticed = len(self.outcomes) - len(survived)
+        return {
+            "seed": self.sample["seed"],
+            "places": self.sample["places"],
+            "size": len(self.sample["mutants"]),
+            "mutants": len(self.outcomes),
+            "noticed": noticed,
+            "equivalent": len(equivalent),
+            "share": round(noticed / telling, 4) if telling else None,
+            "seconds": round(sum(each["seconds"] for each in outcomes), 1),
+            "survivors": [
+                {**{k: each[k] for k in SHOWN}, "equivalent": reasons.get(each["id"])}
+                for each in survived
+            ],
+        }
+
+    def save(self) -> None:
+        """Write all of it, at once."""
+        ordered = sorted(self.outcomes.values(), key=lambda each: (each["file"], each["line"]))
+        text = json.dumps({**self.summary(), "outcomes": ordered}, indent=1, ensure_ascii=False)
+        temporary = RESULTS.with_suffix(".partial")
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(RESULTS)
+
+
+def verdict(mutant: dict[str, Any], record: Record, given: argparse.Namespace) -> dict[str, Any]:
+    """Run one mutant until a sound test has failed on it, or all have passed."""
+    tests, spent = tests_of(mutant["file"], mutant["scope"]), 0.0
+    while True:
+        limits = {"each": given.each, "limit": given.limit_s, "without": record.failing}
+        seen = trial.run(tests, mutant, **limits)
+        spent += seen.seconds
+        if seen.outcome == "passed" or sound(seen.by, record, given):
+            break
+    names = {"passed": "survived", "failed": "noticed", "timeout": "timeout"}
+    shown = {key: mutant[key] for key in SHOWN}
+    return {**shown, "outcome": names[seen.outcome], "by": seen.by, "seconds": round(spent, 1)}
+
+
+def sound(test: str, record: Record, given: argparse.Namespace) -> bool:
+    """Whether a test passes on the sources as they are; if not, it is left out from now on."""
+    if not test or test in record.sound:
+        return True
+    if not given.check:
+        return True
+    limits = {"each": given.each, "limit": given.limit_s, "without": []}
+    if trial.run([test], None, **limits).outcome == "passed":
+        record.sound.add(test)
+        return True
+    print(f"  left out: {test} fails on the sources as they are", flush=True)
+    record.failing.append(test)
+    return False
+
+
+def wanted(record: Record, given: argparse.Namespace) -> Iterable[dict[str, Any]]:
+    """Mutants to run now."""
+    for mutant in record.sample["mutants"]:
+        before = record.outcomes.get(mutant["id"])
+        due = before is None if not given.survivors else before and before["outcome"] == "survived"
+        if given.survivors and mutant["id"] in record.judged():
+            continue
+        if due and (not given.only or given.only in f"{mutant['file']}:{mutant['line']}"):
+            yield mutant
+
+
+def main() -> None:
+    """Run, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--limit", type=int, default=10**6, help="at most so many mutants")
+    parser.add_argument("--minutes", type=float, default=10**6, help="start none after so long")
+    parser.add_argument("--only", default="", help="part of FILE:LINE")
+    parser.add_argument("--survivors", action="store_true", help="run survivors again")
+    parser.add_argument("--each", type=float, default=120, help="seconds for one test")
+    parser.add_argument("--limit-s", type=float, default=1800, help="seconds for one mutant")
+    parser.add_argument("--no-check", dest="check", action="store_false", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    record = Record(json.loads(SAMPLE.read_text(encoding="utf-8")))
+    begin, waiting = time.monotonic(), list(wanted(record, given))
+    trial.warm_up()
+    for number, mutant in enumerate(waiting[: given.limit], 1):
+        if time.monotonic() - begin > 60 * given.minutes:
+            break
+        found = verdict(mutant, record, given)
+        record.outcomes[mutant["id"]] = found
+        record.save()
+        print(
+            f"{number:4} {found['outcome']:8} {found['seconds']:6.1f} s  {found['file']}:"
+            f"{found['line']} {found['operator']}  {found['by']}",
+            flush=True,
+        )
+    record.save()
+    told = record.summary()
+    print(f"{told['noticed']} of {told['mutants']} noticed, {told['equivalent']} of the others are "
+          f"equivalent; {told['size'] - told['mutants']} of the sample wait.")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

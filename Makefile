@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CODE   := proxmtl kernels backbones bench tests
 
-.PHONY: demo test test-deep test-isa mutants lint types bench env clean
+.PHONY: demo test test-deep test-isa faults fuzz mutants reliability lint types bench env clean
 .DEFAULT_GOAL := test
 
 env: $(READY)
@@ -41,6 +41,20 @@ build/mutation: pyproject.toml
 	rm -rf $@
 	$(BIN)/python -m pip install --disable-pip-version-check -q --target $@ "$$($(BIN)/python -c \
 		'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["mutation"])')"
+
+# A thousand disturbed commands; interrupted, it goes on where it was. Options in FAULTS.
+faults: $(READY)
+	mkdir -p build
+	$(BIN)/python -m tests.faults --count 1000 --slow --journal build/faults.jsonl --record $(FAULTS)
+
+# Ten minutes for each parser, or make fuzz FUZZ="labels --seconds 60".
+FUZZ ?= all --seconds 600
+fuzz: $(READY)
+	$(BIN)/python -c 'import atheris' || $(BIN)/python -m pip install --disable-pip-version-check -q '.[fuzz]'
+	$(BIN)/python -m tests.fuzz $(FUZZ) --record
+
+reliability: $(READY)
+	$(BIN)/python bench/reliability.py
 
 lint: $(READY)
 	$(BIN)/ruff check $(CODE)

@@ -32,6 +32,7 @@ def bench(monkeypatch):
         "clothing_rows",
         "joint_b8",
         "overlap_scale",
+        "reliability",
         "run_engine",
         "tune",
     ],

@@ -2,7 +2,7 @@
 
     python -m tests.faults                          60 faults
     python -m tests.faults --seed 17                one again
-    python -m tests.faults --count 1000 --slow --journal build/faults.jsonl
+    python -m tests.faults --count 1000 --slow --journal build/faults.jsonl --record
     python -m tests.faults --only train/kill --count 20
 
 A fault is all in its seed (and in the list of commands and kinds, so --only and --slow belong to
@@ -37,7 +37,10 @@ def main() -> int:
     parser.add_argument("--slow", action="store_true", help="slow commands too")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no fault after this time")
     parser.add_argument("--journal", type=Path, help="append outcomes to it; leave out its seeds")
+    parser.add_argument("--record", action="store_true", help="sum the journal up in bench/results")
     options = parser.parse_args()
+    if options.record and options.journal is None:
+        parser.error("--record sums up a --journal")
     mounts = own_mounts()  # before anything starts a thread
     place = Path("/dev/shm") if mounts is False and Path("/dev/shm").is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="proxmtl-faults-", dir=place))
@@ -51,6 +54,7 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
     from tests.faults.faults import disturb, plan
     from tests.faults.ground import Ground
     from tests.faults.process import import_everything, quiet_surroundings
+    from tests.faults.summary import read_journal
     from tests.faults.verdict import FAILURE
 
     begin = time.monotonic()
@@ -59,7 +63,7 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
     if options.seed is not None:
         seeds = range(options.seed, options.seed + 1)
     failures = 0
-    done = _seeds_done(options.journal)
+    done = {one["seed"] for one in read_journal(options.journal)}
     with quiet_surroundings(folder / "tmp"):
         import_everything()
         ground = Ground(folder)
@@ -74,13 +78,18 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
             if options.journal is not None:
                 with options.journal.open("a") as stream:
                     stream.write(json.dumps(record) + "\n")
+    if options.record:
+        _record(options)
     return int(failures > 0)
 
 
-def _seeds_done(journal: Path | None) -> set[int]:
-    if journal is None or not journal.is_file():
-        return set()
-    return {json.loads(line)["seed"] for line in journal.read_text().splitlines()}
+def _record(options: argparse.Namespace) -> None:
+    from bench.record import save
+    from tests.faults.summary import read_journal, summary
+
+    asked = f"{' --slow' * options.slow}{f' --only {options.only}' if options.only else ''}"
+    command = f"python -m tests.faults{asked} --seed"
+    save("reliability_faults", summary(read_journal(options.journal), command))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import struct
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -101,9 +102,17 @@ def _checkpoint(content: bytes) -> bytes:
     return digest.digest()
 
 
+def _safetensors(content: bytes) -> bytes:
+    """The library writes the entries of a header in any order."""
+    size = struct.unpack_from("<Q", content)[0]
+    header = json.loads(content[8 : 8 + size])
+    return json.dumps(header, sort_keys=True).encode() + content[8 + size :]
+
+
 _FORMS = {
     (".json",): _json,
     (".csv",): _csv,
     (".pt",): _checkpoint,
+    (".safetensors",): _safetensors,
 }
 """How a file is brought into a form without times, by its suffix."""

@@ -90,7 +90,9 @@ class _Fault:
 
     def run(self, disturbance: Disturbance = UNDISTURBED, *, fresh: bool = False) -> Ended:
         ended = start(self.arguments, self.ground.work, disturbance, fresh=fresh).wait()
-        self.kept += tuple(re.findall(r"\S+\.kept-\d+", ended.err))
+        for name in re.findall(r"\S+\.kept-\d+", ended.err):
+            kept = (self.ground.work / name).relative_to(self.ground.work)
+            self.kept += (kept.as_posix(),)
         return ended
 
     def differences(self) -> str:

@@ -1,0 +1,227 @@
+"""Write ``docs/reliability.md`` from what was measured.
+
+Each part comes from a file of ``bench/results`` that its own command writes: faults
+(``make faults``), fuzzing (``make fuzz``), numeric extremes, and mutants (``make mutants``).
+
+    python bench/reliability.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from record import DOCS, RESULTS
+
+from proxmtl.io import write_text
+
+INTRODUCTION = """\
+# Reliability
+
+What proxmtl promises where things go wrong, how that is tested, and what the last runs of these
+tests found. Written by `python bench/reliability.py` (`make reliability`); the figures come from
+the files `bench/results/reliability_*.json`.
+
+## What is promised
+
+- **A command that is killed loses nothing that was finished**: an epoch of `train` once its
+  checkpoint is written, a fit of `tune --trials`, 256 images of `extract`. The same command goes on
+  from there, to the same result to the last bit on one machine and with one number of threads.
+- **A result appears whole or not at all.** What it replaces stays until it is there. What a process
+  that was killed has left is removed by the next one.
+- **Ctrl-C, SIGTERM and SIGHUP** end a command with exit code 130, 143 or 129 and a line that says
+  what is kept.
+- **What can't be done is said in a sentence** that names the file or the argument, with exit
+  code 2: a damaged file, a full disk, too little memory. See
+  [errors and exit codes](cli.md#errors-and-exit-codes).
+- **What proxmtl wrote is not read back if it has changed**: run folders, checkpoints, parts of
+  searches, unfinished features and pixel caches carry checksums. A file of yours that has none is
+  taken as it is, as long as it is a whole file of its format.
+- **A file from elsewhere runs no code**, and asks for no more memory or time than the
+  [limits](../SECURITY.md) allow.
+"""
+
+FAULTS = """\
+## Faults
+
+`python -m tests.faults` runs the commands in processes of their own, on small inputs and on a disk
+of their own, and disturbs each at a random moment: before one of its file operations, or at a time.
+Then it runs the command again, undisturbed, and compares every file with those of a run that was
+left alone.
+
+| kind | what is done |
+|---|---|
+| kill | SIGKILL |
+| interrupt | SIGINT, SIGTERM or SIGHUP |
+| full | the disk is full from some moment on, or files may not grow beyond a size |
+| gone | the folder of the outputs is removed |
+| twice | the same command is started a second time |
+| damage | flipped bits, zeros, bytes too many or too few in a file that is read, whoever wrote it |
+| memory | the address space is limited to a little more than the program begins with |
+
+*Same result*: the command, or the command after it, ended as if nothing had happened: all files are
+the same to the last bit, but for dates and durations, and nothing is left over. *Clear error*: a
+sentence that names the file or the argument, exit code 2; the command after it ended as if nothing
+had happened. *Other content*: the damaged file of the user is still a whole file of its format, as
+another reader confirms, and was taken as it is. *Failure*: all else, such as a traceback, a hang,
+an internal error, another result without a word, or a leftover.
+"""
+
+FUZZING = """\
+## Fuzzing
+
+`python -m tests.fuzz TARGET` has [atheris](https://github.com/google/atheris) make up files for a
+parser, guided by the lines that they reach (`pip install 'proxmtl[fuzz]'`). A finding is a file
+that is neither read nor answered by a sentence that names it: another exception, a crash, more than
+25 seconds or 3 GB for at most 64 KiB. What was found once is in `tests/fuzz/inputs.py`, which
+`make test` runs through every parser, along with valid and randomly damaged files.
+"""
+
+EXTREMES = """\
+## Numeric extremes
+
+What estimators and kernels do at the ends of the floating-point numbers and with degenerate inputs.
+*Right* means within the tolerance that follows from the arithmetic of the reference's answer.
+"""
+
+MUTANTS = """\
+## Tests that notice
+
+`make mutants` changes one operator at a time in a reproducible sample of places, and runs the tests
+of the package that was changed. A mutant that no test notices is either equivalent to the original,
+and written down as such, or a gap in the tests.
+"""
+
+
+def main(out: Path = DOCS / "reliability.md") -> None:
+    """Write the page."""
+    parts = [
+        INTRODUCTION,
+        _part(FAULTS, "faults", "make faults", _faults),
+        _part(FUZZING, "fuzz", "make fuzz", _fuzzing),
+        _part(EXTREMES, "extremes", "python bench/extremes.py", _extremes),
+        _part(MUTANTS, "mutants", "make mutants", _mutants),
+    ]
+    write_text(out, "\n".join(parts))
+
+
+def _part(text: str, name: str, command: str, table: Any) -> str:
+    """A heading and text, and the table of its results, if there are any."""
+    path = RESULTS / f"reliability_{name}.json"
+    if not path.is_file():
+        return f"{text}\nNot run yet: `{command}`.\n"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return f"{text}\n{table(content)}\n{_measured(content, command)}"
+
+
+def _measured(content: Any, command: str) -> str:
+    """Say by which command, when and where."""
+    if not isinstance(content, dict) or "date" not in content:
+        return f"By `{command}`.\n"
+    versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
+    where = f"{content['machine']}, Python {content['python']}, {versions}"
+    return f"By `{command}`, {content['date']}: {where}.\n"
+
+
+def _faults(content: dict[str, Any]) -> str:
+    columns = ("same result", "clear error", "other content", "failure")
+    failures = content["failures"]
+    minutes = f"{content['seconds'] / 60:,.0f}"
+    lines = [
+        f"{content['faults']:,} faults in {minutes} minutes, {len(failures)} of them failures.",
+        "",
+        _table(["kind", *columns], _counted(content["kinds"], columns)),
+        "",
+        _table(["command", *columns], _counted(content["commands"], columns)),
+        "",
+    ]
+    if failures:
+        lines += ["Failures, each repeated by its seed:", ""]
+        lines += [
+            f"- `{content['command']} {one['seed']}` ({one['command']}, {one['kind']}: "
+            f"{_short(one['detail'])}): {_short(one['why'])}"
+            for one in failures
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _counted(table: dict[str, dict[str, int]], columns: tuple[str, ...]) -> list[list[object]]:
+    rows: list[list[object]] = [
+        [name, *(counts.get(column, 0) for column in columns)] for name, counts in table.items()
+    ]
+    sums = [sum(counts.get(column, 0) for counts in table.values()) for column in columns]
+    return [*rows, ["all", *sums]]
+
+
+def _fuzzing(content: dict[str, Any]) -> str:
+    targets = content["targets"]
+    rows = [
+        [name, f"{one['seconds']:,}", f"{one['executions']:,}", len(one["findings"]), one["last"]]
+        for name, one in targets.items()
+    ]
+    total = [sum(one[figure] for one in targets.values()) for figure in ("seconds", "executions")]
+    found = sum(len(one["findings"]) for one in targets.values())
+    rows.append(["all", f"{total[0]:,}", f"{total[1]:,}", found, ""])
+    table = _table(["parser", "seconds", "files", "open findings", "last run"], rows)
+    notes = [
+        f"- {name}: `{_short(finding)}`"
+        for name, one in targets.items()
+        for finding in one["findings"]
+    ]
+    return "\n".join([table, "", *([*notes, ""] if notes else [])])
+
+
+def _extremes(content: Any) -> str:
+    cases = content["cases"] if isinstance(content, dict) else content
+    subjects: dict[tuple[str, str], list[str]] = {}
+    for one in cases:
+        subjects.setdefault((one["case"], one["outcome"]), []).append(one["subject"])
+    rows = [
+        [case, outcome, ", ".join(dict.fromkeys(names))]
+        for (case, outcome), names in subjects.items()
+    ]
+    return _table(["case", "outcome", "of"], rows) + "\n"
+
+
+def _mutants(content: dict[str, Any]) -> str:
+    equivalent = content.get("equivalent", 0)
+    counted = content["mutants"] - equivalent
+    share = f"{content['noticed'] / max(counted, 1):.1%}"
+    text = (
+        f"{content['mutants']} mutants, {content['noticed']} of them noticed by a test and "
+        f"{equivalent} equivalent to the original: {share} of the other {counted} are noticed."
+    )
+    lines = [text, ""]
+    open_ones = [one for one in content["survivors"] if not one.get("equivalent")]
+    if open_ones:
+        lines += ["Not noticed:", ""]
+        lines += [f"- {_survivor(one)}" for one in open_ones]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _survivor(one: Any) -> str:
+    if not isinstance(one, dict):
+        return str(one)
+    return f"`{one['file']}`, line {one['line']}: `{one['code']}` to `{one['after']}`"
+
+
+def _table(header: list[str], rows: list[list[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(cell: object) -> str:
+    return str(cell).replace("|", "\\|").replace("\n", " ")
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -50,7 +50,8 @@ faults: $(READY)
 # Ten minutes for each parser, or make fuzz FUZZ="labels --seconds 60".
 FUZZ ?= all --seconds 600
 fuzz: $(READY)
-	$(BIN)/python -c 'import atheris' || $(BIN)/python -m pip install --disable-pip-version-check -q '.[fuzz]'
+	$(BIN)/python -c 'import atheris' || $(BIN)/python -m pip install --disable-pip-version-check -q "$$($(BIN)/python -c \
+		'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fuzz"])')"
 	$(BIN)/python -m tests.fuzz $(FUZZ) --record
 
 reliability: $(READY)

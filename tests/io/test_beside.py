@@ -1,0 +1,55 @@
+"""Features of an extraction and the names of their rows belong together, or the reading raises."""
+
+import numpy as np
+import pytest
+
+from proxmtl.io import InputError, load_features
+from proxmtl.io.beside import features_seal, seal_beside
+
+X = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+@pytest.fixture
+def features(tmp_path):
+    path = tmp_path / "f.npy"
+    np.save(path, X)
+    (tmp_path / "f.ids.csv").write_text("id\na\nb\nc\nd\n")
+    seal_beside(path).write_text(features_seal(path, path))
+    return path
+
+
+def test_what_was_written_is_read_also_under_another_name(features, tmp_path):
+    assert load_features(features).ids == ("a", "b", "c", "d")
+    for end in ("npy", "ids.csv", "seal.json"):
+        (tmp_path / f"f.{end}").rename(tmp_path / f"g.{end}")
+    assert load_features(tmp_path / "g.npy").ids == ("a", "b", "c", "d")
+    np.savez(tmp_path / "g.npz", a=2 * X)  # the seal speaks of others
+    np.testing.assert_array_equal(load_features(tmp_path / "g.npz").values, 2 * X)
+
+
+@pytest.mark.parametrize("name", ["f.npy", "f.ids.csv", "f.seal.json"])
+def test_any_flipped_bit_is_found(features, tmp_path, name):
+    path = tmp_path / name
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in rng.choice(len(whole), min(30, len(whole)), replace=False):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"Make the features again.* remove f\.seal\.json"):
+            load_features(features)
+
+
+def test_features_that_were_replaced_are_not_taken_for_those_of_the_names(features, tmp_path):
+    np.save(features, X[::-1])
+    expected = (
+        r"f\.npy: is not the file that f\.seal\.json was written for; the rows may be of other"
+    )
+    with pytest.raises(InputError, match=expected):
+        load_features(features)
+    np.save(features, X)
+    (tmp_path / "f.ids.csv").unlink()
+    with pytest.raises(InputError, match=r"f\.ids\.csv: is not the file"):
+        load_features(features)
+    seal_beside(features).unlink()  # a change of one's own
+    assert load_features(features).ids is None

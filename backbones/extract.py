@@ -15,7 +15,7 @@ from proxmtl.backbones.feature_file import FeatureFile
 from proxmtl.backbones.stream import Decoded, check_request, decode
 from proxmtl.io.errors import InputError
 from proxmtl.io.identity import fingerprint
-from proxmtl.io.rows import id_key
+from proxmtl.naming import name_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -316,7 +316,7 @@ def _check_ids(ids: Sequence[str], n_images: int) -> None:
     """Refuse names that couldn't be read again."""
     if len(ids) != n_images:
         raise ValueError(f"{len(ids)} ids for {n_images} images; give one for each.")
-    for name, count in Counter(map(id_key, ids)).items():
+    for name, count in Counter(map(name_key, ids)).items():
         if count > 1 or not name:
             raise ValueError(f"ids: {name!r} is there {count} times; give each image its own.")
         try:

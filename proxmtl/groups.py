@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.group_files import read_table
+from proxmtl.naming import NameIndex
 
 __all__ = ["Groups"]
 
@@ -166,24 +167,24 @@ class Groups:
         ValueError
             If a member is not one of ``items``; the message names it and its group.
         """
-        position = {name: i for i, name in enumerate(items)}
-        if len(position) != len(items):
-            repeated = sorted(name for name, count in Counter(items).items() if count > 1)
+        repeated = sorted(name for name, count in Counter(items).items() if count > 1)
+        if repeated:
             raise ValueError(f"items: names repeat: {repeated}; make them distinct.")
+        index = NameIndex(items)
         lists: list[list[int]] = []
         for group, group_members in groups.items():
             if isinstance(group_members, str):
                 raise ValueError(
                     f"groups: group {group!r} is the string {group_members!r}; give a list."
                 )
-            members = list(group_members)
-            unknown = [name for name in members if name not in position]
+            members = [(name, index.place(name)) for name in group_members]
+            unknown = [name for name, place in members if place is None]
             if unknown:
                 raise ValueError(
                     f"groups: group {group!r} names {unknown}, which are none of the "
-                    f"{len(items)} items {_shorten(items)}; check the spelling."
+                    f"{len(items)} items {_shorten(items)}; {index.advice(unknown[0])}"
                 )
-            lists.append([position[name] for name in members])
+            lists.append([place for _, place in members if place is not None])
         return cls.from_lists(lists, len(items), list(groups), weights)
 
     @classmethod

@@ -134,6 +134,8 @@ BAD_FILES = {
     "list.json": ("[1, 2]", "must hold a table of group name -> list of item names"),
     "numbers.json": ('{"a": [0, 1]}', "must hold a table of group name -> list of item names"),
     "unknown.toml": ('a = ["green"]', "group 'a' names ['green'], which are none of the 4 items"),
+    "case.toml": ('a = ["Red"]', "check the spelling: is it 'red'?"),
+    "letter.toml": ('a = ["squore"]', "check the spelling: is it 'square'?"),
     "stray.toml": ('[groups]\na = ["red"]\n[weights]\nb = 1.0', "weights to unknown groups ['b']"),
     "text.toml": ('[groups]\na = ["red"]\n[weights]\na = "two"', "weights must be a table of name"),
     "minus.toml": ('[groups]\na = ["red"]\n[weights]\na = -1', "finite and non-negative"),

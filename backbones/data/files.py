@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from proxmtl.backbones.archive import TarImages
 from proxmtl.io.errors import InputError
-from proxmtl.io.rows import how_to_match, id_key
+from proxmtl.io.rows import how_to_match
 from proxmtl.io.tables import read_ids
+from proxmtl.naming import name_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -193,8 +194,8 @@ def _of_folder(folder: Path, names: Sequence[str], source: Path, *, missing_ok: 
 def _of_archive(archive: Path, names: Sequence[str] | None) -> ImageFiles:
     images = TarImages(archive)
     if names is not None:
-        members = {id_key(name): name for name in images.names}
-        chosen = images.only([members.get(id_key(name), name) for name in names])
+        members = {name_key(name): name for name in images.names}
+        chosen = images.only([members.get(name_key(name), name) for name in names])
         return ImageFiles(tuple(names), chosen)
     inside = sorted(filter(_is_taken, images.names))
     if not inside:

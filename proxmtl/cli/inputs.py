@@ -14,6 +14,7 @@ from proxmtl.groups import Groups
 from proxmtl.io import InputError, Labels, join_rows, load_features, read_labels
 from proxmtl.io.errors import first_line
 from proxmtl.io.rows import check_match
+from proxmtl.naming import NameIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.experiments import Split
     from proxmtl.io import Features
 
 __all__ = [
@@ -28,12 +30,17 @@ __all__ = [
     "attributes_to_fit",
     "check_classes",
     "features_for",
+    "fewest",
     "labels_for",
     "read_groups",
     "read_samples",
     "split_rows",
     "torch_device",
 ]
+
+
+FEW = 5
+"""Rows of a kind below which an attribute is named where no split of all of them was found."""
 
 
 class Samples(NamedTuple):
@@ -92,7 +99,7 @@ def attributes_to_fit(
     if not min_positives:
         check_classes(path, values, names)
         return list(range(len(names)))
-    rare = np.minimum((values > 0).sum(0), (values <= 0).sum(0)) < min_positives
+    rare = fewest(values) < min_positives
     lost = _named(names, rare)
     if len(lost) == len(names):
         raise InputError(
@@ -133,13 +140,63 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
 
 
-def split_rows(data: Samples, holdout: float, seed: int) -> tuple[Any, Any]:
+def split_rows(
+    Y: NDArray[np.float64], names: Sequence[str], holdout: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to fit on and rows to score, both classes of every attribute among the former."""
     from proxmtl.experiments import random_splits  # noqa: PLC0415 - heavy
 
     if holdout == 0:
-        return np.arange(len(data.X)), np.arange(0)
-    return random_splits(len(data.X), 1, holdout, seed, Y=data.Y)[0]
+        return np.arange(len(Y)), np.arange(0)
+    random_splits(len(Y), 1, holdout, seed)  # of these numbers, whatever the labels are
+    try:
+        return random_splits(len(Y), 1, holdout, seed, Y=Y)[0]
+    except ValueError as error:
+        few = _named(names, fewest(Y) < FEW)
+        if not few:
+            raise
+        raise ValueError(
+            f"--holdout {holdout:g}: no split was found that leaves yes and no of every attribute "
+            f"to fit on. Fewer than {FEW} rows with yes or with no have {_listed(few)}; give "
+            f"--min-positives {FEW} to leave these out, or a smaller --holdout."
+        ) from error
+
+
+def fewest(Y: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Rows with yes or rows with no of each attribute, whichever are fewer."""
+    counts: NDArray[np.intp] = np.minimum((Y > 0).sum(0), (Y <= 0).sum(0))
+    return counts
+
+
+def check_splits(
+    Y: NDArray[np.float64],
+    names: Sequence[str],
+    splits: Sequence[Split],
+    *,
+    option: str,
+    counts: NDArray[np.intp],
+) -> None:
+    """Raise where a split leaves one class of an attribute to fit on; name all such attributes.
+
+    Parameters
+    ----------
+    Y
+        Labels of the rows that are split.
+    option
+        What asked for the splits.
+    counts
+        Of all rows, as `fewest` gives them: the option that leaves attributes out goes by these.
+    """
+    from proxmtl.experiments import one_class_attributes  # noqa: PLC0415 - heavy
+
+    found = {name for split in splits for name in one_class_attributes(Y, split.train, names)}
+    if found:
+        lacking = np.array([name in found for name in names])
+        enough = int(counts[lacking].max()) + 1
+        raise ValueError(
+            f"{option}: yes or no of {_listed(_named(names, lacking))} would be lacking in rows to "
+            f"fit on; give --min-positives {enough} to leave these attributes out, or add rows."
+        )
 
 
 def read_groups(
@@ -186,17 +243,18 @@ def features_for(
 
 def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.float64]:
     """Put the label columns into the order of the model's attributes; others are left out."""
-    known = set(labels.names)
-    missing = [name for name in names if name not in known]
+    index = NameIndex(labels.names)
+    places = [index.place(name) for name in names]
+    missing = [name for name, place in zip(names, places, strict=True) if place is None]
     if missing:
         raise InputError(
             path,
             f"no column for {len(missing)} of the model's {len(names)} attributes, the first is "
-            f"{missing[0]!r}; add it (blank cells for missing labels).",
+            f"{missing[0]!r}; add it (blank cells for missing labels), or "
+            f"{index.advice(missing[0])}",
             line=1,
         )
-    place = {name: column for column, name in enumerate(labels.names)}
-    values: NDArray[np.float64] = labels.values[:, [place[name] for name in names]]
+    values: NDArray[np.float64] = labels.values[:, [place for place in places if place is not None]]
     return values
 
 

@@ -11,6 +11,7 @@ import torch
 
 from proxmtl.baselines import BASELINES
 from proxmtl.cli.console import fit_progress, keeping, step_progress
+from proxmtl.cli.inputs import check_splits
 from proxmtl.designs import SharedDesign
 from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
 from proxmtl.estimators.baselines import baseline_estimator
@@ -51,6 +52,8 @@ class Search(NamedTuple):
     X: NDArray[Any]
     Y: NDArray[np.float64]
     seed: int
+    counts: NDArray[np.intp]
+    """Rows with yes or with no of each attribute, whichever are fewer, the ones held out too."""
 
 
 def convex_names() -> list[str]:
@@ -135,8 +138,12 @@ class _Shown(NamedTuple):
 
 def _splits(search: Search, folds: int) -> list[Split]:
     if folds == 1:
-        return stratified_folds(search.Y, 4, search.seed)[:1]
-    return stratified_folds(search.Y, folds, search.seed)
+        splits = stratified_folds(search.Y, 4, search.seed)[:1]
+    else:
+        splits = stratified_folds(search.Y, folds, search.seed)
+    names = search.estimator.label_names
+    check_splits(search.Y, names, splits, option=f"--folds {folds}", counts=search.counts)
+    return splits
 
 
 def _candidates(search: Search, points: int) -> list[dict[str, float]]:

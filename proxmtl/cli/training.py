@@ -27,6 +27,7 @@ from proxmtl.cli.inputs import (
     attributes_to_fit,
     check_classes,
     read_groups,
+    split_rows,
     torch_device,
 )
 from proxmtl.cli.parts import Parts
@@ -35,7 +36,7 @@ from proxmtl.cli.trained import trained_metrics, write_trained
 from proxmtl.cli.training_folder import MARKER, check_unfinished, claimed
 from proxmtl.cli.training_report import epoch_line, kept, summary, undone
 from proxmtl.estimators.losses import resolve_loss
-from proxmtl.experiments import group_means, random_splits
+from proxmtl.experiments import group_means
 from proxmtl.io import read_labels, write_json
 from proxmtl.io.outputs import settle_folder
 from proxmtl.latent import LatentMTL
@@ -44,8 +45,6 @@ from proxmtl.sources import Source, sources_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
     from proxmtl.backbones.training import Epoch, Head
     from proxmtl.groups import Groups
@@ -202,7 +201,7 @@ def _train(
         console.print(skipped, markup=False)
     architecture = replace(architecture, n_members=len(names))
     networks = architecture.ensemble(request.seed, request.weights).to(device)
-    train, test = _split(table, request.holdout, request.seed)
+    train, test = split_rows(table.labels, table.names, request.holdout, request.seed)
     layer = head.layer(networks.n_features, len(table.names))
     check_classes(request.labels, table.labels[train], table.names)
     layer.take_labels(attribute_signs(table.labels[train]))  # so is what is wrong with the labels
@@ -282,16 +281,6 @@ def train_with_bar(trainer: Trainer, log: Callable[[Epoch], None] | None = None)
                 advance(note[0])
 
         trainer.run(after, lambda done, total: advance(note[0]))  # noqa: ARG005
-
-
-def _split(
-    table: ImageTable, holdout: float, seed: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    n = len(table.labels)
-    if holdout == 0:
-        return np.arange(n), np.arange(0)
-    split = random_splits(n, 1, holdout, seed, Y=table.labels)[0]
-    return split.train, split.test
 
 
 def _plain(request: Request) -> dict[str, Any]:

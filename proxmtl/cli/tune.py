@@ -137,7 +137,7 @@ def tune(
     options.refuse_ignored(ctx)
 
     from proxmtl.cli.console import make_console
-    from proxmtl.cli.inputs import read_groups, read_samples, split_rows
+    from proxmtl.cli.inputs import fewest, read_groups, read_samples, split_rows
     from proxmtl.cli.outcome import show_outcome, write_fitted
     from proxmtl.cli.parts import Parts
     from proxmtl.cli.run import model_room
@@ -169,7 +169,7 @@ def tune(
             min_positives=min_positives,
         )
         grouping = read_groups(groups, data.names, data.record["attributes_left_out"])
-        train, test = split_rows(data, holdout, seed)
+        train, test = split_rows(data.Y, data.names, holdout, seed)
         estimator = make_model(
             model,
             grouping,
@@ -179,7 +179,8 @@ def tune(
             max_passes=max_passes,
             seed=seed,
         )
-        search = Search(estimator, model, data.X[train], data.Y[train], seed)
+        counts = fewest(data.Y)
+        search = Search(estimator, model, data.X[train], data.Y[train], seed, counts)
         (M, D), K = (data.Y.shape[1], data.X.shape[1]), n_latents or 0
         with room(staging, model_room(D, M, max(K, min(M, D))), out):
             if method == "grid":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxmtl.io.errors import InputError
 from proxmtl.io.rows import Rows
 from proxmtl.io.tables import read_table
+from proxmtl.naming import NameIndex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,15 +64,17 @@ def read_classes(
     index = table.header.index(column)
     if index == table.id_index:
         table = table._replace(id_index=None)
-    number = {name: i for i, name in enumerate(known)}
+    numbers = NameIndex(known)
     found: list[int] = []
     for line, name in table.cells(index):
-        if name not in number:
+        number = numbers.place(name)
+        if number is None:
             raise InputError(
                 path,
                 f"class {name!r} has no row in the class-attribute matrix, which has "
-                f"{', '.join(known[:5])}{', ...' if len(known) > 5 else ''}.",
+                f"{', '.join(known[:5])}{', ...' if len(known) > 5 else ''}; "
+                f"{numbers.advice(name)}",
                 line=line,
             )
-        found.append(number[name])
+        found.append(number)
     return Classes(found, table.ids(unique=unique_ids), table.counted)

@@ -26,6 +26,15 @@ __all__ = ["FEATURE_SUFFIXES", "Features", "ids_beside", "load_features", "read_
 
 Array = NDArray[Any]
 
+_CONVERSIONS = {
+    ".csv": "pandas.read_csv('x.csv', index_col=0).to_parquet('x.parquet'), with identifiers of "
+    "the rows in its first column",
+    ".xlsx": "pandas.read_excel('x.xlsx', index_col=0).to_parquet('x.parquet')",
+    ".mat": "numpy.save('x.npy', scipy.io.loadmat('x.mat')['X'])",
+    ".pt": "numpy.save('x.npy', torch.load('x.pt').numpy())",
+}
+"""Commands that make features of other files."""
+
 
 class Features(NamedTuple):
     """A feature matrix as it was read."""
@@ -93,12 +102,16 @@ def load_features(
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if path.is_dir():
+        raise InputError(
+            path, "a folder; features are a file. proxmtl extract makes one of a folder of images."
+        )
     if suffix not in FEATURE_SUFFIXES:
         seen = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
         raise InputError(
             path,
             f"features are read from {', '.join(FEATURE_SUFFIXES)} files and this name has {seen}; "
-            "convert the file, for example with numpy.save.",
+            f"convert the file, for example with {_CONVERSIONS.get(suffix, 'numpy.save')}.",
         )
     if not path.is_file():
         raise InputError(path, "no such file; check the path to the features.")

@@ -17,8 +17,8 @@ from torch import Tensor
 from proxmtl.io.array_files import read_npy
 from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError
-from proxmtl.io.rows import id_key
 from proxmtl.io.seal import read_manifest
+from proxmtl.naming import name_key
 
 __all__ = [
     "fingerprint",
@@ -91,7 +91,7 @@ def row_fingerprints(samples: Iterable[NDArray[Any]]) -> NDArray[np.uint64]:
 
 def name_fingerprints(names: Iterable[str]) -> NDArray[np.uint64]:
     """64 bits of a hash of each sample's name, in the form in which names are compared."""
-    texts = (f"name {id_key(name)}".encode(errors="surrogateescape") for name in names)
+    texts = (f"name {name_key(name)}".encode(errors="surrogateescape") for name in names)
     return row_fingerprints(np.frombuffer(text, np.uint8) for text in texts)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
-from proxmtl.io.rows import Rows, id_key
+from proxmtl.io.rows import Rows
 from proxmtl.io.tables import is_id_header, read_table
+from proxmtl.naming import name_key
 from proxmtl.text_tables import table_line
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def write_labels(
     if odd.any():
         raise ValueError(f"labels: saw {labels[odd][0]:g}; use 1 yes, 0 no, NaN missing.")
     _check_writable("names", names, [name.strip() for name in names])
-    _check_writable("ids", ids, [id_key(name) for name in ids])
+    _check_writable("ids", ids, [name_key(name) for name in ids])
     if header in names or (not header and all(map(_is_number, names))):
         raise ValueError(f"header: {header!r} beside these names; use another, such as 'image'.")
     cells = np.array(["0", "1", ""])[np.where(np.isnan(labels), 2, labels == 1).astype(int)]

@@ -6,6 +6,8 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+import numpy as np
+
 from proxmtl.io.array_files import check_expansion
 from proxmtl.io.errors import InputError, first_line
 from proxmtl.io.tables import is_id_header
@@ -67,7 +69,10 @@ def read_parquet(path: Path, stream: BinaryIO, id_column: str | None = None) -> 
     columns = [name for name in candidates if name in table.columns]
     numbers = table.drop(columns=columns)
     ids = next((_texts(values) for values in candidates.values()), None)
-    return ParquetTable(numbers.to_numpy(), ids, tuple(map(str, numbers.columns)))
+    values = numbers.to_numpy()
+    if values.dtype == object:  # of pandas' own types, which may have missing entries
+        values = numbers.to_numpy(np.float64, na_value=np.nan)
+    return ParquetTable(values, ids, tuple(map(str, numbers.columns)))
 
 
 def _candidates(

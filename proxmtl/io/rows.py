@@ -9,7 +9,6 @@ without folders, with and without suffix differ, and the error or the note says 
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from proxmtl.io.errors import InputError
+from proxmtl.naming import name_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +30,6 @@ __all__ = [
     "check_ids",
     "check_match",
     "how_to_match",
-    "id_key",
     "join_rows",
 ]
 
@@ -123,16 +122,7 @@ def join_rows(first: Rows, second: Rows, match: Match = "auto") -> Joined:
 
 def check_ids(source: Path, what: str, ids: Sequence[str]) -> None:
     """Raise `InputError` if an identifier is blank or occurs twice."""
-    _check_unique(Rows(source, what, len(ids), ids), [id_key(name) for name in ids])
-
-
-def id_key(name: str) -> str:
-    """Form in which an identifier is compared with others."""
-    return name if name.isascii() and name == name.strip() else _composed(name)
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip()
+    _check_unique(Rows(source, what, len(ids), ids), [name_key(name) for name in ids])
 
 
 def _check_counters(first: Rows, second: Rows) -> None:
@@ -214,7 +204,7 @@ def _by_id(first: Rows, second: Rows) -> Joined:
 
 
 def _keys(side: Rows) -> list[str]:
-    return [id_key(name) for name in side.ids or ()]
+    return [name_key(name) for name in side.ids or ()]
 
 
 def _others(side: Rows, used: NDArray[np.intp]) -> list[str]:
@@ -278,6 +268,9 @@ _RELAXED: dict[str, Callable[[str], str]] = {
     "without suffixes": lambda name: _SUFFIX.sub("", name),
     "without folders": _folderless,
     "without folders and suffixes": lambda name: _SUFFIX.sub("", _folderless(name)),
+    "without folders and suffixes, as numbers or in lower case": lambda name: (
+        _number(_SUFFIX.sub("", _folderless(name))) or _SUFFIX.sub("", _folderless(name)).lower()
+    ),
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxmtl.io.errors import InputError
-from proxmtl.io.rows import id_key
+from proxmtl.naming import name_key
 from proxmtl.text_tables import Row, TextTableError, read_text_table
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def read_table(path: Path, id_column: str | None = None) -> Table:
         If the file can't be read, it has no row, there is no such column, or a line without text
         may be a sample or not.
     """
+    if path.is_dir():
+        raise InputError(path, "a folder, where a CSV file is wanted; check the path.")
     if not path.is_file():
         raise InputError(path, "no such file; check the path.")
     try:
@@ -184,8 +186,8 @@ def _without_blank_rows(path: Path, rows: list[Row]) -> list[Row]:
     inside = [row for row in rows if row.is_blank and kept and row.line < kept[-1].line]
     if inside:
         warnings.warn(
-            f"{path}: {len(inside)} rows without text between the others are left out, the first "
-            f"in line {inside[0].line}.",
+            f"{path}: {len(inside)} {'rows' if inside[1:] else 'row'} without text between the "
+            f"others left out, the first in line {inside[0].line}.",
             stacklevel=2,
         )
     return kept
@@ -210,7 +212,7 @@ def _with_cells(path: Path, rows: list[Row], blank: str) -> list[Row]:
 def _check_ids(path: Path, header: str, cells: Sequence[tuple[int, str]]) -> None:
     first_line: dict[str, int] = {}
     for line, name in cells:
-        key = id_key(name)
+        key = name_key(name)
         if not key:
             raise InputError(path, f"no {header!r} in this line; fill it in.", line=line)
         if key in first_line:

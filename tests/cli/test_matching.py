@@ -112,3 +112,57 @@ def test_rare_attributes_are_left_out_and_taken_out_of_the_groups(program, files
     code, _, err = program(*call, "--min-positives", "79", "--force")
     assert code == 2
     assert "none of the 4 attributes has 79 rows with yes" in err
+
+
+def _with_counts(files, **positives):
+    """Labels of 80 rows of which so many are yes."""
+    rows = pd.DataFrame({name: np.arange(80) < count for name, count in positives.items()})
+    rows.sample(frac=1, random_state=0).to_csv(files / "few.csv", index=False)
+
+
+def test_attributes_that_folds_would_leave_with_one_class_are_all_named_at_once(program, files):
+    _with_counts(files, black=40, one=1, lone=1, blue=30)
+    call = ("tune", "x.npy", "-l", "few.csv", "-o", "run", "--model", "ridge", "--method", "grid")
+    call += ("--folds", "5", "--points", "1", *QUICK)
+    code, _, err = program(*call)
+    assert code == 2
+    assert "--folds 5: yes or no of 'one', 'lone' would be lacking" in err
+    assert "--min-positives 2" in err
+    assert program(*call, "--min-positives", "2")[0] == 0
+
+
+def test_attributes_that_no_split_can_serve_are_all_named_at_once(program, files):
+    rare = {f"rare {i}": 1 for i in range(60)}
+    rows = pd.DataFrame({name: np.arange(80) == i for i, name in enumerate(rare)})
+    rows.assign(common=np.arange(80) % 2).to_csv(files / "few.csv", index=False)
+    call = ("fit", "x.npy", "-l", "few.csv", "-o", "run", *QUICK)
+    code, _, err = program(*call)
+    assert code == 2
+    assert "--holdout 0.2: no split was found" in err
+    assert all(repr(name) in err for name in rare)
+    assert "'common'" not in err
+    assert program(*call, "--min-positives", "5")[0] == 0
+
+
+@pytest.mark.filterwarnings("always:.* row without text")
+def test_words_semicolons_umlauts_and_empty_rows_of_a_spreadsheet(program, named):
+    """Names of groups are decomposed, those of the labels composed."""
+    labels = pd.read_csv(named / "named.csv").rename(columns={"white": "wei\u00df [\u00e4]"})
+    cells = labels.replace({0: "nein", 1: "ja"}).astype(object).fillna("").astype(str)
+    lines = ["image;" + ";".join(labels.columns[1:]), *map(";".join, cells.to_numpy())]
+    lines = [*lines[:5], ";;;;", *lines[5:], ";;;;", ";;;;", ""]
+    (named / "excel.csv").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    groups = "Gruppe;Merkmal\r\nhell;wei\u00df [a\u0308]\r\nhell;black\r\n;\r\n"
+    (named / "groups.csv").write_bytes(groups.encode("utf-16"))
+    call = ("all.parquet", "-o", "run", *QUICK)
+    code, out, err = program("fit", *call, "-l", "excel.csv", "-g", "groups.csv")
+    assert code == 0, err
+    assert "excel.csv: 1 row without text between the others left out, the first in line 6" in err
+    assert "hell" in out
+    first = (named / "run" / "model.safetensors").read_bytes()
+    assert program("fit", *call, "-l", "named.csv", "--force")[0] == 0
+    assert program("evaluate", "run", "all.parquet", "-l", "named.csv")[0] == 0
+    code, _, err = program("evaluate", "run", "all.parquet", "-l", "excel.csv")
+    assert code == 2
+    assert "'white'" in err
+    assert len(first) == len((named / "run" / "model.safetensors").read_bytes())

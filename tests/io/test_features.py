@@ -171,6 +171,8 @@ BAD = {
     "no npy chosen": ("x.npz", _with_notes, "notes.txt", ["'notes.txt'", "header can't be read"]),
     "missing": ("x.npy", lambda path: path.unlink(missing_ok=True), None, ["no such file"]),
     "suffix": ("x.mat", lambda path: path.write_bytes(b""), None, [".npy", "'.mat'", "convert"]),
+    "table": ("x.csv", lambda path: path.write_bytes(b""), None, ["'.csv'", "to_parquet", "index"]),
+    "folder": ("x.npy", lambda path: path.mkdir(), None, ["a folder", "proxmtl extract"]),
     "no suffix": ("x", lambda path: path.write_bytes(b""), None, ["no suffix"]),
     "not npy": ("x.npy", lambda path: path.write_bytes(b"text"), None, ["not a readable npy"]),
     "pickled": (

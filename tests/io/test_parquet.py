@@ -95,3 +95,12 @@ def test_bad_tables_are_refused_with_advice(tmp_path, case):
     table, said = BAD[case]
     with pytest.raises(InputError, match=said):
         _read(tmp_path, table)
+
+
+def test_types_of_pandas_are_read_and_missing_numbers_are_named(tmp_path):
+    table = pd.DataFrame(X, columns=["u", "v", "w"]).convert_dtypes()
+    read = _read(tmp_path, table)
+    np.testing.assert_array_equal(read[0], X)
+    table.iloc[2, 1] = pd.NA
+    with pytest.raises(InputError, match="nan in row 2, column 1"):
+        _read(tmp_path, table)

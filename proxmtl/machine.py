@@ -38,6 +38,7 @@ _SENTENCES = {
     errno.ENFILE: "the system has too many files open; end some programs.",
     errno.EIO: "the disk failed (input/output error); check the disk, and keep a copy of what is "
     "on it.",
+    errno.EEXIST: "something else is there already; give another name.",
     errno.EBUSY: f"something else is using it; wait for that, or {_ELSEWHERE}.",
     errno.ENXIO: "there is no device behind it; name a regular file.",
     errno.EPIPE: "its reader has gone away.",

@@ -165,7 +165,7 @@ def _shows_itself(error: Exception) -> bool:
 def _stop(error: BaseException) -> None:
     number: int = received() or getattr(error, "number", None) or signal.SIGINT
     by = f" by {signal.Signals(number).name}" if number != signal.SIGINT else ""
-    _say(f"[bold]Stopped{by}.[/]{_notes(error)}")
+    _say("bold", f"Stopped{by}.", _notes(error))
     raise typer.Exit(SIGNAL_EXIT + number) from error
 
 
@@ -181,15 +181,20 @@ def _report(error: Exception, command: str | None) -> int:
             f"{seen}. This is a fault of proxmtl, not of the input; please report it with "
             + (f"the file {log}." if log else "what proxmtl --debug shows.")
         )
-    _say(f"[bold red]{label}:[/] {escape(sentence)}{_notes(error)}")
+    _say("bold red", f"{label}:", f" {sentence}{_notes(error)}")
     return code
 
 
 def _notes(error: BaseException) -> str:
     """What was noted on an error about what is kept."""
-    return escape("".join(f" {note}" for note in getattr(error, "__notes__", ())))
+    return "".join(f" {note}" for note in getattr(error, "__notes__", ()))
 
 
-def _say(text: str) -> None:
+def _say(style: str, label: str, text: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # stderr is full, closed, or can't encode it
-        make_console(stderr=True).print(text, soft_wrap=not sys.stderr.isatty())
+        try:
+            console = make_console(stderr=True)
+            shown = f"[{style}]{label}[/]{escape(text)}"
+            console.print(shown, soft_wrap=not sys.stderr.isatty())
+        except (MemoryError, ImportError):  # rich loads a part of itself when it prints
+            sys.stderr.write(f"{label}{text}\n")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["SIGNAL_EXIT", "Stopped", "received", "stoppable"]
+__all__ = ["SIGNAL_EXIT", "Request", "Stopped", "received", "stoppable"]
 
 SIGNAL_EXIT = 128
 """Added to a signal's number, it is the exit code by which shells know what a signal ended."""
@@ -39,13 +39,18 @@ class Stopped(KeyboardInterrupt):
         super().__init__(signal.Signals(number).name)
 
 
-class _Request:
+class Request:
     """The signals of one process, and the first that came."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self.number: int | None = None
         self.moment = 0.0
+
+    @property
+    def exit_code(self) -> int | None:
+        """The process's; None if no signal has come."""
+        return None if self.number is None else SIGNAL_EXIT + self.number
 
     def take(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
@@ -71,7 +76,7 @@ class _Request:
             raise Stopped(self.number)
 
 
-_current: list[_Request] = []
+_current: list[Request] = []
 
 
 def received() -> int | None:
@@ -80,14 +85,14 @@ def received() -> int | None:
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[Request]:
     """Raise :class:`Stopped` at SIGINT, SIGTERM and SIGHUP in the block.
 
     A signal that is ignored when the block begins (``nohup``, background jobs of scripts) stays so.
     A second one a second later ends the process at once. After the block signals have their usual
     effect, which is to end the process.
     """
-    request = _Request()
+    request = Request()
     asked = [
         number
         for name in ("SIGINT", "SIGTERM", "SIGHUP")
@@ -110,7 +115,7 @@ def stoppable() -> Iterator[None]:
         signal.signal(signal.SIGALRM, request.again)
     sys.unraisablehook = unraisable
     try:
-        yield
+        yield request
     finally:
         for number in asked:
             signal.signal(number, signal.SIG_DFL)

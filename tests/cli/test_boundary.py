@@ -275,6 +275,53 @@ def test_a_signal_ends_a_command_with_one_line_that_says_what_is_kept(stub, kind
     assert (process.returncode, out, err) == (code, "", f"Stopped{by}. {kept}\n")
 
 
+EARLY = """
+import os, signal, sys
+from proxmtl.cli import main
+class Finder:  # at the first import of the program, which stands for any other
+    def find_spec(self, name, path=None, target=None):
+        if name == "proxmtl.cli.app":
+            {}
+sys.meta_path.insert(0, Finder())
+main()
+"""
+PARSING = """
+import os, signal, typer.core
+from proxmtl.cli import main
+def parse(self, *rest):
+    os.kill(os.getpid(), signal.SIGTERM)
+typer.core.TyperGroup.parse_args = parse
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such signals on Windows")
+@pytest.mark.parametrize(
+    ("source", "code", "said"),
+    [
+        (EARLY.format("os.kill(os.getpid(), signal.SIGTERM)"), 143, "Stopped."),
+        (EARLY.format("raise MemoryError"), 2, "Error: there is not enough memory; end other"),
+        (PARSING, 143, "Stopped."),
+    ],
+)
+def test_what_ends_the_program_before_there_is_a_command_is_said_as_well(source, code, said):
+    command = [sys.executable, "-c", source]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_error_is_said_where_there_is_no_memory_for_its_colours(program, broken, monkeypatch):
+    def empty(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("rich.console.Console.print", empty)
+    code, _, err = program("evaluate", "run", "x.npy", "-l", "y.csv")
+    assert code == 70
+    assert err.startswith("Internal error: KeyError: 'lost'. This is")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there are no such signals on Windows")
 def test_a_signal_in_a_finaliser_is_not_lost(stub):
     process = stub("finaliser")

@@ -1,5 +1,9 @@
 """Machine code on disk: used again only if compiled from the same files, and never in the way."""
 
+import os
+import subprocess
+import sys
+
 import numba
 import pytest
 from numba.core import caching
@@ -87,3 +91,37 @@ def test_every_file_of_the_folder_counts(tmp_path, monkeypatch):
     (tmp_path / "other.py").rename(tmp_path / "another.py")
     seen.add(disk.sources.__wrapped__())
     assert len(seen) == 3
+
+
+CHILD = """
+import numba
+from proxmtl.kernels.numba import disk
+
+def tripled(x):
+    return 3 * x
+
+kept = disk.keep(numba.njit(tripled))
+assert kept(3.0) == 9.0
+print(sum(kept.stats.cache_hits.values()))
+"""
+
+
+def test_code_for_one_processor_is_not_given_to_another(tmp_path):
+    """A folder may be shared by machines, or move to another with the environment around it."""
+    script = tmp_path / "tripled.py"
+    script.write_text(CHILD)
+
+    def hits_on(processor):
+        settings = {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), **processor}
+        run = subprocess.run(
+            [sys.executable, script],
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(run.stdout)
+
+    generic = {"NUMBA_CPU_NAME": "generic"}
+    assert [hits_on(processor) for processor in ({}, generic, {})] == [0, 0, 1]
+    assert len(list((tmp_path / "kept").rglob("*.nbc"))) == 2

@@ -176,7 +176,8 @@ def write_json(path: str | Path, value: Any) -> None:
         If `value` holds something JSON cannot express.
     """
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    # names of files may hold bytes that are no text; escaped, they are JSON
+    write_text(path, text.encode(errors="backslashreplace").decode() + "\n")
 
 
 def files_below(folder: Path) -> list[str]:

@@ -125,3 +125,19 @@ def test_bad_files_are_named(program, unseen, name, change, words):
     assert code != 0
     assert name in err
     assert all(word in err for word in words), err
+
+
+def test_images_of_a_part_of_the_features_are_recognised_by_their_names(program, unseen):
+    """In another order, and all others are left out."""
+    assert program(*CALL, *HELD, "--out", "a.csv")[0] == 0
+    names = (unseen / "classes.csv").read_text().split("\n")[1:-1]
+    X, others = np.load(unseen / "u.npy"), np.zeros((5, 6), np.float32)
+    ids = [f"{i}.png" for i in range(35)]
+    np.save(unseen / "u.npy", np.concatenate([X, others])[::-1])
+    (unseen / "u.ids.csv").write_text("\n".join(["id", *ids[::-1]]) + "\n")
+    rows = [f"{name},{kind}" for name, kind in zip(ids, names, strict=False)]
+    (unseen / "classes.csv").write_text("\n".join(["image,class", *rows]) + "\n")
+    code, _, err = program(*CALL, *HELD, "--out", "b.csv")
+    assert code == 0
+    assert "30 rows are used, matched by their identifiers; left out are 5 of 35 in u.npy" in err
+    assert (unseen / "a.csv").read_text() == (unseen / "b.csv").read_text()

@@ -82,3 +82,12 @@ def test_force_does_not_touch_what_is_no_run(tmp_path):
         with pytest.raises(InputError):
             _run(target, text="", force=True)
     assert _files(tmp_path / "home") == ["thesis.tex"]
+
+
+def test_names_of_files_that_are_no_text_are_escaped(tmp_path):
+    value = {"path": "x\udcff.npy", "name": "gr\u00fcn"}
+    write_json(tmp_path / "x.json", value)
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert "\\udcff" in text
+    assert "gr\u00fcn" in text
+    assert json.loads(text) == value

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from arithmetic import half_the_digits
 from training_cases import digits, latent_head, rows, small_run
 
 from proxmtl import Logistic
@@ -57,10 +58,12 @@ def test_parameters_get_the_gradient_of_the_two_phase_scheme(name, shared):
     scores = torch.einsum("mbd,dm->bm", features, W) + b
     data_term = plain_loss(name, scores, trainer.labels[batch]).mean(0).sum()
     theirs = torch.autograd.grad(data_term, parameters)
-    assert float(value.detach()) == pytest.approx(data_term.item(), rel=1e-5)
+    apart = half_the_digits(torch.float32)
+    assert float(value.detach()) == pytest.approx(data_term.item(), rel=apart["rtol"])
+    largest = max(float(g.abs().max()) for g in theirs)
+    assert largest > 1e-3
     for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
-    assert max(float(g.abs().max()) for g in theirs) > 1e-3
+        torch.testing.assert_close(one / largest, other / largest, **apart)
 
 
 @pytest.mark.parametrize("name", ["latent", "single task"])
@@ -194,7 +197,8 @@ def test_models_are_saved_and_give_the_same_scores(tmp_path):
     model.save(tmp_path)
     read = AttributeCNN.load(tmp_path)
     scores = read.decision_function(trainer.table.pixels[trainer.test], batch_size=77)
-    torch.testing.assert_close(scores, trainer.scores(trainer.test), rtol=1e-4, atol=1e-4)
+    apart = half_the_digits(torch.float32)  # in other batches
+    torch.testing.assert_close(scores, trainer.scores(trainer.test), **apart)
     assert read.names == trainer.table.names
     assert read.description == {"note": "x"}
     text = (tmp_path / "model.json").read_text()

@@ -191,7 +191,7 @@ def _check_arrays(path: Path, arrays: Mapping[str, Array], declared: Mapping[str
             f"holds the arrays {shortened(sorted(arrays))}, and {DESCRIPTION_FILE} declares "
             f"{shortened(sorted(declared))}; copy both files again from where they were made.",
         )
-    for name, array in arrays.items():
+    for name, array in sorted(arrays.items()):  # safetensors gives them in any order
         if declared[name] != _declared(array) or not np.isfinite(array).all():
             raise InputError(
                 path,

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -302,16 +303,29 @@ def _claimed(path: Path, target: Path, base: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let signals wait: a run of which half is in place is none."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Let signals wait: a run of which half is in place is none.
+
+    Not by a mask, which holds for one thread: the system hands a signal to any other.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone runs handlers
         yield
         return
-    asked = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, asked)
+    came: list[int] = []
+    asked = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
+    before = {
+        number: signal.getsignal(number)
+        for number in asked
+        if number is not None and signal.getsignal(number) not in (None, signal.SIG_IGN)
+    }
     try:
+        for number in before:
+            signal.signal(number, lambda arrived, _frame: came.append(arrived))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for arrived in dict.fromkeys(came):
+            signal.raise_signal(arrived)
 
 
 def _put_into_place(staging: Path, target: Path) -> None:

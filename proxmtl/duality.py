@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from proxmtl.problem import Problem
+    from proxmtl.certified import Certified
 
 __all__ = ["duality_gap"]
 
@@ -18,7 +18,7 @@ ROUNDING = 64 * torch.finfo(torch.float64).eps
 
 
 def duality_gap(
-    problem: Problem, W: Tensor, scores: Tensor, dual: tuple[Tensor, Tensor], objective: float
+    problem: Certified, W: Tensor, scores: Tensor, dual: tuple[Tensor, Tensor], objective: float
 ) -> float:
     """Fenchel gap of a convex problem at a dual point made of the loss's own residuals.
 
@@ -61,7 +61,7 @@ def duality_gap(
     return max(objective + dual_loss - scale * offset + conjugate, 0.0)
 
 
-def _conjugate_with_ridge(problem: Problem, U: Tensor) -> float:
+def _conjugate_with_ridge(problem: Certified, U: Tensor) -> float:
     """``(R + ridge ||.||^2)*(U)``: its maximiser is a prox, ``prox_{R/2ridge}(U / 2ridge)``."""
     step = 1 / (2 * problem.ridge)
     point = U * step

@@ -10,8 +10,9 @@ from torch import Tensor
 from proxmtl.arrays import as_float_tensor
 from proxmtl.problem import Problem
 from proxmtl.result import Result
-from proxmtl.solvers.base import Callback, Solver, State, run
+from proxmtl.solvers.base import Callback, Solver, State
 from proxmtl.solvers.fista import FISTA
+from proxmtl.solvers.loop import run
 from proxmtl.stopping import MaxIterations, RelativeGap, RelativeKKT, Stop
 
 __all__ = ["minimize"]

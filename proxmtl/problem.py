@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from proxmtl.certified import Certified
 from proxmtl.counts import OracleCounts
 from proxmtl.designs import Design
-from proxmtl.duality import duality_gap
-from proxmtl.losses import Loss, best_intercept
+from proxmtl.losses import Loss
 from proxmtl.regularizers import (
     Regularizer,
     Smoothed,
@@ -23,13 +20,12 @@ from proxmtl.regularizers import (
     add,
 )
 from proxmtl.regularizers.frobenius import ridged_prox
-from proxmtl.result import Certificate
 from proxmtl.targets import Targets
 
 __all__ = ["OracleCounts", "Problem"]
 
 
-class Problem:
+class Problem(Certified):
     """``min_W  loss(scores(W), labels) + sum_j R_j(W)``, the intercept row left out of every R.
 
     Any number of :class:`SquaredFrobenius` terms are composed exactly with the prox of the rest.
@@ -81,7 +77,8 @@ class Problem:
         self.targets = targets.to(design.dtype)
         self.smooth_terms: tuple[Smoothed, ...] = ()
         self.counts = OracleCounts()
-        self._found: dict[str, float] = {}  # of the design, once for all views of the problem
+        self._found: dict[float, float] = {}  # Lipschitz constants by the design's unit, once
+        self._plain: Problem | None = None  # the problem that this is in other units
         self._penalise(regularizers)
 
     def _penalise(self, regularizers: Regularizer | Sequence[Regularizer]) -> None:
@@ -118,27 +115,56 @@ class Problem:
         if not bool(torch.isfinite(W).all()):
             raise ValueError("x0: holds NaN or infinite values.")
 
+    def in_units(self) -> Problem:
+        """Return the problem in units in which features of any scale are alike.
+
+        :func:`proxmtl.minimize` gives a solver this one. The same problem, but for the unit of its
+        intercept (:meth:`Design.in_units`): points go there by :meth:`inside` and come back by
+        :meth:`outside`; certificates are those of this problem. Shares targets, penalties, counts
+        and what is computed of them.
+        """
+        design = self.design.in_units()
+        if design is self.design:
+            return self
+        other = copy(self)
+        other.__dict__.pop("_restricted_design", None)  # of the working sets
+        other.design, other._plain = design, self  # noqa: SLF001 - of the same class
+        return other
+
+    def inside(self, W: Tensor) -> Tensor:
+        """Point of this problem in units, of one of the plain problem."""
+        return self._with_intercept(W, 1 / self.design.unit)
+
+    def outside(self, W: Tensor) -> Tensor:
+        """Point of the plain problem, of one of this problem in units."""
+        return self._with_intercept(W, self.design.unit)
+
+    def _with_intercept(self, W: Tensor, factor: float) -> Tensor:
+        if factor == 1:
+            return W
+        weights, bias = self.design.split(W)
+        return self.design.join(weights, None if bias is None else factor * bias)
+
     # ------------------------------------------------------------------ oracles
 
     def scores(self, W: Tensor) -> Tensor:
         """One product with the features."""
-        self.counts.forward += self.design.share
+        self.counts.charge(forward=self.design.share)
         return self.design.scores(W)
 
     def scores_along(self, V: Tensor) -> Tensor:
         """Linear part of the scores: one product with the features."""
-        self.counts.forward += self.design.share
+        self.counts.charge(forward=self.design.share)
         return self.design.linear(V)
 
     def adjoint(self, residuals: Tensor) -> Tensor:
         """One product with the features' transpose."""
-        self.counts.adjoint += self.design.share
+        self.counts.charge(adjoint=self.design.share)
         return self.design.adjoint(residuals)
 
     def smooth_value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor]:
         """Loss plus smoothed terms, value and gradient: one pass over the data."""
-        self.counts.forward += self.design.share
-        self.counts.adjoint += self.design.share
+        self.counts.charge(forward=self.design.share, adjoint=self.design.share)
         value, grad = self.design.loss_and_grad(self.loss, self.targets, W)
         extra, extra_grad = self.smooth_terms_value_and_grad(W)
         return value + extra, grad + extra_grad if extra_grad is not None else grad
@@ -205,10 +231,11 @@ class Problem:
 
     @property
     def _design_lipschitz(self) -> float:
-        if "lipschitz" not in self._found:
+        unit = self.design.unit
+        if unit not in self._found:
             with self.counts.curvature_of(self.design):
-                self._found["lipschitz"] = self.design.lipschitz(self.targets)
-        return self._found["lipschitz"]
+                self._found[unit] = self.design.lipschitz(self.targets)
+        return self._found[unit]
 
     def smoothed(self, smoothness: float) -> Problem:
         """Return the problem with its smoothable terms in Nesterov's smooth approximation.
@@ -233,159 +260,13 @@ class Problem:
         """
         other = copy(self)  # loss, design and targets were checked when this problem was made
         other.smooth_terms = ()
+        other._plain = None  # noqa: SLF001 - of the same class
         other._penalise(regularizers)  # noqa: SLF001 - of the same class
         return other
 
     def smoothings(self, smoothness: float) -> tuple[Smoothed, ...]:
         """Nesterov's smooth approximation of each term that has one."""
         return tuple(term.smoothed(smoothness) for term in self.terms if term.is_smoothable)
-
-    # ------------------------------------------------------------------ certificates
-
-    def critical_strength(self) -> float:
-        """Smallest strength of the non-smooth regularizer at which its argument is all zero.
-
-        With an intercept, the loss is first minimised over the intercept alone, exactly as the
-        solution with zero weights does.
-        """
-        if self.regularizer is None:
-            raise UnsupportedError("critical_strength: the problem has no non-smooth regularizer.")
-        targets = self.targets.to(torch.float64)
-        _, grad = self.design.loss_and_grad(self.loss, targets, self.null_point())
-        return self.regularizer.critical_strength(self.design.split(grad)[0])
-
-    def null_point(self) -> Tensor:
-        """Zero weights, with the intercept that then minimises the loss; float64.
-
-        The solution wherever the strength is at least the critical one.
-        """
-        zero = self.zeros(torch.float64)
-        if not self.design.intercept:
-            return zero
-        best = best_intercept(self.loss, self.targets.to(torch.float64))
-        return self.design.join(self.design.split(zero)[0], best)
-
-    @property
-    def loss_at_zero(self) -> float:
-        """Loss of the zero parameter, float64: what there is to explain."""
-        return self._at_zero[0]
-
-    @property
-    def gradient_scale(self) -> float:
-        """Norm of the loss gradient at zero, float64: the unit of relative KKT residuals."""
-        return self._at_zero[1]
-
-    @cached_property
-    def _at_zero(self) -> tuple[float, float]:
-        """Loss and norm of its gradient at zero."""
-        targets = self.targets.to(torch.float64)
-        value, grad = self.design.loss_and_grad(self.loss, targets, self.zeros(torch.float64))
-        return float(value), float(grad.norm())
-
-    def certificate(self, W: Tensor) -> Certificate:
-        """Measure a point in float64: objective, duality gap where there is one, KKT residual.
-
-        A point of lower precision is measured where its rounding left it, or within some units of
-        that where it hides bounds or a rank (:meth:`Regularizer.settle`).
-        """
-        point = self.settled(W)
-        targets = self.targets.to(torch.float64)
-        scores = self.design.scores(point)
-        _, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
-        grad = self.design.adjoint(residuals)
-        certificate = self.certificate_from(
-            point, scores, residuals, grad, self.gradient_scale, loss_at_zero=self.loss_at_zero
-        )
-        return replace(certificate, solved_in=str(W.dtype).removeprefix("torch."))
-
-    def settled(self, W: Tensor) -> Tensor:
-        """Float64 point at which ``W`` is certified."""
-        point = W.to(torch.float64)
-        if self.regularizer is None:
-            return point
-        penalised, bias = self.design.split(point)
-        rounding = torch.finfo(W.dtype).eps
-        return self.design.join(self.regularizer.settle(penalised, rounding), bias)
-
-    def certificate_from(
-        self,
-        point: Tensor,
-        scores: Tensor,
-        residuals: Tensor,
-        grad: Tensor,
-        scale: float,
-        *,
-        loss_at_zero: float | None = None,
-        dual: tuple[Tensor, Tensor] | None = None,
-    ) -> Certificate:
-        """Certificate from what is known already at a float64 point.
-
-        ``residuals`` are the loss gradient in the scores, ``grad`` that in the parameter; ``dual``
-        the :meth:`balanced` residuals and their adjoint, where somebody has computed them.
-        """
-        targets = self.targets.to(torch.float64)
-        value = float(self.loss.value(scores, targets.labels, targets.weights))
-        smooth, smooth_grad = self.smooth_terms_value_and_grad(point)
-        objective = value + float(self.regularizer_value(point) + smooth)
-        penalised, _ = self.design.split(point)
-        weights_grad, bias_grad = self.design.split(
-            grad if smooth_grad is None else grad + smooth_grad
-        )
-        tilted = weights_grad + 2 * self.ridge * penalised
-        R = self.regularizer
-        residual = tilted if R is None else R.kkt_residual(penalised, tilted)
-        blocks = {"W": float(residual.norm())}
-        if bias_grad is not None:
-            blocks["intercept"] = float(bias_grad.norm())
-        gap = None
-        if self.has_gap:
-            gap = duality_gap(self, point, scores, dual or self._dual(residuals, grad), objective)
-        return Certificate(
-            objective=objective,
-            gap=gap,
-            kkt=math.hypot(*blocks.values()),
-            scale=scale,
-            blocks=blocks,
-            kkt_kind="subgradient" if R is None or R.exact_kkt else "fixed point",
-            loss_at_zero=loss_at_zero,
-        )
-
-    @property
-    def has_gap(self) -> bool:
-        """Whether a feasible dual point can be made: a ridge, or a penalty that is a norm.
-
-        Not for smoothed problems, and not where the penalty leaves a part of the parameter free.
-        """
-        if self.smooth_terms or not all(term.is_convex for term in self.terms):
-            return False
-        if self.design.intercept and not self._balances:
-            return False
-        R = self.regularizer
-        return self.ridge > 0 or (
-            R is not None and (R.has_conjugate or (R.is_norm and self._definite))
-        )
-
-    @cached_property
-    def _balances(self) -> bool:
-        return self.loss.balance(torch.zeros_like(self.targets.labels), self.targets) is not None
-
-    def balanced(self, residuals: Tensor) -> Tensor:
-        """Residuals as dual variables: each task's sum to zero if there is an intercept."""
-        if not self.design.intercept:
-            return residuals
-        balanced = self.loss.balance(residuals, self.targets.to(residuals.dtype))
-        if balanced is None:
-            raise UnsupportedError(
-                f"{type(self.loss).__name__} makes no dual point that an unpenalised intercept "
-                "allows; leave the intercept out, or stop by the KKT residual."
-            )
-        return balanced
-
-    def _dual(self, residuals: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-        if not (self.has_gap and self.design.intercept):
-            return residuals, grad
-        residuals = self.balanced(residuals)
-        return residuals, self.design.adjoint(residuals)
 
 
 def _expect(name: str, given: object, kind: type, example: str) -> None:

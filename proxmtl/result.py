@@ -64,9 +64,13 @@ class Certificate:
         ``"subgradient"``: as said. ``"fixed point"``: the norm of ``W - prox(W - gradient)``, which
         is 0 at the same points but smaller elsewhere, for penalties of a linear map and conjugates.
     scale : float
-        Norm of the loss gradient at zero, by which :attr:`relative_kkt` divides.
+        Norm of the loss gradient at zero (joint problem: of its partial gradients at the point).
+    scales : dict
+        Unit of each block's KKT residual, by which :attr:`relative_kkt` divides: the norm of the
+        loss gradient in that block, in place of which an intercept has that of the residuals'
+        absolute sums, since its own gradient is zero at every solution.
     loss_at_zero : float or None
-        Loss of the zero parameter: :attr:`unit` knows by it what is a small objective.
+        Loss of the zero parameter: what there is to explain, for :attr:`unit`.
     blocks : dict
         KKT residual of each block (``"W"``; or ``"L"``, ``"S"``, ``"intercept"``).
     block_gaps : dict
@@ -92,16 +96,18 @@ class Certificate:
     solved_in: str = "float64"
     kkt_kind: str = "subgradient"
     loss_at_zero: float | None = None
+    scales: dict[str, float] = field(default_factory=dict)
 
     @property
     def unit(self) -> float:
-        """``max(|objective|, min(1, 2 loss_at_zero))``, the unit of relative gaps.
+        """``max(|objective|, 2 loss_at_zero)``, the unit of relative gaps.
 
-        An objective is small against 1 because the fit is good, or because labels or weights are
-        small: then 1 says nothing, and the loss at zero is what there is to explain. Twice that is
-        1 for the mean of a squared hinge, and of a squared loss of standardised labels.
+        The loss at zero is what there is to explain; twice that is 1 for the mean of a squared
+        hinge, and of a squared loss of standardised labels. Both grow with the weights of the
+        samples and with the square of real labels, as the gap does. Without a known loss at zero
+        1 stands for it.
         """
-        least = 1.0 if self.loss_at_zero is None else min(1.0, 2 * abs(self.loss_at_zero))
+        least = 1.0 if self.loss_at_zero is None else 2 * abs(self.loss_at_zero)
         return max(abs(self.objective), least)
 
     @property
@@ -111,8 +117,18 @@ class Certificate:
 
     @property
     def relative_kkt(self) -> float:
-        """``kkt / scale``."""
-        return self.kkt / self.scale if self.scale > 0 else self.kkt
+        """Largest residual of a block in its own unit, ``max_j blocks[j] / scales[j]``.
+
+        So no block hides behind another that is measured in smaller numbers, such as an intercept
+        beside the weights of features of any scale. ``kkt / scale`` where the units of the blocks
+        are not known, and ``kkt`` where nothing has a gradient.
+        """
+        if not self.scales:
+            return self.kkt / self.scale if self.scale > 0 else self.kkt
+        return max(self._relative(self.blocks[name], unit) for name, unit in self.scales.items())
+
+    def _relative(self, residual: float, unit: float) -> float:
+        return residual / (unit if unit > 0 else self.scale if self.scale > 0 else 1.0)
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, fit for JSON (non-finite numbers become None)."""
@@ -153,6 +169,8 @@ class Result(Generic[Solution]):
     seconds : float
     reason : str
         Which stopping rule ended it, and its figure.
+    returned : str
+        Which point the solution is: the last iterate's, or one that is lower than that.
     state : State
         Resume with ``minimize(..., state=result.state)``.
     """
@@ -166,6 +184,7 @@ class Result(Generic[Solution]):
     seconds: float
     reason: str
     state: State
+    returned: str = "the last iterate"
 
     @property
     def objective(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,6 +65,11 @@ class Stop(ABC):
     def __call__(self, progress: Progress) -> Decision | None:
         """Return a decision to stop, or None to go on."""
 
+    @property
+    def most_passes(self) -> float:
+        """Passes beyond which this rule never lets a run go: no product is made that would."""
+        return math.inf
+
     def __or__(self, other: Stop) -> Stop:
         return _Any(self, other)
 
@@ -80,6 +86,10 @@ class _Any(Stop):
         decisions = [d for d in (self.first(progress), self.second(progress)) if d is not None]
         # an accuracy reached in the very iteration that uses up the budget counts as reached
         return min(decisions, key=lambda d: not d.status.ok, default=None)
+
+    @property
+    def most_passes(self) -> float:
+        return min(self.first.most_passes, self.second.most_passes)
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,11 @@ class MaxIterations(Stop):
 
 @dataclass(frozen=True)
 class MaxPasses(Stop):
-    """Stop after ``limit`` passes over the data."""
+    """Stop before a product that would lead beyond ``limit`` passes over the data.
+
+    Whatever the product is for: the start, a curvature, a line search. An iteration that does not
+    fit in is given up, and the run ends with what came before it.
+    """
 
     limit: float
 
@@ -129,9 +143,13 @@ class MaxPasses(Stop):
         _check_positive("limit", self.limit)
 
     def __call__(self, progress: Progress) -> Decision | None:
-        if progress.passes < self.limit:
+        if progress.passes < self.limit * (1 - 1e-12):  # a sum of shares
             return None
         return Decision(Status.BUDGET, f"{self.limit:g} passes")
+
+    @property
+    def most_passes(self) -> float:
+        return self.limit
 
 
 @dataclass(frozen=True)
@@ -193,7 +211,7 @@ class Gap(_Measured):
 
 @dataclass(frozen=True)
 class RelativeGap(_Measured):
-    """Stop when ``gap / max(|objective|, min(1, 2 loss at zero))`` is at most ``tolerance``."""
+    """Stop when ``gap / max(|objective|, 2 loss at zero)`` is at most ``tolerance``."""
 
     def figure(self, certificate: Certificate) -> float | None:
         return certificate.relative_gap
@@ -209,7 +227,11 @@ class KKT(_Measured):
 
 @dataclass(frozen=True)
 class RelativeKKT(_Measured):
-    """Stop when the KKT residual, over the gradient's norm at zero, is at most ``tolerance``."""
+    """Stop when the KKT residual of every block, in its own unit, is at most ``tolerance``.
+
+    For weights the unit is the norm of the loss gradient at zero; see
+    :attr:`proxmtl.result.Certificate.relative_kkt`.
+    """
 
     def figure(self, certificate: Certificate) -> float | None:
         return certificate.relative_kkt
@@ -235,6 +257,6 @@ class ObjectiveChange(Stop):
         if len(history) <= self.window:
             return None
         before, now = history[-1 - self.window]["objective"], history[-1]["objective"]
-        if abs(before - now) > self.tolerance * max(1.0, abs(now)):
+        if abs(before - now) > self.tolerance * max(abs(before), abs(now)):
             return None
         return Decision(Status.BUDGET, f"objective changed by less than {self.tolerance:g}")

@@ -214,6 +214,20 @@ class Targets:
             return self
         return Targets(self.labels.to(dtype), self.weights.to(dtype), self.n_tasks, self.task_of)
 
+    def figures(self) -> dict[str, float]:
+        """Sums that tell labels and weights from others, and depend on the order of the samples.
+
+        Of numbers of one sign, which no cancellation makes small: they compare relatively.
+        """
+        place = torch.arange(1, self.labels.numel() + 1, device=self.labels.device)
+        place = place.to(torch.float64).sqrt()
+        flat = (self.labels * self.weights).to(torch.float64).reshape(-1)
+        return {
+            "positive_sum": float(flat.clamp_min(0) @ place),
+            "negative_sum": float(-flat.clamp_max(0) @ place),
+            "weight_sum": float(self.weights.to(torch.float64).reshape(-1) @ place),
+        }
+
     def take(self, entries: Tensor) -> Targets:
         """Return the targets of some entries (first axis of the labels), ascending."""
         task_of = None if self.task_of is None else self.task_of[entries]

@@ -18,6 +18,7 @@ FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "pro
 GROUND = {"groups", "kernels", "machine", "numerics", "documents", "limits", "sources"}
 MATERIAL = {"losses", "regularizers", "designs", "targets", "arrays", "label_coding"} | GROUND
 ENGINE = {
+    "certified",
     "counts",
     "duality",
     "problem",
@@ -48,8 +49,9 @@ MAY_IMPORT = {
     "result": {"solvers"},  # under TYPE_CHECKING only: see RUN_TIME_ONLY
     "stopping": {"result"},
     "counts": MATERIAL,
-    "duality": {"problem"},  # for types only
-    "problem": {"counts", "duality"} | MATERIAL | {"result"},
+    "duality": {"certified"},  # for types only
+    "certified": {"counts", "duality"} | MATERIAL | {"result"},
+    "problem": {"certified", "counts"} | MATERIAL,
     "solvers": MATERIAL | {"counts", "problem", "result", "stopping"},
     "minimization": ENGINE,
     "latent": ENGINE,
@@ -65,7 +67,7 @@ MAY_IMPORT = {
     "backbones": MODEL | CLIENTS | {"naming", "text_tables"},
     "adjoints": MODEL,
 }
-ONLY_FOR_TYPES = {("result", "solvers"), ("duality", "problem")}
+ONLY_FOR_TYPES = {("result", "solvers"), ("duality", "certified")}
 HEAVY = ["triton", "numba", "sklearn", "pandas", "matplotlib", "typer", "rich", "pyarrow"]
 
 

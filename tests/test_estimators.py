@@ -50,6 +50,7 @@ PRECISE = {
 # One check weighs the classes 1000 to 0.0001: W = 0 with an intercept is then the right answer, and
 # saying so is right as well.
 @pytest.mark.filterwarnings("ignore:(LatentMTL|GOMTL)Classifier. The model collapsed:UserWarning")
+@pytest.mark.filterwarnings("ignore:(LatentMTL|GOMTL)Classifier. W = 0 is lower:UserWarning")
 @parametrize_with_checks(ALL)
 def test_scikit_learn_contract(estimator, check):
     if check.func.__name__ == "check_sample_weight_equivalence_on_dense_data":
@@ -208,16 +209,13 @@ def test_partial_fit_goes_on_from_the_earlier_set(data):
     first, second = slice(0, 75), slice(75, 150)
     model = LatentMTLClassifier(max_passes=100).fit(X[first], Y[first])
     moments, start = model.mean_, model.coef_
-    frozen = clone(model).set_params(max_passes=1)
-    frozen.partial_fit(X[first], Y[first])
     went_on = clone(model).partial_fit(X[first], Y[first]).partial_fit(X[second], Y[second])
     np.testing.assert_array_equal(went_on.mean_, moments)
     afresh = LatentMTLClassifier(max_passes=100).fit(X[second], Y[second])
     assert not np.allclose(went_on.coef_, start)
-    # The start is the end of the first set: one pass over the second set stays near it.
-    near = clone(model).set_params(max_passes=1)
-    near.partial_fit(X[first], Y[first])
-    near.partial_fit(X[second], Y[second])
+    # The start is the end of the first set: a few passes over the second set stay near it.
+    near = clone(model).partial_fit(X[first], Y[first])
+    near.set_params(max_passes=4).partial_fit(X[second], Y[second])
     assert np.linalg.norm(near.coef_ - start) < np.linalg.norm(afresh.coef_ - start)
 
 

@@ -31,7 +31,7 @@ class LossAt:
     def __init__(self, problem: Problem | LatentProblem, W: Tensor) -> None:
         self.problem, self.design, self.W = problem, problem.design, W
         self.targets = problem.targets.to(W.dtype)
-        problem.counts.forward += self.design.share
+        problem.counts.charge(forward=self.design.share)
         self.scores = self.design.scores(W)
         self.value, self.residuals = problem.loss.value_and_grad(
             self.scores, self.targets.labels, self.targets.weights
@@ -39,12 +39,12 @@ class LossAt:
 
     def gradient(self) -> Tensor:
         """Gradient in the parameter: half a pass."""
-        self.problem.counts.adjoint += self.design.share
+        self.problem.counts.charge(adjoint=self.design.share)
         return self.design.adjoint(self.residuals)
 
     def along(self, v: Tensor) -> Tensor:
         """Change of the residuals along ``v``: ``c phi''(z) (X v)``. Half a pass."""
-        self.problem.counts.forward += self.design.share
+        self.problem.counts.charge(forward=self.design.share)
         return self.problem.loss.curvature_product(
             self.scores, self.targets.labels, self.targets.weights, self.design.linear(v)
         )
@@ -52,7 +52,7 @@ class LossAt:
     def curvature(self, v: Tensor) -> Tensor:
         """Hessian times ``v``: a pass."""
         bent = self.along(v)
-        self.problem.counts.adjoint += self.design.share
+        self.problem.counts.charge(adjoint=self.design.share)
         return self.design.adjoint(bent)
 
     def by_features(self) -> tuple[Tensor, ...]:

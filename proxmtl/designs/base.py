@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -17,6 +21,7 @@ __all__ = [
     "check_finite",
     "check_shape",
     "consecutive",
+    "nearest_unit",
 ]
 
 BLOCK_ELEMENTS = 1 << 23
@@ -38,14 +43,22 @@ class Design(ABC):
     device : torch.device
     share : float
         What a product reads, as a share of all the features of the problem: its cost in passes.
+    unit : float
+        What the intercept's column holds: 1, or for a solver's own use a number of the size of the
+        features (:meth:`in_units`).
     curvature_passes : float
         Passes that :meth:`curvature_by_task` has made so far; it keeps what it found.
+    curvature_left : float
+        Passes that it may make now: where that is too few for a sharp bound, the trace is one.
     """
 
     intercept: bool
     dtype: torch.dtype
     device: torch.device
+    _in_units: Design
     share: float = 1.0
+    unit: float = 1.0
+    curvature_left: float = math.inf
     curvature_passes: float = 0.0
 
     @abstractmethod
@@ -55,6 +68,55 @@ class Design(ABC):
     @abstractmethod
     def scores(self, W: Tensor) -> Tensor:
         """Scores of all samples, in the shape of the targets."""
+
+    def magnitude(self) -> float:
+        """Root mean square of the columns that the weights multiply; 1 where it is not known."""
+        return 1.0
+
+    def figure(self) -> float | None:
+        """A number that tells these features from others, in other order too; None: not known."""
+        return None
+
+    @cached_property
+    def _figure(self) -> float | None:
+        return self.figure()
+
+    @property
+    def known_figure(self) -> float | None:
+        """:meth:`figure`, found once."""
+        return self._figure
+
+    def in_units(self) -> Design:
+        """Return the design whose intercept column is of the size of the features.
+
+        The same model: its intercept is this one's divided by :attr:`unit`. But a gradient step is
+        as long for the weights as for the intercept, whatever the scale of the features. Units are
+        powers of two, so nothing is rounded, and standardised features have 1.
+        """
+        if not self.intercept:
+            return self
+        if "_in_units" not in self.__dict__:
+            unit = nearest_unit(self.magnitude(), self.dtype)
+            self._in_units = self if unit == self.unit else self.with_unit(unit)
+        return self._in_units
+
+    def with_unit(self, unit: float) -> Design:
+        """Return the design with another number in the intercept's column."""
+        other = self._copy()
+        other.unit = unit
+        return other
+
+    def _copy(self) -> Self:
+        """Shallow copy, without what was found once of this design."""
+        other = copy.copy(self)
+        for name in ("_in_units", "_figure"):
+            other.__dict__.pop(name, None)
+        return other
+
+    @property
+    def affine(self) -> bool:
+        """Whether the scores of zero depend on the features: a part of them is held fixed."""
+        return False
 
     def linear(self, W: Tensor) -> Tensor:
         """Linear part of :meth:`scores`, which is all of it unless something is held fixed."""
@@ -114,10 +176,10 @@ class Design(ABC):
         """Upper estimate of the Lipschitz constant of ``W -> X'C(XW)``, intercept included."""
         curvature = self.curvature_by_task(targets)
         if self.intercept:
-            # lambda_max([X 1]'C[X 1]) <= lambda_max(X'CX) + sum c, the sum with its rounding errors
+            # lambda_max([X u]'C[X u]) <= lambda_max(X'CX) + u^2 sum c, with its rounding errors
             sums = targets.per_task(targets.weights.to(torch.float64))
             rounding = (len(targets.weights) + 2) * torch.finfo(sums.dtype).eps
-            curvature = curvature + (1 + rounding) * sums
+            curvature = curvature + self.unit**2 * (1 + rounding) * sums
         return float(curvature.max())
 
     def split(self, W: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -127,6 +189,14 @@ class Design(ABC):
     def join(self, penalised: Tensor, intercept: Tensor | None) -> Tensor:
         """Inverse of :meth:`split`."""
         return penalised if intercept is None else torch.cat([penalised, intercept[None]])
+
+
+def nearest_unit(magnitude: float, dtype: torch.dtype) -> float:
+    """Power of two nearest to a magnitude, of which ``dtype`` has room for the square."""
+    if not (math.isfinite(magnitude) and magnitude > 0):
+        return 1.0
+    limit = int(-0.4 * math.log2(torch.finfo(dtype).tiny))
+    return 2.0 ** min(max(round(math.log2(magnitude)), -limit), limit)
 
 
 def check_features(name: str, X: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import math
 
 import torch
 from torch import Tensor
@@ -57,7 +57,27 @@ class FactoredDesign(Design):
             None if factor is None else factor.detach() for factor in (L, S, bias)
         )
         self.intercept = design.intercept and L is not None
+        self.unit = design.unit
         self.device, self.dtype = design.device, design.dtype
+
+    @property
+    def affine(self) -> bool:
+        return self.bias is not None
+
+    def figure(self) -> float | None:
+        return self.base.figure()
+
+    def magnitude(self) -> float:
+        factor = self.L if self.L is not None else self.S
+        assert factor is not None
+        # of independent features: an estimate, which no product is spent on
+        columns = factor.shape[1] if self.L is not None else factor.shape[0]
+        return self.base.magnitude() * float(factor.norm()) / math.sqrt(columns)
+
+    def with_unit(self, unit: float) -> Design:
+        part = self._part(self.base.with_unit(unit))
+        part.unit = unit
+        return part
 
     def cached(self) -> Design:
         """With ``L`` fixed: the same map with ``X L`` computed once, (N, K) a task.
@@ -69,9 +89,11 @@ class FactoredDesign(Design):
             raise ValueError("L: only a design with L fixed can be cached.")
         base, L = self.base, self.L
         if isinstance(base, SharedDesign):
-            return SharedDesign(base.X.to(L.dtype) @ L, intercept=base.intercept)
+            shared = SharedDesign(base.X.to(L.dtype) @ L, intercept=base.intercept)
+            return shared.with_unit(base.unit)
         if isinstance(base, TaskDesign):
-            return TaskDesign([X.to(L.dtype) @ L for X in base.X], intercept=base.intercept)
+            own = TaskDesign([X.to(L.dtype) @ L for X in base.X], intercept=base.intercept)
+            return own.with_unit(base.unit)
         raise ValueError(f"design: {type(base).__name__} cannot be cached.")
 
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
@@ -136,7 +158,7 @@ class FactoredDesign(Design):
         return self._part(self.base.narrowed(features))
 
     def _part(self, base: Design) -> FactoredDesign:
-        part = copy.copy(self)
+        part = self._copy()
         part.base, part.curvature_passes = base, 0.0
         return part
 
@@ -144,7 +166,9 @@ class FactoredDesign(Design):
         factor = self.L if self.L is not None else self.S
         assert factor is not None
         before = self.base.curvature_passes
+        self.base.curvature_left = self.curvature_left
         curvature = self.base.curvature_by_task(targets)
+        self.base.curvature_left = math.inf
         self.curvature_passes += self.base.curvature_passes - before
         return curvature * squared_spectral_norm(factor)
 

@@ -13,7 +13,26 @@ from torch import Tensor
 
 from proxmtl.designs.base import BLOCK_ELEMENTS
 
-__all__ = ["forward", "largest_curvature", "largest_eigenvalue", "select_csr", "transposed"]
+__all__ = [
+    "TooManyProductsError",
+    "forward",
+    "largest_curvature",
+    "largest_eigenvalue",
+    "root_mean_square",
+    "select_csr",
+    "trace",
+    "transposed",
+    "weighted_sum",
+]
+
+
+class TooManyProductsError(Exception):
+    """Raised where a curvature takes more products than there may be; holds those made."""
+
+    def __init__(self, products: int) -> None:
+        super().__init__(f"{products} products made")
+        self.products = products
+
 
 GRAM_LIMIT = 128
 """Up to this smaller side the Gram matrix is formed and its spectrum taken exactly."""
@@ -38,6 +57,26 @@ def transposed(X: Tensor, R: Tensor) -> Tensor:
     return out
 
 
+def root_mean_square(X: Tensor) -> float:
+    """Root mean square of the entries of a matrix, those that CSR does not store included."""
+    entries = X if X.layout == torch.strided else X.values()[:, None]
+    if 0 in entries.shape:
+        return 0.0
+    blocks = torch.split(entries, max(1, BLOCK_ELEMENTS // entries.shape[1]))
+    largest = max(float(block.abs().amax()) for block in blocks)
+    if not 0 < largest < math.inf:
+        return largest
+    total = sum(float((block.to(torch.float64) / largest).square_().sum()) for block in blocks)
+    return largest * math.sqrt(total / (X.shape[0] * X.shape[1]))
+
+
+def weighted_sum(X: Tensor, transpose: Tensor | None = None) -> float:
+    """Norm of ``sum_i sqrt(i) x_i``, float64: another one for other rows, or another order."""
+    place = torch.arange(1, X.shape[0] + 1, device=X.device).to(torch.float64).sqrt()[:, None]
+    found = transposed(X, place) if transpose is None else transpose.to(torch.float64) @ place
+    return float(found.norm())
+
+
 def select_csr(X: Tensor, index: Tensor, axis: int) -> Tensor:
     """Some rows (axis 0) or columns (axis 1) of a CSR matrix, as CSR."""
     parts = (X.values(), X.col_indices(), X.crow_indices())
@@ -53,7 +92,11 @@ def select_csr(X: Tensor, index: Tensor, axis: int) -> Tensor:
 
 
 def largest_curvature(
-    X: Tensor, weights: Tensor | None = None, *, transpose: Tensor | None = None
+    X: Tensor,
+    weights: Tensor | None = None,
+    *,
+    transpose: Tensor | None = None,
+    most: float = math.inf,
 ) -> tuple[float, int]:
     """``lambda_max(X' diag(weights) X)``, and the products with X (and X') of one vector it took.
 
@@ -62,6 +105,11 @@ def largest_curvature(
     No samples have no curvature.
 
     Sparse features come with their ``transpose``, and always go the second way.
+
+    Raises
+    ------
+    TooManyProductsError
+        If it takes more than ``most`` products; :func:`trace` is a bound that takes none.
     """
     n, d = X.shape
     if 0 in X.shape:  # a batch without samples of a task
@@ -69,6 +117,8 @@ def largest_curvature(
     if transpose is not None:
         X, transpose = X.to(torch.float64), transpose.to(torch.float64)
     if X.layout == torch.strided and min(n, d) <= GRAM_LIMIT:
+        if (min(n, d) + 1) // 2 > most:
+            raise TooManyProductsError(0)
         gram = _gram(X, weights)
         if not bool(torch.isfinite(gram).all()):
             return math.inf, (min(n, d) + 1) // 2
@@ -81,6 +131,8 @@ def largest_curvature(
 
     def apply(v: np.ndarray) -> np.ndarray:  # reads dtype when called
         nonlocal products
+        if products + 1 > most:  # through scipy's loop
+            raise TooManyProductsError(products)
         products += 1
         vector = torch.as_tensor(v.reshape(-1), dtype=dtype, device=X.device)
         scores = forward(X, vector)
@@ -102,6 +154,18 @@ def largest_curvature(
         return largest_eigenvalue(columns, n), products
     largest = eigsh(operator, k=1, tol=1e-3, v0=start, return_eigenvectors=False)
     return 1.01 * float(largest[0]), products
+
+
+def trace(X: Tensor, weights: Tensor | None = None) -> float:
+    """Trace of ``X' diag(weights) X``, at least its largest eigenvalue and at most the rank times.
+
+    With a bound on its rounding errors, as :func:`largest_eigenvalue`.
+    """
+    size = root_mean_square(X)
+    heaviest = 1.0 if weights is None else float(weights.max())
+    entries = X.shape[0] * X.shape[1]
+    total = entries * size * size * heaviest  # infinite where the squares are
+    return total * (1 + (entries + 4) * torch.finfo(torch.float64).eps)
 
 
 def largest_eigenvalue(gram: Tensor, length: int) -> float:

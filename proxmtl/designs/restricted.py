@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,9 +31,18 @@ class RestrictedDesign(Design):
         self.rows = torch.nonzero(rows).flatten()
         self.n_rows = len(rows)
         self.narrow = design.narrowed(self.rows)
-        self.intercept = design.intercept
+        self.intercept, self.unit = design.intercept, design.unit
         self.dtype, self.device = design.dtype, design.device
         self.share = design.share * len(self.rows) / max(1, self.n_rows)
+
+    def magnitude(self) -> float:
+        return self.narrow.magnitude()
+
+    def with_unit(self, unit: float) -> Design:
+        other = super().with_unit(unit)
+        assert isinstance(other, RestrictedDesign)
+        other.narrow = self.narrow.with_unit(unit)
+        return other
 
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
         narrow, columns = self.narrow.parameter_shape(targets)
@@ -56,6 +67,8 @@ class RestrictedDesign(Design):
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
         before = self.narrow.curvature_passes
+        self.narrow.curvature_left = self.curvature_left / self.share if self.share else math.inf
         curvature = self.narrow.curvature_by_task(targets)
+        self.narrow.curvature_left = math.inf
         self.curvature_passes += (self.narrow.curvature_passes - before) * self.share
         return curvature

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import Any
 
@@ -12,7 +11,16 @@ from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.designs.base import Design, check_features, check_finite, check_shape, consecutive
-from proxmtl.designs.products import forward, largest_curvature, select_csr, transposed
+from proxmtl.designs.products import (
+    TooManyProductsError,
+    forward,
+    largest_curvature,
+    root_mean_square,
+    select_csr,
+    trace,
+    transposed,
+    weighted_sum,
+)
 from proxmtl.targets import Targets
 
 __all__ = ["SharedDesign"]
@@ -68,14 +76,20 @@ class SharedDesign(Design):
         weights, bias = self.split(W)
         X = self.X.to(W.dtype) if self._XT is not None else self.X
         scores = forward(X, weights)
-        return scores if bias is None else scores.add_(bias)
+        return scores if bias is None else scores.add_(bias, alpha=self.unit)
 
     def adjoint(self, residuals: Tensor) -> Tensor:
         if self._XT is not None:
             grad = self._XT.to(residuals.dtype) @ residuals
         else:
             grad = transposed(self.X, residuals)
-        return self.join(grad, residuals.sum(0) if self.intercept else None)
+        return self.join(grad, self.unit * residuals.sum(0) if self.intercept else None)
+
+    def figure(self) -> float:
+        return weighted_sum(self.X, self._XT)
+
+    def magnitude(self) -> float:
+        return root_mean_square(self.X)
 
     def check_targets(self, targets: Targets) -> None:
         if targets.task_of is not None or targets.labels.shape[0] != self.X.shape[0]:
@@ -91,7 +105,7 @@ class SharedDesign(Design):
         return self._part(features, 1)
 
     def _part(self, index: Tensor, axis: int) -> SharedDesign:
-        part = copy.copy(self)
+        part = self._copy()
         part._curvature, part.curvature_passes = None, 0.0  # noqa: SLF001 - of the same class
         if self._XT is not None:
             part.X = select_csr(self.X, index, axis)
@@ -104,11 +118,18 @@ class SharedDesign(Design):
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
         # X'C_mX <= max_i c_mi X'X: one spectrum serves all tasks and masks
+        heaviest = targets.weights.to(torch.float64).amax(0)
         if self._curvature is None:
-            self._curvature, products = largest_curvature(self.X, transpose=self._XT)
             # a product with one vector has a column where one with a parameter has M
+            most = self.curvature_left * targets.n_tasks
+            try:
+                found, products = largest_curvature(self.X, transpose=self._XT, most=most)
+            except TooManyProductsError as error:
+                self.curvature_passes += error.products / targets.n_tasks
+                return heaviest * trace(self.X)
+            self._curvature = found
             self.curvature_passes += products / targets.n_tasks
-        return targets.weights.to(torch.float64).amax(0) * self._curvature
+        return heaviest * self._curvature
 
 
 def _from_scipy(X: Any) -> Tensor:

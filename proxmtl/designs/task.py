@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +11,15 @@ from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.designs.base import Design, check_features, consecutive
-from proxmtl.designs.products import forward, largest_curvature, transposed
+from proxmtl.designs.products import (
+    TooManyProductsError,
+    forward,
+    largest_curvature,
+    root_mean_square,
+    trace,
+    transposed,
+    weighted_sum,
+)
 from proxmtl.kernels import hinge_value_and_grad
 from proxmtl.losses import Loss
 from proxmtl.targets import Targets
@@ -81,10 +89,10 @@ class TaskDesign(Design):
             weights.T.contiguous().T,
             torch.split(targets.labels, self.sizes),
             torch.split(targets.weights, self.sizes),
-            bias,
+            None if bias is None else self.unit * bias,
             loss=loss.kernel,
         )
-        grad = self.join(result.grad, None if bias is None else result.grad_bias)
+        grad = self.join(result.grad, None if bias is None else self.unit * result.grad_bias)
         return result.value.sum().to(W.dtype), grad.to(W.dtype)
 
     def scores(self, W: Tensor) -> Tensor:
@@ -92,13 +100,26 @@ class TaskDesign(Design):
         columns = weights.T.contiguous()
         parts = [forward(X, w) for X, w in zip(self.X, columns, strict=True)]
         if bias is not None:
-            parts = [part.add_(b) for part, b in zip(parts, bias, strict=True)]
+            parts = [part.add_(b, alpha=self.unit) for part, b in zip(parts, bias, strict=True)]
         return torch.cat(parts)
 
     def adjoint(self, residuals: Tensor) -> Tensor:
         parts = torch.split(residuals, self.sizes)
         grad = torch.stack([transposed(X, r) for X, r in zip(self.X, parts, strict=True)], dim=1)
-        return self.join(grad, torch.stack([r.sum() for r in parts]) if self.intercept else None)
+        if not self.intercept:
+            return grad
+        return self.join(grad, self.unit * torch.stack([r.sum() for r in parts]))
+
+    def figure(self) -> float:
+        return math.hypot(*(math.sqrt(m + 1) * weighted_sum(X) for m, X in enumerate(self.X)))
+
+    def magnitude(self) -> float:
+        sizes = [root_mean_square(X) for X in self.X]
+        largest = max(sizes)
+        if not 0 < largest < math.inf:
+            return largest
+        shares = [n * (size / largest) ** 2 for n, size in zip(self.sizes, sizes, strict=True)]
+        return largest * math.sqrt(sum(shares) / max(1, sum(self.sizes)))
 
     def check_targets(self, targets: Targets) -> None:
         if targets.task_of is None:
@@ -127,7 +148,7 @@ class TaskDesign(Design):
         return self._part([X[:, run] for X in self.X])
 
     def _part(self, X: list[Tensor]) -> TaskDesign:
-        part = copy.copy(self)
+        part = self._copy()
         part._curvature, part.curvature_passes = None, 0.0  # noqa: SLF001 - of the same class
         part.X, part.sizes = X, [len(features) for features in X]
         return part
@@ -135,9 +156,18 @@ class TaskDesign(Design):
     def curvature_by_task(self, targets: Targets) -> Tensor:
         if self._curvature is None or self._curvature[0] is not targets.weights:
             weights = torch.split(targets.weights, self.sizes)
-            found = [largest_curvature(X, c) for X, c in zip(self.X, weights, strict=True)]
-            values = torch.tensor([v for v, _ in found], dtype=torch.float64, device=self.device)
-            self._curvature = (targets.weights, values)
             # one product with each X_m is a product with all features
-            self.curvature_passes += sum(products for _, products in found) / len(found)
+            most, made, found = self.curvature_left * len(self.X), 0, []
+            for X, c in zip(self.X, weights, strict=True):
+                try:
+                    value, products = largest_curvature(X, c, most=most - made)
+                except TooManyProductsError as error:
+                    self.curvature_passes += (made + error.products) / len(self.X)
+                    bounds = [trace(X, c) for X, c in zip(self.X, weights, strict=True)]
+                    return torch.tensor(bounds, dtype=torch.float64, device=self.device)
+                found.append(value)
+                made += products
+            values = torch.tensor(found, dtype=torch.float64, device=self.device)
+            self._curvature = (targets.weights, values)
+            self.curvature_passes += made / len(self.X)
         return self._curvature[1]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.grouping import resolve_groups
@@ -229,9 +230,15 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         # The state is for resuming the run; it holds arrays as large as the scores.
         self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
         if self.result_.collapsed:
-            warnings.warn(
-                f"{type(self).__name__}: {Status.COLLAPSED.value}", UserWarning, stacklevel=4
-            )
+            why: str = Status.COLLAPSED.value
+            kind: type[Warning] = UserWarning
+            if self.result_.status is Status.BUDGET:
+                kind = ConvergenceWarning
+                why = (
+                    f"W = 0 is lower than what {self.result_.passes:g} passes of descent have "
+                    "reached, and is the model: raise max_passes."
+                )
+            warnings.warn(f"{type(self).__name__}: {why}", kind, stacklevel=4)
         L, self.S_ = self.result_.L.numpy(), self.result_.S.numpy()
         self.L_ = L / self.scale_[:, np.newaxis]
         return L @ self.S_, self.result_.intercept.numpy()

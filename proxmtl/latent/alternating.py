@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from proxmtl.counts import OutOfPassesError
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.problem import Problem
-from proxmtl.solvers.base import Solver, State, run
+from proxmtl.result import Result, Status
+from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.fista import FISTA
+from proxmtl.solvers.loop import run
 from proxmtl.solvers.spgd import SPGD
-from proxmtl.stopping import MaxIterations, RelativeGap
+from proxmtl.stopping import MaxIterations, RelativeGap, Stop
 
 __all__ = ["Alternating", "AlternatingState"]
 
@@ -66,26 +70,35 @@ class Alternating(Solver[LatentProblem, AlternatingState, Blocks]):
     def step(self, problem: LatentProblem, state: AlternatingState) -> AlternatingState:
         L, S = state.blocks[:2]
         bias = state.blocks[2] if len(state.blocks) == 3 else None
-        stop = MaxIterations(self.inner_iterations) | RelativeGap(
+        stop: Stop = MaxIterations(self.inner_iterations) | RelativeGap(
             self.inner_gap, every=self.inner_iterations
         )
+        # products with X L are (K / D) as long as products with X
+        share = L.shape[1] / L.shape[0]
         in_s = problem.s_problem(L, cached=True)
         solver: Solver[Problem, Any, Tensor] = FISTA()
         if not self.exact_prox:
-            accuracy = self.smoothing * max(abs(state.objective), 1e-12)
+            accuracy = self.smoothing * max(abs(state.objective), torch.finfo(L.dtype).tiny)
             solver = SPGD(smoothness="accuracy", accuracy=accuracy)
-        s_step = run(in_s, solver, in_s.design.join(S, bias), stop)
-        # products with X L are (K / D) as long as products with X
-        share = L.shape[1] / L.shape[0]
-        problem.counts.forward += share * in_s.counts.forward
-        problem.counts.adjoint += share * in_s.counts.adjoint
+        start = in_s.design.join(S, bias)
+        with in_s.counts.limited(problem.counts.left / (2 * share)):  # the rest is for L
+            s_step = run(in_s, solver, start, stop, null=False)
+        problem.counts.charge(
+            forward=share * in_s.counts.forward, adjoint=share * in_s.counts.adjoint
+        )
         S, bias = in_s.design.split(s_step.solution)
         in_l = problem.l_problem(S, bias)
-        l_step = run(in_l, self.l_solver, L, stop)
+        l_step = run(in_l, self.l_solver, L, stop, null=False)
         blocks = (l_step.solution, S) if bias is None else (l_step.solution, S, bias)
-        objective = l_step.state.objective + float(problem.group_norm.value(S))
+        if self._cut(s_step) or self._cut(l_step):
+            raise OutOfPassesError("the sweep does not fit in", blocks)
+        objective = l_step.objective + float(problem.group_norm.value(S))
         stalled = all(a.equal(b) for a, b in zip(blocks, state.blocks, strict=True))
         return AlternatingState(state.iteration + 1, objective, stalled, state.passes, blocks)
+
+    def _cut(self, inner: Result[Tensor]) -> bool:
+        """Whether the passes that are left, and nothing else, ended an inner solve."""
+        return inner.status is Status.BUDGET and inner.iterations < self.inner_iterations
 
     def solution(self, problem: LatentProblem, state: AlternatingState) -> Blocks:  # noqa: ARG002
         return state.blocks

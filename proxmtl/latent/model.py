@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from proxmtl.arrays import as_float_tensor, as_python
 from proxmtl.designs import Design, SharedDesign, TaskDesign
@@ -17,93 +15,20 @@ from proxmtl.latent.alternating import Alternating
 from proxmtl.latent.initial import check_room, paper_start, rebalance, svd_start
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored
+from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
 from proxmtl.losses import Loss, SquaredHinge
-from proxmtl.result import Certificate, Result, Status
-from proxmtl.solvers.base import Callback, Solver, State, check_state, run
+from proxmtl.result import Result, Status
+from proxmtl.solvers.base import Callback, Solver, State, check_state
 from proxmtl.solvers.blocks import Blocks
+from proxmtl.solvers.loop import run
 from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC
 from proxmtl.stopping import MaxPasses, RelativeKKT, Stop
 from proxmtl.targets import ClassWeight, Reduction, Targets
 
-__all__ = ["LatentMTL", "LatentResult"]
+__all__ = ["Features", "Labels", "LatentMTL", "LatentResult"]
 
-Features = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
-Labels = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
 Algorithm = Literal["auto", "panoc", "palm", "paper"]
-
-
-@dataclass(frozen=True)
-class LatentResult:
-    """Solved factors with their certificate.
-
-    Attributes
-    ----------
-    L : Tensor, shape (D, K)
-        Shared latent tasks.
-    S : Tensor, shape (K, M)
-        Combinations, sparse by row and group.
-    intercept : Tensor, shape (M,)
-        Zero without an intercept.
-    status : Status
-        How it ended, with advice.
-    certificate : Certificate
-        Joint objective, KKT residual and gap of each block. Never a claim of global optimality.
-    history : list of dict
-        iteration, passes, seconds, objective.
-    iterations, passes, seconds, reason
-        As in :class:`Result`; ``passes`` includes the starting point's.
-    budget : float
-        Passes allowed.
-    state : State
-        Resume with ``LatentMTL.solve(..., state=result.state)``.
-    """
-
-    L: Tensor
-    S: Tensor
-    intercept: Tensor
-    status: Status
-    certificate: Certificate
-    history: list[dict[str, float]] = field(repr=False)
-    iterations: int
-    passes: float
-    budget: float
-    seconds: float
-    reason: str
-    state: State = field(repr=False)
-
-    @property
-    def coef(self) -> Tensor:
-        """``W = L S``, shape (D, M)."""
-        return self.L @ self.S
-
-    @property
-    def live_latents(self) -> int:
-        """Latents with a non-zero column in L and row in S."""
-        return int(((self.L != 0).any(0) & (self.S != 0).any(1)).sum())
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether W = 0: an absorbing local minimum of the factored problem."""
-        return self.live_latents == 0
-
-    def decision_function(self, X: Features) -> Tensor | list[Tensor]:
-        """Scores of new samples: (N, M) for shared features, one vector a task otherwise."""
-        if _is_shared(X):
-            features = X if isinstance(X, Tensor) else as_float_tensor("X", X)  # keeps a graph
-            return features.to(self.L) @ self.coef + self.intercept
-        parts = [
-            part if isinstance(part, Tensor) else as_float_tensor(f"X[{m}]", part)
-            for m, part in enumerate(X)
-        ]
-        columns = zip(parts, self.coef.T, self.intercept, strict=True)
-        return [part.to(self.L) @ w + b for part, w, b in columns]
-
-    def __repr__(self) -> str:
-        return (
-            f"LatentResult({self.status.name} after {self.passes:g} passes, {self.seconds:.3g} s: "
-            f"{self.certificate}; {self.live_latents} of {self.L.shape[1]} latents live)"
-        )
 
 
 @dataclass(frozen=True)
@@ -261,8 +186,14 @@ class LatentMTL:
         """
         problem = self.problem(X, Y, sample_weight)
         solver = self._solver(problem)
+        every = 1 if isinstance(solver, Alternating) else 50
+        if stop is None:
+            stop = MaxPasses(self.max_passes)
+            if self.tol > 0:
+                stop = RelativeKKT(self.tol, every=every) | stop
         if state is None:
-            start = self._start(problem, warm_start)
+            with problem.counts.limited(stop.most_passes):
+                start = self._start(problem, warm_start)
             if self.algorithm != "paper":
                 # keeps W, never raises the objective, and saves passes
                 start = (*rebalance(problem, *start[:2]), *start[2:])
@@ -275,12 +206,6 @@ class LatentMTL:
                 f"n_latents: asked for {self.n_latents}, the start given has {K} latents; leave "
                 "n_latents out or make it fit."
             )
-        if stop is None:
-            every = 1 if isinstance(solver, Alternating) else 50
-            stop = MaxPasses(self.max_passes)
-            if self.tol > 0:
-                stop = RelativeKKT(self.tol, every=every) | stop
-        every = 1 if isinstance(solver, Alternating) else 10
         result = run(
             problem,
             solver,
@@ -288,10 +213,10 @@ class LatentMTL:
             stop,
             state=state,
             callback=callback,
-            log_every=every,
+            log_every=1 if isinstance(solver, Alternating) else 10,
             spent=problem.counts.passes,
         )
-        return self._package(problem, result)
+        return self._package(problem, solver, result)
 
     def partial_fit(
         self,
@@ -329,7 +254,7 @@ class LatentMTL:
         )
 
     def _design(self, X: Features) -> Design:
-        if _is_shared(X):
+        if is_shared(X):
             return SharedDesign(as_float_tensor("X", X), intercept=self.fit_intercept)
         parts = [as_float_tensor(f"X[{m}]", part) for m, part in enumerate(X)]
         return TaskDesign(parts, intercept=self.fit_intercept)
@@ -366,19 +291,23 @@ class LatentMTL:
         problem.check_point(tuple(blocks))
         return tuple(blocks)
 
-    def _package(self, problem: LatentProblem, result: Result[Blocks]) -> LatentResult:
+    def _package(
+        self, problem: LatentProblem, solver: Solver[Any, Any, Blocks], result: Result[Blocks]
+    ) -> LatentResult:
         L, S = result.solution[:2]
         if self.algorithm != "paper":
             # exact, never raises the objective, and keeps W: latents with one zero factor vanish
             L, S = rebalance(problem, L, S)
         bias = result.solution[2] if problem.design.intercept else S.new_zeros(S.shape[1])
         collapsed = not bool((L @ S).any())
+        # where the budget ended above W = 0, the descent itself may still lead below
+        settled = result.status.ok or not _alive(solver, problem, result.state)
         blocks = (L, S, bias) if problem.design.intercept else (L, S)
         return LatentResult(
             L=L,
             S=S,
             intercept=bias,
-            status=Status.COLLAPSED if collapsed else result.status,
+            status=Status.COLLAPSED if collapsed and settled else result.status,
             certificate=problem.certificate(blocks),
             history=result.history,
             iterations=result.iterations,
@@ -386,11 +315,14 @@ class LatentMTL:
             budget=self.max_passes,
             seconds=result.seconds,
             reason=result.reason,
+            returned=result.returned,
             state=result.state,
         )
 
 
-def _is_shared(X: object) -> bool:
-    if isinstance(X, Tensor | np.ndarray):
-        return X.ndim != 3
-    return not (isinstance(X, (list, tuple)) and X and isinstance(X[0], Tensor | np.ndarray))
+def _alive(solver: Solver[Any, Any, Blocks], problem: LatentProblem, state: State) -> bool:
+    """Whether the last iterate is not W = 0; a run without an iteration has not arrived there."""
+    if not isinstance(state, solver.state_type):
+        return True
+    L, S = solver.solution(problem, state)[:2]
+    return bool((L @ S).any())

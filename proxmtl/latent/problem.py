@@ -11,7 +11,7 @@ from torch import Tensor
 from proxmtl.designs import Design, FactoredDesign
 from proxmtl.designs.factored import squared_spectral_norm
 from proxmtl.groups import Groups
-from proxmtl.losses import Loss
+from proxmtl.losses import Loss, without_weights
 from proxmtl.problem import OracleCounts, Problem
 from proxmtl.regularizers import L1, GroupL2, OverlappingGroupL2, SquaredFrobenius
 from proxmtl.result import Certificate
@@ -19,6 +19,9 @@ from proxmtl.solvers.blocks import Blocks
 from proxmtl.targets import Targets
 
 __all__ = ["LatentProblem", "check_strengths"]
+
+TINY = 1e-9
+"""Curvatures along a factor below this, in the units of the penalties, count as none."""
 
 
 def check_strengths(group_strength: float, l1_strength: float, frobenius_strength: float) -> None:
@@ -113,20 +116,28 @@ class LatentProblem:
         shape = self.design.parameter_shape(self.targets)
         return torch.zeros(shape, dtype=self.design.dtype, device=self.design.device)
 
+    def null(self, like: Blocks) -> tuple[Blocks, float]:
+        """Factors that are zero, with the best intercepts, and the objective: no product.
+
+        ``like`` says how many latents there are.
+        """
+        best, loss = without_weights(self.loss, self.targets, intercept=self.design.intercept)
+        factors = tuple(torch.zeros_like(block) for block in like[:2])
+        return factors if best is None else (*factors, best.to(like[2])), loss
+
     def weights(self, blocks: Blocks) -> Tensor:
         """The design's parameter: ``L S``, with the intercept as last row if there is one."""
         L, S = blocks[:2]
         return self.design.join(L @ S, blocks[2] if len(blocks) == 3 else None)
 
     def smooth_value(self, blocks: Blocks) -> float:
-        self.counts.forward += 1
+        self.counts.charge(forward=1)
         targets = self.targets.to(blocks[0].dtype)
         scores = self.design.scores(self.weights(blocks))
         return float(self.loss.value(scores, targets.labels, targets.weights))
 
     def smooth_value_and_grads(self, blocks: Blocks) -> tuple[float, Blocks]:
-        self.counts.forward += 1
-        self.counts.adjoint += 1
+        self.counts.charge(forward=1, adjoint=1)
         value, grad = self.design.loss_and_grad(self.loss, self.targets, self.weights(blocks))
         L, S = blocks[:2]
         G, bias = self.design.split(grad)
@@ -161,10 +172,9 @@ class LatentProblem:
         """
         L, S = (block.to(torch.float64) for block in blocks[:2])
         h = self.loss.curvature_bound * self.curvature_by_task
-        # a zero factor has no curvature, any step is then safe; the floor keeps it finite
-        floor = 1e-9 * float(h.max()) + 1e-30
-        along_L = max(squared_spectral_norm(S * h.sqrt()), floor)
-        along_S = max(float(h.max()) * squared_spectral_norm(L), floor)
+        floor_L, floor_S = self._least_curvatures
+        along_L = max(squared_spectral_norm(S * h.sqrt()), floor_L)
+        along_S = max(float(h.max()) * squared_spectral_norm(L), floor_S)
         like = blocks[0]
         if len(blocks) == 2:
             return like.new_tensor(along_L), like.new_tensor(along_S)
@@ -172,9 +182,23 @@ class LatentProblem:
         of_bias = joint * self.loss.curvature_bound * self._total_weights
         return like.new_tensor(along_L), like.new_tensor(joint * along_S), of_bias.to(like)
 
+    @cached_property
+    def _least_curvatures(self) -> tuple[float, float]:
+        """Curvatures along L and S that stand for those of a zero factor.
+
+        It has none, and any step is safe; these keep it finite. They are tiny in the units of the
+        penalties: over the square of the L, or S, whose penalty alone is the loss at zero.
+        """
+        targets = self.targets.to(torch.float64)
+        zero = torch.zeros_like(targets.labels)
+        # at least one number above zero: labels that are all zero have no loss there
+        loss = float(self.loss.value(zero, targets.labels, targets.weights)) or 1.0
+        of_L = max(self.l1.strength**2 / loss, self.ridge.strength)
+        return TINY * of_L, TINY * self.group_norm.strength**2 / loss
+
     def prepare(self) -> None:
-        """Find the tasks' curvature now: it is kept, and its passes are counted once."""
-        _ = self.curvature_by_task
+        """Find the curvatures of the data now: they are kept, and their passes counted once."""
+        _ = self.curvature_by_task, self._intercept_coupling
 
     @cached_property
     def curvature_by_task(self) -> Tensor:
@@ -193,8 +217,11 @@ class LatentProblem:
         """
         if not self.design.intercept:
             return 0.0
+        self.counts.charge(adjoint=1)
         means, _ = self.design.split(self.design.adjoint(self.targets.weights))
-        scale = (self.curvature_by_task * self._total_weights).clamp_min(1e-300).sqrt()
+        tiny = torch.finfo(torch.float64).tiny
+        scale = self.curvature_by_task.sqrt() * self._total_weights.sqrt()
+        scale = scale.clamp_min(tiny)
         return min(1.0, float((means.to(torch.float64).norm(dim=0) / scale).max()))
 
     # ------------------------------------------------------------------ blocks as problems
@@ -207,7 +234,7 @@ class LatentProblem:
         """
         factored = FactoredDesign(self.design, L=L)
         if cached:
-            self.counts.forward += max(1.0, L.shape[1] / self.targets.n_tasks)
+            self.counts.charge(forward=max(1.0, L.shape[1] / self.targets.n_tasks))
             return Problem(self.loss, factored.cached(), self.targets, self.group_norm)
         problem = Problem(self.loss, factored, self.targets, self.group_norm)
         problem.counts = self.counts
@@ -225,8 +252,8 @@ class LatentProblem:
         """Joint objective, KKT residual of each block, and each block's own duality gap.
 
         The gaps hold with the other block fixed: nothing here bounds the distance to the global
-        minimum, which no certificate does for this problem. ``scale`` is the norm of the loss's
-        partial gradients at the point itself, since they vanish at zero.
+        minimum, which no certificate does for this problem. ``scale`` and ``scales`` are norms of
+        the loss's partial gradients at the point itself, since they vanish at zero.
         """
         wide = tuple(block.to(torch.float64) for block in blocks)
         L, S = wide[:2]
@@ -244,11 +271,14 @@ class LatentProblem:
             residuals,
             in_s.design.join(along_S, bias_grad),
             scale,
+            scales={},
         )
-        l_part = in_l.certificate_from(L, scores, residuals, along_L, scale)
+        l_part = in_l.certificate_from(L, scores, residuals, along_L, scale, scales={})
         kkt = {"L": l_part.blocks["W"], "S": s_part.blocks["W"]}
+        scales = {"L": float(along_L.norm()), "S": float(along_S.norm())}
         if bias is not None:
             kkt["intercept"] = s_part.blocks["intercept"]
+            scales["intercept"] = float(targets.per_task(residuals.abs()).norm())
         gaps = {"L": l_part.gap, "S": s_part.gap}
         return Certificate(
             objective=s_part.objective + float(self.l1.value(L) + self.ridge.value(L)),
@@ -256,6 +286,7 @@ class LatentProblem:
             kkt=math.hypot(*kkt.values()),
             scale=scale,
             blocks=kkt,
+            scales=scales,
             block_gaps={name: gap for name, gap in gaps.items() if gap is not None},
             solved_in=str(blocks[0].dtype).removeprefix("torch."),
         )

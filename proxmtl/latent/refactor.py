@@ -101,8 +101,8 @@ def _stage(
     layout, mu = problem.group_norm.layout, problem.group_norm.strength
     gamma, ridge = problem.l1.strength, problem.ridge.strength
     norms = layout.norms(S)
-    small_L = smoothing * float(L.abs().mean()) + 1e-12
-    small_S = smoothing * float(norms.mean()) + 1e-12
+    small_L = smoothing * float(L.abs().mean())
+    small_S = smoothing * float(norms.mean())
     members, group_of = layout.indices(S.device)
     weights = mu * layout.weights(S)
 
@@ -126,8 +126,15 @@ def _stage(
         return float(value), grad.reshape(-1).cpu().numpy()
 
     start = np.eye(K).reshape(-1)
+    unit, _ = value_and_grad(start)
+
+    def in_units(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        # the limits at which scipy stops are numbers: the penalty at the start is one
+        value, grad = value_and_grad(flat)
+        return value / unit, grad / unit
+
     found = scipy_minimize(
-        value_and_grad,
+        in_units,
         start,
         jac=True,
         method="L-BFGS-B",
@@ -219,6 +226,9 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
         if not (came_back or gain > self.worthwhile * abs(inner.objective)):
             return None
         return self.inner.init(problem, (L, S, *blocks[2:]))
+
+    def start_claim(self, problem: LatentProblem, state: RefactoredState) -> float:
+        return self.inner.start_claim(problem, state.inner)  # refactored: lower, if anything
 
     def solution(self, problem: LatentProblem, state: RefactoredState) -> Blocks:
         return self.inner.solution(problem, state.inner)

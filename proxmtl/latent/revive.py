@@ -19,6 +19,9 @@ WORTHWHILE = 1e-4
 TRIED = 3
 """Directions whose scores are computed."""
 
+COST = 1 + TRIED / 2
+"""Passes of a trial: a gradient, and the scores of the directions."""
+
 SCALES = tuple(2.0**power for power in range(-6, 3))
 """Lengths that are tried, in units of the minimiser of the loss's quadratic model."""
 
@@ -52,6 +55,8 @@ def revive(problem: LatentProblem, blocks: Blocks) -> Blocks:
     """
     L, S = blocks[:2]
     for k in torch.nonzero((L == 0).all(0) | (S == 0).all(1)).flatten().tolist():
+        if problem.counts.left < 4 * COST:  # most of what is left is for the descent
+            break
         found = _best(problem, blocks)
         if found is None:
             break
@@ -67,8 +72,7 @@ def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | Non
     Z = problem.design.scores(problem.weights(blocks))
     start, residuals = problem.loss.value_and_grad(Z, targets.labels, targets.weights)
     G, _ = problem.design.split(problem.design.adjoint(residuals))
-    problem.counts.forward += 1
-    problem.counts.adjoint += 1
+    problem.counts.charge(forward=1, adjoint=1)
     least = -WORTHWHILE * abs(float(start) + problem.penalty(blocks))
     found = None
     for slope, u, v in _directions(problem, G):
@@ -76,7 +80,7 @@ def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | Non
         Zd = problem.design.scores(
             problem.weights((u[:, None], v[None], *(torch.zeros_like(b) for b in blocks[2:])))
         )
-        problem.counts.forward += 1
+        problem.counts.charge(forward=1)
         bend = float((targets.weights * Zd.square()).sum()) * problem.loss.curvature_bound
         if not bend > 0:
             continue

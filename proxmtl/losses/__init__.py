@@ -2,7 +2,7 @@
 
 from proxmtl.losses.base import LOSSES, Loss
 from proxmtl.losses.huber import Huber
-from proxmtl.losses.intercept import best_intercept
+from proxmtl.losses.intercept import best_intercept, without_weights
 from proxmtl.losses.logistic import Logistic
 from proxmtl.losses.smoothed_hinge import SmoothedHinge
 from proxmtl.losses.squared import Squared
@@ -19,4 +19,5 @@ __all__ = [
     "SquaredHinge",
     "WestonWatkins",
     "best_intercept",
+    "without_weights",
 ]

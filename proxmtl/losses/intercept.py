@@ -8,7 +8,7 @@ from torch import Tensor
 from proxmtl.losses.base import Loss
 from proxmtl.targets import Targets
 
-__all__ = ["best_intercept"]
+__all__ = ["best_intercept", "without_weights"]
 
 DOUBLINGS = 200
 HALVINGS = 100
@@ -25,6 +25,7 @@ def best_intercept(loss: Loss, targets: Targets) -> Tensor:
     """
     if loss.coupled:
         return _newton(loss, targets)
+    targets = condensed(targets)
     low = targets.labels.new_full((targets.n_tasks,), -1.0)
     high = -low
     for _ in range(DOUBLINGS):
@@ -38,6 +39,33 @@ def best_intercept(loss: Loss, targets: Targets) -> Tensor:
         rising = _slope(loss, targets, middle) >= 0
         low, high = torch.where(rising, low, middle), torch.where(rising, middle, high)
     return (low + high) / 2
+
+
+def without_weights(
+    loss: Loss, targets: Targets, *, intercept: bool
+) -> tuple[Tensor | None, float]:
+    """Best intercept (M,) of zero weights, None without one, and the loss there; float64."""
+    wide = targets.to(torch.float64)
+    best = best_intercept(loss, wide) if intercept else None
+    short = wide if loss.coupled else condensed(wide)
+    scores = torch.zeros_like(short.labels)
+    if best is not None:
+        scores = scores + _scores(short, best)
+    return best, float(loss.value(scores, short.labels, short.weights))
+
+
+def condensed(targets: Targets) -> Targets:
+    """Targets of the same loss at scores that are one number a task, with one row for each sign.
+
+    Real labels, of which there may be as many as samples, stay as they are.
+    """
+    known = targets.weights > 0
+    if not bool((targets.labels.abs() == 1)[known].all()):
+        return targets
+    signs = targets.labels.sign()
+    weights = [targets.per_task(targets.weights * (signs == sign)) for sign in (1.0, -1.0)]
+    labels = torch.ones_like(weights[0])
+    return Targets(torch.stack([labels, -labels]), torch.stack(weights), targets.n_tasks)
 
 
 def _scores(targets: Targets, intercept: Tensor) -> Tensor:

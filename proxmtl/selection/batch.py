@@ -11,18 +11,27 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from proxmtl.counts import ROUNDING
 from proxmtl.designs import SharedDesign
+from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Certificate, Result, Status
-from proxmtl.selection.batch_fista import BatchData, BatchState, advance, start
+from proxmtl.selection.batch_fista import BatchData, BatchState, Seen, advance, start
 from proxmtl.solvers.fista import FISTA, FISTAState
+from proxmtl.solvers.identity import data_figures
+from proxmtl.solvers.loop import has_own_step, judged, null_candidates
+from proxmtl.solvers.lowest import Candidate, Point, lowest
 from proxmtl.stopping import Decision, MaxIterations, Progress, RelativeGap, RelativeKKT, Stop
 
 __all__ = ["BATCH_SCORES", "certificates", "solve_batch"]
 
 BATCH_SCORES = 1 << 24
 """Scores of one batch at most: 64 MiB in float32, of which about eight arrays are alive."""
+
+
+STARTING = 2.0
+"""Passes before the first iteration: scores, gradient and a probe."""
 
 
 def solve_batch(
@@ -75,7 +84,16 @@ def solve_batch(
         raise ValueError(f"x0: got {len(starts)} starts for {len(given)} problems.")
     for problem, x in zip(given, starts, strict=True):
         problem.check_point(x)
-    return _Batch(given, solver, rules).run(torch.stack(starts, dim=1))
+    found: list[Result[Tensor] | None] = [None] * len(given)
+    for b, rule in enumerate(rules):
+        if rule.most_passes < STARTING:  # what is to be said of the start is said one by one
+            found[b] = minimize(given[b], solver, starts[b], rule)
+    rest = [b for b, result in enumerate(found) if result is None]
+    if rest:
+        batch = _Batch([given[b] for b in rest], solver, [rules[b] for b in rest])
+        solved = batch.run(torch.stack([starts[b] for b in rest], dim=1))
+        found = [result or solved.pop(0) for result in found]
+    return [result for result in found if result is not None]
 
 
 def certificates(problems: Sequence[Problem], points: Tensor) -> list[Certificate]:
@@ -95,6 +113,8 @@ class _Batch:
     problems: list[Problem]
     solver: FISTA
     rules: list[Stop]
+    views: list[Problem] = field(default_factory=list)
+    starts: list[tuple[Tensor, float]] = field(default_factory=list)
     live: list[int] = field(default_factory=list)
     histories: list[list[dict[str, float]]] = field(default_factory=list)
 
@@ -103,25 +123,51 @@ class _Batch:
         count = len(self.problems)
         self.live, self.histories = list(range(count)), [[] for _ in range(count)]
         found: dict[int, Result[Tensor]] = {}
-        data = BatchData.of(self.problems)
-        state = start(data, self.problems, self.solver.step_rule, x0)
+        # solved in units in which features of any scale are alike, as one by one
+        own = has_own_step(self.solver)
+        self.views = self.problems if own else [p.in_units() for p in self.problems]
+        inside = [view.inside(x) for view, x in zip(self.views, x0.unbind(1), strict=True)]
+        data = BatchData.of(self.views)
+        state = start(data, self.views, self.solver.step_rule, torch.stack(inside, dim=1))
+        seen = Seen(state.x, state.objective)
+        self.starts = list(zip(x0.unbind(1), state.objective.tolist(), strict=True))
         iteration = 0
         while True:
             measured = _Measured(self, data, state)
             ended = self._ended(state, iteration, time.perf_counter() - begin, measured)
             for b, decision in ended.items():
                 single = state.single(b, iteration)
-                seconds = time.perf_counter() - begin
-                found[self.live[b]] = self._package(b, single, decision, measured.all[b], seconds)
+                progress = measured.progress[b]
+                lower = self._candidates(b, seen, decision)
+                found[self.live[b]] = self._package(b, single, decision, progress, lower)
             if ended:
                 keep = [b for b in range(len(self.live)) if b not in ended]
                 self.live = [self.live[b] for b in keep]
                 if not keep:
                     return [found[b] for b in range(count)]
                 places = torch.tensor(keep)
-                data, state = data.select(places), state.select(places)
-            state = advance(data, self.solver, state)
+                data, state, seen = data.select(places), state.select(places), seen.select(places)
+            state = advance(data, self.solver, state, self._limits())
+            seen = seen.with_state(state)
             iteration += 1
+
+    def _limits(self) -> Tensor:
+        """Passes that each live problem may make."""
+        return torch.tensor([self.rules[i].most_passes for i in self.live], dtype=torch.float64)
+
+    def _candidates(self, b: int, seen: Seen, decision: Decision) -> list[Candidate[Tensor]]:
+        """Points that may be lower than the last one, as :func:`run` looks at them."""
+        problem, view = self.problems[self.live[b]], self.views[self.live[b]]
+
+        def of(point: Tensor, claim: float, name: str) -> Candidate[Tensor]:
+            return Candidate(claim, lambda: (point, problem.certificate(point)), name)
+
+        start, claim = self.starts[self.live[b]]
+        candidates = [of(start.clone(), claim, "the start")]
+        if not decision.status.ok:
+            best = view.outside(seen.x[:, b].clone())
+            candidates.append(of(best, float(seen.objective[b]), "an iterate, the lowest seen"))
+        return candidates
 
     def _ended(
         self, state: BatchState, iteration: int, seconds: float, measured: _Measured
@@ -133,7 +179,8 @@ class _Batch:
         )
         for b, (objective, passes, stalled) in enumerate(figures):
             history = self.histories[self.live[b]]
-            progress = Progress(
+            limit = self.rules[self.live[b]].most_passes
+            progress = measured.progress[b] = Progress(
                 iteration=iteration,
                 passes=passes,
                 seconds=seconds,
@@ -155,6 +202,8 @@ class _Batch:
                     }
                 )
             decision = self.rules[self.live[b]](progress)
+            if decision is None and passes + 1 > limit + ROUNDING:  # no iteration fits in
+                decision = Decision(Status.BUDGET, f"{limit:g} passes")
             if decision is None and stalled:
                 decision = Decision(Status.STALLED, f"after {iteration} iterations")
             if decision is not None:
@@ -166,22 +215,28 @@ class _Batch:
         b: int,
         state: FISTAState,
         decision: Decision,
-        certificate: Certificate,
-        seconds: float,
+        progress: Progress,
+        lower: list[Candidate[Tensor]],
     ) -> Result[Tensor]:
-        counts = self.problems[self.live[b]].counts
+        problem, view = self.problems[self.live[b]], self.views[self.live[b]]
+        solution = view.outside(state.x.clone())
+        last = Point(solution, progress.certificate, Point.last)
+        found = lowest(last, [*lower, *null_candidates(problem, solution)])
+        decision = judged(decision, found, progress, self.rules[self.live[b]])
+        counts = problem.counts
         counts.forward += state.passes
         counts.adjoint += state.passes
         return Result(
-            solution=state.x,
+            solution=found.solution,
             status=decision.status,
-            certificate=certificate,
+            certificate=found.certificate,
             history=self.histories[self.live[b]],
             iterations=state.iteration,
             passes=state.passes,
-            seconds=seconds,
+            seconds=progress.seconds,
             reason=decision.reason,
-            state=state,
+            state=replace(state, data=data_figures(problem)),
+            returned=found.name,
         )
 
 
@@ -192,11 +247,20 @@ class _Measured:
     batch: _Batch
     data: BatchData
     state: BatchState
+    progress: dict[int, Progress] = field(default_factory=dict)
 
     @cached_property
     def all(self) -> list[Certificate]:
-        problems = [self.batch.problems[b] for b in self.batch.live]
-        return _certify(problems, self.data, self.state.x)
+        live = self.batch.live
+        problems = [self.batch.problems[b] for b in live]
+        points = [
+            self.batch.views[b].outside(x)
+            for b, x in zip(live, self.state.x.unbind(1), strict=True)
+        ]
+        design = problems[0].design
+        assert isinstance(design, SharedDesign)
+        plain = replace(self.data, design=design)
+        return _certify(problems, plain, torch.stack(points, dim=1))
 
     def of(self, b: int) -> Callable[[], Certificate]:
         return lambda: self.all[b]

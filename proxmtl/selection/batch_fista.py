@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proxmtl.counts import ROUNDING
 from proxmtl.designs import SharedDesign
 from proxmtl.losses import Loss
 from proxmtl.problem import Problem
@@ -21,7 +22,7 @@ from proxmtl.solvers.proximal import (
 )
 from proxmtl.solvers.steps import GradientRestart, StepRule
 
-__all__ = ["BatchData", "BatchState", "advance", "start"]
+__all__ = ["BatchData", "BatchState", "Seen", "advance", "start"]
 
 
 @dataclass
@@ -176,9 +177,31 @@ def _norms(V: Tensor) -> list[float]:
     return found
 
 
-def advance(data: BatchData, solver: FISTA, state: BatchState) -> BatchState:
+@dataclass
+class Seen:
+    """The lowest point of each problem so far, (D, B, M), and its objective, (B,)."""
+
+    x: Tensor
+    objective: Tensor
+
+    def select(self, keep: Tensor) -> Seen:
+        """Return those of some of the problems."""
+        return Seen(_pick(self.x, keep), _pick(self.objective, keep))
+
+    def with_state(self, state: BatchState) -> Seen:
+        """Return the lower of these and of a new state's points."""
+        lower = ~(state.objective >= self.objective)
+        if bool(lower.all()):
+            return Seen(state.x, state.objective)
+        return Seen(
+            torch.where(lower.to(self.x.device)[:, None], state.x, self.x),
+            torch.where(lower, state.objective, self.objective),
+        )
+
+
+def advance(data: BatchData, solver: FISTA, state: BatchState, limits: Tensor) -> BatchState:
     """One iteration of every problem; a problem whose step is refused tries again with the others
-    of its kind only.
+    of its kind only, as long as its passes, ``limits`` (B,), allow.
     """  # noqa: D205
     growth = solver.step_rule.growth
     trial = torch.where(state.room, state.step * growth, state.step)
@@ -189,6 +212,15 @@ def advance(data: BatchData, solver: FISTA, state: BatchState) -> BatchState:
     shortened = trial
     while len(todo):
         shortened = shortened * solver.step_rule.shrink
+        spent = new.passes[todo] + 1 > limits[todo] + ROUNDING
+        if bool(spent.any()):  # these stay where they were
+            ended = todo[spent]
+            passes = new.passes[ended]
+            new.put(ended, state.select(ended))
+            new.passes[ended] = passes
+            todo = todo[~spent]
+            if len(todo) == 0:
+                break
         places = todo.to(grad.device)
         part, refused, again = _attempt(
             data.select(todo),

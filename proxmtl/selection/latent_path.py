@@ -14,7 +14,7 @@ from proxmtl.io.identity import fingerprint
 from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
 from proxmtl.latent.model import Features, Labels
 from proxmtl.result import Certificate, Status
-from proxmtl.selection.storage import Storage, described
+from proxmtl.selection.storage import Storage
 from proxmtl.selection.strengths import check_increasing
 
 __all__ = ["LatentPath", "solve_latent_path"]
@@ -147,5 +147,6 @@ def _settings(
         "group_weights": groups.weights.tolist(),
         "strengths": list(strengths),
         "gradient": float(problem.design.adjoint(signed).to(torch.float64).norm()),
-        **described(problem.targets.labels, problem.targets.weights),
+        "labels": list(problem.targets.labels.shape),
+        **problem.targets.figures(),
     }

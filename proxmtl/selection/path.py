@@ -13,7 +13,7 @@ from proxmtl.io.identity import fingerprint
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.result import Certificate, Status
-from proxmtl.selection.storage import Storage, described
+from proxmtl.selection.storage import Storage
 from proxmtl.selection.strengths import check_strengths, strength_grid, with_strengths
 from proxmtl.solvers.base import Solver
 from proxmtl.stopping import RelativeGap, RelativeKKT, Stop
@@ -223,5 +223,6 @@ def _settings(
         "shape": list(problem.zeros().shape),
         "dtype": str(problem.design.dtype),
         "gradient": problem.gradient_scale,
-        **described(problem.targets.labels, problem.targets.weights),
+        "labels": list(problem.targets.labels.shape),
+        **problem.targets.figures(),
     }

@@ -1,10 +1,11 @@
 """Solvers: one a file, all driven by one shared loop."""
 
 from proxmtl.solvers.adpgm import AdPGM
-from proxmtl.solvers.base import SOLVERS, Solver, State, run
+from proxmtl.solvers.base import SOLVERS, Solver, State
 from proxmtl.solvers.davis_yin import DavisYin
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.irls import IRLS
+from proxmtl.solvers.loop import run
 from proxmtl.solvers.mfista import MFISTA
 from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC

@@ -1,24 +1,30 @@
-"""The contract of a solver, and the one loop that drives them all."""
+"""The contract of a solver."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-import math
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from torch import Tensor
 
-from proxmtl.result import Certificate, Result, Status
-from proxmtl.stopping import Decision, Progress, Stop
+from proxmtl.counts import OracleCounts
+from proxmtl.result import Certificate
+from proxmtl.stopping import Progress
 
-__all__ = ["SOLVERS", "Callback", "Oracle", "Solver", "State", "run"]
-
-logger = logging.getLogger("proxmtl")
+__all__ = [
+    "SOLVERS",
+    "Callback",
+    "Oracle",
+    "Saved",
+    "Solver",
+    "State",
+    "check_state",
+    "cloned",
+    "with_smoothing",
+]
 
 SOLVERS: dict[str, type[Solver[Any, Any, Any]]] = {}
 """Every solver by class name, filled as subclasses are defined."""
@@ -35,8 +41,8 @@ class Oracle(Protocol):
     """What the loop itself needs of a problem, whatever its parameter is."""
 
     @property
-    def counts(self) -> Any:
-        """Object with ``passes``."""
+    def counts(self) -> OracleCounts:
+        """What its products are charged to."""
 
     def check_point(self, point: Any, /) -> None:
         """Raise ``ValueError`` unless a point fits the problem."""
@@ -71,6 +77,8 @@ class State:
     objective: float
     stalled: bool
     passes: float
+    data: dict[str, float] = field(default_factory=dict, kw_only=True)
+    """Figures of the features and labels of the run that returned it; empty before that."""
     nested: ClassVar[dict[str, type[Saved]]] = {}
     """Fields that save themselves, such as other states, and their types."""
 
@@ -78,7 +86,7 @@ class State:
         """Fields by name; tensors are cloned, nested states become dictionaries."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {
-            name: value.state_dict() if name in self.nested else _clone(value)
+            name: value.state_dict() if name in self.nested else cloned(value)
             for name, value in fields.items()
         }
 
@@ -92,23 +100,25 @@ class State:
             If a field is missing or unknown: the state belongs to another solver.
         """
         known = {f.name for f in dataclasses.fields(cls)}
+        fields = {"data": {}, **fields}
         if set(fields) != known:
             raise ValueError(
                 f"state: {cls.__name__} has fields {sorted(known)}, got {sorted(fields)}; load the "
                 "state of the same solver."
             )
         values: dict[str, Any] = {
-            name: cls.nested[name].from_state_dict(value) if name in cls.nested else _clone(value)
+            name: cls.nested[name].from_state_dict(value) if name in cls.nested else cloned(value)
             for name, value in fields.items()
         }
         return cls(**values)
 
 
-def _clone(value: Any) -> Any:
+def cloned(value: Any) -> Any:
+    """Return a copy that shares no tensor, of tensors, tuples and lists of them; others as is."""
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, (tuple, list)):
-        return type(value)(_clone(item) for item in value)
+        return type(value)(cloned(item) for item in value)
     return value
 
 
@@ -147,96 +157,20 @@ class Solver(ABC, Generic[P, S, X]):
         """Raise ``ValueError`` unless a state of this solver fits the problem's shapes."""
         problem.check_point(self.solution(problem, state))
 
+    def bound(self, problem: P, state: S) -> float:  # noqa: ARG002
+        """Upper bound of the objective at :meth:`solution`, without a product."""
+        return state.objective
+
+    def start_claim(self, problem: P, state: S) -> float:
+        """Objective at the start of the run, or less, from the state that ``init`` returned.
+
+        The start is measured at the end of a run if the solution is above that.
+        """
+        return self.bound(problem, state)
+
     def certify(self, problem: P, state: S) -> Certificate:
         """Certificate at :meth:`solution`."""
         return problem.certificate(self.solution(problem, state))
-
-
-def run(
-    problem: P,
-    solver: Solver[P, S, X],
-    x0: X,
-    stop: Stop,
-    *,
-    state: S | None = None,
-    callback: Callback | None = None,
-    log_every: int = 1,
-    spent: float = 0.0,
-) -> Result[X]:
-    """Drive a solver until its stopping rule decides; shared by every solver.
-
-    Parameters
-    ----------
-    problem, solver, x0, stop
-        Checked before the first iteration.
-    state : State, optional
-        Resume from here (``x0`` is then not used).
-    callback : callable, optional
-        Called each ``log_every`` iterations; a true return value stops the run.
-    log_every : int
-        Iterations between records of the history.
-    spent : float
-        Passes made on the starting point, counted in.
-    """
-    solver.check(problem)
-    begin, start_passes = time.perf_counter(), problem.counts.passes - spent
-    history: list[dict[str, float]] = []
-    if state is None:
-        state = solver.init(problem, x0)
-    else:
-        check_state(solver, state)
-        solver.check_resume(problem, state)
-        # counts belong to the run, not to the process: a resumed run goes on where it was, and
-        # what the first part found once is not counted again
-        if solver.needs_curvature:
-            problem.prepare()
-        start_passes = problem.counts.passes - state.passes
-
-    def progress_now(current: S) -> Progress:
-        return Progress(
-            iteration=current.iteration,
-            passes=problem.counts.passes - start_passes,
-            seconds=time.perf_counter() - begin,
-            objective=current.objective,
-            measure=lambda: solver.certify(problem, current),
-            history=history,
-            stalled=current.stalled,
-        )
-
-    progress = progress_now(state)
-    decision = stop(progress)
-    while decision is None:
-        state = solver.step(problem, state)
-        state.passes = problem.counts.passes - start_passes
-        progress = progress_now(state)
-        if not math.isfinite(state.objective):
-            decision = Decision(Status.DIVERGED, f"objective is {state.objective}")
-            break
-        logged = state.iteration % log_every == 0
-        if logged:
-            history.append(_record(progress))
-        decision = stop(progress)
-        if decision is None and state.stalled:
-            decision = Decision(Status.STALLED, f"after {state.iteration} iterations")
-        if decision is not None and not logged:  # the last iteration is recorded and reported too
-            logged = True
-            history.append(_record(progress))
-        interrupt = logged and callback is not None and bool(callback(progress))
-        if decision is None and interrupt:
-            decision = Decision(Status.INTERRUPTED, "the callback returned a true value")
-    certificate = progress.certificate
-    logger.debug("%s: %s, %s", type(solver).__name__, decision.status.name, certificate)
-    return Result(
-        solution=_clone(solver.solution(problem, state)),  # the state stays as it is
-        status=decision.status,
-        certificate=certificate,
-        history=history,
-        iterations=state.iteration,
-        passes=progress.passes,
-        seconds=progress.seconds,
-        reason=decision.reason,
-        state=state,
-    )
 
 
 def check_state(solver: Solver[Any, Any, Any], state: State) -> None:
@@ -246,15 +180,6 @@ def check_state(solver: Solver[Any, Any, Any], state: State) -> None:
             f"state: a {type(state).__name__} cannot be resumed by {type(solver).__name__}; "
             "use the solver that made it."
         )
-
-
-def _record(progress: Progress) -> dict[str, float]:
-    return {
-        "iteration": progress.iteration,
-        "passes": progress.passes,
-        "seconds": progress.seconds,
-        "objective": progress.objective,
-    }
 
 
 def with_smoothing(

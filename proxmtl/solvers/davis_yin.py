@@ -130,6 +130,9 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
         problem.check_point(state.x)
         check_scores(problem, state.scores)
 
+    def start_claim(self, problem: Problem, state: DavisYinState) -> float:  # noqa: ARG002
+        return -math.inf  # the first prox has moved away from it
+
     def solution(self, problem: Problem, state: DavisYinState) -> Tensor:
         return problem.prox(state.x - state.step * state.grad, state.step)[0]
 

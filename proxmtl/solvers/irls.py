@@ -34,7 +34,7 @@ class IRLSState(State):
 class IRLS(Solver[Problem, IRLSState, Tensor]):
     """Majorise the penalty by a weighted ridge at each point, and descend on that.
 
-    With block norms ``n_b = w_b ||S_b||`` and ``r_b = sqrt(n_b^2 + smoothing^2)``,
+    With block norms ``n_b = w_b ||S_b||`` and ``r_b = sqrt(n_b^2 + (smoothing unit)^2)``,
 
     - ``(sum n_b)^2 <= sum n_b^2 / theta_b`` at ``theta_b = r_b / sum r``: for
       :class:`SquaredGroupL2`;
@@ -48,7 +48,8 @@ class IRLS(Solver[Problem, IRLSState, Tensor]):
     Parameters
     ----------
     smoothing : float
-        ``> 0``: without it a zero block could never grow again.
+        ``> 0``: without it a zero block could never grow again. In units of
+        :attr:`Problem.weight_unit`, so that the scale of the features does not matter.
     inner_iterations : int
         Iterations of FISTA between two reweightings.
 
@@ -109,6 +110,7 @@ class IRLS(Solver[Problem, IRLSState, Tensor]):
 
     def check_resume(self, problem: Problem, state: IRLSState) -> None:
         self.inner.check_resume(problem, state.inner)
+        _ = problem.weight_unit  # found anew, and not counted again
 
     def solution(self, problem: Problem, state: IRLSState) -> Tensor:  # noqa: ARG002
         return state.inner.x
@@ -126,7 +128,8 @@ class IRLS(Solver[Problem, IRLSState, Tensor]):
         penalised, _ = problem.design.split(x)
         rows, restore = norm.layout.rows(penalised)
         weights = norm.layout.weights(x)
-        rounded = (weights * norm.layout.norms(rows)).square().add(self.smoothing**2).sqrt()
+        least = self.smoothing * problem.weight_unit
+        rounded = torch.hypot(weights * norm.layout.norms(rows), weights.new_tensor(least))
         slope = penalty.strength * weights.square() / (2 * rounded)
         if isinstance(penalty, SquaredGroupL2):
             slope = slope * rounded.sum()

@@ -10,6 +10,9 @@ from torch import Tensor
 
 __all__ = ["LBFGSMemory"]
 
+FLAT = 1e-10
+"""A pair with less than this fraction of the first approximation's curvature is left out."""
+
 
 @dataclass
 class LBFGSMemory:
@@ -22,10 +25,14 @@ class LBFGSMemory:
     s: list[Tensor] = field(default_factory=list)
     y: list[Tensor] = field(default_factory=list)
 
-    def update(self, s: Tensor, y: Tensor) -> None:
-        """Add a pair, unless its curvature is too small against its length to be safe."""
-        curvature, length = torch.dot(s, y).item(), torch.dot(s, s).item()
-        if not curvature > 1e-10 * length or length == 0:
+    def update(self, s: Tensor, y: Tensor, metric: Tensor) -> None:
+        """Add a pair, unless its curvature is too small to be safe.
+
+        Small is measured against that of the first approximation along ``s``, ``s' metric^-1 s``:
+        a number of the same unit, whatever the units of the variables and of the function.
+        """
+        curvature, first = torch.dot(s, y).item(), torch.dot(s, s / metric).item()
+        if not curvature > FLAT * first or first == 0:
             return
         self.s.append(s)
         self.y.append(y)

@@ -154,7 +154,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
                 # the plain step decreases the envelope unless the steps are too long
                 return self._shorten(problem, state)
         moved = _flat(new.blocks, new.blocks) - _flat(state.blocks, state.blocks)
-        new.memory.update(moved, _residual(new) - residual)
+        new.memory.update(moved, _residual(new) - residual, metric)
         new.iteration += 1
         if new.iteration % self.verify_every == 0:
             self._adapt(problem, new)
@@ -209,6 +209,9 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
                 return
             state.safety /= 2
             self._set_steps(problem, state)
+
+    def start_claim(self, problem: BlockProblem, state: PANOCState) -> float:  # noqa: ARG002
+        return state.recent[0]
 
     def solution(self, problem: BlockProblem, state: PANOCState) -> Blocks:  # noqa: ARG002
         return state.forward_backward

@@ -159,8 +159,7 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
         design, targets = _taken(problem, batches[0])
         curvature = len(batches) * problem.loss.curvature_bound * design.lipschitz(targets)
         share = design.curvature_passes * len(batches[0]) / len(problem.targets.labels)
-        problem.counts.forward += share
-        problem.counts.adjoint += share
+        problem.counts.charge(forward=share, adjoint=share)
         return 0.5 / (check_curvature(problem, curvature) or 0.5)
 
 
@@ -183,6 +182,5 @@ def _batch_change(problem: Problem, x: Tensor, chosen: Tensor, residuals: Tensor
     design, targets = _taken(problem, chosen)
     new = problem.loss.grad(design.scores(x), targets.labels, targets.weights)
     share = len(chosen) / len(residuals)
-    problem.counts.forward += share
-    problem.counts.adjoint += share
+    problem.counts.charge(forward=share, adjoint=share)
     return design.adjoint(new - residuals[chosen.to(residuals.device)])

@@ -135,8 +135,17 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
     def solution(self, problem: Problem, state: SPGDState) -> Tensor:  # noqa: ARG002
         return state.inner.x
 
+    def bound(self, problem: Problem, state: SPGDState) -> float:
+        return state.inner.objective + self._error(problem, state)
+
+    def start_claim(self, problem: Problem, state: SPGDState) -> float:  # noqa: ARG002
+        return state.inner.objective
+
+    def _error(self, problem: Problem, state: SPGDState) -> float:
+        return state.smoothness * self._blocks(problem, state.inner.x) / 2
+
     def certify(self, problem: Problem, state: SPGDState) -> Certificate:
-        error = state.smoothness * self._blocks(problem, state.inner.x) / 2
+        error = self._error(problem, state)
         return with_smoothing(problem.certificate(state.inner.x), state.inner.objective, error)
 
     def _first_smoothness(self, problem: Problem, x0: Tensor) -> tuple[float, float]:
@@ -167,12 +176,12 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
         if problem.has_gap and problem.design.intercept:
             balanced = problem.balanced(residuals)
             dual = (balanced, problem.adjoint(balanced))
-        return problem.certificate_from(point, scores, residuals, grad, 1.0, dual=dual)
+        return problem.certificate_from(point, scores, residuals, grad, 1.0, scales={}, dual=dual)
 
     def _next_gap(self, problem: Problem, certificate: Certificate) -> float:
         """A fraction of the present gap, but nothing below the working precision."""
         assert certificate.gap is not None
-        precision = torch.finfo(problem.design.dtype).eps * max(1.0, abs(certificate.objective))
+        precision = torch.finfo(problem.design.dtype).eps * (abs(certificate.objective) or 1.0)
         return max(self.reduction * certificate.gap, precision)
 
     def _best_smoothness(self, problem: Problem, sought: float, blocks: int) -> float:

@@ -39,7 +39,7 @@ def restricted(problem: Problem, rows: Tensor) -> Problem:
         problem.__dict__["_restricted_design"] = kept
     other = copy(problem)
     other.__dict__.pop("_at_zero", None)
-    other.design, other._found = kept[1], {}  # noqa: SLF001 - of the same problem
+    other.design, other._found, other._plain = kept[1], {}, None  # noqa: SLF001 - of the same one
     return other
 
 

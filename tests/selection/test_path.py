@@ -145,7 +145,7 @@ def test_a_folder_of_another_path_is_refused(tmp_path):
     solve_path(convex("l1"), [3.0, 1.0], folder=tmp_path / "a")
     with pytest.raises(InputError, match="strengths"):
         solve_path(convex("l1"), [3.0, 2.0], folder=tmp_path / "a")
-    with pytest.raises(InputError, match=r"gradient.*label_sum"):
+    with pytest.raises(InputError, match=r"gradient.*negative_sum, positive_sum"):
         solve_path(convex("l1", seed=1), [3.0, 1.0], folder=tmp_path / "a")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "notes.txt").write_text("mine")

@@ -101,7 +101,7 @@ def test_passes_and_seconds_end_a_run_too(name):
     solver, problem, start = make(name)
     result = run(problem, solver, start, MaxPasses(12))
     assert result.reason == "12 passes"
-    assert result.passes >= 12
+    assert 6 < result.passes <= 12  # an iteration that does not fit in is not made
     assert run(problem, solver, start, MaxSeconds(1e-9)).reason == "1e-09 s"
     assert run(problem, solver, start, MaxIterations(0)).iterations == 0
 

@@ -1,0 +1,104 @@
+"""Solved factors of the paper's model, with their certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from proxmtl.arrays import as_float_tensor
+from proxmtl.result import Certificate, Status
+from proxmtl.solvers.base import State
+from proxmtl.solvers.lowest import Point
+
+__all__ = ["Features", "Labels", "LatentResult", "is_shared"]
+
+Features = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
+Labels = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
+
+
+@dataclass(frozen=True)
+class LatentResult:
+    """Solved factors with their certificate.
+
+    Attributes
+    ----------
+    L : Tensor, shape (D, K)
+        Shared latent tasks.
+    S : Tensor, shape (K, M)
+        Combinations, sparse by row and group.
+    intercept : Tensor, shape (M,)
+        Zero without an intercept.
+    status : Status
+        How it ended, with advice.
+    certificate : Certificate
+        Joint objective, KKT residual and gap of each block. Never a claim of global optimality.
+    history : list of dict
+        iteration, passes, seconds, objective.
+    iterations, passes, seconds, reason, returned
+        As in :class:`Result`; ``passes`` includes the starting point's.
+    budget : float
+        Passes allowed.
+    state : State
+        Resume with ``LatentMTL.solve(..., state=result.state)``.
+    """
+
+    L: Tensor
+    S: Tensor
+    intercept: Tensor
+    status: Status
+    certificate: Certificate
+    history: list[dict[str, float]] = field(repr=False)
+    iterations: int
+    passes: float
+    budget: float
+    seconds: float
+    reason: str
+    state: State = field(repr=False)
+    returned: str = Point.last
+
+    @property
+    def coef(self) -> Tensor:
+        """``W = L S``, shape (D, M)."""
+        return self.L @ self.S
+
+    @property
+    def live_latents(self) -> int:
+        """Latents with a non-zero column in L and row in S."""
+        return int(((self.L != 0).any(0) & (self.S != 0).any(1)).sum())
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether W = 0: a local minimum of the factored problem.
+
+        With the status COLLAPSED the descent has ended there; with BUDGET it had not come below yet
+        (``returned`` says so), and more passes may.
+        """
+        return self.live_latents == 0
+
+    def decision_function(self, X: Features) -> Tensor | list[Tensor]:
+        """Scores of new samples: (N, M) for shared features, one vector a task otherwise."""
+        if is_shared(X):
+            features = X if isinstance(X, Tensor) else as_float_tensor("X", X)  # keeps a graph
+            return features.to(self.L) @ self.coef + self.intercept
+        parts = [
+            part if isinstance(part, Tensor) else as_float_tensor(f"X[{m}]", part)
+            for m, part in enumerate(X)
+        ]
+        columns = zip(parts, self.coef.T, self.intercept, strict=True)
+        return [part.to(self.L) @ w + b for part, w, b in columns]
+
+    def __repr__(self) -> str:
+        return (
+            f"LatentResult({self.status.name} after {self.passes:g} passes, {self.seconds:.3g} s: "
+            f"{self.certificate}; {self.live_latents} of {self.L.shape[1]} latents live)"
+        )
+
+
+def is_shared(X: object) -> bool:
+    """Whether features are one matrix of all tasks, not one a task."""
+    if isinstance(X, Tensor | np.ndarray):
+        return X.ndim != 3
+    return not (isinstance(X, (list, tuple)) and X and isinstance(X[0], Tensor | np.ndarray))

@@ -1,0 +1,295 @@
+"""The one loop that drives all solvers."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from proxmtl.counts import OutOfPassesError
+from proxmtl.result import Certificate, Result, Status
+from proxmtl.solvers.base import Callback, Oracle, Solver, State, check_state, cloned
+from proxmtl.solvers.identity import check_data, data_figures
+from proxmtl.solvers.lowest import Candidate, Point, lowest
+from proxmtl.stopping import Decision, Progress, Stop
+
+__all__ = ["has_own_step", "judged", "null_candidates", "run"]
+
+logger = logging.getLogger("proxmtl")
+
+P = TypeVar("P", bound=Oracle)
+S = TypeVar("S", bound=State)
+X = TypeVar("X")
+
+
+def run(
+    problem: P,
+    solver: Solver[P, S, X],
+    x0: X,
+    stop: Stop,
+    *,
+    state: S | None = None,
+    callback: Callback | None = None,
+    log_every: int = 1,
+    spent: float = 0.0,
+    null: bool = True,
+) -> Result[X]:
+    """Drive a solver until its stopping rule decides; shared by every solver.
+
+    The solution is the last iterate, unless the start, zero weights with the best intercepts or
+    (where the accuracy asked for was not reached) another iterate has a lower objective: then it is
+    that. The state is the last iterate's in any case.
+
+    Parameters
+    ----------
+    problem, solver, x0, stop
+        Checked before the first iteration.
+    state : State, optional
+        Resume from here (``x0`` is then not used).
+    callback : callable, optional
+        Called each ``log_every`` iterations; a true return value stops the run.
+    log_every : int
+        Iterations between records of the history.
+    spent : float
+        Passes made on the starting point, counted in.
+    null : bool
+        Whether zero weights may be returned where they are lower: not from a run that is a step of
+        another one, which would go on from there.
+    """
+    solver.check(problem)
+    loop = _Loop(problem, solver, stop, callback, log_every, null)
+    start_passes = problem.counts.passes - spent
+    if state is not None:
+        check_state(solver, state)
+        solver.check_resume(loop.view, state)
+        check_data(state, problem)
+        # counts belong to the run, not to the process: a resumed run goes on where it was, and
+        # what the first part found once is not counted again
+        if solver.needs_curvature:
+            loop.view.prepare()
+        start_passes = problem.counts.passes - state.passes
+    loop.start_passes = start_passes
+    resumed = state is not None
+    with problem.counts.limited(stop.most_passes - loop.passes):
+        if state is None:
+            try:
+                state = solver.init(loop.view, _inside(loop.view, x0))
+            except OutOfPassesError:
+                return loop.unstarted(x0)
+        # of the first state the claim alone is kept
+        claim = solver.start_claim(loop.view, state)
+        last, best, progress, decision = loop.descend(state)
+    candidates: list[Candidate[X]] = []
+    if not resumed:
+        start = cloned(x0)
+        measure = lambda: (start, problem.certificate(start))  # noqa: E731
+        candidates.append(Candidate(claim, measure, "the start"))
+    if best is not last and not decision.status.ok:
+        name = f"iterate {best.iteration}, the lowest seen"
+        bound = solver.bound(loop.view, best)
+        candidates.append(Candidate(bound, lambda: loop.measured(best), name))
+    if loop.reached is not None:
+        reached = _outside(loop.view, loop.reached)
+        certificate = problem.certificate(reached)
+        name = "that of an iteration that was broken off"
+        candidates.append(Candidate(certificate.objective, lambda: (reached, certificate), name))
+    return loop.result(last, progress, decision, candidates)
+
+
+@dataclass
+class _Loop(Generic[P, S, X]):
+    """A run: what it minimises, how, and what it has recorded."""
+
+    problem: P
+    solver: Solver[P, S, X]
+    stop: Stop
+    callback: Callback | None
+    log_every: int
+    null: bool
+    history: list[dict[str, float]] = field(default_factory=list)
+    begin: float = field(default_factory=time.perf_counter)
+    start_passes: float = 0.0
+    reached: X | None = None
+
+    @cached_property
+    def view(self) -> P:
+        """The problem as the solver sees it: in units in which features of any scale are alike.
+
+        As it is where a step length was given, which is in its own units.
+        """
+        if not hasattr(self.problem, "in_units") or has_own_step(self.solver):
+            return self.problem
+        view: P = self.problem.in_units()
+        return view
+
+    @property
+    def passes(self) -> float:
+        return self.problem.counts.passes - self.start_passes
+
+    def progress(self, state: S) -> Progress:
+        return Progress(
+            iteration=state.iteration,
+            passes=self.passes,
+            seconds=time.perf_counter() - self.begin,
+            objective=state.objective,
+            measure=lambda: self.solver.certify(self.view, state),
+            history=self.history,
+            stalled=state.stalled,
+        )
+
+    def descend(self, state: S) -> tuple[S, S, Progress, Decision]:
+        """Iterate: last state, the one with the lowest objective, progress, and why it ended."""
+        solver, view = self.solver, self.view
+        best, lowest_seen = state, solver.bound(view, state)
+        progress = self.progress(state)
+        decision = self.stop(progress)
+        while decision is None:
+            try:
+                state = solver.step(view, state)
+            except OutOfPassesError as error:
+                decision, self.reached = self._out_of_passes, error.reached
+                self._report(state, progress)
+                break
+            state.passes = self.passes
+            progress = self.progress(state)
+            if not math.isfinite(state.objective):
+                decision = Decision(Status.DIVERGED, f"objective is {state.objective}")
+                break
+            bound = solver.bound(view, state)
+            if not bound >= lowest_seen:
+                best, lowest_seen = state, bound
+            decision = self._checked(state, progress)
+        return state, best, progress, decision
+
+    def _checked(self, state: S, progress: Progress) -> Decision | None:
+        """Record, ask the rule, and call back."""
+        logged = state.iteration % self.log_every == 0
+        if logged:
+            self.history.append(_record(progress))
+        decision = self.stop(progress)
+        if decision is None and state.stalled:
+            decision = Decision(Status.STALLED, f"after {state.iteration} iterations")
+        if decision is not None and not logged:  # the last iteration is recorded and reported too
+            logged = True
+            self.history.append(_record(progress))
+        interrupt = logged and self.callback is not None and bool(self.callback(progress))
+        if decision is None and interrupt:
+            decision = Decision(Status.INTERRUPTED, "the callback returned a true value")
+        return decision
+
+    def _report(self, state: S, progress: Progress) -> None:
+        """Record the last iteration and report it, if that has not been done."""
+        if state.iteration and state.iteration % self.log_every:
+            self.history.append(_record(progress))
+            if self.callback is not None:
+                self.callback(progress)
+
+    @property
+    def _out_of_passes(self) -> Decision:
+        # of this run, or of the one that this run is a part of
+        limit = min(self.stop.most_passes, self.problem.counts.limit - self.start_passes)
+        return Decision(Status.BUDGET, f"{limit:g} passes")
+
+    def measured(self, state: S) -> tuple[X, Certificate]:
+        """The point of a state, the caller's own, and its certificate."""
+        solution = _outside(self.view, self.solver.solution(self.view, state))
+        return cloned(solution), self.solver.certify(self.view, state)
+
+    def result(
+        self, state: S, progress: Progress, decision: Decision, candidates: list[Candidate[X]]
+    ) -> Result[X]:
+        """Choose the point to return."""
+        passes = self.passes
+        solution = cloned(_outside(self.view, self.solver.solution(self.view, state)))
+        last = Point(solution, progress.certificate, Point.last)
+        found = lowest(last, [*candidates, *self._null(solution)])
+        decision = judged(decision, found, progress, self.stop)
+        if self.null:  # a run of its own: its state may be saved
+            state = replace(state, data=data_figures(self.problem))
+        kind = type(self.solver).__name__
+        logger.debug("%s: %s, %s", kind, decision.status.name, found.certificate)
+        return self._package(found, decision, state, passes, progress.seconds)
+
+    def _null(self, like: X) -> list[Candidate[X]]:
+        return null_candidates(self.problem, like) if self.null else []
+
+    def unstarted(self, x0: X) -> Result[X]:
+        """Result of a run whose budget is used up before the first iteration."""
+        passes, start = self.passes, cloned(x0)
+        given = Point(start, self.problem.certificate(start), "the start")
+        found = lowest(given, self._null(start))
+        state = State(0, found.certificate.objective, stalled=False, passes=passes)
+        seconds = time.perf_counter() - self.begin
+        return self._package(found, self._out_of_passes, state, passes, seconds)
+
+    def _package(
+        self, found: Point[X], decision: Decision, state: State, passes: float, seconds: float
+    ) -> Result[X]:
+        return Result(
+            solution=found.solution,
+            status=decision.status,
+            certificate=found.certificate,
+            history=self.history,
+            iterations=state.iteration,
+            passes=passes,
+            seconds=seconds,
+            reason=decision.reason,
+            state=state,
+            returned=found.name,
+        )
+
+
+def judged(decision: Decision, found: Point[Any], progress: Progress, stop: Stop) -> Decision:
+    """An accuracy that was reached at another point than the one returned must hold there too."""
+    if found.name == Point.last or not decision.status.ok:
+        return decision
+    there = replace(
+        progress, objective=found.certificate.objective, measure=lambda: found.certificate
+    )
+    again = stop(there)
+    if again is not None and again.status.ok:
+        return again
+    return Decision(
+        Status.BUDGET,
+        f"{decision.reason} at the last iterate, but {found.name} is lower: start from there",
+    )
+
+
+def null_candidates(problem: Any, like: X) -> list[Candidate[X]]:
+    """Zero weights with the best intercepts, where the problem says what these are."""
+    found = problem.null(like) if hasattr(problem, "null") else None
+    if found is None:
+        return []
+    point, claim = found
+    return [Candidate(claim, lambda: (point, problem.certificate(point)), Point.null)]
+
+
+def has_own_step(part: Any) -> bool:
+    """Whether a step length was given to a solver or a part of it."""
+    if getattr(part, "first", None) is not None:
+        return True
+    fields = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
+    return any(has_own_step(getattr(part, f.name)) for f in fields)
+
+
+def _inside(view: Any, point: X) -> X:
+    moved: X = view.inside(point) if hasattr(view, "inside") else point
+    return moved
+
+
+def _outside(view: Any, point: X) -> X:
+    moved: X = view.outside(point) if hasattr(view, "outside") else point
+    return moved
+
+
+def _record(progress: Progress) -> dict[str, float]:
+    return {
+        "iteration": progress.iteration,
+        "passes": progress.passes,
+        "seconds": progress.seconds,
+        "objective": progress.objective,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,18 +23,19 @@ from proxmtl.experiments import Split, stratified_folds
 from proxmtl.problem import Problem
 from proxmtl.selection import cross_validate, invariant_grid
 from proxmtl.selection import tune as descend
+from proxmtl.selection.edges import Edge, EdgeWarning, edges_of
 from proxmtl.selection.strengths import geometric
 from proxmtl.targets import Targets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
 
     from proxmtl.groups import Groups
 
-__all__ = ["Search", "by_grid", "by_hypergradient", "convex_names", "make_model"]
+__all__ = ["Chosen", "Search", "by_grid", "by_hypergradient", "convex_names", "make_model"]
 
 PRODUCTS = (1e-9, 1e-5)
 """Range of mu gamma, for the mean loss and standardised features."""
@@ -42,6 +44,19 @@ RIDGES = (1e-10, 1e-6)
 LOWEST = 1e-3
 """Lowest strength of a norm, over the critical one."""
 RIDGE_RANGE = (10.0, 1e-4)
+
+
+RIDGES_ALONE = ("ridge", "logistic-ridge", "s-extract")
+EXTENSIONS = 4
+"""Steps by which a range is extended at most, where its edge is chosen."""
+
+
+class Chosen(NamedTuple):
+    """The estimator fitted with what was chosen, all trials, and edges at which it lies."""
+
+    model: Any
+    trials: pd.DataFrame
+    edges: list[Edge]
 
 
 class Search(NamedTuple):
@@ -86,12 +101,17 @@ def make_model(
 
 def by_grid(
     search: Search, *, points: int, folds: int, sparsest: bool, folder: Path | None
-) -> tuple[Any, pd.DataFrame]:
-    """Fit every candidate, score it by its mean average precision; refit the chosen one."""
+) -> Chosen:
+    """Fit every candidate, score it by its mean average precision; refit the chosen one.
+
+    A range of at least three points is extended by its own steps where the chosen candidate lies at
+    its edge.
+    """
     candidates = _candidates(search, points)
     splits = _splits(search, folds)
     kept = keeping(lambda: _kept(folder)) if folder else contextlib.nullcontext()
-    with kept, step_progress("Fitting", len(candidates) * len(splits)) as advance:
+    total = len(candidates) * len(splits)
+    with kept, _quiet_edges(), step_progress("Fitting", total) as advance:
         found = cross_validate(
             search.estimator,
             candidates,
@@ -101,16 +121,91 @@ def by_grid(
             rule="one_standard_error" if sparsest else "best",
             folder=folder,
             progress=lambda done, total: advance(f"{done} of {total} fits"),
+            extend=_Extension(search, points) if points >= 3 else None,
         )
-    return found.model, found.table
+    return Chosen(found.model, found.table, found.edges)
 
 
-def by_hypergradient(search: Search, *, max_passes: int) -> tuple[Any, pd.DataFrame]:
+class _Extension:
+    """Further candidates where the chosen one lies at an edge, at most :data:`EXTENSIONS` times.
+
+    One step of the grid beyond the edge, beside the chosen value and the neighbours of the other
+    hyperparameter. The critical strength is no edge: above it all weights are zero.
+    """
+
+    def __init__(self, search: Search, points: int) -> None:
+        self.convex = search.name in BASELINES
+        norm = self.convex and search.name not in RIDGES_ALONE
+        low, high = ((LOWEST, 1.0) if norm else RIDGE_RANGE[::-1]) if self.convex else PRODUCTS
+        self.factor = (high / low) ** (1 / (points - 1))
+        self.bounded = norm
+        self.left = EXTENSIONS
+
+    def __call__(self, candidates: list[dict[str, float]], chosen: int) -> list[dict[str, float]]:
+        numbers = [_axes(candidate) for candidate in candidates]
+        edges = [
+            edge
+            for edge in edges_of(numbers, chosen)
+            if not (self.bounded and edge.side == "highest")
+        ]
+        if self.left == 0 or not edges:
+            return []
+        self.left -= 1
+        new: list[dict[str, float]] = []
+        for edge in edges:
+            step = self.factor if edge.side == "highest" else 1 / self.factor
+            beyond = {**numbers[chosen], edge.name: step * edge.value}
+            new += [beyond, *self._beside(beyond, edge.name)]
+        known = [tuple(number.values()) for number in numbers]
+        fresh = [n for n in new if not _among(tuple(n.values()), known)]
+        unique = {tuple(f"{value:.6g}" for value in n.values()): n for n in fresh}
+        return [_candidate(number, candidates[chosen]) for number in unique.values()]
+
+    def _beside(self, at: dict[str, float], moved: str) -> list[dict[str, float]]:
+        others = [name for name in at if name != moved]
+        return [
+            {**at, name: factor * at[name]}
+            for name in others
+            for factor in (1 / self.factor, self.factor)
+        ]
+
+
+def _axes(candidate: dict[str, float]) -> dict[str, float]:
+    """The hyperparameters that a grid is over."""
+    if "l1_strength" not in candidate:
+        return candidate
+    mu = candidate["group_strength"]
+    return {
+        "mu_gamma": mu * candidate["l1_strength"],
+        "mu2_lambda": mu**2 * candidate["frobenius_strength"],
+    }
+
+
+def _candidate(numbers: dict[str, float], like: dict[str, float]) -> dict[str, float]:
+    if "mu_gamma" not in numbers:
+        return numbers
+    products, ridges = [numbers["mu_gamma"]], [numbers["mu2_lambda"]]
+    return invariant_grid(products, ridges, like["group_strength"])[0]
+
+
+def _among(numbers: tuple[float, ...], known: list[tuple[float, ...]]) -> bool:
+    return any(np.allclose(numbers, other, rtol=1e-6, atol=0) for other in known)
+
+
+@contextlib.contextmanager
+def _quiet_edges() -> Iterator[None]:
+    """What is at an edge is said with the choice."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgeWarning)
+        yield
+
+
+def by_hypergradient(search: Search, *, max_passes: int) -> Chosen:
     """Descend the loss of a validation part; fit on all rows with the best strength."""
     split = _splits(search, 1)[0]
     problem, validation = _problem(search, split.train), _validation(search, split)
     start = [0.1 * _upper(problem)] if problem.terms else [1e-2]
-    with fit_progress("Tuning", max_passes) as callback:
+    with _quiet_edges(), fit_progress("Tuning", max_passes) as callback:
         tuned = descend(
             problem,
             validation.smooth_value_and_grad,
@@ -121,7 +216,7 @@ def by_hypergradient(search: Search, *, max_passes: int) -> tuple[Any, pd.DataFr
     name = _strength_of(search.estimator)
     fitted = search.estimator.set_params(**{name: tuned.strengths[0]}).fit(search.X, search.Y)
     table = tuned.table.rename(columns={"strength_0": name, "value": "validation_loss"})
-    return fitted, table
+    return Chosen(fitted, table, [edge._replace(name=name) for edge in tuned.edges])
 
 
 def _kept(folder: Path) -> str:

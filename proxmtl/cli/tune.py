@@ -126,7 +126,8 @@ def tune(
 
     Hypergradients follow the slope of the validation loss; a grid takes the best mean average
     precision. The latent model is searched over the two numbers that matter for it, mu gamma and
-    mu^2 lambda.
+    mu^2 lambda. A grid of three points or more is extended where its edge is chosen. A note says
+    where the choice still lies at an edge, or where nothing was compared.
 
     [bold]Examples[/]
 
@@ -184,11 +185,13 @@ def tune(
         (M, D), K = (data.Y.shape[1], data.X.shape[1]), n_latents or 0
         with room(staging, model_room(D, M, max(K, min(M, D))), out):
             if method == "grid":
-                fitted, table = by_grid(
+                chosen = by_grid(
                     search, points=points, folds=folds, sparsest=one_standard_error, folder=trials
                 )
             else:
-                fitted, table = by_hypergradient(search, max_passes=max_passes)
+                chosen = by_hypergradient(search, max_passes=max_passes)
+        fitted, table = chosen.model, chosen.trials
+        notes = [str(edge) for edge in chosen.edges]
         outcome = write_fitted(
             staging,
             parts,
@@ -201,12 +204,21 @@ def tune(
                 "inputs": [source._asdict() for source in sources],
                 "holdout": holdout,
                 "seed": seed,
-                "search": {"model": model, "method": method, "trials": len(table)},
+                "search": {
+                    "model": model,
+                    "method": method,
+                    "trials": len(table),
+                    **({"notes": notes} if notes else {}),
+                },
             },
         )
         text = table.to_csv(index=False, float_format="%.8g")
         parts.save("trials.csv", lambda: write_text(staging / "trials.csv", text))
-    console.print(f"{len(table)} trials; chosen: {_chosen(fitted)}", soft_wrap=True)
+    verb = "taken" if any(edge.side == "only" for edge in chosen.edges) else "chosen"
+    counted = f"{len(table)} trial{'s' if len(table) > 1 else ''}"
+    console.print(f"{counted}; {verb}: {_chosen(fitted)}", soft_wrap=True)
+    for note in notes:
+        console.print(f"[yellow]Note:[/] {note}", soft_wrap=True)
     show_outcome(console, outcome, out)
     parts.tell(out)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from proxmtl.latent import LatentMTL
 from proxmtl.problem import Problem
+from proxmtl.selection.edges import Edge, EdgeWarning, edges_of
 from proxmtl.selection.storage import Storage
 from proxmtl.selection.trainers import (
     Cell,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["CrossValidation", "cross_validate", "invariant_grid", "mean_average_precision"]
 
 Metric = Callable[[Any, Any], float]
+Extend = Callable[[list[Any], int], Sequence[Any]]
 Rule = Literal["best", "one_standard_error"]
 
 
@@ -94,7 +97,7 @@ class CrossValidation:
         One line per (candidate, split): the candidate's parameters, ``score``, ``nonzeros`` (share
         of the parameter), ``status``, ``passes``.
     candidates : list
-        As given.
+        As given, and those that the range was extended by.
     best : int
         Number of the candidate with the highest mean score.
     one_standard_error : int
@@ -103,6 +106,9 @@ class CrossValidation:
         The one of the two that was asked for.
     model : Result, LatentResult, estimator or None
         Trained on all rows with the chosen candidate; None without ``refit``.
+    edges : list of Edge
+        Hyperparameters of which the chosen candidate has the lowest or the highest value tried, or
+        the only one: a better one may lie beyond.
     """
 
     table: pd.DataFrame
@@ -111,6 +117,7 @@ class CrossValidation:
     one_standard_error: int
     chosen: int
     model: Any = field(repr=False)
+    edges: list[Edge] = field(default_factory=list)
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -133,6 +140,7 @@ def cross_validate(
     solver: Solver[Problem, Any, Tensor] | None = None,
     folder: str | Path | None = None,
     progress: Callable[[int, int], object] | None = None,
+    extend: Extend | None = None,
 ) -> CrossValidation:
     """Choose strengths by their score on held-out rows.
 
@@ -169,6 +177,9 @@ def cross_validate(
         same data, candidates and splits.
     progress : callable, optional
         Called with the numbers of finished and of all trainings.
+    extend : callable, optional
+        Called with all candidates so far and the number of the chosen one; returns further
+        candidates to try, none to end. So a range can be extended where its edge is chosen.
 
     Returns
     -------
@@ -179,6 +190,11 @@ def cross_validate(
     ValueError
         Without candidates or splits, if a split is not one of these rows, or if no candidate has a
         score on every split.
+
+    Warns
+    -----
+    EdgeWarning
+        If the chosen candidate lies at an edge of the range tried, or is the only one.
 
     References
     ----------
@@ -204,28 +220,48 @@ def cross_validate(
     if not given:
         raise ValueError("candidates: empty; give at least one.")
     storage = _storage(folder, trainer, given, parts, metric)
-    cells = [Cell(c, s) for c in range(len(given)) for s in range(len(parts))]
     records: dict[Cell, dict[str, Any]] = {}
-    if storage is not None:
-        for cell in cells:
-            saved = storage.load(_name(cell))
-            if saved is not None:
-                records[cell] = saved
     begin = time.perf_counter()
-    pending = [cell for cell in cells if cell not in records]
-    for cell, trained in trainer.train(pending, given, parts):
-        test = parts[cell.split].test
-        records[cell] = _record(trained, metric(trained.scores, trainer.labels[test]))
+    more = given
+    while more:
+        first = len(given) - len(more)
+        cells = [Cell(c, s) for c in range(first, len(given)) for s in range(len(parts))]
         if storage is not None:
-            storage.save(_name(cell), records[cell])
-        if progress is not None:
-            progress(len(records), len(cells))
-    table = _table(trainer, given, {cell: records[cell] for cell in cells})
+            _read(storage, cells, given, records)
+        pending = [cell for cell in cells if cell not in records]
+        for cell, trained in trainer.train(pending, given, parts):
+            test = parts[cell.split].test
+            records[cell] = _record(trained, metric(trained.scores, trainer.labels[test]))
+            if storage is not None:
+                own = {**records[cell], "candidate": _plain(given[cell.candidate])}
+                storage.save(_name(cell), own)
+            if progress is not None:
+                progress(len(records), len(given) * len(parts))
+        table = _table(trainer, given, dict(sorted(records.items())))
+        best, sparse = _choices(_summary(table))
+        chosen = best if rule == "best" else sparse
+        more = [] if extend is None else list(extend(given, chosen))
+        given = [*given, *more]
     table.attrs["seconds"] = time.perf_counter() - begin
-    best, sparse = _choices(_summary(table))
-    chosen = best if rule == "best" else sparse
+    edges = edges_of([trainer.parameters(candidate) for candidate in given], chosen)
+    for edge in edges:
+        warnings.warn(f"cross_validate: {edge}", EdgeWarning, stacklevel=2)
     fitted = trainer.refit(given[chosen]) if refit else None
-    return CrossValidation(table, given, best, sparse, chosen, fitted)
+    return CrossValidation(table, given, best, sparse, chosen, fitted, edges)
+
+
+def _read(
+    storage: Storage,
+    cells: Sequence[Cell],
+    candidates: Sequence[Any],
+    records: dict[Cell, dict[str, Any]],
+) -> None:
+    """Take up what an earlier call has finished; a range may have been extended otherwise then."""
+    for cell in cells:
+        saved = storage.load(_name(cell))
+        asked = _plain(candidates[cell.candidate])
+        if saved is not None and saved.pop("candidate", asked) == asked:
+            records[cell] = saved
 
 
 def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> Trainer:

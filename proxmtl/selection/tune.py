@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from proxmtl.counts import OutOfPassesError
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Result
-from proxmtl.selection.hypergradient import Criterion, hypergradient
+from proxmtl.selection.edges import Edge, EdgeWarning, edges_of
+from proxmtl.selection.hypergradient import Criterion, hypergradient, judged
 from proxmtl.selection.strengths import check_strengths, with_strengths
 from proxmtl.selection.trust_region import TrustRegion
 from proxmtl.stopping import MaxIterations, MaxPasses, RelativeGap, RelativeKKT, Stop
@@ -26,6 +29,8 @@ __all__ = ["Trial", "Tuning", "tune"]
 
 ROUGHEST = 1e-3
 """Accuracy of the first solves; later ones are more accurate as the strengths settle."""
+LEAST = 5.0
+"""Passes below which a trial is not worth its while: a start, an iteration, a hypergradient."""
 LINEAR_SYSTEM = 1e-3
 """Relative accuracy of the linear system of a hypergradient; the direction is all that is used."""
 
@@ -74,6 +79,9 @@ class Tuning:
         Over the training data, all trials together.
     reason : str
         Why it ended.
+    edges : list of Edge
+        Strengths that were the only ones tried; or, where the budget ended the search, the lowest
+        or the highest tried: it was still on its way.
     """
 
     strengths: tuple[float, ...]
@@ -82,6 +90,7 @@ class Tuning:
     trials: list[Trial] = field(repr=False)
     passes: float
     reason: str
+    edges: list[Edge] = field(default_factory=list)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -91,7 +100,7 @@ class Tuning:
         return pd.DataFrame(
             [
                 {
-                    **{f"strength_{j}": s for j, s in enumerate(trial.strengths)},
+                    **dict(_named(trial.strengths)),
                     "value": trial.value,
                     "passes": trial.passes,
                     "accuracy": trial.accuracy,
@@ -133,7 +142,8 @@ def tune(
         Where to start, one for each penalty, ``> 0``; default: the problem's own. Where the
         solution is zero there is no slope, so such a start is divided by 3 until it is not.
     max_passes : float
-        Budget of passes over the training data, those of the hypergradients included.
+        Budget of passes over the training data, those of the hypergradients included; none is made
+        beyond it.
     max_trials : int
         Budget of trials.
     accuracy : float
@@ -158,6 +168,11 @@ def tune(
         If there are no penalties, or a strength is not positive.
     UnsupportedError
         As :func:`hypergradient`, and if every start tried has a zero solution.
+
+    Warns
+    -----
+    EdgeWarning
+        If the budget ended the search where it had tried one value, or at an edge of those tried.
 
     References
     ----------
@@ -197,6 +212,11 @@ def tune(
         run.current = ROUGHEST
         reason = run.descend(TrustRegion(first_step), elsewhere, run.evaluate(elsewhere))
     best = run.trials[run.best]
+    edges: list[Edge] = []
+    if run.exhausted:  # a descent that ended by itself has looked around
+        edges = edges_of([dict(_named(trial.strengths)) for trial in run.trials], run.best)
+    for edge in edges:
+        warnings.warn(f"tune: {edge} The budget ended it: {run.over}.", EdgeWarning, stacklevel=2)
     return Tuning(
         strengths=best.strengths,
         value=best.value,
@@ -204,14 +224,19 @@ def tune(
         trials=run.trials,
         passes=run.passes,
         reason=run.over or reason,
+        edges=edges,
     )
+
+
+def _named(strengths: Sequence[float]) -> list[tuple[str, float]]:
+    return [(f"strength_{j}", strength) for j, strength in enumerate(strengths)]
 
 
 def _with_slope(run: _Run, point: Tensor) -> Tensor:
     """The start, or one below it at which the solution is not zero; its trial is the last."""
     while True:
         trial = run.evaluate(point)
-        if any(trial.gradient):
+        if any(trial.gradient) or run.exhausted:
             return point
         if run.over is not None or len(run.trials) > 12:
             raise UnsupportedError(
@@ -241,9 +266,10 @@ class _Run:
         self.trials: list[Trial] = []
         self.best = 0
         self.over: str | None = None
+        self.exhausted = False
         self.warm: tuple[Tensor, Tensor | None] | None = None
         self.kept: Result[Tensor]
-        self.last: tuple[Result[Tensor], Tensor]
+        self.last: tuple[Result[Tensor], Tensor | None]
 
     @property
     def passes(self) -> float:
@@ -267,22 +293,32 @@ class _Run:
         at = with_strengths(self.problem, strengths)
         start, guess = self.warm if self.warm is not None else (None, None)
         rule = RelativeGap if at.has_gap else RelativeKKT
-        left = max(1.0, self.max_passes - self.passes)
+        left = self.max_passes - self.passes
         stop: Stop = rule(self.current, every=5) | MaxIterations(5000) | MaxPasses(left)
         result: Result[Tensor] = minimize(at, x0=start, stop=stop)
-        slope = hypergradient(
-            at,
-            result.solution,
-            self.criterion,
-            tolerance=LINEAR_SYSTEM,
-            max_products=max(1, int(min(200.0, self.max_passes - self.passes))),
-            guess=guess,
-        )
-        self.last = result, slope.multiplier
+        multiplier: Tensor | None = None
+        with self.problem.counts.limited(self.max_passes - self.passes):
+            try:
+                slope = hypergradient(
+                    at,
+                    result.solution,
+                    self.criterion,
+                    tolerance=LINEAR_SYSTEM,
+                    max_products=max(1, int(min(200.0, self.max_passes - self.passes - 2))),
+                    guess=guess,
+                )
+            except OutOfPassesError:  # the value alone, and no way to go on
+                value, _ = judged(self.criterion, result.solution.to(torch.float64))
+                gradient = (0.0,) * len(strengths)
+                self.exhausted = True
+            else:
+                value, multiplier = slope.value, slope.multiplier
+                gradient = tuple(slope.gradient.tolist())
+        self.last = result, multiplier
         trial = Trial(
             strengths=strengths,
-            value=slope.value,
-            gradient=tuple(slope.gradient.tolist()),
+            value=value,
+            gradient=gradient,
             passes=self.passes,
             accuracy=self.current,
             status=result.status.name,
@@ -292,9 +328,15 @@ class _Run:
             self.best, self.kept = len(self.trials) - 1, result
         if self.callback is not None and self.callback(trial):
             self.over = "the callback returned a true value"
-        elif self.passes >= self.max_passes or len(self.trials) >= self.max_trials:
+        elif self.exhausted or self._spent or len(self.trials) >= self.max_trials:
             self.over = f"{self.passes:g} passes and {len(self.trials)} trials"
+            self.exhausted = True
         return trial
+
+    @property
+    def _spent(self) -> bool:
+        """Whether the passes that are left are not enough for another trial."""
+        return self.passes + LEAST > self.max_passes
 
     def _warm_start(self) -> None:
         """From the last trial from now on, and more accurately."""

@@ -96,3 +96,56 @@ def test_requests_that_make_no_sense(program, files, options, message):
     assert code == 2
     assert message in err
     assert not (files / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_search_that_tried_one_value_says_so(program, files):
+    code, out, _ = program(*TUNE, "--model", "logistic-ridge", "--max-passes", "1")
+    assert code == 0
+    assert "1 trial; taken: strength" in out
+    assert "strength 0.01 is the only value tried: nothing was compared" in out
+    code, out, _ = program(
+        *TUNE, "--force", "--model", "ridge", "--method", "grid", "--points", "1"
+    )
+    assert code == 0
+    assert "1 trial; taken: strength" in out
+    notes = json.loads((files / "run" / "config.json").read_text())["search"]["notes"]
+    assert len(notes) == 1
+    assert notes[0].startswith("strength 10 is the only value tried")
+
+
+@pytest.mark.parametrize("model", ["ridge", "lasso"])
+def test_a_range_is_extended_or_its_edge_is_named(program, files, model):
+    options = ("--model", model, "--method", "grid", "--points", "3")
+    code, out, _ = program(*TUNE, *options)
+    assert code == 0
+    trials = pd.read_csv(files / "run" / "trials.csv")
+    values = sorted(set(trials["strength"]))
+    ratios = np.diff(np.log(values))
+    np.testing.assert_allclose(ratios, ratios[0], rtol=1e-4)  # by its own steps
+    chosen = json.loads((files / "run" / "config.json").read_text())["parameters"]["strength"]
+    inside = values[0] * 1.001 < chosen < values[-1] * 0.999
+    assert inside == ("Note:" not in out)
+    if not inside:
+        assert len(values) == 3 + 4 or chosen == pytest.approx(values[-1], rel=1e-6)
+        assert f"of {len(values)} values tried" in out
+
+
+def test_the_latent_grid_is_extended_over_its_invariants(program, files):
+    options = ("--points", "3", "--max-passes", "8", "--trials", "kept")
+    code, out, _ = program(*TUNE, *options)
+    assert code == 0
+    trials = pd.read_csv(files / "run" / "trials.csv")
+    assert len(trials) >= 9
+    best = trials.loc[trials["score"].idxmax()]
+    for name in ("mu_gamma", "mu2_lambda"):
+        at_edge = best[name] in (trials[name].min(), trials[name].max())
+        assert at_edge == (f"Note: {name}" in out)
+    if len(trials) == 9:
+        assert "Note:" not in out
+    kept = len(list((files / "kept").iterdir()))
+    assert kept >= len(trials)
+    assert program(*TUNE, *options, "--force")[0] == 0
+    again = pd.read_csv(files / "run" / "trials.csv")
+    assert again["score"].tolist() == pytest.approx(trials["score"].tolist())
+    assert len(list((files / "kept").iterdir())) == kept

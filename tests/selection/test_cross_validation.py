@@ -27,6 +27,8 @@ from proxmtl.experiments import random_splits, sample_folds, stratified_folds
 from proxmtl.io import InputError
 from proxmtl.selection import cross_validate, invariant_grid, mean_average_precision, trainers
 
+# few candidates, some chosen at an edge: test_edges.py looks at that
+pytestmark = pytest.mark.filterwarnings("ignore::proxmtl.selection.edges.EdgeWarning")
 STOP = RelativeGap(1e-8) | MaxIterations(3000)
 
 

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 PAGE = Path(__file__).parents[2] / "docs" / "selection.md"
 
 
+@pytest.mark.filterwarnings("ignore::proxmtl.selection.edges.EdgeWarning")
 def test_the_page_runs_from_top_to_bottom(capsys):
     text = PAGE.read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))

@@ -17,6 +17,7 @@ from proxmtl import (
     minimize,
 )
 from proxmtl.selection import tune, with_strengths
+from proxmtl.selection.edges import EdgeWarning
 from proxmtl.selection.strengths import geometric
 from proxmtl.selection.trust_region import TrustRegion
 
@@ -98,9 +99,10 @@ def test_the_table_holds_every_trial():
 
 def test_a_budget_holds():
     train, held = clustered(1)
-    tuned = tune(train, held.smooth_value_and_grad, max_passes=60)
+    with pytest.warns(EdgeWarning, match="the highest of 2 values tried"):  # on its way
+        tuned = tune(train, held.smooth_value_and_grad, max_passes=60)
     assert "passes" in tuned.reason
-    assert 60 <= tuned.passes < 90
+    assert 50 < tuned.passes <= 60
 
 
 def test_a_start_above_the_critical_strength_comes_down():

@@ -16,15 +16,18 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # of scikit-learn
 
 from proxmtl.cli.console import make_console, shown_path, step_progress
+from proxmtl.cli.digits_unseen import hide_labels
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.run import write_run
 from proxmtl.documents import parse_json
 from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
 from proxmtl.experiments import TOTAL, Comparison, Split, compare, random_splits
+from proxmtl.experiments.splits import one_class_attributes
 from proxmtl.groups import Groups
 from proxmtl.io import atomic_path, load_digit_attributes, new_run_folder, write_text
 from proxmtl.io.seal import read_manifest
 from proxmtl.report.tables import comparison_table
+from proxmtl.selection.edges import edges_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["digit_parts", "is_demo", "one_thread", "run_demo"]
 
+MARK = "*"
 SINGLE, PLAIN, GROUPED = "single task", "latent, no groups", "latent, groups"
 
 
@@ -70,7 +74,8 @@ def run_demo(
         "AP and accuracy in % on the test images, mean ± standard deviation over the splits. "
         "The latent models' problem is not convex and its budget is limited: the residual says how "
         "stationary the point is, not how far the best one is. The single-task gap is a bound on "
-        "that distance."
+        "that distance. "
+        f"A strength marked {MARK} is the lowest or the highest of those tried."
     )
     inputs = out / "data"
     console.print(
@@ -102,12 +107,10 @@ def digit_parts(
         )
     full = data.Y.astype(np.float64)
     splits = random_splits(len(full), n_splits, 1 - n_train / len(full), seed, Y=full)
-    parts = []
-    for number, split in enumerate(splits):
-        hidden = np.random.default_rng((seed, number)).random(full.shape) >= observed
-        hidden[split.test] = False
-        parts.append(_Part(split, np.where(hidden, np.nan, full)))
-    return parts
+    return [
+        _Part(split, hide_labels(full, split.train, observed, (seed, number)))
+        for number, split in enumerate(splits)
+    ]
 
 
 def _compare(
@@ -158,12 +161,32 @@ def is_demo(folder: Path) -> bool:
     return isinstance(config, dict) and config.get("command") == "demo"
 
 
+class _Inner:
+    """The first shuffled split of 70 to 30 that leaves every attribute both classes to fit on."""
+
+    def split(self, X: Any, y: Any, groups: object = None) -> Iterator[tuple[Any, Any]]:
+        del groups
+        for seed in range(1000):
+            inner = ShuffleSplit(1, test_size=0.3, random_state=seed)
+            train, test = next(inner.split(X))
+            if not one_class_attributes(y, train):
+                yield train, test
+                return
+        raise ValueError(
+            "demo: hardly any split of the training images leaves every attribute both classes; "
+            "raise --n-train or --observed."
+        )
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: object = None) -> int:
+        del X, y, groups
+        return 1
+
+
 def _models(groups: Groups, names: tuple[str, ...], max_passes: int) -> dict[str, Any]:
     """Each model with a search of its strength, by its accuracy on held-out training images."""
 
     def search(model: Any, grid: Any) -> GridSearchCV:
-        inner = ShuffleSplit(1, test_size=0.3, random_state=0)
-        return GridSearchCV(model, grid, cv=inner, error_score="raise")
+        return GridSearchCV(model, grid, cv=_Inner(), error_score="raise")
 
     latent = {"group_strength": list(np.geomspace(0.01, 0.06, 3))}
     # As many latents as there are digits, so that attributes have to share.
@@ -193,10 +216,18 @@ def _table(comparison: Comparison, groups: Groups) -> Any:
         row["status"] = ", ".join(sorted({r["status"].lower() for r in reports}))
         row["relative gap"] = _worst(reports, "relative_gap")
         row["relative residual"] = _worst(reports, "relative_kkt")
-        row["strength"] = ", ".join(f"{next(iter(r['params'].values())):.2g}" for r in reports)
+        row["strength"] = ", ".join(_strength(fit) for fit in fits)
         row["seconds"] = f"{sum(fit.seconds for fit in fits):.1f}"
         rows[name] = row
     return comparison_table(rows)
+
+
+def _strength(fit: Any) -> str:
+    """Strength that the search of a fit chose; marked where it is at an edge of those tried."""
+    search = fit.estimator
+    value = next(iter(search.best_params_.values()))
+    edges = edges_of(search.cv_results_["params"], search.best_index_)
+    return f"{value:.2g}{MARK if edges else ''}"
 
 
 def _worst(reports: list[dict[str, Any]], figure: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxmtl.backbones.training import Trainer
     from proxmtl.io.digits import DigitAttributes
 
-__all__ = ["CALIBRATION", "DigitRows", "digit_rows", "zero_shot_accuracy"]
+__all__ = ["CALIBRATION", "DigitRows", "digit_rows", "hide_labels", "zero_shot_accuracy"]
 
 CALIBRATION = 200
 """Images that turn scores into probabilities; fewer where the training leaves fewer than twice
@@ -69,16 +69,33 @@ def digit_rows(data: DigitAttributes, n_train: int, observed: float, seed: int) 
     split = random_splits(len(seen), 1, 1 - n_train / len(seen), seed, Y=full[seen])[0]
     train, rest = seen[split.train], rng.permutation(seen[split.test])
     n_calibration = min(CALIBRATION, len(rest) // 2)
-    hidden = np.random.default_rng((seed, 0)).random(full.shape) >= observed
-    hidden[np.setdiff1d(np.arange(len(full)), train)] = False
     return DigitRows(
         train,
         np.sort(rest[:n_calibration]),
         np.sort(rest[n_calibration:]),
         np.flatnonzero(np.isin(data.digits, digits)),
         digits,
-        np.where(hidden, np.nan, full),
+        hide_labels(full, train, observed, (seed, 0)),
     )
+
+
+def hide_labels(
+    labels: NDArray[np.float64], train: NDArray[np.intp], observed: float, key: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Labels (N, M) of which a share of the training rows' are known, and all of the others'.
+
+    Two of each class of every attribute are known in any case, where there are so many: with one
+    there would be nothing to validate a strength on.
+    """
+    hidden = np.random.default_rng(key).random(labels.shape) >= observed
+    hidden[np.setdiff1d(np.arange(len(labels)), train)] = False
+    for column, kept in zip(labels.T, hidden.T, strict=True):
+        for sign in (0.0, 1.0):
+            own = train[column[train] == sign]
+            missing = 2 - int((~kept[own]).sum())
+            if missing > 0:
+                kept[own[kept[own]][:missing]] = False
+    return np.where(hidden, np.nan, labels)
 
 
 def zero_shot_accuracy(trainer: Trainer, data: DigitAttributes, rows: DigitRows) -> pd.Series:

@@ -90,6 +90,19 @@ def test_a_small_demo(program, files):
     assert "arithmetic" in out
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:LatentMTLClassifier. W = 0 is lower")
+def test_the_smallest_demo(program, files):
+    least = ("--n-train", "60", "--observed", "0.05", "--n-splits", "1", "--max-passes", "1")
+    code, out, _ = program("demo", *least, "--out", "demo")
+    assert code == 0
+    assert "A strength marked * is the lowest or the highest of those tried" in out
+    labels = (files / "demo" / "data" / "train.csv").read_text().splitlines()
+    assert len(labels) == 61
+    by_attribute = zip(*(line.split(",") for line in labels[1:]), strict=True)
+    assert all(min(column.count("0"), column.count("1")) >= 2 for column in by_attribute)
+
+
 def test_the_demo_needs_images_to_test_on(program):
     code, _, err = program("demo", "--n-train", "1797")
     assert code == 2

@@ -76,10 +76,13 @@ class _Fault:
     rng: random.Random
     detail: str = ""
     kept: tuple[str, ...] = ()
+    partly: bool = False
 
     @property
     def arguments(self) -> list[str]:
-        return COMMANDS[self.name].arguments
+        """Of the command; a run of which only a part could be saved is replaced by force."""
+        asked = COMMANDS[self.name].arguments
+        return [*asked, "--force"] if self.partly and "--force" not in asked else asked
 
     def moment(self) -> Moment:
         """A file event, or a time, of the undisturbed run."""
@@ -90,6 +93,7 @@ class _Fault:
 
     def run(self, disturbance: Disturbance = UNDISTURBED, *, fresh: bool = False) -> Ended:
         ended = start(self.arguments, self.ground.work, disturbance, fresh=fresh).wait()
+        self.partly = bool(re.search(r"saved in \S+, without \S", ended.err))
         for name in re.findall(r"\S+\.kept-\d+", ended.err):
             kept = (self.ground.work / name).relative_to(self.ground.work)
             self.kept += (kept.as_posix(),)

@@ -65,10 +65,15 @@ def read_parquet(path: Path, stream: BinaryIO, id_column: str | None = None) -> 
     except Exception as error:
         # pyarrow has its own tree of exceptions and is imported by pandas only here.
         raise InputError(path, f"not a readable parquet file ({first_line(error)}).") from error
-    candidates = _candidates(path, table, id_column)
+    try:
+        candidates = _candidates(path, table, id_column)
+        ids = next((_texts(values) for values in candidates.values()), None)
+    except UnicodeDecodeError as error:  # text is looked at when it is asked for
+        raise InputError(
+            path, f"its row identifiers are not text in UTF-8 ({error}); write them again."
+        ) from error
     columns = [name for name in candidates if name in table.columns]
     numbers = table.drop(columns=columns)
-    ids = next((_texts(values) for values in candidates.values()), None)
     values = numbers.to_numpy()
     if values.dtype == object:  # of pandas' own types, which may have missing entries
         values = numbers.to_numpy(np.float64, na_value=np.nan)

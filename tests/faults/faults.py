@@ -228,7 +228,8 @@ def _full_disk(fault: _Fault) -> tuple[str, str]:
 
 def _no_memory(fault: _Fault) -> tuple[str, str]:
     """The address space is limited to a bit more than the program begins with."""
-    memory = int(2 ** fault.rng.uniform(18, 29))
+    # below some MiB the C library itself gives up: "cannot allocate memory for thread-local data"
+    memory = int(2 ** fault.rng.uniform(23, 29))
     fault.detail = f"{memory} more bytes of address space"
     ended = fault.run(Disturbance(memory=memory))
     # what is too large need not be a file: then the limit is named

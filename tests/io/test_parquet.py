@@ -104,3 +104,13 @@ def test_types_of_pandas_are_read_and_missing_numbers_are_named(tmp_path):
     table.iloc[2, 1] = pd.NA
     with pytest.raises(InputError, match="nan in row 2, column 1"):
         _read(tmp_path, table)
+
+
+def test_identifiers_that_are_no_text_raise(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    broken = arrow.array([b"a", b"\x81"], arrow.binary()).view(arrow.string())
+    table = arrow.table({"id": broken, "f": [1.0, 2.0]})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=r"x\.parquet: its row identifiers are not text in UTF-8"):
+        load_features(tmp_path / "x.parquet")

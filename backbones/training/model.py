@@ -22,7 +22,8 @@ from proxmtl.backbones.training.described import check_described, check_sizes
 from proxmtl.backbones.training.features import network_features, standardized
 from proxmtl.backbones.training.pixels import cropped
 from proxmtl.io.errors import InputError, first_line
-from proxmtl.io.model import DESCRIPTION_FILE, ModelState, read_model_state, write_model_state
+from proxmtl.io.model import ModelState, read_model_state, write_model_state
+from proxmtl.io.names import DESCRIPTION_FILE
 from proxmtl.nn.linear import linear_scores
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from proxmtl.io.descriptions import check_estimator
 from proxmtl.io.errors import InputError
-from proxmtl.io.model import DESCRIPTION_FILE, read_model_state, write_model_state
+from proxmtl.io.model import read_model_state, write_model_state
+from proxmtl.io.names import DESCRIPTION_FILE
 
 if TYPE_CHECKING:
     from proxmtl.estimators.base import LinearAttributeClassifier

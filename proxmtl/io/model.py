@@ -19,6 +19,7 @@ from safetensors.numpy import load, save
 from proxmtl.documents import DocumentError, parse_json
 from proxmtl.io.atomic import atomic_path, write_json
 from proxmtl.io.errors import InputError
+from proxmtl.io.names import ARRAYS_FILE, DESCRIPTION_FILE
 from proxmtl.io.seal import MANIFEST_FILE, Manifest, read_manifest, seal_folder
 from proxmtl.limits import advice, limit
 
@@ -35,8 +36,6 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 2
-ARRAYS_FILE = "model.safetensors"
-DESCRIPTION_FILE = "model.json"
 
 Array = NDArray[Any]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from proxmtl.io.atomic import files_below, flush_folder, regular_file, umask
 from proxmtl.io.errors import InputError
 from proxmtl.io.lock import FileLock
+from proxmtl.io.names import is_run_file
 from proxmtl.io.seal import MANIFEST_FILE, read_manifest, seal_folder
 from proxmtl.io.temporaries import (
     PREFIX,
@@ -88,19 +89,11 @@ def _is_part_of(target: Path, source: Path) -> bool:
         return False
     if source.is_dir():
         # predictions in a run folder may be made again; its own files, and images, are inputs
-        own = target.suffix.lower() not in {".csv", ".npy"} or target.name in _OF_RUNS
+        own = target.suffix.lower() not in {".csv", ".npy"} or (
+            is_run_file(target.name) or target.name == "scalars.csv"
+        )
         return own and target.is_relative_to(Path(os.path.realpath(source)))
     return target.samefile(source)
-
-
-_OF_RUNS = {
-    "metrics.csv",
-    "history.csv",
-    "scalars.csv",
-    "trials.csv",
-    "zero_shot.csv",
-    "fitted_rows.npy",
-}
 
 
 def settle_folder(path: Path | None, option: str, out: Path) -> None:
@@ -335,7 +328,8 @@ def _put_into_place(staging: Path, target: Path) -> None:
     else:
         of_before = set()
         with contextlib.suppress(InputError):  # without a manifest nobody knows what is of the run
-            of_before = set(read_manifest(target).entries)
+            # of other names, a file is the user's own, also where it was sealed with the run
+            of_before = set(filter(is_run_file, read_manifest(target).entries))
         last = (MARKER, MANIFEST_FILE)
         files = sorted(files_below(staging), key=lambda file: [file == name for name in last])
         for file in files:

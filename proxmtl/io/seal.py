@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from proxmtl.documents import DocumentError, parse_json
 from proxmtl.io.atomic import files_below, write_text
 from proxmtl.io.errors import InputError
+from proxmtl.io.names import is_run_file
 from proxmtl.limits import limit
 
 __all__ = [
@@ -130,7 +131,7 @@ def seal_folder(folder: str | Path, names: Iterable[str] | None = None) -> None:
         An existing folder.
     names
         Files to list, as paths relative to the folder; default: those that its manifest lists, or
-        all that are in it where it has none.
+        where it has none the files of a run, by their names. Others, such as notes, are not listed.
 
     Raises
     ------
@@ -143,7 +144,7 @@ def seal_folder(folder: str | Path, names: Iterable[str] | None = None) -> None:
     if names is None and (folder / MANIFEST_FILE).is_file():
         names = read_manifest(folder).entries
     if names is None:
-        names = files_below(folder)
+        names = filter(is_run_file, files_below(folder))
     listed = sorted({*names} - {MANIFEST_FILE})
     try:
         entries = {name: entry_of(folder / name) for name in listed}

@@ -16,8 +16,9 @@ import torch
 from disks import file_limit, on_small_disk
 from safetensors.torch import save_file
 
-from proxmtl.io import InputError, atomic_path, new_run_folder, write_text
+from proxmtl.io import InputError, atomic_path, new_run_folder, seal_folder, write_text
 from proxmtl.io.outputs import reserve, settle_file
+from proxmtl.io.seal import read_manifest
 from proxmtl.io.temporaries import remove_leftovers, temporary_file, temporary_folder
 
 posix = pytest.mark.skipif(os.name == "nt", reason="of POSIX file systems")
@@ -266,7 +267,7 @@ def test_a_temporary_that_is_taken_for_a_leftover_is_made_again(tmp_path, monkey
 def _run(path, *, text="model", force=False):
     with new_run_folder(path, force=force) as staging:
         (staging / "plots").mkdir()
-        (staging / "plots" / "a.png").write_text(text)
+        (staging / "plots" / "latents.png").write_text(text)
         (staging / "model.json").write_text(text)
 
 
@@ -280,7 +281,7 @@ def test_a_folder_that_is_there_stays_the_same(tmp_path, monkeypatch):
     _run(Path(), text="first")
     assert Path("model.json").read_text() == "first"
     _run(tmp_path / "link", text="second", force=True)
-    assert Path("plots/a.png").read_text() == "second"
+    assert Path("plots/latents.png").read_text() == "second"
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "empty").stat().st_ino == number
     assert {path.name for path in Path().iterdir()} == {"plots", "model.json", "manifest.json"}
@@ -293,6 +294,20 @@ def test_a_run_that_is_replaced_leaves_nothing_of_it_behind(tmp_path):
         (staging / "model.json").write_text("second")
     found = {path.name for path in (tmp_path / "run").rglob("*")}
     assert found == {"plots", "model.json", "manifest.json", "notes.txt"}
+
+
+def test_files_of_other_names_stay_though_they_were_sealed_with_the_run(tmp_path):
+    """Those of the user: sealing a folder by hand must not hand them over."""
+    run = tmp_path / "run"
+    _run(run, text="first")
+    (run / "manifest.json").unlink()
+    (run / "notes.md").write_text("mine")
+    seal_folder(run)
+    assert sorted(read_manifest(run).entries) == ["model.json", "plots/latents.png"]
+    seal_folder(run, ["model.json", "notes.md"])  # as if asked for
+    _run(run, text="second", force=True)
+    assert (run / "notes.md").read_text() == "mine"
+    assert (run / "model.json").read_text() == "second"
 
 
 def test_a_disk_of_its_own_may_be_a_run(tmp_path):
@@ -351,5 +366,5 @@ def test_signals_wait_until_a_run_is_in_place(tmp_path, monkeypatch):
         _run(tmp_path / "run", text="second", force=True)
     assert len(moved) == 3
     assert (tmp_path / "run" / "model.json").read_text() == "second"
-    assert (tmp_path / "run" / "plots" / "a.png").read_text() == "second"
+    assert (tmp_path / "run" / "plots" / "latents.png").read_text() == "second"
     assert not list(tmp_path.glob(".proxmtl-*"))

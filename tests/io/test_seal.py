@@ -42,23 +42,23 @@ def test_a_changed_document_is_found(tmp_path, damage, message):
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "plots").mkdir()
-    (tmp_path / "plots" / "a.png").write_bytes(b"picture")
-    (tmp_path / "b.csv").write_bytes(b"")
+    (tmp_path / "plots" / "latents.png").write_bytes(b"picture")
+    (tmp_path / "history.csv").write_bytes(b"")
     seal_folder(tmp_path)
     return tmp_path
 
 
 def test_a_folder_is_sealed_with_all_its_files(folder):
     manifest = read_manifest(folder)
-    assert sorted(manifest.entries) == ["b.csv", "plots/a.png"]
-    assert manifest.read("plots/a.png") == b"picture"
+    assert sorted(manifest.entries) == ["history.csv", "plots/latents.png"]
+    assert manifest.read("plots/latents.png") == b"picture"
     manifest.check()
     (folder / "mine.txt").write_text("added later")
     manifest.check()
     with pytest.raises(InputError, match=r"mine.txt: is not listed"):
         manifest.read("mine.txt")
     seal_folder(folder)  # lists what it listed
-    assert sorted(read_manifest(folder).entries) == ["b.csv", "plots/a.png"]
+    assert sorted(read_manifest(folder).entries) == ["history.csv", "plots/latents.png"]
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_a_folder_is_sealed_with_all_its_files(folder):
     ],
 )
 def test_a_file_that_changed_is_named(folder, change, message):
-    change(folder / "plots" / "a.png")
-    for look in (lambda m: m.check(), lambda m: m.read("plots/a.png")):
-        with pytest.raises(InputError, match=rf"a.png: .*{message}.*run again"):
+    change(folder / "plots" / "latents.png")
+    for look in (lambda m: m.check(), lambda m: m.read("plots/latents.png")):
+        with pytest.raises(InputError, match=rf"latents.png: .*{message}.*run again"):
             look(read_manifest(folder))
-    read_manifest(folder).check(["b.csv"])
+    read_manifest(folder).check(["history.csv"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+"""Names of the files in run folders: only files of these names are sealed or removed unasked."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+__all__ = ["ARRAYS_FILE", "DESCRIPTION_FILE", "is_by_product", "is_run_file"]
+
+ARRAYS_FILE = "model.safetensors"
+DESCRIPTION_FILE = "model.json"
+_BY_PRODUCTS = (
+    "candidates.csv",
+    "history.csv",
+    "metrics.csv",
+    "metrics.json",
+    "plots/attributes.png",
+    "plots/convergence.png",
+    "plots/latents.png",
+    "scalars_*.csv",
+    "sharing.csv",
+    "trials.csv",
+    "zero_shot.csv",
+)
+_OTHERS = (
+    ARRAYS_FILE,
+    DESCRIPTION_FILE,
+    "config.json",
+    "data/groups.toml",
+    "data/test.csv",
+    "data/test.npy",
+    "data/train.csv",
+    "data/train.npy",
+    "fitted_rows.npy",
+)
+
+
+def is_run_file(name: str) -> bool:
+    """Whether a command writes a file of this name (relative, with slashes) into run folders.
+
+    The manifest, and the files that change while a training goes on, are not among them.
+    """
+    return any(fnmatchcase(name, pattern) for pattern in (*_BY_PRODUCTS, *_OTHERS))
+
+
+def is_by_product(name: str) -> bool:
+    """Whether a file is a figure or table for people, which no command reads."""
+    return any(fnmatchcase(name, pattern) for pattern in _BY_PRODUCTS)

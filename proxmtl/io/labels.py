@@ -70,7 +70,8 @@ def read_labels(
         Header of the column of row identifiers. By default it is a column ``id``, or the first
         where its header says that it is one (``image``, ``file``, ...).
     unique_ids
-        Whether blank and repeated identifiers are errors.
+        Whether blank and repeated identifiers are errors. Where they are none, a column of labels
+        whose header is one of identifiers is an error unless it is the `id_column`.
 
     Returns
     -------
@@ -86,6 +87,8 @@ def read_labels(
     columns = [index for index in range(len(table.header)) if index != table.id_index]
     names = tuple(table.header[index] for index in columns)
     _check_header(table, names)
+    if id_column is None and not unique_ids:
+        _check_guess(table)
     ids = table.ids(unique=unique_ids)
     codes = _codes(table, columns)
     _check_coding(table, names, codes)
@@ -182,6 +185,26 @@ def _check_header(table: Table, names: tuple[str, ...]) -> None:
             "belong; add a header line.",
             line=1,
         )
+
+
+def _check_guess(table: Table) -> None:
+    """Raise where the column taken for identifiers holds labels, which would be left out."""
+    if table.id_index is None:
+        return
+    texts = [text for _, text in table.cells(table.id_index)]
+    codes = {_code(text, decimal_comma=table.separator != ",") for text in {*texts}}
+    if None in codes or not codes & {1.0, 0.0, -1.0, _NO_IN_WORDS}:
+        return
+    if any(texts == list(map(str, range(a, a + len(texts)))) for a in (0, 1)):
+        return  # numbers of one or two rows
+    header = table.header[table.id_index]
+    raise InputError(
+        table.path,
+        f"column {header!r} is called like one of identifiers and holds nothing but labels; rename "
+        f"it if it is an attribute, or, if it holds identifiers, say --id-column {header!r} (in "
+        "Python id_column=).",
+        line=1,
+    )
 
 
 def _is_number(text: str) -> bool:

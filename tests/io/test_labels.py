@@ -190,3 +190,20 @@ def test_numbers_of_rows_that_pandas_writes_are_known_as_such(tmp_path):
     assert read_labels(_write(tmp_path, '"","red"\n"1",1\n"2",0\n')).counted
     assert not read_labels(_write(tmp_path, "id,red\n0,1\n1,0\n")).counted
     assert not read_labels(_write(tmp_path, ",red\n1,1\n0,0\n")).counted
+
+
+@pytest.mark.parametrize("name", ["photo", "path", "row", "file", "picture", "index", "name", "id"])
+@pytest.mark.parametrize("cells", [("1", "0", "1"), ("yes", "", "no"), ("-1", "1", "NA")])
+def test_no_attribute_is_lost_to_its_header_where_identifiers_may_repeat(tmp_path, name, cells):
+    rows = zip(cells, "011", strict=True)
+    path = _write(tmp_path, f"{name},painting\n" + "".join(f"{a},{b}\n" for a, b in rows))
+    with pytest.raises(InputError, match=rf"column '{name}' is called like.*--id-column '{name}'"):
+        read_labels(path, unique_ids=False)
+    assert read_labels(path, id_column=name, unique_ids=False).ids == cells
+
+
+@pytest.mark.parametrize("ids", ["ab", "aa", "01", "12", ["", ""]])
+def test_repeated_identifiers_and_numbers_of_rows_are_no_labels(tmp_path, ids):
+    rows = zip(ids, "01", strict=True)
+    path = _write(tmp_path, "row,a\n" + "".join(f"{name},{y}\n" for name, y in rows))
+    assert read_labels(path, unique_ids=False).ids == tuple(ids)

@@ -117,6 +117,8 @@ def join_rows(first: Rows, second: Rows, match: Match = "auto") -> Joined:
     for side, other in ((first, second), (second, first)):
         if side.ids is None:
             raise InputError(side.source, _lacks(side, other))
+    if match == "auto":
+        _check_counts(first, second)
     return _by_id(first, second)
 
 
@@ -138,6 +140,24 @@ def _check_counters(first: Rows, second: Rows) -> None:
                 f"{other.source} have identifiers ({other.ids[0]!r}, ...). If it holds these, call "
                 f"it 'id'; or, if row i of one file is row i of the other, {BY_POSITION}.",
             )
+
+
+def _check_counts(first: Rows, second: Rows) -> None:
+    """Raise where both sides number their rows, one from 0 and the other from 1."""
+    starts = []
+    for side in (first, second):
+        numbers = _number_set(side)
+        starts.append(
+            [a for a in (0, 1) if numbers == set(map(str, range(a, a + side.count)))],
+        )
+    if sorted(starts) == [[0], [1]]:
+        raise InputError(
+            second.source,
+            f"one of it and {first.source} counts its rows from 0 and the other from 1, so rows of "
+            "one number need not belong together; count both alike, or, if they do, say so with "
+            "--match id (in Python match='id'), or, if row i of one file is row i of the other, "
+            f"{BY_POSITION}.",
+        )
 
 
 def _number_set(side: Rows) -> set[str]:
@@ -185,13 +205,6 @@ def _by_id(first: Rows, second: Rows) -> Joined:
     pairs = [(row, place[key]) for row, key in enumerate(keys[0]) if key in place]
     used = np.array(pairs, dtype=np.intp).reshape(-1, 2)
     left = [_others(side, rows) for side, rows in zip((first, second), used.T, strict=True)]
-    if sorted(left) == [["0"], [str(first.count)]] and first.count == second.count:
-        raise InputError(
-            second.source,
-            f"one of it and {first.source} counts its rows from 0 and the other from 1, so rows of "
-            "one number need not belong together; count both alike, or, if row i of one file is "
-            f"row i of the other, {BY_POSITION}.",
-        )
     hint = how_to_match(*left)
     if not pairs:
         raise InputError(

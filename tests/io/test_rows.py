@@ -148,3 +148,14 @@ def test_numbers_of_rows_beside_a_table_say_no_more_than_the_position():
 def test_counts_from_0_and_from_1_do_not_meet_one_row_off():
     with pytest.raises(InputError, match="counts its rows from 0 and the other from 1"):
         joined(["2", "0", "1"], ["1", "2", "3"])
+
+
+@pytest.mark.parametrize("second", ["12345", "1", "213", "1234"])
+def test_counts_from_0_and_from_1_do_not_meet_whatever_their_lengths(second):
+    with pytest.raises(InputError, match="counts its rows from 0 and the other from 1"):
+        joined(list("0123"), list(second))
+
+
+def test_only_ranges_count_rows_and_a_match_by_id_that_is_asked_for_is_made():
+    np.testing.assert_array_equal(joined(["0", "17", "33"], ["17", "33", "3"]).first, [1, 2])
+    np.testing.assert_array_equal(joined(["0", "1", "2"], ["1", "2", "3"], "id").first, [1, 2])

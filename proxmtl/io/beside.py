@@ -61,5 +61,11 @@ def check_features(path: Path, found: Entry) -> None:
         raise InputError(path, f"is not the file that {seal.name} was written for; {cure}")
     ids = path.with_suffix(IDS_SUFFIX)
     listed = entries.get(IDS_SUFFIX)
+    if listed is not None and not ids.is_file():
+        raise InputError(
+            path,
+            f"{ids.name}, which {seal.name} lists, is missing beside it; copy that file too, or, "
+            f"if these features are to be without names, remove {seal.name}.",
+        )
     if listed != (entry_of(ids) if ids.is_file() else None):
         raise InputError(ids, f"is not the file that {seal.name} was written for; {cure}")

@@ -49,7 +49,7 @@ def test_features_that_were_replaced_are_not_taken_for_those_of_the_names(featur
         load_features(features)
     np.save(features, X)
     (tmp_path / "f.ids.csv").unlink()
-    with pytest.raises(InputError, match=r"f\.ids\.csv: is not the file"):
+    with pytest.raises(InputError, match=r"f\.npy: f\.ids\.csv, .* is missing beside it; copy"):
         load_features(features)
     seal_beside(features).unlink()  # a change of one's own
     assert load_features(features).ids is None

@@ -64,7 +64,8 @@ def predict(
 
     settle_file(out, force=force, inputs=(run, samples))
     opened = open_run(run)
-    reading = Reading(key, device, batch_size, skip_corrupt, id_column, check_match(match))
+    way = check_match(match)
+    reading = Reading(key, device, batch_size, skip_corrupt, id_column, way, recognise=False)
     table, ids, _ = opened.scores(samples, reading)
     if match == "position":
         ids = None

@@ -58,6 +58,8 @@ class Reading:
     skip_corrupt: bool = False
     id_column: str | None = None
     match: Match = "auto"
+    recognise: bool = True
+    """Whether samples that the model was fitted on are looked for."""
 
 
 class Scored(NamedTuple):
@@ -68,7 +70,7 @@ class Scored(NamedTuple):
     ids: tuple[str, ...] | None
     """Of the samples; names of the images."""
     fitted: NDArray[np.bool_]
-    """Which of them the model was fitted on."""
+    """Which of them the model was fitted on; all False where the reading did not recognise any."""
 
     def part(self, rows: NDArray[np.intp]) -> Scored:
         """Return the scores of some of the samples."""
@@ -101,6 +103,8 @@ class FittedRun:
         _refuse(reading, ("device", "batch_size", "skip_corrupt"), "images")
         X, ids, _ = features_for(self.model, source, reading.key, reading.id_column)
         values = self.model.decision_function(X).reshape(len(X), -1)
+        if not reading.recognise:
+            return Scored(values, ids, np.zeros(len(X), np.bool_))
         return Scored(values, ids, recognised(self.folder, X, ids))
 
 
@@ -145,7 +149,8 @@ class TrainedRun:
             progress = thousandths(advance)
             for batch in batches:
                 values.append(networks.scores(batch.pixels).double().cpu().numpy())
-                seen.append(row_fingerprints(batch.pixels))
+                if reading.recognise:
+                    seen.append(row_fingerprints(batch.pixels))
                 rows += batch.rows
                 bad += [reason for _, reason in batch.bad]
                 done += len(batch.images)
@@ -154,7 +159,9 @@ class TrainedRun:
             say_warning(f"{len(bad)} images skipped, the first: {bad[0]}")
         if not rows:
             raise InputError(source, "none of its images can be used.")
-        fitted = np.isin(np.concatenate(seen), fitted_rows(self.folder)["mark"])
+        fitted = np.zeros(len(rows), np.bool_)
+        if reading.recognise:
+            fitted = np.isin(np.concatenate(seen), fitted_rows(self.folder)["mark"])
         return Scored(np.concatenate(values), tuple(files.ids[i] for i in rows), fitted)
 
 

@@ -166,3 +166,17 @@ def test_words_semicolons_umlauts_and_empty_rows_of_a_spreadsheet(program, named
     assert code == 2
     assert "'white'" in err
     assert len(first) == len((named / "run" / "model.safetensors").read_bytes())
+
+
+def test_predictions_need_the_files_of_the_model_alone(program, named):
+    call = ("-l", "y.csv", "-o", "run", "--holdout", "0", *QUICK)
+    assert program("fit", "x.npy", *call)[0] == 0
+    assert program("predict", "run", "x.npy", "-o", "all.csv")[0] == 0
+    (named / "copy").mkdir()
+    for name in ("model.json", "model.safetensors", "manifest.json"):
+        (named / "copy" / name).write_bytes((named / "run" / name).read_bytes())
+    assert program("predict", "copy", "x.npy", "-o", "p.csv")[0] == 0
+    assert (named / "p.csv").read_text() == (named / "all.csv").read_text()
+    code, _, err = program("evaluate", "copy", "x.npy", "-l", "y.csv")
+    assert code != 0
+    assert "fitted_rows.npy" in err

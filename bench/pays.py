@@ -7,7 +7,8 @@ Each draw has its own training rows, and labels hidden at random where a share i
 training rows, and with the same number of folds, three models choose their strengths by
 cross-validation: scikit-learn's ``LogisticRegressionCV`` for each attribute alone, ours alone, and
 ours with a shared part. The test rows are scored once. Finished draws are kept in
-``bench/results/pays.json`` and not run again; the table of docs/sharing.md is written from them.
+``bench/results/pays.json`` and not run again; the table that is
+printed stands in docs/sharing.md.
 """
 
 from __future__ import annotations
@@ -190,7 +191,10 @@ def run(setting: Setting, seed: int) -> dict[str, Any]:
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
-    """Mean over draws and half the width of its 95 % confidence interval."""
+    """Mean over draws of one data set, and half the width of its 95 % confidence interval.
+
+    Draws overlap, so the interval is of the draws, not of other data sets.
+    """
     n = len(differences)
     if n < 2:
         return float(differences.mean()), float("nan")
@@ -232,7 +236,8 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of the BLAS.", min=1)] = 1,
 ) -> None:
     """Run the settings draw by draw and print the table."""
-    settings = {**SETTINGS, "threads": threads}
+    sizes = {name: [s.train, s.test, s.share] for name, s in SETTINGS_OF.items()}
+    settings = {**SETTINGS, "threads": threads, "sizes": sizes}
     runs = record.runs_so_far("pays", settings)
     for seed in range(draws):
         for name, setting in SETTINGS_OF.items():

@@ -49,7 +49,7 @@ def duality_gap(
     elif problem.regularizer is not None and problem.regularizer.has_conjugate:
         # a dual point just outside the conjugate's domain is shrunk into it, past rounding
         limit = problem.regularizer.conjugate_limit(U) * (1 - ROUNDING)
-        scale = min(1.0, limit)
+        scale = 1.0 if limit >= 1 else limit  # NaN stays
         conjugate = problem.regularizer.conjugate(scale * U)
     else:
         assert problem.regularizer is not None

@@ -116,9 +116,10 @@ def _sharing(model: LinearAttributeClassifier) -> str | None:
     if chosen is None:
         return None
     if not chosen.any():
-        return "no: attributes alone do at least as well on held-out rows"
+        return "no: attributes alone do at least as well in cross-validation"
     gain = 100 * float(model.report_["gain"][chosen].mean())
-    return f"{int(chosen.sum())} of {len(chosen)} attributes, {gain:+.1f} points on held-out rows"
+    number = f"{int(chosen.sum())} of {len(chosen)} attributes"
+    return f"{number}, {gain:+.1f} points in the cross-validation that chose them"
 
 
 def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:

@@ -60,6 +60,8 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     scale_: Array
     label_names_: list[str] | None
     n_features_in_: int
+    _n_given: int  # rows that were given
+    _rows: NDArray[np.intp]  # numbers of those that are fitted
 
     def _solve(
         self,
@@ -139,7 +141,8 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             )
         factors = class_factors(as_python(self.class_weight), targets.classes)
         weights = sample_weights(targets.signs, sample_weight)
-        X, targets, weights = _leave_out_weightless(X, targets, weights)
+        self._n_given = len(X)
+        X, targets, weights, self._rows = _leave_out_weightless(X, targets, weights)
         if not warm:
             self.mean_, self.scale_ = self._moments(X, weights)
             self.label_values_, self._is_vector = targets.classes, targets.is_vector
@@ -264,13 +267,13 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
 def _leave_out_weightless(
     X: Array, targets: Targets, weights: Array | None
-) -> tuple[Array, Targets, Array | None]:
-    """Drop rows of weight zero, and forget labels of weight zero."""
+) -> tuple[Array, Targets, Array | None, NDArray[np.intp]]:
+    """Drop rows of weight zero, and forget labels of weight zero; the last are the rows kept."""
     if weights is None or weights.all():
-        return X, targets, weights
+        return X, targets, weights, np.arange(len(X))
     per_label = weights if weights.ndim == 2 else weights[:, np.newaxis]
     signs = np.where(per_label > 0, targets.signs, np.nan)
     kept = (per_label > 0).any(axis=1)
     # Checked once more: a class may have lost its last label.
     signs = encode_targets(signs[kept], names=targets.names).signs
-    return X[kept], targets._replace(signs=signs), weights[kept]
+    return X[kept], targets._replace(signs=signs), weights[kept], np.flatnonzero(kept)

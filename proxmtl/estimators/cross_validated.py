@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl.arrays import as_float_tensor
@@ -21,8 +22,15 @@ from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.search import Fold, Searched, folds_of, joined, scoring_of, search
 from proxmtl.estimators.seeds import seed_of
-from proxmtl.estimators.shared_plus_own import shared_plus_own, strength_units
-from proxmtl.estimators.verdict import Pair, calibration, report, sharing, table
+from proxmtl.estimators.shared_plus_own import part_of, shared_plus_own, strength_units
+from proxmtl.estimators.verdict import (
+    Pair,
+    beyond_the_end,
+    calibration,
+    report,
+    sharing,
+    table,
+)
 from proxmtl.experiments import stratified_folds
 from proxmtl.groups import Groups
 from proxmtl.minimization import minimize
@@ -56,15 +64,16 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         A number of folds stratifies over all labels at once (missing ones count as neither);
         a splitter of scikit-learn and row numbers are taken as they are.
     scoring : {"average_precision", "roc_auc", "neg_log_loss"} or callable
-        Score of one attribute on the rows held out, ``(labels in {0, 1}, decision values) ->
-        float``; the mean over folds, then over attributes, decides. Where labels of one class were
-        collected with preference, take ``"roc_auc"``, which the share of positives does not move.
+        Unweighted score of one attribute on the rows held out, ``(labels in {0, 1}, decision
+        values) -> float``; the mean over folds, then over attributes, decides. Where labels of one
+        class were collected with preference, take ``"roc_auc"``, which prevalence does not move.
     loss : {"logistic", "squared_hinge", "squared", "smoothed_hinge", "huber"}
         Loss of a label.
     fit_intercept, standardize : bool
         As for :class:`SharedPlusOwnClassifier`; moments are found inside each training part.
     class_weight : None, "balanced" or dict of class -> weight
-        Weights of the two classes, within each attribute.
+        Weights of the two classes, within each attribute. Probabilities and decisions are those of
+        a population with these weights, and with the sample weights.
     max_passes, tol
         Budget and relative duality gap of the final fit.
     label_names : sequence of str, optional
@@ -77,20 +86,23 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
     coef_ : ndarray of shape (M, D)
         Coefficients on the features as given.
     intercept_ : ndarray of shape (M,)
-        Intercepts, calibrated: a decision value is positive where the probability is above 1/2.
-    own_strength_, shared_strength_ : float
-        What was chosen, in units of the loss on standardised features (inf: nothing is shared).
+        Intercepts, calibrated (also with ``fit_intercept=False``): a decision value is positive
+        where the probability is above 1/2.
     report_ : pandas.DataFrame
         One line per attribute: number of labels and of positives, score on held-out rows and its
-        standard deviation over the folds.
+        standard deviation over the folds, strengths in units of the loss on standardised features.
+        The folds that give the scores also made the choice, so the scores are a little too good.
     cv_results_ : pandas.DataFrame
         One line per candidate: its strengths and its mean score with the standard error.
     search_passes_ : float
-        Passes over the data that the search took.
+        Passes over the data that the search took. It keeps the decision values of each candidate
+        for all rows in float32: 4 N M bytes for each of some 20 candidates.
     classes_, mean_, scale_, label_names_, n_features_in_
         As for :class:`SharedPlusOwnClassifier`.
+    results_ : list of Result
+        Status, certificate and history of the final fits: of attributes alone, of those that share.
     result_ : Result
-        Status, certificate and history of the final fit.
+        One of them: a fit that ended early, else that of the attributes that share.
 
     Warns
     -----
@@ -103,8 +115,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
     report_: pd.DataFrame
     cv_results_: pd.DataFrame
     result_: Result[torch.Tensor]
-    own_strength_: float
-    shared_strength_: float
+    results_: list[Result[torch.Tensor]]
     reduction: Reduction = "mean"
 
     def __init__(
@@ -143,14 +154,14 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         Returns
         -------
         numpy.ndarray
-            Shape (N, M), as of scikit-learn's multilabel classifiers; (N, 2) with a column for
-            each class if the labels were a vector.
+            Shape (N, M), as of scikit-learn's multilabel classifiers; (N, 2) for one attribute, a
+            column for each class.
         """
         values = self.decision_function(X)
-        if self._is_vector:
-            positive = 1 / (1 + np.exp(-values * self.calibration_[0]))
+        probabilities: Array = expit(values * self.calibration_)
+        if len(self.coef_) == 1:
+            positive = probabilities.reshape(-1)
             return np.stack([1 - positive, positive], axis=1)
-        probabilities: Array = 1 / (1 + np.exp(-values * self.calibration_))
         return probabilities
 
     # ------------------------------------------------------------------ the search
@@ -195,12 +206,12 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         candidates = [pair for path in paths for pair in path]
         found = run(paths)
         for _ in range(EXTENSIONS):
-            beyond = _beyond(candidates, found.means)
-            if not beyond:
+            further = beyond_the_end(candidates, found.means)
+            if not further:
                 break
-            candidates += [pair for path in beyond for pair in path]
-            found = joined(found, run(beyond))
-        if _beyond(candidates, found.means):
+            candidates += [pair for path in further for pair in path]
+            found = joined(found, run(further))
+        if beyond_the_end(candidates, found.means):
             warnings.warn(
                 f"{type(self).__name__}: the best strength is the last that was tried; the "
                 "attributes may want a weaker or stronger one than the path has.",
@@ -227,16 +238,25 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         self.groups_ = groups
         coef, intercept = np.zeros((X.shape[1], len(chosen))), np.zeros(len(chosen))
         part = np.zeros_like(coef)
-        for number in np.unique(chosen):  # what shares comes last: its result is kept
-            strengths = candidates[number][0] * units.shared, candidates[number][1] * units.own
-            self.shared_strength_, self.own_strength_ = strengths
-            fitted = self._refit(problem, shared_plus_own(*strengths, groups), callback)
+        self.results_, strengths = [], np.empty((len(chosen), 2))
+        for number in np.unique(chosen):
+            pair = candidates[number][0] * units.shared, candidates[number][1] * units.own
+            penalty = shared_plus_own(*pair, groups)
+            fitted = self._refit(problem, penalty, callback)
+            mine = chosen == number
             for all_of_them, own in zip((coef, intercept, part), fitted, strict=True):
-                all_of_them[..., chosen == number] = own[..., chosen == number]
+                all_of_them[..., mine] = own[..., mine]
+            strengths[mine] = pair
+        # what shares comes last, and stands for the whole unless another fit ended early
+        self.result_ = min(reversed(self.results_), key=lambda result: result.status.ok)
+        self.n_shared_ = 0
+        if isinstance(penalty, SharedPlusOwn):
+            self.n_shared_ = penalty.rank(torch.from_numpy(fitted[0]))
         held_out = np.take_along_axis(found.held_out, chosen[None, None, :], axis=0)[0]
         self.shared_coef_ = np.ascontiguousarray((part / self.scale_[:, np.newaxis]).T)
-        self.calibration_, shift = calibration(held_out, signs)
+        self.calibration_, shift = calibration(held_out, signs, targets.weights.numpy())
         lines = report(found, (alone, shared), self.sharing_, signs)
+        lines["shared_strength"], lines["own_strength"] = strengths.T
         names = self.label_names_ if self.label_names_ is not None else range(signs.shape[1])
         self.report_ = lines.set_index(pd.Index(names, name="attribute"))
         self.cv_results_ = table(candidates, found)
@@ -252,7 +272,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
             stop=RelativeGap(self._given.tol) | MaxPasses(self._given.max_passes),
             callback=callback,
         )
-        self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
+        self.results_.append(dataclasses.replace(result, state=None))  # type: ignore[arg-type]
         if not result.status.ok:
             warnings.warn(
                 f"{type(self).__name__}: {result.status.value} ({result.certificate}.)",
@@ -267,12 +287,28 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         return coef.numpy(), bias.numpy(), part.numpy()
 
     def _splits(self, signs: NDArray[np.float64]) -> list[tuple[Array, Array]]:
-        """Splits of the rows, each as row numbers of the training part and of the rest."""
-        if isinstance(self.cv, int | np.integer):
-            return list(stratified_folds(signs, int(self.cv), self._seed))
-        if hasattr(self.cv, "split"):
-            return list(self.cv.split(np.zeros((len(signs), 1)), signs))
-        return [(np.asarray(train), np.asarray(test)) for train, test in self.cv]
+        """Splits of the rows that are fitted, as numbers of the training part and of the rest."""
+        cv = 5 if self.cv is None else self._given.cv
+        if isinstance(cv, int) and not isinstance(cv, bool):
+            return list(stratified_folds(signs, cv, self._seed))
+        place = np.full(self._n_given, -1)  # given splits number the rows as they came
+        place[self._rows] = np.arange(len(self._rows))
+        if hasattr(cv, "split") and not isinstance(cv, str):
+            labels = np.full((self._n_given, signs.shape[1]), np.nan)
+            labels[self._rows] = signs
+            splits = list(cv.split(place[:, None], labels[:, 0] if signs.shape[1] == 1 else labels))
+        else:
+            try:
+                splits = [(np.asarray(train), np.asarray(test)) for train, test in cv]
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"cv: got {self.cv!r}; give a number of folds, a splitter, or pairs of row "
+                    "numbers (train, test)."
+                ) from None
+        if not splits:
+            raise ValueError("cv: gave no split (an iterator gives its splits once; give a list).")
+        parts = ((place[train], place[test]) for train, test in splits)
+        return [(train[train >= 0], test[test >= 0]) for train, test in parts]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")
@@ -299,6 +335,8 @@ class SharedPlusOwnClassifierCV(SingleTaskClassifierCV):
         The attributes that share.
     shared_coef_ : ndarray of shape (M, D)
         The shared part of ``coef_``; 0 for an attribute alone.
+    n_shared_ : int
+        Rank of the shared part of the fit.
     report_ : pandas.DataFrame
         One line per attribute: number of labels and of positives, whether it shares, score on
         held-out rows with its standard deviation, score alone, gain and the gain's standard error.
@@ -355,7 +393,7 @@ def _penalties(
     fold: Fold, paths: Sequence[Sequence[Pair]], groups: Groups
 ) -> list[list[Regularizer]]:
     """Penalties of a fold, in its own units."""
-    part = _part(groups, fold.columns)
+    part = part_of(groups, fold.columns)
     units = strength_units(fold.problem, part, fold.sample_weight)
     return [
         [shared_plus_own(a * units.shared, own * units.own, part) for a, own in path]
@@ -363,30 +401,6 @@ def _penalties(
     ]
 
 
-def _part(groups: Groups, columns: NDArray[np.int64]) -> Groups:
-    """Groups of some of the attributes."""
-    if len(columns) == groups.n_items:
-        return groups
-    place = {int(old): new for new, old in enumerate(columns)}
-    kept = [[place[i] for i in groups.members(g) if i in place] for g in range(len(groups))]
-    weights = [w for w, members in zip(groups.weights.tolist(), kept, strict=True) if members]
-    return Groups.from_lists([m for m in kept if m], len(columns), weights=weights)
-
-
 def _best(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: bool) -> int | None:
     numbers = [i for i, (a, _) in enumerate(candidates) if math.isfinite(a) == shared]
     return max(numbers, key=lambda i: means[i], default=None)
-
-
-def _beyond(candidates: Sequence[Pair], means: NDArray[np.float64]) -> list[list[Pair]]:
-    """Continue the path of which an end is best: three steps more, at the path's own ratio."""
-    best = int(np.nanargmax(means))
-    shared, own = candidates[best]
-    axis = 0 if math.isfinite(shared) else 1
-    values = sorted(pair[axis] for pair in candidates if pair[1 - axis] == (shared, own)[1 - axis])
-    at = values.index(candidates[best][axis])
-    if len(values) < 2 or 0 < at < len(values) - 1 or (axis == 0 and at == len(values) - 1):
-        return []  # in the middle; or nearly critical: stronger is the same as alone
-    ratio = values[0] / values[1] if at == 0 else values[-1] / values[-2]
-    further = [values[at] * ratio**k for k in (1, 2, 3)]
-    return [[(value, own) if axis == 0 else (math.inf, value) for value in further]]

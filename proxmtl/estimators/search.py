@@ -120,10 +120,14 @@ class Searched:
 
     @property
     def by_fold(self) -> NDArray[np.float64]:
-        """Mean over the attributes in each fold, (C, F): those scored by every candidate."""
+        """Mean over the attributes in each fold, (C, F): those scored by every candidate.
+
+        NaN for a fold that scores none.
+        """
         scored = ~np.isnan(self.scores).any(axis=0)
         counted = np.where(scored, self.scores, 0.0)
-        means: NDArray[np.float64] = counted.sum(axis=2) / np.maximum(scored.sum(axis=1), 1)
+        count = scored.sum(axis=1)
+        means: NDArray[np.float64] = counted.sum(axis=2) / np.where(count > 0, count, np.nan)
         return means
 
     @property
@@ -230,6 +234,11 @@ def search(
         passes += fold.problem.counts.passes * fold.problem.targets.labels.shape[0] / n
     if scores is None or held_out is None:
         raise ValueError("cv: no training part has both classes of an attribute; use fewer folds.")
+    if np.isnan(scores).any(axis=0).all():
+        raise ValueError(
+            "cv: no fold holds out both classes of an attribute that its training part has too; "
+            "give fewer folds, or rows in another order."
+        )
     return Searched(scores, held_out, passes)
 
 

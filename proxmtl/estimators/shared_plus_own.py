@@ -19,14 +19,20 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SharedPlusOwn, SquaredFrobenius
 from proxmtl.targets import Reduction
 
-__all__ = ["SharedPlusOwnClassifier", "StrengthUnits", "shared_plus_own", "strength_units"]
+__all__ = [
+    "SharedPlusOwnClassifier",
+    "StrengthUnits",
+    "part_of",
+    "shared_plus_own",
+    "strength_units",
+]
 
 
 class StrengthUnits(NamedTuple):
     """What strengths of 1 mean in a problem, in units of its loss."""
 
     shared: float
-    """The trace norm's critical strength: from there on nothing is shared."""
+    """The trace norm's critical strength where attributes have no parts of their own."""
     own: float
     """Mean squared norm of the features over the number of labels."""
 
@@ -57,7 +63,8 @@ def strength_units(
     unit = float(weights.sum() / observed.sum())  # 1 over the number of labels, for a mean
     norms = float(column_moments(problem.design.X, rows).std.square().sum())
     limit = SharedPlusOwn(1.0, 1.0, groups).conjugate_limit(problem.design.split(grad)[0])
-    return StrengthUnits(shared=1 / limit, own=unit * norms)
+    # features that say nothing have no unit: W = 0 at any strength
+    return StrengthUnits(shared=1 / limit if limit < math.inf else 1.0, own=unit * norms or 1.0)
 
 
 def shared_plus_own(shared: float, own: float, groups: Groups) -> Regularizer:
@@ -65,6 +72,16 @@ def shared_plus_own(shared: float, own: float, groups: Groups) -> Regularizer:
     if math.isinf(shared):
         return SquaredFrobenius(own)
     return SharedPlusOwn(shared, own / shared, groups)
+
+
+def part_of(groups: Groups, columns: NDArray[np.int64]) -> Groups:
+    """Groups of some of the attributes."""
+    if len(columns) == groups.n_items:
+        return groups
+    place = {int(old): new for new, old in enumerate(columns)}
+    kept = [[place[i] for i in groups.members(g) if i in place] for g in range(len(groups))]
+    weights = [w for w, members in zip(groups.weights.tolist(), kept, strict=True) if members]
+    return Groups.from_lists([m for m in kept if m], len(columns), weights=weights)
 
 
 class SharedPlusOwnClassifier(ConvexAttributeClassifier):
@@ -84,8 +101,8 @@ class SharedPlusOwnClassifier(ConvexAttributeClassifier):
     Parameters
     ----------
     shared_strength : float
-        Weight of the trace norm, ``> 0``, as a fraction of the critical one: with 1 or more
-        nothing is shared. ``inf`` leaves the shared part out.
+        Weight of the trace norm, ``> 0``, as a fraction of the one from which on nothing is shared
+        if attributes have no parts of their own. ``inf`` leaves the shared part out.
     own_strength : float
         Weight of the ridge, ``> 0``, in units of the mean squared norm of the (standardised)
         features over the number of labels: as the logarithm of a Gaussian prior, 1 lets the scores
@@ -122,7 +139,7 @@ class SharedPlusOwnClassifier(ConvexAttributeClassifier):
         Intercepts.
     n_shared_ : int
         Rank of the shared part, 0 where nothing is shared (with groups: the sum of the ranks).
-    classes_ : ndarray of shape (2,)
+    label_values_ : ndarray of shape (2,)
         The two label values, negative first.
     mean_, scale_ : ndarray of shape (D,)
         The standardisation that was folded into ``coef_``.
@@ -147,6 +164,7 @@ class SharedPlusOwnClassifier(ConvexAttributeClassifier):
     shared_coef_: NDArray[Any]
     shared_strength_: float
     own_strength_: float
+    n_shared_: int
     groups_: Groups
 
     def __init__(
@@ -196,14 +214,9 @@ class SharedPlusOwnClassifier(ConvexAttributeClassifier):
     def _solve(self, *args: Any, **options: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         coef, intercept = super()._solve(*args, **options)
         R = shared_plus_own(self.shared_strength_, self.own_strength_, self.groups_)
-        shared = np.zeros_like(coef)
+        shared, self.n_shared_ = np.zeros_like(coef), 0
         if isinstance(R, SharedPlusOwn):
+            self.n_shared_ = R.rank(torch.from_numpy(coef))
             shared = R.split(torch.from_numpy(coef))[0].numpy()
         self.shared_coef_ = np.ascontiguousarray((shared / self.scale_[:, np.newaxis]).T)
         return coef, intercept
-
-    @property
-    def n_shared_(self) -> int:
-        """Rank of the shared part; with groups the sum of their ranks."""
-        members = (self.groups_.members(g) for g in range(len(self.groups_)))
-        return sum(int(np.linalg.matrix_rank(self.shared_coef_[own])) for own in members)

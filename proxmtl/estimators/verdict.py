@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from proxmtl.estimators.search import Searched
-from proxmtl.experiments import fit_platt
 
-__all__ = ["Pair", "calibration", "report", "sharing", "table"]
+__all__ = ["Pair", "beyond_the_end", "calibration", "report", "sharing", "table"]
+
+FLAT = 1e-3
+"""Least slope of a sigmoid, per standard deviation of the scores."""
 
 Pair = tuple[float, float]
 """A candidate: strengths of the shared part (inf: none) and of the own part, in their units."""
@@ -54,20 +58,49 @@ def _gains(
 
 
 def calibration(
-    held_out: NDArray[np.float32], signs: NDArray[np.float64]
+    held_out: NDArray[np.float32], signs: NDArray[np.float64], weights: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Slopes of the sigmoids and shifts of the intercepts: ``p = sigmoid(slope (z + shift))``."""
+    """Slopes of the sigmoids and shifts of the intercepts: ``p = sigmoid(slope (z + shift))``.
+
+    Parameters
+    ----------
+    held_out
+        Decision values of rows while they were held out, (N, M), NaN where they never were.
+    signs
+        Labels -1, +1 and NaN, (N, M).
+    weights
+        Weights of the labels in the loss, (N, M).
+    """
     slopes, shifts = np.ones(signs.shape[1]), np.zeros(signs.shape[1])
     for m in range(signs.shape[1]):
         seen = ~(np.isnan(signs[:, m]) | np.isnan(held_out[:, m]))
-        z = held_out[seen, m].astype(np.float64)
-        if not len(z) or len(np.unique(signs[seen, m])) < 2:
-            continue
-        platt = fit_platt(z[:, None], signs[seen, m][:, None])
-        # a score that says nothing on rows held out still orders them: its slope stays positive
-        slope = max(-float(platt.slope[0]), 1e-6 / max(float(z.std()), 1e-300))
-        slopes[m], shifts[m] = slope, -float(platt.offset[0]) / slope
+        y = signs[seen, m] > 0
+        if y.any() and not y.all():
+            z, w = held_out[seen, m].astype(np.float64), weights[seen, m].astype(np.float64)
+            slopes[m], shifts[m] = _sigmoid(z, y, w / w.mean())
     return slopes, shifts
+
+
+def _sigmoid(
+    z: NDArray[np.float64], y: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Slope and shift of one attribute, by maximum likelihood with Platt's targets."""
+    middle = float(z.mean())
+    spread = max(float(z.std()), 1e-6 * abs(middle), 1e-12)
+    targets = np.where(y, (y.sum() + 1) / (y.sum() + 2), 1 / ((~y).sum() + 2))
+    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
+    model.fit(
+        np.tile((z - middle) / spread, 2)[:, None],
+        np.repeat([1, 0], len(z)),
+        np.concatenate([weights * targets, weights * (1 - targets)]),
+    )
+    slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
+    if slope < FLAT:
+        # a score that says nothing on rows held out still orders them, and does no more
+        slope = FLAT
+        yes = float(np.sum(weights * targets))
+        offset = float(np.log(yes) - np.log(np.sum(weights) - yes))
+    return slope / spread, offset * spread / slope - middle
 
 
 def report(
@@ -106,6 +139,29 @@ def table(candidates: Sequence[Pair], found: Searched) -> pd.DataFrame:
             "shared_strength": [pair[0] for pair in candidates],
             "own_strength": [pair[1] for pair in candidates],
             "mean": found.means,
-            "standard_error": by_fold.std(axis=1, ddof=1) / np.sqrt(by_fold.shape[1]),
+            "standard_error": _standard_error(by_fold),
         }
     )
+
+
+def _standard_error(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the means over the folds, (C, F) -> (C,); NaN for one fold."""
+    scored = by_fold[:, ~np.isnan(by_fold).any(axis=0)]
+    if scored.shape[1] < 2:
+        return np.full(len(scored), np.nan)
+    error: NDArray[np.float64] = scored.std(axis=1, ddof=1) / np.sqrt(scored.shape[1])
+    return error
+
+
+def beyond_the_end(candidates: Sequence[Pair], means: NDArray[np.float64]) -> list[list[Pair]]:
+    """Continue the path of which an end is best: three steps more, at the path's own ratio."""
+    best = int(np.nanargmax(means))
+    shared, own = candidates[best]
+    axis = 0 if math.isfinite(shared) else 1
+    values = sorted(pair[axis] for pair in candidates if pair[1 - axis] == (shared, own)[1 - axis])
+    at = values.index(candidates[best][axis])
+    if len(values) < 2 or 0 < at < len(values) - 1 or (axis == 0 and at == len(values) - 1):
+        return []  # in the middle; or nearly critical: stronger is the same as alone
+    ratio = values[0] / values[1] if at == 0 else values[-1] / values[-2]
+    further = [values[at] * ratio**k for k in (1, 2, 3)]
+    return [[(value, own) if axis == 0 else (math.inf, value) for value in further]]

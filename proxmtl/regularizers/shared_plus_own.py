@@ -111,6 +111,8 @@ class SharedPlusOwn(Regularizer):
         if self.conjugate_limit(U) < 1:
             return math.inf
         squares = float(U.square().sum())
+        if math.isnan(squares):
+            return math.nan
         return squares / (4 * self.strength * self.own) if squares > 0 else 0.0
 
     def conjugate_limit(self, U: Tensor) -> float:
@@ -143,6 +145,14 @@ class SharedPlusOwn(Regularizer):
             U, s, Vh = _svd(W[:, columns])
             shared[:, columns] = (U * torch.relu(s - weight / (2 * self.own))) @ Vh
         return shared, W - shared
+
+    def rank(self, W: Tensor) -> int:
+        """Rank of the shared part of ``W``; with groups the sum of the ranks."""
+        self._check(W)
+        return sum(
+            int((torch.linalg.svdvals(W[:, columns]) > weight / (2 * self.own)).sum())
+            for columns, weight in self._blocks
+        )
 
     def with_strength(self, strength: float) -> SharedPlusOwn:
         return replace(self, strength=strength)

@@ -16,6 +16,7 @@ from proxmtl.counts import OracleCounts
 from proxmtl.designs import Design
 from proxmtl.duality import duality_gap
 from proxmtl.losses import Loss, without_weights
+from proxmtl.numerics import norm
 from proxmtl.regularizers import Regularizer, Smoothed, UnsupportedError
 from proxmtl.result import Certificate
 from proxmtl.targets import Targets
@@ -121,8 +122,8 @@ class Certified:
         scores = self.design.scores(self.zeros(torch.float64))
         value, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
         grad, bias = self.design.split(self.design.adjoint(residuals))
-        norms = float(grad.norm()), 0.0 if bias is None else float(bias.norm())
-        return float(value), norms, float(targets.per_task(residuals.abs()).norm())
+        norms = norm(grad), 0.0 if bias is None else norm(bias)
+        return float(value), norms, norm(targets.per_task(residuals.abs()))
 
     def certificate(self, W: Tensor) -> Certificate:
         """Measure a point in float64: objective, duality gap where there is one, KKT residual.
@@ -185,9 +186,9 @@ class Certified:
         tilted = weights_grad + 2 * self.ridge * penalised
         R = self.regularizer
         residual = tilted if R is None else R.kkt_residual(penalised, tilted)
-        blocks = {"W": float(residual.norm())}
+        blocks = {"W": norm(residual)}
         if bias_grad is not None:
-            blocks["intercept"] = float(bias_grad.norm())
+            blocks["intercept"] = norm(bias_grad)
         gap = None
         if self.has_gap:
             gap = duality_gap(self, point, scores, dual or self._dual(residuals, grad), objective)

@@ -1,4 +1,4 @@
-"""Sums over samples that keep their digits: moments of columns and inner products.
+"""Sums that keep their digits: moments of columns, inner products over samples, norms.
 
 A mean far from zero, entries at either end of the range, a narrow dtype or very many rows cost no
 accuracy. Every mean and standard deviation over samples comes from here.
@@ -6,6 +6,7 @@ accuracy. Every mean and standard deviation over samples comes from here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -13,7 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK_ELEMENTS", "ROUNDING", "Moments", "column_moments", "dot"]
+from proxmtl.kernels.ranges import norms_in_range
+
+__all__ = [
+    "BLOCK_ELEMENTS",
+    "FAR",
+    "ROUNDING",
+    "Moments",
+    "column_moments",
+    "dot",
+    "norm",
+    "unit_of",
+]
 
 BLOCK_ELEMENTS = 1 << 20
 """Rows are converted to float64 in blocks of at most this many numbers, 8 MiB."""
@@ -26,6 +38,9 @@ ROUNDING = 4 * torch.finfo(torch.float64).eps
 
 DOT_ELEMENTS = 1 << 16
 """Longer inner products are summed from pieces of this length, in float64."""
+
+FAR = 1e100
+"""A distance beyond every point that was divided by its :func:`unit_of`."""
 
 Blocks = Callable[[], Iterator[tuple[Tensor, Tensor | None]]]
 
@@ -177,3 +192,20 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     pairs = zip(torch.split(a, DOT_ELEMENTS), torch.split(b, DOT_ELEMENTS), strict=True)
     pieces = torch.stack([torch.dot(one, other) for one, other in pairs])
     return pieces.sum(dtype=torch.float64).to(a.dtype)
+
+
+def norm(x: Tensor) -> float:
+    """Euclidean norm of all entries, computed in float64; no square over- or underflows."""
+    return float(norms_in_range(x.detach().to(torch.float64), torch.Tensor.norm))
+
+
+def unit_of(x: Tensor) -> float:
+    """Power of two by which to divide a tensor whose squares would over- or underflow; else 1.
+
+    The largest entry of the quotient is at most 2**24, and far from the smallest normal number.
+    """
+    largest = float(x.abs().max()) if x.numel() else 0.0
+    low, high = SAFE
+    if largest == 0 or not math.isfinite(largest) or low <= largest <= high:
+        return 1.0
+    return 2.0 ** min(max(math.frexp(largest)[1], -1000), 1000)

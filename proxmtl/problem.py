@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
 
@@ -196,7 +197,7 @@ class Problem(Certified):
     def regularizer_value(self, W: Tensor) -> Tensor:
         """Sum of the (unsmoothed) regularizers, 0-d."""
         penalised, _ = self.design.split(W)
-        value = self.ridge * penalised.square().sum()
+        value = (math.sqrt(self.ridge) * penalised).square().sum()
         return value if self.regularizer is None else value + self.regularizer.value(penalised)
 
     def objective(self, W: Tensor) -> Tensor:

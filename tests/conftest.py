@@ -1,6 +1,7 @@
 """Common ground of all tests: poisoned memory, hypothesis profiles, threads."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))  # strategies, oracles: tests aren't a package
 
 torch.set_num_threads(int(os.environ.get("PROXMTL_TEST_THREADS", "1")))
+
+# a shell has its background jobs ignore Ctrl-C, and so would the commands that tests interrupt
+for number in (signal.SIGINT, getattr(signal, "SIGHUP", None)):
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, default)
 
 _COMMON = {
     "deadline": None,

@@ -1,14 +1,29 @@
 """What the suites know of each regularizer by class name: naive values, one fixed example."""
 
+import inspect
 import itertools
 import math
 from dataclasses import replace
 
 import numpy as np
+import torch
 from oracles import group_norm, latent_norm
 from strategies import REGULARIZER_FACTORIES
 
 from proxmtl import FusedLasso, Groups, TotalVariation
+from proxmtl.regularizers import REGULARIZERS
+
+OURS = {
+    n: c
+    for n, c in REGULARIZERS.items()
+    if c.__module__.startswith("proxmtl") and not inspect.isabstract(c)
+}
+# what no strength scales
+UNWEIGHTED = {"Bounded", "Conjugate"} | {n for n, c in OURS.items() if c.is_indicator}
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def l1(W):
@@ -116,6 +131,10 @@ def example(name, *, strength=1.0):
         "Masked": [1.0, 0.0, 2.5, 0.0, 0.25],
     }
     return REGULARIZER_FACTORIES[name](lambda _: choose.get(name, disjoint), 5, strength)
+
+
+# whether a made-up one is a norm depends on what it is made of
+NORMS = {n for n in OURS if n in REGULARIZER_FACTORIES and example(n).is_norm}
 
 
 def with_items_permuted(r, order):

@@ -32,7 +32,7 @@ CLIENTS = {"estimators", "experiments", "io", "nn", "selection"}
 MAY_IMPORT = {
     "kernels": set(),
     "machine": set(),
-    "numerics": set(),
+    "numerics": {"kernels"},
     "groups": {"group_files", "naming"},
     "naming": set(),
     "group_files": {"documents", "sources", "text_tables"},

@@ -46,11 +46,16 @@ def _score(path: Path, stem: str, names: tuple[frozenset[str], frozenset[str]]) 
 
 def _names(name: str, scope: str) -> tuple[frozenset[str], frozenset[str]]:
     public = _public(ROOT / name)
-    if Path(name).parent.name == "proxmtl":  # what uses a module of its own stands for it
-        importing = f"from proxmtl.{Path(name).stem} import"
+    # what uses a module of its own stands for it, and what uses that
+    pending = [Path(name).stem] if Path(name).parent.name == "proxmtl" else []
+    users: set[Path] = set()
+    while pending:
+        importing = f"from proxmtl.{pending.pop()} import"
         for path in (ROOT / "proxmtl").rglob("*.py"):
-            if importing in _text(path):
+            if path not in users and importing in _text(path):
+                users.add(path)
                 public |= _public(path)
+                pending += [path.stem] if path.parent.name == "proxmtl" else []
     near = frozenset(part for part in scope.split(".") if part and not part.startswith("_"))
     return near, public
 

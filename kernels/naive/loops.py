@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,9 +44,9 @@ def weights_of(weights: torch.Tensor, n_groups: int) -> list[float]:
 
 
 def norm(values: list[float]) -> float:
-    """Euclidean norm."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.sqrt(sum(np.float64(value) ** 2 for value in values)))
+    """Euclidean norm, to the last digit; no square over- or underflows."""
+    # hypot of an infinite number and NaN is infinite
+    return math.nan if any(math.isnan(value) for value in values) else math.hypot(*values)
 
 
 def soft(value: float, threshold: float) -> float:

@@ -31,14 +31,13 @@ def run(args: SmoothedGroupArgs) -> SmoothedGroup:
     for fibre, slope in zip(along(array, args.axis), along(grad, args.axis), strict=True):
         for group, weight in zip(groups, weights, strict=True):
             image = [weight * float(fibre[item]) for item in group]
-            alpha = [entry / args.smoothness for entry in image]
-            length = norm(alpha)
-            if not length <= 1:  # NaN too
-                alpha = [entry / length for entry in alpha]
+            length = norm(image)
+            reach = length if not length <= args.smoothness else args.smoothness  # NaN too
+            alpha = [entry / reach for entry in image]
             square = sum(entry * entry for entry in alpha)
             product = sum(a * c for a, c in zip(alpha, image, strict=True))
             value += product - args.smoothness / 2 * square
-            penalty += norm(image)
+            penalty += length
             dual_sqnorm += square
             for item, entry in zip(group, alpha, strict=True):
                 slope[item] += weight * entry

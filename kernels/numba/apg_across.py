@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .apg_loops import finish, stage
+from .extremes import is_lost, mended_columns
 from .jit import compiled
 from .shrink_strided import WIDTH, column_factors
 
@@ -57,7 +58,15 @@ def across_steps(
                     stage(operands[0], operands[1], position, width, constants, staged)
                     for i in range(width):
                         factors[i] += staged[i] * staged[i]
-                sums[0] += weight * column_factors(factors, width, threshold[0], constants)
+                part = weight * column_factors(factors, width, threshold[0], constants)
+                # a norm below the range matters where the threshold is below it too
+                if not part < np.inf or is_lost(0.0, step * weight, weight, staged.itemsize):
+                    z, grad = operands[0], operands[1]
+                    own = members[bounds[group] : bounds[group + 1]]
+                    part = mended_columns(
+                        z, grad, base, inner, own, width, weight, step, constants, factors
+                    )
+                sums[0] += part
             # backwards: what was read last is likeliest to be in a cache
             for j in range(bounds[group + 1] - 1, bounds[group] - 1, -1):
                 position = base + members[j] * inner

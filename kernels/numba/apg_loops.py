@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .extremes import LOW, group_factors, is_lost, member_norm, scaled_norm
 from .jit import compiled, inlined
-from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, shrink_factors
+from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST
 from .spread import FOUR, RUN, spread
 from .tiles import (
     LEAD,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .tables import Tables
+
+# Smallest sum of float32 squares none of which may have been lost.
+_LEAST = LOW[4] ** 2
 
 
 @compiled
@@ -97,7 +101,10 @@ def tile_steps(
                 load_weights(weights, stride, group, count, step, table)
             stage(operands[0], operands[1], start, size, constants, staged)
             at = square_sums(staged, -begin, tables, group, count, at, totals, tag)
-            sums[0] += shrink_factors(totals, count, table, factors, LEAD)
+            given = weights, stride, step
+            sums[0] += group_factors(
+                staged, -begin, bounds, group, count, totals, table, given, factors, LEAD
+            )
             place = LEAD
             for i in range(0, size, RUN * width):
                 place += spread(scale, i, factors, place, bits, begin + i, codes, FOUR)
@@ -137,8 +144,10 @@ def row_steps(
             for j in range(bounds[group], bounds[group + 1]):
                 entry = np.float64(staged[members[j]])
                 square += entry * entry
-            weight = weights[group * stride]
-            wide, penalty = group_factor(square, weight, step)
+            weight, norm = weights[group * stride], np.sqrt(square)
+            if is_lost(norm, step * weight, weight, staged.itemsize):
+                norm = member_norm(staged, members, bounds[group], bounds[group + 1])
+            wide, penalty = group_factor(norm, weight, step)
             factor[0] = wide
             sums[0] += penalty
             for j in range(bounds[group], bounds[group + 1]):
@@ -180,7 +189,15 @@ def _long_group(
         for i in range(size):
             square += staged[i] * staged[i]
         squares += square
-    factor, penalty = group_factor(squares, weight, step)
+    norm = np.sqrt(squares)
+    if is_lost(norm, step * weight, weight, staged.itemsize):
+        whole = np.empty(stop - start)
+        for first in range(start, stop, BLOCK):
+            size = min(BLOCK, stop - first)
+            stage(operands[0], operands[1], first, size, constants, staged)
+            whole[first - start : first - start + size] = staged[:size]
+        norm = scaled_norm(whole)
+    factor, penalty = group_factor(norm, weight, step)
     sums[0] += penalty
     for first in range(start, stop, BLOCK):
         size = min(BLOCK, stop - first)
@@ -238,11 +255,36 @@ def finish(
         change += moved * moved
         descent += slope[i] * from_z
         distance += from_z * from_z
-    sums[1] += magnitude
-    sums[2] += square
-    sums[3] += restart
-    sums[4] += change
-    sums[5] += descent
-    sums[6] += distance
+    least = min(square, change, distance)
+    if staged.itemsize == 4 and not (least >= _LEAST and square + change + distance < np.inf):
+        _add_wide_sums(staged, point, slope, last, size, sums)
+    else:
+        sums[1] += magnitude
+        sums[2] += square
+        sums[3] += restart
+        sums[4] += change
+        sums[5] += descent
+        sums[6] += distance
     copy_out(staged, new, start, size, phases[0])
     copy_out(scale, extrapolated, start, size, phases[1])
+
+
+@compiled
+def _add_wide_sums(
+    new: NDArray[Any],
+    point: NDArray[Any],
+    slope: NDArray[Any],
+    last: NDArray[Any],
+    size: int,
+    sums: NDArray[np.float64],
+) -> None:
+    """Add up a block in float64: in float32 a square has left the range, or all are zero."""
+    for i in range(size):
+        entry = np.float64(new[i])
+        moved, from_z = entry - np.float64(last[i]), entry - np.float64(point[i])
+        sums[1] += abs(entry)
+        sums[2] += entry * entry
+        sums[3] -= from_z * moved
+        sums[4] += moved * moved
+        sums[5] += np.float64(slope[i]) * from_z
+        sums[6] += from_z * from_z

@@ -30,6 +30,15 @@ def compiled(function: Function) -> Function:
     return cast("Function", keep(njit(**_OPTIONS)(function)))
 
 
+def compiled_exactly(function: Function) -> Function:
+    """`compiled`, with every operation where it stands.
+
+    Reordered, ``(x * unit) * (x * unit)`` becomes ``x * x * (unit * unit)``, which overflows.
+    """
+    # said, not left out: what is left out is taken over from the caller that is being compiled
+    return cast("Function", keep(njit(**{**_OPTIONS, "fastmath": False})(function)))
+
+
 def inlined(function: Function) -> Function:
     """`compiled`, into each loop that calls it.
 

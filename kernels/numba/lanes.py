@@ -11,6 +11,7 @@ part of its type: ``(0,) * 16``.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,14 +111,18 @@ def _shrink_factors(
 
     ``table`` holds the groups' weights, and their thresholds in its second half; all are worked on
     in whole rows, `ROW` groups each. Returns the weighted norms of the results, added up, but not
-    where the weight is negative, `tiles.NO_GROUP`.
+    where the weight is negative, `tiles.NO_GROUP`. Not finite where a norm must be taken again, as
+    `extremes.is_lost` tells: `extremes.group_factors` does.
     """
     del typing, count, to
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         given = signature.args
         vector = ir.VectorType(context.get_data_type(given[0].dtype), ROW)
-        zeros, ones = (ir.Constant(vector, [number] * ROW) for number in (0.0, 1.0))
+        low = 2.0**-50 if alignment(vector.element) == 4 else 2.0**-450
+        zeros, ones, lows, nans = (
+            ir.Constant(vector, [number] * ROW) for number in (0.0, 1.0, low, math.nan)
+        )
         sqrt = declared(
             builder.module, ir.FunctionType(vector, [vector]), f"llvm.sqrt.{suffix(vector)}"
         )
@@ -139,6 +144,11 @@ def _shrink_factors(
             factor = builder.select(builder.fcmp_ordered("==", thresholds, zeros), ones, factor)
             store(context, builder, given[3], (arguments[3], builder.add(arguments[4], at)), factor)
             weighted = builder.fmul(weights, builder.fmul(factor, norm), flags=FAST)
+            tiny = builder.and_(
+                builder.fcmp_ordered("<", norm, lows), builder.fcmp_ordered("<", thresholds, lows)
+            )
+            lost = builder.and_(tiny, builder.fcmp_ordered(">", weights, zeros))
+            weighted = builder.select(lost, nans, weighted)
             # items in no group add nothing, whatever they are
             weighted = builder.select(builder.fcmp_ordered("<", weights, zeros), zeros, weighted)
             builder.store(builder.fadd(builder.load(value), weighted, flags=FAST), value)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .arrays import cpu_floats, group_weights, scalar
+from .extremes import is_lost, member_norm, shifted_norm
 from .jit import compiled
 from .pool import cuts, run_pieces, shares
 
@@ -108,7 +109,10 @@ def _sweep(
             target = point[members[j]] + dual[j]
             square += np.float64(target * target)
         norm = np.sqrt(square)
-        radius = step * weights[group * stride]
+        weight = weights[group * stride]
+        radius = step * weight
+        if is_lost(norm, radius, weight, point.itemsize):
+            norm = shifted_norm(point, dual, members, bounds[group], bounds[group + 1])
         if norm <= radius:
             for j in range(bounds[group], bounds[group + 1]):
                 dual[j] += point[members[j]]
@@ -139,5 +143,8 @@ def _gap(
             entry = np.float64(point[members[j]])
             square += entry * entry
             inner += entry * np.float64(dual[j])
-        penalty += weights[group * stride] * np.sqrt(square)
+        norm, weight = np.sqrt(square), weights[group * stride]
+        if is_lost(norm, 0.0, weight, 8):
+            norm = member_norm(point, members, bounds[group], bounds[group + 1])
+        penalty += weight * norm
     return step * penalty - inner, penalty

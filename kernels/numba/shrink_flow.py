@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .extremes import group_factors
 from .jit import compiled, inlined
-from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, fetch_ahead, group_sums, shrink_factors
+from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, fetch_ahead, group_sums
 from .shrink_long import shrink_long
 from .spread import FOUR, ONE, RUN, multiply, multiply_past
 from .tiles import LEAD, finish_sums, first_longer, fitting, load_weights, square_sums
@@ -120,7 +121,10 @@ def shrink_flow(
                 at = finish_sums(x, fibre * n, tables, group, count, at, totals, tag)
             if stride != 0:
                 load_weights(weights, stride, group, count, step, table)
-            value += shrink_factors(totals, count, table, factors, base)
+            given = weights, stride, step
+            value += group_factors(
+                x, fibre * n, bounds, group, count, totals, table, given, factors, base
+            )
         elif pair < last:
             done = fibre * n + bounds[group + 1]
             weight, how = weights[group * stride], phase if past else -1

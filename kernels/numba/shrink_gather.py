@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .extremes import is_lost, magnitude, member_norm
 from .jit import compiled
 from .tiles import group_factor, softened
 
@@ -48,7 +49,10 @@ def shrink_gathered(
             for j in range(bounds[group], bounds[group + 1]):
                 entry = target[members[j]]
                 square += np.float64(entry * entry)
-            wide, penalty = group_factor(square, weights[group * stride], step)
+            norm, weight = np.sqrt(square), weights[group * stride]
+            if is_lost(norm, step * weight, weight, x.itemsize):
+                norm = member_norm(target, members, bounds[group], bounds[group + 1])
+            wide, penalty = group_factor(norm, weight, step)
             value += penalty
             factor[0] = wide
             if wide != 1.0:
@@ -58,5 +62,5 @@ def shrink_gathered(
             total = zero
             for i in range(n):
                 total += abs(target[i])
-            value += l1 * total
+            value += l1 * (total if total < np.inf else magnitude(target, None, 0, n))
     return value

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .extremes import magnitude, norm_of_run
 from .jit import compiled, inlined
 from .lanes import BLOCK, STREAM, stream
 from .runs import scale_run, scale_run_past, square_run
@@ -36,13 +37,14 @@ def shrink_each(
     held in ``edge`` and written with their neighbours' as one: a few by themselves, and the rest of
     their cache line past the caches, would wait for each other.
     """
-    factor, edge = np.empty(1, x.dtype), np.empty(STREAM, x.dtype)
+    factor, edge, zero = np.empty(1, x.dtype), np.empty(STREAM, x.dtype), np.zeros(1, x.dtype)
     value, held = 0.0, 0
     start, stop = _span(bounds, first)
     squares = _squares(x, start, stop)
     for pair in range(first, last):
         weight = weights[pair % (bounds.shape[0] - 1) * stride]
-        wide, penalty = group_factor(squares, weight, step)
+        norm = norm_of_run(squares, step * weight, weight, x, start, stop, zero[0])
+        wide, penalty = group_factor(norm, weight, step)
         factor[0] = wide
         value += penalty
         following, end = _span(bounds, pair + 1) if pair + 1 < last else (stop, stop)
@@ -91,8 +93,10 @@ def shrink_long(
     step: float,
 ) -> float:
     """Shrink one group by itself; the second look at it comes from cache if it fits there."""
-    factor = np.empty(1, x.dtype)
-    wide, penalty = group_factor(_squares(x, start, stop), weight, step)
+    factor = np.zeros(1, x.dtype)
+    squares = _squares(x, start, stop)
+    norm = norm_of_run(squares, step * weight, weight, x, start, stop, factor[0])
+    wide, penalty = group_factor(norm, weight, step)
     factor[0] = wide
     done = aligned(start, stop, phase)
     for i in range(start, done):
@@ -120,14 +124,15 @@ def shrink_sparse(
     squares, magnitudes = 0.0, 0.0
     for first in range(start, stop, BLOCK):
         size = min(BLOCK, stop - first)
-        square, magnitude = zero, zero
+        square, size_sum = zero, zero
         soft_staged(x, first, size, constants, staged)
         for i in range(size):
             square += staged[i] * staged[i]
-            magnitude += abs(staged[i])
+            size_sum += abs(staged[i])
         squares += square
-        magnitudes += magnitude
-    wide, penalty = group_factor(squares, weight, step)
+        magnitudes += size_sum if size_sum < np.inf else magnitude(staged, None, 0, size)
+    norm = norm_of_run(squares, step * weight, weight, x, start, stop, constants[2])
+    wide, penalty = group_factor(norm, weight, step)
     factor = np.empty(1, x.dtype)
     factor[0] = wide
     for first in range(start, stop, BLOCK):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .extremes import is_lost, magnitude, mended_columns
 from .jit import compiled, inlined
 from .lanes import STREAM
 from .runs import scale_run_past
@@ -63,7 +64,14 @@ def shrink_strided(
                     sums[i] = constants[0]
                 for j in range(bounds[group], bounds[group + 1]):
                     _add_squares(x, base + members[j] * inner, width, constants, sums)
-                value += weight * column_factors(sums, width, threshold[0], constants)
+                part = weight * column_factors(sums, width, threshold[0], constants)
+                # a norm below the range matters where the threshold is below it too
+                if not part < np.inf or is_lost(0.0, step * weight, weight, x.itemsize):
+                    group_members = members[bounds[group] : bounds[group + 1]]
+                    part = mended_columns(
+                        x, None, base, inner, group_members, width, weight, step, constants, sums
+                    )
+                value += part
             else:
                 for i in range(width):
                     sums[i] = constants[1]
@@ -127,4 +135,4 @@ def _scale_row(
             entry = softened(source[i], soft) * factors[i]
             target[i] = entry
             total += abs(entry)
-    return float(total)
+    return float(total) if total < np.inf else magnitude(target, None, 0, width)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .extremes import group_factors, magnitude
 from .jit import compiled, inlined
-from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, shrink_factors
+from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST
 from .shrink_long import shrink_sparse, soft_staged
 from .spread import FOUR, RUN, multiply
 from .tiles import LEAD, copy_out, first_longer, fitting, load_weights, square_sums
@@ -72,7 +73,10 @@ def shrink_staged(
                 load_weights(weights, stride, group, count, step, table)
             soft_staged(x, start, size, constants, staged)
             at = square_sums(staged, -begin, tables, group, count, at, totals, tag)
-            value += shrink_factors(totals, count, table, factors, LEAD)
+            given = weights, stride, step
+            value += group_factors(
+                staged, -begin, bounds, group, count, totals, table, given, factors, LEAD
+            )
             place = LEAD
             for i in range(0, size, RUN * width):
                 bit = begin + i
@@ -92,4 +96,4 @@ def _magnitude(buffer: NDArray[Any], size: int, constants: NDArray[Any]) -> floa
     total = constants[0]
     for i in range(size):
         total += abs(buffer[i])
-    return float(total)
+    return float(total) if total < np.inf else magnitude(buffer, None, 0, size)

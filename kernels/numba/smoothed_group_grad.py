@@ -12,7 +12,8 @@ import torch
 from proxmtl.kernels.prox_args import SmoothedGroup
 
 from .arrays import cpu_floats, group_weights, scalar
-from .jit import compiled
+from .extremes import is_lost, member_norm
+from .jit import compiled, compiled_exactly
 from .pool import cuts, run_pieces, shares
 
 if TYPE_CHECKING:
@@ -68,18 +69,27 @@ def _smooth_fibres(
             for j in range(bounds[group], bounds[group + 1]):
                 entry = np.float64(source[members[j]])
                 square += entry * entry
-            length = weight * np.sqrt(square)
+            norm = np.sqrt(square)
+            if is_lost(norm, 0.0, weight, 8):
+                norm = member_norm(source, members, bounds[group], bounds[group + 1])
+            length = weight * norm
             penalty += length
             if not length <= smoothness:  # NaN too
                 value += length - smoothness / 2
                 squares += 1.0
-                slope[0] = weight * weight / length
+                slope[0] = _times_ratio(weight, weight, length)
             else:
-                value += length * length / (2 * smoothness)
+                value += _times_ratio(length, length, smoothness) / 2
                 squares += (length / smoothness) ** 2
-                slope[0] = weight * weight / smoothness
+                slope[0] = _times_ratio(weight, weight, smoothness)
             for j in range(bounds[group], bounds[group + 1]):
                 grad[members[j]] += slope[0]
         for i in range(source.shape[0]):
             grad[i] *= source[i]
     return value, penalty, squares
+
+
+@compiled_exactly
+def _times_ratio(a: float, b: float, c: float) -> float:
+    """``a (b / c)``, in this order: the product of a and b may overflow."""
+    return a * (b / c)

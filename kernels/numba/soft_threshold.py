@@ -7,7 +7,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
 from .arrays import cpu_floats, paired, scalar
+from .extremes import magnitude
 from .jit import compiled, inlined
 from .lanes import STREAM
 from .pool import cuts, run_pieces, shares
@@ -17,7 +21,6 @@ from .tiles import aligned, softened
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import torch
     from numpy.typing import NDArray
 
     from proxmtl.kernels.prox_args import SoftThresholdArgs
@@ -45,19 +48,29 @@ def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:
     step = args.step
     if args.weights.numel() == 1:
         scale = float(args.weights)
-        value = scale * parts(_soft_entries, n, pair.phase, None, kind(step * scale))
+        largest = float(np.finfo(kind).max)
+        threshold = kind(min(step * scale, largest))
+        value = scale * parts(_soft_entries, n, pair.phase, None, threshold)
         return pair.finish(), scalar(value)
     weights = args.weights.t() if pair.swapped else args.weights
     distinct, length, in_turns = _repeated(weights)
     if length < _SEGMENT:
-        value = parts(_soft_entries, n, pair.phase, pair.aligned(args.weights), kind(step))
+        held = _held(args.weights, pair.target.dtype)
+        value = parts(_soft_entries, n, pair.phase, pair.aligned(held), kind(step))
     else:
-        each = distinct.to(pair.target.dtype).contiguous().numpy()
+        each = _held(distinct, pair.target.dtype).contiguous().numpy()
         # a vector never has entries of two segments
         phase = pair.phase if length % STREAM == 0 and pair.phase == 0 else -1
         kernel = _soft_runs if in_turns else _soft_rows
         value = parts(kernel, n // length, phase, each, kind(step), length)
     return pair.finish(), scalar(value)
+
+
+def _held(weights: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Weights in another precision, the largest number of which stands for larger ones."""
+    if weights.dtype == dtype:
+        return weights
+    return weights.to(torch.float64).clamp(max=torch.finfo(dtype).max).to(dtype)
 
 
 def _repeated(weights: torch.Tensor) -> tuple[torch.Tensor, int, bool]:
@@ -152,9 +165,12 @@ def _segment(
     while done + STREAM <= last:
         count = min(_BLOCK, (last - done) // STREAM * STREAM)
         if phase >= 0:
-            total += soft_run_past(x, out, done, count, weights, done + shift, step)
+            part = float(soft_run_past(x, out, done, count, weights, done + shift, step))
         else:
-            total += soft_run(x, out, done, count, weights, done + shift, step)
+            part = float(soft_run(x, out, done, count, weights, done + shift, step))
+        if not part < np.inf:
+            part = magnitude(out[done:], weights, done + shift, count)
+        total += part
         done += count
     return total + _one_by_one(x, out, weights, shift, step, done, last)
 

@@ -140,14 +140,13 @@ def softened(entry: Any, threshold: Any) -> Any:
 
 
 @inlined
-def group_factor(squares: float, weight: float, step: float) -> tuple[float, float]:
-    """What a group with this sum of squares is multiplied by, and its weighted norm then.
+def group_factor(norm: float, weight: float, step: float) -> tuple[float, float]:
+    """What a group of this norm is multiplied by, and its weighted norm then.
 
     A negative weight is `NO_GROUP`.
     """
     if weight < 0.0:
         return 1.0, 0.0
-    norm = np.sqrt(squares)
     factor = 1.0 if step * weight == 0.0 else 1.0 - step * weight / norm
     # max keeps its first argument where a comparison is false: NaN stays.
     factor = max(factor, 0.0)

@@ -9,7 +9,15 @@ import torch
 from proxmtl.kernels.fibres import accumulation_dtype
 from proxmtl.kernels.prox_args import ApgStep
 
-from .segments import column, delivered, group_norms, shrink_factors, spread, wide
+from .segments import (
+    column,
+    delivered,
+    group_norms,
+    shrink_factors,
+    spread,
+    weighted_total,
+    wide,
+)
 from .soft_threshold import soft
 
 if TYPE_CHECKING:
@@ -33,15 +41,15 @@ def run(args: ApgStepArgs) -> ApgStep:
     penalty = torch.zeros((), dtype=torch.float64, device=args.device)
     if args.layout is not None and args.weights is not None:
         blocks = wide(new, args.axis)
-        weights = column(args.weights, blocks)
+        weights = column(args.weights)
         norms = group_norms(blocks, args.layout)
-        factors = shrink_factors(norms, args.step * weights)
+        factors = shrink_factors(norms, (args.step * weights).to(norms.dtype))
         new = spread(factors, blocks, args.layout).reshape(new.shape)
-        penalty += (norms * factors * weights).sum(dtype=torch.float64) / shrink
+        penalty += weighted_total(norms * factors, weights) / shrink
     new = new / shrink
     moved, from_z = new - x, new - z
     penalty += args.l1 * new.abs().sum(dtype=torch.float64)
-    penalty += args.ridge * new.square().sum(dtype=torch.float64)
+    penalty += args.ridge * _inner(new, new)
     sums = [
         penalty,
         -_inner(from_z, moved),
@@ -57,4 +65,4 @@ def run(args: ApgStepArgs) -> ApgStep:
 
 
 def _inner(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    return (left * right).sum(dtype=torch.float64)
+    return (left.to(torch.float64) * right.to(torch.float64)).sum()

@@ -24,9 +24,9 @@ def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
     blocks = wide(args.V, args.axis)
     if args.l1:
         blocks = soft(blocks, args.step * args.l1)
-    weights = column(args.weights, blocks)
+    weights = column(args.weights)
     norms = group_norms(blocks, args.layout)
-    factors = shrink_factors(norms, args.step * weights)
+    factors = shrink_factors(norms, (args.step * weights).to(norms.dtype))
     result = spread(factors, blocks, args.layout)
     value = weighted_total(norms * factors, weights)
     if args.l1:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from proxmtl.kernels.ranges import norms_in_range
+
 from .segments import wide
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
     points = wide(args.X, args.axis).clone()
     duals = wide(args.dual, args.axis).clone()
     layout = args.layout
-    weights = args.weights.to(points.dtype).expand(layout.n_groups)
+    weights = args.weights.to(torch.float64).expand(layout.n_groups)
     radii = args.step * weights
     batches = _batches(layout, radii, points.device)
     gaps, norms = _gap(points, duals, layout, radii)
@@ -47,7 +49,7 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
         active &= ~(gaps <= args.tolerance)
         if not bool(active.any()):
             break
-    value = (norms.double() * weights.double().unsqueeze(1)).sum()
+    value = (norms.double() * weights.unsqueeze(1)).sum()
     args.X.copy_(points.reshape(args.X.shape))
     args.dual.copy_(duals.reshape(args.dual.shape))
     shape = (*args.X.shape[: args.axis], *args.X.shape[args.axis + 1 :])
@@ -74,13 +76,8 @@ def _batches(layout: GroupLayout, radii: torch.Tensor, device: torch.device) -> 
 
 def _project(points: torch.Tensor, duals: torch.Tensor, batch: _Batch) -> None:
     target = points[:, batch.items] + duals[:, batch.members]
-    outer, _, inner = target.shape
-    norms = (
-        target.new_zeros(outer, batch.radii.shape[0], inner)
-        .index_add_(1, batch.owner, target.square())
-        .sqrt_()
-    )
-    factors = torch.where(norms <= batch.radii, 1.0, batch.radii / norms)
+    norms = _norms(target, batch.owner, batch.radii.shape[0])
+    factors = torch.where(norms <= batch.radii, 1.0, batch.radii / norms).to(target.dtype)
     kept = target * factors[:, batch.owner]
     duals.index_copy_(1, batch.members, kept)
     points.index_copy_(1, batch.items, target - kept)
@@ -91,11 +88,17 @@ def _gap(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     _, indices, owner = layout.on(points.device)
     gathered = points[:, indices]
-    outer, _, inner = gathered.shape
-    norms = (
-        gathered.new_zeros(outer, layout.n_groups, inner)
-        .index_add_(1, owner, gathered.square())
-        .sqrt_()
-    )
-    reach = (norms.double() * radii.double().unsqueeze(1)).sum(1)
+    norms = _norms(gathered, owner, layout.n_groups)
+    reach = (norms.double() * radii.unsqueeze(1)).sum(1)
     return reach - (gathered.double() * duals.double()).sum(1), norms
+
+
+def _norms(members: torch.Tensor, owner: torch.Tensor, n_groups: int) -> torch.Tensor:
+    """Norms of groups, (outer, G, inner), of entries given a membership, (outer, E, inner)."""
+    outer, _, inner = members.shape
+
+    def plain(entries: torch.Tensor) -> torch.Tensor:
+        sums = entries.new_zeros(outer, n_groups, inner)
+        return sums.index_add_(1, owner, entries.square()).sqrt_()
+
+    return norms_in_range(members, plain)

@@ -46,7 +46,7 @@ def group_shrink_backward(
     blocks = wide(wide_v, axis)
     alive = ~(blocks.abs() <= step * l1) if l1 and step else torch.ones_like(blocks).bool()
     u = soft(blocks, step * l1)
-    each = column(weights, blocks)
+    each = column(weights)
     thresholds = step * each
     norms = group_norms(u, layout)
     factors = shrink_factors(norms, thresholds)

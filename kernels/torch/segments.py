@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from proxmtl.kernels.fibres import accumulation_dtype
+from proxmtl.kernels.ranges import norms_in_range
 
 if TYPE_CHECKING:
     from proxmtl.kernels.layout import GroupLayout
@@ -19,7 +20,11 @@ def wide(tensor: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def group_norms(blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
-    """Euclidean norm of each group of each fibre, (outer, G, inner)."""
+    """Euclidean norm of each group of each fibre, (outer, G, inner); none over- or underflows."""
+    return norms_in_range(blocks, lambda scaled: _plain_norms(scaled, layout))
+
+
+def _plain_norms(blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
     outer, n, inner = blocks.shape
     if layout.uniform_size and layout.tiles(n):
         pieces = blocks.reshape(outer, layout.n_groups, layout.uniform_size, inner)
@@ -29,7 +34,9 @@ def group_norms(blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
     squares = blocks.square()
     if not layout.tiles(n):
         squares = squares[:, indices]
-    return squares.new_zeros(outer, layout.n_groups, inner).index_add_(1, owner, squares).sqrt_()
+    # one addition after another: float32 would lose the digits of a long group
+    sums = squares.new_zeros(outer, layout.n_groups, inner, dtype=torch.float64)
+    return sums.index_add_(1, owner, squares.to(torch.float64)).sqrt_().to(blocks.dtype)
 
 
 def shrink_factors(norms: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
@@ -53,12 +60,12 @@ def spread(factors: torch.Tensor, blocks: torch.Tensor, layout: GroupLayout) -> 
 
 def weighted_total(norms: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Sum over fibres and groups of weight times norm, in float64."""
-    return (norms.to(torch.float64) * weights.to(torch.float64)).sum()
+    return (norms.to(torch.float64) * weights).sum()
 
 
-def column(weights: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Weights (G,) or (1,) as (G, 1) or (1, 1) in the dtype of another tensor."""
-    return weights.to(like.dtype).unsqueeze(1)
+def column(weights: torch.Tensor) -> torch.Tensor:
+    """Weights (G,) or (1,) as (G, 1) or (1, 1) in float64, which holds them times a step."""
+    return weights.to(torch.float64).unsqueeze(1)
 
 
 def delivered(blocks: torch.Tensor, like: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:

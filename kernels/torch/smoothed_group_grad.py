@@ -23,16 +23,16 @@ def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:
 def run(args: SmoothedGroupArgs) -> SmoothedGroup:
     """Σ_g w_g α^g is the input times one multiplier per entry: the groups' slopes, summed."""
     blocks = wide(args.V, args.axis)
-    weights = column(args.weights, blocks)
+    weights = column(args.weights)
     smoothness = args.smoothness
     lengths = weights * group_norms(blocks, args.layout)
     outside = ~(lengths <= smoothness)  # NaN too
-    slopes = weights.square() / torch.where(outside, lengths, smoothness)
+    ratios = torch.where(outside, 1.0, lengths / smoothness)
+    slopes = weights * (weights / torch.where(outside, lengths, smoothness))
     _, indices, owner = args.layout.on(blocks.device)
+    slopes = slopes.to(blocks.dtype)
     multipliers = torch.zeros_like(blocks).index_add_(1, indices, slopes[:, owner])
-    lengths = lengths.double()
-    inside = lengths.square() / (2 * smoothness)
-    value = torch.where(outside, lengths - smoothness / 2, inside).sum()
-    squares = torch.where(outside, 1.0, (lengths / smoothness).square()).sum()
+    value = torch.where(outside, lengths - smoothness / 2, lengths * ratios / 2).sum()
+    squares = ratios.square().sum()
     grad = delivered(blocks * multipliers, args.V, args.out)
     return SmoothedGroup(value, grad, lengths.sum(), squares)

@@ -21,9 +21,9 @@ def supports(args: SoftThresholdArgs) -> tuple[bool, str]:
 def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:
     """Soft threshold of every entry, and the weighted sum of magnitudes."""
     wide = args.V.to(accumulation_dtype(args.V))
-    weights = args.weights.to(wide.dtype)
-    shrunk = soft(wide, args.step * weights)
-    value = (shrunk.abs() * weights).sum(dtype=torch.float64)
+    weights = args.weights.to(torch.float64)  # which holds them times a step
+    shrunk = soft(wide, (args.step * weights).to(wide.dtype))
+    value = (shrunk.abs() * weights).sum()
     result = torch.empty_like(args.V) if args.out is None else args.out
     return result.copy_(shrunk), value
 

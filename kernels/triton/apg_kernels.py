@@ -8,7 +8,16 @@ A program writes its five sums to a row of ``partial``.
 import triton
 import triton.language as tl
 
-from .prox_math import group_weight, member_offsets, shrink_factor, soft, wide
+from .prox_math import (
+    group_weight,
+    is_lost,
+    member_offsets,
+    norms_along,
+    shrink_factor,
+    soft,
+    unit_of,
+    wide,
+)
 
 
 @triton.jit
@@ -63,7 +72,7 @@ def group_step_kernel(
     if SPARSE:
         new = soft(new, (wide(step) * l1).to(acc))
     weight = group_weight(weights, pairs % n_groups, weighted, SHARED)
-    norm = tl.sqrt(tl.sum(new * new, axis=1))
+    norm = norms_along(new, 1)
     factor = shrink_factor(norm, (wide(step) * weight).to(acc))
     factor = factor * (1.0 / (1.0 + 2.0 * wide(step) * ridge)).to(acc)
     new = new * factor[:, None]
@@ -107,6 +116,18 @@ def long_step_kernel(
         square += new * new
     weight = group_weight(weights, group, weighted, SHARED)
     norm = tl.sqrt(tl.sum(square, axis=0))
+    if is_lost(norm[None], (wide(step) * weight).to(acc)):
+        unit = unit_of(norm)
+        square = tl.zeros([BLOCK], acc)
+        for first in range(start, stop, BLOCK):
+            offset, inside = _members(first + cols, stop, base, indices, TILED)
+            z = tl.load(Z + offset, mask=inside, other=0.0).to(acc)
+            grad = tl.load(GRAD + offset, mask=inside, other=0.0).to(acc)
+            new = z - wide(step).to(acc) * grad
+            if SPARSE:
+                new = soft(new, (wide(step) * l1).to(acc))
+            square += (new * unit) * (new * unit)
+        norm = tl.sqrt(tl.sum(square, axis=0)) / unit
     factor = shrink_factor(norm, (wide(step) * weight).to(acc))
     factor = factor * (1.0 / (1.0 + 2.0 * wide(step) * ridge)).to(acc)
     penalty = tl.zeros([BLOCK], acc)

@@ -9,7 +9,7 @@ the parallelism: hundreds of rows fill a GPU, a single long vector doesn't.
 import triton
 import triton.language as tl
 
-from .prox_math import group_weight, wide
+from .prox_math import group_weight, is_lost, norms_along, wide
 
 
 @triton.jit
@@ -39,8 +39,13 @@ def sweep_kernel(
             p_dual = DUAL + (fibre * n_members)[:, None] + member[None, :]
             target = tl.load(p_x, mask=inside, other=0.0).to(acc)
             target += tl.load(p_dual, mask=inside, other=0.0).to(acc)
-            norm = tl.sqrt(tl.sum(target * target, axis=1))
             radius = (wide(step) * group_weight(weights, group, n_groups, SHARED)).to(acc)
+            norm = tl.sqrt(tl.sum(target * target, axis=1))
+            if is_lost(norm, radius):
+                # read again: the first look needs all registers
+                again = tl.load(p_x, mask=inside, other=0.0).to(acc)
+                again += tl.load(p_dual, mask=inside, other=0.0).to(acc)
+                norm = norms_along(again, 1)
             factor = tl.where(norm <= radius, 1.0, radius / tl.where(norm == 0.0, 1.0, norm))
             kept = target * factor[:, None]
             # Another thread may read next what this one writes.
@@ -77,7 +82,7 @@ def _gap(
         p_dual = DUAL + (fibre * n_members)[:, None] + member[None, :]
         x = tl.load(p_x, mask=inside, other=0.0).to(tl.float64)
         dual = tl.load(p_dual, mask=inside, other=0.0).to(tl.float64)
-        norm = group_weight(weights, group, n_groups, SHARED) * tl.sqrt(tl.sum(x * x, axis=1))
+        norm = group_weight(weights, group, n_groups, SHARED) * norms_along(x, 1)
         penalty += norm
         gap += wide(step) * norm - tl.sum(x * dual, axis=1)
     return gap, penalty
@@ -109,10 +114,10 @@ def smooth_kernel(
         inside = here[:, None] & (member < stop)[None, :]
         x = tl.load(X + (fibre * n)[:, None] + item[None, :], mask=inside, other=0.0).to(acc)
         weight = group_weight(weights, group, n_groups, SHARED)
-        length = weight * tl.sqrt(tl.sum(x * x, axis=1)).to(tl.float64)
+        length = weight * norms_along(x, 1).to(tl.float64)
         within = length <= smoothness  # false for NaN
         reach = tl.where(within, wide(smoothness), length)
-        tl.store(SLOPE + fibre * n_groups + group, (weight * weight / reach).to(acc), mask=here)
+        tl.store(SLOPE + fibre * n_groups + group, (weight * (weight / reach)).to(acc), mask=here)
         penalty += length
         ratio = length / smoothness
         value += tl.where(within, length * ratio / 2.0, length - wide(smoothness) / 2.0)

@@ -9,7 +9,16 @@ Numbers that scale thresholds are float64 arguments, which a Python float would 
 import triton
 import triton.language as tl
 
-from .prox_math import group_weight, member_offsets, shrink_factor, soft, wide
+from .prox_math import (
+    group_weight,
+    is_lost,
+    member_offsets,
+    norms_along,
+    shrink_factor,
+    soft,
+    unit_of,
+    wide,
+)
 
 
 @triton.jit
@@ -52,7 +61,7 @@ def shrink_kernel(
     if SPARSE:
         x = soft(x, (wide(step) * l1).to(acc))
     weight = group_weight(weights, pairs % n_groups, weighted, SHARED)
-    norm = tl.sqrt(tl.sum(x * x, axis=1))
+    norm = norms_along(x, 1)
     factor = shrink_factor(norm, (step * weight).to(acc))
     x = x * factor[:, None]
     tl.store(OUT + offset, x, mask=inside)
@@ -87,26 +96,38 @@ def shrink_across_kernel(
     threshold = (wide(step) * l1).to(acc)
     weight = group_weight(weights, group, weighted, SHARED)
     magnitude = tl.zeros([BLOCK_C], acc)
-    square = tl.zeros([BLOCK_C], acc)
     rows = tl.arange(0, BLOCK_N)
     if ONCE:
         offset, inside = _rows_of(start + rows, stop, base, inner, cols, indices, TILED)
         x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
         if SPARSE:
             x = soft(x, threshold)
-        square = tl.sum(x * x, axis=0)
-        factor = shrink_factor(tl.sqrt(square), (step * weight).to(acc))
+        norm = norms_along(x, 0)
+        factor = shrink_factor(norm, (step * weight).to(acc))
         x = x * factor[None, :]
         tl.store(OUT + offset, x, mask=inside)
         magnitude = tl.sum(tl.abs(x), axis=0)
     else:
+        square = tl.zeros([BLOCK_C], acc)
         for first in range(start, stop, BLOCK_N):
             offset, inside = _rows_of(first + rows, stop, base, inner, cols, indices, TILED)
             x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
             if SPARSE:
                 x = soft(x, threshold)
             square += tl.sum(x * x, axis=0)
-        factor = shrink_factor(tl.sqrt(square), (step * weight).to(acc))
+        norm = tl.sqrt(square)
+        if is_lost(norm, (step * weight).to(acc)):
+            unit = unit_of(norm)
+            square = tl.zeros([BLOCK_C], acc)
+            for first in range(start, stop, BLOCK_N):
+                offset, inside = _rows_of(first + rows, stop, base, inner, cols, indices, TILED)
+                x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
+                if SPARSE:
+                    x = soft(x, threshold)
+                x = x * unit[None, :]
+                square += tl.sum(x * x, axis=0)
+            norm = tl.sqrt(square) / unit
+        factor = shrink_factor(norm, (step * weight).to(acc))
         for first in range(start, stop, BLOCK_N):
             offset, inside = _rows_of(first + rows, stop, base, inner, cols, indices, TILED)
             x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
@@ -115,7 +136,7 @@ def shrink_across_kernel(
             x = x * factor[None, :]
             tl.store(OUT + offset, x, mask=inside)
             magnitude += tl.sum(tl.abs(x), axis=0)
-    value = weight * tl.sum((factor * tl.sqrt(square)).to(tl.float64), axis=0)
+    value = weight * tl.sum((factor * norm).to(tl.float64), axis=0)
     if SPARSE:
         value += l1 * tl.sum(magnitude.to(tl.float64), axis=0)
     tl.store(partial + program, value)

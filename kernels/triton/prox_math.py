@@ -19,6 +19,45 @@ def soft(v, threshold):
 
 
 @triton.jit
+def norms_along(x, AXIS: tl.constexpr):
+    """Euclidean norms along an axis of a tile, scaled where squares would leave the range."""
+    low, high, up, down = range_of(x)
+    largest = tl.max(tl.abs(x), axis=AXIS)
+    unit = tl.where(largest < low, up, tl.where(largest > high, down, 1.0)).to(x.dtype)
+    x = x * tl.expand_dims(unit, AXIS)
+    return tl.sqrt(tl.sum(x * x, axis=AXIS)) / unit
+
+
+@triton.jit
+def unit_of(norm):
+    """What entries are to be multiplied by whose plain norm this is: 1 where it is in the range.
+
+    For groups that are walked, or fill the registers: a look at their largest entry costs more than
+    a second sum where it is needed, as `is_lost` tells.
+    """
+    low, high, up, down = range_of(norm)
+    return tl.where(norm < low, up, tl.where(norm > high, down, 1.0)).to(norm.dtype)
+
+
+@triton.jit
+def is_lost(norm, threshold):
+    """Whether any plain norm has lost squares, and the threshold doesn't make it zero anyway."""
+    low, high, _, _ = range_of(norm)
+    lost = (norm > high) | ((norm < low) & (threshold < low))
+    return tl.max(lost.to(tl.int32), axis=0) > 0
+
+
+@triton.jit
+def range_of(x):
+    """Norms that keep their digits, and powers of two beyond: see `proxmtl.kernels.ranges`."""
+    if x.dtype == tl.float64:
+        low, high, up, down = 2.0**-450, 2.0**450, 2.0**700, 2.0**-700
+    else:
+        low, high, up, down = 2.0**-50, 2.0**50, 2.0**90, 2.0**-90
+    return low, high, up, down
+
+
+@triton.jit
 def shrink_factor(norm, threshold):
     """max(0, 1 - threshold / norm), 1 for threshold 0; comparisons with NaN are false: it stays."""
     factor = 1.0 - threshold / tl.where(norm == 0.0, 1.0, norm)

@@ -20,7 +20,15 @@ from proxmtl.designs import SharedDesign
 from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.losses import resolve_loss
-from proxmtl.estimators.search import Fold, Searched, folds_of, joined, scoring_of, search
+from proxmtl.estimators.search import (
+    Fold,
+    Searched,
+    folds_of,
+    given_splits,
+    joined,
+    scoring_of,
+    search,
+)
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.estimators.shared_plus_own import part_of, shared_plus_own, strength_units
 from proxmtl.estimators.verdict import (
@@ -291,24 +299,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         cv = 5 if self.cv is None else self._given.cv
         if isinstance(cv, int) and not isinstance(cv, bool):
             return list(stratified_folds(signs, cv, self._seed))
-        place = np.full(self._n_given, -1)  # given splits number the rows as they came
-        place[self._rows] = np.arange(len(self._rows))
-        if hasattr(cv, "split") and not isinstance(cv, str):
-            labels = np.full((self._n_given, signs.shape[1]), np.nan)
-            labels[self._rows] = signs
-            splits = list(cv.split(place[:, None], labels[:, 0] if signs.shape[1] == 1 else labels))
-        else:
-            try:
-                splits = [(np.asarray(train), np.asarray(test)) for train, test in cv]
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"cv: got {self.cv!r}; give a number of folds, a splitter, or pairs of row "
-                    "numbers (train, test)."
-                ) from None
-        if not splits:
-            raise ValueError("cv: gave no split (an iterator gives its splits once; give a list).")
-        parts = ((place[train], place[test]) for train, test in splits)
-        return [(train[train >= 0], test[test >= 0]) for train, test in parts]
+        return given_splits(cv, signs, self._rows, self._n_given)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")

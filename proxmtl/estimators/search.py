@@ -21,7 +21,16 @@ from proxmtl.regularizers import Regularizer
 from proxmtl.solvers import FISTA
 from proxmtl.targets import ClassWeight, Reduction, Targets
 
-__all__ = ["SCORINGS", "Fold", "Searched", "folds_of", "joined", "scoring_of", "search"]
+__all__ = [
+    "SCORINGS",
+    "Fold",
+    "Searched",
+    "folds_of",
+    "given_splits",
+    "joined",
+    "scoring_of",
+    "search",
+]
 
 Array = NDArray[Any]
 
@@ -147,6 +156,42 @@ def joined(first: Searched, second: Searched) -> Searched:
         np.concatenate([first.held_out, second.held_out]),
         first.passes + second.passes,
     )
+
+
+def given_splits(
+    cv: Any, signs: NDArray[np.float64], rows: NDArray[np.intp], n_given: int
+) -> list[tuple[Array, Array]]:
+    """Splits of a splitter, or pairs of row numbers, as numbers of the rows that are fitted.
+
+    Parameters
+    ----------
+    cv
+        A splitter, or pairs (train, test).
+    signs
+        Labels of the rows that are fitted, (N, M).
+    rows
+        Numbers of these among the rows that were given, which is what the splits count.
+    n_given
+        Number of rows that were given.
+    """
+    place = np.full(n_given, -1)
+    place[rows] = np.arange(len(rows))
+    if hasattr(cv, "split") and not isinstance(cv, str):
+        labels = np.full((n_given, signs.shape[1]), np.nan)
+        labels[rows] = signs
+        splits = list(cv.split(place[:, None], labels[:, 0] if signs.shape[1] == 1 else labels))
+    else:
+        try:
+            splits = [(np.asarray(train), np.asarray(test)) for train, test in cv]
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"cv: got {cv!r}; give a number of folds, a splitter, or pairs of row numbers "
+                "(train, test)."
+            ) from None
+    if not splits:
+        raise ValueError("cv: gave no split (an iterator gives its splits once; give a list).")
+    parts = ((place[train], place[test]) for train, test in splits)
+    return [(train[train >= 0], test[test >= 0]) for train, test in parts]
 
 
 def folds_of(

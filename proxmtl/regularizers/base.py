@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from proxmtl.regularizers.half import COMPUTED, in_float32
+
 if TYPE_CHECKING:
     from proxmtl.regularizers.smoothed import Smoothed
 
@@ -23,6 +25,7 @@ __all__ = [
     "combination",
     "largest_ratio",
     "norm_ratio",
+    "scaled_value",
 ]
 
 REGULARIZERS: dict[str, type[Regularizer]] = {}
@@ -64,6 +67,9 @@ def check_step(step: float | Tensor) -> None:
 
 class Regularizer(ABC):
     """A penalty ``R(W)``, weight included, with its prox and its certificates.
+
+    Methods take tensors of any floating dtype; float16 and bfloat16 are computed on in float32.
+    Tensors without entries have the value 0, and themselves as prox and residual.
 
     A subclass states what it is by class attributes and overrides the methods that go with them;
     what it leaves out raises :class:`UnsupportedError`, and the capability checks of the solvers
@@ -114,6 +120,9 @@ class Regularizer(ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        for name in COMPUTED:
+            if name in vars(cls):
+                setattr(cls, name, in_float32(vars(cls)[name]))
         REGULARIZERS[cls.__name__] = cls
 
     @property
@@ -265,7 +274,17 @@ def norm_ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator > 0 else math.inf
 
 
+def scaled_value(strength: float, total: Tensor, like: Tensor) -> Tensor:
+    """``strength * total`` in the dtype of ``like``; 0 at strength 0, whatever the total but NaN.
+
+    ``total`` is best given in float64, in which the product over- or underflows last.
+    """
+    if strength == 0:
+        return torch.where(torch.isnan(total), total, 0.0).to(like.dtype)
+    return (strength * total.to(torch.float64)).to(like.dtype)
+
+
 def largest_ratio(ratios: Iterable[float]) -> float:
     """Maximum that a NaN does not vanish from, as it would from ``max``."""
     found = list(ratios)
-    return math.nan if any(math.isnan(ratio) for ratio in found) else max(found)
+    return math.nan if any(math.isnan(ratio) for ratio in found) else max(found, default=0.0)

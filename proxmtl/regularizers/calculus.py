@@ -81,11 +81,14 @@ class Scaled(Wrapped):
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
-        out, value = self.inner.prox(self.factor * W, step * self.factor**2)
-        return (W.clone() if self._idle(step) else out / self.factor), value
+        moved = self.factor * W
+        out, value = self.inner.prox(moved, step * self.factor * self.factor)
+        # what is not penalised stays to the last digit
+        return torch.where(out == moved, W, out / self.factor), value
 
     def prox_gap(self, W: Tensor, step: float) -> float:
-        return self.inner.prox_gap(self.factor * W, step * self.factor**2) / self.factor**2
+        square = self.factor * self.factor
+        return self.inner.prox_gap(self.factor * W, step * square) / square
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         return self.factor * self.inner.kkt_residual(self.factor * W, grad / self.factor)

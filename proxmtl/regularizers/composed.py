@@ -8,6 +8,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
+from proxmtl.numerics import FAR, unit_of
 from proxmtl.regularizers.base import Regularizer, check_step
 
 __all__ = ["Composed"]
@@ -82,11 +83,21 @@ class Composed(Regularizer):
         check_step(step)
         if float(step) * self.strength == 0:
             return W.clone(), self.value(W)
+        unit = unit_of(W)
+        if unit != 1:  # the penalty is homogeneous
+            far = min(float(step) / unit, FAR / self.strength)
+            out, value = self.prox(W / unit, far)
+            return out * unit, value * unit
         out = self._solve(W, float(step))[0].to(W.dtype)
         return out, self.value(out)
 
     def prox_gap(self, W: Tensor, step: float) -> float:
-        return self._solve(W, step)[2] if step * self.strength else 0.0
+        if step * self.strength == 0:
+            return 0.0
+        unit = unit_of(W)
+        if unit != 1:
+            return self.prox_gap(W / unit, min(step / unit, FAR / self.strength)) * unit * unit
+        return self._solve(W, step)[2]
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         """Fixed-point residual ``W - prox(W - grad)``, not the least subgradient.

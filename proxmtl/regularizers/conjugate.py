@@ -8,10 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from proxmtl.numerics import norm
 from proxmtl.regularizers.base import Regularizer, check_step
 from proxmtl.regularizers.calculus import Wrapped
 
 __all__ = ["Conjugate", "moreau_envelope"]
+
+INEXACT = 1e-6
+"""Relative error to expect of an iterative prox: the root of its gap, and a bit."""
 
 
 @dataclass(frozen=True)
@@ -46,27 +50,42 @@ class Conjugate(Wrapped):
     def value(self, W: Tensor) -> Tensor:
         if not self.is_indicator:
             return W.new_tensor(self.inner.conjugate(W))
-        # projections end on the boundary, up to rounding
-        inside = self.inner.dual_norm(W) <= 1 + 64 * torch.finfo(W.dtype).eps
-        return torch.where(torch.tensor(inside), (W * 0).sum(), torch.inf)
+        if bool(torch.isnan(W).any()):
+            return W.sum()
+        # W * 0 keeps the dtype and the graph
+        return torch.where(torch.tensor(self._inside(W)), (W * 0).sum(), torch.inf)
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
-        t = float(step)
+        t = 1.0 if self.is_indicator else float(step)  # a projection, whatever the step
         if t == 0:
-            if not self.is_indicator:
-                return W.clone(), self.value(W)
-            t = 1.0  # a projection, whatever the step
-        rest, _ = self.inner.prox(W / t, 1 / t)
-        out = W - t * rest
-        value = W.new_zeros(()) if self.is_indicator else self.value(out)
-        return out, value
+            return W.clone(), self.value(W)
+        scaled = W / t
+        rest, _ = self.inner.prox(scaled, 1 / t)
+        # 0 to the last digit where the inner prox changes nothing: items in no group, weights of 0
+        out = torch.where(rest == scaled, 0.0, W - t * rest)
+        if not self.is_indicator:
+            return out, self.value(out)
+        if self.exact_prox and not self._inside(out):
+            # the digits of a small ball are lost in those of a large W
+            size = self.inner.dual_norm(out)
+            out = out / size if 1 < size < math.inf else out
+        return out, W.new_zeros(())
 
     def settle(self, W: Tensor, rounding: float) -> Tensor:
         if not self.is_indicator:
             return W
         size = self.inner.dual_norm(W)
         return W / size if 1 < size <= 1 + 64 * rounding else W
+
+    def _inside(self, W: Tensor) -> bool:
+        """Whether a point is in the dual ball: the prox of the norm is then zero.
+
+        Up to the rounding of a projection, or the accuracy of an iterative prox.
+        """
+        scaled = W / (1 + (64 * torch.finfo(W.dtype).eps if self.exact_prox else INEXACT))
+        rest, _ = self.inner.prox(scaled, 1.0)
+        return norm(rest) <= math.sqrt(2 * self.inner.prox_gap(scaled, 1.0))
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         """Fixed-point residual ``W - prox(W - grad)``: 0 exactly at a minimiser."""

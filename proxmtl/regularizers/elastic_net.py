@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +14,7 @@ from proxmtl.regularizers.base import (
     check_strength,
     combination,
     norm_ratio,
+    scaled_value,
 )
 from proxmtl.regularizers.l1 import L1, soft
 
@@ -62,7 +64,8 @@ class ElasticNet(Regularizer):
         return self.strength * (1 - self.l1_ratio)
 
     def value(self, W: Tensor) -> Tensor:
-        return self.l1 * W.abs().sum() + self.l2 / 2 * W.square().sum()
+        magnitude = scaled_value(self.l1, W.abs().sum(dtype=torch.float64), W)
+        return magnitude + (math.sqrt(self.l2 / 2) * W).square().sum()
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
@@ -92,14 +95,15 @@ class ElasticNet(Regularizer):
 
 
 @combination(ElasticNet, L1)
-def _add_l1(net: ElasticNet, l1: L1) -> ElasticNet:
+def _add_l1(net: ElasticNet, l1: L1) -> ElasticNet | None:
+    """None where the ratio rounds to 1: thresholding first keeps the digits of both."""
     strength = net.strength + l1.strength
-    ratio = (net.strength * net.l1_ratio + l1.strength) / strength if strength > 0 else 0.0
-    return ElasticNet(strength, ratio)
+    ratio = (net.l1 + l1.strength) / strength if strength > 0 else 0.0
+    return ElasticNet(strength, ratio) if ratio < 1 else None
 
 
 @combination(ElasticNet, ElasticNet)
 def _add(a: ElasticNet, b: ElasticNet) -> ElasticNet:
     strength = a.strength + b.strength
-    l1 = a.strength * a.l1_ratio + b.strength * b.l1_ratio
-    return ElasticNet(strength, l1 / strength if strength > 0 else 0.0)
+    ratio = (a.l1 + b.l1) / strength if strength > 0 else 0.0
+    return ElasticNet(strength, min(ratio, math.nextafter(1, 0)))

@@ -90,9 +90,13 @@ class FoldedConcave(Regularizer):
             return W.clone(), self.value(W)
         sizes, slopes, spread = self._blocks(W)
         best = torch.zeros_like(sizes)
-        least = sizes.square() / 2
+        units = torch.where(sizes > 0, sizes, 1.0)
+        whole = sizes / units  # 1, or 0
+        least = whole / 2
         for point in self.stationary(sizes, slopes, t):
-            cost = (point - sizes).square() / 2 + t * self.penalty(point, slopes)
+            # over the square of the size, which may overflow; p(c r; c s) = c^2 p(r; s)
+            ratio = point / units
+            cost = (ratio - whole).square() / 2 + t * self.penalty(ratio, slopes / units)
             better = cost < least
             best, least = torch.where(better, point, best), torch.where(better, cost, least)
         best = torch.where(slopes == 0, sizes, best)
@@ -107,8 +111,9 @@ class FoldedConcave(Regularizer):
         steepness, _, _ = self._blocks(grad)
         shrunk = zero_where_zero(torch.relu(steepness - slopes), steepness)
         zero = sizes == 0
-        pull = zero_where_zero(self.derivative(sizes, slopes), sizes)
-        return grad * spread(torch.where(zero, shrunk, 1.0), 1.0) + W * spread(pull, 0.0)
+        direction = W / spread(torch.where(zero, 1.0, sizes), 1.0)
+        pull = spread(torch.where(zero, 0.0, self.derivative(sizes, slopes)), 0.0)
+        return grad * spread(torch.where(zero, shrunk, 1.0), 1.0) + direction * pull
 
     def active(self, W: Tensor) -> Tensor:
         sizes, slopes, spread = self._blocks(W)
@@ -118,9 +123,9 @@ class FoldedConcave(Regularizer):
         """``p'/n (v - u <u, v>) + p'' u <u, v>`` with ``n = ||x||``, ``u = x / n``, by block."""
         sizes, slopes, spread = self._blocks(W)
         across = zero_where_zero(self.derivative(sizes, slopes), sizes)
-        along = zero_where_zero(self._inner(W, V), sizes.square())
-        change = (self.bend(sizes, slopes) - across) * along
-        return V * spread(across, 0.0) + W * spread(change, 0.0)
+        direction = W / spread(torch.where(sizes == 0, 1.0, sizes), 1.0)
+        change = (self.bend(sizes, slopes) - across) * self._inner(direction, V)
+        return V * spread(across, 0.0) + direction * spread(change, 0.0)
 
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         """Smallest strength at which 0 is a stationary point."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -36,7 +37,8 @@ class SquaredFrobenius(Regularizer):
         check_strength(self.strength)
 
     def value(self, W: Tensor) -> Tensor:
-        return self.strength * W.square().sum()
+        # of the squares themselves, some may overflow where the value does not
+        return (math.sqrt(self.strength) * W).square().sum()
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
@@ -82,4 +84,4 @@ def ridged_prox(
         out, value = W / shrink, W.new_zeros(())
     else:
         out, value = R.prox_near(W if ridge == 0 else W / shrink, step / shrink, near)
-    return out, value + ridge * out.square().sum() if ridge else value
+    return out, value + (math.sqrt(ridge) * out).square().sum() if ridge else value

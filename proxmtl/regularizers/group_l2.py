@@ -16,6 +16,7 @@ from proxmtl.regularizers.base import (
     combination,
     largest_ratio,
     norm_ratio,
+    scaled_value,
 )
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
 from proxmtl.regularizers.smoothed import SmoothedGroupNorm
@@ -73,7 +74,7 @@ class GroupL2(Regularizer):
 
     def value(self, W: Tensor) -> Tensor:
         rows, _ = self.layout.rows(W)
-        return self.strength * (self.layout.norms(rows) @ self.layout.weights(W)).sum()
+        return scaled_value(self.strength, self.layout.total(rows), W)
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
@@ -87,18 +88,19 @@ class GroupL2(Regularizer):
             step=float(step) * self.strength,
             axis=self.axis,
         )
-        return out, self.strength * value.to(W.dtype)
+        return out, scaled_value(self.strength, value, W)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         rows, restore = self.layout.rows(W)
         grads, _ = self.layout.rows(grad)
-        bound = self.strength * self.layout.weights(W)
+        bound = self.layout.bounds(self.strength, W)
         norms, grad_norms = self.layout.norms(rows), self.layout.norms(grads)
         at_zero = zero_where_zero(torch.relu(grad_norms - bound), grad_norms)
         zero = norms == 0
         residual = grads * self.layout.spread(torch.where(zero, at_zero, 1.0), 1.0)
-        pull = zero_where_zero(bound.expand_as(norms), norms)
-        return restore(residual + rows * self.layout.spread(pull, 0.0))
+        # the direction first: the bound over a tiny norm is infinite
+        direction = rows / self.layout.spread(torch.where(zero, 1.0, norms), 1.0)
+        return restore(residual + direction * self.layout.spread(bound.expand_as(norms), 0.0))
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
         rows, _ = self.layout.rows(U)
@@ -112,7 +114,7 @@ class GroupL2(Regularizer):
     def active(self, W: Tensor) -> Tensor:
         """Blocks that are not zero, whole; items that are not penalised."""
         rows, restore = self.layout.rows(W)
-        free = (self.layout.norms(rows) > 0) | (self.strength * self.layout.weights(W) == 0)
+        free = (self.layout.norms(rows) > 0) | (self.layout.bounds(self.strength, W) == 0)
         return restore(self.layout.spread(free, True))
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
@@ -121,10 +123,10 @@ class GroupL2(Regularizer):
         along, _ = self.layout.rows(V)
         members, group_of = self.layout.indices(W.device)
         norms = self.layout.norms(rows)
-        inner = torch.zeros_like(norms).index_add_(1, group_of, (rows * along)[:, members])
-        bend = zero_where_zero((self.strength * self.layout.weights(W)).expand_as(norms), norms)
-        radial = zero_where_zero(inner, norms.square())
-        across = along - rows * self.layout.spread(radial, 0.0)
+        direction = rows / self.layout.spread(torch.where(norms == 0, 1.0, norms), 1.0)
+        inner = torch.zeros_like(norms).index_add_(1, group_of, (direction * along)[:, members])
+        bend = zero_where_zero(self.layout.bounds(self.strength, W).expand_as(norms), norms)
+        across = along - direction * self.layout.spread(inner, 0.0)
         return restore(across * self.layout.spread(bend, 0.0))
 
     def with_strength(self, strength: float) -> GroupL2:

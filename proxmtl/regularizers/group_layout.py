@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.groups import Groups
+from proxmtl.kernels.ranges import norms_in_range
 
 __all__ = ["GroupLayout", "zero_where_zero"]
 
@@ -43,7 +45,9 @@ class GroupLayout:
             )
         moved = W.movedim(self.axis, -1)
         shape = moved.shape
-        return moved.reshape(-1, shape[-1]), lambda M: M.reshape(shape).movedim(-1, self.axis)
+        return moved.reshape(math.prod(shape[:-1]), shape[-1]), lambda M: M.reshape(shape).movedim(
+            -1, self.axis
+        )
 
     def indices(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Item of each membership, and group of each membership, on a device."""
@@ -56,6 +60,19 @@ class GroupLayout:
         """Group weights in the dtype and on the device of ``like``."""
         return self.groups.weights.to(like)
 
+    def bounds(self, scale: float | Tensor, like: Tensor) -> Tensor:
+        """``scale`` times the group weights in the dtype of ``like``, at most its largest number.
+
+        The weights alone may not fit the dtype; and infinity times 0 is not 0.
+        """
+        if isinstance(scale, Tensor):
+            scale = scale.to("cpu", torch.float64)
+        return (scale * self.groups.weights).clamp_max(torch.finfo(like.dtype).max).to(like)
+
+    def total(self, rows: Tensor) -> Tensor:
+        """Sum over slices and groups of weight times norm, 0-d, in float64."""
+        return (self.norms(rows).to(torch.float64) @ self.groups.weights.to(rows.device)).sum()
+
     def norms(self, rows: Tensor) -> Tensor:
         """``||rows[k, g]||_2`` for each slice and group, shape (slices, groups)."""
         members, group_of = self.indices(rows.device)
@@ -63,14 +80,18 @@ class GroupLayout:
 
     def member_norms(self, gathered: Tensor, group_of: Tensor | None = None) -> Tensor:
         """Norms of values given per membership, shape (slices, memberships)."""
-        if group_of is None:
-            group_of = self.indices(gathered.device)[1]
-        squares = gathered.new_zeros(gathered.shape[0], len(self.groups))
-        squares = squares.index_add(1, group_of, gathered.square())
-        if not squares.requires_grad:
-            return squares.sqrt_()
-        zero = squares == 0  # autograd of a norm at zero is NaN: choose the subgradient 0
-        return torch.where(zero, 0.0, torch.where(zero, 1.0, squares).sqrt())
+        owners = self.indices(gathered.device)[1] if group_of is None else group_of
+
+        def plain(entries: Tensor) -> Tensor:
+            squares = entries.new_zeros(entries.shape[0], len(self.groups))
+            squares = squares.index_add(1, owners, entries.square())
+            if not squares.requires_grad:
+                return squares.sqrt_()
+            zero = squares == 0  # autograd of a norm at zero is NaN: choose the subgradient 0
+            return torch.where(zero, 0.0, torch.where(zero, 1.0, squares).sqrt())
+
+        # in float64, so that a long group loses no digits
+        return norms_in_range(gathered.to(torch.float64), plain).to(gathered.dtype)
 
     def spread(self, per_group: Tensor, outside: float) -> Tensor:
         """Values per slice and group as values per item; items in no group get ``outside``.

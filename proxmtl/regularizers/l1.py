@@ -14,6 +14,7 @@ from proxmtl.regularizers.base import (
     check_strength,
     combination,
     norm_ratio,
+    scaled_value,
 )
 
 __all__ = ["L1", "soft"]
@@ -44,7 +45,7 @@ class L1(Regularizer):
         check_strength(self.strength)
 
     def value(self, W: Tensor) -> Tensor:
-        return self.strength * W.abs().sum()
+        return scaled_value(self.strength, W.abs().sum(dtype=torch.float64), W)
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)

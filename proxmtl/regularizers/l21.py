@@ -10,6 +10,7 @@ from torch import Tensor
 from proxmtl.groups import Groups
 from proxmtl.regularizers.base import Regularizer, check_step, check_strength
 from proxmtl.regularizers.group_l2 import GroupL2
+from proxmtl.regularizers.l1 import L1
 
 __all__ = ["L21"]
 
@@ -63,16 +64,18 @@ class L21(Regularizer):
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         return self._on(W).curvature_product(W, V)
 
-    def for_parameter(self, W: Tensor) -> GroupL2:
+    def for_parameter(self, W: Tensor) -> Regularizer:
         """As disjoint groups, which sum with an L1 norm in one prox."""
         return self._on(W)
 
     def with_strength(self, strength: float) -> L21:
         return replace(self, strength=strength)
 
-    def _on(self, W: Tensor) -> GroupL2:
+    def _on(self, W: Tensor) -> GroupL2 | L1:
         if not -W.ndim <= self.axis < W.ndim:
             raise ValueError(f"axis: got {self.axis} for a parameter of {W.ndim} axes.")
+        if W.shape[self.axis] == 0:  # a group has members; without entries all norms are one
+            return L1(self.strength)
         return _single(W.shape[self.axis], self.strength, self.axis)
 
 

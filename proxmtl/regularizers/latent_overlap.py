@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.groups import Groups
+from proxmtl.numerics import FAR, unit_of
 from proxmtl.regularizers.base import (
     Regularizer,
     check_step,
@@ -172,6 +173,12 @@ class LatentOverlapGroupL2(Regularizer):
 
         v = rows.to("cpu", torch.float64).contiguous()  # sums depend on the strides
         radii = radius.to("cpu", torch.float64).expand(len(v), -1)
+        scale = unit_of(v)
+        if scale != 1:
+            bounds = (radii / scale).clamp_max(FAR) if curvature else radii
+            scaled = self.decomposition(v / scale, bounds, curvature=curvature)
+            along = scale if curvature else 1.0
+            return Parts(scaled.parts * scale, scaled.dual * along, scaled.gap * scale * along)
         sizes = v.norm(dim=1, keepdim=True)
         finite = torch.isfinite(sizes).flatten()
         norms = self.layout.norms(v)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+from proxmtl.regularizers.base import (
+    Regularizer,
+    check_step,
+    check_strength,
+    norm_ratio,
+    scaled_value,
+)
 from proxmtl.regularizers.simplex import simplex_threshold
 
 __all__ = ["LInf"]
@@ -48,7 +55,7 @@ class LInf(Regularizer):
         if not W.numel():
             return W.new_zeros(())
         rows, _ = self._rows(W)
-        return self.strength * rows.abs().amax(1).sum()
+        return scaled_value(self.strength, rows.abs().amax(1).sum(dtype=torch.float64), W)
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
@@ -63,7 +70,7 @@ class LInf(Regularizer):
         """The subgradients are spread over the largest entries: a projection on a simplex."""
         rows, restore = self._rows(W)
         grads, _ = self._rows(grad)
-        if self.strength == 0:
+        if self.strength == 0 or not W.numel():
             return grad.clone()
         level = rows.abs().amax(1, keepdim=True)
         largest = rows.abs() == level
@@ -90,7 +97,9 @@ class LInf(Regularizer):
             raise ValueError(f"axis: got {axis} for a parameter of {W.ndim} axes.")
         moved = W.movedim(axis, -1)
         shape = moved.shape
-        return moved.reshape(-1, shape[-1]), lambda M: M.reshape(shape).movedim(-1, axis)
+        return moved.reshape(math.prod(shape[:-1]), shape[-1]), lambda M: M.reshape(shape).movedim(
+            -1, axis
+        )
 
 
 def _clipped(rows: Tensor, radius: float) -> Tensor:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+from proxmtl.regularizers.base import (
+    Regularizer,
+    check_step,
+    check_strength,
+    norm_ratio,
+    scaled_value,
+)
 
 __all__ = ["Nuclear"]
 
@@ -42,7 +48,7 @@ class Nuclear(Regularizer):
         if bool(torch.isnan(W).any()):
             return W.sum()
         singular: Tensor = torch.linalg.svdvals(W)
-        return self.strength * singular.sum()
+        return scaled_value(self.strength, singular.sum(dtype=torch.float64), W)
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
@@ -54,7 +60,7 @@ class Nuclear(Regularizer):
             return torch.full_like(W, torch.nan), W.sum()
         U, s, Vh = torch.linalg.svd(W, full_matrices=False)
         s = torch.relu(s - threshold)
-        return (U * s) @ Vh, self.strength * s.sum()
+        return (U * s) @ Vh, scaled_value(self.strength, s.sum(dtype=torch.float64), W)
 
     def settle(self, W: Tensor, rounding: float) -> Tensor:
         """Without the singular values that are only rounding: these hide the rank."""
@@ -87,7 +93,9 @@ class Nuclear(Regularizer):
         _check_matrix(U)
         if bool(torch.isnan(U).any()):
             return float("nan")
-        return norm_ratio(float(torch.linalg.matrix_norm(U, 2)), self.strength)
+        return norm_ratio(
+            float(torch.linalg.svdvals(U).amax()) if U.numel() else 0.0, self.strength
+        )
 
     def with_strength(self, strength: float) -> Nuclear:
         return replace(self, strength=strength)

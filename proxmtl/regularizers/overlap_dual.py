@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from proxmtl.kernels import overlap_dual_sweep
+from proxmtl.numerics import FAR, unit_of
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
 from proxmtl.regularizers.overlap_zeros import zero_vanishing_groups
 
@@ -84,6 +85,16 @@ class OverlapDual:
         """
         dtype = rows.dtype
         rows, radius = rows.to(torch.float64), radius.to(torch.float64)
+        unit = unit_of(rows)
+        if unit != 1:
+            radius = (radius / unit).clamp_max(FAR)
+            scaled = self.solve(rows / unit, radius, screen=screen, near=near)
+            return replace(
+                scaled,
+                primal=(scaled.primal * unit).to(dtype),
+                dual=(scaled.dual * unit).to(dtype),
+                gap=scaled.gap * unit * unit,
+            )
         tree = self.layout.groups.is_tree
         primal = self._screen(rows, radius) if screen and not tree else rows.clone()
         dual = self._start(primal, radius, near if not tree else None)

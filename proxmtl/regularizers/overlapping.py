@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from proxmtl.groups import Groups
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+from proxmtl.numerics import unit_of
+from proxmtl.regularizers.base import (
+    Regularizer,
+    check_step,
+    check_strength,
+    norm_ratio,
+    scaled_value,
+)
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
 from proxmtl.regularizers.overlap_dual import OverlapDual
 from proxmtl.regularizers.smoothed import SmoothedGroupNorm
@@ -85,7 +92,7 @@ class OverlappingGroupL2(Regularizer):
 
     def value(self, W: Tensor) -> Tensor:
         rows, _ = self.layout.rows(W)
-        return self.strength * (self.layout.norms(rows) @ self.layout.weights(W)).sum()
+        return scaled_value(self.strength, self.layout.total(rows), W)
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         return self.prox_near(W, step, None)
@@ -132,10 +139,10 @@ class OverlappingGroupL2(Regularizer):
         members, group_of = self.layout.indices(W.device)
         norms = self.layout.norms(rows)
         bend = zero_where_zero(self._bound(rows, self.strength), norms)
-        x, move = rows[:, members], along[:, members]
-        inner = torch.zeros_like(norms).index_add_(1, group_of, x * move)
-        radial = zero_where_zero(inner, norms.square())
-        product = (move - x * radial[:, group_of]) * bend[:, group_of]
+        move = along[:, members]
+        direction = rows[:, members] / torch.where(norms == 0, 1.0, norms)[:, group_of]
+        inner = torch.zeros_like(norms).index_add_(1, group_of, direction * move)
+        product = (move - direction * inner[:, group_of]) * bend[:, group_of]
         summed = restore(self.layout.scatter(product, self.groups.n_items))
         return torch.where(self.active(W), summed, 0.0)
 
@@ -150,7 +157,8 @@ class OverlappingGroupL2(Regularizer):
         if free and bool((rows[:, free] != 0).any()):
             return float("inf")
         if at is None:
-            return self._dual_norm(rows)
+            unit = unit_of(rows)
+            return unit * self._dual_norm(rows / unit)
         return self._dual_norm_at(rows, self.layout.rows(at)[0])
 
     def with_strength(self, strength: float) -> OverlappingGroupL2:
@@ -163,12 +171,14 @@ class OverlappingGroupL2(Regularizer):
 
     def _bound(self, rows: Tensor, scale: float | Tensor) -> Tensor:
         """Radius of each ball, (slices, groups)."""
-        return (scale * self.layout.weights(rows)).expand(len(rows), -1)
+        return self.layout.bounds(scale, rows).expand(len(rows), -1)
 
     def _pull(self, rows: Tensor, bound: Tensor, norms: Tensor) -> Tensor:
         """Subgradient of each group that is not zero, by membership."""
         members, group_of = self.layout.indices(rows.device)
-        return rows[:, members] * zero_where_zero(bound, norms)[:, group_of]
+        # the direction first: the bound over a tiny norm is infinite
+        direction = rows[:, members] / torch.where(norms == 0, 1.0, norms)[:, group_of]
+        return direction * torch.where(norms == 0, 0.0, bound)[:, group_of]
 
     def _dual_norm_at(self, rows: Tensor, at: Tensor) -> float:
         """Bound by the decomposition that optimality asks for: tight where it holds.
@@ -189,6 +199,8 @@ class OverlappingGroupL2(Regularizer):
 
     def _decomposition_norm(self, rows: Tensor, dual: Tensor) -> float:
         alpha = dual + self.dual.shares(rows - self.layout.scatter(dual, self.groups.n_items))
+        if not len(alpha):
+            return 0.0
         largest = self.layout.member_norms(alpha).amax(0).tolist()
         pairs = zip(largest, self.layout.groups.weights.tolist(), strict=True)
         return max(norm_ratio(norm, self.strength * weight) for norm, weight in pairs)

@@ -78,9 +78,8 @@ class Smoothed(ABC):
     def huber(self, norms: Tensor) -> Tensor:
         """Sum of what the maximum makes of the blocks' norms: quadratic, then a shifted norm."""
         inside = norms <= self.smoothness
-        return torch.where(
-            inside, norms.square() / (2 * self.smoothness), norms - self.smoothness / 2
-        ).sum()
+        ratios = torch.where(inside, norms / self.smoothness, 1.0)
+        return torch.where(inside, norms * ratios / 2, norms - self.smoothness / 2).sum()
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,8 @@ class SmoothedL1Image(Smoothed):
 
     @property
     def squared_operator_norm(self) -> float:
-        return self.penalty.strength**2 * self.penalty.squared_operator_norm(torch.empty(0))
+        strength = self.penalty.strength
+        return strength * strength * self.penalty.squared_operator_norm(torch.empty(0))
 
     def n_blocks(self, W: Tensor) -> int:
         return self.penalty.forward(W).numel()

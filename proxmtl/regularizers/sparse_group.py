@@ -15,6 +15,7 @@ from proxmtl.regularizers.base import (
     check_strength,
     combination,
     largest_ratio,
+    scaled_value,
 )
 from proxmtl.regularizers.group_l2 import GroupL2
 from proxmtl.regularizers.group_layout import zero_where_zero
@@ -89,7 +90,7 @@ class SparseGroupL2(Regularizer):
             axis=self.axis,
             l1=self.l1.strength / self.group.strength,
         )
-        return out, self.group.strength * value.to(W.dtype)
+        return out, scaled_value(self.group.strength, value, W)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         rows, restore = self.group.layout.rows(W)
@@ -135,14 +136,18 @@ class SparseGroupL2(Regularizer):
 
 
 @combination(L1, GroupL2)
-def _merge(l1: L1, group: GroupL2) -> Regularizer:
-    """Either alone if the other has no strength."""
+def _merge(l1: L1, group: GroupL2) -> Regularizer | None:
+    """Either alone if the other has no strength.
+
+    None where the ratio rounds to 0 or 1: thresholding first keeps the digits of both.
+    """
     total = l1.strength + group.strength
     if l1.strength == 0:
         return group
     if group.strength == 0:
         return l1
-    return SparseGroupL2(group.groups, total, l1.strength / total, group.axis)
+    ratio = l1.strength / total
+    return SparseGroupL2(group.groups, total, ratio, group.axis) if 0 < ratio < 1 else None
 
 
 @combination(L1, SparseGroupL2)

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from proxmtl.groups import Groups
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+from proxmtl.regularizers.base import (
+    Regularizer,
+    check_step,
+    check_strength,
+    norm_ratio,
+    scaled_value,
+)
 from proxmtl.regularizers.group_l2 import GroupL2
 
 __all__ = ["SquaredGroupL2"]
@@ -59,7 +65,10 @@ class SquaredGroupL2(Regularizer):
         return self.strength > 0 and self.norm.definite
 
     def value(self, W: Tensor) -> Tensor:
-        return self.strength / 2 * self.norm.value(W).square()
+        total = self._total(W)
+        if self.strength == 0:
+            return scaled_value(0.0, total, W)
+        return (math.sqrt(self.strength / 2) * total).square().to(W.dtype)
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
@@ -67,39 +76,46 @@ class SquaredGroupL2(Regularizer):
         if t == 0:
             return W.clone(), self.value(W)
         rows, _ = self.norm.layout.rows(W)
-        norms = self.norm.layout.norms(rows)
-        weights = self.norm.layout.weights(W).expand_as(norms)
+        norms = self.norm.layout.norms(rows).to(torch.float64)
+        weights = self.norm.layout.weights(norms).expand_as(norms)
         weighted = weights > 0
-        ratios = norms[weighted] / weights[weighted]
+        unit = float(norms[weighted].max()) if bool(weighted.any()) else 0.0
+        if unit == 0:
+            return W.clone(), W.new_zeros(())
+        if not math.isfinite(unit):
+            return torch.full_like(W, torch.nan), W.sum()
+        ratios = norms[weighted] / unit / weights[weighted]
         order = torch.argsort(ratios, descending=True)
         squares = weights[weighted].square()
-        sums = (squares * ratios)[order].cumsum(0) / (1 + t * squares[order].cumsum(0))
-        kept = int((ratios[order] > t * sums).sum())
-        total = float(sums[max(kept - 1, 0)]) if sums.numel() else 0.0
-        if not math.isfinite(total):
-            return torch.full_like(W, torch.nan), W.sum()
-        out, norm = self.norm.prox(W, t * total)
-        return out, self.strength / 2 * norm.square()
+        sums = (squares * ratios)[order].cumsum(0) / (1 / t + squares[order].cumsum(0))
+        kept = int((ratios[order] > sums).sum())
+        out, _ = self.norm.prox(W, unit * float(sums[max(kept - 1, 0)]))
+        return out, self.value(out)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
-        total = float(self.norm.value(W))
-        if math.isnan(total):
+        pull = self.strength * float(self._total(W))
+        if not math.isfinite(pull):
             return torch.full_like(grad, torch.nan)
-        return self.norm.with_strength(self.strength * total).kkt_residual(W, grad)
+        return self.norm.with_strength(pull).kkt_residual(W, grad)
 
     def conjugate(self, U: Tensor) -> float:
-        return norm_ratio(self.norm.dual_norm(U) ** 2, 2 * self.strength)
+        size = self.norm.dual_norm(U)
+        return norm_ratio(size * size, 2 * self.strength)
 
     def active(self, W: Tensor) -> Tensor:
-        total = self.strength * float(self.norm.value(W))
-        return self.norm.with_strength(total).active(W)
+        pull = self.strength * float(self._total(W))
+        return self.norm.with_strength(pull if math.isfinite(pull) else 1.0).active(W)
+
+    def _total(self, W: Tensor) -> Tensor:
+        """``Omega(W)`` in float64."""
+        return self.norm.layout.total(self.norm.layout.rows(W)[0])
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         """Of ``Omega^2 / 2``: ``Omega`` times its Hessian, plus its gradient's outer product."""
         slope = torch.where(
             self.norm.active(W), self.norm.kkt_residual(W, torch.zeros_like(W)), 0.0
         )
-        bent = float(self.norm.value(W)) * self.norm.curvature_product(W, V)
+        bent = float(self._total(W)) * self.norm.curvature_product(W, V)
         return self.strength * (bent + slope * (slope * V).sum())
 
     def critical_strength(self, grad_at_zero: Tensor) -> float:

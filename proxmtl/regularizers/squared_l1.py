@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+from proxmtl.regularizers.base import (
+    Regularizer,
+    check_step,
+    check_strength,
+    norm_ratio,
+    scaled_value,
+)
 from proxmtl.regularizers.l1 import soft
 
 __all__ = ["ExclusiveL1"]
@@ -43,19 +50,21 @@ class ExclusiveL1(Regularizer):
         check_strength(self.strength)
 
     def value(self, W: Tensor) -> Tensor:
-        return self.strength / 2 * W.abs().sum(self.axis).square().sum()
+        sums = W.abs().sum(self.axis, dtype=torch.float64)
+        if self.strength == 0:
+            return scaled_value(0.0, sums.sum(), W)
+        return (math.sqrt(self.strength / 2) * sums).square().sum().to(W.dtype)
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
         t = float(step) * self.strength
-        if t == 0:
+        if t == 0 or not W.numel():
             return W.clone(), self.value(W)
         sizes = torch.sort(W.abs().movedim(self.axis, -1), descending=True).values
         counts = torch.arange(1, sizes.shape[-1] + 1, dtype=W.dtype, device=W.device)
-        sums = sizes.cumsum(-1) / (1 + t * counts)
-        kept = (sizes > t * sums).sum(-1, keepdim=True).clamp_min(1)
-        norm = sums.gather(-1, kept - 1).movedim(-1, self.axis)
-        out = soft(W, t * norm)
+        levels = sizes.cumsum(-1) / (1 / t + counts)  # t times the norm, which may overflow
+        kept = (sizes > levels).sum(-1, keepdim=True).clamp_min(1)
+        out = soft(W, levels.gather(-1, kept - 1).movedim(-1, self.axis))
         return out, self.value(out)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
@@ -63,6 +72,8 @@ class ExclusiveL1(Regularizer):
         return torch.where(W == 0, soft(grad, bound.expand_as(grad)), grad + bound * (W / W.abs()))
 
     def conjugate(self, U: Tensor) -> float:
+        if not U.numel():
+            return 0.0
         return norm_ratio(float(U.abs().amax(self.axis).square().sum()), 2 * self.strength)
 
     def active(self, W: Tensor) -> Tensor:

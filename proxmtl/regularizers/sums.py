@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from proxmtl.numerics import FAR, unit_of
 from proxmtl.regularizers.base import (
     COMBINATIONS,
     Regularizer,
@@ -147,12 +148,21 @@ class Sum(Regularizer):
         if float(step) * self.strength == 0:
             out = self.terms[-1].prox(W, 0.0)[0] if self.is_constraint else W.clone()
             return out, self.value(out)
+        unit = unit_of(W) if self.is_norm else 1.0
+        if unit != 1:  # norms are homogeneous
+            out, value = self.prox(W / unit, min(float(step) / unit, FAR / self.strength))
+            return out * unit, value * unit
         out, _, _ = self._solve(W, float(step) * self.strength)
         out = out.to(W.dtype)
         return out, self.value(out)
 
     def prox_gap(self, W: Tensor, step: float) -> float:
-        return self._solve(W, step * self.strength)[2] if step * self.strength else 0.0
+        if step * self.strength == 0:
+            return 0.0
+        unit = unit_of(W) if self.is_norm else 1.0
+        if unit != 1:
+            return self.prox_gap(W / unit, min(step / unit, FAR / self.strength)) * unit * unit
+        return self._solve(W, step * self.strength)[2]
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         """Fixed-point residual ``W - prox(W - grad)``, not the least subgradient.
@@ -175,7 +185,8 @@ class Sum(Regularizer):
             return math.nan
         U = U.to(torch.float64)
         if at is None or self.strength == 0:
-            return norm_ratio(self._smallest_ratio(U), self.strength)
+            unit = unit_of(U)
+            return norm_ratio(unit * self._smallest_ratio(U / unit), self.strength)
         _, parts, _ = self._solve(at.to(torch.float64) + U, self.strength)
         return norm_ratio(self._largest_part(U, parts), self.strength)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.kernels import chain_prox
+from proxmtl.numerics import unit_of
 from proxmtl.regularizers.base import (
     Regularizer,
     check_step,
@@ -100,6 +101,8 @@ class TotalVariation(Composed):
         rows = U.to(torch.float64).movedim(self.axis, -1)
         sums = rows.cumsum(-1)
         largest = float(sums[..., :-1].abs().max()) if sums[..., :-1].numel() else 0.0
+        if not rows.numel():
+            return 0.0
         if math.isnan(float(rows.sum())):
             return math.nan
         if bool((sums[..., -1].abs() > 1e-8 * rows.abs().sum(-1)).any()):
@@ -108,7 +111,7 @@ class TotalVariation(Composed):
 
     def active(self, W: Tensor) -> Tensor:
         """Entries that differ from both neighbours."""
-        if self.strength == 0:
+        if self.strength == 0 or not W.numel():
             return torch.full_like(W, fill_value=True, dtype=torch.bool)
         fused = self.forward(W) == 0
         end = torch.zeros_like(W.narrow(self.axis, 0, 1), dtype=torch.bool)
@@ -189,6 +192,9 @@ class FusedLasso(Regularizer):
         U = U.to(torch.float64)
         if not bool(U.any()):
             return 0.0
+        unit = unit_of(U)
+        if unit != 1:
+            return unit * self.dual_norm(U / unit)
         if not self.definite:
             return self.variation.dual_norm(U)
         x, low = U, 0.0

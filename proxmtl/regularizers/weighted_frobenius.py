@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
-from proxmtl.regularizers.weighted_l1 import checked_weights, fitting
+from proxmtl.regularizers.weighted_l1 import checked_weights, scaled_weights
 
 __all__ = ["WeightedFrobenius"]
 
@@ -45,7 +45,7 @@ class WeightedFrobenius(Regularizer):
         return self.strength > 0 and bool((self.weights > 0).all())
 
     def value(self, W: Tensor) -> Tensor:
-        return (self._slopes(W) * W.square()).sum() / 2
+        return ((self._slopes(W) / 2).sqrt() * W).square().sum()
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
@@ -75,4 +75,4 @@ class WeightedFrobenius(Regularizer):
         return replace(self, strength=strength)
 
     def _slopes(self, W: Tensor) -> Tensor:
-        return 2 * self.strength * fitting("weights", self.weights, W)
+        return scaled_weights("weights", 2 * self.strength, self.weights, W)

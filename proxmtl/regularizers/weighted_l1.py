@@ -60,7 +60,8 @@ class WeightedL1(Regularizer):
         return self.strength > 0 and bool((self.weights > 0).all())
 
     def value(self, W: Tensor) -> Tensor:
-        return (self._bounds(W) * W.abs()).sum()
+        bounds = self.strength * fitting("weights", self.weights, W.to(torch.float64))
+        return (bounds * W.abs()).sum().to(W.dtype)
 
     def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
         check_step(step)
@@ -89,7 +90,7 @@ class WeightedL1(Regularizer):
         return replace(self, strength=strength)
 
     def _bounds(self, W: Tensor) -> Tensor:
-        return self.strength * fitting("weights", self.weights, W)
+        return scaled_weights("weights", self.strength, self.weights, W)
 
 
 @combination(WeightedL1, L1)
@@ -108,6 +109,15 @@ def checked_weights(weights: Tensor) -> Tensor:
     if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
         raise ValueError("weights: hold a negative, infinite or NaN value; give finite ones >= 0.")
     return weights
+
+
+def scaled_weights(name: str, scale: float, weights: Tensor, W: Tensor) -> Tensor:
+    """``scale * weights`` like ``W``, at most the largest number of its dtype.
+
+    The weights alone may not fit the dtype; and infinity times 0 is not 0.
+    """
+    scaled = scale * fitting(name, weights, W.to(torch.float64))
+    return scaled.clamp_max(torch.finfo(W.dtype).max).to(W.dtype)
 
 
 def fitting(name: str, given: Tensor, W: Tensor) -> Tensor:

@@ -198,7 +198,7 @@ def test_a_parameter_that_cannot_be_saved_is_named(tmp_path):
 
 
 def _fitted(random_state):
-    options = {"init": "paper", "algorithm": "palm", "max_passes": 5}
+    options = {"init": "paper", "algorithm": "palm", "max_passes": 40}
     return LatentMTLClassifier(random_state=random_state, **options).fit(X, Y)
 
 

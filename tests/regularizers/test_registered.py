@@ -1,6 +1,5 @@
 """One suite over every registered regularizer: what a prox must be, whatever the penalty."""
 
-import inspect
 import math
 
 import numpy as np
@@ -8,26 +7,25 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from regularizer_cases import NAIVE_VALUES, example, with_items_permuted
+from regularizer_cases import (
+    NAIVE_VALUES,
+    NORMS,
+    OURS,
+    UNWEIGHTED,
+    example,
+    normal,
+    with_items_permuted,
+)
 from strategies import DTYPES, REGULARIZER_FACTORIES, STEPS, examples, matrices, regularizers
 
 from proxmtl import UnsupportedError
-from proxmtl.regularizers import REGULARIZERS
 
-OURS = {
-    n: c
-    for n, c in REGULARIZERS.items()
-    if c.__module__.startswith("proxmtl") and not inspect.isabstract(c)
-}
 SHAPE = (3, 5)
 
 each = pytest.mark.parametrize("name", sorted(OURS))
-# whether a made-up one is a norm depends on what it is made of
-NORMS = {n for n in OURS if n in REGULARIZER_FACTORIES and example(n).is_norm}
 each_norm = pytest.mark.parametrize("name", sorted(NORMS))
 each_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 
-UNWEIGHTED = {"Bounded", "Conjugate"} | {n for n, c in OURS.items() if c.is_indicator}
 each_penalty = pytest.mark.parametrize("name", sorted(set(OURS) - UNWEIGHTED))
 each_convex = pytest.mark.parametrize("name", sorted(n for n, c in OURS.items() if c.is_convex))
 
@@ -39,10 +37,6 @@ EXACT_ZEROS = {"OverlappingGroupL2"}
 
 # NaN in one slice reaches the others
 COUPLED = {"Nuclear", "SharedPlusOwn", "SquaredGroupL2", "Sum"}
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def prox_objective(r, x, v, step):

@@ -60,6 +60,7 @@ class Campaign:
         """
         for content in TARGETS[self.name].seeds():
             (self.corpus / hashlib.sha256(content).hexdigest()[:16]).write_bytes(content)
+        self._try_again()
         begin, executions, reached = time.monotonic(), 0, 0
         for _ in range(MOST_RESTARTS):
             left = seconds - (time.monotonic() - begin)
@@ -93,10 +94,21 @@ class Campaign:
         done = subprocess.run(command, capture_output=True, check=False, env=environment)
         said = done.stderr.decode(errors="replace")
         for artifact in self.findings.glob("*-*"):  # crash-, timeout-, oom- and a digest
-            note = artifact.with_name(artifact.name.replace("-", "_", 1) + ".txt")
-            note.write_text("\n".join(said.splitlines()[-60:]))
-            artifact.rename(artifact.with_name(artifact.name.replace("-", "_", 1)))
+            content, kept = artifact.read_bytes(), artifact.name.replace("-", "_", 1)
+            artifact.rename(artifact.with_name(kept))
+            artifact.with_name(f"{kept}.txt").write_text("\n".join(said.splitlines()[-60:]))
+            for path in self.corpus.iterdir():  # or the next search would begin with it
+                if path.read_bytes() == content:
+                    path.unlink()
         return said
+
+    def _try_again(self) -> None:
+        """Begin with what was found before: what is still one will be found again."""
+        for path in self.findings.iterdir():
+            if path.suffix == ".txt":
+                path.unlink()
+            else:
+                path.rename(self.corpus / path.name)
 
     def _found(self) -> list[str]:
         """First lines of what happened."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Command", "Ended", "import_everything", "quiet_surroundings", "start", "warm_up"]
 
-HANGS_AFTER = 120.0
+HANGS_AFTER = 300.0
 """Seconds after which a command counts as hanging: the slowest takes a few."""
 ORPHANS_END_WITHIN = 10.0
 """Seconds that processes of a command have to notice that it has ended."""

@@ -14,6 +14,7 @@ COUNT = 1000 if DEEP else 60
 SHARDS = 2
 
 
+@pytest.mark.timeout(7200 if DEEP else 900)
 @pytest.mark.parametrize("shard", range(SHARDS))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="commands are forked")
 def test_commands_end_with_the_same_result_or_a_clear_error(shard):

@@ -51,14 +51,14 @@ def main() -> int:
 
 
 def _run(options: argparse.Namespace, folder: Path) -> int:
-    from tests.faults.faults import disturb, plan
     from tests.faults.ground import Ground
+    from tests.faults.plan import Plan
     from tests.faults.process import import_everything, quiet_surroundings
     from tests.faults.summary import read_journal
     from tests.faults.verdict import FAILURE
 
     begin = time.monotonic()
-    pairs = plan(options.only, slow=options.slow)
+    plan = Plan(options.only, slow=options.slow)
     seeds = range(options.first, options.first + options.count * options.step, options.step)
     if options.seed is not None:
         seeds = range(options.seed, options.seed + 1)
@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
         for seed in seeds:
             if seed in done or time.monotonic() - begin > options.seconds:
                 continue
-            outcome = disturb(ground, seed, pairs)
+            outcome = plan.disturb(ground, seed)
             failures += outcome.outcome == FAILURE
             record = outcome.as_dict()
             sys.stdout.write(json.dumps(record) + "\n")

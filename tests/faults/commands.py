@@ -18,8 +18,8 @@ TRAIN = (
 EXTRACT = "extract photos --network net.npz --batch-size 4 -o"
 TABLES = "x.npy", "x.ids.csv", "y.csv", "g.toml"
 PHOTOS = "photos.csv", "photos/03.png", "photos/07.jpg", "photos/20.png"
-MODEL = "made/run/model.json", "made/run/model.safetensors"
-CNN = "made/cnn/model.json", "made/cnn/model.safetensors"
+MODEL = "made/run/model.json", "made/run/model.safetensors", "made/run/manifest.json"
+CNN = "made/cnn/model.json", "made/cnn/model.safetensors", "made/cnn/manifest.json"
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,12 @@ COMMANDS: dict[str, Case] = {
     "fit-parquet": Case(
         "fit x.parquet -l y.csv -g g.toml --max-passes 30 -o out/run", ("x.parquet", "y.csv")
     ),
+    "fit-extracted": Case(
+        "fit made/f.npy -l photos.csv --max-passes 20 -o out/run",
+        ("photos.csv",),
+        own=("made/f*",),
+        before=("extract photos --network net.npz -o made/f.npy",),
+    ),
     "tune": Case(f"{TUNE} out/run", TABLES),
     "tune-on": Case(
         f"{TUNE} out/run --force",
@@ -106,7 +112,7 @@ COMMANDS: dict[str, Case] = {
     "train": Case(f"{TRAIN.format(2)} out/cnn", PHOTOS),
     "train-on": Case(
         f"{TRAIN.format(3)} out/cnn",
-        own=("out/cnn/checkpoint.pt", "out/cnn/training.json", "out/cnn/model.json"),
+        own=("out/cnn/*.*",),
         before=(f"{TRAIN.format(1)} out/cnn",),
     ),
     "train-cached": Case(

@@ -1,4 +1,4 @@
-"""Faults: each disturbs one command, runs it again, and says how that went."""
+"""The kinds of faults: each disturbs a command, runs it again, and says how that went."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,51 +24,34 @@ if TYPE_CHECKING:
 
     from tests.faults.ground import Ground, Reference
 
-__all__ = ["KINDS", "Outcome", "disturb", "plan"]
+__all__ = ["KINDS", "Fault"]
 
 INTERRUPTS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 WHOLE_GROUP = {signal.SIGINT, signal.SIGHUP}
 """Signals that a terminal sends to all processes of a command."""
-FRESH = 0.04
+FRESH = 0.12
 """Share of the kills and interruptions of interpreters that have just started."""
 START = 4.0
 """Seconds that a new interpreter takes for imports, about."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a fault ended.
+@dataclass
+class Fault:
+    """A fault at work.
 
     Attributes
     ----------
-    seed, command, kind
-        Which fault.
+    ground, name, reference
+        Where, which command, and how it ends undisturbed.
+    rng
+        All that is random about it.
     detail
-        What was done.
-    outcome
-        One of those of `tests.faults.verdict`.
-    why
-        Of a failure.
-    seconds
-        Of all runs.
+        What was done, in words.
+    kept
+        What runs that failed said that they kept of their results.
+    partly
+        Whether the last one said that it saved a part.
     """
-
-    seed: int
-    command: str
-    kind: str
-    detail: str
-    outcome: str
-    why: str
-    seconds: float
-
-    def as_dict(self) -> dict[str, object]:
-        """Return plain types."""
-        return {**asdict(self), "seconds": round(self.seconds, 2)}
-
-
-@dataclass
-class _Fault:
-    """A fault at work: the ground, the command, how it ends undisturbed, and random numbers."""
 
     ground: Ground
     name: str
@@ -182,7 +165,7 @@ def _epochs_kept(folder: Path) -> int | None:
     return None if found is None else len(found.state.history) - 1
 
 
-def _kill(fault: _Fault) -> tuple[str, str]:
+def _kill(fault: Fault) -> tuple[str, str]:
     """SIGKILL, at any moment: the next run does what was left."""
     fresh = fault.rng.random() < FRESH
     at = fault.moment() if not fresh else Moment(seconds=fault.rng.uniform(0, START))
@@ -199,7 +182,7 @@ def _kill(fault: _Fault) -> tuple[str, str]:
     return fault.judged_again(first, SAME)
 
 
-def _interrupt(fault: _Fault) -> tuple[str, str]:
+def _interrupt(fault: Fault) -> tuple[str, str]:
     """SIGINT, SIGTERM or SIGHUP: a word, its exit code, and the next run does what was left."""
     number = fault.rng.choice(INTERRUPTS)
     fresh = fault.rng.random() < FRESH
@@ -211,7 +194,7 @@ def _interrupt(fault: _Fault) -> tuple[str, str]:
     return fault.judged_again(lambda: interruption(ended, number, begun=begun), SAME)
 
 
-def _full_disk(fault: _Fault) -> tuple[str, str]:
+def _full_disk(fault: Fault) -> tuple[str, str]:
     """The disk is full from a moment on, or files may not grow beyond a size."""
     rng, at = fault.rng, fault.moment()
     if fault.ground.mounted and rng.random() < 0.7:
@@ -226,7 +209,7 @@ def _full_disk(fault: _Fault) -> tuple[str, str]:
     return fault.judged_again(lambda: _well(fault, ended), REFUSED if ended.code else SAME)
 
 
-def _no_memory(fault: _Fault) -> tuple[str, str]:
+def _no_memory(fault: Fault) -> tuple[str, str]:
     """The address space is limited to a bit more than the program begins with."""
     # below some MiB the C library itself gives up: "cannot allocate memory for thread-local data"
     memory = int(2 ** fault.rng.uniform(23, 29))
@@ -238,7 +221,7 @@ def _no_memory(fault: _Fault) -> tuple[str, str]:
     )
 
 
-def _no_folder(fault: _Fault) -> tuple[str, str]:
+def _no_folder(fault: Fault) -> tuple[str, str]:
     """The folder of all outputs goes away."""
     at = fault.moment()
     out = fault.ground.work / "out"
@@ -253,7 +236,7 @@ def _no_folder(fault: _Fault) -> tuple[str, str]:
     return (FAILURE, wrong) if wrong else (REFUSED if ended.code else SAME, "")
 
 
-def _twice(fault: _Fault) -> tuple[str, str]:
+def _twice(fault: Fault) -> tuple[str, str]:
     """The same command starts twice: one does the work, the other does too or says why not."""
     pause = fault.rng.choice((0.0, fault.rng.uniform(0, fault.reference.ended.seconds)))
     fault.detail = f"a second one after {pause:.3f} s"
@@ -271,7 +254,7 @@ def _twice(fault: _Fault) -> tuple[str, str]:
     return fault.judged_again(judge, SAME)
 
 
-def _damage(fault: _Fault) -> tuple[str, str]:
+def _damage(fault: Fault) -> tuple[str, str]:
     """A file that is read is damaged: it is named, or it makes no difference."""
     case, rng, work = COMMANDS[fault.name], fault.rng, fault.ground.work
     own = sorted(str(p.relative_to(work)) for pattern in case.own for p in work.glob(pattern))
@@ -298,10 +281,12 @@ def _damage(fault: _Fault) -> tuple[str, str]:
     return (FAILURE, f"when it is whole again: {wrong}") if wrong else (REFUSED, "")
 
 
-def _damage_done(fault: _Fault, ended: Ended, chosen: str, damaged: str) -> str:
+def _damage_done(fault: Fault, ended: Ended, chosen: str, damaged: str) -> str:
     """Say what the damage to a file did; nothing where the result is the same or a clear error."""
     folder = Path(chosen).parent.name
-    names = [Path(chosen).name, *([f"{folder}"] if folder in {"run", "cnn", "trials"} else [])]
+    # a model, a run or features with files beside them are named by the whole as well
+    names = [Path(chosen).name, f"{Path(chosen).name.partition('.')[0]}.npy"]
+    names += [folder] if folder in {"run", "cnn", "trials"} else []
     if ended.code != 0:
         return complaint(ended, names)
     wrong = complaint_of_success(ended)
@@ -335,14 +320,14 @@ def _said(ended: Ended) -> list[str]:
     return [line.rstrip() for line in ended.out.splitlines()]
 
 
-def _well(fault: _Fault, ended: Ended, *others: str) -> str:
+def _well(fault: Fault, ended: Ended, *others: str) -> str:
     """Say what is wrong with a run: it may end well or with a clear error."""
     if ended.code == 0:
         return complaint_of_success(ended)
     return complaint(ended, [*fault.names(), *others])
 
 
-KINDS: dict[str, Callable[[_Fault], tuple[str, str]]] = {
+KINDS: dict[str, Callable[[Fault], tuple[str, str]]] = {
     "kill": _kill,
     "interrupt": _interrupt,
     "full": _full_disk,
@@ -351,37 +336,3 @@ KINDS: dict[str, Callable[[_Fault], tuple[str, str]]] = {
     "twice": _twice,
     "memory": _no_memory,
 }
-
-
-def plan(only: str = "", *, slow: bool = True) -> list[tuple[str, str]]:
-    """Commands and kinds of faults, in an order in which the first ones are of all sorts.
-
-    Parameters
-    ----------
-    only
-        Those of which "command/kind" contains this, or one of several with commas between them.
-    slow
-        Whether slow commands are among them.
-    """
-    pairs = [
-        (name, kind)
-        for name, case in COMMANDS.items()
-        for kind in KINDS
-        if (case.reads or case.own or kind != "damage")
-        and ("out/" in case.line or kind not in {"gone", "full"})
-        and (slow or not case.slow)
-        and any(part in f"{name}/{kind}" for part in only.split(","))
-    ]
-    random.Random(0).shuffle(pairs)
-    return pairs
-
-
-def disturb(ground: Ground, seed: int, pairs: list[tuple[str, str]]) -> Outcome:
-    """Do the fault of a seed."""
-    name, kind = pairs[seed % len(pairs)]
-    reference = ground.reference(name)
-    ground.restore(name)
-    fault = _Fault(ground, name, reference, random.Random(seed))
-    begin = time.monotonic()
-    outcome, why = KINDS[kind](fault)
-    return Outcome(seed, name, kind, fault.detail, outcome, why, time.monotonic() - begin)

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -41,6 +42,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.record and options.journal is None:
         parser.error("--record sums up a --journal")
+    # a job in the background of a shell ignores Ctrl-C, and so would all that it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     mounts = own_mounts()  # before anything starts a thread
     place = Path("/dev/shm") if mounts is False and Path("/dev/shm").is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="proxmtl-faults-", dir=place))

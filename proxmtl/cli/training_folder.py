@@ -10,6 +10,7 @@ from proxmtl.backbones.training import read_checkpoint
 from proxmtl.io import InputError
 from proxmtl.io.lock import FileLock
 from proxmtl.io.model import read_model_description
+from proxmtl.io.seal import read_document
 from proxmtl.io.temporaries import is_ours, remove_leftovers
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def claimed(out: Path) -> Iterator[None]:
     others = []
     if not missing:
         others = [path for path in out.iterdir() if path.name != LOCK and not is_ours(path)]
-    if others and not (out / MARKER).is_file():
+    if others and not _is_training(out):
         raise InputError(
             out, "the folder is not empty and no run of training; give another name to --out."
         )
@@ -60,6 +61,15 @@ def claimed(out: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # not empty
             for folder in missing:
                 folder.rmdir()
+
+
+def _is_training(out: Path) -> bool:
+    """Whether the marker is what this command writes: others, too, may use its name."""
+    try:
+        marker = read_document(out / MARKER, "give another name to --out.")
+    except InputError:
+        return False
+    return marker.get("command") == "train" and isinstance(marker.get("request"), dict)
 
 
 def check_unfinished(out: Path, epochs: int) -> None:

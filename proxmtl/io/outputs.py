@@ -15,7 +15,7 @@ from proxmtl.io.atomic import files_below, flush_folder, regular_file, umask
 from proxmtl.io.errors import InputError
 from proxmtl.io.lock import FileLock
 from proxmtl.io.names import is_run_file
-from proxmtl.io.seal import MANIFEST_FILE, read_manifest, seal_folder
+from proxmtl.io.seal import MANIFEST_FILE, read_document, read_manifest, seal_folder
 from proxmtl.io.temporaries import (
     PREFIX,
     is_ours,
@@ -266,17 +266,32 @@ def _check_run_target(path: Path, target: Path, *, force: bool) -> None:
         raise InputError(path, "this is a file, and a run is a folder; give another name to --out.")
     if all(is_ours(entry) for entry in target.iterdir()):
         return
-    if not (target / MARKER).is_file():
+    if not _is_run(target):
         raise InputError(
             path,
-            f"the folder is not empty and holds no {MARKER}, so it is not a run that may be "
-            "replaced; give another name to --out.",
+            f"the folder is not empty and holds no {MARKER} of proxmtl, so it is not a run that "
+            "may be replaced; give another name to --out.",
         )
     if not force:
         raise InputError(
             path,
             "the folder already holds a run; give --force to replace it or another name to --out.",
         )
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder holds a model of ours: other programs, too, write files of that name.
+
+    Either file shows it, so that a run of which one is damaged may be replaced.
+    """
+    if not (folder / MARKER).is_file():
+        return False
+    with contextlib.suppress(InputError):
+        if MARKER in read_manifest(folder).entries:
+            return True
+    with contextlib.suppress(InputError):
+        return read_document(folder / MARKER, "").get("format") == "proxmtl model"
+    return False
 
 
 @contextlib.contextmanager

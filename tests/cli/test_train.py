@@ -16,6 +16,7 @@ COMMAND = ["train", "photos", "-l", "photos.csv", "-o", "cnn", "--learning-rate"
 FROZEN = [*COMMAND[:6], "--side", "16", "--max-passes", "20", "--frozen"]
 
 MODEL = ["model.json", "model.safetensors"]
+MARKER = '{"command": "train", "request": {}}'
 
 
 def objectives(folder):
@@ -163,7 +164,7 @@ def test_a_second_process_leaves_the_first_alone(program, photos):
     folder = photos / "cnn"
     folder.mkdir()
     (folder / ".proxmtl-x.pt").write_bytes(b"being written")
-    (folder / "training.json").write_text("{}")
+    (folder / "training.json").write_text(MARKER)
     lock = FileLock(folder / "training.lock", "")
     for more in ([], ["--force"]):
         code, _, err = program(*COMMAND, *more)
@@ -260,12 +261,25 @@ def test_event_files_are_written_if_asked(program, photos, monkeypatch):
     assert len(set(written)) == len(written)
 
 
+@pytest.mark.parametrize("marker", ['{"epochs": 3}', '{"command": "fit"}', "no JSON", "[]"])
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_training_of_another_program_is_left_alone(program, photos, marker, force):
+    (photos / "cnn").mkdir()
+    theirs = {"training.json": marker, "metrics.csv": "a,b\n1,2\n"}
+    for name, text in theirs.items():
+        (photos / "cnn" / name).write_text(text)
+    code, _, err = program(*COMMAND, *force)
+    assert code == 2
+    assert "no run of training" in err
+    assert {path.name: path.read_text() for path in (photos / "cnn").iterdir()} == theirs
+
+
 def test_labels_without_both_classes_leave_the_last_run_alone(program, photos):
     lines = (photos / "photos.csv").read_text().splitlines()
     same = [",".join([line.split(",")[0], "1", *line.split(",")[2:]]) for line in lines[1:]]
     (photos / "photos.csv").write_text("\n".join([lines[0], *same]))
     (photos / "cnn").mkdir()
-    (photos / "cnn" / "training.json").write_text("{}")
+    (photos / "cnn" / "training.json").write_text(MARKER)
     (photos / "cnn" / "checkpoint.pt").write_bytes(b"of the last run")
     code, _, err = program(*COMMAND, "--force")
     assert code == 2

@@ -299,7 +299,7 @@ def test_a_run_that_is_replaced_leaves_nothing_of_it_behind(tmp_path):
 def test_files_of_other_names_stay_though_they_were_sealed_with_the_run(tmp_path):
     """Those of the user: sealing a folder by hand must not hand them over."""
     run = tmp_path / "run"
-    _run(run, text="first")
+    _run(run, text='{"format": "proxmtl model"}')
     (run / "manifest.json").unlink()
     (run / "notes.md").write_text("mine")
     seal_folder(run)
@@ -307,6 +307,27 @@ def test_files_of_other_names_stay_though_they_were_sealed_with_the_run(tmp_path
     seal_folder(run, ["model.json", "notes.md"])  # as if asked for
     _run(run, text="second", force=True)
     assert (run / "notes.md").read_text() == "mine"
+    assert (run / "model.json").read_text() == "second"
+
+
+@pytest.mark.parametrize(
+    "content", ['{"format": "layers-model", "modelTopology": {}}', "no JSON", "[]"]
+)
+def test_models_of_other_programs_are_not_replaced(tmp_path, content):
+    (tmp_path / "model.json").write_text(content)
+    (tmp_path / "config.json").write_text("theirs")
+    with pytest.raises(InputError, match="not a run that may be replaced"):
+        _run(tmp_path, force=True)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"model.json": content, "config.json": "theirs"}
+
+
+@pytest.mark.parametrize("damaged", ["model.json", "manifest.json"])
+def test_a_damaged_run_may_be_replaced(tmp_path, damaged):
+    run = tmp_path / "run"
+    _run(run, text='{"format": "proxmtl model"}')
+    (run / damaged).write_text("x")
+    _run(run, text="second", force=True)
     assert (run / "model.json").read_text() == "second"
 
 
@@ -322,15 +343,17 @@ def test_a_disk_of_its_own_may_be_a_run(tmp_path):
 
 
 def test_a_finished_run_whose_place_is_taken_meanwhile_is_kept(tmp_path):
+    others = '{"format": "proxmtl model", "kind": "another"}'
+
     def overtaken():
         with new_run_folder(tmp_path / "run") as staging:
             (staging / "model.json").write_text("ours")
             (tmp_path / "run").mkdir()
-            (tmp_path / "run" / "model.json").write_text("another's")
+            (tmp_path / "run" / "model.json").write_text(others)
 
     with pytest.raises(InputError, match="already holds a run") as caught:
         overtaken()
-    assert (tmp_path / "run" / "model.json").read_text() == "another's"
+    assert (tmp_path / "run" / "model.json").read_text() == others
     assert (tmp_path / "run.kept-1" / "model.json").read_text() == "ours"
     assert caught.value.__notes__ == [f"The finished run is kept in {tmp_path / 'run.kept-1'}."]
 

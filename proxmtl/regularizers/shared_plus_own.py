@@ -70,6 +70,8 @@ class SharedPlusOwn(Regularizer):
         self._check(W)
         if bool(torch.isnan(W).any()):
             return W.sum()
+        if self.strength == 0:
+            return W.new_zeros(())
         value = self.own * W[:, self._alone].square().sum()
         for columns, weight in self._blocks:
             s = torch.linalg.svdvals(W[:, columns])
@@ -83,6 +85,8 @@ class SharedPlusOwn(Regularizer):
         if bool(torch.isnan(W).any()):
             return torch.full_like(W, torch.nan), W.sum()
         step = float(step) * self.strength
+        if step == 0:
+            return W.clone(), self.value(W)
         shrink = 1 + 2 * step * self.own
         out = W / shrink
         value = self.own * out[:, self._alone].square().sum()

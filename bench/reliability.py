@@ -83,7 +83,9 @@ EXTREMES = """\
 ## Numeric extremes
 
 What estimators and kernels do at the ends of the floating-point numbers and with degenerate inputs.
-*Right* means within the tolerance that follows from the arithmetic of the reference's answer.
+*Right* means within the tolerance that follows from the arithmetic of the reference's answer. The
+kernels and the penalties are held to it by `tests/kernels/test_extremes.py` and
+`tests/regularizers/test_extremes.py`; a table of the estimators is still to be made.
 """
 
 MUTANTS = """\
@@ -101,7 +103,7 @@ def main(out: Path = DOCS / "reliability.md") -> None:
         INTRODUCTION,
         _part(FAULTS, "faults", "make faults", _faults),
         _part(FUZZING, "fuzz", "make fuzz", _fuzzing),
-        _part(EXTREMES, "extremes", "python bench/extremes.py", _extremes),
+        _part(EXTREMES, "extremes", "pytest -k extremes", _extremes),
         _part(MUTANTS, "mutants", "make mutants", _mutants),
     ]
     write_text(out, "\n".join(parts))
@@ -111,7 +113,7 @@ def _part(text: str, name: str, command: str, table: Any) -> str:
     """A heading and text, and the table of its results, if there are any."""
     path = RESULTS / f"reliability_{name}.json"
     if not path.is_file():
-        return f"{text}\nNot run yet: `{command}`.\n"
+        return f"{text}\nNo figures are recorded yet (`{command}`).\n"
     content = json.loads(path.read_text(encoding="utf-8"))
     return f"{text}\n{table(content)}\n{_measured(content, command)}"
 

@@ -35,8 +35,8 @@ def page(monkeypatch, tmp_path):
 def test_what_has_not_been_run_is_said(page):
     text = page()
     assert text.startswith("# Reliability\n")
-    assert text.count("Not run yet") == 4
-    assert "Not run yet: `make fuzz`." in text
+    assert text.count("No figures are recorded yet") == 4
+    assert "No figures are recorded yet (`make fuzz`)." in text
 
 
 def test_faults_are_counted_and_failures_can_be_repeated(page):

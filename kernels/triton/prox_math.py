@@ -43,7 +43,8 @@ def unit_of(norm):
 def is_lost(norm, threshold):
     """Whether any plain norm has lost squares, and the threshold doesn't make it zero anyway."""
     low, high, _, _ = range_of(norm)
-    lost = (norm > high) | ((norm < low) & (threshold < low))
+    small = tl.zeros_like(norm) + threshold < low  # the interpreter passes Python floats
+    lost = (norm > high) | ((norm < low) & small)
     return tl.max(lost.to(tl.int32), axis=0) > 0
 
 

@@ -137,7 +137,7 @@ class Fault:
     def _replaced(self) -> str:
         """Say whether what is to be replaced is neither the old nor the new."""
         target = COMMANDS[self.name].replaces
-        if target is None:
+        if target is None or self.partly:  # of a run saved in part, which says so, it is the new
             return ""
         found, old, new = (
             _below(tree, target)

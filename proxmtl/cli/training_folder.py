@@ -10,7 +10,7 @@ from proxmtl.backbones.training import read_checkpoint
 from proxmtl.io import InputError
 from proxmtl.io.lock import FileLock
 from proxmtl.io.model import read_model_description
-from proxmtl.io.seal import read_document
+from proxmtl.io.seal import read_document, read_manifest
 from proxmtl.io.temporaries import is_ours, remove_leftovers
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def claimed(out: Path) -> Iterator[None]:
         "another process is training in this folder; wait for it, or give another name to --out.",
     )
     try:
-        remove_leftovers(out)
+        for folder in (out, out / "plots"):
+            remove_leftovers(folder)
         yield
     finally:
         lock.release()
@@ -96,6 +97,9 @@ def check_unfinished(out: Path, epochs: int) -> None:
             )
         try:
             written = read_model_description(out).get("epochs")
+            # a process may have been killed after the model, before the rest was sealed with it
+            if "config.json" not in read_manifest(out).entries:
+                written = None
         except InputError as error:
             logger.warning("the model is written again from the checkpoint: %s", error)
     if done > epochs or done == written == epochs:

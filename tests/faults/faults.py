@@ -119,7 +119,8 @@ class Fault:
 
     def again(self) -> str:
         """Run the command again; say what is wrong with it or its files."""
-        known = _epochs_kept(self.ground.work / "out/cnn") if "train" in self.name else None
+        goes_on = "train" in self.name and not self.partly  # by force it starts over
+        known = _epochs_kept(self.ground.work / "out/cnn") if goes_on else None
         ended = self.run()
         wrong = ""
         if ended.code != 0:

@@ -2,12 +2,14 @@
 
     python bench/mutants/run.py                  # all that have no outcome yet
     python bench/mutants/run.py --minutes 30     # as many as there is time for; goes on next time
+    python bench/mutants/run.py --jobs 2         # two mutants at a time
     python bench/mutants/run.py --only solvers/  # those of some files
     python bench/mutants/run.py --survivors      # once more those that survived
 
 A mutant runs against the tests of its own package until one fails. That test has to pass on the
 sources as they are, or it is left out and the mutant runs again. A test that doesn't end has
-noticed too. Survivors that can't be noticed are written down in equivalent.toml with the reason.
+noticed too if it doesn't end alone either; where time was over for other reasons, the mutant has
+survived. Survivors that can't be noticed are written down in equivalent.toml with the reason.
 Writes bench/results/reliability_mutants.json after each mutant.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import time
 import tomllib
 from collections.abc import Iterable
@@ -23,6 +26,7 @@ from typing import Any
 
 import trial
 from tests_of import tests_of
+from trial import Trial
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "build" / "mutants" / "sample.json"
@@ -39,8 +43,6 @@ class Record:
         known = json.loads(RESULTS.read_text())["outcomes"] if RESULTS.is_file() else []
         present = {mutant["id"] for mutant in sample["mutants"]}
         self.outcomes = {each["id"]: each for each in known if each["id"] in present}
-        self.sound: set[str] = {each["by"] for each in known if each["outcome"] != "survived"}
-        self.failing: list[str] = []
 
     def judged(self) -> dict[str, str]:
         """Reasons why mutants are equivalent, by identifier."""
@@ -78,33 +80,58 @@ class Record:
         temporary.replace(RESULTS)
 
 
-def verdict(mutant: dict[str, Any], record: Record, given: argparse.Namespace) -> dict[str, Any]:
-    """Run one mutant until a sound test has failed on it, or all have passed."""
-    tests, spent = tests_of(mutant["file"], mutant["scope"]), 0.0
-    while True:
-        limits = {"each": given.each, "limit": given.limit_s, "without": record.failing}
-        seen = trial.run(tests, mutant, **limits)
-        spent += seen.seconds
-        if seen.outcome == "passed" or sound(seen.by, record, given):
-            break
-    names = {"passed": "survived", "failed": "noticed", "timeout": "timeout"}
-    shown = {key: mutant[key] for key in SHOWN}
-    return {**shown, "outcome": names[seen.outcome], "by": seen.by, "seconds": round(spent, 1)}
+class Judge:
+    """Runs mutants; knows which tests pass on the sources as they are, and which don't."""
+
+    worker: Judge
+    """Of this process."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self._given = given
+        self._sound: set[str] = set()
+        self._failing: list[str] = []
+        self._end = time.monotonic() + 60 * given.minutes
+
+    def __call__(self, mutant: dict[str, Any]) -> dict[str, Any] | None:
+        """The mutant's outcome; None if the time for all of them is over."""
+        if time.monotonic() > self._end:
+            return None
+        tests, spent = tests_of(mutant["file"], mutant["scope"]), 0.0
+        while True:
+            seen = self._run(tests, mutant)
+            spent += seen.seconds
+            if seen.outcome == "timeout" and seen.by:
+                again = self._run([seen.by], mutant)
+                seen = Trial("passed", "", again.seconds) if again.outcome == "passed" else again
+                spent += seen.seconds
+            if seen.outcome == "passed" or self._is_sound(seen.by):
+                break
+        names = {"passed": "survived", "failed": "noticed", "timeout": "timeout"}
+        shown = {key: mutant[key] for key in SHOWN}
+        return {**shown, "outcome": names[seen.outcome], "by": seen.by, "seconds": round(spent, 1)}
+
+    def _run(self, tests: list[str], mutant: dict[str, Any] | None) -> Trial:
+        limits = {"each": self._given.each, "limit": self._given.limit_s}
+        return trial.run(tests, mutant, without=self._failing, **limits)
+
+    def _is_sound(self, test: str) -> bool:
+        """Whether a test passes on the sources as they are; if not, it is left out from now on."""
+        if not test or test in self._sound or not self._given.check:
+            return True
+        if self._run([test], None).outcome == "passed":
+            self._sound.add(test)
+            return True
+        print(f"  left out: {test} fails on the sources as they are", flush=True)
+        self._failing.append(test)
+        return False
 
 
-def sound(test: str, record: Record, given: argparse.Namespace) -> bool:
-    """Whether a test passes on the sources as they are; if not, it is left out from now on."""
-    if not test or test in record.sound:
-        return True
-    if not given.check:
-        return True
-    limits = {"each": given.each, "limit": given.limit_s, "without": []}
-    if trial.run([test], None, **limits).outcome == "passed":
-        record.sound.add(test)
-        return True
-    print(f"  left out: {test} fails on the sources as they are", flush=True)
-    record.failing.append(test)
-    return False
+def _begin(given: argparse.Namespace) -> None:
+    Judge.worker = Judge(given)
+
+
+def _judge(mutant: dict[str, Any]) -> dict[str, Any] | None:
+    return Judge.worker(mutant)
 
 
 def wanted(record: Record, given: argparse.Namespace) -> Iterable[dict[str, Any]]:
@@ -123,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--limit", type=int, default=10**6, help="at most so many mutants")
     parser.add_argument("--minutes", type=float, default=10**6, help="start none after so long")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
     parser.add_argument("--only", default="", help="part of FILE:LINE")
     parser.add_argument("--survivors", action="store_true", help="run survivors again")
     parser.add_argument("--each", type=float, default=120, help="seconds for one test")
@@ -130,19 +158,20 @@ def main() -> None:
     parser.add_argument("--no-check", dest="check", action="store_false", help=argparse.SUPPRESS)
     given = parser.parse_args()
     record = Record(json.loads(SAMPLE.read_text(encoding="utf-8")))
-    begin, waiting = time.monotonic(), list(wanted(record, given))
+    waiting = list(wanted(record, given))[: given.limit]
     trial.warm_up()
-    for number, mutant in enumerate(waiting[: given.limit], 1):
-        if time.monotonic() - begin > 60 * given.minutes:
-            break
-        found = verdict(mutant, record, given)
-        record.outcomes[mutant["id"]] = found
-        record.save()
-        print(
-            f"{number:4} {found['outcome']:8} {found['seconds']:6.1f} s  {found['file']}:"
-            f"{found['line']} {found['operator']}  {found['by']}",
-            flush=True,
-        )
+    workers = multiprocessing.get_context("fork").Pool(given.jobs, _begin, (given,))
+    with workers:
+        for number, found in enumerate(workers.imap_unordered(_judge, waiting), 1):
+            if found is None:
+                continue
+            record.outcomes[found["id"]] = found
+            record.save()
+            print(
+                f"{number:4} {found['outcome']:8} {found['seconds']:6.1f} s  {found['file']}:"
+                f"{found['line']} {found['operator']}  {found['by']}",
+                flush=True,
+            )
     record.save()
     told = record.summary()
     print(f"{told['noticed']} of {told['mutants']} noticed, {told['equivalent']} of the others are "

@@ -94,7 +94,8 @@ def extract(
         How an image becomes a square: see :func:`to_pixels`. Default: ``"crop"``, and for the
         networks of a training run as in their training.
     out
-        File to write the result to (``.npy``), instead of memory: see :func:`extract_to_file`.
+        New file to write the result to (``.npy``), instead of memory: see
+        :func:`extract_to_file`.
     progress
         Called with (done, N) after each batch.
 
@@ -106,8 +107,8 @@ def extract(
     Raises
     ------
     ValueError
-        If there is no image, ``batch_size`` isn't positive, ``out`` doesn't end in ``.npy``, an
-        image can't be decoded, or a feature isn't finite.
+        If there is no image, ``batch_size`` isn't positive, ``out`` exists or doesn't end in
+        ``.npy``, an image can't be decoded, or a feature isn't finite.
     FileNotFoundError
         If an image or the folder of ``out`` isn't there.
     """
@@ -159,7 +160,8 @@ def extract_to_file(
         Leave out images that aren't there or can't be decoded; without it the first of them ends
         the call, with the others before it done and kept.
     fresh
-        Start over where the part that is there can't be gone on with, instead of refusing it.
+        Replace features and names that are there, and start over where the part that is there
+        can't be gone on with, instead of raising.
 
     Returns
     -------
@@ -168,8 +170,9 @@ def extract_to_file(
     Raises
     ------
     InputError
-        If another process writes ``out``, ``<out>.partial`` is of other features, images or
-        networks, or the disk is too small.
+        If ``out`` exists, or names beside it that no extraction to it wrote; another process
+        writes it, ``<out>.partial`` is of other features, images or networks, or the disk is too
+        small.
     ValueError, FileNotFoundError
         As :func:`extract`, or if every image was skipped.
     """
@@ -185,7 +188,7 @@ def extract_to_file(
         "names": fingerprint(list(ids)) if ids is not None else "",
     }
     shape = _shape(network, total)
-    with FeatureFile(target, shape, identity, fresh=fresh, may_skip=skip_corrupt) as file:
+    with FeatureFile(target, shape, identity, ids=ids, fresh=fresh, may_skip=skip_corrupt) as file:
         try:
             _check_part(file, images, skip_corrupt=skip_corrupt)
         except InputError:
@@ -210,7 +213,7 @@ def extract_to_file(
         bad = file.progress.bad
         if len(bad) == total:
             raise ValueError(f"none of the {total} images can be used, the first: {bad[0][1]}")
-        file.finish(ids)
+        file.finish()
     rows = np.setdiff1d(np.arange(total), [number for number, _ in bad])
     skipped = tuple(reason for _, reason in bad)
     return Extracted(np.load(target, mmap_mode="r"), rows.astype(np.intp), skipped)

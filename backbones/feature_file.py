@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from proxmtl.io.beside import features_seal, seal_beside
+from proxmtl.io.beside import check_new, features_seal, seal_beside
 from proxmtl.io.errors import InputError
 from proxmtl.io.features import ids_beside
 from proxmtl.io.lock import FileLock
@@ -78,8 +78,11 @@ class FeatureFile:
         (N, D), or (M, N, D) for M networks; N is the number of images.
     identity
         What is being computed.
+    ids
+        Names of the N images, written beside the file; None: there are none.
     fresh
-        Start over where the part that is there can't be gone on with, instead of refusing it.
+        Replace a file that is there, and start over where the part that is there can't be gone on
+        with, instead of raising.
     may_skip
         Whether images may be skipped: M blocks of rows are then copied at the end, which needs room
         on the disk for both.
@@ -87,8 +90,9 @@ class FeatureFile:
     Raises
     ------
     InputError
-        If another process writes this file, a part of another computation is there, or it is
-        damaged, or the disk is too small.
+        If another process writes this file, the file is there, or names beside it that are not
+        those of an extraction to it; if a part of another computation is there, or it is damaged,
+        or the disk is too small.
     """
 
     def __init__(
@@ -97,10 +101,12 @@ class FeatureFile:
         shape: tuple[int, ...],
         identity: dict[str, str],
         *,
+        ids: Sequence[str] | None = None,
         fresh: bool = False,
         may_skip: bool = False,
     ) -> None:
         self.out, self.shape, self.identity = out, shape, identity
+        self.ids, self._fresh = ids, fresh
         self.partial = out.with_name(f"{out.name}.partial")
         self.record_path = out.with_name(f"{out.name}.partial.json")
         self._new = out.with_name(f"{out.name}.partial.new")
@@ -112,22 +118,28 @@ class FeatureFile:
             f"another process is writing {out.name}; wait for it, or choose another file.",
         )
         try:
-            for leftover in (self._new, self._copy):  # of a kill in the middle of a replacement
-                leftover.unlink(missing_ok=True)
-            try:
-                found = self._found()
-            except InputError:
-                if not fresh:
-                    raise
-                found = None
-            if found is None:
-                self._allocate()
-            self.progress = found or Progress(identity)
-            self._recorded = self.progress.done
-            self._open()
+            with self._named():
+                self._begin()
         except BaseException:
             self._lock.release()
             raise
+
+    def _begin(self) -> None:
+        for leftover in (self._new, self._copy):  # of a kill in the middle of a replacement
+            leftover.unlink(missing_ok=True)
+        try:
+            found = self._found()
+        except InputError:
+            if not self._fresh:
+                raise
+            found = None
+        self.progress = found or Progress(self.identity)
+        self._recorded = self.progress.done
+        if not self._fresh:
+            check_new(self.out, self._names())
+        if found is None:
+            self._allocate()
+        self._open()
 
     def __enter__(self) -> Self:
         """Return the file."""
@@ -140,6 +152,8 @@ class FeatureFile:
         traceback: TracebackType | None,
     ) -> None:
         """Keep what there is, say so where the block ended early, and let go of the lock."""
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(self.partial)
         try:
             with self._named():
                 self.record()
@@ -148,8 +162,6 @@ class FeatureFile:
             if not self.progress.done:
                 self.partial.unlink(missing_ok=True)
             elif error is not None and not isinstance(error, ValueError | FileNotFoundError):
-                if isinstance(error, OSError) and error.filename is None:
-                    error.filename = str(self.partial)
                 error.add_note(
                     f"Features of {self._recorded} images are kept in {self.partial}; the same "
                     "command goes on from there."
@@ -158,7 +170,7 @@ class FeatureFile:
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
-        """Name the file in errors of its descriptor."""
+        """Name the file in errors of a descriptor."""
         try:
             yield
         except OSError as error:
@@ -227,18 +239,22 @@ class FeatureFile:
         self._replace(self.record_path, text)
         self._recorded = progress.done
 
-    def finish(self, ids: Sequence[str] | None = None) -> None:
+    def finish(self) -> None:
         """Move the rows, and a file of their identifiers, into place.
 
         Raises
         ------
         ValueError
             If images are left to do, or all were skipped.
+        InputError
+            If what would be replaced has appeared meanwhile.
         """
         progress, n = self.progress, self.shape[-2]
         if progress.done != n or progress.rows == 0:
             raise ValueError(f"{progress.done} of {n} images done, {len(progress.bad)} skipped.")
         self.record()
+        if not self._fresh:
+            check_new(self.out, self._names())
         complete, shape = self.partial, (*self.shape[:-2], progress.rows, self.shape[-1])
         if progress.rows < n and len(shape) == 2:
             self._stream.truncate(_size(shape))
@@ -248,7 +264,7 @@ class FeatureFile:
         elif progress.rows < n:  # the blocks move together: in a copy, as a kill may come any time
             complete = self._copy
             self._copy_rows(complete, shape)
-        self._identify(ids)
+        self._identify()
         self._stream.close()
         self._replace(seal_beside(self.out), features_seal(self.out, complete))
         complete.replace(self.out)
@@ -267,16 +283,22 @@ class FeatureFile:
             os.fsync(stream.fileno())
         self._new.replace(path)
 
-    def _identify(self, ids: Sequence[str] | None) -> None:
+    def _identify(self) -> None:
         # features of another run must not stand beside these identifiers, not even for a moment
-        self.out.unlink(missing_ok=True)
-        beside = ids_beside(self.out)
-        for path in (seal_beside(self.out), beside):
+        beside, seal = ids_beside(self.out), seal_beside(self.out)
+        for path in (self.out, beside, seal):  # the seal last: it says whose names these are
             path.unlink(missing_ok=True)
-        if ids is not None:
-            skipped = {number for number, _ in self.progress.bad}
-            kept = [name for i, name in enumerate(ids) if i not in skipped]
-            self._replace(beside, "".join(table_line([name]) for name in ("id", *kept)))
+        names = self._names()
+        if names is not None:
+            self._replace(beside, names)
+
+    def _names(self) -> str | None:
+        """Text of the names of the rows so far, and of those to come."""
+        if self.ids is None:
+            return None
+        skipped = {number for number, _ in self.progress.bad}
+        kept = [name for i, name in enumerate(self.ids) if i not in skipped]
+        return "".join(table_line([name]) for name in ("id", *kept))
 
     def _position(self, block: int, row: int) -> int:
         return HEADER + 4 * (block * self.shape[-2] + row) * self.shape[-1]

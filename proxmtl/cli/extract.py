@@ -57,7 +57,10 @@ def extract(
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Replace the file; drop a part that is of other features."),
+        typer.Option(
+            "--force",
+            help="Replace the features and the names; drop a part that is of other features.",
+        ),
     ] = False,
 ) -> None:
     """Write the features that a frozen network gives of images.

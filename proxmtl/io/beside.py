@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from proxmtl.io.errors import InputError
 from proxmtl.io.seal import Entry, entry_of, manifest_text, read_entries
 
-__all__ = ["check_features", "features_seal", "seal_beside"]
+__all__ = ["check_features", "check_ids_beside", "check_new", "features_seal", "seal_beside"]
 
 IDS_SUFFIX = ".ids.csv"
 
@@ -30,6 +31,63 @@ def features_seal(path: Path, complete: Path) -> str:
     files = {path.suffix: complete, IDS_SUFFIX: path.with_suffix(IDS_SUFFIX)}
     # by what follows the common name: the files may be renamed together
     return manifest_text({name: entry_of(file) for name, file in files.items() if file.exists()})
+
+
+def check_new(path: Path, names: str | None) -> None:
+    """Check that features, and a file of identifiers beside them, replace nobody's files.
+
+    Parameters
+    ----------
+    path
+        The features file to write.
+    names
+        Text of the identifiers to write; None: there are none.
+
+    Raises
+    ------
+    InputError
+        If the features are there, or identifiers that their seal doesn't list and that are not
+        `names`: they may be of the rows of another file.
+    """
+    again = "give --force to replace it (in Python fresh=True), or another --out."
+    if path.exists():
+        raise InputError(path, f"the file exists; {again}")
+    seal, ids = seal_beside(path), path.with_suffix(IDS_SUFFIX)
+    if not ids.exists():
+        return
+    with contextlib.suppress(InputError):
+        if seal.is_file() and read_entries(seal, "").get(IDS_SUFFIX) == entry_of(ids):
+            return
+    # between a kill and the seal the names are without one
+    if names is None or ids.read_bytes() != names.encode():
+        raise InputError(
+            ids,
+            f"the file exists, and no extraction to {path.name} wrote it, so it may name the rows "
+            f"of another file; move it away, {again}",
+        )
+
+
+def check_ids_beside(path: Path) -> None:
+    """Check, before they are used, that the identifiers beside a features file are of its rows.
+
+    Raises
+    ------
+    InputError
+        If the seal beside them lists them with another file, of the same name before its suffix.
+    """
+    seal, ids = seal_beside(path), path.with_suffix(IDS_SUFFIX)
+    if not seal.is_file():
+        return
+    cure = f"make the features again (proxmtl extract), or remove {seal.name}."
+    entries = read_entries(seal, cure)
+    if path.suffix in entries or IDS_SUFFIX not in entries:
+        return
+    owner = ", ".join(path.with_suffix(end).name for end in entries if end != IDS_SUFFIX)
+    raise InputError(
+        ids,
+        f"names the rows of {owner}, says {seal.name}, and not those of {path.name}; give "
+        f"{path.name} another name before its suffix, and names of its own with it.",
+    )
 
 
 def check_features(path: Path, found: Entry) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from proxmtl.io.array_files import read_npy, read_npz
-from proxmtl.io.beside import check_features
+from proxmtl.io.beside import check_features, check_ids_beside
 from proxmtl.io.errors import InputError
 from proxmtl.io.parquet import read_parquet
 from proxmtl.io.rows import Rows
@@ -139,6 +139,7 @@ def ids_beside(path: Path) -> Path:
 
 
 def _checked_ids(beside: Path, path: Path, n_rows: int) -> tuple[str, ...]:
+    check_ids_beside(path)
     ids = read_ids(beside)
     if len(ids) != n_rows:
         raise InputError(

@@ -68,7 +68,9 @@ def test_a_bad_image_leaves_the_old_file(net, pictures, tmp_path):
     out = tmp_path / "f.npy"
     out.write_bytes(b"old")
     with pytest.raises(ValueError, match="image 7 can't be decoded"):
-        extract([*pictures, b"not an image"], net, out=out)
+        extract_to_file([*pictures, b"not an image"], net, out, fresh=True)
+    with pytest.raises(ValueError, match=r"f\.npy: the file exists; give --force"):
+        extract(pictures, net, out=out)
     assert out.read_bytes() == b"old"
 
 

@@ -1,6 +1,5 @@
 """Features into a file: kills, memory, identities, corrupt images, names of rows."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from disks import file_limit
 from extract_cases import Mixer, Squares
 from PIL import Image
 
@@ -159,7 +159,7 @@ def test_bad_images_are_left_out_if_asked_and_rows_keep_their_names(tmp_path, me
     if members is None:
         assert load_features(out).ids == tuple(n for i, n in enumerate(names) if i not in bad)
     # the names of other features don't stay behind
-    extract(images, Mixer(), out=out)
+    extract_to_file(images, Mixer(), out, fresh=True)
     assert load_features(out).ids is None
 
 
@@ -170,6 +170,7 @@ def test_skipped_images_are_not_forgotten_by_a_later_call(tmp_path):
         extract_to_file(images, Mixer(), tmp_path / "f.npy")
     found = extract_to_file(images, Mixer(), tmp_path / "f.npy", skip_corrupt=True)
     assert found.features.shape == (19, 5)
+    (tmp_path / "f.npy").unlink()
     part(tmp_path / "f.npy", images=images, skip_corrupt=True)
     repaired = list(Squares(20))
     whole = extract_to_file(repaired, Mixer(), tmp_path / "f.npy", fresh=True)
@@ -233,8 +234,10 @@ def test_a_file_that_failed_at_its_first_image_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("members", [None, 2])
-@pytest.mark.parametrize("broken", ["_identify", "_flush"])
+@pytest.mark.parametrize(
+    ("members", "broken"),
+    [(None, "_identify"), (2, "_identify"), (None, "_flush"), (2, "_copy_rows")],
+)
 def test_a_kill_while_rows_of_skipped_images_are_cut_off(tmp_path, monkeypatch, members, broken):
     images, out = [b"x", *list(Squares(9))[1:]], tmp_path / "f.npy"
     network, n_calls = Mixer(n_members=members), 0
@@ -242,12 +245,13 @@ def test_a_kill_while_rows_of_skipped_images_are_cut_off(tmp_path, monkeypatch, 
     def killed(*_):
         nonlocal n_calls
         n_calls += 1
-        if n_calls == (1 if broken == "_identify" else 2):
+        if n_calls == (2 if broken == "_flush" else 1):
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(FeatureFile, broken, killed)
-        extract_to_file(images, network, out, skip_corrupt=True)
+        with pytest.raises(KeyboardInterrupt):
+            extract_to_file(images, network, out, skip_corrupt=True)
     found = extract_to_file(images, network, out, skip_corrupt=True)
     np.testing.assert_array_equal(found.features, extract(images[1:], network))
 
@@ -256,8 +260,8 @@ def test_room_for_a_copy_is_asked_for_where_blocks_must_move(tmp_path, monkeypat
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1500))
     images, ensemble = list(Squares(20)), Mixer(n_members=3)
-    for network, skip in ((Mixer(), True), (ensemble, False)):
-        extract_to_file(images, network, tmp_path / "f.npy", skip_corrupt=skip)
+    for name, network, skip in (("one", Mixer(), True), ("three", ensemble, False)):
+        extract_to_file(images, network, tmp_path / f"{name}.npy", skip_corrupt=skip)
     with pytest.raises(InputError, match=r"take 2\.66e-06 GB"):
         extract_to_file(images, ensemble, tmp_path / "f.npy", skip_corrupt=True)
 
@@ -294,6 +298,63 @@ def test_a_full_disk_is_seen_before_the_work(tmp_path):
     with pytest.raises(InputError, match=r"take .* GB, and its disk has"):
         extract_to_file(Squares(10**15), Mixer(), tmp_path / "f.npy")
     assert not list(tmp_path.iterdir())
+
+
+def test_names_that_no_extraction_wrote_are_not_replaced(tmp_path):
+    """They may be of the rows of f.npz, which would be matched by the new ones."""
+    out, beside, names = tmp_path / "f.npy", tmp_path / "f.ids.csv", ["a", "b", "c"]
+    beside.write_text("id\nc\nb\na\n")
+    np.savez(tmp_path / "f.npz", x=np.ones((3, 2)))
+    for ids in (names, None):
+        with pytest.raises(InputError, match=r"f\.ids\.csv: the file exists, and no extraction"):
+            extract_to_file(Squares(3), Mixer(), out, ids=ids)
+    assert {path.name for path in tmp_path.iterdir()} == {"f.npz", "f.ids.csv"}
+    assert load_features(tmp_path / "f.npz").ids == ("c", "b", "a")
+    beside.unlink()
+
+    def appearing(done, total):
+        beside.write_text("id\nc\nb\na\n")
+
+    with pytest.raises(InputError, match="no extraction to"):
+        extract_to_file(Squares(3), Mixer(), out, ids=names, progress=appearing)
+    extract_to_file(Squares(3), Mixer(), out, ids=names, fresh=True)
+    assert load_features(out).ids == tuple(names)
+    # names that their seal lists are an extraction's own
+    out.unlink()
+    extract_to_file(Squares(2), Mixer(), out, ids=names[:2])
+    assert load_features(out).ids == ("a", "b")
+
+
+@pytest.mark.parametrize("killed_at", ["f.ids.csv", "f.seal.json", "f.npy"])
+def test_a_kill_at_each_file_of_the_end_is_gone_on_from(tmp_path, monkeypatch, killed_at):
+    whole, out, names = Path.replace, tmp_path / "f.npy", ["a", "b", "c"]
+
+    def killed(self, target):
+        if Path(target).name == killed_at:
+            raise KeyboardInterrupt
+        return whole(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            extract_to_file(Squares(3), Mixer(), out, ids=names)
+    assert not out.exists()
+    extract_to_file(Squares(3), Mixer(), out, ids=names)
+    assert load_features(out).ids == tuple(names)
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_a_file_that_may_not_have_its_size_is_named(tmp_path):
+    out = tmp_path / "f.npy"
+    with file_limit(100), pytest.raises(OSError, match="too large") as caught:  # of its header
+        extract_to_file(Squares(3), Mixer(), out)
+    assert caught.value.filename == f"{out}.partial"
+    with file_limit(150), pytest.raises(InputError, match=r"f\.npy: it takes .*ulimit"):
+        extract_to_file(Squares(3), Mixer(), out)
+    names = [f"{i:0200}" for i in range(3)]
+    with file_limit(500), pytest.raises(OSError, match="too large") as caught:  # of the names
+        extract_to_file(Squares(3), Mixer(), out, ids=names)
+    assert caught.value.filename == f"{out}.partial"
 
 
 def test_identifiers_of_other_rows_are_refused(tmp_path):

@@ -9,8 +9,11 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 from disks import on_small_disk
+
+from tests.faults.world import tiny_network
 
 posix = pytest.mark.skipif(os.name == "nt", reason="of POSIX systems")
 FIT = ("fit", "x.npy", "-l", "y.csv", "-g", "g.json", "--max-passes", "20")
@@ -45,6 +48,22 @@ def test_extract_spares_the_names_that_it_reads(program, photos):
     assert code == 2
     assert "f.ids.csv: this is read by the same command" in err
     assert (photos / "f.ids.csv").read_text() == names
+
+
+def test_extract_replaces_no_names_of_another_file_unasked(program, photos):
+    np.savez(photos / "net.npz", **tiny_network(np.random.default_rng(0)))
+    np.savez(photos / "f.npz", x=np.ones((2, 3)))
+    (photos / "f.ids.csv").write_text("id\nb\na\n")
+    extract = ("extract", "photos", "-o", "f.npy", "-n", "net.npz")
+    code, _, err = program(*extract)
+    assert code == 2
+    assert "f.ids.csv: the file exists, and no extraction to f.npy wrote it" in err
+    assert (photos / "f.ids.csv").read_text() == "id\nb\na\n"
+    assert not list(photos.glob("f.npy*"))
+    assert program(*extract, "--force")[0] == 0
+    code, _, err = program("fit", "f.npz", "-l", "y.csv", "-o", "run")
+    assert code == 2
+    assert "f.ids.csv: names the rows of f.npy, says f.seal.json, and not those of f.npz" in err
 
 
 @posix

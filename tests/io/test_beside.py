@@ -23,8 +23,23 @@ def test_what_was_written_is_read_also_under_another_name(features, tmp_path):
     for end in ("npy", "ids.csv", "seal.json"):
         (tmp_path / f"f.{end}").rename(tmp_path / f"g.{end}")
     assert load_features(tmp_path / "g.npy").ids == ("a", "b", "c", "d")
-    np.savez(tmp_path / "g.npz", a=2 * X)  # the seal speaks of others
-    np.testing.assert_array_equal(load_features(tmp_path / "g.npz").values, 2 * X)
+
+
+def test_names_of_the_rows_of_another_file_are_not_taken(features, tmp_path):
+    np.savez(tmp_path / "f.npz", a=2 * X)
+    expected = r"f\.ids\.csv: names the rows of f\.npy, says f\.seal\.json, and not those of f\.npz"
+    with pytest.raises(InputError, match=expected):
+        load_features(tmp_path / "f.npz")
+    (tmp_path / "f.npz").rename(tmp_path / "g.npz")
+    assert load_features(tmp_path / "g.npz").ids is None
+    (tmp_path / "f.ids.csv").unlink()
+    seal_beside(features).write_text(features_seal(features, features))
+    np.savez(tmp_path / "f.npz", a=2 * X)
+    (tmp_path / "f.ids.csv").write_text("id\nd\nc\nb\na\n")  # of no seal
+    assert load_features(tmp_path / "f.npz").ids == ("d", "c", "b", "a")
+    (tmp_path / "f.ids.csv").write_text("id\nd\nc\nb\n")
+    with pytest.raises(InputError, match="3 identifiers for the 4 rows"):
+        load_features(tmp_path / "f.npz")
 
 
 @pytest.mark.parametrize("name", ["f.npy", "f.ids.csv", "f.seal.json"])

@@ -14,6 +14,7 @@ from proxmtl.io.errors import InputError, first_line
 from proxmtl.io.seal import append_seal, check_seal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["CHECKPOINT_FILE", "Checkpoint", "read_checkpoint", "write_checkpoint"]
@@ -39,13 +40,28 @@ class Checkpoint:
     state: Snapshot
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint of a folder at once: a killed run leaves the old one or the new."""
+def write_checkpoint(
+    folder: Path, checkpoint: Checkpoint, before: Callable[[], object] | None = None
+) -> None:
+    """Replace the checkpoint of a folder at once: a killed run leaves the old one or the new.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    checkpoint
+        Its state.
+    before
+        Called once the checkpoint is on the disk, just before it takes its place: what belongs to
+        it must be there by then, and what it makes invalid gone.
+    """
     state = {name: getattr(checkpoint.state, name) for name in SAVED}
     state["history"] = [asdict(record) for record in checkpoint.state.history]
     with atomic_path(folder / CHECKPOINT_FILE) as temporary:
         torch.save({"format": FORMAT, "identity": checkpoint.identity, **state}, temporary)
         append_seal(temporary)
+        if before is not None:
+            before()
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:

@@ -44,7 +44,7 @@ class EventLog:
     Parameters
     ----------
     folder
-        Made if it does not exist; event files in it are replaced.
+        Made if it does not exist; event files in it are replaced once there is an epoch.
     history
         Epochs so far.
 
@@ -55,16 +55,18 @@ class EventLog:
     """
 
     def __init__(self, folder: Path, history: Iterable[Epoch] = ()) -> None:
-        writer = require_tensorboard()
-        folder.mkdir(exist_ok=True)
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
-        self._writer = writer(log_dir=str(folder), purge_step=0)
+        self._make, self._folder = require_tensorboard(), folder
+        self._writer: Any = None
         for epoch in history:
             self.add(epoch)
 
     def add(self, epoch: Epoch) -> None:
         """Write the figures of an epoch; those that it doesn't have (None, NaN) are left out."""
+        if self._writer is None:
+            self._folder.mkdir(exist_ok=True)
+            for old in self._folder.glob("events.out.tfevents.*"):
+                old.unlink()
+            self._writer = self._make(log_dir=str(self._folder), purge_step=0)
         figures = asdict(epoch)
         step = figures.pop("epoch")
         for name, value in figures.items():
@@ -81,4 +83,5 @@ class EventLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()

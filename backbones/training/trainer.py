@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ from proxmtl.backbones.training.snapshot import Snapshot
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
+from proxmtl.io.names import DESCRIPTION_FILE
+from proxmtl.io.seal import MANIFEST_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +79,9 @@ class Trainer:
         Of the run, made where there is none: its checkpoint is continued, and written after every
         epoch, next to the figures of all epochs (``scalars.csv``). Only one process at a time may
         train in a folder; ``proxmtl train`` sees to that by a lock.
+    fresh
+        Start over: the first checkpoint replaces that in the folder, and a model of the run before
+        is removed with it. Until then they stay.
 
     Raises
     ------
@@ -98,6 +104,7 @@ class Trainer:
         augmentation: Augmentation | None = None,
         normalisation: tuple[Tensor, Tensor] | None = None,
         folder: str | Path | None = None,
+        fresh: bool = False,
     ) -> None:
         if network.n_members != table.labels.shape[1] or not len(train):
             msg = (
@@ -138,12 +145,13 @@ class Trainer:
         self.standard: tuple[Tensor, Tensor] | None = None
         self.history: list[Epoch] = []
         self._identity: dict[str, str] = {}
+        self._fresh = fresh
         if self.folder is not None:
             if self.folder.exists() and not self.folder.is_dir():
                 raise InputError(self.folder, "this is a file; name a folder for the run.")
             self.folder.mkdir(parents=True, exist_ok=True)
             self._identity = identity(self)
-            checkpoint = read_checkpoint(self.folder)
+            checkpoint = None if fresh else read_checkpoint(self.folder)
             if checkpoint is not None:
                 self._restore(checkpoint, self.folder)
 
@@ -189,14 +197,20 @@ class Trainer:
         try:
             record = self._advance(before, batches)
             if self.folder is not None:
-                write_text(self.folder / SCALARS_FILE, self.figures())
-                # last: with it the epoch counts
                 now = Snapshot.take(self, copied=False)  # there is no need for a second copy
-                write_checkpoint(self.folder, Checkpoint(self._identity, now))
+                state = Checkpoint(self._identity, now)
+                write_checkpoint(self.folder, state, partial(self._write_beside, self.folder))
         except BaseException:
             before.restore(self)
             raise
         return record
+
+    def _write_beside(self, folder: Path) -> None:
+        """Write what must be in the folder when a checkpoint counts, and remove what must not."""
+        write_text(folder / SCALARS_FILE, self.figures())
+        if self._fresh and self.epoch == 0:
+            for name in (MANIFEST_FILE, DESCRIPTION_FILE):
+                (folder / name).unlink(missing_ok=True)
 
     def _advance(self, before: Snapshot, batches: Callable[[int, int], None] | None) -> Epoch:
         begin, number = time.perf_counter(), len(self.history)

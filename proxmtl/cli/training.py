@@ -205,9 +205,6 @@ def _train(
     layer = head.layer(networks.n_features, len(table.names))
     check_classes(request.labels, table.labels[train], table.names)
     layer.take_labels(attribute_signs(table.labels[train]))  # so is what is wrong with the labels
-    if force:  # only now that everything asked for was read and found right
-        for name in ("checkpoint.pt", "scalars.csv", "model.json", "manifest.json"):
-            (out / name).unlink(missing_ok=True)
     trainer = Trainer(
         networks,
         head,
@@ -217,10 +214,13 @@ def _train(
         test=test,
         augmentation=augmentation,
         folder=out,
+        fresh=force,
     )
     # the trainer refuses a checkpoint of another request: what is recorded is what runs
     asked = {"command": "train", "request": _plain(request)}
-    write_json(out / MARKER, asked)
+    replaces = force and (out / MARKER).is_file()  # that run stays until there is an epoch
+    if not replaces:
+        write_json(out / MARKER, asked)
     if trainer.history:
         console.print(f"going on after epoch {trainer.epoch}")
     saved = trainer.epoch
@@ -232,12 +232,14 @@ def _train(
         def after(epoch: Epoch) -> None:  # it is on the disk
             nonlocal saved
             saved = epoch.epoch
+            if replaces and saved == 0:
+                write_json(out / MARKER, asked)
             if log is not None:
                 log(epoch)
             if not console.is_terminal:  # there the bar shows it
                 console.print(epoch_line(epoch, config.epochs), soft_wrap=True)
 
-        stack.enter_context(keeping(lambda: kept(saved)))
+        stack.enter_context(keeping(lambda: kept(saved, forced=force)))
         train_with_bar(trainer, after)
     scored = test if len(test) else train
     metrics = trained_metrics(trainer, scored)

@@ -23,11 +23,20 @@ def epoch_line(epoch: Epoch, epochs: int) -> str:
     )
 
 
-def kept(saved: int) -> str:
-    """Say where the same command goes on; ``saved``: the last epoch on the disk, or -1."""
+def kept(saved: int, *, forced: bool = False) -> str:
+    """Say what is kept of a run, and how to go on.
+
+    Parameters
+    ----------
+    saved
+        The last epoch on the disk, or -1.
+    forced
+        Whether ``--force`` was given, which starts over each time.
+    """
     if saved < 0:
         return "Nothing is kept of the first solve; the same command starts over."
-    return f"Epoch {saved} is kept; the same command goes on from there."
+    command = "the same command without --force" if forced else "the same command"
+    return f"Epoch {saved} is kept; {command} goes on from there."
 
 
 def summary(history: Sequence[Epoch], *, joint: bool) -> str:

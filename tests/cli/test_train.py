@@ -131,6 +131,43 @@ def test_an_interrupted_run_says_where_it_goes_on(program, photos, monkeypatch):
     assert "epoch 2 of 2: objective" in out
 
 
+def test_a_run_stays_until_the_one_that_replaces_it_has_an_epoch(program, photos, monkeypatch):
+    from proxmtl.backbones.training import Trainer
+
+    def contents():
+        return {path: path.read_bytes() for path in (photos / "cnn").rglob("*") if path.is_file()}
+
+    assert program(*FROZEN)[0] == 0
+    before = contents()
+    forced = [*COMMAND, "--seed", "1", "--force"]
+    for name, error in (("_solve", KeyboardInterrupt()), ("figures", OSError(28, "full", "x"))):
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, name, _failing(error))
+            assert program(*forced)[0] in {2, 130}
+        assert contents() == before
+        assert program("inspect", "cnn")[0] == 0
+    # once it has an epoch, no model of the other run stands beside it
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "descend", _failing(KeyboardInterrupt()))
+        code, _, err = program(*forced)
+    assert code == 130
+    assert "Epoch 0 is kept; the same command without --force goes on from there." in err
+    assert objectives(photos / "cnn") != []
+    assert json.loads((photos / "cnn" / "training.json").read_text())["request"]["seed"] == 1
+    assert program("inspect", "cnn")[0] == 2
+    code, out, err = program(*forced[:-1])
+    assert code == 0, err
+    assert "going on after epoch 0" in out
+    assert program("inspect", "cnn")[0] == 0
+
+
+def _failing(error):
+    def fail(*arguments, **options):
+        raise error
+
+    return fail
+
+
 def test_epochs_that_were_undone_are_counted(program, photos):
     code, out, err = program(*COMMAND, "--learning-rate", "1000")
     assert code == 0, err

@@ -115,6 +115,9 @@ COMMANDS: dict[str, Case] = {
         own=("out/cnn/*.*",),
         before=(f"{TRAIN.format(1)} out/cnn",),
     ),
+    "train-again": Case(
+        f"{TRAIN.format(1)} out/cnn --force", before=(f"{TRAIN.format(2)} out/cnn --seed 1",)
+    ),
     "train-cached": Case(
         f"{TRAIN.format(1)} out/cnn --cache out/cache --single-task 0.1",
         own=("out/cache/*.npy", "out/cache/*.json"),

@@ -119,7 +119,7 @@ class Fault:
 
     def again(self) -> str:
         """Run the command again; say what is wrong with it or its files."""
-        goes_on = "train" in self.name and not self.partly  # by force it starts over
+        goes_on = "train" in self.name and "--force" not in self.arguments
         known = _epochs_kept(self.ground.work / "out/cnn") if goes_on else None
         ended = self.run()
         wrong = ""

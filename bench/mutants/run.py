@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of FILE:LINE")
     parser.add_argument("--survivors", action="store_true", help="run survivors again")
     parser.add_argument("--each", type=float, default=120, help="seconds for one test")
-    parser.add_argument("--limit-s", type=float, default=1800, help="seconds for one mutant")
+    parser.add_argument("--limit-s", type=float, default=1800, help="processor seconds a mutant")
     parser.add_argument("--no-check", dest="check", action="store_false", help=argparse.SUPPRESS)
     given = parser.parse_args()
     record = Record(json.loads(SAMPLE.read_text(encoding="utf-8")))

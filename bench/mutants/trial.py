@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import resource
 import signal
@@ -34,6 +35,8 @@ HEAVY = (
 )
 MEMORY = 16 << 30
 """Bytes of address space of a child: a mutant may ask for any amount."""
+WAITING = 10
+"""Seconds by the clock for one of processor time, which a busy machine may take."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def run(
     without
         Names of tests to leave out.
     each, limit
-        Seconds for one test, and for all.
+        Seconds for one test, and seconds of processor time for all.
     """
     WORK.mkdir(parents=True, exist_ok=True)
     report = WORK / f"report-{os.getpid()}"
@@ -81,12 +84,13 @@ def run(
     begin = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _child(tests, mutant, without, each, report)
+        _child(tests, mutant, without, report, (each, limit))
     status = None
-    while status is None and time.monotonic() - begin < limit:
+    while status is None and time.monotonic() - begin < WAITING * limit:
         time.sleep(0.05)
         done, code = os.waitpid(pid, os.WNOHANG)
         status = code if done else None
+    late = status is None or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU)
     if status is None:
         os.killpg(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -96,17 +100,23 @@ def run(
     last = lines[-1][2:] if lines else ""
     if status == 0:
         return Trial("passed", "", seconds)
-    return Trial("failed" if status is not None else "timeout", failed or last, seconds)
+    return Trial("timeout" if late and not failed else "failed", failed or last, seconds)
 
 
 def _child(
-    tests: list[str], mutant: dict[str, Any] | None, without: list[str], each: float, report: Path
+    tests: list[str],
+    mutant: dict[str, Any] | None,
+    without: list[str],
+    report: Path,
+    limits: tuple[float, float],
 ) -> None:
+    each, limit = limits
     code = 3
     try:
         os.setsid()
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), math.ceil(limit) + 5))
         log = os.open(WORK / "last.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)

@@ -7,8 +7,7 @@ Each draw has its own training rows, and labels hidden at random where a share i
 training rows, and with the same number of folds, three models choose their strengths by
 cross-validation: scikit-learn's ``LogisticRegressionCV`` for each attribute alone, ours alone, and
 ours with a shared part. The test rows are scored once. Finished draws are kept in
-``bench/results/pays.json`` and not run again; the table that is
-printed stands in docs/sharing.md.
+``bench/results/pays.json`` and not run again; the table that is printed stands in docs/sharing.md.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ SETTINGS = {"folds": FOLDS, "scoring": "average_precision", "Cs": 10}
 
 
 class Draw(NamedTuple):
-    """Training and test part; labels 0/1, NaN where they are hidden."""
+    """Training and test part; labels 0/1, NaN where they are hidden or not known."""
 
     X: np.ndarray
     Y: np.ndarray
@@ -185,9 +184,15 @@ def run(setting: Setting, seed: int) -> dict[str, Any]:
             warnings.simplefilter("ignore", UserWarning)
             scores = scores_of()
         seconds = time.process_time() - begin
-        ap = [average_precision_score(y, z) for y, z in zip(draw.Y_test.T, scores.T, strict=True)]
+        ap = [_precision(y, z) for y, z in zip(draw.Y_test.T, scores.T, strict=True)]
         found[name] = {"ap": [float(f"{a:.5f}") for a in ap], "cpu_seconds": round(seconds, 2)}
     return found
+
+
+def _precision(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Average precision of an attribute on the rows of which its label is known."""
+    seen = ~np.isnan(labels)
+    return float(average_precision_score(labels[seen], scores[seen]))
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:

@@ -38,6 +38,7 @@ class Surroundings:
         }
         for node in ast.walk(tree):
             found.spared.extend(map(_span, _spared(node)))
+            found.spared.extend(_dull_decorators(node))
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 found.scopes.append((node.lineno, node.end_lineno or 0, node.name))
                 decorators = {_name(each) for each in node.decorator_list}
@@ -72,9 +73,15 @@ def _spared(node: ast.AST) -> Iterator[ast.AST]:
         yield node
     if isinstance(node, ast.Raise):
         yield from (part for part in ast.walk(node) if isinstance(part, ast.JoinedStr))
-    if isinstance(node, ast.FunctionDef):
-        dull = {"overload", "abstractmethod", "override"}
-        yield from (each for each in node.decorator_list if _name(each) in dull)
+
+
+def _dull_decorators(node: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Spans of the decorators that say something to readers and checkers only, their @ included."""
+    dull = {"overload", "abstractmethod", "override"}
+    for each in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+        if _name(each) in dull:
+            (line, column), last = _span(each)
+            yield (line, column - 1), last
 
 
 def _aliases(tree: ast.Module) -> Iterator[ast.AST]:

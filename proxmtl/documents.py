@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from proxmtl.encodings import EncodingError, decode_text
 from proxmtl.limits import advice, limit
 
 __all__ = ["DocumentError", "parse_json", "parse_toml"]
@@ -27,7 +28,7 @@ class DocumentError(ValueError):
 
 
 def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
-    """Parse JSON in UTF-8, with or without a byte order mark.
+    """Parse JSON in UTF-8, or in the encoding that a byte order mark says.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
 
 
 def parse_toml(content: bytes | str) -> Any:
-    """Parse TOML in UTF-8; raises as `parse_json` does."""
+    """Parse TOML; encodings and errors are those of `parse_json`."""
     return _parsed(content, "TOML", _load_toml, finite=True)
 
 
@@ -72,9 +73,10 @@ def _parsed(
     if len(content) > most:
         raise DocumentError(f"{len(content):,} bytes; {advice('document_bytes', len(content))}.")
     try:
-        text = content if isinstance(content, str) else content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DocumentError(f"not text in UTF-8 ({error}); save it as UTF-8.") from error
+        text = content if isinstance(content, str) else decode_text(content, "save it in UTF-8")
+    except EncodingError as error:
+        place = "" if error.line is None else f"in line {error.line}, "
+        raise DocumentError(f"{place}{error}") from error
     try:
         document = parse(text)
     except RecursionError:

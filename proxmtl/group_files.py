@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,47 +10,105 @@ from proxmtl.documents import DocumentError, parse_json, parse_toml
 from proxmtl.sources import read_source
 from proxmtl.text_tables import TextTableError, read_text_table
 
-__all__ = ["read_table"]
+__all__ = ["read_group_file"]
+
+_TABLE = "a table of group name -> list of item names"
+_EXAMPLES = {
+    ".toml": 'colors = ["black", "white"]',
+    ".json": '{"colors": ["black", "white"]}',
+    ".csv": "the lines group,attribute and colors,black",
+}
+_LONGEST = 200
+"""Characters of what an error quotes of a file."""
 
 
-def read_table(path: Path, items: Sequence[str]) -> Any:
-    """What a file holds, as parsed; a CSV as group name -> item names.
+def read_group_file(
+    path: Path, items: Sequence[str]
+) -> tuple[dict[str, list[str]], dict[str, float]]:
+    """Read group name -> item names, and the weights of those groups that are given one.
+
+    Parameters
+    ----------
+    path
+        A TOML, JSON or CSV file.
+    items
+        Known items: a CSV file whose first line names one has no header.
 
     Raises
     ------
     ValueError
-        If the file's ending is none of ``.toml``, ``.json``, ``.csv``, or it cannot be parsed.
+        If the file's ending is another, it can't be parsed, holds something else, a name is blank,
+        or there is no group in it. The message begins with the path, and the line where one is at
+        fault.
     """
-    readers = {".toml": _read_toml, ".json": _read_json, ".csv": _read_csv}
-    if path.suffix.lower() not in readers:
+    suffix = path.suffix.lower()
+    if suffix not in _EXAMPLES:
         raise ValueError(
-            f"groups: {path.name} ends in {path.suffix!r}; "
-            "write the groups as .toml, .json or .csv."
+            f"{path}: groups are read from .toml, .json or .csv files, and this name ends in "
+            f"{path.suffix!r}; write the groups as one of these."
         )
+    if suffix == ".csv":
+        table, weights = _read_csv(path, items), {}
+    else:
+        table, weights = _checked(path, suffix, _parsed(path, suffix))
+    if not table:
+        raise ValueError(
+            f"{path}: there is no group in it; write one, as in {_EXAMPLES[suffix]}, or leave the "
+            "file of groups out."
+        )
+    return table, weights
+
+
+def _parsed(path: Path, suffix: str) -> Any:
     try:
-        return readers[path.suffix.lower()](path, items)
+        return (parse_toml if suffix == ".toml" else parse_json)(read_source(path))
     except DocumentError as error:
-        raise ValueError(f"groups: {path.name} cannot be parsed: {error}") from error
+        raise ValueError(f"{path}: groups cannot be parsed: {error}") from error
 
 
-def _read_toml(path: Path, _: Sequence[str]) -> Any:
-    return parse_toml(read_source(path))
-
-
-def _read_json(path: Path, _: Sequence[str]) -> Any:
-    return parse_json(read_source(path))
+def _checked(
+    path: Path, suffix: str, content: Any
+) -> tuple[dict[str, list[str]], dict[str, float]]:
+    nested = isinstance(content, Mapping) and isinstance(content.get("groups"), Mapping)
+    table = content["groups"] if nested else content
+    weights = content.get("weights", {}) if nested else {}
+    example = f"write it as in {_EXAMPLES[suffix]}."
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{path}: groups must be {_TABLE}, and this is {_shown(table)}; {example}")
+    for name, members in table.items():
+        if not isinstance(members, list) or not all(isinstance(item, str) for item in members):
+            raise ValueError(
+                f"{path}: groups must be {_TABLE}, and {name!r} is {_shown(members)}; {example}"
+            )
+        blank = not name.strip() or any(not item.strip() for item in members)
+        if blank:
+            raise ValueError(
+                f"{path}: groups must be {_TABLE}, and a name in {name!r} = {_shown(members)} is "
+                "blank; fill it in, or take it out."
+            )
+    if not isinstance(weights, Mapping) or not all(map(_is_number, weights.values())):
+        raise ValueError(
+            f"{path}: weights must be a table of group name -> number, and this is "
+            f"{_shown(weights)}; write numbers without quotes, such as colors = 1.5."
+        )
+    stray = sorted(set(weights) - set(table))
+    if stray:
+        raise ValueError(
+            f"{path}: there are weights of {_shown(stray)}, and no such groups, but "
+            f"{_shown(list(table))}; check the spelling, or take these weights out."
+        )
+    return dict(table), {name: float(weight) for name, weight in weights.items()}
 
 
 def _read_csv(path: Path, items: Sequence[str]) -> dict[str, list[str]]:
     try:
         header, rows, _ = read_text_table(path)
     except TextTableError as error:
-        line = "" if error.line is None else f", line {error.line}"
-        raise ValueError(f"groups: {path.name}{line}: {error}") from error
-    if header.cells and header.cells[-1] in items:
+        raise ValueError(f"{_place(path, error.line)}: groups: {error}") from error
+    if header.cells and any(cell in items for cell in header.cells[1:]):
         raise ValueError(
-            f"groups: {path.name}, line {header.line}: {header.cells} looks like a membership; the "
-            "first line is a header such as group,item."
+            f"{_place(path, header.line)}: groups begin with a header such as group,attribute, and "
+            f"{_shown(header.cells)} looks like a membership; add a header above it."
         )
     table: dict[str, list[str]] = {}
     for row in rows:
@@ -59,7 +117,28 @@ def _read_csv(path: Path, items: Sequence[str]) -> dict[str, list[str]]:
         group, item, *more = [*row.cells, ""]
         if len(row.cells) < 2 or any(more):  # spreadsheets write blank cells behind
             raise ValueError(
-                f"groups: {path.name}, line {row.line}: expected group,item; got {row.cells}."
+                f"{_place(path, row.line)}: groups have one membership a line, group,attribute, "
+                f"and this line has {_shown(row.cells)}; write a line for each attribute."
+            )
+        if not group or not item:
+            lacking, other = ("group", item) if not group else ("attribute", group)
+            merged = "" if group else " Spreadsheets write merged cells in the first line only."
+            raise ValueError(
+                f"{_place(path, row.line)}: there is no {lacking} beside {other!r}; groups need "
+                f"both names in every line.{merged}"
             )
         table.setdefault(group, []).append(item)
     return table
+
+
+def _place(path: Path, line: int | None) -> str:
+    return f"{path}" if line is None else f"{path}, line {line}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

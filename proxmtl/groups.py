@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proxmtl.group_files import read_table
+from proxmtl.group_files import read_group_file
 from proxmtl.naming import NameIndex
 
 __all__ = ["Groups"]
@@ -45,8 +45,8 @@ class Groups:
     Raises
     ------
     ValueError
-        If a group is empty, an index is out of range or repeated in its group, a weight is negative
-        or not finite, or the lengths disagree.
+        If a group is empty or has no name, an index is out of range or repeated in its group, a
+        weight is negative or not finite, or the lengths disagree.
     """
 
     indptr: Tensor
@@ -64,6 +64,9 @@ class Groups:
                 f"groups: {n_groups} groups but {len(self.weights)} weights and "
                 f"{len(self.names)} names; give one of each per group."
             )
+        nameless = [g for g, name in enumerate(self.names) if not name.strip()]
+        if nameless:
+            raise ValueError(f"groups: group {nameless[0] + 1} of {n_groups} has no name; name it.")
         if len(set(self.names)) != n_groups:
             raise ValueError(f"groups: names repeat in {list(self.names)}; make them distinct.")
         if not bool(torch.isfinite(self.weights).all()) or bool((self.weights < 0).any()):
@@ -95,7 +98,9 @@ class Groups:
                 "items count from 0."
             )
         if len(set(members)) != len(members):
-            raise ValueError(f"groups: group {name!r} holds an item twice: {members}.")
+            raise ValueError(
+                f"groups: group {name!r} holds an item twice: {members}; leave it there once."
+            )
         if sorted(members) != members:
             raise ValueError(f"groups: group {name!r} is not in ascending order: {members}.")
 
@@ -181,8 +186,9 @@ class Groups:
             unknown = [name for name, place in members if place is None]
             if unknown:
                 raise ValueError(
-                    f"groups: group {group!r} names {unknown}, which are none of the "
-                    f"{len(items)} items {_shorten(items)}; {index.advice(unknown[0])}"
+                    f"groups: group {group!r} names {_shorten(unknown)}, which "
+                    f"{'is' if len(unknown) == 1 else 'are'} not among the {len(items)} items "
+                    f"{_shorten(items)}; {index.advice(unknown[0])}"
                 )
             lists.append([place for _, place in members if place is not None])
         return cls.from_lists(lists, len(items), list(groups), weights)
@@ -198,30 +204,15 @@ class Groups:
         Raises
         ------
         ValueError
-            If the file's ending is none of ``.toml``, ``.json``, ``.csv``, or its content is not as
-            above.
+            If the file's ending is none of ``.toml``, ``.json``, ``.csv``, its content is not as
+            above, or it holds no group; the message begins with the path.
         """
         path = Path(path)
-        content = read_table(path, items)
-        nested = isinstance(content, Mapping) and isinstance(content.get("groups"), Mapping)
-        table = content["groups"] if nested else content
-        given = content.get("weights", {}) if nested else {}
-        if not isinstance(table, Mapping) or not all(
-            isinstance(names, list) and all(isinstance(name, str) for name in names)
-            for names in table.values()
-        ):
-            raise ValueError(
-                f"groups: {path.name} must hold a table of group name -> list of item names."
-            )
-        if not isinstance(given, Mapping) or not all(_is_number(w) for w in given.values()):
-            raise ValueError(f"groups: {path.name}: weights must be a table of name -> number.")
-        stray = sorted(set(given) - set(table))
-        if stray:
-            raise ValueError(f"groups: {path.name} gives weights to unknown groups {stray}.")
+        table, weights = read_group_file(path, items)
         try:
-            return cls.from_names(table, items, [float(given.get(name, 1.0)) for name in table])
+            return cls.from_names(table, items, [weights.get(name, 1.0) for name in table])
         except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from error
+            raise ValueError(f"{path}: {error}") from error
 
     @classmethod
     def singletons(cls, n_items: int) -> Groups:
@@ -389,7 +380,3 @@ def _as_index(item: Any) -> int:
 def _shorten(names: Sequence[str], limit: int = 8) -> str:
     shown = ", ".join(repr(name) for name in names[:limit])
     return f"[{shown}{', ...' if len(names) > limit else ''}]"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -15,11 +15,11 @@ likelihood, and raises where they leave two readings:
 
 from __future__ import annotations
 
-import codecs
 import io
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from proxmtl.encodings import EncodingError, decode_text
 from proxmtl.sources import read_source
 
 if TYPE_CHECKING:
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Row", "TextTable", "TextTableError", "read_text_table", "table_line"]
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-_MARKS = (
-    # UTF-32 first: its mark begins with that of UTF-16
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _NO_TEXT = {
     b"PK\x03\x04": "an Excel workbook or another zip archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
@@ -116,21 +108,10 @@ def _decoded(content: bytes) -> str:
     for magic, what in _NO_TEXT.items():
         if content.startswith(magic):
             raise TextTableError(f"this is no text but {what}; {_SAVE}.")
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    if encoding.startswith("utf-8") and b"\0" in content:
-        line = 1 + content[: content.index(b"\0")].count(b"\n")
-        raise TextTableError(f"there is a NUL in it, as in UTF-16 without its mark; {_SAVE}.", line)
     try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        line = 1 + before.count(b"\n")
-        seen = content[before.rfind(b"\n") + 1 :].splitlines()[0][:80]
-        raise TextTableError(
-            f"not text in {encoding.removesuffix('-sig').upper()}; in Windows-1252 this line would "
-            f"be {seen.decode('cp1252', errors='replace')!r}: {_SAVE}.",
-            line if encoding.startswith("utf-8") else None,
-        ) from error
+        return decode_text(content, _SAVE)
+    except EncodingError as error:
+        raise TextTableError(str(error), error.line) from error
 
 
 def _next_with_text(lines: list[str], start: int) -> int:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "proxmtl.backbones"}
 
 # what each room may import of the others; a room may always import itself
-GROUND = {"groups", "kernels", "machine", "numerics", "documents", "limits", "sources"}
+GROUND = {"groups", "kernels", "machine", "numerics", "documents", "limits", "sources", "wording"}
 MATERIAL = {"losses", "regularizers", "designs", "targets", "arrays", "label_coding"} | GROUND
 ENGINE = {
     "certified",
@@ -36,10 +36,12 @@ MAY_IMPORT = {
     "groups": {"group_files", "naming"},
     "naming": set(),
     "group_files": {"documents", "sources", "text_tables"},
-    "documents": {"limits"},
+    "documents": {"encodings", "limits"},
+    "encodings": set(),
     "limits": set(),
+    "wording": set(),
     "sources": set(),
-    "text_tables": {"sources"},
+    "text_tables": {"encodings", "sources"},
     "label_coding": set(),
     "arrays": set(),
     "targets": {"arrays", "label_coding"},

@@ -15,7 +15,12 @@ BAD = {
     "twice": (parse_json, '{"a": 1, "a": 2}', "'a' is there twice"),
     "cut": (parse_json, '{"a": 1', "not readable as JSON"),
     "empty": (parse_json, "", "not readable as JSON"),
-    "no text": (parse_json, b"\xff\xfe[]", "not text in UTF-8"),
+    "no text": (parse_json, b"\xff\xfe[", "not text in UTF-16"),
+    "Windows": (
+        parse_toml,
+        "a=1\nb='ü'".encode("cp1252"),
+        "in line 2, not text in UTF-8; in Windows-1252 .*ü",
+    ),
     "deep arrays": (parse_toml, "a=" + "[" * 100_000, "nested more than 64 deep"),
     "deep inline": (parse_toml, "a=" + "{a=" * 5000, "nested more than 64 deep"),
     "dotted": (parse_toml, "a." * 100_000 + "a=1", "nested more than 64 deep"),
@@ -38,6 +43,9 @@ def test_what_is_usual_is_read():
     text = '{"a": [1, -2.5e-300, "ü", null, true], "b": {}}'
     expected = {"a": [1, -2.5e-300, "ü", None, True], "b": {}}
     assert parse_json(text) == parse_json(b"\xef\xbb\xbf" + text.encode()) == expected
+    for encoding in ("utf-8-sig", "utf-16", "utf-32"):  # what Windows calls Unicode has a mark
+        assert parse_json(text.encode(encoding)) == expected
+        assert parse_toml("a = 'ü'".encode(encoding)) == {"a": "ü"}
     assert parse_json("[" * 64 + "]" * 64)
     names = ", ".join(f'"v{i}.0.1"' for i in range(300))
     assert len(parse_toml(f"a = [{names}]\n[b.c]\nd = 1")["a"]) == 300

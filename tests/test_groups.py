@@ -128,23 +128,34 @@ def test_files_of_all_kinds(tmp_path, name):
 
 
 BAD_FILES = {
-    "groups.txt": ("", "ends in '.txt'; write the groups as .toml, .json or .csv"),
-    "broken.toml": ("colour = [", "broken.toml cannot be parsed"),
-    "broken.json": ("{", "broken.json cannot be parsed"),
-    "list.json": ("[1, 2]", "must hold a table of group name -> list of item names"),
-    "numbers.json": ('{"a": [0, 1]}', "must hold a table of group name -> list of item names"),
-    "unknown.toml": ('a = ["green"]', "group 'a' names ['green'], which are none of the 4 items"),
+    "groups.txt": ("", "this name ends in '.txt'; write the groups as one of these"),
+    "broken.toml": ("colour = [", "groups cannot be parsed"),
+    "broken.json": ("{", "groups cannot be parsed"),
+    "list.json": ("[1, 2]", "this is [1, 2]; write it as in"),
+    "numbers.json": ('{"a": [0, 1]}', "groups must be a table of group name -> list of item names"),
+    "text.json": ('{"a": "red"}', "'a' is 'red'; write it as in {"),
+    "unknown.toml": ('a = ["green"]', "'a' names ['green'], which is not among the 4 items"),
     "case.toml": ('a = ["Red"]', "check the spelling: is it 'red'?"),
     "letter.toml": ('a = ["squore"]', "check the spelling: is it 'square'?"),
-    "stray.toml": ('[groups]\na = ["red"]\n[weights]\nb = 1.0', "weights to unknown groups ['b']"),
-    "text.toml": ('[groups]\na = ["red"]\n[weights]\na = "two"', "weights must be a table of name"),
+    "stray.toml": ('[groups]\na = ["red"]\n[weights]\nb = 1.0', "weights of ['b'], and no such"),
+    "text.toml": (
+        '[groups]\na = ["red"]\n[weights]\na = "two"',
+        "weights must be a table of group",
+    ),
     "minus.toml": ('[groups]\na = ["red"]\n[weights]\na = -1', "finite and non-negative"),
-    "wide.csv": ("group,item\na,red,1\n", "line 2: expected group,item"),
-    "headless.csv": ("colour,red\ncolour,blue\n", "looks like a membership"),
-    "narrow.csv": ("group;item\na\n", "line 2: expected group,item"),
-    "quote.csv": ('group,item\n"a,red\n', "line 2: not readable as CSV: a quote is opened"),
+    "nameless.toml": ('"" = ["red"]', "a name in '' = ['red'] is blank; fill it in"),
+    "blank.json": ('{"a": ["red", " "]}', "a name in 'a' = ['red', ' '] is blank"),
+    "wide.csv": ("group,item\na,red,1\n", "line 2: groups have one membership a line"),
+    "headless.csv": ("colour,red\ncolour,blue\n", "line 1: groups begin with a header"),
+    "headless excel.csv": ("colour;red;\r\ncolour;blue;\r\n", "looks like a membership"),
+    "narrow.csv": ("group;item\na\n", "line 2: groups have one membership a line"),
+    "merged.csv": ("group;item\na;red\n;blue\n", "line 3: there is no group beside 'blue'; groups"),
+    "gap.csv": ("group;item\na;red\nb;\n", "line 3: there is no attribute beside 'b'; groups need"),
+    "quote.csv": ('group,item\n"a,red\n', "line 2: groups: not readable as CSV: a quote is opened"),
     "workbook.csv": ("PK\x03\x04", "an Excel workbook"),
-    "empty.csv": ("", "there is no group"),
+    "empty.csv": ("", "there is no group in it; write one, as in the lines group,attribute"),
+    "empty.toml": ("", 'there is no group in it; write one, as in colors = ["black", "white"]'),
+    "header.csv": ("group,item\n", "or leave the file of groups out"),
     "twice.csv": ("group,item\na,red\na,red\n", "holds an item twice"),
 }
 
@@ -154,10 +165,16 @@ def test_bad_files_are_named_with_what_is_wrong(tmp_path, name):
     content, sentence = BAD_FILES[name]
     path = tmp_path / name
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match="groups") as caught:
+    with pytest.raises(ValueError, match="group") as caught:
         Groups.from_file(path, ITEMS)
     assert sentence in str(caught.value)
-    assert name in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert str(caught.value).endswith((".", "?"))
+
+
+def test_a_group_without_a_name_is_an_error_however_it_is_made():
+    with pytest.raises(ValueError, match="group 2 of 2 has no name"):
+        Groups.from_lists([[0], [1]], names=["a", " "])
 
 
 @given(groups=overlapping_groups(6), kept=st.permutations(range(6)), n=st.integers(1, 6))

@@ -212,10 +212,7 @@ def read_groups(
 
     if not path.is_file():
         raise InputError(path, "no such file; check the path to the groups.")
-    try:
-        groups = Groups.from_file(path, [*names, *left_out])
-    except ValueError as error:
-        raise InputError(path, str(error).removeprefix(f"{path.name}: ")) from error
+    groups = Groups.from_file(path, [*names, *left_out])
     if TOTAL in groups.names:
         raise InputError(
             path, f"a group is called {TOTAL!r}, as the mean over all attributes is; rename it."

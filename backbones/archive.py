@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from proxmtl.io.errors import InputError, first_line
+from proxmtl.io.rows import how_to_match
 from proxmtl.limits import advice, limit
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["TarImages"]
+__all__ = ["TarImages", "plain_name"]
 
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 1 << 20
@@ -39,7 +41,8 @@ class _Part(NamedTuple):
 class TarImages:
     """Images of a plain tar archive, by name; read one by one, never unpacked.
 
-    Links to other members give the data of these.
+    Links to other members give the data of these. Names are without a leading ``./``, which
+    ``tar -c .`` writes.
 
     Parameters
     ----------
@@ -79,10 +82,12 @@ class TarImages:
         """
         missing = [name for name in names if name not in self._members]
         if missing:
+            asked = set(names)
+            hint = how_to_match(missing, [name for name in self._members if name not in asked])
             raise InputError(
                 self.path,
-                f"lacks {len(missing)} of the images asked for, such as {missing[0]}; correct "
-                f"their names, or {AGAIN}",
+                f"lacks {counted(len(missing), 'image')} of the {len(names)} asked for, such as "
+                f"{missing[0]!r}; {hint or f'correct their names, or {AGAIN}'}",
             )
         for name in names:
             self._check(name)
@@ -129,7 +134,7 @@ def _members(path: Path, file: BinaryIO) -> dict[str, _Part]:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # it would keep every header
-                seen, last = seen + 1, member.name
+                seen, last = seen + 1, plain_name(member.name)
                 _check_member(path, member, seen, known=last in parts or last in links)
                 if member.isreg():
                     trouble = "is a sparse file" if member.issparse() else None
@@ -162,11 +167,16 @@ def _check_member(path: Path, member: tarfile.TarInfo, number: int, *, known: bo
         )
 
 
+def plain_name(name: str) -> str:
+    """One name for ``a.png``, ``./a.png`` and ``.//a.png``."""
+    return posixpath.normpath(name) if name else name
+
+
 def _target(link: tarfile.TarInfo) -> str:
     """Name of the member that a link leads to."""
     if link.islnk():
-        return link.linkname
-    return posixpath.normpath(posixpath.join(posixpath.dirname(link.name), link.linkname))
+        return plain_name(link.linkname)
+    return plain_name(posixpath.join(posixpath.dirname(link.name), link.linkname))
 
 
 def _followed(name: str, target: str, parts: dict[str, _Part], links: dict[str, str]) -> _Part:

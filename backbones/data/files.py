@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import unicodedata
+import warnings
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxmtl.backbones.archive import TarImages
+from proxmtl.backbones.archive import TarImages, plain_name
 from proxmtl.io.errors import InputError
 from proxmtl.io.rows import how_to_match
 from proxmtl.io.tables import read_ids
 from proxmtl.naming import name_key
+from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +26,8 @@ JPEG = (".jfif", ".jpe", ".jpeg", ".jpg")
 NETPBM = (".pbm", ".pgm", ".pnm", ".ppm")
 IMAGE_SUFFIXES = frozenset([*JPEG, *NETPBM, ".bmp", ".gif", ".png", ".tif", ".tiff", ".webp"])
 
-PACKED = (".7z", ".bz2", ".gz", ".rar", ".tbz2", ".tgz", ".txz", ".xz", ".zip", ".zst")
+_PACKED = (".7z", ".bz2", ".gz", ".rar", ".tbz2", ".tgz", ".txz", ".xz", ".zip", ".zst")
+_ARCHIVES = (".tar", *_PACKED)
 
 
 class ImageFiles(NamedTuple):
@@ -80,11 +83,11 @@ def find_images(
     if source.suffix.lower() == ".tar":
         return _of_archive(source, names)
     if not source.is_dir():
-        if source.is_file() and source.name.lower().endswith(PACKED):
+        if source.is_file() and source.name.lower().endswith(_PACKED):
             raise InputError(
                 source,
-                "a compressed archive, in which images can't be found one by one; unpack it into a "
-                "folder, or decompress it to a .tar archive.",
+                "a compressed archive, in which images can't be found one by one; unpack it and "
+                "give the folder, or decompress it to a .tar archive.",
             )
         raise InputError(
             source,
@@ -118,14 +121,19 @@ def how_to_name(folder: Path, missing: Sequence[str]) -> str:
 
 
 def _images_in(folder: Path) -> list[str]:
+    return list(filter(_is_taken, _files_in(folder)))
+
+
+def _files_in(folder: Path) -> list[str]:
     found: list[str] = []
     for root, files in _folders(folder):
         found += [(root / name).relative_to(folder).as_posix() for name in files]
-    return sorted(filter(_is_taken, found))
+    return sorted(found)
 
 
 def _listed(folder: Path) -> list[str]:
-    names = _images_in(folder)
+    files = _files_in(folder)
+    names = list(filter(_is_taken, files))
     odd = [name for name in names if not (folder / name).is_file()]
     if odd:
         raise InputError(
@@ -133,13 +141,29 @@ def _listed(folder: Path) -> list[str]:
             f"{len(odd)} of its images are links that lead nowhere, or no files; the first is "
             f"{odd[0]!r}. Put the images there, or remove these.",
         )
-    if not names:
-        raise InputError(
-            folder,
-            f"no images in it or in its subfolders; files are taken by their suffix "
-            f"({', '.join(sorted(IMAGE_SUFFIXES))}), others by a table of their names.",
-        )
+    _check_taken(folder, files, names)
     return names
+
+
+def _check_taken(source: Path, files: Sequence[str], names: Sequence[str]) -> None:
+    """Raise where there is no image, and say that archives inside are not looked into."""
+    inside = [name for name in files if name.lower().endswith(_ARCHIVES) and not _hidden(name)]
+    archives = (
+        f"{counted(len(inside), 'archive')} in it {agree(len(inside), 'is', 'are')} not looked "
+        f"into, the first is {inside[0]!r}; unpack {agree(len(inside), 'it', 'them')} into a "
+        "folder, and give that."
+        if inside
+        else ""
+    )
+    if not names:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        what = (
+            f"no images among its {counted(len(files), 'file')}; files are taken by their suffix "
+            f"({suffixes}), others of a folder by a table of their names."
+        )
+        raise InputError(source, f"{what} {archives}".rstrip())
+    if inside:
+        warnings.warn(f"{source}: {archives}", stacklevel=2)
 
 
 def _folders(top: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -170,8 +194,11 @@ def _folders(top: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _is_taken(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not any(map(_is_hidden, path.parts))
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not _hidden(name)
+
+
+def _hidden(name: str) -> bool:
+    return any(map(_is_hidden, PurePosixPath(name).parts))
 
 
 def _is_hidden(name: str) -> bool:
@@ -195,9 +222,8 @@ def _of_archive(archive: Path, names: Sequence[str] | None) -> ImageFiles:
     images = TarImages(archive)
     if names is not None:
         members = {name_key(name): name for name in images.names}
-        chosen = images.only([members.get(name_key(name), name) for name in names])
+        chosen = images.only([members.get(name_key(plain_name(name)), name) for name in names])
         return ImageFiles(tuple(names), chosen)
     inside = sorted(filter(_is_taken, images.names))
-    if not inside:
-        raise InputError(archive, "no images in it.")
+    _check_taken(archive, images.names, inside)
     return ImageFiles(tuple(inside), images.only(inside))

@@ -61,7 +61,8 @@ def evaluate(
 
     settle_file(out, force=force, inputs=(run, samples, labels))
     opened = open_run(run)
-    reading = Reading(key, device, batch_size, skip_corrupt, id_column, check_match(match))
+    way = check_match(match)
+    reading = Reading(key, device, batch_size, skip_corrupt, id_column, "labels", way)
     read = labels_of(opened, labels, reading)
     scored, known = scored_labels(opened, samples, labels, read, reading)
     if scored.fitted.any():

@@ -66,7 +66,8 @@ def read_samples(
 ) -> Samples:
     """Read both files and bring their rows together; say what is left out."""
     way = check_match(match)
-    X = load_features(features, key, id_column=id_column)
+    # a column of that name may be one of the labels alone, which raise where it is not
+    X = load_features(features, key, id_column=id_column, id_column_required=False)
     read = read_labels(labels, id_column=id_column, unique_ids=way != "position")
     joined = join_rows(X.rows(features), read.rows(labels), way)
     if joined.note is not None:
@@ -225,10 +226,15 @@ def read_groups(
 
 
 def features_for(
-    model: LinearAttributeClassifier, path: Path, key: str | None, id_column: str | None = None
+    model: LinearAttributeClassifier,
+    path: Path,
+    key: str | None,
+    id_column: str | None = None,
+    *,
+    id_column_required: bool = True,
 ) -> Features:
-    """Read features and check that they are those of the model."""
-    read = load_features(path, key, id_column=id_column)
+    """Read features, as `load_features` does, and check that they are those of the model."""
+    read = load_features(path, key, id_column=id_column, id_column_required=id_column_required)
     if read.values.shape[1] != model.n_features_in_:
         raise InputError(
             path,

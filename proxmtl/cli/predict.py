@@ -30,7 +30,8 @@ def predict(
     ] = False,
     key: options.Key = None,
     id_column: Annotated[
-        str | None, typer.Option(help="Column of row identifiers in parquet features.")
+        str | None,
+        typer.Option(help="Column of row identifiers in parquet features or in a .csv of images."),
     ] = None,
     match: Annotated[
         str,
@@ -65,7 +66,9 @@ def predict(
     settle_file(out, force=force, inputs=(run, samples))
     opened = open_run(run)
     way = check_match(match)
-    reading = Reading(key, device, batch_size, skip_corrupt, id_column, way, recognise=False)
+    reading = Reading(
+        key, device, batch_size, skip_corrupt, id_column, "samples", way, recognise=False
+    )
     table, ids, _ = opened.scores(samples, reading)
     if match == "position":
         ids = None

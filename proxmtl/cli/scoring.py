@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -57,6 +57,8 @@ class Reading:
     batch_size: int | None = None
     skip_corrupt: bool = False
     id_column: str | None = None
+    id_column_of: Literal["samples", "labels"] = "labels"
+    """Which of them must have that column; samples may have it in any case."""
     match: Match = "auto"
     recognise: bool = True
     """Whether samples that the model was fitted on are looked for."""
@@ -101,7 +103,13 @@ class FittedRun:
                 "images with proxmtl extract, by the network whose features it was fitted on.",
             )
         _refuse(reading, ("device", "batch_size", "skip_corrupt"), "images")
-        X, ids, _ = features_for(self.model, source, reading.key, reading.id_column)
+        X, ids, _ = features_for(
+            self.model,
+            source,
+            reading.key,
+            reading.id_column,
+            id_column_required=reading.id_column_of == "samples",
+        )
         values = self.model.decision_function(X).reshape(len(X), -1)
         if not reading.recognise:
             return Scored(values, ids, np.zeros(len(X), np.bool_))
@@ -134,7 +142,10 @@ class TrainedRun:
             )
         _refuse(reading, ("key",), "features")
         networks = self.networks.to(torch_device(reading.device or "cpu"))
-        files = find_images(source, wanted, missing_ok=reading.skip_corrupt)
+        column = reading.id_column if reading.id_column_of == "samples" else None
+        if column is not None and source.suffix.lower() != ".csv":
+            raise ValueError("id-column: no CSV file names these images; leave it out.")
+        files = find_images(source, wanted, id_column=column, missing_ok=reading.skip_corrupt)
         size = reading.batch_size or 64
         batches = decode(
             files.images,

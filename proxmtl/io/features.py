@@ -28,7 +28,7 @@ Array = NDArray[Any]
 
 _CONVERSIONS = {
     ".csv": "pandas.read_csv('x.csv', index_col=0).to_parquet('x.parquet'), with identifiers of "
-    "the rows in its first column",
+    "the rows in its first column; with semicolons and decimal commas also sep=';', decimal=','",
     ".xlsx": "pandas.read_excel('x.xlsx', index_col=0).to_parquet('x.parquet')",
     ".mat": "numpy.save('x.npy', scipy.io.loadmat('x.mat')['X'])",
     ".pt": "numpy.save('x.npy', torch.load('x.pt').numpy())",
@@ -78,7 +78,11 @@ def read_features(path: str | Path, key: str | None = None) -> Array:
 
 
 def load_features(
-    path: str | Path, key: str | None = None, *, id_column: str | None = None
+    path: str | Path,
+    key: str | None = None,
+    *,
+    id_column: str | None = None,
+    id_column_required: bool = True,
 ) -> Features:
     """Read a feature matrix with its row identifiers and feature names, where the file has them.
 
@@ -87,8 +91,10 @@ def load_features(
     path, key
         As for `read_features`.
     id_column
-        Of a parquet file: the column, or the name of the index, of row identifiers, if there is
-        one of that name. By default see `proxmtl.io.parquet.read_parquet`.
+        Of a parquet file: the column, or the name of the index, of row identifiers. By default see
+        `proxmtl.io.parquet.read_parquet`.
+    id_column_required
+        Whether to raise where there is no such column: not where it may be one of the labels.
 
     Returns
     -------
@@ -117,10 +123,17 @@ def load_features(
         raise InputError(path, "no such file; check the path to the features.")
     if suffix in {".npy", ".parquet"} and key is not None:
         raise InputError(path, f"a {path.suffix} file holds one table; leave out the key {key!r}.")
+    if suffix != ".parquet" and id_column is not None and id_column_required:
+        raise InputError(
+            path,
+            f"a {suffix} file has no columns of names; leave out --id-column (in Python "
+            f"id_column=). Identifiers of its rows may lie in {ids_beside(path).name} beside it.",
+        )
     with open_source(path) as (stream, source):
         check_features(path, Entry(source.bytes, source.sha256))
         if suffix == ".parquet":
-            found = Features(*read_parquet(path, stream, id_column))
+            table = read_parquet(path, stream, id_column, required=id_column_required)
+            found = Features(*table)
         else:
             found = _READERS[suffix](path, stream, key)
     values = _as_matrix(path, found.values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ParquetTable", "read_parquet"]
 
+_NUMBER = re.compile(r"\s*[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*")
+
 
 class ParquetTable(NamedTuple):
     """Features of a table."""
@@ -32,7 +35,9 @@ class ParquetTable(NamedTuple):
     """Names of the columns of features."""
 
 
-def read_parquet(path: Path, stream: BinaryIO, id_column: str | None = None) -> ParquetTable:
+def read_parquet(
+    path: Path, stream: BinaryIO, id_column: str | None = None, *, required: bool = True
+) -> ParquetTable:
     """Read a table of features from a path, whose contents `stream` gives.
 
     Identifiers are, in this order: the column or index asked for; the index if it has a name; the
@@ -44,7 +49,8 @@ def read_parquet(path: Path, stream: BinaryIO, id_column: str | None = None) -> 
     ------
     InputError
         If pyarrow is missing, the file is unreadable or would unpack to more than the limit, the
-        index has several levels, or several columns are no numbers.
+        index has several levels, several columns are no numbers, a column of text holds numbers, or
+        there is no `id_column` and it is `required`.
     """
     import pandas as pd  # noqa: PLC0415 (a second to import, needed for parquet only)
 
@@ -66,6 +72,8 @@ def read_parquet(path: Path, stream: BinaryIO, id_column: str | None = None) -> 
         # pyarrow has its own tree of exceptions and is imported by pandas only here.
         raise InputError(path, f"not a readable parquet file ({first_line(error)}).") from error
     try:
+        if required and id_column is not None:
+            _check_there(path, table, id_column)
         candidates = _candidates(path, table, id_column)
         ids = next((_texts(values) for values in candidates.values()), None)
     except UnicodeDecodeError as error:  # text is looked at when it is asked for
@@ -120,7 +128,31 @@ def _candidates(
     return found
 
 
+def _check_there(path: Path, table: pd.DataFrame, id_column: str) -> None:
+    names = [str(name) for name in [*table.index.names, *table.columns] if name is not None]
+    if id_column not in names:
+        raise InputError(
+            path,
+            f"there is no column or index {id_column!r} for the row identifiers; there are "
+            f"{', '.join(map(repr, names[:20]))}{', ...' if names[20:] else ''}.",
+        )
+
+
 def _check_texts(path: Path, table: pd.DataFrame, texts: list[Any]) -> None:
+    fractions = [
+        name for name in texts if not is_id_header(str(name)) and _holds_fractions(table[name])
+    ]
+    if fractions:
+        column = str(fractions[0])
+        example = next(text for text in table[fractions[0]] if isinstance(text, str))
+        also = f", and {len(fractions) - 1} more," if fractions[1:] else ""
+        raise InputError(
+            path,
+            f"column {column!r}{also} holds numbers as text ({example!r}), which are neither "
+            "features nor identifiers so; read the table that it was made of again, with "
+            "pandas.read_csv(..., decimal=',') where numbers have a decimal comma. If it does hold "
+            f"identifiers, say --id-column {column!r} (in Python id_column=).",
+        )
     if len(texts) > 1:
         raise InputError(
             path,
@@ -135,6 +167,14 @@ def _check_texts(path: Path, table: pd.DataFrame, texts: list[Any]) -> None:
                 f"column {str(name)!r} holds a list in each row; features are one column each: "
                 f"pandas.DataFrame(table[{str(name)!r}].tolist(), index=table.index).",
             )
+
+
+def _holds_fractions(column: pd.Series) -> bool:
+    """Whether a column of text holds nothing but numbers, and not all of them whole."""
+    texts = [text for text in column.dropna() if not isinstance(text, str) or text.strip()]
+    if not texts or not all(isinstance(text, str) and _NUMBER.fullmatch(text) for text in texts):
+        return False
+    return any(not text.strip().lstrip("+-").isdecimal() for text in texts)
 
 
 def _whole(column: pd.Series) -> bool:

@@ -275,6 +275,7 @@ def _folderless(name: str) -> str:
 
 
 _RELAXED: dict[str, Callable[[str], str]] = {
+    "without ./ before them": lambda name: name.removeprefix("./"),
     "with / for \\": lambda name: name.replace("\\", "/").removeprefix("./"),
     "in lower case": str.lower,
     "as numbers": lambda name: _number(name) or name,

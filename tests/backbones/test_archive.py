@@ -43,8 +43,49 @@ def test_members_come_in_the_asked_order(tmp_path):
     assert list(some) == list(some)  # can be read again
     assert list(images.only(["d/2.png"])) == [CONTENT["d/2.png"]]
     assert len(images) == 6
-    with pytest.raises(InputError, match="lacks 1 of the images asked for, such as two"):
+    with pytest.raises(
+        InputError, match="lacks 1 image of the 2 asked for, such as 'two'; correct"
+    ):
         TarImages(path, ["d/1.png", "two"])
+    with pytest.raises(
+        InputError, match=r"Without folders 2 would match \('1.png' and 'd/1.png'\)"
+    ):
+        TarImages(path, ["1.png", "2.png"])
+
+
+def test_names_are_those_of_the_folder_that_was_packed(tmp_path):
+    """``tar -c .`` writes ``./a.png``, and labels and the folder itself have ``a.png``."""
+    members = {f"./{name}": content for name, content in CONTENT.items()}
+    links = [
+        ("./hard.png", "./d/1.png", tarfile.LNKTYPE),
+        ("./soft.png", "d/2.png", tarfile.SYMTYPE),
+    ]
+    path = write_tar(tmp_path / "a.tar", members, links=links)
+    assert TarImages(path).names == [*CONTENT, "hard.png", "soft.png"]
+    assert find_images(path).ids == (*CONTENT, "hard.png", "soft.png")
+    found = find_images(path, ["d/3.png", "./d/2.png", "hard.png"])
+    assert list(found.images) == [CONTENT["d/3.png"], CONTENT["d/2.png"], CONTENT["d/1.png"]]
+    write_tar(path, {"a.png": b"a", "./a.png": b"b"})
+    with pytest.raises(InputError, match=r"holds '.*a\.png' twice"):
+        TarImages(path)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_archives_inside_are_said_not_to_be_looked_into(tmp_path, packed):
+    def look(names):
+        content = dict.fromkeys(names, b"x")
+        if packed:
+            return find_images(write_tar(tmp_path / "a.tar", content)).ids
+        for name in names:
+            (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "photos" / name).write_bytes(b"x")
+        return find_images(tmp_path / "photos").ids
+
+    inside = ["more/b.ZIP", "more/a.tar"]
+    with pytest.raises(InputError, match=r"no images among its 2 files.* 2 archives in it are not"):
+        look(inside)
+    with pytest.warns(UserWarning, match=r"the first is 'more/.*'; unpack them into a folder"):
+        assert look(["1.png", *inside, ".hidden.tar"]) == ("1.png",)
 
 
 def test_what_is_no_tar_archive_is_refused(tmp_path):

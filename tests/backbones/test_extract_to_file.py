@@ -442,7 +442,7 @@ def test_images_that_are_not_there_are_counted(folder):
     with pytest.raises(InputError, match=r"2 of the 3 images .* the first is 'x\.png'"):
         find_images(folder, ["b.png", "x.png", "y.png"])
     (folder / "sub" / "a.JPG").unlink()
-    with pytest.raises(InputError, match="no images in it"):
+    with pytest.raises(InputError, match="no images among its 0 files"):
         find_images(folder / "sub")
     with pytest.raises(InputError, match="no such folder"):
         find_images(folder / "none")

@@ -180,3 +180,17 @@ def test_predictions_need_the_files_of_the_model_alone(program, named):
     code, _, err = program("evaluate", "copy", "x.npy", "-l", "y.csv")
     assert code != 0
     assert "fitted_rows.npy" in err
+
+
+def test_a_column_of_identifiers_may_be_one_of_the_labels_alone_but_not_of_no_file(program, named):
+    table = pd.read_csv(named / "named.csv").rename(columns={"image": "Nr"})
+    table.to_csv(named / "nr.csv", index=False, float_format="%.0f")
+    call = ("fit", "all.parquet", "-l", "nr.csv", "-o", "run", *QUICK)
+    assert program(*call, "--id-column", "Nr")[0] == 0
+    assert _config(named)["match"]["matched"] == "id"
+    evaluated = program("evaluate", "run", "all.parquet", "-l", "nr.csv", "--id-column", "Nr")
+    assert evaluated[0] == 0
+    code, _, err = program("predict", "run", "all.parquet", "-o", "p.csv", "--id-column", "foo")
+    assert code == 2
+    assert "all.parquet: there is no column or index 'foo' for the row identifiers" in err
+    assert not (named / "p.csv").exists()

@@ -114,3 +114,33 @@ def test_identifiers_that_are_no_text_raise(tmp_path):
     parquet.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(InputError, match=r"x\.parquet: its row identifiers are not text in UTF-8"):
         load_features(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("form", ["{:.2f}", "{:.3e}"])
+def test_numbers_as_text_are_neither_identifiers_nor_features(tmp_path, many, form):
+    """What pandas makes of decimal commas, unless it is told."""
+    table = pd.DataFrame(X, columns=["u", "v", "w"])
+    for name in ["u", "v"] if many else ["v"]:
+        table[name] = table[name].map(lambda value: form.format(value).replace(".", ","))
+    with pytest.raises(InputError, match=r"holds numbers as text \('.*,.*decimal=','") as caught:
+        _read(tmp_path, table)
+    assert ("column 'u', and 1 more," if many else "column 'v' holds") in str(caught.value)
+
+
+def test_whole_numbers_and_versions_as_text_are_identifiers(tmp_path):
+    table = pd.DataFrame(X, columns=["u", "v", "w"])
+    for ids in (["007", "8", "9", "10", "11"], ["1.2.0", "1.3", "2", "3", "4"]):
+        assert _read(tmp_path, table.assign(Nr=ids)).ids == tuple(ids)
+    numbers = ["0,5", "1,5", "2,5", "3,5", "4,5"]
+    assert _read(tmp_path, table.assign(Nr=numbers), id_column="Nr").ids == tuple(numbers)
+
+
+def test_a_column_of_identifiers_that_is_not_there_is_an_error_unless_it_may_be_elsewhere(tmp_path):
+    table = pd.DataFrame(X, columns=["u", "v", "w"], index=pd.Index(NAMES, name="image"))
+    with pytest.raises(InputError, match=r"no column or index 'key' .* 'image', 'u', 'v', 'w'"):
+        _read(tmp_path, table, id_column="key")
+    assert _read(tmp_path, table, id_column="key", id_column_required=False).ids == tuple(NAMES)
+    np.save(tmp_path / "x.npy", X)
+    with pytest.raises(InputError, match=r"a .npy file has no columns.* x\.ids\.csv beside it"):
+        load_features(tmp_path / "x.npy", id_column="key")

@@ -159,7 +159,7 @@ def fit(
             min_positives=min_positives,
         )
         grouping = read_groups(groups, data.names, data.record["attributes_left_out"])
-        train, test = split_rows(data.Y, data.names, holdout, seed)
+        train, test = split_rows(data.Y, data.names, holdout, seed, data.ids)
         model: LinearAttributeClassifier
         weighting = "balanced" if balanced else None
         if auto:

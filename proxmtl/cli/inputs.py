@@ -14,7 +14,8 @@ from proxmtl.groups import Groups
 from proxmtl.io import InputError, Labels, join_rows, load_features, read_labels
 from proxmtl.io.errors import first_line
 from proxmtl.io.rows import check_match
-from proxmtl.naming import NameIndex
+from proxmtl.naming import NameIndex, name_key
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,16 +143,34 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def split_rows(
-    Y: NDArray[np.float64], names: Sequence[str], holdout: float, seed: int
+    Y: NDArray[np.float64],
+    names: Sequence[str],
+    holdout: float,
+    seed: int,
+    ids: Sequence[str] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to fit on and rows to score, both classes of every attribute among the former."""
+    """Rows to fit on and rows to score, both classes of every attribute among the former.
+
+    Where rows have identifiers, the same ones are held out in whatever order the rows come.
+    """
     from proxmtl.experiments import random_splits  # noqa: PLC0415 - heavy
 
     if holdout == 0:
         return np.arange(len(Y)), np.arange(0)
-    random_splits(len(Y), 1, holdout, seed)  # of these numbers, whatever the labels are
     try:
-        return random_splits(len(Y), 1, holdout, seed, Y=Y)[0]
+        random_splits(len(Y), 1, holdout, seed)  # of these numbers, whatever the labels are
+    except ValueError as error:
+        raise ValueError(
+            f"--holdout {holdout:g}: of {counted(len(Y), 'row')} that leaves none to fit on or "
+            "none to score; give --holdout 0, or add rows."
+        ) from error
+    order = np.arange(len(Y))
+    if ids is not None:
+        keys = [name_key(name) for name in ids]
+        order = np.array(sorted(order, key=keys.__getitem__))
+    try:
+        train, test = random_splits(len(Y), 1, holdout, seed, Y=Y[order])[0]
+        return np.sort(order[train]), np.sort(order[test])
     except ValueError as error:
         few = _named(names, fewest(Y) < FEW)
         if not few:

@@ -33,11 +33,12 @@ from proxmtl.cli.inputs import (
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.run import named_groups
 from proxmtl.cli.trained import trained_metrics, write_trained
-from proxmtl.cli.training_folder import MARKER, check_unfinished, claimed
+from proxmtl.cli.training_folder import check_unfinished, claimed
 from proxmtl.cli.training_report import epoch_line, kept, summary, undone
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means
 from proxmtl.io import read_labels, write_json
+from proxmtl.io.names import TRAINING_FILE
 from proxmtl.io.outputs import settle_folder
 from proxmtl.latent import LatentMTL
 from proxmtl.report.tables import group_table
@@ -201,7 +202,7 @@ def _train(
         console.print(skipped, markup=False)
     architecture = replace(architecture, n_members=len(names))
     networks = architecture.ensemble(request.seed, request.weights).to(device)
-    train, test = split_rows(table.labels, table.names, request.holdout, request.seed)
+    train, test = split_rows(table.labels, table.names, request.holdout, request.seed, table.ids)
     layer = head.layer(networks.n_features, len(table.names))
     check_classes(request.labels, table.labels[train], table.names)
     layer.take_labels(attribute_signs(table.labels[train]))  # so is what is wrong with the labels
@@ -218,9 +219,9 @@ def _train(
     )
     # the trainer refuses a checkpoint of another request: what is recorded is what runs
     asked = {"command": "train", "request": _plain(request)}
-    replaces = force and (out / MARKER).is_file()  # that run stays until there is an epoch
+    replaces = force and (out / TRAINING_FILE).is_file()  # that run stays until there is an epoch
     if not replaces:
-        write_json(out / MARKER, asked)
+        write_json(out / TRAINING_FILE, asked)
     if trainer.history:
         console.print(f"going on after epoch {trainer.epoch}")
     saved = trainer.epoch
@@ -233,7 +234,7 @@ def _train(
             nonlocal saved
             saved = epoch.epoch
             if replaces and saved == 0:
-                write_json(out / MARKER, asked)
+                write_json(out / TRAINING_FILE, asked)
             if log is not None:
                 log(epoch)
             if not console.is_terminal:  # there the bar shows it

@@ -10,6 +10,7 @@ from proxmtl.backbones.training import read_checkpoint
 from proxmtl.io import InputError
 from proxmtl.io.lock import FileLock
 from proxmtl.io.model import read_model_description
+from proxmtl.io.names import TRAINING_FILE
 from proxmtl.io.seal import read_document, read_manifest
 from proxmtl.io.temporaries import is_ours, remove_leftovers
 
@@ -17,12 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["MARKER", "check_unfinished", "claimed"]
+__all__ = ["check_unfinished", "claimed"]
 
 logger = logging.getLogger("proxmtl")
 
-MARKER = "training.json"
-"""Makes a folder one of training, from before the first solve."""
 LOCK = "training.lock"
 
 
@@ -67,7 +66,7 @@ def claimed(out: Path) -> Iterator[None]:
 def _is_training(out: Path) -> bool:
     """Whether the marker is what this command writes: others, too, may use its name."""
     try:
-        marker = read_document(out / MARKER, "give another name to --out.")
+        marker = read_document(out / TRAINING_FILE, "give another name to --out.")
     except InputError:
         return False
     return marker.get("command") == "train" and isinstance(marker.get("request"), dict)

@@ -170,7 +170,7 @@ def tune(
             min_positives=min_positives,
         )
         grouping = read_groups(groups, data.names, data.record["attributes_left_out"])
-        train, test = split_rows(data.Y, data.names, holdout, seed)
+        train, test = split_rows(data.Y, data.names, holdout, seed, data.ids)
         estimator = make_model(
             model,
             grouping,

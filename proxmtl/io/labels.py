@@ -15,6 +15,7 @@ from proxmtl.io.rows import Rows
 from proxmtl.io.tables import is_id_header, read_table
 from proxmtl.naming import name_key
 from proxmtl.text_tables import table_line
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,9 @@ class Labels(NamedTuple):
 
     def rows(self, source: Path) -> Rows:
         """Describe the rows for `proxmtl.io.join_rows`."""
-        return Rows(source, "labels", len(self.values), self.ids, self.counted)
+        known = np.flatnonzero(~np.isnan(self.values).all(axis=1))
+        end = len(self.values) - (int(known[-1]) + 1 if len(known) else 0)
+        return Rows(source, "labels", len(self.values), self.ids, self.counted, end)
 
 
 def read_labels(
@@ -223,7 +226,7 @@ def _codes(table: Table, columns: list[int]) -> NDArray[np.float64]:
         if len(row) != len(table.header):
             raise InputError(
                 table.path,
-                f"{len(row)} cells where the header has {len(table.header)}; "
+                f"{counted(len(row), 'cell')} where the header has {len(table.header)}; "
                 "add or remove the cells that make the difference.",
                 line=line,
             )
@@ -257,7 +260,9 @@ def _no_label(table: Table, line: int, index: int, cell: str) -> InputError:
     advice = ""
     if len(header) == 1 and re.search(r"[\s|]", text):
         advice = " Separate columns by commas, semicolons or tabs."
-    elif not _is_number(text) and (index == 0 or is_id_header(header[index])):
+    elif is_id_header(header[index]) or (
+        _all_differ(table, index) if _is_number(text) else index == 0
+    ):
         advice = f" If the column holds identifiers of the rows, say --id-column {header[index]!r}."
     return InputError(
         table.path,
@@ -265,6 +270,12 @@ def _no_label(table: Table, line: int, index: int, cell: str) -> InputError:
         f"where it is missing.{advice}",
         line=line,
     )
+
+
+def _all_differ(table: Table, index: int) -> bool:
+    """Whether no two of several rows have the same text in a column."""
+    texts = [text for _, text in table.cells(index)]
+    return 2 < len(texts) == len(set(texts))
 
 
 def _check_coding(table: Table, names: Sequence[str], codes: NDArray[np.float64]) -> None:

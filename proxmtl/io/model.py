@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 from proxmtl.documents import DocumentError, parse_json
 from proxmtl.io.atomic import atomic_path, write_json
 from proxmtl.io.errors import InputError
-from proxmtl.io.names import ARRAYS_FILE, DESCRIPTION_FILE
+from proxmtl.io.names import ARRAYS_FILE, DESCRIPTION_FILE, TRAINING_FILE
 from proxmtl.io.seal import MANIFEST_FILE, Manifest, read_manifest, seal_folder
 from proxmtl.limits import advice, limit
 
@@ -147,7 +147,7 @@ def _manifest(folder: Path) -> Manifest:
         raise InputError(folder, "no such folder; name the run folder that a fit wrote.")
     description = folder / DESCRIPTION_FILE
     if not description.is_file():
-        raise InputError(description, "no such file; a run folder holds it. Fit the model again.")
+        raise InputError(folder, _what_it_holds(folder))
     if not (folder / MANIFEST_FILE).is_file():
         raise InputError(
             folder / MANIFEST_FILE,
@@ -155,6 +155,24 @@ def _manifest(folder: Path) -> Manifest:
             "copied or written to its end; copy the whole folder again, or fit the model again.",
         )
     return read_manifest(folder)
+
+
+def _what_it_holds(folder: Path) -> str:
+    """What a folder without a model seems to be, and what to do."""
+    if (folder / MANIFEST_FILE).is_file():
+        return (
+            f"{DESCRIPTION_FILE} is not in this folder, whose manifest says that it was; copy the "
+            "whole folder again, or fit the model again."
+        )
+    if (folder / TRAINING_FILE).is_file():
+        return (
+            "the training in this folder has not come to its end; the same proxmtl train command "
+            "goes on with it."
+        )
+    runs = sorted(path.parent for path in folder.glob(f"*/{DESCRIPTION_FILE}"))
+    if runs:
+        return f"no model is in this folder itself; name one of the runs in it, such as {runs[0]}."
+    return "no model is in this folder; name the one that was given to fit, tune or train as --out."
 
 
 def _read_description(manifest: Manifest) -> dict[str, Any]:

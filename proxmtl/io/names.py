@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-__all__ = ["ARRAYS_FILE", "DESCRIPTION_FILE", "is_by_product", "is_run_file"]
+__all__ = ["ARRAYS_FILE", "DESCRIPTION_FILE", "TRAINING_FILE", "is_by_product", "is_run_file"]
 
 ARRAYS_FILE = "model.safetensors"
+TRAINING_FILE = "training.json"
+"""Makes a folder one of training, from before the first solve."""
 DESCRIPTION_FILE = "model.json"
 _BY_PRODUCTS = (
     "candidates.csv",

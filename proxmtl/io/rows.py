@@ -17,6 +17,7 @@ import numpy as np
 
 from proxmtl.io.errors import InputError
 from proxmtl.naming import name_key
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,6 +57,8 @@ class Rows:
     """Whether the identifiers are but numbers of the rows that a program wrote beside them, in a
     column without a name: they say no more than the position does, unless those of the other
     input are the same numbers."""
+    empty_end: int = 0
+    """Number of rows at the end in which nothing is known of a sample but that it is there."""
 
 
 class Joined(NamedTuple):
@@ -183,15 +186,23 @@ def _place(side: Rows) -> str:
 
 def _by_position(first: Rows, second: Rows) -> Joined:
     if first.count != second.count:
-        blank = " Blank lines are rows too in a file of one column."
         raise InputError(
             second.source,
-            f"{second.count} rows of {second.what} for {first.count} rows of {first.what} in "
-            f"{first.source}; there must be one for each, in the same order, or identifiers in "
-            f"both files.{blank if second.count > first.count else ''}",
+            f"{counted(second.count, 'row')} of {second.what} for {counted(first.count, 'row')} of "
+            f"{first.what} in {first.source}; there must be one for each, in the same order, or "
+            f"identifiers in both files.{_blank_rows(first, second)}",
         )
     every = np.arange(first.count)
     return Joined(every, every, by_id=False, note=None)
+
+
+def _blank_rows(first: Rows, second: Rows) -> str:
+    """Say so where lines without text at the end, which count, are the surplus."""
+    end = second.empty_end
+    if not first.count < second.count <= first.count + end:
+        return ""
+    which = "its last row has" if end == 1 else f"its last {end} rows have"
+    return f" Lines without text count as rows here, and {which} none: remove what is no sample."
 
 
 def _by_id(first: Rows, second: Rows) -> Joined:

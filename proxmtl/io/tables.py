@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxmtl.io.errors import InputError
 from proxmtl.naming import name_key
 from proxmtl.text_tables import Row, TextTableError, read_text_table
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,9 +94,9 @@ def read_table(path: Path, id_column: str | None = None) -> Table:
         raise InputError(path, str(error), line=error.line) from error
     if header.is_blank:
         raise InputError(
-            path, "0 lines with text; a header of names and at least one row are needed."
+            path, "no line with text; a header of names and at least one row are needed."
         )
-    names, rows = _without_empty_columns(header.cells, rows)
+    names, rows = _without_empty_columns(header.cells, [_within(header.cells, r) for r in rows])
     id_index = _find_id_column(path, names, rows, id_column)
     if id_index is not None:
         rows = _without_blank_rows(path, rows)
@@ -103,7 +104,7 @@ def read_table(path: Path, id_column: str | None = None) -> Table:
         rows = _with_cells(path, rows, separator.join([""] * len(names)))
     if not rows:
         raise InputError(
-            path, "1 lines with text; a header of names and at least one row are needed."
+            path, "1 line with text; a header of names and at least one row are needed."
         )
     return Table(path, names, rows, separator, id_index)
 
@@ -164,6 +165,14 @@ def _find_id_column(
     return index
 
 
+def _within(header: list[str], row: Row) -> Row:
+    """Leave out blank cells behind the last column, as spreadsheets write them."""
+    end = len(row.cells)
+    while end > len(header) and not row.cells[end - 1]:
+        end -= 1
+    return row if end == len(row.cells) else Row(row.line, row.cells[:end])
+
+
 def _without_empty_columns(header: list[str], rows: list[Row]) -> tuple[list[str], list[Row]]:
     """Leave out columns without a name and without text, as spreadsheets write them."""
     nameless = [index for index, name in enumerate(header) if not name]
@@ -186,8 +195,8 @@ def _without_blank_rows(path: Path, rows: list[Row]) -> list[Row]:
     inside = [row for row in rows if row.is_blank and kept and row.line < kept[-1].line]
     if inside:
         warnings.warn(
-            f"{path}: {len(inside)} {'rows' if inside[1:] else 'row'} without text between the "
-            f"others left out, the first in line {inside[0].line}.",
+            f"{path}: {counted(len(inside), 'row')} without text between the others left out, the "
+            f"first in line {inside[0].line}.",
             stacklevel=2,
         )
     return kept

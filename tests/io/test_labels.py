@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
 
-from proxmtl.io import InputError, read_labels, write_labels
+from proxmtl.io import InputError, Rows, join_rows, read_labels, write_labels
 
 NAN = np.nan
 
@@ -69,6 +69,24 @@ def test_blank_rows_without_identifiers_hold_the_place_of_a_sample(tmp_path):
     np.testing.assert_array_equal(labels.values, [[1, 0], [NAN, NAN], [0, 1]])
 
 
+@pytest.mark.parametrize("behind", [";;;;;;;\r\n", ";;\r\n"])
+def test_what_spreadsheets_write_behind_and_below_the_table_is_no_surprise(tmp_path, behind):
+    text = "a;b;c\r\n1;0;1;;;;\r\n0;1;0\r\n"
+    labels = read_labels(_write(tmp_path, text))
+    np.testing.assert_array_equal(labels.values, [[1, 0, 1], [0, 1, 0]])
+    # a row without text may be a sample: where it is one too many, the error says which it is
+    below = read_labels(_write(tmp_path, text + behind)).rows(tmp_path / "y.csv")
+    features = Rows(tmp_path / "x.npy", "features", 2)
+    with pytest.raises(InputError, match=r"3 rows of labels for 2 rows .* its last row has none"):
+        join_rows(features, below)
+    assert len(join_rows(Rows(tmp_path / "x.npy", "features", 3), below).first) == 3
+    with pytest.raises(InputError) as caught:
+        join_rows(Rows(tmp_path / "x.npy", "features", 1), below)
+    assert "without text" not in str(caught.value)
+    with pytest.raises(InputError, match="line 3: 4 cells where the header has 3"):
+        read_labels(_write(tmp_path, "a;b;c\n1;0;1\n0;1;0;1\n"))
+
+
 def test_blank_rows_between_identified_ones_are_no_samples(tmp_path):
     text = "image;a;b\r\nx;1;0\r\n;;\r\n\r\ny;0;1\r\n;;\r\n"
     with pytest.warns(UserWarning, match="2 rows without text .* the first in line 3"):
@@ -78,21 +96,22 @@ def test_blank_rows_between_identified_ones_are_no_samples(tmp_path):
 
 
 BAD = {
-    "one line": ("red,blue\n", None, ["1 lines", "header"]),
-    "empty": ("", None, ["0 lines"]),
+    "one line": ("red,blue\n", None, ["1 line with", "header"]),
+    "empty": ("", None, ["no line with text"]),
     "word": ("red,blue\n1,0\n1,perhaps\n", None, ["line 3", "'blue'", "'perhaps'", "blank"]),
     "two": ("red,blue\n1,2\n", None, ["line 2", "'blue'", "'2'", "1 for yes"]),
     "infinite": ("red\ninf\n", None, ["line 2", "'inf'"]),
     "both": ("red,blue\n1,0\n-1,1\n", None, ["line 3", "'red'", "-1", "line 2 has 0", "missing"]),
     "short row": ("red,blue\n1,0\n\n1\n", None, ["line 3", "nothing is in this line", "','"]),
-    "short": ("red,blue\n1,0\n1\n\n", None, ["line 3", "1 cells", "header has 2"]),
-    "short after lines": ('red,"a\n\nb"\n1,0\n1\n', None, ["line 5", "1 cells"]),
+    "short": ("red,blue\n1,0\n1\n\n", None, ["line 3", "1 cell where", "header has 2"]),
+    "short after lines": ('red,"a\n\nb"\n1,0\n1\n', None, ["line 5", "1 cell where"]),
     "half": ("red,blue\n1,0.5\n", None, ["line 2", "'blue'", "'0.5'", "1 for yes"]),
     "maybe": ("id;red\na;1\nb;maybe\n", None, ["line 3", "'red'", "'maybe'", "1 for yes"]),
     "words and 0": ("red\nyes\nno\n0\n", None, ["line 4", "'red'", "0", "line 3 has no"]),
     "spaces": ("red blue\n1 0\n", None, ["line 2", "commas, semicolons or tabs"]),
     "late ids": ("red,image\n1,a.jpg\n", None, ["line 2", "--id-column 'image'"]),
     "other ids": ("specimen,red\na,1\n", None, ["line 2", "--id-column 'specimen'"]),
+    "numbered": ("Nr;red\n10;1\n11;0\n12;1\n", None, ["line 2", "--id-column 'Nr'"]),
     "blank id": ("id,red\na,1\n,0\n", None, ["line 3", "no 'id'", "fill it in"]),
     "same id composed": (
         "id,red\na\u0308,1\n\u00e4,0\n",

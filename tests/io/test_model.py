@@ -55,7 +55,7 @@ def _write(name, content):
 
 
 BAD = {
-    "no description": (lambda f: (f / "model.json").unlink(), "model.json: no such file"),
+    "no description": (lambda f: (f / "model.json").unlink(), "model.json is not in this folder"),
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "manifest.json: no such file"),
     "no arrays": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: cannot be rea"),
     "no safetensors": (_write("model.safetensors", b"PK"), "not a readable safetensors file"),
@@ -85,6 +85,20 @@ def test_damaged_models_are_refused(tmp_path, case):
 def test_no_folder(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         read_model_state(tmp_path / "absent")
+
+
+def test_a_folder_that_is_no_run_is_called_so(tmp_path):
+    with pytest.raises(InputError, match=r"no model is in this folder; name the one that was giv"):
+        read_model_state(tmp_path)
+    (tmp_path / "second").mkdir()
+    (tmp_path / "first").mkdir()
+    for name in ("first", "second"):
+        write_model_state(tmp_path / name, STATE)
+    with pytest.raises(InputError, match=r"name one of the runs in it, such as .*first\."):
+        read_model_state(tmp_path)
+    (tmp_path / "training.json").write_text("{}")
+    with pytest.raises(InputError, match="the training in this folder has not come to its end"):
+        read_model_state(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors", "manifest.json"])

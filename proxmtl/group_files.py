@@ -47,8 +47,9 @@ def read_group_file(
             f"{path}: groups are read from .toml, .json or .csv files, and this name ends in "
             f"{path.suffix!r}; write the groups as one of these."
         )
+    weights: dict[str, float] = {}
     if suffix == ".csv":
-        table, weights = _read_csv(path, items), {}
+        table = _read_csv(path, items)
     else:
         table, weights = _checked(path, suffix, _parsed(path, suffix))
     if not table:

@@ -54,7 +54,7 @@ def run_cnn_demo(
     force: bool,
 ) -> None:
     """Train both kinds of networks, print the table, write the run folder of the joint one."""
-    console, parts = make_console(), Parts()
+    console = make_console()
     data = load_digit_attributes()
     groups = Groups.from_names(data.groups, data.names)
     rows = digit_rows(data, n_train, observed, seed)
@@ -86,7 +86,7 @@ def run_cnn_demo(
         JOINT: LatentHead(latent),
     }
     trainers, metrics, seconds, unseen = {}, {}, {}, {}
-    with new_run_folder(out, force=force or is_demo(out)) as staging:
+    with Parts() as parts, new_run_folder(out, force=force or is_demo(out)) as staging:
         with one_thread():
             for name, head in heads.items():
                 begin = time.perf_counter()

@@ -51,7 +51,7 @@ def run_demo(
     force: bool,
 ) -> None:
     """Compare the three models, print the table, write the run folder."""
-    console, saved = make_console(), Parts()
+    console = make_console()
     data = load_digit_attributes()
     groups = Groups.from_names(data.groups, data.names)
     parts = digit_parts(data, n_train, observed, n_splits, seed)
@@ -61,7 +61,7 @@ def run_demo(
         f"{n_train} images to learn from, of which {observed:.0%} of the labels are known; "
         f"{len(data.X) - n_train} to test on, with all labels; {n_splits} random splits."
     )
-    with new_run_folder(out, force=force or is_demo(out)) as staging:
+    with Parts() as saved, new_run_folder(out, force=force or is_demo(out)) as staging:
         with step_progress("Fitting", len(rows) * n_splits) as advance, one_thread():
             comparison = _compare(rows, data, groups, parts, advance)
         asked = {"n_train": n_train, "observed": observed, "n_splits": n_splits, "seed": seed}

@@ -148,8 +148,12 @@ def fit(
     from proxmtl.io.outputs import room
     from proxmtl.sources import sources_read
 
-    console, parts = make_console(), Parts()
-    with new_run_folder(out, force=force) as staging, sources_read() as sources:
+    console = make_console()
+    with (
+        Parts() as parts,
+        new_run_folder(out, force=force) as staging,
+        sources_read() as sources,
+    ):
         data = read_samples(
             features,
             labels,

@@ -61,6 +61,7 @@ def write_fitted(
     config
         Joined by the numbers of rows and the model's parameters.
     """
+    parts.begin()
     train, test = rows
     scored = test if len(test) else train
     on = f"{len(test)} held-out rows" if len(test) else f"the {len(train)} training rows"

@@ -7,16 +7,21 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from proxmtl.cli.signals import received
 from proxmtl.io import write_text
-from proxmtl.io.outputs import name_of_target
+from proxmtl.io.held import HeldSignals
+from proxmtl.io.run_folder import name_of_target
 
 __all__ = ["Parts", "saved_or_kept", "written_or_kept"]
 
 
 class Parts:
     """Parts of a result, and why some of them are missing.
+
+    As a context it keeps signals from a result: from `begin` to the end of the block they wait,
+    and reach at most the part that is being written.
 
     Attributes
     ----------
@@ -30,12 +35,26 @@ class Parts:
         self.missing: list[str] = []
         self.reason: BaseException | None = None
         self._stopped = False
+        self._signals = HeldSignals()
+
+    def __enter__(self) -> Self:
+        """Return the parts."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let signals that have come take effect."""
+        self._signals.release()
+
+    def begin(self) -> None:
+        """Say that there is a result: it is to be saved, whatever comes."""
+        self._signals.hold()
 
     def save(self, name: str, write: Callable[[], object]) -> None:
         """Write a part; an error is kept for the end."""
         if not self._stopped:
             try:
-                write()
+                with self._signals.let_through():
+                    write()
             except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - raised by `tell`
                 self._stopped = isinstance(error, KeyboardInterrupt) or received() is not None
                 if self.reason is None or self._stopped:
@@ -50,7 +69,10 @@ class Parts:
             return
         if isinstance(self.reason, OSError):
             name_of_target(self.reason, out)
-        self.reason.add_note(f"The model is saved in {out}, without {', '.join(self.missing)}.")
+        self.reason.add_note(
+            f"The model is saved in {out}, without {', '.join(self.missing)}; with --force the "
+            "same command writes the whole run."
+        )
         raise self.reason
 
 

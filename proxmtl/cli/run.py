@@ -124,6 +124,7 @@ def write_run(
     histories
         Model name -> records of the solver.
     """
+    parts.begin()
     saved_or_kept(folder, lambda place: save_model(place, model))
 
     def history() -> None:

@@ -11,6 +11,7 @@ from proxmtl.backbones.training import AttributeCNN
 from proxmtl.cli.run import environment, group_columns, named_groups
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io import seal_folder, write_json, write_text
+from proxmtl.io.atomic import files_below
 from proxmtl.io.identity import write_fitted_rows
 from proxmtl.report import plot_attribute_scores, plot_latents, save_figure
 
@@ -25,18 +26,6 @@ if TYPE_CHECKING:
     from proxmtl.groups import Groups
 
 __all__ = ["trained_metrics", "write_trained"]
-
-FILES = (
-    "config.json",
-    "fitted_rows.npy",
-    "metrics.csv",
-    "metrics.json",
-    "model.json",
-    "model.safetensors",
-    "plots/attributes.png",
-    "plots/latents.png",
-)
-"""What is sealed; the folder's other files change while a training goes on."""
 
 
 def trained_metrics(trainer: Trainer, rows: NDArray[np.intp]) -> pd.DataFrame:
@@ -63,7 +52,7 @@ def write_trained(
     Parameters
     ----------
     folder
-        An existing folder.
+        An existing folder that holds nothing else.
     parts
         Takes figures that can't be drawn.
     trainer
@@ -77,6 +66,7 @@ def write_trained(
     groups
         Of the attributes.
     """
+    parts.begin()
     standard, factors = trainer.standard, trainer.factors
     if standard is None:
         raise ValueError("the trainer has not run; run it before its folder is written.")
@@ -124,4 +114,4 @@ def write_trained(
             "images": {"side": int(trainer.table.pixels.shape[-1])},
         },
     ).save(folder)
-    seal_folder(folder, [name for name in FILES if (folder / name).is_file()])
+    seal_folder(folder, files_below(folder))

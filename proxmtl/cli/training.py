@@ -40,6 +40,7 @@ from proxmtl.experiments import group_means
 from proxmtl.io import read_labels, write_json
 from proxmtl.io.names import TRAINING_FILE
 from proxmtl.io.outputs import settle_folder
+from proxmtl.io.run_folder import replaced_model
 from proxmtl.latent import LatentMTL
 from proxmtl.report.tables import group_table
 from proxmtl.sources import Source, sources_read
@@ -176,7 +177,7 @@ def run_training(
 def _train(
     request: Request, out: Path, sources: list[Source], *, force: bool, tensorboard: bool
 ) -> None:
-    console, parts = make_console(), Parts()
+    console = make_console()
     config, augmentation = request.config(), request.augmentation()
     architecture = request.architecture()
     # what is wrong with the request is said now: images may take long to read
@@ -247,16 +248,21 @@ def _train(
     means = group_means(metrics, named_groups(groups))
     on = f"{len(test)} held-out images" if len(test) else f"the {len(train)} training images"
     inputs = [source._asdict() for source in sources]
-    write_trained(
-        out,
-        parts,
-        trainer,
-        architecture,
-        metrics={"model": metrics},
-        summary={"scored_on": on, "groups": means.to_dict(orient="index")},
-        config={**asked, "inputs": inputs, "skipped": list(table.skipped)},
-        groups=groups,
-    )
+    with (
+        Parts() as parts,
+        replaced_model(out) as staging,
+        keeping(lambda: kept(saved, forced=force)),
+    ):
+        write_trained(
+            staging,
+            parts,
+            trainer,
+            architecture,
+            metrics={"model": metrics},
+            summary={"scored_on": on, "groups": means.to_dict(orient="index")},
+            config={**asked, "inputs": inputs, "skipped": list(table.skipped)},
+            groups=groups,
+        )
     console.print(group_table(means, title=f"Scores on {on}"))
     joint = request.single_task is None
     console.print(summary(trainer.history, joint=joint), soft_wrap=True)

@@ -11,7 +11,8 @@ from proxmtl.io import InputError
 from proxmtl.io.lock import FileLock
 from proxmtl.io.model import read_model_description
 from proxmtl.io.names import TRAINING_FILE
-from proxmtl.io.seal import read_document, read_manifest
+from proxmtl.io.run_folder import finish_replacement
+from proxmtl.io.seal import read_document
 from proxmtl.io.temporaries import is_ours, remove_leftovers
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def claimed(out: Path) -> Iterator[None]:
         "another process is training in this folder; wait for it, or give another name to --out.",
     )
     try:
-        for folder in (out, out / "plots"):
-            remove_leftovers(folder)
+        remove_leftovers(out)
+        finish_replacement(out)
         yield
     finally:
         lock.release()
@@ -96,9 +97,6 @@ def check_unfinished(out: Path, epochs: int) -> None:
             )
         try:
             written = read_model_description(out).get("epochs")
-            # a process may have been killed after the model, before the rest was sealed with it
-            if "config.json" not in read_manifest(out).entries:
-                written = None
         except InputError as error:
             logger.warning("the model is written again from the checkpoint: %s", error)
     if done > epochs or done == written == epochs:

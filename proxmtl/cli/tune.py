@@ -158,9 +158,13 @@ def tune(
         raise ValueError(
             "method: the latent model is not convex and has no hypergradient here; use 'grid'."
         )
-    console, parts = make_console(), Parts()
+    console = make_console()
     settle_folder(trials, "--trials", out)
-    with new_run_folder(out, force=force) as staging, sources_read() as sources:
+    with (
+        Parts() as parts,
+        new_run_folder(out, force=force) as staging,
+        sources_read() as sources,
+    ):
         data = read_samples(
             features,
             labels,

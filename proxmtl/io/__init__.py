@@ -14,8 +14,8 @@ from proxmtl.io.model import (
     read_model_state,
     write_model_state,
 )
-from proxmtl.io.outputs import new_run_folder
 from proxmtl.io.rows import Match, Rows, join_rows
+from proxmtl.io.run_folder import new_run_folder
 from proxmtl.io.seal import seal_folder
 from proxmtl.io.tables import read_ids
 

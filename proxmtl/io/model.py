@@ -20,7 +20,7 @@ from proxmtl.documents import DocumentError, parse_json
 from proxmtl.io.atomic import atomic_path, write_json
 from proxmtl.io.errors import InputError
 from proxmtl.io.names import ARRAYS_FILE, DESCRIPTION_FILE, TRAINING_FILE
-from proxmtl.io.seal import MANIFEST_FILE, Manifest, read_manifest, seal_folder
+from proxmtl.io.seal import MANIFEST_FILE, Manifest, check_in_place, read_manifest, seal_folder
 from proxmtl.limits import advice, limit
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def read_model_state(folder: str | Path) -> ModelState:
 def _manifest(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise InputError(folder, "no such folder; name the run folder that a fit wrote.")
+    check_in_place(folder)
     description = folder / DESCRIPTION_FILE
     if not description.is_file():
         raise InputError(folder, _what_it_holds(folder))

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-__all__ = ["ARRAYS_FILE", "DESCRIPTION_FILE", "TRAINING_FILE", "is_by_product", "is_run_file"]
+__all__ = [
+    "ARRAYS_FILE",
+    "DESCRIPTION_FILE",
+    "NEXT_FOLDER",
+    "TRAINING_FILE",
+    "is_by_product",
+    "is_run_file",
+]
 
 ARRAYS_FILE = "model.safetensors"
 TRAINING_FILE = "training.json"
 """Makes a folder one of training, from before the first solve."""
 DESCRIPTION_FILE = "model.json"
+"""The file that makes a folder a run folder."""
+NEXT_FOLDER = ".proxmtl.next"
+"""In a run folder: the run that replaces it, until all its files are in place. No temporary folder
+by its name, so that it is not removed as one."""
 _BY_PRODUCTS = (
     "candidates.csv",
     "history.csv",

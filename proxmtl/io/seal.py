@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from proxmtl.documents import DocumentError, parse_json
 from proxmtl.io.atomic import files_below, write_text
 from proxmtl.io.errors import InputError
-from proxmtl.io.names import is_run_file
+from proxmtl.io.names import NEXT_FOLDER, is_run_file
 from proxmtl.limits import limit
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Entry",
     "Manifest",
     "append_seal",
+    "check_in_place",
     "check_seal",
     "entry_of",
     "manifest_text",
@@ -159,14 +160,25 @@ def manifest_text(entries: Mapping[str, Entry]) -> str:
     return sealed_text({"format": FORMAT, "format_version": FORMAT_VERSION, "files": files})
 
 
+def check_in_place(folder: Path) -> None:
+    """Raise `InputError` where a run that replaces another is not in place with all its files."""
+    if (folder / NEXT_FOLDER).is_dir():
+        raise InputError(
+            folder,
+            "a new run is taking the place of the one here, and not all its files are in place: "
+            "wait for the command that writes it or, if that was ended, give it again.",
+        )
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a folder.
 
     Raises
     ------
     InputError
-        If there is none, or it is damaged or of another format.
+        If there is none, it is damaged or of another format, or the run is being replaced.
     """
+    check_in_place(folder)
     return Manifest(folder, read_entries(folder / MANIFEST_FILE, CURE))
 
 

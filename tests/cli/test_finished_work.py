@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pydoc
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from disks import on_small_disk
 
+from proxmtl.cli.signals import stoppable
 from tests.faults.world import tiny_network
 
 posix = pytest.mark.skipif(os.name == "nt", reason="of POSIX systems")
@@ -105,6 +107,7 @@ def test_a_model_is_saved_though_another_part_is_not(  # noqa: PLR0917 - a table
     assert found == (70 if isinstance(error, KeyError) else 2)
     assert "run folder -> run" in out
     assert f"The model is saved in run, without {without}" in err
+    assert err.endswith("; with --force the same command writes the whole run.\n")
     assert program("predict", "run", "x.npy", "-o", "p.csv")[0] == 0
     assert program("inspect", "run")[0] == 0
 
@@ -116,6 +119,36 @@ def test_an_interruption_after_the_fit_keeps_the_model(program, files, monkeypat
     assert code == 130
     assert err.startswith("Stopped. The model is saved in run, without plots/latents.png, ")
     assert program("predict", "run", "x.npy", "-o", "p.csv")[0] == 0
+
+
+@posix
+@pytest.mark.parametrize(
+    ("place", "missing"),
+    [
+        ("proxmtl.cli.outcome.fit_report", True),
+        ("proxmtl.cli.run.save_model", True),
+        ("proxmtl.cli.run.write_figures", True),
+        ("proxmtl.cli.outcome._sharing", False),
+        ("proxmtl.io.run_folder.seal_folder", False),
+    ],
+)
+def test_a_signal_while_a_fit_is_saved_keeps_the_fit(program, monkeypatch, place, missing):
+    whole = pydoc.locate(place)
+
+    def interrupted(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return whole(*arguments, **options)
+
+    with monkeypatch.context() as patch, stoppable():
+        patch.setattr(place, interrupted)
+        code, _, err = program(*FIT, "-o", "run")
+    assert code == 143
+    if missing:
+        assert "Stopped by SIGTERM. The model is saved in run, without " in err
+        assert err.endswith("; with --force the same command writes the whole run.\n")
+    else:
+        assert err == "Stopped by SIGTERM. run is complete.\n"
+    assert program("inspect", "run")[0] == 0
 
 
 def test_a_model_that_its_folder_does_not_take_is_kept_elsewhere(program, files, monkeypatch):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from proxmtl.backbones.training import AttributeCNN
-from proxmtl.io import seal_folder
 from proxmtl.io.lock import FileLock
 
 SMALL = ["--side", "16", "--epochs", "2", "--max-passes", "20", "--batch-size", "16"]
@@ -60,15 +59,15 @@ def test_training_writes_a_run_and_goes_on(program, photos):
     assert code == 0, err
     for name in MODEL:
         assert (photos / "cnn" / name).read_bytes() == of_three[name]
-    # killed between its model and the seal of the whole, with a figure half written
-    whole = (photos / "cnn" / "manifest.json").read_bytes()
-    seal_folder(photos / "cnn", MODEL)
-    (photos / "cnn" / "plots" / ".proxmtl-x.png").touch()
-    code, _, err = program(*longer)
-    assert code == 0, err
-    listed = json.loads((photos / "cnn" / "manifest.json").read_text())["files"]
-    assert listed.keys() == json.loads(whole)["files"].keys()
-    assert not list((photos / "cnn" / "plots").glob(".proxmtl-*"))
+    # killed while its files are moved into place
+    (photos / "cnn" / ".proxmtl.next").mkdir()
+    for name in ("metrics.json", "manifest.json"):
+        (photos / "cnn" / name).rename(photos / "cnn" / ".proxmtl.next" / name)
+    code, _, err = program("inspect", "cnn")
+    assert code == 2
+    assert "cnn: a new run is taking the place of the one here" in err
+    assert "finished run of 3 epochs" in program(*longer)[2]
+    assert program("inspect", "cnn")[0] == 0
     for command in (longer, COMMAND):
         code, _, err = program(*command, "-g", "kinds.json")
         assert code == 2

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,9 +15,8 @@ import torch
 from disks import file_limit, on_small_disk
 from safetensors.torch import save_file
 
-from proxmtl.io import InputError, atomic_path, new_run_folder, seal_folder, write_text
+from proxmtl.io import InputError, atomic_path, new_run_folder, write_text
 from proxmtl.io.outputs import reserve, settle_file
-from proxmtl.io.seal import read_manifest
 from proxmtl.io.temporaries import remove_leftovers, temporary_file, temporary_folder
 
 posix = pytest.mark.skipif(os.name == "nt", reason="of POSIX file systems")
@@ -87,7 +85,8 @@ def test_an_input_is_no_output(tmp_path):
 def test_a_folder_that_takes_no_files_is_said_before_the_work(tmp_path):
     code = """
         from pathlib import Path
-        from proxmtl.io.outputs import new_run_folder, settle_file
+        from proxmtl.io import new_run_folder
+        from proxmtl.io.outputs import settle_file
         for attempt in (lambda: settle_file(Path("out.csv")),
                         lambda: new_run_folder("run").__enter__(),
                         lambda: new_run_folder(".").__enter__()):
@@ -262,132 +261,3 @@ def test_a_temporary_that_is_taken_for_a_leftover_is_made_again(tmp_path, monkey
         remove_leftovers(tmp_path)
         assert path.exists()
     assert not list(tmp_path.iterdir())
-
-
-def _run(path, *, text="model", force=False):
-    with new_run_folder(path, force=force) as staging:
-        (staging / "plots").mkdir()
-        (staging / "plots" / "latents.png").write_text(text)
-        (staging / "model.json").write_text(text)
-
-
-@posix
-def test_a_folder_that_is_there_stays_the_same(tmp_path, monkeypatch):
-    """It may be the current folder, a mounted disk, or what a link leads to."""
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "link").symlink_to("empty")
-    number = (tmp_path / "empty").stat().st_ino
-    monkeypatch.chdir(tmp_path / "empty")
-    _run(Path(), text="first")
-    assert Path("model.json").read_text() == "first"
-    _run(tmp_path / "link", text="second", force=True)
-    assert Path("plots/latents.png").read_text() == "second"
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "empty").stat().st_ino == number
-    assert {path.name for path in Path().iterdir()} == {"plots", "model.json", "manifest.json"}
-
-
-def test_a_run_that_is_replaced_leaves_nothing_of_it_behind(tmp_path):
-    _run(tmp_path / "run", text="first")
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    with new_run_folder(tmp_path / "run", force=True) as staging:
-        (staging / "model.json").write_text("second")
-    found = {path.name for path in (tmp_path / "run").rglob("*")}
-    assert found == {"plots", "model.json", "manifest.json", "notes.txt"}
-
-
-def test_files_of_other_names_stay_though_they_were_sealed_with_the_run(tmp_path):
-    """Those of the user: sealing a folder by hand must not hand them over."""
-    run = tmp_path / "run"
-    _run(run, text='{"format": "proxmtl model"}')
-    (run / "manifest.json").unlink()
-    (run / "notes.md").write_text("mine")
-    seal_folder(run)
-    assert sorted(read_manifest(run).entries) == ["model.json", "plots/latents.png"]
-    seal_folder(run, ["model.json", "notes.md"])  # as if asked for
-    _run(run, text="second", force=True)
-    assert (run / "notes.md").read_text() == "mine"
-    assert (run / "model.json").read_text() == "second"
-
-
-@pytest.mark.parametrize(
-    "content", ['{"format": "layers-model", "modelTopology": {}}', "no JSON", "[]"]
-)
-def test_models_of_other_programs_are_not_replaced(tmp_path, content):
-    (tmp_path / "model.json").write_text(content)
-    (tmp_path / "config.json").write_text("theirs")
-    with pytest.raises(InputError, match="not a run that may be replaced"):
-        _run(tmp_path, force=True)
-    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert found == {"model.json": content, "config.json": "theirs"}
-
-
-@pytest.mark.parametrize("damaged", ["model.json", "manifest.json"])
-def test_a_damaged_run_may_be_replaced(tmp_path, damaged):
-    run = tmp_path / "run"
-    _run(run, text='{"format": "proxmtl model"}')
-    (run / damaged).write_text("x")
-    _run(run, text="second", force=True)
-    assert (run / "model.json").read_text() == "second"
-
-
-def test_a_disk_of_its_own_may_be_a_run(tmp_path):
-    code = """
-        from proxmtl.io import new_run_folder
-        for force in (False, True):
-            with new_run_folder(".", force=force) as staging:
-                (staging / "model.json").write_text("x")
-    """
-    done = on_small_disk(tmp_path, textwrap.dedent(code))
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_finished_run_whose_place_is_taken_meanwhile_is_kept(tmp_path):
-    others = '{"format": "proxmtl model", "kind": "another"}'
-
-    def overtaken():
-        with new_run_folder(tmp_path / "run") as staging:
-            (staging / "model.json").write_text("ours")
-            (tmp_path / "run").mkdir()
-            (tmp_path / "run" / "model.json").write_text(others)
-
-    with pytest.raises(InputError, match="already holds a run") as caught:
-        overtaken()
-    assert (tmp_path / "run" / "model.json").read_text() == others
-    assert (tmp_path / "run.kept-1" / "model.json").read_text() == "ours"
-    assert caught.value.__notes__ == [f"The finished run is kept in {tmp_path / 'run.kept-1'}."]
-
-
-def test_a_run_whose_folder_is_removed_meanwhile_is_written(tmp_path):
-    with new_run_folder(tmp_path / "runs" / "first") as staging:
-        shutil.rmtree(tmp_path / "runs")
-        staging.mkdir(parents=True)
-        (staging / "model.json").write_text("whole")
-    assert (tmp_path / "runs" / "first" / "model.json").read_text() == "whole"
-
-
-def test_folders_that_were_made_for_a_run_go_with_it(tmp_path):
-    with pytest.raises(KeyboardInterrupt), new_run_folder(tmp_path / "a" / "b" / "run"):
-        raise KeyboardInterrupt
-    assert not list(tmp_path.iterdir())
-
-
-@posix
-def test_signals_wait_until_a_run_is_in_place(tmp_path, monkeypatch):
-    """A signal at each rename: the run is there whole, and then the signal takes effect."""
-    _run(tmp_path / "run", text="first")
-    whole, moved = Path.replace, []
-
-    def interrupted(self, target):
-        if ".proxmtl-" not in str(target):
-            moved.append(target)
-            os.kill(os.getpid(), signal.SIGINT)
-        return whole(self, target)
-
-    monkeypatch.setattr(Path, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        _run(tmp_path / "run", text="second", force=True)
-    assert len(moved) == 3
-    assert (tmp_path / "run" / "model.json").read_text() == "second"
-    assert (tmp_path / "run" / "plots" / "latents.png").read_text() == "second"
-    assert not list(tmp_path.glob(".proxmtl-*"))

@@ -170,7 +170,8 @@ def _what_it_holds(folder: Path) -> str:
             "the training in this folder has not come to its end; the same proxmtl train command "
             "goes on with it."
         )
-    runs = sorted(path.parent for path in folder.glob(f"*/{DESCRIPTION_FILE}"))
+    found = (path.parent for path in folder.glob(f"*/{DESCRIPTION_FILE}"))
+    runs = sorted(run for run in found if run.name[0] != ".")  # that is being written
     if runs:
         return f"no model is in this folder itself; name one of the runs in it, such as {runs[0]}."
     return "no model is in this folder; name the one that was given to fit, tune or train as --out."

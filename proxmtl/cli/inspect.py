@@ -26,21 +26,30 @@ def inspect(
 ) -> None:
     """Show what a fitted model is: its size, how the solver ended, which latents serve whom.
 
-    Every file of the run is compared with the manifest of the folder first.
+    Every file of the run is compared with the manifest of the folder first. Figures and tables that
+    have changed are named; other changes are errors.
 
     [bold]Example[/]
 
       proxmtl inspect runs/first
     """
-    from proxmtl.cli.console import make_console
+    from proxmtl.cli.console import make_console, say_warning
     from proxmtl.cli.scoring import FittedRun, attribute_groups
     from proxmtl.io import read_model_kind
+    from proxmtl.io.names import is_by_product
     from proxmtl.io.seal import read_manifest
     from proxmtl.report.tables import figures_table
 
     console = make_console()
     kind = read_model_kind(run)
-    read_manifest(run).check()
+    manifest = read_manifest(run)
+    manifest.check(name for name in manifest.entries if not is_by_product(name))
+    changed = manifest.changed(filter(is_by_product, manifest.entries))
+    if changed:
+        say_warning(
+            f"{run}: not as they were written, or not there: {', '.join(changed)}. The model is; "
+            f"to seal the folder as it is now: proxmtl.io.seal_folder({str(run)!r})."
+        )
     if kind == "AttributeCNN":
         # the model itself: networks that take arrays can be looked at, if not scored from files
         from proxmtl.backbones.training import AttributeCNN

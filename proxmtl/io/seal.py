@@ -9,6 +9,7 @@ A seal finds damage and mixed-up files. It is no signature: who can write the fi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 from proxmtl.documents import DocumentError, parse_json
 from proxmtl.io.atomic import files_below, write_text
 from proxmtl.io.errors import InputError
-from proxmtl.io.names import NEXT_FOLDER, is_run_file
+from proxmtl.io.names import NEXT_FOLDER, is_by_product, is_run_file
 from proxmtl.limits import limit
 
 __all__ = [
@@ -106,6 +107,16 @@ class Manifest(NamedTuple):
                 raise self._error(name, f"cannot be read ({error.strerror})") from error
             self._compare(name, found)
 
+    def changed(self, names: Iterable[str]) -> list[str]:
+        """Those of some files that are not as they were when sealed, or not there."""
+        found = []
+        for name in names:
+            try:
+                self.check([name])
+            except InputError:
+                found.append(name)
+        return found
+
     def _compare(self, name: str, found: Entry) -> None:
         listed = self.entries.get(name)
         if listed is None:
@@ -131,21 +142,25 @@ def seal_folder(folder: str | Path, names: Iterable[str] | None = None) -> None:
     folder
         An existing folder.
     names
-        Files to list, as paths relative to the folder; default: those that its manifest lists, or
-        where it has none the files of a run, by their names. Others, such as notes, are not listed.
+        Files to list, as paths relative to the folder; default: the files of a run that are there,
+        by their names, and those that the manifest of before lists, if it can be read. Figures and
+        tables for people may have gone since. Others, such as notes, are not listed.
 
     Raises
     ------
     InputError
-        If the folder or one of the files does not exist, or the old manifest is damaged.
+        If the folder or one of the files does not exist, or the run in it is being replaced.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(folder, "no such folder; name the folder to seal.")
-    if names is None and (folder / MANIFEST_FILE).is_file():
-        names = read_manifest(folder).entries
+    check_in_place(folder)
     if names is None:
-        names = filter(is_run_file, files_below(folder))
+        there, before = set(files_below(folder)), set[str]()
+        with contextlib.suppress(InputError):  # a damaged manifest, or none
+            before = set(read_manifest(folder).entries)
+        gone = filter(is_by_product, before - there)
+        names = {*filter(is_run_file, there), *before}.difference(gone)
     listed = sorted({*names} - {MANIFEST_FILE})
     try:
         entries = {name: entry_of(folder / name) for name in listed}

@@ -73,7 +73,14 @@ def test_fit_predict_evaluate_inspect(program, files):
     np.testing.assert_allclose(accuracy, np.nanmean(right, axis=0), rtol=1e-5)
     assert min(accuracy) > 0.8
 
-    code, out, _ = program("inspect", "run")
+    plot = files / "run" / "plots" / "convergence.png"
+    plot.write_bytes(plot.read_bytes() + b"edited")
+    code, _, err = program("inspect", "run")
+    assert code == 0
+    assert "Warning: run: not as they were written, or not there: plots/convergence.png." in err
+    seal_folder(files / "run")
+    code, out, err = program("inspect", "run")
+    assert err == ""
     assert code == 0
     assert "LatentMTLClassifier" in out
     assert "patterns" in out

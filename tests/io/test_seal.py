@@ -61,6 +61,42 @@ def test_a_folder_is_sealed_with_all_its_files(folder):
     assert sorted(read_manifest(folder).entries) == ["history.csv", "plots/latents.png"]
 
 
+@pytest.mark.parametrize("damage", [None, lambda text: text[:-9], lambda _: "x"])
+def test_a_folder_can_be_sealed_again_whatever_its_manifest_is(folder, damage):
+    for name in ("model.json", "notes.txt", "own.txt"):
+        (folder / name).write_text(name)
+    seal_folder(folder, ["history.csv", "own.txt", "plots/latents.png"])  # lacks the model
+    (folder / "plots" / "latents.png").unlink()  # a figure may go
+    manifest = folder / "manifest.json"
+    if damage is not None:
+        manifest.write_text(damage(manifest.read_text()))
+        (folder / "own.txt").unlink()  # nobody knows any more that it was listed
+    seal_folder(folder)
+    read_manifest(folder).check()
+    expected = ["history.csv", "model.json", *(["own.txt"] if damage is None else [])]
+    assert sorted(read_manifest(folder).entries) == expected
+
+
+def test_what_a_folder_cannot_be_sealed_without_is_named(folder):
+    (folder / "model.json").write_text("model")
+    seal_folder(folder)
+    (folder / "model.json").unlink()
+    with pytest.raises(InputError, match=r"model\.json: cannot be read"):
+        seal_folder(folder)
+    (folder / ".proxmtl.next").mkdir()
+    with pytest.raises(InputError, match="a new run is taking the place"):
+        seal_folder(folder, ["history.csv"])
+
+
+def test_changed_files_are_listed(folder):
+    manifest = read_manifest(folder)
+    assert manifest.changed(manifest.entries) == []
+    (folder / "history.csv").write_text("x")
+    assert manifest.changed(manifest.entries) == ["history.csv"]
+    (folder / "plots" / "latents.png").unlink()
+    assert manifest.changed(["plots/latents.png"]) == ["plots/latents.png"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

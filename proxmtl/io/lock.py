@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import platform
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,10 @@ from proxmtl.io.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FileLock", "holds", "try_lock"]
+__all__ = ["HOST", "FileLock", "holds", "try_lock"]
+
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+"""This machine, in names: some network file systems keep a lock from other machines."""
 
 
 def try_lock(descriptor: int) -> bool | None:
@@ -50,6 +56,8 @@ def holds(descriptor: int, path: Path) -> bool:
 class FileLock:
     """A lock by a file; the system lets go of it when the process is killed.
 
+    The file holds the name of the machine.
+
     Where the system has no locks (see :func:`try_lock`) nothing is held.
 
     Parameters
@@ -70,12 +78,15 @@ class FileLock:
     def __init__(self, path: Path, sentence: str, *, shown: Path | None = None) -> None:
         self.path = path
         while True:
-            self._stream = path.open("ab")
+            self._stream = path.open("ab", buffering=0)
             if try_lock(self._stream.fileno()) is False:
                 self._stream.close()
                 raise InputError(shown or path, sentence)
             # a file that its last holder removed meanwhile is no lock: take the next one
             if holds(self._stream.fileno(), path):
+                with contextlib.suppress(OSError):  # a full disk: it is a lock all the same
+                    os.truncate(self._stream.fileno(), 0)
+                    self._stream.write(HOST.encode())
                 return
             self._stream.close()
 

@@ -3,7 +3,8 @@
 Each is locked by the process that writes it, and the system lets go of a lock however a process
 ends. So whatever carries a name of ours and is not locked was left by a process that is dead: it is
 removed when the next one writes into the same folder. Numbers of processes, which the system gives
-anew, are not needed for that, and neither are clocks.
+anew, are not needed for that, and neither are clocks. Names say which machine is at work: where a
+lock is not seen on others, as on some network file systems, what is of another machine stays.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from proxmtl.io.lock import holds, try_lock
+from proxmtl.io.lock import HOST, holds, try_lock
 
 __all__ = ["PREFIX", "is_ours", "remove_leftovers", "temporary_file", "temporary_folder"]
 
 PREFIX = ".proxmtl-"
 """Begins every name; the destination's own may be as long as the file system allows."""
+OWN = f"{PREFIX}{HOST}-"
+"""Begins the names that are made on this machine, but for those of locks."""
 ATTEMPTS = 100
 """Names tried; another process may take one for a leftover in the moment before it is locked."""
 
@@ -42,9 +45,7 @@ def temporary_file(folder: Path, suffix: str = "") -> Iterator[Path]:
         If the folder takes no file.
     """
     for _ in range(ATTEMPTS):
-        descriptor, name = tempfile.mkstemp(
-            dir=folder, prefix=PREFIX, suffix=suffix[:64] or ".part"
-        )
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=OWN, suffix=suffix[:64] or ".part")
         path = Path(name)
         if os.name != "posix":  # an open file can't be moved
             os.close(descriptor)
@@ -73,7 +74,7 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     """
     descriptor = None
     for _ in range(ATTEMPTS):
-        path = Path(tempfile.mkdtemp(dir=folder, prefix=PREFIX))
+        path = Path(tempfile.mkdtemp(dir=folder, prefix=OWN))
         if os.name != "posix":
             break
         with contextlib.suppress(FileNotFoundError):  # taken for a leftover
@@ -92,7 +93,10 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what dead processes left in a folder; where there are no locks, nothing is removed."""
+    """Remove what dead processes of this machine left in a folder.
+
+    Where there are no locks nothing is removed.
+    """
     if os.name != "posix":
         return
     try:
@@ -104,6 +108,8 @@ def remove_leftovers(folder: Path) -> None:
             # a FIFO under such a name must not be waited for, nor a link be followed
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
             try:
+                if not (path.name.startswith(OWN) or _is_own_lock(path, descriptor)):
+                    continue
                 if try_lock(descriptor) and holds(descriptor, path):
                     if path.is_dir():
                         shutil.rmtree(path)
@@ -111,3 +117,7 @@ def remove_leftovers(folder: Path) -> None:
                         path.unlink()
             finally:
                 os.close(descriptor)
+
+
+def _is_own_lock(path: Path, descriptor: int) -> bool:
+    return path.suffix == ".lock" and os.read(descriptor, len(HOST) + 1) == HOST.encode()

@@ -10,6 +10,7 @@ import pytest
 
 from proxmtl.backbones.training import AttributeCNN
 from proxmtl.io.lock import FileLock
+from proxmtl.io.temporaries import OWN
 
 SMALL = ["--side", "16", "--epochs", "2", "--max-passes", "20", "--batch-size", "16"]
 COMMAND = ["train", "photos", "-l", "photos.csv", "-o", "cnn", "--learning-rate", "0.001", *SMALL]
@@ -209,19 +210,20 @@ BAD = {
 def test_a_second_process_leaves_the_first_alone(program, photos):
     folder = photos / "cnn"
     folder.mkdir()
-    (folder / ".proxmtl-x.pt").write_bytes(b"being written")
+    left = folder / f"{OWN}x.pt"
+    left.write_bytes(b"being written")
     (folder / "training.json").write_text(MARKER)
     lock = FileLock(folder / "training.lock", "")
     for more in ([], ["--force"]):
         code, _, err = program(*COMMAND, *more)
         assert code == 2
         assert "another process is training in this folder; wait for it" in err
-    assert (folder / ".proxmtl-x.pt").exists()
+    assert left.exists()
     lock.release()
     (folder / "training.lock").touch()  # a killed process leaves it so
     code, _, err = program(*FROZEN)
     assert code == 0, err
-    assert not {".proxmtl-x.pt", "training.lock"} & {path.name for path in folder.iterdir()}
+    assert not {left.name, "training.lock"} & {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("case", BAD)

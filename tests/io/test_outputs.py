@@ -16,8 +16,9 @@ from disks import file_limit, on_small_disk
 from safetensors.torch import save_file
 
 from proxmtl.io import InputError, atomic_path, new_run_folder, write_text
+from proxmtl.io.lock import HOST, FileLock
 from proxmtl.io.outputs import reserve, settle_file
-from proxmtl.io.temporaries import remove_leftovers, temporary_file, temporary_folder
+from proxmtl.io.temporaries import OWN, remove_leftovers, temporary_file, temporary_folder
 
 posix = pytest.mark.skipif(os.name == "nt", reason="of POSIX file systems")
 
@@ -229,14 +230,33 @@ def test_what_a_killed_process_left_is_removed_and_that_of_a_living_one_is_not(t
 
 
 @posix
+def test_what_another_machine_writes_is_left_alone(tmp_path):
+    """Its locks need not be seen here, as on network file systems that keep them to a machine."""
+    theirs = [tmp_path / ".proxmtl-01234567-x.npy", tmp_path / ".proxmtl-0123456789abcdef.lock"]
+    theirs[0].write_text("half")
+    theirs[1].write_text("01234567")
+    ours = tmp_path / f"{OWN}x.npy", tmp_path / ".proxmtl-fedcba9876543210.lock"
+    ours[0].write_text("half")
+    ours[1].write_text(HOST)
+    settle_file(tmp_path / "x.npy")
+    assert sorted(tmp_path.iterdir()) == sorted(theirs)
+    with temporary_file(tmp_path) as file, temporary_folder(tmp_path) as folder:
+        assert {path.name.startswith(OWN) for path in (file, folder)} == {True}
+    lock = FileLock(tmp_path / "a.lock", "")
+    assert (tmp_path / "a.lock").read_text() == HOST
+    lock.release()
+
+
+@posix
 def test_strange_things_under_our_names_are_left_alone(tmp_path):
-    os.mkfifo(tmp_path / ".proxmtl-fifo")
-    (tmp_path / ".proxmtl-link").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / f"{OWN}fifo")
+    os.mkfifo(tmp_path / ".proxmtl-fifo.lock")
+    (tmp_path / f"{OWN}link").symlink_to(tmp_path)
     (tmp_path / "file").write_text("x")
     remove_leftovers(tmp_path)
     remove_leftovers(tmp_path / "nowhere")
     assert (tmp_path / "file").exists()
-    assert (tmp_path / ".proxmtl-link").is_symlink()
+    assert (tmp_path / f"{OWN}link").is_symlink()
 
 
 @posix

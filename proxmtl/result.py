@@ -27,8 +27,8 @@ class Status(Enum):
         "is. Raise the limit (max_passes), lower the accuracy (tol), or warm-start another solve."
     )
     STALLED = (
-        "No further progress at this precision: the iterate no longer changes. Use float64 "
-        "features or accept the certificate's accuracy."
+        "No further progress at this precision: the iterate no longer changes. The certificate "
+        "says how good the answer is."
     )
     DIVERGED = (
         "The objective is no longer finite: check the features' scale (standardise them), or use a "
@@ -36,10 +36,23 @@ class Status(Enum):
     )
     COLLAPSED = (
         "The model collapsed to W = 0, a local minimum of the factored problem that no descent "
-        "leaves: lower group_strength, l1_strength or frobenius_strength (or, after another init, "
-        "start from init='svd')."
+        "leaves: lower group_strength, l1_strength or frobenius_strength (in Python, after another "
+        "init, start from init='svd')."
     )
     INTERRUPTED = "Stopped by the callback: the state can be resumed."
+
+    def advice(self, solved_in: str) -> str:
+        """Say how a solve in some precision ended, and what to do.
+
+        Parameters
+        ----------
+        solved_in
+            Precision of the iterations, as :attr:`Certificate.solved_in` has it.
+        """
+        sentence: str = self.value
+        if self is Status.STALLED and solved_in != "float64":
+            return f"{sentence} Features in float64 (these were in {solved_in}) go further."
+        return sentence
 
     @property
     def ok(self) -> bool:

@@ -22,6 +22,7 @@ from typer.core import TyperCommand, TyperGroup
 from proxmtl.cli.console import make_console, say_warning
 from proxmtl.cli.crash import write_log
 from proxmtl.cli.missing import missing_package
+from proxmtl.cli.option_names import in_options, running, say_what_was_given
 from proxmtl.cli.signals import SIGNAL_EXIT, received
 from proxmtl.machine import describe_os_error, is_lack_of_memory, memory_asked_for
 
@@ -99,12 +100,22 @@ def explain(error: Exception, command: str | None = None) -> str | None:
 class ReportingCommand(TyperCommand):
     """A command; where it is stopped by a signal, a note says what of it there is."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; an error says what it saw."""
+        given = [*args]
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            say_what_was_given(error, given)
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         out = ctx.params.get("out")
         before = _state(out)
         try:
-            return super().invoke(ctx)
+            with running(self):
+                return super().invoke(ctx)
         except BaseException as end:
             stopped = isinstance(end, KeyboardInterrupt) or received() is not None
             if stopped and not getattr(end, "__notes__", None):
@@ -154,7 +165,13 @@ class ReportingGroup(TyperGroup):
                 _stop(error)
             if ctx.params.get("debug") or _shows_itself(error):
                 raise
-            raise typer.Exit(_report(error, ctx.invoked_subcommand)) from error
+            raise typer.Exit(_report(error, _command(self, ctx))) from error
+
+
+def _command(group: TyperGroup, ctx: Any) -> Any:
+    """The command that was called."""
+    name = ctx.invoked_subcommand
+    return None if name is None else group.get_command(ctx, name)
 
 
 def _shows_itself(error: Exception) -> bool:
@@ -169,9 +186,9 @@ def _stop(error: BaseException) -> None:
     raise typer.Exit(SIGNAL_EXIT + number) from error
 
 
-def _report(error: Exception, command: str | None) -> int:
-    """Say an error, and what is kept all the same; give the exit code."""
-    sentence, code = explain(error, command), BAD_INPUT
+def _report(error: Exception, command: Any) -> int:
+    """Say an error of a command, and what is kept all the same; give the exit code."""
+    sentence, code = explain(error, getattr(command, "name", None)), BAD_INPUT
     label = "Error"
     if sentence is None:
         label, code = "Internal error", INTERNAL
@@ -181,6 +198,10 @@ def _report(error: Exception, command: str | None) -> int:
             f"{seen}. This is a fault of proxmtl, not of the input; please report it with "
             + (f"the file {log}." if log else "what proxmtl --debug shows.")
         )
+    else:
+        # a path, of a file or folder that the user named, may be called as an option is
+        path = str(getattr(error, "source", ""))
+        sentence = path + in_options(sentence.removeprefix(path), command)
     _say("bold red", f"{label}:", f" {sentence}{_notes(error)}")
     return code
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from proxmtl.cli.option_names import in_options
 from proxmtl.cli.streams import take_any_text
 
 __all__ = [
@@ -65,7 +66,8 @@ def shown_path(path: object) -> str:
 def say_warning(message: Warning | str, *place: object, **more: object) -> None:
     """Show a warning as a sentence, without the place in the code where it arose."""
     del place, more
-    make_console(stderr=True).print(f"[bold yellow]Warning:[/] {escape(str(message))}")
+    sentence = in_options(str(message))
+    make_console(stderr=True).print(f"[bold yellow]Warning:[/] {escape(sentence)}")
 
 
 def say_note(sentence: str) -> None:
@@ -74,12 +76,20 @@ def say_note(sentence: str) -> None:
 
 
 @contextlib.contextmanager
-def keeping(sentence: Callable[[], str]) -> Iterator[None]:
-    """Add to whatever ends the block early what is kept of its work, and how to go on."""
+def keeping(sentence: Callable[[BaseException], str]) -> Iterator[None]:
+    """Add to whatever ends the block early what is kept of its work, and how to go on.
+
+    Parameters
+    ----------
+    sentence
+        Given what ended the block; blank: nothing is added.
+    """
     try:
         yield
     except BaseException as end:
-        end.add_note(sentence())
+        note = sentence(end)
+        if note:
+            end.add_note(note)
         raise
 
 

@@ -22,6 +22,7 @@ __all__ = ["inspect"]
 
 
 def inspect(
+    ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
 ) -> None:
     """Show what a fitted model is: its size, how the solver ended, which latents serve whom.
@@ -60,14 +61,23 @@ def inspect(
     else:
         fitted = FittedRun(run)
         groups, names = fitted.groups, fitted.names
-        title, lines, S = _of_fit(fitted)
+        title, lines, S = _of_fit(fitted, _maker(ctx, run))
     console.print(f"[bold]{title}[/]")
     console.print(figures_table(lines))
     if S is not None:
         _show_latents(console, S, groups, names)
 
 
-def _of_fit(run: FittedRun) -> tuple[str, dict[str, Any], NDArray[Any] | None]:
+def _maker(ctx: typer.Context, run: Path) -> Any:
+    """The command that made a run, whose options advice is about; None where it isn't known."""
+    from proxmtl.io.seal import read_document
+
+    path = run / "config.json"
+    name = read_document(path, "").get("command") if path.is_file() else None
+    return getattr(ctx.find_root().command, "commands", {}).get(name)
+
+
+def _of_fit(run: FittedRun, maker: Any) -> tuple[str, dict[str, Any], NDArray[Any] | None]:
     from proxmtl.cli.run import summary_lines
 
     model = run.model
@@ -78,7 +88,7 @@ def _of_fit(run: FittedRun) -> tuple[str, dict[str, Any], NDArray[Any] | None]:
         "attributes": n_attributes,
         "features": n_features,
         **{key.replace("_", " "): f"{value:g}" for key, value in strengths.items()},
-        **summary_lines(model.fit_report_),
+        **summary_lines(model.fit_report_, maker),
     }
     return type(model).__name__, lines, getattr(model, "S_", None)
 

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from proxmtl import __version__
+from proxmtl.cli.option_names import in_options
 from proxmtl.cli.parts import Parts, saved_or_kept
 from proxmtl.io import save_model, write_json, write_text
 from proxmtl.latent.initial import check_room
@@ -61,11 +62,14 @@ def environment() -> dict[str, Any]:
     }
 
 
-def summary_lines(report: dict[str, Any]) -> dict[str, Any]:
-    """The solver's report as lines for people."""
+def summary_lines(report: dict[str, Any], command: Any = None) -> dict[str, Any]:
+    """The solver's report as lines for people; advice names the options of a command."""
     sparsity = report["sparsity"]
     certificate = report["certificate"]
-    lines: dict[str, Any] = {"status": report["advice"], "passes": f"{report['passes']:g}"}
+    lines: dict[str, Any] = {
+        "status": in_options(report["advice"], command),
+        "passes": f"{report['passes']:g}",
+    }
     lines["objective"] = _figure(certificate["objective"], ".6g")
     if certificate.get("relative_gap") is not None:
         lines["relative gap"] = f"{certificate['relative_gap']:.2g} (certified)"

@@ -200,7 +200,7 @@ def labels_of(run: Run, path: Path, reading: Reading) -> Labels:
     read = read_labels(path, id_column=reading.id_column, unique_ids=unique)
     if run.named_samples and read.ids is None:
         raise InputError(
-            path, "has no column of file names; add one, called 'image', or name it by id-column."
+            path, "has no column of file names; add one, called 'image', or name it by --id-column."
         )
     return read._replace(values=labels_for(run.names, read, path), names=tuple(run.names))
 

@@ -20,12 +20,15 @@ from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.standardize import Standardization, fit_standardization
 from proxmtl.experiments import Split, stratified_folds
+from proxmtl.io import InputError
 from proxmtl.problem import Problem
 from proxmtl.selection import cross_validate, invariant_grid
 from proxmtl.selection import tune as descend
 from proxmtl.selection.edges import Edge, EdgeWarning, edges_of
+from proxmtl.selection.storage import SETTINGS
 from proxmtl.selection.strengths import geometric
 from proxmtl.targets import Targets
+from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,7 +112,7 @@ def by_grid(
     """
     candidates = _candidates(search, points)
     splits = _splits(search, folds)
-    kept = keeping(lambda: _kept(folder)) if folder else contextlib.nullcontext()
+    kept = keeping(lambda end: _kept(folder, end)) if folder else contextlib.nullcontext()
     total = len(candidates) * len(splits)
     with kept, _quiet_edges(), step_progress("Fitting", total) as advance:
         found = cross_validate(
@@ -219,9 +222,17 @@ def by_hypergradient(search: Search, *, max_passes: int) -> Chosen:
     return Chosen(fitted, table, [edge._replace(name=name) for edge in tuned.edges])
 
 
-def _kept(folder: Path) -> str:
+def _kept(folder: Path, end: BaseException) -> str:
+    """What is in the folder of trials; nothing where that was not taken for one of this search."""
+    if isinstance(end, InputError) and end.source in (folder, folder / SETTINGS):
+        return ""
     count = len(list(folder.glob("*.safetensors")))
-    return f"{count} finished fits are kept in {folder}; the same command goes on with them."
+    if not count:
+        return "No fit was finished."
+    return (
+        f"{counted(count, 'finished fit')} {agree(count, 'is', 'are')} kept in {folder}; the same "
+        f"command goes on with {agree(count, 'it', 'them')}."
+    )
 
 
 class _Shown(NamedTuple):

@@ -181,7 +181,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0, max=options.SEEDS)] = 0,
     tensorboard: Annotated[
         bool,
-        typer.Option("--tensorboard", help="Also write event files (needs 'proxmtl[logs]')."),
+        typer.Option("--tensorboard", help="Also write event files (needs 'proxmtl\\[logs]')."),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Start over, replacing the run in the folder.")

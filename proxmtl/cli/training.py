@@ -241,7 +241,7 @@ def _train(
             if not console.is_terminal:  # there the bar shows it
                 console.print(epoch_line(epoch, config.epochs), soft_wrap=True)
 
-        stack.enter_context(keeping(lambda: kept(saved, forced=force)))
+        stack.enter_context(keeping(lambda _: kept(saved, forced=force)))
         train_with_bar(trainer, after)
     scored = test if len(test) else train
     metrics = trained_metrics(trainer, scored)

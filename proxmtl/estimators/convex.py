@@ -91,8 +91,9 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
         # The state is for resuming the run; it holds arrays as large as the scores.
         self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
         if not self.result_.status.ok:
+            ended = self.result_.status.advice(self.result_.certificate.solved_in)
             warnings.warn(
-                f"{type(self).__name__}: {self.result_.status.value} ({self.result_.certificate}.)",
+                f"{type(self).__name__}: {ended} ({self.result_.certificate}.)",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -282,8 +282,9 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         )
         self.results_.append(dataclasses.replace(result, state=None))  # type: ignore[arg-type]
         if not result.status.ok:
+            ended = result.status.advice(result.certificate.solved_in)
             warnings.warn(
-                f"{type(self).__name__}: {result.status.value} ({result.certificate}.)",
+                f"{type(self).__name__}: {ended} ({result.certificate}.)",
                 ConvergenceWarning,
                 stacklevel=7,
             )

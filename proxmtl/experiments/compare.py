@@ -225,10 +225,10 @@ def fit_report(model: Any) -> dict[str, Any]:
         report["params"] = {key: _plain(value) for key, value in model.best_params_.items()}
         model = model.best_estimator_
     result = getattr(model, "result_", None)
-    status = getattr(result, "status", None)
+    status, certificate = (getattr(result, name, None) for name in ("status", "certificate"))
     if status is not None:
-        report["status"], report["advice"] = status.name, str(status.value)
-    certificate = getattr(result, "certificate", None)
+        solved_in = getattr(certificate, "solved_in", "float64")
+        report["status"], report["advice"] = status.name, status.advice(solved_in)
     if certificate is not None:
         report["certificate"] = certificate.to_dict()
     for key in ("iterations", "passes", "live_latents"):

@@ -20,7 +20,7 @@ from proxmtl.io.identity import fingerprint
 from proxmtl.io.seal import read_sealed, write_sealed
 from proxmtl.io.temporaries import is_ours, remove_leftovers
 
-__all__ = ["Storage"]
+__all__ = ["SETTINGS", "Storage"]
 
 SETTINGS = "settings.json"
 
@@ -59,8 +59,9 @@ class Storage:
             if differing:
                 raise InputError(
                     known,
-                    f"this folder holds another computation, with other {', '.join(differing)}; "
-                    "give another folder, or the data and settings it was made with.",
+                    f"this folder holds another computation, which differs in its "
+                    f"{', '.join(differing)}; give another folder, or the data and settings it was "
+                    "made with.",
                 )
             self._origin = fingerprint(found)
             return

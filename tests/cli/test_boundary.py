@@ -187,7 +187,7 @@ def stub(kind: str, out: Path = Path("out.csv"), repeat: int = 100):
         print("ready", flush=True)
         time.sleep(60)
     if kind == "kept":
-        with keeping(lambda: "Three parts are kept."):
+        with keeping(lambda _: "Three parts are kept."):
             print("ready", flush=True)
             time.sleep(60)
     if kind == "written":

@@ -204,7 +204,7 @@ BAD_FITS = {
         ("fit", "x.npy", "-l", "y.csv", "-o", "run"),
         ["'a' has only yes; 'b', 'e' have only no; 'c' has no label", "--min-positives 1"],
     ),
-    "strength": (_nothing, [*FIT, "--group-strength", "-1"], ["group_strength"]),
+    "strength": (_nothing, [*FIT, "--group-strength", "-1"], ["--group-strength: got -1.0"]),
     "algorithm": (_nothing, [*FIT, "--algorithm", "magic"], ["algorithm", "magic"]),
     "out is a file": (_nothing, [*FIT[:-1], "x.npy"], ["x.npy", "this is a file"]),
     "out is full": (_nothing, [*FIT[:-1], ".", "--force"], ["not empty", "model.json"]),

@@ -191,7 +191,7 @@ def test_predictions_that_their_disk_does_not_take_are_kept_elsewhere(program, f
 def test_sizes_that_cannot_be_are_said_before_the_work(program, files):
     code, _, err = program(*FIT, "-o", "run", "--n-latents", 10**12)
     assert code == 2
-    assert "n_latents: 1000000000000 latent tasks of 6 features and 4 attributes take" in err
+    assert "--n-latents: 1000000000000 latent tasks of 6 features and 4 attributes take" in err
     assert "would fit, and the default is 4." in err
     for command in ("fit", "tune"):
         code, _, err = program(command, *FIT[1:], "-o", "run", "--seed", 2**63)

@@ -145,7 +145,7 @@ MISMATCHES = {
     ),
     "no table": (
         ["extract", "photos", "-o", "f.npy", "--id-column", "file"],
-        ["id_column: no CSV"],
+        ["--id-column: no CSV"],
     ),
     "no folder": (["predict", "cnn", "photos", "-o", "no/p.csv"], ["no does not exist"]),
     "a folder": (["predict", "cnn", "photos", "-o", "photos", "--force"], ["this is a folder"]),

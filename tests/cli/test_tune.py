@@ -60,7 +60,15 @@ def test_a_grid_chooses_among_the_invariants_of_the_latent_model(program, files)
     assert again == kept
     code, _, err = program(*TUNE, *options, "--force", "--seed", "1")
     assert code == 2
-    assert "another computation" in err
+    assert "another computation, which differs in its features, labels, model, splits; give" in err
+    assert "kept: the same command" not in err
+    assert "goes on with" not in err  # of which it is not true
+    (files / "other").mkdir()
+    (files / "other" / "notes.txt").write_text("x")
+    code, _, err = program(*TUNE, *options[:-1], "other", "--force")
+    assert code == 2
+    assert "give an empty folder." in err
+    assert "kept" not in err
 
 
 def test_a_grid_of_a_convex_model_by_folds(program, files):

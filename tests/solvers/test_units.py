@@ -207,5 +207,5 @@ def test_a_path_of_tiny_strengths_is_no_other_path(tmp_path):
     assert critical < 1e-9
     stop = MaxPasses(20)
     solve_path(other, [critical / 2, critical / 4], stop=stop, folder=tmp_path / "path")
-    with pytest.raises(InputError, match="another computation, with other strengths"):
+    with pytest.raises(InputError, match="another computation, which differs in its strengths;"):
         solve_path(other, [critical / 3, critical / 4], stop=stop, folder=tmp_path / "path")

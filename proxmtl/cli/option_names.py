@@ -1,0 +1,109 @@
+"""Sentences of the library in the words of the command line: options in place of parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+__all__ = ["in_options", "running", "say_what_was_given"]
+
+_OTHER_NAMES = {
+    "class_weight": "balanced",
+    "l2_strength": "single_task",
+    "n_folds": "folds",
+    "random_state": "seed",
+    "test_fraction": "holdout",
+}
+"""Parameters of the library -> parameters of the commands that stand for them."""
+_FOR_PYTHON = re.compile(r",? \((?:or )?in Python\b[^()]*(?:\([^()]*\)[^()]*)*\)")
+_HEAD = re.compile(r"([a-z][a-z0-9_-]*(?:, [a-z][a-z0-9_-]*)*)(?=: )")
+_COMMA = re.compile(r"[+-]?\d*,\d+")
+
+
+_running: ContextVar[Any] = ContextVar("command", default=None)
+
+
+@contextlib.contextmanager
+def running(command: Any) -> Iterator[None]:
+    """Name the options of a command in what is said inside the block."""
+    token = _running.set(command)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def in_options(sentence: str, command: Any = None) -> str:
+    """Name the options of a command where a sentence names the parameters behind them.
+
+    Parameters
+    ----------
+    sentence
+        An error, a warning or advice. Names in quotes or in paths are left alone, and those that no
+        option has.
+    command
+        Of click, with its parameters; default: the one that is `running`, if one is.
+    """
+    options = _options(_running.get() if command is None else command)
+    if not options:
+        return sentence
+    sentence = _FOR_PYTHON.sub("", sentence)
+    head = _HEAD.match(sentence)
+    if head is not None:
+        names = [name.replace("-", "_") for name in head[1].split(", ")]
+        if all(name in options for name in names):
+            sentence = ", ".join(options[name] for name in names) + sentence[head.end() :]
+    for name, option in options.items():
+        if "_" in name:  # others are words of the language too, unless they stand in brackets
+            whole = rf"(?<![\w./\\'\"-]){name}(?![\w/\\'\"-]|\.\w)"
+            sentence = re.sub(rf"{whole}=", f"{option} ", sentence)
+            sentence = re.sub(whole, option, sentence)
+        else:
+            sentence = sentence.replace(f"({name})", f"({option})")
+    return sentence
+
+
+def _options(command: Any) -> dict[str, str]:
+    """Parameter -> option, such as ``group_strength`` -> ``--group-strength``."""
+    found: dict[str, str] = {}
+    for parameter in getattr(command, "params", ()):
+        long = [option for option in parameter.opts if option.startswith("--")]
+        if long and parameter.name:
+            found[parameter.name] = long[0]
+    others = {name: found[own] for name, own in _OTHER_NAMES.items() if own in found}
+    return {**others, **found}
+
+
+def say_what_was_given(error: Any, arguments: list[str]) -> None:
+    """Add to an error of usage what was given, and how a number is written.
+
+    Parameters
+    ----------
+    error
+        Of click: ``param`` is the option at fault, ``message`` what is wrong.
+    arguments
+        Of the command.
+    """
+    value = _value_of(getattr(error, "param", None), arguments)
+    message = getattr(error, "message", None)
+    if value is None or not isinstance(message, str):
+        return
+    if _COMMA.fullmatch(value):
+        error.message = f"got {value!r}; write it with a decimal point, {value.replace(',', '.')}."
+    elif repr(value) not in message:
+        error.message = f"got {value!r}. {message}."
+
+
+def _value_of(parameter: Any, arguments: list[str]) -> str | None:
+    """What was given for an option, the last time."""
+    found = None
+    for name in getattr(parameter, "opts", ()):
+        for place, argument in enumerate(arguments):
+            if argument == name and place + 1 < len(arguments):
+                found = arguments[place + 1]
+            elif argument.startswith(f"{name}=") and name.startswith("--"):
+                found = argument.removeprefix(f"{name}=")
+    return found

@@ -1,0 +1,108 @@
+"""What the library says of its parameters is said of options; help and usage errors are whole."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from typer.main import get_command
+
+from proxmtl.cli.app import app
+from proxmtl.cli.option_names import in_options, running
+
+COMMANDS = get_command(app).commands
+FIT = COMMANDS["fit"]
+
+SENTENCES = {
+    "head": ("tol: got -1; use a number.", "--tol: got -1; use a number."),
+    "heads": ("groups, n-latents: leave them out.", "--groups, --n-latents: leave them out."),
+    "inside": ("lower group_strength or l1_strength.", "lower --group-strength or --l1-strength."),
+    "brackets": (
+        "Raise the limit (max_passes), (tol).",
+        "Raise the limit (--max-passes), (--tol).",
+    ),
+    "value": ("test_fraction=0.2 of n=2 rows", "--holdout 0.2 of n=2 rows"),
+    "other name": ("l2_strength: got -3.0.", "--single-task: got -3.0."),
+    "Python": ("say --key NAME (in Python: key=...).", "say --key NAME."),
+    "call": ("leave it (in Python call f(x) again) be.", "leave it be."),
+    "words": ("the groups of a seed: in tol.", "the groups of a seed: in tol."),
+    "quotes": ("column 'group_strength' is no label.", "column 'group_strength' is no label."),
+    "path": ("runs/n_latents/x.npy and n_latents.csv", "runs/n_latents/x.npy and n_latents.csv"),
+    "no option": ("learning_rate: got -1.", "learning_rate: got -1."),
+    "no parameter": ("y.csv: no such file.", "y.csv: no such file."),
+}
+
+
+@pytest.mark.parametrize("case", SENTENCES)
+def test_parameters_are_named_as_the_options_of_the_command(case):
+    given, expected = SENTENCES[case]
+    assert in_options(given, FIT) == expected
+    assert in_options(given) == given  # no command runs
+    with running(FIT):
+        assert in_options(given) == expected
+
+
+def test_a_folder_that_is_called_as_an_option_is_not_taken_for_one(program, files):
+    (files / "groups").mkdir()
+    (files / "groups" / "other.txt").write_text("x")
+    code, _, err = program("fit", "x.npy", "-l", "y.csv", "-o", "groups", "--force")
+    assert code == 2
+    assert "Error: groups: the folder is not empty" in err
+
+
+@pytest.mark.filterwarnings("always")
+def test_warnings_and_reports_name_options(program, files):
+    call = ("fit", "x.npy", "-l", "y.csv", "-o", "run", "--group-strength", "100")
+    code, out, err = program(*call, "--max-passes", "300")
+    assert code == 0
+    said = "lower --group-strength, --l1-strength or --frobenius-strength."
+    for text in (out, err, program("inspect", "run")[1]):
+        assert said in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--group-strength", "0,01"), "got '0,01'; write it with a decimal point, 0.01."),
+        (("--tol=1,5",), "got '1,5'; write it with a decimal point, 1.5."),
+        (("--max-passes", "many"), "got 'many'."),
+        (("--holdout", "20"), "got '20'."),
+    ],
+)
+def test_errors_of_usage_say_what_was_given(program, options, said):
+    code, _, err = program("fit", "x.npy", "-l", "y.csv", "-o", "run", *options)
+    assert code == 2
+    assert said in err
+
+
+def _bracketed(parameter):
+    return re.findall(r"\\?\[[a-z]+\]", getattr(parameter, "help", None) or "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_stands_in_brackets_in_a_help_text_is_shown(program, name):
+    shown = "".join(program(name, "--help")[1].split())
+    for parameter in COMMANDS[name].params:
+        for text in _bracketed(parameter):
+            assert text.lstrip("\\") in shown, (
+                f"{name}: escape {text} in the help of {parameter.name}"
+            )
+
+
+def test_some_help_text_has_brackets():
+    assert any(map(_bracketed, COMMANDS["train"].params))
+    assert _bracketed(SimpleNamespace(help="[logs]")) == ["[logs]"]
+
+
+def test_float64_is_advised_only_where_it_was_not_used(program, files):
+    """A tolerance of 0 ends where the iterate no longer changes."""
+    call = ("-l", "y.csv", "-o", "run", "--tol", "0", "--max-passes", "4000", "--force")
+    np.save(files / "x64.npy", np.load(files / "x.npy").astype(np.float64))
+    stalled = {}
+    for name in ("x.npy", "x64.npy"):
+        code, out, _ = program("fit", name, *call)
+        assert code == 0
+        stalled[name] = " ".join(out.split())
+    assert "Features in float64 (these were in float32) go further." in stalled["x.npy"]
+    assert "float64" not in stalled["x64.npy"]
+    assert "No further progress" in stalled["x64.npy"]

@@ -251,7 +251,7 @@ def _train(
     with (
         Parts() as parts,
         replaced_model(out) as staging,
-        keeping(lambda: kept(saved, forced=force)),
+        keeping(lambda _: kept(saved, forced=force)),
     ):
         write_trained(
             staging,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.group_files import read_group_file
-from proxmtl.naming import NameIndex
+from proxmtl.naming import NameIndex, fitting
 
 __all__ = ["Groups"]
 
@@ -212,7 +212,7 @@ class Groups:
         try:
             return cls.from_names(table, items, [weights.get(name, 1.0) for name in table])
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise ValueError(f"{path}: {fitting(str(error))}") from error
 
     @classmethod
     def singletons(cls, n_items: int) -> Groups:

@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["NameIndex", "name_key"]
+__all__ = ["NameIndex", "fitting", "name_key"]
 
 MOST = 2000
 """Names up to which the nearest is looked for: each is compared letter by letter."""
+
+LONGEST = 3000
+"""Characters of a sentence: it may quote a name, and a name may be as long as the file."""
+
+
+def fitting(sentence: str) -> str:
+    """Leave out the middle of a very long sentence, which quotes what it saw."""
+    if len(sentence) <= LONGEST:
+        return sentence
+    cut = f" [... {len(sentence) - LONGEST} characters ...] "
+    return f"{sentence[: LONGEST // 2]}{cut}{sentence[-LONGEST // 2 :]}"
 
 
 def name_key(name: str) -> str:

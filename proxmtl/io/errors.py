@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["InputError", "first_line"]
+from proxmtl.naming import fitting
 
-LONGEST = 3000
-"""Characters of a sentence: it may quote a cell, and a cell may be as long as the file."""
+__all__ = ["InputError", "first_line"]
 
 
 class InputError(ValueError):
@@ -28,10 +27,7 @@ class InputError(ValueError):
         self.source = Path(source)
         self.line = line
         place = f"{source}" if line is None else f"{source}, line {line}"
-        if len(sentence) > LONGEST:
-            cut = f" [... {len(sentence) - LONGEST} characters ...] "
-            sentence = f"{sentence[: LONGEST // 2]}{cut}{sentence[-LONGEST // 2 :]}"
-        super().__init__(f"{place}: {sentence}")
+        super().__init__(f"{place}: {fitting(sentence)}")
 
 
 def first_line(error: BaseException) -> str:

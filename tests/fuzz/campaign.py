@@ -58,7 +58,7 @@ class Campaign:
         dict
             Seconds, executions, places reached, and the findings, each with what happened.
         """
-        for content in TARGETS[self.name].seeds():
+        for content in TARGETS[self.name].files():
             (self.corpus / hashlib.sha256(content).hexdigest()[:16]).write_bytes(content)
         self._try_again()
         begin, executions, reached = time.monotonic(), 0, 0
@@ -128,7 +128,7 @@ def search(name: str, findings: str) -> None:
 
     with atheris.instrument_imports(include=INSTRUMENTED):
         target = TARGETS[name]
-        for content in target.seeds():  # imports what the parser needs
+        for content in target.files():  # imports what the parser needs
             check_in_folder(name, content)
 
     def one_input(content: bytes) -> None:

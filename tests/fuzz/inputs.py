@@ -24,7 +24,7 @@ __all__ = ["REGRESSIONS", "damaged"]
 
 def damaged(target: Target, count: int, seed: int = 0) -> Iterator[bytes]:
     """Give that many files, each a valid one with some damage."""
-    rng, valid = random.Random(seed), list(target.seeds())
+    rng, valid = random.Random(seed), target.files()
     kinds = [how for name, how in DAMAGES.items() if name != "empty"]
     for _ in range(count):
         content = rng.choice(valid)

@@ -8,11 +8,14 @@ finding: other exceptions, errors that name no file, time and memory out of prop
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.numpy
+import safetensors.torch
+import torch
 
 from tests.fuzz import valid
 from tests.fuzz.valid import AWA, NAMES, ROWS, SETTINGS
@@ -43,7 +46,9 @@ class Target:
     parse
         Reads it, given the folder.
     seeds
-        Gives valid files, from which others are made.
+        Gives valid files, each of which is read; others are made from them.
+    strays
+        Gives whole files that the parser has to refuse; others are made from them too.
     lay
         Puts the bytes into a folder; default: as the file.
     blames
@@ -55,6 +60,11 @@ class Target:
     seeds: Callable[[], Sequence[bytes]]
     lay: Callable[[Path, bytes], object] | None = None
     blames: tuple[str, ...] = ()
+    strays: Callable[[], Sequence[bytes]] = tuple
+
+    def files(self) -> list[bytes]:
+        """Give all whole files."""
+        return [*self.seeds(), *self.strays()]
 
 
 def check(target: Target, folder: Path, content: bytes) -> str:
@@ -194,8 +204,18 @@ def _partial(folder: Path) -> object:
 
 
 TARGETS: dict[str, Target] = {
-    "labels": Target("y.csv", _labels, valid.tables),
-    "ids": Target("y.csv", _ids, valid.tables),
+    "labels": Target(
+        "y.csv",
+        _labels,
+        lambda: [*valid.tables(), *valid.nameless_tables()],
+        strays=valid.broken_tables,
+    ),
+    "ids": Target(
+        "y.csv",
+        _ids,
+        valid.tables,
+        strays=lambda: [*valid.nameless_tables(), *valid.broken_tables()],
+    ),
     "classes": Target("c.csv", _classes, lambda: [b"image,class\na,cat\nb,dog\n"]),
     "groups-json": Target("g.json", _groups("g.json"), valid.group_texts),
     "groups-toml": Target(
@@ -210,7 +230,10 @@ TARGETS: dict[str, Target] = {
         lambda: [valid.npy(ROWS), valid.npy(np.asfortranarray(ROWS, ">f8")), valid.npy(ROWS > 3)],
     ),
     "npz": Target(
-        "x.npz", _features("x.npz"), lambda: [valid.npz(a=ROWS), valid.npz(True, a=ROWS, b=ROWS)]
+        "x.npz",
+        _features("x.npz"),
+        lambda: [valid.npz(a=ROWS), valid.npz(True, a=ROWS)],
+        strays=lambda: [valid.npz(True, a=ROWS, b=ROWS)],
     ),
     "npz-member": Target(
         "x.npz", _features("x.npz"), lambda: [valid.npy(ROWS)], valid.zipped("a.npy")
@@ -220,8 +243,9 @@ TARGETS: dict[str, Target] = {
         _features("x.safetensors"),
         lambda: [
             safetensors.numpy.save({"a": ROWS}),
-            safetensors.numpy.save({"a": ROWS, "b": ROWS}),
+            safetensors.torch.save({"a": torch.from_numpy(ROWS).bfloat16()}),
         ],
+        strays=lambda: [safetensors.numpy.save({"a": ROWS, "b": ROWS})],
     ),
     "parquet": Target("x.parquet", _features("x.parquet"), valid.parquet),
     **{
@@ -239,10 +263,21 @@ TARGETS: dict[str, Target] = {
         )
     },
     "checkpoint": Target("checkpoint.pt", _checkpoint, valid.checkpoints, valid.lay_checkpoint),
-    "checkpoint-pickle": Target("checkpoint.pt", _checkpoint, valid.pickles, valid.lay_pickle),
+    "checkpoint-pickle": Target(
+        "checkpoint.pt",
+        _checkpoint,
+        valid.pickles,
+        valid.lay_pickle,
+        strays=lambda: [pickle.dumps({"format": "x"}, 2)],
+    ),
     "tar": Target("i.tar", _tar, valid.archives),
     "image": Target("i.png", _picture, lambda: [valid.png(), valid.jpeg()]),
-    "mat": Target("black_GT.mat", _mat, valid.mats),
+    "mat": Target(
+        "black_GT.mat",
+        _mat,
+        lambda: [valid.mat(packed=False), valid.mat(packed=True)],
+        strays=lambda: [valid.mat("4")],
+    ),
     "network": Target("n.npz", _network, valid.networks),
     "network-graph": Target("n.npz", _network, valid.graphs, valid.lay_graph),
     "trials": Target("part.safetensors", _storage, valid.parts, valid.lay_part),

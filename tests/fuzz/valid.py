@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
 import tarfile
 import tempfile
 import zipfile
@@ -60,13 +59,25 @@ def zipped(name: str) -> Callable[[Path, bytes], object]:
 
 
 def tables() -> list[bytes]:
+    """Labels with identifiers of their rows."""
     return [
         b"image,black,white\na,1,0\nb,,1\n",
-        b"black;white\n1;0\n0;1\n",
-        b'\xef\xbb\xbf"bl,ack",white\r\n1,-1\r\n\r\nnan,NA\r\n',
         "id\tschwärz\tx\na\tyes\tno\n".encode("utf-16"),
+    ]
+
+
+def nameless_tables() -> list[bytes]:
+    """Labels without identifiers."""
+    return [
+        b"black;white\n1;0\n0;1\n",
+        b'\xef\xbb\xbf"bl,ack",white\r\n1,-1\r\nnan,NA\r\n',
         b"a\n1\n\n0\n",
     ]
+
+
+def broken_tables() -> list[bytes]:
+    """Labels without identifiers, with a line that may be a row or not."""
+    return [b'\xef\xbb\xbf"bl,ack",white\r\n1,-1\r\n\r\nnan,NA\r\n']
 
 
 def group_texts() -> list[bytes]:
@@ -150,7 +161,7 @@ def checkpoints() -> list[bytes]:
 def pickles() -> list[bytes]:
     with zipfile.ZipFile(io.BytesIO(checkpoints()[0])) as archive:
         name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-        return [archive.read(name), pickle.dumps({"format": "x"}, 2)]
+        return [archive.read(name)]
 
 
 def lay_checkpoint(folder: Path, content: bytes) -> None:
@@ -196,15 +207,10 @@ def archives() -> list[bytes]:
     return found
 
 
-def mats() -> list[bytes]:
-    found = []
-    for form, packed in (("4", False), ("5", False), ("5", True)):
-        stream = io.BytesIO()
-        scipy.io.savemat(
-            stream, {"GT": np.array([[1.0, 2.0, np.nan]])}, format=form, do_compression=packed
-        )
-        found.append(stream.getvalue())
-    return found
+def mat(form: str = "5", packed: bool = False) -> bytes:
+    stream, labels = io.BytesIO(), {"GT": np.array([[1.0, 2.0, np.nan]])}
+    scipy.io.savemat(stream, labels, format=form, do_compression=packed)
+    return stream.getvalue()
 
 
 def networks() -> list[bytes]:

@@ -63,15 +63,23 @@ class Parts:
                 return
         self.missing.append(name)
 
-    def tell(self, out: Path) -> None:
-        """Raise the error of the first part that is missing, with what is saved in a run folder."""
+    def tell(self, out: Path, how: str = "with --force the same command") -> None:
+        """Raise the error of the first part that is missing, with what is saved in a run folder.
+
+        Parameters
+        ----------
+        out
+            The run folder.
+        how
+            What writes the whole run.
+        """
         if self.reason is None:
             return
         if isinstance(self.reason, OSError):
             name_of_target(self.reason, out)
         self.reason.add_note(
-            f"The model is saved in {out}, without {', '.join(self.missing)}; with --force the "
-            "same command writes the whole run."
+            f"The model is saved in {out}, without {', '.join(self.missing)}; {how} writes the "
+            "whole run."
         )
         raise self.reason
 

@@ -73,7 +73,6 @@ def write_trained(
     by_attribute = pd.concat(metrics, names=["model"])
     write_text(folder / "metrics.csv", by_attribute.to_csv(float_format="%.6g"))
     write_json(folder / "metrics.json", {**summary, "solve": trainer.history[-1].solve})
-    write_json(folder / "config.json", {**config, "environment": environment()})
     write_fitted_rows(folder, (trainer.table.pixels[row] for row in trainer.train))
     named = named_groups(groups)
     columns, names = group_columns(named), list(trainer.table.names)
@@ -99,6 +98,8 @@ def write_trained(
             title="Average precision by attribute",
         ),
     )
+    missing = {"missing": parts.missing} if parts.missing else {}
+    write_json(folder / "config.json", {**config, **missing, "environment": environment()})
     members = {} if named is None else {g: [names[i] for i in m] for g, m in columns.items()}
     AttributeCNN(
         architecture,

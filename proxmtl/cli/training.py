@@ -270,7 +270,7 @@ def _train(
     if rejected:
         console.print(rejected, soft_wrap=True)
     console.print(f"\nrun folder -> {shown_path(out)}")
-    parts.tell(out)
+    parts.tell(out, "the same command without --force" if force else "the same command")
 
 
 def train_with_bar(trainer: Trainer, log: Callable[[Epoch], None] | None = None) -> None:

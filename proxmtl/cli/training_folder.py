@@ -12,7 +12,7 @@ from proxmtl.io.lock import FileLock
 from proxmtl.io.model import read_model_description
 from proxmtl.io.names import TRAINING_FILE
 from proxmtl.io.run_folder import finish_replacement
-from proxmtl.io.seal import read_document
+from proxmtl.io.seal import read_document, read_manifest
 from proxmtl.io.temporaries import is_ours, remove_leftovers
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def check_unfinished(out: Path, epochs: int) -> None:
     """Refuse a run that has nothing left to do, or has gone further than is asked for.
 
     A run is finished when its model is of as many epochs as its checkpoint: a process may have been
-    killed between the two. A model that can't be read is written again from the checkpoint.
+    killed between the two. A model that can't be read, or beside which a figure is missing that
+    could not be saved, is written again from the checkpoint.
 
     Raises
     ------
@@ -97,6 +98,9 @@ def check_unfinished(out: Path, epochs: int) -> None:
             )
         try:
             written = read_model_description(out).get("epochs")
+            read_manifest(out).check(["config.json"])
+            if read_document(out / "config.json", "").get("missing"):
+                written = None
         except InputError as error:
             logger.warning("the model is written again from the checkpoint: %s", error)
     if done > epochs or done == written == epochs:

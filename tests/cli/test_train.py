@@ -168,6 +168,23 @@ def _failing(error):
     return fail
 
 
+def test_figures_that_could_not_be_saved_are_drawn_by_the_same_command(
+    program, photos, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("proxmtl.cli.trained.plot_latents", _failing(OSError(28, "full", "x")))
+        code, _, err = program(*FROZEN)
+    assert code == 2
+    assert err.endswith("without plots/latents.png; the same command writes the whole run.\n")
+    assert program("inspect", "cnn")[0] == 0
+    assert not (photos / "cnn" / "plots" / "latents.png").exists()
+    code, out, err = program(*FROZEN)
+    assert code == 0, err
+    assert "going on after epoch 0" in out
+    assert (photos / "cnn" / "plots" / "latents.png").exists()
+    assert "a finished run of 0 epochs" in program(*FROZEN)[2]
+
+
 def test_epochs_that_were_undone_are_counted(program, photos):
     code, out, err = program(*COMMAND, "--learning-rate", "1000")
     assert code == 0, err

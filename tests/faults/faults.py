@@ -77,7 +77,7 @@ class Fault:
 
     def run(self, disturbance: Disturbance = UNDISTURBED, *, fresh: bool = False) -> Ended:
         ended = start(self.arguments, self.ground.work, disturbance, fresh=fresh).wait()
-        self.partly = bool(re.search(r"saved in \S+, without \S", ended.err))
+        self.partly = bool(re.search(r"saved in \S+, without .*with --force", ended.err))
         for name in re.findall(r"\S+\.kept-\d+", ended.err):
             kept = (self.ground.work / name).relative_to(self.ground.work)
             self.kept += (kept.as_posix(),)

@@ -219,11 +219,11 @@ def test_a_damaged_replacement_names_the_cure(tmp_path):
         _run(tmp_path, text="second", force=True)
 
 
-def test_a_finished_run_whose_place_is_taken_meanwhile_is_kept(tmp_path):
+def test_a_finished_run_whose_place_is_taken_meanwhile_is_kept(tmp_path, monkeypatch):
     others = '{"format": "proxmtl model", "kind": "another"}'
 
-    def overtaken():
-        with new_run_folder(tmp_path / "run") as staging:
+    def overtaken(run=tmp_path / "run"):
+        with new_run_folder(run) as staging:
             (staging / "model.json").write_text("ours")
             (tmp_path / "run").mkdir()
             (tmp_path / "run" / "model.json").write_text(others)
@@ -233,6 +233,11 @@ def test_a_finished_run_whose_place_is_taken_meanwhile_is_kept(tmp_path):
     assert (tmp_path / "run" / "model.json").read_text() == others
     assert (tmp_path / "run.kept-1" / "model.json").read_text() == "ours"
     assert caught.value.__notes__ == [f"The finished run is kept in {tmp_path / 'run.kept-1'}."]
+    shutil.rmtree(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        overtaken("run")
+    assert caught.value.__notes__ == ["The finished run is kept in run.kept-2."]
 
 
 def test_a_run_whose_folder_is_removed_meanwhile_is_written(tmp_path):

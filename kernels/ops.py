@@ -14,9 +14,9 @@ float32, bfloat16 or float16 with accumulation in float32 or wider (float64 stay
 only where torch is told so, and whatever autocast asks for; NaN and infinity in the input reach the
 output as IEEE arithmetic on the definition has it.
 
-Norms are roots of sums of squares in the accumulation dtype. They hold while the squares neither
-overflow nor underflow: for the norms of groups between 1e-19 and 1e19 in float32 and between 1e-154
-and 1e154 in float64. Smaller groups count as shorter than they are, down to zero.
+Norms keep their digits from the smallest denormal number of the dtype to the largest: where squares
+would overflow or underflow, entries are scaled by a power of two first. Sums of squares, such as
+those of `apg_step`, are infinite or zero where they leave the range.
 """
 
 from __future__ import annotations

@@ -262,8 +262,13 @@ def bind_smoothed_group_grad(
     if out is not None:
         checked_out(out, "out", {"V": V}, weights)
     smoothness = float(smoothness)
-    if not 0 < smoothness < float("inf"):
-        raise ValueError(f"smoothness is {smoothness}; it must be positive and finite")
+    # slopes are up to one over it, in the dtype of the accumulation
+    wide = torch.float64 if V.dtype == torch.float64 else torch.float32
+    if not 1 / torch.finfo(wide).max <= smoothness < float("inf"):
+        raise ValueError(
+            f"smoothness is {smoothness}; it must be positive and finite, and so must one over it "
+            f"in {wide}"
+        )
     return SmoothedGroupArgs(
         V.detach(),
         layout,

@@ -144,7 +144,9 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         self._n_given = len(X)
         X, targets, weights, self._rows = _leave_out_weightless(X, targets, weights)
         if not warm:
-            self.mean_, self.scale_ = self._moments(X, weights)
+            moments = self._moments(X, weights)
+            moments.check_foldable()
+            self.mean_, self.scale_ = moments
             self.label_values_, self._is_vector = targets.classes, targets.is_vector
             self.label_names_ = None if names is None else list(names)
         moments = Standardization(self.mean_, self.scale_)
@@ -195,10 +197,22 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         -------
         numpy.ndarray
             Shape (N, M), or (N,) if the labels were a vector.
+
+        Raises
+        ------
+        ValueError
+            If features are not finite, or so large that scores overflow.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        scores: Array = X @ self.coef_.T + self.intercept_
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores: Array = X @ self.coef_.T + self.intercept_
+        if not np.isfinite(scores).all():
+            row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
+            raise ValueError(
+                f"X: the scores of row {row} overflow; its features are far beyond those that the "
+                "model was fitted on."
+            )
         return scores[:, 0] if self._is_vector else scores
 
     def predict(self, X: Any) -> Array:

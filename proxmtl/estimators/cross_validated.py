@@ -299,6 +299,8 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         """Splits of the rows that are fitted, as numbers of the training part and of the rest."""
         cv = 5 if self.cv is None else self._given.cv
         if isinstance(cv, int) and not isinstance(cv, bool):
+            if not 2 <= cv <= len(signs):
+                raise ValueError(f"cv: got {cv} folds for {len(signs)} rows; give 2 or more.")
             return list(stratified_folds(signs, cv, self._seed))
         return given_splits(cv, signs, self._rows, self._n_given)
 

@@ -289,8 +289,8 @@ def search(
 
 def _descended(problem: Problem, start: Tensor) -> Tensor:
     """Go from a start towards the minimiser until the objective hardly falls; no certificate."""
-    solver = FISTA()
-    state = solver.init(problem, start)
+    solver, problem = FISTA(), problem.in_units()
+    state = solver.init(problem, problem.inside(start))
     objectives = [state.objective]
     while len(objectives) <= SEARCH_ITERATIONS and not state.stalled:
         state = solver.step(problem, state)
@@ -299,7 +299,7 @@ def _descended(problem: Problem, start: Tensor) -> Tensor:
             fall = objectives[-4] - objectives[-1]
             if 0 <= fall <= SEARCH_TOLERANCE * abs(objectives[-1]):
                 break
-    return state.x
+    return problem.outside(state.x)
 
 
 def _scores(

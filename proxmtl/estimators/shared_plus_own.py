@@ -28,6 +28,10 @@ __all__ = [
 ]
 
 
+SQUARES = (1e-290, 1e290)
+"""Squared norms in this range have a reciprocal, and room for strengths beside them."""
+
+
 class StrengthUnits(NamedTuple):
     """What strengths of 1 mean in a problem, in units of its loss."""
 
@@ -50,6 +54,11 @@ def strength_units(
         Of the attributes; disjoint.
     sample_weight : ndarray, shape (N,) or (N, M), optional
         As they were given for the problem's targets: a label of weight 2 counts as two.
+
+    Raises
+    ------
+    ValueError
+        If the squares of the features leave the range of float64.
     """
     assert isinstance(problem.design, SharedDesign)
     _, grad = problem.smooth_value_and_grad(problem.null_point())
@@ -61,8 +70,18 @@ def strength_units(
         rows = given if given.ndim == 1 else given.mean(dim=1)
         observed = observed * (given if given.ndim == 2 else given[:, None])
     unit = float(weights.sum() / observed.sum())  # 1 over the number of labels, for a mean
-    norms = float(column_moments(problem.design.X, rows).std.square().sum())
-    limit = SharedPlusOwn(1.0, 1.0, groups).conjugate_limit(problem.design.split(grad)[0])
+    moments = column_moments(problem.design.X, rows)
+    norms = float(moments.std.square().sum())
+    if not SQUARES[0] <= norms <= SQUARES[1] and bool(moments.std.any()):
+        raise ValueError(
+            f"X: the mean squared norm of the centred features is {norms:.3g}, which float64 has "
+            "no room to compute with; set standardize=True, or rescale the features."
+        )
+    slopes = problem.design.split(grad)[0]
+    if problem.design.intercept:
+        # a constant feature has the slope of the intercept there, zero but for rounding
+        slopes = torch.where(moments.constant[:, None], 0.0, slopes)
+    limit = SharedPlusOwn(1.0, 1.0, groups).conjugate_limit(slopes)
     # features that say nothing have no unit: W = 0 at any strength
     return StrengthUnits(shared=1 / limit if limit < math.inf else 1.0, own=unit * norms or 1.0)
 

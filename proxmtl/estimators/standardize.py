@@ -16,6 +16,9 @@ Array = NDArray[Any]
 LARGE = 1e300
 """Above this scale the difference of two entries may overflow."""
 
+SMALL = 1e-300
+"""Below this scale a coefficient of the feature as it was given may overflow."""
+
 
 class Standardization(NamedTuple):
     """The map ``x -> (x - mean) / scale`` of features, and its effect on linear models."""
@@ -41,6 +44,16 @@ class Standardization(NamedTuple):
             centred[np.abs(centred) <= rounding] = 0.0
             out[start : start + rows] = np.divide(centred, scale, out=centred)
         return out
+
+    def check_foldable(self) -> None:
+        """Raise ``ValueError`` if a feature varies so little that coefficients on it overflow."""
+        if (self.scale < SMALL).any():
+            column = int(np.argmin(self.scale))
+            raise ValueError(
+                f"X: feature column {column} has a standard deviation of "
+                f"{self.scale[column]:.3g}, and coefficients on it would overflow; give it in a "
+                "smaller unit (multiply it), or leave it out."
+            )
 
     def fold(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
         r"""Give the model on plain features that equals a model on standardised ones.

@@ -12,6 +12,7 @@ from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.loop import run
+from proxmtl.solvers.requirements import check_curvature
 from proxmtl.stopping import MaxIterations, RelativeGap
 
 __all__ = ["check_room", "paper_start", "rebalance", "single_task_weights", "svd_start"]
@@ -51,7 +52,8 @@ def single_task_weights(problem: LatentProblem) -> Tensor:
     Solved to a relative gap of 1 %, 200 iterations or half of the passes that are left: a start,
     not an answer. Where there are hardly any it may take them all: it is then the answer.
     """
-    ridge = RIDGE_FRACTION * problem.loss.curvature_bound * float(problem.curvature_by_task.max())
+    curvature = problem.loss.curvature_bound * float(problem.curvature_by_task.max())
+    ridge = RIDGE_FRACTION * check_curvature(problem, curvature)
     # features that are all zero have no curvature, and any ridge does
     convex = Problem(problem.loss, problem.design, problem.targets, SquaredFrobenius(ridge or 1.0))
     convex.counts = problem.counts

@@ -17,7 +17,7 @@ from proxmtl.solvers.proximal import (
     probed_step,
     smooth_gradient,
 )
-from proxmtl.solvers.requirements import check_problem
+from proxmtl.solvers.requirements import check_first, check_problem
 
 __all__ = ["AdPGM", "AdPGMState"]
 
@@ -69,7 +69,8 @@ class AdPGM(Solver[Problem, AdPGMState, Tensor]):
         x = x0.clone()
         scores = problem.scores(x)
         model = model_at(problem, x, scores)
-        step = probed_step(problem, model) if self.first is None else self.first
+        first = self.first
+        step = probed_step(problem, model) if first is None else check_first(problem, first)
         value = objective_at(problem, x, scores)
         # a curvature of 1/step makes the first move one of length step
         return AdPGMState(0, value, False, 0.0, x, scores, model.grad, step, 1 / 3, 1 / step)

@@ -11,7 +11,7 @@ from torch import Tensor
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
 from proxmtl.regularizers.frobenius import ridged_prox
-from proxmtl.solvers.requirements import check_curvature
+from proxmtl.solvers.requirements import check_curvature, check_first
 from proxmtl.solvers.steps import StepRule
 
 __all__ = [
@@ -116,10 +116,11 @@ def bounded(
 def first_step(problem: Problem, rule: StepRule) -> float:
     """First step that needs no test: the rule's own, or one over the Lipschitz estimate.
 
-    Raises ``ValueError`` where that estimate is out of range (:func:`check_curvature`).
+    Raises ``ValueError`` where either is out of range (:func:`check_first`,
+    :func:`check_curvature`).
     """
     if rule.first is not None:
-        return rule.first
+        return check_first(problem, rule.first)
     return lipschitz_step(problem)
 
 

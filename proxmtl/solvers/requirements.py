@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 
+from proxmtl.designs import Design
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 
-__all__ = ["check_curvature", "check_problem"]
+__all__ = ["check_curvature", "check_first", "check_problem"]
+
+
+class OnFeatures(Protocol):
+    """A problem of any kind on the features of a design."""
+
+    @property
+    def design(self) -> Design:
+        """The design."""
 
 
 def check_problem(solver: str, problem: object, *, nonconvex: bool = False) -> None:
@@ -35,7 +46,7 @@ def check_problem(solver: str, problem: object, *, nonconvex: bool = False) -> N
         )
 
 
-def check_curvature(problem: Problem, curvature: float) -> float:
+def check_curvature(problem: OnFeatures, curvature: float) -> float:
     """Return the curvature that a step is to be made of, if the working precision has room for it.
 
     Steps are of the size of one over it, and squares of gradients and moves of both: none may
@@ -55,3 +66,20 @@ def check_curvature(problem: Problem, curvature: float) -> float:
             "standardising them."
         )
     return curvature
+
+
+def check_first(problem: OnFeatures, first: float) -> float:
+    """Return a first step that was given, if it is a normal number in the working precision.
+
+    Raises
+    ------
+    ValueError
+        If not. Whether a step is of any use is another question.
+    """
+    info = torch.finfo(problem.design.dtype)
+    if not info.tiny <= first <= info.max:
+        raise ValueError(
+            f"first: got {first:g}; in {info.dtype} a step must lie between {info.tiny:.3g} and "
+            f"{info.max:.3g}. Leave it out to have one found."
+        )
+    return first

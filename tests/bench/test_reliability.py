@@ -13,6 +13,26 @@ MADE = {
 }
 
 
+COLUMNS = ("case", "part", "subject", "outcome")
+NOT_SERVED = "not served: shrink: backend 'numba' was asked for and can't serve this call: "
+NOT_SERVED += "float16 is not served by numba. Backends that can: torch; or ask for 'auto'."
+EXTREMES = [
+    ("1e30", "estimators", "Ridge", "right"),
+    ("1e30", "estimators", "Ridge, not standardized", "right"),
+    ("1e30", "kernels", "shrink (torch)", "right"),
+    ("1e30", "kernels", "shrink (numba)", NOT_SERVED),
+    ("1e160", "estimators", "Ridge", "right"),
+    ("1e160", "estimators", "Ridge, not standardized", "ValueError: X: the norm inf is too large"),
+    (
+        "1e160",
+        "estimators",
+        "Lasso, not standardized",
+        "ValueError: X: the norm 1e+310 is too large",
+    ),
+    ("N = 1", "estimators", "Ridge", "ValueError: one class"),
+]
+
+
 @pytest.fixture
 def page(monkeypatch, tmp_path):
     """Write the page from some results, and give it."""
@@ -62,16 +82,16 @@ def test_fuzzing_extremes_and_mutants_become_tables(page):
     survivor = {"file": "a.py", "line": 3, "code": "a > b", "after": "a >= b", "equivalent": None}
     text = page(
         fuzz={**MADE, "targets": {"npy": target}},
-        extremes=[
-            {"case": "1e30", "subject": "ridge", "outcome": "right"},
-            {"case": "1e30", "subject": "lasso", "outcome": "right"},
-            {"case": "1e300", "subject": "lasso", "outcome": "error"},
-        ],
+        extremes={**MADE, "cases": [dict(zip(COLUMNS, row, strict=True)) for row in EXTREMES]},
         mutants={"mutants": 10, "noticed": 8, "equivalent": 1, "survivors": [survivor]},
     )
     assert "| npy | 600 | 12,345 | 1 | 2026-01-02 |" in text
-    assert "| 1e30 | right | ridge, lasso |" in text
-    assert "| 1e300 | error | lasso |" in text
+    assert "| case | estimators | kernels |" in text
+    assert "| 1e30 | right | 1 right; (1) shrink (numba) |" in text
+    assert "| 1e160 | 1 right; (2) Ridge, Lasso not standardized |  |" in text
+    assert "| N = 1 | (3) all |  |" in text
+    assert "\n1. `not served: float16 is not served by numba.`\n" in text
+    assert "\n2. `ValueError: X: the norm … is too large`\n" in text  # once for all numbers
     assert "8 of them noticed by a test and 1 equivalent" in text
     assert "88.9% of the other 9 are noticed" in text
     assert "- `a.py`, line 3: `a > b` to `a >= b`" in text

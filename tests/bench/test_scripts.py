@@ -30,6 +30,7 @@ def bench(monkeypatch):
         "clothing_features",
         "clothing_joint",
         "clothing_rows",
+        "extremes",
         "joint_b8",
         "overlap_scale",
         "reliability",

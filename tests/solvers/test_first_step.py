@@ -9,6 +9,7 @@ from proxmtl import (
     L1,
     MFISTA,
     PGD,
+    AdPGM,
     DavisYin,
     Huber,
     Logistic,
@@ -128,3 +129,21 @@ def test_a_resumed_run_finds_no_curvature_that_it_does_not_need():
     assert problem.design.curvature_passes == 0
     assert rest.passes == through.passes
     assert torch.equal(rest.solution, through.solution)
+
+
+GIVEN = {
+    "AdPGM": lambda step: AdPGM(first=step),
+    "FISTA": lambda step: FISTA(Backtracking(first=step)),
+    "PGD": lambda step: PGD(ConstantStep(first=step)),
+    "MFISTA": lambda step: MFISTA(Backtracking(first=step)),
+    "DavisYin": lambda step: DavisYin(Backtracking(first=step)),
+}
+
+
+@pytest.mark.parametrize("solver", GIVEN)
+@pytest.mark.parametrize("step", [1e300, 1e-300, float("inf")])
+def test_a_step_that_the_precision_does_not_hold_is_said_before_the_first_iteration(solver, step):
+    X, *_ = data(dtype=torch.float32)
+    problem = Problem(Logistic(), SharedDesign(X), targets(dtype=torch.float32), L1(0.5))
+    with pytest.raises(ValueError, match=r"first: got .* in float32 a step must lie between"):
+        minimize(problem, GIVEN[solver](step), stop=MaxIterations(3))

@@ -53,6 +53,7 @@ def evaluate(
     """
     from proxmtl.cli.console import make_console, say_warning, shown_path
     from proxmtl.cli.parts import written_or_kept
+    from proxmtl.cli.run import named_groups
     from proxmtl.cli.scoring import Reading, labels_of, open_run, scored_labels
     from proxmtl.experiments import attribute_metrics, group_means
     from proxmtl.io.outputs import settle_file
@@ -71,7 +72,7 @@ def evaluate(
             "model was fitted on: these scores are too good to expect on new ones."
         )
     table = attribute_metrics(scored.scores, known, opened.names)
-    means = group_means(table, opened.groups)
+    means = group_means(table, named_groups(opened.groups))
     console = make_console()
     if by_attribute:
         console.print(attribute_table(table))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
     from rich.console import Console
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from proxmtl.groups import Groups
 
 __all__ = ["inspect"]
+
+SHARING = "sharing.csv"
 
 
 def inspect(
@@ -35,11 +38,12 @@ def inspect(
       proxmtl inspect runs/first
     """
     from proxmtl.cli.console import make_console, say_warning
+    from proxmtl.cli.run import sharing_line
     from proxmtl.cli.scoring import FittedRun, attribute_groups
     from proxmtl.io import read_model_kind
     from proxmtl.io.names import is_by_product
     from proxmtl.io.seal import read_manifest
-    from proxmtl.report.tables import figures_table
+    from proxmtl.report.tables import figures_table, sharing_table
 
     console = make_console()
     kind = read_model_kind(run)
@@ -51,6 +55,7 @@ def inspect(
             f"{run}: not as they were written, or not there: {', '.join(changed)}. The model is; "
             f"to seal the folder as it is now: proxmtl.io.seal_folder({str(run)!r})."
         )
+    report = None
     if kind == "AttributeCNN":
         # the model itself: networks that take arrays can be looked at, if not scored from files
         from proxmtl.backbones.training import AttributeCNN
@@ -62,8 +67,14 @@ def inspect(
         fitted = FittedRun(run)
         groups, names = fitted.groups, fitted.names
         title, lines, S = _of_fit(fitted, _maker(ctx, run))
+        if hasattr(fitted.model, "sharing_"):
+            if SHARING in manifest.entries and SHARING not in changed:
+                report = _sharing_report(fitted, manifest.read(SHARING))
+            lines["sharing"] = sharing_line(fitted.model.sharing_, report)
     console.print(f"[bold]{title}[/]")
     console.print(figures_table(lines))
+    if report is not None:
+        console.print(sharing_table(report, title="Scores in cross-validation"))
     if S is not None:
         _show_latents(console, S, groups, names)
 
@@ -75,6 +86,17 @@ def _maker(ctx: typer.Context, run: Path) -> Any:
     path = run / "config.json"
     name = read_document(path, "").get("command") if path.is_file() else None
     return getattr(ctx.find_root().command, "commands", {}).get(name)
+
+
+def _sharing_report(run: FittedRun, content: bytes) -> pd.DataFrame:
+    """One line an attribute: whether it shares, and what that gives."""
+    import io
+
+    import pandas as pd
+
+    # names as text, or an attribute called NA would have none
+    table = pd.read_csv(io.BytesIO(content), converters={0: str}).set_index("attribute")
+    return table.loc[run.names]
 
 
 def _of_fit(run: FittedRun, maker: Any) -> tuple[str, dict[str, Any], NDArray[Any] | None]:

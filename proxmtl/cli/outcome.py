@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxmtl.cli.console import shown_path
-from proxmtl.cli.run import named_groups, summary_lines, write_run
+from proxmtl.cli.run import named_groups, sharing_line, summary_lines, write_run
 from proxmtl.experiments import attribute_metrics, fit_report, group_means
 from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
 from proxmtl.report.tables import figures_table, group_table
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +65,9 @@ def write_fitted(
     parts.begin()
     train, test = rows
     scored = test if len(test) else train
-    on = f"{len(test)} held-out rows" if len(test) else f"the {len(train)} training rows"
+    on = counted(len(test), "held-out row")
+    if not len(test):
+        on = f"the {counted(len(train), 'training row')}"
     report = fit_report(model)
     names = None if data.ids is None else [data.ids[row] for row in train]
     tables: dict[str, pd.DataFrame] = {}
@@ -108,19 +111,9 @@ def write_fitted(
         "fitted_rows.npy",
         lambda: write_fitted_rows(folder, (data.X[row] for row in train), names),
     )
-    return Outcome(means, on, report, _sharing(model))
-
-
-def _sharing(model: LinearAttributeClassifier) -> str | None:
-    """What a model that chose whether to share found, as a sentence."""
-    chosen = getattr(model, "sharing_", None)
-    if chosen is None:
-        return None
-    if not chosen.any():
-        return "no: attributes alone do at least as well in cross-validation"
-    gain = 100 * float(model.report_["gain"][chosen].mean())
-    number = f"{int(chosen.sum())} of {len(chosen)} attributes"
-    return f"{number}, {gain:+.1f} points in the cross-validation that chose them"
+    shares = getattr(model, "sharing_", None)
+    found = None if shares is None else sharing_line(shares, model.report_)  # type: ignore[attr-defined]
+    return Outcome(means, on, report, found)
 
 
 def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:

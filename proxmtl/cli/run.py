@@ -18,9 +18,12 @@ from proxmtl.cli.parts import Parts, saved_or_kept
 from proxmtl.io import save_model, write_json, write_text
 from proxmtl.latent.initial import check_room
 from proxmtl.report import plot_attribute_scores, plot_convergence, plot_latents, save_figure
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from proxmtl.estimators.base import LinearAttributeClassifier
     from proxmtl.groups import Groups
@@ -30,6 +33,7 @@ __all__ = [
     "group_columns",
     "model_room",
     "named_groups",
+    "sharing_line",
     "summary_lines",
     "write_figures",
     "write_run",
@@ -37,8 +41,10 @@ __all__ = [
 
 
 def named_groups(groups: Groups | None) -> Groups | None:
-    """The groups where they say something: not when every attribute is alone."""
-    return None if groups is None or int(groups.sizes.max()) == 1 else groups
+    """The groups where they say something: not when each attribute is alone, or all are in one."""
+    if groups is None or int(groups.sizes.max()) == 1:
+        return None
+    return None if len(groups) == 1 and not groups.uncovered else groups
 
 
 def group_columns(groups: Groups | None) -> dict[str, list[int]]:
@@ -78,6 +84,17 @@ def summary_lines(report: dict[str, Any], command: Any = None) -> dict[str, Any]
         lines["zeros"] = f"{sparsity['S']:.0%} of S, {sparsity['L']:.0%} of L"
         lines["live latents"] = report["live_latents"]
     return lines
+
+
+def sharing_line(sharing: NDArray[np.bool_], report: pd.DataFrame | None) -> str:
+    """What a model that chose whether to share found; the gain where its report is at hand."""
+    if not sharing.any():
+        return "no: attributes alone do at least as well in cross-validation"
+    number = f"{int(sharing.sum())} of {counted(len(sharing), 'attribute')}"
+    if report is None:
+        return number
+    gain = 100 * float(report["gain"].to_numpy()[sharing].mean())
+    return f"{number}, {gain:+.1f} points in the cross-validation that chose them"
 
 
 def _figure(value: float | None, form: str) -> str:

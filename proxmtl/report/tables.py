@@ -15,7 +15,14 @@ from proxmtl.report.names import NameColumn
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["attribute_table", "class_table", "comparison_table", "figures_table", "group_table"]
+__all__ = [
+    "attribute_table",
+    "class_table",
+    "comparison_table",
+    "figures_table",
+    "group_table",
+    "sharing_table",
+]
 
 
 def _table(names: str, *figures: str, title: str | None = None) -> Table:
@@ -58,6 +65,24 @@ def group_table(means: pd.DataFrame, *, title: str | None = None) -> Table:
             *figures,
             style="bold" if number == last else None,
             end_section=number == last - 1,
+        )
+    return table
+
+
+def sharing_table(report: pd.DataFrame, *, title: str | None = None) -> Table:
+    """One line per attribute, from ``report_`` of an estimator that chose whether to share."""
+    figures = ("shares", "alone %", "as fitted %", "gain %", "positives")
+    table = _table("attribute", *figures, title=title)
+    rows = zip(_cells(report.index), report.iterrows(), strict=True)
+    for name, (_, row) in rows:
+        error = f" ± {_percent(row['gain_error'])}" if np.isfinite(row["gain_error"]) else ""
+        table.add_row(
+            name,
+            "yes" if row["shared"] else "no",
+            _percent(row["score_alone"]),
+            _percent(row["score"]),
+            f"{_percent(row['gain'])}{error}",
+            f"{int(row['positives'])}",
         )
     return table
 

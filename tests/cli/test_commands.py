@@ -285,6 +285,30 @@ def test_fit_finds_out_whether_to_share(program, files):
     assert np.isinf(candidates["shared_strength"]).any()
     model = load_model(files / "run")
     assert model.predict_proba(np.load(files / "x.npy")).shape == (80, 4)
+    code, shown, _ = program("inspect", "run")
+    assert code == 0
+    for name, row in sharing.set_index("attribute").iterrows():
+        line = next(line.split() for line in shown.splitlines() if line.split()[:1] == [name])
+        assert line[1:4] == [
+            "yes" if row["shared"] else "no",
+            f"{100 * row['score_alone']:.1f}",
+            f"{100 * row['score']:.1f}",
+        ]
+    assert shown.split("sharing", 1)[1].split()[:3] == out.split("sharing", 1)[1].split()[:3]
+    # a figure for people: the model is inspected without it too
+    (files / "run" / "sharing.csv").unlink()
+    assert program("inspect", "run")[0] == 0
     code, _, err = program(*FIT, "--auto", "--group-strength", "1", "--force")
     assert code == 2
     assert "--auto, which chooses" in err
+
+
+@pytest.mark.parametrize("options", [("--auto",), ("--max-passes", "20")])
+def test_a_model_without_groups_is_scored_without_groups(program, options):
+    """Not with the names g0, g1, ... of groups of one, nor with one group of all."""
+    call = ["fit", "x.npy", "-l", "y.csv", "-o", "run", *options]
+    for command in (call, ["evaluate", "run", "x.npy", "-l", "y.csv"]):
+        code, out, _ = program(*command)
+        assert code == 0
+        table = out[out.index("group ") : out.index("Total")]
+        assert [line.split()[0] for line in table.splitlines() if line.strip(" ─")] == ["group"]

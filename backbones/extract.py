@@ -16,6 +16,7 @@ from proxmtl.backbones.stream import Decoded, check_request, decode
 from proxmtl.io.errors import InputError
 from proxmtl.io.identity import fingerprint
 from proxmtl.naming import name_key
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -212,7 +213,9 @@ def extract_to_file(
         _check_count(file.progress.done, total)
         bad = file.progress.bad
         if len(bad) == total:
-            raise ValueError(f"none of the {total} images can be used, the first: {bad[0][1]}")
+            raise ValueError(
+                f"none of the {counted(total, 'image')} can be used, the first: {bad[0][1]}"
+            )
         file.finish()
     rows = np.setdiff1d(np.arange(total), [number for number, _ in bad])
     skipped = tuple(reason for _, reason in bad)
@@ -231,8 +234,8 @@ def _embedded(
         if not done:
             raise
         message = (
-            f"{error} Features of the {done} images before it are kept: the same call goes on "
-            "from there."
+            f"{error} Features of the {counted(done, 'image')} before it are kept: the same call "
+            "goes on from there."
         )
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
         raise kind(message) from error
@@ -279,8 +282,8 @@ def _check_part(file: FeatureFile, images: SizedImages, *, skip_corrupt: bool) -
     if progress.bad and not skip_corrupt:
         raise InputError(
             file.partial,
-            f"{len(progress.bad)} images were skipped so far, the first: {progress.bad[0][1]} Ask "
-            "for corrupt images to be skipped again, or start over.",
+            f"{counted(len(progress.bad), 'image')} skipped so far, the first: "
+            f"{progress.bad[0][1]} Ask for corrupt images to be skipped again, or start over.",
         )
     found = ""
     for image in itertools.islice(images, progress.done):
@@ -288,8 +291,8 @@ def _check_part(file: FeatureFile, images: SizedImages, *, skip_corrupt: bool) -
     if found != progress.seen:
         raise InputError(
             file.partial,
-            f"its {progress.done} images aren't those given now: names, sizes or times of files "
-            "differ. Start over (--force, in Python fresh=True), or remove it.",
+            f"its {counted(progress.done, 'image')} aren't those given now: names, sizes or times "
+            "of files differ. Start over (--force, in Python fresh=True), or remove it.",
         )
 
 

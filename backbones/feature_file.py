@@ -28,6 +28,7 @@ from proxmtl.io.lock import FileLock
 from proxmtl.io.outputs import reserve
 from proxmtl.io.seal import read_sealed, sealed_text
 from proxmtl.text_tables import table_line
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -163,8 +164,8 @@ class FeatureFile:
                 self.partial.unlink(missing_ok=True)
             elif error is not None and not isinstance(error, ValueError | FileNotFoundError):
                 error.add_note(
-                    f"Features of {self._recorded} images are kept in {self.partial}; the same "
-                    "command goes on from there."
+                    f"Features of {counted(self._recorded, 'image')} are kept in {self.partial}; "
+                    "the same command goes on from there."
                 )
             self._lock.release()
 
@@ -310,8 +311,8 @@ class FeatureFile:
         if free < self._room:
             raise InputError(
                 self.out,
-                f"features of {self.shape[-2]} images take {self._room / 1e9:.3g} GB, and its disk "
-                f"has {free / 1e9:.3g} GB left; make room, or choose another disk.",
+                f"features of {counted(self.shape[-2], 'image')} take {self._room / 1e9:.3g} GB, "
+                f"and its disk has {free / 1e9:.3g} GB left; make room, or choose another disk.",
             )
         with self.partial.open("wb") as stream:
             try:

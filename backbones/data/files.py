@@ -75,7 +75,8 @@ def find_images(
         if unlisted:
             raise InputError(
                 source,
-                f"{len(unlisted)} of the images asked for aren't in this table, the first is "
+                f"{len(unlisted)} of the images asked for {agree(len(unlisted), 'is', 'are')} not "
+                "in this table, the first is "
                 f"{unlisted[0]!r}; add them, or give the folder of the images.",
             )
         listed = named if names is None else names
@@ -211,7 +212,8 @@ def _of_folder(folder: Path, names: Sequence[str], source: Path, *, missing_ok: 
     if lost and not missing_ok:
         raise InputError(
             source,
-            f"{len(lost)} of the {len(names)} images named aren't in {folder}, the first is "
+            f"{len(lost)} of the {counted(len(names), 'image')} named "
+            f"{agree(len(lost), 'is', 'are')} not in {folder}, the first is "
             f"{lost[0]!r}; put them there, or take them out of the table. "
             f"{how_to_name(folder, lost)}".strip(),
         )

@@ -22,6 +22,7 @@ from proxmtl.io.seal import Entry, entry_of, read_sealed, write_sealed
 from proxmtl.io.temporaries import remove_leftovers
 from proxmtl.machine import check_memory
 from proxmtl.sources import Source
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -176,7 +177,7 @@ def decode_images(
         return cache.write(shape, fill)
     check_memory(
         math.prod(shape),
-        f"{len(names)} images of {size} x {size} pixels",
+        f"{counted(len(names), 'image')} of {size} x {size} pixels",
         "keep them on the disk (--cache DIR, in Python cache=DIR), or make them smaller",
     )
     values: NDArray[np.uint8] = np.zeros(shape, np.uint8)

@@ -14,6 +14,7 @@ from proxmtl.backbones.images import Fit, ImageLike, to_pixels
 from proxmtl.io.errors import InputError
 from proxmtl.io.labels import read_labels
 from proxmtl.sources import note_source
+from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -125,12 +126,14 @@ class ImageTable:
         if bad and not skip_corrupt:
             raise InputError(
                 folder,
-                f"{len(bad)} of {len(paths)} images can't be used: {_first(bad)}. Get them again, "
-                f"or {SKIPPING}.",
+                f"{len(bad)} of {counted(len(paths), 'image')} can't be used: {_first(bad)}. Get "
+                f"them again, or {SKIPPING}.",
             )
         if not len(rows):
             _check_there(folder, paths, table.ids)
-            raise InputError(folder, f"none of the {len(paths)} images can be used: {_first(bad)}.")
+            raise InputError(
+                folder, f"none of the {counted(len(paths), 'image')} can be used: {_first(bad)}."
+            )
         ids = tuple(table.ids[i] for i in rows)
         return cls(pixels, table.values[rows], table.names, ids, tuple(bad))
 
@@ -198,7 +201,7 @@ class ImageTable:
         return cls(pixels, labels, tuple(names), chosen)
 
 
-SKIPPING = "leave them out with skip_corrupt=True (on the command line --skip-corrupt)"
+SKIPPING = "leave them out (--skip-corrupt, in Python skip_corrupt=True)"
 
 
 def _check_there(folder: Path, paths: Sequence[Path], names: Sequence[str]) -> None:
@@ -207,13 +210,14 @@ def _check_there(folder: Path, paths: Sequence[Path], names: Sequence[str]) -> N
     if missing and len(missing) == len(paths):
         raise InputError(
             folder,
-            f"none of the {len(paths)} named files is in it, the first is {missing[0]}; is it the "
-            f"right folder? {how_to_name(folder, missing)}".strip(),
+            f"none of the {counted(len(paths), 'named file')} is in it, the first is {missing[0]}; "
+            f"is it the right folder? {how_to_name(folder, missing)}".strip(),
         )
     if missing:
         raise InputError(
             folder,
-            f"{len(missing)} of the {len(paths)} named files aren't there: {_first(missing)}. "
+            f"{len(missing)} of the {counted(len(paths), 'named file')} "
+            f"{agree(len(missing), 'is', 'are')} not there: {_first(missing)}. "
             f"Correct their names in the labels, or {SKIPPING}. "
             f"{how_to_name(folder, missing)}".strip(),
         )

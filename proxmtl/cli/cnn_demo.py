@@ -28,6 +28,7 @@ from proxmtl.groups import Groups
 from proxmtl.io import load_digit_attributes, new_run_folder, write_text
 from proxmtl.latent import LatentMTL
 from proxmtl.report.tables import comparison_table
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from proxmtl.backbones.training import Head
@@ -65,10 +66,10 @@ def run_cnn_demo(
     architecture = Architecture(n_members=len(data.names), widths=(8, 16), n_features=16)
     console.print(
         f"[bold]Digits with attributes[/]: {len(data.names)} networks, one an attribute, trained "
-        f"for {epochs} epochs on {len(train)} images, of which {observed:.0%} of the labels are "
-        f"known; {len(test)} images to test on, with all labels. The digits "
-        f"{_pair(rows.digits)} are in none of them: their {len(rows.unseen)} images are for "
-        "zero-shot recognition."
+        f"for {counted(epochs, 'epoch')} on {counted(len(train), 'image')}, of which "
+        f"{observed:.0%} of the labels are known; {len(test)} images to test on, with all labels. "
+        f"The digits {_pair(rows.digits)} are in none of them: their {len(rows.unseen)} images are "
+        "for zero-shot recognition."
     )
     config = TrainingConfig(
         epochs=epochs, batch_size=32, learning_rate=LEARNING_RATE, patience=3, seed=seed

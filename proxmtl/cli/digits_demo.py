@@ -28,6 +28,7 @@ from proxmtl.io import atomic_path, load_digit_attributes, new_run_folder, write
 from proxmtl.io.seal import read_manifest
 from proxmtl.report.tables import comparison_table
 from proxmtl.selection.edges import edges_of
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,8 +59,9 @@ def run_demo(
     rows = _models(groups, data.names, max_passes)
     console.print(
         f"[bold]Digits with attributes[/]: {len(data.names)} attributes in {len(groups)} groups. "
-        f"{n_train} images to learn from, of which {observed:.0%} of the labels are known; "
-        f"{len(data.X) - n_train} to test on, with all labels; {n_splits} random splits."
+        f"{counted(n_train, 'image')} to learn from, of which {observed:.0%} of the labels are "
+        f"known; {len(data.X) - n_train} to test on, with all labels; "
+        f"{counted(n_splits, 'random split')}."
     )
     with Parts() as saved, new_run_folder(out, force=force or is_demo(out)) as staging:
         with step_progress("Fitting", len(rows) * n_splits) as advance, one_thread():
@@ -71,11 +73,10 @@ def run_demo(
     console.print()
     console.print(_table(comparison, groups))
     console.print(
-        "AP and accuracy in % on the test images, mean ± standard deviation over the splits. "
-        "The latent models' problem is not convex and its budget is limited: the residual says how "
+        "AP and accuracy in % on the test images, mean ± standard deviation over the splits. The "
+        "latent models' problem is not convex and its budget is limited: the residual says how "
         "stationary the point is, not how far the best one is. The single-task gap is a bound on "
-        "that distance. "
-        f"A strength marked {MARK} is the lowest or the highest of those tried."
+        f"that distance. A strength marked {MARK} is the lowest or the highest of those tried."
     )
     inputs = out / "data"
     console.print(

@@ -59,6 +59,7 @@ def evaluate(
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import attribute_table, group_table
+    from proxmtl.wording import agree, counted
 
     settle_file(out, force=force, inputs=(run, samples, labels))
     opened = open_run(run)
@@ -66,17 +67,18 @@ def evaluate(
     reading = Reading(key, device, batch_size, skip_corrupt, id_column, "labels", way)
     read = labels_of(opened, labels, reading)
     scored, known = scored_labels(opened, samples, labels, read, reading)
-    if scored.fitted.any():
+    fitted = int(scored.fitted.sum())
+    if fitted:
         say_warning(
-            f"{int(scored.fitted.sum())} of the {len(known)} samples are among those that the "
-            "model was fitted on: these scores are too good to expect on new ones."
+            f"{fitted} of the {counted(len(known), 'sample')} {agree(fitted, 'is', 'are')} among "
+            "those that the model was fitted on: these scores are too good to expect on new ones."
         )
     table = attribute_metrics(scored.scores, known, opened.names)
     means = group_means(table, named_groups(opened.groups))
     console = make_console()
     if by_attribute:
         console.print(attribute_table(table))
-    console.print(group_table(means, title=f"{len(known)} samples"))
+    console.print(group_table(means, title=counted(len(known), "sample")))
     if out is not None:
         written_or_kept(out, table.to_csv(float_format="%.6g"))
         console.print(f"metrics by attribute -> {shown_path(out)}")

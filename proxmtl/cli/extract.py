@@ -86,6 +86,7 @@ def extract(
     from proxmtl.cli.inputs import torch_device
     from proxmtl.io import ids_beside, read_ids
     from proxmtl.io.outputs import settle_file
+    from proxmtl.wording import counted
 
     for path, replaced in ((out, force), (ids_beside(out), True)):
         settle_file(path, force=replaced, inputs=(images, names, Path(network)))
@@ -111,10 +112,8 @@ def extract(
         )
     console = make_console()
     if extracted.skipped:
-        console.print(
-            f"{len(extracted.skipped)} images skipped, the first: {extracted.skipped[0]}",
-            markup=False,
-        )
+        skipped = counted(len(extracted.skipped), "image")
+        console.print(f"{skipped} skipped, the first: {extracted.skipped[0]}", markup=False)
     shape = " x ".join(map(str, extracted.features.shape))
     console.print(f"{escape(source.name)}: {shape} features -> {shown_path(out)}")
     console.print(f"names of the rows -> {shown_path(ids_beside(out))}")

@@ -15,7 +15,7 @@ from proxmtl.io import InputError, Labels, join_rows, load_features, read_labels
 from proxmtl.io.errors import first_line
 from proxmtl.io.rows import check_match
 from proxmtl.naming import NameIndex, name_key
-from proxmtl.wording import counted
+from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,13 +106,15 @@ def attributes_to_fit(
     if len(lost) == len(names):
         raise InputError(
             path,
-            f"none of the {len(names)} attributes has {min_positives} rows with yes and as many "
-            "with no; lower --min-positives, or label more rows.",
+            f"none of the {counted(len(names), 'attribute')} has "
+            f"{counted(min_positives, 'row')} with yes and as many with no; lower "
+            "--min-positives, or label more rows.",
         )
     if lost:
         say_note(
-            f"{path}: {len(lost)} of {len(names)} attributes have fewer than {min_positives} rows "
-            f"with yes or with no and are left out: {_listed(lost)}."
+            f"{path}: {len(lost)} of {counted(len(names), 'attribute')} "
+            f"{agree(len(lost), 'has', 'have')} fewer than {counted(min_positives, 'row')} with "
+            f"yes or with no and {agree(len(lost), 'is', 'are')} left out: {_listed(lost)}."
         )
     return np.flatnonzero(~rare).tolist()
 
@@ -122,15 +124,15 @@ def check_classes(path: Path, values: NDArray[np.float64], names: Sequence[str])
     yes, no = (values > 0).sum(0) > 0, (values <= 0).sum(0) > 0
     kinds = {"only yes": yes & ~no, "only no": no & ~yes, "no label": ~yes & ~no}
     lacking = [
-        f"{_listed(named)} {'has' if len(named) == 1 else 'have'} {kind}"
+        f"{_listed(named)} {agree(len(named), 'has', 'have')} {kind}"
         for kind, named in ((kind, _named(names, which)) for kind, which in kinds.items())
         if named
     ]
     if lacking:
         raise InputError(
             path,
-            f"{'; '.join(lacking)} in the {len(values)} rows, and an attribute needs both; give "
-            "--min-positives 1 to leave these out, or add rows of the other kind.",
+            f"{'; '.join(lacking)} in the {counted(len(values), 'row')}, and an attribute needs "
+            "both; give --min-positives 1 to leave these out, or add rows of the other kind.",
         )
 
 
@@ -271,8 +273,8 @@ def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.f
     if missing:
         raise InputError(
             path,
-            f"no column for {len(missing)} of the model's {len(names)} attributes, the first is "
-            f"{missing[0]!r}; add it (blank cells for missing labels), or "
+            f"no column for {len(missing)} of the model's {counted(len(names), 'attribute')}, the "
+            f"first is {missing[0]!r}; add it (blank cells for missing labels), or "
             f"{index.advice(missing[0])}",
             line=1,
         )

@@ -142,6 +142,7 @@ def _show_latents(
 
     from proxmtl.cli.run import group_columns, named_groups
     from proxmtl.report.tables import comparison_table
+    from proxmtl.wording import counted
 
     members = group_columns(named_groups(groups)) or {
         name: [column] for column, name in enumerate(names)
@@ -161,5 +162,5 @@ def _show_latents(
     transposed = {
         key: {name: row[key] for name, row in rows.items()} for key in next(iter(rows.values()))
     }
-    title = f"{int(live.sum())} live latents of {len(S)}: who uses how many"
+    title = f"{counted(int(live.sum()), 'live latent')} of {len(S)}: who uses how many"
     console.print(comparison_table(transposed, title=title))

@@ -18,7 +18,7 @@ _OTHER_NAMES = {
     "test_fraction": "holdout",
 }
 """Parameters of the library -> parameters of the commands that stand for them."""
-_FOR_PYTHON = re.compile(r",? \((?:or )?in Python\b[^()]*(?:\([^()]*\)[^()]*)*\)")
+_FOR_PYTHON = re.compile(r" \(in Python\b[^()]*(?:\([^()]*\)[^()]*)*\)|, in Python [^()]*(?=\))")
 _HEAD = re.compile(r"([a-z][a-z0-9_-]*(?:, [a-z][a-z0-9_-]*)*)(?=: )")
 _COMMA = re.compile(r"[+-]?\d*,\d+")
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxmtl.cli.console import shown_path
-from proxmtl.cli.run import named_groups, sharing_line, summary_lines, write_run
+from proxmtl.cli.run import named_groups, scored_on, sharing_line, summary_lines, write_run
 from proxmtl.experiments import attribute_metrics, fit_report, group_means
 from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
 from proxmtl.report.tables import figures_table, group_table
-from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,9 +64,7 @@ def write_fitted(
     parts.begin()
     train, test = rows
     scored = test if len(test) else train
-    on = counted(len(test), "held-out row")
-    if not len(test):
-        on = f"the {counted(len(train), 'training row')}"
+    on = scored_on(len(train), len(test), "row")
     report = fit_report(model)
     names = None if data.ids is None else [data.ids[row] for row in train]
     tables: dict[str, pd.DataFrame] = {}

@@ -62,6 +62,7 @@ def predict(
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_ids, check_match
     from proxmtl.text_tables import table_line
+    from proxmtl.wording import counted
 
     settle_file(out, force=force, inputs=(run, samples))
     opened = open_run(run)
@@ -82,6 +83,6 @@ def predict(
         lines.append(table_line(cells if ids is None else [ids[number], *cells]))
     written_or_kept(out, "".join(lines))
     make_console().print(
-        f"{len(table)} samples, {len(opened.names)} attributes "
+        f"{counted(len(table), 'sample')}, {counted(len(opened.names), 'attribute')} "
         f"({'scores' if scores else 'labels 0 and 1'}) -> {shown_path(out)}"
     )

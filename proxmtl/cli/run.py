@@ -33,6 +33,7 @@ __all__ = [
     "group_columns",
     "model_room",
     "named_groups",
+    "scored_on",
     "sharing_line",
     "summary_lines",
     "write_figures",
@@ -84,6 +85,13 @@ def summary_lines(report: dict[str, Any], command: Any = None) -> dict[str, Any]
         lines["zeros"] = f"{sparsity['S']:.0%} of S, {sparsity['L']:.0%} of L"
         lines["live latents"] = report["live_latents"]
     return lines
+
+
+def scored_on(fitted: int, held_out: int, one: str) -> str:
+    """What scores are of: rows (or whatever `one` is) held out, or without any those fitted."""
+    if held_out:
+        return counted(held_out, f"held-out {one}")
+    return f"the {counted(fitted, f'training {one}')}"
 
 
 def sharing_line(sharing: NDArray[np.bool_], report: pd.DataFrame | None) -> str:

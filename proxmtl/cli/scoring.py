@@ -23,6 +23,7 @@ from proxmtl.io import (
     read_model_kind,
 )
 from proxmtl.io.identity import fitted_rows, recognised, row_fingerprints
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,7 +168,7 @@ class TrainedRun:
                 done += len(batch.images)
                 progress(done, len(files.ids))
         if bad:
-            say_warning(f"{len(bad)} images skipped, the first: {bad[0]}")
+            say_warning(f"{counted(len(bad), 'image')} skipped, the first: {bad[0]}")
         if not rows:
             raise InputError(source, "none of its images can be used.")
         fitted = np.zeros(len(rows), np.bool_)

@@ -31,7 +31,7 @@ from proxmtl.cli.inputs import (
     torch_device,
 )
 from proxmtl.cli.parts import Parts
-from proxmtl.cli.run import named_groups
+from proxmtl.cli.run import named_groups, scored_on
 from proxmtl.cli.trained import trained_metrics, write_trained
 from proxmtl.cli.training_folder import check_unfinished, claimed
 from proxmtl.cli.training_report import epoch_line, kept, summary, undone
@@ -44,6 +44,7 @@ from proxmtl.io.run_folder import replaced_model
 from proxmtl.latent import LatentMTL
 from proxmtl.report.tables import group_table
 from proxmtl.sources import Source, sources_read
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,7 +200,7 @@ def _train(
             progress=thousandths(advance),
         ).with_attributes(names)
     if table.skipped:
-        skipped = f"{len(table.skipped)} images skipped, the first: {table.skipped[0]}"
+        skipped = f"{counted(len(table.skipped), 'image')} skipped, the first: {table.skipped[0]}"
         console.print(skipped, markup=False)
     architecture = replace(architecture, n_members=len(names))
     networks = architecture.ensemble(request.seed, request.weights).to(device)
@@ -246,7 +247,7 @@ def _train(
     scored = test if len(test) else train
     metrics = trained_metrics(trainer, scored)
     means = group_means(metrics, named_groups(groups))
-    on = f"{len(test)} held-out images" if len(test) else f"the {len(train)} training images"
+    on = scored_on(len(train), len(test), "image")
     inputs = [source._asdict() for source in sources]
     with (
         Parts() as parts,

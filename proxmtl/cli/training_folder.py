@@ -14,6 +14,7 @@ from proxmtl.io.names import TRAINING_FILE
 from proxmtl.io.run_folder import finish_replacement
 from proxmtl.io.seal import read_document, read_manifest
 from proxmtl.io.temporaries import is_ours, remove_leftovers
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +110,6 @@ def check_unfinished(out: Path, epochs: int) -> None:
             held, more = "a finished", "more"
         raise InputError(
             out,
-            f"holds {held} run of {done} epochs; ask for {more} --epochs to prolong it, give "
-            "--force to start over, or another name to --out.",
+            f"holds {held} run of {counted(done, 'epoch')}; ask for {more} --epochs to prolong it, "
+            "give --force to start over, or another name to --out.",
         )

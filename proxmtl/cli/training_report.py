@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxmtl.wording import agree, counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -58,7 +60,7 @@ def summary(history: Sequence[Epoch], *, joint: bool) -> str:
         ]
         return shown[0] if last.epoch == 0 else " -> ".join(shown)
 
-    during = "with frozen networks" if last.epoch == 0 else f"in {last.epoch} epochs"
+    during = "with frozen networks" if last.epoch == 0 else f"in {counted(last.epoch, 'epoch')}"
     scores = f", accuracy {both('accuracy')}, mean AP {both('ap')}"
     if np.isnan(last.accuracy):  # no held-out images
         scores = ""
@@ -77,7 +79,8 @@ def undone(history: Sequence[Epoch], learning_rate: float) -> str | None:
     if not count:
         return None
     return (
-        f"{count} of {history[-1].epoch} epochs were undone, because the objective had risen: the "
+        f"{count} of {counted(history[-1].epoch, 'epoch')} {agree(count, 'was', 'were')} undone, "
+        "because the objective had risen: the "
         f"rate {learning_rate:g} is too high for W; start with a lower --learning-rate, or raise "
         "the strengths."
     )

@@ -146,6 +146,7 @@ def tune(
     from proxmtl.io import new_run_folder, write_text
     from proxmtl.io.outputs import room, settle_folder
     from proxmtl.sources import sources_read
+    from proxmtl.wording import counted
 
     convex = convex_names()
     if model != LATENT and model not in convex:
@@ -219,8 +220,7 @@ def tune(
         text = table.to_csv(index=False, float_format="%.8g")
         parts.save("trials.csv", lambda: write_text(staging / "trials.csv", text))
     verb = "taken" if any(edge.side == "only" for edge in chosen.edges) else "chosen"
-    counted = f"{len(table)} trial{'s' if len(table) > 1 else ''}"
-    console.print(f"{counted}; {verb}: {_chosen(fitted)}", soft_wrap=True)
+    console.print(f"{counted(len(table), 'trial')}; {verb}: {_chosen(fitted)}", soft_wrap=True)
     for note in notes:
         console.print(f"[yellow]Note:[/] {note}", soft_wrap=True)
     show_outcome(console, outcome, out)

@@ -117,6 +117,7 @@ def zeroshot(
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import class_table
+    from proxmtl.wording import agree, counted
 
     settle_file(out, force=force, inputs=(run, samples, matrix, classes, held_out, held_out_labels))
     opened = open_run(run)
@@ -132,10 +133,11 @@ def zeroshot(
     scored = opened.scores(samples, reading, given.ids)
     joined = join_scored(scored, samples, given.rows(classes), reading.match)
     scored = scored.part(joined.first)
-    if scored.fitted.any():
+    fitted = int(scored.fitted.sum())
+    if fitted:
         say_warning(
-            f"{int(scored.fitted.sum())} of the {len(scored.scores)} samples are among those that "
-            "the model was fitted on: their classes are not unseen."
+            f"{fitted} of the {counted(len(scored.scores), 'sample')} {agree(fitted, 'is', 'are')} "
+            "among those that the model was fitted on: their classes are not unseen."
         )
     truth = np.array(given.numbers)[joined.second]
     seen_here = np.unique(truth)
@@ -159,9 +161,13 @@ def zeroshot(
         index=pd.Index(candidates, name="class"),
     )
     console = make_console()
-    title = f"{len(truth)} images of {len(candidates)} unseen classes"
+    title = (
+        f"{counted(len(truth), 'image')} of "
+        f"{counted(len(candidates), 'unseen class', 'unseen classes')}"
+    )
     console.print(class_table(table, title=title))
-    source = f"of {len(others)} other classes" if corrected else "1/2: no correction"
+    trained = counted(len(others), "other class", "other classes")
+    source = f"of {trained}" if corrected else "1/2: no correction"
     console.print(f"priors of the attributes: {source}")
     for same in same_signature(signatures[seen_here]):
         alike = ", ".join(candidates[number] for number in same)
@@ -205,6 +211,7 @@ def _calibrate(
     from proxmtl.cli.scoring import scored_labels
     from proxmtl.experiments import fit_platt
     from proxmtl.io import InputError
+    from proxmtl.wording import counted
 
     scored, known = scored_labels(run, samples, path, labels, reading)
     fresh = ~scored.fitted
@@ -217,7 +224,7 @@ def _calibrate(
     if not fresh.all():
         say_warning(
             f"{samples}: the model was fitted on {int(scored.fitted.sum())} of these "
-            f"{len(fresh)} samples; calibrated on the other {int(fresh.sum())}."
+            f"{counted(len(fresh), 'sample')}; calibrated on the other {int(fresh.sum())}."
         )
     empty = np.flatnonzero(np.isnan(known[fresh]).all(axis=0))
     if len(empty):

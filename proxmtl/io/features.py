@@ -18,6 +18,7 @@ from proxmtl.io.rows import Rows
 from proxmtl.io.seal import Entry
 from proxmtl.io.tables import read_ids
 from proxmtl.sources import open_source
+from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -157,8 +158,8 @@ def _checked_ids(beside: Path, path: Path, n_rows: int) -> tuple[str, ...]:
     if len(ids) != n_rows:
         raise InputError(
             beside,
-            f"{len(ids)} identifiers for the {n_rows} rows of {path.name}; they are of others: "
-            "move it away, or make both again.",
+            f"{counted(len(ids), 'identifier')} for {counted(n_rows, 'row')} of {path.name}, so "
+            "it is of others; move it away, or make both again.",
         )
     return ids
 
@@ -181,11 +182,12 @@ def _as_matrix(path: Path, values: Array) -> Array:
         raise InputError(path, f"the feature matrix is empty: its shape is {values.shape}.")
     matrix = _as_float(path, values)
     finite = np.isfinite(matrix)
-    if not finite.all():
+    bad = int((~finite).sum())
+    if bad:
         row, column = (int(i) for i in np.argwhere(~finite)[0])
         raise InputError(
             path,
-            f"{int((~finite).sum())} of {finite.size} features are not finite, the first is "
+            f"{bad} of {finite.size} features {agree(bad, 'is', 'are')} not finite, the first is "
             f"{matrix[row, column]} in row {row}, column {column} (counted from 0); "
             "fill these in or leave the rows out.",
         )

@@ -17,7 +17,7 @@ import numpy as np
 
 from proxmtl.io.errors import InputError
 from proxmtl.naming import name_key
-from proxmtl.wording import counted
+from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -241,20 +241,22 @@ def _check_unique(side: Rows, keys: list[str]) -> None:
     if "" in keys:
         raise InputError(
             side.source,
-            f"{keys.count('')} of {len(keys)} rows of {side.what} have no identifier, the first is "
+            f"{keys.count('')} of {counted(len(keys), 'row')} of {side.what} "
+            f"{agree(keys.count(''), 'has', 'have')} no identifier, the first is "
             f"row {keys.index('') + 1}; fill them in, or leave these rows out.",
         )
     if len(set(keys)) == len(keys):
         return
+    again = len(keys) - len(set(keys))
     seen: dict[str, int] = {}
     for row, key in enumerate(keys):
         if key in seen:
             raise InputError(
                 side.source,
                 f"the identifier {key!r} is of row {seen[key] + 1} and of row {row + 1} of "
-                f"{len(keys)}, and {len(keys) - len(set(keys))} rows have one that was used "
-                "before; identifiers must be unique. Leave rows out, or, if the order of the rows "
-                f"is right, {BY_POSITION}.",
+                f"{len(keys)}, and {counted(again, 'row')} {agree(again, 'has', 'have')} one that "
+                "was used before; identifiers must be unique. Leave rows out, or, if the order of "
+                f"the rows is right, {BY_POSITION}.",
             )
         seen[key] = row
 
@@ -275,9 +277,11 @@ def _note(first: Rows, second: Rows, left: list[list[str]], hint: str) -> str | 
         for side, lost in zip((first, second), left, strict=True)
         if lost
     ]
+    used = first.count - len(left[0])
     return (
-        f"{first.count - len(left[0])} rows are used, matched by their identifiers; left out are "
-        f"{' and '.join(parts)}.{' ' if hint else ''}{hint}"
+        f"{counted(used, 'row')} {agree(used, 'is', 'are')} used, matched by "
+        f"{agree(used, 'its identifier', 'their identifiers')}; left out are {' and '.join(parts)}."
+        f"{' ' if hint else ''}{hint}"
     )
 
 

@@ -109,7 +109,7 @@ def test_bad_images_are_skipped_only_if_asked(program, run):
     assert "7.png can't be decoded" in err
     code, _, err = program("predict", "cnn", "photos", "--out", "p.csv", "--skip-corrupt")
     assert code == 0
-    assert "1 images skipped" in err
+    assert "1 image skipped" in err
     assert len(table(run / "p.csv")) == 39
     (run / "photos" / "8.png").unlink()
     evaluate = ["evaluate", "cnn", "photos", "-l", "photos.csv"]
@@ -237,7 +237,7 @@ def test_extracted_features_are_fitted_by_name(program, run, trained):
     code, out, _ = program("extract", "photos", "-o", "f.npy", *options)
     assert code == 0
     assert "39 x 64 features" in out
-    assert "1 images skipped" in out
+    assert "1 image skipped" in out
     read = load_features(run / "f.npy")
     assert read.ids == tuple(name for name in names if name != "3.png")
     fit = ["fit", "f.npy", "-l", "photos.csv", "-g", "kinds.json", "-o", "run", "--holdout", "0"]

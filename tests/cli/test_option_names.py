@@ -25,6 +25,7 @@ SENTENCES = {
     "other name": ("l2_strength: got -3.0.", "--single-task: got -3.0."),
     "Python": ("say --key NAME (in Python: key=...).", "say --key NAME."),
     "call": ("leave it (in Python call f(x) again) be.", "leave it be."),
+    "both": ("Start over (--force, in Python fresh=True).", "Start over (--force)."),
     "words": ("the groups of a seed: in tol.", "the groups of a seed: in tol."),
     "quotes": ("column 'group_strength' is no label.", "column 'group_strength' is no label."),
     "path": ("runs/n_latents/x.npy and n_latents.csv", "runs/n_latents/x.npy and n_latents.csv"),

@@ -262,7 +262,7 @@ def test_corrupt_images_are_skipped_if_asked(program, photos):
     (photos / "photos" / "7.png").write_bytes(b"x")
     code, out, _ = program(*FROZEN, "--skip-corrupt")
     assert code == 0
-    assert "1 images skipped" in out
+    assert "1 image skipped" in out
     assert "7.png" in json.loads((photos / "cnn" / "config.json").read_text())["skipped"][0]
 
 
@@ -359,7 +359,7 @@ def test_rare_attributes_are_left_out_of_the_networks_and_the_groups(program, ph
     call = [*FROZEN, "-g", "kinds.json", "--min-positives", "3"]
     code, _, err = program(*call)
     assert code == 0, err
-    assert "1 of 3 attributes have fewer than 3 rows with yes or with no" in err
+    assert "1 of 3 attributes has fewer than 3 rows with yes or with no" in err
     model = AttributeCNN.load(photos / "cnn")
     assert model.names == ("bar", "tall")
     assert model.description["groups"] == {"form": ["bar", "tall"]}

@@ -86,8 +86,8 @@ def test_identifiers_are_asked_for_and_there_are_none():
         (["a", "a"], ["a", "b"], r"x\.parquet: the identifier 'a' is of row 1 and of row 2"),
         (["a", "b"], ["b", "b "], r"y\.csv: the identifier 'b' is of row 1 and of row 2"),
         (["a", "u\u0308", "\u00fc"], ["a"], r"x\.parquet: the identifier 'ü' is of row 2"),
-        (["a", ""], ["a", "b"], r"x\.parquet: 1 of 2 rows of features have no identifier.*row 2"),
-        (["a", "b"], ["a", " "], r"y\.csv: 1 of 2 rows of labels have no identifier"),
+        (["a", ""], ["a", "b"], r"x\.parquet: 1 of 2 rows of features has no identifier.*row 2"),
+        (["a", "b"], ["a", " "], r"y\.csv: 1 of 2 rows of labels has no identifier"),
     ],
 )
 def test_repeated_and_blank_identifiers_are_errors_unless_the_position_counts(first, second, said):

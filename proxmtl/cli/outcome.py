@@ -108,9 +108,12 @@ def write_fitted(
         "fitted_rows.npy",
         lambda: write_fitted_rows(folder, (data.X[row] for row in train), names),
     )
-    shares = getattr(model, "sharing_", None)
-    found = None if shares is None else sharing_line(shares, model.report_)  # type: ignore[attr-defined]
-    return Outcome(means, on, report, found)
+    return Outcome(means, on, report, _sharing(model))
+
+
+def _sharing(model: LinearAttributeClassifier) -> str | None:
+    chosen = getattr(model, "sharing_", None)
+    return None if chosen is None else sharing_line(chosen, getattr(model, "report_", None))
 
 
 def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:

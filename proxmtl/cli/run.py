@@ -42,10 +42,8 @@ __all__ = [
 
 
 def named_groups(groups: Groups | None) -> Groups | None:
-    """The groups where they say something: not when each attribute is alone, or all are in one."""
-    if groups is None or int(groups.sizes.max()) == 1:
-        return None
-    return None if len(groups) == 1 and not groups.uncovered else groups
+    """The groups where they say something: not when every attribute is alone."""
+    return None if groups is None or int(groups.sizes.max()) == 1 else groups
 
 
 def group_columns(groups: Groups | None) -> dict[str, list[int]]:

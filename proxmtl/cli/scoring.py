@@ -92,7 +92,10 @@ class FittedRun:
         self.model: LinearAttributeClassifier = load_model(folder)
         names = self.model.label_names_
         self.names = names or [f"attribute {i}" for i in range(len(self.model.coef_))]
-        self.groups: Groups | None = getattr(self.model, "groups_", None)
+        groups: Groups | None = getattr(self.model, "groups_", None)
+        # what Groups.single gives, for models of one group that were given none
+        nobodys = groups is not None and groups.names == ("all",) and not groups.uncovered
+        self.groups = None if nobodys else groups
 
     def scores(self, source: Path, reading: Reading, wanted: Sequence[str] | None = None) -> Scored:
         """Score features, row by row."""

@@ -103,7 +103,7 @@ def test_rare_attributes_are_left_out_and_taken_out_of_the_groups(program, files
     assert "'white'" in err
     code, _, err = program(*call, "--min-positives", minimum)
     assert code == 0
-    assert f"2 of 4 attributes have fewer than {minimum} rows" in err
+    assert f"2 of 4 attributes have fewer than {minimum} row" in err
     assert "'white', 'spots'" in err
     assert _config(files)["match"]["attributes_left_out"] == ["white", "spots"]
     model = json.loads((files / "run" / "model.json").read_text())["description"]

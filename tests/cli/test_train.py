@@ -196,7 +196,7 @@ BAD = {
     "no folder": (["train", "no", *COMMAND[2:]], ["no: no such folder"]),
     "network": ([*COMMAND, "--network", "big"], ["use one of 'small', 'alexnet'"]),
     "stages": ([*COMMAND, "--shared-stages", "9"], ["0 to 4 shared stages"]),
-    "frozen stages": ([*COMMAND, "--frozen-stages", "1"], ["--frozen-stages 1", "raise --shared-stages"]),
+    "frozen stages": ([*COMMAND, "--frozen-stages", "1"], ["--frozen-stages 1", "--shared-stages"]),
     "weights": ([*COMMAND, "--weights", "w.pth"], ["'w.pth'", "'small' comes without"]),
     "augment": ([*COMMAND, "--augment", "magic"], ["augment", "'crops'"]),
     "device": ([*COMMAND, "--device", "abacus"], ["device", "abacus"]),

@@ -29,6 +29,7 @@ from proxmtl.estimators import (
 )
 from proxmtl.estimators.search import SCORINGS
 from proxmtl.io import load_model, save_model
+from proxmtl.selection.edges import EdgeWarning
 
 SMALL = {"cv": 3, "random_state": 0}
 
@@ -177,7 +178,9 @@ def test_nothing_is_shared_where_there_is_nothing_to_share():
 def test_paths_go_on_where_their_end_is_best():
     X, Y = shared_data(80, d=10, m=3, own=1.0, seed=2)
     model = SingleTaskClassifierCV(scoring=lambda _labels, values: -values.var(), **SMALL)
-    with pytest.warns(UserWarning, match="last that was tried"):
+    with pytest.warns(
+        EdgeWarning, match=r"own_strength 1e\+04 is the highest of 15 values tried: a larger"
+    ):
         model.fit(X, Y)  # the more a ridge shrinks, the better
     assert model.cv_results_["own_strength"].max() > 10
     assert len(model.cv_results_) == 9 + 6

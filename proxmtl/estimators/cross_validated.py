@@ -35,6 +35,7 @@ from proxmtl.estimators.verdict import (
     Pair,
     beyond_the_end,
     calibration,
+    ends,
     report,
     sharing,
     table,
@@ -45,6 +46,7 @@ from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SharedPlusOwn
 from proxmtl.result import Result
+from proxmtl.selection.edges import EdgeWarning
 from proxmtl.stopping import MaxPasses, RelativeGap
 from proxmtl.targets import ClassWeight, Reduction, Targets
 
@@ -116,7 +118,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
     -----
     ConvergenceWarning
         If the final fit ended by its budget.
-    UserWarning
+    EdgeWarning
         If the best candidate is the last of an extended path.
     """
 
@@ -219,13 +221,8 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
                 break
             candidates += [pair for path in further for pair in path]
             found = joined(found, run(further))
-        if beyond_the_end(candidates, found.means):
-            warnings.warn(
-                f"{type(self).__name__}: the best strength is the last that was tried; the "
-                "attributes may want a weaker or stronger one than the path has.",
-                UserWarning,
-                stacklevel=5,
-            )
+        for edge in ends(candidates, found.means):
+            warnings.warn(f"{type(self).__name__}: {edge}", EdgeWarning, stacklevel=5)
         features = as_float_tensor("X", X)
         targets = Targets.from_labels(
             signs,

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from proxmtl.estimators.search import Searched
+from proxmtl.selection.edges import Edge, edges_of
 
-__all__ = ["Pair", "beyond_the_end", "calibration", "report", "sharing", "table"]
+__all__ = ["Pair", "beyond_the_end", "calibration", "ends", "report", "sharing", "table"]
 
 FLAT = 1e-3
 """Least slope of a sigmoid, per standard deviation of the scores."""
@@ -153,15 +154,29 @@ def _standard_error(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
     return error
 
 
+def ends(candidates: Sequence[Pair], means: NDArray[np.float64]) -> list[Edge]:
+    """Ends of the best candidate's path at which it lies; better ones may be beyond them.
+
+    The strongest shared part is no end: it is nearly critical, and stronger is the same as alone.
+    """
+    best = candidates[int(np.nanargmax(means))]
+    name, axis = ("shared_strength", 0) if math.isfinite(best[0]) else ("own_strength", 1)
+    path = [pair for pair in candidates if pair[1 - axis] == best[1 - axis]]
+    found = edges_of([{name: pair[axis]} for pair in path], path.index(best))
+    return [edge for edge in found if axis == 1 or edge.side == "lowest"]
+
+
 def beyond_the_end(candidates: Sequence[Pair], means: NDArray[np.float64]) -> list[list[Pair]]:
     """Continue the path of which an end is best: three steps more, at the path's own ratio."""
-    best = int(np.nanargmax(means))
-    shared, own = candidates[best]
-    axis = 0 if math.isfinite(shared) else 1
-    values = sorted(pair[axis] for pair in candidates if pair[1 - axis] == (shared, own)[1 - axis])
-    at = values.index(candidates[best][axis])
-    if len(values) < 2 or 0 < at < len(values) - 1 or (axis == 0 and at == len(values) - 1):
-        return []  # in the middle; or nearly critical: stronger is the same as alone
-    ratio = values[0] / values[1] if at == 0 else values[-1] / values[-2]
-    further = [values[at] * ratio**k for k in (1, 2, 3)]
-    return [[(value, own) if axis == 0 else (math.inf, value) for value in further]]
+    shared, own = candidates[int(np.nanargmax(means))]
+    further = []
+    for edge in ends(candidates, means):
+        axis = 0 if edge.name == "shared_strength" else 1
+        same = (shared, own)[1 - axis]
+        values = sorted(pair[axis] for pair in candidates if pair[1 - axis] == same)
+        if edge.side == "only":
+            continue  # there is no step to go on by
+        at, beside = values[:2] if edge.side == "lowest" else values[:-3:-1]
+        steps = [at * (at / beside) ** k for k in (1, 2, 3)]
+        further.append([(value, own) if axis == 0 else (math.inf, value) for value in steps])
+    return further

@@ -1,5 +1,8 @@
 """Moments and sums over samples against extended precision, where float32 sums lose them."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -206,3 +209,68 @@ def test_a_feature_far_from_zero_is_fitted_as_its_centred_copy():
     near = SingleTaskClassifier(tol=1e-10).fit(z, y)
     far = SingleTaskClassifier(tol=1e-10).fit(1e7 + z, y)
     np.testing.assert_allclose(far.coef_, near.coef_, rtol=1e-6)
+
+
+SPREADS = {"std", "var", "nanstd", "nanvar", "std_mean", "var_mean", "average"}
+MEANS = {"mean", "nanmean"}
+# float64 numbers, as few as there are folds, splits, classes or labels of a row; and maps of a
+# network, which are no samples
+OTHER_MEANS = {
+    "proxmtl/estimators/base.py: weights.mean",
+    "proxmtl/estimators/search.py: (sums[:, count > 0] / count[count > 0]).mean",
+    "proxmtl/estimators/search.py: own.mean",
+    "proxmtl/estimators/shared_plus_own.py: given.mean",
+    "proxmtl/estimators/verdict.py: gain[known].var",
+    "proxmtl/estimators/verdict.py: np.nanmean",
+    "proxmtl/estimators/verdict.py: np.nanstd",
+    "proxmtl/estimators/verdict.py: scored.std",
+    "proxmtl/estimators/verdict.py: z.std",
+    "proxmtl/experiments/compare.py: self._over_splits().std",
+    "proxmtl/experiments/zero_shot.py: _signatures(class_attributes).mean",
+    "proxmtl/selection/cross_validation.py: scores.std",
+    "backbones/efficientnet.py: maps.mean",
+    "backbones/quantized.py: first.mean",
+}
+
+
+def means_of_rows(source):
+    """Calls that may reduce rows in the dtype that they come in: spreads, means along an axis."""
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        named = {keyword.arg for keyword in node.keywords}
+        a_module = isinstance(node.func.value, ast.Name) and node.func.value.id in ("np", "torch")
+        along = named & {"axis", "dim"} or len(node.args) > a_module
+        if "dtype" not in named and (
+            node.func.attr in SPREADS or (node.func.attr in MEANS and along)
+        ):
+            yield ast.unparse(node.func)
+
+
+def test_means_and_spreads_over_samples_come_from_one_place():
+    root = Path(__file__).parents[1]
+    found = {
+        f"{path.relative_to(root)}: {call}"
+        for folder in ("proxmtl", "backbones")
+        for path in (root / folder).rglob("*.py")
+        if path.name != "numerics.py"
+        for call in means_of_rows(path.read_text(encoding="utf-8"))
+    }
+    assert found - OTHER_MEANS == set(), "use proxmtl.numerics, or say why it is no sum of samples"
+    assert OTHER_MEANS - found == set(), "these have gone"
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ("X.mean(0)", ["X.mean"]),
+        ("np.mean(X, axis=0)", ["np.mean"]),
+        ("torch.mean(X, 0)", ["torch.mean"]),
+        ("X.std()", ["X.std"]),
+        ("np.mean(X)", []),
+        ("X.mean(0, dtype=np.float64)", []),
+        ("column_moments(X).mean", []),
+    ],
+)
+def test_the_search_for_means_can_fail(code, seen):
+    assert list(means_of_rows(code)) == seen

@@ -10,6 +10,8 @@ Runs every estimator and every kernel backend that works here on the cases that 
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -25,14 +27,18 @@ import extreme_kernels  # noqa: E402
 
 from proxmtl.kernels import backends  # noqa: E402
 
+Run = tuple[str, str, str, bool | str]
+"""Part, case, estimator or operation, and standardised or the backend."""
+
 
 def main(
     only: Annotated[str, typer.Option(help="cases whose name contains this")] = "",
-    threads: int = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="processes")] = 2,
 ) -> None:
     """Run all cases and record the outcomes; exit with 1 if one is not as it should be."""
-    torch.set_num_threads(threads)
-    rows = [*_estimators(only), *_kernels(only)]
+    runs = [run for run in _runs() if only in run[1]]
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        rows = list(pool.map(_row, runs, chunksize=10))
     if not only:
         save("reliability_extremes", {"cases": rows})
     wrong = [row for row in rows if not row["expected"]]
@@ -42,47 +48,45 @@ def main(
     raise typer.Exit(bool(wrong))
 
 
-def _estimators(only: str) -> list[dict[str, object]]:
-    rows = []
-    for case in extreme_cases.cases().values():
-        if only not in case.name:
-            continue
-        for name in extreme_cases.LARGE.get(case.name, extreme_cases.KINDS):
-            for standardize in (True, False):
-                found = extreme_cases.outcome(name, case, standardize=standardize)
-                rows.append(
-                    {
-                        "case": case.name,
-                        "part": "estimators",
-                        "subject": name if standardize else f"{name}, not standardized",
-                        "outcome": found,
-                        "expected": case.expects(found, standardize=standardize),
-                    }
-                )
-    return rows
-
-
-def _kernels(only: str) -> list[dict[str, object]]:
+def _runs() -> list[Run]:
     here = [name for name, works in backends().items() if works]
     if not torch.cuda.is_available():
         here = [name for name in here if name != "triton"]  # its kernels are for GPUs
-    rows = []
-    for case in extreme_kernels.cases().values():
-        if only not in case.name:
-            continue
-        for operation in extreme_kernels.OPERATIONS:
-            for backend in here:
-                found = extreme_kernels.outcome(operation, case, backend)
-                rows.append(
-                    {
-                        "case": case.name,
-                        "part": "kernels",
-                        "subject": f"{operation} ({backend})",
-                        "outcome": found,
-                        "expected": case.expects(found),
-                    }
-                )
-    return rows
+    runs: list[Run] = [
+        ("estimators", case, name, standardize)
+        for case in extreme_cases.cases()
+        for name in extreme_cases.LARGE.get(case, extreme_cases.KINDS)
+        for standardize in (True, False)
+    ]
+    runs += [
+        ("kernels", name, operation, backend)
+        for name, case in extreme_kernels.cases().items()
+        for operation in extreme_kernels.OPERATIONS
+        for backend in here
+        if case.of is None or backend != "naive"  # loops
+    ]
+    return runs
+
+
+def _row(run: Run) -> dict[str, object]:
+    torch.set_num_threads(1)
+    part, name, subject, how = run
+    if isinstance(how, str):
+        parameter = extreme_kernels.cases()[name]
+        found = extreme_kernels.outcome(subject, parameter, how)
+        expected, subject = parameter.expects(found), f"{subject} ({how})"
+    else:
+        case = extreme_cases.cases()[name]
+        found = extreme_cases.outcome(subject, case, standardize=how)
+        expected = case.expects(found, standardize=how)
+        subject = subject if how else f"{subject}, not standardized"
+    return {
+        "case": name,
+        "part": part,
+        "subject": subject,
+        "outcome": found,
+        "expected": expected,
+    }
 
 
 if __name__ == "__main__":

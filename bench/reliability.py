@@ -217,15 +217,25 @@ def _outcomes(found: list[dict[str, str]], notes: dict[str, int]) -> str:
     return "; ".join(cells)
 
 
+VARIES = {
+    r"\b\w+Classifier(CV)?\b": "the estimator",
+    r"\barray=.*?(?=Reshape)": "",
+    r"\b(X or W|[VXZ])(?= has (dtype|\d+ dimensions))": "the argument",
+    r"\btorch\.(int8|bool)\b": "…",
+    r"; (give one of|pass) float64.*": "; give floating point",
+    r"\(column \d+(, column \d+)*\)": "(the columns)",
+    r"-?\b\d+(\.\d+)?(e[+-]?\d+)?\b(?!D)|\binf\b": "…",
+}
+
+
 def _sentence(outcome: str) -> str:
     """An outcome without the numbers, sizes and names that differ from subject to subject."""
     if outcome.startswith("not served"):
         outcome = re.sub(
             r"^(not served): \w+: .*can't serve this call: (.*?\.) .*$", r"\1: \2", outcome
         )
-    outcome = re.sub(r"\b\w+Classifier(CV)?\b", "the estimator", outcome)
-    outcome = re.sub(r"\barray=.*?\] ?(?=Reshape)|\barray=\S+", "", outcome)
-    outcome = re.sub(r"-?\b\d+(\.\d+)?(e[+-]?\d+)?\b(?!D)|\binf\b", "…", outcome)
+    for pattern, plain in VARIES.items():
+        outcome = re.sub(pattern, plain, outcome)
     return _short(outcome)
 
 

@@ -27,6 +27,7 @@ from proxmtl.estimators import (
     SingleTaskClassifier,
     SingleTaskClassifierCV,
 )
+from proxmtl.selection.edges import EdgeWarning
 
 NAN = np.nan
 RIGHT = "right"
@@ -239,7 +240,8 @@ def outcome(name: str, case: Case, *, standardize: bool) -> str:
         warnings.simplefilter("error")
         # how a solve ended, and that strengths are far off, is said rightly
         warnings.filterwarnings("ignore", category=ConvergenceWarning)
-        warnings.filterwarnings("ignore", ".*(model collapsed|best strength is the last)")
+        warnings.filterwarnings("ignore", category=EdgeWarning)
+        warnings.filterwarnings("ignore", ".*model collapsed")
         try:
             return _compared(kind, case, standardize=standardize)
         except Exception as error:  # noqa: BLE001 - any is an outcome

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from proxmtl.backbones.partial_files import PartialFiles
 from proxmtl.io.beside import check_new, features_seal, seal_beside
 from proxmtl.io.errors import InputError
 from proxmtl.io.features import ids_beside
-from proxmtl.io.lock import FileLock
 from proxmtl.io.outputs import reserve
 from proxmtl.io.seal import read_sealed, sealed_text
 from proxmtl.text_tables import table_line
@@ -108,16 +108,11 @@ class FeatureFile:
     ) -> None:
         self.out, self.shape, self.identity = out, shape, identity
         self.ids, self._fresh = ids, fresh
-        self.partial = out.with_name(f"{out.name}.partial")
-        self.record_path = out.with_name(f"{out.name}.partial.json")
-        self._new = out.with_name(f"{out.name}.partial.new")
-        self._copy = out.with_name(f"{out.name}.partial.rows")
+        self._files = files = PartialFiles(out)
+        self.partial, self.record_path = files.rows, files.record
         self._room = _size(shape) * (2 if may_skip and len(shape) == 3 else 1)
         self._digests: list[hashlib._Hash] = []  # of the rows of each block so far
-        self._lock = FileLock(
-            out.with_name(f"{out.name}.partial.lock"),
-            f"another process is writing {out.name}; wait for it, or choose another file.",
-        )
+        self._lock = files.lock()
         try:
             with self._named():
                 self._begin()
@@ -126,8 +121,7 @@ class FeatureFile:
             raise
 
     def _begin(self) -> None:
-        for leftover in (self._new, self._copy):  # of a kill in the middle of a replacement
-            leftover.unlink(missing_ok=True)
+        self._files.remove_leftovers()
         try:
             found = self._found()
         except InputError:
@@ -263,7 +257,7 @@ class FeatureFile:
             self._stream.write(_header(shape))
             self._flush()
         elif progress.rows < n:  # the blocks move together: in a copy, as a kill may come any time
-            complete = self._copy
+            complete = self._files.copy
             self._copy_rows(complete, shape)
         self._identify()
         self._stream.close()
@@ -278,11 +272,11 @@ class FeatureFile:
 
     def _replace(self, path: Path, text: str) -> None:
         """Write a file whole or not at all; the lock makes one name for all of them enough."""
-        with self._new.open("w", encoding="utf-8", newline="") as stream:
+        with self._files.new.open("w", encoding="utf-8", newline="") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        self._new.replace(path)
+        self._files.new.replace(path)
 
     def _identify(self) -> None:
         # features of another run must not stand beside these identifiers, not even for a moment

@@ -82,12 +82,14 @@ def extract(
 
     from proxmtl.backbones import extract_to_file, load_network
     from proxmtl.backbones.data import find_images
+    from proxmtl.backbones.partial_files import clear_up
     from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
     from proxmtl.cli.inputs import torch_device
     from proxmtl.io import ids_beside, read_ids
     from proxmtl.io.outputs import settle_file
     from proxmtl.wording import counted
 
+    clear_up(out)
     for path, replaced in ((out, force), (ids_beside(out), True)):
         settle_file(path, force=replaced, inputs=(images, names, Path(network)))
     if id_column is not None and names is None and images.suffix.lower() != ".csv":

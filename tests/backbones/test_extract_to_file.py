@@ -16,6 +16,7 @@ from PIL import Image
 from proxmtl.backbones import extract, extract_to_file
 from proxmtl.backbones.extract import digest
 from proxmtl.backbones.feature_file import FeatureFile
+from proxmtl.backbones.partial_files import clear_up
 from proxmtl.io import InputError, load_features
 
 
@@ -339,6 +340,26 @@ def test_a_kill_at_each_file_of_the_end_is_gone_on_from(tmp_path, monkeypatch, k
     extract_to_file(Squares(3), Mixer(), out, ids=names)
     assert load_features(out).ids == tuple(names)
     assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_a_kill_after_the_end_leaves_nothing_to_the_next_call(tmp_path):
+    out = tmp_path / "f.npy"
+    extract_to_file(Squares(3), Mixer(), out)
+
+    def refused(out):
+        with pytest.raises(InputError, match="the file exists"):
+            extract(Squares(3), Mixer(), out=out)
+
+    for clear in (clear_up, refused):
+        for name in ("json", "lock"):
+            (tmp_path / f"f.npy.partial.{name}").write_text("x")
+        clear(out)
+        assert {path.name for path in tmp_path.iterdir()} == {"f.npy", "f.seal.json"}
+    part = [tmp_path / f"f.npy.partial{end}" for end in ("", ".json")]
+    for path in part:  # of an interrupted extraction by force
+        path.write_text("x")
+    clear_up(out)
+    assert all(path.exists() for path in part)
 
 
 def test_a_file_that_may_not_have_its_size_is_named(tmp_path):

@@ -33,14 +33,18 @@ test-isa: $(READY)
 	$(BIN)/python tests/isa.py $(ISA)
 
 # Which changes of an operator no test notices, on a sample; goes on where it was. MUTANTS='--minutes 30'
-mutants: $(READY) build/mutation
+mutants: $(READY) build/mutation build/mutants/seen
 	PYTHONPATH=build/mutation $(BIN)/python bench/mutants/sample.py
-	$(BIN)/python bench/mutants/run.py $(MUTANTS)
+	PYTHONPATH=build/tracing $(BIN)/python bench/mutants/run.py $(MUTANTS)
 
-build/mutation: pyproject.toml
+# Which tests run which lines, from one run of all; lines that move later only make the choice worse.
+build/mutants/seen: build/tracing
+	PYTHONPATH=build/tracing:bench/mutants $(BIN)/python -m pytest -p seen -n 2 --dist worksteal --ignore tests/faults || test -f $@
+
+build/mutation build/tracing: build/%: pyproject.toml
 	rm -rf $@
 	$(BIN)/python -m pip install --disable-pip-version-check -q --target $@ "$$($(BIN)/python -c \
-		'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["mutation"])')"
+		'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$*"])')"
 
 # A thousand disturbed commands; interrupted, it goes on where it was. Options in FAULTS.
 faults: $(READY)

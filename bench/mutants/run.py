@@ -6,8 +6,9 @@
     python bench/mutants/run.py --only solvers/  # those of some files
     python bench/mutants/run.py --survivors      # once more those that survived
 
-A mutant runs against the tests of its own package until one fails. That test has to pass on the
-sources as they are, or it is left out and the mutant runs again. A test that doesn't end has
+A mutant runs against the tests that run its line, or where that is not known against those of its
+own package, until one fails. That test has to pass on the sources as they are, or it is left out
+and the mutant runs again. A test that doesn't end has
 noticed too if it doesn't end alone either; where time was over for other reasons, the mutant has
 survived. Survivors that can't be noticed are written down in equivalent.toml with the reason.
 Writes bench/results/reliability_mutants.json after each mutant.
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import trial
-from tests_of import tests_of
+from tests_of import tests_for
 from trial import Trial
 
 ROOT = Path(__file__).parents[2]
@@ -96,12 +97,12 @@ class Judge:
         """The mutant's outcome; None if the time for all of them is over."""
         if time.monotonic() > self._end:
             return None
-        tests, spent = tests_of(mutant["file"], mutant["scope"]), 0.0
+        batches, spent = tests_for(mutant), 0.0
         while True:
-            seen = self._run(tests, mutant)
+            seen = self._run(batches, mutant)
             spent += seen.seconds
             if seen.outcome == "timeout" and seen.by:
-                again = self._run([seen.by], mutant)
+                again = self._run([[seen.by]], mutant)
                 seen = Trial("passed", "", again.seconds) if again.outcome == "passed" else again
                 spent += seen.seconds
             if seen.outcome == "passed" or self._is_sound(seen.by):
@@ -110,15 +111,15 @@ class Judge:
         shown = {key: mutant[key] for key in SHOWN}
         return {**shown, "outcome": names[seen.outcome], "by": seen.by, "seconds": round(spent, 1)}
 
-    def _run(self, tests: list[str], mutant: dict[str, Any] | None) -> Trial:
+    def _run(self, batches: list[list[str]], mutant: dict[str, Any] | None) -> Trial:
         limits = {"each": self._given.each, "limit": self._given.limit_s}
-        return trial.run(tests, mutant, without=self._failing, **limits)
+        return trial.run(batches, mutant, without=self._failing, **limits)
 
     def _is_sound(self, test: str) -> bool:
         """Whether a test passes on the sources as they are; if not, it is left out from now on."""
         if not test or test in self._sound or not self._given.check:
             return True
-        if self._run([test], None).outcome == "passed":
+        if self._run([[test]], None).outcome == "passed":
             self._sound.add(test)
             return True
         print(f"  left out: {test} fails on the sources as they are", flush=True)

@@ -1,4 +1,4 @@
-"""Which tests see a mutant: those of its own package, the likeliest first."""
+"""Which tests see a mutant: those that run its line, the quickest first; else by name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import ast
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from seen import tests_running
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 MODULES = 12
 """Most files for a module that has no folder of tests."""
+QUICK = 60
+"""Tests of a line that are collected first: most mutants end there."""
+MOST = 1500
+"""Tests of a line that are run, at most."""
 # Of a package, beside its folder.
 BESIDE = {
     "estimators": ["test_estimators.py", "test_estimator_inputs.py"],
@@ -23,10 +30,23 @@ BESIDE = {
 }
 
 
+def tests_for(mutant: dict[str, Any]) -> list[list[str]]:
+    """Tests to run on a mutant, in batches: names of tests, or files where its line is not known.
+
+    Of the tests that run the line those of its own package come first, and of these the quickest.
+    """
+    name = mutant["file"]
+    known = tests_running(name, mutant["line"])
+    if not known:
+        return [tests_of(name, mutant["scope"])]
+    own = f"tests/{_package(name)}/"
+    ordered = sorted(known, key=lambda test: not test.startswith(own))[:MOST]
+    return [batch for batch in (ordered[:QUICK], ordered[QUICK:]) if batch]
+
+
 def tests_of(name: str, scope: str) -> list[str]:
     """Test files for a change in a file, within a dotted scope, in the order to run them."""
-    folder, *rest = Path(name).parts
-    package = folder if folder != "proxmtl" else rest[0] if len(rest) > 1 else ""
+    package = _package(name)
     stem, names = Path(name).stem, _names(name, scope)
     places = [TESTS / package, *(TESTS / beside for beside in BESIDE.get(package, []))]
     found = [path for place in (places if package else [TESTS]) for path in _files(place)]
@@ -34,6 +54,12 @@ def tests_of(name: str, scope: str) -> list[str]:
     if not package:
         ranked = [path for path in ranked if _score(path, stem, names)][:MODULES]
     return [str(path.relative_to(ROOT)) for path in ranked]
+
+
+def _package(name: str) -> str:
+    """Folder of tests of a source file; empty for a module of its own."""
+    folder, *rest = Path(name).parts
+    return folder if folder != "proxmtl" else rest[0] if len(rest) > 1 else ""
 
 
 def _score(path: Path, stem: str, names: tuple[frozenset[str], frozenset[str]]) -> int:

@@ -58,7 +58,7 @@ def warm_up() -> None:
 
 
 def run(
-    tests: list[str],
+    batches: list[list[str]],
     mutant: dict[str, Any] | None = None,
     *,
     without: list[str],
@@ -69,8 +69,8 @@ def run(
 
     Parameters
     ----------
-    tests
-        Files or names of tests, in order.
+    batches
+        Files or names of tests, in order; a batch is collected when those before it have passed.
     mutant
         Entry of the sample; None: the sources as they are.
     without
@@ -84,7 +84,7 @@ def run(
     begin = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _child(tests, mutant, without, report, (each, limit))
+        _child(batches, mutant, without, report, (each, limit))
     status = None
     while status is None and time.monotonic() - begin < WAITING * limit:
         time.sleep(0.05)
@@ -104,7 +104,7 @@ def run(
 
 
 def _child(
-    tests: list[str],
+    batches: list[list[str]],
     mutant: dict[str, Any] | None,
     without: list[str],
     report: Path,
@@ -129,7 +129,10 @@ def _child(
         # the parent has imported what pytest would like to rewrite
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         options += [f"--deselect={name}" for name in without]
-        code = int(pytest.main([*options, *tests], plugins=[_Reporter(report)]))
+        for tests in batches:
+            code = int(pytest.main([*options, *tests], plugins=[_Reporter(report)]))
+            if code:
+                break
     finally:
         sys.stdout.flush()
         os._exit(code)

@@ -84,6 +84,7 @@ if TYPE_CHECKING:  # for type checkers; at run time _WHERE, the same, is followe
         SPGD,
         AdPGM,
         DavisYin,
+        NewtonCholesky,
         ProxNewton,
         ProxSVRG,
     )
@@ -148,6 +149,7 @@ __all__ = [
     "MaxIterations",
     "MaxPasses",
     "MaxSeconds",
+    "NewtonCholesky",
     "NonNegative",
     "Nuclear",
     "ObjectiveChange",
@@ -265,6 +267,7 @@ _WHERE = {
         "SPGD",
         "AdPGM",
         "DavisYin",
+        "NewtonCholesky",
         "ProxNewton",
         "ProxSVRG",
     ),

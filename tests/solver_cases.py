@@ -19,6 +19,7 @@ from proxmtl import (
     GroupL2,
     Groups,
     LatentProblem,
+    NewtonCholesky,
     OverlappingGroupL2,
     Problem,
     ProxNewton,
@@ -117,9 +118,9 @@ def latent_start(problem, *, K=3, seed=11, scale=1.0):
     return (L, S, torch.zeros(M).to(like)) if problem.design.intercept else (L, S)
 
 
-def _convex_case(solver):
+def _convex_case(solver, penalty="groups"):
     def make(dtype=torch.float64):
-        problem = convex("groups", intercept=True, dtype=dtype)
+        problem = convex(penalty, intercept=True, dtype=dtype)
         start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(2))
         return solver, problem, start.to(dtype)
 
@@ -151,6 +152,7 @@ SOLVER_FACTORIES = {
     "FISTA": _convex_case(FISTA()),
     "IRLS": _convex_case(IRLS(inner_iterations=3)),
     "MFISTA": _convex_case(MFISTA()),
+    "NewtonCholesky": _convex_case(NewtonCholesky(), "ridge"),
     "PDHG": _sum_case(PDHG()),
     "PGD": _convex_case(PGD()),
     # Newton steps of one product: whole ones are done before the suite is

@@ -19,14 +19,32 @@ from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
 from proxmtl.result import Result
-from proxmtl.solvers import FISTA
+from proxmtl.solvers import FISTA, NewtonCholesky
 from proxmtl.stopping import MaxPasses, RelativeGap
 from proxmtl.targets import ClassWeight, Targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ConvexAttributeClassifier"]
+__all__ = ["ConvexAttributeClassifier", "minimised"]
+
+
+def minimised(
+    problem: Problem,
+    *,
+    tol: float,
+    max_passes: float,
+    callback: Callable[[Any], None] | None,
+) -> Result[torch.Tensor]:
+    """Minimise to a relative gap within a budget of passes, by what is quicker for the problem."""
+    newton = NewtonCholesky()
+    exact = newton.is_cheaper(problem, max_passes)
+    return minimize(
+        problem,
+        newton if exact else FISTA(),
+        stop=RelativeGap(tol, every=1 if exact else 10) | MaxPasses(max_passes),
+        callback=callback,
+    )
 
 
 class ConvexAttributeClassifier(LinearAttributeClassifier):
@@ -82,10 +100,10 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
         )
         design = SharedDesign(features, intercept=given.fit_intercept)
         problem = Problem(loss, design, targets)
-        result = minimize(
+        result = minimised(
             problem.with_regularizers(self._penalty(problem, weights)),
-            FISTA(),
-            stop=RelativeGap(given.tol) | MaxPasses(given.max_passes),
+            tol=given.tol,
+            max_passes=given.max_passes,
             callback=callback,
         )
         # The state is for resuming the run; it holds arrays as large as the scores.

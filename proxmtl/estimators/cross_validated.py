@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from proxmtl.arrays import as_float_tensor
 from proxmtl.designs import SharedDesign
 from proxmtl.estimators.base import LinearAttributeClassifier
+from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.search import (
@@ -42,12 +43,10 @@ from proxmtl.estimators.verdict import (
 )
 from proxmtl.experiments import stratified_folds
 from proxmtl.groups import Groups
-from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SharedPlusOwn
 from proxmtl.result import Result
 from proxmtl.selection.edges import EdgeWarning
-from proxmtl.stopping import MaxPasses, RelativeGap
 from proxmtl.targets import ClassWeight, Reduction, Targets
 
 __all__ = ["SharedPlusOwnClassifierCV", "SingleTaskClassifierCV"]
@@ -272,9 +271,10 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         self, problem: Problem, penalty: Regularizer, callback: Callable[[Any], None] | None
     ) -> tuple[Array, Array, Array]:
         """Coefficients (D, M), intercepts (M,) and the shared part (D, M)."""
-        result = minimize(
+        result = minimised(
             problem.with_regularizers(penalty),
-            stop=RelativeGap(self._given.tol) | MaxPasses(self._given.max_passes),
+            tol=self._given.tol,
+            max_passes=self._given.max_passes,
             callback=callback,
         )
         self.results_.append(dataclasses.replace(result, state=None))  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.irls import IRLS
 from proxmtl.solvers.loop import run
 from proxmtl.solvers.mfista import MFISTA
+from proxmtl.solvers.newton_cholesky import NewtonCholesky
 from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC
 from proxmtl.solvers.pdhg import PDHG
@@ -38,6 +39,7 @@ __all__ = [
     "DavisYin",
     "FunctionRestart",
     "GradientRestart",
+    "NewtonCholesky",
     "NoRestart",
     "ProxNewton",
     "ProxSVRG",

@@ -19,6 +19,7 @@ from proxmtl import (
     GroupL2,
     Groups,
     LatentProblem,
+    Logistic,
     NewtonCholesky,
     OverlappingGroupL2,
     Problem,
@@ -118,9 +119,27 @@ def latent_start(problem, *, K=3, seed=11, scale=1.0):
     return (L, S, torch.zeros(M).to(like)) if problem.design.intercept else (L, S)
 
 
-def _convex_case(solver, penalty="groups"):
+def _convex_case(solver):
     def make(dtype=torch.float64):
-        problem = convex(penalty, intercept=True, dtype=dtype)
+        problem = convex("groups", intercept=True, dtype=dtype)
+        start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(2))
+        return solver, problem, start.to(dtype)
+
+    return make
+
+
+def _separable_case(solver):
+    """Classes that a plane separates, and hardly a ridge: margins grow step by step."""
+
+    def make(dtype=torch.float64):
+        X, *_ = data(dtype=dtype)
+        generator = torch.Generator().manual_seed(6)
+        planes = torch.randn(D, M, generator=generator, dtype=torch.float64).to(dtype)
+        labels = torch.sign(X @ planes)
+        labels[::5] = 0  # missing
+        design = SharedDesign(X, intercept=True)
+        ridge = SquaredFrobenius(1e-13)
+        problem = Problem(Logistic(), design, Targets.from_labels(labels), ridge)
         start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(2))
         return solver, problem, start.to(dtype)
 
@@ -152,7 +171,7 @@ SOLVER_FACTORIES = {
     "FISTA": _convex_case(FISTA()),
     "IRLS": _convex_case(IRLS(inner_iterations=3)),
     "MFISTA": _convex_case(MFISTA()),
-    "NewtonCholesky": _convex_case(NewtonCholesky(), "ridge"),
+    "NewtonCholesky": _separable_case(NewtonCholesky()),
     "PDHG": _sum_case(PDHG()),
     "PGD": _convex_case(PGD()),
     # Newton steps of one product: whole ones are done before the suite is

@@ -38,10 +38,14 @@ class Loss(ABC):
         Name under which the fused kernels know this loss; None: it has no fused kernel.
     coupled : bool
         Whether the scores of a sample belong together.
+    curved : bool
+        Whether the curvature is positive wherever the derivative is not zero, as exact Newton steps
+        need it. False for a loss that is linear far out.
     """
 
     kernel: ClassVar[str | None] = None
     coupled: ClassVar[bool] = False
+    curved: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -33,6 +33,7 @@ class Logistic(Loss):
 
     curvature_bound = 0.25
     kernel = "logistic"
+    curved = True
 
     def pointwise(self, scores: Tensor, labels: Tensor) -> Tensor:
         return -logsigmoid(labels * scores)

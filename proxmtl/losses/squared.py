@@ -25,6 +25,7 @@ class Squared(Loss):
 
     curvature_bound = 1.0
     kernel = "squared"
+    curved = True
 
     def pointwise(self, scores: Tensor, labels: Tensor) -> Tensor:
         return 0.5 * (scores - labels).square()

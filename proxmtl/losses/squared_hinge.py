@@ -27,6 +27,7 @@ class SquaredHinge(Loss):
 
     curvature_bound = 1.0
     kernel = "squared_hinge"
+    curved = True
 
     def pointwise(self, scores: Tensor, labels: Tensor) -> Tensor:
         return 0.5 * torch.relu(1 - labels * scores).square()

@@ -163,7 +163,9 @@ def _lacking(problem: Problem) -> str:
     if problem.terms or problem.smooth_terms or not problem.ridge > 0:
         return "takes squared Frobenius norms as the only penalty, and needs one"
     if problem.loss.coupled:
-        return f"{type(problem.loss).__name__} couples the tasks"
+        return f"needs tasks of their own, and {type(problem.loss).__name__} couples them"
+    if not problem.loss.curved:
+        return f"needs curvature, and {type(problem.loss).__name__} is linear far out"
     return ""
 
 

@@ -1,0 +1,141 @@
+"""Newton's method with exact solves: the minimiser, from either side of n = D, at any labels."""
+
+import itertools
+
+import pytest
+import torch
+from strategies import classification
+
+from proxmtl import (
+    FISTA,
+    L1,
+    Huber,
+    Logistic,
+    MaxIterations,
+    NewtonCholesky,
+    Problem,
+    RelativeGap,
+    SharedDesign,
+    Squared,
+    SquaredFrobenius,
+    SquaredHinge,
+    Targets,
+    TaskDesign,
+    UnsupportedError,
+    minimize,
+)
+from proxmtl.estimators import SingleTaskClassifier
+
+SHAPES = {"fewer features": (60, 8, 4), "fewer labels": (50, 70, 4)}
+
+
+def posed(shape, *, loss=None, missing=0.3, intercept=True, ridge=0.02, dtype=torch.float64):
+    X, Y = classification(*SHAPES[shape], seed=3, missing=missing, shift=0.3, dtype=dtype)
+    Y[:, 0] = Y[:, 0].abs() * torch.sign(X[:, 0])  # of another number of labels than the rest
+    Y[:20, 0] = 0 if missing else Y[:20, 0]
+    design = SharedDesign(X, intercept=intercept)
+    t = Targets.from_labels(Y, sample_weight=torch.linspace(0.5, 2, len(X)).to(X), like=X)
+    return Problem(loss or SquaredHinge(), design, t, SquaredFrobenius(ridge))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("loss", [SquaredHinge(), Logistic(), Squared()])
+def test_the_minimum_is_reached_in_a_few_iterations(shape, missing, intercept, loss):
+    problem = posed(shape, loss=loss, missing=missing, intercept=intercept)
+    start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(0)).double()
+    result = minimize(
+        problem, NewtonCholesky(), x0=start, stop=RelativeGap(1e-11, every=1) | MaxIterations(25)
+    )
+    assert result.status.ok, result
+    loose = minimize(problem, FISTA(), stop=RelativeGap(1e-5))
+    assert result.certificate.objective <= loose.certificate.objective
+    objectives = [record["objective"] for record in result.history]
+    assert all(b <= a * (1 + 1e-14) for a, b in itertools.pairwise(objectives))
+
+
+def test_of_no_task_the_objective_rises():
+    problem = posed("fewer labels", loss=Logistic(), ridge=1e-6)
+    solver, targets = NewtonCholesky(), problem.targets
+    start = 30 * torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(1))
+    state = solver.init(problem, start.double())
+
+    def by_task(state):
+        losses = (problem.loss.pointwise(state.scores, targets.labels) * targets.weights).sum(0)
+        return losses + problem.ridge * state.x[:-1].square().sum(0)
+
+    for _ in range(12):
+        before, state = by_task(state), solver.step(problem, state)
+        assert bool((by_task(state) <= before * (1 + 1e-13)).all())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_float32_features_give_the_minimum_to_their_precision(shape):
+    wide, narrow = (posed(shape, dtype=dtype) for dtype in (torch.float64, torch.float32))
+    best = minimize(wide, NewtonCholesky(), stop=RelativeGap(1e-12, every=1))
+    found = minimize(narrow, NewtonCholesky(), stop=MaxIterations(12))
+    assert found.solution.dtype == torch.float32
+    # second order in the rounding of the point, but the features themselves are rounded
+    assert found.certificate.objective == pytest.approx(best.certificate.objective, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_state_goes_on_with_another_ridge_and_reads_no_features_for_it(shape):
+    problem, solver = posed(shape), NewtonCholesky()
+    state = solver.init(problem, problem.zeros())
+    for _ in range(8):
+        state = solver.step(problem, state)
+    other = problem.with_regularizers(SquaredFrobenius(0.5))
+    before = other.counts.passes
+    state = solver.resumed(other, state)
+    assert other.counts.passes == before
+    for _ in range(8):
+        state = solver.step(other, state)
+    best = minimize(other, NewtonCholesky(), stop=RelativeGap(1e-12, every=1))
+    torch.testing.assert_close(state.x, best.solution, rtol=1e-8, atol=1e-10)
+
+
+def test_a_system_that_is_singular_to_rounding_moves_nothing():
+    problem = posed("fewer labels", loss=SquaredHinge(), ridge=1e-300)
+    state = NewtonCholesky().init(problem, problem.zeros())
+    for _ in range(3):
+        state = NewtonCholesky().step(problem, state)
+    assert bool(state.x.isfinite().all())
+
+
+def test_other_problems_are_told_what_is_missing():
+    problem = posed("fewer labels")
+    X, t = problem.design.X, problem.targets
+    others = {
+        "only penalty": problem.with_regularizers(L1(0.1)),
+        "linear far out": Problem(Huber(0.3), problem.design, t, SquaredFrobenius(1.0)),
+        "needs one": problem.with_regularizers([]),
+        "dense features": Problem(
+            SquaredHinge(),
+            TaskDesign([X[:, :5]] * 2),
+            Targets.from_labels([t.labels[:, m].sign() for m in range(2)]),
+            SquaredFrobenius(1.0),
+        ),
+    }
+    for words, other in others.items():
+        with pytest.raises(UnsupportedError, match=words):
+            minimize(other, NewtonCholesky())
+        assert not NewtonCholesky().is_cheaper(other)
+
+
+def test_the_classifiers_take_it_for_few_labels_within_their_budget(monkeypatch):
+    taken = []
+    init = NewtonCholesky.init
+    monkeypatch.setattr(
+        NewtonCholesky, "init", lambda self, *given: taken.append(1) or init(self, *given)
+    )
+    X, Y = classification(60, 300, 3, seed=1, missing=0.5)
+    Y[Y == 0] = torch.nan
+    model = SingleTaskClassifier(loss="logistic").fit(X.numpy(), Y.numpy())
+    assert taken
+    assert model.result_.status.ok
+    taken.clear()
+    with pytest.warns(match="Budget"):
+        SingleTaskClassifier(loss="logistic", max_passes=5).fit(X.numpy(), Y.numpy())
+    assert not taken

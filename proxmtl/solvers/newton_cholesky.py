@@ -71,7 +71,7 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
         if reason:
             raise UnsupportedError(f"NewtonCholesky: {reason}; use FISTA or ProxNewton.")
         rows, tasks = _Rows.of(problem).sizes
-        side = min(rows, problem.design.n_features)
+        side = min(rows, _features(problem).shape[1])
         check_memory(
             8 * side * side * (tasks if side == rows else 1),
             f"NewtonCholesky: Hessians of {side} unknowns",
@@ -87,7 +87,7 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
         if not isinstance(problem, Problem) or _lacking(problem):
             return False
         (n, tasks), M = _Rows.of(problem).sizes, problem.targets.n_tasks
-        N, D = problem.design.X.shape
+        N, D = _features(problem).shape
         side, a_pass = min(n, D), 4 * N * D * M
         once = 2 * n * n * D * tasks if n < D else 0
         products = 2.5 * a_pass if n < D else 1.5 * a_pass + 2 * n * D * D * M
@@ -95,7 +95,8 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
             return False
         # a factorisation of side^3 / 3 operations takes the time of three times as many
         newton = once + ITERATIONS * (products + M * (side**3 + 4 * side**2) + 3 * CALL)
-        return newton < ACCELERATED * (a_pass + CALL)
+        cheaper: bool = newton < ACCELERATED * (a_pass + CALL)
+        return cheaper
 
     def init(self, problem: Problem, x0: Tensor) -> NewtonCholeskyState:
         problem.check_point(x0)
@@ -169,13 +170,19 @@ def _lacking(problem: Problem) -> str:
     return ""
 
 
+def _features(problem: Problem) -> Tensor:
+    design = problem.design
+    assert isinstance(design, SharedDesign)
+    return design.X
+
+
 class _Rows(NamedTuple):
     """Rows of each task that have a label, by number: (M, n), or (1, N) for all; the mask of them.
 
     Tasks with fewer than n are filled up with rows that the mask leaves out.
     """
 
-    index: Tensor
+    numbers: Tensor
     mask: Tensor
 
     @classmethod
@@ -191,25 +198,25 @@ class _Rows(NamedTuple):
     @property
     def sizes(self) -> tuple[int, int]:
         """Number of rows of a task, and of tasks with rows of their own."""
-        return self.index.shape[1], self.index.shape[0]
+        return self.numbers.shape[1], self.numbers.shape[0]
 
     def gathered(self, values: Tensor) -> Tensor:
         """Entries (N, M) of the rows of each task, (M, n); 0 where there is none."""
         if self.sizes[1] == 1:
             return values.T
-        return torch.where(self.mask, values.T.gather(1, self.index), 0.0)
+        return torch.where(self.mask, values.T.gather(1, self.numbers), 0.0)
 
     def spread(self, values: Tensor, n: int) -> Tensor:
         """The reverse of :meth:`gathered`, with zeros where a task has no label: (N, M)."""
         if self.sizes[1] == 1:
             return values.T
         out = values.new_zeros(len(values), n)
-        return out.scatter_(1, self.index, torch.where(self.mask, values, 0.0)).T
+        return out.scatter_(1, self.numbers, torch.where(self.mask, values, 0.0)).T
 
 
 def _gram(problem: Problem) -> Tensor | None:
     """Inner products of the rows with a label; None where there are fewer features than those."""
-    rows, X = _Rows.of(problem), problem.design.X
+    rows, X = _Rows.of(problem), _features(problem)
     (n, tasks), (N, D) = rows.sizes, X.shape
     if n >= D:
         return None
@@ -217,7 +224,7 @@ def _gram(problem: Problem) -> Tensor | None:
     problem.counts.charge(forward=share, adjoint=share)
     out = torch.empty(tasks, n, n, dtype=torch.float64, device=X.device)
     for m in range(tasks):
-        part = X if tasks == 1 else X[rows.index[m]]
+        part = X if tasks == 1 else X[rows.numbers[m]]
         wide = part.to(torch.float64)
         torch.mm(wide, wide.T, out=out[m])
     return out
@@ -251,7 +258,7 @@ class _System:
         return d, -self._bias - (mu * d).sum(0)
 
     def _by_features(self, G: Tensor, mu: Tensor) -> Tensor:
-        problem, X = self._problem, self._problem.design.X
+        problem, X = self._problem, _features(self._problem)
         (N, D), M = X.shape, self._h.shape[1]
         share = D / 2 * float((self._h > 0).sum()) / (N * M)
         problem.counts.charge(forward=share, adjoint=share)
@@ -260,7 +267,8 @@ class _System:
         size = max(1, BLOCK_ELEMENTS // D)
         for m in range(M):
             H = ridge - self._total[m] * torch.outer(mu[:, m], mu[:, m]) * problem.design.intercept
-            for block, h in zip(X.split(size), self._h[:, m].split(size), strict=True):
+            blocks = torch.split(X, size), torch.split(self._h[:, m], size)
+            for block, h in zip(*blocks, strict=True):
                 some = h > 0
                 half = block[some].to(G.dtype) * h[some, None].sqrt()
                 H = H.addmm_(half.T, half)

@@ -42,6 +42,13 @@ def test_convergence_has_a_panel_per_model(models, tmp_path):
     save_figure(figure, tmp_path / "c.png")
 
 
+@pytest.mark.parametrize(("last", "scale"), [(0.5, "linear"), (0.05, "log"), (-0.05, "linear")])
+def test_an_objective_over_more_than_a_decade_has_a_logarithmic_axis(last, scale):
+    history = [{"passes": 1.0 * i, "objective": value} for i, value in enumerate([1.0, 0.9, last])]
+    (axes,) = plot_convergence({"one": history}).axes
+    assert axes.get_yscale() == scale
+
+
 def test_scores_by_attribute_follow_the_groups(tmp_path):
     scores = {"one": [0.1, 0.2, 0.3, np.nan], "two": [0.5, 0.6, 0.7, 0.8]}
     figure = plot_attribute_scores(scores, GROUPS, NAMES, prevalence=[0.4, 0.3, 0.2, 0.1])

@@ -41,6 +41,7 @@ from proxmtl import (
     UnsupportedError,
     minimize,
 )
+from proxmtl.regularizers import TotalVariation
 from proxmtl.solvers import ConstantStep, run
 from proxmtl.solvers.working_set import restricted
 
@@ -144,6 +145,14 @@ def test_splitting_refuses_what_it_cannot_split():
     with pytest.raises(UnsupportedError, match=r"DavisYin splits two penalties.*use PDHG"):
         minimize(problem_with(three), DavisYin())
     assert minimize(problem_with(three), PDHG(), stop=MaxIterations(3)).iterations == 3
+
+
+def test_pdhg_goes_on_with_as_many_split_penalties_only():
+    terms = [TotalVariation(1.0), L1(0.5)]
+    state = minimize(problem_with(terms), PDHG(), stop=MaxIterations(4)).state
+    assert minimize(problem_with(terms), PDHG(), stop=MaxIterations(6), state=state).iterations == 6
+    with pytest.raises(ValueError, match=r"state: holds \d dual variables, the problem has \d"):
+        minimize(problem_with(L1(0.5)), PDHG(), stop=MaxIterations(6), state=state)
 
 
 # ------------------------------------------------------------------ mini-batches

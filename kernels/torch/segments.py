@@ -26,11 +26,12 @@ def group_norms(blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
 
 def _plain_norms(blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
     outer, n, inner = blocks.shape
-    if layout.uniform_size and layout.tiles(n):
-        pieces = blocks.reshape(outer, layout.n_groups, layout.uniform_size, inner)
+    _, indices, owner = layout.on(blocks.device)
+    if layout.uniform_size:
+        members = blocks if layout.tiles(n) else blocks[:, indices]
+        pieces = members.reshape(outer, layout.n_groups, layout.uniform_size, inner)
         norms: torch.Tensor = torch.linalg.vector_norm(pieces, dim=2)
         return norms
-    _, indices, owner = layout.on(blocks.device)
     squares = blocks.square()
     if not layout.tiles(n):
         squares = squares[:, indices]

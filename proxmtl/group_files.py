@@ -129,6 +129,13 @@ def _read_csv(path: Path, items: Sequence[str]) -> dict[str, list[str]]:
                 f"both names in every line.{merged}"
             )
         table.setdefault(group, []).append(item)
+    # columns the other way round, or a column for each group
+    if table and all(name in items and name not in table[name] for name in table):
+        raise ValueError(
+            f"{_place(path, rows[0].line)}: the first column has attributes ({_shown(list(table))})"
+            " where groups are named; groups have one membership a line, group,attribute. Write it "
+            "so, or, if these are names of groups, rename them."
+        )
     return table
 
 

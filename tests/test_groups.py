@@ -172,6 +172,11 @@ def test_bad_files_are_named_with_what_is_wrong(tmp_path, name):
     assert str(caught.value).endswith((".", "?"))
 
 
+def test_a_group_may_be_called_as_one_of_its_members(tmp_path):
+    (tmp_path / "own.csv").write_text("group,item\nred,red\nred,blue\n")
+    assert Groups.from_file(tmp_path / "own.csv", ITEMS).names == ("red",)
+
+
 def test_a_group_without_a_name_is_an_error_however_it_is_made():
     with pytest.raises(ValueError, match="group 2 of 2 has no name"):
         Groups.from_lists([[0], [1]], names=["a", " "])

@@ -257,7 +257,7 @@ def _code(cell: str, *, decimal_comma: bool) -> float | None:
 
 def _no_label(table: Table, line: int, index: int, cell: str) -> InputError:
     text, header = cell.strip(), table.header
-    advice = ""
+    advice = " Leave the column out of the file if it is no attribute."
     if len(header) == 1 and re.search(r"[\s|]", text):
         advice = " Separate columns by commas, semicolons or tabs."
     elif is_id_header(header[index]) or (

@@ -333,7 +333,7 @@ def _check_ids(ids: Sequence[str], n_images: int) -> None:
 
 def _checked_target(path: Path) -> Path:
     if path.suffix != ".npy":
-        msg = f"out={str(path)!r} must end in .npy."
+        msg = f"out: got {str(path)!r}; features are written as .npy: give such a name."
         raise ValueError(msg)
     if not path.parent.is_dir():
         msg = f"the folder of out, {path.parent}, isn't there; make it first."

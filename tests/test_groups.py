@@ -148,6 +148,11 @@ BAD_FILES = {
     "wide.csv": ("group,item\na,red,1\n", "line 2: groups have one membership a line"),
     "headless.csv": ("colour,red\ncolour,blue\n", "line 1: groups begin with a header"),
     "headless excel.csv": ("colour;red;\r\ncolour;blue;\r\n", "looks like a membership"),
+    "swapped.csv": (
+        "item,group\nred,colour\nblue,colour\n",
+        "the first column has attributes (['r",
+    ),
+    "columns.csv": ("colour;shape\nred;square\nblue;round\n", "line 2: the first column has att"),
     "narrow.csv": ("group;item\na\n", "line 2: groups have one membership a line"),
     "merged.csv": ("group;item\na;red\n;blue\n", "line 3: there is no group beside 'blue'; groups"),
     "gap.csv": ("group;item\na;red\nb;\n", "line 3: there is no attribute beside 'b'; groups need"),

@@ -149,13 +149,13 @@ def _listed(folder: Path) -> list[str]:
 def _check_taken(source: Path, files: Sequence[str], names: Sequence[str]) -> None:
     """Raise where there is no image, and say that archives inside are not looked into."""
     inside = [name for name in files if name.lower().endswith(_ARCHIVES) and not _hidden(name)]
-    archives = (
-        f"{counted(len(inside), 'archive')} in it {agree(len(inside), 'is', 'are')} not looked "
-        f"into, the first is {inside[0]!r}; unpack {agree(len(inside), 'it', 'them')} into a "
-        "folder, and give that."
-        if inside
-        else ""
-    )
+    archives = ""
+    if inside:
+        found = f"{inside[0]!r} in it is an archive and is"
+        if inside[1:]:
+            found = f"{len(inside)} archives in it, such as {inside[0]!r}, are"
+        them = agree(len(inside), "it", "them")
+        archives = f"{found} not looked into; unpack {them} into a folder, and give that."
     if not names:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         what = (

@@ -206,7 +206,11 @@ class AttributeCNN:
         """
         state = read_model_state(folder)
         if state.kind != KIND:
-            raise InputError(folder, f"holds a {state.kind}, not networks that were trained.")
+            raise InputError(
+                folder,
+                f"holds a {state.kind}, not networks that were trained; give the run folder of "
+                "proxmtl train.",
+            )
         try:
             check_described(state, hub=hub)
             parameters = dict(state.parameters)

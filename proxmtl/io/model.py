@@ -143,6 +143,8 @@ def read_model_state(folder: str | Path) -> ModelState:
 
 
 def _manifest(folder: Path) -> Manifest:
+    if folder.is_file():
+        raise InputError(folder, "this is a file, and a run is a folder; name the one of a fit.")
     if not folder.is_dir():
         raise InputError(folder, "no such folder; name the run folder that a fit wrote.")
     check_in_place(folder)

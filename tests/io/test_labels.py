@@ -105,6 +105,7 @@ BAD = {
     "short row": ("red,blue\n1,0\n\n1\n", None, ["line 3", "nothing is in this line", "','"]),
     "short": ("red,blue\n1,0\n1\n\n", None, ["line 3", "1 cell where", "header has 2"]),
     "short after lines": ('red,"a\n\nb"\n1,0\n1\n', None, ["line 5", "1 cell where"]),
+    "remark": ("red,note\n1,fine\n", None, ["line 2", "'note'", "Leave the column out"]),
     "half": ("red,blue\n1,0.5\n", None, ["line 2", "'blue'", "'0.5'", "1 for yes"]),
     "maybe": ("id;red\na;1\nb;maybe\n", None, ["line 3", "'red'", "'maybe'", "1 for yes"]),
     "words and 0": ("red\nyes\nno\n0\n", None, ["line 4", "'red'", "0", "line 3 has no"]),

@@ -85,6 +85,9 @@ def test_damaged_models_are_refused(tmp_path, case):
 def test_no_folder(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         read_model_state(tmp_path / "absent")
+    (tmp_path / "x.npy").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"x\.npy: this is a file, and a run is a folder"):
+        read_model_state(tmp_path / "x.npy")
 
 
 def test_a_folder_that_is_no_run_is_called_so(tmp_path):

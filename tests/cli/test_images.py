@@ -137,7 +137,7 @@ MISMATCHES = {
     ),
     "network": (["extract", "photos", "-o", "f.npy", "-n", "vgg"], ["network: got 'vgg'"]),
     "exists": (["extract", "photos", "-o", "x.npy", "-n", "cnn"], ["x.npy: the file exists"]),
-    "suffix": (["extract", "photos", "-o", "f.csv", "-n", "cnn"], ["--out: got 'f.csv'", "written as .npy"]),
+    "suffix": (["extract", "photos", "-o", "f.csv", "-n", "cnn"], ["--out: got 'f.csv'; features"]),
     "names": (["extract", "photos", "-o", "f.npy", "--names", "bare.csv"], ["bare.csv, line 1"]),
     "not in the table": (
         ["extract", "photos/one.csv", "-o", "f.npy", "-n", "cnn", "--names", "photos.csv"],

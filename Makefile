@@ -39,7 +39,7 @@ mutants: $(READY) build/mutation build/mutants/seen
 
 # Which tests run which lines, from one run of all; lines that move later only make the choice worse.
 build/mutants/seen: build/tracing
-	PYTHONPATH=build/tracing:bench/mutants $(BIN)/python -m pytest -p seen -n 2 --dist worksteal --ignore tests/faults || test -f $@
+	PYTHONPATH=build/tracing:bench/mutants $(BIN)/python -m pytest -p tracer -n 2 --dist worksteal --ignore tests/faults || test -f $@
 
 build/mutation build/tracing: build/%: pyproject.toml
 	rm -rf $@

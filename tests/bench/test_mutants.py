@@ -86,10 +86,10 @@ import trial
 mutant = {{"module": "toy", "file": {toy!r}, "source": {source!r}}}
 for given in (None, mutant):
     for test in ("test_it", "test_in_another_process"):
-        seen = trial.run([{test!r} + "::" + test], given, without=[], each=60, limit=100)
+        seen = trial.run([[{test!r} + "::" + test]], given, without=[], each=60, limit=100)
         print(seen.outcome, seen.by.split("::")[-1])
 mutant["source"] = "while True: pass"
-seen = trial.run([{test!r}], mutant, without=[], each=60, limit=3)
+seen = trial.run([[{test!r}]], mutant, without=[], each=60, limit=3)
 print(seen.outcome)
 """
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from proxmtl.designs import SharedDesign
 from proxmtl.designs.base import BLOCK_ELEMENTS
-from proxmtl.machine import check_memory
+from proxmtl.machine import available_memory, check_memory
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver, State
@@ -28,6 +28,8 @@ CALL = 1e7
 """Operations in the time that an iteration takes beside its arithmetic."""
 ITERATIONS, ACCELERATED = 4, 50
 """Iterations that Newton's and an accelerated method need from a neighbour's solution."""
+RETRIES = 4
+"""Of a factorisation, with more of the diagonal."""
 FROM_AFAR = 15
 """Iterations that Newton's method may need from anywhere."""
 
@@ -70,21 +72,19 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
         reason = _lacking(problem)
         if reason:
             raise UnsupportedError(f"NewtonCholesky: {reason}; use FISTA or ProxNewton.")
-        rows, tasks = _Rows.of(problem).sizes
-        side = min(rows, _features(problem).shape[1])
-        check_memory(
-            8 * side * side * (tasks if side == rows else 1),
-            f"NewtonCholesky: Hessians of {side} unknowns",
-            "FISTA needs none",
-        )
+        side, needed = _memory(problem)
+        check_memory(needed, f"NewtonCholesky: Hessians of {side} unknowns", "FISTA needs none")
 
     def is_cheaper(self, problem: Problem, most: float = math.inf) -> bool:
         """Whether this takes less time than an accelerated method, by the number of operations.
 
-        False where the problem is not one for this solver, and where a solve may take more than so
-        many passes.
+        False where the problem is not one for this solver, where its Hessians take more than half
+        of the memory, and where a solve may take more than so many passes.
         """
         if not isinstance(problem, Problem) or _lacking(problem):
+            return False
+        available = available_memory()
+        if available is not None and 2 * _memory(problem)[1] > available:
             return False
         (n, tasks), M = _Rows.of(problem).sizes, problem.targets.n_tasks
         N, D = _features(problem).shape
@@ -151,6 +151,10 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
     def check_resume(self, problem: Problem, state: NewtonCholeskyState) -> None:
         super().check_resume(problem, state)
         check_scores(problem, state.scores)
+        (n, tasks), D = _Rows.of(problem).sizes, _features(problem).shape[1]
+        kept = (tasks, n, n) if n < D else None
+        if kept != (None if state.gram is None else tuple(state.gram.shape)):
+            raise ValueError("state: is of other missing labels; resume with the same ones.")
 
     def solution(self, problem: Problem, state: NewtonCholeskyState) -> Tensor:  # noqa: ARG002
         return state.x
@@ -184,16 +188,18 @@ class _Rows(NamedTuple):
 
     numbers: Tensor
     mask: Tensor
+    whole: bool
+    """All rows, the same for all tasks."""
 
     @classmethod
     def of(cls, problem: Problem) -> _Rows:
         observed = problem.targets.weights > 0
         if bool(observed.all()):
             index = torch.arange(len(observed), device=observed.device)[None]
-            return cls(index, torch.ones_like(index, dtype=torch.bool))
+            return cls(index, torch.ones_like(index, dtype=torch.bool), whole=True)
         most = max(1, int(observed.sum(0).max()))
         mask, index = observed.T.to(torch.int8).sort(dim=1, descending=True, stable=True)
-        return cls(index[:, :most], mask[:, :most] > 0)
+        return cls(index[:, :most], mask[:, :most] > 0, whole=False)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -202,16 +208,25 @@ class _Rows(NamedTuple):
 
     def gathered(self, values: Tensor) -> Tensor:
         """Entries (N, M) of the rows of each task, (M, n); 0 where there is none."""
-        if self.sizes[1] == 1:
+        if self.whole:
             return values.T
         return torch.where(self.mask, values.T.gather(1, self.numbers), 0.0)
 
     def spread(self, values: Tensor, n: int) -> Tensor:
         """The reverse of :meth:`gathered`, with zeros where a task has no label: (N, M)."""
-        if self.sizes[1] == 1:
+        if self.whole:
             return values.T
         out = values.new_zeros(len(values), n)
         return out.scatter_(1, self.numbers, torch.where(self.mask, values, 0.0)).T
+
+
+def _memory(problem: Problem) -> tuple[int, int]:
+    """Unknowns of a Hessian, and bytes for the Hessians, what is kept and what comes and goes."""
+    (n, tasks), D = _Rows.of(problem).sizes, _features(problem).shape[1]
+    side = min(n, D)
+    kept = tasks * n * n if n < D else 0
+    passing = 4 * max(side * side, BLOCK_ELEMENTS)
+    return side, 8 * (kept + passing)
 
 
 def _gram(problem: Problem) -> Tensor | None:
@@ -222,11 +237,12 @@ def _gram(problem: Problem) -> Tensor | None:
         return None
     share = tasks * n * n / (2 * N * problem.targets.n_tasks)  # of the operations of a pass
     problem.counts.charge(forward=share, adjoint=share)
-    out = torch.empty(tasks, n, n, dtype=torch.float64, device=X.device)
+    out = torch.zeros(tasks, n, n, dtype=torch.float64, device=X.device)
     for m in range(tasks):
-        part = X if tasks == 1 else X[rows.numbers[m]]
-        wide = part.to(torch.float64)
-        torch.mm(wide, wide.T, out=out[m])
+        for columns in torch.split(X, max(1, BLOCK_ELEMENTS // n), dim=1):
+            part = columns if rows.whole else columns[rows.numbers[m]]
+            wide = part.to(torch.float64)
+            out[m].addmm_(wide, wide.T)
     return out
 
 
@@ -313,7 +329,18 @@ def _back(problem: Problem, residuals: Tensor) -> Tensor:
 
 
 def _solved(A: Tensor, b: Tensor) -> Tensor:
-    """Solutions of positive definite systems; NaN where a matrix is not, to rounding."""
+    """Solutions of positive definite systems.
+
+    A matrix that is singular to rounding gets a little more of its diagonal, which shortens the
+    step in what it does not see; NaN where that is not enough.
+    """
     factor, info = torch.linalg.cholesky_ex(A)
+    least = torch.finfo(A.dtype).eps * A.shape[-1] * A.diagonal(dim1=1, dim2=2).amax(1)
+    for _ in range(RETRIES):
+        if not bool(info.any()):
+            break
+        more = torch.where(info > 0, least, 0.0)[:, None].expand(A.shape[:2])
+        factor, info = torch.linalg.cholesky_ex(A + torch.diag_embed(more))
+        least = 100 * least
     found: Tensor = torch.cholesky_solve(b, factor)
     return torch.where((info == 0)[:, None, None], found, torch.nan)

@@ -24,7 +24,7 @@ from proxmtl import (
     UnsupportedError,
     minimize,
 )
-from proxmtl.estimators import SingleTaskClassifier
+from proxmtl.estimators import SingleTaskClassifier, SingleTaskClassifierCV
 
 SHAPES = {"fewer features": (60, 8, 4), "fewer labels": (50, 70, 4)}
 
@@ -96,12 +96,61 @@ def test_a_state_goes_on_with_another_ridge_and_reads_no_features_for_it(shape):
     torch.testing.assert_close(state.x, best.solution, rtol=1e-8, atol=1e-10)
 
 
-def test_a_system_that_is_singular_to_rounding_moves_nothing():
-    problem = posed("fewer labels", loss=SquaredHinge(), ridge=1e-300)
-    state = NewtonCholesky().init(problem, problem.zeros())
-    for _ in range(3):
-        state = NewtonCholesky().step(problem, state)
-    assert bool(state.x.isfinite().all())
+@pytest.mark.parametrize("doubled", ["columns", "rows"])
+def test_a_system_that_is_singular_to_rounding_is_solved_all_the_same(doubled):
+    X, Y = classification(60, 8, 3, seed=2) if doubled == "columns" else classification(15, 90, 3)
+    X, Y = (torch.cat([X, X], 1), Y) if doubled == "columns" else (X.repeat(2, 1), Y.repeat(2, 1))
+    t, ridge = Targets.from_labels(Y), SquaredFrobenius(1e-17)
+    problem = Problem(Logistic(), SharedDesign(X, intercept=True), t, ridge)
+    found = minimize(problem, NewtonCholesky(), stop=MaxIterations(40))
+    loose = minimize(problem, FISTA(), stop=MaxIterations(200))
+    assert found.certificate.objective <= loose.certificate.objective
+
+
+def test_one_task_with_missing_labels_and_fewer_of_them_than_features():
+    X, Y = classification(40, 70, 1, seed=4)
+    Y[::3] = 0
+    problem = Problem(
+        Logistic(), SharedDesign(X, intercept=True), Targets.from_labels(Y), SquaredFrobenius(0.01)
+    )
+    kept = torch.ones(40, dtype=torch.bool)
+    kept[::3] = False
+    alone = Problem(
+        Logistic(),
+        SharedDesign(X[kept], intercept=True),
+        Targets.from_labels(Y[kept]),
+        SquaredFrobenius(0.01),
+    )
+    with_gaps, without = (
+        minimize(p, NewtonCholesky(), stop=RelativeGap(1e-12, every=1)) for p in (problem, alone)
+    )
+    torch.testing.assert_close(with_gaps.solution, without.solution, rtol=1e-7, atol=1e-9)
+
+
+def test_a_state_of_other_missing_labels_is_told():
+    problem = posed("fewer labels", missing=0.4)
+    whole = posed("fewer labels", missing=0.0)
+    state = minimize(problem, NewtonCholesky(), stop=MaxIterations(2)).state
+    with pytest.raises(ValueError, match="state: is of other missing labels"):
+        NewtonCholesky().check_resume(whole, state)
+
+
+def test_hessians_that_memory_has_no_room_for_raise_and_are_never_chosen(monkeypatch):
+    problem = posed("fewer labels")
+    assert NewtonCholesky().is_cheaper(problem)
+    monkeypatch.setattr("proxmtl.machine.available_memory", lambda: 1 << 20)
+    monkeypatch.setattr("proxmtl.solvers.newton_cholesky.available_memory", lambda: 1 << 20)
+    assert not NewtonCholesky().is_cheaper(problem)
+    with pytest.raises(ValueError, match="NewtonCholesky: Hessians of"):
+        minimize(problem, NewtonCholesky())
+
+
+def test_many_labels_of_many_features_are_left_to_an_accelerated_method():
+    X, Y = classification(600, 500, 3, seed=1)
+    many = Problem(
+        Logistic(), SharedDesign(X), Targets.from_labels(Y.repeat(1, 4)), SquaredFrobenius(0.1)
+    )
+    assert not NewtonCholesky().is_cheaper(many)
 
 
 def test_other_problems_are_told_what_is_missing():
@@ -124,18 +173,36 @@ def test_other_problems_are_told_what_is_missing():
         assert not NewtonCholesky().is_cheaper(other)
 
 
-def test_the_classifiers_take_it_for_few_labels_within_their_budget(monkeypatch):
-    taken = []
-    init = NewtonCholesky.init
-    monkeypatch.setattr(
-        NewtonCholesky, "init", lambda self, *given: taken.append(1) or init(self, *given)
-    )
-    X, Y = classification(60, 300, 3, seed=1, missing=0.5)
-    Y[Y == 0] = torch.nan
-    model = SingleTaskClassifier(loss="logistic").fit(X.numpy(), Y.numpy())
-    assert taken
-    assert model.result_.status.ok
-    taken.clear()
+@pytest.fixture
+def taken(monkeypatch):
+    """Problems that the solver began on."""
+    seen, init = [], NewtonCholesky.init
+
+    def noted(self, problem, x0):
+        seen.append(problem)
+        return init(self, problem, x0)
+
+    monkeypatch.setattr(NewtonCholesky, "init", noted)
+    return seen
+
+
+def few_labels(m=3):
+    X, Y = classification(60, 300, m, seed=1, missing=0.5)
+    return X.numpy(), torch.where(Y == 0, torch.nan, Y).numpy()
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_classifiers_take_it_for_few_labels_within_their_budget(m, taken):
+    X, Y = few_labels(m)
+    assert SingleTaskClassifier(loss="logistic").fit(X, Y).result_.status.ok
+    assert len(taken) == 1
     with pytest.warns(match="Budget"):
-        SingleTaskClassifier(loss="logistic", max_passes=5).fit(X.numpy(), Y.numpy())
-    assert not taken
+        SingleTaskClassifier(loss="logistic", max_passes=5).fit(X, Y)
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_searches_take_it_once_a_path_and_a_fold(m, taken):
+    model = SingleTaskClassifierCV(cv=3, random_state=0).fit(*few_labels(m))
+    assert len(taken) >= 4  # three folds, perhaps further steps of the path, and the fit
+    assert model.search_passes_ > 0

@@ -26,8 +26,7 @@ from proxmtl.backbones.training.snapshot import Snapshot
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
-from proxmtl.io.names import DESCRIPTION_FILE
-from proxmtl.io.seal import MANIFEST_FILE
+from proxmtl.io.run_folder import remove_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,8 +79,8 @@ class Trainer:
         epoch, next to the figures of all epochs (``scalars.csv``). Only one process at a time may
         train in a folder; ``proxmtl train`` sees to that by a lock.
     fresh
-        Start over: the first checkpoint replaces that in the folder, and a model of the run before
-        is removed with it. Until then they stay.
+        Start over: the first checkpoint replaces that in the folder, and the other files of the
+        run before are removed with it. Until then they stay.
 
     Raises
     ------
@@ -209,8 +208,7 @@ class Trainer:
         """Write what must be in the folder when a checkpoint counts, and remove what must not."""
         write_text(folder / SCALARS_FILE, self.figures())
         if self._fresh and self.epoch == 0:
-            for name in (MANIFEST_FILE, DESCRIPTION_FILE):
-                (folder / name).unlink(missing_ok=True)
+            remove_run(folder)
 
     def _advance(self, before: Snapshot, batches: Callable[[int, int], None] | None) -> Epoch:
         begin, number = time.perf_counter(), len(self.history)

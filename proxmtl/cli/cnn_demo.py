@@ -18,14 +18,14 @@ from proxmtl.backbones.training import (
     TrainingConfig,
 )
 from proxmtl.cli.console import make_console, shown_path
-from proxmtl.cli.digits_demo import is_demo, one_thread
+from proxmtl.cli.digits_demo import demo_folder, one_thread
 from proxmtl.cli.digits_unseen import digit_rows, zero_shot_accuracy
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.trained import trained_metrics, write_trained
 from proxmtl.cli.training import train_with_bar
 from proxmtl.experiments import TOTAL, group_means
 from proxmtl.groups import Groups
-from proxmtl.io import load_digit_attributes, new_run_folder, write_text
+from proxmtl.io import load_digit_attributes, write_text
 from proxmtl.latent import LatentMTL
 from proxmtl.report.tables import comparison_table
 from proxmtl.wording import counted
@@ -87,7 +87,7 @@ def run_cnn_demo(
         JOINT: LatentHead(latent),
     }
     trainers, metrics, seconds, unseen = {}, {}, {}, {}
-    with Parts() as parts, new_run_folder(out, force=force or is_demo(out)) as staging:
+    with Parts() as parts, demo_folder(out, force=force) as staging:
         with one_thread():
             for name, head in heads.items():
                 begin = time.perf_counter()

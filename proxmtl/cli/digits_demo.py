@@ -25,17 +25,20 @@ from proxmtl.experiments import TOTAL, Comparison, Split, compare, random_splits
 from proxmtl.experiments.splits import one_class_attributes
 from proxmtl.groups import Groups
 from proxmtl.io import atomic_path, load_digit_attributes, new_run_folder, write_text
+from proxmtl.io.run_folder import end_replacement
 from proxmtl.io.seal import read_manifest
 from proxmtl.report.tables import comparison_table
 from proxmtl.selection.edges import edges_of
 from proxmtl.wording import counted
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from numpy.typing import NDArray
 
     from proxmtl.io.digits import DigitAttributes
 
-__all__ = ["digit_parts", "is_demo", "one_thread", "run_demo"]
+__all__ = ["demo_folder", "digit_parts", "one_thread", "run_demo"]
 
 MARK = "*"
 SINGLE, PLAIN, GROUPED = "single task", "latent, no groups", "latent, groups"
@@ -63,7 +66,7 @@ def run_demo(
         f"known; {len(data.X) - n_train} to test on, with all labels; "
         f"{counted(n_splits, 'random split')}."
     )
-    with Parts() as saved, new_run_folder(out, force=force or is_demo(out)) as staging:
+    with Parts() as saved, demo_folder(out, force=force) as staging:
         with step_progress("Fitting", len(rows) * n_splits) as advance, one_thread():
             comparison = _compare(rows, data, groups, parts, advance)
         asked = {"n_train": n_train, "observed": observed, "n_splits": n_splits, "seed": seed}
@@ -153,7 +156,13 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def is_demo(folder: Path) -> bool:
+def demo_folder(out: Path, *, force: bool) -> AbstractContextManager[Path]:
+    """`new_run_folder` of a demo, which may replace another without `force`."""
+    end_replacement(out)  # what is there is known only then
+    return new_run_folder(out, force=force or _is_demo(out))
+
+
+def _is_demo(folder: Path) -> bool:
     """Whether a folder holds a demo, which another may replace."""
     try:
         config = parse_json(read_manifest(folder).read("config.json"))

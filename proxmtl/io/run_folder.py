@@ -29,7 +29,14 @@ from proxmtl.io.seal import (
 )
 from proxmtl.io.temporaries import PREFIX, is_ours, remove_leftovers, temporary_folder
 
-__all__ = ["finish_replacement", "name_of_target", "new_run_folder", "replaced_model"]
+__all__ = [
+    "end_replacement",
+    "finish_replacement",
+    "name_of_target",
+    "new_run_folder",
+    "remove_run",
+    "replaced_model",
+]
 
 
 @contextlib.contextmanager
@@ -61,9 +68,7 @@ def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     target = Path(os.path.realpath(path))
-    if (target / NEXT_FOLDER).is_dir():
-        with _claimed(path, target, target):
-            finish_replacement(target)
+    end_replacement(path)
     _check_target(path, target, force=force)
     made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     try:
@@ -116,6 +121,21 @@ def replaced_model(folder: Path) -> Iterator[Path]:
         raise
 
 
+def end_replacement(path: str | Path) -> None:
+    """End the replacement of the run `path` that a dead process began, if one did.
+
+    Raises
+    ------
+    InputError
+        If another process is writing the run, or the new run's manifest is damaged.
+    """
+    path = Path(path)
+    target = Path(os.path.realpath(path))
+    if (target / NEXT_FOLDER).is_dir():
+        with _claimed(path, target, target):
+            finish_replacement(target)
+
+
 def finish_replacement(folder: Path) -> None:
     """End the replacement of a run that a dead process began; the caller holds the run's lock.
 
@@ -130,10 +150,7 @@ def finish_replacement(folder: Path) -> None:
     if (new / MANIFEST_FILE).exists():  # without it all files are in place: it goes last
         cure = f"remove the folder {new}, and run again the command that wrote the run."
         files = read_entries(new / MANIFEST_FILE, cure)
-        of_before = set()
-        with contextlib.suppress(InputError):  # without a manifest nobody knows what is of the run
-            # of other names, a file is the user's own, also where it was sealed with the run
-            of_before = set(filter(is_run_file, read_entries(folder / MANIFEST_FILE, "")))
+        of_before = _files_of_run(folder)
         for file in files:
             if (new / file).exists():
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -144,6 +161,22 @@ def finish_replacement(folder: Path) -> None:
         (new / MANIFEST_FILE).replace(folder / MANIFEST_FILE)
     shutil.rmtree(new)
     flush_folder(folder)
+
+
+def remove_run(folder: Path) -> None:
+    """Remove the files of the run in a folder, the manifest last; others are left alone.
+
+    Whoever is killed in between leaves the manifest, by which the rest can be removed.
+    """
+    for file in (DESCRIPTION_FILE, *sorted(_files_of_run(folder)), MANIFEST_FILE):
+        (folder / file).unlink(missing_ok=True)
+
+
+def _files_of_run(folder: Path) -> set[str]:
+    with contextlib.suppress(InputError):  # without a manifest nobody knows what is of the run
+        # of other names, a file is the user's own, also where it was sealed with the run
+        return set(filter(is_run_file, read_entries(folder / MANIFEST_FILE, "")))
+    return set()
 
 
 def name_of_target(error: OSError, path: Path) -> None:
@@ -221,7 +254,10 @@ def _put_into_place(staging: Path, target: Path) -> None:
 def _set_aside(staging: Path, target: Path, path: Path) -> str:
     """Say where a finished run is that could not be put into place; give it a name that stays."""
     if (target / NEXT_FOLDER).is_dir():
-        return f"The finished run is in {path}; the same command puts all its files into place."
+        return (
+            f"The finished run is in {path}; the same command without --force puts all its files "
+            "into place, and says that the run is there."
+        )
     for number in range(1, 1000):
         spare = staging.parent / f"{target.name}.kept-{number}"
         if not spare.exists():

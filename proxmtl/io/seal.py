@@ -181,7 +181,8 @@ def check_in_place(folder: Path) -> None:
         raise InputError(
             folder,
             "a new run is taking the place of the one here, and not all its files are in place: "
-            "wait for the command that writes it or, if that was ended, give it again.",
+            "wait for the command that writes it or, if that was ended, give it again without "
+            "--force: it puts them into place, and says that the run is there.",
         )
 
 

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from proxmtl.io import InputError
+from proxmtl.io.names import NEXT_FOLDER
+
 COMMANDS = ["demo", "extract", "fit", "train", "tune", "predict", "evaluate", "inspect", "zeroshot"]
 
 
@@ -101,6 +104,25 @@ def test_the_smallest_demo(program, files):
     assert len(labels) == 61
     by_attribute = zip(*(line.split(",") for line in labels[1:]), strict=True)
     assert all(min(column.count("0"), column.count("1")) >= 2 for column in by_attribute)
+
+
+def test_a_demo_killed_while_it_replaces_another_may_be_given_again(tmp_path):
+    from proxmtl.cli.digits_demo import demo_folder
+
+    def write(command):
+        with demo_folder(tmp_path / "demo", force=False) as staging:
+            (staging / "config.json").write_text(json.dumps({"command": command}))
+            (staging / "model.json").write_text("x")
+
+    write("demo")
+    new = tmp_path / "demo" / NEXT_FOLDER
+    new.mkdir()
+    for name in ("config.json", "manifest.json"):
+        (tmp_path / "demo" / name).rename(new / name)
+    write("fit")
+    assert not new.exists()
+    with pytest.raises(InputError, match="already holds a run"):
+        write("demo")
 
 
 def test_the_demo_needs_images_to_test_on(program):

@@ -155,6 +155,7 @@ def test_a_run_stays_until_the_one_that_replaces_it_has_an_epoch(program, photos
     assert objectives(photos / "cnn") != []
     assert json.loads((photos / "cnn" / "training.json").read_text())["request"]["seed"] == 1
     assert program("inspect", "cnn")[0] == 2
+    assert {path.name for path in contents()} == {"checkpoint.pt", "scalars.csv", "training.json"}
     code, out, err = program(*forced[:-1])
     assert code == 0, err
     assert "going on after epoch 0" in out

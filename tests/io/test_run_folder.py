@@ -12,7 +12,7 @@ from disks import on_small_disk
 
 from proxmtl.io import InputError, new_run_folder, read_model_kind, seal_folder
 from proxmtl.io.names import NEXT_FOLDER
-from proxmtl.io.run_folder import finish_replacement, replaced_model
+from proxmtl.io.run_folder import finish_replacement, remove_run, replaced_model
 from proxmtl.io.seal import read_manifest
 
 posix = pytest.mark.skipif(os.name == "nt", reason="of POSIX file systems")
@@ -162,13 +162,30 @@ def test_a_replacement_that_is_killed_at_any_moment_leaves_one_run_or_says_so(
     assert len(seen) == 5  # of the new folder, three files and the one that goes
 
 
+def test_a_run_whose_removal_is_killed_at_any_moment_can_still_be_removed(tmp_path, monkeypatch):
+    for step in range(1, 20):
+        run = tmp_path / f"run{step}"
+        _run(run)
+        (run / "notes.txt").write_text("mine")
+        with monkeypatch.context() as patch:
+            _killed_at(patch, step)
+            try:
+                remove_run(run)
+                break
+            except Killed:
+                pass
+        remove_run(run)
+        assert {path.name for path in run.rglob("*")} == {"plots", "notes.txt"}
+    assert step > 3
+
+
 def test_a_replacement_in_an_empty_folder_is_ended_too(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     with monkeypatch.context() as patch:
         _killed_at(patch, 2)
         with pytest.raises(Killed):
             _run(tmp_path / "run", text="first")
-    with pytest.raises(InputError, match="a new run is taking the place"):
+    with pytest.raises(InputError, match=r"a new run is taking .* again without --force"):
         read_model_kind(tmp_path / "run")
     with pytest.raises(InputError, match="already holds a run"):
         _run(tmp_path / "run", text="second")
@@ -190,8 +207,8 @@ def test_a_replacement_that_the_system_stops_is_said_and_ended_later(tmp_path, m
         with pytest.raises(OSError, match="failed") as caught:
             _run("run", text="second", force=True)
     assert caught.value.filename == str(Path("run", "plots", "latents.png"))
-    said = ["The finished run is in run; the same command puts all its files into place."]
-    assert caught.value.__notes__ == said
+    (said,) = caught.value.__notes__
+    assert said.startswith("The finished run is in run; the same command without --force puts all")
     finish_replacement(tmp_path / "run")
     read_manifest(tmp_path / "run").check()
     assert (tmp_path / "run" / "plots" / "latents.png").read_text() == "second"

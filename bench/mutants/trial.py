@@ -64,6 +64,7 @@ def run(
     without: list[str],
     each: float,
     limit: float,
+    collect: bool = False,
 ) -> Trial:
     """Run tests until the first failure.
 
@@ -77,6 +78,8 @@ def run(
         Names of tests to leave out.
     each, limit
         Seconds for one test, and seconds of processor time for all.
+    collect
+        Import the files of the tests, and run none.
     """
     WORK.mkdir(parents=True, exist_ok=True)
     report = WORK / f"report-{os.getpid()}"
@@ -84,7 +87,8 @@ def run(
     begin = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _child(batches, mutant, without, report, (each, limit))
+        options = [*(f"--deselect={name}" for name in without), *["--collect-only"][: int(collect)]]
+        _child(batches, mutant, options, report, (each, limit))
     status = None
     while status is None and time.monotonic() - begin < WAITING * limit:
         time.sleep(0.05)
@@ -106,7 +110,7 @@ def run(
 def _child(
     batches: list[list[str]],
     mutant: dict[str, Any] | None,
-    without: list[str],
+    more: list[str],
     report: Path,
     limits: tuple[float, float],
 ) -> None:
@@ -128,9 +132,9 @@ def _child(
         options = ["-x", "-q", "-p", "no:xdist", "-p", "no:benchmark", f"--timeout={each}"]
         # the parent has imported what pytest would like to rewrite
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-        options += [f"--deselect={name}" for name in without]
         for tests in batches:
-            code = int(pytest.main([*options, *tests], plugins=[_Reporter(report)]))
+            code = int(pytest.main([*options, *more, *tests], plugins=[_Reporter(report)]))
+            code = 0 if code == pytest.ExitCode.NO_TESTS_COLLECTED else code  # all are left out
             if code:
                 break
     finally:

@@ -8,9 +8,9 @@
 
 A mutant runs against the tests that run its line, or where that is not known against those of its
 own package, until one fails. That test has to pass on the sources as they are, or it is left out
-and the mutant runs again. A test that doesn't end has
-noticed too if it doesn't end alone either; where time was over for other reasons, the mutant has
-survived. Survivors that can't be noticed are written down in equivalent.toml with the reason.
+and the mutant runs again. A test that doesn't end has noticed too if it doesn't end alone either;
+where time was over for other reasons, the mutant has survived. Survivors that can't be noticed are
+written down in equivalent.toml with the reason.
 Writes bench/results/reliability_mutants.json after each mutant.
 """
 

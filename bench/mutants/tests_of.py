@@ -14,8 +14,10 @@ ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 MODULES = 12
 """Most files for a module that has no folder of tests."""
-QUICK = 60
-"""Tests of a line that are collected first: most mutants end there."""
+VARIED = 150
+"""Tests of a line, each of another function, that are collected first: most mutants end there."""
+BELOW = 4
+"""Lines below one that runs at import, such as a decorator: the first of a test stands for it."""
 MOST = 1500
 """Tests of a line that are run, at most."""
 # Of a package, beside its folder.
@@ -33,15 +35,22 @@ BESIDE = {
 def tests_for(mutant: dict[str, Any]) -> list[list[str]]:
     """Tests to run on a mutant, in batches: names of tests, or files where its line is not known.
 
-    Of the tests that run the line those of its own package come first, and of these the quickest.
+    Of the tests that run the line the quickest one of each function comes first, and of these those
+    of the line's own package.
     """
     name = mutant["file"]
-    known = tests_running(name, mutant["line"])
+    lines = range(mutant["line"], mutant["line"] + 1 + BELOW)
+    known = next(filter(None, (tests_running(name, line) for line in lines)), [])
     if not known:
         return [tests_of(name, mutant["scope"])]
     own = f"tests/{_package(name)}/"
-    ordered = sorted(known, key=lambda test: not test.startswith(own))[:MOST]
-    return [batch for batch in (ordered[:QUICK], ordered[QUICK:]) if batch]
+    ordered = sorted(known, key=lambda test: not test.startswith(own))
+    functions: dict[str, str] = {}
+    for test in ordered:
+        functions.setdefault(test.split("[")[0], test)
+    first = list(functions.values())[:VARIED]
+    rest = [test for test in ordered if test not in set(first)]
+    return [batch for batch in (first, rest[: MOST - len(first)]) if batch]
 
 
 def tests_of(name: str, scope: str) -> list[str]:

@@ -149,6 +149,7 @@ class FeatureFile:
         """Keep what there is, say so where the block ended early, and let go of the lock."""
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(self.partial)
+        of_files = isinstance(error, ValueError | FileNotFoundError)
         try:
             with self._named():
                 self.record()
@@ -156,7 +157,7 @@ class FeatureFile:
             self._stream.close()
             if not self.progress.done:
                 self.partial.unlink(missing_ok=True)
-            elif error is not None and not isinstance(error, ValueError | FileNotFoundError):
+            elif error is not None and not of_files and self.partial.exists():
                 error.add_note(
                     f"Features of {counted(self._recorded, 'image')} are kept in {self.partial}; "
                     "the same command goes on from there."
@@ -250,20 +251,21 @@ class FeatureFile:
         self.record()
         if not self._fresh:
             check_new(self.out, self._names())
-        complete, shape = self.partial, (*self.shape[:-2], progress.rows, self.shape[-1])
-        if progress.rows < n and len(shape) == 2:
+        shape = self._shape(progress)
+        if progress.rows < n:
+            if len(shape) == 3 and not self._is_cut(progress):  # the blocks move together
+                self._copy_rows(self._files.copy, shape)
+                self._stream.close()
+                self._files.copy.replace(self.partial)
+                self._stream = self.partial.open("r+b")
             self._stream.truncate(_size(shape))
             self._stream.seek(0)
             self._stream.write(_header(shape))
             self._flush()
-        elif progress.rows < n:  # the blocks move together: in a copy, as a kill may come any time
-            complete = self._files.copy
-            self._copy_rows(complete, shape)
         self._identify()
         self._stream.close()
-        self._replace(seal_beside(self.out), features_seal(self.out, complete))
-        complete.replace(self.out)
-        self.partial.unlink(missing_ok=True)
+        self._replace(seal_beside(self.out), features_seal(self.out, self.partial))
+        self.partial.replace(self.out)
         self.record_path.unlink(missing_ok=True)
 
     def _flush(self) -> None:
@@ -295,8 +297,18 @@ class FeatureFile:
         kept = [name for i, name in enumerate(self.ids) if i not in skipped]
         return "".join(table_line([name]) for name in ("id", *kept))
 
-    def _position(self, block: int, row: int) -> int:
-        return HEADER + 4 * (block * self.shape[-2] + row) * self.shape[-1]
+    def _position(self, block: int, row: int, n_rows: int | None = None) -> int:
+        """Where a row is, in blocks of some rows; default: of all images."""
+        return HEADER + 4 * (block * (n_rows or self.shape[-2]) + row) * self.shape[-1]
+
+    def _shape(self, progress: Progress) -> tuple[int, ...]:
+        """Of the rows without the room of skipped images."""
+        return (*self.shape[:-2], progress.rows, self.shape[-1])
+
+    def _is_cut(self, progress: Progress) -> bool:
+        """Whether the room of skipped images is cut off: a process was killed after that."""
+        whole = progress.done == self.shape[-2]
+        return whole and self.partial.stat().st_size == _size(self._shape(progress))
 
     def _allocate(self) -> None:
         self.record_path.unlink(missing_ok=True)
@@ -341,25 +353,23 @@ class FeatureFile:
                 f"holds a part of other features: {', '.join(differ) or 'the format'} differ. "
                 f"Ask for the same to go on with it, {again}",
             )
-        sizes = {_size(self.shape)}
-        if progress.done == self.shape[-2]:  # killed when the room of skipped images was cut off
-            sizes.add(_size((*self.shape[:-2], progress.rows, self.shape[-1])))
-        if not whole or self.partial.stat().st_size not in sizes:
+        cut = whole and self._is_cut(progress)
+        if not (cut or (whole and self.partial.stat().st_size == _size(self.shape))):
             raise InputError(self.partial, f"is damaged; {again}")
-        self._digests = self._read_digests(progress.rows)
+        self._digests = self._read_digests(progress.rows, progress.rows if cut else None)
         if [digest.hexdigest() for digest in self._digests] != progress.sha256:
             raise InputError(
                 self.partial, f"its rows aren't those written (SHA-256 differs); {again}"
             )
         return progress
 
-    def _read_digests(self, n_rows: int) -> list[hashlib._Hash]:
+    def _read_digests(self, n_rows: int, block_rows: int | None) -> list[hashlib._Hash]:
         """SHA-256 of the first rows of each block: some seconds for features of an hour."""
         digests = []
         with self.partial.open("rb") as stream:
             for block in range(math.prod(self.shape[:-2])):
                 digest, left = hashlib.sha256(), 4 * n_rows * self.shape[-1]
-                stream.seek(self._position(block, 0))
+                stream.seek(self._position(block, 0, block_rows))
                 while left and (part := stream.read(min(CHUNK, left))):
                     digest.update(part)
                     left -= len(part)

@@ -342,6 +342,46 @@ def test_a_kill_at_each_file_of_the_end_is_gone_on_from(tmp_path, monkeypatch, k
     assert not list(tmp_path.glob("*.partial*"))
 
 
+@pytest.mark.parametrize("members", [None, 2])
+def test_a_kill_at_any_file_leaves_a_part_or_nothing_but_the_features(
+    tmp_path, monkeypatch, members
+):
+    images, network = [*list(Squares(5))[:4], b"x"], Mixer(n_members=members)
+    expected, left, ended = extract(images[:4], network), 0, []
+
+    def disturbed(whole):
+        def act(self, *arguments, **options):
+            nonlocal left
+            if self.suffix != ".lock":
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+            return whole(self, *arguments, **options)
+
+        return act
+
+    for step in range(1, 40):
+        out, left = tmp_path / f"{step}" / "f.npy", step
+        out.parent.mkdir()
+        try:
+            with monkeypatch.context() as patch:
+                for name in ("replace", "unlink"):
+                    patch.setattr(Path, name, disturbed(getattr(Path, name)))
+                extract_to_file(images, network, out, skip_corrupt=True)
+            break
+        except KeyboardInterrupt as error:
+            said = getattr(error, "__notes__", [])
+        kept = out.with_name("f.npy.partial").exists()
+        assert any("go" in note for note in said) == kept
+        clear_up(out)
+        if not out.exists():
+            extract_to_file(images, network, out, skip_corrupt=True)
+            ended.append(step)
+        np.testing.assert_array_equal(np.load(out), expected)
+        assert {path.name for path in out.parent.iterdir()} == {"f.npy", "f.seal.json"}
+    assert 8 < len(ended) < step - 1
+
+
 def test_a_kill_after_the_end_leaves_nothing_to_the_next_call(tmp_path):
     out = tmp_path / "f.npy"
     extract_to_file(Squares(3), Mixer(), out)

@@ -26,7 +26,12 @@ JPEG = (".jfif", ".jpe", ".jpeg", ".jpg")
 NETPBM = (".pbm", ".pgm", ".pnm", ".ppm")
 IMAGE_SUFFIXES = frozenset([*JPEG, *NETPBM, ".bmp", ".gif", ".png", ".tif", ".tiff", ".webp"])
 
-_PACKED = (".7z", ".bz2", ".gz", ".rar", ".tbz2", ".tgz", ".txz", ".xz", ".zip", ".zst")
+_COMPRESSED = (".bz2", ".gz", ".xz", ".zst")
+"""Of one file: an archive only after ``.tar``."""
+_PACKED = (
+    *(f".tar{suffix}" for suffix in _COMPRESSED),
+    *(".7z", ".rar", ".tbz2", ".tgz", ".txz", ".tzst", ".zip"),
+)
 _ARCHIVES = (".tar", *_PACKED)
 
 

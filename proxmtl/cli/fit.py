@@ -84,8 +84,13 @@ def fit(
         int, typer.Option(help="Budget: passes over the data.", min=1, rich_help_panel=_SOLVER)
     ] = 1000,
     tol: Annotated[
-        float, typer.Option(help="Residual at which to stop.", rich_help_panel=_SOLVER)
-    ] = 1e-3,
+        float | None,
+        typer.Option(
+            help="Accuracy at which to stop: a residual, default 0.001; with --single-task or "
+            "--auto a relative gap, default 1e-6 or 1e-4.",
+            rich_help_panel=_SOLVER,
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Of the split and of the start.", min=0, max=options.SEEDS)
     ] = 0,
@@ -190,10 +195,11 @@ def fit(
                 algorithm=cast("Algorithm", algorithm),  # others are refused, by name
                 class_weight=weighting,
                 max_passes=max_passes,
-                tol=tol,
                 random_state=seed,
                 label_names=data.names,
             )
+        if tol is not None:
+            model.set_params(tol=tol)
         (M, D), K = (data.Y.shape[1], data.X.shape[1]), n_latents or 0
         size = model_room(D, M, max(K, min(M, D)))
         with room(staging, size, out), fit_progress("Fitting", max_passes) as callback:

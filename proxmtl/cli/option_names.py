@@ -20,6 +20,8 @@ _OTHER_NAMES = {
 """Parameters of the library -> parameters of the commands that stand for them."""
 _FOR_PYTHON = re.compile(r" \(in Python\b[^()]*(?:\([^()]*\)[^()]*)*\)|, in Python [^()]*(?=\))")
 _HEAD = re.compile(r"([a-z][a-z0-9_-]*(?:, [a-z][a-z0-9_-]*)*)(?=: )")
+_ONE_OF_SEVERAL = re.compile(r", [^,.;:()]* \((max_passes|tol)\)")
+"""Advice that needs a parameter, among other advice."""
 _COMMA = re.compile(r"[+-]?\d*,\d+")
 
 
@@ -43,7 +45,7 @@ def in_options(sentence: str, command: Any = None) -> str:
     ----------
     sentence
         An error, a warning or advice. Names in quotes or in paths are left alone, and those that no
-        option has.
+        option has; advice to change one of these is left out where there is other advice.
     command
         Of click, with its parameters; default: the one that is `running`, if one is.
     """
@@ -51,6 +53,7 @@ def in_options(sentence: str, command: Any = None) -> str:
     if not options:
         return sentence
     sentence = _FOR_PYTHON.sub("", sentence)
+    sentence = _ONE_OF_SEVERAL.sub(lambda way: way[0] if way[1] in options else "", sentence)
     head = _HEAD.match(sentence)
     if head is not None:
         names = [name.replace("-", "_") for name in head[1].split(", ")]
@@ -91,7 +94,8 @@ def say_what_was_given(error: Any, arguments: list[str]) -> None:
     message = getattr(error, "message", None)
     if value is None or not isinstance(message, str):
         return
-    if _COMMA.fullmatch(value):
+    # versions of typer keep the type in different places, and all say where it is an integer
+    if _COMMA.fullmatch(value) and "integer" not in message:
         error.message = f"got {value!r}; write it with a decimal point, {value.replace(',', '.')}."
     elif repr(value) not in message:
         error.message = f"got {value!r}. {message}."

@@ -77,12 +77,12 @@ _RULES = {
     "fit": (
         _Rule(
             lambda given: given["auto"],
-            (*_STRENGTHS, "n_latents", "single_task", "algorithm", "tol"),
+            (*_STRENGTHS, "n_latents", "single_task", "algorithm"),
             "an option of a model of given strengths, not of --auto, which chooses them",
         ),
         _Rule(
             lambda given: given["single_task"] is not None,
-            (*_STRENGTHS, "n_latents", "algorithm", "tol"),
+            (*_STRENGTHS, "n_latents", "algorithm"),
             _SINGLE,
         ),
     ),

@@ -41,6 +41,11 @@ __all__ = [
 ]
 
 
+def given_groups(model: LinearAttributeClassifier) -> Groups | None:
+    """Groups that a model was given; None where it was given none and made its own."""
+    return None if getattr(model, "groups", None) is None else getattr(model, "groups_", None)
+
+
 def named_groups(groups: Groups | None) -> Groups | None:
     """The groups where they say something: not when every attribute is alone."""
     return None if groups is None or int(groups.sizes.max()) == 1 else groups
@@ -185,7 +190,7 @@ def write_figures(
     """Draw the figures of a run: ``latents.png``, ``convergence.png``, ``attributes.png``."""
     tables = list(metrics.values())
     names = model.label_names_ or [f"attribute {i}" for i in range(len(model.coef_))]
-    columns = group_columns(named_groups(getattr(model, "groups_", None)))
+    columns = group_columns(named_groups(given_groups(model)))
 
     def draw(name: str, figure: Callable[[], Any]) -> None:
         def save() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from proxmtl.cli.console import say_note, say_warning, step_progress, thousandths
 from proxmtl.cli.inputs import features_for, labels_for, torch_device
+from proxmtl.cli.run import given_groups
 from proxmtl.groups import Groups
 from proxmtl.io import (
     FEATURE_SUFFIXES,
@@ -92,10 +93,7 @@ class FittedRun:
         self.model: LinearAttributeClassifier = load_model(folder)
         names = self.model.label_names_
         self.names = names or [f"attribute {i}" for i in range(len(self.model.coef_))]
-        groups: Groups | None = getattr(self.model, "groups_", None)
-        # what Groups.single gives, for models of one group that were given none
-        nobodys = groups is not None and groups.names == ("all",) and not groups.uncovered
-        self.groups = None if nobodys else groups
+        self.groups = given_groups(self.model)
 
     def scores(self, source: Path, reading: Reading, wanted: Sequence[str] | None = None) -> Scored:
         """Score features, row by row."""

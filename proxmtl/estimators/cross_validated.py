@@ -48,6 +48,7 @@ from proxmtl.regularizers import Regularizer, SharedPlusOwn
 from proxmtl.result import Result
 from proxmtl.selection.edges import EdgeWarning
 from proxmtl.targets import ClassWeight, Reduction, Targets
+from proxmtl.wording import counted
 
 __all__ = ["SharedPlusOwnClassifierCV", "SingleTaskClassifierCV"]
 
@@ -296,8 +297,10 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         """Splits of the rows that are fitted, as numbers of the training part and of the rest."""
         cv = 5 if self.cv is None else self._given.cv
         if isinstance(cv, int) and not isinstance(cv, bool):
-            if not 2 <= cv <= len(signs):
-                raise ValueError(f"cv: got {cv} folds for {len(signs)} rows; give 2 or more.")
+            n = len(signs)  # two at least: every attribute has both classes
+            if not 2 <= cv <= n:
+                most = f" to {n}" if n > 2 else ""
+                raise ValueError(f"cv: got {counted(cv, 'fold')} for {n} rows; give 2{most}.")
             return list(stratified_folds(signs, cv, self._seed))
         return given_splits(cv, signs, self._rows, self._n_given)
 

@@ -61,6 +61,7 @@ def to_state(estimator: LinearAttributeClassifier) -> ModelState:
             "feature_names": None if feature_names is None else list(feature_names),
             "is_vector": estimator._is_vector,  # noqa: SLF001 (same package)
             "groups": None if groups is None else groups.to_dict(),
+            "groups_given": getattr(estimator, "groups", None) is not None,
             "fit": report,
         },
     )
@@ -129,7 +130,7 @@ def from_state(kind: type[LinearAttributeClassifier], state: ModelState) -> Any:
             members.values(), n_attributes, list(members), [weights[name] for name in members]
         )
         estimator.groups_ = groups
-        if "groups" in estimator.get_params(deep=False):
+        if described["groups_given"]:
             estimator.set_params(groups=groups)
     estimator.fit_report_ = described["fit"]
     _check_shapes(estimator)

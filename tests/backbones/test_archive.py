@@ -92,6 +92,15 @@ def test_archives_inside_are_said_not_to_be_looked_into(tmp_path, packed):
         assert look(["1.png", *inside, ".hidden.tar"]) == ("1.png",)
 
 
+def test_compressed_files_are_no_archives(tmp_path):
+    for name in ("1.png", "labels.csv.gz", "notes.xz"):
+        (tmp_path / name).write_bytes(b"x")
+    assert find_images(tmp_path).ids == ("1.png",)
+    (tmp_path / "more.tar.gz").write_bytes(b"x")
+    with pytest.warns(UserWarning, match=r"'more\.tar\.gz' in it is an archive"):
+        find_images(tmp_path)
+
+
 def test_what_is_no_tar_archive_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"a\.tar isn't there"):
         TarImages(tmp_path / "a.tar")

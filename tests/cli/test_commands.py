@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxmtl.estimators import LatentMTLClassifier
-from proxmtl.io import load_model, seal_folder
+from proxmtl.estimators import LatentMTLClassifier, SharedPlusOwnClassifier
+from proxmtl.io import load_model, save_model, seal_folder
 
 RUN_FILES = {
     "manifest.json",
@@ -87,13 +87,34 @@ def test_fit_predict_evaluate_inspect(program, files):
     assert "live latents" in out
 
 
-@pytest.mark.parametrize("option", [("--tol", "0.1"), ("--n-latents", "2"), ("--l1-strength", "1")])
+@pytest.mark.parametrize(
+    "option", [("--algorithm", "palm"), ("--n-latents", "2"), ("--l1-strength", "1")]
+)
 def test_options_of_the_other_model_are_refused_not_ignored(program, files, option):
     code, _, err = program(*FIT, "--single-task", "0.01", *option)
     assert code == 2
     assert option[0] in err
     assert "option of the latent model" in " ".join(err.split())
     assert not (files / "run").exists()
+
+
+@pytest.mark.parametrize("model", [("--single-task", "0.01"), ("--auto",)])
+def test_every_model_takes_an_accuracy(program, files, model):
+    """The advice after a budget that ran out names it."""
+    for tol in ([], ["--tol", "0.01"]):
+        assert program(*FIT, *model, *tol, "--force")[0] == 0
+        fitted = load_model(files / "run")
+        assert fitted.tol == (0.01 if tol else type(fitted)().tol)
+
+
+def test_a_group_of_all_attributes_is_named_where_it_was_given(program, files):
+    X, Y = np.load(files / "x.npy"), np.zeros((80, 2))
+    Y[::2, 0] = Y[::3, 1] = 1
+    (files / "y2.csv").write_text("a,b\n" + "".join(f"{y[0]:.0f},{y[1]:.0f}\n" for y in Y))
+    for name, groups in (("given", {"all": ["a", "b"]}), ("none", None)):
+        model = SharedPlusOwnClassifier(groups=groups, label_names=["a", "b"]).fit(X, Y)
+        save_model(files / name, model)
+        assert ("all" in program("evaluate", name, "x.npy", "-l", "y2.csv")[1]) == (name == "given")
 
 
 def test_the_record_has_the_hashes_of_what_was_read(program, files, monkeypatch):

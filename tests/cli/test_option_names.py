@@ -9,6 +9,7 @@ from typer.main import get_command
 
 from proxmtl.cli.app import app
 from proxmtl.cli.option_names import in_options, running
+from proxmtl.result import Status
 
 COMMANDS = get_command(app).commands
 FIT = COMMANDS["fit"]
@@ -20,6 +21,10 @@ SENTENCES = {
     "brackets": (
         "Raise the limit (max_passes), (tol).",
         "Raise the limit (--max-passes), (--tol).",
+    ),
+    "one of several": (
+        "Raise it (max_passes), do less (tol), or wait.",
+        "Raise it (--max-passes), do less (--tol), or wait.",
     ),
     "value": ("test_fraction=0.2 of n=2 rows", "--holdout 0.2 of n=2 rows"),
     "other name": ("l2_strength: got -3.0.", "--single-task: got -3.0."),
@@ -41,6 +46,14 @@ def test_parameters_are_named_as_the_options_of_the_command(case):
     assert in_options(given) == given  # no command runs
     with running(FIT):
         assert in_options(given) == expected
+
+
+def test_advice_that_no_option_follows_is_left_out():
+    advice = Status.BUDGET.advice("float64")
+    assert "Raise the limit (--max-passes), lower the accuracy (--tol), or" in in_options(
+        advice, FIT
+    )
+    assert "Raise the limit (--max-passes), or" in in_options(advice, COMMANDS["tune"])
 
 
 def test_a_folder_that_is_called_as_an_option_is_not_taken_for_one(program, files):
@@ -67,6 +80,7 @@ def test_warnings_and_reports_name_options(program, files):
         (("--group-strength", "0,01"), "got '0,01'; write it with a decimal point, 0.01."),
         (("--tol=1,5",), "got '1,5'; write it with a decimal point, 1.5."),
         (("--max-passes", "many"), "got 'many'."),
+        (("--seed", "0,5"), "got '0,5'. Input should be a valid integer"),
         (("--holdout", "20"), "got '20'."),
     ],
 )

@@ -1,5 +1,7 @@
 """Every estimator on extreme data: the right answer, or a sentence that says what is wrong."""
 
+import re
+
 import numpy as np
 import pytest
 from extreme_cases import KINDS, LARGE, RIGHT, cases, outcome
@@ -55,9 +57,18 @@ def test_the_judge_tells_wrong_answers(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [SingleTaskClassifierCV, SharedPlusOwnClassifierCV])
-def test_more_folds_than_rows(kind):
-    with pytest.raises(ValueError, match="cv: got 3 folds for 2 rows"):
-        kind(cv=3).fit([[0.0], [1.0]], [[0, 1], [1, 0]])
+@pytest.mark.parametrize(
+    ("cv", "n_rows", "said"),
+    [
+        (3, 2, "got 3 folds for 2 rows; give 2."),
+        (1, 4, "got 1 fold for 4 rows; give 2 to 4."),
+        (9, 4, "got 9 folds for 4 rows; give 2 to 4."),
+    ],
+)
+def test_more_folds_than_rows(kind, cv, n_rows, said):
+    Y = [[0, 1], [1, 0]] * (n_rows // 2)
+    with pytest.raises(ValueError, match=f"cv: {re.escape(said)}$"):
+        kind(cv=cv).fit([[0.0], [1.0]] * (n_rows // 2), Y)
 
 
 def test_scores_that_overflow_are_said():

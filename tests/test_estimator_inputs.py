@@ -231,3 +231,11 @@ def test_other_rows_of_frames_are_taken_by_position_as_scikit_learn_does(index, 
     X, Y = _frames(index, other)
     by_position = SingleTaskClassifier().fit(X.to_numpy(), Y.to_numpy())
     np.testing.assert_array_equal(SingleTaskClassifier().fit(X, Y).coef_, by_position.coef_)
+
+
+@pytest.mark.parametrize(("lacking", "said"), [(5, r"column 4\)"), (6, r"column 4 and 1 more\)")])
+def test_of_many_attributes_of_one_class_five_are_named(lacking, said):
+    Y = np.zeros((4, lacking + 1))
+    Y[0, -1] = 1
+    with pytest.raises(ValueError, match=f"one class only for {lacking} of .*{said}"):
+        SingleTaskClassifier().fit(np.eye(4), Y)

@@ -206,6 +206,9 @@ def test_tables_that_do_not_fit_are_refused(folder):
     pixels = np.zeros((2, 3, 4, 4), np.uint8)
     with pytest.raises(ValueError, match="give uint8"):
         ImageTable(pixels.astype(float), np.zeros((2, 1)), ("a",), ("0", "1"))
+    for labels, ids in (((2, 2), ("0", "1")), ((2, 1), ("0",)), ((1, 1), ("0", "1"))):
+        with pytest.raises(ValueError, match="give uint8"):
+            ImageTable(pixels, np.zeros(labels), ("a",), ids)
     with pytest.raises(ValueError, match="saw -1"):
         ImageTable(pixels, -np.ones((2, 1)), ("a",), ("0", "1"))
     table = ImageTable.from_images(list(pixels.transpose(0, 2, 3, 1)), np.ones((2, 1)), ["a"], 6)

@@ -22,6 +22,7 @@ def _write(tmp_path, text, encoding="utf-8"):
     [
         "red,blue\n1,0\n,1\n0,nan\n",
         "red,blue\n1,-1\n,1\n-1,NA\n",
+        "red,blue\n1.0,-1.0\n,1.0\n-1.00,NA\n",
         "\ufeffred , blue\r\n+1,0.0\r\n ,1.0\r\n0,\r\n\r\n",
         '"red","blue"\n"1","0"\n"","1"\n"0",""\n',
         "red,blue\nTrue,No\n,y\nF,n/a\n",

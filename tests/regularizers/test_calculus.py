@@ -26,6 +26,7 @@ from proxmtl import (
     OverlappingGroupL2,
     SparseGroupL2,
     UnsupportedError,
+    WeightedFrobenius,
     WeightedL1,
 )
 from proxmtl.regularizers import (
@@ -274,3 +275,22 @@ def test_calculus_says_what_it_does_not_take():
         Shifted(L1(1.0), torch.zeros(5)).critical_strength(normal(3, 5))
     with pytest.raises(ValueError, match="constraint"):
         NonNegative().critical_strength(normal(3, 5))
+
+
+def test_settling_a_scaled_penalty_changes_rounding_only_and_keeps_every_other_bit():
+    scaled = Scaled(Nuclear(1.0), 0.1)  # a product with 0.1 does not come back by a quotient
+    W = normal(6, 4, seed=3)
+    assert scaled.settle(W, 1e-15).equal(W)
+    low = W[:, :2] @ normal(2, 4, seed=4)
+    settled = scaled.settle(low + 1e-14 * normal(6, 4, seed=5), 1e-12)
+    assert torch.linalg.matrix_rank(settled) == 2
+    torch.testing.assert_close(settled, low, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [WeightedL1, WeightedFrobenius])
+def test_penalties_that_hold_tensors_are_equal_to_themselves_alone(kind):
+    weights = torch.tensor([1.0, 2.0])
+    one, other = kind(weights, 0.5), kind(weights, 0.5)
+    assert one == one  # noqa: PLR0124 - that is the question
+    assert one != other
+    assert len({one, other}) == 2

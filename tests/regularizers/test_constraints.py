@@ -128,6 +128,7 @@ def test_what_is_free_is_not_called_penalised():
     assert problem(Separable(((range(M), L1(0.5)),))).has_gap
     assert not problem(Separable(((range(3), L1(0.5)),))).has_gap
     assert not problem(Masked(L1(1.0), torch.arange(M) > 0)).has_gap
+    assert not problem(GroupL2(PAIR, 1.0), SquaredFrobenius(1.0)).smoothed(0.1).has_gap
 
 
 def test_weights_of_any_kind_add_exactly():

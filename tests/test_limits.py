@@ -22,6 +22,9 @@ def test_a_limit_is_the_environments(monkeypatch):
         monkeypatch.setenv(variable(name), f" {default + 1} ")
         assert limit(name) == default + 1
         assert f"{variable(name)}={default + 2}" in advice(name, default + 2)
-        monkeypatch.setenv(variable(name), "a lot")
-        with pytest.raises(ValueError, match=f"{variable(name)}: got 'a lot'; set a positive"):
-            limit(name)
+        for wrong in ("a lot", "0", "-1", "1" * 20):  # a number that 64 bits have no room for
+            monkeypatch.setenv(variable(name), wrong)
+            with pytest.raises(
+                ValueError, match=f"{variable(name)}: got '{wrong}'; set a positive"
+            ):
+                limit(name)

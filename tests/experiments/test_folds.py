@@ -115,3 +115,12 @@ def test_class_folds_share_no_class(classes, folds, seed):
 def test_impossible_folds_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_without_labels_even_out_the_folds(seed):
+    labels = np.full((15, 1), np.nan)
+    labels[:5] = 1
+    folds = stratified_folds(labels, 3, seed)
+    assert [len(fold.test) for fold in folds] == [5, 5, 5]
+    assert sorted(int(np.sum(fold.test < 5)) for fold in folds) == [1, 2, 2]

@@ -1,5 +1,6 @@
 """One suite over every registered regularizer: what a prox must be, whatever the penalty."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -48,6 +49,13 @@ def prox_objective(r, x, v, step):
 
 def test_every_registered_class_has_a_factory_and_a_naive_value():
     assert set(OURS) == set(REGULARIZER_FACTORIES) == set(NAIVE_VALUES)
+
+
+@each
+def test_the_text_of_a_regularizer_shows_its_parameters_alone(name):
+    fields = dataclasses.fields(OURS[name])
+    fixed = {"strength", "low", "high"}  # of sets, which have a strength of 1
+    assert {f.name for f in fields if f.repr and not f.init} <= fixed
 
 
 @each

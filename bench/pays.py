@@ -210,8 +210,8 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
 def table(runs: dict[str, Any]) -> list[str]:
     """Lines of the table, in Markdown."""
     lines = [
-        "| setting | attributes | labels each | LRCV | alone | shared + own | gain | CPU s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| setting | attributes | labels each | draws | LRCV | alone | shared | gain | CPU s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in SETTINGS_OF:
         draws = [runs[key] for key in sorted(runs) if key.rsplit(" #", 1)[0] == name]
@@ -229,7 +229,7 @@ def table(runs: dict[str, Any]) -> list[str]:
         figures = " | ".join(f"{values.mean():.1f}" for values in means.values())
         each = np.mean([d["labels"] / d["attributes"] for d in draws])
         lines.append(
-            f"| {name} | {draws[0]['attributes']} | {each:.0f} | {figures} | "
+            f"| {name} | {draws[0]['attributes']} | {each:.0f} | {len(draws)} | {figures} | "
             f"{gain:+.1f} ± {half:.1f} | {', '.join(seconds)} |"
         )
     return lines

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
@@ -316,3 +317,12 @@ def test_models_are_saved(tmp_path, cv):
         if hasattr(model, "predict_proba"):
             np.testing.assert_array_equal(loaded.sharing_, model.sharing_)
             np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+def test_the_penalty_is_that_of_one_group_without_groups_and_checks_their_number():
+    W = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    plain, single = SharedPlusOwn(0.5, 0.3), SharedPlusOwn(0.5, 0.3, Groups.single(4))
+    assert float(plain.value(W)) == pytest.approx(float(single.value(W)), rel=1e-12)
+    torch.testing.assert_close(plain.prox(W, 0.7)[0], single.prox(W, 0.7)[0])
+    with pytest.raises(ValueError, match="W"):
+        SharedPlusOwn(0.5, 0.3, Groups.single(3)).value(W)

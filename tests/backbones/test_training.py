@@ -221,6 +221,9 @@ def test_impossible_runs_are_refused():
             TrainingConfig(),
             **rows(50, 0),
         )
+    assert TrainingConfig(undo_above=1).undo_above == 1
+    with pytest.raises(ValueError, match="undo_above"):
+        TrainingConfig(undo_above=0.99)
     for bad in ({"epochs": -1}, {"batch_size": 0}, {"momentum": 1.0}, {"learning_rate": np.nan}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             TrainingConfig(**bad)

@@ -144,7 +144,7 @@ class Fault:
         if (self.ground.work / target / NEXT_FOLDER).is_dir():  # readers raise until it is ended
             return ""
         found, old, new = (
-            _below(tree, target)
+            {name: d for name, d in _below(tree, target).items() if not name.startswith(self.kept)}
             for tree in (snapshot(self.ground.work), self.reference.before, self.reference.after)
         )
         if found in (old, new):

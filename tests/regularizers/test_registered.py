@@ -59,6 +59,13 @@ def test_the_text_of_a_regularizer_shows_its_parameters_alone(name):
 
 
 @each
+def test_penalties_of_strength_zero_are_not_definite(name):
+    r = example(name)
+    assert type(r.definite) is bool
+    assert not r.with_strength(0.0).definite or r.is_constraint
+
+
+@each
 @given(data=st.data())
 @examples(30)
 def test_value_is_the_naive_one(name, data):

@@ -102,8 +102,8 @@ MUTANTS = """\
 ## Tests that notice
 
 `make mutants` changes one operator at a time in a reproducible sample of places, and runs the tests
-of the package that was changed. A mutant that no test notices is either equivalent to the original,
-and written down as such, or a gap in the tests.
+that run the changed line. A mutant that no test notices is either equivalent to the original, and
+written down as such, or a gap in the tests: the figure is that after such gaps were closed.
 """
 
 
@@ -259,8 +259,9 @@ def _mutants(content: dict[str, Any]) -> str:
     counted = content["mutants"] - equivalent
     share = f"{content['noticed'] / max(counted, 1):.1%}"
     text = (
-        f"{content['mutants']} mutants, {content['noticed']} of them noticed by a test and "
-        f"{equivalent} equivalent to the original: {share} of the other {counted} are noticed."
+        f"{content['mutants']} mutants of a sample of {content['size']} were run. A test notices "
+        f"{content['noticed']} of them, {equivalent} are equivalent to the original: {share} of "
+        f"the other {counted} are noticed."
     )
     lines = [text, ""]
     open_ones = [one for one in content["survivors"] if not one.get("equivalent")]

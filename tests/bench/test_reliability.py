@@ -83,7 +83,7 @@ def test_fuzzing_extremes_and_mutants_become_tables(page):
     text = page(
         fuzz={**MADE, "targets": {"npy": target}},
         extremes={**MADE, "cases": [dict(zip(COLUMNS, row, strict=True)) for row in EXTREMES]},
-        mutants={"mutants": 10, "noticed": 8, "equivalent": 1, "survivors": [survivor]},
+        mutants={"size": 40, "mutants": 10, "noticed": 8, "equivalent": 1, "survivors": [survivor]},
     )
     assert "| npy | 600 | 12,345 | 1 | 2026-01-02 |" in text
     assert "| case | estimators | kernels |" in text
@@ -92,6 +92,6 @@ def test_fuzzing_extremes_and_mutants_become_tables(page):
     assert "| N = 1 | (3) all |  |" in text
     assert "\n1. `not served: float16 is not served by numba.`\n" in text
     assert "\n2. `ValueError: X: the norm … is too large`\n" in text  # once for all numbers
-    assert "8 of them noticed by a test and 1 equivalent" in text
-    assert "88.9% of the other 9 are noticed" in text
+    assert "10 mutants of a sample of 40 were run. A test notices 8 of them, 1 are equi" in text
+    assert "88.9% of the other 9 are noticed." in text
     assert "- `a.py`, line 3: `a > b` to `a >= b`" in text

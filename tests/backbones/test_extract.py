@@ -75,7 +75,7 @@ def test_a_bad_image_leaves_the_old_file(net, pictures, tmp_path):
 
 
 def test_bad_arguments(net, pictures, tmp_path):
-    with pytest.raises(ValueError, match="must end in"):
+    with pytest.raises(ValueError, match=r"features are written as \.npy: give such a name"):
         extract(pictures, net, out=tmp_path / "f.csv")
     with pytest.raises(FileNotFoundError, match="make it first"):
         extract(pictures, net, out=tmp_path / "no" / "f.npy")

@@ -1,5 +1,4 @@
 import json
-from enum import Enum
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 
+from proxmtl import Status
 from proxmtl.experiments import (
     Holdout,
     attribute_metrics,
@@ -116,12 +116,9 @@ def test_inner_search_is_reported(data):
 
 
 def test_report_reads_status_certificate_and_sparsity():
-    class Status(Enum):
-        BUDGET = "The budget ran out; allow more passes."
-
     result = SimpleNamespace(
         status=Status.BUDGET,
-        certificate=SimpleNamespace(to_dict=lambda: {"objective": 1.5}),
+        certificate=SimpleNamespace(to_dict=lambda: {"objective": 1.5}, solved_in="float64"),
         passes=np.int64(12),
         iterations=6,
     )
@@ -130,7 +127,7 @@ def test_report_reads_status_certificate_and_sparsity():
     )
     report = json.loads(json.dumps(fit_report(model)))
     assert report["status"] == "BUDGET"
-    assert report["advice"].startswith("The budget")
+    assert report["advice"].startswith("Budget used up")
     assert report["certificate"] == {"objective": 1.5}
     assert report["passes"] == 12
     assert report["sparsity"] == {"coef": 0.5, "S": 0.75}

@@ -38,7 +38,7 @@ def test_names_of_the_rows_of_another_file_are_not_taken(features, tmp_path):
     (tmp_path / "f.ids.csv").write_text("id\nd\nc\nb\na\n")  # of no seal
     assert load_features(tmp_path / "f.npz").ids == ("d", "c", "b", "a")
     (tmp_path / "f.ids.csv").write_text("id\nd\nc\nb\n")
-    with pytest.raises(InputError, match="3 identifiers for the 4 rows"):
+    with pytest.raises(InputError, match="3 identifiers for 4 rows"):
         load_features(tmp_path / "f.npz")
 
 

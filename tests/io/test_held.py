@@ -58,6 +58,15 @@ def test_a_block_lets_them_through_those_first_that_have_come(seen):
     assert len(seen) == 5
 
 
+@pytest.fixture
+def python_interrupts():
+    """The interpreter's own handler, whatever a program that ran before has left."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_interrupts")
 def test_an_exception_of_a_handler_leaves_the_handlers_as_they_were():
     held, before = HeldSignals(), signal.getsignal(signal.SIGINT)
     held.hold()

@@ -201,8 +201,8 @@ def _blank_rows(first: Rows, second: Rows) -> str:
     end = second.empty_end
     if not first.count < second.count <= first.count + end:
         return ""
-    which = "its last row has" if end == 1 else f"its last {end} rows have"
-    return f" Lines without text count as rows here, and {which} none: remove what is no sample."
+    which = "The last line is" if end == 1 else f"The last {end} lines are"
+    return f" {which} empty, and an empty line counts as a row here: remove those of no sample."
 
 
 def _by_id(first: Rows, second: Rows) -> Joined:

@@ -142,9 +142,9 @@ def seal_folder(folder: str | Path, names: Iterable[str] | None = None) -> None:
     folder
         An existing folder.
     names
-        Files to list, as paths relative to the folder; default: the files of a run that are there,
-        by their names, and those that the manifest of before lists, if it can be read. Figures and
-        tables for people may have gone since. Others, such as notes, are not listed.
+        Files to list, as paths relative to the folder. By default all files with the name of a
+        run's file, and those listed in the old manifest, if it can be read. Figures and tables
+        that have been removed are left out, and other files, such as notes, are not listed.
 
     Raises
     ------

@@ -17,7 +17,7 @@ def send(number=signal.SIGINT):
 
 @pytest.fixture
 def seen():
-    """Signals that reach the handlers of before."""
+    """Signals that reach the handlers installed before the block."""
     found = []
     before = {
         number: signal.signal(number, lambda arrived, _frame: found.append(arrived))

@@ -78,12 +78,12 @@ def test_what_spreadsheets_write_behind_and_below_the_table_is_no_surprise(tmp_p
     # a row without text may be a sample: where it is one too many, the error says which it is
     below = read_labels(_write(tmp_path, text + behind)).rows(tmp_path / "y.csv")
     features = Rows(tmp_path / "x.npy", "features", 2)
-    with pytest.raises(InputError, match=r"3 rows of labels for 2 rows .* its last row has none"):
+    with pytest.raises(InputError, match=r"3 rows of labels for 2 rows .* The last line is empty"):
         join_rows(features, below)
     assert len(join_rows(Rows(tmp_path / "x.npy", "features", 3), below).first) == 3
     with pytest.raises(InputError) as caught:
         join_rows(Rows(tmp_path / "x.npy", "features", 1), below)
-    assert "without text" not in str(caught.value)
+    assert "empty" not in str(caught.value)
     with pytest.raises(InputError, match="line 3: 4 cells where the header has 3"):
         read_labels(_write(tmp_path, "a;b;c\n1;0;1\n0;1;0;1\n"))
 

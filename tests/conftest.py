@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # strategies, oracles: tests are
 torch.set_num_threads(int(os.environ.get("PROXMTL_TEST_THREADS", "1")))
 
 # a shell has its background jobs ignore Ctrl-C, and so would the commands that tests interrupt
-for number in (signal.SIGINT, getattr(signal, "SIGHUP", None)):
-    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+for number in SIGNALS:
+    if signal.getsignal(number) is signal.SIG_IGN:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, default)
 
@@ -48,6 +49,15 @@ def poisoned_allocations():
         for owner, name in ALLOCATORS:
             patch.setattr(owner, name, _poisoned(getattr(owner, name)))
         yield
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers():
+    """Leave no test the handlers of the one before: a command of the CLI ends with the system's."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _poisoned(allocate):

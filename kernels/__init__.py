@@ -10,10 +10,8 @@ from __future__ import annotations
 from .bound import BoundCall, bind
 from .dispatch import BackendError, backends, operations, supports, use_backend
 from .ops import (
-    ApgStep,
     HingeResult,
     SmoothedGroup,
-    apg_step,
     chain_prox,
     group_shrink,
     hinge_value_and_grad,
@@ -23,12 +21,10 @@ from .ops import (
 )
 
 __all__ = [
-    "ApgStep",
     "BackendError",
     "BoundCall",
     "HingeResult",
     "SmoothedGroup",
-    "apg_step",
     "backends",
     "bind",
     "chain_prox",

@@ -53,8 +53,8 @@ def through_library(out: Any, *inputs: Any) -> bool:
         return False
     if out is not None and torch.is_grad_enabled() and requires_grad(*inputs):
         raise ValueError("out was given and an input requires grad; detach it, or drop out")
-    for tensor in () if out is None else (out if isinstance(out, (tuple, list)) else (out,)):
-        checked_like(tensor, inputs[0], "out", "the input")
+    if out is not None:
+        checked_like(out, inputs[0], "out", "the input")
     return True
 
 

@@ -10,34 +10,28 @@ import torch
 from .fibres import checked_like
 
 
-def checked_out(
-    out: torch.Tensor, name: str, inputs: dict[str, torch.Tensor], weights: Any = None
-) -> None:
-    """Refuse a result's memory that doesn't fit, or that holds part of an input or weights.
+def checked_out(out: torch.Tensor, V: torch.Tensor, weights: torch.Tensor | float) -> None:
+    """Refuse a result's memory that doesn't fit, or that holds part of the input or weights.
 
-    An input itself is fine: every entry is read before it is overwritten. A weight may be read
+    The input itself is fine: every entry is read before it is overwritten. A weight may be read
     for many entries, so weights lie apart.
 
     Parameters
     ----------
     out : Tensor
-    name : str
-        What the caller calls it.
-    inputs : dict of str to Tensor
-        Operands by name; the first is the model of shape, dtype and device.
-    weights : Tensor or number, optional
+    V : Tensor
+        The input, and the model of shape, dtype and device.
+    weights : Tensor or number
 
     Raises
     ------
     ValueError
         With the names and what was seen.
     """
-    model = next(iter(inputs))
-    checked_like(out, inputs[model], name, model)
-    for each, tensor in inputs.items():
-        if tensor is not out and not _same(out, tensor):
-            checked_apart(out, name, tensor, each)
-    checked_apart(out, name, weights, "weights")
+    checked_like(out, V, "out", "V")
+    if out is not V and not _same(out, V):
+        checked_apart(out, "out", V, "V")
+    checked_apart(out, "out", weights, "weights")
 
 
 def checked_apart(left: torch.Tensor, name: str, right: Any, other: str) -> None:

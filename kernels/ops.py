@@ -4,7 +4,6 @@ The formula, shapes, conditions and errors of each are in its docstring:
 
 - `hinge_value_and_grad`: loss and gradient of M linear tasks, the features read once;
 - `soft_threshold` and `group_shrink`: proximal steps in closed form, and the penalty there;
-- `apg_step`: a step of accelerated proximal gradient, each operand read once;
 - `overlap_dual_sweep`, `smoothed_group_grad`: overlapping groups, exactly and smoothed;
 - `chain_prox`: total variation along an axis.
 
@@ -15,8 +14,7 @@ only where torch is told so, and whatever autocast asks for; NaN and infinity in
 output as IEEE arithmetic on the definition has it.
 
 Norms keep their digits from the smallest denormal number of the dtype to the largest: where squares
-would overflow or underflow, entries are scaled by a power of two first. Sums of squares, such as
-those of `apg_step`, are infinite or zero where they leave the range.
+would overflow or underflow, entries are scaled by a power of two first.
 """
 
 from __future__ import annotations
@@ -24,13 +22,11 @@ from __future__ import annotations
 from .chain_ops import chain_prox
 from .hinge_ops import HingeResult, hinge_value_and_grad
 from .overlap_ops import SmoothedGroup, overlap_dual_sweep, smoothed_group_grad
-from .prox_ops import ApgStep, apg_step, group_shrink, soft_threshold
+from .prox_ops import group_shrink, soft_threshold
 
 __all__ = [
-    "ApgStep",
     "HingeResult",
     "SmoothedGroup",
-    "apg_step",
     "chain_prox",
     "group_shrink",
     "hinge_value_and_grad",

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from .fibres import checked_axis, checked_float, checked_like, checked_scale
+from .fibres import checked_axis, checked_float, checked_scale
 from .layout import GroupLayout, layout_of
 from .memory import checked_apart, checked_out
 from .weights import checked_weights, group_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    GroupArguments = tuple[torch.Tensor, torch.Tensor, torch.Tensor | float]
 
 
 class SmoothedGroup(NamedTuple):
@@ -25,14 +23,6 @@ class SmoothedGroup(NamedTuple):
     grad: torch.Tensor
     penalty: torch.Tensor
     dual_sqnorm: torch.Tensor
-
-
-class ApgStep(NamedTuple):
-    """What `apg_step` returns."""
-
-    x: torch.Tensor
-    z: torch.Tensor
-    sums: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,33 +114,6 @@ class SmoothedGroupArgs:
         return () if self.out is None else (self.out,)
 
 
-@dataclass(frozen=True, slots=True)
-class ApgStepArgs:
-    """Arguments of `apg_step`; layout and weights are None without groups."""
-
-    Z: torch.Tensor
-    grad: torch.Tensor
-    X: torch.Tensor
-    layout: GroupLayout | None
-    weights: torch.Tensor | None
-    step: float
-    momentum: float
-    l1: float
-    ridge: float
-    axis: int
-    out: tuple[torch.Tensor, torch.Tensor] | None
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the call."""
-        return self.Z.device
-
-    @property
-    def written(self) -> tuple[torch.Tensor, ...]:
-        """The caller's tensors that the call writes to."""
-        return () if self.out is None else self.out
-
-
 def bind_soft_threshold(
     V: torch.Tensor,
     weights: torch.Tensor | float,
@@ -161,7 +124,7 @@ def bind_soft_threshold(
     """Check the arguments of `soft_threshold`; a 0-d tensor becomes (1,)."""
     checked_float(V, "V")
     if out is not None:
-        checked_out(out, "out", {"V": V}, weights)
+        checked_out(out, V, weights)
     if not V.dim():
         V, out = V.reshape(1), None if out is None else out.reshape(1)
     return SoftThresholdArgs(
@@ -188,7 +151,7 @@ def bind_group_shrink(
     axis = checked_axis(V, axis)
     layout = disjoint_layout(indptr, indices, V.shape[axis])
     if out is not None:
-        checked_out(out, "out", {"V": V}, weights)
+        checked_out(out, V, weights)
     return GroupShrinkArgs(
         V.detach(),
         layout,
@@ -260,7 +223,7 @@ def bind_smoothed_group_grad(
     axis = checked_axis(V, axis)
     layout = fitting_layout(indptr, indices, V.shape[axis])
     if out is not None:
-        checked_out(out, "out", {"V": V}, weights)
+        checked_out(out, V, weights)
     smoothness = float(smoothness)
     # slopes are up to one over it, in the dtype of the accumulation
     wide = torch.float64 if V.dtype == torch.float64 else torch.float32
@@ -277,58 +240,6 @@ def bind_smoothed_group_grad(
         axis,
         out,
     )
-
-
-def bind_apg_step(
-    Z: torch.Tensor,
-    grad: torch.Tensor,
-    X: torch.Tensor,
-    groups: GroupArguments | None = None,
-    *,
-    step: torch.Tensor | float,
-    momentum: torch.Tensor | float,
-    l1: float = 0.0,
-    ridge: float = 0.0,
-    axis: int = -1,
-    out: tuple[torch.Tensor, torch.Tensor] | None = None,
-) -> ApgStepArgs:
-    """Check the arguments of `apg_step`."""
-    checked_float(Z, "Z")
-    checked_like(grad, Z, "grad", "Z")
-    checked_like(X, Z, "X", "Z")
-    if groups is not None and len(groups) != 3:
-        raise ValueError(f"groups has {len(groups)} parts; pass (indptr, indices, weights)")
-    if out is not None:
-        weights = None if groups is None else groups[2]
-        _check_pair(out, {"Z": Z, "grad": grad, "X": X}, weights)
-    layout, each = None, None
-    if groups is not None:
-        indptr, indices, weights = groups
-        axis = checked_axis(Z, axis, "Z")
-        layout = disjoint_layout(indptr, indices, Z.shape[axis])
-        each = group_weights(weights, layout.n_groups, Z.device)
-    return ApgStepArgs(
-        Z.detach(),
-        grad.detach(),
-        X.detach(),
-        layout,
-        each,
-        checked_scale(step, "step"),
-        checked_scale(momentum, "momentum"),
-        checked_scale(l1, "l1"),
-        checked_scale(ridge, "ridge"),
-        axis,
-        out,
-    )
-
-
-def _check_pair(out: Any, inputs: dict[str, torch.Tensor], weights: Any) -> None:
-    if not isinstance(out, (tuple, list)) or len(out) != 2:
-        seen = f"of {len(out)}" if isinstance(out, (tuple, list)) else type(out).__name__
-        raise ValueError(f"out is {seen}; pass a pair of tensors, one for x and one for z")
-    for index, tensor in enumerate(out):
-        checked_out(tensor, f"out[{index}]", inputs, weights)
-    checked_apart(out[0], "out[0]", out[1], "out[1]")
 
 
 def fitting_layout(indptr: torch.Tensor, indices: torch.Tensor, n_items: int) -> GroupLayout:

@@ -32,11 +32,6 @@ _SMOOTH_SCHEMA = (
     "(Tensor V, Tensor indptr, Tensor indices, Tensor weights, float smoothness, int axis, "
     "str? backend, Tensor? smoothness_at=None) -> (Tensor, Tensor, Tensor, Tensor)"
 )
-_STEP_SCHEMA = (
-    "(Tensor Z, Tensor grad, Tensor X, Tensor? indptr, Tensor? indices, Tensor? weights, "
-    "float step, float momentum, float l1, float ridge, int axis, str? backend, "
-    "Tensor? step_at=None, Tensor? momentum_at=None) -> (Tensor, Tensor, Tensor)"
-)
 
 
 def as_weights(weights: torch.Tensor | float, like: torch.Tensor) -> torch.Tensor:
@@ -235,25 +230,3 @@ def define_smoothed_group_grad(operation: Operation) -> Any:
     op = _define(operation, _SMOOTH_SCHEMA, call, fake)
     op.register_autograd(backward, setup_context=setup)
     return op
-
-
-def define_apg_step(operation: Operation) -> Any:
-    """Register ``proxmtl::apg_step``; it has no derivative."""
-
-    def call(
-        Z: Any, grad: Any, X: Any, indptr: Any, indices: Any, weights: Any, step: Any,
-        momentum: Any, l1: float, ridge: float, axis: int, backend: Any, step_at: Any = None,
-        momentum_at: Any = None,
-    ) -> tuple[Any, ...]:  # fmt: skip
-        step = step if step_at is None else step_at
-        momentum = momentum if momentum_at is None else momentum_at
-        groups = None if indptr is None else (indptr, indices, weights)
-        out = (torch.empty_like(Z), torch.empty_like(Z))
-        numbers = {"step": step, "momentum": momentum, "l1": l1, "ridge": ridge}
-        args = operation.bind(Z, grad, X, groups, **numbers, axis=axis, out=out)
-        return (*out, operation.run(args, backend).sums)
-
-    def fake(Z: Any, *_: Any) -> tuple[Any, ...]:
-        return torch.empty_like(Z), torch.empty_like(Z), Z.new_empty(5, dtype=torch.float64)
-
-    return _define(operation, _STEP_SCHEMA, call, fake)

@@ -14,7 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # strategies, oracles: tests are
 torch.set_num_threads(int(os.environ.get("PROXMTL_TEST_THREADS", "1")))
 
 # a shell has its background jobs ignore Ctrl-C, and so would the commands that tests interrupt
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 for number in SIGNALS:
     if signal.getsignal(number) is signal.SIG_IGN:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL

@@ -113,16 +113,6 @@ def _group_shrink(case: Case, v: torch.Tensor, backend: str) -> tuple[Any, ...]:
     return kernels.group_shrink(v, *groups, 1.0, step=step, l1=0.2, backend=backend)
 
 
-def _apg_step(case: Case, v: torch.Tensor, backend: str) -> tuple[Any, ...]:
-    groups = _groups(v.shape[-1] if v.dim() else 1, case.group_size)
-    weights = 0.5 * case.unit
-    grad, old = (v.flip(-1), v.roll(1, -1)) if v.dim() else (v, v)
-    found = kernels.apg_step(
-        v, grad, old, (*groups, weights), step=0.25, momentum=0.5, ridge=0.1, backend=backend
-    )
-    return found.x, found.z
-
-
 def _overlap_dual_sweep(case: Case, v: torch.Tensor, backend: str) -> tuple[Any, ...]:
     x, n_items = v.clone(), v.shape[-1] if v.dim() else 1
     groups = _groups(n_items, case.group_size)
@@ -162,7 +152,6 @@ HINGE, CHAIN = "hinge_value_and_grad", "chain_prox"
 OPERATIONS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "soft_threshold": _soft_threshold,
     "group_shrink": _group_shrink,
-    "apg_step": _apg_step,
     "overlap_dual_sweep": _overlap_dual_sweep,
     "smoothed_group_grad": _smoothed_group_grad,
     CHAIN: _chain_prox,

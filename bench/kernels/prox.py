@@ -163,16 +163,16 @@ def _shrink_form(groups: Groups, axis: int, device: torch.device) -> Form:
     uniform = bool((sizes == size).all())
     owner = torch.repeat_interleave(torch.arange(n_groups), sizes).to(device)
 
-    def form(V: torch.Tensor, threshold: float = THRESHOLD) -> torch.Tensor:
+    def form(V: torch.Tensor) -> torch.Tensor:
         rows = V.movedim(axis, -1)
         if uniform:
             blocks = rows.reshape(*rows.shape[:-1], n_groups, size)
             norms = blocks.norm(dim=-1, keepdim=True)
-            shrunk = (blocks * (1 - threshold / norms).clamp(min=0)).reshape(rows.shape)
+            shrunk = (blocks * (1 - THRESHOLD / norms).clamp(min=0)).reshape(rows.shape)
         else:
             squares = rows.new_zeros(*rows.shape[:-1], n_groups)
             norms = squares.index_add(-1, owner, rows * rows).sqrt()
-            shrunk = rows * (1 - threshold / norms).clamp(min=0)[..., owner]
+            shrunk = rows * (1 - THRESHOLD / norms).clamp(min=0)[..., owner]
         return shrunk.movedim(-1, axis)
 
     return form
@@ -196,68 +196,6 @@ def _without_python(device: torch.device, call: Call) -> dict[str, Call]:
         return result
 
     return {f"{_ours(device)}, bound": call, f"{_ours(device)}, CUDA graph": replay}
-
-
-def step(device: torch.device, *, name: str, shape: tuple[int, int], groups: Groups | None) -> Case:
-    Z, grad, X = torch.randn(3, *shape, device=device, generator=_random(device)).unbind()
-    out = (torch.full_like(Z, float("nan")), torch.full_like(Z, float("nan")))
-    parts = None if groups is None else (*groups, 0.5)
-    options = {"step": 0.5, "momentum": 0.9, "l1": 0.2, "ridge": 0.1}
-
-    def call(backend: str) -> Any:
-        return kernels.apg_step(Z, grad, X, parts, **options, out=out, backend=backend)
-
-    wanted = kernels.apg_step(Z, grad, X, parts, **options, backend="torch")
-    form = partial(_step_form(groups, device), Z, grad, X)
-    compiled = torch.compile(_step_form(groups, device))
-    contenders: dict[str, Call] = {
-        _ours(device): lambda: call(_backend(device)),
-        "torch backend": lambda: call("torch"),
-        "torch form": form,
-        "torch.compile": lambda: compiled(Z, grad, X),
-    }
-    if Z.numel() < SMALL:
-        bound = kernels.bind(
-            "apg_step", Z, grad, X, parts, **options, out=out, backend=_backend(device)
-        )
-        contenders |= _without_python(device, bound)
-
-    def check(seen: Any) -> None:
-        torch.testing.assert_close(seen.x, wanted.x, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(seen.z, wanted.z, rtol=1e-5, atol=1e-5)
-        # the inner product may cancel: its error is of the size of the squares beside it
-        scale = float(wanted.sums.abs().max())
-        torch.testing.assert_close(seen.sums, wanted.sums, rtol=1e-4, atol=1e-5 * scale)
-
-    entries = Z.numel()
-    return Case(name, "apg_step", 20 * entries, 20 * entries, "copy", contenders, check)
-
-
-def _step_form(groups: Groups | None, device: torch.device) -> Form:
-    """The step as one would write it in torch, with the numbers of the case."""
-    prox = None if groups is None else _shrink_form(groups, -1, device)
-
-    def form(Z: torch.Tensor, grad: torch.Tensor, X: torch.Tensor) -> kernels.ApgStep:
-        x = Z - 0.5 * grad
-        x = x - x.clamp(-0.1, 0.1)
-        penalty = x.new_zeros((), dtype=torch.float64)
-        if prox is not None:
-            before, x = x, prox(x, 0.25)
-            # what the prox took away from a group that it kept has inner product t ‖x_g‖ with it
-            penalty = 0.5 * ((before - x) * x).sum(dtype=torch.float64) / 0.25
-        x = x / 1.1
-        penalty = penalty / 1.1 + (0.2 * x.abs() + 0.1 * x * x).sum(dtype=torch.float64)
-        moved, from_z = x - X, x - Z
-        sums = [
-            penalty,
-            -(from_z * moved).sum(dtype=torch.float64),
-            (moved * moved).sum(dtype=torch.float64),
-            (grad * from_z).sum(dtype=torch.float64),
-            (from_z * from_z).sum(dtype=torch.float64),
-        ]
-        return kernels.ApgStep(x, x + 0.9 * moved, torch.stack(sums))
-
-    return form
 
 
 def smooth(device: torch.device, *, name: str, shape: tuple[int, int], groups: Groups) -> Case:
@@ -350,9 +288,6 @@ def _cases(n: int, height: int) -> dict[str, Any]:
         "shrink S 2048x23": partial(shrink, shape=(2048, 23), groups=clothing),
         "shrink S 2048x85": partial(shrink, shape=(2048, 85), groups=awa),
         "shrink S 4096x1000": partial(shrink, shape=(4096, 1000), groups=ragged(1000, 19)),
-        f"step {height}x2048, L1 and ridge": partial(step, shape=(height, 2048), groups=None),
-        "step S 2048x23": partial(step, shape=(2048, 23), groups=clothing),
-        "step S 4096x1000": partial(step, shape=(4096, 1000), groups=ragged(1000, 19)),
         **{
             f"{kind} S {rows}x{tasks}, windows": partial(
                 make, shape=(rows, tasks), groups=windows(tasks, size, size // 2)

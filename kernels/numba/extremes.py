@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Norms in this range have sums of squares that keep their digits, in each storage precision.
-LOW = {4: 2.0**-50, 8: 2.0**-450}
-HIGH = {4: 2.0**50, 8: 2.0**450}
-_LOW4, _LOW8, _HIGH4, _HIGH8 = LOW[4], LOW[8], HIGH[4], HIGH[8]
+_LOW4, _HIGH4 = 2.0**-50, 2.0**50
+_LOW8, _HIGH8 = 2.0**-450, 2.0**450
 # Bring any number outside into the range of float64.
 _UP, _DOWN = 2.0**700, 2.0**-700
 
@@ -40,7 +39,7 @@ def is_lost(norm: float, threshold: float, weight: float, size: int) -> bool:
 
 
 @compiled_exactly
-def scaled_norm(entries: NDArray[np.float64]) -> float:
+def _scaled_norm(entries: NDArray[np.float64]) -> float:
     """Euclidean norm of a buffer."""
     largest = 0.0
     for entry in entries:
@@ -90,7 +89,7 @@ def _run_norm(x: NDArray[Any], start: int, stop: int, soft: Any) -> float:
     buffer = np.empty(stop - start)
     for i in range(stop - start):
         buffer[i] = softened(x[start + i], soft)
-    return scaled_norm(buffer)
+    return _scaled_norm(buffer)
 
 
 @compiled_exactly
@@ -104,7 +103,7 @@ def member_norm(x: NDArray[Any], members: NDArray[np.int64], start: int, stop: i
     buffer = np.empty(stop - start)
     for j in range(stop - start):
         buffer[j] = x[members[start + j]]
-    return scaled_norm(buffer)
+    return _scaled_norm(buffer)
 
 
 @compiled_exactly
@@ -115,7 +114,7 @@ def shifted_norm(
     buffer = np.empty(stop - start)
     for j in range(stop - start):
         buffer[j] = x[members[start + j]] + shift[start + j]
-    return scaled_norm(buffer)
+    return _scaled_norm(buffer)
 
 
 @inlined
@@ -166,8 +165,7 @@ def _mended_factors(
 
 @compiled_exactly
 def mended_columns(
-    z: NDArray[Any],
-    grad: NDArray[Any] | None,
+    x: NDArray[Any],
     base: int,
     inner: int,
     members: NDArray[np.int64],
@@ -179,17 +177,14 @@ def mended_columns(
 ) -> float:
     """Factors of one group of ``width`` fibres side by side, and their penalty.
 
-    Entries are those of ``z``, or after a gradient step with ``constants[3]``, soft-thresholded
-    with ``constants[2]``.
+    Entries are soft-thresholded with ``constants[2]``.
     """
     value = 0.0
     buffer = np.empty(members.shape[0])
     for i in range(width):
         for j in range(members.shape[0]):
-            place = base + members[j] * inner + i
-            entry = z[place] if grad is None else z[place] - constants[3] * grad[place]
-            buffer[j] = softened(entry, constants[2])
-        factor, penalty = group_factor(scaled_norm(buffer), weight, step)
+            buffer[j] = softened(x[base + members[j] * inner + i], constants[2])
+        factor, penalty = group_factor(_scaled_norm(buffer), weight, step)
         factors[i] = factor
         value += penalty
     return value

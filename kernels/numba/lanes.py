@@ -261,10 +261,6 @@ def _places(lanes: list[int]) -> Any:
     return ir.Constant(ir.VectorType(INT32, len(lanes)), lanes)
 
 
-def _vector(context: Any, array_type: Any, tag: Any) -> Any:
-    return ir.VectorType(context.get_data_type(array_type.dtype), len(tag))
-
-
 def _pointer(context: Any, builder: Any, array_type: Any, place: Any, vector: Any) -> Any:
     array = context.make_array(array_type)(context, builder, value=place[0])
     first = builder.gep(array.data, [place[1]], inbounds=True)

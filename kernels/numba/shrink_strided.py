@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Fibres taken side by side: their sums and factors stay in the first-level cache, and pieces of
 # rows are long enough for the processor to fetch them ahead.
-WIDTH = 2048
+_WIDTH = 2048
 
 
 @compiled
@@ -45,7 +45,7 @@ def shrink_strided(
     Pairs are counted in memory order, and of each the fibres begin to end are done. Groups from
     ``n_groups`` on hold the items in none. ``phase`` as in `copy_out`.
     """
-    sums = np.empty(WIDTH, x.dtype)
+    sums = np.empty(_WIDTH, x.dtype)
     constants = np.empty(3, x.dtype)
     constants[0], constants[1], constants[2] = 0.0, 1.0, step * l1
     threshold = np.empty(1, x.dtype)
@@ -56,20 +56,20 @@ def shrink_strided(
         group = pair - block * n_all
         weight = weights[group * stride] if group < n_groups else 0.0
         threshold[0] = step * weight
-        for left in range(begin, end, WIDTH):
-            width = min(WIDTH, end - left)
+        for left in range(begin, end, _WIDTH):
+            width = min(_WIDTH, end - left)
             base = block * bounds[n_all] * inner + left
             if group < n_groups:
                 for i in range(width):
                     sums[i] = constants[0]
                 for j in range(bounds[group], bounds[group + 1]):
                     _add_squares(x, base + members[j] * inner, width, constants, sums)
-                part = weight * column_factors(sums, width, threshold[0], constants)
+                part = weight * _column_factors(sums, width, threshold[0], constants)
                 # a norm below the range matters where the threshold is below it too
                 if not part < np.inf or is_lost(0.0, step * weight, weight, x.itemsize):
                     group_members = members[bounds[group] : bounds[group + 1]]
                     part = mended_columns(
-                        x, None, base, inner, group_members, width, weight, step, constants, sums
+                        x, base, inner, group_members, width, weight, step, constants, sums
                     )
                 value += part
             else:
@@ -98,7 +98,7 @@ def _add_squares(
 
 
 @inlined
-def column_factors(
+def _column_factors(
     sums: NDArray[Any], width: int, threshold: Any, constants: NDArray[Any]
 ) -> float:
     """Turn sums of squares into factors, in place; the sum of the norms of the results."""

@@ -110,32 +110,6 @@ def _product(
     ), generate
 
 
-def _spread(
-    typing: Any,
-    target: Any,
-    to: Any,
-    factors: Any,
-    place: Any,
-    bits: Any,
-    bit: Any,
-    table: Any,
-    vectors: Any,
-) -> Typed:
-    """Write the factors of the vectors' entries; the rest as in `multiply`."""
-    del typing, to, place, bit
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        given = signature.args
-        spread, ended = _spread_factors(context, builder, given[2:], arguments[2:])
-        for k, factor in enumerate(spread):
-            to = builder.add(arguments[1], INT64(k * factor.type.count))
-            store(context, builder, given[0], (arguments[0], to), factor)
-        return ended
-
-    place = types.int64
-    return types.int64(target, place, factors, place, bits, place, table, vectors), generate
-
-
 def _spread_factors(
     context: Any, builder: Any, given: Any, arguments: Any
 ) -> tuple[list[Any], Any]:
@@ -203,4 +177,3 @@ def _gathered(
 
 multiply: Any = intrinsic(_multiply)
 multiply_past: Any = intrinsic(_multiply_past)
-spread: Any = intrinsic(_spread)

@@ -9,10 +9,8 @@ LONGEST_WALK = 4096
 # Most entries that the second pass of `smooth_kernel` takes at a time.
 SMOOTH_BLOCK = 2048
 ENTRY_BLOCK = 2048
-STEP_BLOCK = 1024
 ENTRY_WARPS = 4
 # Bytes, in the accumulation dtype, of the pieces in which groups are walked that don't fit.
-LONG_STEP_BLOCK = 4096
 LONG_SHRINK_BLOCK = 16384
 LONG_WARPS = 8
 
@@ -26,15 +24,13 @@ class TileConfig:
     warps: int
 
 
-def longest_tile(accumulation: int, operands: int = 1, *, uniform: bool) -> int:
+def longest_tile(accumulation: int, *, uniform: bool) -> int:
     """Most members of a group that a program holds between its norm and its scaling.
 
     Parameters
     ----------
     accumulation : int
         Bytes of an entry in the accumulation dtype.
-    operands : int
-        Tensors of the tile's shape that a program holds at a time.
     uniform : bool
         Whether all groups have one size and tile the fibres. Otherwise the place of each entry
         takes registers too, as many as the entry or more.
@@ -42,12 +38,12 @@ def longest_tile(accumulation: int, operands: int = 1, *, uniform: bool) -> int:
     Returns
     -------
     int
-        64 KiB of entries; half of that with three operands or more, and half where not uniform.
+        64 KiB of entries, half of that where not uniform.
     """
-    return 65536 // accumulation // (1 if operands < 3 else 2) // (1 if uniform else 2)
+    return 65536 // accumulation // (1 if uniform else 2)
 
 
-def tile_config(longest: int, accumulation: int, operands: int = 1) -> TileConfig:
+def tile_config(longest: int, accumulation: int) -> TileConfig:
     """Configuration for groups of up to ``longest`` members.
 
     Parameters
@@ -55,17 +51,15 @@ def tile_config(longest: int, accumulation: int, operands: int = 1) -> TileConfi
     longest : int
     accumulation : int
         Bytes of an entry in the accumulation dtype.
-    operands : int
-        Tensors of the tile's shape that a program holds at a time.
 
     Returns
     -------
     TileConfig
-        A thread holds 16 entries of float32 of each operand (8 of three or more), as many bytes in
-        float64; twice that for the longest groups, where they are uniform.
+        A thread holds 16 entries of float32, as many bytes in float64; twice that for the longest
+        groups, where they are uniform.
     """
     width = max(1, 1 << (max(1, longest) - 1).bit_length())
-    per_thread = (64 if operands < 3 else 32) // accumulation
+    per_thread = 64 // accumulation
     warps = min(16, max(4, width // (32 * per_thread)))
     return TileConfig(max(1, 32 * warps * per_thread // width), width, warps)
 

@@ -10,16 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .apg_kernels import entry_step_kernel, group_step_kernel, long_step_kernel
 from .overlap_kernels import smooth_kernel, sweep_kernel
 from .prox_config import (
     ENTRY_BLOCK,
     ENTRY_WARPS,
-    LONG_STEP_BLOCK,
-    LONG_WARPS,
     LONGEST_WALK,
     SMOOTH_BLOCK,
-    STEP_BLOCK,
     across_config,
     longest_tile,
     tile_config,
@@ -29,10 +25,10 @@ from .prox_kernels import shrink_across_kernel, shrink_kernel, soft_kernel
 
 _ALL = (80, 90, 100)
 _BYTES = {"fp64": 8, "fp32": 4, "bf16": 4, "fp16": 4}  # of the accumulation dtype
-_ENTRIES = {"X", "OUT", "Z", "GRAD", "NEW", "NEXT", "DUAL"}
+_ENTRIES = {"X", "OUT", "GRAD", "DUAL"}
 _TABLES = {"indptr", "indices", "owners"}
 _SUMS = {"partial", "GAP", "PENALTY", "weights"}
-_NUMBERS = {"step", "l1", "momentum", "ridge", "smoothness", "tolerance"}
+_NUMBERS = {"step", "l1", "smoothness", "tolerance"}
 _LONG = {"count", "n_pairs"}
 _Limits = tuple[int, int, int]
 _Sizes = int | tuple[int, str]
@@ -73,12 +69,11 @@ def _type(name: str, storage: str, slope: str) -> str:
     return "i64" if name in _LONG else "i32"
 
 
-def _tiles(kernel: Any, storage: str, sizes: _Sizes, limits: _Limits, *chips: int) -> Production:
+def _tiles(storage: str, sizes: _Sizes, limits: _Limits, *chips: int) -> Production:
     """Tiles for groups of one size (a number), or of up to a size: ragged, or gathered."""
-    operands = 3 if kernel is group_step_kernel else 1
     size, kind = sizes if isinstance(sizes, tuple) else (sizes, "uniform")
-    longest = longest_tile(_BYTES[storage], operands, uniform=kind == "uniform")
-    config = tile_config(size or longest, _BYTES[storage], operands)
+    longest = longest_tile(_BYTES[storage], uniform=kind == "uniform")
+    config = tile_config(size or longest, _BYTES[storage])
     constants = {
         "SHARED": False,
         "SPARSE": True,
@@ -87,7 +82,7 @@ def _tiles(kernel: Any, storage: str, sizes: _Sizes, limits: _Limits, *chips: in
         "R": config.rows,
         "P": config.width,
     }
-    return Production(kernel, storage, constants, config.warps, *limits, chips or _ALL)
+    return Production(shrink_kernel, storage, constants, config.warps, *limits, chips or _ALL)
 
 
 def _walk(kernel: Any, storage: str, longest: int, limits: _Limits, *chips: int) -> Production:
@@ -101,17 +96,6 @@ def _walk(kernel: Any, storage: str, longest: int, limits: _Limits, *chips: int)
 def _entries(storage: str, each: bool, limits: _Limits, *chips: int) -> Production:
     constants = {"EACH": each, "BLOCK": ENTRY_BLOCK}
     return Production(soft_kernel, storage, constants, ENTRY_WARPS, *limits, chips or _ALL)
-
-
-def _entry_step(storage: str, limits: _Limits) -> Production:
-    constants = {"SPARSE": True, "BLOCK": STEP_BLOCK}
-    return Production(entry_step_kernel, storage, constants, ENTRY_WARPS, *limits, _ALL)
-
-
-def _long_step(storage: str, tiled: bool, limits: _Limits, *chips: int) -> Production:
-    block = LONG_STEP_BLOCK // _BYTES[storage]
-    constants = {"SHARED": False, "SPARSE": True, "TILED": tiled, "BLOCK": block}
-    return Production(long_step_kernel, storage, constants, LONG_WARPS, *limits, chips or _ALL)
 
 
 def _across(
@@ -141,28 +125,18 @@ PRODUCTION = {
     "soft bf16": _entries("bf16", False, (36, 128, 2)),
     "soft fp32, each its weight": _entries("fp32", True, (40, 128, 12), 90),
     "soft fp16, each its weight": _entries("fp16", True, (36, 128, 10), 90),
-    "shrink fp32, groups of 16": _tiles(shrink_kernel, "fp32", 16, (52, 128, 4)),
-    "shrink bf16, groups of 16": _tiles(shrink_kernel, "bf16", 16, (44, 128, 2)),
-    "shrink fp32, groups of 10": _tiles(shrink_kernel, "fp32", 10, (72, 64, 8)),
-    "shrink fp32, ragged to 11": _tiles(shrink_kernel, "fp32", (11, "ragged"), (104, 32, 16)),
-    "shrink fp32, gathered to 11": _tiles(
-        shrink_kernel, "fp32", (11, "gathered"), (108, 32, 16), 90
-    ),
-    "shrink fp32, rows of 2048": _tiles(shrink_kernel, "fp32", 2048, (44, 128, 4)),
-    "shrink fp32, longest": _tiles(shrink_kernel, "fp32", _LONGEST, (72, 128, 8)),
-    "shrink fp64, longest": _tiles(shrink_kernel, "fp64", _LONGEST, (84, 128, 8)),
-    "shrink fp32, longest ragged": _tiles(
-        shrink_kernel, "fp32", (_LONGEST, "ragged"), (96, 32, 16), 90
-    ),
-    "shrink fp32, longest gathered": _tiles(
-        shrink_kernel, "fp32", (_LONGEST, "gathered"), (92, 32, 16), 90
-    ),
-    "shrink fp64, longest gathered": _tiles(
-        shrink_kernel, "fp64", (_LONGEST, "gathered"), (84, 64, 8), 90
-    ),
-    "shrink fp16, longest gathered": _tiles(
-        shrink_kernel, "fp16", (_LONGEST, "gathered"), (92, 32, 16), 90
-    ),
+    "shrink fp32, groups of 16": _tiles("fp32", 16, (52, 128, 4)),
+    "shrink bf16, groups of 16": _tiles("bf16", 16, (44, 128, 2)),
+    "shrink fp32, groups of 10": _tiles("fp32", 10, (72, 64, 8)),
+    "shrink fp32, ragged to 11": _tiles("fp32", (11, "ragged"), (104, 32, 16)),
+    "shrink fp32, gathered to 11": _tiles("fp32", (11, "gathered"), (108, 32, 16), 90),
+    "shrink fp32, rows of 2048": _tiles("fp32", 2048, (44, 128, 4)),
+    "shrink fp32, longest": _tiles("fp32", _LONGEST, (72, 128, 8)),
+    "shrink fp64, longest": _tiles("fp64", _LONGEST, (84, 128, 8)),
+    "shrink fp32, longest ragged": _tiles("fp32", (_LONGEST, "ragged"), (96, 32, 16), 90),
+    "shrink fp32, longest gathered": _tiles("fp32", (_LONGEST, "gathered"), (92, 32, 16), 90),
+    "shrink fp64, longest gathered": _tiles("fp64", (_LONGEST, "gathered"), (84, 64, 8), 90),
+    "shrink fp16, longest gathered": _tiles("fp16", (_LONGEST, "gathered"), (92, 32, 16), 90),
     "shrink fp32, beyond a program": _across("fp32", False, True, (84, 32, 32), 90, inner=1),
     "shrink fp64, beyond a program, gathered": _across(
         "fp64", False, False, (88, 64, 16), 90, inner=1
@@ -171,27 +145,6 @@ PRODUCTION = {
     "shrink across fp32, twice": _across("fp32", False, True, (108, 128, 16)),
     "shrink across fp64, once, gathered": _across("fp64", True, False, (204, 128, 16), 90),
     "shrink across fp64, twice, gathered": _across("fp64", False, False, (240, 128, 32), 90),
-    "step fp32": _entry_step("fp32", (64, 128, 6)),
-    "step bf16": _entry_step("bf16", (64, 128, 3)),
-    "step fp32, groups of 16": _tiles(group_step_kernel, "fp32", 16, (76, 128, 6)),
-    "step fp32, ragged to 11": _tiles(group_step_kernel, "fp32", (11, "ragged"), (148, 32, 24)),
-    "step fp32, gathered to 11": _tiles(
-        group_step_kernel, "fp32", (11, "gathered"), (140, 32, 24), 90
-    ),
-    "step fp32, longest": _tiles(group_step_kernel, "fp32", _LONGEST, (108, 128, 12), 90),
-    "step fp64, longest": _tiles(group_step_kernel, "fp64", _LONGEST, (128, 128, 12)),
-    "step fp32, longest gathered": _tiles(
-        group_step_kernel, "fp32", (_LONGEST, "gathered"), (112, 32, 24), 90
-    ),
-    "step fp64, longest gathered": _tiles(
-        group_step_kernel, "fp64", (_LONGEST, "gathered"), (88, 64, 12), 90
-    ),
-    "step fp16, longest ragged": _tiles(
-        group_step_kernel, "fp16", (_LONGEST, "ragged"), (88, 32, 24), 90
-    ),
-    "step fp32, beyond a program": _long_step("fp32", True, (88, 32, 20)),
-    "step fp64, beyond a program": _long_step("fp64", True, (72, 64, 10)),
-    "step fp64, beyond a program, gathered": _long_step("fp64", False, (68, 64, 10), 90),
     "sweep fp32, to 11": _walk(sweep_kernel, "fp32", 11, (120, 32, 24)),
     "sweep fp64, longest": _walk(sweep_kernel, "fp64", LONGEST_WALK, (164, 64, 96)),
     "smooth fp32, to 11": _walk(smooth_kernel, "fp32", 11, (72, 32, 8)),

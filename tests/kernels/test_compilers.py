@@ -30,7 +30,6 @@ CALLS = {
     "soft_threshold": lambda **o: kernels.soft_threshold(V, 0.3, **o),
     "soft_threshold in place": lambda **o: kernels.soft_threshold(x := V.clone(), 0.3, out=x, **o),
     "group_shrink": lambda **o: kernels.group_shrink(V, INDPTR, INDICES, 0.3, **o),
-    "apg_step": lambda **o: kernels.apg_step(V, V, V, step=0.1, momentum=0.5, l1=0.1, **o),
     "overlap_dual_sweep": _sweep,
     "smoothed_group_grad": lambda **o: kernels.smoothed_group_grad(V, INDPTR, INDICES, 0.3, 1, **o),
     "hinge_value_and_grad": _hinge,

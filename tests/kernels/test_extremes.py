@@ -85,30 +85,6 @@ def test_groups_of_one_call_have_scales_of_their_own(backend, axis, dtype):
     assert bool((seen != 0).sum() > V.numel() / 2)
 
 
-@pytest.mark.parametrize(("dtype", "scale"), CASES, ids=str)
-@pytest.mark.parametrize("axis", [0, 1])
-@pytest.mark.parametrize("name", GROUPS)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_apg_step(backend, name, axis, dtype, scale):
-    Z, grad, X = (parameter(name, axis, dtype, scale, seed) for seed in range(3))
-    if float(Z.abs().max()) > torch.finfo(dtype).max / 100:
-        return
-    groups = (*csr(name), 1.0)
-    options = {"step": 0.25, "momentum": 0.5, "l1": 0.01 * scale, "ridge": 0.1, "axis": axis}
-    for given in (None, (*groups[:2], 0.3 * scale)):
-        wanted = kernels.apg_step(Z, grad, X, given, **options, backend="naive")
-        seen = kernels.apg_step(Z, grad, X, given, **options, backend=backend)
-        close(seen.x, wanted.x, dtype, scale)
-        close(seen.z, wanted.z, dtype, scale)
-        finite = bool(torch.isfinite(wanted.sums).all())
-        if finite and backend != "triton":  # whose sums are of the storage precision
-            # the inner products cancel: to a rounding of the sum of magnitudes
-            square = float(wanted.sums.abs().nan_to_num(0, 0, 0).max())
-            torch.testing.assert_close(
-                seen.sums, wanted.sums, rtol=1e-3, atol=1e-3 * square, equal_nan=True
-            )
-
-
 OVERLAPPING = torch.tensor([0, 4, 8, 10]), torch.tensor([0, 1, 2, 3, 3, 4, 5, 6, 6, 7])
 
 
@@ -173,11 +149,6 @@ def test_no_fibres(backend, shape, axis, dtype):
     x, value = kernels.soft_threshold(V, 1.0, backend=backend)
     assert x.shape == shape
     assert float(value) == 0
-    found = kernels.apg_step(
-        V, V, V, (*groups, 1.0), step=0.1, momentum=0.5, axis=axis, backend=backend
-    )
-    assert found.x.shape == found.z.shape == shape
-    assert not bool(found.sums.any())
     smoothed = kernels.smoothed_group_grad(V, *groups, 1.0, 0.1, axis=axis, backend=backend)
     assert smoothed.grad.shape == shape
     assert float(smoothed.value) == 0

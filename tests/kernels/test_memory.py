@@ -16,12 +16,6 @@ GROUPS = torch.tensor([0, 2, 5]), torch.arange(5)
         ("out", lambda out, w: kernels.soft_threshold(out, w, out=out)),
         ("out", lambda out, w: kernels.group_shrink(out, *GROUPS, w[:2], out=out)),
         ("out", lambda out, w: kernels.smoothed_group_grad(out, *GROUPS, w[:2], 1.0, out=out)),
-        (
-            r"out\[1\]",
-            lambda out, w: kernels.apg_step(
-                out, out, out, (*GROUPS, w[:2]), step=1, momentum=0, out=(out.clone(), out)
-            ),
-        ),
         ("X", lambda X, w: kernels.overlap_dual_sweep(X, X.clone(), *GROUPS, w[:2])),
         ("dual", lambda xi, w: kernels.overlap_dual_sweep(xi.clone(), xi, *GROUPS, w[:2])),
         ("out", lambda out, w: kernels.bind("soft_threshold", out, w, out=out)),

@@ -81,31 +81,6 @@ def test_group_shrink(backend, dtype, axis, l1, name):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("axis", [0, 1])
-@pytest.mark.parametrize("name", [None, *DISJOINT])
-def test_apg_step(backend, dtype, axis, name):
-    groups = tiles([2001]) if name is None else DISJOINT[name]
-    Z = draw(groups.n_items, dtype, axis)
-    grad, X = (torch.randn(Z.shape).to(dtype) for _ in range(2))
-    parts = None if name is None else (*groups.both, weights_of(groups))
-    options = {"step": 0.5, "momentum": 0.7, "l1": 0.1, "ridge": 0.2, "axis": axis}
-    wide = Z.double(), grad.double(), X.double()
-    wanted = kernels.apg_step(*wide, parts, **options, backend="naive")
-    there = Z.cuda(), grad.cuda(), X.cuda()
-    if parts is not None:
-        parts = (*parts[:2], parts[2].cuda())
-    seen = kernels.apg_step(*there, parts, **options, backend=backend)
-    close(seen.x.cpu(), wanted.x, dtype, 16.0)
-    close(seen.z.cpu(), wanted.z, dtype, 32.0)
-    accumulation = torch.float64 if dtype == torch.float64 else torch.float32
-    close(seen.sums.cpu(), wanted.sums, accumulation, 64 * Z.numel())
-    placed = kernels.apg_step(*there, parts, **options, out=(there[2], there[0]), backend=backend)
-    assert torch.equal(placed.x, seen.x)
-    assert torch.equal(placed.z, seen.z)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("axis", [0, 1])
 def test_smoothed_group_grad(backend, dtype, axis):
     V, weights = draw(640, dtype, axis), weights_of(WINDOWS)
     wanted = kernels.smoothed_group_grad(
@@ -147,18 +122,6 @@ GRAPHED = {
     "group_shrink, bound": lambda V, out: kernels.bind(
         "group_shrink", V, *DISJOINT["ragged"].both, 0.5, l1=0.1, out=out
     )(),
-    "apg_step": lambda V, out: kernels.apg_step(
-        V, V, V, step=0.5, momentum=0.7, l1=0.1, out=(out, torch.empty_like(V))
-    )[::2],
-    "apg_step, groups": lambda V, out: kernels.apg_step(
-        V,
-        V,
-        V,
-        (*DISJOINT["ragged"].both, 0.5),
-        step=0.5,
-        momentum=0.7,
-        out=(out, torch.empty_like(V)),
-    )[::2],
     "smoothed_group_grad": lambda V, out: kernels.smoothed_group_grad(
         V, *DISJOINT["ragged"].both, 0.5, 0.1, out=out
     )[1:3],
@@ -189,14 +152,14 @@ def test_cuda_graph(name):
         assert torch.equal(s, w)
 
 
-@pytest.mark.parametrize("name", ["group_shrink", "apg_step, groups"])
+@pytest.mark.parametrize("name", ["group_shrink", "smoothed_group_grad"])
 def test_bits_repeat(name):
     V = draw(DISJOINT["ragged"].n_items, torch.float32).cuda()
     first, second = (GRAPHED[name](V, torch.empty_like(V)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("operation", ["soft", "shrink", "step"])
+@pytest.mark.parametrize("operation", ["soft", "shrink"])
 def test_offsets_beyond_32_bits(operation):
     rows, n = 2**21 + 3, 1024
     if torch.cuda.mem_get_info()[0] < 8 * rows * n:
@@ -208,17 +171,9 @@ def test_offsets_beyond_32_bits(operation):
     if operation == "soft":
         seen, value = kernels.soft_threshold(V, 0.5, out=V, backend="triton")
         wanted, penalty = kernels.soft_threshold(last.double(), 0.5, backend="naive")
-    elif operation == "shrink":
+    else:
         seen, value = kernels.group_shrink(V, *groups.both, 2.0, out=V, backend="triton")
         wanted, penalty = kernels.group_shrink(last.double(), *groups.both, 2.0, backend="naive")
-    else:
-        options = {"step": 0.5, "momentum": 0.0, "l1": 0.1}
-        parts = (*groups.both, 2.0)
-        step = kernels.apg_step(V, V, V, parts, **options, out=(V, V.clone()), backend="triton")
-        seen, value = step.x, step.sums[0]
-        wide = (last.double(),) * 3
-        exact = kernels.apg_step(*wide, parts, **options, backend="naive")
-        wanted, penalty = exact.x, exact.sums[0]
     close(seen[-1].cpu(), wanted, torch.float16, 4.0)
     close(value.cpu(), penalty, torch.float32, 1000.0)
     assert not seen[: rows - 1].any()

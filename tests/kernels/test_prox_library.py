@@ -8,7 +8,6 @@ from proxmtl import kernels
 
 DISJOINT = {"tiles": tiles([2, 3]), "scattered": from_lists([[4, 0], [3]], 5)}
 OVERLAPPING = from_lists([[0, 1, 2], [2, 3], [4]], 5)
-STEP = {"step": 0.5, "momentum": 0.9, "l1": 0.1, "ridge": 0.2}
 
 
 def matrix(**options):
@@ -70,11 +69,12 @@ def test_second_derivatives_are_right_or_refused():
             torch.autograd.grad(value, V, create_graph=True)
 
 
-def test_a_step_has_no_derivative_and_says_so():
+def test_a_sweep_has_no_derivative_and_says_so():
     Z = matrix()
-    step = kernels.apg_step(Z, Z.detach(), Z.detach(), **STEP)
+    X, dual = 2 * Z, torch.zeros(5, 6, dtype=torch.float64)
+    gap, _ = kernels.overlap_dual_sweep(X, dual, *OVERLAPPING.both, 0.5)
     with pytest.raises(RuntimeError, match="no autograd formula was registered"):
-        step.x.sum().backward()
+        gap.sum().backward()
     with pytest.raises(ValueError, match="out was given and an input requires grad"):
         kernels.soft_threshold(Z, 0.1, out=torch.empty_like(Z))
 
@@ -93,8 +93,6 @@ def test_opcheck(layout):
     torch.library.opcheck(ops.soft_threshold.default, (leaf, weight, 0.5, None))
     torch.library.opcheck(ops.group_shrink.default, (leaf, *disjoint, weight, 0.5, -1, 0.1, None))
     torch.library.opcheck(ops.smoothed_group_grad.default, (leaf, *overlap, weight, 0.5, -1, None))
-    groups = (*disjoint, weight)
-    torch.library.opcheck(ops.apg_step.default, (V, V, V, *groups, 0.5, 0.9, 0.1, 0.2, -1, None))
     dual = torch.zeros(*V.shape[:-1], OVERLAPPING.n_members)
     torch.library.opcheck(
         ops.overlap_dual_sweep.default, (V.clone(), dual, *overlap, weight, 0.5, -1, 2, 0.0, None)
@@ -112,8 +110,7 @@ def test_one_compilation_serves_all_steps():
         x, _ = kernels.soft_threshold(V, 0.1, step=step, backend="torch")
         x, _ = kernels.group_shrink(x, *groups, 0.4, step=step, backend="torch")
         smooth = kernels.smoothed_group_grad(x, *groups, 0.4, 1 + step, backend="torch")
-        numbers = {"step": step, "momentum": step / 2}
-        moved = kernels.apg_step(x, smooth.grad, V, **numbers, backend="torch").z
+        moved = x - step * smooth.grad
         dual = torch.zeros_like(V)
         kernels.overlap_dual_sweep(moved, dual, *groups, 0.1, step=step, backend="torch")
         return moved
@@ -147,10 +144,9 @@ def test_compiles_without_graph_breaks():
         x, value = kernels.group_shrink(V, *groups.both, 0.4, l1=0.1)
         y, other = kernels.soft_threshold(x, 0.1)
         smooth = kernels.smoothed_group_grad(y, *overlap.both, 0.4, 0.5)
-        step = kernels.apg_step(y, smooth.grad, x, (*groups.both, 0.3), **STEP)
-        point = step.z.clone()
+        point = y - smooth.grad
         gap, last = kernels.overlap_dual_sweep(point, dual, *overlap.both, 0.2, sweeps=2)
-        return point, gap.sum() + value + other + smooth.value + last + step.sums.sum()
+        return point, gap.sum() + value + other + smooth.value + last
 
     V = torch.randn(4, 5)
     eager, lazy = torch.zeros(4, 6), torch.zeros(4, 6)
@@ -164,11 +160,11 @@ def test_compiles_without_graph_breaks():
 def test_torch_knows_what_was_written(backend):
     """Autograd finds stale tensors by their versions; so do remembered checks of weights."""
     groups = tiles([3, 2])
-    V, out, other = (torch.randn(2, 5) for _ in range(3))
+    V, out = (torch.randn(2, 5) for _ in range(2))
     dual = torch.zeros(2, 5)
 
     def versions():
-        return [t._version for t in (out, other, dual)]
+        return [t._version for t in (out, dual)]
 
     calls = {
         "soft": lambda: kernels.soft_threshold(V, 0.1, out=out, backend=backend),
@@ -176,17 +172,14 @@ def test_torch_knows_what_was_written(backend):
         "smooth": lambda: kernels.smoothed_group_grad(
             V, *groups.both, 1.0, 0.1, out=out, backend=backend
         ),
-        "step": lambda: kernels.apg_step(
-            V, V, V, step=0.1, momentum=0.5, out=(out, other), backend=backend
-        ),
         "sweep": lambda: kernels.overlap_dual_sweep(out, dual, *groups.both, 0.1, backend=backend),
         "bound": kernels.bind("group_shrink", V, *groups.both, 0.1, out=out, backend=backend),
     }
-    written = {"step": [out, other], "sweep": [out, dual]}
+    written = {"sweep": [out, dual]}
     for name, call in calls.items():
         before = versions()
         call()
-        moved = [t for t, a, b in zip((out, other, dual), before, versions(), strict=True) if b > a]
+        moved = [t for t, a, b in zip((out, dual), before, versions(), strict=True) if b > a]
         assert len(moved) == len(written.get(name, [out])), name
         assert all(a is b for a, b in zip(moved, written.get(name, [out]), strict=True)), name
 
@@ -207,8 +200,6 @@ def test_a_result_that_requires_grad_is_refused():
     [
         ("step", lambda V, n: kernels.soft_threshold(V, 0.1, step=n)),
         ("step", lambda V, n: kernels.group_shrink(V, *OVERLAPPING.both, 0.1, step=n)),
-        ("step", lambda V, n: kernels.apg_step(V, V, V, step=n, momentum=0.0)),
-        ("momentum", lambda V, n: kernels.apg_step(V, V, V, step=0.1, momentum=n)),
         ("step", lambda V, n: kernels.overlap_dual_sweep(V, V, *OVERLAPPING.both, 0.1, step=n)),
         ("smoothness", lambda V, n: kernels.smoothed_group_grad(V, *OVERLAPPING.both, 1.0, n)),
         ("step", lambda V, n: kernels.chain_prox(V, 0.1, step=n)),

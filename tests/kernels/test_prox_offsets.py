@@ -59,21 +59,6 @@ def test_triton_shrinks_the_last_row_of_a_large_tensor(once):
     assert partial.item() == pytest.approx(2.5 + 7.5)
 
 
-def test_triton_steps_at_the_last_fibre_of_a_large_tensor():
-    from proxmtl.kernels.triton.apg_kernels import group_step_kernel
-
-    X, places = fibres(2)
-    partial = torch.empty(1, 5, dtype=torch.float64)
-    numbers = (2, 1, 1, N, 0.5, 0.0, 0.0, 0.0)  # pairs, groups, weights, n, step, momentum, ...
-    options = {"SHARED": True, "SPARSE": False, "SIZE": 0, "TILED": False, "R": 2, "P": 2}
-    wanted = kernels.apg_step(
-        *(VALUES[:2],) * 3, (*tiles([2]).both, 1.0), step=0.5, momentum=0.0, backend="naive"
-    )
-    group_step_kernel[(1,)](*(X,) * 5, *PAIR.values(), ONE, partial, *numbers, **options)
-    torch.testing.assert_close(X[places], wanted.x)
-    torch.testing.assert_close(partial[0], wanted.sums, rtol=1e-3, atol=1e-3)
-
-
 def test_triton_sweeps_the_last_fibre_of_a_large_tensor():
     from proxmtl.kernels.triton.overlap_kernels import sweep_kernel
 

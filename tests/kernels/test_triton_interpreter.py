@@ -22,7 +22,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 FILES = (
-    "apg_step",
     "group_shrink",
     "hinge_value_and_grad",
     "overlap_dual_sweep",

@@ -27,6 +27,13 @@ def test_a_collapsed_model_can_be_drawn(tmp_path):
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_axes_have_no_frame_above_and_on_the_right():
+    history = [{"passes": 2.0 * i, "objective": 1 + 1 / (i + 1)} for i in range(9)]
+    (axes,) = plot_convergence({"one": history}).axes
+    seen = {side: spine.get_visible() for side, spine in axes.spines.items()}
+    assert seen == {"top": False, "right": False, "left": True, "bottom": True}
+
+
 @pytest.mark.parametrize("models", [["one"], ["one", "two", "three"]])
 def test_convergence_has_a_panel_per_model(models, tmp_path):
     histories = {

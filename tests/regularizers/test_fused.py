@@ -103,6 +103,14 @@ def test_a_graph_keeps_what_was_checked():
     assert hash(r) == hash(same)
 
 
+def test_items_are_free_unless_an_edge_of_some_weight_fuses_them():
+    r = GraphFused([(0, 1), (1, 2), (2, 3)], 0.7, weights=[1.0, 0.0, 2.0])
+    W = torch.tensor([[1.0, 1.0, 1.0, 2.0], [0.0, 1.0, 2.0, 3.0], [3.0, 2.0, 0.0, 0.0]])
+    expected = [[False, False, True, True], [True] * 4, [True, True, False, False]]
+    assert r.active(W).tolist() == expected
+    assert r.with_strength(0.0).active(W).all()
+
+
 @given(v=matrices((2, 6)), step=st.sampled_from([0.1, 1.0, 5.0]))
 @examples(30)
 def test_turning_the_items_round_turns_the_prox_round(v, step):

@@ -105,6 +105,33 @@ def test_a_budget_holds():
     assert 50 < tuned.passes <= 60
 
 
+def test_the_linear_system_ends_where_the_budget_does():
+    """A slope that is less exact, rather than none and the end of the search."""
+    train, held = clustered(1)
+    start = [0.1 * train.critical_strength(), 1e-2]
+
+    def first(max_passes):
+        fresh, _ = clustered(1)
+        options = {"max_passes": max_passes, "max_trials": 1, "restarts": 0}
+        with pytest.warns(EdgeWarning):
+            return tune(fresh, held.smooth_value_and_grad, start, **options).trials[0]
+
+    whole = first(1e6)
+    cut = first(whole.passes - 3)
+    assert cut.passes < whole.passes
+    assert any(cut.gradient)
+
+
+def test_restarts_divide_one_strength_after_the_other_and_then_by_more():
+    train, held = clustered(1)
+    start = [0.1 * train.critical_strength(), 1e-2]
+    options = {"max_passes": 1e6, "accuracy": 1e-2, "restarts": 4}
+    tried = [t.strengths for t in tune(train, held.smooth_value_and_grad, start, **options).trials]
+    for divisors in [(1, 1), (30, 1), (1, 30), (900, 1), (1, 900)]:
+        wanted = [strength / divisor for strength, divisor in zip(start, divisors, strict=True)]
+        assert any(each == pytest.approx(wanted, rel=1e-9) for each in tried), divisors
+
+
 def test_a_start_above_the_critical_strength_comes_down():
     train, held = clustered(2)
     start = [5 * train.critical_strength(), 1e-3]

@@ -169,6 +169,30 @@ def test_fixed_smoothing_tells_what_it_minimised_and_its_error(smoothing):
     assert c.gap >= c.objective - best - 1e-9
 
 
+@pytest.mark.parametrize(
+    ("features", "strength"), [(1.0, 0.3), (0.0, 0.3), (1e-160, 0.3), (1.0, 0.0)]
+)
+def test_the_first_smoothness_has_the_lowest_bound_on_the_iterations(features, strength):
+    """The bound of Nesterov's scheme, and no smoothing whose error is all that is sought."""
+    problem = convex("overlap")
+    (term,) = problem.regularizers
+    design = SharedDesign(features * problem.design.X)
+    penalty = [OverlappingGroupL2(term.groups, strength), SquaredFrobenius(0.1)]
+    problem = Problem(problem.loss, design, problem.targets, penalty)
+    x0 = torch.ones(6, 4, dtype=torch.float64)
+    state = SPGD().init(problem, x0)
+    half = 6 * len(term.groups) / 2
+    norm = sum(each.squared_operator_norm for each in problem.smoothings(1.0))
+
+    def bound(nu):
+        return (problem.lipschitz + norm / nu) / (state.sought - nu * half)
+
+    assert 0 < state.smoothness * half < state.sought
+    if strength:
+        others = [bound(factor * state.smoothness) for factor in (0.9, 1.1)]
+        assert bound(state.smoothness) < min(others)
+
+
 @pytest.mark.parametrize("penalty", ["l1", "groups", "ridge"])
 @with_and_without
 def test_ragged_tasks_reach_the_optimum(penalty, intercept):

@@ -185,10 +185,17 @@ class Groups:
             members = [(name, index.place(name)) for name in group_members]
             unknown = [name for name, place in members if place is None]
             if unknown:
+                named = [name for others in groups.values() for name in others]
+                strangers = all(index.place(n) is None and index.nearest(n) is None for n in named)
                 raise ValueError(
                     f"groups: group {group!r} names {_shorten(unknown)}, which "
                     f"{'is' if len(unknown) == 1 else 'are'} not among the {len(items)} items "
-                    f"{_shorten(items)}; {index.advice(unknown[0])}"
+                    f"{_shorten(items)}; "
+                    + (
+                        "nor is a member of any other group: are these the groups of other items?"
+                        if strangers and len(named) > len(unknown)
+                        else index.advice(unknown[0])
+                    )
                 )
             lists.append([place for _, place in members if place is not None])
         return cls.from_lists(lists, len(items), list(groups), weights)

@@ -57,10 +57,11 @@ class NameIndex:
 
     def advice(self, name: str) -> str:
         """Say which name in the list may have been meant, as the end of a sentence."""
-        meant = self._nearest(name)
+        meant = self.nearest(name)
         return "check the spelling." if meant is None else f"check the spelling: is it {meant!r}?"
 
-    def _nearest(self, name: str) -> str | None:
+    def nearest(self, name: str) -> str | None:
+        """The name in the list that is most like another one, if there is one like it."""
         lower = name_key(name).casefold()
         same = (known for known in self._names if name_key(known).casefold() == lower)
         found = next(same, None)

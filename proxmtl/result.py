@@ -24,7 +24,7 @@ class Status(Enum):
     )
     BUDGET = (
         "Budget used up before the accuracy was reached: the certificate says how good the answer "
-        "is. Raise the limit (max_passes), lower the accuracy (tol), or warm-start another solve."
+        "is. Raise the limit (max_passes), or lower the accuracy (tol)."
     )
     STALLED = (
         "No further progress at this precision: the iterate no longer changes. The certificate "

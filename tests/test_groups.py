@@ -212,6 +212,11 @@ def test_names_are_resolved_or_refused():
         Groups.from_names({"colour": "red"}, ITEMS)
     with pytest.raises(ValueError, match=r"items: names repeat: \['red'\]"):
         Groups.from_names(TABLE, [*ITEMS, "red"])
+    for known in ("zebra", "Red"):  # one that is like an item is a matter of spelling
+        with pytest.raises(ValueError, match=r"'zygote'\], which is not among") as caught:
+            Groups.from_names({"a": ["zygote"], "b": [known]}, ITEMS)
+        other = "check the spelling." if known == "Red" else "are these the groups of other items?"
+        assert str(caught.value).endswith(other)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,18 @@
-"""Tables of groups in files: TOML, JSON, CSV."""
+"""Tables of groups by name, in files (TOML, JSON, CSV) and resolved against the items."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from proxmtl.documents import DocumentError, parse_json, parse_toml
+from proxmtl.naming import NameIndex
 from proxmtl.sources import read_source
 from proxmtl.text_tables import TextTableError, read_text_table
 
-__all__ = ["read_group_file"]
+__all__ = ["places_by_name", "read_group_file"]
 
 _TABLE = "a table of group name -> list of item names"
 _EXAMPLES = {
@@ -58,6 +60,43 @@ def read_group_file(
             "file of groups out."
         )
     return table, weights
+
+
+def places_by_name(groups: Mapping[str, Iterable[str]], items: Sequence[str]) -> list[list[int]]:
+    """Places, among the ordered items, of the members of each group.
+
+    Raises
+    ------
+    ValueError
+        If names of items repeat, or a member is not one of them.
+    """
+    repeated = sorted(name for name, count in Counter(items).items() if count > 1)
+    if repeated:
+        raise ValueError(f"items: names repeat: {repeated}; make them distinct.")
+    index = NameIndex(items)
+    lists: list[list[int]] = []
+    for group, group_members in groups.items():
+        if isinstance(group_members, str):
+            raise ValueError(
+                f"groups: group {group!r} is the string {group_members!r}; give a list."
+            )
+        members = [(name, index.place(name)) for name in group_members]
+        unknown = [name for name, place in members if place is None]
+        if unknown:
+            named = [name for others in groups.values() for name in others]
+            strangers = all(index.place(n) is None and index.nearest(n) is None for n in named)
+            raise ValueError(
+                f"groups: group {group!r} names {_shorten(unknown)}, which "
+                f"{'is' if len(unknown) == 1 else 'are'} not among the {len(items)} items "
+                f"{_shorten(items)}; "
+                + (
+                    "nor is a member of any other group: are these the groups of other items?"
+                    if strangers and len(named) > len(unknown)
+                    else index.advice(unknown[0])
+                )
+            )
+        lists.append([place for _, place in members if place is not None])
+    return lists
 
 
 def _parsed(path: Path, suffix: str) -> Any:
@@ -150,3 +189,8 @@ def _shown(value: object) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _shorten(names: Sequence[str], limit: int = 8) -> str:
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return f"[{shown}{', ...' if len(names) > limit else ''}]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proxmtl.group_files import read_group_file
-from proxmtl.naming import NameIndex, fitting
+from proxmtl.group_files import places_by_name, read_group_file
+from proxmtl.naming import fitting
 
 __all__ = ["Groups"]
 
@@ -172,32 +171,7 @@ class Groups:
         ValueError
             If a member is not one of ``items``; the message names it and its group.
         """
-        repeated = sorted(name for name, count in Counter(items).items() if count > 1)
-        if repeated:
-            raise ValueError(f"items: names repeat: {repeated}; make them distinct.")
-        index = NameIndex(items)
-        lists: list[list[int]] = []
-        for group, group_members in groups.items():
-            if isinstance(group_members, str):
-                raise ValueError(
-                    f"groups: group {group!r} is the string {group_members!r}; give a list."
-                )
-            members = [(name, index.place(name)) for name in group_members]
-            unknown = [name for name, place in members if place is None]
-            if unknown:
-                named = [name for others in groups.values() for name in others]
-                strangers = all(index.place(n) is None and index.nearest(n) is None for n in named)
-                raise ValueError(
-                    f"groups: group {group!r} names {_shorten(unknown)}, which "
-                    f"{'is' if len(unknown) == 1 else 'are'} not among the {len(items)} items "
-                    f"{_shorten(items)}; "
-                    + (
-                        "nor is a member of any other group: are these the groups of other items?"
-                        if strangers and len(named) > len(unknown)
-                        else index.advice(unknown[0])
-                    )
-                )
-            lists.append([place for _, place in members if place is not None])
+        lists = places_by_name(groups, items)
         return cls.from_lists(lists, len(items), list(groups), weights)
 
     @classmethod
@@ -331,6 +305,33 @@ class Groups:
             torch.cat([self.weights, torch.ones(len(extra), dtype=torch.float64)]),
         )
 
+    def with_global(self, weight: float = 1.0, name: str = "all") -> Groups:
+        """Return the same groups and one of all items, so that groups also share among each other.
+
+        Disjoint groups and the one of all items are a tree, for which the prox of the overlapping
+        norm is exact. Groups that hold one of all items already are returned as they are.
+
+        Parameters
+        ----------
+        weight
+            Of the group of all items, ``>= 0``.
+        name
+            Of the group of all items.
+
+        Raises
+        ------
+        ValueError
+            If the weight is negative or not finite, or another group has the name.
+        """
+        if int(self.sizes.max()) == self.n_items:
+            return self
+        return Groups.from_lists(
+            [*(self.members(g) for g in range(len(self))), range(self.n_items)],
+            self.n_items,
+            [*self.names, name],
+            torch.cat([self.weights, self.weights.new_tensor([weight])]),
+        )
+
     def restricted(self, items: Sequence[int]) -> Groups:
         """Return the groups on some of the items, numbered anew; groups left empty are gone.
 
@@ -382,8 +383,3 @@ def _as_index(item: Any) -> int:
         raise ValueError(
             f"groups: {item!r} is no item index; give whole numbers, or names to Groups.from_names."
         ) from error
-
-
-def _shorten(names: Sequence[str], limit: int = 8) -> str:
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return f"[{shown}{', ...' if len(names) > limit else ''}]"

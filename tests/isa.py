@@ -5,8 +5,8 @@
 Each level is a process of its own, since the libraries read these variables once. Prints a table
 of the levels and their outcomes, and the names of the tests that failed; exits with 1 if any did.
 
-``--only avx2,threads`` runs the levels with one of these words in their names. What follows goes to
-pytest: by default all numerical tests on two processes, or, say, ``tests/kernels -k dual``.
+``--only avx2,numba`` runs the levels with one of these words in their names. What follows goes to
+pytest: by default all numerical tests on two processes, else for instance ``tests/kernels -k shrink``.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import llvmlite.binding as llvm
-import torch
 
 TESTS = Path(__file__).parent
 NUMERICAL = [
@@ -39,47 +38,35 @@ class Level:
     name: str
     settings: dict[str, str]
     needs: tuple[str, ...] = ()  # flags of the processor, as LLVM calls them
-    library: str = ""  # a library that torch may have been built without
 
     def lacking(self) -> str:
         """What this machine lacks, in words; empty if nothing."""
         flags = llvm.get_host_cpu_features()
         missing = [flag for flag in self.needs if not flags.get(flag)]
-        if missing:
-            return f"the processor has no {', '.join(missing)}"
-        if self.library and not getattr(torch.backends, self.library).is_available():
-            return f"this torch has no {self.library}"
-        return ""
+        return f"the processor has no {', '.join(missing)}" if missing else ""
 
 
-SSE42, AVX, AVX2 = ("sse4.2",), ("avx",), ("avx2", "fma")
+def everywhere(threads: int, *levels: str, numba: str | None = None) -> dict[str, str]:
+    """Settings by which no library goes beyond a level; OpenBLAS is that of NumPy and SciPy."""
+    names = ["ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA"]
+    settings = dict(zip([*names, "OPENBLAS_CORETYPE"], levels, strict=True))
+    settings |= dict.fromkeys(("OMP_NUM_THREADS", "PROXMTL_TEST_THREADS"), f"{threads}")
+    return settings if numba is None else {**settings, "NUMBA_CPU_NAME": numba}
+
+
 AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl")
-INTEL = {  # level: names of MKL and of oneDNN
-    "sse4.2": ("SSE4_2", "SSE41", SSE42),
-    "avx": ("AVX", "AVX", AVX),
-    "avx2": ("AVX2", "AVX2", AVX2),
-    "avx512": ("AVX512", "AVX512_CORE", AVX512),
-}
 LEVELS = [
-    *(
-        Level(f"torch {name}", {"ATEN_CPU_CAPABILITY": name}, needs)
-        for name, needs in (("default", ()), ("avx2", AVX2), ("avx512", AVX512))
+    Level(
+        "sse4.2",
+        everywhere(1, "default", "SSE4_2", "SSE41", "Nehalem", numba="generic"),
+        ("sse4.2",),
     ),
-    *(
-        Level(
-            f"mkl {name}", {"MKL_ENABLE_INSTRUCTIONS": mkl, "ONEDNN_MAX_CPU_ISA": dnn}, needs, "mkl"
-        )
-        for name, (mkl, dnn, needs) in INTEL.items()
-    ),
-    *(  # the linear algebra of NumPy and SciPy
-        Level(f"openblas {name}", {"OPENBLAS_CORETYPE": core}, needs)
-        for name, core, needs in (("sse4.2", "Nehalem", SSE42), ("avx2", "Haswell", AVX2))
-    ),
+    Level("avx 2 threads", everywhere(2, "default", "AVX", "AVX", "Sandybridge"), ("avx",)),
+    Level("avx2 4 threads", everywhere(4, "avx2", "AVX2", "AVX2", "Haswell"), ("avx2", "fma")),
+    Level("avx512", everywhere(1, "avx512", "AVX512", "AVX512_CORE", "SkylakeX"), AVX512),
+    # twins of one operation at different levels
+    Level("torch default", {"ATEN_CPU_CAPABILITY": "default"}),
     Level("numba generic", {"NUMBA_CPU_NAME": "generic"}),
-    *(
-        Level(f"threads {n}", {"OMP_NUM_THREADS": f"{n}", "PROXMTL_TEST_THREADS": f"{n}"})
-        for n in (1, 2, 4)
-    ),
 ]
 
 
@@ -126,7 +113,7 @@ def main() -> int:
     if not chosen:
         parser.error(f"--only: no level has {options.only!r} in its name; see --list")
     found = {}
-    say(f"{'level':18} {'settings':60} outcome")
+    say(f"{'level':18} outcome")
     for level in chosen:
         settings = " ".join(f"{name}={value}" for name, value in level.settings.items())
         lacking = level.lacking()
@@ -134,7 +121,7 @@ def main() -> int:
             said = f"left out: {lacking}" if lacking else "can run"
         else:
             said, found[level.name] = outcome(level, arguments or NUMERICAL)
-        say(f"{level.name:18} {settings:60} {said}")
+        say(f"{level.name:18} {said}  ({settings})")
     for name, tests in found.items():
         for test in tests:
             say(f"FAILED at {name}: {test}")

@@ -197,19 +197,17 @@ def test_import_is_light():
 def test_public_names_live_where_checkers_are_told():
     import proxmtl
 
-    tree = ast.parse((ROOT / "proxmtl" / "__init__.py").read_text(encoding="utf-8"))
+    stub = ast.parse((ROOT / "proxmtl" / "__init__.pyi").read_text(encoding="utf-8"))
     told = {
-        alias.name: node.module
-        for block in tree.body
-        if isinstance(block, ast.If)
-        for node in block.body
+        alias.asname: node.module
+        for node in stub.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
     # a checker that saw it would take any name for public
-    assert not any(getattr(node, "name", "") == "__getattr__" for node in tree.body)
-    assert told == proxmtl._MODULE_OF
-    assert sorted(told) == sorted(proxmtl.__all__)
+    assert not any(getattr(node, "name", "") == "__getattr__" for node in stub.body)
+    assert sorted([*told, "__version__"]) == proxmtl.__all__
+    assert isinstance(proxmtl.__version__, str)
     for name, module in told.items():
         assert getattr(proxmtl, name) is getattr(importlib.import_module(module), name)
     assert not set(told) & {path.stem for path in (ROOT / "proxmtl").iterdir()}

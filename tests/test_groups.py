@@ -67,6 +67,19 @@ def test_covering_adds_singletons_and_nothing_else(groups):
     assert covering.covering() is covering
 
 
+def test_a_group_of_all_items_lies_on_top_once():
+    groups = Groups.from_lists([[0, 2], [1]], 4, ["a", "b"], [2.0, 3.0])
+    whole = groups.with_global(0.5)
+    assert lists(whole) == [[0, 2], [1], [0, 1, 2, 3]]
+    assert (whole.names, whole.weights.tolist()) == (("a", "b", "all"), [2.0, 3.0, 0.5])
+    assert whole.is_tree
+    assert whole.with_global(7.0) is whole
+    assert groups.with_global(name="top").names == ("a", "b", "top")
+    for options in ({"weight": -1.0}, {"weight": float("nan")}, {"name": "b"}):
+        with pytest.raises(ValueError, match="groups: "):
+            groups.with_global(**options)
+
+
 def test_constructors_agree():
     expected = [[0, 1], [2, 3]]
     for groups in (

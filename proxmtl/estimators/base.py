@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from proxmtl.estimators.targets import Targets, encode_targets
 from proxmtl.estimators.weights import class_factors, sample_weights
 from proxmtl.io.model import ModelState
 from proxmtl.label_coding import signs_of
-from proxmtl.targets import ClassWeight, Reduction
+from proxmtl.targets import ClassWeight
 
 __all__ = ["LinearAttributeClassifier"]
 
@@ -26,10 +27,12 @@ Array = NDArray[Any]
 Callback = Callable[[Any], None]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # no stubs
     """Base of linear classifiers of several binary attributes with missing labels.
 
-    A subclass has the parameters below and implements `_solve`.
+    A subclass implements `_solve`. A parameter is a field, here or there: scikit-learn reads them
+    from the constructor, which is made from the fields.
 
     Attributes
     ----------
@@ -48,20 +51,20 @@ class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         Attribute names, where they are known.
     """
 
-    standardize: bool
-    label_names: Sequence[str] | None
-    class_weight: Any
-    reduction: Reduction
+    fit_intercept: bool = True
+    standardize: bool = True
+    class_weight: Any = None
+    label_names: Sequence[str] | None = None
 
-    coef_: Array
-    intercept_: Array
-    label_values_: Array
-    mean_: Array
-    scale_: Array
-    label_names_: list[str] | None
-    n_features_in_: int
-    _n_given: int  # rows that were given
-    _rows: NDArray[np.intp]  # numbers of those that are fitted
+    coef_: Array = field(init=False)
+    intercept_: Array = field(init=False)
+    label_values_: Array = field(init=False)
+    mean_: Array = field(init=False)
+    scale_: Array = field(init=False)
+    label_names_: list[str] | None = field(init=False)
+    n_features_in_: int = field(init=False)
+    _n_given: int = field(init=False)  # rows that were given
+    _rows: NDArray[np.intp] = field(init=False)  # numbers of those that are fitted
 
     def _solve(
         self,

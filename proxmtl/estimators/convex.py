@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from proxmtl.regularizers import Regularizer
 from proxmtl.result import Result
 from proxmtl.solvers import FISTA, NewtonCholesky
 from proxmtl.stopping import MaxPasses, RelativeGap
-from proxmtl.targets import ClassWeight, Targets
+from proxmtl.targets import ClassWeight, Reduction, Targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,10 +47,11 @@ def minimised(
     )
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ConvexAttributeClassifier(LinearAttributeClassifier):
     """Base of linear classifiers ``loss(X W + b) + R(W)``, solved to a certified accuracy.
 
-    A subclass has the parameters below and implements `_regularizer`.
+    A subclass implements `_regularizer`.
 
     Attributes
     ----------
@@ -58,12 +59,12 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
         Status, certificate and history of the solver.
     """
 
-    loss: str
-    fit_intercept: bool
-    max_passes: int
-    tol: float
+    loss: str = "logistic"
+    reduction: Reduction = "task_mean"
+    max_passes: int = 2000
+    tol: float = 1e-6
 
-    result_: Result[torch.Tensor]
+    result_: Result[torch.Tensor] = field(init=False)
 
     def _regularizer(self, n_attributes: int) -> Regularizer:
         """Return the penalty on W (D, M)."""
@@ -107,7 +108,7 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
             callback=callback,
         )
         # The state is for resuming the run; it holds arrays as large as the scores.
-        self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
+        self.result_ = replace(result, state=None)  # type: ignore[arg-type]
         if not self.result_.status.ok:
             ended = self.result_.status.advice(self.result_.certificate.solved_in)
             warnings.warn(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -61,6 +61,7 @@ EXTENSIONS = 2
 """How often a path of which an end is best goes on beyond it."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SingleTaskClassifierCV(LinearAttributeClassifier):
     r"""One ridge-penalised classifier per attribute, the ridge chosen by cross-validation.
 
@@ -122,36 +123,19 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         If the best candidate is the last of an extended path.
     """
 
-    report_: pd.DataFrame
-    cv_results_: pd.DataFrame
-    result_: Result[torch.Tensor]
-    results_: list[Result[torch.Tensor]]
-    reduction: Reduction = "mean"
+    reduction: ClassVar[Reduction] = "mean"
 
-    def __init__(
-        self,
-        *,
-        cv: Any = 5,
-        scoring: str | Callable[[Array, Array], float] = "average_precision",
-        loss: str = "logistic",
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        class_weight: Any = None,
-        max_passes: int = 1000,
-        tol: float = 1e-4,
-        label_names: Sequence[str] | None = None,
-        random_state: Any = None,
-    ) -> None:
-        self.cv = cv
-        self.scoring = scoring
-        self.loss = loss
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.class_weight = class_weight
-        self.max_passes = max_passes
-        self.tol = tol
-        self.label_names = label_names
-        self.random_state = random_state
+    cv: Any = 5
+    scoring: str | Callable[[Array, Array], float] = "average_precision"
+    loss: str = "logistic"
+    max_passes: int = 1000
+    tol: float = 1e-4
+    random_state: Any = None
+
+    report_: pd.DataFrame = field(init=False)
+    cv_results_: pd.DataFrame = field(init=False)
+    result_: Result[torch.Tensor] = field(init=False)
+    results_: list[Result[torch.Tensor]] = field(init=False)
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities of the positive class, by a sigmoid fitted to held-out scores.
@@ -278,7 +262,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
             max_passes=self._given.max_passes,
             callback=callback,
         )
-        self.results_.append(dataclasses.replace(result, state=None))  # type: ignore[arg-type]
+        self.results_.append(replace(result, state=None))  # type: ignore[arg-type]
         if not result.status.ok:
             ended = result.status.advice(result.certificate.solved_in)
             warnings.warn(
@@ -308,6 +292,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         return hasattr(self, "coef_")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SharedPlusOwnClassifierCV(SingleTaskClassifierCV):
     r"""Attributes that share where sharing helps: :class:`SharedPlusOwnClassifier`, tuned.
 
@@ -341,38 +326,11 @@ class SharedPlusOwnClassifierCV(SingleTaskClassifierCV):
     Sanghavi, Ruan, "A dirty model for multi-task learning", 2010.
     """
 
-    sharing_: NDArray[np.bool_]
-    shared_coef_: Array
-    groups_: Groups
+    groups: Any = None
 
-    def __init__(
-        self,
-        *,
-        groups: Any = None,
-        cv: Any = 5,
-        scoring: str | Callable[[Array, Array], float] = "average_precision",
-        loss: str = "logistic",
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        class_weight: Any = None,
-        max_passes: int = 1000,
-        tol: float = 1e-4,
-        label_names: Sequence[str] | None = None,
-        random_state: Any = None,
-    ) -> None:
-        self.groups = groups
-        super().__init__(
-            cv=cv,
-            scoring=scoring,
-            loss=loss,
-            fit_intercept=fit_intercept,
-            standardize=standardize,
-            class_weight=class_weight,
-            max_passes=max_passes,
-            tol=tol,
-            label_names=label_names,
-            random_state=random_state,
-        )
+    sharing_: NDArray[np.bool_] = field(init=False)
+    shared_coef_: Array = field(init=False)
+    groups_: Groups = field(init=False)
 
     def _paths(self) -> list[list[Pair]]:
         return [*super()._paths(), [(a, 1.0) for a in SHARED]]

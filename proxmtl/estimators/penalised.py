@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from proxmtl.arrays import as_python
@@ -11,11 +11,11 @@ from proxmtl.estimators.convex import ConvexAttributeClassifier
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.groups import Groups
 from proxmtl.regularizers import Regularizer
-from proxmtl.targets import Reduction
 
 __all__ = ["GroupLassoClassifier", "L21Classifier", "LassoClassifier", "RidgeMTLClassifier"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LassoClassifier(ConvexAttributeClassifier):
     r"""Each attribute on few features of its own: the lasso.
 
@@ -77,28 +77,7 @@ class LassoClassifier(ConvexAttributeClassifier):
 
     baseline: ClassVar[str] = "lasso"
 
-    def __init__(
-        self,
-        *,
-        strength: float = 1e-2,
-        loss: str = "logistic",
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        reduction: Reduction = "task_mean",
-        class_weight: Any = None,
-        max_passes: int = 2000,
-        tol: float = 1e-6,
-        label_names: Sequence[str] | None = None,
-    ) -> None:
-        self.strength = strength
-        self.loss = loss
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.reduction = reduction
-        self.class_weight = class_weight
-        self.max_passes = max_passes
-        self.tol = tol
-        self.label_names = label_names
+    strength: float = 1e-2
 
     def _regularizer(self, n_attributes: int) -> Regularizer:
         strength = as_python(self.strength)
@@ -125,6 +104,7 @@ class L21Classifier(LassoClassifier):
     baseline = "l21"
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RidgeMTLClassifier(LassoClassifier):
     r"""The "l2 regression loss": least squares on the signs, with a ridge.
 
@@ -135,33 +115,10 @@ class RidgeMTLClassifier(LassoClassifier):
     """
 
     baseline = "ridge"
-
-    def __init__(
-        self,
-        *,
-        strength: float = 1e-2,
-        loss: str = "squared",
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        reduction: Reduction = "task_mean",
-        class_weight: Any = None,
-        max_passes: int = 2000,
-        tol: float = 1e-6,
-        label_names: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__(
-            strength=strength,
-            loss=loss,
-            fit_intercept=fit_intercept,
-            standardize=standardize,
-            reduction=reduction,
-            class_weight=class_weight,
-            max_passes=max_passes,
-            tol=tol,
-            label_names=label_names,
-        )
+    loss: str = "squared"
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GroupLassoClassifier(LassoClassifier):
     r"""Groups of attributes that share features within and compete between: "decorrelated".
 
@@ -191,34 +148,9 @@ class GroupLassoClassifier(LassoClassifier):
     """
 
     baseline = "decorrelated"
-    groups_: Groups
+    groups: Any = None
 
-    def __init__(
-        self,
-        *,
-        groups: Any = None,
-        strength: float = 1e-2,
-        loss: str = "logistic",
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        reduction: Reduction = "task_mean",
-        class_weight: Any = None,
-        max_passes: int = 2000,
-        tol: float = 1e-6,
-        label_names: Sequence[str] | None = None,
-    ) -> None:
-        self.groups = groups
-        super().__init__(
-            strength=strength,
-            loss=loss,
-            fit_intercept=fit_intercept,
-            standardize=standardize,
-            reduction=reduction,
-            class_weight=class_weight,
-            max_passes=max_passes,
-            tol=tol,
-            label_names=label_names,
-        )
+    groups_: Groups = field(init=False)
 
     def _groups(self, n_attributes: int) -> Groups:
         self.groups_ = resolve_groups(self.groups, n_attributes, self.label_names_)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,6 +103,7 @@ def part_of(groups: Groups, columns: NDArray[np.int64]) -> Groups:
     return Groups.from_lists([m for m in kept if m], len(columns), weights=weights)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SharedPlusOwnClassifier(ConvexAttributeClassifier):
     r"""Coefficients ``W = A + V``: a shared part of low rank, and a part of each attribute's own.
 
@@ -180,38 +181,18 @@ class SharedPlusOwnClassifier(ConvexAttributeClassifier):
     Sanghavi, Ruan, "A dirty model for multi-task learning", 2010.
     """
 
-    shared_coef_: NDArray[Any]
-    shared_strength_: float
-    own_strength_: float
-    n_shared_: int
-    groups_: Groups
+    shared_strength: float = 0.3
+    own_strength: float = 1.0
+    groups: Any = None
+    reduction: Reduction = "mean"
+    max_passes: int = 1000
+    tol: float = 1e-4
 
-    def __init__(
-        self,
-        *,
-        shared_strength: float = 0.3,
-        own_strength: float = 1.0,
-        groups: Any = None,
-        loss: str = "logistic",
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        reduction: Reduction = "mean",
-        class_weight: Any = None,
-        max_passes: int = 1000,
-        tol: float = 1e-4,
-        label_names: Sequence[str] | None = None,
-    ) -> None:
-        self.shared_strength = shared_strength
-        self.own_strength = own_strength
-        self.groups = groups
-        self.loss = loss
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.reduction = reduction
-        self.class_weight = class_weight
-        self.max_passes = max_passes
-        self.tol = tol
-        self.label_names = label_names
+    shared_coef_: NDArray[Any] = field(init=False)
+    shared_strength_: float = field(init=False)
+    own_strength_: float = field(init=False)
+    n_shared_: int = field(init=False)
+    groups_: Groups = field(init=False)
 
     def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:
         given = self._given

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from proxmtl.arrays import as_python
 from proxmtl.estimators.convex import ConvexAttributeClassifier
 from proxmtl.regularizers import SquaredFrobenius
-from proxmtl.targets import Reduction
 
 __all__ = ["SingleTaskClassifier"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SingleTaskClassifier(ConvexAttributeClassifier):
     r"""Independent linear classifiers, one per attribute, with a ridge penalty.
 
@@ -71,28 +70,8 @@ class SingleTaskClassifier(ConvexAttributeClassifier):
         If the budget was used up before the gap reached ``tol``.
     """
 
-    def __init__(
-        self,
-        *,
-        l2_strength: float = 1e-2,
-        loss: str = "squared_hinge",
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        reduction: Reduction = "task_mean",
-        class_weight: Any = None,
-        max_passes: int = 2000,
-        tol: float = 1e-6,
-        label_names: Sequence[str] | None = None,
-    ) -> None:
-        self.l2_strength = l2_strength
-        self.loss = loss
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.reduction = reduction
-        self.class_weight = class_weight
-        self.max_passes = max_passes
-        self.tol = tol
-        self.label_names = label_names
+    l2_strength: float = 1e-2
+    loss: str = "squared_hinge"
 
     def _regularizer(self, n_attributes: int) -> SquaredFrobenius:
         del n_attributes

@@ -6,7 +6,7 @@ Each level is a process of its own, since the libraries read these variables onc
 of the levels and their outcomes, and the names of the tests that failed; exits with 1 if any did.
 
 ``--only avx2,numba`` runs the levels with one of these words in their names. What follows goes to
-pytest: by default all numerical tests on two processes, else for instance ``tests/kernels -k shrink``.
+pytest: by default all numerical tests on two processes, or, say, ``tests/kernels -k dual``.
 """
 
 import argparse

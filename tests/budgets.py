@@ -118,10 +118,10 @@ BUDGETS = {
     ("wide", "FISTA"): (107, 120.5),
     ("wide", "MFISTA"): (103, 111.0),
     ("wide", "ProxNewton"): (62, 44.5),
-    ("latent", "Alternating"): (47, 1041.8),
-    ("latent", "PALM"): (204, 514.2),
-    ("latent", "PANOC"): (100, 114.8),
-    ("latent", "Refactored"): (52, 61.8),
+    ("latent", "Alternating"): (52, 1151.5),
+    ("latent", "PALM"): (172, 434.2),
+    ("latent", "PANOC"): (93, 112.2),
+    ("latent", "Refactored"): (52, 58.8),
 }
 PENALTIES = {
     "overlap": [OverlappingGroupL2(WINDOWS, 2.0)],

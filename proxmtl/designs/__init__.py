@@ -1,9 +1,17 @@
 """Designs map parameters to scores."""
 
 from proxmtl.designs.base import Design
+from proxmtl.designs.centred import CentredDesign
 from proxmtl.designs.factored import FactoredDesign
 from proxmtl.designs.restricted import RestrictedDesign
 from proxmtl.designs.shared import SharedDesign
 from proxmtl.designs.task import TaskDesign
 
-__all__ = ["Design", "FactoredDesign", "RestrictedDesign", "SharedDesign", "TaskDesign"]
+__all__ = [
+    "CentredDesign",
+    "Design",
+    "FactoredDesign",
+    "RestrictedDesign",
+    "SharedDesign",
+    "TaskDesign",
+]

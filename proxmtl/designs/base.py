@@ -86,6 +86,15 @@ class Design(ABC):
         """:meth:`figure`, found once."""
         return self._figure
 
+    @cached_property
+    def _magnitude(self) -> float:
+        return self.magnitude()
+
+    @property
+    def known_magnitude(self) -> float:
+        """:meth:`magnitude`, found once."""
+        return self._magnitude
+
     def in_units(self) -> Design:
         """Return the design whose intercept column is of the size of the features.
 
@@ -96,7 +105,7 @@ class Design(ABC):
         if not self.intercept:
             return self
         if "_in_units" not in self.__dict__:
-            unit = nearest_unit(self.magnitude(), self.dtype)
+            unit = nearest_unit(self.known_magnitude, self.dtype)
             self._in_units = self if unit == self.unit else self.with_unit(unit)
         return self._in_units
 
@@ -109,7 +118,7 @@ class Design(ABC):
     def _copy(self) -> Self:
         """Shallow copy, without what was found once of this design."""
         other = copy.copy(self)
-        for name in ("_in_units", "_figure"):
+        for name in ("_in_units", "_figure", "_magnitude"):
             other.__dict__.pop(name, None)
         return other
 
@@ -151,6 +160,29 @@ class Design(ABC):
             f"({len(features)} asked for)."
         )
 
+    def times(self, L: Tensor) -> Design:
+        """Return the design of the features ``X L``, (N, K) a task, computed once.
+
+        Parameters
+        ----------
+        L : Tensor, shape (D, K)
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not give its features times a matrix of shape "
+            f"{tuple(L.shape)}; use a SharedDesign or a TaskDesign."
+        )
+
+    def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:  # noqa: ARG002
+        """Return a copy with features minus numbers near their means, and these numbers, (D, M).
+
+        None where they are not dense, or where there is no room for a copy.
+
+        Parameters
+        ----------
+        means : Tensor, shape (D, M), float64
+        """
+        return None
+
     def check_device(self, targets: Targets) -> None:
         """Raise ``ValueError`` if labels and features are on different devices."""
         if targets.labels.device != self.device:
@@ -165,6 +197,18 @@ class Design(ABC):
         Up to moderate sizes from a Gram matrix, raised by a bound on its rounding errors; else from
         a Lanczos run to three digits, raised by 1 %.
         """
+
+    def centred_curvature_by_task(self, targets: Targets, means: Tensor) -> Tensor:  # noqa: ARG002
+        """As :meth:`curvature_by_task`, for features minus their weighted means of each task.
+
+        Centring lowers every curvature, so that of the features as they are is a bound.
+
+        Parameters
+        ----------
+        targets : Targets
+        means : Tensor, shape (D, M), float64
+        """
+        return self.curvature_by_task(targets)
 
     def loss_and_grad(self, loss: Loss, targets: Targets, W: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (0-d) and its gradient in ``W``: one pass over the data."""

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from proxmtl.designs.base import Design
 from proxmtl.designs.products import largest_eigenvalue
-from proxmtl.designs.shared import SharedDesign
-from proxmtl.designs.task import TaskDesign
 from proxmtl.targets import Targets
 
 __all__ = ["FactoredDesign"]
@@ -87,14 +85,7 @@ class FactoredDesign(Design):
         """
         if self.L is None:
             raise ValueError("L: only a design with L fixed can be cached.")
-        base, L = self.base, self.L
-        if isinstance(base, SharedDesign):
-            shared = SharedDesign(base.X.to(L.dtype) @ L, intercept=base.intercept)
-            return shared.with_unit(base.unit)
-        if isinstance(base, TaskDesign):
-            own = TaskDesign([X.to(L.dtype) @ L for X in base.X], intercept=base.intercept)
-            return own.with_unit(base.unit)
-        raise ValueError(f"design: {type(base).__name__} cannot be cached.")
+        return self.base.times(self.L)
 
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
         if self.L is not None:

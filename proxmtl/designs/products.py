@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -12,10 +13,12 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from proxmtl.designs.base import BLOCK_ELEMENTS
+from proxmtl.machine import available_memory
 
 __all__ = [
     "TooManyProductsError",
     "forward",
+    "has_room",
     "largest_curvature",
     "largest_eigenvalue",
     "root_mean_square",
@@ -70,6 +73,13 @@ def root_mean_square(X: Tensor) -> float:
     return largest * math.sqrt(total / (X.shape[0] * X.shape[1]))
 
 
+def has_room(*X: Tensor) -> bool:
+    """Whether a copy of features fits into memory, with as much left again; on the CPU."""
+    available = None if X[0].device.type != "cpu" else available_memory()
+    size = sum(part.numel() * part.element_size() for part in X)
+    return available is None or 2 * size < available
+
+
 def weighted_sum(X: Tensor, transpose: Tensor | None = None) -> float:
     """Norm of ``sum_i sqrt(i) x_i``, float64: another one for other rows, or another order."""
     place = torch.arange(1, X.shape[0] + 1, device=X.device).to(torch.float64).sqrt()[:, None]
@@ -96,13 +106,14 @@ def largest_curvature(
     weights: Tensor | None = None,
     *,
     transpose: Tensor | None = None,
+    centre: Tensor | None = None,
     most: float = math.inf,
 ) -> tuple[float, int]:
     """``lambda_max(X' diag(weights) X)``, and the products with X (and X') of one vector it took.
 
     For a small side from the Gram matrix, raised by a bound on its rounding errors; else from a
     Lanczos run, raised by 1 %. Not finite where the squares of the features are not, in float64.
-    No samples have no curvature.
+    No samples have no curvature. With a ``centre`` (D,), float64, that of ``X - 1 centre'``.
 
     Sparse features come with their ``transpose``, and always go the second way.
 
@@ -119,7 +130,7 @@ def largest_curvature(
     if X.layout == torch.strided and min(n, d) <= GRAM_LIMIT:
         if (min(n, d) + 1) // 2 > most:
             raise TooManyProductsError(0)
-        gram = _gram(X, weights)
+        gram = _gram(X, weights, centre)
         if not bool(torch.isfinite(gram).all()):
             return math.inf, (min(n, d) + 1) // 2
         return largest_eigenvalue(gram, max(n, d)), (min(n, d) + 1) // 2
@@ -136,8 +147,10 @@ def largest_curvature(
         products += 1
         vector = torch.as_tensor(v.reshape(-1), dtype=dtype, device=X.device)
         scores = forward(X, vector)
+        scores = scores if centre is None else scores - centre.to(dtype) @ vector
         scores = scores if weights is None else scores * weights.to(scores)
         back = transposed(X, scores) if transpose is None else transpose @ scores
+        back = back if centre is None else back - centre.to(dtype) * scores.sum()
         return np.asarray(back.cpu())
 
     operator = LinearOperator((d, d), matvec=apply, dtype=np.float64)
@@ -156,16 +169,27 @@ def largest_curvature(
     return 1.01 * float(largest[0]), products
 
 
-def trace(X: Tensor, weights: Tensor | None = None) -> float:
+def trace(X: Tensor, weights: Tensor | None = None, centre: Tensor | None = None) -> float:
     """Trace of ``X' diag(weights) X``, at least its largest eigenvalue and at most the rank times.
 
-    With a bound on its rounding errors, as :func:`largest_eigenvalue`.
+    Or of ``X - 1 centre'`` in place of X. With a bound on its rounding errors, as
+    :func:`largest_eigenvalue`.
     """
     size = root_mean_square(X)
     heaviest = 1.0 if weights is None else float(weights.max())
     entries = X.shape[0] * X.shape[1]
     total = entries * size * size * heaviest  # infinite where the squares are
-    return total * (1 + (entries + 4) * torch.finfo(torch.float64).eps)
+    rounding = total * (entries + 4) * torch.finfo(torch.float64).eps
+    if centre is None:
+        return total + rounding
+    if X.layout == torch.strided:
+        total = 0.0
+        scale = torch.ones(len(X), device=X.device) if weights is None else weights
+        for block, c in _blocks(X, scale):
+            total += float(c @ (block - centre).square_().sum(1))
+        return total + rounding
+    # about the means of the columns, without weights
+    return max(total - len(X) * float(centre.square().sum()), 0.0) + rounding
 
 
 def largest_eigenvalue(gram: Tensor, length: int) -> float:
@@ -187,17 +211,25 @@ def largest_eigenvalue(gram: Tensor, length: int) -> float:
     return largest + roundings * torch.finfo(gram.dtype).eps * float(gram.diagonal().sum())
 
 
-def _gram(X: Tensor, weights: Tensor | None) -> Tensor:
+def _gram(X: Tensor, weights: Tensor | None, centre: Tensor | None) -> Tensor:
     n, d = X.shape
     if d <= n:
         gram = torch.zeros(d, d, dtype=torch.float64, device=X.device)
-        rows = max(1, BLOCK_ELEMENTS // d)
         scale = torch.ones(n, device=X.device) if weights is None else weights
-        for block, c in zip(torch.split(X, rows), torch.split(scale, rows), strict=True):
-            wide = block.to(torch.float64) * c.to(torch.float64).sqrt()[:, None]
+        for block, c in _blocks(X, scale):
+            wide = block if centre is None else block - centre
+            wide = wide * c.sqrt()[:, None]
             gram += wide.T @ wide
         return gram
     wide = X.to(torch.float64)
+    wide = wide if centre is None else wide - centre
     if weights is not None:
         wide = wide * weights.to(torch.float64).sqrt()[:, None]
     return wide @ wide.T
+
+
+def _blocks(X: Tensor, weights: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of rows and their weights, float64."""
+    rows = max(1, BLOCK_ELEMENTS // X.shape[1])
+    for block, c in zip(torch.split(X, rows), torch.split(weights, rows), strict=True):
+        yield block.to(torch.float64), c.to(torch.float64)

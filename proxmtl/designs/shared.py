@@ -14,6 +14,7 @@ from proxmtl.designs.base import Design, check_features, check_finite, check_sha
 from proxmtl.designs.products import (
     TooManyProductsError,
     forward,
+    has_room,
     largest_curvature,
     root_mean_square,
     select_csr,
@@ -62,7 +63,7 @@ class SharedDesign(Design):
             check_features("X", X)
         else:
             raise ValueError(f"X: layout {X.layout} is not supported; use dense or sparse CSR.")
-        self._curvature: float | None = None
+        self._curvature: dict[bool, float] = {}  # by whether of centred features
 
     @property
     def n_features(self) -> int:
@@ -106,7 +107,7 @@ class SharedDesign(Design):
 
     def _part(self, index: Tensor, axis: int) -> SharedDesign:
         part = self._copy()
-        part._curvature, part.curvature_passes = None, 0.0  # noqa: SLF001 - of the same class
+        part._curvature, part.curvature_passes = {}, 0.0  # noqa: SLF001 - of the same class
         if self._XT is not None:
             part.X = select_csr(self.X, index, axis)
             part._XT = select_csr(self._XT, index, 1 - axis)  # noqa: SLF001
@@ -116,20 +117,47 @@ class SharedDesign(Design):
             part.X = self.X.index_select(axis, index)
         return part
 
+    def times(self, L: Tensor) -> Design:
+        product = SharedDesign(self.X.to(L.dtype) @ L, intercept=self.intercept)
+        return product.with_unit(self.unit)
+
+    def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:
+        if self._XT is not None or not has_room(self.X):
+            return None
+        origin = self._means().to(self.X.dtype)
+        part = SharedDesign(self.X - origin, intercept=self.intercept)
+        return part.with_unit(self.unit), origin.to(means)[:, None].expand_as(means)
+
     def curvature_by_task(self, targets: Targets) -> Tensor:
+        return self._curvatures(targets, centred=False)
+
+    def centred_curvature_by_task(self, targets: Targets, means: Tensor) -> Tensor:  # noqa: ARG002
+        # the weighted means give the least curvature, so that about any others is a bound
+        return self._curvatures(targets, centred=True)
+
+    def _curvatures(self, targets: Targets, *, centred: bool) -> Tensor:
         # X'C_mX <= max_i c_mi X'X: one spectrum serves all tasks and masks
         heaviest = targets.weights.to(torch.float64).amax(0)
-        if self._curvature is None:
+        if centred not in self._curvature:
             # a product with one vector has a column where one with a parameter has M
             most = self.curvature_left * targets.n_tasks
+            centre = self._means() if centred else None
             try:
-                found, products = largest_curvature(self.X, transpose=self._XT, most=most)
+                found, products = largest_curvature(
+                    self.X, transpose=self._XT, centre=centre, most=most
+                )
             except TooManyProductsError as error:
                 self.curvature_passes += error.products / targets.n_tasks
-                return heaviest * trace(self.X)
-            self._curvature = found
+                return heaviest * trace(self.X, centre=centre)
+            self._curvature[centred] = found
             self.curvature_passes += products / targets.n_tasks
-        return heaviest * self._curvature
+        return heaviest * self._curvature[centred]
+
+    def _means(self) -> Tensor:
+        """Means of the columns, float64; a look, no pass."""
+        ones = torch.ones(self.X.shape[0], 1, dtype=torch.float64, device=self.device)
+        sums = transposed(self.X, ones) if self._XT is None else self._XT.to(ones.dtype) @ ones
+        return sums[:, 0] / self.X.shape[0]
 
 
 def _from_scipy(X: Any) -> Tensor:

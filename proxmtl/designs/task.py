@@ -14,6 +14,7 @@ from proxmtl.designs.base import Design, check_features, consecutive
 from proxmtl.designs.products import (
     TooManyProductsError,
     forward,
+    has_room,
     largest_curvature,
     root_mean_square,
     trace,
@@ -67,7 +68,8 @@ class TaskDesign(Design):
         self.intercept = intercept
         self.device = self.X[0].device
         self.dtype = torch.promote_types(self.X[0].dtype, torch.float32)
-        self._curvature: tuple[Tensor, Tensor] | None = None
+        # by whether of centred features: weights of the samples, and curvatures
+        self._curvature: dict[bool, tuple[Tensor, Tensor]] = {}
         self.sizes = [len(features) for features in self.X]
 
     @property
@@ -149,25 +151,46 @@ class TaskDesign(Design):
 
     def _part(self, X: list[Tensor]) -> TaskDesign:
         part = self._copy()
-        part._curvature, part.curvature_passes = None, 0.0  # noqa: SLF001 - of the same class
+        part._curvature, part.curvature_passes = {}, 0.0  # noqa: SLF001 - of the same class
         part.X, part.sizes = X, [len(features) for features in X]
         return part
 
+    def times(self, L: Tensor) -> Design:
+        product = TaskDesign([X.to(L.dtype) @ L for X in self.X], intercept=self.intercept)
+        return product.with_unit(self.unit)
+
+    def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:
+        if not has_room(*self.X):
+            return None
+        origins = means.T.to(self.X[0].dtype)
+        parts = [X - origin for X, origin in zip(self.X, origins, strict=True)]
+        part = TaskDesign(parts, intercept=self.intercept)
+        return part.with_unit(self.unit), origins.T.to(means)
+
     def curvature_by_task(self, targets: Targets) -> Tensor:
-        if self._curvature is None or self._curvature[0] is not targets.weights:
+        return self._curvatures(targets, None)
+
+    def centred_curvature_by_task(self, targets: Targets, means: Tensor) -> Tensor:
+        return self._curvatures(targets, means)
+
+    def _curvatures(self, targets: Targets, means: Tensor | None) -> Tensor:
+        known = self._curvature.get(means is not None)
+        if known is None or known[0] is not targets.weights:
             weights = torch.split(targets.weights, self.sizes)
+            centres = [None] * len(self.X) if means is None else means.T
             # one product with each X_m is a product with all features
             most, made, found = self.curvature_left * len(self.X), 0, []
-            for X, c in zip(self.X, weights, strict=True):
+            for X, c, centre in zip(self.X, weights, centres, strict=True):
                 try:
-                    value, products = largest_curvature(X, c, most=most - made)
+                    value, products = largest_curvature(X, c, centre=centre, most=most - made)
                 except TooManyProductsError as error:
                     self.curvature_passes += (made + error.products) / len(self.X)
-                    bounds = [trace(X, c) for X, c in zip(self.X, weights, strict=True)]
+                    parts = zip(self.X, weights, centres, strict=True)
+                    bounds = [trace(*part) for part in parts]
                     return torch.tensor(bounds, dtype=torch.float64, device=self.device)
                 found.append(value)
                 made += products
             values = torch.tensor(found, dtype=torch.float64, device=self.device)
-            self._curvature = (targets.weights, values)
+            known = self._curvature[means is not None] = (targets.weights, values)
             self.curvature_passes += made / len(self.X)
-        return self._curvature[1]
+        return known[1]

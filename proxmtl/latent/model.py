@@ -279,7 +279,8 @@ class LatentMTL:
             make = svd_start if self.init == "svd" else paper_start
             K = self.n_latents or min(M, D)
             check_room(K, D, M, problem.design.dtype.itemsize)
-            return make(problem, K, generator)
+            view = problem.in_units()
+            return view.outside(make(view, K, generator))
         if len(given) not in (2, 3):
             raise ValueError("init: give (L, S) or (L, S, intercept).")
         like = problem.zeros()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from proxmtl.designs import Design, FactoredDesign
+from proxmtl.designs.centred import CentredDesign, centred
 from proxmtl.designs.factored import squared_spectral_norm
 from proxmtl.groups import Groups
 from proxmtl.losses import Loss, without_weights
@@ -94,6 +96,8 @@ class LatentProblem:
         self.l1 = L1(l1_strength)
         self.ridge = SquaredFrobenius(frobenius_strength)
         self.counts = OracleCounts()
+        self._centred: LatentProblem | None = None  # found once
+        self._plain_design: Design | None = None  # where this is on centred features
 
     # ------------------------------------------------------------------ oracles
 
@@ -124,6 +128,52 @@ class LatentProblem:
         best, loss = without_weights(self.loss, self.targets, intercept=self.design.intercept)
         factors = tuple(torch.zeros_like(block) for block in like[:2])
         return factors if best is None else (*factors, best.to(like[2])), loss
+
+    def in_units(self) -> LatentProblem:
+        """Return the problem on features minus their means, which the intercepts take up.
+
+        What the solvers descend on. The same problem, but for the origin of its features: points go
+        there by :meth:`inside` and come back by :meth:`outside`; certificates are those of this
+        problem. Shares targets, penalties and counts. It is this problem itself without an
+        intercept, where the means are zero up to rounding, and where no product may be made.
+        """
+        if self._plain_design is not None or not self.design.intercept or self.counts.left < 0.5:
+            return self
+        if self._centred is None:
+            design = centred(self.design, self._means())
+            if design is self.design:
+                return self
+            self._centred = self._on(design, self.design)
+            self._centred.__dict__["_intercept_coupling"] = 0.0  # up to rounding
+        return self._centred
+
+    def _means(self) -> Tensor:
+        """Of the features by task, weighted as the samples, shape (D, M), float64."""
+        total = self._total_weights
+        return torch.where(total > 0, self._weighted_sums / total, 0.0)
+
+    def _on(self, design: Design, plain: Design | None) -> LatentProblem:
+        """Return this problem on another design, without what was found of its own one."""
+        other = copy(self)
+        for name in ("curvature_by_task", "_intercept_coupling", "_weighted_sums"):
+            other.__dict__.pop(name, None)
+        other.design, other._plain_design = design, plain  # noqa: SLF001 - of the same class
+        return other
+
+    def inside(self, blocks: Blocks) -> Blocks:
+        """Point of this problem on centred features, of one of the plain problem."""
+        return self._with_shift(blocks, 1.0)
+
+    def outside(self, blocks: Blocks) -> Blocks:
+        """Point of the plain problem, of one of this problem on centred features."""
+        return self._with_shift(blocks, -1.0)
+
+    def _with_shift(self, blocks: Blocks, sign: float) -> Blocks:
+        if self._plain_design is None:
+            return blocks
+        assert isinstance(self.design, CentredDesign)
+        L, S, bias = (block.to(torch.float64) for block in blocks)
+        return (*blocks[:2], (bias + sign * self.design.shift(L @ S)).to(blocks[2]))
 
     def weights(self, blocks: Blocks) -> Tensor:
         """The design's parameter: ``L S``, with the intercept as last row if there is one."""
@@ -217,12 +267,17 @@ class LatentProblem:
         """
         if not self.design.intercept:
             return 0.0
-        self.counts.charge(adjoint=1)
-        means, _ = self.design.split(self.design.adjoint(self.targets.weights))
         tiny = torch.finfo(torch.float64).tiny
         scale = self.curvature_by_task.sqrt() * self._total_weights.sqrt()
         scale = scale.clamp_min(tiny)
-        return min(1.0, float((means.to(torch.float64).norm(dim=0) / scale).max()))
+        return min(1.0, float((self._weighted_sums.norm(dim=0) / scale).max()))
+
+    @cached_property
+    def _weighted_sums(self) -> Tensor:
+        """``X_m' c_m`` of each task, shape (D, M), float64."""
+        self.counts.charge(adjoint=1)
+        weights = self.targets.weights.to(torch.float64)
+        return self.design.split(self.design.adjoint(weights))[0]
 
     # ------------------------------------------------------------------ blocks as problems
 
@@ -255,6 +310,8 @@ class LatentProblem:
         minimum, which no certificate does for this problem. ``scale`` and ``scales`` are norms of
         the loss's partial gradients at the point itself, since they vanish at zero.
         """
+        if self._plain_design is not None:
+            return self._on(self._plain_design, None).certificate(self.outside(blocks))
         wide = tuple(block.to(torch.float64) for block in blocks)
         L, S = wide[:2]
         bias = wide[2] if len(wide) == 3 else None

@@ -72,6 +72,8 @@ def run(
         if solver.needs_curvature:
             loop.view.prepare()
         start_passes = problem.counts.passes - state.passes
+    else:
+        problem.check_point(x0)  # before the view of the problem, which may take a product
     loop.start_passes = start_passes
     resumed = state is not None
     with problem.counts.limited(stop.most_passes - loop.passes):

@@ -32,6 +32,7 @@ def bench(monkeypatch):
         "clothing_rows",
         "extremes",
         "joint_b8",
+        "joint_passes",
         "overlap_scale",
         "reliability",
         "run_engine",

@@ -1,0 +1,137 @@
+"""A design whose features are centred."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs.base import Design
+from proxmtl.losses import Loss
+from proxmtl.targets import Targets
+
+__all__ = ["CentredDesign", "centred"]
+
+FAR = 1e-3
+"""Features whose squared deviations are a smaller share of their squares are far from zero."""
+
+
+def centred(design: Design, means: Tensor) -> Design:
+    """Return the design on centred features: itself where the means are zero up to rounding.
+
+    Parameters
+    ----------
+    design, means
+        As for :class:`CentredDesign`.
+    """
+    smallest = math.sqrt(torch.finfo(design.dtype).eps) * design.known_magnitude
+    # also where they are not finite
+    return CentredDesign(design, means) if smallest < means.abs().max() < math.inf else design
+
+
+class CentredDesign(Design):
+    """The map of another design on its features minus their means: ``(X_m - 1 mean_m') w_m + b_m``.
+
+    An intercept takes the means up exactly: the scores are those of the design at the intercept
+    ``b_m - mean_m' w_m``. So the model is the same, without a copy of the features, and sparse ones
+    stay sparse; but directions that all samples share no longer dominate the curvature.
+
+    Dense features that are far from zero, thirty deviations or more, are copied: the rounding
+    errors of products with them would be as large as what a line search has to see.
+
+    Parameters
+    ----------
+    design : Design
+        With an intercept.
+    means : Tensor, shape (D, M), float64
+        Of the features of each task, weighted by the samples' weights in it.
+
+    Raises
+    ------
+    ValueError
+        If the design has no intercept.
+    """
+
+    def __init__(self, design: Design, means: Tensor) -> None:
+        if not design.intercept:
+            raise ValueError("design: has no intercept, which would take up the means.")
+        self.means = means
+        far = _share_of_deviations(design, means) < FAR
+        moved = design.moved(means) if far else None
+        self.base, origin = moved or (design, 0.0)
+        self.rest = means - origin  # of the features as the base has them
+        self.intercept, self.unit, self.share = True, design.unit, design.share
+        self.device, self.dtype = design.device, design.dtype
+        self._scaled = self.rest / self.unit
+
+    def shift(self, weights: Tensor) -> Tensor:
+        """``mean_m' w_m``, shape (M,), float64: what centring adds to the intercepts."""
+        return (self.means * weights.to(torch.float64)).sum(0)
+
+    @property
+    def affine(self) -> bool:
+        return self.base.affine
+
+    def figure(self) -> float | None:
+        return self.base.figure()
+
+    def magnitude(self) -> float:
+        share = _share_of_deviations(self.base, self.rest)
+        return self.base.known_magnitude * math.sqrt(max(share, FAR))
+
+    def with_unit(self, unit: float) -> Design:
+        other = self._copy()
+        other.base, other.unit, other._scaled = self.base.with_unit(unit), unit, self.rest / unit  # noqa: SLF001
+        other.curvature_passes = 0.0
+        return other
+
+    def times(self, L: Tensor) -> CentredDesign:
+        return CentredDesign(self.base.times(L), L.to(torch.float64).T @ self.rest)
+
+    def parameter_shape(self, targets: Targets) -> tuple[int, int]:
+        return self.base.parameter_shape(targets)
+
+    def scores(self, W: Tensor) -> Tensor:
+        return self.base.scores(self._plain(W))
+
+    def linear(self, W: Tensor) -> Tensor:
+        return self.base.linear(self._plain(W))
+
+    def adjoint(self, residuals: Tensor) -> Tensor:
+        return self._centred(self.base.adjoint(residuals))
+
+    def loss_and_grad(self, loss: Loss, targets: Targets, W: Tensor) -> tuple[Tensor, Tensor]:
+        value, grad = self.base.loss_and_grad(loss, targets, self._plain(W))
+        return value, self._centred(grad)
+
+    def check_targets(self, targets: Targets) -> None:
+        self.base.check_targets(targets)
+
+    def curvature_by_task(self, targets: Targets) -> Tensor:
+        before = self.base.curvature_passes
+        self.base.curvature_left = self.curvature_left
+        curvature = self.base.centred_curvature_by_task(targets, self.rest)
+        self.base.curvature_left = math.inf
+        self.curvature_passes += self.base.curvature_passes - before
+        return curvature
+
+    def _plain(self, W: Tensor) -> Tensor:
+        """Parameter of the base with the same scores."""
+        weights, bias = self.split(W)
+        assert bias is not None
+        shift = (self._scaled * weights.to(torch.float64)).sum(0)
+        return self.join(weights, (bias.to(torch.float64) - shift).to(W.dtype))
+
+    def _centred(self, grad: Tensor) -> Tensor:
+        """Gradient in this design's parameter, of one in the base's."""
+        weights, bias = self.split(grad)
+        assert bias is not None
+        means = self._scaled.to(grad.dtype)
+        return self.join(torch.addcmul(weights, means, bias, value=-1), bias)
+
+
+def _share_of_deviations(design: Design, means: Tensor) -> float:
+    """Mean square of the features minus their means, relative to that of the features."""
+    size = design.known_magnitude
+    return 1 - float((means / size).square().mean()) if size > 0 else 0.0

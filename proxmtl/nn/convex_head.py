@@ -133,8 +133,9 @@ class ConvexHead(SolvedHead[Result[Tensor]]):
         return terms if isinstance(terms, Regularizer) else add(list(terms))
 
     def _minimise(
-        self, centred: Centred, labels: Any, sample_weight: Any, **options: Any
+        self, features: Any, labels: Any, sample_weight: Any, **options: Any
     ) -> Result[Tensor]:
+        centred = Centred(features, wanted=self.intercept is not None)
         template = self.problem
         if sample_weight is not None:
             template = replace(

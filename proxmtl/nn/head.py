@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from proxmtl.adjoints import Adjoint, Attached, attach
-from proxmtl.arrays import as_float_tensor
 from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
@@ -20,7 +19,6 @@ from proxmtl.nn.checks import check_features
 from proxmtl.nn.eager import eager
 from proxmtl.nn.factored_linear import FactoredLinear
 from proxmtl.nn.joint import mean_over_processes
-from proxmtl.nn.linear import Centred
 from proxmtl.nn.preparation import prepared
 from proxmtl.nn.solved_head import SolvedHead
 from proxmtl.nn.stochastic import alternating_step
@@ -132,19 +130,13 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     # ------------------------------------------------------------------ the solve
 
     def _minimise(
-        self, centred: Centred, labels: Any, sample_weight: Any, **options: Any
+        self, features: Any, labels: Any, sample_weight: Any, **options: Any
     ) -> LatentResult:
         blocks: Any = self.model.init if isinstance(self.model.init, tuple) else None
         if bool(self.solved):
             blocks = tuple(block.detach() for block in self.factors())
-        if blocks is not None and len(blocks) == 3 and self.intercept is not None:
-            L, S, b = (as_float_tensor("init", block).to(self.intercept.device) for block in blocks)
-            # factors of other shapes stay as they are, for the model to refuse
-            if L.shape == (self.n_features, len(S)) and b.shape == S.shape[1:] == (self.n_tasks,):
-                blocks = (L, S, centred.inside(L @ S, b))
         model, state = prepared(self.model, blocks, options.pop("state"))
-        result = model.solve(centred.features, labels, sample_weight, state=state, **options)
-        return replace(result, intercept=centred.outside(result.coef, result.intercept))
+        return model.solve(features, labels, sample_weight, state=state, **options)
 
     def _take(self, result: LatentResult) -> None:
         self.adopt(result.L, result.S, result.intercept)

@@ -11,7 +11,7 @@ from torch import Tensor
 from proxmtl.designs.base import check_finite
 from proxmtl.numerics import column_moments
 
-__all__ = ["Centred", "Features", "linear_scores"]
+__all__ = ["Centred", "Features", "check_all_finite", "linear_scores"]
 
 Features = Tensor | Sequence[Tensor]
 
@@ -26,6 +26,14 @@ def linear_scores(features: Tensor, W: Tensor, intercept: Tensor | None) -> Tens
     shared = features.ndim == 2
     scores = features @ W if shared else torch.einsum("mbd,dm->bm", features, W)
     return scores if intercept is None else scores + intercept.to(scores.dtype)
+
+
+def check_all_finite(features: Features) -> None:
+    """Raise ``ValueError`` if a dense feature is NaN or infinite, with what it says of networks."""
+    one = isinstance(features, Tensor) and features.ndim == 2
+    for m, part in enumerate([features] if one else features):
+        if part.layout == torch.strided:
+            check_finite("features" if one else f"features[{m}]", part, NOT_FINITE)
 
 
 class Centred:
@@ -46,19 +54,10 @@ class Centred:
     ----------
     features
         Of the same form.
-
-    Raises
-    ------
-    ValueError
-        If a dense feature is NaN or infinite.
     """
 
     def __init__(self, features: Features, *, wanted: bool = True) -> None:
         parts = [features] if isinstance(features, Tensor) else list(features)
-        one = isinstance(features, Tensor) and features.ndim == 2
-        for m, part in enumerate([features] if one else features):
-            if part.layout == torch.strided:
-                check_finite("features" if one else f"features[{m}]", part, NOT_FINITE)
         self.features: Any = features
         self.means: Tensor | None = None
         if not wanted or any(part.layout != torch.strided for part in parts):

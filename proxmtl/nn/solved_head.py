@@ -13,7 +13,7 @@ from proxmtl.nn.batches import LabelCensus, by_task, detached
 from proxmtl.nn.checks import as_tensors, check_features, check_labels
 from proxmtl.nn.eager import eager
 from proxmtl.nn.joint import Outcome, solve_on_first
-from proxmtl.nn.linear import Centred, Features
+from proxmtl.nn.linear import Features, check_all_finite
 from proxmtl.nn.score_loss import score_loss
 from proxmtl.solvers.base import Callback
 from proxmtl.stopping import Stop
@@ -66,10 +66,8 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         """The penalties at the present weights, 0-d, without a graph."""
 
     @abstractmethod
-    def _minimise(
-        self, centred: Centred, labels: Any, sample_weight: Any, **options: Any
-    ) -> Outcome:
-        """Solve on the centred features; return the result for the features as they were."""
+    def _minimise(self, features: Any, labels: Any, sample_weight: Any, **options: Any) -> Outcome:
+        """Solve for the weights."""
 
     @abstractmethod
     def _take(self, result: Outcome) -> None:
@@ -89,8 +87,8 @@ class SolvedHead(nn.Module, Generic[Outcome]):
     ) -> Outcome:
         """Solve for the weights on the whole training set, from the last solution.
 
-        The features are taken without their graph, in at least float32, whatever the autocast; with
-        an intercept also without their means, which it takes up exactly.
+        The features are taken without their graph, in at least float32, whatever the autocast. With
+        an intercept, which takes their means up exactly, the solver sees them centred.
 
         Parameters
         ----------
@@ -131,9 +129,9 @@ class SolvedHead(nn.Module, Generic[Outcome]):
 
         def solved(data: Any, *targets: Any) -> Outcome:
             targets = by_task(data, *targets)
-            centred = Centred(data, wanted=self.intercept is not None)
+            check_all_finite(data)
             with torch.autocast(self.solved.device.type, enabled=False):
-                found = self._minimise(centred, *targets, state=state, stop=stop, callback=callback)
+                found = self._minimise(data, *targets, state=state, stop=stop, callback=callback)
             self.take_labels(*targets)  # after all that may refuse: then nothing has changed
             return found
 

@@ -33,8 +33,10 @@ CONVEX = [
     RidgeMTLClassifier(),
     GroupLassoClassifier(),
 ]
-BOTH = [LatentMTLClassifier(), SingleTaskClassifier(), GroupLassoClassifier()]
-ALL = [LatentMTLClassifier(), GOMTLClassifier(max_passes=50), *CONVEX]
+# what is promised holds on the way to a solution as well as there
+LATENT = LatentMTLClassifier(max_passes=50)
+BOTH = [LATENT, SingleTaskClassifier(), GroupLassoClassifier()]
+ALL = [LATENT, GOMTLClassifier(max_passes=50), *CONVEX]
 
 
 # Weights and copies of rows give one problem, but not one path: the solutions agree as far as they

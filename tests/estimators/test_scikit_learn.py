@@ -15,7 +15,7 @@ from proxmtl.estimators import LassoClassifier, LatentMTLClassifier, SingleTaskC
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 5))
 Y = (X @ RNG.normal(size=(5, 4)) + RNG.normal(size=(60, 4)) > 0).astype(int)
-MODELS = [SingleTaskClassifier(), LassoClassifier(), LatentMTLClassifier(tol=1e-1)]
+MODELS = [SingleTaskClassifier(), LassoClassifier(), LatentMTLClassifier(tol=1e-1, max_passes=20)]
 
 
 @pytest.mark.parametrize("model", MODELS)

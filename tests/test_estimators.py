@@ -192,17 +192,17 @@ def test_groups_in_every_form_give_one_model(data):
     by_name = {"a": ["u", "v", "w"], "b": ["x", "y", "z"]}
     lists = [[0, 1, 2], [3, 4, 5]]
     models = [
-        LatentMTLClassifier(groups=Groups.from_lists(lists)).fit(X, Y),
-        LatentMTLClassifier(groups=lists).fit(X, Y),
-        LatentMTLClassifier(groups=by_name, label_names=names).fit(X, Y),
-        LatentMTLClassifier(groups=by_name).fit(X, frame),
+        LatentMTLClassifier(groups=Groups.from_lists(lists), max_passes=20).fit(X, Y),
+        LatentMTLClassifier(groups=lists, max_passes=20).fit(X, Y),
+        LatentMTLClassifier(groups=by_name, label_names=names, max_passes=20).fit(X, Y),
+        LatentMTLClassifier(groups=by_name, max_passes=20).fit(X, frame),
     ]
     for model in models[1:]:
         np.testing.assert_array_equal(model.coef_, models[0].coef_)
     assert models[3].label_names_ == names
-    alone = LatentMTLClassifier(groups=None).fit(X, Y)
+    alone = LatentMTLClassifier(groups=None, max_passes=20).fit(X, Y)
     np.testing.assert_array_equal(
-        alone.coef_, LatentMTLClassifier(groups="singletons").fit(X, Y).coef_
+        alone.coef_, LatentMTLClassifier(groups="singletons", max_passes=20).fit(X, Y).coef_
     )
 
 

@@ -1,9 +1,13 @@
 """A small data set as files, and the program as a function."""
 
+import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 from typer.testing import CliRunner
 
 NAMES = ["black", "white", "spots", "stripes"]
@@ -33,7 +37,19 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def program(files, monkeypatch):
+def blank_figures(monkeypatch):
+    """Write pictures of one pixel: matplotlib would take most of the time of a small fit."""
+    content = io.BytesIO()
+    Image.new("L", (1, 1)).save(content, "png")
+
+    def savefig(self, path, **options):
+        Path(path).write_bytes(content.getvalue())
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+
+
+@pytest.fixture
+def program(files, monkeypatch, blank_figures):
     """Run the program in the folder of the files; give (exit code, stdout, stderr)."""
     from proxmtl.cli.app import app
 
@@ -51,8 +67,6 @@ def program(files, monkeypatch):
 @pytest.fixture
 def photos(files):
     """Forty squares, red or not, with a bar or not, in ``photos``, and ``photos.csv``."""
-    from PIL import Image
-
     random = np.random.default_rng(0)
     (files / "photos").mkdir()
     lines = ["file,red,bar,tall"]

@@ -135,6 +135,12 @@ def test_value_is_certified_from_both_sides():
     assert upper == pytest.approx(latent_norm(v, groups), rel=1e-8)
 
 
+def test_the_gap_of_a_prox_is_measured_and_nothing_without_a_step():
+    r, v = LatentOverlapGroupL2(CHAIN, 0.7), normal(6, 6, seed=5)
+    assert r.prox_gap(v, 0.0) == r.with_strength(0.0).prox_gap(v, 1.0) == 0
+    assert 0 < r.prox_gap(v, 1.0) <= 1e-9 * float(v.square().sum())
+
+
 def test_many_slices_are_solved_together():
     r, v = LatentOverlapGroupL2(CHAIN, 1.0), normal(300, 6, seed=4)
     v[7] = 0

@@ -136,9 +136,12 @@ def test_value_is_certified_from_both_sides():
 
 
 def test_the_gap_of_a_prox_is_measured_and_nothing_without_a_step():
-    r, v = LatentOverlapGroupL2(CHAIN, 0.7), normal(6, 6, seed=5)
-    assert r.prox_gap(v, 0.0) == r.with_strength(0.0).prox_gap(v, 1.0) == 0
-    assert 0 < r.prox_gap(v, 1.0) <= 1e-9 * float(v.square().sum())
+    v = normal(40, 6, seed=5)
+    exact, rough = (LatentOverlapGroupL2(CHAIN, 0.7, gap=gap) for gap in (1e-14, 1e-2))
+    assert rough.prox_gap(v, 0.0) == rough.with_strength(0.0).prox_gap(v, 1.0) == 0
+    assert exact.prox_gap(v, 1.0) < 1e-3 * rough.prox_gap(v, 1.0)
+    missed = float((exact.prox(v, 1.0)[0] - rough.prox(v, 1.0)[0]).square().sum())
+    assert 0 < missed <= 2 * rough.prox_gap(v, 1.0) * (1 + 1e-6)
 
 
 def test_many_slices_are_solved_together():

@@ -25,6 +25,7 @@ from proxmtl import (
     Nuclear,
     OverlappingGroupL2,
     SparseGroupL2,
+    SquaredFrobenius,
     UnsupportedError,
     WeightedFrobenius,
     WeightedL1,
@@ -248,6 +249,20 @@ def test_conjugate_of_a_norm_projects_on_its_dual_ball():
     torch.testing.assert_close(again.prox(U, 0.4)[0] + 0.4 * again.inner.prox(U / 0.4, 2.5)[0], U)
     with pytest.raises(ValueError, match="no conjugate"):
         Conjugate(MCP(1.0))
+
+
+def test_a_masked_penalty_leaves_what_is_outside_the_mask_free():
+    """Its conjugate is finite, and its strength critical, only where the slope there is zero."""
+    mask, inner = torch.tensor([True, False, True]), SquaredFrobenius(0.5)
+    r = Masked(inner, mask)
+    U = torch.tensor([[1.0, 0.0, -2.0]], dtype=torch.float64)
+    assert r.conjugate(U) == inner.conjugate(U) == pytest.approx(2.5)
+    outside = torch.tensor([[1.0, 1e-300, -2.0]], dtype=torch.float64)
+    assert r.conjugate(outside) == math.inf
+    assert math.isnan(r.conjugate(outside * math.nan))
+    sparse = Masked(L1(0.5), mask)
+    assert sparse.critical_strength(U) == 2
+    assert sparse.critical_strength(outside) == math.inf
 
 
 def test_calculus_says_what_it_does_not_take():

@@ -120,6 +120,23 @@ def test_the_solver_of_the_docs_is_complete_and_resumes_bitwise():
     assert all(v <= max(values[max(0, i - 5) : i]) * (1 + 1e-12) for i, v in enumerate(values) if i)
 
 
+def test_the_design_of_the_docs_is_complete_and_solved_as_its_matrix(capsys):
+    from proxmtl import SharedDesign
+
+    code = "\n".join(_blocks(ROOT / "docs" / "add_a_design.md"))
+    names = {"__name__": "docs"}
+    exec(compile(code, "docs/add_a_design.md", "exec"), names)
+    assert names["result"].status.ok
+    assert "columns in use: [True, False, False]" in capsys.readouterr().out
+    problem, dense = names["problem"], SharedDesign(names["dense"].double(), intercept=True)
+    same = names["Problem"](problem.loss, dense, problem.targets, problem.regularizers)
+    certificate = names["minimize"](same, stop=names["RelativeGap"](1e-6)).certificate
+    gaps = certificate.gap + names["result"].certificate.gap
+    assert abs(certificate.objective - names["result"].certificate.objective) <= gaps
+    with pytest.raises(ValueError, match="between 0 and n_levels - 1"):
+        names["CategoricalDesign"](names["codes"], [12, 29, 5])
+
+
 def test_the_baselines_page_runs_and_names_every_row(capsys):
     from proxmtl import BASELINES
 

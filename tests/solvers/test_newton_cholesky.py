@@ -145,11 +145,12 @@ def test_hessians_that_memory_has_no_room_for_raise_and_are_never_chosen(monkeyp
         minimize(problem, NewtonCholesky())
 
 
-def test_many_labels_of_many_features_are_left_to_an_accelerated_method():
-    X, Y = classification(600, 500, 3, seed=1)
-    many = Problem(
-        Logistic(), SharedDesign(X), Targets.from_labels(Y.repeat(1, 4)), SquaredFrobenius(0.1)
-    )
+@pytest.mark.parametrize(("n", "d", "times"), [(600, 500, 4), (4000, 150, 14)])
+def test_many_labels_of_many_features_are_left_to_an_accelerated_method(n, d, times):
+    """Factorisations take the time where features are many, making Hessians where rows are."""
+    X, Y = classification(n, d, 3, seed=1)
+    targets = Targets.from_labels(Y.repeat(1, times))
+    many = Problem(Logistic(), SharedDesign(X), targets, SquaredFrobenius(0.1))
     assert not NewtonCholesky().is_cheaper(many)
 
 

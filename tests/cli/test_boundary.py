@@ -387,3 +387,11 @@ def test_a_stream_that_is_closed_is_no_error(stub, tmp_path, stream):
     assert process.returncode == 0
     assert err == ""
     assert (tmp_path / "out.csv").read_text() == "all of it"
+
+
+def test_a_narrow_terminal_gets_the_tables_of_one_of_72_columns(monkeypatch):
+    widths = []
+    for columns in (20, 72, 100):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        widths.append(make_console().width)
+    assert widths == [72, 72, 100]

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from proxmtl.cli.boundary import explain
+from proxmtl.cli.console import make_console
 from proxmtl.io import InputError
 from proxmtl.kernels import BackendError
 from proxmtl.regularizers import UnsupportedError

@@ -23,7 +23,7 @@ import numpy as np
 
 from proxmtl.backbones.partial_files import PartialFiles
 from proxmtl.io.beside import check_new, features_seal, seal_beside
-from proxmtl.io.errors import InputError
+from proxmtl.io.errors import InputError, naming
 from proxmtl.io.features import ids_beside
 from proxmtl.io.outputs import reserve
 from proxmtl.io.seal import read_sealed, sealed_text
@@ -31,7 +31,7 @@ from proxmtl.text_tables import table_line
 from proxmtl.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -114,7 +114,7 @@ class FeatureFile:
         self._digests: list[hashlib._Hash] = []  # of the rows of each block so far
         self._lock = files.lock()
         try:
-            with self._named():
+            with naming(self.partial):
                 self._begin()
         except BaseException:
             self._lock.release()
@@ -149,30 +149,22 @@ class FeatureFile:
         """Keep what there is, say so where the block ended early, and let go of the lock."""
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(self.partial)
-        of_files = isinstance(error, ValueError | FileNotFoundError)
-        try:
-            with self._named():
-                self.record()
-        finally:
-            self._stream.close()
-            if not self.progress.done:
-                self.partial.unlink(missing_ok=True)
-            elif error is not None and not of_files and self.partial.exists():
-                error.add_note(
-                    f"Features of {counted(self._recorded, 'image')} are kept in {self.partial}; "
-                    "the same command goes on from there."
-                )
-            self._lock.release()
+        with naming(self.partial), contextlib.ExitStack() as last:
+            last.callback(self._lock.release)
+            last.callback(self._keep, error)
+            last.callback(self._stream.close)  # which writes what is left, and may fail again
+            self.record()
 
-    @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
-        """Name the file in errors of a descriptor."""
-        try:
-            yield
-        except OSError as error:
-            if error.filename is None:
-                error.filename = str(self.partial)
-            raise
+    def _keep(self, error: BaseException | None) -> None:
+        """Keep features that are worth it, and say so in an error that is not about an image."""
+        of_files = isinstance(error, ValueError | FileNotFoundError)
+        if not self.progress.done:
+            self.partial.unlink(missing_ok=True)
+        elif error is not None and not of_files and self.partial.exists():
+            error.add_note(
+                f"Features of {counted(self._recorded, 'image')} are kept in {self.partial}; "
+                "the same command goes on from there."
+            )
 
     def start_over(self) -> None:
         """Drop what is there."""
@@ -184,7 +176,9 @@ class FeatureFile:
     def _open(self) -> None:
         # by one descriptor, whatever may happen to the name meanwhile
         self._stream = self.partial.open("r+b")
-        self._stream.write(_header(self.shape))  # a damaged one is mended
+        with naming(self.partial):
+            self._stream.write(_header(self.shape))  # a damaged one is mended
+            self._stream.flush()
 
     def append(
         self,
@@ -274,7 +268,7 @@ class FeatureFile:
 
     def _replace(self, path: Path, text: str) -> None:
         """Write a file whole or not at all; the lock makes one name for all of them enough."""
-        with self._files.new.open("w", encoding="utf-8", newline="") as stream:
+        with naming(path), self._files.new.open("w", encoding="utf-8", newline="") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
@@ -320,7 +314,7 @@ class FeatureFile:
                 f"features of {counted(self.shape[-2], 'image')} take {self._room / 1e9:.3g} GB, "
                 f"and its disk has {free / 1e9:.3g} GB left; make room, or choose another disk.",
             )
-        with self.partial.open("wb") as stream:
+        with naming(self.partial), self.partial.open("wb") as stream:
             try:
                 stream.write(_header(self.shape))
                 stream.flush()
@@ -379,7 +373,7 @@ class FeatureFile:
     def _copy_rows(self, path: Path, shape: tuple[int, ...]) -> None:
         """Write the rows to another file, without the room that skipped images left."""
         self._stream.flush()
-        with path.open("wb") as target:
+        with naming(path), path.open("wb") as target:
             target.write(_header(shape))
             for block in range(shape[0]):
                 self._stream.seek(self._position(block, 0))

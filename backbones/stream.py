@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from proxmtl.backbones.archive import TarImages
 from proxmtl.backbones.images import Fit, ImageLike, SizedImages, check_fit, to_pixels
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def decode(
         If an image isn't there.
     """
     check_request(images, size, fit, batch_size)
+    if isinstance(images, TarImages):
+        names = [f"{images.path}: {name}" for name in images.names]
     numbered = itertools.islice(enumerate(images), start, None)
     return _batches(numbered, size, fit, batch_size, names=names, skip_corrupt=skip_corrupt)
 

@@ -124,7 +124,7 @@ def zeroshot(
     reading = Reading(key, device, batch_size, skip_corrupt, match=check_match(match))
     known, signatures = _read_matrix(matrix, opened.names, id_column)
     # all small files are read before images are scored, which may take hours
-    given = read_classes(classes, known, unique_ids=reading.match != "position")
+    given = read_classes(classes, known, unique_ids=reading.match != "position", matrix=matrix)
     if opened.named_samples and given.ids is None:
         raise InputError(classes, "has no column of file names; add one first, called 'image'.")
     held_labels = labels_of(opened, held_out_labels, reading)

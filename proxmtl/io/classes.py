@@ -32,7 +32,12 @@ class Classes(NamedTuple):
 
 
 def read_classes(
-    path: str | Path, known: Sequence[str], *, column: str = "class", unique_ids: bool = True
+    path: str | Path,
+    known: Sequence[str],
+    *,
+    column: str = "class",
+    unique_ids: bool = True,
+    matrix: str | Path = "the class-attribute matrix",
 ) -> Classes:
     """Read the class of each sample.
 
@@ -47,6 +52,8 @@ def read_classes(
         Header of the column of class names.
     unique_ids
         Whether blank and repeated identifiers are errors.
+    matrix
+        Where the classes are known from, for errors.
 
     Raises
     ------
@@ -71,7 +78,7 @@ def read_classes(
         if number is None:
             raise InputError(
                 path,
-                f"class {name!r} has no row in the class-attribute matrix, which has "
+                f"class {name!r} has no row in {matrix}, which has "
                 f"{', '.join(known[:5])}{', ...' if len(known) > 5 else ''}; "
                 f"{numbers.advice(name)}",
                 line=line,

@@ -1,12 +1,14 @@
-"""The one exception of this room, an input file that cannot be used as it is; others in a line."""
+"""An input that cannot be used, the exception of this room, and what others are to say."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from proxmtl.naming import fitting
 
-__all__ = ["InputError", "first_line"]
+__all__ = ["InputError", "first_line", "naming"]
 
 
 class InputError(ValueError):
@@ -33,3 +35,14 @@ class InputError(ValueError):
 def first_line(error: BaseException) -> str:
     """First line of what an error says; its name if it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in the errors of its descriptor, which know none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise

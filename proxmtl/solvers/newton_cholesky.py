@@ -11,7 +11,7 @@ from torch import Tensor
 
 from proxmtl.designs import SharedDesign
 from proxmtl.designs.base import BLOCK_ELEMENTS
-from proxmtl.machine import available_memory, check_memory
+from proxmtl.machine import check_memory
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver, State
@@ -32,6 +32,8 @@ RETRIES = 4
 """Of a factorisation, with more of the diagonal."""
 FROM_AFAR = 15
 """Iterations that Newton's method may need from anywhere."""
+MOST_BYTES = 1 << 30
+"""Memory above which an accelerated method, which needs none, is taken by itself."""
 
 
 @dataclass
@@ -78,13 +80,13 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
     def is_cheaper(self, problem: Problem, most: float = math.inf) -> bool:
         """Whether this takes less time than an accelerated method, by the number of operations.
 
-        False where the problem is not one for this solver, where its Hessians take more than half
-        of the memory, and where a solve may take more than so many passes.
+        False where the problem is not one for this solver, where its Hessians take more than
+        `MOST_BYTES`, and where a solve may take more than so many passes. What memory is free is no
+        matter: the answer, and with it the last digits of a result, hangs on the problem alone.
         """
         if not isinstance(problem, Problem) or _lacking(problem):
             return False
-        available = available_memory()
-        if available is not None and 2 * _memory(problem)[1] > available:
+        if _memory(problem)[1] > MOST_BYTES:
             return False
         (n, tasks), M = _Rows.of(problem).sizes, problem.targets.n_tasks
         N, D = _features(problem).shape
@@ -222,10 +224,10 @@ class _Rows(NamedTuple):
 
 def _memory(problem: Problem) -> tuple[int, int]:
     """Unknowns of a Hessian, and bytes for the Hessians, what is kept and what comes and goes."""
-    (n, tasks), D = _Rows.of(problem).sizes, _features(problem).shape[1]
+    (n, tasks), (N, D) = _Rows.of(problem).sizes, _features(problem).shape
     side = min(n, D)
     kept = tasks * n * n if n < D else 0
-    passing = 4 * max(side * side, BLOCK_ELEMENTS)
+    passing = 4 * max(side * side, min(BLOCK_ELEMENTS, N * D))
     return side, 8 * (kept + passing)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from proxmtl.backbones import TarImages
 from proxmtl.backbones.data import find_images
+from proxmtl.backbones.stream import decode
 from proxmtl.io import InputError
 
 CONTENT = {f"d/{i}.png": bytes([i]) * (300 + 400 * i) for i in range(6)}
@@ -51,6 +52,16 @@ def test_members_come_in_the_asked_order(tmp_path):
         InputError, match=r"Without folders 2 would match \('1.png' and 'd/1.png'\)"
     ):
         TarImages(path, ["1.png", "2.png"])
+
+
+def test_images_that_cannot_be_decoded_are_named_with_their_archive(tmp_path):
+    images = TarImages(write_tar(tmp_path / "a.tar"), ["d/3.png", "d/1.png"])
+    with pytest.raises(ValueError, match=r"a\.tar: d/3\.png can't be decoded"):
+        next(decode(images, 8, "crop", 4, names=["3", "1"]))
+    (batch,) = decode(images, 8, "crop", 4, skip_corrupt=True)
+    assert [reason.split(" can't")[0] for _, reason in batch.bad] == [
+        f"{tmp_path / 'a.tar'}: d/{number}.png" for number in (3, 1)
+    ]
 
 
 def test_names_are_those_of_the_folder_that_was_packed(tmp_path):

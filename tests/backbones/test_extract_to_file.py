@@ -308,9 +308,9 @@ def test_a_file_that_may_not_have_its_size_is_named(tmp_path):
     with file_limit(150), pytest.raises(InputError, match=r"f\.npy: it takes .*ulimit"):
         extract_to_file(Squares(3), Mixer(), out)
     names = [f"{i:0200}" for i in range(3)]
-    with file_limit(500), pytest.raises(OSError, match="too large") as caught:  # of the names
+    with file_limit(500), pytest.raises(OSError, match="too large") as caught:  # of the record
         extract_to_file(Squares(3), Mixer(), out, ids=names)
-    assert caught.value.filename == f"{out}.partial"
+    assert caught.value.filename == f"{out}.partial.json"
 
 
 def test_identifiers_of_other_rows_are_refused(tmp_path):

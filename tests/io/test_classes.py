@@ -54,6 +54,8 @@ def test_names_are_unique_unless_the_order_counts(tmp_path):
 
 def test_unknown_classes_are_named_with_their_line(tmp_path):
     path = written(tmp_path, "image,class\nb,cat\na,dog\n")
+    with pytest.raises(InputError, match=r"line 3: class 'dog' has no row in m\.csv, .* cat, ox"):
+        read_classes(path, KNOWN, matrix="m.csv")
     with pytest.raises(InputError, match=r"line 3: class 'dog' has no row .* cat, ox; check"):
         read_classes(path, KNOWN)
     path = written(tmp_path, "class\nCat\n")

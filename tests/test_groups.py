@@ -225,6 +225,8 @@ def test_names_are_resolved_or_refused():
         Groups.from_names({"colour": "red"}, ITEMS)
     with pytest.raises(ValueError, match=r"items: names repeat: \['red'\]"):
         Groups.from_names(TABLE, [*ITEMS, "red"])
+    with pytest.raises(ValueError, match=r"'zygote'\], which is not among .*; check the spelling"):
+        Groups.from_names({"a": ["zygote"]}, ITEMS)  # no other member to say anything of
     for known in ("zebra", "Red"):  # one that is like an item is a matter of spelling
         with pytest.raises(ValueError, match=r"'zygote'\], which is not among") as caught:
             Groups.from_names({"a": ["zygote"], "b": [known]}, ITEMS)

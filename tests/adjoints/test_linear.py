@@ -24,6 +24,13 @@ def test_linear_solvers():
     torch.testing.assert_close(cg.x, torch.linalg.solve(symmetric, b), rtol=1e-6, atol=1e-6)
 
 
+def test_a_start_that_is_the_solution_takes_the_product_that_says_so():
+    b = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    found = conjugate_gradients(lambda x: 1.0 * x, b, b.clone(), tolerance=0.0, limit=9)
+    assert (found.products, found.residual) == (1, 0.0)
+    assert torch.equal(found.x, b)
+
+
 def test_a_singular_system_shows_in_the_residual():
     singular = torch.diag(torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64))
     q = torch.ones(3, dtype=torch.float64)

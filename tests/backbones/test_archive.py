@@ -59,6 +59,7 @@ def test_images_that_cannot_be_decoded_are_named_with_their_archive(tmp_path):
     with pytest.raises(ValueError, match=r"a\.tar: d/3\.png can't be decoded"):
         next(decode(images, 8, "crop", 4, names=["3", "1"]))
     (batch,) = decode(images, 8, "crop", 4, skip_corrupt=True)
+    assert batch.pixels.shape == (0, 3, 8, 8)
     assert [reason.split(" can't")[0] for _, reason in batch.bad] == [
         f"{tmp_path / 'a.tar'}: d/{number}.png" for number in (3, 1)
     ]

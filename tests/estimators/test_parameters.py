@@ -20,7 +20,10 @@ from proxmtl.estimators import (
     LassoClassifier,
     LatentMTLClassifier,
     RidgeMTLClassifier,
+    SharedPlusOwnClassifier,
+    SharedPlusOwnClassifierCV,
     SingleTaskClassifier,
+    SingleTaskClassifierCV,
 )
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.io import load_model, save_model
@@ -40,6 +43,7 @@ KINDS = [
     GOMTLClassifier,
 ]
 LATENT = LatentMTLClassifier, GOMTLClassifier
+CROSS_VALIDATED = SingleTaskClassifierCV, SharedPlusOwnClassifierCV
 BRIEF = {
     kind: {"max_passes": 20} | ({"algorithm": "palm"} if kind in LATENT else {}) for kind in KINDS
 }
@@ -248,3 +252,10 @@ def test_the_engine_takes_scalars_too():
     weights = (np.float32(1), np.int64(3))
     seen = LatentMTL(**forms, class_weight=weights, random_state=np.int64(3)).solve(X, signs)
     assert torch.equal(seen.coef, wanted.coef)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, SharedPlusOwnClassifier, *CROSS_VALIDATED])
+def test_parameters_are_given_by_name(kind):
+    """Their order is nobody's business, and may change."""
+    with pytest.raises(TypeError, match="positional argument"):
+        kind(0.5)

@@ -49,6 +49,16 @@ def test_platt_is_stationary_for_its_likelihood():
     np.testing.assert_allclose(same.slope, found.slope)
 
 
+def test_platt_finds_the_likelihood_s_top_where_newton_s_steps_go_too_far():
+    z = np.array([-40.0, -7, -3, -2.5, -1.3, -1.3, -1, -0.1, 0, 0.1, 0.4, 1.4, 2])
+    y = z == -40
+    found = fit_platt(z[:, None], y[:, None].astype(float))
+    target = np.where(y, 2 / 3, 1 / (len(z) + 1))
+    gap = target - found.probabilities(z[:, None])[:, 0]
+    assert abs(gap.sum()) < 1e-9
+    assert abs(gap @ z) < 1e-8
+
+
 def test_platt_takes_separated_constant_and_one_sided_scores():
     z = np.array([-3.0, -2.0, 2.0, 3.0])
     table = np.stack([z, np.ones(4), z], axis=1)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from proxmtl import kernels
+from proxmtl.kernels.memory import checked_apart
 
 GROUPS = torch.tensor([0, 2, 5]), torch.arange(5)
 
@@ -26,6 +27,14 @@ def test_weights_lie_apart_from_what_is_written(name, call):
     with pytest.raises(ValueError, match=f"^{name} overlaps the memory of weights"):
         call(base, base[0])
     call(base[:2], base[2])
+
+
+def test_what_is_empty_overlaps_nothing():
+    whole = torch.zeros(4)
+    for pair in ((whole[2:2], whole), (whole, whole[2:2])):
+        checked_apart(pair[0], "out", pair[1], "V")
+    with pytest.raises(ValueError, match="out overlaps the memory of V"):
+        checked_apart(whole[1:2], "out", whole, "V")
 
 
 def test_two_storages_over_one_array():

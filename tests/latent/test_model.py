@@ -10,6 +10,7 @@ from solver_cases import PAIRS
 from strategies import classification
 
 from proxmtl import Groups, LatentMTL, MaxPasses, RelativeKKT, Status
+from proxmtl.latent.initial import check_room
 
 STRENGTHS = {"group_strength": 0.5, "l1_strength": 0.15, "frobenius_strength": 0.1}
 ALGORITHMS = ["auto", "panoc", "palm", "paper"]
@@ -331,3 +332,12 @@ def test_overlapping_groups_and_no_groups():
         assert result.certificate.objective < model(groups=groups).problem(X, Y).objective(
             (torch.zeros(6, 1).double(), torch.zeros(1, 4).double(), torch.zeros(4).double())
         )
+
+
+def test_as_many_latent_tasks_as_memory_holds_are_taken_and_no_more(monkeypatch):
+    room = 7 * 4 * 8 * (10 + 5)  # four copies of the factors of seven
+    for module in ("proxmtl.machine", "proxmtl.latent.initial"):
+        monkeypatch.setattr(f"{module}.available_memory", lambda: room)
+    check_room(7, 10, 5)
+    with pytest.raises(ValueError, match=r"n_latents: 8 latent tasks of 10 .* 7 would fit"):
+        check_room(8, 10, 5)

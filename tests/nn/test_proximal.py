@@ -114,6 +114,16 @@ def test_the_step_of_the_prox_is_how_far_a_constant_gradient_moves_the_parameter
         torch.testing.assert_close(before - W.detach(), step * gradient, rtol=2e-2, atol=0)
 
 
+def test_momentum_that_never_fades_leaves_the_learning_rate():
+    """Its steps have no limit; the rate is at least their unit."""
+    W = weights()
+    for momentum in (1.0, 1.5):
+        optimizer = torch.optim.SGD([W], lr=0.25, momentum=momentum)
+        W.grad = torch.ones_like(W)
+        optimizer.step()
+        assert proximal_step_size(optimizer, optimizer.param_groups[0], W) == 0.25
+
+
 def test_schedulers_and_groups_go_through():
     W, bias = weights(), torch.nn.Parameter(torch.zeros(4).double())
     sgd = torch.optim.SGD([{"params": [W]}, {"params": [bias], "lr": 0.5}], lr=1.0)

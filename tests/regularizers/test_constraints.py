@@ -28,6 +28,7 @@ from proxmtl import (
     Status,
     Targets,
     UnsupportedError,
+    WeightedFrobenius,
     WeightedL1,
     minimize,
 )
@@ -118,6 +119,16 @@ def test_constraints_project_without_step_and_strength():
             assert out.tolist() == [[0.0, 0.5]]
             assert math.isfinite(float(value))
         assert float(r.with_strength(0.0).value(W)) == math.inf
+
+
+def test_penalties_of_single_entries_are_clipped_to_any_box():
+    weights = torch.tensor([1.0, 0.0, 2.0])
+    both = Bounded(WeightedFrobenius(weights, 0.5), Box(-0.2, 0.3))
+    v = torch.tensor([[2.0, 2.0, 0.4], [-2.0, -0.1, -4.0]], dtype=torch.float64)
+    expected = torch.tensor([[0.3, 0.3, 0.4 / 3], [-0.2, -0.1, -0.2]], dtype=torch.float64)
+    torch.testing.assert_close(both.prox(v, 1.0)[0], expected)
+    with pytest.raises(TypeError):
+        NonNegative(low=-1.0)  # a box of other bounds is a Box
 
 
 def test_what_is_free_is_not_called_penalised():

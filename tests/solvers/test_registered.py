@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
@@ -243,3 +244,12 @@ def test_the_solution_is_the_callers_own(name):
         for state in (result.state, again)
     ]
     assert same(*ends)
+
+
+@each
+def test_solvers_are_values(name):
+    """One may be used for many problems at a time: a run leaves nothing in it."""
+    solver, _, _ = make(name)
+    for option in ("restart", "anything"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(solver, option, None)

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "numerics": {"kernels"},
     "groups": {"group_files", "naming"},
     "naming": set(),
-    "group_files": {"documents", "sources", "text_tables"},
+    "group_files": {"documents", "naming", "sources", "text_tables"},
     "documents": {"encodings", "limits"},
     "encodings": set(),
     "limits": set(),

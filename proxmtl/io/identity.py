@@ -54,6 +54,10 @@ def _pieces(thing: Any) -> Iterator[bytes]:
     if isinstance(thing, np.ndarray) and thing.dtype != object:
         yield f"{thing.dtype} {thing.shape}".encode()
         yield np.ascontiguousarray(thing).tobytes()
+    elif hasattr(thing, "get_params") and not isinstance(thing, type):
+        # an estimator of scikit-learn, a dataclass or not: its fitted attributes don't count
+        yield type(thing).__qualname__.encode()
+        yield from _pieces(thing.get_params(deep=False))
     elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         yield type(thing).__qualname__.encode()
         for field in dataclasses.fields(thing):
@@ -68,9 +72,6 @@ def _pieces(thing: Any) -> Iterator[bytes]:
         yield f"{type(thing).__name__} {len(thing)}".encode()
         for value in thing:
             yield from _pieces(value)
-    elif hasattr(thing, "get_params"):  # an estimator of scikit-learn
-        yield type(thing).__qualname__.encode()
-        yield from _pieces(thing.get_params(deep=False))
     else:
         yield repr(thing).encode()
 

@@ -295,21 +295,25 @@ class LatentMTL:
     def _package(
         self, problem: LatentProblem, solver: Solver[Any, Any, Blocks], result: Result[Blocks]
     ) -> LatentResult:
-        L, S = result.solution[:2]
+        blocks, certificate = result.solution, result.certificate
         if self.algorithm != "paper":
             # exact, never raises the objective, and keeps W: latents with one zero factor vanish
-            L, S = rebalance(problem, L, S)
-        bias = result.solution[2] if problem.design.intercept else S.new_zeros(S.shape[1])
+            balanced = (*rebalance(problem, *blocks[:2]), *blocks[2:])
+            measured = problem.certificate(balanced)
+            # another scale is another rounding, which in float32 may undo what was converged to
+            if not (result.status.ok and measured.relative_kkt > self.tol):
+                blocks, certificate = balanced, measured
+        L, S = blocks[:2]
+        bias = blocks[2] if problem.design.intercept else S.new_zeros(S.shape[1])
         collapsed = not bool((L @ S).any())
         # where the budget ended above W = 0, the descent itself may still lead below
         settled = result.status.ok or not _alive(solver, problem, result.state)
-        blocks = (L, S, bias) if problem.design.intercept else (L, S)
         return LatentResult(
             L=L,
             S=S,
             intercept=bias,
             status=Status.COLLAPSED if collapsed and settled else result.status,
-            certificate=problem.certificate(blocks),
+            certificate=certificate,
             history=result.history,
             iterations=result.iterations,
             passes=result.passes,

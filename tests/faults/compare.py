@@ -29,6 +29,11 @@ PIXELS = re.compile(r"(?<=pixels-)[0-9a-f]{16}(?=\.(npy|json)$)")
 """In the names of pixel caches: which files they were made from, to the last byte."""
 
 
+def in_tree(name: str) -> str:
+    """The name that a file has in a tree."""
+    return PIXELS.sub("*", name)
+
+
 def snapshot(folder: Path) -> Tree:
     """Digest all files of a folder; the same content, times apart, has the same digest.
 
@@ -36,7 +41,7 @@ def snapshot(folder: Path) -> Tree:
     """
     found: Tree = {}
     for path in sorted(folder.rglob("*")):
-        name = PIXELS.sub("*", path.relative_to(folder).as_posix())
+        name = in_tree(path.relative_to(folder).as_posix())
         while name in found:
             name += "+"
         if path.is_file():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from proxmtl.io.names import NEXT_FOLDER
 from tests.faults.child import UNDISTURBED, Disturbance, Moment
 from tests.faults.commands import COMMANDS
-from tests.faults.compare import Tree, differences, snapshot
+from tests.faults.compare import Tree, differences, in_tree, snapshot
 from tests.faults.damage import DAMAGES, still_valid
 from tests.faults.process import Ended, start
 from tests.faults.verdict import FAILURE, OTHER, REFUSED, SAME, complaint, interruption
@@ -268,7 +268,7 @@ def _damage(fault: Fault) -> tuple[str, str]:
     path.write_bytes(DAMAGES[how](whole, rng))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a disk does it, without a trace
     fault.detail = f"{chosen}: {how}"
-    damaged = snapshot(work)[chosen]
+    damaged = snapshot(work)[in_tree(chosen)]
     valid = chosen not in own and still_valid(path)
     ended = fault.run()
     found = _damage_done(fault, ended, chosen, damaged)
@@ -297,7 +297,7 @@ def _damage_done(fault: Fault, ended: Ended, chosen: str, damaged: str) -> str:
     if wrong:
         return wrong
     expected = dict(fault.reference.after)
-    found = snapshot(fault.ground.work)
+    found, chosen = snapshot(fault.ground.work), in_tree(chosen)
     for tree in (expected, found):
         tree.pop("out/run/config.json", None)  # it has the digests of inputs
         tree.pop("out/cnn/config.json", None)

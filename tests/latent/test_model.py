@@ -59,6 +59,21 @@ def test_converged_means_that_the_returned_point_has_the_accuracy(algorithm):
     assert result.certificate.relative_kkt <= tolerance
 
 
+def test_what_float32_converged_to_is_not_rounded_away():
+    """Of features five deviations from zero, where the latents are scaled after the last check."""
+    seen = []
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        centred = torch.randn(200, 20, generator=generator)
+        scores = centred @ torch.randn(20, 8, generator=generator)
+        labels = torch.sign(scores + 0.5 * torch.randn(200, 8, generator=generator))
+        result = LatentMTL(max_passes=600).solve(centred + 5, labels)
+        if result.status is Status.CONVERGED:
+            seen.append(result.certificate.relative_kkt)
+    assert seen
+    assert max(seen) <= 1e-3
+
+
 def test_a_budget_used_up_is_said():
     result = model(max_passes=60, tol=1e-12).solve(X, Y)
     assert result.status is Status.BUDGET

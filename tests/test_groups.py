@@ -1,6 +1,7 @@
 """Groups: constructors, what they know of themselves, files."""
 
 import json
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -106,6 +107,12 @@ def test_caller_data_is_copied():
     groups = Groups.from_lists([[0], [1]], weights=weights)
     weights[0] = 5
     assert groups.weights.tolist() == [1.0, 1.0]
+
+
+def test_groups_are_not_changed_in_place():
+    groups = Groups.from_lists([[0], [1]])
+    with pytest.raises(FrozenInstanceError):
+        groups.weights = torch.zeros(2)
 
 
 def test_to_dict_is_fit_for_json_and_comes_back(tmp_path):

@@ -28,6 +28,7 @@ from proxmtl import (
 )
 from proxmtl.io import InputError
 from proxmtl.selection import solve_latent_path, solve_path, strength_grid, with_strengths
+from proxmtl.selection.strengths import geometric
 
 TIGHT = RelativeGap(1e-9) | MaxIterations(20000)
 PENALTIES = {
@@ -233,3 +234,14 @@ def test_a_folder_with_other_groups_or_another_stop_is_refused(tmp_path):
         solve_path(other, [2.0], folder=tmp_path / "path")
     with pytest.raises(InputError, match="stop"):
         solve_path(problem, [2.0], stop=MaxIterations(1), folder=tmp_path / "path")
+
+
+@pytest.mark.parametrize("end", [0.0, -0.5, math.inf, math.nan])
+def test_grids_have_ends_that_are_positive(end):
+    for ends in ((end, 1.0), (1.0, end)):
+        with pytest.raises(ValueError, match="strengths: got an end of"):
+            geometric(*ends, 3)
+    with pytest.raises(ValueError, match="n: got 0"):
+        geometric(1.0, 2.0, 0)
+    assert geometric(4.0, 1.0, 1) == [4.0]
+    assert geometric(4.0, 1.0, 3) == [4.0, 2.0, 1.0]

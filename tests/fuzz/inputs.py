@@ -124,7 +124,17 @@ REGRESSIONS: dict[str, tuple[bytes, ...]] = {
     ),
     "model": (b"[" * DEEP, b"{}", b"null", b'{"format": "proxmtl model", "format_version": 1}'),
     "checkpoint-pickle": (b"", b".", b"\x80\x02.", b"\x80\x02}q\x00X", b"\x80\x02ccollections\n"),
-    "trials-settings": (b"", b"3", b"[]", b"null", b"\xff", b"{", b'{"norm": "x"}', b"[" * DEEP),
+    "trials-settings": (
+        b"",
+        b"3",
+        b"[]",
+        b"null",
+        b"\xff",
+        b"{",
+        b'{"norm": "x"}',
+        b'{"norm": 1e999}',
+        b"[" * DEEP,
+    ),
     "partial-record": (b"\xff" * 5000, b"[" * DEEP, b"{}", b"null", b'{"format": 1, "bad": 2}'),
     "network-graph": (b"[" * DEEP, b"{}", b"null", b"[1]", b'[{"op": "ADD", "in": 3, "out": []}]'),
     "mat": (

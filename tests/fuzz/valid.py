@@ -245,7 +245,10 @@ def sealed(content: bytes) -> bytes:
     if not isinstance(table, dict):
         return content
     table.pop("seal", None)
-    return sealed_text(table).encode()
+    try:
+        return sealed_text(table).encode()
+    except ValueError:  # a number that JSON has no infinity for
+        return content
 
 
 def parts() -> list[bytes]:

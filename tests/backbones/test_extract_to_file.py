@@ -300,6 +300,16 @@ def test_names_that_no_extraction_wrote_are_not_replaced(tmp_path):
     assert load_features(out).ids == ("a", "b")
 
 
+@pytest.mark.parametrize("suffix", [".partial", ".partial.json"])
+def test_half_of_what_a_kill_left_is_begun_anew(tmp_path, suffix):
+    """A process may end after it has made the file and before it has noted how far it got."""
+    out = tmp_path / "f.npy"
+    out.with_name(out.name + suffix).write_bytes(b"half a file")
+    found = extract_to_file(Squares(3), Mixer(), out)
+    np.testing.assert_array_equal(found.features, extract(Squares(3), Mixer()))
+    assert {path.name for path in tmp_path.iterdir()} == {"f.npy", "f.seal.json"}
+
+
 def test_a_file_that_may_not_have_its_size_is_named(tmp_path):
     out = tmp_path / "f.npy"
     with file_limit(100), pytest.raises(OSError, match="too large") as caught:  # of its header

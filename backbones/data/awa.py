@@ -227,4 +227,8 @@ def _groups(path: Path, attributes: tuple[str, ...]) -> Groups:
                 msg = f"{path}: in {group!r}, index0={column} isn't the attribute {name!r}."
                 raise ValueError(msg)
     lists = [[column for column, _ in items] for items in members.values()]
-    return Groups.from_lists(lists, len(attributes), list(members))
+    try:
+        return Groups.from_lists(lists, len(attributes), list(members))
+    except ValueError as error:  # none, or one without a name or with a member twice
+        msg = f"{path}: {error}"
+        raise ValueError(msg) from error

@@ -78,7 +78,7 @@ def sweeps(v: torch.Tensor, groups: Groups, radius: float, _good: Any) -> Found:
     x, dual = v.clone(), v.new_zeros(1, len(groups.indices))
     used, gap, size = 0, np.inf, float(v.square().sum())
     while gap > GAP / 2 * size and used < 2000:
-        found, _ = overlap_dual_sweep(x, dual, groups.indptr, groups.indices, radius, sweeps=20)
+        found, _ = overlap_dual_sweep(x, dual, groups.index, radius, sweeps=20)
         gap, used = float(found), used + 20
     return x, {"sweeps": used}
 

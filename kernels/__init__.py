@@ -7,8 +7,8 @@ backend of a call is chosen.
 
 from __future__ import annotations
 
-from .bound import BoundCall, bind
 from .dispatch import BackendError, backends, operations, supports, use_backend
+from .group_index import GroupIndex
 from .ops import (
     HingeResult,
     SmoothedGroup,
@@ -22,11 +22,10 @@ from .ops import (
 
 __all__ = [
     "BackendError",
-    "BoundCall",
+    "GroupIndex",
     "HingeResult",
     "SmoothedGroup",
     "backends",
-    "bind",
     "chain_prox",
     "group_shrink",
     "hinge_value_and_grad",

@@ -24,7 +24,7 @@ import os
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
@@ -139,12 +139,16 @@ class Operation:
             chosen = self.select(args, backend)
             module = load(self.modules[chosen])
             try:
-                return serve(args, partial(module.run, args))
+                return on_device(args.device, module.run, args)
             except Exception as error:
-                if not self.lost(chosen, error):
+                if not self._lost(chosen, error):
                     raise
+            finally:  # kernels write past torch's accounts; also before an interruption
+                for tensor in getattr(args, "written", ()):
+                    if not tensor.is_inference():
+                        torch.autograd.graph.increment_version(tensor)
 
-    def lost(self, backend: str, error: Exception) -> bool:
+    def _lost(self, backend: str, error: Exception) -> bool:
         """Whether an exception of a backend means that it can't serve this operation any more.
 
         The next choice then passes it over, and a request by name raises with the reason.
@@ -271,27 +275,17 @@ def load(module: str) -> BackendModule:
     return cast("BackendModule", importlib.import_module(module))
 
 
-def serve(args: Arguments, run: Callable[[], Any]) -> Any:
-    """Run a backend, and tell torch what has been written: kernels write past its accounts."""
-    try:
-        return on_device(args.device, run)
-    finally:  # also what was written before an interruption
-        for tensor in getattr(args, "written", ()):
-            if not tensor.is_inference():
-                torch.autograd.graph.increment_version(tensor)
-
-
-def on_device(device: torch.device, call: Callable[[], Any]) -> Any:
+def on_device(device: torch.device, call: Callable[..., Any], *arguments: Any) -> Any:
     """Call in the dtypes of the arguments, whatever autocast asks for, on their device."""
     kind = device.type
     if _has_autocast(kind) and torch.is_autocast_enabled(kind):
         with torch.autocast(kind, enabled=False):
-            return on_device(device, call)
+            return on_device(device, call, *arguments)
     if kind != "cuda":
-        return call()
+        return call(*arguments)
     # Triton launches on the current device, which need not be the one of the tensors.
     with torch.cuda.device(device):
-        return call()
+        return call(*arguments)
 
 
 @lru_cache

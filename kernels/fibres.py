@@ -49,9 +49,10 @@ def checked_axis(tensor: torch.Tensor, axis: int, name: str = "V") -> int:
     ValueError
         When the tensor has no such axis.
     """
-    if not -tensor.dim() <= axis < tensor.dim():
-        raise ValueError(f"axis is {axis} but {name} has {tensor.dim()} dimensions")
-    return axis % tensor.dim()
+    n_dims = tensor.dim()
+    if not -n_dims <= axis < n_dims:
+        raise ValueError(f"axis is {axis} but {name} has {n_dims} dimensions")
+    return axis % n_dims
 
 
 def checked_float(tensor: torch.Tensor, name: str) -> None:
@@ -104,6 +105,11 @@ def checked_scale(value: torch.Tensor | float, name: str) -> float:
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} is {value}; it must be finite and 0 or more")
     return value
+
+
+def without_graph(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, apart from any graph of autograd."""
+    return tensor.detach() if tensor.requires_grad else tensor
 
 
 def accumulation_dtype(tensor: torch.Tensor) -> torch.dtype:

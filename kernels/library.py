@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 NAMESPACE = "proxmtl"
 
+# Most arguments that are no tensors: to tell that one is no sequence either takes longer.
+_PLAIN = (float, int, str, type(None))
+
 _HINGE_SCHEMA = (
     "(Tensor[] X, Tensor W, Tensor[] Y, Tensor[] weights, Tensor? bias, bool ragged, str loss, "
     "bool return_residual, bool deterministic, str? backend) -> (Tensor, Tensor, Tensor, Tensor[])"
@@ -37,21 +40,35 @@ def needs_library(*given: Any) -> bool:
 def requires_grad(*given: Any) -> bool:
     """Whether a tensor among these, or in sequences of them, requires grad."""
     for each in given:
+        if isinstance(each, _PLAIN):
+            continue
         if isinstance(each, torch.Tensor):
             if each.requires_grad:
                 return True
-        elif isinstance(each, Sequence) and not isinstance(each, str) and requires_grad(*each):
+        elif isinstance(each, Sequence) and requires_grad(*each):
             return True
     return False
 
 
-def through_library(out: Any, *inputs: Any) -> bool:
-    """Whether the call goes through torch's dispatcher: under torch.compile or autograd."""
-    if torch.is_grad_enabled() and requires_grad(out):
-        raise ValueError("out requires grad; write to it under torch.no_grad(), or detach it")
-    if not needs_library(*inputs):
+def through_library(out: Any, *inputs: Any, **constants: Any) -> bool:
+    """Whether the call goes through torch's dispatcher: under torch.compile or autograd.
+
+    Raises
+    ------
+    ValueError
+        The result's memory requires grad, or is given where an input requires it; one of the
+        constants requires grad: there is no derivative with respect to it.
+    """
+    recorded = torch.is_grad_enabled()
+    if recorded:
+        for name, given in constants.items():
+            refuse_derivative(name, given)
+        if requires_grad(out):
+            raise ValueError("out requires grad; write to it under torch.no_grad(), or detach it")
+        recorded = requires_grad(*inputs)
+    if not recorded and not torch.compiler.is_compiling():
         return False
-    if out is not None and torch.is_grad_enabled() and requires_grad(*inputs):
+    if out is not None and recorded:
         raise ValueError("out was given and an input requires grad; detach it, or drop out")
     if out is not None:
         checked_like(out, inputs[0], "out", "the input")
@@ -155,7 +172,7 @@ def _hinge_backward(ctx: Any, value_grad: Any, *_: Any) -> tuple[Any, ...]:
     bias_grad = (grad_bias * scale).to(ctx.bias_dtype) if ctx.has_bias else None
     if _any(ctx.needs_input_grad[0]):
         operands = ctx.kind, residual, scale, W.T.to(grad.dtype)
-        wide = on_device(W.device, lambda: _features_grad(*operands))
+        wide = on_device(W.device, _features_grad, *operands)
         features = [f.to(dtype) for f, dtype in zip(wide, ctx.dtypes, strict=True)]
     others = ([None] * n_labels, [None] * n_weights)
     return (features, weights_grad, *others, bias_grad, None, None, None, None, None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .dispatch import register_everywhere
-from .library import refuse_derivative, through_library
+from .group_index import as_pair
+from .library import through_library
 from .prox_args import SmoothedGroup, bind_overlap_dual_sweep, bind_smoothed_group_grad
 from .prox_library import (
     as_weights,
@@ -16,6 +17,8 @@ from .prox_library import (
 
 if TYPE_CHECKING:
     import torch
+
+    from .group_index import GroupArgument
 
 __all__ = ["SmoothedGroup", "overlap_dual_sweep", "smoothed_group_grad"]
 
@@ -29,8 +32,7 @@ _SMOOTHED_GROUP_GRAD_OP = define_smoothed_group_grad(SMOOTHED_GROUP_GRAD)
 def overlap_dual_sweep(
     X: torch.Tensor,
     dual: torch.Tensor,
-    indptr: torch.Tensor,
-    indices: torch.Tensor,
+    groups: GroupArgument,
     weights: torch.Tensor | float,
     *,
     step: torch.Tensor | float = 1.0,
@@ -55,9 +57,8 @@ def overlap_dual_sweep(
         x = v - Σ_g ξ^g on entry (v itself when the dual starts at 0); overwritten.
     dual : Tensor
         ξ, one entry per membership: the shape of X with length E along the axis; overwritten.
-    indptr : Tensor (G + 1,)
-    indices : Tensor (E,)
-        Groups as in `group_shrink`; they may overlap.
+    groups : GroupIndex, or tuple of Tensor ``(indptr, indices)``
+        As in `group_shrink`; they may overlap.
     weights : float or Tensor (G,)
         w ≥ 0.
     step : float or 0-d Tensor
@@ -85,21 +86,18 @@ def overlap_dual_sweep(
     TypeError
         A dtype that isn't served.
     """
-    refuse_derivative("weights", weights)
-    refuse_derivative("step", step)
-    if through_library(None, X, dual):
+    if through_library(None, X, dual, weights=weights, step=step):
         number, step_at = split_number(step)
         numbers = (number, axis, sweeps, tolerance)
         each = as_weights(weights, X)
         gap, value = _OVERLAP_DUAL_SWEEP_OP(
-            X, dual, indptr, indices, each, *numbers, backend, step_at
+            X, dual, *as_pair(groups), each, *numbers, backend, step_at
         )
         return gap, value
     args = bind_overlap_dual_sweep(
         X,
         dual,
-        indptr,
-        indices,
+        groups,
         weights,
         step=step,
         axis=axis,
@@ -112,8 +110,7 @@ def overlap_dual_sweep(
 
 def smoothed_group_grad(
     V: torch.Tensor,
-    indptr: torch.Tensor,
-    indices: torch.Tensor,
+    groups: GroupArgument,
     weights: torch.Tensor | float,
     smoothness: torch.Tensor | float,
     *,
@@ -134,9 +131,8 @@ def smoothed_group_grad(
     ----------
     V : Tensor
         Any shape and strides; float64, float32, bfloat16 or float16.
-    indptr : Tensor (G + 1,)
-    indices : Tensor (E,)
-        Groups as in `group_shrink`; they may overlap.
+    groups : GroupIndex, or tuple of Tensor ``(indptr, indices)``
+        As in `group_shrink`; they may overlap.
     weights : float or Tensor (G,)
         w ≥ 0.
     smoothness : float or 0-d Tensor
@@ -167,15 +163,13 @@ def smoothed_group_grad(
     Chen, Lin, Kim, Carbonell, Xing, "Smoothing proximal gradient method for general structured
     sparse regression", 2012.
     """
-    refuse_derivative("weights", weights)
-    refuse_derivative("smoothness", smoothness)
-    if through_library(out, V):
+    if through_library(out, V, weights=weights, smoothness=smoothness):
         each = as_weights(weights, V)
         number, smoothness_at = split_number(smoothness)
         value, grad, *sums = _SMOOTHED_GROUP_GRAD_OP(
-            V, indptr, indices, each, number, axis, backend, smoothness_at
+            V, *as_pair(groups), each, number, axis, backend, smoothness_at
         )
         return SmoothedGroup(value, grad if out is None else out.copy_(grad), *sums)
-    args = bind_smoothed_group_grad(V, indptr, indices, weights, smoothness, axis=axis, out=out)
+    args = bind_smoothed_group_grad(V, groups, weights, smoothness, axis=axis, out=out)
     result: SmoothedGroup = SMOOTHED_GROUP_GRAD.run(args, backend)
     return result

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from .fibres import checked_axis, checked_float, checked_scale
-from .layout import GroupLayout, layout_of
+from .fibres import checked_axis, checked_float, checked_scale, without_graph
+from .group_index import checked_groups
 from .memory import checked_apart, checked_out
 from .weights import checked_weights, group_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .group_index import GroupArgument, GroupIndex
 
 
 class SmoothedGroup(NamedTuple):
@@ -25,8 +26,7 @@ class SmoothedGroup(NamedTuple):
     dual_sqnorm: torch.Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class SoftThresholdArgs:
+class SoftThresholdArgs(NamedTuple):
     """Arguments of `soft_threshold`: weights are (1,) or shaped like V."""
 
     V: torch.Tensor
@@ -45,12 +45,11 @@ class SoftThresholdArgs:
         return () if self.out is None else (self.out,)
 
 
-@dataclass(frozen=True, slots=True)
-class GroupShrinkArgs:
+class GroupShrinkArgs(NamedTuple):
     """Arguments of `group_shrink`: weights are contiguous (1,) or (G,), axis from 0."""
 
     V: torch.Tensor
-    layout: GroupLayout
+    groups: GroupIndex
     weights: torch.Tensor
     step: float
     l1: float
@@ -68,13 +67,12 @@ class GroupShrinkArgs:
         return () if self.out is None else (self.out,)
 
 
-@dataclass(frozen=True, slots=True)
-class OverlapSweepArgs:
+class OverlapSweepArgs(NamedTuple):
     """Arguments of `overlap_dual_sweep`: X and dual are overwritten."""
 
     X: torch.Tensor
     dual: torch.Tensor
-    layout: GroupLayout
+    groups: GroupIndex
     weights: torch.Tensor
     step: float
     axis: int
@@ -92,12 +90,11 @@ class OverlapSweepArgs:
         return self.X, self.dual
 
 
-@dataclass(frozen=True, slots=True)
-class SmoothedGroupArgs:
+class SmoothedGroupArgs(NamedTuple):
     """Arguments of `smoothed_group_grad`."""
 
     V: torch.Tensor
-    layout: GroupLayout
+    groups: GroupIndex
     weights: torch.Tensor
     smoothness: float
     axis: int
@@ -128,7 +125,7 @@ def bind_soft_threshold(
     if not V.dim():
         V, out = V.reshape(1), None if out is None else out.reshape(1)
     return SoftThresholdArgs(
-        V.detach(),
+        without_graph(V),
         checked_weights(weights, V.shape, V.device),
         checked_scale(step, "step"),
         out,
@@ -137,8 +134,7 @@ def bind_soft_threshold(
 
 def bind_group_shrink(
     V: torch.Tensor,
-    indptr: torch.Tensor,
-    indices: torch.Tensor,
+    groups: GroupArgument,
     weights: torch.Tensor | float,
     *,
     step: torch.Tensor | float = 1.0,
@@ -149,13 +145,13 @@ def bind_group_shrink(
     """Check the arguments of `group_shrink`."""
     checked_float(V, "V")
     axis = checked_axis(V, axis)
-    layout = disjoint_layout(indptr, indices, V.shape[axis])
+    index = checked_groups(groups, V.shape[axis], disjoint=True)
     if out is not None:
         checked_out(out, V, weights)
     return GroupShrinkArgs(
-        V.detach(),
-        layout,
-        group_weights(weights, layout.n_groups, V.device),
+        without_graph(V),
+        index,
+        group_weights(weights, index.n_groups, V.device),
         checked_scale(step, "step"),
         checked_scale(l1, "l1"),
         axis,
@@ -166,8 +162,7 @@ def bind_group_shrink(
 def bind_overlap_dual_sweep(
     X: torch.Tensor,
     dual: torch.Tensor,
-    indptr: torch.Tensor,
-    indices: torch.Tensor,
+    groups: GroupArgument,
     weights: torch.Tensor | float,
     *,
     step: torch.Tensor | float = 1.0,
@@ -179,8 +174,8 @@ def bind_overlap_dual_sweep(
     checked_float(X, "X")
     checked_float(dual, "dual")
     axis = checked_axis(X, axis, "X")
-    layout = fitting_layout(indptr, indices, X.shape[axis])
-    expected = replaced(X.shape, axis, layout.n_members)
+    index = checked_groups(groups, X.shape[axis])
+    expected = replaced(X.shape, axis, index.n_members)
     if tuple(dual.shape) != expected:
         raise ValueError(
             f"dual has shape {tuple(dual.shape)}; it holds one entry per membership along axis "
@@ -197,10 +192,10 @@ def bind_overlap_dual_sweep(
     if not hasattr(sweeps, "__index__") or sweeps < 0:
         raise ValueError(f"sweeps is {sweeps}; it must be a whole number, 0 or more")
     return OverlapSweepArgs(
-        X.detach(),
-        dual.detach(),
-        layout,
-        group_weights(weights, layout.n_groups, X.device),
+        without_graph(X),
+        without_graph(dual),
+        index,
+        group_weights(weights, index.n_groups, X.device),
         checked_scale(step, "step"),
         axis,
         int(sweeps),
@@ -210,8 +205,7 @@ def bind_overlap_dual_sweep(
 
 def bind_smoothed_group_grad(
     V: torch.Tensor,
-    indptr: torch.Tensor,
-    indices: torch.Tensor,
+    groups: GroupArgument,
     weights: torch.Tensor | float,
     smoothness: torch.Tensor | float,
     *,
@@ -221,7 +215,7 @@ def bind_smoothed_group_grad(
     """Check the arguments of `smoothed_group_grad`."""
     checked_float(V, "V")
     axis = checked_axis(V, axis)
-    layout = fitting_layout(indptr, indices, V.shape[axis])
+    index = checked_groups(groups, V.shape[axis])
     if out is not None:
         checked_out(out, V, weights)
     smoothness = float(smoothness)
@@ -233,47 +227,13 @@ def bind_smoothed_group_grad(
             f"in {wide}"
         )
     return SmoothedGroupArgs(
-        V.detach(),
-        layout,
-        group_weights(weights, layout.n_groups, V.device),
+        without_graph(V),
+        index,
+        group_weights(weights, index.n_groups, V.device),
         smoothness,
         axis,
         out,
     )
-
-
-def fitting_layout(indptr: torch.Tensor, indices: torch.Tensor, n_items: int) -> GroupLayout:
-    """Layout of groups whose members all lie in ``range(n_items)``.
-
-    Raises
-    ------
-    ValueError
-        When a member is out of range.
-    """
-    layout = layout_of(indptr, indices)
-    if layout.n_items_needed > n_items:
-        raise ValueError(
-            f"indices names item {layout.n_items_needed - 1} but the axis of the groups has "
-            f"length {n_items}; is axis the right one?"
-        )
-    return layout
-
-
-def disjoint_layout(indptr: torch.Tensor, indices: torch.Tensor, n_items: int) -> GroupLayout:
-    """Layout of disjoint groups whose members all lie in ``range(n_items)``.
-
-    Raises
-    ------
-    ValueError
-        When groups overlap or a member is out of range.
-    """
-    layout = fitting_layout(indptr, indices, n_items)
-    if not layout.is_disjoint:
-        raise ValueError(
-            "the groups overlap, and shrinking them one by one isn't the prox of their sum; use "
-            "overlap_dual_sweep"
-        )
-    return layout
 
 
 def replaced(shape: Sequence[int], axis: int, size: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .layout import layout_of
+from .group_index import as_index
 from .library import NAMESPACE, refuse_graph
 from .torch.prox_backward import group_shrink_backward, soft_threshold_backward
 
@@ -115,7 +115,7 @@ def define_group_shrink(operation: Operation) -> Any:
     ) -> tuple[Any, Any]:  # fmt: skip
         out = torch.empty_like(V)
         step = step if step_at is None else step_at
-        args = operation.bind(V, indptr, indices, weights, step=step, axis=axis, l1=l1, out=out)
+        args = operation.bind(V, (indptr, indices), weights, step=step, axis=axis, l1=l1, out=out)
         _, value = operation.run(args, backend)
         return out, value
 
@@ -154,10 +154,10 @@ def _backward_call(
     value_grad: Any,
     step_at: Any = None,
 ) -> tuple[Any, Any]:
-    layout = layout_of(indptr, indices)
+    groups = as_index((indptr, indices))
     step = step if step_at is None else float(step_at)
     grad, lengths = group_shrink_backward(
-        V, layout, weights.reshape(-1), (step, axis, l1), (result_grad, value_grad)
+        V, groups, weights.reshape(-1), (step, axis, l1), (result_grad, value_grad)
     )
     return grad.contiguous(), lengths
 
@@ -189,7 +189,7 @@ def define_overlap_dual_sweep(operation: Operation) -> Any:
     ) -> tuple[Any, Any]:  # fmt: skip
         step = step if step_at is None else step_at
         options = {"step": step, "axis": axis, "sweeps": sweeps, "tolerance": tolerance}
-        args = operation.bind(X, dual, indptr, indices, weights, **options)
+        args = operation.bind(X, dual, (indptr, indices), weights, **options)
         gap, value = operation.run(args, backend)
         return gap, value
 
@@ -210,7 +210,7 @@ def define_smoothed_group_grad(operation: Operation) -> Any:
     ) -> tuple[Any, ...]:  # fmt: skip
         smoothness = smoothness if smoothness_at is None else smoothness_at
         out = torch.empty_like(V)
-        args = operation.bind(V, indptr, indices, weights, smoothness, axis=axis, out=out)
+        args = operation.bind(V, (indptr, indices), weights, smoothness, axis=axis, out=out)
         value, _, penalty, square = operation.run(args, backend)
         return value.clone(), out, penalty.clone(), square.clone()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .dispatch import register_everywhere
-from .library import refuse_derivative, through_library
+from .group_index import as_pair
+from .library import through_library
 from .prox_args import bind_group_shrink, bind_soft_threshold
 from .prox_library import (
     as_weights,
@@ -16,6 +17,8 @@ from .prox_library import (
 
 if TYPE_CHECKING:
     import torch
+
+    from .group_index import GroupArgument
 
 __all__ = ["group_shrink", "soft_threshold"]
 
@@ -65,8 +68,7 @@ def soft_threshold(
     TypeError
         A dtype that isn't served.
     """
-    refuse_derivative("step", step)
-    if through_library(out, V, weights):
+    if through_library(out, V, weights, step=step):
         number, step_at = split_number(step)
         result, value = _SOFT_THRESHOLD_OP(V, as_weights(weights, V), number, backend, step_at)
         return result if out is None else out.copy_(result), value
@@ -77,8 +79,7 @@ def soft_threshold(
 
 def group_shrink(
     V: torch.Tensor,
-    indptr: torch.Tensor,
-    indices: torch.Tensor,
+    groups: GroupArgument,
     weights: torch.Tensor | float,
     *,
     step: torch.Tensor | float = 1.0,
@@ -101,10 +102,9 @@ def group_shrink(
     ----------
     V : Tensor
         Any shape and strides; float64, float32, bfloat16 or float16.
-    indptr : Tensor (G + 1,)
-    indices : Tensor (E,)
-        int64: members of group g are ``indices[indptr[g]:indptr[g + 1]]``. Checked once per pair
-        of tensors and remembered while both live unmodified: pass the same tensors every time.
+    groups : GroupIndex, or tuple of Tensor ``(indptr, indices)``
+        Members of group g are ``indices[indptr[g]:indptr[g + 1]]``. An index has been checked, and
+        keeps what is derived from it; a pair is checked, and all of it derived, in every call.
     weights : float or Tensor (G,)
         w ≥ 0.
     step : float or 0-d Tensor
@@ -131,13 +131,12 @@ def group_shrink(
     TypeError
         A dtype that isn't served.
     """
-    refuse_derivative("step", step)
-    if through_library(out, V, weights):
+    if through_library(out, V, weights, step=step):
         number, step_at = split_number(step)
         shrunk, value = _GROUP_SHRINK_OP(
-            V, indptr, indices, as_weights(weights, V), number, axis, l1, backend, step_at
+            V, *as_pair(groups), as_weights(weights, V), number, axis, l1, backend, step_at
         )
         return shrunk if out is None else out.copy_(shrunk), value
-    args = bind_group_shrink(V, indptr, indices, weights, step=step, axis=axis, l1=l1, out=out)
+    args = bind_group_shrink(V, groups, weights, step=step, axis=axis, l1=l1, out=out)
     result: tuple[torch.Tensor, torch.Tensor] = GROUP_SHRINK.run(args, backend)
     return result

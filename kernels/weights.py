@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from .fibres import without_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import MutableMapping, Sequence
 
-_known: dict[int, tuple[Any, int]] = {}
+# Version of each tensor whose entries have been looked at.
+_checked: MutableMapping[torch.Tensor, int] = WeakTensorKeyDictionary()
 
 
 def checked_weights(
@@ -43,11 +48,13 @@ def checked_weights(
         number = float(weights)
         if not 0 <= number < float("inf"):
             raise ValueError(f"weights is {number}; it must be finite and 0 or more")
-        return torch.full((1,), number, dtype=torch.float64, device=device)
+        return _shared(number) if device.type == "cpu" else _shared(number).to(device)
     if not weights.is_floating_point():
         raise TypeError(f"weights has dtype {weights.dtype}; pass floating-point numbers")
     _check_sign(weights)
-    given = weights.detach().to(device)
+    given = without_graph(weights)
+    if given.device != device:
+        given = given.to(device)
     if given.shape == torch.Size(shape) and given.numel() != 1:
         return given
     try:
@@ -60,6 +67,11 @@ def checked_weights(
     return given.reshape(1) if given.numel() == 1 else spread
 
 
+@lru_cache(maxsize=128)
+def _shared(number: float) -> torch.Tensor:
+    return torch.from_numpy(np.array([number]))
+
+
 def group_weights(
     weights: torch.Tensor | float, n_groups: int, device: torch.device
 ) -> torch.Tensor:
@@ -68,12 +80,10 @@ def group_weights(
 
 
 def _check_sign(weights: torch.Tensor) -> None:
-    key = id(weights)
     tracked = not weights.is_inference()
     if tracked:
-        entry = _known.get(key)
         version = weights._version  # noqa: SLF001 - torch has no public name for it
-        if entry is not None and entry[0]() is weights and entry[1] == version:
+        if _checked.get(weights) == version:
             return
     if weights.is_cuda and torch.cuda.is_current_stream_capturing():
         return
@@ -82,8 +92,4 @@ def _check_sign(weights: torch.Tensor) -> None:
             "weights has a negative, infinite or NaN entry; every one must be finite and 0 or more"
         )
     if tracked:
-
-        def forget(_: Any, key: int = key) -> None:
-            _known.pop(key, None)
-
-        _known[key] = (weakref.ref(weights, forget), version)
+        _checked[weights] = version

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.group_files import places_by_name, read_group_file
+from proxmtl.kernels import GroupIndex
 from proxmtl.naming import fitting
 
 __all__ = ["Groups"]
@@ -218,6 +219,11 @@ class Groups:
     def members(self, g: int) -> list[int]:
         """Items of group ``g``, ascending."""
         return self.indices[int(self.indptr[g]) : int(self.indptr[g + 1])].tolist()
+
+    @cached_property
+    def index(self) -> GroupIndex:
+        """The groups as kernels take them, without weights; made, and checked by them, once."""
+        return GroupIndex(self.indptr, self.indices)
 
     @cached_property
     def sizes(self) -> Tensor:

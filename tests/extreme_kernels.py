@@ -99,8 +99,9 @@ def cases() -> dict[str, Case]:
     return {case.name: case for case in found}
 
 
-def _groups(n_items: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.arange(0, n_items + 1, size), torch.arange(n_items)
+def _groups(n_items: int, size: int) -> kernels.GroupIndex:
+    edges = torch.arange(0, n_items + 1, min(size, n_items))
+    return kernels.GroupIndex(edges, torch.arange(n_items))
 
 
 def _soft_threshold(case: Case, v: torch.Tensor, backend: str) -> tuple[Any, ...]:
@@ -110,7 +111,7 @@ def _soft_threshold(case: Case, v: torch.Tensor, backend: str) -> tuple[Any, ...
 def _group_shrink(case: Case, v: torch.Tensor, backend: str) -> tuple[Any, ...]:
     groups = _groups(v.shape[-1] if v.dim() else 1, case.group_size)
     step = 0.5 * case.unit
-    return kernels.group_shrink(v, *groups, 1.0, step=step, l1=0.2, backend=backend)
+    return kernels.group_shrink(v, groups, 1.0, step=step, l1=0.2, backend=backend)
 
 
 def _overlap_dual_sweep(case: Case, v: torch.Tensor, backend: str) -> tuple[Any, ...]:
@@ -118,7 +119,7 @@ def _overlap_dual_sweep(case: Case, v: torch.Tensor, backend: str) -> tuple[Any,
     groups = _groups(n_items, case.group_size)
     dual = torch.zeros_like(x)
     kernels.overlap_dual_sweep(
-        x, dual, *groups, 1.0, step=0.5 * case.unit, sweeps=1, backend=backend
+        x, dual, groups, 1.0, step=0.5 * case.unit, sweeps=1, backend=backend
     )
     return x, dual
 
@@ -126,7 +127,7 @@ def _overlap_dual_sweep(case: Case, v: torch.Tensor, backend: str) -> tuple[Any,
 def _smoothed_group_grad(case: Case, v: torch.Tensor, backend: str) -> tuple[Any, ...]:
     groups = _groups(v.shape[-1] if v.dim() else 1, case.group_size)
     smoothness = case.unit
-    found = kernels.smoothed_group_grad(v, *groups, 1.0, smoothness, backend=backend)
+    found = kernels.smoothed_group_grad(v, groups, 1.0, smoothness, backend=backend)
     return found.grad, found.penalty
 
 

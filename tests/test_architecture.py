@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "kernels": set(),
     "machine": set(),
     "numerics": {"kernels"},
-    "groups": {"group_files", "naming"},
+    "groups": {"group_files", "kernels", "naming"},
     "naming": set(),
     "group_files": {"documents", "naming", "sources", "text_tables"},
     "documents": {"encodings", "limits"},

@@ -85,13 +85,17 @@ def shrink(
     wanted = _shrink_form(groups, axis, device)(V.double())
     out = V.clone() if in_place else torch.full_like(V, float("nan"))
     source = out if in_place else V
+    index = kernels.GroupIndex(*groups)
     options = {"axis": axis, "out": out, "backend": _backend(device)}
-    contenders: dict[str, Call] = {
-        _ours(device): lambda: kernels.group_shrink(source, *groups, THRESHOLD, **options)[0]
-    }
+
+    def call(groups: kernels.GroupIndex) -> torch.Tensor:
+        return kernels.group_shrink(source, groups, THRESHOLD, **options)[0]
+
+    contenders: dict[str, Call] = {_ours(device): lambda: call(index)}
     if V.numel() < SMALL and not in_place:
-        bound = kernels.bind("group_shrink", source, *groups, THRESHOLD, **options)
-        contenders |= _without_python(device, lambda: bound()[0])
+        contenders[f"{_ours(device)}, new groups"] = lambda: call(kernels.GroupIndex(*groups))
+        if device.type == "cuda":
+            contenders[f"{_ours(device)}, CUDA graph"] = _replayed(lambda: call(index))
     if not in_place:
         contenders |= _shrink_forms(device, V, groups, axis)
 
@@ -178,10 +182,8 @@ def _shrink_form(groups: Groups, axis: int, device: torch.device) -> Form:
     return form
 
 
-def _without_python(device: torch.device, call: Call) -> dict[str, Call]:
-    """A call on a small tensor without most of what surrounds it: bound; replayed on a GPU."""
-    if device.type == "cpu":
-        return {f"{_ours(device)}, bound": call}
+def _replayed(call: Call) -> Call:
+    """A call on a small tensor on a GPU without the Python that surrounds it."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -195,12 +197,12 @@ def _without_python(device: torch.device, call: Call) -> dict[str, Call]:
         graph.replay()
         return result
 
-    return {f"{_ours(device)}, bound": call, f"{_ours(device)}, CUDA graph": replay}
+    return replay
 
 
 def smooth(device: torch.device, *, name: str, shape: tuple[int, int], groups: Groups) -> Case:
     V = torch.randn(shape, device=device, generator=_random(device))
-    call = partial(kernels.smoothed_group_grad, V, *groups, 0.5, 0.1)
+    call = partial(kernels.smoothed_group_grad, V, kernels.GroupIndex(*groups), 0.5, 0.1)
     wanted = call(backend="torch")
     ours = partial(call, out=torch.full_like(V, float("nan")), backend=_backend(device))
     contenders: dict[str, Call] = {
@@ -218,12 +220,13 @@ def smooth(device: torch.device, *, name: str, shape: tuple[int, int], groups: G
 
 def sweep(device: torch.device, *, name: str, shape: tuple[int, int], groups: Groups) -> Case:
     V = torch.randn(shape, device=device, generator=_random(device))
+    index = kernels.GroupIndex(*groups)
 
     def sweeps(backend: str) -> Call:
         x, xi = V.clone(), torch.zeros(shape[0], len(groups[1]), device=device)
 
         def call() -> Any:
-            kernels.overlap_dual_sweep(x, xi, *groups, 0.5, sweeps=1, backend=backend)
+            kernels.overlap_dual_sweep(x, xi, index, 0.5, sweeps=1, backend=backend)
             return x, xi
 
         return call

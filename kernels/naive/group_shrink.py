@@ -31,7 +31,7 @@ def supports(args: GroupShrinkArgs) -> tuple[bool, str]:
 def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
     """Soft-threshold every entry, then shrink every group; value of the penalty there."""
     array = to_float64(args.V)
-    groups = members_of(args.layout)
+    groups = members_of(args.groups)
     weights = weights_of(args.weights, len(groups))
     value = 0.0
     for fibre in along(array, args.axis):

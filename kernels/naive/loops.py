@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from proxmtl.kernels.layout import GroupLayout
+    from proxmtl.kernels.group_index import GroupIndex
 
 Vector = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -30,10 +30,10 @@ def along(array: NDArray[np.float64], axis: int) -> Iterator[NDArray[np.float64]
         yield last[position]
 
 
-def members_of(layout: GroupLayout) -> list[list[int]]:
+def members_of(groups: GroupIndex) -> list[list[int]]:
     """Members of each group as lists."""
-    bounds, members = layout.indptr.tolist(), layout.indices.tolist()
-    return [members[bounds[g] : bounds[g + 1]] for g in range(layout.n_groups)]
+    bounds, members = (array.tolist() for array in groups.arrays)
+    return [members[bounds[g] : bounds[g + 1]] for g in range(groups.n_groups)]
 
 
 def weights_of(weights: torch.Tensor, n_groups: int) -> list[float]:

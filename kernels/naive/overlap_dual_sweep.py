@@ -24,7 +24,7 @@ def supports(args: OverlapSweepArgs) -> tuple[bool, str]:
 def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
     """Sweep every fibre; its gaps and the penalty at the new points."""
     points, duals = to_float64(args.X), to_float64(args.dual)
-    groups = members_of(args.layout)
+    groups = members_of(args.groups)
     weights = weights_of(args.weights, len(groups))
     radii = [args.step * weight for weight in weights]
     gaps: list[float] = []

@@ -25,7 +25,7 @@ def run(args: SmoothedGroupArgs) -> SmoothedGroup:
     array = to_float64(args.V)
     with np.errstate(invalid="ignore"):
         grad = 0.0 * array  # an item in no group has derivative 0, or NaN where it isn't finite
-    groups = members_of(args.layout)
+    groups = members_of(args.groups)
     weights = weights_of(args.weights, len(groups))
     value = penalty = dual_sqnorm = 0.0
     for fibre, slope in zip(along(array, args.axis), along(grad, args.axis), strict=True):

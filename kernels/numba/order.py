@@ -6,35 +6,39 @@ The loops over neighbouring groups then serve groups in any order, and items in 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
-
-from proxmtl.kernels.layout import GroupLayout
 
 from .tiles import NO_GROUP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from proxmtl.kernels.group_index import GroupIndex
+
 # Longest piece of items in no group: short enough to be shared among threads.
 _PIECE = 1024
 
 
 class Ordered(NamedTuple):
-    """Groups that tile a fibre, and which of the caller's they are.
+    """Groups that tile a fibre, none of them empty, and which of the caller's they are.
 
     Attributes
     ----------
-    layout : GroupLayout
-        Tiles the fibre.
+    bounds : array (P + 1,), int64
+        Where each begins, and the last one ends; read-only, as those of an index, since a loop is
+        compiled anew for arrays that aren't.
     origin : array of int64, or None
         The caller's number of each group, -1 for items in none; None where they are as given.
     """
 
-    layout: GroupLayout
+    bounds: NDArray[np.int64]
     origin: NDArray[np.int64] | None
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups P."""
+        return len(self.bounds) - 1
 
     def weights(self, given: NDArray[np.float64], stride: int) -> tuple[NDArray[np.float64], int]:
         """Weights of these groups and the step between them, from the caller's."""
@@ -45,25 +49,21 @@ class Ordered(NamedTuple):
         return each, 1
 
 
-_known: WeakKeyDictionary[GroupLayout, dict[int, Ordered | None]] = WeakKeyDictionary()
-
-
-def ordered(layout: GroupLayout, n: int) -> Ordered | None:
+def ordered(groups: GroupIndex, n: int) -> Ordered | None:
     """Disjoint groups of ``range(n)`` in order; None where one isn't a piece of it."""
-    if layout.tiles(n):
-        return Ordered(layout, None)
-    known = _known.setdefault(layout, {})
-    if n not in known:
-        known[n] = _ordered(layout, n)
-    return known[n]
+    return groups.derived(_ordered, n)
 
 
-def _ordered(layout: GroupLayout, n: int) -> Ordered | None:
-    indptr, members = layout.arrays
-    origin = np.flatnonzero(np.diff(indptr))
+def _ordered(groups: GroupIndex, n: int) -> Ordered | None:
+    (indptr, members), sizes = groups.arrays, groups.sizes
+    if groups.tiles(n) and np.count_nonzero(sizes) == sizes.size:
+        return Ordered(indptr, None)
+    origin = np.flatnonzero(sizes)
+    if groups.tiles(n):
+        return Ordered(_read_only(np.append(indptr[origin], n)), origin)
     starts = np.minimum.reduceat(members, indptr[origin]) if origin.size else origin
     stops = np.maximum.reduceat(members, indptr[origin]) + 1 if origin.size else origin
-    if not np.array_equal(stops - starts, np.diff(indptr)[origin]):
+    if not np.array_equal(stops - starts, sizes[origin]):
         return None
     order = np.argsort(starts)
     # Before each group, and after the last: as many pieces as what is left over there needs.
@@ -74,5 +74,9 @@ def _ordered(layout: GroupLayout, n: int) -> Ordered | None:
     edges = np.concatenate([starts[order], begin[where] + turn * _PIECE])
     numbers = np.concatenate([origin[order], np.full(where.size, -1)])
     order = np.argsort(edges)
-    bounds = torch.from_numpy(np.append(edges[order], n))
-    return Ordered(GroupLayout(bounds, torch.arange(n)), numbers[order])
+    return Ordered(_read_only(np.append(edges[order], n)), numbers[order])
+
+
+def _read_only(bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    bounds.flags.writeable = False
+    return bounds

@@ -33,9 +33,9 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
     shape = points.shape[:-1]
     n_fibres = shape.numel()
     gaps = torch.empty(shape, dtype=torch.float64)
-    bounds, members = args.layout.arrays
+    bounds, members = args.groups.arrays
     weights, stride = group_weights(args.weights)
-    work = n_fibres * args.layout.n_members * (args.sweeps + 1)
+    work = n_fibres * args.groups.n_members * (args.sweeps + 1)
     rows = x.numpy().reshape(n_fibres, points.shape[-1])
     dual_rows = xi.numpy().reshape(n_fibres, duals.shape[-1])
     fibre_gaps = gaps.numpy().reshape(-1)

@@ -32,7 +32,7 @@ def run(args: SmoothedGroupArgs) -> SmoothedGroup:
     rows = args.V.movedim(args.axis, -1).contiguous()
     n_fibres, n = rows.shape[:-1].numel(), rows.shape[-1]
     grad = torch.empty_like(rows)
-    bounds, members = args.layout.arrays
+    bounds, members = args.groups.arrays
     weights, stride = group_weights(args.weights)
     table = rows.numpy().reshape(n_fibres, n), grad.numpy().reshape(n_fibres, n)
     calls = [

@@ -38,7 +38,7 @@ def supports(args: SoftThresholdArgs) -> tuple[bool, str]:
 
 def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:
     """Soft threshold of every entry, and the weighted sum of magnitudes."""
-    pair = paired(args.V, 0, args.out)
+    pair = paired(args.V, args.out)
     n, kind = pair.x.shape[0], pair.x.dtype.type
 
     def parts(kernel: Callable[..., float], count: int, *operands: Any) -> float:

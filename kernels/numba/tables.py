@@ -1,14 +1,17 @@
 """What the loops over neighbouring groups read besides the tensor, worked out once per set."""
 
+# ruff: noqa: PLR0917 - compiled loops take flat arrays by position
+
 from __future__ import annotations
 
 import itertools
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from .jit import compiled
 from .lanes import BLOCK, BLOCK_GROUPS, ROW, WIDEST, lanes, masks
+from .order import Ordered, ordered
 from .spread import VECTOR, codes
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from proxmtl.kernels.layout import GroupLayout
+    from proxmtl.kernels.group_index import GroupIndex
 
 # Blocks in the table of groups that a loop walks: several fibres where one is shorter.
 _BLOCKS = 4
@@ -28,6 +31,7 @@ _WIDTHS = (8, 16, 24, 32, 48, WIDEST)
 _TYPICAL = 1280
 # Bits beyond the table's end: a vector may begin in one fibre and end in the next.
 _FURTHER_BITS = 192
+_MOST_NARROW = np.iinfo(np.int32).max
 
 MASKS = masks()
 CODES = {size: codes(size) for size in (4, 8)}
@@ -58,7 +62,7 @@ class Tables(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """Groups that tile a fibre, or several fibres, without the empty ones.
+    """Groups that tile a fibre, or several fibres.
 
     Attributes
     ----------
@@ -68,12 +72,10 @@ class Tiles(NamedTuple):
         Groups of a block, a multiple of `ROW`.
     tag : tuple
         As many entries as lanes for the sums: most groups should fit into them.
-    kept : array of int64, or None
-        The groups of a fibre that aren't empty, where some are.
+    ordered : Ordered
+        The groups of a fibre.
     times : int
         Number of fibres.
-    known_cuts : dict
-        What `cuts` has answered: each search waits for memory some twenty times.
     """
 
     bounds: NDArray[Any]
@@ -81,84 +83,99 @@ class Tiles(NamedTuple):
     longer: NDArray[Any]
     most: int
     tag: tuple[int, ...]
-    kept: NDArray[np.int64] | None
+    ordered: Ordered
     times: int
-    known_cuts: dict[tuple[int, int], list[tuple[int, int]]]
 
     def tables(self, itemsize: int) -> Tables:
         """For entries of so many bytes."""
         return Tables(self.bounds, self.bits, self.longer, MASKS, CODES[itemsize])
 
-    def weights(self, weights: tuple[NDArray[np.float64], int]) -> NDArray[np.float64]:
-        """Weights of these groups, from those of a fibre's and the step between them."""
-        each, stride = weights
-        if not stride:
-            return each
-        each = each if self.kept is None else each[self.kept]
-        return np.tile(each, self.times) if self.times > 1 else each
+    def weights(self, given: NDArray[np.float64], stride: int) -> tuple[NDArray[np.float64], int]:
+        """Weights of these groups and the step between them, from the caller's."""
+        each, stride = self.ordered.weights(given, stride)
+        if stride and self.times > 1:
+            several = np.empty((self.times, each.size))
+            several[:] = each
+            each = several.reshape(-1)
+        return each, stride
 
-    def cuts(self, entries: int, n_pieces: int) -> list[tuple[int, int]]:
-        """Cut the groups of all fibres, in memory order, into pieces of about equal length."""
-        if (entries, n_pieces) not in self.known_cuts:
-            if len(self.known_cuts) >= _MOST_CUTS:
-                self.known_cuts.clear()
-            self.known_cuts[entries, n_pieces] = self._cuts(entries, n_pieces)
-        return self.known_cuts[entries, n_pieces]
+    def cuts(self, outer: int, n_pieces: int) -> list[tuple[int, int]]:
+        """Cut the groups of ``outer`` fibres, in memory order, into pieces of about equal length.
 
-    def _cuts(self, entries: int, n_pieces: int) -> list[tuple[int, int]]:
+        Pieces are given by their first group and the one after their last.
+        """
         length, n_groups = int(self.bounds[-1]), self.bounds.shape[0] - 1
-        edges = []
-        for k in range(n_pieces + 1):
+        entries, edges = length // self.times * outer, [0]
+        for k in range(1, n_pieces):
             table, entry = divmod(entries * k // n_pieces, length)
             # in the dtype of the bounds: for another one they would be copied
             place = np.searchsorted(self.bounds, self.bounds.dtype.type(entry))
             edges.append(table * n_groups + int(place))
+        edges.append(n_groups // self.times * outer)
         return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
 
 
-# Answers that a set of tables keeps.
-_MOST_CUTS = 64
-
-_known: WeakKeyDictionary[GroupLayout, dict[int, Tiles]] = WeakKeyDictionary()
-
-
-def tiles(layout: GroupLayout, outer: int) -> Tiles:
-    """Tables of a layout that tiles each of ``outer`` fibres, at least one entry long."""
-    times = min(outer, -(-_BLOCKS * BLOCK // layout.n_members))
-    known = _known.setdefault(layout, {})
-    if times not in known:
-        known[times] = _made(layout, times)
-    return known[times]
+def tiles(groups: GroupIndex, n: int, outer: int) -> Tiles:
+    """Tables of groups that are `ordered` pieces of each of ``outer`` fibres of n > 0 entries."""
+    return groups.derived(_tiles, n, min(outer, -(-_BLOCKS * BLOCK // n)))
 
 
-def _tag(sizes: NDArray[Any]) -> tuple[int, ...]:
-    """As many lanes as take the least time for groups of these sizes."""
-
-    def cycles(width: int) -> float:
-        rounds = -(-sizes // width)
-        return _CYCLES_EIGHT_LANES * width / ROW + _CYCLES_ROUND * float(rounds.mean())
-
-    return lanes(min(_WIDTHS, key=cycles))
-
-
-def _made(layout: GroupLayout, times: int) -> Tiles:
-    indptr, n = layout.arrays[0], layout.n_members
-    kept = np.flatnonzero(np.diff(indptr))
-    starts = (np.arange(times)[:, None] * n + indptr[kept]).reshape(-1)
-    length = times * n
-    marks = np.zeros(length + _FURTHER_BITS, np.uint8)
-    marks[np.append(starts[1:], length) - 1] = 1
-    marks[length:] = np.resize(marks[:length], _FURTHER_BITS)
-    narrow = np.int32 if length + BLOCK < np.iinfo(np.int32).max else np.int64
-    bounds = np.append(starts, length).astype(narrow)
-    tag = _tag(np.diff(bounds))
+def _tiles(groups: GroupIndex, n: int, times: int) -> Tiles:
+    pieces = ordered(groups, n)
+    assert pieces is not None
+    length, count = times * n, times * pieces.n_groups
+    narrow = np.int32 if length + BLOCK < _MOST_NARROW else np.int64
+    bounds, longer = np.empty(count + 1, narrow), np.empty(count + 1, narrow)
+    bits = np.zeros(-(-(length + _FURTHER_BITS) // 8), np.uint8)
+    width, n_longer = _fill(pieces.bounds, times, _FURTHER_BITS, bounds, bits, longer)
     return Tiles(
         bounds=bounds,
-        bits=np.packbits(marks, bitorder="little"),
-        longer=np.append(np.flatnonzero(np.diff(bounds) > len(tag)), starts.size).astype(narrow),
-        most=min(BLOCK_GROUPS, max(ROW, _TYPICAL * kept.size // n // ROW * ROW)),
-        tag=tag,
-        kept=None if kept.size == layout.n_groups else kept,
+        bits=bits,
+        longer=longer[:n_longer],
+        most=min(BLOCK_GROUPS, max(ROW, _TYPICAL * pieces.n_groups // n // ROW * ROW)),
+        tag=lanes(width),
+        ordered=pieces,
         times=times,
-        known_cuts={},
     )
+
+
+@compiled
+def _fill(
+    edges: NDArray[np.int64],
+    times: int,
+    further: int,
+    bounds: NDArray[Any],
+    bits: NDArray[np.uint8],
+    longer: NDArray[Any],
+) -> tuple[int, int]:
+    """Fill the tables of so many fibres with groups that begin and end at ``edges``.
+
+    Returns how many lanes take the least time, and the length of ``longer``.
+    """
+    n, n_groups = edges[-1], edges.shape[0] - 1
+    least, best = np.inf, 0
+    for width in _WIDTHS:
+        rounds = 0
+        for g in range(n_groups):
+            rounds += (edges[g + 1] - edges[g] + width - 1) // width
+        cycles = _CYCLES_EIGHT_LANES * width / ROW + _CYCLES_ROUND * (rounds / n_groups)
+        if cycles < least:
+            least, best = cycles, width
+    found = 0
+    for fibre in range(times):
+        for g in range(n_groups):
+            k = fibre * n_groups + g
+            bounds[k] = fibre * n + edges[g]
+            if edges[g + 1] - edges[g] > best:
+                longer[found] = k
+                found += 1
+    bounds[times * n_groups] = times * n
+    longer[found] = times * n_groups
+    start = 0
+    while start < times * n + further:
+        for g in range(n_groups):
+            last = start + edges[g + 1] - 1
+            if last < times * n + further:
+                bits[last >> 3] |= np.uint8(1 << (last & 7))
+        start += n
+    return best, found + 1

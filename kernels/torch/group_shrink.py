@@ -25,9 +25,9 @@ def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
     if args.l1:
         blocks = soft(blocks, args.step * args.l1)
     weights = column(args.weights)
-    norms = group_norms(blocks, args.layout)
+    norms = group_norms(blocks, args.groups)
     factors = shrink_factors(norms, (args.step * weights).to(norms.dtype))
-    result = spread(factors, blocks, args.layout)
+    result = spread(factors, blocks, args.groups)
     value = weighted_total(norms * factors, weights)
     if args.l1:
         value += args.l1 * result.abs().sum(dtype=torch.float64)

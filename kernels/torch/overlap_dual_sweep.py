@@ -11,7 +11,7 @@ from proxmtl.kernels.ranges import norms_in_range
 from .segments import wide
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.layout import GroupLayout
+    from proxmtl.kernels.group_index import GroupIndex
     from proxmtl.kernels.prox_args import OverlapSweepArgs
 
 
@@ -32,11 +32,11 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
     """Sweep every fibre; its gaps and the penalty at the new points."""
     points = wide(args.X, args.axis).clone()
     duals = wide(args.dual, args.axis).clone()
-    layout = args.layout
-    weights = args.weights.to(torch.float64).expand(layout.n_groups)
+    groups = args.groups
+    weights = args.weights.to(torch.float64).expand(groups.n_groups)
     radii = args.step * weights
-    batches = _batches(layout, radii, points.device)
-    gaps, norms = _gap(points, duals, layout, radii)
+    batches = _batches(groups, radii, points.device)
+    gaps, norms = _gap(points, duals, groups, radii)
     active = torch.ones_like(gaps, dtype=torch.bool)
     for _ in range(args.sweeps):
         before = points.clone(), duals.clone()
@@ -45,7 +45,7 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
         # A fibre that has reached its tolerance keeps its point while the others go on.
         points = torch.where(active.unsqueeze(1), points, before[0])
         duals = torch.where(active.unsqueeze(1), duals, before[1])
-        gaps, norms = _gap(points, duals, layout, radii)
+        gaps, norms = _gap(points, duals, groups, radii)
         active &= ~(gaps <= args.tolerance)
         if not bool(active.any()):
             break
@@ -56,19 +56,20 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
     return gaps.reshape(shape), value
 
 
-def _batches(layout: GroupLayout, radii: torch.Tensor, device: torch.device) -> list[_Batch]:
+def _batches(groups: GroupIndex, radii: torch.Tensor, device: torch.device) -> list[_Batch]:
     batches = []
-    for groups in layout.levels:
-        rank = torch.full((layout.n_groups,), -1)
-        rank[groups] = torch.arange(groups.numel())
-        owner = rank[layout.group_of_member]
+    _, indices, group_of_member = groups.on(torch.device("cpu"))
+    for level in groups.levels:
+        rank = torch.full((groups.n_groups,), -1)
+        rank[level] = torch.arange(level.numel())
+        owner = rank[group_of_member]
         members = (owner >= 0).nonzero().squeeze(1)
         batches.append(
             _Batch(
                 members.to(device),
-                layout.indices[members].to(device),
+                indices[members].to(device),
                 owner[members].to(device),
-                radii[groups.to(device)].unsqueeze(1),
+                radii[level.to(device)].unsqueeze(1),
             )
         )
     return batches
@@ -84,11 +85,11 @@ def _project(points: torch.Tensor, duals: torch.Tensor, batch: _Batch) -> None:
 
 
 def _gap(
-    points: torch.Tensor, duals: torch.Tensor, layout: GroupLayout, radii: torch.Tensor
+    points: torch.Tensor, duals: torch.Tensor, groups: GroupIndex, radii: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    _, indices, owner = layout.on(points.device)
+    _, indices, owner = groups.on(points.device)
     gathered = points[:, indices]
-    norms = _norms(gathered, owner, layout.n_groups)
+    norms = _norms(gathered, owner, groups.n_groups)
     reach = (norms.double() * radii.unsqueeze(1)).sum(1)
     return reach - (gathered.double() * duals.double()).sum(1), norms
 

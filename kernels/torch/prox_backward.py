@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from proxmtl.kernels.layout import GroupLayout
+from proxmtl.kernels.group_index import GroupIndex
 
 from .segments import column, group_norms, shrink_factors, spread, wide
 from .soft_threshold import soft
@@ -30,7 +30,7 @@ def soft_threshold_backward(
 
 def group_shrink_backward(
     V: torch.Tensor,
-    layout: GroupLayout,
+    groups: GroupIndex,
     weights: torch.Tensor,
     numbers: tuple[float, int, float],
     grads: tuple[torch.Tensor, torch.Tensor],
@@ -48,30 +48,30 @@ def group_shrink_backward(
     u = soft(blocks, step * l1)
     each = column(weights)
     thresholds = step * each
-    norms = group_norms(u, layout)
+    norms = group_norms(u, groups)
     factors = shrink_factors(norms, thresholds)
     active = (factors != 0) & (norms != 0)
     inverse = torch.where(active, 1.0 / torch.where(norms == 0, 1.0, norms), 0.0)
-    shrunk = spread(factors, u, layout)
+    shrunk = spread(factors, u, groups)
     incoming = wide(result_grad.to(torch.float64), axis)
     incoming = incoming + value_grad * l1 * shrunk.sign()
-    directions = _covered(spread(inverse, u, layout), layout)
-    incoming = incoming + value_grad * spread(each.expand_as(norms), directions, layout)
-    along = _group_sums(directions * incoming, layout)
-    through = spread(factors, incoming, layout)
-    through = through + spread(thresholds * inverse * along, directions, layout)
+    directions = _covered(spread(inverse, u, groups), groups)
+    incoming = incoming + value_grad * spread(each.expand_as(norms), directions, groups)
+    along = _group_sums(directions * incoming, groups)
+    through = spread(factors, incoming, groups)
+    through = through + spread(thresholds * inverse * along, directions, groups)
     gradient = torch.where(alive, through, 0.0).reshape(V.shape).to(V.dtype)
     lengths = value_grad * (norms * factors) - step * along
     return gradient, lengths.sum((0, 2))
 
 
-def _group_sums(blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
-    _, indices, owner = layout.on(blocks.device)
+def _group_sums(blocks: torch.Tensor, groups: GroupIndex) -> torch.Tensor:
+    _, indices, owner = groups.on(blocks.device)
     outer, _, inner = blocks.shape
-    return blocks.new_zeros(outer, layout.n_groups, inner).index_add_(1, owner, blocks[:, indices])
+    return blocks.new_zeros(outer, groups.n_groups, inner).index_add_(1, owner, blocks[:, indices])
 
 
-def _covered(blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
+def _covered(blocks: torch.Tensor, groups: GroupIndex) -> torch.Tensor:
     """Blocks with zeros at items in no group."""
-    loose = layout.uncovered(blocks.shape[1]).to(blocks.device)
+    loose = groups.uncovered(blocks.shape[1]).to(blocks.device)
     return blocks.index_fill(1, loose, 0.0) if loose.numel() else blocks

@@ -10,7 +10,7 @@ from proxmtl.kernels.fibres import accumulation_dtype
 from proxmtl.kernels.ranges import norms_in_range
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.layout import GroupLayout
+    from proxmtl.kernels.group_index import GroupIndex
 
 
 def wide(tensor: torch.Tensor, axis: int) -> torch.Tensor:
@@ -19,24 +19,24 @@ def wide(tensor: torch.Tensor, axis: int) -> torch.Tensor:
     return tensor.to(accumulation_dtype(tensor)).reshape(start, tensor.shape[axis], stop)
 
 
-def group_norms(blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
+def group_norms(blocks: torch.Tensor, groups: GroupIndex) -> torch.Tensor:
     """Euclidean norm of each group of each fibre, (outer, G, inner); none over- or underflows."""
-    return norms_in_range(blocks, lambda scaled: _plain_norms(scaled, layout))
+    return norms_in_range(blocks, lambda scaled: _plain_norms(scaled, groups))
 
 
-def _plain_norms(blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
+def _plain_norms(blocks: torch.Tensor, groups: GroupIndex) -> torch.Tensor:
     outer, n, inner = blocks.shape
-    _, indices, owner = layout.on(blocks.device)
-    if layout.uniform_size:
-        members = blocks if layout.tiles(n) else blocks[:, indices]
-        pieces = members.reshape(outer, layout.n_groups, layout.uniform_size, inner)
+    _, indices, owner = groups.on(blocks.device)
+    if groups.uniform_size:
+        members = blocks if groups.tiles(n) else blocks[:, indices]
+        pieces = members.reshape(outer, groups.n_groups, groups.uniform_size, inner)
         norms: torch.Tensor = torch.linalg.vector_norm(pieces, dim=2)
         return norms
     squares = blocks.square()
-    if not layout.tiles(n):
+    if not groups.tiles(n):
         squares = squares[:, indices]
     # one addition after another: float32 would lose the digits of a long group
-    sums = squares.new_zeros(outer, layout.n_groups, inner, dtype=torch.float64)
+    sums = squares.new_zeros(outer, groups.n_groups, inner, dtype=torch.float64)
     return sums.index_add_(1, owner, squares.to(torch.float64)).sqrt_().to(blocks.dtype)
 
 
@@ -46,15 +46,15 @@ def shrink_factors(norms: torch.Tensor, thresholds: torch.Tensor) -> torch.Tenso
     return torch.where(thresholds == 0, 1.0, factors)
 
 
-def spread(factors: torch.Tensor, blocks: torch.Tensor, layout: GroupLayout) -> torch.Tensor:
+def spread(factors: torch.Tensor, blocks: torch.Tensor, groups: GroupIndex) -> torch.Tensor:
     """Blocks with each member scaled by the factor of its group, for disjoint groups."""
     outer, n, inner = blocks.shape
-    if layout.uniform_size and layout.tiles(n):
-        pieces = blocks.reshape(outer, layout.n_groups, layout.uniform_size, inner)
+    if groups.uniform_size and groups.tiles(n):
+        pieces = blocks.reshape(outer, groups.n_groups, groups.uniform_size, inner)
         return (pieces * factors.unsqueeze(2)).reshape(outer, n, inner)
-    _, indices, owner = layout.on(blocks.device)
+    _, indices, owner = groups.on(blocks.device)
     scales = factors[:, owner]
-    if not layout.tiles(n):
+    if not groups.tiles(n):
         scales = factors.new_ones(outer, n, inner).index_copy_(1, indices, scales)
     return blocks * scales
 

@@ -25,11 +25,11 @@ def run(args: SmoothedGroupArgs) -> SmoothedGroup:
     blocks = wide(args.V, args.axis)
     weights = column(args.weights)
     smoothness = args.smoothness
-    lengths = weights * group_norms(blocks, args.layout)
+    lengths = weights * group_norms(blocks, args.groups)
     outside = ~(lengths <= smoothness)  # NaN too
     ratios = torch.where(outside, 1.0, lengths / smoothness)
     slopes = weights * (weights / torch.where(outside, lengths, smoothness))
-    _, indices, owner = args.layout.on(blocks.device)
+    _, indices, owner = args.groups.on(blocks.device)
     slopes = slopes.to(blocks.dtype)
     multipliers = torch.zeros_like(blocks).index_add_(1, indices, slopes[:, owner])
     value = torch.where(outside, lengths - smoothness / 2, lengths * ratios / 2).sum()

@@ -13,7 +13,7 @@ from .prox_config import across_config, longest_tile, tile_config
 from .prox_kernels import shrink_across_kernel, shrink_kernel
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.layout import GroupLayout
+    from proxmtl.kernels.group_index import GroupIndex
     from proxmtl.kernels.prox_args import GroupShrinkArgs
 
     from .launch import Dense
@@ -30,20 +30,20 @@ def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
     if not args.V.numel():
         return pair.finish(), pair.x.new_zeros((), dtype=torch.float64)
     # Items in no group are taken along in groups of weight 0: nothing is read or written twice.
-    layout = args.layout.filled(pair.n)
-    size = layout.uniform_size if layout.tiles(pair.n) else 0
+    groups = args.groups.filled(pair.n)
+    size = groups.uniform_size if groups.tiles(pair.n) else 0
     longest = longest_tile(accumulation_dtype(args.V).itemsize, uniform=size > 0)
-    walked = pair.inner > 1 or layout.max_size > longest
-    value = _across(args, pair, layout) if walked else _along(args, pair, layout, size)
+    walked = pair.inner > 1 or groups.max_size > longest
+    value = _across(args, pair, groups) if walked else _along(args, pair, groups, size)
     return pair.finish(), value
 
 
-def _along(args: GroupShrinkArgs, pair: Dense, layout: GroupLayout, size: int) -> torch.Tensor:
-    n_pairs = pair.outer * layout.n_groups
-    config = tile_config(layout.max_size, accumulation_dtype(args.V).itemsize)
+def _along(args: GroupShrinkArgs, pair: Dense, groups: GroupIndex, size: int) -> torch.Tensor:
+    n_pairs = pair.outer * groups.n_groups
+    config = tile_config(groups.max_size, accumulation_dtype(args.V).itemsize)
     programs = blocks(n_pairs, config.rows)
     partial = partial_sums(programs, 1, pair.x)
-    indptr, indices, _ = layout.on(args.device)
+    indptr, indices, _ = groups.on(args.device)
     shrink_kernel[(programs,)](
         pair.x,
         pair.out,
@@ -52,15 +52,15 @@ def _along(args: GroupShrinkArgs, pair: Dense, layout: GroupLayout, size: int) -
         args.weights,
         partial,
         n_pairs,
-        layout.n_groups,
-        args.layout.n_groups,
+        groups.n_groups,
+        args.groups.n_groups,
         pair.n,
         args.step,
         args.l1,
         SHARED=args.weights.numel() == 1,
         SPARSE=args.l1 > 0,
         SIZE=size,
-        TILED=layout.tiles(pair.n),
+        TILED=groups.tiles(pair.n),
         R=config.rows,
         P=config.width,
         num_warps=config.warps,
@@ -68,12 +68,12 @@ def _along(args: GroupShrinkArgs, pair: Dense, layout: GroupLayout, size: int) -
     return partial.sum()
 
 
-def _across(args: GroupShrinkArgs, pair: Dense, layout: GroupLayout) -> torch.Tensor:
+def _across(args: GroupShrinkArgs, pair: Dense, groups: GroupIndex) -> torch.Tensor:
     config = across_config(pair.inner, accumulation_dtype(args.V).itemsize)
     fibre_blocks = blocks(pair.inner, config.width)
-    programs = pair.outer * layout.n_groups * fibre_blocks
+    programs = pair.outer * groups.n_groups * fibre_blocks
     partial = partial_sums(programs, 1, pair.x)
-    indptr, indices, _ = layout.on(args.device)
+    indptr, indices, _ = groups.on(args.device)
     shrink_across_kernel[(programs,)](
         pair.x,
         pair.out,
@@ -82,16 +82,16 @@ def _across(args: GroupShrinkArgs, pair: Dense, layout: GroupLayout) -> torch.Te
         args.weights,
         partial,
         fibre_blocks,
-        layout.n_groups,
-        args.layout.n_groups,
+        groups.n_groups,
+        args.groups.n_groups,
         pair.n,
         pair.inner,
         args.step,
         args.l1,
         SHARED=args.weights.numel() == 1,
         SPARSE=args.l1 > 0,
-        TILED=layout.tiles(pair.n),
-        ONCE=layout.max_size <= config.rows,
+        TILED=groups.tiles(pair.n),
+        ONCE=groups.max_size <= config.rows,
         BLOCK_N=config.rows,
         BLOCK_C=config.width,
         num_warps=config.warps,

@@ -5,7 +5,7 @@ Shared features are two library products with a fused epilogue between them.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -19,8 +19,6 @@ from .hinge_config import rows_config
 from .hinge_kernels import epilogue_kernel, reduce_kernel, rows_kernel, wide_kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proxmtl.kernels.hinge_args import HingeArgs, HingeResult
 
     from .hinge_config import RowsConfig
@@ -46,15 +44,10 @@ def supports(args: HingeArgs) -> tuple[bool, str]:
 
 def run(args: HingeArgs) -> HingeResult:
     """Serve the call; see `proxmtl.kernels.ops`."""
-    return prepare(args)()
-
-
-def prepare(args: HingeArgs) -> Callable[[], HingeResult]:
-    """`run` on these tensors, as often as it is called; owns the table of chunks."""
     one = args.kind == "shared" and args.n_tasks == 1 and not _strided(args.features[0])
     if args.kind == "shared" and not one:
-        return partial(_run_shared, args)
-    return partial(_run_rows, args, _plan(args))
+        return _run_shared(args)
+    return _run_rows(args, _plan(args))
 
 
 class _Plan(NamedTuple):

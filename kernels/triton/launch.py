@@ -10,7 +10,7 @@ from triton import knobs
 from proxmtl.kernels.fibres import fibres
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.layout import GroupLayout
+    from proxmtl.kernels.group_index import GroupIndex
 
 
 class Dense(NamedTuple):
@@ -61,12 +61,12 @@ def gpu_floats(tensor: torch.Tensor) -> tuple[bool, str]:
     )
 
 
-def short_groups(layout: GroupLayout, longest: int) -> tuple[bool, str]:
+def short_groups(groups: GroupIndex, longest: int) -> tuple[bool, str]:
     """Whether every group fits into one program."""
-    if layout.max_size <= longest:
+    if groups.max_size <= longest:
         return True, ""
     return False, (
-        f"A program holds a whole group, up to {longest} members, and one has {layout.max_size}."
+        f"A program holds a whole group, up to {longest} members, and one has {groups.max_size}."
     )
 
 

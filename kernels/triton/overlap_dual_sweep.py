@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def supports(args: OverlapSweepArgs) -> tuple[bool, str]:
     """CUDA tensors, or CPU tensors under Triton's interpreter; groups that fit a program."""
     ok, reason = gpu_floats(args.X)
-    return short_groups(args.layout, LONGEST_WALK) if ok else (ok, reason)
+    return short_groups(args.groups, LONGEST_WALK) if ok else (ok, reason)
 
 
 def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,8 +31,8 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
     shape, n = points.shape[:-1], points.shape[-1]
     n_fibres = shape.numel()
     sums = torch.empty(2, n_fibres, dtype=torch.float64, device=args.device)
-    config = walk_config(args.layout.max_size)
-    indptr, indices, _ = args.layout.on(args.device)
+    config = walk_config(args.groups.max_size)
+    indptr, indices, _ = args.groups.on(args.device)
     if n_fibres:
         sweep_kernel[(blocks(n_fibres, config.rows),)](
             x,
@@ -43,9 +43,9 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
             indices,
             args.weights,
             n_fibres,
-            args.layout.n_groups,
+            args.groups.n_groups,
             n,
-            args.layout.n_members,
+            args.groups.n_members,
             args.sweeps,
             args.step,
             args.tolerance,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:
     """CUDA tensors, or CPU tensors under Triton's interpreter; groups that fit a program."""
     ok, reason = gpu_floats(args.V)
-    return short_groups(args.layout, LONGEST_WALK) if ok else (ok, reason)
+    return short_groups(args.groups, LONGEST_WALK) if ok else (ok, reason)
 
 
 def run(args: SmoothedGroupArgs) -> SmoothedGroup:
@@ -28,18 +28,18 @@ def run(args: SmoothedGroupArgs) -> SmoothedGroup:
     rows = args.V.movedim(args.axis, -1).contiguous()
     grad = torch.empty_like(rows)
     n_fibres, n = rows.shape[:-1].numel(), rows.shape[-1]
-    layout = args.layout
-    config = walk_config(layout.max_size)
+    groups = args.groups
+    config = walk_config(groups.max_size)
     programs = blocks(n_fibres, config.rows)
     partial = partial_sums(programs, 3, rows)
-    indptr, indices, _ = layout.on(args.device)
-    owners = layout.owners(n, args.device)
+    indptr, indices, _ = groups.on(args.device)
+    owners = groups.owners(n, args.device)
     if programs:
         smooth_kernel[(programs,)](
             rows,
             grad,
             torch.empty(
-                n_fibres, layout.n_groups, dtype=accumulation_dtype(rows), device=args.device
+                n_fibres, groups.n_groups, dtype=accumulation_dtype(rows), device=args.device
             ),
             partial,
             indptr,
@@ -47,7 +47,7 @@ def run(args: SmoothedGroupArgs) -> SmoothedGroup:
             owners,
             args.weights,
             n_fibres,
-            layout.n_groups,
+            groups.n_groups,
             n,
             owners.shape[0],
             args.smoothness,

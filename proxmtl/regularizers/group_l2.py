@@ -82,8 +82,7 @@ class GroupL2(Regularizer):
         groups = self.groups
         out, value = group_shrink(
             W.contiguous(),
-            groups.indptr,
-            groups.indices,
+            groups.index,
             groups.weights,
             step=float(step) * self.strength,
             axis=self.axis,

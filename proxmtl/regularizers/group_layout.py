@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,14 +17,10 @@ __all__ = ["GroupLayout", "zero_where_zero"]
 
 @dataclass(eq=False)
 class GroupLayout:
-    """Groups laid over one axis of a tensor; each slice along the other axes has its own norms.
-
-    Index tensors are made once per device.
-    """
+    """Groups laid over one axis of a tensor; each slice along the other axes has its own norms."""
 
     groups: Groups
     axis: int
-    _cache: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def rows(self, W: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """``W`` as a matrix (slices, items), and the way back to the shape of ``W``.
@@ -51,10 +47,8 @@ class GroupLayout:
 
     def indices(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Item of each membership, and group of each membership, on a device."""
-        if device not in self._cache:
-            groups = self.groups
-            self._cache[device] = (groups.indices.to(device), groups.group_of.to(device))
-        return self._cache[device]
+        _, members, group_of = self.groups.index.on(device)
+        return members, group_of
 
     def weights(self, like: Tensor) -> Tensor:
         """Group weights in the dtype and on the device of ``like``."""

@@ -110,7 +110,7 @@ class OverlapDual:
             x, xi = primal[chosen], dual[chosen]
             if tree:
                 groups = self.layout.groups
-                overlap_dual_sweep(x, xi, groups.indptr, groups.indices, weights)
+                overlap_dual_sweep(x, xi, groups.index, weights)
                 found, used, inner = 0.0, 1, 0
             else:
                 found, used, inner = self._sweep(x, xi, weights)
@@ -145,9 +145,7 @@ class OverlapDual:
 
         def sweep(rows: Tensor, times: int) -> None:
             point, dual = x[rows], xi[rows]
-            gaps[rows], _ = overlap_dual_sweep(
-                point, dual, groups.indptr, groups.indices, weights, sweeps=times
-            )
+            gaps[rows], _ = overlap_dual_sweep(point, dual, groups.index, weights, sweeps=times)
             x[rows], xi[rows] = point, dual
 
         left, used, chunk = torch.arange(len(x), device=x.device), 0, 4

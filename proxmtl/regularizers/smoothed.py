@@ -116,9 +116,8 @@ class SmoothedGroupNorm(Smoothed):
 
     def value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor]:
         self.layout.rows(W)  # raises if the shape does not fit
-        groups = self.groups
         smoothed = smoothed_group_grad(
-            W, groups.indptr, groups.indices, self.scaled, self.smoothness, axis=self.axis
+            W, self.groups.index, self.scaled, self.smoothness, axis=self.axis
         )
         return smoothed.value.to(W.dtype), smoothed.grad
 

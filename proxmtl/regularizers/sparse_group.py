@@ -83,8 +83,7 @@ class SparseGroupL2(Regularizer):
             return W.clone(), self.value(W)
         out, value = group_shrink(
             W.contiguous(),
-            groups.indptr,
-            groups.indices,
+            groups.index,
             groups.weights,
             step=scale,
             axis=self.axis,

@@ -3,9 +3,12 @@
 import itertools
 import os
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from hypothesis import strategies as st
+
+from proxmtl.kernels import GroupIndex
 
 # Triton's kernels run where there is a GPU, or in its interpreter: see test_triton_interpreter.
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -39,6 +42,10 @@ class Groups:
     @property
     def both(self):
         return self.indptr, self.indices
+
+    @cached_property
+    def index(self):
+        return GroupIndex(*self.both)
 
     def __iter__(self):
         bounds, members = self.indptr.tolist(), self.indices.tolist()

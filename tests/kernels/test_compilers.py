@@ -12,13 +12,13 @@ from proxmtl.kernels import compilers, dispatch
 
 numba = pytest.importorskip("numba")
 
-INDPTR, INDICES = torch.tensor([0, 2, 5]), torch.arange(5)
+GROUPS = kernels.GroupIndex(torch.tensor([0, 2, 5]), torch.arange(5))
 V = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def _sweep(**options):
     X, dual = V.clone(), torch.zeros(6, 5, dtype=torch.float64)
-    gap, value = kernels.overlap_dual_sweep(X, dual, INDPTR, INDICES, 0.3, sweeps=2, **options)
+    gap, value = kernels.overlap_dual_sweep(X, dual, GROUPS, 0.3, sweeps=2, **options)
     return X, dual, gap, value
 
 
@@ -29,9 +29,9 @@ def _hinge(**options):
 CALLS = {
     "soft_threshold": lambda **o: kernels.soft_threshold(V, 0.3, **o),
     "soft_threshold in place": lambda **o: kernels.soft_threshold(x := V.clone(), 0.3, out=x, **o),
-    "group_shrink": lambda **o: kernels.group_shrink(V, INDPTR, INDICES, 0.3, **o),
+    "group_shrink": lambda **o: kernels.group_shrink(V, GROUPS, 0.3, **o),
     "overlap_dual_sweep": _sweep,
-    "smoothed_group_grad": lambda **o: kernels.smoothed_group_grad(V, INDPTR, INDICES, 0.3, 1, **o),
+    "smoothed_group_grad": lambda **o: kernels.smoothed_group_grad(V, GROUPS, 0.3, 1, **o),
     "hinge_value_and_grad": _hinge,
     "chain_prox": lambda **o: kernels.chain_prox(V, 0.3, **o),
 }  # fmt: skip
@@ -88,25 +88,6 @@ def test_all_operations_say_it_in_one_line(no_compiler, caplog):
         for call in CALLS.values():
             call()
     assert len(caplog.records) == 1
-
-
-def test_a_bound_call_goes_on_too(no_compiler):
-    x, out = V.clone(), torch.empty_like(V)
-    call = kernels.bind("group_shrink", x, INDPTR, INDICES, 0.3, out=out)
-    assert call.backend == "numba"
-    result, value = call()
-    assert call.backend == "torch"
-    wanted, penalty = kernels.group_shrink(x, INDPTR, INDICES, 0.3, backend="torch")
-    assert torch.equal(result, wanted)
-    assert value == penalty
-    with pytest.raises(kernels.BackendError, match="fails to compile"):
-        kernels.bind("group_shrink", x, INDPTR, INDICES, 0.3, backend="numba")
-
-
-def test_a_bound_call_by_name_raises(no_compiler):
-    call = kernels.bind("soft_threshold", V, 0.3, backend="numba")
-    with pytest.raises(kernels.BackendError, match="fails to compile"):
-        call()
 
 
 def test_a_fit_goes_on(no_compiler):

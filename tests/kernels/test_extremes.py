@@ -7,7 +7,6 @@ import torch
 from prox_cases import BACKENDS
 
 from proxmtl import kernels
-from proxmtl.kernels.layout import layout_of
 
 SCALES = {
     torch.float64: [5e-320, 1e-300, 1e-160, 1e-30, 1e30, 1e160, 1e300],
@@ -28,7 +27,7 @@ GROUPS = {
 def csr(name):
     lists = GROUPS[name]
     starts = torch.tensor([0, *map(len, lists)]).cumsum(0)
-    return starts, torch.tensor([i for group in lists for i in group])
+    return kernels.GroupIndex(starts, torch.tensor([i for group in lists for i in group]))
 
 
 def parameter(name, axis, dtype, scale, seed=0):
@@ -58,15 +57,15 @@ def test_group_shrink(backend, name, axis, dtype, scale):
     V = parameter(name, axis, dtype, scale)
     for step, l1 in ((0.0, 0.0), (1e-3, 0.0), (0.5, 0.0), (0.2, 0.3), (1e6, 0.0)):
         options = {"step": step * scale, "axis": axis, "l1": l1}
-        wanted, wanted_value = kernels.group_shrink(V, *csr(name), 1.0, **options, backend="naive")
+        wanted, wanted_value = kernels.group_shrink(V, csr(name), 1.0, **options, backend="naive")
         for out in (None, V.clone()):
             source = V if out is None else out
             seen, value = kernels.group_shrink(
-                source, *csr(name), 1.0, **options, out=out, backend=backend
+                source, csr(name), 1.0, **options, out=out, backend=backend
             )
             close(seen, wanted, dtype, step * scale)
             same_number(value, wanted_value, dtype, 4 * V.numel())
-    assert not bool(wanted.movedim(axis, -1)[..., csr(name)[1]].any())
+    assert not bool(wanted.movedim(axis, -1)[..., csr(name).indices].any())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -79,13 +78,15 @@ def test_groups_of_one_call_have_scales_of_their_own(backend, axis, dtype):
     V = V if axis == 1 else V.T.contiguous()
     weights = torch.tensor([0.1, 0.1 * small, 0.1 * large, small], dtype=torch.float64)
     options = {"axis": axis}
-    wanted, _ = kernels.group_shrink(V, *csr("tiles"), weights, **options, backend="naive")
-    seen, _ = kernels.group_shrink(V, *csr("tiles"), weights, **options, backend=backend)
+    wanted, _ = kernels.group_shrink(V, csr("tiles"), weights, **options, backend="naive")
+    seen, _ = kernels.group_shrink(V, csr("tiles"), weights, **options, backend=backend)
     torch.testing.assert_close(seen, wanted, rtol=64 * EPS[dtype], atol=0)
     assert bool((seen != 0).sum() > V.numel() / 2)
 
 
-OVERLAPPING = torch.tensor([0, 4, 8, 10]), torch.tensor([0, 1, 2, 3, 3, 4, 5, 6, 6, 7])
+OVERLAPPING = kernels.GroupIndex(
+    torch.tensor([0, 4, 8, 10]), torch.tensor([0, 1, 2, 3, 3, 4, 5, 6, 6, 7])
+)
 
 
 @pytest.mark.parametrize(("dtype", "scale"), CASES, ids=str)
@@ -96,7 +97,7 @@ def test_overlap_dual_sweep(backend, dtype, scale):
     for chosen in ("naive", backend):
         x, dual = X.clone(), torch.zeros(len(X), 10, dtype=dtype)
         kernels.overlap_dual_sweep(
-            x, dual, *OVERLAPPING, 1.0, step=0.7 * scale, sweeps=1, backend=chosen
+            x, dual, OVERLAPPING, 1.0, step=0.7 * scale, sweeps=1, backend=chosen
         )
         pairs.append((x, dual))
     for wanted, seen in zip(*pairs, strict=True):
@@ -111,7 +112,7 @@ def test_smoothed_group_grad(backend, dtype, scale):
     for smoothness in (1e-3 * scale, scale, 1e3 * scale):
         if not smoothness * torch.finfo(dtype).max > 10:
             continue  # the slopes themselves are beyond the range
-        arguments = V, *OVERLAPPING, 1.0, smoothness
+        arguments = V, OVERLAPPING, 1.0, smoothness
         wanted = kernels.smoothed_group_grad(*arguments, backend="naive")
         seen = kernels.smoothed_group_grad(*arguments, backend=backend)
         # slopes of denormal inputs have few digits
@@ -132,7 +133,7 @@ def test_large_weights_at_step_zero(backend, dtype):
         assert torch.equal(x, given)
         assert float(value) == pytest.approx(1e8 * float(given.double().sum()), rel=1e-6)
         x, value = kernels.group_shrink(
-            given, *csr("tiles"), torch.full((4,), 1e8), step=0.0, backend=backend
+            given, csr("tiles"), torch.full((4,), 1e8), step=0.0, backend=backend
         )
         assert torch.equal(x, given)
         assert not math.isnan(float(value))
@@ -143,24 +144,19 @@ def test_large_weights_at_step_zero(backend, dtype):
 @pytest.mark.parametrize("dtype", SCALES)
 def test_no_fibres(backend, shape, axis, dtype):
     V, groups = torch.zeros(shape, dtype=dtype), csr("tiles")
-    x, value = kernels.group_shrink(V, *groups, 1.0, axis=axis, l1=0.1, backend=backend)
+    x, value = kernels.group_shrink(V, groups, 1.0, axis=axis, l1=0.1, backend=backend)
     assert x.shape == shape
     assert float(value) == 0
     x, value = kernels.soft_threshold(V, 1.0, backend=backend)
     assert x.shape == shape
     assert float(value) == 0
-    smoothed = kernels.smoothed_group_grad(V, *groups, 1.0, 0.1, axis=axis, backend=backend)
+    smoothed = kernels.smoothed_group_grad(V, groups, 1.0, 0.1, axis=axis, backend=backend)
     assert smoothed.grad.shape == shape
     assert float(smoothed.value) == 0
     dual = V.new_zeros([10 if k == axis else size for k, size in enumerate(shape)])
-    gaps, value = kernels.overlap_dual_sweep(V, dual, *groups, 1.0, axis=axis, backend=backend)
+    gaps, value = kernels.overlap_dual_sweep(V, dual, groups, 1.0, axis=axis, backend=backend)
     assert gaps.numel() == 0
     assert float(value) == 0
     x, value = kernels.chain_prox(V, 1.0, axis=axis, backend="torch")
     assert x.shape == shape
     assert float(value) == 0
-
-
-def test_layouts_agree_with_the_groups():
-    for name, lists in GROUPS.items():
-        assert layout_of(*csr(name)).n_groups == len(lists)

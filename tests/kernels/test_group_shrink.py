@@ -47,9 +47,9 @@ def test_agrees_with_the_loops(backend, call):
     if backend == "numba" and V.dtype not in NUMBA_DTYPES:
         V = V.float()
     before = V.clone()
-    seen, value = kernels.group_shrink(V, *groups.both, weights, **options, backend=backend)
+    seen, value = kernels.group_shrink(V, groups.index, weights, **options, backend=backend)
     wanted, wanted_value = kernels.group_shrink(
-        V.double(), *groups.both, weights, **options, backend="naive"
+        V.double(), groups.index, weights, **options, backend="naive"
     )
     assert torch.equal(V, before)
     assert (seen.shape, seen.dtype, value.shape, value.dtype) == (
@@ -74,7 +74,7 @@ def test_result_goes_where_it_is_asked(backend, layout, axis, dtype):
         return
     groups = from_lists([[3, 0], [1, 4, 5]], 7)
     V = torch.randn(7, 7).to(dtype)
-    wanted, _ = kernels.group_shrink(V, *groups.both, 0.5, l1=0.1, axis=axis, backend="naive")
+    wanted, _ = kernels.group_shrink(V, groups.index, 0.5, l1=0.1, axis=axis, backend="naive")
     out = {
         "in place": V,
         "fresh": torch.full_like(V, float("nan")),
@@ -82,7 +82,7 @@ def test_result_goes_where_it_is_asked(backend, layout, axis, dtype):
         "sliced": torch.full((7, 14), float("nan"), dtype=dtype)[:, ::2],
     }[layout]
     seen, _ = kernels.group_shrink(
-        V, *groups.both, 0.5, l1=0.1, axis=axis, out=out, backend=backend
+        V, groups.index, 0.5, l1=0.1, axis=axis, out=out, backend=backend
     )
     assert seen is out
     close(out, wanted, dtype)
@@ -95,7 +95,7 @@ def test_result_goes_where_it_is_asked(backend, layout, axis, dtype):
 def test_nan_stays_in_its_group(backend, groups, axis, l1):
     V = torch.ones(5, 5)
     V[2, 2] = float("nan")
-    seen, value = kernels.group_shrink(V, *groups.both, 0.5, axis=axis, l1=l1, backend=backend)
+    seen, value = kernels.group_shrink(V, groups.index, 0.5, axis=axis, l1=l1, backend=backend)
     group = next(group for group in groups if 2 in group)
     expected = torch.zeros(5, dtype=torch.bool)
     expected[group] = True
@@ -110,13 +110,13 @@ def test_nan_stays_in_its_group(backend, groups, axis, l1):
 @pytest.mark.parametrize("axis", [0, 1])
 def test_zero_group_and_zero_threshold(backend, groups, axis):
     V = torch.zeros(6, 6)
-    seen, value = kernels.group_shrink(V, *groups.both, 0.0, axis=axis, backend=backend)
+    seen, value = kernels.group_shrink(V, groups.index, 0.0, axis=axis, backend=backend)
     assert torch.equal(seen, V)
     assert value == 0
     V = torch.randn(6, 6) * 1e-30
-    seen, _ = kernels.group_shrink(V, *groups.both, 3.0, step=0.0, axis=axis, backend=backend)
+    seen, _ = kernels.group_shrink(V, groups.index, 3.0, step=0.0, axis=axis, backend=backend)
     assert torch.equal(seen, V)
-    seen, value = kernels.group_shrink(V, *groups.both, 1.0, axis=axis, backend=backend)
+    seen, value = kernels.group_shrink(V, groups.index, 1.0, axis=axis, backend=backend)
     assert not seen[(slice(None), 1) if axis else 1].any()
     assert value == 0
 
@@ -129,7 +129,7 @@ def test_blocks_and_threads(backend, sizes, l1):
     rows = 1 if backend == "triton" else 40
     V = torch.randn(rows, groups.n_items, dtype=torch.float64)
     weights = torch.rand(len(sizes), dtype=torch.float64) * 3
-    seen, value = kernels.group_shrink(V, *groups.both, weights, l1=l1, backend=backend)
+    seen, value = kernels.group_shrink(V, groups.index, weights, l1=l1, backend=backend)
     soft = V.sign() * (V.abs() - l1).clamp(min=0)
     owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     norms = torch.zeros(rows, len(sizes), dtype=torch.float64)
@@ -155,8 +155,8 @@ def test_triton_walks_groups_longer_than_a_program(monkeypatch, dtype, groups, l
     V[1, 30] = float("nan")
     weights = torch.rand(groups.n_groups, dtype=torch.float64)
     options = {"step": 0.5, "l1": l1}
-    wanted, penalty = kernels.group_shrink(V, *groups.both, weights, **options, backend="naive")
-    seen, value = kernels.group_shrink(V, *groups.both, weights, **options, out=V, backend="triton")
+    wanted, penalty = kernels.group_shrink(V, groups.index, weights, **options, backend="naive")
+    seen, value = kernels.group_shrink(V, groups.index, weights, **options, out=V, backend="triton")
     close(seen, wanted, dtype, 4.0)
     close(value, penalty, dtype, 200.0)
 
@@ -174,8 +174,8 @@ def test_large_tensors_on_cpus(monkeypatch, size, shared, offset):
     weights = 1.0 if shared else torch.rand(37)
     memory = torch.full((V.numel() + offset,), float("nan"))
     out = memory[offset:].view(V.shape)
-    _, value = kernels.group_shrink(V, *groups.both, weights, out=out, backend="numba")
-    wanted, penalty = kernels.group_shrink(V, *groups.both, weights, backend="torch")
+    _, value = kernels.group_shrink(V, groups.index, weights, out=out, backend="numba")
+    wanted, penalty = kernels.group_shrink(V, groups.index, weights, backend="torch")
     torch.testing.assert_close(out, wanted)
     torch.testing.assert_close(value, penalty)
     assert memory[:offset].isnan().all()
@@ -190,8 +190,8 @@ def test_large_columns_on_cpus(monkeypatch, columns):
     groups = tiles([4, 9, 1])
     V = torch.randn(groups.n_items, columns)
     out = torch.full_like(V, float("nan"))
-    _, value = kernels.group_shrink(V, *groups.both, 0.7, axis=0, out=out, backend="numba")
-    wanted, penalty = kernels.group_shrink(V, *groups.both, 0.7, axis=0, backend="torch")
+    _, value = kernels.group_shrink(V, groups.index, 0.7, axis=0, out=out, backend="numba")
+    wanted, penalty = kernels.group_shrink(V, groups.index, 0.7, axis=0, backend="torch")
     torch.testing.assert_close(out, wanted)
     torch.testing.assert_close(value, penalty)
 
@@ -222,19 +222,19 @@ def test_threads_change_no_bit_across_memory(monkeypatch, shape, lists, l1):
         for count in (1, 3):
             torch.set_num_threads(count)
             results.append(
-                kernels.group_shrink(V, *groups.both, weights, axis=1, l1=l1, backend="numba")
+                kernels.group_shrink(V, groups.index, weights, axis=1, l1=l1, backend="numba")
             )
     finally:
         torch.set_num_threads(threads)
     wanted, value = kernels.group_shrink(
-        V.double(), *groups.both, weights, axis=1, l1=l1, backend="torch"
+        V.double(), groups.index, weights, axis=1, l1=l1, backend="torch"
     )
     assert min(cuts) > 1
     assert cuts[0] == cuts[1]
     assert torch.equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
     _, penalty = kernels.group_shrink(
-        V.double(), *groups.both, weights, step=0.0, axis=1, l1=l1, backend="torch"
+        V.double(), groups.index, weights, step=0.0, axis=1, l1=l1, backend="torch"
     )
     length = shrink_roundings(groups)
     assert_same_sums(results[0][0], wanted, sizes=V.abs(), length=length)
@@ -264,8 +264,8 @@ def test_neighbouring_groups_on_cpus(monkeypatch, sizes, offset, past):
     weights = torch.rand(groups.n_groups) * 3
     memory = torch.full((V.numel() + offset + 9,), -7.0)
     out = memory[offset:-9].view(V.shape)
-    _, value = kernels.group_shrink(V, *groups.both, weights, out=out, backend="numba")
-    wanted, _ = kernels.group_shrink(V, *groups.both, weights, backend="torch")
+    _, value = kernels.group_shrink(V, groups.index, weights, out=out, backend="numba")
+    wanted, _ = kernels.group_shrink(V, groups.index, weights, backend="torch")
     torch.testing.assert_close(out, wanted, equal_nan=True)
     assert value.isnan()
     assert (memory[:offset] == -7).all()
@@ -276,7 +276,7 @@ def test_neighbouring_groups_on_cpus(monkeypatch, sizes, offset, past):
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            results.append(kernels.group_shrink(V, *groups.both, weights, backend="numba"))
+            results.append(kernels.group_shrink(V, groups.index, weights, backend="numba"))
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(results[0][0], results[1][0])
@@ -310,12 +310,12 @@ def test_pieces_in_any_order_are_neighbours_on_cpus(monkeypatch, l1, rows, share
     loose[groups.indices] = False
     V = torch.randn(rows, 9000)
     V[-1, loose.nonzero()[7]] = 3e30  # its square is infinite
-    seen, value = kernels.group_shrink(V, *groups.both, weights, l1=l1, backend="numba")
+    seen, value = kernels.group_shrink(V, groups.index, weights, l1=l1, backend="numba")
     wanted, penalty = kernels.group_shrink(
-        V.double(), *groups.both, weights, l1=l1, backend="torch"
+        V.double(), groups.index, weights, l1=l1, backend="torch"
     )
     _, before = kernels.group_shrink(
-        V.double(), *groups.both, weights, step=0.0, l1=l1, backend="torch"
+        V.double(), groups.index, weights, step=0.0, l1=l1, backend="torch"
     )
     length = shrink_roundings(groups)
     assert_same_sums(seen, wanted, sizes=V.abs(), length=length)
@@ -330,8 +330,8 @@ def test_what_is_not_finite_in_no_group_is_not_in_the_penalty(long, axis):
     V = torch.ones(2, 100)
     V[0, 80], V[1, 90] = float("nan"), float("inf")
     V = V if axis else V.T.contiguous()
-    seen, value = kernels.group_shrink(V, *groups.both, 0.1, axis=axis, backend="numba")
-    wanted, penalty = kernels.group_shrink(V, *groups.both, 0.1, axis=axis, backend="torch")
+    seen, value = kernels.group_shrink(V, groups.index, 0.1, axis=axis, backend="numba")
+    wanted, penalty = kernels.group_shrink(V, groups.index, 0.1, axis=axis, backend="torch")
     torch.testing.assert_close(seen, wanted, equal_nan=True)
     torch.testing.assert_close(value, penalty)
 
@@ -339,5 +339,5 @@ def test_what_is_not_finite_in_no_group_is_not_in_the_penalty(long, axis):
 @pytest.mark.parametrize("backend", ["naive", *BACKENDS])
 def test_huge_and_tiny_entries_keep_their_direction(backend):
     V = torch.tensor([[3e25, 4e25], [3e-25, 4e-25]], dtype=torch.float64)
-    seen, _ = kernels.group_shrink(V, *tiles([2]).both, 1e-25, backend=backend)
+    seen, _ = kernels.group_shrink(V, tiles([2]).index, 1e-25, backend=backend)
     torch.testing.assert_close(seen, torch.tensor([[3e25, 4e25], [2.4e-25, 3.2e-25]]).double())

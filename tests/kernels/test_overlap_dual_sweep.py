@@ -51,11 +51,11 @@ def test_agrees_with_the_loops(backend, call):
     x, xi = start(V, groups, axis)
     x, xi = strided(x, "transposed"), strided(xi, "sliced")
     gap, value = kernels.overlap_dual_sweep(
-        x, xi, *groups.both, weights, **options, backend=backend
+        x, xi, groups.index, weights, **options, backend=backend
     )
     x_wanted, xi_wanted = start(V.double(), groups, axis)
     gap_wanted, value_wanted = kernels.overlap_dual_sweep(
-        x_wanted, xi_wanted, *groups.both, weights, **options, backend="naive"
+        x_wanted, xi_wanted, groups.index, weights, **options, backend="naive"
     )
     assert gap.shape == V.select(axis, 0).shape if V.shape[axis] else True
     assert gap.dtype == value.dtype == torch.float64
@@ -76,7 +76,7 @@ def test_limit_is_the_prox(backend, axis):
     gap, value = kernels.overlap_dual_sweep(
         x,
         xi,
-        *WINDOWS.both,
+        WINDOWS.index,
         weights,
         step=0.8,
         axis=axis,
@@ -106,11 +106,11 @@ def test_one_sweep_is_exact_for_a_tree_and_for_disjoint_groups(backend):
     V = torch.randn(5, 8, dtype=torch.float64)
     tree = from_lists([[0, 1], [2, 3], [0, 1, 2, 3], [4, 5, 6], list(range(8))], 8)
     x, xi = start(V, tree, 1)
-    gap, _ = kernels.overlap_dual_sweep(x, xi, *tree.both, 0.4, backend=backend)
+    gap, _ = kernels.overlap_dual_sweep(x, xi, tree.index, 0.4, backend=backend)
     assert gap.abs().max() < 1e-12
     x, xi = start(V, tiles([3, 5]), 1)
-    _, value = kernels.overlap_dual_sweep(x, xi, *tiles([3, 5]).both, 0.4, backend=backend)
-    wanted, wanted_value = kernels.group_shrink(V, *tiles([3, 5]).both, 0.4, backend="naive")
+    _, value = kernels.overlap_dual_sweep(x, xi, tiles([3, 5]).index, 0.4, backend=backend)
+    wanted, wanted_value = kernels.group_shrink(V, tiles([3, 5]).index, 0.4, backend="naive")
     torch.testing.assert_close(x, wanted)
     torch.testing.assert_close(value, wanted_value)
 
@@ -120,7 +120,7 @@ def test_nan_reaches_the_gap(backend):
     V = torch.ones(2, 12)
     V[0, 5] = float("nan")
     x, xi = start(V, WINDOWS, 1)
-    gap, value = kernels.overlap_dual_sweep(x, xi, *WINDOWS.both, 0.1, sweeps=2, backend=backend)
+    gap, value = kernels.overlap_dual_sweep(x, xi, WINDOWS.index, 0.1, sweeps=2, backend=backend)
     assert gap.isnan().tolist() == [True, False]
     assert value.isnan()
     assert x[0, 4:8].isnan().all()  # the groups {2..5} and {4..7} hold item 5
@@ -145,8 +145,7 @@ def test_bad_arguments_are_refused(change, error, message):
     arguments = {
         "X": torch.ones(2, 3),
         "dual": torch.zeros(2, 4),
-        "indptr": torch.tensor([0, 2, 4]),
-        "indices": torch.tensor([0, 1, 1, 2]),
+        "groups": (torch.tensor([0, 2, 4]), torch.tensor([0, 1, 1, 2])),
         "weights": 1.0,
         **change,
     }

@@ -65,10 +65,10 @@ def test_group_shrink(backend, dtype, axis, l1, name):
     V, weights = draw(groups.n_items, dtype, axis), weights_of(groups)
     options = {"step": 0.7, "axis": axis, "l1": l1}
     wanted, penalty = kernels.group_shrink(
-        V.double(), *groups.both, weights, **options, backend="naive"
+        V.double(), groups.index, weights, **options, backend="naive"
     )
     there = V.cuda()
-    call = partial(kernels.group_shrink, there, *groups.both, weights.cuda(), **options)
+    call = partial(kernels.group_shrink, there, groups.index, weights.cuda(), **options)
     seen, value = call(backend=backend)
     close(seen.cpu(), wanted, dtype, 16.0)
     accumulation = torch.float64 if dtype == torch.float64 else torch.float32
@@ -84,10 +84,10 @@ def test_group_shrink(backend, dtype, axis, l1, name):
 def test_smoothed_group_grad(backend, dtype, axis):
     V, weights = draw(640, dtype, axis), weights_of(WINDOWS)
     wanted = kernels.smoothed_group_grad(
-        V.double(), *WINDOWS.both, weights, 0.5, axis=axis, backend="naive"
+        V.double(), WINDOWS.index, weights, 0.5, axis=axis, backend="naive"
     )
     seen = kernels.smoothed_group_grad(
-        V.cuda(), *WINDOWS.both, weights.cuda(), 0.5, axis=axis, backend=backend
+        V.cuda(), WINDOWS.index, weights.cuda(), 0.5, axis=axis, backend=backend
     )
     close(seen.grad.cpu(), wanted.grad, dtype, 16.0)
     accumulation = torch.float64 if dtype == torch.float64 else torch.float32
@@ -107,7 +107,7 @@ def test_overlap_dual_sweep(backend, dtype, axis):
         move = (lambda t: t) if name == "naive" else torch.Tensor.cuda
         x, dual = move(V.clone()), move(torch.zeros(shape, dtype=dtype))
         gap, value = kernels.overlap_dual_sweep(
-            x, dual, *WINDOWS.both, move(weights), step=0.3, axis=axis, sweeps=3, backend=name
+            x, dual, WINDOWS.index, move(weights), step=0.3, axis=axis, sweeps=3, backend=name
         )
         results[name] = [t.cpu() for t in (x, dual, gap, value)]
     for seen, wanted in zip(results[backend], results["naive"], strict=True):
@@ -117,16 +117,13 @@ def test_overlap_dual_sweep(backend, dtype, axis):
 GRAPHED = {
     "soft_threshold": lambda V, out: kernels.soft_threshold(V, 0.3, out=out),
     "group_shrink": lambda V, out: kernels.group_shrink(
-        V, *DISJOINT["ragged"].both, 0.5, l1=0.1, out=out
+        V, DISJOINT["ragged"].index, 0.5, l1=0.1, out=out
     ),
-    "group_shrink, bound": lambda V, out: kernels.bind(
-        "group_shrink", V, *DISJOINT["ragged"].both, 0.5, l1=0.1, out=out
-    )(),
     "smoothed_group_grad": lambda V, out: kernels.smoothed_group_grad(
-        V, *DISJOINT["ragged"].both, 0.5, 0.1, out=out
+        V, DISJOINT["ragged"].index, 0.5, 0.1, out=out
     )[1:3],
     "overlap_dual_sweep": lambda V, out: kernels.overlap_dual_sweep(
-        out.copy_(V), torch.zeros_like(V), *DISJOINT["ragged"].both, 0.5, sweeps=2
+        out.copy_(V), torch.zeros_like(V), DISJOINT["ragged"].index, 0.5, sweeps=2
     ),
 }
 
@@ -172,8 +169,8 @@ def test_offsets_beyond_32_bits(operation):
         seen, value = kernels.soft_threshold(V, 0.5, out=V, backend="triton")
         wanted, penalty = kernels.soft_threshold(last.double(), 0.5, backend="naive")
     else:
-        seen, value = kernels.group_shrink(V, *groups.both, 2.0, out=V, backend="triton")
-        wanted, penalty = kernels.group_shrink(last.double(), *groups.both, 2.0, backend="naive")
+        seen, value = kernels.group_shrink(V, groups.index, 2.0, out=V, backend="triton")
+        wanted, penalty = kernels.group_shrink(last.double(), groups.index, 2.0, backend="naive")
     close(seen[-1].cpu(), wanted, torch.float16, 4.0)
     close(value.cpu(), penalty, torch.float32, 1000.0)
     assert not seen[: rows - 1].any()

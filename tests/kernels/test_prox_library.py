@@ -23,7 +23,7 @@ def test_derivatives_of_group_shrink(groups, axis, l1, step):
     weights = torch.tensor([0.8, 1.5], dtype=torch.float64, requires_grad=True)
 
     def both(V, each):
-        return kernels.group_shrink(V, *groups.both, each, step=step, axis=axis, l1=l1)
+        return kernels.group_shrink(V, groups.index, each, step=step, axis=axis, l1=l1)
 
     V = matrix()
     assert (both(V, weights)[0] == 0).any() or step == 0  # active and inactive groups
@@ -41,8 +41,8 @@ def test_derivatives_of_soft_threshold(shape):
 def test_derivative_at_zero_is_zero_not_nan():
     V = torch.zeros(2, 5, requires_grad=True)
     for x, value in (
-        kernels.group_shrink(V, *tiles([2, 3]).both, 1.0),
-        kernels.group_shrink(V, *tiles([2, 3]).both, 1.0, step=0.0),
+        kernels.group_shrink(V, tiles([2, 3]).index, 1.0),
+        kernels.group_shrink(V, tiles([2, 3]).index, 1.0, step=0.0),
         kernels.soft_threshold(V, 1.0),
     ):
         (grad,) = torch.autograd.grad(x.sum() + value, V)
@@ -51,7 +51,7 @@ def test_derivative_at_zero_is_zero_not_nan():
 
 def test_derivative_of_the_smoothed_value():
     assert torch.autograd.gradcheck(
-        lambda V: kernels.smoothed_group_grad(V, *OVERLAPPING.both, 0.8, 0.5).value, (matrix(),)
+        lambda V: kernels.smoothed_group_grad(V, OVERLAPPING.index, 0.8, 0.5).value, (matrix(),)
     )
 
 
@@ -60,10 +60,10 @@ def test_second_derivatives_are_right_or_refused():
     assert torch.autograd.gradgradcheck(
         lambda V, each: kernels.soft_threshold(V, each, step=0.6), (V, weights)
     )
-    groups = DISJOINT["tiles"].both
+    groups = DISJOINT["tiles"].index
     for name, value in (
-        ("group_shrink", kernels.group_shrink(V, *groups, 0.8)[0].square().sum()),
-        ("smoothed_group_grad", kernels.smoothed_group_grad(V, *groups, 0.8, 0.5).value.square()),
+        ("group_shrink", kernels.group_shrink(V, groups, 0.8)[0].square().sum()),
+        ("smoothed_group_grad", kernels.smoothed_group_grad(V, groups, 0.8, 0.5).value.square()),
     ):
         with pytest.raises(RuntimeError, match=f"{name} is differentiable once"):
             torch.autograd.grad(value, V, create_graph=True)
@@ -72,7 +72,7 @@ def test_second_derivatives_are_right_or_refused():
 def test_a_sweep_has_no_derivative_and_says_so():
     Z = matrix()
     X, dual = 2 * Z, torch.zeros(5, 6, dtype=torch.float64)
-    gap, _ = kernels.overlap_dual_sweep(X, dual, *OVERLAPPING.both, 0.5)
+    gap, _ = kernels.overlap_dual_sweep(X, dual, OVERLAPPING.index, 0.5)
     with pytest.raises(RuntimeError, match="no autograd formula was registered"):
         gap.sum().backward()
     with pytest.raises(ValueError, match="out was given and an input requires grad"):
@@ -100,7 +100,7 @@ def test_opcheck(layout):
 
 
 def test_one_compilation_serves_all_steps():
-    groups, compiled = tiles([2, 3]).both, []
+    groups, compiled = tiles([2, 3]).index, []
 
     def count(module, _):
         compiled.append(module)
@@ -108,11 +108,11 @@ def test_one_compilation_serves_all_steps():
 
     def work(V, step):
         x, _ = kernels.soft_threshold(V, 0.1, step=step, backend="torch")
-        x, _ = kernels.group_shrink(x, *groups, 0.4, step=step, backend="torch")
-        smooth = kernels.smoothed_group_grad(x, *groups, 0.4, 1 + step, backend="torch")
+        x, _ = kernels.group_shrink(x, groups, 0.4, step=step, backend="torch")
+        smooth = kernels.smoothed_group_grad(x, groups, 0.4, 1 + step, backend="torch")
         moved = x - step * smooth.grad
         dual = torch.zeros_like(V)
-        kernels.overlap_dual_sweep(moved, dual, *groups, 0.1, step=step, backend="torch")
+        kernels.overlap_dual_sweep(moved, dual, groups, 0.1, step=step, backend="torch")
         return moved
 
     fast = torch.compile(work, fullgraph=True, backend=count)
@@ -127,7 +127,7 @@ def test_a_step_in_a_tensor_has_the_same_derivative():
     weights = torch.full((2,), 0.4, dtype=torch.float64, requires_grad=True)
     for step in (0.7, torch.tensor(0.7, dtype=torch.float64)):
         V = matrix()
-        x, value = kernels.group_shrink(V, *DISJOINT["tiles"].both, weights, step=step)
+        x, value = kernels.group_shrink(V, DISJOINT["tiles"].index, weights, step=step)
         y, norm = kernels.soft_threshold(x, weights[0], step=step)
         seen = torch.autograd.grad(y.square().sum() + value + norm, (V, weights))
         if isinstance(step, float):
@@ -137,15 +137,16 @@ def test_a_step_in_a_tensor_has_the_same_derivative():
         kernels.soft_threshold(V, 0.1, step=weights[0])
 
 
-def test_compiles_without_graph_breaks():
-    groups, overlap = tiles([2, 3]), OVERLAPPING
+@pytest.mark.parametrize("given", ["index", "both"])
+def test_compiles_without_graph_breaks(given):
+    groups, overlap = getattr(tiles([2, 3]), given), getattr(OVERLAPPING, given)
 
     def work(V, dual):
-        x, value = kernels.group_shrink(V, *groups.both, 0.4, l1=0.1)
+        x, value = kernels.group_shrink(V, groups, 0.4, l1=0.1)
         y, other = kernels.soft_threshold(x, 0.1)
-        smooth = kernels.smoothed_group_grad(y, *overlap.both, 0.4, 0.5)
+        smooth = kernels.smoothed_group_grad(y, overlap, 0.4, 0.5)
         point = y - smooth.grad
-        gap, last = kernels.overlap_dual_sweep(point, dual, *overlap.both, 0.2, sweeps=2)
+        gap, last = kernels.overlap_dual_sweep(point, dual, overlap, 0.2, sweeps=2)
         return point, gap.sum() + value + other + smooth.value + last
 
     V = torch.randn(4, 5)
@@ -168,12 +169,11 @@ def test_torch_knows_what_was_written(backend):
 
     calls = {
         "soft": lambda: kernels.soft_threshold(V, 0.1, out=out, backend=backend),
-        "shrink": lambda: kernels.group_shrink(V, *groups.both, 0.1, out=out, backend=backend),
+        "shrink": lambda: kernels.group_shrink(V, groups.index, 0.1, out=out, backend=backend),
         "smooth": lambda: kernels.smoothed_group_grad(
-            V, *groups.both, 1.0, 0.1, out=out, backend=backend
+            V, groups.index, 1.0, 0.1, out=out, backend=backend
         ),
-        "sweep": lambda: kernels.overlap_dual_sweep(out, dual, *groups.both, 0.1, backend=backend),
-        "bound": kernels.bind("group_shrink", V, *groups.both, 0.1, out=out, backend=backend),
+        "sweep": lambda: kernels.overlap_dual_sweep(out, dual, groups.index, 0.1, backend=backend),
     }
     written = {"sweep": [out, dual]}
     for name, call in calls.items():
@@ -187,10 +187,10 @@ def test_torch_knows_what_was_written(backend):
 def test_a_result_that_requires_grad_is_refused():
     V = torch.randn(2, 5, requires_grad=True)
     with pytest.raises(ValueError, match="out requires grad"):
-        kernels.group_shrink(V, *tiles([3, 2]).both, 0.1, out=V)
+        kernels.group_shrink(V, tiles([3, 2]).index, 0.1, out=V)
     power = (V**2).sum()
     with torch.no_grad():
-        kernels.group_shrink(V, *tiles([3, 2]).both, 0.1, out=V)
+        kernels.group_shrink(V, tiles([3, 2]).index, 0.1, out=V)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         power.backward()
 
@@ -199,9 +199,9 @@ def test_a_result_that_requires_grad_is_refused():
     ("name", "call"),
     [
         ("step", lambda V, n: kernels.soft_threshold(V, 0.1, step=n)),
-        ("step", lambda V, n: kernels.group_shrink(V, *OVERLAPPING.both, 0.1, step=n)),
-        ("step", lambda V, n: kernels.overlap_dual_sweep(V, V, *OVERLAPPING.both, 0.1, step=n)),
-        ("smoothness", lambda V, n: kernels.smoothed_group_grad(V, *OVERLAPPING.both, 1.0, n)),
+        ("step", lambda V, n: kernels.group_shrink(V, OVERLAPPING.index, 0.1, step=n)),
+        ("step", lambda V, n: kernels.overlap_dual_sweep(V, V, OVERLAPPING.index, 0.1, step=n)),
+        ("smoothness", lambda V, n: kernels.smoothed_group_grad(V, OVERLAPPING.index, 1.0, n)),
         ("step", lambda V, n: kernels.chain_prox(V, 0.1, step=n)),
     ],
 )

@@ -65,7 +65,7 @@ def test_triton_sweeps_the_last_fibre_of_a_large_tensor():
     X, places = fibres(4)
     x, wanted_dual = VALUES.float(), torch.zeros(4, 2)
     wanted_gap, _ = kernels.overlap_dual_sweep(
-        x, wanted_dual, *tiles([2]).both, 1.0, step=0.5, sweeps=1, backend="naive"
+        x, wanted_dual, tiles([2]).index, 1.0, step=0.5, sweeps=1, backend="naive"
     )
     dual = torch.zeros(4, 2)
     gap, penalty = torch.empty(2, 4, dtype=torch.float64)

@@ -37,10 +37,10 @@ def test_agrees_with_the_loops(backend, call):
         V = V.float()
     before = V.clone()
     seen = kernels.smoothed_group_grad(
-        V, *groups.both, weights, smoothness, axis=axis, backend=backend
+        V, groups.index, weights, smoothness, axis=axis, backend=backend
     )
     wanted = kernels.smoothed_group_grad(
-        V.double(), *groups.both, weights, smoothness, axis=axis, backend="naive"
+        V.double(), groups.index, weights, smoothness, axis=axis, backend="naive"
     )
     assert torch.equal(V, before)
     assert (seen.grad.shape, seen.grad.dtype) == (V.shape, V.dtype)
@@ -61,7 +61,7 @@ def test_gradient_bounds_and_limit(backend, axis):
         weight * rows[:, group].norm(dim=1).sum()
         for group, weight in zip(WINDOWS, weights, strict=True)
     )
-    arguments = (V.detach(), *WINDOWS.both, weights)
+    arguments = (V.detach(), WINDOWS.index, weights)
     rough = kernels.smoothed_group_grad(*arguments, 0.8, axis=axis, backend=backend)
     torch.testing.assert_close(rough.penalty, penalty.detach())
     assert penalty - 0.8 * 7 * 4 / 2 <= rough.value <= penalty
@@ -77,10 +77,10 @@ def test_gradient_bounds_and_limit(backend, axis):
 def test_out_in_place_and_nan(backend, axis):
     V = torch.randn(7, 7)
     V[4, 4] = V[0, 6] = V[6, 0] = float("nan")
-    wanted = kernels.smoothed_group_grad(V, *WINDOWS.both, 1.0, 0.5, axis=axis, backend=backend)
+    wanted = kernels.smoothed_group_grad(V, WINDOWS.index, 1.0, 0.5, axis=axis, backend=backend)
     out = torch.full((7, 14), float("nan"))[:, ::2]
     seen = kernels.smoothed_group_grad(
-        V, *WINDOWS.both, 1.0, 0.5, axis=axis, out=out, backend=backend
+        V, WINDOWS.index, 1.0, 0.5, axis=axis, out=out, backend=backend
     )
     assert seen.grad is out
     torch.testing.assert_close(out, wanted.grad, equal_nan=True, rtol=0, atol=0)
@@ -90,17 +90,17 @@ def test_out_in_place_and_nan(backend, axis):
     assert fibres[0].isnan().tolist() == [False] * 6 + [True]
     assert seen.value.isnan()
     assert seen.penalty.isnan()
-    kernels.smoothed_group_grad(V, *WINDOWS.both, 1.0, 0.5, axis=axis, out=V, backend=backend)
+    kernels.smoothed_group_grad(V, WINDOWS.index, 1.0, 0.5, axis=axis, out=V, backend=backend)
     torch.testing.assert_close(V, wanted.grad, equal_nan=True, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("smoothness", [0.0, -1.0, float("nan"), float("inf")])
 def test_smoothness_must_be_positive(smoothness):
     with pytest.raises(ValueError, match="smoothness is"):
-        kernels.smoothed_group_grad(torch.ones(7), *WINDOWS.both, 1.0, smoothness)
+        kernels.smoothed_group_grad(torch.ones(7), WINDOWS.index, 1.0, smoothness)
 
 
 def test_weights_have_no_derivative():
     weights = torch.ones(4, requires_grad=True)
     with pytest.raises(ValueError, match="weights requires grad and has no derivative"):
-        kernels.smoothed_group_grad(torch.ones(7), *WINDOWS.both, weights, 0.5)
+        kernels.smoothed_group_grad(torch.ones(7), WINDOWS.index, weights, 0.5)

@@ -12,10 +12,8 @@ from hinge_cases import random_call
 from prox_cases import tiles
 
 pytest.importorskip("triton")
-from proxmtl import kernels
 from proxmtl.kernels import capture, hinge_args, prox_args
 from proxmtl.kernels.chunks import split
-from proxmtl.kernels.layout import layout_of
 from proxmtl.kernels.triton import group_shrink, hinge
 
 LIMITS = (2**31 - 1, 65535, 65535)  # programs on each axis of a grid
@@ -54,7 +52,7 @@ def test_grids_of_groups_across_memory(monkeypatch, shape, axis, sizes, programs
     kernel = replaced(monkeypatch, group_shrink, "shrink_across_kernel")
     V = torch.empty(shape, device="meta")
     groups = tiles(sizes)
-    group_shrink.run(prox_args.bind_group_shrink(V, *groups.both, 1.0, axis=axis))
+    group_shrink.run(prox_args.bind_group_shrink(V, groups.index, 1.0, axis=axis))
     assert kernel.grids == [(programs,)]
     assert fits(kernel.grids[0])
 
@@ -99,44 +97,20 @@ def forget(tables):
     gc.collect()
 
 
-@pytest.mark.parametrize("kind", ["dense", "ragged"])
-def test_a_prepared_call_owns_its_tables(monkeypatch, kind):
-    made, cached = spied_tables(monkeypatch)
-    call = hinge.prepare(hinge_args.bind(**random_call(kind, [7, 7], 16)))
-    forget(cached)
-    assert len(made) == 2
-    assert all(table() is not None for table in made)
-    del call
-    gc.collect()
-    assert all(table() is None for table in made)
-
-
-def test_a_bound_call_owns_the_tables_of_its_groups():
-    groups = tiles([3, 2])
-    tables = [weakref.ref(t) for t in layout_of(*groups.both).on(torch.device("cpu"))]
-    call = kernels.bind("group_shrink", torch.ones(4, 5), *groups.both, 1.0, backend="torch")
-    del groups
-    gc.collect()
-    assert all(table() is not None for table in tables)
-    del call
-    gc.collect()
-    assert all(table() is None for table in tables)
-
-
 def test_tables_of_a_captured_call_are_never_freed(monkeypatch):
     monkeypatch.setattr(capture, "_kept", {})
-    indptr, indices = tiles([3, 2]).both
-    tables = [weakref.ref(t) for t in layout_of(indptr, indices).on(torch.device("cpu"))]
-    owners = weakref.ref(layout_of(indptr, indices).owners(5, torch.device("cpu")))
+    groups = tiles([3, 2]).index
+    tables = [weakref.ref(t) for t in groups.on(torch.device("cpu"))]
+    owners = weakref.ref(groups.owners(5, torch.device("cpu")))
     made, cached = spied_tables(monkeypatch)
     replaced(monkeypatch, hinge, "rows_kernel")
     replaced(monkeypatch, hinge, "reduce_kernel")
     with monkeypatch.context() as capturing:
         capturing.setattr(capture, "capturing", lambda _: True)
-        layout_of(indptr, indices).on(torch.device("cpu"))
-        layout_of(indptr, indices).owners(5, torch.device("cpu"))
+        groups.on(torch.device("cpu"))
+        groups.owners(5, torch.device("cpu"))
         hinge.run(hinge_args.bind(**random_call("dense", [7, 7], 16)))
-    del indptr, indices
+    del groups
     forget(cached)
     assert all(table() is not None for table in (*tables, owners, *made))
     capture._kept.clear()

@@ -95,7 +95,15 @@ def factored(fixed, *, intercept=False, penalty=None):
     return Problem(SquaredHinge(), FactoredDesign(base, S=S, bias=bias), targets(), terms)
 
 
-def latent(*, intercept=True, groups=PAIRS, dtype=torch.float64, strengths=(0.6, 0.2, 0.1), seed=0):
+def latent(
+    *,
+    intercept=True,
+    groups=PAIRS,
+    dtype=torch.float64,
+    strengths=(0.6, 0.2, 0.1),
+    own=None,
+    seed=0,
+):
     """The joint problem; strengths are those of S, of L's L1 norm and of its square."""
     X, *_ = data(dtype=dtype, seed=seed)
     group, l1, square = strengths
@@ -107,16 +115,19 @@ def latent(*, intercept=True, groups=PAIRS, dtype=torch.float64, strengths=(0.6,
         group_strength=group,
         l1_strength=l1,
         frobenius_strength=square,
+        own_strength=own,
     )
 
 
 def latent_start(problem, *, K=3, seed=11, scale=1.0):
-    """Random factors, and zero intercepts if the problem has them."""
+    """Random factors and own parts, and zero intercepts if the problem has them."""
     generator = torch.Generator().manual_seed(seed)
     like = problem.zeros()
     L = scale * torch.randn(D, K, generator=generator, dtype=torch.float64).to(like)
     S = scale * torch.randn(K, M, generator=generator, dtype=torch.float64).to(like)
-    return (L, S, torch.zeros(M).to(like)) if problem.design.intercept else (L, S)
+    V = 0.3 * scale * torch.randn(D, M, generator=generator, dtype=torch.float64).to(like)
+    named = {"L": L, "S": S, "intercept": torch.zeros(M).to(like), "own": V}
+    return tuple(named[name] for name in problem.block_names)
 
 
 def _convex_case(solver):
@@ -146,9 +157,9 @@ def _separable_case(solver):
     return make
 
 
-def _latent_case(solver):
+def _latent_case(solver, **options):
     def make(dtype=torch.float64):
-        problem = latent(dtype=dtype)
+        problem = latent(dtype=dtype, **options)
         return solver, problem, latent_start(problem)
 
     return make
@@ -181,5 +192,6 @@ SOLVER_FACTORIES = {
     "PALM": _latent_case(PALM(order=((1, 2), (0,)))),
     "PANOC": _latent_case(PANOC()),
     "Refactored": _latent_case(Refactored(every=5)),
+    "PANOC, own parts": _latent_case(PANOC(), own=0.4),
     "Alternating": _latent_case(Alternating(inner_iterations=6)),
 }

@@ -221,18 +221,36 @@ def test_partial_fit_goes_on_from_the_earlier_set(data):
     assert np.linalg.norm(near.coef_ - start) < np.linalg.norm(afresh.coef_ - start)
 
 
+@pytest.mark.parametrize("own", [None, 0.01])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_partial_fit_starts_where_it_was(data, fit_intercept):
+def test_partial_fit_starts_where_it_was(data, fit_intercept, own):
     """On features with means, which the standardisation takes out of the intercepts."""
     X, Y = data
     X = X + np.linspace(2, 5, X.shape[1]) * X.std(axis=0)
-    model = LatentMTLClassifier(max_passes=100, fit_intercept=fit_intercept).fit(X, Y)
+    model = LatentMTLClassifier(max_passes=100, fit_intercept=fit_intercept, own_strength=own).fit(
+        X, Y
+    )
+    assert hasattr(model, "V_") == (own is not None)
     reached = model.result_.certificate.objective
     scores = model.decision_function(X)
     model.set_params(max_passes=1).partial_fit(X, Y)
     assert model.result_.certificate.objective <= reached * (1 + 1e-12)
     moved = np.abs(model.decision_function(X) - scores).max()
     assert moved < 0.1 * np.abs(scores).max()
+
+
+def test_own_parts_come_and_go_with_their_strength(data):
+    X, Y = data
+    model = LatentMTLClassifier(max_passes=60).fit(X, Y)
+    model.set_params(own_strength=0.01).partial_fit(X, Y)
+    np.testing.assert_allclose(model.coef_.T, model.L_ @ model.S_ + model.V_, rtol=1e-12)
+    assert model.V_.any()
+    assert 0 < model.result_.own_share < 1
+    model.set_params(own_strength=None).partial_fit(X, Y)
+    assert not hasattr(model, "V_")
+    np.testing.assert_allclose(model.coef_.T, model.L_ @ model.S_, rtol=1e-12)
+    model.set_params(own_strength=0.01).fit(3 * X + 1, Y)  # on other units
+    np.testing.assert_allclose(model.coef_.T, model.L_ @ model.S_ + model.V_, rtol=1e-12)
 
 
 def test_partial_fit_of_other_data_is_refused(data):

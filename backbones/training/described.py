@@ -23,7 +23,7 @@ __all__ = ["HUB_VARIABLE", "check_described", "check_sizes"]
 
 HUB_VARIABLE = "PROXMTL_ALLOW_HUB"
 SIDE, STAGES, COUNT = 2**14, 2**12, 2**31
-HEADS = ({"L", "S", "intercept"}, {"W", "intercept"})
+HEADS = ({"L", "S", "intercept"}, {"L", "S", "V", "intercept"}, {"W", "intercept"})
 
 _figure = either(null, number())
 _PARAMETERS = table(

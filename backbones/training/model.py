@@ -131,7 +131,7 @@ class AttributeCNN:
     architecture, network
         How the networks are built, and they themselves.
     factors
-        Of the head: ``L``, ``S``, ``intercept``, or ``W``, ``intercept``.
+        Of the head: ``L``, ``S``, ``intercept`` and perhaps ``V``, or ``W``, ``intercept``.
     inputs, standard
         (mean, scale) that are taken from the pixels, and from the features, and divided by.
     names
@@ -152,7 +152,10 @@ class AttributeCNN:
     def coef(self) -> Tensor:
         """W (D, M)."""
         factors = self.factors
-        return factors["W"] if "W" in factors else factors["L"] @ factors["S"]
+        if "W" in factors:
+            return factors["W"]
+        shared = factors["L"] @ factors["S"]
+        return shared + factors["V"] if "V" in factors else shared
 
     def features(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Features (M, B, D) of a batch of images, as they come out; (B, D) of one network."""

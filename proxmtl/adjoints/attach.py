@@ -57,7 +57,7 @@ def attach(
         The features that the problem was made of, this time with their graph.
     strengths : Tensor, shape (number of penalties,), optional
         The strengths of the problem, with their graph: in the order of ``problem.regularizers``;
-        for the factored problem group, L1 and Frobenius strength.
+        for the factored problem group, L1, Frobenius and, if there is one, own strength.
     adjoint : Adjoint
         Default :class:`Envelope`: the objective has a gradient, the solution has none.
 

@@ -11,6 +11,7 @@ from proxmtl.adjoints.linear import LinearSolution, conjugate_gradients
 from proxmtl.adjoints.loss_at import LossAt
 from proxmtl.adjoints.strengths import acting_penalties, gradient_slope
 from proxmtl.latent import LatentProblem
+from proxmtl.latent.problem import Parts
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 
@@ -121,7 +122,7 @@ class ConvexLinearised(Linearised):
 
 
 class JointLinearised(Linearised):
-    """Of the factored problem: L, S and the intercept end to end, with their cross blocks.
+    """Of the factored problem: its blocks end to end, with their cross blocks.
 
     ``W = L S`` bends the loss in two ways: along ``U = V_L S + L V_S`` with the curvature of the
     loss, and by ``<G, V_L V_S>``, ``G`` its gradient in W, which couples L and S.
@@ -142,30 +143,31 @@ class JointLinearised(Linearised):
 
     def from_weights(self, slope: Tensor) -> Tensor:
         """Gradient in the blocks of what has this gradient in ``W``, intercept row included."""
-        L, S = self.blocks[:2]
-        along, of_bias = self.problem.design.split(slope)
-        out = (along @ S.T, L.T @ along)
-        return self.pack(out if of_bias is None else (*out, of_bias))
+        return self.pack(self.problem.pull_back(self.blocks, slope))
 
     def _unpack(self, v: Tensor) -> Blocks:
         parts = torch.split(v, [block.numel() for block in self.blocks])
         return tuple(p.view_as(block) for p, block in zip(parts, self.blocks, strict=True))
 
-    def _along(self, v: Tensor) -> tuple[Blocks, Tensor]:
+    def _along(self, v: Tensor) -> tuple[Parts, Tensor]:
         """Blocks of ``v``, and the change of the design's parameter along them."""
-        parts = self._unpack(v)
+        parts = self.problem.parts(self._unpack(v))
         L, S = self.blocks[:2]
-        U = parts[0] @ S + L @ parts[1]
-        return parts, self.problem.design.join(U, parts[2] if len(parts) == 3 else None)
+        U = parts.L @ S + L @ parts.S
+        U = U if parts.own is None else U + parts.own
+        return parts, self.problem.design.join(U, parts.intercept)
 
     def hessian(self, v: Tensor) -> Tensor:
-        (VL, VS, *_), U = self._along(v)
-        L, S = self.blocks[:2]
-        bent, of_bias = self.problem.design.split(self.at.curvature(U))
-        along_L = bent @ S.T + self.G @ VS.T + 2 * self.problem.ridge.strength * VL
-        along_S = L.T @ bent + VL.T @ self.G + self.problem.group_norm.curvature_product(S, VS)
-        out = (along_L, along_S) if of_bias is None else (along_L, along_S, of_bias)
-        return self.pack(out) * self.mask
+        problem, S = self.problem, self.blocks[1]
+        along, U = self._along(v)
+        bent = problem.parts(problem.pull_back(self.blocks, self.at.curvature(U)))
+        bent = bent._replace(
+            L=bent.L + self.G @ along.S.T + 2 * problem.ridge.strength * along.L,
+            S=bent.S + along.L.T @ self.G + problem.group_norm.curvature_product(S, along.S),
+        )
+        if problem.own is not None and bent.own is not None and along.own is not None:
+            bent = bent._replace(own=bent.own + 2 * problem.own.strength * along.own)
+        return self.pack(problem.blocks(bent)) * self.mask
 
     def by_features(self, v: Tensor) -> Blocks:
         return self.at.cross(self._along(v)[1])

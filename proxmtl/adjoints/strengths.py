@@ -26,10 +26,17 @@ def acting_penalties(problem: Problem | LatentProblem) -> tuple[Acting, ...]:
     """Penalties in the order of the strengths.
 
     Those of ``problem.regularizers``; of the factored problem the group norm of S, then the L1 norm
-    and the squared norm of L (the paper's mu, gamma, lambda).
+    and the squared norm of L (the paper's mu, gamma, lambda), then that of own parts if there are.
     """
     if isinstance(problem, LatentProblem):
-        return (Acting(problem.group_norm, 1), Acting(problem.l1, 0), Acting(problem.ridge, 0))
+        of_factors = (
+            Acting(problem.group_norm, 1),
+            Acting(problem.l1, 0),
+            Acting(problem.ridge, 0),
+        )
+        if problem.own is None:
+            return of_factors
+        return (*of_factors, Acting(problem.own, problem.block_names.index("own")))
     return tuple(Acting(term, 0) for term in problem.regularizers)
 
 

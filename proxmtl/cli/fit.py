@@ -49,6 +49,13 @@ def fit(
     frobenius_strength: Annotated[
         float, typer.Option(help="Ridge on L.", rich_help_panel=_MODEL)
     ] = 1e-4,
+    own_strength: Annotated[
+        float | None,
+        typer.Option(
+            help="Ridge on a part of each attribute's own, W = L S + V; none without it.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     n_latents: Annotated[
         int | None,
         typer.Option(help="Upper bound K; default min(M, D).", min=1, rich_help_panel=_MODEL),
@@ -192,6 +199,7 @@ def fit(
                 group_strength=group_strength,
                 l1_strength=l1_strength,
                 frobenius_strength=frobenius_strength,
+                own_strength=own_strength,
                 algorithm=cast("Algorithm", algorithm),  # others are refused, by name
                 class_weight=weighting,
                 max_passes=max_passes,
@@ -201,7 +209,7 @@ def fit(
         if tol is not None:
             model.set_params(tol=tol)
         (M, D), K = (data.Y.shape[1], data.X.shape[1]), n_latents or 0
-        size = model_room(D, M, max(K, min(M, D)))
+        size = model_room(D, M, max(K, min(M, D)), own=own_strength is not None)
         with room(staging, size, out), fit_progress("Fitting", max_passes) as callback:
             model.fit(data.X[train], data.Y[train], callback=callback)
         outcome = write_fitted(

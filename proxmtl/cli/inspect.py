@@ -105,7 +105,11 @@ def _of_fit(run: FittedRun, maker: Any) -> tuple[str, dict[str, Any], NDArray[An
     model = run.model
     n_attributes, n_features = model.coef_.shape
     parameters = model.get_params(deep=False)
-    strengths = {key: value for key, value in parameters.items() if key.endswith("strength")}
+    strengths = {
+        key: value
+        for key, value in parameters.items()
+        if key.endswith("strength") and value is not None
+    }
     lines = {
         "attributes": n_attributes,
         "features": n_features,

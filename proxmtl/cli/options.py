@@ -64,7 +64,7 @@ class _Rule(NamedTuple):
     why: str
 
 
-_STRENGTHS = ("group_strength", "l1_strength", "frobenius_strength")
+_STRENGTHS = ("group_strength", "l1_strength", "frobenius_strength", "own_strength")
 _SINGLE = "an option of the latent model, not of --single-task"
 
 

@@ -87,6 +87,8 @@ def summary_lines(report: dict[str, Any], command: Any = None) -> dict[str, Any]
     if "S" in sparsity:
         lines["zeros"] = f"{sparsity['S']:.0%} of S, {sparsity['L']:.0%} of L"
         lines["live latents"] = report["live_latents"]
+    if report.get("own_share") is not None:
+        lines["own parts"] = f"{report['own_share']:.0%} of the squared weights"
     return lines
 
 
@@ -113,7 +115,7 @@ def _figure(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def model_room(n_features: int, n_attributes: int, n_latents: int = 0) -> int:
+def model_room(n_features: int, n_attributes: int, n_latents: int = 0, *, own: bool = False) -> int:
     """Bytes of a fitted model's arrays, and some for tables and figures.
 
     Raises
@@ -122,7 +124,7 @@ def model_room(n_features: int, n_attributes: int, n_latents: int = 0) -> int:
         If these latent tasks can't even be held in memory.
     """
     check_room(n_latents, n_features, n_attributes)
-    factors = n_latents * (n_features + n_attributes)
+    factors = n_latents * (n_features + n_attributes) + own * n_features * n_attributes
     return 8 * (factors + n_attributes * (n_features + 1) + 2 * n_features) + (1 << 20)
 
 

@@ -85,6 +85,7 @@ def make_model(
     labels: Sequence[str],
     *,
     n_latents: int | None,
+    own_strength: float | None = None,
     balanced: bool,
     max_passes: int,
     seed: int,
@@ -96,10 +97,17 @@ def make_model(
         "label_names": labels,
     }
     if name in BASELINES:
-        if n_latents is not None:
-            raise ValueError(f"n-latents: {name} has no latents; leave it out.")
+        for option, given in (("n-latents", n_latents), ("own-strength", own_strength)):
+            if given is not None:
+                raise ValueError(f"{option}: {name} has no latents; leave it out.")
         return baseline_estimator(name, groups, **shared)
-    return LatentMTLClassifier(groups=groups, n_latents=n_latents, random_state=seed, **shared)
+    return LatentMTLClassifier(
+        groups=groups,
+        n_latents=n_latents,
+        own_strength=own_strength,
+        random_state=seed,
+        **shared,
+    )
 
 
 def by_grid(

@@ -97,6 +97,13 @@ def train(
     frobenius_strength: Annotated[
         float, typer.Option(help="Ridge on L.", rich_help_panel=_MODEL)
     ] = 3e-4,
+    own_strength: Annotated[
+        float | None,
+        typer.Option(
+            help="Ridge on a part of each attribute's own, W = L S + V; none without it.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     n_latents: Annotated[
         int | None,
         typer.Option(help="Upper bound K; default min(M, D).", min=1, rich_help_panel=_MODEL),
@@ -242,6 +249,7 @@ def train(
             group_strength=group_strength,
             l1_strength=l1_strength,
             frobenius_strength=frobenius_strength,
+            own_strength=own_strength,
             n_latents=n_latents,
             balanced=balanced,
             max_passes=max_passes,

@@ -81,6 +81,7 @@ class Request:
     group_strength: float
     l1_strength: float
     frobenius_strength: float
+    own_strength: float | None
     n_latents: int | None
     balanced: bool
     max_passes: int
@@ -144,6 +145,7 @@ class Request:
                 group_strength=self.group_strength,
                 l1_strength=self.l1_strength,
                 frobenius_strength=self.frobenius_strength,
+                own_strength=self.own_strength,
                 loss=loss,
                 class_weight="balanced" if self.balanced else None,
                 max_passes=self.max_passes,

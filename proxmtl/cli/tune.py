@@ -44,6 +44,13 @@ def tune(
             rich_help_panel=_MODEL,
         ),
     ] = LATENT,
+    own_strength: Annotated[
+        float | None,
+        typer.Option(
+            help="Ridge on a part of each attribute's own, W = L S + V; none without it.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     n_latents: Annotated[
         int | None,
         typer.Option(help="Upper bound K; default min(M, D).", min=1, rich_help_panel=_MODEL),
@@ -181,6 +188,7 @@ def tune(
             grouping,
             data.names,
             n_latents=n_latents,
+            own_strength=own_strength,
             balanced=balanced,
             max_passes=max_passes,
             seed=seed,
@@ -188,7 +196,8 @@ def tune(
         counts = fewest(data.Y)
         search = Search(estimator, model, data.X[train], data.Y[train], seed, counts)
         (M, D), K = (data.Y.shape[1], data.X.shape[1]), n_latents or 0
-        with room(staging, model_room(D, M, max(K, min(M, D))), out):
+        size = model_room(D, M, max(K, min(M, D)), own=own_strength is not None)
+        with room(staging, size, out):
             if method == "grid":
                 chosen = by_grid(
                     search, points=points, folds=folds, sparsest=one_standard_error, folder=trials
@@ -229,4 +238,5 @@ def tune(
 
 def _chosen(model: Any) -> str:
     named = model.get_params(deep=False).items()
-    return ", ".join(f"{name} {value:.4g}" for name, value in named if name.endswith("strength"))
+    given = [(name, value) for name, value in named if name.endswith("strength")]
+    return ", ".join(f"{name} {value:.4g}" for name, value in given if value is not None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxmtl.estimators.latent import LatentMTLClassifier
-from proxmtl.latent.model import Algorithm
+from proxmtl.latent.model import Algorithm, Init
 from proxmtl.targets import Reduction
 
 __all__ = ["GOMTLClassifier"]
@@ -45,6 +45,7 @@ class GOMTLClassifier(LatentMTLClassifier):
     """
 
     groups = None  # each attribute alone
+    own_strength = None
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class GOMTLClassifier(LatentMTLClassifier):
         frobenius_strength: float = 1e-3,
         loss: str = "logistic",
         algorithm: Algorithm = "auto",
-        init: Any = "svd",
+        init: Init = "svd",
         fit_intercept: bool = True,
         standardize: bool = True,
         reduction: Reduction = "task_mean",
@@ -84,4 +85,5 @@ class GOMTLClassifier(LatentMTLClassifier):
             "group_strength": self.strength,
             "l1_strength": 0.0,
             "frobenius_strength": self.frobenius_strength,
+            "own_strength": None,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -16,7 +16,7 @@ from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
-from proxmtl.latent.model import Algorithm
+from proxmtl.latent.model import Algorithm, Init
 from proxmtl.result import Status
 from proxmtl.targets import ClassWeight, Reduction
 
@@ -33,9 +33,10 @@ class LatentMTLClassifier(LinearAttributeClassifier):
               \max(0, 1 - y_{mi} (x_i^\top L s_m + b_m))^2
               + \mu \sum_k \sum_g w_g \|s_k^g\|_2 + \gamma \|L\|_1 + \lambda \|L\|_F^2
 
-    n is the number of observed labels of all attributes, counted with their sample weights. The
-    problem is not convex: the result is a local minimum or what the budget reached, and
-    ``result_`` tells which.
+    n is the number of observed labels of all attributes, counted with their sample weights. With
+    `own_strength` each attribute also has a part of its own, for what it does not have in common
+    with others: ``W = L S + V``, and :math:`+ \nu \|V\|_F^2`. The problem is not convex: the
+    result is a local minimum or what the budget reached, and ``result_`` tells which.
 
     Parameters
     ----------
@@ -51,13 +52,17 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         :math:`\gamma \ge 0`, the sparsity of L.
     frobenius_strength : float
         :math:`\lambda \ge 0`, the ridge on L. One of the two must be positive.
+    own_strength : float, optional
+        :math:`\nu > 0`, the ridge on own parts V, in units of the loss as the other strengths;
+        None: there are none. The smaller, the less is shared.
     loss : {"squared_hinge", "logistic", "squared", "smoothed_hinge", "huber"}
         Loss of a label; the formula is with the first, the paper's.
     algorithm : {"auto", "panoc", "palm", "paper"}
         ``"paper"`` is Algorithm 1 to the letter; ``"auto"`` is the fastest by measurement.
-    init : {"svd", "paper"} or tuple of arrays
-        ``"svd"`` starts from single-task solutions; or L, S and optionally intercepts, on
-        standardised features.
+    init : {"best", "trace", "svd", "zero", "paper"} or tuple of arrays
+        ``"svd"`` starts from single-task solutions, ``"trace"`` from those of the trace norm,
+        ``"best"`` from the lower of the two; others as for :class:`proxmtl.LatentMTL`. Or L, S and
+        optionally intercepts and V, on standardised features.
     fit_intercept : bool
         Fit an unpenalised intercept per attribute.
     standardize : bool
@@ -82,13 +87,15 @@ class LatentMTLClassifier(LinearAttributeClassifier):
     Attributes
     ----------
     coef_ : ndarray of shape (M, D)
-        ``(L_ @ S_).T``, on the features as given.
+        ``(L_ @ S_ + V_).T``, on the features as given.
     intercept_ : ndarray of shape (M,)
         Intercepts.
     L_ : ndarray of shape (D, K)
         Latent tasks, on the features as given (``result_.L`` is on standardised ones).
     S_ : ndarray of shape (K, M)
         How the attributes combine them.
+    V_ : ndarray of shape (D, M)
+        The attributes' own parts, on the features as given; only with `own_strength`.
     groups_ : Groups
         The groups that were used.
     label_values_ : ndarray of shape (2,)
@@ -113,6 +120,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
     groups_: Groups
     L_: NDArray[Any]
     S_: NDArray[Any]
+    V_: NDArray[Any]
 
     def __init__(
         self,
@@ -122,9 +130,10 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         group_strength: float = 1e-3,
         l1_strength: float = 1e-4,
         frobenius_strength: float = 1e-4,
+        own_strength: float | None = None,
         loss: str = "squared_hinge",
         algorithm: Algorithm = "auto",
-        init: Literal["svd", "paper"] | tuple[Any, ...] = "svd",
+        init: Init = "svd",
         fit_intercept: bool = True,
         standardize: bool = True,
         reduction: Reduction = "mean",
@@ -139,6 +148,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         self.group_strength = group_strength
         self.l1_strength = l1_strength
         self.frobenius_strength = frobenius_strength
+        self.own_strength = own_strength
         self.loss = loss
         self.algorithm = algorithm
         self.init = init
@@ -192,12 +202,14 @@ class LatentMTLClassifier(LinearAttributeClassifier):
             "group_strength": self.group_strength,
             "l1_strength": self.l1_strength,
             "frobenius_strength": self.frobenius_strength,
+            "own_strength": self.own_strength,
         }
 
-    def _present_factors(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """L, S and intercepts on standardised features: where a warm start begins."""
-        L = self.L_ * self.scale_[:, np.newaxis]
-        return L, self.S_, self.intercept_ + self.coef_ @ self.mean_
+    def _present_factors(self) -> tuple[NDArray[Any] | None, ...]:
+        """L, S, intercepts and V on standardised features: where a warm start begins."""
+        scale = self.scale_[:, np.newaxis]
+        V = None if self.own_strength is None else getattr(self, "V_", 0 * self.coef_.T) * scale
+        return self.L_ * scale, self.S_, self.intercept_ + self.coef_ @ self.mean_, V
 
     def _solve(
         self,
@@ -239,6 +251,10 @@ class LatentMTLClassifier(LinearAttributeClassifier):
                     "reached, and is the model: raise max_passes."
                 )
             warnings.warn(f"{type(self).__name__}: {why}", kind, stacklevel=4)
-        L, self.S_ = self.result_.L.numpy(), self.result_.S.numpy()
-        self.L_ = L / self.scale_[:, np.newaxis]
-        return L @ self.S_, self.result_.intercept.numpy()
+        scale = self.scale_[:, np.newaxis]
+        self.L_, self.S_ = self.result_.L.numpy() / scale, self.result_.S.numpy()
+        if self.result_.own is not None:
+            self.V_ = self.result_.own.numpy() / scale
+        elif hasattr(self, "V_"):
+            del self.V_
+        return self.result_.coef.numpy(), self.result_.intercept.numpy()

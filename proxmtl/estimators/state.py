@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["from_state", "to_state"]
 
 _ALWAYS = ("coef_", "intercept_", "mean_", "scale_")
-_OPTIONAL = ("L_", "S_", "shared_coef_", "calibration_", "sharing_")
+_OPTIONAL = ("L_", "S_", "V_", "shared_coef_", "calibration_", "sharing_")
 _PAIRS = "pairs"
 """Key under which a mapping is written as a list of pairs: JSON's own keys are all text."""
 
@@ -150,6 +150,7 @@ def _check_shapes(estimator: Any) -> None:
         expected |= {"L_": (n_features, n_latents), "S_": (n_latents, n_attributes)}
     for name, shape in (
         ("shared_coef_", estimator.coef_.shape),
+        ("V_", estimator.coef_.shape[::-1]),
         *((name, (n_attributes,)) for name in ("calibration_", "sharing_")),
     ):
         if hasattr(estimator, name):

@@ -231,7 +231,7 @@ def fit_report(model: Any) -> dict[str, Any]:
         report["status"], report["advice"] = status.name, status.advice(solved_in)
     if certificate is not None:
         report["certificate"] = certificate.to_dict()
-    for key in ("iterations", "passes", "live_latents"):
+    for key in ("iterations", "passes", "live_latents", "own_share"):
         value = getattr(result, key, None)
         if value is not None:
             report[key] = _plain(value)

@@ -75,7 +75,11 @@ def _fitted(n_attributes: int, n_features: int) -> Check:
                     ),
                     "sparsity": tables(number(0, 1)),
                 },
-                {"live_latents": whole(0, MOST), "iterations": whole(0, MOST)},
+                {
+                    "live_latents": whole(0, MOST),
+                    "own_share": number(0, 1),
+                    "iterations": whole(0, MOST),
+                },
             ),
         }
     )
@@ -88,6 +92,8 @@ def _parameters(kind: type) -> dict[str, Check]:
 
 
 def _like(name: str, default: Any) -> Check:
+    if default is None and name.endswith("strength"):
+        return either(null, number(0))
     if isinstance(default, bool):
         return flag
     if isinstance(default, int | float):

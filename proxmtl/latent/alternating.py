@@ -11,6 +11,7 @@ from torch import Tensor
 from proxmtl.counts import OutOfPassesError
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.problem import Problem
+from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Result, Status
 from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.blocks import Blocks
@@ -60,7 +61,10 @@ class Alternating(Solver[LatentProblem, AlternatingState, Blocks]):
             raise ValueError("inner_iterations, inner_gap, smoothing: each must be > 0.")
 
     def check(self, problem: LatentProblem) -> None:
-        """Built for :class:`LatentProblem`, which has all it needs."""
+        if problem.own is not None:
+            raise UnsupportedError(
+                "Alternating: Algorithm 1 has no own parts; use PANOC, or leave own_strength out."
+            )
 
     def init(self, problem: LatentProblem, x0: Blocks) -> AlternatingState:
         problem.check_point(x0)
@@ -68,8 +72,7 @@ class Alternating(Solver[LatentProblem, AlternatingState, Blocks]):
         return AlternatingState(0, problem.objective(blocks), False, 0.0, blocks)
 
     def step(self, problem: LatentProblem, state: AlternatingState) -> AlternatingState:
-        L, S = state.blocks[:2]
-        bias = state.blocks[2] if len(state.blocks) == 3 else None
+        L, S, bias, _ = problem.parts(state.blocks)
         stop: Stop = MaxIterations(self.inner_iterations) | RelativeGap(
             self.inner_gap, every=self.inner_iterations
         )

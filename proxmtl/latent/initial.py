@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from proxmtl.latent.problem import LatentProblem
+from proxmtl.latent.problem import LatentProblem, Parts
 from proxmtl.machine import available_memory, check_memory
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius
@@ -15,7 +15,14 @@ from proxmtl.solvers.loop import run
 from proxmtl.solvers.requirements import check_curvature
 from proxmtl.stopping import MaxIterations, RelativeGap
 
-__all__ = ["check_room", "paper_start", "rebalance", "single_task_weights", "svd_start"]
+__all__ = [
+    "check_room",
+    "paper_start",
+    "rebalance",
+    "single_task_weights",
+    "split_weights",
+    "svd_start",
+]
 
 FEWEST = 5.0
 """Passes with which a start gets somewhere: two before its first iteration, and three of these."""
@@ -66,27 +73,38 @@ def single_task_weights(problem: LatentProblem) -> Tensor:
 def svd_start(problem: LatentProblem, n_latents: int, generator: torch.Generator) -> Blocks:
     """Split single-task weights by a thin SVD, ``L = U sqrt(s)``, ``S = sqrt(s) V'``, rebalanced.
 
-    Reproduces the single-task weights when ``n_latents`` is at least their rank. Latents beyond
-    the rank get small random columns in both factors; signs are fixed so that the largest entry of
-    each left singular vector is positive.
+    Reproduces the single-task weights when ``n_latents`` is at least their rank, where own parts
+    are zero. Latents beyond the rank get small random columns in both factors.
     """
     weights, bias = problem.design.split(single_task_weights(problem))
+    L, S = split_weights(weights, n_latents)
+    extra = n_latents - L.shape[1]
+    if extra:
+        small = 1e-2 * (float(S.norm(dim=1).max()) if L.shape[1] else 1.0)
+        D, M = weights.shape
+        L = torch.cat([L, small * _normal(D, extra, generator, L) / D**0.5], dim=1)
+        S = torch.cat([S, small * _normal(extra, M, generator, S) / M**0.5])
+    L, S = rebalance(problem, L, S)
+    return _blocks(problem, L.to(weights), S.to(weights), bias)
+
+
+def split_weights(weights: Tensor, n_latents: int) -> tuple[Tensor, Tensor]:
+    """Factors ``U sqrt(s)`` and ``sqrt(s) V'`` of the leading singular values that are not zero.
+
+    Signs are fixed so that the largest entry of each left singular vector is positive.
+    """
     U, s, Vh = torch.linalg.svd(weights.to(torch.float64), full_matrices=False)
     rank = min(n_latents, int((s > 1e-10 * s[0]).sum())) if s[0] > 0 else 0
     largest = U.abs().argmax(0)
     signs = torch.sign(U[largest, torch.arange(U.shape[1], device=U.device)])
     root = s.sqrt()
-    L = (U * signs * root)[:, :rank]
-    S = (root[:, None] * signs[:, None] * Vh)[:rank]
-    extra = n_latents - rank
-    if extra:
-        small = 1e-2 * (float(root[0]) if rank else 1.0)
-        D, M = weights.shape
-        L = torch.cat([L, small * _normal(D, extra, generator, L) / D**0.5], dim=1)
-        S = torch.cat([S, small * _normal(extra, M, generator, S) / M**0.5])
-    L, S = rebalance(problem, L, S)
-    factors = (L.to(weights.dtype), S.to(weights.dtype))
-    return factors if bias is None else (*factors, bias.clone())
+    return (U * signs * root)[:, :rank], (root[:, None] * signs[:, None] * Vh)[:rank]
+
+
+def _blocks(problem: LatentProblem, L: Tensor, S: Tensor, bias: Tensor | None) -> Blocks:
+    """A point without own parts."""
+    own = None if problem.own is None else L.new_zeros(L.shape[0], S.shape[1])
+    return problem.blocks(Parts(L, S, None if bias is None else bias.clone(), own))
 
 
 def paper_start(problem: LatentProblem, n_latents: int, generator: torch.Generator) -> Blocks:
@@ -104,7 +122,7 @@ def paper_start(problem: LatentProblem, n_latents: int, generator: torch.Generat
     U, _, _ = torch.linalg.svd(weights.to(torch.float64), full_matrices=n_latents > min(D, M))
     L = U[:, :n_latents].to(weights.dtype)
     S = _normal(n_latents, M, generator, weights)
-    return (L, S) if bias is None else (L, S, bias.clone())
+    return _blocks(problem, L, S, bias)
 
 
 def rebalance(problem: LatentProblem, L: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,11 @@ from proxmtl.arrays import as_float_tensor, as_python
 from proxmtl.designs import Design, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent.alternating import Alternating
-from proxmtl.latent.initial import check_room, paper_start, rebalance, svd_start
-from proxmtl.latent.problem import LatentProblem
+from proxmtl.latent.initial import check_room, rebalance
+from proxmtl.latent.problem import LatentProblem, Parts
 from proxmtl.latent.refactor import Refactored
 from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
+from proxmtl.latent.starts import best_start, paper_start, svd_start, trace_start, zero_start
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.result import Result, Status
 from proxmtl.solvers.base import Callback, Solver, State, check_state
@@ -29,6 +30,15 @@ from proxmtl.targets import ClassWeight, Reduction, Targets
 __all__ = ["Features", "Labels", "LatentMTL", "LatentResult"]
 
 Algorithm = Literal["auto", "panoc", "palm", "paper"]
+Init = Literal["best", "trace", "svd", "zero", "paper"] | tuple[Any, ...]
+
+INITS = {
+    "best": best_start,
+    "trace": trace_start,
+    "svd": svd_start,
+    "zero": zero_start,
+    "paper": paper_start,
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,10 @@ class LatentMTL:
     """Latent tasks shared by all, combined by group-sparse rows.
 
     ``min_{L,S,b} loss(X L S + b) + mu sum_k sum_g ||S[k,g]|| + gamma ||L||_1 + lambda ||L||_F^2``:
-    the model of Abdulnabi, Wang, Lu and Jia (2015), eq. 2. Not jointly convex: a solve is a descent
-    from its start within a budget of passes, and the result says what it reached, never more.
+    the model of Abdulnabi, Wang, Lu and Jia (2015), eq. 2. With ``own_strength`` also a part of
+    each task's own, ``loss(X (L S + V) + b) + ... + own_strength ||V||_F^2``: what one task alone
+    needs then takes no latent. Not jointly convex: a solve is a descent from its start within a
+    budget of passes, and the result says what it reached, never more.
 
     Parameters
     ----------
@@ -49,13 +61,20 @@ class LatentMTL:
     group_strength, l1_strength, frobenius_strength : float
         The paper's mu, gamma, lambda, in units of the reduced loss. Only ``mu gamma`` and
         ``mu^2 lambda`` matter for W. The paper's ``lambda = 0.4`` is for ``reduction="sum"``.
+    own_strength : float or None
+        Ridge on the tasks' own parts V, in the same units; None: there are none. With a small one
+        nothing is shared, and each task is a ridge classifier of its own; with a large one V = 0.
     algorithm : "auto", "panoc", "palm" or "paper"
         ``"paper"`` is Algorithm 1 to the letter. ``"panoc"`` and ``"palm"`` descend on the joint
         variable. ``"auto"`` is PANOC with refactoring: now and then the factors are replaced by
         the cheapest found with the same W, at no pass over the data. By measurement the fastest
         by far (see docs/results.md).
-    init : "svd", "paper" or (L, S) or (L, S, intercept)
-        ``"svd"``: rebalanced thin SVD of single-task ridge solutions.
+    init : "best", "trace", "svd", "zero", "paper" or a tuple
+        ``"svd"``: rebalanced thin SVD of single-task ridge solutions. ``"trace"``: of trace-norm
+        solutions, in which tasks share. ``"best"``: the one of these two with the lower objective.
+        ``"zero"``: nothing, from where only ``revive`` leads to latents. ``"paper"``: singular
+        vectors and random combinations. Or ``(L, S)``, ``(L, S, intercept)`` or
+        ``(L, S, intercept, own)``.
     fit_intercept : bool
         Unpenalised intercept per task (the paper has none).
     reduction : "mean", "sum" or "task_mean"
@@ -87,8 +106,9 @@ class LatentMTL:
     group_strength: float = 1e-3
     l1_strength: float = 1e-4
     frobenius_strength: float = 1e-4
+    own_strength: float | None = None
     algorithm: Algorithm = "auto"
-    init: Literal["svd", "paper"] | tuple[Any, ...] = "svd"
+    init: Init = "svd"
     fit_intercept: bool = True
     reduction: Reduction = "mean"
     class_weight: ClassWeight = None
@@ -110,8 +130,9 @@ class LatentMTL:
                 f"revive: algorithm={self.algorithm!r} brings no latent back; leave revive out, or "
                 "use algorithm='auto'."
             )
-        if not isinstance(self.init, tuple) and self.init not in ("svd", "paper"):
-            raise ValueError(f"init: got {self.init!r}; use 'svd', 'paper' or factors (L, S).")
+        if not isinstance(self.init, tuple) and self.init not in INITS:
+            known = ", ".join(map(repr, INITS))
+            raise ValueError(f"init: got {self.init!r}; use {known} or factors (L, S).")
         K = self.n_latents
         if K is not None and (type(K) is bool or not hasattr(K, "__index__") or K < 1):
             raise ValueError(f"n_latents: got {K!r}; use a whole number of at least 1, or None.")
@@ -124,6 +145,11 @@ class LatentMTL:
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{name}: got {value}; it must be finite and >= 0.")
+        if self.own_strength is not None and self.algorithm == "paper":
+            raise ValueError(
+                "own_strength: the paper's algorithm has no own parts; leave it out, or use "
+                "algorithm='auto'."
+            )
         if not self.max_passes > 0 or not self.tol >= 0:
             raise ValueError(
                 f"max_passes, tol: got {self.max_passes}, {self.tol}; use > 0 and >= 0."
@@ -155,6 +181,7 @@ class LatentMTL:
             group_strength=self.group_strength,
             l1_strength=self.l1_strength,
             frobenius_strength=self.frobenius_strength,
+            own_strength=self.own_strength,
         )
 
     @torch.no_grad()
@@ -263,34 +290,43 @@ class LatentMTL:
         if self.algorithm == "paper":
             return Alternating()
         if self.algorithm == "palm":
-            rest = (1, 2) if problem.design.intercept else (1,)
-            return PALM(order=(rest, (0,)))
+            return PALM(order=problem.sweep)
         return PANOC() if self.algorithm == "panoc" else Refactored(revive=bool(self.revive))
 
     def _start(self, problem: LatentProblem, warm_start: LatentResult | None) -> Blocks:
         if warm_start is not None:
-            given: tuple[Any, ...] = (warm_start.L, warm_start.S, warm_start.intercept)
+            given: tuple[Any, ...] = (
+                warm_start.L,
+                warm_start.S,
+                warm_start.intercept,
+                warm_start.own,
+            )
         elif isinstance(self.init, tuple):
             given = self.init
         else:
             M = problem.targets.n_tasks
             D = problem.design.parameter_shape(problem.targets)[0] - int(problem.design.intercept)
             generator = torch.Generator().manual_seed(self.random_state)
-            make = svd_start if self.init == "svd" else paper_start
+            make = INITS[self.init]
             K = self.n_latents or min(M, D)
             check_room(K, D, M, problem.design.dtype.itemsize)
             view = problem.in_units()
             return view.outside(make(view, K, generator))
-        if len(given) not in (2, 3):
-            raise ValueError("init: give (L, S) or (L, S, intercept).")
-        like = problem.zeros()
-        blocks = [as_float_tensor("init", block).to(like) for block in given]
-        if problem.design.intercept:
-            blocks = [*blocks[:2], blocks[2] if len(blocks) == 3 else like[-1].clone()]
-        else:
-            blocks = blocks[:2]
-        problem.check_point(tuple(blocks))
-        return tuple(blocks)
+        if not 2 <= len(given) <= 4 or any(block is None for block in given[:2]):
+            raise ValueError("init: give (L, S), (L, S, intercept) or (L, S, intercept, own).")
+        if len(given) == 4 and given[3] is not None and problem.own is None:
+            raise ValueError("init: has own parts, and the model has none; give own_strength.")
+        weights, bias = problem.design.split(problem.zeros())
+        default: dict[str, Any] = {"intercept": bias, "own": weights}
+        blocks = dict(zip(Parts._fields, given, strict=False))
+        start = tuple(
+            default[name]
+            if blocks.get(name) is None
+            else as_float_tensor("init", blocks[name]).to(weights)
+            for name in problem.block_names
+        )
+        problem.check_point(start)
+        return start
 
     def _package(
         self, problem: LatentProblem, solver: Solver[Any, Any, Blocks], result: Result[Blocks]
@@ -303,9 +339,9 @@ class LatentMTL:
             # another scale is another rounding, which in float32 may undo what was converged to
             if not (result.status.ok and measured.relative_kkt > self.tol):
                 blocks, certificate = balanced, measured
-        L, S = blocks[:2]
-        bias = blocks[2] if problem.design.intercept else S.new_zeros(S.shape[1])
-        collapsed = not bool((L @ S).any())
+        L, S, intercept, own = problem.parts(blocks)
+        bias = S.new_zeros(S.shape[1]) if intercept is None else intercept
+        collapsed = not bool(problem.design.split(problem.weights(blocks))[0].any())
         # where the budget ended above W = 0, the descent itself may still lead below
         settled = result.status.ok or not _alive(solver, problem, result.state)
         return LatentResult(
@@ -322,6 +358,7 @@ class LatentMTL:
             reason=result.reason,
             returned=result.returned,
             state=result.state,
+            own=own,
         )
 
 
@@ -329,5 +366,5 @@ def _alive(solver: Solver[Any, Any, Blocks], problem: LatentProblem, state: Stat
     """Whether the last iterate is not W = 0; a run without an iteration has not arrived there."""
     if not isinstance(state, solver.state_type):
         return True
-    L, S = solver.solution(problem, state)[:2]
-    return bool((L @ S).any())
+    blocks = solver.solution(problem, state)
+    return bool(problem.design.split(problem.weights(blocks))[0].any())

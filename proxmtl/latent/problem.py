@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from copy import copy
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,19 +16,39 @@ from proxmtl.designs.factored import squared_spectral_norm
 from proxmtl.groups import Groups
 from proxmtl.losses import Loss, without_weights
 from proxmtl.problem import OracleCounts, Problem
-from proxmtl.regularizers import L1, GroupL2, OverlappingGroupL2, SquaredFrobenius
+from proxmtl.regularizers import (
+    L1,
+    GroupL2,
+    OverlappingGroupL2,
+    SquaredFrobenius,
+    UnsupportedError,
+)
 from proxmtl.result import Certificate
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.targets import Targets
 
-__all__ = ["LatentProblem", "check_strengths"]
+__all__ = ["LatentProblem", "Parts", "check_strengths"]
 
 TINY = 1e-9
 """Curvatures along a factor below this, in the units of the penalties, count as none."""
 
 
-def check_strengths(group_strength: float, l1_strength: float, frobenius_strength: float) -> None:
-    """Raise ``ValueError`` where one factor could absorb the other's penalty."""
+class Parts(NamedTuple):
+    """Blocks by name."""
+
+    L: Tensor
+    S: Tensor
+    intercept: Tensor | None
+    own: Tensor | None
+
+
+def check_strengths(
+    group_strength: float,
+    l1_strength: float,
+    frobenius_strength: float,
+    own_strength: float | None = None,
+) -> None:
+    """Raise ``ValueError`` where one factor could absorb another's penalty."""
     if not group_strength > 0:
         raise ValueError(
             f"group_strength: got {group_strength}; it must be > 0. Without it S could grow "
@@ -38,13 +59,22 @@ def check_strengths(group_strength: float, l1_strength: float, frobenius_strengt
             f"l1_strength, frobenius_strength: got {l1_strength} and {frobenius_strength}; one "
             "must be > 0, or L could grow while S shrinks, at no cost."
         )
+    if own_strength is not None and not 0 < own_strength < math.inf:
+        raise ValueError(
+            f"own_strength: got {own_strength}; it must be > 0 and finite, or None for no own "
+            "parts. Without a penalty on them nothing would be shared."
+        )
 
 
 class LatentProblem:
     """``loss(X L S + b) + mu sum_k sum_g w_g ||S[k, g]|| + gamma ||L||_1 + lambda ||L||_F^2``.
 
-    Blocks are ``(L, S)`` of shapes (D, K) and (K, M), or ``(L, S, b)`` with ``b`` of shape (M,)
-    when the design has an intercept. Not jointly convex: only the blocks' certificates are global.
+    With ``own_strength`` each task has a part of its own: ``X (L S + V) + b``, and the penalty
+    ``own_strength ||V||_F^2``.
+
+    Blocks are ``(L, S)`` of shapes (D, K) and (K, M); then ``b`` of shape (M,) when the design has
+    an intercept; then ``V`` of shape (D, M) when tasks have own parts. :meth:`parts` names them.
+    Not jointly convex: only the blocks' certificates are global.
 
     Parameters
     ----------
@@ -54,12 +84,14 @@ class LatentProblem:
         Of tasks; must cover every task.
     group_strength, l1_strength, frobenius_strength : float
         The paper's mu, gamma, lambda.
+    own_strength : float, optional
+        Ridge on the tasks' own parts; None: there are none, as in the paper.
 
     Raises
     ------
     ValueError
-        If ``group_strength`` is 0, both strengths on L are 0, or a task is in no group: then one
-        factor can absorb the other's penalty and the minimum is not attained.
+        If ``group_strength`` or ``own_strength`` is 0, both strengths on L are 0, or a task is in
+        no group: then one factor can absorb the other's penalty and the minimum is not attained.
     """
 
     def __init__(
@@ -72,8 +104,9 @@ class LatentProblem:
         group_strength: float,
         l1_strength: float,
         frobenius_strength: float,
+        own_strength: float | None = None,
     ) -> None:
-        check_strengths(group_strength, l1_strength, frobenius_strength)
+        check_strengths(group_strength, l1_strength, frobenius_strength, own_strength)
         if groups.n_items != targets.n_tasks:
             raise ValueError(
                 f"groups: made for {groups.n_items} tasks, the labels have {targets.n_tasks}."
@@ -95,14 +128,41 @@ class LatentProblem:
         self.group_norm: GroupL2 | OverlappingGroupL2 = group_norm(groups, group_strength)
         self.l1 = L1(l1_strength)
         self.ridge = SquaredFrobenius(frobenius_strength)
+        self.own = None if own_strength is None else SquaredFrobenius(own_strength)
         self.counts = OracleCounts()
         self._centred: LatentProblem | None = None  # found once
         self._plain_design: Design | None = None  # where this is on centred features
 
     # ------------------------------------------------------------------ oracles
 
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """Names of the blocks, in their order: fields of :class:`Parts`."""
+        held = {"intercept": self.design.intercept, "own": self.own is not None}
+        return ("L", "S", *(name for name, there in held.items() if there))
+
+    @property
+    def sweep(self) -> tuple[tuple[int, ...], ...]:
+        """Which blocks are updated together, in which order: S and the intercept, L, own parts."""
+        place = {name: number for number, name in enumerate(self.block_names)}
+        with_S = tuple(place[name] for name in ("S", "intercept") if name in place)
+        return (with_S, (0,), *((place[name],) for name in ("own",) if name in place))
+
+    def parts(self, blocks: Blocks) -> Parts:
+        """Blocks by name; None where the problem has no such block."""
+        named = dict(zip(self.block_names, blocks, strict=True))
+        return Parts(blocks[0], blocks[1], named.get("intercept"), named.get("own"))
+
+    def blocks(self, parts: Parts) -> Blocks:
+        """Inverse of :meth:`parts`."""
+        return tuple(part for part in parts if part is not None)
+
     def check_point(self, blocks: Blocks) -> None:
-        L, S = blocks[:2]
+        if len(blocks) != len(self.block_names):
+            raise ValueError(
+                f"init: {len(blocks)} blocks; this problem's are ({', '.join(self.block_names)})."
+            )
+        L, S, intercept, own = self.parts(blocks)
         D = self.design.parameter_shape(self.targets)[0] - int(self.design.intercept)
         M = self.targets.n_tasks
         if L.ndim != 2 or S.ndim != 2 or L.shape != (D, S.shape[0]) or S.shape[1] != M:
@@ -110,8 +170,9 @@ class LatentProblem:
                 f"init: L and S have shapes {tuple(L.shape)} and {tuple(S.shape)}; expected "
                 f"({D}, K) and (K, {M})."
             )
-        if len(blocks) != 2 + int(self.design.intercept):
-            raise ValueError("init: give (L, S, intercept) with an intercept, (L, S) without.")
+        for name, block, shape in (("intercept", intercept, (M,)), ("own", own, (D, M))):
+            if block is not None and block.shape != shape:
+                raise ValueError(f"init: {name} has shape {tuple(block.shape)}; expected {shape}.")
         if not all(bool(torch.isfinite(block).all()) for block in blocks):
             raise ValueError("init: a factor holds NaN or infinite values.")
 
@@ -121,13 +182,15 @@ class LatentProblem:
         return torch.zeros(shape, dtype=self.design.dtype, device=self.design.device)
 
     def null(self, like: Blocks) -> tuple[Blocks, float]:
-        """Factors that are zero, with the best intercepts, and the objective: no product.
+        """Weights that are zero, with the best intercepts, and the objective: no product.
 
         ``like`` says how many latents there are.
         """
         best, loss = without_weights(self.loss, self.targets, intercept=self.design.intercept)
-        factors = tuple(torch.zeros_like(block) for block in like[:2])
-        return factors if best is None else (*factors, best.to(like[2])), loss
+        zero = self.parts(tuple(torch.zeros_like(block) for block in like))
+        return self.blocks(
+            zero._replace(intercept=None if best is None else best.to(like[0]))
+        ), loss
 
     def in_units(self) -> LatentProblem:
         """Return the problem on features minus their means, which the intercepts take up.
@@ -172,13 +235,17 @@ class LatentProblem:
         if self._plain_design is None:
             return blocks
         assert isinstance(self.design, CentredDesign)
-        L, S, bias = (block.to(torch.float64) for block in blocks)
-        return (*blocks[:2], (bias + sign * self.design.shift(L @ S)).to(blocks[2]))
+        wide = tuple(block.to(torch.float64) for block in blocks)
+        weights, bias = self.design.split(self.weights(wide))
+        assert bias is not None
+        moved = (bias + sign * self.design.shift(weights)).to(blocks[0])
+        return self.blocks(self.parts(blocks)._replace(intercept=moved))
 
     def weights(self, blocks: Blocks) -> Tensor:
-        """The design's parameter: ``L S``, with the intercept as last row if there is one."""
-        L, S = blocks[:2]
-        return self.design.join(L @ S, blocks[2] if len(blocks) == 3 else None)
+        """The design's parameter: ``L S + V``, with the intercept as last row if there is one."""
+        L, S, bias, own = self.parts(blocks)
+        W = L @ S
+        return self.design.join(W if own is None else W + own, bias)
 
     def smooth_value(self, blocks: Blocks) -> float:
         self.counts.charge(forward=1)
@@ -189,23 +256,33 @@ class LatentProblem:
     def smooth_value_and_grads(self, blocks: Blocks) -> tuple[float, Blocks]:
         self.counts.charge(forward=1, adjoint=1)
         value, grad = self.design.loss_and_grad(self.loss, self.targets, self.weights(blocks))
+        return float(value), self.pull_back(blocks, grad)
+
+    def pull_back(self, blocks: Blocks, slope: Tensor) -> Blocks:
+        """Gradient in the blocks of what has this gradient in the design's parameter."""
         L, S = blocks[:2]
-        G, bias = self.design.split(grad)
-        grads = (G @ S.T, L.T @ G)
-        return float(value), grads if bias is None else (*grads, bias)
+        G, bias = self.design.split(slope)
+        return self.blocks(Parts(G @ S.T, L.T @ G, bias, None if self.own is None else G))
 
     def penalty(self, blocks: Blocks) -> float:
-        L, S = blocks[:2]
+        L, S, _, own = self.parts(blocks)
+        value = self.factor_penalty(L, S)
+        return value if self.own is None or own is None else value + float(self.own.value(own))
+
+    def factor_penalty(self, L: Tensor, S: Tensor) -> float:
+        """The penalties of the factors alone."""
         return float(self.group_norm.value(S) + self.l1.value(L) + self.ridge.value(L))
 
     def prox(self, blocks: Blocks, steps: Blocks) -> tuple[Blocks, float]:
-        L, S = blocks[:2]
+        L, S, bias, own = self.parts(blocks)
         shrink = 1 + 2 * steps[0] * self.ridge.strength
         L, _ = self.l1.prox(L / shrink, steps[0] / shrink)
         # a norm is homogeneous: prox_{t R}(v) = t prox_R(v / t), which gives each row its own step
         S, _ = self.group_norm.prox(S / steps[1], 1.0)
         S = S * steps[1]
-        out = (L, S, *blocks[2:])
+        if self.own is not None and own is not None:
+            own = own / (1 + 2 * steps[-1] * self.own.strength)
+        out = self.blocks(Parts(L, S, bias, own))
         return out, self.penalty(out)
 
     def objective(self, blocks: Blocks) -> float:
@@ -215,7 +292,7 @@ class LatentProblem:
     # ------------------------------------------------------------------ curvature
 
     def curvatures(self, blocks: Blocks) -> Blocks:
-        """Lipschitz constant of each partial gradient: one number for L and S, M for the intercept.
+        """Lipschitz constant of each partial gradient: one number for L and S, M for the others.
 
         Along L ``||S diag(sqrt h)||^2``, along S ``max h ||L||^2``, h the loss's largest curvature
         by task. A constant per latent (its own column and row) was tried and is no faster.
@@ -225,12 +302,17 @@ class LatentProblem:
         floor_L, floor_S = self._least_curvatures
         along_L = max(squared_spectral_norm(S * h.sqrt()), floor_L)
         along_S = max(float(h.max()) * squared_spectral_norm(L), floor_S)
-        like = blocks[0]
-        if len(blocks) == 2:
-            return like.new_tensor(along_L), like.new_tensor(along_S)
-        joint = 1 + self._intercept_coupling
-        of_bias = joint * self.loss.curvature_bound * self._total_weights
-        return like.new_tensor(along_L), like.new_tensor(joint * along_S), of_bias.to(like)
+        like, of_bias, of_own = blocks[0], None, None
+        if self.design.intercept:
+            joint = 1 + self._intercept_coupling
+            along_S = joint * along_S
+            of_bias = (joint * self.loss.curvature_bound * self._total_weights).to(like)
+        if self.own is not None:
+            # a task without labels has no curvature, and any step is safe
+            of_own = h.clamp_min(TINY * self.own.strength).to(like)
+        return self.blocks(
+            Parts(like.new_tensor(along_L), like.new_tensor(along_S), of_bias, of_own)
+        )
 
     @cached_property
     def _least_curvatures(self) -> tuple[float, float]:
@@ -286,7 +368,23 @@ class LatentProblem:
 
         ``cached`` computes ``X L`` once, one product with X: the problem's own counts are then of
         products with ``X L``.
+
+        Raises
+        ------
+        UnsupportedError
+            If tasks have own parts, whose scores it would leave out.
         """
+        self._check_without_own()
+        return self._s_problem(L, cached=cached)
+
+    def _check_without_own(self) -> None:
+        if self.own is not None:
+            raise UnsupportedError(
+                "s_problem, l_problem: own parts would be left out; make the problem without "
+                "own_strength."
+            )
+
+    def _s_problem(self, L: Tensor, *, cached: bool = False) -> Problem:
         factored = FactoredDesign(self.design, L=L)
         if cached:
             self.counts.charge(forward=max(1.0, L.shape[1] / self.targets.n_tasks))
@@ -296,7 +394,17 @@ class LatentProblem:
         return problem
 
     def l_problem(self, S: Tensor, bias: Tensor | None) -> Problem:
-        """The convex problem in L with S and the intercept fixed, eq. 4."""
+        """The convex problem in L with S and the intercept fixed, eq. 4.
+
+        Raises
+        ------
+        UnsupportedError
+            As :meth:`s_problem`.
+        """
+        self._check_without_own()
+        return self._l_problem(S, bias)
+
+    def _l_problem(self, S: Tensor, bias: Tensor | None) -> Problem:
         design = FactoredDesign(self.design, S=S, bias=bias)
         terms = [r for r in (self.l1, self.ridge) if r.strength > 0]
         problem = Problem(self.loss, design, self.targets, terms)
@@ -313,37 +421,43 @@ class LatentProblem:
         if self._plain_design is not None:
             return self._on(self._plain_design, None).certificate(self.outside(blocks))
         wide = tuple(block.to(torch.float64) for block in blocks)
-        L, S = wide[:2]
-        bias = wide[2] if len(wide) == 3 else None
+        L, S, bias, own = self.parts(wide)
         targets = self.targets.to(torch.float64)
         scores = self.design.scores(self.weights(wide))
         _, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
-        G, bias_grad = self.design.split(self.design.adjoint(residuals))
-        along_L, along_S = G @ S.T, L.T @ G
-        scale = math.hypot(float(along_L.norm()), float(along_S.norm()))
-        in_s, in_l = self.s_problem(L), self.l_problem(S, bias)
-        s_part = in_s.certificate_from(
-            in_s.design.join(S, bias),
-            scores,
-            residuals,
-            in_s.design.join(along_S, bias_grad),
-            scale,
-            scales={},
-        )
-        l_part = in_l.certificate_from(L, scores, residuals, along_L, scale, scales={})
-        kkt = {"L": l_part.blocks["W"], "S": s_part.blocks["W"]}
-        scales = {"L": float(along_L.norm()), "S": float(along_S.norm())}
+        slope = self.design.adjoint(residuals)
+        along = self.parts(self.pull_back(wide, slope))
+        norms = {"L": float(along.L.norm()), "S": float(along.S.norm())}
+        if along.own is not None:
+            norms["own"] = float(along.own.norm())
+        scale = math.hypot(*norms.values())
+
+        def certify(problem: Problem, point: Tensor, grad: Tensor) -> Certificate:
+            # what is held fixed is in the scores, which are those of all blocks
+            return problem.certificate_from(point, scores, residuals, grad, scale, scales={})
+
+        in_s = self._s_problem(L)
+        join = in_s.design.join
+        found = {
+            "L": certify(self._l_problem(S, bias), L, along.L),
+            "S": certify(in_s, join(S, bias), join(along.S, along.intercept)),
+        }
+        if self.own is not None and own is not None:
+            in_own = Problem(self.loss, self.design, self.targets, self.own)
+            found["own"] = certify(in_own, join(own, bias), slope)
+        kkt = {name: part.blocks["W"] for name, part in found.items()}
         if bias is not None:
-            kkt["intercept"] = s_part.blocks["intercept"]
-            scales["intercept"] = float(targets.per_task(residuals.abs()).norm())
-        gaps = {"L": l_part.gap, "S": s_part.gap}
+            kkt["intercept"] = found["S"].blocks["intercept"]
+            norms["intercept"] = float(targets.per_task(residuals.abs()).norm())
+        gaps = {name: part.gap for name, part in found.items()}
+        of_others = self.penalty(wide) - float(self.group_norm.value(S))
         return Certificate(
-            objective=s_part.objective + float(self.l1.value(L) + self.ridge.value(L)),
+            objective=found["S"].objective + of_others,
             gap=None,
             kkt=math.hypot(*kkt.values()),
             scale=scale,
             blocks=kkt,
-            scales=scales,
+            scales=norms,
             block_gaps={name: gap for name, gap in gaps.items() if gap is not None},
             solved_in=str(blocks[0].dtype).removeprefix("torch."),
         )

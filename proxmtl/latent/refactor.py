@@ -25,10 +25,13 @@ from proxmtl.solvers.base import Saved, Solver, State
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.panoc import PANOC, PANOCState
 
-__all__ = ["Refactored", "RefactoredState", "refactor"]
+__all__ = ["Refactored", "RefactoredState", "cheapest", "refactor"]
 
 SMOOTHING_STAGES = (0.3, 0.03, 0.003)
 """Smoothing of the norms, relative to their mean, while A is sought."""
+
+MOST = 300.0
+"""Passes that a refactoring may cost."""
 
 THREADED = 10**8
 """Multiply-adds of ``L A`` from which more than one thread is used."""
@@ -54,19 +57,26 @@ def refactor(
     wide = rebalance(problem, L.to(torch.float64), S.to(torch.float64))
     live = _live(*wide)
     best = current = (wide[0][:, live], wide[1][live])
-    lowest = problem.penalty(best)
+    lowest = problem.factor_penalty(*best)
     if not bool(live.any()):
         return wide[0].to(L), wide[1].to(S)
     with _one_thread(small=current[0].numel() * len(current[1]) < THREADED):
         for stage in SMOOTHING_STAGES:
             current = rebalance(problem, *_stage(problem, *current, stage, iterations))
-            penalty = problem.penalty(current)
+            penalty = problem.factor_penalty(*current)
             if not np.isfinite(penalty):
                 break
             if penalty < lowest:
                 best, lowest = current, penalty
     wide[0][:, live], wide[1][live] = best
     return wide[0].to(L), wide[1].to(S)
+
+
+def cheapest(problem: LatentProblem, factors: Blocks, most: float = MOST) -> tuple[Tensor, Tensor]:
+    """Refactored factors, or rebalanced ones where that would cost more than so many passes."""
+    L, S = factors
+    affordable = refactor_passes(problem, L, S) <= most
+    return (refactor if affordable else rebalance)(problem, L, S)
 
 
 def refactor_passes(problem: LatentProblem, L: Tensor, S: Tensor) -> float:
@@ -181,7 +191,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
     inner: PANOC = field(default_factory=PANOC)
     every: int = 30
     worthwhile: float = 1e-3
-    most: float = 300.0
+    most: float = MOST
     revive: bool = False
     state_type = RefactoredState
 
@@ -197,9 +207,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
     def init(self, problem: LatentProblem, x0: Blocks) -> RefactoredState:
         problem.check_point(x0)
         x0 = revive(problem, x0) if self.revive else x0
-        affordable = refactor_passes(problem, *x0[:2]) <= self.most
-        make = refactor if affordable else rebalance
-        inner = self.inner.init(problem, (*make(problem, *x0[:2]), *x0[2:]))
+        inner = self.inner.init(problem, (*cheapest(problem, x0[:2], self.most), *x0[2:]))
         return RefactoredState(0, inner.objective, False, 0.0, inner, self.every, self.every)
 
     def step(self, problem: LatentProblem, state: RefactoredState) -> RefactoredState:
@@ -222,7 +230,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
         if refactor_passes(problem, *blocks[:2]) > self.most:
             return self.inner.init(problem, blocks) if came_back else None
         L, S = refactor(problem, *blocks[:2])
-        gain = problem.penalty(blocks) - problem.penalty((L, S))
+        gain = problem.factor_penalty(*blocks[:2]) - problem.factor_penalty(L, S)
         if not (came_back or gain > self.worthwhile * abs(inner.objective)):
             return None
         return self.inner.init(problem, (L, S, *blocks[2:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from proxmtl.arrays import as_float_tensor
+from proxmtl.numerics import norm
 from proxmtl.result import Certificate, Status
 from proxmtl.solvers.base import State
 from proxmtl.solvers.lowest import Point
@@ -43,6 +45,8 @@ class LatentResult:
         Passes allowed.
     state : State
         Resume with ``LatentMTL.solve(..., state=result.state)``.
+    own : Tensor, shape (D, M), or None
+        V, the tasks' own parts; None where the model has none.
     """
 
     L: Tensor
@@ -58,16 +62,29 @@ class LatentResult:
     reason: str
     state: State = field(repr=False)
     returned: str = Point.last
+    own: Tensor | None = None
 
     @property
     def coef(self) -> Tensor:
-        """``W = L S``, shape (D, M)."""
-        return self.L @ self.S
+        """``W = L S``, or ``L S + V``, shape (D, M)."""
+        shared = self.L @ self.S
+        return shared if self.own is None else shared + self.own
 
     @property
     def live_latents(self) -> int:
         """Latents with a non-zero column in L and row in S."""
         return int(((self.L != 0).any(0) & (self.S != 0).any(1)).sum())
+
+    @property
+    def own_share(self) -> float | None:
+        """``||V||^2 / (||L S||^2 + ||V||^2)``: 0 where all is shared, 1 where nothing is.
+
+        None without own parts, or at W = 0.
+        """
+        if self.own is None or self.collapsed:
+            return None
+        shared, own = float(norm(self.L @ self.S)), float(norm(self.own))
+        return (own / math.hypot(shared, own)) ** 2
 
     @property
     def collapsed(self) -> bool:
@@ -76,7 +93,7 @@ class LatentResult:
         With the status COLLAPSED the descent has ended there; with BUDGET it had not come below yet
         (``returned`` says so), and more passes may.
         """
-        return self.live_latents == 0
+        return self.live_latents == 0 and (self.own is None or not bool(self.own.any()))
 
     def decision_function(self, X: Features) -> Tensor | list[Tensor]:
         """Scores of new samples: (N, M) for shared features, one vector a task otherwise."""
@@ -91,9 +108,11 @@ class LatentResult:
         return [part.to(self.L) @ w + b for part, w, b in columns]
 
     def __repr__(self) -> str:
+        share = self.own_share
+        own = "" if share is None else f", {share:.0%} own"
         return (
             f"LatentResult({self.status.name} after {self.passes:g} passes, {self.seconds:.3g} s: "
-            f"{self.certificate}; {self.live_latents} of {self.L.shape[1]} latents live)"
+            f"{self.certificate}; {self.live_latents} of {self.L.shape[1]} latents live{own})"
         )
 
 

@@ -46,7 +46,7 @@ def revive(problem: LatentProblem, blocks: Blocks) -> Blocks:
     ----------
     problem : LatentProblem
     blocks : tuple of Tensor
-        ``(L, S)`` or ``(L, S, intercept)``; not modified.
+        Of the problem; not modified.
 
     Returns
     -------
@@ -89,8 +89,8 @@ def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | Non
         columns, rows = rebalance(problem, columns, v.expand(len(lengths), -1))
         for j, length in enumerate(lengths):
             value = problem.loss.value(Z + length * Zd, targets.labels, targets.weights)
-            pair = columns[:, j : j + 1], rows[j : j + 1]
-            change = float(value - start) + problem.penalty(pair)
+            cost = problem.factor_penalty(columns[:, j : j + 1], rows[j : j + 1])
+            change = float(value - start) + cost
             if change < least:
                 least, found = change, (columns[:, j], rows[j])
     return found
@@ -118,7 +118,7 @@ def _directions(problem: LatentProblem, G: Tensor) -> list[tuple[float, Tensor, 
             u = u / u.norm().clamp_min(torch.finfo(u.dtype).tiny)
             slope = -float(u @ G @ v)
             if slope > 0:
-                cost = problem.penalty(rebalance(problem, u[:, None], v[None]))
+                cost = problem.factor_penalty(*rebalance(problem, u[:, None], v[None]))
                 found.append((slope / cost, slope, u, v))
     found.sort(key=lambda each: -each[0])
     return [(slope, u, v) for _, slope, u, v in found[:TRIED]]

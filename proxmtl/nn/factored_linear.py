@@ -13,7 +13,7 @@ __all__ = ["FactoredLinear"]
 
 
 class FactoredLinear(nn.Module):
-    """Scores ``X_m L s_m + b_m``: the parameters of a head, whatever sets them.
+    """Scores ``X_m (L s_m + v_m) + b_m``: the parameters of a head, whatever sets them.
 
     Parameters
     ----------
@@ -22,6 +22,8 @@ class FactoredLinear(nn.Module):
     n_latents : int, optional
         K; None: ``min(D, M)``, and that of a checkpoint loaded later.
     bias : bool
+    own : bool
+        Whether tasks have own parts V; zero at first.
     trainable : bool
         Whether gradients reach the parameters.
     seed : int
@@ -37,6 +39,7 @@ class FactoredLinear(nn.Module):
         n_latents: int | None = None,
         *,
         bias: bool = True,
+        own: bool = False,
         trainable: bool = True,
         seed: int = 0,
         device: torch.device | str | None = None,
@@ -62,6 +65,10 @@ class FactoredLinear(nn.Module):
         if bias:
             zero = torch.zeros(n_tasks, device=device, dtype=dtype)
             self.intercept = nn.Parameter(zero, requires_grad=trainable)
+        self.V: nn.Parameter | None = None
+        if own:
+            nothing = torch.zeros(n_features, n_tasks, device=device, dtype=dtype)
+            self.V = nn.Parameter(nothing, requires_grad=trainable)
 
     @property
     def n_latents(self) -> int:
@@ -70,12 +77,16 @@ class FactoredLinear(nn.Module):
 
     @property
     def coef(self) -> Tensor:
-        """``W = L S``, shape (D, M)."""
-        return self.L @ self.S
+        """``W = L S``, with own parts ``L S + V``; shape (D, M)."""
+        return self._weights(self.L.dtype)
+
+    def _weights(self, dtype: torch.dtype) -> Tensor:
+        shared = self.L.to(dtype) @ self.S.to(dtype)
+        return shared if self.V is None else shared + self.V.to(dtype)
 
     def factors(self) -> tuple[nn.Parameter, ...]:
-        """``(L, S)``, or ``(L, S, intercept)``."""
-        return (self.L, self.S) if self.intercept is None else (self.L, self.S, self.intercept)
+        """``(L, S)``, then the intercept, then V, where there are."""
+        return tuple(p for p in (self.L, self.S, self.intercept, self.V) if p is not None)
 
     def forward(self, features: Tensor) -> Tensor:
         """Scores (B, M) of features (M, B, D), one matrix a task, or (B, D), shared by all."""
@@ -83,12 +94,15 @@ class FactoredLinear(nn.Module):
 
     def scores(self, features: Tensor, dtype: torch.dtype) -> Tensor:
         """As a call, with the weights in another precision."""
-        return linear_scores(features, self.L.to(dtype) @ self.S.to(dtype), self.intercept)
+        return linear_scores(features, self._weights(dtype), self.intercept)
 
     @torch.no_grad()
-    def adopt(self, L: Tensor, S: Tensor, intercept: Tensor | None = None) -> None:
+    def adopt(
+        self, L: Tensor, S: Tensor, intercept: Tensor | None = None, own: Tensor | None = None
+    ) -> None:
         """Take other weights, of any K."""
-        for parameter, new in ((self.L, L), (self.S, S), (self.intercept, intercept)):
+        pairs = ((self.L, L), (self.S, S), (self.intercept, intercept), (self.V, own))
+        for parameter, new in pairs:
             if parameter is None or new is None:
                 continue
             if parameter.shape == new.shape:

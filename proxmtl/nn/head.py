@@ -29,7 +29,9 @@ __all__ = ["LatentMTLHead"]
 
 
 class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
-    """Scores ``z_m = x_m' L s_m + b_m`` of M tasks from their features, with solved weights.
+    """Scores ``z_m = x_m' (L s_m + v_m) + b_m`` of M tasks from their features, solved for.
+
+    Own parts ``v_m`` are there where ``own_strength`` is given.
 
     Three ways to train it under networks that make the features:
 
@@ -66,9 +68,9 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
 
     Attributes
     ----------
-    L, S, intercept : Parameter, shapes (D, K), (K, M), (M,)
-        Random before the first solve, so that a trainable head has somewhere to start from:
-        zero is a local minimum.
+    L, S, intercept, V : Parameter, shapes (D, K), (K, M), (M,), (D, M)
+        L and S are random before the first solve, so that a trainable head has somewhere to start
+        from: zero is a local minimum.
     solved : Tensor of bool
         Whether :meth:`solve` has been run; then the next one starts from these weights, unless
         they collapsed.
@@ -98,12 +100,18 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         model = LatentMTL(groups, n_latents, **options)
         if revive is None:
             model = replace(model, revive=model.algorithm == "auto")
-        check_strengths(model.group_strength, model.l1_strength, model.frobenius_strength)
+        check_strengths(
+            model.group_strength,
+            model.l1_strength,
+            model.frobenius_strength,
+            model.own_strength,
+        )
         super().__init__(
             n_features,
             n_tasks,
             n_latents,
             bias=fit_intercept,
+            own=model.own_strength is not None,
             trainable=trainable,
             seed=model.random_state,
             device=device,
@@ -134,28 +142,32 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     ) -> LatentResult:
         blocks: Any = self.model.init if isinstance(self.model.init, tuple) else None
         if bool(self.solved):
-            blocks = tuple(block.detach() for block in self.factors())
+            factors = (self.L, self.S, self.intercept, self.V)
+            blocks = tuple(None if block is None else block.detach() for block in factors)
         model, state = prepared(self.model, blocks, options.pop("state"))
         return model.solve(features, labels, sample_weight, state=state, **options)
 
     def _take(self, result: LatentResult) -> None:
-        self.adopt(result.L, result.S, result.intercept)
+        self.adopt(result.L, result.S, result.intercept, result.own)
         self.solved.fill_(not result.collapsed)  # no descent leaves W = 0
 
     # ------------------------------------------------------------------ penalties
 
     def penalty(self) -> Tensor:
-        """The three penalties at the present weights, 0-d, without a graph."""
+        """The penalties at the present weights, 0-d, without a graph."""
         with torch.no_grad():
             pairs = self._terms()
             return torch.stack([term.value(block.detach()) for block, term in pairs]).sum()
 
     def penalties(self) -> dict[nn.Parameter, Regularizer]:
         """Regularizer of each penalised parameter, for :class:`ProximalOptimizer`."""
-        (S, group), (L, l1), (_, ridge) = self._terms()
-        of_L = add([term for term in (l1, ridge) if term.strength > 0])
-        assert of_L is not None
-        return {L: of_L, S: group}
+        found: dict[nn.Parameter, Regularizer] = {}
+        for parameter in self.factors():
+            acting = [term for on, term in self._terms() if on is parameter and term.strength > 0]
+            whole = add(acting)
+            if whole is not None:
+                found[parameter] = whole
+        return found
 
     @eager
     def prox_step(
@@ -211,15 +223,15 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
 
         For an outer loss of the solution itself (on held-out samples, say) with
         :class:`proxmtl.adjoints.Implicit`: solve on these samples first, in float64 and to
-        ``tol=1e-8`` or so. The solution is ``(L, S)`` or ``(L, S, intercept)``; only what depends
-        on ``L @ S`` means something.
+        ``tol=1e-8`` or so. The solution is ``(L, S)``, then the intercept and V where there are;
+        only what depends on ``coef`` means something.
 
         Parameters
         ----------
         features, labels, sample_weight
             Of the last solve.
-        strengths : Tensor, shape (3,), optional
-            Group, L1 and Frobenius strength, with their graph.
+        strengths : Tensor, shape (3,) or (4,), optional
+            Group, L1, Frobenius and, if there is one, own strength, with their graph.
         adjoint : Adjoint
             Default :class:`proxmtl.adjoints.Envelope`.
         """
@@ -254,8 +266,11 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         model = self.model
         groups = model.groups or Groups.singletons(self.n_tasks)
         norm = GroupL2 if groups.is_disjoint else OverlappingGroupL2
-        return (
+        of_factors = (
             (self.S, norm(groups, model.group_strength)),
             (self.L, L1(model.l1_strength)),
             (self.L, SquaredFrobenius(model.frobenius_strength)),
         )
+        if self.V is None or model.own_strength is None:
+            return of_factors
+        return (*of_factors, (self.V, SquaredFrobenius(model.own_strength)))

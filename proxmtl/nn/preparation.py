@@ -25,7 +25,9 @@ STATES: dict[str, type[State]] = {
 
 
 def prepared(
-    model: LatentMTL, blocks: tuple[Tensor, ...] | None, state: State | Mapping[str, Any] | None
+    model: LatentMTL,
+    blocks: tuple[Tensor | None, ...] | None,
+    state: State | Mapping[str, Any] | None,
 ) -> tuple[LatentMTL, State | None]:
     """Return the model that starts from a state, from given factors, or from its own ``init``.
 

@@ -18,12 +18,12 @@ def alternating_step(
     lr: float | None,
     mean: Callable[[Tensor], Tensor] | None,
 ) -> None:
-    """Move ``(L, S)`` or ``(L, S, intercept)`` in place: S and the intercept, then L.
+    """Move the blocks of the problem in place, in the order of its sweep.
 
     ``lr`` None: one over the curvature of each block. ``mean``: over the processes of a distributed
     run, of gradients and curvatures.
     """
-    for moving in ((1, 2), (0,)):
+    for moving in problem.sweep:
         blocks = tuple(p.detach().to(problem.design.dtype) for p in parameters)
         _, grads = problem.smooth_value_and_grads(blocks)
         grads = grads if mean is None else tuple(mean(grad) for grad in grads)
@@ -37,5 +37,4 @@ def alternating_step(
         moved = tuple(b - t * g for b, t, g in zip(blocks, lengths, grads, strict=True))
         new, _ = problem.prox(moved, lengths)
         for number in moving:
-            if number < len(parameters):
-                parameters[number].copy_(new[number])
+            parameters[number].copy_(new[number])

@@ -21,7 +21,7 @@ def latent_hypergradient(
     tolerance: float = 1e-10,
     max_products: int = 2000,
 ) -> Hypergradient:
-    """Differentiate a criterion of ``W = L S`` in the three log-strengths of the factored model.
+    """Differentiate a criterion of ``W`` in the log-strengths of the factored model.
 
     As :func:`hypergradient` with ``theta = (L, S, b)``: along ``(dL, dS, db)`` the Hessian of the
     loss is ``(dG S' + G dS', L' dG + dL' G, db-part of dG)``, where ``G`` is the loss's gradient in
@@ -32,7 +32,7 @@ def latent_hypergradient(
     ----------
     problem : LatentProblem
     blocks : tuple of Tensor
-        ``(L, S)`` or ``(L, S, b)``: a stationary point, as accurate as the derivative is to be.
+        Of the problem: a stationary point, as accurate as the derivative is to be.
         Solves that end by their budget are not: run to a residual of 1e-8 or so first, which takes
         small problems.
     criterion : callable
@@ -43,7 +43,8 @@ def latent_hypergradient(
     Returns
     -------
     Hypergradient
-        ``gradient`` is in ``log mu, log gamma, log lambda``. Since ``(a L, S / a)`` is the same W,
+        ``gradient`` is in ``log mu, log gamma, log lambda`` and, if tasks have own parts, the
+        logarithm of their ridge. Since ``(a L, S / a)`` is the same W,
         ``gradient[0] - gradient[1] - 2 gradient[2] = 0``, a free check. A large ``residual`` says
         that the point is no strict local minimum, and that there is no derivative.
 
@@ -55,8 +56,7 @@ def latent_hypergradient(
         If the blocks do not fit.
     """
     problem.check_point(blocks)
-    L, S = blocks[:2]
-    if not bool((L @ S).any()):
+    if not bool(problem.design.split(problem.weights(blocks))[0].any()):
         raise UnsupportedError(
             "latent_hypergradient: the model has collapsed to W = 0, where no strength has a slope."
         )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from hashlib import sha256
 
@@ -87,8 +88,31 @@ def test_fit_predict_evaluate_inspect(program, files):
     assert "live latents" in out
 
 
+def test_parts_of_their_own_are_fitted_saved_and_shown(program, files):
+    code, out, err = program(*FIT, *QUICK, "--own-strength", "0.01")
+    assert code == 0, err
+    assert re.search(r"own parts +\d+% of the squared weights", out)
+    model = load_model(files / "run")
+    assert model.own_strength == 0.01
+    rounding = 16 * np.finfo(np.float32).eps * np.abs(model.coef_).max()
+    np.testing.assert_allclose(model.coef_.T, model.L_ @ model.S_ + model.V_, atol=rounding)
+    assert re.search(r"own strength +0\.01", program("inspect", "run")[1])
+    assert program("predict", "run", "x.npy", "--out", "s.csv", "--scores")[0] == 0
+    expected = model.decision_function(np.load(files / "x.npy"))
+    np.testing.assert_allclose(_table(files / "s.csv")[1], expected, rtol=1e-5)
+    code, _, err = program(*FIT, "--own-strength", "0", "--force")
+    assert code == 2
+    assert "own_strength: got 0" in err or "own-strength: got 0" in err
+
+
 @pytest.mark.parametrize(
-    "option", [("--algorithm", "palm"), ("--n-latents", "2"), ("--l1-strength", "1")]
+    "option",
+    [
+        ("--algorithm", "palm"),
+        ("--own-strength", "1"),
+        ("--n-latents", "2"),
+        ("--l1-strength", "1"),
+    ],
 )
 def test_options_of_the_other_model_are_refused_not_ignored(program, files, option):
     code, _, err = program(*FIT, "--single-task", "0.01", *option)

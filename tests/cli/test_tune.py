@@ -96,6 +96,7 @@ def test_a_grid_of_a_convex_model_by_folds(program, files):
         (("--model", "lasso", "--points", "40"), "--points: this is an option of --method grid"),
         (("--one-standard-error",), "an option of several folds"),
         (("--model", "lasso", "--n-latents", "3"), "no latents"),
+        (("--model", "lasso", "--own-strength", "0.1"), "own-strength: lasso has no latents"),
         (("--model", "decorrelated"), "needs groups"),
     ],
 )

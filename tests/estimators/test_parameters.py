@@ -55,6 +55,7 @@ SCALARS = {
     "group_strength": 0.125,
     "l1_strength": 0.125,
     "frobenius_strength": 0.125,
+    "own_strength": 0.125,
     "tol": 0.5,
     "max_passes": 9,
     "n_latents": 2,

@@ -32,6 +32,7 @@ def data():
 
 MODELS = {
     "latent": LatentMTLClassifier(groups={"g": ["u", "w"]}, max_passes=60),
+    "own parts": LatentMTLClassifier(own_strength=0.01, max_passes=60),
     "weighted": LatentMTLClassifier(class_weight={-1: 1.0, 1: 2.0}, max_passes=60),
     "decorrelated": GroupLassoClassifier(groups={"g": ["u", "w"]}, strength=0.05),
     "ridge": RidgeMTLClassifier(loss="huber"),

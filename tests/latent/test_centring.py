@@ -211,7 +211,7 @@ def test_points_that_do_not_fit_raise_before_they_are_moved():
     problem = problem_of("shared")
     L, S, b = blocks()
     for bad, message in (
-        ((L, S), "init: give .L, S, intercept. with an intercept"),
+        ((L, S), "init: 2 blocks; this problem.s are .L, S, intercept."),
         ((L[:4], S, b), "init: L and S have shapes"),
     ):
         with pytest.raises(ValueError, match=message):

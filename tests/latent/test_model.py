@@ -34,9 +34,10 @@ def same(a, b, tolerance):
 
 
 @each_algorithm
-@pytest.mark.parametrize("init", ["svd", "paper"])
+@pytest.mark.parametrize("init", ["svd", "paper", "trace", "best"])
 def test_descends_and_says_only_what_it_reached(algorithm, init):
-    fitted = model(algorithm=algorithm, init=init)
+    # a whole sweep of Algorithm 1 is to fit in beside the start
+    fitted = model(algorithm=algorithm, init=init, max_passes=400)
     problem = fitted.problem(X, Y)
     result = fitted.solve(X, Y)
     objectives = [record["objective"] for record in result.history]
@@ -139,7 +140,7 @@ PALE = 0.006 * X  # as the features of an untrained network
 
 @each_algorithm
 @pytest.mark.parametrize("budget", [1, 2, 3, 5, 10, 40])
-@pytest.mark.parametrize("init", ["svd", "paper", "given"])
+@pytest.mark.parametrize("init", ["svd", "paper", "trace", "best", "zero", "given"])
 def test_no_budget_is_passed_and_nothing_is_worse_than_the_start_or_no_weights(
     algorithm, budget, init
 ):

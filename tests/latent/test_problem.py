@@ -14,24 +14,31 @@ from proxmtl import (
     Groups,
     LatentProblem,
     MaxIterations,
+    Problem,
+    RelativeGap,
+    RelativeKKT,
     SharedDesign,
     SquaredHinge,
     TaskDesign,
+    UnsupportedError,
+    minimize,
 )
-from proxmtl.latent import rebalance
+from proxmtl.latent import Alternating, rebalance
 from proxmtl.latent.refactor import refactor
 from proxmtl.solvers import run
 from proxmtl.targets import Targets
 
 with_and_without = pytest.mark.parametrize("intercept", [False, True])
+with_own_parts_or_not = pytest.mark.parametrize("own", [None, 0.4], ids=["shared", "own"])
 each_family = pytest.mark.parametrize("groups", [Groups.singletons(M), CHAIN], ids=["one", "chain"])
 STRENGTHS = [(0.6, 0.2, 0.1), (0.6, 0.0, 0.1), (0.6, 0.2, 0.0)]
 each_strength = pytest.mark.parametrize("strengths", STRENGTHS, ids=["both", "ridge", "l1"])
 
 
+@with_own_parts_or_not
 @with_and_without
-def test_gradients_are_those_of_finite_differences(intercept):
-    problem = latent(intercept=intercept)
+def test_gradients_are_those_of_finite_differences(intercept, own):
+    problem = latent(intercept=intercept, own=own)
     blocks = latent_start(problem)
     value, grads = problem.smooth_value_and_grads(blocks)
     assert value == pytest.approx(problem.smooth_value(blocks), rel=1e-13)
@@ -46,12 +53,15 @@ def test_gradients_are_those_of_finite_differences(intercept):
 
 @each_family
 @each_strength
-def test_objective_is_the_formula(groups, strengths):
-    problem = latent(groups=groups, strengths=strengths)
-    L, S, b = latent_start(problem)
+@with_own_parts_or_not
+def test_objective_is_the_formula(groups, strengths, own):
+    problem = latent(groups=groups, strengths=strengths, own=own)
+    blocks = latent_start(problem)
+    L, S, b = blocks[:3]
+    V = torch.zeros(1) if own is None else blocks[3]
     X, Y, weight = data()
     mu, gamma, ridge = strengths
-    margins = torch.nan_to_num(Y) * (X @ L @ S + b)
+    margins = torch.nan_to_num(Y) * (X @ (L @ S + V) + b)
     loss = (weight[:, None] * (1 - margins).clamp_min(0).square() / 2)[~torch.isnan(Y)].sum()
     norm = sum(
         float(w) * float(row[groups.members(g)].norm())
@@ -59,15 +69,17 @@ def test_objective_is_the_formula(groups, strengths):
         for g, w in enumerate(groups.weights)
     )
     expected = float(loss) + mu * norm + gamma * float(L.abs().sum()) + ridge * float(L.norm()) ** 2
-    assert problem.objective((L, S, b)) == pytest.approx(expected, rel=1e-12)
+    expected += (own or 0) * float(V.square().sum())
+    assert problem.objective(blocks) == pytest.approx(expected, rel=1e-12)
 
 
 @with_and_without
 @each_strength
-def test_prox_of_the_blocks_is_the_prox_of_each(intercept, strengths):
-    problem = latent(intercept=intercept, strengths=strengths)
+@with_own_parts_or_not
+def test_prox_of_the_blocks_is_the_prox_of_each(intercept, strengths, own):
+    problem = latent(intercept=intercept, strengths=strengths, own=own)
     blocks = latent_start(problem)
-    steps = (0.3, 0.05, 0.7)[: len(blocks)]
+    steps = (0.3, 0.05, 0.7, 0.2)[: len(blocks)]
     new, value = problem.prox(blocks, steps)
     assert value == pytest.approx(problem.penalty(new), rel=1e-12)
 
@@ -85,16 +97,16 @@ def test_prox_of_the_blocks_is_the_prox_of_each(intercept, strengths):
 
 
 @with_and_without
-def test_curvatures_bound_the_gradient_of_each_block(intercept):
-    problem = latent(intercept=intercept)
+@with_own_parts_or_not
+def test_curvatures_bound_the_gradient_of_each_block(intercept, own):
+    problem = latent(intercept=intercept, own=own)
     blocks = latent_start(problem)
     bounds = problem.curvatures(blocks)
     assert len(bounds) == len(blocks)
     base = problem.smooth_value_and_grads(blocks)[1]
     for seed in range(5):
         other = latent_start(problem, seed=seed)
-        # L alone; S and the intercept together, as PALM moves them
-        for moved in ((0,), tuple(range(1, len(blocks)))):
+        for moved in problem.sweep:  # as PALM moves them
             point = tuple(other[j] if j in moved else x for j, x in enumerate(blocks))
             value, _ = problem.smooth_value_and_grads(point)
             model = problem.smooth_value(blocks) + sum(
@@ -125,6 +137,62 @@ def test_certificate_holds_the_figures_of_the_convex_blocks(groups, intercept):
     cached = problem.s_problem(L, cached=True)
     again = cached.certificate(cached.design.join(S, blocks[2] if intercept else None))
     assert again.gap == pytest.approx(of_s.gap, rel=1e-9)
+
+
+@with_and_without
+@pytest.mark.parametrize("fitted", [False, True])
+def test_gaps_bound_what_each_block_alone_can_gain(intercept, fitted):
+    problem = latent(intercept=intercept, own=0.4)
+    blocks = latent_start(problem, scale=0.2)
+    if fitted:
+        stop = RelativeKKT(1e-7) | MaxIterations(5000)
+        blocks = run(problem, PANOC(), blocks, stop).solution
+    certificate = problem.certificate(blocks)
+    assert certificate.objective == pytest.approx(problem.objective(blocks), rel=1e-12)
+    for name, gap in certificate.block_gaps.items():
+        held = ("intercept",) if name == "L" else ()
+        moved = tuple(
+            j
+            for j, other in enumerate(problem.block_names)
+            if other == name or (other == "intercept" and other not in held)
+        )
+        alone = PALM(order=(moved,))
+        lowest = run(problem, alone, blocks, MaxIterations(3000), null=False).objective
+        gain = certificate.objective - lowest
+        assert -1e-9 <= gain <= gap + 1e-9
+        assert gap <= (1e-6 if fitted else math.inf)
+    assert set(certificate.block_gaps) == {"L", "S", "own"}
+
+
+def test_own_parts_of_their_own_are_ridge_classifiers():
+    problem = latent(own=0.4)
+    L, S, *_ = latent_start(problem)
+    X, *_ = data()
+    alone = Problem(SquaredHinge(), SharedDesign(X, intercept=True), targets(), problem.own)
+    best = minimize(alone, stop=RelativeGap(1e-12) | MaxIterations(5000))
+    V, b = alone.design.split(best.solution)
+    found = problem.certificate((0 * L, 0 * S, b, V))
+    assert found.objective == pytest.approx(best.objective, rel=1e-12)
+    assert found.blocks["own"] <= 1e-5 * found.scales["own"]
+    assert found.block_gaps["own"] <= 1e-9 * best.objective
+
+
+def test_the_blocks_of_the_paper_leave_no_own_part_out():
+    problem = latent(own=0.4)
+    L, S, b, V = latent_start(problem)
+    for pose in (lambda: problem.s_problem(L), lambda: problem.l_problem(S, b)):
+        with pytest.raises(UnsupportedError, match="own_strength"):
+            pose()
+    with pytest.raises(UnsupportedError, match="own_strength"):
+        run(problem, Alternating(), (L, S, b, V), MaxIterations(1))
+    for blocks, match in (
+        ((L, S, b), r"3 blocks.*L, S, intercept, own"),
+        ((L, S, b, V[:, :-1]), "own has shape"),
+        ((L, S, b[:-1], V), "intercept has shape"),
+        ((L, S, b, V / 0), "NaN or infinite"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            problem.check_point(blocks)
 
 
 @pytest.mark.parametrize("factor", [0.1, 3.0])
@@ -257,7 +325,7 @@ def test_points_that_do_not_fit_raise():
     L, S, b = latent_start(problem)
     for bad, message in (
         ((L[:3], S, b), r"L and S have shapes \(3, 3\) and \(3, 4\)"),
-        ((L, S), "give .L, S, intercept. with an intercept"),
+        ((L, S), r"2 blocks; this problem.s are .L, S, intercept."),
         ((L, S * math.nan, b), "a factor holds NaN"),
     ):
         with pytest.raises(ValueError, match=message):

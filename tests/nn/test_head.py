@@ -24,7 +24,9 @@ WEIGHTS = [
     {"reduction": "sum", "group_strength": 2.0, "l1_strength": 1.0, "frobenius_strength": 1.0},
     {"reduction": "mean", "class_weight": "balanced"},
     {"reduction": "sum", "class_weight": (1.0, 3.0), "group_strength": 2.0},
+    {"reduction": "mean", "own_strength": 0.05},
 ]
+with_own_parts_or_not = pytest.mark.parametrize("own", [None, 0.05], ids=["shared", "own"])
 
 
 def make_head(n_latents=None, **options):
@@ -32,11 +34,12 @@ def make_head(n_latents=None, **options):
     return LatentMTLHead(D, M, GROUPS, n_latents, **options)
 
 
-@pytest.fixture(scope="module")
-def exact():
+@pytest.fixture(scope="module", params=[None, 0.05], ids=["shared", "own"])
+def exact(request):
     """A head solved to high accuracy, not to be changed."""
-    head = make_head(2, **EXACT)
+    head = make_head(2, own_strength=request.param, **EXACT)
     head.solve(X, Y)
+    assert (head.V is not None) == (request.param is not None)
     return head
 
 
@@ -171,12 +174,14 @@ def test_a_second_derivative_is_refused_with_the_reason(exact):
 
 def test_attach_gives_the_solution_a_gradient(exact):
     x = X.clone().requires_grad_()
-    strengths = torch.tensor(list(STRENGTHS.values()), dtype=torch.float64, requires_grad=True)
+    own = [] if exact.V is None else [exact.model.own_strength]
+    known = [*STRENGTHS.values(), *own]
+    strengths = torch.tensor(known, dtype=torch.float64, requires_grad=True)
     found = exact.attach(x, Y, strengths=strengths, adjoint=Implicit())
-    L, S, _ = found.solution
-    outer = ((X[:8] @ (L @ S)) ** 2).mean()
+    L, S, _, *V = found.solution
+    outer = ((X[:8] @ (L @ S + sum(V))) ** 2).mean()
     by_x, by_s = torch.autograd.grad(outer, (x, strengths), retain_graph=True)
-    in_mu, in_gamma, in_lambda = (by_s * strengths.detach()).tolist()
+    in_mu, in_gamma, in_lambda = (by_s * strengths.detach()).tolist()[:3]
     assert abs(in_mu - in_gamma - 2 * in_lambda) < 1e-6 * float(by_s.norm())
     assert float(by_x.norm()) > 0
     (by_value,) = torch.autograd.grad(found.objective, x)
@@ -188,15 +193,16 @@ def test_attach_gives_the_solution_a_gradient(exact):
 # ------------------------------------------------------------------ batches
 
 
+@with_own_parts_or_not
 @pytest.mark.parametrize("features", [X, PER_TASK], ids=["shared", "tasks"])
-def test_proximal_steps_on_all_samples_descend_to_a_stationary_point(features):
-    head = make_head(2)
+def test_proximal_steps_on_all_samples_descend_to_a_stationary_point(features, own):
+    head = make_head(2, own_strength=own)
     values = [float(head.prox_step(features, Y).detach()) for _ in range(120)]
     assert all(b <= a + 1e-12 for a, b in itertools.pairwise(values))
     labels = Y if features.ndim == 2 else list(Y.T)
     problem = head.model.problem(features, labels)
     blocks = tuple(block.detach() for block in head.factors())
-    before = make_head(2)
+    before = make_head(2, own_strength=own)
     start = problem.certificate(tuple(block.detach() for block in before.factors()))
     assert problem.certificate(blocks).kkt < 0.05 * start.kkt
     assert values[-1] == pytest.approx(problem.objective(blocks))
@@ -225,8 +231,9 @@ def test_a_batch_needs_neither_both_classes_nor_every_label():
     assert float((nothing - head.penalty()).detach()) == 0
 
 
-def test_trained_parameters_and_prox_reach_the_solution():
-    head = make_head(2, trainable=True)
+@with_own_parts_or_not
+def test_trained_parameters_and_prox_reach_the_solution(own):
+    head = make_head(2, trainable=True, own_strength=own)
     optimizer = torch.optim.SGD(head.parameters(), lr=0.3, momentum=0.8)
     wrapped = ProximalOptimizer(optimizer, head.penalties())
     for _ in range(600):
@@ -245,19 +252,20 @@ def test_trained_parameters_and_prox_reach_the_solution():
 
 
 def test_state_dict_before_and_after_a_solve(exact):
-    fresh = make_head(2)
+    own = exact.model.own_strength
+    fresh = make_head(2, own_strength=own)
     assert fresh.load_state_dict(exact.state_dict(), strict=True)
     torch.testing.assert_close(fresh(X), exact(X), rtol=0, atol=0)
     assert bool(fresh.solved)
     assert float(fresh.loss(X, Y)) == float(exact.loss(X, Y))
     # no K was asked for: that of the checkpoint is taken, also inside another module
-    inside = torch.nn.Sequential(torch.nn.Identity(), make_head())
+    inside = torch.nn.Sequential(torch.nn.Identity(), make_head(own_strength=own))
     assert inside[1].n_latents == M
     inside.load_state_dict({f"1.{k}": v for k, v in exact.state_dict().items()})
     assert inside[1].n_latents == 2
     torch.testing.assert_close(inside(X), exact(X), rtol=0, atol=0)
     with pytest.raises(RuntimeError, match="size mismatch"):
-        make_head(3).load_state_dict(exact.state_dict())
+        make_head(3, own_strength=own).load_state_dict(exact.state_dict())
     with pytest.raises(RuntimeError, match="Missing"):
         make_head(2).load_state_dict({})
 

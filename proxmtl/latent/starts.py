@@ -1,0 +1,154 @@
+"""The start from the convex relative, and the choice among starts."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from proxmtl.latent.initial import FEWEST, paper_start, rebalance, split_weights, svd_start
+from proxmtl.latent.problem import LatentProblem, Parts
+from proxmtl.latent.refactor import cheapest
+from proxmtl.problem import Problem
+from proxmtl.regularizers import Nuclear, Regularizer, SharedPlusOwn, SquaredFrobenius
+from proxmtl.solvers.blocks import Blocks
+from proxmtl.solvers.fista import FISTA
+from proxmtl.solvers.loop import run
+from proxmtl.stopping import MaxIterations, RelativeGap
+
+__all__ = ["best_start", "paper_start", "svd_start", "trace_start", "zero_start"]
+
+FRACTIONS = (0.5, 0.35, 0.25, 0.17, 0.12, 0.08, 0.05, 0.03, 0.02)
+"""Strengths of the path, of the one from which on nothing is shared."""
+
+ITERATIONS = 15
+"""Most of each point of the path."""
+
+LEAST = 4 * FEWEST
+"""Passes from which on the path is tried."""
+
+SHARES = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
+"""Of a direction that may be shared, where tasks have own parts."""
+
+WORSE = 2
+"""Points, one after another, that are worse than the best before the path ends."""
+
+
+def zero_start(
+    problem: LatentProblem,
+    n_latents: int,
+    generator: torch.Generator,  # noqa: ARG001
+) -> Blocks:
+    """Zero weights with the best intercepts: nothing is shared.
+
+    A local minimum of the factors, which only :func:`~proxmtl.latent.revive.revive` leaves.
+    """
+    return _null(problem, n_latents)[0]
+
+
+def _null(problem: LatentProblem, n_latents: int) -> tuple[Blocks, float]:
+    weights, bias = problem.design.split(problem.zeros())
+    D, M = weights.shape
+    own = None if problem.own is None else weights
+    factors = weights.new_zeros(D, n_latents), weights.new_zeros(n_latents, M)
+    return problem.null(problem.blocks(Parts(*factors, bias, own)))
+
+
+def trace_start(
+    problem: LatentProblem,
+    n_latents: int,
+    generator: torch.Generator,  # noqa: ARG001
+) -> Blocks:
+    """Factors of trace-norm solutions: those with the lowest joint objective on a short path.
+
+    The trace norm, at its least over factorisations ``(||L||_F^2 + ||S||_F^2) / 2``, is the convex
+    relative of the penalties on L and S, and its minimisers have few directions, which all tasks
+    have learnt together. Where tasks have own parts, its infimal convolution with their ridge takes
+    its place. The path begins at the strongest penalty, each point from the last, all of them
+    solved roughly: it ends where the joint objective rises, or with half of the passes left.
+    Latents beyond the rank are zero.
+    """
+    return _on_trace_path(problem, n_latents)[0]
+
+
+def _on_trace_path(problem: LatentProblem, n_latents: int) -> tuple[Blocks, float]:
+    """The start, and its objective; zero weights where the passes are too few for more."""
+    best, lowest = _null(problem, n_latents)
+    if problem.counts.left < LEAST:
+        return best, lowest
+    convex = Problem(problem.loss, problem.design, problem.targets, _relative(problem, 1.0))
+    convex.counts = problem.counts
+    point = convex.null_point().to(best[0])
+    _, slope = convex.smooth_value_and_grad(point)
+    critical = Nuclear(1.0).critical_strength(convex.design.split(slope)[0])
+    since = 0
+    with problem.counts.limited(problem.counts.left / 2):
+        for fraction in FRACTIONS if 0 < critical < math.inf else ():
+            if problem.counts.left < FEWEST or since == WORSE:
+                break
+            posed = convex.with_regularizers(_relative(problem, fraction * critical))
+            stop = RelativeGap(1e-2) | MaxIterations(ITERATIONS)
+            with problem.counts.limited(problem.counts.left - 1):  # the rest measures what is found
+                point = run(posed, FISTA(), point, stop, null=False).solution
+            blocks = _factored(problem, point, n_latents)
+            objective = problem.objective(blocks)
+            since = 0 if objective < lowest else since + 1
+            if objective < lowest:
+                best, lowest = blocks, objective
+    return best, lowest
+
+
+def _relative(problem: LatentProblem, strength: float) -> Regularizer:
+    """The convex penalty on W."""
+    own = problem.own
+    return Nuclear(strength) if own is None else SharedPlusOwn(strength, own.strength / strength)
+
+
+def _factored(problem: LatentProblem, W: Tensor, n_latents: int) -> Blocks:
+    """Blocks with these weights, or close to them where K is below their rank: cheap ones."""
+    weights, bias = problem.design.split(W)
+    L, S = split_weights(weights, n_latents)
+    own = None
+    if problem.own is not None:
+        share = _share(problem, problem.own, L, S)
+        L, S = (L * share.sqrt())[:, share > 0], (S * share.sqrt()[:, None])[share > 0]
+        own = weights - (L @ S).to(weights)
+    if L.shape[1]:
+        L, S = cheapest(problem, (L, S))
+    missing = n_latents - L.shape[1]
+    L, S = nn.functional.pad(L, (0, missing)), nn.functional.pad(S, (0, 0, 0, missing))
+    return problem.blocks(Parts(L.to(weights), S.to(weights), bias, own))
+
+
+def _share(problem: LatentProblem, own: SquaredFrobenius, L: Tensor, S: Tensor) -> Tensor:
+    """How much of each singular direction is cheapest as a latent, the rest being own; (K,).
+
+    The directions are orthogonal, so that the ridge on what is left is a sum over them.
+    """
+    size = L.norm(dim=0) * S.norm(dim=1)
+    costs = []
+    for share in SHARES:
+        latents = rebalance(problem, share * L, S)
+        parts = zip(latents[0].T, latents[1], strict=True)
+        cost = [problem.factor_penalty(column[:, None], row[None]) for column, row in parts]
+        costs.append(size.new_tensor(cost) + own.strength * ((1 - share) * size) ** 2)
+    cheap: Tensor = size.new_tensor(SHARES)[torch.stack(costs).argmin(0)]
+    return cheap
+
+
+def best_start(problem: LatentProblem, n_latents: int, generator: torch.Generator) -> Blocks:
+    """The start of trace norms or that of single tasks, whichever has the lower objective.
+
+    Factors are compared as the cheapest of their product. Zero weights are no start here: few
+    descents leave them, and a run returns them where it ends above.
+    """
+    best, lowest = _on_trace_path(problem, n_latents)
+    if not bool(problem.design.split(problem.weights(best))[0].any()):
+        return svd_start(problem, n_latents, generator)
+    if problem.counts.left < FEWEST:
+        return best
+    with problem.counts.limited(problem.counts.left - 1):
+        start = svd_start(problem, n_latents, generator)
+    start = (*cheapest(problem, start[:2]), *start[2:])
+    return start if problem.objective(start) < lowest else best

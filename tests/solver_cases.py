@@ -157,9 +157,9 @@ def _separable_case(solver):
     return make
 
 
-def _latent_case(solver, **options):
+def _latent_case(solver):
     def make(dtype=torch.float64):
-        problem = latent(dtype=dtype, **options)
+        problem = latent(dtype=dtype)
         return solver, problem, latent_start(problem)
 
     return make
@@ -192,6 +192,5 @@ SOLVER_FACTORIES = {
     "PALM": _latent_case(PALM(order=((1, 2), (0,)))),
     "PANOC": _latent_case(PANOC()),
     "Refactored": _latent_case(Refactored(every=5)),
-    "PANOC, own parts": _latent_case(PANOC(), own=0.4),
     "Alternating": _latent_case(Alternating(inner_iterations=6)),
 }

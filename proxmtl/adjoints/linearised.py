@@ -11,7 +11,7 @@ from proxmtl.adjoints.linear import LinearSolution, conjugate_gradients
 from proxmtl.adjoints.loss_at import LossAt
 from proxmtl.adjoints.strengths import acting_penalties, gradient_slope
 from proxmtl.latent import LatentProblem
-from proxmtl.latent.problem import Parts
+from proxmtl.latent.parts import Parts
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from proxmtl.latent.problem import LatentProblem, Parts
+from proxmtl.latent.parts import Parts
+from proxmtl.latent.problem import LatentProblem
 from proxmtl.machine import available_memory, check_memory
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius

@@ -13,7 +13,8 @@ from proxmtl.designs import Design, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent.alternating import Alternating
 from proxmtl.latent.initial import check_room, rebalance
-from proxmtl.latent.problem import LatentProblem, Parts
+from proxmtl.latent.parts import Parts
+from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored
 from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
 from proxmtl.latent.starts import best_start, paper_start, svd_start, trace_start, zero_start

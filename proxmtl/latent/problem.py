@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from copy import copy
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from proxmtl.designs import Design, FactoredDesign
+from proxmtl.designs import Design
 from proxmtl.designs.centred import CentredDesign, centred
 from proxmtl.designs.factored import squared_spectral_norm
 from proxmtl.groups import Groups
+from proxmtl.latent import subproblems
+from proxmtl.latent.parts import Parts, check_strengths
 from proxmtl.losses import Loss, without_weights
 from proxmtl.problem import OracleCounts, Problem
 from proxmtl.regularizers import (
@@ -27,43 +27,10 @@ from proxmtl.result import Certificate
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.targets import Targets
 
-__all__ = ["LatentProblem", "Parts", "check_strengths"]
+__all__ = ["LatentProblem"]
 
 TINY = 1e-9
 """Curvatures along a factor below this, in the units of the penalties, count as none."""
-
-
-class Parts(NamedTuple):
-    """Blocks by name."""
-
-    L: Tensor
-    S: Tensor
-    intercept: Tensor | None
-    own: Tensor | None
-
-
-def check_strengths(
-    group_strength: float,
-    l1_strength: float,
-    frobenius_strength: float,
-    own_strength: float | None = None,
-) -> None:
-    """Raise ``ValueError`` where one factor could absorb another's penalty."""
-    if not group_strength > 0:
-        raise ValueError(
-            f"group_strength: got {group_strength}; it must be > 0. Without it S could grow "
-            "while L shrinks, at no cost: the penalty on L would mean nothing."
-        )
-    if not (l1_strength > 0 or frobenius_strength > 0):
-        raise ValueError(
-            f"l1_strength, frobenius_strength: got {l1_strength} and {frobenius_strength}; one "
-            "must be > 0, or L could grow while S shrinks, at no cost."
-        )
-    if own_strength is not None and not 0 < own_strength < math.inf:
-        raise ValueError(
-            f"own_strength: got {own_strength}; it must be > 0 and finite, or None for no own "
-            "parts. Without a penalty on them nothing would be shared."
-        )
 
 
 class LatentProblem:
@@ -375,23 +342,7 @@ class LatentProblem:
             If tasks have own parts, whose scores it would leave out.
         """
         self._check_without_own()
-        return self._s_problem(L, cached=cached)
-
-    def _check_without_own(self) -> None:
-        if self.own is not None:
-            raise UnsupportedError(
-                "s_problem, l_problem: own parts would be left out; make the problem without "
-                "own_strength."
-            )
-
-    def _s_problem(self, L: Tensor, *, cached: bool = False) -> Problem:
-        factored = FactoredDesign(self.design, L=L)
-        if cached:
-            self.counts.charge(forward=max(1.0, L.shape[1] / self.targets.n_tasks))
-            return Problem(self.loss, factored.cached(), self.targets, self.group_norm)
-        problem = Problem(self.loss, factored, self.targets, self.group_norm)
-        problem.counts = self.counts
-        return problem
+        return subproblems.in_s(self, L, cached=cached)
 
     def l_problem(self, S: Tensor, bias: Tensor | None) -> Problem:
         """The convex problem in L with S and the intercept fixed, eq. 4.
@@ -402,62 +353,22 @@ class LatentProblem:
             As :meth:`s_problem`.
         """
         self._check_without_own()
-        return self._l_problem(S, bias)
+        return subproblems.in_l(self, S, bias)
 
-    def _l_problem(self, S: Tensor, bias: Tensor | None) -> Problem:
-        design = FactoredDesign(self.design, S=S, bias=bias)
-        terms = [r for r in (self.l1, self.ridge) if r.strength > 0]
-        problem = Problem(self.loss, design, self.targets, terms)
-        problem.counts = self.counts
-        return problem
+    def _check_without_own(self) -> None:
+        if self.own is not None:
+            raise UnsupportedError(
+                "s_problem, l_problem: own parts would be left out; make the problem without "
+                "own_strength."
+            )
 
     def certificate(self, blocks: Blocks) -> Certificate:
         """Joint objective, KKT residual of each block, and each block's own duality gap.
 
-        The gaps hold with the other block fixed: nothing here bounds the distance to the global
+        The gaps hold with the other blocks fixed: nothing here bounds the distance to the global
         minimum, which no certificate does for this problem. ``scale`` and ``scales`` are norms of
         the loss's partial gradients at the point itself, since they vanish at zero.
         """
         if self._plain_design is not None:
             return self._on(self._plain_design, None).certificate(self.outside(blocks))
-        wide = tuple(block.to(torch.float64) for block in blocks)
-        L, S, bias, own = self.parts(wide)
-        targets = self.targets.to(torch.float64)
-        scores = self.design.scores(self.weights(wide))
-        _, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
-        slope = self.design.adjoint(residuals)
-        along = self.parts(self.pull_back(wide, slope))
-        norms = {"L": float(along.L.norm()), "S": float(along.S.norm())}
-        if along.own is not None:
-            norms["own"] = float(along.own.norm())
-        scale = math.hypot(*norms.values())
-
-        def certify(problem: Problem, point: Tensor, grad: Tensor) -> Certificate:
-            # what is held fixed is in the scores, which are those of all blocks
-            return problem.certificate_from(point, scores, residuals, grad, scale, scales={})
-
-        in_s = self._s_problem(L)
-        join = in_s.design.join
-        found = {
-            "L": certify(self._l_problem(S, bias), L, along.L),
-            "S": certify(in_s, join(S, bias), join(along.S, along.intercept)),
-        }
-        if self.own is not None and own is not None:
-            in_own = Problem(self.loss, self.design, self.targets, self.own)
-            found["own"] = certify(in_own, join(own, bias), slope)
-        kkt = {name: part.blocks["W"] for name, part in found.items()}
-        if bias is not None:
-            kkt["intercept"] = found["S"].blocks["intercept"]
-            norms["intercept"] = float(targets.per_task(residuals.abs()).norm())
-        gaps = {name: part.gap for name, part in found.items()}
-        of_others = self.penalty(wide) - float(self.group_norm.value(S))
-        return Certificate(
-            objective=found["S"].objective + of_others,
-            gap=None,
-            kkt=math.hypot(*kkt.values()),
-            scale=scale,
-            blocks=kkt,
-            scales=norms,
-            block_gaps={name: gap for name, gap in gaps.items() if gap is not None},
-            solved_in=str(blocks[0].dtype).removeprefix("torch."),
-        )
+        return subproblems.certificate(self, blocks)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from proxmtl.latent.initial import FEWEST, paper_start, rebalance, split_weights, svd_start
-from proxmtl.latent.problem import LatentProblem, Parts
+from proxmtl.latent.parts import Parts
+from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import cheapest
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Nuclear, Regularizer, SharedPlusOwn, SquaredFrobenius

@@ -12,7 +12,7 @@ from proxmtl.adjoints import Adjoint, Attached, attach
 from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
-from proxmtl.latent.problem import check_strengths
+from proxmtl.latent.parts import check_strengths
 from proxmtl.losses import Loss
 from proxmtl.nn.batches import LabelCensus, detached
 from proxmtl.nn.checks import check_features

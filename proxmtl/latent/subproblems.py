@@ -1,0 +1,83 @@
+"""Each block of the joint problem as a convex problem of its own, the others held fixed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs import FactoredDesign
+from proxmtl.problem import Problem
+from proxmtl.result import Certificate
+from proxmtl.solvers.blocks import Blocks
+
+if TYPE_CHECKING:
+    from proxmtl.latent.problem import LatentProblem
+
+__all__ = ["certificate", "in_l", "in_s"]
+
+
+def in_s(problem: LatentProblem, L: Tensor, *, cached: bool = False) -> Problem:
+    """The problem in S and the intercept, without the scores of own parts."""
+    factored = FactoredDesign(problem.design, L=L)
+    if cached:
+        problem.counts.charge(forward=max(1.0, L.shape[1] / problem.targets.n_tasks))
+        return Problem(problem.loss, factored.cached(), problem.targets, problem.group_norm)
+    convex = Problem(problem.loss, factored, problem.targets, problem.group_norm)
+    convex.counts = problem.counts
+    return convex
+
+
+def in_l(problem: LatentProblem, S: Tensor, bias: Tensor | None) -> Problem:
+    """The problem in L, without the scores of own parts."""
+    design = FactoredDesign(problem.design, S=S, bias=bias)
+    terms = [r for r in (problem.l1, problem.ridge) if r.strength > 0]
+    convex = Problem(problem.loss, design, problem.targets, terms)
+    convex.counts = problem.counts
+    return convex
+
+
+def certificate(problem: LatentProblem, blocks: Blocks) -> Certificate:
+    """As :meth:`LatentProblem.certificate`, on the design as it is."""
+    wide = tuple(block.to(torch.float64) for block in blocks)
+    L, S, bias, own = problem.parts(wide)
+    targets = problem.targets.to(torch.float64)
+    scores = problem.design.scores(problem.weights(wide))
+    _, residuals = problem.loss.value_and_grad(scores, targets.labels, targets.weights)
+    slope = problem.design.adjoint(residuals)
+    along = problem.parts(problem.pull_back(wide, slope))
+    norms = {"L": float(along.L.norm()), "S": float(along.S.norm())}
+    if along.own is not None:
+        norms["own"] = float(along.own.norm())
+    scale = math.hypot(*norms.values())
+
+    def certify(convex: Problem, point: Tensor, grad: Tensor) -> Certificate:
+        # what is held fixed is in the scores, which are those of all blocks
+        return convex.certificate_from(point, scores, residuals, grad, scale, scales={})
+
+    join = problem.design.join
+    found = {
+        "L": certify(in_l(problem, S, bias), L, along.L),
+        "S": certify(in_s(problem, L), join(S, bias), join(along.S, along.intercept)),
+    }
+    if problem.own is not None and own is not None:
+        alone = Problem(problem.loss, problem.design, problem.targets, problem.own)
+        found["own"] = certify(alone, join(own, bias), slope)
+    kkt = {name: part.blocks["W"] for name, part in found.items()}
+    if bias is not None:
+        kkt["intercept"] = found["S"].blocks["intercept"]
+        norms["intercept"] = float(targets.per_task(residuals.abs()).norm())
+    gaps = {name: part.gap for name, part in found.items()}
+    of_others = problem.penalty(wide) - float(problem.group_norm.value(S))
+    return Certificate(
+        objective=found["S"].objective + of_others,
+        gap=None,
+        kkt=math.hypot(*kkt.values()),
+        scale=scale,
+        blocks=kkt,
+        scales=norms,
+        block_gaps={name: gap for name, gap in gaps.items() if gap is not None},
+        solved_in=str(blocks[0].dtype).removeprefix("torch."),
+    )

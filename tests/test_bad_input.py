@@ -139,7 +139,7 @@ TABLE = {
     "NaN frobenius strength": (solve(frobenius_strength=math.nan), "frobenius_strength: got nan"),
     "no strength on L": (solve(l1_strength=0.0, frobenius_strength=0.0), "l1_strength, frobenius_strength: got 0.0 and 0.0; one must be > 0"),
     "unknown algorithm": (solve(algorithm="adam"), "algorithm: got 'adam'; use"),
-    "unknown start": (solve(init="zeros"), "init: got 'zeros'; use 'best', 'trace', 'svd', 'zero', 'paper' or factors"),
+    "unknown start": (solve(init="zeros"), "init: got 'zeros'; use 'auto', 'best', 'trace', 'svd', 'zero', 'paper' or factors"),
     "no latents": (solve(n_latents=0), "n_latents: got 0; use"),
     "fractional latents": (solve(n_latents=2.5), "n_latents: got 2.5; use"),
     "too many latents for the paper's start": (solve(n_latents=4, init="paper"), "n_latents: got 4; init='paper'"),

@@ -55,7 +55,7 @@ class GOMTLClassifier(LatentMTLClassifier):
         frobenius_strength: float = 1e-3,
         loss: str = "logistic",
         algorithm: Algorithm = "auto",
-        init: Init = "svd",
+        init: Init = "auto",
         fit_intercept: bool = True,
         standardize: bool = True,
         reduction: Reduction = "task_mean",

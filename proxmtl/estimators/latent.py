@@ -59,10 +59,11 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         Loss of a label; the formula is with the first, the paper's.
     algorithm : {"auto", "panoc", "palm", "paper"}
         ``"paper"`` is Algorithm 1 to the letter; ``"auto"`` is the fastest by measurement.
-    init : {"best", "trace", "svd", "zero", "paper"} or tuple of arrays
+    init : {"auto", "best", "trace", "svd", "zero", "paper"} or tuple of arrays
         ``"svd"`` starts from single-task solutions, ``"trace"`` from those of the trace norm,
-        ``"best"`` from the lower of the two; others as for :class:`proxmtl.LatentMTL`. Or L, S and
-        optionally intercepts and V, on standardised features.
+        ``"best"`` from the lower of the two; ``"auto"`` is the last with own parts, else the first.
+        Others as for :class:`proxmtl.LatentMTL`. Or L, S and optionally intercepts and V, on
+        standardised features.
     fit_intercept : bool
         Fit an unpenalised intercept per attribute.
     standardize : bool
@@ -133,7 +134,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         own_strength: float | None = None,
         loss: str = "squared_hinge",
         algorithm: Algorithm = "auto",
-        init: Init = "svd",
+        init: Init = "auto",
         fit_intercept: bool = True,
         standardize: bool = True,
         reduction: Reduction = "mean",

@@ -31,7 +31,7 @@ from proxmtl.targets import ClassWeight, Reduction, Targets
 __all__ = ["Features", "Labels", "LatentMTL", "LatentResult"]
 
 Algorithm = Literal["auto", "panoc", "palm", "paper"]
-Init = Literal["best", "trace", "svd", "zero", "paper"] | tuple[Any, ...]
+Init = Literal["auto", "best", "trace", "svd", "zero", "paper"] | tuple[Any, ...]
 
 INITS = {
     "best": best_start,
@@ -70,12 +70,12 @@ class LatentMTL:
         variable. ``"auto"`` is PANOC with refactoring: now and then the factors are replaced by
         the cheapest found with the same W, at no pass over the data. By measurement the fastest
         by far (see docs/results.md).
-    init : "best", "trace", "svd", "zero", "paper" or a tuple
+    init : "auto", "best", "trace", "svd", "zero", "paper" or a tuple
         ``"svd"``: rebalanced thin SVD of single-task ridge solutions. ``"trace"``: of trace-norm
         solutions, in which tasks share. ``"best"``: the one of these two with the lower objective.
-        ``"zero"``: nothing, from where only ``revive`` leads to latents. ``"paper"``: singular
-        vectors and random combinations. Or ``(L, S)``, ``(L, S, intercept)`` or
-        ``(L, S, intercept, own)``.
+        ``"auto"``: ``"best"`` with own parts, ``"svd"`` without. ``"zero"``: nothing, from where
+        only ``revive`` leads to latents. ``"paper"``: singular vectors and random combinations.
+        Or ``(L, S)``, ``(L, S, intercept)`` or ``(L, S, intercept, own)``.
     fit_intercept : bool
         Unpenalised intercept per task (the paper has none).
     reduction : "mean", "sum" or "task_mean"
@@ -109,7 +109,7 @@ class LatentMTL:
     frobenius_strength: float = 1e-4
     own_strength: float | None = None
     algorithm: Algorithm = "auto"
-    init: Init = "svd"
+    init: Init = "auto"
     fit_intercept: bool = True
     reduction: Reduction = "mean"
     class_weight: ClassWeight = None
@@ -131,8 +131,8 @@ class LatentMTL:
                 f"revive: algorithm={self.algorithm!r} brings no latent back; leave revive out, or "
                 "use algorithm='auto'."
             )
-        if not isinstance(self.init, tuple) and self.init not in INITS:
-            known = ", ".join(map(repr, INITS))
+        if not isinstance(self.init, tuple) and self.init not in ("auto", *INITS):
+            known = ", ".join(map(repr, ("auto", *INITS)))
             raise ValueError(f"init: got {self.init!r}; use {known} or factors (L, S).")
         K = self.n_latents
         if K is not None and (type(K) is bool or not hasattr(K, "__index__") or K < 1):
@@ -308,7 +308,10 @@ class LatentMTL:
             M = problem.targets.n_tasks
             D = problem.design.parameter_shape(problem.targets)[0] - int(problem.design.intercept)
             generator = torch.Generator().manual_seed(self.random_state)
-            make = INITS[self.init]
+            init = self.init
+            if init == "auto":
+                init = "svd" if problem.own is None else "best"
+            make = INITS[init]
             K = self.n_latents or min(M, D)
             check_room(K, D, M, problem.design.dtype.itemsize)
             view = problem.in_units()

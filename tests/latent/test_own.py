@@ -134,6 +134,13 @@ def test_the_best_start_is_no_higher_than_those_it_chooses_from(own, K):
     assert objective["trace"] <= objective["zero"] * slack
 
 
+def test_by_default_own_parts_start_from_the_best_and_others_from_single_tasks():
+    for own, init in ((None, "svd"), (0.01, "best")):
+        options = {"groups": ALL, "own_strength": own, "max_passes": 40, **STRENGTHS}
+        chosen = LatentMTL(**options).solve(X, Y)
+        assert chosen.coef.equal(LatentMTL(**options, init=init).solve(X, Y).coef)
+
+
 def test_a_trace_start_has_few_latents_where_tasks_share():
     generator = torch.Generator().manual_seed(3)
     normal = lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)  # noqa: E731
@@ -194,8 +201,10 @@ def test_warm_starts_and_given_starts_bring_own_parts():
 
 
 def test_a_resumed_solve_takes_the_same_path():
-    model = LatentMTL(ALL, own_strength=0.01, max_passes=60, tol=0, **STRENGTHS)
-    half = LatentMTL(ALL, own_strength=0.01, max_passes=30, tol=0, **STRENGTHS).solve(X, Y)
+    # a start that takes as many passes whatever the budget
+    options = {"own_strength": 0.01, "init": "svd", "tol": 0, **STRENGTHS}
+    model = LatentMTL(ALL, max_passes=90, **options)
+    half = LatentMTL(ALL, max_passes=60, **options).solve(X, Y)
     saved = type(half.state).from_state_dict(half.state.state_dict())
     resumed = model.solve(X, Y, state=saved)
     whole = model.solve(X, Y)
@@ -211,7 +220,7 @@ def test_a_resumed_solve_takes_the_same_path():
         ({"own_strength": math.inf}, "own_strength: got inf"),
         ({"own_strength": math.nan}, "own_strength: got nan"),
         ({"own_strength": 0.1, "algorithm": "paper"}, "no own parts"),
-        ({"init": "nonsense"}, "'best', 'trace', 'svd', 'zero', 'paper'"),
+        ({"init": "nonsense"}, "'auto', 'best', 'trace', 'svd', 'zero', 'paper'"),
         ({"init": (np.zeros((9, 2)), None)}, "init: give"),
     ],
 )

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -131,6 +132,37 @@ def test_imports_run_in_the_allowed_directions(path):
         assert other in MAY_IMPORT[room], f"{room} must not import {other} ({module})"
         if (room, other) in ONLY_FOR_TYPES:
             assert for_types, f"{room} may import {other} for types only"
+
+
+def contributing():
+    return (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_contributing_gives_the_order_of_imports():
+    block = re.search(r"^(?: {4}.*\n)+(?=\nTwo imports)", contributing(), re.MULTILINE).group()
+    levels = [re.findall(r"\w+", level) for level in block.split("->")]
+    place = {room: number for number, level in enumerate(levels) for room in level}
+    assert sum(map(len, levels)) == len(place)
+    assert set(place) == set(MAY_IMPORT) - {"__main__"}
+    for room, others in MAY_IMPORT.items():
+        for other in others - {room} if room != "__main__" else ():
+            beside = {room, other} <= CLIENTS or (room, other) in ONLY_FOR_TYPES
+            assert beside or place[room] < place[other], f"{room} may import {other}"
+
+
+def test_contributing_names_every_room():
+    named = re.findall(r"^\| (`.*?) \|", contributing(), re.MULTILINE)
+    paths = [path for cell in named for path in re.findall(r"`(.+?)`", cell)]
+    assert len(paths) == len(set(paths))
+    assert all((ROOT / path).exists() for path in paths)
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "proxmtl").glob("*.py")}
+    packages = {
+        str(marker.parent.relative_to(ROOT))
+        for folder in FOLDERS
+        for marker in (ROOT / folder).rglob("__init__.py")
+    }
+    rooms = modules | packages | {"proxmtl/__init__.pyi", "bench", "tests"}
+    assert set(paths) == rooms - {"proxmtl", "proxmtl/__init__.py"}
 
 
 def test_the_import_test_can_fail(tmp_path, monkeypatch):

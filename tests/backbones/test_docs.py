@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "training.md"
+BACKBONE = ROOT / "docs" / "add_a_backbone.md"
 
 
 def test_the_page_runs_from_top_to_bottom(capsys):
@@ -16,6 +18,32 @@ def test_the_page_runs_from_top_to_bottom(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 4
     history = names["trainer"].history
     assert history[-1].objective < 0.95 * history[0].objective
+
+
+def test_the_page_on_backbones_runs_from_top_to_bottom(capsys):
+    text = BACKBONE.read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    names = {"__name__": "docs"}
+    exec(compile(code, "docs/add_a_backbone.md", "exec"), names)
+    assert capsys.readouterr().out.startswith("2 stages, 64 features\n")
+    assert names["accuracy"] > 0.8  # half by chance
+    history = names["trainer"].history
+    assert history[-1].objective < history[0].objective
+    assert names["scores"].shape == (60, 4)
+    with pytest.raises(ValueError, match=r"stripes takes \(B, 3, 16, 16\)"):
+        names["StripesNet"]()(names["torch"].zeros(1, 3, 8, 8))
+
+
+def test_the_page_on_backbones_names_files_and_functions_that_exist():
+    text = BACKBONE.read_text(encoding="utf-8")
+    files = set(re.findall(r"`((?:backbones|proxmtl|tests|docs)(?:/[\w.]+)+)`", text))
+    assert len(files) > 6
+    assert all((ROOT / path).exists() for path in files)
+    found = re.findall(r"`(\w+)` in `(\S+\.py)`", text)
+    assert len(found) == 3
+    for name, path in found:
+        code = (ROOT / path).read_text(encoding="utf-8")
+        assert re.search(rf"^(?:def {name}\(|{name} = )", code, re.MULTILINE), f"{name} in {path}"
 
 
 @pytest.mark.data

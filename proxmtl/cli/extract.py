@@ -107,7 +107,7 @@ def extract(
             out,
             ids=found.ids,
             batch_size=batch_size,
-            fit=cast("Fit | None", fit),  # others are refused, by name
+            fit=cast("Fit | None", fit),  # others raise, by name
             skip_corrupt=skip_corrupt,
             fresh=force,
             progress=thousandths(advance),

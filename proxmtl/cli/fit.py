@@ -200,7 +200,7 @@ def fit(
                 l1_strength=l1_strength,
                 frobenius_strength=frobenius_strength,
                 own_strength=own_strength,
-                algorithm=cast("Algorithm", algorithm),  # others are refused, by name
+                algorithm=cast("Algorithm", algorithm),  # others raise, by name
                 class_weight=weighting,
                 max_passes=max_passes,
                 random_state=seed,

@@ -283,7 +283,7 @@ def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.f
 
 
 def torch_device(name: str) -> torch.device:
-    """Make a device of its name, and refuse one that can't be used."""
+    """Return the device of a name; raise if it can't be used."""
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -221,7 +221,7 @@ def _train(
         folder=out,
         fresh=force,
     )
-    # the trainer refuses a checkpoint of another request: what is recorded is what runs
+    # a checkpoint of another request raises in the trainer: what is recorded is what runs
     asked = {"command": "train", "request": _plain(request)}
     replaces = force and (out / TRAINING_FILE).is_file()  # that run stays until there is an epoch
     if not replaces:

@@ -1,4 +1,4 @@
-"""What the classifiers with one convex problem share: posing it, solving it, certifying it."""
+"""Common part of classifiers with one convex problem: posing, solving and certifying it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def minimised(
     max_passes: float,
     callback: Callable[[Any], None] | None,
 ) -> Result[torch.Tensor]:
-    """Minimise to a relative gap within a budget of passes, by what is quicker for the problem."""
+    """Minimise to a relative gap within a budget of passes, with the faster solver for it."""
     newton = NewtonCholesky()
     exact = newton.is_cheaper(problem, max_passes)
     return minimize(

@@ -1,4 +1,4 @@
-"""Groups of attributes in each of the forms that users write them."""
+"""Groups of attributes, from any of the forms in which users give them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["resolve_groups"]
 
 
 def resolve_groups(groups: Any, n_attributes: int, names: Sequence[str] | None = None) -> Groups:
-    """Give the `Groups` that an argument means.
+    """Convert the ``groups`` argument of an estimator to `Groups`.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def resolve_groups(groups: Any, n_attributes: int, names: Sequence[str] | None =
 
 
 def _cover(groups: Groups, names: Sequence[str] | None) -> Groups:
-    """Make groups of one of the attributes in no group, called as the attributes are."""
+    """Make a group of one, named after it, of each attribute that is in no group."""
     alone = groups.uncovered
     covering = groups.covering()
     if not alone or names is None or {names[i] for i in alone} & set(groups.names):

@@ -1,4 +1,4 @@
-"""The losses that classifiers of signs may take, by name."""
+"""The losses that classifiers of signs accept, by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOSS_NAMES: dict[str, Loss] = {
 
 
 def resolve_loss(name: str) -> Loss:
-    """Return the loss of a name.
+    """Return the loss with a name.
 
     Raises
     ------

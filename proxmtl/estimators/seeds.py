@@ -14,7 +14,7 @@ _SEEDS = 2**31 - 1
 
 
 def seed_of(random_state: Any) -> int:
-    """Give the seed that a random state means; one that can draw moves on by a number.
+    """Return the seed for a random state; a generator is advanced by one draw.
 
     Raises
     ------

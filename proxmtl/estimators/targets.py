@@ -1,4 +1,4 @@
-"""Labels of binary attributes: from what users have to the signs that the losses want, and back."""
+"""Labels of binary attributes: users' labels to the signs that losses take, and back."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
 
 
 def _two_values(observed: Observed, classes: Any) -> NDArray[Any]:
-    """Give the two label values, negative first."""
+    """Return the two label values, negative first."""
     seen = observed.labels
     if len(seen) == 0:
         raise ValueError("Y has no observed label: every entry is missing.")

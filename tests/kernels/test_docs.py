@@ -25,9 +25,8 @@ for name, make in CASES.items():
 @pytest.fixture
 def run(tmp_path):
     """Run Python beside the files of the page."""
-    blocks = re.findall(
-        r"^```python\n# (\S+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n# (\S+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     for name, code in blocks:
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)

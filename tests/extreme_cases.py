@@ -94,6 +94,12 @@ KINDS = {
         {"l1_strength": (1e-4, 1), "frobenius_strength": (1e-4, 2)},
         convex=False,
     ),
+    "LatentMTL with own parts": Kind(
+        LatentMTLClassifier,
+        {"max_passes": 40, "grouped": True},
+        {"l1_strength": (1e-4, 1), "frobenius_strength": (1e-4, 2), "own_strength": (1e-2, 2)},
+        convex=False,
+    ),
     "GOMTL": Kind(
         GOMTLClassifier,
         {**_LATENT, "n_latents": 2},

@@ -98,7 +98,7 @@ class LatentProblem:
         self.own = None if own_strength is None else SquaredFrobenius(own_strength)
         self.counts = OracleCounts()
         self._centred: LatentProblem | None = None  # found once
-        self._plain_design: Design | None = None  # where this is on centred features
+        self._plain: LatentProblem | None = None  # where this is on centred features
 
     # ------------------------------------------------------------------ oracles
 
@@ -167,13 +167,13 @@ class LatentProblem:
         problem. Shares targets, penalties and counts. It is this problem itself without an
         intercept, where the means are zero up to rounding, and where no product may be made.
         """
-        if self._plain_design is not None or not self.design.intercept or self.counts.left < 0.5:
+        if self._plain is not None or not self.design.intercept or self.counts.left < 0.5:
             return self
         if self._centred is None:
             design = centred(self.design, self._means())
             if design is self.design:
                 return self
-            self._centred = self._on(design, self.design)
+            self._centred = self._on(design)
             self._centred.__dict__["_intercept_coupling"] = 0.0  # up to rounding
         return self._centred
 
@@ -182,12 +182,12 @@ class LatentProblem:
         total = self._total_weights
         return torch.where(total > 0, self._weighted_sums / total, 0.0)
 
-    def _on(self, design: Design, plain: Design | None) -> LatentProblem:
+    def _on(self, design: Design) -> LatentProblem:
         """Return this problem on another design, without what was found of its own one."""
         other = copy(self)
-        for name in ("curvature_by_task", "_intercept_coupling", "_weighted_sums"):
+        for name in ("curvature_by_task", "_intercept_coupling", "_weighted_sums", "own_scale"):
             other.__dict__.pop(name, None)
-        other.design, other._plain_design = design, plain  # noqa: SLF001 - of the same class
+        other.design, other._plain = design, self  # noqa: SLF001 - of the same class
         return other
 
     def inside(self, blocks: Blocks) -> Blocks:
@@ -199,7 +199,7 @@ class LatentProblem:
         return self._with_shift(blocks, -1.0)
 
     def _with_shift(self, blocks: Blocks, sign: float) -> Blocks:
-        if self._plain_design is None:
+        if self._plain is None:
             return blocks
         assert isinstance(self.design, CentredDesign)
         wide = tuple(block.to(torch.float64) for block in blocks)
@@ -355,6 +355,12 @@ class LatentProblem:
         self._check_without_own()
         return subproblems.in_l(self, S, bias)
 
+    @cached_property
+    def own_scale(self) -> float:
+        """Norm of the loss's gradient in the weights at zero: unit of the residual of own parts."""
+        convex = Problem(self.loss, self.design, self.targets)
+        return convex.residual_scales["W"]
+
     def _check_without_own(self) -> None:
         if self.own is not None:
             raise UnsupportedError(
@@ -366,9 +372,10 @@ class LatentProblem:
         """Joint objective, KKT residual of each block, and each block's own duality gap.
 
         The gaps hold with the other blocks fixed: nothing here bounds the distance to the global
-        minimum, which no certificate does for this problem. ``scale`` and ``scales`` are norms of
-        the loss's partial gradients at the point itself, since they vanish at zero.
+        minimum, which no certificate does for this problem. The scales of L and S are norms of the
+        loss's partial gradients at the point itself, since they vanish at zero; that of own parts
+        is :attr:`own_scale`.
         """
-        if self._plain_design is not None:
-            return self._on(self._plain_design, None).certificate(self.outside(blocks))
+        if self._plain is not None:
+            return self._plain.certificate(self.outside(blocks))
         return subproblems.certificate(self, blocks)

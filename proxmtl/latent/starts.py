@@ -102,8 +102,9 @@ def _on_trace_path(problem: LatentProblem, n_latents: int) -> tuple[Blocks, floa
 
 def _relative(problem: LatentProblem, strength: float) -> Regularizer:
     """The convex penalty on W."""
-    own = problem.own
-    return Nuclear(strength) if own is None else SharedPlusOwn(strength, own.strength / strength)
+    ratio = math.inf if problem.own is None else problem.own.strength / strength
+    # where own parts cost so much more the sum is the trace norm, to rounding
+    return SharedPlusOwn(strength, ratio) if math.isfinite(ratio) else Nuclear(strength)
 
 
 def _factored(problem: LatentProblem, W: Tensor, n_latents: int) -> Blocks:
@@ -115,8 +116,7 @@ def _factored(problem: LatentProblem, W: Tensor, n_latents: int) -> Blocks:
         share = _share(problem, problem.own, L, S)
         L, S = (L * share.sqrt())[:, share > 0], (S * share.sqrt()[:, None])[share > 0]
         own = weights - (L @ S).to(weights)
-    if L.shape[1]:
-        L, S = cheapest(problem, (L, S))
+    L, S = cheapest(problem, (L, S))
     missing = n_latents - L.shape[1]
     L, S = nn.functional.pad(L, (0, missing)), nn.functional.pad(S, (0, 0, 0, missing))
     return problem.blocks(Parts(L.to(weights), S.to(weights), bias, own))

@@ -49,8 +49,8 @@ def certificate(problem: LatentProblem, blocks: Blocks) -> Certificate:
     slope = problem.design.adjoint(residuals)
     along = problem.parts(problem.pull_back(wide, slope))
     norms = {"L": float(along.L.norm()), "S": float(along.S.norm())}
-    if along.own is not None:
-        norms["own"] = float(along.own.norm())
+    if problem.own is not None:
+        norms["own"] = problem.own_scale
     scale = math.hypot(*norms.values())
 
     def certify(convex: Problem, point: Tensor, grad: Tensor) -> Certificate:

@@ -134,6 +134,16 @@ def test_the_best_start_is_no_higher_than_those_it_chooses_from(own, K):
     assert objective["trace"] <= objective["zero"] * slack
 
 
+@each_init
+def test_features_that_say_nothing_leave_zero_weights(init):
+    for features in (torch.zeros_like(X), torch.ones_like(X)):
+        for own in (None, 0.01):
+            result = solved(features, init=init, own_strength=own)
+            # centred, constant features leave rounding errors
+            assert float(result.coef.abs().max()) < 1e-12
+            assert result.status in (Status.CONVERGED, Status.COLLAPSED)
+
+
 def test_by_default_own_parts_start_from_the_best_and_others_from_single_tasks():
     for own, init in ((None, "svd"), (0.01, "best")):
         options = {"groups": ALL, "own_strength": own, "max_passes": 40, **STRENGTHS}

@@ -173,6 +173,7 @@ def test_own_parts_of_their_own_are_ridge_classifiers():
     V, b = alone.design.split(best.solution)
     found = problem.certificate((0 * L, 0 * S, b, V))
     assert found.objective == pytest.approx(best.objective, rel=1e-12)
+    assert found.scales["own"] == pytest.approx(alone.residual_scales["W"])
     assert found.blocks["own"] <= 1e-5 * found.scales["own"]
     assert found.block_gaps["own"] <= 1e-9 * best.objective
 

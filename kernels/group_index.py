@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["GroupIndex"]
 
+SPARSE = 8
+"""Items for each member above which counting by item costs more than sorting."""
+
 GroupArgument: TypeAlias = "GroupIndex | tuple[torch.Tensor, torch.Tensor]"
 Made = TypeVar("Made")
 
@@ -63,9 +66,9 @@ class GroupIndex:
                 f"indptr ends with {bounds[-1]} but indices has {members.size} entries; the last "
                 "entry of indptr is the number of members"
             )
-        self._keep(bounds, members)
-        if self.n_groups and self.sizes.min() < 0:
+        if (bounds[1:] < bounds[:-1]).any():  # differences may overflow
             raise ValueError("indptr decreases; group g spans indices[indptr[g]:indptr[g + 1]]")
+        self._keep(bounds, members)
         if not self._is_range:
             if members.min() < 0:
                 raise ValueError(f"indices has the negative entry {members.min()}; count from 0")
@@ -82,7 +85,8 @@ class GroupIndex:
         self.sizes = bounds[1:] - bounds[:-1]
         """Number of members of each group, (G,) int64; read-only."""
         # the same memory, which nobody but custom ops gets to see; `as_index` finds the index again
-        self._tensors = torch.from_numpy(bounds), torch.from_numpy(members)
+        with torch.inference_mode(mode=False):
+            self._tensors = torch.from_numpy(bounds), torch.from_numpy(members)
         self._tensors[0].group_index = weakref.ref(self)  # type: ignore[attr-defined]
         for array in (bounds, members, self.sizes):
             array.flags.writeable = False
@@ -100,7 +104,7 @@ class GroupIndex:
         return f"GroupIndex({self.n_groups} groups, {self.n_members} members, {kind})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GroupIndex, (self.indptr, self.indices)
+        return _restored, self.arrays  # not tensors: other processes would get them by descriptors
 
     def __deepcopy__(self, memo: Any) -> GroupIndex:
         return self
@@ -121,7 +125,9 @@ class GroupIndex:
         try:
             found: Made = self._derived[key]
         except KeyError:
-            found = self._derived[key] = make(self, *options)
+            # whatever mode the first call is made in, later ones may need a gradient
+            with torch.inference_mode(False):
+                found = self._derived[key] = make(self, *options)
         return found
 
     @cached_property
@@ -146,7 +152,12 @@ class GroupIndex:
     @cached_property
     def is_disjoint(self) -> bool:
         """Whether no item is in two groups."""
-        return self._is_range or int(np.bincount(self.arrays[1]).max()) <= 1
+        if self._is_range:
+            return True
+        members = self.arrays[1]
+        if self.n_items_needed > SPARSE * members.size:
+            return np.unique(members).size == members.size
+        return int(np.bincount(members).max()) <= 1
 
     @cached_property
     def _is_range(self) -> bool:
@@ -183,7 +194,7 @@ class GroupIndex:
         return table
 
     @cached_property
-    def levels(self) -> list[torch.Tensor]:
+    def levels(self) -> list[NDArray[np.int64]]:
         """Groups in batches of mutually disjoint ones that keep the order of dependent groups.
 
         A group's level is one more than the highest level among earlier groups that share an item
@@ -200,16 +211,22 @@ class GroupIndex:
             batches[level].append(group)
             for item in items:
                 last_level[item] = level + 1
-        return [torch.tensor(batch) for batch in batches]
+        return [np.array(batch) for batch in batches]
 
     def _refuse_repeats(self) -> None:
         members = self.arrays[1]
         owner = np.repeat(np.arange(self.n_groups), self.sizes)
-        keys = np.sort(owner * self.n_items_needed + members)
-        twice = keys[1:][np.diff(keys) == 0]
+        order = np.lexsort((members, owner))
+        owner, members = owner[order], members[order]
+        twice = np.flatnonzero((owner[1:] == owner[:-1]) & (members[1:] == members[:-1]))
         if twice.size:
-            group, item = divmod(int(twice[0]), self.n_items_needed)
+            group, item = owner[twice[0]], members[twice[0]]
             raise ValueError(f"indices names item {item} twice in group {group}; name it once")
+
+
+def _restored(bounds: NDArray[np.int64], members: NDArray[np.int64]) -> GroupIndex:
+    """The index that was pickled."""
+    return GroupIndex.unchecked(np.array(bounds), np.array(members))
 
 
 def as_index(groups: GroupArgument) -> GroupIndex:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from proxmtl.naming import NameIndex
 from proxmtl.sources import read_source
 from proxmtl.text_tables import TextTableError, read_text_table
 
-__all__ = ["places_by_name", "read_group_file"]
+__all__ = ["item_index", "places_by_name", "read_group_file"]
 
 _TABLE = "a table of group name -> list of item names"
 _EXAMPLES = {
@@ -194,3 +195,19 @@ def _is_number(value: object) -> bool:
 def _shorten(names: Sequence[str], limit: int = 8) -> str:
     shown = ", ".join(repr(name) for name in names[:limit])
     return f"[{shown}{', ...' if len(names) > limit else ''}]"
+
+
+def item_index(item: Any) -> int:
+    """Item as a whole number.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        return operator.index(item)
+    except TypeError as error:
+        raise ValueError(
+            f"groups: {item!r} is no item index; give whole numbers, or names to Groups.from_names."
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proxmtl.group_files import places_by_name, read_group_file
+from proxmtl.group_files import item_index, places_by_name, read_group_file
 from proxmtl.kernels import GroupIndex
 from proxmtl.naming import fitting
 
@@ -76,7 +75,7 @@ class Groups:
         if (
             int(self.indptr[0]) != 0
             or int(self.indptr[-1]) != len(self.indices)
-            or bool((self.indptr.diff() < 0).any())
+            or bool((self.indptr[1:] < self.indptr[:-1]).any())  # differences may overflow
         ):
             raise ValueError(
                 f"groups: indptr must rise from 0 to the {len(self.indices)} memberships; got "
@@ -87,6 +86,15 @@ class Groups:
         suspects = torch.cat([self.group_of[wrong], torch.nonzero(self.sizes == 0).flatten()])
         for g in sorted(set(suspects.tolist())):
             self._check_members(self.names[g], self.members(g))
+        _ = self.index  # now: a compiler can't trace how it is made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # fields alone, and as arrays: other processes would get tensors by descriptors
+        arrays = (part.cpu().numpy() for part in (self.indptr, self.indices, self.weights))
+        return _restored, (*arrays, self.n_items, self.names)
+
+    def __deepcopy__(self, memo: Any) -> Groups:
+        return self  # it never changes
 
     def _check_members(self, name: str, members: list[int]) -> None:
         if not members:
@@ -127,7 +135,7 @@ class Groups:
         weights : sequence of float, ``"sqrt_size"`` or None
             None: all 1 (the paper). ``"sqrt_size"``: square root of each group's size.
         """
-        lists = [sorted(_as_index(i) for i in group) for group in members]
+        lists = [sorted(item_index(i) for i in group) for group in members]
         sizes = [len(group) for group in lists]
         flat = [i for group in lists for i in group]
         if n_items is None:
@@ -382,10 +390,9 @@ class Groups:
         return f"Groups({len(self)} groups on {self.n_items} items, {kind})"
 
 
-def _as_index(item: Any) -> int:
-    try:
-        return operator.index(item)
-    except TypeError as error:
-        raise ValueError(
-            f"groups: {item!r} is no item index; give whole numbers, or names to Groups.from_names."
-        ) from error
+def _restored(
+    indptr: np.ndarray, indices: np.ndarray, weights: np.ndarray, n_items: int, names: Any
+) -> Groups:
+    """The groups that were pickled."""
+    bounds, members, of_groups = (torch.tensor(part) for part in (indptr, indices, weights))
+    return Groups(bounds, members, of_groups, n_items, names)

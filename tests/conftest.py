@@ -65,6 +65,8 @@ def signal_handlers():
 def _poisoned(allocate):
     def allocate_poisoned(*args, **kwargs):
         fresh = allocate(*args, **kwargs)
+        if torch.compiler.is_compiling():  # which can't trace how the caller is found
+            return fresh
         caller = sys._getframe(1).f_globals.get("__name__", "")
         if caller.startswith("proxmtl") and (fresh.is_floating_point() or fresh.is_complex()):
             fresh.fill_(float("nan"))

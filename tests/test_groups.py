@@ -1,6 +1,8 @@
 """Groups: constructors, what they know of themselves, files."""
 
+import copy
 import json
+import pickle
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import disjoint_groups, examples, overlapping_groups, tree_groups
 
-from proxmtl import Groups
+from proxmtl import GroupL2, Groups, OverlappingGroupL2
 
 ITEMS = ["red", "blue", "round", "square"]
 TABLE = {"colour": ["red", "blue"], "shape": ["square", "round"]}
@@ -261,3 +263,35 @@ def test_direct_construction_is_checked_too(indptr, indices, message):
             2,
             tuple(f"g{i}" for i in range(n)),
         )
+
+
+def test_bounds_whose_differences_overflow_raise():
+    bounds = torch.tensor([0, 2**63 - 1, -2, 2])
+    with pytest.raises(ValueError, match="indptr must rise"):
+        Groups(bounds, torch.tensor([0, 1]), torch.ones(3).double(), 2, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("groups", [[[0, 1], [2]], [[0, 1], [1, 2]]], ids=["disjoint", "chain"])
+def test_the_first_use_may_be_in_a_compiled_function(groups):
+    groups = Groups.from_lists(groups)
+    for made in (groups, pickle.loads(pickle.dumps(groups)), copy.deepcopy(groups)):
+        term = (GroupL2 if made.is_disjoint else OverlappingGroupL2)(made, 1.0)
+        W = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+        compiled = torch.compile(lambda W, term=term: term.prox(W, 0.1)[0], backend="eager")
+        torch.testing.assert_close(compiled(W), term.prox(W, 0.1)[0])
+        torch._dynamo.reset()
+
+
+def test_use_changes_nothing_that_is_pickled(tmp_path):
+    groups = Groups.from_lists([[0, 1], [1, 2]])
+    fresh = pickle.dumps(groups)
+    OverlappingGroupL2(groups, 1.0).prox(torch.ones(2, 3), 0.1)
+    _ = groups.coverage, groups.group_of
+    assert pickle.dumps(groups) == fresh
+    again = pickle.loads(fresh)
+    assert again.to_dict() == groups.to_dict()
+    assert again.n_items == 3
+    torch.save(groups, tmp_path / "g.pt", _use_new_zipfile_serialization=False)
+    for place in (None, "meta"):
+        again = torch.load(tmp_path / "g.pt", map_location=place, weights_only=False)
+        assert again.to_dict() == groups.to_dict()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
 from proxmtl.kernels.ranges import norms_in_range
@@ -58,18 +59,19 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _batches(groups: GroupIndex, radii: torch.Tensor, device: torch.device) -> list[_Batch]:
     batches = []
-    _, indices, group_of_member = groups.on(torch.device("cpu"))
+    indices = groups.arrays[1]
+    group_of_member = np.repeat(np.arange(groups.n_groups), groups.sizes)
     for level in groups.levels:
-        rank = torch.full((groups.n_groups,), -1)
-        rank[level] = torch.arange(level.numel())
+        rank = np.full(groups.n_groups, -1)
+        rank[level] = np.arange(level.size)
         owner = rank[group_of_member]
-        members = (owner >= 0).nonzero().squeeze(1)
+        members = np.flatnonzero(owner >= 0)
         batches.append(
             _Batch(
-                members.to(device),
-                indices[members].to(device),
-                owner[members].to(device),
-                radii[level.to(device)].unsqueeze(1),
+                torch.from_numpy(members).to(device),
+                torch.from_numpy(indices[members]).to(device),
+                torch.from_numpy(owner[members]).to(device),
+                radii[torch.from_numpy(level).to(device)].unsqueeze(1),
             )
         )
     return batches

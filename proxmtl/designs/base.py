@@ -175,7 +175,7 @@ class Design(ABC):
     def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:  # noqa: ARG002
         """Return a copy with features minus numbers near their means, and these numbers, (D, M).
 
-        None where they are not dense, or where there is no room for a copy.
+        None where they are not dense, or too many for a copy.
 
         Parameters
         ----------

@@ -14,7 +14,8 @@ from proxmtl.targets import Targets
 __all__ = ["CentredDesign", "centred"]
 
 FAR = 1e-3
-"""Features whose squared deviations are a smaller share of their squares are far from zero."""
+"""Features are far from zero whose squared deviations are a smaller share of their squares, both
+summed over all entries."""
 
 
 def centred(design: Design, means: Tensor) -> Design:
@@ -37,8 +38,9 @@ class CentredDesign(Design):
     ``b_m - mean_m' w_m``. So the model is the same, without a copy of the features, and sparse ones
     stay sparse; but directions that all samples share no longer dominate the curvature.
 
-    Dense features that are far from zero, thirty deviations or more, are copied: the rounding
-    errors of products with them would be as large as what a line search has to see.
+    Dense features that are far from zero, thirty deviations or more over all of them, are copied if
+    they take at most 1 GiB: the rounding errors of products with them would be as large as what a
+    line search has to see.
 
     Parameters
     ----------

@@ -13,14 +13,13 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from proxmtl.designs.base import BLOCK_ELEMENTS
-from proxmtl.machine import available_memory
 
 __all__ = [
     "TooManyProductsError",
     "forward",
-    "has_room",
     "largest_curvature",
     "largest_eigenvalue",
+    "may_be_copied",
     "root_mean_square",
     "select_csr",
     "trace",
@@ -73,11 +72,13 @@ def root_mean_square(X: Tensor) -> float:
     return largest * math.sqrt(total / (X.shape[0] * X.shape[1]))
 
 
-def has_room(*X: Tensor) -> bool:
-    """Whether a copy of features fits into memory, with as much left again; on the CPU."""
-    available = None if X[0].device.type != "cpu" else available_memory()
-    size = sum(part.numel() * part.element_size() for part in X)
-    return available is None or 2 * size < available
+MOST_BYTES = 1 << 30
+"""Of features that are copied to be centred; results must not hang on the memory that is free."""
+
+
+def may_be_copied(*X: Tensor) -> bool:
+    """Whether features are few enough for a centred copy."""
+    return sum(part.numel() * part.element_size() for part in X) <= MOST_BYTES
 
 
 def weighted_sum(X: Tensor, transpose: Tensor | None = None) -> float:

@@ -14,8 +14,8 @@ from proxmtl.designs.base import Design, check_features, check_finite, check_sha
 from proxmtl.designs.products import (
     TooManyProductsError,
     forward,
-    has_room,
     largest_curvature,
+    may_be_copied,
     root_mean_square,
     select_csr,
     trace,
@@ -122,7 +122,7 @@ class SharedDesign(Design):
         return product.with_unit(self.unit)
 
     def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:
-        if self._XT is not None or not has_room(self.X):
+        if self._XT is not None or not may_be_copied(self.X):
             return None
         origin = self._means().to(self.X.dtype)
         part = SharedDesign(self.X - origin, intercept=self.intercept)

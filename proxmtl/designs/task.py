@@ -14,8 +14,8 @@ from proxmtl.designs.base import Design, check_features, consecutive
 from proxmtl.designs.products import (
     TooManyProductsError,
     forward,
-    has_room,
     largest_curvature,
+    may_be_copied,
     root_mean_square,
     trace,
     transposed,
@@ -69,7 +69,7 @@ class TaskDesign(Design):
         self.device = self.X[0].device
         self.dtype = torch.promote_types(self.X[0].dtype, torch.float32)
         # by whether of centred features: weights of the samples, and curvatures
-        self._curvature: dict[bool, tuple[Tensor, Tensor]] = {}
+        self._curvature: dict[bool, tuple[Tensor, Tensor | None, Tensor]] = {}
         self.sizes = [len(features) for features in self.X]
 
     @property
@@ -160,7 +160,7 @@ class TaskDesign(Design):
         return product.with_unit(self.unit)
 
     def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:
-        if not has_room(*self.X):
+        if not may_be_copied(*self.X):
             return None
         origins = means.T.to(self.X[0].dtype)
         parts = [X - origin for X, origin in zip(self.X, origins, strict=True)]
@@ -175,7 +175,7 @@ class TaskDesign(Design):
 
     def _curvatures(self, targets: Targets, means: Tensor | None) -> Tensor:
         known = self._curvature.get(means is not None)
-        if known is None or known[0] is not targets.weights:
+        if known is None or not (known[0] is targets.weights and _same(known[1], means)):
             weights = torch.split(targets.weights, self.sizes)
             centres = [None] * len(self.X) if means is None else means.T
             # one product with each X_m is a product with all features
@@ -191,6 +191,12 @@ class TaskDesign(Design):
                 found.append(value)
                 made += products
             values = torch.tensor(found, dtype=torch.float64, device=self.device)
-            known = self._curvature[means is not None] = (targets.weights, values)
+            known = self._curvature[means is not None] = (targets.weights, means, values)
             self.curvature_passes += made / len(self.X)
-        return known[1]
+        return known[2]
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return torch.equal(one, other)

@@ -19,13 +19,13 @@ from proxmtl.latent.refactor import Refactored
 from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
 from proxmtl.latent.starts import best_start, paper_start, svd_start, trace_start, zero_start
 from proxmtl.losses import Loss, SquaredHinge
-from proxmtl.result import Result, Status
+from proxmtl.result import Certificate, Result, Status
 from proxmtl.solvers.base import Callback, Solver, State, check_state
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.loop import run
 from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC
-from proxmtl.stopping import MaxPasses, RelativeKKT, Stop
+from proxmtl.stopping import MaxPasses, Progress, RelativeKKT, Stop
 from proxmtl.targets import ClassWeight, Reduction, Targets
 
 __all__ = ["Features", "Labels", "LatentMTL", "LatentResult"]
@@ -244,7 +244,7 @@ class LatentMTL:
             log_every=1 if isinstance(solver, Alternating) else 10,
             spent=problem.counts.passes,
         )
-        return self._package(problem, solver, result)
+        return self._package(problem, solver, result, stop)
 
     def partial_fit(
         self,
@@ -333,7 +333,11 @@ class LatentMTL:
         return start
 
     def _package(
-        self, problem: LatentProblem, solver: Solver[Any, Any, Blocks], result: Result[Blocks]
+        self,
+        problem: LatentProblem,
+        solver: Solver[Any, Any, Blocks],
+        result: Result[Blocks],
+        stop: Stop,
     ) -> LatentResult:
         blocks, certificate = result.solution, result.certificate
         if self.algorithm != "paper":
@@ -341,7 +345,7 @@ class LatentMTL:
             balanced = (*rebalance(problem, *blocks[:2]), *blocks[2:])
             measured = problem.certificate(balanced)
             # another scale is another rounding, which in float32 may undo what was converged to
-            if not (result.status.ok and measured.relative_kkt > self.tol):
+            if not result.status.ok or _still_accurate(stop, result, measured):
                 blocks, certificate = balanced, measured
         L, S, intercept, own = problem.parts(blocks)
         bias = S.new_zeros(S.shape[1]) if intercept is None else intercept
@@ -364,6 +368,20 @@ class LatentMTL:
             state=result.state,
             own=own,
         )
+
+
+def _still_accurate(stop: Stop, result: Result[Blocks], measured: Certificate) -> bool:
+    """Whether a rule that ended a run for its accuracy would end it at another point too."""
+    there = Progress(
+        iteration=result.iterations,
+        passes=result.passes,
+        seconds=result.seconds,
+        objective=measured.objective,
+        measure=lambda: measured,
+        history=result.history,
+    )
+    decision = stop(there)
+    return decision is not None and decision.status.ok
 
 
 def _alive(solver: Solver[Any, Any, Blocks], problem: LatentProblem, state: State) -> bool:

@@ -177,6 +177,12 @@ class LatentProblem:
             self._centred.__dict__["_intercept_coupling"] = 0.0  # up to rounding
         return self._centred
 
+    @property
+    def frame(self) -> dict[str, float]:
+        """Numbers that tell in which coordinates a solver's points are: the origin of features."""
+        design = self.design
+        return {"origin": float(design.means.norm()) if isinstance(design, CentredDesign) else 0.0}
+
     def _means(self) -> Tensor:
         """Of the features by task, weighted as the samples, shape (D, M), float64."""
         total = self._total_weights

@@ -13,31 +13,46 @@ SAME = 1e-4
 """Relative difference of two figures of the same data, made again in another precision say."""
 
 
-def data_figures(problem: Any) -> dict[str, float]:
+def data_figures(problem: Any, view: Any = None) -> dict[str, float]:
     """Numbers that tell the problem's features and labels from others; a look at each, no pass.
 
     Those of the features are kept with the design. Empty for what has no targets and design.
+
+    Parameters
+    ----------
+    problem
+        The problem that was posed.
+    view
+        What the solver saw of it: its ``frame``, if it has one, says in which coordinates.
     """
     design, targets = getattr(problem, "design", None), getattr(problem, "targets", None)
     if design is None or targets is None:
         return {}
     figure = design.known_figure
     features = {} if figure is None else {"features": figure}
-    return {**features, **targets.figures()}
+    return {**features, **targets.figures(), **getattr(view, "frame", {})}
 
 
-def check_data(state: State, problem: Any) -> None:
-    """Raise ``ValueError`` if the state was made with other features or labels."""
+def check_data(state: State, problem: Any, view: Any = None) -> None:
+    """Raise ``ValueError`` if a state was made with other features or labels, or coordinates."""
     if not state.data:
         return
-    here = data_figures(problem)
-    differing = [
-        name
-        for name, figure in state.data.items()
-        if name in here and not math.isclose(here[name], figure, rel_tol=SAME)
-    ]
-    if differing:
+    here, frame = data_figures(problem), getattr(view, "frame", {})
+
+    def differing(figures: dict[str, float]) -> list[str]:
+        return [
+            name
+            for name, figure in figures.items()
+            if name in state.data and not math.isclose(state.data[name], figure, rel_tol=SAME)
+        ]
+
+    if others := differing(here):
         raise ValueError(
-            f"state: made with other data ({', '.join(differing)} differ); resume on the data it "
+            f"state: made with other data ({', '.join(others)} differ); resume on the data it "
             "was made with, or start a new run from the result's solution."
+        )
+    if differing(frame) or not frame.keys() <= state.data.keys():
+        raise ValueError(
+            f"state: its points are in other coordinates ({', '.join(frame)}), as those that an "
+            "earlier version saved; start a new run from the result's solution."
         )

@@ -66,7 +66,7 @@ def run(
     if state is not None:
         check_state(solver, state)
         solver.check_resume(loop.view, state)
-        check_data(state, problem)
+        check_data(state, problem, loop.view)
         # counts belong to the run, not to the process: a resumed run goes on where it was, and
         # what the first part found once is not counted again
         if solver.needs_curvature:
@@ -211,7 +211,7 @@ class _Loop(Generic[P, S, X]):
         found = lowest(last, [*candidates, *self._null(solution)])
         decision = judged(decision, found, progress, self.stop)
         if self.null:  # a run of its own: its state may be saved
-            state = replace(state, data=data_figures(self.problem))
+            state = replace(state, data=data_figures(self.problem, self.view))
         kind = type(self.solver).__name__
         logger.debug("%s: %s, %s", kind, decision.status.name, found.certificate)
         return self._package(found, decision, state, passes, progress.seconds)

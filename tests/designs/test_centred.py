@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 
 from proxmtl import SharedDesign, SquaredHinge, Targets, TaskDesign
 from proxmtl.designs import CentredDesign, Design
+from proxmtl.designs.centred import centred
 
 M = 3
 SIZES = (30, 17, 24)
@@ -184,3 +185,35 @@ def test_a_design_of_another_kind_is_bounded_by_its_own_curvature():
     assert torch.equal(centred.curvature_by_task(targets), design.curvature_by_task(targets))
     with pytest.raises(NotImplementedError, match="Mine does not give its features times a matrix"):
         centred.times(normal(4, 2))
+
+
+def test_each_means_have_curvatures_of_their_own():
+    design, _, targets, means, _ = posed("task")
+    fresh = CentredDesign(posed("task")[0], 0 * means).curvature_by_task(targets)
+    CentredDesign(design, means).curvature_by_task(targets)
+    again = CentredDesign(design, 0 * means).curvature_by_task(targets)
+    torch.testing.assert_close(again, fresh)
+
+
+@pytest.mark.parametrize("deviations", [25, 40])
+def test_what_is_thirty_deviations_away_is_far(deviations):
+    design = SharedDesign(normal(2000, 3) + deviations, intercept=True)
+    view = CentredDesign(design, design.X.mean(0)[:, None].expand(3, M))
+    assert (view.base is not design) == (deviations > 30)
+
+
+def test_copies_to_be_centred_hang_on_the_size_of_the_features_alone(monkeypatch):
+    design = SharedDesign(normal(200, 3) + 100, intercept=True)
+    means = design.X.mean(0)[:, None].expand(3, M)
+    monkeypatch.setattr("proxmtl.machine.available_memory", lambda: 1)
+    assert CentredDesign(design, means).base is not design
+    monkeypatch.setattr("proxmtl.designs.products.MOST_BYTES", 200 * 3 * 8 - 1)
+    assert CentredDesign(design, means).base is design
+
+
+def test_means_within_rounding_of_zero_are_none():
+    size = torch.finfo(torch.float64).eps ** 0.5
+    design = SharedDesign(normal(200, 3), intercept=True)
+    for factor in (0.5, 2.0):
+        means = torch.full((3, M), factor * size * design.known_magnitude)
+        assert (centred(design, means) is design) == (factor < 1)

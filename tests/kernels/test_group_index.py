@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import multiprocessing
 import pickle
 import weakref
 
@@ -28,6 +29,8 @@ BACKENDS = ["naive", "torch", "numba"]
     [
         ([0, 2, 4], [0, 1, 3, 3], ValueError, "indices names item 3 twice in group 1"),
         ([0, 3, 2, 4], [0, 1, 2, 3], ValueError, "indptr decreases"),
+        ([0, 2**63 - 1, -2, 2], [0, 1], ValueError, "indptr decreases"),  # differences overflow
+        ([0, 2, 4], [0, 2**45, 2**45, 2**45], ValueError, f"names item {2**45} twice in group 1"),
         ([1, 4], [0, 1, 2, 3], ValueError, "indptr must start with 0"),
         (torch.arange(0), [0, 1, 2, 3], ValueError, "indptr must start with 0"),
         ([0, 2], [0, 1, 2, 3], ValueError, "indptr ends with 2 but indices has 4 entries"),
@@ -214,3 +217,62 @@ def test_weights_that_were_written_to_are_looked_at_again():
     weights[2] = -1
     with pytest.raises(ValueError, match="weights has a negative, infinite or NaN entry"):
         kernels.group_shrink(V, DISJOINT["tiles"].index, weights)
+
+
+# ------------------------------------------------------------------ wherever it is first used
+
+
+def spawned(groups, connection):
+    """Of a process of its own: what it finds in groups that were sent to it."""
+    connection.send([part.tolist() for part in (groups.indptr, groups.indices)])
+
+
+def test_an_index_is_sent_to_another_process(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    groups = GroupIndex(torch.tensor([0, 2, 3]), torch.tensor([0, 1, 5]))
+    ours, theirs = context.Pipe()
+    process = context.Process(target=spawned, args=(groups, theirs))
+    process.start()
+    assert ours.poll(240)
+    assert ours.recv() == [[0, 2, 3], [0, 1, 5]]
+    process.join()
+    assert process.exitcode == 0
+    for zipped in (True, False):
+        path = tmp_path / f"{zipped}.pt"
+        torch.save(groups, path, _use_new_zipfile_serialization=zipped)
+        again = torch.load(path, weights_only=False)
+        assert again.indices.tolist() == [0, 1, 5]
+    again = torch.load(path, map_location="meta", weights_only=False)
+    assert again.indptr.tolist() == [0, 2, 3]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_made_in_inference_mode_serves_training_too(backend):
+    with torch.inference_mode():
+        groups = GroupIndex(*WINDOWS.both)
+        calls(groups, backend)
+        groups.owners(12, torch.device("cpu"))
+    V = torch.randn(12, 12, dtype=torch.float64, requires_grad=True)
+    found = kernels.smoothed_group_grad(V, groups, 0.4, 0.5, backend=backend)
+    (grad,) = torch.autograd.grad(found.value, V)
+    torch.testing.assert_close(grad, found.grad)
+
+
+def test_tables_lie_where_they_are_said_to_whatever_the_default_device():
+    expected = calls(GroupIndex(*WINDOWS.both), "torch")
+    fresh = GroupIndex(*WINDOWS.both)
+    with torch.device("meta"):
+        assert len(fresh.levels) == 3
+        fresh.owners(12, torch.device("cpu"))
+    for found, known in zip(calls(fresh, "torch"), expected, strict=True):
+        assert torch.equal(found, known)
+
+
+def test_far_items_take_no_memory():
+    far = torch.tensor([0, 2**45, 2**63 - 1])
+    groups = GroupIndex(torch.tensor([0, 1, 3]), far)
+    assert groups.is_disjoint
+    assert groups.n_items_needed == 2**63
+    with pytest.raises(ValueError, match=f"item {2**63 - 1} but the axis"):
+        kernels.group_shrink(torch.ones(4), groups, 1.0)
+    assert not GroupIndex(torch.tensor([0, 1, 2]), torch.tensor([2**45, 2**45])).is_disjoint

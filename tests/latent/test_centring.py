@@ -18,6 +18,7 @@ from proxmtl import (
     Targets,
     TaskDesign,
 )
+from proxmtl.latent import Refactored
 from proxmtl.solvers import run
 
 STRENGTHS = {"group_strength": 0.5, "l1_strength": 0.15, "frobenius_strength": 0.1}
@@ -257,3 +258,21 @@ def test_the_solve_ends_where_that_of_a_centred_copy_does():
     torch.testing.assert_close(found.coef, wanted.coef, rtol=1e-5, atol=1e-6)
     there = found.intercept + features.mean(0) @ found.coef
     torch.testing.assert_close(there, wanted.intercept, rtol=1e-5, atol=1e-5)
+
+
+def test_a_state_of_other_coordinates_raises():
+    features = X + 5
+    model = LatentMTL(max_passes=40, tol=0)
+    saved = model.solve(features, Y).state.state_dict()
+    assert saved["data"]["origin"] > 0
+    older = {name: figure for name, figure in saved["data"].items() if name != "origin"}
+    for data in (older, {**saved["data"], "origin": 0.0}):
+        state = Refactored.state_type.from_state_dict({**saved, "data": data})
+        with pytest.raises(ValueError, match=r"points are in other coordinates \(origin\)"):
+            LatentMTL(max_passes=60, tol=0).solve(features, Y, state=state)
+
+
+def test_centred_intercepts_have_curvatures_of_their_own():
+    problem = LatentMTL().problem(X + 3, Y)
+    assert problem._intercept_coupling > 0.5
+    assert problem.in_units()._intercept_coupling == 0

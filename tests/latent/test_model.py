@@ -10,7 +10,7 @@ from solver_cases import PAIRS
 from strategies import classification
 
 from proxmtl import Groups, LatentMTL, MaxPasses, RelativeKKT, Status
-from proxmtl.latent.initial import check_room
+from proxmtl.latent.initial import check_room, rebalance
 
 STRENGTHS = {"group_strength": 0.5, "l1_strength": 0.15, "frobenius_strength": 0.1}
 ALGORITHMS = ["auto", "panoc", "palm", "paper"]
@@ -73,6 +73,18 @@ def test_what_float32_converged_to_is_not_rounded_away():
             seen.append(result.certificate.relative_kkt)
     assert seen
     assert max(seen) <= 1e-3
+
+
+@pytest.mark.parametrize("accuracy", [0.3, 0.1, 0.03, 1e-2])
+@pytest.mark.parametrize("algorithm", ["auto", "panoc"])
+def test_a_result_is_rebalanced_whatever_accuracy_ended_it(algorithm, accuracy):
+    stop = RelativeKKT(accuracy, every=1) | MaxPasses(500)
+    fitted = model(algorithm=algorithm, tol=1e-9)
+    problem = fitted.problem(X, Y)
+    result = fitted.solve(X, Y, stop=stop)
+    assert result.status is Status.CONVERGED
+    again = (*rebalance(problem, result.L, result.S), result.intercept)
+    assert result.certificate.objective == pytest.approx(problem.objective(again), rel=1e-12)
 
 
 def test_a_budget_used_up_is_said():

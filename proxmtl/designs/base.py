@@ -172,6 +172,29 @@ class Design(ABC):
             f"{tuple(L.shape)}; use a SharedDesign or a TaskDesign."
         )
 
+    def rows(self, task: int, entries: Tensor) -> Tensor:
+        """Features of some samples of a task, in float64.
+
+        Parameters
+        ----------
+        task : int
+        entries : Tensor, shape (n,)
+            Which of the task's samples, by number.
+
+        Returns
+        -------
+        Tensor, shape (n, D)
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not give samples of task {task} ({len(entries)} asked "
+            "for); use a dense SharedDesign or a TaskDesign."
+        )
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether :meth:`rows` gives samples: where features are dense."""
+        return False
+
     def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:  # noqa: ARG002
         """Return a copy with features minus numbers near their means, and these numbers, (D, M).
 

@@ -91,6 +91,13 @@ class CentredDesign(Design):
     def times(self, L: Tensor) -> CentredDesign:
         return CentredDesign(self.base.times(L), L.to(torch.float64).T @ self.rest)
 
+    def rows(self, task: int, entries: Tensor) -> Tensor:
+        return self.base.rows(task, entries) - self.rest[:, task]
+
+    @property
+    def has_rows(self) -> bool:
+        return self.base.has_rows
+
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
         return self.base.parameter_shape(targets)
 

@@ -1,0 +1,348 @@
+"""Gram-Newton: the joint problem by quadratic models of the loss, minimised without the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from proxmtl.counts import OutOfPassesError
+from proxmtl.latent.grams import full_grams, moved_grams, reduced, sides
+from proxmtl.latent.inner import Memory, Model, minimise
+from proxmtl.latent.problem import LatentProblem
+from proxmtl.latent.refactor import MOST, cheapest, refactor, refactor_passes
+from proxmtl.latent.revive import revive
+from proxmtl.machine import check_memory
+from proxmtl.regularizers import UnsupportedError
+from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.blocks import Blocks
+
+__all__ = ["GramNewton", "GramNewtonState"]
+
+WHOLE = 6
+"""Iterations that take the majoriser as it is: supports settle in them."""
+
+LEAST = 1e-9
+"""Share of the majoriser in a model, at least: it makes every model definite."""
+
+SMALL = 3e-8
+"""Shares below this are the least."""
+
+DECREASE = 0.05
+"""Fraction of the predicted decrease that a trial must have."""
+
+TIGHTEST = 1e-9
+"""Least relative residual that an inner solve is asked for."""
+
+COPIES = 5
+"""Of the Hessians of all tasks: what is kept, a model, and what comes and goes."""
+
+
+@dataclass
+class GramNewtonState(State):
+    """Factors, the loss there, and the Gram matrices.
+
+    ``slope`` is the gradient in the design's parameter; ``held`` are the weights that samples have
+    in ``grams``.
+    """
+
+    blocks: Blocks
+    loss: float
+    scores: Tensor
+    slope: Tensor
+    full: Tensor
+    scales: Tensor
+    grams: Tensor | None
+    held: Tensor | None
+    theta: float
+    memory: tuple[float, ...]
+    interval: int
+    due: int  # iteration of the next refactoring
+
+
+class _Trial(NamedTuple):
+    """A point that was measured."""
+
+    blocks: Blocks
+    loss: float
+    scores: Tensor
+    objective: float
+    predicted: float
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
+    """Minimise a quadratic model of the loss and all penalties, measure, and model it anew.
+
+    The model's Hessian of a task is the Gram matrix of its samples, weighted with the loss's
+    curvature at their scores (for the squared hinge: of the samples that bend it), blended with the
+    share theta of the Gram matrix at the largest curvature, a majoriser. Intercepts and own parts
+    are eliminated, and the factors minimise the model by PALM and Newton steps that take no
+    product with the features (:mod:`proxmtl.latent.inner`). The trial is accepted if the objective
+    falls by enough of what the model predicts; then theta falls too. Otherwise it rises: at one
+    the model lies above the objective, which cannot rise. The squared hinge is quadratic until
+    samples change sides, so that the last iterations gain many digits each.
+
+    Gram matrices follow the samples whose curvature changes. They count as passes by their number
+    of operations, ``D / 2`` for all samples of all tasks. At iterations 1, 2, 4, ... and as long as
+    it gains the factors are replaced by cheaper ones of the same product
+    (:func:`~proxmtl.latent.refactor.refactor`).
+
+    Parameters
+    ----------
+    rounds : int
+        Most rounds, of two PALM steps and a Newton step, that a model is minimised with.
+    tightness : float
+        Relative residual to which a model is solved, as a fraction of that of the problem.
+    worthwhile : float
+        Least gain of a refactoring, relative to the objective, after which the next follows at
+        once.
+    most : float
+        As for :class:`~proxmtl.latent.refactor.Refactored`.
+    revive : bool
+        Likewise.
+
+    References
+    ----------
+    Mangasarian, "A finite Newton method for classification", 2002; Lee, Sun and Saunders, "Proximal
+    Newton-type methods for minimizing composite functions", 2014.
+    """
+
+    rounds: int = 40
+    tightness: float = 0.1
+    worthwhile: float = 1e-4
+    most: float = MOST
+    revive: bool = False
+    state_type = GramNewtonState
+    needs_curvature = False
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or not 0 < self.tightness < 1 or not self.worthwhile > 0:
+            raise ValueError(
+                f"rounds, tightness, worthwhile: got {self.rounds}, {self.tightness}, "
+                f"{self.worthwhile}; use at least 1, a fraction in (0, 1) and > 0."
+            )
+
+    def check(self, problem: LatentProblem) -> None:
+        if not isinstance(problem, LatentProblem):
+            raise UnsupportedError(
+                f"GramNewton takes a LatentProblem, not a {type(problem).__name__}; use FISTA, "
+                "ProxNewton or NewtonCholesky."
+            )
+        if not problem.design.has_rows:
+            raise UnsupportedError(
+                "GramNewton needs dense features, a SharedDesign or a TaskDesign; use PANOC."
+            )
+        if problem.loss.coupled:
+            raise UnsupportedError(
+                f"GramNewton needs a loss of each score, and {type(problem.loss).__name__} couples "
+                "them; use PANOC."
+            )
+        tasks, _, side = sides(problem)
+        check_memory(
+            COPIES * 8 * tasks * side**2,
+            f"GramNewton: {tasks} Hessians of {side} unknowns",
+            "PANOC needs none",
+        )
+
+    def init(self, problem: LatentProblem, x0: Blocks) -> GramNewtonState:
+        problem.check_point(x0)
+        x0 = revive(problem, x0) if self.revive else x0
+        blocks = (*cheapest(problem, x0[:2], self.most), *(block.clone() for block in x0[2:]))
+        loss, scores = _measured(problem, blocks)
+        slope = _slope(problem, scores)
+        full, scales = full_grams(problem)
+        return GramNewtonState(
+            iteration=0,
+            objective=loss + problem.penalty(_wide(blocks)),
+            stalled=False,
+            passes=0.0,
+            blocks=blocks,
+            loss=loss,
+            scores=scores,
+            slope=slope,
+            full=full,
+            scales=scales,
+            grams=None,
+            held=None,
+            theta=1.0,
+            memory=tuple(Memory()),
+            interval=1,
+            due=1,
+        )
+
+    def step(self, problem: LatentProblem, state: GramNewtonState) -> GramNewtonState:
+        state = self._refactored(problem, state)
+        theta = state.theta
+        if theta == 1 and state.iteration >= WHOLE:
+            theta = 0.1
+        if theta < 1:
+            state = _with_grams(problem, state)
+        residual = _residual(problem, state)
+        found = self._trial(problem, state, theta, residual)
+        while not self._falls(state, found) and theta < 1:
+            theta = 1.0 if theta >= 0.4 else max(8 * theta, 1e-6)
+            found = self._trial(problem, state, theta, residual)
+        slack = _rounding(state)
+        if not found.objective <= state.objective + slack:
+            return replace(state, iteration=state.iteration + 1, stalled=True)
+        slope = _slope(problem, found.scores)
+        new = replace(
+            state,
+            iteration=state.iteration + 1,
+            objective=found.objective,
+            blocks=found.blocks,
+            loss=found.loss,
+            scores=found.scores,
+            slope=slope,
+            theta=_next(theta, state, found),
+            memory=tuple(found.memory),
+        )
+        # at the last digits the residual may still fall where the objective does not
+        if not found.objective < state.objective and not _residual(problem, new) < residual:
+            return replace(state, iteration=state.iteration + 1, stalled=True)
+        return new
+
+    def _falls(self, state: GramNewtonState, found: _Trial) -> bool:
+        needed = DECREASE * found.predicted
+        return found.objective <= state.objective - needed + _rounding(state)
+
+    def _refactored(self, problem: LatentProblem, state: GramNewtonState) -> GramNewtonState:
+        """Cheaper factors of the same product, where they are due."""
+        if state.iteration < state.due:
+            return state
+        given = state.blocks
+        if self.revive:
+            blocks = revive(problem, given)
+            if blocks is not given:
+                loss, scores = _measured(problem, blocks)
+                state = replace(
+                    state,
+                    blocks=blocks,
+                    loss=loss,
+                    scores=scores,
+                    slope=_slope(problem, scores),
+                    objective=loss + problem.penalty(_wide(blocks)),
+                )
+        interval = 2 * state.interval
+        if refactor_passes(problem, *state.blocks[:2]) <= self.most:
+            L, S = refactor(problem, *state.blocks[:2])
+            blocks = (L, S, *state.blocks[2:])
+            objective = state.loss + problem.penalty(_wide(blocks))
+            if state.objective - objective > self.worthwhile * abs(state.objective):
+                state, interval = replace(state, blocks=blocks, objective=objective), 1
+        return replace(state, interval=interval, due=state.iteration + interval)
+
+    def _trial(
+        self, problem: LatentProblem, state: GramNewtonState, theta: float, residual: float
+    ) -> _Trial:
+        """Minimise the model with this share of the majoriser, and measure where it is least."""
+        hessians = state.full * state.scales[:, None, None]
+        if theta < 1 and state.grams is not None:
+            hessians = torch.lerp(state.grams, hessians, max(theta, LEAST))
+        L, S, bias, own = problem.parts(_wide(state.blocks))
+        quadratic = reduced(problem, hessians, state.slope, own)
+        model = Model(problem, quadratic, L @ S)
+        before = model.penalty(L, S)
+        tolerance = max(TIGHTEST, min(0.3, self.tightness * residual))
+        point, memory = minimise(model, L, S, tolerance, self.rounds, Memory(*state.memory))
+        change_of_bias, change_of_own = quadratic.others(point.L @ point.S - model.centre)
+        if bias is not None and change_of_bias is not None:
+            bias = bias + change_of_bias
+        if own is not None and change_of_own is not None:
+            own = own + change_of_own
+        wide = problem.parts(state.blocks)._replace(L=point.L, S=point.S, intercept=bias, own=own)
+        blocks = tuple(block.to(state.blocks[0].dtype) for block in problem.blocks(wide))
+        loss, scores = _measured(problem, blocks)
+        objective = loss + problem.penalty(_wide(blocks))
+        predicted = before - point.value + quadratic.gain
+        return _Trial(blocks, loss, scores, objective, predicted, memory)
+
+    def check_resume(self, problem: LatentProblem, state: GramNewtonState) -> None:
+        super().check_resume(problem, state)
+        tasks, _, side = sides(problem)
+        kept = (state.full.shape[1:], state.scores.shape, state.slope.shape)
+        wanted = ((side, side), problem.targets.labels.shape, (side, tasks))
+        if kept != wanted or len(state.scales) != tasks:
+            raise ValueError("state: of other samples or tasks; resume with the same problem.")
+
+    def solution(self, problem: LatentProblem, state: GramNewtonState) -> Blocks:  # noqa: ARG002
+        return state.blocks
+
+
+def _next(theta: float, state: GramNewtonState, found: _Trial) -> float:
+    """Share of the majoriser in the next model: less, the better this one was."""
+    if theta == 1:
+        return theta
+    ratio = (state.objective - found.objective) / max(found.predicted, _tiny(found.predicted))
+    if ratio > 1.3:
+        theta /= 10
+    elif ratio > 0.7:
+        theta /= 4
+    return 0.0 if theta < SMALL else theta
+
+
+def _tiny(like: float) -> float:
+    return math.ulp(abs(like)) if like else math.ulp(0.0)
+
+
+def _wide(blocks: Blocks) -> Blocks:
+    return tuple(block.to(torch.float64) for block in blocks)
+
+
+def _measured(problem: LatentProblem, blocks: Blocks) -> tuple[float, Tensor]:
+    """Loss, summed in float64, and scores: half a pass."""
+    problem.counts.charge(forward=1)
+    scores = problem.design.scores(problem.weights(blocks))
+    targets = problem.targets.to(torch.float64)
+    return float(problem.loss.value(scores.to(torch.float64), targets.labels, targets.weights)), (
+        scores
+    )
+
+
+def _slope(problem: LatentProblem, scores: Tensor) -> Tensor:
+    """Gradient in the design's parameter, float64: half a pass."""
+    problem.counts.charge(adjoint=1)
+    targets = problem.targets.to(torch.float64)
+    residuals = problem.loss.grad(scores.to(torch.float64), targets.labels, targets.weights)
+    return problem.design.adjoint(residuals.to(scores)).to(torch.float64)
+
+
+def _with_grams(problem: LatentProblem, state: GramNewtonState) -> GramNewtonState:
+    """Bring the Gram matrices to the curvature at the scores."""
+    targets = problem.targets.to(torch.float64)
+    bends = problem.loss.curvature(state.scores.to(torch.float64), targets.labels)
+    grams, held = state.grams, state.held
+    if grams is None or held is None:  # the majoriser is that of the largest curvature
+        grams = state.full * state.scales[:, None, None]
+        held = problem.loss.curvature_bound * targets.weights
+    grams, held = moved_grams(problem, grams, held, bends * targets.weights)
+    return replace(state, grams=grams, held=held)
+
+
+def _residual(problem: LatentProblem, state: GramNewtonState) -> float:
+    """KKT residual of all blocks, relative to the gradients of the loss."""
+    wide = _wide(state.blocks)
+    L, S, _, own = problem.parts(wide)
+    along = problem.parts(problem.pull_back(wide, state.slope))
+    slope = along.L + 2 * problem.ridge.strength * L
+    of_L = problem.l1.kkt_residual(L, slope)
+    of_S = problem.group_norm.kkt_residual(S, along.S)
+    norms = [of_L.norm(), of_S.norm()]
+    scale = math.hypot(float(along.L.norm()), float(along.S.norm()))
+    if along.intercept is not None:
+        norms.append(along.intercept.norm())
+    if problem.own is not None and own is not None and along.own is not None:
+        norms.append((along.own + 2 * problem.own.strength * own).norm())
+        scale = math.hypot(scale, float(along.own.norm()))
+    total = math.hypot(*map(float, norms))
+    return total / scale if scale > 0 else (0.0 if total == 0 else math.inf)
+
+
+def _rounding(state: GramNewtonState) -> float:
+    """Rounding error to expect of an objective."""
+    return 10 * torch.finfo(state.blocks[0].dtype).eps * abs(state.objective)

@@ -1,0 +1,198 @@
+"""Gram matrices of each task's samples, weighted, and the quadratic model of the loss they make."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs.base import BLOCK_ELEMENTS
+from proxmtl.latent.problem import LatentProblem
+
+__all__ = ["Reduced", "full_grams", "gram_passes", "moved_grams", "reduced", "sides"]
+
+CHANGED = 0.15
+"""Relative change of a sample's weight from which on it is changed in a Gram matrix."""
+
+
+def sides(problem: LatentProblem) -> tuple[int, int, int]:
+    """Tasks M, features D, and the side of a Gram matrix: D, and one more for an intercept."""
+    side = problem.design.parameter_shape(problem.targets)[0]
+    return problem.targets.n_tasks, side - int(problem.design.intercept), side
+
+
+def by_task(problem: LatentProblem, values: Tensor) -> list[Tensor]:
+    """Entries of the shape of the labels, one vector a task: views."""
+    targets = problem.targets
+    if targets.task_of is None:
+        return list(values.unbind(1))
+    sizes = torch.bincount(targets.task_of, minlength=targets.n_tasks)
+    return list(torch.split(values, sizes.tolist()))
+
+
+def gram_passes(problem: LatentProblem, rows: float) -> float:
+    """Operations of Gram matrices of so many rows, in passes over the data."""
+    _, D, side = sides(problem)
+    return rows * side**2 / (2 * D * problem.targets.labels.numel())
+
+
+def full_grams(problem: LatentProblem) -> tuple[Tensor, Tensor]:
+    """Gram matrices of all samples at the largest curvature of the loss: its majorisers.
+
+    Returns
+    -------
+    grams : Tensor, shape (M, D + 1, D + 1) or (1, D + 1, D + 1), float64
+        One for all tasks where features are shared and weights are multiples of each other; without
+        an intercept D in place of D + 1.
+    scales : Tensor, shape (M,)
+        Their factors.
+    """
+    bound = problem.loss.curvature_bound * problem.targets.weights.to(torch.float64)
+    columns = by_task(problem, bound)
+    scales = torch.ones(len(columns), dtype=torch.float64, device=bound.device)
+    if problem.targets.task_of is None:
+        sums = bound.sum(0)
+        heaviest = int(sums.argmax())
+        relative = sums / sums[heaviest].clamp_min(torch.finfo(sums.dtype).tiny)
+        rounding = 4 * torch.finfo(sums.dtype).eps * columns[heaviest].max()
+        same = (bound - columns[heaviest][:, None] * relative).abs().max() <= rounding
+        if bool(same):
+            columns, scales = [columns[heaviest]], relative
+            return _grams(problem, columns, [heaviest]), scales
+    return _grams(problem, columns, list(range(len(columns)))), scales
+
+
+def moved_grams(
+    problem: LatentProblem, grams: Tensor, held: Tensor, wanted: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gram matrices brought from the weights ``held`` to those wanted, and the weights they hold.
+
+    Samples whose weight has changed by less than 15 % keep it; a task of which more samples change
+    than bend the loss is computed anew. Nothing that is given is modified.
+
+    Parameters
+    ----------
+    grams : Tensor, shape (M, D + 1, D + 1)
+    held, wanted : Tensor
+        Of the shape of the labels, float64.
+    """
+    change = (wanted - held).abs() > CHANGED * torch.maximum(wanted, held)
+    columns, signed, anew = [], [], []
+    for was, now, moves in zip(
+        by_task(problem, held), by_task(problem, wanted), by_task(problem, change), strict=True
+    ):
+        whole = int(moves.sum()) > int((now > 0).sum())
+        anew.append(whole)
+        signed.append(now if whole else torch.where(moves, now - was, 0.0))
+        columns.append(now if whole else torch.where(moves, now, was))
+    moved = [m for m, each in enumerate(signed) if bool(each.any()) or anew[m]]
+    if not moved:
+        return grams, held
+    change_of_grams = _grams(problem, [signed[m] for m in moved], moved)
+    out = grams.clone()
+    for m, change_of_gram in zip(moved, change_of_grams, strict=True):
+        out[m] = change_of_gram if anew[m] else out[m] + change_of_gram
+    kept = torch.stack(columns, 1) if problem.targets.task_of is None else torch.cat(columns)
+    return out, kept
+
+
+def _grams(problem: LatentProblem, columns: list[Tensor], tasks: list[int]) -> Tensor:
+    """``X_m' diag(w) X_m`` with the intercept's column last, for weights of any sign."""
+    _, D, side = sides(problem)
+    design = problem.design
+    entries = [torch.nonzero(column).flatten() for column in columns]
+    share = gram_passes(problem, sum(len(each) for each in entries))
+    problem.counts.charge(forward=share, adjoint=share)
+    out = torch.zeros(len(columns), side, side, dtype=torch.float64, device=design.device)
+    for gram, column, index, task in zip(out, columns, entries, tasks, strict=True):
+        for part in torch.split(index, max(1, BLOCK_ELEMENTS // side)):
+            rows = design.rows(task, part)
+            if design.intercept:
+                rows = torch.cat([rows, rows.new_full((len(rows), 1), design.unit)], dim=1)
+            gram.addmm_(rows.T, rows * column[part, None])
+    return out
+
+
+class Reduced(NamedTuple):
+    """A quadratic model of the loss in ``L S`` alone: intercepts and own parts at their best.
+
+    The model of a change dW of the shared weights is ``sum_m d_m' H_m d_m / 2 + g_m' d_m``, up to
+    ``gain``, the decrease that intercepts and own parts give where ``dW = 0``.
+    """
+
+    hessians: Tensor
+    """(M, D, D), positive semidefinite."""
+    slopes: Tensor
+    """(D, M), at ``dW = 0``."""
+    gain: float
+    coupling: Tensor | None
+    """(M, D): what a change of a task's weights takes from its intercept."""
+    bias: Tensor | None
+    """(M,): change of the intercepts at ``dW = 0``."""
+    own_coupling: Tensor | None
+    """(M, D, D): what a change of the shared weights takes from own parts."""
+    own: Tensor | None
+    """(D, M): change of own parts at ``dW = 0``."""
+
+    def others(self, change: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Changes of intercepts (M,) and own parts (D, M), for one of ``L S``; None where none."""
+        own = None
+        if self.own is not None and self.own_coupling is not None:
+            own = self.own - times(self.own_coupling, change)
+            change = change + own
+        if self.bias is None or self.coupling is None:
+            return None, own
+        return self.bias - (self.coupling.T * change).sum(0), own
+
+
+def times(matrices: Tensor, columns: Tensor) -> Tensor:
+    """Each matrix (M, D, D) times the column of its task, (D, M)."""
+    return torch.bmm(matrices, columns.T[:, :, None])[:, :, 0].T
+
+
+def reduced(
+    problem: LatentProblem, hessians: Tensor, slope: Tensor, own: Tensor | None
+) -> Reduced:
+    """Eliminate intercepts and own parts of a quadratic model of the loss: Schur complements.
+
+    With an intercept of curvature ``c`` and coupling ``h`` the rest has the Hessian ``H - h h'/c``:
+    features are centred on the samples that bend the loss. Own parts V have the ridge nu, and
+    at its minimum over them the model's Hessian is that of an infimal convolution,
+    ``2 nu (H + 2 nu)^-1 H``.
+
+    Parameters
+    ----------
+    hessians : Tensor, shape (M, D + 1, D + 1)
+        The intercept last; D without one.
+    slope : Tensor, shape (D + 1, M)
+        Gradient of the loss in the design's parameter.
+    own : Tensor or None, shape (D, M)
+        V where the model is made.
+    """
+    g, g_bias = problem.design.split(slope)
+    coupling = bias = own_coupling = own_change = None
+    gain = 0.0
+    H = hessians
+    if g_bias is not None:
+        h, c = H[:, :-1, -1], H[:, -1, -1]
+        # a task of which no sample bends the loss has no curvature, and no slope either
+        seen = c > 0
+        safe = torch.where(seen, c, 1.0)
+        coupling = torch.where(seen[:, None], h / safe[:, None], 0.0)
+        bias = -torch.where(seen, g_bias / safe, 0.0)
+        H = H[:, :-1, :-1] - coupling[:, :, None] * h[:, None, :]
+        g = g + h.T * bias
+        gain -= float(bias @ g_bias) / 2
+    if problem.own is not None and own is not None:
+        nu = problem.own.strength
+        pull = g + 2 * nu * own
+        ridged = H.clone()
+        ridged.diagonal(dim1=1, dim2=2).add_(2 * nu)
+        factor = torch.linalg.cholesky(ridged)
+        own_change = -torch.cholesky_solve(pull.T[:, :, None], factor)[:, :, 0].T
+        own_coupling = torch.cholesky_solve(H, factor)
+        gain -= float((own_change * pull).sum()) / 2
+        g = -2 * nu * (own + own_change)
+        H = nu * (own_coupling + own_coupling.transpose(1, 2))
+    return Reduced(H, g, gain, coupling, bias, own_coupling, own_change)

@@ -1,0 +1,248 @@
+"""Factors of least penalised quadratic model, without a look at the data: PALM and Newton steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from proxmtl.latent.grams import Reduced, times
+from proxmtl.latent.manifold import newton_direction
+from proxmtl.latent.problem import LatentProblem
+
+__all__ = ["Memory", "Model", "Point", "minimise"]
+
+SUFFICIENT = 1e-4
+"""Fraction of the predicted decrease that the line search asks for (Armijo)."""
+
+TRIALS = 7
+"""Lengths of a Newton step that are tried."""
+
+SHRINK = 0.4
+"""Of a length that is not taken."""
+
+ATTEMPTS = 8
+"""Dampings of a Newton step that are tried."""
+
+HALVINGS = 60
+"""Of the step of a block, at most."""
+
+
+class Point(NamedTuple):
+    """Factors with the model there."""
+
+    L: Tensor
+    S: Tensor
+    smooth: float
+    penalty: float
+    G: Tensor
+    """Gradient of the smooth part in ``L S``, (D, M)."""
+
+    @property
+    def value(self) -> float:
+        return self.smooth + self.penalty
+
+
+class Memory(NamedTuple):
+    """What one inner solve learns for the next: it goes into the state of a run."""
+
+    reach_L: float = 1.0
+    """Steps along L, in units of one over a bound on the curvature."""
+    reach_S: float = 1.0
+    damping: float = 0.0
+    """Added to the diagonal of a Hessian, in units of its mean."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """``sum_m d_m' H_m d_m / 2 + g_m' d_m`` with ``d = L S - centre``, plus the factors' penalties.
+
+    Attributes
+    ----------
+    problem : LatentProblem
+        Whose penalties these are.
+    quadratic : Reduced
+    centre : Tensor, shape (D, M)
+    """
+
+    problem: LatentProblem
+    quadratic: Reduced
+    centre: Tensor
+
+    def at(self, L: Tensor, S: Tensor) -> Point:
+        d = L @ S - self.centre
+        Hd = times(self.quadratic.hessians, d)
+        smooth = float((d * (Hd / 2 + self.quadratic.slopes)).sum())
+        return Point(L, S, smooth, self.penalty(L, S), Hd + self.quadratic.slopes)
+
+    def penalty(self, L: Tensor, S: Tensor) -> float:
+        of_L = self.gamma * L.abs().sum() + self.ridge * L.square().sum()
+        return float(of_L + (self.norms(S) @ self.bounds).sum())
+
+    @property
+    def gamma(self) -> float:
+        return self.problem.l1.strength
+
+    @property
+    def ridge(self) -> float:
+        return self.problem.ridge.strength
+
+    @cached_property
+    def bounds(self) -> Tensor:
+        """The paper's mu times the weights of the groups, (G,)."""
+        layout, like = self.problem.group_norm.layout, self.centre
+        return self.problem.group_norm.strength * layout.weights(like)
+
+    @cached_property
+    def members(self) -> Tensor:
+        """Which task is in which group, (M, G): ones and zeros."""
+        tasks, group_of = self.problem.group_norm.layout.indices(self.centre.device)
+        out = self.centre.new_zeros(self.centre.shape[1], len(self.problem.groups))
+        out[tasks, group_of] = 1.0
+        return out
+
+    @property
+    def disjoint(self) -> bool:
+        return self.problem.groups.is_disjoint
+
+    def norms(self, S: Tensor) -> Tensor:
+        """Of each row on each group, (K, G)."""
+        return (S.square() @ self.members).sqrt()
+
+    @cached_property
+    def curvature(self) -> Tensor:
+        """Bounds on the largest eigenvalues of the Hessians, (M,)."""
+        return torch.linalg.matrix_norm(self.quadratic.hessians)
+
+    def residual(self, point: Point) -> tuple[float, float]:
+        """Norm of the KKT residual of both factors, and of the smooth part's gradients in them."""
+        L, S, _, _, G = point
+        along_L, along_S = G @ S.T, L.T @ G
+        slope = along_L + 2 * self.ridge * L
+        at_zero = slope.sign() * (slope.abs() - self.gamma).clamp_min(0)
+        of_L = torch.where(L != 0, slope + self.gamma * L.sign(), at_zero)
+        of_S = self.problem.group_norm.kkt_residual(S, along_S)
+        norms = [float(each.norm()) for each in (of_L, of_S, along_L, along_S)]
+        return math.hypot(*norms[:2]), math.hypot(*norms[2:])
+
+
+def minimise(
+    model: Model, L: Tensor, S: Tensor, tolerance: float, rounds: int, memory: Memory
+) -> tuple[Point, Memory]:
+    """Descend on the model from L and S until its relative KKT residual is small.
+
+    Each round takes two PALM steps, which change the support, and one Newton step on the entries
+    that are not zero. The model's objective never rises.
+    """
+    used = (L != 0).any(0) | (S != 0).any(1)
+    point = model.at(L[:, used], S[used])
+    for _ in range(rounds if bool(used.any()) else 0):
+        for _ in range(2):
+            point, memory = _palm_step(model, point, memory)
+        # without the sum of what rounding the steps have left
+        point = model.at(point.L, point.S)
+        residual, scale = model.residual(point)
+        if residual <= tolerance * scale:
+            break
+        before = point.value
+        point, memory = _newton_step(model, point, memory)
+        if not point.value < before:
+            residual, scale = model.residual(point)
+            if residual <= tolerance * scale:
+                break
+    L, S = torch.zeros_like(L), torch.zeros_like(S)
+    L[:, used], S[used] = point.L, point.S
+    return point._replace(L=L, S=S), memory
+
+
+def _palm_step(model: Model, point: Point, memory: Memory) -> tuple[Point, Memory]:
+    """A proximal gradient step of L, then one of S, each as long as it descends."""
+    tiny = torch.finfo(point.L.dtype).tiny
+    weighted = point.S * model.curvature.sqrt()
+    bound = max(float(torch.linalg.matrix_norm(weighted, 2)) ** 2, tiny)
+    gradient = point.G @ point.S.T
+    reach = memory.reach_L
+    for _ in range(HALVINGS):
+        step = reach / bound
+        moved = point.L - step * gradient
+        shrunk = (moved.abs() - step * model.gamma).clamp_min(0) * moved.sign()
+        L = shrunk / (1 + 2 * step * model.ridge)
+        move = L - point.L
+        trial, bend = _moved(model, point, L, point.S, move @ point.S, gradient, move)
+        square = float(move.square().sum())
+        if bend * step <= square:
+            break
+        reach *= min(0.5, 0.95 * square / (bend * step))
+    point, memory = trial, memory._replace(reach_L=1.5 * reach)
+    bound = max(float(model.curvature.max() * torch.linalg.matrix_norm(point.L, 2) ** 2), tiny)
+    gradient = point.L.T @ point.G
+    reach = memory.reach_S
+    for _ in range(HALVINGS):
+        step = reach / bound
+        S = _shrunk(model, point.S - step * gradient, step)
+        move = S - point.S
+        trial, bend = _moved(model, point, point.L, S, point.L @ move, gradient, move)
+        square = float(move.square().sum())
+        if bend * step <= square:
+            break
+        reach *= min(0.5, 0.95 * square / (bend * step))
+    return trial, memory._replace(reach_S=1.5 * reach)
+
+
+def _moved(
+    model: Model, point: Point, L: Tensor, S: Tensor, change: Tensor, gradient: Tensor, move: Tensor
+) -> tuple[Point, float]:
+    """The point with one factor moved, and the curvature met, ``change' H change``."""
+    Hd = times(model.quadratic.hessians, change)
+    bend = float((change * Hd).sum())
+    smooth = point.smooth + float((gradient * move).sum()) + bend / 2
+    return Point(L, S, smooth, model.penalty(L, S), point.G + Hd), bend
+
+
+def _shrunk(model: Model, S: Tensor, step: float) -> Tensor:
+    """Prox of the group norm."""
+    if not model.disjoint:
+        found, _ = model.problem.group_norm.prox(S, step)
+        return found
+    norms = model.norms(S)
+    factor = (1 - step * model.bounds / torch.where(norms > 0, norms, 1.0)).clamp_min(0)
+    return S * (factor @ model.members.T)
+
+
+def _newton_step(model: Model, point: Point, memory: Memory) -> tuple[Point, Memory]:
+    """A step on the manifold of entries that are not zero; the same point where none descends.
+
+    Entries of L that change their sign, and blocks of S that turn by more than a right angle, are
+    set to zero: the model is another one beyond.
+    """
+    damping = memory.damping
+    for _ in range(ATTEMPTS):
+        found = newton_direction(model, point, damping)
+        if found is None:
+            damping = max(10 * damping, 1e-6)
+            continue
+        move_L, move_S, slope = found
+        length = 1.0
+        for _ in range(TRIALS):
+            L = point.L + length * move_L
+            L = torch.where(L.sign() == point.L.sign(), L, 0.0)
+            S = point.S + length * move_S
+            if model.disjoint:
+                ahead = (S * point.S) @ model.members > 0
+                S = S * (ahead.to(S) @ model.members.T)
+            trial = model.at(L, S)
+            if trial.value <= point.value + SUFFICIENT * length * slope:
+                return trial, memory._replace(damping=_adapted(damping, length))
+            length *= SHRINK
+        damping = max(10 * damping, 1e-4)
+    return point, memory._replace(damping=min(damping, 1.0))
+
+
+def _adapted(damping: float, length: float) -> float:
+    if length == 1:
+        return 0.0 if damping < 1e-6 else damping / 10
+    return max(4 * damping, 1e-5) if length < SHRINK**2 else damping

@@ -31,7 +31,7 @@ from proxmtl import (
     Targets,
     TaskDesign,
 )
-from proxmtl.latent import Alternating
+from proxmtl.latent import Alternating, GramNewton
 from proxmtl.latent.refactor import Refactored
 
 N, D, M = 40, 6, 4
@@ -192,5 +192,6 @@ SOLVER_FACTORIES = {
     "PALM": _latent_case(PALM(order=((1, 2), (0,)))),
     "PANOC": _latent_case(PANOC()),
     "Refactored": _latent_case(Refactored(every=5)),
+    "GramNewton": _latent_case(GramNewton()),
     "Alternating": _latent_case(Alternating(inner_iterations=6)),
 }

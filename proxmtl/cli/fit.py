@@ -84,7 +84,8 @@ def fit(
     algorithm: Annotated[
         str,
         typer.Option(
-            help="'auto', 'panoc', 'palm' or 'paper' (Algorithm 1).", rich_help_panel=_SOLVER
+            help="'auto', 'gram', 'panoc', 'palm' or 'paper' (Algorithm 1).",
+            rich_help_panel=_SOLVER,
         ),
     ] = "auto",
     max_passes: Annotated[

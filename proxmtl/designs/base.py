@@ -172,7 +172,7 @@ class Design(ABC):
             f"{tuple(L.shape)}; use a SharedDesign or a TaskDesign."
         )
 
-    def rows(self, task: int, entries: Tensor) -> Tensor:
+    def samples(self, task: int, entries: Tensor) -> Tensor:
         """Features of some samples of a task, in float64.
 
         Parameters
@@ -191,8 +191,8 @@ class Design(ABC):
         )
 
     @property
-    def has_rows(self) -> bool:
-        """Whether :meth:`rows` gives samples: where features are dense."""
+    def has_samples(self) -> bool:
+        """Whether :meth:`samples` gives samples: where features are dense."""
         return False
 
     def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:  # noqa: ARG002

@@ -91,12 +91,12 @@ class CentredDesign(Design):
     def times(self, L: Tensor) -> CentredDesign:
         return CentredDesign(self.base.times(L), L.to(torch.float64).T @ self.rest)
 
-    def rows(self, task: int, entries: Tensor) -> Tensor:
-        return self.base.rows(task, entries) - self.rest[:, task]
+    def samples(self, task: int, entries: Tensor) -> Tensor:
+        return self.base.samples(task, entries) - self.rest[:, task]
 
     @property
-    def has_rows(self) -> bool:
-        return self.base.has_rows
+    def has_samples(self) -> bool:
+        return self.base.has_samples
 
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
         return self.base.parameter_shape(targets)

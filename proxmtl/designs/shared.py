@@ -121,11 +121,11 @@ class SharedDesign(Design):
         product = SharedDesign(self.X.to(L.dtype) @ L, intercept=self.intercept)
         return product.with_unit(self.unit)
 
-    def rows(self, task: int, entries: Tensor) -> Tensor:  # noqa: ARG002 - the same for all tasks
+    def samples(self, task: int, entries: Tensor) -> Tensor:  # noqa: ARG002 - the same for all tasks
         return self.X[entries].to(torch.float64)
 
     @property
-    def has_rows(self) -> bool:
+    def has_samples(self) -> bool:
         return self._XT is None
 
     def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:

@@ -159,11 +159,11 @@ class TaskDesign(Design):
         product = TaskDesign([X.to(L.dtype) @ L for X in self.X], intercept=self.intercept)
         return product.with_unit(self.unit)
 
-    def rows(self, task: int, entries: Tensor) -> Tensor:
+    def samples(self, task: int, entries: Tensor) -> Tensor:
         return self.X[task][entries].to(torch.float64)
 
     @property
-    def has_rows(self) -> bool:
+    def has_samples(self) -> bool:
         return True
 
     def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:

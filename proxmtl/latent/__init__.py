@@ -1,6 +1,7 @@
 """The paper's model, W = L S."""
 
 from proxmtl.latent.alternating import Alternating
+from proxmtl.latent.gram_newton import GramNewton
 from proxmtl.latent.initial import rebalance
 from proxmtl.latent.model import LatentMTL, LatentResult
 from proxmtl.latent.problem import LatentProblem
@@ -8,6 +9,7 @@ from proxmtl.latent.refactor import Refactored, refactor
 
 __all__ = [
     "Alternating",
+    "GramNewton",
     "LatentMTL",
     "LatentProblem",
     "LatentResult",

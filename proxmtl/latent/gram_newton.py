@@ -9,9 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from proxmtl.counts import OutOfPassesError
 from proxmtl.latent.grams import full_grams, moved_grams, reduced, sides
-from proxmtl.latent.inner import Memory, Model, minimise
+from proxmtl.latent.inner import Memory, Model, largest_relative, minimise
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import MOST, cheapest, refactor, refactor_passes
 from proxmtl.latent.revive import revive
@@ -112,7 +111,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
     Newton-type methods for minimizing composite functions", 2014.
     """
 
-    rounds: int = 40
+    rounds: int = 10
     tightness: float = 0.1
     worthwhile: float = 1e-4
     most: float = MOST
@@ -133,7 +132,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
                 f"GramNewton takes a LatentProblem, not a {type(problem).__name__}; use FISTA, "
                 "ProxNewton or NewtonCholesky."
             )
-        if not problem.design.has_rows:
+        if not problem.design.has_samples:
             raise UnsupportedError(
                 "GramNewton needs dense features, a SharedDesign or a TaskDesign; use PANOC."
             )
@@ -249,7 +248,8 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
         model = Model(problem, quadratic, L @ S)
         before = model.penalty(L, S)
         tolerance = max(TIGHTEST, min(0.3, self.tightness * residual))
-        point, memory = minimise(model, L, S, tolerance, self.rounds, Memory(*state.memory))
+        memory = Memory(*state.memory)
+        point, memory = minimise(model, (L, S), memory, tolerance=tolerance, rounds=self.rounds)
         change_of_bias, change_of_own = quadratic.others(point.L @ point.S - model.centre)
         if bias is not None and change_of_bias is not None:
             bias = bias + change_of_bias
@@ -325,22 +325,21 @@ def _with_grams(problem: LatentProblem, state: GramNewtonState) -> GramNewtonSta
 
 
 def _residual(problem: LatentProblem, state: GramNewtonState) -> float:
-    """KKT residual of all blocks, relative to the gradients of the loss."""
+    """Relative KKT residual, as a certificate has it: the largest of a block in its own unit."""
     wide = _wide(state.blocks)
     L, S, _, own = problem.parts(wide)
     along = problem.parts(problem.pull_back(wide, state.slope))
-    slope = along.L + 2 * problem.ridge.strength * L
-    of_L = problem.l1.kkt_residual(L, slope)
+    of_L = problem.l1.kkt_residual(L, along.L + 2 * problem.ridge.strength * L)
     of_S = problem.group_norm.kkt_residual(S, along.S)
-    norms = [of_L.norm(), of_S.norm()]
-    scale = math.hypot(float(along.L.norm()), float(along.S.norm()))
-    if along.intercept is not None:
-        norms.append(along.intercept.norm())
+    parts = [(of_L, along.L.norm()), (of_S, along.S.norm())]
     if problem.own is not None and own is not None and along.own is not None:
-        norms.append((along.own + 2 * problem.own.strength * own).norm())
-        scale = math.hypot(scale, float(along.own.norm()))
-    total = math.hypot(*map(float, norms))
-    return total / scale if scale > 0 else (0.0 if total == 0 else math.inf)
+        parts.append((along.own + 2 * problem.own.strength * own, along.own.norm()))
+    if along.intercept is not None:
+        targets = problem.targets.to(torch.float64)
+        scores = state.scores.to(torch.float64)
+        pull = problem.loss.grad(scores, targets.labels, targets.weights).abs()
+        parts.append((along.intercept, targets.per_task(pull).norm()))
+    return largest_relative(parts)
 
 
 def _rounding(state: GramNewtonState) -> float:

@@ -99,15 +99,14 @@ def moved_grams(
 
 def _grams(problem: LatentProblem, columns: list[Tensor], tasks: list[int]) -> Tensor:
     """``X_m' diag(w) X_m`` with the intercept's column last, for weights of any sign."""
-    _, D, side = sides(problem)
-    design = problem.design
+    side, design = sides(problem)[2], problem.design
     entries = [torch.nonzero(column).flatten() for column in columns]
     share = gram_passes(problem, sum(len(each) for each in entries))
     problem.counts.charge(forward=share, adjoint=share)
     out = torch.zeros(len(columns), side, side, dtype=torch.float64, device=design.device)
     for gram, column, index, task in zip(out, columns, entries, tasks, strict=True):
         for part in torch.split(index, max(1, BLOCK_ELEMENTS // side)):
-            rows = design.rows(task, part)
+            rows = design.samples(task, part)
             if design.intercept:
                 rows = torch.cat([rows, rows.new_full((len(rows), 1), design.unit)], dim=1)
             gram.addmm_(rows.T, rows * column[part, None])
@@ -151,9 +150,7 @@ def times(matrices: Tensor, columns: Tensor) -> Tensor:
     return torch.bmm(matrices, columns.T[:, :, None])[:, :, 0].T
 
 
-def reduced(
-    problem: LatentProblem, hessians: Tensor, slope: Tensor, own: Tensor | None
-) -> Reduced:
+def reduced(problem: LatentProblem, hessians: Tensor, slope: Tensor, own: Tensor | None) -> Reduced:
     """Eliminate intercepts and own parts of a quadratic model of the loss: Schur complements.
 
     With an intercept of curvature ``c`` and coupling ``h`` the rest has the Hessian ``H - h h'/c``:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from proxmtl.latent.grams import Reduced, times
-from proxmtl.latent.manifold import newton_direction
+from proxmtl.latent.manifold import Pair, newton_direction
 from proxmtl.latent.problem import LatentProblem
 
-__all__ = ["Memory", "Model", "Point", "minimise"]
+__all__ = ["Memory", "Model", "Point", "largest_relative", "minimise"]
 
 SUFFICIENT = 1e-4
 """Fraction of the predicted decrease that the line search asks for (Armijo)."""
@@ -27,6 +27,9 @@ SHRINK = 0.4
 
 ATTEMPTS = 8
 """Dampings of a Newton step that are tried."""
+
+FARTHEST = 1e4
+"""Longest step of a block, in units of one over the bound on its curvature."""
 
 HALVINGS = 60
 """Of the step of a block, at most."""
@@ -50,9 +53,9 @@ class Point(NamedTuple):
 class Memory(NamedTuple):
     """What one inner solve learns for the next: it goes into the state of a run."""
 
-    reach_L: float = 1.0
+    reach_l: float = 1.0
     """Steps along L, in units of one over a bound on the curvature."""
-    reach_S: float = 1.0
+    reach_s: float = 1.0
     damping: float = 0.0
     """Added to the diagonal of a Hessian, in units of its mean."""
 
@@ -116,28 +119,39 @@ class Model:
     @cached_property
     def curvature(self) -> Tensor:
         """Bounds on the largest eigenvalues of the Hessians, (M,)."""
-        return torch.linalg.matrix_norm(self.quadratic.hessians)
+        bounds: Tensor = torch.linalg.matrix_norm(self.quadratic.hessians)
+        return bounds
 
-    def residual(self, point: Point) -> tuple[float, float]:
-        """Norm of the KKT residual of both factors, and of the smooth part's gradients in them."""
+    def residual(self, point: Point) -> float:
+        """The larger of both factors' KKT residuals, relative to the smooth part's gradients."""
         L, S, _, _, G = point
         along_L, along_S = G @ S.T, L.T @ G
         slope = along_L + 2 * self.ridge * L
         at_zero = slope.sign() * (slope.abs() - self.gamma).clamp_min(0)
         of_L = torch.where(L != 0, slope + self.gamma * L.sign(), at_zero)
         of_S = self.problem.group_norm.kkt_residual(S, along_S)
-        norms = [float(each.norm()) for each in (of_L, of_S, along_L, along_S)]
-        return math.hypot(*norms[:2]), math.hypot(*norms[2:])
+        return largest_relative([(of_L, along_L.norm()), (of_S, along_S.norm())])
+
+
+def largest_relative(parts: list[tuple[Tensor, Tensor]]) -> float:
+    """Largest norm of a block's residual in its own unit, as in a certificate: of any scale.
+
+    A block without a unit, of which the gradient is zero, is measured in that of all.
+    """
+    norms = [(float(residual.norm()), float(unit)) for residual, unit in parts]
+    whole = math.hypot(*(unit for _, unit in norms)) or 1.0
+    return max(residual / (unit or whole) for residual, unit in norms)
 
 
 def minimise(
-    model: Model, L: Tensor, S: Tensor, tolerance: float, rounds: int, memory: Memory
+    model: Model, factors: Pair, memory: Memory, *, tolerance: float, rounds: int
 ) -> tuple[Point, Memory]:
-    """Descend on the model from L and S until its relative KKT residual is small.
+    """Descend on the model from factors until its relative KKT residual is small.
 
     Each round takes two PALM steps, which change the support, and one Newton step on the entries
     that are not zero. The model's objective never rises.
     """
+    L, S = factors
     used = (L != 0).any(0) | (S != 0).any(1)
     point = model.at(L[:, used], S[used])
     for _ in range(rounds if bool(used.any()) else 0):
@@ -145,15 +159,9 @@ def minimise(
             point, memory = _palm_step(model, point, memory)
         # without the sum of what rounding the steps have left
         point = model.at(point.L, point.S)
-        residual, scale = model.residual(point)
-        if residual <= tolerance * scale:
+        if model.residual(point) <= tolerance:
             break
-        before = point.value
         point, memory = _newton_step(model, point, memory)
-        if not point.value < before:
-            residual, scale = model.residual(point)
-            if residual <= tolerance * scale:
-                break
     L, S = torch.zeros_like(L), torch.zeros_like(S)
     L[:, used], S[used] = point.L, point.S
     return point._replace(L=L, S=S), memory
@@ -161,46 +169,46 @@ def minimise(
 
 def _palm_step(model: Model, point: Point, memory: Memory) -> tuple[Point, Memory]:
     """A proximal gradient step of L, then one of S, each as long as it descends."""
-    tiny = torch.finfo(point.L.dtype).tiny
+    floors = model.problem.least_curvatures  # of a factor that is zero, which has none
     weighted = point.S * model.curvature.sqrt()
-    bound = max(float(torch.linalg.matrix_norm(weighted, 2)) ** 2, tiny)
+    bound = max(float(torch.linalg.matrix_norm(weighted, 2)) ** 2, floors[0])
     gradient = point.G @ point.S.T
-    reach = memory.reach_L
+    reach = memory.reach_l
     for _ in range(HALVINGS):
         step = reach / bound
         moved = point.L - step * gradient
         shrunk = (moved.abs() - step * model.gamma).clamp_min(0) * moved.sign()
         L = shrunk / (1 + 2 * step * model.ridge)
         move = L - point.L
-        trial, bend = _moved(model, point, L, point.S, move @ point.S, gradient, move)
-        square = float(move.square().sum())
+        slope, square = float((gradient * move).sum()), float(move.square().sum())
+        trial, bend = _moved(model, point, (L, point.S), move @ point.S, slope)
         if bend * step <= square:
             break
         reach *= min(0.5, 0.95 * square / (bend * step))
-    point, memory = trial, memory._replace(reach_L=1.5 * reach)
-    bound = max(float(model.curvature.max() * torch.linalg.matrix_norm(point.L, 2) ** 2), tiny)
+    point, memory = trial, memory._replace(reach_l=min(1.5 * reach, FARTHEST))
+    bound = max(float(model.curvature.max() * torch.linalg.matrix_norm(point.L, 2) ** 2), floors[1])
     gradient = point.L.T @ point.G
-    reach = memory.reach_S
+    reach = memory.reach_s
     for _ in range(HALVINGS):
         step = reach / bound
         S = _shrunk(model, point.S - step * gradient, step)
         move = S - point.S
-        trial, bend = _moved(model, point, point.L, S, point.L @ move, gradient, move)
-        square = float(move.square().sum())
+        slope, square = float((gradient * move).sum()), float(move.square().sum())
+        trial, bend = _moved(model, point, (point.L, S), point.L @ move, slope)
         if bend * step <= square:
             break
         reach *= min(0.5, 0.95 * square / (bend * step))
-    return trial, memory._replace(reach_S=1.5 * reach)
+    return trial, memory._replace(reach_s=min(1.5 * reach, FARTHEST))
 
 
 def _moved(
-    model: Model, point: Point, L: Tensor, S: Tensor, change: Tensor, gradient: Tensor, move: Tensor
+    model: Model, point: Point, factors: Pair, change: Tensor, slope: float
 ) -> tuple[Point, float]:
     """The point with one factor moved, and the curvature met, ``change' H change``."""
     Hd = times(model.quadratic.hessians, change)
     bend = float((change * Hd).sum())
-    smooth = point.smooth + float((gradient * move).sum()) + bend / 2
-    return Point(L, S, smooth, model.penalty(L, S), point.G + Hd), bend
+    smooth = point.smooth + slope + bend / 2
+    return Point(*factors, smooth, model.penalty(*factors), point.G + Hd), bend
 
 
 def _shrunk(model: Model, S: Tensor, step: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,15 @@ from proxmtl.latent.grams import times
 if TYPE_CHECKING:
     from proxmtl.latent.inner import Model, Point
 
-__all__ = ["gradient_of", "hessian_product", "newton_direction"]
+__all__ = [
+    "Pair",
+    "factored",
+    "gradient_of",
+    "hessian_product",
+    "iterated",
+    "live_entries",
+    "newton_direction",
+]
 
 SMALLEST = 1e-10
 """Least curvature of S that is taken for one, in units of the mean."""
@@ -20,8 +29,21 @@ SMALLEST = 1e-10
 ROUNDING = 1e-9
 """Added to the diagonal of the Hessian of L always, in units of its mean."""
 
+FACTOR = 10
+"""Operations of a factorisation, in units of those that conjugate gradients are expected to take,
+up to which it is preferred: it is exact, and its operations are fast ones."""
+
+EXPECTED, MOST_ITERATIONS = 50, 200
+"""Conjugate gradient iterations that a direction is expected to take, and takes at most."""
+
+ACCURACY = 0.03
+"""Of conjugate gradients, relative to the gradient, in the norm of the preconditioner."""
+
 MOST_ELEMENTS = 1 << 23
 """Of products of Hessians that are held at a time."""
+
+Pair = tuple[Tensor, Tensor]
+"""A change of L and one of S."""
 
 
 def gradient_of(model: Model, point: Point) -> tuple[Tensor, Tensor]:
@@ -31,7 +53,7 @@ def gradient_of(model: Model, point: Point) -> tuple[Tensor, Tensor]:
     norms = model.norms(S)
     pull = torch.where(norms > 0, model.bounds / torch.where(norms > 0, norms, 1.0), 0.0)
     of_S = L.T @ G + S * (pull @ model.members.T)
-    return torch.where(L != 0, of_L, 0.0), torch.where(_live(model, S), of_S, 0.0)
+    return torch.where(L != 0, of_L, 0.0), torch.where(live_entries(model, S), of_S, 0.0)
 
 
 def hessian_product(model: Model, point: Point, dL: Tensor, dS: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,7 +66,7 @@ def hessian_product(model: Model, point: Point, dL: Tensor, dS: Tensor) -> tuple
     pull = torch.where(norms > 0, model.bounds / safe, 0.0)
     along = ((S * dS) @ model.members) * pull / safe.square()
     of_S = L.T @ Hd + dL.T @ G + dS * (pull @ model.members.T) - S * (along @ model.members.T)
-    return torch.where(L != 0, of_L, 0.0), torch.where(_live(model, S), of_S, 0.0)
+    return torch.where(L != 0, of_L, 0.0), torch.where(live_entries(model, S), of_S, 0.0)
 
 
 def newton_direction(
@@ -52,23 +74,42 @@ def newton_direction(
 ) -> tuple[Tensor, Tensor, float] | None:
     """Direction in L and S, and the slope along it; None where rounding leaves none.
 
+    From a factorisation, or where that takes far more operations from conjugate gradients.
+    """
+    live = point.L != 0, live_entries(model, point.S)
+    of_L, of_S = gradient_of(model, point)
+    n, s = (int(each.sum()) for each in live)
+    if not n or not s:
+        return None
+    K, (M, D) = len(point.S), model.quadratic.hessians.shape[:2]
+    iterations = EXPECTED * (2 * M * D**2 + 4 * D * M * K + 2 * K * D**2) + 2 * K * M * D**2
+    if n**3 / 3 + n**2 * s + s**3 <= FACTOR * iterations:
+        move = factored(model, point, (of_L, of_S), live, damping)
+    else:
+        move = iterated(model, point, (of_L, of_S), live, damping)
+    if move is None:
+        return None
+    slope = float((of_L * move[0]).sum() + (of_S * move[1]).sum())
+    return (*move, slope) if slope < 0 else None  # also where it is not a number
+
+
+def factored(model: Model, point: Point, gradient: Pair, live: Pair, damping: float) -> Pair | None:
+    """Newton's direction by a Cholesky factorisation.
+
     The Hessian of L alone is positive definite: it is factored, and what it leaves of S (a Schur
     complement, whose cross term has both signs) is made definite by the absolute values of its
     eigenvalues.
     """
-    of_L, of_S = gradient_of(model, point)
-    k, d = (index.contiguous() for index in torch.nonzero(point.L.T).unbind(1))
-    j, m = (index.contiguous() for index in torch.nonzero(_live(model, point.S)).unbind(1))
-    if not len(k) or not len(j):
-        return None
-    A = _hessian_of_L(model, point, k, d)
+    k, d = (index.contiguous() for index in torch.nonzero(live[0].T).unbind(1))
+    j, m = (index.contiguous() for index in torch.nonzero(live[1]).unbind(1))
+    A = _hessian_in_l(model, point, k, d)
     mean = float(A.diagonal().mean())
     A.diagonal().add_(2 * model.ridge + (damping + ROUNDING) * mean)
     factor, info = torch.linalg.cholesky_ex(A)
     if int(info):
         return None
-    cross, A_S = _cross(model, point, k, d, j, m), _hessian_of_S(model, point, j, m)
-    g_L, g_S = of_L[d, k], of_S[j, m]
+    cross, A_S = _cross(model, point, (d, k), (j, m)), _hessian_in_s(model, point, j, m)
+    g_L, g_S = gradient[0][d, k], gradient[1][j, m]
     solved = torch.linalg.solve_triangular(factor, torch.cat([cross, g_L[:, None]], 1), upper=False)
     half, u = solved[:, :-1], solved[:, -1]
     mean = float(A_S.diagonal().abs().mean())
@@ -77,22 +118,88 @@ def newton_direction(
     move_S = -_solved(rest, g_S - half.T @ u, SMALLEST * mean)
     right = (u + half @ move_S)[:, None]
     move_L = -torch.linalg.solve_triangular(factor.T, right, upper=True)[:, 0]
-    slope = float(g_L @ move_L + g_S @ move_S)
-    if not slope < 0:  # also where it is not a number
-        return None
     out_L, out_S = torch.zeros_like(point.L), torch.zeros_like(point.S)
     out_L[d, k], out_S[j, m] = move_L, move_S
-    return out_L, out_S, slope
+    return out_L, out_S
 
 
-def _live(model: Model, S: Tensor) -> Tensor:
+def iterated(model: Model, point: Point, gradient: Pair, live: Pair, damping: float) -> Pair | None:
+    """The same equations by preconditioned conjugate gradients, roughly.
+
+    Ends before a direction along which the curvature is not positive; if that is the first, it is
+    the direction.
+    """
+    precondition = _blocks(model, point, live, damping)
+    if precondition is None:
+        return None
+    apply, shift_L, shift_S = precondition
+    x_L, x_S = torch.zeros_like(point.L), torch.zeros_like(point.S)
+    r_L, r_S = -gradient[0], -gradient[1]
+    z_L, z_S = apply(r_L, r_S)
+    p_L, p_S = z_L, z_S
+    first = rz = _dot(r_L, z_L) + _dot(r_S, z_S)
+    for iteration in range(MOST_ITERATIONS):
+        H_L, H_S = hessian_product(model, point, p_L, p_S)
+        bend = _dot(p_L, H_L) + _dot(p_S, H_S)
+        bend += shift_L * _dot(p_L, p_L) + shift_S * _dot(p_S, p_S)
+        if not bend > 0:
+            return (p_L, p_S) if iteration == 0 else (x_L, x_S)
+        step = rz / bend
+        x_L, x_S = x_L + step * p_L, x_S + step * p_S
+        r_L = r_L - step * (H_L + shift_L * p_L)
+        r_S = r_S - step * (H_S + shift_S * p_S)
+        z_L, z_S = apply(r_L, r_S)
+        before, rz = rz, _dot(r_L, z_L) + _dot(r_S, z_S)
+        if rz <= ACCURACY**2 * first:
+            break
+        p_L, p_S = z_L + rz / before * p_L, z_S + rz / before * p_S
+    return x_L, x_S
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float((a * b).sum())
+
+
+def _blocks(
+    model: Model, point: Point, live: Pair, damping: float
+) -> tuple[Callable[[Tensor, Tensor], Pair], float, float] | None:
+    """Inverse of the Hessian's blocks of each latent in L and of each task in S, and the shifts."""
+    H, S, L = model.quadratic.hessians, point.S, point.L
+    M, D = H.shape[:2]
+    of_L = (S.square() @ H.reshape(M, -1)).view(len(S), D, D)
+    of_S = L.T @ (H @ L)
+    norms = model.norms(S)
+    safe = torch.where(norms > 0, norms, 1.0)
+    pull = torch.where(norms > 0, model.bounds / safe, 0.0)
+    bend = pull @ model.members.T - S.square() * ((pull / safe.square()) @ model.members.T)
+    of_S.diagonal(dim1=1, dim2=2).add_(bend.T.clamp_min(0))
+    entries, shifts, inverses = (live[0].T, live[1].T), [], []
+    for blocks, there in zip((of_L, of_S), entries, strict=True):
+        diagonal = blocks.diagonal(dim1=1, dim2=2)
+        shift = (damping + ROUNDING) * float(diagonal[there].mean())
+        diagonal.add_(shift + (2 * model.ridge if blocks is of_L else 0.0))
+        blocks.mul_(there[:, :, None] & there[:, None, :])
+        diagonal.masked_fill_(~there, 1.0)
+        factor, info = torch.linalg.cholesky_ex(blocks)
+        if bool(info.any()):
+            return None
+        shifts.append(shift)
+        inverses.append(torch.cholesky_inverse(factor))
+
+    def apply(of_L: Tensor, of_S: Tensor) -> Pair:
+        return times(inverses[0], of_L), times(inverses[1], of_S)
+
+    return apply, shifts[0], shifts[1]
+
+
+def live_entries(model: Model, S: Tensor) -> Tensor:
     """Entries of S that are in no group that is zero."""
     if model.disjoint:
         return (model.norms(S) > 0).to(S) @ model.members.T > 0
     return ((model.norms(S) == 0).to(S) @ model.members.T) == 0
 
 
-def _hessian_of_L(model: Model, point: Point, k: Tensor, d: Tensor) -> Tensor:
+def _hessian_in_l(model: Model, point: Point, k: Tensor, d: Tensor) -> Tensor:
     """Of the smooth part, at entries (d, k) in order of k: its lower triangle, block by block."""
     S, H = point.S, model.quadratic.hessians
     M, D = H.shape[:2]
@@ -103,9 +210,8 @@ def _hessian_of_L(model: Model, point: Point, k: Tensor, d: Tensor) -> Tensor:
     for a in range(K):
         first, last = starts[a], starts[a + 1]
         # each latent's rows of H against all latents up to it
-        for some in torch.arange(first, last, device=S.device).split(
-            max(1, MOST_ELEMENTS // (D * max(M, a + 1)))
-        ):
+        size = max(1, MOST_ELEMENTS // (D * max(M, a + 1)))
+        for some in torch.split(torch.arange(first, last, device=S.device), size):
             rows = H[:, d[some]].reshape(M, len(some) * D)
             block = (S[a] * S[: a + 1]) @ rows
             block = block.view(a + 1, len(some), D).transpose(0, 1).reshape(len(some), (a + 1) * D)
@@ -113,14 +219,15 @@ def _hessian_of_L(model: Model, point: Point, k: Tensor, d: Tensor) -> Tensor:
     return A
 
 
-def _cross(model: Model, point: Point, k: Tensor, d: Tensor, j: Tensor, m: Tensor) -> Tensor:
+def _cross(model: Model, point: Point, in_L: Pair, in_S: Pair) -> Tensor:
     """Second derivatives in entries (d, k) of L and (j, m) of S."""
+    (d, k), (j, m) = in_L, in_S
     HL = model.quadratic.hessians @ point.L  # (M, D, K)
     out = point.S[k[:, None], m] * HL[m, d[:, None], j]
     return out + (k[:, None] == j) * point.G[d[:, None], m]
 
 
-def _hessian_of_S(model: Model, point: Point, j: Tensor, m: Tensor) -> Tensor:
+def _hessian_in_s(model: Model, point: Point, j: Tensor, m: Tensor) -> Tensor:
     """Second derivatives in entries (j, m) of S, the penalty's too."""
     L, S = point.L, point.S
     inner = L.T @ (model.quadratic.hessians @ L)  # (M, K, K)
@@ -139,6 +246,7 @@ def _solved(A: Tensor, b: Tensor, least: float) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(A)
     if not int(info):
         found: Tensor = torch.cholesky_solve(b[:, None], factor)[:, 0]
-        return found
-    values, vectors = torch.linalg.eigh(A)
-    return vectors @ ((vectors.T @ b) / values.abs().clamp_min(least))
+    else:
+        values, vectors = torch.linalg.eigh(A)
+        found = vectors @ ((vectors.T @ b) / values.abs().clamp_min(least))
+    return found

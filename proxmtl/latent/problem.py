@@ -272,7 +272,7 @@ class LatentProblem:
         """
         L, S = (block.to(torch.float64) for block in blocks[:2])
         h = self.loss.curvature_bound * self.curvature_by_task
-        floor_L, floor_S = self._least_curvatures
+        floor_L, floor_S = self.least_curvatures
         along_L = max(squared_spectral_norm(S * h.sqrt()), floor_L)
         along_S = max(float(h.max()) * squared_spectral_norm(L), floor_S)
         like, of_bias, of_own = blocks[0], None, None
@@ -288,7 +288,7 @@ class LatentProblem:
         )
 
     @cached_property
-    def _least_curvatures(self) -> tuple[float, float]:
+    def least_curvatures(self) -> tuple[float, float]:
         """Curvatures along L and S that stand for those of a zero factor.
 
         It has none, and any step is safe; these keep it finite. They are tiny in the units of the

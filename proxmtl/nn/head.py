@@ -54,7 +54,7 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     revive : bool, optional
         Bring dead latents back in a solve where they lower the objective: networks change, and a
         latent that one epoch had no use for would be lost for all that follow. None: where the
-        algorithm can, which is ``"auto"``.
+        algorithm can: ``"auto"`` and ``"gram"``.
     trainable : bool
         Whether gradients reach L, S and the intercept.
     distributed : bool
@@ -99,7 +99,7 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         options = {"fit_intercept": fit_intercept, "revive": revive, **options}
         model = LatentMTL(groups, n_latents, **options)
         if revive is None:
-            model = replace(model, revive=model.algorithm == "auto")
+            model = replace(model, revive=model.algorithm in ("auto", "gram"))
         check_strengths(
             model.group_strength,
             model.l1_strength,

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from proxmtl.latent import Alternating, LatentMTL
+from proxmtl.latent import Alternating, GramNewton, LatentMTL
 from proxmtl.latent.refactor import Refactored
 from proxmtl.solvers import PALM, PANOC
 from proxmtl.solvers.base import State
@@ -17,6 +17,7 @@ __all__ = ["prepared"]
 
 STATES: dict[str, type[State]] = {
     "auto": Refactored.state_type,
+    "gram": GramNewton.state_type,
     "panoc": PANOC.state_type,
     "palm": PALM.state_type,
     "paper": Alternating.state_type,

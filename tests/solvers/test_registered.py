@@ -44,7 +44,7 @@ def objective(problem, point):
 
 
 def test_every_registered_class_has_a_factory():
-    assert set(OURS) == set(SOLVER_FACTORIES)
+    assert set(OURS) == {type(case()[0]).__name__ for case in SOLVER_FACTORIES.values()}
 
 
 @each

@@ -129,16 +129,16 @@ class Reduced(NamedTuple):
     """(M, D): what a change of a task's weights takes from its intercept."""
     bias: Tensor | None
     """(M,): change of the intercepts at ``dW = 0``."""
-    own_coupling: Tensor | None
-    """(M, D, D): what a change of the shared weights takes from own parts."""
+    ridge: float
+    """Strength nu of own parts' ridge."""
     own: Tensor | None
     """(D, M): change of own parts at ``dW = 0``."""
 
     def others(self, change: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Changes of intercepts (M,) and own parts (D, M), for one of ``L S``; None where none."""
         own = None
-        if self.own is not None and self.own_coupling is not None:
-            own = self.own - times(self.own_coupling, change)
+        if self.own is not None:
+            own = self.own - times(self.hessians, change) / (2 * self.ridge)
             change = change + own
         if self.bias is None or self.coupling is None:
             return None, own
@@ -146,8 +146,9 @@ class Reduced(NamedTuple):
 
 
 def times(matrices: Tensor, columns: Tensor) -> Tensor:
-    """Each matrix (M, D, D) times the column of its task, (D, M)."""
-    return torch.bmm(matrices, columns.T[:, :, None])[:, :, 0].T
+    """Each symmetric matrix (M, D, D) times the column of its task, (D, M)."""
+    # from the left: three times as fast as from the right
+    return torch.bmm(columns.T[:, None, :], matrices)[:, 0].T
 
 
 def reduced(problem: LatentProblem, hessians: Tensor, slope: Tensor, own: Tensor | None) -> Reduced:
@@ -168,8 +169,8 @@ def reduced(problem: LatentProblem, hessians: Tensor, slope: Tensor, own: Tensor
         V where the model is made.
     """
     g, g_bias = problem.design.split(slope)
-    coupling = bias = own_coupling = own_change = None
-    gain = 0.0
+    coupling = bias = own_change = None
+    gain, nu = 0.0, 0.0
     H = hessians
     if g_bias is not None:
         h, c = H[:, :-1, -1], H[:, -1, -1]
@@ -188,8 +189,8 @@ def reduced(problem: LatentProblem, hessians: Tensor, slope: Tensor, own: Tensor
         ridged.diagonal(dim1=1, dim2=2).add_(2 * nu)
         factor = torch.linalg.cholesky(ridged)
         own_change = -torch.cholesky_solve(pull.T[:, :, None], factor)[:, :, 0].T
-        own_coupling = torch.cholesky_solve(H, factor)
+        H = torch.cholesky_solve(H, factor)
         gain -= float((own_change * pull).sum()) / 2
         g = -2 * nu * (own + own_change)
-        H = nu * (own_coupling + own_coupling.transpose(1, 2))
-    return Reduced(H, g, gain, coupling, bias, own_coupling, own_change)
+        H = nu * (H + H.transpose(1, 2))
+    return Reduced(H, g, gain, coupling, bias, nu, own_change)

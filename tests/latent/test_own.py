@@ -68,7 +68,7 @@ def test_with_a_strong_ridge_it_is_the_model_without_own_parts(init):
     assert found.certificate.objective == pytest.approx(without.certificate.objective, rel=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "panoc", "palm"])
+@pytest.mark.parametrize("algorithm", ["auto", "gram", "panoc", "palm"])
 @pytest.mark.parametrize("groups", [None, ALL, CHAIN], ids=["none", "all", "overlapping"])
 @pytest.mark.parametrize("fit_intercept", [False, True])
 def test_every_algorithm_ends_no_higher_than_single_tasks(algorithm, groups, fit_intercept):

@@ -49,10 +49,11 @@ def test_a_latent_that_is_needed_again_comes_back():
 
 
 def test_latents_come_back_where_the_algorithm_can_and_it_was_not_declined():
-    for algorithm in ("auto", "panoc", "palm", "paper"):
+    for algorithm in ("auto", "gram", "panoc", "palm", "paper"):
         model = LatentMTL(algorithm=algorithm)
-        assert LatentHead(model).layer(D, M).model.revive is (algorithm == "auto")
-        if algorithm != "auto":
+        able = algorithm in {"auto", "gram"}
+        assert LatentHead(model).layer(D, M).model.revive is able
+        if not able:
             with pytest.raises(ValueError, match=f"revive: algorithm='{algorithm}'"):
                 LatentMTLHead(D, M, algorithm=algorithm, revive=True)
     assert LatentHead(LatentMTL(revive=False)).layer(D, M).model.revive is False

@@ -107,7 +107,7 @@ def test_every_solver(solver, design, penalty):
 
 @pytest.mark.parametrize("shape", ["shared", "stacked", "tasks"])
 @pytest.mark.parametrize("start", [False, True])
-@pytest.mark.parametrize("algorithm", ["auto", "panoc", "palm", "paper"])
+@pytest.mark.parametrize("algorithm", ["auto", "gram", "panoc", "palm", "paper"])
 def test_the_latent_model(algorithm, start, shape):
     def solve(give):
         factors = give(torch.ones(4, 2).double()), give(torch.ones(2, 3).double())

@@ -171,7 +171,7 @@ def test_steps_that_were_given_are_in_the_units_of_the_features():
     assert history[-1] < history[0]
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "panoc", "palm", "paper"])
+@pytest.mark.parametrize("algorithm", ["auto", "gram", "panoc", "palm", "paper"])
 @pytest.mark.parametrize("factor", [1e-8, 1e8])
 def test_the_latent_model_is_solved_alike_in_any_unit(algorithm, factor):
     problem = convex()

@@ -36,7 +36,7 @@ up to which it is preferred: it is exact, and its operations are fast ones."""
 EXPECTED, MOST_ITERATIONS = 50, 200
 """Conjugate gradient iterations that a direction is expected to take, and takes at most."""
 
-ACCURACY = 0.03
+ACCURACY = 0.25
 """Of conjugate gradients, relative to the gradient, in the norm of the preconditioner."""
 
 MOST_ELEMENTS = 1 << 23

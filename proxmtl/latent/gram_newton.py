@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from proxmtl.counts import OutOfPassesError
 from proxmtl.latent.grams import full_grams, moved_grams, reduced, sides
 from proxmtl.latent.inner import Memory, Model, largest_relative, minimise
-from proxmtl.latent.problem import LatentProblem
+from proxmtl.latent.problem import LatentProblem, Parts
 from proxmtl.latent.refactor import MOST, cheapest, refactor, refactor_passes
 from proxmtl.latent.revive import revive
 from proxmtl.machine import check_memory
@@ -189,7 +189,10 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
         slack = _rounding(state)
         if not found.objective <= state.objective + slack:
             return replace(state, iteration=state.iteration + 1, stalled=True)
-        slope = _slope(problem, found.scores)
+        try:
+            slope = _slope(problem, found.scores)
+        except OutOfPassesError as error:
+            raise OutOfPassesError(str(error), found.blocks) from None
         new = replace(
             state,
             iteration=state.iteration + 1,
@@ -255,8 +258,8 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
             bias = bias + change_of_bias
         if own is not None and change_of_own is not None:
             own = own + change_of_own
-        wide = problem.parts(state.blocks)._replace(L=point.L, S=point.S, intercept=bias, own=own)
-        blocks = tuple(block.to(state.blocks[0].dtype) for block in problem.blocks(wide))
+        moved = problem.blocks(Parts(point.L, point.S, bias, own))
+        blocks = tuple(block.to(state.blocks[0].dtype) for block in moved)
         loss, scores = _measured(problem, blocks)
         objective = loss + problem.penalty(_wide(blocks))
         predicted = before - point.value + quadratic.gain
@@ -278,16 +281,12 @@ def _next(theta: float, state: GramNewtonState, found: _Trial) -> float:
     """Share of the majoriser in the next model: less, the better this one was."""
     if theta == 1:
         return theta
-    ratio = (state.objective - found.objective) / max(found.predicted, _tiny(found.predicted))
-    if ratio > 1.3:
+    fall = state.objective - found.objective
+    if fall > 1.3 * found.predicted:
         theta /= 10
-    elif ratio > 0.7:
+    elif fall > 0.7 * found.predicted:
         theta /= 4
     return 0.0 if theta < SMALL else theta
-
-
-def _tiny(like: float) -> float:
-    return math.ulp(abs(like)) if like else math.ulp(0.0)
 
 
 def _wide(blocks: Blocks) -> Blocks:
@@ -299,9 +298,8 @@ def _measured(problem: LatentProblem, blocks: Blocks) -> tuple[float, Tensor]:
     problem.counts.charge(forward=1)
     scores = problem.design.scores(problem.weights(blocks))
     targets = problem.targets.to(torch.float64)
-    return float(problem.loss.value(scores.to(torch.float64), targets.labels, targets.weights)), (
-        scores
-    )
+    value = problem.loss.value(scores.to(torch.float64), targets.labels, targets.weights)
+    return float(value), scores
 
 
 def _slope(problem: LatentProblem, scores: Tensor) -> Tensor:

@@ -78,6 +78,18 @@ def test_it_keeps_to_its_budget_and_is_never_worse_than_its_start(name, budget):
     assert result.certificate.objective <= problem.certificate(start).objective * (1 + 1e-12)
 
 
+def test_a_trial_whose_gradient_does_not_fit_in_is_returned():
+    problem = shared()
+    through = solved(problem, latent_start(problem), tol=1e-12, most=12)
+    passes, objectives = (
+        [record[name] for record in through.history] for name in ("passes", "objective")
+    )
+    problem = shared()
+    result = solved(problem, latent_start(problem), tol=1e-12, most=passes[2] + 0.6)
+    assert result.returned == "that of an iteration that was broken off"
+    assert result.certificate.objective == pytest.approx(objectives[3], rel=1e-12)
+
+
 def test_single_precision_comes_as_far_as_it_can():
     wide = shared()
     expected = solved(wide, latent_start(wide))

@@ -11,7 +11,8 @@ from torch import Tensor
 from proxmtl.counts import OutOfPassesError
 from proxmtl.latent.grams import full_grams, moved_grams, reduced, sides
 from proxmtl.latent.inner import Memory, Model, largest_relative, minimise
-from proxmtl.latent.problem import LatentProblem, Parts
+from proxmtl.latent.parts import Parts
+from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import MOST, cheapest, refactor, refactor_passes
 from proxmtl.latent.revive import revive
 from proxmtl.machine import check_memory
@@ -331,7 +332,8 @@ def _residual(problem: LatentProblem, state: GramNewtonState) -> float:
     of_S = problem.group_norm.kkt_residual(S, along.S)
     parts = [(of_L, along.L.norm()), (of_S, along.S.norm())]
     if problem.own is not None and own is not None and along.own is not None:
-        parts.append((along.own + 2 * problem.own.strength * own, along.own.norm()))
+        unit = along.own.new_tensor(problem.own_scale)
+        parts.append((along.own + 2 * problem.own.strength * own, unit))
     if along.intercept is not None:
         targets = problem.targets.to(torch.float64)
         scores = state.scores.to(torch.float64)

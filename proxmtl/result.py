@@ -18,10 +18,7 @@ Solution = TypeVar("Solution")
 class Status(Enum):
     """How a solve ended: each value is a sentence with advice."""
 
-    CONVERGED = (
-        "Converged: the accuracy asked for was measured at the returned point. For the factored "
-        "model that is stationarity of each block, not a global minimum."
-    )
+    CONVERGED = "Converged: the accuracy asked for was measured at the returned point."
     BUDGET = (
         "Budget used up before the accuracy was reached: the certificate says how good the answer "
         "is. Raise the limit (max_passes), or lower the accuracy (tol)."
@@ -41,17 +38,22 @@ class Status(Enum):
     )
     INTERRUPTED = "Stopped by the callback: the state can be resumed."
 
-    def advice(self, solved_in: str) -> str:
-        """Say how a solve in some precision ended, and what to do.
+    def advice(self, certificate: Certificate | None = None) -> str:
+        """Say how a solve ended, and what to do.
 
         Parameters
         ----------
-        solved_in
-            Precision of the iterations, as :attr:`Certificate.solved_in` has it.
+        certificate
+            Of the returned point: of which problem it is, and in which precision it was found.
         """
         sentence: str = self.value
+        if certificate is None:
+            return sentence
+        solved_in = certificate.solved_in
         if self is Status.STALLED and solved_in != "float64":
             return f"{sentence} Features in float64 (these were in {solved_in}) go further."
+        if self is Status.CONVERGED and "L" in certificate.blocks:
+            return f"{sentence} That is a stationary point of the factored model, not its minimum."
         return sentence
 
     @property

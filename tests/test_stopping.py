@@ -138,6 +138,14 @@ def test_every_status_is_a_sentence_with_advice():
     assert [status for status in Status if status.ok] == [Status.CONVERGED]
 
 
+def test_only_the_factored_model_is_told_of_its_minimum():
+    convex = Certificate(1.0, 0.0, 0.0, 1.0, blocks={"W": 0.0})
+    factored = Certificate(1.0, None, 0.0, 1.0, blocks={"L": 0.0, "S": 0.0})
+    assert Status.CONVERGED.advice(convex) == Status.CONVERGED.value
+    assert "not its minimum" in Status.CONVERGED.advice(factored)
+
+
+
 def test_certificates_go_to_json_without_nan():
     import json
 

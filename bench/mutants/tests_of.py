@@ -22,7 +22,7 @@ MOST = 1500
 """Tests of a line that are run, at most."""
 # Of a package, beside its folder.
 BESIDE = {
-    "estimators": ["test_estimators.py", "test_estimator_inputs.py"],
+    "estimators": ["test_estimators.py", "test_estimator_inputs.py", "test_shared_plus_own.py"],
     "experiments": ["estimators/test_label_forms.py"],
     "losses": ["test_bad_input.py"],
     "latent": ["test_bad_input.py"],

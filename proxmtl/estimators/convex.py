@@ -110,7 +110,7 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
         # The state is for resuming the run; it holds arrays as large as the scores.
         self.result_ = replace(result, state=None)  # type: ignore[arg-type]
         if not self.result_.status.ok:
-            ended = self.result_.status.advice(self.result_.certificate.solved_in)
+            ended = self.result_.status.advice(self.result_.certificate)
             warnings.warn(
                 f"{type(self).__name__}: {ended} ({self.result_.certificate}.)",
                 ConvergenceWarning,

@@ -264,7 +264,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         )
         self.results_.append(replace(result, state=None))  # type: ignore[arg-type]
         if not result.status.ok:
-            ended = result.status.advice(result.certificate.solved_in)
+            ended = result.status.advice(result.certificate)
             warnings.warn(
                 f"{type(self).__name__}: {ended} ({result.certificate}.)",
                 ConvergenceWarning,

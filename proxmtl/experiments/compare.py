@@ -227,8 +227,7 @@ def fit_report(model: Any) -> dict[str, Any]:
     result = getattr(model, "result_", None)
     status, certificate = (getattr(result, name, None) for name in ("status", "certificate"))
     if status is not None:
-        solved_in = getattr(certificate, "solved_in", "float64")
-        report["status"], report["advice"] = status.name, status.advice(solved_in)
+        report["status"], report["advice"] = status.name, status.advice(certificate)
     if certificate is not None:
         report["certificate"] = certificate.to_dict()
     for key in ("iterations", "passes", "live_latents", "own_share"):

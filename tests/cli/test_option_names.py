@@ -49,7 +49,7 @@ def test_parameters_are_named_as_the_options_of_the_command(case):
 
 
 def test_advice_that_no_option_follows_is_left_out():
-    advice = Status.BUDGET.advice("float64")
+    advice = Status.BUDGET.advice()
     both = "Raise the limit (--max-passes), or lower the accuracy (--tol)."
     assert in_options(advice, FIT).endswith(both)
     assert in_options(advice, COMMANDS["tune"]).endswith("Raise the limit (--max-passes).")

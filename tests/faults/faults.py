@@ -9,16 +9,20 @@ import shutil
 import signal
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typer.main import get_command
+
+from proxmtl.cli.app import app
 from proxmtl.io.names import NEXT_FOLDER
 from tests.faults.child import UNDISTURBED, Disturbance, Moment
 from tests.faults.commands import COMMANDS
 from tests.faults.compare import Tree, differences, in_tree, snapshot
 from tests.faults.damage import DAMAGES, still_valid
 from tests.faults.process import Ended, start
-from tests.faults.verdict import FAILURE, OTHER, REFUSED, SAME, complaint, interruption
+from tests.faults.verdict import FAILURE, OTHER, REFUSED, SAME, complaint, files_in, interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +56,8 @@ class Fault:
         What runs that failed said that they kept of their results.
     partly
         Whether the last one said that it saved a part.
+    images_changed
+        Whether images were others for a while: their pixels are in caches of their own.
     """
 
     ground: Ground
@@ -61,6 +67,7 @@ class Fault:
     detail: str = ""
     kept: tuple[str, ...] = ()
     partly: bool = False
+    images_changed: bool = False
 
     @property
     def arguments(self) -> list[str]:
@@ -86,21 +93,20 @@ class Fault:
     def differences(self) -> str:
         """Say which files aren't those of the undisturbed run.
 
-        Left out are what a run that could not write its result has kept of it, and said so, and
-        caches of pixels, which belong to the images as they once were.
+        Left out are what a run that could not write its result has kept of it, and said so; and,
+        where images were damaged, the caches of pixels, which belong to the images as they were.
         """
-        others = (*self.kept, "out/cache/")
+        others = (*self.kept, *(["out/cache/pixels-"] if self.images_changed else []))
         found, expected = (
             {name: digest for name, digest in tree.items() if not name.startswith(others)}
             for tree in (snapshot(self.ground.work), self.reference.after)
         )
         return differences(found, expected)
 
-    def names(self) -> list[str]:
-        """What an error of the command may name: its files, and their folders."""
-        words = [word for word in self.arguments[1:] if not word.startswith("-")]
-        parts = {part for word in words for part in Path(word).parts}
-        return [part for part in parts if not part.replace(".", "").isdigit()]
+    def complaint(self, ended: Ended, *others: str) -> str:
+        """Say what is wrong with an error, which names a file, an option or an argument."""
+        known = _parameters(self.arguments[0])
+        return complaint(ended, [*files_in(self.arguments[1:]), *others], known)
 
     def judged_again(self, first: Callable[[], str], outcome: str) -> tuple[str, str]:
         """Judge the disturbed run, then run the command again and compare all files.
@@ -125,7 +131,7 @@ class Fault:
         ended = self.run()
         wrong = ""
         if ended.code != 0:
-            wrong = complaint(ended, self.names()) or self._unfinished(ended)
+            wrong = self.complaint(ended) or self._unfinished(ended)
         elif known and f"going on after epoch {known}" not in ended.out:
             wrong = f"{known} epochs were kept, and the next run says {ended.out[:200]!r}"
         found = self.differences()
@@ -150,6 +156,13 @@ class Fault:
         if found in (old, new):
             return ""
         return f"{target} is neither the old nor the new: {differences(found, old)}"
+
+
+@cache
+def _parameters(command: str) -> tuple[str, ...]:
+    """Options of a command, and its arguments by name."""
+    found = get_command(app).commands[command].params
+    return tuple(name for one in found for name in (*one.opts, *one.secondary_opts))
 
 
 def _below(tree: Tree, target: str) -> Tree:
@@ -221,7 +234,7 @@ def _no_memory(fault: Fault) -> tuple[str, str]:
     ended = fault.run(Disturbance(memory=memory))
     # what is too large need not be a file: then the limit is named
     return fault.judged_again(
-        lambda: _well(fault, ended, "ulimit"), REFUSED if ended.code else SAME
+        lambda: _well(fault, ended, "ulimit -v"), REFUSED if ended.code else SAME
     )
 
 
@@ -264,6 +277,7 @@ def _damage(fault: Fault) -> tuple[str, str]:
     own = sorted(str(p.relative_to(work)) for pattern in case.own for p in work.glob(pattern))
     chosen = rng.choice([*case.reads, *own])
     path, how = work / chosen, rng.choice(sorted(DAMAGES))
+    fault.images_changed = chosen.startswith("photos/")
     whole, times = path.read_bytes(), path.stat()
     path.write_bytes(DAMAGES[how](whole, rng))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a disk does it, without a trace
@@ -287,10 +301,10 @@ def _damage(fault: Fault) -> tuple[str, str]:
 
 def _damage_done(fault: Fault, ended: Ended, chosen: str, damaged: str) -> str:
     """Say what the damage to a file did; nothing where the result is the same or a clear error."""
-    folder = Path(chosen).parent.name
+    folder = Path(chosen).parent
     # a model, a run or features with files beside them are named by the whole as well
     names = [Path(chosen).name, f"{Path(chosen).name.partition('.')[0]}.npy"]
-    names += [folder] if folder in {"run", "cnn", "trials"} else []
+    names += [str(folder)] if folder.name in {"run", "cnn", "trials"} else []
     if ended.code != 0:
         return complaint(ended, names)
     wrong = complaint_of_success(ended)
@@ -328,7 +342,7 @@ def _well(fault: Fault, ended: Ended, *others: str) -> str:
     """Say what is wrong with a run: it may end well or with a clear error."""
     if ended.code == 0:
         return complaint_of_success(ended)
-    return complaint(ended, [*fault.names(), *others])
+    return fault.complaint(ended, *others)
 
 
 KINDS: dict[str, Callable[[Fault], tuple[str, str]]] = {

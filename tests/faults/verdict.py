@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from tests.faults.process import Ended
 
-__all__ = ["FAILURE", "OTHER", "REFUSED", "SAME", "complaint", "interruption"]
+__all__ = ["FAILURE", "OTHER", "REFUSED", "SAME", "complaint", "files_in", "interruption"]
 
 SAME, REFUSED, OTHER, FAILURE = "same result", "clear error", "other content", "failure"
 
@@ -23,15 +24,16 @@ LONGEST = 1500
 """Characters that a message may have."""
 
 
-def complaint(ended: Ended, names: Iterable[str]) -> str:
+def complaint(ended: Ended, files: Iterable[str], arguments: Iterable[str] = ()) -> str:
     """Say what is wrong with an error; nothing if it is clear.
 
     Parameters
     ----------
     ended
         A command that didn't end well.
-    names
-        It must name one of these: files, or arguments.
+    files, arguments
+        It must name one of these: files and folders, or options (``--labels``) and arguments
+        (``features``) of the command.
     """
     wrong = _common(ended)
     if wrong:
@@ -43,9 +45,34 @@ def complaint(ended: Ended, names: Iterable[str]) -> str:
         return f"no sentence: {_last_line(ended.err)!r}"
     if len(message) > LONGEST:
         return f"a message of {len(message)} characters: {message[:200]!r}"
-    if not any(name in message for name in names) and not re.search(r"--[a-z]", message):
+    if not any(_names(message, name) for name in (*files, *arguments)):
         return f"names no file or argument: {message!r}"
     return ""
+
+
+def files_in(arguments: Iterable[str]) -> list[str]:
+    """Files and folders among the arguments of a command, as an error may name them.
+
+    Whole paths, names of files, and the folders around them; not options, and not numbers.
+    """
+    words = [word for word in arguments if not word.startswith("-")]
+    paths = [Path(word) for word in words if not word.replace(".", "").isdigit()]
+    found = {str(path) for path in paths}
+    found |= {path.name for path in paths if path.suffix}
+    found |= {str(folder) for path in paths for folder in path.parents if folder.name}
+    return sorted(found)
+
+
+def _names(message: str, name: str) -> bool:
+    """Whether a message names a file or an argument, and doesn't just use a word like it.
+
+    A path, a name with a suffix and an option stand for themselves. Any other name may be a word
+    of the sentence: it opens the message and a colon follows, or it is in quotes, or begins a path.
+    """
+    whole = rf"(?<![\w.-]){re.escape(name)}(?![\w-])"
+    if "/" in name or "." in name or name.startswith("--") or " " in name:
+        return re.search(whole, message) is not None
+    return re.search(rf"^Error: {whole}: |(['\"]){whole}\1|{whole}/\w", message) is not None
 
 
 def interruption(ended: Ended, number: int, *, begun: bool) -> str:

@@ -57,11 +57,17 @@ class Campaign:
         -------
         dict
             Seconds, executions, places reached, and the findings, each with what happened.
+
+        Raises
+        ------
+        RuntimeError
+            If nothing was executed and nothing found: the search didn't start. With the last lines
+            of what its process said.
         """
         for content in TARGETS[self.name].files():
             (self.corpus / hashlib.sha256(content).hexdigest()[:16]).write_bytes(content)
         self._try_again()
-        begin, executions, reached = time.monotonic(), 0, 0
+        begin, executions, reached, said = time.monotonic(), 0, 0, ""
         for _ in range(MOST_RESTARTS):
             left = seconds - (time.monotonic() - begin)
             if left < 1:
@@ -69,11 +75,17 @@ class Campaign:
             said = self._search(left)
             executions += _last(r"(?:#|executed_units:\s*)(\d+)", said)
             reached = max(reached, _last(r"cov: (\d+)", said))
+            if not (executions or self._found()):
+                break
+        findings = self._found()
+        if not (executions or findings):
+            last = "\n".join(said.splitlines()[-15:]) or f"no time for it in {seconds} s"
+            raise RuntimeError(f"{self.name}: the search didn't start:\n{last}")
         return {
             "seconds": round(time.monotonic() - begin),
             "executions": executions,
             "reached": reached,
-            "findings": self._found(),
+            "findings": findings,
         }
 
     def _search(self, seconds: float) -> str:

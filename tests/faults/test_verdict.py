@@ -11,21 +11,8 @@ from tests.faults.faults import Fault
 from tests.faults.process import Ended
 from tests.faults.verdict import complaint, files_in
 
-FILES = files_in(
-    [
-        "photos",
-        "-l",
-        "y.csv",
-        "--side",
-        "8",
-        "--cache",
-        "out/cache",
-        "--tol",
-        "0.1",
-        "-o",
-        "out/run",
-    ]
-)
+COMMAND = "photos -l y.csv --side 8 --cache out/cache --tol 0.1 -o out/run"
+FILES = files_in(COMMAND.split())
 
 
 def ended(sentence, code=2):

@@ -147,7 +147,8 @@ class FeatureFile:
         traceback: TracebackType | None,
     ) -> None:
         """Keep what there is, say so where the block ended early, and let go of the lock."""
-        if isinstance(error, OSError) and error.filename is None:
+        # one without a number may be about an image, and the name would hide its message
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(self.partial)
         with naming(self.partial), contextlib.ExitStack() as last:
             last.callback(self._lock.release)

@@ -45,7 +45,7 @@ class _Console(Console):
         try:
             super().print(*objects, **options)
         except OSError as error:
-            if error.filename is None:
+            if error.filename is None and error.errno is not None:
                 error.filename = "standard error" if self.stderr else "standard output"
             raise
 

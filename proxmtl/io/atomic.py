@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from proxmtl.io.errors import InputError
+from proxmtl.io.errors import InputError, name_file
 from proxmtl.io.temporaries import is_ours, temporary_file
 from proxmtl.machine import errno_of
 
@@ -117,7 +117,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         # the temporary file, or a descriptor without a name, means nothing to anyone
         if error.filename is None or is_ours(Path(os.fsdecode(error.filename))):
-            error.filename, error.filename2 = str(path), None
+            name_file(error, path)
         raise
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from proxmtl.naming import fitting
 
-__all__ = ["InputError", "first_line", "naming"]
+__all__ = ["InputError", "first_line", "name_file", "naming"]
 
 
 class InputError(ValueError):
@@ -37,6 +37,27 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
+def name_file(error: OSError, path: str | Path) -> None:
+    """Name a file in an error of the system.
+
+    Parameters
+    ----------
+    error
+        An error with a number gets the name. One without a number, which libraries raise, would
+        show the name in place of its message.
+    path
+        The file.
+
+    Raises
+    ------
+    OSError
+        In place of an error without a number: the name and its message.
+    """
+    if error.errno is None:
+        raise OSError(f"{path}: {first_line(error).removesuffix('.')}.") from error
+    error.filename, error.filename2 = str(path), None
+
+
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Name a file in the errors of its descriptor, which know none."""
@@ -44,5 +65,5 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename is None:
-            error.filename = str(path)
+            name_file(error, path)
         raise

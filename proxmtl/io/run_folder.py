@@ -9,6 +9,7 @@ readers raise, and whoever writes the run next ends what a dead process began.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -80,7 +81,7 @@ def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
             yield staging
             with undisturbed():
                 try:
-                    seal_folder(staging, files_below(staging))
+                    _seal(staging)
                     _check_target(path, target, force=force)
                     _put_into_place(staging, target)
                 except (OSError, InputError) as error:
@@ -238,6 +239,23 @@ def _claimed(path: Path, target: Path, base: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _seal(staging: Path) -> None:
+    """Seal a new run; where its files are gone, raise the system's error and not one of an input.
+
+    Raises
+    ------
+    OSError
+        With the name of a file in the staging folder, for `name_of_target`.
+    """
+    try:
+        seal_folder(staging, files_below(staging))
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        missing = errno.ENOENT
+        raise FileNotFoundError(missing, os.strerror(missing), str(staging)) from error
 
 
 def _put_into_place(staging: Path, target: Path) -> None:

@@ -67,12 +67,14 @@ def _names(message: str, name: str) -> bool:
     """Whether a message names a file or an argument, and doesn't just use a word like it.
 
     A path, a name with a suffix and an option stand for themselves. Any other name may be a word
-    of the sentence: it opens the message and a colon follows, or it is in quotes, or begins a path.
+    of the sentence: it opens the message and a colon follows, or it is in quotes or in a path. What
+    follows it there is no hidden file: those are the program's own, and tell the user nothing.
     """
     whole = rf"(?<![\w.-]){re.escape(name)}(?![\w-])"
     if "/" in name or "." in name or name.startswith("--") or " " in name:
         return re.search(whole, message) is not None
-    return re.search(rf"^Error: {whole}: |(['\"]){whole}\1|{whole}/\w", message) is not None
+    usual = rf"^Error: {whole}: |(['\"]){whole}\1|{whole}/\w|(?<!\S)/\S*/{name}(?![^\s:,;.])"
+    return re.search(usual, message) is not None
 
 
 def interruption(ended: Ended, number: int, *, begun: bool) -> str:

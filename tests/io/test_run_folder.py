@@ -41,6 +41,21 @@ def test_a_folder_that_is_there_stays_the_same(tmp_path, monkeypatch):
     assert {path.name for path in Path().iterdir()} == {"plots", "model.json", "manifest.json"}
 
 
+@pytest.mark.parametrize("gone", [".", "plots/latents.png"])
+def test_what_vanished_before_the_end_goes_by_its_name_in_the_run(gone, tmp_path, monkeypatch):
+    run = tmp_path / "out" / "run"
+
+    def files(folder):
+        found = ["model.json", "plots/latents.png"]
+        shutil.rmtree(folder) if gone == "." else (folder / gone).unlink()
+        return found
+
+    monkeypatch.setattr("proxmtl.io.run_folder.files_below", files)
+    with pytest.raises(FileNotFoundError) as caught:
+        _run(run)
+    assert caught.value.filename == str(run / gone)
+
+
 def test_a_run_that_is_replaced_leaves_nothing_of_it_behind(tmp_path):
     _run(tmp_path / "run", text="first")
     (tmp_path / "run" / "notes.txt").write_text("mine")

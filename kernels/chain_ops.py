@@ -6,7 +6,7 @@ import torch
 
 from .chain import bind_chain_prox
 from .dispatch import Operation, register
-from .library import refuse_derivative
+from .library import refuse_derivative, refuse_tangent
 
 __all__ = ["chain_prox"]
 
@@ -65,6 +65,7 @@ def chain_prox(
     TypeError
         A dtype that isn't served.
     """
+    refuse_tangent(V, weights, step)
     refuse_derivative("V", V)
     refuse_derivative("weights", weights)
     refuse_derivative("step", step)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.autograd import forward_ad
 
 from .dispatch import on_device
 from .fibres import checked_like
@@ -33,7 +34,14 @@ _HINGE_SCHEMA = (
 
 
 def needs_library(*given: Any) -> bool:
-    """Whether a call has to go through torch's dispatcher: under torch.compile or autograd."""
+    """Whether a call has to go through torch's dispatcher: under torch.compile or autograd.
+
+    Raises
+    ------
+    RuntimeError
+        A tensor among these has a tangent.
+    """
+    refuse_tangent(*given)
     return torch.compiler.is_compiling() or (torch.is_grad_enabled() and requires_grad(*given))
 
 
@@ -50,6 +58,27 @@ def requires_grad(*given: Any) -> bool:
     return False
 
 
+def refuse_tangent(*given: Any) -> None:
+    """Refuse tensors of forward-mode differentiation: a result would come without its tangent.
+
+    Raises
+    ------
+    RuntimeError
+        If a tensor among these, or in sequences of them, has a tangent.
+    """
+    if torch.compiler.is_compiling() or forward_ad._current_level < 0:  # noqa: SLF001 - one look
+        return
+    for each in given:
+        if isinstance(each, torch.Tensor):
+            if forward_ad.unpack_dual(each).tangent is not None:
+                raise RuntimeError(
+                    "an argument has a tangent, and operations of kernels have no forward-mode "
+                    "derivative; take the gradient by backward(), or write the operation in torch"
+                )
+        elif isinstance(each, Sequence) and not isinstance(each, str):
+            refuse_tangent(*each)
+
+
 def through_library(out: Any, *inputs: Any, **constants: Any) -> bool:
     """Whether the call goes through torch's dispatcher: under torch.compile or autograd.
 
@@ -58,7 +87,10 @@ def through_library(out: Any, *inputs: Any, **constants: Any) -> bool:
     ValueError
         The result's memory requires grad, or is given where an input requires it; one of the
         constants requires grad: there is no derivative with respect to it.
+    RuntimeError
+        An argument has a tangent of forward-mode differentiation.
     """
+    refuse_tangent(out, *inputs, *constants.values())
     recorded = torch.is_grad_enabled()
     if recorded:
         for name, given in constants.items():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from prox_cases import from_lists, tiles
+from torch.autograd import forward_ad
 
 from proxmtl import kernels
 
@@ -67,6 +68,48 @@ def test_second_derivatives_are_right_or_refused():
     ):
         with pytest.raises(RuntimeError, match=f"{name} is differentiable once"):
             torch.autograd.grad(value, V, create_graph=True)
+
+
+DUALS = {
+    "soft_threshold": lambda V, **how: kernels.soft_threshold(V, 0.4, **how),
+    "soft_threshold's weights": lambda V, **how: kernels.soft_threshold(V.detach(), V.abs(), **how),
+    "soft_threshold's step": lambda V, **how: kernels.soft_threshold(
+        torch.ones(3), 0.4, step=V.square().sum(), **how
+    ),
+    "group_shrink": lambda V, **how: kernels.group_shrink(
+        V, DISJOINT["tiles"].index, 0.8, step=0.7, **how
+    ),
+    "smoothed_group_grad": lambda V, **how: kernels.smoothed_group_grad(
+        V, OVERLAPPING.index, 0.8, 0.5, **how
+    ),
+    "overlap_dual_sweep": lambda V, **how: kernels.overlap_dual_sweep(
+        V, torch.zeros(5, 6, dtype=V.dtype), OVERLAPPING.index, 0.5, **how
+    ),
+    "chain_prox": lambda V, **how: kernels.chain_prox(V, 0.4, **how),
+    "hinge_value_and_grad": lambda V, **how: kernels.hinge_value_and_grad(
+        [V.detach(), V.detach()], V[:, :2], [torch.ones(5, dtype=V.dtype)] * 2, **how
+    ),
+    "hinge_value_and_grad's features": lambda V, **how: kernels.hinge_value_and_grad(
+        [V.detach(), V], V.detach()[:, :2], [torch.ones(5, dtype=V.dtype)] * 2, **how
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch, at first use
+@pytest.mark.parametrize("name", DUALS)
+@pytest.mark.parametrize("backend", ["naive", "torch", "numba"])
+def test_a_tangent_is_refused_and_not_lost(name, backend):
+    V = matrix(requires_grad=False)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(V, torch.ones_like(V))
+        for given in (dual, forward_ad.make_dual(V.clone().requires_grad_(), torch.ones_like(V))):
+            with pytest.raises(RuntimeError, match="has a tangent"):
+                DUALS[name](given, backend=backend)
+            with torch.no_grad(), pytest.raises(RuntimeError, match="has a tangent"):
+                DUALS[name](given, backend=backend)
+        DUALS[name](V, backend=backend)  # without one, also at such a level
+    with pytest.raises(RuntimeError):
+        torch.func.jvp(lambda V: DUALS[name](V, backend=backend)[0], (V,), (torch.ones_like(V),))
 
 
 def test_a_sweep_has_no_derivative_and_says_so():

@@ -335,15 +335,21 @@ class Groups:
         Raises
         ------
         ValueError
-            If the weight is negative or not finite, or another group has the name.
+            If the weight is negative or not finite, the name is blank, or a group of some items
+            has it; also where a group of all items is there already.
         """
-        if int(self.sizes.max()) == self.n_items:
+        top = Groups.from_lists([range(self.n_items)], self.n_items, [name], [weight])
+        is_top = (self.sizes == self.n_items).tolist()
+        others = [other for other, whole in zip(self.names, is_top, strict=True) if not whole]
+        if top.names[0] in others:
+            raise ValueError(f"groups: another group is named {name!r} already; give another name.")
+        if any(is_top):
             return self
         return Groups.from_lists(
-            [*(self.members(g) for g in range(len(self))), range(self.n_items)],
+            [*(self.members(g) for g in range(len(self))), top.members(0)],
             self.n_items,
-            [*self.names, name],
-            torch.cat([self.weights, self.weights.new_tensor([weight])]),
+            [*self.names, *top.names],
+            torch.cat([self.weights, top.weights]),
         )
 
     def restricted(self, items: Sequence[int]) -> Groups:

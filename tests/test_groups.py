@@ -78,9 +78,19 @@ def test_a_group_of_all_items_lies_on_top_once():
     assert whole.is_tree
     assert whole.with_global(7.0) is whole
     assert groups.with_global(name="top").names == ("a", "b", "top")
-    for options in ({"weight": -1.0}, {"weight": float("nan")}, {"name": "b"}):
+    assert whole.with_global(7.0, name="top") is whole
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"weight": -1.0}, {"weight": float("nan")}, {"name": "b"}, {"name": " "}],
+    ids=str,
+)
+def test_a_group_of_all_items_is_checked_also_where_there_is_one(options):
+    groups = Groups.from_lists([[0, 2], [1]], 4, ["a", "b"])
+    for each in (groups, groups.with_global()):
         with pytest.raises(ValueError, match="groups: "):
-            groups.with_global(**options)
+            each.with_global(**options)
 
 
 def test_constructors_agree():

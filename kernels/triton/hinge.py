@@ -185,7 +185,8 @@ def _device_tables(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cached: a repeated call copies nothing to the device, as CUDA graphs require.
 
-    The cache forgets: a bound call owns its tables, and a captured one's are kept for good.
+    The cache forgets: a call holds its tables while it runs, and those of a captured one are kept
+    for good.
     """
     items, first = split(rows, length)
     task, start, count, packed = items.unbind(1)

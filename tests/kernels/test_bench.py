@@ -15,6 +15,9 @@ from bench import run_kernels
 from bench.kernels import cases, hinge, prox
 from bench.kernels.cases import CPU, GPU, Suite, suite
 from bench.kernels.timing import Ceilings
+from proxmtl import kernels
+
+RESULTS = sorted((Path(run_kernels.__file__).parent / "results").glob("cpu-*.json"))
 
 SMALL = {
     "per task": partial(hinge.per_task, shape=(2, 9, 16), dtype=torch.float32),
@@ -98,3 +101,9 @@ def test_suites_name_every_case_once():
     assert {"soft 1e7 fp32", "hinge per task 23x1200x2048 float32"} <= CPU.factories.keys()
     assert {"soft 4e7 fp32", "hinge per task 85x3000x4096 bfloat16"} <= GPU.factories.keys()
     assert CPU.large == {"hinge per task 85x3000x4096 float32"}
+
+
+@pytest.mark.parametrize("kept", RESULTS, ids=lambda path: path.stem)
+def test_figures_that_are_kept_are_of_operations_that_there_are(kept):
+    rows = json.loads(kept.read_text())["rows"]
+    assert {row["operation"] for row in rows} <= set(kernels.operations())

@@ -160,7 +160,11 @@ def finish_replacement(folder: Path) -> None:
             (folder / file).unlink(missing_ok=True)
         flush_folder(folder)
         (new / MANIFEST_FILE).replace(folder / MANIFEST_FILE)
-    shutil.rmtree(new)
+    try:
+        shutil.rmtree(new)
+    except OSError as error:
+        error.filename = str(folder)  # it goes by names in folders that it holds open: "plots"
+        raise
     flush_folder(folder)
 
 

@@ -56,6 +56,21 @@ def test_what_vanished_before_the_end_goes_by_its_name_in_the_run(gone, tmp_path
     assert caught.value.filename == str(run / gone)
 
 
+def test_a_run_that_vanishes_while_it_is_replaced_is_named(tmp_path, monkeypatch):
+    _run(tmp_path / "run", text='{"format": "proxmtl model"}')
+    remove = shutil.rmtree
+
+    def gone(folder, **options):
+        remove(folder, **options)
+        if Path(folder).name == NEXT_FOLDER:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "plots")
+
+    monkeypatch.setattr(shutil, "rmtree", gone)
+    with pytest.raises(FileNotFoundError) as caught:
+        _run(tmp_path / "run", force=True)
+    assert caught.value.filename == str(tmp_path / "run")
+
+
 def test_a_run_that_is_replaced_leaves_nothing_of_it_behind(tmp_path):
     _run(tmp_path / "run", text="first")
     (tmp_path / "run" / "notes.txt").write_text("mine")

@@ -74,7 +74,8 @@ def become(
     folder
         To work in.
     streams
-        Descriptors for its output, its errors, and the number of events.
+        Descriptors for its output, its errors, and the number of events, after a blank when the
+        program begins.
     disturbance
         What is done to it.
     """
@@ -89,6 +90,7 @@ def become(
         sys.argv = ["proxmtl", *arguments]
         count = _watch(folder, disturbance)
         _limit(disturbance)
+        os.write(streams[2], b" ")  # the program begins
         code = _main()
         os.write(streams[2], str(count()).encode())
     finally:

@@ -112,18 +112,23 @@ class Command:
         Descriptors of its output, its errors, and the number of its events.
     disturbance
         What is done to it, and is still to be done where its moment is a time.
+    fresh
+        Whether it is a new interpreter.
     """
 
     process: int
     streams: tuple[int, ...]
     disturbance: Disturbance
+    fresh: bool = False
     begin: float = field(default_factory=time.monotonic)
 
     def wait(self) -> Ended:
         """Wait for the end; at its moment, disturb it."""
         texts = {stream: bytearray() for stream in self.streams}
         at, act = self.disturbance.at, self.disturbance.act
-        due = None if at is None or at.seconds is None else self.begin + at.seconds
+        waits = at is not None and at.seconds is not None and act is not None
+        # a copy of this process says when the program begins, which takes signals from there on
+        begun = self.begin if self.fresh else None
         hung, status = False, None
         with selectors.DefaultSelector() as selector:
             for stream in self.streams:
@@ -135,8 +140,10 @@ class Command:
                     if not part:
                         selector.unregister(key.fd)
                 now = time.monotonic()
-                if due is not None and now >= due and act is not None:
-                    due = None
+                if begun is None and texts[self.streams[2]]:
+                    begun = now
+                if waits and begun is not None and now >= begun + at.seconds:
+                    waits = False
                     act(self.process)
                 if now > self.begin + HANGS_AFTER:
                     hung = True
@@ -147,7 +154,7 @@ class Command:
         orphans = self._orphans()
         out, err, events = (self._rest(stream, texts[stream]) for stream in self.streams)
         ended = None if hung else os.waitstatus_to_exitcode(status)
-        return Ended(ended, out, err, seconds, int(events or 0), orphans)
+        return Ended(ended, out, err, seconds, int(events.strip() or 0), orphans)
 
     def _rest(self, stream: int, text: bytearray) -> str:
         """Read what is left in a stream, and close it."""
@@ -225,7 +232,7 @@ def start(
         os.close(stream)
     with contextlib.suppress(OSError):  # the child does it too: whoever comes first
         os.setpgid(process, process)
-    return Command(process, reading, disturbance)
+    return Command(process, reading, disturbance, fresh)
 
 
 @contextlib.contextmanager

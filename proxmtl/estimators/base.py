@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, dataclass_transform
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,36 @@ Array = NDArray[Any]
 Callback = Callable[[Any], None]
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class LinearAttributeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # no stubs
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
+class FieldsAsParameters:
+    """Base of estimators whose constructor is made from their fields, without a decorator.
+
+    An annotated name of a class body is a parameter, with its default; one that `fit` sets is
+    ``name_: type = field(init=False)``. A class that writes ``__init__`` itself, as scikit-learn's
+    do, keeps it, and so do the classes that inherit it: their fields are no parameters.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Make a subclass a dataclass, unless its constructor is a written one."""
+        super().__init_subclass__(**options)
+        owner = next(each for each in cls.__mro__ if "__init__" in vars(each))
+        if owner is object or "__dataclass_fields__" in vars(owner):
+            dataclass(kw_only=True, eq=False, repr=False)(cls)
+
+
+class LinearAttributeClassifier(
+    FieldsAsParameters,
+    ClassifierMixin,  # type: ignore[misc]  # no stubs
+    BaseEstimator,  # type: ignore[misc]
+):
     """Base of linear classifiers of several binary attributes with missing labels.
 
     A subclass implements `_solve`. A parameter is a field, here or there: scikit-learn reads them
-    from the constructor, which is made from the fields.
+    from the constructor, which is made from the fields. A subclass needs no decorator::
+
+        class Mine(LassoClassifier):
+            strength: float = 0.5  # another default
+            depth: int = 3         # a parameter more
 
     Attributes
     ----------

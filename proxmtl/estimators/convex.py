@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +47,6 @@ def minimised(
     )
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class ConvexAttributeClassifier(LinearAttributeClassifier):
     """Base of linear classifiers ``loss(X W + b) + R(W)``, solved to a certified accuracy.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -61,7 +61,6 @@ EXTENSIONS = 2
 """How often a path of which an end is best goes on beyond it."""
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class SingleTaskClassifierCV(LinearAttributeClassifier):
     r"""One ridge-penalised classifier per attribute, the ridge chosen by cross-validation.
 
@@ -292,7 +291,6 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         return hasattr(self, "coef_")
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class SharedPlusOwnClassifierCV(SingleTaskClassifierCV):
     r"""Attributes that share where sharing helps: :class:`SharedPlusOwnClassifier`, tuned.
 

@@ -118,11 +118,12 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         If the model collapsed to W = 0: the penalties are too strong.
     """
 
-    result_: LatentResult
-    groups_: Groups
-    L_: NDArray[Any]
-    S_: NDArray[Any]
-    V_: NDArray[Any]
+    if TYPE_CHECKING:  # the constructor is a written one, and these are no parameters of it
+        result_: LatentResult = dataclasses.field(init=False)
+        groups_: Groups = dataclasses.field(init=False)
+        L_: NDArray[Any] = dataclasses.field(init=False)
+        S_: NDArray[Any] = dataclasses.field(init=False)
+        V_: NDArray[Any] = dataclasses.field(init=False)
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
 
 from proxmtl.arrays import as_python
@@ -15,7 +15,6 @@ from proxmtl.regularizers import Regularizer
 __all__ = ["GroupLassoClassifier", "L21Classifier", "LassoClassifier", "RidgeMTLClassifier"]
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class LassoClassifier(ConvexAttributeClassifier):
     r"""Each attribute on few features of its own: the lasso.
 
@@ -104,7 +103,6 @@ class L21Classifier(LassoClassifier):
     baseline = "l21"
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class RidgeMTLClassifier(LassoClassifier):
     r"""The "l2 regression loss": least squares on the signs, with a ridge.
 
@@ -118,7 +116,6 @@ class RidgeMTLClassifier(LassoClassifier):
     loss: str = "squared"
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class GroupLassoClassifier(LassoClassifier):
     r"""Groups of attributes that share features within and compete between: "decorrelated".
 

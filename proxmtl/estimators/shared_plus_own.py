@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,7 +103,6 @@ def part_of(groups: Groups, columns: NDArray[np.int64]) -> Groups:
     return Groups.from_lists([m for m in kept if m], len(columns), weights=weights)
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class SharedPlusOwnClassifier(ConvexAttributeClassifier):
     r"""Coefficients ``W = A + V``: a shared part of low rank, and a part of each attribute's own.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxmtl.arrays import as_python
 from proxmtl.estimators.convex import ConvexAttributeClassifier
 from proxmtl.regularizers import SquaredFrobenius
@@ -11,7 +9,6 @@ from proxmtl.regularizers import SquaredFrobenius
 __all__ = ["SingleTaskClassifier"]
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class SingleTaskClassifier(ConvexAttributeClassifier):
     r"""Independent linear classifiers, one per attribute, with a ridge penalty.
 

@@ -3,6 +3,7 @@
 import fractions
 import json
 import pickle
+from dataclasses import field
 
 import numpy as np
 import pandas as pd
@@ -260,3 +261,66 @@ def test_parameters_are_given_by_name(kind):
     """Their order is nobody's business, and may change."""
     with pytest.raises(TypeError, match="positional argument"):
         kind(0.5)
+
+
+class Mine(LassoClassifier):
+    """Another default, another parameter, something that fit sets, and no decorator."""
+
+    strength: float = 0.5
+    depth: int = 3
+    seen_: int = field(init=False)
+
+    def fit(self, X, y, sample_weight=None, **options):
+        self.seen_ = self.depth * len(X)
+        return super().fit(X, y, sample_weight, **options)
+
+
+class Deeper(Mine):
+    depth: int = 4
+
+
+class Handwritten(LassoClassifier):
+    """With a constructor as scikit-learn's have."""
+
+    def __init__(self, *, strength=0.25):
+        super().__init__(strength=strength, max_passes=20)
+
+
+class Inheriting(Handwritten):
+    note: str = "no parameter: the constructor is a written one"
+
+
+class Latent(LatentMTLClassifier):
+    note: str = "no parameter here either"
+
+
+def test_fields_of_a_subclass_are_its_parameters():
+    assert (Mine().strength, Mine().depth, LassoClassifier().strength) == (0.5, 3, 0.01)
+    assert set(Mine().get_params()) == {*LassoClassifier().get_params(), "depth"}
+    assert (Deeper().depth, Deeper().strength) == (4, 0.5)
+    assert Mine(depth=7, tol=0.1).get_params() == {
+        **LassoClassifier(strength=0.5, tol=0.1).get_params(),
+        "depth": 7,
+    }
+    assert repr(Mine(depth=7)) == "Mine(depth=7)"
+    with pytest.raises(TypeError, match="seen_"):
+        Mine(seen_=1)
+    with pytest.raises(TypeError, match="positional"):
+        Mine(0.5)
+
+
+def test_a_subclass_is_cloned_pickled_searched_and_saved_by_its_parameters():
+    mine = clone(Mine().set_params(depth=5, max_passes=20))
+    assert mine.fit(X, Y).seen_ == 150
+    again = pickle.loads(pickle.dumps(mine))
+    assert again.get_params() == mine.get_params()
+    assert np.array_equal(again.predict(X), mine.predict(X))
+    search = GridSearchCV(Mine(max_passes=20), {"depth": [2, 3]}, cv=2).fit(X, Y)
+    assert search.best_estimator_.seen_ == 30 * search.best_params_["depth"]
+
+
+def test_a_written_constructor_stays_that_of_its_class_and_those_below():
+    for kind in (Handwritten, Inheriting):
+        assert kind().get_params() == {"strength": 0.25}
+        assert (kind().max_passes, kind(strength=1.0).strength) == (20, 1.0)
+    assert set(Latent().get_params()) == set(LatentMTLClassifier().get_params())

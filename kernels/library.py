@@ -70,7 +70,8 @@ def refuse_tangent(*given: Any) -> None:
         return
     for each in given:
         if isinstance(each, torch.Tensor):
-            if forward_ad.unpack_dual(each).tangent is not None:
+            dual = forward_ad.unpack_dual(each)  # type: ignore[no-untyped-call]
+            if dual.tangent is not None:
                 raise RuntimeError(
                     "an argument has a tangent, and operations of kernels have no forward-mode "
                     "derivative; take the gradient by backward(), or write the operation in torch"

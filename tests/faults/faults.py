@@ -285,7 +285,7 @@ def _damage(fault: Fault) -> tuple[str, str]:
     damaged = snapshot(work)[in_tree(chosen)]
     valid = chosen not in own and still_valid(path)
     ended = fault.run()
-    found = _damage_done(fault, ended, chosen, damaged)
+    found = _damage_done(fault, ended, chosen, damaged, valid=valid)
     if found and not (valid and ended.code == 0):
         return FAILURE, found
     if ended.code == 0:
@@ -299,14 +299,17 @@ def _damage(fault: Fault) -> tuple[str, str]:
     return (FAILURE, f"when it is whole again: {wrong}") if wrong else (REFUSED, "")
 
 
-def _damage_done(fault: Fault, ended: Ended, chosen: str, damaged: str) -> str:
-    """Say what the damage to a file did; nothing where the result is the same or a clear error."""
+def _damage_done(fault: Fault, ended: Ended, chosen: str, damaged: str, *, valid: bool) -> str:
+    """Say what the damage to a file did; nothing where the result is the same or a clear error.
+
+    What is still a valid file may contradict another, and then either of them is named.
+    """
     folder = Path(chosen).parent
     # a model, a run or features with files beside them are named by the whole as well
     names = [Path(chosen).name, f"{Path(chosen).name.partition('.')[0]}.npy"]
     names += [str(folder)] if folder.name in {"run", "cnn", "trials"} else []
     if ended.code != 0:
-        return complaint(ended, names)
+        return fault.complaint(ended, *names) if valid else complaint(ended, names)
     wrong = complaint_of_success(ended)
     if wrong:
         return wrong

@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.commands import COMMANDS
 from tests.faults.compare import snapshot
-from tests.faults.faults import Fault
+from tests.faults.faults import Fault, _damage_done
 from tests.faults.process import Ended
 from tests.faults.verdict import complaint, files_in
 
@@ -86,6 +86,15 @@ def test_no_command_takes_words_for_names(name, tmp_path):
         "the run of the demo in photos made it into the lasso.",
     ):
         assert fault(name, tmp_path).complaint(ended(sentence))
+
+
+def test_a_damaged_file_is_named_itself_unless_it_is_still_valid(tmp_path):
+    trained = fault("train", tmp_path)
+    others = ended("photos: the named file 22.p~g is not there; give --skip-corrupt.")
+    assert _damage_done(trained, others, "photos.csv", "", valid=False).startswith("names no file")
+    assert not _damage_done(trained, others, "photos.csv", "", valid=True)
+    itself = ended("photos.csv, line 3: no label.")
+    assert not _damage_done(trained, itself, "photos.csv", "", valid=False)
 
 
 def test_a_sentence_is_asked_for_and_the_exit_code_of_errors():

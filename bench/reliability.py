@@ -63,11 +63,12 @@ left alone.
 | memory | the address space is limited to a little more than the program begins with |
 
 *Same result*: the command, or the command after it, ended as if nothing had happened: all files are
-the same to the last bit, but for dates and durations, and nothing is left over but the cached pixels
-of images as they were while damaged. *Clear error*: a sentence that names the file or the argument,
-exit code 2; the command after it ended as if nothing had happened. *Other content*: the damaged file of the user is still a whole file of its format, as
-another reader confirms, and was taken as it is. *Failure*: all else, such as a traceback, a hang,
-an internal error, another result without a word, or a leftover.
+the same to the last bit, but for dates and durations, and nothing is left over but the cached
+pixels of images as they were while damaged. *Clear error*: a sentence that names the file or the
+argument, exit code 2; the command after it ended as if nothing had happened. *Other content*: the
+damaged file of the user is still a whole file of its format, as another reader confirms, and was
+taken as it is. *Failure*: all else, such as a traceback, a hang, an internal error, another result
+without a word, or a leftover.
 
 The first campaign of a thousand ended with eleven failures: a solver that was chosen by the memory
 that was free, and so gave other last digits (four); an error of a full disk that named no file; an

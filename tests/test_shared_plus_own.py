@@ -336,3 +336,12 @@ def test_the_penalty_is_that_of_one_group_without_groups_and_checks_their_number
     torch.testing.assert_close(plain.prox(W, 0.7)[0], single.prox(W, 0.7)[0])
     with pytest.raises(ValueError, match="W"):
         SharedPlusOwn(0.5, 0.3, Groups.single(3)).value(W)
+
+
+def test_the_shared_part_is_on_the_features_as_given():
+    X, Y = shared_data()
+    one = SharedPlusOwnClassifier(tol=1e-8).fit(X, Y)
+    units = 2.0 ** np.arange(X.shape[1] % 8, X.shape[1] % 8 + X.shape[1])
+    other = SharedPlusOwnClassifier(tol=1e-8).fit(X * units, Y)
+    assert one.shared_coef_.any()
+    np.testing.assert_allclose(other.shared_coef_ * units, one.shared_coef_, rtol=1e-9, atol=1e-12)

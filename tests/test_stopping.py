@@ -145,7 +145,6 @@ def test_only_the_factored_model_is_told_of_its_minimum():
     assert "not its minimum" in Status.CONVERGED.advice(factored)
 
 
-
 def test_certificates_go_to_json_without_nan():
     import json
 

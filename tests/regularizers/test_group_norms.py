@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracles import group_dual_norm, group_norm, group_prox, subdifferential_distance
 from strategies import examples, matrices, overlapping_groups, tree_groups
 
-from proxmtl import L1, GroupL2, Groups, OverlappingGroupL2
+from proxmtl import L1, GroupL2, Groups, OverlappingGroupL2, SquaredGroupL2
 
 CHAIN = Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5, 0]], weights=[1.0, 0.5, 2.0, 1.0])
 TREE = Groups.from_lists([[0, 1, 2, 3, 4, 5], [0, 1, 2], [3, 4], [1], [5]])
@@ -180,3 +180,9 @@ def test_memory_does_not_grow_with_the_overlap_of_the_parameter():
     x, _ = OverlappingGroupL2(groups, 0.01).prox(normal(2, 40), 1.0)
     assert x.shape == (2, 40)
     assert float(x.norm()) < float(normal(2, 40).norm())
+
+
+def test_nothing_but_a_zero_gradient_keeps_a_squared_norm_at_zero():
+    term = SquaredGroupL2(Groups.from_lists([[0, 1], [2]]), 1.0)
+    assert term.critical_strength(torch.zeros(2, 3)) == 0.0
+    assert term.critical_strength(torch.tensor([[0.0, 0.0, 1e-9]])) == float("inf")

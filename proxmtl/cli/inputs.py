@@ -35,6 +35,7 @@ __all__ = [
     "labels_for",
     "read_groups",
     "read_samples",
+    "scores_of",
     "split_rows",
     "torch_device",
 ]
@@ -54,6 +55,8 @@ class Samples(NamedTuple):
     """Of the rows, where the features have them."""
     record: Mapping[str, Any] = MappingProxyType({})
     """How the rows were matched and what was left out, for the record of a run."""
+    feature_names: tuple[str, ...] | None = None
+    """Of the columns of X, where their file has names."""
 
 
 def read_samples(
@@ -85,7 +88,7 @@ def read_samples(
         "labels": len(read.values),
         "attributes_left_out": [read.names[m] for m in np.setdiff1d(range(len(read.names)), kept)],
     }
-    return Samples(values, Y[:, kept], names, ids, record)
+    return Samples(values, Y[:, kept], names, ids, record, X.names)
 
 
 def attributes_to_fit(
@@ -254,8 +257,17 @@ def features_for(
     *,
     id_column_required: bool = True,
 ) -> Features:
-    """Read features, as `load_features` does, and check that they are those of the model."""
+    """Read features, as `load_features` does, in the order of the model where both have names.
+
+    Raises
+    ------
+    InputError
+        As `load_features` does, and if they are not the features of the model.
+    """
     read = load_features(path, key, id_column=id_column, id_column_required=id_column_required)
+    known = getattr(model, "feature_names_in_", None)
+    if known is not None:
+        read = read.in_order(known.tolist(), path)
     if read.values.shape[1] != model.n_features_in_:
         raise InputError(
             path,
@@ -263,6 +275,17 @@ def features_for(
             f"{model.n_features_in_}; give features made in the same way.",
         )
     return read
+
+
+def scores_of(model: LinearAttributeClassifier, X: NDArray[Any]) -> NDArray[np.float64]:
+    """Scores (N, M) of features (N, D) in the order in which the model was fitted on them."""
+    import pandas as pd  # noqa: PLC0415 - heavy
+
+    # scikit-learn warns of features without names where the model has some
+    names = getattr(model, "feature_names_in_", None)
+    given = X if names is None else pd.DataFrame(X, columns=names, copy=False)
+    scores: NDArray[np.float64] = model.decision_function(given).reshape(len(X), -1)
+    return scores
 
 
 def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.float64]:
@@ -278,7 +301,8 @@ def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.f
             f"{index.advice(missing[0])}",
             line=1,
         )
-    values: NDArray[np.float64] = labels.values[:, [place for place in places if place is not None]]
+    kept = [place for place in places if place is not None]
+    values: NDArray[np.float64] = labels.values[:, kept]  # noqa: PD011 (no data frame)
     return values
 
 

@@ -6,7 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from proxmtl.cli.console import shown_path
+from proxmtl.cli.inputs import scores_of
 from proxmtl.cli.run import named_groups, scored_on, sharing_line, summary_lines, write_run
 from proxmtl.experiments import attribute_metrics, fit_report, group_means
 from proxmtl.io.atomic import write_text
@@ -62,6 +65,8 @@ def write_fitted(
         Joined by the numbers of rows and the model's parameters.
     """
     parts.begin()
+    if data.feature_names is not None:  # as if the model had been fitted on a data frame
+        model.feature_names_in_ = np.array(data.feature_names, dtype=object)
     train, test = rows
     scored = test if len(test) else train
     on = scored_on(len(train), len(test), "row")
@@ -70,7 +75,7 @@ def write_fitted(
     tables: dict[str, pd.DataFrame] = {}
 
     def score() -> None:
-        values = model.decision_function(data.X[scored]).reshape(len(scored), -1)
+        values = scores_of(model, data.X[scored])
         tables["model"] = attribute_metrics(values, data.Y[scored], data.names)
 
     parts.save("metrics.csv", score)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from proxmtl.cli.console import say_note, say_warning, step_progress, thousandths
-from proxmtl.cli.inputs import features_for, labels_for, torch_device
+from proxmtl.cli.inputs import features_for, labels_for, scores_of, torch_device
 from proxmtl.cli.run import given_groups
 from proxmtl.groups import Groups
 from proxmtl.io import (
@@ -112,7 +112,7 @@ class FittedRun:
             reading.id_column,
             id_column_required=reading.id_column_of == "samples",
         )
-        values = self.model.decision_function(X).reshape(len(X), -1)
+        values = scores_of(self.model, X)
         if not reading.recognise:
             return Scored(values, ids, np.zeros(len(X), np.bool_))
         return Scored(values, ids, recognised(self.folder, X, ids))

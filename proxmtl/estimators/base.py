@@ -73,6 +73,8 @@ class LinearAttributeClassifier(
         The standardisation that was folded into the coefficients (0 and 1 without).
     label_names_ : list of str or None
         Attribute names, where they are known.
+    feature_names_in_ : ndarray of shape (D,)
+        Names of the features, if these were a data frame with names; absent otherwise.
     """
 
     fit_intercept: bool = True
@@ -87,6 +89,7 @@ class LinearAttributeClassifier(
     scale_: Array = field(init=False)
     label_names_: list[str] | None = field(init=False)
     n_features_in_: int = field(init=False)
+    feature_names_in_: NDArray[np.object_] = field(init=False)
     _n_given: int = field(init=False)  # rows that were given
     _rows: NDArray[np.intp] = field(init=False)  # numbers of those that are fitted
 

@@ -17,11 +17,12 @@ from proxmtl.io.parquet import read_parquet
 from proxmtl.io.rows import Rows
 from proxmtl.io.seal import Entry
 from proxmtl.io.tables import read_ids
+from proxmtl.naming import NameIndex
 from proxmtl.sources import open_source
 from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["FEATURE_SUFFIXES", "Features", "ids_beside", "load_features", "read_features"]
 
@@ -51,6 +52,46 @@ class Features(NamedTuple):
     def rows(self, source: Path) -> Rows:
         """Describe the rows for `proxmtl.io.join_rows`."""
         return Rows(source, "features", len(self.values), self.ids)
+
+    def in_order(self, names: Sequence[str], source: Path) -> Features:
+        """Return the features with their columns in the order of `names`.
+
+        Features without names are returned as they are: they count by their position.
+
+        Raises
+        ------
+        InputError
+            If a name has no column, or a column none of the names.
+        """
+        if self.names is None or self.names == tuple(names):
+            return self
+        index = NameIndex(names)
+        column: dict[int, int] = {}
+        unknown = []
+        for number, name in enumerate(self.names):
+            place = index.place(name)
+            if place is None or place in column:
+                unknown.append(name)
+            else:
+                column[place] = number
+        missing = [name for place, name in enumerate(names) if place not in column]
+        if missing:
+            other = f", and {unknown[0]!r} is none of them" if unknown else ""
+            raise InputError(
+                source,
+                f"no column for {len(missing)} of the model's {counted(len(names), 'feature')}, "
+                f"the first is {missing[0]!r}{other}; give the columns that the model was fitted "
+                f"on, or {NameIndex(unknown).advice(missing[0])}",
+            )
+        if unknown:
+            raise InputError(
+                source,
+                f"{len(unknown)} of its {counted(len(self.names), 'column')} "
+                f"{agree(len(unknown), 'is no feature', 'are no features')} of the model, the "
+                f"first is {unknown[0]!r}; leave out of the file what the model was not fitted on.",
+            )
+        order = [column[place] for place in range(len(names))]
+        return Features(self.values[:, order], self.ids, tuple(names))
 
 
 def read_features(path: str | Path, key: str | None = None) -> Array:

@@ -111,12 +111,20 @@ def _checked(
     path: Path, suffix: str, content: Any
 ) -> tuple[dict[str, list[str]], dict[str, float]]:
     nested = isinstance(content, Mapping) and isinstance(content.get("groups"), Mapping)
+    if nested:
+        _check_tables(path, content)
     table = content["groups"] if nested else content
     weights = content.get("weights", {}) if nested else {}
     example = f"write it as in {_EXAMPLES[suffix]}."
     if not isinstance(table, Mapping):
         raise ValueError(f"{path}: groups must be {_TABLE}, and this is {_shown(table)}; {example}")
     for name, members in table.items():
+        if isinstance(members, Mapping):
+            inside = "[groups]" if suffix == ".toml" else '"groups": {...}'
+            raise ValueError(
+                f"{path}: {name!r} is a table where groups are lists of item names; write all "
+                f"groups under {inside}, beside which alone a table 'weights' may stand."
+            )
         if not isinstance(members, list) or not all(isinstance(item, str) for item in members):
             raise ValueError(
                 f"{path}: groups must be {_TABLE}, and {name!r} is {_shown(members)}; {example}"
@@ -139,6 +147,19 @@ def _checked(
             f"{_shown(list(table))}; check the spelling, or take these weights out."
         )
     return dict(table), {name: float(weight) for name, weight in weights.items()}
+
+
+def _check_tables(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise where something stands beside the table of groups that is never read."""
+    known = ["groups", "weights"]
+    unknown = [name for name in content if name not in known]
+    if unknown:
+        meant = NameIndex(known).nearest(unknown[0])
+        raise ValueError(
+            f"{path}: {_shown(unknown[0])} stands beside the table 'groups', where only 'weights' "
+            f"may; {'take it out' if meant is None else f'is it {meant!r}'}"
+            f"{', or write a group inside the table.' if meant is None else '?'}"
+        )
 
 
 def _read_csv(path: Path, items: Sequence[str]) -> dict[str, list[str]]:

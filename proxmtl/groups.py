@@ -188,8 +188,8 @@ class Groups:
         """Read groups from a TOML, JSON or CSV file.
 
         TOML and JSON: a table ``group name = [item names]``, at the top or under the key
-        ``groups``; an optional table ``weights`` holds ``group name = number``. CSV: a header and
-        two columns, group and item, one membership a row.
+        ``groups``, with an optional table ``weights``, ``group name = number``, beside it. CSV: a
+        header and two columns, group and item, one membership a row.
 
         Raises
         ------

@@ -174,6 +174,21 @@ BAD_FILES = {
         '[groups]\na = ["red"]\n[weights]\na = "two"',
         "weights must be a table of group",
     ),
+    "weight.toml": ('[groups]\na = ["red"]\n[weight]\na = 2', "is it 'weights'?"),
+    "Weights.json": (
+        '{"groups": {"a": ["red"]}, "Weights": {"a": 2}}',
+        "'Weights' stands beside the table 'groups', where only 'weights' may; is it 'weights'?",
+    ),
+    "other.toml": (
+        'b = ["blue"]\n[groups]\na = ["red"]',
+        "'b' stands beside the table 'groups', where only 'weights' may; take it out, or",
+    ),
+    "top.toml": (
+        'a = ["red"]\n[weights]\na = 2',
+        "'weights' is a table where groups are lists of item names; write all groups under [gro",
+    ),
+    "top.json": ('{"a": ["red"], "weights": {"a": 2}}', 'under "groups": {...}, beside which'),
+    "Groups.toml": ('[Groups]\na = ["red"]', "'Groups' is a table"),
     "minus.toml": ('[groups]\na = ["red"]\n[weights]\na = -1', "finite and non-negative"),
     "nameless.toml": ('"" = ["red"]', "a name in '' = ['red'] is blank; fill it in"),
     "blank.json": ('{"a": ["red", " "]}', "a name in 'a' = ['red', ' '] is blank"),

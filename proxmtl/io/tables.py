@@ -61,9 +61,20 @@ class Table(NamedTuple):
     @property
     def counted(self) -> bool:
         """Whether the identifiers are numbers of the rows that a program wrote beside them."""
-        if self.id_index is None or _plain(self.header[self.id_index]) not in _COUNTERS:
+        return self.id_index is not None and self._counts(self.id_index)
+
+    def without_counter(self) -> Table:
+        """Leave out a first column without a name that counts the rows, if another has the ids."""
+        if not self.id_index or not self._counts(0):
+            return self
+        rows = [Row(line, row[1:]) for line, row in self.rows]
+        return self._replace(header=self.header[1:], rows=rows, id_index=self.id_index - 1)
+
+    def _counts(self, index: int) -> bool:
+        """Whether a column has no name and holds 0, 1, 2, ... or 1, 2, 3, ..."""
+        if _plain(self.header[index]) not in _COUNTERS:
             return False
-        seen = [name for _, name in self.cells(self.id_index)]
+        seen = [name for _, name in self.cells(index)]
         return any(seen == list(map(str, range(a, a + len(seen)))) for a in (0, 1))
 
 
@@ -72,7 +83,8 @@ def read_table(path: Path, id_column: str | None = None) -> Table:
 
     It is the column asked for; else one called ``id``, or the first if its header is one of
     `ID_HEADERS`. Where both are there, ``id`` is it unless it looks like an attribute: all its
-    cells are 0, 1, -1 or blank.
+    cells are 0, 1, -1 or blank. A first column without a name that counts the rows, as pandas and
+    R write it, is left out where another one has the identifiers.
 
     Rows without text are no samples where samples have identifiers. Where they have none, such a
     row holds the place of a sample without labels: it counts if it has its separators, or if the
@@ -106,7 +118,7 @@ def read_table(path: Path, id_column: str | None = None) -> Table:
         raise InputError(
             path, "1 line with text; a header of names and at least one row are needed."
         )
-    return Table(path, names, rows, separator, id_index)
+    return Table(path, names, rows, separator, id_index).without_counter()
 
 
 def read_ids(path: str | Path, *, id_column: str | None = None) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from proxmtl.io import InputError, Rows, join_rows, read_labels, write_labels
+from proxmtl.io.tables import read_ids
 
 NAN = np.nan
 
@@ -211,6 +212,33 @@ def test_numbers_of_rows_that_pandas_writes_are_known_as_such(tmp_path):
     assert read_labels(_write(tmp_path, '"","red"\n"1",1\n"2",0\n')).counted
     assert not read_labels(_write(tmp_path, "id,red\n0,1\n1,0\n")).counted
     assert not read_labels(_write(tmp_path, ",red\n1,1\n0,0\n")).counted
+
+
+@pytest.mark.parametrize("first", ["", "Unnamed: 0"])
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("name", ["image_path", "key", "id"])
+def test_a_counter_of_rows_is_left_out_where_another_column_has_the_identifiers(
+    tmp_path, first, start, name
+):
+    """As ``DataFrame.to_csv`` writes it."""
+    ids = ("b.jpg", "a.jpg", "c.jpg")
+    lines = [
+        f"{start + i},{label},{file}"
+        for i, (label, file) in enumerate(zip("101", ids, strict=True))
+    ]
+    path = _write(tmp_path, "\n".join([f"{first},red,{name}", *lines, ""]))
+    labels = read_labels(path, id_column=None if name == "id" else name)
+    assert (labels.names, labels.ids, labels.counted) == (("red",), ids, False)
+    assert labels.values.tolist() == [[1], [0], [1]]
+    assert read_ids(path, id_column=None if name == "id" else name) == ids
+
+
+@pytest.mark.parametrize("numbers", ["013", "120", "100"])
+def test_a_column_without_a_name_that_does_not_count_the_rows_is_an_error(tmp_path, numbers):
+    lines = [f"{number},1,{i}.jpg" for i, number in enumerate(numbers)]
+    path = _write(tmp_path, "\n".join([",red,key", *lines, ""]))
+    with pytest.raises(InputError, match=r"attribute 1 of 2 has no name"):
+        read_labels(path, id_column="key")
 
 
 @pytest.mark.parametrize("name", ["photo", "path", "row", "file", "picture", "index", "name", "id"])

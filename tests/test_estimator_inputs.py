@@ -166,7 +166,11 @@ def test_forms_of_groups(groups, expected):
 
 def test_attributes_in_no_group_give_their_name():
     assert resolve_groups({"x": ["a", "d"]}, 4, NAMES).names == ("x", "b", "c")
-    assert resolve_groups({"b": ["a", "d"]}, 4, NAMES).names[0] == "b"
+    # an attribute outside the group of its name; the others keep theirs
+    assert resolve_groups({"b": ["a", "d"]}, 4, NAMES).names == ("b", "b (alone)", "c")
+    clashing = {"b": ["a"], "b (alone)": ["a"], "d": ["d"]}
+    names = ("b", "b (alone)", "d", "b (alone) (alone)", "c")
+    assert resolve_groups(clashing, 4, NAMES).names == names
 
 
 BAD_GROUPS = {

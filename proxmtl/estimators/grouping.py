@@ -65,13 +65,22 @@ def resolve_groups(groups: Any, n_attributes: int, names: Sequence[str] | None =
 
 
 def _cover(groups: Groups, names: Sequence[str] | None) -> Groups:
-    """Make a group of one, named after it, of each attribute that is in no group."""
-    alone = groups.uncovered
+    """Make a group of one of each attribute that is in no group.
+
+    It has the name of the attribute, with ``(alone)`` behind it where another group has that name.
+    """
     covering = groups.covering()
-    if not alone or names is None or {names[i] for i in alone} & set(groups.names):
+    if covering is groups or names is None:
         return covering
-    own_names = (*groups.names, *(names[i] for i in alone))
-    return dataclasses.replace(covering, names=own_names)
+    own_names = list(groups.names)
+    taken = {*own_names}
+    for attribute in groups.uncovered:
+        name = names[attribute]
+        while name in taken:
+            name += " (alone)"
+        own_names.append(name)
+        taken.add(name)
+    return dataclasses.replace(covering, names=tuple(own_names))
 
 
 def _check_lists(names: Sequence[str], members: Sequence[Any]) -> None:

@@ -357,3 +357,15 @@ def test_a_model_without_groups_is_scored_without_groups(program, options):
         assert code == 0
         table = out[out.index("group ") : out.index("Total")]
         assert [line.split()[0] for line in table.splitlines() if line.strip(" ─")] == ["group"]
+
+
+def test_attributes_in_no_group_keep_their_names_beside_a_group_called_like_one(program, files):
+    (files / "g.toml").write_text('stripes = ["black", "white"]\n')
+    assert program(*FIT[:4], "-g", "g.toml", "-o", "run", *QUICK)[0] == 0
+    code, out, _ = program("inspect", "run")
+    assert code == 0
+    assert re.findall(r"^\W*(stripes|spots|stripes \(alone\)|item\d+)  ", out, re.MULTILINE) == [
+        "stripes",
+        "spots",
+        "stripes (alone)",
+    ]

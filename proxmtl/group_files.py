@@ -69,7 +69,7 @@ def places_by_name(groups: Mapping[str, Iterable[str]], items: Sequence[str]) ->
     Raises
     ------
     ValueError
-        If names of items repeat, or a member is not one of them.
+        If names of items repeat, or a member is not one of them or is there twice.
     """
     repeated = sorted(name for name, count in Counter(items).items() if count > 1)
     if repeated:
@@ -95,6 +95,12 @@ def places_by_name(groups: Mapping[str, Iterable[str]], items: Sequence[str]) ->
                     if strangers and len(named) > len(unknown)
                     else index.advice(unknown[0])
                 )
+            )
+        counts = Counter(place for _, place in members)
+        twice = next((name for name, place in members if counts[place] > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"groups: group {group!r} holds an item twice: {twice!r}; leave it there once."
             )
         lists.append([place for _, place in members if place is not None])
     return lists

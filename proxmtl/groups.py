@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,9 +107,8 @@ class Groups:
                 "items count from 0."
             )
         if len(set(members)) != len(members):
-            raise ValueError(
-                f"groups: group {name!r} holds an item twice: {members}; leave it there once."
-            )
+            twice = next(item for item, count in Counter(members).items() if count > 1)
+            raise ValueError(f"groups: group {name!r} holds an item twice: {twice}; keep it once.")
         if sorted(members) != members:
             raise ValueError(f"groups: group {name!r} is not in ascending order: {members}.")
 

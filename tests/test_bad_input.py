@@ -120,7 +120,7 @@ TABLE = {
     "empty group": (groups([[0], []]), "groups: group 'g1' is empty"),
     "item out of range": (groups([[0], [5]], n_items=3), "groups: group 'g1' holds item 5, outside 0..2"),
     "negative item": (groups([[0], [-1]], n_items=3), "groups: group 'g1' holds item -1, outside 0..2"),
-    "item twice": (groups([[0, 1, 0]]), "groups: group 'g0' holds an item twice"),
+    "item twice": (groups([[0, 1, 0]]), "groups: group 'g0' holds an item twice: 0;"),
     "fractional item": (groups([[0.5]]), "groups: 0.5 is no item index"),
     "item by name": (groups([["red"]]), "groups: 'red' is no item index"),
     "negative group weight": (groups([[0]], weights=[-1.0]), "groups: weights must be finite and non-negative"),

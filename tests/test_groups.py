@@ -208,7 +208,11 @@ BAD_FILES = {
     "empty.csv": ("", "there is no group in it; write one, as in the lines group,attribute"),
     "empty.toml": ("", 'there is no group in it; write one, as in colors = ["black", "white"]'),
     "header.csv": ("group,item\n", "or leave the file of groups out"),
-    "twice.csv": ("group,item\na,red\na,red\n", "holds an item twice"),
+    "twice.csv": (
+        "group,item\na,blue\na,red\na,blue\n",
+        "group 'a' holds an item twice: 'blue'; leave it there once",
+    ),
+    "twice.toml": ('a = ["red", "blue", " red"]', "group 'a' holds an item twice: 'red'; leave"),
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from proxmtl import (
+    LatentMTLClassifier,
     Problem,
     RelativeGap,
     SharedDesign,
@@ -171,6 +172,13 @@ def test_attributes_in_no_group_give_their_name():
     clashing = {"b": ["a"], "b (alone)": ["a"], "d": ["d"]}
     names = ("b", "b (alone)", "d", "b (alone) (alone)", "c")
     assert resolve_groups(clashing, 4, NAMES).names == names
+
+
+def test_a_group_of_weight_0_raises_in_the_latent_model_by_its_name():
+    groups = Groups.from_lists([[0], [1]], 3, ["x", "y"], [1.0, 0.0])
+    X, Y = np.eye(4), np.array([[0, 1, 0], [1, 0, 1], [0, 0, 1], [1, 1, 0]])
+    with pytest.raises(ValueError, match=r"groups: group 'y' has weight 0, .* positive weight"):
+        LatentMTLClassifier(groups=groups).fit(X, Y)
 
 
 BAD_GROUPS = {

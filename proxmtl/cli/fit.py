@@ -175,7 +175,12 @@ def fit(
             match=match,
             min_positives=min_positives,
         )
-        grouping = read_groups(groups, data.names, data.record["attributes_left_out"])
+        grouping = read_groups(
+            groups,
+            data.names,
+            data.record["attributes_left_out"],
+            latent=not auto and single_task is None,
+        )
         train, test = split_rows(data.Y, data.names, holdout, seed, data.ids)
         model: LinearAttributeClassifier
         weighting = "balanced" if balanced else None

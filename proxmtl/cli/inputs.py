@@ -225,14 +225,28 @@ def check_splits(
 
 
 def read_groups(
-    path: Path | None, names: Sequence[str], left_out: Sequence[str] = ()
+    path: Path | None,
+    names: Sequence[str],
+    left_out: Sequence[str] = (),
+    *,
+    latent: bool = False,
 ) -> Groups | None:
     """Read groups of attributes; without a file there are none.
 
-    Attributes that were left out may be in the file, and are taken out of the groups.
+    Parameters
+    ----------
+    path
+        TOML, JSON or CSV.
+    names
+        Attributes.
+    left_out
+        Others that may be in the file: they are taken out of the groups.
+    latent
+        Whether they are for the latent model, which takes no group of weight 0.
     """
     if path is None:
         return None
+    from proxmtl.estimators.grouping import check_weighted  # noqa: PLC0415 - heavy
     from proxmtl.experiments.metrics import TOTAL  # noqa: PLC0415 - heavy
 
     if not path.is_file():
@@ -242,11 +256,16 @@ def read_groups(
         raise InputError(
             path, f"a group is called {TOTAL!r}, as the mean over all attributes is; rename it."
         )
-    if not left_out:
-        return groups
-    if not groups.coverage[: len(names)].any():  # all groups were of attributes left out
-        return None
-    return groups.restricted(range(len(names)))
+    if left_out:
+        if not groups.coverage[: len(names)].any():  # all groups were of attributes left out
+            return None
+        groups = groups.restricted(range(len(names)))
+    if latent:
+        try:
+            check_weighted(groups)
+        except ValueError as error:
+            raise InputError(path, str(error)) from error
+    return groups
 
 
 def features_for(

@@ -189,7 +189,7 @@ def _train(
     fitted = attributes_to_fit(request.labels, read.values, read.names, request.min_positives)
     names = tuple(read.names[m] for m in fitted)
     left_out = [read.names[m] for m in np.setdiff1d(range(len(read.names)), fitted)]
-    groups = read_groups(request.groups, names, left_out)
+    groups = read_groups(request.groups, names, left_out, latent=request.single_task is None)
     head, device = request.head(groups), torch_device(request.device)
     with step_progress("Reading images", 1000) as advance:
         table = ImageTable.read(

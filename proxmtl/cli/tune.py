@@ -181,7 +181,9 @@ def tune(
             match=match,
             min_positives=min_positives,
         )
-        grouping = read_groups(groups, data.names, data.record["attributes_left_out"])
+        grouping = read_groups(
+            groups, data.names, data.record["attributes_left_out"], latent=model == LATENT
+        )
         train, test = split_rows(data.Y, data.names, holdout, seed, data.ids)
         estimator = make_model(
             model,

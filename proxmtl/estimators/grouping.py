@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from proxmtl.groups import Groups
 
-__all__ = ["resolve_groups"]
+__all__ = ["check_weighted", "resolve_groups"]
 
 
 def resolve_groups(groups: Any, n_attributes: int, names: Sequence[str] | None = None) -> Groups:
@@ -62,6 +64,24 @@ def resolve_groups(groups: Any, n_attributes: int, names: Sequence[str] | None =
         by_name = dict(zip(group_names, members, strict=True))
         return _cover(Groups.from_names(by_name, names), names)
     return _cover(Groups.from_lists(members, n_attributes, group_names), names)
+
+
+def check_weighted(groups: Groups) -> None:
+    """Raise if a group has weight 0: the latent model would not be penalised there.
+
+    Raises
+    ------
+    ValueError
+        Naming the first such group.
+    """
+    weightless = np.flatnonzero(groups.weights.numpy() == 0)
+    if len(weightless):
+        name = groups.names[weightless[0]]
+        raise ValueError(
+            f"groups: group {name!r} has weight 0, and nothing would penalise its part of S; give "
+            "it a positive weight, or leave the group out: each of its attributes is then a group "
+            "of its own."
+        )
 
 
 def _cover(groups: Groups, names: Sequence[str] | None) -> Groups:

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl.estimators.base import LinearAttributeClassifier
-from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.grouping import check_weighted, resolve_groups
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.groups import Groups
@@ -225,6 +225,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         warm: bool,
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         self.groups_ = resolve_groups(self.groups, signs.shape[1], self.label_names_)
+        check_weighted(self.groups_)
         given = self._given
         self._seed = seed_of(given.random_state)
         solver = LatentMTL(

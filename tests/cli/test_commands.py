@@ -369,3 +369,18 @@ def test_attributes_in_no_group_keep_their_names_beside_a_group_called_like_one(
         "spots",
         "stripes (alone)",
     ]
+
+
+@pytest.mark.parametrize("command", ["fit", "tune"])
+def test_a_group_of_weight_0_is_named_with_its_file_unless_it_is_of_tables_alone(
+    program, files, command
+):
+    groups = '[groups]\ncolors = ["black", "white"]\npair = ["spots", "stripes"]\n'
+    (files / "g.toml").write_text(f"{groups}[weights]\npair = 0\n")
+    call = (command, *FIT[1:4], "-g", "g.toml", "-o", "run", "--max-passes", "20")
+    code, _, err = program(*call)
+    assert code == 2
+    assert "g.toml: groups: group 'pair' has weight 0, and nothing would penalise" in err
+    assert "give it a positive weight, or leave the group out" in err
+    convex = ("--single-task", "0.1") if command == "fit" else ("--model", "ridge")
+    assert program(*call, *convex)[0] == 0

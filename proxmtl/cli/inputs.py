@@ -307,8 +307,25 @@ def scores_of(model: LinearAttributeClassifier, X: NDArray[Any]) -> NDArray[np.f
     return scores
 
 
-def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.float64]:
-    """Put the label columns into the order of the model's attributes; others are left out."""
+def labels_for(
+    names: Sequence[str],
+    labels: Labels,
+    path: Path,
+    cells: str = "blank cells for missing labels",
+) -> NDArray[np.float64]:
+    """Put the label columns into the order of the model's attributes; others are left out.
+
+    Parameters
+    ----------
+    names
+        Of the attributes.
+    labels
+        As they were read from the path.
+    path
+        For messages.
+    cells
+        What the cells of a column hold that is to be added.
+    """
     index = NameIndex(labels.names)
     places = [index.place(name) for name in names]
     missing = [name for name, place in zip(names, places, strict=True) if place is None]
@@ -316,7 +333,7 @@ def labels_for(names: Sequence[str], labels: Labels, path: Path) -> NDArray[np.f
         raise InputError(
             path,
             f"no column for {len(missing)} of the model's {counted(len(names), 'attribute')}, the "
-            f"first is {missing[0]!r}; add it (blank cells for missing labels), or "
+            f"first is {missing[0]!r}; add it ({cells}), or "
             f"{index.advice(missing[0])}",
             line=1,
         )

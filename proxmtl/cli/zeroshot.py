@@ -194,7 +194,7 @@ def _read_matrix(
             "column by --id-column.",
             line=1,
         )
-    signatures = labels_for(names, rows, path)
+    signatures = labels_for(names, rows, path, "1 or 0 for every class")
     if np.isnan(signatures).any():
         lacking = rows.ids[int(np.isnan(signatures).any(axis=1).argmax())]
         raise InputError(path, f"class {lacking!r} has a blank cell; each must be 1 or 0.")

@@ -115,7 +115,16 @@ def test_ties_are_reported(program, unseen):
         ("classes.csv", lambda t: t.rstrip().rsplit("\n", 1)[0], ["29 rows of classes", "30 rows"]),
         ("matrix.csv", lambda t: t.replace("name,", "animal,", 1), ["animal"]),
         ("matrix.csv", lambda t: t.replace("1,1,0,1", "1,,0,1", 1), ["'zebra'", "blank"]),
-        ("matrix.csv", lambda t: t.replace("spots", "dots", 1), ["'spots'"]),
+        (
+            "matrix.csv",
+            lambda t: t.replace("spots", "dots", 1),
+            ["the first is 'spots'; add it (1 or 0 for every class), or"],
+        ),
+        (
+            "y.csv",
+            lambda t: t.replace("spots", "dots", 1),
+            ["the first is 'spots'; add it (blank cells for missing labels), or"],
+        ),
     ],
 )
 def test_bad_files_are_named(program, unseen, name, change, words):

@@ -370,12 +370,8 @@ class Groups:
             g: [place[item] for item in self.members(g) if item in place] for g in range(len(self))
         }
         kept = [g for g, members in lists.items() if members]
-        return Groups.from_lists(
-            (lists[g] for g in kept),
-            len(place),
-            [self.names[g] for g in kept],
-            self.weights[kept],
-        )
+        names = [self.names[g] for g in kept]
+        return Groups.from_lists((lists[g] for g in kept), len(place), names, self.weights[kept])
 
     def to_dict(self, items: Sequence[str] | None = None) -> dict[str, Any]:
         """Return ``{"groups": {name: members}, "weights": {name: weight}}``, fit for JSON.
@@ -386,10 +382,8 @@ class Groups:
             name: [items[i] if items is not None else i for i in self.members(g)]
             for g, name in enumerate(self.names)
         }
-        return {
-            "groups": lists,
-            "weights": dict(zip(self.names, self.weights.tolist(), strict=True)),
-        }
+        weights = dict(zip(self.names, self.weights.tolist(), strict=True))
+        return {"groups": lists, "weights": weights}
 
     def __repr__(self) -> str:
         kind = "disjoint" if self.is_disjoint else f"overlapping up to {self.max_overlap}"

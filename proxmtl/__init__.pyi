@@ -20,6 +20,7 @@ from proxmtl.estimators import (
     L21Classifier as L21Classifier,
     LassoClassifier as LassoClassifier,
     LatentMTLClassifier as LatentMTLClassifier,
+    LatentMTLClassifierCV as LatentMTLClassifierCV,
     RidgeMTLClassifier as RidgeMTLClassifier,
     SharedPlusOwnClassifier as SharedPlusOwnClassifier,
     SharedPlusOwnClassifierCV as SharedPlusOwnClassifierCV,

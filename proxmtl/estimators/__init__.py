@@ -1,7 +1,11 @@
 """scikit-learn estimators on top of the engine: many binary attributes at once."""
 
 from proxmtl.estimators.baselines import baseline_estimator
-from proxmtl.estimators.cross_validated import SharedPlusOwnClassifierCV, SingleTaskClassifierCV
+from proxmtl.estimators.cross_validated import (
+    LatentMTLClassifierCV,
+    SharedPlusOwnClassifierCV,
+    SingleTaskClassifierCV,
+)
 from proxmtl.estimators.go_mtl import GOMTLClassifier
 from proxmtl.estimators.latent import LatentMTLClassifier
 from proxmtl.estimators.penalised import (
@@ -19,6 +23,7 @@ __all__ = [
     "L21Classifier",
     "LassoClassifier",
     "LatentMTLClassifier",
+    "LatentMTLClassifierCV",
     "RidgeMTLClassifier",
     "SharedPlusOwnClassifier",
     "SharedPlusOwnClassifierCV",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field, replace
 from typing import Any, ClassVar
 
@@ -25,13 +25,19 @@ from proxmtl.estimators.search import (
     Fold,
     Searched,
     folds_of,
+    followed,
     given_splits,
     joined,
     scoring_of,
     search,
 )
 from proxmtl.estimators.seeds import seed_of
-from proxmtl.estimators.shared_plus_own import part_of, shared_plus_own, strength_units
+from proxmtl.estimators.shared_plus_own import (
+    StrengthUnits,
+    part_of,
+    shared_plus_own,
+    strength_units,
+)
 from proxmtl.estimators.verdict import (
     Pair,
     beyond_the_end,
@@ -43,20 +49,28 @@ from proxmtl.estimators.verdict import (
 )
 from proxmtl.experiments import stratified_folds
 from proxmtl.groups import Groups
+from proxmtl.latent import LatentMTL, LatentResult
+from proxmtl.latent import path as latent_path
 from proxmtl.problem import Problem
-from proxmtl.regularizers import Regularizer, SharedPlusOwn
+from proxmtl.regularizers import SharedPlusOwn
 from proxmtl.result import Result
 from proxmtl.selection.edges import EdgeWarning
 from proxmtl.targets import ClassWeight, Reduction, Targets
 from proxmtl.wording import counted
 
-__all__ = ["SharedPlusOwnClassifierCV", "SingleTaskClassifierCV"]
+__all__ = ["LatentMTLClassifierCV", "SharedPlusOwnClassifierCV", "SingleTaskClassifierCV"]
 
 Array = NDArray[Any]
 OWN = tuple(10 ** (1 - k / 2) for k in range(9))
 """Ridges of attributes alone, from 10 to 0.001."""
 SHARED = (0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08)
 """Strengths of the shared part, beside own parts of unit ridge."""
+LATENT = (0.9, 0.75, 0.6, 0.45, 0.32, 0.22, 0.15)
+"""Strengths of latent tasks, beside own parts of unit ridge; latents die between the first."""
+SEARCH_PASSES = 20
+"""Of the descent to each of them on a fold, at most; scores hardly move afterwards."""
+SEARCH_TOLERANCE = 1e-3
+"""Least relative fall of the objective in ten iterations with which such a descent goes on."""
 EXTENSIONS = 2
 """How often a path of which an end is best goes on beyond it."""
 
@@ -133,8 +147,9 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
 
     report_: pd.DataFrame = field(init=False)
     cv_results_: pd.DataFrame = field(init=False)
-    result_: Result[torch.Tensor] = field(init=False)
-    results_: list[Result[torch.Tensor]] = field(init=False)
+    result_: Result[torch.Tensor] | LatentResult = field(init=False)
+    _shared: Any = field(init=False)  # what the final fit of those that share has in common
+    results_: list[Result[torch.Tensor] | LatentResult] = field(init=False)
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities of the positive class, by a sigmoid fitted to held-out scores.
@@ -192,7 +207,12 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         def run(paths: list[list[Pair]]) -> Searched:
             folds = folds_of(X, signs, weights, splits, standardize=given.standardize, **options)
             return search(
-                folds, signs, len(splits), lambda fold: _penalties(fold, paths, groups), scoring
+                folds,
+                signs,
+                lambda fold: self._points(fold, paths, groups),
+                scoring,
+                n_folds=len(splits),
+                n_candidates=sum(map(len, paths)),
             )
 
         paths = self._paths()
@@ -216,7 +236,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         )
         design = SharedDesign(features, intercept=given.fit_intercept)
         problem = Problem(options["loss"], design, targets)
-        units = strength_units(problem, groups, weights)
+        units = self._units(problem, groups, weights)
         alone, shared = (_best(candidates, found.means, shared=kind) for kind in (False, True))
         assert alone is not None
         self.sharing_ = sharing(found, alone, shared)
@@ -225,23 +245,19 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
             chosen[self.sharing_] = shared
         self.groups_ = groups
         coef, intercept = np.zeros((X.shape[1], len(chosen))), np.zeros(len(chosen))
-        part = np.zeros_like(coef)
+        self._shared = None
         self.results_, strengths = [], np.empty((len(chosen), 2))
         for number in np.unique(chosen):
             pair = candidates[number][0] * units.shared, candidates[number][1] * units.own
-            penalty = shared_plus_own(*pair, groups)
-            fitted = self._refit(problem, penalty, callback)
             mine = chosen == number
-            for all_of_them, own in zip((coef, intercept, part), fitted, strict=True):
+            fitted = self._refit(problem, pair, groups, callback)
+            for all_of_them, own in zip((coef, intercept), fitted, strict=True):
                 all_of_them[..., mine] = own[..., mine]
             strengths[mine] = pair
         # what shares comes last, and stands for the whole unless another fit ended early
         self.result_ = min(reversed(self.results_), key=lambda result: result.status.ok)
-        self.n_shared_ = 0
-        if isinstance(penalty, SharedPlusOwn):
-            self.n_shared_ = penalty.rank(torch.from_numpy(fitted[0]))
+        self._set_parts(coef)
         held_out = np.take_along_axis(found.held_out, chosen[None, None, :], axis=0)[0]
-        self.shared_coef_ = np.ascontiguousarray((part / self.scale_[:, np.newaxis]).T)
         self.calibration_, shift = calibration(held_out, signs, targets.weights.numpy())
         lines = report(found, (alone, shared), self.sharing_, signs)
         lines["shared_strength"], lines["own_strength"] = strengths.T
@@ -251,30 +267,67 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         self.search_passes_ = found.passes
         return coef, intercept + shift
 
+    def _units(
+        self, problem: Problem, groups: Groups, sample_weight: NDArray[np.float64] | None
+    ) -> StrengthUnits:
+        """What strengths of 1 mean, in units of the loss of a problem without a penalty."""
+        return strength_units(problem, groups, sample_weight)
+
+    def _points(
+        self, fold: Fold, paths: Sequence[Sequence[Pair]], groups: Groups
+    ) -> Iterator[torch.Tensor]:
+        """Solutions of the candidates on a fold, whose units are its own."""
+        part = part_of(groups, fold.columns)
+        units = self._units(fold.problem, part, fold.sample_weight)
+        for path in paths:
+            pairs = [(a * units.shared, own * units.own) for a, own in path]
+            yield from self._followed(fold.problem, pairs, part)
+
+    def _followed(
+        self, problem: Problem, path: Sequence[Pair], groups: Groups
+    ) -> Iterator[torch.Tensor]:
+        """Solutions along a path of strengths in units of the loss."""
+        return followed(problem, [shared_plus_own(*pair, groups) for pair in path])
+
     def _refit(
-        self, problem: Problem, penalty: Regularizer, callback: Callable[[Any], None] | None
-    ) -> tuple[Array, Array, Array]:
-        """Coefficients (D, M), intercepts (M,) and the shared part (D, M)."""
+        self,
+        problem: Problem,
+        pair: Pair,
+        groups: Groups,
+        callback: Callable[[Any], None] | None,
+    ) -> tuple[Array, Array]:
+        """Coefficients (D, M) and intercepts (M,) at the strengths chosen, in units of the loss."""
+        penalty = shared_plus_own(*pair, groups)
         result = minimised(
             problem.with_regularizers(penalty),
             tol=self._given.tol,
             max_passes=self._given.max_passes,
             callback=callback,
         )
-        self.results_.append(replace(result, state=None))  # type: ignore[arg-type]
+        self._keep(replace(result, state=None))  # type: ignore[arg-type]
+        coef, intercept = problem.design.split(result.solution)
+        if isinstance(penalty, SharedPlusOwn):
+            self._shared = penalty.split(coef)[0].numpy(), penalty.rank(coef)
+        bias = coef.new_zeros(coef.shape[1]) if intercept is None else intercept
+        return coef.numpy(), bias.numpy()
+
+    def _keep(self, result: Result[torch.Tensor] | LatentResult) -> None:
+        """Keep the result of a final fit, and warn where it ended early."""
+        self.results_.append(result)
         if not result.status.ok:
             ended = result.status.advice(result.certificate)
             warnings.warn(
                 f"{type(self).__name__}: {ended} ({result.certificate}.)",
                 ConvergenceWarning,
-                stacklevel=7,
+                stacklevel=8,
             )
-        coef, intercept = problem.design.split(result.solution)
-        part = torch.zeros_like(coef)
-        if isinstance(penalty, SharedPlusOwn):
-            part = penalty.split(coef)[0]
-        bias = coef.new_zeros(coef.shape[1]) if intercept is None else intercept
-        return coef.numpy(), bias.numpy(), part.numpy()
+
+    def _set_parts(self, coef: Array) -> None:
+        """Set what is shared of the coefficients (D, M) on standardised features."""
+        shared, self.n_shared_ = (0 * coef, 0) if self._shared is None else self._shared
+        shared = np.where(self.sharing_, shared, 0.0)
+        self.shared_coef_ = np.ascontiguousarray((shared / self.scale_[:, np.newaxis]).T)
+        self._shared = None
 
     def _splits(self, signs: NDArray[np.float64]) -> list[tuple[Array, Array]]:
         """Splits of the rows that are fitted, as numbers of the training part and of the rest."""
@@ -339,16 +392,137 @@ class SharedPlusOwnClassifierCV(SingleTaskClassifierCV):
         return resolve_groups(self.groups, n_attributes, self.label_names_)
 
 
-def _penalties(
-    fold: Fold, paths: Sequence[Sequence[Pair]], groups: Groups
-) -> list[list[Regularizer]]:
-    """Penalties of a fold, in its own units."""
-    part = part_of(groups, fold.columns)
-    units = strength_units(fold.problem, part, fold.sample_weight)
-    return [
-        [shared_plus_own(a * units.shared, own * units.own, part) for a, own in path]
-        for path in paths
-    ]
+@dataclass(kw_only=True, eq=False, repr=False)
+class LatentMTLClassifierCV(SingleTaskClassifierCV):
+    r"""Attributes that share latent tasks where sharing helps: ``W = L S + V``, tuned.
+
+    The model of :class:`LatentMTLClassifier` with own parts, strengths chosen and compared with
+    attributes alone as in :class:`SharedPlusOwnClassifierCV`: what can be expected to get worse
+    keeps a classifier of its own. There is one strength of sharing,
+    :math:`\mu = \lambda`, as a fraction of the one from which on a first latent would not pay
+    without own parts; these have a unit ridge. On each training part the descents start from
+    solutions of the trace norm. The problem is not convex: what is found is a local minimum.
+
+    Parameters and attributes are those of :class:`SingleTaskClassifierCV`, and these:
+
+    Parameters
+    ----------
+    groups : Groups, dict, list of lists or None
+        Groups of attributes that choose latent tasks together; they may overlap. An attribute in no
+        group is a group of one. None: one group of all attributes.
+    max_passes, tol
+        Budget of the final fit, and where it ends: the relative duality gap of attributes alone,
+        the relative KKT residual of those that share.
+
+    Attributes
+    ----------
+    sharing_ : ndarray of bool, shape (M,)
+        The attributes that share.
+    coef_ : ndarray of shape (M, D)
+        ``(L_ @ S_ + V_).T``, on the features as given.
+    L_ : ndarray of shape (D, K)
+        Latent tasks that attributes have in use, on the features as given.
+    S_ : ndarray of shape (K, M)
+        How the attributes combine them; zero for an attribute alone.
+    V_ : ndarray of shape (D, M)
+        The attributes' own parts; of an attribute alone its classifier.
+    n_latents_ : int
+        K, 0 where nothing is shared.
+    report_ : pandas.DataFrame
+        As of :class:`SharedPlusOwnClassifierCV`; ``shared_strength`` is :math:`\mu = \lambda`.
+
+    References
+    ----------
+    Abdulnabi, Wang, Lu, Jia, "Multi-task CNN model for attribute prediction", 2015.
+    """
+
+    groups: Any = None
+    max_passes: int = 500
+    tol: float = 1e-3
+
+    sharing_: NDArray[np.bool_] = field(init=False)
+    groups_: Groups = field(init=False)
+    L_: Array = field(init=False)
+    S_: Array = field(init=False)
+    V_: Array = field(init=False)
+
+    @property
+    def n_latents_(self) -> int:
+        """Number of latent tasks in use."""
+        return int(self.L_.shape[1])
+
+    def _paths(self) -> list[list[Pair]]:
+        return [*super()._paths(), [(a, 1.0) for a in LATENT]]
+
+    def _resolve_groups(self, n_attributes: int) -> Groups:
+        if self.groups is None:
+            return Groups.single(n_attributes)
+        return resolve_groups(self.groups, n_attributes, self.label_names_)
+
+    def _units(
+        self, problem: Problem, groups: Groups, sample_weight: NDArray[np.float64] | None
+    ) -> StrengthUnits:
+        everyone = Groups.single(groups.n_items)
+        own = strength_units(problem, everyone, sample_weight).own
+        return StrengthUnits(latent_path.critical_strength(problem, groups), own)
+
+    def _followed(
+        self, problem: Problem, path: Sequence[Pair], groups: Groups
+    ) -> Iterator[torch.Tensor]:
+        if math.isinf(path[0][0]):
+            yield from super()._followed(problem, path, groups)
+            return
+        for posed, blocks in latent_path.followed(
+            problem,
+            groups,
+            [a for a, _ in path],
+            path[0][1],
+            passes=SEARCH_PASSES,
+            tolerance=SEARCH_TOLERANCE,
+        ):
+            yield posed.weights(blocks)
+
+    def _refit(
+        self,
+        problem: Problem,
+        pair: Pair,
+        groups: Groups,
+        callback: Callable[[Any], None] | None,
+    ) -> tuple[Array, Array]:
+        strength, own = pair
+        if math.isinf(strength):
+            return super()._refit(problem, pair, groups, callback)
+        (_, start), *_ = latent_path.followed(
+            problem, groups, [strength], own, passes=SEARCH_PASSES, tolerance=SEARCH_TOLERANCE
+        )
+        L, S, *others = start
+        intercept = others[0] if problem.design.intercept else None
+        solver = LatentMTL(
+            groups,
+            group_strength=strength,
+            l1_strength=0.0,
+            frobenius_strength=strength,
+            own_strength=own,
+            init=(L, S, intercept, others[-1]),
+            loss=problem.loss,
+            max_passes=self._given.max_passes,
+            tol=self._given.tol,
+        )
+        result = solver.solve(problem.design, problem.targets, callback=callback)
+        self._keep(replace(result, state=None))  # type: ignore[arg-type]
+        self._shared = result.L.numpy(), result.S.numpy()
+        return result.coef.numpy(), result.intercept.numpy()
+
+    def _set_parts(self, coef: Array) -> None:
+        D, M = coef.shape
+        L, S = (np.zeros((D, 0)), np.zeros((0, M))) if self._shared is None else self._shared
+        S = np.where(self.sharing_, S, 0.0)
+        used = S.any(axis=1) & L.any(axis=0)
+        L, S = L[:, used].astype(np.float64), S[used]
+        scale = self.scale_[:, np.newaxis]
+        self.L_, self.S_ = L / scale, S
+        self.V_ = (coef - L @ S) / scale
+        self._shared = None
 
 
 def _best(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: bool) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ __all__ = [
     "Fold",
     "Searched",
     "folds_of",
+    "followed",
     "given_splits",
     "joined",
     "scoring_of",
@@ -238,9 +239,11 @@ def folds_of(
 def search(
     folds: Iterator[Fold],
     signs: NDArray[np.float64],
-    n_folds: int,
-    paths: Callable[[Fold], Sequence[Sequence[Regularizer]]],
+    points: Callable[[Fold], Iterable[Tensor]],
     scoring: Callable[[Array, Array], float],
+    *,
+    n_folds: int,
+    n_candidates: int,
 ) -> Searched:
     """Solve every candidate on every fold and score the rows held out.
 
@@ -250,32 +253,27 @@ def search(
         The folds; one is held in memory at a time.
     signs
         Labels -1, +1 and NaN, (N, M).
-    n_folds
-        Number of folds, F.
-    paths
-        Candidates of a fold as paths of penalties. Each path is followed from its first penalty,
-        each solve starting from the last. The same numbers of candidates for every fold.
+    points
+        Gives the solution of each candidate on a fold, in the same order for every fold: parameters
+        of the fold's design. Made while the last is scored, so that warm starts cost no memory.
     scoring
         ``(labels in {0, 1}, decision values) -> float`` of one attribute; higher is better.
+    n_folds, n_candidates
+        Numbers of folds F and of candidates C.
     """
     n, n_attributes = signs.shape
     scores = held_out = None
     passes = 0.0
     for f, fold in enumerate(folds):
-        candidates = paths(fold)
         if scores is None or held_out is None:
-            count = sum(map(len, candidates))
-            scores = np.full((count, n_folds, n_attributes), np.nan)
-            held_out = np.full((count, n, n_attributes), np.nan, dtype=np.float32)
-        c = 0
-        for path in candidates:
-            for point in _followed(fold.problem, path):
-                values = fold.scores(point)
-                held_out[c][np.ix_(fold.test, fold.columns)] = values
-                scores[c, f, fold.columns] = _scores(
-                    signs[np.ix_(fold.test, fold.columns)], values, scoring
-                )
-                c += 1
+            scores = np.full((n_candidates, n_folds, n_attributes), np.nan)
+            held_out = np.full((n_candidates, n, n_attributes), np.nan, dtype=np.float32)
+        for c, point in zip(range(n_candidates), points(fold), strict=True):
+            values = fold.scores(point)
+            held_out[c][np.ix_(fold.test, fold.columns)] = values
+            scores[c, f, fold.columns] = _scores(
+                signs[np.ix_(fold.test, fold.columns)], values, scoring
+            )
         passes += fold.problem.counts.passes * fold.problem.targets.labels.shape[0] / n
     if scores is None or held_out is None:
         raise ValueError("cv: no training part has both classes of an attribute; use fewer folds.")
@@ -287,8 +285,8 @@ def search(
     return Searched(scores, held_out, passes)
 
 
-def _followed(problem: Problem, path: Sequence[Regularizer]) -> Iterator[Tensor]:
-    """Points near the minimisers along a path of penalties, each found from the last.
+def followed(problem: Problem, path: Sequence[Regularizer]) -> Iterator[Tensor]:
+    """Yield points near the minimisers along a path of penalties, each found from the last.
 
     Each is descended to until the objective hardly falls, without a certificate.
     """

@@ -238,7 +238,7 @@ def fit_report(model: Any) -> dict[str, Any]:
     report["sparsity"] = {
         key: float(np.mean(np.asarray(value) == 0))
         for key, value in arrays.items()
-        if value is not None
+        if value is not None and np.size(value)
     }
     return report
 

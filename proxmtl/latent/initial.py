@@ -136,7 +136,7 @@ def rebalance(problem: LatentProblem, L: Tensor, S: Tensor) -> tuple[Tensor, Ten
     wide_L, wide_S = L.to(torch.float64), S.to(torch.float64)
     cubic = 2 * problem.ridge.strength * wide_L.square().sum(0)
     square = problem.l1.strength * wide_L.abs().sum(0)
-    target = wide_S.new_tensor([float(problem.group_norm.value(row[None])) for row in wide_S])
+    target = problem.row_penalties(wide_S)
     alive = (cubic + square > 0) & (target > 0)
     cubic, square, target = (torch.where(alive, v, 1.0) for v in (cubic, square, target))
     # either term alone gives an upper bound on the root

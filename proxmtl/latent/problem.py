@@ -183,6 +183,27 @@ class LatentProblem:
         design = self.design
         return {"origin": float(design.means.norm()) if isinstance(design, CentredDesign) else 0.0}
 
+    def with_strengths(
+        self,
+        *,
+        group_strength: float,
+        l1_strength: float,
+        frobenius_strength: float,
+        own_strength: float | None,
+    ) -> LatentProblem:
+        """Return the problem at other strengths.
+
+        Shares the design, the targets, the counts and what is computed of them.
+        """
+        check_strengths(group_strength, l1_strength, frobenius_strength, own_strength)
+        other = copy(self)
+        other.__dict__.pop("least_curvatures", None)
+        other._centred = None  # noqa: SLF001 - of the same class
+        other.group_norm = type(self.group_norm)(self.groups, group_strength)
+        other.l1, other.ridge = L1(l1_strength), SquaredFrobenius(frobenius_strength)
+        other.own = None if own_strength is None else SquaredFrobenius(own_strength)
+        return other
+
     def _means(self) -> Tensor:
         """Of the features by task, weighted as the samples, shape (D, M), float64."""
         total = self._total_weights
@@ -245,6 +266,20 @@ class LatentProblem:
     def factor_penalty(self, L: Tensor, S: Tensor) -> float:
         """The penalties of the factors alone."""
         return float(self.group_norm.value(S) + self.l1.value(L) + self.ridge.value(L))
+
+    def row_penalties(self, S: Tensor) -> Tensor:
+        """The group norm of each row of S, shape (K,), float64."""
+        layout = self.group_norm.layout
+        norms = layout.norms(S).to(torch.float64)
+        return self.group_norm.strength * norms @ layout.weights(norms)
+
+    def latent_penalties(self, L: Tensor, S: Tensor) -> Tensor:
+        """The penalty of each latent, its column of L and its row of S; (K,), float64."""
+        columns = L.to(torch.float64)
+        of_L = self.l1.strength * columns.abs().sum(0) + self.ridge.strength * columns.square().sum(
+            0
+        )
+        return self.row_penalties(S) + of_L
 
     def prox(self, blocks: Blocks, steps: Blocks) -> tuple[Blocks, float]:
         L, S, bias, own = self.parts(blocks)

@@ -15,8 +15,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 from scipy.optimize import minimize as scipy_minimize
-from torch import Tensor
+from torch import Tensor, nn
 
+from proxmtl.groups import Groups
 from proxmtl.latent.initial import rebalance
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.revive import revive
@@ -60,6 +61,10 @@ def refactor(
     lowest = problem.factor_penalty(*best)
     if not bool(live.any()):
         return wide[0].to(L), wide[1].to(S)
+    if problem.l1.strength == 0 and _one_group(problem.groups):
+        # a power below one of each latent's size: singular vectors are cheapest, by Schatten norms
+        wide[0][:, live], wide[1][live] = rebalance(problem, *_singular(*current))
+        return wide[0].to(L), wide[1].to(S)
     with _one_thread(small=current[0].numel() * len(current[1]) < THREADED):
         for stage in SMOOTHING_STAGES:
             current = rebalance(problem, *_stage(problem, *current, stage, iterations))
@@ -85,6 +90,25 @@ def refactor_passes(problem: LatentProblem, L: Tensor, S: Tensor) -> float:
     evaluations = 100 * len(SMOOTHING_STAGES)
     one = 4 * D * K**2 + 4 * K**3
     return evaluations * one / (4 * D * problem.targets.labels.numel())
+
+
+def _one_group(groups: Groups) -> bool:
+    """Whether there is one group, of all tasks."""
+    return len(groups) == 1 and len(groups.members(0)) == groups.n_items
+
+
+def _singular(L: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors of the same product, of its singular vectors: as many, zero beyond its rank."""
+    K = L.shape[1]
+    Q_L, R_L = torch.linalg.qr(L)
+    Q_S, R_S = torch.linalg.qr(S.T)
+    U, s, Vh = torch.linalg.svd(R_L @ R_S.T, full_matrices=False)
+    root = s.sqrt()
+    factors = (Q_L @ U) * root, root[:, None] * (Vh @ Q_S.T)
+    missing = K - len(s)
+    return nn.functional.pad(factors[0], (0, missing)), nn.functional.pad(
+        factors[1], (0, 0, 0, missing)
+    )
 
 
 @contextmanager

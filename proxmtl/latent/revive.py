@@ -75,7 +75,7 @@ def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | Non
     problem.counts.charge(forward=1, adjoint=1)
     least = -WORTHWHILE * abs(float(start) + problem.penalty(blocks))
     found = None
-    for slope, u, v in _directions(problem, G):
+    for slope, u, v in directions(problem, G):
         # no bias in it: the intercept follows in the descent
         Zd = problem.design.scores(
             problem.weights((u[:, None], v[None], *(torch.zeros_like(b) for b in blocks[2:])))
@@ -96,7 +96,7 @@ def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | Non
     return found
 
 
-def _directions(problem: LatentProblem, G: Tensor) -> list[tuple[float, Tensor, Tensor]]:
+def directions(problem: LatentProblem, G: Tensor) -> list[tuple[float, Tensor, Tensor]]:
     """Slopes and unit directions (u, v): those that fall most for the penalty they cost."""
     groups, M = problem.groups, G.shape[1]
     parts = [

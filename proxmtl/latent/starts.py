@@ -78,17 +78,13 @@ def _on_trace_path(problem: LatentProblem, n_latents: int) -> tuple[Blocks, floa
     best, lowest = _null(problem, n_latents)
     if problem.counts.left < LEAST:
         return best, lowest
-    convex = Problem(problem.loss, problem.design, problem.targets, _relative(problem, 1.0))
-    convex.counts = problem.counts
-    point = convex.null_point().to(best[0])
-    _, slope = convex.smooth_value_and_grad(point)
-    critical = Nuclear(1.0).critical_strength(convex.design.split(slope)[0])
+    convex, point, critical = on_weights(problem)
     since = 0
     with problem.counts.limited(problem.counts.left / 2):
         for fraction in FRACTIONS if 0 < critical < math.inf else ():
             if problem.counts.left < FEWEST or since == WORSE:
                 break
-            posed = convex.with_regularizers(_relative(problem, fraction * critical))
+            posed = convex.with_regularizers(relative(problem, fraction * critical))
             stop = RelativeGap(1e-2) | MaxIterations(ITERATIONS)
             with problem.counts.limited(problem.counts.left - 1):  # the rest measures what is found
                 point = run(posed, FISTA(), point, stop, null=False).solution
@@ -100,7 +96,19 @@ def _on_trace_path(problem: LatentProblem, n_latents: int) -> tuple[Blocks, floa
     return best, lowest
 
 
-def _relative(problem: LatentProblem, strength: float) -> Regularizer:
+def on_weights(problem: LatentProblem) -> tuple[Problem, Tensor, float]:
+    """The convex relative, zero weights, and the strength of the trace norm from which they stay.
+
+    That is the strength without own parts; with them it shares nothing either. Costs a pass.
+    """
+    convex = Problem(problem.loss, problem.design, problem.targets, relative(problem, 1.0))
+    convex.counts = problem.counts
+    point = convex.null_point().to(problem.design.dtype)
+    _, slope = convex.smooth_value_and_grad(point)
+    return convex, point, Nuclear(1.0).critical_strength(convex.design.split(slope)[0])
+
+
+def relative(problem: LatentProblem, strength: float) -> Regularizer:
     """The convex penalty on W."""
     ratio = math.inf if problem.own is None else problem.own.strength / strength
     # where own parts cost so much more the sum is the trace norm, to rounding
@@ -109,16 +117,35 @@ def _relative(problem: LatentProblem, strength: float) -> Regularizer:
 
 def _factored(problem: LatentProblem, W: Tensor, n_latents: int) -> Blocks:
     """Blocks with these weights, or close to them where K is below their rank: cheap ones."""
+    weights, _ = problem.design.split(W)
+    blocks = split_blocks(problem, W, split_weights(weights, n_latents))
+    L, S = blocks[:2]
+    if L.shape[1]:
+        L, S = cheapest(problem, (L, S))
+    missing = n_latents - L.shape[1]
+    L, S = nn.functional.pad(L, (0, missing)), nn.functional.pad(S, (0, 0, 0, missing))
+    return (L, S, *blocks[2:])
+
+
+def split_blocks(problem: LatentProblem, W: Tensor, factors: tuple[Tensor, Tensor]) -> Blocks:
+    """Blocks of singular directions of W, each balanced; what is cheaper so is left to own parts.
+
+    Parameters
+    ----------
+    problem : LatentProblem
+    W : Tensor
+        The design's parameter, with the intercept row.
+    factors : L and S, shapes (D, K) and (K, M), float64
+        Of :func:`split_weights`. Where tasks have own parts, the product of the blocks is W.
+    """
     weights, bias = problem.design.split(W)
-    L, S = split_weights(weights, n_latents)
+    L, S = factors
     own = None
     if problem.own is not None:
         share = _share(problem, problem.own, L, S)
         L, S = (L * share.sqrt())[:, share > 0], (S * share.sqrt()[:, None])[share > 0]
         own = weights - (L @ S).to(weights)
-    L, S = cheapest(problem, (L, S))
-    missing = n_latents - L.shape[1]
-    L, S = nn.functional.pad(L, (0, missing)), nn.functional.pad(S, (0, 0, 0, missing))
+    L, S = rebalance(problem, L, S)
     return problem.blocks(Parts(L.to(weights), S.to(weights), bias, own))
 
 
@@ -130,10 +157,8 @@ def _share(problem: LatentProblem, own: SquaredFrobenius, L: Tensor, S: Tensor) 
     size = L.norm(dim=0) * S.norm(dim=1)
     costs = []
     for share in SHARES:
-        latents = rebalance(problem, share * L, S)
-        parts = zip(latents[0].T, latents[1], strict=True)
-        cost = [problem.factor_penalty(column[:, None], row[None]) for column, row in parts]
-        costs.append(size.new_tensor(cost) + own.strength * ((1 - share) * size) ** 2)
+        cost = problem.latent_penalties(*rebalance(problem, share * L, S))
+        costs.append(cost + own.strength * ((1 - share) * size) ** 2)
     cheap: Tensor = size.new_tensor(SHARES)[torch.stack(costs).argmin(0)]
     return cheap
 

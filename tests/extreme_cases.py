@@ -21,6 +21,7 @@ from proxmtl.estimators import (
     L21Classifier,
     LassoClassifier,
     LatentMTLClassifier,
+    LatentMTLClassifierCV,
     RidgeMTLClassifier,
     SharedPlusOwnClassifier,
     SharedPlusOwnClassifierCV,
@@ -108,6 +109,7 @@ KINDS = {
     ),
     "SingleTaskCV": Kind(SingleTaskClassifierCV, _SEARCH, searches=True),
     "SharedPlusOwnCV": Kind(SharedPlusOwnClassifierCV, _SEARCH, searches=True),
+    "LatentMTLCV": Kind(LatentMTLClassifierCV, _SEARCH, convex=False, searches=True),
 }
 
 

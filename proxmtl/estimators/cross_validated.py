@@ -65,7 +65,7 @@ OWN = tuple(10 ** (1 - k / 2) for k in range(9))
 """Ridges of attributes alone, from 10 to 0.001."""
 SHARED = (0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08)
 """Strengths of the shared part, beside own parts of unit ridge."""
-LATENT = (0.9, 0.75, 0.6, 0.45, 0.32, 0.22, 0.15)
+LATENT = (0.85, 0.7, 0.5, 0.35, 0.24, 0.16, 0.11)
 """Strengths of latent tasks, beside own parts of unit ridge; latents die between the first."""
 SEARCH_PASSES = 20
 """Of the descent to each of them on a fold, at most; scores hardly move afterwards."""
@@ -148,6 +148,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
     report_: pd.DataFrame = field(init=False)
     cv_results_: pd.DataFrame = field(init=False)
     result_: Result[torch.Tensor] | LatentResult = field(init=False)
+    n_shared_: int = field(init=False)
     _shared: Any = field(init=False)  # what the final fit of those that share has in common
     results_: list[Result[torch.Tensor] | LatentResult] = field(init=False)
 
@@ -324,7 +325,8 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
 
     def _set_parts(self, coef: Array) -> None:
         """Set what is shared of the coefficients (D, M) on standardised features."""
-        shared, self.n_shared_ = (0 * coef, 0) if self._shared is None else self._shared
+        nothing: tuple[Array, int] = 0 * coef, 0
+        shared, self.n_shared_ = self._shared or nothing
         shared = np.where(self.sharing_, shared, 0.0)
         self.shared_coef_ = np.ascontiguousarray((shared / self.scale_[:, np.newaxis]).T)
         self._shared = None

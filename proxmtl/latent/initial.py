@@ -32,6 +32,9 @@ RIDGE_FRACTION = 1e-2
 """Ridge of the single-task start, as a fraction of the loss's largest curvature."""
 
 
+ROUNDING = 2.0**-51
+"""Relative step from which on Newton's method on one number has no digit to gain."""
+
 COPIES = 4
 """Of the factors, at least: a point, a trial, a gradient and a direction."""
 
@@ -146,7 +149,10 @@ def rebalance(problem: LatentProblem, L: Tensor, S: Tensor) -> tuple[Tensor, Ten
     )
     for _ in range(50):
         value = (cubic * c + square) * c * c - target
-        c = c - value / ((3 * cubic * c + 2 * square) * c)
+        step = value / ((3 * cubic * c + 2 * square) * c)
+        c = c - step
+        if not bool((step > ROUNDING * c).any()):
+            break
     c = torch.where(alive, c, 0.0)
     inverse = torch.where(alive, 1 / torch.where(alive, c, 1.0), 0.0)
     return (wide_L * c).to(L), (wide_S * inverse[:, None]).to(S)

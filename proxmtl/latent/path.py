@@ -170,8 +170,9 @@ class _Start:
 def _convex(problem: LatentProblem) -> Iterator[_Start]:
     """Zero weights, and points near minimisers of the convex relative."""
     convex, point, critical = on_weights(problem)
-    n_latents = min(problem.design.split(point)[0].shape)
-    check_room(n_latents, *problem.design.split(point)[0].shape, point.element_size())
+    D, M = problem.design.split(point)[0].shape
+    n_latents = min(D, M)
+    check_room(n_latents, D, M, point.element_size())
     for fraction in (0.0, *FRACTIONS) if 0 < critical < math.inf else (0.0,):
         if fraction:
             posed = convex.with_regularizers(relative(problem, fraction * critical))

@@ -155,11 +155,11 @@ def _share(problem: LatentProblem, own: SquaredFrobenius, L: Tensor, S: Tensor) 
     The directions are orthogonal, so that the ridge on what is left is a sum over them.
     """
     size = L.norm(dim=0) * S.norm(dim=1)
-    costs = []
-    for share in SHARES:
-        cost = problem.latent_penalties(*rebalance(problem, share * L, S))
-        costs.append(cost + own.strength * ((1 - share) * size) ** 2)
-    cheap: Tensor = size.new_tensor(SHARES)[torch.stack(costs).argmin(0)]
+    shares = size.new_tensor(SHARES)
+    scaled = (L[:, None, :] * shares[:, None]).flatten(1), S.repeat(len(SHARES), 1)
+    costs = problem.latent_penalties(*rebalance(problem, *scaled)).view(len(SHARES), -1)
+    costs = costs + own.strength * ((1 - shares[:, None]) * size) ** 2
+    cheap: Tensor = shares[costs.argmin(0)]
     return cheap
 
 

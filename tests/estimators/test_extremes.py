@@ -7,13 +7,18 @@ import pytest
 from extreme_cases import KINDS, LARGE, RIGHT, cases, outcome
 
 from proxmtl import SingleTaskClassifier
-from proxmtl.estimators import SharedPlusOwnClassifierCV, SingleTaskClassifierCV
+from proxmtl.estimators import (
+    LatentMTLClassifierCV,
+    SharedPlusOwnClassifierCV,
+    SingleTaskClassifierCV,
+)
 
 PLAIN = ("SingleTask", "Lasso", "SharedPlusOwn", "LatentMTL")
 # a search takes as long as ten fits, and is made of fits: what it adds are folds and units
 SEARCHED = {
     "SingleTaskCV": ("1e-30", "zero column", "all columns constant", "N = 2", "one class", "int8"),
     "SharedPlusOwnCV": ("1e160", "equal rows, different labels"),
+    "LatentMTLCV": ("1e30", "zero column", "all columns constant", "M = 1", "float32"),
 }
 NAMES = [name for name, case in cases().items() if not case.slow]
 # how arrays are read does not depend on the penalty
@@ -25,6 +30,7 @@ RUNS = [
     *((kind, name, True) for kind in OTHERS for name in NUMERIC),
     *((kind, name, True) for kind, names in SEARCHED.items() for name in names),
     *(("SingleTaskCV", name, False) for name in ("1e30", "1e-30", "1e160", "1e-160")),
+    *(("LatentMTLCV", name, False) for name in ("1e-30", "1e160")),
     *((kinds[0], name, True) for name, kinds in LARGE.items()),
     ("LatentMTL", "10^5 features, ten rows", True),
 ]
@@ -56,7 +62,9 @@ def test_the_judge_tells_wrong_answers(monkeypatch):
         assert outcome("SingleTask", case, standardize=True).startswith("RuntimeWarning: overflow")
 
 
-@pytest.mark.parametrize("kind", [SingleTaskClassifierCV, SharedPlusOwnClassifierCV])
+@pytest.mark.parametrize(
+    "kind", [SingleTaskClassifierCV, SharedPlusOwnClassifierCV, LatentMTLClassifierCV]
+)
 @pytest.mark.parametrize(
     ("cv", "n_rows", "said"),
     [

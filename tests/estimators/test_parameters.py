@@ -20,6 +20,7 @@ from proxmtl.estimators import (
     L21Classifier,
     LassoClassifier,
     LatentMTLClassifier,
+    LatentMTLClassifierCV,
     RidgeMTLClassifier,
     SharedPlusOwnClassifier,
     SharedPlusOwnClassifierCV,
@@ -44,7 +45,7 @@ KINDS = [
     GOMTLClassifier,
 ]
 LATENT = LatentMTLClassifier, GOMTLClassifier
-CROSS_VALIDATED = SingleTaskClassifierCV, SharedPlusOwnClassifierCV
+CROSS_VALIDATED = SingleTaskClassifierCV, SharedPlusOwnClassifierCV, LatentMTLClassifierCV
 BRIEF = {
     kind: {"max_passes": 20} | ({"algorithm": "palm"} if kind in LATENT else {}) for kind in KINDS
 }

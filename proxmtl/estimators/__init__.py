@@ -1,13 +1,10 @@
 """scikit-learn estimators on top of the engine: many binary attributes at once."""
 
 from proxmtl.estimators.baselines import baseline_estimator
-from proxmtl.estimators.cross_validated import (
-    LatentMTLClassifierCV,
-    SharedPlusOwnClassifierCV,
-    SingleTaskClassifierCV,
-)
+from proxmtl.estimators.cross_validated import SharedPlusOwnClassifierCV, SingleTaskClassifierCV
 from proxmtl.estimators.go_mtl import GOMTLClassifier
 from proxmtl.estimators.latent import LatentMTLClassifier
+from proxmtl.estimators.latent_cv import LatentMTLClassifierCV
 from proxmtl.estimators.penalised import (
     GroupLassoClassifier,
     L21Classifier,

@@ -1,0 +1,164 @@
+"""The paper's model with own parts, tuned by cross-validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from proxmtl.estimators.cross_validated import SingleTaskClassifierCV
+from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.shared_plus_own import StrengthUnits, strength_units
+from proxmtl.estimators.verdict import Pair
+from proxmtl.groups import Groups
+from proxmtl.latent import LatentMTL
+from proxmtl.latent import path as latent_path
+from proxmtl.problem import Problem
+
+__all__ = ["LatentMTLClassifierCV"]
+
+Array = NDArray[Any]
+LATENT = (0.85, 0.7, 0.5, 0.35, 0.24, 0.16, 0.11)
+"""Strengths of latent tasks, beside own parts of unit ridge; latents die between the first."""
+SEARCH_PASSES = 20
+"""Of the descent to each of them on a fold, at most; scores hardly move afterwards."""
+SEARCH_TOLERANCE = 1e-3
+"""Least relative fall of the objective in ten iterations with which such a descent goes on."""
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LatentMTLClassifierCV(SingleTaskClassifierCV):
+    r"""Attributes that share latent tasks where sharing helps: ``W = L S + V``, tuned.
+
+    The model of :class:`LatentMTLClassifier` with own parts, strengths chosen and compared with
+    attributes alone as in :class:`SharedPlusOwnClassifierCV`: what can be expected to get worse
+    keeps a classifier of its own. There is one strength of sharing,
+    :math:`\mu = \lambda`, as a fraction of the one from which on a first latent would not pay
+    without own parts; these have a unit ridge. On each training part the descents start from
+    solutions of the trace norm. The problem is not convex: what is found is a local minimum.
+
+    Parameters and attributes are those of :class:`SingleTaskClassifierCV`, and these:
+
+    Parameters
+    ----------
+    groups : Groups, dict, list of lists or None
+        Groups of attributes that choose latent tasks together; they may overlap. An attribute in no
+        group is a group of one. None: one group of all attributes.
+    max_passes, tol
+        Budget of the final fit, and where it ends: the relative duality gap of attributes alone,
+        the relative KKT residual of those that share.
+
+    Attributes
+    ----------
+    sharing_ : ndarray of bool, shape (M,)
+        The attributes that share.
+    coef_ : ndarray of shape (M, D)
+        ``(L_ @ S_ + V_).T``, on the features as given.
+    L_ : ndarray of shape (D, K)
+        Latent tasks that attributes have in use, on the features as given.
+    S_ : ndarray of shape (K, M)
+        How the attributes combine them; zero for an attribute alone.
+    V_ : ndarray of shape (D, M)
+        The attributes' own parts; of an attribute alone its classifier.
+    n_latents_ : int
+        K, 0 where nothing is shared.
+    report_ : pandas.DataFrame
+        As of :class:`SharedPlusOwnClassifierCV`; ``shared_strength`` is :math:`\mu = \lambda`.
+
+    References
+    ----------
+    Abdulnabi, Wang, Lu, Jia, "Multi-task CNN model for attribute prediction", 2015.
+    """
+
+    groups: Any = None
+    max_passes: int = 500
+    tol: float = 1e-3
+
+    sharing_: NDArray[np.bool_] = field(init=False)
+    groups_: Groups = field(init=False)
+    L_: Array = field(init=False)
+    S_: Array = field(init=False)
+    V_: Array = field(init=False)
+
+    @property
+    def n_latents_(self) -> int:
+        """Number of latent tasks in use."""
+        return int(self.L_.shape[1])
+
+    def _paths(self) -> list[list[Pair]]:
+        return [*super()._paths(), [(a, 1.0) for a in LATENT]]
+
+    def _resolve_groups(self, n_attributes: int) -> Groups:
+        if self.groups is None:
+            return Groups.single(n_attributes)
+        return resolve_groups(self.groups, n_attributes, self.label_names_)
+
+    def _units(
+        self, problem: Problem, groups: Groups, sample_weight: NDArray[np.float64] | None
+    ) -> StrengthUnits:
+        everyone = Groups.single(groups.n_items)
+        own = strength_units(problem, everyone, sample_weight).own
+        return StrengthUnits(latent_path.critical_strength(problem, groups), own)
+
+    def _followed(
+        self, problem: Problem, path: Sequence[Pair], groups: Groups
+    ) -> Iterator[torch.Tensor]:
+        if math.isinf(path[0][0]):
+            yield from super()._followed(problem, path, groups)
+            return
+        for posed, blocks in latent_path.followed(
+            problem,
+            groups,
+            [a for a, _ in path],
+            path[0][1],
+            passes=SEARCH_PASSES,
+            tolerance=SEARCH_TOLERANCE,
+        ):
+            yield posed.weights(blocks)
+
+    def _refit(
+        self,
+        problem: Problem,
+        pair: Pair,
+        groups: Groups,
+        callback: Callable[[Any], None] | None,
+    ) -> tuple[Array, Array]:
+        strength, own = pair
+        if math.isinf(strength):
+            return super()._refit(problem, pair, groups, callback)
+        (_, start), *_ = latent_path.followed(
+            problem, groups, [strength], own, passes=SEARCH_PASSES, tolerance=SEARCH_TOLERANCE
+        )
+        L, S, *others = start
+        intercept = others[0] if problem.design.intercept else None
+        solver = LatentMTL(
+            groups,
+            group_strength=strength,
+            l1_strength=0.0,
+            frobenius_strength=strength,
+            own_strength=own,
+            init=(L, S, intercept, others[-1]),
+            loss=problem.loss,
+            max_passes=self._given.max_passes,
+            tol=self._given.tol,
+        )
+        result = solver.solve(problem.design, problem.targets, callback=callback)
+        self._keep(replace(result, state=None))  # type: ignore[arg-type]
+        self._shared = result.L.numpy(), result.S.numpy()
+        return result.coef.numpy(), result.intercept.numpy()
+
+    def _set_parts(self, coef: Array) -> None:
+        D, M = coef.shape
+        L, S = (np.zeros((D, 0)), np.zeros((0, M))) if self._shared is None else self._shared
+        S = np.where(self.sharing_, S, 0.0)
+        used = S.any(axis=1) & L.any(axis=0)
+        L, S = L[:, used].astype(np.float64), S[used]
+        scale = self.scale_[:, np.newaxis]
+        self.L_, self.S_ = L / scale, S
+        self.V_ = (coef - L @ S) / scale
+        self._shared = None

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.latent.initial import check_room, rebalance, split_weights
-from proxmtl.latent.problem import LatentProblem, Parts
+from proxmtl.latent.parts import Parts
+from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored
 from proxmtl.latent.revive import directions
 from proxmtl.latent.starts import on_weights, relative, split_blocks

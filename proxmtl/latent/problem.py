@@ -14,6 +14,7 @@ from proxmtl.designs.factored import squared_spectral_norm
 from proxmtl.groups import Groups
 from proxmtl.latent import subproblems
 from proxmtl.latent.parts import Parts, check_strengths
+from proxmtl.latent.penalties import JointPenalties
 from proxmtl.losses import Loss, without_weights
 from proxmtl.problem import OracleCounts, Problem
 from proxmtl.regularizers import (
@@ -33,7 +34,7 @@ TINY = 1e-9
 """Curvatures along a factor below this, in the units of the penalties, count as none."""
 
 
-class LatentProblem:
+class LatentProblem(JointPenalties):
     """``loss(X L S + b) + mu sum_k sum_g w_g ||S[k, g]|| + gamma ||L||_1 + lambda ||L||_F^2``.
 
     With ``own_strength`` each task has a part of its own: ``X (L S + V) + b``, and the penalty
@@ -257,41 +258,6 @@ class LatentProblem:
         L, S = blocks[:2]
         G, bias = self.design.split(slope)
         return self.blocks(Parts(G @ S.T, L.T @ G, bias, None if self.own is None else G))
-
-    def penalty(self, blocks: Blocks) -> float:
-        L, S, _, own = self.parts(blocks)
-        value = self.factor_penalty(L, S)
-        return value if self.own is None or own is None else value + float(self.own.value(own))
-
-    def factor_penalty(self, L: Tensor, S: Tensor) -> float:
-        """The penalties of the factors alone."""
-        return float(self.group_norm.value(S) + self.l1.value(L) + self.ridge.value(L))
-
-    def row_penalties(self, S: Tensor) -> Tensor:
-        """The group norm of each row of S, shape (K,), float64."""
-        layout = self.group_norm.layout
-        norms = layout.norms(S).to(torch.float64)
-        return self.group_norm.strength * norms @ layout.weights(norms)
-
-    def latent_penalties(self, L: Tensor, S: Tensor) -> Tensor:
-        """The penalty of each latent, its column of L and its row of S; (K,), float64."""
-        columns = L.to(torch.float64)
-        of_L = self.l1.strength * columns.abs().sum(0) + self.ridge.strength * columns.square().sum(
-            0
-        )
-        return self.row_penalties(S) + of_L
-
-    def prox(self, blocks: Blocks, steps: Blocks) -> tuple[Blocks, float]:
-        L, S, bias, own = self.parts(blocks)
-        shrink = 1 + 2 * steps[0] * self.ridge.strength
-        L, _ = self.l1.prox(L / shrink, steps[0] / shrink)
-        # a norm is homogeneous: prox_{t R}(v) = t prox_R(v / t), which gives each row its own step
-        S, _ = self.group_norm.prox(S / steps[1], 1.0)
-        S = S * steps[1]
-        if self.own is not None and own is not None:
-            own = own / (1 + 2 * steps[-1] * self.own.strength)
-        out = self.blocks(Parts(L, S, bias, own))
-        return out, self.penalty(out)
 
     def objective(self, blocks: Blocks) -> float:
         """The paper's objective (eq. 2), loss reduced as the targets say."""

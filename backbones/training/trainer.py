@@ -368,6 +368,7 @@ class Trainer:
             raise InputError(
                 folder,
                 f"holds a checkpoint of another run: {', '.join(differ)} differ. Ask for the same "
-                "to continue it, or give another folder.",
+                "to continue it, give --force to start over (in Python fresh=True), or name "
+                "another folder.",
             )
         checkpoint.state.restore(self)

@@ -33,7 +33,7 @@ from proxmtl.cli.inputs import (
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.run import named_groups, scored_on
 from proxmtl.cli.trained import trained_metrics, write_trained
-from proxmtl.cli.training_folder import check_unfinished, claimed
+from proxmtl.cli.training_folder import check_unfinished, claimed, naming_settings
 from proxmtl.cli.training_report import epoch_line, kept, summary, undone
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means
@@ -210,17 +210,18 @@ def _train(
     layer = head.layer(networks.n_features, len(table.names))
     check_classes(request.labels, table.labels[train], table.names)
     layer.take_labels(attribute_signs(table.labels[train]))  # so is what is wrong with the labels
-    trainer = Trainer(
-        networks,
-        head,
-        table,
-        config,
-        train=train,
-        test=test,
-        augmentation=augmentation,
-        folder=out,
-        fresh=force,
-    )
+    with naming_settings(out, _plain(request)):
+        trainer = Trainer(
+            networks,
+            head,
+            table,
+            config,
+            train=train,
+            test=test,
+            augmentation=augmentation,
+            folder=out,
+            fresh=force,
+        )
     # a checkpoint of another request raises in the trainer: what is recorded is what runs
     asked = {"command": "train", "request": _plain(request)}
     replaces = force and (out / TRAINING_FILE).is_file()  # that run stays until there is an epoch

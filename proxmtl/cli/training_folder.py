@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proxmtl.backbones.training import read_checkpoint
 from proxmtl.io import InputError
@@ -17,14 +17,16 @@ from proxmtl.io.temporaries import is_ours, remove_leftovers
 from proxmtl.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["check_unfinished", "claimed"]
+__all__ = ["check_unfinished", "claimed", "naming_settings"]
 
 logger = logging.getLogger("proxmtl")
 
 LOCK = "training.lock"
+NEVER_ANOTHER = ("cache", "epochs", "workers")
+"""Parts of a request that may differ where a run is continued."""
 
 
 @contextlib.contextmanager
@@ -113,3 +115,52 @@ def check_unfinished(out: Path, epochs: int) -> None:
             f"holds {held} run of {counted(done, 'epoch')}; ask for {more} --epochs to prolong it, "
             "give --force to start over, or another name to --out.",
         )
+
+
+@contextlib.contextmanager
+def naming_settings(out: Path, request: Mapping[str, Any]) -> Iterator[None]:
+    """Name the settings in which a request differs, where the run in a folder is another one's.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    request
+        Parameter -> value, as the marker of the folder records them.
+
+    Raises
+    ------
+    InputError
+        In place of one that the block raises of the folder itself; as it is where no setting
+        differs, but what the files hold.
+    """
+    try:
+        yield
+    except InputError as error:
+        if error.source != out:
+            raise
+        recorded = read_document(out / TRAINING_FILE, "give --force to start over.")["request"]
+        settings = [
+            f"{_option(name)} was {_given(recorded[name])} and is {_given(value)} now"
+            for name, value in request.items()
+            if name not in NEVER_ANOTHER and name in recorded and recorded[name] != value
+        ]
+        if not settings:
+            raise
+        raise InputError(
+            out,
+            f"holds another run: {', '.join(settings)}. Ask for the same to continue it, give "
+            "--force to start over, or another name to --out.",
+        ) from error
+
+
+def _option(name: str) -> str:
+    return "the folder of images" if name == "images" else f"--{name.replace('_', '-')}"
+
+
+def _given(value: Any) -> str:
+    if value is None:
+        return "not given"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value}"

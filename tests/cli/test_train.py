@@ -75,7 +75,31 @@ def test_training_writes_a_run_and_goes_on(program, photos):
         assert "a finished run of 3 epochs; ask for more" in err
     code, _, err = program(*COMMAND, "-g", "kinds.json", "--epochs", "4", "--seed", "1")
     assert code == 2
-    assert "another run" in err
+    assert "cnn: holds another run: --seed was 0 and is 1 now. Ask for the same" in err
+    assert "give --force to start over" in err
+    changed = (
+        "-g",
+        "kinds.json",
+        "--epochs",
+        "4",
+        "--learning-rate",
+        "0.01",
+        "--own-strength",
+        "1",
+    )
+    code, _, err = program(*COMMAND, *changed, "--balanced", "--workers", "1")
+    assert code == 2
+    assert (
+        "another run: --own-strength was not given and is 1.0 now, --balanced was off and is on "
+        "now, --learning-rate was 0.001 and is 0.01 now. Ask"
+    ) in err
+    table = (photos / "photos.csv").read_text()
+    (photos / "photos.csv").write_text(table.replace(".png,0", ".png,1", 1))
+    code, _, err = program(*longer[:-1], "4")
+    assert code == 2
+    assert "cnn: holds a checkpoint of another run: images, labels and rows differ" in err
+    assert "give --force to start over, or name another folder" in err
+    (photos / "photos.csv").write_text(table)
     code, out, _ = program(*COMMAND, "-g", "kinds.json", "--force")
     assert code == 0
     assert objectives(photos / "cnn") == first

@@ -145,10 +145,7 @@ def _stage(
         return A, L @ A, torch.linalg.solve(A, S)
 
     def value_and_grad(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        try:
-            A, new_L, new_S = factors(flat)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # not in its __all__
-            return np.inf, np.zeros_like(flat)
+        A, new_L, new_S = factors(flat)
         root_L = (new_L.square() + small_L**2).sqrt_()
         root_S = (layout.norms(new_S).square() + small_S**2).sqrt_()
         value = gamma * root_L.sum() + ridge * new_L.square().sum() + (root_S @ weights).sum()
@@ -164,7 +161,10 @@ def _stage(
 
     def in_units(flat: np.ndarray) -> tuple[float, np.ndarray]:
         # the limits at which scipy stops are numbers: the penalty at the start is one
-        value, grad = value_and_grad(flat)
+        try:
+            value, grad = value_and_grad(flat)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # not in its __all__
+            return np.inf, np.zeros_like(flat)
         return value / unit, grad / unit
 
     found = scipy_minimize(

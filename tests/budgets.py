@@ -44,7 +44,7 @@ from proxmtl import (
     SquaredHinge,
     Targets,
 )
-from proxmtl.latent import Alternating, Refactored
+from proxmtl.latent import Alternating, GramNewton, Refactored
 from proxmtl.regularizers import TotalVariation
 from proxmtl.regularizers.overlap_dual import OverlapDual
 from proxmtl.solvers import Backtracking, run
@@ -84,6 +84,7 @@ SOLVERS = {
     "PGD": PGD(),
     "ProxNewton": ProxNewton(smallest=8),
     "ProxSVRG": ProxSVRG(batch=16),
+    "GramNewton": GramNewton(),
     "Refactored": Refactored(every=20),
     "SPGD": SPGD(every=5),
 }
@@ -121,6 +122,7 @@ BUDGETS = {
     ("latent", "Alternating"): (52, 1151.5),
     ("latent", "PALM"): (172, 434.2),
     ("latent", "PANOC"): (93, 112.2),
+    ("latent", "GramNewton"): (11, 18.1),
     ("latent", "Refactored"): (52, 58.8),
 }
 PENALTIES = {

@@ -62,8 +62,8 @@ def test_with_a_weak_ridge_each_task_is_a_classifier_of_its_own(init, loss):
 @each_init
 def test_with_a_strong_ridge_it_is_the_model_without_own_parts(init):
     init = "svd" if init == "zero" else init
-    found = solved(init=init, own_strength=1e6)
-    without = solved(init=init)
+    found = solved(init=init, own_strength=1e6, max_passes=600, tol=1e-5)
+    without = solved(init=init, max_passes=600, tol=1e-5)
     assert float(found.own.abs().max()) < 1e-5
     assert found.certificate.objective == pytest.approx(without.certificate.objective, rel=1e-4)
 

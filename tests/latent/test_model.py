@@ -63,7 +63,7 @@ def test_converged_means_that_the_returned_point_has_the_accuracy(algorithm):
 def test_what_float32_converged_to_is_not_rounded_away():
     """Of features five deviations from zero, where the latents are scaled after the last check."""
     seen = []
-    for seed in range(4):
+    for seed in range(2):
         generator = torch.Generator().manual_seed(seed)
         centred = torch.randn(200, 20, generator=generator)
         scores = centred @ torch.randn(20, 8, generator=generator)

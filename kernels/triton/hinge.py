@@ -185,8 +185,8 @@ def _device_tables(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cached: a repeated call copies nothing to the device, as CUDA graphs require.
 
-    The cache forgets: a call holds its tables while it runs, and those of a captured one are kept
-    for good.
+    The cache forgets: a call holds its tables while it runs, and the tables of a captured call are
+    kept as long as the process lives.
     """
     items, first = split(rows, length)
     task, start, count, packed = items.unbind(1)

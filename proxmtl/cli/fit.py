@@ -49,17 +49,8 @@ def fit(
     frobenius_strength: Annotated[
         float, typer.Option(help="Ridge on L.", rich_help_panel=_MODEL)
     ] = 1e-4,
-    own_strength: Annotated[
-        float | None,
-        typer.Option(
-            help="Ridge on a part of each attribute's own, W = L S + V; none without it.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    n_latents: Annotated[
-        int | None,
-        typer.Option(help="Upper bound K; default min(M, D).", min=1, rich_help_panel=_MODEL),
-    ] = None,
+    own_strength: options.OwnStrength = None,
+    n_latents: options.NumberOfLatents = None,
     balanced: Annotated[
         bool,
         typer.Option("--balanced", help="Weigh both classes equally.", rich_help_panel=_MODEL),

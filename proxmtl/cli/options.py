@@ -19,6 +19,8 @@ __all__ = [
 
 _IMAGES = "Runs of train"
 
+_MODEL = "Model"
+
 SEEDS = 2**63 - 1
 """Largest seed of torch that is one of NumPy too."""
 
@@ -39,6 +41,17 @@ MinPositives = Annotated[
     typer.Option(
         help="Leave out attributes that have fewer rows than this with yes, or with no.", min=0
     ),
+]
+OwnStrength = Annotated[
+    float | None,
+    typer.Option(
+        help="Ridge on a part of each attribute's own, W = L S + V; none without it.",
+        rich_help_panel=_MODEL,
+    ),
+]
+NumberOfLatents = Annotated[
+    int | None,
+    typer.Option(help="Upper bound K; default min(M, D).", min=1, rich_help_panel=_MODEL),
 ]
 Device = Annotated[
     str | None,

@@ -44,17 +44,8 @@ def tune(
             rich_help_panel=_MODEL,
         ),
     ] = LATENT,
-    own_strength: Annotated[
-        float | None,
-        typer.Option(
-            help="Ridge on a part of each attribute's own, W = L S + V; none without it.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    n_latents: Annotated[
-        int | None,
-        typer.Option(help="Upper bound K; default min(M, D).", min=1, rich_help_panel=_MODEL),
-    ] = None,
+    own_strength: options.OwnStrength = None,
+    n_latents: options.NumberOfLatents = None,
     balanced: Annotated[
         bool,
         typer.Option("--balanced", help="Weigh both classes equally.", rich_help_panel=_MODEL),

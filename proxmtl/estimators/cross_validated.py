@@ -173,7 +173,10 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         return [[(math.inf, own) for own in OWN]]
 
     def _resolve_groups(self, n_attributes: int) -> Groups:
-        return Groups.single(n_attributes)
+        given = getattr(self, "groups", None)  # of those that can share
+        if given is None:
+            return Groups.single(n_attributes)
+        return resolve_groups(given, n_attributes, self.label_names_)
 
     def _solve(
         self,
@@ -380,11 +383,6 @@ class SharedPlusOwnClassifierCV(SingleTaskClassifierCV):
 
     def _paths(self) -> list[list[Pair]]:
         return [*super()._paths(), [(a, 1.0) for a in SHARED]]
-
-    def _resolve_groups(self, n_attributes: int) -> Groups:
-        if self.groups is None:
-            return Groups.single(n_attributes)
-        return resolve_groups(self.groups, n_attributes, self.label_names_)
 
 
 def _best(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: bool) -> int | None:

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from proxmtl.estimators.cross_validated import SingleTaskClassifierCV
-from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.shared_plus_own import StrengthUnits, strength_units
 from proxmtl.estimators.verdict import Pair
 from proxmtl.groups import Groups
@@ -92,11 +91,6 @@ class LatentMTLClassifierCV(SingleTaskClassifierCV):
 
     def _paths(self) -> list[list[Pair]]:
         return [*super()._paths(), [(a, 1.0) for a in LATENT]]
-
-    def _resolve_groups(self, n_attributes: int) -> Groups:
-        if self.groups is None:
-            return Groups.single(n_attributes)
-        return resolve_groups(self.groups, n_attributes, self.label_names_)
 
     def _units(
         self, problem: Problem, groups: Groups, sample_weight: NDArray[np.float64] | None

@@ -211,7 +211,7 @@ def test_a_bad_model_raises_the_share_of_the_majoriser(monkeypatch):
     view = problem.in_units()
     solver = GramNewton()
     state = solver.init(view, view.inside(latent_start(problem)))
-    # a model without curvature, far from the loss: its minimum is refused
+    # a model without curvature, far from the loss: the step to its minimum is not taken
     state.theta, state.grams = 1e-3, 0 * state.full * state.scales[:, None, None]
     monkeypatch.setattr(gram_newton, "_with_grams", lambda _, state: state)
     new = solver.step(view, state)

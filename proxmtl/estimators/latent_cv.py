@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,6 @@ SEARCH_TOLERANCE = 1e-3
 """Least relative fall of the objective in ten iterations with which such a descent goes on."""
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class LatentMTLClassifierCV(SingleTaskClassifierCV):
     r"""Attributes that share latent tasks where sharing helps: ``W = L S + V``, tuned.
 

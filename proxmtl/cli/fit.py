@@ -11,7 +11,7 @@ import typer
 from proxmtl.cli import options
 
 if TYPE_CHECKING:
-    from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.estimators.base import LinearModel
     from proxmtl.latent.model import Algorithm
 
 __all__ = ["fit"]
@@ -173,7 +173,7 @@ def fit(
             latent=not auto and single_task is None,
         )
         train, test = split_rows(data.Y, data.names, holdout, seed, data.ids)
-        model: LinearAttributeClassifier
+        model: LinearModel
         weighting = "balanced" if balanced else None
         if auto:
             model = SharedPlusOwnClassifierCV(

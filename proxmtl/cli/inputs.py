@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.estimators.base import LinearModel
     from proxmtl.experiments import Split
     from proxmtl.io import Features
 
@@ -269,7 +269,7 @@ def read_groups(
 
 
 def features_for(
-    model: LinearAttributeClassifier,
+    model: LinearModel,
     path: Path,
     key: str | None,
     id_column: str | None = None,
@@ -296,7 +296,7 @@ def features_for(
     return read
 
 
-def scores_of(model: LinearAttributeClassifier, X: NDArray[Any]) -> NDArray[np.float64]:
+def scores_of(model: LinearModel, X: NDArray[Any]) -> NDArray[np.float64]:
     """Scores (N, M) of features (N, D) in the order in which the model was fitted on them."""
     import pandas as pd  # noqa: PLC0415 - heavy
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from proxmtl.backbones.trained import TrainedNetworks
     from proxmtl.backbones.training import AttributeCNN
-    from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.estimators.base import LinearModel
     from proxmtl.io.rows import Joined
 
 __all__ = [
@@ -90,7 +90,7 @@ class FittedRun:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.model: LinearAttributeClassifier = load_model(folder)
+        self.model: LinearModel = load_model(folder)
         names = self.model.label_names_
         self.names = names or [f"attribute {i}" for i in range(len(self.model.coef_))]
         self.groups = given_groups(self.model)

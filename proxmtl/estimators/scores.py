@@ -55,7 +55,7 @@ class LatentScores(
             If features are not finite, or so large that scores overflow.
         """
         check_is_fitted(self)
-        L = self._directions()
+        L = np.ascontiguousarray(self._directions())  # as it comes back from a file
         return self._linear(X, L.T, -(self.mean_ @ L))
 
 

@@ -238,6 +238,9 @@ class SharedPlusOwnRegressor(LinearAttributeRegressor, SharedPlusOwnModel):
 
     Parameters
     ----------
+    shared_strength : float
+        As for the classifier; the default is a weaker one: the squared loss curves four times as
+        much as the logistic one, so that own parts of the same ridge leave less to be shared.
     loss : {"squared", "huber"}
         Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
 
@@ -247,3 +250,5 @@ class SharedPlusOwnRegressor(LinearAttributeRegressor, SharedPlusOwnModel):
         Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
         and is predicted to be that label.
     """
+
+    shared_strength: float = 0.1

@@ -86,7 +86,7 @@ def read_values(Y: Any, *, names: Sequence[str] | None = None) -> tuple[NDArray[
     """
     seen, where = _observed(Y)
     if seen.dtype.kind not in "biuf":
-        shown = seen[0] if len(seen) else Y
+        shown = seen.tolist()[0] if len(seen) else Y
         raise ValueError(
             f"Y has the value {shown!r}; targets of a regressor are real numbers, with NaN for a "
             "missing one."

@@ -169,13 +169,14 @@ class SharedPlusOwn(Regularizer):
         directions, loadings = [], []
         for columns, weight in self._blocks:
             U, s, Vh = _svd(W[:, columns])
-            rank = int((s > weight / (2 * self.own)).sum())
-            root = (s[:rank] - weight / (2 * self.own)).sqrt()
-            largest = U[:, :rank].abs().argmax(0)
-            signs = U[largest, torch.arange(rank, device=W.device)].sign()
-            directions.append(U[:, :rank] * (signs * root))
-            loadings.append(W.new_zeros(rank, W.shape[1]))
-            loadings[-1][:, columns] = (signs * root)[:, None] * Vh[:rank]
+            knee = weight / (2 * self.own)
+            kept = s > knee
+            U, Vh, root = U[:, kept], Vh[kept], (s[kept] - knee).sqrt()
+            largest = U.abs().argmax(0)
+            root = root * U[largest, torch.arange(len(root), device=W.device)].sign()
+            directions.append(U * root)
+            loadings.append(W.new_zeros(len(root), W.shape[1]))
+            loadings[-1][:, columns] = root[:, None] * Vh
         return torch.cat(directions, dim=1), torch.cat(loadings)
 
     def rank(self, W: Tensor) -> int:

@@ -21,11 +21,17 @@ from proxmtl.estimators import (
     LassoClassifier as LassoClassifier,
     LatentMTLClassifier as LatentMTLClassifier,
     LatentMTLClassifierCV as LatentMTLClassifierCV,
+    LatentMTLRegressor as LatentMTLRegressor,
+    LatentMTLRegressorCV as LatentMTLRegressorCV,
     RidgeMTLClassifier as RidgeMTLClassifier,
     SharedPlusOwnClassifier as SharedPlusOwnClassifier,
     SharedPlusOwnClassifierCV as SharedPlusOwnClassifierCV,
+    SharedPlusOwnRegressor as SharedPlusOwnRegressor,
+    SharedPlusOwnRegressorCV as SharedPlusOwnRegressorCV,
     SingleTaskClassifier as SingleTaskClassifier,
     SingleTaskClassifierCV as SingleTaskClassifierCV,
+    SingleTaskRegressor as SingleTaskRegressor,
+    SingleTaskRegressorCV as SingleTaskRegressorCV,
 )
 from proxmtl.groups import (
     Groups as Groups,

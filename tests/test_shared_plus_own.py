@@ -28,7 +28,7 @@ from proxmtl.estimators import (
     SharedPlusOwnClassifierCV,
     SingleTaskClassifierCV,
 )
-from proxmtl.estimators.search import SCORINGS
+from proxmtl.estimators.scoring import SCORINGS
 from proxmtl.io import load_model, save_model
 from proxmtl.selection.edges import EdgeWarning
 

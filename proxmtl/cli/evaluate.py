@@ -54,7 +54,7 @@ def evaluate(
     from proxmtl.cli.console import make_console, say_warning, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.run import named_groups
-    from proxmtl.cli.scoring import Reading, labels_of, open_run, scored_labels
+    from proxmtl.cli.scoring import Reading, labels_of, open_classifier, scored_labels
     from proxmtl.experiments import attribute_metrics, group_means
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
@@ -62,7 +62,7 @@ def evaluate(
     from proxmtl.wording import agree, counted
 
     settle_file(out, force=force, inputs=(run, samples, labels))
-    opened = open_run(run)
+    opened = open_classifier(run)
     way = check_match(match)
     reading = Reading(key, device, batch_size, skip_corrupt, id_column, "labels", way)
     read = labels_of(opened, labels, reading)

@@ -11,7 +11,7 @@ import typer
 from proxmtl.cli import options
 
 if TYPE_CHECKING:
-    from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.estimators.base import LinearModel
     from proxmtl.latent.model import Algorithm
 
 __all__ = ["fit"]
@@ -72,6 +72,15 @@ def fit(
             rich_help_panel=_MODEL,
         ),
     ] = False,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="With --auto, the probability above which an attribute is a yes: "
+            "'probability' (1/2), a number, or for each attribute the best by 'f1' or "
+            "'balanced_accuracy' in the cross-validation.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "probability",
     algorithm: Annotated[
         str,
         typer.Option(
@@ -127,7 +136,7 @@ def fit(
 
     [bold]Examples[/]
 
-      proxmtl fit features.npy -l labels.csv -o runs/auto --auto
+      proxmtl fit features.npy -l labels.csv -o runs/auto --auto --threshold f1
 
       proxmtl fit features.npy -l labels.csv -g groups.toml -o runs/first
 
@@ -173,12 +182,13 @@ def fit(
             latent=not auto and single_task is None,
         )
         train, test = split_rows(data.Y, data.names, holdout, seed, data.ids)
-        model: LinearAttributeClassifier
+        model: LinearModel
         weighting = "balanced" if balanced else None
         if auto:
             model = SharedPlusOwnClassifierCV(
                 class_weight=weighting,
                 max_passes=max_passes,
+                threshold=options.threshold_of(threshold),
                 random_state=seed,
                 label_names=data.names,
             )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.estimators.base import LinearModel
     from proxmtl.experiments import Split
     from proxmtl.io import Features
 
@@ -269,7 +269,7 @@ def read_groups(
 
 
 def features_for(
-    model: LinearAttributeClassifier,
+    model: LinearModel,
     path: Path,
     key: str | None,
     id_column: str | None = None,
@@ -296,15 +296,22 @@ def features_for(
     return read
 
 
-def scores_of(model: LinearAttributeClassifier, X: NDArray[Any]) -> NDArray[np.float64]:
-    """Scores (N, M) of features (N, D) in the order in which the model was fitted on them."""
+def scores_of(model: LinearModel, X: NDArray[Any]) -> NDArray[np.float64]:
+    """Scores (N, M) of features (N, D) in the order in which the model was fitted on them.
+
+    Of a classifier less its thresholds: above zero means yes. Of a regressor its predictions.
+    """
     import pandas as pd  # noqa: PLC0415 - heavy
+
+    from proxmtl.estimators.classifier import LinearAttributeClassifier  # noqa: PLC0415 - heavy
 
     # scikit-learn warns of features without names where the model has some
     names = getattr(model, "feature_names_in_", None)
     given = X if names is None else pd.DataFrame(X, columns=names, copy=False)
-    scores: NDArray[np.float64] = model.decision_function(given).reshape(len(X), -1)
-    return scores
+    if isinstance(model, LinearAttributeClassifier):
+        scores = model.decision_function(given).reshape(len(X), -1)
+        return np.asarray(scores - model.decision_thresholds_)
+    return np.asarray(model.predict(given)).reshape(len(X), -1)
 
 
 def labels_for(

@@ -15,6 +15,7 @@ __all__ = [
     "MinPositives",
     "SkipCorrupt",
     "refuse_ignored",
+    "threshold_of",
 ]
 
 _IMAGES = "Runs of train"
@@ -98,6 +99,11 @@ _RULES = {
             (*_STRENGTHS, "n_latents", "algorithm"),
             _SINGLE,
         ),
+        _Rule(
+            lambda given: not given["auto"],
+            ("threshold",),
+            "an option of --auto",
+        ),
     ),
     "train": (
         _Rule(lambda given: given["single_task"] is not None, (*_STRENGTHS, "n_latents"), _SINGLE),
@@ -150,3 +156,11 @@ def refuse_ignored(ctx: typer.Context) -> None:
             if source is not None and source.name == "COMMANDLINE":
                 option = ("no-" if ctx.params[name] is False else "") + name.replace("_", "-")
                 raise ValueError(f"--{option}: this is {rule.why}; leave one of them out.")
+
+
+def threshold_of(given: str) -> str | float:
+    """Give the threshold of an option: a number where it is one, else the name of a criterion."""
+    try:
+        return float(given)
+    except ValueError:
+        return given

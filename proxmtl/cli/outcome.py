@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from proxmtl.cli.inputs import Samples
     from proxmtl.cli.parts import Parts
-    from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.estimators.base import LinearModel
     from proxmtl.groups import Groups
 
 __all__ = ["Outcome", "show_outcome", "write_fitted"]
@@ -45,7 +45,7 @@ def write_fitted(
     folder: Path,
     parts: Parts,
     *,
-    model: LinearAttributeClassifier,
+    model: LinearModel,
     data: Samples,
     rows: tuple[Any, Any],
     groups: Groups | None,
@@ -116,7 +116,7 @@ def write_fitted(
     return Outcome(means, on, report, _sharing(model))
 
 
-def _sharing(model: LinearAttributeClassifier) -> str | None:
+def _sharing(model: LinearModel) -> str | None:
     chosen = getattr(model, "sharing_", None)
     return None if chosen is None else sharing_line(chosen, getattr(model, "report_", None))
 

@@ -48,7 +48,7 @@ def predict(
 
     The CSV has one column per attribute and one row per sample, with the identifiers of the
     features where these have some, and with the names of images. A score above zero means yes;
-    scores of different attributes are not on one scale.
+    scores of different attributes are not on one scale. A regressor's predictions are numbers.
 
     [bold]Examples[/]
 
@@ -78,11 +78,13 @@ def predict(
     # an attribute may be called 'id' itself
     header = [] if ids is None else ["image" if "id" in opened.names else "id"]
     lines = [table_line([*header, *opened.names])]
+    form = ".10g" if opened.real else ".6g" if scores else ""
+    what = "values" if opened.real else "scores" if scores else "labels 0 and 1"
     for number, row in enumerate(table):
-        cells = [f"{score:.6g}" for score in row] if scores else ["01"[int(y > 0)] for y in row]
+        cells = [f"{y:{form}}" for y in row] if form else ["01"[int(y > 0)] for y in row]
         lines.append(table_line(cells if ids is None else [ids[number], *cells]))
     written_or_kept(out, "".join(lines))
     make_console().print(
         f"{counted(len(table), 'sample')}, {counted(len(opened.names), 'attribute')} "
-        f"({'scores' if scores else 'labels 0 and 1'}) -> {shown_path(out)}"
+        f"({what}) -> {shown_path(out)}"
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.estimators.base import LinearModel
     from proxmtl.groups import Groups
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-def given_groups(model: LinearAttributeClassifier) -> Groups | None:
+def given_groups(model: LinearModel) -> Groups | None:
     """Groups that a model was given; None where it was given none and made its own."""
     return None if getattr(model, "groups", None) is None else getattr(model, "groups_", None)
 
@@ -132,7 +132,7 @@ def write_run(
     folder: Path,
     parts: Parts,
     *,
-    model: LinearAttributeClassifier,
+    model: LinearModel,
     metrics: Mapping[str, pd.DataFrame],
     summary: Mapping[str, Any],
     config: Mapping[str, Any],
@@ -185,7 +185,7 @@ def write_figures(
     folder: Path,
     parts: Parts,
     *,
-    model: LinearAttributeClassifier,
+    model: LinearModel,
     metrics: Mapping[str, pd.DataFrame],
     histories: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> None:

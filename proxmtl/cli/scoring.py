@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from proxmtl.backbones.trained import TrainedNetworks
     from proxmtl.backbones.training import AttributeCNN
-    from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.estimators.base import LinearModel
     from proxmtl.io.rows import Joined
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "attribute_groups",
     "join_scored",
     "labels_of",
+    "open_classifier",
     "open_run",
     "scored_labels",
 ]
@@ -70,7 +71,7 @@ class Scored(NamedTuple):
     """Scores of samples."""
 
     scores: NDArray[np.float64]
-    """(N, M), finite; above zero means yes."""
+    """(N, M), finite; above zero means yes. Of a regressor its predictions."""
     ids: tuple[str, ...] | None
     """Of the samples; names of the images."""
     fitted: NDArray[np.bool_]
@@ -87,12 +88,15 @@ class FittedRun:
 
     named_samples = False
     """Whether samples are asked for by name, instead of lying in a file row by row."""
+    real = False
+    """Whether it predicts real numbers, instead of yes and no."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.model: LinearAttributeClassifier = load_model(folder)
+        self.model: LinearModel = load_model(folder)
         names = self.model.label_names_
         self.names = names or [f"attribute {i}" for i in range(len(self.model.coef_))]
+        self.real = not hasattr(self.model, "label_values_")
         self.groups = given_groups(self.model)
 
     def scores(self, source: Path, reading: Reading, wanted: Sequence[str] | None = None) -> Scored:
@@ -122,6 +126,7 @@ class TrainedRun:
     """What ``train`` wrote: it takes images."""
 
     named_samples = True
+    real = False
 
     def __init__(self, folder: Path) -> None:
         from proxmtl.backbones.trained import TrainedNetworks  # noqa: PLC0415 - heavy
@@ -192,6 +197,24 @@ def open_run(folder: Path) -> Run:
     if read_model_kind(folder) == "AttributeCNN":
         return TrainedRun(folder)
     return FittedRun(folder)
+
+
+def open_classifier(folder: Path) -> Run:
+    """Read the model of a run of attributes that are yes or no.
+
+    Raises
+    ------
+    InputError
+        If it is a regressor.
+    """
+    run = open_run(folder)
+    if run.real:
+        raise InputError(
+            folder,
+            "holds a regressor, whose attributes are numbers, and this command is for attributes "
+            "that are yes or no; proxmtl predict writes its predictions.",
+        )
+    return run
 
 
 def labels_of(run: Run, path: Path, reading: Reading) -> Labels:

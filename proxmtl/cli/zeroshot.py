@@ -107,7 +107,7 @@ def zeroshot(
 
     from proxmtl.cli.console import make_console, say_warning, shown_path
     from proxmtl.cli.parts import written_or_kept
-    from proxmtl.cli.scoring import Reading, join_scored, labels_of, open_run
+    from proxmtl.cli.scoring import Reading, join_scored, labels_of, open_classifier
     from proxmtl.experiments import (
         attribute_priors,
         direct_attribute_prediction,
@@ -120,7 +120,7 @@ def zeroshot(
     from proxmtl.wording import agree, counted
 
     settle_file(out, force=force, inputs=(run, samples, matrix, classes, held_out, held_out_labels))
-    opened = open_run(run)
+    opened = open_classifier(run)
     reading = Reading(key, device, batch_size, skip_corrupt, match=check_match(match))
     known, signatures = _read_matrix(matrix, opened.names, id_column)
     # all small files are read before images are scored, which may take hours

@@ -1,18 +1,19 @@
-"""scikit-learn estimators on top of the engine: many binary attributes at once."""
+"""scikit-learn estimators on top of the engine: many attributes at once, binary or real."""
 
 from proxmtl.estimators.baselines import baseline_estimator
-from proxmtl.estimators.cross_validated import SharedPlusOwnClassifierCV, SingleTaskClassifierCV
+from proxmtl.estimators.classifiers_cv import SharedPlusOwnClassifierCV, SingleTaskClassifierCV
 from proxmtl.estimators.go_mtl import GOMTLClassifier
-from proxmtl.estimators.latent import LatentMTLClassifier
-from proxmtl.estimators.latent_cv import LatentMTLClassifierCV
+from proxmtl.estimators.latent import LatentMTLClassifier, LatentMTLRegressor
+from proxmtl.estimators.latent_cv import LatentMTLClassifierCV, LatentMTLRegressorCV
 from proxmtl.estimators.penalised import (
     GroupLassoClassifier,
     L21Classifier,
     LassoClassifier,
     RidgeMTLClassifier,
 )
-from proxmtl.estimators.shared_plus_own import SharedPlusOwnClassifier
-from proxmtl.estimators.single_task import SingleTaskClassifier
+from proxmtl.estimators.regressors_cv import SharedPlusOwnRegressorCV, SingleTaskRegressorCV
+from proxmtl.estimators.shared_plus_own import SharedPlusOwnClassifier, SharedPlusOwnRegressor
+from proxmtl.estimators.single_task import SingleTaskClassifier, SingleTaskRegressor
 
 __all__ = [
     "GOMTLClassifier",
@@ -21,10 +22,16 @@ __all__ = [
     "LassoClassifier",
     "LatentMTLClassifier",
     "LatentMTLClassifierCV",
+    "LatentMTLRegressor",
+    "LatentMTLRegressorCV",
     "RidgeMTLClassifier",
     "SharedPlusOwnClassifier",
     "SharedPlusOwnClassifierCV",
+    "SharedPlusOwnRegressor",
+    "SharedPlusOwnRegressorCV",
     "SingleTaskClassifier",
     "SingleTaskClassifierCV",
+    "SingleTaskRegressor",
+    "SingleTaskRegressorCV",
     "baseline_estimator",
 ]

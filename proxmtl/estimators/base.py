@@ -1,27 +1,25 @@
-"""What both estimators share: inputs, standardisation, predictions and scores."""
+"""What all estimators share: inputs, standardisation, linear predictions, names and state."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, Self, dataclass_transform
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from proxmtl.arrays import as_python, check_same_order
+from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.standardize import Standardization, fit_standardization, identity
 from proxmtl.estimators.state import from_state, to_state
-from proxmtl.estimators.targets import Targets, encode_targets
-from proxmtl.estimators.weights import class_factors, sample_weights
+from proxmtl.estimators.weights import sample_weights
 from proxmtl.io.model import ModelState
-from proxmtl.label_coding import signs_of
-from proxmtl.targets import ClassWeight
 
-__all__ = ["LinearAttributeClassifier"]
+__all__ = ["LinearModel"]
 
 Array = NDArray[Any]
 Callback = Callable[[Any], None]
@@ -44,14 +42,12 @@ class FieldsAsParameters:
             dataclass(kw_only=True, eq=False, repr=False)(cls)
 
 
-class LinearAttributeClassifier(
-    FieldsAsParameters,
-    ClassifierMixin,  # type: ignore[misc]  # no stubs
-    BaseEstimator,  # type: ignore[misc]
-):
-    """Base of linear classifiers of several binary attributes with missing labels.
+class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # no stubs
+    """Base of linear models of several attributes with missing labels, whatever the labels are.
 
-    A subclass implements `_solve`. A parameter is a field, here or there: scikit-learn reads them
+    Two kinds of classes stand on it, and an estimator is made of one of each: *labels*
+    (:class:`LinearAttributeClassifier`, :class:`LinearAttributeRegressor`) implement `_read`,
+    *models* implement `_solve`. A parameter is a field, here or there: scikit-learn reads them
     from the constructor, which is made from the fields. A subclass needs no decorator::
 
         class Mine(LassoClassifier):
@@ -64,11 +60,6 @@ class LinearAttributeClassifier(
         Coefficients on the features as given.
     intercept_ : ndarray of shape (M,)
         Intercepts.
-    label_values_ : ndarray of shape (2,)
-        The two label values, negative first.
-    classes_ : ndarray
-        What scikit-learn asks for. Labels of several attributes: their numbers 0 .. M - 1, as in
-        other multilabel classifiers. One attribute: the two label values.
     mean_, scale_ : ndarray of shape (D,)
         The standardisation that was folded into the coefficients (0 and 1 without).
     label_names_ : list of str or None
@@ -79,12 +70,10 @@ class LinearAttributeClassifier(
 
     fit_intercept: bool = True
     standardize: bool = True
-    class_weight: Any = None
     label_names: Sequence[str] | None = None
 
     coef_: Array = field(init=False)
     intercept_: Array = field(init=False)
-    label_values_: Array = field(init=False)
     mean_: Array = field(init=False)
     scale_: Array = field(init=False)
     label_names_: list[str] | None = field(init=False)
@@ -93,21 +82,34 @@ class LinearAttributeClassifier(
     _n_given: int = field(init=False)  # rows that were given
     _rows: NDArray[np.intp] = field(init=False)  # numbers of those that are fitted
 
+    def _read(self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool) -> Labels:
+        """Read labels; if warm, of the same kind as those of the model that is there."""
+        raise NotImplementedError
+
+    def _check(self, labels: Labels, names: Sequence[str] | None) -> None:
+        """Raise if an attribute can't be learnt from the labels that have a weight."""
+        raise NotImplementedError
+
+    def _posed(self, labels: Labels, *, warm: bool) -> Labels:
+        """Labels as they are solved for; unless warm, what predictions need of them is kept."""
+        del warm
+        return labels
+
     def _solve(
-        self,
-        X: Array,
-        signs: Array,
-        weights: Array | None,
-        class_weight: ClassWeight,
-        callback: Callback | None,
-        *,
-        warm: bool,
+        self, X: Array, labels: Labels, callback: Callback | None, *, warm: bool
     ) -> tuple[Array, Array]:
-        """Fit on standardised features (N, D), signs (N, M) with NaN, weights (N,) or (N, M).
+        """Fit on standardised features (N, D) and labels (N, M).
 
         Sets ``result_``; returns coefficients (D, M) and intercepts (M,).
         """
         raise NotImplementedError
+
+    def _units(self) -> tuple[Any, Any]:
+        """Centre and scale that labels were solved for in."""
+        return 0.0, 1.0
+
+    def _restore(self) -> None:
+        """Bring what was solved for back to the units of the labels as given."""
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callback | None = None
@@ -119,10 +121,11 @@ class LinearAttributeClassifier(
         X
             Features (N, D), float32 or float64 (others become float64).
         y
-            Labels (N, M) in {0, 1}, {-1, 1} or booleans; or (N,) with any two values for one
-            attribute. NaN, None, ``pandas.NA`` and masked entries are missing labels. A data frame
-            also gives the attribute names. Row i belongs to row i of `X`; it is an error if the
-            indexes of two data frames have the same labels in other places.
+            Labels (N, M), or (N,) of one attribute; of a classifier in {0, 1}, {-1, 1} or booleans,
+            of one attribute any two values; of a regressor real numbers. NaN, None, ``pandas.NA``
+            and masked entries are missing labels. A data frame also gives the attribute names. Row
+            i belongs to row i of `X`; it is an error if the indexes of two data frames have the
+            same labels in other places.
         sample_weight
             Non-negative weights (N,), or (N, M) for a weight per label.
         callback
@@ -137,8 +140,8 @@ class LinearAttributeClassifier(
         ------
         ValueError
             If features are not finite, the numbers of rows differ, indexes contradict their order,
-            labels have other values, an attribute has one class only, or a parameter is out of its
-            range.
+            labels have other values, an attribute has one class only or no label, or a parameter
+            is out of its range.
         """
         return self._fit(X, y, sample_weight, classes=None, warm=False, callback=callback)
 
@@ -161,43 +164,36 @@ class LinearAttributeClassifier(
             reset=not warm,
         )
         names = self._resolve_names(y)
-        known = self.label_values_ if warm else classes
-        targets = encode_targets(y, classes=known, names=names)
-        check_consistent_length(X, targets.signs)
-        if warm and len(self.coef_) != targets.signs.shape[1]:
+        labels = self._read(y, names, classes=classes, warm=warm)
+        check_consistent_length(X, labels.numbers)
+        if warm and len(self.coef_) != labels.numbers.shape[1]:
             raise ValueError(
-                f"Y has {targets.signs.shape[1]} columns, and this model was fitted on "
+                f"Y has {labels.numbers.shape[1]} columns, and this model was fitted on "
                 f"{len(self.coef_)}; give labels of the same attributes."
             )
-        factors = class_factors(as_python(self.class_weight), targets.classes)
-        weights = sample_weights(targets.signs, sample_weight)
+        labels = replace(labels, weights=sample_weights(labels.numbers, sample_weight))
         self._n_given = len(X)
-        X, targets, weights, self._rows = _leave_out_weightless(X, targets, weights)
+        labels, self._rows = labels.weighted()
+        if len(self._rows) < len(X):
+            X = X[self._rows]
+        self._check(labels, names)
         if not warm:
-            moments = self._moments(X, weights)
+            moments = self._moments(X, labels.per_row())
             moments.check_foldable()
             self.mean_, self.scale_ = moments
-            self.label_values_, self._is_vector = targets.classes, targets.is_vector
+            self._is_vector = labels.is_vector
             self.label_names_ = None if names is None else list(names)
         moments = Standardization(self.mean_, self.scale_)
         coef, intercept = self._solve(
             moments.apply(X) if self.standardize else X,
-            targets.signs,
-            weights,
-            factors,
+            self._posed(labels, warm=warm),
             callback,
             warm=warm,
         )
         coef, self.intercept_ = moments.fold(coef, intercept)
         self.coef_ = np.ascontiguousarray(coef.T)
+        self._restore()
         return self
-
-    @property
-    def classes_(self) -> Array:
-        """Numbers of the attributes, or the two label values of a single one."""
-        check_is_fitted(self)
-        n_attributes = len(self.coef_)
-        return self.label_values_ if n_attributes == 1 else np.arange(n_attributes)
 
     @property
     def _given(self) -> SimpleNamespace:
@@ -210,86 +206,32 @@ class LinearAttributeClassifier(
         return None if given is None else tuple(str(name) for name in given)
 
     def _moments(self, X: Array, weights: Array | None) -> Standardization:
-        if not self.standardize:
-            return identity(X.shape[1])
-        per_row = weights.mean(axis=1) if weights is not None and weights.ndim == 2 else weights
-        return fit_standardization(X, per_row)
+        return fit_standardization(X, weights) if self.standardize else identity(X.shape[1])
 
-    def decision_function(self, X: Any) -> Array:
-        """Scores, positive where the attribute is predicted.
+    def _scores(self, X: Any) -> Array:
+        """Linear scores of features (N, D), of shape (N, M), or (N,) if labels were a vector."""
+        check_is_fitted(self)
+        scores = self._linear(X, self.coef_, self.intercept_)
+        return scores[:, 0] if self._is_vector else scores
 
-        Parameters
-        ----------
-        X
-            Features (N, D).
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape (N, M), or (N,) if the labels were a vector.
+    def _linear(self, X: Any, coef: Array, offset: Array) -> Array:
+        """``X @ coef.T + offset`` of features (N, D).
 
         Raises
         ------
         ValueError
             If features are not finite, or so large that scores overflow.
         """
-        check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         with np.errstate(over="ignore", invalid="ignore"):
-            scores: Array = X @ self.coef_.T + self.intercept_
+            scores: Array = X @ coef.T + offset
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
             raise ValueError(
                 f"X: the scores of row {row} overflow; its features are far beyond those that the "
                 "model was fitted on."
             )
-        return scores[:, 0] if self._is_vector else scores
-
-    def predict(self, X: Any) -> Array:
-        """Predicted labels in the coding of the labels of `fit`, of the shape of the scores."""
-        scores = self.decision_function(X)
-        predicted: Array = self.label_values_[(scores > 0).astype(np.intp)]
-        return predicted
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Mean over the attributes of the accuracy on observed labels.
-
-        For the mean average precision, the other score of the literature, give
-        ``scoring=proxmtl.experiments.mean_ap`` to scikit-learn's searches.
-
-        Parameters
-        ----------
-        X
-            Features (N, D).
-        y
-            Labels as for `fit`; an attribute may have one class only, or no label.
-        sample_weight
-            Weights (N,) or (N, M).
-
-        Raises
-        ------
-        ValueError
-            If the shape of `y` is not that of the predictions, it has a value that `fit` did not
-            see, or no label to score.
-        """
-        check_same_order(X, y=y, sample_weight=sample_weight)
-        scores = self.decision_function(X)
-        signs = signs_of(y, self.label_values_)
-        if signs.shape != scores.shape:
-            raise ValueError(
-                f"y has shape {signs.shape} and the predictions {scores.shape}; "
-                "give labels of the attributes that the model was fitted on."
-            )
-        signs, scores = signs.reshape(len(signs), -1), scores.reshape(len(signs), -1)
-        weights = (~np.isnan(signs)).astype(np.float64)
-        if sample_weight is not None:
-            given = np.asarray(sample_weight, dtype=np.float64)
-            weights *= given if given.ndim == 2 else given[:, np.newaxis]
-        total = weights.sum(axis=0)
-        if not total.any():
-            raise ValueError("y has no observed label with a weight; there is nothing to score.")
-        right = (weights * ((scores > 0) == (signs > 0))).sum(axis=0)
-        return float(np.mean(right[total > 0] / total[total > 0]))
+        return scores
 
     def to_state(self) -> ModelState:
         """Describe the fitted model as plain data; `proxmtl.io.save_model` writes it."""
@@ -304,20 +246,4 @@ class LinearAttributeClassifier(
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
-        tags.classifier_tags.multi_class = False
-        tags.classifier_tags.multi_label = True
         return tags
-
-
-def _leave_out_weightless(
-    X: Array, targets: Targets, weights: Array | None
-) -> tuple[Array, Targets, Array | None, NDArray[np.intp]]:
-    """Drop rows of weight zero, and forget labels of weight zero; the last are the rows kept."""
-    if weights is None or weights.all():
-        return X, targets, weights, np.arange(len(X))
-    per_label = weights if weights.ndim == 2 else weights[:, np.newaxis]
-    signs = np.where(per_label > 0, targets.signs, np.nan)
-    kept = (per_label > 0).any(axis=1)
-    # Checked once more: a class may have lost its last label.
-    signs = encode_targets(signs[kept], names=targets.names).signs
-    return X[kept], targets._replace(signs=signs), weights[kept], np.flatnonzero(kept)

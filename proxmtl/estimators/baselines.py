@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxmtl.baselines import BASELINES
-from proxmtl.estimators.base import LinearAttributeClassifier
+from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.go_mtl import GOMTLClassifier
 from proxmtl.estimators.latent import LatentMTLClassifier
 from proxmtl.estimators.penalised import (

@@ -1,4 +1,4 @@
-"""Common part of classifiers with one convex problem: posing, solving and certifying it."""
+"""Common part of estimators with one convex problem: posing, solving and certifying it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl.arrays import as_float_tensor
 from proxmtl.designs import SharedDesign
-from proxmtl.estimators.base import LinearAttributeClassifier
+from proxmtl.estimators.base import LinearModel
+from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
@@ -21,12 +22,12 @@ from proxmtl.regularizers import Regularizer
 from proxmtl.result import Result
 from proxmtl.solvers import FISTA, NewtonCholesky
 from proxmtl.stopping import MaxPasses, RelativeGap
-from proxmtl.targets import ClassWeight, Reduction, Targets
+from proxmtl.targets import Reduction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ConvexAttributeClassifier", "minimised"]
+__all__ = ["ConvexModel", "minimised"]
 
 
 def minimised(
@@ -47,8 +48,8 @@ def minimised(
     )
 
 
-class ConvexAttributeClassifier(LinearAttributeClassifier):
-    """Base of linear classifiers ``loss(X W + b) + R(W)``, solved to a certified accuracy.
+class ConvexModel(LinearModel):
+    """Base of linear models ``loss(X W + b) + R(W)``, solved to a certified accuracy.
 
     A subclass implements `_regularizer`.
 
@@ -80,9 +81,7 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
     def _solve(
         self,
         X: NDArray[Any],
-        signs: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        class_weight: ClassWeight,
+        labels: Labels,
         callback: Callable[[Any], None] | None,
         *,
         warm: bool,
@@ -91,17 +90,11 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
         given = self._given
         loss = resolve_loss(given.loss)
         features = as_float_tensor("X", X)
-        targets = Targets.from_labels(
-            signs,
-            sample_weight=weights,
-            class_weight=class_weight,
-            reduction=given.reduction,
-            like=features,
-        )
+        targets = labels.targets(given.reduction, features)
         design = SharedDesign(features, intercept=given.fit_intercept)
         problem = Problem(loss, design, targets)
         result = minimised(
-            problem.with_regularizers(self._penalty(problem, weights)),
+            problem.with_regularizers(self._penalty(problem, labels.weights)),
             tol=given.tol,
             max_passes=given.max_passes,
             callback=callback,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from proxmtl.estimators.latent import LatentMTLClassifier
-from proxmtl.latent.model import Algorithm, Init
+from proxmtl.estimators.classifier import LinearAttributeClassifier
+from proxmtl.estimators.latent import FactoredModel
 from proxmtl.targets import Reduction
 
 __all__ = ["GOMTLClassifier"]
 
 
-class GOMTLClassifier(LatentMTLClassifier):
+class GOMTLClassifier(LinearAttributeClassifier, FactoredModel):
     r"""Attributes that are sparse combinations of few latent tasks, grouped by what they share.
 
     .. math:: \min_{L, S, b} \; \sum_m \frac{1}{N_m} \sum_i c_{mi}\,
@@ -44,41 +43,11 @@ class GOMTLClassifier(LatentMTLClassifier):
     Kumar, Daume, "Learning task grouping and overlap in multi-task learning", 2012.
     """
 
-    groups = None  # each attribute alone
-    own_strength = None
-
-    def __init__(
-        self,
-        *,
-        n_latents: int = 5,
-        strength: float = 1e-2,
-        frobenius_strength: float = 1e-3,
-        loss: str = "logistic",
-        algorithm: Algorithm = "auto",
-        init: Init = "auto",
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        reduction: Reduction = "task_mean",
-        class_weight: Any = None,
-        max_passes: int = 1000,
-        tol: float = 1e-3,
-        random_state: Any = 0,
-        label_names: Sequence[str] | None = None,
-    ) -> None:
-        self.n_latents = n_latents
-        self.strength = strength
-        self.frobenius_strength = frobenius_strength
-        self.loss = loss
-        self.algorithm = algorithm
-        self.init = init
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.reduction = reduction
-        self.class_weight = class_weight
-        self.max_passes = max_passes
-        self.tol = tol
-        self.random_state = random_state
-        self.label_names = label_names
+    n_latents: int | None = 5
+    loss: str = "logistic"
+    strength: float = 1e-2
+    frobenius_strength: float = 1e-3
+    reduction: Reduction = "task_mean"
 
     def _strengths(self) -> dict[str, Any]:
         return {

@@ -2,31 +2,172 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from proxmtl.estimators.base import LinearAttributeClassifier
+from proxmtl.arrays import as_float_tensor
+from proxmtl.designs import SharedDesign
+from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.grouping import check_weighted, resolve_groups
+from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
+from proxmtl.estimators.regressor import LinearAttributeRegressor
+from proxmtl.estimators.scores import TaskScores
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.latent.model import Algorithm, Init
 from proxmtl.result import Status
-from proxmtl.targets import ClassWeight, Reduction
+from proxmtl.targets import Reduction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LatentMTLClassifier"]
+__all__ = ["FactoredModel", "LatentMTLClassifier", "LatentMTLRegressor"]
 
 
-class LatentMTLClassifier(LinearAttributeClassifier):
+class FactoredModel(TaskScores):
+    """Base of models ``W = L S`` of given strengths; a subclass implements `_strengths`.
+
+    A parameter ``groups`` of a subclass is heeded; without it each attribute is alone.
+    """
+
+    n_latents: int | None = None
+    loss: str = "squared_hinge"
+    algorithm: Algorithm = "auto"
+    init: Init = "auto"
+    reduction: Reduction = "mean"
+    max_passes: int = 1000
+    tol: float = 1e-3
+    random_state: Any = 0
+
+    result_: LatentResult = field(init=False)
+    groups_: Groups = field(init=False)
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        classes: Any = None,
+        callback: Callable[[Any], None] | None = None,
+    ) -> Self:
+        """Go on from the present model on the next set of samples.
+
+        The first call is `fit`. A later one solves the problem of the *new* set, started from the
+        present L, S and intercepts, as the paper does for data that do not fit at once: the
+        earlier sets are no longer in the objective, and what is kept of them is what the
+        start and the budget (`max_passes`) keep. The standardisation stays that of the first set.
+
+        Parameters
+        ----------
+        X, y, sample_weight, callback
+            As for `fit`, with the same features and attributes.
+        classes
+            The two label values, where the first set may show one of them only for a single
+            attribute given as a vector.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit`, and if features or attributes differ from those of the first set.
+        """
+        warm = hasattr(self, "L_")
+        return self._fit(X, y, sample_weight, classes=classes, warm=warm, callback=callback)
+
+    def _strengths(self) -> dict[str, Any]:
+        """Strengths of `LatentMTL` by name."""
+        raise NotImplementedError
+
+    def _present_factors(self) -> tuple[NDArray[Any] | None, ...]:
+        """L, S, intercepts and V as they are solved for: where a warm start begins."""
+        scale = self.scale_[:, np.newaxis]
+        centre, unit = self._units()
+        V = None
+        if self._strengths()["own_strength"] is not None:
+            V = getattr(self, "V_", 0 * self.coef_.T) * scale / unit
+        bias = (self.intercept_ + self.coef_ @ self.mean_ - centre) / unit
+        return self.L_ * scale, self.S_ / unit, bias, V
+
+    def _solve(
+        self,
+        X: NDArray[Any],
+        labels: Labels,
+        callback: Callable[[Any], None] | None,
+        *,
+        warm: bool,
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        self.groups_ = resolve_groups(
+            getattr(self, "groups", None), labels.numbers.shape[1], self.label_names_
+        )
+        check_weighted(self.groups_)
+        given = self._given
+        self._seed = seed_of(given.random_state)
+        solver = LatentMTL(
+            self.groups_,
+            n_latents=given.n_latents,
+            **self._strengths(),
+            loss=resolve_loss(given.loss),
+            algorithm=given.algorithm,
+            init=self._present_factors() if warm else given.init,
+            max_passes=given.max_passes,
+            tol=given.tol,
+            random_state=self._seed,
+        )
+        features = as_float_tensor("X", X)
+        design = SharedDesign(features, intercept=given.fit_intercept)
+        targets = labels.targets(given.reduction, features)
+        result = solver.solve(design, targets, callback=callback)
+        # The state is for resuming the run; it holds arrays as large as the scores.
+        self.result_ = replace(result, state=None)  # type: ignore[arg-type]
+        if self.result_.collapsed:
+            why: str = Status.COLLAPSED.value
+            kind: type[Warning] = UserWarning
+            if self.result_.status is Status.BUDGET:
+                kind = ConvergenceWarning
+                why = (
+                    f"W = 0 is lower than what {self.result_.passes:g} passes of descent have "
+                    "reached, and is the model: raise max_passes."
+                )
+            warnings.warn(f"{type(self).__name__}: {why}", kind, stacklevel=4)
+        scale = self.scale_[:, np.newaxis]
+        self.L_, self.S_ = self.result_.L.numpy() / scale, self.result_.S.numpy()
+        if self.result_.own is not None:
+            self.V_ = self.result_.own.numpy() / scale
+        elif hasattr(self, "V_"):
+            del self.V_
+        return self.result_.coef.numpy(), self.result_.intercept.numpy()
+
+
+class LatentTasks(FactoredModel):
+    """The strengths of the paper's model, and its groups."""
+
+    groups: Any = None
+    group_strength: float = 1e-3
+    l1_strength: float = 1e-4
+    frobenius_strength: float = 1e-4
+    own_strength: float | None = None
+
+    def _strengths(self) -> dict[str, Any]:
+        return {
+            "group_strength": self.group_strength,
+            "l1_strength": self.l1_strength,
+            "frobenius_strength": self.frobenius_strength,
+            "own_strength": self.own_strength,
+        }
+
+
+class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
     r"""Attributes that share latent tasks, ``W = L S``, chosen group by group.
 
     .. math:: \min_{L, S, b} \; \frac{1}{n} \sum_m \sum_i c_{mi}\, \tfrac12
@@ -118,147 +259,30 @@ class LatentMTLClassifier(LinearAttributeClassifier):
         If the model collapsed to W = 0: the penalties are too strong.
     """
 
-    if TYPE_CHECKING:  # the constructor is a written one, and these are no parameters of it
-        result_: LatentResult = dataclasses.field(init=False)
-        groups_: Groups = dataclasses.field(init=False)
-        L_: NDArray[Any] = dataclasses.field(init=False)
-        S_: NDArray[Any] = dataclasses.field(init=False)
-        V_: NDArray[Any] = dataclasses.field(init=False)
 
-    def __init__(
-        self,
-        *,
-        groups: Any = None,
-        n_latents: int | None = None,
-        group_strength: float = 1e-3,
-        l1_strength: float = 1e-4,
-        frobenius_strength: float = 1e-4,
-        own_strength: float | None = None,
-        loss: str = "squared_hinge",
-        algorithm: Algorithm = "auto",
-        init: Init = "auto",
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        reduction: Reduction = "mean",
-        class_weight: Any = None,
-        max_passes: int = 1000,
-        tol: float = 1e-3,
-        random_state: Any = 0,
-        label_names: Sequence[str] | None = None,
-    ) -> None:
-        self.groups = groups
-        self.n_latents = n_latents
-        self.group_strength = group_strength
-        self.l1_strength = l1_strength
-        self.frobenius_strength = frobenius_strength
-        self.own_strength = own_strength
-        self.loss = loss
-        self.algorithm = algorithm
-        self.init = init
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.reduction = reduction
-        self.class_weight = class_weight
-        self.max_passes = max_passes
-        self.tol = tol
-        self.random_state = random_state
-        self.label_names = label_names
+class LatentMTLRegressor(LinearAttributeRegressor, LatentTasks):
+    r"""Regressions that share latent tasks, ``W = L S``, chosen group by group.
 
-    def partial_fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        classes: Any = None,
-        callback: Callable[[Any], None] | None = None,
-    ) -> Self:
-        """Go on from the present model on the next set of samples.
+    .. math:: \min_{L, S, b} \; \frac{1}{n} \sum_m \sum_i c_{mi}\, \tfrac12
+              (y_{mi} - x_i^\top L s_m - b_m)^2
+              + \mu \sum_k \sum_g w_g \|s_k^g\|_2 + \gamma \|L\|_1 + \lambda \|L\|_F^2
 
-        The first call is `fit`. A later one solves the problem of the *new* set, started from the
-        present L, S and intercepts, as the paper does for data that do not fit at once: the
-        earlier sets are no longer in the objective, and what is kept of them is what the
-        start and the budget (`max_passes`) keep. The standardisation stays that of the first set.
+    on labels that are centred and divided by their standard deviation, attribute by attribute. Else
+    it is :class:`LatentMTLClassifier` with real labels, whose parameters and attributes it has but
+    for those of classes, and:
 
-        Parameters
-        ----------
-        X, y, sample_weight, callback
-            As for `fit`, with the same features and attributes.
-        classes
-            The two label values, where the first set may show one of them only for a single
-            attribute given as a vector.
+    Parameters
+    ----------
+    loss : {"squared", "huber"}
+        Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
 
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            As `fit`, and if features or attributes differ from those of the first set.
-        """
-        warm = hasattr(self, "L_")
-        return self._fit(X, y, sample_weight, classes=classes, warm=warm, callback=callback)
-
-    def _strengths(self) -> dict[str, Any]:
-        return {
-            "group_strength": self.group_strength,
-            "l1_strength": self.l1_strength,
-            "frobenius_strength": self.frobenius_strength,
-            "own_strength": self.own_strength,
-        }
-
-    def _present_factors(self) -> tuple[NDArray[Any] | None, ...]:
-        """L, S, intercepts and V on standardised features: where a warm start begins."""
-        scale = self.scale_[:, np.newaxis]
-        V = None if self.own_strength is None else getattr(self, "V_", 0 * self.coef_.T) * scale
-        return self.L_ * scale, self.S_, self.intercept_ + self.coef_ @ self.mean_, V
-
-    def _solve(
-        self,
-        X: NDArray[Any],
-        signs: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        class_weight: ClassWeight,
-        callback: Callable[[Any], None] | None,
-        *,
-        warm: bool,
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        self.groups_ = resolve_groups(self.groups, signs.shape[1], self.label_names_)
-        check_weighted(self.groups_)
-        given = self._given
-        self._seed = seed_of(given.random_state)
-        solver = LatentMTL(
-            self.groups_,
-            n_latents=given.n_latents,
-            **self._strengths(),
-            loss=resolve_loss(given.loss),
-            algorithm=given.algorithm,
-            init=self._present_factors() if warm else given.init,
-            fit_intercept=given.fit_intercept,
-            reduction=given.reduction,
-            class_weight=class_weight,
-            max_passes=given.max_passes,
-            tol=given.tol,
-            random_state=self._seed,
-        )
-        result = solver.solve(X, signs, sample_weight=weights, callback=callback)
-        # The state is for resuming the run; it holds arrays as large as the scores.
-        self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
-        if self.result_.collapsed:
-            why: str = Status.COLLAPSED.value
-            kind: type[Warning] = UserWarning
-            if self.result_.status is Status.BUDGET:
-                kind = ConvergenceWarning
-                why = (
-                    f"W = 0 is lower than what {self.result_.passes:g} passes of descent have "
-                    "reached, and is the model: raise max_passes."
-                )
-            warnings.warn(f"{type(self).__name__}: {why}", kind, stacklevel=4)
-        scale = self.scale_[:, np.newaxis]
-        self.L_, self.S_ = self.result_.L.numpy() / scale, self.result_.S.numpy()
-        if self.result_.own is not None:
-            self.V_ = self.result_.own.numpy() / scale
-        elif hasattr(self, "V_"):
-            del self.V_
-        return self.result_.coef.numpy(), self.result_.intercept.numpy()
+    Attributes
+    ----------
+    L_ : ndarray of shape (D, K)
+        Latent tasks, on the features as given.
+    S_ : ndarray of shape (K, M)
+        How the attributes combine them, in the units of the labels as given.
+    target_mean_, target_scale_ : ndarray of shape (M,)
+        Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
+        and is predicted to be that label.
+    """

@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from proxmtl.estimators.cross_validated import SingleTaskClassifierCV
+from proxmtl.estimators.classifiers_cv import SearchedClassifier
+from proxmtl.estimators.cross_validated import OwnSearch
+from proxmtl.estimators.regressors_cv import SearchedRegressor
+from proxmtl.estimators.scores import TaskScores
 from proxmtl.estimators.shared_plus_own import StrengthUnits, strength_units
 from proxmtl.estimators.verdict import Pair
 from proxmtl.groups import Groups
@@ -19,59 +22,19 @@ from proxmtl.latent import LatentMTL
 from proxmtl.latent import path as latent_path
 from proxmtl.problem import Problem
 
-__all__ = ["LatentMTLClassifierCV"]
+__all__ = ["LatentMTLClassifierCV", "LatentMTLRegressorCV"]
 
 Array = NDArray[Any]
 LATENT = (0.85, 0.7, 0.5, 0.35, 0.24, 0.16, 0.11)
-"""Strengths of latent tasks, beside own parts of unit ridge; latents die between the first."""
+"""Strengths of latent tasks; latents die between the first."""
 SEARCH_PASSES = 20
 """Of the descent to each of them on a fold, at most; scores hardly move afterwards."""
 SEARCH_TOLERANCE = 1e-3
 """Least relative fall of the objective in ten iterations with which such a descent goes on."""
 
 
-class LatentMTLClassifierCV(SingleTaskClassifierCV):
-    r"""Attributes that share latent tasks where sharing helps: ``W = L S + V``, tuned.
-
-    The model of :class:`LatentMTLClassifier` with own parts, strengths chosen and compared with
-    attributes alone as in :class:`SharedPlusOwnClassifierCV`: what can be expected to get worse
-    keeps a classifier of its own. There is one strength of sharing,
-    :math:`\mu = \lambda`, as a fraction of the one from which on a first latent would not pay
-    without own parts; these have a unit ridge. On each training part the descents start from
-    solutions of the trace norm. The problem is not convex: what is found is a local minimum.
-
-    Parameters and attributes are those of :class:`SingleTaskClassifierCV`, and these:
-
-    Parameters
-    ----------
-    groups : Groups, dict, list of lists or None
-        Groups of attributes that choose latent tasks together; they may overlap. An attribute in no
-        group is a group of one. None: one group of all attributes.
-    max_passes, tol
-        Budget of the final fit, and where it ends: the relative duality gap of attributes alone,
-        the relative KKT residual of those that share.
-
-    Attributes
-    ----------
-    sharing_ : ndarray of bool, shape (M,)
-        The attributes that share.
-    coef_ : ndarray of shape (M, D)
-        ``(L_ @ S_ + V_).T``, on the features as given.
-    L_ : ndarray of shape (D, K)
-        Latent tasks that attributes have in use, on the features as given.
-    S_ : ndarray of shape (K, M)
-        How the attributes combine them; zero for an attribute alone.
-    V_ : ndarray of shape (D, M)
-        The attributes' own parts; of an attribute alone its classifier.
-    n_latents_ : int
-        K, 0 where nothing is shared.
-    report_ : pandas.DataFrame
-        As of :class:`SharedPlusOwnClassifierCV`; ``shared_strength`` is :math:`\mu = \lambda`.
-
-    References
-    ----------
-    Abdulnabi, Wang, Lu, Jia, "Multi-task CNN model for attribute prediction", 2015.
-    """
+class LatentSearch(TaskScores, OwnSearch):
+    """Base of the paper's model with own parts, where latent tasks pay."""
 
     groups: Any = None
     max_passes: int = 500
@@ -79,19 +42,16 @@ class LatentMTLClassifierCV(SingleTaskClassifierCV):
 
     sharing_: NDArray[np.bool_] = field(init=False)
     groups_: Groups = field(init=False)
-    L_: Array = field(init=False)
-    S_: Array = field(init=False)
-    V_: Array = field(init=False)
 
     @property
     def n_latents_(self) -> int:
         """Number of latent tasks in use."""
         return int(self.L_.shape[1])
 
-    def _paths(self) -> list[list[Pair]]:
-        return [*super()._paths(), [(a, 1.0) for a in LATENT]]
+    def _shared_paths(self, own: float) -> list[list[Pair]]:
+        return [[(a, own) for a in LATENT]]
 
-    def _units(
+    def _strength_units(
         self, problem: Problem, groups: Groups, sample_weight: NDArray[np.float64] | None
     ) -> StrengthUnits:
         everyone = Groups.single(groups.n_items)
@@ -155,3 +115,70 @@ class LatentMTLClassifierCV(SingleTaskClassifierCV):
         self.L_, self.S_ = L / scale, S
         self.V_ = (coef - L @ S) / scale
         self._shared = None
+
+
+class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):
+    r"""Attributes that share latent tasks where sharing helps: ``W = L S + V``, tuned.
+
+    The model of :class:`LatentMTLClassifier` with own parts, strengths chosen and compared with
+    attributes alone as in :class:`SharedPlusOwnClassifierCV`: what can be expected to get worse
+    keeps a classifier of its own. There is one strength of sharing,
+    :math:`\mu = \lambda`, as a fraction of the one from which on a first latent would not pay
+    without own parts; these have a unit ridge. On each training part the descents start from
+    solutions of the trace norm. The problem is not convex: what is found is a local minimum.
+
+    Parameters and attributes are those of :class:`SingleTaskClassifierCV`, and these:
+
+    Parameters
+    ----------
+    groups : Groups, dict, list of lists or None
+        Groups of attributes that choose latent tasks together; they may overlap. An attribute in no
+        group is a group of one. None: one group of all attributes.
+    max_passes, tol
+        Budget of the final fit, and where it ends: the relative duality gap of attributes alone,
+        the relative KKT residual of those that share.
+
+    Attributes
+    ----------
+    sharing_ : ndarray of bool, shape (M,)
+        The attributes that share.
+    coef_ : ndarray of shape (M, D)
+        ``(L_ @ S_ + V_).T``, on the features as given.
+    L_ : ndarray of shape (D, K)
+        Latent tasks that attributes have in use, on the features as given.
+    S_ : ndarray of shape (K, M)
+        How the attributes combine them; zero for an attribute alone.
+    V_ : ndarray of shape (D, M)
+        The attributes' own parts; of an attribute alone its classifier.
+    n_latents_ : int
+        K, 0 where nothing is shared.
+    report_ : pandas.DataFrame
+        As of :class:`SharedPlusOwnClassifierCV`; ``shared_strength`` is :math:`\mu = \lambda`.
+
+    References
+    ----------
+    Abdulnabi, Wang, Lu, Jia, "Multi-task CNN model for attribute prediction", 2015.
+    """
+
+
+class LatentMTLRegressorCV(SearchedRegressor, LatentSearch):
+    r"""Regressions that share latent tasks where sharing helps: ``W = L S + V``, tuned.
+
+    The model of :class:`LatentMTLRegressor` with own parts, strengths chosen as in
+    :class:`LatentMTLClassifierCV`. Parameters and attributes are those of
+    :class:`SingleTaskRegressorCV`, and these:
+
+    Parameters
+    ----------
+    groups : Groups, dict, list of lists or None
+        Groups of attributes that choose latent tasks together; they may overlap. An attribute in no
+        group is a group of one. None: one group of all attributes.
+    max_passes, tol
+        Budget of the final fit, and where it ends: the relative duality gap of attributes alone,
+        the relative KKT residual of those that share.
+
+    Attributes
+    ----------
+    sharing_, L_, S_, V_, n_latents_, groups_
+        As for :class:`LatentMTLClassifierCV`; S_ and V_ in the units of the labels as given.
+    """

@@ -1,10 +1,10 @@
-"""The losses that classifiers of signs accept, by name."""
+"""The losses that estimators accept, by name."""
 
 from __future__ import annotations
 
 from proxmtl.losses import Huber, Logistic, Loss, SmoothedHinge, Squared, SquaredHinge
 
-__all__ = ["LOSS_NAMES", "resolve_loss"]
+__all__ = ["LOSS_NAMES", "REAL_LOSSES", "check_real_loss", "resolve_loss"]
 
 LOSS_NAMES: dict[str, Loss] = {
     "squared_hinge": SquaredHinge(),
@@ -14,6 +14,16 @@ LOSS_NAMES: dict[str, Loss] = {
     "huber": Huber(),
 }
 """Name -> loss of a label -1 or +1, with the default of its parameter if it has one."""
+
+REAL_LOSSES = ("squared", "huber")
+"""Names of those that take real labels."""
+
+
+def check_real_loss(name: str) -> None:
+    """Raise ``ValueError`` unless a loss takes real labels."""
+    if name not in REAL_LOSSES:
+        known = " and ".join(map(repr, REAL_LOSSES))
+        raise ValueError(f"loss: got {name!r}; known are {known}, the losses of real labels.")
 
 
 def resolve_loss(name: str) -> Loss:

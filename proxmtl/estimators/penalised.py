@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from proxmtl.arrays import as_python
 from proxmtl.baselines import BASELINES
-from proxmtl.estimators.convex import ConvexAttributeClassifier
+from proxmtl.estimators.classifier import LinearAttributeClassifier
+from proxmtl.estimators.convex import ConvexModel
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.groups import Groups
 from proxmtl.regularizers import Regularizer
@@ -15,7 +16,7 @@ from proxmtl.regularizers import Regularizer
 __all__ = ["GroupLassoClassifier", "L21Classifier", "LassoClassifier", "RidgeMTLClassifier"]
 
 
-class LassoClassifier(ConvexAttributeClassifier):
+class LassoClassifier(LinearAttributeClassifier, ConvexModel):
     r"""Each attribute on few features of its own: the lasso.
 
     .. math:: \min_{W, b} \; \sum_m \frac{1}{N_m} \sum_i c_{mi}\,

@@ -8,30 +8,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_expit
-from scipy.stats import rankdata
 from torch import Tensor
 
 from proxmtl.arrays import as_float_tensor
 from proxmtl.designs import SharedDesign
+from proxmtl.estimators.labels import Labels, TargetUnits
+from proxmtl.estimators.scoring import Score
 from proxmtl.estimators.standardize import fit_standardization
-from proxmtl.losses import Loss
+from proxmtl.losses import Huber, Loss
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
 from proxmtl.solvers import FISTA, NewtonCholesky, Solver, State
-from proxmtl.targets import ClassWeight, Reduction, Targets
+from proxmtl.targets import Reduction
 
-__all__ = [
-    "SCORINGS",
-    "Fold",
-    "Searched",
-    "folds_of",
-    "followed",
-    "given_splits",
-    "joined",
-    "scoring_of",
-    "search",
-]
+__all__ = ["Fold", "Searched", "folds_of", "followed", "given_splits", "joined", "search"]
 
 Array = NDArray[Any]
 S = TypeVar("S", bound=State)
@@ -42,44 +32,6 @@ SEARCH_TOLERANCE = 3e-4
 """A candidate's descent ends when an iteration of Newton's method, or three of FISTA, lower its
 objective by less than this share."""
 
-# A search scores thousands of short vectors: these take microseconds where scikit-learn's checks
-# take milliseconds. They are held to its functions by tests.
-
-
-def _average_precision(labels: NDArray[np.bool_], values: Array) -> float:
-    order = np.argsort(-values, kind="stable")
-    found = np.cumsum(labels[order])
-    last = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # of equal values
-    recall = found[last] / found[-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * found[last] / (last + 1)))
-
-
-def _roc_auc(labels: NDArray[np.bool_], values: Array) -> float:
-    positives = int(labels.sum())
-    ranks = rankdata(values)[labels].sum() - positives * (positives + 1) / 2
-    return float(ranks / (positives * (len(labels) - positives)))
-
-
-def _neg_log_loss(labels: NDArray[np.bool_], values: Array) -> float:
-    return float(log_expit(np.where(labels, values, -values).astype(np.float64)).mean())
-
-
-SCORINGS: dict[str, Callable[[Array, Array], float]] = {
-    "average_precision": _average_precision,
-    "roc_auc": _roc_auc,
-    "neg_log_loss": _neg_log_loss,
-}
-"""Scores of one attribute on held-out rows, ``(labels, decision values)``; higher is better."""
-
-
-def scoring_of(given: str | Callable[[Array, Array], float]) -> Callable[[Array, Array], float]:
-    """Return a scoring by its name, or as it is given."""
-    if callable(given):
-        return given
-    if given not in SCORINGS:
-        raise ValueError(f"scoring: got {given!r}; use one of {', '.join(map(repr, SCORINGS))}.")
-    return SCORINGS[given]
-
 
 @dataclass(frozen=True)
 class Fold:
@@ -88,9 +40,11 @@ class Fold:
     Attributes
     ----------
     problem : Problem
-        Of the attributes that have both classes in the training part.
-    sample_weight : ndarray, shape (n,) or (n, M'), or None
-        Of the training part.
+        Of the attributes that can be learnt from the training part.
+    labels : Labels
+        Of the training part, (n, M'); real ones in units of their own.
+    units : TargetUnits or None
+        These units.
     columns : ndarray of int, shape (M',)
         These attributes.
     test : ndarray of int
@@ -100,16 +54,18 @@ class Fold:
     """
 
     problem: Problem
-    sample_weight: NDArray[np.float64] | None
-    columns: NDArray[np.int64]
+    labels: Labels
+    units: TargetUnits | None
+    columns: NDArray[np.intp]
     test: NDArray[np.int64]
     X: Array
 
     def scores(self, point: Tensor) -> Array:
-        """Decision values of the rows held out, (n_test, M')."""
+        """Scores of the rows held out, (n_test, M')."""
         weights, bias = self.problem.design.split(point)
         values: Array = self.X @ weights.numpy()
-        return values if bias is None else values + bias.numpy()
+        values = values if bias is None else values + bias.numpy()
+        return values if self.units is None else self.units.restore(values)
 
 
 @dataclass(frozen=True)
@@ -121,7 +77,7 @@ class Searched:
     scores : ndarray, shape (C, F, M)
         Score of each candidate, fold and attribute; NaN where the fold has no label to score it.
     held_out : ndarray of float32, shape (C, N, M)
-        Decision values of each candidate for rows while they were held out; NaN elsewhere.
+        Scores that each candidate gave rows while they were held out; NaN elsewhere.
     passes : float
         Passes over the features, in units of all rows.
     """
@@ -162,7 +118,7 @@ def joined(first: Searched, second: Searched) -> Searched:
 
 
 def given_splits(
-    cv: Any, signs: NDArray[np.float64], rows: NDArray[np.intp], n_given: int
+    cv: Any, values: NDArray[np.float64], rows: NDArray[np.intp], n_given: int
 ) -> list[tuple[Array, Array]]:
     """Splits of a splitter, or pairs of row numbers, as numbers of the rows that are fitted.
 
@@ -170,7 +126,7 @@ def given_splits(
     ----------
     cv
         A splitter, or pairs (train, test).
-    signs
+    values
         Labels of the rows that are fitted, (N, M).
     rows
         Numbers of these among the rows that were given, which is what the splits count.
@@ -180,9 +136,9 @@ def given_splits(
     place = np.full(n_given, -1)
     place[rows] = np.arange(len(rows))
     if hasattr(cv, "split") and not isinstance(cv, str):
-        labels = np.full((n_given, signs.shape[1]), np.nan)
-        labels[rows] = signs
-        splits = list(cv.split(place[:, None], labels[:, 0] if signs.shape[1] == 1 else labels))
+        labels = np.full((n_given, values.shape[1]), np.nan)
+        labels[rows] = values
+        splits = list(cv.split(place[:, None], labels[:, 0] if values.shape[1] == 1 else labels))
     else:
         try:
             splits = [(np.asarray(train), np.asarray(test)) for train, test in cv]
@@ -199,48 +155,40 @@ def given_splits(
 
 def folds_of(
     X: Array,
-    signs: NDArray[np.float64],
-    weights: NDArray[np.float64] | None,
+    labels: Labels,
     splits: Sequence[tuple[Array, Array]],
     *,
     loss: Loss,
     fit_intercept: bool,
     standardize: bool,
     reduction: Reduction,
-    class_weight: ClassWeight,
 ) -> Iterator[Fold]:
-    """Pose the training part of each split; moments are those of the training part alone."""
+    """Pose the training part of each split; moments and units are those of that part alone."""
     for train, test in splits:
-        part = signs[train]
-        columns = np.flatnonzero((part == 1).any(axis=0) & (part == -1).any(axis=0))
+        part = labels.part(train)
+        columns = part.learnable
         if not len(columns):
             continue
         rows = X[train]
         held_out = X[test]
-        own = None if weights is None else weights[train]
         if standardize:
-            per_row = own.mean(axis=1) if own is not None and own.ndim == 2 else own
-            moments = fit_standardization(rows, per_row)
+            moments = fit_standardization(rows, part.per_row())
             rows, held_out = moments.apply(rows), moments.apply(held_out)
-        if own is not None and own.ndim == 2:
-            own = own[:, columns]
+        part, units = part.part(slice(None), columns), None
+        if part.coding == "real":
+            units = part.units(centred=fit_intercept, robust=isinstance(loss, Huber))
+            part = part.in_units(units)
         features = as_float_tensor("X", rows)
-        targets = Targets.from_labels(
-            part[:, columns],
-            sample_weight=own,
-            class_weight=class_weight,
-            reduction=reduction,
-            like=features,
-        )
+        targets = part.targets(reduction, features)
         problem = Problem(loss, SharedDesign(features, intercept=fit_intercept), targets)
-        yield Fold(problem, own, columns, np.asarray(test), held_out)
+        yield Fold(problem, part, units, columns, np.asarray(test), held_out)
 
 
 def search(
     folds: Iterator[Fold],
-    signs: NDArray[np.float64],
+    labels: Labels,
     points: Callable[[Fold], Iterable[Tensor]],
-    scoring: Callable[[Array, Array], float],
+    score: Score,
     *,
     n_folds: int,
     n_candidates: int,
@@ -251,35 +199,35 @@ def search(
     ----------
     folds
         The folds; one is held in memory at a time.
-    signs
-        Labels -1, +1 and NaN, (N, M).
+    labels
+        Of all rows, (N, M).
     points
         Gives the solution of each candidate on a fold, in the same order for every fold: parameters
         of the fold's design. Made while the last is scored, so that warm starts cost no memory.
-    scoring
-        ``(labels in {0, 1}, decision values) -> float`` of one attribute; higher is better.
+    score
+        Of labels and scores of rows held out, attribute by attribute; higher is better.
     n_folds, n_candidates
         Numbers of folds F and of candidates C.
     """
-    n, n_attributes = signs.shape
+    n, n_attributes = labels.numbers.shape
     scores = held_out = None
     passes = 0.0
     for f, fold in enumerate(folds):
         if scores is None or held_out is None:
             scores = np.full((n_candidates, n_folds, n_attributes), np.nan)
             held_out = np.full((n_candidates, n, n_attributes), np.nan, dtype=np.float32)
+        known = labels.numbers[np.ix_(fold.test, fold.columns)]
         for c, point in zip(range(n_candidates), points(fold), strict=True):
             values = fold.scores(point)
             held_out[c][np.ix_(fold.test, fold.columns)] = values
-            scores[c, f, fold.columns] = _scores(
-                signs[np.ix_(fold.test, fold.columns)], values, scoring
-            )
+            scores[c, f, fold.columns] = score(known, values, fold.columns)
         passes += fold.problem.counts.passes * fold.problem.targets.labels.shape[0] / n
+    two = "both classes" if labels.coding == "signs" else "two different labels"
     if scores is None or held_out is None:
-        raise ValueError("cv: no training part has both classes of an attribute; use fewer folds.")
+        raise ValueError(f"cv: no training part has {two} of an attribute; use fewer folds.")
     if np.isnan(scores).any(axis=0).all():
         raise ValueError(
-            "cv: no fold holds out both classes of an attribute that its training part has too; "
+            f"cv: no fold holds out {two} of an attribute that its training part has too; "
             "give fewer folds, or rows in another order."
         )
     return Searched(scores, held_out, passes)
@@ -316,16 +264,3 @@ def _descended(problem: Problem, solver: Solver[Problem, S, Tensor], state: S, *
             if 0 <= fall <= SEARCH_TOLERANCE * abs(objectives[-1]):
                 break
     return state
-
-
-def _scores(
-    signs: NDArray[np.float64], values: Array, scoring: Callable[[Array, Array], float]
-) -> NDArray[np.float64]:
-    """Score of each attribute, NaN where the rows held out do not show both of its classes."""
-    out = np.full(signs.shape[1], np.nan)
-    for m, (y, z) in enumerate(zip(signs.T, values.T, strict=True)):
-        seen = ~np.isnan(y)
-        labels = y[seen] > 0
-        if labels.any() and not labels.all():
-            out[m] = scoring(labels, z[seen])
-    return out

@@ -11,8 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from proxmtl.designs import SharedDesign
-from proxmtl.estimators.convex import ConvexAttributeClassifier
+from proxmtl.estimators.classifier import LinearAttributeClassifier
+from proxmtl.estimators.convex import ConvexModel
 from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.regressor import LinearAttributeRegressor
+from proxmtl.estimators.scores import SharedScores, shared_part
 from proxmtl.groups import Groups
 from proxmtl.numerics import column_moments
 from proxmtl.problem import Problem
@@ -21,6 +24,7 @@ from proxmtl.targets import Reduction
 
 __all__ = [
     "SharedPlusOwnClassifier",
+    "SharedPlusOwnRegressor",
     "StrengthUnits",
     "part_of",
     "shared_plus_own",
@@ -103,7 +107,48 @@ def part_of(groups: Groups, columns: NDArray[np.int64]) -> Groups:
     return Groups.from_lists([m for m in kept if m], len(columns), weights=weights)
 
 
-class SharedPlusOwnClassifier(ConvexAttributeClassifier):
+class SharedPlusOwnModel(SharedScores, ConvexModel):
+    """Trace norm of a shared part, ridge on own parts, their strengths given."""
+
+    shared_strength: float = 0.3
+    own_strength: float = 1.0
+    groups: Any = None
+    reduction: Reduction = "mean"
+    max_passes: int = 1000
+    tol: float = 1e-4
+
+    shared_strength_: float = field(init=False)
+    own_strength_: float = field(init=False)
+    n_shared_: int = field(init=False)
+    groups_: Groups = field(init=False)
+
+    def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:
+        given = self._given
+        for name in ("shared_strength", "own_strength"):
+            value = getattr(given, name)
+            if not value > 0 or (math.isinf(value) and name == "own_strength"):
+                raise ValueError(f"{name}: got {value}; give a positive number.")
+        n_attributes = problem.targets.n_tasks
+        self.groups_ = (
+            Groups.single(n_attributes)
+            if self.groups is None
+            else resolve_groups(self.groups, n_attributes, self.label_names_)
+        )
+        units = strength_units(problem, self.groups_, sample_weight)
+        self.shared_strength_ = given.shared_strength * units.shared
+        self.own_strength_ = given.own_strength * units.own
+        return shared_plus_own(self.shared_strength_, self.own_strength_, self.groups_)
+
+    def _solve(self, *args: Any, **options: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        coef, intercept = super()._solve(*args, **options)
+        R = shared_plus_own(self.shared_strength_, self.own_strength_, self.groups_)
+        shared = shared_part(R, torch.from_numpy(coef))
+        self.n_shared_ = shared.rank
+        self._keep_shared(shared)
+        return coef, intercept
+
+
+class SharedPlusOwnClassifier(LinearAttributeClassifier, SharedPlusOwnModel):
     r"""Coefficients ``W = A + V``: a shared part of low rank, and a part of each attribute's own.
 
     .. math:: \min_{A, V, b} \; \frac{1}{N} \sum_{m,i} c_{mi}\,
@@ -180,42 +225,30 @@ class SharedPlusOwnClassifier(ConvexAttributeClassifier):
     Sanghavi, Ruan, "A dirty model for multi-task learning", 2010.
     """
 
-    shared_strength: float = 0.3
-    own_strength: float = 1.0
-    groups: Any = None
-    reduction: Reduction = "mean"
-    max_passes: int = 1000
-    tol: float = 1e-4
 
-    shared_coef_: NDArray[Any] = field(init=False)
-    shared_strength_: float = field(init=False)
-    own_strength_: float = field(init=False)
-    n_shared_: int = field(init=False)
-    groups_: Groups = field(init=False)
+class SharedPlusOwnRegressor(LinearAttributeRegressor, SharedPlusOwnModel):
+    r"""Regressions ``W = A + V``: a shared part of low rank, and a part of each attribute's own.
 
-    def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:
-        given = self._given
-        for name in ("shared_strength", "own_strength"):
-            value = getattr(given, name)
-            if not value > 0 or (math.isinf(value) and name == "own_strength"):
-                raise ValueError(f"{name}: got {value}; give a positive number.")
-        n_attributes = problem.targets.n_tasks
-        self.groups_ = (
-            Groups.single(n_attributes)
-            if self.groups is None
-            else resolve_groups(self.groups, n_attributes, self.label_names_)
-        )
-        units = strength_units(problem, self.groups_, sample_weight)
-        self.shared_strength_ = given.shared_strength * units.shared
-        self.own_strength_ = given.own_strength * units.own
-        return shared_plus_own(self.shared_strength_, self.own_strength_, self.groups_)
+    .. math:: \min_{A, V, b} \; \frac{1}{N} \sum_{m,i} c_{mi}\, \tfrac12
+              (y_{mi} - x_i^\top (a_m + v_m) - b_m)^2 + \alpha \|A\|_* + \lambda \|V\|_F^2
 
-    def _solve(self, *args: Any, **options: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-        coef, intercept = super()._solve(*args, **options)
-        R = shared_plus_own(self.shared_strength_, self.own_strength_, self.groups_)
-        shared, self.n_shared_ = np.zeros_like(coef), 0
-        if isinstance(R, SharedPlusOwn):
-            self.n_shared_ = R.rank(torch.from_numpy(coef))
-            shared = R.split(torch.from_numpy(coef))[0].numpy()
-        self.shared_coef_ = np.ascontiguousarray((shared / self.scale_[:, np.newaxis]).T)
-        return coef, intercept
+    on labels that are centred and divided by their standard deviation, attribute by attribute. Else
+    it is :class:`SharedPlusOwnClassifier` with real labels, whose parameters and attributes it has
+    but for those of classes, and:
+
+    Parameters
+    ----------
+    shared_strength : float
+        As for the classifier; the default is a weaker one: the squared loss curves four times as
+        much as the logistic one, so that own parts of the same ridge leave less to be shared.
+    loss : {"squared", "huber"}
+        Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
+
+    Attributes
+    ----------
+    target_mean_, target_scale_ : ndarray of shape (M,)
+        Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
+        and is predicted to be that label.
+    """
+
+    shared_strength: float = 0.1

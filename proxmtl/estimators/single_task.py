@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from proxmtl.arrays import as_python
-from proxmtl.estimators.convex import ConvexAttributeClassifier
+from proxmtl.estimators.classifier import LinearAttributeClassifier
+from proxmtl.estimators.convex import ConvexModel
+from proxmtl.estimators.regressor import LinearAttributeRegressor
 from proxmtl.regularizers import SquaredFrobenius
 
-__all__ = ["SingleTaskClassifier"]
+__all__ = ["SingleTaskClassifier", "SingleTaskRegressor"]
 
 
-class SingleTaskClassifier(ConvexAttributeClassifier):
+class SingleTaskModel(ConvexModel):
+    """A ridge on each attribute alone."""
+
+    l2_strength: float = 1e-2
+
+    def _regularizer(self, n_attributes: int) -> SquaredFrobenius:
+        del n_attributes
+        strength = as_python(self.l2_strength)
+        if not strength > 0:
+            raise ValueError(f"l2_strength: got {strength}; a ridge needs a positive strength.")
+        return SquaredFrobenius(strength)
+
+
+class SingleTaskClassifier(LinearAttributeClassifier, SingleTaskModel):
     r"""Independent linear classifiers, one per attribute, with a ridge penalty.
 
     For each attribute m, on its observed labels,
@@ -67,12 +82,43 @@ class SingleTaskClassifier(ConvexAttributeClassifier):
         If the budget was used up before the gap reached ``tol``.
     """
 
-    l2_strength: float = 1e-2
     loss: str = "squared_hinge"
 
-    def _regularizer(self, n_attributes: int) -> SquaredFrobenius:
-        del n_attributes
-        strength = as_python(self.l2_strength)
-        if not strength > 0:
-            raise ValueError(f"l2_strength: got {strength}; a ridge needs a positive strength.")
-        return SquaredFrobenius(strength)
+
+class SingleTaskRegressor(LinearAttributeRegressor, SingleTaskModel):
+    r"""Independent ridge regressions, one per attribute.
+
+    For each attribute m, on its observed labels, centred and divided by their standard deviation,
+
+    .. math:: \min_{w_m, b_m} \; \frac{1}{N_m} \sum_i c_{mi}\, \tfrac12
+              (y_{mi} - x_i^\top w_m - b_m)^2 + \lambda \|w_m\|_2^2 .
+
+    The relative duality gap of the sum is at most ``tol``: ``result_.certificate``.
+
+    Parameters
+    ----------
+    l2_strength : float
+        :math:`\lambda > 0`; scikit-learn's ``Ridge(alpha=2 * N_m * l2_strength)`` has the same
+        solution on standardised features. With ``reduction="sum"`` the loss is not divided by N_m.
+    loss : {"squared", "huber"}
+        Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
+    fit_intercept, standardize, reduction, max_passes, tol, label_names
+        As for :class:`SingleTaskClassifier`.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (M, D)
+        Coefficients on the features as given, for the labels as given.
+    intercept_ : ndarray of shape (M,)
+        Intercepts.
+    target_mean_, target_scale_ : ndarray of shape (M,)
+        Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
+        and is predicted to be that label.
+    mean_, scale_, result_, n_features_in_
+        As for :class:`SingleTaskClassifier`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the budget was used up before the gap reached ``tol``.
+    """

@@ -16,17 +16,20 @@ from proxmtl.groups import Groups
 from proxmtl.io.model import ModelState
 
 if TYPE_CHECKING:
-    from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.estimators.base import LinearModel
 
 __all__ = ["from_state", "to_state"]
 
 _ALWAYS = ("coef_", "intercept_", "mean_", "scale_")
-_OPTIONAL = ("L_", "S_", "V_", "shared_coef_", "calibration_", "sharing_")
+_OPTIONAL = (
+    *("L_", "S_", "V_", "shared_coef_", "shared_directions_", "shared_loadings_", "sharing_"),
+    *("calibration_", "thresholds_", "target_mean_", "target_scale_"),
+)
 _PAIRS = "pairs"
 """Key under which a mapping is written as a list of pairs: JSON's own keys are all text."""
 
 
-def to_state(estimator: LinearAttributeClassifier) -> ModelState:
+def to_state(estimator: LinearModel) -> ModelState:
     """Describe a fitted estimator in arrays and JSON-able values."""
     check_is_fitted(estimator)
     groups: Groups | None = getattr(estimator, "groups_", None)
@@ -44,7 +47,7 @@ def to_state(estimator: LinearAttributeClassifier) -> ModelState:
         parameters["random_state"] = estimator._seed  # noqa: SLF001 (what the generator gave)
     if parameters["label_names"] is not None:
         parameters["label_names"] = list(map(str, parameters["label_names"]))
-    names = estimator.label_names_
+    names, labels = estimator.label_names_, getattr(estimator, "label_values_", None)
     feature_names = getattr(estimator, "feature_names_in_", None)
     report = getattr(estimator, "fit_report_", None) or fit_report(estimator)
     return ModelState(
@@ -56,7 +59,7 @@ def to_state(estimator: LinearAttributeClassifier) -> ModelState:
             if hasattr(estimator, name)
         },
         {
-            "classes": estimator.label_values_.tolist(),
+            "classes": None if labels is None else labels.tolist(),
             "label_names": names,
             "feature_names": None if feature_names is None else list(feature_names),
             "is_vector": estimator._is_vector,  # noqa: SLF001 (same package)
@@ -97,7 +100,7 @@ def _restored(value: Any) -> Any:
     return value
 
 
-def from_state(kind: type[LinearAttributeClassifier], state: ModelState) -> Any:
+def from_state(kind: type[LinearModel], state: ModelState) -> Any:
     """Rebuild a fitted estimator of class `kind`.
 
     Raises
@@ -117,7 +120,8 @@ def from_state(kind: type[LinearAttributeClassifier], state: ModelState) -> Any:
     for name in _OPTIONAL:
         if name in state.arrays:
             setattr(estimator, name, state.arrays[name])
-    estimator.label_values_ = np.array(described["classes"])
+    if described["classes"] is not None:
+        estimator.label_values_ = np.array(described["classes"])
     estimator.label_names_ = described["label_names"]
     estimator._is_vector = bool(described["is_vector"])  # noqa: SLF001 (same package)
     n_attributes, estimator.n_features_in_ = estimator.coef_.shape
@@ -143,15 +147,17 @@ def _check_shapes(estimator: Any) -> None:
         "intercept_": (n_attributes,),
         "mean_": (n_features,),
         "scale_": (n_features,),
-        "label_values_": (2,),
     }
-    if hasattr(estimator, "S_"):
-        n_latents = len(estimator.S_)
-        expected |= {"L_": (n_features, n_latents), "S_": (n_latents, n_attributes)}
+    for left, right in (("L_", "S_"), ("shared_directions_", "shared_loadings_")):
+        if hasattr(estimator, right):
+            K = len(getattr(estimator, right))
+            expected |= {left: (n_features, K), right: (K, n_attributes)}
+    by_attribute = ("calibration_", "thresholds_", "sharing_", "target_mean_", "target_scale_")
     for name, shape in (
+        ("label_values_", (2,)),
         ("shared_coef_", estimator.coef_.shape),
         ("V_", estimator.coef_.shape[::-1]),
-        *((name, (n_attributes,)) for name in ("calibration_", "sharing_")),
+        *((name, (n_attributes,)) for name in by_attribute),
     ):
         if hasattr(estimator, name):
             expected[name] = shape

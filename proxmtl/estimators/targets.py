@@ -1,4 +1,4 @@
-"""Labels of binary attributes: users' labels to the signs that losses take, and back."""
+"""Users' labels to what losses take: signs of two classes, or real numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from proxmtl.label_coding import CODINGS, Observed, observed_labels, signs_of
 
-__all__ = ["Targets", "encode_targets"]
+__all__ = ["Targets", "check_both_classes", "check_observed", "encode_targets", "read_values"]
 
 
 class Targets(NamedTuple):
@@ -50,14 +50,75 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
     ValueError
         If there are other values than two, no label at all, or an attribute with one class only.
     """
+    observed = _observed(Y)
+    columns = getattr(Y, "columns", None)
+    if names is None and columns is not None:
+        names = [str(name) for name in columns]
+    shape = observed.where.shape
+    values = _two_values(observed, classes)
+    signs = signs_of(Y, values).reshape(shape[0], -1)
+    names = _checked_names(names, signs.shape[1])
+    check_both_classes(signs, names)
+    return Targets(signs, values, len(shape) == 1, names)
+
+
+def read_values(Y: Any, *, names: Sequence[str] | None = None) -> tuple[NDArray[np.float64], bool]:
+    """Read real labels.
+
+    Parameters
+    ----------
+    Y
+        Shape (N, M) or (N,), finite; NaN, None, ``pandas.NA`` and masked entries are missing.
+    names
+        Attribute names, for their number and the messages.
+
+    Returns
+    -------
+    values : ndarray of shape (N, M)
+        NaN where a label is missing.
+    is_vector : bool
+        Whether they came as a vector.
+
+    Raises
+    ------
+    ValueError
+        If there are other things than finite numbers, or an attribute has no label.
+    """
+    seen, where = _observed(Y)
+    if seen.dtype.kind not in "biuf":
+        shown = seen.tolist()[0] if len(seen) else Y
+        raise ValueError(
+            f"Y has the value {shown!r}; targets of a regressor are real numbers, with NaN for a "
+            "missing one."
+        )
+    if not np.isfinite(seen).all():
+        raise ValueError("Y has infinite values; targets are finite, with NaN for a missing one.")
+    values: NDArray[np.float64] = np.full(where.shape, np.nan)
+    values[where] = seen
+    matrix = values.reshape(where.shape[0], -1)
+    check_observed(matrix, _checked_names(names, matrix.shape[1]))
+    return matrix, where.ndim == 1
+
+
+def check_observed(values: NDArray[np.float64], names: Sequence[str] | None) -> None:
+    """Raise ``ValueError`` if an attribute has no label."""
+    lacking = np.logical_and.reduce(np.isnan(values), axis=0)
+    if lacking.all():
+        raise ValueError("Y has no observed label: every entry is missing.")
+    if lacking.any():
+        raise ValueError(
+            f"Y has no label for {lacking.sum()} of {len(lacking)} attributes "
+            f"({_shown(np.flatnonzero(lacking), names)}); add samples or leave these attributes "
+            "out."
+        )
+
+
+def _observed(Y: Any) -> Observed:
     if Y is None:
         raise ValueError(
             "This estimator requires y to be passed, but the target y is None; "
             "give labels of shape (samples, attributes)."
         )
-    columns = getattr(Y, "columns", None)
-    if names is None and columns is not None:
-        names = [str(name) for name in columns]
     observed = observed_labels(Y)
     shape = observed.where.shape
     if len(shape) not in (1, 2) or 0 in shape:
@@ -65,17 +126,16 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
             f"Y has shape {shape}; labels have shape (samples, attributes), or (samples,) "
             "for one attribute."
         )
-    is_vector = len(shape) == 1
-    values = _two_values(observed, classes)
-    signs = signs_of(Y, values).reshape(shape[0], -1)
-    names = None if names is None else tuple(names)
-    if names is not None and len(names) != signs.shape[1]:
+    return observed
+
+
+def _checked_names(names: Sequence[str] | None, n_attributes: int) -> tuple[str, ...] | None:
+    if names is not None and len(names) != n_attributes:
         raise ValueError(
-            f"label_names: {len(names)} names for the {signs.shape[1]} columns of Y; "
+            f"label_names: {len(names)} names for the {n_attributes} columns of Y; "
             "give one per column."
         )
-    _check_both_classes(signs, names)
-    return Targets(signs, values, is_vector, names)
+    return None if names is None else tuple(names)
 
 
 def _two_values(observed: Observed, classes: Any) -> NDArray[Any]:
@@ -116,17 +176,23 @@ def _two_values(observed: Observed, classes: Any) -> NDArray[Any]:
     )
 
 
-def _check_both_classes(signs: NDArray[np.float64], names: Sequence[str] | None) -> None:
+def check_both_classes(signs: NDArray[np.float64], names: Sequence[str] | None) -> None:
+    """Raise ``ValueError`` if an attribute has labels of one class only."""
     lacking = ~((signs == 1).any(axis=0) & (signs == -1).any(axis=0))
     if not lacking.any():
         return
     columns = np.flatnonzero(lacking)
-    shown = [repr(names[i]) if names is not None else f"column {i}" for i in columns[:5]]
-    more = "" if len(columns) <= 5 else f" and {len(columns) - 5} more"
     empty = bool(np.isnan(signs[:, columns]).all(axis=0).any())
     raise ValueError(
         f"Y has {'no label or ' if empty else ''}one class only for {len(columns)} of "
-        f"{signs.shape[1]} attributes ({', '.join(shown)}{more}); an attribute needs observed "
+        f"{signs.shape[1]} attributes ({_shown(columns, names)}); an attribute needs observed "
         "labels of both classes, so add "
         "samples or leave these attributes out."
     )
+
+
+def _shown(columns: NDArray[np.intp], names: Sequence[str] | None) -> str:
+    """The first few attributes, by name where they have one."""
+    shown = [repr(names[i]) if names is not None else f"column {i}" for i in columns[:5]]
+    more = "" if len(columns) <= 5 else f" and {len(columns) - 5} more"
+    return ", ".join(shown) + more

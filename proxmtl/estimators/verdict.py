@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.search import Searched
 from proxmtl.selection.edges import Edge, edges_of
 
@@ -108,7 +109,7 @@ def report(
     found: Searched,
     best: tuple[int, int | None],
     sharing: NDArray[np.bool_],
-    signs: NDArray[np.float64],
+    labels: Labels,
 ) -> pd.DataFrame:
     """One line per attribute; ``best`` are the candidates alone and shared."""
     own, shared = best
@@ -118,15 +119,16 @@ def report(
         warnings.simplefilter("ignore", RuntimeWarning)
         table = pd.DataFrame(
             {
-                "labels": (~np.isnan(signs)).sum(axis=0),
-                "positives": (signs == 1).sum(axis=0),
+                "labels": labels.observed.sum(axis=0),
                 "score": np.nanmean(taken, axis=0),
                 "score_std": np.nanstd(taken, axis=0),
             }
         )
+        if labels.coding == "signs":
+            table.insert(1, "positives", (labels.numbers == 1).sum(axis=0))
         if shared is not None:
             gain, error = _gains(found, own, shared)
-            table.insert(2, "shared", sharing)
+            table.insert(table.columns.get_loc("score"), "shared", sharing)
             table["score_alone"] = np.nanmean(alone, axis=0)
             table["gain"], table["gain_error"] = gain, error
     return table

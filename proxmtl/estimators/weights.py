@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from proxmtl.targets import ClassWeight
 
-__all__ = ["class_factors", "sample_weights"]
+__all__ = ["class_factors", "sample_weights", "score_weights"]
 
 Array = NDArray[np.float64]
 
@@ -40,6 +40,23 @@ def sample_weights(signs: Array, sample_weight: Any) -> Array | None:
         )
     if not weights.any():
         raise ValueError("sample_weight is zero for every sample; give some a positive weight.")
+    return weights
+
+
+def score_weights(observed: NDArray[np.bool_], sample_weight: Any) -> Array:
+    """Weights (N, M) of labels in a score; 0 where there is none.
+
+    Raises
+    ------
+    ValueError
+        If there is no label with a weight.
+    """
+    weights = observed.astype(np.float64)
+    if sample_weight is not None:
+        given = np.asarray(sample_weight, dtype=np.float64)
+        weights *= given if given.ndim == 2 else given[:, np.newaxis]
+    if not weights.any():
+        raise ValueError("y has no observed label with a weight; there is nothing to score.")
     return weights
 
 

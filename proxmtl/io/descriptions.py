@@ -52,7 +52,7 @@ def _fitted(n_attributes: int, n_features: int) -> Check:
     value = either(null, number())
     return table(
         {
-            "classes": sequence(either(flag, number(), text), 2),
+            "classes": either(null, sequence(either(flag, number(), text), 2)),
             "label_names": either(null, sequence(text, n_attributes)),
             "feature_names": either(null, sequence(text, n_features)),
             "is_vector": flag,
@@ -92,6 +92,8 @@ def _parameters(kind: type) -> dict[str, Check]:
 
 
 def _like(name: str, default: Any) -> Check:
+    if name == "threshold":
+        return either(text, number(0, 1))
     if default is None and name.endswith("strength"):
         return either(null, number(0))
     if isinstance(default, bool):

@@ -11,12 +11,12 @@ from proxmtl.io.model import read_model_state, write_model_state
 from proxmtl.io.names import DESCRIPTION_FILE
 
 if TYPE_CHECKING:
-    from proxmtl.estimators.base import LinearAttributeClassifier
+    from proxmtl.estimators.base import LinearModel
 
 __all__ = ["load_model", "save_model"]
 
 
-def save_model(folder: str | Path, estimator: LinearAttributeClassifier) -> None:
+def save_model(folder: str | Path, estimator: LinearModel) -> None:
     """Write a fitted estimator as ``model.safetensors`` and ``model.json``.
 
     Parameters
@@ -48,7 +48,7 @@ def save_model(folder: str | Path, estimator: LinearAttributeClassifier) -> None
     write_model_state(folder, state)
 
 
-def load_model(folder: str | Path) -> LinearAttributeClassifier:
+def load_model(folder: str | Path) -> LinearModel:
     """Read an estimator that `save_model` wrote; it predicts, and can go on with ``partial_fit``.
 
     Parameters
@@ -58,7 +58,7 @@ def load_model(folder: str | Path) -> LinearAttributeClassifier:
 
     Returns
     -------
-    LinearAttributeClassifier
+    LinearModel
         Of the class that was saved; fitted, without ``result_``: what the solver said is in
         ``fit_report_``.
 
@@ -80,7 +80,7 @@ def load_model(folder: str | Path) -> LinearAttributeClassifier:
     kind = getattr(estimators, state.kind)
     try:
         check_estimator(kind, state)
-        estimator: LinearAttributeClassifier = kind.from_state(state)
+        estimator: LinearModel = kind.from_state(state)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             folder / DESCRIPTION_FILE, f"does not describe a whole {state.kind} ({error})."

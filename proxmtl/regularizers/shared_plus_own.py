@@ -150,6 +150,35 @@ class SharedPlusOwn(Regularizer):
             shared[:, columns] = (U * torch.relu(s - weight / (2 * self.own))) @ Vh
         return shared, W - shared
 
+    def factors(self, W: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors of the shared part with the least ``||L||^2 + ||S||^2``, twice its trace norm.
+
+        Parameters
+        ----------
+        W : Tensor, shape (D, M)
+
+        Returns
+        -------
+        L : Tensor, shape (D, K)
+        S : Tensor, shape (K, M)
+            ``L S = A``, K its rank: singular vectors, each times the root of its singular value;
+            with groups those of each group, one after another. The largest entry of a column of L
+            is positive.
+        """
+        self._check(W)
+        directions, loadings = [], []
+        for columns, weight in self._blocks:
+            U, s, Vh = _svd(W[:, columns])
+            knee = weight / (2 * self.own)
+            kept = s > knee
+            U, Vh, root = U[:, kept], Vh[kept], (s[kept] - knee).sqrt()
+            largest = U.abs().argmax(0)
+            root = root * U[largest, torch.arange(len(root), device=W.device)].sign()
+            directions.append(U * root)
+            loadings.append(W.new_zeros(len(root), W.shape[1]))
+            loadings[-1][:, columns] = root[:, None] * Vh
+        return torch.cat(directions, dim=1), torch.cat(loadings)
+
     def rank(self, W: Tensor) -> int:
         """Rank of the shared part of ``W``; with groups the sum of the ranks."""
         self._check(W)

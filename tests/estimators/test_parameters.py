@@ -292,13 +292,14 @@ class Inheriting(Handwritten):
 
 
 class Latent(LatentMTLClassifier):
-    note: str = "no parameter here either"
+    note: str = "a parameter"
 
 
 def test_fields_of_a_subclass_are_its_parameters():
     assert (Mine().strength, Mine().depth, LassoClassifier().strength) == (0.5, 3, 0.01)
     assert set(Mine().get_params()) == {*LassoClassifier().get_params(), "depth"}
     assert (Deeper().depth, Deeper().strength) == (4, 0.5)
+    assert set(Latent().get_params()) == {*LatentMTLClassifier().get_params(), "note"}
     assert Mine(depth=7, tol=0.1).get_params() == {
         **LassoClassifier(strength=0.5, tol=0.1).get_params(),
         "depth": 7,
@@ -324,4 +325,3 @@ def test_a_written_constructor_stays_that_of_its_class_and_those_below():
     for kind in (Handwritten, Inheriting):
         assert kind().get_params() == {"strength": 0.25}
         assert (kind().max_passes, kind(strength=1.0).strength) == (20, 1.0)
-    assert set(Latent().get_params()) == set(LatentMTLClassifier().get_params())

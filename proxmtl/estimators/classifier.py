@@ -1,0 +1,150 @@
+"""The side of the labels of classifiers: two classes, decisions and accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from proxmtl.arrays import as_python, check_same_order
+from proxmtl.estimators.base import LinearModel
+from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.targets import check_both_classes, encode_targets
+from proxmtl.estimators.weights import class_factors, score_weights
+from proxmtl.label_coding import signs_of
+
+__all__ = ["LinearAttributeClassifier"]
+
+Array = NDArray[Any]
+
+
+class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]  # no stubs
+    """Base of linear classifiers of several binary attributes with missing labels.
+
+    Parameters
+    ----------
+    class_weight : None, "balanced" or dict of class -> weight
+        Weights of the two classes, within each attribute.
+
+    Attributes
+    ----------
+    label_values_ : ndarray of shape (2,)
+        The two label values, negative first.
+    classes_ : ndarray
+        What scikit-learn asks for. Labels of several attributes: their numbers 0 .. M - 1, as in
+        other multilabel classifiers. One attribute: the two label values.
+    """
+
+    class_weight: Any = None
+
+    label_values_: Array = field(init=False)
+
+    def _read(self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool) -> Labels:
+        known = self.label_values_ if warm else classes
+        targets = encode_targets(y, classes=known, names=names)
+        return Labels(
+            targets.signs,
+            class_weight=class_factors(as_python(self.class_weight), targets.classes),
+            classes=targets.classes,
+            is_vector=targets.is_vector,
+        )
+
+    def _check(self, labels: Labels, names: Sequence[str] | None) -> None:
+        check_both_classes(labels.numbers, names)
+
+    def _posed(self, labels: Labels, *, warm: bool) -> Labels:
+        if not warm and labels.classes is not None:
+            self.label_values_ = labels.classes
+        return labels
+
+    @property
+    def classes_(self) -> Array:
+        """Numbers of the attributes, or the two label values of a single one."""
+        check_is_fitted(self)
+        n_attributes = len(self.coef_)
+        return self.label_values_ if n_attributes == 1 else np.arange(n_attributes)
+
+    def decision_function(self, X: Any) -> Array:
+        """Scores, positive where the attribute is more likely than not.
+
+        Parameters
+        ----------
+        X
+            Features (N, D).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (N, M), or (N,) if the labels were a vector.
+
+        Raises
+        ------
+        ValueError
+            If features are not finite, or so large that scores overflow.
+        """
+        return self._scores(X)
+
+    @property
+    def decision_thresholds_(self) -> Array:
+        """What a decision value has to exceed for a yes, (M,): 0 but for chosen thresholds."""
+        check_is_fitted(self)
+        return np.zeros(len(self.coef_))
+
+    def _predicted(self, X: Any) -> NDArray[np.bool_]:
+        scores = self.decision_function(X)
+        cuts = self.decision_thresholds_
+        above: NDArray[np.bool_] = scores > (cuts[0] if scores.ndim == 1 else cuts)
+        return above
+
+    def predict(self, X: Any) -> Array:
+        """Predicted labels in the coding of the labels of `fit`, of the shape of the scores."""
+        places = self._predicted(X).astype(np.intp)
+        predicted: Array = self.label_values_[places]
+        return predicted
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Mean over the attributes of the accuracy on observed labels.
+
+        For the mean average precision, the other score of the literature, give
+        ``scoring=proxmtl.experiments.mean_ap`` to scikit-learn's searches.
+
+        Parameters
+        ----------
+        X
+            Features (N, D).
+        y
+            Labels as for `fit`; an attribute may have one class only, or no label.
+        sample_weight
+            Weights (N,) or (N, M).
+
+        Raises
+        ------
+        ValueError
+            If the shape of `y` is not that of the predictions, it has a value that `fit` did not
+            see, or no label to score.
+        """
+        check_same_order(X, y=y, sample_weight=sample_weight)
+        predicted = self._predicted(X)
+        signs = signs_of(y, self.label_values_)
+        if signs.shape != predicted.shape:
+            raise ValueError(
+                f"y has shape {signs.shape} and the predictions {predicted.shape}; "
+                "give labels of the attributes that the model was fitted on."
+            )
+        signs, predicted = signs.reshape(len(signs), -1), predicted.reshape(len(signs), -1)
+        weights = score_weights(~np.isnan(signs), sample_weight)
+        total = weights.sum(axis=0)
+        right = (weights * (predicted == (signs > 0))).sum(axis=0)
+        return float(np.mean(right[total > 0] / total[total > 0]))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.classifier_tags.multi_class = False
+        tags.classifier_tags.multi_label = True
+        return tags

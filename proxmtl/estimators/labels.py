@@ -1,0 +1,191 @@
+"""Labels of the rows that are fitted, with their weights: signs of classes, or real numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from proxmtl.numerics import column_moments
+from proxmtl.targets import ClassWeight, Coding, Reduction, Targets
+
+__all__ = ["Labels", "TargetUnits"]
+
+Array = NDArray[np.float64]
+
+MAD = 1.4826
+"""Standard deviation of normal numbers over their median distance from the median."""
+TIES = 1e-12
+"""Relative rounding of sums of weights."""
+
+
+class TargetUnits(NamedTuple):
+    """The map ``y -> (y - centre) / scale`` of real labels, attribute by attribute."""
+
+    centre: Array
+    """Shape (M,)."""
+    scale: Array
+    """Shape (M,), non-negative; 0 for an attribute whose labels are all the same."""
+
+    def apply(self, values: Array) -> Array:
+        """Labels (N, M) in these units; those of a constant attribute are 0."""
+        scale = np.where(self.scale > 0, self.scale, 1.0)
+        moved: Array = (values - self.centre) / scale
+        moved[(self.scale == 0) & ~np.isnan(values)] = 0.0
+        return moved
+
+    def restore(self, scores: NDArray[Any]) -> Array:
+        """Predictions (N, M) in the units of the labels as given."""
+        restored: Array = scores * self.scale + self.centre
+        return restored
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of N rows and M attributes.
+
+    Parameters
+    ----------
+    numbers : ndarray of shape (N, M)
+        -1 and +1, or real numbers; NaN where a label is missing.
+    weights : ndarray of shape (N,) or (N, M), or None
+        Sample weights.
+    coding : "signs" or "real"
+        What the numbers are.
+    class_weight
+        Weights of the two classes of signs.
+    classes : ndarray of shape (2,), optional
+        The label values behind the signs, negative first.
+    is_vector : bool
+        Whether they came as a vector (N,), so that predictions are vectors too.
+    """
+
+    numbers: Array
+    weights: Array | None = None
+    coding: Coding = "signs"
+    class_weight: ClassWeight = None
+    classes: NDArray[Any] | None = None
+    is_vector: bool = False
+
+    @property
+    def observed(self) -> NDArray[np.bool_]:
+        """Where there is a label, shape (N, M)."""
+        return ~np.isnan(self.numbers)
+
+    @property
+    def strata(self) -> Array:
+        """What folds are to hold equal shares of: signs; of real labels halves, around the median.
+
+        Shape (N, M), -1, +1 and NaN.
+        """
+        if self.coding == "signs":
+            return self.numbers
+        strata = np.full(self.numbers.shape, np.nan)
+        for m, values in enumerate(self.numbers.T):
+            seen = ~np.isnan(values)
+            strata[seen, m] = np.where(values[seen] > np.median(values[seen]), 1.0, -1.0)
+        return strata
+
+    @property
+    def learnable(self) -> NDArray[np.intp]:
+        """Columns of attributes that can be fitted: with both classes, or with a real label."""
+        if self.coding == "real":
+            return np.flatnonzero(self.observed.any(axis=0))
+        both = (self.numbers == 1).any(axis=0) & (self.numbers == -1).any(axis=0)
+        return np.flatnonzero(both)
+
+    def part(self, rows: Any, columns: Any = slice(None)) -> Labels:
+        """Labels of some rows and attributes."""
+        weights = None if self.weights is None else self.weights[rows]
+        if weights is not None and weights.ndim == 2:
+            weights = weights[:, columns]
+        return replace(self, numbers=self.numbers[rows][:, columns], weights=weights)
+
+    def weighted(self) -> tuple[Labels, NDArray[np.intp]]:
+        """Labels of the rows that have a weight, and the numbers of these; others are forgotten."""
+        if self.weights is None or self.weights.all():
+            return self, np.arange(len(self.numbers))
+        positive = (self.weights > 0).reshape(len(self.numbers), -1)
+        rows = np.flatnonzero(positive.any(axis=1))
+        known = replace(self, numbers=np.where(positive, self.numbers, np.nan))
+        return known.part(rows), rows
+
+    def per_row(self) -> Array | None:
+        """One weight a row: what weighs the moments of features."""
+        weights = self.weights
+        return weights.mean(axis=1) if weights is not None and weights.ndim == 2 else weights
+
+    def targets(self, reduction: Reduction, like: Tensor) -> Targets:
+        """Labels and weights as the engine takes them."""
+        return Targets.from_labels(
+            self.numbers,
+            sample_weight=self.weights,
+            class_weight=self.class_weight,
+            reduction=reduction,
+            like=like,
+            coding=self.coding,
+        )
+
+    def in_units(self, units: TargetUnits) -> Labels:
+        """Real labels in these units."""
+        return replace(self, numbers=units.apply(self.numbers))
+
+    def units(self, *, centred: bool, robust: bool) -> TargetUnits:
+        """Units in which real labels have spread 1: squared losses of attributes then compare.
+
+        Parameters
+        ----------
+        centred : bool
+            Measure from the mean, which an intercept takes up; else from 0.
+        robust : bool
+            Measure by medians, which outliers do not move. Where most labels are the same the
+            standard deviation stands in.
+        """
+        found = [
+            _unit(y[seen], w, centred=centred, robust=robust)
+            for y, seen, w in zip(
+                self.numbers.T, self.observed.T, self._weights_by_attribute(), strict=True
+            )
+        ]
+        centre, scale = np.array(found).T
+        return TargetUnits(centre, scale)
+
+    def _weights_by_attribute(self) -> list[Array | None]:
+        """Weights of the observed labels of each attribute."""
+        if self.weights is None:
+            return [None] * self.numbers.shape[1]
+        weights = np.broadcast_to(self.weights.T, self.numbers.T.shape)
+        return [w[seen] for w, seen in zip(weights, self.observed.T, strict=True)]
+
+
+def _unit(
+    values: Array, weights: Array | None, *, centred: bool, robust: bool
+) -> tuple[float, float]:
+    """Centre and scale of the labels of one attribute."""
+    moments = column_moments(values[:, None], weights)
+    mean, std = float(moments.mean[0]), float(moments.std[0])
+    if bool(moments.constant[0]):
+        std = 0.0
+        if centred:
+            return mean, std
+    if robust:
+        centre = _median(values, weights) if centred else 0.0
+        scale = MAD * _median(np.abs(values - centre), weights)
+        if scale > 0:
+            return centre, scale
+    return (mean, std) if centred else (0.0, math.hypot(mean, std))
+
+
+def _median(values: Array, weights: Array | None) -> float:
+    """Weighted median: a value of weight 2 counts as two."""
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    below = np.cumsum(np.ones(len(values)) if weights is None else weights[order])
+    half, rounding = below[-1] / 2, TIES * below[-1]
+    low = values[np.searchsorted(below, half - rounding)]
+    high = values[np.searchsorted(below, half + rounding, side="right")]
+    return float(low + (high - low) / 2)

@@ -1,0 +1,152 @@
+"""The side of the labels of regressors: real numbers, their units, predictions and R²."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import RegressorMixin
+
+from proxmtl.arrays import as_python, check_same_order
+from proxmtl.estimators.base import LinearModel
+from proxmtl.estimators.labels import Labels, TargetUnits
+from proxmtl.estimators.losses import check_real_loss
+from proxmtl.estimators.scoring import r2
+from proxmtl.estimators.targets import check_observed, read_values
+from proxmtl.estimators.weights import score_weights
+from proxmtl.label_coding import observed_labels
+
+__all__ = ["LinearAttributeRegressor"]
+
+Array = NDArray[Any]
+
+BY_ATTRIBUTE = {"coef_": 0, "shared_coef_": 0, "shared_loadings_": 1, "S_": 1, "V_": 1}
+"""Arrays in units of the labels, and their axis of attributes."""
+
+
+class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[misc]  # no stubs
+    """Base of linear regressions of several attributes with missing labels.
+
+    The labels of each attribute are centred (with an intercept) and divided by their standard
+    deviation before the fit, and coefficients are given for the labels as they come: a strength
+    means the same whatever the unit of the labels, and no attribute outweighs others by its unit.
+    With ``loss="huber"`` median and median deviation stand for mean and standard deviation.
+
+    Parameters
+    ----------
+    loss : {"squared", "huber"}
+        Loss of a label; Huber's is linear beyond one unit of the labels, as below.
+
+    Attributes
+    ----------
+    target_mean_, target_scale_ : ndarray of shape (M,)
+        Centre and unit of the labels of each attribute. The unit of one whose labels are all the
+        same is 0; its coefficients are 0, and its intercept is that label.
+    """
+
+    loss: str = "squared"
+
+    target_mean_: Array = field(init=False)
+    target_scale_: Array = field(init=False)
+
+    def _read(self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool) -> Labels:
+        del classes, warm
+        check_real_loss(as_python(self.loss))
+        values, is_vector = read_values(y, names=names)
+        return Labels(values, coding="real", is_vector=is_vector)
+
+    def _check(self, labels: Labels, names: Sequence[str] | None) -> None:
+        check_observed(labels.numbers, names)
+
+    def _posed(self, labels: Labels, *, warm: bool) -> Labels:
+        given = self._given
+        if not warm:
+            units = labels.units(centred=given.fit_intercept, robust=given.loss == "huber")
+            self.target_mean_, self.target_scale_ = units
+        units = TargetUnits(self.target_mean_, self.target_scale_)
+        moved = labels.observed & (labels.numbers != units.centre) & (units.scale == 0)
+        if warm and moved.any():
+            column = int(np.argmax(moved.any(axis=0)))
+            raise ValueError(
+                f"Y: column {column} had one value only in the first set, which gives it no unit; "
+                "fit on a set in which it varies."
+            )
+        return labels.in_units(units)
+
+    def _units(self) -> tuple[Any, Any]:
+        return self.target_mean_, np.where(self.target_scale_ > 0, self.target_scale_, 1.0)
+
+    def _restore(self) -> None:
+        scale = np.asarray(self.target_scale_)
+        for name, axis in BY_ATTRIBUTE.items():
+            if hasattr(self, name):
+                array = getattr(self, name)
+                setattr(self, name, array * (scale[:, np.newaxis] if axis == 0 else scale))
+        self.intercept_ = self.intercept_ * scale + self.target_mean_
+
+    def predict(self, X: Any) -> Array:
+        """Predicted values, of shape (N, M), or (N,) if the labels were a vector.
+
+        Parameters
+        ----------
+        X
+            Features (N, D).
+
+        Raises
+        ------
+        ValueError
+            If features are not finite, or so large that predictions overflow.
+        """
+        return self._scores(X)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        r"""Mean over the attributes of :math:`R^2` on observed labels.
+
+        .. math:: R^2 = 1 - \frac{\sum_i c_i (y_i - \hat y_i)^2}{\sum_i c_i (y_i - \bar y)^2}
+
+        Parameters
+        ----------
+        X
+            Features (N, D).
+        y
+            Labels as for `fit`; an attribute with less than two different labels has no
+            :math:`R^2` and is left out.
+        sample_weight
+            Weights (N,) or (N, M).
+
+        Raises
+        ------
+        ValueError
+            If the shape of `y` is not that of the predictions, or no attribute has two different
+            labels.
+        """
+        check_same_order(X, y=y, sample_weight=sample_weight)
+        predicted = self.predict(X)
+        seen, where = observed_labels(y)
+        if where.shape != predicted.shape:
+            raise ValueError(
+                f"y has shape {where.shape} and the predictions {predicted.shape}; "
+                "give labels of the attributes that the model was fitted on."
+            )
+        values: Array = np.full(where.shape, np.nan)
+        values[where] = seen
+        values, predicted = values.reshape(len(values), -1), predicted.reshape(len(values), -1)
+        weights = score_weights(~np.isnan(values), sample_weight)
+        found = []
+        for y_m, z_m, w_m in zip(values.T, predicted.T, weights.T, strict=True):
+            kept = w_m > 0
+            if kept.any() and np.ptp(y_m[kept]) > 0:
+                found.append(r2(y_m[kept], z_m[kept], w_m[kept]))
+        if not found:
+            raise ValueError(
+                "y has no attribute with two different labels; R² has nothing to compare with."
+            )
+        return float(np.mean(found))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

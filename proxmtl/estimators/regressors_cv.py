@@ -1,0 +1,122 @@
+"""Regressors that choose their strengths, and whether to share, by cross-validation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxmtl.estimators.cross_validated import OwnSearch, SharedSearch
+from proxmtl.estimators.labels import Labels, TargetUnits
+from proxmtl.estimators.regressor import LinearAttributeRegressor
+from proxmtl.estimators.scoring import REAL_SCORINGS, Score, Scoring, of_values, scoring_of
+
+__all__ = ["SearchedRegressor", "SharedPlusOwnRegressorCV", "SingleTaskRegressorCV"]
+
+
+class SearchedRegressor(LinearAttributeRegressor):
+    """The labels' side of regressors with a search: their scores."""
+
+    unit_own: ClassVar[bool] = False  # how strong a ridge is best depends on the noise
+
+    scoring: str | Scoring = "r2"
+
+    def _score_by(self) -> Score:
+        scoring = scoring_of(self._given.scoring, REAL_SCORINGS)
+        units = TargetUnits(self.target_mean_, self.target_scale_)
+        return of_values(scoring, units if callable(self.scoring) else None)
+
+    def _calibrate(
+        self, held_out: NDArray[np.float32], labels: Labels, weights: NDArray[np.floating]
+    ) -> float:
+        del held_out, labels, weights
+        return 0.0
+
+
+class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
+    r"""One ridge regression per attribute, the ridge chosen by cross-validation.
+
+    For all attributes together the ridge of best mean score on held-out rows is taken from a path
+    of strengths, which is continued where an end of it is best. The regression is then fitted on
+    all rows, to a certified accuracy. The labels of each attribute are centred and divided by their
+    standard deviation inside each fit.
+
+    Parameters
+    ----------
+    cv : int, splitter or iterable of (train, test)
+        A number of folds balances over all attributes at once how many labels a fold has, and how
+        many of them are above the median; a splitter of scikit-learn and row numbers are taken as
+        they are.
+    scoring : {"r2", "neg_mean_squared_error", "neg_mean_absolute_error"} or callable
+        Unweighted score of one attribute on the rows held out, ``(labels, predictions) -> float``;
+        the mean over folds, then over attributes, decides. Errors by name are in units of
+        ``target_scale_``, so that attributes of different units count alike; a callable is given
+        labels and predictions as they are.
+    loss : {"squared", "huber"}
+        Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
+    fit_intercept, standardize : bool
+        As for :class:`SharedPlusOwnRegressor`; moments are found inside each training part.
+    max_passes, tol
+        Budget and relative duality gap of the final fit.
+    label_names : sequence of str, optional
+        Attribute names; by default the columns of Y where it is a data frame.
+    random_state : int, RandomState or None
+        Of the folds, where ``cv`` is a number.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (M, D)
+        Coefficients on the features as given, for the labels as given.
+    intercept_ : ndarray of shape (M,)
+        Intercepts.
+    report_ : pandas.DataFrame
+        One line per attribute: number of labels, score on held-out rows and its standard deviation
+        over the folds, strengths in units of the loss on standardised features and labels. The
+        folds that give the scores also made the choice, so the scores are a little too good.
+    cv_results_ : pandas.DataFrame
+        One line per candidate: its strengths and its mean score with the standard error.
+    search_passes_ : float
+        Passes over the data that the search took.
+    target_mean_, target_scale_ : ndarray of shape (M,)
+        Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
+        and is predicted to be that label.
+    mean_, scale_, label_names_, n_features_in_
+        As for :class:`SharedPlusOwnRegressor`.
+    results_, result_
+        As for :class:`SingleTaskClassifierCV`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the final fit ended by its budget.
+    EdgeWarning
+        If the best candidate is the last of an extended path.
+    """
+
+
+class SharedPlusOwnRegressorCV(SearchedRegressor, SharedSearch):
+    r"""Regressions that share where sharing helps: :class:`SharedPlusOwnRegressor`, tuned.
+
+    Strengths are chosen, and compared with attributes alone, as in
+    :class:`SharedPlusOwnClassifierCV`: what can be expected to get worse by sharing keeps a
+    regression of its own. Parameters and attributes are those of :class:`SingleTaskRegressorCV`,
+    and these:
+
+    Parameters
+    ----------
+    groups : Groups, dict, list of lists or None
+        As for :class:`SharedPlusOwnClassifier`.
+
+    Attributes
+    ----------
+    sharing_, shared_coef_, shared_directions_, shared_loadings_, n_shared_, groups_
+        As for :class:`SharedPlusOwnClassifierCV`, in the units of the labels as given.
+    report_ : pandas.DataFrame
+        One line per attribute: number of labels, whether it shares, score on held-out rows with its
+        standard deviation, score alone, gain and the gain's standard error.
+
+    References
+    ----------
+    Argyriou, Evgeniou, Pontil, "Convex multi-task feature learning", 2008.
+    """

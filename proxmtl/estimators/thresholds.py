@@ -1,0 +1,94 @@
+"""Probabilities from which on an attribute is predicted, chosen by scores of rows held out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from proxmtl.estimators.labels import Labels
+
+__all__ = ["check_threshold", "chosen_thresholds", "cut_of"]
+
+Array = NDArray[np.float64]
+
+CRITERIA = ("f1", "balanced_accuracy")
+FEWEST = 10
+"""Labels of the rarer class with which a threshold follows the labels themselves."""
+ROUNDING = 1e-12
+"""Two values of a criterion that differ by less are equal."""
+EDGE = 1e-15
+"""Distance of a threshold from 0 and from 1, at least: its logit is finite."""
+
+
+def check_threshold(given: Any) -> None:
+    """Raise ``ValueError`` unless this is the name of a criterion, or a probability."""
+    number = isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < 1
+    if not number and given not in ("probability", *CRITERIA):
+        raise ValueError(
+            f"threshold: got {given!r}; use 'probability', 'f1', 'balanced_accuracy', or a "
+            "probability between 0 and 1."
+        )
+
+
+def cut_of(thresholds: Array, slopes: Array) -> Array:
+    """Decision values at which the probabilities are the thresholds, (M,)."""
+    cuts: Array = logit(thresholds) / slopes
+    return cuts
+
+
+def chosen_thresholds(
+    given: str | float, held_out: NDArray[np.floating], labels: Labels, slopes: Array
+) -> Array:
+    """Thresholds of the attributes, as probabilities.
+
+    Parameters
+    ----------
+    given
+        A criterion, "probability" (1/2) or a probability for all.
+    held_out
+        Calibrated decision values of rows while they were held out, (N, M), NaN where they never
+        were: their probability is ``sigmoid(slope * value)``.
+    labels
+        Signs of the rows, and their sample weights.
+    slopes
+        Of the attributes, (M,).
+    """
+    n_attributes = held_out.shape[1]
+    if not isinstance(given, str) or given == "probability":
+        return np.full(n_attributes, 0.5 if isinstance(given, str) else float(given))
+    weights = np.ones_like(labels.numbers)
+    if labels.weights is not None:
+        weights = np.broadcast_to(labels.weights.T, labels.numbers.T.shape).T
+    found = np.full(n_attributes, 0.5)
+    for m in range(n_attributes):
+        seen = labels.observed[:, m] & ~np.isnan(held_out[:, m])
+        if seen.any():
+            p = expit(slopes[m] * held_out[seen, m].astype(np.float64))
+            found[m] = _best(given, p, labels.numbers[seen, m] > 0, weights[seen, m])
+    return found
+
+
+def _best(criterion: str, p: Array, positive: NDArray[np.bool_], weights: Array) -> float:
+    """Best threshold for probabilities of one attribute.
+
+    Where one class is rare the best cut of so few labels is a matter of chance: the labels'
+    expectations, which are the calibrated probabilities, then stand for them.
+    """
+    rarer = min(positive.sum(), (~positive).sum())
+    y = positive.astype(np.float64) if rarer >= FEWEST else p
+    levels, place = np.unique(p, return_inverse=True)
+    yes, no = (np.bincount(place, weights * each, len(levels)) for each in (y, 1 - y))
+    # a cut below each level, and one above all; what lies above it is predicted
+    hits, false = (np.append(np.cumsum(each[::-1])[::-1], 0.0) for each in (yes, no))
+    if criterion == "f1":
+        value = 2 * hits / (hits + false + hits[0])
+    else:
+        value = hits / hits[0] + (false[0] - false) / false[0]
+    edges = np.concatenate([[0.0], levels, [1.0]])
+    middles = (edges[:-1] + edges[1:]) / 2
+    best = np.flatnonzero(value >= value.max() - ROUNDING)
+    middle = middles[best[np.argmin(np.abs(middles[best] - 0.5))]]
+    return float(np.clip(middle, EDGE, 1 - EDGE))

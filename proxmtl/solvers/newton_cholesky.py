@@ -200,7 +200,7 @@ def _by_features(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Tensor, T
     along = problem.scores_along(move.to(design.dtype)).to(torch.float64)
     slope = (r * along).sum(0) + 2 * problem.ridge * (W * d).sum(0)
     squares = problem.ridge * d.square().sum(0)
-    tau = lengths(loss, z.T, along.T, (labels.T, weights.T), slope, squares)
+    tau = lengths(loss, z.T, along.T, (labels.T, weights.T), slope=slope, squares=squares)
     return (x + tau * move).to(x), (z + tau * along).to(scores)
 
 

@@ -44,6 +44,8 @@ class InRows(NamedTuple):
     """Of the rows of each task, (D, M) or (D, 1); zero without an intercept."""
     combination: Tensor
     """``c``, (M, n); of sum zero where there is an intercept."""
+    combined: Tensor
+    """``K c``, (M, n)."""
     level: Tensor
     """Mean score of the rows of each task as far as it is no matter of the rest, (M,)."""
     rest: Tensor
@@ -67,12 +69,12 @@ class InRows(NamedTuple):
         )
         apart = torch.where(c > 0, z - level[:, None], 0.0)
         zero = torch.zeros_like(c)
-        return cls(numbers, labels, c, gram, means, zero, level, rest, apart)
+        return cls(numbers, labels, c, gram, means, zero, zero, level, rest, apart)
 
     @property
     def scores(self) -> Tensor:
         """Of the labelled rows, (M, n)."""
-        return _times(self.gram, self.combination) + self.rest_scores + self.level[:, None]
+        return self.combined + self.rest_scores + self.level[:, None]
 
     def point(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """The parameter, and its scores (N, M), zero where there is no label: one product."""
@@ -97,8 +99,7 @@ class InRows(NamedTuple):
         is the one with which the new ``c`` sums to zero, as its own equation demands.
         """
         loss, ridge, K = problem.loss, problem.ridge, self.gram
-        shared = _times(K, self.combination)
-        z = shared + self.rest_scores + self.level[:, None]
+        z = self.scores
         r = loss.grad(z, self.labels, self.weights)
         s = (loss.curvature(z, self.labels) * self.weights).sqrt()
         g = self.combination + r / (2 * ridge)
@@ -115,13 +116,18 @@ class InRows(NamedTuple):
         moved = _times(K, change)
         along = torch.where(known[:, None], moved - self.rest_scores + db[:, None], 0.0)
         left = self.rest.square().sum(0)
-        drift = ((shared + self.rest_scores) * change - self.combination * self.rest_scores).sum(1)
+        drift = (
+            (self.combined + self.rest_scores) * change - self.combination * self.rest_scores
+        ).sum(1)
         squares = ((moved - 2 * self.rest_scores) * change).sum(1) + left
         slope = (r * along).sum(1) + 2 * ridge * (drift - left)
-        tau = lengths(loss, z, along, (self.labels, self.weights), slope, ridge * squares)
+        tau = lengths(
+            loss, z, along, (self.labels, self.weights), slope=slope, squares=ridge * squares
+        )
         tau = torch.where(known, tau, 0.0)
         return self._replace(
             combination=self.combination + tau[:, None] * change,
+            combined=self.combined + tau[:, None] * moved,
             level=self.level + tau * db,
             rest=(1 - tau) * self.rest,
             rest_scores=(1 - tau[:, None]) * self.rest_scores,

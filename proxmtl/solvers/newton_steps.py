@@ -22,6 +22,7 @@ def lengths(
     scores: Tensor,
     along: Tensor,
     targets: tuple[Tensor, Tensor],
+    *,
     slope: Tensor,
     squares: Tensor,
 ) -> Tensor:

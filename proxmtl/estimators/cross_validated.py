@@ -110,7 +110,9 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         standard deviation over the folds, strengths in units of the loss on standardised features.
         The folds that give the scores also made the choice, so the scores are a little too good.
     cv_results_ : pandas.DataFrame
-        One line per candidate: its strengths and its mean score with the standard error.
+        One line per candidate: its strengths, the number of folds that it was solved on, its mean
+        score on these and the standard error. Who is clearly behind after the first folds is not
+        solved on the others, and is not chosen.
     search_passes_ : float
         Passes over the data that the search took. It keeps the decision values of each candidate
         for all rows in float32: 4 N M bytes for each of some 20 candidates.
@@ -206,10 +208,10 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
             return search(
                 folds,
                 signs,
-                lambda fold: self._points(fold, paths, groups),
+                lambda fold, kept: self._points(fold, paths, kept, groups),
                 scoring,
                 n_folds=len(splits),
-                n_candidates=sum(map(len, paths)),
+                path_of=np.repeat(np.arange(len(paths)), [len(path) for path in paths]),
             )
 
         paths = self._paths()
@@ -271,20 +273,43 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         return strength_units(problem, groups, sample_weight)
 
     def _points(
-        self, fold: Fold, paths: Sequence[Sequence[Pair]], groups: Groups
+        self,
+        fold: Fold,
+        paths: Sequence[Sequence[Pair]],
+        kept: NDArray[np.bool_],
+        groups: Groups,
     ) -> Iterator[torch.Tensor]:
-        """Solutions of the candidates on a fold, whose units are its own."""
+        """Solutions of the candidates kept on a fold, whose units are its own.
+
+        A path that shares goes on from attributes alone with the ridge nearest to that of its own
+        parts: where hardly anything is shared the two are the same.
+        """
         part = part_of(groups, fold.columns)
         units = self._units(fold.problem, part, fold.sample_weight)
+        numbers = iter(kept.tolist())
+        alone: dict[float, torch.Tensor] = {}
         for path in paths:
-            pairs = [(a * units.shared, own * units.own) for a, own in path]
-            yield from self._followed(fold.problem, pairs, part)
+            left = [pair for pair in path if next(numbers)]
+            ridge = math.log(path[0][1])
+            near = min(alone, key=lambda own: abs(math.log(own) - ridge), default=None)
+            start = None if near is None else alone[near]
+            pairs = [(a * units.shared, own * units.own) for a, own in left]
+            for (a, own), point in zip(
+                left, self._followed(fold.problem, pairs, part, start), strict=True
+            ):
+                if math.isinf(a) and len(paths) > 1:
+                    alone[own] = point
+                yield point
 
     def _followed(
-        self, problem: Problem, path: Sequence[Pair], groups: Groups
+        self,
+        problem: Problem,
+        path: Sequence[Pair],
+        groups: Groups,
+        start: torch.Tensor | None,
     ) -> Iterator[torch.Tensor]:
-        """Solutions along a path of strengths in units of the loss."""
-        return followed(problem, [shared_plus_own(*pair, groups) for pair in path])
+        """Solutions along a path of strengths in units of the loss, from a start or from zero."""
+        return followed(problem, [shared_plus_own(*pair, groups) for pair in path], start)
 
     def _refit(
         self,
@@ -386,5 +411,6 @@ class SharedPlusOwnClassifierCV(SingleTaskClassifierCV):
 
 
 def _best(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: bool) -> int | None:
-    numbers = [i for i, (a, _) in enumerate(candidates) if math.isfinite(a) == shared]
+    known = np.isfinite(means)
+    numbers = [i for i, (a, _) in enumerate(candidates) if math.isfinite(a) == shared and known[i]]
     return max(numbers, key=lambda i: means[i], default=None)

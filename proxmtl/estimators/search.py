@@ -14,6 +14,7 @@ from torch import Tensor
 
 from proxmtl.arrays import as_float_tensor
 from proxmtl.designs import SharedDesign
+from proxmtl.estimators.racing import promising
 from proxmtl.estimators.standardize import fit_standardization
 from proxmtl.losses import Loss
 from proxmtl.problem import Problem
@@ -122,33 +123,49 @@ class Searched:
         Score of each candidate, fold and attribute; NaN where the fold has no label to score it.
     held_out : ndarray of float32, shape (C, N, M)
         Decision values of each candidate for rows while they were held out; NaN elsewhere.
+    folds : ndarray of int, shape (C,)
+        Number of the first folds that each candidate was solved on.
     passes : float
         Passes over the features, in units of all rows.
     """
 
     scores: NDArray[np.float64]
     held_out: NDArray[np.float32]
+    folds: NDArray[np.intp]
     passes: float
 
     @property
-    def by_fold(self) -> NDArray[np.float64]:
-        """Mean over the attributes in each fold, (C, F): those scored by every candidate.
+    def complete(self) -> NDArray[np.bool_]:
+        """Candidates that were solved on every fold, (C,): one of them is chosen."""
+        complete: NDArray[np.bool_] = self.folds == self.folds.max()
+        return complete
 
-        NaN for a fold that scores none.
+    @property
+    def by_fold(self) -> NDArray[np.float64]:
+        """Mean over the attributes in each fold, (C, F): those scored by every candidate there.
+
+        NaN for a fold that scores none, or that a candidate was not solved on.
         """
-        scored = ~np.isnan(self.scores).any(axis=0)
-        counted = np.where(scored, self.scores, 0.0)
-        count = scored.sum(axis=1)
-        means: NDArray[np.float64] = counted.sum(axis=2) / np.where(count > 0, count, np.nan)
+        means = np.full(self.scores.shape[:2], np.nan)
+        for f in range(self.scores.shape[1]):
+            solved = np.flatnonzero(self.folds > f)
+            scored = ~np.isnan(self.scores[solved, f]).any(axis=0)
+            if scored.any():
+                means[solved, f] = self.scores[solved, f][:, scored].mean(axis=1)
         return means
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """Mean of each candidate over the folds of each attribute, then over attributes, (C,)."""
-        scored = ~np.isnan(self.scores).any(axis=0)
+        """Mean over the folds of each attribute, then over attributes, (C,).
+
+        NaN for a candidate that is not complete.
+        """
+        complete = self.scores[self.complete]
+        scored = ~np.isnan(complete).any(axis=0)
         count = scored.sum(axis=0)
-        sums = np.where(scored, self.scores, 0.0).sum(axis=1)
-        found: NDArray[np.float64] = (sums[:, count > 0] / count[count > 0]).mean(axis=1)
+        sums = np.where(scored, complete, 0.0).sum(axis=1)
+        found = np.full(len(self.scores), np.nan)
+        found[self.complete] = (sums[:, count > 0] / count[count > 0]).mean(axis=1)
         return found
 
 
@@ -157,6 +174,7 @@ def joined(first: Searched, second: Searched) -> Searched:
     return Searched(
         np.concatenate([first.scores, second.scores]),
         np.concatenate([first.held_out, second.held_out]),
+        np.concatenate([first.folds, second.folds]),
         first.passes + second.passes,
     )
 
@@ -239,13 +257,16 @@ def folds_of(
 def search(
     folds: Iterator[Fold],
     signs: NDArray[np.float64],
-    points: Callable[[Fold], Iterable[Tensor]],
+    points: Callable[[Fold, NDArray[np.bool_]], Iterable[Tensor]],
     scoring: Callable[[Array, Array], float],
     *,
     n_folds: int,
-    n_candidates: int,
+    path_of: NDArray[np.intp],
 ) -> Searched:
-    """Solve every candidate on every fold and score the rows held out.
+    """Solve the candidates on the folds and score the rows held out.
+
+    A candidate that the first folds show to be clearly worse than another one of its path is not
+    solved on the rest (:func:`promising`).
 
     Parameters
     ----------
@@ -254,52 +275,63 @@ def search(
     signs
         Labels -1, +1 and NaN, (N, M).
     points
-        Gives the solution of each candidate on a fold, in the same order for every fold: parameters
-        of the fold's design. Made while the last is scored, so that warm starts cost no memory.
+        Gives the solutions of those candidates on a fold that a mask (C,) tells, in their order:
+        parameters of the fold's design. Made while the last is scored, so that warm starts cost no
+        memory.
     scoring
         ``(labels in {0, 1}, decision values) -> float`` of one attribute; higher is better.
-    n_folds, n_candidates
-        Numbers of folds F and of candidates C.
+    n_folds
+        Number of folds F.
+    path_of : ndarray of int, shape (C,)
+        Number of each candidate's path.
     """
     n, n_attributes = signs.shape
+    n_candidates = len(path_of)
+    kept, solved = np.ones(n_candidates, dtype=np.bool_), np.zeros(n_candidates, dtype=np.intp)
     scores = held_out = None
     passes = 0.0
     for f, fold in enumerate(folds):
         if scores is None or held_out is None:
             scores = np.full((n_candidates, n_folds, n_attributes), np.nan)
             held_out = np.full((n_candidates, n, n_attributes), np.nan, dtype=np.float32)
-        for c, point in zip(range(n_candidates), points(fold), strict=True):
+        for c, point in zip(np.flatnonzero(kept), points(fold, kept), strict=True):
             values = fold.scores(point)
             held_out[c][np.ix_(fold.test, fold.columns)] = values
             scores[c, f, fold.columns] = _scores(
                 signs[np.ix_(fold.test, fold.columns)], values, scoring
             )
         passes += fold.problem.counts.passes * fold.problem.targets.labels.shape[0] / n
+        solved[kept] = f + 1
+        kept = promising(scores[:, : f + 1], kept, path_of)
     if scores is None or held_out is None:
         raise ValueError("cv: no training part has both classes of an attribute; use fewer folds.")
-    if np.isnan(scores).any(axis=0).all():
+    if np.isnan(scores[kept]).any(axis=0).all():
         raise ValueError(
             "cv: no fold holds out both classes of an attribute that its training part has too; "
             "give fewer folds, or rows in another order."
         )
-    return Searched(scores, held_out, passes)
+    return Searched(scores, held_out, solved, passes)
 
 
-def followed(problem: Problem, path: Sequence[Regularizer]) -> Iterator[Tensor]:
+def followed(
+    problem: Problem, path: Sequence[Regularizer], start: Tensor | None = None
+) -> Iterator[Tensor]:
     """Yield points near the minimisers along a path of penalties, each found from the last.
 
-    Each is descended to until the objective hardly falls, without a certificate.
+    Each is descended to until the objective hardly falls, without a certificate; the first from a
+    start, or from zero.
     """
     problem = problem.in_units()
     posed = [problem.with_regularizers(penalty) for penalty in path]
     newton = NewtonCholesky()
     if all(newton.is_cheaper(each) for each in posed):
-        state = newton.init(posed[0], problem.zeros())
+        zero = problem.zeros()
+        state = newton.init(posed[0], zero if start is None else problem.inside(start))
         for each in posed:
             state = _descended(each, newton, newton.resumed(each, state), steps=1)
             yield problem.outside(state.x)
         return
-    solver, point = FISTA(), problem.zeros()
+    solver, point = FISTA(), problem.zeros() if start is None else problem.inside(start)
     for each in posed:
         point = _descended(each, solver, solver.init(each, point), steps=3).x
         yield problem.outside(point)

@@ -133,13 +133,17 @@ def report(
 
 
 def table(candidates: Sequence[Pair], found: Searched) -> pd.DataFrame:
-    """One line per candidate: its strengths, its mean score and the standard error over folds."""
+    """One line per candidate: its strengths, and on its folds the mean score and standard error."""
     by_fold = found.by_fold
+    means = found.means
+    for c in np.flatnonzero(~found.complete):
+        means[c] = np.nanmean(by_fold[c])
     return pd.DataFrame(
         {
             "shared_strength": [pair[0] for pair in candidates],
             "own_strength": [pair[1] for pair in candidates],
-            "mean": found.means,
+            "folds": found.folds,
+            "mean": means,
             "standard_error": _standard_error(by_fold),
         }
     )
@@ -147,10 +151,10 @@ def table(candidates: Sequence[Pair], found: Searched) -> pd.DataFrame:
 
 def _standard_error(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of the means over the folds, (C, F) -> (C,); NaN for one fold."""
-    scored = by_fold[:, ~np.isnan(by_fold).any(axis=0)]
-    if scored.shape[1] < 2:
-        return np.full(len(scored), np.nan)
-    error: NDArray[np.float64] = scored.std(axis=1, ddof=1) / np.sqrt(scored.shape[1])
+    count = (~np.isnan(by_fold)).sum(axis=1)
+    error = np.full(len(by_fold), np.nan)
+    some = count > 1
+    error[some] = np.nanstd(by_fold[some], axis=1, ddof=1) / np.sqrt(count[some])
     return error
 
 

@@ -21,11 +21,11 @@ from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.losses import resolve_loss
+from proxmtl.estimators.paths import followed
 from proxmtl.estimators.search import (
     Fold,
     Searched,
     folds_of,
-    followed,
     given_splits,
     joined,
     scoring_of,
@@ -40,6 +40,7 @@ from proxmtl.estimators.shared_plus_own import (
 )
 from proxmtl.estimators.verdict import (
     Pair,
+    best_of,
     beyond_the_end,
     calibration,
     ends,
@@ -236,7 +237,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         design = SharedDesign(features, intercept=given.fit_intercept)
         problem = Problem(options["loss"], design, targets)
         units = self._units(problem, groups, weights)
-        alone, shared = (_best(candidates, found.means, shared=kind) for kind in (False, True))
+        alone, shared = (best_of(candidates, found.means, shared=kind) for kind in (False, True))
         assert alone is not None
         self.sharing_ = sharing(found, alone, shared)
         chosen = np.full(signs.shape[1], alone, dtype=np.intp)
@@ -281,23 +282,24 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
     ) -> Iterator[torch.Tensor]:
         """Solutions of the candidates kept on a fold, whose units are its own.
 
-        A path that shares goes on from attributes alone with the ridge nearest to that of its own
-        parts: where hardly anything is shared the two are the same.
+        A path that shares goes on from attributes alone with the own parts' ridge.
         """
         part = part_of(groups, fold.columns)
         units = self._units(fold.problem, part, fold.sample_weight)
         numbers = iter(kept.tolist())
+        wanted = {path[0][1] for path in paths if math.isfinite(path[0][0])}
         alone: dict[float, torch.Tensor] = {}
         for path in paths:
             left = [pair for pair in path if next(numbers)]
-            ridge = math.log(path[0][1])
-            near = min(alone, key=lambda own: abs(math.log(own) - ridge), default=None)
-            start = None if near is None else alone[near]
+            first = None
+            if math.isfinite(path[0][0]):
+                own = path[0][1]
+                ridge = self._followed(fold.problem, [(math.inf, own * units.own)], part, None)
+                first = alone[own] if own in alone else next(ridge)
             pairs = [(a * units.shared, own * units.own) for a, own in left]
-            for (a, own), point in zip(
-                left, self._followed(fold.problem, pairs, part, start), strict=True
-            ):
-                if math.isinf(a) and len(paths) > 1:
+            points = self._followed(fold.problem, pairs, part, first)
+            for (a, own), point in zip(left, points, strict=True):
+                if math.isinf(a) and own in wanted:
                     alone[own] = point
                 yield point
 
@@ -306,10 +308,11 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         problem: Problem,
         path: Sequence[Pair],
         groups: Groups,
-        start: torch.Tensor | None,
+        alone: torch.Tensor | None,
     ) -> Iterator[torch.Tensor]:
-        """Solutions along a path of strengths in units of the loss, from a start or from zero."""
-        return followed(problem, [shared_plus_own(*pair, groups) for pair in path], start)
+        """Solutions along a path of strengths in units of the loss."""
+        penalties = [shared_plus_own(*pair, groups) for pair in path]
+        return followed(problem, penalties, [own if math.isinf(a) else a for a, own in path], alone)
 
     def _refit(
         self,
@@ -408,9 +411,3 @@ class SharedPlusOwnClassifierCV(SingleTaskClassifierCV):
 
     def _paths(self) -> list[list[Pair]]:
         return [*super()._paths(), [(a, 1.0) for a in SHARED]]
-
-
-def _best(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: bool) -> int | None:
-    known = np.isfinite(means)
-    numbers = [i for i, (a, _) in enumerate(candidates) if math.isfinite(a) == shared and known[i]]
-    return max(numbers, key=lambda i: means[i], default=None)

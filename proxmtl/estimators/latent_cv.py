@@ -104,10 +104,10 @@ class LatentMTLClassifierCV(SingleTaskClassifierCV):
         problem: Problem,
         path: Sequence[Pair],
         groups: Groups,
-        start: torch.Tensor | None,
+        alone: torch.Tensor | None,
     ) -> Iterator[torch.Tensor]:
         if math.isinf(path[0][0]):
-            yield from super()._followed(problem, path, groups, start)
+            yield from super()._followed(problem, path, groups, alone)
             return
         for posed, blocks in latent_path.followed(
             problem,

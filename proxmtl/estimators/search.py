@@ -1,10 +1,10 @@
-"""Strengths chosen by cross-validation: every candidate on every fold, along warm paths."""
+"""Strengths chosen by cross-validation: candidates on folds, and what they score there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,6 @@ from proxmtl.estimators.racing import promising
 from proxmtl.estimators.standardize import fit_standardization
 from proxmtl.losses import Loss
 from proxmtl.problem import Problem
-from proxmtl.regularizers import Regularizer
-from proxmtl.solvers import FISTA, NewtonCholesky, Solver, State
 from proxmtl.targets import ClassWeight, Reduction, Targets
 
 __all__ = [
@@ -27,7 +25,6 @@ __all__ = [
     "Fold",
     "Searched",
     "folds_of",
-    "followed",
     "given_splits",
     "joined",
     "scoring_of",
@@ -35,13 +32,6 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-S = TypeVar("S", bound=State)
-
-SEARCH_ITERATIONS = 30
-"""Iterations of a candidate on a fold, at most: ranks settle long before the optimum is reached."""
-SEARCH_TOLERANCE = 3e-4
-"""A candidate's descent ends when an iteration of Newton's method, or three of FISTA, lower its
-objective by less than this share."""
 
 # A search scores thousands of short vectors: these take microseconds where scikit-learn's checks
 # take milliseconds. They are held to its functions by tests.
@@ -311,43 +301,6 @@ def search(
             "give fewer folds, or rows in another order."
         )
     return Searched(scores, held_out, solved, passes)
-
-
-def followed(
-    problem: Problem, path: Sequence[Regularizer], start: Tensor | None = None
-) -> Iterator[Tensor]:
-    """Yield points near the minimisers along a path of penalties, each found from the last.
-
-    Each is descended to until the objective hardly falls, without a certificate; the first from a
-    start, or from zero.
-    """
-    problem = problem.in_units()
-    posed = [problem.with_regularizers(penalty) for penalty in path]
-    newton = NewtonCholesky()
-    if all(newton.is_cheaper(each) for each in posed):
-        zero = problem.zeros()
-        state = newton.init(posed[0], zero if start is None else problem.inside(start))
-        for each in posed:
-            state = _descended(each, newton, newton.resumed(each, state), steps=1)
-            yield problem.outside(state.x)
-        return
-    solver, point = FISTA(), problem.zeros() if start is None else problem.inside(start)
-    for each in posed:
-        point = _descended(each, solver, solver.init(each, point), steps=3).x
-        yield problem.outside(point)
-
-
-def _descended(problem: Problem, solver: Solver[Problem, S, Tensor], state: S, *, steps: int) -> S:
-    """Iterate until the objective falls by a small part in so many steps."""
-    objectives = [state.objective]
-    while len(objectives) <= SEARCH_ITERATIONS and not state.stalled:
-        state = solver.step(problem, state)
-        objectives.append(state.objective)
-        if len(objectives) > steps:
-            fall = objectives[-1 - steps] - objectives[-1]
-            if 0 <= fall <= SEARCH_TOLERANCE * abs(objectives[-1]):
-                break
-    return state
 
 
 def _scores(

@@ -14,7 +14,16 @@ from sklearn.linear_model import LogisticRegression
 from proxmtl.estimators.search import Searched
 from proxmtl.selection.edges import Edge, edges_of
 
-__all__ = ["Pair", "beyond_the_end", "calibration", "ends", "report", "sharing", "table"]
+__all__ = [
+    "Pair",
+    "best_of",
+    "beyond_the_end",
+    "calibration",
+    "ends",
+    "report",
+    "sharing",
+    "table",
+]
 
 FLAT = 1e-3
 """Least slope of a sigmoid, per standard deviation of the scores."""
@@ -168,6 +177,13 @@ def ends(candidates: Sequence[Pair], means: NDArray[np.float64]) -> list[Edge]:
     path = [pair for pair in candidates if pair[1 - axis] == best[1 - axis]]
     found = edges_of([{name: pair[axis]} for pair in path], path.index(best))
     return [edge for edge in found if axis == 1 or edge.side == "lowest"]
+
+
+def best_of(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: bool) -> int | None:
+    """Number of the best candidate that shares, or of the best alone; None where there is none."""
+    known = np.isfinite(means)
+    numbers = [i for i, (a, _) in enumerate(candidates) if math.isfinite(a) == shared and known[i]]
+    return max(numbers, key=lambda i: means[i], default=None)
 
 
 def beyond_the_end(candidates: Sequence[Pair], means: NDArray[np.float64]) -> list[list[Pair]]:

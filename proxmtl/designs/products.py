@@ -40,22 +40,35 @@ GRAM_LIMIT = 128
 """Up to this smaller side the Gram matrix is formed and its spectrum taken exactly."""
 
 
+NARROW = 128
+"""Features of which there are as many times more rows are narrow."""
+
+
 def forward(X: Tensor, W: Tensor) -> Tensor:
     """``X @ W`` in the dtype of ``W``."""
-    if X.dtype == W.dtype or X.layout != torch.strided:
+    if X.layout != torch.strided:
         return X @ W
+    if X.dtype == W.dtype:
+        narrow = W.ndim < 2 or len(X) > NARROW * X.shape[1]
+        return X @ W if narrow else (W.T @ X.T).T.contiguous()
     rows = max(1, BLOCK_ELEMENTS // X.shape[1])
-    return torch.cat([block.to(W.dtype) @ W for block in torch.split(X, rows)])
+    return torch.cat([forward(block.to(W.dtype), W) for block in torch.split(X, rows)])
 
 
 def transposed(X: Tensor, R: Tensor) -> Tensor:
-    """``X' @ R`` in the dtype of ``R``."""
-    if X.dtype == R.dtype or X.layout != torch.strided:
+    """``X' @ R`` in the dtype of ``R``.
+
+    Dense products are written as their transposes, in which the long factor is the second: BLAS
+    packs them better where there are few columns, in up to a tenth of the time.
+    """
+    if X.layout != torch.strided:
         return X.T @ R
+    if X.dtype == R.dtype:
+        return X.T @ R if R.ndim < 2 else (R.T @ X).T.contiguous()
     rows = max(1, BLOCK_ELEMENTS // X.shape[1])
     out = R.new_zeros((X.shape[1], *R.shape[1:]))
     for block, residuals in zip(torch.split(X, rows), torch.split(R, rows), strict=True):
-        out += block.to(R.dtype).T @ residuals
+        out += transposed(block.to(R.dtype), residuals)
     return out
 
 

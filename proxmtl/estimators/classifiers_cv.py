@@ -127,7 +127,9 @@ class SingleTaskClassifierCV(SearchedClassifier, OwnSearch):
         standard deviation over the folds, strengths in units of the loss on standardised features.
         The folds that give the scores also made the choice, so the scores are a little too good.
     cv_results_ : pandas.DataFrame
-        One line per candidate: its strengths and its mean score with the standard error.
+        One line per candidate: its strengths, the number of folds that it was solved on, mean score
+        and standard error. What the first folds show to be clearly behind is not solved on the
+        others: it has no mean, and is not chosen.
     search_passes_ : float
         Passes over the data that the search took. It keeps the decision values of each candidate
         for all rows in float32: 4 N M bytes for each of some 20 candidates.

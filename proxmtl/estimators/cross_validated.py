@@ -21,13 +21,13 @@ from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
+from proxmtl.estimators.paths import followed
 from proxmtl.estimators.scores import SharedPart, SharedScores, shared_part
 from proxmtl.estimators.scoring import Score
 from proxmtl.estimators.search import (
     Fold,
     Searched,
     folds_of,
-    followed,
     given_splits,
     joined,
     search,
@@ -41,6 +41,7 @@ from proxmtl.estimators.shared_plus_own import (
 )
 from proxmtl.estimators.verdict import (
     Pair,
+    best_of,
     beyond_the_end,
     ends,
     report,
@@ -155,10 +156,10 @@ class OwnSearch(LinearModel):
             return search(
                 folds,
                 labels,
-                lambda fold: self._points(fold, paths, groups),
+                lambda fold, kept: self._points(fold, paths, kept, groups),
                 score,
                 n_folds=len(splits),
-                n_candidates=sum(map(len, paths)),
+                path_of=np.repeat(np.arange(len(paths)), [len(path) for path in paths]),
             )
 
         paths = self._paths()
@@ -179,7 +180,7 @@ class OwnSearch(LinearModel):
         design = SharedDesign(features, intercept=given.fit_intercept)
         problem = Problem(options["loss"], design, targets)
         units = self._strength_units(problem, groups, labels.weights)
-        alone, shared = (_best(candidates, found.means, shared=kind) for kind in (False, True))
+        alone, shared = (best_of(candidates, found.means, shared=kind) for kind in (False, True))
         assert alone is not None
         self.sharing_ = sharing(found, alone, shared)
         chosen = np.full(n_attributes, alone, dtype=np.intp)
@@ -216,20 +217,45 @@ class OwnSearch(LinearModel):
         return strength_units(problem, groups, sample_weight)
 
     def _points(
-        self, fold: Fold, paths: Sequence[Sequence[Pair]], groups: Groups
+        self,
+        fold: Fold,
+        paths: Sequence[Sequence[Pair]],
+        kept: NDArray[np.bool_],
+        groups: Groups,
     ) -> Iterator[torch.Tensor]:
-        """Solutions of the candidates on a fold, whose units are its own."""
+        """Solutions of the candidates kept on a fold, whose units are its own.
+
+        A path that shares goes on from attributes alone with the own parts' ridge.
+        """
         part = part_of(groups, fold.columns)
         units = self._strength_units(fold.problem, part, fold.labels.weights)
+        numbers = iter(kept.tolist())
+        wanted = {path[0][1] for path in paths if math.isfinite(path[0][0])}
+        alone: dict[float, torch.Tensor] = {}
         for path in paths:
-            pairs = [(a * units.shared, own * units.own) for a, own in path]
-            yield from self._followed(fold.problem, pairs, part)
+            left = [pair for pair in path if next(numbers)]
+            first = None
+            if math.isfinite(path[0][0]):
+                own = path[0][1]
+                ridge = self._followed(fold.problem, [(math.inf, own * units.own)], part, None)
+                first = alone[own] if own in alone else next(ridge)
+            pairs = [(a * units.shared, own * units.own) for a, own in left]
+            points = self._followed(fold.problem, pairs, part, first)
+            for (a, own), point in zip(left, points, strict=True):
+                if math.isinf(a) and own in wanted:
+                    alone[own] = point
+                yield point
 
     def _followed(
-        self, problem: Problem, path: Sequence[Pair], groups: Groups
+        self,
+        problem: Problem,
+        path: Sequence[Pair],
+        groups: Groups,
+        alone: torch.Tensor | None,
     ) -> Iterator[torch.Tensor]:
         """Solutions along a path of strengths in units of the loss."""
-        return followed(problem, [shared_plus_own(*pair, groups) for pair in path])
+        penalties = [shared_plus_own(*pair, groups) for pair in path]
+        return followed(problem, penalties, [own if math.isinf(a) else a for a, own in path], alone)
 
     def _refit(
         self,
@@ -311,8 +337,3 @@ class SharedSearch(SharedScores, OwnSearch):
             )
         )
         self._shared = None
-
-
-def _best(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: bool) -> int | None:
-    numbers = [i for i, (a, _) in enumerate(candidates) if math.isfinite(a) == shared]
-    return max(numbers, key=lambda i: means[i], default=None)

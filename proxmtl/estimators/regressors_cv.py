@@ -75,7 +75,9 @@ class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
         over the folds, strengths in units of the loss on standardised features and labels. The
         folds that give the scores also made the choice, so the scores are a little too good.
     cv_results_ : pandas.DataFrame
-        One line per candidate: its strengths and its mean score with the standard error.
+        One line per candidate: its strengths, the number of folds that it was solved on, mean score
+        and standard error. What the first folds show to be clearly behind is not solved on the
+        others: it has no mean, and is not chosen.
     search_passes_ : float
         Passes over the data that the search took.
     target_mean_, target_scale_ : ndarray of shape (M,)

@@ -1,10 +1,10 @@
-"""Strengths chosen by cross-validation: every candidate on every fold, along warm paths."""
+"""Strengths chosen by cross-validation: candidates on folds, and what they score there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,24 +13,16 @@ from torch import Tensor
 from proxmtl.arrays import as_float_tensor
 from proxmtl.designs import SharedDesign
 from proxmtl.estimators.labels import Labels, TargetUnits
+from proxmtl.estimators.racing import promising
 from proxmtl.estimators.scoring import Score
 from proxmtl.estimators.standardize import fit_standardization
 from proxmtl.losses import Huber, Loss
 from proxmtl.problem import Problem
-from proxmtl.regularizers import Regularizer
-from proxmtl.solvers import FISTA, NewtonCholesky, Solver, State
 from proxmtl.targets import Reduction
 
-__all__ = ["Fold", "Searched", "folds_of", "followed", "given_splits", "joined", "search"]
+__all__ = ["Fold", "Searched", "folds_of", "given_splits", "joined", "search"]
 
 Array = NDArray[Any]
-S = TypeVar("S", bound=State)
-
-SEARCH_ITERATIONS = 30
-"""Iterations of a candidate on a fold, at most: ranks settle long before the optimum is reached."""
-SEARCH_TOLERANCE = 3e-4
-"""A candidate's descent ends when an iteration of Newton's method, or three of FISTA, lower its
-objective by less than this share."""
 
 
 @dataclass(frozen=True)
@@ -78,33 +70,49 @@ class Searched:
         Score of each candidate, fold and attribute; NaN where the fold has no label to score it.
     held_out : ndarray of float32, shape (C, N, M)
         Scores that each candidate gave rows while they were held out; NaN elsewhere.
+    folds : ndarray of int, shape (C,)
+        Number of the first folds that each candidate was solved on.
     passes : float
         Passes over the features, in units of all rows.
     """
 
     scores: NDArray[np.float64]
     held_out: NDArray[np.float32]
+    folds: NDArray[np.intp]
     passes: float
 
     @property
-    def by_fold(self) -> NDArray[np.float64]:
-        """Mean over the attributes in each fold, (C, F): those scored by every candidate.
+    def complete(self) -> NDArray[np.bool_]:
+        """Candidates that were solved on every fold, (C,): one of them is chosen."""
+        complete: NDArray[np.bool_] = self.folds == self.folds.max()
+        return complete
 
-        NaN for a fold that scores none.
+    @property
+    def by_fold(self) -> NDArray[np.float64]:
+        """Mean over the attributes in each fold, (C, F): those scored by every candidate there.
+
+        NaN for a fold that scores none, or that a candidate was not solved on.
         """
-        scored = ~np.isnan(self.scores).any(axis=0)
-        counted = np.where(scored, self.scores, 0.0)
-        count = scored.sum(axis=1)
-        means: NDArray[np.float64] = counted.sum(axis=2) / np.where(count > 0, count, np.nan)
+        means = np.full(self.scores.shape[:2], np.nan)
+        for f in range(self.scores.shape[1]):
+            solved = np.flatnonzero(self.folds > f)
+            scored = ~np.isnan(self.scores[solved, f]).any(axis=0)
+            if scored.any():
+                means[solved, f] = self.scores[solved, f][:, scored].mean(axis=1)
         return means
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """Mean of each candidate over the folds of each attribute, then over attributes, (C,)."""
-        scored = ~np.isnan(self.scores).any(axis=0)
+        """Mean over the folds of each attribute, then over attributes, (C,).
+
+        NaN for a candidate that is not complete.
+        """
+        complete = self.scores[self.complete]
+        scored = ~np.isnan(complete).any(axis=0)
         count = scored.sum(axis=0)
-        sums = np.where(scored, self.scores, 0.0).sum(axis=1)
-        found: NDArray[np.float64] = (sums[:, count > 0] / count[count > 0]).mean(axis=1)
+        sums = np.where(scored, complete, 0.0).sum(axis=1)
+        found = np.full(len(self.scores), np.nan)
+        found[self.complete] = (sums[:, count > 0] / count[count > 0]).mean(axis=1)
         return found
 
 
@@ -113,6 +121,7 @@ def joined(first: Searched, second: Searched) -> Searched:
     return Searched(
         np.concatenate([first.scores, second.scores]),
         np.concatenate([first.held_out, second.held_out]),
+        np.concatenate([first.folds, second.folds]),
         first.passes + second.passes,
     )
 
@@ -187,13 +196,16 @@ def folds_of(
 def search(
     folds: Iterator[Fold],
     labels: Labels,
-    points: Callable[[Fold], Iterable[Tensor]],
+    points: Callable[[Fold, NDArray[np.bool_]], Iterable[Tensor]],
     score: Score,
     *,
     n_folds: int,
-    n_candidates: int,
+    path_of: NDArray[np.intp],
 ) -> Searched:
-    """Solve every candidate on every fold and score the rows held out.
+    """Solve the candidates on the folds and score the rows held out.
+
+    A candidate that the first folds show to be clearly worse than another one of its path is not
+    solved on the rest (:func:`promising`).
 
     Parameters
     ----------
@@ -202,14 +214,19 @@ def search(
     labels
         Of all rows, (N, M).
     points
-        Gives the solution of each candidate on a fold, in the same order for every fold: parameters
-        of the fold's design. Made while the last is scored, so that warm starts cost no memory.
+        Gives the solutions of those candidates on a fold that a mask (C,) tells, in their order:
+        parameters of the fold's design. Made while the last is scored, so that warm starts cost no
+        memory.
     score
         Of labels and scores of rows held out, attribute by attribute; higher is better.
-    n_folds, n_candidates
-        Numbers of folds F and of candidates C.
+    n_folds
+        Number of folds F.
+    path_of : ndarray of int, shape (C,)
+        Number of each candidate's path.
     """
     n, n_attributes = labels.numbers.shape
+    n_candidates = len(path_of)
+    kept, solved = np.ones(n_candidates, dtype=np.bool_), np.zeros(n_candidates, dtype=np.intp)
     scores = held_out = None
     passes = 0.0
     for f, fold in enumerate(folds):
@@ -217,50 +234,19 @@ def search(
             scores = np.full((n_candidates, n_folds, n_attributes), np.nan)
             held_out = np.full((n_candidates, n, n_attributes), np.nan, dtype=np.float32)
         known = labels.numbers[np.ix_(fold.test, fold.columns)]
-        for c, point in zip(range(n_candidates), points(fold), strict=True):
+        for c, point in zip(np.flatnonzero(kept), points(fold, kept), strict=True):
             values = fold.scores(point)
             held_out[c][np.ix_(fold.test, fold.columns)] = values
             scores[c, f, fold.columns] = score(known, values, fold.columns)
         passes += fold.problem.counts.passes * fold.problem.targets.labels.shape[0] / n
+        solved[kept] = f + 1
+        kept = promising(scores[:, : f + 1], kept, path_of)
     two = "both classes" if labels.coding == "signs" else "two different labels"
     if scores is None or held_out is None:
         raise ValueError(f"cv: no training part has {two} of an attribute; use fewer folds.")
-    if np.isnan(scores).any(axis=0).all():
+    if np.isnan(scores[kept]).any(axis=0).all():
         raise ValueError(
             f"cv: no fold holds out {two} of an attribute that its training part has too; "
             "give fewer folds, or rows in another order."
         )
-    return Searched(scores, held_out, passes)
-
-
-def followed(problem: Problem, path: Sequence[Regularizer]) -> Iterator[Tensor]:
-    """Yield points near the minimisers along a path of penalties, each found from the last.
-
-    Each is descended to until the objective hardly falls, without a certificate.
-    """
-    problem = problem.in_units()
-    posed = [problem.with_regularizers(penalty) for penalty in path]
-    newton = NewtonCholesky()
-    if all(newton.is_cheaper(each) for each in posed):
-        state = newton.init(posed[0], problem.zeros())
-        for each in posed:
-            state = _descended(each, newton, newton.resumed(each, state), steps=1)
-            yield problem.outside(state.x)
-        return
-    solver, point = FISTA(), problem.zeros()
-    for each in posed:
-        point = _descended(each, solver, solver.init(each, point), steps=3).x
-        yield problem.outside(point)
-
-
-def _descended(problem: Problem, solver: Solver[Problem, S, Tensor], state: S, *, steps: int) -> S:
-    """Iterate until the objective falls by a small part in so many steps."""
-    objectives = [state.objective]
-    while len(objectives) <= SEARCH_ITERATIONS and not state.stalled:
-        state = solver.step(problem, state)
-        objectives.append(state.objective)
-        if len(objectives) > steps:
-            fall = objectives[-1 - steps] - objectives[-1]
-            if 0 <= fall <= SEARCH_TOLERANCE * abs(objectives[-1]):
-                break
-    return state
+    return Searched(scores, held_out, solved, passes)

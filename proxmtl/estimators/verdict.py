@@ -15,7 +15,16 @@ from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.search import Searched
 from proxmtl.selection.edges import Edge, edges_of
 
-__all__ = ["Pair", "beyond_the_end", "calibration", "ends", "report", "sharing", "table"]
+__all__ = [
+    "Pair",
+    "best_of",
+    "beyond_the_end",
+    "calibration",
+    "ends",
+    "report",
+    "sharing",
+    "table",
+]
 
 FLAT = 1e-3
 """Least slope of a sigmoid, per standard deviation of the scores."""
@@ -135,13 +144,17 @@ def report(
 
 
 def table(candidates: Sequence[Pair], found: Searched) -> pd.DataFrame:
-    """One line per candidate: its strengths, its mean score and the standard error over folds."""
+    """One line per candidate: its strengths, and on its folds the mean score and standard error."""
     by_fold = found.by_fold
+    means = found.means
+    for c in np.flatnonzero(~found.complete):
+        means[c] = np.nanmean(by_fold[c])
     return pd.DataFrame(
         {
             "shared_strength": [pair[0] for pair in candidates],
             "own_strength": [pair[1] for pair in candidates],
-            "mean": found.means,
+            "folds": found.folds,
+            "mean": means,
             "standard_error": _standard_error(by_fold),
         }
     )
@@ -149,10 +162,10 @@ def table(candidates: Sequence[Pair], found: Searched) -> pd.DataFrame:
 
 def _standard_error(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of the means over the folds, (C, F) -> (C,); NaN for one fold."""
-    scored = by_fold[:, ~np.isnan(by_fold).any(axis=0)]
-    if scored.shape[1] < 2:
-        return np.full(len(scored), np.nan)
-    error: NDArray[np.float64] = scored.std(axis=1, ddof=1) / np.sqrt(scored.shape[1])
+    count = (~np.isnan(by_fold)).sum(axis=1)
+    error = np.full(len(by_fold), np.nan)
+    some = count > 1
+    error[some] = np.nanstd(by_fold[some], axis=1, ddof=1) / np.sqrt(count[some])
     return error
 
 
@@ -166,6 +179,13 @@ def ends(candidates: Sequence[Pair], means: NDArray[np.float64]) -> list[Edge]:
     path = [pair for pair in candidates if pair[1 - axis] == best[1 - axis]]
     found = edges_of([{name: pair[axis]} for pair in path], path.index(best))
     return [edge for edge in found if axis == 1 or edge.side == "lowest"]
+
+
+def best_of(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: bool) -> int | None:
+    """Number of the best candidate that shares, or of the best alone; None where there is none."""
+    known = np.isfinite(means)
+    numbers = [i for i, (a, _) in enumerate(candidates) if math.isfinite(a) == shared and known[i]]
+    return max(numbers, key=lambda i: means[i], default=None)
 
 
 def beyond_the_end(candidates: Sequence[Pair], means: NDArray[np.float64]) -> list[list[Pair]]:

@@ -1,0 +1,109 @@
+"""Points near the minimisers along a path of penalties, each found from those before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from torch import Tensor
+
+from proxmtl.problem import Problem
+from proxmtl.regularizers import Regularizer, SharedPlusOwn
+from proxmtl.solvers import FISTA, NewtonCholesky, Solver, State
+from proxmtl.solvers.fista import FISTAState
+from proxmtl.solvers.proximal import extrapolated
+
+__all__ = ["followed"]
+
+S = TypeVar("S", bound=State)
+
+ITERATIONS = 30
+"""Of a descent, at most: ranks settle long before the optimum is reached."""
+TOLERANCE = 3e-4
+"""A descent ends when an iteration of Newton's method, or three of FISTA, lower its objective by
+less than this share."""
+
+
+def followed(
+    problem: Problem,
+    path: Sequence[Regularizer],
+    strengths: Sequence[float],
+    alone: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Descend to each penalty of a path until the objective hardly falls, without a certificate.
+
+    A solution moves nearly evenly with the logarithm of the strength, so that a descent starts from
+    where the last two solutions point.
+
+    Parameters
+    ----------
+    problem : Problem
+        Without a penalty.
+    path : sequence of Regularizer
+        From the strongest on.
+    strengths : sequence of float
+        What differs along the path.
+    alone : Tensor, optional
+        Minimiser with the own parts of the path alone, for a path of :class:`SharedPlusOwn`. It is
+        the start, and stays the solution as long as it leaves nothing to share.
+
+    Yields
+    ------
+    Tensor
+        Parameter of the problem, one for each penalty.
+    """
+    view = problem.in_units()
+    posed = [view.with_regularizers(penalty) for penalty in path]
+    zero = view.zeros() if alone is None else view.inside(alone)
+    newton = NewtonCholesky()
+    if all(newton.is_cheaper(each) for each in posed):
+        exact = newton.init(posed[0], zero) if posed else None
+        for each in posed:
+            assert exact is not None
+            exact = _descended(each, newton, newton.resumed(each, exact), steps=1)
+            yield view.outside(exact.x)
+        return
+    solver = FISTA()
+    last: tuple[float, FISTAState] | None = None
+    before: tuple[float, FISTAState] | None = None
+    for each, penalty, strength in zip(posed, path, strengths, strict=True):
+        if alone is not None and last is None and _shares_nothing(each, penalty, zero):
+            yield alone
+            continue
+        start = solver.init(each, zero) if last is None else _ahead(each, before, last, strength)
+        before, last = last, (strength, _descended(each, solver, start, steps=3))
+        yield view.outside(last[1].x)
+
+
+def _shares_nothing(problem: Problem, penalty: Regularizer, point: Tensor) -> bool:
+    return isinstance(penalty, SharedPlusOwn) and not penalty.rank(problem.design.split(point)[0])
+
+
+def _ahead(
+    problem: Problem,
+    before: tuple[float, FISTAState] | None,
+    last: tuple[float, FISTAState],
+    strength: float,
+) -> FISTAState:
+    """Start of a descent, with the last one's step: no product, since scores are linear."""
+    at, state = last
+    x, scores = state.x, state.scores
+    if before is not None:
+        at_first, first = before
+        beta = math.log(strength / at) / math.log(at / at_first)
+        x, scores = extrapolated(first.x, x, beta), extrapolated(first.scores, scores, beta)
+    return FISTA().start(problem, x, scores, state.step)
+
+
+def _descended(problem: Problem, solver: Solver[Problem, S, Tensor], state: S, *, steps: int) -> S:
+    """Iterate until the objective falls by a small part in so many steps."""
+    objectives = [state.objective]
+    while len(objectives) <= ITERATIONS and not state.stalled:
+        state = solver.step(problem, state)
+        objectives.append(state.objective)
+        if len(objectives) > steps:
+            fall = objectives[-1 - steps] - objectives[-1]
+            if 0 <= fall <= TOLERANCE * abs(objectives[-1]):
+                break
+    return state

@@ -1,0 +1,46 @@
+"""Which candidates of a search are worth another fold."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["promising"]
+
+FOLDS = 2
+"""Folds that score, before a candidate can be given up."""
+ERRORS = 2.0
+"""Standard errors by which it must fall behind."""
+
+
+def promising(
+    scores: NDArray[np.float64], kept: NDArray[np.bool_], path_of: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Candidates that may still turn out the best of their path, (C,).
+
+    Given up is what falls behind the leader of its path in each fold so far, and in the mean by
+    some standard errors of the differences. These are of single attributes in single folds: what
+    an attribute or a fold is worth to both candidates is no part of them.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (C, F, M)
+        On the folds so far; NaN where there is no score.
+    kept : ndarray of bool, shape (C,)
+        Candidates that were solved on all of these folds.
+    path_of : ndarray of int, shape (C,)
+        Number of each candidate's path. One candidate of each path is kept.
+    """
+    kept = kept.copy()
+    for path in np.unique(path_of):
+        members = np.flatnonzero(kept & (path_of == path))
+        scored = ~np.isnan(scores[members]).any(axis=0)
+        folds = np.flatnonzero(scored.any(axis=1))
+        if len(folds) < FOLDS or scored.sum() < 2:
+            continue
+        leader = scores[members][:, scored].mean(axis=1).argmax()
+        behind = scores[members[leader]] - scores[members]
+        mean, spread = behind[:, scored].mean(axis=1), behind[:, scored].std(axis=1, ddof=1)
+        everywhere = np.all([behind[:, f, scored[f]].mean(axis=1) > 0 for f in folds], axis=0)
+        kept[members] = ~everywhere | (mean <= ERRORS * spread / np.sqrt(scored.sum()))
+    return kept

@@ -1,0 +1,196 @@
+"""Exact Newton steps of ridge problems with fewer labels than features: in the span of the rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs import SharedDesign
+from proxmtl.designs.base import BLOCK_ELEMENTS
+from proxmtl.problem import Problem
+from proxmtl.solvers.newton_steps import lengths, solved
+
+__all__ = ["InRows", "sizes"]
+
+
+def sizes(problem: Problem) -> tuple[int, int]:
+    """Largest number of labels of a task, and number of tasks with rows of their own.
+
+    That is 1 where no label is missing: the rows are the same for all.
+    """
+    counts = (problem.targets.weights > 0).sum(0)
+    most, n = int(counts.max()), len(problem.targets.weights)
+    return max(1, most), 1 if int(counts.min()) == n else len(counts)
+
+
+class InRows(NamedTuple):
+    """A point as combinations of each task's labelled rows, with all that a step needs.
+
+    The weights are ``rest + sum_i c_i x_i`` over the rows of a task, and a step reads no features:
+    scores are ``K c + level`` and those of the rest, with the inner products ``K`` of the centred
+    rows. Tasks with fewer than n labels are filled up with rows of weight zero. All is float64.
+    """
+
+    numbers: Tensor
+    """Rows of each task, (M, n); (1, N) for all."""
+    labels: Tensor
+    """(M, n), as are the weights."""
+    weights: Tensor
+    gram: Tensor
+    """Inner products of a task's rows less their mean, (M, n, n), or (1, N, N)."""
+    means: Tensor
+    """Of the rows of each task, (D, M) or (D, 1); zero without an intercept."""
+    combination: Tensor
+    """``c``, (M, n); of sum zero where there is an intercept."""
+    combined: Tensor
+    """``K c``, (M, n)."""
+    level: Tensor
+    """Mean score of the rows of each task as far as it is no matter of the rest, (M,)."""
+    rest: Tensor
+    """What is left of the weights at the start, (D, M): no combination, and gone after a step."""
+    rest_scores: Tensor
+    """Its scores, (M, n)."""
+
+    @classmethod
+    def at(cls, problem: Problem, x: Tensor, scores: Tensor) -> InRows:
+        """Describe a point; the inner products are computed here, once."""
+        weights = problem.targets.weights
+        numbers = _labelled(weights, *sizes(problem))
+        gram, means = _gram(problem, numbers, _gathered(weights, numbers) > 0)
+        rest, bias = (
+            each if each is None else each.to(torch.float64) for each in problem.design.split(x)
+        )
+        level = rest.new_zeros(rest.shape[1]) if bias is None else problem.design.unit * bias
+        labels, c, z = (
+            _gathered(each, numbers).to(torch.float64)
+            for each in (problem.targets.labels, weights, scores)
+        )
+        apart = torch.where(c > 0, z - level[:, None], 0.0)
+        zero = torch.zeros_like(c)
+        return cls(numbers, labels, c, gram, means, zero, zero, level, rest, apart)
+
+    @property
+    def scores(self) -> Tensor:
+        """Of the labelled rows, (M, n)."""
+        return self.combined + self.rest_scores + self.level[:, None]
+
+    def point(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """The parameter, and its scores (N, M), zero where there is no label: one product."""
+        n, dtype = len(problem.targets.weights), problem.design.dtype
+        back = problem.adjoint(self._spread(self.combination, n).to(dtype))
+        combined, _ = problem.design.split(back)
+        # as rounded: so a task's mean score is what it was
+        level = self.level - (self.means * combined.to(torch.float64)).sum(0)
+        unit = problem.design.unit if problem.design.intercept else 1.0
+        x = problem.design.join(
+            (self.rest + combined.to(torch.float64)).to(dtype),
+            (level / unit).to(dtype) if problem.design.intercept else None,
+        )
+        scores = torch.where(self.weights > 0, self.scores, 0.0)
+        return x, self._spread(scores, n).to(dtype)
+
+    def step(self, problem: Problem) -> InRows:
+        """One Newton step of each task, as long as its objective decreases.
+
+        With ``g = c + r / 2 ridge`` and ``s`` the root of the curvatures, the change of ``c`` is
+        ``s y - g`` with ``(s K s + 2 ridge) y = s (K g + rest - db)``. The intercept's step ``db``
+        is the one with which the new ``c`` sums to zero, as its own equation demands.
+        """
+        loss, ridge, K = problem.loss, problem.ridge, self.gram
+        z = self.scores
+        r = loss.grad(z, self.labels, self.weights)
+        s = (loss.curvature(z, self.labels) * self.weights).sqrt()
+        g = self.combination + r / (2 * ridge)
+        right = torch.stack([s * (_times(K, g) + self.rest_scores), s], 2)
+        y, along_level = self._system(s, 2 * ridge, right).unbind(2)
+        db = torch.zeros_like(self.level)
+        if problem.design.intercept:
+            held = (s * along_level).sum(1)
+            missing = (s * y).sum(1) - r.sum(1) / (2 * ridge)
+            db = torch.where(held > 0, missing / torch.where(held > 0, held, 1.0), 0.0)
+        change = s * (y - db[:, None] * along_level) - g
+        known = change.isfinite().all(1) & db.isfinite()  # else singular to rounding: no step
+        change, db = torch.where(known[:, None], change, 0.0), torch.where(known, db, 0.0)
+        moved = _times(K, change)
+        along = torch.where(known[:, None], moved - self.rest_scores + db[:, None], 0.0)
+        left = self.rest.square().sum(0)
+        drift = (
+            (self.combined + self.rest_scores) * change - self.combination * self.rest_scores
+        ).sum(1)
+        squares = ((moved - 2 * self.rest_scores) * change).sum(1) + left
+        slope = (r * along).sum(1) + 2 * ridge * (drift - left)
+        tau = lengths(
+            loss, z, along, (self.labels, self.weights), slope=slope, squares=ridge * squares
+        )
+        tau = torch.where(known, tau, 0.0)
+        return self._replace(
+            combination=self.combination + tau[:, None] * change,
+            combined=self.combined + tau[:, None] * moved,
+            level=self.level + tau * db,
+            rest=(1 - tau) * self.rest,
+            rest_scores=(1 - tau[:, None]) * self.rest_scores,
+        )
+
+    def _system(self, s: Tensor, diagonal: float, right: Tensor) -> Tensor:
+        """Solutions of ``(s K s + diagonal) y = right``, (M, n, 2)."""
+        out, n = torch.empty_like(right), self.gram.shape[1]
+        size = max(1, BLOCK_ELEMENTS // (n * n))
+        for first in range(0, len(s), size):
+            part = slice(first, first + size)
+            K = self.gram if len(self.gram) == 1 else self.gram[part]
+            B = (K * s[part, :, None]).mul_(s[part, None, :])
+            B.diagonal(dim1=1, dim2=2).add_(diagonal)
+            out[part] = solved(B, right[part])
+        return out
+
+    def _spread(self, values: Tensor, n: int) -> Tensor:
+        """The reverse of gathering, with zeros where a task has no label: (N, M)."""
+        if len(self.numbers) == 1 and len(values) > 1:
+            return values.T
+        # rows that fill up have the value zero, and numbers of their own
+        return values.new_zeros(len(values), n).scatter_(1, self.numbers, values).T
+
+
+def _labelled(weights: Tensor, n: int, tasks: int) -> Tensor:
+    """Numbers of each task's rows, those with a label first: (M, n), or (1, N) for all."""
+    if tasks == 1 and n == len(weights):
+        return torch.arange(n, device=weights.device)[None]
+    observed = (weights > 0).T.to(torch.int8)
+    return observed.sort(dim=1, descending=True, stable=True)[1][:, :n]
+
+
+def _gathered(values: Tensor, numbers: Tensor) -> Tensor:
+    """Entries (N, M) at the rows of each task, (M, n)."""
+    if len(numbers) == 1 and numbers.shape[1] == len(values):
+        return values.T.contiguous()
+    return values.T.gather(1, numbers)
+
+
+def _gram(problem: Problem, numbers: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Inner products of the rows of each task less their mean, and the means."""
+    assert isinstance(problem.design, SharedDesign)
+    X, (tasks, n) = problem.design.X, numbers.shape
+    share = tasks * n * n / (2 * len(X) * problem.targets.n_tasks)  # of the operations of a pass
+    problem.counts.charge(forward=share, adjoint=share)
+    gram = torch.zeros(tasks, n, n, dtype=torch.float64, device=X.device)
+    means = torch.zeros(X.shape[1], tasks, dtype=torch.float64, device=X.device)
+    width = max(1, BLOCK_ELEMENTS // n)
+    for m in range(tasks):
+        rows = numbers[m, mask[m]]
+        count = len(rows)
+        for columns, mean in zip(
+            torch.split(X, width, dim=1), torch.split(means, width), strict=True
+        ):
+            wide = (columns if count == len(X) else columns[rows]).to(torch.float64)
+            if problem.design.intercept and count:
+                mean[:, m] = wide.mean(0)
+                wide = wide - mean[:, m]
+            gram[m, :count, :count].addmm_(wide, wide.T)
+    return gram, means
+
+
+def _times(K: Tensor, values: Tensor) -> Tensor:
+    """``K_m v_m`` of each task, (M, n)."""
+    return values @ K[0] if len(K) == 1 else torch.bmm(K, values[:, :, None])[:, :, 0]

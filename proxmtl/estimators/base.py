@@ -10,10 +10,11 @@ from typing import Any, Self, dataclass_transform
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from proxmtl.arrays import as_python, check_same_order
-from proxmtl.estimators.standardize import Standardization, fit_standardization, identity
+from proxmtl.estimators.samples import Samples, checked, each_task, stacked
+from proxmtl.estimators.standardize import Standardization, identity
 from proxmtl.estimators.state import from_state, to_state
 from proxmtl.estimators.targets import Targets, encode_targets
 from proxmtl.estimators.weights import class_factors, sample_weights
@@ -95,7 +96,7 @@ class LinearAttributeClassifier(
 
     def _solve(
         self,
-        X: Array,
+        X: Samples,
         signs: Array,
         weights: Array | None,
         class_weight: ClassWeight,
@@ -103,7 +104,7 @@ class LinearAttributeClassifier(
         *,
         warm: bool,
     ) -> tuple[Array, Array]:
-        """Fit on standardised features (N, D), signs (N, M) with NaN, weights (N,) or (N, M).
+        """Fit on standardised features, signs (N, M) with NaN, weights (N,) or (N, M).
 
         Sets ``result_``; returns coefficients (D, M) and intercepts (M,).
         """
@@ -117,14 +118,18 @@ class LinearAttributeClassifier(
         Parameters
         ----------
         X
-            Features (N, D), float32 or float64 (others become float64).
+            Features (N, D), float32 or float64 (others become float64), dense or sparse of SciPy;
+            sparse ones are not made dense. Or, where tasks have samples of their own, a list of M
+            such matrices, (N_m, D).
         y
             Labels (N, M) in {0, 1}, {-1, 1} or booleans; or (N,) with any two values for one
             attribute. NaN, None, ``pandas.NA`` and masked entries are missing labels. A data frame
             also gives the attribute names. Row i belongs to row i of `X`; it is an error if the
-            indexes of two data frames have the same labels in other places.
+            indexes of two data frames have the same labels in other places. For a list of matrices
+            a list of M vectors (N_m,), of the same two values.
         sample_weight
-            Non-negative weights (N,), or (N, M) for a weight per label.
+            Non-negative weights (N,), or (N, M) for a weight per label; for a list of matrices a
+            list of M vectors.
         callback
             Called by the solver with its progress (``iteration``, ``passes``, ``objective``,
             ``seconds``).
@@ -152,18 +157,13 @@ class LinearAttributeClassifier(
         warm: bool,
         callback: Callback | None,
     ) -> Self:
+        y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
-        X = validate_data(
-            self,
-            X=X,
-            y=None if y is None else "no_validation",
-            dtype=[np.float64, np.float32],
-            reset=not warm,
-        )
+        X = checked(self, X, y, reset=not warm)
         names = self._resolve_names(y)
         known = self.label_values_ if warm else classes
         targets = encode_targets(y, classes=known, names=names)
-        check_consistent_length(X, targets.signs)
+        check_consistent_length(X.X, targets.signs)
         if warm and len(self.coef_) != targets.signs.shape[1]:
             raise ValueError(
                 f"Y has {targets.signs.shape[1]} columns, and this model was fitted on "
@@ -181,7 +181,7 @@ class LinearAttributeClassifier(
             self.label_names_ = None if names is None else list(names)
         moments = Standardization(self.mean_, self.scale_)
         coef, intercept = self._solve(
-            moments.apply(X) if self.standardize else X,
+            X.standardized(moments) if self.standardize else X,
             targets.signs,
             weights,
             factors,
@@ -209,24 +209,26 @@ class LinearAttributeClassifier(
         given = self.label_names if self.label_names is not None else getattr(y, "columns", None)
         return None if given is None else tuple(str(name) for name in given)
 
-    def _moments(self, X: Array, weights: Array | None) -> Standardization:
+    def _moments(self, X: Samples, weights: Array | None) -> Standardization:
         if not self.standardize:
-            return identity(X.shape[1])
+            return identity(X.n_features)
         per_row = weights.mean(axis=1) if weights is not None and weights.ndim == 2 else weights
-        return fit_standardization(X, per_row)
+        return X.moments(per_row)
 
+    @each_task
     def decision_function(self, X: Any) -> Array:
         """Scores, positive where the attribute is predicted.
 
         Parameters
         ----------
         X
-            Features (N, D).
+            Features (N, D), dense or sparse; or a list of M such matrices, one a task.
 
         Returns
         -------
-        numpy.ndarray
-            Shape (N, M), or (N,) if the labels were a vector.
+        numpy.ndarray or list of numpy.ndarray
+            Shape (N, M), or (N,) if the labels were a vector. For a list of matrices one of M
+            vectors (N_m,), each of the matrix's own task.
 
         Raises
         ------
@@ -234,9 +236,9 @@ class LinearAttributeClassifier(
             If features are not finite, or so large that scores overflow.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = checked(self, X)
         with np.errstate(over="ignore", invalid="ignore"):
-            scores: Array = X @ self.coef_.T + self.intercept_
+            scores: Array = X.scores(self.coef_.T, self.intercept_)
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
             raise ValueError(
@@ -245,6 +247,7 @@ class LinearAttributeClassifier(
             )
         return scores[:, 0] if self._is_vector else scores
 
+    @each_task
     def predict(self, X: Any) -> Array:
         """Predicted labels in the coding of the labels of `fit`, of the shape of the scores."""
         scores = self.decision_function(X)
@@ -260,11 +263,11 @@ class LinearAttributeClassifier(
         Parameters
         ----------
         X
-            Features (N, D).
+            Features as for `fit`.
         y
             Labels as for `fit`; an attribute may have one class only, or no label.
         sample_weight
-            Weights (N,) or (N, M).
+            Weights as for `fit`.
 
         Raises
         ------
@@ -272,8 +275,9 @@ class LinearAttributeClassifier(
             If the shape of `y` is not that of the predictions, it has a value that `fit` did not
             see, or no label to score.
         """
+        y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
-        scores = self.decision_function(X)
+        scores = self.decision_function(checked(self, X))
         signs = signs_of(y, self.label_values_)
         if signs.shape != scores.shape:
             raise ValueError(
@@ -303,6 +307,7 @@ class LinearAttributeClassifier(
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
         tags.classifier_tags.multi_class = False
         tags.classifier_tags.multi_label = True
@@ -310,8 +315,8 @@ class LinearAttributeClassifier(
 
 
 def _leave_out_weightless(
-    X: Array, targets: Targets, weights: Array | None
-) -> tuple[Array, Targets, Array | None, NDArray[np.intp]]:
+    X: Samples, targets: Targets, weights: Array | None
+) -> tuple[Samples, Targets, Array | None, NDArray[np.intp]]:
     """Drop rows of weight zero, and forget labels of weight zero; the last are the rows kept."""
     if weights is None or weights.all():
         return X, targets, weights, np.arange(len(X))
@@ -320,4 +325,4 @@ def _leave_out_weightless(
     kept = (per_label > 0).any(axis=1)
     # Checked once more: a class may have lost its last label.
     signs = encode_targets(signs[kept], names=targets.names).signs
-    return X[kept], targets._replace(signs=signs), weights[kept], np.flatnonzero(kept)
+    return X.rows(kept), targets._replace(signs=signs), weights[kept], np.flatnonzero(kept)

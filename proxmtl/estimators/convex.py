@@ -11,17 +11,16 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from proxmtl.arrays import as_float_tensor
-from proxmtl.designs import SharedDesign
 from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.losses import resolve_loss
+from proxmtl.estimators.samples import Samples
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
 from proxmtl.result import Result
 from proxmtl.solvers import FISTA, NewtonCholesky
 from proxmtl.stopping import MaxPasses, RelativeGap
-from proxmtl.targets import ClassWeight, Reduction, Targets
+from proxmtl.targets import ClassWeight, Reduction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +78,7 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
 
     def _solve(
         self,
-        X: NDArray[Any],
+        X: Samples,
         signs: NDArray[np.float64],
         weights: NDArray[np.float64] | None,
         class_weight: ClassWeight,
@@ -90,15 +89,13 @@ class ConvexAttributeClassifier(LinearAttributeClassifier):
         del warm  # a convex problem: where it starts does not matter
         given = self._given
         loss = resolve_loss(given.loss)
-        features = as_float_tensor("X", X)
-        targets = Targets.from_labels(
+        design, targets, weights = X.posed(
             signs,
-            sample_weight=weights,
+            weights,
+            intercept=given.fit_intercept,
             class_weight=class_weight,
             reduction=given.reduction,
-            like=features,
         )
-        design = SharedDesign(features, intercept=given.fit_intercept)
         problem = Problem(loss, design, targets)
         result = minimised(
             problem.with_regularizers(self._penalty(problem, weights)),

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 
-from proxmtl.arrays import as_float_tensor
-from proxmtl.designs import SharedDesign
 from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.losses import resolve_loss
+from proxmtl.estimators.samples import Samples, each_task
 from proxmtl.estimators.search import (
     Fold,
     Searched,
@@ -54,7 +53,7 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import SharedPlusOwn
 from proxmtl.result import Result
 from proxmtl.selection.edges import EdgeWarning
-from proxmtl.targets import ClassWeight, Reduction, Targets
+from proxmtl.targets import ClassWeight, Reduction
 from proxmtl.wording import counted
 
 __all__ = ["SharedPlusOwnClassifierCV", "SingleTaskClassifierCV"]
@@ -145,19 +144,20 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
     _shared: Any = field(init=False)  # what the final fit of those that share has in common
     results_: list[Result[torch.Tensor] | LatentResult] = field(init=False)
 
+    @each_task
     def predict_proba(self, X: Any) -> Array:
         """Probabilities of the positive class, by a sigmoid fitted to held-out scores.
 
         Parameters
         ----------
         X
-            Features (N, D).
+            Features (N, D), dense or sparse; or a list of M such matrices, one a task.
 
         Returns
         -------
-        numpy.ndarray
+        numpy.ndarray or list of numpy.ndarray
             Shape (N, M), as of scikit-learn's multilabel classifiers; (N, 2) for one attribute, a
-            column for each class.
+            column for each class. For a list of matrices one of M vectors (N_m,).
         """
         values = self.decision_function(X)
         probabilities: Array = expit(values * self.calibration_)
@@ -180,7 +180,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
 
     def _solve(
         self,
-        X: Array,
+        X: Samples,
         signs: NDArray[np.float64],
         weights: NDArray[np.float64] | None,
         class_weight: ClassWeight,
@@ -223,17 +223,15 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
             found = joined(found, run(further))
         for edge in ends(candidates, found.means):
             warnings.warn(f"{type(self).__name__}: {edge}", EdgeWarning, stacklevel=5)
-        features = as_float_tensor("X", X)
-        targets = Targets.from_labels(
+        posed = X.posed(
             signs,
-            sample_weight=weights,
+            weights,
+            intercept=given.fit_intercept,
             class_weight=class_weight,
             reduction=self.reduction,
-            like=features,
         )
-        design = SharedDesign(features, intercept=given.fit_intercept)
-        problem = Problem(options["loss"], design, targets)
-        units = self._units(problem, groups, weights)
+        problem = Problem(options["loss"], posed.design, posed.targets)
+        units = self._units(problem, groups, posed.sample_weight)
         alone, shared = (_best(candidates, found.means, shared=kind) for kind in (False, True))
         assert alone is not None
         self.sharing_ = sharing(found, alone, shared)
@@ -241,7 +239,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         if shared is not None:
             chosen[self.sharing_] = shared
         self.groups_ = groups
-        coef, intercept = np.zeros((X.shape[1], len(chosen))), np.zeros(len(chosen))
+        coef, intercept = np.zeros((X.n_features, len(chosen))), np.zeros(len(chosen))
         self._shared = None
         self.results_, strengths = [], np.empty((len(chosen), 2))
         for number in np.unique(chosen):
@@ -255,7 +253,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         self.result_ = min(reversed(self.results_), key=lambda result: result.status.ok)
         self._set_parts(coef)
         held_out = np.take_along_axis(found.held_out, chosen[None, None, :], axis=0)[0]
-        self.calibration_, shift = calibration(held_out, signs, targets.weights.numpy())
+        self.calibration_, shift = calibration(held_out, signs, X.label_weights(posed, signs))
         lines = report(found, (alone, shared), self.sharing_, signs)
         lines["shared_strength"], lines["own_strength"] = strengths.T
         names = self.label_names_ if self.label_names_ is not None else range(signs.shape[1])

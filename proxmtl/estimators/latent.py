@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.grouping import check_weighted, resolve_groups
 from proxmtl.estimators.losses import resolve_loss
+from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
@@ -216,7 +217,7 @@ class LatentMTLClassifier(LinearAttributeClassifier):
 
     def _solve(
         self,
-        X: NDArray[Any],
+        X: Samples,
         signs: NDArray[np.float64],
         weights: NDArray[np.float64] | None,
         class_weight: ClassWeight,
@@ -235,14 +236,18 @@ class LatentMTLClassifier(LinearAttributeClassifier):
             loss=resolve_loss(given.loss),
             algorithm=given.algorithm,
             init=self._present_factors() if warm else given.init,
-            fit_intercept=given.fit_intercept,
-            reduction=given.reduction,
-            class_weight=class_weight,
             max_passes=given.max_passes,
             tol=given.tol,
             random_state=self._seed,
         )
-        result = solver.solve(X, signs, sample_weight=weights, callback=callback)
+        design, targets, _ = X.posed(
+            signs,
+            weights,
+            intercept=given.fit_intercept,
+            class_weight=class_weight,
+            reduction=given.reduction,
+        )
+        result = solver.solve(design, targets, callback=callback)
         # The state is for resuming the run; it holds arrays as large as the scores.
         self.result_ = dataclasses.replace(result, state=None)  # type: ignore[arg-type]
         if self.result_.collapsed:

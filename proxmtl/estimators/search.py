@@ -12,14 +12,12 @@ from scipy.special import log_expit
 from scipy.stats import rankdata
 from torch import Tensor
 
-from proxmtl.arrays import as_float_tensor
-from proxmtl.designs import SharedDesign
-from proxmtl.estimators.standardize import fit_standardization
+from proxmtl.estimators.samples import Samples
 from proxmtl.losses import Loss
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
 from proxmtl.solvers import FISTA, NewtonCholesky, Solver, State
-from proxmtl.targets import ClassWeight, Reduction, Targets
+from proxmtl.targets import ClassWeight, Reduction
 
 __all__ = [
     "SCORINGS",
@@ -90,12 +88,12 @@ class Fold:
     problem : Problem
         Of the attributes that have both classes in the training part.
     sample_weight : ndarray, shape (n,) or (n, M'), or None
-        Of the training part.
+        Of the training part; of its labels end to end where tasks have rows of their own.
     columns : ndarray of int, shape (M',)
         These attributes.
     test : ndarray of int
         Rows held out.
-    X : ndarray, shape (n_test, D)
+    X : Samples
         Their features, standardised with the training part's moments.
     """
 
@@ -103,13 +101,12 @@ class Fold:
     sample_weight: NDArray[np.float64] | None
     columns: NDArray[np.int64]
     test: NDArray[np.int64]
-    X: Array
+    X: Samples
 
     def scores(self, point: Tensor) -> Array:
         """Decision values of the rows held out, (n_test, M')."""
         weights, bias = self.problem.design.split(point)
-        values: Array = self.X @ weights.numpy()
-        return values if bias is None else values + bias.numpy()
+        return self.X.scores(weights.numpy(), None if bias is None else bias.numpy(), self.columns)
 
 
 @dataclass(frozen=True)
@@ -198,7 +195,7 @@ def given_splits(
 
 
 def folds_of(
-    X: Array,
+    X: Samples,
     signs: NDArray[np.float64],
     weights: NDArray[np.float64] | None,
     splits: Sequence[tuple[Array, Array]],
@@ -215,25 +212,22 @@ def folds_of(
         columns = np.flatnonzero((part == 1).any(axis=0) & (part == -1).any(axis=0))
         if not len(columns):
             continue
-        rows = X[train]
-        held_out = X[test]
+        rows, held_out = X.rows(train), X.rows(test)
         own = None if weights is None else weights[train]
         if standardize:
             per_row = own.mean(axis=1) if own is not None and own.ndim == 2 else own
-            moments = fit_standardization(rows, per_row)
-            rows, held_out = moments.apply(rows), moments.apply(held_out)
-        if own is not None and own.ndim == 2:
-            own = own[:, columns]
-        features = as_float_tensor("X", rows)
-        targets = Targets.from_labels(
-            part[:, columns],
-            sample_weight=own,
+            moments = rows.moments(per_row)
+            rows, held_out = rows.standardized(moments), held_out.standardized(moments)
+        posed = rows.posed(
+            part,
+            own,
+            intercept=fit_intercept,
             class_weight=class_weight,
             reduction=reduction,
-            like=features,
+            columns=columns,
         )
-        problem = Problem(loss, SharedDesign(features, intercept=fit_intercept), targets)
-        yield Fold(problem, own, columns, np.asarray(test), held_out)
+        problem = Problem(loss, posed.design, posed.targets)
+        yield Fold(problem, posed.sample_weight, columns, np.asarray(test), held_out)
 
 
 def search(

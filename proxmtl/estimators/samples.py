@@ -1,4 +1,4 @@
-"""The rows that an estimator is given: dense or sparse, shared by all tasks or one matrix a task."""
+"""The rows that an estimator is given: dense or sparse, of all tasks or one matrix a task."""
 
 from __future__ import annotations
 
@@ -76,9 +76,10 @@ class Samples:
         n_tasks = int(self.task_of.max(initial=-1)) + 1
         return np.split(order, np.searchsorted(self.task_of[order], np.arange(1, n_tasks)))
 
-    def rows_of(self, task: int) -> NDArray[np.intp]:
-        """Numbers of the rows of a task, ascending."""
-        return self._by_task[task] if task < len(self._by_task) else np.arange(0)
+    def _rows_by(self, columns: NDArray[np.intp] | None, n_tasks: int) -> list[NDArray[np.intp]]:
+        """Rows of some tasks, by default of all M; none of one that is not there."""
+        by_task, tasks = self._by_task, range(n_tasks) if columns is None else columns.tolist()
+        return [by_task[m] if m < len(by_task) else np.arange(0) for m in tasks]
 
     def moments(self, weights: Array | None) -> Standardization:
         """Mean and standard deviation of each feature over all rows, of whichever task."""
@@ -119,8 +120,8 @@ class Samples:
     ) -> Posed:
         """Return the design of these features, with targets.
 
-        Dense features of tasks with rows of their own are a :class:`TaskDesign` of the rows that
-        have a label: a pass costs what these cost.
+        Dense features of tasks with rows of their own are a :class:`TaskDesign`: a pass reads each
+        row for its own task.
 
         Parameters
         ----------
@@ -131,55 +132,34 @@ class Samples:
         columns
             Tasks that are posed, ascending; by default all.
         """
-        if self.task_of is not None and not sparse.issparse(self.X):
-            tasks = np.arange(signs.shape[1]) if columns is None else columns
-            return self._posed_by_task(signs, weights, tasks, intercept, class_weight, reduction)
         if columns is not None:
             signs = signs[:, columns]
             weights = weights[:, columns] if weights is not None and weights.ndim == 2 else weights
-        X = as_float_tensor("X", self.X) if not sparse.issparse(self.X) else self.X
         design: Design
-        if self.origin is None:
+        labels: Any = signs
+        given: Any = weights
+        if self.origin is not None:
+            design = ShiftedDesign(self.X, self.origin, intercept=intercept)
+        elif self.task_of is None or sparse.issparse(self.X):
+            X = self.X if sparse.issparse(self.X) else as_float_tensor("X", self.X)
             design = SharedDesign(X, intercept=intercept)
         else:
-            design = ShiftedDesign(X, self.origin, intercept=intercept)
+            X = as_float_tensor("X", self.X)
+            rows = self._rows_by(columns, signs.shape[1])
+            parts = [X[consecutive(torch.from_numpy(own))] for own in rows]
+            design = TaskDesign(parts, intercept=intercept)
+            labels = [signs[own, j] for j, own in enumerate(rows)]
+            if weights is not None:  # a label has the weight of its row
+                given = [weights[own] for own in rows]
+                weights = np.concatenate(given)
         targets = Targets.from_labels(
-            signs,
-            sample_weight=weights,
-            class_weight=class_weight,
-            reduction=reduction,
-            like=torch.empty(0, dtype=design.dtype),
-        )
-        return Posed(design, targets, weights)
-
-    def _posed_by_task(
-        self,
-        signs: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        columns: NDArray[np.intp],
-        intercept: bool,
-        class_weight: ClassWeight,
-        reduction: Reduction,
-    ) -> Posed:
-        X = as_float_tensor("X", self.X)
-        rows = [self._labelled(signs, m) for m in columns]
-        design = TaskDesign(
-            [X[consecutive(torch.from_numpy(own))] for own in rows], intercept=intercept
-        )
-        # weights are of rows: those of a label are those of its row
-        given = None if weights is None else [weights[own] for own in rows]
-        targets = Targets.from_labels(
-            [signs[own, m] for own, m in zip(rows, columns, strict=True)],
+            labels,
             sample_weight=given,
             class_weight=class_weight,
             reduction=reduction,
             like=torch.empty(0, dtype=design.dtype),
         )
-        return Posed(design, targets, None if given is None else np.concatenate(given))
-
-    def _labelled(self, signs: NDArray[np.float64], task: int) -> NDArray[np.intp]:
-        own = self.rows_of(task)
-        return own[~np.isnan(signs[own, task])]
+        return Posed(design, targets, weights)
 
     def label_weights(self, posed: Posed, signs: NDArray[np.float64]) -> Array:
         """Weights of all labels in the loss, (N, M), of data posed from these signs."""
@@ -187,8 +167,7 @@ class Samples:
         if posed.targets.task_of is None:
             return weights
         out = np.zeros(signs.shape, dtype=weights.dtype)
-        rows = [self._labelled(signs, m) for m in range(signs.shape[1])]
-        out[np.concatenate(rows), posed.targets.task_of.numpy()] = weights
+        out[np.concatenate(self._by_task), posed.targets.task_of.numpy()] = weights
         return out
 
     def scores(
@@ -209,12 +188,11 @@ class Samples:
         if self.task_of is None:
             scores: Array = self.X @ coef
             return scores if intercept is None else scores + intercept
-        scores = np.zeros((len(self), coef.shape[1]), np.result_type(self.X.dtype, coef.dtype))
-        for j, m in enumerate(range(coef.shape[1]) if columns is None else columns):
-            rows = self.rows_of(int(m))
-            scores[rows, j] = self.X[rows] @ coef[:, j] + (
-                0.0 if intercept is None else intercept[j]
-            )
+        n_tasks = coef.shape[1]
+        scores = np.zeros((len(self), n_tasks), np.result_type(self.X.dtype, coef.dtype))
+        biases = np.zeros(n_tasks) if intercept is None else intercept
+        for j, rows in enumerate(self._rows_by(columns, n_tasks)):
+            scores[rows, j] = self.X[rows] @ coef[:, j] + biases[j]
         return scores
 
     def split(self, values: Array) -> list[Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,7 +49,8 @@ FEW = 5
 class Samples(NamedTuple):
     """Features with their labels, row by row."""
 
-    X: NDArray[Any]
+    X: Any
+    """(N, D): an array, or a sparse CSR array."""
     Y: NDArray[np.float64]
     names: tuple[str, ...]
     ids: tuple[str, ...] | None = None
@@ -77,14 +79,14 @@ def read_samples(
     if joined.note is not None:
         say_note(joined.note)
     values, Y = X.values, read.values[joined.second]
-    if len(joined.first) < len(values):
+    if len(joined.first) < values.shape[0]:
         values = values[joined.first]
     ids = None if X.ids is None else tuple(X.ids[row] for row in joined.first)
     kept = attributes_to_fit(labels, Y, read.names, min_positives)
     names = tuple(read.names[m] for m in kept)
     record = {
         "matched": "id" if joined.by_id else "position",
-        "features": len(X.values),
+        "features": X.values.shape[0],
         "labels": len(read.values),
         "attributes_left_out": [read.names[m] for m in np.setdiff1d(range(len(read.names)), kept)],
     }
@@ -296,15 +298,12 @@ def features_for(
     return read
 
 
-def scores_of(model: LinearAttributeClassifier, X: NDArray[Any]) -> NDArray[np.float64]:
+def scores_of(model: LinearAttributeClassifier, X: Any) -> NDArray[np.float64]:
     """Scores (N, M) of features (N, D) in the order in which the model was fitted on them."""
-    import pandas as pd  # noqa: PLC0415 - heavy
-
-    # scikit-learn warns of features without names where the model has some
-    names = getattr(model, "feature_names_in_", None)
-    given = X if names is None else pd.DataFrame(X, columns=names, copy=False)
-    scores: NDArray[np.float64] = model.decision_function(given).reshape(len(X), -1)
-    return scores
+    with warnings.catch_warnings():  # they are in that order, whether or not they have names
+        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+        scores: NDArray[np.float64] = model.decision_function(X)
+    return scores.reshape(X.shape[0], -1)
 
 
 def labels_for(
@@ -338,7 +337,7 @@ def labels_for(
             line=1,
         )
     kept = [place for place in places if place is not None]
-    values: NDArray[np.float64] = labels.values[:, kept]  # noqa: PD011 (no data frame)
+    values: NDArray[np.float64] = labels.values[:, kept]
     return values
 
 

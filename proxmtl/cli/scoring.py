@@ -114,7 +114,7 @@ class FittedRun:
         )
         values = scores_of(self.model, X)
         if not reading.recognise:
-            return Scored(values, ids, np.zeros(len(X), np.bool_))
+            return Scored(values, ids, np.zeros(len(values), np.bool_))
         return Scored(values, ids, recognised(self.folder, X, ids))
 
 

@@ -138,11 +138,8 @@ class Samples:
         design: Design
         labels: Any = signs
         given: Any = weights
-        if self.origin is not None:
-            design = ShiftedDesign(self.X, self.origin, intercept=intercept)
-        elif self.task_of is None or sparse.issparse(self.X):
-            X = self.X if sparse.issparse(self.X) else as_float_tensor("X", self.X)
-            design = SharedDesign(X, intercept=intercept)
+        if self.task_of is None or sparse.issparse(self.X):
+            design = self.shared_design(intercept=intercept)
         else:
             X = as_float_tensor("X", self.X)
             rows = self._rows_by(columns, signs.shape[1])
@@ -160,6 +157,13 @@ class Samples:
             like=torch.empty(0, dtype=design.dtype),
         )
         return Posed(design, targets, weights)
+
+    def shared_design(self, *, intercept: bool) -> Design:
+        """Return the design of these features for all tasks."""
+        if self.origin is not None:
+            return ShiftedDesign(self.X, self.origin, intercept=intercept)
+        X = self.X if sparse.issparse(self.X) else as_float_tensor("X", self.X)
+        return SharedDesign(X, intercept=intercept)
 
     def label_weights(self, posed: Posed, signs: NDArray[np.float64]) -> Array:
         """Weights of all labels in the loss, (N, M), of data posed from these signs."""

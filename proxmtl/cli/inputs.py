@@ -67,6 +67,7 @@ def read_samples(
     *,
     key: str | None = None,
     id_column: str | None = None,
+    task_column: str | None = None,
     match: str = "auto",
     min_positives: int = 0,
 ) -> Samples:
@@ -74,7 +75,9 @@ def read_samples(
     way = check_match(match)
     # a column of that name may be one of the labels alone, which raise where it is not
     X = load_features(features, key, id_column=id_column, id_column_required=False)
-    read = read_labels(labels, id_column=id_column, unique_ids=way != "position")
+    read = read_labels(
+        labels, id_column=id_column, unique_ids=way != "position", task_column=task_column
+    )
     joined = join_rows(X.rows(features), read.rows(labels), way)
     if joined.note is not None:
         say_note(joined.note)

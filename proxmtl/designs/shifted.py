@@ -86,8 +86,9 @@ class ShiftedDesign(Design):
         return self.join(moved, bias if self.intercept else None)
 
     def with_unit(self, unit: float) -> Design:
-        other = self._copy()
-        other.base, other.unit = self.base.with_unit(unit), unit
+        other, base = self._copy(), self.base.with_unit(unit)
+        assert isinstance(base, SharedDesign)
+        other.base, other.unit = base, unit
         return other
 
     def figure(self) -> float | None:

@@ -63,8 +63,8 @@ class Samples:
         """D."""
         return int(self.X.shape[1])
 
-    def rows(self, index: Array) -> Samples:
-        """Return some of the rows."""
+    def rows(self, index: Any) -> Samples:
+        """Return some of the rows, by an array or a slice."""
         task_of = None if self.task_of is None else self.task_of[index]
         return Samples(self.X[index], task_of, self.origin)
 
@@ -261,7 +261,7 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = F
     first = getattr(X[0], "columns", None)
     for m, part in enumerate(X):
         names = getattr(part, "columns", None)
-        if (names is None) != (first is None) or (first is not None and list(first) != list(names)):
+        if (None if names is None else list(names)) != (None if first is None else list(first)):
             raise ValueError(
                 f"X: the features of number {m} have other names, or another order, than those of "
                 "number 0; give the same columns for every task."

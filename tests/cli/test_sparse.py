@@ -31,9 +31,10 @@ def test_the_run_is_that_of_dense_features(program, both, model):
     thin, full = (pd.read_csv(both / f"{name}.csv") for name in ("thin", "full"))
     pd.testing.assert_frame_equal(thin, full, atol=5e-3, rtol=0)
     metrics = [
-        json.loads((both / f / "metrics.json").read_text())["groups"] for f in ("thin", "full")
+        json.loads((both / name / "metrics.json").read_text())["groups"]["Total"]
+        for name in ("thin", "full")
     ]
-    assert metrics[0] == pytest.approx(metrics[1]) or metrics[0].keys() == metrics[1].keys()
+    assert metrics[0] == pytest.approx(metrics[1], abs=1e-2)
     code, out, err = program("evaluate", "thin", "thin.npz", "-l", "labels.csv")
     assert code == 0
     assert "72 of the 90 samples are among those that the model was fitted on" in out + err
@@ -53,7 +54,7 @@ def test_names_of_samples_beside_sparse_features(program, both):
 
 
 @pytest.mark.parametrize(
-    "method", [["--method", "hypergradient"], ["--points", "3", "--folds", "2"]]
+    "method", [["--method", "hypergradient"], ["--method", "grid", "--points", "3", "--folds", "2"]]
 )
 def test_strengths_are_chosen_on_sparse_features(program, both, method):
     call = ("-l", "labels.csv", "--model", "lasso", *method)
@@ -74,13 +75,13 @@ def test_a_line_for_each_label(program, both):
     pd.DataFrame({"id": range(90)}).to_csv(both / "thin.ids.csv", index=False)
     wide = pd.DataFrame(np.where(seen, Y, np.nan), columns=names)
     wide.insert(0, "id", range(90))
-    wide.to_csv(both / "wide.csv", index=False)
-    call = ("fit", "thin.npz", "--single-task", "0.01")
+    wide.dropna(how="all", subset=names).to_csv(both / "wide.csv", index=False)
+    call = ("fit", "thin.npz", "--single-task", "0.01", "--holdout", "0", "--tol", "1e-10")
     assert program(*call, "-l", "long.csv", "--task-column", "task", "-o", "long")[0] == 0
     assert program(*call, "-l", "wide.csv", "-o", "wide")[0] == 0
     long_model, wide_model = (load_model(both / name) for name in ("long", "wide"))
     place = [long_model.label_names_.index(name) for name in wide_model.label_names_]
-    np.testing.assert_allclose(long_model.coef_[place], wide_model.coef_, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(long_model.coef_[place], wide_model.coef_, atol=1e-4)
     code, out, _ = program(
         "evaluate", "long", "thin.npz", "-l", "long.csv", "--task-column", "task"
     )

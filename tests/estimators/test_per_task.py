@@ -50,7 +50,7 @@ CONVEX = [
     SharedPlusOwnClassifier(tol=1e-14, max_passes=20000, class_weight="balanced"),
 ]
 LATENT = [
-    LatentMTLClassifier(tol=1e-5, max_passes=5000, own_strength=1e-2),
+    LatentMTLClassifier(tol=1e-5, max_passes=5000),
     GOMTLClassifier(n_latents=2, tol=1e-5, max_passes=5000),
 ]
 CHOOSING = [
@@ -182,7 +182,7 @@ def test_frames_have_the_same_columns():
 def test_copies_and_files(tmp_path):
     model = LatentMTLClassifier(max_passes=50).fit(XS, YS)
     expected = model.decision_function(XS)
-    save_model(model, tmp_path / "model")
+    save_model(tmp_path / "model", model)
     for again in (
         pickle.loads(pickle.dumps(model)),
         load_model(tmp_path / "model"),
@@ -193,7 +193,7 @@ def test_copies_and_files(tmp_path):
 
 
 def test_partial_fit():
-    options = {"max_passes": 5000, "tol": 1e-7, "n_latents": 2}
+    options = {"max_passes": 5000, "tol": 1e-5, "n_latents": 2}
     tall = LatentMTLClassifier(**options).fit(TALL, WIDE).partial_fit(TALL + 0.1, WIDE)
     model = LatentMTLClassifier(**options).partial_fit(XS, YS)
     model.partial_fit([x + 0.1 for x in XS], YS)

@@ -52,7 +52,8 @@ class LinearAttributeClassifier(
 ):
     """Base of linear classifiers of several binary attributes with missing labels.
 
-    A subclass implements `_solve`. A parameter is a field, here or there: scikit-learn reads them
+    Features may be dense or sparse, of all attributes or a matrix for each: see `fit`. A subclass
+    implements `_solve`. A parameter is a field, here or there: scikit-learn reads them
     from the constructor, which is made from the fields. A subclass needs no decorator::
 
         class Mine(LassoClassifier):
@@ -105,6 +106,8 @@ class LinearAttributeClassifier(
         warm: bool,
     ) -> tuple[Array, Array]:
         """Fit on standardised features, signs (N, M) with NaN, weights (N,) or (N, M).
+
+        `Samples.posed` makes a design and targets of these.
 
         Sets ``result_``; returns coefficients (D, M) and intercepts (M,).
         """

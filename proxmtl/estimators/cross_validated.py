@@ -78,7 +78,8 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
     ----------
     cv : int, splitter or iterable of (train, test)
         A number of folds stratifies over all labels at once (missing ones count as neither);
-        a splitter of scikit-learn and row numbers are taken as they are.
+        a splitter of scikit-learn and row numbers are taken as they are. Rows of tasks that have
+        samples of their own count one task after the other.
     scoring : {"average_precision", "roc_auc", "neg_log_loss"} or callable
         Unweighted score of one attribute on the rows held out, ``(labels in {0, 1}, decision
         values) -> float``; the mean over folds, then over attributes, decides. Where labels of one

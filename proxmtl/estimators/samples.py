@@ -82,14 +82,19 @@ class Samples:
         return [by_task[m] if m < len(by_task) else np.arange(0) for m in tasks]
 
     def moments(self, weights: Array | None) -> Standardization:
-        """Mean and standard deviation of each feature over all rows, of whichever task."""
+        """Mean and standard deviation of each feature over all rows, of whichever task.
+
+        Of sparse features as they are in X, without regard to an origin: `standardized` takes them
+        so.
+        """
         return fit_standardization(self.X, weights)
 
     def standardized(self, moments: Standardization) -> Samples:
         """Return the features minus their means over their scales.
 
         Sparse features are divided by their scales and keep their zeros: that the means are
-        subtracted is part of every product.
+        subtracted is part of every product. Moments are those that `moments` gives of these
+        features or of some of their rows, so that another origin takes the place of an earlier one.
         """
         if not sparse.issparse(self.X):
             return replace(self, X=moments.apply(self.X))

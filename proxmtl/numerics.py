@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from torch import Tensor
 
 from proxmtl.kernels.ranges import norms_in_range
@@ -82,8 +83,9 @@ def column_moments(X: Any, weights: Any = None) -> Moments:
 
     Parameters
     ----------
-    X : ndarray or Tensor, shape (N, D)
-        Real, of any dtype, byte order and strides, memory maps included; no graph is recorded.
+    X : ndarray, Tensor or SciPy's sparse matrix, shape (N, D), or list of ndarrays or Tensors
+        Real, of any dtype, byte order and strides, memory maps included; no graph is recorded. A
+        list holds the rows end to end.
     weights : ndarray or Tensor, shape (N,), optional
         Non-negative, at least one of them positive. Rows of weight 0 are not looked at.
 
@@ -101,16 +103,27 @@ def column_moments(X: Any, weights: Any = None) -> Moments:
     ----------
     Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
     """
-    if X.ndim != 2:
-        raise ValueError(f"X: expected a matrix (samples, features), saw shape {tuple(X.shape)}.")
+    parts = X if isinstance(X, list) else [X]
+    for part in parts:
+        if part.ndim != 2:
+            raise ValueError(
+                f"X: expected a matrix (samples, features), saw shape {tuple(part.shape)}."
+            )
     if weights is not None:
         weights = torch.as_tensor(weights).detach().to(torch.float64)
         weights = weights / weights.max() if len(weights) else weights  # sums stay finite
-    if len(X) == 0 or not (weights is None or bool((weights > 0).any())):
+    n_rows = sum(part.shape[0] for part in parts)
+    if n_rows == 0 or not (weights is None or bool((weights > 0).any())):
         raise ValueError("X: no sample of positive weight; there is no mean to compute.")
+    if issparse(X):
+        return _of_sparse(X, None if weights is None else weights.cpu().numpy())
 
     def blocks() -> Iterator[tuple[Tensor, Tensor | None]]:
-        return _blocks(X, weights)
+        start = 0
+        for part in parts:
+            own = None if weights is None else weights[start : start + len(part)]
+            start += len(part)
+            yield from _blocks(part, own)
 
     moments = _accumulated(blocks, None)
     low, high = SAFE
@@ -146,6 +159,54 @@ def _blocks(X: Any, weights: Tensor | None) -> Iterator[tuple[Tensor, Tensor | N
             yield block, w
         elif bool(kept.any()):
             yield block[kept], w[kept]
+
+
+def _of_sparse(X: Any, weights: Any) -> Moments:
+    """Moments of the columns of a sparse matrix, in time and memory of what it stores.
+
+    Of columns that were divided by a power of two, so that no square leaves the range. Deviations
+    are from the mean, in two passes; entries that are not stored are as far from it as it from 0.
+    """
+    rows = X.tocsr()
+    if weights is None:
+        weights = np.ones(rows.shape[0])
+    elif not (weights > 0).all():
+        rows, weights = rows[weights > 0], weights[weights > 0]
+    first = rows[:1].toarray()[0].astype(np.float64)
+    table = rows.tocsc()
+    table = table.copy() if table is X else table
+    table.sum_duplicates()
+    (n, D), counts = table.shape, np.diff(table.indptr)
+    there = np.flatnonzero(counts)
+    starts = table.indptr[there]  # of columns that store something
+
+    def reduced(operation: np.ufunc, values: Any) -> Any:
+        out = np.zeros(D)
+        out[there] = operation.reduceat(values, starts) if len(there) else 0.0
+        return out
+
+    def spread(values: Any) -> Any:
+        return np.repeat(values, counts)
+
+    with np.errstate(invalid="ignore", over="ignore"):  # of columns that are not finite
+        values = table.data.astype(np.float64)
+        exponents = np.frexp(np.maximum(reduced(np.maximum, np.abs(values)), np.abs(first)))[1]
+        values, first = np.ldexp(values, spread(-exponents)), np.ldexp(first, -exponents)
+        w, total = weights[table.indices], weights.sum()
+        # weight of what is 0
+        absent = np.where(counts < n, np.maximum(total - reduced(np.add, w), 0.0), 0.0)
+        mean = reduced(np.add, w * values) / total
+        apart = values - spread(mean)
+        mean += (reduced(np.add, w * apart) - absent * mean) / total
+        apart = values - spread(mean)
+        squares = reduced(np.add, w * apart**2) + absent * mean**2
+        reach = reduced(np.maximum, np.abs(values - spread(first)))
+        reach = np.where(counts < n, np.maximum(reach, np.abs(first)), reach)
+        mean, squares = (
+            np.where(reach == 0, exact, found) for exact, found in ((first, mean), (0.0, squares))
+        )
+        moments = (mean, np.sqrt(squares / total), reach)
+        return Moments(*(torch.from_numpy(np.ldexp(each, exponents)) for each in moments))
 
 
 def _wide(block: Any) -> Tensor:

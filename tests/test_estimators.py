@@ -55,7 +55,7 @@ PRECISE = {
 @pytest.mark.filterwarnings("ignore:(LatentMTL|GOMTL)Classifier. W = 0 is lower:UserWarning")
 @parametrize_with_checks(ALL)
 def test_scikit_learn_contract(estimator, check):
-    if check.func.__name__ == "check_sample_weight_equivalence_on_dense_data":
+    if check.func.__name__.startswith("check_sample_weight_equivalence"):
         estimator = clone(estimator).set_params(**PRECISE[type(estimator).__name__])
     check(estimator)
 
@@ -64,6 +64,8 @@ def test_the_contract_includes_multilabel_checks():
     names = {check.func.__name__ for _, check in estimator_checks_generator(BOTH[0])}
     assert "check_classifier_multioutput" in names
     assert "check_sample_weight_equivalence_on_dense_data" in names
+    assert "check_sample_weight_equivalence_on_sparse_data" in names
+    assert "check_estimator_sparse_array" in names
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from proxmtl import SingleTaskClassifier, Targets
@@ -274,3 +275,36 @@ def test_means_and_spreads_over_samples_come_from_one_place():
 )
 def test_the_search_for_means_can_fail(code, seen):
     assert list(means_of_rows(code)) == seen
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["csr_array", "csc_matrix", "coo_array"])
+def test_moments_of_sparse_columns_are_those_of_dense_ones(kind, weighted):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 8)) * (rng.random((50, 8)) < 0.4)
+    X[:, 0], X[:, 1] = 0, 3.3  # nothing stored, and the same everywhere
+    X[:, 2] *= 1e-200
+    X[:, 3] *= 1e300
+    X[:, 4] = 1e9 + rng.normal(size=50)
+    X[:, 5] = 0
+    X[7, 5] = 1e-310
+    weights = np.where(np.arange(50) < 5, 0, rng.random(50)) if weighted else None
+    dense = column_moments(X, weights)
+    thin = column_moments(getattr(scipy.sparse, kind)(X), weights)
+    for found, expected in zip(thin, dense, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
+    assert torch.equal(thin.constant, dense.constant)
+    assert thin.std[1] == thin.std[0] == 0
+
+
+def test_moments_of_sparse_entries_stored_twice_leave_them_so():
+    twice = scipy.sparse.csc_array(([1.0, 2.0, 3.0], [0, 0, 1], [0, 2, 3]), shape=(2, 2))
+    np.testing.assert_array_equal(column_moments(twice).mean, [1.5, 1.5])
+    assert twice.nnz == 3
+
+
+def test_moments_of_matrices_end_to_end():
+    X, weights = np.random.default_rng(1).normal(size=(20, 3)), np.arange(20.0)
+    parts = column_moments([X[:7], X[7:]], weights)
+    for found, expected in zip(parts, column_moments(X, weights), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)

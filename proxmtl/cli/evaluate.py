@@ -30,6 +30,7 @@ def evaluate(
     ] = None,
     key: options.Key = None,
     id_column: options.IdColumn = None,
+    task_column: options.TaskColumn = None,
     match: options.Match = "auto",
     by_attribute: Annotated[
         bool, typer.Option("--by-attribute", "-a", help="Show every attribute.")
@@ -64,7 +65,9 @@ def evaluate(
     settle_file(out, force=force, inputs=(run, samples, labels))
     opened = open_classifier(run)
     way = check_match(match)
-    reading = Reading(key, device, batch_size, skip_corrupt, id_column, "labels", way)
+    reading = Reading(
+        key, device, batch_size, skip_corrupt, id_column, "labels", way, task_column=task_column
+    )
     read = labels_of(opened, labels, reading)
     scored, known = scored_labels(opened, samples, labels, read, reading)
     fitted = int(scored.fitted.sum())

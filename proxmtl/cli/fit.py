@@ -114,6 +114,7 @@ def fit(
         str | None, typer.Option(help="Which array of an npz or safetensors file.")
     ] = None,
     id_column: options.IdColumn = None,
+    task_column: options.TaskColumn = None,
     match: options.Match = "auto",
     min_positives: options.MinPositives = 0,
     force: Annotated[
@@ -172,6 +173,7 @@ def fit(
             labels,
             key=key,
             id_column=id_column,
+            task_column=task_column,
             match=match,
             min_positives=min_positives,
         )

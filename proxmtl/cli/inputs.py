@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,7 +49,8 @@ FEW = 5
 class Samples(NamedTuple):
     """Features with their labels, row by row."""
 
-    X: NDArray[Any]
+    X: Any
+    """(N, D): an array, or a sparse CSR array."""
     Y: NDArray[np.float64]
     names: tuple[str, ...]
     ids: tuple[str, ...] | None = None
@@ -65,6 +67,7 @@ def read_samples(
     *,
     key: str | None = None,
     id_column: str | None = None,
+    task_column: str | None = None,
     match: str = "auto",
     min_positives: int = 0,
 ) -> Samples:
@@ -72,19 +75,21 @@ def read_samples(
     way = check_match(match)
     # a column of that name may be one of the labels alone, which raise where it is not
     X = load_features(features, key, id_column=id_column, id_column_required=False)
-    read = read_labels(labels, id_column=id_column, unique_ids=way != "position")
+    read = read_labels(
+        labels, id_column=id_column, unique_ids=way != "position", task_column=task_column
+    )
     joined = join_rows(X.rows(features), read.rows(labels), way)
     if joined.note is not None:
         say_note(joined.note)
     values, Y = X.values, read.values[joined.second]
-    if len(joined.first) < len(values):
+    if len(joined.first) < values.shape[0]:
         values = values[joined.first]
     ids = None if X.ids is None else tuple(X.ids[row] for row in joined.first)
     kept = attributes_to_fit(labels, Y, read.names, min_positives)
     names = tuple(read.names[m] for m in kept)
     record = {
         "matched": "id" if joined.by_id else "position",
-        "features": len(X.values),
+        "features": X.values.shape[0],
         "labels": len(read.values),
         "attributes_left_out": [read.names[m] for m in np.setdiff1d(range(len(read.names)), kept)],
     }
@@ -296,22 +301,19 @@ def features_for(
     return read
 
 
-def scores_of(model: LinearModel, X: NDArray[Any]) -> NDArray[np.float64]:
+def scores_of(model: LinearModel, X: Any) -> NDArray[np.float64]:
     """Scores (N, M) of features (N, D) in the order in which the model was fitted on them.
 
     Of a classifier less its thresholds: above zero means yes. Of a regressor its predictions.
     """
-    import pandas as pd  # noqa: PLC0415 - heavy
-
     from proxmtl.estimators.classifier import LinearAttributeClassifier  # noqa: PLC0415 - heavy
 
-    # scikit-learn warns of features without names where the model has some
-    names = getattr(model, "feature_names_in_", None)
-    given = X if names is None else pd.DataFrame(X, columns=names, copy=False)
-    if isinstance(model, LinearAttributeClassifier):
-        scores = model.decision_function(given).reshape(len(X), -1)
-        return np.asarray(scores - model.decision_thresholds_)
-    return np.asarray(model.predict(given)).reshape(len(X), -1)
+    with warnings.catch_warnings():  # they are in that order, whether or not they have names
+        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+        if isinstance(model, LinearAttributeClassifier):
+            scores = model.decision_function(X).reshape(X.shape[0], -1)
+            return np.asarray(scores - model.decision_thresholds_)
+        return np.asarray(model.predict(X)).reshape(X.shape[0], -1)
 
 
 def labels_for(
@@ -345,7 +347,7 @@ def labels_for(
             line=1,
         )
     kept = [place for place in places if place is not None]
-    values: NDArray[np.float64] = labels.values[:, kept]  # noqa: PD011 (no data frame)
+    values: NDArray[np.float64] = labels.values[:, kept]
     return values
 
 

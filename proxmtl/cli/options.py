@@ -14,6 +14,7 @@ __all__ = [
     "Match",
     "MinPositives",
     "SkipCorrupt",
+    "TaskColumn",
     "refuse_ignored",
     "threshold_of",
 ]
@@ -29,6 +30,13 @@ Key = Annotated[str | None, typer.Option(help="Which array of an npz or safetens
 IdColumn = Annotated[
     str | None,
     typer.Option(help="Column of row identifiers, of the labels and of parquet features."),
+]
+TaskColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of the labels that names the attribute of a line: a table with one line a "
+        "label."
+    ),
 ]
 Match = Annotated[
     str,

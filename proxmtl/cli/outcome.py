@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from proxmtl.cli.console import shown_path
 from proxmtl.cli.inputs import scores_of
@@ -111,9 +112,14 @@ def write_fitted(
             parts.save(name, partial(write_text, folder / name, text))
     parts.save(
         "fitted_rows.npy",
-        lambda: write_fitted_rows(folder, (data.X[row] for row in train), names),
+        lambda: write_fitted_rows(folder, _rows(data.X, train), names),
     )
     return Outcome(means, on, report, _sharing(model))
+
+
+def _rows(X: Any, rows: Any) -> Any:
+    """Rows one by one, without a copy of all; those of sparse features as sparse features."""
+    return X[rows] if sparse.issparse(X) else (X[row] for row in rows)
 
 
 def _sharing(model: LinearModel) -> str | None:

@@ -65,6 +65,8 @@ class Reading:
     match: Match = "auto"
     recognise: bool = True
     """Whether samples that the model was fitted on are looked for."""
+    task_column: str | None = None
+    """Of labels with a line for each."""
 
 
 class Scored(NamedTuple):
@@ -118,7 +120,7 @@ class FittedRun:
         )
         values = scores_of(self.model, X)
         if not reading.recognise:
-            return Scored(values, ids, np.zeros(len(X), np.bool_))
+            return Scored(values, ids, np.zeros(len(values), np.bool_))
         return Scored(values, ids, recognised(self.folder, X, ids))
 
 
@@ -222,7 +224,12 @@ def labels_of(run: Run, path: Path, reading: Reading) -> Labels:
     if run.named_samples and reading.match == "position":
         raise ValueError("match: images are matched by their names; leave out 'position'.")
     unique = reading.match != "position"
-    read = read_labels(path, id_column=reading.id_column, unique_ids=unique)
+    read = read_labels(
+        path,
+        id_column=reading.id_column,
+        unique_ids=unique,
+        task_column=reading.task_column,
+    )
     if run.named_samples and read.ids is None:
         raise InputError(
             path, "has no column of file names; add one, called 'image', or name it by --id-column."

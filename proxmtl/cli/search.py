@@ -13,12 +13,11 @@ import torch
 from proxmtl.baselines import BASELINES
 from proxmtl.cli.console import fit_progress, keeping, step_progress
 from proxmtl.cli.inputs import check_splits
-from proxmtl.designs import SharedDesign
 from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
 from proxmtl.estimators.baselines import baseline_estimator
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.losses import resolve_loss
-from proxmtl.estimators.standardize import Standardization, fit_standardization
+from proxmtl.estimators.samples import Samples
 from proxmtl.experiments import Split, stratified_folds
 from proxmtl.io import InputError
 from proxmtl.problem import Problem
@@ -67,7 +66,7 @@ class Search(NamedTuple):
 
     estimator: Any
     name: str
-    X: NDArray[Any]
+    X: Any
     Y: NDArray[np.float64]
     seed: int
     counts: NDArray[np.intp]
@@ -273,44 +272,45 @@ def _candidates(search: Search, points: int) -> list[dict[str, float]]:
 def _problem(search: Search, rows: Any) -> Problem:
     """The estimator's problem on some rows, at strength 1."""
     estimator = search.estimator
-    features = _features(search, rows, fit_standardization(search.X[rows]))
-    targets = Targets.from_labels(
+    posed = _samples(search, rows, rows).posed(
         _signs(search.Y[rows]),
+        None,
+        intercept=estimator.fit_intercept,
         class_weight=estimator.class_weight,
         reduction=estimator.reduction,
-        like=features,
     )
     grouped = BASELINES[search.name].grouped
-    n_tasks = targets.n_tasks
+    n_tasks = posed.targets.n_tasks
     groups = (
         resolve_groups(estimator.groups, n_tasks, estimator.label_names) if grouped else n_tasks
     )
-    design = SharedDesign(features, intercept=estimator.fit_intercept)
     penalty = BASELINES[search.name].regularizer(groups, 1.0)
-    return Problem(resolve_loss(estimator.loss), design, targets, penalty)
+    return Problem(resolve_loss(estimator.loss), posed.design, posed.targets, penalty)
 
 
 def _validation(search: Search, split: Split) -> Problem:
     """The mean loss of the rows held out, each attribute by itself; one class is enough here."""
     estimator = search.estimator
-    features = _features(search, split.test, fit_standardization(search.X[split.train]))
-    signs = torch.from_numpy(_signs(search.Y[split.test])).to(features)
-    weights = (~signs.isnan()).to(features)
+    samples = _samples(search, split.test, split.train)
+    design = samples.shared_design(intercept=estimator.fit_intercept)
+    signs = torch.from_numpy(_signs(search.Y[split.test])).to(design.dtype)
+    weights = (~signs.isnan()).to(signs)
     if estimator.class_weight == "balanced":
         for own in (signs > 0, signs < 0):
             count = own.sum(0).clamp_min(1)
             weights = torch.where(own, weights / count, weights)
     weights = weights / weights.sum(0).clamp_min(torch.finfo(weights.dtype).tiny)
     targets = Targets(signs.nan_to_num(1.0), weights, signs.shape[1])
-    design = SharedDesign(features, intercept=estimator.fit_intercept)
     return Problem(resolve_loss(estimator.loss), design, targets)
 
 
-def _features(search: Search, rows: Any, moments: Standardization) -> torch.Tensor:
-    X = search.X[rows]
-    if X.dtype not in (np.float32, np.float64):
-        X = X.astype(np.float64)
-    return torch.from_numpy(moments.apply(X) if search.estimator.standardize else X)
+def _samples(search: Search, rows: Any, part: Any) -> Samples:
+    """Some rows, standardised with the moments of a part where the estimator does."""
+    X = search.X if search.X.dtype in (np.float32, np.float64) else search.X.astype(np.float64)
+    samples = Samples(X)
+    if not search.estimator.standardize:
+        return samples.rows(rows)
+    return samples.rows(rows).standardized(samples.rows(part).moments(None))
 
 
 def _signs(Y: NDArray[np.float64]) -> NDArray[np.float64]:

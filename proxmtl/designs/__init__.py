@@ -5,6 +5,7 @@ from proxmtl.designs.centred import CentredDesign
 from proxmtl.designs.factored import FactoredDesign
 from proxmtl.designs.restricted import RestrictedDesign
 from proxmtl.designs.shared import SharedDesign
+from proxmtl.designs.shifted import ShiftedDesign
 from proxmtl.designs.task import TaskDesign
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "FactoredDesign",
     "RestrictedDesign",
     "SharedDesign",
+    "ShiftedDesign",
     "TaskDesign",
 ]

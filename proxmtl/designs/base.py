@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.losses import Loss
+from proxmtl.numerics import Moments
 from proxmtl.targets import Targets
 
 __all__ = [
@@ -188,6 +189,19 @@ class Design(ABC):
         raise NotImplementedError(
             f"{type(self).__name__} does not give samples of task {task} ({len(entries)} asked "
             "for); use a dense SharedDesign or a TaskDesign."
+        )
+
+    def moments(self, weights: Tensor | None = None) -> Moments:
+        """Mean and standard deviation of each feature over the samples of all tasks.
+
+        Parameters
+        ----------
+        weights : Tensor, shape (N,), optional
+            Of the samples, those of tasks with samples of their own end to end.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} gives no moments of its features"
+            f"{'' if weights is None else ', weighted or not'}; use a SharedDesign or a TaskDesign."
         )
 
     @property

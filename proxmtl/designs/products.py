@@ -16,6 +16,7 @@ from proxmtl.designs.base import BLOCK_ELEMENTS
 
 __all__ = [
     "TooManyProductsError",
+    "as_scipy",
     "forward",
     "largest_curvature",
     "largest_eigenvalue",
@@ -101,10 +102,15 @@ def weighted_sum(X: Tensor, transpose: Tensor | None = None) -> float:
     return float(found.norm())
 
 
+def as_scipy(X: Tensor) -> csr_matrix:
+    """A CSR matrix as SciPy's, which shares its memory."""
+    parts = (X.values(), X.col_indices(), X.crow_indices())
+    return csr_matrix(tuple(part.cpu().numpy() for part in parts), shape=tuple(X.shape))
+
+
 def select_csr(X: Tensor, index: Tensor, axis: int) -> Tensor:
     """Some rows (axis 0) or columns (axis 1) of a CSR matrix, as CSR."""
-    parts = (X.values(), X.col_indices(), X.crow_indices())
-    matrix = csr_matrix(tuple(part.cpu().numpy() for part in parts), shape=tuple(X.shape))
+    matrix = as_scipy(X)
     chosen = index.cpu().numpy()
     found = matrix[chosen] if axis == 0 else matrix[:, chosen]
     with warnings.catch_warnings():  # torch calls its CSR support beta, once

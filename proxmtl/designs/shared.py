@@ -13,6 +13,7 @@ from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.designs.base import Design, check_features, check_finite, check_shape, consecutive
 from proxmtl.designs.products import (
     TooManyProductsError,
+    as_scipy,
     forward,
     largest_curvature,
     may_be_copied,
@@ -22,6 +23,7 @@ from proxmtl.designs.products import (
     transposed,
     weighted_sum,
 )
+from proxmtl.numerics import Moments, column_moments
 from proxmtl.targets import Targets
 
 __all__ = ["SharedDesign"]
@@ -69,6 +71,11 @@ class SharedDesign(Design):
     def n_features(self) -> int:
         """D."""
         return self.X.shape[1]
+
+    @property
+    def transpose(self) -> Tensor | None:
+        """Transpose of sparse features, CSR as they are; None of dense ones."""
+        return self._XT
 
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
         return self.n_features + int(self.intercept), targets.n_tasks
@@ -131,7 +138,7 @@ class SharedDesign(Design):
     def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:
         if self._XT is not None or not may_be_copied(self.X):
             return None
-        origin = self._means().to(self.X.dtype)
+        origin = self.column_means().to(self.X.dtype)
         part = SharedDesign(self.X - origin, intercept=self.intercept)
         return part.with_unit(self.unit), origin.to(means)[:, None].expand_as(means)
 
@@ -148,7 +155,7 @@ class SharedDesign(Design):
         if centred not in self._curvature:
             # a product with one vector has a column where one with a parameter has M
             most = self.curvature_left * targets.n_tasks
-            centre = self._means() if centred else None
+            centre = self.column_means() if centred else None
             try:
                 found, products = largest_curvature(
                     self.X, transpose=self._XT, centre=centre, most=most
@@ -160,8 +167,11 @@ class SharedDesign(Design):
             self.curvature_passes += products / targets.n_tasks
         return heaviest * self._curvature[centred]
 
-    def _means(self) -> Tensor:
-        """Means of the columns, float64; a look, no pass."""
+    def moments(self, weights: Tensor | None = None) -> Moments:
+        return column_moments(self.X if self._XT is None else as_scipy(self.X), weights)
+
+    def column_means(self) -> Tensor:
+        """Means of the columns, (D,), float64; a look, no pass."""
         ones = torch.ones(self.X.shape[0], 1, dtype=torch.float64, device=self.device)
         sums = transposed(self.X, ones) if self._XT is None else self._XT.to(ones.dtype) @ ones
         return sums[:, 0] / self.X.shape[0]

@@ -23,6 +23,7 @@ from proxmtl.designs.products import (
 )
 from proxmtl.kernels import hinge_value_and_grad
 from proxmtl.losses import Loss
+from proxmtl.numerics import Moments, column_moments
 from proxmtl.targets import Targets
 
 __all__ = ["TaskDesign"]
@@ -165,6 +166,9 @@ class TaskDesign(Design):
     @property
     def has_samples(self) -> bool:
         return True
+
+    def moments(self, weights: Tensor | None = None) -> Moments:
+        return column_moments(self.X, weights)
 
     def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:
         if not may_be_copied(*self.X):

@@ -10,11 +10,12 @@ from typing import Any, Self, dataclass_transform
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.labels import Labels
-from proxmtl.estimators.standardize import Standardization, fit_standardization, identity
+from proxmtl.estimators.samples import Samples, checked, stacked
+from proxmtl.estimators.standardize import Standardization, identity
 from proxmtl.estimators.state import from_state, to_state
 from proxmtl.estimators.weights import sample_weights
 from proxmtl.io.model import ModelState
@@ -45,7 +46,8 @@ class FieldsAsParameters:
 class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # no stubs
     """Base of linear models of several attributes with missing labels, whatever the labels are.
 
-    Two kinds of classes stand on it, and an estimator is made of one of each: *labels*
+    Features may be dense or sparse, of all attributes or a matrix for each: see `fit`. Two kinds
+    of classes stand on it, and an estimator is made of one of each: *labels*
     (:class:`LinearAttributeClassifier`, :class:`LinearAttributeRegressor`) implement `_read`,
     *models* implement `_solve`. A parameter is a field, here or there: scikit-learn reads them
     from the constructor, which is made from the fields. A subclass needs no decorator::
@@ -96,9 +98,11 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         return labels
 
     def _solve(
-        self, X: Array, labels: Labels, callback: Callback | None, *, warm: bool
+        self, X: Samples, labels: Labels, callback: Callback | None, *, warm: bool
     ) -> tuple[Array, Array]:
-        """Fit on standardised features (N, D) and labels (N, M).
+        """Fit on standardised features and labels (N, M).
+
+        `Samples.posed` makes a design and targets of these.
 
         Sets ``result_``; returns coefficients (D, M) and intercepts (M,).
         """
@@ -119,15 +123,18 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         Parameters
         ----------
         X
-            Features (N, D), float32 or float64 (others become float64).
+            Features (N, D), float32 or float64 (others become float64), dense or sparse of SciPy;
+            sparse ones are not made dense. Or, where tasks have samples of their own, a list of M
+            such matrices, (N_m, D).
         y
             Labels (N, M), or (N,) of one attribute; of a classifier in {0, 1}, {-1, 1} or booleans,
             of one attribute any two values; of a regressor real numbers. NaN, None, ``pandas.NA``
             and masked entries are missing labels. A data frame also gives the attribute names. Row
             i belongs to row i of `X`; it is an error if the indexes of two data frames have the
-            same labels in other places.
+            same labels in other places. For a list of matrices a list of M vectors (N_m,).
         sample_weight
-            Non-negative weights (N,), or (N, M) for a weight per label.
+            Non-negative weights (N,), or (N, M) for a weight per label; for a list of matrices a
+            list of M vectors.
         callback
             Called by the solver with its progress (``iteration``, ``passes``, ``objective``,
             ``seconds``).
@@ -155,17 +162,12 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         warm: bool,
         callback: Callback | None,
     ) -> Self:
+        y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
-        X = validate_data(
-            self,
-            X=X,
-            y=None if y is None else "no_validation",
-            dtype=[np.float64, np.float32],
-            reset=not warm,
-        )
+        X = checked(self, X, y, reset=not warm)
         names = self._resolve_names(y)
         labels = self._read(y, names, classes=classes, warm=warm)
-        check_consistent_length(X, labels.numbers)
+        check_consistent_length(X.X, labels.numbers)
         if warm and len(self.coef_) != labels.numbers.shape[1]:
             raise ValueError(
                 f"Y has {labels.numbers.shape[1]} columns, and this model was fitted on "
@@ -175,7 +177,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         self._n_given = len(X)
         labels, self._rows = labels.weighted()
         if len(self._rows) < len(X):
-            X = X[self._rows]
+            X = X.rows(self._rows)
         self._check(labels, names)
         if not warm:
             moments = self._moments(X, labels.per_row())
@@ -185,7 +187,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
             self.label_names_ = None if names is None else list(names)
         moments = Standardization(self.mean_, self.scale_)
         coef, intercept = self._solve(
-            moments.apply(X) if self.standardize else X,
+            X.standardized(moments) if self.standardize else X,
             self._posed(labels, warm=warm),
             callback,
             warm=warm,
@@ -205,8 +207,8 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         given = self.label_names if self.label_names is not None else getattr(y, "columns", None)
         return None if given is None else tuple(str(name) for name in given)
 
-    def _moments(self, X: Array, weights: Array | None) -> Standardization:
-        return fit_standardization(X, weights) if self.standardize else identity(X.shape[1])
+    def _moments(self, X: Samples, weights: Array | None) -> Standardization:
+        return X.moments(weights) if self.standardize else identity(X.n_features)
 
     def _scores(self, X: Any) -> Array:
         """Linear scores of features (N, D), of shape (N, M), or (N,) if labels were a vector."""
@@ -215,16 +217,16 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         return scores[:, 0] if self._is_vector else scores
 
     def _linear(self, X: Any, coef: Array, offset: Array) -> Array:
-        """``X @ coef.T + offset`` of features (N, D).
+        """``X @ coef.T + offset`` of features (N, D), or of Samples.
 
         Raises
         ------
         ValueError
             If features are not finite, or so large that scores overflow.
         """
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = checked(self, X)
         with np.errstate(over="ignore", invalid="ignore"):
-            scores: Array = X @ coef.T + offset
+            scores: Array = X.scores(coef.T, offset)
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
             raise ValueError(
@@ -245,5 +247,6 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
         return tags

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.base import LinearModel
 from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.samples import checked, each_task, stacked
 from proxmtl.estimators.targets import check_both_classes, encode_targets
 from proxmtl.estimators.weights import class_factors, score_weights
 from proxmtl.label_coding import signs_of
@@ -69,18 +70,20 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
         n_attributes = len(self.coef_)
         return self.label_values_ if n_attributes == 1 else np.arange(n_attributes)
 
+    @each_task
     def decision_function(self, X: Any) -> Array:
         """Scores, positive where the attribute is more likely than not.
 
         Parameters
         ----------
         X
-            Features (N, D).
+            Features (N, D), dense or sparse; or a list of M such matrices, one a task.
 
         Returns
         -------
-        numpy.ndarray
-            Shape (N, M), or (N,) if the labels were a vector.
+        numpy.ndarray or list of numpy.ndarray
+            Shape (N, M), or (N,) if the labels were a vector. For a list of matrices one of M
+            vectors (N_m,), each of the matrix's own task.
 
         Raises
         ------
@@ -101,6 +104,7 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
         above: NDArray[np.bool_] = scores > (cuts[0] if scores.ndim == 1 else cuts)
         return above
 
+    @each_task
     def predict(self, X: Any) -> Array:
         """Predicted labels in the coding of the labels of `fit`, of the shape of the scores."""
         places = self._predicted(X).astype(np.intp)
@@ -116,11 +120,11 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
         Parameters
         ----------
         X
-            Features (N, D).
+            Features as for `fit`.
         y
             Labels as for `fit`; an attribute may have one class only, or no label.
         sample_weight
-            Weights (N,) or (N, M).
+            Weights as for `fit`.
 
         Raises
         ------
@@ -128,8 +132,9 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
             If the shape of `y` is not that of the predictions, it has a value that `fit` did not
             see, or no label to score.
         """
+        y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
-        predicted = self._predicted(X)
+        predicted = self._predicted(checked(self, X))
         signs = signs_of(y, self.label_values_)
         if signs.shape != predicted.shape:
             raise ValueError(

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.cross_validated import OwnSearch, SharedSearch
 from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.samples import each_task
 from proxmtl.estimators.scoring import SCORINGS, Score, Scoring, of_classes, scoring_of
 from proxmtl.estimators.thresholds import check_threshold, chosen_thresholds, cut_of
 from proxmtl.estimators.verdict import calibration
@@ -51,19 +52,20 @@ class SearchedClassifier(LinearAttributeClassifier):
         check_is_fitted(self)
         return cut_of(self.thresholds_, self.calibration_)
 
+    @each_task
     def predict_proba(self, X: Any) -> Array:
         """Probabilities of the positive class, by a sigmoid fitted to held-out scores.
 
         Parameters
         ----------
         X
-            Features (N, D).
+            Features (N, D), dense or sparse; or a list of M such matrices, one a task.
 
         Returns
         -------
-        numpy.ndarray
+        numpy.ndarray or list of numpy.ndarray
             Shape (N, M), as of scikit-learn's multilabel classifiers; (N, 2) for one attribute, a
-            column for each class.
+            column for each class. For a list of matrices one of M vectors (N_m,).
         """
         values = self.decision_function(X)
         probabilities: Array = expit(values * self.calibration_)
@@ -84,7 +86,8 @@ class SingleTaskClassifierCV(SearchedClassifier, OwnSearch):
     ----------
     cv : int, splitter or iterable of (train, test)
         A number of folds stratifies over all labels at once (missing ones count as neither);
-        a splitter of scikit-learn and row numbers are taken as they are.
+        a splitter of scikit-learn and row numbers are taken as they are. Rows of tasks that have
+        samples of their own count one task after the other.
     scoring : {"average_precision", "roc_auc", "neg_log_loss"} or callable
         Unweighted score of one attribute on the rows held out, ``(labels in {0, 1}, decision
         values) -> float``; the mean over folds, then over attributes, decides. Where labels of one

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from proxmtl.arrays import as_float_tensor
-from proxmtl.designs import SharedDesign
 from proxmtl.estimators.base import LinearModel
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
+from proxmtl.estimators.samples import Samples
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
@@ -80,7 +79,7 @@ class ConvexModel(LinearModel):
 
     def _solve(
         self,
-        X: NDArray[Any],
+        X: Samples,
         labels: Labels,
         callback: Callable[[Any], None] | None,
         *,
@@ -89,12 +88,12 @@ class ConvexModel(LinearModel):
         del warm  # a convex problem: where it starts does not matter
         given = self._given
         loss = resolve_loss(given.loss)
-        features = as_float_tensor("X", X)
-        targets = labels.targets(given.reduction, features)
-        design = SharedDesign(features, intercept=given.fit_intercept)
+        design, targets, weights = X.posed(
+            labels, intercept=given.fit_intercept, reduction=given.reduction
+        )
         problem = Problem(loss, design, targets)
         result = minimised(
-            problem.with_regularizers(self._penalty(problem, labels.weights)),
+            problem.with_regularizers(self._penalty(problem, weights)),
             tol=given.tol,
             max_passes=given.max_passes,
             callback=callback,

@@ -14,14 +14,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from proxmtl.arrays import as_float_tensor
-from proxmtl.designs import SharedDesign
 from proxmtl.estimators.base import LinearModel
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.paths import followed
+from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scores import SharedPart, SharedScores, shared_part
 from proxmtl.estimators.scoring import Score
 from proxmtl.estimators.search import (
@@ -132,7 +131,7 @@ class OwnSearch(LinearModel):
 
     def _solve(
         self,
-        X: Array,
+        X: Samples,
         labels: Labels,
         callback: Callable[[Any], None] | None,
         *,
@@ -175,11 +174,9 @@ class OwnSearch(LinearModel):
                 found = joined(found, run(further))
         for edge in ends(candidates, found.means):
             warnings.warn(f"{type(self).__name__}: {edge}", EdgeWarning, stacklevel=5)
-        features = as_float_tensor("X", X)
-        targets = labels.targets(self.reduction, features)
-        design = SharedDesign(features, intercept=given.fit_intercept)
-        problem = Problem(options["loss"], design, targets)
-        units = self._strength_units(problem, groups, labels.weights)
+        posed = X.posed(labels, intercept=given.fit_intercept, reduction=self.reduction)
+        problem = Problem(options["loss"], posed.design, posed.targets)
+        units = self._strength_units(problem, groups, posed.sample_weight)
         alone, shared = (best_of(candidates, found.means, shared=kind) for kind in (False, True))
         assert alone is not None
         self.sharing_ = sharing(found, alone, shared)
@@ -187,7 +184,7 @@ class OwnSearch(LinearModel):
         if shared is not None:
             chosen[self.sharing_] = shared
         self.groups_ = groups
-        coef, intercept = np.zeros((X.shape[1], len(chosen))), np.zeros(len(chosen))
+        coef, intercept = np.zeros((X.n_features, len(chosen))), np.zeros(len(chosen))
         self._shared = None
         self.results_, strengths = [], np.empty((len(chosen), 2))
         for number in np.unique(chosen):
@@ -201,7 +198,7 @@ class OwnSearch(LinearModel):
         self.result_ = min(reversed(self.results_), key=lambda result: result.status.ok)
         self._set_parts(coef)
         held_out = np.take_along_axis(found.held_out, chosen[None, None, :], axis=0)[0]
-        shift = self._calibrate(held_out, labels, targets.weights.numpy())
+        shift = self._calibrate(held_out, labels, X.label_weights(posed))
         lines = report(found, (alone, shared), self.sharing_, labels)
         lines["shared_strength"], lines["own_strength"] = strengths.T
         names = self.label_names_ if self.label_names_ is not None else range(n_attributes)
@@ -228,7 +225,7 @@ class OwnSearch(LinearModel):
         A path that shares goes on from attributes alone with the own parts' ridge.
         """
         part = part_of(groups, fold.columns)
-        units = self._strength_units(fold.problem, part, fold.labels.weights)
+        units = self._strength_units(fold.problem, part, fold.sample_weight)
         numbers = iter(kept.tolist())
         wanted = {path[0][1] for path in paths if math.isfinite(path[0][0])}
         alone: dict[float, torch.Tensor] = {}

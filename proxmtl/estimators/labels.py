@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from proxmtl.numerics import column_moments
-from proxmtl.targets import ClassWeight, Coding, Reduction, Targets
+from proxmtl.targets import ClassWeight, Coding
 
 __all__ = ["Labels", "TargetUnits"]
 
@@ -118,17 +117,6 @@ class Labels:
         """One weight a row: what weighs the moments of features."""
         weights = self.weights
         return weights.mean(axis=1) if weights is not None and weights.ndim == 2 else weights
-
-    def targets(self, reduction: Reduction, like: Tensor) -> Targets:
-        """Labels and weights as the engine takes them."""
-        return Targets.from_labels(
-            self.numbers,
-            sample_weight=self.weights,
-            class_weight=self.class_weight,
-            reduction=reduction,
-            like=like,
-            coding=self.coding,
-        )
 
     def in_units(self, units: TargetUnits) -> Labels:
         """Real labels in these units."""

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from proxmtl.arrays import as_float_tensor
-from proxmtl.designs import SharedDesign
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.grouping import check_weighted, resolve_groups
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.regressor import LinearAttributeRegressor
+from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scores import TaskScores
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.groups import Groups
@@ -101,7 +100,7 @@ class FactoredModel(TaskScores):
 
     def _solve(
         self,
-        X: NDArray[Any],
+        X: Samples,
         labels: Labels,
         callback: Callable[[Any], None] | None,
         *,
@@ -124,9 +123,9 @@ class FactoredModel(TaskScores):
             tol=given.tol,
             random_state=self._seed,
         )
-        features = as_float_tensor("X", X)
-        design = SharedDesign(features, intercept=given.fit_intercept)
-        targets = labels.targets(given.reduction, features)
+        design, targets, _ = X.posed(
+            labels, intercept=given.fit_intercept, reduction=given.reduction
+        )
         result = solver.solve(design, targets, callback=callback)
         # The state is for resuming the run; it holds arrays as large as the scores.
         self.result_ = replace(result, state=None)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.base import LinearModel
 from proxmtl.estimators.labels import Labels, TargetUnits
 from proxmtl.estimators.losses import check_real_loss
+from proxmtl.estimators.samples import checked, each_task, stacked
 from proxmtl.estimators.scoring import r2
 from proxmtl.estimators.targets import check_observed, read_values
 from proxmtl.estimators.weights import score_weights
@@ -87,13 +88,20 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
                 setattr(self, name, array * (scale[:, np.newaxis] if axis == 0 else scale))
         self.intercept_ = self.intercept_ * scale + self.target_mean_
 
+    @each_task
     def predict(self, X: Any) -> Array:
-        """Predicted values, of shape (N, M), or (N,) if the labels were a vector.
+        """Predicted values.
 
         Parameters
         ----------
         X
-            Features (N, D).
+            Features (N, D), dense or sparse; or a list of M such matrices, one a task.
+
+        Returns
+        -------
+        numpy.ndarray or list of numpy.ndarray
+            Shape (N, M), or (N,) if the labels were a vector. For a list of matrices one of M
+            vectors (N_m,), each of the matrix's own task.
 
         Raises
         ------
@@ -110,12 +118,12 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
         Parameters
         ----------
         X
-            Features (N, D).
+            Features as for `fit`.
         y
             Labels as for `fit`; an attribute with less than two different labels has no
             :math:`R^2` and is left out.
         sample_weight
-            Weights (N,) or (N, M).
+            Weights as for `fit`.
 
         Raises
         ------
@@ -123,8 +131,9 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
             If the shape of `y` is not that of the predictions, or no attribute has two different
             labels.
         """
+        y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
-        predicted = self.predict(X)
+        predicted = self.predict(checked(self, X))
         seen, where = observed_labels(y)
         if where.shape != predicted.shape:
             raise ValueError(

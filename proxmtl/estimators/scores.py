@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from proxmtl.estimators.base import LinearModel
+from proxmtl.estimators.samples import checked
 from proxmtl.regularizers import Regularizer, SharedPlusOwn
 
 __all__ = ["LatentScores", "SharedPart", "SharedScores", "TaskScores", "shared_part"]
@@ -40,7 +41,8 @@ class LatentScores(
         Parameters
         ----------
         X
-            Features (N, D).
+            Features (N, D), dense or sparse; of tasks with rows of their own, in a list, the scores
+            are those of all rows, one task after the other.
 
         Returns
         -------
@@ -56,7 +58,8 @@ class LatentScores(
         """
         check_is_fitted(self)
         L = np.ascontiguousarray(self._directions())  # as it comes back from a file
-        return self._linear(X, L.T, -(self.mean_ @ L))
+        samples = replace(checked(self, X), task_of=None)
+        return self._linear(samples, L.T, -(self.mean_ @ L))
 
 
 class TaskScores(LatentScores):

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from proxmtl.arrays import as_float_tensor
-from proxmtl.designs import SharedDesign
 from proxmtl.estimators.labels import Labels, TargetUnits
 from proxmtl.estimators.racing import promising
+from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scoring import Score
-from proxmtl.estimators.standardize import fit_standardization
 from proxmtl.losses import Huber, Loss
 from proxmtl.problem import Problem
 from proxmtl.targets import Reduction
@@ -33,30 +31,30 @@ class Fold:
     ----------
     problem : Problem
         Of the attributes that can be learnt from the training part.
-    labels : Labels
-        Of the training part, (n, M'); real ones in units of their own.
+    sample_weight : ndarray, shape (n,) or (n, M'), or None
+        Of the training part; of its labels end to end where tasks have rows of their own.
     units : TargetUnits or None
-        These units.
+        Those of the training part's real labels, in which they are posed.
     columns : ndarray of int, shape (M',)
         These attributes.
     test : ndarray of int
         Rows held out.
-    X : ndarray, shape (n_test, D)
+    X : Samples
         Their features, standardised with the training part's moments.
     """
 
     problem: Problem
-    labels: Labels
+    sample_weight: NDArray[np.float64] | None
     units: TargetUnits | None
     columns: NDArray[np.intp]
     test: NDArray[np.int64]
-    X: Array
+    X: Samples
 
     def scores(self, point: Tensor) -> Array:
         """Scores of the rows held out, (n_test, M')."""
         weights, bias = self.problem.design.split(point)
-        values: Array = self.X @ weights.numpy()
-        values = values if bias is None else values + bias.numpy()
+        bias = None if bias is None else bias.numpy()
+        values = self.X.scores(weights.numpy(), bias, self.columns)
         return values if self.units is None else self.units.restore(values)
 
 
@@ -163,7 +161,7 @@ def given_splits(
 
 
 def folds_of(
-    X: Array,
+    X: Samples,
     labels: Labels,
     splits: Sequence[tuple[Array, Array]],
     *,
@@ -178,19 +176,17 @@ def folds_of(
         columns = part.learnable
         if not len(columns):
             continue
-        rows = X[train]
-        held_out = X[test]
+        rows, held_out = X.rows(train), X.rows(test)
         if standardize:
-            moments = fit_standardization(rows, part.per_row())
-            rows, held_out = moments.apply(rows), moments.apply(held_out)
+            moments = rows.moments(part.per_row())
+            rows, held_out = rows.standardized(moments), held_out.standardized(moments)
         part, units = part.part(slice(None), columns), None
         if part.coding == "real":
             units = part.units(centred=fit_intercept, robust=isinstance(loss, Huber))
             part = part.in_units(units)
-        features = as_float_tensor("X", rows)
-        targets = part.targets(reduction, features)
-        problem = Problem(loss, SharedDesign(features, intercept=fit_intercept), targets)
-        yield Fold(problem, part, units, columns, np.asarray(test), held_out)
+        posed = rows.posed(part, intercept=fit_intercept, reduction=reduction, columns=columns)
+        problem = Problem(loss, posed.design, posed.targets)
+        yield Fold(problem, posed.sample_weight, units, columns, np.asarray(test), held_out)
 
 
 def search(

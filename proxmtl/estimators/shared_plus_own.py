@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from proxmtl.designs import SharedDesign
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.convex import ConvexModel
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.regressor import LinearAttributeRegressor
 from proxmtl.estimators.scores import SharedScores, shared_part
 from proxmtl.groups import Groups
-from proxmtl.numerics import column_moments
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SharedPlusOwn, SquaredFrobenius
 from proxmtl.targets import Reduction
@@ -53,18 +51,18 @@ def strength_units(
     Parameters
     ----------
     problem : Problem
-        On shared dense features.
+        On shared features, or on those of each task.
     groups : Groups
         Of the attributes; disjoint.
-    sample_weight : ndarray, shape (N,) or (N, M), optional
-        As they were given for the problem's targets: a label of weight 2 counts as two.
+    sample_weight : ndarray, optional
+        As they were given for the problem's targets: a label of weight 2 counts as two. Of shape
+        (N,) or (N, M), or of the labels' shape where tasks have features of their own.
 
     Raises
     ------
     ValueError
         If the squares of the features leave the range of float64.
     """
-    assert isinstance(problem.design, SharedDesign)
     _, grad = problem.smooth_value_and_grad(problem.null_point())
     weights = problem.targets.weights.to(torch.float64)
     observed = (weights > 0).to(torch.float64)
@@ -72,9 +70,9 @@ def strength_units(
     if sample_weight is not None:
         given = torch.from_numpy(sample_weight)
         rows = given if given.ndim == 1 else given.mean(dim=1)
-        observed = observed * (given if given.ndim == 2 else given[:, None])
+        observed = observed * (given if given.ndim == observed.ndim else given[:, None])
     unit = float(weights.sum() / observed.sum())  # 1 over the number of labels, for a mean
-    moments = column_moments(problem.design.X, rows)
+    moments = problem.design.moments(rows)
     norms = float(moments.std.square().sum())
     if not SQUARES[0] <= norms <= SQUARES[1] and bool(moments.std.any()):
         raise ValueError(

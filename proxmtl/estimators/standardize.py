@@ -84,7 +84,7 @@ def fit_standardization(X: Array, weights: Array | None = None) -> Standardizati
     Parameters
     ----------
     X
-        Features (N, D), of any real dtype.
+        Features (N, D), of any real dtype, dense or sparse.
     weights
         Non-negative sample weights (N,); None: all equal.
     """

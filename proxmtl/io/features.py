@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from scipy import sparse
 
 from proxmtl.io.array_files import read_npy, read_npz
 from proxmtl.io.beside import check_features, check_ids_beside
@@ -16,6 +18,7 @@ from proxmtl.io.errors import InputError
 from proxmtl.io.parquet import read_parquet
 from proxmtl.io.rows import Rows
 from proxmtl.io.seal import Entry
+from proxmtl.io.sparse_files import as_csr, sparse_members
 from proxmtl.io.tables import read_ids
 from proxmtl.naming import NameIndex
 from proxmtl.sources import open_source
@@ -41,8 +44,8 @@ _CONVERSIONS = {
 class Features(NamedTuple):
     """A feature matrix as it was read."""
 
-    values: Array
-    """Features, float32 or float64, of shape (N, D)."""
+    values: Any
+    """Features, float32 or float64, of shape (N, D): an array, or a sparse CSR array of SciPy."""
     ids: tuple[str, ...] | None
     """Row identifiers of length N, where there are some: an index or a column of a parquet file, or
     the file of `ids_beside`."""
@@ -51,7 +54,7 @@ class Features(NamedTuple):
 
     def rows(self, source: Path) -> Rows:
         """Describe the rows for `proxmtl.io.join_rows`."""
-        return Rows(source, "features", len(self.values), self.ids)
+        return Rows(source, "features", self.values.shape[0], self.ids)
 
     def in_order(self, names: Sequence[str], source: Path) -> Features:
         """Return the features with their columns in the order of `names`.
@@ -94,21 +97,23 @@ class Features(NamedTuple):
         return Features(self.values[:, order], self.ids, tuple(names))
 
 
-def read_features(path: str | Path, key: str | None = None) -> Array:
+def read_features(path: str | Path, key: str | None = None) -> Any:
     """Read a feature matrix.
 
     Parameters
     ----------
     path
-        A ``.npy``, ``.npz``, ``.safetensors`` or ``.parquet`` file.
+        A ``.npy``, ``.npz``, ``.safetensors`` or ``.parquet`` file. An ``.npz`` file may hold a
+        sparse matrix, written by ``scipy.sparse.save_npz``.
     key
         Which array to take from a file that holds several (npz, safetensors).
 
     Returns
     -------
-    numpy.ndarray
-        Features of shape (N, D). float32 and float64 are kept; float16 and bfloat16 become
-        float32, integers wider than 8 bits become the float type that holds them exactly.
+    numpy.ndarray or scipy.sparse.csr_array
+        Features of shape (N, D), sparse where the file's are. float32 and float64 are kept; float16
+        and bfloat16 become float32, integers wider than 8 bits become the float type that holds
+        them exactly.
 
     Raises
     ------
@@ -181,7 +186,7 @@ def load_features(
     values = _as_matrix(path, found.values)
     beside = ids_beside(path)
     if found.ids is None and beside.is_file():
-        return found._replace(values=values, ids=_checked_ids(beside, path, len(values)))
+        return found._replace(values=values, ids=_checked_ids(beside, path, values.shape[0]))
     return found._replace(values=values)
 
 
@@ -205,7 +210,7 @@ def _checked_ids(beside: Path, path: Path, n_rows: int) -> tuple[str, ...]:
     return ids
 
 
-def _as_matrix(path: Path, values: Array) -> Array:
+def _as_matrix(path: Path, values: Any) -> Any:
     if values.ndim == 3:
         raise InputError(
             path,
@@ -221,18 +226,29 @@ def _as_matrix(path: Path, values: Array) -> Array:
         )
     if 0 in values.shape:
         raise InputError(path, f"the feature matrix is empty: its shape is {values.shape}.")
+    if sparse.issparse(values):
+        values.data = _as_float(path, values.data)
+        bad = np.flatnonzero(~np.isfinite(values.data))
+        if len(bad):
+            row = int(np.searchsorted(values.indptr, bad[0], side="right")) - 1
+            raise _not_finite(path, len(bad), values, (row, int(values.indices[bad[0]])))
+        return values
     matrix = _as_float(path, values)
     finite = np.isfinite(matrix)
-    bad = int((~finite).sum())
-    if bad:
+    if not finite.all():
         row, column = (int(i) for i in np.argwhere(~finite)[0])
-        raise InputError(
-            path,
-            f"{bad} of {finite.size} features {agree(bad, 'is', 'are')} not finite, the first is "
-            f"{matrix[row, column]} in row {row}, column {column} (counted from 0); "
-            "fill these in or leave the rows out.",
-        )
+        raise _not_finite(path, int((~finite).sum()), matrix, (row, column))
     return np.ascontiguousarray(matrix)
+
+
+def _not_finite(path: Path, bad: int, matrix: Any, place: tuple[int, int]) -> InputError:
+    (n, d), (row, column) = matrix.shape, place
+    return InputError(
+        path,
+        f"{bad} of {n * d} features {agree(bad, 'is', 'are')} not finite, the first is "
+        f"{matrix[row, column]} in row {row}, column {column} (counted from 0); "
+        "fill these in or leave the rows out.",
+    )
 
 
 def _as_float(path: Path, values: Array) -> Array:
@@ -281,8 +297,15 @@ def _read_npy(path: Path, stream: BinaryIO, key: str | None) -> Features:
 
 
 def _read_npz(path: Path, stream: BinaryIO, key: str | None) -> Features:
-    (values,) = read_npz(path, stream, lambda shapes: [_pick(path, shapes, key)]).values()
-    return Features(values, None, None)
+    def choose(shapes: Mapping[str, object]) -> list[str]:
+        members = None if key is not None else sparse_members(shapes)
+        return [_pick(path, shapes, key)] if members is None else members
+
+    arrays = read_npz(path, stream, choose)
+    if len(arrays) == 1:
+        (values,) = arrays.values()
+        return Features(values, None, None)
+    return Features(as_csr(path, arrays, stream.seek(0, os.SEEK_END)), None, None)
 
 
 def _read_safetensors(path: Path, stream: BinaryIO, key: str | None) -> Features:

@@ -6,12 +6,14 @@ import dataclasses
 import functools
 import hashlib
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from proxmtl.io.array_files import read_npy
@@ -33,6 +35,8 @@ FITTED_ROWS_FILE = "fitted_rows.npy"
 PROJECTIONS = 8
 KEPT = np.dtype([("mark", "<u8"), ("sketch", "<f4", (1 + PROJECTIONS,))])
 """A hash of a sample or of its name; beside a name a sketch of its sample, else NaN."""
+ENTRY = np.dtype([("column", "<i8"), ("value", "<f8")])
+"""An entry of a sparse sample."""
 SAME = 0.05
 """Largest difference of two sketches of one sample, over its norm: made again in bfloat16, say."""
 
@@ -48,12 +52,24 @@ def fingerprint(thing: Any) -> str:
     return digest.hexdigest()
 
 
-def _pieces(thing: Any) -> Iterator[bytes]:
+def _arrays_of(thing: Any) -> list[NDArray[Any]] | None:
+    """What an array or a sparse matrix of numbers holds; None of other things."""
     if isinstance(thing, Tensor):
         thing = thing.detach().cpu().numpy()
     if isinstance(thing, np.ndarray) and thing.dtype != object:
-        yield f"{thing.dtype} {thing.shape}".encode()
-        yield np.ascontiguousarray(thing).tobytes()
+        return [thing]
+    if sparse.issparse(thing):
+        table = thing.tocsr()
+        return [np.array(table.shape), table.indptr, table.indices, table.data]
+    return None
+
+
+def _pieces(thing: Any) -> Iterator[bytes]:
+    arrays = _arrays_of(thing)
+    if arrays is not None:
+        for array in arrays:
+            yield f"{array.dtype} {array.shape}".encode()
+            yield np.ascontiguousarray(array).tobytes()
     elif hasattr(thing, "get_params") and not isinstance(thing, type):
         # an estimator of scikit-learn, a dataclass or not: its fitted attributes don't count
         yield type(thing).__qualname__.encode()
@@ -76,14 +92,29 @@ def _pieces(thing: Any) -> Iterator[bytes]:
         yield repr(thing).encode()
 
 
-def row_fingerprints(samples: Iterable[NDArray[Any]]) -> NDArray[np.uint64]:
+def _rows(samples: Any) -> Iterator[NDArray[Any]]:
+    """Samples one by one; those of a sparse matrix as records of their entries other than 0."""
+    if not sparse.issparse(samples):
+        yield from samples
+        return
+    table = samples.tocsr().sorted_indices()
+    for start, end in itertools.pairwise(table.indptr.tolist()):
+        row = np.empty(end - start, ENTRY)
+        row["column"], row["value"] = table.indices[start:end], table.data[start:end]
+        yield row[row["value"] != 0]
+
+
+def row_fingerprints(samples: Any) -> NDArray[np.uint64]:
     """64 bits of a hash of each sample (row): to recognise those that a model was fitted on.
 
     Floating-point numbers count by their value: float32 and float64 of one value are the same, and
     both zeros. Features made again of the same image differ in their last digits, with another
-    size of batches for example: `name_fingerprints` recognise them.
+    size of batches for example: `name_fingerprints` recognise them. Samples are the rows of a
+    sparse matrix, which have fingerprints of their own, or are iterated over.
     """
-    rows = (row.astype(np.float64) + 0.0 if row.dtype.kind == "f" else row for row in samples)
+    rows = (
+        row.astype(np.float64) + 0.0 if row.dtype.kind == "f" else row for row in _rows(samples)
+    )
     digests = (
         hashlib.blake2b(np.ascontiguousarray(row).tobytes(), digest_size=8).digest() for row in rows
     )
@@ -96,9 +127,7 @@ def name_fingerprints(names: Iterable[str]) -> NDArray[np.uint64]:
     return row_fingerprints(np.frombuffer(text, np.uint8) for text in texts)
 
 
-def write_fitted_rows(
-    folder: Path, samples: Iterable[NDArray[Any]], names: Sequence[str] | None = None
-) -> None:
+def write_fitted_rows(folder: Path, samples: Any, names: Sequence[str] | None = None) -> None:
     """Keep the fingerprints of the samples that a model was fitted on, in its run folder.
 
     Parameters
@@ -106,23 +135,22 @@ def write_fitted_rows(
     folder
         The run folder.
     samples
-        N samples.
+        N samples, as for `row_fingerprints`.
     names
         Their N names, where they have some.
     """
-    rows = list(samples)
+    n_features = samples.shape[1] if sparse.issparse(samples) else None
+    rows = list(_rows(samples))
     marks = np.concatenate([row_fingerprints(rows), name_fingerprints(names or ())])
     kept = np.zeros(len(marks), KEPT)
     kept["mark"], kept["sketch"] = marks, np.nan
     if names is not None:
-        kept["sketch"][len(rows) :] = [_sketch(row) for row in rows]
+        kept["sketch"][len(rows) :] = [_sketch(row, n_features) for row in rows]
     with atomic_path(folder / FITTED_ROWS_FILE) as temporary:
         np.save(temporary, kept, allow_pickle=False)
 
 
-def recognised(
-    folder: Path, samples: NDArray[Any], names: Sequence[str] | None = None
-) -> NDArray[np.bool_]:
+def recognised(folder: Path, samples: Any, names: Sequence[str] | None = None) -> NDArray[np.bool_]:
     """Tell which of N samples the model of a run folder was fitted on: by content or by name.
 
     A name counts where the sample is also much the same: other features of other images may come
@@ -134,18 +162,26 @@ def recognised(
         As `fitted_rows` does.
     """
     kept = fitted_rows(folder)
-    found: NDArray[np.bool_] = np.isin(row_fingerprints(samples), kept["mark"])
+    n_features = samples.shape[1] if sparse.issparse(samples) else None
+    rows = list(_rows(samples)) if n_features is not None else samples
+    found: NDArray[np.bool_] = np.isin(row_fingerprints(rows), kept["mark"])
     place = {mark: i for i, mark in enumerate(kept["mark"].tolist())}
     for i, mark in enumerate(name_fingerprints(names or ()).tolist()):
         if mark in place and not found[i]:
             sketch = kept["sketch"][place[mark]].astype(np.float64)
-            far = np.abs(_sketch(samples[i]) - sketch).max() > SAME * sketch[0]
+            far = np.abs(_sketch(rows[i], n_features) - sketch).max() > SAME * sketch[0]
             found[i] = not far  # of a NaN nothing is far
     return found
 
 
-def _sketch(sample: NDArray[Any]) -> NDArray[np.float64]:
-    """Norm of a sample and its products with vectors of random signs, always the same ones."""
+def _sketch(sample: NDArray[Any], n_features: int | None = None) -> NDArray[np.float64]:
+    """Norm of a sample and its products with vectors of random signs, always the same ones.
+
+    The number of features is that of a sample that is records of entries.
+    """
+    if n_features is not None:
+        x = sample["value"]
+        return np.concatenate([[np.linalg.norm(x)], x @ _signs(n_features)[sample["column"]]])
     x = sample.astype(np.float64).ravel()
     return np.concatenate([[np.linalg.norm(x)], x @ _signs(len(x))])
 

@@ -55,7 +55,11 @@ class Labels(NamedTuple):
 
 
 def read_labels(
-    path: str | Path, *, id_column: str | None = None, unique_ids: bool = True
+    path: str | Path,
+    *,
+    id_column: str | None = None,
+    unique_ids: bool = True,
+    task_column: str | None = None,
 ) -> Labels:
     """Read attribute labels from a CSV file.
 
@@ -75,6 +79,11 @@ def read_labels(
     unique_ids
         Whether blank and repeated identifiers are errors. Where they are none, a column of labels
         whose header is one of identifiers is an error unless it is the `id_column`.
+    task_column
+        Header of a column that says which attribute a line's label is of: the file is in long form,
+        with one column of labels, and a line for each label that is known. Lines of one identifier
+        are one sample; without identifiers each line is a sample. Attributes are those that the
+        column names, in the order in which they first occur.
 
     Returns
     -------
@@ -87,16 +96,84 @@ def read_labels(
         Naming the file, the line and the column, what was seen there and what to do.
     """
     table = read_table(Path(path), id_column)
-    columns = [index for index in range(len(table.header)) if index != table.id_index]
+    task = None if task_column is None else _task_index(table, task_column)
+    columns = [i for i in range(len(table.header)) if i not in (table.id_index, task)]
     names = tuple(table.header[index] for index in columns)
     _check_header(table, names)
+    if task is not None:
+        return _long_labels(table, task, columns)
     if id_column is None and not unique_ids:
         _check_guess(table)
     ids = table.ids(unique=unique_ids)
     codes = _codes(table, columns)
-    _check_coding(table, names, codes)
+    _check_coding(table, columns, codes)
     codes[codes < 0] = 0.0
     return Labels(codes, names, ids, table.counted)
+
+
+def _task_index(table: Table, task_column: str) -> int:
+    if task_column not in table.header:
+        raise InputError(
+            table.path,
+            f"there is no column {task_column!r} for the tasks; the header has "
+            f"{', '.join(map(repr, table.header[:20]))}{', ...' if table.header[20:] else ''}.",
+            line=1,
+        )
+    index = table.header.index(task_column)
+    if index == table.id_index:
+        raise InputError(
+            table.path,
+            f"the column {task_column!r} can't hold both the tasks and the identifiers; name "
+            "another one by --id-column (in Python id_column=), or rename it.",
+            line=1,
+        )
+    return index
+
+
+def _long_labels(table: Table, task: int, columns: list[int]) -> Labels:
+    """Labels of a table with a line for each, as a matrix with NaN where there is no line."""
+    if len(columns) != 1:
+        named = ", ".join(repr(table.header[index]) for index in columns[:5])
+        raise InputError(
+            table.path,
+            f"a table with a column of tasks has one column of labels, and this one has "
+            f"{len(columns)} ({named}); leave the others out, or name the identifiers by "
+            "--id-column (in Python id_column=).",
+            line=1,
+        )
+    codes = _codes(table, columns)
+    _check_coding(table, columns, codes)
+    names: dict[str, int] = {}
+    samples: dict[str, int] = {}
+    ids: list[str] = []
+    given = table.ids(unique=False)
+    lines: dict[tuple[int, int], int] = {}
+    for position, (line, name) in enumerate(table.cells(task)):
+        if not name:
+            raise InputError(
+                table.path, f"no {table.header[task]!r} in this line; fill it in.", line=line
+            )
+        row = position
+        if given is not None:
+            key = name_key(given[position])
+            if not key:
+                raise InputError(table.path, "no identifier in this line; fill it in.", line=line)
+            row = samples.setdefault(key, len(samples))
+            if row == len(ids):
+                ids.append(given[position])
+        place = row, names.setdefault(name, len(names))
+        if place in lines:
+            raise InputError(
+                table.path,
+                f"a label of {name!r} for {ids[row]!r} was already in line {lines[place]}; give "
+                "one for each sample and task.",
+                line=line,
+            )
+        lines[place] = line
+    values = np.full((len(codes) if given is None else len(ids), len(names)), np.nan)
+    rows, tasks = np.array([*lines]).T
+    values[rows, tasks] = np.where(codes[:, 0] < 0, 0.0, codes[:, 0])
+    return Labels(values, tuple(names), None if given is None else tuple(ids), table.counted)
 
 
 def write_labels(
@@ -278,7 +355,7 @@ def _all_differ(table: Table, index: int) -> bool:
     return 2 < len(texts) == len(set(texts))
 
 
-def _check_coding(table: Table, names: Sequence[str], codes: NDArray[np.float64]) -> None:
+def _check_coding(table: Table, columns: list[int], codes: NDArray[np.float64]) -> None:
     """Refuse labels of which it is not clear what no is."""
     minus, zero, word = (codes == value for value in (-1.0, 0.0, _NO_IN_WORDS))
     # 0 and -1 are numbers of one file; words and numbers may be in different columns of it
@@ -292,10 +369,10 @@ def _check_coding(table: Table, names: Sequence[str], codes: NDArray[np.float64]
         first, second = sorted(
             (int(where[:, column].argmax()), column) for where in (word, minus | zero)
         )
-    texts = [table.rows[row].cells[_place(table, column)] for row, column in (first, second)]
+    texts = [table.rows[row].cells[columns[column]] for row, column in (first, second)]
     raise InputError(
         table.path,
-        f"column {names[second[1]]!r} has the label {texts[1]}, but line "
+        f"column {table.header[columns[second[1]]]!r} has the label {texts[1]}, but line "
         f"{table.rows[first[0]].line} has {texts[0]}: with both it is not clear whether one of "
         "them means no or missing; write no as 0, or as -1 with blanks for missing.",
         line=table.rows[second[0]].line,
@@ -305,8 +382,3 @@ def _check_coding(table: Table, names: Sequence[str], codes: NDArray[np.float64]
 def _first(where: NDArray[np.bool_]) -> tuple[int, int]:
     row, column = divmod(int(where.argmax()), where.shape[1])
     return row, column
-
-
-def _place(table: Table, column: int) -> int:
-    """Where a column of labels is in the table."""
-    return column + (table.id_index is not None and table.id_index <= column)

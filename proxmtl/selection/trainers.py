@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from proxmtl.designs import SharedDesign
@@ -238,9 +239,10 @@ class EstimatorTrainer(Trainer):
 def _arrays(X: Any, Y: Any) -> tuple[Any, NDArray[np.float64]]:
     from proxmtl.experiments.labels import check_labels  # noqa: PLC0415 - imports pandas
 
-    X = X.numpy() if isinstance(X, Tensor) else np.asarray(X)
+    if not sparse.issparse(X):
+        X = X.numpy() if isinstance(X, Tensor) else np.asarray(X)
     labels = check_labels(Y.numpy() if isinstance(Y, Tensor) else Y)
-    if X.ndim != 2 or len(X) != len(labels):
+    if X.ndim != 2 or X.shape[0] != len(labels):
         raise ValueError(
             f"X: shape {X.shape} with {len(labels)} rows of labels; cross_validate takes shared "
             "features (N, D), one row a sample."
@@ -252,8 +254,8 @@ def _share(mask: Any) -> float:
     return float(mask.sum()) / max(1, mask.numel() if isinstance(mask, Tensor) else mask.size)
 
 
-def _figure(X: NDArray[Any]) -> float:
-    place = np.sqrt(np.arange(1, len(X) + 1))
+def _figure(X: Any) -> float:
+    place = np.sqrt(np.arange(1, X.shape[0] + 1))
     return float(np.linalg.norm(place @ X.astype(np.float64)))
 
 

@@ -10,6 +10,7 @@ from arithmetic import assert_same_sums
 from strategies import classification
 
 from proxmtl import FactoredDesign, SharedDesign, SquaredHinge, Targets, TaskDesign
+from proxmtl.designs import ShiftedDesign
 from proxmtl.designs.products import GRAM_LIMIT, largest_curvature
 
 N, D, M, K = 12, 5, 3, 2
@@ -42,6 +43,10 @@ def sparse(intercept=False, dtype=torch.float64):
     return SharedDesign(csr(features(dtype)), intercept=intercept)
 
 
+def shifted(intercept=False, dtype=torch.float64):
+    return ShiftedDesign(csr(features(dtype)), normal(D, seed=2), intercept=intercept)
+
+
 def ragged(intercept=False, dtype=torch.float64):
     return TaskDesign(
         [normal(n, D, seed=m).to(dtype) for m, n in enumerate(SIZES)], intercept=intercept
@@ -63,7 +68,7 @@ def ragged_targets(dtype=torch.float64):
     return Targets.from_labels(labels, sample_weight=weights, like=labels[0])
 
 
-BASES = {"shared": shared, "csr": sparse, "task": ragged}
+BASES = {"shared": shared, "csr": sparse, "shifted": shifted, "task": ragged}
 
 
 def factored(kind, fixed):

@@ -5,7 +5,7 @@ import torch
 from solver_cases import data, ragged, targets
 
 from proxmtl import FactoredDesign, SharedDesign, TaskDesign
-from proxmtl.designs import Design, RestrictedDesign
+from proxmtl.designs import Design, RestrictedDesign, ShiftedDesign
 
 
 def design(kind, *, intercept):
@@ -15,6 +15,9 @@ def design(kind, *, intercept):
     if kind == "csr":
         X = (X * (X > 0.3)).to_sparse_csr()
     base = SharedDesign(X, intercept=intercept)
+    if kind == "shifted":
+        thin = (X * (X > 0.3)).to_sparse_csr()
+        base = ShiftedDesign(thin, torch.arange(X.shape[1]).double() / 3, intercept=intercept)
     generator = torch.Generator().manual_seed(5)
     if kind == "L fixed":
         L = torch.randn(6, 6, generator=generator, dtype=torch.float64)
@@ -27,7 +30,7 @@ def design(kind, *, intercept):
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
-each = pytest.mark.parametrize("kind", ["dense", "csr", "task", "L fixed", "S fixed"])
+each = pytest.mark.parametrize("kind", ["dense", "csr", "shifted", "task", "L fixed", "S fixed"])
 with_and_without = pytest.mark.parametrize("intercept", [False, True])
 
 

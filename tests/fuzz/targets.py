@@ -98,6 +98,12 @@ def _sentence(target: Target, error: Exception) -> str:
     return message
 
 
+def _long_labels(folder: Path) -> object:
+    from proxmtl.io import read_labels
+
+    return read_labels(folder / "y.csv", task_column="task")
+
+
 def _labels(folder: Path) -> object:
     from proxmtl.io import read_labels
 
@@ -210,6 +216,11 @@ TARGETS: dict[str, Target] = {
         lambda: [*valid.tables(), *valid.nameless_tables()],
         strays=valid.broken_tables,
     ),
+    "long-labels": Target(
+        "y.csv",
+        _long_labels,
+        lambda: [b"id,task,y\na,u,1\na,v,0\nb,u,\n", b"task;y\nu;yes\nv;no\n"],
+    ),
     "ids": Target(
         "y.csv",
         _ids,
@@ -234,6 +245,19 @@ TARGETS: dict[str, Target] = {
         _features("x.npz"),
         lambda: [valid.npz(a=ROWS), valid.npz(True, a=ROWS)],
         strays=lambda: [valid.npz(True, a=ROWS, b=ROWS)],
+    ),
+    "npz-sparse": Target("x.npz", _features("x.npz"), valid.sparse_npz),
+    "npz-sparse-shape": Target(
+        "x.npz",
+        _features("x.npz"),
+        lambda: [valid.npy(np.array(ROWS.shape))],
+        valid.lay_sparse("shape"),
+    ),
+    "npz-sparse-indices": Target(
+        "x.npz",
+        _features("x.npz"),
+        lambda: [valid.npy(np.array([0, 2, 1], np.int32))],
+        valid.lay_sparse("indices"),
     ),
     "npz-member": Target(
         "x.npz", _features("x.npz"), lambda: [valid.npy(ROWS)], valid.zipped("a.npy")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.io
+import scipy.sparse
 import torch
 from PIL import Image
 
@@ -54,6 +55,35 @@ def zipped(name: str) -> Callable[[Path, bytes], object]:
     def lay(folder: Path, content: bytes) -> None:
         with zipfile.ZipFile(folder / "x.npz", "w") as archive:
             archive.writestr(name, content)
+
+    return lay
+
+
+def sparse_npz() -> list[bytes]:
+    """Sparse features, as SciPy saves them."""
+    found = []
+    for table in (scipy.sparse.csr_array(ROWS), scipy.sparse.coo_matrix(ROWS > 3)):
+        for compressed in (True, False):
+            stream = io.BytesIO()
+            scipy.sparse.save_npz(stream, table, compressed=compressed)
+            found.append(stream.getvalue())
+    return found
+
+
+def lay_sparse(name: str) -> Callable[[Path, bytes], object]:
+    """Lay bytes as one of the arrays of sparse features, with a checksum that fits."""
+    arrays = {
+        "format": np.array(b"csr"),
+        "shape": np.array(ROWS.shape),
+        "data": np.array([1.0, 2.0, 3.0], np.float32),
+        "indices": np.array([0, 2, 1], np.int32),
+        "indptr": np.array([0, 2, 2, 3, 3], np.int32),
+    }
+
+    def lay(folder: Path, content: bytes) -> None:
+        with zipfile.ZipFile(folder / "x.npz", "w") as archive:
+            for each, array in arrays.items():
+                archive.writestr(f"{each}.npy", content if each == name else npy(array))
 
     return lay
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy import sparse
 
 from proxmtl.io import InputError, array_files, load_features, read_features
 
@@ -51,6 +52,48 @@ def test_npz_and_safetensors_by_key(tmp_path):
     rounded = read_features(tmp_path / "x.safetensors", "b")
     assert rounded.dtype == np.float32
     np.testing.assert_allclose(rounded, X, rtol=2**-8)
+
+
+THIN = X * (X > 0)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.coo_matrix, sparse.coo_array],
+)
+@pytest.mark.parametrize("compressed", [True, False])
+def test_sparse_npz(tmp_path, kind, compressed):
+    sparse.save_npz(tmp_path / "x.npz", kind(THIN.astype(np.float32)), compressed=compressed)
+    read = read_features(tmp_path / "x.npz")
+    assert sparse.issparse(read)
+    assert read.format == "csr"
+    assert read.dtype == np.float32
+    assert read.nnz == (THIN > 0).sum()
+    np.testing.assert_array_equal(read.toarray(), THIN.astype(np.float32))
+    assert load_features(tmp_path / "x.npz").rows(tmp_path).count == 5
+
+
+def test_sparse_counts_and_entries_stored_twice(tmp_path):
+    counts = sparse.coo_array(([1, 2, 3], ([0, 0, 4], [1, 1, 2])), shape=(5, 3))
+    sparse.save_npz(tmp_path / "x.npz", counts)
+    read = read_features(tmp_path / "x.npz")
+    assert read.dtype == np.float64
+    assert read.nnz == 2
+    np.testing.assert_array_equal(read.toarray(), counts.toarray())
+
+
+def _sparse(**changed):
+    """Arrays of a sparse matrix, some of them changed; None leaves one out."""
+    table = sparse.csr_array(THIN)
+    arrays = {
+        "format": b"csr",
+        "shape": (5, 3),
+        "data": table.data,
+        "indices": table.indices,
+        "indptr": table.indptr,
+    }
+    kept = {name: value for name, value in (arrays | changed).items() if value is not None}
+    return lambda path: np.savez(path, **kept)
 
 
 def test_parquet_with_ids(tmp_path):
@@ -203,6 +246,72 @@ BAD = {
         ["2 arrays", "'a' (5, 3)", "'b' (3,)", "--key"],
     ),
     "npz wrong key": ("x.npz", lambda path: np.savez(path, a=X), "z", ["no array 'z'", "'a'"]),
+    "sparse, other format": (
+        "x.npz",
+        lambda path: sparse.save_npz(path, sparse.dia_array(np.eye(3))),
+        None,
+        ["sparse matrix of format 'dia'", "X.tocsr()"],
+    ),
+    "sparse, odd format": (
+        "x.npz",
+        _sparse(format=np.arange(3)),
+        None,
+        ["sparse matrix of format"],
+    ),
+    "sparse, no places": ("x.npz", _sparse(indices=None), None, ["without its array 'indices'"]),
+    "sparse, outside": (
+        "x.npz",
+        _sparse(shape=(5, 2)),
+        None,
+        ["an entry lies outside its 2 rows or columns", "save it again"],
+    ),
+    "sparse, negative": (
+        "x.npz",
+        _sparse(indices=-np.arange((THIN > 0).sum())),
+        None,
+        ["an entry lies outside"],
+    ),
+    "sparse, steps": ("x.npz", _sparse(indptr=np.arange(6)), None, ["'indptr' does not divide"]),
+    "sparse, rows": ("x.npz", _sparse(shape=(6, 3)), None, ["'indptr' does not divide", "into 6"]),
+    "sparse, shape": ("x.npz", _sparse(shape=(5, 3, 1)), None, ["'shape' is [5, 3, 1]"]),
+    "sparse, shape of text": ("x.npz", _sparse(shape="53"), None, ["'shape' is 53"]),
+    "sparse, real places": (
+        "x.npz",
+        _sparse(indices=np.zeros(3)),
+        None,
+        ["'indices' has shape (3,) and dtype float64"],
+    ),
+    "sparse, fewer places": ("x.npz", _sparse(indices=np.arange(2)), None, ["have 2 places"]),
+    "sparse, vast": (
+        "x.npz",
+        _sparse(shape=(5, 10**15)),
+        None,
+        ["times as many", "PROXMTL_MAX_EXPANSION"],
+    ),
+    "sparse, empty": (
+        "x.npz",
+        lambda path: sparse.save_npz(path, sparse.csr_array((0, 3))),
+        None,
+        ["is empty: its shape is (0, 3)"],
+    ),
+    "sparse, codes": (
+        "x.npz",
+        lambda path: sparse.save_npz(path, sparse.csr_array((X > 0).astype(np.int8))),
+        None,
+        ["int8", "quantised"],
+    ),
+    "sparse, not finite": (
+        "x.npz",
+        lambda path: sparse.save_npz(path, sparse.csr_array(np.diag([1, np.nan, np.inf]))),
+        None,
+        ["2 of 9 features are not finite", "nan in row 1, column 1"],
+    ),
+    "sparse, key": (
+        "x.npz",
+        lambda path: sparse.save_npz(path, sparse.csr_array(THIN)),
+        "data",
+        ["matrix of one row per sample", "shape (7,)"],
+    ),
     "safetensors": (
         "x.safetensors",
         lambda path: path.write_bytes(b"12345678"),

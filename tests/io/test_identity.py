@@ -6,6 +6,7 @@ import unicodedata
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from proxmtl import L1, GroupL2, Groups, LatentMTL, LatentMTLClassifier, WeightedL1
 from proxmtl.io import InputError, identity, seal_folder
@@ -50,6 +51,34 @@ def test_different_things_have_different_fingerprints():
     prints = [fingerprint(thing) for thing in things]
     for (i, a), (j, b) in itertools.combinations(enumerate(prints), 2):
         assert a != b, (things[i], things[j])
+
+
+def test_sparse_features_count_by_what_they_hold():
+    table = np.array([[0, 1.5, 0], [2, 0, 0], [0, 0, 0]])
+    thin = sparse.csr_array(table)
+    assert fingerprint(thin) == fingerprint(sparse.csc_matrix(table))
+    assert fingerprint(thin) != fingerprint(2 * thin)
+    assert fingerprint(thin) != fingerprint(sparse.csr_array((3, 3)))
+    stored = thin.astype(np.float32)
+    stored.data[1] = 0
+    marks, other = row_fingerprints(thin), row_fingerprints(stored)
+    assert marks[0] == other[0]
+    assert marks[1] != other[1]
+    assert other[1] == marks[2]  # a zero that is stored is a zero
+
+
+def test_sparse_samples_are_recognised(tmp_path):
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(6, 40)) * (rng.random((6, 40)) < 0.3)
+    thin, names = sparse.csr_array(table), tuple("abcdef")
+    write_fitted_rows(tmp_path, thin[:4], names[:4])
+    seal_folder(tmp_path)
+    assert recognised(tmp_path, thin).tolist() == [True] * 4 + [False] * 2
+    near = thin.copy()
+    near.data *= 1.001
+    assert not recognised(tmp_path, near).any()
+    assert recognised(tmp_path, near, names).tolist() == [True] * 4 + [False] * 2
+    assert not recognised(tmp_path, near[[3, 2, 1, 0, 4, 5]], names).any()
 
 
 def test_equal_things_have_one_fingerprint():

@@ -144,6 +144,47 @@ def test_bad_files_are_refused_with_advice(tmp_path, case):
         assert part in message
 
 
+def test_a_line_for_each_label(tmp_path):
+    text = "id,task,label\nx,red,1\ny,blue,0\nx,blue,1\nz,red,\nz,blue,0\n"
+    labels = read_labels(_write(tmp_path, text), task_column="task")
+    np.testing.assert_array_equal(labels.values, [[1, 1], [NAN, 0], [NAN, 0]])
+    assert labels.names == ("red", "blue")
+    assert labels.ids == ("x", "y", "z")
+    text = "label;which\nno;red\nyes;blue\nyes;red\n"
+    labels = read_labels(_write(tmp_path, text), task_column="which")
+    np.testing.assert_array_equal(labels.values, [[0, NAN], [NAN, 1], [1, NAN]])
+    assert labels.ids is None
+    assert labels.rows(tmp_path).count == 3
+
+
+BAD_LONG = {
+    "no column": ("id,y\na,1\n", "task", ["line 1", "no column 'task'", "'id', 'y'"]),
+    "twice": (
+        "id,task,y\na,u,1\nb,u,0\n a ,u,0\n",
+        "task",
+        ["line 4", "a label of 'u' for 'a'", "in line 2"],
+    ),
+    "two labels": ("id,task,y,z\na,u,1,1\n", "task", ["line 1", "has 2 ('y', 'z')"]),
+    "no labels": ("id,task\na,u\n", "task", ["names no attribute"]),
+    "blank task": ("id,task,y\na,u,1\nb,,1\n", "task", ["line 3", "no 'task'"]),
+    "blank id": ("id,task,y\na,u,1\n,u,1\n", "task", ["line 3", "no identifier"]),
+    "no label": ("id,task,y\na,u,2\n", "task", ["line 2", "'y' has '2'"]),
+    "both codings": ("id,task,y\na,u,0\nb,u,-1\n", "task", ["line 3", "'y'", "line 2 has 0"]),
+    "one for both": ("id,y\na,1\n", "id", ["'id' can't hold both"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LONG)
+def test_bad_files_with_a_line_for_each_label(tmp_path, case):
+    text, column, expected = BAD_LONG[case]
+    path = _write(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        read_labels(path, task_column=column)
+    assert str(caught.value).startswith(str(path))
+    for part in expected:
+        assert part in str(caught.value)
+
+
 def test_other_encodings_and_missing_files_are_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"line 2: not text in UTF-8; .* 'größe;1': save it as CSV"

@@ -1,5 +1,6 @@
 """Units of features and samples do not matter: every solver takes the same path in all of them."""
 
+import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
@@ -24,6 +25,7 @@ from proxmtl import (
     minimize,
     solve_batch,
 )
+from proxmtl.designs import ShiftedDesign
 from proxmtl.selection import solve_path
 from proxmtl.solvers import ConstantStep, run
 
@@ -126,7 +128,7 @@ def test_units_leave_standardised_features_as_they_are():
     assert SharedDesign(1e6 * X).in_units().unit == 1  # there is no intercept
 
 
-@pytest.mark.parametrize("kind", ["shared", "sparse", "task", "factored", "narrowed"])
+@pytest.mark.parametrize("kind", ["shared", "sparse", "shifted", "task", "factored", "narrowed"])
 def test_designs_in_units_are_the_same_map(kind):
     g = torch.Generator().manual_seed(1)
     X = 1e-5 * torch.randn(30, 6, generator=g, dtype=torch.float64)
@@ -135,6 +137,9 @@ def test_designs_in_units_are_the_same_map(kind):
     design = {
         "shared": lambda: SharedDesign(X, intercept=True),
         "sparse": lambda: SharedDesign(csr_matrix(X.numpy()), intercept=True),
+        "shifted": lambda: ShiftedDesign(
+            csr_matrix(X.numpy() + 1e-4), np.full(6, 1e-4), intercept=True
+        ),
         "task": lambda: TaskDesign([X] * 4, intercept=True),
         "factored": lambda: FactoredDesign(SharedDesign(X, intercept=True), L=L),
         "narrowed": lambda: SharedDesign(X, intercept=True).narrowed(torch.arange(6)),

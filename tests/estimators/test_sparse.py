@@ -1,0 +1,251 @@
+"""Sparse features in every estimator: the model of dense ones, without ever making them dense."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, KFold
+
+from proxmtl.estimators import (
+    GOMTLClassifier,
+    GroupLassoClassifier,
+    L21Classifier,
+    LassoClassifier,
+    LatentMTLClassifier,
+    LatentMTLClassifierCV,
+    RidgeMTLClassifier,
+    SharedPlusOwnClassifier,
+    SharedPlusOwnClassifierCV,
+    SingleTaskClassifier,
+    SingleTaskClassifierCV,
+)
+from proxmtl.estimators.samples import Samples
+from proxmtl.io import load_model, save_model
+from proxmtl.regularizers import UnsupportedError
+
+RNG = np.random.default_rng(0)
+N, D, M = 150, 12, 4
+X = RNG.normal(size=(N, D)) * (RNG.random((N, D)) < 0.4) + 0.0
+X[:, 3] = 2.5  # constant, and stored
+X[:, 4] = 0.0
+X[:, 5] *= 50
+SCALES = np.where(np.arange(D) == 5, 50, 1)
+Z = X / SCALES @ RNG.normal(size=(D, 2)) @ RNG.normal(size=(2, M))
+Y = (Z + 0.5 * RNG.normal(size=Z.shape) > np.median(Z, axis=0)).astype(float)
+Y[RNG.random(Y.shape) < 0.2] = np.nan
+WEIGHTS = RNG.random(N)
+WEIGHTS[:5] = 0
+
+CONVEX = [
+    SingleTaskClassifier(tol=1e-14, max_passes=20000),
+    LassoClassifier(tol=1e-14, max_passes=20000),
+    L21Classifier(tol=1e-14, max_passes=20000),
+    RidgeMTLClassifier(tol=1e-14, max_passes=20000),
+    GroupLassoClassifier(groups=[[0, 1], [2, 3]], tol=1e-14, max_passes=20000),
+    SharedPlusOwnClassifier(tol=1e-14, max_passes=20000),
+]
+LATENT = [
+    LatentMTLClassifier(tol=1e-5, max_passes=5000, own_strength=1e-2),
+    GOMTLClassifier(n_latents=2, tol=1e-5, max_passes=5000),
+]
+CHOOSING = [
+    SingleTaskClassifierCV(cv=3, random_state=0, tol=1e-10),
+    SharedPlusOwnClassifierCV(cv=3, random_state=0, tol=1e-10),
+    LatentMTLClassifierCV(cv=3, random_state=0),
+]
+ALL = CONVEX + LATENT + CHOOSING
+
+
+def named(estimator):
+    return type(estimator).__name__
+
+
+@pytest.fixture(autouse=True)
+def never_dense(monkeypatch):
+    """No sparse matrix of more than a row becomes dense."""
+    for kind in (sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.coo_array):
+        original = kind.toarray
+
+        def toarray(self, *args, original=original, **options):
+            assert self.shape[0] <= 1, "a sparse matrix was made dense"
+            return original(self, *args, **options)
+
+        monkeypatch.setattr(kind, "toarray", toarray)
+    monkeypatch.setattr(torch.Tensor, "to_dense", None)
+
+
+@pytest.mark.parametrize(
+    ("weights", "fit_intercept"),
+    [(None, True), (WEIGHTS, False)],
+    ids=["plain", "weighted, no intercept"],
+)
+@pytest.mark.parametrize("estimator", CONVEX + LATENT, ids=named)
+def test_the_model_is_that_of_dense_features(estimator, fit_intercept, weights):
+    dense = clone(estimator).set_params(fit_intercept=fit_intercept).fit(X, Y, weights)
+    found = clone(dense).fit(sparse.csr_array(X), Y, weights)
+    # a gap of 1e-14 leaves the square root of it in the coefficients, where the loss is flat more
+    size = np.abs(dense.coef_ * dense.scale_).max()
+    np.testing.assert_allclose(
+        found.coef_ * dense.scale_, dense.coef_ * dense.scale_, atol=1e-4 * size
+    )
+    np.testing.assert_allclose(found.intercept_, dense.intercept_, atol=1e-3 * size)
+    np.testing.assert_allclose(found.mean_, dense.mean_, rtol=1e-12)
+    np.testing.assert_allclose(found.scale_, dense.scale_, rtol=1e-12)
+    values = dense.decision_function(X)
+    np.testing.assert_allclose(
+        found.decision_function(sparse.csc_matrix(X)), values, atol=1e-3 * np.abs(values).max()
+    )
+
+
+@pytest.mark.parametrize("estimator", [SingleTaskClassifier(tol=1e-12), LassoClassifier(tol=1e-12)])
+def test_without_standardisation_too(estimator):
+    estimator = clone(estimator).set_params(standardize=False)
+    plain = X / SCALES
+    dense = clone(estimator).fit(plain, Y)
+    found = clone(estimator).fit(sparse.csr_matrix(plain), Y)
+    np.testing.assert_allclose(found.coef_, dense.coef_, atol=1e-4 * np.abs(dense.coef_).max())
+
+
+@pytest.mark.parametrize("estimator", CHOOSING, ids=named)
+def test_what_is_chosen_is_chosen_of_dense_features_too(estimator):
+    labels = (Z + 2 * np.random.default_rng(1).normal(size=Z.shape) > 0).astype(int)
+    dense = clone(estimator).fit(X, labels)
+    found = clone(estimator).fit(sparse.csr_array(X), labels)
+    # the search ends its descents early, so that its scores agree to some digits only
+    pd.testing.assert_frame_equal(found.report_, dense.report_, rtol=2e-2, atol=2e-2)
+    np.testing.assert_allclose(
+        found.cv_results_["mean"], dense.cv_results_["mean"], rtol=1e-2, atol=1e-2
+    )
+    np.testing.assert_allclose(
+        found.predict_proba(sparse.csr_array(X)), dense.predict_proba(X), atol=5e-2
+    )
+
+
+def test_constant_features_have_no_weight():
+    model = LassoClassifier(strength=1e-6, loss="squared").fit(sparse.csr_array(X), Y)
+    assert not model.coef_[:, [3, 4]].any()
+    assert np.abs(model.coef_[:, [0, 1, 2]]).min() > 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        sparse.csr_array,
+        sparse.csr_matrix,
+        sparse.csc_array,
+        sparse.csc_matrix,
+        sparse.coo_array,
+        sparse.coo_matrix,
+        lambda X: sparse.csr_array(X).astype(np.float32),
+        lambda X: pd.DataFrame.sparse.from_spmatrix(sparse.csr_array(X)),
+    ],
+    ids=["csr", "csr matrix", "csc", "csc matrix", "coo", "coo matrix", "float32", "frame"],
+)
+def test_every_form_is_read(make):
+    expected = SingleTaskClassifier().fit(sparse.csr_array(X), Y)
+    given = make(X)
+    model = SingleTaskClassifier().fit(given, Y)
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        model.decision_function(given), expected.decision_function(X), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_an_entry_that_is_stored_twice_counts_as_the_sum():
+    once = sparse.coo_array(X)
+    places = (np.tile(once.row, 2), np.tile(once.col, 2))
+    twice = sparse.csr_array(sparse.coo_array((np.tile(once.data / 2, 2), places), shape=X.shape))
+    halves = sparse.csr_array(
+        (np.repeat(twice.data / 2, 2), np.repeat(twice.indices, 2), 2 * twice.indptr), shape=X.shape
+    )
+    kept = halves.data.copy()
+    expected = SingleTaskClassifier().fit(sparse.csr_array(X), Y)
+    model = SingleTaskClassifier().fit(halves, Y)
+    np.testing.assert_array_equal(halves.data, kept)  # the user's own matrix is as it was
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-9, atol=1e-12)
+
+
+def test_partial_fit_keeps_the_standardisation_of_the_first_set():
+    options = {"max_passes": 5000, "tol": 1e-5, "n_latents": 2}
+    dense = LatentMTLClassifier(**options).fit(X[:100], Y[:100]).partial_fit(X[50:], Y[50:])
+    found = LatentMTLClassifier(**options).fit(sparse.csr_array(X[:100]), Y[:100])
+    found.partial_fit(sparse.csr_array(X[50:]), Y[50:])
+    np.testing.assert_array_equal(found.mean_.shape, dense.mean_.shape)
+    values = dense.decision_function(X)
+    np.testing.assert_allclose(
+        found.decision_function(sparse.csr_array(X)), values, atol=1e-3 * np.abs(values).max()
+    )
+
+
+@pytest.mark.parametrize("estimator", [SingleTaskClassifier(), LatentMTLClassifier(max_passes=50)])
+def test_search_copies_and_files(tmp_path, estimator):
+    features = sparse.csr_array(X)
+    name = "l2_strength" if hasattr(estimator, "l2_strength") else "group_strength"
+    full = np.nan_to_num(Y)
+    search = GridSearchCV(
+        clone(estimator), {name: [1e-3, 1e-2]}, cv=KFold(2), error_score="raise"
+    ).fit(features, full)
+    best = search.best_estimator_
+    values = best.decision_function(features)
+    again = pickle.loads(pickle.dumps(best))
+    np.testing.assert_array_equal(again.decision_function(features), values)
+    save_model(tmp_path / "model", best)
+    np.testing.assert_array_equal(
+        load_model(tmp_path / "model").decision_function(features), values
+    )
+    assert best.score(features, full) == np.mean((values > 0) == full)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [SingleTaskClassifier(), LassoClassifier(strength=0.05), SharedPlusOwnClassifier()],
+    ids=named,
+)
+def test_many_features_take_the_memory_of_their_entries(estimator):
+    n, d = 2000, 200_000  # 3 GiB where dense
+    places = np.repeat(np.arange(n), 10), RNG.integers(0, d, 10 * n)
+    wide = sparse.csr_array((RNG.random(10 * n), places), shape=(n, d))
+    labels = (wide @ RNG.normal(size=(d, 2)) > 0).astype(int)
+    model = clone(estimator).set_params(max_passes=50, tol=1e-2).fit(wide, labels)
+    assert model.score(wide, labels) > 0.4
+    assert model.decision_function(wide).shape == (n, 2)
+
+
+def test_the_dense_way_is_an_error():
+    with pytest.raises(UnsupportedError, match="GramNewton needs dense features"):
+        LatentMTLClassifier(algorithm="gram").fit(sparse.csr_array(X), Y)
+
+
+def test_bad_sparse_features():
+    bad = sparse.csr_array(X)
+    bad.data[3] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        SingleTaskClassifier().fit(bad, Y)
+    model = SingleTaskClassifier().fit(sparse.csr_array(X), Y)
+    with pytest.raises(ValueError, match=r"X has 11 features, but .* expecting 12"):
+        model.decision_function(sparse.csr_array(X[:, :-1]))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        SingleTaskClassifier().fit(sparse.csr_array(X[:-1]), Y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_standardised_rows_are_those_of_dense_ones(dtype):
+    dense, rows = Samples(X.astype(dtype)), np.array([7, 3, 3, 90])
+    thin = Samples(sparse.csr_array(X.astype(dtype)))
+    moments = dense.moments(WEIGHTS)
+    for found, expected in zip(thin.moments(WEIGHTS), moments, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    coef, bias = RNG.normal(size=(D, M)), RNG.normal(size=M)
+    found = thin.rows(rows).standardized(moments).scores(coef, bias)
+    expected = dense.rows(rows).standardized(moments).scores(coef, bias)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=100 * np.finfo(dtype).eps)
+    design = thin.standardized(moments).posed(
+        np.sign(Z), None, intercept=True, class_weight=None, reduction="mean"
+    )[0]
+    W = torch.from_numpy(np.vstack([coef, bias])).to(design.dtype)
+    expected = dense.standardized(moments).scores(coef, bias)
+    np.testing.assert_allclose(design.scores(W), expected, rtol=0, atol=100 * np.finfo(dtype).eps)

@@ -16,6 +16,7 @@ from proxmtl.cli.inputs import check_splits
 from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
 from proxmtl.estimators.baselines import baseline_estimator
 from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.samples import Samples
 from proxmtl.experiments import Split, stratified_folds
@@ -273,10 +274,8 @@ def _problem(search: Search, rows: Any) -> Problem:
     """The estimator's problem on some rows, at strength 1."""
     estimator = search.estimator
     posed = _samples(search, rows, rows).posed(
-        _signs(search.Y[rows]),
-        None,
+        Labels(_signs(search.Y[rows]), class_weight=estimator.class_weight),
         intercept=estimator.fit_intercept,
-        class_weight=estimator.class_weight,
         reduction=estimator.reduction,
     )
     grouped = BASELINES[search.name].grouped

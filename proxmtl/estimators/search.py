@@ -53,8 +53,8 @@ class Fold:
     def scores(self, point: Tensor) -> Array:
         """Scores of the rows held out, (n_test, M')."""
         weights, bias = self.problem.design.split(point)
-        bias = None if bias is None else bias.numpy()
-        values = self.X.scores(weights.numpy(), bias, self.columns)
+        offset = None if bias is None else bias.numpy()
+        values = self.X.scores(weights.numpy(), offset, self.columns)
         return values if self.units is None else self.units.restore(values)
 
 

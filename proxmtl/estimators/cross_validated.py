@@ -78,6 +78,8 @@ class OwnSearch(LinearModel):
     reduction: ClassVar[Reduction] = "mean"
     unit_own: ClassVar[bool] = True
     """Whether own parts of unit ridge serve: losses of classes fix the scale of scores."""
+    flat: ClassVar[float] = 0.0
+    """Gain of a path's last step, over its range, up to which its end is as good as any beyond."""
 
     cv: Any = 5
     max_passes: int = 1000
@@ -108,9 +110,14 @@ class OwnSearch(LinearModel):
         alone = [(math.inf, own) for own in OWN]
         return [alone, *(self._shared_paths(1.0) if self.unit_own else [])]
 
-    def _beside_the_best(
-        self, candidates: Sequence[Pair], means: NDArray[np.float64]
-    ) -> list[list[Pair]]:
+    def _beyond(self, candidates: Sequence[Pair], means: Array) -> list[list[Pair]]:
+        return beyond_the_end(candidates, means, self.flat)
+
+    def _beyond_shared(self, candidates: Sequence[Pair], means: Array) -> list[list[Pair]]:
+        shared = math.isfinite(candidates[int(np.nanargmax(means))][0])
+        return self._beyond(candidates, means) if shared else []
+
+    def _beside_the_best(self, candidates: Sequence[Pair], means: Array) -> list[list[Pair]]:
         """Shared parts beside the best ridge of attributes alone, and beside one of ten times it.
 
         The more is shared, the less is left for own parts.
@@ -164,15 +171,15 @@ class OwnSearch(LinearModel):
         paths = self._paths()
         candidates = [pair for path in paths for pair in path]
         found = run(paths)
-        steps = [beyond_the_end] * EXTENSIONS
+        steps = [self._beyond] * EXTENSIONS
         if not self.unit_own:
-            steps += [self._beside_the_best, *steps]
+            steps += [self._beside_the_best, *[self._beyond_shared] * EXTENSIONS]
         for step in steps:
             further = step(candidates, found.means)
             if further:
                 candidates += [pair for path in further for pair in path]
                 found = joined(found, run(further))
-        for edge in ends(candidates, found.means):
+        for edge in ends(candidates, found.means, self.flat):
             warnings.warn(f"{type(self).__name__}: {edge}", EdgeWarning, stacklevel=5)
         features = as_float_tensor("X", X)
         targets = labels.targets(self.reduction, features)

@@ -56,7 +56,7 @@ def hidden(Y, share, seed=0):
 # Rows that are repeated are other folds; descents to one optimum agree as far as they are solved.
 PRECISE = {
     "SingleTaskRegressor": {"tol": 1e-21, "max_passes": 3000},
-    "SharedPlusOwnRegressor": {"tol": 3e-16, "max_passes": 3000},
+    "SharedPlusOwnRegressor": {"tol": 3e-14, "max_passes": 3000},
     "LatentMTLRegressor": {"tol": 1e-9, "max_passes": 5000},
 }
 CHECKED = [*PLAIN[:3], *(kind(cv=2) for kind in SEARCHES)]

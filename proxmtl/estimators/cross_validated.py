@@ -110,19 +110,22 @@ class OwnSearch(LinearModel):
         alone = [(math.inf, own) for own in OWN]
         return [alone, *(self._shared_paths(1.0) if self.unit_own else [])]
 
-    def _beyond(self, candidates: Sequence[Pair], means: Array) -> list[list[Pair]]:
-        return beyond_the_end(candidates, means, self.flat)
+    def _beyond(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
+        return beyond_the_end(candidates, found.means, self.flat)
 
-    def _beyond_shared(self, candidates: Sequence[Pair], means: Array) -> list[list[Pair]]:
-        shared = math.isfinite(candidates[int(np.nanargmax(means))][0])
-        return self._beyond(candidates, means) if shared else []
+    def _beyond_shared(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
+        shared = math.isfinite(candidates[int(np.nanargmax(found.means))][0])
+        return self._beyond(candidates, found) if shared else []
 
-    def _beside_the_best(self, candidates: Sequence[Pair], means: Array) -> list[list[Pair]]:
+    def _beside_the_best(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
         """Shared parts beside the best ridge of attributes alone, and beside one of ten times it.
 
-        The more is shared, the less is left for own parts.
+        The more is shared, the less is left for own parts. A single attribute has nobody to share
+        with.
         """
-        _, own = candidates[int(np.nanargmax(means))]
+        if found.scores.shape[2] == 1:
+            return []
+        _, own = candidates[int(np.nanargmax(found.means))]
         return [*self._shared_paths(own), *self._shared_paths(10 * own)]
 
     def _shared_paths(self, own: float) -> list[list[Pair]]:
@@ -175,7 +178,7 @@ class OwnSearch(LinearModel):
         if not self.unit_own:
             steps += [self._beside_the_best, *[self._beyond_shared] * EXTENSIONS]
         for step in steps:
-            further = step(candidates, found.means)
+            further = step(candidates, found)
             if further:
                 candidates += [pair for path in further for pair in path]
                 found = joined(found, run(further))

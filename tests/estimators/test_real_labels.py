@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from regression_cases import ALL, hidden, planted
 from sklearn.base import clone
-from test_regressors import ALL, hidden, planted
 
 from proxmtl.estimators import SingleTaskRegressor
 

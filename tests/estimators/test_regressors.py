@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from regression_cases import ALL, PLAIN, SEARCHES, SMALL, hidden, planted
 from sklearn.base import clone
 from sklearn.linear_model import HuberRegressor, Ridge, RidgeCV
 from sklearn.metrics import mean_absolute_error, r2_score
@@ -22,36 +23,6 @@ from proxmtl.estimators import (
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.scoring import REAL_SCORINGS, r2
 from proxmtl.io import InputError, load_model, save_model
-
-PLAIN = [
-    SingleTaskRegressor(),
-    SharedPlusOwnRegressor(),
-    LatentMTLRegressor(max_passes=50),
-    LatentMTLRegressor(max_passes=50, own_strength=0.01),
-]
-SMALL = {"cv": 3, "random_state": 0}
-SEARCHES = [SingleTaskRegressorCV, SharedPlusOwnRegressorCV, LatentMTLRegressorCV]
-ALL = [*PLAIN, *(kind(**SMALL) for kind in SEARCHES)]
-UNITS = 10.0 ** np.array([-3, 0, 2, 1, -1])
-
-
-def planted(n=60, d=8, m=5, *, rank=None, noise=0.5, seed=0):
-    """Labels in units of their own, linear in features, on ``rank`` directions."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, d)) * rng.uniform(0.1, 10, d) + 3
-    W = rng.normal(size=(d, m))
-    if rank is not None:
-        W = rng.normal(size=(d, rank)) @ rng.normal(size=(rank, m)) / np.sqrt(rank)
-    Z = (X - X.mean(axis=0)) / X.std(axis=0)
-    Y = Z @ W / np.sqrt(d) + noise * rng.normal(size=(n, m))
-    return X, UNITS[np.arange(m) % 5] * Y + 100 * np.arange(m)
-
-
-def hidden(Y, share, seed=0):
-    Y = Y.copy()
-    Y[np.random.default_rng(seed).random(Y.shape) >= share] = np.nan
-    return Y
-
 
 # Rows that are repeated are other folds; descents to one optimum agree as far as they are solved.
 PRECISE = {

@@ -78,6 +78,8 @@ class OwnSearch(LinearModel):
     reduction: ClassVar[Reduction] = "mean"
     unit_own: ClassVar[bool] = True
     """Whether own parts of unit ridge serve: losses of classes fix the scale of scores."""
+    flat: ClassVar[float] = 0.0
+    """Gain of a path's last step, over its range, up to which its end is as good as any beyond."""
 
     cv: Any = 5
     max_passes: int = 1000
@@ -108,14 +110,22 @@ class OwnSearch(LinearModel):
         alone = [(math.inf, own) for own in OWN]
         return [alone, *(self._shared_paths(1.0) if self.unit_own else [])]
 
-    def _beside_the_best(
-        self, candidates: Sequence[Pair], means: NDArray[np.float64]
-    ) -> list[list[Pair]]:
+    def _beyond(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
+        return beyond_the_end(candidates, found.means, self.flat)
+
+    def _beyond_shared(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
+        shared = math.isfinite(candidates[int(np.nanargmax(found.means))][0])
+        return self._beyond(candidates, found) if shared else []
+
+    def _beside_the_best(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
         """Shared parts beside the best ridge of attributes alone, and beside one of ten times it.
 
-        The more is shared, the less is left for own parts.
+        The more is shared, the less is left for own parts. A single attribute has nobody to share
+        with.
         """
-        _, own = candidates[int(np.nanargmax(means))]
+        if found.scores.shape[2] == 1:
+            return []
+        _, own = candidates[int(np.nanargmax(found.means))]
         return [*self._shared_paths(own), *self._shared_paths(10 * own)]
 
     def _shared_paths(self, own: float) -> list[list[Pair]]:
@@ -164,15 +174,15 @@ class OwnSearch(LinearModel):
         paths = self._paths()
         candidates = [pair for path in paths for pair in path]
         found = run(paths)
-        steps = [beyond_the_end] * EXTENSIONS
+        steps = [self._beyond] * EXTENSIONS
         if not self.unit_own:
-            steps += [self._beside_the_best, *steps]
+            steps += [self._beside_the_best, *[self._beyond_shared] * EXTENSIONS]
         for step in steps:
-            further = step(candidates, found.means)
+            further = step(candidates, found)
             if further:
                 candidates += [pair for path in further for pair in path]
                 found = joined(found, run(further))
-        for edge in ends(candidates, found.means):
+        for edge in ends(candidates, found.means, self.flat):
             warnings.warn(f"{type(self).__name__}: {edge}", EdgeWarning, stacklevel=5)
         posed = X.posed(labels, intercept=given.fit_intercept, reduction=self.reduction)
         problem = Problem(options["loss"], posed.design, posed.targets)

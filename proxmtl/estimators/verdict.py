@@ -169,15 +169,20 @@ def _standard_error(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
     return error
 
 
-def ends(candidates: Sequence[Pair], means: NDArray[np.float64]) -> list[Edge]:
+def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0.0) -> list[Edge]:
     """Ends of the best candidate's path at which it lies; better ones may be beyond them.
 
     The strongest shared part is no end: it is nearly critical, and stronger is the same as alone.
+    Nor is one at which the last step gained less than a share ``flat`` of the path's range.
     """
     best = candidates[int(np.nanargmax(means))]
     name, axis = ("shared_strength", 0) if math.isfinite(best[0]) else ("own_strength", 1)
     path = [pair for pair in candidates if pair[1 - axis] == best[1 - axis]]
     found = edges_of([{name: pair[axis]} for pair in path], path.index(best))
+    if flat > 0 and len(path) > 1:
+        scores = np.array([means[candidates.index(pair)] for pair in sorted(path)])
+        gains = {"lowest": scores[0] - scores[1], "highest": scores[-1] - scores[-2]}
+        found = [edge for edge in found if gains[edge.side] > flat * np.ptp(scores)]
     return [edge for edge in found if axis == 1 or edge.side == "lowest"]
 
 
@@ -188,11 +193,13 @@ def best_of(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: b
     return max(numbers, key=lambda i: means[i], default=None)
 
 
-def beyond_the_end(candidates: Sequence[Pair], means: NDArray[np.float64]) -> list[list[Pair]]:
+def beyond_the_end(
+    candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0.0
+) -> list[list[Pair]]:
     """Continue the path of which an end is best: three steps more, at the path's own ratio."""
     shared, own = candidates[int(np.nanargmax(means))]
     further = []
-    for edge in ends(candidates, means):
+    for edge in ends(candidates, means, flat):
         axis = 0 if edge.name == "shared_strength" else 1
         same = (shared, own)[1 - axis]
         values = sorted(pair[axis] for pair in candidates if pair[1 - axis] == same)

@@ -111,9 +111,9 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         standard deviation over the folds, strengths in units of the loss on standardised features.
         The folds that give the scores also made the choice, so the scores are a little too good.
     cv_results_ : pandas.DataFrame
-        One line per candidate: its strengths, the number of folds that it was solved on, its mean
-        score on these and the standard error. Who is clearly behind after the first folds is not
-        solved on the others, and is not chosen.
+        One line per candidate: its strengths, the number of folds that it was solved on, mean score
+        and standard error. What the first folds show to be clearly behind is not solved on the
+        others: it has no mean, and is not chosen.
     search_passes_ : float
         Passes over the data that the search took. It keeps the decision values of each candidate
         for all rows in float32: 4 N M bytes for each of some 20 candidates.
@@ -274,11 +274,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         return strength_units(problem, groups, sample_weight)
 
     def _points(
-        self,
-        fold: Fold,
-        paths: Sequence[Sequence[Pair]],
-        kept: NDArray[np.bool_],
-        groups: Groups,
+        self, fold: Fold, paths: list[list[Pair]], kept: NDArray[np.bool_], groups: Groups
     ) -> Iterator[torch.Tensor]:
         """Solutions of the candidates kept on a fold, whose units are its own.
 
@@ -290,29 +286,23 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         wanted = {path[0][1] for path in paths if math.isfinite(path[0][0])}
         alone: dict[float, torch.Tensor] = {}
         for path in paths:
-            left = [pair for pair in path if next(numbers)]
-            first = None
-            if math.isfinite(path[0][0]):
-                own = path[0][1]
-                ridge = self._followed(fold.problem, [(math.inf, own * units.own)], part, None)
-                first = alone[own] if own in alone else next(ridge)
-            pairs = [(a * units.shared, own * units.own) for a, own in left]
-            points = self._followed(fold.problem, pairs, part, first)
-            for (a, own), point in zip(left, points, strict=True):
-                if math.isinf(a) and own in wanted:
-                    alone[own] = point
+            left, own = [pair for pair in path if next(numbers)], path[0][1]
+            shares = math.isfinite(path[0][0])
+            if shares and own not in alone:
+                ridge = [(math.inf, own * units.own)]
+                (alone[own],) = self._followed(fold.problem, ridge, part, None)
+            pairs = [(a * units.shared, v * units.own) for a, v in left]
+            points = self._followed(fold.problem, pairs, part, alone[own] if shares else None)
+            for (_, v), point in zip(left, points, strict=True):
+                if not shares and v in wanted:
+                    alone[v] = point
                 yield point
 
     def _followed(
-        self,
-        problem: Problem,
-        path: Sequence[Pair],
-        groups: Groups,
-        alone: torch.Tensor | None,
+        self, problem: Problem, path: Sequence[Pair], groups: Groups, alone: torch.Tensor | None
     ) -> Iterator[torch.Tensor]:
         """Solutions along a path of strengths in units of the loss."""
-        penalties = [shared_plus_own(*pair, groups) for pair in path]
-        return followed(problem, penalties, [own if math.isinf(a) else a for a, own in path], alone)
+        return followed(problem, [shared_plus_own(*pair, groups) for pair in path], alone)
 
     def _refit(
         self,

@@ -276,10 +276,7 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
     def _points(
         self, fold: Fold, paths: list[list[Pair]], kept: NDArray[np.bool_], groups: Groups
     ) -> Iterator[torch.Tensor]:
-        """Solutions of the candidates kept on a fold, whose units are its own.
-
-        A path that shares goes on from attributes alone with the own parts' ridge.
-        """
+        """Solutions of the candidates kept on a fold, in its units; sharing goes on from alone."""
         part = part_of(groups, fold.columns)
         units = self._units(fold.problem, part, fold.sample_weight)
         numbers = iter(kept.tolist())
@@ -289,8 +286,8 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
             left, own = [pair for pair in path if next(numbers)], path[0][1]
             shares = math.isfinite(path[0][0])
             if shares and own not in alone:
-                ridge = [(math.inf, own * units.own)]
-                (alone[own],) = self._followed(fold.problem, ridge, part, None)
+                ridge = self._followed(fold.problem, [(math.inf, own * units.own)], part, None)
+                alone[own] = next(ridge)
             pairs = [(a * units.shared, v * units.own) for a, v in left]
             points = self._followed(fold.problem, pairs, part, alone[own] if shares else None)
             for (_, v), point in zip(left, points, strict=True):

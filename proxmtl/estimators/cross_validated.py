@@ -21,7 +21,7 @@ from proxmtl.estimators.base import LinearAttributeClassifier
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.losses import resolve_loss
-from proxmtl.estimators.paths import followed
+from proxmtl.estimators.paths import alone_beside, followed
 from proxmtl.estimators.search import (
     Fold,
     Searched,
@@ -283,8 +283,8 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         wanted = {path[0][1] for path in paths if math.isfinite(path[0][0])}
         alone: dict[float, torch.Tensor] = {}
         for path in paths:
-            left, own = [pair for pair in path if next(numbers)], path[0][1]
-            shares = math.isfinite(path[0][0])
+            left = [pair for pair in path if next(numbers)]
+            own, shares = path[0][1], math.isfinite(path[0][0])
             if shares and own not in alone:
                 ridge = self._followed(fold.problem, [(math.inf, own * units.own)], part, None)
                 alone[own] = next(ridge)
@@ -302,21 +302,20 @@ class SingleTaskClassifierCV(LinearAttributeClassifier):
         return followed(problem, [shared_plus_own(*pair, groups) for pair in path], alone)
 
     def _refit(
-        self,
-        problem: Problem,
-        pair: Pair,
-        groups: Groups,
-        callback: Callable[[Any], None] | None,
+        self, problem: Problem, pair: Pair, groups: Groups, callback: Callable[[Any], None] | None
     ) -> tuple[Array, Array]:
         """Coefficients (D, M) and intercepts (M,) at the strengths chosen, in units of the loss."""
-        penalty = shared_plus_own(*pair, groups)
+        penalty, before = shared_plus_own(*pair, groups), problem.counts.passes
+        start = alone_beside(problem, penalty, self._given.max_passes)
+        spent = problem.counts.passes - before
         result = minimised(
             problem.with_regularizers(penalty),
             tol=self._given.tol,
-            max_passes=self._given.max_passes,
+            max_passes=self._given.max_passes - spent,
             callback=callback,
+            start=start,
         )
-        self._keep(replace(result, state=None))  # type: ignore[arg-type]
+        self._keep(replace(result, state=None, passes=result.passes + spent))  # type: ignore[arg-type]
         coef, intercept = problem.design.split(result.solution)
         if isinstance(penalty, SharedPlusOwn):
             self._shared = penalty.split(coef)[0].numpy(), penalty.rank(coef)

@@ -15,7 +15,7 @@ from proxmtl.solvers import FISTA, NewtonCholesky, Solver, State
 from proxmtl.solvers.fista import FISTAState
 from proxmtl.solvers.proximal import extrapolated
 
-__all__ = ["followed"]
+__all__ = ["alone_beside", "followed"]
 
 S = TypeVar("S", bound=State)
 
@@ -76,6 +76,21 @@ def followed(
         )
         before, last = last, (penalty.strength, _descended(each, solver, start, steps=3))
         yield view.outside(last[1].x)
+
+
+def alone_beside(problem: Problem, penalty: Regularizer, passes: float) -> Tensor | None:
+    """A start for a shared fit: near the minimiser with its own parts alone.
+
+    None where exact steps do not find it within half of so many passes: from elsewhere an
+    accelerated method is as fast.
+    """
+    if not isinstance(penalty, SharedPlusOwn):
+        return None
+    ridge = SquaredFrobenius(penalty.strength * penalty.own)
+    if not NewtonCholesky().is_cheaper(problem.with_regularizers(ridge), passes / 2):
+        return None
+    (found,) = followed(problem, [ridge])
+    return found
 
 
 def _labelled(problem: Problem) -> Problem:

@@ -142,3 +142,16 @@ def test_rows_without_a_label_cost_nothing():
     (one,), (other,) = followed(hidden, path), followed(part, path)
     torch.testing.assert_close(one, other)
     assert hidden.counts.passes == pytest.approx(part.counts.passes / 2)
+
+
+def test_a_shared_fit_starts_beside_attributes_alone_and_counts_what_that_takes():
+    X, Y = classification(60, 300, 4, seed=1, missing=0.5)
+    design, own = SharedDesign(X, intercept=True), 0.05
+    problem = Problem(Logistic(), design, Targets.from_labels(Y, reduction="mean"))
+    penalty = SharedPlusOwn(0.01, own / 0.01)
+    start = paths.alone_beside(problem, penalty, 200)
+    ridge = SquaredFrobenius(own)
+    best = minimize(problem.with_regularizers(ridge), FISTA(), stop=MaxIterations(300))
+    assert objective(problem, ridge, start) <= best.certificate.objective * (1 + 1e-3)
+    assert paths.alone_beside(problem, penalty, 2) is None
+    assert paths.alone_beside(problem, ridge, 200) is None

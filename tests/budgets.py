@@ -114,7 +114,7 @@ BUDGETS = {
     ("groups", "ProxSVRG"): (131, 263.5),
     ("groups", "SPGD"): (200, 267.5),
     ("ridge", "NewtonCholesky"): (8, 86.2),
-    ("ridge, wide", "NewtonCholesky"): (9, 51.0),
+    ("ridge, wide", "NewtonCholesky"): (9, 33.0),
     ("fused", "PDHG"): (229, 232.0),
     ("wide", "FISTA"): (107, 120.5),
     ("wide", "MFISTA"): (103, 111.0),

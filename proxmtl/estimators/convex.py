@@ -35,6 +35,7 @@ def minimised(
     tol: float,
     max_passes: float,
     callback: Callable[[Any], None] | None,
+    start: torch.Tensor | None = None,
 ) -> Result[torch.Tensor]:
     """Minimise to a relative gap within a budget of passes, with the faster solver for it."""
     newton = NewtonCholesky()
@@ -42,6 +43,7 @@ def minimised(
     return minimize(
         problem,
         newton if exact else FISTA(),
+        x0=start,
         stop=RelativeGap(tol, every=1 if exact else 10) | MaxPasses(max_passes),
         callback=callback,
     )

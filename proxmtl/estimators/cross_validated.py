@@ -19,7 +19,7 @@ from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
-from proxmtl.estimators.paths import followed
+from proxmtl.estimators.paths import alone_beside, followed
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scores import SharedPart, SharedScores, shared_part
 from proxmtl.estimators.scoring import Score
@@ -224,16 +224,9 @@ class OwnSearch(LinearModel):
         return strength_units(problem, groups, sample_weight)
 
     def _points(
-        self,
-        fold: Fold,
-        paths: Sequence[Sequence[Pair]],
-        kept: NDArray[np.bool_],
-        groups: Groups,
+        self, fold: Fold, paths: list[list[Pair]], kept: NDArray[np.bool_], groups: Groups
     ) -> Iterator[torch.Tensor]:
-        """Solutions of the candidates kept on a fold, whose units are its own.
-
-        A path that shares goes on from attributes alone with the own parts' ridge.
-        """
+        """Solutions of the candidates kept on a fold, in its units; sharing goes on from alone."""
         part = part_of(groups, fold.columns)
         units = self._strength_units(fold.problem, part, fold.sample_weight)
         numbers = iter(kept.tolist())
@@ -241,45 +234,38 @@ class OwnSearch(LinearModel):
         alone: dict[float, torch.Tensor] = {}
         for path in paths:
             left = [pair for pair in path if next(numbers)]
-            first = None
-            if math.isfinite(path[0][0]):
-                own = path[0][1]
+            own, shares = path[0][1], math.isfinite(path[0][0])
+            if shares and own not in alone:
                 ridge = self._followed(fold.problem, [(math.inf, own * units.own)], part, None)
-                first = alone[own] if own in alone else next(ridge)
-            pairs = [(a * units.shared, own * units.own) for a, own in left]
-            points = self._followed(fold.problem, pairs, part, first)
-            for (a, own), point in zip(left, points, strict=True):
-                if math.isinf(a) and own in wanted:
-                    alone[own] = point
+                alone[own] = next(ridge)
+            pairs = [(a * units.shared, v * units.own) for a, v in left]
+            points = self._followed(fold.problem, pairs, part, alone[own] if shares else None)
+            for (_, v), point in zip(left, points, strict=True):
+                if not shares and v in wanted:
+                    alone[v] = point
                 yield point
 
     def _followed(
-        self,
-        problem: Problem,
-        path: Sequence[Pair],
-        groups: Groups,
-        alone: torch.Tensor | None,
+        self, problem: Problem, path: Sequence[Pair], groups: Groups, alone: torch.Tensor | None
     ) -> Iterator[torch.Tensor]:
         """Solutions along a path of strengths in units of the loss."""
-        penalties = [shared_plus_own(*pair, groups) for pair in path]
-        return followed(problem, penalties, [own if math.isinf(a) else a for a, own in path], alone)
+        return followed(problem, [shared_plus_own(*pair, groups) for pair in path], alone)
 
     def _refit(
-        self,
-        problem: Problem,
-        pair: Pair,
-        groups: Groups,
-        callback: Callable[[Any], None] | None,
+        self, problem: Problem, pair: Pair, groups: Groups, callback: Callable[[Any], None] | None
     ) -> tuple[Array, Array]:
         """Coefficients (D, M) and intercepts (M,) at the strengths chosen, in units of the loss."""
-        penalty = shared_plus_own(*pair, groups)
+        penalty, before = shared_plus_own(*pair, groups), problem.counts.passes
+        start = alone_beside(problem, penalty, self._given.max_passes)
+        spent = problem.counts.passes - before
         result = minimised(
             problem.with_regularizers(penalty),
             tol=self._given.tol,
-            max_passes=self._given.max_passes,
+            max_passes=self._given.max_passes - spent,
             callback=callback,
+            start=start,
         )
-        self._keep(replace(result, state=None))  # type: ignore[arg-type]
+        self._keep(replace(result, state=None, passes=result.passes + spent))  # type: ignore[arg-type]
         coef, intercept = problem.design.split(result.solution)
         if math.isfinite(pair[0]):
             self._shared = shared_part(penalty, coef)

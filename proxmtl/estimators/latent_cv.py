@@ -59,11 +59,7 @@ class LatentSearch(TaskScores, OwnSearch):
         return StrengthUnits(latent_path.critical_strength(problem, groups), own)
 
     def _followed(
-        self,
-        problem: Problem,
-        path: Sequence[Pair],
-        groups: Groups,
-        alone: torch.Tensor | None,
+        self, problem: Problem, path: Sequence[Pair], groups: Groups, alone: torch.Tensor | None
     ) -> Iterator[torch.Tensor]:
         if math.isinf(path[0][0]):
             yield from super()._followed(problem, path, groups, alone)

@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
-from proxmtl.regularizers import Regularizer, SharedPlusOwn
+from proxmtl.regularizers import Regularizer, SharedPlusOwn, SquaredFrobenius
 from proxmtl.solvers import FISTA, NewtonCholesky, Solver, State
 from proxmtl.solvers.fista import FISTAState
 from proxmtl.solvers.proximal import extrapolated
 
-__all__ = ["followed"]
+__all__ = ["alone_beside", "followed"]
 
 S = TypeVar("S", bound=State)
 
@@ -27,8 +28,7 @@ less than this share."""
 
 def followed(
     problem: Problem,
-    path: Sequence[Regularizer],
-    strengths: Sequence[float],
+    path: Sequence[SquaredFrobenius | SharedPlusOwn],
     alone: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Descend to each penalty of a path until the objective hardly falls, without a certificate.
@@ -42,8 +42,6 @@ def followed(
         Without a penalty.
     path : sequence of Regularizer
         From the strongest on.
-    strengths : sequence of float
-        What differs along the path.
     alone : Tensor, optional
         Minimiser with the own parts of the path alone, for a path of :class:`SharedPlusOwn`. It is
         the start, and stays the solution as long as it leaves nothing to share.
@@ -53,7 +51,7 @@ def followed(
     Tensor
         Parameter of the problem, one for each penalty.
     """
-    view = problem.in_units()
+    view = _labelled(problem).in_units()
     posed = [view.with_regularizers(penalty) for penalty in path]
     zero = view.zeros() if alone is None else view.inside(alone)
     newton = NewtonCholesky()
@@ -67,13 +65,45 @@ def followed(
     solver = FISTA()
     last: tuple[float, FISTAState] | None = None
     before: tuple[float, FISTAState] | None = None
-    for each, penalty, strength in zip(posed, path, strengths, strict=True):
+    for each, penalty in zip(posed, path, strict=True):
         if alone is not None and last is None and _shares_nothing(each, penalty, zero):
             yield alone
             continue
-        start = solver.init(each, zero) if last is None else _ahead(each, before, last, strength)
-        before, last = last, (strength, _descended(each, solver, start, steps=3))
+        start = (
+            solver.init(each, zero)
+            if last is None
+            else _ahead(each, before, last, penalty.strength)
+        )
+        before, last = last, (penalty.strength, _descended(each, solver, start, steps=3))
         yield view.outside(last[1].x)
+
+
+def alone_beside(problem: Problem, penalty: Regularizer, passes: float) -> Tensor | None:
+    """A start for a shared fit: near the minimiser with its own parts alone.
+
+    None where exact steps do not find it within half of so many passes: from elsewhere an
+    accelerated method is as fast.
+    """
+    if not isinstance(penalty, SharedPlusOwn):
+        return None
+    ridge = SquaredFrobenius(penalty.strength * penalty.own)
+    if not NewtonCholesky().is_cheaper(problem.with_regularizers(ridge), passes / 2):
+        return None
+    (found,) = followed(problem, [ridge])
+    return found
+
+
+def _labelled(problem: Problem) -> Problem:
+    """The problem on the rows that have a label: these are all that counts."""
+    targets, design = problem.targets, problem.design
+    rows = torch.nonzero((targets.weights > 0).any(1)).flatten()
+    if len(rows) == len(targets.weights):
+        return problem
+    part = design.take(rows)
+    part.share = design.share * len(rows) / len(targets.weights)
+    other = Problem(problem.loss, part, targets.take(rows))
+    other.counts = problem.counts
+    return other
 
 
 def _shares_nothing(problem: Problem, penalty: Regularizer, point: Tensor) -> bool:

@@ -34,13 +34,14 @@ def promising(
     kept = kept.copy()
     for path in np.unique(path_of):
         members = np.flatnonzero(kept & (path_of == path))
-        scored = ~np.isnan(scores[members]).any(axis=0)
-        folds = np.flatnonzero(scored.any(axis=1))
+        scored = ~np.isnan(scores[members].sum(axis=0))
+        folds = np.flatnonzero(scored.sum(axis=1))
         if len(folds) < FOLDS or scored.sum() < 2:
             continue
-        leader = scores[members][:, scored].mean(axis=1).argmax()
+        leader = int(scores[members][:, scored].mean(axis=1).argmax())
         behind = scores[members[leader]] - scores[members]
         mean, spread = behind[:, scored].mean(axis=1), behind[:, scored].std(axis=1, ddof=1)
-        everywhere = np.all([behind[:, f, scored[f]].mean(axis=1) > 0 for f in folds], axis=0)
+        by_fold = np.stack([behind[:, f, scored[f]].mean(axis=1) for f in folds])
+        everywhere = (by_fold > 0).all(axis=0)
         kept[members] = ~everywhere | (mean <= ERRORS * spread / np.sqrt(scored.sum()))
     return kept

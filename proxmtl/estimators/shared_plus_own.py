@@ -88,7 +88,7 @@ def strength_units(
     return StrengthUnits(shared=1 / limit if limit < math.inf else 1.0, own=unit * norms or 1.0)
 
 
-def shared_plus_own(shared: float, own: float, groups: Groups) -> Regularizer:
+def shared_plus_own(shared: float, own: float, groups: Groups) -> SquaredFrobenius | SharedPlusOwn:
     """Return the penalty at absolute strengths; ``shared=inf`` leaves the shared part out."""
     if math.isinf(shared):
         return SquaredFrobenius(own)

@@ -144,18 +144,19 @@ def report(
 
 
 def table(candidates: Sequence[Pair], found: Searched) -> pd.DataFrame:
-    """One line per candidate: its strengths, and on its folds the mean score and standard error."""
-    by_fold = found.by_fold
-    means = found.means
-    for c in np.flatnonzero(~found.complete):
-        means[c] = np.nanmean(by_fold[c])
+    """One line per candidate: its strengths, its folds, mean score and standard error over folds.
+
+    The last two are NaN where the candidate was not solved on all folds: of some of them they are
+    no match for the others'.
+    """
+    error = np.where(found.complete, _standard_error(found.by_fold), np.nan)
     return pd.DataFrame(
         {
             "shared_strength": [pair[0] for pair in candidates],
             "own_strength": [pair[1] for pair in candidates],
             "folds": found.folds,
-            "mean": means,
-            "standard_error": _standard_error(by_fold),
+            "mean": found.means,
+            "standard_error": error,
         }
     )
 

@@ -100,9 +100,9 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
         problem.check_point(x0)
         x = x0.clone()
         scores = problem.scores(x)
-        rows = InRows.at(problem, x, scores) if _is_few(problem) else ()
+        rows = tuple(InRows.at(problem, x, scores)) if _is_few(problem) else ()
         objective = objective_at(problem, x, scores)
-        return NewtonCholeskyState(0, objective, False, 0.0, x, scores, tuple(rows))
+        return NewtonCholeskyState(0, objective, False, 0.0, x, scores, rows)
 
     def resumed(self, problem: Problem, state: NewtonCholeskyState) -> NewtonCholeskyState:
         """Return the state of another strength of the ridge, at the same point: no product."""
@@ -110,11 +110,11 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
         return replace(state, iteration=0, objective=objective, stalled=False, passes=0.0)
 
     def step(self, problem: Problem, state: NewtonCholeskyState) -> NewtonCholeskyState:
+        rows: tuple[Tensor, ...] = ()
         if state.rows:
-            rows = InRows(*state.rows).step(problem)
-            x, scores = rows.point(problem)
+            moved = InRows(*state.rows).step(problem)
+            rows, (x, scores) = tuple(moved), moved.point(problem)
         else:
-            rows = ()
             x, scores = _by_features(problem, state.x, state.scores)
         return NewtonCholeskyState(
             iteration=state.iteration + 1,
@@ -123,7 +123,7 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
             passes=state.passes,
             x=x,
             scores=scores,
-            rows=tuple(rows),
+            rows=rows,
         )
 
     def check_resume(self, problem: Problem, state: NewtonCholeskyState) -> None:

@@ -59,10 +59,11 @@ class InRows(NamedTuple):
         weights = problem.targets.weights
         numbers = _labelled(weights, *sizes(problem))
         gram, means = _gram(problem, numbers, _gathered(weights, numbers) > 0)
-        rest, bias = (
-            each if each is None else each.to(torch.float64) for each in problem.design.split(x)
-        )
-        level = rest.new_zeros(rest.shape[1]) if bias is None else problem.design.unit * bias
+        weight, bias = problem.design.split(x)
+        rest = weight.to(torch.float64)
+        level = rest.new_zeros(rest.shape[1])
+        if bias is not None:
+            level += problem.design.unit * bias
         labels, c, z = (
             _gathered(each, numbers).to(torch.float64)
             for each in (problem.targets.labels, weights, scores)

@@ -1,0 +1,157 @@
+"""The search of strengths: which candidates are given up, and descents along a path."""
+
+import numpy as np
+import pytest
+import torch
+from strategies import classification
+
+from proxmtl import (
+    FISTA,
+    Logistic,
+    MaxIterations,
+    Problem,
+    SharedDesign,
+    SharedPlusOwn,
+    SquaredFrobenius,
+    Targets,
+    minimize,
+)
+from proxmtl.estimators import SharedPlusOwnClassifierCV, paths
+from proxmtl.estimators.paths import followed
+from proxmtl.estimators.racing import promising
+
+EVERYONE = np.ones(3, dtype=bool)
+
+
+def scored(lead, noise=0.0, folds=3, tasks=8):
+    """Scores of candidates that lie so far behind, on easy and on hard folds and attributes."""
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(1, folds, tasks))
+    return (
+        common - np.reshape(lead, (-1, 1, 1)) + noise * rng.normal(size=(len(lead), folds, tasks))
+    )
+
+
+def test_who_is_behind_by_much_more_than_the_noise_is_given_up():
+    one_path = np.zeros(3, dtype=int)
+    kept = promising(scored([0.0, 0.01, 0.5], noise=0.1), EVERYONE, one_path)
+    np.testing.assert_array_equal(kept, [True, True, False])
+
+
+def test_each_path_keeps_its_leader():
+    kept = promising(scored([0.0, 5.0, 6.0], noise=0.1), EVERYONE, np.array([0, 1, 1]))
+    np.testing.assert_array_equal(kept, [True, True, False])
+
+
+def test_one_fold_gives_nobody_up_and_nobody_comes_back():
+    scores, one_path = scored([0.0, 1.0, 2.0]), np.zeros(3, dtype=int)
+    assert promising(scores[:, :1], EVERYONE, one_path).all()
+    scores[:, 1] = np.nan  # this fold scores nothing
+    assert promising(scores[:, :2], EVERYONE, one_path).all()
+    gone = np.array([True, False, True])
+    assert not promising(scores, gone, one_path)[1]
+
+
+def test_who_leads_a_fold_is_kept():
+    scores = scored([0.0, 1.0, 2.0])
+    scores[1, 2] = scores[0, 2] + 0.01
+    np.testing.assert_array_equal(promising(scores, EVERYONE, np.zeros(3, dtype=int)), [1, 1, 0])
+
+
+def test_candidates_given_up_have_fewer_folds_and_no_mean():
+    X, Y = classification(200, 10, 6, seed=0)
+    Y = np.where(Y.numpy() > 0, 1.0, 0.0)
+
+    def scoring(_labels, values):
+        return float(-((np.log(values.std()) - 1.0) ** 2))  # clear, and best within the path
+
+    model = SharedPlusOwnClassifierCV(scoring=scoring, random_state=0).fit(X.numpy(), Y)
+    table = model.cv_results_
+    given_up = table["folds"] < 5
+    assert given_up.any()
+    assert (table["folds"] >= 2).all()
+    assert table["mean"][given_up].isna().all()
+    assert np.isfinite(table["mean"][~given_up]).all()
+
+
+def posed(missing=0.0, n=120, d=30):
+    X, Y = classification(n, d, 8, seed=3, missing=missing)
+    design = SharedDesign(X, intercept=True)
+    return Problem(Logistic(), design, Targets.from_labels(Y, reduction="mean", like=X))
+
+
+def objective(problem, penalty, point):
+    return float(problem.with_regularizers(penalty).objective(point))
+
+
+STRENGTHS = (0.04, 0.025, 0.016, 0.01, 0.006, 0.004)
+
+
+@pytest.mark.parametrize("kind", ["shared", "alone"])
+def test_points_of_a_path_are_near_the_minimisers(kind):
+    problem = posed(missing=0.2)
+    path = [
+        SharedPlusOwn(a, 0.02 / a) if kind == "shared" else SquaredFrobenius(a) for a in STRENGTHS
+    ]
+    for penalty, point in zip(path, followed(problem, path), strict=True):
+        best = minimize(problem.with_regularizers(penalty), FISTA(), stop=MaxIterations(500))
+        assert objective(problem, penalty, point) <= best.certificate.objective * (1 + 5e-3)
+
+
+def test_descents_start_from_where_the_last_two_solutions_point(monkeypatch):
+    path = [SharedPlusOwn(a, 0.005 / a) for a in STRENGTHS]
+    ahead, spent = paths._ahead, {}
+    for name, start in {
+        "further": ahead,
+        "the last": lambda each, _before, last, strength: ahead(each, None, last, strength),
+    }.items():
+        monkeypatch.setattr(paths, "_ahead", start)
+        problem = posed(d=60)
+        list(followed(problem, path))
+        spent[name] = problem.counts.passes
+    assert spent["further"] < 0.9 * spent["the last"]
+
+
+def test_a_path_that_shares_nothing_yet_is_solved_already():
+    problem, own = posed(), 0.02
+    (alone,) = followed(problem, [SquaredFrobenius(own)])
+    largest = float(torch.linalg.svdvals(alone[:-1])[0])
+    path = [SharedPlusOwn(a * 2 * own * largest, 1 / (a * 2 * largest)) for a in (1.5, 1.1, 0.5)]
+    before = problem.counts.passes
+    first, second, third = followed(problem, path, alone)
+    assert first is alone
+    assert second is alone
+    assert third is not alone
+    assert problem.counts.passes > before
+    passes = problem.counts.passes
+    list(followed(problem, path[:2], alone))
+    assert problem.counts.passes == passes
+
+
+def test_rows_without_a_label_cost_nothing():
+    problem = posed()
+    labels = problem.targets.labels.clone()
+    labels[60:] = 0
+    path = [SharedPlusOwn(0.01, 1.0)]
+    hidden = Problem(Logistic(), problem.design, Targets.from_labels(labels, reduction="mean"))
+    part = Problem(
+        Logistic(),
+        SharedDesign(problem.design.X[:60], intercept=True),
+        Targets.from_labels(labels[:60], reduction="mean"),
+    )
+    (one,), (other,) = followed(hidden, path), followed(part, path)
+    torch.testing.assert_close(one, other)
+    assert hidden.counts.passes == pytest.approx(part.counts.passes / 2)
+
+
+def test_a_shared_fit_starts_beside_attributes_alone_and_counts_what_that_takes():
+    X, Y = classification(60, 300, 4, seed=1, missing=0.5)
+    design, own = SharedDesign(X, intercept=True), 0.05
+    problem = Problem(Logistic(), design, Targets.from_labels(Y, reduction="mean"))
+    penalty = SharedPlusOwn(0.01, own / 0.01)
+    start = paths.alone_beside(problem, penalty, 200)
+    ridge = SquaredFrobenius(own)
+    best = minimize(problem.with_regularizers(ridge), FISTA(), stop=MaxIterations(300))
+    assert objective(problem, ridge, start) <= best.certificate.objective * (1 + 1e-3)
+    assert paths.alone_beside(problem, penalty, 2) is None
+    assert paths.alone_beside(problem, ridge, 200) is None

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from regression_cases import ALL, PLAIN, SEARCHES, SMALL, hidden, planted
 from sklearn.base import clone
 from sklearn.linear_model import HuberRegressor, Ridge, RidgeCV
 from sklearn.metrics import mean_absolute_error, r2_score
@@ -22,36 +23,6 @@ from proxmtl.estimators import (
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.scoring import REAL_SCORINGS, r2
 from proxmtl.io import InputError, load_model, save_model
-
-PLAIN = [
-    SingleTaskRegressor(),
-    SharedPlusOwnRegressor(),
-    LatentMTLRegressor(max_passes=50),
-    LatentMTLRegressor(max_passes=50, own_strength=0.01),
-]
-SMALL = {"cv": 3, "random_state": 0}
-SEARCHES = [SingleTaskRegressorCV, SharedPlusOwnRegressorCV, LatentMTLRegressorCV]
-ALL = [*PLAIN, *(kind(**SMALL) for kind in SEARCHES)]
-UNITS = 10.0 ** np.array([-3, 0, 2, 1, -1])
-
-
-def planted(n=60, d=8, m=5, *, rank=None, noise=0.5, seed=0):
-    """Labels in units of their own, linear in features, on ``rank`` directions."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, d)) * rng.uniform(0.1, 10, d) + 3
-    W = rng.normal(size=(d, m))
-    if rank is not None:
-        W = rng.normal(size=(d, rank)) @ rng.normal(size=(rank, m)) / np.sqrt(rank)
-    Z = (X - X.mean(axis=0)) / X.std(axis=0)
-    Y = Z @ W / np.sqrt(d) + noise * rng.normal(size=(n, m))
-    return X, UNITS[np.arange(m) % 5] * Y + 100 * np.arange(m)
-
-
-def hidden(Y, share, seed=0):
-    Y = Y.copy()
-    Y[np.random.default_rng(seed).random(Y.shape) >= share] = np.nan
-    return Y
-
 
 # Rows that are repeated are other folds; descents to one optimum agree as far as they are solved.
 PRECISE = {
@@ -270,50 +241,6 @@ def test_labels_of_any_size(scale):
     plain, scaled = (SharedPlusOwnRegressor().fit(X, Y * s) for s in (1.0, scale))
     np.testing.assert_allclose(scaled.predict(X) / scale, plain.predict(X), rtol=1e-6)
     assert scaled.score(X, Y * scale) == pytest.approx(plain.score(X, Y), rel=1e-6)
-
-
-@pytest.mark.parametrize("form", ["frame", "masked", "object", "list", "nullable"])
-def test_forms_of_labels(form):
-    X, Y = planted(30)
-    Y = hidden(Y, 0.8)
-    wanted = SingleTaskRegressor().fit(X, Y)
-    given = {
-        "frame": lambda: pd.DataFrame(Y, columns=list("abcde")),
-        "masked": lambda: np.ma.MaskedArray(np.nan_to_num(Y, nan=9e9), np.isnan(Y)),
-        "object": lambda: np.where(np.isnan(Y), None, Y.astype(object)),
-        "list": Y.tolist,
-        "nullable": lambda: pd.DataFrame(Y).convert_dtypes(),
-    }[form]()
-    model = SingleTaskRegressor().fit(X, given)
-    np.testing.assert_array_equal(model.coef_, wanted.coef_)
-    assert model.score(X, given) == wanted.score(X, Y)
-    assert model.label_names_ == (list("abcde") if form == "frame" else model.label_names_)
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        ([["a"], ["b"], ["c"]], "Y has the value 'a'; targets of a regressor are real numbers"),
-        ([1.0, np.inf, 2.0], "Y has infinite values"),
-        ([np.nan] * 3, "no observed label"),
-        (
-            [[1.0, np.nan], [2.0, np.nan], [3.0, np.nan]],
-            r"no label for 1 of 2 attributes \(column 1",
-        ),
-        ([1.0, 2.0], "inconsistent numbers of samples"),
-        (None, "requires y"),
-    ],
-)
-def test_labels_that_can_not_serve_raise(labels, message):
-    with pytest.raises(ValueError, match=message):
-        SingleTaskRegressor().fit(np.eye(3), labels)
-
-
-@pytest.mark.parametrize("model", ALL, ids=lambda model: type(model).__name__)
-def test_losses_of_classes_raise(model):
-    X, Y = planted(20)
-    with pytest.raises(ValueError, match=r"loss: got 'logistic'; known are 'squared' and 'huber'"):
-        clone(model).set_params(loss="logistic").fit(X, Y)
 
 
 @pytest.mark.parametrize("model", ALL, ids=lambda model: type(model).__name__)

@@ -1,0 +1,64 @@
+"""What commands make of scores: thresholds that were chosen, and numbers where there is no yes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from proxmtl.estimators import SingleTaskRegressor
+from proxmtl.io import load_model, save_model
+
+FIT = ("fit", "x.npy", "--labels", "y.csv", "--out", "run")
+
+
+def test_thresholds_of_a_fit_are_those_of_its_predictions(program, files):
+    assert program(*FIT, "--auto", "--threshold", "f1")[0] == 0
+    model = load_model(files / "run")
+    assert model.threshold == "f1"
+    assert not (model.thresholds_ == 0.5).all()
+    code, out, _ = program("predict", "run", "x.npy", "--out", "p.csv")
+    assert code == 0
+    assert "labels 0 and 1" in out
+    predicted = pd.read_csv(files / "p.csv")
+    X = np.load(files / "x.npy")
+    np.testing.assert_array_equal(predicted.to_numpy(), model.predict(X))
+    program("predict", "run", "x.npy", "--out", "s.csv", "--scores")
+    scores = pd.read_csv(files / "s.csv").to_numpy()
+    np.testing.assert_array_equal(scores > 0, model.predict(X) > 0)
+    code, out, _ = program("evaluate", "run", "x.npy", "--labels", "y.csv", "--out", "m.csv")
+    assert code == 0
+    accuracy = pd.read_csv(files / "m.csv")["accuracy"].mean()
+    labels = pd.read_csv(files / "y.csv").to_numpy()
+    assert accuracy == pytest.approx(model.score(X, labels), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--auto", "--threshold", "recall"), "--threshold: got 'recall'"),
+        (("--auto", "--threshold", "1.5"), "--threshold: got 1.5"),
+        (("--threshold", "f1"), "--threshold: this is an option of --auto"),
+    ],
+)
+def test_thresholds_that_do_nothing_raise(program, options, said):
+    code, _, err = program(*FIT, *options)
+    assert code == 2
+    assert said in err
+
+
+def test_regressors_predict_and_are_not_evaluated(program, files):
+    X = np.load(files / "x.npy").astype(float)
+    Y = pd.DataFrame(1e6 + X[:, :2], columns=["length", "width"])
+    model = SingleTaskRegressor().fit(X, Y)
+    save_model(files / "model", model)
+    code, out, _ = program("predict", "model", "x.npy", "--out", "p.csv")
+    assert code == 0
+    assert "2 attributes (values)" in out
+    predicted = pd.read_csv(files / "p.csv")
+    assert list(predicted.columns) == ["length", "width"]
+    np.testing.assert_allclose(predicted, model.predict(X), rtol=1e-9)
+    code, out, _ = program("inspect", "model")
+    assert code == 0
+    assert "SingleTaskRegressor" in out
+    code, _, err = program("evaluate", "model", "x.npy", "--labels", "y.csv")
+    assert code == 2
+    assert "holds a regressor" in err

@@ -137,7 +137,7 @@ def run(name: str, algorithm: Any, most: float) -> dict[str, Any]:
                 here = progress.passes, time.process_time() - begin
                 reached.setdefault(f"{residual:g}", here)
 
-    every = 1 if algorithm == "gram" else 10
+    every = 1 if algorithm == "gram" else 50
     stop = RelativeKKT(RESIDUALS[-1], every=every) | MaxPasses(most)
     begin = time.process_time()
     model = LatentMTL(algorithm=algorithm, **options)

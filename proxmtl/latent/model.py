@@ -13,12 +13,14 @@ from proxmtl.designs import Design, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent.alternating import Alternating
 from proxmtl.latent.gram_newton import GramNewton
+from proxmtl.latent.hybrid import Hybrid
 from proxmtl.latent.initial import check_room, rebalance
 from proxmtl.latent.parts import Parts
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored
 from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
 from proxmtl.latent.starts import best_start, paper_start, svd_start, trace_start, zero_start
+from proxmtl.latent.work import ROUNDS
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.solvers.base import Callback, Solver, State, check_state
@@ -217,13 +219,13 @@ class LatentMTL:
             Receives a :class:`Progress`; a true return value stops the run.
         """
         problem = self.problem(X, Y, sample_weight)
-        solver = self._solver(problem)
-        few = isinstance(solver, Alternating | GramNewton)  # but long iterations
+        few = self.algorithm == "paper"  # but long iterations
         every = 1 if few else 50
         if stop is None:
             stop = MaxPasses(self.max_passes)
             if self.tol > 0:
                 stop = RelativeKKT(self.tol, every=every) | stop
+        solver = self._solver(problem, stop.most_passes)
         if state is None:
             with problem.counts.limited(stop.most_passes):
                 start = self._start(problem, warm_start)
@@ -292,14 +294,19 @@ class LatentMTL:
         parts = [as_float_tensor(f"X[{m}]", part) for m, part in enumerate(X)]
         return TaskDesign(parts, intercept=self.fit_intercept)
 
-    def _solver(self, problem: LatentProblem) -> Solver[Any, Any, Blocks]:
+    def _solver(self, problem: LatentProblem, budget: float) -> Solver[Any, Any, Blocks]:
         if self.algorithm == "paper":
             return Alternating()
         if self.algorithm == "palm":
             return PALM(order=problem.sweep)
         if self.algorithm == "gram":
             return GramNewton(revive=bool(self.revive))
-        return PANOC() if self.algorithm == "panoc" else Refactored(revive=bool(self.revive))
+        if self.algorithm == "panoc":
+            return PANOC()
+        revive = bool(self.revive)
+        return Hybrid(
+            Refactored(revive=revive), GramNewton(rounds=ROUNDS, revive=revive, whole=0), budget
+        )
 
     def _start(self, problem: LatentProblem, warm_start: LatentResult | None) -> Blocks:
         if warm_start is not None:

@@ -18,7 +18,7 @@ from proxmtl import (
     Targets,
     TaskDesign,
 )
-from proxmtl.latent import Refactored
+from proxmtl.latent import Hybrid
 from proxmtl.solvers import run
 
 STRENGTHS = {"group_strength": 0.5, "l1_strength": 0.15, "frobenius_strength": 0.1}
@@ -268,7 +268,7 @@ def test_a_state_of_other_coordinates_raises():
     assert saved["data"]["origin"] > 0
     older = {name: figure for name, figure in saved["data"].items() if name != "origin"}
     for data in (older, {**saved["data"], "origin": 0.0}):
-        state = Refactored.state_type.from_state_dict({**saved, "data": data})
+        state = Hybrid.state_type.from_state_dict({**saved, "data": data})
         with pytest.raises(ValueError, match=r"points are in other coordinates \(origin\)"):
             LatentMTL(max_passes=60, tol=0).solve(features, Y, state=state)
 

@@ -25,8 +25,9 @@ SUFFICIENT = 1e-4
 TRIALS = 12
 """Lengths of a step that are tried, each a quarter of the last."""
 
-SETTLED = 2e-6
-"""Decrease of an iteration, relative to the smoothed penalty, below which it is close enough."""
+SETTLED = 1e-3
+"""Decrease of an iteration, relative to the smoothed penalty and in units of the smoothing, below
+which it is close enough."""
 
 PATIENCE = 2
 """Such iterations, one after another, that end a stage."""
@@ -53,7 +54,7 @@ def cheaper(
     cost = _Cost(problem, L, S, smoothing)
     A = torch.eye(L.shape[1], dtype=L.dtype, device=L.device)
     value, gradient = cost(A)
-    unit, settled, memory = value, 0, _Pairs()
+    least, settled, memory = SETTLED * smoothing * value, 0, _Pairs()
     for _ in range(iterations):
         direction = memory.direction(gradient)
         slope = float((direction * gradient).sum())
@@ -70,7 +71,7 @@ def cheaper(
         else:
             break
         memory.add(length * direction, ahead - gradient)
-        settled = settled + 1 if value - reached <= SETTLED * unit else 0
+        settled = settled + 1 if value - reached <= least else 0
         A, value, gradient = trial, reached, ahead
         if settled == PATIENCE:
             break

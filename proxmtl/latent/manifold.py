@@ -157,7 +157,7 @@ def _dot(a: Tensor, b: Tensor) -> float:
 def _blocks(
     model: Model, point: Point, live: Pair, damping: float
 ) -> tuple[Callable[[Tensor, Tensor], Pair], float, float] | None:
-    """Solves with the Hessian's blocks of each latent in L and of each task in S, and the shifts."""
+    """Solves with the Hessian's blocks, a latent's in L and a task's in S, and the shifts."""
     H, S, L = model.quadratic.hessians, point.S, point.L
     M, D = H.shape[:2]
     of_L = (S.square() @ H.reshape(M, -1)).view(len(S), D, D)

@@ -71,10 +71,11 @@ class LatentMTL:
         nothing is shared, and each task is a ridge classifier of its own; with a large one V = 0.
     algorithm : "auto", "gram", "panoc", "palm" or "paper"
         ``"paper"`` is Algorithm 1 to the letter. ``"panoc"`` and ``"palm"`` descend on the joint
-        variable. ``"auto"`` is PANOC with refactoring: now and then the factors are replaced by
-        the cheapest found with the same W, at no pass over the data. ``"gram"`` converges in the
-        fewest passes, some tens to a residual of 1e-6, by Gram matrices of each task's samples: for
-        dense features, up to some hundreds (see docs/results.md).
+        variable. ``"gram"`` converges in the fewest passes, some tens to a residual of 1e-6, by
+        Gram matrices of each task's samples: for dense features, up to some hundreds (see
+        docs/results.md). ``"auto"`` is PANOC with refactoring (now and then the factors are
+        replaced by the cheapest found with the same W, at no pass over the data), and goes on with
+        ``"gram"`` once it has taken as many operations as that is predicted to take.
     init : "auto", "best", "trace", "svd", "zero", "paper" or a tuple
         ``"svd"``: rebalanced thin SVD of single-task ridge solutions. ``"trace"``: of trace-norm
         solutions, in which tasks share. ``"best"``: the one of these two with the lower objective.

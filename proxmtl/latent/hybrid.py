@@ -61,7 +61,9 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
     until it has taken twice as much, and so on.
 
     Gram-Newton has no turn where it can't take the problem: sparse features, coupled losses, Gram
-    matrices that don't fit into memory, or more passes than are left of the budget.
+    matrices that don't fit into memory, or more passes than are left of the budget. Nor with fewer
+    samples a task than features: weights then fit them nearly all, samples change sides all the
+    time, and its iterations are many.
 
     Parameters
     ----------
@@ -143,8 +145,9 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
         return replace(state, descent=None, gram=self.gram.begin(problem, blocks))
 
     def _takes(self, problem: LatentProblem, here: Sizes) -> bool:
-        """Whether Gram-Newton can take the problem, in the memory that it may have."""
-        if here.tasks * here.features**2 > MOST_NUMBERS:
+        """Whether Gram-Newton can take the problem, and in few iterations."""
+        wide = here.labels < here.tasks * here.features
+        if wide or here.tasks * here.features**2 > MOST_NUMBERS:
             return False
         try:
             self.gram.check(problem)

@@ -131,9 +131,9 @@ def test_a_shift_of_the_features_changes_the_intercepts_alone(algorithm, kind):
         init = (L, S, b - times * (shift @ L @ S))
         return model(algorithm=algorithm, init=init, max_passes=most, tol=0.0).solve(*data)
 
-    # both are centred: the same path, while rounding errors are small; Newton's grow faster, and
-    # those of refactorings that end before they have converged
-    most, tolerance = (12, 2e-5) if algorithm == "gram" else (30, 1e-7)
+    # both are centred: the same path, while rounding errors are small; refactorings and the inner
+    # solves of Newton make them a thousand times larger and more, each
+    most, tolerance = (8, 1e-5) if algorithm == "gram" else (30, 1e-7)
     near, far = solved(torch.ones(6).double()), solved(1 + SHIFT)
     for one, other in zip(near.history, far.history, strict=True):
         assert one["passes"] == other["passes"]

@@ -110,6 +110,9 @@ def test_what_gram_newton_cannot_take_is_panoc_s_alone():
     problem = LatentMTL(PAIRS).problem(sparse, Y)
     made, _ = turns(problem, Hybrid(worth=0.0), MaxIterations(40))
     assert not any(made)
+    # nor, in few iterations, fewer samples than features
+    made, _ = turns(shared(n=5), Hybrid(worth=0.0), MaxIterations(40))
+    assert not any(made)
     # nor what takes more memory than it may have
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hybrid, "MOST_NUMBERS", 1)

@@ -15,7 +15,7 @@ from proxmtl.result import Certificate
 from proxmtl.solvers.base import Saved, Solver, State
 from proxmtl.solvers.blocks import Blocks
 
-__all__ = ["Hybrid", "HybridState"]
+__all__ = ["Hybrid", "HybridState", "default_solver"]
 
 EVERY = 10
 """Iterations of PANOC between looks at whether the other solver is worth it."""
@@ -174,3 +174,9 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
 
     def certify(self, problem: LatentProblem, state: HybridState) -> Certificate:
         return problem.certificate(self.solution(problem, state))
+
+
+def default_solver(budget: float, *, revive: bool) -> Hybrid:
+    """Return the solver of ``algorithm="auto"``."""
+    gram = GramNewton(rounds=ROUNDS, revive=revive, whole=0)
+    return Hybrid(Refactored(revive=revive), gram, budget)

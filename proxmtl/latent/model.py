@@ -13,14 +13,12 @@ from proxmtl.designs import Design, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent.alternating import Alternating
 from proxmtl.latent.gram_newton import GramNewton
-from proxmtl.latent.hybrid import Hybrid
+from proxmtl.latent.hybrid import default_solver
 from proxmtl.latent.initial import check_room, rebalance
 from proxmtl.latent.parts import Parts
 from proxmtl.latent.problem import LatentProblem
-from proxmtl.latent.refactor import Refactored
 from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
 from proxmtl.latent.starts import best_start, paper_start, svd_start, trace_start, zero_start
-from proxmtl.latent.work import ROUNDS
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.solvers.base import Callback, Solver, State, check_state
@@ -221,11 +219,10 @@ class LatentMTL:
         """
         problem = self.problem(X, Y, sample_weight)
         few = self.algorithm == "paper"  # but long iterations
-        every = 1 if few else 50
         if stop is None:
             stop = MaxPasses(self.max_passes)
             if self.tol > 0:
-                stop = RelativeKKT(self.tol, every=every) | stop
+                stop = RelativeKKT(self.tol, every=1 if few else 50) | stop
         solver = self._solver(problem, stop.most_passes)
         if state is None:
             with problem.counts.limited(stop.most_passes):
@@ -302,12 +299,8 @@ class LatentMTL:
             return PALM(order=problem.sweep)
         if self.algorithm == "gram":
             return GramNewton(revive=bool(self.revive))
-        if self.algorithm == "panoc":
-            return PANOC()
         revive = bool(self.revive)
-        return Hybrid(
-            Refactored(revive=revive), GramNewton(rounds=ROUNDS, revive=revive, whole=0), budget
-        )
+        return PANOC() if self.algorithm == "panoc" else default_solver(budget, revive=revive)
 
     def _start(self, problem: LatentProblem, warm_start: LatentResult | None) -> Blocks:
         if warm_start is not None:

@@ -44,6 +44,7 @@ class Progress:
     measure: Callable[[], Certificate] = field(repr=False)
     history: list[dict[str, float]] = field(default_factory=list, repr=False)
     stalled: bool = False
+    long: bool = False
 
     @cached_property
     def certificate(self) -> Certificate:
@@ -169,7 +170,10 @@ class MaxSeconds(Stop):
 
 @dataclass(frozen=True)
 class _Measured(Stop):
-    """A rule on the certificate, measured every ``every`` iterations and where a run stalls."""
+    """A rule on the certificate, measured every ``every`` iterations and where a run stalls.
+
+    After each of the iterations that a solver calls long, too.
+    """
 
     tolerance: float
     every: int = 10
@@ -183,7 +187,7 @@ class _Measured(Stop):
         """The figure compared with the tolerance; None if the problem has none."""
 
     def __call__(self, progress: Progress) -> Decision | None:
-        if progress.iteration % self.every and not progress.stalled:
+        if progress.iteration % self.every and not (progress.stalled or progress.long):
             return None
         figure = self.figure(progress.certificate)
         if figure is None:

@@ -44,7 +44,7 @@ from proxmtl import (
     SquaredHinge,
     Targets,
 )
-from proxmtl.latent import Alternating, GramNewton, Refactored
+from proxmtl.latent import Alternating, GramNewton, Hybrid, Refactored
 from proxmtl.regularizers import TotalVariation
 from proxmtl.regularizers.overlap_dual import OverlapDual
 from proxmtl.solvers import Backtracking, run
@@ -85,6 +85,7 @@ SOLVERS = {
     "ProxNewton": ProxNewton(smallest=8),
     "ProxSVRG": ProxSVRG(batch=16),
     "GramNewton": GramNewton(),
+    "Hybrid": Hybrid(Refactored(every=20), worth=0.15),
     "Refactored": Refactored(every=20),
     "SPGD": SPGD(every=5),
 }
@@ -123,6 +124,7 @@ BUDGETS = {
     ("latent", "PALM"): (172, 434.2),
     ("latent", "PANOC"): (93, 112.2),
     ("latent", "GramNewton"): (11, 18.1),
+    ("latent", "Hybrid"): (14, 22.5),
     ("latent", "Refactored"): (52, 58.8),
 }
 PENALTIES = {

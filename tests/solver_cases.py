@@ -31,7 +31,7 @@ from proxmtl import (
     Targets,
     TaskDesign,
 )
-from proxmtl.latent import Alternating, GramNewton
+from proxmtl.latent import Alternating, GramNewton, Hybrid
 from proxmtl.latent.refactor import Refactored
 
 N, D, M = 40, 6, 4
@@ -193,5 +193,7 @@ SOLVER_FACTORIES = {
     "PANOC": _latent_case(PANOC()),
     "Refactored": _latent_case(Refactored(every=5)),
     "GramNewton": _latent_case(GramNewton()),
+    # both have turns before the tests end
+    "Hybrid": _latent_case(Hybrid(worth=0.0)),
     "Alternating": _latent_case(Alternating(inner_iterations=6)),
 }

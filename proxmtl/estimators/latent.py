@@ -199,7 +199,8 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
         Loss of a label; the formula is with the first, the paper's.
     algorithm : {"auto", "gram", "panoc", "palm", "paper"}
         ``"paper"`` is Algorithm 1 to the letter; ``"gram"`` converges in the fewest passes, on up
-        to some hundreds of features; as for :class:`proxmtl.LatentMTL`.
+        to some hundreds of features; ``"auto"`` turns to it where that pays; as for
+        :class:`proxmtl.LatentMTL`.
     init : {"auto", "best", "trace", "svd", "zero", "paper"} or tuple of arrays
         ``"svd"`` starts from single-task solutions, ``"trace"`` from those of the trace norm,
         ``"best"`` from the lower of the two; ``"auto"`` is the last with own parts, else the first.

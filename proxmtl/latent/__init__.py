@@ -2,6 +2,7 @@
 
 from proxmtl.latent.alternating import Alternating
 from proxmtl.latent.gram_newton import GramNewton
+from proxmtl.latent.hybrid import Hybrid
 from proxmtl.latent.initial import rebalance
 from proxmtl.latent.model import LatentMTL, LatentResult
 from proxmtl.latent.problem import LatentProblem
@@ -10,6 +11,7 @@ from proxmtl.latent.refactor import Refactored, refactor
 __all__ = [
     "Alternating",
     "GramNewton",
+    "Hybrid",
     "LatentMTL",
     "LatentProblem",
     "LatentResult",

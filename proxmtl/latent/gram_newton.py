@@ -23,7 +23,7 @@ from proxmtl.solvers.blocks import Blocks
 __all__ = ["GramNewton", "GramNewtonState"]
 
 WHOLE = 6
-"""Iterations that take the majoriser as it is: supports settle in them."""
+"""Iterations that take the majoriser as it is, from any start."""
 
 LEAST = 1e-9
 """Share of the majoriser in a model, at least: it makes every model definite."""
@@ -61,6 +61,7 @@ class GramNewtonState(State):
     memory: tuple[float, ...]
     interval: int
     due: int  # iteration of the next refactoring
+    long = True
 
 
 class _Trial(NamedTuple):
@@ -105,6 +106,8 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
         As for :class:`~proxmtl.latent.refactor.Refactored`.
     revive : bool
         Likewise.
+    whole : int
+        Iterations that take the majoriser as it is: supports settle in them.
 
     References
     ----------
@@ -117,6 +120,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
     worthwhile: float = 1e-4
     most: float = MOST
     revive: bool = False
+    whole: int = WHOLE
     state_type = GramNewtonState
     needs_curvature = False
 
@@ -152,7 +156,11 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
     def init(self, problem: LatentProblem, x0: Blocks) -> GramNewtonState:
         problem.check_point(x0)
         x0 = revive(problem, x0) if self.revive else x0
-        blocks = (*cheapest(problem, x0[:2], self.most), *(block.clone() for block in x0[2:]))
+        return self.begin(problem, (*cheapest(problem, x0[:2], self.most), *x0[2:]))
+
+    def begin(self, problem: LatentProblem, x0: Blocks) -> GramNewtonState:
+        """State before the first iteration, from factors as they are."""
+        blocks = tuple(block.clone() for block in x0)
         loss, scores = _measured(problem, blocks)
         slope = _slope(problem, scores)
         full, scales = full_grams(problem)
@@ -178,7 +186,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
     def step(self, problem: LatentProblem, state: GramNewtonState) -> GramNewtonState:
         state = self._refactored(problem, state)
         theta = state.theta
-        if theta == 1 and state.iteration >= WHOLE:
+        if theta == 1 and state.iteration >= self.whole:
             theta = 0.1
         if theta < 1:
             state = _with_grams(problem, state)

@@ -58,6 +58,8 @@ class Memory(NamedTuple):
     reach_s: float = 1.0
     damping: float = 0.0
     """Added to the diagonal of a Hessian, in units of its mean."""
+    rounds: float = 0.0
+    """Made so far."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def minimise(
     used = (L != 0).any(0) | (S != 0).any(1)
     point = model.at(L[:, used], S[used])
     for _ in range(rounds if bool(used.any()) else 0):
+        memory = memory._replace(rounds=memory.rounds + 1)
         for _ in range(2):
             point, memory = _palm_step(model, point, memory)
         # without the sum of what rounding the steps have left

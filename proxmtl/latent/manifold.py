@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.latent.grams import times
+from proxmtl.latent.work import conjugate_operations, newton_operations
 
 if TYPE_CHECKING:
     from proxmtl.latent.inner import Model, Point
@@ -29,12 +30,8 @@ SMALLEST = 1e-10
 ROUNDING = 1e-9
 """Added to the diagonal of the Hessian of L always, in units of its mean."""
 
-FACTOR = 10
-"""Operations of a factorisation, in units of those that conjugate gradients are expected to take,
-up to which it is preferred: it is exact, and its operations are fast ones."""
-
-EXPECTED, MOST_ITERATIONS = 50, 200
-"""Conjugate gradient iterations that a direction is expected to take, and takes at most."""
+MOST_ITERATIONS = 200
+"""Of conjugate gradients for a direction."""
 
 ACCURACY = 0.25
 """Of conjugate gradients, relative to the gradient, in the norm of the preconditioner."""
@@ -81,12 +78,9 @@ def newton_direction(
     n, s = (int(each.sum()) for each in live)
     if not n or not s:
         return None
-    K, (M, D) = len(point.S), model.quadratic.hessians.shape[:2]
-    iterations = EXPECTED * (2 * M * D**2 + 4 * D * M * K + 2 * K * D**2) + 2 * K * M * D**2
-    if n**3 / 3 + n**2 * s + s**3 <= FACTOR * iterations:
-        move = factored(model, point, (of_L, of_S), live, damping)
-    else:
-        move = iterated(model, point, (of_L, of_S), live, damping)
+    M, D = model.quadratic.hessians.shape[:2]
+    _, by_factors = newton_operations(n, s, conjugate_operations(M, D, len(point.S)))
+    move = (factored if by_factors else iterated)(model, point, (of_L, of_S), live, damping)
     if move is None:
         return None
     slope = float((of_L * move[0]).sum() + (of_S * move[1]).sum())
@@ -163,7 +157,7 @@ def _dot(a: Tensor, b: Tensor) -> float:
 def _blocks(
     model: Model, point: Point, live: Pair, damping: float
 ) -> tuple[Callable[[Tensor, Tensor], Pair], float, float] | None:
-    """Inverse of the Hessian's blocks of each latent in L and of each task in S, and the shifts."""
+    """Solves with the Hessian's blocks, a latent's in L and a task's in S, and the shifts."""
     H, S, L = model.quadratic.hessians, point.S, point.L
     M, D = H.shape[:2]
     of_L = (S.square() @ H.reshape(M, -1)).view(len(S), D, D)
@@ -173,7 +167,7 @@ def _blocks(
     pull = torch.where(norms > 0, model.bounds / safe, 0.0)
     bend = pull @ model.members.T - S.square() * ((pull / safe.square()) @ model.members.T)
     of_S.diagonal(dim1=1, dim2=2).add_(bend.T.clamp_min(0))
-    entries, shifts, inverses = (live[0].T, live[1].T), [], []
+    entries, shifts, factors = (live[0].T, live[1].T), [], []
     for blocks, there in zip((of_L, of_S), entries, strict=True):
         diagonal = blocks.diagonal(dim1=1, dim2=2)
         shift = (damping + ROUNDING) * float(diagonal[there].mean())
@@ -184,10 +178,14 @@ def _blocks(
         if bool(info.any()):
             return None
         shifts.append(shift)
-        inverses.append(torch.cholesky_inverse(factor))
+        factors.append(factor)
 
     def apply(of_L: Tensor, of_S: Tensor) -> Pair:
-        return times(inverses[0], of_L), times(inverses[1], of_S)
+        solved = [
+            torch.cholesky_solve(each.T[:, :, None], factor)[:, :, 0].T
+            for each, factor in zip((of_L, of_S), factors, strict=True)
+        ]
+        return solved[0], solved[1]
 
     return apply, shifts[0], shifts[1]
 

@@ -13,10 +13,10 @@ from proxmtl.designs import Design, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent.alternating import Alternating
 from proxmtl.latent.gram_newton import GramNewton
+from proxmtl.latent.hybrid import default_solver
 from proxmtl.latent.initial import check_room, rebalance
 from proxmtl.latent.parts import Parts
 from proxmtl.latent.problem import LatentProblem
-from proxmtl.latent.refactor import Refactored
 from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
 from proxmtl.latent.starts import best_start, paper_start, svd_start, trace_start, zero_start
 from proxmtl.losses import Loss, SquaredHinge
@@ -69,10 +69,11 @@ class LatentMTL:
         nothing is shared, and each task is a ridge classifier of its own; with a large one V = 0.
     algorithm : "auto", "gram", "panoc", "palm" or "paper"
         ``"paper"`` is Algorithm 1 to the letter. ``"panoc"`` and ``"palm"`` descend on the joint
-        variable. ``"auto"`` is PANOC with refactoring: now and then the factors are replaced by
-        the cheapest found with the same W, at no pass over the data. ``"gram"`` converges in the
-        fewest passes, some tens to a residual of 1e-6, by Gram matrices of each task's samples: for
-        dense features, up to some hundreds (see docs/results.md).
+        variable. ``"gram"`` converges in the fewest passes, some tens to a residual of 1e-6, by
+        Gram matrices of each task's samples: for dense features, up to some hundreds (see
+        docs/results.md). ``"auto"`` is PANOC with refactoring (now and then the factors are
+        replaced by the cheapest found with the same W, at no pass over the data), and goes on with
+        ``"gram"`` once it has taken as many operations as that is predicted to take.
     init : "auto", "best", "trace", "svd", "zero", "paper" or a tuple
         ``"svd"``: rebalanced thin SVD of single-task ridge solutions. ``"trace"``: of trace-norm
         solutions, in which tasks share. ``"best"``: the one of these two with the lower objective.
@@ -217,13 +218,12 @@ class LatentMTL:
             Receives a :class:`Progress`; a true return value stops the run.
         """
         problem = self.problem(X, Y, sample_weight)
-        solver = self._solver(problem)
-        few = isinstance(solver, Alternating | GramNewton)  # but long iterations
-        every = 1 if few else 50
+        few = self.algorithm == "paper"  # but long iterations
         if stop is None:
             stop = MaxPasses(self.max_passes)
             if self.tol > 0:
-                stop = RelativeKKT(self.tol, every=every) | stop
+                stop = RelativeKKT(self.tol, every=1 if few else 50) | stop
+        solver = self._solver(problem, stop.most_passes)
         if state is None:
             with problem.counts.limited(stop.most_passes):
                 start = self._start(problem, warm_start)
@@ -292,14 +292,15 @@ class LatentMTL:
         parts = [as_float_tensor(f"X[{m}]", part) for m, part in enumerate(X)]
         return TaskDesign(parts, intercept=self.fit_intercept)
 
-    def _solver(self, problem: LatentProblem) -> Solver[Any, Any, Blocks]:
+    def _solver(self, problem: LatentProblem, budget: float) -> Solver[Any, Any, Blocks]:
         if self.algorithm == "paper":
             return Alternating()
         if self.algorithm == "palm":
             return PALM(order=problem.sweep)
         if self.algorithm == "gram":
             return GramNewton(revive=bool(self.revive))
-        return PANOC() if self.algorithm == "panoc" else Refactored(revive=bool(self.revive))
+        revive = bool(self.revive)
+        return PANOC() if self.algorithm == "panoc" else default_solver(budget, revive=revive)
 
     def _start(self, problem: LatentProblem, warm_start: LatentResult | None) -> Blocks:
         if warm_start is not None:

@@ -7,17 +7,17 @@ step off them changes ``W``, at the loss's full curvature.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 import torch
-from scipy.optimize import minimize as scipy_minimize
 from torch import Tensor, nn
 
 from proxmtl.groups import Groups
+from proxmtl.latent.cheaper import ITERATIONS, cheaper
 from proxmtl.latent.initial import rebalance
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.revive import revive
@@ -39,7 +39,7 @@ THREADED = 10**8
 
 
 def refactor(
-    problem: LatentProblem, L: Tensor, S: Tensor, *, iterations: int = 100
+    problem: LatentProblem, L: Tensor, S: Tensor, *, iterations: int = ITERATIONS
 ) -> tuple[Tensor, Tensor]:
     """Lower the penalty over ``(L A, A^-1 S)``, A invertible, then rebalance.
 
@@ -67,9 +67,9 @@ def refactor(
         return wide[0].to(L), wide[1].to(S)
     with _one_thread(small=current[0].numel() * len(current[1]) < THREADED):
         for stage in SMOOTHING_STAGES:
-            current = rebalance(problem, *_stage(problem, *current, stage, iterations))
+            current = rebalance(problem, *cheaper(problem, *current, stage, iterations))
             penalty = problem.factor_penalty(*current)
-            if not np.isfinite(penalty):
+            if not math.isfinite(penalty):
                 break
             if penalty < lowest:
                 best, lowest = current, penalty
@@ -87,7 +87,7 @@ def cheapest(problem: LatentProblem, factors: Blocks, most: float = MOST) -> tup
 def refactor_passes(problem: LatentProblem, L: Tensor, S: Tensor) -> float:
     """Most that :func:`refactor` can cost, in flops of a pass over the data."""
     D, K = L.shape[0], int(_live(L, S).sum())
-    evaluations = 100 * len(SMOOTHING_STAGES)
+    evaluations = ITERATIONS * len(SMOOTHING_STAGES)
     one = 4 * D * K**2 + 4 * K**3
     return evaluations * one / (4 * D * problem.targets.labels.numel())
 
@@ -125,57 +125,6 @@ def _one_thread(*, small: bool) -> Iterator[None]:
 
 def _live(L: Tensor, S: Tensor) -> Tensor:
     return (L != 0).any(0) & (S != 0).any(1)
-
-
-def _stage(
-    problem: LatentProblem, L: Tensor, S: Tensor, smoothing: float, iterations: int
-) -> tuple[Tensor, Tensor]:
-    """One smoothed minimisation over A from the identity."""
-    K = L.shape[1]
-    layout, mu = problem.group_norm.layout, problem.group_norm.strength
-    gamma, ridge = problem.l1.strength, problem.ridge.strength
-    norms = layout.norms(S)
-    small_L = smoothing * float(L.abs().mean())
-    small_S = smoothing * float(norms.mean())
-    members, group_of = layout.indices(S.device)
-    weights = mu * layout.weights(S)
-
-    def factors(flat: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        A = torch.as_tensor(flat, dtype=L.dtype, device=L.device).view(K, K)
-        return A, L @ A, torch.linalg.solve(A, S)
-
-    def value_and_grad(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        A, new_L, new_S = factors(flat)
-        root_L = (new_L.square() + small_L**2).sqrt_()
-        root_S = (layout.norms(new_S).square() + small_S**2).sqrt_()
-        value = gamma * root_L.sum() + ridge * new_L.square().sum() + (root_S @ weights).sum()
-        along_L = gamma * new_L / root_L + 2 * ridge * new_L
-        pull = new_S[:, members] * (weights / root_S)[:, group_of]
-        along_S = layout.scatter(pull, S.shape[1])
-        # d(A^-1 S) = -A^-1 dA (A^-1 S)
-        grad = L.T @ along_L - torch.linalg.solve(A.T, along_S) @ new_S.T
-        return float(value), grad.reshape(-1).cpu().numpy()
-
-    start = np.eye(K).reshape(-1)
-    unit, _ = value_and_grad(start)
-
-    def in_units(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        # the limits at which scipy stops are numbers: the penalty at the start is one
-        try:
-            value, grad = value_and_grad(flat)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # not in its __all__
-            return np.inf, np.zeros_like(flat)
-        return value / unit, grad / unit
-
-    found = scipy_minimize(
-        in_units,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": iterations, "maxcor": 30},
-    )
-    _, new_L, new_S = factors(found.x)
-    return new_L, new_S
 
 
 @dataclass
@@ -231,7 +180,11 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
     def init(self, problem: LatentProblem, x0: Blocks) -> RefactoredState:
         problem.check_point(x0)
         x0 = revive(problem, x0) if self.revive else x0
-        inner = self.inner.init(problem, (*cheapest(problem, x0[:2], self.most), *x0[2:]))
+        return self.begin(problem, (*cheapest(problem, x0[:2], self.most), *x0[2:]))
+
+    def begin(self, problem: LatentProblem, x0: Blocks) -> RefactoredState:
+        """State before the first iteration, from factors as they are."""
+        inner = self.inner.init(problem, x0)
         return RefactoredState(0, inner.objective, False, 0.0, inner, self.every, self.every)
 
     def step(self, problem: LatentProblem, state: RefactoredState) -> RefactoredState:

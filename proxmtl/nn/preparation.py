@@ -8,15 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
-from proxmtl.latent import Alternating, GramNewton, LatentMTL
-from proxmtl.latent.refactor import Refactored
+from proxmtl.latent import Alternating, GramNewton, Hybrid, LatentMTL
 from proxmtl.solvers import PALM, PANOC
 from proxmtl.solvers.base import State
 
 __all__ = ["prepared"]
 
 STATES: dict[str, type[State]] = {
-    "auto": Refactored.state_type,
+    "auto": Hybrid.state_type,
     "gram": GramNewton.state_type,
     "panoc": PANOC.state_type,
     "palm": PALM.state_type,

@@ -80,13 +80,15 @@ class State:
     data: dict[str, float] = field(default_factory=dict, kw_only=True)
     """Figures of the features and labels of the run that returned it; empty before that."""
     nested: ClassVar[dict[str, type[Saved]]] = {}
-    """Fields that save themselves, such as other states, and their types."""
+    """Fields that save themselves, such as other states, and their types; a field may be None."""
+    long = False
+    """Whether the iteration was a long one, after which a certificate costs little beside it."""
 
     def state_dict(self) -> dict[str, Any]:
         """Fields by name; tensors are cloned, nested states become dictionaries."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {
-            name: value.state_dict() if name in self.nested else cloned(value)
+            name: cloned(value) if value is None or name not in self.nested else value.state_dict()
             for name, value in fields.items()
         }
 
@@ -107,7 +109,9 @@ class State:
                 "state of the same solver."
             )
         values: dict[str, Any] = {
-            name: cls.nested[name].from_state_dict(value) if name in cls.nested else cloned(value)
+            name: cloned(value)
+            if value is None or name not in cls.nested
+            else cls.nested[name].from_state_dict(value)
             for name, value in fields.items()
         }
         return cls(**values)

@@ -53,7 +53,7 @@ def run(
     callback : callable, optional
         Called each ``log_every`` iterations; a true return value stops the run.
     log_every : int
-        Iterations between records of the history.
+        Iterations between records of the history; long ones are all recorded.
     spent : float
         Passes made on the starting point, counted in.
     null : bool
@@ -141,6 +141,7 @@ class _Loop(Generic[P, S, X]):
             measure=lambda: self.solver.certify(self.view, state),
             history=self.history,
             stalled=state.stalled,
+            long=state.long,
         )
 
     def descend(self, state: S) -> tuple[S, S, Progress, Decision]:
@@ -169,7 +170,7 @@ class _Loop(Generic[P, S, X]):
 
     def _checked(self, state: S, progress: Progress) -> Decision | None:
         """Record, ask the rule, and call back."""
-        logged = state.iteration % self.log_every == 0
+        logged = state.long or state.iteration % self.log_every == 0
         if logged:
             self.history.append(_record(progress))
         decision = self.stop(progress)
@@ -185,7 +186,7 @@ class _Loop(Generic[P, S, X]):
 
     def _report(self, state: S, progress: Progress) -> None:
         """Record the last iteration and report it, if that has not been done."""
-        if state.iteration and state.iteration % self.log_every:
+        if state.iteration and state.iteration % self.log_every and not state.long:
             self.history.append(_record(progress))
             if self.callback is not None:
                 self.callback(progress)

@@ -18,7 +18,7 @@ from proxmtl import (
     Targets,
     TaskDesign,
 )
-from proxmtl.latent import Refactored
+from proxmtl.latent import Hybrid
 from proxmtl.solvers import run
 
 STRENGTHS = {"group_strength": 0.5, "l1_strength": 0.15, "frobenius_strength": 0.1}
@@ -131,12 +131,13 @@ def test_a_shift_of_the_features_changes_the_intercepts_alone(algorithm, kind):
         init = (L, S, b - times * (shift @ L @ S))
         return model(algorithm=algorithm, init=init, max_passes=most, tol=0.0).solve(*data)
 
-    # both are centred: the same path, while rounding errors are small; Newton's grow faster
-    most = 12 if algorithm == "gram" else 30
+    # both are centred: the same path, while rounding errors are small; refactorings and the inner
+    # solves of Newton make them a thousand times larger and more, each
+    most, tolerance = (8, 1e-5) if algorithm == "gram" else (30, 1e-7)
     near, far = solved(torch.ones(6).double()), solved(1 + SHIFT)
     for one, other in zip(near.history, far.history, strict=True):
         assert one["passes"] == other["passes"]
-        assert one["objective"] == pytest.approx(other["objective"], rel=1e-7)
+        assert one["objective"] == pytest.approx(other["objective"], rel=tolerance)
     torch.testing.assert_close(far.coef, near.coef, rtol=1e-4, atol=1e-4)
     there = far.intercept + times * (SHIFT @ far.coef)
     torch.testing.assert_close(there, near.intercept, rtol=1e-4, atol=1e-4)
@@ -268,7 +269,7 @@ def test_a_state_of_other_coordinates_raises():
     assert saved["data"]["origin"] > 0
     older = {name: figure for name, figure in saved["data"].items() if name != "origin"}
     for data in (older, {**saved["data"], "origin": 0.0}):
-        state = Refactored.state_type.from_state_dict({**saved, "data": data})
+        state = Hybrid.state_type.from_state_dict({**saved, "data": data})
         with pytest.raises(ValueError, match=r"points are in other coordinates \(origin\)"):
             LatentMTL(max_passes=60, tol=0).solve(features, Y, state=state)
 

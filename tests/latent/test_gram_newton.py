@@ -24,7 +24,7 @@ from proxmtl import (
     UnsupportedError,
     WestonWatkins,
 )
-from proxmtl.latent import GramNewton, manifold
+from proxmtl.latent import GramNewton, work
 from proxmtl.solvers import run
 
 # ------------------------------------------------------------------ where it ends
@@ -62,7 +62,7 @@ def test_iterations_by_conjugate_gradients_end_there_too(monkeypatch, start):
     problem = shared()
     blocks = latent_start(problem, scale=1.0 if start == "random" else 0.1)
     expected = solved(problem, blocks)
-    monkeypatch.setattr(manifold, "FACTOR", 0.0)
+    monkeypatch.setattr(work, "FACTOR", 0.0)
     found = solved(problem, blocks)
     assert found.status is Status.CONVERGED
     assert found.certificate.objective == pytest.approx(expected.certificate.objective, rel=0.03)

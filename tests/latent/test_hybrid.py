@@ -1,0 +1,187 @@
+"""The default joint solver: whose turn it is, and what that hangs on."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from joint_cases import PROBLEMS, each, shared
+from scipy.sparse import csr_matrix
+from solver_cases import PAIRS, data, latent_start
+
+from proxmtl import LatentMTL, MaxIterations, MaxPasses, RelativeKKT, SharedDesign, Status
+from proxmtl.latent import GramNewton, Hybrid, Refactored, hybrid
+from proxmtl.latent.work import newton_operations, sizes
+from proxmtl.solvers import run
+
+TIGHT = RelativeKKT(1e-7, every=10) | MaxPasses(2000)
+
+
+def turns(problem, solver, stop):
+    """Of which solver each iteration was, and the result."""
+    made = []
+
+    def look(progress):
+        made.append(progress.long)
+
+    result = run(problem, solver, latent_start(problem), stop, callback=look)
+    return made, result
+
+
+def test_panoc_goes_first_and_gram_newton_ends_it():
+    problem = shared()
+    made, result = turns(problem, Hybrid(worth=0.5), TIGHT)
+    assert result.status is Status.CONVERGED
+    first = made.index(True)
+    assert first >= hybrid.EVERY
+    assert all(made[first:])  # no turn back
+    alone = run(shared(), Refactored(), latent_start(problem), TIGHT)
+    assert result.passes < alone.passes
+
+
+@each
+def test_every_problem_converges_to_where_its_certificate_holds(name):
+    problem = PROBLEMS[name]()
+    result = run(problem, Hybrid(worth=0.1), latent_start(problem), TIGHT)
+    assert result.status is Status.CONVERGED
+    assert result.certificate.relative_kkt <= 1e-7
+    assert problem.objective(result.solution) == pytest.approx(
+        result.certificate.objective, rel=1e-12
+    )
+    assert result.certificate.objective <= problem.objective(latent_start(problem))
+
+
+@pytest.mark.parametrize("worth", [0.05, 0.2, 1.0])
+def test_the_first_turn_ends_when_the_work_predicted_is_done(worth):
+    problem = shared()
+    view = problem.in_units()
+    solver = Hybrid(worth=worth)
+    state = solver.init(view, view.inside(latent_start(problem)))
+    while state.gram is None:
+        before = state
+        state = solver.step(view, state)
+    assert before.iteration % hybrid.EVERY == 0
+    predicted = sizes(view, solver.solution(view, before)).predicted
+    assert before.work_of_descent >= worth * predicted
+    # and not before: at the look before that it had not been done
+    each_iteration = before.work_of_descent / before.iteration
+    late = before.work_of_descent - 1.5 * hybrid.EVERY * each_iteration
+    assert late < worth * predicted
+
+
+def test_a_turn_that_takes_too_much_is_followed_by_one_of_the_other():
+    problem = shared()
+    view = problem.in_units()
+    solver = Hybrid(worth=0.0)
+    state = solver.init(view, view.inside(latent_start(problem)))
+    while state.gram is None:
+        state = solver.step(view, state)
+    spent = replace(state, work_of_gram=1.01 * hybrid.MORE * state.work_of_descent)
+    objective = problem.objective(view.outside(solver.solution(view, spent)))
+    back = solver.step(view, spent)
+    assert back.gram is None
+    assert back.descent is not None
+    before, again = back, back
+    while again.gram is None:
+        assert before.work_of_descent < 2 * hybrid.MORE * back.work_of_gram
+        before, again = again, solver.step(view, again)
+    assert before.work_of_descent >= hybrid.MORE * back.work_of_gram
+    assert problem.objective(view.outside(solver.solution(view, again))) <= objective
+
+
+def test_gram_newton_that_can_go_no_further_leaves_the_run_to_panoc():
+    problem = shared()
+    view = problem.in_units()
+    solver = Hybrid(worth=0.0)
+    state = solver.init(view, view.inside(latent_start(problem)))
+    while state.gram is None:
+        state = solver.step(view, state)
+    state = replace(state, gram=replace(state.gram, stalled=True))
+    for _ in range(100):
+        state = solver.step(view, state)
+        assert state.gram is None
+    assert state.work_of_gram == math.inf
+
+
+def test_what_gram_newton_cannot_take_is_panoc_s_alone():
+    X, Y, _ = data()
+    sparse = SharedDesign(csr_matrix(X.numpy()), intercept=True)
+    problem = LatentMTL(PAIRS).problem(sparse, Y)
+    made, _ = turns(problem, Hybrid(worth=0.0), MaxIterations(40))
+    assert not any(made)
+    # nor, in few iterations, fewer samples than features
+    made, _ = turns(shared(n=5), Hybrid(worth=0.0), MaxIterations(40))
+    assert not any(made)
+    # nor what takes more memory than it may have
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hybrid, "MOST_NUMBERS", 1)
+        made, _ = turns(shared(), Hybrid(worth=0.0), MaxIterations(40))
+    assert not any(made)
+    made, _ = turns(shared(), Hybrid(worth=0.0), MaxIterations(40))
+    assert any(made)
+
+
+def test_a_budget_without_room_for_gram_matrices_is_panoc_s_alone():
+    problem = shared()
+    needed = sizes(problem, latent_start(problem)).gram_passes + hybrid.RESERVE
+    for budget, there in ((needed, False), (needed + 60, True)):
+        solver = Hybrid(worth=0.0, budget=budget)
+        made, result = turns(shared(), solver, RelativeKKT(1e-9) | MaxPasses(budget))
+        assert any(made) is there
+        assert result.passes <= budget
+
+
+def test_the_model_takes_it_and_resumes_bitwise():
+    X, Y, weight = data()
+    model = LatentMTL(PAIRS, tol=0, max_passes=2000)
+    whole = model.solve(X, Y, weight, stop=MaxIterations(160))
+    assert whole.state.work_of_gram > 0
+    for cut in (30, whole.iterations - 2):
+        part = model.solve(X, Y, weight, stop=MaxIterations(cut))
+        rest = model.solve(X, Y, weight, state=part.state, stop=MaxIterations(160))
+        assert rest.certificate == whole.certificate
+        assert torch.equal(rest.L, whole.L)
+
+
+def test_options_are_checked():
+    for options in ({"budget": 0.0}, {"worth": -1.0}):
+        with pytest.raises(ValueError, match="budget, worth: got"):
+            Hybrid(**options)
+    assert Hybrid().gram == GramNewton(rounds=hybrid.ROUNDS, whole=0)
+
+
+# ------------------------------------------------------------------ the counts
+
+
+def test_more_features_and_entries_take_more_work():
+    problem = shared()
+    here = sizes(problem, latent_start(problem))
+    assert here.labels == problem.targets.labels.numel()
+    assert here.unknowns == sum(block.numel() for block in latent_start(problem))
+    for name in ("labels", "features", "tasks"):
+        more = replace(here, **{name: 10 * getattr(here, name)})
+        assert more.predicted > here.predicted
+    # an iteration of PANOC grows with the passes it makes
+    assert here.of_descent(2.0) - here.of_descent(1.0) == pytest.approx(here.of_pass)
+    assert here.of_pass == 4 * here.labels * here.features
+
+
+def test_many_entries_are_left_to_conjugate_gradients():
+    conjugate = 1e9
+    few, factored = newton_operations(100, 50, conjugate)
+    assert factored
+    assert few == pytest.approx(100**3 / 3 + 100**2 * 50 + 50**3)
+    many, factored = newton_operations(5000, 50, conjugate)
+    assert not factored
+    assert many == conjugate
+
+
+def test_latents_that_are_dead_are_not_counted():
+    problem = shared()
+    L, S, *rest = latent_start(problem)
+    dead = L.clone()
+    dead[:, 0] = 0
+    all_alive, fewer = (sizes(problem, (each, S, *rest)) for each in (L, dead))
+    assert fewer.latents == all_alive.latents - 1
+    assert fewer.of_left == np.count_nonzero(dead.numpy())

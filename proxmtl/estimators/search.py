@@ -66,9 +66,6 @@ class Searched:
     ----------
     scores : ndarray, shape (C, F, M)
         Score of each candidate, fold and attribute; NaN where the fold has no label to score it.
-    pooled : ndarray, shape (C, M)
-        Score of each candidate and attribute on the rows of all folds together; NaN where a
-        candidate was not solved on all of them.
     held_out : ndarray of float32, shape (C, N, M)
         Scores that each candidate gave rows while they were held out; NaN elsewhere.
     folds : ndarray of int, shape (C,)
@@ -78,7 +75,6 @@ class Searched:
     """
 
     scores: NDArray[np.float64]
-    pooled: NDArray[np.float64]
     held_out: NDArray[np.float32]
     folds: NDArray[np.intp]
     passes: float
@@ -105,17 +101,16 @@ class Searched:
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """Mean over the attributes of the score on all rows held out, (C,): what decides.
-
-        Of few labels the score of one fold is a matter of a few rows, and its mean over folds
-        prefers other strengths than many labels would.
+        """Mean over the folds of each attribute, then over attributes, (C,).
 
         NaN for a candidate that is not complete.
         """
-        complete = self.pooled[self.complete]
+        complete = self.scores[self.complete]
         scored = ~np.isnan(complete).any(axis=0)
-        found = np.full(len(self.pooled), np.nan)
-        found[self.complete] = complete[:, scored].mean(axis=1)
+        count = scored.sum(axis=0)
+        sums = np.where(scored, complete, 0.0).sum(axis=1)
+        found = np.full(len(self.scores), np.nan)
+        found[self.complete] = (sums[:, count > 0] / count[count > 0]).mean(axis=1)
         return found
 
 
@@ -123,7 +118,6 @@ def joined(first: Searched, second: Searched) -> Searched:
     """Candidates of two searches over the same folds."""
     return Searched(
         np.concatenate([first.scores, second.scores]),
-        np.concatenate([first.pooled, second.pooled]),
         np.concatenate([first.held_out, second.held_out]),
         np.concatenate([first.folds, second.folds]),
         first.passes + second.passes,
@@ -246,14 +240,9 @@ def search(
     two = "both classes" if labels.coding == "signs" else "two different labels"
     if scores is None or held_out is None:
         raise ValueError(f"cv: no training part has {two} of an attribute; use fewer folds.")
-    pooled = np.full((n_candidates, n_attributes), np.nan)
-    everything = np.arange(n_attributes)
-    for c in np.flatnonzero(solved == solved.max()):
-        known = np.where(np.isnan(held_out[c]), np.nan, labels.numbers)
-        pooled[c] = score(known, held_out[c], everything)
-    if np.isnan(pooled[kept]).any(axis=0).all():
+    if np.isnan(scores[kept]).any(axis=0).all():
         raise ValueError(
-            f"cv: the rows held out have {two} of no attribute that a training part has too; "
-            "give other folds, or fewer."
+            f"cv: no fold holds out {two} of an attribute that its training part has too; "
+            "give fewer folds, or rows in another order."
         )
-    return Searched(scores, pooled, held_out, solved, passes)
+    return Searched(scores, held_out, solved, passes)

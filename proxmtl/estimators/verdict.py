@@ -58,17 +58,14 @@ def sharing(found: Searched, own: int, shared: int | None) -> NDArray[np.bool_]:
 def _gains(
     found: Searched, own: int, shared: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gain of each attribute on all rows held out, and its standard error (inf: unknown).
-
-    The error is that of a mean over the folds.
-    """
-    gain = found.pooled[shared] - found.pooled[own]
-    by_fold = found.scores[shared] - found.scores[own]
+    """Mean over the folds of the gain of each attribute, and its standard error (inf: unknown)."""
+    gains = found.scores[shared] - found.scores[own]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # attributes that no fold could score
-        count = (~np.isnan(by_fold)).sum(axis=0)
-        error = np.nanstd(by_fold, axis=0, ddof=1) / np.sqrt(count)
-    return gain, np.where((count > 1) & ~np.isnan(gain), error, np.inf)
+        count = (~np.isnan(gains)).sum(axis=0)
+        mean = np.nanmean(gains, axis=0)
+        error = np.nanstd(gains, axis=0, ddof=1) / np.sqrt(count)
+    return mean, np.where(count > 1, error, np.inf)
 
 
 def calibration(
@@ -125,15 +122,15 @@ def report(
 ) -> pd.DataFrame:
     """One line per attribute; ``best`` are the candidates alone and shared."""
     own, shared = best
-    of_all = own if shared is None else shared
-    by_fold = np.where(sharing, found.scores[of_all], found.scores[own])
+    alone = found.scores[own]
+    taken = alone if shared is None else np.where(sharing, found.scores[shared], alone)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         table = pd.DataFrame(
             {
                 "labels": labels.observed.sum(axis=0),
-                "score": np.where(sharing, found.pooled[of_all], found.pooled[own]),
-                "score_std": np.nanstd(by_fold, axis=0),
+                "score": np.nanmean(taken, axis=0),
+                "score_std": np.nanstd(taken, axis=0),
             }
         )
         if labels.coding == "signs":
@@ -141,15 +138,15 @@ def report(
         if shared is not None:
             gain, error = _gains(found, own, shared)
             table.insert(table.columns.get_loc("score"), "shared", sharing)
-            table["score_alone"] = found.pooled[own]
+            table["score_alone"] = np.nanmean(alone, axis=0)
             table["gain"], table["gain_error"] = gain, error
     return table
 
 
 def table(candidates: Sequence[Pair], found: Searched) -> pd.DataFrame:
-    """One line per candidate: its strengths and folds, mean over attributes of its score, error.
+    """One line per candidate: its strengths, its folds, mean score and standard error over folds.
 
-    The error is that of the mean over folds. The last two are NaN where the candidate was not solved on all folds: of some of them they are
+    The last two are NaN where the candidate was not solved on all folds: of some of them they are
     no match for the others'.
     """
     error = np.where(found.complete, _standard_error(found.by_fold), np.nan)
@@ -186,9 +183,7 @@ def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0
     if flat > 0 and len(path) > 1:
         scores = np.array([means[candidates.index(pair)] for pair in sorted(path)])
         gains = {"lowest": scores[0] - scores[1], "highest": scores[-1] - scores[-2]}
-        range_ = np.nanmax(scores) - np.nanmin(scores)
-        # beside a candidate that was given up the gain is not known, and large
-        found = [edge for edge in found if not gains[edge.side] <= flat * range_]
+        found = [edge for edge in found if gains[edge.side] > flat * np.ptp(scores)]
     return [edge for edge in found if axis == 1 or edge.side == "lowest"]
 
 

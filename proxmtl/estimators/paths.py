@@ -96,7 +96,8 @@ def alone_beside(problem: Problem, penalty: Regularizer, passes: float) -> Tenso
 def _labelled(problem: Problem) -> Problem:
     """The problem on the rows that have a label: these are all that counts."""
     targets, design = problem.targets, problem.design
-    rows = torch.nonzero((targets.weights > 0).any(1)).flatten()
+    observed = targets.weights > 0
+    rows = torch.nonzero(observed if observed.ndim == 1 else observed.any(1)).flatten()
     if len(rows) == len(targets.weights):
         return problem
     part = design.take(rows)

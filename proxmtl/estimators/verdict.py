@@ -183,7 +183,9 @@ def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0
     if flat > 0 and len(path) > 1:
         scores = np.array([means[candidates.index(pair)] for pair in sorted(path)])
         gains = {"lowest": scores[0] - scores[1], "highest": scores[-1] - scores[-2]}
-        found = [edge for edge in found if gains[edge.side] > flat * np.ptp(scores)]
+        range_ = np.nanmax(scores) - np.nanmin(scores)
+        # beside a candidate that was given up the gain is not known, and large
+        found = [edge for edge in found if not gains[edge.side] <= flat * range_]
     return [edge for edge in found if axis == 1 or edge.side == "lowest"]
 
 

@@ -22,6 +22,7 @@ from proxmtl.estimators import (
     SingleTaskClassifier,
     SingleTaskClassifierCV,
 )
+from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.samples import Samples, checked, stacked
 from proxmtl.io import load_model, save_model
 
@@ -105,7 +106,7 @@ def test_where_nothing_is_shared_each_task_has_the_model_of_its_own_rows():
 def test_a_pass_reads_each_row_for_its_own_task():
     samples = checked(SingleTaskClassifier(), XS, reset=True)
     labels, _ = stacked(XS, YS, None)
-    posed = samples.posed(2 * labels - 1, None, intercept=True, class_weight=None, reduction="mean")
+    posed = samples.posed(Labels(2 * labels - 1), intercept=True, reduction="mean")
     assert isinstance(posed.design, TaskDesign)
     assert [len(part) for part in posed.design.X] == list(SIZES)
     held = samples.X.__array_interface__["data"][0]

@@ -93,7 +93,10 @@ def test_the_choice_is_that_of_ridge_cv():
             peer = Ridge(alpha=2 * own * inside).fit(X[train], y[train])
             scores.append(r2_score(y[test], peer.predict(X[test])))
         mean.append(np.mean(scores))
-    np.testing.assert_allclose(model.cv_results_["mean"], mean, atol=1e-3)  # descents end early
+    found = model.cv_results_["mean"].to_numpy()
+    solved = ~np.isnan(found)  # others were given up
+    assert solved.sum() >= 5
+    np.testing.assert_allclose(found[solved], np.array(mean)[solved], atol=1e-3)  # ends early
     best = model.cv_results_["own_strength"][int(np.argmax(mean))]
     assert model.report_["own_strength"][0] == pytest.approx(best * unit / len(X), rel=1e-9)
     grid = 2 * model.cv_results_["own_strength"].to_numpy() * unit

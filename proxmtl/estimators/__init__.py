@@ -2,6 +2,7 @@
 
 from proxmtl.estimators.baselines import baseline_estimator
 from proxmtl.estimators.classifiers_cv import SharedPlusOwnClassifierCV, SingleTaskClassifierCV
+from proxmtl.estimators.clusters import cluster_attributes
 from proxmtl.estimators.go_mtl import GOMTLClassifier
 from proxmtl.estimators.latent import LatentMTLClassifier, LatentMTLRegressor
 from proxmtl.estimators.latent_cv import LatentMTLClassifierCV, LatentMTLRegressorCV
@@ -34,4 +35,5 @@ __all__ = [
     "SingleTaskRegressor",
     "SingleTaskRegressorCV",
     "baseline_estimator",
+    "cluster_attributes",
 ]

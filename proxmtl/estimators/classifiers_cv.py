@@ -164,8 +164,11 @@ class SharedPlusOwnClassifierCV(SearchedClassifier, SharedSearch):
 
     Parameters
     ----------
-    groups : Groups, dict, list of lists or None
-        As for :class:`SharedPlusOwnClassifier`.
+    groups : Groups, dict, list of lists, "auto" or None
+        As for :class:`SharedPlusOwnClassifier`; clusters are found inside each training part.
+    fallback : bool
+        Let an attribute that sharing can be expected to make worse keep a classifier of its own;
+        False: all attributes share, at the best strength for it.
 
     Attributes
     ----------

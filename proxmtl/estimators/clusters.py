@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
 
+from proxmtl.estimators.convex import minimised
+from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.strengths import strength_units
 from proxmtl.groups import Groups
+from proxmtl.problem import Problem
+from proxmtl.regularizers import SquaredFrobenius
 
-__all__ = ["cluster_attributes"]
+__all__ = ["cluster_attributes", "groups_for", "is_auto"]
 
 Array = NDArray[np.float64]
+
+OWN = 0.1
+"""Ridge of the classifiers that are compared, as ``own_strength``: a middling one."""
+TOLERANCE = 1e-2
+"""Their relative duality gap."""
+PASSES = 100
+"""Budget of each fit."""
 
 RELIABLE = 50
 """Rows with both labels at which a correlation counts half as much as the weights' cosine."""
 
 
-def cluster_attributes(signs: Array, coef: Array, names: Sequence[str] | None = None) -> Groups:
+def cluster_attributes(labels: Array, coef: Array, names: Sequence[str] | None = None) -> Groups:
     r"""Groups of attributes with like labels and like classifiers.
 
     Two attributes are alike by the mean of :math:`|r|`, the correlation of their labels on rows
@@ -30,8 +43,8 @@ def cluster_attributes(signs: Array, coef: Array, names: Sequence[str] | None = 
 
     Parameters
     ----------
-    signs : ndarray, shape (N, M)
-        Labels -1, +1 and NaN.
+    labels : ndarray, shape (N, M)
+        Signs of classes or real numbers, with NaN.
     coef : ndarray, shape (M, D)
         Coefficients of classifiers of single attributes, on features of one scale.
     names : sequence of str, optional
@@ -45,17 +58,17 @@ def cluster_attributes(signs: Array, coef: Array, names: Sequence[str] | None = 
     n = len(coef)
     if n < 3:
         return Groups.single(n)
-    alike = _alikeness(signs, coef)
+    alike = _alikeness(labels, coef)
     distance = np.clip(1 - alike, 0.0, 1.0)
     np.fill_diagonal(distance, 0.0)
     best, found = 0.0, np.zeros(n, dtype=np.intp)
     for n_clusters in range(2, n):
-        labels = AgglomerativeClustering(
+        cut = AgglomerativeClustering(
             n_clusters, metric="precomputed", linkage="average"
         ).fit_predict(distance)
-        score = float(silhouette_score(distance, labels, metric="precomputed"))
+        score = float(silhouette_score(distance, cut, metric="precomputed"))
         if score > best:
-            best, found = score, labels
+            best, found = score, cut
     members = [np.flatnonzero(found == k) for k in np.unique(found)]
     members.sort(key=lambda each: int(each[0]))
     called = None
@@ -68,17 +81,54 @@ def cluster_attributes(signs: Array, coef: Array, names: Sequence[str] | None = 
     return Groups.from_lists([each.tolist() for each in members], n, called)
 
 
-def _alikeness(signs: Array, coef: Array) -> Array:
+def is_auto(groups: Any) -> bool:
+    """Whether the argument ``groups`` of an estimator asks for clusters."""
+    return isinstance(groups, str) and groups == "auto"
+
+
+def groups_for(
+    given: Any, problem: Problem, sample_weight: Array | None, names: Sequence[str] | None
+) -> Groups:
+    """Groups of the attributes of a problem, from the argument ``groups`` of an estimator.
+
+    Parameters
+    ----------
+    given
+        As for :func:`~proxmtl.estimators.grouping.resolve_groups`, or ``"auto"``: clusters of
+        :func:`cluster_attributes`, from the problem's labels and a ridge fit of each attribute.
+    problem : Problem
+        Without a penalty. Passes of the ridge fit count as its own.
+    sample_weight : ndarray, optional
+        As for :func:`~proxmtl.estimators.strengths.strength_units`.
+    names : sequence of str, optional
+        Of the attributes.
+    """
+    targets = problem.targets
+    if not is_auto(given):
+        return resolve_groups(given, targets.n_tasks, names)
+    unit = strength_units(problem, Groups.single(targets.n_tasks), sample_weight).own
+    ridge = problem.with_regularizers(SquaredFrobenius(OWN * unit))
+    fitted = minimised(ridge, tol=TOLERANCE, max_passes=PASSES, callback=None)
+    coef = problem.design.split(fitted.solution)[0].numpy().T.astype(np.float64)
+    if targets.task_of is not None:  # no row has labels of two attributes
+        return cluster_attributes(np.empty((0, len(coef))), coef, names)
+    labels = targets.labels.numpy().astype(np.float64)
+    return cluster_attributes(np.where(targets.weights.numpy() > 0, labels, np.nan), coef, names)
+
+
+def _alikeness(labels: Array, coef: Array) -> Array:
     """Similarities in [0, 1], shape (M, M)."""
-    observed = ~np.isnan(signs)
-    filled, seen = np.where(observed, signs, 0.0), observed.astype(np.float64)
+    observed = ~np.isnan(labels)
+    filled, seen = np.where(observed, labels, 0.0), observed.astype(np.float64)
     both = seen.T @ seen
     count = np.maximum(both, 1.0)
-    # moments of each attribute on the rows that have both labels; the square of a sign is 1
-    product, mean = filled.T @ filled / count, filled.T @ seen / count
-    spread = np.sqrt(np.clip((1 - mean**2) * (1 - mean.T**2), 0.0, None))
+    # moments of each attribute on the rows that have both labels
+    mean, square = filled.T @ seen / count, filled.T**2 @ seen / count
+    covariance = filled.T @ filled / count - mean * mean.T
+    variance = np.clip(square - mean**2, 0.0, None)
+    spread = np.sqrt(variance * variance.T)
     with np.errstate(divide="ignore", invalid="ignore"):
-        correlation = np.where(spread > 0, (product - mean * mean.T) / spread, 0.0)
+        correlation = np.where(spread > 0, covariance / spread, 0.0)
     norms = np.linalg.norm(coef, axis=1, keepdims=True)
     unit = np.divide(coef, norms, out=np.zeros_like(coef), where=norms > 0)
     share = both / (both + RELIABLE)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl.estimators.base import LinearModel
+from proxmtl.estimators.clusters import groups_for, is_auto
 from proxmtl.estimators.convex import minimised
-from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.grouping import part_of, resolve_groups
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.paths import alone_beside, followed
@@ -32,12 +33,8 @@ from proxmtl.estimators.search import (
     search,
 )
 from proxmtl.estimators.seeds import seed_of
-from proxmtl.estimators.shared_plus_own import (
-    StrengthUnits,
-    part_of,
-    shared_plus_own,
-    strength_units,
-)
+from proxmtl.estimators.shared_plus_own import shared_plus_own
+from proxmtl.estimators.strengths import StrengthUnits, strength_units
 from proxmtl.estimators.verdict import (
     Pair,
     best_of,
@@ -133,11 +130,12 @@ class OwnSearch(LinearModel):
         del own
         return []
 
-    def _resolve_groups(self, n_attributes: int) -> Groups:
-        given = getattr(self, "groups", None)  # of those that can share
+    def _given_groups(self, n_attributes: int) -> Groups | None:
+        """Groups of those that can share; None where each training part finds its own."""
+        given = getattr(self, "groups", None)
         if given is None:
             return Groups.single(n_attributes)
-        return resolve_groups(given, n_attributes, self.label_names_)
+        return None if is_auto(given) else resolve_groups(given, n_attributes, self.label_names_)
 
     def _solve(
         self,
@@ -151,7 +149,7 @@ class OwnSearch(LinearModel):
         given = self._given
         score = self._score_by()
         n_attributes = labels.numbers.shape[1]
-        groups = self._resolve_groups(n_attributes)
+        groups = self._given_groups(n_attributes)
         self._seed = seed_of(given.random_state)
         splits = self._splits(labels)
         options: dict[str, Any] = {
@@ -186,10 +184,12 @@ class OwnSearch(LinearModel):
             warnings.warn(f"{type(self).__name__}: {edge}", EdgeWarning, stacklevel=5)
         posed = X.posed(labels, intercept=given.fit_intercept, reduction=self.reduction)
         problem = Problem(options["loss"], posed.design, posed.targets)
+        if groups is None:
+            groups = groups_for("auto", problem, posed.sample_weight, self.label_names_)
         units = self._strength_units(problem, groups, posed.sample_weight)
         alone, shared = (best_of(candidates, found.means, shared=kind) for kind in (False, True))
         assert alone is not None
-        self.sharing_ = sharing(found, alone, shared)
+        self.sharing_ = sharing(found, alone, shared, fallback=getattr(given, "fallback", True))
         chosen = np.full(n_attributes, alone, dtype=np.intp)
         if shared is not None:
             chosen[self.sharing_] = shared
@@ -224,10 +224,13 @@ class OwnSearch(LinearModel):
         return strength_units(problem, groups, sample_weight)
 
     def _points(
-        self, fold: Fold, paths: list[list[Pair]], kept: NDArray[np.bool_], groups: Groups
+        self, fold: Fold, paths: list[list[Pair]], kept: NDArray[np.bool_], groups: Groups | None
     ) -> Iterator[torch.Tensor]:
         """Solutions of the candidates kept on a fold, in its units; sharing goes on from alone."""
-        part = part_of(groups, fold.columns)
+        if groups is None:
+            part = groups_for("auto", fold.problem, fold.sample_weight, None)
+        else:
+            part = part_of(groups, fold.columns)
         units = self._strength_units(fold.problem, part, fold.sample_weight)
         numbers = iter(kept.tolist())
         wanted = {path[0][1] for path in paths if math.isfinite(path[0][0])}
@@ -309,6 +312,7 @@ class SharedSearch(SharedScores, OwnSearch):
     """Base of estimators with a shared part under the trace norm, where that pays."""
 
     groups: Any = None
+    fallback: bool = True
 
     sharing_: NDArray[np.bool_] = field(init=False)
     groups_: Groups = field(init=False)

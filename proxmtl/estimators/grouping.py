@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proxmtl.groups import Groups
 
-__all__ = ["check_weighted", "resolve_groups"]
+__all__ = ["check_weighted", "part_of", "resolve_groups"]
 
 
 def resolve_groups(groups: Any, n_attributes: int, names: Sequence[str] | None = None) -> Groups:
@@ -107,3 +108,13 @@ def _check_lists(names: Sequence[str], members: Sequence[Any]) -> None:
     for name, group in zip(names, members, strict=True):
         if isinstance(group, str) or not isinstance(group, Iterable):
             raise TypeError(f"groups: group {name!r} is {group!r}; give a list of its members.")
+
+
+def part_of(groups: Groups, columns: NDArray[np.int64]) -> Groups:
+    """Groups of some of the attributes."""
+    if len(columns) == groups.n_items:
+        return groups
+    place = {int(old): new for new, old in enumerate(columns)}
+    kept = [[place[i] for i in groups.members(g) if i in place] for g in range(len(groups))]
+    weights = [w for w, members in zip(groups.weights.tolist(), kept, strict=True) if members]
+    return Groups.from_lists([m for m in kept if m], len(columns), weights=weights)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl.estimators.classifier import LinearAttributeClassifier
-from proxmtl.estimators.grouping import check_weighted, resolve_groups
+from proxmtl.estimators.clusters import groups_for
+from proxmtl.estimators.grouping import check_weighted
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.regressor import LinearAttributeRegressor
@@ -21,6 +22,7 @@ from proxmtl.estimators.seeds import seed_of
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.latent.model import Algorithm, Init
+from proxmtl.problem import Problem
 from proxmtl.result import Status
 from proxmtl.targets import Reduction
 
@@ -36,7 +38,7 @@ class FactoredModel(TaskScores):
     A parameter ``groups`` of a subclass is heeded; without it each attribute is alone.
     """
 
-    n_latents: int | None = None
+    n_latents: int | Literal["auto"] | None = None
     loss: str = "squared_hinge"
     algorithm: Algorithm = "auto"
     init: Init = "auto"
@@ -106,25 +108,25 @@ class FactoredModel(TaskScores):
         *,
         warm: bool,
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        self.groups_ = resolve_groups(
-            getattr(self, "groups", None), labels.numbers.shape[1], self.label_names_
-        )
-        check_weighted(self.groups_)
         given = self._given
+        loss, groups = resolve_loss(given.loss), getattr(self, "groups", None)
+        design, targets, weights = X.posed(
+            labels, intercept=given.fit_intercept, reduction=given.reduction
+        )
+        problem = Problem(loss, design, targets)
+        self.groups_ = groups_for(groups, problem, weights, self.label_names_)
+        check_weighted(self.groups_)
         self._seed = seed_of(given.random_state)
         solver = LatentMTL(
             self.groups_,
             n_latents=given.n_latents,
             **self._strengths(),
-            loss=resolve_loss(given.loss),
+            loss=loss,
             algorithm=given.algorithm,
             init=self._present_factors() if warm else given.init,
             max_passes=given.max_passes,
             tol=given.tol,
             random_state=self._seed,
-        )
-        design, targets, _ = X.posed(
-            labels, intercept=given.fit_intercept, reduction=given.reduction
         )
         result = solver.solve(design, targets, callback=callback)
         # The state is for resuming the run; it holds arrays as large as the scores.
@@ -180,12 +182,15 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
 
     Parameters
     ----------
-    groups : Groups, dict, list of lists, "singletons" or None
+    groups : Groups, dict, list of lists, "auto", "singletons" or None
         Groups of attributes: a dict of group name -> attribute names (or column numbers), a list
-        of lists of them, or `Groups`. None and ``"singletons"``: no groups, every attribute
-        chooses its latent tasks alone. Attributes in no group form groups of their own.
-    n_latents : int, optional
-        K; by default min(M, D). An upper bound: latents that are not needed die.
+        of lists of them, or `Groups`. ``"auto"``: clusters of attributes with like labels and like
+        classifiers (:func:`~proxmtl.estimators.cluster_attributes`). None and ``"singletons"``: no
+        groups, every attribute chooses its latent tasks alone. Attributes in no group form groups
+        of their own.
+    n_latents : int, "auto" or None
+        K, an upper bound: latents that are not needed die. ``"auto"``: the rank of the best
+        solution of the trace norm, for some tens of passes. None: min(M, D).
     group_strength : float
         :math:`\mu > 0`, the sparsity of S over (latent, group) blocks.
     l1_strength : float

@@ -15,7 +15,7 @@ from proxmtl.estimators.classifiers_cv import SearchedClassifier
 from proxmtl.estimators.cross_validated import OwnSearch
 from proxmtl.estimators.regressors_cv import SearchedRegressor
 from proxmtl.estimators.scores import TaskScores
-from proxmtl.estimators.shared_plus_own import StrengthUnits, strength_units
+from proxmtl.estimators.strengths import StrengthUnits, strength_units
 from proxmtl.estimators.verdict import Pair
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL
@@ -37,6 +37,7 @@ class LatentSearch(TaskScores, OwnSearch):
     """Base of the paper's model with own parts, where latent tasks pay."""
 
     groups: Any = None
+    fallback: bool = True
     max_passes: int = 500
     tol: float = 1e-3
 
@@ -131,9 +132,13 @@ class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):
 
     Parameters
     ----------
-    groups : Groups, dict, list of lists or None
+    groups : Groups, dict, list of lists, "auto" or None
         Groups of attributes that choose latent tasks together; they may overlap. An attribute in no
-        group is a group of one. None: one group of all attributes.
+        group is a group of one. ``"auto"``: clusters of attributes with like labels and like
+        classifiers, found inside each training part. None: one group of all attributes.
+    fallback : bool
+        Let an attribute that sharing can be expected to make worse keep a classifier of its own;
+        False: all attributes share, at the best strength for it.
     max_passes, tol
         Budget of the final fit, and where it ends: the relative duality gap of attributes alone,
         the relative KKT residual of those that share.
@@ -170,9 +175,13 @@ class LatentMTLRegressorCV(SearchedRegressor, LatentSearch):
 
     Parameters
     ----------
-    groups : Groups, dict, list of lists or None
+    groups : Groups, dict, list of lists, "auto" or None
         Groups of attributes that choose latent tasks together; they may overlap. An attribute in no
-        group is a group of one. None: one group of all attributes.
+        group is a group of one. ``"auto"``: clusters of attributes with like labels and like
+        classifiers, found inside each training part. None: one group of all attributes.
+    fallback : bool
+        Let an attribute that sharing can be expected to make worse keep a fit of its own;
+        False: all attributes share, at the best strength for it.
     max_passes, tol
         Budget of the final fit, and where it ends: the relative duality gap of attributes alone,
         the relative KKT residual of those that share.

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from proxmtl.arrays import as_python
 from proxmtl.baselines import BASELINES
 from proxmtl.estimators.classifier import LinearAttributeClassifier
+from proxmtl.estimators.clusters import groups_for
 from proxmtl.estimators.convex import ConvexModel
-from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.groups import Groups
+from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
 
 __all__ = ["GroupLassoClassifier", "L21Classifier", "LassoClassifier", "RidgeMTLClassifier"]
@@ -126,7 +130,7 @@ class GroupLassoClassifier(LassoClassifier):
 
     Parameters
     ----------
-    groups : Groups, dict, list of lists, "singletons" or None
+    groups : Groups, dict, list of lists, "auto", "singletons" or None
         Groups of attributes, as for :class:`LatentMTLClassifier`; they may overlap. None and
         ``"singletons"``: every attribute alone, which is the lasso.
     strength, loss, fit_intercept, standardize, reduction, class_weight, max_passes, tol
@@ -150,6 +154,10 @@ class GroupLassoClassifier(LassoClassifier):
 
     groups_: Groups = field(init=False)
 
+    def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:
+        self.groups_ = groups_for(self.groups, problem, sample_weight, self.label_names_)
+        return super()._penalty(problem, sample_weight)
+
     def _groups(self, n_attributes: int) -> Groups:
-        self.groups_ = resolve_groups(self.groups, n_attributes, self.label_names_)
+        del n_attributes
         return self.groups_

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from proxmtl.estimators.classifier import LinearAttributeClassifier
+from proxmtl.estimators.clusters import groups_for
 from proxmtl.estimators.convex import ConvexModel
-from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.regressor import LinearAttributeRegressor
 from proxmtl.estimators.scores import SharedScores, shared_part
+from proxmtl.estimators.strengths import strength_units
 from proxmtl.groups import Groups
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SharedPlusOwn, SquaredFrobenius
@@ -23,69 +24,8 @@ from proxmtl.targets import Reduction
 __all__ = [
     "SharedPlusOwnClassifier",
     "SharedPlusOwnRegressor",
-    "StrengthUnits",
-    "part_of",
     "shared_plus_own",
-    "strength_units",
 ]
-
-
-SQUARES = (1e-290, 1e290)
-"""Squared norms in this range have a reciprocal, and room for strengths beside them."""
-
-
-class StrengthUnits(NamedTuple):
-    """What strengths of 1 mean in a problem, in units of its loss."""
-
-    shared: float
-    """The trace norm's critical strength where attributes have no parts of their own."""
-    own: float
-    """Mean squared norm of the features over the number of labels."""
-
-
-def strength_units(
-    problem: Problem, groups: Groups, sample_weight: NDArray[np.float64] | None
-) -> StrengthUnits:
-    """Find the units of both strengths from one pass over the data of an unpenalised problem.
-
-    Parameters
-    ----------
-    problem : Problem
-        On shared features, or on those of each task.
-    groups : Groups
-        Of the attributes; disjoint.
-    sample_weight : ndarray, optional
-        As they were given for the problem's targets: a label of weight 2 counts as two. Of shape
-        (N,) or (N, M), or of the labels' shape where tasks have features of their own.
-
-    Raises
-    ------
-    ValueError
-        If the squares of the features leave the range of float64.
-    """
-    _, grad = problem.smooth_value_and_grad(problem.null_point())
-    weights = problem.targets.weights.to(torch.float64)
-    observed = (weights > 0).to(torch.float64)
-    rows = None
-    if sample_weight is not None:
-        given = torch.from_numpy(sample_weight)
-        rows = given if given.ndim == 1 else given.mean(dim=1)
-        observed = observed * (given if given.ndim == observed.ndim else given[:, None])
-    unit = float(weights.sum() / observed.sum())  # 1 over the number of labels, for a mean
-    moments = problem.design.moments(rows)
-    norms = float(moments.std.square().sum())
-    if not SQUARES[0] <= norms <= SQUARES[1] and bool(moments.std.any()):
-        raise ValueError(
-            f"X: the mean squared norm of the centred features is {norms:.3g}, which float64 has "
-            "no room to compute with; set standardize=True, or rescale the features."
-        )
-    slopes = problem.design.split(grad)[0]
-    if problem.design.intercept:
-        # a constant feature has the slope of the intercept there, zero but for rounding
-        slopes = torch.where(moments.constant[:, None], 0.0, slopes)
-    limit = SharedPlusOwn(1.0, 1.0, groups).conjugate_limit(slopes)
-    # features that say nothing have no unit: W = 0 at any strength
-    return StrengthUnits(shared=1 / limit if limit < math.inf else 1.0, own=unit * norms or 1.0)
 
 
 def shared_plus_own(shared: float, own: float, groups: Groups) -> SquaredFrobenius | SharedPlusOwn:
@@ -95,21 +35,11 @@ def shared_plus_own(shared: float, own: float, groups: Groups) -> SquaredFrobeni
     return SharedPlusOwn(shared, own / shared, groups)
 
 
-def part_of(groups: Groups, columns: NDArray[np.int64]) -> Groups:
-    """Groups of some of the attributes."""
-    if len(columns) == groups.n_items:
-        return groups
-    place = {int(old): new for new, old in enumerate(columns)}
-    kept = [[place[i] for i in groups.members(g) if i in place] for g in range(len(groups))]
-    weights = [w for w, members in zip(groups.weights.tolist(), kept, strict=True) if members]
-    return Groups.from_lists([m for m in kept if m], len(columns), weights=weights)
-
-
 class SharedPlusOwnModel(SharedScores, ConvexModel):
     """Trace norm of a shared part, ridge on own parts, their strengths given."""
 
-    shared_strength: float = 0.3
-    own_strength: float = 1.0
+    shared_strength: float = 0.15
+    own_strength: float = 0.3
     groups: Any = None
     reduction: Reduction = "mean"
     max_passes: int = 1000
@@ -130,7 +60,7 @@ class SharedPlusOwnModel(SharedScores, ConvexModel):
         self.groups_ = (
             Groups.single(n_attributes)
             if self.groups is None
-            else resolve_groups(self.groups, n_attributes, self.label_names_)
+            else groups_for(self.groups, problem, sample_weight, self.label_names_)
         )
         units = strength_units(problem, self.groups_, sample_weight)
         self.shared_strength_ = given.shared_strength * units.shared
@@ -169,9 +99,10 @@ class SharedPlusOwnClassifier(LinearAttributeClassifier, SharedPlusOwnModel):
         Weight of the ridge, ``> 0``, in units of the mean squared norm of the (standardised)
         features over the number of labels: as the logarithm of a Gaussian prior, 1 lets the scores
         have variance 1/2.
-    groups : Groups, dict, list of lists or None
+    groups : Groups, dict, list of lists, "auto" or None
         Disjoint groups of attributes, each with a shared part of its own (an attribute in no group
-        is a group of one); None: all attributes share one.
+        is a group of one); ``"auto"``: clusters of attributes with like labels and like classifiers
+        (:func:`~proxmtl.estimators.cluster_attributes`). None: all attributes share one.
     loss : {"logistic", "squared_hinge", "squared", "smoothed_hinge", "huber"}
         Loss of a label; ``"squared"`` and ``"huber"`` regress on the signs.
     fit_intercept : bool

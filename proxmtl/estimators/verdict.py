@@ -33,13 +33,17 @@ Pair = tuple[float, float]
 """A candidate: strengths of the shared part (inf: none) and of the own part, in their units."""
 
 
-def sharing(found: Searched, own: int, shared: int | None) -> NDArray[np.bool_]:
-    """Attributes that are to share: those whose expected gain is positive.
+def sharing(
+    found: Searched, own: int, shared: int | None, *, fallback: bool = True
+) -> NDArray[np.bool_]:
+    """Attributes that are to share: those whose expected gain is positive, or all of them.
 
     Gains of single attributes are noisy, and attributes are alike: their mean and spread are the
     prior of each (empirical Bayes), from which its own folds move it as far as they agree.
     """
     n_attributes = found.scores.shape[2]
+    if shared is not None and not fallback:
+        return np.ones(n_attributes, dtype=np.bool_)
     if shared is None or not found.means[shared] > found.means[own]:
         return np.zeros(n_attributes, dtype=np.bool_)
     gain, error = _gains(found, own, shared)

@@ -14,11 +14,11 @@ from proxmtl.groups import Groups
 from proxmtl.latent.alternating import Alternating
 from proxmtl.latent.gram_newton import GramNewton
 from proxmtl.latent.hybrid import default_solver
-from proxmtl.latent.initial import check_room, rebalance
+from proxmtl.latent.initial import rebalance
 from proxmtl.latent.parts import Parts
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
-from proxmtl.latent.starts import best_start, paper_start, svd_start, trace_start, zero_start
+from proxmtl.latent.starts import INITS, made_start
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.solvers.base import Callback, Solver, State, check_state
@@ -35,14 +35,6 @@ Algorithm = Literal["auto", "gram", "panoc", "palm", "paper"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 Init = Literal["auto", "best", "trace", "svd", "zero", "paper"] | tuple[Any, ...]
 
-INITS = {
-    "best": best_start,
-    "trace": trace_start,
-    "svd": svd_start,
-    "zero": zero_start,
-    "paper": paper_start,
-}
-
 
 @dataclass(frozen=True)
 class LatentMTL:
@@ -58,9 +50,11 @@ class LatentMTL:
     ----------
     groups : Groups or None
         Of tasks, possibly overlapping, covering every task. None: each task on its own.
-    n_latents : int or None
-        K; None: ``min(M, D)``. An upper bound on the rank: latents die in the solve. Without
-        groups choose it below M if tasks are to share: at K = M a latent a task is cheapest.
+    n_latents : int, "auto" or None
+        K, an upper bound on the rank: latents die in the solve. ``"auto"``: the rank of the best
+        solution of the trace norm, for some tens of passes. None: ``min(M, D)``. Without groups
+        give fewer than M, or ``"auto"``, if tasks are to share: at K = M a latent a task is
+        cheapest.
     group_strength, l1_strength, frobenius_strength : float
         The paper's mu, gamma, lambda, in units of the reduced loss. Only ``mu gamma`` and
         ``mu^2 lambda`` matter for W. The paper's ``lambda = 0.4`` is for ``reduction="sum"``.
@@ -107,7 +101,7 @@ class LatentMTL:
     """
 
     groups: Groups | None = None
-    n_latents: int | None = None
+    n_latents: int | Literal["auto"] | None = None
     group_strength: float = 1e-3
     l1_strength: float = 1e-4
     frobenius_strength: float = 1e-4
@@ -140,8 +134,11 @@ class LatentMTL:
             known = ", ".join(map(repr, ("auto", *INITS)))
             raise ValueError(f"init: got {self.init!r}; use {known} or factors (L, S).")
         K = self.n_latents
-        if K is not None and (type(K) is bool or not hasattr(K, "__index__") or K < 1):
-            raise ValueError(f"n_latents: got {K!r}; use a whole number of at least 1, or None.")
+        number = type(K) is not bool and hasattr(K, "__index__") and K >= 1  # type: ignore[operator]
+        if not (K is None or K == "auto" or number):
+            raise ValueError(
+                f"n_latents: got {K!r}; use a whole number of at least 1, 'auto' or None."
+            )
         if self.groups is not None and not hasattr(self.groups, "indptr"):
             raise ValueError(
                 f"groups: got {type(self.groups).__name__}; build them with Groups.from_lists, "
@@ -234,7 +231,7 @@ class LatentMTL:
             check_state(solver, state)
             start = solver.solution(problem, state)
         K = start[1].shape[0]
-        if self.n_latents is not None and self.n_latents != K:
+        if isinstance(self.n_latents, int) and self.n_latents != K:
             raise ValueError(
                 f"n_latents: asked for {self.n_latents}, the start given has {K} latents; leave "
                 "n_latents out or make it fit."
@@ -313,17 +310,9 @@ class LatentMTL:
         elif isinstance(self.init, tuple):
             given = self.init
         else:
-            M = problem.targets.n_tasks
-            D = problem.design.parameter_shape(problem.targets)[0] - int(problem.design.intercept)
             generator = torch.Generator().manual_seed(self.random_state)
-            init = self.init
-            if init == "auto":
-                init = "svd" if problem.own is None else "best"
-            make = INITS[init]
-            K = self.n_latents or min(M, D)
-            check_room(K, D, M, problem.design.dtype.itemsize)
             view = problem.in_units()
-            return view.outside(make(view, K, generator))
+            return view.outside(made_start(view, self.init, self.n_latents, generator))
         if not 2 <= len(given) <= 4 or any(block is None for block in given[:2]):
             raise ValueError("init: give (L, S), (L, S, intercept) or (L, S, intercept, own).")
         if len(given) == 4 and given[3] is not None and problem.own is None:

@@ -20,7 +20,7 @@ from proxmtl.latent.parts import Parts
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored
 from proxmtl.latent.revive import directions
-from proxmtl.latent.starts import on_weights, relative, split_blocks
+from proxmtl.latent.starts import alive, on_weights, relative, split_blocks
 from proxmtl.problem import Problem
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.fista import FISTA
@@ -151,7 +151,7 @@ def followed(
         result = run(
             posed,
             Refactored(),
-            _alive(blocks),
+            alive(blocks),
             ObjectiveChange(tolerance, window=1) | MaxPasses(passes),
             log_every=10,
             null=False,
@@ -181,12 +181,3 @@ def _convex(problem: LatentProblem) -> Iterator[_Start]:
         factors = split_weights(problem.design.split(point)[0], n_latents)
         loss = problem.smooth_value(split_blocks(problem, point, factors))
         yield _Start(point, loss, factors)
-
-
-def _alive(blocks: Blocks) -> Blocks:
-    """Without latents that are zero, but for one where all are."""
-    L, S = blocks[:2]
-    live = (L != 0).any(0) & (S != 0).any(1)
-    if not bool(live.any()):
-        return (L.new_zeros(L.shape[0], 1), S.new_zeros(1, S.shape[1]), *blocks[2:])
-    return (L[:, live], S[live], *blocks[2:])

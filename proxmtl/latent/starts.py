@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from proxmtl.latent.initial import FEWEST, paper_start, rebalance, split_weights, svd_start
+from proxmtl.latent.initial import (
+    FEWEST,
+    check_room,
+    paper_start,
+    rebalance,
+    split_weights,
+    svd_start,
+)
 from proxmtl.latent.parts import Parts
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import cheapest
@@ -18,7 +27,7 @@ from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.loop import run
 from proxmtl.stopping import MaxIterations, RelativeGap
 
-__all__ = ["best_start", "paper_start", "svd_start", "trace_start", "zero_start"]
+__all__ = ["INITS", "alive", "made_start", "on_weights", "relative", "split_blocks"]
 
 FRACTIONS = (0.5, 0.35, 0.25, 0.17, 0.12, 0.08, 0.05, 0.03, 0.02)
 """Strengths of the path, of the one from which on nothing is shared."""
@@ -169,7 +178,17 @@ def best_start(problem: LatentProblem, n_latents: int, generator: torch.Generato
     Factors are compared as the cheapest of their product. Zero weights are no start here: few
     descents leave them, and a run returns them where it ends above.
     """
-    best, lowest = _on_trace_path(problem, n_latents)
+    return _better(problem, n_latents, generator, *_on_trace_path(problem, n_latents))
+
+
+def _better(
+    problem: LatentProblem,
+    n_latents: int,
+    generator: torch.Generator,
+    best: Blocks,
+    lowest: float,
+) -> Blocks:
+    """The start given, of this objective, or that of single tasks."""
     if not bool(problem.design.split(problem.weights(best))[0].any()):
         return svd_start(problem, n_latents, generator)
     if problem.counts.left < FEWEST:
@@ -178,3 +197,57 @@ def best_start(problem: LatentProblem, n_latents: int, generator: torch.Generato
         start = svd_start(problem, n_latents, generator)
     start = (*cheapest(problem, start[:2]), *start[2:])
     return start if problem.objective(start) < lowest else best
+
+
+INITS: dict[str, Callable[[LatentProblem, int, torch.Generator], Blocks]] = {
+    "best": best_start,
+    "trace": trace_start,
+    "svd": svd_start,
+    "zero": zero_start,
+    "paper": paper_start,
+}
+
+
+def made_start(
+    problem: LatentProblem,
+    init: str,
+    n_latents: int | Literal["auto"] | None,
+    generator: torch.Generator,
+) -> Blocks:
+    """Make a start by its name.
+
+    Parameters
+    ----------
+    problem : LatentProblem
+    init : str
+        One of INITS, or ``"auto"``: ``"best"`` with own parts, ``"svd"`` without.
+    n_latents : int, "auto" or None
+        ``"auto"``: as many as the best solution of the trace norm has, one at least; all where the
+        passes are too few to look for it. None: all, ``min(M, D)``.
+    generator : torch.Generator
+        Of what is random.
+    """
+    if init == "auto":
+        init = "svd" if problem.own is None else "best"
+    D, M = problem.design.split(problem.zeros())[0].shape
+    most = n_latents if isinstance(n_latents, int) else min(M, D)
+    check_room(most, D, M, problem.design.dtype.itemsize)
+    if n_latents != "auto" or problem.counts.left < LEAST:
+        return INITS[init](problem, most, generator)
+    traced, lowest = _on_trace_path(problem, most)
+    traced = alive(traced)
+    if init == "trace":
+        return traced
+    K = traced[0].shape[1]
+    if init == "best":
+        return _better(problem, K, generator, traced, lowest)
+    return INITS[init](problem, K, generator)
+
+
+def alive(blocks: Blocks) -> Blocks:
+    """Without latents that are zero, but for one where all are."""
+    L, S = blocks[:2]
+    live = (L != 0).any(0) & (S != 0).any(1)
+    if not bool(live.any()):
+        return (L.new_zeros(L.shape[0], 1), S.new_zeros(1, S.shape[1]), *blocks[2:])
+    return (L[:, live], S[live], *blocks[2:])

@@ -51,7 +51,8 @@ CONVEX = [
     SharedPlusOwnClassifier(tol=1e-14, max_passes=20000),
 ]
 LATENT = [
-    LatentMTLClassifier(tol=1e-5, max_passes=5000, own_strength=1e-2),
+    # "auto" goes on by Gram matrices of dense features, to another local minimum
+    LatentMTLClassifier(tol=1e-5, max_passes=5000, own_strength=1e-2, algorithm="palm"),
     GOMTLClassifier(n_latents=2, tol=1e-5, max_passes=5000),
 ]
 CHOOSING = [

@@ -1,0 +1,120 @@
+"""Groups and numbers of latent tasks that are found, and sharing without a way back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from proxmtl import (
+    GroupLassoClassifier,
+    Groups,
+    LatentMTL,
+    LatentMTLClassifier,
+    LatentMTLClassifierCV,
+    LatentMTLRegressorCV,
+    SharedPlusOwnClassifier,
+    SharedPlusOwnClassifierCV,
+)
+from proxmtl.io import load_model, save_model
+
+N, D, M = 150, 12, 6
+FAMILIES = [[0, 1, 2], [3, 4, 5]]
+
+
+def planted(n: int = N, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Features, and values of two families of attributes that each hang on one direction."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, D))
+    directions = rng.normal(size=(D, 2)).repeat(3, axis=1)
+    return X, X @ directions + rng.normal(size=(n, M))
+
+
+X, VALUES = planted()
+Y = (VALUES > 0).astype(float)
+
+
+def members(groups: Groups) -> list[list[int]]:
+    return [groups.members(g) for g in range(len(groups))]
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        GroupLassoClassifier(groups="auto"),
+        LatentMTLClassifier(groups="auto", max_passes=50),
+        SharedPlusOwnClassifier(groups="auto", tol=1e-3),
+        SharedPlusOwnClassifierCV(groups="auto", cv=2, random_state=0),
+        LatentMTLClassifierCV(groups="auto", cv=2, random_state=0, max_passes=50),
+        LatentMTLRegressorCV(groups="auto", cv=2, random_state=0, max_passes=50),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::proxmtl.selection.edges.EdgeWarning")
+def test_families_are_found(estimator, tmp_path):
+    labels = VALUES if "Regressor" in type(estimator).__name__ else Y
+    estimator.set_params(label_names=list("abcdef")).fit(X, labels)
+    assert members(estimator.groups_) == FAMILIES
+    assert {name.removeprefix("like ") for name in estimator.groups_.names} <= set("abcdef")
+    save_model(tmp_path / "model", estimator)
+    assert members(load_model(tmp_path / "model").groups_) == FAMILIES
+
+
+def test_families_of_tasks_with_rows_of_their_own_are_found_by_their_classifiers():
+    parts = [planted(200, seed=m) for m in range(M)]
+    rng = np.random.default_rng(9)
+    weights = rng.normal(size=(D, 2)).repeat(3, axis=1)
+    labels = [(x @ weights[:, m] > 0).astype(int) for m, (x, _) in enumerate(parts)]
+    model = SharedPlusOwnClassifier(groups="auto", tol=1e-3).fit([x for x, _ in parts], labels)
+    assert members(model.groups_) == FAMILIES
+
+
+def test_a_training_part_finds_groups_without_the_rows_held_out(monkeypatch):
+    import proxmtl.estimators.cross_validated as search
+
+    seen = []
+    found = search.groups_for
+
+    def spying(given, problem, *others):
+        seen.append(len(problem.targets.labels))
+        return found(given, problem, *others)
+
+    monkeypatch.setattr(search, "groups_for", spying)
+    SharedPlusOwnClassifierCV(groups="auto", cv=3, random_state=0).fit(X, Y)
+    assert set(seen[:3]) == {2 * N // 3}
+    assert seen[-1] == N
+
+
+@pytest.mark.parametrize("kind", [SharedPlusOwnClassifierCV, LatentMTLClassifierCV])
+def test_without_fallback_all_attributes_share(kind):
+    rng = np.random.default_rng(1)
+    labels = (X @ rng.normal(size=(D, M)) > 0).astype(float)  # nothing in common
+    options = {"cv": 2, "random_state": 0, "max_passes": 100}
+    chosen = kind(**options).fit(X, labels)
+    forced = kind(fallback=False, **options).fit(X, labels)
+    assert not chosen.sharing_.all()
+    assert forced.sharing_.all()
+    assert np.isfinite(forced.report_["shared_strength"]).all()
+
+
+def test_as_many_latents_as_the_trace_norm_has_directions():
+    labels = torch.from_numpy(np.sign(VALUES))
+    options = {"groups": Groups.single(M), "own_strength": 0.01, "max_passes": 300}
+    for init in ("trace", "best", "svd", "paper"):
+        found = LatentMTL(n_latents="auto", init=init, **options).solve(X, labels)
+        assert found.L.shape[1] <= 3
+        assert found.passes <= 300
+    given = LatentMTL(n_latents="auto", init=(found.L, found.S), **options).solve(X, labels)
+    assert given.L.shape[1] == found.L.shape[1]  # a start that is given is as large as it is
+
+
+def test_all_latents_where_passes_are_too_few_to_look():
+    found = LatentMTL(n_latents="auto", max_passes=10).solve(X, torch.from_numpy(np.sign(VALUES)))
+    assert found.L.shape[1] == M
+
+
+@pytest.mark.parametrize("given", ["some", 0, -1, 1.5, True])
+def test_other_numbers_of_latents_raise(given):
+    with pytest.raises(ValueError, match=r"n_latents: got .*use a whole number.*'auto' or None"):
+        LatentMTL(n_latents=given)

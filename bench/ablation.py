@@ -80,7 +80,12 @@ def with_all(groups: Callable[..., Any]) -> Callable[..., Any]:
 
 def fixed(groups: Any) -> Callable[..., Any]:
     """The same argument for every draw."""
-    return lambda draw, rng: groups
+
+    def build(draw: Draw, rng: np.random.Generator) -> Any:
+        del draw, rng
+        return groups
+
+    return build
 
 
 VARIANTS: dict[str, tuple[type[SingleTaskClassifierCV], Callable[..., Any], bool]] = {

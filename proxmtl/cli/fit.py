@@ -37,7 +37,12 @@ def fit(
     *,
     groups: Annotated[
         Path | None,
-        typer.Option("--groups", "-g", help="TOML, JSON or CSV; without it there are no groups."),
+        typer.Option(
+            "--groups",
+            "-g",
+            help="TOML, JSON or CSV; or 'auto', which finds them for the latent model. Without it "
+            "there are no groups.",
+        ),
     ] = None,
     group_strength: Annotated[
         float,
@@ -50,7 +55,7 @@ def fit(
         float, typer.Option(help="Ridge on L.", rich_help_panel=_MODEL)
     ] = 1e-4,
     own_strength: options.OwnStrength = None,
-    n_latents: options.NumberOfLatents = None,
+    n_latents: options.NumberOrAuto = None,
     balanced: Annotated[
         bool,
         typer.Option("--balanced", help="Weigh both classes equally.", rich_help_panel=_MODEL),
@@ -69,6 +74,15 @@ def fit(
             "--auto",
             help="Find out by cross-validation whether attributes share and how strongly; groups "
             "then serve the tables alone.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
+    latent: Annotated[
+        bool,
+        typer.Option(
+            "--latent",
+            help="With --auto: share latent tasks, as the paper, beside parts of each attribute's "
+            "own; groups then choose latent tasks together.",
             rich_help_panel=_MODEL,
         ),
     ] = False,
@@ -139,6 +153,8 @@ def fit(
 
       proxmtl fit features.npy -l labels.csv -o runs/auto --auto --threshold f1
 
+      proxmtl fit features.npy -l labels.csv -g auto -o runs/latent --auto --latent
+
       proxmtl fit features.npy -l labels.csv -g groups.toml -o runs/first
 
       proxmtl fit features.npz --key fc6 -l labels.csv -g groups.json -o runs/strong
@@ -155,6 +171,7 @@ def fit(
     from proxmtl.cli.run import model_room
     from proxmtl.estimators import (
         LatentMTLClassifier,
+        LatentMTLClassifierCV,
         SharedPlusOwnClassifierCV,
         SingleTaskClassifier,
     )
@@ -162,6 +179,14 @@ def fit(
     from proxmtl.io.outputs import room
     from proxmtl.sources import sources_read
 
+    grouped = latent or (not auto and single_task is None)
+    find = groups is not None and str(groups) == "auto" and not groups.exists()
+    if find and not grouped:
+        raise ValueError(
+            "--groups: 'auto' finds groups for the latent model; add --latent to --auto, or give "
+            "a file of groups for the tables."
+        )
+    K = options.latents_of(n_latents)
     console = make_console()
     with (
         Parts() as parts,
@@ -178,16 +203,19 @@ def fit(
             min_positives=min_positives,
         )
         grouping = read_groups(
-            groups,
+            None if find else groups,
             data.names,
             data.record["attributes_left_out"],
-            latent=not auto and single_task is None,
+            latent=grouped,
         )
+        chosen = "auto" if find else grouping
         train, test = split_rows(data.Y, data.names, holdout, seed, data.ids)
         model: LinearModel
         weighting = "balanced" if balanced else None
         if auto:
-            model = SharedPlusOwnClassifierCV(
+            kind = LatentMTLClassifierCV if latent else SharedPlusOwnClassifierCV
+            model = kind(
+                groups=chosen if latent else None,
                 class_weight=weighting,
                 max_passes=max_passes,
                 threshold=options.threshold_of(threshold),
@@ -203,8 +231,8 @@ def fit(
             )
         else:
             model = LatentMTLClassifier(
-                groups=grouping,
-                n_latents=n_latents,
+                groups=chosen,
+                n_latents=K,
                 group_strength=group_strength,
                 l1_strength=l1_strength,
                 frobenius_strength=frobenius_strength,
@@ -217,8 +245,9 @@ def fit(
             )
         if tol is not None:
             model.set_params(tol=tol)
-        (M, D), K = (data.Y.shape[1], data.X.shape[1]), n_latents or 0
-        size = model_room(D, M, max(K, min(M, D)), own=own_strength is not None)
+        M, D = data.Y.shape[1], data.X.shape[1]
+        most = K if isinstance(K, int) else min(M, D)
+        size = model_room(D, M, most, own=latent or own_strength is not None)
         with room(staging, size, out), fit_progress("Fitting", max_passes) as callback:
             model.fit(data.X[train], data.Y[train], callback=callback)
         outcome = write_fitted(
@@ -227,7 +256,7 @@ def fit(
             model=model,
             data=data,
             rows=(train, test),
-            groups=grouping,
+            groups=getattr(model, "groups_", None) if find else grouping,
             config={
                 "command": "fit",
                 "inputs": [source._asdict() for source in sources],

@@ -1,7 +1,7 @@
 """Options that several commands have, and those that others rule out."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -62,6 +62,15 @@ NumberOfLatents = Annotated[
     int | None,
     typer.Option(help="Upper bound K; default min(M, D).", min=1, rich_help_panel=_MODEL),
 ]
+NumberOrAuto = Annotated[
+    str | None,
+    typer.Option(
+        "--n-latents",
+        help="Upper bound K, or 'auto': the rank of the best solution of the trace norm. Default "
+        "min(M, D).",
+        rich_help_panel=_MODEL,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(help="'cpu' (default), 'cuda', ...", rich_help_panel=_IMAGES),
@@ -84,6 +93,7 @@ class _Rule(NamedTuple):
     holds: Callable[[dict[str, Any]], bool]
     names: tuple[str, ...]
     why: str
+    advice: str = "leave one of them out"
 
 
 _STRENGTHS = ("group_strength", "l1_strength", "frobenius_strength", "own_strength")
@@ -109,8 +119,9 @@ _RULES = {
         ),
         _Rule(
             lambda given: not given["auto"],
-            ("threshold",),
+            ("threshold", "latent"),
             "an option of --auto",
+            "add that, or leave it out",
         ),
     ),
     "train": (
@@ -163,7 +174,24 @@ def refuse_ignored(ctx: typer.Context) -> None:
             source = ctx.get_parameter_source(name)
             if source is not None and source.name == "COMMANDLINE":
                 option = ("no-" if ctx.params[name] is False else "") + name.replace("_", "-")
-                raise ValueError(f"--{option}: this is {rule.why}; leave one of them out.")
+                raise ValueError(f"--{option}: this is {rule.why}; {rule.advice}.")
+
+
+def latents_of(given: str | None) -> int | Literal["auto"] | None:
+    """Give the number of latent tasks of an option.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a number from 1 on nor "auto".
+    """
+    if given is None:
+        return None
+    if given == "auto":
+        return "auto"
+    if not (given.isascii() and given.isdigit() and int(given) >= 1):
+        raise ValueError(f"--n-latents: got {given!r}; give a whole number from 1 on, or auto.")
+    return int(given)
 
 
 def threshold_of(given: str) -> str | float:

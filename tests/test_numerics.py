@@ -214,21 +214,27 @@ def test_a_feature_far_from_zero_is_fitted_as_its_centred_copy():
 
 SPREADS = {"std", "var", "nanstd", "nanvar", "std_mean", "var_mean", "average"}
 MEANS = {"mean", "nanmean"}
-# float64 numbers, as few as there are folds, splits, classes or labels of a row; and maps of a
+# float64 numbers, as few as there are folds, splits, classes or labels of a row; labels less the
+# first of them; features in Newton's steps, where any number near the mean serves; and maps of a
 # network, which are no samples
 OTHER_MEANS = {
-    "proxmtl/estimators/base.py: weights.mean",
+    "proxmtl/estimators/labels.py: weights.mean",
+    "proxmtl/estimators/racing.py: behind[:, f, scored[f]].mean",
+    "proxmtl/estimators/racing.py: behind[:, scored].mean",
+    "proxmtl/estimators/racing.py: behind[:, scored].std",
+    "proxmtl/estimators/racing.py: scores[members][:, scored].mean",
+    "proxmtl/estimators/scoring.py: np.average",
     "proxmtl/estimators/search.py: (sums[:, count > 0] / count[count > 0]).mean",
-    "proxmtl/estimators/search.py: own.mean",
-    "proxmtl/estimators/shared_plus_own.py: given.mean",
+    "proxmtl/estimators/search.py: self.scores[solved, f][:, scored].mean",
+    "proxmtl/estimators/strengths.py: given.mean",
     "proxmtl/estimators/verdict.py: gain[known].var",
     "proxmtl/estimators/verdict.py: np.nanmean",
     "proxmtl/estimators/verdict.py: np.nanstd",
-    "proxmtl/estimators/verdict.py: scored.std",
     "proxmtl/estimators/verdict.py: z.std",
     "proxmtl/experiments/compare.py: self._over_splits().std",
     "proxmtl/experiments/zero_shot.py: _signatures(class_attributes).mean",
     "proxmtl/selection/cross_validation.py: scores.std",
+    "proxmtl/solvers/newton_rows.py: wide.mean",
     "backbones/efficientnet.py: maps.mean",
     "backbones/quantized.py: first.mean",
 }

@@ -62,8 +62,8 @@ SCORINGS: dict[str, Scoring] = {
 
 def r2(values: Array, predicted: Array, weights: Array | None = None) -> float:
     """R² of one attribute, whose values are not all the same."""
-    middle = np.average(values, weights=weights)
-    deviations = values - middle
+    deviations = values - values[0]  # of labels far from zero a mean would lose its digits
+    deviations = deviations - np.average(deviations, weights=weights)
     unit = np.abs(deviations).max()  # squares stay in range
     w = np.ones(len(values)) if weights is None else weights
     residual = np.sum(w * np.square((values - predicted) / unit))

@@ -60,8 +60,9 @@ def cheaper(
         slope = float((direction * gradient).sum())
         if not slope < 0:
             break
-        # a first step of a tenth of the identity, at most; then the quasi-Newton one
-        length = 1.0 if memory.there else min(1.0, 0.1 / float(direction.abs().max()))
+        # a first step of a tenth of the identity, at most, in whatever units the penalty is
+        longest = float(direction.abs().max())
+        length = 1.0 if memory.there else min(1 / value, 0.1 / longest)
         for _ in range(TRIALS):
             trial = A + length * direction
             reached, ahead = cost(trial)

@@ -103,7 +103,8 @@ def test_a_probe_that_misses_the_steep_direction_is_corrected(solver):
 def test_without_a_gradient_to_probe_the_bound_serves_in_any_units(solver, scale):
     X = scale * data()[0]
     planted = torch.arange(24).reshape(6, 4).double() / scale
-    problem = squared(X, X @ planted, L1(1e-3 * scale))
+    labels = SharedDesign(X).scores(planted)
+    problem = squared(X, labels, L1(1e-3 * scale))
     assert torch.equal(problem.design.scores(planted), problem.targets.labels)
     result = minimize(problem, solver(), planted, MaxIterations(0))
     state = result.state.inner if solver is ProxNewton else result.state

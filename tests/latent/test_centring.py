@@ -133,12 +133,12 @@ def test_a_shift_of_the_features_changes_the_intercepts_alone(algorithm, kind):
 
     # both are centred: the same path, while rounding errors are small; inner solves of Newton make
     # them a thousand times larger and more, each, but end at the same point
-    most, tol = (100, 1e-8) if algorithm == "gram" else (30, 0.0)
+    most, tol = (100, 1e-6) if algorithm == "gram" else (30, 0.0)
     near, far = solved(torch.ones(6).double()), solved(1 + SHIFT)
     if algorithm == "gram":
         assert near.status is far.status is Status.CONVERGED
         objectives = [each.certificate.objective for each in (near, far)]
-        assert objectives[0] == pytest.approx(objectives[1], rel=1e-12)
+        assert objectives[0] == pytest.approx(objectives[1], rel=1e-10)
     else:
         for one, other in zip(near.history, far.history, strict=True):
             assert one["passes"] == other["passes"]

@@ -7,7 +7,8 @@
 Each draw has its own training rows, and labels hidden at random where a share is given. On the same
 training rows, and with the same number of folds, the models choose their strengths by
 cross-validation: scikit-learn's ``LogisticRegressionCV`` for each attribute alone, ours alone, with
-a shared part, and with latent tasks. The test rows are scored once. What is finished is kept in
+a shared part, and with latent tasks; ours with a shared part at its default strengths is not tuned.
+The test rows are scored once. What is finished is kept in
 ``bench/results/pays.json`` and not run again. With ``--time`` the first draw of each setting is
 run, its models one after another, for their processor seconds: ``bench/results/pays_time.json``.
 The table that is printed stands in docs/sharing.md.
@@ -34,6 +35,7 @@ from threadpoolctl import threadpool_limits
 
 from proxmtl.estimators import (
     LatentMTLClassifierCV,
+    SharedPlusOwnClassifier,
     SharedPlusOwnClassifierCV,
     SingleTaskClassifierCV,
 )
@@ -44,7 +46,8 @@ PEER = "LogisticRegressionCV"
 ALONE = "SingleTaskClassifierCV"
 SHARED = "SharedPlusOwnClassifierCV"
 LATENT = "LatentMTLClassifierCV"
-COLUMNS = {PEER: "LRCV", ALONE: "alone", SHARED: "shared", LATENT: "latent"}
+UNTUNED = "SharedPlusOwnClassifier"
+COLUMNS = {PEER: "LRCV", ALONE: "alone", SHARED: "shared", LATENT: "latent", UNTUNED: "untuned"}
 
 
 def peer_scores(draw: Draw, seed: int) -> np.ndarray:
@@ -79,11 +82,18 @@ def ours(kind: type[SingleTaskClassifierCV]) -> Callable[[Draw, int], np.ndarray
     return scores
 
 
+def untuned_scores(draw: Draw, seed: int) -> np.ndarray:
+    """Scores of a shared part and own parts at the default strengths."""
+    del seed  # nothing is random
+    return SharedPlusOwnClassifier().fit(draw.X, draw.Y).decision_function(draw.X_test)
+
+
 MODELS: dict[str, Callable[[Draw, int], np.ndarray]] = {
     PEER: peer_scores,
     ALONE: ours(SingleTaskClassifierCV),
     SHARED: ours(SharedPlusOwnClassifierCV),
     LATENT: ours(LatentMTLClassifierCV),
+    UNTUNED: untuned_scores,
 }
 
 
@@ -120,8 +130,8 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
 def table(runs: dict[str, Any]) -> list[str]:
     """Lines of the table of scores, in Markdown: settings of which all models were run."""
     lines = [
-        "| setting | attributes | labels each | draws | LRCV | alone | shared | latent | gain |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| setting | attributes | labels each | draws | {' | '.join(COLUMNS.values())} | gain |",
+        "|---|" + "---|" * (len(COLUMNS) + 4),
     ]
     for name in SETTINGS:
         draws = [runs[key] for key in sorted(runs) if key.rsplit(" #", 1)[0] == name]
@@ -145,7 +155,7 @@ def table(runs: dict[str, Any]) -> list[str]:
 
 def time_table(runs: dict[str, Any]) -> list[str]:
     """Lines of the table of processor seconds, in Markdown."""
-    lines = ["| setting | LRCV | alone | shared | latent |", "|---|---|---|---|---|"]
+    lines = ["| setting | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---|" * len(COLUMNS)]
     for name in SETTINGS:
         if f"{name} #0" in runs:
             seconds = (runs[f"{name} #0"][model]["cpu_seconds"] for model in MODELS)

@@ -81,7 +81,7 @@ def test_attributes_that_would_lose_keep_their_own_classifier(monkeypatch):
     X, Y = shared_data(100, m=6, seed=4)
     few = hidden(Y, 0.4)
     mixed = np.arange(6) != 2
-    monkeypatch.setattr(cross_validated, "sharing", lambda *_: mixed)
+    monkeypatch.setattr(cross_validated, "sharing", lambda *_, **__: mixed)
     model = LatentMTLClassifierCV(**SMALL).fit(X, few)
     check_parts(model, X)
     np.testing.assert_array_equal(model.report_["shared"], mixed)

@@ -94,7 +94,7 @@ def test_without_a_shared_part_it_is_ridge_logistic_regression():
 
 def test_strengths_are_relative():
     X, Y = shared_data()
-    model = SharedPlusOwnClassifier(tol=1e-10).fit(X, Y)
+    model = SharedPlusOwnClassifier(own_strength=1.0, tol=1e-10).fit(X, Y)
     assert 0 < model.n_shared_ < 12
     # a unit ridge is the squared norm of the features over the number of labels
     assert model.own_strength_ == pytest.approx(30 / Y.size)

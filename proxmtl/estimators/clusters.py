@@ -11,7 +11,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
 
 from proxmtl.estimators.convex import minimised
-from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.grouping import distinct, resolve_groups
 from proxmtl.estimators.strengths import strength_units
 from proxmtl.groups import Groups
 from proxmtl.problem import Problem
@@ -74,10 +74,11 @@ def cluster_attributes(labels: Array, coef: Array, names: Sequence[str] | None =
     called = None
     if names is not None:
         centres = [each[np.argmax(alike[np.ix_(each, each)].sum(axis=1))] for each in members]
-        called = [
+        plain = [
             f"like {names[c]}" if len(each) > 1 else names[c]
             for c, each in zip(centres, members, strict=True)
         ]
+        called = distinct(plain, (), " (another)")
     return Groups.from_lists([each.tolist() for each in members], n, called)
 
 

@@ -71,6 +71,9 @@ class ConvexModel(LinearModel):
         """Return the penalty on W (D, M)."""
         raise NotImplementedError
 
+    def _resolve(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> None:
+        """Find what the penalty depends on beside its strengths; passes count as the fit's."""
+
     def _penalty(
         self,
         problem: Problem,
@@ -94,14 +97,17 @@ class ConvexModel(LinearModel):
             labels, intercept=given.fit_intercept, reduction=given.reduction
         )
         problem = Problem(loss, design, targets)
+        with problem.counts.limited(given.max_passes / 2):
+            self._resolve(problem, weights)
+        spent = problem.counts.passes
         result = minimised(
             problem.with_regularizers(self._penalty(problem, weights)),
             tol=given.tol,
-            max_passes=given.max_passes,
+            max_passes=given.max_passes - spent,
             callback=callback,
         )
         # The state is for resuming the run; it holds arrays as large as the scores.
-        self.result_ = replace(result, state=None)  # type: ignore[arg-type]
+        self.result_ = replace(result, state=None, passes=result.passes + spent)  # type: ignore[arg-type]
         if not self.result_.status.ok:
             ended = self.result_.status.advice(self.result_.certificate)
             warnings.warn(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -158,12 +158,14 @@ class OwnSearch(LinearModel):
             "reduction": self.reduction,
         }
 
+        groups_in = _GroupsOfFolds(groups)
+
         def run(paths: list[list[Pair]]) -> Searched:
             folds = folds_of(X, labels, splits, standardize=given.standardize, **options)
             return search(
                 folds,
                 labels,
-                lambda fold, kept: self._points(fold, paths, kept, groups),
+                lambda fold, kept: self._points(fold, paths, kept, groups_in(fold)),
                 score,
                 n_folds=len(splits),
                 path_of=np.repeat(np.arange(len(paths)), [len(path) for path in paths]),
@@ -186,6 +188,7 @@ class OwnSearch(LinearModel):
         problem = Problem(options["loss"], posed.design, posed.targets)
         if groups is None:
             groups = groups_for("auto", problem, posed.sample_weight, self.label_names_)
+        passes = found.passes + problem.counts.passes
         units = self._strength_units(problem, groups, posed.sample_weight)
         alone, shared = (best_of(candidates, found.means, shared=kind) for kind in (False, True))
         assert alone is not None
@@ -214,7 +217,7 @@ class OwnSearch(LinearModel):
         names = self.label_names_ if self.label_names_ is not None else range(n_attributes)
         self.report_ = lines.set_index(pd.Index(names, name="attribute"))
         self.cv_results_ = table(candidates, found)
-        self.search_passes_ = found.passes
+        self.search_passes_ = passes
         return coef, intercept + shift
 
     def _strength_units(
@@ -224,13 +227,9 @@ class OwnSearch(LinearModel):
         return strength_units(problem, groups, sample_weight)
 
     def _points(
-        self, fold: Fold, paths: list[list[Pair]], kept: NDArray[np.bool_], groups: Groups | None
+        self, fold: Fold, paths: list[list[Pair]], kept: NDArray[np.bool_], part: Groups
     ) -> Iterator[torch.Tensor]:
         """Solutions of the candidates kept on a fold, in its units; sharing goes on from alone."""
-        if groups is None:
-            part = groups_for("auto", fold.problem, fold.sample_weight, None)
-        else:
-            part = part_of(groups, fold.columns)
         units = self._strength_units(fold.problem, part, fold.sample_weight)
         numbers = iter(kept.tolist())
         wanted = {path[0][1] for path in paths if math.isfinite(path[0][0])}
@@ -306,6 +305,22 @@ class OwnSearch(LinearModel):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")
+
+
+@dataclass
+class _GroupsOfFolds:
+    """Groups of a training part's attributes: of those given, or found once, in that part."""
+
+    given: Groups | None
+    found: dict[bytes, Groups] = field(default_factory=dict)
+
+    def __call__(self, fold: Fold) -> Groups:
+        if self.given is not None:
+            return part_of(self.given, fold.columns)
+        rows = fold.test.tobytes()
+        if rows not in self.found:
+            self.found[rows] = groups_for("auto", fold.problem, fold.sample_weight, None)
+        return self.found[rows]
 
 
 class SharedSearch(SharedScores, OwnSearch):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from proxmtl.groups import Groups
 
-__all__ = ["check_weighted", "part_of", "resolve_groups"]
+__all__ = ["check_weighted", "distinct", "part_of", "resolve_groups"]
 
 
 def resolve_groups(groups: Any, n_attributes: int, names: Sequence[str] | None = None) -> Groups:
@@ -52,8 +52,8 @@ def resolve_groups(groups: Any, n_attributes: int, names: Sequence[str] | None =
         group_names = [f"g{number}" for number in range(len(members))]
     else:
         raise TypeError(
-            f"groups: got {groups!r}; give Groups, a dict of names, a list of lists, None or "
-            "'singletons'."
+            f"groups: got {groups!r}; give Groups, a dict of names, a list of lists, 'auto', "
+            "'singletons' or None."
         )
     _check_lists(group_names, members)
     if any(isinstance(member, str) for group in members for member in group):
@@ -93,15 +93,19 @@ def _cover(groups: Groups, names: Sequence[str] | None) -> Groups:
     covering = groups.covering()
     if covering is groups or names is None:
         return covering
-    own_names = list(groups.names)
-    taken = {*own_names}
-    for attribute in groups.uncovered:
-        name = names[attribute]
-        while name in taken:
-            name += " (alone)"
-        own_names.append(name)
-        taken.add(name)
-    return dataclasses.replace(covering, names=tuple(own_names))
+    alone = distinct([names[i] for i in groups.uncovered], groups.names, " (alone)")
+    return dataclasses.replace(covering, names=(*groups.names, *alone))
+
+
+def distinct(names: Iterable[str], taken: Iterable[str], addition: str) -> list[str]:
+    """Names with an addition behind those that were there already, or are taken."""
+    seen, found = {*taken}, []
+    for name in names:
+        while name in seen:
+            name += addition  # noqa: PLW2901 - until it is a new one
+        seen.add(name)
+        found.append(name)
+    return found
 
 
 def _check_lists(names: Sequence[str], members: Sequence[Any]) -> None:

@@ -114,7 +114,9 @@ class FactoredModel(TaskScores):
             labels, intercept=given.fit_intercept, reduction=given.reduction
         )
         problem = Problem(loss, design, targets)
-        self.groups_ = groups_for(groups, problem, weights, self.label_names_)
+        with problem.counts.limited(given.max_passes / 2):
+            self.groups_ = groups_for(groups, problem, weights, self.label_names_)
+        spent = problem.counts.passes
         check_weighted(self.groups_)
         self._seed = seed_of(given.random_state)
         solver = LatentMTL(
@@ -124,13 +126,18 @@ class FactoredModel(TaskScores):
             loss=loss,
             algorithm=given.algorithm,
             init=self._present_factors() if warm else given.init,
-            max_passes=given.max_passes,
+            max_passes=given.max_passes - spent,
             tol=given.tol,
             random_state=self._seed,
         )
         result = solver.solve(design, targets, callback=callback)
         # The state is for resuming the run; it holds arrays as large as the scores.
-        self.result_ = replace(result, state=None)  # type: ignore[arg-type]
+        self.result_ = replace(
+            result,
+            state=None,  # type: ignore[arg-type]
+            passes=result.passes + spent,
+            budget=given.max_passes,
+        )
         if self.result_.collapsed:
             why: str = Status.COLLAPSED.value
             kind: type[Warning] = UserWarning

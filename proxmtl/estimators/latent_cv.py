@@ -29,6 +29,8 @@ LATENT = (0.85, 0.7, 0.5, 0.35, 0.24, 0.16, 0.11)
 """Strengths of latent tasks; latents die between the first."""
 SEARCH_PASSES = 20
 """Of the descent to each of them on a fold, at most; scores hardly move afterwards."""
+LEAST = 20
+"""Budget of a final fit from which on it starts from such a descent, in half of it."""
 SEARCH_TOLERANCE = 1e-3
 """Least relative fall of the objective in ten iterations with which such a descent goes on."""
 
@@ -85,24 +87,33 @@ class LatentSearch(TaskScores, OwnSearch):
         strength, own = pair
         if math.isinf(strength):
             return super()._refit(problem, pair, groups, callback)
-        (_, start), *_ = latent_path.followed(
-            problem, groups, [strength], own, passes=SEARCH_PASSES, tolerance=SEARCH_TOLERANCE
-        )
-        L, S, *others = start
-        intercept = others[0] if problem.design.intercept else None
+        most, before = self._given.max_passes, problem.counts.passes
+        init: Any = "trace"
+        if most >= LEAST:
+            with problem.counts.limited(most / 2):
+                (_, (L, S, *others)), *_ = latent_path.followed(
+                    problem,
+                    groups,
+                    [strength],
+                    own,
+                    passes=SEARCH_PASSES,
+                    tolerance=SEARCH_TOLERANCE,
+                )
+            init = (L, S, others[0] if problem.design.intercept else None, others[-1])
+        spent = problem.counts.passes - before
         solver = LatentMTL(
             groups,
             group_strength=strength,
             l1_strength=0.0,
             frobenius_strength=strength,
             own_strength=own,
-            init=(L, S, intercept, others[-1]),
+            init=init,
             loss=problem.loss,
-            max_passes=self._given.max_passes,
+            max_passes=most - spent,
             tol=self._given.tol,
         )
         result = solver.solve(problem.design, problem.targets, callback=callback)
-        self._keep(replace(result, state=None))  # type: ignore[arg-type]
+        self._keep(replace(result, state=None, passes=result.passes + spent, budget=most))  # type: ignore[arg-type]
         self._shared = result.L.numpy(), result.S.numpy()
         return result.coef.numpy(), result.intercept.numpy()
 

@@ -154,9 +154,8 @@ class GroupLassoClassifier(LassoClassifier):
 
     groups_: Groups = field(init=False)
 
-    def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:
+    def _resolve(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> None:
         self.groups_ = groups_for(self.groups, problem, sample_weight, self.label_names_)
-        return super()._penalty(problem, sample_weight)
 
     def _groups(self, n_attributes: int) -> Groups:
         del n_attributes

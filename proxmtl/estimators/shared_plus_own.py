@@ -50,18 +50,19 @@ class SharedPlusOwnModel(SharedScores, ConvexModel):
     n_shared_: int = field(init=False)
     groups_: Groups = field(init=False)
 
+    def _resolve(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> None:
+        self.groups_ = (
+            Groups.single(problem.targets.n_tasks)
+            if self.groups is None
+            else groups_for(self.groups, problem, sample_weight, self.label_names_)
+        )
+
     def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:
         given = self._given
         for name in ("shared_strength", "own_strength"):
             value = getattr(given, name)
             if not value > 0 or (math.isinf(value) and name == "own_strength"):
                 raise ValueError(f"{name}: got {value}; give a positive number.")
-        n_attributes = problem.targets.n_tasks
-        self.groups_ = (
-            Groups.single(n_attributes)
-            if self.groups is None
-            else groups_for(self.groups, problem, sample_weight, self.label_names_)
-        )
         units = strength_units(problem, self.groups_, sample_weight)
         self.shared_strength_ = given.shared_strength * units.shared
         self.own_strength_ = given.own_strength * units.own

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.groups import Groups
-from proxmtl.latent.initial import check_room, rebalance, split_weights
+from proxmtl.latent.initial import FEWEST, check_room, rebalance, split_weights
 from proxmtl.latent.parts import Parts
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored
@@ -176,8 +176,11 @@ def _convex(problem: LatentProblem) -> Iterator[_Start]:
     check_room(n_latents, D, M, point.element_size())
     for fraction in (0.0, *FRACTIONS) if 0 < critical < math.inf else (0.0,):
         if fraction:
+            if problem.counts.left < FEWEST:
+                return
             posed = convex.with_regularizers(relative(problem, fraction * critical))
-            point = run(posed, FISTA(), point, MaxIterations(ITERATIONS), null=False).solution
+            with problem.counts.limited(problem.counts.left - 1):  # the rest measures what is found
+                point = run(posed, FISTA(), point, MaxIterations(ITERATIONS), null=False).solution
         factors = split_weights(problem.design.split(point)[0], n_latents)
         loss = problem.smooth_value(split_blocks(problem, point, factors))
         yield _Start(point, loss, factors)

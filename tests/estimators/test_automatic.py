@@ -70,6 +70,40 @@ def test_families_of_tasks_with_rows_of_their_own_are_found_by_their_classifiers
     assert members(model.groups_) == FAMILIES
 
 
+@pytest.mark.parametrize("kind", [SharedPlusOwnClassifier, LatentMTLClassifier])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_passes_that_find_groups_are_those_of_the_fit(kind):
+    options = {"tol": 1e-9, "max_passes": 30}
+    found = kind(groups="auto", **options).fit(X, Y)
+    given = kind(groups=found.groups_, **{**options, "max_passes": 500}).fit(X, Y)
+    assert members(found.groups_) == FAMILIES
+    assert found.result_.passes <= 30
+    spent = found.result_.passes - kind(groups=FAMILIES, max_passes=10).fit(X, Y).result_.passes
+    assert spent > 10  # a fit of so few passes without them
+    assert given.result_.passes <= 500
+
+
+@pytest.mark.parametrize("most", [5, 20, 60])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_start_of_a_latent_fit_is_in_its_budget(most, monkeypatch):
+    """Products with all rows outside certificates, counted where they are made."""
+    import proxmtl.counts as counting
+
+    whole = []
+    charge = counting.OracleCounts.charge
+
+    def spying(self, **products):
+        whole.append((id(self), sum(products.values()) / 2))
+        charge(self, **products)
+
+    monkeypatch.setattr(counting.OracleCounts, "charge", spying)
+    model = LatentMTLClassifierCV(cv=2, random_state=0, fallback=False, max_passes=most).fit(X, Y)
+    assert model.result_.passes <= most
+    joint = whole[-1][0]  # the counts of the last solve
+    solve = sum(passes for key, passes in whole if key == joint)
+    assert model.result_.passes >= solve - 1e-6
+
+
 def test_a_training_part_finds_groups_without_the_rows_held_out(monkeypatch):
     import proxmtl.estimators.cross_validated as search
 
@@ -87,6 +121,7 @@ def test_a_training_part_finds_groups_without_the_rows_held_out(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [SharedPlusOwnClassifierCV, LatentMTLClassifierCV])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_without_fallback_all_attributes_share(kind):
     rng = np.random.default_rng(1)
     labels = (X @ rng.normal(size=(D, M)) > 0).astype(float)  # nothing in common

@@ -74,3 +74,12 @@ def test_attributes_that_are_all_alike_are_one_group() -> None:
 def test_few_attributes_are_one_group(n: int) -> None:
     signs = np.array([[1.0, -1.0], [-1.0, 1.0]])[:, :n]
     assert members(cluster_attributes(signs, np.eye(2)[:n])) == [list(range(n))]
+
+
+@pytest.mark.parametrize("names", [["a", "a2", "like a"], ["a", "a", "a"]])
+def test_names_of_groups_are_distinct_whatever_those_of_attributes(names: list[str]) -> None:
+    signs, coef = planted()
+    three = [0, 1, 5]  # the first two are alike
+    groups = cluster_attributes(signs[:, three], coef[three], names)
+    assert members(groups) == [[0, 1], [2]]
+    assert len(set(groups.names)) == 2

@@ -38,6 +38,16 @@ def test_who_is_behind_by_much_more_than_the_noise_is_given_up():
     np.testing.assert_array_equal(kept, [True, True, False])
 
 
+@pytest.mark.parametrize(("n_folds", "m", "share"), [(2, 1, 0.0), (3, 2, 0.0), (2, 20, 0.2)])
+def test_noise_gives_few_up(n_folds, m, share):
+    rng = np.random.default_rng(0)
+    gone = 0
+    for _ in range(200):
+        scores = rng.normal(size=(9, n_folds, m))  # nobody is better
+        gone += (~promising(scores, np.ones(9, dtype=bool), np.zeros(9, dtype=int))).sum()
+    assert gone <= share * 9 * 200
+
+
 def test_each_path_keeps_its_leader():
     kept = promising(scored([0.0, 5.0, 6.0], noise=0.1), EVERYONE, np.array([0, 1, 1]))
     np.testing.assert_array_equal(kept, [True, True, False])

@@ -154,8 +154,3 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
                 "y has no attribute with two different labels; R² has nothing to compare with."
             )
         return float(np.mean(found))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags

@@ -255,6 +255,19 @@ def test_own_parts_come_and_go_with_their_strength(data):
     np.testing.assert_allclose(model.coef_.T, model.L_ @ model.S_ + model.V_, rtol=1e-12)
 
 
+def test_partial_fit_knows_the_classes_it_is_told(data):
+    X, Y = data
+    y = np.where(Y[:, 0] > 0, "yes", "no")
+    model = LatentMTLClassifier(max_passes=20)
+    told = clone(model).partial_fit(X, y, classes=["no", "yes"])
+    np.testing.assert_array_equal(told.coef_, clone(model).partial_fit(X, y).coef_)
+    with pytest.raises(ValueError, match="it has 3 classes"):
+        clone(model).partial_fit(X, y, classes=["no", "maybe"])
+    one = np.full(len(y), "no")
+    with pytest.raises(ValueError, match="one class only"):
+        clone(model).partial_fit(X, one, classes=["no", "yes"])
+
+
 def test_partial_fit_of_other_data_is_refused(data):
     X, Y = data
     model = LatentMTLClassifier(max_passes=20).partial_fit(X, Y)

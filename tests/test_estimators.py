@@ -22,6 +22,7 @@ from proxmtl.estimators import (
     LatentMTLClassifier,
     RidgeMTLClassifier,
     SingleTaskClassifier,
+    SingleTaskRegressor,
 )
 from proxmtl.experiments import mean_ap
 from proxmtl.groups import Groups
@@ -333,3 +334,24 @@ def test_scores_need_the_labels_of_the_fit(data):
         model.score(X, Y[:, :5])
     with pytest.raises(ValueError, match="no observed label with a weight"):
         model.score(X, np.full(Y.shape, np.nan))
+
+
+BAD_WEIGHTS = {
+    "negative": (lambda w: w - 2, "negative values, down to -1"),
+    "not a number": (lambda w: np.where(np.arange(len(w)) == 3, np.nan, w), "not finite"),
+    "zero": (lambda w: 0 * w, "zero for every sample"),
+    "rows": (lambda w: w[:-1], r"shape \(149,\) and Y \(150, 6\)"),
+    "columns": (lambda w: np.tile(w[:, None], 5), r"shape \(150, 5\) and Y \(150, 6\)"),
+    "one column": (lambda w: w[:, None], r"shape \(150, 1\) and Y \(150, 6\)"),
+    "a number": (lambda w: w[0], r"shape \(\) and Y \(150, 6\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_WEIGHTS)
+@pytest.mark.parametrize("kind", [SingleTaskClassifier, SingleTaskRegressor])
+def test_weights_of_a_score_are_checked(data, kind, case):
+    X, Y = data
+    change, message = BAD_WEIGHTS[case]
+    model = kind().fit(X, Y)
+    with pytest.raises(ValueError, match=message):
+        model.score(X, Y, sample_weight=change(np.ones(len(X))))

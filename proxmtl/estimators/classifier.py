@@ -130,7 +130,7 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
         ------
         ValueError
             If the shape of `y` is not that of the predictions, it has a value that `fit` did not
-            see, or no label to score.
+            see, or no label to score, or the weights are not such as `fit` takes.
         """
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)

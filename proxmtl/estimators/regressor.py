@@ -128,8 +128,8 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
         Raises
         ------
         ValueError
-            If the shape of `y` is not that of the predictions, or no attribute has two different
-            labels.
+            If the shape of `y` is not that of the predictions, no attribute has two different
+            labels, or the weights are not such as `fit` takes.
         """
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)

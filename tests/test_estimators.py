@@ -21,9 +21,11 @@ from proxmtl.estimators import (
     LassoClassifier,
     LatentMTLClassifier,
     RidgeMTLClassifier,
+    SharedPlusOwnClassifier,
     SingleTaskClassifier,
     SingleTaskRegressor,
 )
+from proxmtl.estimators.labels import Labels
 from proxmtl.experiments import mean_ap
 from proxmtl.groups import Groups
 
@@ -130,12 +132,40 @@ def test_a_missing_label_is_a_label_of_weight_zero(data, estimator):
     missing = _with_missing(Y)
     by_nan = clone(estimator).fit(X, missing)
     by_weight = clone(estimator).fit(X, Y, sample_weight=(~np.isnan(missing)).astype(float))
-    # Standardisation weighs rows by their labels in one case only; without it both are one problem.
-    plain = [clone(estimator).set_params(standardize=False) for _ in range(2)]
-    plain[0].fit(X, missing)
-    plain[1].fit(X, Y, sample_weight=(~np.isnan(missing)).astype(float))
-    np.testing.assert_allclose(plain[0].coef_, plain[1].coef_, rtol=1e-5, atol=1e-8)
-    assert np.corrcoef(by_nan.coef_.ravel(), by_weight.coef_.ravel())[0, 1] > 0.99
+    np.testing.assert_allclose(by_weight.coef_, by_nan.coef_, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "estimator", [*BOTH, SharedPlusOwnClassifier()], ids=lambda e: type(e).__name__
+)
+def test_weights_of_missing_labels_have_no_effect(data, estimator):
+    X, Y = data
+    missing = _with_missing(Y)
+    missing[7, 1:], missing[7, 0] = np.nan, Y[7, 0]
+    rng = np.random.default_rng(2)
+    weights = rng.uniform(0.5, 2, size=Y.shape)
+    weights[rng.random(Y.shape) < 0.1] = 0
+    weights[7, 0] = 0  # a row without a label that counts
+    other = np.where(np.isnan(missing), rng.uniform(0, 9, size=Y.shape), weights)
+    wanted = clone(estimator).fit(X, missing, sample_weight=weights)
+    found = clone(estimator).fit(X, missing, sample_weight=other)
+    np.testing.assert_array_equal(found.mean_, wanted.mean_)
+    np.testing.assert_array_equal(found.coef_, wanted.coef_)
+    hidden = np.where((weights == 0) & (np.arange(len(Y)) != 7)[:, None], np.nan, missing)
+    left_out = clone(estimator).fit(X, hidden, sample_weight=other)
+    np.testing.assert_array_equal(left_out.coef_, wanted.coef_)
+
+
+def test_weights_of_one_are_none():
+    numbers = np.array([[1.0, -1, np.nan], [np.nan] * 3, [-1, 1, 1]])
+    ones = Labels(numbers, np.ones(numbers.shape))
+    labels, rows = ones.weighted()
+    np.testing.assert_array_equal(rows, range(3))
+    np.testing.assert_array_equal(labels.numbers, numbers)
+    np.testing.assert_array_equal(labels.weights, ones.weights)
+    weights = np.array([[1.0, 3, 9], [2, 2, 2], [0, 4, 6]])
+    labels, _ = Labels(numbers, weights).weighted()
+    np.testing.assert_array_equal(labels.per_row(), [2, 2, 5])
 
 
 @pytest.mark.parametrize("estimator", BOTH, ids=lambda e: type(e).__name__)

@@ -21,8 +21,11 @@ from proxmtl.estimators import (
     LassoClassifier,
     LatentMTLClassifier,
     RidgeMTLClassifier,
+    SharedPlusOwnClassifier,
     SingleTaskClassifier,
+    SingleTaskRegressor,
 )
+from proxmtl.estimators.labels import Labels
 from proxmtl.experiments import mean_ap
 from proxmtl.groups import Groups
 
@@ -129,12 +132,40 @@ def test_a_missing_label_is_a_label_of_weight_zero(data, estimator):
     missing = _with_missing(Y)
     by_nan = clone(estimator).fit(X, missing)
     by_weight = clone(estimator).fit(X, Y, sample_weight=(~np.isnan(missing)).astype(float))
-    # Standardisation weighs rows by their labels in one case only; without it both are one problem.
-    plain = [clone(estimator).set_params(standardize=False) for _ in range(2)]
-    plain[0].fit(X, missing)
-    plain[1].fit(X, Y, sample_weight=(~np.isnan(missing)).astype(float))
-    np.testing.assert_allclose(plain[0].coef_, plain[1].coef_, rtol=1e-5, atol=1e-8)
-    assert np.corrcoef(by_nan.coef_.ravel(), by_weight.coef_.ravel())[0, 1] > 0.99
+    np.testing.assert_allclose(by_weight.coef_, by_nan.coef_, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "estimator", [*BOTH, SharedPlusOwnClassifier()], ids=lambda e: type(e).__name__
+)
+def test_weights_of_missing_labels_have_no_effect(data, estimator):
+    X, Y = data
+    missing = _with_missing(Y)
+    missing[7, 1:], missing[7, 0] = np.nan, Y[7, 0]
+    rng = np.random.default_rng(2)
+    weights = rng.uniform(0.5, 2, size=Y.shape)
+    weights[rng.random(Y.shape) < 0.1] = 0
+    weights[7, 0] = 0  # a row without a label that counts
+    other = np.where(np.isnan(missing), rng.uniform(0, 9, size=Y.shape), weights)
+    wanted = clone(estimator).fit(X, missing, sample_weight=weights)
+    found = clone(estimator).fit(X, missing, sample_weight=other)
+    np.testing.assert_array_equal(found.mean_, wanted.mean_)
+    np.testing.assert_array_equal(found.coef_, wanted.coef_)
+    hidden = np.where((weights == 0) & (np.arange(len(Y)) != 7)[:, None], np.nan, missing)
+    left_out = clone(estimator).fit(X, hidden, sample_weight=other)
+    np.testing.assert_array_equal(left_out.coef_, wanted.coef_)
+
+
+def test_weights_of_one_are_none():
+    numbers = np.array([[1.0, -1, np.nan], [np.nan] * 3, [-1, 1, 1]])
+    ones = Labels(numbers, np.ones(numbers.shape))
+    labels, rows = ones.weighted()
+    np.testing.assert_array_equal(rows, range(3))
+    np.testing.assert_array_equal(labels.numbers, numbers)
+    np.testing.assert_array_equal(labels.weights, ones.weights)
+    weights = np.array([[1.0, 3, 9], [2, 2, 2], [0, 4, 6]])
+    labels, _ = Labels(numbers, weights).weighted()
+    np.testing.assert_array_equal(labels.per_row(), [2, 2, 5])
 
 
 @pytest.mark.parametrize("estimator", BOTH, ids=lambda e: type(e).__name__)
@@ -255,6 +286,19 @@ def test_own_parts_come_and_go_with_their_strength(data):
     np.testing.assert_allclose(model.coef_.T, model.L_ @ model.S_ + model.V_, rtol=1e-12)
 
 
+def test_partial_fit_knows_the_classes_it_is_told(data):
+    X, Y = data
+    y = np.where(Y[:, 0] > 0, "yes", "no")
+    model = LatentMTLClassifier(max_passes=20)
+    told = clone(model).partial_fit(X, y, classes=["no", "yes"])
+    np.testing.assert_array_equal(told.coef_, clone(model).partial_fit(X, y).coef_)
+    with pytest.raises(ValueError, match="it has 3 classes"):
+        clone(model).partial_fit(X, y, classes=["no", "maybe"])
+    one = np.full(len(y), "no")
+    with pytest.raises(ValueError, match="one class only"):
+        clone(model).partial_fit(X, one, classes=["no", "yes"])
+
+
 def test_partial_fit_of_other_data_is_refused(data):
     X, Y = data
     model = LatentMTLClassifier(max_passes=20).partial_fit(X, Y)
@@ -320,3 +364,24 @@ def test_scores_need_the_labels_of_the_fit(data):
         model.score(X, Y[:, :5])
     with pytest.raises(ValueError, match="no observed label with a weight"):
         model.score(X, np.full(Y.shape, np.nan))
+
+
+BAD_WEIGHTS = {
+    "negative": (lambda w: w - 2, "negative values, down to -1"),
+    "not a number": (lambda w: np.where(np.arange(len(w)) == 3, np.nan, w), "not finite"),
+    "zero": (lambda w: 0 * w, "zero for every sample"),
+    "rows": (lambda w: w[:-1], r"shape \(149,\) and Y \(150, 6\)"),
+    "columns": (lambda w: np.tile(w[:, None], 5), r"shape \(150, 5\) and Y \(150, 6\)"),
+    "one column": (lambda w: w[:, None], r"shape \(150, 1\) and Y \(150, 6\)"),
+    "a number": (lambda w: w[0], r"shape \(\) and Y \(150, 6\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_WEIGHTS)
+@pytest.mark.parametrize("kind", [SingleTaskClassifier, SingleTaskRegressor])
+def test_weights_of_a_score_are_checked(data, kind, case):
+    X, Y = data
+    change, message = BAD_WEIGHTS[case]
+    model = kind().fit(X, Y)
+    with pytest.raises(ValueError, match=message):
+        model.score(X, Y, sample_weight=change(np.ones(len(X))))

@@ -134,7 +134,8 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
             same labels in other places. For a list of matrices a list of M vectors (N_m,).
         sample_weight
             Non-negative weights (N,), or (N, M) for a weight per label; for a list of matrices a
-            list of M vectors.
+            list of M vectors. A label of weight 0 is a missing one; the weight of a missing label
+            has no effect beside other labels of its row.
         callback
             Called by the solver with its progress (``iteration``, ``passes``, ``objective``,
             ``seconds``).

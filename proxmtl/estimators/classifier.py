@@ -130,7 +130,7 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
         ------
         ValueError
             If the shape of `y` is not that of the predictions, it has a value that `fit` did not
-            see, or no label to score.
+            see, or no label to score, or the weights are not such as `fit` takes.
         """
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
@@ -149,7 +149,6 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
         tags.classifier_tags.multi_class = False
         tags.classifier_tags.multi_label = True
         return tags

@@ -124,7 +124,7 @@ class SingleTaskClassifierCV(SearchedClassifier, OwnSearch):
         held-out probabilities that it separates, and counts sample weights but no class weights; of
         equally good ones it is that nearest to 1/2. Attributes with fewer than ten labels of their
         rarer class, whose best cut is a matter of chance, get the threshold of the best expected
-        score under their calibrated probabilities.
+        score under their calibrated probabilities, with the class weights taken out of these.
     report_ : pandas.DataFrame
         One line per attribute: number of labels and of positives, score on held-out rows and its
         standard deviation over the folds, strengths in units of the loss on standardised features.

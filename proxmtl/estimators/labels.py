@@ -105,12 +105,27 @@ class Labels:
         return replace(self, numbers=self.numbers[rows][:, columns], weights=weights)
 
     def weighted(self) -> tuple[Labels, NDArray[np.intp]]:
-        """Labels of the rows that have a weight, and the numbers of these; others are forgotten."""
-        if self.weights is None or self.weights.all():
+        """Labels of the rows that have a weight, and the numbers of these; others are forgotten.
+
+        A label of weight 0 becomes a missing one. Where labels have weights of their own a missing
+        one gets the mean of its row's others, so that the mean of the row (`per_row`) is theirs. A
+        row without any label, which counts for the features alone, keeps the weights it has.
+        """
+        if self.weights is None:
             return self, np.arange(len(self.numbers))
-        positive = (self.weights > 0).reshape(len(self.numbers), -1)
-        rows = np.flatnonzero(positive.any(axis=1))
-        known = replace(self, numbers=np.where(positive, self.numbers, np.nan))
+        weights = self.weights
+        positive = (weights > 0).reshape(len(self.numbers), -1)
+        counted = positive & self.observed
+        if weights.ndim == 2:
+            total = np.where(counted, weights, 0.0).sum(axis=1, keepdims=True)
+            mean = total / np.maximum(counted.sum(axis=1, keepdims=True), 1)
+            bare = ~self.observed.any(axis=1, keepdims=True)
+            weights = np.where(counted | bare, weights, mean)
+        known = replace(self, weights=weights)
+        if positive.all():
+            return known, np.arange(len(self.numbers))
+        known = replace(known, numbers=np.where(positive, self.numbers, np.nan))
+        rows = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
         return known.part(rows), rows
 
     def per_row(self) -> Array | None:

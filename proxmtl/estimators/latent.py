@@ -71,8 +71,8 @@ class FactoredModel(TaskScores):
         X, y, sample_weight, callback
             As for `fit`, with the same features and attributes.
         classes
-            The two label values, where the first set may show one of them only for a single
-            attribute given as a vector.
+            The two label values, of the first set: labels with another value raise. By default
+            those that it shows. Every set has labels of both classes of each attribute.
 
         Returns
         -------

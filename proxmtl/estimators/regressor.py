@@ -128,8 +128,8 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
         Raises
         ------
         ValueError
-            If the shape of `y` is not that of the predictions, or no attribute has two different
-            labels.
+            If the shape of `y` is not that of the predictions, no attribute has two different
+            labels, or the weights are not such as `fit` takes.
         """
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
@@ -154,8 +154,3 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
                 "y has no attribute with two different labels; R² has nothing to compare with."
             )
         return float(np.mean(found))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags

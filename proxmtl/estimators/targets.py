@@ -36,7 +36,7 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
         Shape (N, M) with values in {0, 1}, {-1, 1} or booleans and NaN for a missing label; or,
         for one attribute, shape (N,) or (N, 1) with any two values.
     classes
-        The two label values, where `Y` need not show both (``partial_fit``).
+        The two label values, beside which there may be no other (``partial_fit``).
     names
         Attribute names for the messages; by default those of a data frame.
 

@@ -52,7 +52,8 @@ def chosen_thresholds(
         Calibrated decision values of rows while they were held out, (N, M), NaN where they never
         were: their probability is ``sigmoid(slope * value)``.
     labels
-        Signs of the rows, and their sample weights.
+        Signs of the rows, their sample weights, and the class weights that the values were
+        calibrated under.
     slopes
         Of the attributes, (M,).
     """
@@ -66,23 +67,34 @@ def chosen_thresholds(
     for m in range(n_attributes):
         seen = labels.observed[:, m] & ~np.isnan(held_out[:, m])
         if seen.any():
-            p = expit(slopes[m] * held_out[seen, m].astype(np.float64))
-            found[m] = _best(given, p, labels.numbers[seen, m] > 0, weights[seen, m])
+            y = (labels.numbers[seen, m] > 0).astype(np.float64)
+            log_odds = slopes[m] * held_out[seen, m].astype(np.float64)
+            if min(y.sum(), len(y) - y.sum()) < FEWEST:
+                # the best cut of so few is a matter of chance: their expectations stand for them
+                y = expit(log_odds - np.log(_odds_factor(labels, m, weights[:, m])))
+            found[m] = _best(given, expit(log_odds), y, weights[seen, m])
     return found
 
 
-def _best(criterion: str, p: Array, positive: NDArray[np.bool_], weights: Array) -> float:
-    """Best threshold for probabilities of one attribute.
+def _odds_factor(labels: Labels, m: int, weights: Array) -> float:
+    """Weight of an attribute's positive class over that of its negative one."""
+    if labels.class_weight is None:
+        return 1.0
+    if labels.class_weight == "balanced":
+        negative, positive = (weights[labels.numbers[:, m] == sign].sum() for sign in (-1, 1))
+        return float(negative / positive)
+    negative, positive = labels.class_weight
+    return positive / negative
 
-    Where one class is rare the best cut of so few labels is a matter of chance: the labels'
-    expectations, which are the calibrated probabilities, then stand for them.
-    """
-    rarer = min(positive.sum(), (~positive).sum())
-    y = positive.astype(np.float64) if rarer >= FEWEST else p
+
+def _best(criterion: str, p: Array, y: Array, weights: Array) -> float:
+    """Best threshold for probabilities p of one attribute, by labels in [0, 1] or expectations."""
     levels, place = np.unique(p, return_inverse=True)
     yes, no = (np.bincount(place, weights * each, len(levels)) for each in (y, 1 - y))
     # a cut below each level, and one above all; what lies above it is predicted
     hits, false = (np.append(np.cumsum(each[::-1])[::-1], 0.0) for each in (yes, no))
+    if hits[0] == 0 or false[0] == 0:
+        return 0.5  # expectations of one class only say nothing of the other
     if criterion == "f1":
         value = 2 * hits / (hits + false + hits[0])
     else:

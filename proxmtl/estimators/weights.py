@@ -49,11 +49,11 @@ def score_weights(observed: NDArray[np.bool_], sample_weight: Any) -> Array:
     Raises
     ------
     ValueError
-        If there is no label with a weight.
+        If the weights are none (`sample_weights`), or there is no label with a weight.
     """
     weights = observed.astype(np.float64)
-    if sample_weight is not None:
-        given = np.asarray(sample_weight, dtype=np.float64)
+    given = sample_weights(weights, sample_weight)
+    if given is not None:
         weights *= given if given.ndim == 2 else given[:, np.newaxis]
     if not weights.any():
         raise ValueError("y has no observed label with a weight; there is nothing to score.")

@@ -87,6 +87,25 @@ def test_few_labels_of_a_class_get_the_best_expected_score():
         assert balanced == pytest.approx(p.mean(), abs=np.diff(p).max())
 
 
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("class_weight", ["balanced", (0.5, 4.0)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_class_weights_do_not_move_the_best_expected_score(criterion, class_weight, weighted):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=200) - 3
+    signs = -np.ones((200, 1))
+    signs[rng.choice(200, 9, replace=False)] = 1
+    w = rng.uniform(0.5, 2, size=200) if weighted else np.ones(200)
+    plain = chosen_thresholds(criterion, z[:, None], Labels(signs, w), np.ones(1))
+    ratio = 8.0
+    if class_weight == "balanced":
+        ratio = w[signs[:, 0] < 0].sum() / w[signs[:, 0] > 0].sum()
+    labels = Labels(signs, w, class_weight=class_weight)
+    moved = z + np.log(ratio)  # log odds where classes have these weights
+    found = chosen_thresholds(criterion, moved[:, None], labels, np.ones(1))
+    np.testing.assert_array_equal(expit(moved) > found, expit(z) > plain)
+
+
 def test_missing_rows_do_not_count():
     z, y, w = drawn()
     signs = np.where(y, 1.0, -1.0)
@@ -111,6 +130,14 @@ def test_values_far_out_have_finite_cuts():
     assert t[0] == 0.5
     t = chosen_thresholds("f1", np.abs(z), Labels(signs), np.ones(1))  # all or nothing
     assert 0 < t[0] < 1
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("value", [-1e4, 1e4])
+def test_expectations_of_one_class_only_leave_the_half(criterion, value):
+    signs = np.array([[1.0]] * 3 + [[-1.0]] * 20)
+    z = np.full((23, 1), value)
+    assert chosen_thresholds(criterion, z, Labels(signs), np.ones(1))[0] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from proxmtl.latent.gram_newton import GramNewton, GramNewtonState
+from proxmtl.latent.gram_newton import COPIES, GramNewton, GramNewtonState
+from proxmtl.latent.grams import sides
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored, RefactoredState
 from proxmtl.latent.work import ROUNDS, Sizes, sizes
-from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Certificate
 from proxmtl.solvers.base import Saved, Solver, State
 from proxmtl.solvers.blocks import Blocks
@@ -23,8 +23,9 @@ EVERY = 10
 RESERVE = 10
 """Passes that Gram-Newton must have left beyond those of its Gram matrices."""
 
-MOST_NUMBERS = 1 << 27
-"""Of all tasks' Hessians: a gigabyte, of which there are up to five."""
+MOST_NUMBERS = (1 << 30) // (8 * COPIES)
+"""Of all tasks' Hessians: with their copies a gigabyte. What memory is free is no matter: the path,
+and with it the last digits of a result, hangs on the problem alone."""
 
 MORE = 3
 """Work of a solver, in units of the other's so far, after which it is the other's turn."""
@@ -61,7 +62,7 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
     until it has taken twice as much, and so on.
 
     Gram-Newton has no turn where it can't take the problem: sparse features, coupled losses, Gram
-    matrices that don't fit into memory, or more passes than are left of the budget. Nor with fewer
+    matrices of more than a gigabyte in all, or more passes than are left of the budget. Nor with fewer
     samples a task than features: weights then fit them nearly all, samples change sides all the
     time, and its iterations are many.
 
@@ -146,14 +147,11 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
 
     def _takes(self, problem: LatentProblem, here: Sizes) -> bool:
         """Whether Gram-Newton can take the problem, and in few iterations."""
-        wide = here.labels < here.tasks * here.features
-        if wide or here.tasks * here.features**2 > MOST_NUMBERS:
+        tasks, features, side = sides(problem)
+        wide = here.labels < tasks * features
+        if wide or tasks * side**2 > MOST_NUMBERS:
             return False
-        try:
-            self.gram.check(problem)
-        except (UnsupportedError, ValueError):
-            return False
-        return True
+        return self.gram.lacking(problem) is None
 
     def check_resume(self, problem: LatentProblem, state: HybridState) -> None:
         if state.gram is not None:

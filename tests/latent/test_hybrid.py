@@ -10,7 +10,15 @@ from joint_cases import PROBLEMS, each, shared
 from scipy.sparse import csr_matrix
 from solver_cases import PAIRS, data, latent_start
 
-from proxmtl import LatentMTL, MaxIterations, MaxPasses, RelativeKKT, SharedDesign, Status
+from proxmtl import (
+    LatentMTL,
+    MaxIterations,
+    MaxPasses,
+    RelativeKKT,
+    SharedDesign,
+    Status,
+    machine,
+)
 from proxmtl.latent import GramNewton, Hybrid, Refactored, hybrid
 from proxmtl.latent.work import newton_operations, sizes
 from proxmtl.solvers import run
@@ -120,6 +128,20 @@ def test_what_gram_newton_cannot_take_is_panoc_s_alone():
     assert not any(made)
     made, _ = turns(shared(), Hybrid(worth=0.0), MaxIterations(40))
     assert any(made)
+
+
+@pytest.mark.parametrize("free", [0, None])
+def test_what_memory_is_free_is_no_matter(free, monkeypatch):
+    expected, result = turns(shared(), Hybrid(worth=0.0), MaxIterations(30))
+    assert any(expected)
+    monkeypatch.setattr(machine, "available_memory", lambda: free)
+    made, again = turns(shared(), Hybrid(worth=0.0), MaxIterations(30))
+    assert made == expected
+    assert again.certificate == result.certificate
+
+
+def test_hessians_take_a_gigabyte_at_most():
+    assert 5 * 8 * hybrid.MOST_NUMBERS <= 1 << 30  # five copies of eight bytes a number
 
 
 def test_a_budget_without_room_for_gram_matrices_is_panoc_s_alone():

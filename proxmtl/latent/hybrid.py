@@ -28,7 +28,8 @@ MOST_NUMBERS = (1 << 30) // (8 * COPIES)
 and with it the last digits of a result, hangs on the problem alone."""
 
 MORE = 3
-"""Work of a solver, in units of the other's so far, after which it is the other's turn."""
+"""Work of a solver, in units of the other's so far, after which it is the other's turn: all is then
+at most ``1 + MORE`` times the work of the faster one alone."""
 
 
 @dataclass
@@ -58,8 +59,12 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
     inner solves and then needs a few. So PANOC descends until its operations are those that
     Gram-Newton is predicted to take from its point, and Gram-Newton goes on from there. Whichever
     is faster, the work is at most twice that of the faster one, as far as the prediction holds.
-    Where it doesn't, and Gram-Newton has taken twice the work of PANOC, PANOC has another turn,
-    until it has taken twice as much, and so on.
+    Where it doesn't, and Gram-Newton has taken three times the work of PANOC, PANOC has another
+    turn, until it has taken three times as much, and so on. The one that hasn't ended the run has
+    then taken at most three times the work of the other, so that all is at most four times the work
+    of the faster one alone; or, where the prediction was too high, at most that and the work of
+    Gram-Newton. This is up to the iterations between looks, and as long as the turns of one take
+    nothing from the progress of the other.
 
     Gram-Newton has no turn where it can't take the problem: sparse features, coupled losses, Gram
     matrices of more than a gigabyte in all, or more passes than are left of the budget. Nor with fewer
@@ -95,8 +100,9 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
         return HybridState(0, inner.objective, False, 0.0, inner, None, 0.0, 0.0)
 
     def step(self, problem: LatentProblem, state: HybridState) -> HybridState:
+        before = problem.counts.passes  # those of a switch are work of the solver that begins
         state = self._switched(problem, state)
-        before, blocks = problem.counts.passes, self.solution(problem, state)
+        blocks = self.solution(problem, state)
         work_of_descent, work_of_gram = state.work_of_descent, state.work_of_gram
         descent, gram = state.descent, state.gram
         if gram is not None:

@@ -98,6 +98,29 @@ def test_a_turn_that_takes_too_much_is_followed_by_one_of_the_other():
     assert problem.objective(view.outside(solver.solution(view, again))) <= objective
 
 
+def test_the_passes_of_a_switch_are_work_of_the_solver_that_begins():
+    problem = shared()
+    view = problem.in_units()
+    solver = Hybrid(worth=0.0)
+    state = solver.init(view, view.inside(latent_start(problem)))
+    while state.gram is None:
+        old, before = state, view.counts.passes
+        state = solver.step(view, state)
+    here, passes = sizes(view, solver.solution(view, old)), view.counts.passes - before
+    rounds = state.gram.memory[-1]
+    # a pass is far less here than what else an iteration takes: to rounding
+    assert state.work_of_gram == pytest.approx(here.of_gram(rounds, passes), rel=1e-13)
+    assert state.work_of_descent == old.work_of_descent
+    old = replace(state, work_of_gram=10 * hybrid.MORE * state.work_of_descent)
+    before = view.counts.passes
+    back = solver.step(view, old)
+    passes = view.counts.passes - before
+    here = sizes(view, solver.solution(view, old))
+    made = back.work_of_descent - old.work_of_descent
+    assert made == pytest.approx(here.of_descent(passes), rel=1e-12)
+    assert back.work_of_gram == old.work_of_gram
+
+
 def test_gram_newton_that_can_go_no_further_leaves_the_run_to_panoc():
     problem = shared()
     view = problem.in_units()

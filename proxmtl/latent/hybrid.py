@@ -68,7 +68,7 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
 
     Gram-Newton has no turn where it can't take the problem: sparse features, coupled losses, Gram
     matrices of more than a gigabyte in all, or more passes than are left of the budget. Nor with fewer
-    samples a task than features: weights then fit them nearly all, samples change sides all the
+    labels a task, on average, than features: weights then fit them nearly all, samples change sides all the
     time, and its iterations are many.
 
     Parameters
@@ -154,7 +154,7 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
     def _takes(self, problem: LatentProblem, here: Sizes) -> bool:
         """Whether Gram-Newton can take the problem, and in few iterations."""
         tasks, features, side = sides(problem)
-        wide = here.labels < tasks * features
+        wide = here.observed < tasks * features
         if wide or tasks * side**2 > MOST_NUMBERS:
             return False
         return self.gram.lacking(problem) is None

@@ -153,6 +153,23 @@ def test_what_gram_newton_cannot_take_is_panoc_s_alone():
     assert any(made)
 
 
+@pytest.mark.parametrize(("known", "there"), [(6, False), (10, True)])
+def test_samples_without_a_label_are_not_among_those_that_features_need(known, there):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 8))
+    Y = np.sign(rng.normal(size=(40, 4)))
+    for m in range(4):
+        Y[rng.permutation(40)[known:], m] = np.nan
+    problem = LatentMTL(PAIRS, fit_intercept=False).problem(X, Y)
+    start = tuple(torch.ones(shape, dtype=torch.float64) for shape in ((8, 2), (2, 4)))
+    solver = Hybrid(worth=0.0)
+    view = problem.in_units()
+    state = solver.init(view, view.inside(start))
+    for _ in range(hybrid.EVERY + 1):
+        state = solver.step(view, state)
+    assert (state.gram is not None) is there
+
+
 @pytest.mark.parametrize("free", [0, None])
 def test_what_memory_is_free_is_no_matter(free, monkeypatch):
     expected, result = turns(shared(), Hybrid(worth=0.0), MaxIterations(30))

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import torch
+
 from proxmtl.latent.gram_newton import COPIES, GramNewton, GramNewtonState
 from proxmtl.latent.grams import sides
 from proxmtl.latent.problem import LatentProblem
@@ -65,6 +67,7 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
     of the faster one alone; or, where the prediction was too high, at most that and the work of
     Gram-Newton. This is up to the iterations between looks, and as long as the turns of one take
     nothing from the progress of the other.
+    One that can go no further leaves the run to the other before its work is done.
 
     Gram-Newton has no turn where it can't take the problem: sparse features, coupled losses, Gram
     matrices of more than a gigabyte in all, or more passes than are left of the budget. Nor with fewer
@@ -117,10 +120,14 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
             passes = problem.counts.passes - before
             work_of_descent += sizes(problem, blocks).of_descent(passes)
             inner = descent
+        stalled = inner.stalled and gram is None
+        if stalled and _may_move(descent) and math.isfinite(work_of_gram):
+            here = sizes(problem, self.solution(problem, replace(state, descent=descent)))
+            stalled = not self._takes(problem, here, state.passes + passes)
         return HybridState(
             state.iteration + 1,
             inner.objective,
-            inner.stalled and gram is None,
+            stalled,
             state.passes,
             descent,
             gram,
@@ -132,27 +139,33 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
         """The state with the other solver's turn begun, where it is."""
         gram = state.gram
         if gram is not None:
-            if gram.stalled:  # for good: PANOC may still go on
+            if gram.stalled:  # for good: PANOC may still go on, for as long as it can
                 state = replace(state, work_of_gram=math.inf)
             elif state.work_of_gram <= MORE * state.work_of_descent:
                 return state
             blocks = self.gram.solution(problem, gram)
             return replace(state, descent=self.descent.begin(problem, blocks), gram=None)
-        if state.iteration % EVERY or state.iteration == 0:
+        if state.work_of_gram == math.inf:
             return state
-        if state.work_of_gram > 0 and state.work_of_descent < MORE * state.work_of_gram:
+        descent = state.descent
+        if descent is not None and descent.stalled and _may_move(descent):
+            state = replace(state, work_of_descent=math.inf)  # Gram-Newton's, for as long as it can
+        elif state.iteration % EVERY or state.iteration == 0:
+            return state
+        elif state.work_of_gram > 0 and state.work_of_descent < MORE * state.work_of_gram:
             return state
         blocks = self.solution(problem, state)
         here = sizes(problem, blocks)
         if not state.work_of_gram and state.work_of_descent < self.worth * here.predicted:
             return state
-        left = self.budget - state.passes
-        if left < here.gram_passes + RESERVE or not self._takes(problem, here):
+        if not self._takes(problem, here, state.passes):
             return state
         return replace(state, descent=None, gram=self.gram.begin(problem, blocks))
 
-    def _takes(self, problem: LatentProblem, here: Sizes) -> bool:
-        """Whether Gram-Newton can take the problem, and in few iterations."""
+    def _takes(self, problem: LatentProblem, here: Sizes, spent: float) -> bool:
+        """Whether Gram-Newton can take the problem, in few iterations and the passes left."""
+        if self.budget - spent < here.gram_passes + RESERVE:
+            return False
         tasks, features, side = sides(problem)
         wide = here.observed < tasks * features
         if wide or tasks * side**2 > MOST_NUMBERS:
@@ -178,6 +191,14 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
 
     def certify(self, problem: LatentProblem, state: HybridState) -> Certificate:
         return problem.certificate(self.solution(problem, state))
+
+
+def _may_move(descent: RefactoredState | None) -> bool:
+    """Whether PANOC is not at a stationary point to the last digit, where no solver moves."""
+    if descent is None:
+        return False
+    inner = descent.inner
+    return not all(map(torch.equal, inner.blocks, inner.forward_backward))
 
 
 def default_solver(budget: float, *, revive: bool) -> Hybrid:

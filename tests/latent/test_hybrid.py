@@ -135,6 +135,48 @@ def test_gram_newton_that_can_go_no_further_leaves_the_run_to_panoc():
     assert state.work_of_gram == math.inf
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_panoc_that_can_go_no_further_leaves_the_run_to_gram_newton(there, monkeypatch):
+    problem = shared()
+    needed = sizes(problem, latent_start(problem)).gram_passes + hybrid.RESERVE
+    solver = Hybrid(worth=1e9, budget=math.inf if there else needed)
+    step = Refactored.step
+
+    def stuck(self, problem, state):
+        return replace(step(self, problem, state), stalled=state.iteration >= 4)
+
+    monkeypatch.setattr(Refactored, "step", stuck)
+    made, result = turns(problem, solver, RelativeKKT(1e-7, every=5))
+    assert made[:5] == [False] * 5
+    assert result.status is (Status.CONVERGED if there else Status.STALLED)
+    assert len(made) > 5 if there else len(made) == 5
+    assert all(made[5:])
+
+
+def test_a_run_ends_where_neither_solver_goes_further(monkeypatch):
+    for kind in (Refactored, GramNewton):
+
+        def stuck(self, problem, state, step=kind.step):
+            return replace(step(self, problem, state), stalled=state.iteration >= 4)
+
+        monkeypatch.setattr(kind, "step", stuck)
+    made, result = turns(shared(), Hybrid(worth=1e9), RelativeKKT(1e-300) | MaxPasses(1000))
+    assert result.status is Status.STALLED
+    # a turn of each, and the last of PANOC
+    assert made == [False] * 5 + [True] * 5 + [False] * 5
+
+
+def test_no_turn_begins_at_a_stationary_point():
+    problem = shared(intercept=False)
+    start = tuple(torch.zeros_like(block) for block in latent_start(problem))
+    made = []
+    result = run(
+        problem, Hybrid(), start, MaxPasses(1000), callback=lambda now: made.append(now.long)
+    )
+    assert result.status is Status.STALLED
+    assert made == [False]
+
+
 def test_what_gram_newton_cannot_take_is_panoc_s_alone():
     X, Y, _ = data()
     sparse = SharedDesign(csr_matrix(X.numpy()), intercept=True)

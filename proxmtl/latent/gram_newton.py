@@ -137,21 +137,23 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
                 f"GramNewton takes a LatentProblem, not a {type(problem).__name__}; use FISTA, "
                 "ProxNewton or NewtonCholesky."
             )
-        if not problem.design.has_samples:
-            raise UnsupportedError(
-                "GramNewton needs dense features, a SharedDesign or a TaskDesign; use PANOC."
-            )
-        if problem.loss.coupled:
-            raise UnsupportedError(
-                f"GramNewton needs a loss of each score, and {type(problem.loss).__name__} couples "
-                "them; use PANOC."
-            )
+        reason = self.lacking(problem)
+        if reason is not None:
+            raise UnsupportedError(f"GramNewton needs {reason}; use PANOC.")
         tasks, _, side = sides(problem)
         check_memory(
             COPIES * 8 * tasks * side**2,
             f"GramNewton: {tasks} Hessians of {side} unknowns",
             "PANOC needs none",
         )
+
+    def lacking(self, problem: LatentProblem) -> str | None:
+        """What a problem lacks to be one for this solver, whatever memory is free; else None."""
+        if not problem.design.has_samples:
+            return "dense features, a SharedDesign or a TaskDesign"
+        if problem.loss.coupled:
+            return f"a loss of each score, and {type(problem.loss).__name__} couples them"
+        return None
 
     def init(self, problem: LatentProblem, x0: Blocks) -> GramNewtonState:
         problem.check_point(x0)

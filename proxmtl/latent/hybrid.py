@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from proxmtl.latent.gram_newton import GramNewton, GramNewtonState
+import torch
+
+from proxmtl.latent.gram_newton import COPIES, GramNewton, GramNewtonState
+from proxmtl.latent.grams import sides
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored, RefactoredState
 from proxmtl.latent.work import ROUNDS, Sizes, sizes
-from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Certificate
 from proxmtl.solvers.base import Saved, Solver, State
 from proxmtl.solvers.blocks import Blocks
@@ -23,11 +25,13 @@ EVERY = 10
 RESERVE = 10
 """Passes that Gram-Newton must have left beyond those of its Gram matrices."""
 
-MOST_NUMBERS = 1 << 27
-"""Of all tasks' Hessians: a gigabyte, of which there are up to five."""
+MOST_NUMBERS = (1 << 30) // (8 * COPIES)
+"""Of all tasks' Hessians: with their copies a gigabyte. What memory is free is no matter: the path,
+and with it the last digits of a result, hangs on the problem alone."""
 
 MORE = 3
-"""Work of a solver, in units of the other's so far, after which it is the other's turn."""
+"""Work of a solver, in units of the other's so far, after which it is the other's turn: all is then
+at most ``1 + MORE`` times the work of the faster one alone."""
 
 
 @dataclass
@@ -57,12 +61,17 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
     inner solves and then needs a few. So PANOC descends until its operations are those that
     Gram-Newton is predicted to take from its point, and Gram-Newton goes on from there. Whichever
     is faster, the work is at most twice that of the faster one, as far as the prediction holds.
-    Where it doesn't, and Gram-Newton has taken twice the work of PANOC, PANOC has another turn,
-    until it has taken twice as much, and so on.
+    Where it doesn't, and Gram-Newton has taken three times the work of PANOC, PANOC has another
+    turn, until it has taken three times as much, and so on. The one that hasn't ended the run has
+    then taken at most three times the work of the other, so that all is at most four times the work
+    of the faster one alone; or, where the prediction was too high, at most that and the work of
+    Gram-Newton. This is up to the iterations between looks, and as long as the turns of one take
+    nothing from the progress of the other.
+    One that can go no further leaves the run to the other before its work is done.
 
     Gram-Newton has no turn where it can't take the problem: sparse features, coupled losses, Gram
-    matrices that don't fit into memory, or more passes than are left of the budget. Nor with fewer
-    samples a task than features: weights then fit them nearly all, samples change sides all the
+    matrices of more than a gigabyte in all, or more passes than are left of the budget. Nor with fewer
+    labels a task, on average, than features: weights then fit them nearly all, samples change sides all the
     time, and its iterations are many.
 
     Parameters
@@ -94,8 +103,9 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
         return HybridState(0, inner.objective, False, 0.0, inner, None, 0.0, 0.0)
 
     def step(self, problem: LatentProblem, state: HybridState) -> HybridState:
+        before = problem.counts.passes  # those of a switch are work of the solver that begins
         state = self._switched(problem, state)
-        before, blocks = problem.counts.passes, self.solution(problem, state)
+        blocks = self.solution(problem, state)
         work_of_descent, work_of_gram = state.work_of_descent, state.work_of_gram
         descent, gram = state.descent, state.gram
         if gram is not None:
@@ -110,10 +120,14 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
             passes = problem.counts.passes - before
             work_of_descent += sizes(problem, blocks).of_descent(passes)
             inner = descent
+        stalled = inner.stalled and gram is None
+        if stalled and _may_move(descent) and math.isfinite(work_of_gram):
+            here = sizes(problem, self.solution(problem, replace(state, descent=descent)))
+            stalled = not self._takes(problem, here, state.passes + passes)
         return HybridState(
             state.iteration + 1,
             inner.objective,
-            inner.stalled and gram is None,
+            stalled,
             state.passes,
             descent,
             gram,
@@ -125,35 +139,38 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
         """The state with the other solver's turn begun, where it is."""
         gram = state.gram
         if gram is not None:
-            if gram.stalled:  # for good: PANOC may still go on
+            if gram.stalled:  # for good: PANOC may still go on, for as long as it can
                 state = replace(state, work_of_gram=math.inf)
             elif state.work_of_gram <= MORE * state.work_of_descent:
                 return state
             blocks = self.gram.solution(problem, gram)
             return replace(state, descent=self.descent.begin(problem, blocks), gram=None)
-        if state.iteration % EVERY or state.iteration == 0:
+        if state.work_of_gram == math.inf:
             return state
-        if state.work_of_gram > 0 and state.work_of_descent < MORE * state.work_of_gram:
+        descent = state.descent
+        if descent is not None and descent.stalled and _may_move(descent):
+            state = replace(state, work_of_descent=math.inf)  # Gram-Newton's, for as long as it can
+        elif state.iteration % EVERY or state.iteration == 0:
+            return state
+        elif state.work_of_gram > 0 and state.work_of_descent < MORE * state.work_of_gram:
             return state
         blocks = self.solution(problem, state)
         here = sizes(problem, blocks)
         if not state.work_of_gram and state.work_of_descent < self.worth * here.predicted:
             return state
-        left = self.budget - state.passes
-        if left < here.gram_passes + RESERVE or not self._takes(problem, here):
+        if not self._takes(problem, here, state.passes):
             return state
         return replace(state, descent=None, gram=self.gram.begin(problem, blocks))
 
-    def _takes(self, problem: LatentProblem, here: Sizes) -> bool:
-        """Whether Gram-Newton can take the problem, and in few iterations."""
-        wide = here.labels < here.tasks * here.features
-        if wide or here.tasks * here.features**2 > MOST_NUMBERS:
+    def _takes(self, problem: LatentProblem, here: Sizes, spent: float) -> bool:
+        """Whether Gram-Newton can take the problem, in few iterations and the passes left."""
+        if self.budget - spent < here.gram_passes + RESERVE:
             return False
-        try:
-            self.gram.check(problem)
-        except (UnsupportedError, ValueError):
+        tasks, features, side = sides(problem)
+        wide = here.observed < tasks * features
+        if wide or tasks * side**2 > MOST_NUMBERS:
             return False
-        return True
+        return self.gram.lacking(problem) is None
 
     def check_resume(self, problem: LatentProblem, state: HybridState) -> None:
         if state.gram is not None:
@@ -174,6 +191,14 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
 
     def certify(self, problem: LatentProblem, state: HybridState) -> Certificate:
         return problem.certificate(self.solution(problem, state))
+
+
+def _may_move(descent: RefactoredState | None) -> bool:
+    """Whether PANOC is not at a stationary point to the last digit, where no solver moves."""
+    if descent is None:
+        return False
+    inner = descent.inner
+    return not all(map(torch.equal, inner.blocks, inner.forward_backward))
 
 
 def default_solver(budget: float, *, revive: bool) -> Hybrid:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -134,8 +136,12 @@ class LatentMTL:
             known = ", ".join(map(repr, ("auto", *INITS)))
             raise ValueError(f"init: got {self.init!r}; use {known} or factors (L, S).")
         K = self.n_latents
-        number = type(K) is not bool and hasattr(K, "__index__") and K >= 1  # type: ignore[operator]
-        if not (K is None or K == "auto" or number):
+        if not (K is None or isinstance(K, (bool, str))):
+            with suppress(TypeError):
+                K = operator.index(K)
+                object.__setattr__(self, "n_latents", K)
+        number = type(K) is int and K >= 1
+        if not (K is None or number or (isinstance(K, str) and K == "auto")):
             raise ValueError(
                 f"n_latents: got {K!r}; use a whole number of at least 1, 'auto' or None."
             )

@@ -110,9 +110,9 @@ def followed(
 ) -> Iterator[tuple[LatentProblem, Blocks]]:
     """Descents of the joint problem at several strengths.
 
-    Minimisers of the convex relative, found once on a short path, are the starts: at each strength
-    the one whose cheapest factors have the lowest objective, or the factors of the strength before
-    where these are lower still. Latents that are dead at a start are left out, so that the number
+    Points near minimisers of the convex relative, found once on a short path, are the starts: at
+    each strength the one whose balanced singular directions have the lowest objective, whatever the
+    strength before has led to. Latents that are dead at a start are left out, so that the number
     of latents differs along the path.
 
     Parameters

@@ -75,7 +75,9 @@ class Sizes:
     Attributes
     ----------
     labels : int
-        All pairs of a sample and a task.
+        All pairs of a sample and a task, those without a label too: a pass takes them all.
+    observed : int
+        Pairs of which the label counts: its weight is positive.
     features, tasks, latents : int
         D, M and those of K that are alive.
     of_left, of_right : int
@@ -85,6 +87,7 @@ class Sizes:
     """
 
     labels: int
+    observed: int
     features: int
     tasks: int
     latents: int
@@ -130,6 +133,7 @@ def sizes(problem: LatentProblem, blocks: Blocks) -> Sizes:
     L, S = blocks[:2]
     return Sizes(
         labels=problem.targets.labels.numel(),
+        observed=int((problem.targets.weights > 0).sum()),
         features=L.shape[0],
         tasks=S.shape[1],
         latents=int(((L != 0).any(0) & (S != 0).any(1)).sum()),

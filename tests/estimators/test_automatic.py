@@ -149,7 +149,19 @@ def test_all_latents_where_passes_are_too_few_to_look():
     assert found.L.shape[1] == M
 
 
-@pytest.mark.parametrize("given", ["some", 0, -1, 1.5, True])
+def test_any_whole_number_of_latents_is_one():
+    class Two:
+        def __index__(self):
+            return 2
+
+    labels = torch.from_numpy(np.sign(VALUES))
+    for given in (Two(), np.int64(2), torch.tensor(2)):
+        model = LatentMTL(n_latents=given, max_passes=10)
+        assert type(model.n_latents) is int
+        assert model.solve(X, labels).L.shape[1] == 2
+
+
+@pytest.mark.parametrize("given", ["some", 0, -1, 1.5, True, np.ones(2)])
 def test_other_numbers_of_latents_raise(given):
     with pytest.raises(ValueError, match=r"n_latents: got .*use a whole number.*'auto' or None"):
         LatentMTL(n_latents=given)

@@ -10,7 +10,15 @@ from joint_cases import PROBLEMS, each, shared
 from scipy.sparse import csr_matrix
 from solver_cases import PAIRS, data, latent_start
 
-from proxmtl import LatentMTL, MaxIterations, MaxPasses, RelativeKKT, SharedDesign, Status
+from proxmtl import (
+    LatentMTL,
+    MaxIterations,
+    MaxPasses,
+    RelativeKKT,
+    SharedDesign,
+    Status,
+    machine,
+)
 from proxmtl.latent import GramNewton, Hybrid, Refactored, hybrid
 from proxmtl.latent.work import newton_operations, sizes
 from proxmtl.solvers import run
@@ -90,6 +98,29 @@ def test_a_turn_that_takes_too_much_is_followed_by_one_of_the_other():
     assert problem.objective(view.outside(solver.solution(view, again))) <= objective
 
 
+def test_the_passes_of_a_switch_are_work_of_the_solver_that_begins():
+    problem = shared()
+    view = problem.in_units()
+    solver = Hybrid(worth=0.0)
+    state = solver.init(view, view.inside(latent_start(problem)))
+    while state.gram is None:
+        old, before = state, view.counts.passes
+        state = solver.step(view, state)
+    here, passes = sizes(view, solver.solution(view, old)), view.counts.passes - before
+    rounds = state.gram.memory[-1]
+    # a pass is far less here than what else an iteration takes: to rounding
+    assert state.work_of_gram == pytest.approx(here.of_gram(rounds, passes), rel=1e-13)
+    assert state.work_of_descent == old.work_of_descent
+    old = replace(state, work_of_gram=10 * hybrid.MORE * state.work_of_descent)
+    before = view.counts.passes
+    back = solver.step(view, old)
+    passes = view.counts.passes - before
+    here = sizes(view, solver.solution(view, old))
+    made = back.work_of_descent - old.work_of_descent
+    assert made == pytest.approx(here.of_descent(passes), rel=1e-12)
+    assert back.work_of_gram == old.work_of_gram
+
+
 def test_gram_newton_that_can_go_no_further_leaves_the_run_to_panoc():
     problem = shared()
     view = problem.in_units()
@@ -102,6 +133,48 @@ def test_gram_newton_that_can_go_no_further_leaves_the_run_to_panoc():
         state = solver.step(view, state)
         assert state.gram is None
     assert state.work_of_gram == math.inf
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_panoc_that_can_go_no_further_leaves_the_run_to_gram_newton(there, monkeypatch):
+    problem = shared()
+    needed = sizes(problem, latent_start(problem)).gram_passes + hybrid.RESERVE
+    solver = Hybrid(worth=1e9, budget=math.inf if there else needed)
+    step = Refactored.step
+
+    def stuck(self, problem, state):
+        return replace(step(self, problem, state), stalled=state.iteration >= 4)
+
+    monkeypatch.setattr(Refactored, "step", stuck)
+    made, result = turns(problem, solver, RelativeKKT(1e-7, every=5))
+    assert made[:5] == [False] * 5
+    assert result.status is (Status.CONVERGED if there else Status.STALLED)
+    assert len(made) > 5 if there else len(made) == 5
+    assert all(made[5:])
+
+
+def test_a_run_ends_where_neither_solver_goes_further(monkeypatch):
+    for kind in (Refactored, GramNewton):
+
+        def stuck(self, problem, state, step=kind.step):
+            return replace(step(self, problem, state), stalled=state.iteration >= 4)
+
+        monkeypatch.setattr(kind, "step", stuck)
+    made, result = turns(shared(), Hybrid(worth=1e9), RelativeKKT(1e-300) | MaxPasses(1000))
+    assert result.status is Status.STALLED
+    # a turn of each, and the last of PANOC
+    assert made == [False] * 5 + [True] * 5 + [False] * 5
+
+
+def test_no_turn_begins_at_a_stationary_point():
+    problem = shared(intercept=False)
+    start = tuple(torch.zeros_like(block) for block in latent_start(problem))
+    made = []
+    result = run(
+        problem, Hybrid(), start, MaxPasses(1000), callback=lambda now: made.append(now.long)
+    )
+    assert result.status is Status.STALLED
+    assert made == [False]
 
 
 def test_what_gram_newton_cannot_take_is_panoc_s_alone():
@@ -120,6 +193,37 @@ def test_what_gram_newton_cannot_take_is_panoc_s_alone():
     assert not any(made)
     made, _ = turns(shared(), Hybrid(worth=0.0), MaxIterations(40))
     assert any(made)
+
+
+@pytest.mark.parametrize(("known", "there"), [(6, False), (10, True)])
+def test_samples_without_a_label_are_not_among_those_that_features_need(known, there):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 8))
+    Y = np.sign(rng.normal(size=(40, 4)))
+    for m in range(4):
+        Y[rng.permutation(40)[known:], m] = np.nan
+    problem = LatentMTL(PAIRS, fit_intercept=False).problem(X, Y)
+    start = tuple(torch.ones(shape, dtype=torch.float64) for shape in ((8, 2), (2, 4)))
+    solver = Hybrid(worth=0.0)
+    view = problem.in_units()
+    state = solver.init(view, view.inside(start))
+    for _ in range(hybrid.EVERY + 1):
+        state = solver.step(view, state)
+    assert (state.gram is not None) is there
+
+
+@pytest.mark.parametrize("free", [0, None])
+def test_what_memory_is_free_is_no_matter(free, monkeypatch):
+    expected, result = turns(shared(), Hybrid(worth=0.0), MaxIterations(30))
+    assert any(expected)
+    monkeypatch.setattr(machine, "available_memory", lambda: free)
+    made, again = turns(shared(), Hybrid(worth=0.0), MaxIterations(30))
+    assert made == expected
+    assert again.certificate == result.certificate
+
+
+def test_hessians_take_a_gigabyte_at_most():
+    assert 5 * 8 * hybrid.MOST_NUMBERS <= 1 << 30  # five copies of eight bytes a number
 
 
 def test_a_budget_without_room_for_gram_matrices_is_panoc_s_alone():

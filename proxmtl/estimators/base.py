@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import SimpleNamespace
 from typing import Any, Self, dataclass_transform
 
@@ -24,6 +24,8 @@ __all__ = ["LinearModel"]
 
 Array = NDArray[Any]
 Callback = Callable[[Any], None]
+OTHER_KINDS = {"cv", "n_latents", "random_state"}
+"""Parameters whose default is a number, and which take something else as well."""
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
@@ -153,6 +155,17 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         """
         return self._fit(X, y, sample_weight, classes=None, warm=False, callback=callback)
 
+    def _check_parameters(self) -> None:
+        """Raise ``ValueError`` where a parameter that is a number or a truth value is none."""
+        for each in fields(self):
+            value = as_python(getattr(self, each.name, each.default)) if each.init else None
+            if isinstance(each.default, bool):
+                if each.init and not isinstance(value, bool):
+                    raise ValueError(f"{each.name}: got {value!r}; give True or False.")
+            elif isinstance(each.default, (int, float)) and each.name not in OTHER_KINDS:
+                if isinstance(value, bool) or not isinstance(value, (int, float)):
+                    raise ValueError(f"{each.name}: got {value!r}; give a number.")
+
     def _fit(
         self,
         X: Any,
@@ -163,6 +176,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         warm: bool,
         callback: Callback | None,
     ) -> Self:
+        self._check_parameters()
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
         X = checked(self, X, y, reset=not warm)

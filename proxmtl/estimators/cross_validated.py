@@ -40,6 +40,7 @@ from proxmtl.estimators.verdict import (
     best_of,
     beyond_the_end,
     ends,
+    leading,
     report,
     sharing,
     table,
@@ -111,7 +112,7 @@ class OwnSearch(LinearModel):
         return beyond_the_end(candidates, found.means, self.flat)
 
     def _beyond_shared(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
-        shared = math.isfinite(candidates[int(np.nanargmax(found.means))][0])
+        shared = math.isfinite(candidates[leading(found.means)][0])
         return self._beyond(candidates, found) if shared else []
 
     def _beside_the_best(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
@@ -122,7 +123,7 @@ class OwnSearch(LinearModel):
         """
         if found.scores.shape[2] == 1:
             return []
-        _, own = candidates[int(np.nanargmax(found.means))]
+        _, own = candidates[leading(found.means)]
         return [*self._shared_paths(own), *self._shared_paths(10 * own)]
 
     def _shared_paths(self, own: float) -> list[list[Pair]]:
@@ -340,6 +341,7 @@ class SharedSearch(SharedScores, OwnSearch):
         loadings = np.where(self.sharing_, part.loadings, 0.0)
         used = loadings.any(axis=1)
         self.n_shared_ = part.rank
+        self.sharing_ &= bool(used.any())  # the strength chosen may leave nothing to share
         self._keep_shared(
             SharedPart(
                 np.where(self.sharing_, part.coef, 0.0),

@@ -21,11 +21,14 @@ __all__ = [
     "beyond_the_end",
     "calibration",
     "ends",
+    "leading",
     "report",
     "sharing",
     "table",
 ]
 
+TIES = 1e-7
+"""Relative difference of scores that float32 decision values may make by rounding."""
 FLAT = 1e-3
 """Least slope of a sigmoid, per standard deviation of the scores."""
 
@@ -180,7 +183,7 @@ def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0
     The strongest shared part is no end: it is nearly critical, and stronger is the same as alone.
     Nor is one at which the last step gained less than a share ``flat`` of the path's range.
     """
-    best = candidates[int(np.nanargmax(means))]
+    best = candidates[leading(means)]
     name, axis = ("shared_strength", 0) if math.isfinite(best[0]) else ("own_strength", 1)
     path = [pair for pair in candidates if pair[1 - axis] == best[1 - axis]]
     found = edges_of([{name: pair[axis]} for pair in path], path.index(best))
@@ -197,14 +200,25 @@ def best_of(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: b
     """Number of the best candidate that shares, or of the best alone; None where there is none."""
     known = np.isfinite(means)
     numbers = [i for i, (a, _) in enumerate(candidates) if math.isfinite(a) == shared and known[i]]
-    return max(numbers, key=lambda i: means[i], default=None)
+    return numbers[leading(means[numbers])] if numbers else None
+
+
+def leading(means: NDArray[np.float64]) -> int:
+    """Number of the best candidate; of those that are as good but for rounding the first.
+
+    Candidates begin with the strongest of a path: where weaker penalties change nothing, it is
+    taken, whatever the last digits say.
+    """
+    best, worst = np.nanmax(means), np.nanmin(means)
+    level = best - TIES * max(abs(best), abs(worst))
+    return int(np.flatnonzero(means >= level)[0])
 
 
 def beyond_the_end(
     candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0.0
 ) -> list[list[Pair]]:
     """Continue the path of which an end is best: three steps more, at the path's own ratio."""
-    shared, own = candidates[int(np.nanargmax(means))]
+    shared, own = candidates[leading(means)]
     further = []
     for edge in ends(candidates, means, flat):
         axis = 0 if edge.name == "shared_strength" else 1

@@ -150,9 +150,11 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
         descent = state.descent
         if descent is not None and descent.stalled and _may_move(descent):
             state = replace(state, work_of_descent=math.inf)  # Gram-Newton's, for as long as it can
-        elif state.iteration % EVERY or state.iteration == 0:
-            return state
-        elif state.work_of_gram > 0 and state.work_of_descent < MORE * state.work_of_gram:
+        elif (
+            state.iteration % EVERY
+            or state.iteration == 0
+            or (state.work_of_gram > 0 and state.work_of_descent < MORE * state.work_of_gram)
+        ):
             return state
         blocks = self.solution(problem, state)
         here = sizes(problem, blocks)

@@ -150,8 +150,12 @@ class LatentMTL:
                 f"groups: got {type(self.groups).__name__}; build them with Groups.from_lists, "
                 "Groups.from_names or Groups.from_file."
             )
-        for name in ("group_strength", "l1_strength", "frobenius_strength"):
+        for name in ("group_strength", "l1_strength", "frobenius_strength", "own_strength"):
             value = getattr(self, name)
+            if value is None and name == "own_strength":
+                continue
+            if not isinstance(value, (int, float)):
+                raise ValueError(f"{name}: got {value!r}; give a number.")
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{name}: got {value}; it must be finite and >= 0.")
         if self.own_strength is not None and self.algorithm == "paper":

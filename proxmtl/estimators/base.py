@@ -162,9 +162,12 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
             if isinstance(each.default, bool):
                 if each.init and not isinstance(value, bool):
                     raise ValueError(f"{each.name}: got {value!r}; give True or False.")
-            elif isinstance(each.default, (int, float)) and each.name not in OTHER_KINDS:
-                if isinstance(value, bool) or not isinstance(value, (int, float)):
-                    raise ValueError(f"{each.name}: got {value!r}; give a number.")
+            elif (
+                isinstance(each.default, (int, float))
+                and each.name not in OTHER_KINDS
+                and (isinstance(value, bool) or not isinstance(value, (int, float)))
+            ):
+                raise ValueError(f"{each.name}: got {value!r}; give a number.")
 
     def _fit(
         self,

@@ -209,9 +209,8 @@ def leading(means: NDArray[np.float64]) -> int:
     Candidates begin with the strongest of a path: where weaker penalties change nothing, it is
     taken, whatever the last digits say.
     """
-    best, worst = np.nanmax(means), np.nanmin(means)
-    level = best - TIES * max(abs(best), abs(worst))
-    return int(np.flatnonzero(means >= level)[0])
+    best = np.nanmax(means)
+    return int(np.flatnonzero(means >= best - TIES * abs(best))[0])
 
 
 def beyond_the_end(

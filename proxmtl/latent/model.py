@@ -135,29 +135,12 @@ class LatentMTL:
         if not isinstance(self.init, tuple) and self.init not in ("auto", *INITS):
             known = ", ".join(map(repr, ("auto", *INITS)))
             raise ValueError(f"init: got {self.init!r}; use {known} or factors (L, S).")
-        K = self.n_latents
-        if not (K is None or isinstance(K, (bool, str))):
-            with suppress(TypeError):
-                K = operator.index(K)
-                object.__setattr__(self, "n_latents", K)
-        number = type(K) is int and K >= 1
-        if not (K is None or number or (isinstance(K, str) and K == "auto")):
-            raise ValueError(
-                f"n_latents: got {K!r}; use a whole number of at least 1, 'auto' or None."
-            )
+        self._check_numbers()
         if self.groups is not None and not hasattr(self.groups, "indptr"):
             raise ValueError(
                 f"groups: got {type(self.groups).__name__}; build them with Groups.from_lists, "
                 "Groups.from_names or Groups.from_file."
             )
-        for name in ("group_strength", "l1_strength", "frobenius_strength", "own_strength"):
-            value = getattr(self, name)
-            if value is None and name == "own_strength":
-                continue
-            if not isinstance(value, (int, float)):
-                raise ValueError(f"{name}: got {value!r}; give a number.")
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{name}: got {value}; it must be finite and >= 0.")
         if self.own_strength is not None and self.algorithm == "paper":
             raise ValueError(
                 "own_strength: the paper's algorithm has no own parts; leave it out, or use "
@@ -169,6 +152,25 @@ class LatentMTL:
             )
         if not isinstance(self.random_state, int):
             raise ValueError(f"random_state: got {self.random_state!r}; use a whole number.")
+
+    def _check_numbers(self) -> None:
+        K = self.n_latents
+        if not (K is None or isinstance(K, (bool, str))):
+            with suppress(TypeError):
+                K = operator.index(K)
+                object.__setattr__(self, "n_latents", K)
+        if not (K is None or K == "auto" or (type(K) is int and K >= 1)):
+            raise ValueError(
+                f"n_latents: got {K!r}; use a whole number of at least 1, 'auto' or None."
+            )
+        for name in ("group_strength", "l1_strength", "frobenius_strength", "own_strength"):
+            value = getattr(self, name)
+            if value is None and name == "own_strength":
+                continue
+            if not isinstance(value, (int, float)):
+                raise ValueError(f"{name}: got {value!r}; give a number.")
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"{name}: got {value}; it must be finite and >= 0.")
 
     def problem(
         self, X: Features | Design, Y: Labels | Targets, sample_weight: Labels | None = None

@@ -136,16 +136,7 @@ class LatentMTL:
         if not isinstance(self.init, tuple) and self.init not in ("auto", *INITS):
             known = ", ".join(map(repr, ("auto", *INITS)))
             raise ValueError(f"init: got {self.init!r}; use {known} or factors (L, S).")
-        K = self.n_latents
-        if not (K is None or isinstance(K, (bool, str))):
-            with suppress(TypeError):
-                K = operator.index(K)
-                object.__setattr__(self, "n_latents", K)
-        number = type(K) is int and K >= 1
-        if not (K is None or number or (isinstance(K, str) and K == "auto")):
-            raise ValueError(
-                f"n_latents: got {K!r}; use a whole number of at least 1, 'auto' or None."
-            )
+        object.__setattr__(self, "n_latents", _checked_number(self.n_latents))
         if self.groups is not None and not hasattr(self.groups, "indptr"):
             raise ValueError(
                 f"groups: got {type(self.groups).__name__}; build them with Groups.from_lists, "
@@ -372,6 +363,17 @@ class LatentMTL:
             state=result.state,
             own=own,
         )
+
+
+def _checked_number(K: Any) -> Any:
+    """Whatever has an index as a plain number: starts tell numbers from names by their type."""
+    with suppress(TypeError):
+        number = operator.index(K)
+        if number >= 1 and not isinstance(K, bool):
+            return number
+    if K is None or (isinstance(K, str) and K == "auto"):
+        return K
+    raise ValueError(f"n_latents: got {K!r}; use a whole number of at least 1, 'auto' or None.")
 
 
 def _still_accurate(stop: Stop, result: Result[Blocks], measured: Certificate) -> bool:

@@ -198,16 +198,13 @@ class OwnSearch(LinearModel):
         if shared is not None:
             chosen[self.sharing_] = shared
         self.groups_ = groups
-        coef, intercept = np.zeros((X.n_features, len(chosen))), np.zeros(len(chosen))
-        self._shared = None
-        self.results_, strengths = [], np.empty((len(chosen), 2))
-        for number in np.unique(chosen):
-            pair = candidates[number][0] * units.shared, candidates[number][1] * units.own
-            mine = chosen == number
-            fitted = self._refit(problem, pair, groups, callback)
-            for all_of_them, own in zip((coef, intercept), fitted, strict=True):
-                all_of_them[..., mine] = own[..., mine]
-            strengths[mine] = pair
+        pairs = [(a * units.shared, own * units.own) for a, own in candidates]
+        coef, intercept = self._refitted(problem, pairs, chosen, groups, callback)
+        if self.sharing_.any() and not self._something_is_shared():
+            self.sharing_[:] = False  # the strength that the folds chose leaves nothing to share
+            chosen[:] = alone
+            coef, intercept = self._refitted(problem, pairs, chosen, groups, callback)
+        strengths = np.array(pairs)[chosen]
         # what shares comes last, and stands for the whole unless another fit ended early
         self.result_ = min(reversed(self.results_), key=lambda result: result.status.ok)
         self._set_parts(coef)
@@ -275,6 +272,29 @@ class OwnSearch(LinearModel):
         bias = coef.new_zeros(coef.shape[1]) if intercept is None else intercept
         return coef.numpy(), bias.numpy()
 
+    def _refitted(
+        self,
+        problem: Problem,
+        pairs: Sequence[Pair],
+        chosen: NDArray[np.intp],
+        groups: Groups,
+        callback: Callable[[Any], None] | None,
+    ) -> tuple[Array, Array]:
+        """Coefficients and intercepts of each attribute at its own pair of strengths."""
+        D = len(problem.design.split(problem.zeros())[0])
+        coef, intercept = np.zeros((D, len(chosen))), np.zeros(len(chosen))
+        self._shared, self.results_ = None, []
+        for number in np.unique(chosen):
+            mine = chosen == number
+            fitted = self._refit(problem, pairs[number], groups, callback)
+            for all_of_them, own in zip((coef, intercept), fitted, strict=True):
+                all_of_them[..., mine] = own[..., mine]
+        return coef, intercept
+
+    def _something_is_shared(self) -> bool:
+        """Whether the fit of those that share has something in common."""
+        return False
+
     def _keep(self, result: Result[torch.Tensor] | LatentResult) -> None:
         """Keep the result of a final fit, and warn where it ended early."""
         self.results_.append(result)
@@ -336,12 +356,14 @@ class SharedSearch(SharedScores, OwnSearch):
     def _shared_paths(self, own: float) -> list[list[Pair]]:
         return [[(a, own) for a in SHARED]]
 
+    def _something_is_shared(self) -> bool:
+        return self._shared is not None and self._shared.rank > 0
+
     def _set_parts(self, coef: Array) -> None:
         part = self._shared or shared_part(SquaredFrobenius(1.0), torch.from_numpy(coef))
         loadings = np.where(self.sharing_, part.loadings, 0.0)
         used = loadings.any(axis=1)
         self.n_shared_ = part.rank
-        self.sharing_ &= bool(used.any())  # the strength chosen may leave nothing to share
         self._keep_shared(
             SharedPart(
                 np.where(self.sharing_, part.coef, 0.0),

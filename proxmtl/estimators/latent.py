@@ -197,7 +197,9 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
         of their own.
     n_latents : int, "auto" or None
         K, an upper bound: latents that are not needed die. ``"auto"``: the rank of the best
-        solution of the trace norm, for some tens of passes. None: min(M, D).
+        of the trace norm's solutions at several strengths, roughly solved for at most 40 passes, or
+        those of the start where ``init`` follows them anyway, as by default with own parts: about
+        130 passes, at most half of ``max_passes``. None: min(M, D).
     group_strength : float
         :math:`\mu > 0`, the sparsity of S over (latent, group) blocks.
     l1_strength : float

@@ -117,12 +117,17 @@ class LatentSearch(TaskScores, OwnSearch):
         self._shared = result.L.numpy(), result.S.numpy()
         return result.coef.numpy(), result.intercept.numpy()
 
+    def _something_is_shared(self) -> bool:
+        if self._shared is None:
+            return False
+        L, S = self._shared
+        return bool((S.any(axis=1) & L.any(axis=0)).any())
+
     def _set_parts(self, coef: Array) -> None:
         D, M = coef.shape
         L, S = (np.zeros((D, 0)), np.zeros((0, M))) if self._shared is None else self._shared
         S = np.where(self.sharing_, S, 0.0)
         used = S.any(axis=1) & L.any(axis=0)
-        self.sharing_ &= bool(used.any())  # the strength chosen may leave no latent alive
         L, S = L[:, used].astype(np.float64), S[used]
         scale = self.scale_[:, np.newaxis]
         self.L_, self.S_ = L / scale, S

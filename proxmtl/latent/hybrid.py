@@ -66,13 +66,13 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
     then taken at most three times the work of the other, so that all is at most four times the work
     of the faster one alone; or, where the prediction was too high, at most that and the work of
     Gram-Newton. This is up to the iterations between looks, and as long as the turns of one take
-    nothing from the progress of the other.
-    One that can go no further leaves the run to the other before its work is done.
+    nothing from the progress of the other. One that can go no further leaves the run to the other
+    before its work is done.
 
     Gram-Newton has no turn where it can't take the problem: sparse features, coupled losses, Gram
-    matrices of more than a gigabyte in all, or more passes than are left of the budget. Nor with fewer
-    labels a task, on average, than features: weights then fit them nearly all, samples change sides all the
-    time, and its iterations are many.
+    matrices of more than a gigabyte in all, or more passes than are left of the budget. Nor with
+    fewer labels a task, on average, than features: weights then fit them nearly all, samples change
+    sides all the time, and its iterations are many.
 
     Parameters
     ----------
@@ -150,11 +150,7 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
         descent = state.descent
         if descent is not None and descent.stalled and _may_move(descent):
             state = replace(state, work_of_descent=math.inf)  # Gram-Newton's, for as long as it can
-        elif (
-            state.iteration % EVERY
-            or state.iteration == 0
-            or (state.work_of_gram > 0 and state.work_of_descent < MORE * state.work_of_gram)
-        ):
+        elif not _is_look(state):
             return state
         blocks = self.solution(problem, state)
         here = sizes(problem, blocks)
@@ -193,6 +189,12 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
 
     def certify(self, problem: LatentProblem, state: HybridState) -> Certificate:
         return problem.certificate(self.solution(problem, state))
+
+
+def _is_look(state: HybridState) -> bool:
+    """Whether a turn of PANOC may end here: at every tenth iteration, with its share done."""
+    share_done = state.work_of_gram == 0 or state.work_of_descent >= MORE * state.work_of_gram
+    return state.iteration > 0 and state.iteration % EVERY == 0 and share_done
 
 
 def _may_move(descent: RefactoredState | None) -> bool:

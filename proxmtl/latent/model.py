@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import operator
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 
 from proxmtl.arrays import as_float_tensor, as_python
 from proxmtl.designs import Design, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent.alternating import Alternating
+from proxmtl.latent.checks import check_strengths, checked_number
 from proxmtl.latent.gram_newton import GramNewton
 from proxmtl.latent.hybrid import default_solver
 from proxmtl.latent.initial import rebalance
@@ -54,9 +52,10 @@ class LatentMTL:
         Of tasks, possibly overlapping, covering every task. None: each task on its own.
     n_latents : int, "auto" or None
         K, an upper bound on the rank: latents die in the solve. ``"auto"``: the rank of the best
-        solution of the trace norm, for some tens of passes. None: ``min(M, D)``. Without groups
-        give fewer than M, or ``"auto"``, if tasks are to share: at K = M a latent a task is
-        cheapest.
+        of the trace norm's solutions at several strengths, roughly solved for at most 40 passes, or
+        as starts where ``init`` is ``"trace"`` or ``"best"``: at most half of ``max_passes``, about
+        130 passes, which these take with any K. None: ``min(M, D)``. Without groups give fewer than
+        M, or ``"auto"``, if tasks are to share: at K = M a latent a task is cheapest.
     group_strength, l1_strength, frobenius_strength : float
         The paper's mu, gamma, lambda, in units of the reduced loss. Only ``mu gamma`` and
         ``mu^2 lambda`` matter for W. The paper's ``lambda = 0.4`` is for ``reduction="sum"``.
@@ -135,12 +134,13 @@ class LatentMTL:
         if not isinstance(self.init, tuple) and self.init not in ("auto", *INITS):
             known = ", ".join(map(repr, ("auto", *INITS)))
             raise ValueError(f"init: got {self.init!r}; use {known} or factors (L, S).")
-        self._check_numbers()
+        object.__setattr__(self, "n_latents", checked_number(self.n_latents))
         if self.groups is not None and not hasattr(self.groups, "indptr"):
             raise ValueError(
                 f"groups: got {type(self.groups).__name__}; build them with Groups.from_lists, "
                 "Groups.from_names or Groups.from_file."
             )
+        check_strengths(self)
         if self.own_strength is not None and self.algorithm == "paper":
             raise ValueError(
                 "own_strength: the paper's algorithm has no own parts; leave it out, or use "
@@ -152,25 +152,6 @@ class LatentMTL:
             )
         if not isinstance(self.random_state, int):
             raise ValueError(f"random_state: got {self.random_state!r}; use a whole number.")
-
-    def _check_numbers(self) -> None:
-        K = self.n_latents
-        if not (K is None or isinstance(K, (bool, str))):
-            with suppress(TypeError):
-                K = operator.index(K)
-                object.__setattr__(self, "n_latents", K)
-        if not (K is None or K == "auto" or (type(K) is int and K >= 1)):
-            raise ValueError(
-                f"n_latents: got {K!r}; use a whole number of at least 1, 'auto' or None."
-            )
-        for name in ("group_strength", "l1_strength", "frobenius_strength", "own_strength"):
-            value = getattr(self, name)
-            if value is None and name == "own_strength":
-                continue
-            if not isinstance(value, (int, float)):
-                raise ValueError(f"{name}: got {value!r}; give a number.")
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{name}: got {value}; it must be finite and >= 0.")
 
     def problem(
         self, X: Features | Design, Y: Labels | Targets, sample_weight: Labels | None = None

@@ -35,6 +35,12 @@ FRACTIONS = (0.5, 0.35, 0.25, 0.17, 0.12, 0.08, 0.05, 0.03, 0.02)
 ITERATIONS = 15
 """Most of each point of the path."""
 
+LOOK = 40.0
+"""Most passes of a path that is followed for the number of latents alone."""
+
+LOOK_ITERATIONS = 3
+"""Most of each of its points: the rank settles long before the weights do."""
+
 LEAST = 4 * FEWEST
 """Passes from which on the path is tried."""
 
@@ -82,19 +88,26 @@ def trace_start(
     return _on_trace_path(problem, n_latents)[0]
 
 
-def _on_trace_path(problem: LatentProblem, n_latents: int) -> tuple[Blocks, float]:
-    """The start, and its objective; zero weights where the passes are too few for more."""
+def _on_trace_path(
+    problem: LatentProblem, n_latents: int, *, look: bool = False
+) -> tuple[Blocks, float]:
+    """The start, and its objective; zero weights where the passes are too few for more.
+
+    A look at how many latents it has takes few passes, and ends once it has all.
+    """
     best, lowest = _null(problem, n_latents)
     if problem.counts.left < LEAST:
         return best, lowest
+    iterations, most = (LOOK_ITERATIONS, LOOK) if look else (ITERATIONS, math.inf)
+    end = problem.counts.passes + min(problem.counts.left / 2, most)
     convex, point, critical = on_weights(problem)
-    since = 0
-    with problem.counts.limited(problem.counts.left / 2):
+    since, full = 0, False
+    with problem.counts.limited(end - problem.counts.passes):
         for fraction in FRACTIONS if 0 < critical < math.inf else ():
-            if problem.counts.left < FEWEST or since == WORSE:
+            if problem.counts.left < FEWEST or since == WORSE or full:
                 break
             posed = convex.with_regularizers(relative(problem, fraction * critical))
-            stop = RelativeGap(1e-2) | MaxIterations(ITERATIONS)
+            stop = RelativeGap(1e-2) | MaxIterations(iterations)
             with problem.counts.limited(problem.counts.left - 1):  # the rest measures what is found
                 point = run(posed, FISTA(), point, stop, null=False).solution
             blocks = _factored(problem, point, n_latents)
@@ -102,6 +115,7 @@ def _on_trace_path(problem: LatentProblem, n_latents: int) -> tuple[Blocks, floa
             since = 0 if objective < lowest else since + 1
             if objective < lowest:
                 best, lowest = blocks, objective
+                full = look and alive(blocks)[0].shape[1] == n_latents
     return best, lowest
 
 
@@ -222,8 +236,10 @@ def made_start(
     init : str
         One of INITS, or ``"auto"``: ``"best"`` with own parts, ``"svd"`` without.
     n_latents : int, "auto" or None
-        ``"auto"``: as many as the best solution of the trace norm has, one at least; all where the
-        passes are too few to look for it. None: all, ``min(M, D)``.
+        ``"auto"``: as many as the best solution of the trace norm on the path of ``"trace"`` has,
+        one at least. ``"trace"`` and ``"best"`` follow that path anyway; for the others it is
+        followed roughly, with at most 40 passes and at most half of those left, and no further than
+        to where it has all. All where the passes are too few to look. None: all, ``min(M, D)``.
     generator : torch.Generator
         Of what is random.
     """
@@ -234,7 +250,7 @@ def made_start(
     check_room(most, D, M, problem.design.dtype.itemsize)
     if n_latents != "auto" or problem.counts.left < LEAST:
         return INITS[init](problem, most, generator)
-    traced, lowest = _on_trace_path(problem, most)
+    traced, lowest = _on_trace_path(problem, most, look=init not in ("trace", "best"))
     traced = alive(traced)
     if init == "trace":
         return traced

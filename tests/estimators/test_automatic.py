@@ -17,6 +17,7 @@ from proxmtl import (
     SharedPlusOwnClassifierCV,
 )
 from proxmtl.io import load_model, save_model
+from proxmtl.latent.starts import made_start
 
 N, D, M = 150, 12, 6
 FAMILIES = [[0, 1, 2], [3, 4, 5]]
@@ -142,6 +143,35 @@ def test_as_many_latents_as_the_trace_norm_has_directions():
         assert found.passes <= 300
     given = LatentMTL(n_latents="auto", init=(found.L, found.S), **options).solve(X, labels)
     assert given.L.shape[1] == found.L.shape[1]  # a start that is given is as large as it is
+
+
+def looked(labels, most=1000.0, **options):
+    """Latents found for the start of single tasks, and the passes that took beyond the start's."""
+    spent, K = [], 0
+    for n_latents in ("auto", None):
+        problem = LatentMTL(Groups.single(M), **options).problem(X, labels)
+        with problem.counts.limited(most):
+            start = made_start(problem, "svd", n_latents, torch.Generator().manual_seed(0))
+        spent.append(problem.counts.passes)
+        K = K or start[0].shape[1]
+    return K, spent[0] - spent[1]
+
+
+def test_a_look_at_the_number_of_latents_takes_few_passes():
+    labels = torch.from_numpy(np.sign(VALUES))
+    K, passes = looked(labels)
+    assert 2 <= K <= 6
+    assert 10 < passes <= 40
+    # and half of those that are left, at most
+    assert looked(labels, 60.0)[1] <= 30
+
+
+def test_a_look_ends_where_all_latents_are_alive():
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy(np.sign(X @ np.linalg.qr(rng.normal(size=(D, M)))[0]))
+    K, passes = looked(labels, group_strength=1e-6, frobenius_strength=1e-6)
+    assert K == M
+    assert passes <= 15  # of the 27 iterations of the whole path
 
 
 def test_all_latents_where_passes_are_too_few_to_look():

@@ -12,7 +12,7 @@ __all__ = ["check_strengths", "checked_number"]
 
 
 def check_strengths(model: Any) -> None:
-    """Raise ``ValueError`` unless strengths are finite and non-negative; own parts may have none."""
+    """Raise ``ValueError`` unless strengths are finite and >= 0; own parts may have none."""
     for name in ("group_strength", "l1_strength", "frobenius_strength", "own_strength"):
         value = getattr(model, name)
         if value is None and name == "own_strength":

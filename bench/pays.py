@@ -2,16 +2,14 @@
 
     python bench/pays.py
     python bench/pays.py --only awa --draws 2
-    python bench/pays.py --time
+    python bench/pays.py --model LatentMTLClassifierCV
 
 Each draw has its own training rows, and labels hidden at random where a share is given. On the same
 training rows, and with the same number of folds, the models choose their strengths by
 cross-validation: scikit-learn's ``LogisticRegressionCV`` for each attribute alone, ours alone, with
 a shared part, and with latent tasks; ours with a shared part at its default strengths is not tuned.
 The test rows are scored once. What is finished is kept in
-``bench/results/pays.json`` and not run again. With ``--time`` the first draw of each setting is
-run, its models one after another, for their processor seconds: ``bench/results/pays_time.json``.
-The table that is printed stands in docs/sharing.md.
+``bench/results/pays.json`` and not run again. The table that is printed stands in docs/sharing.md.
 """
 
 from __future__ import annotations
@@ -129,9 +127,10 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
 
 def table(runs: dict[str, Any]) -> list[str]:
     """Lines of the table of scores, in Markdown: settings of which all models were run."""
+    columns = " | ".join(COLUMNS.values())
     lines = [
-        f"| setting | attributes | labels each | draws | {' | '.join(COLUMNS.values())} | gain |",
-        "|---|" + "---|" * (len(COLUMNS) + 4),
+        f"| setting | attributes | labels each | draws | {columns} | gain | CPU s |",
+        "|---|" + "---|" * (len(COLUMNS) + 5),
     ]
     for name in SETTINGS:
         draws = [runs[key] for key in sorted(runs) if key.rsplit(" #", 1)[0] == name]
@@ -144,22 +143,16 @@ def table(runs: dict[str, Any]) -> list[str]:
         }
         gain, half = interval(means[SHARED] - means[PEER])
         figures = " | ".join(f"{values.mean():.1f}" for values in means.values())
+        seconds = [
+            f"{np.mean([draw[model]['cpu_seconds'] for draw in draws]):.1f}"
+            for model in (PEER, ALONE, SHARED, LATENT)
+        ]
         attributes = np.mean([draw["attributes"] for draw in draws])
         each = np.mean([draw["labels"] / draw["attributes"] for draw in draws])
         lines.append(
             f"| {name} | {attributes:.0f} | {each:.0f} | {len(draws)} | {figures} | "
-            f"{gain:+.1f} ± {half:.1f} |"
+            f"{gain:+.1f} ± {half:.1f} | {', '.join(seconds)} |"
         )
-    return lines
-
-
-def time_table(runs: dict[str, Any]) -> list[str]:
-    """Lines of the table of processor seconds, in Markdown."""
-    lines = ["| setting | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---|" * len(COLUMNS)]
-    for name in SETTINGS:
-        if f"{name} #0" in runs:
-            seconds = (runs[f"{name} #0"][model]["cpu_seconds"] for model in MODELS)
-            lines.append(f"| {name} | " + " | ".join(f"{each:.1f}" for each in seconds) + " |")
     return lines
 
 
@@ -168,13 +161,11 @@ def main(
     model: Annotated[list[str] | None, typer.Option(help="One of the models.")] = None,
     draws: Annotated[int, typer.Option(help="Draws of each setting.", min=1)] = 5,
     threads: Annotated[int, typer.Option(help="Threads of the BLAS.", min=1)] = 1,
-    timed: Annotated[bool, typer.Option("--time", help="One draw, all models in turn.")] = False,
 ) -> None:
     """Run the settings draw by draw and print the table."""
-    name_of_file, show = ("pays_time", time_table) if timed else ("pays", table)
     settings = {"folds": FOLDS, "scoring": "average_precision", "Cs": CS, "threads": threads}
-    runs = record.runs_so_far(name_of_file, settings)
-    for seed in range(1 if timed else draws):
+    runs = record.runs_so_far("pays", settings)
+    for seed in range(draws):
         for name, setting in SETTINGS.items():
             found = runs.get(f"{name} #{seed}", {})
             missing = [each for each in model or MODELS if each not in found]
@@ -184,13 +175,13 @@ def main(
             found = {
                 "attributes": draw.Y.shape[1],
                 "labels": int((draw.Y >= 0).sum()),
-                **({} if timed else found),
+                **found,
             }
             with threadpool_limits(threads):
                 for each in missing:
                     found[each] = run(each, draw, seed)
             runs[f"{name} #{seed}"] = found
-            record.save(name_of_file, {"settings": settings, "runs": runs})
+            record.save("pays", {"settings": settings, "runs": runs})
             print(
                 f"{name} #{seed}",
                 *(
@@ -200,7 +191,7 @@ def main(
                 ),
                 flush=True,
             )
-    print("\n".join(show(runs)))
+    print("\n".join(table(runs)))
 
 
 if __name__ == "__main__":

@@ -103,6 +103,9 @@ class SingleTaskClassifierCV(SearchedClassifier, OwnSearch):
     class_weight : None, "balanced" or dict of class -> weight
         Weights of the two classes, within each attribute. Probabilities and decisions are those of
         a population with these weights, and with the sample weights.
+    one_standard_error : bool
+        Take the strongest penalty that is no further behind the best one than the standard error of
+        its score over the folds: a simpler model, as good as far as they tell.
     max_passes, tol
         Budget and relative duality gap of the final fit.
     label_names : sequence of str, optional

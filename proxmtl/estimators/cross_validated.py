@@ -80,6 +80,7 @@ class OwnSearch(LinearModel):
     """Gain of a path's last step, over its range, up to which its end is as good as any beyond."""
 
     cv: Any = 5
+    one_standard_error: bool = False
     max_passes: int = 1000
     tol: float = 1e-4
     random_state: Any = None
@@ -191,7 +192,11 @@ class OwnSearch(LinearModel):
             groups = groups_for("auto", problem, posed.sample_weight, self.label_names_)
         passes = found.passes + problem.counts.passes
         units = self._strength_units(problem, groups, posed.sample_weight)
-        alone, shared = (best_of(candidates, found.means, shared=kind) for kind in (False, True))
+        careful = given.one_standard_error
+        alone, shared = (
+            best_of(candidates, found, shared=kind, one_standard_error=careful)
+            for kind in (False, True)
+        )
         assert alone is not None
         self.sharing_ = sharing(found, alone, shared, fallback=getattr(given, "fallback", True))
         chosen = np.full(n_attributes, alone, dtype=np.intp)

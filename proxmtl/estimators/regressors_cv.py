@@ -60,6 +60,9 @@ class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
         Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
     fit_intercept, standardize : bool
         As for :class:`SharedPlusOwnRegressor`; moments are found inside each training part.
+    one_standard_error : bool
+        Take the strongest penalty that is no further behind the best one than the standard error of
+        its score over the folds: a simpler model, as good as far as they tell.
     max_passes, tol
         Budget and relative duality gap of the final fit.
     label_names : sequence of str, optional

@@ -196,11 +196,24 @@ def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0
     return [edge for edge in found if axis == 1 or edge.side == "lowest"]
 
 
-def best_of(candidates: Sequence[Pair], means: NDArray[np.float64], *, shared: bool) -> int | None:
-    """Number of the best candidate that shares, or of the best alone; None where there is none."""
+def best_of(
+    candidates: Sequence[Pair], found: Searched, *, shared: bool, one_standard_error: bool = False
+) -> int | None:
+    """Number of the best candidate that shares, or of the best alone; None where there is none.
+
+    With one standard error: of the strongest that is no further behind than the best one's error.
+    """
+    means = found.means
     known = np.isfinite(means)
     numbers = [i for i, (a, _) in enumerate(candidates) if math.isfinite(a) == shared and known[i]]
-    return numbers[leading(means[numbers])] if numbers else None
+    if not numbers:
+        return None
+    best = numbers[leading(means[numbers])]
+    if one_standard_error:
+        error = float(np.nan_to_num(_standard_error(found.by_fold)[best]))
+        close = [i for i in numbers if means[i] >= means[best] - error]
+        return max(close, key=lambda i: candidates[i])
+    return best
 
 
 def leading(means: NDArray[np.float64]) -> int:

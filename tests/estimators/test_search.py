@@ -16,7 +16,7 @@ from proxmtl import (
     Targets,
     minimize,
 )
-from proxmtl.estimators import SharedPlusOwnClassifierCV, paths
+from proxmtl.estimators import SharedPlusOwnClassifierCV, SingleTaskClassifierCV, paths
 from proxmtl.estimators.paths import followed
 from proxmtl.estimators.racing import promising
 
@@ -165,3 +165,17 @@ def test_a_shared_fit_starts_beside_attributes_alone_and_counts_what_that_takes(
     assert objective(problem, ridge, start) <= best.certificate.objective * (1 + 1e-3)
     assert paths.alone_beside(problem, penalty, 2) is None
     assert paths.alone_beside(problem, ridge, 200) is None
+
+
+def test_one_standard_error_takes_the_strongest_that_is_as_good():
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(120, 8))
+    Y = (X @ rng.normal(size=(8, 3)) + 4 * rng.normal(size=(120, 3)) > 0).astype(float)
+    best = SingleTaskClassifierCV(random_state=0).fit(X, Y)
+    careful = SingleTaskClassifierCV(random_state=0, one_standard_error=True).fit(X, Y)
+    table = best.cv_results_
+    leader = table.loc[table["mean"].idxmax()]
+    close = table[table["mean"] >= leader["mean"] - leader["standard_error"]]
+    assert close["own_strength"].max() > leader["own_strength"]  # the folds do not agree so well
+    ratio = careful.report_["own_strength"] / best.report_["own_strength"]
+    np.testing.assert_allclose(ratio, close["own_strength"].max() / leader["own_strength"])

@@ -53,7 +53,11 @@ def followed(
     """
     view = _labelled(problem).in_units()
     posed = [view.with_regularizers(penalty) for penalty in path]
-    zero = view.zeros() if alone is None else view.inside(alone)
+    zero = view.zeros()
+    if alone is not None:
+        inside = view.inside(alone)
+        # of features near the end of float32's range the weights overflow, and are no start
+        zero, alone = (inside, alone) if bool(torch.isfinite(inside).all()) else (zero, None)
     newton = NewtonCholesky()
     if all(newton.is_cheaper(each) for each in posed):
         exact = newton.init(posed[0], zero) if posed else None

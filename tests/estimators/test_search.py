@@ -179,3 +179,13 @@ def test_one_standard_error_takes_the_strongest_that_is_as_good():
     assert close["own_strength"].max() > leader["own_strength"]  # the folds do not agree so well
     ratio = careful.report_["own_strength"] / best.report_["own_strength"]
     np.testing.assert_allclose(ratio, close["own_strength"].max() / leader["own_strength"])
+
+
+def test_weights_that_overflow_are_no_start():
+    """Features near the end of float32's range: a sentence, and not of the linear algebra's."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 5))
+    Y = (X @ rng.normal(size=(5, 3)) > 0).astype(float)
+    model = SharedPlusOwnClassifierCV(cv=2, random_state=0, standardize=False)
+    with pytest.raises(ValueError, match="overflow or vanish in float32"):
+        model.fit((1e-44 * X).astype(np.float32), Y)

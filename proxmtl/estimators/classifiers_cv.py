@@ -171,7 +171,7 @@ class SharedPlusOwnClassifierCV(SearchedClassifier, SharedSearch):
         As for :class:`SharedPlusOwnClassifier`; clusters are found inside each training part.
     fallback : bool
         Let an attribute that sharing can be expected to make worse keep a classifier of its own;
-        False: all attributes share, at the best strength for it.
+        False: all attributes share, at the best strength for it, unless that leaves nothing shared.
 
     Attributes
     ----------

@@ -155,7 +155,7 @@ class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):
         classifiers, found inside each training part. None: one group of all attributes.
     fallback : bool
         Let an attribute that sharing can be expected to make worse keep a classifier of its own;
-        False: all attributes share, at the best strength for it.
+        False: all attributes share, at the best strength for it, unless that leaves nothing shared.
     max_passes, tol
         Budget of the final fit, and where it ends: the relative duality gap of attributes alone,
         the relative KKT residual of those that share.
@@ -192,16 +192,8 @@ class LatentMTLRegressorCV(SearchedRegressor, LatentSearch):
 
     Parameters
     ----------
-    groups : Groups, dict, list of lists, "auto" or None
-        Groups of attributes that choose latent tasks together; they may overlap. An attribute in no
-        group is a group of one. ``"auto"``: clusters of attributes with like labels and like
-        classifiers, found inside each training part. None: one group of all attributes.
-    fallback : bool
-        Let an attribute that sharing can be expected to make worse keep a fit of its own;
-        False: all attributes share, at the best strength for it.
-    max_passes, tol
-        Budget of the final fit, and where it ends: the relative duality gap of attributes alone,
-        the relative KKT residual of those that share.
+    groups, fallback, max_passes, tol
+        As for :class:`LatentMTLClassifierCV`.
 
     Attributes
     ----------

@@ -60,15 +60,8 @@ class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
         Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
     fit_intercept, standardize : bool
         As for :class:`SharedPlusOwnRegressor`; moments are found inside each training part.
-    one_standard_error : bool
-        Take the strongest penalty that is no further behind the best one than the standard error of
-        its score over the folds: a simpler model, as good as far as they tell.
-    max_passes, tol
-        Budget and relative duality gap of the final fit.
-    label_names : sequence of str, optional
-        Attribute names; by default the columns of Y where it is a data frame.
-    random_state : int, RandomState or None
-        Of the folds, where ``cv`` is a number.
+    one_standard_error, max_passes, tol, label_names, random_state
+        As for :class:`SingleTaskClassifierCV`.
 
     Attributes
     ----------
@@ -117,7 +110,7 @@ class SharedPlusOwnRegressorCV(SearchedRegressor, SharedSearch):
         As for :class:`SharedPlusOwnClassifier`; clusters are found inside each training part.
     fallback : bool
         Let an attribute that sharing can be expected to make worse keep a fit of its own;
-        False: all attributes share, at the best strength for it.
+        False: all attributes share, at the best strength for it, unless that leaves nothing shared.
 
     Attributes
     ----------

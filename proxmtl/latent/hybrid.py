@@ -139,7 +139,7 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
         """The state with the other solver's turn begun, where it is."""
         gram = state.gram
         if gram is not None:
-            if gram.stalled:  # for good: PANOC may still go on, for as long as it can
+            if gram.stalled:  # it gets no other turn; PANOC goes on as long as it can
                 state = replace(state, work_of_gram=math.inf)
             elif state.work_of_gram <= MORE * state.work_of_descent:
                 return state

@@ -54,8 +54,8 @@ class LatentMTL:
         K, an upper bound on the rank: latents die in the solve. ``"auto"``: the rank of the best
         of the trace norm's solutions at several strengths, roughly solved for at most 40 passes, or
         as starts where ``init`` is ``"trace"`` or ``"best"``: at most half of ``max_passes``, about
-        130 passes, which these take with any K. None: ``min(M, D)``. Without groups give fewer than
-        M, or ``"auto"``, if tasks are to share: at K = M a latent a task is cheapest.
+        130 passes, which these take with any K. None: ``min(M, D)``. Without groups a
+        latent for each task is cheapest at K = M: for tasks to share, give a smaller K or "auto".
     group_strength, l1_strength, frobenius_strength : float
         The paper's mu, gamma, lambda, in units of the reduced loss. Only ``mu gamma`` and
         ``mu^2 lambda`` matter for W. The paper's ``lambda = 0.4`` is for ``reduction="sum"``.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
-from proxmtl.estimators.clusters import cluster_attributes
+from proxmtl.estimators.clusters import RELIABLE, _alikeness, cluster_attributes
 
 
 def planted(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -83,3 +85,16 @@ def test_names_of_groups_are_distinct_whatever_those_of_attributes(names: list[s
     groups = cluster_attributes(signs[:, three], coef[three], names)
     assert members(groups) == [[0, 1], [2]]
     assert len(set(groups.names)) == 2
+
+
+def test_correlations_are_those_of_rows_with_both_labels() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random((300, 1)) < 0.8, 1.0, -1.0) * np.ones(4)  # mostly yes
+    labels[rng.random(labels.shape) < 0.2] = -1.0
+    labels[rng.random(labels.shape) < 0.3] = np.nan
+    alike = _alikeness(labels, np.zeros((4, 2)))
+    for i, j in itertools.combinations(range(4), 2):
+        both = ~np.isnan(labels[:, [i, j]]).any(axis=1)
+        share = both.sum() / (both.sum() + RELIABLE)
+        correlation = abs(np.corrcoef(labels[both][:, [i, j]].T)[0, 1])
+        assert alike[i, j] == pytest.approx(share * correlation / (share + 1), rel=1e-10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import field, replace
@@ -22,6 +23,7 @@ from proxmtl.estimators.seeds import seed_of
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.latent.model import Algorithm, Init
+from proxmtl.latent.strengths import Relative, check_relative, latent_strengths, own_unit
 from proxmtl.problem import Problem
 from proxmtl.result import Status
 from proxmtl.targets import Reduction
@@ -86,16 +88,22 @@ class FactoredModel(TaskScores):
         warm = hasattr(self, "L_")
         return self._fit(X, y, sample_weight, classes=classes, warm=warm, callback=callback)
 
-    def _strengths(self) -> dict[str, Any]:
-        """Strengths of `LatentMTL` by name."""
+    def _strengths(
+        self, problem: Problem, sample_weight: NDArray[np.float64] | None
+    ) -> dict[str, float | None]:
+        """Strengths of `LatentMTL` by name, for a problem without a penalty."""
         raise NotImplementedError
 
-    def _present_factors(self) -> tuple[NDArray[Any] | None, ...]:
+    def _groups_of(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Groups:
+        """Groups of the attributes; here each is alone."""
+        return groups_for(None, problem, sample_weight, self.label_names_)
+
+    def _present_factors(self, *, own: bool) -> tuple[NDArray[Any] | None, ...]:
         """L, S, intercepts and V as they are solved for: where a warm start begins."""
         scale = self.scale_[:, np.newaxis]
         centre, unit = self._units()
         V = None
-        if self._strengths()["own_strength"] is not None:
+        if own:
             V = getattr(self, "V_", 0 * self.coef_.T) * scale / unit
         bias = (self.intercept_ + self.coef_ @ self.mean_ - centre) / unit
         return self.L_ * scale, self.S_ / unit, bias, V
@@ -109,23 +117,25 @@ class FactoredModel(TaskScores):
         warm: bool,
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         given = self._given
-        loss, groups = resolve_loss(given.loss), getattr(self, "groups", None)
+        loss = resolve_loss(given.loss)
         design, targets, weights = X.posed(
             labels, intercept=given.fit_intercept, reduction=given.reduction
         )
         problem = Problem(loss, design, targets)
         with problem.counts.limited(given.max_passes / 2):
-            self.groups_ = groups_for(groups, problem, weights, self.label_names_)
+            self.groups_ = self._groups_of(problem, weights)
+            check_weighted(self.groups_)
+            strengths = self._strengths(problem, weights)
         spent = problem.counts.passes
-        check_weighted(self.groups_)
         self._seed = seed_of(given.random_state)
+        own = strengths["own_strength"] is not None
         solver = LatentMTL(
             self.groups_,
             n_latents=given.n_latents,
-            **self._strengths(),
+            **strengths,
             loss=loss,
             algorithm=given.algorithm,
-            init=self._present_factors() if warm else given.init,
+            init=self._present_factors(own=own) if warm else given.init,
             max_passes=given.max_passes - spent,
             tol=given.tol,
             random_state=self._seed,
@@ -138,16 +148,7 @@ class FactoredModel(TaskScores):
             passes=result.passes + spent,
             budget=given.max_passes,
         )
-        if self.result_.collapsed:
-            why: str = Status.COLLAPSED.value
-            kind: type[Warning] = UserWarning
-            if self.result_.status is Status.BUDGET:
-                kind = ConvergenceWarning
-                why = (
-                    f"W = 0 is lower than what {self.result_.passes:g} passes of descent have "
-                    "reached, and is the model: raise max_passes."
-                )
-            warnings.warn(f"{type(self).__name__}: {why}", kind, stacklevel=4)
+        self._warn(self.result_)
         scale = self.scale_[:, np.newaxis]
         self.L_, self.S_ = self.result_.L.numpy() / scale, self.result_.S.numpy()
         if self.result_.own is not None:
@@ -156,23 +157,70 @@ class FactoredModel(TaskScores):
             del self.V_
         return self.result_.coef.numpy(), self.result_.intercept.numpy()
 
+    def _warn(self, result: LatentResult) -> None:
+        """Say that W = 0, or that the budget ended the descent."""
+        kind: type[Warning] = ConvergenceWarning
+        if not result.collapsed:
+            if result.status.ok:
+                return
+            why = f"{result.status.advice(result.certificate)} ({result.certificate}.)"
+        elif result.status is Status.BUDGET:
+            why = (
+                f"W = 0 is lower than what {result.passes:g} passes of descent have reached, and "
+                "is the model: raise max_passes."
+            )
+        else:
+            kind, why = UserWarning, Status.COLLAPSED.value
+        warnings.warn(f"{type(self).__name__}: {why}", kind, stacklevel=5)
+
 
 class LatentTasks(FactoredModel):
-    """The strengths of the paper's model, and its groups."""
+    """Strengths of shared and own parts in units of the data, or those of the paper."""
 
     groups: Any = None
-    group_strength: float = 1e-3
-    l1_strength: float = 1e-4
-    frobenius_strength: float = 1e-4
-    own_strength: float | None = None
+    shared_strength: Relative = "auto"
+    own_strength: Relative = "auto"
+    group_strength: float | None = None
+    l1_strength: float | None = None
+    frobenius_strength: float | None = None
 
-    def _strengths(self) -> dict[str, Any]:
-        return {
-            "group_strength": self.group_strength,
-            "l1_strength": self.l1_strength,
-            "frobenius_strength": self.frobenius_strength,
-            "own_strength": self.own_strength,
-        }
+    strengths_: dict[str, float | None] = field(init=False)
+
+    def _groups_of(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Groups:
+        if self.groups is None:
+            return Groups.single(problem.targets.n_tasks)
+        return groups_for(self.groups, problem, sample_weight, self.label_names_)
+
+    def _strengths(
+        self, problem: Problem, sample_weight: NDArray[np.float64] | None
+    ) -> dict[str, float | None]:
+        given = self._given
+        names = ("group_strength", "l1_strength", "frobenius_strength")
+        papers = {name: getattr(given, name) for name in names}
+        papers = {name: value for name, value in papers.items() if value is not None}
+        shared, own = given.shared_strength, given.own_strength
+        check_relative(shared, own)
+        if papers:
+            if shared != "auto":
+                raise ValueError(
+                    f"shared_strength, {', '.join(papers)}: the first stands for the others; give "
+                    "one or the other."
+                )
+            papers = {name: getattr(LatentMTL, name) for name in names} | papers
+        if own == "auto" and (papers or given.algorithm == "paper"):
+            own = math.inf  # the paper's model has none
+        if papers and own != math.inf:
+            own = own * own_unit(problem, sample_weight)
+        elif not papers:
+            found, _ = latent_strengths(problem, self.groups_, sample_weight, shared, own)
+            papers = {
+                "group_strength": found.shared,
+                "l1_strength": 0.0,
+                "frobenius_strength": found.shared,
+            }
+            own = found.own
+        self.strengths_ = {**papers, "own_strength": None if own == math.inf else own}
+        return self.strengths_
 
 
 class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):

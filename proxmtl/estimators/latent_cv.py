@@ -15,11 +15,11 @@ from proxmtl.estimators.classifiers_cv import SearchedClassifier
 from proxmtl.estimators.cross_validated import OwnSearch
 from proxmtl.estimators.regressors_cv import SearchedRegressor
 from proxmtl.estimators.scores import TaskScores
-from proxmtl.estimators.strengths import StrengthUnits, strength_units
 from proxmtl.estimators.verdict import Pair
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL
 from proxmtl.latent import path as latent_path
+from proxmtl.latent.strengths import StrengthUnits, latent_units
 from proxmtl.problem import Problem
 
 __all__ = ["LatentMTLClassifierCV", "LatentMTLRegressorCV"]
@@ -57,9 +57,7 @@ class LatentSearch(TaskScores, OwnSearch):
     def _strength_units(
         self, problem: Problem, groups: Groups, sample_weight: NDArray[np.float64] | None
     ) -> StrengthUnits:
-        everyone = Groups.single(groups.n_items)
-        own = strength_units(problem, everyone, sample_weight).own
-        return StrengthUnits(latent_path.critical_strength(problem, groups), own)
+        return latent_units(problem, groups, sample_weight)
 
     def _followed(
         self, problem: Problem, path: Sequence[Pair], groups: Groups, alone: torch.Tensor | None

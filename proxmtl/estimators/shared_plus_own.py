@@ -15,8 +15,8 @@ from proxmtl.estimators.clusters import groups_for
 from proxmtl.estimators.convex import ConvexModel
 from proxmtl.estimators.regressor import LinearAttributeRegressor
 from proxmtl.estimators.scores import SharedScores, shared_part
-from proxmtl.estimators.strengths import strength_units
 from proxmtl.groups import Groups
+from proxmtl.latent.strengths import Relative, check_relative, shared_strengths
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SharedPlusOwn, SquaredFrobenius
 from proxmtl.targets import Reduction
@@ -38,8 +38,8 @@ def shared_plus_own(shared: float, own: float, groups: Groups) -> SquaredFrobeni
 class SharedPlusOwnModel(SharedScores, ConvexModel):
     """Trace norm of a shared part, ridge on own parts, their strengths given."""
 
-    shared_strength: float = 0.15
-    own_strength: float = 0.3
+    shared_strength: Relative = "auto"
+    own_strength: Relative = "auto"
     groups: Any = None
     reduction: Reduction = "mean"
     max_passes: int = 1000
@@ -59,13 +59,13 @@ class SharedPlusOwnModel(SharedScores, ConvexModel):
 
     def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:
         given = self._given
-        for name in ("shared_strength", "own_strength"):
-            value = getattr(given, name)
-            if not value > 0 or (math.isinf(value) and name == "own_strength"):
-                raise ValueError(f"{name}: got {value}; give a positive number.")
-        units = strength_units(problem, self.groups_, sample_weight)
-        self.shared_strength_ = given.shared_strength * units.shared
-        self.own_strength_ = given.own_strength * units.own
+        check_relative(given.shared_strength, given.own_strength)
+        if given.own_strength == math.inf:
+            raise ValueError("own_strength: got inf; give a finite number, or 'auto'.")
+        strengths, _ = shared_strengths(
+            problem, self.groups_, sample_weight, given.shared_strength, given.own_strength
+        )
+        self.shared_strength_, self.own_strength_ = strengths
         return shared_plus_own(self.shared_strength_, self.own_strength_, self.groups_)
 
     def _solve(self, *args: Any, **options: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -168,9 +168,6 @@ class SharedPlusOwnRegressor(LinearAttributeRegressor, SharedPlusOwnModel):
 
     Parameters
     ----------
-    shared_strength : float
-        As for the classifier; the default is a weaker one: the squared loss curves four times as
-        much as the logistic one, so that own parts of the same ridge leave less to be shared.
     loss : {"squared", "huber"}
         Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
 
@@ -180,5 +177,3 @@ class SharedPlusOwnRegressor(LinearAttributeRegressor, SharedPlusOwnModel):
         Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
         and is predicted to be that label.
     """
-
-    shared_strength: float = 0.1

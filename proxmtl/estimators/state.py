@@ -112,6 +112,7 @@ def from_state(kind: type[LinearModel], state: ModelState) -> Any:
     parameters = {name: _restored(value) for name, value in state.parameters.items()}
     for name, default in kind().get_params(deep=False).items():
         number = isinstance(default, (int, float)) and name != "random_state"
+        number |= default == "auto" and name.endswith("strength")
         if number and name in parameters and parameters[name] is None:
             parameters[name] = math.inf  # which JSON lacks
     estimator = kind(**parameters)

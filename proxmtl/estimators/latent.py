@@ -22,14 +22,18 @@ from proxmtl.estimators.scores import TaskScores
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
+from proxmtl.latent import path as latent_path
 from proxmtl.latent.model import Algorithm, Init
-from proxmtl.latent.strengths import Relative, check_relative, latent_strengths, own_unit
+from proxmtl.latent.strengths import Relative, RelativeStrengths, check_relative, own_unit
 from proxmtl.problem import Problem
 from proxmtl.result import Status
 from proxmtl.targets import Reduction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+PAPERS = ("group_strength", "l1_strength", "frobenius_strength")
+"""The strengths of the paper."""
 
 __all__ = ["FactoredModel", "LatentMTLClassifier", "LatentMTLRegressor"]
 
@@ -98,6 +102,11 @@ class FactoredModel(TaskScores):
         """Groups of the attributes; here each is alone."""
         return groups_for(None, problem, sample_weight, self.label_names_)
 
+    def _init(self, problem: Problem, strengths: dict[str, float | None]) -> Init:
+        """Where a fit starts from: ``init`` of :class:`LatentMTL`."""
+        del problem, strengths
+        return self._given.init  # type: ignore[no-any-return]
+
     def _present_factors(self, *, own: bool) -> tuple[NDArray[Any] | None, ...]:
         """L, S, intercepts and V as they are solved for: where a warm start begins."""
         scale = self.scale_[:, np.newaxis]
@@ -126,16 +135,17 @@ class FactoredModel(TaskScores):
             self.groups_ = self._groups_of(problem, weights)
             check_weighted(self.groups_)
             strengths = self._strengths(problem, weights)
+        own = strengths["own_strength"] is not None
+        init = self._present_factors(own=own) if warm else self._init(problem, strengths)
         spent = problem.counts.passes
         self._seed = seed_of(given.random_state)
-        own = strengths["own_strength"] is not None
         solver = LatentMTL(
             self.groups_,
             n_latents=given.n_latents,
             **strengths,
             loss=loss,
             algorithm=given.algorithm,
-            init=self._present_factors(own=own) if warm else given.init,
+            init=init,
             max_passes=given.max_passes - spent,
             tol=given.tol,
             random_state=self._seed,
@@ -194,33 +204,42 @@ class LatentTasks(FactoredModel):
     def _strengths(
         self, problem: Problem, sample_weight: NDArray[np.float64] | None
     ) -> dict[str, float | None]:
-        given = self._given
-        names = ("group_strength", "l1_strength", "frobenius_strength")
-        papers = {name: getattr(given, name) for name in names}
-        papers = {name: value for name, value in papers.items() if value is not None}
+        given, papers = self._given, self._papers()
         shared, own = given.shared_strength, given.own_strength
         check_relative(shared, own)
-        if papers:
-            if shared != "auto":
-                raise ValueError(
-                    f"shared_strength, {', '.join(papers)}: the first stands for the others; give "
-                    "one or the other."
-                )
-            papers = {name: getattr(LatentMTL, name) for name in names} | papers
+        if papers and shared != "auto":
+            raise ValueError(
+                f"shared_strength, {', '.join(papers)}: the first stands for the others; give one "
+                "or the other."
+            )
         if own == "auto" and (papers or given.algorithm == "paper"):
             own = math.inf  # the paper's model has none
-        if papers and own != math.inf:
-            own = own * own_unit(problem, sample_weight)
-        elif not papers:
-            found, _ = latent_strengths(problem, self.groups_, sample_weight, shared, own)
-            papers = {
-                "group_strength": found.shared,
-                "l1_strength": 0.0,
-                "frobenius_strength": found.shared,
+        if papers:
+            unit = 1.0 if own == math.inf else own_unit(problem, sample_weight)
+            self.strengths_ = {
+                **{name: getattr(LatentMTL, name) for name in PAPERS},
+                **papers,
+                "own_strength": None if own == math.inf else own * unit,
             }
-            own = found.own
-        self.strengths_ = {**papers, "own_strength": None if own == math.inf else own}
+        else:
+            self.strengths_ = RelativeStrengths(shared, own).absolute(
+                problem, self.groups_, sample_weight
+            )
         return self.strengths_
+
+    def _papers(self) -> dict[str, float]:
+        """The paper's strengths that are given."""
+        given = {name: getattr(self._given, name) for name in PAPERS}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _init(self, problem: Problem, strengths: dict[str, float | None]) -> Init:
+        given, strength, own = self._given, strengths["group_strength"], strengths["own_strength"]
+        found = None
+        automatic = given.init == "auto" and given.n_latents is None and not self._papers()
+        if automatic and strength is not None and own is not None:
+            left = given.max_passes - problem.counts.passes
+            found = latent_path.start_of(problem, self.groups_, strength, own, left)
+        return given.init if found is None else found
 
 
 class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):

@@ -27,12 +27,6 @@ __all__ = ["LatentMTLClassifierCV", "LatentMTLRegressorCV"]
 Array = NDArray[Any]
 LATENT = (0.85, 0.7, 0.5, 0.35, 0.24, 0.16, 0.11)
 """Strengths of latent tasks; latents die between the first."""
-SEARCH_PASSES = 20
-"""Of the descent to each of them on a fold, at most; scores hardly move afterwards."""
-LEAST = 20
-"""Budget of a final fit from which on it starts from such a descent, in half of it."""
-SEARCH_TOLERANCE = 1e-3
-"""Least relative fall of the objective in ten iterations with which such a descent goes on."""
 
 
 class LatentSearch(TaskScores, OwnSearch):
@@ -70,8 +64,6 @@ class LatentSearch(TaskScores, OwnSearch):
             groups,
             [a for a, _ in path],
             path[0][1],
-            passes=SEARCH_PASSES,
-            tolerance=SEARCH_TOLERANCE,
         ):
             yield posed.weights(blocks)
 
@@ -86,18 +78,7 @@ class LatentSearch(TaskScores, OwnSearch):
         if math.isinf(strength):
             return super()._refit(problem, pair, groups, callback)
         most, before = self._given.max_passes, problem.counts.passes
-        init: Any = "trace"
-        if most >= LEAST:
-            with problem.counts.limited(most / 2):
-                (_, (L, S, *others)), *_ = latent_path.followed(
-                    problem,
-                    groups,
-                    [strength],
-                    own,
-                    passes=SEARCH_PASSES,
-                    tolerance=SEARCH_TOLERANCE,
-                )
-            init = (L, S, others[0] if problem.design.intercept else None, others[-1])
+        init = latent_path.start_of(problem, groups, strength, own, most) or "trace"
         spent = problem.counts.passes - before
         solver = LatentMTL(
             groups,

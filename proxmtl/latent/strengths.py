@@ -20,9 +20,9 @@ from proxmtl.regularizers import SharedPlusOwn
 
 __all__ = [
     "Relative",
+    "RelativeStrengths",
     "StrengthUnits",
     "check_relative",
-    "latent_strengths",
     "latent_units",
     "own_unit",
     "shared_strengths",
@@ -42,8 +42,8 @@ SHARED = 0.5
 """Untuned strength of the shared part, over the squared share of noise in the critical one."""
 LEAST = 0.03
 """Least untuned strength of the shared part."""
-LATENT = 1.2
-LEAST_LATENT = 0.1
+LATENT, LEAST_LATENT = 1.2, 0.1
+"""The same of latent tasks, whose penalty is lower at the same strength."""
 OWN = 2.5
 """Untuned ridge on own parts, over that of tasks alone: part of the signal is shared."""
 
@@ -126,29 +126,62 @@ def shared_strengths(
     units = StrengthUnits(null.critical(groups), null.own)
     if shared == "auto":
         shared = max(SHARED * null.noise_share(groups) ** 2, LEAST)
-    return _times(shared, null.untuned_own() if own == "auto" else own, units), units
+    own = null.untuned_own() if own == "auto" else own
+    return StrengthUnits(shared * units.shared, own * units.own), units
 
 
-def latent_strengths(
-    problem: Problem,
-    groups: Groups,
-    sample_weight: Weights,
-    shared: Relative = "auto",
-    own: Relative = "auto",
-) -> tuple[StrengthUnits, StrengthUnits]:
-    """As :func:`shared_strengths`, of latent tasks ``mu = lambda``; groups may overlap.
+@dataclass(frozen=True)
+class RelativeStrengths:
+    """Strengths of latent tasks and own parts in units of the data that they are to serve.
 
-    Theirs is the same rule: the penalty on a latent task of size t, ``c t^(2/3)``, weighs noise
-    over signal too, and is proportional to the strength.
+    Parameters
+    ----------
+    shared : float or "auto"
+        ``mu = lambda``, without an L1 norm, as a fraction of the critical strength. ``"auto"``: by
+        the rule of :func:`shared_strengths`. The penalty on a latent task of size t, ``c t^(2/3)``
+        with c proportional to the strength, weighs noise over signal too.
+    own : float or "auto"
+        Ridge on own parts, in the unit of :class:`StrengthUnits`; inf: there are none.
+
+    Raises
+    ------
+    ValueError
+        If one is neither a positive number nor "auto".
     """
-    units = latent_units(problem, groups, sample_weight)
-    if shared == "auto" or own == "auto":
-        null = _Null.of(problem, sample_weight)
-        if shared == "auto":
-            noise = null.noise_share(Groups.single(groups.n_items))
-            shared = max(LATENT * noise**2, LEAST_LATENT)
-        own = null.untuned_own() if own == "auto" else own
-    return _times(shared, own, units), units
+
+    shared: Relative = "auto"
+    own: Relative = "auto"
+
+    def __post_init__(self) -> None:
+        check_relative(self.shared, self.own)
+
+    def absolute(
+        self, problem: Problem, groups: Groups, sample_weight: Weights = None
+    ) -> dict[str, float | None]:
+        """The strengths by their names in :class:`~proxmtl.LatentMTL`.
+
+        Parameters
+        ----------
+        problem, sample_weight
+            As for :func:`strength_units`.
+        groups : Groups
+            Of the tasks, possibly overlapping.
+        """
+        strength, shared, own = critical_strength(problem, groups), self.shared, self.own
+        if shared == "auto" or own == "auto":
+            null = _Null.of(problem, sample_weight)
+            if shared == "auto":
+                noise = null.noise_share(Groups.single(groups.n_items))
+                shared = max(LATENT * noise**2, LEAST_LATENT)
+            own = null.untuned_own() if own == "auto" else own
+        strength *= shared
+        ridge = None if own == math.inf else own * own_unit(problem, sample_weight)
+        return {
+            "group_strength": strength,
+            "l1_strength": 0.0,
+            "frobenius_strength": strength,
+            "own_strength": ridge,
+        }
 
 
 def check_relative(shared: object, own: object) -> None:
@@ -297,7 +330,3 @@ def _leading(slopes: Tensor) -> Tensor:
     """Leading left singular vector, (D,)."""
     found: Tensor = torch.linalg.svd(slopes, full_matrices=False)[0][:, 0]
     return found
-
-
-def _times(shared: float, own: float, units: StrengthUnits) -> StrengthUnits:
-    return StrengthUnits(shared * units.shared, own * units.own)

@@ -243,39 +243,52 @@ class LatentTasks(FactoredModel):
 
 
 class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
-    r"""Attributes that share latent tasks, ``W = L S``, chosen group by group.
+    r"""Attributes that share latent tasks, with parts of their own: ``W = L S + V``.
 
-    .. math:: \min_{L, S, b} \; \frac{1}{n} \sum_m \sum_i c_{mi}\, \tfrac12
-              \max(0, 1 - y_{mi} (x_i^\top L s_m + b_m))^2
+    .. math:: \min_{L, S, V, b} \; \frac{1}{n} \sum_m \sum_i c_{mi}\, \tfrac12
+              \max(0, 1 - y_{mi} (x_i^\top (L s_m + v_m) + b_m))^2
               + \mu \sum_k \sum_g w_g \|s_k^g\|_2 + \gamma \|L\|_1 + \lambda \|L\|_F^2
+              + \nu \|V\|_F^2
 
-    n is the number of observed labels of all attributes, counted with their sample weights. With
-    `own_strength` each attribute also has a part of its own, for what it does not have in common
-    with others: ``W = L S + V``, and :math:`+ \nu \|V\|_F^2`. The problem is not convex: the
-    result is a local minimum or what the budget reached, and ``result_`` tells which.
+    n is the number of observed labels of all attributes, counted with their sample weights. Own
+    parts V take what an attribute does not have in common with others; the paper's model has none.
+    The problem is not convex: the result is a local minimum or what the budget reached, and
+    ``result_`` tells which.
+
+    By default the data say how strong the penalties are, and without an L1 norm one strength stands
+    for :math:`\mu = \lambda`: only :math:`\mu^2 \lambda` matters for W.
+    :class:`LatentMTLClassifierCV` finds strengths by cross-validation, in the same units.
 
     Parameters
     ----------
     groups : Groups, dict, list of lists, "auto", "singletons" or None
-        Groups of attributes: a dict of group name -> attribute names (or column numbers), a list
-        of lists of them, or `Groups`. ``"auto"``: clusters of attributes with like labels and like
-        classifiers (:func:`~proxmtl.estimators.cluster_attributes`). None and ``"singletons"``: no
-        groups, every attribute chooses its latent tasks alone. Attributes in no group form groups
-        of their own.
+        Groups of attributes that choose latent tasks together: a dict of group name -> attribute
+        names (or column numbers), a list of lists of them, or `Groups`. ``"auto"``: clusters of
+        attributes with like labels and like classifiers
+        (:func:`~proxmtl.estimators.cluster_attributes`). None: all attributes are one group.
+        ``"singletons"``: each chooses alone. Attributes in no group form groups of their own.
     n_latents : int, "auto" or None
         K, an upper bound: latents that are not needed die. ``"auto"``: the rank of the best
         of the trace norm's solutions at several strengths, roughly solved for at most 40 passes, or
         those of the start where ``init`` follows them anyway, as by default with own parts: about
         130 passes, at most half of ``max_passes``. None: min(M, D).
-    group_strength : float
-        :math:`\mu > 0`, the sparsity of S over (latent, group) blocks.
-    l1_strength : float
-        :math:`\gamma \ge 0`, the sparsity of L.
-    frobenius_strength : float
-        :math:`\lambda \ge 0`, the ridge on L. One of the two must be positive.
-    own_strength : float, optional
-        :math:`\nu > 0`, the ridge on own parts V, in units of the loss as the other strengths;
-        None: there are none. The smaller, the less is shared.
+    shared_strength : float or "auto"
+        :math:`\mu = \lambda` with :math:`\gamma = 0`, as a fraction of the one from which on a
+        first latent task does not pay without own parts. ``"auto"``: the one from which on a latent
+        task of noise alone does not pay (:class:`~proxmtl.latent.strengths.RelativeStrengths`).
+    own_strength : float or "auto"
+        :math:`\nu`, in units of the mean squared norm of the (standardised) features over the
+        number of labels; ``inf``: there are no own parts. The smaller, the less is shared.
+        ``"auto"``: from the error of single-task ridges on labels that are left out; ``inf`` with
+        the paper's strengths, or its algorithm.
+    group_strength : float, optional
+        The paper's :math:`\mu > 0`, the sparsity of S over (latent, group) blocks, in units of the
+        loss. With the next two in place of `shared_strength`; those of the three that are not
+        given are then as in :class:`proxmtl.LatentMTL`.
+    l1_strength : float, optional
+        The paper's :math:`\gamma \ge 0`, the sparsity of L.
+    frobenius_strength : float, optional
+        The paper's :math:`\lambda \ge 0`, the ridge on L. One of the two must be positive.
     loss : {"squared_hinge", "logistic", "squared", "smoothed_hinge", "huber"}
         Loss of a label; the formula is with the first, the paper's.
     algorithm : {"auto", "gram", "panoc", "palm", "paper"}
@@ -284,7 +297,9 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
         :class:`proxmtl.LatentMTL`.
     init : {"auto", "best", "trace", "svd", "zero", "paper"} or tuple of arrays
         ``"svd"`` starts from single-task solutions, ``"trace"`` from those of the trace norm,
-        ``"best"`` from the lower of the two; ``"auto"`` is the last with own parts, else the first.
+        ``"best"`` from the lower of the two. ``"auto"`` follows the trace norm's as the search of
+        :class:`LatentMTLClassifierCV` does; with the paper's strengths or a number of latents it is
+        ``"best"`` with own parts, ``"svd"`` without.
         Others as for :class:`proxmtl.LatentMTL`. Or L, S and optionally intercepts and V, on
         standardised features.
     fit_intercept : bool
@@ -319,7 +334,10 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
     S_ : ndarray of shape (K, M)
         How the attributes combine them.
     V_ : ndarray of shape (D, M)
-        The attributes' own parts, on the features as given; only with `own_strength`.
+        The attributes' own parts, on the features as given; absent without them.
+    strengths_ : dict
+        :math:`\mu, \gamma, \lambda, \nu` in units of the loss on standardised features, by their
+        names in :class:`proxmtl.LatentMTL`.
     groups_ : Groups
         The groups that were used.
     label_values_ : ndarray of shape (2,)
@@ -336,17 +354,20 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
 
     Warns
     -----
+    ConvergenceWarning
+        If the budget was used up before the residual reached ``tol``.
     UserWarning
         If the model collapsed to W = 0: the penalties are too strong.
     """
 
 
 class LatentMTLRegressor(LinearAttributeRegressor, LatentTasks):
-    r"""Regressions that share latent tasks, ``W = L S``, chosen group by group.
+    r"""Regressions that share latent tasks, with parts of their own: ``W = L S + V``.
 
-    .. math:: \min_{L, S, b} \; \frac{1}{n} \sum_m \sum_i c_{mi}\, \tfrac12
-              (y_{mi} - x_i^\top L s_m - b_m)^2
+    .. math:: \min_{L, S, V, b} \; \frac{1}{n} \sum_m \sum_i c_{mi}\, \tfrac12
+              (y_{mi} - x_i^\top (L s_m + v_m) - b_m)^2
               + \mu \sum_k \sum_g w_g \|s_k^g\|_2 + \gamma \|L\|_1 + \lambda \|L\|_F^2
+              + \nu \|V\|_F^2
 
     on labels that are centred and divided by their standard deviation, attribute by attribute. Else
     it is :class:`LatentMTLClassifier` with real labels, whose parameters and attributes it has but

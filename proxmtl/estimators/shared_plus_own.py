@@ -93,13 +93,15 @@ class SharedPlusOwnClassifier(LinearAttributeClassifier, SharedPlusOwnModel):
 
     Parameters
     ----------
-    shared_strength : float
+    shared_strength : float or "auto"
         Weight of the trace norm, ``> 0``, as a fraction of the one from which on nothing is shared
-        if attributes have no parts of their own. ``inf`` leaves the shared part out.
-    own_strength : float
+        if attributes have no parts of their own. ``inf`` leaves the shared part out. ``"auto"``:
+        from the share of noise in that one (:func:`~proxmtl.latent.strengths.shared_strengths`).
+    own_strength : float or "auto"
         Weight of the ridge, ``> 0``, in units of the mean squared norm of the (standardised)
         features over the number of labels: as the logarithm of a Gaussian prior, 1 lets the scores
-        have variance 1/2.
+        have variance 1/2. ``"auto"``: from the error of single-task ridges on labels that are left
+        out.
     groups : Groups, dict, list of lists, "auto" or None
         Disjoint groups of attributes, each with a shared part of its own (an attribute in no group
         is a group of one); ``"auto"``: clusters of attributes with like labels and like classifiers

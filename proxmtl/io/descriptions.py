@@ -81,7 +81,8 @@ def _fitted(n_attributes: int, n_features: int) -> Check:
                     "iterations": whole(0, MOST),
                 },
             ),
-        }
+        },
+        {"report": tables(sequence(either(null, flag, number(), text), n_attributes))},
     )
 
 

@@ -42,10 +42,8 @@ SHARED = 0.5
 """Untuned strength of the shared part, over the squared share of noise in the critical one."""
 LEAST = 0.03
 """Least untuned strength of the shared part."""
-LATENT, LEAST_LATENT = 1.2, 0.1
-"""The same of latent tasks, whose penalty is lower at the same strength."""
-OWN = 2.5
-"""Untuned ridge on own parts, over that of tasks alone: part of the signal is shared."""
+OWN, OWN_LATENT = 2.5, 1.2
+"""Untuned ridges on own parts, over that of tasks alone: part of the signal is shared."""
 
 
 class StrengthUnits(NamedTuple):
@@ -126,7 +124,7 @@ def shared_strengths(
     units = StrengthUnits(null.critical(groups), null.own)
     if shared == "auto":
         shared = max(SHARED * null.noise_share(groups) ** 2, LEAST)
-    own = null.untuned_own() if own == "auto" else own
+    own = OWN * null.untuned_own() if own == "auto" else own
     return StrengthUnits(shared * units.shared, own * units.own), units
 
 
@@ -137,9 +135,10 @@ class RelativeStrengths:
     Parameters
     ----------
     shared : float or "auto"
-        ``mu = lambda``, without an L1 norm, as a fraction of the critical strength. ``"auto"``: by
-        the rule of :func:`shared_strengths`. The penalty on a latent task of size t, ``c t^(2/3)``
-        with c proportional to the strength, weighs noise over signal too.
+        ``mu = lambda``, without an L1 norm, as a fraction of the critical strength. ``"auto"``: the
+        one from which on a latent task of noise alone does not pay, which is the share of noise
+        of :func:`shared_strengths` to the power 4/3, as critical strengths go with slopes; at
+        least 0.03. Large latent tasks are hardly shrunk, so that less lets noise in.
     own : float or "auto"
         Ridge on own parts, in the unit of :class:`StrengthUnits`; inf: there are none.
 
@@ -172,8 +171,8 @@ class RelativeStrengths:
             null = _Null.of(problem, sample_weight)
             if shared == "auto":
                 noise = null.noise_share(Groups.single(groups.n_items))
-                shared = max(LATENT * noise**2, LEAST_LATENT)
-            own = null.untuned_own() if own == "auto" else own
+                shared = max(noise ** (4 / 3), LEAST)
+            own = OWN_LATENT * null.untuned_own() if own == "auto" else own
         strength *= shared
         ridge = None if own == math.inf else own * own_unit(problem, sample_weight)
         return {
@@ -275,12 +274,12 @@ class _Null:
         return 1 / limit if limit < math.inf else 1.0
 
     def untuned_own(self) -> float:
-        """Ridge on own parts that the labels of single tasks and the loss ask for."""
+        """Ridge that the labels of single tasks and the loss ask for."""
         targets, loss = self.problem.targets, self.problem.loss
         weights = targets.weights.to(torch.float64)
         curvature = loss.curvature(self.scores, targets.labels.to(self.scores))
         told = float((weights * curvature).sum() / weights.sum())
-        return OWN * told * ridge_of_labels(self.problem, self.labels.copies, self.labels.norms)
+        return told * ridge_of_labels(self.problem, self.labels.copies, self.labels.norms)
 
     def noise_share(self, groups: Groups) -> float:
         """Share of noise in the critical strength of the trace norms of disjoint groups."""

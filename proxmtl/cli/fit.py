@@ -104,6 +104,7 @@ def fit(
         typer.Option(
             help="Accuracy at which to stop: a residual, default 0.001; with --single-task or "
             "--auto a relative gap, default 1e-6 or 1e-4.",
+            min=0.0,
             rich_help_panel=_SOLVER,
         ),
     ] = None,
@@ -170,8 +171,11 @@ def fit(
         SharedPlusOwnClassifierCV,
         SingleTaskClassifier,
     )
+    from proxmtl.estimators.latent import PAPERS
+    from proxmtl.estimators.thresholds import check_threshold
     from proxmtl.io import new_run_folder
     from proxmtl.io.outputs import room
+    from proxmtl.latent import LatentMTL
     from proxmtl.sources import sources_read
 
     grouped = latent or (not auto and single_task is None)
@@ -184,6 +188,15 @@ def fit(
     K = options.latents_of(n_latents)
     strengths = options.strengths_of(
         shared_strength, own_strength, group_strength, l1_strength, frobenius_strength
+    )
+    least = options.threshold_of(threshold)
+    # what is wrong with the options is said now: files may take long to read
+    check_threshold(least)
+    papers = {name: given for name, given in strengths.items() if name in PAPERS}
+    LatentMTL(
+        n_latents=K,
+        algorithm=cast("Algorithm", algorithm),  # others raise, by name
+        **{name: value for name, value in papers.items() if value is not None},
     )
     console = make_console()
     with (
@@ -216,7 +229,7 @@ def fit(
                 groups=chosen if latent else None,
                 class_weight=weighting,
                 max_passes=max_passes,
-                threshold=options.threshold_of(threshold),
+                threshold=least,
                 random_state=seed,
                 label_names=data.names,
             )
@@ -232,7 +245,7 @@ def fit(
                 groups=chosen,
                 n_latents=K,
                 **strengths,
-                algorithm=cast("Algorithm", algorithm),  # others raise, by name
+                algorithm=cast("Algorithm", algorithm),
                 class_weight=weighting,
                 max_passes=max_passes,
                 random_state=seed,

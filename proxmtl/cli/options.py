@@ -267,7 +267,7 @@ def strength_of(option: str, given: str) -> float | Literal["auto"]:
     except ValueError:
         found = math.nan
     if not found > 0:
-        raise ValueError(f"--{option}: got {given!r}; give a positive number, or auto.")
+        raise ValueError(f"--{option}: got {given}; give a positive number, or auto.")
     return found
 
 

@@ -111,7 +111,7 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     ) -> None:
         options = {"fit_intercept": fit_intercept, "revive": revive, **options}
         if relative is not None:
-            options["own_strength"] = None if relative.own == math.inf else 0.0  # until a solve
+            options["own_strength"] = None if relative.own == math.inf else 1.0  # until a solve
         model = LatentMTL(groups, n_latents, **options)
         if revive is None:
             model = replace(model, revive=model.algorithm in ("auto", "gram"))

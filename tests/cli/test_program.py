@@ -151,7 +151,8 @@ def test_defaults_of_fit_are_those_of_the_estimator():
     ours = {name: item.default for name, item in inspect.signature(fit).parameters.items()}
     theirs = LatentMTLClassifier().get_params()
     shared = (ours.keys() & theirs.keys()) - {"groups", "tol"}  # each model has its own tol
-    assert {"group_strength", "l1_strength", "frobenius_strength", "max_passes"} <= shared
+    strengths = {"group_strength", "l1_strength", "frobenius_strength"}
+    assert strengths | {"shared_strength", "own_strength", "max_passes"} <= shared
     assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
 
 

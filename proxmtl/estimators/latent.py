@@ -134,7 +134,8 @@ class FactoredModel(TaskScores):
         with problem.counts.limited(given.max_passes / 2):
             self.groups_ = self._groups_of(problem, weights)
             check_weighted(self.groups_)
-            strengths = self._strengths(problem, weights)
+        # in no budget, as the search of strengths by cross-validation is in none
+        strengths = self._strengths(Problem(loss, design, targets), weights)
         own = strengths["own_strength"] is not None
         init = self._present_factors(own=own) if warm else self._init(problem, strengths)
         spent = problem.counts.passes
@@ -312,7 +313,8 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
     class_weight : None, "balanced" or dict of class -> weight
         Weights of the two classes, within each attribute.
     max_passes : int
-        Budget in passes over the features.
+        Budget in passes over the features; strengths in units of the data take some more, at most
+        eight.
     tol : float
         The solver stops when the KKT residual, relative to the gradients of the loss, is at most
         this.

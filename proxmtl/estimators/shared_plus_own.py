@@ -119,7 +119,7 @@ class SharedPlusOwnClassifier(LinearAttributeClassifier, SharedPlusOwnModel):
     class_weight : None, "balanced" or dict of class -> weight
         Weights of the two classes, within each attribute.
     max_passes : int
-        Budget in passes over the features.
+        Budget in passes over the features; strengths take some more, at most five.
     tol : float
         Relative duality gap at which the solver stops.
     label_names : sequence of str, optional

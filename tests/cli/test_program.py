@@ -62,6 +62,7 @@ def test_help_and_errors_of_usage_import_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_small_demo(program, files):
     size = ("--n-train", "150", "--observed", "0.5", "--n-splits", "1", "--max-passes", "10")
     code, out, _ = program("demo", *size, "--out", "demo")
@@ -156,6 +157,7 @@ def test_defaults_of_fit_are_those_of_the_estimator():
     assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_terminal_without_umlauts_gets_a_table_and_no_error(program, files):
     text = (files / "y.csv").read_text()
     for name, other in (

@@ -246,7 +246,7 @@ def test_a_head_finds_its_strengths_in_the_first_solve_and_keeps_them():
     head.solve(2 * features, signs)
     assert torch.equal(head.strengths, before)
     again = LatentMTLHead(
-        D, M, Groups.single(M), relative=RelativeStrengths(0.4, 0.5), dtype=torch.float64
+        D, M, head.model.groups, relative=RelativeStrengths(0.4, 0.5), dtype=torch.float64
     )
     again.load_state_dict(head.state_dict())
     assert again.model == head.model

@@ -104,7 +104,6 @@ def fit(
         typer.Option(
             help="Accuracy at which to stop: a residual, default 0.001; with --single-task or "
             "--auto a relative gap, default 1e-6 or 1e-4.",
-            min=0.0,
             rich_help_panel=_SOLVER,
         ),
     ] = None,
@@ -192,6 +191,8 @@ def fit(
     least = options.threshold_of(threshold)
     # what is wrong with the options is said now: files may take long to read
     check_threshold(least)
+    if tol is not None and not tol >= 0:
+        raise ValueError(f"tol: got {tol}; give a number >= 0.")
     papers = {name: given for name, given in strengths.items() if name in PAPERS}
     LatentMTL(
         n_latents=K,

@@ -85,7 +85,6 @@ GroupStrength = Annotated[
     typer.Option(
         help="The paper's mu, sparsity of S over (latent, group) blocks: with the next two in "
         "place of --shared-strength; default 0.001 beside the others.",
-        min=0,
         rich_help_panel=_PAPER,
     ),
 ]
@@ -93,7 +92,6 @@ L1Strength = Annotated[
     float | None,
     typer.Option(
         help="The paper's gamma, sparsity of L; default 0.0001 beside the others.",
-        min=0,
         rich_help_panel=_PAPER,
     ),
 ]
@@ -101,7 +99,6 @@ FrobeniusStrength = Annotated[
     float | None,
     typer.Option(
         help="The paper's lambda, ridge on L; default 0.0001 beside the others.",
-        min=0,
         rich_help_panel=_PAPER,
     ),
 ]

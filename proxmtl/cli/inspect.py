@@ -113,7 +113,7 @@ def _of_fit(run: FittedRun, maker: Any) -> tuple[str, dict[str, Any], NDArray[An
     lines = {
         "attributes": n_attributes,
         "features": n_features,
-        **{key.replace("_", " "): f"{value:g}" for key, value in strengths.items()},
+        **{key.replace("_", " "): _figure(value) for key, value in strengths.items()},
         **summary_lines(model.fit_report_, maker),
     }
     return type(model).__name__, lines, getattr(model, "S_", None)
@@ -168,3 +168,8 @@ def _show_latents(
     }
     title = f"{counted(int(live.sum()), 'live latent')} of {len(S)}: who uses how many"
     console.print(comparison_table(transposed, title=title))
+
+
+def _figure(strength: float | str) -> str:
+    """A strength, or that the data say it."""
+    return strength if isinstance(strength, str) else f"{strength:g}"

@@ -161,7 +161,7 @@ class Request:
             n_latents=self.n_latents,
             **papers,
             loss=loss,
-            class_weight=weighting,
+            class_weight="balanced" if self.balanced else None,
             max_passes=self.max_passes,
             random_state=self.seed,
         )

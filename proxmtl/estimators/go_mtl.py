@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,7 +55,7 @@ class GOMTLClassifier(LinearAttributeClassifier, FactoredModel):
 
     def _strengths(
         self, problem: Problem, sample_weight: NDArray[np.float64] | None
-    ) -> dict[str, float | None]:
+    ) -> dict[str, Any]:
         del problem, sample_weight
         return {
             "group_strength": self.strength,

@@ -94,7 +94,7 @@ class FactoredModel(TaskScores):
 
     def _strengths(
         self, problem: Problem, sample_weight: NDArray[np.float64] | None
-    ) -> dict[str, float | None]:
+    ) -> dict[str, Any]:
         """Strengths of `LatentMTL` by name, for a problem without a penalty."""
         raise NotImplementedError
 
@@ -102,7 +102,7 @@ class FactoredModel(TaskScores):
         """Groups of the attributes; here each is alone."""
         return groups_for(None, problem, sample_weight, self.label_names_)
 
-    def _init(self, problem: Problem, strengths: dict[str, float | None]) -> Init:
+    def _init(self, problem: Problem, strengths: dict[str, Any]) -> Init:
         """Where a fit starts from: ``init`` of :class:`LatentMTL`."""
         del problem, strengths
         return self._given.init  # type: ignore[no-any-return]
@@ -195,7 +195,7 @@ class LatentTasks(FactoredModel):
     l1_strength: float | None = None
     frobenius_strength: float | None = None
 
-    strengths_: dict[str, float | None] = field(init=False)
+    strengths_: dict[str, Any] = field(init=False)
 
     def _groups_of(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Groups:
         if self.groups is None:
@@ -204,7 +204,7 @@ class LatentTasks(FactoredModel):
 
     def _strengths(
         self, problem: Problem, sample_weight: NDArray[np.float64] | None
-    ) -> dict[str, float | None]:
+    ) -> dict[str, Any]:
         given, papers = self._given, self._papers()
         shared, own = given.shared_strength, given.own_strength
         check_relative(shared, own)
@@ -233,7 +233,7 @@ class LatentTasks(FactoredModel):
         given = {name: getattr(self._given, name) for name in PAPERS}
         return {name: value for name, value in given.items() if value is not None}
 
-    def _init(self, problem: Problem, strengths: dict[str, float | None]) -> Init:
+    def _init(self, problem: Problem, strengths: dict[str, Any]) -> Init:
         given, strength, own = self._given, strengths["group_strength"], strengths["own_strength"]
         found = None
         automatic = given.init == "auto" and given.n_latents is None and not self._papers()

@@ -78,7 +78,7 @@ class LatentSearch(TaskScores, OwnSearch):
         if math.isinf(strength):
             return super()._refit(problem, pair, groups, callback)
         most, before = self._given.max_passes, problem.counts.passes
-        init = latent_path.start_of(problem, groups, strength, own, most) or "trace"
+        init: Any = latent_path.start_of(problem, groups, strength, own, most) or "trace"
         spent = problem.counts.passes - before
         solver = LatentMTL(
             groups,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.latent.problem import LatentProblem
+from proxmtl.problem import Problem
 
 __all__ = ["Reduced", "full_grams", "gram_passes", "moved_grams", "reduced", "sides"]
 
@@ -22,7 +23,7 @@ def sides(problem: LatentProblem) -> tuple[int, int, int]:
     return problem.targets.n_tasks, side - int(problem.design.intercept), side
 
 
-def by_task(problem: LatentProblem, values: Tensor) -> list[Tensor]:
+def by_task(problem: LatentProblem | Problem, values: Tensor) -> list[Tensor]:
     """Entries of the shape of the labels, one vector a task: views."""
     targets = problem.targets
     if targets.task_of is None:

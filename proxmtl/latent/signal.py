@@ -82,7 +82,7 @@ class _Rows(NamedTuple):
         norms = inner.diagonal()
         apart = norms[:, None] + norms - 2 * inner
         first = (apart <= ALIKE * norms.max()).to(torch.int8).argmax(1)
-        kept, merged = first.unique(return_inverse=True)
+        kept, merged = torch.unique(first, return_inverse=True)
         weights = given.new_zeros(len(kept)).index_add_(0, merged, given)
         root = weights.sqrt()
         inner = root[:, None] * inner[kept][:, kept] * root

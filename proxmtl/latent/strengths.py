@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -122,10 +122,10 @@ def shared_strengths(
     """
     null = _Null.of(problem, sample_weight)
     units = StrengthUnits(null.critical(groups), null.own)
-    if shared == "auto":
-        shared = max(SHARED * null.noise_share(groups) ** 2, LEAST)
-    own = OWN * null.untuned_own() if own == "auto" else own
-    return StrengthUnits(shared * units.shared, own * units.own), units
+    if isinstance(shared, str):
+        shared = float(max(SHARED * null.noise_share(groups) ** 2, LEAST))
+    ridge = OWN * null.untuned_own() if isinstance(own, str) else own
+    return StrengthUnits(shared * units.shared, ridge * units.own), units
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class RelativeStrengths:
 
     def absolute(
         self, problem: Problem, groups: Groups, sample_weight: Weights = None
-    ) -> dict[str, float | None]:
+    ) -> dict[str, Any]:
         """The strengths by their names in :class:`~proxmtl.LatentMTL`.
 
         Parameters
@@ -167,12 +167,13 @@ class RelativeStrengths:
             Of the tasks, possibly overlapping.
         """
         strength, shared, own = critical_strength(problem, groups), self.shared, self.own
-        if shared == "auto" or own == "auto":
+        if isinstance(shared, str) or isinstance(own, str):
             null = _Null.of(problem, sample_weight)
-            if shared == "auto":
+            if isinstance(shared, str):
                 noise = null.noise_share(Groups.single(groups.n_items))
-                shared = max(noise ** (4 / 3), LEAST)
-            own = OWN_LATENT * null.untuned_own() if own == "auto" else own
+                shared = float(max(noise ** (4 / 3), LEAST))
+            if isinstance(own, str):
+                own = float(OWN_LATENT * null.untuned_own())
         strength *= shared
         ridge = None if own == math.inf else own * own_unit(problem, sample_weight)
         return {

@@ -138,7 +138,7 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         if relative is not None:
             unknown = torch.full((len(STRENGTHS),), torch.nan, dtype=torch.float64, device=device)
             self.register_buffer("strengths", unknown)
-            self.register_load_state_dict_post_hook(_take_strengths)
+            self.register_load_state_dict_post_hook(_take_strengths)  # type: ignore[no-untyped-call]
         self.result: LatentResult | None = None
         self.register_buffer("solved", torch.tensor(data=False, device=device))
         self.census = LabelCensus(
@@ -332,5 +332,5 @@ def _take_strengths(head: LatentMTLHead, *_: Any) -> None:
     """Give the model the strengths that are known."""
     if head._known:  # noqa: SLF001 - of this module
         values = zip(STRENGTHS, head.strengths.tolist(), strict=True)
-        found = {name: None if value == math.inf else value for name, value in values}
+        found: dict[str, Any] = {name: None if v == math.inf else v for name, v in values}
         head.model = replace(head.model, **found)

@@ -70,13 +70,13 @@ def _printed(table, *, width, encoding="utf-8"):
 TABLES = {
     "attributes": lambda names: attribute_table(
         pd.DataFrame(
-            dict.fromkeys(("ap", "accuracy", "majority", "prevalence", "n_observed"), 0.5),
+            dict.fromkeys(("ap", "f1", "accuracy", "majority", "prevalence", "n_observed"), 0.5),
             index=names,
         )
     ),
     "groups": lambda names: group_table(
         pd.DataFrame(
-            dict.fromkeys(("ap", "accuracy", "majority", "n_attributes"), 0.5), index=names
+            dict.fromkeys(("ap", "f1", "accuracy", "majority", "n_attributes"), 0.5), index=names
         )
     ),
     "classes": lambda names: class_table(

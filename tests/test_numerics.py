@@ -226,7 +226,7 @@ OTHER_MEANS = {
     "proxmtl/estimators/scoring.py: np.average",
     "proxmtl/estimators/search.py: (sums[:, count > 0] / count[count > 0]).mean",
     "proxmtl/estimators/search.py: self.scores[solved, f][:, scored].mean",
-    "proxmtl/estimators/strengths.py: given.mean",
+    "proxmtl/latent/strengths.py: given.mean",
     "proxmtl/estimators/verdict.py: gain[known].var",
     "proxmtl/estimators/verdict.py: np.nanmean",
     "proxmtl/estimators/verdict.py: np.nanstd",

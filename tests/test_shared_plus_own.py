@@ -113,7 +113,8 @@ def test_the_unit_of_the_own_part_counts_labels_that_there_are():
     X, Y = classification(80, 6, 4, seed=2)
     fewer = torch.where(torch.arange(80)[:, None] % 4 > 0, Y, math.nan)
     fewer[::4, 0] = Y[::4, 0]  # no row is left out
-    models = [SharedPlusOwnClassifier().fit(X.numpy(), y.numpy()) for y in (Y, fewer)]
+    model = SharedPlusOwnClassifier(own_strength=0.3)
+    models = [clone(model).fit(X.numpy(), y.numpy()) for y in (Y, fewer)]
     n_labels = [4 * 80, 80 + 3 * 60]
     units = [model.own_strength_ * n for model, n in zip(models, n_labels, strict=True)]
     assert units[1] == pytest.approx(units[0], rel=1e-9)

@@ -136,7 +136,10 @@ class SharedDesign(Design):
         if self._XT is None:
             return super().inner_products(task, entries)
         part = as_scipy(select_csr(self.X, entries, 0)).astype(np.float64)
-        return torch.from_numpy((part @ part.T).toarray())
+        found = (part @ part.T).tocoo()
+        inner = torch.zeros(len(entries), len(entries), dtype=torch.float64)
+        inner[found.row, found.col] = torch.from_numpy(found.data)
+        return inner
 
     @property
     def has_samples(self) -> bool:

@@ -44,7 +44,7 @@ def _percent(value: float) -> str:
 
 def attribute_table(metrics: pd.DataFrame) -> Table:
     """One line per attribute, from `proxmtl.experiments.attribute_metrics`."""
-    table = _table("attribute", "AP %", "F1 %", "accuracy %", "majority %", "positive %", "labels")
+    table = _table("attribute", "AP %", "F1 %", "accuracy %", "majority %", "yes %", "labels")
     rows = zip(_cells(metrics.index), metrics.iterrows(), strict=True)
     for name, (_, row) in rows:
         figures = [_percent(row[key]) for key in ("ap", "f1", "accuracy", "majority", "prevalence")]

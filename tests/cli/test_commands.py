@@ -93,28 +93,6 @@ def test_fit_predict_evaluate_inspect(program, files):
     assert "live latents" in out
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--own-strength", "weak"), "--own-strength: got weak; give a positive number, or auto."),
-        (("--shared-strength", "-1"), "--shared-strength: got -1; give a positive number"),
-        (("--shared-strength", "nan"), "--shared-strength: got nan; give a positive number"),
-        (
-            ("--shared-strength", "0.5", "--group-strength", "0.1"),
-            "--shared-strength: this is in place of the paper's three strengths; leave one",
-        ),
-        (("--algorithm", "magic"), "algorithm: got 'magic'"),
-        (("--tol", "-1"), "--tol: got -1.0"),
-        (("--auto", "--threshold", "f2"), "--threshold: got 'f2'"),
-    ],
-)
-def test_options_are_checked_before_a_file_is_read(program, files, options, said):
-    code, _, err = program("fit", "none.npy", "-l", "none.csv", "-o", "run", *options)
-    assert code == 2
-    assert said in err
-    assert not (files / "run").exists()
-
-
 def test_parts_of_their_own_are_fitted_saved_and_shown(program, files):
     code, out, err = program(*FIT, *QUICK, "--own-strength", "0.01")
     assert code == 0, err

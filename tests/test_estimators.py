@@ -283,15 +283,15 @@ def test_partial_fit_starts_where_it_was(data, fit_intercept, own):
 
 def test_own_parts_come_and_go_with_their_strength(data):
     X, Y = data
-    model = LatentMTLClassifier(max_passes=60, own_strength=np.inf).fit(X, Y)
-    model.set_params(own_strength=0.01).partial_fit(X, Y)
+    model = LatentMTLClassifier(max_passes=60, shared_strength=0.1, own_strength=np.inf).fit(X, Y)
+    model.set_params(own_strength=1.0).partial_fit(X, Y)
     np.testing.assert_allclose(model.coef_.T, model.L_ @ model.S_ + model.V_, rtol=1e-12)
     assert model.V_.any()
     assert 0 < model.result_.own_share < 1
     model.set_params(own_strength=np.inf).partial_fit(X, Y)
     assert not hasattr(model, "V_")
     np.testing.assert_allclose(model.coef_.T, model.L_ @ model.S_, rtol=1e-12)
-    model.set_params(own_strength=0.01).fit(3 * X + 1, Y)  # on other units
+    model.set_params(own_strength=1.0).fit(3 * X + 1, Y)  # on other units
     np.testing.assert_allclose(model.coef_.T, model.L_ @ model.S_ + model.V_, rtol=1e-12)
 
 

@@ -179,6 +179,7 @@ def test_invariant_grid_has_the_asked_invariants():
         invariant_grid([], [])
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_latent_model_is_chosen_over_its_invariants():
     X, Y = classification(60, 6, 4, seed=3)
     grid = invariant_grid([1e-6, 1.0], [1e-6], group_strength=0.05)

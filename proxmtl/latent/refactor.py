@@ -34,6 +34,12 @@ SMOOTHING_STAGES = (0.3, 0.03, 0.003)
 MOST = 300.0
 """Passes that a refactoring may cost."""
 
+LOOK = 10
+"""Iterations between looks at whether many latents have died."""
+
+MANY = 0.2
+"""Share of the latents whose deaths pay for a new point at once: two passes."""
+
 THREADED = 10**8
 """Multiply-adds of ``L A`` from which more than one thread is used."""
 
@@ -153,7 +159,8 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
     same ``W`` (:func:`refactor`), and PANOC goes on from there. When that gains less than
     ``worthwhile`` of the objective the point is kept as it was and the interval doubles, so that
     near a stationary point this is PANOC. Latents that are zero in one factor are then left out of
-    PANOC's variables, and of its products: descent does not bring them back.
+    PANOC's variables, and of its products: descent does not bring them back. Where many have died
+    they are left out before that.
 
     Parameters
     ----------
@@ -210,6 +217,8 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
                 live = _kept(*moved[:2])
                 inner = self.inner.init(problem, _taken(moved, live))
             due = iteration + interval
+        elif iteration % LOOK == 0:
+            inner, live = self._without_dead(problem, inner, live, MANY)
         return RefactoredState(
             iteration, inner.objective, inner.stalled, state.passes, inner, interval, due, live
         )
@@ -230,12 +239,12 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
         return (L, S, *blocks[2:])
 
     def _without_dead(
-        self, problem: LatentProblem, inner: PANOCState, live: Tensor
+        self, problem: LatentProblem, inner: PANOCState, live: Tensor, share: float = 0.0
     ) -> tuple[PANOCState, Tensor]:
-        """The state without latents that have died, and which are left."""
+        """The state without latents that have died, if these are more than so many; those left."""
         blocks = inner.forward_backward
         kept = _kept(*blocks[:2])
-        if bool(kept.all()):
+        if int((~kept).sum()) <= share * len(kept):
             return inner, live
         entries = torch.cat([part.flatten() for part in _entries(blocks, kept)])
         memory = inner.memory.restricted(entries)

@@ -23,6 +23,7 @@ from proxmtl.designs.products import (
     transposed,
     weighted_sum,
 )
+from proxmtl.losses import Loss
 from proxmtl.numerics import Moments, column_moments
 from proxmtl.targets import Targets
 

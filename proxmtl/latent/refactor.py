@@ -223,9 +223,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
             iteration, inner.objective, inner.stalled, state.passes, inner, interval, due, live
         )
 
-    def _refactored(
-        self, problem: LatentProblem, inner: PANOCState, live: Tensor
-    ) -> Blocks | None:
+    def _refactored(self, problem: LatentProblem, inner: PANOCState, live: Tensor) -> Blocks | None:
         """Cheaper blocks, or with a latent that came back; None where that gains too little."""
         given = _padded(inner.forward_backward, live)
         blocks = revive(problem, given) if self.revive else given

@@ -30,7 +30,8 @@ def test_dead_latents_of_a_start_change_no_iterate():
     for seen, wanted in zip(more.state.inner.blocks, plain.state.inner.blocks, strict=True):
         assert torch.equal(seen, wanted)
     assert len(more.solution[1]) == K + 3
-    assert not more.solution[1][:3].any() and not more.solution[0][:, :3].any()
+    assert not more.solution[1][:3].any()
+    assert not more.solution[0][:, :3].any()
     assert torch.equal(more.solution[1][3:], plain.solution[1])
 
 

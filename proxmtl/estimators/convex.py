@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from proxmtl.result import Result
 from proxmtl.solvers import FISTA, NewtonCholesky
 from proxmtl.stopping import MaxPasses, RelativeGap
 from proxmtl.targets import Reduction
+from proxmtl.wording import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,10 +110,9 @@ class ConvexModel(LinearModel):
         self.result_ = replace(result, state=None, passes=result.passes + spent)  # type: ignore[arg-type]
         if not self.result_.status.ok:
             ended = self.result_.status.advice(self.result_.certificate)
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: {ended} ({self.result_.certificate}.)",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         coef, intercept = design.split(self.result_.solution)
         if intercept is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -25,6 +24,7 @@ from proxmtl.latent.model import Algorithm, Init
 from proxmtl.problem import Problem
 from proxmtl.result import Status
 from proxmtl.targets import Reduction
+from proxmtl.wording import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,7 +147,7 @@ class FactoredModel(TaskScores):
                     f"W = 0 is lower than what {self.result_.passes:g} passes of descent have "
                     "reached, and is the model: raise max_passes."
                 )
-            warnings.warn(f"{type(self).__name__}: {why}", kind, stacklevel=4)
+            warn(f"{type(self).__name__}: {why}", kind)
         scale = self.scale_[:, np.newaxis]
         self.L_, self.S_ = self.result_.L.numpy() / scale, self.result_.S.numpy()
         if self.result_.own is not None:

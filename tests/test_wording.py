@@ -51,7 +51,7 @@ def test_the_line_is_that_of_the_call():
     inside = {"__name__": "proxmtl.somewhere", "warn": warn}
     exec(
         "def deep(n):\n    return warn('there', RuntimeWarning) if n == 0 else deep(n - 1)", inside
-    )  # noqa: S102
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         inside["deep"](3)

@@ -245,7 +245,7 @@ class LatentProblem(JointPenalties):
     def smooth_value(self, blocks: Blocks) -> float:
         self.counts.charge(forward=1)
         targets = self.targets.to(blocks[0].dtype)
-        if self.factored(blocks):
+        if self.factored(len(blocks[1])):
             L, S, bias, _ = self.parts(blocks)
             scores = self.design.factored_scores(L, S, bias)
         else:
@@ -254,7 +254,7 @@ class LatentProblem(JointPenalties):
 
     def smooth_value_and_grads(self, blocks: Blocks) -> tuple[float, Blocks]:
         self.counts.charge(forward=1, adjoint=1)
-        if self.factored(blocks):
+        if self.factored(len(blocks[1])):
             L, S, bias, _ = self.parts(blocks)
             found = self.design.factored_loss_and_grads(self.loss, self.targets, L, S, bias)
             value, along_L, along_S, along_bias = found
@@ -262,13 +262,12 @@ class LatentProblem(JointPenalties):
         value, grad = self.design.loss_and_grad(self.loss, self.targets, self.weights(blocks))
         return float(value), self.pull_back(blocks, grad)
 
-    def factored(self, blocks: Blocks) -> bool:
-        """Whether a pass takes products with the factors, ``(X L) S``, rather than with ``L S``.
+    def factored(self, n_latents: int) -> bool:
+        """Whether a pass takes products with so many latents, ``(X L) S``, rather than with W.
 
         It counts as a pass all the same.
         """
-        n_latents, n_tasks = blocks[1].shape
-        return self.own is None and self.design.factors_pay(n_latents, n_tasks)
+        return self.own is None and self.design.factors_pay(n_latents, self.targets.n_tasks)
 
     def pull_back(self, blocks: Blocks, slope: Tensor) -> Blocks:
         """Gradient in the blocks of what has this gradient in the design's parameter."""

@@ -6,6 +6,7 @@ from strategies import classification
 from proxmtl import (
     FISTA,
     IRLS,
+    LBFGS,
     L1,
     MFISTA,
     PALM,
@@ -181,6 +182,7 @@ SOLVER_FACTORIES = {
     "DavisYin": _sum_case(DavisYin()),
     "FISTA": _convex_case(FISTA()),
     "IRLS": _convex_case(IRLS(inner_iterations=3)),
+    "LBFGS": _separable_case(LBFGS()),
     "MFISTA": _convex_case(MFISTA()),
     "NewtonCholesky": _separable_case(NewtonCholesky()),
     "PDHG": _sum_case(PDHG()),

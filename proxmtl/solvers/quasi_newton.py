@@ -13,6 +13,7 @@ from proxmtl.losses import Loss
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.newton_steps import no_worse_than_zero
 from proxmtl.solvers.proximal import check_scores
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.sketched import Sketched
@@ -117,13 +118,14 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
     def init(self, problem: Problem, x0: Tensor) -> LBFGSState:
         problem.check_point(x0)
         none, part = x0.new_zeros(0), _Part.of(problem, None)
+        x, scores = no_worse_than_zero(problem, x0, problem.scores(x0))
         state = LBFGSState(
             iteration=0,
             objective=0.0,
             stalled=False,
             passes=0.0,
-            x=x0.clone(),
-            scores=none,
+            x=x,
+            scores=scores,
             grad=none,
             values=none,
             tasks=none,
@@ -134,7 +136,7 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
             metric=(),
             aim=self.tolerance,
         )
-        state = self._begun(problem, state)
+        state = self._begun(problem, state, scores)
         return replace(state, metric=tuple(Sketched.of(problem)))
 
     def resumed(self, problem: Problem, state: LBFGSState) -> LBFGSState:
@@ -177,7 +179,7 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
         x, z, g = (_columns(each, tasks) for each in (state.x, state.scores, state.grad))
         problem.counts.charge(forward=share)
         d = _direction(problem, part, state, z, g)
-        line = _Line.along(problem, x, z, g, d, _columns(state.values, tasks))
+        line = _Line.along(problem, d, (x, z, g, _columns(state.values, tasks)))
         tau, z, r, values = line.searched(problem, part)
         moved = x + tau * d
         problem.counts.charge(adjoint=share)
@@ -189,8 +191,9 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
             (*before, new)[-self.memory :]
             for before, new in zip((state.s, state.y, state.held), (s, y, held), strict=True)
         ]
-        stuck, rests = tau == 0, _gaps(problem, grad, z, r) <= state.aim * _columns(
-            state.units, tasks
+        stuck, rests = (
+            tau == 0,
+            _gaps(problem, grad, z, r) <= state.aim * _columns(state.units, tasks),
         )
         if bool(stuck.any()):
             # again without the pairs that led nowhere; where there are none, a task rests
@@ -256,10 +259,9 @@ class _Line(NamedTuple):
     """Its value, derivative and half of its second derivative."""
 
     @classmethod
-    def along(
-        cls, problem: Problem, x: Tensor, z: Tensor, g: Tensor, d: Tensor, value: Tensor
-    ) -> _Line:
-        """Line from a point, with its scores, gradient and objectives, along ``d``: a product."""
+    def along(cls, problem: Problem, d: Tensor, point: tuple[Tensor, ...]) -> _Line:
+        """Line along ``d`` from a point with its scores, gradient and objectives: a product."""
+        x, z, g, value = point
         (W, _), (V, _) = problem.design.split(x), problem.design.split(d)
         penalty = tuple(problem.ridge * (a * b).sum(0) for a, b in ((W, W), (2 * W, V), (V, V)))
         return cls(z, problem.design.linear(d), (g * d).sum(0), value, penalty)  # type: ignore[arg-type]
@@ -293,9 +295,7 @@ class _Line(NamedTuple):
         z, r, _, value = self._at(problem.loss, part, tau)
         return tau, z, r, value
 
-    def _at(
-        self, loss: Loss, part: _Part, tau: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _at(self, loss: Loss, part: _Part, tau: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Scores, score gradients, derivatives and objectives at these lengths."""
         z = torch.addcmul(self.scores, self.move, tau)
         r = loss.grad(z, part.labels, part.weights)

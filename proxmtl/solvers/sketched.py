@@ -60,7 +60,8 @@ class Sketched(NamedTuple):
         drawn = torch.randn(D, rank, dtype=zeros.dtype, generator=torch.Generator().manual_seed(0))
         probe = drawn.to(zeros)
         problem.counts.charge(forward=rank * share, adjoint=rank * share)
-        along = design.linear(design.join(probe, probe.new_zeros(rank)) if design.intercept else probe)
+        level = probe.new_zeros(rank) if design.intercept else None
+        along = design.linear(design.join(probe, level))
         if design.intercept:
             along = along - mean.T @ probe
         image = design.split(design.adjoint(along.mul_(rows)))[0]

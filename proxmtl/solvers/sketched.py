@@ -13,6 +13,8 @@ __all__ = ["Sketched"]
 
 RANK = 100
 """Columns of a sketch, at most: its products cost what as many tasks would."""
+PASSES = 4
+"""Passes over the features that a sketch may take: a descent takes some tens."""
 SHARE = 0.1
 """Of the passes that are left, what a sketch may take."""
 
@@ -52,7 +54,8 @@ class Sketched(NamedTuple):
         if design.intercept:
             problem.counts.charge(adjoint=share)
             mean = design.split(design.adjoint(rows))[0] / total
-        rank = int(min(N, D, RANK, SHARE * problem.counts.left * M / design.share))
+        most = min(PASSES, SHARE * problem.counts.left) * M / design.share
+        rank = int(min(N, D, RANK, most))
         trace = design.known_magnitude**2 * D * total
         if rank < 1:
             return cls(zeros.new_zeros(D, 0), zeros.new_zeros(0), trace / min(N, D), mean, total)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SharedPlusOwn, SquaredFrobenius
-from proxmtl.solvers import FISTA, NewtonCholesky, Solver, State
+from proxmtl.solvers import FISTA, LBFGS, NewtonCholesky, Solver, State
 from proxmtl.solvers.fista import FISTAState
 from proxmtl.solvers.proximal import extrapolated
 
@@ -58,14 +58,13 @@ def followed(
         inside = view.inside(alone)
         # of features near the end of float32's range the weights overflow, and are no start
         zero, alone = (inside, alone) if bool(torch.isfinite(inside).all()) else (zero, None)
-    newton = NewtonCholesky()
-    if all(newton.is_cheaper(each) for each in posed):
-        exact = newton.init(posed[0], zero) if posed else None
-        for each in posed:
-            assert exact is not None
-            exact = _descended(each, newton, newton.resumed(each, exact), steps=1)
-            yield view.outside(exact.x)
-        return
+    for method, serves, steps in (
+        (NewtonCholesky(), NewtonCholesky().is_cheaper, 1),
+        (LBFGS(), LBFGS.serves, 3),
+    ):
+        if all(serves(each) for each in posed):
+            yield from (view.outside(x) for x in _ridges(posed, method, zero, steps))
+            return
     solver = FISTA()
     last: tuple[float, FISTAState] | None = None
     before: tuple[float, FISTAState] | None = None
@@ -80,6 +79,17 @@ def followed(
         )
         before, last = last, (penalty.strength, _descended(each, solver, start, steps=3))
         yield view.outside(last[1].x)
+
+
+def _ridges(
+    posed: Sequence[Problem], solver: NewtonCholesky | LBFGS, start: Tensor, steps: int
+) -> Iterator[Tensor]:
+    """Points near the minimisers of ridges; what is kept of the features serves all of them."""
+    state: Any = None
+    for each in posed:
+        state = solver.init(each, start) if state is None else solver.resumed(each, state)
+        state = _descended(each, solver, state, steps=steps)
+        yield state.x
 
 
 def alone_beside(problem: Problem, penalty: Regularizer, passes: float) -> Tensor | None:

@@ -15,7 +15,7 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.newton_rows import InRows, sizes
-from proxmtl.solvers.newton_steps import lengths, solved
+from proxmtl.solvers.newton_steps import lengths, no_worse_than_zero, solved
 from proxmtl.solvers.proximal import check_scores, objective_at
 from proxmtl.solvers.requirements import check_problem
 
@@ -98,8 +98,7 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
 
     def init(self, problem: Problem, x0: Tensor) -> NewtonCholeskyState:
         problem.check_point(x0)
-        x = x0.clone()
-        scores = problem.scores(x)
+        x, scores = no_worse_than_zero(problem, x0, problem.scores(x0))
         rows = tuple(InRows.at(problem, x, scores)) if _is_few(problem) else ()
         objective = objective_at(problem, x, scores)
         return NewtonCholeskyState(0, objective, False, 0.0, x, scores, rows)

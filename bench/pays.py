@@ -7,7 +7,7 @@
 Each draw has its own training rows, and labels hidden at random where a share is given. On the same
 training rows, and with the same number of folds, the models choose their strengths by
 cross-validation: scikit-learn's ``LogisticRegressionCV`` for each attribute alone, ours alone, with
-a shared part, and with latent tasks; ours with a shared part at its default strengths is not tuned.
+a shared part, and with latent tasks. Ours at default strengths, with either, are not tuned.
 The test rows are scored once. What is finished is kept in
 ``bench/results/pays.json`` and not run again. The table that is printed stands in docs/sharing.md.
 """
@@ -32,6 +32,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from proxmtl.estimators import (
+    LatentMTLClassifier,
     LatentMTLClassifierCV,
     SharedPlusOwnClassifier,
     SharedPlusOwnClassifierCV,
@@ -45,7 +46,15 @@ ALONE = "SingleTaskClassifierCV"
 SHARED = "SharedPlusOwnClassifierCV"
 LATENT = "LatentMTLClassifierCV"
 UNTUNED = "SharedPlusOwnClassifier"
-COLUMNS = {PEER: "LRCV", ALONE: "alone", SHARED: "shared", LATENT: "latent", UNTUNED: "untuned"}
+LATENT_UNTUNED = "LatentMTLClassifier"
+COLUMNS = {
+    PEER: "LRCV",
+    ALONE: "alone",
+    SHARED: "shared",
+    LATENT: "latent",
+    UNTUNED: "shared untuned",
+    LATENT_UNTUNED: "latent untuned",
+}
 
 
 def peer_scores(draw: Draw, seed: int) -> np.ndarray:
@@ -80,10 +89,16 @@ def ours(kind: type[SingleTaskClassifierCV]) -> Callable[[Draw, int], np.ndarray
     return scores
 
 
-def untuned_scores(draw: Draw, seed: int) -> np.ndarray:
-    """Scores of a shared part and own parts at the default strengths."""
-    del seed  # nothing is random
-    return SharedPlusOwnClassifier().fit(draw.X, draw.Y).decision_function(draw.X_test)
+def untuned(
+    kind: type[SharedPlusOwnClassifier | LatentMTLClassifier],
+) -> Callable[[Draw, int], np.ndarray]:
+    """Scores of one of our classifiers at its default strengths, which it finds in the data."""
+
+    def scores(draw: Draw, seed: int) -> np.ndarray:
+        del seed  # nothing is random
+        return kind().fit(draw.X, draw.Y).decision_function(draw.X_test)
+
+    return scores
 
 
 MODELS: dict[str, Callable[[Draw, int], np.ndarray]] = {
@@ -91,7 +106,8 @@ MODELS: dict[str, Callable[[Draw, int], np.ndarray]] = {
     ALONE: ours(SingleTaskClassifierCV),
     SHARED: ours(SharedPlusOwnClassifierCV),
     LATENT: ours(LatentMTLClassifierCV),
-    UNTUNED: untuned_scores,
+    UNTUNED: untuned(SharedPlusOwnClassifier),
+    LATENT_UNTUNED: untuned(LatentMTLClassifier),
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from proxmtl.latent import LatentMTL, LatentResult
+from proxmtl.latent.strengths import RelativeStrengths
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.nn import ConvexHead, LatentMTLHead
 from proxmtl.regularizers import SquaredFrobenius
@@ -45,12 +46,17 @@ class LatentHead(Head):
         Its ``init`` is used for the first solve only; from then on each solve starts from the last
         factors, unless these had collapsed to zero, from where no solve escapes. Dead latents are
         brought back where that lowers the objective, unless its ``revive`` is False.
+    relative
+        Strengths in units of the features and labels of the first solve, in place of the model's.
     """
 
     model: LatentMTL = field(default_factory=LatentMTL)
+    relative: RelativeStrengths | None = None
 
     def layer(self, n_features: int, n_tasks: int, **place: Any) -> LatentMTLHead:
-        return LatentMTLHead(n_features, n_tasks, **vars(self.model), **place)
+        return LatentMTLHead(
+            n_features, n_tasks, relative=self.relative, **vars(self.model), **place
+        )
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,9 @@ def evaluate(
 ) -> None:
     """Score a fitted model on labelled samples that it has not seen.
 
-    AP is the average precision, accuracy the share of right labels, majority the accuracy of
-    always giving the more frequent answer: an accuracy means little without it. Images are those
+    AP is the average precision, F1 that of the answers, accuracy the share of right labels,
+    majority the accuracy of always giving the more frequent answer: an accuracy means little
+    without it. Images are those
     that the labels name. Samples that the model was fitted on are counted in a warning.
 
     [bold]Examples[/]

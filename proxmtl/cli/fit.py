@@ -41,20 +41,14 @@ def fit(
             "--groups",
             "-g",
             help="TOML, JSON or CSV; or 'auto', which finds them for the latent model. Without it "
-            "there are no groups.",
+            "all attributes are one group.",
         ),
     ] = None,
-    group_strength: Annotated[
-        float,
-        typer.Option(help="Sparsity of S over (latent, group) blocks.", rich_help_panel=_MODEL),
-    ] = 1e-3,
-    l1_strength: Annotated[
-        float, typer.Option(help="Sparsity of L.", rich_help_panel=_MODEL)
-    ] = 1e-4,
-    frobenius_strength: Annotated[
-        float, typer.Option(help="Ridge on L.", rich_help_panel=_MODEL)
-    ] = 1e-4,
-    own_strength: options.OwnStrength = None,
+    shared_strength: options.SharedStrength = "auto",
+    own_strength: options.OwnStrength = "auto",
+    group_strength: options.GroupStrength = None,
+    l1_strength: options.L1Strength = None,
+    frobenius_strength: options.FrobeniusStrength = None,
     n_latents: options.NumberOrAuto = None,
     balanced: Annotated[
         bool,
@@ -146,8 +140,9 @@ def fit(
       patterns = ["spots", "stripes"]
 
     The run folder holds model.safetensors and model.json (the model), metrics.csv and
-    metrics.json, history.csv, config.json and plots. Strengths are relative to the mean loss and
-    to standardised features, so good values depend little on the number of samples.
+    metrics.json, history.csv, config.json and plots. Strengths are in units of the data, so that
+    the same ones serve samples of any number and features of any scale; by default the data also
+    say how strong.
 
     [bold]Examples[/]
 
@@ -158,7 +153,7 @@ def fit(
       proxmtl fit features.npy -l labels.csv -g groups.toml -o runs/first
 
       proxmtl fit features.npz --key fc6 -l labels.csv -g groups.json -o runs/strong
-      --group-strength 0.005 --force
+      --shared-strength 0.5 --force
 
       proxmtl fit features.npy -l labels.csv -o runs/alone --single-task 0.01
     """
@@ -175,8 +170,11 @@ def fit(
         SharedPlusOwnClassifierCV,
         SingleTaskClassifier,
     )
+    from proxmtl.estimators.latent import PAPERS
+    from proxmtl.estimators.thresholds import check_threshold
     from proxmtl.io import new_run_folder
     from proxmtl.io.outputs import room
+    from proxmtl.latent import LatentMTL
     from proxmtl.sources import sources_read
 
     grouped = latent or (not auto and single_task is None)
@@ -187,6 +185,20 @@ def fit(
             "a file of groups for the tables."
         )
     K = options.latents_of(n_latents)
+    strengths = options.strengths_of(
+        shared_strength, own_strength, group_strength, l1_strength, frobenius_strength
+    )
+    least = options.threshold_of(threshold)
+    # what is wrong with the options is said now: files may take long to read
+    check_threshold(least)
+    if tol is not None and not tol >= 0:
+        raise ValueError(f"tol: got {tol}; give a number >= 0.")
+    papers = {name: given for name, given in strengths.items() if name in PAPERS}
+    LatentMTL(
+        n_latents=K,
+        algorithm=cast("Algorithm", algorithm),  # others raise, by name
+        **{name: value for name, value in papers.items() if value is not None},
+    )
     console = make_console()
     with (
         Parts() as parts,
@@ -218,7 +230,7 @@ def fit(
                 groups=chosen if latent else None,
                 class_weight=weighting,
                 max_passes=max_passes,
-                threshold=options.threshold_of(threshold),
+                threshold=least,
                 random_state=seed,
                 label_names=data.names,
             )
@@ -233,11 +245,8 @@ def fit(
             model = LatentMTLClassifier(
                 groups=chosen,
                 n_latents=K,
-                group_strength=group_strength,
-                l1_strength=l1_strength,
-                frobenius_strength=frobenius_strength,
-                own_strength=own_strength,
-                algorithm=cast("Algorithm", algorithm),  # others raise, by name
+                **strengths,
+                algorithm=cast("Algorithm", algorithm),
                 class_weight=weighting,
                 max_passes=max_passes,
                 random_state=seed,
@@ -247,7 +256,7 @@ def fit(
             model.set_params(tol=tol)
         M, D = data.Y.shape[1], data.X.shape[1]
         most = K if isinstance(K, int) else min(M, D)
-        size = model_room(D, M, most, own=latent or own_strength is not None)
+        size = model_room(D, M, most, own=grouped)
         with room(staging, size, out), fit_progress("Fitting", max_passes) as callback:
             model.fit(data.X[train], data.Y[train], callback=callback)
         outcome = write_fitted(

@@ -1,5 +1,6 @@
 """Options that several commands have, and those that others rule out."""
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -9,19 +10,30 @@ __all__ = [
     "SEEDS",
     "BatchSize",
     "Device",
+    "FrobeniusStrength",
+    "GroupStrength",
     "IdColumn",
     "Key",
+    "L1Strength",
     "Match",
     "MinPositives",
+    "NumberOfLatents",
+    "NumberOrAuto",
+    "OwnStrength",
+    "SharedStrength",
     "SkipCorrupt",
     "TaskColumn",
+    "latents_of",
     "refuse_ignored",
+    "strength_of",
+    "strengths_of",
     "threshold_of",
 ]
 
 _IMAGES = "Runs of train"
 
 _MODEL = "Model"
+_PAPER = "Strengths of the paper"
 
 SEEDS = 2**63 - 1
 """Largest seed of torch that is one of NumPy too."""
@@ -51,11 +63,43 @@ MinPositives = Annotated[
         help="Leave out attributes that have fewer rows than this with yes, or with no.", min=0
     ),
 ]
+SharedStrength = Annotated[
+    str,
+    typer.Option(
+        help="Of what attributes share, as a fraction of the strength from which on they share "
+        "nothing; 'auto': from the data.",
+        rich_help_panel=_MODEL,
+    ),
+]
 OwnStrength = Annotated[
+    str,
+    typer.Option(
+        help="Ridge on a part of each attribute's own, W = L S + V, in units of the features' mean "
+        "squared norm over the number of labels; 'auto': from the data, 'inf': no own parts, as "
+        "with the paper's strengths.",
+        rich_help_panel=_MODEL,
+    ),
+]
+GroupStrength = Annotated[
     float | None,
     typer.Option(
-        help="Ridge on a part of each attribute's own, W = L S + V; none without it.",
-        rich_help_panel=_MODEL,
+        help="The paper's mu, sparsity of S over (latent, group) blocks: with the next two in "
+        "place of --shared-strength; default 0.001 beside the others.",
+        rich_help_panel=_PAPER,
+    ),
+]
+L1Strength = Annotated[
+    float | None,
+    typer.Option(
+        help="The paper's gamma, sparsity of L; default 0.0001 beside the others.",
+        rich_help_panel=_PAPER,
+    ),
+]
+FrobeniusStrength = Annotated[
+    float | None,
+    typer.Option(
+        help="The paper's lambda, ridge on L; default 0.0001 beside the others.",
+        rich_help_panel=_PAPER,
     ),
 ]
 NumberOfLatents = Annotated[
@@ -96,7 +140,8 @@ class _Rule(NamedTuple):
     advice: str = "leave one of them out"
 
 
-_STRENGTHS = ("group_strength", "l1_strength", "frobenius_strength", "own_strength")
+_PAPERS = ("group_strength", "l1_strength", "frobenius_strength")
+_STRENGTHS = ("shared_strength", *_PAPERS, "own_strength")
 _SINGLE = "an option of the latent model, not of --single-task"
 
 
@@ -118,6 +163,11 @@ _RULES = {
             _SINGLE,
         ),
         _Rule(
+            lambda given: any(given[name] is not None for name in _PAPERS),
+            ("shared_strength",),
+            "in place of the paper's three strengths",
+        ),
+        _Rule(
             lambda given: not given["auto"],
             ("threshold", "latent"),
             "an option of --auto",
@@ -126,6 +176,11 @@ _RULES = {
     ),
     "train": (
         _Rule(lambda given: given["single_task"] is not None, (*_STRENGTHS, "n_latents"), _SINGLE),
+        _Rule(
+            lambda given: any(given[name] is not None for name in _PAPERS),
+            ("shared_strength",),
+            "in place of the paper's three strengths",
+        ),
         _Rule(
             lambda given: given["frozen"],
             ("epochs", "batch_size", "learning_rate", "augment", "flips", "workers"),
@@ -192,6 +247,42 @@ def latents_of(given: str | None) -> int | Literal["auto"] | None:
     if not (given.isascii() and given.isdigit() and int(given) >= 1):
         raise ValueError(f"--n-latents: got {given!r}; give a whole number from 1 on, or auto.")
     return int(given)
+
+
+def strength_of(option: str, given: str) -> float | Literal["auto"]:
+    """Give the strength of an option.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a positive number nor "auto".
+    """
+    if given == "auto":
+        return "auto"
+    try:
+        found = float(given)
+    except ValueError:
+        found = math.nan
+    if not found > 0:
+        raise ValueError(f"--{option}: got {given}; give a positive number, or auto.")
+    return found
+
+
+def strengths_of(
+    shared: str, own: str, group: float | None, l1: float | None, frobenius: float | None
+) -> dict[str, Any]:
+    """Give the strengths of the latent model by the names of its parameters.
+
+    Raises
+    ------
+    ValueError
+        If one is out of its range.
+    """
+    return {
+        "shared_strength": strength_of("shared-strength", shared),
+        "own_strength": strength_of("own-strength", own),
+        **dict(zip(_PAPERS, (group, l1, frobenius), strict=True)),
+    }
 
 
 def threshold_of(given: str) -> str | float:

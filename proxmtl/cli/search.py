@@ -21,6 +21,7 @@ from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.samples import Samples
 from proxmtl.experiments import Split, stratified_folds
 from proxmtl.io import InputError
+from proxmtl.latent.strengths import Relative
 from proxmtl.problem import Problem
 from proxmtl.selection import cross_validate, invariant_grid
 from proxmtl.selection import tune as descend
@@ -85,7 +86,7 @@ def make_model(
     labels: Sequence[str],
     *,
     n_latents: int | None,
-    own_strength: float | None = None,
+    own_strength: Relative = "auto",
     balanced: bool,
     max_passes: int,
     seed: int,
@@ -97,12 +98,15 @@ def make_model(
         "label_names": labels,
     }
     if name in BASELINES:
-        for option, given in (("n-latents", n_latents), ("own-strength", own_strength)):
-            if given is not None:
+        for option, given in (
+            ("n-latents", n_latents is not None),
+            ("own-strength", own_strength != "auto"),
+        ):
+            if given:
                 raise ValueError(f"{option}: {name} has no latents; leave it out.")
         return baseline_estimator(name, groups, **shared)
     return LatentMTLClassifier(
-        groups=groups,
+        groups="singletons" if groups is None else groups,
         n_latents=n_latents,
         own_strength=own_strength,
         random_state=seed,

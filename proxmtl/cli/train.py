@@ -87,17 +87,11 @@ def train(
     loss: Annotated[
         str, typer.Option(help="'squared_hinge', 'logistic', ...", rich_help_panel=_MODEL)
     ] = "squared_hinge",
-    group_strength: Annotated[
-        float,
-        typer.Option(help="Sparsity of S over (latent, group) blocks.", rich_help_panel=_MODEL),
-    ] = 1e-2,
-    l1_strength: Annotated[
-        float, typer.Option(help="Sparsity of L.", rich_help_panel=_MODEL)
-    ] = 3e-4,
-    frobenius_strength: Annotated[
-        float, typer.Option(help="Ridge on L.", rich_help_panel=_MODEL)
-    ] = 3e-4,
-    own_strength: options.OwnStrength = None,
+    shared_strength: options.SharedStrength = "auto",
+    own_strength: options.OwnStrength = "auto",
+    group_strength: options.GroupStrength = None,
+    l1_strength: options.L1Strength = None,
+    frobenius_strength: options.FrobeniusStrength = None,
     n_latents: options.NumberOfLatents = None,
     balanced: Annotated[
         bool,
@@ -237,10 +231,11 @@ def train(
             side=side,
             single_task=single_task,
             loss=loss,
+            shared_strength=shared_strength,
+            own_strength=own_strength,
             group_strength=group_strength,
             l1_strength=l1_strength,
             frobenius_strength=frobenius_strength,
-            own_strength=own_strength,
             n_latents=n_latents,
             balanced=balanced,
             max_passes=max_passes,

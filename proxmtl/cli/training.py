@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from proxmtl.cli.inputs import (
     split_rows,
     torch_device,
 )
+from proxmtl.cli.options import strengths_of
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.run import named_groups, scored_on
 from proxmtl.cli.trained import trained_metrics, write_trained
@@ -37,11 +39,13 @@ from proxmtl.cli.training_folder import check_unfinished, claimed, naming_settin
 from proxmtl.cli.training_report import epoch_line, kept, summary, undone
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means
+from proxmtl.groups import Groups
 from proxmtl.io import read_labels, write_json
 from proxmtl.io.names import TRAINING_FILE
 from proxmtl.io.outputs import settle_folder
 from proxmtl.io.run_folder import replaced_model
 from proxmtl.latent import LatentMTL
+from proxmtl.latent.strengths import RelativeStrengths
 from proxmtl.report.tables import group_table
 from proxmtl.sources import Source, sources_read
 from proxmtl.wording import counted
@@ -50,7 +54,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxmtl.backbones.training import Epoch, Head
-    from proxmtl.groups import Groups
 
 __all__ = ["Request", "run_training"]
 
@@ -78,10 +81,11 @@ class Request:
     side: int
     single_task: float | None
     loss: str
-    group_strength: float
-    l1_strength: float
-    frobenius_strength: float
-    own_strength: float | None
+    shared_strength: str
+    own_strength: str
+    group_strength: float | None
+    l1_strength: float | None
+    frobenius_strength: float | None
     n_latents: int | None
     balanced: bool
     max_passes: int
@@ -126,7 +130,7 @@ class Request:
             n_features=64,
         )
 
-    def head(self, groups: Groups | None) -> Head:
+    def head(self, groups: Groups | None, n_tasks: int) -> Head:
         """Return what is solved."""
         loss, weighting = resolve_loss(self.loss), "balanced" if self.balanced else None
         if self.single_task is not None:
@@ -138,20 +142,30 @@ class Request:
             return SingleTaskHead(
                 self.single_task, loss, class_weight=weighting, max_passes=self.max_passes
             )
-        return LatentHead(
-            LatentMTL(
-                groups=groups,
-                n_latents=self.n_latents,
-                group_strength=self.group_strength,
-                l1_strength=self.l1_strength,
-                frobenius_strength=self.frobenius_strength,
-                own_strength=self.own_strength,
-                loss=loss,
-                class_weight="balanced" if self.balanced else None,
-                max_passes=self.max_passes,
-                random_state=self.seed,
-            )
+        given = strengths_of(
+            self.shared_strength,
+            self.own_strength,
+            self.group_strength,
+            self.l1_strength,
+            self.frobenius_strength,
         )
+        shared, own = given.pop("shared_strength"), given.pop("own_strength")
+        papers = {name: value for name, value in given.items() if value is not None}
+        if papers and own not in ("auto", math.inf):
+            raise ValueError(
+                "own-strength: heads have it beside --shared-strength, not beside the paper's "
+                "strengths; leave one of them out."
+            )
+        model = LatentMTL(
+            groups=groups or (None if papers else Groups.single(n_tasks)),
+            n_latents=self.n_latents,
+            **papers,
+            loss=loss,
+            class_weight=weighting,
+            max_passes=self.max_passes,
+            random_state=self.seed,
+        )
+        return LatentHead(model, None if papers else RelativeStrengths(shared, own))
 
     def augmentation(self) -> Augmentation | None:
         """Return how training images are changed."""
@@ -190,7 +204,7 @@ def _train(
     names = tuple(read.names[m] for m in fitted)
     left_out = [read.names[m] for m in np.setdiff1d(range(len(read.names)), fitted)]
     groups = read_groups(request.groups, names, left_out, latent=request.single_task is None)
-    head, device = request.head(groups), torch_device(request.device)
+    head, device = request.head(groups, len(names)), torch_device(request.device)
     with step_progress("Reading images", 1000) as advance:
         table = ImageTable.read(
             request.images,

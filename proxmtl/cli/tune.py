@@ -44,7 +44,7 @@ def tune(
             rich_help_panel=_MODEL,
         ),
     ] = LATENT,
-    own_strength: options.OwnStrength = None,
+    own_strength: options.OwnStrength = "auto",
     n_latents: options.NumberOfLatents = None,
     balanced: Annotated[
         bool,
@@ -158,6 +158,7 @@ def tune(
         raise ValueError(
             "method: the latent model is not convex and has no hypergradient here; use 'grid'."
         )
+    own = options.strength_of("own-strength", own_strength)
     console = make_console()
     settle_folder(trials, "--trials", out)
     with (
@@ -183,7 +184,7 @@ def tune(
             grouping,
             data.names,
             n_latents=n_latents,
-            own_strength=own_strength,
+            own_strength=own,
             balanced=balanced,
             max_passes=max_passes,
             seed=seed,
@@ -191,7 +192,7 @@ def tune(
         counts = fewest(data.Y)
         search = Search(estimator, model, data.X[train], data.Y[train], seed, counts)
         (M, D), K = (data.Y.shape[1], data.X.shape[1]), n_latents or 0
-        size = model_room(D, M, max(K, min(M, D)), own=own_strength is not None)
+        size = model_room(D, M, max(K, min(M, D)), own=own != "auto")
         with room(staging, size, out):
             if method == "grid":
                 chosen = by_grid(

@@ -191,6 +191,11 @@ class Design(ABC):
             "for); use a dense SharedDesign or a TaskDesign."
         )
 
+    def inner_products(self, task: int, entries: Tensor) -> Tensor:
+        """Inner products of some samples of a task, (n, n), float64; as for :meth:`samples`."""
+        X = self.samples(task, entries)
+        return X @ X.T
+
     def moments(self, weights: Tensor | None = None) -> Moments:
         """Mean and standard deviation of each feature over the samples of all tasks.
 

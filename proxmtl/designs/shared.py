@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.sparse import issparse
 from torch import Tensor
@@ -155,6 +156,12 @@ class SharedDesign(Design):
 
     def samples(self, task: int, entries: Tensor) -> Tensor:  # noqa: ARG002 - the same for all tasks
         return self.X[entries].to(torch.float64)
+
+    def inner_products(self, task: int, entries: Tensor) -> Tensor:
+        if self._XT is None:
+            return super().inner_products(task, entries)
+        part = as_scipy(select_csr(self.X, entries, 0)).astype(np.float64)
+        return torch.from_numpy((part @ part.T).toarray())
 
     @property
     def has_samples(self) -> bool:

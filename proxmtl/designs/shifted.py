@@ -94,6 +94,13 @@ class ShiftedDesign(Design):
     def figure(self) -> float | None:
         return self.base.figure()
 
+    def inner_products(self, task: int, entries: Tensor) -> Tensor:
+        inner = self.base.inner_products(task, entries)
+        zero = self.origin.new_zeros(1, 1)
+        column = torch.cat([self.origin[:, None], zero])
+        along = self.base.take(entries).scores(column)[:, 0].to(inner)
+        return inner - along[:, None] - along + self.origin.square().sum().to(inner)
+
     def moments(self, weights: Tensor | None = None) -> Moments:
         found = self.base.moments(weights)
         return found._replace(mean=found.mean - self.origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from proxmtl.baselines import BASELINES
@@ -26,8 +27,8 @@ _KINDS: dict[str, tuple[type[LinearAttributeClassifier], dict[str, Any]]] = {
     "l21": (L21Classifier, {}),
     "decorrelated": (GroupLassoClassifier, {}),
     "go-mtl": (GOMTLClassifier, {}),
-    "m-extract": (LatentMTLClassifier, {}),
-    "mg-extract": (LatentMTLClassifier, {}),
+    "m-extract": (LatentMTLClassifier, {"groups": "singletons", "own_strength": math.inf}),
+    "mg-extract": (LatentMTLClassifier, {"own_strength": math.inf}),
 }
 
 

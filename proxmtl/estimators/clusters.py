@@ -12,8 +12,8 @@ from sklearn.metrics import silhouette_score
 
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import distinct, resolve_groups
-from proxmtl.estimators.strengths import strength_units
 from proxmtl.groups import Groups
+from proxmtl.latent.strengths import strength_units
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius
 
@@ -100,7 +100,7 @@ def groups_for(
     problem : Problem
         Without a penalty. Passes of the ridge fit count as its own.
     sample_weight : ndarray, optional
-        As for :func:`~proxmtl.estimators.strengths.strength_units`.
+        As for :func:`~proxmtl.latent.strengths.strength_units`.
     names : sequence of str, optional
         Of the attributes.
     """

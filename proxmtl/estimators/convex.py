@@ -107,8 +107,10 @@ class ConvexModel(LinearModel):
         with problem.counts.limited(given.max_passes / 2):
             self._resolve(problem, weights)
         spent = problem.counts.passes
+        # in no budget, as the search of strengths by cross-validation is in none
+        penalty = self._penalty(Problem(loss, design, targets), weights)
         result = minimised(
-            problem.with_regularizers(self._penalty(problem, weights)),
+            problem.with_regularizers(penalty),
             tol=given.tol,
             max_passes=given.max_passes - spent,
             callback=callback,

@@ -33,7 +33,6 @@ from proxmtl.estimators.search import (
 )
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.estimators.shared_plus_own import shared_plus_own
-from proxmtl.estimators.strengths import StrengthUnits, strength_units
 from proxmtl.estimators.verdict import (
     Pair,
     best_of,
@@ -47,6 +46,7 @@ from proxmtl.estimators.verdict import (
 from proxmtl.experiments import stratified_folds
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentResult
+from proxmtl.latent.strengths import StrengthUnits, strength_units
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.result import Result

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
+from numpy.typing import NDArray
 
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.latent import FactoredModel
+from proxmtl.problem import Problem
 from proxmtl.targets import Reduction
 
 __all__ = ["GOMTLClassifier"]
@@ -49,7 +51,10 @@ class GOMTLClassifier(LinearAttributeClassifier, FactoredModel):
     frobenius_strength: float = 1e-3
     reduction: Reduction = "task_mean"
 
-    def _strengths(self) -> dict[str, Any]:
+    def _strengths(
+        self, problem: Problem, sample_weight: NDArray[np.float64] | None
+    ) -> dict[str, float | None]:
+        del problem, sample_weight
         return {
             "group_strength": self.strength,
             "l1_strength": 0.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -20,7 +21,9 @@ from proxmtl.estimators.scores import TaskScores
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
+from proxmtl.latent import path as latent_path
 from proxmtl.latent.model import Algorithm, Init
+from proxmtl.latent.strengths import Relative, RelativeStrengths, check_relative, own_unit
 from proxmtl.problem import Problem
 from proxmtl.result import Status
 from proxmtl.targets import Reduction
@@ -28,6 +31,9 @@ from proxmtl.wording import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+PAPERS = ("group_strength", "l1_strength", "frobenius_strength")
+"""The strengths of the paper."""
 
 __all__ = ["FactoredModel", "LatentMTLClassifier", "LatentMTLRegressor"]
 
@@ -86,16 +92,27 @@ class FactoredModel(TaskScores):
         warm = hasattr(self, "L_")
         return self._fit(X, y, sample_weight, classes=classes, warm=warm, callback=callback)
 
-    def _strengths(self) -> dict[str, Any]:
-        """Strengths of `LatentMTL` by name."""
+    def _strengths(
+        self, problem: Problem, sample_weight: NDArray[np.float64] | None
+    ) -> dict[str, float | None]:
+        """Strengths of `LatentMTL` by name, for a problem without a penalty."""
         raise NotImplementedError
 
-    def _present_factors(self) -> tuple[NDArray[Any] | None, ...]:
+    def _groups_of(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Groups:
+        """Groups of the attributes; here each is alone."""
+        return groups_for(None, problem, sample_weight, self.label_names_)
+
+    def _init(self, problem: Problem, strengths: dict[str, float | None]) -> Init:
+        """Where a fit starts from: ``init`` of :class:`LatentMTL`."""
+        del problem, strengths
+        return self._given.init  # type: ignore[no-any-return]
+
+    def _present_factors(self, *, own: bool) -> tuple[NDArray[Any] | None, ...]:
         """L, S, intercepts and V as they are solved for: where a warm start begins."""
         scale = self.scale_[:, np.newaxis]
         centre, unit = self._units()
         V = None
-        if self._strengths()["own_strength"] is not None:
+        if own:
             V = getattr(self, "V_", 0 * self.coef_.T) * scale / unit
         bias = (self.intercept_ + self.coef_ @ self.mean_ - centre) / unit
         return self.L_ * scale, self.S_ / unit, bias, V
@@ -109,23 +126,27 @@ class FactoredModel(TaskScores):
         warm: bool,
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         given = self._given
-        loss, groups = resolve_loss(given.loss), getattr(self, "groups", None)
+        loss = resolve_loss(given.loss)
         design, targets, weights = X.posed(
             labels, intercept=given.fit_intercept, reduction=given.reduction
         )
         problem = Problem(loss, design, targets)
         with problem.counts.limited(given.max_passes / 2):
-            self.groups_ = groups_for(groups, problem, weights, self.label_names_)
+            self.groups_ = self._groups_of(problem, weights)
+            check_weighted(self.groups_)
+        # in no budget, as the search of strengths by cross-validation is in none
+        strengths = self._strengths(Problem(loss, design, targets), weights)
+        own = strengths["own_strength"] is not None
+        init = self._present_factors(own=own) if warm else self._init(problem, strengths)
         spent = problem.counts.passes
-        check_weighted(self.groups_)
         self._seed = seed_of(given.random_state)
         solver = LatentMTL(
             self.groups_,
             n_latents=given.n_latents,
-            **self._strengths(),
+            **strengths,
             loss=loss,
             algorithm=given.algorithm,
-            init=self._present_factors() if warm else given.init,
+            init=init,
             max_passes=given.max_passes - spent,
             tol=given.tol,
             random_state=self._seed,
@@ -138,16 +159,7 @@ class FactoredModel(TaskScores):
             passes=result.passes + spent,
             budget=given.max_passes,
         )
-        if self.result_.collapsed:
-            why: str = Status.COLLAPSED.value
-            kind: type[Warning] = UserWarning
-            if self.result_.status is Status.BUDGET:
-                kind = ConvergenceWarning
-                why = (
-                    f"W = 0 is lower than what {self.result_.passes:g} passes of descent have "
-                    "reached, and is the model: raise max_passes."
-                )
-            warn(f"{type(self).__name__}: {why}", kind)
+        self._warn(self.result_)
         scale = self.scale_[:, np.newaxis]
         self.L_, self.S_ = self.result_.L.numpy() / scale, self.result_.S.numpy()
         if self.result_.own is not None:
@@ -156,59 +168,128 @@ class FactoredModel(TaskScores):
             del self.V_
         return self.result_.coef.numpy(), self.result_.intercept.numpy()
 
+    def _warn(self, result: LatentResult) -> None:
+        """Say that W = 0, or that the budget ended the descent."""
+        kind: type[Warning] = ConvergenceWarning
+        if not result.collapsed:
+            if result.status.ok:
+                return
+            why = f"{result.status.advice(result.certificate)} ({result.certificate}.)"
+        elif result.status is Status.BUDGET:
+            why = (
+                f"W = 0 is lower than what {result.passes:g} passes of descent have reached, and "
+                "is the model: raise max_passes."
+            )
+        else:
+            kind, why = UserWarning, Status.COLLAPSED.value
+        warn(f"{type(self).__name__}: {why}", kind)
+
 
 class LatentTasks(FactoredModel):
-    """The strengths of the paper's model, and its groups."""
+    """Strengths of shared and own parts in units of the data, or those of the paper."""
 
     groups: Any = None
-    group_strength: float = 1e-3
-    l1_strength: float = 1e-4
-    frobenius_strength: float = 1e-4
-    own_strength: float | None = None
+    shared_strength: Relative = "auto"
+    own_strength: Relative = "auto"
+    group_strength: float | None = None
+    l1_strength: float | None = None
+    frobenius_strength: float | None = None
 
-    def _strengths(self) -> dict[str, Any]:
-        return {
-            "group_strength": self.group_strength,
-            "l1_strength": self.l1_strength,
-            "frobenius_strength": self.frobenius_strength,
-            "own_strength": self.own_strength,
-        }
+    strengths_: dict[str, float | None] = field(init=False)
+
+    def _groups_of(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Groups:
+        if self.groups is None:
+            return Groups.single(problem.targets.n_tasks)
+        return groups_for(self.groups, problem, sample_weight, self.label_names_)
+
+    def _strengths(
+        self, problem: Problem, sample_weight: NDArray[np.float64] | None
+    ) -> dict[str, float | None]:
+        given, papers = self._given, self._papers()
+        shared, own = given.shared_strength, given.own_strength
+        check_relative(shared, own)
+        if papers and shared != "auto":
+            raise ValueError(
+                f"shared_strength, {', '.join(papers)}: the first stands for the others; give one "
+                "or the other."
+            )
+        if own == "auto" and (papers or given.algorithm == "paper"):
+            own = math.inf  # the paper's model has none
+        if papers:
+            unit = 1.0 if own == math.inf else own_unit(problem, sample_weight)
+            self.strengths_ = {
+                **{name: getattr(LatentMTL, name) for name in PAPERS},
+                **papers,
+                "own_strength": None if own == math.inf else own * unit,
+            }
+        else:
+            self.strengths_ = RelativeStrengths(shared, own).absolute(
+                problem, self.groups_, sample_weight
+            )
+        return self.strengths_
+
+    def _papers(self) -> dict[str, float]:
+        """The paper's strengths that are given."""
+        given = {name: getattr(self._given, name) for name in PAPERS}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _init(self, problem: Problem, strengths: dict[str, float | None]) -> Init:
+        given, strength, own = self._given, strengths["group_strength"], strengths["own_strength"]
+        found = None
+        automatic = given.init == "auto" and given.n_latents is None and not self._papers()
+        if automatic and strength is not None and own is not None:
+            left = given.max_passes - problem.counts.passes
+            found = latent_path.start_of(problem, self.groups_, strength, own, left)
+        return given.init if found is None else found
 
 
 class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
-    r"""Attributes that share latent tasks, ``W = L S``, chosen group by group.
+    r"""Attributes that share latent tasks, with parts of their own: ``W = L S + V``.
 
-    .. math:: \min_{L, S, b} \; \frac{1}{n} \sum_m \sum_i c_{mi}\, \tfrac12
-              \max(0, 1 - y_{mi} (x_i^\top L s_m + b_m))^2
+    .. math:: \min_{L, S, V, b} \; \frac{1}{n} \sum_m \sum_i c_{mi}\, \tfrac12
+              \max(0, 1 - y_{mi} (x_i^\top (L s_m + v_m) + b_m))^2
               + \mu \sum_k \sum_g w_g \|s_k^g\|_2 + \gamma \|L\|_1 + \lambda \|L\|_F^2
+              + \nu \|V\|_F^2
 
-    n is the number of observed labels of all attributes, counted with their sample weights. With
-    `own_strength` each attribute also has a part of its own, for what it does not have in common
-    with others: ``W = L S + V``, and :math:`+ \nu \|V\|_F^2`. The problem is not convex: the
-    result is a local minimum or what the budget reached, and ``result_`` tells which.
+    n is the number of observed labels of all attributes, counted with their sample weights. Own
+    parts V take what an attribute does not have in common with others; the paper's model has none.
+    The problem is not convex: the result is a local minimum or what the budget reached, and
+    ``result_`` tells which.
+
+    By default the data say how strong the penalties are, and without an L1 norm one strength stands
+    for :math:`\mu = \lambda`: only :math:`\mu^2 \lambda` matters for W.
+    :class:`LatentMTLClassifierCV` finds strengths by cross-validation, in the same units.
 
     Parameters
     ----------
     groups : Groups, dict, list of lists, "auto", "singletons" or None
-        Groups of attributes: a dict of group name -> attribute names (or column numbers), a list
-        of lists of them, or `Groups`. ``"auto"``: clusters of attributes with like labels and like
-        classifiers (:func:`~proxmtl.estimators.cluster_attributes`). None and ``"singletons"``: no
-        groups, every attribute chooses its latent tasks alone. Attributes in no group form groups
-        of their own.
+        Groups of attributes that choose latent tasks together: a dict of group name -> attribute
+        names (or column numbers), a list of lists of them, or `Groups`. ``"auto"``: clusters of
+        attributes with like labels and like classifiers
+        (:func:`~proxmtl.estimators.cluster_attributes`). None: all attributes are one group.
+        ``"singletons"``: each chooses alone. Attributes in no group form groups of their own.
     n_latents : int, "auto" or None
         K, an upper bound: latents that are not needed die. ``"auto"``: the rank of the best
         of the trace norm's solutions at several strengths, roughly solved for at most 40 passes, or
         those of the start where ``init`` follows them anyway, as by default with own parts: about
         130 passes, at most half of ``max_passes``. None: min(M, D).
-    group_strength : float
-        :math:`\mu > 0`, the sparsity of S over (latent, group) blocks.
-    l1_strength : float
-        :math:`\gamma \ge 0`, the sparsity of L.
-    frobenius_strength : float
-        :math:`\lambda \ge 0`, the ridge on L. One of the two must be positive.
-    own_strength : float, optional
-        :math:`\nu > 0`, the ridge on own parts V, in units of the loss as the other strengths;
-        None: there are none. The smaller, the less is shared.
+    shared_strength : float or "auto"
+        :math:`\mu = \lambda` with :math:`\gamma = 0`, as a fraction of the one from which on a
+        first latent task does not pay without own parts. ``"auto"``: the one from which on a latent
+        task of noise alone does not pay (:class:`~proxmtl.latent.strengths.RelativeStrengths`).
+    own_strength : float or "auto"
+        :math:`\nu`, in units of the mean squared norm of the (standardised) features over the
+        number of labels; ``inf``: there are no own parts. The smaller, the less is shared.
+        ``"auto"``: from the error of single-task ridges on labels that are left out; ``inf`` with
+        the paper's strengths, or its algorithm.
+    group_strength : float, optional
+        The paper's :math:`\mu > 0`, the sparsity of S over (latent, group) blocks, in units of the
+        loss. With the next two in place of `shared_strength`; those of the three that are not
+        given are then as in :class:`proxmtl.LatentMTL`.
+    l1_strength : float, optional
+        The paper's :math:`\gamma \ge 0`, the sparsity of L.
+    frobenius_strength : float, optional
+        The paper's :math:`\lambda \ge 0`, the ridge on L. One of the two must be positive.
     loss : {"squared_hinge", "logistic", "squared", "smoothed_hinge", "huber"}
         Loss of a label; the formula is with the first, the paper's.
     algorithm : {"auto", "gram", "panoc", "palm", "paper"}
@@ -217,7 +298,9 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
         :class:`proxmtl.LatentMTL`.
     init : {"auto", "best", "trace", "svd", "zero", "paper"} or tuple of arrays
         ``"svd"`` starts from single-task solutions, ``"trace"`` from those of the trace norm,
-        ``"best"`` from the lower of the two; ``"auto"`` is the last with own parts, else the first.
+        ``"best"`` from the lower of the two. ``"auto"`` follows the trace norm's as the search of
+        :class:`LatentMTLClassifierCV` does; with the paper's strengths or a number of latents it is
+        ``"best"`` with own parts, ``"svd"`` without.
         Others as for :class:`proxmtl.LatentMTL`. Or L, S and optionally intercepts and V, on
         standardised features.
     fit_intercept : bool
@@ -230,7 +313,8 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
     class_weight : None, "balanced" or dict of class -> weight
         Weights of the two classes, within each attribute.
     max_passes : int
-        Budget in passes over the features.
+        Budget in passes over the features; strengths in units of the data take some more, at most
+        eight.
     tol : float
         The solver stops when the KKT residual, relative to the gradients of the loss, is at most
         this.
@@ -252,7 +336,10 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
     S_ : ndarray of shape (K, M)
         How the attributes combine them.
     V_ : ndarray of shape (D, M)
-        The attributes' own parts, on the features as given; only with `own_strength`.
+        The attributes' own parts, on the features as given; absent without them.
+    strengths_ : dict
+        :math:`\mu, \gamma, \lambda, \nu` in units of the loss on standardised features, by their
+        names in :class:`proxmtl.LatentMTL`.
     groups_ : Groups
         The groups that were used.
     label_values_ : ndarray of shape (2,)
@@ -269,17 +356,20 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
 
     Warns
     -----
+    ConvergenceWarning
+        If the budget was used up before the residual reached ``tol``.
     UserWarning
         If the model collapsed to W = 0: the penalties are too strong.
     """
 
 
 class LatentMTLRegressor(LinearAttributeRegressor, LatentTasks):
-    r"""Regressions that share latent tasks, ``W = L S``, chosen group by group.
+    r"""Regressions that share latent tasks, with parts of their own: ``W = L S + V``.
 
-    .. math:: \min_{L, S, b} \; \frac{1}{n} \sum_m \sum_i c_{mi}\, \tfrac12
-              (y_{mi} - x_i^\top L s_m - b_m)^2
+    .. math:: \min_{L, S, V, b} \; \frac{1}{n} \sum_m \sum_i c_{mi}\, \tfrac12
+              (y_{mi} - x_i^\top (L s_m + v_m) - b_m)^2
               + \mu \sum_k \sum_g w_g \|s_k^g\|_2 + \gamma \|L\|_1 + \lambda \|L\|_F^2
+              + \nu \|V\|_F^2
 
     on labels that are centred and divided by their standard deviation, attribute by attribute. Else
     it is :class:`LatentMTLClassifier` with real labels, whose parameters and attributes it has but

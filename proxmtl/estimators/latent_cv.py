@@ -15,11 +15,11 @@ from proxmtl.estimators.classifiers_cv import SearchedClassifier
 from proxmtl.estimators.cross_validated import OwnSearch
 from proxmtl.estimators.regressors_cv import SearchedRegressor
 from proxmtl.estimators.scores import TaskScores
-from proxmtl.estimators.strengths import StrengthUnits, strength_units
 from proxmtl.estimators.verdict import Pair
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL
 from proxmtl.latent import path as latent_path
+from proxmtl.latent.strengths import StrengthUnits, latent_units
 from proxmtl.problem import Problem
 
 __all__ = ["LatentMTLClassifierCV", "LatentMTLRegressorCV"]
@@ -27,12 +27,6 @@ __all__ = ["LatentMTLClassifierCV", "LatentMTLRegressorCV"]
 Array = NDArray[Any]
 LATENT = (0.85, 0.7, 0.5, 0.35, 0.24, 0.16, 0.11)
 """Strengths of latent tasks; latents die between the first."""
-SEARCH_PASSES = 20
-"""Of the descent to each of them on a fold, at most; scores hardly move afterwards."""
-LEAST = 20
-"""Budget of a final fit from which on it starts from such a descent, in half of it."""
-SEARCH_TOLERANCE = 1e-3
-"""Least relative fall of the objective in ten iterations with which such a descent goes on."""
 
 
 class LatentSearch(TaskScores, OwnSearch):
@@ -57,9 +51,7 @@ class LatentSearch(TaskScores, OwnSearch):
     def _strength_units(
         self, problem: Problem, groups: Groups, sample_weight: NDArray[np.float64] | None
     ) -> StrengthUnits:
-        everyone = Groups.single(groups.n_items)
-        own = strength_units(problem, everyone, sample_weight).own
-        return StrengthUnits(latent_path.critical_strength(problem, groups), own)
+        return latent_units(problem, groups, sample_weight)
 
     def _followed(
         self, problem: Problem, path: Sequence[Pair], groups: Groups, alone: torch.Tensor | None
@@ -72,8 +64,6 @@ class LatentSearch(TaskScores, OwnSearch):
             groups,
             [a for a, _ in path],
             path[0][1],
-            passes=SEARCH_PASSES,
-            tolerance=SEARCH_TOLERANCE,
         ):
             yield posed.weights(blocks)
 
@@ -88,18 +78,7 @@ class LatentSearch(TaskScores, OwnSearch):
         if math.isinf(strength):
             return super()._refit(problem, pair, groups, callback)
         most, before = self._given.max_passes, problem.counts.passes
-        init: Any = "trace"
-        if most >= LEAST:
-            with problem.counts.limited(most / 2):
-                (_, (L, S, *others)), *_ = latent_path.followed(
-                    problem,
-                    groups,
-                    [strength],
-                    own,
-                    passes=SEARCH_PASSES,
-                    tolerance=SEARCH_TOLERANCE,
-                )
-            init = (L, S, others[0] if problem.design.intercept else None, others[-1])
+        init = latent_path.start_of(problem, groups, strength, own, most) or "trace"
         spent = problem.counts.passes - before
         solver = LatentMTL(
             groups,

@@ -15,8 +15,8 @@ from proxmtl.estimators.clusters import groups_for
 from proxmtl.estimators.convex import ConvexModel
 from proxmtl.estimators.regressor import LinearAttributeRegressor
 from proxmtl.estimators.scores import SharedScores, shared_part
-from proxmtl.estimators.strengths import strength_units
 from proxmtl.groups import Groups
+from proxmtl.latent.strengths import Relative, check_relative, shared_strengths
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SharedPlusOwn, SquaredFrobenius
 from proxmtl.targets import Reduction
@@ -38,8 +38,8 @@ def shared_plus_own(shared: float, own: float, groups: Groups) -> SquaredFrobeni
 class SharedPlusOwnModel(SharedScores, ConvexModel):
     """Trace norm of a shared part, ridge on own parts, their strengths given."""
 
-    shared_strength: float = 0.15
-    own_strength: float = 0.3
+    shared_strength: Relative = "auto"
+    own_strength: Relative = "auto"
     groups: Any = None
     reduction: Reduction = "mean"
     max_passes: int = 1000
@@ -59,13 +59,13 @@ class SharedPlusOwnModel(SharedScores, ConvexModel):
 
     def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:
         given = self._given
-        for name in ("shared_strength", "own_strength"):
-            value = getattr(given, name)
-            if not value > 0 or (math.isinf(value) and name == "own_strength"):
-                raise ValueError(f"{name}: got {value}; give a positive number.")
-        units = strength_units(problem, self.groups_, sample_weight)
-        self.shared_strength_ = given.shared_strength * units.shared
-        self.own_strength_ = given.own_strength * units.own
+        check_relative(given.shared_strength, given.own_strength)
+        if given.own_strength == math.inf:
+            raise ValueError("own_strength: got inf; give a finite number, or 'auto'.")
+        strengths, _ = shared_strengths(
+            problem, self.groups_, sample_weight, given.shared_strength, given.own_strength
+        )
+        self.shared_strength_, self.own_strength_ = strengths
         return shared_plus_own(self.shared_strength_, self.own_strength_, self.groups_)
 
     def _solve(self, *args: Any, **options: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -93,13 +93,15 @@ class SharedPlusOwnClassifier(LinearAttributeClassifier, SharedPlusOwnModel):
 
     Parameters
     ----------
-    shared_strength : float
+    shared_strength : float or "auto"
         Weight of the trace norm, ``> 0``, as a fraction of the one from which on nothing is shared
-        if attributes have no parts of their own. ``inf`` leaves the shared part out.
-    own_strength : float
+        if attributes have no parts of their own. ``inf`` leaves the shared part out. ``"auto"``:
+        from the share of noise in that one (:func:`~proxmtl.latent.strengths.shared_strengths`).
+    own_strength : float or "auto"
         Weight of the ridge, ``> 0``, in units of the mean squared norm of the (standardised)
         features over the number of labels: as the logarithm of a Gaussian prior, 1 lets the scores
-        have variance 1/2.
+        have variance 1/2. ``"auto"``: from the error of single-task ridges on labels that are left
+        out.
     groups : Groups, dict, list of lists, "auto" or None
         Disjoint groups of attributes, each with a shared part of its own (an attribute in no group
         is a group of one); ``"auto"``: clusters of attributes with like labels and like classifiers
@@ -117,7 +119,7 @@ class SharedPlusOwnClassifier(LinearAttributeClassifier, SharedPlusOwnModel):
     class_weight : None, "balanced" or dict of class -> weight
         Weights of the two classes, within each attribute.
     max_passes : int
-        Budget in passes over the features.
+        Budget in passes over the features; strengths take some more, at most five.
     tol : float
         Relative duality gap at which the solver stops.
     label_names : sequence of str, optional
@@ -168,9 +170,6 @@ class SharedPlusOwnRegressor(LinearAttributeRegressor, SharedPlusOwnModel):
 
     Parameters
     ----------
-    shared_strength : float
-        As for the classifier; the default is a weaker one: the squared loss curves four times as
-        much as the logistic one, so that own parts of the same ridge leave less to be shared.
     loss : {"squared", "huber"}
         Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
 
@@ -180,5 +179,3 @@ class SharedPlusOwnRegressor(LinearAttributeRegressor, SharedPlusOwnModel):
         Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
         and is predicted to be that label.
     """
-
-    shared_strength: float = 0.1

@@ -8,6 +8,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from proxmtl.arrays import as_python
@@ -25,6 +26,7 @@ _OPTIONAL = (
     *("L_", "S_", "V_", "shared_coef_", "shared_directions_", "shared_loadings_", "sharing_"),
     *("calibration_", "thresholds_", "target_mean_", "target_scale_"),
 )
+_INFINITE = "inf"
 _PAIRS = "pairs"
 """Key under which a mapping is written as a list of pairs: JSON's own keys are all text."""
 
@@ -50,6 +52,7 @@ def to_state(estimator: LinearModel) -> ModelState:
     names, labels = estimator.label_names_, getattr(estimator, "label_values_", None)
     feature_names = getattr(estimator, "feature_names_in_", None)
     report = getattr(estimator, "fit_report_", None) or fit_report(estimator)
+    chosen = getattr(estimator, "report_", None)
     return ModelState(
         type(estimator).__name__,
         {key: _described(key, value) for key, value in parameters.items()},
@@ -66,8 +69,32 @@ def to_state(estimator: LinearModel) -> ModelState:
             "groups": None if groups is None else groups.to_dict(),
             "groups_given": getattr(estimator, "groups", None) is not None,
             "fit": report,
+            **({} if chosen is None else {"report": _columns(chosen)}),
         },
     )
+
+
+def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """A table of numbers by its columns; JSON has neither NaN, which is null, nor infinity."""
+
+    def described(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None if math.isnan(value) else _INFINITE
+        return value
+
+    return {str(name): [described(each) for each in table[name].tolist()] for name in table}
+
+
+def _table(columns: Mapping[str, list[Any]], names: Iterable[str] | None) -> pd.DataFrame:
+    """Undo `_columns`."""
+
+    def restored(value: Any) -> Any:
+        return math.nan if value is None else math.inf if value == _INFINITE else value
+
+    found = {name: [restored(each) for each in column] for name, column in columns.items()}
+    table = pd.DataFrame(found)
+    index = range(len(table)) if names is None else list(names)
+    return table.set_index(pd.Index(index, name="attribute"))
 
 
 def _described(name: str, value: Any) -> Any:
@@ -112,6 +139,7 @@ def from_state(kind: type[LinearModel], state: ModelState) -> Any:
     parameters = {name: _restored(value) for name, value in state.parameters.items()}
     for name, default in kind().get_params(deep=False).items():
         number = isinstance(default, (int, float)) and name != "random_state"
+        number |= default == "auto" and name.endswith("strength")
         if number and name in parameters and parameters[name] is None:
             parameters[name] = math.inf  # which JSON lacks
     estimator = kind(**parameters)
@@ -137,6 +165,8 @@ def from_state(kind: type[LinearModel], state: ModelState) -> Any:
         if described["groups_given"]:
             estimator.set_params(groups=groups)
     estimator.fit_report_ = described["fit"]
+    if "report" in described:
+        estimator.report_ = _table(described["report"], estimator.label_names_)
     _check_shapes(estimator)
     return estimator
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from proxmtl.arrays import as_float_tensor, check_same_order
 from proxmtl.experiments.labels import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 TOTAL = "Total"
 """Name of the row of :func:`group_means` that averages over all attributes."""
 
-METRICS = ("ap", "auc", "accuracy", "majority", "prevalence")
+METRICS = ("ap", "auc", "f1", "accuracy", "majority", "prevalence")
 """Columns of :func:`attribute_metrics` that are averaged over groups and splits."""
 
 
@@ -86,6 +86,7 @@ def attribute_metrics(
     -------
     pandas.DataFrame
         One line per attribute: ``ap``; ``auc`` (area under the ROC curve, NaN with one class);
+        ``f1`` (of the prediction ``1[score > 0]``; 0 where no prediction and no label is positive);
         ``accuracy`` (fraction of ``1[score > 0]`` that is right); ``majority`` (accuracy of the
         constant prediction that is best on these labels); ``prevalence`` (fraction of
         positives); ``n_observed``. Metrics of an attribute without observed labels are NaN.
@@ -125,6 +126,7 @@ def _one_attribute(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {
         "ap": float(average_precision_score(y, z)) if positives else float("nan"),
         "auc": float(roc_auc_score(y, z)) if 0 < positives < n else float("nan"),
+        "f1": float(f1_score(y, z > 0, zero_division=0.0)),
         "accuracy": float(np.mean((z > 0) == y)),
         "majority": max(prevalence, 1 - prevalence),
         "prevalence": prevalence,

@@ -81,7 +81,8 @@ def _fitted(n_attributes: int, n_features: int) -> Check:
                     "iterations": whole(0, MOST),
                 },
             ),
-        }
+        },
+        {"report": tables(sequence(either(null, flag, number(), text), n_attributes))},
     )
 
 
@@ -94,8 +95,8 @@ def _parameters(kind: type) -> dict[str, Check]:
 def _like(name: str, default: Any) -> Check:
     if name == "threshold":
         return either(text, number(0, 1))
-    if default is None and name.endswith("strength"):
-        return either(null, number(0))
+    if name.endswith("strength") and not isinstance(default, int | float):
+        return either(null, number(0)) if default is None else either(null, number(0), text)
     if isinstance(default, bool):
         return flag
     if isinstance(default, int | float):

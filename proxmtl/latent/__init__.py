@@ -7,6 +7,7 @@ from proxmtl.latent.initial import rebalance
 from proxmtl.latent.model import LatentMTL, LatentResult
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored, refactor
+from proxmtl.latent.strengths import RelativeStrengths
 
 __all__ = [
     "Alternating",
@@ -16,6 +17,7 @@ __all__ = [
     "LatentProblem",
     "LatentResult",
     "Refactored",
+    "RelativeStrengths",
     "rebalance",
     "refactor",
 ]

@@ -27,13 +27,22 @@ from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.loop import run
 from proxmtl.stopping import MaxIterations, MaxPasses, ObjectiveChange
 
-__all__ = ["critical_strength", "followed", "with_own_parts"]
+__all__ = ["critical_strength", "followed", "start_of", "with_own_parts"]
 
 FRACTIONS = (0.5, 0.35, 0.25, 0.17, 0.12, 0.08)
 """Strengths of the trace norm whose minimisers are starts, of its critical one."""
 
 ITERATIONS = 10
 """Of the descent to each of them."""
+
+PASSES = 20
+"""Of a descent that is to find where the latents are, at most; scores hardly move afterwards."""
+
+TOLERANCE = 1e-3
+"""Least relative fall of the objective in ten iterations with which such a descent goes on."""
+
+FEWEST_OF_ALL = 20
+"""Budget from which on a solve starts from such a descent, in half of it."""
 
 
 def with_own_parts(problem: Problem, groups: Groups, strength: float, own: float) -> LatentProblem:
@@ -105,8 +114,8 @@ def followed(
     strengths: Sequence[float],
     own: float,
     *,
-    passes: float,
-    tolerance: float,
+    passes: float = PASSES,
+    tolerance: float = TOLERANCE,
 ) -> Iterator[tuple[LatentProblem, Blocks]]:
     """Descents of the joint problem at several strengths.
 
@@ -157,6 +166,24 @@ def followed(
             null=False,
         )
         yield base.with_strengths(**options), view.outside(result.solution)
+
+
+def start_of(
+    problem: Problem, groups: Groups, strength: float, own: float, budget: float
+) -> tuple[Any, ...] | None:
+    """Where a descent at one strength arrives that :func:`followed` makes, for a solve to go on.
+
+    Returns
+    -------
+    tuple or None
+        L, S, intercepts and own parts, as ``init`` of :class:`~proxmtl.LatentMTL`; None where the
+        budget of passes is too small for both. It takes half of it at most.
+    """
+    if budget < FEWEST_OF_ALL:
+        return None
+    with problem.counts.limited(budget / 2):
+        ((_, (L, S, *others)),) = followed(problem, groups, [strength], own)
+    return L, S, others[0] if problem.design.intercept else None, others[-1]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
 from proxmtl.latent.parts import check_strengths
+from proxmtl.latent.strengths import RelativeStrengths
 from proxmtl.losses import Loss
 from proxmtl.nn.batches import LabelCensus, detached
 from proxmtl.nn.checks import check_features
@@ -22,10 +24,13 @@ from proxmtl.nn.joint import mean_over_processes
 from proxmtl.nn.preparation import prepared
 from proxmtl.nn.solved_head import SolvedHead
 from proxmtl.nn.stochastic import alternating_step
+from proxmtl.problem import Problem
 from proxmtl.regularizers import L1, GroupL2, OverlappingGroupL2, Regularizer, SquaredFrobenius, add
 from proxmtl.targets import Targets
 
 __all__ = ["LatentMTLHead"]
+
+STRENGTHS = ("group_strength", "l1_strength", "frobenius_strength", "own_strength")
 
 
 class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
@@ -57,6 +62,9 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         algorithm can: ``"auto"`` and ``"gram"``.
     trainable : bool
         Whether gradients reach L, S and the intercept.
+    relative : RelativeStrengths, optional
+        Strengths in units of the features and labels of the first :meth:`solve`, which finds them:
+        they stay what they are then. Before it there is no :meth:`penalty`. None: those given.
     distributed : bool
         Train with ``torch.distributed``: the batches of all processes together are the batch, and
         :meth:`solve` takes the samples of all.
@@ -77,9 +85,13 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     census : LabelCensus
         Counts of the training set's labels, for the weights of batches.
     model : LatentMTL
+    strengths : Tensor, shape (4,)
+        Of the model, with `relative`: group, L1, Frobenius and own ones; NaN before a solve.
     result : LatentResult or None
         Of the last solve in this process, with its certificate; not in the ``state_dict``.
     """
+
+    strengths: Tensor
 
     def __init__(
         self,
@@ -91,12 +103,15 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         fit_intercept: bool = True,
         revive: bool | None = None,
         trainable: bool = False,
+        relative: RelativeStrengths | None = None,
         distributed: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:
         options = {"fit_intercept": fit_intercept, "revive": revive, **options}
+        if relative is not None:
+            options["own_strength"] = None if relative.own == math.inf else 1.0  # until a solve
         model = LatentMTL(groups, n_latents, **options)
         if revive is None:
             model = replace(model, revive=model.algorithm in ("auto", "gram"))
@@ -119,7 +134,11 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         )
         if groups is not None and groups.n_items != n_tasks:
             raise ValueError(f"groups: made for {groups.n_items} tasks, the head has {n_tasks}.")
-        self.model, self.distributed = model, distributed
+        self.model, self.relative, self.distributed = model, relative, distributed
+        if relative is not None:
+            unknown = torch.full((len(STRENGTHS),), torch.nan, dtype=torch.float64, device=device)
+            self.register_buffer("strengths", unknown)
+            self.register_load_state_dict_post_hook(_take_strengths)
         self.result: LatentResult | None = None
         self.register_buffer("solved", torch.tensor(data=False, device=device))
         self.census = LabelCensus(
@@ -140,6 +159,8 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     def _minimise(
         self, features: Any, labels: Any, sample_weight: Any, **options: Any
     ) -> LatentResult:
+        if self.relative is not None and not self._known:
+            self._find_strengths(features, labels, sample_weight)
         blocks: Any = self.model.init if isinstance(self.model.init, tuple) else None
         if bool(self.solved):
             factors = (self.L, self.S, self.intercept, self.V)
@@ -147,7 +168,29 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         model, state = prepared(self.model, blocks, options.pop("state"))
         return model.solve(features, labels, sample_weight, state=state, **options)
 
+    def _find_strengths(self, features: Any, labels: Any, sample_weight: Any) -> None:
+        assert self.relative is not None
+        posed = self.model.problem(features, labels, sample_weight)
+        plain = Problem(posed.loss, posed.design, posed.targets)
+        if isinstance(sample_weight, (list, tuple)):
+            sample_weight = torch.cat(list(sample_weight))
+        found = self.relative.absolute(plain, posed.groups, sample_weight)
+        values = [math.inf if found[name] is None else found[name] for name in STRENGTHS]
+        self.strengths.copy_(torch.tensor(values, dtype=torch.float64))
+        _take_strengths(self)
+
+    @property
+    def _known(self) -> bool:
+        """Whether strengths in units of the data have been found."""
+        return self.relative is None or not bool(self.strengths.isnan().any())
+
+    def _synchronised(self) -> list[Tensor]:
+        found = super()._synchronised()
+        return found if self.relative is None else [*found, self.strengths]
+
     def _take(self, result: LatentResult) -> None:
+        if self.relative is not None:
+            _take_strengths(self)
         self.adopt(result.L, result.S, result.intercept, result.own)
         self.solved.fill_(not result.collapsed)  # no descent leaves W = 0
 
@@ -247,6 +290,7 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         self, features: Tensor, labels: Tensor, sample_weight: Tensor | None
     ) -> LatentProblem:
         """The joint problem of a batch, in which a task need not have both classes."""
+        self._check_known()
         data = detached(features)
         batch = self.census.weigh(labels, sample_weight, data.shape[-2], data.dtype)
         design: SharedDesign | TaskDesign
@@ -261,8 +305,16 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
             targets = Targets(*batch, self.n_tasks)
         return self.model.problem(design, targets)
 
+    def _check_known(self) -> None:
+        if not self._known:
+            raise ValueError(
+                "relative: the strengths are found by the first solve; call solve, or give "
+                "strengths in units of the loss."
+            )
+
     def _terms(self) -> tuple[tuple[nn.Parameter, Regularizer], ...]:
         """Each penalty with what it acts on."""
+        self._check_known()
         model = self.model
         groups = model.groups or Groups.singletons(self.n_tasks)
         norm = GroupL2 if groups.is_disjoint else OverlappingGroupL2
@@ -274,3 +326,11 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         if self.V is None or model.own_strength is None:
             return of_factors
         return (*of_factors, (self.V, SquaredFrobenius(model.own_strength)))
+
+
+def _take_strengths(head: LatentMTLHead, *_: Any) -> None:
+    """Give the model the strengths that are known."""
+    if head._known:  # noqa: SLF001 - of this module
+        values = zip(STRENGTHS, head.strengths.tolist(), strict=True)
+        found = {name: None if value == math.inf else value for name, value in values}
+        head.model = replace(head.model, **found)

@@ -69,6 +69,10 @@ class SolvedHead(nn.Module, Generic[Outcome]):
     def _minimise(self, features: Any, labels: Any, sample_weight: Any, **options: Any) -> Outcome:
         """Solve for the weights."""
 
+    def _synchronised(self) -> list[Tensor]:
+        """What a solve on the first process changes on all, beside the weights."""
+        return list(self.census.buffers())
+
     @abstractmethod
     def _take(self, result: Outcome) -> None:
         """Take the weights of a result."""
@@ -136,8 +140,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
             return found
 
         if self.distributed:
-            counts = list(self.census.buffers())
-            result = solve_on_first(samples, solved, counts, self.solved.device)
+            result = solve_on_first(samples, solved, self._synchronised(), self.solved.device)
         else:
             result = solved(*samples())
         self._take(result)

@@ -44,21 +44,23 @@ def _percent(value: float) -> str:
 
 def attribute_table(metrics: pd.DataFrame) -> Table:
     """One line per attribute, from `proxmtl.experiments.attribute_metrics`."""
-    table = _table("attribute", "AP %", "accuracy %", "majority %", "positive %", "labels")
+    table = _table("attribute", "AP %", "F1 %", "accuracy %", "majority %", "positive %", "labels")
     rows = zip(_cells(metrics.index), metrics.iterrows(), strict=True)
     for name, (_, row) in rows:
-        figures = [_percent(row[key]) for key in ("ap", "accuracy", "majority", "prevalence")]
+        figures = [_percent(row[key]) for key in ("ap", "f1", "accuracy", "majority", "prevalence")]
         table.add_row(name, *figures, f"{int(row['n_observed'])}")
     return table
 
 
 def group_table(means: pd.DataFrame, *, title: str | None = None) -> Table:
     """One line per group and the total, from `proxmtl.experiments.group_means`."""
-    table = _table("group", "attributes", "mean AP %", "accuracy %", "majority %", title=title)
+    table = _table(
+        "group", "attributes", "mean AP %", "F1 %", "accuracy %", "majority %", title=title
+    )
     last = len(means) - 1
     rows = zip(_cells(means.index), means.iterrows(), strict=True)
     for number, (name, (_, row)) in enumerate(rows):
-        figures = [_percent(row[key]) for key in ("ap", "accuracy", "majority")]
+        figures = [_percent(row[key]) for key in ("ap", "f1", "accuracy", "majority")]
         table.add_row(
             name,
             f"{int(row['n_attributes'])}",

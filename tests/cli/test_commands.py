@@ -9,9 +9,12 @@ from hashlib import sha256
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
 from proxmtl.estimators import LatentMTLClassifier, SharedPlusOwnClassifier
 from proxmtl.io import load_model, save_model, seal_folder
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 RUN_FILES = {
     "manifest.json",
@@ -68,11 +71,13 @@ def test_fit_predict_evaluate_inspect(program, files):
     code, out, _ = program("evaluate", "run", "x.npy", "-l", "y.csv", "-a", "--out", "m.csv")
     assert code == 0
     assert "stripes" in out
-    accuracy = pd.read_csv(files / "m.csv")["accuracy"]
+    accuracy, f1 = pd.read_csv(files / "m.csv")[["accuracy", "f1"]].to_numpy().T
     _, truth = _table(files / "y.csv")
     right = np.where(np.isnan(truth), np.nan, (scores > 0) == truth)
     np.testing.assert_allclose(accuracy, np.nanmean(right, axis=0), rtol=1e-5)
     assert min(accuracy) > 0.8
+    pairs = [(truth[seen, m], scores[seen, m] > 0) for m, seen in enumerate(~np.isnan(truth.T))]
+    np.testing.assert_allclose(f1, [f1_score(y > 0, z) for y, z in pairs], rtol=1e-5)
 
     plot = files / "run" / "plots" / "convergence.png"
     plot.write_bytes(plot.read_bytes() + b"edited")
@@ -86,6 +91,28 @@ def test_fit_predict_evaluate_inspect(program, files):
     assert "LatentMTLClassifier" in out
     assert "patterns" in out
     assert "live latents" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--own-strength", "weak"), "--own-strength: got weak; give a positive number, or auto."),
+        (("--shared-strength", "-1"), "--shared-strength: got -1; give a positive number"),
+        (("--shared-strength", "nan"), "--shared-strength: got nan; give a positive number"),
+        (
+            ("--shared-strength", "0.5", "--group-strength", "0.1"),
+            "--shared-strength: this is in place of the paper's three strengths; leave one",
+        ),
+        (("--algorithm", "magic"), "algorithm: got 'magic'"),
+        (("--tol", "-1"), "--tol: got -1.0"),
+        (("--auto", "--threshold", "f2"), "--threshold: got 'f2'"),
+    ],
+)
+def test_options_are_checked_before_a_file_is_read(program, files, options, said):
+    code, _, err = program("fit", "none.npy", "-l", "none.csv", "-o", "run", *options)
+    assert code == 2
+    assert said in err
+    assert not (files / "run").exists()
 
 
 def test_parts_of_their_own_are_fitted_saved_and_shown(program, files):

@@ -7,6 +7,8 @@ import pytest
 from proxmtl import LatentMTLClassifier
 from proxmtl.io import load_model, save_model
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 COLUMNS = [f"f{i}" for i in range(6)]
 QUICK = ("--max-passes", "20")
 MODELS = {

@@ -17,6 +17,8 @@ from disks import on_small_disk
 from proxmtl.cli.signals import stoppable
 from tests.faults.world import tiny_network
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 posix = pytest.mark.skipif(os.name == "nt", reason="of POSIX systems")
 FIT = ("fit", "x.npy", "-l", "y.csv", "-g", "g.json", "--max-passes", "20")
 

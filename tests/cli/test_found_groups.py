@@ -6,6 +6,8 @@ import pytest
 
 from proxmtl.io import load_model
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 FIT = ("fit", "f.npy", "--labels", "l.csv", "--out", "run", "--holdout", "0")
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 NAMES = ["black", "white", "spots", "stripes"]
 QUICK = ("--max-passes", "20")
 

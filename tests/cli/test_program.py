@@ -10,6 +10,8 @@ import pytest
 from proxmtl.io import InputError
 from proxmtl.io.names import NEXT_FOLDER
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 COMMANDS = ["demo", "extract", "fit", "train", "tune", "predict", "evaluate", "inspect", "zeroshot"]
 
 
@@ -62,6 +64,7 @@ def test_help_and_errors_of_usage_import_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_small_demo(program, files):
     size = ("--n-train", "150", "--observed", "0.5", "--n-splits", "1", "--max-passes", "10")
     code, out, _ = program("demo", *size, "--out", "demo")
@@ -151,10 +154,12 @@ def test_defaults_of_fit_are_those_of_the_estimator():
     ours = {name: item.default for name, item in inspect.signature(fit).parameters.items()}
     theirs = LatentMTLClassifier().get_params()
     shared = (ours.keys() & theirs.keys()) - {"groups", "tol"}  # each model has its own tol
-    assert {"group_strength", "l1_strength", "frobenius_strength", "max_passes"} <= shared
+    strengths = {"group_strength", "l1_strength", "frobenius_strength"}
+    assert strengths | {"shared_strength", "own_strength", "max_passes"} <= shared
     assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_terminal_without_umlauts_gets_a_table_and_no_error(program, files):
     text = (files / "y.csv").read_text()
     for name, other in (

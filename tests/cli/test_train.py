@@ -90,7 +90,7 @@ def test_training_writes_a_run_and_goes_on(program, photos):
     code, _, err = program(*COMMAND, *changed, "--balanced", "--workers", "1")
     assert code == 2
     assert (
-        "another run: --own-strength was not given and is 1.0 now, --balanced was off and is on "
+        "another run: --own-strength was auto and is 1 now, --balanced was off and is on "
         "now, --learning-rate was 0.001 and is 0.01 now. Ask"
     ) in err
     table = (photos / "photos.csv").read_text()

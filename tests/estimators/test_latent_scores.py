@@ -23,6 +23,8 @@ from proxmtl.estimators import (
 )
 from proxmtl.io import load_model, save_model
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 BRIEF = {"max_passes": 80}
 SMALL = {"cv": 3, "random_state": 0}
 GROUPS = {"first": list(range(4)), "second": list(range(4, 8))}

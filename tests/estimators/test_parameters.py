@@ -58,6 +58,7 @@ SCALARS = {
     "l1_strength": 0.125,
     "frobenius_strength": 0.125,
     "own_strength": 0.125,
+    "shared_strength": 0.125,
     "tol": 0.5,
     "max_passes": 9,
     "n_latents": 2,

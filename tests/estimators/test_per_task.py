@@ -26,6 +26,8 @@ from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.samples import Samples, checked, stacked
 from proxmtl.io import load_model, save_model
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 RNG = np.random.default_rng(0)
 SIZES, D = (60, 90, 50, 70), 8
 M = len(SIZES)

@@ -24,6 +24,8 @@ from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.scoring import REAL_SCORINGS, r2
 from proxmtl.io import InputError, load_model, save_model
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 # Rows that are repeated are other folds; descents to one optimum agree as far as they are solved.
 PRECISE = {
     "SingleTaskRegressor": {"tol": 1e-21, "max_passes": 3000},

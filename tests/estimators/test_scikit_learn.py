@@ -12,6 +12,8 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 
 from proxmtl.estimators import LassoClassifier, LatentMTLClassifier, SingleTaskClassifier
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 5))
 Y = (X @ RNG.normal(size=(5, 4)) + RNG.normal(size=(60, 4)) > 0).astype(int)

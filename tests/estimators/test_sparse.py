@@ -30,6 +30,8 @@ from proxmtl.estimators.samples import Samples
 from proxmtl.io import load_model, save_model
 from proxmtl.regularizers import UnsupportedError
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 RNG = np.random.default_rng(0)
 N, D, M = 150, 12, 4
 X = RNG.normal(size=(N, D)) * (RNG.random((N, D)) < 0.4) + 0.0

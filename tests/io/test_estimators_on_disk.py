@@ -13,10 +13,14 @@ from proxmtl.estimators import (
     GOMTLClassifier,
     GroupLassoClassifier,
     LatentMTLClassifier,
+    LatentMTLClassifierCV,
     RidgeMTLClassifier,
+    SharedPlusOwnClassifierCV,
     SingleTaskClassifier,
 )
 from proxmtl.io import InputError, load_model, save_model, seal_folder
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,7 @@ def data():
 MODELS = {
     "latent": LatentMTLClassifier(groups={"g": ["u", "w"]}, max_passes=60),
     "own parts": LatentMTLClassifier(own_strength=0.01, max_passes=60),
+    "no own parts": LatentMTLClassifier(own_strength=np.inf, max_passes=60),
     "weighted": LatentMTLClassifier(class_weight={-1: 1.0, 1: 2.0}, max_passes=60),
     "decorrelated": GroupLassoClassifier(groups={"g": ["u", "w"]}, strength=0.05),
     "ridge": RidgeMTLClassifier(loss="huber"),
@@ -130,3 +135,23 @@ def test_wrong_types_anywhere_are_refused_or_harmless(tmp_path, data, name):
             summary_lines(model.fit_report_)
             assert len(model.label_names_ or "uvw") == 3
     assert refused > 100
+
+
+@pytest.mark.filterwarnings("ignore::proxmtl.selection.edges.EdgeWarning")
+@pytest.mark.parametrize("kind", [SharedPlusOwnClassifierCV, LatentMTLClassifierCV])
+def test_what_a_search_found_comes_back(tmp_path, data, kind):
+    """With attributes alone, whose strength of sharing is infinite, and no gain."""
+    X, Y = data
+    model = kind(cv=3, random_state=0).fit(X, Y)
+    model.report_.loc["v", "gain"] = np.nan
+    save_model(tmp_path, model)
+    read = load_model(tmp_path)
+    pd.testing.assert_frame_equal(read.report_, model.report_)
+    np.testing.assert_array_equal(read.sharing_, model.sharing_)
+    assert np.isinf(read.report_["shared_strength"]).any() == (~model.sharing_).any()
+
+
+def test_a_strength_that_leaves_a_part_out_comes_back(tmp_path, data):
+    model = LatentMTLClassifier(own_strength=np.inf).fit(*data)
+    save_model(tmp_path, model)
+    assert load_model(tmp_path).get_params() == model.get_params()

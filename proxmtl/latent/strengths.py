@@ -1,0 +1,331 @@
+"""Strengths that mean the same for data of any size and scale, and those that serve untuned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from proxmtl.groups import Groups
+from proxmtl.latent.path import critical_strength
+from proxmtl.latent.signal import ridge_of_labels
+from proxmtl.numerics import Moments
+from proxmtl.problem import Problem
+from proxmtl.regularizers import SharedPlusOwn
+
+__all__ = [
+    "Relative",
+    "RelativeStrengths",
+    "StrengthUnits",
+    "check_relative",
+    "latent_units",
+    "own_unit",
+    "shared_strengths",
+    "strength_units",
+]
+
+Relative = float | Literal["auto"]
+"""A strength in its unit, or what the data say serves untuned."""
+
+Weights = NDArray[np.float64] | Tensor | None
+
+SQUARES = (1e-290, 1e290)
+"""Squared norms in this range have a reciprocal, and room for strengths beside them."""
+ITERATIONS = 3
+"""Of the power method for the noise: it starts from the signal, and a digit is enough."""
+SHARED = 0.5
+"""Untuned strength of the shared part, over the squared share of noise in the critical one."""
+LEAST = 0.03
+"""Least untuned strength of the shared part."""
+OWN, OWN_LATENT = 2.5, 1.2
+"""Untuned ridges on own parts, over that of tasks alone: part of the signal is shared."""
+
+
+class StrengthUnits(NamedTuple):
+    """What strengths of 1 mean in a problem, in units of its loss."""
+
+    shared: float
+    """The strength from which on nothing is shared where tasks have no parts of their own."""
+    own: float
+    """Mean squared norm of the features over the number of labels."""
+
+
+def strength_units(problem: Problem, groups: Groups, sample_weight: Weights) -> StrengthUnits:
+    """Find the units of both strengths from one pass over the data of an unpenalised problem.
+
+    Parameters
+    ----------
+    problem : Problem
+        On shared features, or on those of each task.
+    groups : Groups
+        Of the tasks; disjoint.
+    sample_weight : ndarray or Tensor, optional
+        As they were given for the problem's targets: a label of weight 2 counts as two. Of shape
+        (N,) or (N, M), or of the labels' shape where tasks have features of their own.
+
+    Raises
+    ------
+    ValueError
+        If the squares of the features leave the range of float64.
+    """
+    null = _Null.of(problem, sample_weight)
+    return StrengthUnits(null.critical(groups), null.own)
+
+
+def latent_units(problem: Problem, groups: Groups, sample_weight: Weights) -> StrengthUnits:
+    """As :func:`strength_units`, of latent tasks ``mu = lambda``; groups may overlap."""
+    return StrengthUnits(critical_strength(problem, groups), own_unit(problem, sample_weight))
+
+
+def own_unit(problem: Problem, sample_weight: Weights) -> float:
+    """The unit of ridges alone, without a pass; as for :func:`strength_units`."""
+    return _Counted.of(problem, sample_weight).own
+
+
+def shared_strengths(
+    problem: Problem,
+    groups: Groups,
+    sample_weight: Weights,
+    shared: Relative = "auto",
+    own: Relative = "auto",
+) -> tuple[StrengthUnits, StrengthUnits]:
+    r"""Strengths of :class:`~proxmtl.SharedPlusOwn` and their units, ``"auto"`` from the data.
+
+    *Own parts.* A ridge is the variance of noise over twice that of the weights. For each task
+    alone :func:`ridge_of_labels` finds the ratio r; it is times the curvature of the loss at
+    constant scores, which is what a label tells there (:math:`p (1 - p)` of a logistic one, so that
+    rare classes have weak ridges), and times 2.5: part of the signal is shared.
+
+    *The shared part.* Likewise :math:`\|A\|_*` weighs the variance of noise over the size of the
+    signal. In units of the critical strength, which is signal and noise, that is the square of the
+    share of noise :math:`\kappa`: times 1/2, and at least 0.03. :math:`\kappa` is the spectral norm
+    that the slope of the loss had if labels had nothing to do with features, nearly
+    :math:`(\lambda_{max}(\sum_m C_m) + \max_m \mathrm{tr}\, C_m)^{1/2}` for its columns'
+    covariances :math:`C_m`, over that which it has.
+
+    Parameters
+    ----------
+    problem, groups, sample_weight
+        As for :func:`strength_units`.
+    shared, own
+        In their units, or ``"auto"``.
+
+    Returns
+    -------
+    strengths, units : StrengthUnits
+        The first in units of the loss. Costs a pass, and four more for an automatic shared part.
+    """
+    null = _Null.of(problem, sample_weight)
+    units = StrengthUnits(null.critical(groups), null.own)
+    if shared == "auto":
+        shared = max(SHARED * null.noise_share(groups) ** 2, LEAST)
+    own = OWN * null.untuned_own() if own == "auto" else own
+    return StrengthUnits(shared * units.shared, own * units.own), units
+
+
+@dataclass(frozen=True)
+class RelativeStrengths:
+    """Strengths of latent tasks and own parts in units of the data that they are to serve.
+
+    Parameters
+    ----------
+    shared : float or "auto"
+        ``mu = lambda``, without an L1 norm, as a fraction of the critical strength. ``"auto"``: the
+        one from which on a latent task of noise alone does not pay, which is the share of noise
+        of :func:`shared_strengths` to the power 4/3, as critical strengths go with slopes; at
+        least 0.03. Large latent tasks are hardly shrunk, so that less lets noise in.
+    own : float or "auto"
+        Ridge on own parts, in the unit of :class:`StrengthUnits`; inf: there are none.
+
+    Raises
+    ------
+    ValueError
+        If one is neither a positive number nor "auto".
+    """
+
+    shared: Relative = "auto"
+    own: Relative = "auto"
+
+    def __post_init__(self) -> None:
+        check_relative(self.shared, self.own)
+
+    def absolute(
+        self, problem: Problem, groups: Groups, sample_weight: Weights = None
+    ) -> dict[str, float | None]:
+        """The strengths by their names in :class:`~proxmtl.LatentMTL`.
+
+        Parameters
+        ----------
+        problem, sample_weight
+            As for :func:`strength_units`.
+        groups : Groups
+            Of the tasks, possibly overlapping.
+        """
+        strength, shared, own = critical_strength(problem, groups), self.shared, self.own
+        if shared == "auto" or own == "auto":
+            null = _Null.of(problem, sample_weight)
+            if shared == "auto":
+                noise = null.noise_share(Groups.single(groups.n_items))
+                shared = max(noise ** (4 / 3), LEAST)
+            own = OWN_LATENT * null.untuned_own() if own == "auto" else own
+        strength *= shared
+        ridge = None if own == math.inf else own * own_unit(problem, sample_weight)
+        return {
+            "group_strength": strength,
+            "l1_strength": 0.0,
+            "frobenius_strength": strength,
+            "own_strength": ridge,
+        }
+
+
+def check_relative(shared: object, own: object) -> None:
+    """Raise ``ValueError`` unless both are "auto" or positive numbers, not both infinite."""
+    for name, value in (("shared_strength", shared), ("own_strength", own)):
+        if isinstance(value, str) and value == "auto":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise ValueError(f"{name}: got {value!r}; give a positive number, or 'auto'.")
+    if shared == own == math.inf:
+        raise ValueError(
+            "shared_strength, own_strength: both are inf, which leaves nothing to fit; give one of "
+            "them a finite number."
+        )
+
+
+class _Counted(NamedTuple):
+    """Labels of a problem without a penalty, counted with their sample weights."""
+
+    copies: Tensor
+    """How often each label counts, of the labels' shape; 0 where it is missing."""
+    unit: float
+    """Weight in the loss of a label of weight 1: 1 over the number of labels, for a mean."""
+    moments: Moments
+    """Of the features."""
+
+    @classmethod
+    def of(cls, problem: Problem, sample_weight: Weights) -> _Counted:
+        weights = problem.targets.weights.to(torch.float64)
+        copies = (weights > 0).to(torch.float64)
+        rows = None
+        if sample_weight is not None:
+            given = torch.as_tensor(sample_weight).to(copies)
+            rows = given if given.ndim == 1 else given.mean(dim=1)
+            copies = copies * (given if given.ndim == copies.ndim else given[:, None])
+        unit = float(weights.sum() / copies.sum())
+        found = cls(copies, unit, problem.design.moments(rows))
+        if not SQUARES[0] <= found.norms <= SQUARES[1] and bool(found.moments.std.any()):
+            raise ValueError(
+                f"X: the mean squared norm of the centred features is {found.norms:.3g}, which "
+                "float64 has no room to compute with; set standardize=True, or rescale the "
+                "features."
+            )
+        return found
+
+    @property
+    def norms(self) -> float:
+        """Mean squared norm of the centred features."""
+        return float(self.moments.std.square().sum())
+
+    @property
+    def own(self) -> float:
+        """Unit of ridges; features that say nothing have none: W = 0 at any strength."""
+        return self.unit * self.norms or 1.0
+
+
+@dataclass(frozen=True)
+class _Null:
+    """A problem without a penalty at weights of zero."""
+
+    problem: Problem
+    labels: _Counted
+    scores: Tensor
+    residuals: Tensor
+    slopes: Tensor  # gradient in the weights, (D, M)
+
+    @classmethod
+    def of(cls, problem: Problem, sample_weight: Weights) -> _Null:
+        labels, targets = _Counted.of(problem, sample_weight), problem.targets
+        design = problem.design
+        point = problem.null_point()
+        scores = design.scores(point)
+        _, residuals = problem.loss.value_and_grad(
+            scores, targets.labels.to(scores), targets.weights.to(scores)
+        )
+        slopes = design.split(design.adjoint(residuals))[0]
+        problem.counts.charge(forward=design.share, adjoint=design.share)
+        if design.intercept:
+            # a constant feature has the slope of the intercept there, zero but for rounding
+            slopes = torch.where(labels.moments.constant[:, None], 0.0, slopes)
+        return cls(problem, labels, scores, residuals, slopes)
+
+    @property
+    def own(self) -> float:
+        return self.labels.own
+
+    def critical(self, groups: Groups) -> float:
+        """Critical strength of the trace norms of disjoint groups."""
+        limit = SharedPlusOwn(1.0, 1.0, groups).conjugate_limit(self.slopes)
+        # features that say nothing have no unit: W = 0 at any strength
+        return 1 / limit if limit < math.inf else 1.0
+
+    def untuned_own(self) -> float:
+        """Ridge that the labels of single tasks and the loss ask for."""
+        targets, loss = self.problem.targets, self.problem.loss
+        weights = targets.weights.to(torch.float64)
+        curvature = loss.curvature(self.scores, targets.labels.to(self.scores))
+        told = float((weights * curvature).sum() / weights.sum())
+        return told * ridge_of_labels(self.problem, self.labels.copies, self.labels.norms)
+
+    def noise_share(self, groups: Groups) -> float:
+        """Share of noise in the critical strength of the trace norms of disjoint groups."""
+        groups, design = groups.covering(), self.problem.design
+        counted, mean = self.labels, self.labels.moments.mean
+        # a label of weight 2 is two labels, each of half the residual
+        copies = counted.copies.clamp_min(torch.finfo(torch.float64).tiny)
+        variance = self.residuals.square() / copies
+        alike = _products(self.problem, self.residuals / copies.sqrt())
+        members = [groups.members(g) for g in range(len(groups))]
+        group_of = torch.empty(groups.n_items, dtype=torch.long, device=variance.device)
+        for g, tasks in enumerate(members):
+            group_of[tasks] = g
+        vectors = torch.stack([_leading(self.slopes[:, tasks]) for tasks in members], dim=1)
+        largest = vectors.new_zeros(len(members))
+        for _ in range(ITERATIONS):
+            moved = vectors[:, group_of]
+            bias = -(mean @ moved) if design.intercept else None
+            along = design.scores(design.join(moved, bias))
+            slopes, sums = design.split(design.adjoint(variance * along))
+            self.problem.counts.charge(forward=design.share, adjoint=design.share)
+            if sums is not None:
+                slopes = slopes - torch.outer(mean, sums)
+            summed = torch.zeros_like(vectors).index_add_(1, group_of, slopes)
+            largest = summed.norm(dim=0)
+            vectors = summed / largest.clamp_min(torch.finfo(summed.dtype).tiny)
+        noise = [
+            math.sqrt(float(largest[g]) + counted.norms * _largest(alike[tasks][:, tasks])) / weight
+            for g, (tasks, weight) in enumerate(zip(members, groups.weights.tolist(), strict=True))
+            if weight > 0
+        ]
+        return max(noise, default=0.0) / self.critical(groups)
+
+
+def _products(problem: Problem, residuals: Tensor) -> Tensor:
+    """Inner products of the residuals of tasks, (M, M)."""
+    if problem.targets.task_of is None:
+        return residuals.T @ residuals
+    return torch.diag(problem.targets.per_task(residuals.square()))
+
+
+def _largest(matrix: Tensor) -> float:
+    return float(torch.linalg.eigvalsh(matrix)[-1])
+
+
+def _leading(slopes: Tensor) -> Tensor:
+    """Leading left singular vector, (D,)."""
+    found: Tensor = torch.linalg.svd(slopes, full_matrices=False)[0][:, 0]
+    return found

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,17 +11,10 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SharedPlusOwn, SquaredFrobenius
 from proxmtl.solvers import NewtonCholesky
 from proxmtl.solvers.newton_cholesky import NewtonDescent
-from proxmtl.solvers.spans import Descent, span_of
+from proxmtl.solvers.span_descent import Descent, ahead, descended
+from proxmtl.solvers.spans import labelled, span_of
 
 __all__ = ["alone_beside", "followed"]
-
-S = TypeVar("S", NewtonDescent, Descent)
-
-ITERATIONS = 30
-"""Of a descent, at most: ranks settle long before the optimum is reached."""
-TOLERANCE = 3e-4
-"""A descent ends when an iteration of Newton's method, or three of FISTA, lower its objective by
-less than this share."""
 
 
 def followed(
@@ -51,22 +42,22 @@ def followed(
     Tensor
         Parameter of the problem, one for each penalty.
     """
-    view = _labelled(problem).in_units()
+    view = labelled(problem).in_units()
     newton = NewtonCholesky()
     if path and all(newton.is_cheaper(view.with_regularizers(penalty)) for penalty in path):
         solved: list[tuple[float, NewtonDescent]] = []
         for penalty in path:
             each = view.with_regularizers(penalty)
             start = (
-                NewtonDescent.start(each, _ahead(solved, penalty.strength, "at"))
+                NewtonDescent.start(each, ahead(solved, penalty.strength, "at"))
                 if solved
                 else NewtonDescent.from_zero(each)
             )
-            solved = [*solved[-1:], (penalty.strength, _descended(start, steps=1))]
+            solved = [*solved[-1:], (penalty.strength, descended(start, steps=1))]
             yield view.outside(solved[-1][1].at.point(each)[0])
         return
-    span = view.__dict__.get("_span") or span_of(view)
-    view.__dict__["_span"] = span
+    span = span_of(problem)
+    view = span.problem
     zero = view.zeros()
     if alone is not None:
         inside = view.inside(alone)
@@ -79,13 +70,11 @@ def followed(
             yield alone
             continue
         begun = (
-            Descent.start(
-                span, penalty, _ahead(found, penalty.strength, "point"), found[-1][1].step
-            )
+            Descent.start(span, penalty, ahead(found, penalty.strength, "point"), found[-1][1].step)
             if found
             else Descent.start(span, penalty, first)
         )
-        found = [*found[-1:], (penalty.strength, _descended(begun, steps=3))]
+        found = [*found[-1:], (penalty.strength, descended(begun, steps=3))]
         yield view.outside(span.parameter(found[-1][1].point))
 
 
@@ -104,43 +93,5 @@ def alone_beside(problem: Problem, penalty: Regularizer, passes: float) -> Tenso
     return found
 
 
-def _labelled(problem: Problem) -> Problem:
-    """The problem on the rows that have a label: these are all that counts."""
-    targets, design = problem.targets, problem.design
-    observed = targets.weights > 0
-    rows = torch.nonzero(observed if observed.ndim == 1 else observed.any(1)).flatten()
-    if len(rows) == len(targets.weights):
-        return problem
-    part = design.take(rows)
-    part.share = design.share * len(rows) / len(targets.weights)
-    other = Problem(problem.loss, part, targets.take(rows))
-    other.counts = problem.counts
-    return other
-
-
 def _shares_nothing(problem: Problem, penalty: Regularizer, point: Tensor) -> bool:
     return isinstance(penalty, SharedPlusOwn) and not penalty.rank(problem.design.split(point)[0])
-
-
-def _ahead(found: list[tuple[float, Any]], strength: float, name: str) -> Any:
-    """Where the last two solutions point, evenly in the logarithm of the strength."""
-    (at, state) = found[-1]
-    point = getattr(state, name)
-    if len(found) < 2:
-        return point
-    at_first, first = found[-2]
-    beta = math.log(strength / at) / math.log(at / at_first)
-    return getattr(first, name).towards(point, 1 + beta)
-
-
-def _descended(state: S, *, steps: int) -> S:
-    """Iterate until the objective falls by a small part in so many steps."""
-    objectives = [state.objective]
-    while len(objectives) <= ITERATIONS and not state.stalled:
-        state = state.advanced()
-        objectives.append(state.objective)
-        if len(objectives) > steps:
-            fall = objectives[-1 - steps] - objectives[-1]
-            if 0 <= fall <= TOLERANCE * abs(objectives[-1]):
-                break
-    return state

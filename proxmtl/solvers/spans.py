@@ -1,10 +1,8 @@
-"""Accelerated descents for penalties of the singular values, where their products are cheapest."""
+"""Where the weights of a descent live: in the span in which its products are cheapest."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -13,10 +11,8 @@ from torch import Tensor
 from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.problem import Problem
-from proxmtl.solvers.proximal import ROUNDING, lipschitz_step, probe_length, probed_curvature
-from proxmtl.solvers.steps import Backtracking
 
-__all__ = ["Descent", "InFeatures", "InLabels", "InRows", "Span", "Spectral", "span_of"]
+__all__ = ["InFeatures", "InLabels", "InRows", "Point", "Span", "Spectral", "labelled", "span_of"]
 
 PRODUCTS = 80
 """Iterations that are expected of the descents on one span."""
@@ -59,6 +55,11 @@ class Point(NamedTuple):
             torch.lerp(self.bias, other.bias, beta),
             torch.lerp(self.seen, other.seen, beta),
         )
+
+    @property
+    def squared(self) -> float:
+        """Squared norm of weights and intercepts."""
+        return float(torch.sum(self.weights * self.paired) + self.bias.square().sum())
 
     def along(self, V: Point, W: Point) -> float:
         """Inner product of the moves from here to V and to W."""
@@ -111,14 +112,10 @@ class Span(ABC):
 
         Intercepts move by the design's unit.
         """
-        if self.whole:
-            residuals = r.view(self.shape)
-            of_bias = residuals.sum(0)
-        else:
-            residuals = r.new_zeros(self.shape[0] * self.shape[1])
-            residuals[self.entries] = r
-            residuals = residuals.view(self.shape)
-            of_bias = residuals.sum(0)
+        if not self.whole:
+            r = r.new_zeros(self.shape[0] * self.shape[1]).index_copy_(0, self.entries, r)
+        residuals = r.view(self.shape)
+        of_bias = residuals.sum(0)
         weights, paired = self.pulled(residuals)
         moved = torch.sub(z.weights, weights, alpha=step)
         both = paired is weights
@@ -155,6 +152,18 @@ class Span(ABC):
     def loss(self, point: Point) -> float:
         """Loss at a point."""
         return float(self.problem.loss.value(point.seen, self.labels, self.label_weights))
+
+    def slope(self, point: Point) -> Point:
+        """Gradient of the loss in the parameter; scores are not those of it."""
+        zero, bias = torch.zeros_like(point.weights), torch.zeros_like(point.bias)
+        nowhere = point._replace(weights=zero, paired=zero, bias=bias)
+        return self.moved(nowhere, self.gradient(point), -1.0)
+
+    def steepness(self, point: Point) -> float:
+        """Largest singular value of the loss's gradient in the weights."""
+        slope = self.slope(point)
+        gram = slope.weights.to(torch.float64).T @ slope.paired.to(torch.float64)
+        return float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0).sqrt())
 
     def gradient(self, point: Point) -> Tensor:
         """Gradient of the loss in the scores of the labels."""
@@ -292,7 +301,29 @@ class InRows(Span):
 
 
 def span_of(problem: Problem) -> Span:
-    """Return the span in which an iteration takes the fewest operations."""
+    """Return the span of a problem's labelled rows, in units; found once."""
+    if "_span" not in problem.__dict__:
+        problem.__dict__["_span"] = _cheapest(labelled(problem).in_units())
+    span: Span = problem.__dict__["_span"]
+    return span
+
+
+def labelled(problem: Problem) -> Problem:
+    """The problem on the rows that have a label: these are all that counts."""
+    targets, design = problem.targets, problem.design
+    observed = targets.weights > 0
+    rows = torch.nonzero(observed if observed.ndim == 1 else observed.any(1)).flatten()
+    if len(rows) == len(targets.weights):
+        return problem
+    part = design.take(rows)
+    part.share = design.share * len(rows) / len(targets.weights)
+    other = Problem(problem.loss, part, targets.take(rows))
+    other.counts = problem.counts
+    return other
+
+
+def _cheapest(problem: Problem) -> Span:
+    """The span in which an iteration takes the fewest operations."""
     design, targets = problem.design, problem.targets
     dense = isinstance(design, SharedDesign) and design.X.layout == torch.strided
     by_task = isinstance(design, TaskDesign)
@@ -303,94 +334,11 @@ def span_of(problem: Problem) -> Span:
     in_features = 4 * N * D * (1 if by_task else M) * PRODUCTS
     in_rows = 2 * N * N * (D + PRODUCTS * M)
     size = targets.weights.element_size()
-    if in_rows < in_features and 2 * N * N * size <= MOST_BYTES:
+    affordable = problem.counts.left / 2 >= N / (2 * M) and 2 * N * N * size <= MOST_BYTES
+    if in_rows < in_features and affordable:
         return InRows(problem)
     if dense:
         n = int((targets.weights > 0).sum(0).max())
         if GATHERED * n <= N and M * n * D <= BLOCK_ELEMENTS:
             return InLabels(problem)
     return InFeatures(problem)
-
-
-@dataclass(frozen=True)
-class Descent:
-    """FISTA with restart and backtracking on a span, as :class:`proxmtl.FISTA`; no certificate."""
-
-    span: Span
-    penalty: Spectral
-    point: Point
-    objective: float
-    step: float
-    previous: Point
-    momentum: float = 1.0
-    room: bool = False
-    stalled: bool = False
-
-    @classmethod
-    def start(
-        cls, span: Span, penalty: Spectral, point: Point, step: float | None = None
-    ) -> Descent:
-        """State at a point; the first step is probed where none is known."""
-        value = penalty_at(penalty, point)
-        step = _probed(span, point) if step is None else step
-        return cls(span, penalty, point, span.loss(point) + value, step, point)
-
-    def advanced(self) -> Descent:
-        """One iteration."""
-        span, rule = self.span, Backtracking()
-        loss, labels, weights = span.problem.loss, span.labels, span.label_weights
-        step = self.step * (rule.growth if self.room else 1.0)
-        while True:
-            theta = (1 + math.sqrt(1 + 4 * self.momentum**2 * self.step / step)) / 2
-            beta = (self.momentum - 1) / theta
-            z = self.previous.towards(self.point, 1 + beta) if beta else self.point
-            ahead = span.moved(z, span.gradient(z), step)
-            new, penalty = span.prox(self.penalty, ahead, step)
-            move = z.along(new, new)
-            value = float(loss.value(z.seen, labels, weights))
-            bregman = float(loss.bregman(new.seen, z.seen, labels, weights))
-            bound = move / (2 * step)
-            accepted = not bregman > bound + loss.bregman_error(z.seen, weights, value)
-            size = float(torch.sum(new.weights * new.paired))
-            rounding = ROUNDING * torch.finfo(new.weights.dtype).eps
-            if accepted or not math.isfinite(bregman) or move <= rounding**2 * size:
-                break
-            step *= rule.shrink
-        restart = -new.along(z, self.point) > 0
-        return replace(
-            self,
-            point=new,
-            objective=span.loss(new) + penalty,
-            step=step,
-            previous=new if restart else self.point,
-            momentum=1.0 if restart else theta,
-            room=bregman <= bound / rule.growth,
-            stalled=move == 0,
-        )
-
-
-def penalty_at(penalty: Spectral, point: Point) -> float:
-    """Value of a penalty at a point."""
-    gram = point.weights.to(torch.float64).T @ point.paired.to(torch.float64)
-    return penalty.factor(gram, 0.0)[1]
-
-
-def _probed(span: Span, point: Point) -> float:
-    """First step, from a probe along the gradient: see :func:`proxmtl.solvers.proximal`."""
-    r = span.gradient(point)
-    nowhere = point._replace(
-        weights=torch.zeros_like(point.weights),
-        paired=torch.zeros_like(point.paired),
-        bias=torch.zeros_like(point.bias),
-    )
-    if point.paired is point.weights:
-        nowhere = nowhere._replace(paired=nowhere.weights)
-    down = span.moved(nowhere, r, 1.0)
-    size = math.sqrt(max(nowhere.along(down, down), 0.0))
-    length = probe_length(span.problem, span.loss(point), size)
-    if length == 0:
-        return lipschitz_step(span.problem)
-    there = point._replace(seen=point.seen + length * span.seen(down).seen)
-    other = span.moved(nowhere, span.gradient(there), 1.0)
-    change = math.sqrt(max(down.along(other, other), 0.0))
-    return 1 / probed_curvature(span.problem, length, size, change)

@@ -103,9 +103,7 @@ class SharedPlusOwn(Regularizer):
     @property
     def is_symmetric(self) -> bool:
         """Whether the penalty of W is that of its transpose: all tasks share."""
-        return self.groups is None or (
-            len(self.groups) == 1 and not self._alone and self._blocks[0][1] == 1
-        )
+        return self.groups is None or (len(self.groups) == 1 and not self._alone)
 
     def factor(self, gram: Tensor, step: float) -> tuple[Tensor, float]:
         """Matrix P with ``prox(W) = W P``, and the penalty there.
@@ -130,7 +128,7 @@ class SharedPlusOwn(Regularizer):
         P[alone, alone] = 1 / shrink
         value = self.own * float(gram[alone, alone].sum()) / shrink**2
         for columns, weight in self._blocks:
-            whole = isinstance(columns, slice) or len(columns) == len(gram)
+            whole = self.is_symmetric
             squares, V = torch.linalg.eigh(gram if whole else gram[columns][:, columns])
             s = squares.clamp(min=0).sqrt()
             beyond = torch.relu(s * (1 - 1 / shrink) - step * weight)
@@ -139,8 +137,7 @@ class SharedPlusOwn(Regularizer):
             if whole:
                 P = part
             else:
-                index = torch.tensor(columns, device=gram.device)
-                P[index[:, None], index] = part
+                P[torch.tensor(columns)[:, None], columns] = part
             s, knee = s * kept, weight / (2 * self.own)
             bent = torch.where(s <= knee, self.own * s * s, weight * (s - knee / 2))
             value += float(bent.sum())

@@ -15,10 +15,12 @@ from proxmtl.machine import check_memory
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.newton_labels import OnLabels
 from proxmtl.solvers.newton_rows import InRows, sizes
 from proxmtl.solvers.newton_steps import lengths, solved
 from proxmtl.solvers.proximal import check_scores, objective_at
 from proxmtl.solvers.requirements import check_problem
+from proxmtl.solvers.spans import has_few_labels
 
 __all__ = ["NewtonCholesky", "NewtonCholeskyState", "NewtonDescent"]
 
@@ -164,12 +166,12 @@ class NewtonDescent:
     """Newton steps without a solver's state: of a path, where only the ends are asked for."""
 
     problem: Problem
-    at: InRows | InFeatures
+    at: InRows | InFeatures | OnLabels
     objective: float
     stalled: bool = False
 
     @classmethod
-    def start(cls, problem: Problem, at: InRows | InFeatures) -> NewtonDescent:
+    def start(cls, problem: Problem, at: InRows | InFeatures | OnLabels) -> NewtonDescent:
         """State at a point, of another strength of the ridge too: no product."""
         return cls(problem, at, at.objective(problem))
 
@@ -178,8 +180,10 @@ class NewtonDescent:
         """State at zero weights and intercepts."""
         x = problem.zeros()
         scores = torch.zeros_like(problem.targets.labels)
-        few = _is_few(problem)
-        return cls.start(problem, InRows.at(problem, x, scores) if few else InFeatures(x, scores))
+        if _is_few(problem):
+            return cls.start(problem, InRows.at(problem, x, scores))
+        gathered = has_few_labels(problem)
+        return cls.start(problem, OnLabels.at_zero(problem) if gathered else InFeatures(x, scores))
 
     def advanced(self) -> NewtonDescent:
         """One iteration."""

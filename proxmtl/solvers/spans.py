@@ -12,7 +12,17 @@ from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.problem import Problem
 
-__all__ = ["InFeatures", "InLabels", "InRows", "Point", "Span", "Spectral", "labelled", "span_of"]
+__all__ = [
+    "InFeatures",
+    "InLabels",
+    "InRows",
+    "Point",
+    "Span",
+    "Spectral",
+    "has_few_labels",
+    "labelled",
+    "span_of",
+]
 
 PRODUCTS = 80
 """Iterations that are expected of the descents on one span."""
@@ -219,6 +229,7 @@ class InLabels(Span):
         self.X = design.X.new_zeros(M, n, design.X.shape[1])
         self.X[tasks, places] = design.X[rows]
         self.share = design.share * n / len(observed)
+        self.places = tasks, places
         super().__init__(problem, places * M + tasks, rows * M + tasks, n)
 
     def at(self, x: Tensor) -> Point:
@@ -337,8 +348,14 @@ def _cheapest(problem: Problem) -> Span:
     affordable = problem.counts.left / 2 >= N / (2 * M) and 2 * N * N * size <= MOST_BYTES
     if in_rows < in_features and affordable:
         return InRows(problem)
-    if dense:
-        n = int((targets.weights > 0).sum(0).max())
-        if GATHERED * n <= N and M * n * D <= BLOCK_ELEMENTS:
-            return InLabels(problem)
-    return InFeatures(problem)
+    return InLabels(problem) if has_few_labels(problem) else InFeatures(problem)
+
+
+def has_few_labels(problem: Problem) -> bool:
+    """Whether products with each task's own rows, gathered, are cheaper than with all rows."""
+    design, weights = problem.design, problem.targets.weights
+    if not isinstance(design, SharedDesign) or design.X.layout != torch.strided:
+        return False
+    n = int((weights > 0).sum(0).max())
+    gathered = weights.shape[1] * n * design.X.shape[1]
+    return GATHERED * n <= len(weights) and gathered <= BLOCK_ELEMENTS

@@ -63,7 +63,6 @@ def followed(
         inside = view.inside(alone)
         # of features near the end of float32's range the weights overflow, and are no start
         zero, alone = (inside, alone) if bool(torch.isfinite(inside).all()) else (zero, None)
-    first = span.at(zero)
     found: list[tuple[float, Descent]] = []
     for penalty in path:
         if alone is not None and not found and _shares_nothing(view, penalty, zero):
@@ -72,7 +71,7 @@ def followed(
         begun = (
             Descent.start(span, penalty, ahead(found, penalty.strength, "point"), found[-1][1].step)
             if found
-            else Descent.start(span, penalty, first)
+            else Descent.start(span, penalty, span.at(zero))
         )
         found = [*found[-1:], (penalty.strength, descended(begun, steps=3))]
         yield view.outside(span.parameter(found[-1][1].point))

@@ -91,7 +91,7 @@ def _factor(norm: float, threshold: float) -> float:
 @inlined
 def shrink_factors(
     sizes: NDArray[np.float64],
-    count: int,
+    count: Any,
     weights: NDArray[np.float64],
     stride: int,
     shift: int,
@@ -140,7 +140,7 @@ def mended_columns(
     base: int,
     inner: int,
     members: NDArray[np.int64],
-    width: int,
+    width: Any,
     weight: float,
     step: float,
     factors: NDArray[np.float64],

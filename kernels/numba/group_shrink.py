@@ -70,7 +70,9 @@ def _plan(groups: GroupIndex, shape: torch.Size, axis: int) -> _Plan:
     return _Plan(_shrink_along, (n, starts, stops, places), _cut(units, outer * n))
 
 
-def _runs(groups: GroupIndex, n: int) -> tuple[NDArray[np.int64], ...]:
+def _runs(
+    groups: GroupIndex, n: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
     """Arguments of `_shrink_along`: without ``members`` where each group's are neighbours."""
     bounds, members = groups.filled(n).arrays
     starts, stops = bounds[:-1], bounds[1:]

@@ -339,7 +339,8 @@ def check_shape(name: str, X: Tensor) -> None:
 def check_finite(name: str, X: Tensor, advice: str = "drop or impute such samples") -> None:
     """Raise ``ValueError`` at the first NaN or infinite value of a dense matrix."""
     for block in torch.split(X, max(1, BLOCK_ELEMENTS // X.shape[1])):
-        if not bool(torch.isfinite(block).all()):
+        # one value that is not finite makes the sum so; a sum may also overflow
+        if not math.isfinite(float(block.sum())) and not bool(torch.isfinite(block).all()):
             row, column = torch.nonzero(~torch.isfinite(block))[0].tolist()
             raise ValueError(
                 f"{name}: not finite ({block[row, column].item()}, first in feature column "

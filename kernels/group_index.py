@@ -21,6 +21,9 @@ __all__ = ["GroupIndex"]
 SPARSE = 8
 """Items for each member above which counting by item costs more than sorting."""
 
+MOST_DERIVED = 64
+"""Tables and plans that an index keeps."""
+
 GroupArgument: TypeAlias = "GroupIndex | tuple[torch.Tensor, torch.Tensor]"
 Made = TypeVar("Made")
 
@@ -120,14 +123,21 @@ class GroupIndex:
         return self._tensors[1].clone()
 
     def derived(self, make: Callable[..., Made], *options: Any) -> Made:
-        """``make(self, *options)``, made at the first call and kept as long as this index."""
+        """``make(self, *options)``, made at the first call and kept with this index.
+
+        All is forgotten after `MOST_DERIVED` different ones: options hold shapes, of which a
+        program may have any number.
+        """
         key = make, *options
         try:
             found: Made = self._derived[key]
         except KeyError:
             # whatever mode the first call is made in, later ones may need a gradient
             with torch.inference_mode(False):
-                found = self._derived[key] = make(self, *options)
+                found = make(self, *options)
+            if len(self._derived) >= MOST_DERIVED:
+                self._derived.clear()
+            self._derived[key] = found
         return found
 
     @cached_property

@@ -58,10 +58,35 @@ def _number(like: torch.Tensor) -> torch.Tensor:
 def _define(
     operation: Operation,
     schema: str,
-    call: Callable[..., Any],
     fake: Callable[..., Any],
+    out_at: int | None = None,
     mutates: tuple[str, ...] = (),
 ) -> Any:
+    """Register an operation whose arguments, by the names of the schema, are those of its ``bind``.
+
+    But for the groups, which are a pair of tensors here, and numbers that may be given by a 0-d
+    tensor, ``<name>_at``. The result goes to fresh memory, ``out``, and is returned at ``out_at``.
+    """
+    names = [
+        part.split("=")[0].split()[-1] for part in schema.partition(") -> ")[0][1:].split(", ")
+    ]
+
+    def call(*inputs: Any) -> tuple[Any, ...]:
+        given = dict(zip(names, inputs, strict=False))  # torch leaves out what is the default
+        backend = given.pop("backend")
+        for name in names:
+            if name.endswith("_at") and (held := given.pop(name, None)) is not None:
+                given[name.removesuffix("_at")] = held
+        if "indptr" in given:
+            given["groups"] = given.pop("indptr"), given.pop("indices")
+        if out_at is not None:
+            given["out"] = torch.empty_like(given["V"])
+        parts = list(operation.run(operation.bind(**given), backend))
+        if out_at is not None:
+            parts[out_at] = None
+        # sums may be views of one memory
+        return tuple(given["out"] if part is None else part.clone() for part in parts)
+
     op = torch.library.custom_op(
         f"{NAMESPACE}::{operation.name}", call, mutates_args=mutates, schema=schema
     )
@@ -69,19 +94,12 @@ def _define(
     return op
 
 
+def _prox_fake(V: Any, *_: Any) -> tuple[Any, Any]:
+    return torch.empty_like(V), _number(V)
+
+
 def define_soft_threshold(operation: Operation) -> Any:
     """Register ``proxmtl::soft_threshold``."""
-
-    def call(
-        V: Any, weights: Any, step: Any, backend: str | None, step_at: Any = None
-    ) -> tuple[Any, Any]:
-        out = torch.empty_like(V)
-        step = step if step_at is None else step_at
-        _, value = operation.run(operation.bind(V, weights, step=step, out=out), backend)
-        return out, value
-
-    def fake(V: Any, *_: Any) -> tuple[Any, Any]:
-        return torch.empty_like(V), _number(V)
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         del output
@@ -94,33 +112,13 @@ def define_soft_threshold(operation: Operation) -> Any:
         grad, each = soft_threshold_backward(V, weights, step, result_grad, value_grad)
         return grad, each.sum_to_size(weights.shape).to(weights.dtype), None, None, None
 
-    op = _define(operation, _SOFT_SCHEMA, call, fake)
+    op = _define(operation, _SOFT_SCHEMA, _prox_fake, out_at=0)
     op.register_autograd(backward, setup_context=setup)
     return op
 
 
 def define_group_shrink(operation: Operation) -> Any:
     """Register ``proxmtl::group_shrink``."""
-
-    def call(
-        V: Any,
-        indptr: Any,
-        indices: Any,
-        weights: Any,
-        step: Any,
-        axis: int,
-        l1: float,
-        backend: Any,
-        step_at: Any = None,
-    ) -> tuple[Any, Any]:  # fmt: skip
-        out = torch.empty_like(V)
-        step = step if step_at is None else step_at
-        args = operation.bind(V, (indptr, indices), weights, step=step, axis=axis, l1=l1, out=out)
-        _, value = operation.run(args, backend)
-        return out, value
-
-    def fake(V: Any, *_: Any) -> tuple[Any, Any]:
-        return torch.empty_like(V), _number(V)
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         del output
@@ -137,7 +135,7 @@ def define_group_shrink(operation: Operation) -> Any:
         lengths = lengths.sum_to_size(weights.shape).to(weights.dtype)
         return grad, None, None, lengths, None, None, None, None, None
 
-    op = _define(operation, _SHRINK_SCHEMA, call, fake)
+    op = _define(operation, _SHRINK_SCHEMA, _prox_fake, out_at=0)
     op.register_autograd(backward, setup_context=setup)
     return op
 
@@ -183,36 +181,16 @@ _shrink_backward.register_fake(_backward_fake)
 def define_overlap_dual_sweep(operation: Operation) -> Any:
     """Register ``proxmtl::overlap_dual_sweep``, which overwrites its first two arguments."""
 
-    def call(
-        X: Any, dual: Any, indptr: Any, indices: Any, weights: Any, step: Any, axis: int,
-        sweeps: int, tolerance: float, backend: Any, step_at: Any = None,
-    ) -> tuple[Any, Any]:  # fmt: skip
-        step = step if step_at is None else step_at
-        options = {"step": step, "axis": axis, "sweeps": sweeps, "tolerance": tolerance}
-        args = operation.bind(X, dual, (indptr, indices), weights, **options)
-        gap, value = operation.run(args, backend)
-        return gap, value
-
     def fake(X: Any, *others: Any) -> tuple[Any, Any]:
         axis = others[5] % X.dim()
         shape = (*X.shape[:axis], *X.shape[axis + 1 :])
         return X.new_empty(shape, dtype=torch.float64), _number(X)
 
-    return _define(operation, _SWEEP_SCHEMA, call, fake, ("X", "dual"))
+    return _define(operation, _SWEEP_SCHEMA, fake, mutates=("X", "dual"))
 
 
 def define_smoothed_group_grad(operation: Operation) -> Any:
     """Register ``proxmtl::smoothed_group_grad``; its value is differentiable once."""
-
-    def call(
-        V: Any, indptr: Any, indices: Any, weights: Any, smoothness: Any, axis: int, backend: Any,
-        smoothness_at: Any = None,
-    ) -> tuple[Any, ...]:  # fmt: skip
-        smoothness = smoothness if smoothness_at is None else smoothness_at
-        out = torch.empty_like(V)
-        args = operation.bind(V, (indptr, indices), weights, smoothness, axis=axis, out=out)
-        value, _, penalty, square = operation.run(args, backend)
-        return value.clone(), out, penalty.clone(), square.clone()
 
     def fake(V: Any, *_: Any) -> tuple[Any, ...]:
         return _number(V), torch.empty_like(V), _number(V), _number(V)
@@ -227,6 +205,6 @@ def define_smoothed_group_grad(operation: Operation) -> Any:
         (grad,) = ctx.saved_tensors
         return grad * value_grad.to(grad.dtype), None, None, None, None, None, None, None
 
-    op = _define(operation, _SMOOTH_SCHEMA, call, fake)
+    op = _define(operation, _SMOOTH_SCHEMA, fake, out_at=1)
     op.register_autograd(backward, setup_context=setup)
     return op

@@ -1,7 +1,8 @@
-"""Weights of norms, checked once per tensor and remembered."""
+"""Weights of norms: checked in every call, on a GPU once for each tensor."""
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ from .fibres import without_graph
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
-# Version of each tensor whose entries have been looked at.
+# Weights that are compared one by one faster than torch finds the least and the largest.
+_FEW = 16
+# Version of each tensor on a GPU whose entries have been looked at.
 _checked: MutableMapping[torch.Tensor, int] = WeakTensorKeyDictionary()
 
 
@@ -26,8 +29,8 @@ def checked_weights(
     Parameters
     ----------
     weights : Tensor, or number
-        Finite, not negative; a tensor must broadcast to the shape. Its entries are looked at once
-        per tensor (on a GPU that waits for the device).
+        Finite, not negative; a tensor must broadcast to the shape. Entries on a GPU are looked at
+        once for each tensor, as that waits for the device.
     shape : sequence of int
     device : torch.device
         Where they are needed.
@@ -46,7 +49,7 @@ def checked_weights(
     """
     if not isinstance(weights, torch.Tensor):
         number = float(weights)
-        if not 0 <= number < float("inf"):
+        if not 0 <= number < math.inf:
             raise ValueError(f"weights is {number}; it must be finite and 0 or more")
         return _shared(number) if device.type == "cpu" else _shared(number).to(device)
     if not weights.is_floating_point():
@@ -80,16 +83,22 @@ def group_weights(
 
 
 def _check_sign(weights: torch.Tensor) -> None:
-    tracked = not weights.is_inference()
-    if tracked:
-        version = weights._version  # noqa: SLF001 - torch has no public name for it
-        if _checked.get(weights) == version:
-            return
-    if weights.is_cuda and torch.cuda.is_current_stream_capturing():
+    if not weights.is_cuda:
+        _look(weights)
+    elif not torch.cuda.is_current_stream_capturing():
+        version = None if weights.is_inference() else weights._version  # noqa: SLF001
+        if version is None or _checked.get(weights) != version:
+            _look(weights)
+        if version is not None:
+            _checked[weights] = version
+
+
+def _look(weights: torch.Tensor) -> None:
+    if not weights.numel():
         return
-    if weights.numel() and not bool(((weights >= 0) & (weights < float("inf"))).all()):
+    few = weights.dim() == 1 and len(weights) <= _FEW
+    numbers = weights.tolist() if few else [end.item() for end in weights.detach().aminmax()]
+    if not all(0 <= number < math.inf for number in numbers):
         raise ValueError(
             "weights has a negative, infinite or NaN entry; every one must be finite and 0 or more"
         )
-    if tracked:
-        _checked[weights] = version

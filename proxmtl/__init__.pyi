@@ -105,6 +105,7 @@ from proxmtl.selection import (
 from proxmtl.solvers import (
     FISTA as FISTA,
     IRLS as IRLS,
+    LBFGS as LBFGS,
     MFISTA as MFISTA,
     PALM as PALM,
     PANOC as PANOC,

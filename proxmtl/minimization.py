@@ -11,7 +11,7 @@ from proxmtl.arrays import as_float_tensor
 from proxmtl.problem import Problem
 from proxmtl.result import Result
 from proxmtl.solvers.base import Callback, Solver, State
-from proxmtl.solvers.fista import FISTA
+from proxmtl.solvers.choice import solver_for
 from proxmtl.solvers.loop import run
 from proxmtl.stopping import MaxIterations, RelativeGap, RelativeKKT, Stop
 
@@ -34,7 +34,8 @@ def minimize(
     ----------
     problem : Problem
     solver : Solver, optional
-        Default :class:`FISTA`.
+        Default: that of least cost for the problem. Of a loss plus a ridge :class:`LBFGS`, or
+        :class:`NewtonCholesky` where labels or features are few; of the rest :class:`FISTA`.
     x0 : Tensor, optional
         Start, the parameter's shape; default zero. Not modified.
     stop : Stop, optional
@@ -61,10 +62,13 @@ def minimize(
     _check("stop", stop, Stop, "MaxIterations(100)")
     start = problem.zeros() if x0 is None else as_float_tensor("x0", x0).to(problem.design.dtype)
     problem.check_point(start)
+    tolerance = 0.0
     if stop is None:
         accuracy = RelativeGap(1e-6) if problem.has_gap else RelativeKKT(1e-6)
-        stop = accuracy | MaxIterations(2000)
-    return run(problem, solver or FISTA(), start, stop, state=state, callback=callback)
+        stop, tolerance = accuracy | MaxIterations(2000), 1e-6
+    if solver is None:
+        solver = solver_for(problem, tolerance=tolerance, most=stop.most_passes)
+    return run(problem, solver, start, stop, state=state, callback=callback)
 
 
 def _check(name: str, given: object, kind: type, example: str) -> None:

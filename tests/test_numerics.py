@@ -226,7 +226,6 @@ OTHER_MEANS = {
     "proxmtl/estimators/scoring.py: np.average",
     "proxmtl/estimators/search.py: (sums[:, count > 0] / count[count > 0]).mean",
     "proxmtl/estimators/search.py: self.scores[solved, f][:, scored].mean",
-    "proxmtl/latent/strengths.py: given.mean",
     "proxmtl/estimators/verdict.py: gain[known].var",
     "proxmtl/estimators/verdict.py: np.nanmean",
     "proxmtl/estimators/verdict.py: np.nanstd",
@@ -234,7 +233,9 @@ OTHER_MEANS = {
     "proxmtl/experiments/compare.py: self._over_splits().std",
     "proxmtl/experiments/zero_shot.py: _signatures(class_attributes).mean",
     "proxmtl/selection/cross_validation.py: scores.std",
+    "proxmtl/latent/strengths.py: given.mean",
     "proxmtl/solvers/newton_rows.py: wide.mean",
+    "proxmtl/solvers/sketched.py: problem.targets.weights.mean",
     "backbones/efficientnet.py: maps.mean",
     "backbones/quantized.py: first.mean",
 }

@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from .lanes import STREAM
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-# Results of at least this size are written past the caches.
-_STREAMED_BYTES = 16 << 20
 
 
 class Pair(NamedTuple):
@@ -29,42 +23,13 @@ class Pair(NamedTuple):
     target: torch.Tensor
     result: torch.Tensor
     swapped: bool
-    done: bool
-    address: int
-
-    @property
-    def phase(self) -> int:
-        """Alignment of the result for stores past the caches; -1 where they don't pay.
-
-        They save reading what will be overwritten. In place it has been read anyway, and what
-        fits into the last cache level is better left there.
-        """
-        if self.x.nbytes < _STREAMED_BYTES or self.same:
-            return -1
-        between = self.target.data_ptr() % self.x.itemsize  # entries: no vector can be aligned
-        return -1 if between else self.alignment
-
-    @property
-    def alignment(self) -> int:
-        """Where the result's memory stands, in entries, within a streaming store's alignment."""
-        return self.target.data_ptr() // self.x.itemsize % STREAM
-
-    @property
-    def same(self) -> bool:
-        """Whether the result overwrites the input."""
-        return self.address == self.target.data_ptr()
 
     def finish(self) -> torch.Tensor:
         """Result as the caller wants it."""
-        if not self.done:
-            self.result.copy_(self.target.t() if self.swapped else self.target)
+        ours = self.target.t() if self.swapped else self.target
+        if ours.data_ptr() != self.result.data_ptr():
+            self.result.copy_(ours)
         return self.result
-
-    def aligned(self, tensor: torch.Tensor) -> NDArray[Any]:
-        """Another tensor of the caller's shape as a flat array in the same order."""
-        dense = (tensor.t() if self.swapped else tensor).to(self.target.dtype).contiguous()
-        flat: NDArray[Any] = dense.numpy().reshape(-1)
-        return flat
 
 
 def paired(V: torch.Tensor, out: torch.Tensor | None) -> Pair:
@@ -73,24 +38,11 @@ def paired(V: torch.Tensor, out: torch.Tensor | None) -> Pair:
     if not V.is_contiguous():
         swapped = V.dim() == 2 and V.t().is_contiguous()
         dense = V.t() if swapped else V.contiguous()
-    if out is None:
+    target = None if out is None else out.t() if swapped else out
+    if target is None or not target.is_contiguous():
         target = torch.empty_like(dense)
-        result = target.t() if swapped else target
-        done = True
-    else:
-        result = out
-        oriented = out.t() if swapped else out
-        done = oriented.is_contiguous()
-        target = oriented if done else torch.empty_like(dense)
-    return Pair(
-        dense.numpy().reshape(-1),
-        target.numpy().reshape(-1),
-        target,
-        result,
-        swapped,
-        done,
-        dense.data_ptr(),
-    )
+    result = out if out is not None else target.t() if swapped else target
+    return Pair(dense.numpy().reshape(-1), target.numpy().reshape(-1), target, result, swapped)
 
 
 def cpu_floats(tensor: torch.Tensor) -> tuple[bool, str]:

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .jit import compiled_exactly, inlined
-from .lanes import shrink_factors
-from .tiles import group_factor, softened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,51 +56,11 @@ def _scaled_norm(entries: NDArray[np.float64]) -> float:
 
 
 @compiled_exactly
-def magnitude(x: NDArray[Any], weights: NDArray[Any] | None, shift: int, size: int) -> float:
-    """Sum of the magnitudes of the first entries, times ``weights[i + shift]`` if given."""
-    total = 0.0
-    for i in range(size):
-        entry = abs(np.float64(x[i]))
-        total += entry if weights is None else entry * np.float64(weights[i + shift])
-    return total
-
-
-@inlined
-def norm_of_run(
-    squares: float,
-    threshold: float,
-    weight: float,
-    x: NDArray[Any],
-    start: int,
-    stop: int,
-    soft: Any,
-) -> float:
-    """Norm of consecutive entries after a soft threshold, of which the sum of squares is known."""
-    norm: float = np.sqrt(squares)
-    if is_lost(norm, threshold, weight, x.itemsize):
-        norm = _run_norm(x, start, stop, soft)
-    return norm
-
-
-@compiled_exactly
-def _run_norm(x: NDArray[Any], start: int, stop: int, soft: Any) -> float:
-    buffer = np.empty(stop - start)
-    for i in range(stop - start):
-        buffer[i] = softened(x[start + i], soft)
-    return _scaled_norm(buffer)
-
-
-@compiled_exactly
-def member_norm(x: NDArray[Any], members: NDArray[np.int64], start: int, stop: int) -> float:
-    """Norm of the entries at members start to stop."""
-    zero = True
-    for j in range(start, stop):
-        zero = zero and x[members[j]] == 0
-    if zero:  # as most groups that come here are
-        return 0.0
+def member_norm(x: NDArray[Any], members: NDArray[np.int64] | None, start: int, stop: int) -> float:
+    """Norm of the entries at members start to stop, or of entries start to stop themselves."""
     buffer = np.empty(stop - start)
     for j in range(stop - start):
-        buffer[j] = x[members[start + j]]
+        buffer[j] = x[start + j] if members is None else x[members[start + j]]
     return _scaled_norm(buffer)
 
 
@@ -118,48 +76,61 @@ def shifted_norm(
 
 
 @inlined
-def group_factors(
-    source: NDArray[Any],
-    shift: Any,
-    bounds: NDArray[Any],
-    group: int,
-    count: int,
-    totals: NDArray[Any],
-    table: NDArray[Any],
-    given: tuple[NDArray[np.float64], int, float],
-    factors: NDArray[Any],
-    to: int,
-) -> float:
-    """`lanes.shrink_factors` of groups ``source[bounds[g] + shift:]``, or the same mended.
+def softened(entry: Any, threshold: Any) -> Any:
+    """An entry after a soft threshold; NaN stays."""
+    return entry - min(max(entry, -threshold), threshold)
 
-    ``given`` are the weights of all groups, the step between them and that of the prox.
+
+@inlined
+def _factor(norm: float, threshold: float) -> float:
+    """What a group of this norm is multiplied by."""
+    factor = 1.0 if threshold == 0.0 else 1.0 - threshold / norm
+    return max(factor, 0.0)  # max keeps its first argument where a comparison is false: NaN stays
+
+
+@inlined
+def shrink_factors(
+    sizes: NDArray[np.float64],
+    count: Any,
+    weights: NDArray[np.float64],
+    stride: int,
+    shift: int,
+    step: float,
+) -> float:
+    """Turn the first sums of squares into factors, in place; the weighted norms that are left.
+
+    The weight of group k is ``weights[shift + k * stride]``. Not finite where one of the norms must
+    be taken again.
     """
-    value: float = shrink_factors(totals, count, table, factors, to)
-    if not value < np.inf:
-        value = _mended_factors(source, shift, bounds, group, count, given, factors, to)
-    return value
+    value, lost = 0.0, 0
+    for k in range(count):
+        weight, norm = weights[shift + k * stride], np.sqrt(sizes[k])
+        threshold = step * weight
+        sizes[k] = _factor(norm, threshold)
+        value += weight * (sizes[k] * norm)
+        lost |= (norm > _HIGH8) | ((norm < _LOW8) & (threshold < _LOW8) & (weight > 0.0))
+    return np.inf if lost else value
 
 
 @compiled_exactly
-def _mended_factors(
-    source: NDArray[Any],
-    shift: Any,
-    bounds: NDArray[Any],
-    group: int,
+def mended_factors(
+    x: NDArray[Any],
+    groups: tuple[NDArray[np.int64] | None, NDArray[np.int64], NDArray[np.int64]],
     count: int,
-    given: tuple[NDArray[np.float64], int, float],
-    factors: NDArray[Any],
-    to: int,
+    weights: NDArray[np.float64],
+    stride: int,
+    shift: int,
+    step: float,
+    factors: NDArray[np.float64],
 ) -> float:
-    weights, stride, step = given
-    zero = np.zeros(1, source.dtype)
+    """`shrink_factors` of a fibre's groups, members, starts and stops, each norm taken again."""
+    members, starts, stops = groups
     value = 0.0
     for k in range(count):
-        start, stop = shift + bounds[group + k], shift + bounds[group + k + 1]
-        norm = _run_norm(source, start, stop, zero[0])
-        factor, penalty = group_factor(norm, weights[(group + k) * stride], step)
-        factors[to + k] = factor
-        value += penalty
+        weight = weights[shift + k * stride]
+        norm = member_norm(x, members, starts[k], stops[k])
+        factors[k] = _factor(norm, step * weight)
+        value += weight * (factors[k] * norm)
     return value
 
 
@@ -169,22 +140,18 @@ def mended_columns(
     base: int,
     inner: int,
     members: NDArray[np.int64],
-    width: int,
+    width: Any,
     weight: float,
     step: float,
-    constants: NDArray[Any],
-    factors: NDArray[Any],
+    factors: NDArray[np.float64],
 ) -> float:
-    """Factors of one group of ``width`` fibres side by side, and their penalty.
-
-    Entries are soft-thresholded with ``constants[2]``.
-    """
+    """Factors of one group of ``width`` fibres side by side, and their penalty."""
     value = 0.0
     buffer = np.empty(members.shape[0])
     for i in range(width):
         for j in range(members.shape[0]):
-            buffer[j] = softened(x[base + members[j] * inner + i], constants[2])
-        factor, penalty = group_factor(_scaled_norm(buffer), weight, step)
-        factors[i] = factor
-        value += penalty
+            buffer[j] = x[base + members[j] * inner + i]
+        norm = _scaled_norm(buffer)
+        factors[i] = _factor(norm, step * weight)
+        value += weight * (factors[i] * norm)
     return value

@@ -1,56 +1,42 @@
 """Group prox on CPUs: one read, one write, no temporary as large as the tensor."""
 
+# ruff: noqa: PLR0917 - compiled loops take flat arrays by position
+
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from .arrays import cpu_floats, group_weights, paired, scalar
-from .order import ordered
-from .parts import group_parts, parts_across
+from .extremes import mended_columns, mended_factors, shrink_factors, softened
+from .jit import compiled
 from .pool import cuts, run_pieces, shares
-from .shrink_flow import shrink_flow
-from .shrink_gather import shrink_gathered
-from .shrink_long import shrink_each, shrink_each_sparse
-from .shrink_strided import shrink_strided
-from .shrink_tiles import shrink_staged
-from .tables import VECTORS, tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     import torch
     from numpy.typing import NDArray
 
     from proxmtl.kernels.group_index import GroupIndex
     from proxmtl.kernels.prox_args import GroupShrinkArgs
 
-    from .arrays import Pair
-
-    Weights = tuple[NDArray[np.float64], int]
-
-# From this mean size on, groups are taken one by one.
-_LONG = 64
-# Shapes whose plans an index keeps.
-_MOST_PLANS = 64
+# Groups of a fibre, and fibres side by side across memory, that are taken together: their norms and
+# factors stay in the first-level cache.
+_GROUPS, _WIDTH = 512, 2048
 
 
 class _Plan(NamedTuple):
-    """Which loop shrinks tensors of one shape, and all of its arguments that don't change.
+    """Which loop shrinks tensors of one shape, and its arguments that depend on shape and groups.
 
-    The loop takes the tensor, the result, ``places``, ``before``, the weights and the step between
-    them, the step of the prox and, where ``sparse``, the weight of the L1 norm, ``after``, and one
-    of ``parts``.
+    ``parts`` are shares of the work, each a first unit and the one after its last.
     """
 
     loop: Callable[..., float]
-    places: Callable[[Pair], tuple[Any, ...]]
-    before: tuple[Any, ...]
-    weights: Callable[[NDArray[np.float64], int], Weights]
-    sparse: bool
-    after: tuple[Any, ...]
-    parts: Sequence[tuple[int, ...]]
+    layout: tuple[Any, ...]
+    parts: Sequence[tuple[int, int]]
 
 
 def supports(args: GroupShrinkArgs) -> tuple[bool, str]:
@@ -63,76 +49,174 @@ def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
     pair = paired(args.V, args.out)
     if not pair.x.size:
         return pair.finish(), scalar(0.0)
-    plan = _plan(args, pair)
-    numbers = (args.step, args.l1) if plan.sparse else (args.step,)
-    weights = plan.weights(*group_weights(args.weights))
-    operands = pair.x, pair.out, *plan.places(pair), *plan.before, *weights, *numbers, *plan.after
-    value = sum(run_pieces(plan.loop, [(*operands, *part) for part in plan.parts]))
+    axis = 1 - args.axis if pair.swapped else args.axis
+    loop, layout, parts = args.groups.derived(_plan, pair.target.shape, axis)
+    numbers = (*group_weights(args.weights), args.step, args.l1 if args.l1 > 0 else None)
+    operands = pair.x, pair.out, *layout, args.groups.n_groups, *numbers
+    value = sum(run_pieces(loop, [(*operands, *part) for part in parts]))
     return pair.finish(), scalar(value)
 
 
-def _plan(args: GroupShrinkArgs, pair: Pair) -> _Plan:
-    """Plan for this shape, kept with the groups."""
-    plans = args.groups.derived(_no_plans)
-    axis = 1 - args.axis if pair.swapped else args.axis
-    key = pair.target.shape, axis, pair.x.itemsize, args.l1 > 0
-    plan = plans.get(key)
-    if plan is None:
-        shape, groups = pair.target.shape, args.groups
-        outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-        if inner > 1:
-            plan = _across(groups, outer, shape[axis], inner)
+def _plan(groups: GroupIndex, shape: torch.Size, axis: int) -> _Plan:
+    outer, n, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+    # Items in no group are taken along in further groups, so that every entry is written.
+    bounds, members = groups.filled(n).arrays
+    starts, stops = bounds[:-1], bounds[1:]
+    if inner > 1:
+        units = outer * starts.size * -(-inner // _WIDTH)
+        return _Plan(_shrink_across, (inner, starts, stops, members), _cut(units, math.prod(shape)))
+    starts, stops, places = groups.derived(_runs, n)
+    units = outer * -(-starts.size // _GROUPS)
+    return _Plan(_shrink_along, (n, starts, stops, places), _cut(units, outer * n))
+
+
+def _runs(
+    groups: GroupIndex, n: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
+    """Arguments of `_shrink_along`: without ``members`` where each group's are neighbours."""
+    bounds, members = groups.filled(n).arrays
+    starts, stops = bounds[:-1], bounds[1:]
+    if groups.tiles(n):
+        return starts, stops, None
+    breaks = np.flatnonzero(np.diff(members) != 1) + 1
+    if not np.isin(breaks, bounds).all():
+        return starts, stops, members
+    first = members[np.minimum(starts, members.size - 1)]
+    return _read_only(first), _read_only(first + stops - starts), None
+
+
+def _cut(units: int, n_entries: int) -> list[tuple[int, int]]:
+    return cuts(units, min(units, shares(n_entries)))
+
+
+def _read_only(array: NDArray[np.int64]) -> NDArray[np.int64]:
+    """As the arrays of an index are: a loop is compiled anew for arrays that aren't."""
+    array.flags.writeable = False
+    return array
+
+
+@compiled
+def _shrink_along(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    n: int,
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    members: NDArray[np.int64] | None,
+    n_groups: int,
+    weights: NDArray[np.float64],
+    stride: int,
+    step: float,
+    l1: float | None,
+    first: int,
+    last: int,
+) -> float:
+    """Shrink units first to last of memory (outer, n), `_GROUPS` groups of a fibre each.
+
+    Group g has the items ``members[starts[g]:stops[g]]`` or, where ``members`` is None,
+    ``starts[g]`` to ``stops[g]``; those from ``n_groups`` on hold the items in no group. Where
+    ``l1`` is given, entries are first soft-thresholded on their way to the result.
+    """
+    sizes = np.empty(_GROUPS)
+    soft = x.dtype.type(0.0 if l1 is None else step * l1)
+    source = x if l1 is None else out
+    value, magnitude = 0.0, 0.0
+    n_all = starts.shape[0]
+    n_blocks = (n_all + _GROUPS - 1) // _GROUPS
+    fibre = first // n_blocks
+    begin = (first - fibre * n_blocks) * _GROUPS
+    for _ in range(first, last):
+        count = min(_GROUPS, n_all - begin)
+        base = np.uint64(fibre * n)  # unsigned: indices that may be negative cost a test each
+        for k in range(count):
+            square = 0.0
+            for j in range(np.uint64(starts[begin + k]), np.uint64(stops[begin + k])):
+                i = base + (j if members is None else np.uint64(members[j]))
+                if l1 is not None:
+                    out[i] = softened(x[i], soft)
+                entry = np.float64(source[i])
+                square += entry * entry
+            sizes[k] = square
+        weighted = max(0, min(count, n_groups - begin))
+        part = shrink_factors(sizes, weighted, weights, stride, begin * stride, step)
+        if not part < np.inf:
+            items = source[fibre * n : (fibre + 1) * n]
+            groups = members, starts[begin:], stops[begin:]
+            part = mended_factors(
+                items, groups, weighted, weights, stride, begin * stride, step, sizes
+            )
+        value += part
+        for k in range(weighted, count):
+            sizes[k] = 1.0
+        for k in range(count):
+            factor = x.dtype.type(sizes[k])
+            for j in range(np.uint64(starts[begin + k]), np.uint64(stops[begin + k])):
+                i = base + (j if members is None else np.uint64(members[j]))
+                out[i] = source[i] * factor
+                if l1 is not None:
+                    magnitude += np.float64(abs(out[i]))
+        begin += count
+        if begin == n_all:
+            fibre, begin = fibre + 1, 0
+    return value if l1 is None else value + l1 * magnitude
+
+
+@compiled
+def _shrink_across(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    inner: int,
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    members: NDArray[np.int64],
+    n_groups: int,
+    weights: NDArray[np.float64],
+    stride: int,
+    step: float,
+    l1: float | None,
+    first: int,
+    last: int,
+) -> float:
+    """Shrink units first to last of memory (outer, n, inner): a group of `_WIDTH` fibres each.
+
+    Vector instructions run across the fibres. Otherwise as `_shrink_along`.
+    """
+    sizes = np.empty(_WIDTH)
+    soft = x.dtype.type(0.0 if l1 is None else step * l1)
+    source = x if l1 is None else out
+    value, magnitude = 0.0, 0.0
+    n_all, columns = starts.shape[0], (inner + _WIDTH - 1) // _WIDTH
+    n = stops[n_all - 1]
+    for unit in range(first, last):
+        block = unit // (n_all * columns)
+        group = unit // columns - block * n_all
+        left = (unit % columns) * _WIDTH
+        width = np.uint64(min(_WIDTH, inner - left))
+        base = block * n * inner + left
+        sizes[:width] = 0.0
+        for j in range(starts[group], stops[group]):
+            row = np.uint64(base + members[j] * inner)
+            if l1 is not None:
+                for i in range(width):
+                    out[row + i] = softened(x[row + i], soft)
+            for i in range(width):
+                entry = np.float64(source[row + i])
+                sizes[i] += entry * entry
+        if group < n_groups:
+            part = shrink_factors(sizes, width, weights, 0, group * stride, step)
+            if not part < np.inf:
+                items = members[starts[group] : stops[group]]
+                weight = weights[group * stride]
+                part = mended_columns(source, base, inner, items, width, weight, step, sizes)
+            value += part
         else:
-            plan = _along(groups, outer, shape[axis], *key[2:])
-        if len(plans) >= _MOST_PLANS:
-            plans.clear()
-        plans[key] = plan
-    return plan
-
-
-def _no_plans(groups: GroupIndex) -> dict[Any, _Plan]:
-    del groups
-    return {}
-
-
-def _along(groups: GroupIndex, outer: int, n: int, size: int, sparse: bool) -> _Plan:
-    """Groups of contiguous fibres, of entries of so many bytes."""
-    pieces, n_parts = ordered(groups, n), shares(outer * n)
-    if pieces is None:
-        parts = cuts(outer, min(outer, n_parts))
-        return _Plan(shrink_gathered, _nowhere, (n, *groups.arrays), _given, True, (), parts)
-    if n >= _LONG * pieces.n_groups:
-        each, parts = (pieces.bounds,), group_parts(pieces.bounds, outer, n_parts)
-        loop = shrink_each_sparse if sparse else shrink_each
-        return _Plan(loop, _past_caches, each, pieces.weights, sparse, (), parts)
-    table = tiles(groups, n, outer)
-    before, after = (table.tables(size), table.most), (table.tag, VECTORS[size])
-    parts = table.cuts(outer, n_parts)
-    if sparse:
-        return _Plan(shrink_staged, _past_caches, before, table.weights, True, after, parts)
-    return _Plan(shrink_flow, _aligned, before, table.weights, False, after, parts)
-
-
-def _across(groups: GroupIndex, outer: int, n: int, inner: int) -> _Plan:
-    """Groups across memory; items in no group are taken along in further groups."""
-    filled = groups.filled(n)
-    before = inner, *filled.arrays, groups.n_groups
-    parts = parts_across(filled.arrays[0], outer, inner, shares(outer * n * inner))
-    return _Plan(shrink_strided, _past_caches, before, _given, True, (), parts)
-
-
-def _given(weights: NDArray[np.float64], stride: int) -> Weights:
-    return weights, stride
-
-
-def _nowhere(pair: Pair) -> tuple[()]:
-    del pair
-    return ()
-
-
-def _past_caches(pair: Pair) -> tuple[int]:
-    return (pair.phase,)
-
-
-def _aligned(pair: Pair) -> tuple[int, bool]:
-    return pair.alignment, pair.phase >= 0
+            sizes[:width] = 1.0
+        # backwards: what was read last is likeliest to be in a cache
+        for j in range(stops[group] - 1, starts[group] - 1, -1):
+            row = np.uint64(base + members[j] * inner)
+            for i in range(width):
+                out[row + i] = source[row + i] * sizes[i]
+            if l1 is not None:
+                for i in range(width):
+                    magnitude += np.float64(abs(out[row + i]))
+    return value if l1 is None else value + l1 * magnitude

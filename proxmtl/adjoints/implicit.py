@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,7 @@ from proxmtl.adjoints.prox_map import ProxDerivative, ProxMap, default_step
 from proxmtl.latent import LatentProblem
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
+from proxmtl.wording import warn
 
 __all__ = ["Implicit"]
 
@@ -160,11 +160,10 @@ class _FixedPointTrace(Trace):
 
 def _warn_if_poor(solved: LinearSolution) -> None:
     if solved.residual > POOR:
-        warnings.warn(
+        warn(
             f"Implicit: the linear system was left with a relative residual of "
             f"{solved.residual:.1e} after {solved.products} products. Raise max_products; if that "
             "does not help, the objective has no curvature in a direction that is differentiated: "
             "add a SquaredFrobenius term.",
             RuntimeWarning,
-            stacklevel=2,
         )

@@ -258,6 +258,40 @@ class Design(ABC):
         value, residuals = loss.value_and_grad(self.scores(W), targets.labels, targets.weights)
         return value, self.adjoint(residuals)
 
+    def factors_pay(self, n_latents: int, n_tasks: int) -> bool:  # noqa: ARG002
+        """Whether products with factors of ``W = L S`` take clearly less than those with ``W``.
+
+        If so, the design has :meth:`factored_scores` and :meth:`factored_loss_and_grads`.
+        """
+        return False
+
+    def factored_scores(self, L: Tensor, S: Tensor, bias: Tensor | None) -> Tensor:
+        """Scores of ``W = L S``, by way of ``X L``.
+
+        Parameters
+        ----------
+        L, S : Tensor, shapes (D, K) and (K, M)
+        bias : Tensor, shape (M,), or None
+            The intercepts, of a design that has them.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no products with factors of shapes {tuple(L.shape)} and "
+            f"{tuple(S.shape)}{'' if bias is None else ' and intercepts'}; join them."
+        )
+
+    def factored_loss_and_grads(
+        self, loss: Loss, targets: Targets, L: Tensor, S: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Loss (0-d) and its gradients in L, S and the intercepts, as for :meth:`factored_scores`.
+
+        One pass over the data: :meth:`loss_and_grad` at ``L S``, pulled back to the factors.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no {type(loss).__name__} of factors of shapes "
+            f"{tuple(L.shape)} and {tuple(S.shape)} for {targets.n_tasks} tasks"
+            f"{'' if bias is None else ' with intercepts'}; use loss_and_grad."
+        )
+
     def lipschitz(self, targets: Targets) -> float:
         """Upper estimate of the Lipschitz constant of ``W -> X'C(XW)``, intercept included."""
         curvature = self.curvature_by_task(targets)
@@ -305,7 +339,8 @@ def check_shape(name: str, X: Tensor) -> None:
 def check_finite(name: str, X: Tensor, advice: str = "drop or impute such samples") -> None:
     """Raise ``ValueError`` at the first NaN or infinite value of a dense matrix."""
     for block in torch.split(X, max(1, BLOCK_ELEMENTS // X.shape[1])):
-        if not bool(torch.isfinite(block).all()):
+        # one value that is not finite makes the sum so; a sum may also overflow
+        if not math.isfinite(float(block.sum())) and not bool(torch.isfinite(block).all()):
             row, column = torch.nonzero(~torch.isfinite(block))[0].tolist()
             raise ValueError(
                 f"{name}: not finite ({block[row, column].item()}, first in feature column "

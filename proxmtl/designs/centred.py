@@ -114,6 +114,32 @@ class CentredDesign(Design):
         value, grad = self.base.loss_and_grad(loss, targets, self._plain(W))
         return value, self._centred(grad)
 
+    def factors_pay(self, n_latents: int, n_tasks: int) -> bool:
+        return self.base.factors_pay(n_latents, n_tasks)
+
+    def factored_scores(self, L: Tensor, S: Tensor, bias: Tensor | None) -> Tensor:
+        assert bias is not None
+        plain = self._plain_bias(L, S, bias)[0]
+        return self.base.factored_scores(L, S, plain)
+
+    def factored_loss_and_grads(
+        self, loss: Loss, targets: Targets, L: Tensor, S: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        assert bias is not None
+        plain, latent_means = self._plain_bias(L, S, bias)
+        found = self.base.factored_loss_and_grads(loss, targets, L, S, plain)
+        value, along_L, along_S, slope = found
+        assert slope is not None
+        along_L = along_L.sub_((self._scaled.to(slope.dtype) * slope) @ S.T)
+        along_S = along_S.sub_(latent_means.to(slope.dtype) * slope)
+        return value, along_L, along_S, slope
+
+    def _plain_bias(self, L: Tensor, S: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Intercepts of the base with the same scores; the means of ``X L``, (K, M), float64."""
+        means = L.to(torch.float64).T @ self._scaled
+        shift = (means * S.to(torch.float64)).sum(0)
+        return (bias.to(torch.float64) - shift).to(bias.dtype), means
+
     def check_targets(self, targets: Targets) -> None:
         self.base.check_targets(targets)
 

@@ -73,17 +73,31 @@ def transposed(X: Tensor, R: Tensor) -> Tensor:
     return out
 
 
+SQUARES = 2.0**-400, 2.0**400
+"""Norms in this range have squares that neither overflow nor underflow, whatever the entries are:
+those that underflow are below its rounding."""
+
+
 def root_mean_square(X: Tensor) -> float:
     """Root mean square of the entries of a matrix, those that CSR does not store included."""
     entries = X if X.layout == torch.strided else X.values()[:, None]
     if 0 in entries.shape:
         return 0.0
     blocks = torch.split(entries, max(1, BLOCK_ELEMENTS // entries.shape[1]))
+    size = math.sqrt(X.shape[0] * X.shape[1])
+    norm = math.hypot(*(_norm(block) for block in blocks))
+    if SQUARES[0] < norm < SQUARES[1]:
+        return norm / size
     largest = max(float(block.abs().amax()) for block in blocks)
     if not 0 < largest < math.inf:
         return largest
-    total = sum(float((block.to(torch.float64) / largest).square_().sum()) for block in blocks)
-    return largest * math.sqrt(total / (X.shape[0] * X.shape[1]))
+    return (
+        largest * math.hypot(*(_norm(block.to(torch.float64) / largest) for block in blocks)) / size
+    )
+
+
+def _norm(block: Tensor) -> float:
+    return float(torch.linalg.vector_norm(block.to(torch.float64)))
 
 
 MOST_BYTES = 1 << 30

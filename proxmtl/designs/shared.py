@@ -24,6 +24,7 @@ from proxmtl.designs.products import (
     transposed,
     weighted_sum,
 )
+from proxmtl.losses import Loss
 from proxmtl.numerics import Moments, column_moments
 from proxmtl.targets import Targets
 
@@ -83,16 +84,40 @@ class SharedDesign(Design):
 
     def scores(self, W: Tensor) -> Tensor:
         weights, bias = self.split(W)
-        X = self.X.to(W.dtype) if self._XT is not None else self.X
-        scores = forward(X, weights)
+        scores = self._times(weights)
         return scores if bias is None else scores.add_(bias, alpha=self.unit)
 
     def adjoint(self, residuals: Tensor) -> Tensor:
-        if self._XT is not None:
-            grad = self._XT.to(residuals.dtype) @ residuals
-        else:
-            grad = transposed(self.X, residuals)
-        return self.join(grad, self.unit * residuals.sum(0) if self.intercept else None)
+        bias = self.unit * residuals.sum(0) if self.intercept else None
+        return self.join(self._transposed(residuals), bias)
+
+    def factors_pay(self, n_latents: int, n_tasks: int) -> bool:
+        # thin products run at less than full speed
+        return 2 * n_latents * (self.n_features + n_tasks) <= self.n_features * n_tasks
+
+    def factored_scores(self, L: Tensor, S: Tensor, bias: Tensor | None) -> Tensor:
+        return self._scores(self._times(L), S, bias)
+
+    def factored_loss_and_grads(
+        self, loss: Loss, targets: Targets, L: Tensor, S: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        targets, XL = targets.to(L.dtype), self._times(L)
+        scores = self._scores(XL, S, bias)
+        value, residuals = loss.value_and_grad(scores, targets.labels, targets.weights)
+        along_L = self._transposed(residuals @ S.T)
+        along_bias = None if bias is None else self.unit * residuals.sum(0)
+        return value, along_L, XL.T @ residuals, along_bias
+
+    def _times(self, L: Tensor) -> Tensor:
+        return forward(self.X.to(L.dtype) if self._XT is not None else self.X, L)
+
+    def _scores(self, XL: Tensor, S: Tensor, bias: Tensor | None) -> Tensor:
+        return XL @ S if bias is None else torch.addmm(bias, XL, S, beta=self.unit)
+
+    def _transposed(self, residuals: Tensor) -> Tensor:
+        if self._XT is None:
+            return transposed(self.X, residuals)
+        return self._XT.to(residuals.dtype) @ residuals
 
     def figure(self) -> float:
         return weighted_sum(self.X, self._XT)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from types import SimpleNamespace
 from typing import Any, Self, dataclass_transform
@@ -26,6 +27,18 @@ Array = NDArray[Any]
 Callback = Callable[[Any], None]
 OTHER_KINDS = {"cv", "n_latents", "random_state"}
 """Parameters whose default is a number, and which take something else as well."""
+
+
+@contextmanager
+def restored_on_error(estimator: BaseEstimator) -> Iterator[None]:
+    """Leave an estimator as it was where its fit does not end: half of one predicts nonsense."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
@@ -145,6 +158,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         Returns
         -------
         self
+            Where an error is raised, or the fit is interrupted, the estimator stays as it was.
 
         Raises
         ------
@@ -179,40 +193,41 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         warm: bool,
         callback: Callback | None,
     ) -> Self:
-        self._check_parameters()
-        y, sample_weight = stacked(X, y, sample_weight)
-        check_same_order(X, y=y, sample_weight=sample_weight)
-        X = checked(self, X, y, reset=not warm)
-        names = self._resolve_names(y)
-        labels = self._read(y, names, classes=classes, warm=warm)
-        check_consistent_length(X.X, labels.numbers)
-        if warm and len(self.coef_) != labels.numbers.shape[1]:
-            raise ValueError(
-                f"Y has {labels.numbers.shape[1]} columns, and this model was fitted on "
-                f"{len(self.coef_)}; give labels of the same attributes."
+        with restored_on_error(self):
+            self._check_parameters()
+            y, sample_weight = stacked(X, y, sample_weight)
+            check_same_order(X, y=y, sample_weight=sample_weight)
+            X = checked(self, X, y, reset=not warm)
+            names = self._resolve_names(y)
+            labels = self._read(y, names, classes=classes, warm=warm)
+            check_consistent_length(X.X, labels.numbers)
+            if warm and len(self.coef_) != labels.numbers.shape[1]:
+                raise ValueError(
+                    f"Y has {labels.numbers.shape[1]} columns, and this model was fitted on "
+                    f"{len(self.coef_)}; give labels of the same attributes."
+                )
+            labels = replace(labels, weights=sample_weights(labels.numbers, sample_weight))
+            self._n_given = len(X)
+            labels, self._rows = labels.weighted()
+            if len(self._rows) < len(X):
+                X = X.rows(self._rows)
+            self._check(labels, names)
+            if not warm:
+                moments = self._moments(X, labels.per_row())
+                moments.check_foldable()
+                self.mean_, self.scale_ = moments
+                self._is_vector = labels.is_vector
+                self.label_names_ = None if names is None else list(names)
+            moments = Standardization(self.mean_, self.scale_)
+            coef, intercept = self._solve(
+                X.standardized(moments) if self.standardize else X,
+                self._posed(labels, warm=warm),
+                callback,
+                warm=warm,
             )
-        labels = replace(labels, weights=sample_weights(labels.numbers, sample_weight))
-        self._n_given = len(X)
-        labels, self._rows = labels.weighted()
-        if len(self._rows) < len(X):
-            X = X.rows(self._rows)
-        self._check(labels, names)
-        if not warm:
-            moments = self._moments(X, labels.per_row())
-            moments.check_foldable()
-            self.mean_, self.scale_ = moments
-            self._is_vector = labels.is_vector
-            self.label_names_ = None if names is None else list(names)
-        moments = Standardization(self.mean_, self.scale_)
-        coef, intercept = self._solve(
-            X.standardized(moments) if self.standardize else X,
-            self._posed(labels, warm=warm),
-            callback,
-            warm=warm,
-        )
-        coef, self.intercept_ = moments.fold(coef, intercept)
-        self.coef_ = np.ascontiguousarray(coef.T)
-        self._restore()
+            coef, self.intercept_ = moments.fold(coef, intercept)
+            self.coef_ = np.ascontiguousarray(coef.T)
+            self._restore()
         return self
 
     @property

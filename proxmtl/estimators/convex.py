@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
@@ -19,14 +18,19 @@ from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
 from proxmtl.result import Result
-from proxmtl.solvers import FISTA, NewtonCholesky
+from proxmtl.solvers import LBFGS, NewtonCholesky
+from proxmtl.solvers.choice import solver_for
 from proxmtl.stopping import MaxPasses, RelativeGap
 from proxmtl.targets import Reduction
+from proxmtl.wording import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["ConvexModel", "minimised"]
+
+AIM = 0.7
+"""Share of the gap asked for at which tasks rest: theirs are known but nearly."""
 
 
 def minimised(
@@ -38,13 +42,16 @@ def minimised(
     start: torch.Tensor | None = None,
 ) -> Result[torch.Tensor]:
     """Minimise to a relative gap within a budget of passes, with the faster solver for it."""
-    newton = NewtonCholesky()
-    exact = newton.is_cheaper(problem, max_passes)
+    solver = solver_for(problem, tolerance=AIM * tol, most=max_passes)
+    # an exact step is worth a look, and where all tasks of LBFGS rest there is one by itself
+    every = {NewtonCholesky: 1, LBFGS: 50}.get(type(solver), 10)
+    if start is None and LBFGS.serves(problem):
+        start = problem.null_point().to(problem.design.dtype)
     return minimize(
         problem,
-        newton if exact else FISTA(),
+        solver,
         x0=start,
-        stop=RelativeGap(tol, every=1 if exact else 10) | MaxPasses(max_passes),
+        stop=RelativeGap(tol, every=every) | MaxPasses(max_passes),
         callback=callback,
     )
 
@@ -112,10 +119,9 @@ class ConvexModel(LinearModel):
         self.result_ = replace(result, state=None, passes=result.passes + spent)  # type: ignore[arg-type]
         if not self.result_.status.ok:
             ended = self.result_.status.advice(self.result_.certificate)
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: {ended} ({self.result_.certificate}.)",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         coef, intercept = design.split(self.result_.solution)
         if intercept is None:

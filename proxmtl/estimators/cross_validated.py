@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -53,7 +52,7 @@ from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.result import Result
 from proxmtl.selection.edges import EdgeWarning
 from proxmtl.targets import Reduction
-from proxmtl.wording import counted
+from proxmtl.wording import counted, warn
 
 __all__ = ["OwnSearch", "SharedSearch"]
 
@@ -185,7 +184,7 @@ class OwnSearch(LinearModel):
                 candidates += [pair for path in further for pair in path]
                 found = joined(found, run(further))
         for edge in ends(candidates, found.means, self.flat):
-            warnings.warn(f"{type(self).__name__}: {edge}", EdgeWarning, stacklevel=5)
+            warn(f"{type(self).__name__}: {edge}", EdgeWarning)
         posed = X.posed(labels, intercept=given.fit_intercept, reduction=self.reduction)
         problem = Problem(options["loss"], posed.design, posed.targets)
         if groups is None:
@@ -305,10 +304,9 @@ class OwnSearch(LinearModel):
         self.results_.append(result)
         if not result.status.ok:
             ended = result.status.advice(result.certificate)
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: {ended} ({result.certificate}.)",
                 ConvergenceWarning,
-                stacklevel=8,
             )
 
     def _set_parts(self, coef: Array) -> None:

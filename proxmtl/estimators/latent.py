@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -28,6 +27,7 @@ from proxmtl.latent.strengths import Relative, RelativeStrengths, check_relative
 from proxmtl.problem import Problem
 from proxmtl.result import Status
 from proxmtl.targets import Reduction
+from proxmtl.wording import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -182,7 +182,7 @@ class FactoredModel(TaskScores):
             )
         else:
             kind, why = UserWarning, Status.COLLAPSED.value
-        warnings.warn(f"{type(self).__name__}: {why}", kind, stacklevel=5)
+        warn(f"{type(self).__name__}: {why}", kind)
 
 
 class LatentTasks(FactoredModel):

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SharedPlusOwn, SquaredFrobenius
-from proxmtl.solvers import FISTA, NewtonCholesky, Solver, State
-from proxmtl.solvers.fista import FISTAState
-from proxmtl.solvers.proximal import extrapolated
+from proxmtl.solvers import NewtonCholesky
+from proxmtl.solvers.newton_cholesky import NewtonDescent
+from proxmtl.solvers.span_descent import Descent, ahead, descended
+from proxmtl.solvers.spans import labelled, span_of
 
 __all__ = ["alone_beside", "followed"]
-
-S = TypeVar("S", bound=State)
-
-ITERATIONS = 30
-"""Of a descent, at most: ranks settle long before the optimum is reached."""
-TOLERANCE = 3e-4
-"""A descent ends when an iteration of Newton's method, or three of FISTA, lower its objective by
-less than this share."""
 
 
 def followed(
@@ -51,35 +42,39 @@ def followed(
     Tensor
         Parameter of the problem, one for each penalty.
     """
-    view = _labelled(problem).in_units()
-    posed = [view.with_regularizers(penalty) for penalty in path]
+    view = labelled(problem).in_units()
+    newton = NewtonCholesky()
+    if path and all(newton.is_cheaper(view.with_regularizers(penalty)) for penalty in path):
+        solved: list[tuple[float, NewtonDescent]] = []
+        for penalty in path:
+            each = view.with_regularizers(penalty)
+            start = (
+                NewtonDescent.start(each, ahead(solved, penalty.strength, "at"))
+                if solved
+                else NewtonDescent.from_zero(each)
+            )
+            solved = [*solved[-1:], (penalty.strength, descended(start, steps=1))]
+            yield view.outside(solved[-1][1].at.point(each)[0])
+        return
+    span = span_of(problem)
+    view = span.problem
     zero = view.zeros()
     if alone is not None:
         inside = view.inside(alone)
         # of features near the end of float32's range the weights overflow, and are no start
         zero, alone = (inside, alone) if bool(torch.isfinite(inside).all()) else (zero, None)
-    newton = NewtonCholesky()
-    if all(newton.is_cheaper(each) for each in posed):
-        exact = newton.init(posed[0], zero) if posed else None
-        for each in posed:
-            assert exact is not None
-            exact = _descended(each, newton, newton.resumed(each, exact), steps=1)
-            yield view.outside(exact.x)
-        return
-    solver = FISTA()
-    last: tuple[float, FISTAState] | None = None
-    before: tuple[float, FISTAState] | None = None
-    for each, penalty in zip(posed, path, strict=True):
-        if alone is not None and last is None and _shares_nothing(each, penalty, zero):
+    found: list[tuple[float, Descent]] = []
+    for penalty in path:
+        if alone is not None and not found and _shares_nothing(view, penalty, zero):
             yield alone
             continue
-        start = (
-            solver.init(each, zero)
-            if last is None
-            else _ahead(each, before, last, penalty.strength)
+        begun = (
+            Descent.start(span, penalty, ahead(found, penalty.strength, "point"), found[-1][1].step)
+            if found
+            else Descent.start(span, penalty, span.at(zero))
         )
-        before, last = last, (penalty.strength, _descended(each, solver, start, steps=3))
-        yield view.outside(last[1].x)
+        found = [*found[-1:], (penalty.strength, descended(begun, steps=3))]
+        yield view.outside(span.parameter(found[-1][1].point))
 
 
 def alone_beside(problem: Problem, penalty: Regularizer, passes: float) -> Tensor | None:
@@ -97,48 +92,5 @@ def alone_beside(problem: Problem, penalty: Regularizer, passes: float) -> Tenso
     return found
 
 
-def _labelled(problem: Problem) -> Problem:
-    """The problem on the rows that have a label: these are all that counts."""
-    targets, design = problem.targets, problem.design
-    observed = targets.weights > 0
-    rows = torch.nonzero(observed if observed.ndim == 1 else observed.any(1)).flatten()
-    if len(rows) == len(targets.weights):
-        return problem
-    part = design.take(rows)
-    part.share = design.share * len(rows) / len(targets.weights)
-    other = Problem(problem.loss, part, targets.take(rows))
-    other.counts = problem.counts
-    return other
-
-
 def _shares_nothing(problem: Problem, penalty: Regularizer, point: Tensor) -> bool:
     return isinstance(penalty, SharedPlusOwn) and not penalty.rank(problem.design.split(point)[0])
-
-
-def _ahead(
-    problem: Problem,
-    before: tuple[float, FISTAState] | None,
-    last: tuple[float, FISTAState],
-    strength: float,
-) -> FISTAState:
-    """Start of a descent, with the last one's step: no product, since scores are linear."""
-    at, state = last
-    x, scores = state.x, state.scores
-    if before is not None:
-        at_first, first = before
-        beta = math.log(strength / at) / math.log(at / at_first)
-        x, scores = extrapolated(first.x, x, beta), extrapolated(first.scores, scores, beta)
-    return FISTA().start(problem, x, scores, state.step)
-
-
-def _descended(problem: Problem, solver: Solver[Problem, S, Tensor], state: S, *, steps: int) -> S:
-    """Iterate until the objective falls by a small part in so many steps."""
-    objectives = [state.objective]
-    while len(objectives) <= ITERATIONS and not state.stalled:
-        state = solver.step(problem, state)
-        objectives.append(state.objective)
-        if len(objectives) > steps:
-            fall = objectives[-1 - steps] - objectives[-1]
-            if 0 <= fall <= TOLERANCE * abs(objectives[-1]):
-                break
-    return state

@@ -14,6 +14,9 @@ __all__ = ["class_factors", "sample_weights", "score_weights"]
 
 Array = NDArray[np.float64]
 
+LARGEST = np.sqrt(np.finfo(np.float64).max)
+"""Of a sum of weights: its products with losses and squares of features are numbers too."""
+
 
 def sample_weights(signs: Array, sample_weight: Any) -> Array | None:
     """Validate weights (N,) or (N, M).
@@ -21,7 +24,8 @@ def sample_weights(signs: Array, sample_weight: Any) -> Array | None:
     Raises
     ------
     ValueError
-        If the shape does not fit, or a weight is negative or not finite, or all are zero.
+        If the shape does not fit, or a weight is negative or not finite, all are zero, or their sum
+        overflows.
     """
     if sample_weight is None:
         return None
@@ -40,6 +44,11 @@ def sample_weights(signs: Array, sample_weight: Any) -> Array | None:
         )
     if not weights.any():
         raise ValueError("sample_weight is zero for every sample; give some a positive weight.")
+    if weights.max() > LARGEST / signs.size:
+        raise ValueError(
+            f"sample_weight: up to {weights.max():g}, and sums of such weights overflow; "
+            "divide all of them by the largest."
+        )
     return weights
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from proxmtl.io.array_files import check_expansion
 from proxmtl.io.errors import InputError, first_line
 from proxmtl.io.tables import is_id_header
+from proxmtl.wording import warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,10 +120,9 @@ def _candidates(
         found = {id_column: found[id_column], **found}
     left = [repr(name) for name in list(found)[1:] if name is not None]
     if left:
-        warnings.warn(
+        warn(
             f"{path}: {', '.join(left)} may identify rows too, and is no feature; the rows are "
             f"identified by {next(iter(found))!r}, or say another --id-column.",
-            stacklevel=2,
         )
     return found
 

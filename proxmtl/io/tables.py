@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxmtl.io.errors import InputError
 from proxmtl.naming import name_key
 from proxmtl.text_tables import Row, TextTableError, read_text_table
-from proxmtl.wording import counted
+from proxmtl.wording import counted, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,10 +205,9 @@ def _without_blank_rows(path: Path, rows: list[Row]) -> list[Row]:
     kept = [row for row in rows if not row.is_blank]
     inside = [row for row in rows if row.is_blank and kept and row.line < kept[-1].line]
     if inside:
-        warnings.warn(
+        warn(
             f"{path}: {counted(len(inside), 'row')} without text between the others left out, the "
             f"first in line {inside[0].line}.",
-            stacklevel=2,
         )
     return kept
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.latent.initial import FEWEST, check_room, rebalance, split_weights
@@ -20,12 +18,15 @@ from proxmtl.latent.parts import Parts
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored
 from proxmtl.latent.revive import directions
-from proxmtl.latent.starts import alive, on_weights, relative, split_blocks
+from proxmtl.latent.singular import LatentsPlusOwn, singular_penalty
+from proxmtl.latent.starts import alive, split_blocks
 from proxmtl.problem import Problem
+from proxmtl.regularizers import SharedPlusOwn
 from proxmtl.solvers.blocks import Blocks
-from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.loop import run
-from proxmtl.stopping import MaxIterations, MaxPasses, ObjectiveChange
+from proxmtl.solvers.span_descent import Descent, ahead, descended, penalty_at
+from proxmtl.solvers.spans import Point, Span, span_of
+from proxmtl.stopping import MaxPasses, ObjectiveChange
 
 __all__ = ["critical_strength", "followed", "start_of", "with_own_parts"]
 
@@ -43,6 +44,12 @@ TOLERANCE = 1e-3
 
 FEWEST_OF_ALL = 20
 """Budget from which on a solve starts from such a descent, in half of it."""
+
+STEPS = 3
+"""Iterations over which the objective of singular values has to fall for a descent to go on."""
+
+MOST = 1e150
+"""Of the price of own parts, relative to the trace norm's."""
 
 
 def with_own_parts(problem: Problem, groups: Groups, strength: float, own: float) -> LatentProblem:
@@ -146,7 +153,8 @@ def followed(
     """
     base = with_own_parts(problem, groups, 1.0, own)
     view = base.in_units()
-    starts = list(_convex(view))
+    span = span_of(problem)
+    starts, step = _convex(span, own)
     for strength in strengths:
         options: dict[str, Any] = {
             "group_strength": strength,
@@ -154,18 +162,25 @@ def followed(
             "frobenius_strength": strength,
             "own_strength": own,
         }
-        posed = view.with_strengths(**options)
-        found = [(split_blocks(posed, each.W, each.factors), each.loss) for each in starts]
-        blocks, _ = min(found, key=lambda start: start[1] + posed.penalty(start[0]))
+        posed = base.with_strengths(**options)
+        penalty = singular_penalty(posed)
+        if penalty is not None:
+            values = [loss + penalty_at(penalty, point) for point, loss in starts]
+            start = Descent.start(span, penalty, starts[values.index(min(values))][0], step)
+            end = descended(start, steps=STEPS, most=passes, tolerance=tolerance)
+            yield posed, _split(posed, span, end.point, penalty)
+            continue
+        found = [_split(posed, span, point, None) for point, _ in starts]
+        blocks = min(found, key=posed.objective)
         result = run(
-            posed,
+            view.with_strengths(**options),
             Refactored(),
-            alive(blocks),
+            alive(view.inside(blocks)),
             ObjectiveChange(tolerance, window=1) | MaxPasses(passes),
             log_every=10,
             null=False,
         )
-        yield base.with_strengths(**options), view.outside(result.solution)
+        yield posed, view.outside(result.solution)
 
 
 def start_of(
@@ -186,28 +201,49 @@ def start_of(
     return L, S, others[0] if problem.design.intercept else None, others[-1]
 
 
-@dataclass(frozen=True)
-class _Start:
-    """A point of the convex path, its loss, and factors of its weights."""
+def _convex(span: Span, own: float) -> tuple[list[tuple[Point, float]], float | None]:
+    """Zero weights, and points near minimisers of the convex relative, each with its loss.
 
-    W: Tensor
-    loss: float
-    factors: tuple[Tensor, Tensor]
+    The second is the length of the last step.
+    """
+    problem = span.problem
+    D, M = problem.design.split(problem.zeros())[0].shape
+    check_room(min(D, M), D, M, problem.design.dtype.itemsize)
+    null = span.at(problem.null_point().to(problem.design.dtype))
+    starts = [(null, span.loss(null))]
+    if problem.counts.left < FEWEST:
+        return starts, None
+    critical = span.steepness(null)
+    found: list[tuple[float, Descent]] = []
+    for fraction in FRACTIONS if 0 < critical < math.inf else ():
+        strength = fraction * critical
+        # with own parts at a price beyond any it is the trace norm
+        relative = SharedPlusOwn(strength, min(own / strength, MOST))
+        begun = (
+            Descent.start(span, relative, ahead(found, strength, "point"), found[-1][1].step)
+            if found
+            else Descent.start(span, relative, null)
+        )
+        end = descended(begun, steps=ITERATIONS, most=ITERATIONS)
+        found = [*found[-1:], (strength, end)]
+        starts.append((end.point, span.loss(end.point)))
+        if problem.counts.left < FEWEST:
+            break
+    return starts, found[-1][1].step if found else None
 
 
-def _convex(problem: LatentProblem) -> Iterator[_Start]:
-    """Zero weights, and points near minimisers of the convex relative."""
-    convex, point, critical = on_weights(problem)
-    D, M = problem.design.split(point)[0].shape
-    n_latents = min(D, M)
-    check_room(n_latents, D, M, point.element_size())
-    for fraction in (0.0, *FRACTIONS) if 0 < critical < math.inf else (0.0,):
-        if fraction:
-            if problem.counts.left < FEWEST:
-                return
-            posed = convex.with_regularizers(relative(problem, fraction * critical))
-            with problem.counts.limited(problem.counts.left - 1):  # the rest measures what is found
-                point = run(posed, FISTA(), point, MaxIterations(ITERATIONS), null=False).solution
-        factors = split_weights(problem.design.split(point)[0], n_latents)
-        loss = problem.smooth_value(split_blocks(problem, point, factors))
-        yield _Start(point, loss, factors)
+def _split(
+    problem: LatentProblem, span: Span, point: Point, penalty: LatentsPlusOwn | None
+) -> Blocks:
+    """Blocks of the singular directions of a point's weights."""
+    W = span.problem.outside(span.parameter(point))
+    weights, bias = problem.design.split(W)
+    L, S = split_weights(weights, min(weights.shape))
+    if penalty is None:
+        return split_blocks(problem, W, (L, S))
+    size = L.square().sum(0)
+    share = (penalty.shared(size, penalty.own) / size).sqrt()
+    L, S = alive((L * share, S * share[:, None]))
+    own = weights - (L @ S).to(weights)
+    L, S = rebalance(problem, L, S)
+    return problem.blocks(Parts(L.to(weights), S.to(weights), bias, own))

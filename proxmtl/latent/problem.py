@@ -245,13 +245,29 @@ class LatentProblem(JointPenalties):
     def smooth_value(self, blocks: Blocks) -> float:
         self.counts.charge(forward=1)
         targets = self.targets.to(blocks[0].dtype)
-        scores = self.design.scores(self.weights(blocks))
+        if self.factored(len(blocks[1])):
+            L, S, bias, _ = self.parts(blocks)
+            scores = self.design.factored_scores(L, S, bias)
+        else:
+            scores = self.design.scores(self.weights(blocks))
         return float(self.loss.value(scores, targets.labels, targets.weights))
 
     def smooth_value_and_grads(self, blocks: Blocks) -> tuple[float, Blocks]:
         self.counts.charge(forward=1, adjoint=1)
+        if self.factored(len(blocks[1])):
+            L, S, bias, _ = self.parts(blocks)
+            found = self.design.factored_loss_and_grads(self.loss, self.targets, L, S, bias)
+            value, along_L, along_S, along_bias = found
+            return float(value), self.blocks(Parts(along_L, along_S, along_bias, None))
         value, grad = self.design.loss_and_grad(self.loss, self.targets, self.weights(blocks))
         return float(value), self.pull_back(blocks, grad)
+
+    def factored(self, n_latents: int) -> bool:
+        """Whether a pass takes products with so many latents, ``(X L) S``, rather than with W.
+
+        It counts as a pass all the same.
+        """
+        return self.own is None and self.design.factors_pay(n_latents, self.targets.n_tasks)
 
     def pull_back(self, blocks: Blocks, slope: Tensor) -> Blocks:
         """Gradient in the blocks of what has this gradient in the design's parameter."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -33,6 +33,12 @@ SMOOTHING_STAGES = (0.3, 0.03, 0.003)
 
 MOST = 300.0
 """Passes that a refactoring may cost."""
+
+LOOK = 10
+"""Iterations between looks at whether many latents have died."""
+
+MANY = 0.2
+"""Share of the latents whose deaths pay for a new point at once: two passes."""
 
 THREADED = 10**8
 """Multiply-adds of ``L A`` from which more than one thread is used."""
@@ -127,13 +133,21 @@ def _live(L: Tensor, S: Tensor) -> Tensor:
     return (L != 0).any(0) & (S != 0).any(1)
 
 
+def _kept(L: Tensor, S: Tensor) -> Tensor:
+    """Latents that are alive, the first where none is."""
+    live = _live(L, S)
+    live[0] |= ~live.any()
+    return live
+
+
 @dataclass
 class RefactoredState(State):
-    """State of the inner solver, and when to refactor next."""
+    """State of the inner solver, which has the live latents alone, and when to refactor next."""
 
     inner: PANOCState
     interval: int
     due: int  # iteration of the next refactoring
+    live: Tensor  # which of the problem's latents the inner solver has
     nested: ClassVar[dict[str, type[Saved]]] = {"inner": PANOCState}
 
 
@@ -144,7 +158,9 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
     At the start and after ``every`` iterations the factors are replaced by cheaper ones with the
     same ``W`` (:func:`refactor`), and PANOC goes on from there. When that gains less than
     ``worthwhile`` of the objective the point is kept as it was and the interval doubles, so that
-    near a stationary point this is PANOC.
+    near a stationary point this is PANOC. Latents that are zero in one factor are then left out of
+    PANOC's variables, and of its products: descent does not bring them back. Where many have died
+    they are left out before that.
 
     Parameters
     ----------
@@ -184,39 +200,82 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
 
     def begin(self, problem: LatentProblem, x0: Blocks) -> RefactoredState:
         """State before the first iteration, from factors as they are."""
-        inner = self.inner.init(problem, x0)
-        return RefactoredState(0, inner.objective, False, 0.0, inner, self.every, self.every)
+        live = _kept(*x0[:2])
+        inner = self.inner.init(problem, _taken(x0, live))
+        return RefactoredState(0, inner.objective, False, 0.0, inner, self.every, self.every, live)
 
     def step(self, problem: LatentProblem, state: RefactoredState) -> RefactoredState:
         inner = self.inner.step(problem, state.inner)
         iteration = state.iteration + 1
-        interval, due = state.interval, state.due
+        interval, due, live = state.interval, state.due, state.live
         if iteration >= due:
-            moved = self._refactor(problem, inner)
-            interval = interval if moved is not None else 2 * interval
-            inner = moved or inner
+            moved = self._refactored(problem, inner, live)
+            if moved is None:
+                interval = 2 * interval
+                inner, live = self._without_dead(problem, inner, live)
+            else:
+                live = _kept(*moved[:2])
+                inner = self.inner.init(problem, _taken(moved, live))
             due = iteration + interval
+        elif iteration % LOOK == 0:
+            inner, live = self._without_dead(problem, inner, live, MANY)
         return RefactoredState(
-            iteration, inner.objective, inner.stalled, state.passes, inner, interval, due
+            iteration, inner.objective, inner.stalled, state.passes, inner, interval, due, live
         )
 
-    def _refactor(self, problem: LatentProblem, inner: PANOCState) -> PANOCState | None:
-        given = inner.forward_backward
+    def _refactored(self, problem: LatentProblem, inner: PANOCState, live: Tensor) -> Blocks | None:
+        """Cheaper blocks, or with a latent that came back; None where that gains too little."""
+        given = _padded(inner.forward_backward, live)
         blocks = revive(problem, given) if self.revive else given
         came_back = blocks is not given
         if refactor_passes(problem, *blocks[:2]) > self.most:
-            return self.inner.init(problem, blocks) if came_back else None
+            return blocks if came_back else None
         L, S = refactor(problem, *blocks[:2])
         gain = problem.factor_penalty(*blocks[:2]) - problem.factor_penalty(L, S)
         if not (came_back or gain > self.worthwhile * abs(inner.objective)):
             return None
-        return self.inner.init(problem, (L, S, *blocks[2:]))
+        return (L, S, *blocks[2:])
+
+    def _without_dead(
+        self, problem: LatentProblem, inner: PANOCState, live: Tensor, share: float = 0.0
+    ) -> tuple[PANOCState, Tensor]:
+        """The state without latents that have died, if these are more than so many; those left."""
+        blocks = inner.forward_backward
+        kept = _kept(*blocks[:2])
+        if int((~kept).sum()) <= share * len(kept):
+            return inner, live
+        entries = torch.cat([part.flatten() for part in _entries(blocks, kept)])
+        memory = inner.memory.restricted(entries)
+        new = replace(self.inner.init(problem, _taken(blocks, kept)), memory=memory)
+        live = live.clone()
+        live[live.clone()] = kept
+        return new, live
 
     def start_claim(self, problem: LatentProblem, state: RefactoredState) -> float:
         return self.inner.start_claim(problem, state.inner)  # refactored: lower, if anything
 
     def solution(self, problem: LatentProblem, state: RefactoredState) -> Blocks:
-        return self.inner.solution(problem, state.inner)
+        return _padded(self.inner.solution(problem, state.inner), state.live)
 
     def certify(self, problem: LatentProblem, state: RefactoredState) -> Certificate:
         return self.inner.certify(problem, state.inner)
+
+
+def _taken(blocks: Blocks, latents: Tensor) -> Blocks:
+    """Blocks of some latents."""
+    return (blocks[0][:, latents], blocks[1][latents], *blocks[2:])
+
+
+def _padded(blocks: Blocks, latents: Tensor) -> Blocks:
+    """Inverse of :func:`_taken`: the other latents are zero."""
+    L, S = blocks[:2]
+    wide_L, wide_S = L.new_zeros(len(L), len(latents)), S.new_zeros(len(latents), S.shape[1])
+    wide_L[:, latents], wide_S[latents] = L, S
+    return (wide_L, wide_S, *blocks[2:])
+
+
+def _entries(blocks: Blocks, latents: Tensor) -> Blocks:
+    """Which entries of the blocks stay when some latents are taken."""
+    L, S = (torch.zeros_like(block, dtype=torch.bool) for block in blocks[:2])
+    L[:, latents], S[latents] = True, True
+    return (L, S, *(torch.ones_like(block, dtype=torch.bool) for block in blocks[2:]))

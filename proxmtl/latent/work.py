@@ -83,7 +83,9 @@ class Sizes:
     of_left, of_right : int
         Entries that are not zero.
     unknowns : int
-        Entries of all blocks.
+        Entries of all blocks, without those of dead latents.
+    factored : bool
+        Whether PANOC's passes take products with the factors.
     """
 
     labels: int
@@ -94,6 +96,7 @@ class Sizes:
     of_left: int
     of_right: int
     unknowns: int
+    factored: bool
 
     @property
     def of_pass(self) -> float:
@@ -101,7 +104,11 @@ class Sizes:
 
     def of_descent(self, passes: float) -> float:
         """Of an iteration of PANOC that made so many passes."""
-        return passes * self.of_pass + CALLS + STREAMED * 8 * PAIRS * self.unknowns
+        of_pass = self.of_pass
+        if self.factored:  # with L and its transpose; three times with S, or of its size
+            rows = self.labels / self.tasks
+            of_pass = rows * self.latents * (4.0 * self.features + 6.0 * self.tasks)
+        return passes * of_pass + CALLS + STREAMED * 8 * PAIRS * self.unknowns
 
     @property
     def of_round(self) -> float:
@@ -131,13 +138,16 @@ class Sizes:
 def sizes(problem: LatentProblem, blocks: Blocks) -> Sizes:
     """Sizes of a problem at a point."""
     L, S = blocks[:2]
+    latents = int(((L != 0).any(0) & (S != 0).any(1)).sum())
+    dead = (S.shape[0] - latents) * (L.shape[0] + S.shape[1])
     return Sizes(
         labels=problem.targets.labels.numel(),
         observed=int((problem.targets.weights > 0).sum()),
         features=L.shape[0],
         tasks=S.shape[1],
-        latents=int(((L != 0).any(0) & (S != 0).any(1)).sum()),
+        latents=latents,
         of_left=int(torch.count_nonzero(L)),
         of_right=int(torch.count_nonzero(S)),
-        unknowns=sum(block.numel() for block in blocks),
+        unknowns=sum(block.numel() for block in blocks) - dead,
+        factored=problem.factored(latents),
     )

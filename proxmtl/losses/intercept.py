@@ -57,15 +57,30 @@ def without_weights(
 def condensed(targets: Targets) -> Targets:
     """Targets of the same loss at scores that are one number a task, with one row for each sign.
 
-    Real labels, of which there may be as many as samples, stay as they are.
+    Real labels, of which there may be as many as samples, stay as they are, but for the places of
+    missing ones.
     """
     known = targets.weights > 0
     if not bool((targets.labels.abs() == 1)[known].all()):
-        return targets
+        return _gathered(targets, known)
     signs = targets.labels.sign()
     weights = [targets.per_task(targets.weights * (signs == sign)) for sign in (1.0, -1.0)]
     labels = torch.ones_like(weights[0])
     return Targets(torch.stack([labels, -labels]), torch.stack(weights), targets.n_tasks)
+
+
+def _gathered(targets: Targets, known: Tensor) -> Targets:
+    """Targets of as many rows as the task with the most labels has, where these are few."""
+    most = int(known.sum(0).max()) if targets.task_of is None else len(known)
+    if 2 * most > len(known):
+        return targets
+    tasks, rows = torch.nonzero(known.T, as_tuple=True)
+    firsts = torch.searchsorted(tasks, torch.arange(targets.n_tasks, device=tasks.device))
+    places = torch.arange(len(tasks), device=tasks.device) - firsts[tasks]
+    labels, weights = targets.labels.new_zeros(2, most, targets.n_tasks)
+    labels[places, tasks] = targets.labels[rows, tasks]
+    weights[places, tasks] = targets.weights[rows, tasks]
+    return Targets(labels, weights, targets.n_tasks)
 
 
 def _scores(targets: Targets, intercept: Tensor) -> Tensor:

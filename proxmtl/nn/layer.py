@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ from proxmtl.result import Result
 from proxmtl.solvers.base import Solver
 from proxmtl.stopping import MaxIterations, RelativeKKT, Stop
 from proxmtl.targets import Targets
+from proxmtl.wording import warn
 
 __all__ = ["ProblemTemplate", "SolverLayer"]
 
@@ -158,13 +158,12 @@ class SolverLayer(nn.Module):
         """Say that a solution is too far from the minimiser to be differentiated as one."""
         residual = result.certificate.relative_kkt
         if not (result.status.ok or residual <= ROUGH):
-            warnings.warn(
+            warn(
                 f"SolverLayer: the solve ended with a relative KKT residual of {residual:.1e} "
                 f"({result.reason}), and the adjoint takes its end for the minimiser: gradients "
                 "of the solution will be off. Raise the limit in stop=, or use Unroll(k), which "
                 "needs no accuracy.",
                 RuntimeWarning,
-                stacklevel=5,
             )
 
     def _problem(self, features: Features, labels: Any, strengths: Tensor | None) -> Problem:

@@ -45,6 +45,20 @@ class SquaredFrobenius(Regularizer):
         out = W / (1 + 2 * float(step) * self.strength)
         return out, self.value(out)
 
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether the norm of W is that of its transpose: it is."""
+        return True
+
+    def factor(self, gram: Tensor, step: float) -> tuple[Tensor, float]:
+        """Matrix P with ``prox(W) = W P``, and the penalty there, of ``W'W``: a multiple of one.
+
+        See :meth:`SharedPlusOwn.factor`.
+        """
+        shrink = 1 + 2 * step * self.strength
+        P = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) / shrink
+        return P, self.strength * float(gram.trace()) / shrink**2
+
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         return grad + 2 * self.strength * W
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from proxmtl.selection.trainers import (
 )
 from proxmtl.solvers.base import Solver
 from proxmtl.stopping import Stop
+from proxmtl.wording import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -245,7 +245,7 @@ def cross_validate(
     table.attrs["seconds"] = time.perf_counter() - begin
     edges = edges_of([trainer.parameters(candidate) for candidate in given], chosen)
     for edge in edges:
-        warnings.warn(f"cross_validate: {edge}", EdgeWarning, stacklevel=2)
+        warn(f"cross_validate: {edge}", EdgeWarning)
     fitted = trainer.refit(given[chosen]) if refit else None
     return CrossValidation(table, given, best, sparse, chosen, fitted, edges)
 

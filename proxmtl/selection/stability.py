@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +16,7 @@ from proxmtl.selection.bounds import unimodal_bound, worst_case_bound
 from proxmtl.selection.folds import restricted
 from proxmtl.selection.strengths import check_strengths, with_strengths
 from proxmtl.stopping import MaxIterations, RelativeGap, RelativeKKT, Stop
+from proxmtl.wording import warn
 
 __all__ = ["StabilitySelection", "stability_selection"]
 
@@ -171,12 +171,11 @@ def stability_selection(
         total += float(masks.any(1).sum())
     assert counts is not None
     if unfinished:
-        warnings.warn(
+        warn(
             f"stability_selection: {unfinished} of {len(halves) * len(grid)} solves ended before "
             "their accuracy was reached, and what they select may not be settled; raise the limit "
             "in stop=.",
             RuntimeWarning,
-            stacklevel=2,
         )
     by_strength = counts / len(halves)
     return StabilitySelection(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from proxmtl.selection.hypergradient import Criterion, hypergradient, judged
 from proxmtl.selection.strengths import check_strengths, with_strengths
 from proxmtl.selection.trust_region import TrustRegion
 from proxmtl.stopping import MaxIterations, MaxPasses, RelativeGap, RelativeKKT, Stop
+from proxmtl.wording import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,7 +216,7 @@ def tune(
     if run.exhausted:  # a descent that ended by itself has looked around
         edges = edges_of([dict(_named(trial.strengths)) for trial in run.trials], run.best)
     for edge in edges:
-        warnings.warn(f"tune: {edge} The budget ended it: {run.over}.", EdgeWarning, stacklevel=2)
+        warn(f"tune: {edge} The budget ended it: {run.over}.", EdgeWarning)
     return Tuning(
         strengths=best.strengths,
         value=best.value,

@@ -14,6 +14,7 @@ from proxmtl.solvers.pdhg import PDHG
 from proxmtl.solvers.pgd import PGD
 from proxmtl.solvers.prox_newton import ProxNewton
 from proxmtl.solvers.prox_svrg import ProxSVRG
+from proxmtl.solvers.quasi_newton import LBFGS
 from proxmtl.solvers.spgd import SPGD
 from proxmtl.solvers.steps import (
     Backtracking,
@@ -26,6 +27,7 @@ from proxmtl.solvers.steps import (
 __all__ = [
     "FISTA",
     "IRLS",
+    "LBFGS",
     "MFISTA",
     "PALM",
     "PANOC",

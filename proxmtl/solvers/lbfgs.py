@@ -43,6 +43,12 @@ class LBFGSMemory:
         """Return a memory of its own with the same pairs (vectors are never changed in place)."""
         return LBFGSMemory(self.size, list(self.s), list(self.y))
 
+    def restricted(self, entries: Tensor) -> LBFGSMemory:
+        """Return the pairs on some entries (bool), those with positive curvature there."""
+        pairs = [(s[entries], y[entries]) for s, y in zip(self.s, self.y, strict=True)]
+        kept = [pair for pair in pairs if torch.dot(*pair).item() > 0]
+        return LBFGSMemory(self.size, [s for s, _ in kept], [y for _, y in kept])
+
     def clear(self) -> None:
         """Forget all pairs."""
         self.s.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,12 +15,14 @@ from proxmtl.machine import check_memory
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.newton_labels import OnLabels
 from proxmtl.solvers.newton_rows import InRows, sizes
-from proxmtl.solvers.newton_steps import lengths, solved
+from proxmtl.solvers.newton_steps import lengths, no_worse_than_zero, solved
 from proxmtl.solvers.proximal import check_scores, objective_at
 from proxmtl.solvers.requirements import check_problem
+from proxmtl.solvers.spans import has_few_labels
 
-__all__ = ["NewtonCholesky", "NewtonCholeskyState"]
+__all__ = ["NewtonCholesky", "NewtonCholeskyState", "NewtonDescent"]
 
 CALL = 1e7
 """Operations in the time that an iteration takes beside its arithmetic."""
@@ -98,16 +101,10 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
 
     def init(self, problem: Problem, x0: Tensor) -> NewtonCholeskyState:
         problem.check_point(x0)
-        x = x0.clone()
-        scores = problem.scores(x)
+        x, scores = no_worse_than_zero(problem, x0, problem.scores(x0))
         rows = tuple(InRows.at(problem, x, scores)) if _is_few(problem) else ()
         objective = objective_at(problem, x, scores)
         return NewtonCholeskyState(0, objective, False, 0.0, x, scores, rows)
-
-    def resumed(self, problem: Problem, state: NewtonCholeskyState) -> NewtonCholeskyState:
-        """Return the state of another strength of the ridge, at the same point: no product."""
-        objective = objective_at(problem, state.x, state.scores)
-        return replace(state, iteration=0, objective=objective, stalled=False, passes=0.0)
 
     def step(self, problem: Problem, state: NewtonCholeskyState) -> NewtonCholeskyState:
         rows: tuple[Tensor, ...] = ()
@@ -115,7 +112,7 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
             moved = InRows(*state.rows).step(problem)
             rows, (x, scores) = tuple(moved), moved.point(problem)
         else:
-            x, scores = _by_features(problem, state.x, state.scores)
+            x, scores = InFeatures(state.x, state.scores).step(problem)
         return NewtonCholeskyState(
             iteration=state.iteration + 1,
             objective=objective_at(problem, x, scores),
@@ -136,6 +133,61 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
 
     def solution(self, problem: Problem, state: NewtonCholeskyState) -> Tensor:  # noqa: ARG002
         return state.x
+
+
+class InFeatures(NamedTuple):
+    """A point as it is, with its scores."""
+
+    x: Tensor
+    scores: Tensor
+
+    def objective(self, problem: Problem) -> float:
+        """Loss and ridge: no product."""
+        return objective_at(problem, self.x, self.scores)
+
+    def towards(self, other: InFeatures, beta: float) -> InFeatures:
+        """``self + beta (other - self)``."""
+        return InFeatures(
+            torch.lerp(self.x, other.x, beta), torch.lerp(self.scores, other.scores, beta)
+        )
+
+    def point(self, problem: Problem) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """The parameter, and its scores."""
+        return self.x, self.scores
+
+    def step(self, problem: Problem) -> InFeatures:
+        """One Newton step of each task, as long as its objective decreases."""
+        return InFeatures(*_by_features(problem, self.x, self.scores))
+
+
+@dataclass(frozen=True)
+class NewtonDescent:
+    """Newton steps without a solver's state: of a path, where only the ends are asked for."""
+
+    problem: Problem
+    at: InRows | InFeatures | OnLabels
+    objective: float
+    stalled: bool = False
+
+    @classmethod
+    def start(cls, problem: Problem, at: InRows | InFeatures | OnLabels) -> NewtonDescent:
+        """State at a point, of another strength of the ridge too: no product."""
+        return cls(problem, at, at.objective(problem))
+
+    @classmethod
+    def from_zero(cls, problem: Problem) -> NewtonDescent:
+        """State at zero weights and intercepts."""
+        x = problem.zeros()
+        scores = torch.zeros_like(problem.targets.labels)
+        if _is_few(problem):
+            return cls.start(problem, InRows.at(problem, x, scores))
+        gathered = has_few_labels(problem)
+        return cls.start(problem, OnLabels.at_zero(problem) if gathered else InFeatures(x, scores))
+
+    def advanced(self) -> NewtonDescent:
+        """One iteration."""
+        at = self.at.step(self.problem)
+        return replace(self, at=at, objective=at.objective(self.problem))
 
 
 def _lacking(problem: Problem) -> str:

@@ -77,6 +77,20 @@ class InRows(NamedTuple):
         """Of the labelled rows, (M, n)."""
         return self.combined + self.rest_scores + self.level[:, None]
 
+    def objective(self, problem: Problem) -> float:
+        """Loss and ridge: no product."""
+        loss = problem.loss.value(self.scores, self.labels, self.weights)
+        crossed = ((self.combined + 2 * self.rest_scores) * self.combination).sum()
+        return float(loss + problem.ridge * (crossed + self.rest.square().sum()))
+
+    def towards(self, other: InRows, beta: float) -> InRows:
+        """``self + beta (other - self)``, of the same rows."""
+        moved = {
+            name: torch.lerp(getattr(self, name), getattr(other, name), beta)
+            for name in ("combination", "combined", "level", "rest", "rest_scores")
+        }
+        return self._replace(**moved)
+
     def point(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """The parameter, and its scores (N, M), zero where there is no label: one product."""
         n, dtype = len(problem.targets.weights), problem.design.dtype

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from proxmtl.losses import Loss
+from proxmtl.problem import Problem
 
-__all__ = ["lengths", "solved"]
+__all__ = ["lengths", "no_worse_than_zero", "solved"]
 
 SUFFICIENT = 1e-4
 """Fraction of the predicted decrease that the line search asks for (Armijo)."""
@@ -15,6 +16,23 @@ TRIALS = 40
 """Halvings of a step, at most."""
 RETRIES = 4
 """Of a factorisation, with more of the diagonal."""
+
+
+def no_worse_than_zero(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """A start and its scores, with zero in place of each task that is worse than zero.
+
+    There its scores may be saturated on the wrong side: a loss without curvature, of which a
+    quadratic model says nothing.
+    """
+    labels, weights = problem.targets.labels, problem.targets.weights
+    weight, _ = problem.design.split(x)
+
+    def losses(z: Tensor) -> Tensor:
+        return (problem.loss.pointwise(z, labels) * weights).sum(0)
+
+    value = losses(scores) + problem.ridge * weight.square().sum(0)
+    kept = value <= losses(torch.zeros_like(scores))
+    return torch.where(kept, x, 0.0), torch.where(kept, scores, 0.0)
 
 
 def lengths(

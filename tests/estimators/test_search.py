@@ -110,12 +110,12 @@ def test_points_of_a_path_are_near_the_minimisers(kind):
 
 def test_descents_start_from_where_the_last_two_solutions_point(monkeypatch):
     path = [SharedPlusOwn(a, 0.005 / a) for a in STRENGTHS]
-    ahead, spent = paths._ahead, {}
+    ahead, spent = paths.ahead, {}
     for name, start in {
         "further": ahead,
-        "the last": lambda each, _before, last, strength: ahead(each, None, last, strength),
+        "the last": lambda found, *args: ahead(found[-1:], *args),
     }.items():
-        monkeypatch.setattr(paths, "_ahead", start)
+        monkeypatch.setattr(paths, "ahead", start)
         problem = posed(d=60)
         list(followed(problem, path))
         spent[name] = problem.counts.passes

@@ -164,11 +164,7 @@ def test_triton_walks_groups_longer_than_a_program(monkeypatch, dtype, groups, l
 @pytest.mark.parametrize("size", [1, 2, 10, 33, 64, 1000])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("offset", [0, 3])
-def test_large_tensors_on_cpus(monkeypatch, size, shared, offset):
-    """Results written past the caches, wherever groups begin."""
-    from proxmtl.kernels.numba import arrays
-
-    monkeypatch.setattr(arrays, "_STREAMED_BYTES", 0)
+def test_unaligned_results_on_cpus(size, shared, offset):
     groups = tiles([size] * 37)
     V = torch.randn(50, groups.n_items)
     weights = 1.0 if shared else torch.rand(37)
@@ -182,11 +178,8 @@ def test_large_tensors_on_cpus(monkeypatch, size, shared, offset):
 
 
 @pytest.mark.parametrize("columns", [64, 37])
-def test_large_columns_on_cpus(monkeypatch, columns):
+def test_columns_on_cpus(columns):
     """Across memory, with vectors that fit the rows and with some that don't."""
-    from proxmtl.kernels.numba import arrays
-
-    monkeypatch.setattr(arrays, "_STREAMED_BYTES", 0)
     groups = tiles([4, 9, 1])
     V = torch.randn(groups.n_items, columns)
     out = torch.full_like(V, float("nan"))
@@ -251,13 +244,11 @@ def test_threads_change_no_bit_across_memory(monkeypatch, shape, lists, l1):
     ],
 )
 @pytest.mark.parametrize("offset", [0, 3])
-@pytest.mark.parametrize("past", [True, False])
-def test_neighbouring_groups_on_cpus(monkeypatch, sizes, offset, past):
+def test_neighbouring_groups_on_cpus(monkeypatch, sizes, offset):
     """Vectors begin and end anywhere in groups, fibres and shares; threads change no bit."""
-    from proxmtl.kernels.numba import arrays, pool
+    from proxmtl.kernels.numba import pool
 
     monkeypatch.setattr(pool, "WORTH_A_THREAD", 3000)
-    monkeypatch.setattr(arrays, "_STREAMED_BYTES", 0 if past else 1 << 60)
     groups = tiles(sizes)
     V = torch.randn(21, groups.n_items)
     V[1, 5] = float("nan")
@@ -298,11 +289,8 @@ def pieces_of_a_fibre():
 @pytest.mark.parametrize("l1", [0.0, 0.3])
 @pytest.mark.parametrize("rows", [1, 5])
 @pytest.mark.parametrize("shared", [True, False])
-def test_pieces_in_any_order_are_neighbours_on_cpus(monkeypatch, l1, rows, shared):
-    """They take the path of groups that tile; items in none change nothing and add nothing."""
-    from proxmtl.kernels.numba import group_shrink
-
-    monkeypatch.delattr(group_shrink, "shrink_gathered")
+def test_pieces_of_a_fibre_in_any_order_on_cpus(l1, rows, shared):
+    """Items in no group change nothing and add nothing."""
     groups = pieces_of_a_fibre()
     assert len(groups.indices) < 8000
     weights = 0.7 if shared else torch.rand(groups.n_groups) * 2

@@ -25,6 +25,7 @@ from proxmtl import (
     minimize,
 )
 from proxmtl.estimators import SingleTaskClassifier, SingleTaskClassifierCV
+from proxmtl.solvers.newton_cholesky import NewtonDescent
 
 SHAPES = {"fewer features": (60, 8, 4), "fewer labels": (50, 70, 4)}
 
@@ -81,19 +82,33 @@ def test_float32_features_give_the_minimum_to_their_precision(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_state_goes_on_with_another_ridge_and_reads_no_features_for_it(shape):
-    problem, solver = posed(shape), NewtonCholesky()
-    state = solver.init(problem, problem.zeros())
+def test_a_descent_goes_on_with_another_ridge_and_reads_no_features_for_it(shape):
+    problem = posed(shape)
+    state = NewtonDescent.from_zero(problem)
     for _ in range(8):
-        state = solver.step(problem, state)
+        state = state.advanced()
     other = problem.with_regularizers(SquaredFrobenius(0.5))
     before = other.counts.passes
-    state = solver.resumed(other, state)
+    state = NewtonDescent.start(other, state.at)
     assert other.counts.passes == before
     for _ in range(8):
-        state = solver.step(other, state)
+        state = state.advanced()
     best = minimize(other, NewtonCholesky(), stop=RelativeGap(1e-12, every=1))
-    torch.testing.assert_close(state.x, best.solution, rtol=1e-8, atol=1e-10)
+    x, _ = state.at.point(other)
+    torch.testing.assert_close(x, best.solution, rtol=1e-8, atol=1e-10)
+    assert state.objective == pytest.approx(best.certificate.objective, rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_between_two_points_of_a_descent_lie_those_of_their_parameters(shape):
+    problem = posed(shape)
+    first = NewtonDescent.from_zero(problem).advanced()
+    second = first.advanced()
+    between = NewtonDescent.start(problem, first.at.towards(second.at, 1.5))
+    ends = (each.at.point(problem)[0] for each in (first, second))
+    x = torch.lerp(*ends, 1.5)
+    torch.testing.assert_close(between.at.point(problem)[0], x, rtol=1e-8, atol=1e-10)
+    assert between.objective == pytest.approx(float(problem.objective(x)), rel=1e-12)
 
 
 @pytest.mark.parametrize("doubled", ["columns", "rows"])
@@ -205,7 +220,16 @@ def test_classifiers_take_it_for_few_labels_within_their_budget(m, taken):
 
 
 @pytest.mark.parametrize("m", [1, 3])
-def test_searches_take_it_once_a_path_and_a_fold(m, taken):
+def test_searches_take_it_once_a_path_and_a_fold(m, taken, monkeypatch):
+    begun, from_zero = [], NewtonDescent.from_zero
+
+    def noted(problem):
+        begun.append(problem)
+        return from_zero(problem)
+
+    monkeypatch.setattr(NewtonDescent, "from_zero", noted)
     model = SingleTaskClassifierCV(cv=3, random_state=0).fit(*few_labels(m))
-    assert len(taken) >= 4  # three folds, perhaps further steps of the path, and the fit
+    assert len(begun) >= 3  # the folds, perhaps further steps of the path
+    assert len(begun) % 3 == 0
+    assert len(taken) == 1  # the fit
     assert model.search_passes_ > 0

@@ -1,0 +1,39 @@
+"""Which solver a convex problem is given to where none is named."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from proxmtl.problem import Problem
+from proxmtl.solvers.base import Solver
+from proxmtl.solvers.fista import FISTA
+from proxmtl.solvers.newton_cholesky import NewtonCholesky
+from proxmtl.solvers.quasi_newton import LBFGS
+
+__all__ = ["solver_for"]
+
+
+def solver_for(
+    problem: Problem, *, tolerance: float = 0.0, most: float = math.inf
+) -> Solver[Problem, Any, Tensor]:
+    """Return the solver that should take the least time.
+
+    Of a loss plus a ridge on shared features, :class:`NewtonCholesky` where the cost model has its
+    exact steps cheaper, else :class:`LBFGS`. :class:`FISTA`, which takes every convex penalty, for
+    the rest. The answer depends on the problem alone, not on the machine.
+
+    Parameters
+    ----------
+    problem : Problem
+    tolerance : float
+        Relative duality gap that is asked for, if one is.
+    most : float
+        Passes that a solve may take.
+    """
+    newton = NewtonCholesky()
+    if newton.is_cheaper(problem, most):
+        return newton
+    return LBFGS(tolerance=tolerance) if LBFGS.serves(problem) else FISTA()

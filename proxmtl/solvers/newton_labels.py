@@ -1,0 +1,99 @@
+"""Exact Newton steps of ridge problems with few labels of many rows: on gathered rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from proxmtl.problem import Problem
+from proxmtl.solvers.newton_steps import lengths, solved
+from proxmtl.solvers.spans import InLabels
+
+__all__ = ["OnLabels"]
+
+
+class OnLabels(NamedTuple):
+    """A point and its scores of each task's labelled rows; all is float64."""
+
+    X: Tensor
+    """Features of each task's labelled rows, (M, n, D), filled up with zeros."""
+    labels: Tensor
+    """(M, n), as are the weights, which are zero beyond a task's labels."""
+    weights: Tensor
+    coef: Tensor
+    """(M, D)."""
+    bias: Tensor
+    """Intercepts, (M,)."""
+    scores: Tensor
+    """(M, n)."""
+
+    @classmethod
+    def at_zero(cls, problem: Problem) -> OnLabels:
+        """Zero weights and intercepts."""
+        span = InLabels(problem)
+        X = span.X.to(torch.float64)
+        labels, weights, scores = X.new_zeros(3, *X.shape[:2])
+        labels[span.places], weights[span.places] = (
+            each.to(X) for each in (span.labels, span.label_weights)
+        )
+        return cls(X, labels, weights, X.new_zeros(len(X), X.shape[2]), X.new_zeros(len(X)), scores)
+
+    def objective(self, problem: Problem) -> float:
+        """Loss and ridge: no product."""
+        loss = problem.loss.value(self.scores, self.labels, self.weights)
+        return float(loss + problem.ridge * self.coef.square().sum())
+
+    def towards(self, other: OnLabels, beta: float) -> OnLabels:
+        """``self + beta (other - self)``."""
+        return self._replace(
+            coef=torch.lerp(self.coef, other.coef, beta),
+            bias=torch.lerp(self.bias, other.bias, beta),
+            scores=torch.lerp(self.scores, other.scores, beta),
+        )
+
+    def point(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """The parameter, and its scores (M, n)."""
+        design = problem.design
+        bias = (self.bias / design.unit).to(design.dtype) if design.intercept else None
+        return design.join(self.coef.T.to(design.dtype), bias), self.scores
+
+    def step(self, problem: Problem) -> OnLabels:
+        """One Newton step of each task, as long as its objective decreases.
+
+        As with all features: the intercepts are eliminated, which centres the features.
+        """
+        loss, ridge, X, z = problem.loss, problem.ridge, self.X, self.scores
+        share = (2 + X.shape[2] / 2) * X.shape[1] / len(problem.targets.weights)
+        problem.counts.charge(forward=share, adjoint=share)
+        r = loss.grad(z, self.labels, self.weights)
+        h = loss.curvature(z, self.labels) * self.weights
+        total = h.sum(1)
+        held = (total > 0) & problem.design.intercept
+        safe = torch.where(held, total, 1.0)
+        slopes = torch.where(held, r.sum(1) / safe, 0.0)
+        total = torch.where(held, total, 0.0)
+        mu = torch.where(held[:, None], _back(X, h) / safe[:, None], 0.0)
+        G = _back(X, r) + 2 * ridge * self.coef
+        half = X * h.sqrt()[:, :, None]
+        H = torch.bmm(half.mT, half) - (total[:, None] * mu)[:, :, None] * mu[:, None]
+        H.diagonal(dim1=1, dim2=2).add_(2 * ridge)
+        d = -solved(H, (G - mu * (slopes * total)[:, None])[:, :, None])[:, :, 0]
+        db = -slopes - (mu * d).sum(1)
+        known = d.isfinite().all(1) & db.isfinite()  # else singular to rounding: no step
+        d, db = torch.where(known[:, None], d, 0.0), torch.where(known, db, 0.0)
+        along = torch.bmm(X, d[:, :, None])[:, :, 0] + db[:, None]
+        slope = (r * along).sum(1) + 2 * ridge * (self.coef * d).sum(1)
+        squares = ridge * d.square().sum(1)
+        tau = lengths(loss, z, along, (self.labels, self.weights), slope=slope, squares=squares)
+        return self._replace(
+            coef=self.coef + tau[:, None] * d,
+            bias=self.bias + tau * db,
+            scores=z + tau[:, None] * along,
+        )
+
+
+def _back(X: Tensor, values: Tensor) -> Tensor:
+    """``X_m' v_m`` of each task, (M, D)."""
+    return torch.bmm(values[:, None], X)[:, 0]

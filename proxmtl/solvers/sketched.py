@@ -1,0 +1,114 @@
+"""A metric for all tasks on shared features: the leading spectrum of their Gram matrix."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from proxmtl.problem import Problem
+
+__all__ = ["Sketched"]
+
+RANK = 100
+"""Columns of a sketch, at most: its products cost what as many tasks would."""
+PASSES = 4
+"""Passes over the features that a sketch may take: a descent takes some tens."""
+SHARE = 0.1
+"""Of the passes that are left, what a sketch may take."""
+
+
+class Sketched(NamedTuple):
+    """Nyström approximation ``U diag(v) U' + rest (I - U U')`` of a Gram matrix of features.
+
+    The Hessian of task m is near ``k_m G + 2 ridge I``: G is the Gram matrix of the features, with
+    rows weighted by their mean weight over the tasks and less the weighted mean, and k_m the mean
+    curvature of the task's loss. With ``U`` and ``v`` of G its inverse costs ``4 D r`` flops a
+    vector for every k and every ridge. The sketch takes 2 products with r random vectors; where r
+    is the smaller side of the features, it is exact.
+
+    Frangella, Tropp, Udell, "Randomized Nyström preconditioning", 2023.
+    """
+
+    basis: Tensor
+    """U, (D, r)."""
+    spectrum: Tensor
+    """v, (r,), ascending."""
+    rest: Tensor
+    """Mean of the eigenvalues that were not found, 0-d."""
+    mean: Tensor
+    """Weighted mean of the features, (D, 1); zero without an intercept."""
+    total: Tensor
+    """Sum of the rows' weights, 0-d."""
+
+    @classmethod
+    def of(cls, problem: Problem) -> Sketched:
+        """Sketch the features of a problem; its products are counted."""
+        design, M = problem.design, problem.targets.n_tasks
+        zeros = problem.zeros()
+        (N, _), D = problem.targets.weights.shape, len(design.split(zeros)[0])
+        rows = problem.targets.weights.mean(1, keepdim=True)
+        total, mean = rows.sum(), zeros.new_zeros(D, 1)
+        share = design.share / M
+        if design.intercept:
+            problem.counts.charge(adjoint=share)
+            mean = design.split(design.adjoint(rows))[0] / total
+        most = min(PASSES, SHARE * problem.counts.left) * M / design.share
+        rank = int(min(N, D, RANK, most))
+        trace = design.known_magnitude**2 * D * total
+        if rank < 1:
+            return cls(zeros.new_zeros(D, 0), zeros.new_zeros(0), trace / min(N, D), mean, total)
+        # drawn alike for every device
+        drawn = torch.randn(D, rank, dtype=zeros.dtype, generator=torch.Generator().manual_seed(0))
+        probe = drawn.to(zeros)
+        problem.counts.charge(forward=rank * share, adjoint=rank * share)
+        level = probe.new_zeros(rank) if design.intercept else None
+        along = design.linear(design.join(probe, level))
+        if design.intercept:
+            along = along - mean.T @ probe
+        image = design.split(design.adjoint(along.mul_(rows)))[0]
+        if design.intercept:
+            image = image - mean * along.sum(0)
+        basis, spectrum = _nystrom(probe.double(), image.double())
+        left = max(min(N, D) - rank, 1)
+        rest = ((trace - spectrum.sum()) / left).clamp(min=0, max=float(spectrum[0]))
+        return cls(basis.to(zeros), spectrum.to(zeros), rest.to(zeros), mean, total)
+
+    def solve(self, problem: Problem, curvature: Tensor, vector: Tensor) -> Tensor:
+        """The metric of each task times the columns of a parameter-shaped vector.
+
+        Parameters
+        ----------
+        curvature : Tensor, shape (m,)
+            Sum of the curvatures of each task's labels.
+        """
+        design, ridge = problem.design, 2 * problem.ridge
+        weights, bias = design.split(vector)
+        scale = curvature / self.total
+        if bias is not None:
+            bias = bias / design.unit
+            weights = weights - self.mean * bias
+        flat = scale * self.rest + ridge
+        inside = 1 / (scale * self.spectrum[:, None] + ridge) - 1 / flat
+        step = weights / flat + self.basis @ (inside * (self.basis.T @ weights))
+        if bias is None:
+            return step
+        level = bias / curvature - (self.mean * step).sum(0)
+        return design.join(step, level / design.unit)
+
+
+def _nystrom(probe: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvectors and eigenvalues of ``image (probe' image)^-1 image'``, ascending."""
+    # a shift keeps the Cholesky factor real, and is taken off again
+    eps = torch.finfo(image.dtype).eps
+    shift = eps**0.5 * image.norm() / probe.norm() + torch.finfo(image.dtype).tiny
+    shifted = image + shift * probe
+    core = probe.T @ shifted
+    factor = torch.linalg.cholesky((core + core.T) / 2)
+    half = torch.linalg.solve_triangular(factor, shifted.T, upper=False)
+    values, vectors = torch.linalg.eigh(half @ half.T)
+    known = values > eps**0.5 * values[-1]  # of the rest the vectors are not orthogonal
+    size = torch.where(known, values, 1.0).rsqrt() * known
+    basis = half.T @ (vectors * size)
+    return basis, torch.where(known, values - shift, 0.0).clamp_min(0)

@@ -1,0 +1,361 @@
+"""Where the weights of a descent live: in the span in which its products are cheapest."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from proxmtl.designs import SharedDesign, TaskDesign
+from proxmtl.designs.base import BLOCK_ELEMENTS
+from proxmtl.problem import Problem
+
+__all__ = [
+    "InFeatures",
+    "InLabels",
+    "InRows",
+    "Point",
+    "Span",
+    "Spectral",
+    "has_few_labels",
+    "labelled",
+    "span_of",
+]
+
+PRODUCTS = 80
+"""Iterations that are expected of the descents on one span."""
+GATHERED = 16
+"""Times that a product with gathered rows takes of one of as many operations with all rows."""
+MOST_BYTES = 1 << 30
+"""Memory above which no inner products of rows are kept."""
+
+
+class Spectral(Protocol):
+    """A penalty of singular values: its prox multiplies by a matrix that hangs on W'W alone."""
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether the penalty of W is that of its transpose."""
+
+    def factor(self, gram: Tensor, step: float) -> tuple[Tensor, float]:
+        """Return P (M, M) with ``prox_{step R}(W) = W P``, and the value there, of W'W, float64."""
+
+
+class Point(NamedTuple):
+    """A parameter, as linear combinations have it."""
+
+    weights: Tensor
+    """Coefficients of the span's basis."""
+    paired: Tensor
+    """The basis's inner products times these: of V and W it is ``sum V.weights * W.paired``."""
+    bias: Tensor
+    """Intercepts in the design's unit, (M,)."""
+    seen: Tensor
+    """Scores of the labels that there are, (n,)."""
+
+    def towards(self, other: Point, beta: float) -> Point:
+        """``self + beta (other - self)``."""
+        weights = torch.lerp(self.weights, other.weights, beta)
+        both = self.paired is self.weights
+        return Point(
+            weights,
+            weights if both else torch.lerp(self.paired, other.paired, beta),
+            torch.lerp(self.bias, other.bias, beta),
+            torch.lerp(self.seen, other.seen, beta),
+        )
+
+    @property
+    def squared(self) -> float:
+        """Squared norm of weights and intercepts."""
+        return float(torch.sum(self.weights * self.paired) + self.bias.square().sum())
+
+    def along(self, V: Point, W: Point) -> float:
+        """Inner product of the moves from here to V and to W."""
+        weights = torch.sum((V.weights - self.weights) * (W.paired - self.paired))
+        return float(weights + torch.dot(V.bias - self.bias, W.bias - self.bias))
+
+
+class Span(ABC):
+    """A problem's data, the loss of the labels that there are, and where the weights live.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of which penalties are no matter here.
+    entries : Tensor, shape (n,)
+        Places of the labels in a matrix of scores (rows, M), flat.
+    order : Tensor, shape (n,)
+        Places of the same labels in the targets, flat.
+    rows : int
+        Of that matrix.
+    """
+
+    def __init__(self, problem: Problem, entries: Tensor, order: Tensor, rows: int) -> None:
+        self.problem, self.shape = problem, (rows, problem.targets.n_tasks)
+        targets = problem.targets
+        self.whole = len(entries) == rows * targets.n_tasks
+        self.entries, self.tasks = entries, entries % targets.n_tasks
+        self.labels = targets.labels.reshape(-1)[order]
+        self.label_weights = targets.weights.reshape(-1)[order]
+        self.unit = problem.design.unit if problem.design.intercept else 0.0
+
+    @abstractmethod
+    def at(self, x: Tensor) -> Point:
+        """Describe a parameter of the problem."""
+
+    @abstractmethod
+    def parameter(self, point: Point) -> Tensor:
+        """Return the parameter of the problem."""
+
+    @abstractmethod
+    def pulled(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights, and what is paired with them, of a gradient in the scores (rows, M)."""
+
+    @abstractmethod
+    def scores(self, weights: Tensor, paired: Tensor) -> Tensor:
+        """Scores (rows, M) of weights without intercepts."""
+
+    def moved(self, z: Point, r: Tensor, step: float) -> Point:
+        """``z - step grad``, of a gradient in the scores of the labels; its own are not computed.
+
+        Intercepts move by the design's unit.
+        """
+        if not self.whole:
+            r = r.new_zeros(self.shape[0] * self.shape[1]).index_copy_(0, self.entries, r)
+        residuals = r.view(self.shape)
+        of_bias = residuals.sum(0)
+        weights, paired = self.pulled(residuals)
+        moved = torch.sub(z.weights, weights, alpha=step)
+        both = paired is weights
+        return Point(
+            moved,
+            moved if both else torch.sub(z.paired, paired, alpha=step),
+            torch.sub(z.bias, of_bias, alpha=step * self.unit),
+            z.seen,
+        )
+
+    def seen(self, point: Point) -> Point:
+        """Return the point with its own scores of the labels."""
+        flat = self.scores(point.weights, point.paired).reshape(-1)
+        flat = flat if self.whole else flat[self.entries]
+        if self.unit:
+            flat = flat + self.unit * point.bias[self.tasks]
+        return point._replace(seen=flat)
+
+    def prox(self, penalty: Spectral, point: Point, step: float) -> tuple[Point, float]:
+        """Prox of a penalty of the singular values, with its scores, and the value there."""
+        V, own = point.weights, point.paired
+        both = own is V
+        wide = V.to(torch.float64)
+        if both and len(V) < V.shape[1] and penalty.is_symmetric:
+            P, value = penalty.factor(wide @ wide.T, step)
+            W = paired = P.to(V) @ V
+        else:
+            P, value = penalty.factor(wide.T @ (wide if both else own.to(torch.float64)), step)
+            P = P.to(V)
+            W = V @ P
+            paired = W if both else own @ P
+        return self.seen(point._replace(weights=W, paired=paired)), value
+
+    def loss(self, point: Point) -> float:
+        """Loss at a point."""
+        return float(self.problem.loss.value(point.seen, self.labels, self.label_weights))
+
+    def slope(self, point: Point) -> Point:
+        """Gradient of the loss in the parameter; scores are not those of it."""
+        zero, bias = torch.zeros_like(point.weights), torch.zeros_like(point.bias)
+        nowhere = point._replace(weights=zero, paired=zero, bias=bias)
+        return self.moved(nowhere, self.gradient(point), -1.0)
+
+    def steepness(self, point: Point) -> float:
+        """Largest singular value of the loss's gradient in the weights."""
+        slope = self.slope(point)
+        gram = slope.weights.to(torch.float64).T @ slope.paired.to(torch.float64)
+        return float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0).sqrt())
+
+    def gradient(self, point: Point) -> Tensor:
+        """Gradient of the loss in the scores of the labels."""
+        return self.problem.loss.grad(point.seen, self.labels, self.label_weights)
+
+
+class InFeatures(Span):
+    """Weights as they are, (D, M); products with all features. Takes any design."""
+
+    def __init__(self, problem: Problem) -> None:
+        weights = problem.targets.weights
+        order = torch.nonzero(weights.reshape(-1) > 0).flatten()
+        entries, rows = order, len(weights)
+        if weights.ndim == 1:  # samples of each task: a row of scores for each label
+            task_of, rows = problem.targets.task_of, len(weights)
+            assert task_of is not None
+            entries = order * problem.targets.n_tasks + task_of[order]
+        super().__init__(problem, entries, order, rows)
+        self.by_task = weights.ndim == 1
+
+    def at(self, x: Tensor) -> Point:
+        weights, bias = self.problem.design.split(x)
+        if bias is None:
+            bias = weights.new_zeros(self.shape[1])
+        return self.seen(Point(weights, weights, bias, bias))
+
+    def parameter(self, point: Point) -> Tensor:
+        return self.problem.design.join(point.weights, point.bias if self.unit else None)
+
+    def pulled(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        if self.by_task:
+            residuals = residuals.sum(1)
+        weights, _ = self.problem.design.split(self.problem.adjoint(residuals))
+        return weights, weights
+
+    def scores(self, weights: Tensor, paired: Tensor) -> Tensor:
+        del paired
+        bias = weights.new_zeros(self.shape[1]) if self.unit else None
+        scores = self.problem.scores_along(self.problem.design.join(weights, bias))
+        return scores[:, None].expand(self.shape) if self.by_task else scores
+
+
+class InLabels(Span):
+    """Weights as they are, (D, M); products with each task's own labelled rows."""
+
+    def __init__(self, problem: Problem) -> None:
+        design, observed = problem.design, problem.targets.weights > 0
+        assert isinstance(design, SharedDesign)
+        M, n = observed.shape[1], int(observed.sum(0).max())
+        tasks, rows = torch.nonzero(observed.T, as_tuple=True)
+        first = torch.searchsorted(tasks, torch.arange(M, device=tasks.device))
+        places = torch.arange(len(tasks), device=tasks.device) - first[tasks]
+        self.X = design.X.new_zeros(M, n, design.X.shape[1])
+        self.X[tasks, places] = design.X[rows]
+        self.share = design.share * n / len(observed)
+        self.places = tasks, places
+        super().__init__(problem, places * M + tasks, rows * M + tasks, n)
+
+    def at(self, x: Tensor) -> Point:
+        weights, bias = self.problem.design.split(x)
+        if bias is None:
+            bias = weights.new_zeros(self.shape[1])
+        return self.seen(Point(weights, weights, bias, bias))
+
+    def parameter(self, point: Point) -> Tensor:
+        return self.problem.design.join(point.weights, point.bias if self.unit else None)
+
+    def pulled(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        self.problem.counts.charge(adjoint=self.share)
+        weights = torch.bmm(residuals.T[:, None], self.X)[:, 0].T.contiguous()
+        return weights, weights
+
+    def scores(self, weights: Tensor, paired: Tensor) -> Tensor:
+        del paired
+        self.problem.counts.charge(forward=self.share)
+        return torch.bmm(self.X, weights.T[:, :, None])[:, :, 0].T
+
+
+class InRows(Span):
+    """Weights as combinations of the rows and of a first point: ``X' C + W_0 Q``.
+
+    A gradient is a combination of rows, and the prox multiplies from the right, so a descent stays
+    in the span of both. An iteration is one product with the rows' inner products, whatever the
+    number of features.
+    """
+
+    def __init__(self, problem: Problem, gram: Tensor | None = None) -> None:
+        targets, design = problem.targets, problem.design
+        assert isinstance(design, SharedDesign | TaskDesign)
+        self.X = design.X if isinstance(design, SharedDesign) else torch.cat(design.X)
+        order = torch.nonzero(targets.weights.reshape(-1) > 0).flatten()
+        entries = order
+        if targets.task_of is not None:
+            entries = order * targets.n_tasks + targets.task_of[order]
+        super().__init__(problem, entries, order, len(self.X))
+        N, D = self.X.shape
+        self.share = design.share * N / (2 * D)
+        problem.counts.charge(
+            forward=design.share * N / (2 * self.shape[1]),
+            adjoint=design.share * N / (2 * self.shape[1]),
+        )
+        self.gram = self.X @ self.X.T if gram is None else gram
+        self.first: Tensor | None = None
+
+    def at(self, x: Tensor) -> Point:
+        """Describe a parameter, which becomes the first point: earlier points are no more."""
+        weights, bias = self.problem.design.split(x)
+        N, M = self.shape
+        if bias is None:
+            bias = weights.new_zeros(M)
+        self.first = weights
+        self.problem.counts.charge(forward=self.problem.design.share)
+        across = self.X @ weights  # (N, M)
+        self.columns = torch.cat([self.gram, across.T])  # (N + M, N)
+        Q = torch.eye(M, dtype=x.dtype, device=x.device)
+        C = torch.cat([Q.new_zeros(N, M), Q])
+        wide = weights.to(torch.float64)
+        paired = torch.cat([across, (wide.T @ wide).to(across)])
+        return self.seen(Point(C, paired, bias, bias))
+
+    def parameter(self, point: Point) -> Tensor:
+        assert self.first is not None
+        N = self.shape[0]
+        self.problem.counts.charge(adjoint=self.problem.design.share)
+        weights = self.X.T @ point.weights[:N] + self.first @ point.weights[N:]
+        return self.problem.design.join(weights, point.bias if self.unit else None)
+
+    def pulled(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        self.problem.counts.charge(forward=self.share, adjoint=self.share)
+        rest = residuals.new_zeros(self.shape[1], self.shape[1])
+        return torch.cat([residuals, rest]), self.columns @ residuals
+
+    def scores(self, weights: Tensor, paired: Tensor) -> Tensor:
+        del weights
+        return paired[: self.shape[0]]
+
+
+def span_of(problem: Problem) -> Span:
+    """Return the span of a problem's labelled rows, in units; found once."""
+    if "_span" not in problem.__dict__:
+        problem.__dict__["_span"] = _cheapest(labelled(problem).in_units())
+    span: Span = problem.__dict__["_span"]
+    return span
+
+
+def labelled(problem: Problem) -> Problem:
+    """The problem on the rows that have a label: these are all that counts."""
+    targets, design = problem.targets, problem.design
+    observed = targets.weights > 0
+    rows = torch.nonzero(observed if observed.ndim == 1 else observed.any(1)).flatten()
+    if len(rows) == len(targets.weights):
+        return problem
+    part = design.take(rows)
+    part.share = design.share * len(rows) / len(targets.weights)
+    other = Problem(problem.loss, part, targets.take(rows))
+    other.counts = problem.counts
+    return other
+
+
+def _cheapest(problem: Problem) -> Span:
+    """The span in which an iteration takes the fewest operations."""
+    design, targets = problem.design, problem.targets
+    dense = isinstance(design, SharedDesign) and design.X.layout == torch.strided
+    by_task = isinstance(design, TaskDesign)
+    if not dense and not by_task:
+        return InFeatures(problem)
+    M, D = targets.n_tasks, problem.design.split(problem.zeros())[0].shape[0]
+    N = len(targets.weights)
+    in_features = 4 * N * D * (1 if by_task else M) * PRODUCTS
+    in_rows = 2 * N * N * (D + PRODUCTS * M)
+    size = targets.weights.element_size()
+    affordable = problem.counts.left / 2 >= N / (2 * M) and 2 * N * N * size <= MOST_BYTES
+    if in_rows < in_features and affordable:
+        return InRows(problem)
+    return InLabels(problem) if has_few_labels(problem) else InFeatures(problem)
+
+
+def has_few_labels(problem: Problem) -> bool:
+    """Whether products with each task's own rows, gathered, are cheaper than with all rows."""
+    design, weights = problem.design, problem.targets.weights
+    if not isinstance(design, SharedDesign) or design.X.layout != torch.strided:
+        return False
+    n = int((weights > 0).sum(0).max())
+    gathered = weights.shape[1] * n * design.X.shape[1]
+    return GATHERED * n <= len(weights) and gathered <= BLOCK_ELEMENTS

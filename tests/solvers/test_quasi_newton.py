@@ -1,0 +1,158 @@
+"""Batched L-BFGS: scikit-learn's objective, whatever the labels, weights and features are like."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from strategies import classification
+
+from proxmtl import (
+    FISTA,
+    L1,
+    LBFGS,
+    Logistic,
+    MaxIterations,
+    NewtonCholesky,
+    Problem,
+    RelativeGap,
+    SharedDesign,
+    SquaredFrobenius,
+    SquaredHinge,
+    Targets,
+    UnsupportedError,
+    minimize,
+)
+from proxmtl.solvers.choice import solver_for
+from proxmtl.solvers.sketched import RANK, Sketched
+
+SHAPES = {"more rows": (150, 12), "more features": (40, 130)}
+
+
+def posed(shape, *, loss=None, ridge=0.05, missing=0.3, dtype=torch.float64, change=None):
+    X, Y = classification(*SHAPES[shape], 5, seed=3, missing=missing, shift=0.3)
+    X = change(X) if change else X
+    weight = torch.linspace(0.5, 2, len(X), dtype=X.dtype)
+    t = Targets.from_labels(Y, sample_weight=weight, like=X.to(dtype))
+    design = SharedDesign(X.to(dtype), intercept=True)
+    return Problem(loss or Logistic(), design, t, SquaredFrobenius(ridge))
+
+
+def sklearn_objective(problem):
+    """Of LogisticRegression, task by task on the labels that there are."""
+    X, ridge, total = problem.design.X.double().numpy(), problem.ridge, 0.0
+    for y, c in zip(
+        problem.targets.labels.T.numpy(), problem.targets.weights.T.numpy(), strict=True
+    ):
+        kept = c > 0
+        model = LogisticRegression(C=1 / (2 * ridge), tol=1e-10, max_iter=20000)
+        model.fit(X[kept], y[kept], sample_weight=c[kept])
+        losses = np.logaddexp(0, -y[kept] * model.decision_function(X[kept]))
+        total += losses @ c[kept] + ridge * (model.coef_**2).sum()
+    return total
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("ridge", [50.0, 0.5, 0.005])
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_the_objective_is_that_of_scikit_learn(shape, ridge, missing):
+    problem = posed(shape, ridge=ridge, missing=missing)
+    found = minimize(problem, LBFGS(), stop=RelativeGap(1e-12) | MaxIterations(500))
+    assert found.status.ok, found
+    assert found.certificate.objective == pytest.approx(sklearn_objective(problem), rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda X: torch.cat([X, X], 1),
+        lambda X: torch.cat([X, torch.ones_like(X[:, :2])], 1),
+        lambda X: torch.cat([X[:, :1].expand_as(X), 0 * X], 1),
+        lambda X: 1e-4 * X + 3,
+        lambda X: 1e6 * X,
+    ],
+    ids=["twice", "constant", "rank one", "far from zero", "large"],
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_singular_and_badly_scaled_features_are_no_obstacle(change, shape):
+    problem = posed(shape, change=change)
+    found = minimize(problem, LBFGS(), stop=RelativeGap(1e-8) | MaxIterations(1500))
+    assert found.status.ok, found
+    exact = minimize(problem, NewtonCholesky(), stop=RelativeGap(1e-10, every=1))
+    assert exact.status.ok, exact
+    apart = abs(found.certificate.objective - exact.certificate.objective)
+    assert apart <= found.certificate.gap + exact.certificate.gap
+
+
+@pytest.mark.parametrize("loss", [Logistic(), SquaredHinge()])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_float32_features_give_the_minimum_to_their_precision(shape, loss):
+    best = minimize(posed(shape, loss=loss), LBFGS(), stop=RelativeGap(1e-10))
+    found = minimize(
+        posed(shape, loss=loss, dtype=torch.float32), LBFGS(tolerance=1e-5), stop=MaxIterations(300)
+    )
+    assert found.solution.dtype == torch.float32
+    assert found.certificate.objective == pytest.approx(best.certificate.objective, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [Logistic(), SquaredHinge()])
+@pytest.mark.parametrize("solver", [LBFGS(), LBFGS(tolerance=1e-6), NewtonCholesky()])
+@pytest.mark.parametrize("size", [1e2, 1e6, 1e100])
+def test_a_start_of_saturated_scores_is_left(loss, solver, size):
+    """The logistic curvature is zero to rounding there."""
+    problem = posed("more rows", loss=loss, missing=0.0)
+    start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(0))
+    start = size * start.double() / start.abs().max()
+    found = minimize(
+        problem, solver, x0=start, stop=RelativeGap(1e-6, every=5) | MaxIterations(500)
+    )
+    assert found.status.ok, found
+
+
+def test_tasks_rest_at_their_gap_and_cost_no_more_products():
+    problem = posed("more rows", ridge=0.005)
+    together = minimize(problem, LBFGS(), stop=RelativeGap(1e-6, every=1))
+    rested = minimize(problem, LBFGS(tolerance=1e-6), stop=RelativeGap(1e-6, every=1000))
+    assert rested.status.ok
+    assert rested.passes < together.passes + 1
+    assert rested.passes < rested.iterations  # an iteration of all tasks is a pass
+
+
+def test_a_run_goes_on_where_all_tasks_rest_too_early():
+    problem = posed("more rows")
+    found = minimize(problem, LBFGS(tolerance=1e-2), stop=RelativeGap(1e-9, every=1000))
+    assert found.status.ok
+    assert found.certificate.relative_gap <= 1e-9
+
+
+def test_the_sketch_is_the_spectrum_where_it_is_as_wide_as_the_features():
+    problem = posed("more rows")
+    sketch = Sketched.of(problem)
+    rows = problem.targets.weights.mean(1, keepdim=True)
+    X = problem.design.X
+    apart = X - (rows * X).sum(0) / rows.sum()
+    gram = sketch.basis @ torch.diag(sketch.spectrum) @ sketch.basis.T
+    torch.testing.assert_close(gram, apart.T @ (rows * apart), rtol=1e-6, atol=1e-6)
+
+
+def test_it_is_chosen_for_a_ridge_that_exact_steps_are_too_dear_for():
+    X, Y = classification(600, 500, 3, seed=1)
+    t = Targets.from_labels(Y.repeat(1, 4))
+    many = Problem(Logistic(), SharedDesign(X), t, SquaredFrobenius(0.1))
+    assert solver_for(many, tolerance=1e-3) == LBFGS(tolerance=1e-3)
+    assert isinstance(solver_for(posed("more features")), NewtonCholesky)
+    assert isinstance(solver_for(many.with_regularizers(L1(0.1))), FISTA)
+    assert RANK < 500  # a sketch, not the spectrum
+    assert minimize(many).status.ok
+
+
+def test_other_problems_are_told_what_is_missing():
+    problem = posed("more rows")
+    for words, other in {
+        "only penalty": problem.with_regularizers(L1(0.1)),
+        "needs one": problem.with_regularizers([]),
+    }.items():
+        with pytest.raises(UnsupportedError, match=words):
+            minimize(other, LBFGS())
+    for arguments in ({"tolerance": -1.0}, {"memory": 0}):
+        with pytest.raises(ValueError, match=next(iter(arguments))):
+            LBFGS(**arguments)

@@ -1,0 +1,159 @@
+"""Descents in the span of the rows, on gathered labels and on all features are the same."""
+
+import numpy as np
+import pytest
+import torch
+from arithmetic import half_the_digits
+
+from proxmtl import (
+    Groups,
+    Logistic,
+    Problem,
+    SharedDesign,
+    SharedPlusOwn,
+    Squared,
+    SquaredFrobenius,
+    Targets,
+    TaskDesign,
+)
+from proxmtl.latent.initial import rebalance
+from proxmtl.latent.path import with_own_parts
+from proxmtl.latent.singular import singular_penalty
+from proxmtl.losses.intercept import best_intercept
+from proxmtl.solvers.newton_cholesky import InFeatures as NewtonInFeatures
+from proxmtl.solvers.newton_labels import OnLabels
+from proxmtl.solvers.span_descent import Descent, penalty_at
+from proxmtl.solvers.spans import InFeatures, InLabels, InRows
+
+CLOSE = half_the_digits()
+
+
+def drawn(n=40, d=60, *, known=0.4, intercept=True):
+    rng, m = np.random.default_rng(0), 5
+    X = torch.from_numpy(rng.normal(size=(n, d)))
+    Y = np.sign(rng.normal(size=(n, m)))
+    Y[rng.random(Y.shape) >= known] = np.nan
+    targets = Targets.from_labels(Y, reduction="mean")
+    return Problem(Logistic(), SharedDesign(X, intercept=intercept), targets)
+
+
+def start(problem, seed=1):
+    rng = torch.Generator().manual_seed(seed)
+    return 0.1 * torch.randn(problem.zeros().shape, generator=rng, dtype=torch.float64)
+
+
+def ended(span, penalty, x, iterations=25):
+    state = Descent.start(span, penalty, span.at(x))
+    for _ in range(iterations):
+        state = state.advanced()
+    return state
+
+
+@pytest.mark.parametrize("kind", [InRows, InLabels])
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize(
+    "penalty",
+    [SharedPlusOwn(0.02, 0.5), SharedPlusOwn(0.02, 0.5, Groups.from_lists([[0, 2], [1, 4]], 5))],
+    ids=["one", "groups"],
+)
+def test_a_descent_is_the_same_in_every_span(kind, intercept, penalty):
+    problem = drawn(intercept=intercept)
+    x = start(problem)
+    plain, other = (ended(each(problem), penalty, x) for each in (InFeatures, kind))
+    wanted = plain.span.parameter(plain.point)
+    torch.testing.assert_close(other.span.parameter(other.point), wanted, **CLOSE)
+    assert other.objective == pytest.approx(plain.objective, rel=CLOSE["rtol"])
+    exact = float(problem.with_regularizers(penalty).objective(wanted))
+    assert plain.objective == pytest.approx(exact, rel=CLOSE["rtol"])
+
+
+def test_samples_of_each_task_span_as_one_matrix():
+    rng = np.random.default_rng(3)
+    parts = [torch.from_numpy(rng.normal(size=(n, 30))) for n in (6, 9, 7)]
+    labels = [(-1.0) ** torch.arange(len(part), dtype=torch.float64) for part in parts]
+    targets = Targets.from_labels(labels, reduction="mean")
+    problem = Problem(Logistic(), TaskDesign(parts, intercept=True), targets)
+    x = start(problem)
+    penalty = SharedPlusOwn(0.02, 0.5)
+    plain, rows = (ended(each(problem), penalty, x) for each in (InFeatures, InRows))
+    wanted = plain.span.parameter(plain.point)
+    torch.testing.assert_close(rows.span.parameter(rows.point), wanted, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        SquaredFrobenius(0.3),
+        SharedPlusOwn(0.7, 0.4),
+        SharedPlusOwn(0.7, 0.4, Groups.from_lists([[0, 2], [1, 4]], 6)),
+    ],
+)
+@pytest.mark.parametrize("step", [0.0, 0.5])
+def test_a_factor_is_the_prox(penalty, step):
+    W = 2 * torch.randn(9, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    P, value = penalty.factor(W.T @ W, step)
+    torch.testing.assert_close(W @ P, penalty.prox(W, step)[0], **CLOSE)
+    assert value == pytest.approx(float(penalty.value(W @ P)), rel=CLOSE["rtol"])
+    if penalty.is_symmetric:
+        Q, same = penalty.factor(W @ W.T, step)
+        torch.testing.assert_close(Q @ W, W @ P, **CLOSE)
+        assert same == pytest.approx(value, rel=CLOSE["rtol"])
+
+
+def test_latents_of_one_group_cost_what_their_singular_values_do():
+    problem = with_own_parts(drawn(), Groups.single(5), 0.1, 0.4)
+    penalty = singular_penalty(problem)
+    size = torch.linspace(0.01, 3, 7, dtype=torch.float64)
+    L = torch.zeros(60, 7, dtype=torch.float64)
+    L[0] = size
+    S = torch.full((7, 5), 5**-0.5, dtype=torch.float64)
+    costs = problem.latent_penalties(*rebalance(problem, L, S))
+    torch.testing.assert_close(costs, penalty.cost * size.pow(2 / 3), **CLOSE)
+    groups = Groups.from_lists([[0, 3, 4], [1, 2]])
+    assert singular_penalty(with_own_parts(drawn(), groups, 0.1, 0.4)) is None
+
+
+@pytest.mark.parametrize("step", [0.0, 0.7])
+def test_what_latents_share_is_the_least_on_a_grid(step):
+    penalty = singular_penalty(with_own_parts(drawn(), Groups.single(5), 0.1, 0.4))
+    s = torch.linspace(0, 4, 41, dtype=torch.float64)
+    shrink = 1 + 2 * step * penalty.own
+    grid = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None] * s
+
+    def cost(a):
+        return penalty.cost * a.pow(2 / 3) + penalty.own / shrink * (s - a).square()
+
+    found = penalty.shared(s, penalty.own / shrink)
+    assert bool((cost(found) <= cost(grid).amin(0) * (1 + 1e-12)).all())
+    assert 0 < int((found > 0).sum()) < len(s)
+
+
+def test_penalty_at_a_point_is_that_of_its_weights():
+    problem, penalty = drawn(), SharedPlusOwn(0.02, 0.5)
+    x = start(problem)
+    wanted = float(penalty.value(x[:-1]))
+    for kind in (InFeatures, InRows):
+        value = penalty_at(penalty, kind(problem).at(x))
+        assert value == pytest.approx(wanted, rel=CLOSE["rtol"])
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_newton_steps_on_gathered_rows_are_those_on_all(intercept):
+    problem = drawn(n=90, d=8, known=0.3, intercept=intercept)
+    problem = problem.with_regularizers(SquaredFrobenius(0.01))
+    at, plain = (
+        OnLabels.at_zero(problem),
+        NewtonInFeatures(problem.zeros(), 0 * problem.targets.labels),
+    )
+    for _ in range(3):
+        at, plain = at.step(problem), plain.step(problem)
+        torch.testing.assert_close(at.point(problem)[0], plain.x, **CLOSE)
+        assert at.objective(problem) == pytest.approx(plain.objective(problem), rel=CLOSE["rtol"])
+
+
+def test_intercepts_of_few_real_labels_are_those_of_each_task():
+    rng = np.random.default_rng(5)
+    Y = rng.normal(size=(60, 4))
+    Y[rng.random(Y.shape) >= 0.2] = np.nan
+    found = best_intercept(Squared(), Targets.from_labels(Y, coding="real"))
+    torch.testing.assert_close(found, torch.from_numpy(np.nanmean(Y, axis=0)), **CLOSE)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["attribute_chart", "difference_chart", "importance_chart", "latent_chart"]
 
-MOST_CELLS = 6000
-"""Of a heat map."""
 MOST_MARKED = 2000
 """Cells of a heat map in which exact zeros have a mark of their own."""
 
@@ -48,7 +46,7 @@ def attribute_chart(
         }
         for model, table in models
         for name, row in table.to_dict("index").items()
-        if np.isfinite(row["ap"])
+        if name in lines.shown and np.isfinite(row["ap"])
     ]
     tooltip = [
         alt.Tooltip("attribute:N"),
@@ -102,6 +100,7 @@ def difference_chart(
         }
         for comparison in comparisons
         for name, row in comparison.table.to_dict("index").items()
+        if name in lines.shown
     ]
     labels = [comparison.label for comparison in comparisons]
     tooltip = [
@@ -132,16 +131,18 @@ def _short(name: str) -> str:
 
 
 def latent_chart(
-    latents: Latents, names: Sequence[str], groups: Mapping[str, Sequence[str]]
+    latents: Latents, names: Sequence[str], groups: Mapping[str, Sequence[str]], most: int
 ) -> tuple[Spec, int]:
-    """Heat map of S, live latents in their order; the number of those that are shown."""
+    """Heat map of S, live latents in their order; the number of those that are shown.
+
+    At most `most` cells, but a latent task in any case.
+    """
     lines = Rows(names, groups)
-    live = latents.order[: max(MOST_CELLS // max(len(names), 1), 1)]
+    live = latents.order[: max(most // max(len(names), 1), 1)]
     cells = [
         {
             "attribute": lines.shown[name],
             "latent": str(k),
-            "group": lines.group.get(name, "no group"),
             "weight": latents.S[k, column],
         }
         for column, name in enumerate(names)

@@ -41,8 +41,10 @@ __all__ = ["LARGEST_PAGE", "report_page"]
 
 LARGEST_PAGE = 3_000_000
 """Bytes."""
-MOST_LINES = 1500
+MOST_LINES = 1200
 """Attributes times models of a page; further attributes are left out, and the page says so."""
+MOST_CELLS = 6000
+"""Of all heat maps."""
 
 
 class Figure(NamedTuple):
@@ -225,7 +227,7 @@ def _latents(page: _Page) -> None:
         if run.latents is None or not run.latents.order:
             continue
         groups = _groups([run], run.names)
-        chart, shown = latent_chart(run.latents, run.names, groups)
+        chart, shown = latent_chart(run.latents, run.names, groups, MOST_CELLS // len(page.runs))
         live = len(run.latents.order)
         caption = (
             "A coloured cell is a weight in S, an empty one (×) is exactly zero: the "
@@ -259,12 +261,9 @@ def _probabilities(page: _Page) -> None:
         )
         chart = reliability_chart(calibrated)
         section.figures.append(page.figure("Reliability", caption, chart))
-    for model, table in page.models:
-        if np.isfinite(table["f1"]).any():
-            decisions = decision_table(table)
-            decisions.folded = len(page.models) > 1
-            decisions.caption = page.called(model.run, "Decisions on the rows held out")
-            section.tables.append(decisions)
+    decided = [(model, table) for model, table in page.models if np.isfinite(table["f1"]).any()]
+    if decided:
+        section.tables.append(decision_table(decided, page.names))
     if section.figures or section.tables:
         page.sections.append(section)
 

@@ -60,8 +60,6 @@ class PageTable:
     rows: list[list[Cell]] = field(default_factory=list)
     last_apart: bool = False
     """Whether the last row is a total, which sorting leaves at the end."""
-    folded: bool = False
-    """Whether the page shows it only when it is asked for."""
 
     @property
     def spans(self) -> list[tuple[str, int]]:
@@ -227,22 +225,32 @@ def group_table(
     return page
 
 
-def decision_table(table: pd.DataFrame) -> PageTable:
-    """One line an attribute: precision, recall and F1 of its decisions, and where they change."""
-    known = bool(np.isfinite(table["threshold"]).any())
-    page = PageTable("Decisions", [Column("attribute", number=False)])
-    if known:
-        page.columns.append(Column("threshold", "probability from which on it is a yes"))
-    page.columns += [
-        Column("precision %", "of those that are called yes, how many are"),
-        Column("recall %", "of those that are yes, how many are called so"),
-        Column("F1 %", "harmonic mean of precision and recall"),
-    ]
-    for name, row in table.iterrows():
-        line = [_name(str(name))]
+def decision_table(models: Sequence[tuple[Model, pd.DataFrame]], names: Sequence[str]) -> PageTable:
+    """One line an attribute: precision, recall and F1 of decisions, and where they change."""
+    page = PageTable("Decisions on the rows held out", [Column("attribute", number=False)])
+    calibrated = [bool(np.isfinite(table["threshold"]).any()) for _, table in models]
+    rows = [table.to_dict("index") for _, table in models]
+    for (model, _), known in zip(models, calibrated, strict=True):
+        over = model.label if len(models) > 1 else ""
         if known:
-            line.append(Cell(f"{row['threshold']:.2f}", value=float(row["threshold"])))
-        page.rows.append(line + [_share(row[key]) for key in ("precision", "recall", "f1")])
+            about = "probability from which on it is a yes"
+            page.columns.append(Column("threshold", about, over=over))
+        page.columns += [
+            Column("precision %", "of those that are called yes, how many are", over=over),
+            Column("recall %", "of those that are yes, how many are called so", over=over),
+            Column("F1 %", "harmonic mean of precision and recall", over=over),
+        ]
+    for name in names:
+        line = [_name(name)]
+        for found, known in zip(rows, calibrated, strict=True):
+            row = found.get(name)
+            if row is None:
+                line += [Cell("–")] * (3 + known)
+                continue
+            if known:
+                line.append(Cell(f"{row['threshold']:.2f}", value=float(row["threshold"])))
+            line += [_share(row[key]) for key in ("precision", "recall", "f1")]
+        page.rows.append(line)
     return page
 
 

@@ -7,6 +7,7 @@ nothing else: a name that were taken for HTML could run nothing, and nothing is 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from importlib import resources
 from typing import Any
@@ -42,6 +43,7 @@ def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
+@functools.cache
 def vega_bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, of the version that Altair writes for."""
     version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])

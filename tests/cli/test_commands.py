@@ -18,6 +18,7 @@ RUN_FILES = {
     "model.safetensors",
     "model.json",
     "fitted_rows.npy",
+    "held_out.csv",
     "metrics.csv",
     "metrics.json",
     "history.csv",

@@ -10,7 +10,8 @@ import pytest
 from proxmtl.io import InputError
 from proxmtl.io.names import NEXT_FOLDER
 
-COMMANDS = ["demo", "extract", "fit", "train", "tune", "predict", "evaluate", "inspect", "zeroshot"]
+COMMANDS = ["demo", "extract", "fit", "train", "tune", "predict", "evaluate", "inspect", "report"]
+COMMANDS += ["zeroshot"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

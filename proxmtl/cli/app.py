@@ -12,6 +12,7 @@ from proxmtl.cli.extract import extract
 from proxmtl.cli.fit import fit
 from proxmtl.cli.inspect import inspect
 from proxmtl.cli.predict import predict
+from proxmtl.cli.report import report
 from proxmtl.cli.train import train
 from proxmtl.cli.tune import tune
 from proxmtl.cli.zeroshot import zeroshot
@@ -36,6 +37,7 @@ app = typer.Typer(
         "  proxmtl tune features.npy --labels labels.csv --groups groups.toml --out runs/tuned\n\n"
         "  proxmtl train photos --labels labels.csv --groups groups.toml --out runs/cnn\n\n"
         "  proxmtl inspect runs/first\n\n"
+        "  proxmtl report runs/first                    [dim]a page of tables and charts[/]\n\n"
         "  proxmtl predict runs/first new.npy --out predictions.csv\n\n"
         "  proxmtl evaluate runs/first test.npy --labels test.csv\n\n"
         "  proxmtl zeroshot runs/first unseen.npy --matrix matrix.csv ...   [dim]new classes[/]\n\n"
@@ -66,5 +68,5 @@ def _options(
 
 
 app.command(cls=ReportingCommand, no_args_is_help=False)(demo)
-for _command in (fit, tune, train, extract, predict, evaluate, inspect, zeroshot):
+for _command in (fit, tune, train, extract, predict, evaluate, inspect, report, zeroshot):
     app.command(cls=ReportingCommand, no_args_is_help=True)(_command)

@@ -7,7 +7,12 @@ from importlib import metadata
 
 __all__ = ["missing_package"]
 
-_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image"}
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "vl_convert": "vl-convert-python",
+}
 """Distributions whose import names are other than their own."""
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)")
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)")

@@ -10,8 +10,16 @@ import numpy as np
 from scipy import sparse
 
 from proxmtl.cli.console import shown_path
+from proxmtl.cli.held_out import HELD_OUT_FILE, held_out_text
 from proxmtl.cli.inputs import scores_of
-from proxmtl.cli.run import named_groups, scored_on, sharing_line, summary_lines, write_run
+from proxmtl.cli.run import (
+    groups_by_name,
+    named_groups,
+    scored_on,
+    sharing_line,
+    summary_lines,
+    write_run,
+)
 from proxmtl.experiments import attribute_metrics, fit_report, group_means
 from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
@@ -75,9 +83,16 @@ def write_fitted(
     names = None if data.ids is None else [data.ids[row] for row in train]
     tables: dict[str, pd.DataFrame] = {}
 
+    scores: list[Any] = []
+
     def score() -> None:
-        values = scores_of(model, data.X[scored])
-        tables["model"] = attribute_metrics(values, data.Y[scored], data.names)
+        scores.append(scores_of(model, data.X[scored]))
+        table = attribute_metrics(scores[0], data.Y[scored], data.names)
+        fitted = data.Y[train]
+        tables["model"] = table.assign(
+            fitted_labels=np.sum(~np.isnan(fitted), axis=0),
+            fitted_positives=np.sum(fitted > 0, axis=0),
+        )
 
     parts.save("metrics.csv", score)
     means = group_means(tables["model"], named_groups(groups)) if tables else None
@@ -94,6 +109,7 @@ def write_fitted(
         config={
             **config,
             "rows": {"fitted": len(train), "held_out": len(test)},
+            "groups": groups_by_name(groups, data.names),
             "match": dict(data.record),
             "parameters": {
                 name: value
@@ -110,6 +126,13 @@ def write_fitted(
         if table is not None:
             text = table.to_csv(float_format="%.6g", index=name == "sharing.csv")
             parts.save(name, partial(write_text, folder / name, text))
+    if len(test) and tables:
+        rows_of = test if data.ids is None else [data.ids[row] for row in test]
+        text = partial(held_out_text, model, scores[0], data.Y[test], data.names, rows_of)
+        parts.save(
+            HELD_OUT_FILE,
+            lambda: write_text(folder / HELD_OUT_FILE, text(identified=data.ids is not None)),
+        )
     parts.save(
         "fitted_rows.npy",
         lambda: write_fitted_rows(folder, _rows(data.X, train), names),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "environment",
     "group_columns",
+    "groups_by_name",
     "model_room",
     "named_groups",
     "scored_on",
@@ -56,6 +57,12 @@ def group_columns(groups: Groups | None) -> dict[str, list[int]]:
     if groups is None:
         return {}
     return {name: groups.members(g) for g, name in enumerate(groups.names)}
+
+
+def groups_by_name(groups: Groups | None, names: Sequence[str]) -> dict[str, list[str]]:
+    """Group name -> names of its attributes; empty where groups say nothing."""
+    columns = group_columns(named_groups(groups))
+    return {group: [names[column] for column in members] for group, members in columns.items()}
 
 
 def environment() -> dict[str, Any]:

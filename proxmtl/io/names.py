@@ -23,6 +23,7 @@ NEXT_FOLDER = ".proxmtl.next"
 by its name, so that it is not removed as one."""
 _BY_PRODUCTS = (
     "candidates.csv",
+    "held_out.csv",
     "history.csv",
     "metrics.csv",
     "metrics.json",
@@ -56,5 +57,5 @@ def is_run_file(name: str) -> bool:
 
 
 def is_by_product(name: str) -> bool:
-    """Whether a file is a figure or table for people, which no command reads."""
+    """Whether a file is a figure or table for people, which no model needs."""
     return any(fnmatchcase(name, pattern) for pattern in _BY_PRODUCTS)

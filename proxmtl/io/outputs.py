@@ -67,8 +67,9 @@ def _is_part_of(target: Path, source: Path) -> bool:
     if not target.exists() or not source.exists():
         return False
     if source.is_dir():
-        # predictions in a run folder may be made again; its own files, and images, are inputs
-        own = target.suffix.lower() not in {".csv", ".npy"} or (
+        # predictions and pages in a run folder may be made again; its own files, and images, are
+        # inputs
+        own = target.suffix.lower() not in {".csv", ".html", ".npy"} or (
             is_run_file(target.name) or target.name == "scalars.csv"
         )
         return own and target.is_relative_to(Path(os.path.realpath(source)))

@@ -21,6 +21,7 @@ RUN_FILES = {
     "model.safetensors",
     "model.json",
     "fitted_rows.npy",
+    "held_out.csv",
     "metrics.csv",
     "metrics.json",
     "history.csv",

@@ -12,7 +12,8 @@ from proxmtl.io.names import NEXT_FOLDER
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-COMMANDS = ["demo", "extract", "fit", "train", "tune", "predict", "evaluate", "inspect", "zeroshot"]
+COMMANDS = ["demo", "extract", "fit", "train", "tune", "predict", "evaluate", "inspect", "report"]
+COMMANDS += ["zeroshot"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

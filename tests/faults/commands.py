@@ -152,6 +152,20 @@ COMMANDS: dict[str, Case] = {
         says=True,
     ),
     "inspect": Case("inspect made/run", own=MODEL, before=(f"{FIT} made/run",), says=True),
+    "report": Case(
+        "report made/run -o out/page.html",
+        own=(*MODEL, "made/run/metrics.csv", "made/run/held_out.csv", "made/run/history.csv"),
+        before=(f"{FIT} made/run",),
+    ),
+    "report-again": Case(
+        "report made/run made/other -o out/page.html --force",
+        before=(
+            f"{FIT} made/run",
+            f"{FIT} made/other --seed 1",
+            "report made/run -o out/page.html",
+        ),
+        replaces="out/page.html",
+    ),
     "zeroshot": Case(
         "zeroshot made/run x.npy --matrix matrix.csv --classes classes.csv --held-out x.npy"
         " --held-out-labels y.csv -o out/z.csv",

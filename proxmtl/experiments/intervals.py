@@ -1,0 +1,167 @@
+r"""Confidence intervals of the scores of attributes.
+
+Accuracies have Wilson's interval. Average precisions have the logit interval of Boyd, Eng and Page
+("Area under the precision-recall curve", ECML PKDD 2013),
+
+.. math:: \operatorname{logit} p \pm z / \sqrt{n \, p (1 - p)} ,
+
+with the number n of positives and, for finite ends where AP is 0 or 1, the empirical logit:
+:math:`p = (n \, \mathrm{AP} + 1/2) / (n + 1)`. Differences of two models on the same samples have
+the percentile interval of a bootstrap that draws samples, for both models and all attributes alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.special import expit, logit, ndtri
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["PairedDifferences", "accuracy_interval", "ap_interval", "paired_differences"]
+
+Interval = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+
+
+def accuracy_interval(accuracy: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Wilson's interval of shares of n trials, lower and upper ends; NaN where n is 0.
+
+    Parameters
+    ----------
+    accuracy
+        Shares of right answers, any shape.
+    n
+        Numbers of labels, of the same shape or one.
+    level
+        Probability of covering the true share.
+    """
+    p, n = np.broadcast_arrays(np.asarray(accuracy, float), np.asarray(n, float))
+    z2 = _quantile(level) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = np.sqrt(z2 * (p * (1 - p) + z2 / (4 * n)) / n) / (1 + z2 / n)
+    known = n > 0
+    ends = (np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1))
+    return np.where(known, ends[0], np.nan), np.where(known, ends[1], np.nan)
+
+
+def ap_interval(ap: ArrayLike, positives: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Logit interval of average precisions, lower and upper ends; NaN where AP is.
+
+    Parameters
+    ----------
+    ap
+        Average precisions, any shape.
+    positives
+        Numbers of positive labels, of the same shape or one.
+    level
+        Probability of covering the true value, approximately.
+    """
+    given, n = np.broadcast_arrays(np.asarray(ap, float), np.asarray(positives, float))
+    p = (n * given + 0.5) / (n + 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = _quantile(level) / np.sqrt(n * p * (1 - p))
+        low, high = expit(logit(p) - half), expit(logit(p) + half)
+    known = (n > 0) & np.isfinite(given)
+    # the empirical logit lies inside of AP where that is near 0 or 1; the interval holds both
+    low, high = np.minimum(low, given), np.maximum(high, given)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+class PairedDifferences(NamedTuple):
+    """Differences of the average precision of two models on the same samples."""
+
+    low: NDArray[np.float64]
+    """Lower ends by attribute, (M,); NaN where too few resamples have a positive label."""
+    high: NDArray[np.float64]
+    mean_low: float
+    """Lower end of the interval of the mean over the attributes."""
+    mean_high: float
+    n_resamples: int
+
+
+def paired_differences(
+    first: ArrayLike,
+    second: ArrayLike,
+    labels: ArrayLike,
+    *,
+    level: float = 0.95,
+    work: int = 200_000_000,
+    seed: int = 0,
+) -> PairedDifferences:
+    """Bootstrap intervals of the AP of a second model less that of a first one.
+
+    Parameters
+    ----------
+    first, second
+        (N, M) scores of the same samples.
+    labels
+        (N, M) labels, positive above 0; NaN = missing.
+    level
+        Probability of covering the true difference, approximately.
+    work
+        Products N M B of labels and resamples that are allowed; B is from 100 to 1,000.
+    seed
+        Of the resamples.
+    """
+    a, b, y = (np.asarray(value, float) for value in (first, second, labels))
+    n_samples, n_attributes = y.shape
+    n_resamples = int(np.clip(work / max(y.size, 1), 100, 1000))
+    rng = np.random.default_rng(seed)
+    found = np.full((n_resamples, n_attributes), np.nan)
+    sorted_by = [[_Ranking(z[:, m], y[:, m]) for z in (a, b)] for m in range(n_attributes)]
+    size = max(1, min(n_resamples, 4_000_000 // max(n_samples, 1)))
+    for start in range(0, n_resamples, size):
+        count = min(size, n_resamples - start)
+        drawn = rng.integers(0, n_samples, (count, n_samples))
+        weights = np.stack([np.bincount(row, minlength=n_samples) for row in drawn])
+        for m, (ranked, other) in enumerate(sorted_by):
+            difference = other.average_precision(weights) - ranked.average_precision(weights)
+            found[start : start + count, m] = difference
+    # an attribute that half of the resamples have no positive of has no interval
+    usable = np.isfinite(found).sum(axis=0) * 2 > n_resamples
+    ends = np.full((2, n_attributes), np.nan)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    if usable.any():
+        ends[:, usable] = np.nanquantile(found[:, usable], tails, axis=0)
+    mean = np.full(2, np.nan)
+    complete = found[:, usable]
+    if complete.size:
+        mean = np.nanquantile(_mean_of_finite(complete), tails)
+    return PairedDifferences(ends[0], ends[1], float(mean[0]), float(mean[1]), n_resamples)
+
+
+class _Ranking:
+    """Scores of one attribute in descending order, with the ends of their ties."""
+
+    def __init__(self, scores: NDArray[np.float64], labels: NDArray[np.float64]) -> None:
+        seen = np.flatnonzero(~np.isnan(labels) & ~np.isnan(scores))
+        self.order = seen[np.argsort(-scores[seen], kind="stable")]
+        ranked = scores[self.order]
+        self.positive = labels[self.order] > 0
+        self.ends = np.flatnonzero(np.append(np.diff(ranked) != 0, bool(len(ranked))))
+
+    def average_precision(self, weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Average precision with the weights of each row, (B, N) -> (B,)."""
+        drawn = weights[:, self.order]
+        hits = np.cumsum(drawn * self.positive, axis=1)[:, self.ends]
+        above = np.cumsum(drawn, axis=1)[:, self.ends]
+        if not len(self.ends):
+            return np.full(len(weights), np.nan)
+        steps = np.diff(hits, axis=1, prepend=0)
+        total = hits[:, -1]
+        sums = (steps * (hits / np.maximum(above, 1))).sum(axis=1)
+        return np.where(total > 0, sums / np.maximum(total, 1), np.nan)
+
+
+def _mean_of_finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = np.isfinite(values)
+    return np.where(known, values, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+
+
+def _quantile(level: float) -> float:
+    if not 0 < level < 1:
+        raise ValueError(f"level: got {level!r}; give a probability between 0 and 1.")
+    return float(ndtri((1 + level) / 2))

@@ -1,0 +1,219 @@
+"""What a report says in words: the verdict, and what to be wary of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxmtl.report.names import printable
+from proxmtl.wording import agree, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from proxmtl.report.comparison import Comparison
+    from proxmtl.report.runs import Model, ReportedRun
+
+__all__ = ["comparison_sentence", "headline", "run_warnings", "verdict"]
+
+FEW = 10
+"""Positive labels below which the AP of an attribute says little."""
+NAMED = 6
+"""Attributes that a sentence names."""
+
+
+def percent(value: float) -> str:
+    """A share, in words: ``87.6 %``."""
+    return "-" if not np.isfinite(value) else f"{100 * value:.1f} %"
+
+
+def points(value: float) -> str:
+    """A difference of shares, with its sign."""
+    return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
+
+
+def some(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    shown = ", ".join(printable(str(name)) for name in names[:NAMED])
+    rest = len(names) - NAMED
+    return shown if rest <= 0 else f"{shown} and {rest} more"
+
+
+def headline(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> str:
+    """Say the main finding of a run in one sentence."""
+    if run.sharing is not None:
+        clear = _clear(run.sharing)
+        shares = int(run.sharing["shared"].sum())
+        if not shares:
+            return "Sharing does not help: each attribute is best on its own."
+        if not clear:
+            return f"Sharing was chosen for {_of(shares, len(run.sharing))}, with no clear gain."
+        return f"Sharing helps {_of(len(clear), len(run.sharing))}."
+    if not tables:
+        return "This model could not be scored."
+    best = max(range(len(tables)), key=lambda i: _mean(tables[i]["ap"]))
+    found = f"Mean average precision {percent(_mean(tables[best]['ap']))}"
+    if len(tables) > 1:
+        return f"{found} with {list(run.metrics)[best]}, the best of {len(tables)} models."
+    return f"{found}, where chance has {percent(_chance(tables[best]))}."
+
+
+def verdict(run: ReportedRun, models: Sequence[Model], tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Say how good a run is, what sharing gives, what is zero and how the solver ended."""
+    found = []
+    if run.sharing is not None:
+        found += _sharing(run.sharing)
+    for model, table in zip(models, tables, strict=True):
+        found.append(_scores(model, table, run.scored_on, named=len(tables) > 1))
+    found += _structure(run)
+    status = run.lines.get("status")
+    if status:
+        found.append(status)
+    return found
+
+
+def comparison_sentence(comparison: Comparison) -> str:
+    """Say by how much a model is ahead of the first one."""
+    other, first = printable(comparison.label), printable(comparison.reference)
+    n = len(comparison.table)
+    interval = ""
+    if np.isfinite(comparison.mean_low):
+        interval = (
+            f" (95 % interval {points(comparison.mean_low)} to {points(comparison.mean_high)}, "
+            f"paired bootstrap of {counted(comparison.n_samples, 'sample')})"
+        )
+    return (
+        f"{other} against {first}: {points(comparison.mean)} points of mean AP{interval}; "
+        f"ahead for {comparison.ahead} and behind for {comparison.behind} of "
+        f"{counted(n, 'attribute')} in common."
+    )
+
+
+def _sharing(report: pd.DataFrame) -> list[str]:
+    shared = report[report["shared"].astype(bool)]
+    if not len(shared):
+        return ["In cross-validation attributes alone do at least as well as with shared parts."]
+    clear, losses = _clear(report), _clear(report, sign=-1)
+    gain = shared["gain"].to_numpy(float)
+    found = [
+        (
+            f"Cross-validation chose sharing for {_of(len(shared), len(report))}: "
+            f"{points(_mean(gain))} points of AP on average. The gain is above two standard "
+            f"errors for {len(clear)}, and a loss by as much for {len(losses)}. The strengths were "
+            "chosen by the same folds, which makes these gains a little too good."
+        )
+    ]
+    if clear:
+        best = report.loc[clear].sort_values("gain", ascending=False).head(3)
+        each = (
+            f"{printable(str(name))} {points(row['gain'])} ± {100 * row['gain_error']:.1f}"
+            for name, row in best.iterrows()
+        )
+        found.append(f"Largest clear gains, with standard errors: {', '.join(each)}.")
+    positives = shared["positives"].to_numpy(float)
+    cut = float(np.median(positives))
+    few = positives <= cut
+    if few.any() and not few.all():
+        with_few, others = _mean(gain[few]), _mean(gain[~few])
+        more = "More" if with_few > others else "No more"
+        found.append(
+            f"{more} is gained where labels are few: {points(with_few)} points for the "
+            f"{counted(int(few.sum()), 'attribute')} with at most {cut:g} positive labels, "
+            f"{points(others)} for the others."
+        )
+    return found
+
+
+def _clear(report: pd.DataFrame, sign: int = 1) -> list[str]:
+    """Attributes that share, whose gain (or loss) is above two standard errors."""
+    clear = report["shared"].astype(bool) & (sign * report["gain"] > 2 * report["gain_error"])
+    return [str(name) for name in report.index[clear]]
+
+
+def _scores(model: Model, table: pd.DataFrame, on: str, *, named: bool) -> str:
+    scored = int(np.isfinite(table["ap"]).sum())
+    start = f"{printable(model.label)}: on" if named else "On"
+    worse = int((table["accuracy"] < table["majority"] - 1e-12).sum())
+    behind = f" For {_of(worse, len(table))} that is more than the model has." if worse else ""
+    return (
+        f"{start} {on or 'the scored samples'} the mean AP of {counted(scored, 'attribute')} is "
+        f"{percent(_mean(table['ap']))} (chance {percent(_chance(table))}), the mean AUC "
+        f"{percent(_mean(table['auc']))} and the accuracy {percent(_mean(table['accuracy']))}, "
+        f"where always giving the more frequent answer is right for "
+        f"{percent(_mean(table['majority']))}.{behind}"
+    )
+
+
+def _structure(run: ReportedRun) -> list[str]:
+    found = []
+    if run.latents is not None:
+        S = run.latents.S
+        live = run.latents.order
+        several = sum(np.count_nonzero(S[k]) > 1 for k in live)
+        sentence = (
+            f"{len(live)} of {counted(len(S), 'latent task')} {agree(len(live), 'is', 'are')} in "
+            f"use, {several} of them by more than one attribute"
+        )
+        zeros = np.count_nonzero(S == 0) / max(S.size, 1)
+        found.append(
+            f"{sentence}; {100 * zeros:.0f} % of S {'is' if zeros else 'are'} exactly zero."
+        )
+    if run.dead:
+        count = len(run.dead)
+        found.append(
+            f"{counted(count, 'attribute')} {agree(count, 'has', 'have')} no weights at all and "
+            f"{agree(count, 'is', 'are')} predicted by the intercept: {some(run.dead)}."
+        )
+    return found
+
+
+def run_warnings(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Say what to be wary of in the figures of a run."""
+    found = []
+    status = str(run.report.get("status", ""))
+    if status and status != "CONVERGED":
+        found.append(f"The solver ended with {status}. {run.lines.get('status', '')}".strip())
+    if run.metrics and not run.held_out_metrics:
+        found.append(
+            f"Scores are of {run.scored_on}, which the model was fitted on: they are too good to "
+            "expect on new ones. Score others with proxmtl evaluate, or fit with a hold-out."
+        )
+    if not run.metrics:
+        found.append("The folder has no metrics.csv: the model could not be scored.")
+    for table in tables[:1]:
+        without = [str(name) for name in table.index[~np.isfinite(table["ap"])]]
+        if without:
+            found.append(
+                "No AP, as no positive label was scored, and left out of the means: "
+                f"{some(without)}."
+            )
+        few = table.index[(table["positives"] < FEW) & np.isfinite(table["ap"])]
+        if len(few):
+            named = some([str(name) for name in few])
+            found.append(
+                f"{_of(len(few), len(table))} {agree(len(few), 'was', 'were')} scored on fewer "
+                f"than {FEW} positive labels; their intervals are wide: {named}."
+            )
+    left_out = run.config.get("match", {}).get("attributes_left_out") or []
+    if left_out:
+        found.append(f"Left out of the fit as too rare: {some([str(name) for name in left_out])}.")
+    notes = run.config.get("search", {}).get("notes") or []
+    return found + [str(note) for note in notes]
+
+
+def _of(count: int, total: int) -> str:
+    return f"{count} of {counted(total, 'attribute')}"
+
+
+def _chance(table: pd.DataFrame) -> float:
+    """Mean AP of scores at random, over the attributes that have an AP."""
+    return _mean(table["prevalence"][np.isfinite(table["ap"])])
+
+
+def _mean(values: object) -> float:
+    known = np.asarray(values, float)
+    known = known[np.isfinite(known)]
+    return float(known.sum() / len(known)) if len(known) else float("nan")

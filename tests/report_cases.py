@@ -1,0 +1,68 @@
+"""Runs for the tests of reports, without the fits."""
+
+import numpy as np
+import pandas as pd
+
+from proxmtl.experiments import attribute_metrics
+from proxmtl.report.runs import HeldOut, ReportedRun
+
+NAMES = ["black", "white", "spots", "stripes"]
+EVIL = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(2)</script>",
+    "<img src=x onerror=alert(3)>",
+    "\" onmouseover='alert(4)' ${alert(5)} {{ 7*7 }} \u202eabc",
+]
+
+
+def run_of(name="first", names=NAMES, *, seed=0, noise=1.0, n=80, calibrated=True, **more):
+    """A run of fitted scores; those of one seed are of the same samples."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((n, len(names))) < np.linspace(0.2, 0.6, len(names))).astype(float)
+    labels[rng.random(labels.shape) < 0.1] = np.nan
+    scores = 2 * np.nan_to_num(labels) - 1 + noise * rng.standard_normal(labels.shape)
+    rows = tuple(f"{row:03d}" for row in range(n))
+    probabilities = 1 / (1 + np.exp(-scores)) if calibrated else None
+    history = [
+        {"passes": 3.0 * i, "objective": 1 + 1 / i, "RelativeGap": 10.0**-i} for i in (1, 2, 3)
+    ]
+    content = {
+        "name": name,
+        "folder": f"runs/{name}",
+        "kind": "LatentMTLClassifier",
+        "names": names,
+        "groups": {"colors": [0, 1], "patterns": [2, 3]} if len(names) == 4 else {},
+        "lines": {"status": "Converged: so it is.", "passes": "12"},
+        "report": {
+            "status": "CONVERGED",
+            "passes": 12.0,
+            "certificate": {"objective": 1.25, "relative_gap": 1e-4},
+        },
+        "scored_on": f"{n} held-out rows",
+        "config": {
+            "command": "fit",
+            "seed": 5,
+            "environment": {"command": f"proxmtl fit x.npy -l y.csv -o {name}", "torch": "2.13"},
+            "inputs": [{"path": "x.npy", "bytes": 12345, "sha256": "ab" * 32}],
+            "parameters": {"group_strength": 0.03},
+        },
+        "metrics": {"model": attribute_metrics(scores, labels, list(names))},
+        "histories": {"model": pd.DataFrame(history)},
+        "held_out": HeldOut(
+            rows, np.where(np.isnan(labels), np.nan, scores), labels, probabilities
+        ),
+    }
+    return ReportedRun(**{**content, **more})
+
+
+def sharing_of(gains, errors, shared=(True, True, True, False)):
+    return pd.DataFrame(
+        {
+            "labels": [70, 70, 70, 70],
+            "positives": [5, 10, 30, 40],
+            "shared": list(shared),
+            "gain": gains,
+            "gain_error": errors,
+        },
+        index=NAMES,
+    )

@@ -142,9 +142,10 @@ def followed(
     own : float
         Ridge on own parts.
     passes : float
-        Of each descent, at most.
+        Of each descent, at most; with one group of all tasks iterations, which are no dearer.
     tolerance : float
-        A descent ends when ten iterations lower its objective by less than this share.
+        A descent ends when ten iterations lower its objective by less than this share; with one
+        group of all tasks three.
 
     Yields
     ------

@@ -1,11 +1,13 @@
 """Strengths in units of the data: the same model whatever the scale, and what the data say."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
+from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl import (
     Groups,
@@ -292,3 +294,14 @@ def test_a_head_finds_its_strengths_in_the_first_solve_and_keeps_them():
     again.load_state_dict(head.state_dict())
     assert again.model == head.model
     assert float(again.penalty()) == float(head.penalty())
+
+
+@pytest.mark.parametrize("passes", [1, 5, 20, 21, 40, 60])
+@pytest.mark.parametrize("groups", [None, "singletons", [[0, 1, 2], [2, 3, 4, 5]]], ids=str)
+def test_a_start_that_the_budget_ends_is_none(passes, groups):
+    model = LatentMTLClassifier(groups=groups, max_passes=passes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, MISSING)
+    assert model.result_.passes <= passes
+    assert np.isfinite(model.coef_).all()

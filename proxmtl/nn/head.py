@@ -111,12 +111,6 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     ) -> None:
         options = {"fit_intercept": fit_intercept, "revive": revive, **options}
         if relative is not None:
-            given = sorted(options.keys() & set(STRENGTHS))
-            if given:
-                raise ValueError(
-                    f"relative, {', '.join(given)}: the first stands for the others; give one or "
-                    "the other."
-                )
             options["own_strength"] = None if relative.own == math.inf else 1.0  # until a solve
         model = LatentMTL(groups, n_latents, **options)
         if revive is None:

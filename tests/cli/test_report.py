@@ -12,7 +12,8 @@ FIT = ("x.npy", "--labels", "y.csv", "--max-passes", "60")
 
 @pytest.fixture
 def run(program):
-    assert program("fit", *FIT, "-g", "g.json", "--out", "run")[0] == 0
+    shared = ("-g", "g.json", "--shared-strength", "0.1", "--own-strength", "10")
+    assert program("fit", *FIT, *shared, "--out", "run")[0] == 0
 
 
 @pytest.fixture

@@ -102,11 +102,6 @@ def test_later_sets_keep_the_groups_and_strengths_of_the_first():
     assert model.strengths_ is found
 
 
-def test_a_head_has_no_relative_strengths_beside_absolute_ones():
-    with pytest.raises(ValueError, match="relative, group_strength: the first stands"):
-        LatentMTLHead(D, M, relative=RelativeStrengths(), group_strength=0.5)
-
-
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
 @pytest.mark.parametrize("name", MODELS)
 def test_standardised_predictions_are_those_of_features_times_any_number(name, scale):

@@ -71,8 +71,8 @@ class FactoredModel(TaskScores):
         The first call is `fit`. A later one solves the problem of the *new* set, started from the
         present L, S and intercepts, as the paper does for data that do not fit at once: the
         earlier sets are no longer in the objective, and what is kept of them is what the
-        start and the budget (`max_passes`) keep. The standardisation, the groups and the strengths
-        stay those of the first set.
+        start and the budget (`max_passes`) keep. The standardisation and the groups stay those
+        of the first set; strengths ``"auto"``, and units, are found in each.
 
         Parameters
         ----------
@@ -133,13 +133,13 @@ class FactoredModel(TaskScores):
             labels, intercept=given.fit_intercept, reduction=given.reduction
         )
         problem = Problem(loss, design, targets)
-        if not warm:  # later sets are for the same model: its groups and penalties stay
+        if not (warm and hasattr(self, "groups_")):  # later sets are for the same model
             with problem.counts.limited(given.max_passes / 2):
                 self.groups_ = self._groups_of(problem, weights)
                 check_weighted(self.groups_)
-            # in no budget, as the search of strengths by cross-validation is in none
-            self.strengths_ = self._strengths(Problem(loss, design, targets), weights)
-        strengths = self.strengths_
+        # in no budget, as the search of strengths by cross-validation is in none
+        strengths = self._strengths(Problem(loss, design, targets), weights)
+        self.strengths_ = strengths
         own = strengths["own_strength"] is not None
         init = self._present_factors(own=own) if warm else self._init(problem, strengths)
         spent = problem.counts.passes

@@ -34,8 +34,9 @@ def minimize(
     ----------
     problem : Problem
     solver : Solver, optional
-        Default: that of least cost for the problem. Of a loss plus a ridge :class:`LBFGS`, or
-        :class:`NewtonCholesky` where labels or features are few; of the rest :class:`FISTA`.
+        Default: that of least cost for the problem. Of a loss plus a ridge on shared features
+        :class:`LBFGS`, or :class:`NewtonCholesky` where labels or features are few; of the rest,
+        such as features of each task, :class:`FISTA`.
     x0 : Tensor, optional
         Start, the parameter's shape; default zero. Not modified.
     stop : Stop, optional

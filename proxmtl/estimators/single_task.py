@@ -32,9 +32,10 @@ class SingleTaskClassifier(LinearAttributeClassifier, SingleTaskModel):
     .. math:: \min_{w_m, b_m} \; \frac{1}{N_m} \sum_i c_{mi}\, \tfrac12
               \max(0, 1 - y_{mi} (x_i^\top w_m + b_m))^2 + \lambda \|w_m\|_2^2 .
 
-    The M convex problems are solved together, by :class:`proxmtl.LBFGS` or exact Newton steps,
-    until the duality gap of their sum is at most ``tol`` (relative), so the distance to the optimum
-    is known: ``result_.certificate``.
+    The M convex problems are solved together, on shared features by :class:`proxmtl.LBFGS` or exact
+    Newton steps, on features of each task by :class:`proxmtl.FISTA`, until the duality gap of their
+    sum is at most ``tol`` (relative), so the distance to the optimum is known:
+    ``result_.certificate``.
 
     Parameters
     ----------

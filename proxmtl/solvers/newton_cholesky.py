@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -167,7 +167,8 @@ class NewtonDescent:
     problem: Problem
     at: InRows | InFeatures | OnLabels
     objective: float
-    stalled: bool = False
+    stalled: ClassVar[bool] = False
+    """As of a :class:`Descent`: steps that move nothing lower nothing, which ends a descent."""
 
     @classmethod
     def start(cls, problem: Problem, at: InRows | InFeatures | OnLabels) -> NewtonDescent:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ def no_worse_than_zero(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Ten
     def losses(z: Tensor) -> Tensor:
         return (problem.loss.pointwise(z, labels) * weights).sum(0)
 
-    value = losses(scores) + problem.ridge * weight.square().sum(0)
+    value = losses(scores) + (math.sqrt(problem.ridge) * weight).square().sum(0)
     kept = value <= losses(torch.zeros_like(scores))
     return torch.where(kept, x, 0.0), torch.where(kept, scores, 0.0)
 

@@ -16,6 +16,7 @@ from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.newton_steps import no_worse_than_zero
 from proxmtl.solvers.proximal import check_scores
 from proxmtl.solvers.requirements import check_problem
+from proxmtl.solvers.sized import in_size, size_of
 from proxmtl.solvers.sketched import Sketched
 
 __all__ = ["LBFGS", "LBFGSState"]
@@ -38,7 +39,10 @@ saturated scores have none, and are left in steps of the gradient."""
 
 @dataclass
 class LBFGSState(State):
-    """Point, scores, gradient, and for the tasks that are not at rest the last pairs."""
+    """Point, scores, gradient, and for the tasks that are not at rest the last pairs.
+
+    In units in which features are of the size of 1 or below (:mod:`proxmtl.solvers.sized`).
+    """
 
     x: Tensor
     scores: Tensor
@@ -117,6 +121,8 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
 
     def init(self, problem: Problem, x0: Tensor) -> LBFGSState:
         problem.check_point(x0)
+        size = size_of(problem)
+        problem, x0 = in_size(problem, size), size * x0
         none, part = x0.new_zeros(0), _Part.of(problem, None)
         x, scores = no_worse_than_zero(problem, x0, problem.scores(x0))
         state = LBFGSState(
@@ -136,23 +142,12 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
             metric=(),
             aim=self.tolerance,
         )
-        state = self._begun(problem, state, scores)
+        state = self._begun(problem, state)
         return replace(state, metric=tuple(Sketched.of(problem)))
 
-    def resumed(self, problem: Problem, state: LBFGSState) -> LBFGSState:
-        """Return the state of another strength of the ridge, at the same point.
-
-        The metric serves every strength; the gradient takes half a pass.
-        """
-        state = replace(state, iteration=0, stalled=False, passes=0.0, aim=self.tolerance)
-        return self._begun(problem, state, scores=state.scores)
-
-    def _begun(
-        self, problem: Problem, state: LBFGSState, scores: Tensor | None = None
-    ) -> LBFGSState:
-        """Begin with all tasks, no pairs, and what is known of the point found anew."""
-        targets, x = problem.targets, state.x
-        z = problem.scores(x) if scores is None else scores
+    def _begun(self, problem: Problem, state: LBFGSState) -> LBFGSState:
+        """Begin with all tasks, no pairs, and what is known of the point and scores found anew."""
+        targets, x, z = problem.targets, state.x, state.scores
         W, _ = problem.design.split(x)
         r = problem.loss.grad(z, targets.labels, targets.weights)
         losses = _Part.of(problem, None).losses(problem.loss, z)
@@ -160,7 +155,6 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
         return replace(
             state,
             objective=float(values.sum(dtype=torch.float64)),
-            scores=z,
             grad=_ridged(problem, problem.adjoint(r), x),
             values=values,
             tasks=torch.arange(targets.n_tasks, device=x.device),
@@ -170,8 +164,10 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
         )
 
     def step(self, problem: Problem, state: LBFGSState) -> LBFGSState:
+        problem = in_size(problem, size_of(problem))
         if not len(state.tasks):
-            state = self._begun(problem, replace(state, aim=FINER * state.aim))
+            scores = problem.scores(state.x)
+            state = self._begun(problem, replace(state, scores=scores, aim=FINER * state.aim))
         design, M = problem.design, problem.targets.n_tasks
         tasks = state.tasks if len(state.tasks) < M else None
         part = _Part.of(problem, tasks)
@@ -181,12 +177,13 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
         d = _direction(problem, part, state, z, g)
         line = _Line.along(problem, d, (x, z, g, _columns(state.values, tasks)))
         tau, z, r, values = line.searched(problem, part)
-        moved = x + tau * d
+        moved = torch.where(tau > 0, x + tau * d, x)
         problem.counts.charge(adjoint=share)
         grad = _ridged(problem, design.adjoint(r), moved)
         s, y = moved - x, grad - g
         product = (s * y).sum(0)
-        held = torch.where(product > 0, 1 / product, 0.0)
+        # one over a subnormal number overflows
+        held = torch.where(product >= torch.finfo(product.dtype).tiny, 1 / product, 0.0)
         pairs = [
             (*before, new)[-self.memory :]
             for before, new in zip((state.s, state.y, state.held), (s, y, held), strict=True)
@@ -226,8 +223,8 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
         super().check_resume(problem, state)
         check_scores(problem, state.scores)
 
-    def solution(self, problem: Problem, state: LBFGSState) -> Tensor:  # noqa: ARG002
-        return state.x
+    def solution(self, problem: Problem, state: LBFGSState) -> Tensor:
+        return state.x / size_of(problem)
 
 
 class _Part(NamedTuple):
@@ -260,11 +257,19 @@ class _Line(NamedTuple):
 
     @classmethod
     def along(cls, problem: Problem, d: Tensor, point: tuple[Tensor, ...]) -> _Line:
-        """Line along ``d`` from a point with its scores, gradient and objectives: a product."""
+        """Line along ``d`` from a point with its scores, gradient and objectives: a product.
+
+        A step that overflows is none.
+        """
         x, z, g, value = point
         (W, _), (V, _) = problem.design.split(x), problem.design.split(d)
         penalty = tuple(problem.ridge * (a * b).sum(0) for a, b in ((W, W), (2 * W, V), (V, V)))
-        return cls(z, problem.design.linear(d), (g * d).sum(0), value, penalty)  # type: ignore[arg-type]
+        move, slope = problem.design.linear(d), (g * d).sum(0)
+        known = move.isfinite().all(0) & torch.stack([slope, *penalty]).isfinite().all(0)
+        move, slope, linear, square = (
+            torch.where(known, each, 0.0) for each in (move, slope, *penalty[1:])
+        )
+        return cls(z, move, slope, value, (penalty[0], linear, square))
 
     def searched(self, problem: Problem, part: _Part) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Lengths of the steps, and scores, score gradients and objectives there.

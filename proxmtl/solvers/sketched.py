@@ -24,9 +24,10 @@ class Sketched(NamedTuple):
 
     The Hessian of task m is near ``k_m G + 2 ridge I``: G is the Gram matrix of the features, with
     rows weighted by their mean weight over the tasks and less the weighted mean, and k_m the mean
-    curvature of the task's loss. With ``U`` and ``v`` of G its inverse costs ``4 D r`` flops a
+    curvature of the task's loss. The features are of the size of 1 or below
+    (:mod:`proxmtl.solvers.sized`). With ``U`` and ``v`` of G its inverse costs ``8 D r`` flops a
     vector for every k and every ridge. The sketch takes 2 products with r random vectors; where r
-    is the smaller side of the features, it is exact.
+    is the smaller side of the features, it is exact. Where the products are not finite, r is 0.
 
     Frangella, Tropp, Udell, "Randomized Nyström preconditioning", 2023.
     """
@@ -57,8 +58,9 @@ class Sketched(NamedTuple):
         most = min(PASSES, SHARE * problem.counts.left) * M / design.share
         rank = int(min(N, D, RANK, most))
         trace = design.known_magnitude**2 * D * total
+        blank = cls(zeros.new_zeros(D, 0), zeros.new_zeros(0), trace / min(N, D), mean, total)
         if rank < 1:
-            return cls(zeros.new_zeros(D, 0), zeros.new_zeros(0), trace / min(N, D), mean, total)
+            return blank
         # drawn alike for every device
         drawn = torch.randn(D, rank, dtype=zeros.dtype, generator=torch.Generator().manual_seed(0))
         probe = drawn.to(zeros)
@@ -70,7 +72,10 @@ class Sketched(NamedTuple):
         image = design.split(design.adjoint(along.mul_(rows)))[0]
         if design.intercept:
             image = image - mean * along.sum(0)
-        basis, spectrum = _nystrom(probe.double(), image.double())
+        found = _nystrom(probe.double(), image.double())
+        if found is None:
+            return blank
+        basis, spectrum = found
         left = max(min(N, D) - rank, 1)
         rest = ((trace - spectrum.sum()) / left).clamp(min=0, max=float(spectrum[0]))
         return cls(basis.to(zeros), spectrum.to(zeros), rest.to(zeros), mean, total)
@@ -83,29 +88,42 @@ class Sketched(NamedTuple):
         curvature : Tensor, shape (m,)
             Sum of the curvatures of each task's labels.
         """
-        design, ridge = problem.design, 2 * problem.ridge
+        design, info = problem.design, torch.finfo(vector.dtype)
         weights, bias = design.split(vector)
         scale = curvature / self.total
         if bias is not None:
             bias = bias / design.unit
             weights = weights - self.mean * bias
-        flat = scale * self.rest + ridge
-        inside = 1 / (scale * self.spectrum[:, None] + ridge) - 1 / flat
-        step = weights / flat + self.basis @ (inside * (self.basis.T @ weights))
+        largest = self.spectrum[-1] if len(self.spectrum) else self.rest
+        ridge = (info.eps * scale * largest).clamp_min(max(2 * problem.ridge, info.tiny))
+        # split twice: what rounding leaves of the basis would be divided by as little as the ridge
+        inside = self.basis.T @ weights
+        outside = weights - self.basis @ inside
+        missed = self.basis.T @ outside
+        outside, inside = outside - self.basis @ missed, inside + missed
+        inside = inside / (scale * self.spectrum[:, None] + ridge)
+        step = self.basis @ inside + outside / (scale * self.rest + ridge)
         if bias is None:
             return step
         level = bias / curvature - (self.mean * step).sum(0)
         return design.join(step, level / design.unit)
 
 
-def _nystrom(probe: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvectors and eigenvalues of ``image (probe' image)^-1 image'``, ascending."""
+def _nystrom(probe: Tensor, image: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Eigenvectors and eigenvalues of ``image (probe' image)^-1 image'``, ascending.
+
+    None where the image is not finite, or not that of a positive semidefinite matrix to rounding.
+    """
+    if not bool(image.isfinite().all()):
+        return None
     # a shift keeps the Cholesky factor real, and is taken off again
     eps = torch.finfo(image.dtype).eps
     shift = eps**0.5 * image.norm() / probe.norm() + torch.finfo(image.dtype).tiny
     shifted = image + shift * probe
     core = probe.T @ shifted
-    factor = torch.linalg.cholesky((core + core.T) / 2)
+    factor, info = torch.linalg.cholesky_ex((core + core.T) / 2)
+    if bool(info):
+        return None
     half = torch.linalg.solve_triangular(factor, shifted.T, upper=False)
     values, vectors = torch.linalg.eigh(half @ half.T)
     known = values > eps**0.5 * values[-1]  # of the rest the vectors are not orthogonal

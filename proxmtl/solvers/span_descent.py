@@ -100,10 +100,13 @@ def _probed(span: Span, point: Point) -> float:
 
 
 def ahead(found: list[tuple[float, Any]], strength: float, name: str) -> Any:
-    """Where the last two solutions point, evenly in the logarithm of the strength."""
+    """Where the last two solutions point, evenly in the logarithm of the strength.
+
+    The last one itself where they are of the same strength: they point nowhere.
+    """
     (at, state) = found[-1]
     point = getattr(state, name)
-    if len(found) < 2:
+    if len(found) < 2 or at == found[-2][0]:
         return point
     at_first, first = found[-2]
     beta = math.log(strength / at) / math.log(at / at_first)

@@ -11,6 +11,7 @@ from torch import Tensor
 from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.problem import Problem
+from proxmtl.regularizers import UnsupportedError
 
 __all__ = [
     "InFeatures",
@@ -180,7 +181,20 @@ class Span(ABC):
         return self.problem.loss.grad(point.seen, self.labels, self.label_weights)
 
 
-class InFeatures(Span):
+class OfWeights(Span):
+    """Weights as they are, (D, M)."""
+
+    def at(self, x: Tensor) -> Point:
+        weights, bias = self.problem.design.split(x)
+        if bias is None:
+            bias = weights.new_zeros(self.shape[1])
+        return self.seen(Point(weights, weights, bias, bias))
+
+    def parameter(self, point: Point) -> Tensor:
+        return self.problem.design.join(point.weights, point.bias if self.unit else None)
+
+
+class InFeatures(OfWeights):
     """Weights as they are, (D, M); products with all features. Takes any design."""
 
     def __init__(self, problem: Problem) -> None:
@@ -193,15 +207,6 @@ class InFeatures(Span):
             entries = order * problem.targets.n_tasks + task_of[order]
         super().__init__(problem, entries, order, rows)
         self.by_task = weights.ndim == 1
-
-    def at(self, x: Tensor) -> Point:
-        weights, bias = self.problem.design.split(x)
-        if bias is None:
-            bias = weights.new_zeros(self.shape[1])
-        return self.seen(Point(weights, weights, bias, bias))
-
-    def parameter(self, point: Point) -> Tensor:
-        return self.problem.design.join(point.weights, point.bias if self.unit else None)
 
     def pulled(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
         if self.by_task:
@@ -216,7 +221,7 @@ class InFeatures(Span):
         return scores[:, None].expand(self.shape) if self.by_task else scores
 
 
-class InLabels(Span):
+class InLabels(OfWeights):
     """Weights as they are, (D, M); products with each task's own labelled rows."""
 
     def __init__(self, problem: Problem) -> None:
@@ -231,15 +236,6 @@ class InLabels(Span):
         self.share = design.share * n / len(observed)
         self.places = tasks, places
         super().__init__(problem, places * M + tasks, rows * M + tasks, n)
-
-    def at(self, x: Tensor) -> Point:
-        weights, bias = self.problem.design.split(x)
-        if bias is None:
-            bias = weights.new_zeros(self.shape[1])
-        return self.seen(Point(weights, weights, bias, bias))
-
-    def parameter(self, point: Point) -> Tensor:
-        return self.problem.design.join(point.weights, point.bias if self.unit else None)
 
     def pulled(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
         self.problem.counts.charge(adjoint=self.share)
@@ -312,7 +308,18 @@ class InRows(Span):
 
 
 def span_of(problem: Problem) -> Span:
-    """Return the span of a problem's labelled rows, in units; found once."""
+    """Return the span of a problem's labelled rows, in units; found once.
+
+    Raises
+    ------
+    UnsupportedError
+        If the loss couples the scores of a row: a span has each label by itself.
+    """
+    if problem.loss.coupled:
+        raise UnsupportedError(
+            f"{type(problem.loss).__name__} couples the scores of a sample, and descents along a "
+            "path take each label by itself; minimize each problem instead, such as by FISTA."
+        )
     if "_span" not in problem.__dict__:
         problem.__dict__["_span"] = _cheapest(labelled(problem).in_units())
     span: Span = problem.__dict__["_span"]

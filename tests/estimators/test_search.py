@@ -1,5 +1,7 @@
 """The search of strengths: which candidates are given up, and descents along a path."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,16 @@ def test_descents_start_from_where_the_last_two_solutions_point(monkeypatch):
         list(followed(problem, path))
         spent[name] = problem.counts.passes
     assert spent["further"] < 0.9 * spent["the last"]
+
+
+@pytest.mark.parametrize("kind", ["shared", "alone"])
+def test_a_strength_that_is_repeated_goes_on_from_where_it_is(kind):
+    penalty = SharedPlusOwn(0.01, 0.5) if kind == "shared" else SquaredFrobenius(0.01)
+    problem = posed()
+    values = [objective(problem, penalty, each) for each in followed(problem, [penalty] * 4)]
+    for before, after in itertools.pairwise(values):
+        # a step may lower nothing, but for rounding
+        assert after <= before * (1 + 8 * torch.finfo(torch.float64).eps)
 
 
 def test_a_path_that_shares_nothing_yet_is_solved_already():

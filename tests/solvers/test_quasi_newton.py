@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from arithmetic import gamma
+from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from strategies import classification
 
@@ -18,10 +20,12 @@ from proxmtl import (
     SharedDesign,
     SquaredFrobenius,
     SquaredHinge,
+    Status,
     Targets,
     UnsupportedError,
     minimize,
 )
+from proxmtl.designs import ShiftedDesign
 from proxmtl.solvers.choice import solver_for
 from proxmtl.solvers.sketched import RANK, Sketched
 
@@ -106,6 +110,109 @@ def test_a_start_of_saturated_scores_is_left(loss, solver, size):
         problem, solver, x0=start, stop=RelativeGap(1e-6, every=5) | MaxIterations(500)
     )
     assert found.status.ok, found
+
+
+DESIGNS = {
+    "csr": lambda X, _, intercept: SharedDesign(csr_matrix(X.numpy()), intercept=intercept),
+    "shifted": lambda X, origin, intercept: ShiftedDesign(X, origin, intercept=intercept),
+    "shifted csr": lambda X, origin, intercept: ShiftedDesign(
+        csr_matrix(X.numpy()), origin, intercept=intercept
+    ),
+}
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", DESIGNS)
+def test_sparse_and_shifted_features_have_the_minimum_of_dense_ones(
+    kind, shape, missing, intercept
+):
+    X, Y = classification(*SHAPES[shape], 5, seed=3, missing=missing, shift=0.3)
+    X = torch.where(X > 0.5, X, 0.0)
+    origin = X.mean(0) + 0.1 if kind.startswith("shifted") else torch.zeros_like(X[0])
+    t = Targets.from_labels(Y, like=X)
+    dense, other = (
+        Problem(Logistic(), design, t, SquaredFrobenius(0.05))
+        for design in (
+            SharedDesign(X - origin, intercept=intercept),
+            DESIGNS[kind](X, origin, intercept),
+        )
+    )
+    exact = minimize(dense, NewtonCholesky(), stop=RelativeGap(1e-12, every=1))
+    found = minimize(other, LBFGS(), stop=RelativeGap(1e-10) | MaxIterations(500))
+    assert exact.status.ok, exact
+    assert found.status.ok, found
+    best = exact.certificate.objective
+    rounding = 2 * gamma(Y.numel() + X.numel(), torch.float64) * best
+    allowed = found.certificate.gap + exact.certificate.gap + rounding
+    assert abs(found.certificate.objective - best) <= allowed
+    # the objective is 2 ridge-strongly convex in the weights
+    apart = (other.design.split(found.solution)[0] - dense.design.split(exact.solution)[0]).norm()
+    assert float(apart) <= 2 * (allowed / 0.05) ** 0.5
+
+
+LARGE = {
+    "float64": lambda X: 1e150 * X,
+    "float32": lambda X: (1e30 * X).float(),
+    "constant": lambda X: torch.full_like(X, 1e150),
+    "csr": lambda X: csr_matrix((1e150 * X).numpy()),
+}
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("kind", LARGE)
+def test_features_whose_squares_overflow_are_descended_on(kind, intercept):
+    """The ridge is nothing beside them, and the gap's scale is out of the working precision."""
+    X, Y = classification(*SHAPES["more rows"], 5, seed=3, shift=0.3)
+    ends = []
+    for features in (LARGE[kind](X), torch.ones_like(X) if kind == "constant" else X):
+        design = SharedDesign(features, intercept=intercept)
+        t = Targets.from_labels(Y).to(design.dtype)
+        ridge = 1.0 if len(ends) == 0 else 1e-9
+        problem = Problem(Logistic(), design, t, SquaredFrobenius(ridge))
+        ends.append(minimize(problem, LBFGS(), stop=MaxIterations(40)))
+    found, near = (end.certificate.objective for end in ends)
+    assert ends[0].status is not Status.DIVERGED
+    assert found == pytest.approx(near, rel=1e-6)
+
+
+@pytest.mark.parametrize("factor", [2.0**60, 2.0**-60])
+@pytest.mark.parametrize("kind", ["dense", "csr", "shifted"])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_features_of_another_size_take_the_same_path(factor, kind, intercept):
+    X, Y = classification(*SHAPES["more rows"], 5, seed=3, missing=0.3)
+    solutions = []
+    for s in (1.0, factor):
+        kinds = {
+            "dense": lambda s: SharedDesign(s * X, intercept=intercept),
+            "csr": lambda s: DESIGNS["csr"](s * X, None, intercept),
+            "shifted": lambda s: DESIGNS["shifted"](s * X, s * X.mean(0), intercept),
+        }
+        design = kinds[kind](s)
+        t = Targets.from_labels(Y)
+        problem = Problem(Logistic(), design, t, SquaredFrobenius(0.05 * s * s))
+        found = minimize(problem, LBFGS(), stop=MaxIterations(8))
+        solutions.append(s * design.split(found.solution)[0])
+    # the working precision has the same numbers, but for what is added to keep them normal
+    torch.testing.assert_close(solutions[1], solutions[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [Logistic(), SquaredHinge()])
+@pytest.mark.parametrize(("size", "ridge"), [(1.0, 1e-20), (1e-30, 5e-61), (1e-30, 5.0)])
+def test_ridges_of_any_size_are_no_end_of_float32(loss, size, ridge):
+    X, Y = classification(600, 20, 3, seed=3, shift=0.3)
+    ends = []
+    for dtype in (torch.float64, torch.float32):
+        # float32 features are what they are in float64 too
+        features = (size * X.float()).to(dtype)
+        t = Targets.from_labels(Y, like=features)
+        problem = Problem(loss, SharedDesign(features, intercept=True), t, SquaredFrobenius(ridge))
+        ends.append(minimize(problem, LBFGS(), stop=RelativeGap(1e-6) | MaxIterations(100)))
+    best, found = ends
+    assert best.status.ok
+    assert found.status in {Status.CONVERGED, Status.STALLED, Status.BUDGET}
+    assert found.certificate.objective == pytest.approx(best.certificate.objective, rel=1e-6)
 
 
 def test_tasks_rest_at_their_gap_and_cost_no_more_products():

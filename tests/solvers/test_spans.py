@@ -15,6 +15,8 @@ from proxmtl import (
     SquaredFrobenius,
     Targets,
     TaskDesign,
+    UnsupportedError,
+    WestonWatkins,
 )
 from proxmtl.latent.initial import rebalance
 from proxmtl.latent.path import with_own_parts
@@ -23,7 +25,7 @@ from proxmtl.losses.intercept import best_intercept
 from proxmtl.solvers.newton_cholesky import InFeatures as NewtonInFeatures
 from proxmtl.solvers.newton_labels import OnLabels
 from proxmtl.solvers.span_descent import Descent, penalty_at
-from proxmtl.solvers.spans import InFeatures, InLabels, InRows
+from proxmtl.solvers.spans import InFeatures, InLabels, InRows, span_of
 
 CLOSE = half_the_digits()
 
@@ -157,3 +159,12 @@ def test_intercepts_of_few_real_labels_are_those_of_each_task():
     Y[rng.random(Y.shape) >= 0.2] = np.nan
     found = best_intercept(Squared(), Targets.from_labels(Y, coding="real"))
     torch.testing.assert_close(found, torch.from_numpy(np.nanmean(Y, axis=0)), **CLOSE)
+
+
+def test_losses_of_all_scores_of_a_sample_have_no_span():
+    """Flat labels would be another loss."""
+    X = drawn().design.X
+    targets = Targets.from_classes(torch.arange(len(X)) % 3, n_classes=3)
+    problem = Problem(WestonWatkins(3), SharedDesign(X), targets)
+    with pytest.raises(UnsupportedError, match="WestonWatkins couples"):
+        span_of(problem)

@@ -19,8 +19,8 @@ from strategies import classification
 from proxmtl import (
     FISTA,
     IRLS,
-    LBFGS,
     L1,
+    LBFGS,
     MFISTA,
     PALM,
     PANOC,

@@ -94,7 +94,7 @@ def curve_chart(
         Label -> the point of the model in the folder.
     """
     ends = returned or {}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"model": label, "x": a, "y": b, "order": order}
         for label, curve in curves.items()
         for order, (a, b) in enumerate(

@@ -13,6 +13,14 @@ from typer.testing import CliRunner
 NAMES = ["black", "white", "spots", "stripes"]
 
 
+def pytest_collection_modifyitems(items):
+    """Fits of these tests are brief: that they end early is no fault."""
+    brief = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(brief)
+
+
 @pytest.fixture(autouse=True)
 def _wide_terminal(monkeypatch):
     # Messages are not cut into lines where a test looks for their words.

@@ -14,8 +14,6 @@ from sklearn.metrics import f1_score
 from proxmtl.estimators import LatentMTLClassifier, SharedPlusOwnClassifier
 from proxmtl.io import load_model, save_model, seal_folder
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 RUN_FILES = {
     "manifest.json",
     "model.safetensors",

@@ -10,8 +10,6 @@ import pytest
 from proxmtl.io import InputError
 from proxmtl.io.names import NEXT_FOLDER
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 COMMANDS = ["demo", "extract", "fit", "train", "tune", "predict", "evaluate", "inspect", "report"]
 COMMANDS += ["zeroshot"]
 

@@ -9,8 +9,6 @@ from proxmtl.io import seal_folder
 
 FIT = ("x.npy", "--labels", "y.csv", "--max-passes", "60")
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 @pytest.fixture
 def run(program):

@@ -68,7 +68,7 @@ def minimize(
         accuracy = RelativeGap(1e-6) if problem.has_gap else RelativeKKT(1e-6)
         stop, tolerance = accuracy | MaxIterations(2000), 1e-6
     if solver is None:
-        solver = solver_for(problem, tolerance=tolerance, most=stop.most_passes)
+        solver = solver_for(problem, tolerance=tolerance, most=stop.most_passes, state=state)
     return run(problem, solver, start, stop, state=state, callback=callback)
 
 

@@ -60,7 +60,8 @@ def held_out_text(
     if hasattr(model, "calibration_"):
         decisions = scores + model.decision_thresholds_
         columns["probability"] = expit(decisions * model.calibration_)[known]
-    return pd.DataFrame(columns).to_csv(index=False, float_format="%.8g")
+    text: str = pd.DataFrame(columns).to_csv(index=False, float_format="%.8g")
+    return text
 
 
 def parse_held_out(content: bytes, names: Sequence[str]) -> HeldOut:

@@ -235,4 +235,8 @@ def tune(
 def _chosen(model: Any) -> str:
     named = model.get_params(deep=False).items()
     given = [(name, value) for name, value in named if name.endswith("strength")]
-    return ", ".join(f"{name} {value:.4g}" for name, value in given if value is not None)
+    return ", ".join(_shown(name, value) for name, value in given if value is not None)
+
+
+def _shown(name: str, value: Any) -> str:
+    return f"{name} {value}" if isinstance(value, str) else f"{name} {value:.4g}"

@@ -23,7 +23,7 @@ from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.latent import path as latent_path
 from proxmtl.latent.model import Algorithm, Init
-from proxmtl.latent.strengths import Relative, RelativeStrengths, check_relative, own_unit
+from proxmtl.latent.strengths import Relative, RelativeStrengths, own_unit
 from proxmtl.problem import Problem
 from proxmtl.result import Status
 from proxmtl.targets import Reduction
@@ -55,6 +55,7 @@ class FactoredModel(TaskScores):
 
     result_: LatentResult = field(init=False)
     groups_: Groups = field(init=False)
+    strengths_: dict[str, Any] = field(init=False)
 
     def partial_fit(
         self,
@@ -70,7 +71,8 @@ class FactoredModel(TaskScores):
         The first call is `fit`. A later one solves the problem of the *new* set, started from the
         present L, S and intercepts, as the paper does for data that do not fit at once: the
         earlier sets are no longer in the objective, and what is kept of them is what the
-        start and the budget (`max_passes`) keep. The standardisation stays that of the first set.
+        start and the budget (`max_passes`) keep. The standardisation and the groups stay those
+        of the first set; strengths ``"auto"``, and units, are found in each.
 
         Parameters
         ----------
@@ -131,11 +133,13 @@ class FactoredModel(TaskScores):
             labels, intercept=given.fit_intercept, reduction=given.reduction
         )
         problem = Problem(loss, design, targets)
-        with problem.counts.limited(given.max_passes / 2):
-            self.groups_ = self._groups_of(problem, weights)
-            check_weighted(self.groups_)
+        if not (warm and hasattr(self, "groups_")):  # later sets are for the same model
+            with problem.counts.limited(given.max_passes / 2):
+                self.groups_ = self._groups_of(problem, weights)
+                check_weighted(self.groups_)
         # in no budget, as the search of strengths by cross-validation is in none
         strengths = self._strengths(Problem(loss, design, targets), weights)
+        self.strengths_ = strengths
         own = strengths["own_strength"] is not None
         init = self._present_factors(own=own) if warm else self._init(problem, strengths)
         spent = problem.counts.passes
@@ -195,7 +199,15 @@ class LatentTasks(FactoredModel):
     l1_strength: float | None = None
     frobenius_strength: float | None = None
 
-    strengths_: dict[str, Any] = field(init=False)
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        given, papers = self._given, self._papers()
+        RelativeStrengths(given.shared_strength, given.own_strength)
+        if papers and given.shared_strength != "auto":
+            raise ValueError(
+                f"shared_strength, {', '.join(papers)}: the first stands for the others; give one "
+                "or the other."
+            )
 
     def _groups_of(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Groups:
         if self.groups is None:
@@ -207,26 +219,16 @@ class LatentTasks(FactoredModel):
     ) -> dict[str, Any]:
         given, papers = self._given, self._papers()
         shared, own = given.shared_strength, given.own_strength
-        check_relative(shared, own)
-        if papers and shared != "auto":
-            raise ValueError(
-                f"shared_strength, {', '.join(papers)}: the first stands for the others; give one "
-                "or the other."
-            )
         if own == "auto" and (papers or given.algorithm == "paper"):
             own = math.inf  # the paper's model has none
         if papers:
             unit = 1.0 if own == math.inf else own_unit(problem, sample_weight)
-            self.strengths_ = {
+            return {
                 **{name: getattr(LatentMTL, name) for name in PAPERS},
                 **papers,
                 "own_strength": None if own == math.inf else own * unit,
             }
-        else:
-            self.strengths_ = RelativeStrengths(shared, own).absolute(
-                problem, self.groups_, sample_weight
-            )
-        return self.strengths_
+        return RelativeStrengths(shared, own).absolute(problem, self.groups_, sample_weight)
 
     def _papers(self) -> dict[str, float]:
         """The paper's strengths that are given."""

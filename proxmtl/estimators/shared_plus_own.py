@@ -50,6 +50,13 @@ class SharedPlusOwnModel(SharedScores, ConvexModel):
     n_shared_: int = field(init=False)
     groups_: Groups = field(init=False)
 
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        given = self._given
+        check_relative(given.shared_strength, given.own_strength)
+        if given.own_strength == math.inf:
+            raise ValueError("own_strength: got inf; give a finite number, or 'auto'.")
+
     def _resolve(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> None:
         self.groups_ = (
             Groups.single(problem.targets.n_tasks)
@@ -59,9 +66,6 @@ class SharedPlusOwnModel(SharedScores, ConvexModel):
 
     def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:
         given = self._given
-        check_relative(given.shared_strength, given.own_strength)
-        if given.own_strength == math.inf:
-            raise ValueError("own_strength: got inf; give a finite number, or 'auto'.")
         strengths, _ = shared_strengths(
             problem, self.groups_, sample_weight, given.shared_strength, given.own_strength
         )

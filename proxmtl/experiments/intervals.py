@@ -158,7 +158,9 @@ class _Ranking:
 
 def _mean_of_finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
     known = np.isfinite(values)
-    return np.where(known, values, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    sums: NDArray[np.float64] = np.where(known, values, 0.0).sum(axis=1)
+    means: NDArray[np.float64] = sums / np.maximum(known.sum(axis=1), 1)
+    return means
 
 
 def _quantile(level: float) -> float:

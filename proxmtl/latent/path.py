@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from proxmtl.counts import OutOfPassesError
 from proxmtl.groups import Groups
 from proxmtl.latent.initial import FEWEST, check_room, rebalance, split_weights
 from proxmtl.latent.parts import Parts
@@ -142,9 +143,10 @@ def followed(
     own : float
         Ridge on own parts.
     passes : float
-        Of each descent, at most.
+        Of each descent, at most; with one group of all tasks iterations, which are no dearer.
     tolerance : float
-        A descent ends when ten iterations lower its objective by less than this share.
+        A descent ends when ten iterations lower its objective by less than this share; with one
+        group of all tasks three.
 
     Yields
     ------
@@ -196,8 +198,11 @@ def start_of(
     """
     if budget < FEWEST_OF_ALL:
         return None
-    with problem.counts.limited(budget / 2):
-        ((_, (L, S, *others)),) = followed(problem, groups, [strength], own)
+    try:
+        with problem.counts.limited(budget / 2):
+            ((_, (L, S, *others)),) = followed(problem, groups, [strength], own)
+    except OutOfPassesError:  # before there was a point
+        return None
     return L, S, others[0] if problem.design.intercept else None, others[-1]
 
 

@@ -246,8 +246,7 @@ class LatentProblem(JointPenalties):
         self.counts.charge(forward=1)
         targets = self.targets.to(blocks[0].dtype)
         if self.factored(len(blocks[1])):
-            L, S, bias, _ = self.parts(blocks)
-            scores = self.design.factored_scores(L, S, bias)
+            scores = self.design.factored_scores(*self.parts(blocks)[:3])
         else:
             scores = self.design.scores(self.weights(blocks))
         return float(self.loss.value(scores, targets.labels, targets.weights))
@@ -368,13 +367,7 @@ class LatentProblem(JointPenalties):
         return subproblems.in_s(self, L, cached=cached)
 
     def l_problem(self, S: Tensor, bias: Tensor | None) -> Problem:
-        """The convex problem in L with S and the intercept fixed, eq. 4.
-
-        Raises
-        ------
-        UnsupportedError
-            As :meth:`s_problem`.
-        """
+        """As :meth:`s_problem`, the convex problem in L with S and the intercept fixed, eq. 4."""
         self._check_without_own()
         return subproblems.in_l(self, S, bias)
 

@@ -29,8 +29,10 @@ def ridge_of_labels(problem: Problem, copies: Tensor, norms: float) -> float:
     Of ``1/2 sum_i c_i (y_i - x_i' v - b)^2 + r n ||v||^2`` with n the mean squared norm of the
     features: one over twice the ratio of signal to noise, whatever the number of labels. Each row
     is left out by the leverages of one eigendecomposition of the rows' inner products; rows that
-    are the same are left out together, so that a label of weight 2 counts as two. Errors of all
-    tasks are summed, so that those with few labels of a class count little.
+    are the same are left out together, so that a label of weight 2 counts as two. Of more than
+    500 rows so many are looked at, evenly spaced, of 200 where tasks have labels of different rows:
+    there a weight and a repetition are the same but nearly. Errors of all tasks are summed, so
+    that those with few labels of a class count little.
 
     Parameters
     ----------

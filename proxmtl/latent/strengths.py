@@ -52,7 +52,7 @@ class StrengthUnits(NamedTuple):
     shared: float
     """The strength from which on nothing is shared where tasks have no parts of their own."""
     own: float
-    """Mean squared norm of the features over the number of labels."""
+    """Mean squared norm of the features, centred with an intercept, over the number of labels."""
 
 
 def strength_units(problem: Problem, groups: Groups, sample_weight: Weights) -> StrengthUnits:
@@ -105,8 +105,9 @@ def shared_strengths(
     signal. In units of the critical strength, which is signal and noise, that is the square of the
     share of noise :math:`\kappa`: times 1/2, and at least 0.03. :math:`\kappa` is the spectral norm
     that the slope of the loss had if labels had nothing to do with features, nearly
-    :math:`(\lambda_{max}(\sum_m C_m) + \max_m \mathrm{tr}\, C_m)^{1/2}` for its columns'
-    covariances :math:`C_m`, over that which it has.
+    :math:`(\lambda_{max}(\sum_m C_m) + \mathrm{tr}(\Sigma) \lambda_{max}(R^\top R))^{1/2}`, over
+    that which it has: :math:`C_m` are the covariances of its columns, :math:`\Sigma` is that of the
+    features, and R are the residuals at constant scores.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ class RelativeStrengths:
     Raises
     ------
     ValueError
-        If one is neither a positive number nor "auto".
+        If one is neither a positive number nor "auto", or ``shared`` is infinite.
     """
 
     shared: Relative = "auto"
@@ -153,6 +154,11 @@ class RelativeStrengths:
 
     def __post_init__(self) -> None:
         check_relative(self.shared, self.own)
+        if self.shared == math.inf:
+            raise ValueError(
+                "shared_strength: got inf; give a finite number, or 'auto'. Without latent tasks "
+                "this is a model of single tasks."
+            )
 
     def absolute(
         self, problem: Problem, groups: Groups, sample_weight: Weights = None
@@ -207,6 +213,8 @@ class _Counted(NamedTuple):
     """Weight in the loss of a label of weight 1: 1 over the number of labels, for a mean."""
     moments: Moments
     """Of the features."""
+    norms: float
+    """Mean squared norm of the features, centred where there is an intercept."""
 
     @classmethod
     def of(cls, problem: Problem, sample_weight: Weights) -> _Counted:
@@ -218,19 +226,18 @@ class _Counted(NamedTuple):
             rows = given if given.ndim == 1 else given.mean(dim=1)
             copies = copies * (given if given.ndim == copies.ndim else given[:, None])
         unit = float(weights.sum() / copies.sum())
-        found = cls(copies, unit, problem.design.moments(rows))
-        if not SQUARES[0] <= found.norms <= SQUARES[1] and bool(found.moments.std.any()):
+        moments = problem.design.moments(rows)
+        squares = moments.std.square()
+        some = bool(moments.std.any())
+        if not problem.design.intercept:
+            squares, some = squares + moments.mean.square(), some or bool(moments.mean.any())
+        norms = float(squares.sum())
+        if not SQUARES[0] <= norms <= SQUARES[1] and some:
             raise ValueError(
-                f"X: the mean squared norm of the centred features is {found.norms:.3g}, which "
-                "float64 has no room to compute with; set standardize=True, or rescale the "
-                "features."
+                f"X: the mean squared norm of the centred features is {norms:.3g}, which float64 "
+                "has no room to compute with; set standardize=True, or rescale the features."
             )
-        return found
-
-    @property
-    def norms(self) -> float:
-        """Mean squared norm of the centred features."""
-        return float(self.moments.std.square().sum())
+        return cls(copies, unit, moments, norms)
 
     @property
     def own(self) -> float:
@@ -305,8 +312,10 @@ class _Null:
             if sums is not None:
                 slopes = slopes - torch.outer(mean, sums)
             summed = torch.zeros_like(vectors).index_add_(1, group_of, slopes)
-            largest = summed.norm(dim=0)
-            vectors = summed / largest.clamp_min(torch.finfo(summed.dtype).tiny)
+            # entries go as the square of the features' scale, whose squares may have no room
+            size = summed.abs().amax(dim=0).clamp_min(torch.finfo(summed.dtype).tiny)
+            lengths = (summed / size).norm(dim=0)
+            largest, vectors = size * lengths, summed / size / lengths.clamp_min(1e-30)
         noise = [
             math.sqrt(float(largest[g]) + counted.norms * _largest(alike[tasks][:, tasks])) / weight
             for g, (tasks, weight) in enumerate(zip(members, groups.weights.tolist(), strict=True))

@@ -118,7 +118,7 @@ def difference_chart(
         tooltip=tooltip,
     )
     title = f"points of AP more than {_short(comparisons[0].reference)}"
-    axis = alt.Axis(title=title, format="+", orient="top", tickCount=6)
+    axis = alt.Axis(title=title, format="+.3~g", orient="top", tickCount=6)
     zero = alt.Chart(data([{"zero": 0}])).mark_rule(style="strong").encode(x="zero:Q")
     rule = base.mark_rule(strokeWidth=1.5, opacity=0.65).encode(x="low:Q", x2="high:Q")
     point = base.mark_circle(size=52, opacity=1).encode(x=alt.X("difference:Q", axis=axis))

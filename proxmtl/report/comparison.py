@@ -97,7 +97,7 @@ def compare_models(reference: Model, other: Model) -> Comparison | None:
         return None
     values = difference.to_numpy()
     table = pd.DataFrame({"difference": values, "low": np.nan, "high": np.nan}, index=names)
-    mean = [float(values.sum() / len(values)), np.nan, np.nan]
+    low = high = np.nan
     resamples, n_samples = 0, 0
     pair = [_held_out_of(model, names) for model in (reference, other)]
     a, b = pair
@@ -107,7 +107,7 @@ def compare_models(reference: Model, other: Model) -> Comparison | None:
         if same:
             found = paired_differences(a.scores, b.scores, a.labels)
             table["low"], table["high"] = found.low, found.high
-            mean[1:] = found.mean_low, found.mean_high
+            low, high = found.mean_low, found.mean_high
             resamples, n_samples = found.n_resamples, len(a.rows)
     elif not _same_counts(reference.table.loc[names], other.table.loc[names]):
         same = False
@@ -115,7 +115,9 @@ def compare_models(reference: Model, other: Model) -> Comparison | None:
         reference.label,
         other.label,
         table,
-        *mean,
+        mean=float(values.sum() / len(values)),
+        mean_low=low,
+        mean_high=high,
         ahead=int((values > 0).sum()),
         behind=int((values < 0).sum()),
         same_samples=same,

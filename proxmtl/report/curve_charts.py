@@ -64,7 +64,7 @@ def reliability_chart(held_out: Mapping[str, HeldOut], bins: int = 10) -> Spec:
         tooltip=tooltip,
     )
     ideal = alt.Chart(data([{"a": 0, "b": 0}, {"a": 1, "b": 1}]))
-    diagonal = ideal.mark_line(style="chance", strokeDash=[4, 4], strokeWidth=1).encode(
+    diagonal = ideal.mark_line(color="#8c8c86", strokeDash=[4, 4], strokeWidth=1).encode(
         x="a:Q", y="b:Q"
     )
     rule = base.mark_rule(strokeWidth=1.5, opacity=0.65).encode(
@@ -94,7 +94,7 @@ def curve_chart(
         Label -> the point of the model in the folder.
     """
     ends = returned or {}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"model": label, "x": a, "y": b, "order": order}
         for label, curve in curves.items()
         for order, (a, b) in enumerate(

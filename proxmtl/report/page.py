@@ -268,35 +268,37 @@ def _probabilities(page: _Page) -> None:
         page.sections.append(section)
 
 
+_MEASURES = (
+    ("objective", "objective", "objective"),
+    ("RelativeGap", "relative gap", "relative_gap"),
+    ("RelativeKKT", "relative residual", "relative_kkt"),
+)
+"""Columns of a history, what they are called, and the same in a certificate."""
+
+
 def _convergence(page: _Page) -> None:
     section = Section("convergence", "Convergence", side_by_side=True)
     for run in page.runs:
+        alone = len(run.histories) == 1
+        certificate, passes = run.report.get("certificate") or {}, run.report.get("passes")
         for name, history in run.histories.items():
-            called = name if len(run.histories) > 1 else "objective"
-            certificate = run.report.get("certificate") or {}
-            final = certificate.get("objective"), run.report.get("passes")
-            known = len(run.histories) == 1 and None not in final
-            ring = {name: (float(final[1]), float(final[0]))} if known else None
-            curve = list(zip(history["passes"], history["objective"], strict=True))
-            chart = curve_chart({name: curve}, x_title="passes", y_title="objective", returned=ring)
-            caption = "The ring is the point that was returned." if known else ""
-            section.figures.append(page.figure(page.called(run, called), caption, chart))
-            for column in ("RelativeGap", "RelativeKKT"):
-                points = history[["passes", column]].dropna() if column in history else ()
-                if len(points) > 1:
-                    title = {"RelativeGap": "relative gap", "RelativeKKT": "relative residual"}[
-                        column
-                    ]
-                    curve = list(zip(points["passes"], points[column], strict=True))
-                    final = certificate.get(title.replace("residual", "kkt").replace(" ", "_"))
-                    ring = None
-                    if known and final:
-                        ring = {name: (float(run.report["passes"]), float(final))}
-                    chart = curve_chart(
-                        {name: curve}, x_title="passes", y_title=title, returned=ring
-                    )
-                    title = title if len(run.histories) == 1 else f"{name}, {title}"
-                    section.figures.append(page.figure(page.called(run, title), "", chart))
+            for column, title, key in _MEASURES:
+                if column not in history:
+                    continue
+                points = history[["passes", column]].dropna().to_numpy(float)
+                final = certificate.get(key)
+                ends = None
+                if alone and final is not None and passes is not None:
+                    ends = {name: (float(passes), float(final))}
+                chart = curve_chart(
+                    {name: [(float(a), float(b)) for a, b in points]},
+                    x_title="passes",
+                    y_title=title,
+                    returned=ends,
+                )
+                called = page.called(run, title if alone else f"{name}, {title}")
+                caption = "The ring is the point that was returned." if ends else ""
+                section.figures.append(page.figure(called, caption, chart))
         section.figures += _epochs(page, run)
     if section.figures:
         page.sections.append(section)

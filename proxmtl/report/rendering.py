@@ -47,6 +47,6 @@ def _digest(script: str) -> str:
 def vega_bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, of the version that Altair writes for."""
     version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    bundle: str = vl_convert.javascript_bundle(vl_version=version)
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
     # within a script element nothing but this ends it, and in JavaScript it is the same text
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")

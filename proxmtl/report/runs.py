@@ -39,9 +39,9 @@ class HeldOut(NamedTuple):
         values = self.probabilities
         return HeldOut(
             tuple(self.rows[row] for row in kept),
-            self.scores[np.ix_(kept, columns)],
+            self.scores[:, columns][kept],
             labels[kept],
-            None if values is None else values[np.ix_(kept, columns)],
+            None if values is None else values[:, columns][kept],
         )
 
 

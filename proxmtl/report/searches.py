@@ -63,7 +63,7 @@ def _axes_of(table: pd.DataFrame) -> list[tuple[str, str | None]]:
 def _rows(table: pd.DataFrame, x: str, other: str | None, score: str) -> list[dict[str, Any]]:
     """One row a candidate, of the mean over its splits; those without a score are left out."""
     keys = [x] if other is None else [x, other]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for key, part in table.groupby(keys, sort=True):
         values = part[score].to_numpy(float)
         values = values[np.isfinite(values)]
@@ -86,7 +86,8 @@ def _rows(table: pd.DataFrame, x: str, other: str | None, score: str) -> list[di
                 "high": mean + error,
             }
         )
-    best = (min if score == "validation_loss" else max)((row["y"] for row in rows), default=np.nan)
+    scores = [row["y"] for row in rows]
+    best = (min if score == "validation_loss" else max)(scores, default=np.nan)
     return [{**row, "best": row["y"] == best} for row in rows]
 
 

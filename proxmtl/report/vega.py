@@ -68,7 +68,7 @@ def theme(*, dark: bool) -> Spec:
             "titleFontWeight": "normal",
             "orient": "top",
             "labelFontSize": 12,
-            "labelLimit": 200,
+            "labelLimit": 130,
             "columns": 3,
         },
         "text": {"color": ink, "fill": ink},

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from proxmtl.problem import Problem
-from proxmtl.solvers.base import Solver
+from proxmtl.solvers.base import Solver, State
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.newton_cholesky import NewtonCholesky
 from proxmtl.solvers.quasi_newton import LBFGS
@@ -17,7 +17,11 @@ __all__ = ["solver_for"]
 
 
 def solver_for(
-    problem: Problem, *, tolerance: float = 0.0, most: float = math.inf
+    problem: Problem,
+    *,
+    tolerance: float = 0.0,
+    most: float = math.inf,
+    state: State | None = None,
 ) -> Solver[Problem, Any, Tensor]:
     """Return the solver that should take the least time.
 
@@ -32,8 +36,13 @@ def solver_for(
         Relative duality gap that is asked for, if one is.
     most : float
         Passes that a solve may take.
+    state : State, optional
+        Of a run that is to be resumed: the solver is that which made it.
     """
-    newton = NewtonCholesky()
+    newton, quasi = NewtonCholesky(), LBFGS(tolerance=tolerance)
+    for solver in (newton, quasi, FISTA()):
+        if isinstance(state, solver.state_type):
+            return solver
     if newton.is_cheaper(problem, most):
         return newton
-    return LBFGS(tolerance=tolerance) if LBFGS.serves(problem) else FISTA()
+    return quasi if LBFGS.serves(problem) else FISTA()

@@ -194,7 +194,7 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
         )
         if bool(stuck.any()):
             # again without the pairs that led nowhere; where there are none, a task rests
-            alone = stuck & (sum(pairs[2]) == 0)  # type: ignore[arg-type]
+            alone = stuck & (sum(pairs[2]) == 0)
             pairs[2] = tuple(torch.where(stuck, 0.0, each) for each in pairs[2])
             rests |= alone
         new = moved, z, grad, values

@@ -15,7 +15,7 @@ RANK = 100
 """Columns of a sketch, at most: its products cost what as many tasks would."""
 PASSES = 4
 """Passes over the features that a sketch may take: a descent takes some tens."""
-SHARE = 0.1
+SHARE = 0.5
 """Of the passes that are left, what a sketch may take."""
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from proxmtl.cli.inputs import split_rows
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 
 def test_the_same_names_are_held_out_in_any_order():
     rng = np.random.default_rng(0)

@@ -11,6 +11,8 @@ from proxmtl.cli.app import app
 from proxmtl.cli.option_names import in_options, running
 from proxmtl.result import Status
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 COMMANDS = get_command(app).commands
 FIT = COMMANDS["fit"]
 

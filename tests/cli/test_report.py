@@ -9,10 +9,22 @@ from proxmtl.io import seal_folder
 
 FIT = ("x.npy", "--labels", "y.csv", "--max-passes", "60")
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 
 @pytest.fixture
 def run(program):
-    assert program("fit", *FIT, "-g", "g.json", "--out", "run")[0] == 0
+    shared = (
+        "-g",
+        "g.json",
+        "--shared-strength",
+        "0.1",
+        "--own-strength",
+        "10",
+        "--max-passes",
+        "2000",
+    )
+    assert program("fit", *FIT, *shared, "--out", "run")[0] == 0
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import pytest
 
 from proxmtl.io import load_model
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 TUNE = ("tune", "x.npy", "--labels", "y.csv", "--out", "run")
 
 

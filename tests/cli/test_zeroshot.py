@@ -5,6 +5,8 @@ import csv
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 CLASSES = {
     "zebra": [1, 1, 0, 1],
     "panda": [1, 1, 0, 0],

@@ -1,6 +1,7 @@
 """Sparse features in every estimator: the model of dense ones, without ever making them dense."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.samples import Samples
 from proxmtl.io import load_model, save_model
 from proxmtl.regularizers import UnsupportedError
+from proxmtl.solvers import span_descent
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -55,7 +57,7 @@ CONVEX = [
 ]
 LATENT = [
     # "auto" goes on by Gram matrices of dense features, to another local minimum
-    LatentMTLClassifier(tol=1e-5, max_passes=5000, own_strength=1e-2, algorithm="palm"),
+    LatentMTLClassifier(tol=1e-6, max_passes=5000, own_strength=1e-2, algorithm="palm"),
     GOMTLClassifier(n_latents=2, tol=1e-5, max_passes=5000),
 ]
 CHOOSING = [
@@ -119,8 +121,8 @@ def test_without_standardisation_too(estimator):
 @pytest.mark.parametrize("estimator", CHOOSING, ids=named)
 def test_what_is_chosen_is_chosen_of_dense_features_too(estimator, monkeypatch):
     # a search ends its descents early, and with other solvers elsewhere: here it does not
-    monkeypatch.setattr(paths, "TOLERANCE", 1e-9)
-    monkeypatch.setattr(paths, "ITERATIONS", 2000)
+    exact = partial(span_descent.descended, most=2000, tolerance=1e-9)
+    monkeypatch.setattr(paths, "descended", exact)
     labels = (Z + 2 * np.random.default_rng(1).normal(size=Z.shape) > 0).astype(int)
     dense = clone(estimator).fit(X, labels)
     found = clone(estimator).fit(sparse.csr_array(X), labels)

@@ -101,8 +101,8 @@ def test_text_table_shows_mean_and_std(data):
     mean, std = result.summary.loc[("ridge", "Total"), "accuracy"]
     assert result.table().loc["ridge", "Total"] == f"{100 * mean:.2f} ± {100 * std:.2f}"
     assert list(result.table().columns) == ["first", "second", "Total"]
-    with pytest.raises(ValueError, match="metric='f1' is unknown"):
-        result.table("f1")
+    with pytest.raises(ValueError, match="metric='f2' is unknown"):
+        result.table("f2")
 
 
 def test_inner_search_is_reported(data):

@@ -1,11 +1,13 @@
 """Strengths in units of the data: the same model whatever the scale, and what the data say."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
+from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl import (
     Groups,
@@ -62,6 +64,40 @@ def test_predictions_are_those_of_features_in_another_unit(name, standardize, po
     found = predictions(other, 2.0**power * X)
     # cube roots of the strengths round, and descents of some hundred steps carry that on
     assert abs(found - expected).max() <= 1e4 * EPS * abs(expected).max()
+
+
+@pytest.mark.parametrize("power", [-400, -280, 280, 400])
+def test_strengths_follow_the_scale_to_the_end_of_the_range(power):
+    """Squares of slopes, which go as squares of features, would leave float64."""
+    found, _ = shared_strengths(posed(2.0**power * X, MISSING), Groups.single(M), None)
+    shared, own = shared_strengths(posed(X, MISSING), Groups.single(M), None)[0]
+    assert found.shared / 2.0**power == pytest.approx(shared, rel=1e3 * EPS)
+    assert found.own / 2.0 ** (2 * power) == pytest.approx(own, rel=1e3 * EPS)
+
+
+@pytest.mark.parametrize("offset", [1.0, 1000.0])
+def test_without_an_intercept_features_are_not_centred_in_the_unit(offset):
+    features = offset + 1e-9 * X
+    targets = Targets.from_labels(2 * LABELS - 1, reduction="mean")
+    problem = Problem(Logistic(), SharedDesign(features), targets)
+    expected = (features**2).sum(1).mean() / LABELS.size
+    assert strengths.own_unit(problem, None) == pytest.approx(expected, rel=1e3 * EPS)
+
+
+def test_bad_strengths_raise_before_groups_are_looked_for(monkeypatch):
+    """Which may take a fit of its own."""
+    monkeypatch.setattr("proxmtl.estimators.latent.groups_for", None)
+    monkeypatch.setattr("proxmtl.estimators.shared_plus_own.groups_for", None)
+    with pytest.raises(ValueError, match="shared_strength: got inf"):
+        LatentMTLClassifier(groups="auto", shared_strength=np.inf).fit(X, LABELS)
+    with pytest.raises(ValueError, match="own_strength: got -1"):
+        SharedPlusOwnClassifier(groups="auto", own_strength=-1.0).fit(X, LABELS)
+
+
+def test_later_sets_keep_the_groups_of_the_first():
+    model = LatentMTLClassifier(groups="auto").partial_fit(X[:40], LABELS[:40])
+    groups = model.groups_
+    assert model.partial_fit(X[20:], LABELS[20:]).groups_ is groups
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
@@ -251,3 +287,14 @@ def test_a_head_finds_its_strengths_in_the_first_solve_and_keeps_them():
     again.load_state_dict(head.state_dict())
     assert again.model == head.model
     assert float(again.penalty()) == float(head.penalty())
+
+
+@pytest.mark.parametrize("passes", [1, 5, 20, 21, 40, 60])
+@pytest.mark.parametrize("groups", [None, "singletons", [[0, 1, 2], [2, 3, 4, 5]]], ids=str)
+def test_a_start_that_the_budget_ends_is_none(passes, groups):
+    model = LatentMTLClassifier(groups=groups, max_passes=passes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, MISSING)
+    assert model.result_.passes <= passes
+    assert np.isfinite(model.coef_).all()

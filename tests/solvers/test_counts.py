@@ -23,18 +23,18 @@ from proxmtl import (
 
 
 class Watched(SharedDesign):
-    """Features that tally what is read of them; parts tally with the whole."""
+    """Features that tally what is read of them, for M columns; parts tally with the whole."""
 
-    def __init__(self, X, *, intercept=False):
+    def __init__(self, X, n_tasks, *, intercept=False):
         super().__init__(X, intercept=intercept)
-        self.whole, self.read = self.X.numel(), [0.0]
+        self.whole, self.read = self.X.numel() * n_tasks, [0.0]
 
     def scores(self, W):
-        self.read[0] += self.X.numel() / self.whole
+        self.read[0] += self.X.numel() * W.shape[1] / self.whole
         return super().scores(W)
 
     def adjoint(self, residuals):
-        self.read[0] += self.X.numel() / self.whole
+        self.read[0] += self.X.numel() * residuals.shape[1] / self.whole
         return super().adjoint(residuals)
 
 
@@ -44,7 +44,8 @@ CONVEX = [name for name, make in SOLVER_FACTORIES.items() if isinstance(make()[1
 @pytest.mark.parametrize("name", CONVEX)
 def test_passes_are_the_products_made(name):
     solver, problem, start = SOLVER_FACTORIES[name](torch.float64)
-    design = Watched(problem.design.X, intercept=problem.design.intercept)
+    n_tasks, X = problem.targets.n_tasks, problem.design.X
+    design = Watched(X, n_tasks, intercept=problem.design.intercept)
     problem = Problem(problem.loss, design, problem.targets, problem.regularizers)
     problem.prepare()  # curvatures are counted where they are found
     counted, read = problem.counts.passes, design.read[0]
@@ -69,7 +70,7 @@ def latents(K=200, D=30, n=60):
     X = torch.randn(n, D, generator=generator, dtype=torch.float64)
     L = torch.randn(D, K, generator=generator, dtype=torch.float64)
     t = Targets.from_labels(torch.sign(X @ L[:, :2]))
-    base = Watched(X)
+    base = Watched(X, 2)
     problem = Problem(SquaredHinge(), FactoredDesign(base, L=L), t, L1(1.0))
     strength = 0.3 * problem.critical_strength()
     base.read[0] = 0.0

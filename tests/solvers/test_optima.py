@@ -91,6 +91,7 @@ def test_no_gap_on_the_way_is_below_the_true_suboptimality(penalty, intercept):
     seen = []
     minimize(
         problem,
+        FISTA(),
         x0=start,
         stop=MaxIterations(60),
         callback=lambda progress: seen.append(progress.certificate),

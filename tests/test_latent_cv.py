@@ -67,6 +67,23 @@ def test_sharing_is_found_where_there_is_some(groups):
         assert list(both.groups_.names) == list(groups)
 
 
+def test_a_final_fit_without_latents_is_tried_from_another_start(monkeypatch):
+    """A descent to W = V, as from zero factors, is no reason to share nothing."""
+    X, Y = shared_data(200, seed=4)
+    few = hidden(Y[:100], 0.3)
+
+    def nowhere(problem, groups, strength, own, budget):
+        D, M = problem.design.split(problem.zeros())[0].shape
+        factors = torch.zeros(D, 1), torch.zeros(1, M)
+        return *(factor.to(problem.design.dtype) for factor in factors), None, None
+
+    monkeypatch.setattr("proxmtl.latent.path.start_of", nowhere)
+    model = LatentMTLClassifierCV(**SMALL).fit(X[:100], few)
+    assert model.n_latents_ > 0
+    assert model.sharing_.mean() > 0.7
+    assert max(result.passes for result in model.results_) <= model.max_passes
+
+
 def test_nothing_is_shared_where_there_is_nothing_to_share():
     X, Y = shared_data(300, d=12, m=8, own=1.0, seed=1)
     both = LatentMTLClassifierCV(**SMALL).fit(X, Y)

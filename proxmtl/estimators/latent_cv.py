@@ -92,7 +92,14 @@ class LatentSearch(TaskScores, OwnSearch):
             tol=self._given.tol,
         )
         result = solver.solve(problem.design, problem.targets, callback=callback)
-        self._keep(replace(result, state=None, passes=result.passes + spent, budget=most))  # type: ignore[arg-type]
+        spent += result.passes
+        if not result.live_latents and most - spent >= 1:
+            # a minimum without latents: from the trace norm's solutions there may be a lower one
+            again = replace(solver, init="trace", max_passes=most - spent)
+            other = again.solve(problem.design, problem.targets, callback=callback)
+            spent += other.passes
+            result = min(result, other, key=lambda each: each.certificate.objective)
+        self._keep(replace(result, state=None, passes=spent, budget=most))  # type: ignore[arg-type]
         self._shared = result.L.numpy(), result.S.numpy()
         return result.coef.numpy(), result.intercept.numpy()
 

@@ -14,14 +14,13 @@ Writes bench/results/ridge.json.
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any
 
+import labelled
 import numpy as np
 import record
 import torch
@@ -39,12 +38,9 @@ from proxmtl import (
     minimize,
 )
 from proxmtl.estimators import SingleTaskClassifier
-from proxmtl.io import load_digit_attributes
 from proxmtl.stopping import Stop
 
 Data = tuple[np.ndarray, np.ndarray]
-HERE = Path(__file__).parents[1]
-DATA = Path(os.environ.get("PROXMTL_DATA", HERE.parent / "shared" / "data"))
 STRENGTHS = (0.01, 1.0, 100.0)
 PEER = (1e-4, 1e-6)
 OURS = tuple(10.0**-k for k in range(3, 9))
@@ -60,19 +56,16 @@ def standardised(X: np.ndarray, Y: np.ndarray) -> Data:
 
 
 def digits() -> Data:
-    data = load_digit_attributes()
-    return standardised(data.X, np.asarray(data.Y, float))
+    X, Y, _, _ = labelled.digits()
+    return standardised(X, Y)
 
 
 def awa(share: float = 1.0) -> Data:
     """3,000 images, 512 features, 85 attributes; a share of the labels."""
     rng = np.random.default_rng(0)
-    file = np.load(DATA / "awa1" / "features_pca512_int8.npz")
-    classes = np.loadtxt(DATA / "awa1" / "predicate-matrix-binary.txt")
-    rows = rng.permutation(len(file["label"]))[:3000]
-    Y = classes[file["label"][rows]]
-    Y = np.where(rng.random(Y.shape) < share, Y, np.nan)
-    return standardised(file["features"][rows] * file["scale"], Y)
+    X, Y, _, _ = labelled.awa()
+    rows = rng.permutation(len(X))[:3000]
+    return standardised(X[rows], np.where(rng.random((3000, Y.shape[1])) < share, Y[rows], np.nan))
 
 
 def wide() -> Data:
@@ -86,11 +79,8 @@ def wide() -> Data:
 
 def clothing() -> Data:
     """1,856 images, 1,280 features of an EfficientNet, 23 attributes, some labels missing."""
-    import pandas as pd
-
-    labels = pd.read_csv(DATA / "clothing_attributes" / "labels.csv", index_col="image")
-    Y = labels.drop(columns=["category", "neckline", "sleevelength"]).to_numpy(float) - 1
-    return standardised(np.load(HERE / "build/features/clothing_efficientnet_stretch.npy"), Y)
+    X, Y, _, _ = labelled.clothing()
+    return standardised(X, Y)
 
 
 SETS: dict[str, Callable[[], Data]] = {

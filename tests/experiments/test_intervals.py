@@ -19,7 +19,8 @@ def test_accuracies_have_wilsons_interval(right, n):
     low, high = accuracy_interval(right / n, n)
     exact = binomtest(right, n).proportion_ci(method="wilson")
     # a score of ten operations of numbers of order one
-    np.testing.assert_allclose([low, high], [exact.low, exact.high], atol=10 * np.finfo(float).eps)
+    tolerance = 10 * np.finfo(float).eps
+    np.testing.assert_allclose([low, high], [exact.low, exact.high], rtol=0, atol=tolerance)
 
 
 def test_what_was_not_scored_has_no_interval():

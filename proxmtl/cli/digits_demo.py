@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # of scikit-learn
 
@@ -67,7 +69,12 @@ def run_demo(
         f"{counted(n_splits, 'random split')}."
     )
     with Parts() as saved, demo_folder(out, force=force) as staging:
-        with step_progress("Fitting", len(rows) * n_splits) as advance, one_thread():
+        with (
+            step_progress("Fitting", len(rows) * n_splits) as advance,
+            one_thread(),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the table says it once
             comparison = _compare(rows, data, groups, parts, advance)
         asked = {"n_train": n_train, "observed": observed, "n_splits": n_splits, "seed": seed}
         asked["max_passes"] = max_passes

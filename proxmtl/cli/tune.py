@@ -235,8 +235,9 @@ def tune(
 def _chosen(model: Any) -> str:
     named = model.get_params(deep=False).items()
     given = [(name, value) for name, value in named if name.endswith("strength")]
-    return ", ".join(_shown(name, value) for name, value in given if value is not None)
+    # "auto" beside numbers was not chosen: these stand for it
+    return ", ".join(f"{name} {value:.4g}" for name, value in given if _is_number(value))
 
 
-def _shown(name: str, value: Any) -> str:
-    return f"{name} {value}" if isinstance(value, str) else f"{name} {value:.4g}"
+def _is_number(value: Any) -> bool:
+    return value is not None and not isinstance(value, str)

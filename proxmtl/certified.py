@@ -13,23 +13,22 @@ import torch
 from torch import Tensor
 
 from proxmtl.counts import OracleCounts
+from proxmtl.data_term import OnData
 from proxmtl.designs import Design
-from proxmtl.duality import duality_gap
-from proxmtl.losses import Loss, without_weights
 from proxmtl.numerics import norm
 from proxmtl.regularizers import Regularizer, Smoothed, UnsupportedError
 from proxmtl.result import Certificate
-from proxmtl.targets import Targets
 
 __all__ = ["Certified"]
 
+ROUNDING = 64 * torch.finfo(torch.float64).eps
+"""Relative margin inside the domain of a conjugate: past the rounding of its gauge."""
 
-class Certified:
+
+class Certified(OnData):
     """The part of :class:`proxmtl.Problem` that measures points."""
 
-    loss: Loss
     design: Design
-    targets: Targets
     counts: OracleCounts
     terms: tuple[Regularizer, ...]
     smooth_terms: tuple[Smoothed, ...]
@@ -53,8 +52,7 @@ class Certified:
         """
         if self.regularizer is None:
             raise UnsupportedError("critical_strength: the problem has no non-smooth regularizer.")
-        targets = self.targets.to(torch.float64)
-        _, grad = self.design.loss_and_grad(self.loss, targets, self.null_point())
+        _, grad = self.design.loss_and_grad(self.data, self.null_point())
         return self.regularizer.critical_strength(self.design.split(grad)[0])
 
     def null_point(self) -> Tensor:
@@ -82,7 +80,7 @@ class Certified:
 
     @cached_property
     def _without_weights(self) -> tuple[Tensor | None, float]:
-        return without_weights(self.loss, self.targets, intercept=self.design.intercept)
+        return self.data.null(intercept=self.design.intercept)
 
     @property
     def loss_at_zero(self) -> float:
@@ -118,12 +116,11 @@ class Certified:
     @cached_property
     def _at_zero(self) -> tuple[float, tuple[float, float], float]:
         """Loss at zero, norms of its gradient in weights and intercept, unit of the latter."""
-        targets = self.targets.to(torch.float64)
         scores = self.design.scores(self.zeros(torch.float64))
-        value, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
+        value, residuals = self.data.value_and_gradient(scores)
         grad, bias = self.design.split(self.design.adjoint(residuals))
         norms = norm(grad), 0.0 if bias is None else norm(bias)
-        return float(value), norms, norm(targets.per_task(residuals.abs()))
+        return float(value), norms, norm(self.data.per_task(residuals.abs()))
 
     def certificate(self, W: Tensor) -> Certificate:
         """Measure a point in float64: objective, duality gap where there is one, KKT residual.
@@ -134,9 +131,8 @@ class Certified:
         if self.design.unit != 1:
             return self._in_plain_units().certificate(self.outside(W))
         point = self.settled(W)
-        targets = self.targets.to(torch.float64)
         scores = self.design.scores(point)
-        _, residuals = self.loss.value_and_grad(scores, targets.labels, targets.weights)
+        residuals = self.data.gradient(scores)
         grad = self.design.adjoint(residuals)
         certificate = self.certificate_from(
             point, scores, residuals, grad, self.gradient_scale, loss_at_zero=self.loss_at_zero
@@ -175,8 +171,7 @@ class Certified:
         ``residuals`` are the loss gradient in the scores, ``grad`` that in the parameter; ``dual``
         the :meth:`balanced` residuals and their adjoint, where somebody has computed them.
         """
-        targets = self.targets.to(torch.float64)
-        value = float(self.loss.value(scores, targets.labels, targets.weights))
+        value = float(self.data.value(scores))
         smooth, smooth_grad = self.smooth_terms_value_and_grad(point)
         objective = value + float(self.regularizer_value(point) + smooth)
         penalised, _ = self.design.split(point)
@@ -191,7 +186,7 @@ class Certified:
             blocks["intercept"] = norm(bias_grad)
         gap = None
         if self.has_gap:
-            gap = duality_gap(self, point, scores, dual or self._dual(residuals, grad), objective)
+            gap = _duality_gap(self, point, scores, dual or self._dual(residuals, grad), objective)
         return Certificate(
             objective=objective,
             gap=gap,
@@ -220,13 +215,13 @@ class Certified:
 
     @cached_property
     def _balances(self) -> bool:
-        return self.loss.balance(torch.zeros_like(self.targets.labels), self.targets) is not None
+        return self.data.balanced(self.data.zero_scores()) is not None
 
     def balanced(self, residuals: Tensor) -> Tensor:
         """Residuals as dual variables: each task's sum to zero if there is an intercept."""
         if not self.design.intercept:
             return residuals
-        balanced = self.loss.balance(residuals, self.targets.to(residuals.dtype))
+        balanced = self.data.balanced(residuals)
         if balanced is None:
             raise UnsupportedError(
                 f"{type(self.loss).__name__} makes no dual point that an unpenalised intercept "
@@ -239,3 +234,61 @@ class Certified:
             return residuals, grad
         residuals = self.balanced(residuals)
         return residuals, self.design.adjoint(residuals)
+
+
+def _duality_gap(
+    problem: Certified, W: Tensor, scores: Tensor, dual: tuple[Tensor, Tensor], objective: float
+) -> float:
+    """Fenchel gap of a convex problem at a dual point made of the loss's own residuals.
+
+    Parameters
+    ----------
+    problem : Problem
+        One that :attr:`Problem.has_gap`.
+    W, scores : Tensor
+        Point and its scores, float64.
+    dual : tuple of Tensor
+        Residuals as dual variables (balanced, with an intercept) and their adjoint.
+    objective : float
+        At the point.
+
+    Returns
+    -------
+    float
+        Upper bound on ``objective - optimum``, ``>= 0``.
+    """
+    residuals, grad = dual
+    U, _ = problem.design.split(-grad)
+    penalised, _ = problem.design.split(W)
+    # fixed part of an affine design: <theta, scores - A w>
+    offset = float((residuals * scores).sum() - (grad * W).sum())
+    if problem.ridge > 0:
+        scale, conjugate = 1.0, _conjugate_with_ridge(problem, U)
+    elif problem.regularizer is not None and problem.regularizer.has_conjugate:
+        # a dual point just outside the conjugate's domain is shrunk into it, past rounding
+        limit = problem.regularizer.conjugate_limit(U) * (1 - ROUNDING)
+        scale = 1.0 if limit >= 1 else limit  # NaN stays
+        conjugate = problem.regularizer.conjugate(scale * U)
+    else:
+        assert problem.regularizer is not None
+        norm = problem.regularizer.dual_norm(U, at=penalised)
+        largest = math.inf if norm == 0 else 1 / norm
+        scale = problem.data.dual_scale(residuals, largest, offset)
+        conjugate = 0.0
+    dual_loss = problem.data.conjugate(scale * residuals)
+    return max(objective + dual_loss - scale * offset + conjugate, 0.0)
+
+
+def _conjugate_with_ridge(problem: Certified, U: Tensor) -> float:
+    """``(R + ridge ||.||^2)*(U)``: its maximiser is a prox, ``prox_{R/2ridge}(U / 2ridge)``."""
+    step = 1 / (2 * problem.ridge)
+    point = U * step
+    if problem.regularizer is None:
+        return float(U.square().sum()) / (4 * problem.ridge)
+    best, value = problem.regularizer.prox(point, step)
+    inner = float((U * best).sum() - problem.ridge * best.square().sum() - value)
+    # an inexact prox falls short of the maximum by at most its own gap
+    slack = 0.0
+    if not problem.regularizer.exact_prox:
+        slack = 2 * problem.ridge * problem.regularizer.prox_gap(point, step)
+    return inner + slack

@@ -10,9 +10,10 @@ from torch import Tensor
 from proxmtl.arrays import as_float_tensor
 from proxmtl.problem import Problem
 from proxmtl.result import Result
-from proxmtl.solvers.base import Callback, Solver, State
+from proxmtl.solvers.base import Callback, Solver
 from proxmtl.solvers.choice import solver_for
 from proxmtl.solvers.loop import run
+from proxmtl.state import State
 from proxmtl.stopping import MaxIterations, RelativeGap, RelativeKKT, Stop
 
 __all__ = ["minimize"]

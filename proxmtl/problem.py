@@ -11,6 +11,7 @@ from torch import Tensor
 
 from proxmtl.certified import Certified
 from proxmtl.counts import OracleCounts
+from proxmtl.data_term import DataTerm
 from proxmtl.designs import Design
 from proxmtl.losses import Loss
 from proxmtl.regularizers import (
@@ -42,6 +43,8 @@ class Problem(Certified):
         As made by :meth:`Targets.from_labels`.
     regularizers : Regularizer or sequence of Regularizer
         Empty: no penalty (then there is no duality gap).
+    counts : OracleCounts, optional
+        To which products with the features are charged; the problem's own by default.
 
     Raises
     ------
@@ -52,6 +55,8 @@ class Problem(Certified):
 
     Attributes
     ----------
+    data : DataTerm
+        The loss summed over the labels, as a function of the scores.
     terms : tuple of Regularizer
         The regularizers other than squared norms, as given.
     regularizer : Regularizer or None
@@ -66,18 +71,18 @@ class Problem(Certified):
         design: Design,
         targets: Targets,
         regularizers: Regularizer | Sequence[Regularizer] = (),
+        *,
+        counts: OracleCounts | None = None,
     ) -> None:
         _expect("loss", loss, Loss, "SquaredHinge()")
         _expect("design", design, Design, "SharedDesign(X)")
         _expect("targets", targets, Targets, "Targets.from_labels(Y)")
         design.check_device(targets)
         design.check_targets(targets)
-        loss.check_labels(targets.labels, targets.weights)
-        self.loss = loss
+        self.data = DataTerm.checked(loss, targets, design.dtype)
         self.design = design
-        self.targets = targets.to(design.dtype)
         self.smooth_terms: tuple[Smoothed, ...] = ()
-        self.counts = OracleCounts()
+        self.counts = OracleCounts() if counts is None else counts
         self._found: dict[float, float] = {}  # Lipschitz constants by the design's unit, once
         self._plain: Problem | None = None  # the problem that this is in other units
         self._penalise(regularizers)
@@ -127,9 +132,23 @@ class Problem(Certified):
         design = self.design.in_units()
         if design is self.design:
             return self
+        other = self.on(design)
+        # what is known of the features is known by unit, or the same in all units
+        other._found, other._plain = self._found, self  # noqa: SLF001 - of the same class
+        if "_at_zero" in self.__dict__:
+            other.__dict__["_at_zero"] = self._at_zero
+        return other
+
+    def on(self, design: Design) -> Problem:
+        """Return the problem on another design of the same samples.
+
+        Shares the data term, the penalties and the counts, and nothing that was computed of the
+        features.
+        """
         other = copy(self)
-        other.__dict__.pop("_restricted_design", None)  # of the working sets
-        other.design, other._plain = design, self  # noqa: SLF001 - of the same class
+        for name in ("_at_zero", "_restricted_design", "_span"):
+            other.__dict__.pop(name, None)
+        other.design, other._found, other._plain = design, {}, None  # noqa: SLF001
         return other
 
     def inside(self, W: Tensor) -> Tensor:
@@ -166,7 +185,7 @@ class Problem(Certified):
     def smooth_value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor]:
         """Loss plus smoothed terms, value and gradient: one pass over the data."""
         self.counts.charge(forward=self.design.share, adjoint=self.design.share)
-        value, grad = self.design.loss_and_grad(self.loss, self.targets, W)
+        value, grad = self.design.loss_and_grad(self.data, W)
         extra, extra_grad = self.smooth_terms_value_and_grad(W)
         return value + extra, grad + extra_grad if extra_grad is not None else grad
 
@@ -202,18 +221,18 @@ class Problem(Certified):
 
     def objective(self, W: Tensor) -> Tensor:
         """The unsmoothed objective, 0-d, in the precision of ``W``."""
-        targets = self.targets.to(W.dtype)
-        loss = self.loss.value(self.scores(W), targets.labels, targets.weights)
-        return loss + self.regularizer_value(W) + self.smooth_terms_value_and_grad(W)[0]
+        return (
+            self.data.value(self.scores(W))
+            + self.regularizer_value(W)
+            + self.smooth_terms_value_and_grad(W)[0]
+        )
 
     def curvature_product(self, scores: Tensor, V: Tensor) -> Tensor:
         """Hessian of loss + ridge, at a point with these scores, times ``V``: one pass.
 
         The other regularizers have :meth:`Regularizer.curvature_product` for their part.
         """
-        targets = self.targets.to(V.dtype)
-        along = self.scores_along(V)
-        bent = self.loss.curvature_product(scores, targets.labels, targets.weights, along)
+        bent = self.data.curvature_product(scores, self.scores_along(V))
         penalised, bias = self.design.split(V)
         ridge = 2 * self.ridge * penalised
         return self.adjoint(bent) + self.design.join(

@@ -17,14 +17,22 @@ FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "pro
 
 # what each room may import of the others; a room may always import itself
 GROUND = {"groups", "kernels", "machine", "numerics", "documents", "limits", "sources", "wording"}
-MATERIAL = {"losses", "regularizers", "designs", "targets", "arrays", "label_coding"} | GROUND
+MATERIAL = {
+    "losses",
+    "regularizers",
+    "data_term",
+    "designs",
+    "targets",
+    "arrays",
+    "label_coding",
+} | GROUND
 ENGINE = {
     "certified",
     "counts",
-    "duality",
     "problem",
     "stopping",
     "result",
+    "state",
     "solvers",
     "minimization",
 } | MATERIAL
@@ -48,14 +56,15 @@ MAY_IMPORT = {
     "targets": {"arrays", "label_coding"},
     "losses": GROUND | {"targets"},
     "regularizers": GROUND,
-    "designs": GROUND | {"arrays", "losses", "targets"},
-    "result": {"solvers"},  # under TYPE_CHECKING only: see RUN_TIME_ONLY
+    "data_term": {"losses", "targets"},
+    "designs": GROUND | {"arrays", "data_term", "targets"},
+    "state": set(),
+    "result": {"state"},
     "stopping": {"result"},
     "counts": MATERIAL,
-    "duality": {"certified"},  # for types only
-    "certified": {"counts", "duality"} | MATERIAL | {"result"},
+    "certified": {"counts"} | MATERIAL | {"result"},
     "problem": {"certified", "counts"} | MATERIAL,
-    "solvers": MATERIAL | {"counts", "problem", "result", "stopping"},
+    "solvers": MATERIAL | {"counts", "problem", "result", "state", "stopping"},
     "minimization": ENGINE,
     "latent": ENGINE,
     "baselines": {"latent"} | ENGINE,
@@ -70,7 +79,6 @@ MAY_IMPORT = {
     "backbones": MODEL | CLIENTS | {"naming", "text_tables"},
     "adjoints": MODEL,
 }
-ONLY_FOR_TYPES = {("result", "solvers"), ("duality", "certified")}
 HEAVY = ["triton", "numba", "sklearn", "pandas", "matplotlib", "typer", "rich", "pyarrow"]
 
 
@@ -84,31 +92,21 @@ def room_of(path):
 
 
 def imports_of(path):
-    """(module, whether only under TYPE_CHECKING) of every absolute or relative import."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
-        for statement in block.body
-        for node in ast.walk(statement)
-    }
+    """Module of every absolute or relative import, those for types only included."""
     folder, *rest = path.relative_to(ROOT).parent.parts
     package = [*FOLDERS[folder].split("."), *rest]
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, id(node) in typing_only
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 up = package[: len(package) - node.level + 1]
                 base = ".".join([*up, *filter(None, [base])])
             if base == "proxmtl":
-                for alias in node.names:
-                    yield f"proxmtl.{alias.name}", id(node) in typing_only
+                yield from (f"proxmtl.{alias.name}" for alias in node.names)
             else:
-                yield base, id(node) in typing_only
+                yield base
 
 
 def test_every_room_is_in_the_table():
@@ -121,7 +119,7 @@ def test_imports_run_in_the_allowed_directions(path):
     room = room_of(path)
     if room == "__init__":
         return
-    for module, for_types in imports_of(path):
+    for module in imports_of(path):
         top, *rest = module.split(".")
         if top != "proxmtl" or not rest:
             continue
@@ -130,8 +128,6 @@ def test_imports_run_in_the_allowed_directions(path):
             assert not other[0].isupper(), f"{path.name}: import {other} from its own module"
             continue
         assert other in MAY_IMPORT[room], f"{room} must not import {other} ({module})"
-        if (room, other) in ONLY_FOR_TYPES:
-            assert for_types, f"{room} may import {other} for types only"
 
 
 def contributing():
@@ -139,14 +135,14 @@ def contributing():
 
 
 def test_contributing_gives_the_order_of_imports():
-    block = re.search(r"^(?: {4}.*\n)+(?=\nTwo imports)", contributing(), re.MULTILINE).group()
+    block = re.search(r"^(?: {4}.*\n)+(?=\n\| room)", contributing(), re.MULTILINE).group()
     levels = [re.findall(r"\w+", level) for level in block.split("->")]
     place = {room: number for number, level in enumerate(levels) for room in level}
     assert sum(map(len, levels)) == len(place)
     assert set(place) == set(MAY_IMPORT) - {"__main__"}
     for room, others in MAY_IMPORT.items():
         for other in others - {room} if room != "__main__" else ():
-            beside = {room, other} <= CLIENTS or (room, other) in ONLY_FOR_TYPES
+            beside = {room, other} <= CLIENTS
             assert beside or place[room] < place[other], f"{room} may import {other}"
 
 
@@ -170,7 +166,7 @@ def test_the_import_test_can_fail(tmp_path, monkeypatch):
     bad.parent.mkdir(parents=True)
     bad.write_text("from proxmtl import Groups\nfrom ..ops import x\nfrom . import y\n")
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
-    found = [module for module, _ in imports_of(bad)]
+    found = list(imports_of(bad))
     assert found == ["proxmtl.Groups", "proxmtl.kernels.ops", "proxmtl.kernels.torch"]
     with pytest.raises(AssertionError):
         test_imports_run_in_the_allowed_directions(bad)

@@ -30,12 +30,9 @@ class LossAt:
 
     def __init__(self, problem: Problem | LatentProblem, W: Tensor) -> None:
         self.problem, self.design, self.W = problem, problem.design, W
-        self.targets = problem.targets.to(W.dtype)
         problem.counts.charge(forward=self.design.share)
         self.scores = self.design.scores(W)
-        self.value, self.residuals = problem.loss.value_and_grad(
-            self.scores, self.targets.labels, self.targets.weights
-        )
+        self.value, self.residuals = problem.data.value_and_gradient(self.scores)
 
     def gradient(self) -> Tensor:
         """Gradient in the parameter: half a pass."""
@@ -45,9 +42,7 @@ class LossAt:
     def along(self, v: Tensor) -> Tensor:
         """Change of the residuals along ``v``: ``c phi''(z) (X v)``. Half a pass."""
         self.problem.counts.charge(forward=self.design.share)
-        return self.problem.loss.curvature_product(
-            self.scores, self.targets.labels, self.targets.weights, self.design.linear(v)
-        )
+        return self.problem.data.curvature_product(self.scores, self.design.linear(v))
 
     def curvature(self, v: Tensor) -> Tensor:
         """Hessian times ``v``: a pass."""

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from proxmtl.losses import Loss
+from proxmtl.data_term import DataTerm
 from proxmtl.numerics import Moments
 from proxmtl.targets import Targets
 
@@ -252,10 +252,9 @@ class Design(ABC):
         """
         return self.curvature_by_task(targets)
 
-    def loss_and_grad(self, loss: Loss, targets: Targets, W: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (0-d) and its gradient in ``W``: one pass over the data."""
-        targets = targets.to(W.dtype)
-        value, residuals = loss.value_and_grad(self.scores(W), targets.labels, targets.weights)
+        value, residuals = data.value_and_gradient(self.scores(W))
         return value, self.adjoint(residuals)
 
     def factors_pay(self, n_latents: int, n_tasks: int) -> bool:  # noqa: ARG002
@@ -280,15 +279,15 @@ class Design(ABC):
         )
 
     def factored_loss_and_grads(
-        self, loss: Loss, targets: Targets, L: Tensor, S: Tensor, bias: Tensor | None
+        self, data: DataTerm, L: Tensor, S: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Loss (0-d) and its gradients in L, S and the intercepts, as for :meth:`factored_scores`.
 
         One pass over the data: :meth:`loss_and_grad` at ``L S``, pulled back to the factors.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} has no {type(loss).__name__} of factors of shapes "
-            f"{tuple(L.shape)} and {tuple(S.shape)} for {targets.n_tasks} tasks"
+            f"{type(self).__name__} has no {type(data.loss).__name__} of factors of shapes "
+            f"{tuple(L.shape)} and {tuple(S.shape)} for {data.n_tasks} tasks"
             f"{'' if bias is None else ' with intercepts'}; use loss_and_grad."
         )
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from proxmtl.data_term import DataTerm
 from proxmtl.designs.base import Design
-from proxmtl.losses import Loss
 from proxmtl.targets import Targets
 
 __all__ = ["CentredDesign", "centred"]
@@ -110,8 +110,8 @@ class CentredDesign(Design):
     def adjoint(self, residuals: Tensor) -> Tensor:
         return self._centred(self.base.adjoint(residuals))
 
-    def loss_and_grad(self, loss: Loss, targets: Targets, W: Tensor) -> tuple[Tensor, Tensor]:
-        value, grad = self.base.loss_and_grad(loss, targets, self._plain(W))
+    def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
+        value, grad = self.base.loss_and_grad(data, self._plain(W))
         return value, self._centred(grad)
 
     def factors_pay(self, n_latents: int, n_tasks: int) -> bool:
@@ -123,11 +123,11 @@ class CentredDesign(Design):
         return self.base.factored_scores(L, S, plain)
 
     def factored_loss_and_grads(
-        self, loss: Loss, targets: Targets, L: Tensor, S: Tensor, bias: Tensor | None
+        self, data: DataTerm, L: Tensor, S: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         assert bias is not None
         plain, latent_means = self._plain_bias(L, S, bias)
-        found = self.base.factored_loss_and_grads(loss, targets, L, S, plain)
+        found = self.base.factored_loss_and_grads(data, L, S, plain)
         value, along_L, along_S, slope = found
         assert slope is not None
         along_L = along_L.sub_((self._scaled.to(slope.dtype) * slope) @ S.T)

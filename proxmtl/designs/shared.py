@@ -11,6 +11,7 @@ from scipy.sparse import issparse
 from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
+from proxmtl.data_term import DataTerm
 from proxmtl.designs.base import Design, check_features, check_finite, check_shape, consecutive
 from proxmtl.designs.products import (
     TooManyProductsError,
@@ -24,7 +25,6 @@ from proxmtl.designs.products import (
     transposed,
     weighted_sum,
 )
-from proxmtl.losses import Loss
 from proxmtl.numerics import Moments, column_moments
 from proxmtl.targets import Targets
 
@@ -99,11 +99,10 @@ class SharedDesign(Design):
         return self._scores(self._times(L), S, bias)
 
     def factored_loss_and_grads(
-        self, loss: Loss, targets: Targets, L: Tensor, S: Tensor, bias: Tensor | None
+        self, data: DataTerm, L: Tensor, S: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        targets, XL = targets.to(L.dtype), self._times(L)
-        scores = self._scores(XL, S, bias)
-        value, residuals = loss.value_and_grad(scores, targets.labels, targets.weights)
+        XL = self._times(L)
+        value, residuals = data.value_and_gradient(self._scores(XL, S, bias))
         along_L = self._transposed(residuals @ S.T)
         along_bias = None if bias is None else self.unit * residuals.sum(0)
         return value, along_L, XL.T @ residuals, along_bias

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from proxmtl.arrays import Array
+from proxmtl.data_term import DataTerm
 from proxmtl.designs.base import Design
 from proxmtl.designs.products import TooManyProductsError, largest_curvature, trace
 from proxmtl.designs.shared import SharedDesign
-from proxmtl.losses import Loss
 from proxmtl.numerics import Moments
 from proxmtl.targets import Targets
 
@@ -67,8 +67,8 @@ class ShiftedDesign(Design):
     def adjoint(self, residuals: Tensor) -> Tensor:
         return self._shifted(self.base.adjoint(residuals))
 
-    def loss_and_grad(self, loss: Loss, targets: Targets, W: Tensor) -> tuple[Tensor, Tensor]:
-        value, grad = self.base.loss_and_grad(loss, targets, self._plain(W))
+    def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
+        value, grad = self.base.loss_and_grad(data, self._plain(W))
         return value, self._shifted(grad)
 
     def _plain(self, W: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
+from proxmtl.data_term import DataTerm
 from proxmtl.designs.base import Design, check_features, consecutive
 from proxmtl.designs.products import (
     TooManyProductsError,
@@ -22,7 +23,6 @@ from proxmtl.designs.products import (
     weighted_sum,
 )
 from proxmtl.kernels import hinge_value_and_grad
-from proxmtl.losses import Loss
 from proxmtl.numerics import Moments, column_moments
 from proxmtl.targets import Targets
 
@@ -81,10 +81,10 @@ class TaskDesign(Design):
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
         return self.n_features + int(self.intercept), targets.n_tasks
 
-    def loss_and_grad(self, loss: Loss, targets: Targets, W: Tensor) -> tuple[Tensor, Tensor]:
-        if loss.kernel is None:
-            return super().loss_and_grad(loss, targets, W)
-        targets = targets.to(W.dtype)
+    def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
+        if data.loss.kernel is None:
+            return super().loss_and_grad(data, W)
+        targets = data.at(W.dtype)
         weights, bias = self.split(W)
         # each row of X is read once, for its score and for its share of the gradient
         result = hinge_value_and_grad(
@@ -93,7 +93,7 @@ class TaskDesign(Design):
             torch.split(targets.labels, self.sizes),
             torch.split(targets.weights, self.sizes),
             None if bias is None else self.unit * bias,
-            loss=loss.kernel,
+            loss=data.loss.kernel,
         )
         grad = self.join(result.grad, None if bias is None else self.unit * result.grad_bias)
         return result.value.sum().to(W.dtype), grad.to(W.dtype)

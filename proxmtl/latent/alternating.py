@@ -13,11 +13,12 @@ from proxmtl.latent.problem import LatentProblem
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Result, Status
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.loop import run
 from proxmtl.solvers.spgd import SPGD
+from proxmtl.state import State
 from proxmtl.stopping import MaxIterations, RelativeGap, Stop
 
 __all__ = ["Alternating", "AlternatingState"]

@@ -17,8 +17,9 @@ from proxmtl.latent.refactor import MOST, cheapest, refactor, refactor_passes
 from proxmtl.latent.revive import revive
 from proxmtl.machine import check_memory
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.blocks import Blocks
+from proxmtl.state import State
 
 __all__ = ["GramNewton", "GramNewtonState"]
 
@@ -280,7 +281,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
         super().check_resume(problem, state)
         tasks, _, side = sides(problem)
         kept = (state.full.shape[1:], state.scores.shape, state.slope.shape)
-        wanted = ((side, side), problem.targets.labels.shape, (side, tasks))
+        wanted = ((side, side), problem.data.shape, (side, tasks))
         if kept != wanted or len(state.scales) != tasks:
             raise ValueError("state: of other samples or tasks; resume with the same problem.")
 
@@ -308,28 +309,24 @@ def _measured(problem: LatentProblem, blocks: Blocks) -> tuple[float, Tensor]:
     """Loss, summed in float64, and scores: half a pass."""
     problem.counts.charge(forward=1)
     scores = problem.design.scores(problem.weights(blocks))
-    targets = problem.targets.to(torch.float64)
-    value = problem.loss.value(scores.to(torch.float64), targets.labels, targets.weights)
-    return float(value), scores
+    return float(problem.data.value(scores.to(torch.float64))), scores
 
 
 def _slope(problem: LatentProblem, scores: Tensor) -> Tensor:
     """Gradient in the design's parameter, float64: half a pass."""
     problem.counts.charge(adjoint=1)
-    targets = problem.targets.to(torch.float64)
-    residuals = problem.loss.grad(scores.to(torch.float64), targets.labels, targets.weights)
+    residuals = problem.data.gradient(scores.to(torch.float64))
     return problem.design.adjoint(residuals.to(scores)).to(torch.float64)
 
 
 def _with_grams(problem: LatentProblem, state: GramNewtonState) -> GramNewtonState:
     """Bring the Gram matrices to the curvature at the scores."""
-    targets = problem.targets.to(torch.float64)
-    bends = problem.loss.curvature(state.scores.to(torch.float64), targets.labels)
+    bends = problem.data.curvature(state.scores.to(torch.float64))
     grams, held = state.grams, state.held
     if grams is None or held is None:  # the majoriser is that of the largest curvature
         grams = state.full * state.scales[:, None, None]
-        held = problem.loss.curvature_bound * targets.weights
-    grams, held = moved_grams(problem, grams, held, bends * targets.weights)
+        held = problem.loss.curvature_bound * problem.data.at(torch.float64).weights
+    grams, held = moved_grams(problem, grams, held, bends)
     return replace(state, grams=grams, held=held)
 
 
@@ -345,10 +342,8 @@ def _residual(problem: LatentProblem, state: GramNewtonState) -> float:
         unit = along.own.new_tensor(problem.own_scale)
         parts.append((along.own + 2 * problem.own.strength * own, unit))
     if along.intercept is not None:
-        targets = problem.targets.to(torch.float64)
-        scores = state.scores.to(torch.float64)
-        pull = problem.loss.grad(scores, targets.labels, targets.weights).abs()
-        parts.append((along.intercept, targets.per_task(pull).norm()))
+        pull = problem.data.gradient(state.scores.to(torch.float64)).abs()
+        parts.append((along.intercept, problem.data.per_task(pull).norm()))
     return largest_relative(parts)
 
 

@@ -20,7 +20,7 @@ CHANGED = 0.15
 def sides(problem: LatentProblem) -> tuple[int, int, int]:
     """Tasks M, features D, and the side of a Gram matrix: D, and one more for an intercept."""
     side = problem.design.parameter_shape(problem.targets)[0]
-    return problem.targets.n_tasks, side - int(problem.design.intercept), side
+    return problem.data.n_tasks, side - int(problem.design.intercept), side
 
 
 def by_task(problem: LatentProblem | Problem, values: Tensor) -> list[Tensor]:
@@ -35,7 +35,7 @@ def by_task(problem: LatentProblem | Problem, values: Tensor) -> list[Tensor]:
 def gram_passes(problem: LatentProblem, rows: float) -> float:
     """Operations of Gram matrices of so many rows, in passes over the data."""
     _, D, side = sides(problem)
-    return rows * side**2 / (2 * D * problem.targets.labels.numel())
+    return rows * side**2 / (2 * D * problem.data.shape.numel())
 
 
 def full_grams(problem: LatentProblem) -> tuple[Tensor, Tensor]:
@@ -49,7 +49,7 @@ def full_grams(problem: LatentProblem) -> tuple[Tensor, Tensor]:
     scales : Tensor, shape (M,)
         Their factors.
     """
-    bound = problem.loss.curvature_bound * problem.targets.weights.to(torch.float64)
+    bound = problem.loss.curvature_bound * problem.data.at(torch.float64).weights
     columns = by_task(problem, bound)
     scales = torch.ones(len(columns), dtype=torch.float64, device=bound.device)
     if problem.targets.task_of is None:

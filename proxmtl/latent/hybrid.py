@@ -14,8 +14,9 @@ from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.refactor import Refactored, RefactoredState
 from proxmtl.latent.work import ROUNDS, Sizes, sizes
 from proxmtl.result import Certificate
-from proxmtl.solvers.base import Saved, Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.blocks import Blocks
+from proxmtl.state import Saved, State
 
 __all__ = ["Hybrid", "HybridState", "default_solver"]
 

@@ -66,8 +66,8 @@ def single_task_weights(problem: LatentProblem) -> Tensor:
     curvature = problem.loss.curvature_bound * float(problem.curvature_by_task.max())
     ridge = RIDGE_FRACTION * check_curvature(problem, curvature)
     # features that are all zero have no curvature, and any ridge does
-    convex = Problem(problem.loss, problem.design, problem.targets, SquaredFrobenius(ridge or 1.0))
-    convex.counts = problem.counts
+    penalty = SquaredFrobenius(ridge or 1.0)
+    convex = Problem(problem.loss, problem.design, problem.targets, penalty, counts=problem.counts)
     left = problem.counts.left
     with problem.counts.limited(max(left / 2, min(left, FEWEST))):
         stop = RelativeGap(1e-2) | MaxIterations(200)

@@ -21,11 +21,12 @@ from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
 from proxmtl.latent.starts import INITS, made_start
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.result import Certificate, Result, Status
-from proxmtl.solvers.base import Callback, Solver, State, check_state
+from proxmtl.solvers.base import Callback, Solver, check_state
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.loop import run
 from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC
+from proxmtl.state import State
 from proxmtl.stopping import MaxPasses, Progress, RelativeKKT, Stop
 from proxmtl.targets import ClassWeight, Reduction, Targets
 

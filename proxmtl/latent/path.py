@@ -58,7 +58,7 @@ def with_own_parts(problem: Problem, groups: Groups, strength: float, own: float
 
     Counts are those of ``problem``.
     """
-    posed = LatentProblem(
+    return LatentProblem(
         problem.loss,
         problem.design,
         problem.targets,
@@ -67,9 +67,8 @@ def with_own_parts(problem: Problem, groups: Groups, strength: float, own: float
         l1_strength=0.0,
         frobenius_strength=strength,
         own_strength=own,
+        counts=problem.counts,
     )
-    posed.counts = problem.counts
-    return posed
 
 
 def critical_strength(problem: Problem, groups: Groups) -> float:
@@ -94,21 +93,21 @@ def critical_strength(problem: Problem, groups: Groups) -> float:
         1 where the loss has no slope at W = 0. Costs two and a half passes.
     """
     posed = with_own_parts(problem, groups, 1.0, 1.0).in_units()
-    dtype, targets = posed.design.dtype, posed.targets
+    dtype = posed.design.dtype
     D, M = posed.design.split(posed.zeros())[0].shape
     zero = Parts(*(torch.zeros(s, dtype=dtype) for s in ((D, 1), (1, M), (M,), (D, M))))
     if not posed.design.intercept:
         zero = zero._replace(intercept=None)
     null, _ = posed.null(posed.blocks(zero))
     scores = posed.design.scores(posed.weights(null))
-    _, residuals = posed.loss.value_and_grad(scores, targets.labels, targets.weights)
+    residuals = posed.data.gradient(scores)
     slopes, _ = posed.design.split(posed.design.adjoint(residuals))
     posed.counts.charge(forward=1, adjoint=1)
     strengths = []
     for slope, u, v in directions(posed, slopes):
         moved = posed.weights(posed.blocks(zero._replace(L=u[:, None], S=v[None])))
         posed.counts.charge(forward=1)
-        bend = targets.weights * posed.design.scores(moved).square()
+        bend = posed.targets.weights * posed.design.scores(moved).square()
         h = float(bend.sum(dtype=torch.float64)) * posed.loss.curvature_bound
         cost = float(posed.latent_penalties(*rebalance(posed, u[:, None], v[None])))
         if h > 0:

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from proxmtl.data_term import DataTerm, OnData
 from proxmtl.designs import Design
 from proxmtl.designs.centred import CentredDesign, centred
 from proxmtl.designs.factored import squared_spectral_norm
@@ -15,7 +16,7 @@ from proxmtl.groups import Groups
 from proxmtl.latent import subproblems
 from proxmtl.latent.parts import Parts, check_strengths
 from proxmtl.latent.penalties import JointPenalties
-from proxmtl.losses import Loss, without_weights
+from proxmtl.losses import Loss
 from proxmtl.problem import OracleCounts, Problem
 from proxmtl.regularizers import (
     L1,
@@ -34,7 +35,7 @@ TINY = 1e-9
 """Curvatures along a factor below this, in the units of the penalties, count as none."""
 
 
-class LatentProblem(JointPenalties):
+class LatentProblem(JointPenalties, OnData):
     """``loss(X L S + b) + mu sum_k sum_g w_g ||S[k, g]|| + gamma ||L||_1 + lambda ||L||_F^2``.
 
     With ``own_strength`` each task has a part of its own: ``X (L S + V) + b``, and the penalty
@@ -54,6 +55,8 @@ class LatentProblem(JointPenalties):
         The paper's mu, gamma, lambda.
     own_strength : float, optional
         Ridge on the tasks' own parts; None: there are none, as in the paper.
+    counts : OracleCounts, optional
+        As for :class:`Problem`.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class LatentProblem(JointPenalties):
         l1_strength: float,
         frobenius_strength: float,
         own_strength: float | None = None,
+        counts: OracleCounts | None = None,
     ) -> None:
         check_strengths(group_strength, l1_strength, frobenius_strength, own_strength)
         if groups.n_items != targets.n_tasks:
@@ -88,16 +92,15 @@ class LatentProblem(JointPenalties):
             raise ValueError("groups: a group has weight 0; its part of S would be unpenalised.")
         design.check_targets(targets)
         design.check_device(targets)
-        loss.check_labels(targets.labels, targets.weights)
-        self.loss, self.design = loss, design
-        self.targets = targets.to(design.dtype)
+        self.data = DataTerm.checked(loss, targets, design.dtype)
+        self.design = design
         group_norm = GroupL2 if groups.is_disjoint else OverlappingGroupL2
         self.groups = groups
         self.group_norm: GroupL2 | OverlappingGroupL2 = group_norm(groups, group_strength)
         self.l1 = L1(l1_strength)
         self.ridge = SquaredFrobenius(frobenius_strength)
         self.own = None if own_strength is None else SquaredFrobenius(own_strength)
-        self.counts = OracleCounts()
+        self.counts = OracleCounts() if counts is None else counts
         self._centred: LatentProblem | None = None  # found once
         self._plain: LatentProblem | None = None  # where this is on centred features
 
@@ -154,7 +157,7 @@ class LatentProblem(JointPenalties):
 
         ``like`` says how many latents there are.
         """
-        best, loss = without_weights(self.loss, self.targets, intercept=self.design.intercept)
+        best, loss = self.data.null(intercept=self.design.intercept)
         zero = self.parts(tuple(torch.zeros_like(block) for block in like))
         return self.blocks(
             zero._replace(intercept=None if best is None else best.to(like[0]))
@@ -244,21 +247,20 @@ class LatentProblem(JointPenalties):
 
     def smooth_value(self, blocks: Blocks) -> float:
         self.counts.charge(forward=1)
-        targets = self.targets.to(blocks[0].dtype)
         if self.factored(len(blocks[1])):
             scores = self.design.factored_scores(*self.parts(blocks)[:3])
         else:
             scores = self.design.scores(self.weights(blocks))
-        return float(self.loss.value(scores, targets.labels, targets.weights))
+        return float(self.data.value(scores))
 
     def smooth_value_and_grads(self, blocks: Blocks) -> tuple[float, Blocks]:
         self.counts.charge(forward=1, adjoint=1)
         if self.factored(len(blocks[1])):
             L, S, bias, _ = self.parts(blocks)
-            found = self.design.factored_loss_and_grads(self.loss, self.targets, L, S, bias)
+            found = self.design.factored_loss_and_grads(self.data, L, S, bias)
             value, along_L, along_S, along_bias = found
             return float(value), self.blocks(Parts(along_L, along_S, along_bias, None))
-        value, grad = self.design.loss_and_grad(self.loss, self.targets, self.weights(blocks))
+        value, grad = self.design.loss_and_grad(self.data, self.weights(blocks))
         return float(value), self.pull_back(blocks, grad)
 
     def factored(self, n_latents: int) -> bool:
@@ -310,10 +312,9 @@ class LatentProblem(JointPenalties):
         It has none, and any step is safe; these keep it finite. They are tiny in the units of the
         penalties: over the square of the L, or S, whose penalty alone is the loss at zero.
         """
-        targets = self.targets.to(torch.float64)
-        zero = torch.zeros_like(targets.labels)
+        zero = self.data.zero_scores(torch.float64)
         # at least one number above zero: labels that are all zero have no loss there
-        loss = float(self.loss.value(zero, targets.labels, targets.weights)) or 1.0
+        loss = float(self.data.value(zero)) or 1.0
         of_L = max(self.l1.strength**2 / loss, self.ridge.strength)
         return TINY * of_L, TINY * self.group_norm.strength**2 / loss
 
@@ -328,7 +329,7 @@ class LatentProblem(JointPenalties):
 
     @cached_property
     def _total_weights(self) -> Tensor:
-        return self.targets.per_task(self.targets.weights.to(torch.float64))
+        return self.data.weights_by_task()
 
     @cached_property
     def _intercept_coupling(self) -> float:
@@ -347,7 +348,7 @@ class LatentProblem(JointPenalties):
     def _weighted_sums(self) -> Tensor:
         """``X_m' c_m`` of each task, shape (D, M), float64."""
         self.counts.charge(adjoint=1)
-        weights = self.targets.weights.to(torch.float64)
+        weights = self.data.at(torch.float64).weights
         return self.design.split(self.design.adjoint(weights))[0]
 
     # ------------------------------------------------------------------ blocks as problems

@@ -22,9 +22,10 @@ from proxmtl.latent.initial import rebalance
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.revive import revive
 from proxmtl.result import Certificate
-from proxmtl.solvers.base import Saved, Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.panoc import PANOC, PANOCState
+from proxmtl.state import Saved, State
 
 __all__ = ["Refactored", "RefactoredState", "cheapest", "refactor"]
 
@@ -95,7 +96,7 @@ def refactor_passes(problem: LatentProblem, L: Tensor, S: Tensor) -> float:
     D, K = L.shape[0], int(_live(L, S).sum())
     evaluations = ITERATIONS * len(SMOOTHING_STAGES)
     one = 4 * D * K**2 + 4 * K**3
-    return evaluations * one / (4 * D * problem.targets.labels.numel())
+    return evaluations * one / (4 * D * problem.data.shape.numel())
 
 
 def _one_group(groups: Groups) -> bool:

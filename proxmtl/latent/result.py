@@ -12,8 +12,8 @@ from torch import Tensor
 from proxmtl.arrays import as_float_tensor
 from proxmtl.numerics import norm
 from proxmtl.result import Certificate, Status
-from proxmtl.solvers.base import State
 from proxmtl.solvers.lowest import Point
+from proxmtl.state import State
 
 __all__ = ["Features", "Labels", "LatentResult", "is_shared"]
 

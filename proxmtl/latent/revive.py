@@ -68,27 +68,26 @@ def revive(problem: LatentProblem, blocks: Blocks) -> Blocks:
 
 def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | None:
     """Column of L and row of S that lower the objective most; None if none does."""
-    targets = problem.targets.to(blocks[0].dtype)
     Z = problem.design.scores(problem.weights(blocks))
-    start, residuals = problem.loss.value_and_grad(Z, targets.labels, targets.weights)
+    start, residuals = problem.data.value_and_gradient(Z)
     G, _ = problem.design.split(problem.design.adjoint(residuals))
     problem.counts.charge(forward=1, adjoint=1)
     least = -WORTHWHILE * abs(float(start) + problem.penalty(blocks))
-    found = None
+    found, weights = None, problem.data.at(Z.dtype).weights
     for slope, u, v in directions(problem, G):
         # no bias in it: the intercept follows in the descent
         Zd = problem.design.scores(
             problem.weights((u[:, None], v[None], *(torch.zeros_like(b) for b in blocks[2:])))
         )
         problem.counts.charge(forward=1)
-        bend = float((targets.weights * Zd.square()).sum()) * problem.loss.curvature_bound
+        bend = float((weights * Zd.square()).sum()) * problem.loss.curvature_bound
         if not bend > 0:
             continue
         lengths = [scale * slope / bend for scale in SCALES]
         columns = torch.stack([length * u for length in lengths], 1)
         columns, rows = rebalance(problem, columns, v.expand(len(lengths), -1))
         for j, length in enumerate(lengths):
-            value = problem.loss.value(Z + length * Zd, targets.labels, targets.weights)
+            value = problem.data.value(Z + length * Zd)
             cost = problem.factor_penalty(columns[:, j : j + 1], rows[j : j + 1])
             change = float(value - start) + cost
             if change < least:

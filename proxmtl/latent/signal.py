@@ -51,7 +51,7 @@ def ridge_of_labels(problem: Problem, copies: Tensor, norms: float) -> float:
     """
     targets = problem.targets
     counts = by_task(problem, copies)
-    labels = by_task(problem, targets.labels.to(torch.float64))
+    labels = by_task(problem, problem.data.at(torch.float64).labels)
     errors = torch.zeros(len(RIDGES), dtype=torch.float64)
     rows: _Rows | None = None
     alike = targets.task_of is None and bool((copies == copies[:, :1]).all())

@@ -124,8 +124,13 @@ def on_weights(problem: LatentProblem) -> tuple[Problem, Tensor, float]:
 
     That is the strength without own parts; with them it shares nothing either. Costs a pass.
     """
-    convex = Problem(problem.loss, problem.design, problem.targets, relative(problem, 1.0))
-    convex.counts = problem.counts
+    convex = Problem(
+        problem.loss,
+        problem.design,
+        problem.targets,
+        relative(problem, 1.0),
+        counts=problem.counts,
+    )
     point = convex.null_point().to(problem.design.dtype)
     _, slope = convex.smooth_value_and_grad(point)
     return convex, point, Nuclear(1.0).critical_strength(convex.design.split(slope)[0])

@@ -218,7 +218,7 @@ class _Counted(NamedTuple):
 
     @classmethod
     def of(cls, problem: Problem, sample_weight: Weights) -> _Counted:
-        weights = problem.targets.weights.to(torch.float64)
+        weights = problem.data.at(torch.float64).weights
         copies = (weights > 0).to(torch.float64)
         rows = None
         if sample_weight is not None:
@@ -257,13 +257,10 @@ class _Null:
 
     @classmethod
     def of(cls, problem: Problem, sample_weight: Weights) -> _Null:
-        labels, targets = _Counted.of(problem, sample_weight), problem.targets
-        design = problem.design
+        labels, design = _Counted.of(problem, sample_weight), problem.design
         point = problem.null_point()
         scores = design.scores(point)
-        _, residuals = problem.loss.value_and_grad(
-            scores, targets.labels.to(scores), targets.weights.to(scores)
-        )
+        residuals = problem.data.gradient(scores)
         slopes = design.split(design.adjoint(residuals))[0]
         problem.counts.charge(forward=design.share, adjoint=design.share)
         if design.intercept:
@@ -283,10 +280,8 @@ class _Null:
 
     def untuned_own(self) -> float:
         """Ridge that the labels of single tasks and the loss ask for."""
-        targets, loss = self.problem.targets, self.problem.loss
-        weights = targets.weights.to(torch.float64)
-        curvature = loss.curvature(self.scores, targets.labels.to(self.scores))
-        told = float((weights * curvature).sum() / weights.sum())
+        data = self.problem.data
+        told = float(data.curvature(self.scores).sum() / data.at(torch.float64).weights.sum())
         return told * ridge_of_labels(self.problem, self.labels.copies, self.labels.norms)
 
     def noise_share(self, groups: Groups) -> float:

@@ -25,27 +25,24 @@ def in_s(problem: LatentProblem, L: Tensor, *, cached: bool = False) -> Problem:
     if cached:
         problem.counts.charge(forward=max(1.0, L.shape[1] / problem.targets.n_tasks))
         return Problem(problem.loss, factored.cached(), problem.targets, problem.group_norm)
-    convex = Problem(problem.loss, factored, problem.targets, problem.group_norm)
-    convex.counts = problem.counts
-    return convex
+    return Problem(
+        problem.loss, factored, problem.targets, problem.group_norm, counts=problem.counts
+    )
 
 
 def in_l(problem: LatentProblem, S: Tensor, bias: Tensor | None) -> Problem:
     """The problem in L, without the scores of own parts."""
     design = FactoredDesign(problem.design, S=S, bias=bias)
     terms = [r for r in (problem.l1, problem.ridge) if r.strength > 0]
-    convex = Problem(problem.loss, design, problem.targets, terms)
-    convex.counts = problem.counts
-    return convex
+    return Problem(problem.loss, design, problem.targets, terms, counts=problem.counts)
 
 
 def certificate(problem: LatentProblem, blocks: Blocks) -> Certificate:
     """As :meth:`LatentProblem.certificate`, on the design as it is."""
     wide = tuple(block.to(torch.float64) for block in blocks)
     L, S, bias, own = problem.parts(wide)
-    targets = problem.targets.to(torch.float64)
     scores = problem.design.scores(problem.weights(wide))
-    _, residuals = problem.loss.value_and_grad(scores, targets.labels, targets.weights)
+    residuals = problem.data.gradient(scores)
     slope = problem.design.adjoint(residuals)
     along = problem.parts(problem.pull_back(wide, slope))
     norms = {"L": float(along.L.norm()), "S": float(along.S.norm())}
@@ -68,7 +65,7 @@ def certificate(problem: LatentProblem, blocks: Blocks) -> Certificate:
     kkt = {name: part.blocks["W"] for name, part in found.items()}
     if bias is not None:
         kkt["intercept"] = found["S"].blocks["intercept"]
-        norms["intercept"] = float(targets.per_task(residuals.abs()).norm())
+        norms["intercept"] = float(problem.data.per_task(residuals.abs()).norm())
     gaps = {name: part.gap for name, part in found.items()}
     of_others = problem.penalty(wide) - float(problem.group_norm.value(S))
     return Certificate(

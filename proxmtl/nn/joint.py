@@ -12,7 +12,7 @@ from torch import Tensor
 
 from proxmtl.latent import LatentResult
 from proxmtl.result import Result
-from proxmtl.solvers.base import State
+from proxmtl.state import State
 
 __all__ = ["mean_over_processes", "solve_on_first"]
 

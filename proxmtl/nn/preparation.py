@@ -10,7 +10,7 @@ from torch import Tensor
 
 from proxmtl.latent import Alternating, GramNewton, Hybrid, LatentMTL
 from proxmtl.solvers import PALM, PANOC
-from proxmtl.solvers.base import State
+from proxmtl.state import State
 
 __all__ = ["prepared"]
 

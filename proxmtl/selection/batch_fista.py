@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from proxmtl.counts import ROUNDING
+from proxmtl.data_term import DataTerm
 from proxmtl.designs import SharedDesign
-from proxmtl.losses import Loss
 from proxmtl.problem import Problem
 from proxmtl.selection.batch_penalty import BatchPenalty
 from proxmtl.solvers.fista import FISTA, FISTAState
@@ -21,6 +21,7 @@ from proxmtl.solvers.proximal import (
     probed_curvature,
 )
 from proxmtl.solvers.steps import GradientRestart, StepRule
+from proxmtl.targets import Targets
 
 __all__ = ["BatchData", "BatchState", "Seen", "advance", "start"]
 
@@ -33,10 +34,8 @@ class BatchData:
     loss that couples the scores of a sample is meant the same way as in a single problem.
     """
 
-    loss: Loss
+    data: DataTerm  # of labels (N B, M)
     design: SharedDesign
-    labels: Tensor  # (N, B, M)
-    weights: Tensor  # (N, B, M)
     penalty: BatchPenalty
 
     @classmethod
@@ -47,14 +46,18 @@ class BatchData:
         assert isinstance(design, SharedDesign)
         labels = torch.stack([p.targets.labels for p in problems], dim=1)
         weights = torch.stack([p.targets.weights for p in problems], dim=1)
-        return cls(first.loss, design, labels, weights, BatchPenalty(problems))
+        rows = Targets(labels.flatten(0, 1), weights.flatten(0, 1), first.data.n_tasks)
+        return cls(DataTerm(first.loss, rows), design, BatchPenalty(problems))
 
     def select(self, keep: Tensor) -> BatchData:
         """Return the data of some of the problems."""
-        on_device = keep.to(self.labels.device)
-        labels = self.labels.index_select(1, on_device)
-        weights = self.weights.index_select(1, on_device)
-        return BatchData(self.loss, self.design, labels, weights, self.penalty.select(keep))
+        on_device = keep.to(self.design.device)
+        batch = self.data.shape[0] // self.design.X.shape[0]
+
+        def kept(rows: Tensor) -> Tensor:
+            return rows.view(-1, batch, rows.shape[1]).index_select(1, on_device).flatten(0, 1)
+
+        return BatchData(self.data.rearranged(kept), self.design, self.penalty.select(keep))
 
     def scores(self, W: Tensor) -> Tensor:
         """Scores (N, B, M) of parameters (D, B, M): one product."""
@@ -66,19 +69,16 @@ class BatchData:
 
     def values(self, scores: Tensor) -> Tensor:
         """Loss of each problem, shape (B,)."""
-        terms = self.loss.pointwise(scores.flatten(0, 1), self.labels.flatten(0, 1))
-        return (terms.view_as(scores) * self.weights).sum((0, 2))
+        return self.data.terms(scores.flatten(0, 1)).view_as(scores).sum((0, 2))
 
     def residuals(self, scores: Tensor) -> Tensor:
         """Loss gradients in the scores, (N, B, M), in the precision of the scores."""
-        labels, weights = (t.to(scores.dtype).flatten(0, 1) for t in (self.labels, self.weights))
-        return self.loss.grad(scores.flatten(0, 1), labels, weights).view_as(scores)
+        return self.data.gradient(scores.flatten(0, 1)).view_as(scores)
 
     def bregman(self, new: Tensor, old: Tensor) -> Tensor:
         """Bregman distance of the loss between two scores of each problem, shape (B,)."""
-        rows = (t.flatten(0, 1) for t in (new, old, self.labels))
-        terms = self.loss.bregman_terms(*rows)
-        return (terms.view_as(new) * self.weights).sum((0, 2))
+        terms = self.data.bregman_terms(new.flatten(0, 1), old.flatten(0, 1))
+        return terms.view_as(new).sum((0, 2))
 
 
 @dataclass
@@ -320,8 +320,9 @@ def _attempt(
 
 
 def _allowance(data: BatchData, scores: Tensor, b: int) -> float:
-    own, labels, weights = scores[:, b], data.labels[:, b], data.weights[:, b]
-    return data.loss.bregman_error(own, weights, float(data.loss.value(own, labels, weights)))
+    batch = scores.shape[1]
+    own = data.data.rearranged(lambda rows: rows.view(-1, batch, rows.shape[1])[:, b])
+    return own.bregman_error(scores[:, b], float(own.value(scores[:, b])))
 
 
 def _penalised(data: BatchData, W: Tensor) -> Tensor:

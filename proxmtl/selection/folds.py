@@ -55,11 +55,13 @@ def restricted(problem: Problem, rows: Array) -> Problem:
                 "with stratified_folds or random_splits(..., Y=Y)."
             )
     weights = weights * (targets.weights.sum() / weights.sum())
-    part = Problem(
-        problem.loss, problem.design, replace(targets, weights=weights), problem.regularizers
+    return Problem(
+        problem.loss,
+        problem.design,
+        replace(targets, weights=weights),
+        problem.regularizers,
+        counts=problem.counts,
     )
-    part.counts = problem.counts
-    return part
 
 
 def _kinds(targets: Targets) -> list[tuple[float | None, str]]:

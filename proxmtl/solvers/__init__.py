@@ -1,7 +1,7 @@
 """Solvers: one a file, all driven by one shared loop."""
 
 from proxmtl.solvers.adpgm import AdPGM
-from proxmtl.solvers.base import SOLVERS, Solver, State
+from proxmtl.solvers.base import SOLVERS, Solver
 from proxmtl.solvers.davis_yin import DavisYin
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.irls import IRLS
@@ -46,6 +46,5 @@ __all__ = [
     "ProxNewton",
     "ProxSVRG",
     "Solver",
-    "State",
     "run",
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import (
     check_scores,
     model_at,
@@ -18,6 +18,7 @@ from proxmtl.solvers.proximal import (
     smooth_gradient,
 )
 from proxmtl.solvers.requirements import check_first, check_problem
+from proxmtl.state import State
 
 __all__ = ["AdPGM", "AdPGMState"]
 

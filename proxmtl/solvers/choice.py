@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from proxmtl.problem import Problem
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.newton_cholesky import NewtonCholesky
 from proxmtl.solvers.quasi_newton import LBFGS
+from proxmtl.state import State
 
 __all__ = ["solver_for"]
 

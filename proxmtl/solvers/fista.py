@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import (
     check_scores,
     extrapolated,
@@ -21,6 +21,7 @@ from proxmtl.solvers.proximal import (
 )
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.steps import Backtracking, GradientRestart, Restart, StepRule
+from proxmtl.state import State
 
 __all__ = ["FISTA", "FISTAState"]
 

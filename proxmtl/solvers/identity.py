@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from proxmtl.solvers.base import State
+from proxmtl.state import State
 
 __all__ = ["check_data", "data_figures"]
 

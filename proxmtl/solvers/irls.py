@@ -16,8 +16,9 @@ from proxmtl.regularizers import (
     UnsupportedError,
     WeightedFrobenius,
 )
-from proxmtl.solvers.base import Saved, Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.fista import FISTA, FISTAState
+from proxmtl.state import Saved, State
 
 __all__ = ["IRLS", "IRLSState"]
 
@@ -116,9 +117,7 @@ class IRLS(Solver[Problem, IRLSState, Tensor]):
         return state.inner.x
 
     def _objective(self, problem: Problem, inner: FISTAState) -> float:
-        targets = problem.targets
-        loss = problem.loss.value(inner.scores, targets.labels, targets.weights)
-        return float(loss + problem.regularizer_value(inner.x))
+        return float(problem.data.value(inner.scores) + problem.regularizer_value(inner.x))
 
     def _majorised(self, problem: Problem, x: Tensor) -> Problem:
         """The problem with the weighted ridge in place of the penalty."""

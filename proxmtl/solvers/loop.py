@@ -12,9 +12,10 @@ from typing import Any, Generic, TypeVar
 
 from proxmtl.counts import OutOfPassesError
 from proxmtl.result import Certificate, Result, Status
-from proxmtl.solvers.base import Callback, Oracle, Solver, State, check_state, cloned
+from proxmtl.solvers.base import Callback, Oracle, Solver, check_state
 from proxmtl.solvers.identity import check_data, data_figures
 from proxmtl.solvers.lowest import Candidate, Point, lowest
+from proxmtl.state import State, cloned
 from proxmtl.stopping import Decision, Progress, Stop
 
 __all__ = ["has_own_step", "judged", "null_candidates", "run"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import (
     check_scores,
     growing,
@@ -21,6 +21,7 @@ from proxmtl.solvers.proximal import (
 )
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.steps import Backtracking, StepRule
+from proxmtl.state import State
 
 __all__ = ["MFISTA", "MFISTAState"]
 

@@ -14,13 +14,14 @@ from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.machine import check_memory
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.newton_labels import OnLabels
 from proxmtl.solvers.newton_rows import InRows, sizes
 from proxmtl.solvers.newton_steps import lengths, no_worse_than_zero, solved
 from proxmtl.solvers.proximal import check_scores, objective_at
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.spans import has_few_labels
+from proxmtl.state import State
 
 __all__ = ["NewtonCholesky", "NewtonCholeskyState", "NewtonDescent"]
 
@@ -87,7 +88,7 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
             return False
         if _memory(problem)[1] > MOST_BYTES:
             return False
-        (n, tasks), M = sizes(problem), problem.targets.n_tasks
+        (n, tasks), M = sizes(problem), problem.data.n_tasks
         N, D = _features(problem).shape
         side, a_pass = min(n, D), 4 * N * D * M
         once = 2 * n * n * D * tasks if n < D else 0
@@ -126,7 +127,7 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
     def check_resume(self, problem: Problem, state: NewtonCholeskyState) -> None:
         super().check_resume(problem, state)
         check_scores(problem, state.scores)
-        numbers = (problem.targets.n_tasks, sizes(problem)[0]) if _is_few(problem) else None
+        numbers = (problem.data.n_tasks, sizes(problem)[0]) if _is_few(problem) else None
         kept = tuple(InRows(*state.rows).labels.shape) if state.rows else None
         if kept != numbers:
             raise ValueError("state: is of other missing labels; resume with the same ones.")
@@ -179,7 +180,7 @@ class NewtonDescent:
     def from_zero(cls, problem: Problem) -> NewtonDescent:
         """State at zero weights and intercepts."""
         x = problem.zeros()
-        scores = torch.zeros_like(problem.targets.labels)
+        scores = problem.data.zero_scores()
         if _is_few(problem):
             return cls.start(problem, InRows.at(problem, x, scores))
         gathered = has_few_labels(problem)
@@ -233,11 +234,9 @@ def _by_features(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Tensor, T
     ``((X - mu)' diag(h) (X - mu) + 2 ridge) d = -(g - mu g_b)``, and that of the intercept is
     ``-g_b / sum h - mu'd``.
     """
-    loss, targets, design = problem.loss, problem.targets, problem.design
-    labels, weights = (t.to(torch.float64) for t in (targets.labels, targets.weights))
+    data, design = problem.data, problem.design
     z = scores.to(torch.float64)
-    r = loss.grad(z, labels, weights)
-    h = loss.curvature(z, labels) * weights
+    r, h = data.gradient(z), data.curvature(z)
     W, _ = design.split(x.to(torch.float64))
     total = h.sum(0)
     safe = torch.where(total > 0, total, 1.0)
@@ -253,7 +252,8 @@ def _by_features(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Tensor, T
     along = problem.scores_along(move.to(design.dtype)).to(torch.float64)
     slope = (r * along).sum(0) + 2 * problem.ridge * (W * d).sum(0)
     squares = problem.ridge * d.square().sum(0)
-    tau = lengths(loss, z.T, along.T, (labels.T, weights.T), slope=slope, squares=squares)
+    by_task = data.rearranged(torch.t, torch.float64)
+    tau = lengths(by_task, z.T, along.T, slope=slope, squares=squares)
     return (x + tau * move).to(x), (z + tau * along).to(scores)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from proxmtl.data_term import DataTerm
 from proxmtl.problem import Problem
 from proxmtl.solvers.newton_steps import lengths, solved
 from proxmtl.solvers.spans import InLabels
@@ -19,9 +20,8 @@ class OnLabels(NamedTuple):
 
     X: Tensor
     """Features of each task's labelled rows, (M, n, D), filled up with zeros."""
-    labels: Tensor
-    """(M, n), as are the weights, which are zero beyond a task's labels."""
-    weights: Tensor
+    data: DataTerm
+    """Of labels (M, n), of weight zero beyond a task's labels."""
     coef: Tensor
     """(M, D)."""
     bias: Tensor
@@ -34,16 +34,16 @@ class OnLabels(NamedTuple):
         """Zero weights and intercepts."""
         span = InLabels(problem)
         X = span.X.to(torch.float64)
-        labels, weights, scores = X.new_zeros(3, *X.shape[:2])
-        labels[span.places], weights[span.places] = (
-            each.to(X) for each in (span.labels, span.label_weights)
-        )
-        return cls(X, labels, weights, X.new_zeros(len(X), X.shape[2]), X.new_zeros(len(X)), scores)
+
+        def placed(values: Tensor) -> Tensor:
+            return X.new_zeros(X.shape[:2]).index_put_(span.places, values)
+
+        data, scores = span.data.rearranged(placed, X.dtype), X.new_zeros(X.shape[:2])
+        return cls(X, data, X.new_zeros(len(X), X.shape[2]), X.new_zeros(len(X)), scores)
 
     def objective(self, problem: Problem) -> float:
         """Loss and ridge: no product."""
-        loss = problem.loss.value(self.scores, self.labels, self.weights)
-        return float(loss + problem.ridge * self.coef.square().sum())
+        return float(self.data.value(self.scores) + problem.ridge * self.coef.square().sum())
 
     def towards(self, other: OnLabels, beta: float) -> OnLabels:
         """``self + beta (other - self)``."""
@@ -64,11 +64,10 @@ class OnLabels(NamedTuple):
 
         As with all features: the intercepts are eliminated, which centres the features.
         """
-        loss, ridge, X, z = problem.loss, problem.ridge, self.X, self.scores
-        share = (2 + X.shape[2] / 2) * X.shape[1] / len(problem.targets.weights)
+        ridge, X, z = problem.ridge, self.X, self.scores
+        share = (2 + X.shape[2] / 2) * X.shape[1] / problem.data.shape[0]
         problem.counts.charge(forward=share, adjoint=share)
-        r = loss.grad(z, self.labels, self.weights)
-        h = loss.curvature(z, self.labels) * self.weights
+        r, h = self.data.gradient(z), self.data.curvature(z)
         total = h.sum(1)
         held = (total > 0) & problem.design.intercept
         safe = torch.where(held, total, 1.0)
@@ -86,7 +85,7 @@ class OnLabels(NamedTuple):
         along = torch.bmm(X, d[:, :, None])[:, :, 0] + db[:, None]
         slope = (r * along).sum(1) + 2 * ridge * (self.coef * d).sum(1)
         squares = ridge * d.square().sum(1)
-        tau = lengths(loss, z, along, (self.labels, self.weights), slope=slope, squares=squares)
+        tau = lengths(self.data, z, along, slope=slope, squares=squares)
         return self._replace(
             coef=self.coef + tau[:, None] * d,
             bias=self.bias + tau * db,

@@ -7,10 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from proxmtl.data_term import DataTerm
 from proxmtl.designs import SharedDesign
 from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.problem import Problem
 from proxmtl.solvers.newton_steps import lengths, solved
+from proxmtl.targets import Targets
 
 __all__ = ["InRows", "sizes"]
 
@@ -20,8 +22,8 @@ def sizes(problem: Problem) -> tuple[int, int]:
 
     That is 1 where no label is missing: the rows are the same for all.
     """
-    counts = (problem.targets.weights > 0).sum(0)
-    most, n = int(counts.max()), len(problem.targets.weights)
+    counts = problem.data.observed().sum(0)
+    most, n = int(counts.max()), problem.data.shape[0]
     return max(1, most), 1 if int(counts.min()) == n else len(counts)
 
 
@@ -56,18 +58,16 @@ class InRows(NamedTuple):
     @classmethod
     def at(cls, problem: Problem, x: Tensor, scores: Tensor) -> InRows:
         """Describe a point; the inner products are computed here, once."""
-        weights = problem.targets.weights
-        numbers = _labelled(weights, *sizes(problem))
-        gram, means = _gram(problem, numbers, _gathered(weights, numbers) > 0)
+        numbers = _labelled(problem.data.observed(), *sizes(problem))
+        gathered = problem.data.rearranged(lambda each: _gathered(each, numbers), torch.float64)
+        labels, c = gathered.targets.labels, gathered.targets.weights
+        gram, means = _gram(problem, numbers, c > 0)
         weight, bias = problem.design.split(x)
         rest = weight.to(torch.float64)
         level = rest.new_zeros(rest.shape[1])
         if bias is not None:
             level += problem.design.unit * bias
-        labels, c, z = (
-            _gathered(each, numbers).to(torch.float64)
-            for each in (problem.targets.labels, weights, scores)
-        )
+        z = _gathered(scores, numbers).to(torch.float64)
         apart = torch.where(c > 0, z - level[:, None], 0.0)
         zero = torch.zeros_like(c)
         return cls(numbers, labels, c, gram, means, zero, zero, level, rest, apart)
@@ -77,9 +77,13 @@ class InRows(NamedTuple):
         """Of the labelled rows, (M, n)."""
         return self.combined + self.rest_scores + self.level[:, None]
 
+    def data(self, problem: Problem) -> DataTerm:
+        """The problem's data term on the labelled rows."""
+        return DataTerm(problem.loss, Targets(self.labels, self.weights, len(self.labels)))
+
     def objective(self, problem: Problem) -> float:
         """Loss and ridge: no product."""
-        loss = problem.loss.value(self.scores, self.labels, self.weights)
+        loss = self.data(problem).value(self.scores)
         crossed = ((self.combined + 2 * self.rest_scores) * self.combination).sum()
         return float(loss + problem.ridge * (crossed + self.rest.square().sum()))
 
@@ -93,7 +97,7 @@ class InRows(NamedTuple):
 
     def point(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """The parameter, and its scores (N, M), zero where there is no label: one product."""
-        n, dtype = len(problem.targets.weights), problem.design.dtype
+        n, dtype = problem.data.shape[0], problem.design.dtype
         back = problem.adjoint(self._spread(self.combination, n).to(dtype))
         combined, _ = problem.design.split(back)
         # as rounded: so a task's mean score is what it was
@@ -113,10 +117,10 @@ class InRows(NamedTuple):
         ``s y - g`` with ``(s K s + 2 ridge) y = s (K g + rest - db)``. The intercept's step ``db``
         is the one with which the new ``c`` sums to zero, as its own equation demands.
         """
-        loss, ridge, K = problem.loss, problem.ridge, self.gram
+        data, ridge, K = self.data(problem), problem.ridge, self.gram
         z = self.scores
-        r = loss.grad(z, self.labels, self.weights)
-        s = (loss.curvature(z, self.labels) * self.weights).sqrt()
+        r = data.gradient(z)
+        s = data.curvature(z).sqrt()
         g = self.combination + r / (2 * ridge)
         right = torch.stack([s * (_times(K, g) + self.rest_scores), s], 2)
         y, along_level = self._system(s, 2 * ridge, right).unbind(2)
@@ -136,9 +140,7 @@ class InRows(NamedTuple):
         ).sum(1)
         squares = ((moved - 2 * self.rest_scores) * change).sum(1) + left
         slope = (r * along).sum(1) + 2 * ridge * (drift - left)
-        tau = lengths(
-            loss, z, along, (self.labels, self.weights), slope=slope, squares=ridge * squares
-        )
+        tau = lengths(data, z, along, slope=slope, squares=ridge * squares)
         tau = torch.where(known, tau, 0.0)
         return self._replace(
             combination=self.combination + tau[:, None] * change,
@@ -168,12 +170,12 @@ class InRows(NamedTuple):
         return values.new_zeros(len(values), n).scatter_(1, self.numbers, values).T
 
 
-def _labelled(weights: Tensor, n: int, tasks: int) -> Tensor:
+def _labelled(observed: Tensor, n: int, tasks: int) -> Tensor:
     """Numbers of each task's rows, those with a label first: (M, n), or (1, N) for all."""
-    if tasks == 1 and n == len(weights):
-        return torch.arange(n, device=weights.device)[None]
-    observed = (weights > 0).T.to(torch.int8)
-    return observed.sort(dim=1, descending=True, stable=True)[1][:, :n]
+    if tasks == 1 and n == len(observed):
+        return torch.arange(n, device=observed.device)[None]
+    first = observed.T.to(torch.int8)
+    return first.sort(dim=1, descending=True, stable=True)[1][:, :n]
 
 
 def _gathered(values: Tensor, numbers: Tensor) -> Tensor:
@@ -187,7 +189,7 @@ def _gram(problem: Problem, numbers: Tensor, mask: Tensor) -> tuple[Tensor, Tens
     """Inner products of the rows of each task less their mean, and the means."""
     assert isinstance(problem.design, SharedDesign)
     X, (tasks, n) = problem.design.X, numbers.shape
-    share = tasks * n * n / (2 * len(X) * problem.targets.n_tasks)  # of the operations of a pass
+    share = tasks * n * n / (2 * len(X) * problem.data.n_tasks)  # of the operations of a pass
     problem.counts.charge(forward=share, adjoint=share)
     gram = torch.zeros(tasks, n, n, dtype=torch.float64, device=X.device)
     means = torch.zeros(X.shape[1], tasks, dtype=torch.float64, device=X.device)

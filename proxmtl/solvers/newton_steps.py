@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from proxmtl.losses import Loss
+from proxmtl.data_term import DataTerm
 from proxmtl.problem import Problem
 
 __all__ = ["lengths", "no_worse_than_zero", "solved"]
@@ -26,11 +26,10 @@ def no_worse_than_zero(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Ten
     There its scores may be saturated on the wrong side: a loss without curvature, of which a
     quadratic model says nothing.
     """
-    labels, weights = problem.targets.labels, problem.targets.weights
     weight, _ = problem.design.split(x)
 
     def losses(z: Tensor) -> Tensor:
-        return (problem.loss.pointwise(z, labels) * weights).sum(0)
+        return problem.data.terms(z).sum(0)
 
     value = losses(scores) + (math.sqrt(problem.ridge) * weight).square().sum(0)
     kept = value <= losses(torch.zeros_like(scores))
@@ -38,10 +37,9 @@ def no_worse_than_zero(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Ten
 
 
 def lengths(
-    loss: Loss,
+    data: DataTerm,
     scores: Tensor,
     along: Tensor,
-    targets: tuple[Tensor, Tensor],
     *,
     slope: Tensor,
     squares: Tensor,
@@ -50,20 +48,17 @@ def lengths(
 
     Parameters
     ----------
-    loss
-        Of a label.
+    data : DataTerm
+        Of labels of shape (M, n).
     scores, along : Tensor, shape (M, n)
         At the point, and of a whole step.
-    targets : tuple of Tensor, shape (M, n)
-        Labels and weights.
     slope, squares : Tensor, shape (M,)
         The objective's derivative along the step, and the penalty's second-order part. There is no
         step where the slope is not negative.
     """
-    labels, weights = targets
     tau = torch.where(slope < 0, 1.0, 0.0).to(slope)
     for _ in range(TRIALS):
-        bent = loss.bregman_terms(scores + tau[:, None] * along, scores, labels) * weights
+        bent = data.bregman_terms(scores + tau[:, None] * along, scores)
         change = tau * slope + bent.sum(1) + tau.square() * squares
         fails = (tau > 0) & ~(change <= SUFFICIENT * tau * slope)
         if not bool(fails.any()):

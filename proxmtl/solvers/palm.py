@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.blocks import BlockProblem, Blocks, check_blocks
+from proxmtl.state import State
 
 __all__ = ["PALM", "PALMState"]
 

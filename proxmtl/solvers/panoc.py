@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from proxmtl.solvers.base import Saved, Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.blocks import BlockProblem, Blocks, check_blocks
 from proxmtl.solvers.lbfgs import LBFGSMemory
+from proxmtl.state import Saved, State
 
 __all__ = ["PANOC", "PANOCState"]
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Composed, Regularizer, UnsupportedError
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import check_scores, objective_at, smooth_gradient, term_prox
 from proxmtl.solvers.requirements import check_curvature, check_problem
+from proxmtl.state import State
 
 __all__ = ["PDHG", "PDHGState"]
 

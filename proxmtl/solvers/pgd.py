@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import (
     check_scores,
     growing,
@@ -19,6 +19,7 @@ from proxmtl.solvers.proximal import (
 )
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.steps import Backtracking, StepRule
+from proxmtl.state import State
 
 __all__ = ["PGD", "PGDState"]
 

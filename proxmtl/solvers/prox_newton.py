@@ -10,12 +10,13 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.base import Saved, Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.mfista import MFISTA, MFISTAState
 from proxmtl.solvers.newton import newton_step
 from proxmtl.solvers.proximal import Model, check_scores, first_step, probed_step
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.working_set import Survey, can_restrict, restricted, survey
+from proxmtl.state import Saved, State
 
 __all__ = ["ProxNewton", "ProxNewtonState"]
 

@@ -8,13 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from proxmtl.data_term import DataTerm
 from proxmtl.designs import Design
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import check_scores
 from proxmtl.solvers.requirements import check_curvature, check_problem
-from proxmtl.targets import Targets
+from proxmtl.state import State
 
 __all__ = ["ProxSVRG", "ProxSVRGState"]
 
@@ -140,13 +141,13 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
 
     def _batches(self, problem: Problem, generator: torch.Generator) -> list[Tensor]:
         """Entries of the scores in each batch, in random order; sizes differ by one at most."""
-        targets = problem.targets
-        total = len(targets.labels)
+        total = problem.data.shape[0]
         count = max(1, round(total / self.batch))
         if self.order == "samples":
             parts = torch.tensor_split(torch.randperm(total, generator=generator), count)
             return [part.sort().values for part in parts]
-        sizes = [total] if targets.task_of is None else torch.bincount(targets.task_of).tolist()
+        task_of = problem.targets.task_of
+        sizes = [total] if task_of is None else torch.bincount(task_of).tolist()
         of_task = [
             torch.tensor_split(run, count) for run in torch.split(torch.arange(total), sizes)
         ]
@@ -156,31 +157,29 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
     def _first_step(self, problem: Problem) -> float:
         """Half of one over the curvature of a batch, in proportion to all samples."""
         batches = self._batches(problem, torch.Generator().manual_seed(self.seed))
-        design, targets = _taken(problem, batches[0])
-        curvature = len(batches) * problem.loss.curvature_bound * design.lipschitz(targets)
-        share = design.curvature_passes * len(batches[0]) / len(problem.targets.labels)
+        design, data = _taken(problem, batches[0])
+        bound = len(batches) * problem.loss.curvature_bound
+        curvature = bound * design.lipschitz(data.targets)
+        share = design.curvature_passes * len(batches[0]) / problem.data.shape[0]
         problem.counts.charge(forward=share, adjoint=share)
         return 0.5 / (check_curvature(problem, curvature) or 0.5)
 
 
 def _anchor(problem: Problem, x: Tensor) -> tuple[float, Tensor, Tensor]:
     """Loss, residuals and gradient over all samples: one pass."""
-    targets = problem.targets
-    value, residuals = problem.loss.value_and_grad(
-        problem.scores(x), targets.labels, targets.weights
-    )
+    value, residuals = problem.data.value_and_gradient(problem.scores(x))
     return float(value), residuals, problem.adjoint(residuals)
 
 
-def _taken(problem: Problem, chosen: Tensor) -> tuple[Design, Targets]:
+def _taken(problem: Problem, chosen: Tensor) -> tuple[Design, DataTerm]:
     chosen = chosen.to(problem.design.device)
-    return problem.design.take(chosen), problem.targets.take(chosen)
+    return problem.design.take(chosen), problem.data.take(chosen)
 
 
 def _batch_change(problem: Problem, x: Tensor, chosen: Tensor, residuals: Tensor) -> Tensor:
     """Change of the gradient over a batch since the anchor: a batch's share of a pass."""
-    design, targets = _taken(problem, chosen)
-    new = problem.loss.grad(design.scores(x), targets.labels, targets.weights)
+    design, data = _taken(problem, chosen)
+    new = data.gradient(design.scores(x))
     share = len(chosen) / len(residuals)
     problem.counts.charge(forward=share, adjoint=share)
     return design.adjoint(new - residuals[chosen.to(residuals.device)])

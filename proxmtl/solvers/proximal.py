@@ -80,11 +80,8 @@ def proximal_step(
     accepted, room = bounded(problem, model, x, scores, step, rule=rule)
     objective = math.nan
     if accepted:
-        labels, weights = problem.targets.labels, problem.targets.weights
         objective = float(
-            problem.loss.value(scores, labels, weights)
-            + problem.smooth_terms_value_and_grad(x)[0]
-            + penalty
+            problem.data.value(scores) + problem.smooth_terms_value_and_grad(x)[0] + penalty
         )
     return Trial(x, scores, objective, accepted, room, math.sqrt(move) / step)
 
@@ -100,12 +97,11 @@ def bounded(
     """
     if not rule.verifies:
         return True, True
-    loss, targets = problem.loss, problem.targets
     move = float((x - model.z).square().sum())
     curvature = sum(term.lipschitz for term in problem.smooth_terms)
-    bregman = float(loss.bregman(scores, model.scores, targets.labels, targets.weights))
+    bregman = problem.data.bregman(scores, model.scores)
     bound = move * (1 / step - curvature) / 2
-    allowance = loss.bregman_error(model.scores, targets.weights, model.value)
+    allowance = problem.data.bregman_error(model.scores, model.value)
     # what is not finite is no matter of the step: the loop calls it divergence
     accepted = not bregman > bound + allowance or not math.isfinite(bregman)
     # nor is a move that is all rounding: shorter steps would be refused for ever
@@ -156,8 +152,7 @@ def probed_step(problem: Problem, model: Model) -> float:
     if length == 0:
         return lipschitz_step(problem)
     scores = problem.scores(model.z - length * grad)
-    labels, weights = problem.targets.labels, problem.targets.weights
-    change = problem.adjoint(problem.loss.grad(scores, labels, weights)) - grad
+    change = problem.adjoint(problem.data.gradient(scores)) - grad
     curvature = probed_curvature(problem, length, size, float(change.norm()))
     return 1 / (curvature + sum(term.lipschitz for term in problem.smooth_terms))
 
@@ -189,8 +184,7 @@ def growing(step: float, rule: StepRule, *, room: bool) -> float:
 
 def smooth_gradient(problem: Problem, x: Tensor, scores: Tensor) -> tuple[float, Tensor]:
     """Smooth part and its gradient at a point whose scores are known: half a pass."""
-    targets = problem.targets
-    value, residuals = problem.loss.value_and_grad(scores, targets.labels, targets.weights)
+    value, residuals = problem.data.value_and_gradient(scores)
     grad = problem.adjoint(residuals)
     extra, extra_grad = problem.smooth_terms_value_and_grad(x)
     return float(value + extra), grad if extra_grad is None else grad + extra_grad
@@ -198,8 +192,7 @@ def smooth_gradient(problem: Problem, x: Tensor, scores: Tensor) -> tuple[float,
 
 def objective_at(problem: Problem, x: Tensor, scores: Tensor) -> float:
     """Objective at a point whose scores are known: no pass."""
-    targets = problem.targets
-    value = problem.loss.value(scores, targets.labels, targets.weights)
+    value = problem.data.value(scores)
     smooth = problem.smooth_terms_value_and_grad(x)[0]
     return float(value + smooth + problem.regularizer_value(x))
 
@@ -215,10 +208,10 @@ def term_prox(
 
 def check_scores(problem: Problem, scores: Tensor) -> None:
     """Raise ``ValueError`` unless the scores of a resumed state fit the labels."""
-    if scores.shape != problem.targets.labels.shape:
+    if scores.shape != problem.data.shape:
         raise ValueError(
             f"state: holds scores of shape {tuple(scores.shape)}, the labels have "
-            f"{tuple(problem.targets.labels.shape)}; resume on the data it was made with."
+            f"{tuple(problem.data.shape)}; resume on the data it was made with."
         )
 
 

@@ -8,16 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from proxmtl.data_term import DataTerm
 from proxmtl.designs import SharedDesign, ShiftedDesign
-from proxmtl.losses import Loss
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.base import Solver, State
+from proxmtl.solvers.base import Solver
 from proxmtl.solvers.newton_steps import no_worse_than_zero
 from proxmtl.solvers.proximal import check_scores
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.sized import in_size, size_of
 from proxmtl.solvers.sketched import Sketched
+from proxmtl.state import State
 
 __all__ = ["LBFGS", "LBFGSState"]
 
@@ -123,7 +124,7 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
         problem.check_point(x0)
         size = size_of(problem)
         problem, x0 = in_size(problem, size), size * x0
-        none, part = x0.new_zeros(0), _Part.of(problem, None)
+        none = x0.new_zeros(0)
         x, scores = no_worse_than_zero(problem, x0, problem.scores(x0))
         state = LBFGSState(
             iteration=0,
@@ -138,7 +139,7 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
             s=(),
             y=(),
             held=(),
-            units=2 * part.losses(problem.loss, torch.zeros_like(part.labels)),
+            units=2 * problem.data.terms(problem.data.zero_scores()).sum(0),
             metric=(),
             aim=self.tolerance,
         )
@@ -147,17 +148,16 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
 
     def _begun(self, problem: Problem, state: LBFGSState) -> LBFGSState:
         """Begin with all tasks, no pairs, and what is known of the point and scores found anew."""
-        targets, x, z = problem.targets, state.x, state.scores
+        x, z = state.x, state.scores
         W, _ = problem.design.split(x)
-        r = problem.loss.grad(z, targets.labels, targets.weights)
-        losses = _Part.of(problem, None).losses(problem.loss, z)
-        values = losses + problem.ridge * W.square().sum(0)
+        r = problem.data.gradient(z)
+        values = problem.data.terms(z).sum(0) + problem.ridge * W.square().sum(0)
         return replace(
             state,
             objective=float(values.sum(dtype=torch.float64)),
             grad=_ridged(problem, problem.adjoint(r), x),
             values=values,
-            tasks=torch.arange(targets.n_tasks, device=x.device),
+            tasks=torch.arange(problem.data.n_tasks, device=x.device),
             s=(),
             y=(),
             held=(),
@@ -168,15 +168,15 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
         if not len(state.tasks):
             scores = problem.scores(state.x)
             state = self._begun(problem, replace(state, scores=scores, aim=FINER * state.aim))
-        design, M = problem.design, problem.targets.n_tasks
+        design, M = problem.design, problem.data.n_tasks
         tasks = state.tasks if len(state.tasks) < M else None
-        part = _Part.of(problem, tasks)
+        data = problem.data.rearranged(lambda each: _columns(each, tasks))
         share = design.share * len(state.tasks) / M
         x, z, g = (_columns(each, tasks) for each in (state.x, state.scores, state.grad))
         problem.counts.charge(forward=share)
-        d = _direction(problem, part, state, z, g)
+        d = _direction(problem, data, state, z, g)
         line = _Line.along(problem, d, (x, z, g, _columns(state.values, tasks)))
-        tau, z, r, values = line.searched(problem, part)
+        tau, z, r, values = line.searched(data)
         moved = torch.where(tau > 0, x + tau * d, x)
         problem.counts.charge(adjoint=share)
         grad = _ridged(problem, design.adjoint(r), moved)
@@ -227,22 +227,6 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
         return state.x / size_of(problem)
 
 
-class _Part(NamedTuple):
-    """Labels and weights of some tasks, (N, m)."""
-
-    labels: Tensor
-    weights: Tensor
-
-    @classmethod
-    def of(cls, problem: Problem, tasks: Tensor | None) -> _Part:
-        targets = problem.targets
-        return cls(_columns(targets.labels, tasks), _columns(targets.weights, tasks))
-
-    def losses(self, loss: Loss, scores: Tensor) -> Tensor:
-        """Of each task, (m,)."""
-        return (loss.pointwise(scores, self.labels) * self.weights).sum(0)
-
-
 class _Line(NamedTuple):
     """Objectives of some tasks along their steps: losses of scores, and quadratic penalties."""
 
@@ -271,7 +255,7 @@ class _Line(NamedTuple):
         )
         return cls(z, move, slope, value, (penalty[0], linear, square))
 
-    def searched(self, problem: Problem, part: _Part) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def searched(self, data: DataTerm) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Lengths of the steps, and scores, score gradients and objectives there.
 
         The length is 1, or nearest to where the derivatives that were seen point to. A derivative
@@ -282,7 +266,7 @@ class _Line(NamedTuple):
         low, high = torch.zeros_like(tau), torch.full_like(tau, torch.inf)
         rounding = ROUNDING * torch.finfo(tau.dtype).eps * self.value.abs()
         for _ in range(TRIALS):
-            z, r, slope, value = self._at(problem.loss, part, tau)
+            z, r, slope, value = self._at(data, tau)
             past = ~(slope <= 0)
             fits = torch.where(
                 past,
@@ -297,16 +281,16 @@ class _Line(NamedTuple):
             towards = towards.nan_to_num(0.0).clamp(low + 0.1 * room, low + 0.9 * room)
             tau = torch.where(fits | (tau == 0), tau, towards)
         tau = torch.where(fits, tau, low)
-        z, r, _, value = self._at(problem.loss, part, tau)
+        z, r, _, value = self._at(data, tau)
         return tau, z, r, value
 
-    def _at(self, loss: Loss, part: _Part, tau: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _at(self, data: DataTerm, tau: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Scores, score gradients, derivatives and objectives at these lengths."""
         z = torch.addcmul(self.scores, self.move, tau)
-        r = loss.grad(z, part.labels, part.weights)
+        r = data.gradient(z)
         constant, linear, square = self.penalty
         slope = (r * self.move).sum(0) + linear + 2 * tau * square
-        value = part.losses(loss, z) + constant + tau * (linear + tau * square)
+        value = data.terms(z).sum(0) + constant + tau * (linear + tau * square)
         return z, r, slope, value
 
 
@@ -322,11 +306,11 @@ def _lacking(problem: Problem) -> str:
 
 
 def _direction(
-    problem: Problem, part: _Part, state: LBFGSState, scores: Tensor, grad: Tensor
+    problem: Problem, data: DataTerm, state: LBFGSState, scores: Tensor, grad: Tensor
 ) -> Tensor:
     """The quasi-Newton step of the tasks that move: Nocedal's two loops, each with its numbers."""
-    bend = (problem.loss.curvature(scores, part.labels) * part.weights).sum(0)
-    least = LEAST_CURVATURE * problem.loss.curvature_bound * part.weights.sum(0)
+    bend, weights = data.curvature(scores).sum(0), data.per_task(data.targets.weights)
+    least = LEAST_CURVATURE * data.loss.curvature_bound * weights
     bend, metric = torch.maximum(bend, least), Sketched(*state.metric)
     q, factors = grad.clone(), []
     for s, y, held in zip(reversed(state.s), reversed(state.y), reversed(state.held), strict=True):

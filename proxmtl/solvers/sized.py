@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from copy import copy
 
 import torch
 from torch import Tensor
@@ -36,8 +35,7 @@ def in_size(problem: Problem, size: float) -> Problem:
     if size == 1:
         return problem
     info = torch.finfo(problem.design.dtype)
-    other = copy(problem)
-    other.design = _Sized(problem.design, size)
+    other = problem.on(_Sized(problem.design, size))
     # a ridge that is larger still leaves nothing of the weights in this precision either
     other.ridge = min(problem.ridge / size / size, info.max * info.eps)
     return other

@@ -46,9 +46,9 @@ class Sketched(NamedTuple):
     @classmethod
     def of(cls, problem: Problem) -> Sketched:
         """Sketch the features of a problem; its products are counted."""
-        design, M = problem.design, problem.targets.n_tasks
+        design, M = problem.design, problem.data.n_tasks
         zeros = problem.zeros()
-        (N, _), D = problem.targets.weights.shape, len(design.split(zeros)[0])
+        (N, _), D = problem.data.shape, len(design.split(zeros)[0])
         rows = problem.targets.weights.mean(1, keepdim=True)
         total, mean = rows.sum(), zeros.new_zeros(D, 1)
         share = design.share / M

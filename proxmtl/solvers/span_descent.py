@@ -51,7 +51,7 @@ class Descent:
     def advanced(self) -> Descent:
         """One iteration."""
         span, rule = self.span, Backtracking()
-        loss, labels, weights = span.problem.loss, span.labels, span.label_weights
+        data = span.data
         step = self.step * (rule.growth if self.room else 1.0)
         while True:
             theta = (1 + math.sqrt(1 + 4 * self.momentum**2 * self.step / step)) / 2
@@ -60,10 +60,9 @@ class Descent:
             ahead = span.moved(z, span.gradient(z), step)
             new, penalty = span.prox(self.penalty, ahead, step)
             move = z.along(new, new)
-            value = float(loss.value(z.seen, labels, weights))
-            bregman = float(loss.bregman(new.seen, z.seen, labels, weights))
+            bregman = data.bregman(new.seen, z.seen)
             bound = move / (2 * step)
-            accepted = not bregman > bound + loss.bregman_error(z.seen, weights, value)
+            accepted = not bregman > bound + data.bregman_error(z.seen, float(data.value(z.seen)))
             rounding = ROUNDING * torch.finfo(new.weights.dtype).eps
             if accepted or not math.isfinite(bregman) or move <= rounding**2 * new.squared:
                 break

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from proxmtl.data_term import DataTerm
 from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.problem import Problem
@@ -94,12 +95,11 @@ class Span(ABC):
     """
 
     def __init__(self, problem: Problem, entries: Tensor, order: Tensor, rows: int) -> None:
-        self.problem, self.shape = problem, (rows, problem.targets.n_tasks)
-        targets = problem.targets
-        self.whole = len(entries) == rows * targets.n_tasks
-        self.entries, self.tasks = entries, entries % targets.n_tasks
-        self.labels = targets.labels.reshape(-1)[order]
-        self.label_weights = targets.weights.reshape(-1)[order]
+        M = problem.data.n_tasks
+        self.problem, self.shape = problem, (rows, M)
+        self.whole = len(entries) == rows * M
+        self.entries, self.tasks = entries, entries % M
+        self.data = problem.data.rearranged(lambda each: each.reshape(-1)[order])
         self.unit = problem.design.unit if problem.design.intercept else 0.0
 
     @abstractmethod
@@ -162,7 +162,7 @@ class Span(ABC):
 
     def loss(self, point: Point) -> float:
         """Loss at a point."""
-        return float(self.problem.loss.value(point.seen, self.labels, self.label_weights))
+        return float(self.data.value(point.seen))
 
     def slope(self, point: Point) -> Point:
         """Gradient of the loss in the parameter; scores are not those of it."""
@@ -178,7 +178,7 @@ class Span(ABC):
 
     def gradient(self, point: Point) -> Tensor:
         """Gradient of the loss in the scores of the labels."""
-        return self.problem.loss.grad(point.seen, self.labels, self.label_weights)
+        return self.data.gradient(point.seen)
 
 
 class OfWeights(Span):
@@ -198,15 +198,9 @@ class InFeatures(OfWeights):
     """Weights as they are, (D, M); products with all features. Takes any design."""
 
     def __init__(self, problem: Problem) -> None:
-        weights = problem.targets.weights
-        order = torch.nonzero(weights.reshape(-1) > 0).flatten()
-        entries, rows = order, len(weights)
-        if weights.ndim == 1:  # samples of each task: a row of scores for each label
-            task_of, rows = problem.targets.task_of, len(weights)
-            assert task_of is not None
-            entries = order * problem.targets.n_tasks + task_of[order]
-        super().__init__(problem, entries, order, rows)
-        self.by_task = weights.ndim == 1
+        order, entries = _places(problem.data)
+        super().__init__(problem, entries, order, problem.data.shape[0])
+        self.by_task = len(problem.data.shape) == 1
 
     def pulled(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
         if self.by_task:
@@ -225,7 +219,7 @@ class InLabels(OfWeights):
     """Weights as they are, (D, M); products with each task's own labelled rows."""
 
     def __init__(self, problem: Problem) -> None:
-        design, observed = problem.design, problem.targets.weights > 0
+        design, observed = problem.design, problem.data.observed()
         assert isinstance(design, SharedDesign)
         M, n = observed.shape[1], int(observed.sum(0).max())
         tasks, rows = torch.nonzero(observed.T, as_tuple=True)
@@ -257,13 +251,10 @@ class InRows(Span):
     """
 
     def __init__(self, problem: Problem, gram: Tensor | None = None) -> None:
-        targets, design = problem.targets, problem.design
+        design = problem.design
         assert isinstance(design, SharedDesign | TaskDesign)
         self.X = design.X if isinstance(design, SharedDesign) else torch.cat(design.X)
-        order = torch.nonzero(targets.weights.reshape(-1) > 0).flatten()
-        entries = order
-        if targets.task_of is not None:
-            entries = order * targets.n_tasks + targets.task_of[order]
+        order, entries = _places(problem.data)
         super().__init__(problem, entries, order, len(self.X))
         N, D = self.X.shape
         self.share = design.share * N / (2 * D)
@@ -326,32 +317,36 @@ def span_of(problem: Problem) -> Span:
     return span
 
 
+def _places(data: DataTerm) -> tuple[Tensor, Tensor]:
+    """Places of the labels in the targets, flat, and in a matrix of scores (rows, M), flat."""
+    order = torch.nonzero(data.observed().reshape(-1)).flatten()
+    task_of = data.targets.task_of  # samples of each task: a row of scores for each label
+    return order, order if task_of is None else order * data.n_tasks + task_of[order]
+
+
 def labelled(problem: Problem) -> Problem:
     """The problem on the rows that have a label: these are all that counts."""
-    targets, design = problem.targets, problem.design
-    observed = targets.weights > 0
+    data, design = problem.data, problem.design
+    observed = data.observed()
     rows = torch.nonzero(observed if observed.ndim == 1 else observed.any(1)).flatten()
-    if len(rows) == len(targets.weights):
+    if len(rows) == data.shape[0]:
         return problem
     part = design.take(rows)
-    part.share = design.share * len(rows) / len(targets.weights)
-    other = Problem(problem.loss, part, targets.take(rows))
-    other.counts = problem.counts
-    return other
+    part.share = design.share * len(rows) / data.shape[0]
+    return Problem(problem.loss, part, problem.targets.take(rows), counts=problem.counts)
 
 
 def _cheapest(problem: Problem) -> Span:
     """The span in which an iteration takes the fewest operations."""
-    design, targets = problem.design, problem.targets
+    design, data = problem.design, problem.data
     dense = isinstance(design, SharedDesign) and design.X.layout == torch.strided
     by_task = isinstance(design, TaskDesign)
     if not dense and not by_task:
         return InFeatures(problem)
-    M, D = targets.n_tasks, problem.design.split(problem.zeros())[0].shape[0]
-    N = len(targets.weights)
+    N, M, D = data.shape[0], data.n_tasks, design.split(problem.zeros())[0].shape[0]
     in_features = 4 * N * D * (1 if by_task else M) * PRODUCTS
     in_rows = 2 * N * N * (D + PRODUCTS * M)
-    size = targets.weights.element_size()
+    size = design.dtype.itemsize
     affordable = problem.counts.left / 2 >= N / (2 * M) and 2 * N * N * size <= MOST_BYTES
     if in_rows < in_features and affordable:
         return InRows(problem)
@@ -360,9 +355,9 @@ def _cheapest(problem: Problem) -> Span:
 
 def has_few_labels(problem: Problem) -> bool:
     """Whether products with each task's own rows, gathered, are cheaper than with all rows."""
-    design, weights = problem.design, problem.targets.weights
+    design, observed = problem.design, problem.data.observed()
     if not isinstance(design, SharedDesign) or design.X.layout != torch.strided:
         return False
-    n = int((weights > 0).sum(0).max())
-    gathered = weights.shape[1] * n * design.X.shape[1]
-    return GATHERED * n <= len(weights) and gathered <= BLOCK_ELEMENTS
+    n = int(observed.sum(0).max())
+    gathered = observed.shape[1] * n * design.X.shape[1]
+    return GATHERED * n <= len(observed) and gathered <= BLOCK_ELEMENTS

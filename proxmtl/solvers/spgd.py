@@ -12,10 +12,11 @@ from torch import Tensor
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Certificate
-from proxmtl.solvers.base import Saved, Solver, State, with_smoothing
+from proxmtl.solvers.base import Solver, with_smoothing
 from proxmtl.solvers.fista import FISTA, FISTAState
 from proxmtl.solvers.proximal import first_step
 from proxmtl.solvers.requirements import check_problem
+from proxmtl.state import Saved, State
 
 __all__ = ["SPGD", "SPGDState"]
 
@@ -169,9 +170,9 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
 
         One pass, half a one more for the dual point where there is an intercept.
         """
-        point, targets = x.to(torch.float64), problem.targets.to(torch.float64)
+        point = x.to(torch.float64)
         scores = problem.scores(point)
-        _, residuals = problem.loss.value_and_grad(scores, targets.labels, targets.weights)
+        residuals = problem.data.gradient(scores)
         grad, dual = problem.adjoint(residuals), None
         if problem.has_gap and problem.design.intercept:
             balanced = problem.balanced(residuals)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -37,10 +36,7 @@ def restricted(problem: Problem, rows: Tensor) -> Problem:
     if kept is None or not torch.equal(kept[0], rows):
         kept = (rows.clone(), RestrictedDesign(problem.design, rows))
         problem.__dict__["_restricted_design"] = kept
-    other = copy(problem)
-    other.__dict__.pop("_at_zero", None)
-    other.design, other._found, other._plain = kept[1], {}, None  # noqa: SLF001 - of the same one
-    return other
+    return problem.on(kept[1])
 
 
 def can_restrict(problem: Problem) -> bool:

@@ -8,6 +8,7 @@ from arithmetic import assert_same_sums
 from scipy.sparse import csr_matrix
 
 from proxmtl import SharedDesign, SquaredHinge, Targets, TaskDesign
+from proxmtl.data_term import DataTerm
 from proxmtl.designs import CentredDesign, Design
 from proxmtl.designs.centred import centred
 
@@ -56,7 +57,7 @@ def test_products_are_those_of_a_centred_copy(kind, offset):
     W = normal(8, M, seed=5)
     scores = of_each(centred.scores(W), kind)
     torch.testing.assert_close(centred.linear(W), centred.scores(W), rtol=0, atol=0)
-    value, grad = centred.loss_and_grad(SquaredHinge(), targets, W)
+    value, grad = centred.loss_and_grad(DataTerm(SquaredHinge(), targets), W)
     R = SquaredHinge().grad(centred.scores(W), targets.labels, targets.weights)
     back = centred.adjoint(R)
     for m, X in enumerate(parts):

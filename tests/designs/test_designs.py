@@ -10,6 +10,7 @@ from arithmetic import assert_same_sums
 from strategies import classification
 
 from proxmtl import FactoredDesign, SharedDesign, SquaredHinge, Targets, TaskDesign
+from proxmtl.data_term import DataTerm
 from proxmtl.designs import ShiftedDesign
 from proxmtl.designs.products import GRAM_LIMIT, largest_curvature
 
@@ -138,7 +139,7 @@ def test_parameters_and_residuals_are_not_modified(name, intercept):
     kept = W.clone(), R.clone()
     design.scores(W)
     design.adjoint(R)
-    design.loss_and_grad(SquaredHinge(), targets, W)
+    design.loss_and_grad(DataTerm(SquaredHinge(), targets), W)
     assert torch.equal(W, kept[0])
     assert torch.equal(R, kept[1])
 
@@ -160,7 +161,7 @@ def test_loss_gradient_is_that_of_autograd(name, intercept):
     W = normal(*design.parameter_shape(targets), seed=6).requires_grad_()
     loss = SquaredHinge()
     loss.value(design.scores(W), targets.labels, targets.weights).backward()
-    value, gradient = design.loss_and_grad(loss, targets, W.detach())
+    value, gradient = design.loss_and_grad(DataTerm(loss, targets), W.detach())
     torch.testing.assert_close(gradient, W.grad, rtol=1e-12, atol=1e-12)
     exact = loss.value(design.scores(W.detach()), targets.labels, targets.weights)
     assert float(value) == pytest.approx(float(exact), rel=1e-12)
@@ -180,9 +181,9 @@ def test_float64_parameters_on_float32_features_are_computed_in_float64(name, in
     exact = dense_map(stored, targets) @ W.reshape(-1)
     offset = stored.scores(torch.zeros_like(W))
     torch.testing.assert_close(scores - offset, exact.reshape(scores.shape), rtol=1e-13, atol=1e-13)
-    value, gradient = stored.loss_and_grad(SquaredHinge(), targets, W)
+    value, gradient = stored.loss_and_grad(DataTerm(SquaredHinge(), targets), W)
     assert value.dtype == gradient.dtype == torch.float64
-    rounded = stored.loss_and_grad(SquaredHinge(), targets, W.float())[1]
+    rounded = stored.loss_and_grad(DataTerm(SquaredHinge(), targets), W.float())[1]
     assert rounded.dtype == torch.float32
     torch.testing.assert_close(rounded.double(), gradient, rtol=1e-4, atol=1e-4)
     assert not torch.equal(rounded.double(), gradient)

@@ -6,6 +6,7 @@ from arithmetic import assert_same_sums
 from scipy.sparse import csr_matrix
 
 from proxmtl import Logistic, SharedDesign, SquaredHinge, Targets, TaskDesign
+from proxmtl.data_term import DataTerm
 from proxmtl.designs import CentredDesign
 
 N, D, K, M = 40, 12, 2, 9
@@ -45,8 +46,10 @@ def test_factored_products_are_those_of_the_product(kind, dtype, loss):
     size = size + (0 if bias is None else 4 * bias.abs().double())
     length = 2 * D + K + 4
     assert_same_sums(design.factored_scores(L, S, bias), Z, sizes=size, length=length)
-    value, along_L, along_S, along_bias = design.factored_loss_and_grads(loss, targets, L, S, bias)
-    expected, slope = design.loss_and_grad(loss, targets, W)
+    value, along_L, along_S, along_bias = design.factored_loss_and_grads(
+        DataTerm(loss, targets), L, S, bias
+    )
+    expected, slope = design.loss_and_grad(DataTerm(loss, targets), W)
     G, of_bias = design.split(slope)
     # residuals err as the scores do, times the weights: the curvature is at most one
     R = loss.grad(Z, targets.labels, targets.weights).abs().double()
@@ -68,5 +71,5 @@ def test_thick_factors_and_features_of_each_task_take_products_with_w():
         TaskDesign([design.X] * M).factored_scores(torch.ones(D, 1), torch.ones(1, M), None)
     with pytest.raises(NotImplementedError, match="use loss_and_grad"):
         TaskDesign([design.X] * M).factored_loss_and_grads(
-            SquaredHinge(), targets, torch.ones(D, 1), torch.ones(1, M), None
+            DataTerm(SquaredHinge(), targets), torch.ones(D, 1), torch.ones(1, M), None
         )

@@ -6,6 +6,7 @@ import torch
 from scipy.sparse import csr_array
 
 from proxmtl import FISTA, L1, Problem, RelativeGap, SharedDesign, SquaredHinge, Targets, minimize
+from proxmtl.data_term import DataTerm
 from proxmtl.designs import CentredDesign, ShiftedDesign
 from proxmtl.numerics import column_moments
 
@@ -32,8 +33,8 @@ def test_products_are_those_of_the_copy(intercept, unit):
     torch.testing.assert_close(thin.scores(W), full.scores(W), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(thin.adjoint(R), full.adjoint(R), rtol=1e-12, atol=1e-12)
     for found, expected in zip(
-        thin.loss_and_grad(SquaredHinge(), TARGETS, W),
-        full.loss_and_grad(SquaredHinge(), TARGETS, W),
+        thin.loss_and_grad(DataTerm(SquaredHinge(), TARGETS), W),
+        full.loss_and_grad(DataTerm(SquaredHinge(), TARGETS), W),
         strict=True,
     ):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)

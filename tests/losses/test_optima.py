@@ -30,6 +30,7 @@ from proxmtl import (
     WestonWatkins,
     minimize,
 )
+from proxmtl.data_term import DataTerm
 
 N, D, M = 30, 4, 3
 GROUPS = Groups.from_lists([[0, 2], [1]], weights=[1.0, 1.5])
@@ -180,7 +181,7 @@ def test_fused_kernels_agree_with_the_plain_path(loss, intercept, dtype, monkeyp
         return fused(*args, **options)
 
     monkeypatch.setattr(module, "hinge_value_and_grad", spy)
-    value, grad = design.loss_and_grad(loss, t, W)
+    value, grad = design.loss_and_grad(DataTerm(loss, t), W)
     assert calls == [loss.kernel]
     plain, residuals = loss.value_and_grad(design.scores(W), t.labels, t.weights)
     # scores are sums over six features, values and gradients over all samples of what they make

@@ -296,8 +296,8 @@ def test_a_restricted_problem_is_the_problem_on_its_rows(kind, intercept):
     W[:6][~rows] = 0
     view = restricted(problem, rows)
     torch.testing.assert_close(view.design.scores(W), problem.design.scores(W))
-    value, grad = problem.design.loss_and_grad(problem.loss, problem.targets, W)
-    same, part = view.design.loss_and_grad(problem.loss, problem.targets, W)
+    value, grad = problem.design.loss_and_grad(problem.data, W)
+    same, part = view.design.loss_and_grad(problem.data, W)
     grad[:6][~rows] = 0
     torch.testing.assert_close((same, part), (value, grad))
     assert float(view.lipschitz) <= problem.lipschitz * 1.03

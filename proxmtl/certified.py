@@ -7,22 +7,71 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from proxmtl.counts import OracleCounts
-from proxmtl.data_term import OnData
+from proxmtl.data_term import DataTerm, OnData
 from proxmtl.designs import Design
 from proxmtl.numerics import norm
 from proxmtl.regularizers import Regularizer, Smoothed, UnsupportedError
 from proxmtl.result import Certificate
 
-__all__ = ["Certified"]
+__all__ = ["Certified", "Measured", "measured", "measured_from"]
 
 ROUNDING = 64 * torch.finfo(torch.float64).eps
 """Relative margin inside the domain of a conjugate: past the rounding of its gauge."""
+
+
+class Measured(NamedTuple):
+    """Scores and gradients at a point, float64."""
+
+    scores: Tensor
+    residuals: Tensor
+    """Gradient of the loss in the scores."""
+    grad: Tensor
+    """Gradient of the loss in the parameter."""
+    dual: tuple[Tensor, Tensor] | None
+    """Balanced residuals and their adjoint, where they were asked for."""
+
+
+def measured(design: Design, data: DataTerm, point: Tensor, *, balance: bool) -> Measured:
+    """Measure a float64 point in one read of the features, with or without balanced residuals.
+
+    A loss whose tasks do not balance one by one takes a second read.
+    """
+
+    def residuals_of(rows: slice, scores: Tensor) -> tuple[Tensor, ...]:
+        part = data.take(rows, scores.dtype)
+        residuals = part.gradient(scores)
+        companion = part.companion(residuals) if balance else None
+        return (residuals,) if companion is None else (residuals, companion)
+
+    scores, grads = design.sweep(point, residuals_of)
+    return measured_from(design, data, scores, *grads, balance=balance)
+
+
+def measured_from(
+    design: Design,
+    data: DataTerm,
+    scores: Tensor,
+    grad: Tensor,
+    of_companion: Tensor | None = None,
+    *,
+    balance: bool,
+) -> Measured:
+    """Put together what one read gave: the adjoints of the residuals and of their companion."""
+    residuals = data.gradient(scores)
+    if not balance:
+        return Measured(scores, residuals, grad, None)
+    balanced, factors = data.balanced(residuals), data.balancing(residuals)
+    assert balanced is not None
+    if factors is None or of_companion is None:
+        return Measured(scores, residuals, grad, (balanced, design.adjoint(balanced)))
+    own, other = factors
+    return Measured(scores, residuals, grad, (balanced, own * grad + other * of_companion))
 
 
 class Certified(OnData):
@@ -52,8 +101,21 @@ class Certified(OnData):
         """
         if self.regularizer is None:
             raise UnsupportedError("critical_strength: the problem has no non-smooth regularizer.")
-        _, grad = self.design.loss_and_grad(self.data, self.null_point())
+        residuals = self.data.gradient(self._scores_without_weights(self._without_weights[0]))
+        grad = self.design.adjoint(residuals)
         return self.regularizer.critical_strength(self.design.split(grad)[0])
+
+    def _scores_without_weights(self, intercept: Tensor | None) -> Tensor:
+        """Scores of zero weights, float64; no product, unless a part of them is held fixed."""
+        if not self.design.affine:
+            zero = self.data.zero_scores(torch.float64)
+            return zero if intercept is None else zero + self.data.constant_scores(intercept)
+        zero = self.zeros(torch.float64)
+        if intercept is None:
+            return self.design.scores(zero)
+        return self.design.scores(
+            self.inside(self.design.join(self.design.split(zero)[0], intercept))
+        )
 
     def null_point(self) -> Tensor:
         """Zero weights, with the intercept that then minimises the loss; float64.
@@ -116,8 +178,7 @@ class Certified(OnData):
     @cached_property
     def _at_zero(self) -> tuple[float, tuple[float, float], float]:
         """Loss at zero, norms of its gradient in weights and intercept, unit of the latter."""
-        scores = self.design.scores(self.zeros(torch.float64))
-        value, residuals = self.data.value_and_gradient(scores)
+        value, residuals = self.data.value_and_gradient(self._scores_without_weights(None))
         grad, bias = self.design.split(self.design.adjoint(residuals))
         norms = norm(grad), 0.0 if bias is None else norm(bias)
         return float(value), norms, norm(self.data.per_task(residuals.abs()))
@@ -131,11 +192,8 @@ class Certified(OnData):
         if self.design.unit != 1:
             return self._in_plain_units().certificate(self.outside(W))
         point = self.settled(W)
-        scores = self.design.scores(point)
-        residuals = self.data.gradient(scores)
-        grad = self.design.adjoint(residuals)
         certificate = self.certificate_from(
-            point, scores, residuals, grad, self.gradient_scale, loss_at_zero=self.loss_at_zero
+            point, self.measured(point), self.gradient_scale, loss_at_zero=self.loss_at_zero
         )
         return replace(certificate, solved_in=str(W.dtype).removeprefix("torch."))
 
@@ -157,26 +215,19 @@ class Certified(OnData):
     def certificate_from(
         self,
         point: Tensor,
-        scores: Tensor,
-        residuals: Tensor,
-        grad: Tensor,
+        at: Measured,
         scale: float,
         *,
         loss_at_zero: float | None = None,
         scales: dict[str, float] | None = None,
-        dual: tuple[Tensor, Tensor] | None = None,
     ) -> Certificate:
-        """Certificate from what is known already at a float64 point.
-
-        ``residuals`` are the loss gradient in the scores, ``grad`` that in the parameter; ``dual``
-        the :meth:`balanced` residuals and their adjoint, where somebody has computed them.
-        """
-        value = float(self.data.value(scores))
+        """Certificate from what was measured at a float64 point: no product with the features."""
+        value = float(self.data.value(at.scores))
         smooth, smooth_grad = self.smooth_terms_value_and_grad(point)
         objective = value + float(self.regularizer_value(point) + smooth)
         penalised, _ = self.design.split(point)
         weights_grad, bias_grad = self.design.split(
-            grad if smooth_grad is None else grad + smooth_grad
+            at.grad if smooth_grad is None else at.grad + smooth_grad
         )
         tilted = weights_grad + 2 * self.ridge * penalised
         R = self.regularizer
@@ -186,7 +237,7 @@ class Certified(OnData):
             blocks["intercept"] = norm(bias_grad)
         gap = None
         if self.has_gap:
-            gap = _duality_gap(self, point, scores, dual or self._dual(residuals, grad), objective)
+            gap = _duality_gap(self, point, at, objective)
         return Certificate(
             objective=objective,
             gap=gap,
@@ -206,16 +257,12 @@ class Certified(OnData):
         """
         if self.smooth_terms or not all(term.is_convex for term in self.terms):
             return False
-        if self.design.intercept and not self._balances:
+        if self.design.intercept and not self.data.balances:
             return False
         R = self.regularizer
         return self.ridge > 0 or (
             R is not None and (R.has_conjugate or (R.is_norm and self._definite))
         )
-
-    @cached_property
-    def _balances(self) -> bool:
-        return self.data.balanced(self.data.zero_scores()) is not None
 
     def balanced(self, residuals: Tensor) -> Tensor:
         """Residuals as dual variables: each task's sum to zero if there is an intercept."""
@@ -229,26 +276,24 @@ class Certified(OnData):
             )
         return balanced
 
-    def _dual(self, residuals: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-        if not (self.has_gap and self.design.intercept):
-            return residuals, grad
-        residuals = self.balanced(residuals)
-        return residuals, self.design.adjoint(residuals)
+    def measured(self, point: Tensor) -> Measured:
+        """What a certificate is made of, at a float64 point: one read of the features."""
+        return measured(
+            self.design, self.data, point, balance=self.has_gap and self.design.intercept
+        )
 
 
-def _duality_gap(
-    problem: Certified, W: Tensor, scores: Tensor, dual: tuple[Tensor, Tensor], objective: float
-) -> float:
+def _duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) -> float:
     """Fenchel gap of a convex problem at a dual point made of the loss's own residuals.
 
     Parameters
     ----------
     problem : Problem
         One that :attr:`Problem.has_gap`.
-    W, scores : Tensor
-        Point and its scores, float64.
-    dual : tuple of Tensor
-        Residuals as dual variables (balanced, with an intercept) and their adjoint.
+    W : Tensor
+        Point, float64.
+    at : Measured
+        There; with balanced residuals where the design has an intercept.
     objective : float
         At the point.
 
@@ -257,11 +302,11 @@ def _duality_gap(
     float
         Upper bound on ``objective - optimum``, ``>= 0``.
     """
-    residuals, grad = dual
+    residuals, grad = at.dual or (at.residuals, at.grad)
     U, _ = problem.design.split(-grad)
     penalised, _ = problem.design.split(W)
     # fixed part of an affine design: <theta, scores - A w>
-    offset = float((residuals * scores).sum() - (grad * W).sum())
+    offset = float((residuals * at.scores).sum() - (grad * W).sum())
     if problem.ridge > 0:
         scale, conjugate = 1.0, _conjugate_with_ridge(problem, U)
     elif problem.regularizer is not None and problem.regularizer.has_conjugate:

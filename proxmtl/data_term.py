@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -59,13 +60,18 @@ class DataTerm:
         """Mask of the labels of positive weight, in the shape of the scores."""
         return self.targets.weights > 0
 
+    def constant_scores(self, per_task: Tensor) -> Tensor:
+        """Scores that are one number for each task, given by these, shape (M,)."""
+        return self.targets.spread(per_task).expand(self.shape)
+
     def zero_scores(self, dtype: torch.dtype | None = None) -> Tensor:
         """Scores that are all zero; in the precision of the labels by default."""
         return torch.zeros_like(self.targets.labels, dtype=dtype)
 
-    def take(self, entries: Tensor) -> DataTerm:
+    def take(self, entries: Tensor | slice, dtype: torch.dtype | None = None) -> DataTerm:
         """Data term of some samples: entries along the first axis of the scores, ascending."""
-        return DataTerm(self.loss, self.targets.take(entries))
+        targets = self.targets if dtype is None else self.at(dtype)
+        return DataTerm(self.loss, targets.take(entries))
 
     def rearranged(
         self, order: Callable[[Tensor], Tensor], dtype: torch.dtype | None = None
@@ -139,12 +145,28 @@ class DataTerm:
         targets = self.at(dual.dtype)
         return self.loss.dual_scale(dual, targets.labels, targets.weights, largest, offset)
 
+    @cached_property
+    def balances(self) -> bool:
+        """Whether the loss has a construction of :meth:`balanced`."""
+        return self.balanced(self.zero_scores()) is not None
+
     def balanced(self, residuals: Tensor) -> Tensor | None:
         """Dual point near the residuals whose sum over each task's samples is zero.
 
         None where the loss has no construction of one (:meth:`Loss.balance`).
         """
         return self.loss.balance(residuals, self.at(residuals.dtype))
+
+    def companion(self, residuals: Tensor) -> Tensor | None:
+        """Return what residuals balance with, task by task (:meth:`Loss.companion`)."""
+        return self.loss.companion(residuals, self.at(residuals.dtype).weights)
+
+    def balancing(self, residuals: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Numbers a and b by task, (M,): ``a R + b C`` is :meth:`balanced`, C the companion."""
+        companion = self.companion(residuals)
+        if companion is None:
+            return None
+        return self.loss.balancing(self.per_task(residuals), self.per_task(companion))
 
     # ------------------------------------------------------------------ sums over samples
 

@@ -228,7 +228,7 @@ class Targets:
             "weight_sum": float(self.weights.to(torch.float64).reshape(-1) @ place),
         }
 
-    def take(self, entries: Tensor) -> Targets:
+    def take(self, entries: Tensor | slice) -> Targets:
         """Return the targets of some entries (first axis of the labels), ascending."""
         task_of = None if self.task_of is None else self.task_of[entries]
         return Targets(self.labels[entries], self.weights[entries], self.n_tasks, task_of)

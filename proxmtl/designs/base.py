@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Self
 
@@ -12,18 +13,25 @@ import torch
 from torch import Tensor
 
 from proxmtl.data_term import DataTerm
+from proxmtl.kernels import hinge_value_and_grad
+from proxmtl.losses import Loss
 from proxmtl.numerics import Moments
 from proxmtl.targets import Targets
 
 __all__ = [
     "BLOCK_ELEMENTS",
     "Design",
+    "ResidualsOf",
     "check_features",
     "check_finite",
     "check_shape",
     "consecutive",
     "nearest_unit",
 ]
+
+Features = Tensor | Sequence[Tensor]
+ResidualsOf = Callable[[slice, Tensor], tuple[Tensor, ...]]
+"""Residuals of some samples, given by a slice, from their scores."""
 
 BLOCK_ELEMENTS = 1 << 23
 """Features are converted to a higher precision in row blocks of at most this many numbers."""
@@ -252,10 +260,50 @@ class Design(ABC):
         """
         return self.curvature_by_task(targets)
 
+    def sweep(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Scores at ``W``, and the adjoints of residuals that are made of them.
+
+        Dense features that are large, or of another precision than ``W``, are read once, block of
+        rows by block; here a product follows another.
+
+        Parameters
+        ----------
+        W : Tensor
+        residuals_of : callable
+            Given a slice of the samples (the first axis of the scores) and their scores, returns a
+            tuple of tensors shaped like these, computed sample by sample.
+
+        Returns
+        -------
+        scores : Tensor
+        adjoints : tuple of Tensor
+            One for each of the residuals, as of :meth:`adjoint`.
+        """
+        scores = self.scores(W)
+        residuals = residuals_of(slice(0, len(scores)), scores)
+        return scores, tuple(self.adjoint(each) for each in residuals)
+
     def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (0-d) and its gradient in ``W``: one pass over the data."""
         value, residuals = data.value_and_gradient(self.scores(W))
         return value, self.adjoint(residuals)
+
+    def fused(
+        self, loss: Loss, X: Features, W: Tensor, labels: Features, sample_weights: Features
+    ) -> tuple[Tensor, Tensor]:
+        """Loss (0-d) and gradient by the kernel: each row of X is read once for both."""
+        assert loss.kernel is not None
+        weights, bias = self.split(W)
+        found = hinge_value_and_grad(
+            X,
+            weights.T.contiguous().T,
+            labels,
+            sample_weights,
+            None if bias is None else self.unit * bias,
+            loss=loss.kernel,
+        )
+        grad = self.join(found.grad, None if bias is None else self.unit * found.grad_bias)
+        return found.value.sum().to(W.dtype), grad.to(W.dtype)
 
     def factors_pay(self, n_latents: int, n_tasks: int) -> bool:  # noqa: ARG002
         """Whether products with factors of ``W = L S`` take clearly less than those with ``W``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ __all__ = [
     "may_be_copied",
     "root_mean_square",
     "select_csr",
+    "sweeps",
+    "swept",
     "trace",
     "transposed",
     "weighted_sum",
@@ -36,6 +38,10 @@ class TooManyProductsError(Exception):
         super().__init__(f"{products} products made")
         self.products = products
 
+
+CACHED = 1 << 18, 1 << 19
+"""Entries of a block of features that stays in a core's cache through several products: of one
+that is converted first, and of one that is read as it is. On other devices blocks are large."""
 
 GRAM_LIMIT = 128
 """Up to this smaller side the Gram matrix is formed and its spectrum taken exactly."""
@@ -52,8 +58,7 @@ def forward(X: Tensor, W: Tensor) -> Tensor:
     if X.dtype == W.dtype:
         narrow = W.ndim < 2 or len(X) > NARROW * X.shape[1]
         return X @ W if narrow else (W.T @ X.T).T.contiguous()
-    rows = max(1, BLOCK_ELEMENTS // X.shape[1])
-    return torch.cat([forward(block.to(W.dtype), W) for block in torch.split(X, rows)])
+    return torch.cat([forward(block.to(W.dtype), W) for block in _cached_blocks(X, W.dtype)])
 
 
 def transposed(X: Tensor, R: Tensor) -> Tensor:
@@ -66,11 +71,52 @@ def transposed(X: Tensor, R: Tensor) -> Tensor:
         return X.T @ R
     if X.dtype == R.dtype:
         return X.T @ R if R.ndim < 2 else (R.T @ X).T.contiguous()
-    rows = max(1, BLOCK_ELEMENTS // X.shape[1])
-    out = R.new_zeros((X.shape[1], *R.shape[1:]))
-    for block, residuals in zip(torch.split(X, rows), torch.split(R, rows), strict=True):
-        out += transposed(block.to(R.dtype), residuals)
+    out, first = R.new_zeros((X.shape[1], *R.shape[1:])), 0
+    for block in _cached_blocks(X, R.dtype):
+        out += transposed(block.to(R.dtype), R[first : first + len(block)])
+        first += len(block)
     return out
+
+
+def sweeps(X: Tensor, dtype: torch.dtype) -> bool:
+    """Whether one read in blocks serves both products faster than a read for each."""
+    return X.layout == torch.strided and (X.dtype != dtype or X.numel() > 2 * CACHED[1])
+
+
+def swept(
+    X: Tensor, W: Tensor, residuals_of: Callable[[slice, Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Scores ``X @ W``, and ``X' @ R`` of residuals made of them: each block of rows read once.
+
+    Parameters
+    ----------
+    X : Tensor, shape (N, D)
+        Dense.
+    W : Tensor, shape (D, m)
+    residuals_of : callable
+        Given a slice of the rows and their scores (n, m), which it may change, returns (n, k).
+
+    Returns
+    -------
+    scores : Tensor, shape (N, m)
+        As ``residuals_of`` left them.
+    adjoint : Tensor, shape (D, k)
+    """
+    scores, out, first = [], None, 0
+    for part in _cached_blocks(X, W.dtype):
+        block = part.to(W.dtype)
+        scores.append(forward(block, W))
+        residuals = residuals_of(slice(first, first + len(block)), scores[-1])
+        found = transposed(block, residuals)
+        out = found if out is None else out.add_(found)
+        first += len(block)
+    assert out is not None
+    return torch.cat(scores), out
+
+
+def _cached_blocks(X: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    size = CACHED[X.dtype == dtype] if X.device.type == "cpu" else BLOCK_ELEMENTS
+    return torch.split(X, max(1, size // X.shape[1]))
 
 
 SQUARES = 2.0**-400, 2.0**400

@@ -11,18 +11,19 @@ from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.data_term import DataTerm
-from proxmtl.designs.base import Design, check_features, consecutive
+from proxmtl.designs.base import Design, ResidualsOf, check_features, consecutive
 from proxmtl.designs.products import (
     TooManyProductsError,
     forward,
     largest_curvature,
     may_be_copied,
     root_mean_square,
+    sweeps,
+    swept,
     trace,
     transposed,
     weighted_sum,
 )
-from proxmtl.kernels import hinge_value_and_grad
 from proxmtl.numerics import Moments, column_moments
 from proxmtl.targets import Targets
 
@@ -85,18 +86,35 @@ class TaskDesign(Design):
         if data.loss.kernel is None:
             return super().loss_and_grad(data, W)
         targets = data.at(W.dtype)
-        weights, bias = self.split(W)
-        # each row of X is read once, for its score and for its share of the gradient
-        result = hinge_value_and_grad(
-            self.X,
-            weights.T.contiguous().T,
-            torch.split(targets.labels, self.sizes),
-            torch.split(targets.weights, self.sizes),
-            None if bias is None else self.unit * bias,
-            loss=data.loss.kernel,
+        labels, weights = (
+            torch.split(each, self.sizes) for each in (targets.labels, targets.weights)
         )
-        grad = self.join(result.grad, None if bias is None else self.unit * result.grad_bias)
-        return result.value.sum().to(W.dtype), grad.to(W.dtype)
+        return self.fused(data.loss, self.X, W, labels, weights)
+
+    def sweep(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if not any(sweeps(X, W.dtype) for X in self.X):
+            return super().sweep(W, residuals_of)
+        weights, bias = self.split(W)
+        first, scores, grads = 0, [], []
+        for m, X in enumerate(self.X):
+            sums: list[Tensor] = []
+
+            def stacked(
+                rows: slice, z: Tensor, m: int = m, first: int = first, sums: list[Tensor] = sums
+            ) -> Tensor:
+                if bias is not None:
+                    z.add_(bias[m], alpha=self.unit)
+                own = residuals_of(slice(first + rows.start, first + rows.stop), z[:, 0])
+                sums.append(torch.stack(own).sum(1))
+                return torch.stack(own, dim=1)
+
+            z, grad = swept(X, weights[:, m, None], stacked)
+            if self.intercept:
+                grad = self.join(grad, self.unit * torch.stack(sums).sum(0))
+            scores.append(z[:, 0])
+            grads.append(grad)
+            first += len(X)
+        return torch.cat(scores), torch.stack(grads, dim=2).unbind(1)
 
     def scores(self, W: Tensor) -> Tensor:
         weights, bias = self.split(W)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from proxmtl.certified import Measured, measured
 from proxmtl.designs import FactoredDesign
 from proxmtl.problem import Problem
 from proxmtl.result import Certificate
@@ -41,31 +42,37 @@ def certificate(problem: LatentProblem, blocks: Blocks) -> Certificate:
     """As :meth:`LatentProblem.certificate`, on the design as it is."""
     wide = tuple(block.to(torch.float64) for block in blocks)
     L, S, bias, own = problem.parts(wide)
-    scores = problem.design.scores(problem.weights(wide))
-    residuals = problem.data.gradient(scores)
-    slope = problem.design.adjoint(residuals)
-    along = problem.parts(problem.pull_back(wide, slope))
+    balance = problem.design.intercept and problem.data.balances
+    at = measured(problem.design, problem.data, problem.weights(wide), balance=balance)
+    along = problem.parts(problem.pull_back(wide, at.grad))
     norms = {"L": float(along.L.norm()), "S": float(along.S.norm())}
     if problem.own is not None:
         norms["own"] = problem.own_scale
     scale = math.hypot(*norms.values())
 
-    def certify(convex: Problem, point: Tensor, grad: Tensor) -> Certificate:
+    def certify(convex: Problem, point: Tensor, of_block: Measured) -> Certificate:
         # what is held fixed is in the scores, which are those of all blocks
-        return convex.certificate_from(point, scores, residuals, grad, scale, scales={})
+        return convex.certificate_from(point, of_block, scale, scales={})
+
+    def along_s(slope: Tensor) -> Tensor:
+        parts = problem.parts(problem.pull_back(wide, slope))
+        return join(parts.S, parts.intercept)
 
     join = problem.design.join
+    dual = None if at.dual is None else (at.dual[0], along_s(at.dual[1]))
     found = {
-        "L": certify(in_l(problem, S, bias), L, along.L),
-        "S": certify(in_s(problem, L), join(S, bias), join(along.S, along.intercept)),
+        "L": certify(in_l(problem, S, bias), L, at._replace(grad=along.L, dual=None)),
+        "S": certify(
+            in_s(problem, L), join(S, bias), at._replace(grad=along_s(at.grad), dual=dual)
+        ),
     }
     if problem.own is not None and own is not None:
         alone = Problem(problem.loss, problem.design, problem.targets, problem.own)
-        found["own"] = certify(alone, join(own, bias), slope)
+        found["own"] = certify(alone, join(own, bias), at)
     kkt = {name: part.blocks["W"] for name, part in found.items()}
     if bias is not None:
         kkt["intercept"] = found["S"].blocks["intercept"]
-        norms["intercept"] = float(problem.data.per_task(residuals.abs()).norm())
+        norms["intercept"] = float(problem.data.per_task(at.residuals.abs()).norm())
     gaps = {name: part.gap for name, part in found.items()}
     of_others = problem.penalty(wide) - float(problem.group_norm.value(S))
     return Certificate(

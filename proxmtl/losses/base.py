@@ -149,14 +149,30 @@ class Loss(ABC):
         right for every loss that is not coupled: the domain is an interval around 0 for each
         sample. None: there is no such construction, and so no gap with an intercept.
         """
-        if self.coupled:
+        positive = self.companion(residuals, targets.weights)
+        if positive is None:
             return None
-        positive = targets.per_task(residuals.clamp_min(0))
-        negative = -targets.per_task(residuals.clamp_max(0))
+        sums = targets.per_task(residuals), targets.per_task(positive)
+        own, other = self.balancing(*sums)
+        up, down = targets.spread(own + other), targets.spread(own)
+        return residuals * torch.where(residuals > 0, up, down)
+
+    def companion(self, residuals: Tensor, weights: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Return a vector C, shaped like the residuals R, with which they balance task by task.
+
+        :meth:`balance` is then ``a R + b C`` with the numbers :meth:`balancing` for each task, so
+        that its adjoint follows from those of R and C, which one read of the features gives. None
+        where the scores of a sample are coupled.
+        """
+        return None if self.coupled else residuals.clamp_min(0)
+
+    def balancing(self, total: Tensor, of_companion: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers a and b of :meth:`companion`, shape (M,), from the sums of R and C by task."""
+        positive, negative = of_companion, (of_companion - total).clamp_min(0)
         level = torch.minimum(positive, negative)
         up = torch.where(positive > 0, level / torch.where(positive > 0, positive, 1.0), 0.0)
         down = torch.where(negative > 0, level / torch.where(negative > 0, negative, 1.0), 0.0)
-        return residuals * torch.where(residuals > 0, targets.spread(up), targets.spread(down))
+        return down, up - down
 
     def check_labels(self, labels: Tensor, weights: Tensor) -> None:
         """Raise ``ValueError`` unless each label of positive weight is one this loss takes.

@@ -63,9 +63,19 @@ class Squared(Loss):
 
         The conjugate is finite everywhere, so no sign need be kept.
         """
-        totals = targets.per_task(targets.weights)
-        mean = targets.per_task(residuals) / torch.where(totals > 0, totals, 1.0)
-        return residuals - targets.weights * targets.spread(mean)
+        sums = targets.per_task(residuals), targets.per_task(targets.weights)
+        _, shift = self.balancing(*sums)
+        return residuals + targets.weights * targets.spread(shift)
+
+    def companion(self, residuals: Tensor, weights: Tensor) -> Tensor:
+        """Return the weights, a multiple of which is taken off."""
+        del residuals
+        return weights
+
+    def balancing(self, total: Tensor, of_companion: Tensor) -> tuple[Tensor, Tensor]:
+        """1, and minus the residuals' weighted means."""
+        shift = -total / torch.where(of_companion > 0, of_companion, 1.0)
+        return torch.ones_like(shift), shift
 
     def check_labels(self, labels: Tensor, weights: Tensor) -> None:
         """Raise ``ValueError`` unless each label of positive weight is finite."""

@@ -269,25 +269,13 @@ class _Measured:
 def _certify(problems: list[Problem], data: BatchData, points: Tensor) -> list[Certificate]:
     settled = [p.settled(w) for p, w in zip(problems, points.unbind(1), strict=True)]
     wide = torch.stack(settled, dim=1)
-    scores = data.scores(wide)
-    residuals = data.residuals(scores)
-    grad = data.adjoint(residuals)
-    dual, dual_grad = residuals, grad
-    if data.design.intercept and any(p.has_gap for p in problems):
-        pairs = zip(problems, residuals.unbind(1), strict=True)
-        balanced = [p.balanced(r.contiguous()) if p.has_gap else r for p, r in pairs]
-        dual = torch.stack(balanced, dim=1)
-        dual_grad = data.adjoint(dual)
+    balance = data.design.intercept and any(p.has_gap for p in problems)
     out = []
-    for b, problem in enumerate(problems):
+    for point, problem, at in zip(
+        wide.unbind(1), problems, data.measured(wide, problems, balance=balance), strict=True
+    ):
         certificate = problem.certificate_from(
-            wide[:, b].contiguous(),
-            scores[:, b].contiguous(),
-            residuals[:, b].contiguous(),
-            grad[:, b].contiguous(),
-            problem.gradient_scale,
-            loss_at_zero=problem.loss_at_zero,
-            dual=(dual[:, b].contiguous(), dual_grad[:, b].contiguous()),
+            point.contiguous(), at, problem.gradient_scale, loss_at_zero=problem.loss_at_zero
         )
         out.append(replace(certificate, solved_in=str(points.dtype).removeprefix("torch.")))
     return out

@@ -171,13 +171,9 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
         One pass, half a one more for the dual point where there is an intercept.
         """
         point = x.to(torch.float64)
-        scores = problem.scores(point)
-        residuals = problem.data.gradient(scores)
-        grad, dual = problem.adjoint(residuals), None
-        if problem.has_gap and problem.design.intercept:
-            balanced = problem.balanced(residuals)
-            dual = (balanced, problem.adjoint(balanced))
-        return problem.certificate_from(point, scores, residuals, grad, 1.0, scales={}, dual=dual)
+        share, dual = problem.design.share, problem.has_gap and problem.design.intercept
+        problem.counts.charge(forward=share, adjoint=2 * share if dual else share)
+        return problem.certificate_from(point, problem.measured(point), 1.0, scales={})
 
     def _next_gap(self, problem: Problem, certificate: Certificate) -> float:
         """A fraction of the present gap, but nothing below the working precision."""

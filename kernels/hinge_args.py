@@ -26,14 +26,14 @@ class HingeResult(NamedTuple):
         X_mᵀ r_m in the accumulation dtype; a transposed view of task-major memory.
     grad_bias : Tensor, shape (M,)
         Σ_i r_mi in the accumulation dtype.
-    residual : Tensor, tuple of Tensor or None
-        r_mi = c_mi φ'(z_mi; y_mi), shaped like the labels, when asked for.
+    scores : Tensor, tuple of Tensor or None
+        z_mi = x_miᵀ w_m + b_m, shaped like the labels, when asked for.
     """
 
     value: torch.Tensor
     grad: torch.Tensor
     grad_bias: torch.Tensor
-    residual: torch.Tensor | tuple[torch.Tensor, ...] | None
+    scores: torch.Tensor | tuple[torch.Tensor, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class HingeArgs:
     sample_weights: tuple[torch.Tensor, ...] | None
     bias: torch.Tensor | None
     loss: str
-    return_residual: bool
+    return_scores: bool
     deterministic: bool
     dtype: torch.dtype
 
@@ -111,8 +111,8 @@ class HingeArgs:
             else:
                 yield x, y, self.sample_weights[m] if ragged else self.sample_weights[0][m]
 
-    def empty_residual(self) -> tuple[torch.Tensor, ...]:
-        """Uninitialised task-major memory for the residuals, shaped like `labels`."""
+    def empty_scores(self) -> tuple[torch.Tensor, ...]:
+        """Uninitialised task-major memory for the scores, shaped like `labels`."""
         return tuple(
             torch.empty(y.shape, dtype=self.dtype, device=self.device) for y in self.labels
         )
@@ -122,15 +122,15 @@ class HingeArgs:
         value: torch.Tensor,
         grad: torch.Tensor,
         grad_bias: torch.Tensor,
-        residual: tuple[torch.Tensor, ...] | None,
+        scores: tuple[torch.Tensor, ...] | None,
     ) -> HingeResult:
         """Turn task-major outputs, grad (M, D), into the public layout."""
         public: torch.Tensor | tuple[torch.Tensor, ...] | None = None
-        if self.return_residual and residual is not None:
+        if self.return_scores and scores is not None:
             if self.kind == "ragged":
-                public = residual
+                public = scores
             else:
-                public = residual[0].T if self.kind == "shared" else residual[0]
+                public = scores[0].T if self.kind == "shared" else scores[0]
         return HingeResult(value, grad.T, grad_bias, public)
 
 
@@ -142,7 +142,7 @@ def bind(
     bias: torch.Tensor | None = None,
     *,
     loss: str = "squared_hinge",
-    return_residual: bool = False,
+    return_scores: bool = False,
     deterministic: bool = True,
 ) -> HingeArgs:
     """Validate the arguments of `hinge_value_and_grad`; see there."""
@@ -184,7 +184,7 @@ def bind(
         sample_weights=sample_weights,
         bias=None if bias is None else _plain(bias, dtype).contiguous(),
         loss=loss,
-        return_residual=return_residual,
+        return_scores=return_scores,
         deterministic=deterministic,
         dtype=dtype,
     )

@@ -38,7 +38,7 @@ def hinge_value_and_grad(
     bias: torch.Tensor | None = None,
     *,
     loss: str = "squared_hinge",
-    return_residual: bool = False,
+    return_scores: bool = False,
     deterministic: bool = True,
     backend: str | None = None,
 ) -> HingeResult:
@@ -65,8 +65,8 @@ def hinge_value_and_grad(
     bias : Tensor (M,), optional
         Offsets b of the scores.
     loss : {"squared_hinge", "logistic", "squared"}
-    return_residual : bool
-        Also return r, laid out like Y.
+    return_scores : bool
+        Also return z, laid out like Y.
     deterministic : bool
         True: partial gradients are summed in an order that depends on the shapes alone (on a GPU
         also on its number of multiprocessors), so that equal calls give equal bits. False allows
@@ -77,7 +77,7 @@ def hinge_value_and_grad(
     Returns
     -------
     HingeResult
-        ``(value, grad, grad_bias, residual)``; value in float64, the others in the accumulation
+        ``(value, grad, grad_bias, scores)``; value in float64, the others in the accumulation
         dtype, float64 if X or W is float64 and float32 otherwise.
 
     Raises
@@ -90,9 +90,7 @@ def hinge_value_and_grad(
         The backend asked for can't serve the call.
     """
     if needs_library(X, W, Y, weights, bias):
-        return _through_library(
-            X, W, Y, weights, bias, loss, return_residual, deterministic, backend
-        )
+        return _through_library(X, W, Y, weights, bias, loss, return_scores, deterministic, backend)
     args = bind(
         X,
         W,
@@ -100,7 +98,7 @@ def hinge_value_and_grad(
         weights,
         bias,
         loss=loss,
-        return_residual=return_residual,
+        return_scores=return_scores,
         deterministic=deterministic,
     )
     result: HingeResult = HINGE.run(args, backend)
@@ -122,16 +120,16 @@ def _through_library(
     *options: Any,
 ) -> HingeResult:
     check_tensors(X, W, Y, weights, bias)
-    loss, return_residual, deterministic, backend = options
+    loss, return_scores, deterministic, backend = options
     features, labels, sample_weights = _all(X), _all(Y), _all(weights)
     refuse_derivative("Y", labels)
     refuse_derivative("weights", sample_weights)
     ragged = not isinstance(X, torch.Tensor)
-    keep = return_residual or any(x.requires_grad for x in features)
-    value, grad, grad_bias, residual = _HINGE_OP(
+    keep = return_scores or any(x.requires_grad for x in features)
+    value, grad, grad_bias, scores = _HINGE_OP(
         features, W, labels, sample_weights, bias, ragged, loss, keep, deterministic, backend
     )
     public: torch.Tensor | tuple[torch.Tensor, ...] | None = None
-    if return_residual:
-        public = tuple(residual) if ragged else residual[0]
+    if return_scores:
+        public = tuple(scores) if ragged else scores[0]
     return HingeResult(value, grad, grad_bias, public)

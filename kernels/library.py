@@ -16,6 +16,7 @@ from torch.autograd import forward_ad
 from .dispatch import on_device
 from .fibres import checked_like
 from .hinge_args import HingeArgs, bind
+from .torch.hinge import epilogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ _PLAIN = (float, int, str, type(None))
 
 _HINGE_SCHEMA = (
     "(Tensor[] X, Tensor W, Tensor[] Y, Tensor[] weights, Tensor? bias, bool ragged, str loss, "
-    "bool return_residual, bool deterministic, str? backend) -> (Tensor, Tensor, Tensor, Tensor[])"
+    "bool return_scores, bool deterministic, str? backend) -> (Tensor, Tensor, Tensor, Tensor[])"
 )
 
 
@@ -137,7 +138,7 @@ def refuse_graph(name: str) -> None:
 
 
 def _bound(inputs: tuple[Any, ...]) -> HingeArgs:
-    X, W, Y, weights, bias, ragged, loss, return_residual, deterministic, _ = inputs
+    X, W, Y, weights, bias, ragged, loss, return_scores, deterministic, _ = inputs
     return bind(
         X if ragged else X[0],
         W,
@@ -145,7 +146,7 @@ def _bound(inputs: tuple[Any, ...]) -> HingeArgs:
         None if not weights else (weights if ragged else weights[0]),
         bias,
         loss=loss,
-        return_residual=return_residual,
+        return_scores=return_scores,
         deterministic=deterministic,
     )
 
@@ -154,12 +155,12 @@ def define_hinge(operation: Operation) -> Callable[..., Any]:
     """Register ``proxmtl::hinge_value_and_grad``."""
 
     def call(*inputs: Any) -> tuple[Any, ...]:
-        value, grad, grad_bias, residual = operation.run(_bound(inputs), inputs[-1])
-        if residual is None:
+        value, grad, grad_bias, scores = operation.run(_bound(inputs), inputs[-1])
+        if scores is None:
             return value, grad, grad_bias, []
-        if isinstance(residual, tuple):
-            return value, grad, grad_bias, [r.clone() for r in residual]
-        return value, grad, grad_bias, [residual]
+        if isinstance(scores, tuple):
+            return value, grad, grad_bias, [r.clone() for r in scores]
+        return value, grad, grad_bias, [scores]
 
     def fake(*inputs: Any) -> tuple[Any, ...]:
         args = _bound(inputs)
@@ -168,12 +169,12 @@ def define_hinge(operation: Operation) -> Callable[..., Any]:
             weights.new_empty(args.n_tasks, dtype=torch.float64),
             weights.new_empty(args.n_tasks, args.n_features),
             weights.new_empty(args.n_tasks),
-            args.empty_residual(),
+            args.empty_scores(),
         )
-        residual = result.residual
-        if residual is None:
+        scores = result.scores
+        if scores is None:
             return (*result[:3], [])
-        return (*result[:3], list(residual) if isinstance(residual, tuple) else [residual])
+        return (*result[:3], list(scores) if isinstance(scores, tuple) else [scores])
 
     op = torch.library.custom_op(
         f"{NAMESPACE}::{operation.name}", call, mutates_args=(), schema=_HINGE_SCHEMA
@@ -184,31 +185,43 @@ def define_hinge(operation: Operation) -> Callable[..., Any]:
 
 
 def _hinge_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-    X, W, *_ = inputs
-    _, grad, grad_bias, residual = output
-    ctx.save_for_backward(W, grad, grad_bias, *residual)
+    X, W, labels, weights, *_ = inputs
+    _, grad, grad_bias, scores = output
+    of_features = (*scores, *labels, *weights) if _any(ctx.needs_input_grad[0]) else ()
+    ctx.save_for_backward(W, grad, grad_bias, *of_features)
+    ctx.loss = inputs[6]
     ctx.kind = "ragged" if inputs[5] else ("shared" if X[0].ndim == 2 else "dense")
     ctx.dtypes = [x.dtype for x in X]
     ctx.counts = (len(X), len(inputs[2]), len(inputs[3]))
     ctx.has_bias = inputs[4] is not None
     ctx.bias_dtype = inputs[4].dtype if ctx.has_bias else None
-    ctx.mark_non_differentiable(grad, grad_bias, *residual)
+    ctx.mark_non_differentiable(grad, grad_bias, *scores)
 
 
 def _hinge_backward(ctx: Any, value_grad: Any, *_: Any) -> tuple[Any, ...]:
     refuse_graph("hinge_value_and_grad")
     n_features, n_labels, n_weights = ctx.counts
     features: list[Any] = [None] * n_features
-    W, grad, grad_bias, *residual = ctx.saved_tensors
+    W, grad, grad_bias, *of_features = ctx.saved_tensors
     scale = value_grad.to(grad.dtype)
     weights_grad = (grad * scale).to(W.dtype)
     bias_grad = (grad_bias * scale).to(ctx.bias_dtype) if ctx.has_bias else None
     if _any(ctx.needs_input_grad[0]):
+        residual = on_device(W.device, _residuals, of_features, n_labels, ctx.loss)
         operands = ctx.kind, residual, scale, W.T.to(grad.dtype)
         wide = on_device(W.device, _features_grad, *operands)
         features = [f.to(dtype) for f, dtype in zip(wide, ctx.dtypes, strict=True)]
     others = ([None] * n_labels, [None] * n_weights)
     return (features, weights_grad, *others, bias_grad, None, None, None, None, None)
+
+
+def _residuals(tensors: list[torch.Tensor], count: int, loss: str) -> list[torch.Tensor]:
+    """Residuals of scores, labels and weights, ``count`` of each; there may be no weights."""
+    scores, labels, weights = tensors[:count], tensors[count : 2 * count], tensors[2 * count :]
+    return [
+        epilogue(z, y.to(z.dtype), c if c is None else c.to(z.dtype), loss)[1]
+        for z, y, c in zip(scores, labels, weights or [None] * count, strict=True)
+    ]
 
 
 def _features_grad(

@@ -167,11 +167,12 @@ class Certified(OnData):
     def weight_unit(self) -> float:
         """Length of weights at which the loss, linear as it is at zero, would be zero.
 
-        The unit in which weights are small or large, whatever the scale of the features. Found in a
-        pass, which is counted, unless a certificate has found it; 1 where there is no gradient.
+        The unit in which weights are small or large, whatever the scale of the features; 1 where
+        there is no gradient. Found in half a pass, which is counted, unless a certificate found it.
         """
         if "_at_zero" not in self.__dict__:
-            self.counts.charge(forward=self.design.share, adjoint=self.design.share)
+            forward = self.design.share if self.design.affine else 0.0
+            self.counts.charge(forward=forward, adjoint=self.design.share)
         slope = self._at_zero[1][0]
         return abs(self.loss_at_zero) / slope if slope > 0 and self.loss_at_zero else 1.0
 
@@ -192,6 +193,7 @@ class Certified(OnData):
         if self.design.unit != 1:
             return self._in_plain_units().certificate(self.outside(W))
         point = self.settled(W)
+        self.counts.certificates += self.design.share
         certificate = self.certificate_from(
             point, self.measured(point), self.gradient_scale, loss_at_zero=self.loss_at_zero
         )

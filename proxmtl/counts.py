@@ -30,15 +30,17 @@ class OutOfPassesError(Exception):
 
 @dataclass
 class OracleCounts:
-    """Products with the features, counted; certificates are not part of the count.
+    """Products with the features, counted; certificates have a count of their own.
 
-    A certificate measures a point and moves none. Everything else is: starts, curvatures, line
-    searches and their refused steps.
+    A certificate measures a point and moves none. Everything else is part of the passes: starts,
+    curvatures, line searches and their refused steps.
     """
 
     forward: float = 0
     adjoint: float = 0
     limit: float = math.inf
+    certificates: float = 0
+    """Reads of the features by certificates, which are not part of the passes."""
 
     @property
     def passes(self) -> float:

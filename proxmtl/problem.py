@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import copy
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -146,7 +147,7 @@ class Problem(Certified):
         features.
         """
         other = copy(self)
-        for name in ("_at_zero", "_restricted_design", "_span"):
+        for name in ("_at_zero", "_restricted_design", "_span", "reads_once"):
             other.__dict__.pop(name, None)
         other.design, other._found, other._plain = design, {}, None  # noqa: SLF001
         return other
@@ -188,6 +189,19 @@ class Problem(Certified):
         value, grad = self.design.loss_and_grad(self.data, W)
         extra, extra_grad = self.smooth_terms_value_and_grad(W)
         return value + extra, grad + extra_grad if extra_grad is not None else grad
+
+    def evaluate(self, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, and value and gradient of loss plus smoothed terms: one pass over the data."""
+        self.counts.charge(forward=self.design.share, adjoint=self.design.share)
+        scores, value, grad = self.design.evaluate(self.data, W)
+        extra, extra_grad = self.smooth_terms_value_and_grad(W)
+        return scores, value + extra, grad + extra_grad if extra_grad is not None else grad
+
+    @cached_property
+    def reads_once(self) -> bool:
+        """Whether :meth:`evaluate` takes one read of the features, not two."""
+        columns = self.design.parameter_shape(self.targets)[1]
+        return self.design.reads_once(self.data, columns, self.design.dtype)
 
     def smooth_terms_value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor | None]:
         """Smoothed regularizers alone (no product with the features)."""

@@ -59,8 +59,7 @@ class State:
             If a field is missing or unknown: the state belongs to another solver.
         """
         known = {f.name for f in dataclasses.fields(cls)}
-        fields = {"data": {}, **fields}
-        if set(fields) != known:
+        if not cls._required() <= set(fields) <= known:
             raise ValueError(
                 f"state: {cls.__name__} has fields {sorted(known)}, got {sorted(fields)}; load the "
                 "state of the same solver."
@@ -73,11 +72,21 @@ class State:
         }
         return cls(**values)
 
+    @classmethod
+    def _required(cls) -> set[str]:
+        """Names of the fields without a default."""
+        missing = dataclasses.MISSING
+        return {
+            f.name
+            for f in dataclasses.fields(cls)
+            if f.default is missing and f.default_factory is missing
+        }
+
 
 def cloned(value: Any) -> Any:
     """Return a copy that shares no tensor, of tensors, tuples and lists of them; others as is."""
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, (tuple, list)):
-        return type(value)(cloned(item) for item in value)
+        return tuple(map(cloned, value)) if isinstance(value, tuple) else [*map(cloned, value)]
     return value

@@ -25,28 +25,29 @@ def run(args: HingeArgs) -> HingeResult:
     value = torch.zeros(args.n_tasks, dtype=torch.float64)
     grad = torch.zeros(args.n_tasks, args.n_features, dtype=torch.float64)
     grad_bias = torch.zeros(args.n_tasks, dtype=torch.float64)
-    residual = args.empty_residual()
+    scores = args.empty_scores()
     for m, (x_task, y_task, c_task) in enumerate(args.tasks()):
         w = args.weights[m].double().cpu()
         b = 0.0 if args.bias is None else float(args.bias[m])
         for i in range(len(x_task)):
             x, y = x_task[i].double().cpu(), float(y_task[i])
             c = 1.0 if c_task is None else float(c_task[i])
-            loss, slope = phi(float((x * w).sum()) + b, y)
+            z = float((x * w).sum()) + b
+            loss, slope = phi(z, y)
             if c == 0.0 or (y == 0.0 and args.loss != "squared"):
                 loss = slope = c = 0.0
             value[m] += c * loss
             grad[m] += c * slope * x
             grad_bias[m] += c * slope
             if args.kind == "ragged":
-                residual[m][i] = c * slope
+                scores[m][i] = z
             else:
-                residual[0][m, i] = c * slope
+                scores[0][m, i] = z
     return args.result(
         value.to(args.device),
         grad.to(args.device, args.dtype),
         grad_bias.to(args.device, args.dtype),
-        residual,
+        scores,
     )
 
 

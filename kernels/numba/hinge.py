@@ -74,7 +74,7 @@ def _run_rows(args: HingeArgs) -> HingeResult:
     addresses, strides = _addresses(args)
     labels = _packed(args.labels, args.dtype)
     weights = _packed(args.sample_weights or (), args.dtype)
-    residual = torch.empty(sum(rows) if args.return_residual else 0, dtype=args.dtype)
+    scores = torch.empty(sum(rows) if args.return_scores else 0, dtype=args.dtype)
     grad = torch.empty(n_tasks, n_features, dtype=args.dtype)
     direct = len(items) == n_tasks and all(rows)
     partial = grad if direct else torch.empty(len(items), n_features, dtype=args.dtype)
@@ -92,7 +92,7 @@ def _run_rows(args: HingeArgs) -> HingeResult:
         labels.numpy(),
         weights.numpy(),
         _LOSS[args.loss],
-        residual.numpy(),
+        scores.numpy(),
         partial.numpy(),
         totals,
     )
@@ -102,10 +102,10 @@ def _run_rows(args: HingeArgs) -> HingeResult:
     sums = np.zeros((n_tasks, 2))
     np.add.at(sums, items[:, 0], totals)  # unbuffered, in order
     value, grad_bias = torch.from_numpy(sums).unbind(1)
-    residuals = torch.split(residual, list(rows)) if args.return_residual else None
-    if residuals is not None and args.kind != "ragged":
-        residuals = (residual.view(n_tasks, -1) if n_tasks else args.empty_residual()[0],)
-    return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), residuals)
+    kept = torch.split(scores, list(rows)) if args.return_scores else None
+    if kept is not None and args.kind != "ragged":
+        kept = (scores.view(n_tasks, -1) if n_tasks else args.empty_scores()[0],)
+    return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), kept)
 
 
 def _run_few(args: HingeArgs) -> HingeResult:
@@ -115,7 +115,7 @@ def _run_few(args: HingeArgs) -> HingeResult:
     length = max(_MIN_CHUNK_ROWS, -(-n_rows // _CHUNKS))
     items = split((n_rows,), length).items.numpy()
     block = max(8, 4 * (_BLOCK_BYTES // (4 * size * max(1, n_features)))) if n_tasks > 1 else n_rows
-    residual = torch.empty(n_tasks * n_rows if args.return_residual else 0, dtype=args.dtype)
+    scores = torch.empty(n_tasks * n_rows if args.return_scores else 0, dtype=args.dtype)
     partial = torch.empty(len(items), n_tasks, n_features, dtype=args.dtype)
     totals = np.empty((len(items), n_tasks, 2))
     parallel(
@@ -132,7 +132,7 @@ def _run_few(args: HingeArgs) -> HingeResult:
         _packed(args.labels, args.dtype).numpy(),
         _packed(args.sample_weights or (), args.dtype).numpy(),
         _LOSS[args.loss],
-        residual.numpy(),
+        scores.numpy(),
         partial.numpy(),
         totals,
     )
@@ -141,8 +141,8 @@ def _run_few(args: HingeArgs) -> HingeResult:
     jobs = blocks_of(n_tasks * n_features)
     parallel(reduce_chunks, jobs, partial.numel(), whole, flat, grad.view(1, -1).numpy())
     value, grad_bias = torch.from_numpy(totals.sum(0)).unbind(1)
-    residuals = (residual.view(n_tasks, n_rows),) if args.return_residual else None
-    return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), residuals)
+    kept = (scores.view(n_tasks, n_rows),) if args.return_scores else None
+    return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), kept)
 
 
 def _run_shared(args: HingeArgs) -> HingeResult:
@@ -154,19 +154,20 @@ def _run_shared(args: HingeArgs) -> HingeResult:
     if args.sample_weights is not None:
         weights = args.sample_weights[0].contiguous().numpy()
     grad = args.weights.new_zeros(n_tasks, args.n_features)
-    kept = labels.shape if args.return_residual else (n_tasks, 0)
-    residual = torch.empty(kept, dtype=args.dtype)
+    kept = torch.empty(labels.shape if args.return_scores else (n_tasks, 0), dtype=args.dtype)
     totals = np.zeros((n_tasks, 2))
     for first in range(0, x.shape[0], length):
         block = x[first : first + length].to(args.dtype)
         scores = args.weights @ block.T
+        if args.return_scores:
+            kept[:, first : first + length] = scores
         operands = scores.numpy(), first, _bias(args), labels, weights, _LOSS[args.loss], totals
         parallel(epilogue, n_tasks, _EPILOGUE_COST * scores.numel(), *operands)
         grad.addmm_(scores, block)
-        if args.return_residual:
-            residual[:, first : first + length] = scores
+    if args.return_scores and args.bias is not None:
+        kept += args.bias[:, None]
     value, grad_bias = torch.from_numpy(totals).unbind(1)
-    return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), (residual,))
+    return args.result(value.clone(), grad, grad_bias.to(args.dtype, copy=True), (kept,))
 
 
 def parallel(kernel: Callable[..., None], n_jobs: int, n_entries: int, *arguments: Any) -> None:

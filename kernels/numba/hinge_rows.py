@@ -39,13 +39,13 @@ def sample(z: Any, y: Any, c: Any, loss: int) -> tuple[float, float]:
 
 
 @compiled
-def _row(k: Any, score: Any, bias: Any, labels: Any, weights: Any, residual: Any, loss: Any) -> Any:
-    """Loss of packed sample k and its derivative, the residual."""
+def _row(k: Any, score: Any, bias: Any, labels: Any, weights: Any, scores: Any, loss: Any) -> Any:
+    """Loss of packed sample k and its derivative; its score is kept where there is room."""
     c = weights[k] if weights.size else 1.0
-    value, slope = sample(float(score) + bias, float(labels[k]), float(c), loss)
-    if residual.size:
-        residual[k] = slope
-    return value, slope
+    z = float(score) + bias
+    if scores.size:
+        scores[k] = z
+    return sample(z, float(labels[k]), float(c), loss)
 
 
 @compiled
@@ -60,7 +60,7 @@ def _chunk(
     labels: Any,
     weights: Any,
     loss: Any,
-    residual: Any,
+    scores: Any,
     g: Any,
     totals: Any,
 ) -> None:
@@ -100,10 +100,10 @@ def _chunk(
                 a2 += v * load(n2, d, tag)
                 a3 += v * load(n3, d, tag)
         k = first + block
-        v0, s0 = _row(k, a0, bias, labels, weights, residual, loss)
-        v1, s1 = _row(k + blocks, a1, bias, labels, weights, residual, loss)
-        v2, s2 = _row(k + 2 * blocks, a2, bias, labels, weights, residual, loss)
-        v3, s3 = _row(k + 3 * blocks, a3, bias, labels, weights, residual, loss)
+        v0, s0 = _row(k, a0, bias, labels, weights, scores, loss)
+        v1, s1 = _row(k + blocks, a1, bias, labels, weights, scores, loss)
+        v2, s2 = _row(k + 2 * blocks, a2, bias, labels, weights, scores, loss)
+        v3, s3 = _row(k + 3 * blocks, a3, bias, labels, weights, scores, loss)
         value = value + v0 + v1 + v2 + v3
         slope = slope + s0 + s1 + s2 + s3
         r0, r1 = g.dtype.type(s0), g.dtype.type(s1)
@@ -122,7 +122,7 @@ def _chunk(
         a0 = zero
         for d in range(n_features):
             a0 += w[d] * load(row, d, tag)
-        v0, s0 = _row(first + i, a0, bias, labels, weights, residual, loss)
+        v0, s0 = _row(first + i, a0, bias, labels, weights, scores, loss)
         value += v0
         slope += s0
         r0 = g.dtype.type(s0)
@@ -144,7 +144,7 @@ def chunks(
     labels: Any,
     weights: Any,
     loss: Any,
-    residual: Any,
+    scores: Any,
     partial: Any,
     totals: Any,
 ) -> None:
@@ -167,7 +167,7 @@ def chunks(
             labels,
             weights,
             loss,
-            residual,
+            scores,
             partial[k],
             totals[k],
         )
@@ -187,7 +187,7 @@ def shared_chunks(
     labels: Any,
     weights: Any,
     loss: Any,
-    residual: Any,
+    scores: Any,
     partial: Any,
     totals: Any,
 ) -> None:
@@ -215,7 +215,7 @@ def shared_chunks(
                     labels,
                     weights,
                     loss,
-                    residual,
+                    scores,
                     partial[k, m],
                     totals[k, m],
                 )

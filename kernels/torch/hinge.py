@@ -27,7 +27,7 @@ def run(args: HingeArgs) -> HingeResult:
     value = torch.zeros(args.n_tasks, dtype=torch.float64, device=args.device)
     grad = args.weights.new_zeros(args.n_tasks, args.n_features)
     grad_bias = args.weights.new_zeros(args.n_tasks)
-    residuals = []
+    kept = []
     for m, (x, y, c) in enumerate(args.tasks()):
         scores = torch.cat([block @ args.weights[m] for block in wide_blocks(x, args.dtype)])
         if args.bias is not None:
@@ -38,10 +38,10 @@ def run(args: HingeArgs) -> HingeResult:
             grad[m] += residual[start : start + len(block)] @ block
             start += len(block)
         grad_bias[m] = residual.sum()
-        residuals.append(residual)
+        kept.append(scores)
     if args.kind == "dense":
-        residuals = [torch.stack(residuals)] if residuals else list(args.empty_residual())
-    return args.result(value, grad, grad_bias, tuple(residuals))
+        kept = [torch.stack(kept)] if kept else list(args.empty_scores())
+    return args.result(value, grad, grad_bias, tuple(kept))
 
 
 def run_shared(args: HingeArgs) -> HingeResult:
@@ -52,7 +52,7 @@ def run_shared(args: HingeArgs) -> HingeResult:
         scores += args.bias[:, None]
     c = None if args.sample_weights is None else args.sample_weights[0]
     value, residual = epilogue(scores, args.labels[0], c, args.loss)
-    return args.result(value, shared_grad(residual, x), residual.sum(1), (residual,))
+    return args.result(value, shared_grad(residual, x), residual.sum(1), (scores,))
 
 
 def _run_dense(args: HingeArgs) -> HingeResult:
@@ -63,7 +63,7 @@ def _run_dense(args: HingeArgs) -> HingeResult:
     c = None if args.sample_weights is None else args.sample_weights[0]
     value, residual = epilogue(scores, args.labels[0], c, args.loss)
     grad = torch.bmm(residual[:, None, :], x)[:, 0, :]
-    return args.result(value, grad, residual.sum(1), (residual,))
+    return args.result(value, grad, residual.sum(1), (scores,))
 
 
 def epilogue(

@@ -74,8 +74,8 @@ def _run_rows(args: HingeArgs, plan: _Plan) -> HingeResult:
     config, rows, items, first, vector = plan
     keep_if_captured(items, first)
     n_chunks = len(items)
-    n_residuals = sum(rows) if args.return_residual else 0
-    residual = torch.empty(n_residuals, dtype=args.dtype, device=device)
+    n_scores = sum(rows) if args.return_scores else 0
+    scores = torch.empty(n_scores, dtype=args.dtype, device=device)
     value = torch.empty(n_tasks, dtype=torch.float64, device=device)
     grad = torch.empty(n_tasks, n_features, dtype=args.dtype, device=device)
     grad_bias = torch.empty(n_tasks, dtype=args.dtype, device=device)
@@ -94,14 +94,14 @@ def _run_rows(args: HingeArgs, plan: _Plan) -> HingeResult:
             args.bias,
             _packed(args.labels),
             None if args.sample_weights is None else _packed(args.sample_weights),
-            residual,
+            scores,
             target,
             totals,
             n_features,
             LOSS=_LOSS[args.loss],
             HAS_BIAS=args.bias is not None,
             HAS_WEIGHTS=args.sample_weights is not None,
-            WRITE_RESIDUAL=args.return_residual,
+            WRITE_SCORES=args.return_scores,
             ATOMIC=atomic,
             VECTOR=vector,
             R=config.rows,
@@ -117,16 +117,19 @@ def _run_rows(args: HingeArgs, plan: _Plan) -> HingeResult:
         reduce_kernel[(n_tasks * blocks,)](
             first, target, totals, grad, value, grad_bias, n_features, blocks, BLOCK_D=_REDUCE_BLOCK
         )
-    residuals = torch.split(residual, list(rows)) if args.return_residual else None
-    if residuals is not None and args.kind != "ragged":
-        residuals = (residual.view(args.labels[0].shape),)
-    return args.result(value, grad, grad_bias, residuals)
+    kept = torch.split(scores, list(rows)) if args.return_scores else None
+    if kept is not None and args.kind != "ragged":
+        kept = (scores.view(args.labels[0].shape),)
+    return args.result(value, grad, grad_bias, kept)
 
 
 def _run_shared(args: HingeArgs) -> HingeResult:
     x, device, n_tasks = args.features[0], args.device, args.n_tasks
     scores = shared_scores(args.weights, x)
     n_rows = scores.shape[1]
+    kept = scores.clone() if args.return_scores else scores
+    if args.return_scores and args.bias is not None:
+        kept += args.bias[:, None]
     blocks = -(-n_rows // _EPILOGUE_BLOCK)
     totals = torch.zeros(n_tasks, blocks, 2, dtype=torch.float64, device=device)
     labels = args.labels[0]
@@ -150,7 +153,7 @@ def _run_shared(args: HingeArgs) -> HingeResult:
         )
     value, grad_bias = totals.sum(1).unbind(1)
     return args.result(
-        value.clone(), shared_grad(scores, x), grad_bias.to(args.dtype, copy=True), (scores,)
+        value.clone(), shared_grad(scores, x), grad_bias.to(args.dtype, copy=True), (kept,)
     )
 
 

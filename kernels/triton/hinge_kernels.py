@@ -15,9 +15,9 @@ from .hinge_loss import sample
 
 @triton.jit
 def rows_kernel(
-    X, items, W, bias, labels, weights, residual, grad, totals, D,
+    X, items, W, bias, labels, weights, scores, grad, totals, D,
     LOSS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_WEIGHTS: tl.constexpr,
-    WRITE_RESIDUAL: tl.constexpr, ATOMIC: tl.constexpr, VECTOR: tl.constexpr,
+    WRITE_SCORES: tl.constexpr, ATOMIC: tl.constexpr, VECTOR: tl.constexpr,
     R: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """One pass: R rows of D <= BLOCK_D features stay in registers from score to update."""
@@ -45,12 +45,13 @@ def rows_kernel(
         c = tl.where(here, 1.0, 0.0).to(acc)
         if HAS_WEIGHTS:
             c = tl.load(weights + first + i + rows, mask=here, other=0.0)
-        v, r = sample(tl.sum(x * w[None, :], axis=1) + b, y, c, LOSS)
+        z = tl.sum(x * w[None, :], axis=1) + b
+        v, r = sample(z, y, c, LOSS)
         g += tl.sum(x * r[:, None], axis=0)
         value += v.to(tl.float64)
         total += r.to(tl.float64)
-        if WRITE_RESIDUAL:
-            tl.store(residual + first + i + rows, r, mask=here)
+        if WRITE_SCORES:
+            tl.store(scores + first + i + rows, z, mask=here)
     if ATOMIC:
         tl.atomic_add(grad + task * D + cols, g, mask=inside)
         tl.atomic_add(totals + 2 * task, tl.sum(value, axis=0))
@@ -63,9 +64,9 @@ def rows_kernel(
 
 @triton.jit
 def wide_kernel(
-    X, items, W, bias, labels, weights, residual, grad, totals, D,
+    X, items, W, bias, labels, weights, scores, grad, totals, D,
     LOSS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_WEIGHTS: tl.constexpr,
-    WRITE_RESIDUAL: tl.constexpr, ATOMIC: tl.constexpr, VECTOR: tl.constexpr,
+    WRITE_SCORES: tl.constexpr, ATOMIC: tl.constexpr, VECTOR: tl.constexpr,
     R: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """D beyond the registers: the second read of R rows comes from the last-level cache.
@@ -99,11 +100,12 @@ def wide_kernel(
         c = tl.where(here, 1.0, 0.0).to(acc)
         if HAS_WEIGHTS:
             c = tl.load(weights + first + i + rows, mask=here, other=0.0)
-        v, r = sample(tl.sum(z, axis=1) + b, y, c, LOSS)
+        score = tl.sum(z, axis=1) + b
+        v, r = sample(score, y, c, LOSS)
         value += v.to(tl.float64)
         total += r.to(tl.float64)
-        if WRITE_RESIDUAL:
-            tl.store(residual + first + i + rows, r, mask=here)
+        if WRITE_SCORES:
+            tl.store(scores + first + i + rows, score, mask=here)
         for start in tl.range(0, D, BLOCK_D, num_stages=STAGES):
             cols = start + tl.arange(0, BLOCK_D)
             inside = cols < D

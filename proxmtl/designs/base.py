@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from proxmtl.targets import Targets
 
 __all__ = [
     "BLOCK_ELEMENTS",
+    "FUSED",
     "Design",
     "ResidualsOf",
     "check_features",
@@ -28,6 +29,9 @@ __all__ = [
     "consecutive",
     "nearest_unit",
 ]
+
+FUSED = 1 << 20
+"""Entries of features from which on a call of the kernel pays: they leave the caches of a core."""
 
 Features = Tensor | Sequence[Tensor]
 ResidualsOf = Callable[[slice, Tensor], tuple[Tensor, ...]]
@@ -283,15 +287,34 @@ class Design(ABC):
         residuals = residuals_of(slice(0, len(scores)), scores)
         return scores, tuple(self.adjoint(each) for each in residuals)
 
+    def reads_once(self, data: DataTerm, columns: int, dtype: torch.dtype) -> bool:  # noqa: ARG002
+        """Whether :meth:`evaluate` reads the features once, for parameters of so many columns.
+
+        A solver may then look a step ahead, and have scores and gradient for one read.
+        """
+        return False
+
+    def evaluate(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, loss (0-d) and its gradient in ``W``: one pass over the data."""
+        scores = self.scores(W)
+        value, residuals = data.value_and_gradient(scores)
+        return scores, value, self.adjoint(residuals)
+
     def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (0-d) and its gradient in ``W``: one pass over the data."""
-        value, residuals = data.value_and_gradient(self.scores(W))
-        return value, self.adjoint(residuals)
+        return self.evaluate(data, W)[1:]
 
     def fused(
-        self, loss: Loss, X: Features, W: Tensor, labels: Features, sample_weights: Features
-    ) -> tuple[Tensor, Tensor]:
-        """Loss (0-d) and gradient by the kernel: each row of X is read once for both."""
+        self,
+        loss: Loss,
+        X: Features,
+        W: Tensor,
+        labels: Features,
+        sample_weights: Features,
+        *,
+        return_scores: bool = False,
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Loss (0-d), gradient and scores, if asked for, by the kernel: each row is read once."""
         assert loss.kernel is not None
         weights, bias = self.split(W)
         found = hinge_value_and_grad(
@@ -301,9 +324,10 @@ class Design(ABC):
             sample_weights,
             None if bias is None else self.unit * bias,
             loss=loss.kernel,
+            return_scores=return_scores,
         )
         grad = self.join(found.grad, None if bias is None else self.unit * found.grad_bias)
-        return found.value.sum().to(W.dtype), grad.to(W.dtype)
+        return found.value.sum().to(W.dtype), grad.to(W.dtype), found.scores
 
     def factors_pay(self, n_latents: int, n_tasks: int) -> bool:  # noqa: ARG002
         """Whether products with factors of ``W = L S`` take clearly less than those with ``W``.

@@ -79,8 +79,12 @@ def transposed(X: Tensor, R: Tensor) -> Tensor:
 
 
 def sweeps(X: Tensor, dtype: torch.dtype) -> bool:
-    """Whether one read in blocks serves both products faster than a read for each."""
-    return X.layout == torch.strided and (X.dtype != dtype or X.numel() > 2 * CACHED[1])
+    """Whether one read in blocks serves both products faster than a read for each.
+
+    In float32 the products of BLAS take as long as the reads, and are slower on blocks.
+    """
+    large = dtype == torch.float64 and X.numel() > 2 * CACHED[1]
+    return X.layout == torch.strided and (X.dtype != dtype or large)
 
 
 def swept(

@@ -13,6 +13,7 @@ from torch import Tensor
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.data_term import DataTerm
 from proxmtl.designs.base import (
+    FUSED,
     Design,
     ResidualsOf,
     check_features,
@@ -34,14 +35,13 @@ from proxmtl.designs.products import (
     transposed,
     weighted_sum,
 )
-from proxmtl.losses import Loss
 from proxmtl.numerics import Moments, column_moments
 from proxmtl.targets import Targets
 
 __all__ = ["SharedDesign"]
 
-FUSED = 1 << 20
-"""Entries of features from which on a call of the kernel pays."""
+FEW = 4, 256
+"""Tasks up to which, and features from which on, the kernel pays in float32."""
 
 
 class SharedDesign(Design):
@@ -123,17 +123,26 @@ class SharedDesign(Design):
         return scores, torch.split(grad, W.shape[1], dim=1)
 
     def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
-        if not self._fuses(data.loss, W):
+        if not self.reads_once(data, W.shape[1], W.dtype):
             return super().loss_and_grad(data, W)
         targets = data.at(W.dtype)
-        return self.fused(data.loss, self.X, W, targets.labels, targets.weights)
+        return self.fused(data.loss, self.X, W, targets.labels, targets.weights)[:2]
 
-    def _fuses(self, loss: Loss, W: Tensor) -> bool:
-        """Whether the kernel is faster than two products of BLAS, as measured on CPUs."""
-        if loss.kernel is None or self._XT is not None or self.device.type != "cpu":
+    def evaluate(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if not self.reads_once(data, W.shape[1], W.dtype):
+            return super().evaluate(data, W)
+        targets = data.at(W.dtype)
+        value, grad, scores = self.fused(
+            data.loss, self.X, W, targets.labels, targets.weights, return_scores=True
+        )
+        return scores, value, grad
+
+    def reads_once(self, data: DataTerm, columns: int, dtype: torch.dtype) -> bool:
+        # where the kernel is faster than two products of BLAS, as measured on CPUs
+        if data.loss.kernel is None or self._XT is not None or self.device.type != "cpu":
             return False
-        wide = W.dtype == torch.float64 or (W.shape[1] <= 4 and self.n_features >= 256)
-        return wide and self.X.numel() >= FUSED
+        few = columns <= FEW[0] and self.n_features >= FEW[1]
+        return self.X.numel() >= FUSED and (few or dtype == torch.float64)
 
     def factors_pay(self, n_latents: int, n_tasks: int) -> bool:
         # thin products run at less than full speed

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.data_term import DataTerm
-from proxmtl.designs.base import Design, ResidualsOf, check_features, consecutive
+from proxmtl.designs.base import FUSED, Design, ResidualsOf, check_features, consecutive
 from proxmtl.designs.products import (
     TooManyProductsError,
     forward,
@@ -85,11 +85,23 @@ class TaskDesign(Design):
     def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
         if data.loss.kernel is None:
             return super().loss_and_grad(data, W)
-        targets = data.at(W.dtype)
-        labels, weights = (
-            torch.split(each, self.sizes) for each in (targets.labels, targets.weights)
-        )
-        return self.fused(data.loss, self.X, W, labels, weights)
+        labels, weights = self._by_task(data, W.dtype)
+        return self.fused(data.loss, self.X, W, labels, weights)[:2]
+
+    def evaluate(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if not self.reads_once(data, W.shape[1], W.dtype):
+            return super().evaluate(data, W)
+        labels, weights = self._by_task(data, W.dtype)
+        value, grad, scores = self.fused(data.loss, self.X, W, labels, weights, return_scores=True)
+        return torch.cat(scores), value, grad
+
+    def reads_once(self, data: DataTerm, columns: int, dtype: torch.dtype) -> bool:  # noqa: ARG002
+        return data.loss.kernel is not None and sum(self.sizes) * self.n_features >= FUSED
+
+    def _by_task(self, data: DataTerm, dtype: torch.dtype) -> list[tuple[Tensor, ...]]:
+        """Labels and weights of each task."""
+        targets = data.at(dtype)
+        return [torch.split(each, self.sizes) for each in (targets.labels, targets.weights)]
 
     def sweep(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
         if not any(sweeps(X, W.dtype) for X in self.X):

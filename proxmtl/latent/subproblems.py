@@ -43,6 +43,7 @@ def certificate(problem: LatentProblem, blocks: Blocks) -> Certificate:
     wide = tuple(block.to(torch.float64) for block in blocks)
     L, S, bias, own = problem.parts(wide)
     balance = problem.design.intercept and problem.data.balances
+    problem.counts.certificates += problem.design.share
     at = measured(problem.design, problem.data, problem.weights(wide), balance=balance)
     along = problem.parts(problem.pull_back(wide, at.grad))
     norms = {"L": float(along.L.norm()), "S": float(along.S.norm())}

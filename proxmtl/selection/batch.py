@@ -274,6 +274,7 @@ def _certify(problems: list[Problem], data: BatchData, points: Tensor) -> list[C
     for point, problem, at in zip(
         wide.unbind(1), problems, data.measured(wide, problems, balance=balance), strict=True
     ):
+        problem.counts.certificates += 1 / len(problems)
         certificate = problem.certificate_from(
             point.contiguous(), at, problem.gradient_scale, loss_at_zero=problem.loss_at_zero
         )

@@ -12,10 +12,9 @@ from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import (
     check_scores,
-    model_at,
+    model_of,
     objective_at,
     probed_step,
-    smooth_gradient,
 )
 from proxmtl.solvers.requirements import check_first, check_problem
 from proxmtl.state import State
@@ -68,21 +67,19 @@ class AdPGM(Solver[Problem, AdPGMState, Tensor]):
     def init(self, problem: Problem, x0: Tensor) -> AdPGMState:
         problem.check_point(x0)
         x = x0.clone()
-        scores = problem.scores(x)
-        model = model_at(problem, x, scores)
+        model = model_of(problem, x)
         first = self.first
         step = probed_step(problem, model) if first is None else check_first(problem, first)
-        value = objective_at(problem, x, scores)
+        value = objective_at(problem, x, model.scores)
         # a curvature of 1/step makes the first move one of length step
-        return AdPGMState(0, value, False, 0.0, x, scores, model.grad, step, 1 / 3, 1 / step)
+        return AdPGMState(0, value, False, 0.0, x, model.scores, model.grad, step, 1 / 3, 1 / step)
 
     def step(self, problem: Problem, state: AdPGMState) -> AdPGMState:
         longest = state.step * math.sqrt(2 / 3 + state.ratio)
         excess = 2 * (state.step * state.curvature) ** 2 - 1
         step = min(longest, state.step / math.sqrt(excess)) if excess > 0 else longest
         x, penalty = problem.prox(state.x - step * state.grad, step, near=state.x)
-        scores = problem.scores(x)
-        value, grad = smooth_gradient(problem, x, scores)
+        _, scores, value, grad = model_of(problem, x)
         move = float((x - state.x).norm())
         return AdPGMState(
             iteration=state.iteration + 1,

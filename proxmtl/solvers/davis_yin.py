@@ -17,7 +17,7 @@ from proxmtl.solvers.proximal import (
     check_scores,
     first_step,
     growing,
-    model_at,
+    model_of,
     objective_at,
     probed_step,
     term_prox,
@@ -82,15 +82,13 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
         problem.check_point(x0)
         rule, start = self.step_rule, None
         if rule.probes:
-            start = model_at(problem, x0, problem.scores(x0))
+            start = model_of(problem, x0)
         step = first_step(problem, rule) if start is None else probed_step(problem, start)
         # the first penalty is finite from the first iterate on, and its subgradient known
         x, _ = term_prox(problem, _ordered(problem)[0], x0, step, ridge=problem.ridge)
         dual = _without_intercept(problem, (x0 - x) / step)
-        if start is not None and torch.equal(x, x0):
-            model = start
-        else:
-            model = model_at(problem, x, problem.scores(x))
+        known = start if start is not None and torch.equal(x, x0) else None
+        model = known or model_of(problem, x)
         value = self._objective(problem, model, step)
         return DavisYinState(
             0, value, False, 0.0, x, model.scores, model.value, model.grad, dual, step, False
@@ -112,7 +110,7 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
         ahead = p + step * state.dual
         x, _ = term_prox(problem, first, ahead, step, ridge=problem.ridge)
         dual = _without_intercept(problem, (ahead - x) / step)
-        new = model_at(problem, x, problem.scores(x))
+        new = model_of(problem, x)
         return DavisYinState(
             iteration=state.iteration + 1,
             objective=self._objective(problem, new, step),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +13,11 @@ from torch import Tensor
 from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import (
+    Model,
     check_scores,
     extrapolated,
     growing,
+    looked_ahead,
     model_at,
     objective_at,
     proximal_step,
@@ -38,6 +42,8 @@ class FISTAState(State):
     step: float
     room: bool  # the last step could have been longer
     restarts: int
+    ahead: tuple[Any, ...] | None = None
+    """Fields of the :class:`Model` at the point to step from next, if it has been read."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,9 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
     def init(self, problem: Problem, x0: Tensor) -> FISTAState:
         problem.check_point(x0)
         x = x0.clone()
-        scores = problem.scores(x)
-        return self.start(problem, x, scores, starting_step(problem, self.step_rule, x, scores))
+        scores, model = looked_ahead(problem, x, x, x, 0.0)
+        step = starting_step(problem, self.step_rule, x, scores, model)
+        return replace(self.start(problem, x, scores, step), ahead=model)
 
     def start(self, problem: Problem, x: Tensor, scores: Tensor, step: float) -> FISTAState:
         """State at a point whose scores are known, without momentum: no pass."""
@@ -98,13 +105,23 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
         model = None
         while True:
             # the momentum follows the ratio of the steps, so a refused step has another z
-            theta = (1 + math.sqrt(1 + 4 * state.momentum**2 * state.step / step)) / 2
-            beta = (state.momentum - 1) / theta
+            theta, beta = _momentum(state.momentum, state.step, step)
             if model is None or beta:
                 z = extrapolated(state.previous, state.x, beta)
-                z_scores = extrapolated(state.previous_scores, state.scores, beta)
-                model = model_at(problem, z, z_scores)
-            trial = proximal_step(problem, model, step, self.step_rule, near=state.x)
+                if state.ahead is not None and torch.equal(state.ahead[0], z):
+                    model = Model(*state.ahead)
+                else:
+                    z_scores = extrapolated(state.previous_scores, state.scores, beta)
+                    model = model_at(problem, z, z_scores)
+            trial = proximal_step(
+                problem,
+                model,
+                step,
+                self.step_rule,
+                near=state.x,
+                near_scores=state.scores,
+                momentum=partial(self._next_momentum, state, model.z, theta, step),
+            )
             if trial.accepted:
                 break
             step *= self.step_rule.shrink
@@ -123,7 +140,17 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
             step=step,
             room=trial.room,
             restarts=state.restarts + int(restart),
+            ahead=trial.ahead,
         )
+
+    def _next_momentum(
+        self, state: FISTAState, z: Tensor, theta: float, step: float, new: Tensor
+    ) -> float:
+        """Extrapolation of the next iteration, if this step is accepted and the next as it."""
+        if self.restart(z, new, state.x, math.nan, math.nan):
+            return 0.0
+        longer = growing(step, self.step_rule, room=state.room)
+        return _momentum(theta, step, longer)[1]
 
     def check_resume(self, problem: Problem, state: FISTAState) -> None:
         super().check_resume(problem, state)
@@ -131,3 +158,9 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
 
     def solution(self, problem: Problem, state: FISTAState) -> Tensor:  # noqa: ARG002
         return state.x
+
+
+def _momentum(theta: float, last: float, step: float) -> tuple[float, float]:
+    """Next number of the Nesterov sequence, and the extrapolation, from the last step to this."""
+    following = (1 + math.sqrt(1 + 4 * theta**2 * last / step)) / 2
+    return following, (theta - 1) / following

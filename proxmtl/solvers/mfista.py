@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +13,11 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import (
+    Model,
     check_scores,
+    extrapolated,
     growing,
+    looked_ahead,
     model_at,
     objective_at,
     proximal_step,
@@ -39,6 +43,8 @@ class MFISTAState(State):
     room: bool
     restarts: int
     residual: float  # norm of the gradient mapping where the last step started
+    ahead: tuple[Any, ...] | None = None
+    """Fields of the :class:`Model` at z, if it has been read already."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,9 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
     def init(self, problem: Problem, x0: Tensor) -> MFISTAState:
         problem.check_point(x0)
         x = x0.clone()
-        scores = problem.scores(x)
-        return self.start(problem, x, scores, starting_step(problem, self.step_rule, x, scores))
+        scores, model = looked_ahead(problem, x, x, x, 0.0)
+        step = starting_step(problem, self.step_rule, x, scores, model)
+        return replace(self.start(problem, x, scores, step), ahead=model)
 
     def start(self, problem: Problem, x: Tensor, scores: Tensor, step: float) -> MFISTAState:
         """State at a point whose scores are known, without momentum: no pass."""
@@ -110,13 +117,24 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
 
     def step(self, problem: Problem, state: MFISTAState) -> MFISTAState:
         step = growing(state.step, self.step_rule, room=state.room)
-        model = model_at(problem, state.z, state.z_scores)
+        theta = (1 + math.sqrt(1 + 4 * state.momentum**2)) / 2
+        if state.ahead is not None and torch.equal(state.ahead[0], state.z):
+            model = Model(*state.ahead)
+        else:
+            model = model_at(problem, state.z, state.z_scores)
         while True:
-            trial = proximal_step(problem, model, step, self.step_rule, near=state.x)
+            trial = proximal_step(
+                problem,
+                model,
+                step,
+                self.step_rule,
+                near=state.x,
+                near_scores=state.scores,
+                momentum=lambda _: (state.momentum - 1) / theta,
+            )
             if trial.accepted:
                 break
             step *= self.step_rule.shrink
-        theta = (1 + math.sqrt(1 + 4 * state.momentum**2)) / 2
         p, p_scores = trial.x, trial.scores
         needed = 0.0
         if self.restart:
@@ -127,12 +145,13 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
         x, scores = (p, p_scores) if better else (state.x, state.scores)
         if better:
             ahead = (state.momentum - 1) / theta
-            z, z_scores = (_ahead(a, b, ahead) for a, b in ((x, state.x), (scores, state.scores)))
+            z = extrapolated(state.x, x, ahead)
+            z_scores = extrapolated(state.scores, scores, ahead)
         elif self.restart:
             z, z_scores, theta = x, scores, 1.0
         else:
             ahead = state.momentum / theta
-            z, z_scores = _ahead(x, p, -ahead), _ahead(scores, p_scores, -ahead)
+            z, z_scores = extrapolated(p, x, -ahead), extrapolated(p_scores, scores, -ahead)
         return MFISTAState(
             iteration=state.iteration + 1,
             objective=trial.objective if better else state.objective,
@@ -148,6 +167,7 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
             room=trial.room,
             restarts=state.restarts + int(self.restart and not better),
             residual=trial.residual,
+            ahead=trial.ahead,
         )
 
     def check_resume(self, problem: Problem, state: MFISTAState) -> None:
@@ -156,8 +176,3 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
 
     def solution(self, problem: Problem, state: MFISTAState) -> Tensor:  # noqa: ARG002
         return state.x
-
-
-def _ahead(new: Tensor, old: Tensor, beta: float) -> Tensor:
-    """``new + beta (new - old)``."""
-    return torch.add(new, new - old, alpha=beta) if beta else new

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +11,10 @@ from torch import Tensor
 from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import (
+    Model,
     check_scores,
     growing,
+    looked_ahead,
     model_at,
     objective_at,
     proximal_step,
@@ -32,6 +35,8 @@ class PGDState(State):
     scores: Tensor
     step: float
     room: bool  # the last step could have been longer
+    ahead: tuple[Any, ...] | None = None
+    """Fields of the :class:`Model` at x, if it has been read along with the scores."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +68,27 @@ class PGD(Solver[Problem, PGDState, Tensor]):
     def init(self, problem: Problem, x0: Tensor) -> PGDState:
         problem.check_point(x0)
         x = x0.clone()
-        scores = problem.scores(x)
-        step = starting_step(problem, self.step_rule, x, scores)
-        return PGDState(0, objective_at(problem, x, scores), False, 0.0, x, scores, step, False)
+        scores, model = looked_ahead(problem, x, x, x, 0.0)
+        step = starting_step(problem, self.step_rule, x, scores, model)
+        value = objective_at(problem, x, scores)
+        return PGDState(0, value, False, 0.0, x, scores, step, False, model)
 
     def step(self, problem: Problem, state: PGDState) -> PGDState:
         step = growing(state.step, self.step_rule, room=state.room)
-        model = model_at(problem, state.x, state.scores)
+        if state.ahead is None:
+            model = model_at(problem, state.x, state.scores)
+        else:
+            model = Model(*state.ahead)
         while True:
-            trial = proximal_step(problem, model, step, self.step_rule, near=state.x)
+            trial = proximal_step(
+                problem,
+                model,
+                step,
+                self.step_rule,
+                near=state.x,
+                near_scores=state.scores,
+                momentum=lambda _: 0.0,
+            )
             if trial.accepted:
                 break
             step *= self.step_rule.shrink
@@ -84,6 +101,7 @@ class PGD(Solver[Problem, PGDState, Tensor]):
             scores=trial.scores,
             step=step,
             room=trial.room,
+            ahead=trial.ahead,
         )
 
     def check_resume(self, problem: Problem, state: PGDState) -> None:

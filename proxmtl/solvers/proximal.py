@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,9 @@ __all__ = [
     "first_step",
     "growing",
     "lipschitz_step",
+    "looked_ahead",
     "model_at",
+    "model_of",
     "objective_at",
     "probe_length",
     "probed_curvature",
@@ -48,7 +51,10 @@ class Model(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """Outcome of one proximal gradient step; ``room``: a longer step would have passed too."""
+    """Outcome of one proximal gradient step; ``room``: a longer step would have passed too.
+
+    ``ahead`` is the model at the point to step from next, if that was read along with the scores.
+    """
 
     x: Tensor
     scores: Tensor
@@ -56,6 +62,29 @@ class Trial(NamedTuple):
     accepted: bool
     room: bool
     residual: float  # ||z - x|| / step: norm of the gradient mapping at z
+    ahead: Model | None = None
+
+
+def model_of(problem: Problem, z: Tensor) -> Model:
+    """Model of the smooth part at a point: one pass, and one read where the design has that."""
+    scores, value, grad = problem.evaluate(z)
+    return Model(z, scores, float(value), grad)
+
+
+def looked_ahead(
+    problem: Problem, x: Tensor, last: Tensor, last_scores: Tensor, beta: float
+) -> tuple[Tensor, Model | None]:
+    """Scores of ``x``, and the model at ``x + beta (x - last)`` where one read gives both.
+
+    A whole pass then, and else half a one. Scores are linear: those of ``x`` are a mean of those
+    that were read and of the ones of ``last``.
+    """
+    if not problem.reads_once:
+        return problem.scores(x), None
+    model = model_of(problem, extrapolated(last, x, beta))
+    if not beta:
+        return model.scores, model
+    return torch.lerp(last_scores, model.scores, 1 / (1 + beta)), model
 
 
 def model_at(problem: Problem, z: Tensor, scores: Tensor) -> Model:
@@ -67,15 +96,24 @@ def model_at(problem: Problem, z: Tensor, scores: Tensor) -> Model:
 
 
 def proximal_step(
-    problem: Problem, model: Model, step: float, rule: StepRule, *, near: Tensor
+    problem: Problem,
+    model: Model,
+    step: float,
+    rule: StepRule,
+    *,
+    near: Tensor,
+    near_scores: Tensor,
+    momentum: Callable[[Tensor], float],
 ) -> Trial:
     """``x = prox_{step R}(z - step grad f(z))``, and whether the upper bound of ``f`` holds there.
 
-    Half a pass over the data: ``X`` times ``x``. ``near`` is the last iterate, which saves an
-    iterative prox time.
+    Half a pass over the data: ``X`` times ``x``; a whole one where that reads the features once and
+    gives the model at ``x + beta (x - near)`` too, with ``beta = momentum(x)``. ``near`` is the
+    last iterate, which saves an iterative prox time.
     """
     x, penalty = problem.prox(model.z - step * model.grad, step, near=near)
-    scores = problem.scores(x)
+    beta = momentum(x) if problem.reads_once else 0.0
+    scores, ahead = looked_ahead(problem, x, near, near_scores, beta)
     move = float((x - model.z).square().sum())
     accepted, room = bounded(problem, model, x, scores, step, rule=rule)
     objective = math.nan
@@ -83,7 +121,7 @@ def proximal_step(
         objective = float(
             problem.data.value(scores) + problem.smooth_terms_value_and_grad(x)[0] + penalty
         )
-    return Trial(x, scores, objective, accepted, room, math.sqrt(move) / step)
+    return Trial(x, scores, objective, accepted, room, math.sqrt(move) / step, ahead)
 
 
 def bounded(
@@ -125,14 +163,16 @@ def lipschitz_step(problem: Problem) -> float:
     return 1 / (check_curvature(problem, problem.lipschitz) or 1.0)
 
 
-def starting_step(problem: Problem, rule: StepRule, x: Tensor, scores: Tensor) -> float:
+def starting_step(
+    problem: Problem, rule: StepRule, x: Tensor, scores: Tensor, model: Model | None = None
+) -> float:
     """First step of a run from a point whose scores are known.
 
     A rule that verifies its steps starts from a probe, 1.5 passes; one that does not, from the
     Lipschitz estimate, which costs some 20 to 60 for a single task.
     """
     if rule.probes:
-        return probed_step(problem, model_at(problem, x, scores))
+        return probed_step(problem, model or model_at(problem, x, scores))
     return first_step(problem, rule)
 
 

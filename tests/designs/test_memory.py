@@ -32,6 +32,7 @@ PARAMETER = torch.ones(COLUMNS + 1, 2, dtype=torch.float64)
 PRODUCTS = {
     "scores": lambda design: design.scores(PARAMETER),
     "adjoint": lambda design: design.adjoint(design.scores(PARAMETER)),
+    "sweep": lambda design: design.sweep(PARAMETER, lambda _, scores: (scores, scores)),
     "magnitude": lambda design: design.magnitude(),
     "figure": lambda design: design.figure(),
 }
@@ -41,6 +42,7 @@ PRODUCTS = {
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_no_more_than_a_block_is_converted(name, product, monkeypatch):
     monkeypatch.setattr(products, "BLOCK_ELEMENTS", BLOCK)
+    monkeypatch.setattr(products, "CACHED", (BLOCK, BLOCK))
     generator = torch.Generator().manual_seed(0)
     design = DESIGNS[name](torch.rand(ROWS, COLUMNS, generator=generator))
     with LargestCopy() as seen:

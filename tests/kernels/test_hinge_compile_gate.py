@@ -38,14 +38,14 @@ def rows_case(
     wide = wide or ("fp64" if storage == "fp64" else "fp32")
     sizes = SIZES[storage], SIZES[wide]
     config = rows_config(n_features, *sizes, capability, logistic=loss == "logistic")
-    pointers = ("W", "bias", "labels", "weights", "residual", "grad")
+    pointers = ("W", "bias", "labels", "weights", "scores", "grad")
     types = {"X": f"*{storage}", "items": "*i64", "totals": "*fp64", "D": "i32"}
     types |= dict.fromkeys(pointers, f"*{wide}")
     constants = {
         "LOSS": LOSSES[loss],
         "HAS_BIAS": True,
         "HAS_WEIGHTS": True,
-        "WRITE_RESIDUAL": True,
+        "WRITE_SCORES": True,
         "ATOMIC": atomic,
         "VECTOR": 16 // SIZES[storage] if vector is None else vector,
         "R": config.rows,

@@ -34,11 +34,11 @@ def close(seen, wanted, tolerance):
 @pytest.mark.parametrize("n_features", [1, 33, 512, 4096, 9000])
 def test_agrees_with_the_loops(backend, kind, loss, dtype, n_features):
     call = random_call(kind, [37, 37, 37], n_features, dtype=dtype, loss=loss)
-    wanted = kernels.hinge_value_and_grad(**call, return_residual=True, backend="naive")
+    wanted = kernels.hinge_value_and_grad(**call, return_scores=True, backend="naive")
     call = {name: on_gpu(value) for name, value in call.items()}
     for deterministic in (True, False):
         seen = kernels.hinge_value_and_grad(
-            **call, return_residual=True, deterministic=deterministic, backend=backend
+            **call, return_scores=True, deterministic=deterministic, backend=backend
         )
         close(seen, wanted, 1e-12 if dtype == torch.float64 else 2e-5)
 

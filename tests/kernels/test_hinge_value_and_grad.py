@@ -38,8 +38,8 @@ def tolerance_of(call):
 @settings(deadline=None, max_examples=EXAMPLES)
 def test_agrees_with_the_loops(backend, call):
     with np.errstate(all="ignore"):  # Triton's interpreter computes inf - inf in numpy
-        seen = kernels.hinge_value_and_grad(**call, return_residual=True, backend=backend)
-    wanted = kernels.hinge_value_and_grad(**call, return_residual=True, backend="naive")
+        seen = kernels.hinge_value_and_grad(**call, return_scores=True, backend=backend)
+    wanted = kernels.hinge_value_and_grad(**call, return_scores=True, backend="naive")
     assert seen.value.dtype == torch.float64
     agree(seen, wanted, tolerance_of(call))
 
@@ -59,10 +59,10 @@ def test_agrees_with_the_loops(backend, call):
 )
 def test_many_chunks(backend, loss, kind, rows, n_features):
     call = random_call(kind, rows, n_features, loss=loss)
-    wanted = kernels.hinge_value_and_grad(**call, return_residual=True, backend="naive")
+    wanted = kernels.hinge_value_and_grad(**call, return_scores=True, backend="naive")
     for deterministic in (True, False):
         seen = kernels.hinge_value_and_grad(
-            **call, return_residual=True, deterministic=deterministic, backend=backend
+            **call, return_scores=True, deterministic=deterministic, backend=backend
         )
         agree(seen, wanted, 1e-5)
 
@@ -75,8 +75,8 @@ def test_blocks_of_shared_rows_on_cpus(monkeypatch, dtype, weighted):
 
     monkeypatch.setattr(hinge, "_PRODUCT_BYTES", 0)
     call = random_call("shared", [150] * 20, 30, dtype=dtype, weighted=weighted)
-    wanted = kernels.hinge_value_and_grad(**call, return_residual=True, backend="naive")
-    seen = kernels.hinge_value_and_grad(**call, return_residual=True, backend="numba")
+    wanted = kernels.hinge_value_and_grad(**call, return_scores=True, backend="naive")
+    seen = kernels.hinge_value_and_grad(**call, return_scores=True, backend="numba")
     agree(seen, wanted, 1e-5)
 
 
@@ -126,7 +126,7 @@ def test_inputs_are_left_alone(backend, kind):
     call = random_call(kind, [7, 7], 6)
     flat = [t for v in call.values() if v is not None and not isinstance(v, str) for t in v]
     before = [t.clone() for t in flat]
-    assert kernels.hinge_value_and_grad(**call, backend=backend).residual is None
+    assert kernels.hinge_value_and_grad(**call, backend=backend).scores is None
     for tensor, copy in zip(flat, before, strict=True):
         assert torch.equal(tensor.nan_to_num(7), copy.nan_to_num(7))
 

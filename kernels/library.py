@@ -7,6 +7,7 @@ hold it. A custom op may return neither its inputs nor two views of one memory.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -220,7 +221,7 @@ def _residuals(tensors: list[torch.Tensor], count: int, loss: str) -> list[torch
     scores, labels, weights = tensors[:count], tensors[count : 2 * count], tensors[2 * count :]
     return [
         epilogue(z, y.to(z.dtype), c if c is None else c.to(z.dtype), loss)[1]
-        for z, y, c in zip(scores, labels, weights or [None] * count, strict=True)
+        for z, y, c in itertools.zip_longest(scores, labels, weights)
     ]
 
 

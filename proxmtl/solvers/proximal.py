@@ -74,7 +74,7 @@ def proximal_step(
     Half a pass over the data: ``X`` times ``x``. ``near`` is the last iterate, which saves an
     iterative prox time.
     """
-    x, penalty = problem.prox(model.z - step * model.grad, step, near=near)
+    x, penalty = problem.prox(model.z - step * model.grad, step, warm_start=near)
     scores = problem.scores(x)
     move = float((x - model.z).square().sum())
     accepted, room = bounded(problem, model, x, scores, step, rule=rule)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxmtl.kernels.group_index import GroupIndex
-    from proxmtl.kernels.prox_args import GroupShrinkArgs
+    from proxmtl.kernels.ops.group_shrink import GroupShrinkArgs
 
 # Groups of a fibre, and fibres side by side across memory, that are taken together: their norms and
 # factors stay in the first-level cache.

@@ -29,7 +29,7 @@ from .pool import cuts, pieces, run_pieces
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxmtl.kernels.hinge_args import HingeArgs, HingeResult
+    from proxmtl.kernels.ops.hinge_args import HingeArgs, HingeResult
 
 _LOSS = {"squared_hinge": SQUARED_HINGE, "logistic": LOGISTIC, "squared": SQUARED}
 

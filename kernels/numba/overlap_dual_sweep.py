@@ -17,7 +17,7 @@ from .pool import cuts, run_pieces, shares
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from proxmtl.kernels.prox_args import OverlapSweepArgs
+    from proxmtl.kernels.ops.overlap_dual_sweep import OverlapSweepArgs
 
 
 def supports(args: OverlapSweepArgs) -> tuple[bool, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from proxmtl.kernels.prox_args import SmoothedGroup
+from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroup
 
 from .arrays import cpu_floats, group_weights, scalar
 from .extremes import is_lost, member_norm
@@ -19,7 +19,7 @@ from .pool import cuts, run_pieces, shares
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from proxmtl.kernels.prox_args import SmoothedGroupArgs
+    from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroupArgs
 
 
 def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:

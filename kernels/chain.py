@@ -13,47 +13,19 @@ Johnson, "A dynamic programming algorithm for the fused lasso and L0-segmentatio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-
-from .fibres import checked_axis, checked_float, checked_scale
-from .weights import checked_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from .ops.chain_prox import ChainArgs
+
     Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class ChainArgs:
-    """Arguments of `chain_prox`: weights (1,) or one per edge along the axis."""
-
-    V: torch.Tensor
-    weights: torch.Tensor
-    step: float
-    axis: int
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the call."""
-        return self.V.device
-
-
-def bind_chain_prox(
-    V: torch.Tensor, weights: torch.Tensor | float, *, step: float = 1.0, axis: int = -1
-) -> ChainArgs:
-    """Check the arguments of `chain_prox`."""
-    checked_float(V, "V")
-    axis = checked_axis(V, axis)
-    edges = (*V.shape[:axis], max(V.shape[axis] - 1, 0), *V.shape[axis + 1 :])
-    given = checked_weights(weights, edges, V.device)
-    return ChainArgs(V.detach(), given, checked_scale(step, "step"), axis)
 
 
 def run_chains(

@@ -7,17 +7,13 @@ hold it. A custom op may return neither its inputs nor two views of one memory.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd import forward_ad
 
-from .dispatch import on_device
 from .fibres import checked_like
-from .hinge_args import HingeArgs, bind
-from .torch.hinge import epilogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +24,6 @@ NAMESPACE = "proxmtl"
 
 # Most arguments that are no tensors: to tell that one is no sequence either takes longer.
 _PLAIN = (float, int, str, type(None))
-
-_HINGE_SCHEMA = (
-    "(Tensor[] X, Tensor W, Tensor[] Y, Tensor[] weights, Tensor? bias, bool ragged, str loss, "
-    "bool return_scores, bool deterministic, str? backend) -> (Tensor, Tensor, Tensor, Tensor[])"
-)
 
 
 def needs_library(*given: Any) -> bool:
@@ -138,103 +129,79 @@ def refuse_graph(name: str) -> None:
         )
 
 
-def _bound(inputs: tuple[Any, ...]) -> HingeArgs:
-    X, W, Y, weights, bias, ragged, loss, return_scores, deterministic, _ = inputs
-    return bind(
-        X if ragged else X[0],
-        W,
-        Y if ragged else Y[0],
-        None if not weights else (weights if ragged else weights[0]),
-        bias,
-        loss=loss,
-        return_scores=return_scores,
-        deterministic=deterministic,
-    )
+def device_of(args: Any) -> torch.device:
+    """Device of the call: that of the first argument."""
+    device: torch.device = args[0].device
+    return device
 
 
-def define_hinge(operation: Operation) -> Callable[..., Any]:
-    """Register ``proxmtl::hinge_value_and_grad``."""
-
-    def call(*inputs: Any) -> tuple[Any, ...]:
-        value, grad, grad_bias, scores = operation.run(_bound(inputs), inputs[-1])
-        if scores is None:
-            return value, grad, grad_bias, []
-        if isinstance(scores, tuple):
-            return value, grad, grad_bias, [r.clone() for r in scores]
-        return value, grad, grad_bias, [scores]
-
-    def fake(*inputs: Any) -> tuple[Any, ...]:
-        args = _bound(inputs)
-        weights = args.weights
-        result = args.result(
-            weights.new_empty(args.n_tasks, dtype=torch.float64),
-            weights.new_empty(args.n_tasks, args.n_features),
-            weights.new_empty(args.n_tasks),
-            args.empty_scores(),
-        )
-        scores = result.scores
-        if scores is None:
-            return (*result[:3], [])
-        return (*result[:3], list(scores) if isinstance(scores, tuple) else [scores])
-
-    op = torch.library.custom_op(
-        f"{NAMESPACE}::{operation.name}", call, mutates_args=(), schema=_HINGE_SCHEMA
-    )
-    op.register_fake(fake)
-    op.register_autograd(_hinge_backward, setup_context=_hinge_context)
-    return op
+def result_of(args: Any) -> tuple[torch.Tensor, ...]:
+    """The caller's tensors that the call writes to: its ``out``, if any."""
+    return () if args.out is None else (args.out,)
 
 
-def _hinge_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-    X, W, labels, weights, *_ = inputs
-    _, grad, grad_bias, scores = output
-    of_features = (*scores, *labels, *weights) if _any(ctx.needs_input_grad[0]) else ()
-    ctx.save_for_backward(W, grad, grad_bias, *of_features)
-    ctx.loss = inputs[6]
-    ctx.kind = "ragged" if inputs[5] else ("shared" if X[0].ndim == 2 else "dense")
-    ctx.dtypes = [x.dtype for x in X]
-    ctx.counts = (len(X), len(inputs[2]), len(inputs[3]))
-    ctx.has_bias = inputs[4] is not None
-    ctx.bias_dtype = inputs[4].dtype if ctx.has_bias else None
-    ctx.mark_non_differentiable(grad, grad_bias, *scores)
+def as_weights(weights: torch.Tensor | float, like: torch.Tensor) -> torch.Tensor:
+    """Weights as the tensor that a custom op takes."""
+    if isinstance(weights, torch.Tensor):
+        return weights
+    return torch.full((), float(weights), dtype=torch.float64, device=like.device)
 
 
-def _hinge_backward(ctx: Any, value_grad: Any, *_: Any) -> tuple[Any, ...]:
-    refuse_graph("hinge_value_and_grad")
-    n_features, n_labels, n_weights = ctx.counts
-    features: list[Any] = [None] * n_features
-    W, grad, grad_bias, *of_features = ctx.saved_tensors
-    scale = value_grad.to(grad.dtype)
-    weights_grad = (grad * scale).to(W.dtype)
-    bias_grad = (grad_bias * scale).to(ctx.bias_dtype) if ctx.has_bias else None
-    if _any(ctx.needs_input_grad[0]):
-        residual = on_device(W.device, _residuals, of_features, n_labels, ctx.loss)
-        operands = ctx.kind, residual, scale, W.T.to(grad.dtype)
-        wide = on_device(W.device, _features_grad, *operands)
-        features = [f.to(dtype) for f, dtype in zip(wide, ctx.dtypes, strict=True)]
-    others = ([None] * n_labels, [None] * n_weights)
-    return (features, weights_grad, *others, bias_grad, None, None, None, None, None)
+def split_number(given: torch.Tensor | float) -> tuple[float, torch.Tensor | None]:
+    """A number for a custom op, or, beside 0, the 0-d tensor that holds it.
+
+    torch.compile makes code for each value of a number, and one code for all values of a tensor.
+    """
+    if not isinstance(given, torch.Tensor):
+        return given, None
+    return 0.0, given
 
 
-def _residuals(tensors: list[torch.Tensor], count: int, loss: str) -> list[torch.Tensor]:
-    """Residuals of scores, labels and weights, ``count`` of each; there may be no weights."""
-    scores, labels, weights = tensors[:count], tensors[count : 2 * count], tensors[2 * count :]
-    return [
-        epilogue(z, y.to(z.dtype), c if c is None else c.to(z.dtype), loss)[1]
-        for z, y, c in itertools.zip_longest(scores, labels, weights)
+def prox_fake(V: Any, *_: Any) -> tuple[Any, Any]:
+    """Result and value of a prox, without entries."""
+    return torch.empty_like(V), V.new_empty((), dtype=torch.float64)
+
+
+def define(
+    operation: Operation,
+    schema: str,
+    fake: Callable[..., Any],
+    autograd: tuple[Callable[..., None], Callable[..., Any]] | None = None,
+    *,
+    out_at: int | None = None,
+    mutates: tuple[str, ...] = (),
+) -> Any:
+    """Register an operation whose arguments, by the names of the schema, are those of its ``bind``.
+
+    Two things differ from ``bind``: groups are a pair of tensors, and a number may be given by a
+    0-d tensor, ``<name>_at``. ``autograd`` holds the function that saves tensors for the backward,
+    and the backward. The result goes to fresh memory, ``out``, and is returned at ``out_at``.
+    """
+    names = [
+        part.split("=")[0].split()[-1] for part in schema.partition(") -> ")[0][1:].split(", ")
     ]
 
+    def call(*inputs: Any) -> tuple[Any, ...]:
+        given = dict(zip(names, inputs, strict=False))  # torch leaves out what is the default
+        backend = given.pop("backend")
+        for name in names:
+            if name.endswith("_at") and (held := given.pop(name, None)) is not None:
+                given[name.removesuffix("_at")] = held
+        if "indptr" in given:
+            given["groups"] = given.pop("indptr"), given.pop("indices")
+        if out_at is not None:
+            given["out"] = torch.empty_like(given["V"])
+        parts = list(operation.run(operation.bind(**given), backend))
+        if out_at is not None:
+            parts[out_at] = None
+        # sums may be views of one memory
+        return tuple(given["out"] if part is None else part.clone() for part in parts)
 
-def _features_grad(
-    kind: str, residual: list[torch.Tensor], scale: torch.Tensor, weights: torch.Tensor
-) -> list[torch.Tensor]:
-    """∂/∂x_mi = scale_m r_mi w_m, summed over the tasks where they share the row."""
-    if kind == "shared":
-        return [(residual[0] * scale) @ weights]
-    if kind == "dense":
-        return [(residual[0] * scale[:, None])[:, :, None] * weights[:, None, :]]
-    return [torch.outer(r * s, w) for r, s, w in zip(residual, scale, weights, strict=True)]
-
-
-def _any(needs: Any) -> bool:
-    return any(_any(n) for n in needs) if isinstance(needs, (list, tuple)) else bool(needs)
+    op = torch.library.custom_op(
+        f"{NAMESPACE}::{operation.name}", call, mutates_args=mutates, schema=schema
+    )
+    op.register_fake(fake)
+    if autograd is not None:
+        setup, backward = autograd
+        op.register_autograd(backward, setup_context=setup)
+    return op

@@ -188,7 +188,7 @@ class Certified(OnData):
         """Measure a point in float64: objective, duality gap where there is one, KKT residual.
 
         A point of lower precision is measured where its rounding left it, or within some units of
-        that where it hides bounds or a rank (:meth:`Regularizer.settle`).
+        that where it hides bounds or a rank (:meth:`Regularizer.snap`).
         """
         if self.design.unit != 1:
             return self._in_plain_units().certificate(self.outside(W))
@@ -212,7 +212,7 @@ class Certified(OnData):
             return point
         penalised, bias = self.design.split(point)
         rounding = torch.finfo(W.dtype).eps
-        return self.design.join(self.regularizer.settle(penalised, rounding), bias)
+        return self.design.join(self.regularizer.snap(penalised, rounding), bias)
 
     def certificate_from(
         self,

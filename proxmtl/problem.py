@@ -103,7 +103,7 @@ class Problem(Certified):
             summed = tuple(term.for_parameter(weights) for term in summed)
         self.regularizer: Regularizer | None = add(summed)
         R = self.regularizer
-        self._definite = R is not None and R.definite_on(weights)
+        self._definite = R is not None and R.is_coercive(weights)
 
     # ------------------------------------------------------------------ points
 
@@ -216,14 +216,14 @@ class Problem(Certified):
         return value, self.design.join(grad, None if bias is None else torch.zeros_like(bias))
 
     def prox(
-        self, W: Tensor, step: float | Tensor, *, near: Tensor | None = None
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Prox of the sum of the regularizers, and their value there; the intercept is kept.
 
-        A point ``near`` the result, such as the last iterate, saves an iterative prox time.
+        A ``warm_start`` near the result, such as the last iterate, saves an iterative prox time.
         """
         penalised, bias = self.design.split(W)
-        hint = None if near is None else self.design.split(near)[0]
+        hint = None if warm_start is None else self.design.split(warm_start)[0]
         out, value = ridged_prox(self.regularizer, self.ridge, penalised, step, hint)
         return self.design.join(out, bias), value
 

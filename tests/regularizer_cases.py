@@ -3,7 +3,7 @@
 import inspect
 import itertools
 import math
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 
 import numpy as np
 import torch
@@ -16,10 +16,9 @@ from proxmtl.regularizers import REGULARIZERS
 OURS = {
     n: c
     for n, c in REGULARIZERS.items()
-    if c.__module__.startswith("proxmtl") and not inspect.isabstract(c)
+    # what a class must be to be made: no base of others, which are plain classes
+    if c.__module__.startswith("proxmtl") and not inspect.isabstract(c) and is_dataclass(c)
 }
-# what no strength scales
-UNWEIGHTED = {"Bounded", "Conjugate"} | {n for n, c in OURS.items() if c.is_indicator}
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -133,8 +132,11 @@ def example(name, *, strength=1.0):
     return REGULARIZER_FACTORIES[name](lambda _: choose.get(name, disjoint), 5, strength)
 
 
-# whether a made-up one is a norm depends on what it is made of
-NORMS = {n for n in OURS if n in REGULARIZER_FACTORIES and example(n).is_norm}
+# flags of wrappers depend on what they are made of
+NORMS = {n for n in OURS if example(n).is_norm}
+CONVEX = {n for n in OURS if example(n).is_convex}
+# what no strength scales
+UNWEIGHTED = {"Bounded", "Conjugate"} | {n for n in OURS if example(n).is_indicator}
 
 
 def with_items_permuted(r, order):

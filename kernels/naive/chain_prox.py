@@ -11,7 +11,7 @@ from .loops import along, number, to_float64, written
 if TYPE_CHECKING:
     import torch
 
-    from proxmtl.kernels.chain import ChainArgs
+    from proxmtl.kernels.ops.chain_prox import ChainArgs
 
 Line = tuple[float, float, float, float]
 """Left end, right end, slope and offset of one piece of a rising piecewise linear function."""

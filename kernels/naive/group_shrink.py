@@ -19,7 +19,7 @@ from .loops import (
 if TYPE_CHECKING:
     import torch
 
-    from proxmtl.kernels.prox_args import GroupShrinkArgs
+    from proxmtl.kernels.ops.group_shrink import GroupShrinkArgs
 
 
 def supports(args: GroupShrinkArgs) -> tuple[bool, str]:

@@ -10,7 +10,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxmtl.kernels.hinge_args import HingeArgs, HingeResult
+    from proxmtl.kernels.ops.hinge_args import HingeArgs, HingeResult
 
 
 def supports(args: HingeArgs) -> tuple[bool, str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from proxmtl.kernels.prox_args import OverlapSweepArgs
+    from proxmtl.kernels.ops.overlap_dual_sweep import OverlapSweepArgs
 
 
 def supports(args: OverlapSweepArgs) -> tuple[bool, str]:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxmtl.kernels.prox_args import SmoothedGroup
+from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroup
 
 from .loops import along, members_of, norm, number, to_float64, weights_of, written
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.prox_args import SmoothedGroupArgs
+    from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroupArgs
 
 
 def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:

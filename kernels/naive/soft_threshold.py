@@ -11,7 +11,7 @@ from .loops import number, soft, to_float64, written
 if TYPE_CHECKING:
     import torch
 
-    from proxmtl.kernels.prox_args import SoftThresholdArgs
+    from proxmtl.kernels.ops.soft_threshold import SoftThresholdArgs
 
 
 def supports(args: SoftThresholdArgs) -> tuple[bool, str]:

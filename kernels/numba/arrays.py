@@ -10,6 +10,9 @@ import torch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    WeightedGroups = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], int]
+    """Bounds and members of groups, their weights, and the step between weights."""
+
 
 class Pair(NamedTuple):
     """Flat arrays of an input and of its result, in one order.
@@ -58,6 +61,11 @@ def group_weights(weights: torch.Tensor) -> tuple[NDArray[np.float64], int]:
     """Contiguous weights as a float64 array, and the step between groups: 0 when all share one."""
     wide = weights if weights.dtype == torch.float64 else weights.to(torch.float64)
     return wide.numpy(), int(wide.numel() > 1)
+
+
+def weighted_groups(args: Any) -> WeightedGroups:
+    """Groups and weights of a call, as one tuple for compiled loops."""
+    return (*args.groups.arrays, *group_weights(args.weights))
 
 
 def scalar(value: float) -> torch.Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxmtl.kernels.chain import ChainArgs, run_chains, solve_chain, solve_rows
+from proxmtl.kernels.chain import run_chains, solve_chain, solve_rows
+from proxmtl.kernels.ops.chain_prox import ChainArgs
 
 from .arrays import cpu_floats
 from .jit import compiled, compiled_with_callers

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxmtl.kernels.group_index import GroupIndex
-    from proxmtl.kernels.prox_args import GroupShrinkArgs
+    from proxmtl.kernels.ops.group_shrink import GroupShrinkArgs
 
 # Groups of a fibre, and fibres side by side across memory, that are taken together: their norms and
 # factors stay in the first-level cache.
@@ -51,8 +51,10 @@ def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
         return pair.finish(), scalar(0.0)
     axis = 1 - args.axis if pair.swapped else args.axis
     loop, layout, parts = args.groups.derived(_plan, pair.target.shape, axis)
-    numbers = (*group_weights(args.weights), args.step, args.l1 if args.l1 > 0 else None)
-    operands = pair.x, pair.out, *layout, args.groups.n_groups, *numbers
+    length, members, starts, stops = layout
+    groups = (starts, stops, args.groups.n_groups, *group_weights(args.weights))
+    l1 = args.l1 if args.l1 > 0 else None
+    operands = pair.x, pair.out, length, members, groups, args.step, l1
     value = sum(run_pieces(loop, [(*operands, *part) for part in parts]))
     return pair.finish(), scalar(value)
 
@@ -64,10 +66,10 @@ def _plan(groups: GroupIndex, shape: torch.Size, axis: int) -> _Plan:
     starts, stops = bounds[:-1], bounds[1:]
     if inner > 1:
         units = outer * starts.size * -(-inner // _WIDTH)
-        return _Plan(_shrink_across, (inner, starts, stops, members), _cut(units, math.prod(shape)))
+        return _Plan(_shrink_across, (inner, members, starts, stops), _cut(units, math.prod(shape)))
     starts, stops, places = groups.derived(_runs, n)
     units = outer * -(-starts.size // _GROUPS)
-    return _Plan(_shrink_along, (n, starts, stops, places), _cut(units, outer * n))
+    return _Plan(_shrink_along, (n, places, starts, stops), _cut(units, outer * n))
 
 
 def _runs(
@@ -100,12 +102,8 @@ def _shrink_along(
     x: NDArray[Any],
     out: NDArray[Any],
     n: int,
-    starts: NDArray[np.int64],
-    stops: NDArray[np.int64],
     members: NDArray[np.int64] | None,
-    n_groups: int,
-    weights: NDArray[np.float64],
-    stride: int,
+    groups: Any,
     step: float,
     l1: float | None,
     first: int,
@@ -113,10 +111,12 @@ def _shrink_along(
 ) -> float:
     """Shrink units first to last of memory (outer, n), `_GROUPS` groups of a fibre each.
 
-    Group g has the items ``members[starts[g]:stops[g]]`` or, where ``members`` is None,
+    ``groups`` are starts, stops, n_groups, weights and the step between weights. Group g
+    has the items ``members[starts[g]:stops[g]]`` or, where ``members`` is None,
     ``starts[g]`` to ``stops[g]``; those from ``n_groups`` on hold the items in no group. Where
     ``l1`` is given, entries are first soft-thresholded on their way to the result.
     """
+    starts, stops, n_groups, weights, stride = groups
     sizes = np.empty(_GROUPS)
     soft = x.dtype.type(0.0 if l1 is None else step * l1)
     source = x if l1 is None else out
@@ -141,9 +141,9 @@ def _shrink_along(
         part = shrink_factors(sizes, weighted, weights, stride, begin * stride, step)
         if not part < np.inf:
             items = source[fibre * n : (fibre + 1) * n]
-            groups = members, starts[begin:], stops[begin:]
+            table = members, starts[begin:], stops[begin:]
             part = mended_factors(
-                items, groups, weighted, weights, stride, begin * stride, step, sizes
+                items, table, weighted, weights, stride, begin * stride, step, sizes
             )
         value += part
         for k in range(weighted, count):
@@ -166,12 +166,8 @@ def _shrink_across(
     x: NDArray[Any],
     out: NDArray[Any],
     inner: int,
-    starts: NDArray[np.int64],
-    stops: NDArray[np.int64],
     members: NDArray[np.int64],
-    n_groups: int,
-    weights: NDArray[np.float64],
-    stride: int,
+    groups: Any,
     step: float,
     l1: float | None,
     first: int,
@@ -181,6 +177,7 @@ def _shrink_across(
 
     Vector instructions run across the fibres. Otherwise as `_shrink_along`.
     """
+    starts, stops, n_groups, weights, stride = groups
     sizes = np.empty(_WIDTH)
     soft = x.dtype.type(0.0 if l1 is None else step * l1)
     source = x if l1 is None else out

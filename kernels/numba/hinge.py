@@ -29,7 +29,7 @@ from .pool import cuts, pieces, run_pieces
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxmtl.kernels.hinge_args import HingeArgs, HingeResult
+    from proxmtl.kernels.ops.hinge_args import HingeArgs, HingeResult
 
 _LOSS = {"squared_hinge": SQUARED_HINGE, "logistic": LOGISTIC, "squared": SQUARED}
 
@@ -72,8 +72,6 @@ def _run_rows(args: HingeArgs) -> HingeResult:
     length = max(_MIN_CHUNK_ROWS, -(-sum(rows) // _CHUNKS))
     items, first = (table.numpy() for table in split(rows, length))
     addresses, strides = _addresses(args)
-    labels = _packed(args.labels, args.dtype)
-    weights = _packed(args.sample_weights or (), args.dtype)
     scores = torch.empty(sum(rows) if args.return_scores else 0, dtype=args.dtype)
     grad = torch.empty(n_tasks, n_features, dtype=args.dtype)
     direct = len(items) == n_tasks and all(rows)
@@ -89,10 +87,7 @@ def _run_rows(args: HingeArgs) -> HingeResult:
         items,
         args.weights.contiguous().numpy(),
         _bias(args),
-        labels.numpy(),
-        weights.numpy(),
-        _LOSS[args.loss],
-        scores.numpy(),
+        _samples(args, scores),
         partial.numpy(),
         totals,
     )
@@ -129,10 +124,7 @@ def _run_few(args: HingeArgs) -> HingeResult:
         block,
         args.weights.contiguous().numpy(),
         _bias(args),
-        _packed(args.labels, args.dtype).numpy(),
-        _packed(args.sample_weights or (), args.dtype).numpy(),
-        _LOSS[args.loss],
-        scores.numpy(),
+        _samples(args, scores),
         partial.numpy(),
         totals,
     )
@@ -194,6 +186,14 @@ def _addresses(args: HingeArgs) -> tuple[np.ndarray, np.ndarray]:
         addresses = [x.data_ptr() + m * x.stride(0) * size for m in range(args.n_tasks)]
         strides = [x.stride(-2) * size] * args.n_tasks
     return np.array(addresses, np.int64), np.array(strides, np.int64)
+
+
+def _samples(args: HingeArgs, scores: torch.Tensor) -> tuple[Any, ...]:
+    """Labels and sample weights task after task, the loss, and where scores go."""
+    packed = (
+        _packed(each or (), args.dtype).numpy() for each in (args.labels, args.sample_weights)
+    )
+    return *packed, _LOSS[args.loss], scores.numpy()
 
 
 def _packed(tensors: tuple[torch.Tensor, ...], dtype: torch.dtype) -> torch.Tensor:

@@ -39,8 +39,13 @@ def sample(z: Any, y: Any, c: Any, loss: int) -> tuple[float, float]:
 
 
 @compiled
-def _row(k: Any, score: Any, bias: Any, labels: Any, weights: Any, scores: Any, loss: Any) -> Any:
-    """Loss of packed sample k and its derivative; its score is kept where there is room."""
+def _row(k: Any, score: Any, bias: Any, samples: Any) -> Any:
+    """Loss of packed sample k and its derivative, the residual.
+
+    ``samples`` are labels, sample weights (none: no entries), the loss, and the scores, which are
+    written if they have entries.
+    """
+    labels, weights, loss, scores = samples
     c = weights[k] if weights.size else 1.0
     z = float(score) + bias
     if scores.size:
@@ -57,10 +62,7 @@ def _chunk(
     first: Any,
     w: Any,
     bias: Any,
-    labels: Any,
-    weights: Any,
-    loss: Any,
-    scores: Any,
+    samples: Any,
     g: Any,
     totals: Any,
 ) -> None:
@@ -100,10 +102,10 @@ def _chunk(
                 a2 += v * load(n2, d, tag)
                 a3 += v * load(n3, d, tag)
         k = first + block
-        v0, s0 = _row(k, a0, bias, labels, weights, scores, loss)
-        v1, s1 = _row(k + blocks, a1, bias, labels, weights, scores, loss)
-        v2, s2 = _row(k + 2 * blocks, a2, bias, labels, weights, scores, loss)
-        v3, s3 = _row(k + 3 * blocks, a3, bias, labels, weights, scores, loss)
+        v0, s0 = _row(k, a0, bias, samples)
+        v1, s1 = _row(k + blocks, a1, bias, samples)
+        v2, s2 = _row(k + 2 * blocks, a2, bias, samples)
+        v3, s3 = _row(k + 3 * blocks, a3, bias, samples)
         value = value + v0 + v1 + v2 + v3
         slope = slope + s0 + s1 + s2 + s3
         r0, r1 = g.dtype.type(s0), g.dtype.type(s1)
@@ -122,7 +124,7 @@ def _chunk(
         a0 = zero
         for d in range(n_features):
             a0 += w[d] * load(row, d, tag)
-        v0, s0 = _row(first + i, a0, bias, labels, weights, scores, loss)
+        v0, s0 = _row(first + i, a0, bias, samples)
         value += v0
         slope += s0
         r0 = g.dtype.type(s0)
@@ -141,10 +143,7 @@ def chunks(
     items: Any,
     W: Any,
     bias: Any,
-    labels: Any,
-    weights: Any,
-    loss: Any,
-    scores: Any,
+    samples: Any,
     partial: Any,
     totals: Any,
 ) -> None:
@@ -164,10 +163,7 @@ def chunks(
             items[k, 3],
             W[m],
             bias[m],
-            labels,
-            weights,
-            loss,
-            scores,
+            samples,
             partial[k],
             totals[k],
         )
@@ -184,10 +180,7 @@ def shared_chunks(
     block: Any,
     W: Any,
     bias: Any,
-    labels: Any,
-    weights: Any,
-    loss: Any,
-    scores: Any,
+    samples: Any,
     partial: Any,
     totals: Any,
 ) -> None:
@@ -212,10 +205,7 @@ def shared_chunks(
                     m * n_samples + row,
                     W[m],
                     bias[m],
-                    labels,
-                    weights,
-                    loss,
-                    scores,
+                    samples,
                     partial[k, m],
                     totals[k, m],
                 )

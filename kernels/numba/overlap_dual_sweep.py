@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .arrays import cpu_floats, group_weights, scalar
+from .arrays import cpu_floats, scalar, weighted_groups
 from .extremes import is_lost, member_norm, shifted_norm
 from .jit import compiled
 from .pool import cuts, run_pieces, shares
@@ -17,7 +17,9 @@ from .pool import cuts, run_pieces, shares
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from proxmtl.kernels.prox_args import OverlapSweepArgs
+    from proxmtl.kernels.ops.overlap_dual_sweep import OverlapSweepArgs
+
+    from .arrays import WeightedGroups
 
 
 def supports(args: OverlapSweepArgs) -> tuple[bool, str]:
@@ -33,26 +35,13 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
     shape = points.shape[:-1]
     n_fibres = shape.numel()
     gaps = torch.empty(shape, dtype=torch.float64)
-    bounds, members = args.groups.arrays
-    weights, stride = group_weights(args.weights)
     work = n_fibres * args.groups.n_members * (args.sweeps + 1)
     rows = x.numpy().reshape(n_fibres, points.shape[-1])
     dual_rows = xi.numpy().reshape(n_fibres, duals.shape[-1])
     fibre_gaps = gaps.numpy().reshape(-1)
+    groups = weighted_groups(args)
     calls = [
-        (
-            rows,
-            dual_rows,
-            bounds,
-            members,
-            weights,
-            stride,
-            args.step,
-            args.sweeps,
-            args.tolerance,
-            fibre_gaps,
-            *cut,
-        )
+        (rows, dual_rows, groups, args.step, args.sweeps, args.tolerance, fibre_gaps, *cut)
         for cut in cuts(n_fibres, max(1, min(n_fibres, shares(work))))
     ]
     value = float(sum(run_pieces(_sweep_fibres, calls)))
@@ -67,10 +56,7 @@ def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:
 def _sweep_fibres(
     rows: NDArray[Any],
     dual_rows: NDArray[Any],
-    bounds: NDArray[np.int64],
-    members: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    stride: int,
+    groups: WeightedGroups,
     step: float,
     sweeps: int,
     tolerance: float,
@@ -81,10 +67,10 @@ def _sweep_fibres(
     value = 0.0
     for fibre in range(first, last):
         point, dual = rows[fibre], dual_rows[fibre]
-        gap, penalty = _gap(point, dual, bounds, members, weights, stride, step)
+        gap, penalty = _gap(point, dual, groups, step)
         for _ in range(sweeps):
-            _sweep(point, dual, bounds, members, weights, stride, step)
-            gap, penalty = _gap(point, dual, bounds, members, weights, stride, step)
+            _sweep(point, dual, groups, step)
+            gap, penalty = _gap(point, dual, groups, step)
             if gap <= tolerance:
                 break
         gaps[fibre] = gap
@@ -96,12 +82,10 @@ def _sweep_fibres(
 def _sweep(
     point: NDArray[Any],
     dual: NDArray[Any],
-    bounds: NDArray[np.int64],
-    members: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    stride: int,
+    groups: WeightedGroups,
     step: float,
 ) -> None:
+    bounds, members, weights, stride = groups
     factor = np.empty(1, point.dtype)
     for group in range(bounds.shape[0] - 1):
         square = 0.0
@@ -130,12 +114,10 @@ def _sweep(
 def _gap(
     point: NDArray[Any],
     dual: NDArray[Any],
-    bounds: NDArray[np.int64],
-    members: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    stride: int,
+    groups: WeightedGroups,
     step: float,
 ) -> tuple[float, float]:
+    bounds, members, weights, stride = groups
     inner, penalty = 0.0, 0.0
     for group in range(bounds.shape[0] - 1):
         square = 0.0

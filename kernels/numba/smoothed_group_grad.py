@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from proxmtl.kernels.prox_args import SmoothedGroup
+from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroup
 
-from .arrays import cpu_floats, group_weights, scalar
+from .arrays import cpu_floats, scalar, weighted_groups
 from .extremes import is_lost, member_norm
 from .jit import compiled, compiled_exactly
 from .pool import cuts, run_pieces, shares
@@ -19,7 +19,9 @@ from .pool import cuts, run_pieces, shares
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from proxmtl.kernels.prox_args import SmoothedGroupArgs
+    from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroupArgs
+
+    from .arrays import WeightedGroups
 
 
 def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:
@@ -32,11 +34,10 @@ def run(args: SmoothedGroupArgs) -> SmoothedGroup:
     rows = args.V.movedim(args.axis, -1).contiguous()
     n_fibres, n = rows.shape[:-1].numel(), rows.shape[-1]
     grad = torch.empty_like(rows)
-    bounds, members = args.groups.arrays
-    weights, stride = group_weights(args.weights)
+    groups = weighted_groups(args)
     table = rows.numpy().reshape(n_fibres, n), grad.numpy().reshape(n_fibres, n)
     calls = [
-        (*table, bounds, members, weights, stride, args.smoothness, *cut)
+        (*table, groups, args.smoothness, *cut)
         for cut in cuts(n_fibres, max(1, min(n_fibres, shares(rows.numel()))))
     ]
     sums = np.sum(run_pieces(_smooth_fibres, calls), axis=0)
@@ -50,14 +51,12 @@ def run(args: SmoothedGroupArgs) -> SmoothedGroup:
 def _smooth_fibres(
     rows: NDArray[Any],
     grads: NDArray[Any],
-    bounds: NDArray[np.int64],
-    members: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    stride: int,
+    groups: WeightedGroups,
     smoothness: float,
     first: int,
     last: int,
 ) -> tuple[float, float, float]:
+    bounds, members, weights, stride = groups
     value, penalty, squares = 0.0, 0.0, 0.0
     slope = np.empty(1, rows.dtype)
     for fibre in range(first, last):

@@ -17,7 +17,7 @@ from .pool import cuts, run_pieces, shares
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from proxmtl.kernels.prox_args import SoftThresholdArgs
+    from proxmtl.kernels.ops.soft_threshold import SoftThresholdArgs
 
 
 def supports(args: SoftThresholdArgs) -> tuple[bool, str]:

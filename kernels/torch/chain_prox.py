@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxmtl.kernels.chain import ChainArgs, run_chains, solve_rows
+from proxmtl.kernels.chain import run_chains, solve_rows
+from proxmtl.kernels.ops.chain_prox import ChainArgs
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from .segments import column, delivered, group_norms, shrink_factors, spread, we
 from .soft_threshold import soft
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.prox_args import GroupShrinkArgs
+    from proxmtl.kernels.ops.group_shrink import GroupShrinkArgs
 
 
 def supports(args: GroupShrinkArgs) -> tuple[bool, str]:

@@ -9,7 +9,7 @@ import torch
 from .products import shared_grad, shared_scores, wide_blocks
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.hinge_args import HingeArgs, HingeResult
+    from proxmtl.kernels.ops.hinge_args import HingeArgs, HingeResult
 
 
 def supports(args: HingeArgs) -> tuple[bool, str]:

@@ -13,7 +13,7 @@ from .segments import wide
 
 if TYPE_CHECKING:
     from proxmtl.kernels.group_index import GroupIndex
-    from proxmtl.kernels.prox_args import OverlapSweepArgs
+    from proxmtl.kernels.ops.overlap_dual_sweep import OverlapSweepArgs
 
 
 class _Batch(NamedTuple):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from proxmtl.kernels.prox_args import SmoothedGroup
+from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroup
 
 from .segments import column, delivered, group_norms, wide
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.prox_args import SmoothedGroupArgs
+    from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroupArgs
 
 
 def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:

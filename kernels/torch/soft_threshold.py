@@ -9,7 +9,7 @@ import torch
 from proxmtl.kernels.fibres import accumulation_dtype
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.prox_args import SoftThresholdArgs
+    from proxmtl.kernels.ops.soft_threshold import SoftThresholdArgs
 
 
 def supports(args: SoftThresholdArgs) -> tuple[bool, str]:

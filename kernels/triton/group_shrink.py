@@ -14,7 +14,7 @@ from .prox_kernels import shrink_across_kernel, shrink_kernel
 
 if TYPE_CHECKING:
     from proxmtl.kernels.group_index import GroupIndex
-    from proxmtl.kernels.prox_args import GroupShrinkArgs
+    from proxmtl.kernels.ops.group_shrink import GroupShrinkArgs
 
     from .launch import Dense
 

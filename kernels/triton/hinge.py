@@ -19,7 +19,7 @@ from .hinge_config import rows_config
 from .hinge_kernels import epilogue_kernel, reduce_kernel, rows_kernel, wide_kernel
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.hinge_args import HingeArgs, HingeResult
+    from proxmtl.kernels.ops.hinge_args import HingeArgs, HingeResult
 
     from .hinge_config import RowsConfig
 

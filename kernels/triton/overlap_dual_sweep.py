@@ -13,7 +13,7 @@ from .overlap_kernels import sweep_kernel
 from .prox_config import LONGEST_WALK, walk_config
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.prox_args import OverlapSweepArgs
+    from proxmtl.kernels.ops.overlap_dual_sweep import OverlapSweepArgs
 
 
 def supports(args: OverlapSweepArgs) -> tuple[bool, str]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from proxmtl.kernels.fibres import accumulation_dtype
-from proxmtl.kernels.prox_args import SmoothedGroup
+from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroup
 
 from .launch import blocks, gpu_floats, partial_sums, short_groups
 from .overlap_kernels import smooth_kernel
 from .prox_config import LONGEST_WALK, SMOOTH_BLOCK, walk_config
 
 if TYPE_CHECKING:
-    from proxmtl.kernels.prox_args import SmoothedGroupArgs
+    from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroupArgs
 
 
 def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:

@@ -11,7 +11,7 @@ from .prox_kernels import soft_kernel
 if TYPE_CHECKING:
     import torch
 
-    from proxmtl.kernels.prox_args import SoftThresholdArgs
+    from proxmtl.kernels.ops.soft_threshold import SoftThresholdArgs
 
 
 def supports(args: SoftThresholdArgs) -> tuple[bool, str]:

@@ -80,7 +80,7 @@ class ProxMap:
         )
 
     def _prox(self, R: Regularizer | None, point: Tensor) -> Tensor:
-        return point if R is None else R.prox_near(point, self.step, self.penalised)[0]
+        return point if R is None else R.prox(point, self.step, warm_start=self.penalised)[0]
 
     def jacobian(self, u: Tensor) -> Tensor:
         """``J u``; the identity on the intercept."""

@@ -140,7 +140,7 @@ class ProximalOptimizer(Optimizer):
                 if isinstance(t, Tensor) and t.ndim:
                     p.copy_(metric_prox(penalty, p, t, before.get(p, p)))
                 else:
-                    p.copy_(penalty.prox_near(p, t, None)[0])
+                    p.copy_(penalty.prox(p, t)[0])
         return out
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:

@@ -29,11 +29,10 @@ from proxmtl.regularizers.sparse_group import SparseGroupL2
 from proxmtl.regularizers.squared_group import SquaredGroupL2
 from proxmtl.regularizers.squared_l1 import ExclusiveL1
 from proxmtl.regularizers.sums import Sum, add
+from proxmtl.regularizers.thresholded import Thresholded
 from proxmtl.regularizers.total_variation import FusedLasso, TotalVariation
 from proxmtl.regularizers.weighted_frobenius import WeightedFrobenius
 from proxmtl.regularizers.weighted_l1 import WeightedL1
-
-from proxmtl.regularizers.thresholded import Thresholded  # isort: skip - its rules come last
 
 __all__ = [
     "COMBINATIONS",

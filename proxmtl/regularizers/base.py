@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +15,8 @@ from torch import Tensor
 from proxmtl.regularizers.half import COMPUTED, in_float32
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from proxmtl.regularizers.smoothed import Smoothed
 
 __all__ = [
@@ -40,10 +44,15 @@ COMBINATIONS: list[tuple[type[Regularizer], type[Regularizer], Rule]] = []
 
 
 def combination(first: type[Any], second: type[Any]) -> Callable[[Rule], Rule]:
-    """Register a rule for the sum of two types of regularizers (and their subclasses)."""
+    """Register a rule for the sum of two types of regularizers (and their subclasses).
+
+    Rules between two named classes are tried before those that take any regularizer; at most one
+    of each kind may apply to a pair, so the order in which modules are imported has no effect.
+    """
 
     def register(rule: Rule) -> Rule:
         COMBINATIONS.append((first, second, rule))
+        COMBINATIONS.sort(key=lambda entry: Regularizer in entry[:2])
         return rule
 
     return register
@@ -71,9 +80,10 @@ class Regularizer(ABC):
     Methods take tensors of any floating dtype; float16 and bfloat16 are computed on in float32.
     Tensors without entries have the value 0, and themselves as prox and residual.
 
-    A subclass states what it is by class attributes and overrides the methods that go with them;
-    what it leaves out raises :class:`UnsupportedError`, and the capability checks of the solvers
-    ask for it before a run.
+    A subclass is a frozen dataclass. It states its properties by class attributes and overrides
+    the methods that go with them; other methods raise :class:`UnsupportedError`, and the
+    capability checks of the solvers look at the attributes before a run. Strengths are checked
+    when a regularizer is made, and steps before :meth:`prox` is entered.
 
     Attributes
     ----------
@@ -91,8 +101,8 @@ class Regularizer(ABC):
         step of zero too.
     exact_kkt : bool
         :meth:`kkt_residual` is the least subgradient; otherwise it is the fixed-point residual.
-    is_absolute : bool
-        ``R(W)`` depends on ``|W|`` only and grows with it.
+    is_absolutely_monotone : bool
+        ``R(W)`` depends on ``|W|`` only and does not decrease as ``|W|`` grows.
     is_separable : bool
         ``R`` is a sum of functions of one coordinate each.
     has_conjugate : bool
@@ -103,6 +113,11 @@ class Regularizer(ABC):
         :meth:`smoothed` is offered.
     exact_prox : bool
         The prox is in closed form; otherwise it is iterative and reports its own gap.
+    stacks : bool
+        The prox of matrices stacked along a new dimension 1, shape (D, B, M), is the stack of
+        their proxes, up to the accuracy of the prox.
+    value_vmaps : bool
+        ``torch.vmap`` takes :meth:`value` without a loop.
     """
 
     strength: float
@@ -111,23 +126,28 @@ class Regularizer(ABC):
     is_indicator: bool = False
     is_constraint: bool = False
     exact_kkt: bool = True
-    is_absolute: bool = False
+    is_absolutely_monotone: bool = False
     is_separable: bool = False
     has_conjugate: bool = False
     has_curvature: bool = False
     is_smoothable: bool = False
     exact_prox: bool = True
+    stacks: bool = False
+    value_vmaps: bool = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name in COMPUTED:
             if name in vars(cls):
-                setattr(cls, name, in_float32(vars(cls)[name]))
+                method = vars(cls)[name]
+                setattr(cls, name, in_float32(_checked(method) if name == "prox" else method))
         REGULARIZERS[cls.__name__] = cls
 
-    @property
-    def definite(self) -> bool:
-        """Whether ``R(W) = 0`` for ``W = 0`` only: nothing is left unpenalised."""
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+
+    def is_coercive(self, W: Tensor) -> bool:
+        """Whether ``R`` grows in every direction of the space of ``W``: no entry is unpenalised."""
         return self.strength > 0
 
     @abstractmethod
@@ -135,7 +155,9 @@ class Regularizer(ABC):
         """``R(W)``, 0-d."""
 
     @abstractmethod
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """``argmin_X 1/2 ||X - W||^2 + step R(X)`` and ``R`` at that point.
 
         Parameters
@@ -144,24 +166,15 @@ class Regularizer(ABC):
             Any shape the regularizer takes; not modified.
         step : float or 0-d Tensor
             ``>= 0``; 0 returns ``W`` itself, copied (a constraint's projection of it).
+        warm_start : Tensor, optional
+            A point near the result, such as the last iterate: an iterative prox may start there.
+            Nothing is remembered between calls; closed forms ignore it.
 
         Raises
         ------
         ValueError
             If ``step`` is negative, infinite or NaN.
         """
-
-    def prox_near(
-        self,
-        W: Tensor,
-        step: float | Tensor,
-        near: Tensor | None,  # noqa: ARG002 - closed forms need no hint
-    ) -> tuple[Tensor, Tensor]:
-        """As :meth:`prox`; a point ``near`` the result, such as the last iterate, may save time.
-
-        Nothing is remembered between calls: the result depends on the arguments alone.
-        """
-        return self.prox(W, step)
 
     @abstractmethod
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
@@ -172,23 +185,19 @@ class Regularizer(ABC):
         false it is ``W - prox(W - grad)`` instead: 0 at a minimiser too, but smaller elsewhere.
         """
 
-    def settle(self, W: Tensor, rounding: float) -> Tensor:  # noqa: ARG002
-        """The float64 point that ``W`` stands for, if its entries are known to ``rounding`` only.
+    def snap(self, W: Tensor, rounding: float) -> Tensor:
+        """Round ``W`` to the structure that rounding hid; entries are known to ``rounding`` only.
 
-        Certificates are measured there: bounds that a float32 number cannot meet exactly, a rank
-        that rounding hides. Moves no entry by more than some units of ``rounding``.
+        Certificates are measured at this float64 point: on bounds that a float32 number cannot
+        meet exactly, at a lower rank. No entry moves by more than a few units of ``rounding``.
         """
         return W
 
-    def definite_on(self, W: Tensor) -> bool:  # noqa: ARG002
-        """:attr:`definite` for parameters of the shape of ``W``."""
-        return self.definite
-
-    def for_parameter(self, W: Tensor) -> Regularizer:  # noqa: ARG002
+    def for_parameter(self, W: Tensor) -> Regularizer:
         """The same penalty in the form that sums with others best, for the shape of ``W``."""
         return self
 
-    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         """Dual norm of ``R`` at ``U``, strength included: ``R*(U) = 0`` iff it is ``<= 1``.
 
         Where the dual norm has no closed form an upper bound is returned that is tight when ``U``
@@ -208,7 +217,7 @@ class Regularizer(ABC):
             "with which it is evaluated through the prox."
         )
 
-    def conjugate_limit(self, U: Tensor) -> float:  # noqa: ARG002 - most are finite everywhere
+    def conjugate_limit(self, U: Tensor) -> float:
         """Largest ``s`` for which ``R*(s U)`` is finite; infinite where the conjugate always is."""
         return math.inf
 
@@ -225,7 +234,7 @@ class Regularizer(ABC):
         """Gradient of ``R`` in the active coordinates at ``W``, zero in the others; same shape."""
         return torch.where(self.active(W), self.kkt_residual(W, torch.zeros_like(W)), 0.0)
 
-    def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:  # noqa: ARG002
+    def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         """Hessian of ``R`` in the active coordinates at ``W``, times ``V``; same shape.
 
         ``V`` must be zero outside :meth:`active`, and so is the product.
@@ -250,11 +259,11 @@ class Regularizer(ABC):
             )
         return unit.dual_norm(-grad_at_zero)
 
-    @abstractmethod
-    def with_strength(self, strength: float) -> Regularizer:
+    def with_strength(self, strength: float) -> Self:
         """Return the same penalty with another strength."""
+        return replace(self, strength=strength)  # type: ignore[type-var]
 
-    def prox_gap(self, W: Tensor, step: float) -> float:  # noqa: ARG002 - closed forms have none
+    def prox_gap(self, W: Tensor, step: float) -> float:
         """Bound on the suboptimality of :meth:`prox` in ``1/2||X-W||^2 + step R(X)``."""
         return 0.0
 
@@ -265,6 +274,17 @@ class Regularizer(ABC):
             "OverlappingGroupL2 and GraphFused have. Use FISTA, which takes its prox "
             f"(smoothness={smoothness})."
         )
+
+
+def _checked(prox: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a prox begin with the check of its step."""
+
+    @functools.wraps(prox)
+    def checked(self: Any, W: Tensor, step: float | Tensor, **options: Any) -> Any:
+        check_step(step)
+        return prox(self, W, step, **options)
+
+    return checked
 
 
 def norm_ratio(numerator: float, denominator: float) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.numerics import FAR, unit_of
-from proxmtl.regularizers.base import Regularizer, check_step
+from proxmtl.regularizers.base import Regularizer
 
 __all__ = ["Composed"]
 
@@ -71,16 +71,16 @@ class Composed(Regularizer):
         """
         return Z - self.inner.prox(Z, 1.0)[0]
 
-    @property
-    def definite(self) -> bool:
+    def is_coercive(self, W: Tensor) -> bool:
         """Unless the subclass knows better: ``K`` may have a null space."""
         return False
 
     def value(self, W: Tensor) -> Tensor:
         return self.inner.value(self.forward(W))
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         if float(step) * self.strength == 0:
             return W.clone(), self.value(W)
         unit = unit_of(W)

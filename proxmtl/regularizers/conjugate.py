@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from proxmtl.numerics import norm
-from proxmtl.regularizers.base import Regularizer, check_step
-from proxmtl.regularizers.calculus import Wrapped
+from proxmtl.regularizers.base import Regularizer
+from proxmtl.regularizers.wrapper import Wrapper, forwarded
 
 __all__ = ["Conjugate", "moreau_envelope"]
 
@@ -19,7 +19,7 @@ INEXACT = 1e-6
 
 
 @dataclass(frozen=True)
-class Conjugate(Wrapped):
+class Conjugate(Wrapper):
     """``R(U) = inner*(U)``: for a norm, the indicator of its dual ball.
 
     Prox by Moreau's identity: ``v - t prox_{inner / t}(v / t)``.
@@ -31,7 +31,14 @@ class Conjugate(Wrapped):
     """
 
     inner: Regularizer
+    is_convex = True
+    is_norm = False
+    is_indicator = forwarded("is_norm")
+    is_constraint = forwarded("is_norm")
     exact_kkt = False
+    has_conjugate = False
+    has_curvature = False
+    stacks = False
 
     def __post_init__(self) -> None:
         if not (self.inner.is_convex and (self.inner.is_norm or self.inner.has_conjugate)):
@@ -39,12 +46,16 @@ class Conjugate(Wrapped):
                 f"inner: {type(self.inner).__name__} is no norm and has no conjugate in closed "
                 "form."
             )
-        object.__setattr__(self, "is_indicator", self.inner.is_norm)
-        object.__setattr__(self, "is_constraint", self.inner.is_norm)
-        self._take("is_absolute", "is_separable", "exact_prox")
 
-    @property
-    def definite(self) -> bool:
+    # of its own, not of the inner regularizer
+    conjugate = Regularizer.conjugate
+    conjugate_limit = Regularizer.conjugate_limit
+    critical_strength = Regularizer.critical_strength
+    active = Regularizer.active
+    curvature_product = Regularizer.curvature_product
+
+    def is_coercive(self, W: Tensor) -> bool:
+        """Not claimed: it depends on where the inner regularizer is finite."""
         return False
 
     def value(self, W: Tensor) -> Tensor:
@@ -55,13 +66,15 @@ class Conjugate(Wrapped):
         # W * 0 keeps the dtype and the graph
         return torch.where(torch.tensor(self._inside(W)), (W * 0).sum(), torch.inf)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         t = 1.0 if self.is_indicator else float(step)  # a projection, whatever the step
         if t == 0:
             return W.clone(), self.value(W)
         scaled = W / t
-        rest, _ = self.inner.prox(scaled, 1 / t)
+        start = None if warm_start is None else (W - warm_start) / t
+        rest, _ = self.inner.prox(scaled, 1 / t, warm_start=start)
         # 0 to the last digit where the inner prox changes nothing: items in no group, weights of 0
         out = torch.where(rest == scaled, 0.0, W - t * rest)
         if not self.is_indicator:
@@ -72,7 +85,12 @@ class Conjugate(Wrapped):
             out = out / size if 1 < size < math.inf else out
         return out, W.new_zeros(())
 
-    def settle(self, W: Tensor, rounding: float) -> Tensor:
+    def prox_gap(self, W: Tensor, step: float) -> float:
+        """``t^2`` times the gap of the inner prox: the two problems are dual to each other."""
+        t = 1.0 if self.is_indicator else step
+        return 0.0 if t == 0 else t * t * self.inner.prox_gap(W / t, 1 / t)
+
+    def snap(self, W: Tensor, rounding: float) -> Tensor:
         if not self.is_indicator:
             return W
         size = self.inner.dual_norm(W)

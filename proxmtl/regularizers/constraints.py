@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength, combination
+from proxmtl.regularizers.base import Regularizer, check_strength, combination
+from proxmtl.regularizers.wrapper import Wrapper
 
 __all__ = ["Bounded", "Box", "NonNegative"]
 
@@ -45,23 +47,28 @@ class Box(Regularizer):
         return math.isfinite(self.low) and math.isfinite(self.high)
 
     @property
-    def definite(self) -> bool:
-        return False
+    def is_non_negative(self) -> bool:
+        """Whether the bounds are those of :class:`NonNegative`."""
+        return self.low == 0 and math.isinf(self.high)
+
+    def is_coercive(self, W: Tensor) -> bool:
+        return self.has_conjugate
 
     def value(self, W: Tensor) -> Tensor:
         outside = (self.low > W) | (self.high < W)
         # W * 0 keeps the dtype, NaN and the graph
         return torch.where(outside, torch.inf, W * 0).sum()
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         out = W.clamp(self.low, self.high)
         return out, self.value(out)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         return _cut(self, W, grad)
 
-    def settle(self, W: Tensor, rounding: float) -> Tensor:
+    def snap(self, W: Tensor, rounding: float) -> Tensor:
         inside = W.clamp(self.low, self.high)
         near = (W - inside).abs() <= 4 * rounding * inside.abs().clamp_min(rounding)
         return torch.where(near, inside, W)
@@ -78,19 +85,15 @@ class Box(Regularizer):
         return torch.zeros_like(V)
 
     def critical_strength(self, grad_at_zero: Tensor) -> float:
-        del grad_at_zero
-        raise self._no_strength()
-
-    def with_strength(self, strength: float) -> Box:
-        """Return itself: a set has no strength."""
-        check_strength(strength)
-        return self
-
-    def _no_strength(self) -> ValueError:
-        return ValueError(
+        raise ValueError(
             f"critical_strength: {type(self).__name__} is a constraint, no strength changes it; "
             "add a penalty."
         )
+
+    def with_strength(self, strength: float) -> Self:
+        """Return itself: a set has no strength."""
+        check_strength(strength)
+        return self
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class NonNegative(Box):
 
 
 @dataclass(frozen=True)
-class Bounded(Regularizer):
+class Bounded(Wrapper):
     """A penalty within bounds: ``inner + box``, prox in closed form.
 
     For a separable penalty the prox is clipped, ``clip(prox_inner(v))``. For one that depends on
@@ -130,53 +133,48 @@ class Bounded(Regularizer):
 
     inner: Regularizer
     box: Box
-    is_norm: bool = field(init=False, repr=False, compare=False)
-    is_separable: bool = field(init=False, repr=False, compare=False)
-    is_convex: bool = field(init=False, repr=False, compare=False)
-    has_curvature: bool = field(init=False, repr=False, compare=False)
-    exact_prox: bool = field(init=False, repr=False, compare=False)
-    exact_kkt: bool = field(init=False, repr=False, compare=False)
+    is_indicator = False
     is_constraint = True
+    is_absolutely_monotone = False
+    has_conjugate = False
 
     def __post_init__(self) -> None:
-        inner, box = self.inner, self.box
-        if not _fits(inner, box):
+        if not _fits(self.inner, self.box):
             raise ValueError(
-                f"inner: {type(inner).__name__} is not separable, and the bounds are not those of "
-                "NonNegative: clipping is not the prox of the sum. Give both as terms of the "
-                "problem."
+                f"inner: {type(self.inner).__name__} is not separable, and the bounds are not "
+                "those of NonNegative: clipping is not the prox of the sum. Give both as terms of "
+                "the problem."
             )
-        for name in ("is_separable", "is_convex", "has_curvature", "exact_prox", "exact_kkt"):
-            object.__setattr__(self, name, getattr(inner, name))
-        cone = box.low == 0 and math.isinf(box.high)
-        object.__setattr__(self, "is_norm", inner.is_norm and inner.is_absolute and cone)
 
     @property
-    def strength(self) -> float:  # type: ignore[override]
-        """That of the penalty."""
-        return self.inner.strength
+    def is_norm(self) -> bool:  # type: ignore[override]
+        """Whether it is a gauge: a norm of ``|W|`` on the non-negative numbers."""
+        return self.inner.is_norm and self.inner.is_absolutely_monotone and self.box.is_non_negative
 
-    @property
-    def definite(self) -> bool:
-        return self.inner.definite
+    conjugate = Regularizer.conjugate  # from its own dual norm
+    conjugate_limit = Regularizer.conjugate_limit
 
     def value(self, W: Tensor) -> Tensor:
         return self.inner.value(W) + self.box.value(W)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        out, value = self.inner.prox(self._clipped(W), step, warm_start=warm_start)
         if self.inner.is_separable:
-            out = self.inner.prox(W, step)[0].clamp(self.box.low, self.box.high)
-            return out, self.inner.value(out)
-        return self.inner.prox(torch.relu(W), step)
+            out = out.clamp(self.box.low, self.box.high)
+            value = self.inner.value(out)
+        return out, value
 
     def prox_gap(self, W: Tensor, step: float) -> float:
-        return self.inner.prox_gap(W if self.inner.is_separable else torch.relu(W), step)
+        return self.inner.prox_gap(self._clipped(W), step)
 
-    def settle(self, W: Tensor, rounding: float) -> Tensor:
-        return self.box.settle(self.inner.settle(W, rounding), rounding)
+    def _clipped(self, W: Tensor) -> Tensor:
+        """The argument of the inner prox, where the bounds come first."""
+        return W if self.inner.is_separable else torch.relu(W)
 
-    def definite_on(self, W: Tensor) -> bool:
-        return self.inner.definite_on(W)
+    def snap(self, W: Tensor, rounding: float) -> Tensor:
+        return self.box.snap(self.inner.snap(W, rounding), rounding)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         if self.inner.is_separable:
@@ -185,7 +183,7 @@ class Bounded(Regularizer):
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         """Gauge of the sum: the penalty's dual norm of ``max(U, 0)``."""
-        return self.inner.dual_norm(torch.relu(U) if self.is_norm else U, at)
+        return super().dual_norm(torch.relu(U), at)
 
     def active(self, W: Tensor) -> Tensor:
         return self.inner.active(W) & self.box.active(W)
@@ -199,14 +197,11 @@ class Bounded(Regularizer):
         down = torch.relu(grad_at_zero) if self.box.low < 0 else torch.zeros_like(grad_at_zero)
         return self.inner.critical_strength(down - up)
 
-    def with_strength(self, strength: float) -> Bounded:
-        return replace(self, inner=self.inner.with_strength(strength))
-
 
 def _fits(inner: Regularizer, box: Box) -> bool:
-    cone = box.low == 0 and math.isinf(box.high)
-    convex = inner.is_convex and not inner.is_constraint
-    return convex and (inner.is_separable or (inner.is_absolute and cone))
+    if not inner.is_convex or inner.is_constraint:
+        return False
+    return inner.is_separable or (inner.is_absolutely_monotone and box.is_non_negative)
 
 
 @combination(Box, Box)

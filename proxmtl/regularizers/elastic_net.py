@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from proxmtl.regularizers.base import (
     Regularizer,
-    check_step,
-    check_strength,
     combination,
     norm_ratio,
     scaled_value,
@@ -43,13 +41,13 @@ class ElasticNet(Regularizer):
 
     strength: float
     l1_ratio: float = 0.5
-    is_absolute = True
+    is_absolutely_monotone = True
     is_separable = True
     has_conjugate = True
     has_curvature = True
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        super().__post_init__()
         if not 0 <= self.l1_ratio < 1:
             raise ValueError(f"l1_ratio: got {self.l1_ratio}; it must lie in [0, 1), for 1 use L1.")
 
@@ -67,8 +65,9 @@ class ElasticNet(Regularizer):
         magnitude = scaled_value(self.l1, W.abs().sum(dtype=torch.float64), W)
         return magnitude + (math.sqrt(self.l2 / 2) * W).square().sum()
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         out = soft(W, float(step) * self.l1) / (1 + float(step) * self.l2)
         return out, self.value(out)
 
@@ -89,9 +88,6 @@ class ElasticNet(Regularizer):
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         largest = float(grad_at_zero.abs().max()) if grad_at_zero.numel() else 0.0
         return norm_ratio(largest, self.l1_ratio)
-
-    def with_strength(self, strength: float) -> ElasticNet:
-        return replace(self, strength=strength)
 
 
 @combination(ElasticNet, L1)

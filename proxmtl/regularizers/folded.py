@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from proxmtl.groups import Groups
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength
+from proxmtl.regularizers.base import Regularizer
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
 
 __all__ = ["MCP", "SCAD", "FoldedConcave"]
@@ -41,19 +42,21 @@ class FoldedConcave(Regularizer):
     concavity: float
     groups: Groups | None = None
     axis: int = -1
-    layout: GroupLayout | None = field(init=False, repr=False, compare=False)
     is_convex = False
-    is_absolute = True
+    is_absolutely_monotone = True
     has_curvature = True
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        super().__post_init__()
         if self.groups is not None and not self.groups.is_disjoint:
             raise ValueError(
                 f"groups: {self.groups!r}; folded concave penalties take disjoint ones."
             )
-        layout = None if self.groups is None else GroupLayout(self.groups, self.axis)
-        object.__setattr__(self, "layout", layout)
+
+    @cached_property
+    def layout(self) -> GroupLayout | None:
+        """The groups on their axis; None where blocks are single coordinates."""
+        return None if self.groups is None else GroupLayout(self.groups, self.axis)
 
     # ------------------------------------------------------------------ the scalar penalty
 
@@ -75,16 +78,16 @@ class FoldedConcave(Regularizer):
 
     # ------------------------------------------------------------------ the regularizer
 
-    @property
-    def definite(self) -> bool:
+    def is_coercive(self, W: Tensor) -> bool:
         return self.strength > 0 and (self.groups is None or not self.groups.unpenalised)
 
     def value(self, W: Tensor) -> Tensor:
         sizes, slopes, _ = self._blocks(W)
         return self.penalty(sizes, slopes).sum()
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         t = float(step)
         if t * self.strength == 0:
             return W.clone(), self.value(W)
@@ -135,9 +138,6 @@ class FoldedConcave(Regularizer):
         if bool((sizes[slopes == 0] > 0).any()) or self._free_and_nonzero(grad_at_zero):
             return float("inf")
         return float(zero_where_zero(sizes, slopes).max())
-
-    def with_strength(self, strength: float) -> FoldedConcave:
-        return replace(self, strength=strength)
 
     # ------------------------------------------------------------------ blocks
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+from proxmtl.regularizers.base import Regularizer, norm_ratio
 
 __all__ = ["SquaredFrobenius", "ridged_prox"]
 
@@ -28,20 +28,18 @@ class SquaredFrobenius(Regularizer):
     """
 
     strength: float
-    is_absolute = True
+    is_absolutely_monotone = True
     is_separable = True
     has_conjugate = True
     has_curvature = True
-
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
 
     def value(self, W: Tensor) -> Tensor:
         # of the squares themselves, some may overflow where the value does not
         return (math.sqrt(self.strength) * W).square().sum()
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         out = W / (1 + 2 * float(step) * self.strength)
         return out, self.value(out)
 
@@ -77,25 +75,22 @@ class SquaredFrobenius(Regularizer):
         """A ridge never sets its argument to zero: infinite, unless the gradient is zero."""
         return float("inf") if bool((grad_at_zero != 0).any()) else 0.0
 
-    def with_strength(self, strength: float) -> SquaredFrobenius:
-        return replace(self, strength=strength)
-
 
 def ridged_prox(
     R: Regularizer | None,
     ridge: float,
     W: Tensor,
     step: float | Tensor,
-    near: Tensor | None = None,
+    warm_start: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Prox of ``R + ridge ||.||_F^2`` (``R`` None: of the ridge alone), and the value there.
 
-    ``prox_{step R / c}(W / c)`` with ``c = 1 + 2 step ridge``, exactly. ``near`` as in
-    :meth:`Regularizer.prox_near`.
+    ``prox_{step R / c}(W / c)`` with ``c = 1 + 2 step ridge``, exactly. ``warm_start``
+    is that of :meth:`Regularizer.prox`.
     """
     shrink = 1 + 2 * step * ridge
     if R is None:
         out, value = W / shrink, W.new_zeros(())
     else:
-        out, value = R.prox_near(W if ridge == 0 else W / shrink, step / shrink, near)
+        out, value = R.prox(W if ridge == 0 else W / shrink, step / shrink, warm_start=warm_start)
     return out, value + (math.sqrt(ridge) * out).square().sum() if ridge else value

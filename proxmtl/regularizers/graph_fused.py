@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import check_strength
 from proxmtl.regularizers.composed import Composed
 from proxmtl.regularizers.l1 import L1
 from proxmtl.regularizers.smoothed import SmoothedL1Image
@@ -60,7 +59,7 @@ class GraphFused(Composed):
     is_smoothable = True
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        super().__post_init__()
         ends = torch.as_tensor([tuple(edge) for edge in self.edges], dtype=torch.int64)
         if ends.ndim != 2 or ends.shape[1] != 2:
             raise ValueError(f"edges: got {list(self.edges)[:4]}; give at least one pair of items.")
@@ -116,7 +115,7 @@ class GraphFused(Composed):
     def dual_projection(self, Z: Tensor) -> Tensor:
         return Z.clamp(-self.strength, self.strength)
 
-    def squared_operator_norm(self, W: Tensor) -> float:  # noqa: ARG002 - for any number of slices
+    def squared_operator_norm(self, W: Tensor) -> float:
         """``2 max_i sum_{e at i} r_e^2``, by Gershgorin's circles on ``K'K``."""
         squares = self.coefficients[0].square()
         per_item = torch.zeros(int(self.ends.max()) + 1, dtype=torch.float64)
@@ -135,9 +134,6 @@ class GraphFused(Composed):
 
     def smoothed(self, smoothness: float) -> SmoothedL1Image:
         return SmoothedL1Image(smoothness, self)
-
-    def with_strength(self, strength: float) -> GraphFused:
-        return replace(self, strength=strength)
 
     def _rows(self, W: Tensor) -> Tensor:
         needed = int(self.ends.max()) + 1

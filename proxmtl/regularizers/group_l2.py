@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,22 +10,17 @@ from torch import Tensor
 from proxmtl.groups import Groups
 from proxmtl.kernels import group_shrink
 from proxmtl.regularizers.base import (
-    Regularizer,
-    check_step,
-    check_strength,
     combination,
-    largest_ratio,
-    norm_ratio,
     scaled_value,
 )
-from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
-from proxmtl.regularizers.smoothed import SmoothedGroupNorm
+from proxmtl.regularizers.group_layout import zero_where_zero
+from proxmtl.regularizers.group_norm import GroupNorm
 
 __all__ = ["GroupL2"]
 
 
 @dataclass(frozen=True)
-class GroupL2(Regularizer):
+class GroupL2(GroupNorm):
     """``R(S) = strength * sum_k sum_g w_g ||S[k, g]||_2`` for disjoint groups, prox in closed form.
 
     With ``axis=-1`` and ``S`` of shape (K, M) this is the paper's penalty: ``S[k, g]`` are the
@@ -54,30 +49,17 @@ class GroupL2(Regularizer):
     groups: Groups
     strength: float
     axis: int = -1
-    layout: GroupLayout = field(init=False, repr=False, compare=False)
-    is_norm = True
-    is_absolute = True
-    has_curvature = True
-    is_smoothable = True
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        super().__post_init__()
         if not self.groups.is_disjoint:
             raise ValueError(
                 f"groups: {self.groups!r}; GroupL2 takes disjoint groups, use OverlappingGroupL2."
             )
-        object.__setattr__(self, "layout", GroupLayout(self.groups, self.axis))
 
-    @property
-    def definite(self) -> bool:
-        return self.strength > 0 and not self.groups.unpenalised
-
-    def value(self, W: Tensor) -> Tensor:
-        rows, _ = self.layout.rows(W)
-        return scaled_value(self.strength, self.layout.total(rows), W)
-
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         self.layout.rows(W)  # raises if the shape does not fit
         groups = self.groups
         out, value = group_shrink(
@@ -101,15 +83,6 @@ class GroupL2(Regularizer):
         direction = rows / self.layout.spread(torch.where(zero, 1.0, norms), 1.0)
         return restore(residual + direction * self.layout.spread(bound.expand_as(norms), 0.0))
 
-    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
-        rows, _ = self.layout.rows(U)
-        free = self.groups.unpenalised
-        if free and bool((rows[:, free] != 0).any()):
-            return float("inf")
-        largest = self.layout.norms(rows).amax(0) if len(rows) else rows.new_zeros(len(self.groups))
-        pairs = zip(largest.tolist(), self.groups.weights.tolist(), strict=True)
-        return largest_ratio(norm_ratio(norm, self.strength * weight) for norm, weight in pairs)
-
     def active(self, W: Tensor) -> Tensor:
         """Blocks that are not zero, whole; items that are not penalised."""
         rows, restore = self.layout.rows(W)
@@ -127,12 +100,6 @@ class GroupL2(Regularizer):
         bend = zero_where_zero(self.layout.bounds(self.strength, W).expand_as(norms), norms)
         across = along - direction * self.layout.spread(inner, 0.0)
         return restore(across * self.layout.spread(bend, 0.0))
-
-    def with_strength(self, strength: float) -> GroupL2:
-        return replace(self, strength=strength)
-
-    def smoothed(self, smoothness: float) -> SmoothedGroupNorm:
-        return SmoothedGroupNorm(self.groups, self.strength, smoothness, self.axis)
 
 
 @combination(GroupL2, GroupL2)

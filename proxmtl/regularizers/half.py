@@ -14,10 +14,9 @@ __all__ = ["COMPUTED", "in_float32"]
 COMPUTED = (
     "value",
     "prox",
-    "prox_near",
     "prox_gap",
     "kkt_residual",
-    "settle",
+    "snap",
     "dual_norm",
     "conjugate",
     "critical_strength",

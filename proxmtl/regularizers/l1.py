@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,8 +10,6 @@ from torch import Tensor
 from proxmtl.kernels import soft_threshold
 from proxmtl.regularizers.base import (
     Regularizer,
-    check_step,
-    check_strength,
     combination,
     norm_ratio,
     scaled_value,
@@ -37,20 +35,20 @@ class L1(Regularizer):
 
     strength: float
     is_norm = True
-    is_absolute = True
+    is_absolutely_monotone = True
     is_separable = True
     has_curvature = True
-
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
+    stacks = True
+    value_vmaps = True
 
     def value(self, W: Tensor) -> Tensor:
         return scaled_value(self.strength, W.abs().sum(dtype=torch.float64), W)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
-        recorded = torch.is_grad_enabled() and W.requires_grad
-        if W.numel() >= WORTH_FUSING and not isinstance(step, Tensor) and not recorded:
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        moving = W.requires_grad or (isinstance(step, Tensor) and step.requires_grad)
+        if W.numel() >= WORTH_FUSING and not (moving and torch.is_grad_enabled()):
             out, value = soft_threshold(W, self.strength, step=step)
             return out, value.to(W.dtype)
         out = soft(W, step * self.strength)
@@ -61,15 +59,12 @@ class L1(Regularizer):
         # not W.sign(), which is 0 for NaN
         return torch.where(W == 0, at_zero, grad + self.strength * (W / W.abs()))
 
-    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         return norm_ratio(U.abs().max().item() if U.numel() else 0.0, self.strength)
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         del W
         return torch.zeros_like(V)
-
-    def with_strength(self, strength: float) -> L1:
-        return replace(self, strength=strength)
 
 
 @combination(L1, L1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from torch import Tensor
 
 from proxmtl.groups import Groups
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength
+from proxmtl.regularizers.base import Regularizer
 from proxmtl.regularizers.group_l2 import GroupL2
 from proxmtl.regularizers.l1 import L1
 
@@ -39,17 +39,20 @@ class L21(Regularizer):
     strength: float
     axis: int = -1
     is_norm = True
-    is_absolute = True
+    is_absolutely_monotone = True
     has_curvature = True
 
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
+    @property
+    def stacks(self) -> bool:  # type: ignore[override]
+        """Slices along the axis are apart, and the axis is not one that stacking moves."""
+        return self.axis in {-1, 0}
 
     def value(self, W: Tensor) -> Tensor:
         return self._on(W).value(W)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         return self._on(W).prox(W, step)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
@@ -67,9 +70,6 @@ class L21(Regularizer):
     def for_parameter(self, W: Tensor) -> Regularizer:
         """As disjoint groups, which sum with an L1 norm in one prox."""
         return self._on(W)
-
-    def with_strength(self, strength: float) -> L21:
-        return replace(self, strength=strength)
 
     def _on(self, W: Tensor) -> GroupL2 | L1:
         if not -W.ndim <= self.axis < W.ndim:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,14 +10,8 @@ from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.numerics import FAR, unit_of
-from proxmtl.regularizers.base import (
-    Regularizer,
-    check_step,
-    check_strength,
-    largest_ratio,
-    norm_ratio,
-)
-from proxmtl.regularizers.group_layout import GroupLayout
+from proxmtl.regularizers.base import Regularizer
+from proxmtl.regularizers.group_norm import GroupNorm
 
 __all__ = ["LatentOverlapGroupL2", "Parts"]
 
@@ -42,7 +36,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class LatentOverlapGroupL2(Regularizer):
+class LatentOverlapGroupL2(GroupNorm):
     """``R(S) = strength * sum_k min { sum_g w_g ||v^g||_2 : sum_g v^g = S[k], v^g zero off g }``.
 
     The norm for supports that are *unions* of groups; with :class:`OverlappingGroupL2` they are
@@ -80,13 +74,13 @@ class LatentOverlapGroupL2(Regularizer):
     strength: float
     axis: int = -1
     gap: float = 1e-14
-    layout: GroupLayout = field(init=False, repr=False, compare=False)
-    is_norm = True
-    is_absolute = True
     exact_prox = False
+    has_curvature = False
+    is_smoothable = False
+    smoothed = Regularizer.smoothed
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        super().__post_init__()
         if not self.gap > 0:
             raise ValueError(f"gap: got {self.gap}; it must be > 0.")
         if self.groups.uncovered:
@@ -96,7 +90,6 @@ class LatentOverlapGroupL2(Regularizer):
             )
         if bool((self.groups.weights == 0).any()):
             raise ValueError("groups: a weight is zero; leave out the penalty of those items.")
-        object.__setattr__(self, "layout", GroupLayout(self.groups, self.axis))
 
     def value(self, W: Tensor) -> Tensor:
         """Upper end of the certified bracket, relative to which the gap is ``gap / 2``."""
@@ -110,8 +103,9 @@ class LatentOverlapGroupL2(Regularizer):
             value = value + ((rows - rows.detach()) * found.dual.to(W)).sum()
         return value
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         rows, restore = self.layout.rows(W)
         scale = float(step) * self.strength
         if scale == 0:
@@ -149,15 +143,6 @@ class LatentOverlapGroupL2(Regularizer):
         residual = torch.where(fixed, grads + pull, self.layout.scatter(apart.parts, n_items))
         bad = ~torch.isfinite(rows).all(1, keepdim=True)
         return restore(torch.where(bad, torch.nan, residual).to(grad.dtype))
-
-    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
-        rows, _ = self.layout.rows(U)
-        largest = self.layout.norms(rows).amax(0) if len(rows) else rows.new_zeros(len(self.groups))
-        pairs = zip(largest.tolist(), self.groups.weights.tolist(), strict=True)
-        return largest_ratio(norm_ratio(norm, self.strength * weight) for norm, weight in pairs)
-
-    def with_strength(self, strength: float) -> LatentOverlapGroupL2:
-        return replace(self, strength=strength)
 
     def decomposition(self, rows: Tensor, radius: Tensor, *, curvature: float) -> Parts:
         """Parts of each slice's prox (curvature 1) or of the slice itself (curvature 0).

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from proxmtl.regularizers.base import (
     Regularizer,
-    check_step,
-    check_strength,
     norm_ratio,
     scaled_value,
 )
@@ -46,10 +44,13 @@ class LInf(Regularizer):
     strength: float
     axis: int | None = None
     is_norm = True
-    is_absolute = True
+    is_absolutely_monotone = True
+    value_vmaps = True
 
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
+    @property
+    def stacks(self) -> bool:  # type: ignore[override]
+        """Slices along the axis are apart, and the axis is not one that stacking moves."""
+        return self.axis in {-1, 0}
 
     def value(self, W: Tensor) -> Tensor:
         if not W.numel():
@@ -57,8 +58,9 @@ class LInf(Regularizer):
         rows, _ = self._rows(W)
         return scaled_value(self.strength, rows.abs().amax(1).sum(dtype=torch.float64), W)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         radius = float(step) * self.strength
         if radius == 0 or not W.numel():
             return W.clone(), self.value(W)
@@ -81,12 +83,9 @@ class LInf(Regularizer):
         moved = torch.where(level == 0, _clipped(grads, self.strength), moved)
         return restore(torch.where(torch.isnan(level), torch.nan, moved)).contiguous()
 
-    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         rows, _ = self._rows(U)
         return norm_ratio(rows.abs().sum(1).max().item() if rows.numel() else 0.0, self.strength)
-
-    def with_strength(self, strength: float) -> LInf:
-        return replace(self, strength=strength)
 
     def _rows(self, W: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Blocks as rows of a matrix, and the way back to the shape of ``W``."""

@@ -157,7 +157,7 @@ def _iterated(R: Regularizer, W: Tensor, steps: Tensor, near: Tensor) -> Tensor:
     momentum = (1 - ratio) / (1 + ratio)
     last = ahead = near
     for _ in range(INNER_STEPS):
-        moved = R.prox_near(ahead - length * (ahead - W) / steps, length, ahead)[0]
+        moved = R.prox(ahead - length * (ahead - W) / steps, length, warm_start=ahead)[0]
         if torch.equal(moved, ahead):
             break
         last, ahead = moved, moved + momentum * (moved - last)

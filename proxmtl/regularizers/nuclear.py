@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from proxmtl.regularizers.base import (
     Regularizer,
-    check_step,
-    check_strength,
     norm_ratio,
     scaled_value,
 )
@@ -40,9 +38,6 @@ class Nuclear(Regularizer):
     strength: float
     is_norm = True
 
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
-
     def value(self, W: Tensor) -> Tensor:
         _check_matrix(W)
         if bool(torch.isnan(W).any()):
@@ -50,8 +45,9 @@ class Nuclear(Regularizer):
         singular: Tensor = torch.linalg.svdvals(W)
         return scaled_value(self.strength, singular.sum(dtype=torch.float64), W)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         _check_matrix(W)
         threshold = float(step) * self.strength
         if threshold == 0:
@@ -62,7 +58,7 @@ class Nuclear(Regularizer):
         s = torch.relu(s - threshold)
         return (U * s) @ Vh, scaled_value(self.strength, s.sum(dtype=torch.float64), W)
 
-    def settle(self, W: Tensor, rounding: float) -> Tensor:
+    def snap(self, W: Tensor, rounding: float) -> Tensor:
         """Without the singular values that are only rounding: these hide the rank."""
         if not bool(torch.isfinite(W).all()):
             return W
@@ -89,16 +85,13 @@ class Nuclear(Regularizer):
         residual: Tensor = grad - rest + self.strength * (U @ Vh) + free
         return residual
 
-    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         _check_matrix(U)
         if bool(torch.isnan(U).any()):
             return float("nan")
         return norm_ratio(
             float(torch.linalg.svdvals(U).amax()) if U.numel() else 0.0, self.strength
         )
-
-    def with_strength(self, strength: float) -> Nuclear:
-        return replace(self, strength=strength)
 
 
 def _check_matrix(W: Tensor) -> None:

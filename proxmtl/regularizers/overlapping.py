@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,15 +11,11 @@ from torch import Tensor
 from proxmtl.groups import Groups
 from proxmtl.numerics import unit_of
 from proxmtl.regularizers.base import (
-    Regularizer,
-    check_step,
-    check_strength,
     norm_ratio,
-    scaled_value,
 )
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
+from proxmtl.regularizers.group_norm import GroupNorm
 from proxmtl.regularizers.overlap_dual import OverlapDual
-from proxmtl.regularizers.smoothed import SmoothedGroupNorm
 
 __all__ = ["OverlappingGroupL2"]
 
@@ -27,7 +24,7 @@ WORTH_OF_SWEEPS = 1_000_000
 
 
 @dataclass(frozen=True)
-class OverlappingGroupL2(Regularizer):
+class OverlappingGroupL2(GroupNorm):
     """``R(S) = strength * sum_k sum_g w_g ||S[k, g]||_2`` for groups that may share items.
 
     No copy of the parameter is made for the overlap: the prox is computed through its dual,
@@ -63,50 +60,45 @@ class OverlappingGroupL2(Regularizer):
     axis: int = -1
     gap: float = 1e-14
     max_sweeps: int | None = None
-    layout: GroupLayout = field(init=False, repr=False, compare=False)  # smallest first: the dual
-    dual: OverlapDual = field(init=False, repr=False, compare=False)
-    exact_prox: bool = field(init=False, repr=False, compare=False)
-    is_norm = True
-    is_absolute = True
-    has_curvature = True
-    is_smoothable = True
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
-        sweeps = self.max_sweeps
-        if sweeps is None:
-            sweeps = min(max(64, WORTH_OF_SWEEPS // len(self.groups.indices)), 2000)
-        if not self.gap > 0 or sweeps < 1:
+        super().__post_init__()
+        if not self.gap > 0 or self._most_sweeps < 1:
             raise ValueError(
                 f"gap and max_sweeps: got {self.gap} and {self.max_sweeps}; use gap > 0 and at "
                 "least one sweep."
             )
-        layout = GroupLayout(self.groups.by_size, self.axis)
-        object.__setattr__(self, "layout", layout)
-        object.__setattr__(self, "dual", OverlapDual(layout, self.gap, sweeps))
-        object.__setattr__(self, "exact_prox", self.groups.is_tree)
 
     @property
-    def definite(self) -> bool:
-        return self.strength > 0 and not self.groups.unpenalised
+    def _most_sweeps(self) -> int:
+        if self.max_sweeps is not None:
+            return self.max_sweeps
+        return min(max(64, WORTH_OF_SWEEPS // len(self.groups.indices)), 2000)
 
-    def value(self, W: Tensor) -> Tensor:
-        rows, _ = self.layout.rows(W)
-        return scaled_value(self.strength, self.layout.total(rows), W)
+    @cached_property
+    def layout(self) -> GroupLayout:
+        """The groups on their axis, the smallest first, as the dual takes them."""
+        return GroupLayout(self.groups.by_size, self.axis)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        return self.prox_near(W, step, None)
+    @cached_property
+    def dual(self) -> OverlapDual:
+        """Solver of the dual of the prox."""
+        return OverlapDual(self.layout, self.gap, self._most_sweeps)
 
-    def prox_near(
-        self, W: Tensor, step: float | Tensor, near: Tensor | None
+    @property
+    def exact_prox(self) -> bool:  # type: ignore[override]
+        """One sweep of a tree of groups is exact."""
+        return self.groups.is_tree
+
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        check_step(step)
         rows, restore = self.layout.rows(W)
         if float(step) * self.strength == 0:
             return W.clone(), self.value(W)
-        near_rows = None if near is None else self.layout.rows(near)[0]
+        near = None if warm_start is None else self.layout.rows(warm_start)[0]
         radius = self._bound(rows, step * self.strength)
-        out = restore(self.dual.solve(rows, radius, screen=True, near=near_rows).primal)
+        out = restore(self.dual.solve(rows, radius, screen=True, near=near).primal)
         return out, self.value(out)
 
     def prox_gap(self, W: Tensor, step: float) -> float:
@@ -153,19 +145,12 @@ class OverlappingGroupL2(Regularizer):
         2e-7 where the prox's accuracy allows.
         """
         rows, _ = self.layout.rows(U)
-        free = self.groups.unpenalised
-        if free and bool((rows[:, free] != 0).any()):
+        if self._free_and_nonzero(rows):
             return float("inf")
         if at is None:
             unit = unit_of(rows)
             return unit * self._dual_norm(rows / unit)
         return self._dual_norm_at(rows, self.layout.rows(at)[0])
-
-    def with_strength(self, strength: float) -> OverlappingGroupL2:
-        return replace(self, strength=strength)
-
-    def smoothed(self, smoothness: float) -> SmoothedGroupNorm:
-        return SmoothedGroupNorm(self.groups, self.strength, smoothness, self.axis)
 
     # ------------------------------------------------------------------ decompositions
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, largest_ratio, norm_ratio
+from proxmtl.regularizers.base import Regularizer, largest_ratio, norm_ratio
+from proxmtl.regularizers.wrapper import Wrapper
 
 __all__ = ["Separable"]
 
 
 @dataclass(frozen=True)
-class Separable(Regularizer):
+class Separable(Wrapper):
     """A sum over blocks of an axis, each with its own regularizer.
 
     Parameters
@@ -31,15 +34,8 @@ class Separable(Regularizer):
     parts: tuple[tuple[tuple[int, ...], Regularizer], ...]
     axis: int = -1
     scale: float = 1.0
-    scaled: tuple[Regularizer, ...] = field(init=False, repr=False, compare=False)
-    is_norm: bool = field(init=False, repr=False, compare=False)
-    is_convex: bool = field(init=False, repr=False, compare=False)
-    is_absolute: bool = field(init=False, repr=False, compare=False)
-    is_separable: bool = field(init=False, repr=False, compare=False)
-    has_curvature: bool = field(init=False, repr=False, compare=False)
-    exact_prox: bool = field(init=False, repr=False, compare=False)
-    exact_kkt: bool = field(init=False, repr=False, compare=False)
-    is_constraint: bool = field(init=False, repr=False, compare=False)
+    is_indicator = False
+    has_conjugate = False
 
     def __post_init__(self) -> None:
         parts = tuple((tuple(int(i) for i in indices), r) for indices, r in self.parts)
@@ -51,33 +47,39 @@ class Separable(Regularizer):
         if not (math.isfinite(self.scale) and self.scale >= 0):
             raise ValueError(f"strength: got {self.scale}; it must be finite and >= 0.")
         object.__setattr__(self, "parts", parts)
-        scaled = tuple(r.with_strength(self.scale * r.strength) for _, r in parts)
-        object.__setattr__(self, "scaled", scaled)
-        names = ("is_norm", "is_convex", "is_absolute", "is_separable", "has_curvature")
-        for name in (*names, "exact_prox", "exact_kkt"):
-            object.__setattr__(self, name, all(getattr(r, name) for r in scaled))
-        object.__setattr__(self, "is_constraint", any(r.is_constraint for r in scaled))
 
     @property
     def strength(self) -> float:  # type: ignore[override]
         """The common factor."""
         return self.scale
 
-    @property
-    def definite(self) -> bool:
-        """Never claimed: whether the blocks cover the axis is known only with the parameter."""
-        return False
+    @cached_property
+    def members(self) -> tuple[Regularizer, ...]:  # type: ignore[override]
+        """The regularizers of the blocks, scaled."""
+        return tuple(r.with_strength(self.scale * r.strength) for _, r in self.parts)
 
-    def definite_on(self, W: Tensor) -> bool:
+    @property
+    def _blocks(self) -> Iterator[tuple[tuple[int, ...], Regularizer]]:
+        """Indices and scaled regularizer of each block."""
+        return zip((indices for indices, _ in self.parts), self.members, strict=True)
+
+    conjugate = Regularizer.conjugate  # from its own dual norm
+    conjugate_limit = Regularizer.conjugate_limit
+
+    @property
+    def stacks(self) -> bool:  # type: ignore[override]
+        """The axis is not one that stacking moves, and all blocks stack."""
+        return self.axis in {-1, 0} and all(r.stacks for r in self.members)
+
+    def is_coercive(self, W: Tensor) -> bool:
         return not self._free(W) and all(
-            r.definite_on(self._pick(W, indices))
-            for (indices, _), r in zip(self.parts, self.scaled, strict=True)
+            r.is_coercive(self._pick(W, indices)) for indices, r in self._blocks
         )
 
-    def settle(self, W: Tensor, rounding: float) -> Tensor:
+    def snap(self, W: Tensor, rounding: float) -> Tensor:
         out = W.clone()
-        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
-            self._put(out, indices, r.settle(self._pick(W, indices), rounding))
+        for indices, r in self._blocks:
+            self._put(out, indices, r.snap(self._pick(W, indices), rounding))
         return out
 
     def critical_strength(self, grad_at_zero: Tensor) -> float:
@@ -93,55 +95,56 @@ class Separable(Regularizer):
 
     def value(self, W: Tensor) -> Tensor:
         total = W.new_zeros(())
-        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
+        for indices, r in self._blocks:
             total = total + r.value(self._pick(W, indices))
         return total
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         out, total = W.clone(), W.new_zeros(())
-        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
-            part, value = r.prox(self._pick(W, indices), step)
+        for indices, r in self._blocks:
+            start = None if warm_start is None else self._pick(warm_start, indices)
+            part, value = r.prox(self._pick(W, indices), step, warm_start=start)
             self._put(out, indices, part)
             total = total + value
         return out, total
 
     def prox_gap(self, W: Tensor, step: float) -> float:
-        pairs = zip(self.parts, self.scaled, strict=True)
-        return sum(r.prox_gap(self._pick(W, indices), step) for (indices, _), r in pairs)
+        return sum(r.prox_gap(self._pick(W, indices), step) for indices, r in self._blocks)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         out = grad.clone()
-        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
+        for indices, r in self._blocks:
             part = r.kkt_residual(self._pick(W, indices), self._pick(grad, indices))
             self._put(out, indices, part)
         return out
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         if not self.is_norm:
-            return super().dual_norm(U, at)
+            return Regularizer.dual_norm(self, U, at)
         free = self._free(U)
         if free and bool((self._pick(U, free) != 0).any()):
             return float("nan") if bool(torch.isnan(U).any()) else float("inf")
         return largest_ratio(
             r.dual_norm(self._pick(U, indices), None if at is None else self._pick(at, indices))
-            for (indices, _), r in zip(self.parts, self.scaled, strict=True)
+            for indices, r in self._blocks
         )
 
     def active(self, W: Tensor) -> Tensor:
         out = torch.ones_like(W, dtype=torch.bool)
-        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
+        for indices, r in self._blocks:
             self._put(out, indices, r.active(self._pick(W, indices)))
         return out
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         out = torch.zeros_like(V)
-        for (indices, _), r in zip(self.parts, self.scaled, strict=True):
+        for indices, r in self._blocks:
             part = r.curvature_product(self._pick(W, indices), self._pick(V, indices))
             self._put(out, indices, part)
         return out
 
-    def with_strength(self, strength: float) -> Separable:
+    def with_strength(self, strength: float) -> Self:
         return replace(self, scale=strength)
 
     def _free(self, W: Tensor) -> list[int]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from proxmtl.groups import Groups
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength
+from proxmtl.regularizers.base import Regularizer
 
 __all__ = ["SharedPlusOwn"]
 
@@ -58,7 +58,7 @@ class SharedPlusOwn(Regularizer):
     has_conjugate = True
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        super().__post_init__()
         if not 0 < self.own < math.inf:
             raise ValueError(f"own: got {self.own}; it must be finite and > 0.")
         if self.groups is not None and not self.groups.is_disjoint:
@@ -79,8 +79,9 @@ class SharedPlusOwn(Regularizer):
             value = value + torch.where(s <= knee, self.own * s * s, weight * (s - knee / 2)).sum()
         return self.strength * value
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         self._check(W)
         if bool(torch.isnan(W).any()):
             return torch.full_like(W, torch.nan), W.sum()
@@ -229,9 +230,6 @@ class SharedPlusOwn(Regularizer):
             int((torch.linalg.svdvals(W[:, columns]) > weight / (2 * self.own)).sum())
             for columns, weight in self._blocks
         )
-
-    def with_strength(self, strength: float) -> SharedPlusOwn:
-        return replace(self, strength=strength)
 
     @cached_property
     def _blocks(self) -> list[tuple[list[int] | slice, float]]:

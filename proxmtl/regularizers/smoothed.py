@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,7 +77,7 @@ class Smoothed(ABC):
         return self.smoothness * self.n_blocks(W) / 2
 
     def huber(self, norms: Tensor) -> Tensor:
-        """Sum of what the maximum makes of the blocks' norms: quadratic, then a shifted norm."""
+        """Sum of Huber functions of the block norms: ``n^2 / (2 s)`` up to s, ``n - s/2`` above."""
         inside = norms <= self.smoothness
         ratios = torch.where(inside, norms / self.smoothness, 1.0)
         return torch.where(inside, norms * ratios / 2, norms - self.smoothness / 2).sum()
@@ -105,14 +106,20 @@ class SmoothedGroupNorm(Smoothed):
     strength: float
     smoothness: float
     axis: int = -1
-    layout: GroupLayout = field(init=False, repr=False, compare=False)
-    scaled: Tensor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
         self.check()
-        object.__setattr__(self, "layout", GroupLayout(self.groups, self.axis))
-        object.__setattr__(self, "scaled", self.strength * self.groups.weights)
+
+    @cached_property
+    def layout(self) -> GroupLayout:
+        """The groups on their axis."""
+        return GroupLayout(self.groups, self.axis)
+
+    @cached_property
+    def scaled(self) -> Tensor:
+        """Weights of the groups, times the strength."""
+        return self.strength * self.groups.weights
 
     def value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor]:
         self.layout.rows(W)  # raises if the shape does not fit
@@ -124,7 +131,7 @@ class SmoothedGroupNorm(Smoothed):
     @property
     def squared_operator_norm(self) -> float:
         groups = self.groups
-        squares = (self.strength * groups.weights).square()
+        squares = self.scaled.square()
         per_item = torch.zeros(groups.n_items, dtype=torch.float64)
         per_item.index_add_(0, groups.indices, squares[groups.group_of])
         return per_item.max().item()

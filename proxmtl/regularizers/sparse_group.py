@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,8 +12,6 @@ from proxmtl.groups import Groups
 from proxmtl.kernels import group_shrink
 from proxmtl.regularizers.base import (
     Regularizer,
-    check_step,
-    check_strength,
     combination,
     largest_ratio,
     scaled_value,
@@ -55,28 +54,40 @@ class SparseGroupL2(Regularizer):
     strength: float
     l1_ratio: float = 0.5
     axis: int = -1
-    l1: L1 = field(init=False, repr=False, compare=False)
-    group: GroupL2 = field(init=False, repr=False, compare=False)
     is_norm = True
-    is_absolute = True
+    is_absolutely_monotone = True
     has_curvature = True
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        super().__post_init__()
         if not 0 < self.l1_ratio < 1:
             raise ValueError(
                 f"l1_ratio: got {self.l1_ratio}; it must lie in (0, 1). At the ends use GroupL2 or "
                 "L1."
             )
-        rest = self.strength * (1 - self.l1_ratio)
-        object.__setattr__(self, "l1", L1(self.strength * self.l1_ratio))
-        object.__setattr__(self, "group", GroupL2(self.groups, rest, self.axis))
+        _ = self.group  # raises if the groups overlap
+
+    @cached_property
+    def l1(self) -> L1:
+        """The L1 norm, scaled."""
+        return L1(self.strength * self.l1_ratio)
+
+    @cached_property
+    def group(self) -> GroupL2:
+        """The group norm, scaled."""
+        return GroupL2(self.groups, self.strength * (1 - self.l1_ratio), self.axis)
+
+    @property
+    def stacks(self) -> bool:  # type: ignore[override]
+        """As for the group norm."""
+        return self.group.stacks
 
     def value(self, W: Tensor) -> Tensor:
         return self.l1.value(W) + self.group.value(W)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         self.group.layout.rows(W)  # raises if the shape does not fit
         groups, scale = self.groups, float(step) * self.group.strength
         if scale == 0:
@@ -99,7 +110,7 @@ class SparseGroupL2(Regularizer):
         inside = self.group.kkt_residual(W, torch.where(zero, soft(grad, self.l1.strength), grad))
         return torch.where(zero, inside, self.l1.kkt_residual(W, inside))
 
-    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         if self.strength == 0:
             return self.l1.dual_norm(U)
         layout, ratio = self.group.layout, self.l1_ratio
@@ -129,9 +140,6 @@ class SparseGroupL2(Regularizer):
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         return torch.where(self.active(W), self.group.curvature_product(W, V), 0.0)
-
-    def with_strength(self, strength: float) -> SparseGroupL2:
-        return replace(self, strength=strength)
 
 
 @combination(L1, GroupL2)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,8 +12,6 @@ from torch import Tensor
 from proxmtl.groups import Groups
 from proxmtl.regularizers.base import (
     Regularizer,
-    check_step,
-    check_strength,
     norm_ratio,
     scaled_value,
 )
@@ -50,19 +49,25 @@ class SquaredGroupL2(Regularizer):
     groups: Groups
     strength: float
     axis: int = -1
-    norm: GroupL2 = field(init=False, repr=False, compare=False)
-    has_conjugate: bool = field(init=False, repr=False, compare=False)  # not where a part is free
-    is_absolute = True
+    is_absolutely_monotone = True
     has_curvature = True
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
-        object.__setattr__(self, "norm", GroupL2(self.groups, 1.0, self.axis))
-        object.__setattr__(self, "has_conjugate", self.definite)
+        super().__post_init__()
+        _ = self.norm  # raises if the groups overlap
+
+    @cached_property
+    def norm(self) -> GroupL2:
+        """The norm that is squared."""
+        return GroupL2(self.groups, 1.0, self.axis)
 
     @property
-    def definite(self) -> bool:
-        return self.strength > 0 and self.norm.definite
+    def has_conjugate(self) -> bool:  # type: ignore[override]
+        """Not where an item is unpenalised."""
+        return self.strength > 0 and not self.groups.unpenalised
+
+    def is_coercive(self, W: Tensor) -> bool:
+        return self.has_conjugate
 
     def value(self, W: Tensor) -> Tensor:
         total = self._total(W)
@@ -70,8 +75,9 @@ class SquaredGroupL2(Regularizer):
             return scaled_value(0.0, total, W)
         return (math.sqrt(self.strength / 2) * total).square().to(W.dtype)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         t = float(step) * self.strength
         if t == 0:
             return W.clone(), self.value(W)
@@ -121,6 +127,3 @@ class SquaredGroupL2(Regularizer):
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         """A squared norm never sets its argument to zero, unless the gradient is zero."""
         return float("inf") if bool((grad_at_zero != 0).any()) else 0.0
-
-    def with_strength(self, strength: float) -> SquaredGroupL2:
-        return replace(self, strength=strength)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from proxmtl.regularizers.base import (
     Regularizer,
-    check_step,
-    check_strength,
     norm_ratio,
     scaled_value,
 )
@@ -42,12 +40,9 @@ class ExclusiveL1(Regularizer):
 
     strength: float
     axis: int = -1
-    is_absolute = True
+    is_absolutely_monotone = True
     has_conjugate = True
     has_curvature = True
-
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
 
     def value(self, W: Tensor) -> Tensor:
         sums = W.abs().sum(self.axis, dtype=torch.float64)
@@ -55,8 +50,9 @@ class ExclusiveL1(Regularizer):
             return scaled_value(0.0, sums.sum(), W)
         return (math.sqrt(self.strength / 2) * sums).square().sum().to(W.dtype)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         t = float(step) * self.strength
         if t == 0 or not W.numel():
             return W.clone(), self.value(W)
@@ -87,6 +83,3 @@ class ExclusiveL1(Regularizer):
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         """A squared norm never sets its argument to zero, unless the gradient is zero."""
         return float("inf") if bool((grad_at_zero != 0).any()) else 0.0
-
-    def with_strength(self, strength: float) -> ExclusiveL1:
-        return replace(self, strength=strength)

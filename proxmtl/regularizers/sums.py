@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,10 +15,9 @@ from proxmtl.regularizers.base import (
     COMBINATIONS,
     Regularizer,
     UnsupportedError,
-    check_step,
-    check_strength,
     norm_ratio,
 )
+from proxmtl.regularizers.wrapper import Wrapper
 
 __all__ = ["Sum", "add"]
 
@@ -67,7 +66,7 @@ def _exact_pairs(terms: Sequence[Regularizer]) -> Iterator[tuple[int, int, Regul
 
 
 @dataclass(frozen=True)
-class Sum(Regularizer):
+class Sum(Wrapper):
     """``R(W) = strength * sum_j R_j(W)`` for convex terms whose sum has no prox in closed form.
 
     The prox is computed through its dual by block coordinate ascent (Dykstra's proximal algorithm):
@@ -97,16 +96,14 @@ class Sum(Regularizer):
     strength: float = 1.0
     gap: float = 1e-13
     max_sweeps: int = 2000
-    is_norm: bool = field(init=False, repr=False, compare=False)
-    is_absolute: bool = field(init=False, repr=False, compare=False)
-    is_separable: bool = field(init=False, repr=False, compare=False)
-    has_curvature: bool = field(init=False, repr=False, compare=False)
-    is_constraint: bool = field(init=False, repr=False, compare=False)
+    is_convex = True
+    is_indicator = False
+    has_conjugate = False
     exact_prox = False
     exact_kkt = False
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        super().__post_init__()
         if len(self.terms) < 2:
             raise ValueError(f"terms: got {len(self.terms)}; a sum has at least two.")
         bent = [type(r).__name__ for r in self.terms if not r.is_convex]
@@ -129,16 +126,20 @@ class Sum(Regularizer):
         # the constraint last: the point returned then lies in its set
         ordered = tuple(sorted(self.terms, key=lambda r: r.is_constraint))
         object.__setattr__(self, "terms", ordered)
-        object.__setattr__(self, "is_constraint", bool(bounded))
-        for name in ("is_norm", "is_absolute", "is_separable", "has_curvature"):
-            object.__setattr__(self, name, all(getattr(r, name) for r in ordered))
 
     @property
-    def definite(self) -> bool:
-        return self.strength > 0 and any(r.definite for r in self.terms)
+    def members(self) -> tuple[Regularizer, ...]:
+        """The terms."""
+        return self.terms
 
-    def definite_on(self, W: Tensor) -> bool:
-        return self.strength > 0 and any(r.definite_on(W) for r in self.terms)
+    # from its own dual norm
+    conjugate = Regularizer.conjugate
+    conjugate_limit = Regularizer.conjugate_limit
+    critical_strength = Regularizer.critical_strength
+    with_strength = Regularizer.with_strength
+
+    def is_coercive(self, W: Tensor) -> bool:
+        return self.strength > 0 and any(r.is_coercive(W) for r in self.terms)
 
     def value(self, W: Tensor) -> Tensor:
         if self.strength == 0:  # infinite outside a set all the same
@@ -146,16 +147,19 @@ class Sum(Regularizer):
             return W.new_full((), math.inf if outside else 0.0)
         return self.strength * torch.stack([r.value(W) for r in self.terms]).sum()
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         if float(step) * self.strength == 0:
             out = self.terms[-1].prox(W, 0.0)[0] if self.is_constraint else W.clone()
             return out, self.value(out)
         unit = unit_of(W) if self.is_norm else 1.0
         if unit != 1:  # norms are homogeneous
-            out, value = self.prox(W / unit, min(float(step) / unit, FAR / self.strength))
+            start = None if warm_start is None else warm_start / unit
+            scaled = min(float(step) / unit, FAR / self.strength)
+            out, value = self.prox(W / unit, scaled, warm_start=start)
             return out * unit, value * unit
-        out, _, _ = self._solve(W, float(step) * self.strength)
+        out, _, _ = self._solve(W, float(step) * self.strength, warm_start=warm_start)
         out = out.to(W.dtype)
         return out, self.value(out)
 
@@ -175,15 +179,15 @@ class Sum(Regularizer):
         """
         return W - self.prox(W - grad, 1.0)[0]
 
-    def settle(self, W: Tensor, rounding: float) -> Tensor:
+    def snap(self, W: Tensor, rounding: float) -> Tensor:
         for term in self.terms:
-            W = term.settle(W, rounding)
+            W = term.snap(W, rounding)
         return W
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         """Upper bound from the prox's own dual, tight where ``U`` is a subgradient at ``at``."""
         if not self.is_norm:
-            return super().dual_norm(U, at)
+            return Regularizer.dual_norm(self, U, at)
         if math.isnan(float(U.sum())):
             return math.nan
         U = U.to(torch.float64)
@@ -206,13 +210,14 @@ class Sum(Regularizer):
         product = sum((r.curvature_product(W, V) for r in self.terms), torch.zeros_like(V))
         return torch.where(self.active(W), self.strength * product, 0.0)
 
-    def with_strength(self, strength: float) -> Sum:
-        return replace(self, strength=strength)
-
     # ------------------------------------------------------------------ the dual
 
     def _solve(
-        self, W: Tensor, step: float, most: int | None = None
+        self,
+        W: Tensor,
+        step: float,
+        most: int | None = None,
+        warm_start: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor], float]:
         """Prox point, a dual tensor of each term, and the gap; in float64."""
         x = W.to(torch.float64)
@@ -224,7 +229,7 @@ class Sum(Regularizer):
         for _ in range(self.max_sweeps if most is None else min(most, self.max_sweeps)):
             for j, term in enumerate(self.terms):
                 pushed = x + duals[j]
-                points[j], value = term.prox(pushed, step)
+                points[j], value = term.prox(pushed, step, warm_start=warm_start)
                 values[j] = float(value)
                 duals[j] = pushed - points[j]
                 x = points[j]

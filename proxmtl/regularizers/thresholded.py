@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, combination
+from proxmtl.regularizers.base import Regularizer, combination
 from proxmtl.regularizers.l1 import L1
 from proxmtl.regularizers.weighted_l1 import WeightedL1
+from proxmtl.regularizers.wrapper import Wrapper
 
 __all__ = ["Thresholded"]
 
 
 @dataclass(frozen=True)
-class Thresholded(Regularizer):
+class Thresholded(Wrapper):
     """``R(W) = inner(W) + l1(W)`` for a penalty of ``|W|`` that grows with it.
 
     Prox: ``prox_inner(soft(v))``. What soft-thresholding takes off ``v`` is a subgradient of the
@@ -26,7 +28,7 @@ class Thresholded(Regularizer):
     Parameters
     ----------
     inner : Regularizer
-        Convex, ``is_absolute``.
+        Convex, ``is_absolutely_monotone``.
     l1 : L1 or WeightedL1
 
     Raises
@@ -41,12 +43,8 @@ class Thresholded(Regularizer):
 
     inner: Regularizer
     l1: L1 | WeightedL1
-    is_norm: bool = field(init=False, repr=False, compare=False)
-    is_separable: bool = field(init=False, repr=False, compare=False)
-    has_curvature: bool = field(init=False, repr=False, compare=False)
-    exact_prox: bool = field(init=False, repr=False, compare=False)
-    exact_kkt: bool = field(init=False, repr=False, compare=False)
-    is_absolute = True
+    is_indicator = False
+    has_conjugate = False
 
     def __post_init__(self) -> None:
         if not _fits(self.inner):
@@ -54,39 +52,29 @@ class Thresholded(Regularizer):
                 f"inner: {type(self.inner).__name__} is not a convex penalty of |W|; thresholding "
                 "first is not the prox of the sum. Give both as terms of the problem."
             )
-        for name in ("is_norm", "is_separable", "has_curvature", "exact_prox", "exact_kkt"):
-            object.__setattr__(self, name, getattr(self.inner, name))
+
+    conjugate = Regularizer.conjugate  # from its own dual norm
+    conjugate_limit = Regularizer.conjugate_limit
 
     @property
-    def strength(self) -> float:  # type: ignore[override]
-        """That of the inner penalty; :meth:`with_strength` keeps the ratio of the two."""
-        return self.inner.strength
+    def stacks(self) -> bool:  # type: ignore[override]
+        """Both do."""
+        return self.inner.stacks and self.l1.stacks
 
-    @property
-    def definite(self) -> bool:
-        return self.l1.definite or self.inner.definite
-
-    def definite_on(self, W: Tensor) -> bool:
-        return self.l1.definite_on(W) or self.inner.definite_on(W)
+    def is_coercive(self, W: Tensor) -> bool:
+        return self.l1.is_coercive(W) or self.inner.is_coercive(W)
 
     def value(self, W: Tensor) -> Tensor:
         return self.inner.value(W) + self.l1.value(W)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        return self.prox_near(W, step, None)
-
-    def prox_near(
-        self, W: Tensor, step: float | Tensor, near: Tensor | None
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        check_step(step)
-        out, value = self.inner.prox_near(self.l1.prox(W, step)[0], step, near)
+        out, value = self.inner.prox(self.l1.prox(W, step)[0], step, warm_start=warm_start)
         return out, value + self.l1.value(out)
 
     def prox_gap(self, W: Tensor, step: float) -> float:
         return self.inner.prox_gap(self.l1.prox(W, step)[0], step)
-
-    def settle(self, W: Tensor, rounding: float) -> Tensor:
-        return self.inner.settle(W, rounding)
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         """The L1 norm's subgradient takes off what it can, the inner penalty's of what is left."""
@@ -123,17 +111,18 @@ class Thresholded(Regularizer):
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         """In the strength of the inner penalty, the ratio of the two kept."""
         if not self.is_norm:
-            return super().critical_strength(grad_at_zero)
+            return Regularizer.critical_strength(self, grad_at_zero)
         return self.strength * self.dual_norm(-grad_at_zero)
 
-    def with_strength(self, strength: float) -> Thresholded:
+    def with_strength(self, strength: float) -> Self:
+        """Keep the ratio of the two strengths."""
         ratio = strength / self.strength if self.strength > 0 else 1.0
         scaled = self.l1.with_strength(ratio * self.l1.strength)
         return replace(self, inner=self.inner.with_strength(strength), l1=scaled)
 
 
 def _fits(inner: Regularizer) -> bool:
-    return inner.is_absolute and inner.is_convex and not inner.is_constraint
+    return inner.is_absolutely_monotone and inner.is_convex and not inner.is_constraint
 
 
 def _threshold(l1: L1 | WeightedL1, inner: Regularizer) -> Thresholded | None:
@@ -141,6 +130,5 @@ def _threshold(l1: L1 | WeightedL1, inner: Regularizer) -> Thresholded | None:
     return Thresholded(inner, l1) if _fits(inner) and not plain and inner.strength > 0 else None
 
 
-# registered last: sums that have a class of their own come first
 combination(L1, Regularizer)(_threshold)
 combination(WeightedL1, Regularizer)(_threshold)

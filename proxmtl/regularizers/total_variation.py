@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,8 +12,6 @@ from proxmtl.kernels import chain_prox
 from proxmtl.numerics import unit_of
 from proxmtl.regularizers.base import (
     Regularizer,
-    check_step,
-    check_strength,
     combination,
     norm_ratio,
 )
@@ -53,9 +51,12 @@ class TotalVariation(Composed):
     is_norm = True
     exact_prox = True
     exact_kkt = True
+    value_vmaps = True
 
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
+    @property
+    def stacks(self) -> bool:  # type: ignore[override]
+        """Slices along the axis are apart, and the axis is not one that stacking moves."""
+        return self.axis in {-1, 0}
 
     @property
     def inner(self) -> L1:
@@ -73,31 +74,32 @@ class TotalVariation(Composed):
             raise ValueError(f"W: shape {tuple(W.shape)} has no axis {self.axis}; check the axis.")
         return W.diff(dim=self.axis)
 
-    def transposed(self, Z: Tensor, like: Tensor) -> Tensor:  # noqa: ARG002 - the shape follows
+    def transposed(self, Z: Tensor, like: Tensor) -> Tensor:
         shape = list(Z.shape)
         shape[self.axis] = 1
         end = Z.new_zeros(shape)
         return -torch.cat([end, Z, end], dim=self.axis).diff(dim=self.axis)
 
-    def squared_operator_norm(self, W: Tensor) -> float:  # noqa: ARG002 - for any length
+    def squared_operator_norm(self, W: Tensor) -> float:
         return 4.0
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         self.forward(W)  # raises if the shape does not fit
         if float(step) * self.strength == 0:
             return W.clone(), self.value(W)
         out, _ = chain_prox(W, self.strength, step=float(step), axis=self.axis)
         return out, self.value(out)
 
-    def prox_gap(self, W: Tensor, step: float) -> float:  # noqa: ARG002 - it is exact
+    def prox_gap(self, W: Tensor, step: float) -> float:
         return 0.0
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
         """Exact: on each constant piece, the prox of its own total variation."""
         return _least(self, W, grad)
 
-    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         rows = U.to(torch.float64).movedim(self.axis, -1)
         sums = rows.cumsum(-1)
         largest = float(sums[..., :-1].abs().max()) if sums[..., :-1].numel() else 0.0
@@ -118,9 +120,6 @@ class TotalVariation(Composed):
         left = torch.cat([end, fused], dim=self.axis)
         right = torch.cat([fused, end], dim=self.axis)
         return ~(left | right)
-
-    def with_strength(self, strength: float) -> TotalVariation:
-        return replace(self, strength=strength)
 
 
 @dataclass(frozen=True)
@@ -150,15 +149,20 @@ class FusedLasso(Regularizer):
     l1_ratio: float
     axis: int = -1
     is_norm = True
+    value_vmaps = True
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        super().__post_init__()
         if not 0 <= self.l1_ratio <= 1:
             raise ValueError(f"l1_ratio: got {self.l1_ratio}; it must lie in [0, 1].")
 
-    @property
-    def definite(self) -> bool:
+    def is_coercive(self, W: Tensor) -> bool:
         return self.strength * self.l1_ratio > 0
+
+    @property
+    def stacks(self) -> bool:  # type: ignore[override]
+        """As for the total variation."""
+        return self.variation.stacks
 
     @property
     def l1(self) -> L1:
@@ -173,8 +177,9 @@ class FusedLasso(Regularizer):
     def value(self, W: Tensor) -> Tensor:
         return self.l1.value(W) + self.variation.value(W)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         fused, _ = self.variation.prox(W, float(step))
         out, _ = self.l1.prox(fused, float(step))
         return out, self.value(out)
@@ -186,7 +191,7 @@ class FusedLasso(Regularizer):
         rest = _least(self.variation, W, grad + pull)
         return torch.where(zero, self.l1.prox(rest, 1.0)[0], rest)
 
-    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         if math.isnan(float(U.sum())):
             return math.nan
         U = U.to(torch.float64)
@@ -195,7 +200,7 @@ class FusedLasso(Regularizer):
         unit = unit_of(U)
         if unit != 1:
             return unit * self.dual_norm(U / unit)
-        if not self.definite:
+        if self.l1.strength == 0:
             return self.variation.dual_norm(U)
         x, low = U, 0.0
         for _ in range(100):
@@ -207,9 +212,6 @@ class FusedLasso(Regularizer):
 
     def active(self, W: Tensor) -> Tensor:
         return self.l1.active(W) & self.variation.active(W)
-
-    def with_strength(self, strength: float) -> FusedLasso:
-        return replace(self, strength=strength)
 
 
 def _least(variation: TotalVariation, W: Tensor, grad: Tensor) -> Tensor:

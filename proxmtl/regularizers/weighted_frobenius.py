@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import Regularizer, check_step, check_strength, norm_ratio
+from proxmtl.regularizers.base import Regularizer, norm_ratio
 from proxmtl.regularizers.weighted_l1 import checked_weights, scaled_weights
 
 __all__ = ["WeightedFrobenius"]
@@ -30,25 +30,28 @@ class WeightedFrobenius(Regularizer):
 
     weights: Tensor
     strength: float
-    has_conjugate: bool = field(init=False, repr=False)  # not where a part is free
-    is_absolute = True
+    is_absolutely_monotone = True
     is_separable = True
     has_curvature = True
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        super().__post_init__()
         object.__setattr__(self, "weights", checked_weights(self.weights))
-        object.__setattr__(self, "has_conjugate", self.definite)
 
     @property
-    def definite(self) -> bool:
+    def has_conjugate(self) -> bool:  # type: ignore[override]
+        """Not where an entry is unpenalised."""
         return self.strength > 0 and bool((self.weights > 0).all())
+
+    def is_coercive(self, W: Tensor) -> bool:
+        return self.has_conjugate
 
     def value(self, W: Tensor) -> Tensor:
         return ((self._slopes(W) / 2).sqrt() * W).square().sum()
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         out = W / (1 + float(step) * self._slopes(W))
         return out, self.value(out)
 
@@ -70,9 +73,6 @@ class WeightedFrobenius(Regularizer):
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         """A ridge never sets its argument to zero: infinite, unless the gradient is zero."""
         return float("inf") if bool((grad_at_zero != 0).any()) else 0.0
-
-    def with_strength(self, strength: float) -> WeightedFrobenius:
-        return replace(self, strength=strength)
 
     def _slopes(self, W: Tensor) -> Tensor:
         return scaled_weights("weights", 2 * self.strength, self.weights, W)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from proxmtl.regularizers.base import (
     Regularizer,
-    check_step,
-    check_strength,
     combination,
     norm_ratio,
 )
@@ -47,24 +45,30 @@ class WeightedL1(Regularizer):
     weights: Tensor
     strength: float
     is_norm = True
-    is_absolute = True
+    is_absolutely_monotone = True
     is_separable = True
     has_curvature = True
+    value_vmaps = True
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        super().__post_init__()
         object.__setattr__(self, "weights", checked_weights(self.weights))
 
     @property
-    def definite(self) -> bool:
+    def stacks(self) -> bool:  # type: ignore[override]
+        """Weights of columns alone broadcast as before."""
+        return of_columns(self.weights)
+
+    def is_coercive(self, W: Tensor) -> bool:
         return self.strength > 0 and bool((self.weights > 0).all())
 
     def value(self, W: Tensor) -> Tensor:
         bounds = self.strength * fitting("weights", self.weights, W.to(torch.float64))
         return (bounds * W.abs()).sum().to(W.dtype)
 
-    def prox(self, W: Tensor, step: float | Tensor) -> tuple[Tensor, Tensor]:
-        check_step(step)
+    def prox(
+        self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         out = soft(W, step * self._bounds(W))
         return out, self.value(out)
 
@@ -72,7 +76,7 @@ class WeightedL1(Regularizer):
         bounds = self._bounds(W)
         return torch.where(W == 0, soft(grad, bounds), grad + bounds * (W / W.abs()))
 
-    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:  # noqa: ARG002
+    def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         bounds = self._bounds(U).expand_as(U)
         if bool((U[bounds == 0] != 0).any()):
             return float("nan") if bool(torch.isnan(U).any()) else float("inf")
@@ -85,9 +89,6 @@ class WeightedL1(Regularizer):
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         del W
         return torch.zeros_like(V)
-
-    def with_strength(self, strength: float) -> WeightedL1:
-        return replace(self, strength=strength)
 
     def _bounds(self, W: Tensor) -> Tensor:
         return scaled_weights("weights", self.strength, self.weights, W)
@@ -118,6 +119,11 @@ def scaled_weights(name: str, scale: float, weights: Tensor, W: Tensor) -> Tenso
     """
     scaled = scale * fitting(name, weights, W.to(torch.float64))
     return scaled.clamp_max(torch.finfo(W.dtype).max).to(W.dtype)
+
+
+def of_columns(given: Tensor) -> bool:
+    """Whether a tensor that broadcasts to matrices is the same for all rows."""
+    return given.ndim < 2 or len(given) == 1
 
 
 def fitting(name: str, given: Tensor, W: Tensor) -> Tensor:

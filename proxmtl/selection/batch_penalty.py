@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -19,8 +18,8 @@ class BatchPenalty:
     """Prox of ``R_b + ridge_b ||.||^2`` for problems ``b`` stacked along dimension 1.
 
     A norm is homogeneous, ``prox_{t s R}(v) = t s prox_R(v / (t s))``, so problems that differ in
-    strength and step only need one call of the prox at strength 1, provided that it treats slices
-    along the added dimension on their own. Whether it does is tried out on random numbers.
+    strength and step only need one call of the prox at strength 1, where it treats slices along the
+    added dimension on their own (:attr:`Regularizer.stacks`).
 
     Parameters
     ----------
@@ -29,15 +28,13 @@ class BatchPenalty:
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        first = problems[0]
-        like = first.design.split(first.zeros())[0]
         self.ridge = torch.tensor([float(p.ridge) for p in problems], dtype=torch.float64)
         self.penalties = [p.regularizer for p in problems]
         self.strengths = torch.tensor(
             [0.0 if r is None else r.strength for r in self.penalties], dtype=torch.float64
         )
-        self.unit = _common_unit(self.penalties, like)
-        self.vectorised = self.unit is not None and _vectorises(self.unit, like)
+        self.unit = _common_unit(self.penalties)
+        self.vectorised = self.unit is not None and self.unit.value_vmaps
 
     def select(self, keep: Tensor) -> BatchPenalty:
         """Return the penalties of some of the problems."""
@@ -68,7 +65,7 @@ class BatchPenalty:
     def values(self, W: Tensor) -> Tensor:
         """Value of each problem's penalty at its slice, shape (B,)."""
         if self.unit is not None and self.vectorised:
-            unit = _unit_values(self.unit, W)
+            unit = torch.vmap(self.unit.value, in_dims=1)(W)
             # infinite outside a set, whatever the strength
             own = torch.where(torch.isinf(unit), unit, self.strengths.to(W) * unit)
         else:
@@ -79,7 +76,7 @@ class BatchPenalty:
         return own
 
 
-def _common_unit(penalties: Sequence[Regularizer | None], like: Tensor) -> Regularizer | None:
+def _common_unit(penalties: Sequence[Regularizer | None]) -> Regularizer | None:
     """The norm at strength 1 that all penalties are multiples of, if its prox can be stacked."""
     first = penalties[0]
     if first is None or not first.is_norm:
@@ -88,12 +85,7 @@ def _common_unit(penalties: Sequence[Regularizer | None], like: Tensor) -> Regul
     for penalty in itertools.islice(penalties, 1, None):
         if type(penalty) is not type(first) or not _equal(penalty.with_strength(1.0), unit):
             return None
-    return unit if _stacks(unit, like) else None
-
-
-def _unit_values(unit: Regularizer, W: Tensor) -> Tensor:
-    each: Tensor = torch.vmap(unit.value, in_dims=1)(W)
-    return each
+    return unit if unit.stacks else None
 
 
 def _equal(a: Regularizer, b: Regularizer) -> bool:
@@ -101,38 +93,3 @@ def _equal(a: Regularizer, b: Regularizer) -> bool:
         return bool(a == b)
     except RuntimeError:  # fields that are tensors, and not the same ones
         return False
-
-
-def _probe(like: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    shape = (like.shape[0], 2, like.shape[1])
-    V = torch.randn(shape, generator=generator, dtype=torch.float64).to(like.device)
-    V[:, 1] *= 0.3
-    return V
-
-
-def _stacks(unit: Regularizer, like: Tensor) -> bool:
-    """Whether the prox of a stack is the stack of the proxes."""
-    V = _probe(like)
-    tolerance = 1e-12 if unit.exact_prox else 1e-6
-    try:
-        together = unit.prox(V, 1.0)[0]
-    except (ValueError, RuntimeError):
-        return False  # its layout does not take the added dimension
-    alone = torch.stack([unit.prox(v.contiguous(), 1.0)[0] for v in V.unbind(1)], dim=1)
-    return together.shape == alone.shape and torch.allclose(
-        together, alone, rtol=tolerance, atol=tolerance
-    )
-
-
-def _vectorises(unit: Regularizer, like: Tensor) -> bool:
-    """Whether torch can take the values of a stack at once, without falling back to a loop."""
-    V = _probe(like)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            together = _unit_values(unit, V)
-    except (ValueError, RuntimeError, UserWarning):
-        return False
-    alone = torch.stack([unit.value(v.contiguous()) for v in V.unbind(1)])
-    return torch.allclose(together, alone, rtol=1e-12, atol=0.0)

@@ -78,7 +78,7 @@ class AdPGM(Solver[Problem, AdPGMState, Tensor]):
         longest = state.step * math.sqrt(2 / 3 + state.ratio)
         excess = 2 * (state.step * state.curvature) ** 2 - 1
         step = min(longest, state.step / math.sqrt(excess)) if excess > 0 else longest
-        x, penalty = problem.prox(state.x - step * state.grad, step, near=state.x)
+        x, penalty = problem.prox(state.x - step * state.grad, step, warm_start=state.x)
         _, scores, value, grad = model_of(problem, x)
         move = float((x - state.x).norm())
         return AdPGMState(

@@ -114,7 +114,7 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
         for chosen in batches:
             change = _batch_change(problem, x, chosen, state.residuals)
             slope = torch.add(state.grad, change, alpha=len(batches))
-            x, _ = problem.prox(x - state.step * slope, state.step, near=x)
+            x, _ = problem.prox(x - state.step * slope, state.step, warm_start=x)
         value, residuals, grad = _anchor(problem, x)
         objective = value + float(problem.regularizer_value(x))
         slack = 4 * torch.finfo(x.dtype).eps * abs(state.objective)

@@ -111,7 +111,7 @@ def proximal_step(
     gives the model at ``x + beta (x - near)`` too, with ``beta = momentum(x)``. ``near`` is the
     last iterate, which saves an iterative prox time.
     """
-    x, penalty = problem.prox(model.z - step * model.grad, step, near=near)
+    x, penalty = problem.prox(model.z - step * model.grad, step, warm_start=near)
     beta = momentum(x) if problem.reads_once else 0.0
     scores, ahead = looked_ahead(problem, x, near, near_scores, beta)
     move = float((x - model.z).square().sum())

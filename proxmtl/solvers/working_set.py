@@ -42,7 +42,7 @@ def restricted(problem: Problem, rows: Tensor) -> Problem:
 def can_restrict(problem: Problem) -> bool:
     """Whether rows that are zero stay zero under the prox, and the design can leave them out."""
     R = problem.regularizer
-    if R is None or not R.is_absolute or problem.smooth_terms:
+    if R is None or not R.is_absolutely_monotone or problem.smooth_terms:
         return False
     try:
         problem.design.narrowed(torch.arange(0, device=problem.design.device))

@@ -4,8 +4,9 @@ import pytest
 
 pytest.importorskip("triton")
 
+from gate import OLDER_COMPILER, compile_for
+
 from proxmtl.kernels.triton import hinge_kernels
-from proxmtl.kernels.triton.gate import OLDER_COMPILER, compile_for
 from proxmtl.kernels.triton.hinge_config import REGISTERS, REGISTERS_OLDER, rows_config
 
 SIZES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp64": 8}

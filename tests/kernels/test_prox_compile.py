@@ -5,9 +5,8 @@ import pytest
 pytest.importorskip("triton")
 import triton
 import triton.language as tl
-
-from proxmtl.kernels.triton.gate import OLDER_COMPILER, compile_for
-from proxmtl.kernels.triton.prox_table import PARKED_OLDER, PRODUCTION
+from gate import OLDER_COMPILER, compile_for
+from prox_table import PARKED_OLDER, PRODUCTION
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ from hinge_cases import random_call
 from prox_cases import tiles
 
 pytest.importorskip("triton")
-from proxmtl.kernels import capture, hinge_args, prox_args
+from proxmtl.kernels import capture
 from proxmtl.kernels.chunks import split
+from proxmtl.kernels.ops import hinge_args
+from proxmtl.kernels.ops.group_shrink import bind as bind_group_shrink
 from proxmtl.kernels.triton import group_shrink, hinge
 
 LIMITS = (2**31 - 1, 65535, 65535)  # programs on each axis of a grid
@@ -52,7 +54,7 @@ def test_grids_of_groups_across_memory(monkeypatch, shape, axis, sizes, programs
     kernel = replaced(monkeypatch, group_shrink, "shrink_across_kernel")
     V = torch.empty(shape, device="meta")
     groups = tiles(sizes)
-    group_shrink.run(prox_args.bind_group_shrink(V, groups.index, 1.0, axis=axis))
+    group_shrink.run(bind_group_shrink(V, groups.index, 1.0, axis=axis))
     assert kernel.grids == [(programs,)]
     assert fits(kernel.grids[0])
 

@@ -292,14 +292,14 @@ def test_calculus_says_what_it_does_not_take():
         NonNegative().critical_strength(normal(3, 5))
 
 
-def test_settling_a_scaled_penalty_changes_rounding_only_and_keeps_every_other_bit():
+def test_snapping_a_scaled_penalty_changes_rounding_only_and_keeps_every_other_bit():
     scaled = Scaled(Nuclear(1.0), 0.1)  # a product with 0.1 does not come back by a quotient
     W = normal(6, 4, seed=3)
-    assert scaled.settle(W, 1e-15).equal(W)
+    assert scaled.snap(W, 1e-15).equal(W)
     low = W[:, :2] @ normal(2, 4, seed=4)
-    settled = scaled.settle(low + 1e-14 * normal(6, 4, seed=5), 1e-12)
-    assert torch.linalg.matrix_rank(settled) == 2
-    torch.testing.assert_close(settled, low, rtol=1e-10, atol=1e-12)
+    snapped = scaled.snap(low + 1e-14 * normal(6, 4, seed=5), 1e-12)
+    assert torch.linalg.matrix_rank(snapped) == 2
+    torch.testing.assert_close(snapped, low, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [WeightedL1, WeightedFrobenius])

@@ -133,7 +133,7 @@ def test_penalties_of_single_entries_are_clipped_to_any_box():
 
 def test_what_is_free_is_not_called_penalised():
     free = SquaredGroupL2(PAIR, 1.0)
-    assert not free.definite
+    assert not free.is_coercive(torch.zeros(1, 3))
     assert not problem(free).has_gap
     assert problem(SquaredGroupL2(Groups.single(M), 1.0)).has_gap
     assert problem(Separable(((range(M), L1(0.5)),))).has_gap

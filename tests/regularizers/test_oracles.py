@@ -1,6 +1,5 @@
 """Every regularizer against Clarabel, and finite differences."""
 
-import inspect
 import math
 import warnings
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 from oracles import solve as solve_exactly
 from oracles import squared_hinge
-from regularizer_cases import example
+from regularizer_cases import OURS, example
 from regularizer_expressions import CVXPY
 from strategies import classification
 
@@ -34,15 +33,8 @@ from proxmtl import (
     minimize,
 )
 from proxmtl.regularizers import (
-    REGULARIZERS,
     Shifted,
 )
-
-OURS = {
-    n: c
-    for n, c in REGULARIZERS.items()
-    if c.__module__.startswith("proxmtl") and not inspect.isabstract(c)
-}
 
 
 def names(test):
@@ -99,7 +91,7 @@ def test_dual_norm_is_that_of_clarabel(name):
     assert r.dual_norm(u) == pytest.approx(supremum, rel=1e-6)
 
 
-@names(lambda n: n != "NonNegative" and (OURS[n].has_conjugate or n == "Shifted"))
+@names(lambda n: n != "NonNegative" and (example(n).has_conjugate or n == "Shifted"))
 def test_conjugate_is_that_of_clarabel(name):
     r, u = example(name, strength=0.7), normal(3, 5, seed=3)
     if name == "Shifted":

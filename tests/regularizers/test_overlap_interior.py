@@ -192,7 +192,7 @@ def test_a_near_point_changes_nothing_but_the_way(groups, v, step):
     r = OverlappingGroupL2(groups, 1.0)
     x, _ = r.prox(v, step)
     for near in (x, v, torch.zeros_like(v), -v):
-        again, _ = r.prox_near(v, step, near)
+        again, _ = r.prox(v, step, warm_start=near)
         torch.testing.assert_close(again, x, rtol=1e-6, atol=1e-6)
 
 

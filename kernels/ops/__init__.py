@@ -19,10 +19,12 @@ would overflow or underflow, entries are scaled by a power of two first.
 
 from __future__ import annotations
 
-from .chain_ops import chain_prox
-from .hinge_ops import HingeResult, hinge_value_and_grad
-from .overlap_ops import SmoothedGroup, overlap_dual_sweep, smoothed_group_grad
-from .prox_ops import group_shrink, soft_threshold
+from .chain_prox import chain_prox
+from .group_shrink import group_shrink
+from .hinge import HingeResult, hinge_value_and_grad
+from .overlap_dual_sweep import overlap_dual_sweep
+from .smoothed_group_grad import SmoothedGroup, smoothed_group_grad
+from .soft_threshold import soft_threshold
 
 __all__ = [
     "HingeResult",

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .overlap_kernels import smooth_kernel, sweep_kernel
-from .prox_config import (
+from proxmtl.kernels.triton.overlap_kernels import smooth_kernel, sweep_kernel
+from proxmtl.kernels.triton.prox_config import (
     ENTRY_BLOCK,
     ENTRY_WARPS,
     LONGEST_WALK,
@@ -21,7 +21,7 @@ from .prox_config import (
     tile_config,
     walk_config,
 )
-from .prox_kernels import shrink_across_kernel, shrink_kernel, soft_kernel
+from proxmtl.kernels.triton.prox_kernels import shrink_across_kernel, shrink_kernel, soft_kernel
 
 _ALL = (80, 90, 100)
 _BYTES = {"fp64": 8, "fp32": 4, "bf16": 4, "fp16": 4}  # of the accumulation dtype

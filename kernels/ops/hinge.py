@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .dispatch import Operation, register
-from .hinge_args import HingeResult, bind, check_tensors
-from .library import define_hinge, needs_library, refuse_derivative
+from proxmtl.kernels.dispatch import Operation, on_device, register
+from proxmtl.kernels.library import NAMESPACE, needs_library, refuse_derivative, refuse_graph
+from proxmtl.kernels.torch.hinge import epilogue
+
+from .hinge_args import HingeArgs, HingeResult, bind, check_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +30,109 @@ HINGE = register(
         },
     )
 )
-_HINGE_OP = define_hinge(HINGE)
+
+_SCHEMA = (
+    "(Tensor[] X, Tensor W, Tensor[] Y, Tensor[] weights, Tensor? bias, bool ragged, str loss, "
+    "bool return_scores, bool deterministic, str? backend) -> (Tensor, Tensor, Tensor, Tensor[])"
+)
+
+
+def _bound(inputs: tuple[Any, ...]) -> HingeArgs:
+    X, W, Y, weights, bias, ragged, loss, return_scores, deterministic, _ = inputs
+    return bind(
+        X if ragged else X[0],
+        W,
+        Y if ragged else Y[0],
+        None if not weights else (weights if ragged else weights[0]),
+        bias,
+        loss=loss,
+        return_scores=return_scores,
+        deterministic=deterministic,
+    )
+
+
+def _call(*inputs: Any) -> tuple[Any, ...]:
+    value, grad, grad_bias, scores = HINGE.run(_bound(inputs), inputs[-1])
+    if scores is None:
+        return value, grad, grad_bias, []
+    if isinstance(scores, tuple):
+        return value, grad, grad_bias, [z.clone() for z in scores]
+    return value, grad, grad_bias, [scores]
+
+
+def _fake(*inputs: Any) -> tuple[Any, ...]:
+    args = _bound(inputs)
+    weights = args.weights
+    result = args.result(
+        weights.new_empty(args.n_tasks, dtype=torch.float64),
+        weights.new_empty(args.n_tasks, args.n_features),
+        weights.new_empty(args.n_tasks),
+        args.empty_scores(),
+    )
+    scores = result.scores
+    if scores is None:
+        return (*result[:3], [])
+    return (*result[:3], list(scores) if isinstance(scores, tuple) else [scores])
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+    X, W, labels, weights, *_ = inputs
+    _, grad, grad_bias, scores = output
+    of_features = (*scores, *labels, *weights) if _any(ctx.needs_input_grad[0]) else ()
+    ctx.save_for_backward(W, grad, grad_bias, *of_features)
+    ctx.loss = inputs[6]
+    ctx.kind = "ragged" if inputs[5] else ("shared" if X[0].ndim == 2 else "dense")
+    ctx.dtypes = [x.dtype for x in X]
+    ctx.counts = (len(X), len(inputs[2]), len(inputs[3]))
+    ctx.has_bias = inputs[4] is not None
+    ctx.bias_dtype = inputs[4].dtype if ctx.has_bias else None
+    ctx.mark_non_differentiable(grad, grad_bias, *scores)
+
+
+def _backward(ctx: Any, value_grad: Any, *_: Any) -> tuple[Any, ...]:
+    refuse_graph("hinge_value_and_grad")
+    n_features, n_labels, n_weights = ctx.counts
+    features: list[Any] = [None] * n_features
+    W, grad, grad_bias, *of_features = ctx.saved_tensors
+    scale = value_grad.to(grad.dtype)
+    weights_grad = (grad * scale).to(W.dtype)
+    bias_grad = (grad_bias * scale).to(ctx.bias_dtype) if ctx.has_bias else None
+    if _any(ctx.needs_input_grad[0]):
+        residual = on_device(W.device, _residuals, of_features, n_labels, ctx.loss)
+        operands = ctx.kind, residual, scale, W.T.to(grad.dtype)
+        wide = on_device(W.device, _features_grad, *operands)
+        features = [f.to(dtype) for f, dtype in zip(wide, ctx.dtypes, strict=True)]
+    others = ([None] * n_labels, [None] * n_weights)
+    return (features, weights_grad, *others, bias_grad, None, None, None, None, None)
+
+
+def _residuals(tensors: list[torch.Tensor], count: int, loss: str) -> list[torch.Tensor]:
+    """Residuals of scores, labels and weights, ``count`` of each; there may be no weights."""
+    scores, labels, weights = tensors[:count], tensors[count : 2 * count], tensors[2 * count :]
+    return [
+        epilogue(z, y.to(z.dtype), c if c is None else c.to(z.dtype), loss)[1]
+        for z, y, c in itertools.zip_longest(scores, labels, weights)
+    ]
+
+
+def _features_grad(
+    kind: str, residual: list[torch.Tensor], scale: torch.Tensor, weights: torch.Tensor
+) -> list[torch.Tensor]:
+    """∂/∂x_mi = scale_m r_mi w_m, summed over the tasks where they share the row."""
+    if kind == "shared":
+        return [(residual[0] * scale) @ weights]
+    if kind == "dense":
+        return [(residual[0] * scale[:, None])[:, :, None] * weights[:, None, :]]
+    return [torch.outer(r * s, w) for r, s, w in zip(residual, scale, weights, strict=True)]
+
+
+def _any(needs: Any) -> bool:
+    return any(_any(n) for n in needs) if isinstance(needs, (list, tuple)) else bool(needs)
+
+
+_OP = torch.library.custom_op(f"{NAMESPACE}::{HINGE.name}", _call, mutates_args=(), schema=_SCHEMA)
+_OP.register_fake(_fake)
+_OP.register_autograd(_backward, setup_context=_setup)
 
 
 def hinge_value_and_grad(
@@ -126,7 +231,7 @@ def _through_library(
     refuse_derivative("weights", sample_weights)
     ragged = not isinstance(X, torch.Tensor)
     keep = return_scores or any(x.requires_grad for x in features)
-    value, grad, grad_bias, scores = _HINGE_OP(
+    value, grad, grad_bias, scores = _OP(
         features, W, labels, sample_weights, bias, ragged, loss, keep, deterministic, backend
     )
     public: torch.Tensor | tuple[torch.Tensor, ...] | None = None

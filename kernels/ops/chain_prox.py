@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
-from .chain import bind_chain_prox
-from .dispatch import Operation, register
-from .library import refuse_derivative, refuse_tangent
+from proxmtl.kernels.dispatch import Operation, register
+from proxmtl.kernels.fibres import checked_axis, checked_float, checked_scale
+from proxmtl.kernels.library import device_of, refuse_derivative, refuse_tangent
+from proxmtl.kernels.weights import checked_weights
 
-__all__ = ["chain_prox"]
+__all__ = ["ChainArgs", "chain_prox"]
+
+
+class ChainArgs(NamedTuple):
+    """Arguments of `chain_prox`: weights (1,) or one per edge along the axis."""
+
+    V: torch.Tensor
+    weights: torch.Tensor
+    step: float
+    axis: int
+
+    device = property(device_of)
+
+
+def bind(
+    V: torch.Tensor, weights: torch.Tensor | float, *, step: float = 1.0, axis: int = -1
+) -> ChainArgs:
+    """Check the arguments of `chain_prox`."""
+    checked_float(V, "V")
+    axis = checked_axis(V, axis)
+    edges = (*V.shape[:axis], max(V.shape[axis] - 1, 0), *V.shape[axis + 1 :])
+    given = checked_weights(weights, edges, V.device)
+    return ChainArgs(V.detach(), given, checked_scale(step, "step"), axis)
+
 
 CHAIN_PROX = register(
     Operation(
         name="chain_prox",
-        bind=bind_chain_prox,
+        bind=bind,
         modules={
             backend: f"proxmtl.kernels.{backend}.chain_prox"
             for backend in ("naive", "torch", "numba")
@@ -66,9 +92,8 @@ def chain_prox(
         A dtype that isn't served.
     """
     refuse_tangent(V, weights, step)
-    refuse_derivative("V", V)
-    refuse_derivative("weights", weights)
-    refuse_derivative("step", step)
-    args = bind_chain_prox(V, weights, step=step, axis=axis)
+    for name, given in (("V", V), ("weights", weights), ("step", step)):
+        refuse_derivative(name, given)
+    args = bind(V, weights, step=step, axis=axis)
     result: tuple[torch.Tensor, torch.Tensor] = CHAIN_PROX.run(args, backend)
     return result

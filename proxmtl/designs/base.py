@@ -5,22 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from proxmtl.data_term import DataTerm
-from proxmtl.kernels import hinge_value_and_grad
-from proxmtl.losses import Loss
 from proxmtl.numerics import Moments
 from proxmtl.targets import Targets
 
 __all__ = [
     "BLOCK_ELEMENTS",
-    "FUSED",
     "Design",
     "ResidualsOf",
     "check_features",
@@ -30,10 +27,6 @@ __all__ = [
     "nearest_unit",
 ]
 
-FUSED = 1 << 20
-"""Entries of features from which on a call of the kernel pays: they leave the caches of a core."""
-
-Features = Tensor | Sequence[Tensor]
 ResidualsOf = Callable[[slice, Tensor], tuple[Tensor, ...]]
 """Residuals of some samples, given by a slice, from their scores."""
 
@@ -303,31 +296,6 @@ class Design(ABC):
     def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (0-d) and its gradient in ``W``: one pass over the data."""
         return self.evaluate(data, W)[1:]
-
-    def fused(
-        self,
-        loss: Loss,
-        X: Features,
-        W: Tensor,
-        labels: Features,
-        sample_weights: Features,
-        *,
-        return_scores: bool = False,
-    ) -> tuple[Tensor, Tensor, Any]:
-        """Loss (0-d), gradient and scores, if asked for, by the kernel: each row is read once."""
-        assert loss.kernel is not None
-        weights, bias = self.split(W)
-        found = hinge_value_and_grad(
-            X,
-            weights.T.contiguous().T,
-            labels,
-            sample_weights,
-            None if bias is None else self.unit * bias,
-            loss=loss.kernel,
-            return_scores=return_scores,
-        )
-        grad = self.join(found.grad, None if bias is None else self.unit * found.grad_bias)
-        return found.value.sum().to(W.dtype), grad.to(W.dtype), found.scores
 
     def factors_pay(self, n_latents: int, n_tasks: int) -> bool:  # noqa: ARG002
         """Whether products with factors of ``W = L S`` take clearly less than those with ``W``.

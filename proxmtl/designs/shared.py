@@ -13,7 +13,6 @@ from torch import Tensor
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.data_term import DataTerm
 from proxmtl.designs.base import (
-    FUSED,
     Design,
     ResidualsOf,
     check_features,
@@ -21,6 +20,7 @@ from proxmtl.designs.base import (
     check_shape,
     consecutive,
 )
+from proxmtl.designs.fused import FUSED, fused
 from proxmtl.designs.products import (
     TooManyProductsError,
     as_scipy,
@@ -126,14 +126,14 @@ class SharedDesign(Design):
         if not self.reads_once(data, W.shape[1], W.dtype):
             return super().loss_and_grad(data, W)
         targets = data.at(W.dtype)
-        return self.fused(data.loss, self.X, W, targets.labels, targets.weights)[:2]
+        return fused(self, data, W, self.X, targets.labels, targets.weights)[:2]
 
     def evaluate(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if not self.reads_once(data, W.shape[1], W.dtype):
             return super().evaluate(data, W)
         targets = data.at(W.dtype)
-        value, grad, scores = self.fused(
-            data.loss, self.X, W, targets.labels, targets.weights, return_scores=True
+        value, grad, scores = fused(
+            self, data, W, self.X, targets.labels, targets.weights, return_scores=True
         )
         return scores, value, grad
 

@@ -172,7 +172,7 @@ def test_fused_kernels_agree_with_the_plain_path(loss, intercept, dtype, monkeyp
     design = TaskDesign(X, intercept=intercept)
     W = torch.randn(design.parameter_shape(t), generator=generator, dtype=dtype)
     calls = []
-    import proxmtl.designs.base as module
+    import proxmtl.designs.fused as module
 
     fused = module.hinge_value_and_grad
 

@@ -21,7 +21,8 @@ from proxmtl import (
     Targets,
     minimize,
 )
-from proxmtl.designs import base, products, shared, task
+from proxmtl.designs import fused as by_kernel
+from proxmtl.designs import products, shared, task
 from proxmtl.solvers import Backtracking
 
 SOLVERS = [FISTA(), MFISTA(), PGD(), AdPGM(), DavisYin()]
@@ -31,13 +32,13 @@ SOLVERS = [FISTA(), MFISTA(), PGD(), AdPGM(), DavisYin()]
 def fused(monkeypatch):
     """Features of any size go through the kernel; its calls are listed."""
     calls = []
-    kernel = base.hinge_value_and_grad
+    kernel = by_kernel.hinge_value_and_grad
 
     def counted(*args, **options):
         calls.append(options["return_scores"])
         return kernel(*args, **options)
 
-    monkeypatch.setattr(base, "hinge_value_and_grad", counted)
+    monkeypatch.setattr(by_kernel, "hinge_value_and_grad", counted)
     for module in (shared, task):
         monkeypatch.setattr(module, "FUSED", 0)
     return calls
@@ -143,7 +144,7 @@ def test_small_features_and_losses_without_a_kernel_take_two_products(monkeypatc
     def raises(*_, **__):
         raise AssertionError("the kernel")
 
-    monkeypatch.setattr(base, "hinge_value_and_grad", raises)
+    monkeypatch.setattr(by_kernel, "hinge_value_and_grad", raises)
     minimize(convex(), FISTA(), stop=MaxIterations(3))
     monkeypatch.setattr(shared, "FUSED", 0)
     X = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))

@@ -126,14 +126,20 @@ class SharedDesign(Design):
         if not self.reads_once(data, W.shape[1], W.dtype):
             return super().loss_and_grad(data, W)
         targets = data.at(W.dtype)
-        return fused(self, data, W, self.X, targets.labels, targets.weights)[:2]
+        return fused(self, data, W, self.X, labels=targets.labels, weights=targets.weights)[:2]
 
     def evaluate(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if not self.reads_once(data, W.shape[1], W.dtype):
             return super().evaluate(data, W)
         targets = data.at(W.dtype)
         value, grad, scores = fused(
-            self, data, W, self.X, targets.labels, targets.weights, return_scores=True
+            self,
+            data,
+            W,
+            self.X,
+            labels=targets.labels,
+            weights=targets.weights,
+            return_scores=True,
         )
         return scores, value, grad
 

@@ -87,13 +87,15 @@ class TaskDesign(Design):
         if data.loss.kernel is None:
             return super().loss_and_grad(data, W)
         labels, weights = self._by_task(data, W.dtype)
-        return fused(self, data, W, self.X, labels, weights)[:2]
+        return fused(self, data, W, self.X, labels=labels, weights=weights)[:2]
 
     def evaluate(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if not self.reads_once(data, W.shape[1], W.dtype):
             return super().evaluate(data, W)
         labels, weights = self._by_task(data, W.dtype)
-        value, grad, scores = fused(self, data, W, self.X, labels, weights, return_scores=True)
+        value, grad, scores = fused(
+            self, data, W, self.X, labels=labels, weights=weights, return_scores=True
+        )
         return torch.cat(scores), value, grad
 
     def reads_once(self, data: DataTerm, columns: int, dtype: torch.dtype) -> bool:  # noqa: ARG002

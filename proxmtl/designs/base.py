@@ -280,6 +280,10 @@ class Design(ABC):
         residuals = residuals_of(slice(0, len(scores)), scores)
         return scores, tuple(self.adjoint(each) for each in residuals)
 
+    def sweeps(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
+        """Whether :meth:`sweep` is one read, and faster than the products one by one."""
+        return False
+
     def reads_once(self, data: DataTerm, columns: int, dtype: torch.dtype) -> bool:  # noqa: ARG002
         """Whether :meth:`evaluate` reads the features once, for parameters of so many columns.
 

@@ -104,8 +104,11 @@ class SharedDesign(Design):
         bias = self.unit * residuals.sum(0) if self.intercept else None
         return self.join(self._transposed(residuals), bias)
 
+    def sweeps(self, dtype: torch.dtype) -> bool:
+        return sweeps(self.X, dtype)
+
     def sweep(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if not sweeps(self.X, W.dtype):
+        if not self.sweeps(W.dtype):
             return super().sweep(W, residuals_of)
         weights, bias = self.split(W)
         sums: list[Tensor] = []

@@ -106,8 +106,11 @@ class TaskDesign(Design):
         targets = data.at(dtype)
         return [torch.split(each, self.sizes) for each in (targets.labels, targets.weights)]
 
+    def sweeps(self, dtype: torch.dtype) -> bool:
+        return any(sweeps(X, dtype) for X in self.X)
+
     def sweep(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if not any(sweeps(X, W.dtype) for X in self.X):
+        if not self.sweeps(W.dtype):
             return super().sweep(W, residuals_of)
         weights, bias = self.split(W)
         first, scores, grads = 0, [], []

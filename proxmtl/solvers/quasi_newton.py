@@ -173,13 +173,20 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
         data = problem.data.rearranged(lambda each: _columns(each, tasks))
         share = design.share * len(state.tasks) / M
         x, z, g = (_columns(each, tasks) for each in (state.x, state.scores, state.grad))
-        problem.counts.charge(forward=share)
+        sweeps = design.sweeps(z.dtype)
+        problem.counts.charge(forward=share, adjoint=share if sweeps else 0.0)
         d = _direction(problem, data, state, z, g)
-        line = _Line.along(problem, d, (x, z, g, _columns(state.values, tasks)))
+        point = x, z, g, _columns(state.values, tasks)
+        line, grad = _Line.along(problem, d, point, data if sweeps else None)
         tau, z, r, values = line.searched(data)
         moved = torch.where(tau > 0, x + tau * d, x)
-        problem.counts.charge(adjoint=share)
-        grad = _ridged(problem, design.adjoint(r), moved)
+        others = torch.nonzero(tau != 1).flatten() if sweeps else torch.arange(len(tau))
+        if len(others):
+            problem.counts.charge(adjoint=share * len(others) / len(tau))
+            found = design.adjoint(r if len(others) == len(tau) else r[:, others])
+            grad = found if grad is None else grad.index_copy(1, others, found)
+        assert grad is not None
+        grad = _ridged(problem, grad, moved)
         s, y = moved - x, grad - g
         product = (s * y).sum(0)
         # one over a subnormal number overflows
@@ -240,20 +247,32 @@ class _Line(NamedTuple):
     """Its value, derivative and half of its second derivative."""
 
     @classmethod
-    def along(cls, problem: Problem, d: Tensor, point: tuple[Tensor, ...]) -> _Line:
+    def along(
+        cls, problem: Problem, d: Tensor, point: tuple[Tensor, ...], data: DataTerm | None
+    ) -> tuple[_Line, Tensor | None]:
         """Line along ``d`` from a point with its scores, gradient and objectives: a product.
 
-        A step that overflows is none.
+        A step that overflows is none. With the tasks' data term, the same read of the features
+        gives the gradient of the loss at the end of a whole step, which is taken most often.
         """
         x, z, g, value = point
         (W, _), (V, _) = problem.design.split(x), problem.design.split(d)
         penalty = tuple(problem.ridge * (a * b).sum(0) for a, b in ((W, W), (2 * W, V), (V, V)))
-        move, slope = problem.design.linear(d), (g * d).sum(0)
+        ahead, slope = None, (g * d).sum(0)
+        if data is None:
+            move = problem.design.linear(d)
+        else:
+            labels = data
+
+            def whole(rows: slice, move: Tensor) -> tuple[Tensor]:
+                return (labels.take(rows).gradient(z[rows] + move),)
+
+            move, (ahead,) = problem.design.sweep(d, whole)
         known = move.isfinite().all(0) & torch.stack([slope, *penalty]).isfinite().all(0)
         move, slope, linear, square = (
             torch.where(known, each, 0.0) for each in (move, slope, *penalty[1:])
         )
-        return cls(z, move, slope, value, (penalty[0], linear, square))
+        return cls(z, move, slope, value, (penalty[0], linear, square)), ahead
 
     def searched(self, data: DataTerm) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Lengths of the steps, and scores, score gradients and objectives there.

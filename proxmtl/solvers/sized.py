@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.designs import Design
+from proxmtl.designs.base import ResidualsOf
 from proxmtl.problem import Problem
 from proxmtl.targets import Targets
 
@@ -61,6 +62,13 @@ class _Sized(Design):
 
     def adjoint(self, residuals: Tensor) -> Tensor:
         return self.base.adjoint(residuals / self.size)
+
+    def sweeps(self, dtype: torch.dtype) -> bool:
+        return self.base.sweeps(dtype)
+
+    def sweep(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
+        scores, adjoints = self.base.sweep(W / self.size, residuals_of)
+        return scores, tuple(each / self.size for each in adjoints)
 
     def magnitude(self) -> float:
         return self.base.known_magnitude / self.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,16 +26,18 @@ __all__ = [
     "Stop",
 ]
 
+ROUNDING = 8 * sys.float_info.epsilon
+"""Relative KKT residual of a point that float64 does not tell from a stationary one."""
+
 
 @dataclass
 class Progress:
     """What a stopping rule or a callback may read after an iteration.
 
     ``objective`` is in the working precision and free. ``certificate`` is computed when first read,
-    and kept for the iteration; passes do not count it. It costs one pass in float64, half a one
-    more with an intercept (whose dual point has a gradient of its own), and at its first reading
-    one for the scale of relative residuals; and, where a penalty's prox is iterative, the proxes
-    behind the dual norm and the least subgradient.
+    and kept for the iteration; passes do not count it. It reads the features once, in float64, and
+    at its first reading once more for the scale of relative residuals; where a penalty's prox is
+    iterative, it takes the proxes behind the dual norm and the least subgradient.
     """
 
     iteration: int
@@ -50,6 +53,18 @@ class Progress:
     def certificate(self) -> Certificate:
         """Certificate at the point that would be returned now."""
         return self.measure()
+
+    @property
+    def at_rounding(self) -> bool:
+        """Whether iterations change nothing, or nothing that float64 can tell from rounding.
+
+        At such a point an iterate may stay as it is, or move between neighbours for ever, as the
+        last digits of a processor's sums will have it. Takes no certificate that nobody has read.
+        """
+        if self.stalled:
+            return True
+        known: Certificate | None = self.__dict__.get("certificate")
+        return known is not None and 0 <= known.relative_kkt <= ROUNDING
 
 
 class Decision(NamedTuple):

@@ -155,3 +155,20 @@ def test_certificates_go_to_json_without_nan():
     assert figures["objective"] is None
     assert figures["blocks"] == {"W": None}
     assert figures["relative_kkt"] == 1.0
+
+
+def test_a_residual_of_rounding_ends_a_run_and_is_not_measured_for_it():
+    """An iterate that moves between neighbours for ever makes no progress either."""
+
+    def progress(residual):
+        found = Certificate(objective=1.0, gap=None, kkt=residual, scale=1.0)
+        return Progress(3, 3.0, 0.1, 1.0, measure=lambda: found)
+
+    unread = progress(0.0)
+    assert not unread.at_rounding
+    assert "certificate" not in vars(unread)
+    for residual, expected in ((1e-16, True), (1e-15, True), (1e-14, False), (math.nan, False)):
+        read = progress(residual)
+        assert read.certificate.kkt is residual
+        assert read.at_rounding is expected
+    assert Progress(3, 3.0, 0.1, 1.0, measure=None, stalled=True).at_rounding

@@ -204,7 +204,7 @@ class _Batch:
             decision = self.rules[self.live[b]](progress)
             if decision is None and passes + 1 > limit + ROUNDING:  # no iteration fits in
                 decision = Decision(Status.BUDGET, f"{limit:g} passes")
-            if decision is None and stalled:
+            if decision is None and progress.at_rounding:
                 decision = Decision(Status.STALLED, f"after {iteration} iterations")
             if decision is not None:
                 ended[b] = decision

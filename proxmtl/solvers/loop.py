@@ -175,7 +175,7 @@ class _Loop(Generic[P, S, X]):
         if logged:
             self.history.append(_record(progress))
         decision = self.stop(progress)
-        if decision is None and state.stalled:
+        if decision is None and progress.at_rounding:
             decision = Decision(Status.STALLED, f"after {state.iteration} iterations")
         if decision is not None and not logged:  # the last iteration is recorded and reported too
             logged = True

@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from proxmtl.cli import options
+from proxmtl.cli.option_groups import grouped_options
 
 __all__ = ["evaluate"]
 
 
+@grouped_options
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
     samples: Annotated[
@@ -28,16 +30,13 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the metrics to this CSV file.")
     ] = None,
-    key: options.Key = None,
+    scoring: options.ScoringOptions,
     id_column: options.IdColumn = None,
     task_column: options.TaskColumn = None,
     match: options.Match = "auto",
     by_attribute: Annotated[
         bool, typer.Option("--by-attribute", "-a", help="Show every attribute.")
     ] = False,
-    device: options.Device = None,
-    batch_size: options.BatchSize = None,
-    skip_corrupt: options.SkipCorrupt = False,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
 ) -> None:
     """Score a fitted model on labelled samples that it has not seen.
@@ -66,9 +65,7 @@ def evaluate(
     settle_file(out, force=force, inputs=(run, samples, labels))
     opened = open_classifier(run)
     way = check_match(match)
-    reading = Reading(
-        key, device, batch_size, skip_corrupt, id_column, "labels", way, task_column=task_column
-    )
+    reading = Reading(scoring, id_column, match=way, task_column=task_column)
     read = labels_of(opened, labels, reading)
     scored, known = scored_labels(opened, samples, labels, read, reading)
     fitted = int(scored.fitted.sum())

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from proxmtl.backbones.trained import TrainedNetworks
     from proxmtl.backbones.training import AttributeCNN
+    from proxmtl.cli.options import ScoringOptions
     from proxmtl.estimators.base import LinearModel
     from proxmtl.io.rows import Joined
 
@@ -53,12 +54,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Reading:
-    """Options of how samples are read; some are of features, the others of images."""
+    """How samples are read."""
 
-    key: str | None = None
-    device: str | None = None
-    batch_size: int | None = None
-    skip_corrupt: bool = False
+    options: ScoringOptions
+    """Some are of features, the others of images."""
     id_column: str | None = None
     id_column_of: Literal["samples", "labels"] = "labels"
     """Which of them must have that column; samples may have it in any case."""
@@ -114,7 +113,7 @@ class FittedRun:
         X, ids, _ = features_for(
             self.model,
             source,
-            reading.key,
+            reading.options.key,
             reading.id_column,
             id_column_required=reading.id_column_of == "samples",
         )
@@ -150,19 +149,20 @@ class TrainedRun:
                 "archive of them, or a .csv file of their names.",
             )
         _refuse(reading, ("key",), "features")
-        networks = self.networks.to(torch_device(reading.device or "cpu"))
+        options = reading.options
+        networks = self.networks.to(torch_device(options.device or "cpu"))
         column = reading.id_column if reading.id_column_of == "samples" else None
         if column is not None and source.suffix.lower() != ".csv":
             raise ValueError("id-column: no CSV file names these images; leave it out.")
-        files = find_images(source, wanted, id_column=column, missing_ok=reading.skip_corrupt)
-        size = reading.batch_size or 64
+        files = find_images(source, wanted, id_column=column, missing_ok=options.skip_corrupt)
+        size = options.batch_size or 64
         batches = decode(
             files.images,
             networks.input_size,
             networks.fit,
             size,
             names=files.ids,
-            skip_corrupt=reading.skip_corrupt,
+            skip_corrupt=options.skip_corrupt,
         )
         values, rows, seen, bad, done = [], [], [], [], 0
         with step_progress("Scoring", 1000) as advance:
@@ -256,7 +256,7 @@ def join_scored(scored: Scored, source: Path, other: Rows, match: Match) -> Join
 
 def _refuse(reading: Reading, names: Sequence[str], kind: str) -> None:
     """Stop at an option that was given and would be ignored."""
-    given: list[str] = [name for name in names if _given(getattr(reading, name))]
+    given = [name for name in names if _given(getattr(reading.options, name))]
     if given:
         option = given[0].replace("_", "-")
         raise ValueError(f"{option}: this is for runs that take {kind}; leave it out.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxmtl.cli import options
+from proxmtl.cli.option_groups import grouped_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["zeroshot"]
 
 
+@grouped_options
 def zeroshot(
     run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
     samples: Annotated[
@@ -70,7 +72,7 @@ def zeroshot(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the table to this CSV file.")
     ] = None,
-    key: options.Key = None,
+    scoring: options.ScoringOptions,
     id_column: Annotated[
         str | None, typer.Option(help="Column of class names in the matrix.")
     ] = None,
@@ -81,9 +83,6 @@ def zeroshot(
             "'position', or 'auto': by id where both have some, by position where neither has."
         ),
     ] = "auto",
-    device: options.Device = None,
-    batch_size: options.BatchSize = None,
-    skip_corrupt: options.SkipCorrupt = False,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
 ) -> None:
     """Recognise classes that the model has never seen, by their attributes.
@@ -121,7 +120,7 @@ def zeroshot(
 
     settle_file(out, force=force, inputs=(run, samples, matrix, classes, held_out, held_out_labels))
     opened = open_classifier(run)
-    reading = Reading(key, device, batch_size, skip_corrupt, match=check_match(match))
+    reading = Reading(scoring, match=check_match(match))
     known, signatures = _read_matrix(matrix, opened.names, id_column)
     # all small files are read before images are scored, which may take hours
     given = read_classes(classes, known, unique_ids=reading.match != "position", matrix=matrix)

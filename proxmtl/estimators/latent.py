@@ -23,7 +23,7 @@ from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.latent import path as latent_path
 from proxmtl.latent.model import Algorithm, Init
-from proxmtl.latent.strengths import Relative, RelativeStrengths, own_unit
+from proxmtl.latent.strengths import Relative, RelativeStrengths
 from proxmtl.problem import Problem
 from proxmtl.result import Status
 from proxmtl.targets import Reduction
@@ -218,17 +218,13 @@ class LatentTasks(FactoredModel):
         self, problem: Problem, sample_weight: NDArray[np.float64] | None
     ) -> dict[str, Any]:
         given, papers = self._given, self._papers()
-        shared, own = given.shared_strength, given.own_strength
-        if own == "auto" and (papers or given.algorithm == "paper"):
+        own = given.own_strength
+        if own == "auto" and given.algorithm == "paper":
             own = math.inf  # the paper's model has none
         if papers:
-            unit = 1.0 if own == math.inf else own_unit(problem, sample_weight)
-            return {
-                **{name: getattr(LatentMTL, name) for name in PAPERS},
-                **papers,
-                "own_strength": None if own == math.inf else own * unit,
-            }
-        return RelativeStrengths(shared, own).absolute(problem, self.groups_, sample_weight)
+            papers = {**{name: getattr(LatentMTL, name) for name in PAPERS}, **papers}
+        relative = RelativeStrengths(given.shared_strength, own, papers)
+        return relative.absolute(problem, self.groups_, sample_weight)
 
     def _papers(self) -> dict[str, float]:
         """The paper's strengths that are given."""

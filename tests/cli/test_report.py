@@ -49,6 +49,9 @@ def test_a_run_becomes_a_page(program, files):
     code, _, err = program("report", "run")
     assert code == 2
     assert "the file exists; give --force" in err
+    code, _, err = program("report", "run", "nowhere")
+    assert code == 2
+    assert "nowhere: no such folder" in err
     assert program("report", "run", "--force")[0] == 0
 
 

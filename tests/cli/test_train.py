@@ -111,6 +111,7 @@ def test_training_writes_a_run_and_goes_on(program, photos):
         ["--frozen"],
         ["--single-task", "0.1", "--loss", "logistic", "--holdout", "0"],
         ["--own-strength", "0.1"],
+        ["--group-strength", "0.01", "--own-strength", "0.1"],
         ["--shared-stages", "4", "--augment", "none", "--cache", "pixels", "--autocast"],
         ["--frozen-stages", "2", "--shared-stages", "3"],
     ],

@@ -194,41 +194,45 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         callback: Callback | None,
     ) -> Self:
         with restored_on_error(self):
-            self._check_parameters()
-            y, sample_weight = stacked(X, y, sample_weight)
-            check_same_order(X, y=y, sample_weight=sample_weight)
-            X = checked(self, X, y, reset=not warm)
-            names = self._resolve_names(y)
-            labels = self._read(y, names, classes=classes, warm=warm)
-            check_consistent_length(X.X, labels.numbers)
-            if warm and len(self.coef_) != labels.numbers.shape[1]:
-                raise ValueError(
-                    f"Y has {labels.numbers.shape[1]} columns, and this model was fitted on "
-                    f"{len(self.coef_)}; give labels of the same attributes."
-                )
-            labels = replace(labels, weights=sample_weights(labels.numbers, sample_weight))
-            self._n_given = len(X)
-            labels, self._rows = labels.weighted()
-            if len(self._rows) < len(X):
-                X = X.rows(self._rows)
-            self._check(labels, names)
-            if not warm:
-                moments = self._moments(X, labels.per_row())
-                moments.check_foldable()
-                self.mean_, self.scale_ = moments
-                self._is_vector = labels.is_vector
-                self.label_names_ = None if names is None else list(names)
+            X, labels = self._prepared(X, y, sample_weight, classes=classes, warm=warm)
+            coef, intercept = self._solve(X, labels, callback, warm=warm)
             moments = Standardization(self.mean_, self.scale_)
-            coef, intercept = self._solve(
-                X.standardized(moments) if self.standardize else X,
-                self._posed(labels, warm=warm),
-                callback,
-                warm=warm,
-            )
             coef, self.intercept_ = moments.fold(coef, intercept)
             self.coef_ = np.ascontiguousarray(coef.T)
             self._restore()
         return self
+
+    def _prepared(
+        self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None, warm: bool = False
+    ) -> tuple[Samples, Labels]:
+        """Check parameters and data; return standardised features, and labels as solved for."""
+        self._check_parameters()
+        y, sample_weight = stacked(X, y, sample_weight)
+        check_same_order(X, y=y, sample_weight=sample_weight)
+        samples = checked(self, X, y, reset=not warm)
+        names = self._resolve_names(y)
+        labels = self._read(y, names, classes=classes, warm=warm)
+        check_consistent_length(samples.X, labels.numbers)
+        if warm and len(self.coef_) != labels.numbers.shape[1]:
+            raise ValueError(
+                f"Y has {labels.numbers.shape[1]} columns, and this model was fitted on "
+                f"{len(self.coef_)}; give labels of the same attributes."
+            )
+        labels = replace(labels, weights=sample_weights(labels.numbers, sample_weight))
+        self._n_given = len(samples)
+        labels, self._rows = labels.weighted()
+        if len(self._rows) < len(samples):
+            samples = samples.rows(self._rows)
+        self._check(labels, names)
+        if not warm:
+            moments = self._moments(samples, labels.per_row())
+            moments.check_foldable()
+            self.mean_, self.scale_ = moments
+            self._is_vector = labels.is_vector
+            self.label_names_ = None if names is None else list(names)
+        if self.standardize:
+            samples = samples.standardized(Standardization(self.mean_, self.scale_))
+        return samples, self._posed(labels, warm=warm)
 
     @property
     def _given(self) -> SimpleNamespace:

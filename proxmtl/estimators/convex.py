@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl.estimators.base import LinearModel
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.samples import Samples
+from proxmtl.estimators.standardize import Standardization
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
@@ -67,6 +69,9 @@ class ConvexModel(LinearModel):
         Status, certificate and history of the solver.
     """
 
+    strength_name: ClassVar[str] = "strength"
+    """The parameter that is the strength of the penalty."""
+
     loss: str = "logistic"
     reduction: Reduction = "task_mean"
     max_passes: int = 2000
@@ -89,15 +94,25 @@ class ConvexModel(LinearModel):
         """Return the penalty on W of a problem that has none yet."""
         return self._regularizer(problem.targets.n_tasks)
 
-    def _solve(
-        self,
-        X: Samples,
-        labels: Labels,
-        callback: Callable[[Any], None] | None,
-        *,
-        warm: bool,
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        del warm  # a convex problem: where it starts does not matter
+    def pose(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[Problem, Standardization]:
+        """Return the problem that `fit` solves, and the standardisation of its features.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+
+        Raises
+        ------
+        ValueError
+            As `fit`.
+        """
+        model = clone(self)
+        problem, _ = model._problem(*model._prepared(X, y, sample_weight))  # noqa: SLF001
+        return problem, Standardization(model.mean_, model.scale_)
+
+    def _problem(self, X: Samples, labels: Labels) -> tuple[Problem, float]:
+        """Return the problem, and the passes that finding its penalty took."""
         given = self._given
         loss = resolve_loss(given.loss)
         design, targets, weights = X.posed(
@@ -109,11 +124,21 @@ class ConvexModel(LinearModel):
         spent = problem.counts.passes
         # in no budget, as the search of strengths by cross-validation is in none
         penalty = self._penalty(Problem(loss, design, targets), weights)
+        return problem.with_regularizers(penalty), spent
+
+    def _solve(
+        self,
+        X: Samples,
+        labels: Labels,
+        callback: Callable[[Any], None] | None,
+        *,
+        warm: bool,
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        del warm  # a convex problem: where it starts does not matter
+        given = self._given
+        problem, spent = self._problem(X, labels)
         result = minimised(
-            problem.with_regularizers(penalty),
-            tol=given.tol,
-            max_passes=given.max_passes - spent,
-            callback=callback,
+            problem, tol=given.tol, max_passes=given.max_passes - spent, callback=callback
         )
         # The state is for resuming the run; it holds arrays as large as the scores.
         self.result_ = replace(result, state=None, passes=result.passes + spent)  # type: ignore[arg-type]
@@ -123,7 +148,7 @@ class ConvexModel(LinearModel):
                 f"{type(self).__name__}: {ended} ({self.result_.certificate}.)",
                 ConvergenceWarning,
             )
-        coef, intercept = design.split(self.result_.solution)
+        coef, intercept = problem.design.split(self.result_.solution)
         if intercept is None:
             intercept = coef.new_zeros(coef.shape[1])
         return coef.numpy(), intercept.numpy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from proxmtl.arrays import as_python
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.convex import ConvexModel
@@ -13,6 +15,8 @@ __all__ = ["SingleTaskClassifier", "SingleTaskRegressor"]
 
 class SingleTaskModel(ConvexModel):
     """A ridge on each attribute alone."""
+
+    strength_name: ClassVar[str] = "l2_strength"
 
     l2_strength: float = 1e-2
 

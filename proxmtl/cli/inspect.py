@@ -120,7 +120,9 @@ def _of_fit(run: FittedRun, maker: Any) -> tuple[str, dict[str, Any], NDArray[An
 
 
 def _of_training(model: AttributeCNN) -> tuple[str, dict[str, Any], NDArray[Any] | None]:
-    network, solve = model.network, model.description.get("solve", {})
+    from proxmtl.cli.run import solve_lines
+
+    network = model.network
     shared = f"{network.shared_stages} of {network.skeleton.n_stages} stages shared"
     lines: dict[str, Any] = {
         "attributes": len(model.names),
@@ -129,11 +131,7 @@ def _of_training(model: AttributeCNN) -> tuple[str, dict[str, Any], NDArray[Any]
         "features": network.n_features,
         "parameters": f"{sum(tensor.numel() for tensor in network.parameters()):,}",
     }
-    # figures that this head doesn't have are None
-    known = {"status": "{}", "passes": "{:g}", "relative_kkt": "{:.2g}", "relative_gap": "{:.2g}"}
-    for name, form in known.items():
-        if solve.get(name) is not None:
-            lines[f"last solve, {name.replace('_', ' ')}"] = form.format(solve[name])
+    lines |= solve_lines(model.description.get("solve", {}))
     S = model.factors.get("S")
     return "AttributeCNN", lines, None if S is None else S.numpy()
 

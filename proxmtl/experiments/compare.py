@@ -12,12 +12,12 @@ from sklearn.base import clone
 
 from proxmtl.experiments.labels import attribute_names, check_labels
 from proxmtl.experiments.metrics import METRICS, attribute_metrics, group_means
-from proxmtl.experiments.splits import one_class_attributes
+from proxmtl.experiments.splits import checked_splits, one_class_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from proxmtl.groups import Groups
 
@@ -176,7 +176,15 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     if len(X) != len(labels):
         msg = f"X has {len(X)} rows and Y has {len(labels)}; they must describe the same samples."
         raise ValueError(msg)
-    parts = _checked_splits(splits, labels, known)
+    parts = checked_splits(splits, len(labels))
+    for number, (train, _) in enumerate(parts):
+        lacking = one_class_attributes(labels, train, known)
+        if lacking:
+            msg = (
+                f"in the training part of split {number} the attributes {lacking[:5]} have a "
+                "single class; draw splits with random_splits(..., Y=Y) or drop them."
+            )
+            raise ValueError(msg)
     # a dry run: bad groups are refused here, not after the first fit
     group_means(attribute_metrics(np.zeros_like(labels), labels, known), groups)
     for estimator in rows.values():
@@ -252,32 +260,3 @@ def _tagged(table: pd.DataFrame, row: str, split: int) -> pd.DataFrame:
     tagged.insert(0, "row", row)
     tagged.insert(1, "split", split)
     return tagged
-
-
-def _checked_splits(
-    splits: Sequence[tuple[ArrayLike, ArrayLike]], Y: NDArray[np.float64], names: list[str]
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    if not splits:
-        msg = "splits is empty; draw some with random_splits."
-        raise ValueError(msg)
-    parts = []
-    for number, (train_rows, test_rows) in enumerate(splits):
-        train = np.asarray(train_rows, dtype=np.int64)
-        test = np.asarray(test_rows, dtype=np.int64)
-        both = np.concatenate([train, test])
-        if train.size == 0 or test.size == 0 or both.min() < 0 or both.max() >= len(Y):
-            msg = f"split {number} has an empty part or a row outside 0..{len(Y) - 1}."
-            raise ValueError(msg)
-        common = np.intersect1d(train, test)
-        if common.size:
-            msg = f"split {number} has {common.size} row(s) in both parts, such as {common[0]}."
-            raise ValueError(msg)
-        lacking = one_class_attributes(Y, train, names)
-        if lacking:
-            msg = (
-                f"in the training part of split {number} the attributes {lacking[:5]} have a "
-                "single class; draw splits with random_splits(..., Y=Y) or drop them."
-            )
-            raise ValueError(msg)
-        parts.append((train, test))
-    return parts

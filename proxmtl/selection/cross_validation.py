@@ -201,6 +201,9 @@ def cross_validate(
     Breiman, Friedman, Olshen, Stone, "Classification and regression trees", 1984 (one standard
     error).
     """
+    from proxmtl.experiments import sample_folds  # noqa: PLC0415 - imports pandas
+    from proxmtl.experiments.splits import checked_splits  # noqa: PLC0415
+
     if rule not in ("best", "one_standard_error"):
         raise ValueError(f"rule: got {rule!r}; use 'best' or 'one_standard_error'.")
     if isinstance(model, Problem):
@@ -210,7 +213,8 @@ def cross_validate(
     else:
         trainer = _trainer(model, X, Y, sample_weight)
     given = list(candidates)
-    parts = _checked(splits, len(trainer.labels))
+    n = len(trainer.labels)
+    parts = checked_splits(sample_folds(n, splits) if isinstance(splits, int) else splits, n)
     labels = np.asarray(trainer.labels, dtype=np.float64)
     if metric is mean_average_precision and len(np.unique(labels[~np.isnan(labels)])) > 2:
         raise ValueError(
@@ -277,25 +281,6 @@ def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> Trainer:
     if sample_weight is not None:
         raise ValueError("sample_weight: estimators are trained without; give a LatentMTL.")
     return EstimatorTrainer(model, X, Y)
-
-
-def _checked(splits: Sequence[Any] | int, n: int) -> list[Split]:
-    from proxmtl.experiments import Split, sample_folds  # noqa: PLC0415 - imports pandas
-
-    if isinstance(splits, int):
-        splits = sample_folds(n, splits)
-    if not splits:
-        raise ValueError("splits: empty; make some with stratified_folds.")
-    parts = [Split(np.asarray(train), np.asarray(test)) for train, test in splits]
-    for number, (train, test) in enumerate(parts):
-        if not len(train) or not len(test):
-            raise ValueError(f"splits: number {number} has an empty part.")
-        both = np.concatenate([train, test])
-        if both.min() < 0 or both.max() >= n:
-            raise ValueError(f"splits: number {number} has a row outside 0..{n - 1}.")
-        if np.intersect1d(train, test).size:
-            raise ValueError(f"splits: number {number} has a row in both parts.")
-    return parts
 
 
 def _storage(

@@ -29,7 +29,7 @@ from proxmtl import (
     Targets,
     minimize,
 )
-from proxmtl.selection import restricted, solve_batch, with_strengths
+from proxmtl.selection import restrict_samples, solve_batch, with_strengths
 from proxmtl.selection.strengths import geometric
 
 SIZES = {"large": (1800, 1280, 23), "small": (300, 64, 6)}
@@ -49,7 +49,7 @@ def problems(size: tuple[int, int, int], seed: int) -> list[Problem]:
     base = Problem(SquaredHinge(), SharedDesign(X, intercept=True), targets, L1(1.0))
     critical = base.critical_strength()
     fold = np.random.default_rng(seed).permutation(n) % FOLDS
-    parts = [restricted(base, fold != f) for f in range(FOLDS)]
+    parts = [restrict_samples(base, fold != f) for f in range(FOLDS)]
     grid = geometric(critical / 2, critical / 20, STRENGTHS)
     return [with_strengths(part, strength) for part in parts for strength in grid]
 

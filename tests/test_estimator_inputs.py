@@ -17,8 +17,8 @@ from proxmtl import (
     minimize,
 )
 from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.label_encoding import encode_targets
 from proxmtl.estimators.standardize import fit_standardization
-from proxmtl.estimators.targets import encode_targets
 from proxmtl.estimators.weights import class_factors, sample_weights
 from proxmtl.experiments import mean_ap
 from proxmtl.groups import Groups

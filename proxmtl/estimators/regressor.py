@@ -12,11 +12,11 @@ from sklearn.base import RegressorMixin
 
 from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.base import LinearModel
+from proxmtl.estimators.label_encoding import check_observed, read_values
 from proxmtl.estimators.labels import Labels, TargetUnits
 from proxmtl.estimators.losses import check_real_loss
 from proxmtl.estimators.samples import checked, each_task, stacked
 from proxmtl.estimators.scoring import r2
-from proxmtl.estimators.targets import check_observed, read_values
 from proxmtl.estimators.weights import score_weights
 from proxmtl.label_coding import observed_labels
 

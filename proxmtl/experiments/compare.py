@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxmtl.groups import Groups
 
 
-class Progress(NamedTuple):
+class FitProgress(NamedTuple):
     """Passed to ``progress`` after each fit: what was fitted, how far we are."""
 
     row: str
@@ -134,7 +134,7 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     groups: Groups | Mapping[str, Sequence[str]] | None,
     names: Sequence[str] | None,
     splits: Sequence[tuple[ArrayLike, ArrayLike]],
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[FitProgress], None] | None = None,
 ) -> Comparison:
     """Fit each row on the training part of each split, score it on the test part.
 
@@ -204,7 +204,7 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
             group_lines.append(_tagged(group_means(table, groups), name, number))
             fits.append(Fit(name, number, model, seconds, fit_report(model)))
             if progress is not None:
-                progress(Progress(name, number, len(fits), total, seconds))
+                progress(FitProgress(name, number, len(fits), total, seconds))
     return Comparison(
         pd.concat(attribute_lines, ignore_index=True),
         pd.concat(group_lines, ignore_index=True),

@@ -17,12 +17,12 @@ from proxmtl.problem import Problem
 from proxmtl.selection.edges import Edge, EdgeWarning, edges_of
 from proxmtl.selection.storage import Storage
 from proxmtl.selection.trainers import (
+    CandidateTrainer,
     Cell,
     EstimatorTrainer,
     LatentTrainer,
     ProblemTrainer,
     Trained,
-    Trainer,
 )
 from proxmtl.solvers.base import Solver
 from proxmtl.stopping import Stop
@@ -209,7 +209,7 @@ def cross_validate(
     if isinstance(model, Problem):
         if X is not None or Y is not None or sample_weight is not None:
             raise ValueError("X, Y, sample_weight: a Problem has its own data; leave them out.")
-        trainer: Trainer = ProblemTrainer(model, stop, solver)
+        trainer: CandidateTrainer = ProblemTrainer(model, stop, solver)
     else:
         trainer = _trainer(model, X, Y, sample_weight)
     given = list(candidates)
@@ -268,7 +268,7 @@ def _read(
             records[cell] = saved
 
 
-def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> Trainer:
+def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> CandidateTrainer:
     if X is None or Y is None:
         raise ValueError(f"X, Y: {type(model).__name__} has no data of its own; give both.")
     if isinstance(model, LatentMTL):
@@ -285,7 +285,7 @@ def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> Trainer:
 
 def _storage(
     folder: str | Path | None,
-    trainer: Trainer,
+    trainer: CandidateTrainer,
     candidates: list[Any],
     splits: list[Split],
     metric: Metric,
@@ -335,7 +335,7 @@ def _record(trained: Trained, score: float) -> dict[str, Any]:
 
 
 def _table(
-    trainer: Trainer, candidates: list[Any], records: Mapping[Cell, Mapping[str, Any]]
+    trainer: CandidateTrainer, candidates: list[Any], records: Mapping[Cell, Mapping[str, Any]]
 ) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - heavy
 

@@ -19,7 +19,7 @@ from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.selection.batch import BATCH_SCORES, solve_batch
-from proxmtl.selection.folds import restricted
+from proxmtl.selection.folds import restrict_samples
 from proxmtl.selection.strengths import with_strengths
 from proxmtl.solvers.base import Solver
 from proxmtl.stopping import Stop
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
     from proxmtl.experiments import Split
 
-__all__ = ["Cell", "EstimatorTrainer", "LatentTrainer", "ProblemTrainer", "Trained", "Trainer"]
+__all__ = [
+    "CandidateTrainer",
+    "Cell",
+    "EstimatorTrainer",
+    "LatentTrainer",
+    "ProblemTrainer",
+    "Trained",
+]
 
 
 class Cell(NamedTuple):
@@ -48,7 +55,7 @@ class Trained(NamedTuple):
     passes: float
 
 
-class Trainer(ABC):
+class CandidateTrainer(ABC):
     """Trains candidates on parts of the rows.
 
     Attributes
@@ -79,7 +86,7 @@ class Trainer(ABC):
 
 
 @dataclasses.dataclass
-class ProblemTrainer(Trainer):
+class ProblemTrainer(CandidateTrainer):
     """A problem; candidates are strengths as :func:`with_strengths` takes them.
 
     Folds and strengths are solved in batches, unless another solver is asked for.
@@ -130,7 +137,7 @@ class ProblemTrainer(Trainer):
                 )
 
     def _part(self, split: Split) -> Problem:
-        return restricted(self.problem, split.train)
+        return restrict_samples(self.problem, split.train)
 
     def refit(self, candidate: Any) -> Any:
         return minimize(with_strengths(self.problem, candidate), self.solver, stop=self.stop)
@@ -152,7 +159,7 @@ class ProblemTrainer(Trainer):
 
 
 @dataclasses.dataclass
-class LatentTrainer(Trainer):
+class LatentTrainer(CandidateTrainer):
     """The paper's model on shared features; candidates replace fields of the configuration."""
 
     model: LatentMTL
@@ -191,7 +198,7 @@ class LatentTrainer(Trainer):
 
 
 @dataclasses.dataclass
-class EstimatorTrainer(Trainer):
+class EstimatorTrainer(CandidateTrainer):
     """Any estimator with ``fit`` and ``decision_function``; candidates are parameters of it."""
 
     estimator: Any

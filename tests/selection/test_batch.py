@@ -26,7 +26,7 @@ from proxmtl import (
     UnsupportedError,
     minimize,
 )
-from proxmtl.selection import restricted, solve_batch, with_strengths
+from proxmtl.selection import restrict_samples, solve_batch, with_strengths
 from proxmtl.selection.batch_penalty import BatchPenalty
 from proxmtl.solvers.steps import ConstantStep, FunctionRestart, NoRestart
 
@@ -58,7 +58,7 @@ def family(penalty, *, intercept=True, dtype=torch.float64, loss=None):
     base = Problem(loss, design, targets_for(loss, dtype=dtype), PENALTIES[penalty])
     odd = torch.arange(len(X)) % 2 == 1
     odd[:2] = True
-    parts = [base, restricted(base, odd)]
+    parts = [base, restrict_samples(base, odd)]
     return [with_strengths(part, s) for part in parts for s in STRENGTHS]
 
 
@@ -207,14 +207,14 @@ def test_a_restricted_problem_is_that_of_its_rows():
     design = SharedDesign(X, intercept=True)
     whole = Problem(SquaredHinge(), design, Targets.from_labels(Y, reduction="mean"), L1(0.02))
     rows = torch.arange(0, 30)
-    part = restricted(whole, rows)
+    part = restrict_samples(whole, rows)
     of_rows = Targets.from_labels(Y[rows], reduction="mean")
     alone = Problem(SquaredHinge(), SharedDesign(X[rows], intercept=True), of_rows, L1(0.02))
     W = torch.randn(whole.zeros().shape, generator=torch.Generator().manual_seed(0)).double()
     assert float(part.objective(W)) == pytest.approx(float(alone.objective(W)), rel=1e-12)
     mask = torch.zeros(len(X), dtype=torch.bool)
     mask[rows] = True
-    assert torch.equal(restricted(whole, mask).targets.weights, part.targets.weights)
+    assert torch.equal(restrict_samples(whole, mask).targets.weights, part.targets.weights)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_restricted_problem_is_that_of_its_rows():
 )
 def test_bad_rows_are_refused(rows, message):
     with pytest.raises(ValueError, match=message):
-        restricted(convex("l1"), rows)
+        restrict_samples(convex("l1"), rows)
 
 
 def test_what_cannot_be_batched_says_so():
@@ -239,7 +239,7 @@ def test_what_cannot_be_batched_says_so():
     with pytest.raises(UnsupportedError, match="TaskDesign"):
         solve_batch([ragged()])
     with pytest.raises(UnsupportedError, match="features by task"):
-        restricted(ragged(), [0, 1])
+        restrict_samples(ragged(), [0, 1])
     with pytest.raises(UnsupportedError, match="smoothed"):
         solve_batch([convex("groups").smoothed(0.1)])
     with pytest.raises(UnsupportedError, match="MCP"):

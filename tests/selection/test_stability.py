@@ -18,7 +18,7 @@ from proxmtl import (
     UnsupportedError,
     minimize,
 )
-from proxmtl.selection import restricted, stability_selection, with_strengths
+from proxmtl.selection import restrict_samples, stability_selection, with_strengths
 from proxmtl.selection import stability as stability_module
 from proxmtl.selection.bounds import unimodal_bound, worst_case_bound
 
@@ -64,13 +64,13 @@ def test_solves_that_ended_early_are_reported():
 def test_probabilities_are_counts_over_complementary_halves(monkeypatch):
     problem = planted(1)
     rows = []
-    real = stability_module.restricted
+    real = stability_module.restrict_samples
 
     def watched(given_problem, part):
         rows.append(np.sort(np.asarray(part)))
         return real(given_problem, part)
 
-    monkeypatch.setattr(stability_module, "restricted", watched)
+    monkeypatch.setattr(stability_module, "restrict_samples", watched)
     strengths = [0.6 * problem.critical_strength(), 0.2 * problem.critical_strength()]
     stop = RelativeGap(1e-6) | MaxIterations(2000)
     result = stability_selection(problem, strengths, n_pairs=2, stop=stop)
@@ -81,7 +81,11 @@ def test_probabilities_are_counts_over_complementary_halves(monkeypatch):
         [
             torch.stack(
                 [
-                    (minimize(with_strengths(restricted(problem, r), s), stop=stop).solution[:-1])
+                    (
+                        minimize(
+                            with_strengths(restrict_samples(problem, r), s), stop=stop
+                        ).solution[:-1]
+                    )
                     .any(1)
                     .double()
                     for r in rows

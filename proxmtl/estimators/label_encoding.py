@@ -11,10 +11,10 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from proxmtl.label_coding import CODINGS, Observed, observed_labels, signs_of
 
-__all__ = ["Targets", "check_both_classes", "check_observed", "encode_targets", "read_values"]
+__all__ = ["EncodedLabels", "check_both_classes", "check_observed", "encode_targets", "read_values"]
 
 
-class Targets(NamedTuple):
+class EncodedLabels(NamedTuple):
     """Encoded labels."""
 
     signs: NDArray[np.float64]
@@ -27,7 +27,9 @@ class Targets(NamedTuple):
     """Attribute names, where the labels are a data frame."""
 
 
-def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None = None) -> Targets:
+def encode_targets(
+    Y: Any, *, classes: Any = None, names: Sequence[str] | None = None
+) -> EncodedLabels:
     """Encode labels as signs.
 
     Parameters
@@ -42,7 +44,7 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
 
     Returns
     -------
-    Targets
+    EncodedLabels
         Signs, classes and the form that predictions are to have.
 
     Raises
@@ -59,7 +61,7 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
     signs = signs_of(Y, values).reshape(shape[0], -1)
     names = _checked_names(names, signs.shape[1])
     check_both_classes(signs, names)
-    return Targets(signs, values, len(shape) == 1, names)
+    return EncodedLabels(signs, values, len(shape) == 1, names)
 
 
 def read_values(Y: Any, *, names: Sequence[str] | None = None) -> tuple[NDArray[np.float64], bool]:

@@ -16,7 +16,7 @@ __all__ = ["evaluate"]
 
 @grouped_options
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
+    run: options.RunFolder,
     samples: Annotated[
         Path,
         typer.Argument(

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from proxmtl.cli import options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +28,7 @@ SHARING = "sharing.csv"
 
 def inspect(
     ctx: typer.Context,
-    run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
+    run: options.RunFolder,
 ) -> None:
     """Show what a fitted model is: its size, how the solver ended, which latents serve whom.
 

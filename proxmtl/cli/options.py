@@ -31,6 +31,7 @@ __all__ = [
     "MinPositives",
     "NumberOfLatents",
     "OwnStrength",
+    "RunFolder",
     "RunOptions",
     "SampleOptions",
     "ScoringOptions",
@@ -53,6 +54,7 @@ model_option = partial(typer.Option, rich_help_panel="Model")
 _paper_option = partial(typer.Option, rich_help_panel="Strengths of the paper")
 _image_option = partial(typer.Option, rich_help_panel="Runs of train")
 
+RunFolder = Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")]
 Key = Annotated[str | None, typer.Option(help="Which array of an npz or safetensors file.")]
 IdColumn = Annotated[
     str | None,

@@ -16,7 +16,7 @@ __all__ = ["predict"]
 
 @grouped_options
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
+    run: options.RunFolder,
     samples: Annotated[
         Path,
         typer.Argument(

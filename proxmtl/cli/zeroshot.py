@@ -26,7 +26,7 @@ __all__ = ["zeroshot"]
 
 @grouped_options
 def zeroshot(
-    run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
+    run: options.RunFolder,
     samples: Annotated[
         Path,
         typer.Argument(

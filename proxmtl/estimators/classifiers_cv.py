@@ -56,10 +56,7 @@ class SearchedClassifier(LinearAttributeClassifier):
     def predict_proba(self, X: Any) -> Array:
         """Probabilities of the positive class, by a sigmoid fitted to held-out scores.
 
-        Parameters
-        ----------
-        X
-            Features (N, D), dense or sparse; or a list of M such matrices, one a task.
+        Features are those of `decision_function`.
 
         Returns
         -------

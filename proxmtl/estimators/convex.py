@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +10,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from proxmtl.estimators.base import LinearModel
+from proxmtl.estimators.base import Array, Callback, LinearModel
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.samples import Samples
@@ -40,7 +39,7 @@ def minimised(
     *,
     tol: float,
     max_passes: float,
-    callback: Callable[[Any], None] | None,
+    callback: Callback | None,
     start: torch.Tensor | None = None,
 ) -> Result[torch.Tensor]:
     """Minimise to a relative gap within a budget of passes, with the faster solver for it."""
@@ -127,13 +126,8 @@ class ConvexModel(LinearModel):
         return problem.with_regularizers(penalty), spent
 
     def _solve(
-        self,
-        X: Samples,
-        labels: Labels,
-        callback: Callable[[Any], None] | None,
-        *,
-        warm: bool,
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        self, X: Samples, labels: Labels, callback: Callback | None, *, warm: bool
+    ) -> tuple[Array, Array]:
         del warm  # a convex problem: where it starts does not matter
         given = self._given
         problem, spent = self._problem(X, labels)

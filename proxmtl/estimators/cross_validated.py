@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from proxmtl.estimators.base import LinearModel
+from proxmtl.estimators.base import Array, Callback, LinearModel
 from proxmtl.estimators.clusters import groups_for, is_auto
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import part_of, resolve_groups
@@ -56,7 +56,6 @@ from proxmtl.wording import counted, warn
 
 __all__ = ["OwnSearch", "SharedSearch"]
 
-Array = NDArray[Any]
 OWN = tuple(10 ** (1 - k / 2) for k in range(9))
 """Ridges of attributes alone, from 10 to 0.001."""
 SHARED = (0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08)
@@ -139,12 +138,7 @@ class OwnSearch(LinearModel):
         return None if is_auto(given) else resolve_groups(given, n_attributes, self.label_names_)
 
     def _solve(
-        self,
-        X: Samples,
-        labels: Labels,
-        callback: Callable[[Any], None] | None,
-        *,
-        warm: bool,
+        self, X: Samples, labels: Labels, callback: Callback | None, *, warm: bool
     ) -> tuple[Array, Array]:
         del warm
         given = self._given
@@ -256,7 +250,7 @@ class OwnSearch(LinearModel):
         return followed(problem, [shared_plus_own(*pair, groups) for pair in path], alone)
 
     def _refit(
-        self, problem: Problem, pair: Pair, groups: Groups, callback: Callable[[Any], None] | None
+        self, problem: Problem, pair: Pair, groups: Groups, callback: Callback | None
     ) -> tuple[Array, Array]:
         """Coefficients (D, M) and intercepts (M,) at the strengths chosen, in units of the loss."""
         penalty, before = shared_plus_own(*pair, groups), problem.counts.passes
@@ -282,7 +276,7 @@ class OwnSearch(LinearModel):
         pairs: Sequence[Pair],
         chosen: NDArray[np.intp],
         groups: Groups,
-        callback: Callable[[Any], None] | None,
+        callback: Callback | None,
     ) -> tuple[Array, Array]:
         """Coefficients and intercepts of each attribute at its own pair of strengths."""
         D = len(problem.design.split(problem.zeros())[0])

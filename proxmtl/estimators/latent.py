@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from proxmtl.estimators.base import Array, Callback
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.clusters import groups_for
 from proxmtl.estimators.grouping import check_weighted
@@ -64,7 +64,7 @@ class FactoredModel(TaskScores):
         sample_weight: Any = None,
         *,
         classes: Any = None,
-        callback: Callable[[Any], None] | None = None,
+        callback: Callback | None = None,
     ) -> Self:
         """Go on from the present model on the next set of samples.
 
@@ -120,13 +120,8 @@ class FactoredModel(TaskScores):
         return self.L_ * scale, self.S_ / unit, bias, V
 
     def _solve(
-        self,
-        X: Samples,
-        labels: Labels,
-        callback: Callable[[Any], None] | None,
-        *,
-        warm: bool,
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        self, X: Samples, labels: Labels, callback: Callback | None, *, warm: bool
+    ) -> tuple[Array, Array]:
         given = self._given
         loss = resolve_loss(given.loss)
         design, targets, weights = X.posed(
@@ -340,17 +335,10 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
         names in :class:`proxmtl.LatentMTL`.
     groups_ : Groups
         The groups that were used.
-    label_values_ : ndarray of shape (2,)
-        The two label values, negative first.
-    classes_ : ndarray
-        For scikit-learn: the numbers of the attributes, 0 .. M - 1; of a single attribute its two
-        label values.
-    mean_, scale_ : ndarray of shape (D,)
-        The standardisation that was folded into the coefficients.
     result_ : LatentResult
         Status, certificate and history of the solver.
-    n_features_in_ : int
-        D.
+    label_values_, classes_, mean_, scale_, n_features_in_
+        As for :class:`LassoClassifier`.
 
     Warns
     -----
@@ -384,7 +372,6 @@ class LatentMTLRegressor(LinearAttributeRegressor, LatentTasks):
         Latent tasks, on the features as given.
     S_ : ndarray of shape (K, M)
         How the attributes combine them, in the units of the labels as given.
-    target_mean_, target_scale_ : ndarray of shape (M,)
-        Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
-        and is predicted to be that label.
+    target_mean_, target_scale_
+        Centre and unit of the labels, as for :class:`SingleTaskRegressor`.
     """

@@ -90,18 +90,10 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
 
     @each_task
     def predict(self, X: Any) -> Array:
-        """Predicted values.
+        """Predicted values, of the shape of the labels of `fit`.
 
-        Parameters
-        ----------
-        X
-            Features (N, D), dense or sparse; or a list of M such matrices, one a task.
-
-        Returns
-        -------
-        numpy.ndarray or list of numpy.ndarray
-            Shape (N, M), or (N,) if the labels were a vector. For a list of matrices one of M
-            vectors (N_m,), each of the matrix's own task.
+        Features (N, D) are dense or sparse. A list of M such matrices, one a task, gives a list of
+        M vectors (N_m,), each of the matrix's own task.
 
         Raises
         ------

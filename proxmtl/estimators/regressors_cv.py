@@ -65,26 +65,13 @@ class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
 
     Attributes
     ----------
-    coef_ : ndarray of shape (M, D)
-        Coefficients on the features as given, for the labels as given.
-    intercept_ : ndarray of shape (M,)
-        Intercepts.
     report_ : pandas.DataFrame
         One line per attribute: number of labels, score on held-out rows and its standard deviation
         over the folds, strengths in units of the loss on standardised features and labels. The
         folds that give the scores also made the choice, so the scores are a little too good.
-    cv_results_ : pandas.DataFrame
-        One line per candidate: its strengths, the number of folds that it was solved on, mean score
-        and standard error. What the first folds show to be clearly behind is not solved on the
-        others: it has no mean, and is not chosen.
-    search_passes_ : float
-        Passes over the data that the search took.
-    target_mean_, target_scale_ : ndarray of shape (M,)
-        Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
-        and is predicted to be that label.
-    mean_, scale_, label_names_, n_features_in_
-        As for :class:`SharedPlusOwnRegressor`.
-    results_, result_
+    coef_, intercept_, target_mean_, target_scale_, mean_, scale_, label_names_, n_features_in_
+        As for :class:`SingleTaskRegressor`.
+    cv_results_, search_passes_, results_, result_
         As for :class:`SingleTaskClassifierCV`.
 
     Warns

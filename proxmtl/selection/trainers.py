@@ -66,11 +66,16 @@ class CandidateTrainer(ABC):
 
     labels: NDArray[np.float64]
 
-    @abstractmethod
     def train(
         self, cells: Sequence[Cell], candidates: Sequence[Any], splits: Sequence[Split]
     ) -> Iterator[tuple[Cell, Trained]]:
         """Train each cell, in any order; results come as they are ready."""
+        for cell in cells:
+            yield cell, self._trained(candidates[cell.candidate], *splits[cell.split])
+
+    def _trained(self, candidate: Any, train: NDArray[Any], test: NDArray[Any]) -> Trained:
+        """Train a candidate on some rows, score others."""
+        raise NotImplementedError
 
     @abstractmethod
     def refit(self, candidate: Any) -> Any:
@@ -158,8 +163,15 @@ class ProblemTrainer(CandidateTrainer):
         }
 
 
+class _ArraysTrainer(CandidateTrainer):
+    """A model that is given arrays; candidates are parameters of it, by name."""
+
+    def parameters(self, candidate: Any) -> dict[str, Any]:
+        return _with_invariants(candidate)
+
+
 @dataclasses.dataclass
-class LatentTrainer(CandidateTrainer):
+class LatentTrainer(_ArraysTrainer):
     """The paper's model on shared features; candidates replace fields of the configuration."""
 
     model: LatentMTL
@@ -170,25 +182,18 @@ class LatentTrainer(CandidateTrainer):
     def __post_init__(self) -> None:
         self.X, self.labels = _arrays(self.X, self.Y)
 
-    def train(
-        self, cells: Sequence[Cell], candidates: Sequence[Any], splits: Sequence[Split]
-    ) -> Iterator[tuple[Cell, Trained]]:
-        for cell in cells:
-            train, test = splits[cell.split]
-            weight = None if self.sample_weight is None else np.asarray(self.sample_weight)[train]
-            model = dataclasses.replace(self.model, **candidates[cell.candidate])
-            result = model.solve(self.X[train], self.labels[train], weight)
-            scores = result.decision_function(self.X[test])
-            assert isinstance(scores, Tensor)
-            held = torch.cat([(result.L != 0).flatten(), (result.S != 0).flatten()])
-            yield cell, Trained(scores.numpy(), _share(held), result.status.name, result.passes)
+    def _trained(self, candidate: Any, train: NDArray[Any], test: NDArray[Any]) -> Trained:
+        weight = None if self.sample_weight is None else np.asarray(self.sample_weight)[train]
+        model = dataclasses.replace(self.model, **candidate)
+        result = model.solve(self.X[train], self.labels[train], weight)
+        scores = result.decision_function(self.X[test])
+        assert isinstance(scores, Tensor)
+        held = torch.cat([(result.L != 0).flatten(), (result.S != 0).flatten()])
+        return Trained(scores.numpy(), _share(held), result.status.name, result.passes)
 
     def refit(self, candidate: Any) -> Any:
         model = dataclasses.replace(self.model, **candidate)
         return model.solve(self.X, self.labels, self.sample_weight)
-
-    def parameters(self, candidate: Any) -> dict[str, Any]:
-        return _with_invariants(candidate)
 
     def settings(self) -> dict[str, Any]:
         fields = dataclasses.fields(self.model)
@@ -198,7 +203,7 @@ class LatentTrainer(CandidateTrainer):
 
 
 @dataclasses.dataclass
-class EstimatorTrainer(CandidateTrainer):
+class EstimatorTrainer(_ArraysTrainer):
     """Any estimator with ``fit`` and ``decision_function``; candidates are parameters of it."""
 
     estimator: Any
@@ -208,25 +213,18 @@ class EstimatorTrainer(CandidateTrainer):
     def __post_init__(self) -> None:
         self.X, self.labels = _arrays(self.X, self.Y)
 
-    def train(
-        self, cells: Sequence[Cell], candidates: Sequence[Any], splits: Sequence[Split]
-    ) -> Iterator[tuple[Cell, Trained]]:
-        for cell in cells:
-            train, test = splits[cell.split]
-            model = self._with(candidates[cell.candidate]).fit(self.X[train], self.labels[train])
-            scores = np.asarray(model.decision_function(self.X[test])).reshape(len(test), -1)
-            result = getattr(model, "result_", None)
-            status = getattr(result, "status", None)
-            coef = getattr(model, "coef_", None)
-            yield (
-                cell,
-                Trained(
-                    scores,
-                    float("nan") if coef is None else _share(np.asarray(coef) != 0),
-                    "" if status is None else status.name,
-                    float(getattr(result, "passes", float("nan"))),
-                ),
-            )
+    def _trained(self, candidate: Any, train: NDArray[Any], test: NDArray[Any]) -> Trained:
+        model = self._with(candidate).fit(self.X[train], self.labels[train])
+        scores = np.asarray(model.decision_function(self.X[test])).reshape(len(test), -1)
+        result = getattr(model, "result_", None)
+        status = getattr(result, "status", None)
+        coef = getattr(model, "coef_", None)
+        return Trained(
+            scores,
+            float("nan") if coef is None else _share(np.asarray(coef) != 0),
+            "" if status is None else status.name,
+            float(getattr(result, "passes", float("nan"))),
+        )
 
     def _with(self, candidate: Mapping[str, Any]) -> Any:
         from sklearn.base import clone  # noqa: PLC0415 - heavy, and only here
@@ -235,9 +233,6 @@ class EstimatorTrainer(CandidateTrainer):
 
     def refit(self, candidate: Any) -> Any:
         return self._with(candidate).fit(self.X, self.labels)
-
-    def parameters(self, candidate: Any) -> dict[str, Any]:
-        return _with_invariants(candidate)
 
     def settings(self) -> dict[str, Any]:
         return {"model": fingerprint(self.estimator), "features": _figure(self.X)}

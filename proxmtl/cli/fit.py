@@ -4,7 +4,7 @@
 # What is heavy to import is imported when the command runs: help and errors of usage come at once.
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,6 @@ from proxmtl.cli.option_groups import grouped_options
 
 if TYPE_CHECKING:
     from proxmtl.estimators.base import LinearModel
-    from proxmtl.latent.model import Algorithm
 
 __all__ = ["fit"]
 
@@ -140,9 +139,9 @@ def fit(
             "a file of groups for the tables."
         )
     # what is wrong with the options is said now: files may take long to read
-    of_latent = {
+    of_latent: dict[str, Any] = {
         "n_latents": options.latents_of(n_latents),
-        "algorithm": cast("Algorithm", algorithm),  # others raise, by name
+        "algorithm": algorithm,
     }
     given = strengths.parameters()
     least = options.threshold_of(threshold)
@@ -153,7 +152,7 @@ def fit(
     console = make_console()
     with fitting(samples, match, None if find else groups, split, run, latent=grouped) as work:
         chosen = "auto" if find else work.groups
-        common = {
+        common: dict[str, Any] = {
             "class_weight": "balanced" if balanced else None,
             "max_passes": max_passes,
             "label_names": work.data.names,

@@ -206,7 +206,7 @@ class StrengthOptions:
             "own_strength": strength_of("own-strength", self.own_strength),
         }
 
-    def papers(self) -> dict[str, float]:
+    def papers(self) -> dict[str, Any]:
         """Give those of the paper's strengths that were given."""
         given = {name: getattr(self, name) for name in _PAPERS}
         return {name: value for name, value in given.items() if value is not None}

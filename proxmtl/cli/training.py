@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from proxmtl.backbones.training import Epoch, Head
     from proxmtl.cli.options import SplitOptions, StrengthOptions
     from proxmtl.cli.train import HeadOptions, LabelledImages, NetworkOptions, TrainingOptions
+    from proxmtl.targets import ClassWeight
 
 __all__ = ["Request", "run_training"]
 
@@ -131,7 +132,8 @@ class Request:
     def head(self, groups: Groups | None, n_tasks: int) -> Head:
         """Return what is solved."""
         given = self.solved
-        loss, weighting = resolve_loss(given.loss), "balanced" if given.balanced else None
+        loss = resolve_loss(given.loss)
+        weighting: ClassWeight = "balanced" if given.balanced else None
         if given.single_task is not None:
             if groups is not None:
                 raise ValueError(

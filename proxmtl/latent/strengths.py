@@ -178,8 +178,8 @@ class RelativeStrengths:
             Of the tasks, possibly overlapping.
         """
         if self.papers:
-            none = self.own in ("auto", math.inf)
-            ridge = None if none else self.own * own_unit(problem, sample_weight)
+            none = isinstance(self.own, str) or self.own == math.inf
+            ridge = None if none else float(self.own) * own_unit(problem, sample_weight)
             return {**self.papers, "own_strength": ridge}
         strength, shared, own = critical_strength(problem, groups), self.shared, self.own
         if isinstance(shared, str) or isinstance(own, str):

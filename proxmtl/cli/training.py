@@ -105,17 +105,14 @@ class Request:
 
     def config(self) -> TrainingConfig:
         """Return the settings of the training."""
-        given = self.training
+        given = vars(self.training)
+        kept = ("batch_size", "learning_rate", "workers", "autocast", "channels_last")
         return TrainingConfig(
             epochs=self.epochs,
-            batch_size=given.batch_size,
-            learning_rate=given.learning_rate,
-            workers=given.workers,
-            autocast=given.autocast,
-            channels_last=given.channels_last,
-            # vectorised convolutions on a GPU have no reproducible form everywhere
-            deterministic=given.device == "cpu",
             seed=self.split.seed,
+            # vectorised convolutions on a GPU have no reproducible form everywhere
+            deterministic=given["device"] == "cpu",
+            **{name: given[name] for name in kept},
         )
 
     def architecture(self) -> Architecture:

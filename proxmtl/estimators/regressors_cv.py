@@ -76,10 +76,8 @@ class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
 
     Warns
     -----
-    ConvergenceWarning
-        If the final fit ended by its budget.
-    EdgeWarning
-        If the best candidate is the last of an extended path.
+    ConvergenceWarning, EdgeWarning
+        As for :class:`SingleTaskClassifierCV`.
     """
 
 
@@ -93,11 +91,8 @@ class SharedPlusOwnRegressorCV(SearchedRegressor, SharedSearch):
 
     Parameters
     ----------
-    groups : Groups, dict, list of lists, "auto" or None
-        As for :class:`SharedPlusOwnClassifier`; clusters are found inside each training part.
-    fallback : bool
-        Let an attribute that sharing can be expected to make worse keep a fit of its own;
-        False: all attributes share, at the best strength for it, unless that leaves nothing shared.
+    groups, fallback
+        As for :class:`SharedPlusOwnClassifierCV`.
 
     Attributes
     ----------

@@ -15,7 +15,8 @@ import torch
 from proxmtl import __version__
 from proxmtl.cli.option_names import in_options
 from proxmtl.cli.parts import Parts, saved_or_kept
-from proxmtl.io import save_model, write_json, write_text
+from proxmtl.estimators import save_model
+from proxmtl.io import write_json, write_text
 from proxmtl.latent.initial import check_room
 from proxmtl.report import plot_attribute_scores, plot_convergence, plot_latents, save_figure
 from proxmtl.wording import counted

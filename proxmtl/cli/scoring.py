@@ -11,6 +11,7 @@ import numpy as np
 from proxmtl.cli.console import say_note, say_warning, step_progress, thousandths
 from proxmtl.cli.inputs import features_for, labels_for, scores_of, torch_device
 from proxmtl.cli.run import given_groups
+from proxmtl.estimators import load_model
 from proxmtl.groups import Groups
 from proxmtl.io import (
     FEATURE_SUFFIXES,
@@ -19,7 +20,6 @@ from proxmtl.io import (
     Match,
     Rows,
     join_rows,
-    load_model,
     read_labels,
     read_model_kind,
 )

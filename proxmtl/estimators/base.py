@@ -273,7 +273,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         return scores
 
     def to_state(self) -> ModelState:
-        """Describe the fitted model as plain data; `proxmtl.io.save_model` writes it."""
+        """Describe the fitted model as plain data; `proxmtl.estimators.save_model` writes it."""
         return to_state(self)
 
     @classmethod

@@ -141,9 +141,9 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     Parameters
     ----------
     rows
-        Name of the row -> estimator with ``fit(X, Y)`` and ``decision_function(X) -> (N, M)``, or
-        the name of a baseline (see :data:`proxmtl.baselines.BASELINES`), which is then given the
-        groups. Estimators are cloned, so the ones given stay unfitted.
+        Name of the row -> estimator with ``fit(X, Y)`` and ``decision_function(X) -> (N, M)``;
+        :func:`proxmtl.estimators.baseline_estimator` makes those of the paper's comparison.
+        Estimators are cloned, so the ones given stay unfitted.
     X
         (N, D) features: anything that NumPy-style row indexing works on.
     Y
@@ -164,7 +164,7 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     Raises
     ------
     ValueError
-        Before any fit: no row, an unknown baseline, no split, ``X`` and ``Y`` of different length,
+        Before any fit: no row, no split, ``X`` and ``Y`` of different length,
         wrong labels or groups, a row number out of range or in both parts of a split, or an
         attribute with a single class in a training part.
     """
@@ -188,13 +188,13 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     # a dry run: bad groups are refused here, not after the first fit
     group_means(attribute_metrics(np.zeros_like(labels), labels, known), groups)
     for estimator in rows.values():
-        _estimator(estimator, groups, known)
+        clone(estimator)
 
     attribute_lines, group_lines, fits = [], [], []
     total = len(rows) * len(parts)
     for number, (train, test) in enumerate(parts):
         for name, estimator in rows.items():
-            model = _estimator(estimator, groups, known)
+            model = clone(estimator)
             start = time.perf_counter()
             model.fit(X[train], labels[train])
             seconds = time.perf_counter() - start
@@ -210,15 +210,6 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
         pd.concat(group_lines, ignore_index=True),
         fits,
     )
-
-
-def _estimator(row: Any, groups: Any, names: Sequence[str]) -> Any:
-    """Return an unfitted copy, or the baseline of that name."""
-    if not isinstance(row, str):
-        return clone(row)
-    from proxmtl.estimators import baseline_estimator  # noqa: PLC0415 (they import this package)
-
-    return baseline_estimator(row, groups, label_names=list(names))
 
 
 def fit_report(model: Any) -> dict[str, Any]:

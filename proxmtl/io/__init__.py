@@ -4,7 +4,6 @@ from proxmtl.io.atomic import atomic_path, write_json, write_text
 from proxmtl.io.classes import Classes, read_classes
 from proxmtl.io.digits import DIGIT_ATTRIBUTES, DIGIT_GROUPS, load_digit_attributes
 from proxmtl.io.errors import InputError
-from proxmtl.io.estimators import load_model, save_model
 from proxmtl.io.features import (
     FEATURE_SUFFIXES,
     Features,
@@ -42,7 +41,6 @@ __all__ = [
     "join_rows",
     "load_digit_attributes",
     "load_features",
-    "load_model",
     "new_run_folder",
     "read_classes",
     "read_features",
@@ -50,7 +48,6 @@ __all__ = [
     "read_labels",
     "read_model_kind",
     "read_model_state",
-    "save_model",
     "seal_folder",
     "write_json",
     "write_labels",

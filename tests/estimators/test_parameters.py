@@ -15,8 +15,8 @@ from sklearn.model_selection import GridSearchCV
 import proxmtl as pm
 from proxmtl import LatentMTL
 from proxmtl.arrays import as_python
+from proxmtl.estimators import load_model, save_model
 from proxmtl.estimators.seeds import seed_of
-from proxmtl.io import load_model, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -10,9 +10,9 @@ from sklearn.base import clone
 
 import proxmtl as pm
 from proxmtl.designs import TaskDesign
+from proxmtl.estimators import load_model, save_model
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.samples import Samples, checked, stacked
-from proxmtl.io import load_model, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

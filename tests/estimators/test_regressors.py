@@ -13,9 +13,10 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import proxmtl as pm
+from proxmtl.estimators import load_model, save_model
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.scoring import REAL_SCORINGS, r2
-from proxmtl.io import InputError, load_model, save_model
+from proxmtl.io import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -13,10 +13,9 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 
 import proxmtl as pm
-from proxmtl.estimators import paths
+from proxmtl.estimators import load_model, paths, save_model
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.samples import Samples
-from proxmtl.io import load_model, save_model
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers import span_descent
 

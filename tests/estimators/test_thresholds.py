@@ -10,11 +10,13 @@ from proxmtl.estimators import (
     SharedPlusOwnClassifierCV,
     SingleTaskClassifier,
     SingleTaskClassifierCV,
+    load_model,
+    save_model,
 )
 from proxmtl.estimators import classifiers_cv as module
 from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.thresholds import chosen_thresholds
-from proxmtl.io import InputError, load_model, save_model
+from proxmtl.io import InputError
 
 SMALL = {"cv": 3, "random_state": 0}
 CRITERIA = {"f1": f1_score, "balanced_accuracy": balanced_accuracy_score}

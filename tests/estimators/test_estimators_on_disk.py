@@ -18,8 +18,10 @@ from proxmtl.estimators import (
     RidgeMTLClassifier,
     SharedPlusOwnClassifierCV,
     SingleTaskClassifier,
+    load_model,
+    save_model,
 )
-from proxmtl.io import InputError, load_model, save_model, seal_folder
+from proxmtl.io import InputError, seal_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

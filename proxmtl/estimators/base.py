@@ -11,6 +11,7 @@ from typing import Any, Self, dataclass_transform
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from proxmtl.arrays import as_python, check_same_order
@@ -20,6 +21,9 @@ from proxmtl.estimators.standardize import Standardization, identity
 from proxmtl.estimators.state import from_state, to_state
 from proxmtl.estimators.weights import sample_weights
 from proxmtl.io.model import ModelState
+from proxmtl.latent import LatentResult
+from proxmtl.result import Result
+from proxmtl.wording import warn
 
 __all__ = ["LinearModel"]
 
@@ -233,6 +237,12 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         if self.standardize:
             samples = samples.standardized(Standardization(self.mean_, self.scale_))
         return samples, self._posed(labels, warm=warm)
+
+    def _warn_of(self, result: Result[Any] | LatentResult) -> None:
+        """Say that a solve ended early, if it did."""
+        if not result.status.ok:
+            ended = result.status.advice(result.certificate)
+            warn(f"{type(self).__name__}: {ended} ({result.certificate}.)", ConvergenceWarning)
 
     @property
     def _given(self) -> SimpleNamespace:

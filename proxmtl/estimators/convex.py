@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl.estimators.base import Array, Callback, LinearModel
 from proxmtl.estimators.labels import Labels
@@ -23,7 +22,6 @@ from proxmtl.solvers import LBFGS, NewtonCholesky
 from proxmtl.solvers.choice import solver_for
 from proxmtl.stopping import MaxPasses, RelativeGap
 from proxmtl.targets import Reduction
-from proxmtl.wording import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,12 +134,7 @@ class ConvexModel(LinearModel):
         )
         # The state is for resuming the run; it holds arrays as large as the scores.
         self.result_ = replace(result, state=None, passes=result.passes + spent)  # type: ignore[arg-type]
-        if not self.result_.status.ok:
-            ended = self.result_.status.advice(self.result_.certificate)
-            warn(
-                f"{type(self).__name__}: {ended} ({self.result_.certificate}.)",
-                ConvergenceWarning,
-            )
+        self._warn_of(self.result_)
         coef, intercept = problem.design.split(self.result_.solution)
         if intercept is None:
             intercept = coef.new_zeros(coef.shape[1])

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl.estimators.base import Array, Callback, LinearModel
 from proxmtl.estimators.clusters import groups_for, is_auto
@@ -296,12 +295,7 @@ class OwnSearch(LinearModel):
     def _keep(self, result: Result[torch.Tensor] | LatentResult) -> None:
         """Keep the result of a final fit, and warn where it ended early."""
         self.results_.append(result)
-        if not result.status.ok:
-            ended = result.status.advice(result.certificate)
-            warn(
-                f"{type(self).__name__}: {ended} ({result.certificate}.)",
-                ConvergenceWarning,
-            )
+        self._warn_of(result)
 
     def _set_parts(self, coef: Array) -> None:
         """Set what is shared of the coefficients (D, M) on standardised features."""

@@ -169,19 +169,16 @@ class FactoredModel(TaskScores):
 
     def _warn(self, result: LatentResult) -> None:
         """Say that W = 0, or that the budget ended the descent."""
-        kind: type[Warning] = ConvergenceWarning
         if not result.collapsed:
-            if result.status.ok:
-                return
-            why = f"{result.status.advice(result.certificate)} ({result.certificate}.)"
+            self._warn_of(result)
         elif result.status is Status.BUDGET:
-            why = (
-                f"W = 0 is lower than what {result.passes:g} passes of descent have reached, and "
-                "is the model: raise max_passes."
+            warn(
+                f"{type(self).__name__}: W = 0 is lower than what {result.passes:g} passes of "
+                "descent have reached, and is the model: raise max_passes.",
+                ConvergenceWarning,
             )
         else:
-            kind, why = UserWarning, Status.COLLAPSED.value
-        warn(f"{type(self).__name__}: {why}", kind)
+            warn(f"{type(self).__name__}: {Status.COLLAPSED.value}", UserWarning)
 
 
 class LatentTasks(FactoredModel):
@@ -205,9 +202,7 @@ class LatentTasks(FactoredModel):
             )
 
     def _groups_of(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Groups:
-        if self.groups is None:
-            return Groups.single(problem.targets.n_tasks)
-        return groups_for(self.groups, problem, sample_weight, self.label_names_)
+        return groups_for(self.groups, problem, sample_weight, self.label_names_, together=True)
 
     def _strengths(
         self, problem: Problem, sample_weight: NDArray[np.float64] | None

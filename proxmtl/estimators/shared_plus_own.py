@@ -58,10 +58,8 @@ class SharedPlusOwnModel(SharedScores, ConvexModel):
             raise ValueError("own_strength: got inf; give a finite number, or 'auto'.")
 
     def _resolve(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> None:
-        self.groups_ = (
-            Groups.single(problem.targets.n_tasks)
-            if self.groups is None
-            else groups_for(self.groups, problem, sample_weight, self.label_names_)
+        self.groups_ = groups_for(
+            self.groups, problem, sample_weight, self.label_names_, together=True
         )
 
     def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:

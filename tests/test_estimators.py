@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 import proxmtl as pm
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.experiments import mean_ap
 from proxmtl.groups import Groups
 
@@ -151,13 +151,13 @@ def test_weights_of_missing_labels_have_no_effect(data, estimator):
 
 def test_weights_of_one_are_none():
     numbers = np.array([[1.0, -1, np.nan], [np.nan] * 3, [-1, 1, 1]])
-    ones = Labels(numbers, np.ones(numbers.shape))
+    ones = EncodedLabels(numbers, np.ones(numbers.shape))
     labels, rows = ones.weighted()
     np.testing.assert_array_equal(rows, range(3))
     np.testing.assert_array_equal(labels.numbers, numbers)
     np.testing.assert_array_equal(labels.weights, ones.weights)
     weights = np.array([[1.0, 3, 9], [2, 2, 2], [0, 4, 6]])
-    labels, _ = Labels(numbers, weights).weighted()
+    labels, _ = EncodedLabels(numbers, weights).weighted()
     np.testing.assert_array_equal(labels.per_row(), [2, 2, 5])
 
 

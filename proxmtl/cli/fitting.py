@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from proxmtl.cli.inputs import Samples
+    from proxmtl.cli.inputs import LabelledSamples
     from proxmtl.cli.options import MatchOptions, RunOptions, SampleOptions, SplitOptions
     from proxmtl.estimators.base import LinearModel
     from proxmtl.groups import Groups
@@ -34,7 +34,7 @@ __all__ = ["Fitting", "fitting"]
 class Fitting:
     """Samples to fit a model on, and the run folder that it is for."""
 
-    data: Samples
+    data: LabelledSamples
     groups: Groups | None
     train: NDArray[Any]
     test: NDArray[Any]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 if TYPE_CHECKING:
-    from proxmtl.cli.inputs import Samples
+    from proxmtl.cli.inputs import LabelledSamples
 
 __all__ = [
     "SEEDS",
@@ -134,7 +134,7 @@ class MatchOptions:
     match: Match = "auto"
     min_positives: MinPositives = 0
 
-    def read(self, samples: SampleOptions) -> Samples:
+    def read(self, samples: SampleOptions) -> LabelledSamples:
         """Read features and labels."""
         from proxmtl.cli.inputs import read_samples
 

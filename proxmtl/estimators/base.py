@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from proxmtl.arrays import as_python, check_same_order
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.samples import Samples, checked, stacked
 from proxmtl.estimators.standardize import Standardization, identity
 from proxmtl.estimators.state import from_state, to_state
@@ -103,21 +103,23 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
     _n_given: int = field(init=False)  # rows that were given
     _rows: NDArray[np.intp] = field(init=False)  # numbers of those that are fitted
 
-    def _read(self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool) -> Labels:
+    def _read(
+        self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool
+    ) -> EncodedLabels:
         """Read labels; if warm, of the same kind as those of the model that is there."""
         raise NotImplementedError
 
-    def _check(self, labels: Labels, names: Sequence[str] | None) -> None:
+    def _check(self, labels: EncodedLabels, names: Sequence[str] | None) -> None:
         """Raise if an attribute can't be learnt from the labels that have a weight."""
         raise NotImplementedError
 
-    def _posed(self, labels: Labels, *, warm: bool) -> Labels:
+    def _posed(self, labels: EncodedLabels, *, warm: bool) -> EncodedLabels:
         """Labels as they are solved for; unless warm, what predictions need of them is kept."""
         del warm
         return labels
 
     def _solve(
-        self, X: Samples, labels: Labels, callback: Callback | None, *, warm: bool
+        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
     ) -> tuple[Array, Array]:
         """Fit on standardised features and labels (N, M).
 
@@ -208,7 +210,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
 
     def _prepared(
         self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None, warm: bool = False
-    ) -> tuple[Samples, Labels]:
+    ) -> tuple[Samples, EncodedLabels]:
         """Check parameters and data; return standardised features, and labels as solved for."""
         self._check_parameters()
         y, sample_weight = stacked(X, y, sample_weight)

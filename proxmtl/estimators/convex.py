@@ -10,7 +10,7 @@ import torch
 from sklearn.base import clone
 
 from proxmtl.estimators.base import Array, Callback, LinearModel
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.standardize import Standardization
@@ -108,7 +108,7 @@ class ConvexModel(LinearModel):
         problem, _ = model._problem(*model._prepared(X, y, sample_weight))  # noqa: SLF001
         return problem, Standardization(model.mean_, model.scale_)
 
-    def _problem(self, X: Samples, labels: Labels) -> tuple[Problem, float]:
+    def _problem(self, X: Samples, labels: EncodedLabels) -> tuple[Problem, float]:
         """Return the problem, and the passes that finding its penalty took."""
         given = self._given
         loss = resolve_loss(given.loss)
@@ -124,7 +124,7 @@ class ConvexModel(LinearModel):
         return problem.with_regularizers(penalty), spent
 
     def _solve(
-        self, X: Samples, labels: Labels, callback: Callback | None, *, warm: bool
+        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
     ) -> tuple[Array, Array]:
         del warm  # a convex problem: where it starts does not matter
         given = self._given

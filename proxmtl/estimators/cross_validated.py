@@ -16,7 +16,7 @@ from proxmtl.estimators.base import Array, Callback, LinearModel
 from proxmtl.estimators.clusters import groups_for, is_auto
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import part_of, resolve_groups
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.paths import alone_beside, followed
 from proxmtl.estimators.samples import Samples
@@ -93,7 +93,7 @@ class OwnSearch(LinearModel):
         raise NotImplementedError
 
     def _calibrate(
-        self, held_out: NDArray[np.float32], labels: Labels, weights: NDArray[np.floating]
+        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
     ) -> Any:
         """Learn from scores of rows while they were held out, (N, M); return shifts of intercepts.
 
@@ -137,7 +137,7 @@ class OwnSearch(LinearModel):
         return None if is_auto(given) else resolve_groups(given, n_attributes, self.label_names_)
 
     def _solve(
-        self, X: Samples, labels: Labels, callback: Callback | None, *, warm: bool
+        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
     ) -> tuple[Array, Array]:
         del warm
         given = self._given
@@ -300,7 +300,7 @@ class OwnSearch(LinearModel):
     def _set_parts(self, coef: Array) -> None:
         """Set what is shared of the coefficients (D, M) on standardised features."""
 
-    def _splits(self, labels: Labels) -> list[tuple[Array, Array]]:
+    def _splits(self, labels: EncodedLabels) -> list[tuple[Array, Array]]:
         """Splits of the rows that are fitted, as numbers of the training part and of the rest."""
         cv = 5 if self.cv is None else self._given.cv
         if isinstance(cv, int) and not isinstance(cv, bool):

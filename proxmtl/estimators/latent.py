@@ -13,7 +13,7 @@ from proxmtl.estimators.base import Array, Callback
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.clusters import groups_for
 from proxmtl.estimators.grouping import check_weighted
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.regressor import LinearAttributeRegressor
 from proxmtl.estimators.samples import Samples
@@ -120,7 +120,7 @@ class FactoredModel(TaskScores):
         return self.L_ * scale, self.S_ / unit, bias, V
 
     def _solve(
-        self, X: Samples, labels: Labels, callback: Callback | None, *, warm: bool
+        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
     ) -> tuple[Array, Array]:
         given = self._given
         loss = resolve_loss(given.loss)

@@ -13,7 +13,7 @@ from sklearn.base import RegressorMixin
 from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.base import LinearModel
 from proxmtl.estimators.label_encoding import check_observed, read_values
-from proxmtl.estimators.labels import Labels, TargetUnits
+from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.losses import check_real_loss
 from proxmtl.estimators.samples import checked, each_task, stacked
 from proxmtl.estimators.scoring import r2
@@ -53,16 +53,17 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
     target_mean_: Array = field(init=False)
     target_scale_: Array = field(init=False)
 
-    def _read(self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool) -> Labels:
+    def _read(
+        self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool
+    ) -> EncodedLabels:
         del classes, warm
         check_real_loss(as_python(self.loss))
-        values, is_vector = read_values(y, names=names)
-        return Labels(values, coding="real", is_vector=is_vector)
+        return read_values(y, names=names)
 
-    def _check(self, labels: Labels, names: Sequence[str] | None) -> None:
+    def _check(self, labels: EncodedLabels, names: Sequence[str] | None) -> None:
         check_observed(labels.numbers, names)
 
-    def _posed(self, labels: Labels, *, warm: bool) -> Labels:
+    def _posed(self, labels: EncodedLabels, *, warm: bool) -> EncodedLabels:
         given = self._given
         if not warm:
             units = labels.units(centred=given.fit_intercept, robust=given.loss == "huber")

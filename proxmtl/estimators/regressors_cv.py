@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxmtl.estimators.cross_validated import OwnSearch, SharedSearch
-from proxmtl.estimators.labels import Labels, TargetUnits
+from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.regressor import LinearAttributeRegressor
 from proxmtl.estimators.scoring import REAL_SCORINGS, Score, Scoring, of_values, scoring_of
 
@@ -31,7 +31,7 @@ class SearchedRegressor(LinearAttributeRegressor):
         return of_values(scoring, units if callable(self.scoring) else None)
 
     def _calibrate(
-        self, held_out: NDArray[np.float32], labels: Labels, weights: NDArray[np.floating]
+        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
     ) -> float:
         del held_out, labels, weights
         return 0.0

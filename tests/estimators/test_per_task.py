@@ -11,7 +11,7 @@ from sklearn.base import clone
 import proxmtl as pm
 from proxmtl.designs import TaskDesign
 from proxmtl.estimators import load_model, save_model
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.samples import Samples, checked, stacked
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -96,7 +96,7 @@ def test_where_nothing_is_shared_each_task_has_the_model_of_its_own_rows():
 def test_a_pass_reads_each_row_for_its_own_task():
     samples = checked(pm.SingleTaskClassifier(), XS, reset=True)
     labels, _ = stacked(XS, YS, None)
-    posed = samples.posed(Labels(2 * labels - 1), intercept=True, reduction="mean")
+    posed = samples.posed(EncodedLabels(2 * labels - 1), intercept=True, reduction="mean")
     assert isinstance(posed.design, TaskDesign)
     assert [len(part) for part in posed.design.X] == list(SIZES)
     held = samples.X.__array_interface__["data"][0]

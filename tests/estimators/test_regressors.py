@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import proxmtl as pm
 from proxmtl.estimators import load_model, save_model
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.scoring import REAL_SCORINGS, r2
 from proxmtl.io import InputError
 
@@ -175,7 +175,9 @@ def test_medians_are_those_of_repeated_labels():
     rng = np.random.default_rng(0)
     y, w = rng.normal(size=30), rng.integers(1, 5, 30)
     for centred in (True, False):
-        weighted = Labels(y[:, None], w.astype(float), "real").units(centred=centred, robust=True)
+        weighted = EncodedLabels(y[:, None], w.astype(float), "real").units(
+            centred=centred, robust=True
+        )
         repeated = np.repeat(y, w)
         centre = np.median(repeated) if centred else 0.0
         assert weighted.centre[0] == pytest.approx(centre, abs=1e-15)
@@ -311,7 +313,7 @@ def test_folds_hold_equal_shares_of_the_labels_of_each_attribute():
     X, Y = planted(100)
     few = hidden(Y, 0.3)
     model = pm.SingleTaskRegressorCV(cv=5, random_state=0).fit(X, few)
-    splits = model._splits(Labels(few, coding="real"))
+    splits = model._splits(EncodedLabels(few, coding="real"))
     counts = np.array([(~np.isnan(few[test])).sum(axis=0) for _, test in splits])
     assert np.ptp(counts, axis=0).max() <= 3
     assert sorted(np.concatenate([test for _, test in splits])) == list(range(100))

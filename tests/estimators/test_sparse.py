@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 
 import proxmtl as pm
 from proxmtl.estimators import load_model, paths, save_model
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.samples import Samples
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers import span_descent
@@ -247,6 +247,8 @@ def test_standardised_rows_are_those_of_dense_ones(dtype):
     found = thin.rows(rows).standardized(moments).scores(coef, bias)
     expected = dense.standardized(moments).scores(coef, bias)
     assert (np.abs(found - expected[rows]) <= allowed[rows]).all()
-    posed = thin.standardized(moments).posed(Labels(np.sign(Z)), intercept=True, reduction="mean")
+    posed = thin.standardized(moments).posed(
+        EncodedLabels(np.sign(Z)), intercept=True, reduction="mean"
+    )
     W = torch.from_numpy(np.vstack([coef, bias])).to(posed.design.dtype)
     assert (np.abs(posed.design.scores(W).numpy() - expected) <= allowed).all()

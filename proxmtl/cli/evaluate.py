@@ -52,7 +52,7 @@ def evaluate(
 
       proxmtl evaluate runs/cnn photos --labels test.csv
     """
-    from proxmtl.cli.console import make_console, say_warning, shown_path
+    from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.run import named_groups
     from proxmtl.cli.scoring import Reading, labels_of, open_classifier, scored_labels
@@ -60,7 +60,7 @@ def evaluate(
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import attribute_table, group_table
-    from proxmtl.wording import agree, counted
+    from proxmtl.wording import counted
 
     settle_file(out, force=force, inputs=(run, samples, labels))
     opened = open_classifier(run)
@@ -68,12 +68,7 @@ def evaluate(
     reading = Reading(scoring, id_column, match=way, task_column=task_column)
     read = labels_of(opened, labels, reading)
     scored, known = scored_labels(opened, samples, labels, read, reading)
-    fitted = int(scored.fitted.sum())
-    if fitted:
-        say_warning(
-            f"{fitted} of the {counted(len(known), 'sample')} {agree(fitted, 'is', 'are')} among "
-            "those that the model was fitted on: these scores are too good to expect on new ones."
-        )
+    scored.warn_of_fitted("these scores are too good to expect on new ones")
     table = attribute_metrics(scored.scores, known, opened.names)
     means = group_means(table, named_groups(opened.groups))
     console = make_console()

@@ -245,6 +245,12 @@ def _by_hypergradient(given: dict[str, Any]) -> bool:
     return bool(method == "hypergradient" or (method == "auto" and given["model"] != "latent"))
 
 
+_INSTEAD_OF_SHARED = _Rule(
+    lambda given: any(given[name] is not None for name in _PAPERS),
+    ("shared_strength",),
+    "in place of the paper's three strengths",
+)
+
 _RULES = {
     "fit": (
         _Rule(
@@ -257,11 +263,7 @@ _RULES = {
             (*_STRENGTHS, "n_latents", "algorithm"),
             _SINGLE,
         ),
-        _Rule(
-            lambda given: any(given[name] is not None for name in _PAPERS),
-            ("shared_strength",),
-            "in place of the paper's three strengths",
-        ),
+        _INSTEAD_OF_SHARED,
         _Rule(
             lambda given: not given["auto"],
             ("threshold", "latent"),
@@ -271,11 +273,7 @@ _RULES = {
     ),
     "train": (
         _Rule(lambda given: given["single_task"] is not None, (*_STRENGTHS, "n_latents"), _SINGLE),
-        _Rule(
-            lambda given: any(given[name] is not None for name in _PAPERS),
-            ("shared_strength",),
-            "in place of the paper's three strengths",
-        ),
+        _INSTEAD_OF_SHARED,
         _Rule(
             lambda given: given["frozen"],
             ("epochs", "batch_size", "learning_rate", "augment", "flips", "workers"),

@@ -24,7 +24,7 @@ from proxmtl.io import (
     read_model_kind,
 )
 from proxmtl.io.identity import fitted_rows, recognised, row_fingerprints
-from proxmtl.wording import counted
+from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +82,16 @@ class Scored(NamedTuple):
         """Return the scores of some of the samples."""
         ids = None if self.ids is None else tuple(self.ids[row] for row in rows)
         return Scored(self.scores[rows], ids, self.fitted[rows])
+
+    def warn_of_fitted(self, what_follows: str) -> None:
+        """Warn, with what follows from it, where the model was fitted on some of the samples."""
+        fitted = int(self.fitted.sum())
+        if fitted:
+            say_warning(
+                f"{fitted} of the {counted(len(self.scores), 'sample')} "
+                f"{agree(fitted, 'is', 'are')} among those that the model was fitted on: "
+                f"{what_follows}."
+            )
 
 
 class FittedRun:

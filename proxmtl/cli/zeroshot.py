@@ -104,7 +104,7 @@ def zeroshot(
     import numpy as np
     import pandas as pd
 
-    from proxmtl.cli.console import make_console, say_warning, shown_path
+    from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.scoring import Reading, join_scored, labels_of, open_classifier
     from proxmtl.experiments import (
@@ -116,7 +116,7 @@ def zeroshot(
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import class_table
-    from proxmtl.wording import agree, counted
+    from proxmtl.wording import counted
 
     settle_file(out, force=force, inputs=(run, samples, matrix, classes, held_out, held_out_labels))
     opened = open_classifier(run)
@@ -132,12 +132,7 @@ def zeroshot(
     scored = opened.scores(samples, reading, given.ids)
     joined = join_scored(scored, samples, given.rows(classes), reading.match)
     scored = scored.part(joined.first)
-    fitted = int(scored.fitted.sum())
-    if fitted:
-        say_warning(
-            f"{fitted} of the {counted(len(scored.scores), 'sample')} {agree(fitted, 'is', 'are')} "
-            "among those that the model was fitted on: their classes are not unseen."
-        )
+    scored.warn_of_fitted("their classes are not unseen")
     truth = np.array(given.numbers)[joined.second]
     seen_here = np.unique(truth)
     others = np.setdiff1d(np.arange(len(known)), seen_here)

@@ -24,7 +24,7 @@ import numpy as np
 from proxmtl.backbones.partial_files import PartialFiles
 from proxmtl.io.beside import check_new, features_seal, seal_beside
 from proxmtl.io.errors import InputError, naming
-from proxmtl.io.features import ids_beside
+from proxmtl.io.features import ids_sidecar
 from proxmtl.io.outputs import reserve
 from proxmtl.io.seal import read_sealed, sealed_text
 from proxmtl.text_tables import table_line
@@ -277,7 +277,7 @@ class FeatureFile:
 
     def _identify(self) -> None:
         # features of another run must not stand beside these identifiers, not even for a moment
-        beside, seal = ids_beside(self.out), seal_beside(self.out)
+        beside, seal = ids_sidecar(self.out), seal_beside(self.out)
         for path in (self.out, beside, seal):  # the seal last: it says whose names these are
             path.unlink(missing_ok=True)
         names = self._names()

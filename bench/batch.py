@@ -19,17 +19,8 @@ import record
 import torch
 import typer
 
-from proxmtl import (
-    L1,
-    MaxIterations,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    SquaredHinge,
-    Targets,
-    minimize,
-)
-from proxmtl.selection import restricted, solve_batch, with_strengths
+import proxmtl as pm
+from proxmtl.selection import restrict_samples, solve_batch, with_strengths
 from proxmtl.selection.strengths import geometric
 
 SIZES = {"large": (1800, 1280, 23), "small": (300, 64, 6)}
@@ -37,7 +28,7 @@ PREDICTED = {"large": 1.7, "small": 5.0}
 FOLDS, STRENGTHS = 5, 10
 
 
-def problems(size: tuple[int, int, int], seed: int) -> list[Problem]:
+def problems(size: tuple[int, int, int], seed: int) -> list[pm.Problem]:
     """5 folds of ten strengths each."""
     n, d, m = size
     g = torch.Generator().manual_seed(seed)
@@ -45,18 +36,18 @@ def problems(size: tuple[int, int, int], seed: int) -> list[Problem]:
     W = torch.randn(d, m, generator=g) * (torch.rand(d, m, generator=g) < 0.05)
     scores = X @ W
     Y = torch.sign(scores / scores.std() + 0.5 * torch.randn(n, m, generator=g))
-    targets = Targets.from_labels(Y, reduction="mean", like=X)
-    base = Problem(SquaredHinge(), SharedDesign(X, intercept=True), targets, L1(1.0))
+    targets = pm.Targets.from_labels(Y, reduction="mean", like=X)
+    base = pm.Problem(pm.SquaredHinge(), pm.SharedDesign(X, intercept=True), targets, pm.L1(1.0))
     critical = base.critical_strength()
     fold = np.random.default_rng(seed).permutation(n) % FOLDS
-    parts = [restricted(base, fold != f) for f in range(FOLDS)]
+    parts = [restrict_samples(base, fold != f) for f in range(FOLDS)]
     grid = geometric(critical / 2, critical / 20, STRENGTHS)
     return [with_strengths(part, strength) for part in parts for strength in grid]
 
 
 def measure(size: tuple[int, int, int], gap: float, repeats: int) -> dict[str, Any]:
     """Best of several runs of each way, and that both reached the gap."""
-    stop = RelativeGap(gap) | MaxIterations(3000)
+    stop = pm.RelativeGap(gap) | pm.MaxIterations(3000)
     seconds: dict[str, list[float]] = {"loop": [], "batch": []}
     figures: dict[str, Any] = {}
     for repeat in range(repeats):
@@ -64,7 +55,7 @@ def measure(size: tuple[int, int, int], gap: float, repeats: int) -> dict[str, A
             family = problems(size, seed=0)
             begin = time.process_time()
             if way == "loop":
-                results = [minimize(problem, stop=stop) for problem in family]
+                results = [pm.minimize(problem, stop=stop) for problem in family]
             else:
                 results = solve_batch(family, stop=stop)
             taken.append(time.process_time() - begin)

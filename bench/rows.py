@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 from sklearn.model_selection import GridSearchCV
 
 from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
-from proxmtl.experiments import TOTAL, Comparison, Holdout, Progress, compare, mean_ap
+from proxmtl.experiments import TOTAL, Comparison, FitProgress, Holdout, compare, mean_ap
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +80,7 @@ def run(
     with Bar() as bar:
         task = bar.add_task("fits", total=len(estimators) * len(splits))
 
-        def advance(progress: Progress) -> None:
+        def advance(progress: FitProgress) -> None:
             bar.update(task, completed=progress.done)
             bar.print(f"{progress.row}, split {progress.split}: {progress.seconds:.0f} s")
 

@@ -18,17 +18,7 @@ import record
 import torch
 import typer
 
-from proxmtl import (
-    L1,
-    Logistic,
-    MaxIterations,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    SquaredFrobenius,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.selection import tune, with_strengths
 from proxmtl.selection.strengths import geometric
 
@@ -37,7 +27,7 @@ SIZES = (5, 8)
 PREDICTED = "below the grid on 8 of 10 seeds"
 
 
-def problems(seed: int) -> tuple[Problem, Problem]:
+def problems(seed: int) -> tuple[pm.Problem, pm.Problem]:
     """Training problem, and validation loss."""
     g = torch.Generator().manual_seed(seed)
     clusters = torch.randn(2 * N, D // 5, generator=g, dtype=torch.float64)
@@ -48,20 +38,24 @@ def problems(seed: int) -> tuple[Problem, Problem]:
     scores = X @ W
     noise = torch.randn(2 * N, M, generator=g, dtype=torch.float64)
     Y = torch.sign(scores / scores.std() + 0.5 * noise)
-    train, held = (SharedDesign(part, intercept=True) for part in (X[:N], X[N:]))
-    labels, held_labels = (Targets.from_labels(part, reduction="mean") for part in (Y[:N], Y[N:]))
-    penalties = [L1(1e-2), SquaredFrobenius(1e-2)]
-    return Problem(Logistic(), train, labels, penalties), Problem(Logistic(), held, held_labels)
+    train, held = (pm.SharedDesign(part, intercept=True) for part in (X[:N], X[N:]))
+    labels, held_labels = (
+        pm.Targets.from_labels(part, reduction="mean") for part in (Y[:N], Y[N:])
+    )
+    penalties = [pm.L1(1e-2), pm.SquaredFrobenius(1e-2)]
+    return pm.Problem(pm.Logistic(), train, labels, penalties), pm.Problem(
+        pm.Logistic(), held, held_labels
+    )
 
 
-def grid(train: Problem, held: Problem, size: int) -> tuple[float, float]:
+def grid(train: pm.Problem, held: pm.Problem, size: int) -> tuple[float, float]:
     """Lowest criterion on the grid, and the passes it took."""
     critical, before, best = train.critical_strength(), train.counts.passes, math.inf
-    stop = RelativeGap(1e-4, every=5) | MaxIterations(2000)
+    stop = pm.RelativeGap(1e-4, every=5) | pm.MaxIterations(2000)
     for ridge in geometric(1.0, 1e-4, size):
         W = None
         for strength in geometric(0.9 * critical, 1e-3 * critical, size):
-            W = minimize(with_strengths(train, [strength, ridge]), x0=W, stop=stop).solution
+            W = pm.minimize(with_strengths(train, [strength, ridge]), x0=W, stop=stop).solution
             best = min(best, float(held.objective(W)))
     return best, train.counts.passes - before
 

@@ -15,19 +15,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from proxmtl.estimators import (
-    GOMTLClassifier,
-    GroupLassoClassifier,
-    L21Classifier,
-    LassoClassifier,
-    LatentMTLClassifier,
-    LatentMTLClassifierCV,
-    RidgeMTLClassifier,
-    SharedPlusOwnClassifier,
-    SharedPlusOwnClassifierCV,
-    SingleTaskClassifier,
-    SingleTaskClassifierCV,
-)
+import proxmtl as pm
 from proxmtl.selection.edges import EdgeWarning
 
 NAN = np.nan
@@ -83,33 +71,35 @@ _BUDGET = {"max_passes": 60}
 _LATENT = {"max_passes": 12}
 _SEARCH = {"cv": 2, "random_state": 0}
 KINDS = {
-    "SingleTask": Kind(SingleTaskClassifier, _BUDGET, {"l2_strength": (1e-2, 2)}),
-    "Lasso": Kind(LassoClassifier, _BUDGET, {"strength": (1e-2, 1)}),
-    "L21": Kind(L21Classifier, _BUDGET, {"strength": (1e-2, 1)}),
-    "RidgeMTL": Kind(RidgeMTLClassifier, _BUDGET, {"strength": (1e-2, 2)}),
-    "GroupLasso": Kind(GroupLassoClassifier, {**_BUDGET, "grouped": True}, {"strength": (1e-2, 1)}),
-    "SharedPlusOwn": Kind(SharedPlusOwnClassifier, _BUDGET),
+    "SingleTask": Kind(pm.SingleTaskClassifier, _BUDGET, {"l2_strength": (1e-2, 2)}),
+    "Lasso": Kind(pm.LassoClassifier, _BUDGET, {"strength": (1e-2, 1)}),
+    "L21": Kind(pm.L21Classifier, _BUDGET, {"strength": (1e-2, 1)}),
+    "RidgeMTL": Kind(pm.RidgeMTLClassifier, _BUDGET, {"strength": (1e-2, 2)}),
+    "GroupLasso": Kind(
+        pm.GroupLassoClassifier, {**_BUDGET, "grouped": True}, {"strength": (1e-2, 1)}
+    ),
+    "SharedPlusOwn": Kind(pm.SharedPlusOwnClassifier, _BUDGET),
     "LatentMTL": Kind(
-        LatentMTLClassifier,
+        pm.LatentMTLClassifier,
         {**_LATENT, "grouped": True},
         {"l1_strength": (1e-4, 1), "frobenius_strength": (1e-4, 2)},
         convex=False,
     ),
     "LatentMTL with own parts": Kind(
-        LatentMTLClassifier,
+        pm.LatentMTLClassifier,
         {"max_passes": 40, "grouped": True},
         {"l1_strength": (1e-4, 1), "frobenius_strength": (1e-4, 2), "own_strength": (1e-2, 2)},
         convex=False,
     ),
     "GOMTL": Kind(
-        GOMTLClassifier,
+        pm.GOMTLClassifier,
         {**_LATENT, "n_latents": 2},
         {"frobenius_strength": (1e-3, 2)},
         convex=False,
     ),
-    "SingleTaskCV": Kind(SingleTaskClassifierCV, _SEARCH, searches=True),
-    "SharedPlusOwnCV": Kind(SharedPlusOwnClassifierCV, _SEARCH, searches=True),
-    "LatentMTLCV": Kind(LatentMTLClassifierCV, _SEARCH, convex=False, searches=True),
+    "SingleTaskCV": Kind(pm.SingleTaskClassifierCV, _SEARCH, searches=True),
+    "SharedPlusOwnCV": Kind(pm.SharedPlusOwnClassifierCV, _SEARCH, searches=True),
+    "LatentMTLCV": Kind(pm.LatentMTLClassifierCV, _SEARCH, convex=False, searches=True),
 }
 
 

@@ -2,23 +2,16 @@
 
 import numpy as np
 
-from proxmtl.estimators import (
-    LatentMTLRegressor,
-    LatentMTLRegressorCV,
-    SharedPlusOwnRegressor,
-    SharedPlusOwnRegressorCV,
-    SingleTaskRegressor,
-    SingleTaskRegressorCV,
-)
+import proxmtl as pm
 
 PLAIN = [
-    SingleTaskRegressor(),
-    SharedPlusOwnRegressor(),
-    LatentMTLRegressor(max_passes=50),
-    LatentMTLRegressor(max_passes=50, own_strength=0.01),
+    pm.SingleTaskRegressor(),
+    pm.SharedPlusOwnRegressor(),
+    pm.LatentMTLRegressor(max_passes=50),
+    pm.LatentMTLRegressor(max_passes=50, own_strength=0.01),
 ]
 SMALL = {"cv": 3, "random_state": 0}
-SEARCHES = [SingleTaskRegressorCV, SharedPlusOwnRegressorCV, LatentMTLRegressorCV]
+SEARCHES = [pm.SingleTaskRegressorCV, pm.SharedPlusOwnRegressorCV, pm.LatentMTLRegressorCV]
 ALL = [*PLAIN, *(kind(**SMALL) for kind in SEARCHES)]
 UNITS = 10.0 ** np.array([-3, 0, 2, 1, -1])
 

@@ -179,12 +179,16 @@ def test_group_lasso_is_between_lasso_and_all_sharing(data):
     assert chain.result_.status.ok
 
 
-def test_comparisons_take_baselines_by_name(data):
+def test_comparisons_of_baselines(data):
     X, Y = (part.numpy() for part in data)
     splits = random_splits(len(X), 1, 0.3, 0, Y=Y)
     groups = {"a": ["p", "q"], "b": ["r", "s"]}
     found = compare(
-        {"all": "l21", "grouped": "decorrelated", "own": LassoClassifier(strength=0.1)},
+        {
+            "all": baseline_estimator("l21"),
+            "grouped": baseline_estimator("decorrelated", groups, label_names=list("pqrs")),
+            "own": LassoClassifier(strength=0.1),
+        },
         X,
         Y,
         groups,
@@ -196,7 +200,7 @@ def test_comparisons_take_baselines_by_name(data):
     assert found.fits[1].estimator.groups_.names == ("a", "b")
     assert {fit.report["status"] for fit in found.fits} == {"CONVERGED"}
     with pytest.raises(ValueError, match="baseline: got 'ridge-2'; known are s-extract"):
-        compare({"x": "ridge-2"}, X, Y, None, None, splits)
+        baseline_estimator("ridge-2")
 
 
 def _pose(name, groups=None, **strengths):

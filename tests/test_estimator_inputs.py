@@ -17,8 +17,8 @@ from proxmtl import (
     minimize,
 )
 from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.label_encoding import encode_targets
 from proxmtl.estimators.standardize import fit_standardization
-from proxmtl.estimators.targets import encode_targets
 from proxmtl.estimators.weights import class_factors, sample_weights
 from proxmtl.experiments import mean_ap
 from proxmtl.groups import Groups
@@ -39,14 +39,14 @@ SIGNS = np.array([[1.0, -1], [NAN, 1], [-1, -1]])
 )
 def test_codings_become_signs(labels):
     encoded = encode_targets(labels)
-    np.testing.assert_array_equal(encoded.signs, SIGNS)
+    np.testing.assert_array_equal(encoded.numbers, SIGNS)
     assert not encoded.is_vector
     np.testing.assert_array_equal(encoded.classes > 0, [False, True])
 
 
 def test_a_vector_may_have_any_two_classes():
     encoded = encode_targets(np.array(["cat", "dog", "cat"]))
-    np.testing.assert_array_equal(encoded.signs, [[-1], [1], [-1]])
+    np.testing.assert_array_equal(encoded.numbers, [[-1], [1], [-1]])
     assert encoded.is_vector
     assert encoded.classes.tolist() == ["cat", "dog"]
 

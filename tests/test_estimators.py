@@ -14,18 +14,8 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from proxmtl.estimators import (
-    GOMTLClassifier,
-    GroupLassoClassifier,
-    L21Classifier,
-    LassoClassifier,
-    LatentMTLClassifier,
-    RidgeMTLClassifier,
-    SharedPlusOwnClassifier,
-    SingleTaskClassifier,
-    SingleTaskRegressor,
-)
-from proxmtl.estimators.labels import Labels
+import proxmtl as pm
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.experiments import mean_ap
 from proxmtl.groups import Groups
 
@@ -33,16 +23,16 @@ from proxmtl.groups import Groups
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 CONVEX = [
-    SingleTaskClassifier(),
-    LassoClassifier(),
-    L21Classifier(),
-    RidgeMTLClassifier(),
-    GroupLassoClassifier(),
+    pm.SingleTaskClassifier(),
+    pm.LassoClassifier(),
+    pm.L21Classifier(),
+    pm.RidgeMTLClassifier(),
+    pm.GroupLassoClassifier(),
 ]
 # what is promised holds on the way to a solution as well as there
-LATENT = LatentMTLClassifier(max_passes=50)
-BOTH = [LATENT, SingleTaskClassifier(), GroupLassoClassifier()]
-ALL = [LATENT, GOMTLClassifier(max_passes=50), *CONVEX]
+LATENT = pm.LatentMTLClassifier(max_passes=50)
+BOTH = [LATENT, pm.SingleTaskClassifier(), pm.GroupLassoClassifier()]
+ALL = [LATENT, pm.GOMTLClassifier(max_passes=50), *CONVEX]
 
 
 # Weights and copies of rows give one problem, but not one path: the solutions agree as far as they
@@ -139,7 +129,7 @@ def test_a_missing_label_is_a_label_of_weight_zero(data, estimator):
 
 
 @pytest.mark.parametrize(
-    "estimator", [*BOTH, SharedPlusOwnClassifier()], ids=lambda e: type(e).__name__
+    "estimator", [*BOTH, pm.SharedPlusOwnClassifier()], ids=lambda e: type(e).__name__
 )
 def test_weights_of_missing_labels_have_no_effect(data, estimator):
     X, Y = data
@@ -161,13 +151,13 @@ def test_weights_of_missing_labels_have_no_effect(data, estimator):
 
 def test_weights_of_one_are_none():
     numbers = np.array([[1.0, -1, np.nan], [np.nan] * 3, [-1, 1, 1]])
-    ones = Labels(numbers, np.ones(numbers.shape))
+    ones = EncodedLabels(numbers, np.ones(numbers.shape))
     labels, rows = ones.weighted()
     np.testing.assert_array_equal(rows, range(3))
     np.testing.assert_array_equal(labels.numbers, numbers)
     np.testing.assert_array_equal(labels.weights, ones.weights)
     weights = np.array([[1.0, 3, 9], [2, 2, 2], [0, 4, 6]])
-    labels, _ = Labels(numbers, weights).weighted()
+    labels, _ = EncodedLabels(numbers, weights).weighted()
     np.testing.assert_array_equal(labels.per_row(), [2, 2, 5])
 
 
@@ -183,7 +173,7 @@ def test_float32_stays_float32(data, estimator):
 def test_single_task_equals_liblinear(data):
     X, Y = data
     C = 0.5
-    model = SingleTaskClassifier(
+    model = pm.SingleTaskClassifier(
         l2_strength=1 / (4 * C), reduction="sum", standardize=False, fit_intercept=False, tol=1e-12
     ).fit(X, Y)
     for task in range(Y.shape[1]):
@@ -194,8 +184,8 @@ def test_single_task_equals_liblinear(data):
 
 def test_single_task_certificate_bounds_the_error(data):
     X, Y = data
-    rough = SingleTaskClassifier(tol=1e-2).fit(X, Y).result_
-    fine = SingleTaskClassifier(tol=1e-12).fit(X, Y).result_
+    rough = pm.SingleTaskClassifier(tol=1e-2).fit(X, Y).result_
+    fine = pm.SingleTaskClassifier(tol=1e-12).fit(X, Y).result_
     assert rough.status.name == fine.status.name == "CONVERGED"
     error = rough.certificate.objective - fine.certificate.objective
     assert 0 <= error <= rough.certificate.gap
@@ -204,19 +194,19 @@ def test_single_task_certificate_bounds_the_error(data):
 def test_single_task_says_when_the_budget_ran_out(data):
     X, Y = data
     with pytest.warns(ConvergenceWarning, match="Budget used up"):
-        SingleTaskClassifier(max_passes=2, tol=1e-12).fit(X, Y)
+        pm.SingleTaskClassifier(max_passes=2, tol=1e-12).fit(X, Y)
 
 
 def test_latent_tasks_say_when_the_budget_ran_out(data):
     X, Y = data
     with pytest.warns(ConvergenceWarning, match="LatentMTLClassifier: Budget used up"):
-        LatentMTLClassifier(max_passes=25, tol=1e-12).fit(X, Y)
+        pm.LatentMTLClassifier(max_passes=25, tol=1e-12).fit(X, Y)
 
 
 def test_latent_factors(data):
     X, Y = data
     groups = {"a": [0, 1, 2], "b": [3, 4]}
-    model = LatentMTLClassifier(groups=groups, group_strength=3e-3, n_latents=5).fit(X, Y)
+    model = pm.LatentMTLClassifier(groups=groups, group_strength=3e-3, n_latents=5).fit(X, Y)
     assert model.L_.shape == (12, 5)
     assert model.S_.shape == (5, 6)
     np.testing.assert_allclose(model.coef_, (model.L_ @ model.S_).T, atol=1e-12)
@@ -234,28 +224,28 @@ def test_groups_in_every_form_give_one_model(data):
     by_name = {"a": ["u", "v", "w"], "b": ["x", "y", "z"]}
     lists = [[0, 1, 2], [3, 4, 5]]
     models = [
-        LatentMTLClassifier(groups=Groups.from_lists(lists), max_passes=20).fit(X, Y),
-        LatentMTLClassifier(groups=lists, max_passes=20).fit(X, Y),
-        LatentMTLClassifier(groups=by_name, label_names=names, max_passes=20).fit(X, Y),
-        LatentMTLClassifier(groups=by_name, max_passes=20).fit(X, frame),
+        pm.LatentMTLClassifier(groups=Groups.from_lists(lists), max_passes=20).fit(X, Y),
+        pm.LatentMTLClassifier(groups=lists, max_passes=20).fit(X, Y),
+        pm.LatentMTLClassifier(groups=by_name, label_names=names, max_passes=20).fit(X, Y),
+        pm.LatentMTLClassifier(groups=by_name, max_passes=20).fit(X, frame),
     ]
     for model in models[1:]:
         np.testing.assert_array_equal(model.coef_, models[0].coef_)
     assert models[3].label_names_ == names
-    everyone = LatentMTLClassifier(groups=None, max_passes=20).fit(X, Y)
+    everyone = pm.LatentMTLClassifier(groups=None, max_passes=20).fit(X, Y)
     np.testing.assert_array_equal(
-        everyone.coef_, LatentMTLClassifier(groups=[range(6)], max_passes=20).fit(X, Y).coef_
+        everyone.coef_, pm.LatentMTLClassifier(groups=[range(6)], max_passes=20).fit(X, Y).coef_
     )
 
 
 def test_partial_fit_goes_on_from_the_earlier_set(data):
     X, Y = data
     first, second = slice(0, 75), slice(75, 150)
-    model = LatentMTLClassifier(max_passes=100).fit(X[first], Y[first])
+    model = pm.LatentMTLClassifier(max_passes=100).fit(X[first], Y[first])
     moments, start = model.mean_, model.coef_
     went_on = clone(model).partial_fit(X[first], Y[first]).partial_fit(X[second], Y[second])
     np.testing.assert_array_equal(went_on.mean_, moments)
-    afresh = LatentMTLClassifier(max_passes=100).fit(X[second], Y[second])
+    afresh = pm.LatentMTLClassifier(max_passes=100).fit(X[second], Y[second])
     assert not np.allclose(went_on.coef_, start)
     # The start is the end of the first set: a few passes over the second set stay near it.
     near = clone(model).partial_fit(X[first], Y[first])
@@ -269,9 +259,9 @@ def test_partial_fit_starts_where_it_was(data, fit_intercept, own):
     """On features with means, which the standardisation takes out of the intercepts."""
     X, Y = data
     X = X + np.linspace(2, 5, X.shape[1]) * X.std(axis=0)
-    model = LatentMTLClassifier(max_passes=100, fit_intercept=fit_intercept, own_strength=own).fit(
-        X, Y
-    )
+    model = pm.LatentMTLClassifier(
+        max_passes=100, fit_intercept=fit_intercept, own_strength=own
+    ).fit(X, Y)
     assert hasattr(model, "V_") == (own < np.inf)
     reached = model.result_.certificate.objective
     scores = model.decision_function(X)
@@ -283,7 +273,9 @@ def test_partial_fit_starts_where_it_was(data, fit_intercept, own):
 
 def test_own_parts_come_and_go_with_their_strength(data):
     X, Y = data
-    model = LatentMTLClassifier(max_passes=60, shared_strength=0.1, own_strength=np.inf).fit(X, Y)
+    model = pm.LatentMTLClassifier(max_passes=60, shared_strength=0.1, own_strength=np.inf).fit(
+        X, Y
+    )
     model.set_params(own_strength=1.0).partial_fit(X, Y)
     np.testing.assert_allclose(model.coef_.T, model.L_ @ model.S_ + model.V_, rtol=1e-12)
     assert model.V_.any()
@@ -298,7 +290,7 @@ def test_own_parts_come_and_go_with_their_strength(data):
 def test_partial_fit_knows_the_classes_it_is_told(data):
     X, Y = data
     y = np.where(Y[:, 0] > 0, "yes", "no")
-    model = LatentMTLClassifier(max_passes=20)
+    model = pm.LatentMTLClassifier(max_passes=20)
     told = clone(model).partial_fit(X, y, classes=["no", "yes"])
     np.testing.assert_array_equal(told.coef_, clone(model).partial_fit(X, y).coef_)
     with pytest.raises(ValueError, match="it has 3 classes"):
@@ -310,7 +302,7 @@ def test_partial_fit_knows_the_classes_it_is_told(data):
 
 def test_partial_fit_of_other_data_is_refused(data):
     X, Y = data
-    model = LatentMTLClassifier(max_passes=20).partial_fit(X, Y)
+    model = pm.LatentMTLClassifier(max_passes=20).partial_fit(X, Y)
     with pytest.raises(ValueError, match="5 columns, and this model was fitted on 6"):
         model.partial_fit(X, Y[:, :5])
     with pytest.raises(ValueError, match="features"):
@@ -320,24 +312,24 @@ def test_partial_fit_of_other_data_is_refused(data):
 def test_collapse_is_reported(data):
     X, Y = data
     with pytest.warns(UserWarning, match="collapsed to W = 0"):
-        model = LatentMTLClassifier(group_strength=100.0).fit(X, Y)
+        model = pm.LatentMTLClassifier(group_strength=100.0).fit(X, Y)
     assert not model.coef_.any()
 
 
 BAD_PARAMETERS = {
-    "group_strength": (LatentMTLClassifier(group_strength=0.0), "group_strength"),
-    "negative l1": (LatentMTLClassifier(l1_strength=-1.0), "l1_strength"),
-    "free L": (LatentMTLClassifier(l1_strength=0.0, frobenius_strength=0.0), "strength"),
-    "algorithm": (LatentMTLClassifier(algorithm="magic"), "algorithm.*magic"),
-    "init": (LatentMTLClassifier(init="magic"), "init.*magic"),
-    "reduction": (LatentMTLClassifier(reduction="max"), "reduction.*max"),
-    "n_latents": (LatentMTLClassifier(n_latents=0), "n_latents"),
-    "groups": (LatentMTLClassifier(groups=[[0, 9]]), "9"),
-    "class_weight": (SingleTaskClassifier(class_weight="heavy"), "class_weight.*heavy"),
-    "l2_strength": (SingleTaskClassifier(l2_strength=0.0), "l2_strength: got 0.0"),
-    "loss": (SingleTaskClassifier(loss="absolute"), "loss: got 'absolute'"),
-    "tol": (SingleTaskClassifier(tol=0.0), "tol"),
-    "label_names": (SingleTaskClassifier(label_names=["a"]), "1 names for the 6 columns"),
+    "group_strength": (pm.LatentMTLClassifier(group_strength=0.0), "group_strength"),
+    "negative l1": (pm.LatentMTLClassifier(l1_strength=-1.0), "l1_strength"),
+    "free L": (pm.LatentMTLClassifier(l1_strength=0.0, frobenius_strength=0.0), "strength"),
+    "algorithm": (pm.LatentMTLClassifier(algorithm="magic"), "algorithm.*magic"),
+    "init": (pm.LatentMTLClassifier(init="magic"), "init.*magic"),
+    "reduction": (pm.LatentMTLClassifier(reduction="max"), "reduction.*max"),
+    "n_latents": (pm.LatentMTLClassifier(n_latents=0), "n_latents"),
+    "groups": (pm.LatentMTLClassifier(groups=[[0, 9]]), "9"),
+    "class_weight": (pm.SingleTaskClassifier(class_weight="heavy"), "class_weight.*heavy"),
+    "l2_strength": (pm.SingleTaskClassifier(l2_strength=0.0), "l2_strength: got 0.0"),
+    "loss": (pm.SingleTaskClassifier(loss="absolute"), "loss: got 'absolute'"),
+    "tol": (pm.SingleTaskClassifier(tol=0.0), "tol"),
+    "label_names": (pm.SingleTaskClassifier(label_names=["a"]), "1 names for the 6 columns"),
 }
 
 
@@ -368,7 +360,7 @@ def test_bad_data_are_refused(data, estimator, case):
 
 def test_scores_need_the_labels_of_the_fit(data):
     X, Y = data
-    model = SingleTaskClassifier().fit(X, Y)
+    model = pm.SingleTaskClassifier().fit(X, Y)
     with pytest.raises(ValueError, match=r"shape \(150, 5\) and the predictions \(150, 6\)"):
         model.score(X, Y[:, :5])
     with pytest.raises(ValueError, match="no observed label with a weight"):
@@ -387,7 +379,7 @@ BAD_WEIGHTS = {
 
 
 @pytest.mark.parametrize("case", BAD_WEIGHTS)
-@pytest.mark.parametrize("kind", [SingleTaskClassifier, SingleTaskRegressor])
+@pytest.mark.parametrize("kind", [pm.SingleTaskClassifier, pm.SingleTaskRegressor])
 def test_weights_of_a_score_are_checked(data, kind, case):
     X, Y = data
     change, message = BAD_WEIGHTS[case]

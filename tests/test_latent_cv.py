@@ -13,8 +13,7 @@ from strategies import classification
 from test_shared_plus_own import hidden, shared_data
 
 from proxmtl import Groups, LatentMTLClassifierCV, Logistic, Problem, SharedDesign, Targets
-from proxmtl.estimators import SingleTaskClassifierCV, cross_validated
-from proxmtl.io import load_model, save_model
+from proxmtl.estimators import SingleTaskClassifierCV, cross_validated, load_model, save_model
 from proxmtl.latent import refactor
 from proxmtl.latent.path import critical_strength, followed, with_own_parts
 

@@ -27,9 +27,10 @@ from proxmtl.estimators import (
     SharedPlusOwnClassifier,
     SharedPlusOwnClassifierCV,
     SingleTaskClassifierCV,
+    load_model,
+    save_model,
 )
 from proxmtl.estimators.scoring import SCORINGS
-from proxmtl.io import load_model, save_model
 from proxmtl.selection.edges import EdgeWarning
 
 SMALL = {"cv": 3, "random_state": 0}

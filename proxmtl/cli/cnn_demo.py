@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from proxmtl.backbones.training import Head
+    from proxmtl.cli.demo import DemoOptions
 
 __all__ = ["run_cnn_demo"]
 
@@ -44,21 +44,12 @@ LEARNING_RATE = 1e-3
 """Of networks that start from random weights; the paper's 0.01 is for pretrained ones."""
 
 
-def run_cnn_demo(
-    out: Path,
-    *,
-    n_train: int,
-    observed: float,
-    epochs: int,
-    max_passes: int,
-    seed: int,
-    force: bool,
-) -> None:
+def run_cnn_demo(options: DemoOptions, epochs: int) -> None:
     """Train both kinds of networks, print the table, write the run folder of the joint one."""
     console = make_console()
     data = load_digit_attributes()
     groups = Groups.from_names(data.groups, data.names)
-    rows = digit_rows(data, n_train, observed, seed)
+    rows = digit_rows(data, options.n_train, options.observed, options.seed)
     train, test = rows.train, rows.test
     pixels = (data.X.reshape(-1, 1, 8, 8) * 15).astype(np.uint8)
     ids = tuple(str(i) for i in range(len(pixels)))
@@ -67,12 +58,13 @@ def run_cnn_demo(
     console.print(
         f"[bold]Digits with attributes[/]: {len(data.names)} networks, one an attribute, trained "
         f"for {counted(epochs, 'epoch')} on {counted(len(train), 'image')}, of which "
-        f"{observed:.0%} of the labels are known; {len(test)} images to test on, with all labels. "
+        f"{options.observed:.0%} of the labels are known; {len(test)} images to test on, with all "
+        "labels. "
         f"The digits {_pair(rows.digits)} are in none of them: their {len(rows.unseen)} images are "
         "for zero-shot recognition."
     )
     config = TrainingConfig(
-        epochs=epochs, batch_size=32, learning_rate=LEARNING_RATE, patience=3, seed=seed
+        epochs=epochs, batch_size=32, learning_rate=LEARNING_RATE, patience=3, seed=options.seed
     )
     latent = LatentMTL(
         groups=groups,
@@ -80,18 +72,18 @@ def run_cnn_demo(
         group_strength=GROUP_STRENGTH,
         l1_strength=L_STRENGTH,
         frobenius_strength=L_STRENGTH,
-        max_passes=max_passes,
+        max_passes=options.max_passes,
     )
     heads: dict[str, Head] = {
-        SINGLE: SingleTaskHead(SINGLE_STRENGTH, max_passes=max_passes),
+        SINGLE: SingleTaskHead(SINGLE_STRENGTH, max_passes=options.max_passes),
         JOINT: LatentHead(latent),
     }
     trainers, metrics, seconds, unseen = {}, {}, {}, {}
-    with Parts() as parts, demo_folder(out, force=force) as staging:
+    with Parts() as parts, demo_folder(options.out, force=options.force) as staging:
         with one_thread():
             for name, head in heads.items():
                 begin = time.perf_counter()
-                networks = architecture.ensemble(seed)  # the same start for both
+                networks = architecture.ensemble(options.seed)  # the same start for both
                 trainer = Trainer(networks, head, table, config, train=train, test=test)
                 if name == JOINT:
                     trainer.advance()
@@ -103,7 +95,6 @@ def run_cnn_demo(
                 unseen[name] = zero_shot_accuracy(trainer, data, rows)
             unseen = {name: unseen[name] for name in (FROZEN, SINGLE, JOINT)}
             metrics = {name: metrics[name] for name in (FROZEN, SINGLE, JOINT)}
-        asked = {"n_train": n_train, "observed": observed, "epochs": epochs, "seed": seed}
         joint = trainers[JOINT]
         means = {name: group_means(table, groups) for name, table in metrics.items()}
         write_trained(
@@ -117,7 +108,7 @@ def run_cnn_demo(
                 "groups": {name: m.to_dict(orient="index") for name, m in means.items()},
                 "zero_shot": {name: _by_digit(found) for name, found in unseen.items()},
             },
-            config={"command": "demo", "cnn": True, "max_passes": max_passes, **asked},
+            config=options.asked(cnn=True, epochs=epochs),
             groups=groups,
         )
         by_digit = pd.DataFrame(unseen).T.rename_axis("model")
@@ -137,10 +128,10 @@ def run_cnn_demo(
         "AP and accuracy in % on the test images. The first column is the joint run before its "
         "first epoch: W = L S solved on the features of networks that know nothing.\n"
         f"Joint objective by epoch: {objectives}\n"
-        f"\nrun folder -> {shown_path(out)}",
+        f"\nrun folder -> {shown_path(options.out)}",
         soft_wrap=True,
     )
-    parts.tell(out)
+    parts.tell(options.out)
 
 
 def _rows(

@@ -3,43 +3,59 @@
 # ruff: noqa: PLC0415
 # What is heavy to import is imported when the command runs: help and errors of usage come at once.
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from proxmtl.cli import options
+from proxmtl.cli.option_groups import grouped_options
 
-__all__ = ["demo"]
+__all__ = ["DemoOptions", "demo"]
 
 
-def demo(
-    ctx: typer.Context,
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """What both demos take."""
+
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Run folder; that of an earlier demo is replaced.")
-    ] = Path("proxmtl-demo"),
-    *,
+    ] = Path("proxmtl-demo")
     n_train: Annotated[
         int, typer.Option(help="Images to learn from; the others are for the test.", min=60)
-    ] = 500,
+    ] = 500
     observed: Annotated[
-        float, typer.Option(help="Share of the labels that is known of them.", min=0.05, max=1.0)
-    ] = 0.2,
+        float,
+        typer.Option(
+            help="Share of their labels that is kept; the others are missing.", min=0.05, max=1.0
+        ),
+    ] = 0.2
+    max_passes: Annotated[
+        int, typer.Option(help="Budget of each latent fit, in passes over the data.", min=1)
+    ] = 100
+    seed: options.Seed = 0
+    force: options.Force = False
+
+    def asked(self, **more: Any) -> dict[str, Any]:
+        """What the run records of the request."""
+        kept = ("n_train", "observed", "max_passes", "seed")
+        return {"command": "demo", **{name: getattr(self, name) for name in kept}, **more}
+
+
+@grouped_options
+def demo(
+    ctx: typer.Context,
+    common: DemoOptions,
+    *,
     n_splits: Annotated[
         int, typer.Option(help="Random splits, over which mean and deviation are taken.", min=1)
     ] = 3,
-    max_passes: Annotated[
-        int, typer.Option(help="Budget of each latent fit, in passes over the data.", min=1)
-    ] = 100,
     cnn: Annotated[
         bool,
         typer.Option("--cnn", help="Train small networks, one an attribute, instead; minutes."),
     ] = False,
     epochs: Annotated[int, typer.Option(help="Of the networks of --cnn.", min=1)] = 6,
-    seed: Annotated[int, typer.Option(help="Of the splits.", min=0, max=options.SEEDS)] = 0,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the run that is in the folder.")
-    ] = False,
 ) -> None:
     """Compare single-task, latent and grouped latent models on digits with attributes.
 
@@ -67,24 +83,8 @@ def demo(
     if cnn:
         from proxmtl.cli.cnn_demo import run_cnn_demo
 
-        run_cnn_demo(
-            out,
-            n_train=n_train,
-            observed=observed,
-            epochs=epochs,
-            max_passes=max_passes,
-            seed=seed,
-            force=force,
-        )
-        return
-    from proxmtl.cli.digits_demo import run_demo
+        run_cnn_demo(common, epochs)
+    else:
+        from proxmtl.cli.digits_demo import run_demo
 
-    run_demo(
-        out,
-        n_train=n_train,
-        observed=observed,
-        n_splits=n_splits,
-        max_passes=max_passes,
-        seed=seed,
-        force=force,
-    )
+        run_demo(common, n_splits)

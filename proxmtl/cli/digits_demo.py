@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from proxmtl.cli.demo import DemoOptions
     from proxmtl.io.digits import DigitAttributes
 
 __all__ = ["demo_folder", "digit_parts", "one_thread", "run_demo"]
@@ -46,29 +47,20 @@ MARK = "*"
 SINGLE, PLAIN, GROUPED = "single task", "latent, no groups", "latent, groups"
 
 
-def run_demo(
-    out: Path,
-    *,
-    n_train: int,
-    observed: float,
-    n_splits: int,
-    max_passes: int,
-    seed: int,
-    force: bool,
-) -> None:
+def run_demo(options: DemoOptions, n_splits: int) -> None:
     """Compare the three models, print the table, write the run folder."""
     console = make_console()
     data = load_digit_attributes()
     groups = Groups.from_names(data.groups, data.names)
-    parts = digit_parts(data, n_train, observed, n_splits, seed)
-    rows = _models(groups, data.names, max_passes)
+    parts = digit_parts(data, options.n_train, options.observed, n_splits, options.seed)
+    rows = _models(groups, data.names, options.max_passes)
     console.print(
         f"[bold]Digits with attributes[/]: {len(data.names)} attributes in {len(groups)} groups. "
-        f"{counted(n_train, 'image')} to learn from, of which {observed:.0%} of the labels are "
-        f"known; {len(data.X) - n_train} to test on, with all labels; "
+        f"{counted(options.n_train, 'image')} to learn from, of which {options.observed:.0%} of "
+        f"the labels are known; {len(data.X) - options.n_train} to test on, with all labels; "
         f"{counted(n_splits, 'random split')}."
     )
-    with Parts() as saved, demo_folder(out, force=force) as staging:
+    with Parts() as saved, demo_folder(options.out, force=options.force) as staging:
         with (
             step_progress("Fitting", len(rows) * n_splits) as advance,
             one_thread(),
@@ -76,9 +68,7 @@ def run_demo(
         ):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the table says it once
             comparison = _compare(rows, data, groups, parts, advance)
-        asked = {"n_train": n_train, "observed": observed, "n_splits": n_splits, "seed": seed}
-        asked["max_passes"] = max_passes
-        _write(staging, saved, comparison, parts[0], asked)
+        _write(staging, saved, comparison, parts[0], options.asked(n_splits=n_splits))
         saved.save("data", lambda: _write_inputs(staging / "data", data, parts[0]))
     console.print()
     console.print(_table(comparison, groups))
@@ -88,7 +78,7 @@ def run_demo(
         "stationary the point is, not how far the best one is. The single-task gap is a bound on "
         f"that distance. A strength marked {MARK} is the lowest or the highest of those tried."
     )
-    inputs = out / "data"
+    out, inputs = options.out, options.out / "data"
     console.print(
         f"\nrun folder -> {shown_path(out)}  (plots/latents.png shows which latent task serves "
         "which group)\n\nTry now\n"
@@ -268,7 +258,7 @@ def _write(
         model=first[GROUPED],
         metrics=metrics,
         summary={"scored_on": f"{len(part.split.test)} test images", **comparison.to_dict()},
-        config={"command": "demo", **asked},
+        config=asked,
         histories={name: model.result_.history for name, model in first.items()},
     )
 

@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from proxmtl.cli import options
+from proxmtl.cli.option_groups import grouped_options
 
 __all__ = ["evaluate"]
 
 
+@grouped_options
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
+    run: options.RunFolder,
     samples: Annotated[
         Path,
         typer.Argument(
@@ -28,16 +30,13 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the metrics to this CSV file.")
     ] = None,
-    key: options.Key = None,
+    scoring: options.ScoringOptions,
     id_column: options.IdColumn = None,
     task_column: options.TaskColumn = None,
     match: options.Match = "auto",
     by_attribute: Annotated[
         bool, typer.Option("--by-attribute", "-a", help="Show every attribute.")
     ] = False,
-    device: options.Device = None,
-    batch_size: options.BatchSize = None,
-    skip_corrupt: options.SkipCorrupt = False,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
 ) -> None:
     """Score a fitted model on labelled samples that it has not seen.
@@ -53,7 +52,7 @@ def evaluate(
 
       proxmtl evaluate runs/cnn photos --labels test.csv
     """
-    from proxmtl.cli.console import make_console, say_warning, shown_path
+    from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.run import named_groups
     from proxmtl.cli.scoring import Reading, labels_of, open_classifier, scored_labels
@@ -61,22 +60,15 @@ def evaluate(
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import attribute_table, group_table
-    from proxmtl.wording import agree, counted
+    from proxmtl.wording import counted
 
     settle_file(out, force=force, inputs=(run, samples, labels))
     opened = open_classifier(run)
     way = check_match(match)
-    reading = Reading(
-        key, device, batch_size, skip_corrupt, id_column, "labels", way, task_column=task_column
-    )
+    reading = Reading(scoring, id_column, match=way, task_column=task_column)
     read = labels_of(opened, labels, reading)
     scored, known = scored_labels(opened, samples, labels, read, reading)
-    fitted = int(scored.fitted.sum())
-    if fitted:
-        say_warning(
-            f"{fitted} of the {counted(len(known), 'sample')} {agree(fitted, 'is', 'are')} among "
-            "those that the model was fitted on: these scores are too good to expect on new ones."
-        )
+    scored.warn_of_fitted("these scores are too good to expect on new ones")
     table = attribute_metrics(scored.scores, known, opened.names)
     means = group_means(table, named_groups(opened.groups))
     console = make_console()

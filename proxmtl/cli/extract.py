@@ -85,12 +85,12 @@ def extract(
     from proxmtl.backbones.partial_files import clear_up
     from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
     from proxmtl.cli.inputs import torch_device
-    from proxmtl.io import ids_beside, read_ids
+    from proxmtl.io import ids_sidecar, read_ids
     from proxmtl.io.outputs import settle_file
     from proxmtl.wording import counted
 
     clear_up(out)
-    for path, replaced in ((out, force), (ids_beside(out), True)):
+    for path, replaced in ((out, force), (ids_sidecar(out), True)):
         settle_file(path, force=replaced, inputs=(images, names, Path(network)))
     if id_column is not None and names is None and images.suffix.lower() != ".csv":
         raise ValueError(
@@ -118,4 +118,4 @@ def extract(
         console.print(f"{skipped} skipped, the first: {extracted.skipped[0]}", markup=False)
     shape = " x ".join(map(str, extracted.features.shape))
     console.print(f"{escape(source.name)}: {shape} features -> {shown_path(out)}")
-    console.print(f"names of the rows -> {shown_path(ids_beside(out))}")
+    console.print(f"names of the rows -> {shown_path(ids_sidecar(out))}")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from proxmtl.io import Features
 
 __all__ = [
-    "Samples",
+    "LabelledSamples",
     "attributes_to_fit",
     "check_classes",
     "features_for",
@@ -46,7 +46,7 @@ FEW = 5
 """Rows of a kind below which an attribute is named where no split of all of them was found."""
 
 
-class Samples(NamedTuple):
+class LabelledSamples(NamedTuple):
     """Features with their labels, row by row."""
 
     X: Any
@@ -70,7 +70,7 @@ def read_samples(
     task_column: str | None = None,
     match: str = "auto",
     min_positives: int = 0,
-) -> Samples:
+) -> LabelledSamples:
     """Read both files and bring their rows together; say what is left out."""
     way = check_match(match)
     # a column of that name may be one of the labels alone, which raise where it is not
@@ -93,7 +93,7 @@ def read_samples(
         "labels": len(read.values),
         "attributes_left_out": [read.names[m] for m in np.setdiff1d(range(len(read.names)), kept)],
     }
-    return Samples(values, Y[:, kept], names, ids, record, X.names)
+    return LabelledSamples(values, Y[:, kept], names, ids, record, X.names)
 
 
 def attributes_to_fit(

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from proxmtl.cli import options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +28,7 @@ SHARING = "sharing.csv"
 
 def inspect(
     ctx: typer.Context,
-    run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
+    run: options.RunFolder,
 ) -> None:
     """Show what a fitted model is: its size, how the solver ended, which latents serve whom.
 
@@ -120,7 +122,9 @@ def _of_fit(run: FittedRun, maker: Any) -> tuple[str, dict[str, Any], NDArray[An
 
 
 def _of_training(model: AttributeCNN) -> tuple[str, dict[str, Any], NDArray[Any] | None]:
-    network, solve = model.network, model.description.get("solve", {})
+    from proxmtl.cli.run import solve_lines
+
+    network = model.network
     shared = f"{network.shared_stages} of {network.skeleton.n_stages} stages shared"
     lines: dict[str, Any] = {
         "attributes": len(model.names),
@@ -129,11 +133,7 @@ def _of_training(model: AttributeCNN) -> tuple[str, dict[str, Any], NDArray[Any]
         "features": network.n_features,
         "parameters": f"{sum(tensor.numel() for tensor in network.parameters()):,}",
     }
-    # figures that this head doesn't have are None
-    known = {"status": "{}", "passes": "{:g}", "relative_kkt": "{:.2g}", "relative_gap": "{:.2g}"}
-    for name, form in known.items():
-        if solve.get(name) is not None:
-            lines[f"last solve, {name.replace('_', ' ')}"] = form.format(solve[name])
+    lines |= solve_lines(model.description.get("solve", {}))
     S = model.factors.get("S")
     return "AttributeCNN", lines, None if S is None else S.numpy()
 

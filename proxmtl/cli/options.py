@@ -1,43 +1,60 @@
-"""Options that several commands have, and those that others rule out."""
+"""Options that several commands have, in groups, and those that others rule out.
+
+A command names the groups among its parameters; see `proxmtl.cli.option_groups`.
+"""
+
+# ruff: noqa: PLC0415
+# What is heavy to import is imported when the command runs: help and errors of usage come at once.
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+if TYPE_CHECKING:
+    from proxmtl.cli.inputs import LabelledSamples
+
 __all__ = [
     "SEEDS",
-    "BatchSize",
-    "Device",
-    "FrobeniusStrength",
-    "GroupStrength",
+    "Balanced",
+    "Force",
+    "GroupsFile",
     "IdColumn",
-    "Key",
-    "L1Strength",
     "Match",
+    "MatchOptions",
     "MinPositives",
     "NumberOfLatents",
-    "NumberOrAuto",
     "OwnStrength",
-    "SharedStrength",
-    "SkipCorrupt",
+    "RunFolder",
+    "RunOptions",
+    "SampleOptions",
+    "ScoringOptions",
+    "Seed",
+    "SingleTask",
+    "SplitOptions",
+    "StrengthOptions",
     "TaskColumn",
     "latents_of",
+    "model_option",
     "refuse_ignored",
     "strength_of",
-    "strengths_of",
     "threshold_of",
 ]
-
-_IMAGES = "Runs of train"
-
-_MODEL = "Model"
-_PAPER = "Strengths of the paper"
 
 SEEDS = 2**63 - 1
 """Largest seed of torch that is one of NumPy too."""
 
+model_option = partial(typer.Option, rich_help_panel="Model")
+_paper_option = partial(typer.Option, rich_help_panel="Strengths of the paper")
+_image_option = partial(typer.Option, rich_help_panel="Runs of train")
+
+RunFolder = Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")]
 Key = Annotated[str | None, typer.Option(help="Which array of an npz or safetensors file.")]
 IdColumn = Annotated[
     str | None,
@@ -63,72 +80,150 @@ MinPositives = Annotated[
         help="Leave out attributes that have fewer rows than this with yes, or with no.", min=0
     ),
 ]
-SharedStrength = Annotated[
-    str,
-    typer.Option(
-        help="Of what attributes share, as a fraction of the strength from which on they share "
-        "nothing; 'auto': from the data.",
-        rich_help_panel=_MODEL,
+GroupsFile = Annotated[
+    Path | None,
+    typer.Option("--groups", "-g", help="TOML, JSON or CSV; without it there are no groups."),
+]
+NumberOfLatents = Annotated[
+    int | None, model_option(help="Upper bound K; default min(M, D).", min=1)
+]
+Balanced = Annotated[bool, model_option("--balanced", help="Weigh both classes equally.")]
+SingleTask = Annotated[
+    float | None,
+    model_option(
+        help="Instead of the latent model, fit each attribute alone with this ridge.",
+        metavar="L2_STRENGTH",
     ),
 ]
 OwnStrength = Annotated[
     str,
-    typer.Option(
+    model_option(
         help="Ridge on a part of each attribute's own, W = L S + V, in units of the features' mean "
         "squared norm over the number of labels; 'auto': from the data, 'inf': no own parts, as "
-        "with the paper's strengths.",
-        rich_help_panel=_MODEL,
+        "with the paper's strengths."
     ),
 ]
-GroupStrength = Annotated[
-    float | None,
-    typer.Option(
-        help="The paper's mu, sparsity of S over (latent, group) blocks: with the next two in "
-        "place of --shared-strength; default 0.001 beside the others.",
-        rich_help_panel=_PAPER,
-    ),
-]
-L1Strength = Annotated[
-    float | None,
-    typer.Option(
-        help="The paper's gamma, sparsity of L; default 0.0001 beside the others.",
-        rich_help_panel=_PAPER,
-    ),
-]
-FrobeniusStrength = Annotated[
-    float | None,
-    typer.Option(
-        help="The paper's lambda, ridge on L; default 0.0001 beside the others.",
-        rich_help_panel=_PAPER,
-    ),
-]
-NumberOfLatents = Annotated[
-    int | None,
-    typer.Option(help="Upper bound K; default min(M, D).", min=1, rich_help_panel=_MODEL),
-]
-NumberOrAuto = Annotated[
-    str | None,
-    typer.Option(
-        "--n-latents",
-        help="Upper bound K, or 'auto': the rank of the best solution of the trace norm. Default "
-        "min(M, D).",
-        rich_help_panel=_MODEL,
-    ),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(help="'cpu' (default), 'cuda', ...", rich_help_panel=_IMAGES),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(help="Images a forward pass; default 64.", min=1, rich_help_panel=_IMAGES),
-]
-SkipCorrupt = Annotated[
-    bool,
-    typer.Option(
-        "--skip-corrupt", help="Leave out images that can't be read.", rich_help_panel=_IMAGES
-    ),
-]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=SEEDS)]
+Force = Annotated[bool, typer.Option("--force", help="Replace the run that is in the folder.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """Features and their labels."""
+
+    features: Annotated[
+        Path,
+        typer.Argument(
+            help="Features, one row per sample: npy, npz, safetensors or parquet.",
+            metavar="FEATURES",
+        ),
+    ]
+    labels: Annotated[
+        Path,
+        typer.Option("--labels", "-l", help="CSV: a header of attribute names; 1 yes, 0 or -1 no."),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchOptions:
+    """What of the files is read, and how their rows are brought together."""
+
+    key: Key = None
+    id_column: IdColumn = None
+    task_column: TaskColumn = None
+    match: Match = "auto"
+    min_positives: MinPositives = 0
+
+    def read(self, samples: SampleOptions) -> LabelledSamples:
+        """Read features and labels."""
+        from proxmtl.cli.inputs import read_samples
+
+        return read_samples(**vars(samples), **vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """Which rows are held out, and everything else that is random."""
+
+    seed: Seed = 0
+    holdout: Annotated[
+        float,
+        typer.Option(
+            help="Share of the rows or images kept from the fit and scored after it; 0: none.",
+            min=0.0,
+            max=0.9,
+        ),
+    ] = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The run folder."""
+
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.")]
+    force: Force = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrengthOptions:
+    """Strengths of the latent model."""
+
+    shared_strength: Annotated[
+        str,
+        model_option(
+            help="Of what attributes share, as a fraction of the strength from which on they share "
+            "nothing; 'auto': from the data."
+        ),
+    ] = "auto"
+    own_strength: OwnStrength = "auto"
+    group_strength: Annotated[
+        float | None,
+        _paper_option(
+            help="The paper's mu, sparsity of S over (latent, group) blocks: with the next two in "
+            "place of --shared-strength; default 0.001 beside the others."
+        ),
+    ] = None
+    l1_strength: Annotated[
+        float | None,
+        _paper_option(help="The paper's gamma, sparsity of L; default 0.0001 beside the others."),
+    ] = None
+    frobenius_strength: Annotated[
+        float | None,
+        _paper_option(help="The paper's lambda, ridge on L; default 0.0001 beside the others."),
+    ] = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Give the strengths by the names of the estimators' parameters.
+
+        Raises
+        ------
+        ValueError
+            If one is out of its range.
+        """
+        return {
+            **vars(self),
+            "shared_strength": strength_of("shared-strength", self.shared_strength),
+            "own_strength": strength_of("own-strength", self.own_strength),
+        }
+
+    def papers(self) -> dict[str, Any]:
+        """Give those of the paper's strengths that were given."""
+        given = {name: getattr(self, name) for name in _PAPERS}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions:
+    """How a run takes its samples: an array of features, or images."""
+
+    key: Key = None
+    device: Annotated[str | None, _image_option(help="'cpu' (default), 'cuda', ...")] = None
+    batch_size: Annotated[
+        int | None, _image_option(help="Images a forward pass; default 64.", min=1)
+    ] = None
+    skip_corrupt: Annotated[
+        bool, _image_option("--skip-corrupt", help="Leave out images that can't be read.")
+    ] = False
 
 
 class _Rule(NamedTuple):
@@ -150,6 +245,12 @@ def _by_hypergradient(given: dict[str, Any]) -> bool:
     return bool(method == "hypergradient" or (method == "auto" and given["model"] != "latent"))
 
 
+_INSTEAD_OF_SHARED = _Rule(
+    lambda given: any(given[name] is not None for name in _PAPERS),
+    ("shared_strength",),
+    "in place of the paper's three strengths",
+)
+
 _RULES = {
     "fit": (
         _Rule(
@@ -162,11 +263,7 @@ _RULES = {
             (*_STRENGTHS, "n_latents", "algorithm"),
             _SINGLE,
         ),
-        _Rule(
-            lambda given: any(given[name] is not None for name in _PAPERS),
-            ("shared_strength",),
-            "in place of the paper's three strengths",
-        ),
+        _INSTEAD_OF_SHARED,
         _Rule(
             lambda given: not given["auto"],
             ("threshold", "latent"),
@@ -176,11 +273,7 @@ _RULES = {
     ),
     "train": (
         _Rule(lambda given: given["single_task"] is not None, (*_STRENGTHS, "n_latents"), _SINGLE),
-        _Rule(
-            lambda given: any(given[name] is not None for name in _PAPERS),
-            ("shared_strength",),
-            "in place of the paper's three strengths",
-        ),
+        _INSTEAD_OF_SHARED,
         _Rule(
             lambda given: given["frozen"],
             ("epochs", "batch_size", "learning_rate", "augment", "flips", "workers"),
@@ -266,23 +359,6 @@ def strength_of(option: str, given: str) -> float | Literal["auto"]:
     if not found > 0:
         raise ValueError(f"--{option}: got {given}; give a positive number, or auto.")
     return found
-
-
-def strengths_of(
-    shared: str, own: str, group: float | None, l1: float | None, frobenius: float | None
-) -> dict[str, Any]:
-    """Give the strengths of the latent model by the names of its parameters.
-
-    Raises
-    ------
-    ValueError
-        If one is out of its range.
-    """
-    return {
-        "shared_strength": strength_of("shared-strength", shared),
-        "own_strength": strength_of("own-strength", own),
-        **dict(zip(_PAPERS, (group, l1, frobenius), strict=True)),
-    }
 
 
 def threshold_of(given: str) -> str | float:

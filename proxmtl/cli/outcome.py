@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from proxmtl.cli.inputs import Samples
+    from proxmtl.cli.inputs import LabelledSamples
     from proxmtl.cli.parts import Parts
     from proxmtl.estimators.base import LinearModel
     from proxmtl.groups import Groups
@@ -55,7 +55,7 @@ def write_fitted(
     parts: Parts,
     *,
     model: LinearModel,
-    data: Samples,
+    data: LabelledSamples,
     rows: tuple[Any, Any],
     groups: Groups | None,
     config: Mapping[str, Any],

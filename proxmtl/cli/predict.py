@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from proxmtl.cli import options
+from proxmtl.cli.option_groups import grouped_options
 
 __all__ = ["predict"]
 
 
+@grouped_options
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
+    run: options.RunFolder,
     samples: Annotated[
         Path,
         typer.Argument(
@@ -28,7 +30,7 @@ def predict(
     scores: Annotated[
         bool, typer.Option("--scores", help="Write real-valued scores instead of 0 and 1.")
     ] = False,
-    key: options.Key = None,
+    scoring: options.ScoringOptions,
     id_column: Annotated[
         str | None,
         typer.Option(help="Column of row identifiers in parquet features or in a .csv of images."),
@@ -39,9 +41,6 @@ def predict(
             help="'position': leave identifiers out of the predictions, whatever they are."
         ),
     ] = "auto",
-    device: options.Device = None,
-    batch_size: options.BatchSize = None,
-    skip_corrupt: options.SkipCorrupt = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Predict the attributes of new samples.
@@ -67,9 +66,7 @@ def predict(
     settle_file(out, force=force, inputs=(run, samples))
     opened = open_run(run)
     way = check_match(match)
-    reading = Reading(
-        key, device, batch_size, skip_corrupt, id_column, "samples", way, recognise=False
-    )
+    reading = Reading(scoring, id_column, "samples", way, recognise=False)
     table, ids, _ = opened.scores(samples, reading)
     if match == "position":
         ids = None

@@ -40,14 +40,17 @@ def report(
     """
     from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.report_runs import read_runs
+    from proxmtl.io import read_model_kind
     from proxmtl.io.atomic import write_text
     from proxmtl.io.outputs import settle_file
     from proxmtl.report.page import report_page
     from proxmtl.wording import counted
 
-    settle_file(out, force=force, inputs=runs)
     if len({run.resolve() for run in runs}) < len(runs):
         raise ValueError("RUN: a folder is given twice; give each once.")
+    for run in runs:  # a run that is missing is named before a page that is there
+        read_model_kind(run)
+    settle_file(out, force=force, inputs=runs)
     read = read_runs(runs, getattr(ctx.find_root().command, "commands", {}))
     page = report_page(read)
     write_text(out, page)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from proxmtl.cli.held_out import HELD_OUT_FILE, parse_held_out
-from proxmtl.cli.run import group_columns, named_groups, summary_lines
+from proxmtl.cli.run import group_columns, named_groups, solve_lines, summary_lines
 from proxmtl.documents import parse_json
 from proxmtl.io import InputError, read_model_kind
 from proxmtl.io.seal import read_manifest
@@ -182,12 +182,6 @@ def _of_training(folder: Path) -> dict[str, Any]:
 
     trained = AttributeCNN.load(folder)
     solve = dict(trained.description.get("solve", {}))
-    forms = {"status": "{}", "passes": "{:g}", "relative_kkt": "{:.2g}", "relative_gap": "{:.2g}"}
-    lines = {
-        f"last solve, {name.replace('_', ' ')}": form.format(solve[name])
-        for name, form in forms.items()
-        if solve.get(name) is not None
-    }
     S = trained.factors.get("S")
     L = trained.factors.get("L")
     latents = None
@@ -197,7 +191,7 @@ def _of_training(folder: Path) -> dict[str, Any]:
     return {
         "names": list(trained.names),
         "groups": group_columns(named_groups(attribute_groups(trained))),
-        "lines": lines,
+        "lines": solve_lines(solve),
         "report": solve,
         "latents": latents,
     }

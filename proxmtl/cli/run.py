@@ -15,7 +15,8 @@ import torch
 from proxmtl import __version__
 from proxmtl.cli.option_names import in_options
 from proxmtl.cli.parts import Parts, saved_or_kept
-from proxmtl.io import save_model, write_json, write_text
+from proxmtl.estimators import save_model
+from proxmtl.io import write_json, write_text
 from proxmtl.latent.initial import check_room
 from proxmtl.report import plot_attribute_scores, plot_convergence, plot_latents, save_figure
 from proxmtl.wording import counted
@@ -36,6 +37,7 @@ __all__ = [
     "named_groups",
     "scored_on",
     "sharing_line",
+    "solve_lines",
     "summary_lines",
     "write_figures",
     "write_run",
@@ -117,6 +119,16 @@ def sharing_line(sharing: NDArray[np.bool_], report: pd.DataFrame | None) -> str
     return f"{number}, {gain:+.1f} points in the cross-validation that chose them"
 
 
+def solve_lines(solve: Mapping[str, Any]) -> dict[str, str]:
+    """The last solve of a training as lines for people; figures that its head lacks are None."""
+    forms = {"status": "{}", "passes": "{:g}", "relative_kkt": "{:.2g}", "relative_gap": "{:.2g}"}
+    return {
+        f"last solve, {name.replace('_', ' ')}": form.format(solve[name])
+        for name, form in forms.items()
+        if solve.get(name) is not None
+    }
+
+
 def _figure(value: float | None, form: str) -> str:
     """A number; what was not finite is null in JSON."""
     return "-" if value is None else format(value, form)
@@ -185,21 +197,32 @@ def write_run(
     parts.save("metrics.json", lambda: write_json(folder / "metrics.json", summary))
     if metrics:
         parts.save("metrics.csv", scores)
-    write_figures(folder / "plots", parts, model=model, metrics=metrics, histories=histories)
+    write_figures(
+        folder / "plots",
+        parts,
+        S=getattr(model, "S_", None),
+        groups=given_groups(model),
+        names=model.label_names_ or [f"attribute {i}" for i in range(len(model.coef_))],
+        metrics=metrics,
+        histories=histories,
+    )
 
 
 def write_figures(
     folder: Path,
     parts: Parts,
     *,
-    model: LinearModel,
+    S: NDArray[Any] | None,
+    groups: Groups | None,
+    names: Sequence[str],
     metrics: Mapping[str, pd.DataFrame],
-    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    histories: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
 ) -> None:
-    """Draw the figures of a run: ``latents.png``, ``convergence.png``, ``attributes.png``."""
-    tables = list(metrics.values())
-    names = model.label_names_ or [f"attribute {i}" for i in range(len(model.coef_))]
-    columns = group_columns(named_groups(given_groups(model)))
+    """Draw the figures of a run: ``latents.png``, ``convergence.png``, ``attributes.png``.
+
+    Each is drawn where there is something to draw: latent tasks S, records of a solver, metrics.
+    """
+    columns = group_columns(named_groups(groups))
 
     def draw(name: str, figure: Callable[[], Any]) -> None:
         def save() -> None:
@@ -208,18 +231,19 @@ def write_figures(
 
         parts.save(f"plots/{name}", save)
 
-    if hasattr(model, "S_"):
+    if S is not None:
         title = "Latent tasks of the attributes (S)"
-        draw("latents.png", lambda: plot_latents(model.S_, columns, names, title=title))
-    draw("convergence.png", lambda: plot_convergence(histories))
-    if tables:
+        draw("latents.png", lambda: plot_latents(S, columns, names, title=title))
+    if histories is not None:
+        draw("convergence.png", lambda: plot_convergence(histories))
+    if metrics:
         draw(
             "attributes.png",
             lambda: plot_attribute_scores(
                 {name: table["ap"].tolist() for name, table in metrics.items()},
                 columns,
                 names,
-                prevalence=tables[0]["prevalence"].tolist(),
+                prevalence=next(iter(metrics.values()))["prevalence"].tolist(),
                 title="Average precision by attribute",
             ),
         )

@@ -11,6 +11,7 @@ import numpy as np
 from proxmtl.cli.console import say_note, say_warning, step_progress, thousandths
 from proxmtl.cli.inputs import features_for, labels_for, scores_of, torch_device
 from proxmtl.cli.run import given_groups
+from proxmtl.estimators import load_model
 from proxmtl.groups import Groups
 from proxmtl.io import (
     FEATURE_SUFFIXES,
@@ -19,12 +20,11 @@ from proxmtl.io import (
     Match,
     Rows,
     join_rows,
-    load_model,
     read_labels,
     read_model_kind,
 )
 from proxmtl.io.identity import fitted_rows, recognised, row_fingerprints
-from proxmtl.wording import counted
+from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from proxmtl.backbones.trained import TrainedNetworks
     from proxmtl.backbones.training import AttributeCNN
+    from proxmtl.cli.options import ScoringOptions
     from proxmtl.estimators.base import LinearModel
     from proxmtl.io.rows import Joined
 
@@ -53,12 +54,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Reading:
-    """Options of how samples are read; some are of features, the others of images."""
+    """How samples are read."""
 
-    key: str | None = None
-    device: str | None = None
-    batch_size: int | None = None
-    skip_corrupt: bool = False
+    options: ScoringOptions
+    """Some are of features, the others of images."""
     id_column: str | None = None
     id_column_of: Literal["samples", "labels"] = "labels"
     """Which of them must have that column; samples may have it in any case."""
@@ -83,6 +82,16 @@ class Scored(NamedTuple):
         """Return the scores of some of the samples."""
         ids = None if self.ids is None else tuple(self.ids[row] for row in rows)
         return Scored(self.scores[rows], ids, self.fitted[rows])
+
+    def warn_of_fitted(self, what_follows: str) -> None:
+        """Warn, with what follows from it, where the model was fitted on some of the samples."""
+        fitted = int(self.fitted.sum())
+        if fitted:
+            say_warning(
+                f"{fitted} of the {counted(len(self.scores), 'sample')} "
+                f"{agree(fitted, 'is', 'are')} among those that the model was fitted on: "
+                f"{what_follows}."
+            )
 
 
 class FittedRun:
@@ -114,7 +123,7 @@ class FittedRun:
         X, ids, _ = features_for(
             self.model,
             source,
-            reading.key,
+            reading.options.key,
             reading.id_column,
             id_column_required=reading.id_column_of == "samples",
         )
@@ -150,19 +159,20 @@ class TrainedRun:
                 "archive of them, or a .csv file of their names.",
             )
         _refuse(reading, ("key",), "features")
-        networks = self.networks.to(torch_device(reading.device or "cpu"))
+        options = reading.options
+        networks = self.networks.to(torch_device(options.device or "cpu"))
         column = reading.id_column if reading.id_column_of == "samples" else None
         if column is not None and source.suffix.lower() != ".csv":
             raise ValueError("id-column: no CSV file names these images; leave it out.")
-        files = find_images(source, wanted, id_column=column, missing_ok=reading.skip_corrupt)
-        size = reading.batch_size or 64
+        files = find_images(source, wanted, id_column=column, missing_ok=options.skip_corrupt)
+        size = options.batch_size or 64
         batches = decode(
             files.images,
             networks.input_size,
             networks.fit,
             size,
             names=files.ids,
-            skip_corrupt=reading.skip_corrupt,
+            skip_corrupt=options.skip_corrupt,
         )
         values, rows, seen, bad, done = [], [], [], [], 0
         with step_progress("Scoring", 1000) as advance:
@@ -256,7 +266,7 @@ def join_scored(scored: Scored, source: Path, other: Rows, match: Match) -> Join
 
 def _refuse(reading: Reading, names: Sequence[str], kind: str) -> None:
     """Stop at an option that was given and would be ignored."""
-    given: list[str] = [name for name in names if _given(getattr(reading, name))]
+    given = [name for name in names if _given(getattr(reading.options, name))]
     if given:
         option = given[0].replace("_", "-")
         raise ValueError(f"{option}: this is for runs that take {kind}; leave it out.")

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.base import clone
 
 from proxmtl.baselines import BASELINES
 from proxmtl.cli.console import fit_progress, keeping, step_progress
 from proxmtl.cli.inputs import check_splits
-from proxmtl.estimators import LatentMTLClassifier, SingleTaskClassifier
+from proxmtl.estimators import LatentMTLClassifier
 from proxmtl.estimators.baselines import baseline_estimator
-from proxmtl.estimators.grouping import resolve_groups
-from proxmtl.estimators.labels import Labels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.samples import Samples
+from proxmtl.estimators.standardize import Standardization
 from proxmtl.experiments import Split, stratified_folds
 from proxmtl.io import InputError
 from proxmtl.latent.strengths import Relative
@@ -218,7 +218,8 @@ def _quiet_edges() -> Iterator[None]:
 def by_hypergradient(search: Search, *, max_passes: int) -> Chosen:
     """Descend the loss of a validation part; fit on all rows with the best strength."""
     split = _splits(search, 1)[0]
-    problem, validation = _problem(search, split.train), _validation(search, split)
+    problem, moments = _posed(search, split.train)
+    validation = _validation(search, split.test, moments)
     start = [0.1 * _upper(problem)] if problem.terms else [1e-2]
     with _quiet_edges(), fit_progress("Tuning", max_passes) as callback:
         tuned = descend(
@@ -228,7 +229,7 @@ def by_hypergradient(search: Search, *, max_passes: int) -> Chosen:
             max_passes=max_passes,
             callback=lambda trial: callback(_Shown(trial.passes, trial.value)),
         )
-    name = _strength_of(search.estimator)
+    name = search.estimator.strength_name
     fitted = search.estimator.set_params(**{name: tuned.strengths[0]}).fit(search.X, search.Y)
     table = tuned.table.rename(columns={"strength_0": name, "value": "validation_loss"})
     return Chosen(fitted, table, [edge._replace(name=name) for edge in tuned.edges])
@@ -267,36 +268,26 @@ def _splits(search: Search, folds: int) -> list[Split]:
 def _candidates(search: Search, points: int) -> list[dict[str, float]]:
     if search.name not in BASELINES:
         return invariant_grid(geometric(*PRODUCTS, points), geometric(*RIDGES, points))
-    problem = _problem(search, slice(None))
+    problem, _ = _posed(search, slice(None))
     upper = _upper(problem)
     ends = (upper, LOWEST * upper) if problem.terms else RIDGE_RANGE
-    name = _strength_of(search.estimator)
+    name = search.estimator.strength_name
     return [{name: strength} for strength in geometric(*ends, points)]
 
 
-def _problem(search: Search, rows: Any) -> Problem:
-    """The estimator's problem on some rows, at strength 1."""
-    estimator = search.estimator
-    posed = _samples(search, rows, rows).posed(
-        Labels(_signs(search.Y[rows]), class_weight=estimator.class_weight),
-        intercept=estimator.fit_intercept,
-        reduction=estimator.reduction,
-    )
-    grouped = BASELINES[search.name].grouped
-    n_tasks = posed.targets.n_tasks
-    groups = (
-        resolve_groups(estimator.groups, n_tasks, estimator.label_names) if grouped else n_tasks
-    )
-    penalty = BASELINES[search.name].regularizer(groups, 1.0)
-    return Problem(resolve_loss(estimator.loss), posed.design, posed.targets, penalty)
+def _posed(search: Search, rows: Any) -> tuple[Problem, Standardization]:
+    """The estimator's problem on some rows, at strength 1, and the moments of their features."""
+    unit = clone(search.estimator).set_params(**{search.estimator.strength_name: 1.0})
+    posed: tuple[Problem, Standardization] = unit.pose(search.X[rows], search.Y[rows])
+    return posed
 
 
-def _validation(search: Search, split: Split) -> Problem:
+def _validation(search: Search, rows: Any, moments: Standardization) -> Problem:
     """The mean loss of the rows held out, each attribute by itself; one class is enough here."""
     estimator = search.estimator
-    samples = _samples(search, split.test, split.train)
+    samples = Samples(search.X[rows]).standardized(moments)
     design = samples.shared_design(intercept=estimator.fit_intercept)
-    signs = torch.from_numpy(_signs(search.Y[split.test])).to(design.dtype)
+    signs = torch.from_numpy(2 * search.Y[rows] - 1).to(design.dtype)
     weights = (~signs.isnan()).to(signs)
     if estimator.class_weight == "balanced":
         for own in (signs > 0, signs < 0):
@@ -307,24 +298,5 @@ def _validation(search: Search, split: Split) -> Problem:
     return Problem(resolve_loss(estimator.loss), design, targets)
 
 
-def _samples(search: Search, rows: Any, part: Any) -> Samples:
-    """Some rows, standardised with the moments of a part where the estimator does."""
-    X = search.X if search.X.dtype in (np.float32, np.float64) else search.X.astype(np.float64)
-    samples = Samples(X)
-    if not search.estimator.standardize:
-        return samples.rows(rows)
-    return samples.rows(rows).standardized(samples.rows(part).moments(None))
-
-
-def _signs(Y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 to +1, 0 and -1 to -1, NaN kept."""
-    signs: NDArray[np.float64] = np.where(np.isnan(Y), np.nan, np.where(Y > 0, 1.0, -1.0))
-    return signs
-
-
 def _upper(problem: Problem) -> float:
     return problem.critical_strength() if problem.terms else RIDGE_RANGE[0]
-
-
-def _strength_of(estimator: Any) -> str:
-    return "l2_strength" if isinstance(estimator, SingleTaskClassifier) else "strength"

@@ -3,174 +3,153 @@
 # ruff: noqa: PLC0415
 # What is heavy to import is imported when the command runs: help and errors of usage come at once.
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from proxmtl.cli import options
+from proxmtl.cli.option_groups import grouped_options
 
-__all__ = ["train"]
+__all__ = ["HeadOptions", "LabelledImages", "NetworkOptions", "TrainingOptions", "train"]
 
-_NETWORK = "Networks"
-_MODEL = "Head"
-_DATA = "Images"
-_TRAINING = "Training"
+_network_option = partial(typer.Option, rich_help_panel="Networks")
+_image_option = partial(typer.Option, rich_help_panel="Images")
+_training_option = partial(typer.Option, rich_help_panel="Training")
 
 
-def train(
-    ctx: typer.Context,
-    images: Annotated[Path, typer.Argument(help="Folder of images.", metavar="IMAGES")],
+@dataclass(frozen=True, kw_only=True)
+class LabelledImages:
+    """Images, the labels and groups of their attributes, and how they are read."""
+
+    images: Annotated[Path, typer.Argument(help="Folder of images.", metavar="IMAGES")]
     labels: Annotated[
         Path,
         typer.Option(
             "--labels", "-l", help="CSV: file names, then attributes; 1 yes, 0 or -1 no, blank."
         ),
-    ],
+    ]
+    groups: options.GroupsFile = None
+    id_column: Annotated[str | None, _image_option(help="Column of file names.")] = None
+    min_positives: options.MinPositives = 0
+    skip_corrupt: Annotated[
+        bool, _image_option("--skip-corrupt", help="Leave out images that can't be read.")
+    ] = False
+    cache: Annotated[
+        Path | None,
+        _image_option(help="Folder for decoded pixels, mapped instead of held in memory."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """The networks, and what they start from."""
+
+    network: Annotated[
+        str,
+        _network_option(
+            help="'small', 'alexnet', 'alexnet_lrn', 'efficientnet_lite0', 'torchvision:NAME' or "
+            "'timm:NAME'."
+        ),
+    ] = "small"
+    weights: Annotated[
+        str | None,
+        _network_option(
+            help="Initial weights: a file, 'imagenet' or 'random'. Default: 'imagenet' for "
+            "efficientnet_lite0, else 'random'."
+        ),
+    ] = None
+    shared_stages: Annotated[
+        int,
+        _network_option(
+            help="First stages that all networks share; 0: one network an attribute (the paper).",
+            min=0,
+        ),
+    ] = 0
+    frozen_stages: Annotated[
+        int,
+        _network_option(help="First stages that keep their weights, of those shared.", min=0),
+    ] = 0
+    side: Annotated[
+        int,
+        _network_option(help="Side of the images that networks see; AlexNet has 224.", min=8),
+    ] = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOptions:
+    """The linear model on the networks' features."""
+
+    single_task: options.SingleTask = None
+    loss: Annotated[str, options.model_option(help="'squared_hinge', 'logistic', ...")] = (
+        "squared_hinge"
+    )
+    n_latents: options.NumberOfLatents = None
+    balanced: options.Balanced = False
+    max_passes: Annotated[
+        int, options.model_option(help="Budget of each solve, in passes.", min=1)
+    ] = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """The training of the networks."""
+
+    epochs: Annotated[
+        int,
+        _training_option(
+            help="Number of training epochs; the head is solved again after each.", min=1
+        ),
+    ] = 50
+    batch_size: Annotated[int, _training_option(help="Images per step of SGD.", min=1)] = 128
+    learning_rate: Annotated[
+        float, _training_option(help="Initial learning rate; it falls when the objective does not.")
+    ] = 0.01
+    augment: Annotated[
+        str,
+        _training_option(
+            help="'crops' (with flips), 'krizhevsky' (with colours; needs albumentations), 'none'."
+        ),
+    ] = "crops"
+    flips: Annotated[bool, _training_option(help="Whether left and right may be swapped.")] = True
+    device: Annotated[str, _training_option(help="'cpu', 'cuda', ...")] = "cpu"
+    workers: Annotated[
+        int,
+        _training_option(
+            help="Processes that prepare images ahead; the result is the same.", min=0
+        ),
+    ] = 0
+    autocast: Annotated[bool, _training_option("--autocast", help="Networks in bfloat16.")] = False
+    channels_last: Annotated[
+        bool,
+        _training_option(
+            "--channels-last", help="Use the memory format channels last, which is often faster."
+        ),
+    ] = False
+
+
+@grouped_options
+def train(
+    ctx: typer.Context,
+    images: LabelledImages,
+    *,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="Run folder; an interrupted run in it is continued."),
     ],
-    *,
-    groups: Annotated[
-        Path | None,
-        typer.Option("--groups", "-g", help="TOML, JSON or CSV; without it there are no groups."),
-    ] = None,
-    network: Annotated[
-        str,
-        typer.Option(
-            help="'small', 'alexnet', 'alexnet_lrn', 'efficientnet_lite0', 'torchvision:NAME' or "
-            "'timm:NAME'.",
-            rich_help_panel=_NETWORK,
-        ),
-    ] = "small",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="To start from: a file, 'imagenet' or 'random'. Default: 'imagenet' for "
-            "efficientnet_lite0, else 'random'.",
-            rich_help_panel=_NETWORK,
-        ),
-    ] = None,
-    shared_stages: Annotated[
-        int,
-        typer.Option(
-            help="First stages that all networks share; 0: one network an attribute (the paper).",
-            min=0,
-            rich_help_panel=_NETWORK,
-        ),
-    ] = 0,
-    frozen_stages: Annotated[
-        int,
-        typer.Option(
-            help="First stages that keep their weights, of those shared.",
-            min=0,
-            rich_help_panel=_NETWORK,
-        ),
-    ] = 0,
-    side: Annotated[
-        int,
-        typer.Option(
-            help="Side of the images that networks see; AlexNet has 224.",
-            min=8,
-            rich_help_panel=_NETWORK,
-        ),
-    ] = 64,
-    single_task: Annotated[
-        float | None,
-        typer.Option(
-            help="Instead of latent tasks, each attribute alone with this ridge (S-CNN).",
-            metavar="L2_STRENGTH",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    loss: Annotated[
-        str, typer.Option(help="'squared_hinge', 'logistic', ...", rich_help_panel=_MODEL)
-    ] = "squared_hinge",
-    shared_strength: options.SharedStrength = "auto",
-    own_strength: options.OwnStrength = "auto",
-    group_strength: options.GroupStrength = None,
-    l1_strength: options.L1Strength = None,
-    frobenius_strength: options.FrobeniusStrength = None,
-    n_latents: options.NumberOfLatents = None,
-    balanced: Annotated[
-        bool,
-        typer.Option("--balanced", help="Weigh both classes equally.", rich_help_panel=_MODEL),
-    ] = False,
-    max_passes: Annotated[
-        int,
-        typer.Option(help="Budget of each solve, in passes.", min=1, rich_help_panel=_MODEL),
-    ] = 200,
+    network: NetworkOptions,
+    strengths: options.StrengthOptions,
+    head: HeadOptions,
     frozen: Annotated[
         bool,
-        typer.Option(
-            "--frozen",
-            help="Features once, one solve: no training of the networks.",
-            rich_help_panel=_TRAINING,
-        ),
+        _training_option("--frozen", help="Features once, one solve: no training of the networks."),
     ] = False,
-    epochs: Annotated[
-        int, typer.Option(help="Of SGD, a solve after each.", min=1, rich_help_panel=_TRAINING)
-    ] = 50,
-    batch_size: Annotated[
-        int, typer.Option(help="Images a step.", min=1, rich_help_panel=_TRAINING)
-    ] = 128,
-    learning_rate: Annotated[
-        float,
-        typer.Option(
-            help="At the start; falls when the objective does not.", rich_help_panel=_TRAINING
-        ),
-    ] = 0.01,
-    augment: Annotated[
-        str,
-        typer.Option(
-            help="'crops' (with flips), 'krizhevsky' (with colours; needs albumentations), 'none'.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = "crops",
-    flips: Annotated[
-        bool, typer.Option(help="Whether left and right may be swapped.", rich_help_panel=_TRAINING)
-    ] = True,
-    device: Annotated[
-        str, typer.Option(help="'cpu', 'cuda', ...", rich_help_panel=_TRAINING)
-    ] = "cpu",
-    workers: Annotated[
-        int,
-        typer.Option(
-            help="Processes that prepare images ahead; the result is the same.",
-            min=0,
-            rich_help_panel=_TRAINING,
-        ),
-    ] = 0,
-    autocast: Annotated[
-        bool, typer.Option("--autocast", help="Networks in bfloat16.", rich_help_panel=_TRAINING)
-    ] = False,
-    channels_last: Annotated[
-        bool,
-        typer.Option("--channels-last", help="Layout of images.", rich_help_panel=_TRAINING),
-    ] = False,
-    skip_corrupt: Annotated[
-        bool,
-        typer.Option(
-            "--skip-corrupt", help="Leave out images that can't be read.", rich_help_panel=_DATA
-        ),
-    ] = False,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for decoded pixels, mapped instead of held in memory.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="Column of file names.", rich_help_panel=_DATA)
-    ] = None,
-    min_positives: options.MinPositives = 0,
-    holdout: Annotated[
-        float,
-        typer.Option(help="Share of the images kept and scored after each epoch.", min=0, max=0.9),
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Of everything random.", min=0, max=options.SEEDS)] = 0,
+    training: TrainingOptions,
+    split: options.SplitOptions,
     tensorboard: Annotated[
         bool,
         typer.Option("--tensorboard", help="Also write event files (needs 'proxmtl\\[logs]')."),
@@ -205,9 +184,13 @@ def train(
     """
     options.refuse_ignored(ctx)
     for path, right, what in (
-        (images, images.is_dir(), "no such folder; give the folder of the images"),
-        (labels, labels.is_file(), "no such file; check the path to the labels"),
-        (groups, groups is None or groups.is_file(), "no such file; check the path to the groups"),
+        (images.images, images.images.is_dir(), "no such folder; give the folder of the images"),
+        (images.labels, images.labels.is_file(), "no such file; check the path to the labels"),
+        (
+            images.groups,
+            images.groups is None or images.groups.is_file(),
+            "no such file; check the path to the groups",
+        ),
     ):
         if not right:
             raise ValueError(f"{path}: {what}.")
@@ -215,41 +198,7 @@ def train(
     from proxmtl.cli.training import Request, run_training
 
     run_training(
-        Request(
-            images=images,
-            labels=labels,
-            groups=groups,
-            id_column=id_column,
-            min_positives=min_positives,
-            skip_corrupt=skip_corrupt,
-            cache=cache,
-            holdout=holdout,
-            network=network,
-            weights=weights,
-            shared_stages=shared_stages,
-            frozen_stages=frozen_stages,
-            side=side,
-            single_task=single_task,
-            loss=loss,
-            shared_strength=shared_strength,
-            own_strength=own_strength,
-            group_strength=group_strength,
-            l1_strength=l1_strength,
-            frobenius_strength=frobenius_strength,
-            n_latents=n_latents,
-            balanced=balanced,
-            max_passes=max_passes,
-            epochs=0 if frozen else epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            augment=augment,
-            flips=flips,
-            device=device,
-            workers=workers,
-            autocast=autocast,
-            channels_last=channels_last,
-            seed=seed,
-        ),
+        Request(images, split, network, strengths, head, training, frozen=frozen),
         out,
         force=force,
         tensorboard=tensorboard,

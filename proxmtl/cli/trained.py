@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from proxmtl.backbones.training import AttributeCNN
-from proxmtl.cli.run import environment, group_columns, named_groups
+from proxmtl.cli.run import environment, groups_by_name, write_figures
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io import seal_folder, write_json, write_text
 from proxmtl.io.atomic import files_below
 from proxmtl.io.identity import write_fitted_rows
-from proxmtl.report import plot_attribute_scores, plot_latents, save_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -74,33 +73,17 @@ def write_trained(
     write_text(folder / "metrics.csv", by_attribute.to_csv(float_format="%.6g"))
     write_json(folder / "metrics.json", {**summary, "solve": trainer.history[-1].solve})
     write_fitted_rows(folder, (trainer.table.pixels[row] for row in trainer.train))
-    named = named_groups(groups)
-    columns, names = group_columns(named), list(trainer.table.names)
-
-    def draw(name: str, figure: Callable[[], Any]) -> None:
-        def save() -> None:
-            (folder / "plots").mkdir(exist_ok=True)
-            save_figure(figure(), folder / "plots" / name)
-
-        parts.save(f"plots/{name}", save)
-
-    if "S" in factors:
-        S = factors["S"].cpu().numpy()
-        title = "Latent tasks of the attributes (S)"
-        draw("latents.png", lambda: plot_latents(S, columns, names, title=title))
-    draw(
-        "attributes.png",
-        lambda: plot_attribute_scores(
-            {name: table["ap"].tolist() for name, table in metrics.items()},
-            columns,
-            names,
-            prevalence=next(iter(metrics.values()))["prevalence"].tolist(),
-            title="Average precision by attribute",
-        ),
+    names = list(trainer.table.names)
+    write_figures(
+        folder / "plots",
+        parts,
+        S=factors["S"].cpu().numpy() if "S" in factors else None,
+        groups=groups,
+        names=names,
+        metrics=metrics,
     )
     missing = {"missing": parts.missing} if parts.missing else {}
     write_json(folder / "config.json", {**config, **missing, "environment": environment()})
-    members = {} if named is None else {g: [names[i] for i in m] for g, m in columns.items()}
     AttributeCNN(
         architecture,
         trainer.network,
@@ -109,7 +92,7 @@ def write_trained(
         standard,
         trainer.table.names,
         {
-            "groups": members,
+            "groups": groups_by_name(groups, names),
             "epochs": trainer.epoch,
             "solve": trainer.history[-1].solve,
             "images": {"side": int(trainer.table.pixels.shape[-1])},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +31,12 @@ from proxmtl.cli.inputs import (
     split_rows,
     torch_device,
 )
-from proxmtl.cli.options import strengths_of
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.run import named_groups, scored_on
 from proxmtl.cli.trained import trained_metrics, write_trained
 from proxmtl.cli.training_folder import check_unfinished, claimed, naming_settings
 from proxmtl.cli.training_report import epoch_line, kept, summary, undone
+from proxmtl.estimators.latent import PAPERS
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means
 from proxmtl.groups import Groups
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxmtl.backbones.training import Epoch, Head
+    from proxmtl.cli.options import SplitOptions, StrengthOptions
+    from proxmtl.cli.train import HeadOptions, LabelledImages, NetworkOptions, TrainingOptions
+    from proxmtl.targets import ClassWeight
 
 __all__ = ["Request", "run_training"]
 
@@ -66,65 +69,58 @@ CROP = 7 / 8
 class Request:
     """What the command was asked for; see its options."""
 
-    images: Path
-    labels: Path
-    groups: Path | None
-    id_column: str | None
-    min_positives: int
-    skip_corrupt: bool
-    cache: Path | None
-    holdout: float
-    network: str
-    weights: str | None
-    shared_stages: int
-    frozen_stages: int
-    side: int
-    single_task: float | None
-    loss: str
-    shared_strength: str
-    own_strength: str
-    group_strength: float | None
-    l1_strength: float | None
-    frobenius_strength: float | None
-    n_latents: int | None
-    balanced: bool
-    max_passes: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    augment: str
-    flips: bool
-    device: str
-    workers: int
-    autocast: bool
-    channels_last: bool
-    seed: int
+    images: LabelledImages
+    split: SplitOptions
+    networks: NetworkOptions
+    strengths: StrengthOptions
+    solved: HeadOptions
+    training: TrainingOptions
+    frozen: bool = False
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Option -> value, as the marker of the folder records them."""
+        groups = (
+            self.images,
+            self.split,
+            self.networks,
+            self.strengths,
+            self.solved,
+            self.training,
+        )
+        given = {name: value for group in groups for name, value in vars(group).items()}
+        given["epochs"] = self.epochs
+        return {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of SGD."""
+        return 0 if self.frozen else self.training.epochs
 
     @property
     def network_side(self) -> int:
         """Side of the images that the networks see."""
-        return ALEXNET_SIDE if self.network.startswith("alexnet") else self.side
+        alexnet = self.networks.network.startswith("alexnet")
+        return ALEXNET_SIDE if alexnet else self.networks.side
 
     def config(self) -> TrainingConfig:
         """Return the settings of the training."""
+        given = vars(self.training)
+        kept = ("batch_size", "learning_rate", "workers", "autocast", "channels_last")
         return TrainingConfig(
             epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            workers=self.workers,
-            autocast=self.autocast,
-            channels_last=self.channels_last,
+            seed=self.split.seed,
             # vectorised convolutions on a GPU have no reproducible form everywhere
-            deterministic=self.device == "cpu",
-            seed=self.seed,
+            deterministic=given["device"] == "cpu",
+            **{name: given[name] for name in kept},
         )
 
     def architecture(self) -> Architecture:
         """Return which networks, for one attribute."""
         return Architecture(
-            self.network,
-            shared_stages=self.shared_stages,
-            frozen_stages=self.frozen_stages,
+            self.networks.network,
+            shared_stages=self.networks.shared_stages,
+            frozen_stages=self.networks.frozen_stages,
             input_shape=(3, self.network_side, self.network_side),
             widths=(16, 32, 64),
             n_features=64,
@@ -132,50 +128,43 @@ class Request:
 
     def head(self, groups: Groups | None, n_tasks: int) -> Head:
         """Return what is solved."""
-        loss, weighting = resolve_loss(self.loss), "balanced" if self.balanced else None
-        if self.single_task is not None:
-            if groups is not None or self.n_latents is not None:
+        given = self.solved
+        loss = resolve_loss(given.loss)
+        weighting: ClassWeight = "balanced" if given.balanced else None
+        if given.single_task is not None:
+            if groups is not None:
                 raise ValueError(
-                    "groups, n-latents: these are of latent tasks; leave them out with "
-                    "--single-task."
+                    "groups: these are for latent tasks; leave them out with --single-task."
                 )
             return SingleTaskHead(
-                self.single_task, loss, class_weight=weighting, max_passes=self.max_passes
+                given.single_task, loss, class_weight=weighting, max_passes=given.max_passes
             )
-        given = strengths_of(
-            self.shared_strength,
-            self.own_strength,
-            self.group_strength,
-            self.l1_strength,
-            self.frobenius_strength,
-        )
-        shared, own = given.pop("shared_strength"), given.pop("own_strength")
-        papers = {name: value for name, value in given.items() if value is not None}
-        if papers and own not in ("auto", math.inf):
-            raise ValueError(
-                "own-strength: heads have it beside --shared-strength, not beside the paper's "
-                "strengths; leave one of them out."
-            )
+        asked, papers = self.strengths.parameters(), self.strengths.papers()
+        shared, own = asked["shared_strength"], asked["own_strength"]
         model = LatentMTL(
             groups=groups or (None if papers else Groups.single(n_tasks)),
-            n_latents=self.n_latents,
+            n_latents=given.n_latents,
             **papers,
             loss=loss,
-            class_weight="balanced" if self.balanced else None,
-            max_passes=self.max_passes,
-            random_state=self.seed,
+            class_weight=weighting,
+            max_passes=given.max_passes,
+            random_state=self.split.seed,
         )
-        return LatentHead(model, None if papers else RelativeStrengths(shared, own))
+        if papers and own in ("auto", math.inf):
+            return LatentHead(model)  # the paper's model has no own parts
+        papers = papers and {name: getattr(model, name) for name in PAPERS}
+        return LatentHead(model, RelativeStrengths(shared, own, papers))
 
     def augmentation(self) -> Augmentation | None:
         """Return how training images are changed."""
-        if self.augment == "none":
+        augment, flips = self.training.augment, self.training.flips
+        if augment == "none":
             return None
-        if self.augment == "crops":
-            return CropsAndFlips(self.network_side, flips=self.flips)
-        if self.augment == "krizhevsky":
-            return Krizhevsky(self.network_side, flips=self.flips)
-        raise ValueError(f"augment: got {self.augment!r}; use 'crops', 'krizhevsky' or 'none'.")
+        if augment == "crops":
+            return CropsAndFlips(self.network_side, flips=flips)
+        if augment == "krizhevsky":
+            return Krizhevsky(self.network_side, flips=flips)
+        raise ValueError(f"augment: got {augment!r}; use 'crops', 'krizhevsky' or 'none'.")
 
 
 def run_training(
@@ -184,7 +173,7 @@ def run_training(
     """Train, or go on with it, and write the run folder."""
     if tensorboard:
         require_tensorboard()
-    settle_folder(request.cache, "--cache", out)
+    settle_folder(request.images.cache, "--cache", out)
     with claimed(out), sources_read() as sources:
         if not force:
             check_unfinished(out, request.epochs)
@@ -197,34 +186,25 @@ def _train(
     console = make_console()
     config, augmentation = request.config(), request.augmentation()
     architecture = request.architecture()
-    # what is wrong with the request is said now: images may take long to read
-    architecture.ensemble(request.seed, request.weights)
-    read = read_labels(request.labels, id_column=request.id_column)
-    fitted = attributes_to_fit(request.labels, read.values, read.names, request.min_positives)
-    names = tuple(read.names[m] for m in fitted)
-    left_out = [read.names[m] for m in np.setdiff1d(range(len(read.names)), fitted)]
-    groups = read_groups(request.groups, names, left_out, latent=request.single_task is None)
-    head, device = request.head(groups, len(names)), torch_device(request.device)
-    with step_progress("Reading images", 1000) as advance:
-        table = ImageTable.read(
-            request.images,
-            request.labels,
-            round(request.network_side / CROP),
-            skip_corrupt=request.skip_corrupt,
-            id_column=request.id_column,
-            cache=request.cache,
-            progress=thousandths(advance),
-        ).with_attributes(names)
+    start = request.split.seed, request.networks.weights
+    # errors of the request are raised now: images may take long to read
+    architecture.ensemble(*start)
+    names, groups = _attributes(request)
+    head, device = request.head(groups, len(names)), torch_device(request.training.device)
+    table = _images(request, names)
     if table.skipped:
         skipped = f"{counted(len(table.skipped), 'image')} skipped, the first: {table.skipped[0]}"
         console.print(skipped, markup=False)
     architecture = replace(architecture, n_members=len(names))
-    networks = architecture.ensemble(request.seed, request.weights).to(device)
-    train, test = split_rows(table.labels, table.names, request.holdout, request.seed, table.ids)
+    networks = architecture.ensemble(*start).to(device)
+    train, test = split_rows(
+        table.labels, table.names, request.split.holdout, request.split.seed, table.ids
+    )
+    # errors of the labels are raised before the training, too
+    check_classes(request.images.labels, table.labels[train], table.names)
     layer = head.layer(networks.n_features, len(table.names))
-    check_classes(request.labels, table.labels[train], table.names)
-    layer.take_labels(attribute_signs(table.labels[train]))  # so is what is wrong with the labels
-    with naming_settings(out, _plain(request)):
+    layer.take_labels(attribute_signs(table.labels[train]))
+    with naming_settings(out, request.plain):
         trainer = Trainer(
             networks,
             head,
@@ -237,7 +217,7 @@ def _train(
             fresh=force,
         )
     # a checkpoint of another request raises in the trainer: what is recorded is what runs
-    asked = {"command": "train", "request": _plain(request)}
+    asked = {"command": "train", "request": request.plain}
     replaces = force and (out / TRAINING_FILE).is_file()  # that run stays until there is an epoch
     if not replaces:
         write_json(out / TRAINING_FILE, asked)
@@ -282,13 +262,40 @@ def _train(
             groups=groups,
         )
     console.print(group_table(means, title=f"Scores on {on}"))
-    joint = request.single_task is None
+    joint = request.solved.single_task is None
     console.print(summary(trainer.history, joint=joint), soft_wrap=True)
     rejected = undone(trainer.history, config.learning_rate)
     if rejected:
         console.print(rejected, soft_wrap=True)
     console.print(f"\nrun folder -> {shown_path(out)}")
     parts.tell(out, "the same command without --force" if force else "the same command")
+
+
+def _attributes(request: Request) -> tuple[tuple[str, ...], Groups | None]:
+    """Names of the attributes that can be fitted, and their groups."""
+    given = request.images
+    read = read_labels(given.labels, id_column=given.id_column)
+    fitted = attributes_to_fit(given.labels, read.values, read.names, given.min_positives)
+    names = tuple(read.names[m] for m in fitted)
+    left_out = [read.names[m] for m in np.setdiff1d(range(len(read.names)), fitted)]
+    latent = request.solved.single_task is None
+    return names, read_groups(given.groups, names, left_out, latent=latent)
+
+
+def _images(request: Request, names: tuple[str, ...]) -> ImageTable:
+    """Read the images, with the labels of some attributes."""
+    given = request.images
+    with step_progress("Reading images", 1000) as advance:
+        table = ImageTable.read(
+            given.images,
+            given.labels,
+            round(request.network_side / CROP),
+            skip_corrupt=given.skip_corrupt,
+            id_column=given.id_column,
+            cache=given.cache,
+            progress=thousandths(advance),
+        )
+    return table.with_attributes(names)
 
 
 def train_with_bar(trainer: Trainer, log: Callable[[Epoch], None] | None = None) -> None:
@@ -308,7 +315,3 @@ def train_with_bar(trainer: Trainer, log: Callable[[Epoch], None] | None = None)
                 advance(note[0])
 
         trainer.run(after, lambda done, total: advance(note[0]))  # noqa: ARG005
-
-
-def _plain(request: Request) -> dict[str, Any]:
-    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(request).items()}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxmtl.cli import options
+from proxmtl.cli.option_groups import grouped_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["zeroshot"]
 
 
+@grouped_options
 def zeroshot(
-    run: Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")],
+    run: options.RunFolder,
     samples: Annotated[
         Path,
         typer.Argument(
@@ -70,7 +72,7 @@ def zeroshot(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the table to this CSV file.")
     ] = None,
-    key: options.Key = None,
+    scoring: options.ScoringOptions,
     id_column: Annotated[
         str | None, typer.Option(help="Column of class names in the matrix.")
     ] = None,
@@ -81,9 +83,6 @@ def zeroshot(
             "'position', or 'auto': by id where both have some, by position where neither has."
         ),
     ] = "auto",
-    device: options.Device = None,
-    batch_size: options.BatchSize = None,
-    skip_corrupt: options.SkipCorrupt = False,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
 ) -> None:
     """Recognise classes that the model has never seen, by their attributes.
@@ -105,7 +104,7 @@ def zeroshot(
     import numpy as np
     import pandas as pd
 
-    from proxmtl.cli.console import make_console, say_warning, shown_path
+    from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.scoring import Reading, join_scored, labels_of, open_classifier
     from proxmtl.experiments import (
@@ -117,11 +116,11 @@ def zeroshot(
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import class_table
-    from proxmtl.wording import agree, counted
+    from proxmtl.wording import counted
 
     settle_file(out, force=force, inputs=(run, samples, matrix, classes, held_out, held_out_labels))
     opened = open_classifier(run)
-    reading = Reading(key, device, batch_size, skip_corrupt, match=check_match(match))
+    reading = Reading(scoring, match=check_match(match))
     known, signatures = _read_matrix(matrix, opened.names, id_column)
     # all small files are read before images are scored, which may take hours
     given = read_classes(classes, known, unique_ids=reading.match != "position", matrix=matrix)
@@ -133,12 +132,7 @@ def zeroshot(
     scored = opened.scores(samples, reading, given.ids)
     joined = join_scored(scored, samples, given.rows(classes), reading.match)
     scored = scored.part(joined.first)
-    fitted = int(scored.fitted.sum())
-    if fitted:
-        say_warning(
-            f"{fitted} of the {counted(len(scored.scores), 'sample')} {agree(fitted, 'is', 'are')} "
-            "among those that the model was fitted on: their classes are not unseen."
-        )
+    scored.warn_of_fitted("their classes are not unseen")
     truth = np.array(given.numbers)[joined.second]
     seen_here = np.unique(truth)
     others = np.setdiff1d(np.arange(len(known)), seen_here)

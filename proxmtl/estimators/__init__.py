@@ -3,6 +3,7 @@
 from proxmtl.estimators.baselines import baseline_estimator
 from proxmtl.estimators.classifiers_cv import SharedPlusOwnClassifierCV, SingleTaskClassifierCV
 from proxmtl.estimators.clusters import cluster_attributes
+from proxmtl.estimators.files import load_model, save_model
 from proxmtl.estimators.go_mtl import GOMTLClassifier
 from proxmtl.estimators.latent import LatentMTLClassifier, LatentMTLRegressor
 from proxmtl.estimators.latent_cv import LatentMTLClassifierCV, LatentMTLRegressorCV
@@ -36,4 +37,6 @@ __all__ = [
     "SingleTaskRegressorCV",
     "baseline_estimator",
     "cluster_attributes",
+    "load_model",
+    "save_model",
 ]

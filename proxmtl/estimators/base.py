@@ -11,15 +11,19 @@ from typing import Any, Self, dataclass_transform
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from proxmtl.arrays import as_python, check_same_order
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.samples import Samples, checked, stacked
 from proxmtl.estimators.standardize import Standardization, identity
 from proxmtl.estimators.state import from_state, to_state
 from proxmtl.estimators.weights import sample_weights
 from proxmtl.io.model import ModelState
+from proxmtl.latent import LatentResult
+from proxmtl.result import Result
+from proxmtl.wording import warn
 
 __all__ = ["LinearModel"]
 
@@ -99,21 +103,23 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
     _n_given: int = field(init=False)  # rows that were given
     _rows: NDArray[np.intp] = field(init=False)  # numbers of those that are fitted
 
-    def _read(self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool) -> Labels:
+    def _read(
+        self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool
+    ) -> EncodedLabels:
         """Read labels; if warm, of the same kind as those of the model that is there."""
         raise NotImplementedError
 
-    def _check(self, labels: Labels, names: Sequence[str] | None) -> None:
+    def _check(self, labels: EncodedLabels, names: Sequence[str] | None) -> None:
         """Raise if an attribute can't be learnt from the labels that have a weight."""
         raise NotImplementedError
 
-    def _posed(self, labels: Labels, *, warm: bool) -> Labels:
+    def _posed(self, labels: EncodedLabels, *, warm: bool) -> EncodedLabels:
         """Labels as they are solved for; unless warm, what predictions need of them is kept."""
         del warm
         return labels
 
     def _solve(
-        self, X: Samples, labels: Labels, callback: Callback | None, *, warm: bool
+        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
     ) -> tuple[Array, Array]:
         """Fit on standardised features and labels (N, M).
 
@@ -194,41 +200,51 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         callback: Callback | None,
     ) -> Self:
         with restored_on_error(self):
-            self._check_parameters()
-            y, sample_weight = stacked(X, y, sample_weight)
-            check_same_order(X, y=y, sample_weight=sample_weight)
-            X = checked(self, X, y, reset=not warm)
-            names = self._resolve_names(y)
-            labels = self._read(y, names, classes=classes, warm=warm)
-            check_consistent_length(X.X, labels.numbers)
-            if warm and len(self.coef_) != labels.numbers.shape[1]:
-                raise ValueError(
-                    f"Y has {labels.numbers.shape[1]} columns, and this model was fitted on "
-                    f"{len(self.coef_)}; give labels of the same attributes."
-                )
-            labels = replace(labels, weights=sample_weights(labels.numbers, sample_weight))
-            self._n_given = len(X)
-            labels, self._rows = labels.weighted()
-            if len(self._rows) < len(X):
-                X = X.rows(self._rows)
-            self._check(labels, names)
-            if not warm:
-                moments = self._moments(X, labels.per_row())
-                moments.check_foldable()
-                self.mean_, self.scale_ = moments
-                self._is_vector = labels.is_vector
-                self.label_names_ = None if names is None else list(names)
+            X, labels = self._prepared(X, y, sample_weight, classes=classes, warm=warm)
+            coef, intercept = self._solve(X, labels, callback, warm=warm)
             moments = Standardization(self.mean_, self.scale_)
-            coef, intercept = self._solve(
-                X.standardized(moments) if self.standardize else X,
-                self._posed(labels, warm=warm),
-                callback,
-                warm=warm,
-            )
             coef, self.intercept_ = moments.fold(coef, intercept)
             self.coef_ = np.ascontiguousarray(coef.T)
             self._restore()
         return self
+
+    def _prepared(
+        self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None, warm: bool = False
+    ) -> tuple[Samples, EncodedLabels]:
+        """Check parameters and data; return standardised features, and labels as solved for."""
+        self._check_parameters()
+        y, sample_weight = stacked(X, y, sample_weight)
+        check_same_order(X, y=y, sample_weight=sample_weight)
+        samples = checked(self, X, y, reset=not warm)
+        names = self._resolve_names(y)
+        labels = self._read(y, names, classes=classes, warm=warm)
+        check_consistent_length(samples.X, labels.numbers)
+        if warm and len(self.coef_) != labels.numbers.shape[1]:
+            raise ValueError(
+                f"Y has {labels.numbers.shape[1]} columns, and this model was fitted on "
+                f"{len(self.coef_)}; give labels of the same attributes."
+            )
+        labels = replace(labels, weights=sample_weights(labels.numbers, sample_weight))
+        self._n_given = len(samples)
+        labels, self._rows = labels.weighted()
+        if len(self._rows) < len(samples):
+            samples = samples.rows(self._rows)
+        self._check(labels, names)
+        if not warm:
+            moments = self._moments(samples, labels.per_row())
+            moments.check_foldable()
+            self.mean_, self.scale_ = moments
+            self._is_vector = labels.is_vector
+            self.label_names_ = None if names is None else list(names)
+        if self.standardize:
+            samples = samples.standardized(Standardization(self.mean_, self.scale_))
+        return samples, self._posed(labels, warm=warm)
+
+    def _warn_of(self, result: Result[Any] | LatentResult) -> None:
+        """Say that a solve ended early, if it did."""
+        if not result.status.ok:
+            ended = result.status.advice(result.certificate)
+            warn(f"{type(self).__name__}: {ended} ({result.certificate}.)", ConvergenceWarning)
 
     @property
     def _given(self) -> SimpleNamespace:
@@ -269,7 +285,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         return scores
 
     def to_state(self) -> ModelState:
-        """Describe the fitted model as plain data; `proxmtl.io.save_model` writes it."""
+        """Describe the fitted model as plain data; `proxmtl.estimators.save_model` writes it."""
         return to_state(self)
 
     @classmethod

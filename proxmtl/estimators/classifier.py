@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.base import LinearModel
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.label_encoding import check_both_classes, encode_targets
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.samples import checked, each_task, stacked
-from proxmtl.estimators.targets import check_both_classes, encode_targets
 from proxmtl.estimators.weights import class_factors, score_weights
 from proxmtl.label_coding import signs_of
 
@@ -45,20 +45,19 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
 
     label_values_: Array = field(init=False)
 
-    def _read(self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool) -> Labels:
+    def _read(
+        self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool
+    ) -> EncodedLabels:
         known = self.label_values_ if warm else classes
-        targets = encode_targets(y, classes=known, names=names)
-        return Labels(
-            targets.signs,
-            class_weight=class_factors(as_python(self.class_weight), targets.classes),
-            classes=targets.classes,
-            is_vector=targets.is_vector,
-        )
+        labels = encode_targets(y, classes=known, names=names)
+        assert labels.classes is not None
+        weight = class_factors(as_python(self.class_weight), labels.classes)
+        return replace(labels, class_weight=weight)
 
-    def _check(self, labels: Labels, names: Sequence[str] | None) -> None:
+    def _check(self, labels: EncodedLabels, names: Sequence[str] | None) -> None:
         check_both_classes(labels.numbers, names)
 
-    def _posed(self, labels: Labels, *, warm: bool) -> Labels:
+    def _posed(self, labels: EncodedLabels, *, warm: bool) -> EncodedLabels:
         if not warm and labels.classes is not None:
             self.label_values_ = labels.classes
         return labels

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.cross_validated import OwnSearch, SharedSearch
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.samples import each_task
 from proxmtl.estimators.scoring import SCORINGS, Score, Scoring, of_classes, scoring_of
 from proxmtl.estimators.thresholds import check_threshold, chosen_thresholds, cut_of
@@ -38,7 +38,7 @@ class SearchedClassifier(LinearAttributeClassifier):
         return of_classes(scoring_of(self._given.scoring, SCORINGS))
 
     def _calibrate(
-        self, held_out: NDArray[np.float32], labels: Labels, weights: NDArray[np.floating]
+        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
     ) -> NDArray[np.float64]:
         self.calibration_, shift = calibration(held_out, labels.numbers, weights)
         self.thresholds_ = chosen_thresholds(
@@ -56,10 +56,7 @@ class SearchedClassifier(LinearAttributeClassifier):
     def predict_proba(self, X: Any) -> Array:
         """Probabilities of the positive class, by a sigmoid fitted to held-out scores.
 
-        Parameters
-        ----------
-        X
-            Features (N, D), dense or sparse; or a list of M such matrices, one a task.
+        Features are those of `decision_function`.
 
         Returns
         -------

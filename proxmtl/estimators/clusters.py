@@ -88,7 +88,12 @@ def is_auto(groups: Any) -> bool:
 
 
 def groups_for(
-    given: Any, problem: Problem, sample_weight: Array | None, names: Sequence[str] | None
+    given: Any,
+    problem: Problem,
+    sample_weight: Array | None,
+    names: Sequence[str] | None,
+    *,
+    together: bool = False,
 ) -> Groups:
     """Groups of the attributes of a problem, from the argument ``groups`` of an estimator.
 
@@ -103,8 +108,12 @@ def groups_for(
         As for :func:`~proxmtl.latent.strengths.strength_units`.
     names : sequence of str, optional
         Of the attributes.
+    together
+        Whether None means one group of all attributes, and not each alone.
     """
     targets = problem.targets
+    if given is None and together:
+        return Groups.single(targets.n_tasks)
     if not is_auto(given):
         return resolve_groups(given, targets.n_tasks, names)
     unit = strength_units(problem, Groups.single(targets.n_tasks), sample_weight).own

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.base import clone
 
-from proxmtl.estimators.base import LinearModel
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.base import Array, Callback, LinearModel
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.samples import Samples
+from proxmtl.estimators.standardize import Standardization
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
@@ -22,7 +22,6 @@ from proxmtl.solvers import LBFGS, NewtonCholesky
 from proxmtl.solvers.choice import solver_for
 from proxmtl.stopping import MaxPasses, RelativeGap
 from proxmtl.targets import Reduction
-from proxmtl.wording import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +37,7 @@ def minimised(
     *,
     tol: float,
     max_passes: float,
-    callback: Callable[[Any], None] | None,
+    callback: Callback | None,
     start: torch.Tensor | None = None,
 ) -> Result[torch.Tensor]:
     """Minimise to a relative gap within a budget of passes, with the faster solver for it."""
@@ -67,6 +66,9 @@ class ConvexModel(LinearModel):
         Status, certificate and history of the solver.
     """
 
+    strength_name: ClassVar[str] = "strength"
+    """The parameter that is the strength of the penalty."""
+
     loss: str = "logistic"
     reduction: Reduction = "task_mean"
     max_passes: int = 2000
@@ -89,15 +91,25 @@ class ConvexModel(LinearModel):
         """Return the penalty on W of a problem that has none yet."""
         return self._regularizer(problem.targets.n_tasks)
 
-    def _solve(
-        self,
-        X: Samples,
-        labels: Labels,
-        callback: Callable[[Any], None] | None,
-        *,
-        warm: bool,
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        del warm  # a convex problem: where it starts does not matter
+    def pose(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[Problem, Standardization]:
+        """Return the problem that `fit` solves, and the standardisation of its features.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+
+        Raises
+        ------
+        ValueError
+            As `fit`.
+        """
+        model = clone(self)
+        problem, _ = model._problem(*model._prepared(X, y, sample_weight))  # noqa: SLF001
+        return problem, Standardization(model.mean_, model.scale_)
+
+    def _problem(self, X: Samples, labels: EncodedLabels) -> tuple[Problem, float]:
+        """Return the problem, and the passes that finding its penalty took."""
         given = self._given
         loss = resolve_loss(given.loss)
         design, targets, weights = X.posed(
@@ -109,21 +121,21 @@ class ConvexModel(LinearModel):
         spent = problem.counts.passes
         # in no budget, as the search of strengths by cross-validation is in none
         penalty = self._penalty(Problem(loss, design, targets), weights)
+        return problem.with_regularizers(penalty), spent
+
+    def _solve(
+        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
+    ) -> tuple[Array, Array]:
+        del warm  # a convex problem: where it starts does not matter
+        given = self._given
+        problem, spent = self._problem(X, labels)
         result = minimised(
-            problem.with_regularizers(penalty),
-            tol=given.tol,
-            max_passes=given.max_passes - spent,
-            callback=callback,
+            problem, tol=given.tol, max_passes=given.max_passes - spent, callback=callback
         )
         # The state is for resuming the run; it holds arrays as large as the scores.
         self.result_ = replace(result, state=None, passes=result.passes + spent)  # type: ignore[arg-type]
-        if not self.result_.status.ok:
-            ended = self.result_.status.advice(self.result_.certificate)
-            warn(
-                f"{type(self).__name__}: {ended} ({self.result_.certificate}.)",
-                ConvergenceWarning,
-            )
-        coef, intercept = design.split(self.result_.solution)
+        self._warn_of(self.result_)
+        coef, intercept = problem.design.split(self.result_.solution)
         if intercept is None:
             intercept = coef.new_zeros(coef.shape[1])
         return coef.numpy(), intercept.numpy()

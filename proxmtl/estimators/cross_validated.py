@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 
-from proxmtl.estimators.base import LinearModel
+from proxmtl.estimators.base import Array, Callback, LinearModel
 from proxmtl.estimators.clusters import groups_for, is_auto
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import part_of, resolve_groups
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.paths import alone_beside, followed
 from proxmtl.estimators.samples import Samples
@@ -56,7 +55,6 @@ from proxmtl.wording import counted, warn
 
 __all__ = ["OwnSearch", "SharedSearch"]
 
-Array = NDArray[Any]
 OWN = tuple(10 ** (1 - k / 2) for k in range(9))
 """Ridges of attributes alone, from 10 to 0.001."""
 SHARED = (0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08)
@@ -95,7 +93,7 @@ class OwnSearch(LinearModel):
         raise NotImplementedError
 
     def _calibrate(
-        self, held_out: NDArray[np.float32], labels: Labels, weights: NDArray[np.floating]
+        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
     ) -> Any:
         """Learn from scores of rows while they were held out, (N, M); return shifts of intercepts.
 
@@ -139,12 +137,7 @@ class OwnSearch(LinearModel):
         return None if is_auto(given) else resolve_groups(given, n_attributes, self.label_names_)
 
     def _solve(
-        self,
-        X: Samples,
-        labels: Labels,
-        callback: Callable[[Any], None] | None,
-        *,
-        warm: bool,
+        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
     ) -> tuple[Array, Array]:
         del warm
         given = self._given
@@ -256,7 +249,7 @@ class OwnSearch(LinearModel):
         return followed(problem, [shared_plus_own(*pair, groups) for pair in path], alone)
 
     def _refit(
-        self, problem: Problem, pair: Pair, groups: Groups, callback: Callable[[Any], None] | None
+        self, problem: Problem, pair: Pair, groups: Groups, callback: Callback | None
     ) -> tuple[Array, Array]:
         """Coefficients (D, M) and intercepts (M,) at the strengths chosen, in units of the loss."""
         penalty, before = shared_plus_own(*pair, groups), problem.counts.passes
@@ -282,7 +275,7 @@ class OwnSearch(LinearModel):
         pairs: Sequence[Pair],
         chosen: NDArray[np.intp],
         groups: Groups,
-        callback: Callable[[Any], None] | None,
+        callback: Callback | None,
     ) -> tuple[Array, Array]:
         """Coefficients and intercepts of each attribute at its own pair of strengths."""
         D = len(problem.design.split(problem.zeros())[0])
@@ -302,17 +295,12 @@ class OwnSearch(LinearModel):
     def _keep(self, result: Result[torch.Tensor] | LatentResult) -> None:
         """Keep the result of a final fit, and warn where it ended early."""
         self.results_.append(result)
-        if not result.status.ok:
-            ended = result.status.advice(result.certificate)
-            warn(
-                f"{type(self).__name__}: {ended} ({result.certificate}.)",
-                ConvergenceWarning,
-            )
+        self._warn_of(result)
 
     def _set_parts(self, coef: Array) -> None:
         """Set what is shared of the coefficients (D, M) on standardised features."""
 
-    def _splits(self, labels: Labels) -> list[tuple[Array, Array]]:
+    def _splits(self, labels: EncodedLabels) -> list[tuple[Array, Array]]:
         """Splits of the rows that are fitted, as numbers of the training part and of the rest."""
         cv = 5 if self.cv is None else self._given.cv
         if isinstance(cv, int) and not isinstance(cv, bool):

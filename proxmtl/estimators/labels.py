@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from proxmtl.numerics import column_moments
 from proxmtl.targets import ClassWeight, Coding
 
-__all__ = ["Labels", "TargetUnits"]
+__all__ = ["EncodedLabels", "TargetUnits"]
 
 Array = NDArray[np.float64]
 
@@ -44,8 +44,8 @@ class TargetUnits(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Labels of N rows and M attributes.
+class EncodedLabels:
+    """Labels of N rows and M attributes, as signs or real numbers.
 
     Parameters
     ----------
@@ -97,14 +97,14 @@ class Labels:
         both = (self.numbers == 1).any(axis=0) & (self.numbers == -1).any(axis=0)
         return np.flatnonzero(both)
 
-    def part(self, rows: Any, columns: Any = slice(None)) -> Labels:
+    def part(self, rows: Any, columns: Any = slice(None)) -> EncodedLabels:
         """Labels of some rows and attributes."""
         weights = None if self.weights is None else self.weights[rows]
         if weights is not None and weights.ndim == 2:
             weights = weights[:, columns]
         return replace(self, numbers=self.numbers[rows][:, columns], weights=weights)
 
-    def weighted(self) -> tuple[Labels, NDArray[np.intp]]:
+    def weighted(self) -> tuple[EncodedLabels, NDArray[np.intp]]:
         """Labels of the rows that have a weight, and the numbers of these; others are forgotten.
 
         A label of weight 0 becomes a missing one. Where labels have weights of their own a missing
@@ -133,7 +133,7 @@ class Labels:
         weights = self.weights
         return weights.mean(axis=1) if weights is not None and weights.ndim == 2 else weights
 
-    def in_units(self, units: TargetUnits) -> Labels:
+    def in_units(self, units: TargetUnits) -> EncodedLabels:
         """Real labels in these units."""
         return replace(self, numbers=units.apply(self.numbers))
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from proxmtl.estimators.base import Array, Callback
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.clusters import groups_for
 from proxmtl.estimators.grouping import check_weighted
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.regressor import LinearAttributeRegressor
 from proxmtl.estimators.samples import Samples
@@ -23,7 +23,7 @@ from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.latent import path as latent_path
 from proxmtl.latent.model import Algorithm, Init
-from proxmtl.latent.strengths import Relative, RelativeStrengths, own_unit
+from proxmtl.latent.strengths import Relative, RelativeStrengths
 from proxmtl.problem import Problem
 from proxmtl.result import Status
 from proxmtl.targets import Reduction
@@ -64,7 +64,7 @@ class FactoredModel(TaskScores):
         sample_weight: Any = None,
         *,
         classes: Any = None,
-        callback: Callable[[Any], None] | None = None,
+        callback: Callback | None = None,
     ) -> Self:
         """Go on from the present model on the next set of samples.
 
@@ -120,13 +120,8 @@ class FactoredModel(TaskScores):
         return self.L_ * scale, self.S_ / unit, bias, V
 
     def _solve(
-        self,
-        X: Samples,
-        labels: Labels,
-        callback: Callable[[Any], None] | None,
-        *,
-        warm: bool,
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
+    ) -> tuple[Array, Array]:
         given = self._given
         loss = resolve_loss(given.loss)
         design, targets, weights = X.posed(
@@ -174,19 +169,16 @@ class FactoredModel(TaskScores):
 
     def _warn(self, result: LatentResult) -> None:
         """Say that W = 0, or that the budget ended the descent."""
-        kind: type[Warning] = ConvergenceWarning
         if not result.collapsed:
-            if result.status.ok:
-                return
-            why = f"{result.status.advice(result.certificate)} ({result.certificate}.)"
+            self._warn_of(result)
         elif result.status is Status.BUDGET:
-            why = (
-                f"W = 0 is lower than what {result.passes:g} passes of descent have reached, and "
-                "is the model: raise max_passes."
+            warn(
+                f"{type(self).__name__}: W = 0 is lower than what {result.passes:g} passes of "
+                "descent have reached, and is the model: raise max_passes.",
+                ConvergenceWarning,
             )
         else:
-            kind, why = UserWarning, Status.COLLAPSED.value
-        warn(f"{type(self).__name__}: {why}", kind)
+            warn(f"{type(self).__name__}: {Status.COLLAPSED.value}", UserWarning)
 
 
 class LatentTasks(FactoredModel):
@@ -210,25 +202,19 @@ class LatentTasks(FactoredModel):
             )
 
     def _groups_of(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Groups:
-        if self.groups is None:
-            return Groups.single(problem.targets.n_tasks)
-        return groups_for(self.groups, problem, sample_weight, self.label_names_)
+        return groups_for(self.groups, problem, sample_weight, self.label_names_, together=True)
 
     def _strengths(
         self, problem: Problem, sample_weight: NDArray[np.float64] | None
     ) -> dict[str, Any]:
         given, papers = self._given, self._papers()
-        shared, own = given.shared_strength, given.own_strength
-        if own == "auto" and (papers or given.algorithm == "paper"):
+        own = given.own_strength
+        if own == "auto" and given.algorithm == "paper":
             own = math.inf  # the paper's model has none
         if papers:
-            unit = 1.0 if own == math.inf else own_unit(problem, sample_weight)
-            return {
-                **{name: getattr(LatentMTL, name) for name in PAPERS},
-                **papers,
-                "own_strength": None if own == math.inf else own * unit,
-            }
-        return RelativeStrengths(shared, own).absolute(problem, self.groups_, sample_weight)
+            papers = {**{name: getattr(LatentMTL, name) for name in PAPERS}, **papers}
+        relative = RelativeStrengths(given.shared_strength, own, papers)
+        return relative.absolute(problem, self.groups_, sample_weight)
 
     def _papers(self) -> dict[str, float]:
         """The paper's strengths that are given."""
@@ -344,17 +330,10 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
         names in :class:`proxmtl.LatentMTL`.
     groups_ : Groups
         The groups that were used.
-    label_values_ : ndarray of shape (2,)
-        The two label values, negative first.
-    classes_ : ndarray
-        For scikit-learn: the numbers of the attributes, 0 .. M - 1; of a single attribute its two
-        label values.
-    mean_, scale_ : ndarray of shape (D,)
-        The standardisation that was folded into the coefficients.
     result_ : LatentResult
         Status, certificate and history of the solver.
-    n_features_in_ : int
-        D.
+    label_values_, classes_, mean_, scale_, n_features_in_
+        As for :class:`LassoClassifier`.
 
     Warns
     -----
@@ -388,7 +367,6 @@ class LatentMTLRegressor(LinearAttributeRegressor, LatentTasks):
         Latent tasks, on the features as given.
     S_ : ndarray of shape (K, M)
         How the attributes combine them, in the units of the labels as given.
-    target_mean_, target_scale_ : ndarray of shape (M,)
-        Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
-        and is predicted to be that label.
+    target_mean_, target_scale_
+        Centre and unit of the labels, as for :class:`SingleTaskRegressor`.
     """

@@ -140,8 +140,7 @@ class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):
         group is a group of one. ``"auto"``: clusters of attributes with like labels and like
         classifiers, found inside each training part. None: one group of all attributes.
     fallback : bool
-        Let an attribute that sharing can be expected to make worse keep a classifier of its own;
-        False: all attributes share, at the best strength for it, unless that leaves nothing shared.
+        As for :class:`SharedPlusOwnClassifierCV`.
     max_passes, tol
         Budget of the final fit, and where it ends: the relative duality gap of attributes alone,
         the relative KKT residual of those that share.

@@ -12,11 +12,11 @@ from sklearn.base import RegressorMixin
 
 from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.base import LinearModel
-from proxmtl.estimators.labels import Labels, TargetUnits
+from proxmtl.estimators.label_encoding import check_observed, read_values
+from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.losses import check_real_loss
 from proxmtl.estimators.samples import checked, each_task, stacked
 from proxmtl.estimators.scoring import r2
-from proxmtl.estimators.targets import check_observed, read_values
 from proxmtl.estimators.weights import score_weights
 from proxmtl.label_coding import observed_labels
 
@@ -53,16 +53,17 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
     target_mean_: Array = field(init=False)
     target_scale_: Array = field(init=False)
 
-    def _read(self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool) -> Labels:
+    def _read(
+        self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool
+    ) -> EncodedLabels:
         del classes, warm
         check_real_loss(as_python(self.loss))
-        values, is_vector = read_values(y, names=names)
-        return Labels(values, coding="real", is_vector=is_vector)
+        return read_values(y, names=names)
 
-    def _check(self, labels: Labels, names: Sequence[str] | None) -> None:
+    def _check(self, labels: EncodedLabels, names: Sequence[str] | None) -> None:
         check_observed(labels.numbers, names)
 
-    def _posed(self, labels: Labels, *, warm: bool) -> Labels:
+    def _posed(self, labels: EncodedLabels, *, warm: bool) -> EncodedLabels:
         given = self._given
         if not warm:
             units = labels.units(centred=given.fit_intercept, robust=given.loss == "huber")
@@ -90,18 +91,10 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
 
     @each_task
     def predict(self, X: Any) -> Array:
-        """Predicted values.
+        """Predicted values, of the shape of the labels of `fit`.
 
-        Parameters
-        ----------
-        X
-            Features (N, D), dense or sparse; or a list of M such matrices, one a task.
-
-        Returns
-        -------
-        numpy.ndarray or list of numpy.ndarray
-            Shape (N, M), or (N,) if the labels were a vector. For a list of matrices one of M
-            vectors (N_m,), each of the matrix's own task.
+        Features (N, D) are dense or sparse. A list of M such matrices, one a task, gives a list of
+        M vectors (N_m,), each of the matrix's own task.
 
         Raises
         ------

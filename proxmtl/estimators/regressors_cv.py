@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxmtl.estimators.cross_validated import OwnSearch, SharedSearch
-from proxmtl.estimators.labels import Labels, TargetUnits
+from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.regressor import LinearAttributeRegressor
 from proxmtl.estimators.scoring import REAL_SCORINGS, Score, Scoring, of_values, scoring_of
 
@@ -31,7 +31,7 @@ class SearchedRegressor(LinearAttributeRegressor):
         return of_values(scoring, units if callable(self.scoring) else None)
 
     def _calibrate(
-        self, held_out: NDArray[np.float32], labels: Labels, weights: NDArray[np.floating]
+        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
     ) -> float:
         del held_out, labels, weights
         return 0.0
@@ -65,34 +65,19 @@ class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
 
     Attributes
     ----------
-    coef_ : ndarray of shape (M, D)
-        Coefficients on the features as given, for the labels as given.
-    intercept_ : ndarray of shape (M,)
-        Intercepts.
     report_ : pandas.DataFrame
         One line per attribute: number of labels, score on held-out rows and its standard deviation
         over the folds, strengths in units of the loss on standardised features and labels. The
         folds that give the scores also made the choice, so the scores are a little too good.
-    cv_results_ : pandas.DataFrame
-        One line per candidate: its strengths, the number of folds that it was solved on, mean score
-        and standard error. What the first folds show to be clearly behind is not solved on the
-        others: it has no mean, and is not chosen.
-    search_passes_ : float
-        Passes over the data that the search took.
-    target_mean_, target_scale_ : ndarray of shape (M,)
-        Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
-        and is predicted to be that label.
-    mean_, scale_, label_names_, n_features_in_
-        As for :class:`SharedPlusOwnRegressor`.
-    results_, result_
+    coef_, intercept_, target_mean_, target_scale_, mean_, scale_, label_names_, n_features_in_
+        As for :class:`SingleTaskRegressor`.
+    cv_results_, search_passes_, results_, result_
         As for :class:`SingleTaskClassifierCV`.
 
     Warns
     -----
-    ConvergenceWarning
-        If the final fit ended by its budget.
-    EdgeWarning
-        If the best candidate is the last of an extended path.
+    ConvergenceWarning, EdgeWarning
+        As for :class:`SingleTaskClassifierCV`.
     """
 
 
@@ -106,11 +91,8 @@ class SharedPlusOwnRegressorCV(SearchedRegressor, SharedSearch):
 
     Parameters
     ----------
-    groups : Groups, dict, list of lists, "auto" or None
-        As for :class:`SharedPlusOwnClassifier`; clusters are found inside each training part.
-    fallback : bool
-        Let an attribute that sharing can be expected to make worse keep a fit of its own;
-        False: all attributes share, at the best strength for it, unless that leaves nothing shared.
+    groups, fallback
+        As for :class:`SharedPlusOwnClassifierCV`.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_array, validate_data
 from proxmtl.arrays import as_float_tensor, check_same_order
 from proxmtl.designs import Design, SharedDesign, ShiftedDesign, TaskDesign
 from proxmtl.designs.base import consecutive
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.standardize import Standardization, fit_standardization
 from proxmtl.label_coding import observed_labels
 from proxmtl.numerics import ROUNDING
@@ -116,7 +116,7 @@ class Samples:
 
     def posed(
         self,
-        labels: Labels,
+        labels: EncodedLabels,
         *,
         intercept: bool,
         reduction: Reduction,

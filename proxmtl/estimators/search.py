@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from proxmtl.estimators.labels import Labels, TargetUnits
+from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.racing import promising
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scoring import Score
@@ -162,7 +162,7 @@ def given_splits(
 
 def folds_of(
     X: Samples,
-    labels: Labels,
+    labels: EncodedLabels,
     splits: Sequence[tuple[Array, Array]],
     *,
     loss: Loss,
@@ -191,7 +191,7 @@ def folds_of(
 
 def search(
     folds: Iterator[Fold],
-    labels: Labels,
+    labels: EncodedLabels,
     points: Callable[[Fold, NDArray[np.bool_]], Iterable[Tensor]],
     score: Score,
     *,

@@ -58,10 +58,8 @@ class SharedPlusOwnModel(SharedScores, ConvexModel):
             raise ValueError("own_strength: got inf; give a finite number, or 'auto'.")
 
     def _resolve(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> None:
-        self.groups_ = (
-            Groups.single(problem.targets.n_tasks)
-            if self.groups is None
-            else groups_for(self.groups, problem, sample_weight, self.label_names_)
+        self.groups_ = groups_for(
+            self.groups, problem, sample_weight, self.label_names_, together=True
         )
 
     def _penalty(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Regularizer:
@@ -112,43 +110,28 @@ class SharedPlusOwnClassifier(LinearAttributeClassifier, SharedPlusOwnModel):
         (:func:`~proxmtl.estimators.cluster_attributes`). None: all attributes share one.
     loss : {"logistic", "squared_hinge", "squared", "smoothed_hinge", "huber"}
         Loss of a label; ``"squared"`` and ``"huber"`` regress on the signs.
-    fit_intercept : bool
-        Fit an unpenalised intercept per attribute.
-    standardize : bool
-        Centre features and scale them to unit variance before the penalty; the coefficients are
-        given for the features as they come.
+    fit_intercept, standardize, class_weight, label_names
+        As for :class:`LassoClassifier`.
     reduction : {"mean", "task_mean", "sum"}
         Divide the loss by the number of labels of all attributes, each attribute's by its own, or
         not at all.
-    class_weight : None, "balanced" or dict of class -> weight
-        Weights of the two classes, within each attribute.
     max_passes : int
         Budget in passes over the features; strengths take some more, at most five.
     tol : float
         Relative duality gap at which the solver stops.
-    label_names : sequence of str, optional
-        Attribute names; by default the columns of Y where it is a data frame.
 
     Attributes
     ----------
-    coef_ : ndarray of shape (M, D)
-        Coefficients on the features as given.
     shared_coef_ : ndarray of shape (M, D)
         The shared part of them, :math:`A^\top`; the attributes' own part is the difference.
-    intercept_ : ndarray of shape (M,)
-        Intercepts.
     n_shared_ : int
         Rank of the shared part, 0 where nothing is shared (with groups: the sum of the ranks).
-    label_values_ : ndarray of shape (2,)
-        The two label values, negative first.
-    mean_, scale_ : ndarray of shape (D,)
-        The standardisation that was folded into ``coef_``.
     shared_strength_, own_strength_ : float
         :math:`\alpha` and :math:`\lambda`, in units of the loss on standardised features.
     result_ : Result
         Status, certificate (a duality gap) and history of the solver.
-    n_features_in_ : int
-        D.
+    coef_, intercept_, label_values_, classes_, mean_, scale_, n_features_in_
+        As for :class:`LassoClassifier`.
 
     Warns
     -----
@@ -179,7 +162,6 @@ class SharedPlusOwnRegressor(LinearAttributeRegressor, SharedPlusOwnModel):
 
     Attributes
     ----------
-    target_mean_, target_scale_ : ndarray of shape (M,)
-        Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
-        and is predicted to be that label.
+    target_mean_, target_scale_
+        Centre and unit of the labels, as for :class:`SingleTaskRegressor`.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from proxmtl.arrays import as_python
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.convex import ConvexModel
@@ -13,6 +15,8 @@ __all__ = ["SingleTaskClassifier", "SingleTaskRegressor"]
 
 class SingleTaskModel(ConvexModel):
     """A ridge on each attribute alone."""
+
+    strength_name: ClassVar[str] = "l2_strength"
 
     l2_strength: float = 1e-2
 
@@ -44,39 +48,13 @@ class SingleTaskClassifier(LinearAttributeClassifier, SingleTaskModel):
         penalty is to be larger by that factor.
     loss : {"squared_hinge", "logistic", "squared", "smoothed_hinge", "huber"}
         Loss of a label; ``"squared"`` and ``"huber"`` regress on the signs.
-    fit_intercept : bool
-        Fit an unpenalised intercept per attribute.
-    standardize : bool
-        Centre features and scale them to unit variance before the penalty; the coefficients are
-        given for the features as they come.
-    reduction : {"task_mean", "mean", "sum"}
-        Divide each attribute's loss by its number of labels, all by the total number, or not.
-    class_weight : None, "balanced" or dict of class -> weight
-        Weights of the two classes, within each attribute.
-    max_passes : int
-        Budget in passes over the features.
-    tol : float
-        Relative duality gap at which the solver stops.
-    label_names : sequence of str, optional
-        Attribute names; by default the columns of Y where it is a data frame.
+    fit_intercept, standardize, reduction, class_weight, max_passes, tol, label_names
+        As for :class:`LassoClassifier`.
 
     Attributes
     ----------
-    coef_ : ndarray of shape (M, D)
-        Coefficients on the features as given.
-    intercept_ : ndarray of shape (M,)
-        Intercepts.
-    label_values_ : ndarray of shape (2,)
-        The two label values, negative first.
-    classes_ : ndarray
-        For scikit-learn: the numbers of the attributes, 0 .. M - 1; of a single attribute its two
-        label values.
-    mean_, scale_ : ndarray of shape (D,)
-        The standardisation that was folded into ``coef_``.
-    result_ : Result
-        Status, certificate and history of the solver.
-    n_features_in_ : int
-        D.
+    coef_, intercept_, label_values_, classes_, mean_, scale_, result_, n_features_in_
+        As for :class:`LassoClassifier`.
 
     Warns
     -----
@@ -109,18 +87,9 @@ class SingleTaskRegressor(LinearAttributeRegressor, SingleTaskModel):
 
     Attributes
     ----------
-    coef_ : ndarray of shape (M, D)
-        Coefficients on the features as given, for the labels as given.
-    intercept_ : ndarray of shape (M,)
-        Intercepts.
     target_mean_, target_scale_ : ndarray of shape (M,)
         Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
         and is predicted to be that label.
-    mean_, scale_, result_, n_features_in_
-        As for :class:`SingleTaskClassifier`.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If the budget was used up before the gap reached ``tol``.
+    coef_, intercept_, mean_, scale_, result_, n_features_in_
+        As for :class:`LassoClassifier`; coefficients and intercepts are for the labels as given.
     """

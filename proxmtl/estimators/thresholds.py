@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 
 __all__ = ["check_threshold", "chosen_thresholds", "cut_of"]
 
@@ -40,7 +40,7 @@ def cut_of(thresholds: Array, slopes: Array) -> Array:
 
 
 def chosen_thresholds(
-    given: str | float, held_out: NDArray[np.floating], labels: Labels, slopes: Array
+    given: str | float, held_out: NDArray[np.floating], labels: EncodedLabels, slopes: Array
 ) -> Array:
     """Thresholds of the attributes, as probabilities.
 
@@ -76,7 +76,7 @@ def chosen_thresholds(
     return found
 
 
-def _odds_factor(labels: Labels, m: int, weights: Array) -> float:
+def _odds_factor(labels: EncodedLabels, m: int, weights: Array) -> float:
     """Weight of an attribute's positive class over that of its negative one."""
     if labels.class_weight is None:
         return 1.0

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.search import Searched
 from proxmtl.selection.edges import Edge, edges_of
 
@@ -125,7 +125,7 @@ def report(
     found: Searched,
     best: tuple[int, int | None],
     sharing: NDArray[np.bool_],
-    labels: Labels,
+    labels: EncodedLabels,
 ) -> pd.DataFrame:
     """One line per attribute; ``best`` are the candidates alone and shared."""
     own, shared = best

@@ -1,6 +1,6 @@
 """Comparisons of models on splits of a data set."""
 
-from proxmtl.experiments.compare import Comparison, Fit, Progress, compare, fit_report
+from proxmtl.experiments.compare import Comparison, Fit, FitProgress, compare, fit_report
 from proxmtl.experiments.metrics import (
     METRICS,
     TOTAL,
@@ -32,9 +32,9 @@ __all__ = [
     "TOTAL",
     "Comparison",
     "Fit",
+    "FitProgress",
     "Holdout",
     "PlattCalibration",
-    "Progress",
     "Split",
     "ZeroShot",
     "attribute_metrics",

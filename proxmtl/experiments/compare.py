@@ -12,17 +12,17 @@ from sklearn.base import clone
 
 from proxmtl.experiments.labels import attribute_names, check_labels
 from proxmtl.experiments.metrics import METRICS, attribute_metrics, group_means
-from proxmtl.experiments.splits import one_class_attributes
+from proxmtl.experiments.splits import checked_splits, one_class_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from proxmtl.groups import Groups
 
 
-class Progress(NamedTuple):
+class FitProgress(NamedTuple):
     """Passed to ``progress`` after each fit: what was fitted, how far we are."""
 
     row: str
@@ -134,16 +134,16 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     groups: Groups | Mapping[str, Sequence[str]] | None,
     names: Sequence[str] | None,
     splits: Sequence[tuple[ArrayLike, ArrayLike]],
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[FitProgress], None] | None = None,
 ) -> Comparison:
     """Fit each row on the training part of each split, score it on the test part.
 
     Parameters
     ----------
     rows
-        Name of the row -> estimator with ``fit(X, Y)`` and ``decision_function(X) -> (N, M)``, or
-        the name of a baseline (see :data:`proxmtl.baselines.BASELINES`), which is then given the
-        groups. Estimators are cloned, so the ones given stay unfitted.
+        Name of the row -> estimator with ``fit(X, Y)`` and ``decision_function(X) -> (N, M)``;
+        :func:`proxmtl.estimators.baseline_estimator` makes those of the paper's comparison.
+        Estimators are cloned, so the ones given stay unfitted.
     X
         (N, D) features: anything that NumPy-style row indexing works on.
     Y
@@ -164,7 +164,7 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     Raises
     ------
     ValueError
-        Before any fit: no row, an unknown baseline, no split, ``X`` and ``Y`` of different length,
+        Before any fit: no row, no split, ``X`` and ``Y`` of different length,
         wrong labels or groups, a row number out of range or in both parts of a split, or an
         attribute with a single class in a training part.
     """
@@ -176,17 +176,25 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
     if len(X) != len(labels):
         msg = f"X has {len(X)} rows and Y has {len(labels)}; they must describe the same samples."
         raise ValueError(msg)
-    parts = _checked_splits(splits, labels, known)
+    parts = checked_splits(splits, len(labels))
+    for number, (train, _) in enumerate(parts):
+        lacking = one_class_attributes(labels, train, known)
+        if lacking:
+            msg = (
+                f"in the training part of split {number} the attributes {lacking[:5]} have a "
+                "single class; draw splits with random_splits(..., Y=Y) or drop them."
+            )
+            raise ValueError(msg)
     # a dry run: bad groups are refused here, not after the first fit
     group_means(attribute_metrics(np.zeros_like(labels), labels, known), groups)
     for estimator in rows.values():
-        _estimator(estimator, groups, known)
+        clone(estimator)
 
     attribute_lines, group_lines, fits = [], [], []
     total = len(rows) * len(parts)
     for number, (train, test) in enumerate(parts):
         for name, estimator in rows.items():
-            model = _estimator(estimator, groups, known)
+            model = clone(estimator)
             start = time.perf_counter()
             model.fit(X[train], labels[train])
             seconds = time.perf_counter() - start
@@ -196,21 +204,12 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
             group_lines.append(_tagged(group_means(table, groups), name, number))
             fits.append(Fit(name, number, model, seconds, fit_report(model)))
             if progress is not None:
-                progress(Progress(name, number, len(fits), total, seconds))
+                progress(FitProgress(name, number, len(fits), total, seconds))
     return Comparison(
         pd.concat(attribute_lines, ignore_index=True),
         pd.concat(group_lines, ignore_index=True),
         fits,
     )
-
-
-def _estimator(row: Any, groups: Any, names: Sequence[str]) -> Any:
-    """Return an unfitted copy, or the baseline of that name."""
-    if not isinstance(row, str):
-        return clone(row)
-    from proxmtl.estimators import baseline_estimator  # noqa: PLC0415 (they import this package)
-
-    return baseline_estimator(row, groups, label_names=list(names))
 
 
 def fit_report(model: Any) -> dict[str, Any]:
@@ -252,32 +251,3 @@ def _tagged(table: pd.DataFrame, row: str, split: int) -> pd.DataFrame:
     tagged.insert(0, "row", row)
     tagged.insert(1, "split", split)
     return tagged
-
-
-def _checked_splits(
-    splits: Sequence[tuple[ArrayLike, ArrayLike]], Y: NDArray[np.float64], names: list[str]
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    if not splits:
-        msg = "splits is empty; draw some with random_splits."
-        raise ValueError(msg)
-    parts = []
-    for number, (train_rows, test_rows) in enumerate(splits):
-        train = np.asarray(train_rows, dtype=np.int64)
-        test = np.asarray(test_rows, dtype=np.int64)
-        both = np.concatenate([train, test])
-        if train.size == 0 or test.size == 0 or both.min() < 0 or both.max() >= len(Y):
-            msg = f"split {number} has an empty part or a row outside 0..{len(Y) - 1}."
-            raise ValueError(msg)
-        common = np.intersect1d(train, test)
-        if common.size:
-            msg = f"split {number} has {common.size} row(s) in both parts, such as {common[0]}."
-            raise ValueError(msg)
-        lacking = one_class_attributes(Y, train, names)
-        if lacking:
-            msg = (
-                f"in the training part of split {number} the attributes {lacking[:5]} have a "
-                "single class; draw splits with random_splits(..., Y=Y) or drop them."
-            )
-            raise ValueError(msg)
-        parts.append((train, test))
-    return parts

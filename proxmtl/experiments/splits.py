@@ -22,6 +22,35 @@ class Split(NamedTuple):
     test: NDArray[np.int64]
 
 
+def checked_splits(splits: Sequence[tuple[ArrayLike, ArrayLike]], n: int) -> list[Split]:
+    """Return splits of ``n`` rows as arrays of row numbers.
+
+    Raises
+    ------
+    ValueError
+        If there is none, a part is empty or has a row outside of 0..n - 1, or a row is in both
+        parts.
+    """
+    if not splits:
+        raise ValueError("splits: empty; make some with random_splits or stratified_folds.")
+    parts = [
+        Split(np.asarray(train, dtype=np.int64), np.asarray(test, dtype=np.int64))
+        for train, test in splits
+    ]
+    for number, (train, test) in enumerate(parts):
+        if not len(train) or not len(test):
+            raise ValueError(f"splits: number {number} has an empty part.")
+        both = np.concatenate([train, test])
+        if both.min() < 0 or both.max() >= n:
+            raise ValueError(f"splits: number {number} has a row outside 0..{n - 1}.")
+        common = np.intersect1d(train, test)
+        if common.size:
+            raise ValueError(
+                f"splits: number {number} has a row in both parts, such as {common[0]}."
+            )
+    return parts
+
+
 def one_class_attributes(
     Y: ArrayLike, rows: ArrayLike | None = None, names: Sequence[str] | None = None
 ) -> list[str]:

@@ -4,8 +4,13 @@ from proxmtl.io.atomic import atomic_path, write_json, write_text
 from proxmtl.io.classes import Classes, read_classes
 from proxmtl.io.digits import DIGIT_ATTRIBUTES, DIGIT_GROUPS, load_digit_attributes
 from proxmtl.io.errors import InputError
-from proxmtl.io.estimators import load_model, save_model
-from proxmtl.io.features import FEATURE_SUFFIXES, Features, ids_beside, load_features, read_features
+from proxmtl.io.features import (
+    FEATURE_SUFFIXES,
+    Features,
+    ids_sidecar,
+    load_features,
+    read_features,
+)
 from proxmtl.io.labels import Labels, read_labels, write_labels
 from proxmtl.io.model import (
     FORMAT_VERSION,
@@ -32,11 +37,10 @@ __all__ = [
     "ModelState",
     "Rows",
     "atomic_path",
-    "ids_beside",
+    "ids_sidecar",
     "join_rows",
     "load_digit_attributes",
     "load_features",
-    "load_model",
     "new_run_folder",
     "read_classes",
     "read_features",
@@ -44,7 +48,6 @@ __all__ = [
     "read_labels",
     "read_model_kind",
     "read_model_state",
-    "save_model",
     "seal_folder",
     "write_json",
     "write_labels",

@@ -8,7 +8,7 @@ from pathlib import Path
 from proxmtl.io.errors import InputError
 from proxmtl.io.seal import Entry, entry_of, manifest_text, read_entries
 
-__all__ = ["check_features", "check_ids_beside", "check_new", "features_seal", "seal_beside"]
+__all__ = ["check_features", "check_ids_sidecar", "check_new", "features_seal", "seal_beside"]
 
 IDS_SUFFIX = ".ids.csv"
 
@@ -67,7 +67,7 @@ def check_new(path: Path, names: str | None) -> None:
         )
 
 
-def check_ids_beside(path: Path) -> None:
+def check_ids_sidecar(path: Path) -> None:
     """Check, before they are used, that the identifiers beside a features file are of its rows.
 
     Raises

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from scipy import sparse
 
 from proxmtl.io.array_files import read_npy, read_npz
-from proxmtl.io.beside import check_features, check_ids_beside
+from proxmtl.io.beside import check_features, check_ids_sidecar
 from proxmtl.io.errors import InputError
 from proxmtl.io.parquet import read_parquet
 from proxmtl.io.rows import Rows
@@ -27,7 +27,7 @@ from proxmtl.wording import agree, counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["FEATURE_SUFFIXES", "Features", "ids_beside", "load_features", "read_features"]
+__all__ = ["FEATURE_SUFFIXES", "Features", "ids_sidecar", "load_features", "read_features"]
 
 Array = NDArray[Any]
 
@@ -48,7 +48,7 @@ class Features(NamedTuple):
     """Features, float32 or float64, of shape (N, D): an array, or a sparse CSR array of SciPy."""
     ids: tuple[str, ...] | None
     """Row identifiers of length N, where there are some: an index or a column of a parquet file, or
-    the file of `ids_beside`."""
+    the file of `ids_sidecar`."""
     names: tuple[str, ...] | None
     """Feature names of length D, where the file has them (parquet)."""
 
@@ -174,7 +174,7 @@ def load_features(
         raise InputError(
             path,
             f"a {suffix} file has no columns of names; leave out --id-column (in Python "
-            f"id_column=). Identifiers of its rows may lie in {ids_beside(path).name} beside it.",
+            f"id_column=). Identifiers of its rows may lie in {ids_sidecar(path).name} beside it.",
         )
     with open_source(path) as (stream, source):
         check_features(path, Entry(source.bytes, source.sha256))
@@ -184,13 +184,13 @@ def load_features(
         else:
             found = _READERS[suffix](path, stream, key)
     values = _as_matrix(path, found.values)
-    beside = ids_beside(path)
+    beside = ids_sidecar(path)
     if found.ids is None and beside.is_file():
         return found._replace(values=values, ids=_checked_ids(beside, path, values.shape[0]))
     return found._replace(values=values)
 
 
-def ids_beside(path: Path) -> Path:
+def ids_sidecar(path: Path) -> Path:
     """Where the row identifiers of a features file lie: ``features.ids.csv`` for ``features.npy``.
 
     A CSV file with a column ``id``; ``proxmtl extract`` writes it with the names of the images.
@@ -199,7 +199,7 @@ def ids_beside(path: Path) -> Path:
 
 
 def _checked_ids(beside: Path, path: Path, n_rows: int) -> tuple[str, ...]:
-    check_ids_beside(path)
+    check_ids_sidecar(path)
     ids = read_ids(beside)
     if len(ids) != n_rows:
         raise InputError(

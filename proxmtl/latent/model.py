@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -211,9 +212,9 @@ class LatentMTL:
         problem = self.problem(X, Y, sample_weight)
         few = self.algorithm == "paper"  # but long iterations
         if stop is None:
-            stop = MaxPasses(self.max_passes)
-            if self.tol > 0:
-                stop = RelativeKKT(self.tol, every=1 if few else 50) | stop
+            # a tolerance of zero ends at rounding, which the certificates tell
+            accuracy = RelativeKKT(self.tol or sys.float_info.min, every=1 if few else 50)
+            stop = accuracy | MaxPasses(self.max_passes)
         solver = self._solver(problem, stop.most_passes)
         if state is None:
             with problem.counts.limited(stop.most_passes):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -142,6 +143,9 @@ class RelativeStrengths:
         least 0.03. Large latent tasks are hardly shrunk, so that less lets noise in.
     own : float or "auto"
         Ridge on own parts, in the unit of :class:`StrengthUnits`; inf: there are none.
+    papers : mapping, optional
+        The paper's strengths by their names in :class:`~proxmtl.LatentMTL`, in units of the loss:
+        they replace ``shared``, and ``own="auto"`` then means no own parts.
 
     Raises
     ------
@@ -151,6 +155,7 @@ class RelativeStrengths:
 
     shared: Relative = "auto"
     own: Relative = "auto"
+    papers: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         check_relative(self.shared, self.own)
@@ -172,6 +177,10 @@ class RelativeStrengths:
         groups : Groups
             Of the tasks, possibly overlapping.
         """
+        if self.papers:
+            none = isinstance(self.own, str) or self.own == math.inf
+            ridge = None if none else float(self.own) * own_unit(problem, sample_weight)
+            return {**self.papers, "own_strength": ridge}
         strength, shared, own = critical_strength(problem, groups), self.shared, self.own
         if isinstance(shared, str) or isinstance(own, str):
             null = _Null.of(problem, sample_weight)

@@ -20,7 +20,7 @@ from proxmtl.targets import (
     check_reduction,
 )
 
-__all__ = ["BatchLabels", "LabelCensus", "by_task", "detached"]
+__all__ = ["BatchLabels", "LabelStatistics", "by_task", "detached"]
 
 
 class BatchLabels(NamedTuple):
@@ -30,7 +30,7 @@ class BatchLabels(NamedTuple):
     weights: Tensor
 
 
-class LabelCensus(nn.Module):
+class LabelStatistics(nn.Module):
     """What a batch needs to know of the whole training set. It keeps to float64.
 
     Parameters

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.minimization import minimize
-from proxmtl.nn.batches import LabelCensus
+from proxmtl.nn.batches import LabelStatistics
 from proxmtl.nn.layer import ProblemTemplate
 from proxmtl.nn.linear import Centred, linear_scores
 from proxmtl.nn.solved_head import SolvedHead
@@ -93,7 +93,7 @@ class ConvexHead(SolvedHead[Result[Tensor]]):
         self.W = zeros(n_features, n_tasks)
         self.intercept = zeros(n_tasks) if fit_intercept else None
         self.register_buffer("solved", torch.tensor(data=False, device=device))
-        self.census = LabelCensus(
+        self.census = LabelStatistics(
             n_tasks, reduction, class_weight, distributed=distributed, device=device
         )
         self.penalty()  # raises if a regularizer does not take this shape

@@ -16,7 +16,7 @@ from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
 from proxmtl.latent.parts import check_strengths
 from proxmtl.latent.strengths import RelativeStrengths
 from proxmtl.losses import Loss
-from proxmtl.nn.batches import LabelCensus, detached
+from proxmtl.nn.batches import LabelStatistics, detached
 from proxmtl.nn.checks import check_features
 from proxmtl.nn.eager import eager
 from proxmtl.nn.factored_linear import FactoredLinear
@@ -82,7 +82,7 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
     solved : Tensor of bool
         Whether :meth:`solve` has been run; then the next one starts from these weights, unless
         they collapsed.
-    census : LabelCensus
+    census : LabelStatistics
         Counts of the training set's labels, for the weights of batches.
     model : LatentMTL
     strengths : Tensor, shape (4,)
@@ -141,7 +141,7 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
             self.register_load_state_dict_post_hook(_take_strengths)  # type: ignore[no-untyped-call]
         self.result: LatentResult | None = None
         self.register_buffer("solved", torch.tensor(data=False, device=device))
-        self.census = LabelCensus(
+        self.census = LabelStatistics(
             n_tasks,
             model.reduction,
             model.class_weight,

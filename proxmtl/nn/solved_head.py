@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from proxmtl.losses import Loss
-from proxmtl.nn.batches import LabelCensus, by_task, detached
+from proxmtl.nn.batches import LabelStatistics, by_task, detached
 from proxmtl.nn.checks import as_tensors, check_features, check_labels
 from proxmtl.nn.eager import eager
 from proxmtl.nn.joint import Outcome, solve_on_first
@@ -29,7 +29,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
     n_features, n_tasks : int
         D and M.
     intercept : Parameter (M,), or None
-    census : LabelCensus
+    census : LabelStatistics
         Counts of the training set's labels, for the weights of batches.
     solved : Tensor of bool
         Whether :meth:`solve` has been run; then the next one starts from these weights.
@@ -42,7 +42,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
     n_features: int
     n_tasks: int
     intercept: nn.Parameter | None
-    census: LabelCensus
+    census: LabelStatistics
     solved: Tensor
     distributed: bool
     result: Outcome | None

@@ -95,6 +95,25 @@ def _titles(spans: Sequence[tuple[str, int, int]]) -> dict[str, str]:
     return dict(zip(names, distinct_names(names, LONGEST_NAME), strict=True))
 
 
+def _annotate_block(axes: Any, title: str, middle: float, *, horizontal: bool) -> None:
+    """Write the name of a group above its columns, or to the right of its rows."""
+    place, of, shift = (middle, 1.0), ("data", "axes fraction"), (0, 4)
+    if not horizontal:
+        place, of, shift = place[::-1], of[::-1], (6, 0)
+    axes.annotate(
+        title,
+        place,
+        parse_math=False,
+        xycoords=of,
+        xytext=shift,
+        textcoords="offset points",
+        ha="center" if horizontal else "left",
+        va="bottom" if horizontal else "center",
+        fontweight="bold",
+        fontsize=8.5,
+    )
+
+
 def _draw_heat_map(
     figure: Figure, axes: Any, shown: NDArray[Any], spans: Sequence[tuple[str, int, int]]
 ) -> None:
@@ -113,18 +132,7 @@ def _draw_heat_map(
         for edge in (start, stop):
             if 0 < edge < shown.shape[1]:
                 axes.axvline(edge, color=INK, linewidth=1.2)
-        axes.annotate(
-            titles[name],
-            ((start + stop) / 2, 1.0),
-            parse_math=False,
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontweight="bold",
-            fontsize=8.5,
-        )
+        _annotate_block(axes, titles[name], (start + stop) / 2, horizontal=True)
     bar = figure.colorbar(mesh, ax=axes, shrink=0.8, aspect=25, pad=0.015)
     bar.outline.set_visible(False)
     bar.set_label("weight in S")
@@ -219,17 +227,7 @@ def plot_attribute_scores(
         titles = _titles(spans)
         for name, start, stop in spans:
             if stop - start > 1:
-                axes.annotate(
-                    titles[name],
-                    (1.0, (start + stop - 1) / 2),
-                    parse_math=False,
-                    xycoords=("axes fraction", "data"),
-                    xytext=(6, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontweight="bold",
-                    fontsize=8.5,
-                )
+                _annotate_block(axes, titles[name], (start + stop - 1) / 2, horizontal=False)
         axes.set_yticks(rows, _shown(names, order), parse_math=False)
         axes.tick_params(axis="y", length=0)
         axes.set(ylim=(len(order) - 0.5, -0.5), xlabel=metric, title=title)

@@ -7,14 +7,14 @@ from proxmtl.selection.cross_validation import (
     invariant_grid,
     mean_average_precision,
 )
-from proxmtl.selection.folds import restricted
+from proxmtl.selection.folds import restrict_samples
 from proxmtl.selection.hypergradient import Hypergradient, hypergradient
 from proxmtl.selection.latent_hypergradient import latent_hypergradient
 from proxmtl.selection.latent_path import LatentPath, solve_latent_path
 from proxmtl.selection.path import PathPoint, RegularizationPath, solve_path
 from proxmtl.selection.stability import StabilitySelection, stability_selection
 from proxmtl.selection.strengths import strength_grid, with_strengths
-from proxmtl.selection.tune import Trial, Tuning, tune
+from proxmtl.selection.tune import Tuning, TuningTrial, tune
 
 __all__ = [
     "CrossValidation",
@@ -23,14 +23,14 @@ __all__ = [
     "PathPoint",
     "RegularizationPath",
     "StabilitySelection",
-    "Trial",
     "Tuning",
+    "TuningTrial",
     "cross_validate",
     "hypergradient",
     "invariant_grid",
     "latent_hypergradient",
     "mean_average_precision",
-    "restricted",
+    "restrict_samples",
     "solve_batch",
     "solve_latent_path",
     "solve_path",

@@ -51,7 +51,7 @@ def solve_batch(
     ----------
     problems : sequence of Problem
         With the same :class:`SharedDesign` object, an equal loss and targets of one shape. Labels,
-        weights and penalties may differ: see :func:`with_strengths` and :func:`restricted`.
+        weights and penalties may differ: see :func:`with_strengths` and :func:`restrict_samples`.
     solver : FISTA, optional
     x0 : sequence of Tensor, optional
         A start for each problem; default zero. Not modified.

@@ -17,12 +17,12 @@ from proxmtl.problem import Problem
 from proxmtl.selection.edges import Edge, EdgeWarning, edges_of
 from proxmtl.selection.storage import Storage
 from proxmtl.selection.trainers import (
+    CandidateTrainer,
     Cell,
     EstimatorTrainer,
     LatentTrainer,
     ProblemTrainer,
     Trained,
-    Trainer,
 )
 from proxmtl.solvers.base import Solver
 from proxmtl.stopping import Stop
@@ -201,16 +201,20 @@ def cross_validate(
     Breiman, Friedman, Olshen, Stone, "Classification and regression trees", 1984 (one standard
     error).
     """
+    from proxmtl.experiments import sample_folds  # noqa: PLC0415 - imports pandas
+    from proxmtl.experiments.splits import checked_splits  # noqa: PLC0415
+
     if rule not in ("best", "one_standard_error"):
         raise ValueError(f"rule: got {rule!r}; use 'best' or 'one_standard_error'.")
     if isinstance(model, Problem):
         if X is not None or Y is not None or sample_weight is not None:
             raise ValueError("X, Y, sample_weight: a Problem has its own data; leave them out.")
-        trainer: Trainer = ProblemTrainer(model, stop, solver)
+        trainer: CandidateTrainer = ProblemTrainer(model, stop, solver)
     else:
         trainer = _trainer(model, X, Y, sample_weight)
     given = list(candidates)
-    parts = _checked(splits, len(trainer.labels))
+    n = len(trainer.labels)
+    parts = checked_splits(sample_folds(n, splits) if isinstance(splits, int) else splits, n)
     labels = np.asarray(trainer.labels, dtype=np.float64)
     if metric is mean_average_precision and len(np.unique(labels[~np.isnan(labels)])) > 2:
         raise ValueError(
@@ -264,7 +268,7 @@ def _read(
             records[cell] = saved
 
 
-def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> Trainer:
+def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> CandidateTrainer:
     if X is None or Y is None:
         raise ValueError(f"X, Y: {type(model).__name__} has no data of its own; give both.")
     if isinstance(model, LatentMTL):
@@ -279,28 +283,9 @@ def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> Trainer:
     return EstimatorTrainer(model, X, Y)
 
 
-def _checked(splits: Sequence[Any] | int, n: int) -> list[Split]:
-    from proxmtl.experiments import Split, sample_folds  # noqa: PLC0415 - imports pandas
-
-    if isinstance(splits, int):
-        splits = sample_folds(n, splits)
-    if not splits:
-        raise ValueError("splits: empty; make some with stratified_folds.")
-    parts = [Split(np.asarray(train), np.asarray(test)) for train, test in splits]
-    for number, (train, test) in enumerate(parts):
-        if not len(train) or not len(test):
-            raise ValueError(f"splits: number {number} has an empty part.")
-        both = np.concatenate([train, test])
-        if both.min() < 0 or both.max() >= n:
-            raise ValueError(f"splits: number {number} has a row outside 0..{n - 1}.")
-        if np.intersect1d(train, test).size:
-            raise ValueError(f"splits: number {number} has a row in both parts.")
-    return parts
-
-
 def _storage(
     folder: str | Path | None,
-    trainer: Trainer,
+    trainer: CandidateTrainer,
     candidates: list[Any],
     splits: list[Split],
     metric: Metric,
@@ -350,7 +335,7 @@ def _record(trained: Trained, score: float) -> dict[str, Any]:
 
 
 def _table(
-    trainer: Trainer, candidates: list[Any], records: Mapping[Cell, Mapping[str, Any]]
+    trainer: CandidateTrainer, candidates: list[Any], records: Mapping[Cell, Mapping[str, Any]]
 ) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - heavy
 

@@ -12,10 +12,10 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.targets import Targets
 
-__all__ = ["restricted"]
+__all__ = ["restrict_samples"]
 
 
-def restricted(problem: Problem, rows: Array) -> Problem:
+def restrict_samples(problem: Problem, rows: Array) -> Problem:
     """Return the problem on some of its samples, with the same design object.
 
     The remaining weights are raised so that their total is kept: the loss is then on one scale for
@@ -39,8 +39,8 @@ def restricted(problem: Problem, rows: Array) -> Problem:
     targets = problem.targets
     if targets.task_of is not None:
         raise UnsupportedError(
-            "restricted: the problem has features by task, whose rows have no common numbers; "
-            "build the problem of the part from its own arrays."
+            "restrict_samples: the problem has features by task, whose rows have no common "
+            "numbers; build the problem of the part from its own arrays."
         )
     kept = _mask(rows, targets.labels.shape[0]).to(targets.weights)
     weights = targets.weights * kept[:, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from proxmtl.io.identity import fingerprint
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
-from proxmtl.result import Certificate, Status
+from proxmtl.result import Certificate, Result, Status
 from proxmtl.selection.storage import Storage
 from proxmtl.selection.strengths import check_strengths, strength_grid, with_strengths
 from proxmtl.solvers.base import Solver
@@ -43,6 +43,12 @@ class PathPoint:
     passes: float
     seconds: float
     reason: str
+
+    @classmethod
+    def of(cls, strength: float, result: Result[Tensor]) -> PathPoint:
+        """A point of a path, from the result of its solve."""
+        kept = (each.name for each in fields(cls) if each.name != "strength")
+        return cls(strength=strength, **{name: getattr(result, name) for name in kept})
 
     def to_record(self) -> dict[str, Any]:
         """All but the solution, fit for JSON."""
@@ -159,7 +165,8 @@ def solve_path(
             point = _null_point(with_strengths(problem, strength), strength, null)
         else:
             start = points[-1].solution if points else null
-            point = _solved(with_strengths(problem, strength), strength, start, solver, stop)
+            result = minimize(with_strengths(problem, strength), solver, start, stop)
+            point = PathPoint.of(strength, result)
         if storage is not None and saved is None:
             storage.save(name, point.to_record(), solution=point.solution)
         points.append(point)
@@ -183,26 +190,6 @@ def _null_point(problem: Problem, strength: float, null: Tensor) -> PathPoint:
         passes=0.0,
         seconds=0.0,
         reason="zero, since the strength is at least the critical one",
-    )
-
-
-def _solved(
-    problem: Problem,
-    strength: float,
-    start: Tensor,
-    solver: Solver[Problem, Any, Tensor] | None,
-    stop: Stop | None,
-) -> PathPoint:
-    result = minimize(problem, solver, start, stop)
-    return PathPoint(
-        strength=strength,
-        solution=result.solution,
-        status=result.status,
-        certificate=result.certificate,
-        iterations=result.iterations,
-        passes=result.passes,
-        seconds=result.seconds,
-        reason=result.reason,
     )
 
 

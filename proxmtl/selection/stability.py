@@ -13,7 +13,7 @@ from torch import Tensor
 from proxmtl.problem import Problem
 from proxmtl.selection.batch import BATCH_SCORES, solve_batch
 from proxmtl.selection.bounds import unimodal_bound, worst_case_bound
-from proxmtl.selection.folds import restricted
+from proxmtl.selection.folds import restrict_samples
 from proxmtl.selection.strengths import check_strengths, with_strengths
 from proxmtl.stopping import MaxIterations, RelativeGap, RelativeKKT, Stop
 from proxmtl.wording import warn
@@ -206,7 +206,9 @@ def _halves(problem: Problem, n_pairs: int, rng: np.random.Generator) -> list[Pr
         order = rng.permutation(n)
         size = n // 2
         try:
-            pair = [restricted(problem, part) for part in (order[:size], order[size : 2 * size])]
+            pair = [
+                restrict_samples(problem, part) for part in (order[:size], order[size : 2 * size])
+            ]
         except ValueError as error:
             refused = error
             continue

@@ -19,7 +19,7 @@ from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.selection.batch import BATCH_SCORES, solve_batch
-from proxmtl.selection.folds import restricted
+from proxmtl.selection.folds import restrict_samples
 from proxmtl.selection.strengths import with_strengths
 from proxmtl.solvers.base import Solver
 from proxmtl.stopping import Stop
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
     from proxmtl.experiments import Split
 
-__all__ = ["Cell", "EstimatorTrainer", "LatentTrainer", "ProblemTrainer", "Trained", "Trainer"]
+__all__ = [
+    "CandidateTrainer",
+    "Cell",
+    "EstimatorTrainer",
+    "LatentTrainer",
+    "ProblemTrainer",
+    "Trained",
+]
 
 
 class Cell(NamedTuple):
@@ -48,7 +55,7 @@ class Trained(NamedTuple):
     passes: float
 
 
-class Trainer(ABC):
+class CandidateTrainer(ABC):
     """Trains candidates on parts of the rows.
 
     Attributes
@@ -59,11 +66,16 @@ class Trainer(ABC):
 
     labels: NDArray[np.float64]
 
-    @abstractmethod
     def train(
         self, cells: Sequence[Cell], candidates: Sequence[Any], splits: Sequence[Split]
     ) -> Iterator[tuple[Cell, Trained]]:
         """Train each cell, in any order; results come as they are ready."""
+        for cell in cells:
+            yield cell, self._trained(candidates[cell.candidate], *splits[cell.split])
+
+    def _trained(self, candidate: Any, train: NDArray[Any], test: NDArray[Any]) -> Trained:
+        """Train a candidate on some rows, score others."""
+        raise NotImplementedError
 
     @abstractmethod
     def refit(self, candidate: Any) -> Any:
@@ -79,7 +91,7 @@ class Trainer(ABC):
 
 
 @dataclasses.dataclass
-class ProblemTrainer(Trainer):
+class ProblemTrainer(CandidateTrainer):
     """A problem; candidates are strengths as :func:`with_strengths` takes them.
 
     Folds and strengths are solved in batches, unless another solver is asked for.
@@ -130,7 +142,7 @@ class ProblemTrainer(Trainer):
                 )
 
     def _part(self, split: Split) -> Problem:
-        return restricted(self.problem, split.train)
+        return restrict_samples(self.problem, split.train)
 
     def refit(self, candidate: Any) -> Any:
         return minimize(with_strengths(self.problem, candidate), self.solver, stop=self.stop)
@@ -151,8 +163,15 @@ class ProblemTrainer(Trainer):
         }
 
 
+class _ArraysTrainer(CandidateTrainer):
+    """A model that is given arrays; candidates are parameters of it, by name."""
+
+    def parameters(self, candidate: Any) -> dict[str, Any]:
+        return _with_invariants(candidate)
+
+
 @dataclasses.dataclass
-class LatentTrainer(Trainer):
+class LatentTrainer(_ArraysTrainer):
     """The paper's model on shared features; candidates replace fields of the configuration."""
 
     model: LatentMTL
@@ -163,25 +182,18 @@ class LatentTrainer(Trainer):
     def __post_init__(self) -> None:
         self.X, self.labels = _arrays(self.X, self.Y)
 
-    def train(
-        self, cells: Sequence[Cell], candidates: Sequence[Any], splits: Sequence[Split]
-    ) -> Iterator[tuple[Cell, Trained]]:
-        for cell in cells:
-            train, test = splits[cell.split]
-            weight = None if self.sample_weight is None else np.asarray(self.sample_weight)[train]
-            model = dataclasses.replace(self.model, **candidates[cell.candidate])
-            result = model.solve(self.X[train], self.labels[train], weight)
-            scores = result.decision_function(self.X[test])
-            assert isinstance(scores, Tensor)
-            held = torch.cat([(result.L != 0).flatten(), (result.S != 0).flatten()])
-            yield cell, Trained(scores.numpy(), _share(held), result.status.name, result.passes)
+    def _trained(self, candidate: Any, train: NDArray[Any], test: NDArray[Any]) -> Trained:
+        weight = None if self.sample_weight is None else np.asarray(self.sample_weight)[train]
+        model = dataclasses.replace(self.model, **candidate)
+        result = model.solve(self.X[train], self.labels[train], weight)
+        scores = result.decision_function(self.X[test])
+        assert isinstance(scores, Tensor)
+        held = torch.cat([(result.L != 0).flatten(), (result.S != 0).flatten()])
+        return Trained(scores.numpy(), _share(held), result.status.name, result.passes)
 
     def refit(self, candidate: Any) -> Any:
         model = dataclasses.replace(self.model, **candidate)
         return model.solve(self.X, self.labels, self.sample_weight)
-
-    def parameters(self, candidate: Any) -> dict[str, Any]:
-        return _with_invariants(candidate)
 
     def settings(self) -> dict[str, Any]:
         fields = dataclasses.fields(self.model)
@@ -191,7 +203,7 @@ class LatentTrainer(Trainer):
 
 
 @dataclasses.dataclass
-class EstimatorTrainer(Trainer):
+class EstimatorTrainer(_ArraysTrainer):
     """Any estimator with ``fit`` and ``decision_function``; candidates are parameters of it."""
 
     estimator: Any
@@ -201,25 +213,18 @@ class EstimatorTrainer(Trainer):
     def __post_init__(self) -> None:
         self.X, self.labels = _arrays(self.X, self.Y)
 
-    def train(
-        self, cells: Sequence[Cell], candidates: Sequence[Any], splits: Sequence[Split]
-    ) -> Iterator[tuple[Cell, Trained]]:
-        for cell in cells:
-            train, test = splits[cell.split]
-            model = self._with(candidates[cell.candidate]).fit(self.X[train], self.labels[train])
-            scores = np.asarray(model.decision_function(self.X[test])).reshape(len(test), -1)
-            result = getattr(model, "result_", None)
-            status = getattr(result, "status", None)
-            coef = getattr(model, "coef_", None)
-            yield (
-                cell,
-                Trained(
-                    scores,
-                    float("nan") if coef is None else _share(np.asarray(coef) != 0),
-                    "" if status is None else status.name,
-                    float(getattr(result, "passes", float("nan"))),
-                ),
-            )
+    def _trained(self, candidate: Any, train: NDArray[Any], test: NDArray[Any]) -> Trained:
+        model = self._with(candidate).fit(self.X[train], self.labels[train])
+        scores = np.asarray(model.decision_function(self.X[test])).reshape(len(test), -1)
+        result = getattr(model, "result_", None)
+        status = getattr(result, "status", None)
+        coef = getattr(model, "coef_", None)
+        return Trained(
+            scores,
+            float("nan") if coef is None else _share(np.asarray(coef) != 0),
+            "" if status is None else status.name,
+            float(getattr(result, "passes", float("nan"))),
+        )
 
     def _with(self, candidate: Mapping[str, Any]) -> Any:
         from sklearn.base import clone  # noqa: PLC0415 - heavy, and only here
@@ -228,9 +233,6 @@ class EstimatorTrainer(Trainer):
 
     def refit(self, candidate: Any) -> Any:
         return self._with(candidate).fit(self.X, self.labels)
-
-    def parameters(self, candidate: Any) -> dict[str, Any]:
-        return _with_invariants(candidate)
 
     def settings(self) -> dict[str, Any]:
         return {"model": fingerprint(self.estimator), "features": _figure(self.X)}

@@ -25,7 +25,7 @@ from proxmtl.wording import warn
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Trial", "Tuning", "tune"]
+__all__ = ["Tuning", "TuningTrial", "tune"]
 
 ROUGHEST = 1e-3
 """Accuracy of the first solves; later ones are more accurate as the strengths settle."""
@@ -36,7 +36,7 @@ LINEAR_SYSTEM = 1e-3
 
 
 @dataclass(frozen=True)
-class Trial:
+class TuningTrial:
     """One evaluation of the criterion.
 
     Attributes
@@ -74,7 +74,7 @@ class Tuning:
         The criterion there.
     result : Result
         The solution there, as accurate as that trial was.
-    trials : list of Trial
+    trials : list of TuningTrial
     passes : float
         Over the training data, all trials together.
     reason : str
@@ -87,7 +87,7 @@ class Tuning:
     strengths: tuple[float, ...]
     value: float
     result: Result[Tensor] = field(repr=False)
-    trials: list[Trial] = field(repr=False)
+    trials: list[TuningTrial] = field(repr=False)
     passes: float
     reason: str
     edges: list[Edge] = field(default_factory=list)
@@ -121,7 +121,7 @@ def tune(
     accuracy: float = 1e-6,
     first_step: float = math.log(10),
     restarts: int | None = None,
-    callback: Callable[[Trial], object] | None = None,
+    callback: Callable[[TuningTrial], object] | None = None,
 ) -> Tuning:
     """Minimise a criterion of the solution over the logarithms of all strengths.
 
@@ -257,13 +257,13 @@ class _Run:
         max_passes: float,
         max_trials: int,
         accuracy: float,
-        callback: Callable[[Trial], object] | None,
+        callback: Callable[[TuningTrial], object] | None,
     ) -> None:
         self.problem, self.criterion, self.callback = problem, criterion, callback
         self.max_passes, self.max_trials, self.accuracy = max_passes, max_trials, accuracy
         self.spent = problem.counts.passes
         self.current = ROUGHEST
-        self.trials: list[Trial] = []
+        self.trials: list[TuningTrial] = []
         self.best = 0
         self.over: str | None = None
         self.exhausted = False
@@ -275,7 +275,7 @@ class _Run:
     def passes(self) -> float:
         return self.problem.counts.passes - self.spent
 
-    def descend(self, region: TrustRegion, point: Tensor, trial: Trial) -> str:
+    def descend(self, region: TrustRegion, point: Tensor, trial: TuningTrial) -> str:
         """Follow the region from a point with its trial; say why it ended."""
         while True:
             gradient = torch.tensor(trial.gradient, dtype=torch.float64)
@@ -288,7 +288,7 @@ class _Run:
                 return "no step promises a gain"
             point, trial = proposed, self.evaluate(proposed)
 
-    def evaluate(self, point: Tensor) -> Trial:
+    def evaluate(self, point: Tensor) -> TuningTrial:
         strengths = tuple(math.exp(p) for p in point.tolist())
         at = with_strengths(self.problem, strengths)
         start, guess = self.warm if self.warm is not None else (None, None)
@@ -315,7 +315,7 @@ class _Run:
                 value, multiplier = slope.value, slope.multiplier
                 gradient = tuple(slope.gradient.tolist())
         self.last = result, multiplier
-        trial = Trial(
+        trial = TuningTrial(
             strengths=strengths,
             value=value,
             gradient=gradient,

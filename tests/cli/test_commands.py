@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from proxmtl.estimators import LatentMTLClassifier, SharedPlusOwnClassifier
-from proxmtl.io import load_model, save_model, seal_folder
+from proxmtl.estimators import LatentMTLClassifier, SharedPlusOwnClassifier, load_model, save_model
+from proxmtl.io import seal_folder
 
 RUN_FILES = {
     "manifest.json",

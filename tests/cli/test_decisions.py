@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxmtl.estimators import SingleTaskRegressor
-from proxmtl.io import load_model, save_model
+from proxmtl.estimators import SingleTaskRegressor, load_model, save_model
 
 FIT = ("fit", "x.npy", "--labels", "y.csv", "--out", "run")
 

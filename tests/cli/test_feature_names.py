@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from proxmtl import LatentMTLClassifier
-from proxmtl.io import load_model, save_model
+from proxmtl.estimators import load_model, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

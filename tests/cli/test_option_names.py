@@ -120,3 +120,18 @@ def test_float64_is_advised_only_where_it_was_not_used(program, files):
     assert "Features in float64 (these were in float32) go further." in stalled["x.npy"]
     assert "float64" not in stalled["x64.npy"]
     assert "No further progress" in stalled["x64.npy"]
+
+
+ON_PURPOSE = {"labels", "out", "groups", "n_latents", "max_passes", "force", "id_column"}
+"""Options of one name whose help says what a command does with them."""
+
+
+@pytest.mark.parametrize("other", ["tune", "train", "demo"])
+def test_options_that_commands_share_are_the_same(other):
+    ours, theirs = ({p.name: p for p in COMMANDS[name].params} for name in ("fit", other))
+    shared = (ours.keys() & theirs.keys()) - ON_PURPOSE - {"help"}
+    assert {"seed"} <= shared
+    for name in shared:
+        for part in ("help", "default", "opts", "rich_help_panel"):
+            mine, its = (getattr(options[name], part, None) for options in (ours, theirs))
+            assert mine == its, f"--{name} of {other}: {part}"

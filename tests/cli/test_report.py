@@ -49,6 +49,12 @@ def test_a_run_becomes_a_page(program, files):
     code, _, err = program("report", "run")
     assert code == 2
     assert "the file exists; give --force" in err
+    code, _, err = program("report", "run", "nowhere")
+    assert code == 2
+    assert "nowhere: no such folder" in err
+    code, _, err = program("report", "run", "-o", "nowhere/page.html")
+    assert code == 2
+    assert "does not exist; create it first" in err
     assert program("report", "run", "--force")[0] == 0
 
 
@@ -156,9 +162,6 @@ def test_folders_that_are_no_runs_are_errors(program, files):
         assert code == 2
         assert folder in err
         assert not (files / "report.html").exists()
-    code, _, err = program("report", "x", "-o", "nowhere/page.html")
-    assert code == 2
-    assert "does not exist; create it first" in err
 
 
 @pytest.mark.usefixtures("run", "small_bundle")

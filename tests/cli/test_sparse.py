@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from proxmtl.io import load_model
+from proxmtl.estimators import load_model
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 12)) * (RNG.random((90, 12)) < 0.4)

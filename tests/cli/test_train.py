@@ -111,6 +111,7 @@ def test_training_writes_a_run_and_goes_on(program, photos):
         ["--frozen"],
         ["--single-task", "0.1", "--loss", "logistic", "--holdout", "0"],
         ["--own-strength", "0.1"],
+        ["--group-strength", "0.01", "--own-strength", "0.1"],
         ["--shared-stages", "4", "--augment", "none", "--cache", "pixels", "--autocast"],
         ["--frozen-stages", "2", "--shared-stages", "3"],
     ],
@@ -198,7 +199,7 @@ def test_figures_that_could_not_be_saved_are_drawn_by_the_same_command(
     program, photos, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr("proxmtl.cli.trained.plot_latents", _failing(OSError(28, "full", "x")))
+        patch.setattr("proxmtl.cli.run.plot_latents", _failing(OSError(28, "full", "x")))
         code, _, err = program(*FROZEN)
     assert code == 2
     assert err.endswith("without plots/latents.png; the same command writes the whole run.\n")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxmtl.io import load_model
+from proxmtl.estimators import load_model
 
 TUNE = ("tune", "x.npy", "--labels", "y.csv", "--out", "run")
 

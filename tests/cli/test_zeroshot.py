@@ -23,7 +23,7 @@ HELD = ("--held-out", "x.npy", "--held-out-labels", "y.csv")
 def unseen(program, files):
     """A run on the attributes of the files' features, and images of three classes."""
     assert program("fit", "x.npy", "-l", "y.csv", "--out", "run", "--max-passes", "60")[0] == 0
-    from proxmtl.io import load_model
+    from proxmtl.estimators import load_model
 
     W = np.linalg.pinv(load_model(files / "run").coef_)
     rng = np.random.default_rng(1)

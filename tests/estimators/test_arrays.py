@@ -6,17 +6,9 @@ import pytest
 import torch
 from sklearn.base import clone
 
+import proxmtl as pm
 from proxmtl import LatentMTL, SharedDesign, Targets, TaskDesign
 from proxmtl.arrays import as_float_tensor
-from proxmtl.estimators import (
-    GOMTLClassifier,
-    GroupLassoClassifier,
-    L21Classifier,
-    LassoClassifier,
-    LatentMTLClassifier,
-    RidgeMTLClassifier,
-    SingleTaskClassifier,
-)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -57,13 +49,20 @@ VIEWS = {
     "objects": lambda a: a.astype(object),
     "frame": pd.DataFrame,
 }
-CONVEX = [SingleTaskClassifier, LassoClassifier, L21Classifier, RidgeMTLClassifier]
-CONVEX += [GroupLassoClassifier]
-LATENT = [LatentMTLClassifier, GOMTLClassifier]
+CONVEX = [pm.SingleTaskClassifier, pm.LassoClassifier, pm.L21Classifier, pm.RidgeMTLClassifier]
+CONVEX += [pm.GroupLassoClassifier]
+LATENT = [pm.LatentMTLClassifier, pm.GOMTLClassifier]
 CASES = [
-    *((SingleTaskClassifier, view, standardize) for view in VIEWS for standardize in (False, True)),
+    *(
+        (pm.SingleTaskClassifier, view, standardize)
+        for view in VIEWS
+        for standardize in (False, True)
+    ),
     *((kind, "all reversed", False) for kind in CONVEX[1:] + LATENT),
-    *((LatentMTLClassifier, view, False) for view in ("read-only", "Fortran", "float32", "field")),
+    *(
+        (pm.LatentMTLClassifier, view, False)
+        for view in ("read-only", "Fortran", "float32", "field")
+    ),
 ]
 
 
@@ -81,7 +80,7 @@ def test_a_view_is_fitted_as_its_copy(kind, view, standardize):
     # memory in another order is summed in another order; a quasi-Newton method divides by small
     # differences of such sums
     scale, eps = np.abs(wanted.coef_).max(), np.finfo(kept).eps
-    tolerance = (np.sqrt(eps) if kind is SingleTaskClassifier else 1e3 * eps) * scale
+    tolerance = (np.sqrt(eps) if kind is pm.SingleTaskClassifier else 1e3 * eps) * scale
     np.testing.assert_allclose(seen.coef_, wanted.coef_, rtol=0, atol=tolerance)
     np.testing.assert_allclose(
         seen.decision_function(features),
@@ -94,11 +93,11 @@ def test_a_view_is_fitted_as_its_copy(kind, view, standardize):
 
 def test_reversed_rows_and_columns_are_what_they_say():
     options = {"standardize": False, "max_passes": 20}
-    wanted = SingleTaskClassifier(**options).fit(X[::-1].copy(), Y[::-1].copy())
-    seen = SingleTaskClassifier(**options).fit(X[::-1], Y[::-1])
+    wanted = pm.SingleTaskClassifier(**options).fit(X[::-1].copy(), Y[::-1].copy())
+    seen = pm.SingleTaskClassifier(**options).fit(X[::-1], Y[::-1])
     np.testing.assert_array_equal(seen.coef_, wanted.coef_)
-    wanted = SingleTaskClassifier(**options).fit(X[:, ::-1].copy(), Y[:, ::-1].copy())
-    seen = SingleTaskClassifier(**options).fit(X[:, ::-1], Y[:, ::-1])
+    wanted = pm.SingleTaskClassifier(**options).fit(X[:, ::-1].copy(), Y[:, ::-1].copy())
+    seen = pm.SingleTaskClassifier(**options).fit(X[:, ::-1], Y[:, ::-1])
     np.testing.assert_array_equal(seen.coef_, wanted.coef_)
 
 

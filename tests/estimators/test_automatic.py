@@ -16,7 +16,7 @@ from proxmtl import (
     SharedPlusOwnClassifier,
     SharedPlusOwnClassifierCV,
 )
-from proxmtl.io import load_model, save_model
+from proxmtl.estimators import load_model, save_model
 from proxmtl.latent.starts import made_start
 
 N, D, M = 150, 12, 6

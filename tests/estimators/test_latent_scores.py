@@ -20,8 +20,9 @@ from proxmtl.estimators import (
     SharedPlusOwnClassifierCV,
     SharedPlusOwnRegressor,
     SharedPlusOwnRegressorCV,
+    load_model,
+    save_model,
 )
-from proxmtl.io import load_model, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -12,23 +12,11 @@ import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
+import proxmtl as pm
 from proxmtl import LatentMTL
 from proxmtl.arrays import as_python
-from proxmtl.estimators import (
-    GOMTLClassifier,
-    GroupLassoClassifier,
-    L21Classifier,
-    LassoClassifier,
-    LatentMTLClassifier,
-    LatentMTLClassifierCV,
-    RidgeMTLClassifier,
-    SharedPlusOwnClassifier,
-    SharedPlusOwnClassifierCV,
-    SingleTaskClassifier,
-    SingleTaskClassifierCV,
-)
+from proxmtl.estimators import load_model, save_model
 from proxmtl.estimators.seeds import seed_of
-from proxmtl.io import load_model, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -36,16 +24,16 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(30, 5))
 Y = (X @ RNG.normal(size=(5, 3)) > 0).astype(int)
 KINDS = [
-    SingleTaskClassifier,
-    LassoClassifier,
-    L21Classifier,
-    RidgeMTLClassifier,
-    GroupLassoClassifier,
-    LatentMTLClassifier,
-    GOMTLClassifier,
+    pm.SingleTaskClassifier,
+    pm.LassoClassifier,
+    pm.L21Classifier,
+    pm.RidgeMTLClassifier,
+    pm.GroupLassoClassifier,
+    pm.LatentMTLClassifier,
+    pm.GOMTLClassifier,
 ]
-LATENT = LatentMTLClassifier, GOMTLClassifier
-CROSS_VALIDATED = SingleTaskClassifierCV, SharedPlusOwnClassifierCV, LatentMTLClassifierCV
+LATENT = pm.LatentMTLClassifier, pm.GOMTLClassifier
+CROSS_VALIDATED = pm.SingleTaskClassifierCV, pm.SharedPlusOwnClassifierCV, pm.LatentMTLClassifierCV
 BRIEF = {
     kind: {"max_passes": 20} | ({"algorithm": "palm"} if kind in LATENT else {}) for kind in KINDS
 }
@@ -135,24 +123,24 @@ def test_class_weights_of_any_type(kind, classes, tmp_path):
 def test_keys_that_look_like_numbers_stay_text(tmp_path):
     y = np.where(Y[:, 0] > 0, "1", "0")
     weights = {"0": 1.0, "1": 2.0}
-    again = _reloaded(SingleTaskClassifier(class_weight=weights).fit(X, y), tmp_path / "model")
+    again = _reloaded(pm.SingleTaskClassifier(class_weight=weights).fit(X, y), tmp_path / "model")
     assert again.class_weight == weights
     assert again.fit(X, y).predict(X).dtype.kind == "U"
 
 
 def test_a_model_of_before_keys_had_types(tmp_path):
     """Its class weights came back with text for keys, and still weigh the classes."""
-    model = SingleTaskClassifier(class_weight={0: 1.0, 1: 3.0}).fit(X, Y)
+    model = pm.SingleTaskClassifier(class_weight={0: 1.0, 1: 3.0}).fit(X, Y)
     state = model.to_state()
     state.parameters["class_weight"] = json.loads(json.dumps({0: 1.0, 1: 3.0}))
-    again = SingleTaskClassifier.from_state(state)
+    again = pm.SingleTaskClassifier.from_state(state)
     assert again.class_weight == {"0": 1.0, "1": 3.0}
     np.testing.assert_array_equal(again.fit(X, Y).coef_, model.coef_)
 
 
 @pytest.mark.parametrize("names", [pd.Index(["a", "b", "c"]), np.array(["a", "b", "c"]), "abc"])
 def test_names_from_a_frame(names, tmp_path):
-    model = SingleTaskClassifier(label_names=names).fit(X, Y)
+    model = pm.SingleTaskClassifier(label_names=names).fit(X, Y)
     again = _reloaded(model, tmp_path / "model")
     assert again.label_names == ["a", "b", "c"]
     assert again.label_names_ == model.label_names_ == ["a", "b", "c"]
@@ -161,14 +149,14 @@ def test_names_from_a_frame(names, tmp_path):
 
 def test_names_that_are_numbers_are_text(tmp_path):
     frame = pd.DataFrame(Y)
-    model = SingleTaskClassifier(label_names=frame.columns).fit(X, frame)
+    model = pm.SingleTaskClassifier(label_names=frame.columns).fit(X, frame)
     again = _reloaded(model, tmp_path / "model")
     assert again.label_names == again.label_names_ == ["0", "1", "2"]
     np.testing.assert_array_equal(again.fit(X, frame).coef_, model.coef_)
 
 
 def test_a_budget_without_end_is_saved(tmp_path):
-    model = SingleTaskClassifier(max_passes=np.inf).fit(X, Y)
+    model = pm.SingleTaskClassifier(max_passes=np.inf).fit(X, Y)
     again = _reloaded(model, tmp_path / "model")
     assert again.max_passes == np.inf
     np.testing.assert_array_equal(again.fit(X, Y).coef_, model.coef_)
@@ -182,7 +170,7 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize("kind", [GroupLassoClassifier, LatentMTLClassifier])
+@pytest.mark.parametrize("kind", [pm.GroupLassoClassifier, pm.LatentMTLClassifier])
 @pytest.mark.parametrize("form", GROUPS)
 def test_groups_of_any_type(kind, form, tmp_path):
     wanted = kind(groups=[[0, 1], [2]], max_passes=20).fit(X, Y).coef_
@@ -194,7 +182,7 @@ def test_groups_of_any_type(kind, form, tmp_path):
 
 def test_what_a_search_found_is_saved(tmp_path):
     grid = {"l2_strength": np.logspace(-3, 0, 3), "max_passes": np.arange(20, 40, 10)}
-    search = GridSearchCV(SingleTaskClassifier(), grid, cv=3).fit(X, Y)
+    search = GridSearchCV(pm.SingleTaskClassifier(), grid, cv=3).fit(X, Y)
     best = search.best_estimator_
     again = _reloaded(best, tmp_path / "model")
     assert type(again.l2_strength) is float
@@ -203,7 +191,7 @@ def test_what_a_search_found_is_saved(tmp_path):
 
 
 def test_a_parameter_that_cannot_be_saved_is_named(tmp_path):
-    model = SingleTaskClassifier(class_weight={0: 1, 1: 2}).fit(X, Y)
+    model = pm.SingleTaskClassifier(class_weight={0: 1, 1: 2}).fit(X, Y)
     model.class_weight = object()
     with pytest.raises(ValueError, match=r"class_weight: <object .* can't be saved"):
         save_model(tmp_path / "model", model)
@@ -211,7 +199,7 @@ def test_a_parameter_that_cannot_be_saved_is_named(tmp_path):
 
 def _fitted(random_state):
     options = {"init": "paper", "algorithm": "palm", "max_passes": 40}
-    return LatentMTLClassifier(random_state=random_state, **options).fit(X, Y)
+    return pm.LatentMTLClassifier(random_state=random_state, **options).fit(X, Y)
 
 
 @pytest.mark.parametrize("make", [np.random.RandomState, np.random.default_rng])
@@ -258,14 +246,14 @@ def test_the_engine_takes_scalars_too():
     assert torch.equal(seen.coef, wanted.coef)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, SharedPlusOwnClassifier, *CROSS_VALIDATED])
+@pytest.mark.parametrize("kind", [*KINDS, pm.SharedPlusOwnClassifier, *CROSS_VALIDATED])
 def test_parameters_are_given_by_name(kind):
     """Their order is nobody's business, and may change."""
     with pytest.raises(TypeError, match="positional argument"):
         kind(0.5)
 
 
-class Mine(LassoClassifier):
+class Mine(pm.LassoClassifier):
     """Another default, another parameter, something that fit sets, and no decorator."""
 
     strength: float = 0.5
@@ -281,7 +269,7 @@ class Deeper(Mine):
     depth: int = 4
 
 
-class Handwritten(LassoClassifier):
+class Handwritten(pm.LassoClassifier):
     """With a constructor as scikit-learn's have."""
 
     def __init__(self, *, strength=0.25):
@@ -292,17 +280,17 @@ class Inheriting(Handwritten):
     note: str = "no parameter: the constructor is a written one"
 
 
-class Latent(LatentMTLClassifier):
+class Latent(pm.LatentMTLClassifier):
     note: str = "a parameter"
 
 
 def test_fields_of_a_subclass_are_its_parameters():
-    assert (Mine().strength, Mine().depth, LassoClassifier().strength) == (0.5, 3, 0.01)
-    assert set(Mine().get_params()) == {*LassoClassifier().get_params(), "depth"}
+    assert (Mine().strength, Mine().depth, pm.LassoClassifier().strength) == (0.5, 3, 0.01)
+    assert set(Mine().get_params()) == {*pm.LassoClassifier().get_params(), "depth"}
     assert (Deeper().depth, Deeper().strength) == (4, 0.5)
-    assert set(Latent().get_params()) == {*LatentMTLClassifier().get_params(), "note"}
+    assert set(Latent().get_params()) == {*pm.LatentMTLClassifier().get_params(), "note"}
     assert Mine(depth=7, tol=0.1).get_params() == {
-        **LassoClassifier(strength=0.5, tol=0.1).get_params(),
+        **pm.LassoClassifier(strength=0.5, tol=0.1).get_params(),
         "depth": 7,
     }
     assert repr(Mine(depth=7)) == "Mine(depth=7)"

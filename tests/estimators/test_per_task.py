@@ -8,23 +8,11 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 
+import proxmtl as pm
 from proxmtl.designs import TaskDesign
-from proxmtl.estimators import (
-    GOMTLClassifier,
-    GroupLassoClassifier,
-    L21Classifier,
-    LassoClassifier,
-    LatentMTLClassifier,
-    LatentMTLClassifierCV,
-    RidgeMTLClassifier,
-    SharedPlusOwnClassifier,
-    SharedPlusOwnClassifierCV,
-    SingleTaskClassifier,
-    SingleTaskClassifierCV,
-)
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators import load_model, save_model
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.samples import Samples, checked, stacked
-from proxmtl.io import load_model, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -45,21 +33,21 @@ WIDE = np.full((len(TALL), M), np.nan)
 WIDE[np.arange(len(TALL)), TASK] = np.concatenate(YS)
 
 CONVEX = [
-    SingleTaskClassifier(tol=1e-14, max_passes=20000),
-    LassoClassifier(tol=1e-14, max_passes=20000),
-    L21Classifier(tol=1e-14, max_passes=20000, reduction="mean"),
-    RidgeMTLClassifier(tol=1e-14, max_passes=20000, reduction="sum"),
-    GroupLassoClassifier(groups=[[0, 1], [2, 3]], tol=1e-14, max_passes=20000),
-    SharedPlusOwnClassifier(tol=1e-14, max_passes=20000, class_weight="balanced"),
+    pm.SingleTaskClassifier(tol=1e-14, max_passes=20000),
+    pm.LassoClassifier(tol=1e-14, max_passes=20000),
+    pm.L21Classifier(tol=1e-14, max_passes=20000, reduction="mean"),
+    pm.RidgeMTLClassifier(tol=1e-14, max_passes=20000, reduction="sum"),
+    pm.GroupLassoClassifier(groups=[[0, 1], [2, 3]], tol=1e-14, max_passes=20000),
+    pm.SharedPlusOwnClassifier(tol=1e-14, max_passes=20000, class_weight="balanced"),
 ]
 LATENT = [
-    LatentMTLClassifier(tol=1e-5, max_passes=5000),
-    GOMTLClassifier(n_latents=2, tol=1e-5, max_passes=5000),
+    pm.LatentMTLClassifier(tol=1e-5, max_passes=5000),
+    pm.GOMTLClassifier(n_latents=2, tol=1e-5, max_passes=5000),
 ]
 CHOOSING = [
-    SingleTaskClassifierCV(cv=3, random_state=0, tol=1e-10),
-    SharedPlusOwnClassifierCV(cv=3, random_state=0, tol=1e-10),
-    LatentMTLClassifierCV(cv=3, random_state=0),
+    pm.SingleTaskClassifierCV(cv=3, random_state=0, tol=1e-10),
+    pm.SharedPlusOwnClassifierCV(cv=3, random_state=0, tol=1e-10),
+    pm.LatentMTLClassifierCV(cv=3, random_state=0),
 ]
 
 
@@ -96,7 +84,7 @@ def test_what_is_chosen_is_that_of_stacked_rows(estimator):
 
 def test_where_nothing_is_shared_each_task_has_the_model_of_its_own_rows():
     # standardisation is of all rows together; without it tasks have nothing in common
-    estimator = SingleTaskClassifier(tol=1e-14, standardize=False, max_passes=20000)
+    estimator = pm.SingleTaskClassifier(tol=1e-14, standardize=False, max_passes=20000)
     model = clone(estimator).fit(XS, YS, WS)
     for m in range(M):
         seen = ~np.isnan(YS[m])
@@ -106,9 +94,9 @@ def test_where_nothing_is_shared_each_task_has_the_model_of_its_own_rows():
 
 
 def test_a_pass_reads_each_row_for_its_own_task():
-    samples = checked(SingleTaskClassifier(), XS, reset=True)
+    samples = checked(pm.SingleTaskClassifier(), XS, reset=True)
     labels, _ = stacked(XS, YS, None)
-    posed = samples.posed(Labels(2 * labels - 1), intercept=True, reduction="mean")
+    posed = samples.posed(EncodedLabels(2 * labels - 1), intercept=True, reduction="mean")
     assert isinstance(posed.design, TaskDesign)
     assert [len(part) for part in posed.design.X] == list(SIZES)
     held = samples.X.__array_interface__["data"][0]
@@ -118,7 +106,7 @@ def test_a_pass_reads_each_row_for_its_own_task():
 
 @pytest.mark.parametrize("features", [XS, thin(XS)], ids=["dense", "sparse"])
 def test_predictions_are_of_one_matrix_or_of_one_a_task(features):
-    model = SharedPlusOwnClassifierCV(cv=2, random_state=0).fit(features, YS)
+    model = pm.SharedPlusOwnClassifierCV(cv=2, random_state=0).fit(features, YS)
     tall = TALL if features is XS else sparse.csr_array(TALL)
     for name in ("decision_function", "predict", "predict_proba"):
         whole, parts = getattr(model, name)(tall), getattr(model, name)(features)
@@ -150,7 +138,7 @@ LABELS = {
 @pytest.mark.parametrize("form", LABELS)
 def test_labels_come_back_in_their_coding(form):
     labels = LABELS[form]
-    model = SingleTaskClassifier().fit(XS, labels)
+    model = pm.SingleTaskClassifier().fit(XS, labels)
     values = {value for part in model.predict(XS) for value in part.tolist()}
     assert values == ({-1, 1} if form == "signs" else {0, 1})
     booleans = form in ("booleans", "objects")
@@ -160,7 +148,7 @@ def test_labels_come_back_in_their_coding(form):
 
 def test_one_task_has_any_two_values():
     labels = np.where(YS[0] > 0, "yes", "no")
-    model = SingleTaskClassifierCV(cv=2, random_state=0).fit([XS[0]], [labels])
+    model = pm.SingleTaskClassifierCV(cv=2, random_state=0).fit([XS[0]], [labels])
     (values,), (predicted,) = model.predict_proba([XS[0]]), model.predict([XS[0]])
     assert values.shape == (SIZES[0],)
     np.testing.assert_array_equal(predicted, np.where(values > 0.5, "yes", "no"))
@@ -169,12 +157,12 @@ def test_one_task_has_any_two_values():
 def test_frames_have_the_same_columns():
     columns = [f"f{d}" for d in range(D)]
     frames = [pd.DataFrame(x, columns=columns) for x in XS]
-    model = SingleTaskClassifier(label_names=list("abcd")).fit(frames, YS)
+    model = pm.SingleTaskClassifier(label_names=list("abcd")).fit(frames, YS)
     assert model.feature_names_in_.tolist() == columns
     assert model.label_names_ == list("abcd")
     np.testing.assert_array_equal(
         np.concatenate(model.decision_function(frames)),
-        np.concatenate(SingleTaskClassifier().fit(XS, YS).decision_function(XS)),
+        np.concatenate(pm.SingleTaskClassifier().fit(XS, YS).decision_function(XS)),
     )
     with pytest.raises(ValueError, match="features of number 1 have other names"):
         model.fit([frames[0], frames[1][columns[::-1]], *frames[2:]], YS)
@@ -183,7 +171,7 @@ def test_frames_have_the_same_columns():
 
 
 def test_copies_and_files(tmp_path):
-    model = LatentMTLClassifier(max_passes=50).fit(XS, YS)
+    model = pm.LatentMTLClassifier(max_passes=50).fit(XS, YS)
     expected = model.decision_function(XS)
     save_model(tmp_path / "model", model)
     for again in (
@@ -197,16 +185,16 @@ def test_copies_and_files(tmp_path):
 
 def test_partial_fit():
     options = {"max_passes": 5000, "tol": 1e-5, "n_latents": 2}
-    tall = LatentMTLClassifier(**options).fit(TALL, WIDE).partial_fit(TALL + 0.1, WIDE)
-    model = LatentMTLClassifier(**options).partial_fit(XS, YS)
+    tall = pm.LatentMTLClassifier(**options).fit(TALL, WIDE).partial_fit(TALL + 0.1, WIDE)
+    model = pm.LatentMTLClassifier(**options).partial_fit(XS, YS)
     model.partial_fit([x + 0.1 for x in XS], YS)
     np.testing.assert_allclose(model.coef_, tall.coef_, atol=1e-3 * np.abs(tall.coef_).max())
 
 
 def test_lists_of_rows_are_one_matrix():
-    expected = SingleTaskClassifier().fit(XS[0], YS[0])
+    expected = pm.SingleTaskClassifier().fit(XS[0], YS[0])
     for rows in (XS[0].tolist(), list(XS[0]), [tuple(row) for row in XS[0]]):
-        model = SingleTaskClassifier().fit(rows, YS[0].tolist())
+        model = pm.SingleTaskClassifier().fit(rows, YS[0].tolist())
         np.testing.assert_array_equal(model.coef_, expected.coef_)
         np.testing.assert_array_equal(model.predict(rows), expected.predict(XS[0]))
 
@@ -239,17 +227,17 @@ ERRORS = {
 def test_errors(case):
     make, message = ERRORS[case]
     with pytest.raises(ValueError, match=message):
-        SingleTaskClassifier().fit(*make())
+        pm.SingleTaskClassifier().fit(*make())
 
 
 def test_errors_of_weights_names_and_predictions():
     with pytest.raises(ValueError, match="sample_weight: got a ndarray"):
-        SingleTaskClassifier().fit(XS, YS, np.concatenate(WS))
+        pm.SingleTaskClassifier().fit(XS, YS, np.concatenate(WS))
     with pytest.raises(ValueError, match=r"sample_weight\[0\]: is 90 long"):
-        SingleTaskClassifier().fit(XS, YS, [WS[1], *WS[1:]])
+        pm.SingleTaskClassifier().fit(XS, YS, [WS[1], *WS[1:]])
     with pytest.raises(ValueError, match="2 names for the 4 columns"):
-        SingleTaskClassifier(label_names=["a", "b"]).fit(XS, YS)
-    model = SingleTaskClassifier().fit(XS, YS)
+        pm.SingleTaskClassifier(label_names=["a", "b"]).fit(XS, YS)
+    model = pm.SingleTaskClassifier().fit(XS, YS)
     with pytest.raises(ValueError, match="a list of 3 matrices for the 4 tasks of this model"):
         model.predict(XS[:3])
     with pytest.raises(ValueError, match=r"X has 7 features, but .* is expecting 8"):

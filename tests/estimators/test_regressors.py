@@ -12,17 +12,11 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from proxmtl.estimators import (
-    LatentMTLRegressor,
-    LatentMTLRegressorCV,
-    SharedPlusOwnRegressor,
-    SharedPlusOwnRegressorCV,
-    SingleTaskRegressor,
-    SingleTaskRegressorCV,
-)
-from proxmtl.estimators.labels import Labels
+import proxmtl as pm
+from proxmtl.estimators import load_model, save_model
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.scoring import REAL_SCORINGS, r2
-from proxmtl.io import InputError, load_model, save_model
+from proxmtl.io import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -51,7 +45,7 @@ def test_a_ridge_is_that_of_scikit_learn(fit_intercept, standardize):
     X, Y = planted()
     if not standardize:
         X = X - 3
-    model = SingleTaskRegressor(
+    model = pm.SingleTaskRegressor(
         l2_strength=0.05, tol=1e-14, fit_intercept=fit_intercept, standardize=standardize
     ).fit(X, Y)
     Z = (X - X.mean(axis=0)) / X.std(axis=0) if standardize else X
@@ -68,7 +62,7 @@ def test_a_ridge_is_that_of_scikit_learn(fit_intercept, standardize):
 def test_missing_labels_are_left_out_of_each_ridge():
     X, Y = planted()
     few = hidden(Y, 0.6)
-    model = SingleTaskRegressor(l2_strength=0.05, tol=1e-14).fit(X, few)
+    model = pm.SingleTaskRegressor(l2_strength=0.05, tol=1e-14).fit(X, few)
     Z = (X - X.mean(axis=0)) / X.std(axis=0)
     for m, y in enumerate(few.T):
         seen = ~np.isnan(y)
@@ -84,7 +78,7 @@ def test_missing_labels_are_left_out_of_each_ridge():
 def test_the_choice_is_that_of_ridge_cv():
     X, Y = planted(noise=2.0, n=40, m=1)
     folds = list(KFold(4, shuffle=True, random_state=0).split(X))
-    model = SingleTaskRegressorCV(cv=folds, standardize=False).fit(X, Y[:, 0])
+    model = pm.SingleTaskRegressorCV(cv=folds, standardize=False).fit(X, Y[:, 0])
     y = Y[:, 0]
     unit = X.var(axis=0).sum()  # of own_strength 1, in units of a mean loss: alpha is 2 N times it
     mean = []
@@ -123,13 +117,13 @@ def test_the_unit_of_the_labels_does_not_matter(model, loss):
         np.testing.assert_allclose(*reports, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", [SharedPlusOwnRegressorCV, LatentMTLRegressorCV])
+@pytest.mark.parametrize("kind", [pm.SharedPlusOwnRegressorCV, pm.LatentMTLRegressorCV])
 def test_sharing_is_found_where_there_is_some(kind):
     X, Y = planted(400, 30, 12, rank=2, noise=0.1, seed=1)
     train, test = slice(0, 100), slice(100, 400)
     few = hidden(Y[train], 0.3)
     both = kind(**SMALL).fit(X[train], few)
-    alone = SingleTaskRegressorCV(**SMALL).fit(X[train], few)
+    alone = pm.SingleTaskRegressorCV(**SMALL).fit(X[train], few)
     assert both.sharing_.mean() > 0.7
     assert both.score(X[test], Y[test]) > alone.score(X[test], Y[test]) + 0.1
     assert both.report_["gain"].mean() > 0
@@ -139,8 +133,8 @@ def test_sharing_is_found_where_there_is_some(kind):
 
 def test_nothing_is_shared_where_there_is_nothing_to_share():
     X, Y = planted(300, 12, 5, noise=1.0)
-    both = SharedPlusOwnRegressorCV(**SMALL).fit(X, Y)
-    alone = SingleTaskRegressorCV(**SMALL).fit(X, Y)
+    both = pm.SharedPlusOwnRegressorCV(**SMALL).fit(X, Y)
+    alone = pm.SingleTaskRegressorCV(**SMALL).fit(X, Y)
     gap = both.score(X, Y) - alone.score(X, Y)
     assert abs(gap) < 0.01
     if not both.sharing_.any():
@@ -169,9 +163,9 @@ def test_labels_of_weight_zero_are_forgotten():
     weights[5:20, 1] = 0
     spoilt = Y.copy()
     spoilt[5:20, 1] = 1e9
-    one = SingleTaskRegressor(tol=1e-12).fit(X, spoilt, weights)
+    one = pm.SingleTaskRegressor(tol=1e-12).fit(X, spoilt, weights)
     missing = np.where(weights > 0, Y, np.nan)
-    other = SingleTaskRegressor(tol=1e-12).fit(X, missing)
+    other = pm.SingleTaskRegressor(tol=1e-12).fit(X, missing)
     np.testing.assert_allclose(one.target_scale_, other.target_scale_, rtol=1e-12)
     np.testing.assert_allclose(one.coef_[1], other.coef_[1], rtol=0.2)  # features' moments differ
     assert one.score(X, spoilt, weights) == pytest.approx(one.score(X, missing), rel=1e-9)
@@ -181,7 +175,9 @@ def test_medians_are_those_of_repeated_labels():
     rng = np.random.default_rng(0)
     y, w = rng.normal(size=30), rng.integers(1, 5, 30)
     for centred in (True, False):
-        weighted = Labels(y[:, None], w.astype(float), "real").units(centred=centred, robust=True)
+        weighted = EncodedLabels(y[:, None], w.astype(float), "real").units(
+            centred=centred, robust=True
+        )
         repeated = np.repeat(y, w)
         centre = np.median(repeated) if centred else 0.0
         assert weighted.centre[0] == pytest.approx(centre, abs=1e-15)
@@ -195,7 +191,7 @@ def test_outliers_do_not_move_the_robust_loss():
     y[::10] += 1e3 * np.ptp(Y)
     clean = np.arange(120) % 10 != 0
     robust, squared = (
-        SingleTaskRegressor(loss=loss, l2_strength=1e-4, max_passes=20000).fit(X, y)
+        pm.SingleTaskRegressor(loss=loss, l2_strength=1e-4, max_passes=20000).fit(X, y)
         for loss in ("huber", "squared")
     )
     assert robust.score(X[clean], Y[clean, 0]) > 0.9
@@ -224,12 +220,12 @@ def test_labels_that_are_all_the_same_are_predicted(model, value):
 
 def test_nothing_to_learn_or_to_score():
     X = planted(20)[0]
-    model = SingleTaskRegressor().fit(X, np.full(20, 3.0))
+    model = pm.SingleTaskRegressor().fit(X, np.full(20, 3.0))
     np.testing.assert_array_equal(model.predict(X), 3.0)
     with pytest.raises(ValueError, match="no attribute with two different labels"):
         model.score(X, np.full(20, 3.0))
     with pytest.raises(ValueError, match="two different labels of an attribute"):
-        SingleTaskRegressorCV(cv=2).fit(X, np.full(20, 3.0))
+        pm.SingleTaskRegressorCV(cv=2).fit(X, np.full(20, 3.0))
 
 
 @pytest.mark.filterwarnings("ignore:LatentMTLRegressor. The model collapsed:UserWarning")
@@ -243,7 +239,7 @@ def test_constant_features_leave_the_mean(model):
 @pytest.mark.parametrize("scale", [1e-160, 1e160])
 def test_labels_of_any_size(scale):
     X, Y = planted()
-    plain, scaled = (SharedPlusOwnRegressor().fit(X, Y * s) for s in (1.0, scale))
+    plain, scaled = (pm.SharedPlusOwnRegressor().fit(X, Y * s) for s in (1.0, scale))
     np.testing.assert_allclose(scaled.predict(X) / scale, plain.predict(X), rtol=1e-6)
     assert scaled.score(X, Y * scale) == pytest.approx(plain.score(X, Y), rel=1e-6)
 
@@ -267,21 +263,21 @@ def test_saved_pickled_cloned_and_searched(tmp_path, model):
 
 def test_a_damaged_description_is_named(tmp_path):
     X, Y = planted(20)
-    state = SingleTaskRegressor().fit(X, Y).to_state()
+    state = pm.SingleTaskRegressor().fit(X, Y).to_state()
     state.arrays["target_scale_"] = np.ones(3)
     with pytest.raises(ValueError, match="target_scale_ has shape"):
-        SingleTaskRegressor.from_state(state)
+        pm.SingleTaskRegressor.from_state(state)
     with pytest.raises(InputError):
         load_model(tmp_path / "nothing")
 
 
 def test_searches_of_scikit_learn():
     X, Y = planted()
-    grid = GridSearchCV(SingleTaskRegressor(), {"l2_strength": [1e-2, 1e1]}, cv=3).fit(X, Y)
+    grid = GridSearchCV(pm.SingleTaskRegressor(), {"l2_strength": [1e-2, 1e1]}, cv=3).fit(X, Y)
     assert grid.best_params_ == {"l2_strength": 1e-2}
-    seen = cross_val_score(SingleTaskRegressor(), X, Y[:, 0], cv=KFold(3))
+    seen = cross_val_score(pm.SingleTaskRegressor(), X, Y[:, 0], cv=KFold(3))
     for (train, test), score in zip(KFold(3).split(X), seen, strict=True):
-        model = SingleTaskRegressor().fit(X[train], Y[train, 0])
+        model = pm.SingleTaskRegressor().fit(X[train], Y[train, 0])
         assert model.predict(X[test]).shape == (len(test),)
         assert score == pytest.approx(r2_score(Y[test, 0], model.predict(X[test])))
 
@@ -302,33 +298,33 @@ def test_scorings_by_name_and_by_function():
         seen.append((labels, predicted))
         return -mean_absolute_error(labels, predicted)
 
-    by_hand = SingleTaskRegressorCV(scoring=scoring, **SMALL).fit(X, Y)
+    by_hand = pm.SingleTaskRegressorCV(scoring=scoring, **SMALL).fit(X, Y)
     assert all(np.isin(labels.round(9), Y.round(9)).all() for labels, _ in seen)  # as they are
-    named = SingleTaskRegressorCV(scoring="neg_mean_absolute_error", **SMALL).fit(X, Y)
+    named = pm.SingleTaskRegressorCV(scoring="neg_mean_absolute_error", **SMALL).fit(X, Y)
     at = named.report_["score"] * named.target_scale_
-    same = SingleTaskRegressorCV(scoring=scoring, **SMALL).fit(X, Y / Y.std(axis=0))
+    same = pm.SingleTaskRegressorCV(scoring=scoring, **SMALL).fit(X, Y / Y.std(axis=0))
     np.testing.assert_allclose(same.report_["score"] * Y.std(axis=0), at, rtol=1e-6)
     assert by_hand.report_["score"].iloc[1] < 0
     with pytest.raises(ValueError, match="scoring: got 'average_precision'"):
-        SingleTaskRegressorCV(scoring="average_precision").fit(X, Y)
+        pm.SingleTaskRegressorCV(scoring="average_precision").fit(X, Y)
 
 
 def test_folds_hold_equal_shares_of_the_labels_of_each_attribute():
     X, Y = planted(100)
     few = hidden(Y, 0.3)
-    model = SingleTaskRegressorCV(cv=5, random_state=0).fit(X, few)
-    splits = model._splits(Labels(few, coding="real"))
+    model = pm.SingleTaskRegressorCV(cv=5, random_state=0).fit(X, few)
+    splits = model._splits(EncodedLabels(few, coding="real"))
     counts = np.array([(~np.isnan(few[test])).sum(axis=0) for _, test in splits])
     assert np.ptp(counts, axis=0).max() <= 3
     assert sorted(np.concatenate([test for _, test in splits])) == list(range(100))
-    other = SingleTaskRegressorCV(cv=5, random_state=1).fit(X, few)
+    other = pm.SingleTaskRegressorCV(cv=5, random_state=1).fit(X, few)
     assert not np.array_equal(other.cv_results_["mean"], model.cv_results_["mean"])
 
 
 def test_going_on_with_another_set():
     X, Y = planted(80, rank=2)
     Y[:, 3] = 5.0
-    model = LatentMTLRegressor(max_passes=400, tol=1e-8)
+    model = pm.LatentMTLRegressor(max_passes=400, tol=1e-8)
     model.partial_fit(X[:40], Y[:40])
     before = model.target_scale_.copy()
     model.set_params(max_passes=3)

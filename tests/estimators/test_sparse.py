@@ -12,23 +12,10 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 
-from proxmtl.estimators import (
-    GOMTLClassifier,
-    GroupLassoClassifier,
-    L21Classifier,
-    LassoClassifier,
-    LatentMTLClassifier,
-    LatentMTLClassifierCV,
-    RidgeMTLClassifier,
-    SharedPlusOwnClassifier,
-    SharedPlusOwnClassifierCV,
-    SingleTaskClassifier,
-    SingleTaskClassifierCV,
-    paths,
-)
-from proxmtl.estimators.labels import Labels
+import proxmtl as pm
+from proxmtl.estimators import load_model, paths, save_model
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.samples import Samples
-from proxmtl.io import load_model, save_model
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers import span_descent
 
@@ -48,22 +35,22 @@ WEIGHTS = RNG.random(N)
 WEIGHTS[:5] = 0
 
 CONVEX = [
-    SingleTaskClassifier(tol=1e-14, max_passes=20000),
-    LassoClassifier(tol=1e-14, max_passes=20000),
-    L21Classifier(tol=1e-14, max_passes=20000),
-    RidgeMTLClassifier(tol=1e-14, max_passes=20000),
-    GroupLassoClassifier(groups=[[0, 1], [2, 3]], tol=1e-14, max_passes=20000),
-    SharedPlusOwnClassifier(tol=1e-14, max_passes=20000),
+    pm.SingleTaskClassifier(tol=1e-14, max_passes=20000),
+    pm.LassoClassifier(tol=1e-14, max_passes=20000),
+    pm.L21Classifier(tol=1e-14, max_passes=20000),
+    pm.RidgeMTLClassifier(tol=1e-14, max_passes=20000),
+    pm.GroupLassoClassifier(groups=[[0, 1], [2, 3]], tol=1e-14, max_passes=20000),
+    pm.SharedPlusOwnClassifier(tol=1e-14, max_passes=20000),
 ]
 LATENT = [
     # "auto" goes on by Gram matrices of dense features, to another local minimum
-    LatentMTLClassifier(tol=1e-6, max_passes=5000, own_strength=1e-2, algorithm="palm"),
-    GOMTLClassifier(n_latents=2, tol=1e-5, max_passes=5000),
+    pm.LatentMTLClassifier(tol=1e-6, max_passes=5000, own_strength=1e-2, algorithm="palm"),
+    pm.GOMTLClassifier(n_latents=2, tol=1e-5, max_passes=5000),
 ]
 CHOOSING = [
-    SingleTaskClassifierCV(cv=3, random_state=0, tol=1e-10),
-    SharedPlusOwnClassifierCV(cv=3, random_state=0, tol=1e-10),
-    LatentMTLClassifierCV(cv=3, random_state=0),
+    pm.SingleTaskClassifierCV(cv=3, random_state=0, tol=1e-10),
+    pm.SharedPlusOwnClassifierCV(cv=3, random_state=0, tol=1e-10),
+    pm.LatentMTLClassifierCV(cv=3, random_state=0),
 ]
 ALL = CONVEX + LATENT + CHOOSING
 
@@ -109,7 +96,9 @@ def test_the_model_is_that_of_dense_features(estimator, fit_intercept, weights):
     )
 
 
-@pytest.mark.parametrize("estimator", [SingleTaskClassifier(tol=1e-12), LassoClassifier(tol=1e-12)])
+@pytest.mark.parametrize(
+    "estimator", [pm.SingleTaskClassifier(tol=1e-12), pm.LassoClassifier(tol=1e-12)]
+)
 def test_without_standardisation_too(estimator):
     estimator = clone(estimator).set_params(standardize=False)
     plain = X / SCALES
@@ -136,7 +125,7 @@ def test_what_is_chosen_is_chosen_of_dense_features_too(estimator, monkeypatch):
 
 
 def test_constant_features_have_no_weight():
-    model = LassoClassifier(strength=1e-6, loss="squared").fit(sparse.csr_array(X), Y)
+    model = pm.LassoClassifier(strength=1e-6, loss="squared").fit(sparse.csr_array(X), Y)
     assert not model.coef_[:, [3, 4]].any()
     assert np.abs(model.coef_[:, [0, 1, 2]]).min() > 0
 
@@ -156,9 +145,9 @@ def test_constant_features_have_no_weight():
     ids=["csr", "csr matrix", "csc", "csc matrix", "coo", "coo matrix", "float32", "frame"],
 )
 def test_every_form_is_read(make):
-    expected = SingleTaskClassifier().fit(sparse.csr_array(X), Y)
+    expected = pm.SingleTaskClassifier().fit(sparse.csr_array(X), Y)
     given = make(X)
-    model = SingleTaskClassifier().fit(given, Y)
+    model = pm.SingleTaskClassifier().fit(given, Y)
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(
         model.decision_function(given), expected.decision_function(X), rtol=1e-3, atol=1e-4
@@ -173,16 +162,16 @@ def test_an_entry_that_is_stored_twice_counts_as_the_sum():
         (np.repeat(twice.data / 2, 2), np.repeat(twice.indices, 2), 2 * twice.indptr), shape=X.shape
     )
     kept = halves.data.copy()
-    expected = SingleTaskClassifier().fit(sparse.csr_array(X), Y)
-    model = SingleTaskClassifier().fit(halves, Y)
+    expected = pm.SingleTaskClassifier().fit(sparse.csr_array(X), Y)
+    model = pm.SingleTaskClassifier().fit(halves, Y)
     np.testing.assert_array_equal(halves.data, kept)  # the user's own matrix is as it was
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-9, atol=1e-12)
 
 
 def test_partial_fit_keeps_the_standardisation_of_the_first_set():
     options = {"max_passes": 5000, "tol": 1e-5, "n_latents": 2}
-    dense = LatentMTLClassifier(**options).fit(X[:100], Y[:100]).partial_fit(X[50:], Y[50:])
-    found = LatentMTLClassifier(**options).fit(sparse.csr_array(X[:100]), Y[:100])
+    dense = pm.LatentMTLClassifier(**options).fit(X[:100], Y[:100]).partial_fit(X[50:], Y[50:])
+    found = pm.LatentMTLClassifier(**options).fit(sparse.csr_array(X[:100]), Y[:100])
     found.partial_fit(sparse.csr_array(X[50:]), Y[50:])
     np.testing.assert_array_equal(found.mean_.shape, dense.mean_.shape)
     values = dense.decision_function(X)
@@ -191,7 +180,9 @@ def test_partial_fit_keeps_the_standardisation_of_the_first_set():
     )
 
 
-@pytest.mark.parametrize("estimator", [SingleTaskClassifier(), LatentMTLClassifier(max_passes=50)])
+@pytest.mark.parametrize(
+    "estimator", [pm.SingleTaskClassifier(), pm.LatentMTLClassifier(max_passes=50)]
+)
 def test_search_copies_and_files(tmp_path, estimator):
     features = sparse.csr_array(X)
     name = "l2_strength" if hasattr(estimator, "l2_strength") else "group_strength"
@@ -212,7 +203,7 @@ def test_search_copies_and_files(tmp_path, estimator):
 
 @pytest.mark.parametrize(
     "estimator",
-    [SingleTaskClassifier(), LassoClassifier(strength=0.05), SharedPlusOwnClassifier()],
+    [pm.SingleTaskClassifier(), pm.LassoClassifier(strength=0.05), pm.SharedPlusOwnClassifier()],
     ids=named,
 )
 def test_many_features_take_the_memory_of_their_entries(estimator):
@@ -227,19 +218,19 @@ def test_many_features_take_the_memory_of_their_entries(estimator):
 
 def test_the_dense_way_is_an_error():
     with pytest.raises(UnsupportedError, match="GramNewton needs dense features"):
-        LatentMTLClassifier(algorithm="gram").fit(sparse.csr_array(X), Y)
+        pm.LatentMTLClassifier(algorithm="gram").fit(sparse.csr_array(X), Y)
 
 
 def test_bad_sparse_features():
     bad = sparse.csr_array(X)
     bad.data[3] = np.nan
     with pytest.raises(ValueError, match="NaN"):
-        SingleTaskClassifier().fit(bad, Y)
-    model = SingleTaskClassifier().fit(sparse.csr_array(X), Y)
+        pm.SingleTaskClassifier().fit(bad, Y)
+    model = pm.SingleTaskClassifier().fit(sparse.csr_array(X), Y)
     with pytest.raises(ValueError, match=r"X has 11 features, but .* expecting 12"):
         model.decision_function(sparse.csr_array(X[:, :-1]))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        SingleTaskClassifier().fit(sparse.csr_array(X[:-1]), Y)
+        pm.SingleTaskClassifier().fit(sparse.csr_array(X[:-1]), Y)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -256,6 +247,8 @@ def test_standardised_rows_are_those_of_dense_ones(dtype):
     found = thin.rows(rows).standardized(moments).scores(coef, bias)
     expected = dense.standardized(moments).scores(coef, bias)
     assert (np.abs(found - expected[rows]) <= allowed[rows]).all()
-    posed = thin.standardized(moments).posed(Labels(np.sign(Z)), intercept=True, reduction="mean")
+    posed = thin.standardized(moments).posed(
+        EncodedLabels(np.sign(Z)), intercept=True, reduction="mean"
+    )
     W = torch.from_numpy(np.vstack([coef, bias])).to(posed.design.dtype)
     assert (np.abs(posed.design.scores(W).numpy() - expected) <= allowed).all()

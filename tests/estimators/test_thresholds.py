@@ -10,11 +10,13 @@ from proxmtl.estimators import (
     SharedPlusOwnClassifierCV,
     SingleTaskClassifier,
     SingleTaskClassifierCV,
+    load_model,
+    save_model,
 )
 from proxmtl.estimators import classifiers_cv as module
-from proxmtl.estimators.labels import Labels
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.thresholds import chosen_thresholds
-from proxmtl.io import InputError, load_model, save_model
+from proxmtl.io import InputError
 
 SMALL = {"cv": 3, "random_state": 0}
 CRITERIA = {"f1": f1_score, "balanced_accuracy": balanced_accuracy_score}
@@ -50,7 +52,7 @@ def test_no_cut_is_better(criterion, digits, weighted, seed):
     w = w if weighted else np.ones_like(w)
     signs = np.where(y, 1.0, -1.0)[:, None]
     slopes = np.array([1.7])
-    labels = Labels(signs, w)
+    labels = EncodedLabels(signs, w)
     t = chosen_thresholds(criterion, z[:, None], labels, slopes)[0]
 
     def value(cut):
@@ -77,7 +79,7 @@ def test_few_labels_of_a_class_get_the_best_expected_score():
     for n_positives in (1, 9):
         signs = -np.ones((200, 1))
         signs[rng.choice(200, n_positives, replace=False)] = 1  # wherever they are
-        labels = Labels(signs)
+        labels = EncodedLabels(signs)
         found = chosen_thresholds("f1", z[:, None], labels, np.ones(1))[0]
         # of expected counts the best F1 is at half of itself (Lipton and others, 2014)
         hits = np.append(np.cumsum(p[::-1])[::-1], 0)
@@ -96,11 +98,11 @@ def test_class_weights_do_not_move_the_best_expected_score(criterion, class_weig
     signs = -np.ones((200, 1))
     signs[rng.choice(200, 9, replace=False)] = 1
     w = rng.uniform(0.5, 2, size=200) if weighted else np.ones(200)
-    plain = chosen_thresholds(criterion, z[:, None], Labels(signs, w), np.ones(1))
+    plain = chosen_thresholds(criterion, z[:, None], EncodedLabels(signs, w), np.ones(1))
     ratio = 8.0
     if class_weight == "balanced":
         ratio = w[signs[:, 0] < 0].sum() / w[signs[:, 0] > 0].sum()
-    labels = Labels(signs, w, class_weight=class_weight)
+    labels = EncodedLabels(signs, w, class_weight=class_weight)
     moved = z + np.log(ratio)  # log odds where classes have these weights
     found = chosen_thresholds(criterion, moved[:, None], labels, np.ones(1))
     np.testing.assert_array_equal(expit(moved) > found, expit(z) > plain)
@@ -111,24 +113,32 @@ def test_missing_rows_do_not_count():
     signs = np.where(y, 1.0, -1.0)
     more = np.concatenate([z, [5.0, -5.0, np.nan]])[:, None]
     labels = np.concatenate([signs, [np.nan, np.nan, 1.0]])[:, None]
-    one = chosen_thresholds("f1", z[:, None], Labels(signs[:, None]), np.ones(1))
-    np.testing.assert_array_equal(chosen_thresholds("f1", more, Labels(labels), np.ones(1)), one)
+    one = chosen_thresholds("f1", z[:, None], EncodedLabels(signs[:, None]), np.ones(1))
+    np.testing.assert_array_equal(
+        chosen_thresholds("f1", more, EncodedLabels(labels), np.ones(1)), one
+    )
     nothing = np.full((3, 1), np.nan)
-    assert chosen_thresholds("f1", nothing, Labels(np.ones((3, 1))), np.ones(1))[0] == 0.5
+    assert chosen_thresholds("f1", nothing, EncodedLabels(np.ones((3, 1))), np.ones(1))[0] == 0.5
     per_label = np.stack([w, np.ones_like(w)], axis=1)
     both = chosen_thresholds(
-        "f1", np.tile(z[:, None], 2), Labels(np.tile(signs[:, None], 2), per_label), np.ones(2)
+        "f1",
+        np.tile(z[:, None], 2),
+        EncodedLabels(np.tile(signs[:, None], 2), per_label),
+        np.ones(2),
     )
     assert both[1] == one[0]
-    assert both[0] == chosen_thresholds("f1", z[:, None], Labels(signs[:, None], w), np.ones(1))[0]
+    assert (
+        both[0]
+        == chosen_thresholds("f1", z[:, None], EncodedLabels(signs[:, None], w), np.ones(1))[0]
+    )
 
 
 def test_values_far_out_have_finite_cuts():
     z = np.array([[-1e4], [1e4]] * 20)
     signs = np.where(z > 0, 1.0, -1.0)
-    t = chosen_thresholds("f1", z, Labels(signs), np.ones(1))
+    t = chosen_thresholds("f1", z, EncodedLabels(signs), np.ones(1))
     assert t[0] == 0.5
-    t = chosen_thresholds("f1", np.abs(z), Labels(signs), np.ones(1))  # all or nothing
+    t = chosen_thresholds("f1", np.abs(z), EncodedLabels(signs), np.ones(1))  # all or nothing
     assert 0 < t[0] < 1
 
 
@@ -137,7 +147,7 @@ def test_values_far_out_have_finite_cuts():
 def test_expectations_of_one_class_only_leave_the_half(criterion, value):
     signs = np.array([[1.0]] * 3 + [[-1.0]] * 20)
     z = np.full((23, 1), value)
-    assert chosen_thresholds(criterion, z, Labels(signs), np.ones(1))[0] == 0.5
+    assert chosen_thresholds(criterion, z, EncodedLabels(signs), np.ones(1))[0] == 0.5
 
 
 @pytest.mark.parametrize(

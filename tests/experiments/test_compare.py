@@ -149,7 +149,7 @@ def test_bad_input_is_refused_before_any_fit(data):
         ((rows, X[:-1], Y, GROUPS, NAMES, splits), "X has 119 rows and Y has 120"),
         ((rows, X, Y, {"g": ["x"]}, NAMES, splits), "names .'x'."),
         ((rows, X, Y, {"Total": ["a"]}, NAMES, splits), "rename it"),
-        ((rows, X, Y, GROUPS, NAMES, []), "splits is empty"),
+        ((rows, X, Y, GROUPS, NAMES, []), "splits: empty"),
         ((rows, X, Y, GROUPS, NAMES, [(train, train)]), "in both parts"),
         ((rows, X, Y, GROUPS, NAMES, [(train, test + 100)]), "outside 0..119"),
         ((rows, X, lonely, GROUPS, NAMES, splits), "attributes .'b'. have a single class"),

@@ -141,7 +141,7 @@ def _features(name: str) -> Callable[[Path], object]:
 
 
 def _model(folder: Path) -> object:
-    from proxmtl.io import load_model
+    from proxmtl.estimators import load_model
 
     return load_model(folder)
 

@@ -154,8 +154,7 @@ def lay_model(name: str) -> Callable[[Path, bytes], object]:
 
 
 def saved_model() -> dict[str, bytes]:
-    from proxmtl.estimators import SingleTaskClassifier
-    from proxmtl.io import save_model
+    from proxmtl.estimators import SingleTaskClassifier, save_model
 
     X = np.random.default_rng(0).standard_normal((12, 3))
     model = SingleTaskClassifier(label_names=["black", "white"]).fit(

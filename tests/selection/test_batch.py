@@ -5,40 +5,20 @@ from hypothesis import strategies as st
 from solver_cases import CHAIN, PAIRS, D, convex, data, ragged, targets
 from strategies import LOSS_FACTORIES, REGULARIZER_FACTORIES, classification, examples
 
-from proxmtl import (
-    FISTA,
-    L1,
-    MCP,
-    GroupL2,
-    Groups,
-    MaxIterations,
-    MaxPasses,
-    OverlappingGroupL2,
-    Problem,
-    RelativeGap,
-    RelativeKKT,
-    SharedDesign,
-    Squared,
-    SquaredFrobenius,
-    SquaredHinge,
-    Status,
-    Targets,
-    UnsupportedError,
-    minimize,
-)
-from proxmtl.selection import restricted, solve_batch, with_strengths
+import proxmtl as pm
+from proxmtl.selection import restrict_samples, solve_batch, with_strengths
 from proxmtl.selection.batch_penalty import BatchPenalty
 from proxmtl.solvers.steps import ConstantStep, FunctionRestart, NoRestart
 
 STRENGTHS = (8.0, 1.5)
-STOP = RelativeGap(1e-7) | MaxIterations(3000)
+STOP = pm.RelativeGap(1e-7) | pm.MaxIterations(3000)
 PENALTIES = {
-    "l1": [L1(1.0)],
-    "ridge": [SquaredFrobenius(1.0)],
-    "elastic": [L1(1.0), SquaredFrobenius(0.3)],
-    "groups": [GroupL2(PAIRS, 1.0)],
-    "rows": [GroupL2(Groups.singletons(D), 1.0, axis=0)],
-    "overlap-ridge": [OverlappingGroupL2(CHAIN, 1.0), SquaredFrobenius(0.2)],
+    "l1": [pm.L1(1.0)],
+    "ridge": [pm.SquaredFrobenius(1.0)],
+    "elastic": [pm.L1(1.0), pm.SquaredFrobenius(0.3)],
+    "groups": [pm.GroupL2(PAIRS, 1.0)],
+    "rows": [pm.GroupL2(pm.Groups.singletons(D), 1.0, axis=0)],
+    "overlap-ridge": [pm.OverlappingGroupL2(CHAIN, 1.0), pm.SquaredFrobenius(0.2)],
 }
 
 
@@ -47,18 +27,18 @@ def targets_for(loss, **options):
     if not loss.coupled:
         return targets(**options)
     X, *_ = data(**options)
-    return Targets.from_classes((X[:, 0] > 0.3).to(X) + (X[:, 1] > 0.6).to(X), 3, like=X)
+    return pm.Targets.from_classes((X[:, 0] > 0.3).to(X) + (X[:, 1] > 0.6).to(X), 3, like=X)
 
 
 def family(penalty, *, intercept=True, dtype=torch.float64, loss=None):
     """Two strengths on all samples and on half of them: four problems on one design."""
     X, *_ = data(dtype=dtype)
-    design = SharedDesign(X, intercept=intercept)
-    loss = loss or SquaredHinge()
-    base = Problem(loss, design, targets_for(loss, dtype=dtype), PENALTIES[penalty])
+    design = pm.SharedDesign(X, intercept=intercept)
+    loss = loss or pm.SquaredHinge()
+    base = pm.Problem(loss, design, targets_for(loss, dtype=dtype), PENALTIES[penalty])
     odd = torch.arange(len(X)) % 2 == 1
     odd[:2] = True
-    parts = [base, restricted(base, odd)]
+    parts = [base, restrict_samples(base, odd)]
     return [with_strengths(part, s) for part in parts for s in STRENGTHS]
 
 
@@ -66,11 +46,11 @@ def family(penalty, *, intercept=True, dtype=torch.float64, loss=None):
 @pytest.mark.parametrize("intercept", [False, True])
 def test_a_batch_is_as_good_as_one_by_one(penalty, intercept):
     problems = family(penalty, intercept=intercept)
-    stop = STOP if penalty != "overlap-ridge" else RelativeGap(1e-5) | MaxIterations(500)
+    stop = STOP if penalty != "overlap-ridge" else pm.RelativeGap(1e-5) | pm.MaxIterations(500)
     together = solve_batch(problems, stop=stop)
     for problem, result in zip(problems, together, strict=True):
-        assert result.status is Status.CONVERGED
-        alone = minimize(problem, stop=stop)
+        assert result.status is pm.Status.CONVERGED
+        alone = pm.minimize(problem, stop=stop)
         apart = result.certificate.objective - alone.certificate.objective
         assert -alone.certificate.gap - 1e-11 <= apart <= result.certificate.gap + 1e-11
         # the certificate is that of the returned point, as the problem itself measures it
@@ -81,16 +61,17 @@ def test_a_batch_is_as_good_as_one_by_one(penalty, intercept):
 
 
 @pytest.mark.parametrize(
-    "solver", [FISTA(), FISTA(restart=FunctionRestart()), FISTA(ConstantStep(), NoRestart())]
+    "solver",
+    [pm.FISTA(), pm.FISTA(restart=FunctionRestart()), pm.FISTA(ConstantStep(), NoRestart())],
 )
 @pytest.mark.parametrize("penalty", ["l1", "groups", "ridge"])
 def test_iterates_are_those_of_fista(penalty, solver):
     """The same steps, restarts and refusals, problem by problem."""
     problems = family(penalty)
-    stop = MaxIterations(25)
+    stop = pm.MaxIterations(25)
     together = solve_batch(problems, solver, stop=stop)
     for problem, result in zip(problems, together, strict=True):
-        alone = minimize(problem, solver, stop=stop)
+        alone = pm.minimize(problem, solver, stop=stop)
         torch.testing.assert_close(result.solution, alone.solution, rtol=1e-9, atol=1e-11)
         assert result.state.restarts == alone.state.restarts
         assert result.state.step == pytest.approx(alone.state.step, rel=1e-12)
@@ -103,14 +84,14 @@ def test_iterates_are_those_of_fista(penalty, solver):
 
 def test_a_start_without_a_gradient_has_the_step_that_fista_has():
     X = 1e-3 * data()[0]
-    design = SharedDesign(X)
+    design = pm.SharedDesign(X)
     # by the very product of the solvers: another one differs by roundings on some processors
-    t = Targets.from_labels(design.scores(torch.ones(D, 2).double()), coding="real")
-    problems = [Problem(Squared(), design, t, L1(s)) for s in (1e-8, 1e-7)]
+    t = pm.Targets.from_labels(design.scores(torch.ones(D, 2).double()), coding="real")
+    problems = [pm.Problem(pm.Squared(), design, t, pm.L1(s)) for s in (1e-8, 1e-7)]
     starts = [torch.ones(D, 2).double(), torch.zeros(D, 2).double()]
-    together = solve_batch(problems, x0=starts, stop=MaxIterations(0))
+    together = solve_batch(problems, x0=starts, stop=pm.MaxIterations(0))
     for problem, start, result in zip(problems, starts, together, strict=True):
-        alone = minimize(problem, x0=start, stop=MaxIterations(0))
+        alone = pm.minimize(problem, x0=start, stop=pm.MaxIterations(0))
         assert result.state.step == pytest.approx(alone.state.step, rel=1e-12)
     assert together[0].state.step == pytest.approx(1 / problems[0].lipschitz, rel=1e-12)
 
@@ -121,9 +102,9 @@ def test_a_start_without_a_gradient_has_the_step_that_fista_has():
 def test_any_loss(name, draws):
     loss = LOSS_FACTORIES[name](draws.draw)
     problems = family("elastic", loss=loss)
-    stop = RelativeKKT(1e-7) | MaxIterations(3000)
+    stop = pm.RelativeKKT(1e-7) | pm.MaxIterations(3000)
     for problem, result in zip(problems, solve_batch(problems, stop=stop), strict=True):
-        assert result.status is Status.CONVERGED
+        assert result.status is pm.Status.CONVERGED
         assert problem.certificate(result.solution).relative_kkt <= 1.01e-7
 
 
@@ -134,7 +115,9 @@ def test_any_penalty_by_its_prox(name, draws):
     """Whatever is registered: its prox in the batch is its prox on each slice."""
     penalty = REGULARIZER_FACTORIES[name](draws.draw, 4, 1.0)
     X, _, _ = data()
-    base = Problem(SquaredHinge(), SharedDesign(X), targets(), [penalty, SquaredFrobenius(0.1)])
+    base = pm.Problem(
+        pm.SquaredHinge(), pm.SharedDesign(X), targets(), [penalty, pm.SquaredFrobenius(0.1)]
+    )
     problems = [
         base.with_regularizers([penalty.with_strength(s), *base.regularizers[1:]])
         for s in (0.0, 0.4, 2.0)
@@ -159,8 +142,8 @@ def test_norms_of_slices_go_in_one_call():
 
 def test_float32_reaches_its_gap_and_finished_problems_cost_nothing_more():
     problems = family("groups", dtype=torch.float32)
-    results = solve_batch(problems, stop=RelativeGap(1e-5) | MaxIterations(2000))
-    assert all(r.status is Status.CONVERGED for r in results)
+    results = solve_batch(problems, stop=pm.RelativeGap(1e-5) | pm.MaxIterations(2000))
+    assert all(r.status is pm.Status.CONVERGED for r in results)
     assert all(r.certificate.solved_in == "float32" for r in results)
     assert all(r.solution.dtype == torch.float32 for r in results)
     passes = [r.passes for r in results]
@@ -169,10 +152,10 @@ def test_float32_reaches_its_gap_and_finished_problems_cost_nothing_more():
 
 def test_a_result_of_a_batch_can_be_resumed_alone():
     problems = family("elastic")
-    for problem, result in zip(problems, solve_batch(problems, stop=MaxPasses(8)), strict=True):
-        assert result.status is Status.BUDGET
-        resumed = minimize(problem, state=result.state, stop=STOP)
-        assert resumed.status is Status.CONVERGED
+    for problem, result in zip(problems, solve_batch(problems, stop=pm.MaxPasses(8)), strict=True):
+        assert result.status is pm.Status.BUDGET
+        resumed = pm.minimize(problem, state=result.state, stop=STOP)
+        assert resumed.status is pm.Status.CONVERGED
         assert resumed.iterations > result.iterations
 
 
@@ -188,13 +171,13 @@ def test_starts_are_used_and_kept():
 
 def test_labels_may_differ_between_problems():
     X, _ = classification(30, D, 2, seed=1)
-    design = SharedDesign(X)
+    design = pm.SharedDesign(X)
     problems = [
-        Problem(
-            SquaredHinge(),
+        pm.Problem(
+            pm.SquaredHinge(),
             design,
-            Targets.from_labels(classification(30, D, 2, seed=s)[1]),
-            L1(1.0),
+            pm.Targets.from_labels(classification(30, D, 2, seed=s)[1]),
+            pm.L1(1.0),
         )
         for s in (1, 2, 3)
     ]
@@ -204,17 +187,21 @@ def test_labels_may_differ_between_problems():
 
 def test_a_restricted_problem_is_that_of_its_rows():
     X, Y, _ = data()
-    design = SharedDesign(X, intercept=True)
-    whole = Problem(SquaredHinge(), design, Targets.from_labels(Y, reduction="mean"), L1(0.02))
+    design = pm.SharedDesign(X, intercept=True)
+    whole = pm.Problem(
+        pm.SquaredHinge(), design, pm.Targets.from_labels(Y, reduction="mean"), pm.L1(0.02)
+    )
     rows = torch.arange(0, 30)
-    part = restricted(whole, rows)
-    of_rows = Targets.from_labels(Y[rows], reduction="mean")
-    alone = Problem(SquaredHinge(), SharedDesign(X[rows], intercept=True), of_rows, L1(0.02))
+    part = restrict_samples(whole, rows)
+    of_rows = pm.Targets.from_labels(Y[rows], reduction="mean")
+    alone = pm.Problem(
+        pm.SquaredHinge(), pm.SharedDesign(X[rows], intercept=True), of_rows, pm.L1(0.02)
+    )
     W = torch.randn(whole.zeros().shape, generator=torch.Generator().manual_seed(0)).double()
     assert float(part.objective(W)) == pytest.approx(float(alone.objective(W)), rel=1e-12)
     mask = torch.zeros(len(X), dtype=torch.bool)
     mask[rows] = True
-    assert torch.equal(restricted(whole, mask).targets.weights, part.targets.weights)
+    assert torch.equal(restrict_samples(whole, mask).targets.weights, part.targets.weights)
 
 
 @pytest.mark.parametrize(
@@ -230,20 +217,20 @@ def test_a_restricted_problem_is_that_of_its_rows():
 )
 def test_bad_rows_are_refused(rows, message):
     with pytest.raises(ValueError, match=message):
-        restricted(convex("l1"), rows)
+        restrict_samples(convex("l1"), rows)
 
 
 def test_what_cannot_be_batched_says_so():
     with pytest.raises(ValueError, match="at least one"):
         solve_batch([])
-    with pytest.raises(UnsupportedError, match="TaskDesign"):
+    with pytest.raises(pm.UnsupportedError, match="TaskDesign"):
         solve_batch([ragged()])
-    with pytest.raises(UnsupportedError, match="features by task"):
-        restricted(ragged(), [0, 1])
-    with pytest.raises(UnsupportedError, match="smoothed"):
+    with pytest.raises(pm.UnsupportedError, match="features by task"):
+        restrict_samples(ragged(), [0, 1])
+    with pytest.raises(pm.UnsupportedError, match="smoothed"):
         solve_batch([convex("groups").smoothed(0.1)])
-    with pytest.raises(UnsupportedError, match="MCP"):
-        solve_batch([convex("l1").with_regularizers(MCP(1.0))])
+    with pytest.raises(pm.UnsupportedError, match="MCP"):
+        solve_batch([convex("l1").with_regularizers(pm.MCP(1.0))])
     with pytest.raises(ValueError, match="design object"):
         solve_batch([convex("l1"), convex("l1")])
     problem = convex("l1")

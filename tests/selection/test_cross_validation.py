@@ -4,32 +4,14 @@ import torch
 from solver_cases import PAIRS, convex, data, ragged
 from strategies import classification
 
-from proxmtl import (
-    L1,
-    MCP,
-    PGD,
-    LatentMTL,
-    LatentMTLClassifier,
-    MaxIterations,
-    Problem,
-    RelativeGap,
-    RelativeKKT,
-    SharedDesign,
-    SingleTaskClassifier,
-    Squared,
-    SquaredFrobenius,
-    SquaredHinge,
-    Targets,
-    UnsupportedError,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.experiments import random_splits, sample_folds, stratified_folds
 from proxmtl.io import InputError
 from proxmtl.selection import cross_validate, invariant_grid, mean_average_precision, trainers
 
 # few candidates, some chosen at an edge: test_edges.py looks at that
 pytestmark = pytest.mark.filterwarnings("ignore::proxmtl.selection.edges.EdgeWarning")
-STOP = RelativeGap(1e-8) | MaxIterations(3000)
+STOP = pm.RelativeGap(1e-8) | pm.MaxIterations(3000)
 
 
 def sparse_data(n=60, d=15, seed=0):
@@ -44,8 +26,12 @@ def sparse_data(n=60, d=15, seed=0):
 
 def sparse_problem():
     X, Y = sparse_data()
-    targets = Targets.from_labels(Y, reduction="mean")
-    return Problem(SquaredHinge(), SharedDesign(X, intercept=True), targets, L1(0.1)), X, Y
+    targets = pm.Targets.from_labels(Y, reduction="mean")
+    return (
+        pm.Problem(pm.SquaredHinge(), pm.SharedDesign(X, intercept=True), targets, pm.L1(0.1)),
+        X,
+        Y,
+    )
 
 
 def test_scores_are_those_of_problems_trained_on_the_rows():
@@ -56,14 +42,14 @@ def test_scores_are_those_of_problems_trained_on_the_rows():
     assert list(cv.table["strength"]) == [s for s in strengths for _ in splits]
     for _, line in cv.table.iterrows():
         train, test = splits[line["split"]]
-        part = Problem(
-            SquaredHinge(),
-            SharedDesign(X[train], intercept=True),
-            Targets.from_labels(Y[train], reduction="mean"),
-            L1(line["strength"]),
+        part = pm.Problem(
+            pm.SquaredHinge(),
+            pm.SharedDesign(X[train], intercept=True),
+            pm.Targets.from_labels(Y[train], reduction="mean"),
+            pm.L1(line["strength"]),
         )
-        result = minimize(part, stop=STOP)
-        scores = SharedDesign(X[test], intercept=True).scores(result.solution)
+        result = pm.minimize(part, stop=STOP)
+        scores = pm.SharedDesign(X[test], intercept=True).scores(result.solution)
         assert line["score"] == pytest.approx(mean_average_precision(scores, Y[test]), abs=1e-6)
         assert line["nonzeros"] == pytest.approx(float((result.solution[:-1] != 0).double().mean()))
 
@@ -83,7 +69,7 @@ def test_summary_and_choices_by_hand():
     sparsity = np.where(within, cv.summary["nonzeros"], np.inf)
     assert cv.one_standard_error == cv.chosen == sparsity.argmin()
     assert cv.chosen < best  # stronger, and not the same on these data
-    refitted = minimize(problem.with_regularizers(L1(strengths[cv.chosen])))
+    refitted = pm.minimize(problem.with_regularizers(pm.L1(strengths[cv.chosen])))
     torch.testing.assert_close(cv.model.solution, refitted.solution, atol=1e-4, rtol=0)
 
 
@@ -105,13 +91,13 @@ def test_any_metric_and_one_split():
 
 def test_another_solver_for_penalties_that_are_not_convex():
     problem, X, _ = sparse_problem()
-    folded = problem.with_regularizers([MCP(0.1), SquaredFrobenius(0.1)])
+    folded = problem.with_regularizers([pm.MCP(0.1), pm.SquaredFrobenius(0.1)])
     splits = sample_folds(len(X), 2)
-    stop = RelativeKKT(1e-4) | MaxIterations(3000)
-    cv = cross_validate(folded, [0.2, 0.1], splits, solver=PGD(), stop=stop)
+    stop = pm.RelativeKKT(1e-4) | pm.MaxIterations(3000)
+    cv = cross_validate(folded, [0.2, 0.1], splits, solver=pm.PGD(), stop=stop)
     assert set(cv.table["status"]) == {"CONVERGED"}
     assert cv.best == cv.summary["mean"].argmax()
-    with pytest.raises(UnsupportedError, match="MCP"):
+    with pytest.raises(pm.UnsupportedError, match="MCP"):
         cross_validate(folded, [0.1], splits)
 
 
@@ -183,7 +169,7 @@ def test_invariant_grid_has_the_asked_invariants():
 def test_the_latent_model_is_chosen_over_its_invariants():
     X, Y = classification(60, 6, 4, seed=3)
     grid = invariant_grid([1e-6, 1.0], [1e-6], group_strength=0.05)
-    model = LatentMTL(PAIRS, n_latents=2, max_passes=60)
+    model = pm.LatentMTL(PAIRS, n_latents=2, max_passes=60)
     cv = cross_validate(model, grid, stratified_folds(Y, 2), X, Y)
     assert list(cv.summary["mu_gamma"]) == pytest.approx([1e-6, 1.0])
     assert list(cv.summary["mu2_lambda"]) == pytest.approx([1e-6, 1e-6])
@@ -192,7 +178,7 @@ def test_the_latent_model_is_chosen_over_its_invariants():
     assert cv.model.coef.shape == (6, 4)
     assert not cv.model.collapsed
     same = [{**point, "tol": 1e-3} for point in grid[:1]]
-    estimator = LatentMTLClassifier(groups=PAIRS, n_latents=2, max_passes=60, standardize=False)
+    estimator = pm.LatentMTLClassifier(groups=PAIRS, n_latents=2, max_passes=60, standardize=False)
     of_estimator = cross_validate(estimator, same, stratified_folds(Y, 2), X, Y, refit=False)
     np.testing.assert_allclose(of_estimator.table["score"], cv.table["score"][:2], atol=1e-9)
 
@@ -201,10 +187,12 @@ def test_an_estimator_is_chosen_by_its_parameters(tmp_path):
     X, Y = classification(60, 6, 3, seed=3)
     candidates = [{"l2_strength": 100.0}, {"l2_strength": 0.01}]
     splits = stratified_folds(Y, 3)
-    cv = cross_validate(SingleTaskClassifier(), candidates, splits, X, Y, folder=tmp_path / "e")
+    cv = cross_validate(pm.SingleTaskClassifier(), candidates, splits, X, Y, folder=tmp_path / "e")
     assert cv.model.l2_strength == candidates[cv.best]["l2_strength"]
     assert cv.model.coef_.shape == (3, 6)
-    again = cross_validate(SingleTaskClassifier(), candidates, splits, X, Y, folder=tmp_path / "e")
+    again = cross_validate(
+        pm.SingleTaskClassifier(), candidates, splits, X, Y, folder=tmp_path / "e"
+    )
     assert list(again.table["score"]) == list(cv.table["score"])
 
 
@@ -219,9 +207,9 @@ def test_bad_requests_are_refused():
         ({"splits": [([0, 1], [1])]}, "both parts"),
         ({"splits": [([0, 1], [60])]}, "outside 0..59"),
         ({"candidates": []}, "candidates: empty"),
-        ({"model": LatentMTL()}, "give both"),
+        ({"model": pm.LatentMTL()}, "give both"),
         ({"model": object(), "X": X, "Y": Y}, "fit and decision_function"),
-        ({"model": LatentMTL(), "X": X[:5], "Y": Y}, "one row a sample"),
+        ({"model": pm.LatentMTL(), "X": X[:5], "Y": Y}, "one row a sample"),
     ]:
         arguments = {"model": problem, "candidates": [0.1], "splits": splits, **options}
         with pytest.raises(ValueError, match=message):
@@ -236,8 +224,8 @@ def test_a_number_of_folds_will_do_and_real_labels_need_a_metric():
     by_number = cross_validate(problem, strengths, 3, stop=STOP)
     given = cross_validate(problem, strengths, sample_folds(len(X), 3), stop=STOP)
     assert by_number.table["score"].tolist() == given.table["score"].tolist()
-    real = Targets.from_labels(X[:, :2] + 0.1, coding="real")
-    problem = Problem(Squared(), SharedDesign(X), real, L1(0.1))
+    real = pm.Targets.from_labels(X[:, :2] + 0.1, coding="real")
+    problem = pm.Problem(pm.Squared(), pm.SharedDesign(X), real, pm.L1(0.1))
     with pytest.raises(ValueError, match="metric: mean average precision needs labels of two"):
         cross_validate(problem, strengths, 3)
     squares = cross_validate(

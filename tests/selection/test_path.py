@@ -7,36 +7,19 @@ from hypothesis import strategies as st
 from solver_cases import CHAIN, PAIRS, D, M, convex, data, targets
 from strategies import LOSS_FACTORIES, examples
 
+import proxmtl as pm
 import proxmtl.selection.path as path_module
-from proxmtl import (
-    L1,
-    GroupL2,
-    Groups,
-    LatentMTL,
-    MaxIterations,
-    OverlappingGroupL2,
-    Problem,
-    RelativeGap,
-    RelativeKKT,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredHinge,
-    Status,
-    Targets,
-    UnsupportedError,
-    minimize,
-)
 from proxmtl.io import InputError
 from proxmtl.selection import solve_latent_path, solve_path, strength_grid, with_strengths
 from proxmtl.selection.strengths import geometric
 
-TIGHT = RelativeGap(1e-9) | MaxIterations(20000)
+TIGHT = pm.RelativeGap(1e-9) | pm.MaxIterations(20000)
 PENALTIES = {
-    "l1": [L1(1.0)],
-    "elastic": [L1(1.0), SquaredFrobenius(0.3)],
-    "groups": [GroupL2(PAIRS, 1.0)],
-    "rows": [GroupL2(Groups.singletons(D), 1.0, axis=0)],
-    "overlap": [OverlappingGroupL2(CHAIN, 1.0)],
+    "l1": [pm.L1(1.0)],
+    "elastic": [pm.L1(1.0), pm.SquaredFrobenius(0.3)],
+    "groups": [pm.GroupL2(PAIRS, 1.0)],
+    "rows": [pm.GroupL2(pm.Groups.singletons(D), 1.0, axis=0)],
+    "overlap": [pm.OverlappingGroupL2(CHAIN, 1.0)],
 }
 
 
@@ -44,10 +27,10 @@ PENALTIES = {
 @pytest.mark.parametrize("intercept", [False, True])
 def test_the_path_starts_at_zero_and_leaves_it_at_once(penalty, intercept):
     X, *_ = data()
-    design = SharedDesign(X, intercept=intercept)
-    problem = Problem(SquaredHinge(), design, targets(), PENALTIES[penalty])
+    design = pm.SharedDesign(X, intercept=intercept)
+    problem = pm.Problem(pm.SquaredHinge(), design, targets(), PENALTIES[penalty])
     # the certificate of an overlapping norm is itself iterative: tight ones take long
-    stop = TIGHT if penalty != "overlap" else RelativeGap(1e-5) | MaxIterations(500)
+    stop = TIGHT if penalty != "overlap" else pm.RelativeGap(1e-5) | pm.MaxIterations(500)
     path = solve_path(problem, n=4, ratio=0.2, stop=stop)
     assert path.strengths[0] == problem.critical_strength()
     assert path.strengths[-1] == 0.2 * path.strengths[0]
@@ -55,9 +38,9 @@ def test_the_path_starts_at_zero_and_leaves_it_at_once(penalty, intercept):
     assert not weights[0].any()
     assert weights[1].any()
     assert not path.stopped_early
-    assert all(point.status is Status.CONVERGED for point in path.points)
+    assert all(point.status is pm.Status.CONVERGED for point in path.points)
     for strength, point in zip(path.strengths, path.points, strict=True):
-        alone = minimize(with_strengths(problem, strength), stop=stop)
+        alone = pm.minimize(with_strengths(problem, strength), stop=stop)
         # each is as far above the optimum as its gap says, at most
         apart = point.certificate.objective - alone.certificate.objective
         assert -alone.certificate.gap - 1e-12 <= apart <= point.certificate.gap + 1e-12
@@ -76,11 +59,11 @@ def test_critical_strength_of_every_loss_is_where_its_path_begins(name, intercep
     loss = LOSS_FACTORIES[name](draws.draw)
     X, *_ = data()
     if loss.coupled:
-        labels = Targets.from_classes((X[:, 0] > 0.3).to(X) + (X[:, 1] > 0.6).to(X), 3, like=X)
+        labels = pm.Targets.from_classes((X[:, 0] > 0.3).to(X) + (X[:, 1] > 0.6).to(X), 3, like=X)
     else:
         labels = targets()
-    problem = Problem(loss, SharedDesign(X, intercept=intercept), labels, L1(1.0))
-    stop = TIGHT if problem.has_gap else RelativeKKT(1e-9) | MaxIterations(20000)
+    problem = pm.Problem(loss, pm.SharedDesign(X, intercept=intercept), labels, pm.L1(1.0))
+    stop = TIGHT if problem.has_gap else pm.RelativeKKT(1e-9) | pm.MaxIterations(20000)
     critical = problem.critical_strength()
     assert 0 < critical < math.inf
     path = solve_path(problem, [critical * 1.001, critical, critical * 0.99], stop=stop)
@@ -89,7 +72,7 @@ def test_critical_strength_of_every_loss_is_where_its_path_begins(name, intercep
     assert all(p.certificate.relative_kkt <= 1e-4 for p in path.points)
     # not by the path's shortcut: a solve from elsewhere ends at the same objective
     start = torch.full_like(problem.zeros(), 0.1)
-    alone = minimize(with_strengths(problem, critical * 1.001), x0=start, stop=stop)
+    alone = pm.minimize(with_strengths(problem, critical * 1.001), x0=start, stop=stop)
     expected = alone.certificate.objective
     assert path.certificates[0].objective == pytest.approx(expected, rel=1e-8)
 
@@ -97,7 +80,9 @@ def test_critical_strength_of_every_loss_is_where_its_path_begins(name, intercep
 def test_warm_starts_save_passes():
     problem = convex("elastic", intercept=True)
     path = solve_path(problem, n=12, ratio=0.01, stop=TIGHT)
-    cold = sum(minimize(with_strengths(problem, s), stop=TIGHT).passes for s in path.strengths[1:])
+    cold = sum(
+        pm.minimize(with_strengths(problem, s), stop=TIGHT).passes for s in path.strengths[1:]
+    )
     assert path.passes < 0.9 * cold
 
 
@@ -114,7 +99,7 @@ def test_a_ridge_has_a_path_too_if_strengths_are_given():
     path = solve_path(problem, [3.0, 1.0], stop=TIGHT)
     norms = [float(solution.norm()) for solution in path.solutions]
     assert 0 < norms[0] < norms[1]
-    with pytest.raises(UnsupportedError, match="no non-smooth"):
+    with pytest.raises(pm.UnsupportedError, match="no non-smooth"):
         solve_path(problem)
 
 
@@ -185,13 +170,13 @@ def test_strengths_are_replaced_in_order():
     with pytest.raises(ValueError, match="2 penalties"):
         with_strengths(problem, [1.0])
     with pytest.raises(ValueError, match="2 squared norms"):
-        with_strengths(problem.with_regularizers([SquaredFrobenius(1.0)] * 2), 3.0)
+        with_strengths(problem.with_regularizers([pm.SquaredFrobenius(1.0)] * 2), 3.0)
 
 
 def test_no_grid_where_nothing_makes_the_solution_zero():
-    part = Groups.from_lists([[0, 1]], 4)
-    with pytest.raises(UnsupportedError, match="give the strengths"):
-        strength_grid(convex("l1").with_regularizers(GroupL2(part, 1.0)))
+    part = pm.Groups.from_lists([[0, 1]], 4)
+    with pytest.raises(pm.UnsupportedError, match="give the strengths"):
+        strength_grid(convex("l1").with_regularizers(pm.GroupL2(part, 1.0)))
 
 
 # ------------------------------------------------------------------ the factored model
@@ -199,10 +184,10 @@ def test_no_grid_where_nothing_makes_the_solution_zero():
 
 def test_the_factored_path_goes_up_to_the_collapse(tmp_path):
     X, Y, _ = data(missing=0.0)
-    model = LatentMTL(PAIRS, n_latents=3, group_strength=0.01, max_passes=150)
+    model = pm.LatentMTL(PAIRS, n_latents=3, group_strength=0.01, max_passes=150)
     path = solve_latent_path(model, X, Y, n=12, growth=4.0, folder=tmp_path / "p")
     assert path.collapsed
-    assert path.results[-1].status is Status.COLLAPSED
+    assert path.results[-1].status is pm.Status.COLLAPSED
     assert not any(result.collapsed for result in path.results[:-1])
     assert path.strengths == [0.01 * 4.0**i for i in range(len(path))]
     assert 3 <= len(path) < 12
@@ -212,7 +197,7 @@ def test_the_factored_path_goes_up_to_the_collapse(tmp_path):
     assert all(torch.equal(a.L, b.L) for a, b in zip(path.results, again.results, strict=True))
     assert again.passes == path.passes
     # what the docstring warns of: downwards from the collapse everything stays zero
-    down = LatentMTL(PAIRS, n_latents=3, group_strength=path.strengths[0]).solve(
+    down = pm.LatentMTL(PAIRS, n_latents=3, group_strength=path.strengths[0]).solve(
         X, Y, warm_start=path.results[-1]
     )
     assert down.collapsed
@@ -222,18 +207,18 @@ def test_the_factored_path_goes_up_to_the_collapse(tmp_path):
 def test_the_factored_path_does_not_go_down(strengths):
     X, Y, _ = data(missing=0.0)
     with pytest.raises(ValueError, match="upwards"):
-        solve_latent_path(LatentMTL(), X, Y, strengths)
+        solve_latent_path(pm.LatentMTL(), X, Y, strengths)
 
 
 def test_a_folder_with_other_groups_or_another_stop_is_refused(tmp_path):
-    first, second = (Groups.from_lists(lists) for lists in ([[0, 1], [2, 3]], [[0, 2], [1, 3]]))
-    problem = convex("l1").with_regularizers(GroupL2(first, 1.0))
+    first, second = (pm.Groups.from_lists(lists) for lists in ([[0, 1], [2, 3]], [[0, 2], [1, 3]]))
+    problem = convex("l1").with_regularizers(pm.GroupL2(first, 1.0))
     solve_path(problem, [2.0], folder=tmp_path / "path")
-    other = problem.with_regularizers(GroupL2(second, 1.0))
+    other = problem.with_regularizers(pm.GroupL2(second, 1.0))
     with pytest.raises(InputError, match="penalties"):
         solve_path(other, [2.0], folder=tmp_path / "path")
     with pytest.raises(InputError, match="stop"):
-        solve_path(problem, [2.0], stop=MaxIterations(1), folder=tmp_path / "path")
+        solve_path(problem, [2.0], stop=pm.MaxIterations(1), folder=tmp_path / "path")
 
 
 @pytest.mark.parametrize("end", [0.0, -0.5, math.inf, math.nan])

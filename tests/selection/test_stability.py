@@ -6,19 +6,8 @@ from hypothesis import strategies as st
 from solver_cases import convex, ragged
 from strategies import examples
 
-from proxmtl import (
-    L1,
-    L21,
-    MaxIterations,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    SquaredHinge,
-    Targets,
-    UnsupportedError,
-    minimize,
-)
-from proxmtl.selection import restricted, stability_selection, with_strengths
+import proxmtl as pm
+from proxmtl.selection import restrict_samples, stability_selection, with_strengths
 from proxmtl.selection import stability as stability_module
 from proxmtl.selection.bounds import unimodal_bound, worst_case_bound
 
@@ -31,11 +20,11 @@ def planted(seed, n=100, d=40, relevant=4, m=2):
     W[:relevant] = 1 + torch.rand(relevant, m, generator=generator, dtype=torch.float64)
     noise = torch.randn(n, m, generator=generator, dtype=torch.float64)
     Y = torch.sign(X @ W + noise)
-    return Problem(
-        SquaredHinge(),
-        SharedDesign(X, intercept=True),
-        Targets.from_labels(Y, reduction="mean"),
-        L21(1.0),
+    return pm.Problem(
+        pm.SquaredHinge(),
+        pm.SharedDesign(X, intercept=True),
+        pm.Targets.from_labels(Y, reduction="mean"),
+        pm.L21(1.0),
     )
 
 
@@ -58,21 +47,21 @@ def test_solves_that_ended_early_are_reported():
     problem = planted(0, n=60, d=8)
     strength = 0.3 * problem.critical_strength()
     with pytest.warns(RuntimeWarning, match="4 of 4 solves ended before"):
-        stability_selection(problem, strength, n_pairs=2, stop=MaxIterations(1))
+        stability_selection(problem, strength, n_pairs=2, stop=pm.MaxIterations(1))
 
 
 def test_probabilities_are_counts_over_complementary_halves(monkeypatch):
     problem = planted(1)
     rows = []
-    real = stability_module.restricted
+    real = stability_module.restrict_samples
 
     def watched(given_problem, part):
         rows.append(np.sort(np.asarray(part)))
         return real(given_problem, part)
 
-    monkeypatch.setattr(stability_module, "restricted", watched)
+    monkeypatch.setattr(stability_module, "restrict_samples", watched)
     strengths = [0.6 * problem.critical_strength(), 0.2 * problem.critical_strength()]
-    stop = RelativeGap(1e-6) | MaxIterations(2000)
+    stop = pm.RelativeGap(1e-6) | pm.MaxIterations(2000)
     result = stability_selection(problem, strengths, n_pairs=2, stop=stop)
     assert len(rows) == 4
     for a, b in (rows[:2], rows[2:]):
@@ -81,7 +70,11 @@ def test_probabilities_are_counts_over_complementary_halves(monkeypatch):
         [
             torch.stack(
                 [
-                    (minimize(with_strengths(restricted(problem, r), s), stop=stop).solution[:-1])
+                    (
+                        pm.minimize(
+                            with_strengths(restrict_samples(problem, r), s), stop=stop
+                        ).solution[:-1]
+                    )
                     .any(1)
                     .double()
                     for r in rows
@@ -96,7 +89,7 @@ def test_probabilities_are_counts_over_complementary_halves(monkeypatch):
 
 
 def test_items_may_be_entries_or_groups_of_features(monkeypatch):
-    problem = planted(2).with_regularizers(L1(1.0))
+    problem = planted(2).with_regularizers(pm.L1(1.0))
     strength = 0.4 * problem.critical_strength()
     entries = stability_selection(problem, strength, items="entries", n_pairs=4)
     assert entries.probabilities.shape == (40, 2)
@@ -178,11 +171,13 @@ def test_what_cannot_be_selected_from_is_refused():
         stability_selection(convex("l1"), 1.0, items="tasks")
     with pytest.raises(ValueError, match="n_pairs"):
         stability_selection(convex("l1"), 1.0, n_pairs=0)
-    with pytest.raises(UnsupportedError, match="features by task"):
+    with pytest.raises(pm.UnsupportedError, match="features by task"):
         stability_selection(ragged("l1"), 1.0)
     X = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
     Y = -torch.ones(8, 1)
     Y[0] = 1.0
-    rare = Problem(SquaredHinge(), SharedDesign(X), Targets.from_labels(Y, like=X), L1(0.1))
+    rare = pm.Problem(
+        pm.SquaredHinge(), pm.SharedDesign(X), pm.Targets.from_labels(Y, like=X), pm.L1(0.1)
+    )
     with pytest.raises(ValueError, match="rarest tasks"):
         stability_selection(rare, 0.1, n_pairs=1)

@@ -4,18 +4,7 @@ import math
 import pytest
 import torch
 
-from proxmtl import (
-    L1,
-    Logistic,
-    MaxIterations,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    SquaredFrobenius,
-    Targets,
-    UnsupportedError,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.selection import tune, with_strengths
 from proxmtl.selection.edges import EdgeWarning
 from proxmtl.selection.strengths import geometric
@@ -32,10 +21,14 @@ def clustered(seed, n=80, d=60, m=3):
     W[:10] = torch.randn(10, m, generator=g, dtype=torch.float64)
     noise = torch.randn(2 * n, m, generator=g, dtype=torch.float64)
     Y = torch.sign((X @ W) / (X @ W).std() + 0.7 * noise)
-    train, held = (SharedDesign(part, intercept=True) for part in (X[:n], X[n:]))
-    labels, held_labels = (Targets.from_labels(part, reduction="mean") for part in (Y[:n], Y[n:]))
-    penalties = [L1(1e-2), SquaredFrobenius(1e-2)]
-    return Problem(Logistic(), train, labels, penalties), Problem(Logistic(), held, held_labels)
+    train, held = (pm.SharedDesign(part, intercept=True) for part in (X[:n], X[n:]))
+    labels, held_labels = (
+        pm.Targets.from_labels(part, reduction="mean") for part in (Y[:n], Y[n:])
+    )
+    penalties = [pm.L1(1e-2), pm.SquaredFrobenius(1e-2)]
+    return pm.Problem(pm.Logistic(), train, labels, penalties), pm.Problem(
+        pm.Logistic(), held, held_labels
+    )
 
 
 def grid(train, held, size):
@@ -43,8 +36,8 @@ def grid(train, held, size):
     for ridge in geometric(1.0, 1e-4, size):
         W = None
         for strength in geometric(0.9 * critical, 1e-3 * critical, size):
-            stop = RelativeGap(1e-4, every=5) | MaxIterations(2000)
-            W = minimize(with_strengths(train, [strength, ridge]), x0=W, stop=stop).solution
+            stop = pm.RelativeGap(1e-4, every=5) | pm.MaxIterations(2000)
+            W = pm.minimize(with_strengths(train, [strength, ridge]), x0=W, stop=stop).solution
             best = min(best, float(held.objective(W)))
     return best, train.counts.passes - before
 
@@ -58,18 +51,18 @@ def test_it_beats_a_grid_at_equal_budget():
     assert tuned.passes < 1.1 * passes
     # the value is that of the returned solution at the returned strengths
     assert float(held.objective(tuned.result.solution)) == pytest.approx(tuned.value, rel=1e-9)
-    accurate = minimize(with_strengths(train, tuned.strengths), stop=RelativeGap(1e-9))
+    accurate = pm.minimize(with_strengths(train, tuned.strengths), stop=pm.RelativeGap(1e-9))
     assert float(held.objective(accurate.solution)) == pytest.approx(tuned.value, rel=2e-3)
     assert float(held.objective(accurate.solution)) < lowest
 
 
 def test_one_strength_is_tuned_to_its_minimum():
     train, held = clustered(3)
-    ridge = train.with_regularizers(SquaredFrobenius(5.0))
+    ridge = train.with_regularizers(pm.SquaredFrobenius(5.0))
     tuned = tune(ridge, held.smooth_value_and_grad, restarts=0)
     assert tuned.reason == "no step promises a gain"
     scanned = [
-        (float(held.objective(minimize(with_strengths(ridge, s)).solution)), s)
+        (float(held.objective(pm.minimize(with_strengths(ridge, s)).solution)), s)
         for s in geometric(1e-4, 10.0, 26)
     ]
     value, strength = min(scanned)
@@ -139,7 +132,7 @@ def test_a_start_above_the_critical_strength_comes_down():
     assert not any(tuned.trials[0].gradient)
     assert tuned.value < tuned.trials[0].value
     assert tuned.result.solution[:-1].any()
-    with pytest.raises(UnsupportedError, match="smaller strengths"):
+    with pytest.raises(pm.UnsupportedError, match="smaller strengths"):
         tune(train, held.smooth_value_and_grad, [1e12, 1e-3])
 
 

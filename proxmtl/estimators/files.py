@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxmtl.io.descriptions import check_estimator
+from proxmtl.estimators.descriptions import check_estimator
 from proxmtl.io.errors import InputError
 from proxmtl.io.model import read_model_state, write_model_state
 from proxmtl.io.names import DESCRIPTION_FILE
@@ -67,7 +67,7 @@ def load_model(folder: str | Path) -> LinearModel:
     InputError
         If the files are missing, damaged or of another format.
     """
-    from proxmtl import estimators  # noqa: PLC0415 (they import this package)
+    from proxmtl import estimators  # noqa: PLC0415 (the package imports this module)
 
     folder = Path(folder)
     state = read_model_state(folder)

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
+from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.label_coding import CODINGS, Observed, observed_labels, signs_of
 
-__all__ = ["Targets", "check_both_classes", "check_observed", "encode_targets", "read_values"]
+__all__ = ["check_both_classes", "check_observed", "encode_targets", "read_values"]
 
 
-class Targets(NamedTuple):
-    """Encoded labels."""
-
-    signs: NDArray[np.float64]
-    """-1, +1 or NaN (missing), shape (N, M)."""
-    classes: NDArray[Any]
-    """The two label values, negative first."""
-    is_vector: bool
-    """Whether the labels came as a vector (N,), so that predictions are vectors too."""
-    names: tuple[str, ...] | None
-    """Attribute names, where the labels are a data frame."""
-
-
-def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None = None) -> Targets:
+def encode_targets(
+    Y: Any, *, classes: Any = None, names: Sequence[str] | None = None
+) -> EncodedLabels:
     """Encode labels as signs.
 
     Parameters
@@ -42,8 +32,8 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
 
     Returns
     -------
-    Targets
-        Signs, classes and the form that predictions are to have.
+    EncodedLabels
+        Signs, and the two label values behind them.
 
     Raises
     ------
@@ -57,12 +47,11 @@ def encode_targets(Y: Any, *, classes: Any = None, names: Sequence[str] | None =
     shape = observed.where.shape
     values = _two_values(observed, classes)
     signs = signs_of(Y, values).reshape(shape[0], -1)
-    names = _checked_names(names, signs.shape[1])
-    check_both_classes(signs, names)
-    return Targets(signs, values, len(shape) == 1, names)
+    check_both_classes(signs, _checked_names(names, signs.shape[1]))
+    return EncodedLabels(signs, classes=values, is_vector=len(shape) == 1)
 
 
-def read_values(Y: Any, *, names: Sequence[str] | None = None) -> tuple[NDArray[np.float64], bool]:
+def read_values(Y: Any, *, names: Sequence[str] | None = None) -> EncodedLabels:
     """Read real labels.
 
     Parameters
@@ -74,10 +63,8 @@ def read_values(Y: Any, *, names: Sequence[str] | None = None) -> tuple[NDArray[
 
     Returns
     -------
-    values : ndarray of shape (N, M)
-        NaN where a label is missing.
-    is_vector : bool
-        Whether they came as a vector.
+    EncodedLabels
+        Real numbers, NaN where a label is missing.
 
     Raises
     ------
@@ -97,7 +84,7 @@ def read_values(Y: Any, *, names: Sequence[str] | None = None) -> tuple[NDArray[
     values[where] = seen
     matrix = values.reshape(where.shape[0], -1)
     check_observed(matrix, _checked_names(names, matrix.shape[1]))
-    return matrix, where.ndim == 1
+    return EncodedLabels(matrix, coding="real", is_vector=where.ndim == 1)
 
 
 def check_observed(values: NDArray[np.float64], names: Sequence[str] | None) -> None:

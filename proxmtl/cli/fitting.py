@@ -1,0 +1,107 @@
+"""What ``fit`` and ``tune`` have in common: files are read, rows split, a run folder is written."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from proxmtl.cli.inputs import read_groups, split_rows
+from proxmtl.cli.outcome import Outcome, write_fitted
+from proxmtl.cli.parts import Parts
+from proxmtl.cli.run import model_room
+from proxmtl.io import new_run_folder, write_text
+from proxmtl.io.outputs import room
+from proxmtl.sources import sources_read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from proxmtl.cli.inputs import LabelledSamples
+    from proxmtl.cli.options import MatchOptions, RunOptions, SampleOptions, SplitOptions
+    from proxmtl.estimators.base import LinearModel
+    from proxmtl.groups import Groups
+    from proxmtl.sources import Source
+
+__all__ = ["Fitting", "fitting"]
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Samples to fit a model on, and the run folder that it is for."""
+
+    data: LabelledSamples
+    groups: Groups | None
+    train: NDArray[Any]
+    test: NDArray[Any]
+    parts: Parts
+    _staging: Path
+    _out: Path
+    _split: SplitOptions
+    _sources: list[Source]
+
+    def room(self, n_latents: int | None, *, own: bool) -> AbstractContextManager[None]:
+        """Hold room on the disk for a model of at most so many latent tasks; None: min(M, D)."""
+        M, D = self.data.Y.shape[1], self.data.X.shape[1]
+        size = model_room(D, M, min(M, D) if n_latents is None else n_latents, own=own)
+        return room(self._staging, size, self._out)
+
+    def write(
+        self, model: LinearModel, command: str, groups: Groups | None, **config: Any
+    ) -> Outcome:
+        """Score the model and write its run; raises as `write_fitted`."""
+        return write_fitted(
+            self._staging,
+            self.parts,
+            model=model,
+            data=self.data,
+            rows=(self.train, self.test),
+            groups=groups,
+            config={
+                "command": command,
+                "inputs": [source._asdict() for source in self._sources],
+                "holdout": self._split.holdout,
+                "seed": self._split.seed,
+                **config,
+            },
+        )
+
+    def save_text(self, name: str, text: str) -> None:
+        """Write a file of the run."""
+        self.parts.save(name, lambda: write_text(self._staging / name, text))
+
+
+@contextlib.contextmanager
+def fitting(
+    samples: SampleOptions,
+    match: MatchOptions,
+    groups: Path | None,
+    split: SplitOptions,
+    run: RunOptions,
+    *,
+    latent: bool,
+) -> Iterator[Fitting]:
+    """Read the samples and split them; what the block writes becomes the run folder.
+
+    Parameters
+    ----------
+    groups
+        File of groups.
+    latent
+        Whether the groups are for the latent model, which takes no group of weight 0.
+    """
+    with (
+        Parts() as parts,
+        new_run_folder(run.out, force=run.force) as staging,
+        sources_read() as sources,
+    ):
+        data = match.read(samples)
+        grouping = read_groups(
+            groups, data.names, data.record["attributes_left_out"], latent=latent
+        )
+        train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
+        yield Fitting(data, grouping, train, test, parts, staging, run.out, split, sources)

@@ -15,8 +15,8 @@ import numpy as np
 import record
 import rows
 import typer
+from datasets import data_root, load_awa
 
-from proxmtl.backbones.data import data_root, load_awa
 from proxmtl.experiments import Split, random_splits
 
 RIDGES = (0.03, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
@@ -37,7 +37,7 @@ def main(
 ) -> None:
     """Compare the three rows."""
     data = load_awa(data_root() / "awa1")
-    seen = data.images_of(data.train_classes)
+    seen = data.rows(data.classes.train)
     rng = np.random.default_rng(seed)
     drawn = [rng.choice(seen, train + test, replace=False) for _ in range(splits)]
     X, Y = data.X, data.Y
@@ -56,7 +56,7 @@ def main(
         tol=1e-3,
     )
     result = rows.run(
-        estimators, X, Y, groups=data.groups, names=data.attribute_names, splits=parts
+        estimators, X, Y, groups=data.groups, names=data.classes.attribute_names, splits=parts
     )
     settings = {
         "splits": splits,

@@ -13,10 +13,10 @@ from typing import Annotated, get_args
 
 import numpy as np
 import typer
+from datasets import data_root, load_clothing
 from rich.progress import Progress
 
 from proxmtl.backbones import EfficientNetLite0, QuantizedNet, extract
-from proxmtl.backbones.data import data_root, load_clothing
 from proxmtl.backbones.images import Fit
 
 CACHE = Path(__file__).parents[1] / "build" / "features"

@@ -15,8 +15,8 @@ import record
 import rows
 import typer
 from clothing_features import features_of
+from datasets import data_root, load_clothing
 
-from proxmtl.backbones.data import data_root, load_clothing
 from proxmtl.experiments import random_splits
 
 RIDGES = (0.03, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)

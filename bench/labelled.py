@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import clothing_features
 import numpy as np
+from datasets import data_root, load_awa, load_clothing, load_wbcatt
 from scipy.io import arff
 from scipy.sparse import csr_array
 
 from proxmtl.backbones import EfficientNetLite0, extract
-from proxmtl.backbones.data import data_root, load_awa, load_clothing, load_wbcatt
 from proxmtl.groups import Groups
 from proxmtl.io import load_digit_attributes
 

@@ -24,6 +24,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import record
 import typer
+from datasets import data_root
 from pays import interval
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import RidgeCV
@@ -31,7 +32,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from proxmtl.backbones.data import data_root
 from proxmtl.estimators import (
     LatentMTLRegressorCV,
     SharedPlusOwnRegressorCV,

@@ -167,7 +167,7 @@ def _picture(folder: Path) -> object:
 
 
 def _mat(folder: Path) -> object:
-    from proxmtl.backbones.data.clothing import _read_labels
+    from bench.datasets.clothing import _read_labels
 
     return _read_labels(folder / "black_GT.mat")
 
@@ -179,19 +179,19 @@ def _network(folder: Path) -> object:
 
 
 def _celeba(folder: Path) -> object:
-    from proxmtl.backbones.data import load_celeba
+    from bench.datasets import load_celeba
 
     return load_celeba(folder)
 
 
 def _awa(folder: Path) -> object:
-    from proxmtl.backbones.data.awa import load_awa
+    from bench.datasets.awa import load_awa
 
     return load_awa(folder)
 
 
 def _wbcatt(folder: Path) -> object:
-    from proxmtl.backbones.data import load_wbcatt
+    from bench.datasets import load_wbcatt
 
     return load_wbcatt(folder)
 

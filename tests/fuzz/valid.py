@@ -314,7 +314,7 @@ def lay_partial(folder: Path, **changed: bytes) -> None:
 
 
 def wbcatt_table() -> list[bytes]:
-    from proxmtl.backbones.data.wbcatt import WBCATT_GROUPS
+    from bench.datasets.wbcatt import WBCATT_GROUPS
 
     names = [name for members in WBCATT_GROUPS.values() for name in members]
     rows = [["label", "path", "split", *names], ["Cell", "PBC/a.jpg", "train", *["x"] * len(names)]]

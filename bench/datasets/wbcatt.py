@@ -11,18 +11,15 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proxmtl.backbones.archive import TarImages
-from proxmtl.backbones.data.location import read_text, require
+from proxmtl.backbones.images import SizedImages
 from proxmtl.groups import Groups
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from proxmtl.backbones.images import SizedImages
+from .location import read_text, require
 
 WBCATT_GROUPS: dict[str, tuple[str, ...]] = {
     "cell": ("cell_size", "cell_shape"),

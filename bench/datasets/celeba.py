@@ -9,14 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from proxmtl.backbones.data.location import read_text, require
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from .location import read_text, require
 
 ATTRIBUTES_FILE = "list_attr_celeba.txt"
 IMAGE_FOLDER = "img_align_celeba"

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proxmtl.backbones.archive import TarImages
-from proxmtl.backbones.data.location import require
-from proxmtl.backbones.data.mat import read_mat_array
+from proxmtl.backbones.images import SizedImages
 from proxmtl.groups import Groups
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from proxmtl.backbones.images import SizedImages
+from .location import require
+from .mat import read_mat_array
 
 CLOTHING_GROUPS: dict[str, tuple[str, ...]] = {
     "colors": (

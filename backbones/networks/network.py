@@ -11,9 +11,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-IMAGENET, RANDOM = "imagenet", "random"
-"""Initial weights that are at hand, and none, where otherwise a file of weights is given."""
-
 
 class Network(nn.Module, ABC):
     """Images (B, C, H, W) to features (B, D), cut into stages that run one after the other.

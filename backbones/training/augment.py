@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Augmentation", "CropsAndFlips", "Krizhevsky", "central_crop"]
+__all__ = ["Augmentation", "CropsAndFlips", "Krizhevsky"]
 
 
 class Augmentation(Protocol):
@@ -110,21 +110,3 @@ class Krizhevsky:
         changed = np.stack([self._change(image=row)["image"] for row in rows])
         out: NDArray[np.uint8] = np.ascontiguousarray(changed.transpose(0, 3, 1, 2))
         return out
-
-
-def central_crop(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Return the middle (B, C, height, width) of images.
-
-    Raises
-    ------
-    ValueError
-        If the images are smaller.
-    """
-    top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
-    if min(top, left) < 0:
-        msg = (
-            f"images have {images.shape[2]} x {images.shape[3]} pixels, the network takes "
-            f"{height} x {width}; read larger images."
-        )
-        raise ValueError(msg)
-    return images[:, :, top : top + height, left : left + width]

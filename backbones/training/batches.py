@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from proxmtl.backbones.training.pixels import cropped
+from proxmtl.backbones.pixels import cropped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from proxmtl.backbones.pixels import cropped, moments
 from proxmtl.backbones.training.batches import TrainingBatches
 from proxmtl.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from proxmtl.backbones.training.determinism import reproducible
 from proxmtl.backbones.training.features import feature_standard, network_features, standardized
 from proxmtl.backbones.training.head import Head, attribute_signs, solve_report
 from proxmtl.backbones.training.identity import identity
-from proxmtl.backbones.training.pixels import cropped, moments
 from proxmtl.backbones.training.record import Epoch, as_csv
 from proxmtl.backbones.training.snapshot import Snapshot
 from proxmtl.experiments import attribute_metrics

@@ -29,10 +29,16 @@ def extract(
         typer.Option(
             "--network",
             "-n",
-            help="'efficientnet_lite0', an .npz file of a quantized network, or a run folder of "
-            "train.",
+            help="A name as for train ('efficientnet_lite0', 'torchvision:NAME', ...), an .npz "
+            "file of a quantized network, or a run folder of train.",
         ),
     ] = "efficientnet_lite0",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a network by name: a file, 'imagenet' (default) or 'random'.",
+        ),
+    ] = None,
     names: Annotated[
         Path | None,
         typer.Option(
@@ -74,7 +80,9 @@ def extract(
 
       proxmtl extract photos --out features.npy
 
-      proxmtl extract photos -o features.npy --names labels.csv --network mobilenet.npz
+      proxmtl extract photos -o features.npy --names labels.csv --network timm:resnet50
+
+      proxmtl extract photos -o features.npy --network alexnet --weights alexnet.pth
 
       proxmtl extract photos -o features.npy --network runs/cnn --device cuda --batch-size 256
     """
@@ -99,7 +107,7 @@ def extract(
     chosen = None if names is None else read_ids(names, id_column=id_column)
     listing_column = id_column if names is None else None
     found = find_images(images, chosen, id_column=listing_column, missing_ok=skip_corrupt)
-    source = load_network(network, torch_device(device))
+    source = load_network(network, torch_device(device), weights)
     with step_progress("Features", 1000) as advance:
         extracted = extract_to_file(
             found.images,

@@ -2,15 +2,14 @@ import io
 
 import numpy as np
 import pytest
-import torch
 from arithmetic import assert_same_sums
 from PIL import Image
 from quantized_cases import naive_net, roundings
 
 from proxmtl.backbones import (
-    QuantizedNet,
     extract,
     extract_to_file,
+    load_network,
     open_image,
     to_pixels,
 )
@@ -25,7 +24,7 @@ def encoded(array, kind="PNG", **options):
 @pytest.fixture
 def net(tiny_net, tmp_path):
     np.savez(tmp_path / "tiny.npz", **tiny_net)
-    return QuantizedNet(tmp_path / "tiny.npz")
+    return load_network(str(tmp_path / "tiny.npz"))
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_features_are_the_nets_output_whatever_the_batch(net, tiny_net, pictures
     assert features.dtype == np.float32
     for picture, row in zip(pictures, features, strict=True):
         pixels = to_pixels(picture, 9)
-        alone = net(torch.from_numpy(pixels)[None])[0]
+        alone = net.features(pixels[None])[0]
         sizes, _ = naive_net(tiny_net, pixels, sizes=True)
         assert_same_sums(row, alone, sizes=sizes, length=roundings(tiny_net))
 

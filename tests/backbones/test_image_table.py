@@ -11,8 +11,8 @@ from arithmetic import assert_same_sums
 from PIL import Image
 
 from proxmtl.backbones.data import ImageTable
+from proxmtl.backbones.pixels import cropped, moments, to_input
 from proxmtl.backbones.training import CropsAndFlips, Krizhevsky
-from proxmtl.backbones.training.pixels import cropped, moments, to_input
 from proxmtl.io import InputError
 from proxmtl.sources import sources_read
 

@@ -12,6 +12,7 @@ from arithmetic import half_the_digits
 from training_cases import digits, latent_head, rows, small_run
 
 from proxmtl import Logistic
+from proxmtl.backbones.pixels import to_input
 from proxmtl.backbones.training import (
     AttributeCNN,
     CropsAndFlips,
@@ -22,7 +23,6 @@ from proxmtl.backbones.training import (
 from proxmtl.backbones.training.batches import TrainingBatches
 from proxmtl.backbones.training.features import feature_standard
 from proxmtl.backbones.training.model import Architecture
-from proxmtl.backbones.training.pixels import to_input
 from proxmtl.io import InputError, seal_folder
 
 HEADS = {

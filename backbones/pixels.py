@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proxmtl.backbones.training.augment import central_crop
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxmtl.backbones.training.augment import Augmentation
 
-__all__ = ["cropped", "moments", "to_input"]
+__all__ = ["central_crop", "cropped", "moments", "to_input"]
 
 CHUNK = 512
 
@@ -60,6 +58,24 @@ def cropped(
         raise ValueError(msg)
     # torch can't hold memory that may not be written, such as that of a file mapped for reading
     return np.require(images, requirements=["C", "W"])
+
+
+def central_crop(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Return the middle (B, C, height, width) of images.
+
+    Raises
+    ------
+    ValueError
+        If the images are smaller.
+    """
+    top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
+    if min(top, left) < 0:
+        msg = (
+            f"images have {images.shape[2]} x {images.shape[3]} pixels, the network takes "
+            f"{height} x {width}; read larger images."
+        )
+        raise ValueError(msg)
+    return images[:, :, top : top + height, left : left + width]
 
 
 def to_input(images: Tensor, mean: Tensor, scale: Tensor, *, channels_last: bool = False) -> Tensor:

@@ -9,27 +9,43 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from proxmtl.backbones.training.augment import Augmentation
+    from proxmtl.backbones.training.augment import Augmentation, Seed
 
-__all__ = ["central_crop", "cropped", "moments", "to_input"]
+__all__ = ["central_crop", "channel_moments", "cropped", "moments", "to_input"]
 
-CHUNK = 512
+CHUNK = 64
+"""Images read at a time; the sums are of whole numbers, and the same for any."""
+
+
+def channel_moments(
+    pixels: NDArray[np.uint8], rows: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (C,) and covariance (C, C) of the channels over all pixels of some images.
+
+    The images may lie in a memory-mapped file: they are read in pieces.
+    """
+    channels, n_pixels = pixels.shape[1], len(rows) * pixels.shape[2] * pixels.shape[3]
+    total, products = np.zeros(channels), np.zeros((channels, channels))
+    for start in range(0, len(rows), CHUNK):
+        part = pixels[rows[start : start + CHUNK]].swapaxes(0, 1).reshape(channels, -1)
+        wide = part.astype(np.float64)
+        total += wide.sum(1)
+        products += wide @ wide.T
+    mean = total / n_pixels
+    return mean, products / n_pixels - np.outer(mean, mean)
 
 
 def moments(pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
     """Mean of each channel (C,) over some images, and one standard deviation of all, (1,).
 
-    One scale for all channels, so that subtracting the mean and dividing keeps colours apart. The
-    images may lie in a memory-mapped file: they are read in pieces.
+    One scale for all channels, so that subtracting the mean and dividing keeps colours apart.
     """
-    total = np.zeros((2, pixels.shape[1]))
-    for start in range(0, len(rows), CHUNK):
-        part = pixels[rows[start : start + CHUNK]].astype(np.float64)
-        total += np.stack([part.sum((0, 2, 3)), np.square(part).sum((0, 2, 3))])
-    mean, square = total / (len(rows) * pixels.shape[2] * pixels.shape[3])
-    deviation = float(np.sqrt(np.maximum(square - mean**2, 0).mean()))
+    mean, covariance = channel_moments(pixels, rows)
+    deviation = float(np.sqrt(np.maximum(covariance.diagonal(), 0).mean()))
     scale = deviation if deviation > 0 else 1.0
     return torch.tensor(mean, dtype=torch.float32), torch.tensor([scale], dtype=torch.float32)
 
@@ -38,11 +54,11 @@ def cropped(
     pixels: NDArray[np.uint8],
     shape: tuple[int, int, int],
     augmentation: Augmentation | None = None,
-    seed: int = 0,
+    seeds: Sequence[Seed] = (),
 ) -> NDArray[np.uint8]:
     """Images (B, C, H, W) of the shape that the network takes, contiguous and writeable.
 
-    Without an augmentation the middle of each image is taken.
+    An augmentation changes each by its seed; without one the middle of each image is taken.
 
     Raises
     ------
@@ -51,7 +67,7 @@ def cropped(
     """
     images = np.asarray(pixels)
     images = (
-        central_crop(images, *shape[1:]) if augmentation is None else augmentation(images, seed)
+        central_crop(images, *shape[1:]) if augmentation is None else augmentation(images, seeds)
     )
     if images.shape[1:] != shape:
         msg = f"images have shape {images.shape[1:]}, the network takes {shape}."

@@ -124,7 +124,7 @@ def train(
     augment: Annotated[
         str,
         typer.Option(
-            help="'crops' (with flips), 'krizhevsky' (with colours; needs albumentations), 'none'.",
+            help="'crops' (with flips), 'krizhevsky' (with colours), 'none'.",
             rich_help_panel=_TRAINING,
         ),
     ] = "crops",
@@ -137,7 +137,7 @@ def train(
     workers: Annotated[
         int,
         typer.Option(
-            help="Processes that prepare images ahead; the result is the same.",
+            help="Threads that prepare images ahead; the result is the same.",
             min=0,
             rich_help_panel=_TRAINING,
         ),

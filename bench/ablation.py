@@ -16,7 +16,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import record
@@ -179,9 +179,9 @@ def table(runs: dict[str, Any]) -> list[str]:
 
 
 def main(
-    only: Annotated[str, typer.Option(help="Settings whose name contains this.")] = "",
-    draws: Annotated[int, typer.Option(help="Draws of each setting.", min=1)] = 3,
-    threads: Annotated[int, typer.Option(help="Threads of the BLAS.", min=1)] = 1,
+    only: record.Only = "",
+    draws: record.Draws = 3,
+    threads: record.Threads = 1,
 ) -> None:
     """Run the variants draw by draw and print the table."""
     settings = {"folds": FOLDS, "threads": threads}

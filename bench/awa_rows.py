@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-import record
 import rows
 import typer
 from datasets import data_root, load_awa
@@ -46,18 +45,6 @@ def main(
         for chosen in drawn
         for inner in random_splits(train + test, 1, test / (train + test), seed, Y=Y[chosen])
     ]
-    grid = rows.invariants(A, B)
-    estimators = rows.rows(
-        data.groups,
-        RIDGES,
-        {rows.UNGROUPED: grid, rows.GROUPED: grid},
-        algorithm=algorithm,
-        max_passes=passes,
-        tol=1e-3,
-    )
-    result = rows.run(
-        estimators, X, Y, groups=data.groups, names=data.classes.attribute_names, splits=parts
-    )
     settings = {
         "splits": splits,
         "train": train,
@@ -67,8 +54,16 @@ def main(
         "seed": seed,
     }
     grids = {"l2_strength": RIDGES, "mu*gamma": A, "mu^2*lambda": B}
-    content = {"settings": settings, "grids": grids, **rows.report(result)}
-    print(record.save(f"awa_rows_{algorithm}", content))
+    rows.compared(
+        f"awa_rows_{algorithm}",
+        settings,
+        X,
+        Y,
+        groups=data.groups,
+        names=data.classes.attribute_names,
+        splits=parts,
+        grids=grids,
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import record
@@ -194,9 +194,9 @@ def table(runs: dict[str, Any]) -> list[str]:
 
 
 def main(
-    only: Annotated[str, typer.Option(help="Settings whose name contains this.")] = "",
-    draws: Annotated[int, typer.Option(help="Draws of each setting.", min=1)] = 5,
-    threads: Annotated[int, typer.Option(help="Threads of the BLAS.", min=1)] = 1,
+    only: record.Only = "",
+    draws: record.Draws = 5,
+    threads: record.Threads = 1,
 ) -> None:
     """Run the settings draw by draw and print the table."""
     settings = {"folds": FOLDS, "alphas": ALPHAS.tolist(), "threads": threads}

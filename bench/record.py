@@ -8,9 +8,10 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import matplotlib as mpl
+import typer
 
 from proxmtl.io import write_json
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 DOCS = HERE.parent / "docs"
+Only = Annotated[str, typer.Option(help="Settings whose name contains this.")]
+Draws = Annotated[int, typer.Option(help="Draws of each setting.", min=1)]
+Threads = Annotated[int, typer.Option(help="Threads of the BLAS.", min=1)]
 PACKAGES = ("torch", "numpy", "scikit-learn", "numba")
 
 

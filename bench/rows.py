@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import record
 from rich.progress import Progress as Bar
 from sklearn.model_selection import GridSearchCV
 
@@ -85,6 +86,35 @@ def run(
             bar.print(f"{progress.row}, split {progress.split}: {progress.seconds:.0f} s")
 
         return compare(estimators, X, Y, groups, names, splits, advance)
+
+
+def compared(
+    name: str,
+    settings: dict[str, Any],
+    X: np.ndarray,
+    Y: np.ndarray,
+    *,
+    groups: Groups,
+    names: Sequence[str],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    grids: dict[str, Sequence[float]],
+) -> None:
+    """Fit the three rows with the ``algorithm`` and ``passes`` of the settings; record and print.
+
+    ``grids`` has the ridges and the two invariants of the latent rows, under their names.
+    """
+    ridges, A, B = grids.values()
+    grid = invariants(A, B)
+    estimators = rows(
+        groups,
+        ridges,
+        {UNGROUPED: grid, GROUPED: grid},
+        algorithm=settings["algorithm"],
+        max_passes=settings["passes"],
+        tol=1e-3,
+    )
+    result = run(estimators, X, Y, groups=groups, names=names, splits=splits)
+    print(record.save(name, {"settings": settings, "grids": grids, **report(result)}))
 
 
 def paired(result: Comparison, metric: str, row: str, baseline: str) -> dict[str, float]:

@@ -303,7 +303,8 @@ class Trainer:
             for i, (part, images) in enumerate(zip(parts, batches_made, strict=True)):
                 features = self._features(images)
                 self.optimizer.zero_grad(set_to_none=True)
-                loss = self.layer.network_loss(features, self.labels[part.to(device)])
+                labels = self.labels[part.to(device)]
+                loss = self.layer.network_loss(features, labels, checked=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimizer.step()
                 total += len(part) * loss.detach().double()  # stays on the device: no step waits

@@ -177,6 +177,31 @@ def test_workers_change_nothing(tmp_path):
     assert figures(trainer) == alone[:2]
 
 
+def test_no_step_waits_for_the_device(monkeypatch):
+    """A number that Python asks for is one that a GPU has to come to rest for."""
+    asked, names = [], ("__bool__", "__float__", "__int__", "item", "tolist")
+
+    def watched(whole):
+        def ask(self, *arguments):
+            asked.append(self.shape)
+            return whole(self, *arguments)
+
+        return ask
+
+    counts = []
+    for batch_size in (60, 6):
+        trainer = small_run(epochs=1, n_train=60, batch_size=batch_size)
+        trainer.augmentation = None
+        trainer.advance()
+        with monkeypatch.context() as patch:
+            for name in names:
+                patch.setattr(torch.Tensor, name, watched(getattr(torch.Tensor, name)))
+            trainer.descend(1)
+        counts.append(len(asked))
+        asked.clear()
+    assert counts[0] == counts[1] > 0
+
+
 def test_an_error_of_a_worker_is_that_of_the_epoch():
     class Broken(CropsAndFlips):
         def __call__(self, *_):

@@ -152,9 +152,10 @@ def extract_to_file(
 ) -> Extracted:
     """Embed images into a file: memory for one batch, however many images there are.
 
-    The file appears when it is complete. Until then its rows lie beside it in ``<out>.partial``;
-    the same call goes on from there after a kill, to the same features. It checks that the network
-    and the images done so far are still the same; images yet to come may have been repaired.
+    The file appears when it is complete. Until then its rows lie in parts in the folder
+    ``<out>.partial``; the same call goes on from there after a kill, to the same features. It
+    checks that the network and the images done so far are still the same; images yet to come may
+    have been repaired. At the end the parts are joined: the disk has to hold the features twice.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ def extract_to_file(
         "names": fingerprint(list(ids)) if ids is not None else "",
     }
     shape = _shape(network, total)
-    with FeatureFile(target, shape, identity, ids=ids, fresh=fresh, may_skip=skip_corrupt) as file:
+    with FeatureFile(target, shape, identity, ids=ids, fresh=fresh) as file:
         try:
             _check_part(file, images, skip_corrupt=skip_corrupt)
         except InputError:
@@ -288,11 +289,11 @@ def _signature(image: ImageLike) -> str:
 
 
 def _check_part(file: FeatureFile, images: SizedImages, *, skip_corrupt: bool) -> None:
-    """Refuse a part that other images went into, or that lacks images that are wanted now."""
+    """Raise if other images went into the parts, or one was skipped that is wanted now."""
     progress = file.progress
     if progress.bad and not skip_corrupt:
         raise InputError(
-            file.partial,
+            file.folder,
             f"{counted(len(progress.bad), 'image')} skipped so far, the first: "
             f"{progress.bad[0][1]} Ask for corrupt images to be skipped again, or start over.",
         )
@@ -301,7 +302,7 @@ def _check_part(file: FeatureFile, images: SizedImages, *, skip_corrupt: bool) -
         found = digest([image], found)
     if found != progress.seen:
         raise InputError(
-            file.partial,
+            file.folder,
             f"its {counted(progress.done, 'image')} aren't those given now: names, sizes or times "
             "of files differ. Start over (--force, in Python fresh=True), or remove it.",
         )
@@ -330,7 +331,7 @@ def _check_count(done: int, total: int) -> None:
 
 
 def _check_ids(ids: Sequence[str], n_images: int) -> None:
-    """Refuse names that couldn't be read again."""
+    """Raise if a name could not be read again."""
     if len(ids) != n_images:
         raise ValueError(f"{len(ids)} ids for {n_images} images; give one for each.")
     for name, count in Counter(map(name_key, ids)).items():

@@ -93,7 +93,7 @@ def extract(
 
     from proxmtl.backbones import extract_to_file, load_network
     from proxmtl.backbones.data import find_images
-    from proxmtl.backbones.partial_files import clear_up
+    from proxmtl.backbones.feature_file import clear_up
     from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
     from proxmtl.cli.inputs import torch_device
     from proxmtl.io import ids_beside, read_ids

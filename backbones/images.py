@@ -190,12 +190,12 @@ def to_pixels(
 
 
 def check_fit(size: int, fit: str) -> None:
-    """Refuse a side that isn't positive and an unknown way to make squares.
+    """Check the side of a square, and the way in which images become squares.
 
     Raises
     ------
     ValueError
-        With what was seen.
+        If the side isn't positive, or the way is unknown.
     """
     if size < 1 or fit not in get_args(Fit):
         msg = f"size={size}, fit={fit!r}: give a positive size, and 'crop', 'stretch' or 'pad'."

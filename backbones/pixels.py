@@ -97,7 +97,7 @@ def central_crop(images: NDArray[np.uint8], height: int, width: int) -> NDArray[
 def to_input(images: Tensor, mean: Tensor, scale: Tensor, *, channels_last: bool = False) -> Tensor:
     """Images (B, C, H, W) of 0..255 as the network takes them, on the device of ``mean``.
 
-    ``mean`` and ``scale`` have a number a channel, or one for all.
+    ``mean`` and ``scale`` have one number per channel, or one for all.
     """
     floats = images.to(mean.device, non_blocking=True).to(mean.dtype)
     normalised = (floats - mean[:, None, None]) / scale[:, None, None]

@@ -103,7 +103,7 @@ class PixelCache:
         remove_leftovers(self.path.parent)
         self.notes.unlink(missing_ok=True)
         with atomic_path(self.path) as temporary, temporary.open("r+b") as stream:
-            # written, not mapped: what the disk refuses is an error here, not a signal
+            # written, not mapped: a full disk is then an error, not a signal
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(stream, header)
             stream.flush()

@@ -210,7 +210,7 @@ SKIPPING = "leave them out (--skip-corrupt, in Python skip_corrupt=True)"
 
 
 def _check_there(folder: Path, paths: Sequence[Path], names: Sequence[str]) -> None:
-    """Refuse files that are missing, before any is decoded; a whole folder of them is another."""
+    """Raise if files are missing, before any is decoded; if all are, the folder may be another."""
     missing = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
     if missing and len(missing) == len(paths):
         raise InputError(

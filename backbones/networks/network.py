@@ -27,8 +27,8 @@ class Network(nn.Module, ABC):
     n_features
         D.
     normalisation
-        (mean, scale) of the pixels (0..255) that the network was pretrained with, numbers a channel
-        or one for all: its input is ``(pixel - mean) / scale``. None: any will do.
+        (mean, scale) of the pixels (0..255) that the network was pretrained with, one number per
+        channel or one for all: its input is ``(pixel - mean) / scale``. None: any will do.
     """
 
     name: str

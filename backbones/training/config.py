@@ -20,7 +20,7 @@ class TrainingConfig:
         Epochs of SGD; a solve precedes the first and follows each. With 0 the networks stay
         frozen: features once, one solve (the paper's mode for many attributes).
     batch_size
-        Images a step; the last batch of an epoch may be smaller.
+        Images per SGD step; the last batch of an epoch may be smaller.
     learning_rate, momentum, weight_decay
         Of SGD on the networks. The paper: 0.01, 0.9, 5e-4.
     patience, factor
@@ -31,7 +31,7 @@ class TrainingConfig:
         not finite, is undone: networks and head go back, momentum is dropped, and the rate is
         multiplied by ``factor``. It still counts as an epoch. ``inf``: never.
     feature_batch
-        Images a forward pass when all features are computed.
+        Images per forward pass when all features are computed.
     workers
         Threads that make batches of images ahead; 0: none. The result does not depend on it.
     autocast

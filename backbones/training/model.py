@@ -44,7 +44,7 @@ class Architecture:
     name
         One of :func:`~proxmtl.backbones.networks.make_network`.
     n_members
-        M, one network an attribute.
+        M, one network per attribute.
     shared_stages
         First stages that all networks share: 0 is the paper's, ``n_stages`` one network for all.
     frozen_stages

@@ -67,7 +67,7 @@ class Trainer:
     Parameters
     ----------
     network
-        One member an attribute; moved by the training. It stays on its device.
+        One member per attribute; trained in place. It stays on its device.
     head
         What is solved.
     table
@@ -116,7 +116,7 @@ class Trainer:
         if network.n_members != table.labels.shape[1] or not len(train):
             msg = (
                 f"{network.n_members} networks, {table.labels.shape[1]} attributes and "
-                f"{len(train)} images to learn from: give one network an attribute, and images."
+                f"{len(train)} images to learn from: give one network per attribute, and images."
             )
             raise ValueError(msg)
         self.network, self.head, self.table, self.config = network, head, table, config

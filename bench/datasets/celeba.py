@@ -1,6 +1,6 @@
 """CelebA's attributes (Liu, Luo, Wang and Tang, ICCV 2015), in the file that is distributed.
 
-``list_attr_celeba.txt``: the number of images, the 40 attribute names, then a line an image:
+``list_attr_celeba.txt``: the number of images, the 40 attribute names, then one line per image:
 its file name, and 1 (yes) or -1 (no) for each attribute.
 """
 

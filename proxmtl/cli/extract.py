@@ -57,7 +57,7 @@ def extract(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="'cpu', 'cuda', ...")] = "cpu",
-    batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 8,
+    batch_size: Annotated[int, typer.Option(help="Images per forward pass.", min=1)] = 8,
     workers: Annotated[
         int, typer.Option(help="Threads that decode images ahead; the result is the same.", min=0)
     ] = 0,
@@ -74,10 +74,11 @@ def extract(
 ) -> None:
     """Write the features that a frozen network gives of images.
 
-    A row an image, float32: a matrix (N, D), or (M, N, D) for the M networks of a training run. The
-    names of the images lie beside it (features.ids.csv), so that fit, tune, predict and evaluate
-    match rows by them; these take matrices (N, D). The file may be larger than memory. Until it is
-    complete its rows lie in features.npy.partial: the same command goes on after an interruption.
+    One row per image, float32: a matrix (N, D), or (M, N, D) for the M networks of a training run.
+    The names of the images lie beside it (features.ids.csv), so that fit, tune, predict and
+    evaluate match rows by them; these take matrices (N, D). The file may be larger than memory.
+    Until it is complete its rows lie in features.npy.partial: the same command goes on after an
+    interruption.
 
     [bold]Examples[/]
 

@@ -99,7 +99,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         return self.coef_as(next(self.parameters()).dtype)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Scores (B, M) of features (M, B, D), one matrix a task, or (B, D), shared by all."""
+        """Scores (B, M) of features (M, B, D), one matrix per task, or (B, D), shared by all."""
         return linear_scores(features, self.coef, self.intercept)
 
     @abstractmethod

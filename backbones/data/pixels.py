@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from proxmtl.backbones.ahead import ahead
@@ -63,7 +64,7 @@ class PixelCache:
         Where it lies; made if it does not exist.
     images, names
         Folder of the images, and their names in it. The file is found again for the same names,
-        sizes and times of files.
+        sizes and times of files, and the same version of Pillow.
     size, fit
         As for :func:`to_pixels`.
     """
@@ -72,7 +73,8 @@ class PixelCache:
         self, folder: Path, images: Path, names: Sequence[str], size: int, fit: Fit
     ) -> None:
         # by whole paths: sets of images have files of one name, size and time in several folders
-        digest = hashlib.sha256(f"{size} {fit} {images.resolve()}".encode(errors="surrogateescape"))
+        form = f"{size} {fit} Pillow {PIL.__version__} {images.resolve()}"
+        digest = hashlib.sha256(form.encode(errors="surrogateescape"))
         for name, path in zip(names, named_paths(images, names), strict=True):
             stat = path.stat() if path.is_file() else None
             seen = None if stat is None else (stat.st_size, stat.st_mtime_ns)

@@ -47,7 +47,8 @@ class TrainingConfig:
         Do the solve in float64.
     deterministic
         Raise where an operation of torch is not reproducible. On a CPU, with the same number of
-        threads, two runs then agree bitwise.
+        threads, two runs then agree bitwise. None: on a CPU only, since on a GPU some convolutions
+        have no reproducible form.
     seed
         Of shuffling, augmentation and dropout: random numbers are a function of the seed and the
         number of the epoch, and those of an augmented image of its row in the table as well.
@@ -72,7 +73,7 @@ class TrainingConfig:
     channels_last: bool = False
     standardize: bool = True
     solve_in_double: bool = False
-    deterministic: bool = True
+    deterministic: bool | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -190,7 +190,8 @@ class Trainer:
         batches
             Called with (done, all) after each batch of SGD.
         """
-        with reproducible(self.config.deterministic):
+        wanted, on_cpu = self.config.deterministic, self.network.device.type == "cpu"
+        with reproducible(on_cpu if wanted is None else wanted):
             while self.epoch < self.config.epochs:
                 self.advance(batches)
                 if progress is not None:

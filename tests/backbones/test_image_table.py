@@ -5,6 +5,7 @@ import unicodedata
 from hashlib import sha256
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from arithmetic import assert_same_sums
@@ -121,6 +122,14 @@ def test_decoded_pixels_are_mapped_and_found_again(folder):
     os.utime(folder / "a" / "0.png", ns=(1, 1))
     changed = read(folder, cache=folder / "cache")
     assert changed.pixels[0, 0].min() == 255
+
+
+def test_another_version_of_pillow_decodes_again(folder, monkeypatch):
+    read(folder, cache=folder / "cache")
+    seen = []
+    monkeypatch.setattr(PIL, "__version__", "0.1")
+    read(folder, cache=folder / "cache", progress=lambda *_: seen.append(1))
+    assert len(seen) == 5
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])

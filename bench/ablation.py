@@ -186,16 +186,12 @@ def main(
     """Run the variants draw by draw and print the table."""
     settings = {"folds": FOLDS, "threads": threads}
     runs = record.runs_so_far("ablation", settings)
-    for seed in range(draws):
-        for name in NAMES:
-            key = f"{name} #{seed}"
-            if only not in name or key in runs:
-                continue
-            with threadpool_limits(threads), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                runs[key] = run(name, seed)
-            record.save("ablation", {"settings": settings, "runs": runs})
-            print(key, {variant: each["ap"] for variant, each in runs[key].items()}, flush=True)
+    for name, seed, key in record.missing_draws(runs, NAMES, draws, only):
+        with threadpool_limits(threads), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            runs[key] = run(name, seed)
+        record.save("ablation", {"settings": settings, "runs": runs})
+        print(key, {variant: each["ap"] for variant, each in runs[key].items()}, flush=True)
     print("\n".join(table(runs)))
 
 

@@ -57,12 +57,12 @@ def main(
     rows.compared(
         f"awa_rows_{algorithm}",
         settings,
+        grids,
         X,
         Y,
         groups=data.groups,
         names=data.classes.attribute_names,
         splits=parts,
-        grids=grids,
     )
 
 

@@ -47,12 +47,12 @@ def main(
     rows.compared(
         f"clothing_rows_{backbone}_{algorithm}",
         settings,
+        grids,
         X,
         data.Y,
         groups=data.groups,
         names=data.names,
         splits=parts,
-        grids=grids,
     )
 
 

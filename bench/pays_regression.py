@@ -201,22 +201,18 @@ def main(
     """Run the settings draw by draw and print the table."""
     settings = {"folds": FOLDS, "alphas": ALPHAS.tolist(), "threads": threads}
     runs = record.runs_so_far("pays_regression", settings)
-    for seed in range(draws):
-        for name, setting in SETTINGS.items():
-            key = f"{name} #{seed}"
-            if only not in name or key in runs:
-                continue
-            train, test = setting.draw(seed)
-            found: dict[str, Any] = {
-                "tasks": train.Y.shape[1],
-                "rows_each": float((~np.isnan(train.Y)).sum(0).mean()),
-            }
-            with threadpool_limits(threads):
-                for model in MODELS:
-                    found[model] = run(model, train, test, seed)
-            runs[key] = found
-            record.save("pays_regression", {"settings": settings, "runs": runs})
-            print(key, *(f"{100 * found[m]['explained']:.2f}" for m in MODELS), flush=True)
+    for name, seed, key in record.missing_draws(runs, SETTINGS, draws, only):
+        train, test = SETTINGS[name].draw(seed)
+        found: dict[str, Any] = {
+            "tasks": train.Y.shape[1],
+            "rows_each": float((~np.isnan(train.Y)).sum(0).mean()),
+        }
+        with threadpool_limits(threads):
+            for model in MODELS:
+                found[model] = run(model, train, test, seed)
+        runs[key] = found
+        record.save("pays_regression", {"settings": settings, "runs": runs})
+        print(key, *(f"{100 * found[m]['explained']:.2f}" for m in MODELS), flush=True)
     print("\n".join(table(runs)))
 
 

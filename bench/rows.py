@@ -91,29 +91,27 @@ def run(
 def compared(
     name: str,
     settings: dict[str, Any],
+    grids: dict[str, Sequence[float]],
     X: np.ndarray,
     Y: np.ndarray,
-    *,
-    groups: Groups,
-    names: Sequence[str],
-    splits: Sequence[tuple[np.ndarray, np.ndarray]],
-    grids: dict[str, Sequence[float]],
+    **data: Any,
 ) -> None:
     """Fit the three rows with the ``algorithm`` and ``passes`` of the settings; record and print.
 
-    ``grids`` has the ridges and the two invariants of the latent rows, under their names.
+    ``grids`` has the ridges and the two invariants of the latent rows, under their names; ``data``
+    is that of :func:`run`.
     """
     ridges, A, B = grids.values()
     grid = invariants(A, B)
     estimators = rows(
-        groups,
+        data["groups"],
         ridges,
         {UNGROUPED: grid, GROUPED: grid},
         algorithm=settings["algorithm"],
         max_passes=settings["passes"],
         tol=1e-3,
     )
-    result = run(estimators, X, Y, groups=groups, names=names, splits=splits)
+    result = run(estimators, X, Y, **data)
     print(record.save(name, {"settings": settings, "grids": grids, **report(result)}))
 
 

@@ -6,8 +6,9 @@ Scripts in ``bench`` import this folder as ``datasets``; from the root of the ch
 
 from .awa import AwA, AwAClasses, load_awa, load_awa_classes
 from .awa2 import AwA2, load_awa2
-from .celeba import CelebA, load_celeba
+from .celeba import load_celeba
 from .clothing import CLOTHING_GROUPS, Clothing, load_clothing
+from .labelled_images import LabelledImages
 from .location import data_root
 from .wbcatt import WBCATT_GROUPS, WBCAtt, load_wbcatt
 
@@ -17,8 +18,8 @@ __all__ = [
     "AwA",
     "AwA2",
     "AwAClasses",
-    "CelebA",
     "Clothing",
+    "LabelledImages",
     "WBCAtt",
     "data_root",
     "load_awa",

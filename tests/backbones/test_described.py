@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from documents_cases import ODD, places
 
 from proxmtl.backbones.networks import Ensemble
 from proxmtl.backbones.training import AttributeCNN
@@ -66,17 +67,6 @@ def test_sizes_are_compared_before_anything_is_built(saved, tmp_path, place, val
     changed(saved, tmp_path, place, value)
     with pytest.raises(InputError, match=rf"model\.json: .*{message}"):
         AttributeCNN.load(tmp_path)
-
-
-ODD = [None, True, -1, 0.5, 10**18, "x", [], [[]], {}, {"x": {}}]
-
-
-def places(document, path=()):
-    entries = document.items() if isinstance(document, dict) else list(enumerate(document))[:2]
-    for key, value in entries:
-        yield (*path, key)
-        if isinstance(value, dict | list):
-            yield from places(value, (*path, key))
 
 
 def test_wrong_types_anywhere_are_refused_or_harmless(saved, tmp_path):

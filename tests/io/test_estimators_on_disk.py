@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from documents_cases import ODD, places
 from sklearn.exceptions import NotFittedError
 
 from proxmtl.cli.run import summary_lines
@@ -94,18 +95,6 @@ def test_descriptions_that_do_not_fit_are_refused(tmp_path, data):
     seal_folder(tmp_path)
     with pytest.raises(InputError, match=r"label_names: \['u'\], and a list of 3 is needed"):
         load_model(tmp_path)
-
-
-ODD = [None, True, -1, 0.5, 10**18, "x", [], [[]], {}, {"x": {}}]
-
-
-def places(document, path=()):
-    """Where values stand in a document, tables and lists too; of a list its first two."""
-    entries = document.items() if isinstance(document, dict) else list(enumerate(document))[:2]
-    for key, value in entries:
-        yield (*path, key)
-        if isinstance(value, dict | list):
-            yield from places(value, (*path, key))
 
 
 @pytest.mark.parametrize("name", ["latent", "single"])

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["SCALARS_FILE", "Trainer"]
 
 SCALARS_FILE = "scalars.csv"
+FAR = 1e6  # of features, in units of their deviations at the start: the networks have diverged
 UNSOLVED = "nothing is solved yet; call run or advance first."
 logger = logging.getLogger("proxmtl")
 
@@ -268,9 +269,9 @@ class Trainer:
         try:
             result = self.layer.solve(features, self.labels)
         except ValueError as error:
-            if not self.history:
+            # labels and shapes were right in the first solve; with usual features, look elsewhere
+            if not self.history or float(features.abs().max()) < FAR:
                 raise
-            # labels and shapes were right in the first solve: it is what the features have become
             msg = f"the training diverged. Lower learning_rate. ({error})"
             raise DivergenceError(msg) from error
         del features

@@ -132,6 +132,21 @@ def test_features_far_too_large_are_undone_too(monkeypatch, caplog):
         trainer.advance()
 
 
+def test_an_error_with_usual_features_is_no_divergence(monkeypatch):
+    trainer = small_run(epochs=2, n_train=60, head=SingleTaskHead(0.3))
+    trainer.advance()
+    before = state_of(trainer)
+
+    def broken(*_):
+        raise ValueError("a slip in a solver")
+
+    monkeypatch.setattr(trainer.layer, "solve", broken)
+    with pytest.raises(ValueError, match=r"^a slip in a solver$"):
+        trainer.advance()
+    for name, tensor in state_of(trainer)[0].items():
+        assert torch.equal(tensor, before[0][name])
+
+
 def test_networks_that_were_given_wrong_are_no_divergence():
     trainer = small_run(epochs=1)
     with torch.no_grad():

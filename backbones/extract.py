@@ -30,24 +30,16 @@ __all__ = ["Extracted", "FeatureNetwork", "extract", "extract_to_file"]
 
 
 class FeatureNetwork(Protocol):
-    """What makes features of images: a :class:`Backbone`, or the networks of a training run.
-
-    Attributes
-    ----------
-    name
-        For messages.
-    input_size
-        Side of the squares that images become.
-    n_features
-        D.
-    n_members
-        M networks with features of their own; None: one network.
-    """
+    """What makes features of images: a :class:`FrozenNetwork`, or the networks of a run."""
 
     name: str
+    """For messages."""
     input_size: int
+    """Side of the squares that images become."""
     n_features: int
+    """D."""
     n_members: int | None
+    """M networks with features of their own; None: one network."""
 
     @property
     def fit(self) -> Fit | None:
@@ -162,7 +154,7 @@ def extract_to_file(
     images, batch_size, fit, workers, progress
         As for :func:`extract`.
     network
-        A :class:`Backbone` or :class:`TrainedNetworks`.
+        A :class:`FrozenNetwork` or :class:`TrainedNetworks`.
     out
         An ``.npy`` file.
     ids

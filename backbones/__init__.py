@@ -1,18 +1,15 @@
 """Feature extractors and image data: thin clients of the engine."""
 
 from proxmtl.backbones.archive import TarImages
-from proxmtl.backbones.backbone import Backbone
-from proxmtl.backbones.efficientnet import EfficientNetLite0
 from proxmtl.backbones.extract import Extracted, FeatureNetwork, extract, extract_to_file
+from proxmtl.backbones.frozen import FrozenNetwork, load_network
 from proxmtl.backbones.images import open_image, to_pixels
-from proxmtl.backbones.named import load_network
 from proxmtl.backbones.quantized import QuantizedNet
 
 __all__ = [
-    "Backbone",
-    "EfficientNetLite0",
     "Extracted",
     "FeatureNetwork",
+    "FrozenNetwork",
     "QuantizedNet",
     "TarImages",
     "extract",

@@ -30,24 +30,16 @@ __all__ = ["Extracted", "FeatureNetwork", "extract", "extract_to_file"]
 
 
 class FeatureNetwork(Protocol):
-    """What makes features of images: a :class:`Backbone`, or the networks of a training run.
-
-    Attributes
-    ----------
-    name
-        For messages.
-    input_size
-        Side of the squares that images become.
-    n_features
-        D.
-    n_members
-        M networks with features of their own; None: one network.
-    """
+    """What makes features of images: a :class:`FrozenNetwork`, or the networks of a run."""
 
     name: str
+    """For messages."""
     input_size: int
+    """Side of the squares that images become."""
     n_features: int
+    """D."""
     n_members: int | None
+    """M networks with features of their own; None: one network."""
 
     @property
     def fit(self) -> Fit | None:
@@ -78,6 +70,7 @@ def extract(
     *,
     fit: Fit | None = None,
     out: str | Path | None = None,
+    workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Embed images with a frozen network.
@@ -97,6 +90,8 @@ def extract(
     out
         New file to write the result to (``.npy``), instead of memory: see
         :func:`extract_to_file`.
+    workers
+        Threads that decode images ahead of the network; 0: none. The result is the same.
     progress
         Called with (done, N) after each batch.
 
@@ -115,11 +110,17 @@ def extract(
     """
     if out is not None:
         return extract_to_file(
-            images, backbone, out, batch_size=batch_size, fit=fit, progress=progress
+            images,
+            backbone,
+            out,
+            batch_size=batch_size,
+            fit=fit,
+            workers=workers,
+            progress=progress,
         ).features
     fit, total, done = chosen_fit(backbone, fit), len(images), 0
     features = np.zeros(_shape(backbone, total), dtype=np.float32)
-    for batch in decode(images, backbone.input_size, fit, batch_size):
+    for batch in decode(images, backbone.input_size, fit, batch_size, workers=workers):
         features[..., done : done + len(batch.rows), :] = _finite(backbone, batch.pixels, done)
         done += len(batch.rows)
         if progress is not None:
@@ -138,20 +139,22 @@ def extract_to_file(
     fit: Fit | None = None,
     skip_corrupt: bool = False,
     fresh: bool = False,
+    workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extracted:
     """Embed images into a file: memory for one batch, however many images there are.
 
-    The file appears when it is complete. Until then its rows lie beside it in ``<out>.partial``;
-    the same call goes on from there after a kill, to the same features. It checks that the network
-    and the images done so far are still the same; images yet to come may have been repaired.
+    The file appears when it is complete. Until then its rows lie in parts in the folder
+    ``<out>.partial``; the same call goes on from there after a kill, to the same features. It
+    checks that the network and the images done so far are still the same; images yet to come may
+    have been repaired. At the end the parts are joined: the disk has to hold the features twice.
 
     Parameters
     ----------
-    images, batch_size, fit, progress
+    images, batch_size, fit, workers, progress
         As for :func:`extract`.
     network
-        A :class:`Backbone` or :class:`TrainedNetworks`.
+        A :class:`FrozenNetwork` or :class:`TrainedNetworks`.
     out
         An ``.npy`` file.
     ids
@@ -189,7 +192,7 @@ def extract_to_file(
         "names": fingerprint(list(ids)) if ids is not None else "",
     }
     shape = _shape(network, total)
-    with FeatureFile(target, shape, identity, ids=ids, fresh=fresh, may_skip=skip_corrupt) as file:
+    with FeatureFile(target, shape, identity, ids=ids, fresh=fresh) as file:
         try:
             _check_part(file, images, skip_corrupt=skip_corrupt)
         except InputError:
@@ -204,6 +207,7 @@ def extract_to_file(
             names=ids,
             skip_corrupt=skip_corrupt,
             start=file.progress.done,
+            workers=workers,
         )
         for batch, features in _embedded(batches, network, file.progress.done):
             seen = digest(batch.images, file.progress.seen)
@@ -277,11 +281,11 @@ def _signature(image: ImageLike) -> str:
 
 
 def _check_part(file: FeatureFile, images: SizedImages, *, skip_corrupt: bool) -> None:
-    """Refuse a part that other images went into, or that lacks images that are wanted now."""
+    """Raise if other images went into the parts, or one was skipped that is wanted now."""
     progress = file.progress
     if progress.bad and not skip_corrupt:
         raise InputError(
-            file.partial,
+            file.folder,
             f"{counted(len(progress.bad), 'image')} skipped so far, the first: "
             f"{progress.bad[0][1]} Ask for corrupt images to be skipped again, or start over.",
         )
@@ -290,7 +294,7 @@ def _check_part(file: FeatureFile, images: SizedImages, *, skip_corrupt: bool) -
         found = digest([image], found)
     if found != progress.seen:
         raise InputError(
-            file.partial,
+            file.folder,
             f"its {counted(progress.done, 'image')} aren't those given now: names, sizes or times "
             "of files differ. Start over (--force, in Python fresh=True), or remove it.",
         )
@@ -319,7 +323,7 @@ def _check_count(done: int, total: int) -> None:
 
 
 def _check_ids(ids: Sequence[str], n_images: int) -> None:
-    """Refuse names that couldn't be read again."""
+    """Raise if a name could not be read again."""
     if len(ids) != n_images:
         raise ValueError(f"{len(ids)} ids for {n_images} images; give one for each.")
     for name, count in Counter(map(name_key, ids)).items():

@@ -1,71 +1,77 @@
-"""An ``.npy`` file of features that grows row by row, and goes on after a kill.
+"""Features on their way into an ``.npy`` file: parts in a folder, from which a killed run goes on.
 
-The rows lie in ``<name>.partial``, which has the size of the whole from the start; how far it got
-is in ``<name>.partial.json``, rewritten once the rows that it speaks of are on the disk, with their
-SHA-256: rows that have changed since raise. Nothing is held in memory, and nothing is mapped: a
-full disk is an error here, not a signal. One process at a time: ``<name>.partial.lock`` is held
-from the start to the end.
+The parts of ``<name>`` lie in ``<name>.partial``, each with a sealed record that has its SHA-256
+and says how far the extraction had come. When all are there, the whole file, the names of its rows
+and their seal are made ready in that folder, the seal last; once it is there, the three are put
+into place, by this process or by the next. A lock keeps other processes away.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
-import os
+import re
 import shutil
-import struct
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 
-from proxmtl.backbones.partial_files import PartialFiles
+from proxmtl.io.atomic import atomic_path, write_text
 from proxmtl.io.beside import check_new, features_seal, seal_beside
-from proxmtl.io.errors import InputError, naming
+from proxmtl.io.errors import InputError
 from proxmtl.io.features import ids_sidecar
+from proxmtl.io.lock import FileLock
 from proxmtl.io.outputs import reserve
-from proxmtl.io.seal import read_sealed, sealed_text
+from proxmtl.io.seal import Entry, entry_of, read_sealed, write_sealed
+from proxmtl.io.temporaries import is_ours, remove_leftovers
 from proxmtl.text_tables import table_line
 from proxmtl.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import TracebackType
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["FeatureFile", "Progress"]
+__all__ = ["FeatureFile", "Progress", "clear_up"]
 
-FORMAT = "proxmtl features 2"
-RECORD_EVERY = 256
-"""Images after which the progress is recorded: what a kill costs at most, and one flush."""
-CHUNK = 1 << 24
-"""Bytes copied at a time where rows of skipped images are taken out."""
-HEADER = 128
-"""Bytes before the rows, whatever the shape: a smaller one is written over a larger one."""
+FORMAT = "proxmtl features 3"
+PART_IMAGES = 256
+"""Images of a part, as a rule: what a kill costs at most."""
+PART_BYTES = 1 << 23
+"""Bytes of features that are held in memory, but for those of one batch."""
+PLAN, WHOLE, NAMES, SEAL = "plan.json", "features.npy", "ids.csv", "seal.json"
+_OWN = re.compile(r"\d{5,}\.(npy|json)|plan\.json|features\.npy|ids\.csv|seal\.json")
+AGAIN = "start over (--force, in Python fresh=True), or remove it."
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a file got."""
+    """How far an extraction has come."""
 
-    identity: dict[str, str]
-    """What is being computed, by part: to go on, all parts must agree."""
     done: int = 0
     """Images looked at."""
     seen: str = ""
     """Digest of these images, one by one: whether they still are the same."""
-    bad: list[tuple[int, str]] = field(default_factory=list)
+    bad: tuple[tuple[int, str], ...] = ()
     """Those that were skipped, each with the reason."""
-    sha256: list[str] = field(default_factory=list)
-    """Of the rows written, of each network by itself."""
 
     @property
     def rows(self) -> int:
-        """Rows written."""
+        """Rows of features."""
         return self.done - len(self.bad)
+
+
+class _State(NamedTuple):
+    """One value, which an interruption finds before or after a change, never in the middle."""
+
+    progress: Progress = Progress()
+    held: tuple[NDArray[np.float32], ...] = ()
+    """Features that are in no part yet."""
+    recorded: Progress = Progress()
+    """Up to the last part."""
+    n_parts: int = 0
 
 
 class FeatureFile:
@@ -78,22 +84,19 @@ class FeatureFile:
     shape
         (N, D), or (M, N, D) for M networks; N is the number of images.
     identity
-        What is being computed.
+        What is being computed, by part: to go on, all parts must agree.
     ids
         Names of the N images, written beside the file; None: there are none.
     fresh
-        Replace a file that is there, and start over where the part that is there can't be gone on
+        Replace a file that is there, and start over where the parts that are there can't be gone on
         with, instead of raising.
-    may_skip
-        Whether images may be skipped: M blocks of rows are then copied at the end, which needs room
-        on the disk for both.
 
     Raises
     ------
     InputError
         If another process writes this file, the file is there, or names beside it that are not
-        those of an extraction to it; if a part of another computation is there, or it is damaged,
-        or the disk is too small.
+        those of an extraction to it; if parts of another computation are there, or one is damaged,
+        or the disk is too small for the parts and the file.
     """
 
     def __init__(
@@ -104,82 +107,78 @@ class FeatureFile:
         *,
         ids: Sequence[str] | None = None,
         fresh: bool = False,
-        may_skip: bool = False,
     ) -> None:
         self.out, self.shape, self.identity = out, shape, identity
-        self.ids, self._fresh = ids, fresh
-        self._files = files = PartialFiles(out)
-        self.partial, self.record_path = files.rows, files.record
-        self._room = _size(shape) * (2 if may_skip and len(shape) == 3 else 1)
-        self._digests: list[hashlib._Hash] = []  # of the rows of each block so far
-        self._lock = files.lock()
+        self.ids, self._fresh, self.folder = ids, fresh, _folder(out)
+        self._state = _State()
+        self._lock = _lock(out)
         try:
-            with naming(self.partial):
-                self._begin()
+            self._begin()
         except BaseException:
             self._lock.release()
             raise
 
     def _begin(self) -> None:
-        self._files.remove_leftovers()
+        remove_leftovers(self.out.parent)
+        _remove_rest(self.folder)
         try:
             found = self._found()
         except InputError:
             if not self._fresh:
                 raise
             found = None
-        self.progress = found or Progress(self.identity)
-        self._recorded = self.progress.done
+        if found is not None:
+            self._state = found
         if not self._fresh:
             check_new(self.out, self._names())
         if found is None:
-            self._allocate()
-        self._open()
+            self.start_over()
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come, with what is still held in memory."""
+        return self._state.progress
 
     def __enter__(self) -> Self:
         """Return the file."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Keep what there is, say so where the block ended early, and let go of the lock."""
         # one without a number may be about an image, and the name would hide its message
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(self.partial)
-        with naming(self.partial), contextlib.ExitStack() as last:
+            error.filename = str(self.folder)
+        with contextlib.ExitStack() as last:
             last.callback(self._lock.release)
             last.callback(self._keep, error)
-            last.callback(self._stream.close)  # which writes what is left, and may fail again
             self.record()
 
     def _keep(self, error: BaseException | None) -> None:
         """Keep features that are worth it, and say so in an error that is not about an image."""
         of_files = isinstance(error, ValueError | FileNotFoundError)
-        if not self.progress.done:
-            self.partial.unlink(missing_ok=True)
-        elif error is not None and not of_files and self.partial.exists():
+        if not self._state.recorded.done:
+            _remove(self.folder)
+        elif error is not None and not of_files and not _is_needless(self.folder):
             error.add_note(
-                f"Features of {counted(self._recorded, 'image')} are kept in {self.partial}; "
-                "the same command goes on from there."
+                f"Features of {counted(self._state.recorded.done, 'image')} are kept in "
+                f"{self.folder}; the same command goes on from there."
             )
 
     def start_over(self) -> None:
-        """Drop what is there."""
-        self._stream.close()
-        self.progress, self._recorded = Progress(self.identity), 0
-        self._allocate()
-        self._open()
-
-    def _open(self) -> None:
-        # by one descriptor, whatever may happen to the name meanwhile
-        self._stream = self.partial.open("r+b")
-        with naming(self.partial):
-            self._stream.write(_header(self.shape))  # a damaged one is mended
-            self._stream.flush()
+        """Drop what is there, and begin."""
+        size = 4 * math.prod(self.shape)
+        free = shutil.disk_usage(self.out.parent).free
+        if free < 2 * size:
+            raise InputError(
+                self.out,
+                f"features of {counted(self.shape[-2], 'image')}, in parts and as a whole, take "
+                f"{2 * size / 1e9:.3g} GB, and its disk has {free / 1e9:.3g} GB left; make room, "
+                "or choose another disk.",
+            )
+        _remove(self.folder)
+        self.folder.mkdir()
+        self._state = _State()
+        write_sealed(self.folder / PLAN, {"format": FORMAT, "identity": self.identity})
 
     def append(
         self,
@@ -189,7 +188,7 @@ class FeatureFile:
         seen: str,
         bad: Sequence[tuple[int, str]] = (),
     ) -> None:
-        """Write rows (B, D) or (M, B, D) of the next images.
+        """Take rows (B, D) or (M, B, D) of the next images.
 
         Parameters
         ----------
@@ -202,36 +201,32 @@ class FeatureFile:
         bad
             Those among them that are skipped.
         """
-        progress, digests = self.progress, [digest.copy() for digest in self._digests]
-        for block, rows in enumerate(features if features.ndim == 3 else features[None]):
-            data = np.ascontiguousarray(rows, dtype="<f4").data
-            self._stream.seek(self._position(block, progress.rows))
-            self._stream.write(data)
-            digests[block].update(data)
-        # one assignment: an interruption comes before or after all of it
-        self.progress = Progress(
-            progress.identity,
-            progress.done + images,
-            seen,
-            [*progress.bad, *bad] if bad else progress.bad,
-            [digest.hexdigest() for digest in digests],
-        )
-        self._digests = digests
-        if self.progress.done - self._recorded >= RECORD_EVERY:
+        progress, held, recorded, n_parts = self._state
+        now = Progress(progress.done + images, seen, (*progress.bad, *bad))
+        self._state = _State(now, (*held, np.asarray(features, "<f4")), recorded, n_parts)
+        n_bytes = sum(part.nbytes for part in self._state.held)
+        if now.done - recorded.done >= PART_IMAGES or n_bytes >= PART_BYTES:
             self.record()
 
     def record(self) -> None:
-        """Note on the disk how far it got, after what it got."""
-        progress = self.progress
-        if progress.done == self._recorded:
+        """Write what is held as a part, and then its record."""
+        progress, held, recorded, n_parts = self._state
+        if progress.done == recorded.done:
             return
-        self._flush()
-        text = sealed_text({"format": FORMAT, **asdict(progress)})
-        self._replace(self.record_path, text)
-        self._recorded = progress.done
+        path = self._part(n_parts)
+        rows = np.concatenate(held, axis=-2)
+        with atomic_path(path) as temporary:
+            with temporary.open("wb") as stream:
+                _write_header(stream, rows.shape)
+                stream.write(rows.data)  # NumPy's own writing may be cut short without an error
+            entry = entry_of(temporary)
+        new = progress.bad[len(recorded.bad) :]
+        document = {"done": progress.done, "seen": progress.seen, "bad": new}
+        write_sealed(path.with_suffix(".json"), {**document, "file": entry._asdict()})
+        self._state = _State(progress, (), progress, n_parts + 1)
 
     def finish(self) -> None:
-        """Move the rows, and a file of their identifiers, into place.
+        """Make the whole file, and put it and the names of its rows into place.
 
         Raises
         ------
@@ -246,43 +241,41 @@ class FeatureFile:
         self.record()
         if not self._fresh:
             check_new(self.out, self._names())
-        shape = self._shape(progress)
-        if progress.rows < n:
-            if len(shape) == 3 and not self._is_cut(progress):  # the blocks move together
-                self._copy_rows(self._files.copy, shape)
-                self._stream.close()
-                self._files.copy.replace(self.partial)
-                self._stream = self.partial.open("r+b")
-            self._stream.truncate(_size(shape))
-            self._stream.seek(0)
-            self._stream.write(_header(shape))
-            self._flush()
-        self._identify()
-        self._stream.close()
-        self._replace(seal_beside(self.out), features_seal(self.out, self.partial))
-        self.partial.replace(self.out)
-        self.record_path.unlink(missing_ok=True)
+        if not (self.folder / SEAL).exists():
+            names = self._names()
+            self._join((*self.shape[:-2], progress.rows, self.shape[-1]))
+            if names is not None:
+                write_text(self.folder / NAMES, names)
+            whole, of_names = self.folder / WHOLE, self.folder / NAMES
+            write_text(self.folder / SEAL, features_seal(self.out, whole, of_names))
+        self._install()
 
-    def _flush(self) -> None:
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-
-    def _replace(self, path: Path, text: str) -> None:
-        """Write a file whole or not at all; the lock makes one name for all of them enough."""
-        with naming(path), self._files.new.open("w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+    def _join(self, shape: tuple[int, ...]) -> None:
+        """Write the rows of all parts into one file, in blocks of (M, N, D)."""
+        with atomic_path(self.folder / WHOLE) as temporary, temporary.open("r+b") as stream:
+            _write_header(stream, shape)
             stream.flush()
-            os.fsync(stream.fileno())
-        self._files.new.replace(path)
+            begin, size = stream.tell(), 4 * shape[-1]
+            reserve(stream.fileno(), begin + 4 * math.prod(shape), self.out)
+            row = 0
+            for number in range(self._state.n_parts):
+                part = np.load(self._part(number))
+                for block, rows in enumerate(part if part.ndim == 3 else part[None]):
+                    stream.seek(begin + size * (block * shape[-2] + row))
+                    stream.write(rows.data)
+                row += part.shape[-2]
 
-    def _identify(self) -> None:
+    def _install(self) -> None:
+        """Put what is ready into place; done again after an interruption, it ends the same."""
+        beside, seal, names = ids_sidecar(self.out), seal_beside(self.out), self.folder / NAMES
         # features of another run must not stand beside these identifiers, not even for a moment
-        beside, seal = ids_sidecar(self.out), seal_beside(self.out)
         for path in (self.out, beside, seal):  # the seal last: it says whose names these are
             path.unlink(missing_ok=True)
-        names = self._names()
-        if names is not None:
-            self._replace(beside, names)
+        if names.exists():
+            write_text(beside, names.read_bytes().decode())
+        write_text(seal, (self.folder / SEAL).read_text())
+        (self.folder / WHOLE).replace(self.out)
+        _remove_rest(self.folder)
 
     def _names(self) -> str | None:
         """Text of the names of the rows so far, and of those to come."""
@@ -292,104 +285,112 @@ class FeatureFile:
         kept = [name for i, name in enumerate(self.ids) if i not in skipped]
         return "".join(table_line([name]) for name in ("id", *kept))
 
-    def _position(self, block: int, row: int, n_rows: int | None = None) -> int:
-        """Where a row is, in blocks of some rows; default: of all images."""
-        return HEADER + 4 * (block * (n_rows or self.shape[-2]) + row) * self.shape[-1]
+    def _part(self, number: int) -> Path:
+        return self.folder / f"{number:05}.npy"
 
-    def _shape(self, progress: Progress) -> tuple[int, ...]:
-        """Of the rows without the room of skipped images."""
-        return (*self.shape[:-2], progress.rows, self.shape[-1])
-
-    def _is_cut(self, progress: Progress) -> bool:
-        """Whether the room of skipped images is cut off: a process was killed after that."""
-        whole = progress.done == self.shape[-2]
-        return whole and self.partial.stat().st_size == _size(self._shape(progress))
-
-    def _allocate(self) -> None:
-        self.record_path.unlink(missing_ok=True)
-        self.partial.unlink(missing_ok=True)
-        free = shutil.disk_usage(self.out.parent).free
-        if free < self._room:
-            raise InputError(
-                self.out,
-                f"features of {counted(self.shape[-2], 'image')} take {self._room / 1e9:.3g} GB, "
-                f"and its disk has {free / 1e9:.3g} GB left; make room, or choose another disk.",
-            )
-        with naming(self.partial), self.partial.open("wb") as stream:
-            try:
-                stream.write(_header(self.shape))
-                stream.flush()
-                reserve(stream.fileno(), _size(self.shape), self.out)
-            except BaseException:
-                self.partial.unlink()
-                raise
-        self._digests = [hashlib.sha256() for _ in range(math.prod(self.shape[:-2]))]
-
-    def _found(self) -> Progress | None:
-        if not (self.partial.is_file() and self.record_path.is_file()):
+    def _found(self) -> _State | None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(self.folder, f"is of another version of proxmtl; {AGAIN}")
+        if not (self.folder / PLAN).exists():
             return None
-        again = "start over (--force, in Python fresh=True), or remove it."
-        try:
-            record = read_sealed(self.record_path, again)
-            written = record.pop("format")
-            bad = [(int(number), str(reason)) for number, reason in record.pop("bad")]
-            progress = Progress(**record, bad=bad)
-            whole = 0 <= progress.rows <= progress.done <= self.shape[-2]
-        except InputError:
-            raise
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(self.record_path, f"can't be read ({error!r}); {again}") from error
-        differ = [
-            name for name, part in self.identity.items() if progress.identity.get(name) != part
-        ]
+        with _reading(self.folder / PLAN):
+            plan = read_sealed(self.folder / PLAN, AGAIN)
+            written, identity = plan["format"], dict(plan["identity"])
+        differ = [name for name, part in self.identity.items() if identity.get(name) != part]
         if differ or written != FORMAT:
             raise InputError(
-                self.partial,
+                self.folder,
                 f"holds a part of other features: {', '.join(differ) or 'the format'} differ. "
-                f"Ask for the same to go on with it, {again}",
+                f"Ask for the same to go on with it, {AGAIN}",
             )
-        cut = whole and self._is_cut(progress)
-        if not (cut or (whole and self.partial.stat().st_size == _size(self.shape))):
-            raise InputError(self.partial, f"is damaged; {again}")
-        self._digests = self._read_digests(progress.rows, progress.rows if cut else None)
-        if [digest.hexdigest() for digest in self._digests] != progress.sha256:
-            raise InputError(
-                self.partial, f"its rows aren't those written (SHA-256 differs); {again}"
-            )
+        progress, number = Progress(), 0
+        while (record := self._part(number).with_suffix(".json")).exists():
+            with _reading(record):
+                progress = self._checked(read_sealed(record, AGAIN), self._part(number), progress)
+            number += 1
+        return _State(progress, (), progress, number)
+
+    def _checked(self, record: dict[str, Any], part: Path, before: Progress) -> Progress:
+        """Progress with a part, which must be as it was written."""
+        new = tuple((int(number), str(reason)) for number, reason in record["bad"])
+        progress = Progress(int(record["done"]), str(record["seen"]), (*before.bad, *new))
+        if not before.done < progress.done <= self.shape[-2] or progress.rows < before.rows:
+            raise ValueError("of other images")
+        if not part.exists() or entry_of(part) != Entry(**record["file"]):
+            raise InputError(part, f"is damaged: its rows aren't those written; {AGAIN}")
         return progress
 
-    def _read_digests(self, n_rows: int, block_rows: int | None) -> list[hashlib._Hash]:
-        """SHA-256 of the first rows of each block: some seconds for features of an hour."""
-        digests = []
-        with self.partial.open("rb") as stream:
-            for block in range(math.prod(self.shape[:-2])):
-                digest, left = hashlib.sha256(), 4 * n_rows * self.shape[-1]
-                stream.seek(self._position(block, 0, block_rows))
-                while left and (part := stream.read(min(CHUNK, left))):
-                    digest.update(part)
-                    left -= len(part)
-                digests.append(digest)
-        return digests
 
-    def _copy_rows(self, path: Path, shape: tuple[int, ...]) -> None:
-        """Write the rows to another file, without the room that skipped images left."""
-        self._stream.flush()
-        with naming(path), path.open("wb") as target:
-            target.write(_header(shape))
-            for block in range(shape[0]):
-                self._stream.seek(self._position(block, 0))
-                left = 4 * shape[1] * shape[2]
-                while left and (part := self._stream.read(min(CHUNK, left))):
-                    target.write(part)
-                    left -= len(part)
-            target.flush()
-            os.fsync(target.fileno())
+def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    return HEADER + 4 * math.prod(shape)
+def clear_up(out: Path) -> None:
+    """Remove what a process left that was killed when its features were in place.
+
+    Raises
+    ------
+    InputError
+        If another process is at work on them.
+    """
+    lock_file, folder = _lock_file(out), _folder(out)
+    if out.exists() and (lock_file.exists() or folder.exists()):
+        lock = _lock(out)
+        try:
+            _remove_rest(folder)
+        finally:
+            lock.release()
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}"
-    return np.lib.format.magic(1, 0) + struct.pack("<H", HEADER - 10) + f"{text:<117}\n".encode()
+def _folder(out: Path) -> Path:
+    return out.with_name(f"{out.name}.partial")
+
+
+def _lock_file(out: Path) -> Path:
+    return out.with_name(f"{out.name}.partial.lock")
+
+
+def _lock(out: Path) -> FileLock:
+    return FileLock(
+        _lock_file(out),
+        f"another process is writing {out.name}; wait for it, or choose another file.",
+    )
+
+
+def _is_needless(folder: Path) -> bool:
+    """Whether the features are in place, or the folder was just being made or removed."""
+    in_place = (folder / SEAL).exists() and not (folder / WHOLE).exists()
+    return in_place or not (folder / PLAN).exists()
+
+
+def _remove_rest(folder: Path) -> None:
+    if folder.is_dir() and _is_needless(folder):
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of parts, or the file that another version left; nothing else that is there.
+
+    The plan goes first, without which nothing is gone on with, but the seal, which says that the
+    features are in place, goes last.
+    """
+    if not folder.is_dir():
+        for path in (folder, folder.with_name(f"{folder.name}.json")):
+            path.unlink(missing_ok=True)
+        return
+    own = [path for path in folder.iterdir() if is_ours(path) or _OWN.fullmatch(path.name)]
+    for path in sorted(own, key=lambda path: (path.name == SEAL, path.name != PLAN)):
+        path.unlink(missing_ok=True)
+    folder.rmdir()
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a document of another shape leads to into an error that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(path, f"can't be read ({error!r}); {AGAIN}") from error

@@ -5,9 +5,9 @@ Images come as paths, encoded bytes, Pillow images or (H, W, 3) uint8 arrays.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import struct
+import threading
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
@@ -56,6 +56,8 @@ _DEEP = (
     "its values, of mode {}, go beyond 8 bits, and which of them are black and white isn't said: "
     "scale it to 8 bits"
 )
+_OPENING = threading.Lock()
+"""The limit is one for all threads."""
 CROP_FRACTION = 0.875
 """Part of the short side that ``"crop"`` keeps, as in the evaluation of ImageNet models."""
 
@@ -84,23 +86,25 @@ def open_image(image: ImageLike, name: str = "image") -> Image.Image:
             raise ValueError(msg)
         return Image.fromarray(image).convert("RGB")
     try:
-        with _unlimited():
-            if isinstance(image, Image.Image):
-                opened = image
-            elif isinstance(image, bytes):
-                opened = Image.open(io.BytesIO(image), formats=FORMATS)
-            else:
-                name = str(image)
-                opened = Image.open(Path(image), formats=FORMATS)
-            _check_size(opened)
-            if opened.mode == "F" or opened.mode.startswith("I"):
-                raise ValueError(_DEEP.format(opened.mode))
-            return ImageOps.exif_transpose(opened).convert("RGB")
+        if isinstance(image, Image.Image):
+            opened = image
+        elif isinstance(image, bytes):
+            opened = _opened(io.BytesIO(image))
+        else:
+            name = str(image)
+            opened = _opened(Path(image))
+        _check_size(opened)
+        if opened.mode == "F" or opened.mode.startswith("I"):
+            raise ValueError(_DEEP.format(opened.mode))
+        return ImageOps.exif_transpose(opened).convert("RGB")
     except FileNotFoundError as error:
         msg = f"{name} isn't there; check the path of the image."
         raise FileNotFoundError(msg) from error
     except _UNREADABLE as error:
-        msg = f"{name} can't be decoded as an image ({error}); remove it or get it again."
+        # Pillow's own sentence would name an object in memory
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = f"it is none of {', '.join(FORMATS)}" if unknown else error
+        msg = f"{name} can't be decoded as an image ({reason}); remove it or get it again."
         raise ValueError(msg) from error
 
 
@@ -135,14 +139,14 @@ def _check_size(image: Image.Image) -> None:
         raise ValueError(msg)
 
 
-@contextlib.contextmanager
-def _unlimited() -> Iterator[None]:
-    """Leave out Pillow's own limit, which can't be raised from outside."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+def _opened(source: Path | io.BytesIO) -> Image.Image:
+    """Read the header, without Pillow's own limit, which can't be raised from outside."""
+    with _OPENING:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(source, formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def to_pixels(
@@ -186,12 +190,12 @@ def to_pixels(
 
 
 def check_fit(size: int, fit: str) -> None:
-    """Refuse a side that isn't positive and an unknown way to make squares.
+    """Check the side of a square, and the way in which images become squares.
 
     Raises
     ------
     ValueError
-        With what was seen.
+        If the side isn't positive, or the way is unknown.
     """
     if size < 1 or fit not in get_args(Fit):
         msg = f"size={size}, fit={fit!r}: give a positive size, and 'crop', 'stretch' or 'pad'."

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_npz(path: Path) -> dict[str, Any]:
-    """All arrays of an archive; pickled objects are refused.
+    """All arrays of an archive; pickled objects raise.
 
     Raises
     ------

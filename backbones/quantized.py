@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from proxmtl.backbones.backbone import Backbone
 from proxmtl.backbones.npz import read_npz
 from proxmtl.documents import parse_json
 
@@ -48,8 +47,8 @@ class Operation(NamedTuple):
     weights: int
 
 
-class QuantizedNet(Backbone):
-    """A network read from an ``npz`` graph file.
+class QuantizedNet(nn.Module):
+    """A network read from an ``npz`` graph file: images (B, 3, S, S) to features (B, D).
 
     Parameters
     ----------
@@ -66,18 +65,18 @@ class QuantizedNet(Backbone):
 
     Notes
     -----
-    ``pixel_offset = pixel_scale = 128`` as these networks were trained.
+    Its input is ``(pixel - 128) / 128``, as these networks were trained.
     """
 
-    pixel_offset = 128.0
-    pixel_scale = 128.0
+    normalisation = ((128.0,), (128.0,))
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         path = Path(path)
         arrays = read_npz(path)
         self.name = path.stem
-        self.input_size = _number(arrays, "input_size", 1, path)
+        side = _number(arrays, "input_size", 1, path)
+        self.input_shape = (3, side, side)
         self.input_tensor = _number(arrays, "input_tensor", 0, path)
         self.body, self.head = _split_at_pool(_read_graph(arrays, path), path)
         for operation in [*self.body, *self.head]:
@@ -85,10 +84,14 @@ class QuantizedNet(Backbone):
                 self._load_weights(operation, arrays, path)
         self._check_connections(path)
         self.n_features = int(self.get_buffer(f"weight{self.head[0].weights}").shape[1])
-        self.freeze()
 
-    def embed(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Output of the global average pool, (B, D)."""
+        if tuple(images.shape[1:]) != self.input_shape:
+            shape = ", ".join(map(str, self.input_shape))
+            raise ValueError(
+                f"images have shape {tuple(images.shape)}; {self.name} takes (B, {shape})."
+            )
         tensors = {self.input_tensor: images}
         last_use = {number: i for i, step in enumerate(self.body) for number in step.inputs}
         result = images

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from proxmtl.backbones.ahead import ahead
 from proxmtl.backbones.archive import TarImages
 from proxmtl.backbones.images import Fit, ImageLike, SizedImages, check_fit, to_pixels
 
@@ -40,6 +41,7 @@ def decode(
     names: Sequence[str] | None = None,
     skip_corrupt: bool = False,
     start: int = 0,
+    workers: int = 0,
 ) -> Iterator[Decoded]:
     """Decode images in batches.
 
@@ -57,6 +59,8 @@ def decode(
         Report images that can't be decoded in ``bad``; without it the first ends the iteration.
     start
         Number of images to pass over.
+    workers
+        Threads that decode ahead; 0: none.
 
     Raises
     ------
@@ -68,17 +72,27 @@ def decode(
     check_request(images, size, fit, batch_size)
     if isinstance(images, TarImages):
         names = [f"{images.path}: {name}" for name in images.names]
+
+    def one(numbered: tuple[int, ImageLike]) -> tuple[int, ImageLike, NDArray[np.uint8] | str]:
+        i, image = numbered
+        try:
+            return i, image, to_pixels(image, size, fit, names[i] if names else f"image {i}")
+        except (FileNotFoundError, ValueError) as error:
+            if not skip_corrupt:
+                raise
+            return i, image, str(error)
+
     numbered = itertools.islice(enumerate(images), start, None)
-    return _batches(numbered, size, fit, batch_size, names=names, skip_corrupt=skip_corrupt)
+    return _batches(ahead(one, numbered, workers), size, batch_size)
 
 
 def check_request(images: SizedImages, size: int, fit: Fit, batch_size: int) -> None:
-    """Refuse arguments of :func:`decode` that are out of range, before any work.
+    """Check the arguments of :func:`decode` before any work.
 
     Raises
     ------
     ValueError
-        With what was seen.
+        If one is out of range.
     """
     if len(images) == 0 or batch_size < 1:
         msg = f"{len(images)} images in batches of {batch_size}: both must be at least 1."
@@ -87,25 +101,11 @@ def check_request(images: SizedImages, size: int, fit: Fit, batch_size: int) -> 
 
 
 def _batches(
-    numbered: Iterator[tuple[int, ImageLike]],
-    size: int,
-    fit: Fit,
-    batch_size: int,
-    *,
-    names: Sequence[str] | None,
-    skip_corrupt: bool,
+    decoded: Iterator[tuple[int, ImageLike, NDArray[np.uint8] | str]], size: int, batch_size: int
 ) -> Iterator[Decoded]:
-    while batch := list(itertools.islice(numbered, batch_size)):
-        rows: list[int] = []
-        pixels: list[NDArray[np.uint8]] = []
-        bad: list[tuple[int, str]] = []
-        for i, image in batch:
-            try:
-                pixels.append(to_pixels(image, size, fit, names[i] if names else f"image {i}"))
-                rows.append(i)
-            except (FileNotFoundError, ValueError) as error:
-                if not skip_corrupt:
-                    raise
-                bad.append((i, str(error)))
-        stacked = np.stack(pixels) if pixels else np.zeros((0, 3, size, size), np.uint8)
-        yield Decoded([image for _, image in batch], rows, stacked, bad)
+    while batch := list(itertools.islice(decoded, batch_size)):
+        good = [(i, found) for i, _, found in batch if not isinstance(found, str)]
+        bad = [(i, found) for i, _, found in batch if isinstance(found, str)]
+        nothing = np.zeros((0, 3, size, size), np.uint8)
+        pixels = np.stack([found for _, found in good]) if good else nothing
+        yield Decoded([image for _, image, _ in batch], [i for i, _ in good], pixels, bad)

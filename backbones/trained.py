@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import torch
 
 from proxmtl.backbones.training import AttributeCNN
 from proxmtl.io.errors import InputError
@@ -14,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -52,9 +50,8 @@ class TrainedNetworks:
                 f"these networks take arrays {shape}, not image files: they were trained by a "
                 "program of its own. Use AttributeCNN.decision_function."
             )
-        self.model = model
-        self.to(device)
-        network = model.network
+        self.model = model.to(device)
+        network = self.model.network
         self.name = f"{model.architecture.name} networks"
         self.input_size = int(side)
         self.n_features = network.n_features
@@ -77,7 +74,7 @@ class TrainedNetworks:
 
     def to(self, device: torch.device | str) -> TrainedNetworks:
         """Move to a device; returns ``self``."""
-        self.model = _moved(self.model, torch.device(device))
+        self.model = self.model.to(device)
         return self
 
     def features(self, pixels: NDArray[np.uint8]) -> Tensor:
@@ -92,16 +89,3 @@ class TrainedNetworks:
         """What the features depend on, by name."""
         mean, scale = self.model.inputs
         return {**self.model.network.state_dict(), "input.mean": mean, "input.scale": scale}
-
-
-def _moved(model: AttributeCNN, device: torch.device) -> AttributeCNN:
-    def pair(tensors: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return tensors[0].to(device), tensors[1].to(device)
-
-    return replace(
-        model,
-        network=model.network.to(device),
-        factors={name: tensor.to(device) for name, tensor in model.factors.items()},
-        inputs=pair(model.inputs),
-        standard=pair(model.standard),
-    )

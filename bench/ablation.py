@@ -16,7 +16,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import record
@@ -179,23 +179,19 @@ def table(runs: dict[str, Any]) -> list[str]:
 
 
 def main(
-    only: Annotated[str, typer.Option(help="Settings whose name contains this.")] = "",
-    draws: Annotated[int, typer.Option(help="Draws of each setting.", min=1)] = 3,
-    threads: Annotated[int, typer.Option(help="Threads of the BLAS.", min=1)] = 1,
+    only: record.Only = "",
+    draws: record.Draws = 3,
+    threads: record.Threads = 1,
 ) -> None:
     """Run the variants draw by draw and print the table."""
     settings = {"folds": FOLDS, "threads": threads}
     runs = record.runs_so_far("ablation", settings)
-    for seed in range(draws):
-        for name in NAMES:
-            key = f"{name} #{seed}"
-            if only not in name or key in runs:
-                continue
-            with threadpool_limits(threads), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                runs[key] = run(name, seed)
-            record.save("ablation", {"settings": settings, "runs": runs})
-            print(key, {variant: each["ap"] for variant, each in runs[key].items()}, flush=True)
+    for name, seed, key in record.missing_draws(runs, NAMES, draws, only):
+        with threadpool_limits(threads), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            runs[key] = run(name, seed)
+        record.save("ablation", {"settings": settings, "runs": runs})
+        print(key, {variant: each["ap"] for variant, each in runs[key].items()}, flush=True)
     print("\n".join(table(runs)))
 
 

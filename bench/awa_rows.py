@@ -12,11 +12,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-import record
 import rows
 import typer
+from datasets import data_root, load_awa
 
-from proxmtl.backbones.data import data_root, load_awa
 from proxmtl.experiments import Split, random_splits
 
 RIDGES = (0.03, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
@@ -37,7 +36,7 @@ def main(
 ) -> None:
     """Compare the three rows."""
     data = load_awa(data_root() / "awa1")
-    seen = data.images_of(data.train_classes)
+    seen = data.rows(data.classes.train)
     rng = np.random.default_rng(seed)
     drawn = [rng.choice(seen, train + test, replace=False) for _ in range(splits)]
     X, Y = data.X, data.Y
@@ -46,18 +45,6 @@ def main(
         for chosen in drawn
         for inner in random_splits(train + test, 1, test / (train + test), seed, Y=Y[chosen])
     ]
-    grid = rows.invariants(A, B)
-    estimators = rows.rows(
-        data.groups,
-        RIDGES,
-        {rows.UNGROUPED: grid, rows.GROUPED: grid},
-        algorithm=algorithm,
-        max_passes=passes,
-        tol=1e-3,
-    )
-    result = rows.run(
-        estimators, X, Y, groups=data.groups, names=data.attribute_names, splits=parts
-    )
     settings = {
         "splits": splits,
         "train": train,
@@ -67,8 +54,16 @@ def main(
         "seed": seed,
     }
     grids = {"l2_strength": RIDGES, "mu*gamma": A, "mu^2*lambda": B}
-    content = {"settings": settings, "grids": grids, **rows.report(result)}
-    print(record.save(f"awa_rows_{algorithm}", content))
+    rows.compared(
+        f"awa_rows_{algorithm}",
+        settings,
+        grids,
+        X,
+        Y,
+        groups=data.groups,
+        names=data.classes.attribute_names,
+        splits=parts,
+    )
 
 
 if __name__ == "__main__":

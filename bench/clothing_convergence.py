@@ -16,9 +16,9 @@ import record
 import torch
 import typer
 from clothing_features import features_of
+from datasets import data_root, load_clothing
 
 from proxmtl import LatentMTL
-from proxmtl.backbones.data import data_root, load_clothing
 
 RUNS = {
     "Algorithm 1 (paper's start)": {"algorithm": "paper", "init": "paper"},

@@ -13,10 +13,10 @@ from typing import Annotated, get_args
 
 import numpy as np
 import typer
+from datasets import data_root, load_clothing
 from rich.progress import Progress
 
-from proxmtl.backbones import EfficientNetLite0, QuantizedNet, extract
-from proxmtl.backbones.data import data_root, load_clothing
+from proxmtl.backbones import extract, load_network
 from proxmtl.backbones.images import Fit
 
 CACHE = Path(__file__).parents[1] / "build" / "features"
@@ -44,14 +44,14 @@ def features_of(backbone: str, fit: str = "stretch") -> np.ndarray:
     if data.images is None:
         msg = "the images of the Clothing data set aren't there, only the labels."
         raise FileNotFoundError(msg)
-    net = QuantizedNet(data_root() / MOBILENET) if backbone == "mobilenet" else EfficientNetLite0()
+    name = str(data_root() / MOBILENET) if backbone == "mobilenet" else "efficientnet_lite0"
     CACHE.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with Progress() as bar:
         task = bar.add_task(f"{backbone}, {fit}", total=len(data.images))
         features = extract(
             data.images,
-            net,
+            load_network(name),
             fit=fit,
             out=path,
             progress=lambda done, _: bar.update(task, completed=done),

@@ -25,9 +25,10 @@ import numpy as np
 import record
 import torch
 import typer
+from datasets import Clothing, data_root, load_clothing
 
 from proxmtl import Groups, LatentMTL
-from proxmtl.backbones.data import Clothing, ImageTable, data_root, load_clothing
+from proxmtl.backbones.data import ImageTable
 from proxmtl.backbones.training import (
     Architecture,
     CropsAndFlips,

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import record
 import rows
 import typer
 from clothing_features import features_of
+from datasets import data_root, load_clothing
 
-from proxmtl.backbones.data import data_root, load_clothing
 from proxmtl.experiments import random_splits
 
 RIDGES = (0.03, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
@@ -37,16 +36,6 @@ def main(
     data = load_clothing(data_root() / "clothing_attributes")
     X = features_of(backbone)
     parts = random_splits(len(X), splits, 0.4, seed, Y=data.Y)
-    grid = rows.invariants(A, B)
-    estimators = rows.rows(
-        data.groups,
-        RIDGES,
-        {rows.UNGROUPED: grid, rows.GROUPED: grid},
-        algorithm=algorithm,
-        max_passes=passes,
-        tol=1e-3,
-    )
-    result = rows.run(estimators, X, data.Y, groups=data.groups, names=data.names, splits=parts)
     settings = {
         "backbone": backbone,
         "splits": splits,
@@ -55,8 +44,16 @@ def main(
         "seed": seed,
     }
     grids = {"l2_strength": RIDGES, "mu*gamma": A, "mu^2*lambda": B}
-    content = {"settings": settings, "grids": grids, **rows.report(result)}
-    print(record.save(f"clothing_rows_{backbone}_{algorithm}", content))
+    rows.compared(
+        f"clothing_rows_{backbone}_{algorithm}",
+        settings,
+        grids,
+        X,
+        data.Y,
+        groups=data.groups,
+        names=data.names,
+        splits=parts,
+    )
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import clothing_features
 import numpy as np
+from datasets import data_root, load_awa, load_clothing, load_wbcatt
 from scipy.io import arff
 from scipy.sparse import csr_array
 
-from proxmtl.backbones import EfficientNetLite0, extract
-from proxmtl.backbones.data import data_root, load_awa, load_clothing, load_wbcatt
+from proxmtl.backbones import extract, load_network
 from proxmtl.groups import Groups
 from proxmtl.io import load_digit_attributes
 
@@ -111,7 +111,7 @@ def wbcatt() -> Table:
     if not path.is_file():
         assert data.images is not None
         path.parent.mkdir(parents=True, exist_ok=True)
-        extract(data.images, EfficientNetLite0(), out=path)
+        extract(data.images, load_network("efficientnet_lite0"), out=path)
     X = np.load(path, allow_pickle=False)
     return Table(X, data.Y, _lists(data.groups), data.splits["test"])
 

@@ -193,10 +193,10 @@ def table(runs: dict[str, Any]) -> list[str]:
 
 
 def main(
-    only: Annotated[str, typer.Option(help="Settings whose name contains this.")] = "",
+    only: record.Only = "",
     model: Annotated[list[str] | None, typer.Option(help="One of the models.")] = None,
-    draws: Annotated[int, typer.Option(help="Draws of each setting.", min=1)] = 5,
-    threads: Annotated[int, typer.Option(help="Threads of the BLAS.", min=1)] = 1,
+    draws: record.Draws = 5,
+    threads: record.Threads = 1,
 ) -> None:
     """Run the settings draw by draw and print the table."""
     settings = {"folds": FOLDS, "scoring": "average_precision", "Cs": CS, "threads": threads}

@@ -19,11 +19,12 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import record
 import typer
+from datasets import data_root
 from pays import interval
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import RidgeCV
@@ -31,7 +32,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from proxmtl.backbones.data import data_root
 from proxmtl.estimators import (
     LatentMTLRegressorCV,
     SharedPlusOwnRegressorCV,
@@ -194,29 +194,25 @@ def table(runs: dict[str, Any]) -> list[str]:
 
 
 def main(
-    only: Annotated[str, typer.Option(help="Settings whose name contains this.")] = "",
-    draws: Annotated[int, typer.Option(help="Draws of each setting.", min=1)] = 5,
-    threads: Annotated[int, typer.Option(help="Threads of the BLAS.", min=1)] = 1,
+    only: record.Only = "",
+    draws: record.Draws = 5,
+    threads: record.Threads = 1,
 ) -> None:
     """Run the settings draw by draw and print the table."""
     settings = {"folds": FOLDS, "alphas": ALPHAS.tolist(), "threads": threads}
     runs = record.runs_so_far("pays_regression", settings)
-    for seed in range(draws):
-        for name, setting in SETTINGS.items():
-            key = f"{name} #{seed}"
-            if only not in name or key in runs:
-                continue
-            train, test = setting.draw(seed)
-            found: dict[str, Any] = {
-                "tasks": train.Y.shape[1],
-                "rows_each": float((~np.isnan(train.Y)).sum(0).mean()),
-            }
-            with threadpool_limits(threads):
-                for model in MODELS:
-                    found[model] = run(model, train, test, seed)
-            runs[key] = found
-            record.save("pays_regression", {"settings": settings, "runs": runs})
-            print(key, *(f"{100 * found[m]['explained']:.2f}" for m in MODELS), flush=True)
+    for name, seed, key in record.missing_draws(runs, SETTINGS, draws, only):
+        train, test = SETTINGS[name].draw(seed)
+        found: dict[str, Any] = {
+            "tasks": train.Y.shape[1],
+            "rows_each": float((~np.isnan(train.Y)).sum(0).mean()),
+        }
+        with threadpool_limits(threads):
+            for model in MODELS:
+                found[model] = run(model, train, test, seed)
+        runs[key] = found
+        record.save("pays_regression", {"settings": settings, "runs": runs})
+        print(key, *(f"{100 * found[m]['explained']:.2f}" for m in MODELS), flush=True)
     print("\n".join(table(runs)))
 
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import matplotlib as mpl
+import typer
 
 from proxmtl.io import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 DOCS = HERE.parent / "docs"
+Only = Annotated[str, typer.Option(help="Settings whose name contains this.")]
+Draws = Annotated[int, typer.Option(help="Draws of each setting.", min=1)]
+Threads = Annotated[int, typer.Option(help="Threads of the BLAS.", min=1)]
 PACKAGES = ("torch", "numpy", "scikit-learn", "numba")
 
 
@@ -47,6 +52,15 @@ def runs_so_far(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     content = json.loads(path.read_text()) if path.is_file() else {}
     same = content.get("settings") == json.loads(json.dumps(settings))  # tuples become lists there
     return dict(content["runs"]) if same else {}
+
+
+def missing_draws(
+    runs: Mapping[str, Any], names: Iterable[str], draws: int, only: str = ""
+) -> Iterator[tuple[str, int, str]]:
+    """Name, number and key of each draw of the settings that ``runs`` lacks, draw by draw."""
+    for seed, name in itertools.product(range(draws), list(names)):
+        if only in name and f"{name} #{seed}" not in runs:
+            yield name, seed, f"{name} #{seed}"
 
 
 def thinned(history: Sequence[Mapping[str, float]], n: int = 120) -> list[dict[str, float]]:

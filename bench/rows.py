@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import record
 from rich.progress import Progress as Bar
 from sklearn.model_selection import GridSearchCV
 
@@ -85,6 +86,33 @@ def run(
             bar.print(f"{progress.row}, split {progress.split}: {progress.seconds:.0f} s")
 
         return compare(estimators, X, Y, groups, names, splits, advance)
+
+
+def compared(
+    name: str,
+    settings: dict[str, Any],
+    grids: dict[str, Sequence[float]],
+    X: np.ndarray,
+    Y: np.ndarray,
+    **data: Any,
+) -> None:
+    """Fit the three rows with the ``algorithm`` and ``passes`` of the settings; record and print.
+
+    ``grids`` has the ridges and the two invariants of the latent rows, under their names; ``data``
+    is that of :func:`run`.
+    """
+    ridges, A, B = grids.values()
+    grid = invariants(A, B)
+    estimators = rows(
+        data["groups"],
+        ridges,
+        {UNGROUPED: grid, GROUPED: grid},
+        algorithm=settings["algorithm"],
+        max_passes=settings["passes"],
+        tol=1e-3,
+    )
+    result = run(estimators, X, Y, **data)
+    print(record.save(name, {"settings": settings, "grids": grids, **report(result)}))
 
 
 def paired(result: Comparison, metric: str, row: str, baseline: str) -> dict[str, float]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # strategies, oracles: tests aren't a package
+sys.path.append(str(Path(__file__).parents[1]))  # bench.datasets
 
 torch.set_num_threads(int(os.environ.get("PROXMTL_TEST_THREADS", "1")))
 
@@ -51,6 +52,17 @@ def poisoned_allocations():
         for owner, name in ALLOCATORS:
             patch.setattr(owner, name, _poisoned(getattr(owner, name)))
         yield
+
+
+@pytest.fixture
+def data():
+    """The folder of the real data sets, or a skip that says what is missing."""
+    from bench.datasets import data_root
+
+    root = data_root()
+    if not root.is_dir():
+        pytest.skip(f"real data: {root} isn't there; set PROXMTL_DATA to the folder of data sets")
+    return root
 
 
 @pytest.fixture(autouse=True)

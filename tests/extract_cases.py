@@ -117,8 +117,8 @@ def main(folder):
         progress = kill_soon_after(images, moments.uniform(1e-6, 4e-3))
         status, _ = ended(forked(lambda progress=progress: work(again, progress)))
         assert status == signal.SIGALRM
-        record = folder / "killed.npy.partial.json"
-        report["done"].append(json.loads(record.read_text())["done"] if record.exists() else 0)
+        records = sorted((folder / "killed.npy.partial").glob("0*.json"))
+        report["done"].append(json.loads(records[-1].read_text())["done"] if records else 0)
     assert ended(forked(lambda: work(again)))[0] == 0
     sys.stdout.write(json.dumps(report))
 

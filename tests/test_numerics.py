@@ -236,7 +236,6 @@ OTHER_MEANS = {
     "proxmtl/latent/strengths.py: given.mean",
     "proxmtl/solvers/newton_rows.py: wide.mean",
     "proxmtl/solvers/sketched.py: problem.targets.weights.mean",
-    "backbones/efficientnet.py: maps.mean",
     "backbones/quantized.py: first.mean",
 }
 

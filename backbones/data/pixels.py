@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+import PIL
+from numpy.typing import NDArray
 
+from proxmtl.backbones.ahead import ahead
 from proxmtl.backbones.data.files import named_paths
 from proxmtl.backbones.images import Fit, read_encoded, to_pixels
 from proxmtl.io.atomic import atomic_path
@@ -28,12 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
 __all__ = ["PixelCache", "Pixels", "decode_images"]
 
 FORMAT = "proxmtl pixels 1"
 AGAIN = "the images are decoded again."
+NOTHING: NDArray[np.uint8] = np.zeros((0, 3, 0, 0), np.uint8)
+Put: TypeAlias = "Callable[[int, NDArray[np.uint8]], object]"
+"""Takes an image with its row, in the order of the rows."""
 logger = logging.getLogger("proxmtl")
 
 
@@ -60,7 +64,7 @@ class PixelCache:
         Where it lies; made if it does not exist.
     images, names
         Folder of the images, and their names in it. The file is found again for the same names,
-        sizes and times of files.
+        sizes and times of files, and the same version of Pillow.
     size, fit
         As for :func:`to_pixels`.
     """
@@ -69,7 +73,8 @@ class PixelCache:
         self, folder: Path, images: Path, names: Sequence[str], size: int, fit: Fit
     ) -> None:
         # by whole paths: sets of images have files of one name, size and time in several folders
-        digest = hashlib.sha256(f"{size} {fit} {images.resolve()}".encode(errors="surrogateescape"))
+        form = f"{size} {fit} Pillow {PIL.__version__} {images.resolve()}"
+        digest = hashlib.sha256(form.encode(errors="surrogateescape"))
         for name, path in zip(names, named_paths(images, names), strict=True):
             stat = path.stat() if path.is_file() else None
             seen = None if stat is None else (stat.st_size, stat.st_mtime_ns)
@@ -95,25 +100,17 @@ class PixelCache:
         )
         return None
 
-    def write(
-        self,
-        shape: tuple[int, ...],
-        fill: Callable[[Callable[[int, NDArray[np.uint8]], None]], _Filled],
-    ) -> Pixels:
+    def write(self, shape: tuple[int, ...], fill: Callable[[Put], Pixels]) -> Pixels:
         """Write images of a shape as they are decoded; seal them, and map them."""
         remove_leftovers(self.path.parent)
         self.notes.unlink(missing_ok=True)
         with atomic_path(self.path) as temporary, temporary.open("r+b") as stream:
-            # written, not mapped: what the disk refuses is an error here, not a signal
+            # written, not mapped: a full disk is then an error, not a signal
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(stream, header)
             stream.flush()
             reserve(stream.fileno(), stream.tell() + math.prod(shape), self.path)
-
-            def append(row: int, image: NDArray[np.uint8]) -> None:  # noqa: ARG001 - in order
-                stream.write(np.ascontiguousarray(image).data)
-
-            filled = fill(append)
+            filled = fill(lambda _, image: stream.write(np.ascontiguousarray(image).data))
             stream.flush()
             entry = entry_of(temporary)
         notes = {
@@ -132,12 +129,6 @@ class PixelCache:
         return Pixels(values, rows, notes["bad"], Source(**notes["source"]))
 
 
-class _Filled(NamedTuple):
-    rows: list[int]
-    bad: list[str]
-    source: Source
-
-
 def decode_images(
     folder: Path,
     names: Sequence[str],
@@ -145,6 +136,7 @@ def decode_images(
     fit: Fit,
     *,
     cache: PixelCache | None = None,
+    workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Pixels:
     """Decode images of a folder, into the cache where one is given.
@@ -157,6 +149,8 @@ def decode_images(
         As for :func:`to_pixels`.
     cache
         Where to find them, or to keep them.
+    workers
+        Threads that decode; 0: none.
     progress
         Called with (done, N) after each.
 
@@ -169,9 +163,27 @@ def decode_images(
     if found is not None:
         return found
     shape = (len(names), 3, size, size)
+    decoded = ahead(lambda path: _read(path, size, fit), named_paths(folder, names), workers)
 
-    def fill(put: Callable[[int, NDArray[np.uint8]], None]) -> _Filled:
-        return _fill(put, folder, names, (size, fit), progress)
+    def fill(put: Put) -> Pixels:
+        """Hand each image on with its row."""
+        rows: list[int] = []
+        bad: list[str] = []
+        n_bytes, digest = 0, hashlib.sha256()
+        for i, (name, found) in enumerate(zip(names, decoded, strict=True)):
+            n_bytes += found.n_bytes
+            if found.sha256:
+                line = f"{found.sha256}  {name}\n"
+                digest.update(line.encode(errors="surrogateescape"))
+            if found.image is None:
+                bad.append(found.trouble)
+            else:
+                put(len(rows), found.image)
+                rows.append(i)
+            if progress is not None:
+                progress(i + 1, len(names))
+        source = Source(str(folder), n_bytes, digest.hexdigest())
+        return Pixels(NOTHING, rows, bad, source)
 
     if cache is not None:
         return cache.write(shape, fill)
@@ -182,37 +194,25 @@ def decode_images(
     )
     values: NDArray[np.uint8] = np.zeros(shape, np.uint8)
     filled = fill(values.__setitem__)
-    return Pixels(values[: len(filled.rows)], *filled)
+    return filled._replace(values=values[: len(filled.rows)])
 
 
-def _fill(
-    put: Callable[[int, NDArray[np.uint8]], None],
-    folder: Path,
-    names: Sequence[str],
-    form: tuple[int, Fit],
-    progress: Callable[[int, int], None] | None,
-) -> _Filled:
-    """Decode images to a form, hand each on with its row."""
-    rows: list[int] = []
-    bad: list[str] = []
-    size, digest = 0, hashlib.sha256()
-    for i, (name, path) in enumerate(zip(names, named_paths(folder, names), strict=True)):
-        try:
-            content = read_encoded(path)
-            size += len(content)
-            line = f"{hashlib.sha256(content).hexdigest()}  {name}\n"
-            digest.update(line.encode(errors="surrogateescape"))
-            image = to_pixels(content, *form, str(path))
-        except (FileNotFoundError, ValueError) as error:
-            bad.append(_reason(error))
-        else:
-            put(len(rows), image)
-            rows.append(i)
-        if progress is not None:
-            progress(i + 1, len(names))
-    return _Filled(rows, bad, Source(str(folder), size, digest.hexdigest()))
+class _Read(NamedTuple):
+    """A file that was to be an image."""
+
+    n_bytes: int = 0
+    sha256: str = ""
+    """Empty if it could not be read."""
+    image: NDArray[np.uint8] | None = None
+    trouble: str = ""
 
 
-def _reason(error: Exception) -> str:
-    """What is wrong with an image, without the advice, which is given once for all of them."""
-    return str(error).rsplit("; ", 1)[0].rstrip(".")
+def _read(path: Path, size: int, fit: Fit) -> _Read:
+    found = _Read()
+    try:
+        content = read_encoded(path)
+        found = _Read(len(content), hashlib.sha256(content).hexdigest())
+        return found._replace(image=to_pixels(content, size, fit, str(path)))
+    except (FileNotFoundError, ValueError) as error:
+        # without the advice, which is given once for all of them
+        return found._replace(trouble=str(error).rsplit("; ", 1)[0].rstrip("."))

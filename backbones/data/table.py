@@ -79,6 +79,7 @@ class ImageTable:
         skip_corrupt: bool = False,
         id_column: str | None = None,
         cache: str | Path | None = None,
+        workers: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> ImageTable:
         """Read a folder of images and a CSV file of attributes.
@@ -99,6 +100,8 @@ class ImageTable:
         cache
             Folder for a file with the decoded pixels, which is then mapped and not held in memory;
             a later call with the same files finds it there.
+        workers
+            Threads that decode images; 0: none. The table is the same.
         progress
             Called with (done, N) after each image.
 
@@ -120,7 +123,9 @@ class ImageTable:
         if not skip_corrupt:
             _check_there(folder, paths, table.ids)
         kept = None if cache is None else PixelCache(Path(cache), folder, table.ids, size, fit)
-        decoded = decode_images(folder, table.ids, size, fit, cache=kept, progress=progress)
+        decoded = decode_images(
+            folder, table.ids, size, fit, cache=kept, workers=workers, progress=progress
+        )
         pixels, rows, bad, source = decoded
         note_source(source)
         if bad and not skip_corrupt:
@@ -205,7 +210,7 @@ SKIPPING = "leave them out (--skip-corrupt, in Python skip_corrupt=True)"
 
 
 def _check_there(folder: Path, paths: Sequence[Path], names: Sequence[str]) -> None:
-    """Refuse files that are missing, before any is decoded; a whole folder of them is another."""
+    """Raise if files are missing, before any is decoded; if all are, the folder may be another."""
     missing = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
     if missing and len(missing) == len(paths):
         raise InputError(

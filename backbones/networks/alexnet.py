@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from proxmtl.backbones.networks.network import Network
-from proxmtl.backbones.weights import read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 class AlexNet(Network):
@@ -19,7 +17,7 @@ class AlexNet(Network):
 
     The paper replaces the last two layers by ``W = L S``, so the features are those of fc6.
     Parameters are named as in torchvision's AlexNet, whose published ImageNet weights therefore
-    load (:meth:`load_imagenet`); its fc7 and fc8 are left out.
+    load (`make_network`); its fc7 and fc8 are left out.
 
     Parameters
     ----------
@@ -72,20 +70,3 @@ class AlexNet(Network):
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         return self._stages
-
-    def load_imagenet(self, path: str | Path) -> None:
-        """Load published weights from a file, as torchvision names them.
-
-        Parameters
-        ----------
-        path
-            A state dict saved by torch.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the file isn't there.
-        ValueError
-            If it can't be read, or a layer is missing in it or has another shape.
-        """
-        self.load_state_dict(read_weights(path, self.state_dict(), self.name))

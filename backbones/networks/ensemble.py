@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Ensemble(nn.Module):
     """Images (B, C, H, W) to the features of M networks, (M, B, D).
 
-    The paper trains one network an attribute: ``shared_stages=0``. With all stages shared there is
-    one network. In between the first stages are a trunk that all attributes use. Parameters of the
+    The paper trains one network per attribute: ``shared_stages=0``. With all stages shared there is
+    one network. In between, the first stages are a trunk that all attributes use. Parameters of the
     other stages are stacked, (M, ...). On a GPU all members run in one vectorised call, in which
     convolutions become grouped ones; on a CPU one after the other, which is no slower there.
 
@@ -31,9 +31,9 @@ class Ensemble(nn.Module):
     shared_stages
         Number of stages that all members share, from 0 to ``n_stages``.
     frozen_stages
-        Number of stages that keep their weights, of the shared ones and fewer than all. They are no
-        parameters: no optimizer sees them, no gradient is computed through them, and nothing of
-        them is kept for the backward pass.
+        Number of shared stages that keep their weights, fewer than all stages. Their tensors are
+        not parameters: no optimizer sees them, no gradient is computed through them, and none
+        of their activations is kept for the backward pass.
     vectorised
         Whether to run all members in one call; None: on every device but a CPU.
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from proxmtl.backbones.networks.chain import Chain
-from proxmtl.backbones.networks.network import IMAGENET, RANDOM
-from proxmtl.backbones.weights import read_weights
+from proxmtl.backbones.networks.weights import IMAGENET, RANDOM, load_weights
 from proxmtl.io.errors import first_line
 
 if TYPE_CHECKING:
@@ -22,8 +21,15 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the pixels of ImageNet in 0..1, by which models are commonly trained."""
 
 
+def in_pixels(
+    mean: tuple[float, ...] = MEAN, deviation: tuple[float, ...] = DEVIATION
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and scale of pixels of 0..255 from those of 0..1, by default ImageNet's."""
+    return tuple(255 * m for m in mean), tuple(255 * s for s in deviation)
+
+
 def library_network(
-    library: str, model: str, input_shape: tuple[int, int, int], weights: str | Path
+    library: str, model: str, input_shape: tuple[int, int, int] | None, weights: str | Path
 ) -> Chain:
     """Build a model of a library as a network in stages.
 
@@ -34,7 +40,7 @@ def library_network(
     model
         Its name there.
     input_shape
-        (C, H, W).
+        (C, H, W); None: that of the pretraining, if the model says it, else (3, 224, 224).
     weights
         ``"imagenet"``: the library's own, which it downloads where it hasn't yet; ``"random"``,
         without a download; or a file with a state dict of the model.
@@ -44,7 +50,7 @@ def library_network(
     ImportError
         If the library can't be imported.
     FileNotFoundError
-        If the weights aren't there.
+        If the file of weights does not exist.
     ValueError
         If it has no such model, the weights are of another, or it can't be cut (:class:`Chain`).
     """
@@ -74,8 +80,8 @@ def library_network(
         msg = f"network {name!r} can't be had from {library}: {first_line(error)}"
         raise ValueError(msg) from error
     if weights not in (IMAGENET, RANDOM):
-        net.load_state_dict(read_weights(weights, net.state_dict(), name))
+        load_weights(net, weights, name)
     described: Any = getattr(net, "pretrained_cfg", {})
-    mean, deviation = described.get("mean", MEAN), described.get("std", DEVIATION)
-    in_pixels = tuple(255 * m for m in mean), tuple(255 * s for s in deviation)
-    return Chain(net, input_shape, name, in_pixels)
+    shape = input_shape or tuple(described.get("input_size", (3, 224, 224)))
+    normalisation = in_pixels(described.get("mean", MEAN), described.get("std", DEVIATION))
+    return Chain(net, shape, name, normalisation)

@@ -11,9 +11,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-IMAGENET, RANDOM = "imagenet", "random"
-"""Initial weights that are at hand, and none, where otherwise a file of weights is given."""
-
 
 class Network(nn.Module, ABC):
     """Images (B, C, H, W) to features (B, D), cut into stages that run one after the other.
@@ -30,8 +27,8 @@ class Network(nn.Module, ABC):
     n_features
         D.
     normalisation
-        (mean, scale) of the pixels (0..255) that the network was pretrained with, numbers a channel
-        or one for all: its input is ``(pixel - mean) / scale``. None: any will do.
+        (mean, scale) of the pixels (0..255) that the network was pretrained with, one number per
+        channel or one for all: its input is ``(pixel - mean) / scale``. None: any will do.
     """
 
     name: str

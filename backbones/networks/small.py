@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class SmallCNN(Network):
     """Convolutions of 3 x 3 with group norm, halving the image from stage to stage.
 
-    One stage a width, then global average pooling and a linear layer with ReLU. Made for images of
-    8 x 8 (digits) to about 96 x 96 on a CPU.
+    One stage per width, then global average pooling and a linear layer with ReLU. Made for images
+    of 8 x 8 (digits) to about 96 x 96 on a CPU.
 
     Parameters
     ----------

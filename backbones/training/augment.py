@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
+from proxmtl.backbones.pixels import channel_moments
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["Augmentation", "CropsAndFlips", "Krizhevsky", "central_crop"]
+__all__ = ["Augmentation", "CropsAndFlips", "Krizhevsky", "Seed"]
+
+Seed: TypeAlias = "int | tuple[int, ...]"
+"""What :func:`numpy.random.default_rng` takes; of an image in training (run, epoch, row)."""
 
 
-class Augmentation(Protocol):
-    """Changes images at random; the same seed gives the same images."""
+class Augmentation(ABC):
+    """Changes images at random; an image is changed in the same way whenever its seed is the same.
 
-    def __call__(self, images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-        """Images (B, C, H, W) to images (B, C, side, side)."""
+    In particular the change depends neither on the other images of a batch nor on the thread that
+    makes it, so that there is no generator whose state an interrupted run would have to keep.
+    """
+
+    @abstractmethod
+    def __call__(self, images: NDArray[np.uint8], seeds: Sequence[Seed]) -> NDArray[np.uint8]:
+        """Change images (B, C, H, W), each by its own seed, into images (B, C, side, side)."""
+
+    def fitted(self, pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> Augmentation:  # noqa: ARG002
+        """Return the augmentation for a training set, some rows of ``pixels``."""
+        return self
 
 
 @dataclass(frozen=True)
-class CropsAndFlips:
+class CropsAndFlips(Augmentation):
     """Squares of a side, cut at random places, and half of them mirrored.
 
     Parameters
@@ -39,43 +55,42 @@ class CropsAndFlips:
     padding: int = 0
     flips: bool = True
 
-    def __call__(self, images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-        random, p = np.random.default_rng(seed), self.padding
+    def __call__(self, images: NDArray[np.uint8], seeds: Sequence[Seed]) -> NDArray[np.uint8]:
+        p = self.padding
         padded = np.pad(images, ((0, 0), (0, 0), (p, p), (p, p)), mode="edge")
-        room = [length - self.side for length in padded.shape[2:]]
-        if min(room) < 0:
+        height, width = (length - self.side for length in padded.shape[2:])
+        if min(height, width) < 0:
             msg = (
                 f"side={self.side} with images of {images.shape[2:]} and padding={p}: "
                 "the crop is larger than the padded image; read larger images, or pad more."
             )
             raise ValueError(msg)
-        tops, lefts = (random.integers(0, r + 1, len(images)) for r in room)
-        mirrored = random.random(len(images)) < 0.5 * self.flips
         out: NDArray[np.uint8] = np.empty((*images.shape[:2], self.side, self.side), np.uint8)
-        for i, (top, left) in enumerate(zip(tops, lefts, strict=True)):
-            crop = padded[i, :, top : top + self.side, left : left + self.side]
-            out[i] = crop[..., ::-1] if mirrored[i] else crop
+        for image, seed, changed in zip(padded, seeds, out, strict=True):
+            random = np.random.default_rng(seed)
+            top, left = random.integers(0, height + 1), random.integers(0, width + 1)
+            crop = image[:, top : top + self.side, left : left + self.side]
+            mirrored = random.random() < 0.5 * self.flips
+            changed[:] = self._coloured(crop[..., ::-1] if mirrored else crop, random)
         return out
 
+    def _coloured(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[Any]:  # noqa: ARG002
+        return image
 
-class Krizhevsky:
-    """Crops, flips and colour PCA, by albumentations (``pip install 'proxmtl[images]'``).
 
-    Colours move along the principal axes of the pixels, by normal amounts of standard deviation
-    0.1 times the eigenvalue. albumentations takes the axes of each image; the original took those
-    of all ImageNet.
+@dataclass(frozen=True)
+class Krizhevsky(CropsAndFlips):
+    """Crops, flips and colour PCA, for :class:`CropsAndFlips` with the colours moved as well.
+
+    The colour of an image moves along the principal axes of the pixels of the training set, by
+    normal amounts of standard deviation 0.1 times the eigenvalue, for pixels in 0..1.
 
     Parameters
     ----------
-    side
-        Of the result.
-    flips
+    side, padding, flips
         As in :class:`CropsAndFlips`.
-
-    Raises
-    ------
-    ImportError
-        If albumentations isn't installed.
+    covariance
+        (C, C), of the channels, for pixels in 0..255; :meth:`fitted` sets it.
 
     References
     ----------
@@ -83,48 +98,14 @@ class Krizhevsky:
     networks", 2012, section 4.1.
     """
 
-    def __init__(self, side: int, *, flips: bool = True) -> None:
-        # its import would ask the network for a newer version
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-        try:
-            import albumentations  # noqa: PLC0415 (an optional extra)
-        except ImportError as error:
-            msg = (
-                "colour augmentation needs albumentations; pip install 'proxmtl[images]', or use "
-                "CropsAndFlips."
-            )
-            raise ImportError(msg) from error
-        self.side, self.flips = side, flips
-        steps: list[Any] = [albumentations.RandomCrop(side, side)]
-        if flips:
-            steps.append(albumentations.HorizontalFlip(p=0.5))
-        steps.append(albumentations.FancyPCA(alpha=0.1, p=1.0))
-        self._change = albumentations.Compose(steps, seed=0)
+    covariance: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
 
-    def __repr__(self) -> str:
-        return f"Krizhevsky(side={self.side}, flips={self.flips})"
+    def fitted(self, pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> Self:
+        return replace(self, covariance=channel_moments(pixels, rows)[1])
 
-    def __call__(self, images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-        self._change.set_random_seed(seed)
-        rows = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-        changed = np.stack([self._change(image=row)["image"] for row in rows])
-        out: NDArray[np.uint8] = np.ascontiguousarray(changed.transpose(0, 3, 1, 2))
-        return out
-
-
-def central_crop(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Return the middle (B, C, height, width) of images.
-
-    Raises
-    ------
-    ValueError
-        If the images are smaller.
-    """
-    top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
-    if min(top, left) < 0:
-        msg = (
-            f"images have {images.shape[2]} x {images.shape[3]} pixels, the network takes "
-            f"{height} x {width}; read larger images."
-        )
-        raise ValueError(msg)
-    return images[:, :, top : top + height, left : left + width]
+    def _coloured(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[Any]:
+        if self.covariance is None:
+            raise ValueError("colour shifts need the colours of the training set; call fitted.")
+        # U diag(lambda) z and the covariance U diag(lambda) U' times z have one distribution
+        shift = 0.1 / 255 * self.covariance @ random.standard_normal(len(image))
+        return np.clip(np.rint(image + shift[:, None, None]), 0, 255)

@@ -1,26 +1,36 @@
-"""A training run on disk: everything that the next epoch depends on, in one sealed file."""
+"""The state of a training run between two epochs: put aside in memory, and on disk in one file."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from proxmtl.backbones.training.record import Epoch
-from proxmtl.backbones.training.snapshot import Snapshot
 from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError, first_line
 from proxmtl.io.seal import append_seal, check_seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["CHECKPOINT_FILE", "Checkpoint", "read_checkpoint", "write_checkpoint"]
+    from proxmtl.backbones.training.trainer import Trainer
+
+__all__ = [
+    "Checkpoint",
+    "in_main_memory",
+    "read_checkpoint",
+    "restore",
+    "state_of",
+    "write_checkpoint",
+]
 
 CHECKPOINT_FILE = "checkpoint.pt"
-FORMAT = "proxmtl training 5"
+FORMAT = "proxmtl training 6"
 SAVED = ("network", "optimizer", "scheduler", "layer", "standard", "history")
 
 
@@ -33,11 +43,56 @@ class Checkpoint:
     identity
         What the run was asked for, by part: to continue it, all parts must agree.
     state
-        All else.
+        All else, as :func:`state_of` gives it.
     """
 
     identity: dict[str, str]
-    state: Snapshot
+    state: dict[str, Any]
+
+    @property
+    def history(self) -> tuple[Epoch, ...]:
+        """Figures of the epochs so far."""
+        found: tuple[Epoch, ...] = self.state["history"]
+        return found
+
+
+def state_of(trainer: Trainer) -> dict[str, Any]:
+    """What the next epoch depends on; the tensors are the trainer's own.
+
+    Random streams belong to the seed and the number of the epoch, so they need no state.
+    """
+    return {
+        "network": trainer.network.state_dict(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "scheduler": trainer.scheduler.state_dict(),
+        "layer": trainer.layer.state_dict(),
+        "standard": trainer.standard or (),
+        "history": tuple(trainer.history),
+    }
+
+
+def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
+    """Put a trainer of the same networks and head into a state."""
+    trainer.optimizer.zero_grad(set_to_none=True)  # of weights that go; room for the copy
+    trainer.network.load_state_dict(state["network"])
+    # they take the tensors of their state as they are, and go on to change them in place
+    trainer.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+    trainer.scheduler.load_state_dict(copy.deepcopy(state["scheduler"]))
+    trainer.layer.load_state_dict(state["layer"])
+    pair = [tensor.to(trainer.network.device, copy=True) for tensor in state["standard"]]
+    trainer.standard = (pair[0], pair[1]) if pair else None
+    trainer.history[:] = state["history"]
+
+
+def in_main_memory(value: Any) -> Any:
+    """Copy what a ``state_dict`` is made of."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: in_main_memory(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(in_main_memory, value))
+    return copy.deepcopy(value)
 
 
 def write_checkpoint(
@@ -55,17 +110,17 @@ def write_checkpoint(
         Called once the checkpoint is on the disk, just before it takes its place: what belongs to
         it must be there by then, and what it makes invalid gone.
     """
-    state = {name: getattr(checkpoint.state, name) for name in SAVED}
-    state["history"] = [asdict(record) for record in checkpoint.state.history]
+    content = {"format": FORMAT, "identity": checkpoint.identity, **checkpoint.state}
+    content["history"] = [asdict(record) for record in checkpoint.history]
     with atomic_path(folder / CHECKPOINT_FILE) as temporary:
-        torch.save({"format": FORMAT, "identity": checkpoint.identity, **state}, temporary)
+        torch.save(content, temporary)
         append_seal(temporary)
         if before is not None:
             before()
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
-    """Read the checkpoint of a folder, None without one; pickled objects are refused.
+    """Read the checkpoint of a folder, None without one; pickled objects raise.
 
     Raises
     ------
@@ -90,4 +145,4 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         identity = {str(name): str(part) for name, part in content["identity"].items()}
     except (TypeError, AttributeError) as error:
         raise InputError(path, f"isn't a whole checkpoint ({error}); {again}") from error
-    return Checkpoint(identity, Snapshot(**{name: content[name] for name in SAVED}))
+    return Checkpoint(identity, {name: content[name] for name in SAVED})

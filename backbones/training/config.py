@@ -20,21 +20,20 @@ class TrainingConfig:
         Epochs of SGD; a solve precedes the first and follows each. With 0 the networks stay
         frozen: features once, one solve (the paper's mode for many attributes).
     batch_size
-        Images a step; the last batch of an epoch may be smaller.
+        Images per SGD step; the last batch of an epoch may be smaller.
     learning_rate, momentum, weight_decay
         Of SGD on the networks. The paper: 0.01, 0.9, 5e-4.
     patience, factor
         The rate is multiplied by ``factor`` when the joint objective has not fallen (by 1e-4 of
         itself) for ``patience`` epochs, at least 1; the paper reduced it by hand.
-    undo_above
+    rollback_threshold
         An epoch after which the joint objective is above this many times the lowest so far, or
         not finite, is undone: networks and head go back, momentum is dropped, and the rate is
         multiplied by ``factor``. It still counts as an epoch. ``inf``: never.
     feature_batch
-        Images a forward pass when all features are computed.
+        Images per forward pass when all features are computed.
     workers
-        Processes of a ``DataLoader`` that make batches of training images ahead; 0: none. The
-        result does not depend on it.
+        Threads that make batches of images ahead; 0: none. The result does not depend on it.
     autocast
         Run the networks in bfloat16 where torch holds that to be safe; the features are stored,
         and the solve is done, in float32 or better.
@@ -47,11 +46,12 @@ class TrainingConfig:
     solve_in_double
         Do the solve in float64.
     deterministic
-        Refuse operations of torch that are not reproducible. On a CPU, with the same number of
-        threads, two runs then agree bitwise.
+        Raise where an operation of torch is not reproducible. On a CPU, with the same number of
+        threads, two runs then agree bitwise. None: on a CPU only, since on a GPU some convolutions
+        have no reproducible form.
     seed
-        Of shuffling, augmentation and dropout; each epoch draws from a stream of its own, made
-        from the seed and the number of the epoch.
+        Of shuffling, augmentation and dropout: random numbers are a function of the seed and the
+        number of the epoch, and those of an augmented image of its row in the table as well.
 
     Raises
     ------
@@ -66,14 +66,14 @@ class TrainingConfig:
     weight_decay: float = 5e-4
     patience: int = 4
     factor: float = 0.1
-    undo_above: float = 1.05
+    rollback_threshold: float = 1.05
     feature_batch: int = 256
     workers: int = 0
     autocast: bool = False
     channels_last: bool = False
     standardize: bool = True
     solve_in_double: bool = False
-    deterministic: bool = True
+    deterministic: bool | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,9 +97,11 @@ class TrainingConfig:
                 msg = f"{name}: got {value}; use a number {limits.get(name, 'between 0 and 1')}."
                 raise ValueError(msg)
 
-        if not self.undo_above >= 1:
-            msg = f"undo_above: got {self.undo_above}; use a number >= 1, or inf for never."
-            raise ValueError(msg)
+        if not self.rollback_threshold >= 1:
+            raise ValueError(
+                f"rollback_threshold: got {self.rollback_threshold}; use a number >= 1, or inf for "
+                "never."
+            )
 
     @property
     def solve_dtype(self) -> torch.dtype:

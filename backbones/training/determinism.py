@@ -15,7 +15,7 @@ __all__ = ["reproducible"]
 
 @contextlib.contextmanager
 def reproducible(wanted: bool) -> Iterator[None]:
-    """Refuse operations that are not reproducible, if that is wanted or was so before."""
+    """Make operations that are not reproducible raise, if that is wanted or was so before."""
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(wanted or before, warn_only=warn_only and not wanted)

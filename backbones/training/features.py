@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from proxmtl.backbones.training.pixels import to_input
+from proxmtl.backbones.pixels import to_input
 from proxmtl.numerics import column_moments
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ __all__ = ["Head", "LatentHead", "SingleTaskHead", "attribute_signs", "solve_rep
 
 
 class Head(ABC):
-    """Recipe of a layer: one linear score an attribute, solved on the features of all images."""
+    """Recipe of a layer: one linear score per attribute, solved on the features of all images."""
 
     @abstractmethod
     def layer(self, n_features: int, n_tasks: int, **place: Any) -> SolvedHead[Any]:

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxmtl.io.errors import InputError
 from proxmtl.io.identity import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from proxmtl.backbones.training.trainer import Trainer
 
-__all__ = ["identity"]
+__all__ = ["check_same_run", "identity"]
 
 CHUNK = 1024
 
@@ -45,6 +47,18 @@ def identity(trainer: Trainer) -> dict[str, str]:
         "normalisation": repr((trainer.mean.tolist(), trainer.scale.tolist())),
         "images, labels and rows": _digest(itertools.chain(rows, parts)),
     }
+
+
+def check_same_run(folder: Path, recorded: Mapping[str, str], asked: Mapping[str, str]) -> None:
+    """Raise ``InputError`` with the parts in which a checkpoint is of another run."""
+    differ = [name for name, part in asked.items() if recorded.get(name) != part]
+    if differ:
+        raise InputError(
+            folder,
+            f"holds a checkpoint of another run: {', '.join(differ)} differ. Ask for the same to "
+            "continue it, give --force to start over (in Python fresh=True), or name another "
+            "folder.",
+        )
 
 
 def _digest(arrays: Iterable[NDArray[np.generic]]) -> str:

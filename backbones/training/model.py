@@ -15,12 +15,12 @@ from proxmtl.backbones.networks import (
     RANDOM,
     Ensemble,
     Network,
-    check_network_name,
     make_network,
+    network_spec,
 )
+from proxmtl.backbones.pixels import cropped
 from proxmtl.backbones.training.described import check_described, check_sizes
 from proxmtl.backbones.training.features import network_features, standardized
-from proxmtl.backbones.training.pixels import cropped
 from proxmtl.io.errors import InputError, first_line
 from proxmtl.io.model import ModelState, read_model_state, write_model_state
 from proxmtl.io.names import DESCRIPTION_FILE
@@ -44,7 +44,7 @@ class Architecture:
     name
         One of :func:`~proxmtl.backbones.networks.make_network`.
     n_members
-        M, one network an attribute.
+        M, one network per attribute.
     shared_stages
         First stages that all networks share: 0 is the paper's, ``n_stages`` one network for all.
     frozen_stages
@@ -69,7 +69,7 @@ class Architecture:
     frozen_stages: int = 0
 
     def __post_init__(self) -> None:
-        check_network_name(self.name)
+        network_spec(self.name)
 
     def network(self, weights: str | Path | None = None) -> Network:
         """Make one network; ``weights`` as in :meth:`ensemble`."""
@@ -156,6 +156,20 @@ class AttributeCNN:
             return factors["W"]
         shared = factors["L"] @ factors["S"]
         return shared + factors["V"] if "V" in factors else shared
+
+    def to(self, device: torch.device | str) -> AttributeCNN:
+        """Return the model on a device; its networks are moved."""
+
+        def moved(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            return pair[0].to(device), pair[1].to(device)
+
+        return replace(
+            self,
+            network=self.network.to(device),
+            factors={name: tensor.to(device) for name, tensor in self.factors.items()},
+            inputs=moved(self.inputs),
+            standard=moved(self.standard),
+        )
 
     def features(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Features (M, B, D) of a batch of images, as they come out; (B, D) of one network."""

@@ -54,7 +54,7 @@ class Epoch:
 
 
 def as_csv(history: list[Epoch]) -> str:
-    """One line an epoch; blank where a head has no such figure."""
+    """One line per epoch; blank where a head has no such figure."""
     lines = [",".join(asdict(history[0]))]
     for record in history:
         cells = (

@@ -8,39 +8,48 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from proxmtl.backbones.training.batches import TrainingBatches
-from proxmtl.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from proxmtl.backbones.ahead import ahead
+from proxmtl.backbones.pixels import cropped, moments
+from proxmtl.backbones.training.checkpoint import (
+    Checkpoint,
+    in_main_memory,
+    read_checkpoint,
+    restore,
+    state_of,
+    write_checkpoint,
+)
 from proxmtl.backbones.training.determinism import reproducible
 from proxmtl.backbones.training.features import feature_standard, network_features, standardized
 from proxmtl.backbones.training.head import Head, attribute_signs, solve_report
-from proxmtl.backbones.training.identity import identity
-from proxmtl.backbones.training.pixels import cropped, moments
+from proxmtl.backbones.training.identity import check_same_run, identity
+from proxmtl.backbones.training.model import Architecture, AttributeCNN
 from proxmtl.backbones.training.record import Epoch, as_csv
-from proxmtl.backbones.training.snapshot import Snapshot
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
 from proxmtl.io.run_folder import remove_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from proxmtl.backbones.data import ImageTable
     from proxmtl.backbones.networks import Ensemble
-    from proxmtl.backbones.training.augment import Augmentation
+    from proxmtl.backbones.training.augment import Augmentation, Seed
     from proxmtl.backbones.training.config import TrainingConfig
 
 __all__ = ["SCALARS_FILE", "Trainer"]
 
 SCALARS_FILE = "scalars.csv"
+FAR = 1e6  # of features, in units of their deviations at the start: the networks have diverged
+UNSOLVED = "nothing is solved yet; call run or advance first."
 logger = logging.getLogger("proxmtl")
 
 
@@ -54,12 +63,12 @@ class Trainer:
     An epoch: SGD moves the networks, W fixed; all features are computed in evaluation mode; the
     head is solved on them, starting from its last factors. A first solve precedes all epochs. Where
     the solved objective has risen, the epoch is undone and the rate lowered: see
-    ``TrainingConfig.undo_above``.
+    ``TrainingConfig.rollback_threshold``.
 
     Parameters
     ----------
     network
-        One member an attribute; moved by the training. It stays on its device.
+        One member per attribute; trained in place. It stays on its device.
     head
         What is solved.
     table
@@ -69,8 +78,8 @@ class Trainer:
     config
         Settings.
     augmentation
-        Random changes of the training images in SGD. The features of the solve come from unchanged
-        images (their middle).
+        Random changes of the training images in SGD, each a function of the seed, the epoch and the
+        row. The features of the solve come from unchanged images (their middle).
     normalisation
         (mean, scale) of the input; default: what the network was pretrained with, if it says so,
         else those of the training images.
@@ -108,13 +117,15 @@ class Trainer:
         if network.n_members != table.labels.shape[1] or not len(train):
             msg = (
                 f"{network.n_members} networks, {table.labels.shape[1]} attributes and "
-                f"{len(train)} images to learn from: give one network an attribute, and images."
+                f"{len(train)} images to learn from: give one network per attribute, and images."
             )
             raise ValueError(msg)
         self.network, self.head, self.table, self.config = network, head, table, config
         self.train = np.asarray(train, dtype=np.intp)
         self.test = np.asarray([] if test is None else test, dtype=np.intp)
-        self.augmentation = augmentation
+        self.augmentation = None
+        if augmentation is not None:
+            self.augmentation = augmentation.fitted(table.pixels, self.train)
         self.folder = None if folder is None else Path(folder)
         declared = network.normalisation
         if normalisation is None and declared is not None:
@@ -152,7 +163,8 @@ class Trainer:
             self._identity = identity(self)
             checkpoint = None if fresh else read_checkpoint(self.folder)
             if checkpoint is not None:
-                self._restore(checkpoint, self.folder)
+                check_same_run(self.folder, checkpoint.identity, self._identity)
+                restore(self, checkpoint.state)
 
     @property
     def factors(self) -> dict[str, Tensor]:
@@ -179,7 +191,8 @@ class Trainer:
         batches
             Called with (done, all) after each batch of SGD.
         """
-        with reproducible(self.config.deterministic):
+        wanted, on_cpu = self.config.deterministic, self.network.device.type == "cpu"
+        with reproducible(on_cpu if wanted is None else wanted):
             while self.epoch < self.config.epochs:
                 self.advance(batches)
                 if progress is not None:
@@ -192,60 +205,60 @@ class Trainer:
         Whatever stops it (Ctrl-C, an error, a callback's, a full disk) leaves the trainer as it was
         before.
         """
-        before = Snapshot.take(self)
+        before, result = in_main_memory(state_of(self)), self.layer.result
+
+        def go_back() -> None:
+            restore(self, before)
+            self.layer.result = result
+
         try:
-            record = self._advance(before, batches)
+            record = self._epoch(go_back, batches)
+            self.history.append(record)
             if self.folder is not None:
-                now = Snapshot.take(self, copied=False)  # there is no need for a second copy
-                state = Checkpoint(self._identity, now)
-                write_checkpoint(self.folder, state, partial(self._write_beside, self.folder))
+                now = Checkpoint(self._identity, state_of(self))
+                write_checkpoint(self.folder, now, partial(self._write_beside, self.folder))
         except BaseException:
-            before.restore(self)
+            go_back()
             raise
         return record
+
+    def _epoch(
+        self, go_back: Callable[[], None], batches: Callable[[int, int], None] | None
+    ) -> Epoch:
+        """SGD and a solve, undone where the objective has risen; returns the figures."""
+        begin, number = time.perf_counter(), len(self.history)
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        loss = self.descend(number, batches) if number else float("nan")
+        most = math.inf
+        if self.history:
+            # the lowest so far, not the last: small rises in a row must not add up
+            lowest = min(earlier.objective for earlier in self.history)
+            most = self.config.rollback_threshold * lowest
+        try:
+            record = self._solve()
+            reached = record.objective
+        except DivergenceError as error:
+            if math.isinf(most):
+                raise
+            # the figures hold numbers alone, and this has a reason
+            logger.warning("epoch %d is undone: %s", number, error)
+            reached = math.inf
+        if reached <= most or math.isinf(most):
+            self.scheduler.step(record.objective)
+        else:
+            go_back()
+            self.optimizer.state.clear()  # the momentum led astray
+            for group in self.optimizer.param_groups:
+                group["lr"] *= self.config.factor
+            record = replace(self.history[-1], rejected=reached)
+        seconds = time.perf_counter() - begin
+        return replace(record, epoch=number, sgd_loss=loss, learning_rate=rate, seconds=seconds)
 
     def _write_beside(self, folder: Path) -> None:
         """Write what must be in the folder when a checkpoint counts, and remove what must not."""
         write_text(folder / SCALARS_FILE, self.figures())
         if self._fresh and self.epoch == 0:
             remove_run(folder)
-
-    def _advance(self, before: Snapshot, batches: Callable[[int, int], None] | None) -> Epoch:
-        begin, number = time.perf_counter(), len(self.history)
-        rate = float(self.optimizer.param_groups[0]["lr"])
-        loss = self.descend(number, batches) if number else float("nan")
-        record = self._outcome(before)
-        if record.rejected is None:
-            self.scheduler.step(record.objective)
-        seconds = time.perf_counter() - begin
-        record = replace(record, epoch=number, sgd_loss=loss, learning_rate=rate, seconds=seconds)
-        self.history.append(record)
-        return record
-
-    def _outcome(self, before: Snapshot) -> Epoch:
-        """Solve and keep the epoch, or undo it: figures of what it leaves."""
-        most = math.inf
-        if self.history:
-            # the lowest so far, not the last: small rises in a row must not add up
-            lowest = min(earlier.objective for earlier in self.history)
-            most = self.config.undo_above * lowest
-        try:
-            record = self._solve()
-        except DivergenceError as error:
-            if math.isinf(most):
-                raise
-            # the figures hold numbers alone, and this has a reason
-            logger.warning("epoch %d is undone: %s", len(self.history), error)
-            reached = math.inf
-        else:
-            reached = record.objective
-            if reached <= most or math.isinf(most):
-                return record
-        before.restore(self)
-        self.optimizer.state.clear()  # the momentum led astray
-        for group in self.optimizer.param_groups:
-            group["lr"] *= self.config.factor
-        return replace(self.history[-1], rejected=reached)
 
     def _solve(self) -> Epoch:
         """Solve on the features of the networks as they are, and score the held-out images."""
@@ -256,9 +269,9 @@ class Trainer:
         try:
             result = self.layer.solve(features, self.labels)
         except ValueError as error:
-            if not self.history:
+            # labels and shapes were right in the first solve; with usual features, look elsewhere
+            if not self.history or float(features.abs().max()) < FAR:
                 raise
-            # labels and shapes were right in the first solve: it is what the features have become
             msg = f"the training diverged. Lower learning_rate. ({error})"
             raise DivergenceError(msg) from error
         del features
@@ -272,51 +285,49 @@ class Trainer:
 
     def descend(self, number: int, batches: Callable[[int, int], None] | None = None) -> float:
         """Move the networks by one epoch of SGD under a fixed head; returns the mean loss."""
-        config, stream = self.config, self.config.stream(number)
-        random = torch.Generator().manual_seed(stream)
-        order = torch.randperm(len(self.train), generator=random)
+        config, device = self.config, self.network.device
+        stream = config.stream(number)
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(stream))
         parts = torch.split(order, config.batch_size)
-        seeds = torch.randint(2**31, (len(parts),), generator=random).tolist()
-        device = self.network.device
-        devices = [device] if device.type == "cuda" else []
-        loader = TrainingBatches(
-            self.table.pixels,
-            [self.train[part.numpy()] for part in parts],
-            seeds,
-            self.network.input_shape,
-            self.augmentation,
-        ).loader(config.workers, pin_memory=bool(devices))
-        total = 0.0
+        on_gpu = device.type == "cuda"
+
+        def made(part: Tensor) -> Tensor:
+            rows = self.train[part.numpy()]
+            seeds = [(config.seed, number, row) for row in rows.tolist()]
+            images = self._images(rows, self.augmentation, seeds)
+            return images.pin_memory() if on_gpu else images
+
+        total = torch.zeros((), dtype=torch.float64, device=device)
         self.network.train()
-        with torch.random.fork_rng(devices=devices):  # for dropout
+        with torch.random.fork_rng(devices=[device] if on_gpu else []):  # for dropout
             torch.manual_seed(stream)
-            for i, (rows, images) in enumerate(zip(parts, loader, strict=True)):
+            batches_made = ahead(made, parts, config.workers)
+            for i, (part, images) in enumerate(zip(parts, batches_made, strict=True)):
                 features = self._features(images)
                 self.optimizer.zero_grad(set_to_none=True)
-                loss = self.layer.network_loss(features, self.labels[rows.to(device)])
+                labels = self.labels[part.to(device)]
+                loss = self.layer.network_loss(features, labels, checked=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimizer.step()
-                total += len(rows) * float(loss.detach())
-                if not math.isfinite(total):
-                    return total  # no later batch can mend it
+                total += len(part) * loss.detach().double()  # stays on the device: no step waits
                 if batches is not None:
                     batches(i + 1, len(parts))
-        return total / len(order)
+        return float(total) / len(order)
 
     def features(self, rows: NDArray[np.intp]) -> Tensor:
         """Features in evaluation mode, (M, N, D); (N, D) where the networks are one."""
         self.network.eval()
         out: Tensor | None = None
-        size = self.config.feature_batch
-        for start in range(0, len(rows), size):
+        starts = range(0, len(rows), self.config.feature_batch)
+        parts = [rows[start : start + self.config.feature_batch] for start in starts]
+        made = ahead(self._images, parts, self.config.workers)
+        for start, images in zip(starts, made, strict=True):
             with torch.no_grad():
-                pixels = self.table.pixels[rows[start : start + size]]
-                images = torch.from_numpy(cropped(pixels, self.network.input_shape))
                 part = self._features(images)
             if out is None:
                 shape = (*part.shape[:-2], len(rows), part.shape[-1])
                 out = torch.zeros(shape, dtype=self.config.solve_dtype, device=part.device)
-            out[..., start : start + size, :] = part
+            out[..., start : start + len(images), :] = part
         if out is None or not bool(torch.isfinite(out).all()):
             msg = "the networks give features that aren't finite"
             if not self.history:
@@ -329,8 +340,7 @@ class Trainer:
     def scores(self, rows: NDArray[np.intp]) -> Tensor:
         """Scores (N, M) of some images by the networks and the head as they are."""
         if not self.history:
-            msg = "nothing is solved yet; call run or advance first."
-            raise ValueError(msg)
+            raise ValueError(UNSOLVED)
         return self._scores(rows)
 
     def figures(self) -> str:
@@ -350,6 +360,16 @@ class Trainer:
             scores: Tensor = self.layer(self.features(rows))
         return scores
 
+    def _images(
+        self,
+        rows: NDArray[np.intp],
+        augmentation: Augmentation | None = None,
+        seeds: Sequence[Seed] = (),
+    ) -> Tensor:
+        """Images (B, C, H, W) uint8 of the shape that the networks take."""
+        shape = self.network.input_shape
+        return torch.from_numpy(cropped(self.table.pixels[rows], shape, augmentation, seeds))
+
     def _features(self, images: Tensor) -> Tensor:
         features = network_features(
             self.network,
@@ -360,15 +380,20 @@ class Trainer:
         )
         return features if self.standard is None else standardized(features, self.standard)
 
-    def _restore(self, checkpoint: Checkpoint, folder: Path) -> None:
-        differ = [
-            name for name, part in self._identity.items() if checkpoint.identity.get(name) != part
-        ]
-        if differ:
-            raise InputError(
-                folder,
-                f"holds a checkpoint of another run: {', '.join(differ)} differ. Ask for the same "
-                "to continue it, give --force to start over (in Python fresh=True), or name "
-                "another folder.",
-            )
-        checkpoint.state.restore(self)
+    def model(self, architecture: Architecture, description: Mapping[str, Any]) -> AttributeCNN:
+        """Return networks and head as a model, which shares their tensors.
+
+        ``architecture`` says how the networks were built, and ``description``, JSON-able, is kept
+        beside them. Raises ``ValueError`` before the first solve.
+        """
+        if self.standard is None:
+            raise ValueError(UNSOLVED)
+        return AttributeCNN(
+            architecture,
+            self.network,
+            self.factors,
+            (self.mean, self.scale),
+            self.standard,
+            self.table.names,
+            dict(description),
+        )

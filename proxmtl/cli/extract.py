@@ -29,10 +29,16 @@ def extract(
         typer.Option(
             "--network",
             "-n",
-            help="'efficientnet_lite0', an .npz file of a quantized network, or a run folder of "
-            "train.",
+            help="A name as for train ('efficientnet_lite0', 'torchvision:NAME', ...), an .npz "
+            "file of a quantized network, or a run folder of train.",
         ),
     ] = "efficientnet_lite0",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a network by name: a file, 'imagenet' (default) or 'random'.",
+        ),
+    ] = None,
     names: Annotated[
         Path | None,
         typer.Option(
@@ -51,7 +57,10 @@ def extract(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="'cpu', 'cuda', ...")] = "cpu",
-    batch_size: Annotated[int, typer.Option(help="Images a forward pass.", min=1)] = 8,
+    batch_size: Annotated[int, typer.Option(help="Images per forward pass.", min=1)] = 8,
+    workers: Annotated[
+        int, typer.Option(help="Threads that decode images ahead; the result is the same.", min=0)
+    ] = 0,
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")
     ] = False,
@@ -65,16 +74,19 @@ def extract(
 ) -> None:
     """Write the features that a frozen network gives of images.
 
-    A row an image, float32: a matrix (N, D), or (M, N, D) for the M networks of a training run. The
-    names of the images lie beside it (features.ids.csv), so that fit, tune, predict and evaluate
-    match rows by them; these take matrices (N, D). The file may be larger than memory. Until it is
-    complete its rows lie in features.npy.partial: the same command goes on after an interruption.
+    One row per image, float32: a matrix (N, D), or (M, N, D) for the M networks of a training run.
+    The names of the images lie beside it (features.ids.csv), so that fit, tune, predict and
+    evaluate match rows by them; these take matrices (N, D). The file may be larger than memory.
+    Until it is complete its rows lie in features.npy.partial: the same command goes on after an
+    interruption.
 
     [bold]Examples[/]
 
       proxmtl extract photos --out features.npy
 
-      proxmtl extract photos -o features.npy --names labels.csv --network mobilenet.npz
+      proxmtl extract photos -o features.npy --names labels.csv --network timm:resnet50
+
+      proxmtl extract photos -o features.npy --network alexnet --weights alexnet.pth
 
       proxmtl extract photos -o features.npy --network runs/cnn --device cuda --batch-size 256
     """
@@ -82,7 +94,7 @@ def extract(
 
     from proxmtl.backbones import extract_to_file, load_network
     from proxmtl.backbones.data import find_images
-    from proxmtl.backbones.partial_files import clear_up
+    from proxmtl.backbones.feature_file import clear_up
     from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
     from proxmtl.cli.inputs import torch_device
     from proxmtl.io import ids_sidecar, read_ids
@@ -99,7 +111,7 @@ def extract(
     chosen = None if names is None else read_ids(names, id_column=id_column)
     listing_column = id_column if names is None else None
     found = find_images(images, chosen, id_column=listing_column, missing_ok=skip_corrupt)
-    source = load_network(network, torch_device(device))
+    source = load_network(network, torch_device(device), weights)
     with step_progress("Features", 1000) as advance:
         extracted = extract_to_file(
             found.images,
@@ -110,6 +122,7 @@ def extract(
             fit=cast("Fit | None", fit),  # others raise, by name
             skip_corrupt=skip_corrupt,
             fresh=force,
+            workers=workers,
             progress=thousandths(advance),
         )
     console = make_console()

@@ -111,17 +111,13 @@ class TrainingOptions:
     ] = 0.01
     augment: Annotated[
         str,
-        _training_option(
-            help="'crops' (with flips), 'krizhevsky' (with colours; needs albumentations), 'none'."
-        ),
+        _training_option(help="'crops' (with flips), 'krizhevsky' (with colours), 'none'."),
     ] = "crops"
     flips: Annotated[bool, _training_option(help="Whether left and right may be swapped.")] = True
     device: Annotated[str, _training_option(help="'cpu', 'cuda', ...")] = "cpu"
     workers: Annotated[
         int,
-        _training_option(
-            help="Processes that prepare images ahead; the result is the same.", min=0
-        ),
+        _training_option(help="Threads that prepare images ahead; the result is the same.", min=0),
     ] = 0
     autocast: Annotated[bool, _training_option("--autocast", help="Networks in bfloat16.")] = False
     channels_last: Annotated[

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from proxmtl.backbones.training import AttributeCNN
 from proxmtl.cli.run import environment, groups_by_name, write_figures
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io import seal_folder, write_json, write_text
@@ -66,9 +65,7 @@ def write_trained(
         Of the attributes.
     """
     parts.begin()
-    standard, factors = trainer.standard, trainer.factors
-    if standard is None:
-        raise ValueError("the trainer has not run; run it before its folder is written.")
+    factors = trainer.factors
     by_attribute = pd.concat(metrics, names=["model"])
     write_text(folder / "metrics.csv", by_attribute.to_csv(float_format="%.6g"))
     write_json(folder / "metrics.json", {**summary, "solve": trainer.history[-1].solve})
@@ -84,18 +81,11 @@ def write_trained(
     )
     missing = {"missing": parts.missing} if parts.missing else {}
     write_json(folder / "config.json", {**config, **missing, "environment": environment()})
-    AttributeCNN(
-        architecture,
-        trainer.network,
-        factors,
-        (trainer.mean, trainer.scale),
-        standard,
-        trainer.table.names,
-        {
-            "groups": groups_by_name(groups, names),
-            "epochs": trainer.epoch,
-            "solve": trainer.history[-1].solve,
-            "images": {"side": int(trainer.table.pixels.shape[-1])},
-        },
-    ).save(folder)
+    described = {
+        "groups": groups_by_name(groups, names),
+        "epochs": trainer.epoch,
+        "solve": trainer.history[-1].solve,
+        "images": {"side": int(trainer.table.pixels.shape[-1])},
+    }
+    trainer.model(architecture, described).save(folder)
     seal_folder(folder, files_below(folder))

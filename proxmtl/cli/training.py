@@ -293,6 +293,7 @@ def _images(request: Request, names: tuple[str, ...]) -> ImageTable:
             skip_corrupt=given.skip_corrupt,
             id_column=given.id_column,
             cache=given.cache,
+            workers=request.training.workers,
             progress=thousandths(advance),
         )
     return table.with_attributes(names)

@@ -90,7 +90,7 @@ def check_unfinished(out: Path, epochs: int) -> None:
     """
     # whole, though the trainer reads it again: what is damaged is said before images are read
     checkpoint = read_checkpoint(out)
-    done = -1 if checkpoint is None else len(checkpoint.state.history) - 1
+    done = -1 if checkpoint is None else len(checkpoint.history) - 1
     written = None
     if (out / "model.json").is_file():
         if checkpoint is None:

@@ -18,17 +18,19 @@ def seal_beside(path: Path) -> Path:
     return path.with_suffix(".seal.json")
 
 
-def features_seal(path: Path, complete: Path) -> str:
+def features_seal(path: Path, complete: Path, names: Path | None = None) -> str:
     """Text of the seal.
 
     Parameters
     ----------
     path
-        The features file; the identifiers lie beside it, if there are any.
+        The features file.
     complete
         Where the features lie now.
+    names
+        Where the identifiers lie now, if there are any; by default beside the features file.
     """
-    files = {path.suffix: complete, IDS_SUFFIX: path.with_suffix(IDS_SUFFIX)}
+    files = {path.suffix: complete, IDS_SUFFIX: names or path.with_suffix(IDS_SUFFIX)}
     # by what follows the common name: the files may be renamed together
     return manifest_text({name: entry_of(file) for name, file in files.items() if file.exists()})
 

@@ -116,7 +116,13 @@ class LabelStatistics(nn.Module):
         self.has_zeros.fill_(any(zeros))
 
     def weigh(
-        self, labels: Tensor, sample_weight: Tensor | None, n_samples: int, dtype: torch.dtype
+        self,
+        labels: Tensor,
+        sample_weight: Tensor | None,
+        n_samples: int,
+        dtype: torch.dtype,
+        *,
+        checked: bool = False,
     ) -> BatchLabels:
         """Weigh the labels of a batch so that its loss estimates that of the whole training set.
 
@@ -128,25 +134,22 @@ class LabelStatistics(nn.Module):
         In a distributed run each process's loss is scaled so that their mean over the processes is
         the loss of all batches together, since training averages gradients.
 
+        With ``checked`` the batch is one of the set that was seen: it is not looked at again, for
+        which the program would have to wait for the device.
+
         Raises
         ------
         ValueError
             If shapes differ, a label or a weight is none, zeros look like the no of 0/1 coding, or
             counts of the whole set are needed and were not taken.
         """
-        check_batch(labels, sample_weight, (n_samples, self.n_tasks))
-        if not n_samples and not self.distributed:  # of several processes one may be without any
-            raise ValueError("features: the batch has no sample; give one or more, or skip it.")
-        known = bool(self.observed > 0)
-        if not known and (self.reduction == "sum" or self.class_weight is not None):
-            raise ValueError(
-                f"reduction, class_weight: {self.reduction!r} and {self.class_weight!r} need "
-                "counts of the whole training set; call solve, or take_labels(labels), first."
-            )
         given = labels.to(dtype)
         observed = ~torch.isnan(given) & (given != 0)
-        # before the set was seen a batch has to speak for itself: NaN for missing always can
-        check_coding(given, observed, zero_is_missing=bool(self.has_zeros) if known else None)
+        known = True
+        if not checked:
+            check_batch(labels, sample_weight, (n_samples, self.n_tasks))
+            known = bool(self.observed > 0)
+            self._check(given, observed, known=known)
         signs = torch.where(observed, given, 1.0)
         weights = observed.to(dtype)
         if sample_weight is not None:
@@ -169,6 +172,18 @@ class LabelStatistics(nn.Module):
             whole = counts.sum()
             scale = torch.where(whole > 0, share * total / whole, 0.0).expand_as(counts)
         return BatchLabels(signs, weights * scale.to(weights))
+
+    def _check(self, given: Tensor, observed: Tensor, *, known: bool) -> None:
+        # of several processes one may be without any sample
+        if not len(given) and not self.distributed:
+            raise ValueError("features: the batch has no sample; give one or more, or skip it.")
+        if not known and (self.reduction == "sum" or self.class_weight is not None):
+            raise ValueError(
+                f"reduction, class_weight: {self.reduction!r} and {self.class_weight!r} need "
+                "counts of the whole training set; call solve, or take_labels(labels), first."
+            )
+        # before the set was seen a batch has to speak for itself: NaN for missing always can
+        check_coding(given, observed, zero_is_missing=bool(self.has_zeros) if known else None)
 
     @property
     def tasks_per_unit(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whether data go with a solved head, said before any work."""
+"""Checks of the data of a solved head, made before any work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["as_tensors", "check_batch", "check_features", "check_labels", "check
 
 
 def as_tensors(name: str, values: Any, features: Features) -> Any:
-    """Labels or weights, arrays and frames too, as a tensor or a list of one vector a task.
+    """Convert labels or weights, also arrays and frames, to a tensor or to one vector per task.
 
     In float64 on the device of the features; None stays None.
     """
@@ -30,14 +30,14 @@ def as_tensors(name: str, values: Any, features: Features) -> Any:
 def check_features(
     features: Features, n_features: int, n_tasks: int, *, batch: bool = False
 ) -> None:
-    """Refuse features of another width, or of other than one matrix for all or one a task.
+    """Check that features have the head's width, and one matrix for all tasks or one per task.
 
-    Those of a batch are one tensor: tasks have the same number of samples there.
+    Those of a batch are one tensor: all tasks have the same number of samples there.
 
     Raises
     ------
     ValueError
-        With what was seen and what the head takes.
+        If not, with what was seen and what the head takes.
     """
     shared = isinstance(features, Tensor)
     parts: list[Any] = [features] if shared else list(features)
@@ -59,12 +59,12 @@ def check_features(
 
 
 def check_labels(labels: Tensor | list[Tensor], features: Features, n_tasks: int) -> None:
-    """Refuse labels that have not one entry a sample of each task.
+    """Check that labels have one entry per sample of each task.
 
     Raises
     ------
     ValueError
-        With what was seen and what goes with these features.
+        If not, with what was seen and what goes with these features.
     """
     if isinstance(labels, Tensor):
         rows = [labels.shape[0]] * labels.shape[1] if labels.ndim == 2 else []
@@ -83,12 +83,12 @@ def check_labels(labels: Tensor | list[Tensor], features: Features, n_tasks: int
 
 
 def check_batch(labels: Tensor, sample_weight: Tensor | None, shape: tuple[int, int]) -> None:
-    """Refuse labels and weights of a batch that are not (B, M), or not what they may be.
+    """Check the shapes (B, M) and the values of the labels and weights of a batch.
 
     Raises
     ------
     ValueError
-        With the argument, what was seen and what to do.
+        If one is wrong, with the argument, what was seen and what to do.
     """
     if tuple(labels.shape) != shape:
         raise ValueError(
@@ -105,12 +105,12 @@ def check_batch(labels: Tensor, sample_weight: Tensor | None, shape: tuple[int, 
 
 
 def check_weight_shape(sample_weight: Tensor, shape: tuple[int, ...]) -> None:
-    """Refuse weights that are neither one a sample nor one a label.
+    """Check that there is one weight per sample, or one per label.
 
     Raises
     ------
     ValueError
-        With what was seen and what to do.
+        If not, with what was seen and what to do.
     """
     if tuple(sample_weight.shape) not in (shape[:1], (*shape[:1], 1), shape):
         raise ValueError(

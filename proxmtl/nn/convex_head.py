@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.minimization import minimize
-from proxmtl.nn.batches import LabelStatistics
 from proxmtl.nn.layer import ProblemTemplate
-from proxmtl.nn.linear import Centred, linear_scores
+from proxmtl.nn.linear import Centred
 from proxmtl.nn.solved_head import SolvedHead
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, add
@@ -74,28 +73,24 @@ class ConvexHead(SolvedHead[Result[Tensor]]):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        if n_features < 1 or n_tasks < 1:
-            raise ValueError(f"n_features, n_tasks: got {n_features}, {n_tasks}; use at least 1.")
-        self.n_features, self.n_tasks, self.distributed = n_features, n_tasks, distributed
+        super().__init__(
+            n_features,
+            n_tasks,
+            reduction=reduction,
+            class_weight=class_weight,
+            trainable=trainable,
+            distributed=distributed,
+            device=device,
+            dtype=dtype,
+        )
         options = {"reduction": reduction, "class_weight": class_weight}
         self.problem = ProblemTemplate(
             loss or SquaredHinge(), regularizers, fit_intercept, targets=options
         )
         self.solver = solver or FISTA()
         self.stop = stop or RelativeKKT(1e-4) | MaxPasses(1000)
-        self.result: Result[Tensor] | None = None
-
-        def zeros(*shape: int) -> nn.Parameter:
-            start = torch.zeros(shape, device=device, dtype=dtype or torch.get_default_dtype())
-            return nn.Parameter(start, requires_grad=trainable)
-
-        self.W = zeros(n_features, n_tasks)
-        self.intercept = zeros(n_tasks) if fit_intercept else None
-        self.register_buffer("solved", torch.tensor(data=False, device=device))
-        self.census = LabelStatistics(
-            n_tasks, reduction, class_weight, distributed=distributed, device=device
-        )
+        self.W = self._weight(torch.zeros(n_features, n_tasks))
+        self.intercept = self._weight(torch.zeros(n_tasks)) if fit_intercept else None
         self.penalty()  # raises if a regularizer does not take this shape
 
     @property
@@ -103,18 +98,9 @@ class ConvexHead(SolvedHead[Result[Tensor]]):
         """Loss of a score and its label."""
         return self.problem.loss
 
-    @property
-    def coef(self) -> Tensor:
-        """W, shape (D, M)."""
-        return self.W
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Scores (B, M) of features (M, B, D), one matrix a task, or (B, D), shared by all."""
-        return self.scores(features, self.W.dtype)
-
-    def scores(self, features: Tensor, dtype: torch.dtype) -> Tensor:
-        """As a call, with the weights in another precision."""
-        return linear_scores(features, self.W.to(dtype), self.intercept)
+    def coef_as(self, dtype: torch.dtype) -> Tensor:
+        """W computed in a precision."""
+        return self.W.to(dtype)
 
     def penalty(self) -> Tensor:
         """The penalty at the present weights, 0-d, without a graph."""

@@ -1,4 +1,4 @@
-"""What runs outside compiled graphs."""
+"""Functions that run outside compiled graphs."""
 
 from __future__ import annotations
 

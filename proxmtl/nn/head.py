@@ -16,10 +16,9 @@ from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
 from proxmtl.latent.parts import check_strengths
 from proxmtl.latent.strengths import RelativeStrengths
 from proxmtl.losses import Loss
-from proxmtl.nn.batches import LabelStatistics, detached
+from proxmtl.nn.batches import detached
 from proxmtl.nn.checks import check_features
 from proxmtl.nn.eager import eager
-from proxmtl.nn.factored_linear import FactoredLinear
 from proxmtl.nn.joint import mean_over_processes
 from proxmtl.nn.preparation import prepared
 from proxmtl.nn.solved_head import SolvedHead
@@ -33,7 +32,7 @@ __all__ = ["LatentMTLHead"]
 STRENGTHS = ("group_strength", "l1_strength", "frobenius_strength", "own_strength")
 
 
-class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
+class LatentMTLHead(SolvedHead[LatentResult]):
     """Scores ``z_m = x_m' (L s_m + v_m) + b_m`` of M tasks from their features, solved for.
 
     Own parts ``v_m`` are there where ``own_strength`` is given.
@@ -124,35 +123,71 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         super().__init__(
             n_features,
             n_tasks,
-            n_latents,
-            bias=fit_intercept,
-            own=model.own_strength is not None,
+            reduction=model.reduction,
+            class_weight=model.class_weight,
             trainable=trainable,
-            seed=model.random_state,
+            distributed=distributed,
             device=device,
             dtype=dtype,
         )
+        self._any_k, K = n_latents is None, n_latents or min(n_features, n_tasks)
+        generator = torch.Generator().manual_seed(model.random_state)
+
+        def normal(rows: int, columns: int) -> nn.Parameter:
+            # drawn on the CPU in float64, so that a seed means the same start everywhere
+            wide = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
+            return self._weight(wide / rows**0.5)
+
+        self.L, self.S = normal(n_features, K), normal(K, n_tasks)
+        self.intercept = self._weight(torch.zeros(n_tasks)) if fit_intercept else None
+        has_own = model.own_strength is not None
+        self.V = self._weight(torch.zeros(n_features, n_tasks)) if has_own else None
         if groups is not None and groups.n_items != n_tasks:
             raise ValueError(f"groups: made for {groups.n_items} tasks, the head has {n_tasks}.")
-        self.model, self.relative, self.distributed = model, relative, distributed
+        self.model, self.relative = model, relative
         if relative is not None:
             unknown = torch.full((len(STRENGTHS),), torch.nan, dtype=torch.float64, device=device)
             self.register_buffer("strengths", unknown)
             self.register_load_state_dict_post_hook(_take_strengths)  # type: ignore[no-untyped-call]
-        self.result: LatentResult | None = None
-        self.register_buffer("solved", torch.tensor(data=False, device=device))
-        self.census = LabelStatistics(
-            n_tasks,
-            model.reduction,
-            model.class_weight,
-            distributed=distributed,
-            device=device,
-        )
 
     @property
     def data_loss(self) -> Loss:
         """Loss of a score and its label."""
         return self.model.loss
+
+    # ------------------------------------------------------------------ the weights
+
+    @property
+    def n_latents(self) -> int:
+        """K, dead latents included."""
+        return self.S.shape[0]
+
+    def coef_as(self, dtype: torch.dtype) -> Tensor:
+        """``W = L S``, with own parts ``L S + V``, computed in a precision."""
+        shared = self.L.to(dtype) @ self.S.to(dtype)
+        return shared if self.V is None else shared + self.V.to(dtype)
+
+    def factors(self) -> tuple[nn.Parameter, ...]:
+        """``(L, S)``, then the intercept, then V, where there are."""
+        return tuple(p for p in (self.L, self.S, self.intercept, self.V) if p is not None)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows."""
+        return (
+            f"n_features={self.n_features}, n_tasks={self.n_tasks}, n_latents={self.n_latents}, "
+            f"trainable={self.trainable}"
+        )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take the K of a checkpoint where none was asked for."""
+        L, S = state_dict.get(prefix + "L"), state_dict.get(prefix + "S")
+        if self._any_k and L is not None and S is not None:
+            fits = L.shape[0] == self.n_features and S.shape[1] == self.n_tasks
+            if fits and L.shape[1] == S.shape[0] != self.n_latents:
+                self.L.data, self.S.data = self.L.new_zeros(L.shape), self.S.new_zeros(S.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     # ------------------------------------------------------------------ the solve
 
@@ -188,10 +223,16 @@ class LatentMTLHead(FactoredLinear, SolvedHead[LatentResult]):
         found = super()._synchronised()
         return found if self.relative is None else [*found, self.strengths]
 
+    @torch.no_grad()
     def _take(self, result: LatentResult) -> None:
         if self.relative is not None:
             _take_strengths(self)
-        self.adopt(result.L, result.S, result.intercept, result.own)
+        found = (result.L, result.S, result.intercept, result.own)
+        for parameter, new in zip((self.L, self.S, self.intercept, self.V), found, strict=True):
+            if parameter is not None and new is not None:
+                if parameter.shape != new.shape:  # another K
+                    parameter.data = parameter.new_empty(new.shape)
+                parameter.copy_(new)
         self.solved.fill_(not result.collapsed)  # no descent leaves W = 0
 
     # ------------------------------------------------------------------ penalties

@@ -22,7 +22,7 @@ NOT_FINITE = (
 
 
 def linear_scores(features: Tensor, W: Tensor, intercept: Tensor | None) -> Tensor:
-    """``x_m' w_m + b_m``: scores (B, M) of features (M, B, D), one matrix a task, or (B, D)."""
+    """``x_m' w_m + b_m``: scores (B, M) of features (M, B, D), one matrix per task, or (B, D)."""
     shared = features.ndim == 2
     scores = features @ W if shared else torch.einsum("mbd,dm->bm", features, W)
     return scores if intercept is None else scores + intercept.to(scores.dtype)

@@ -13,10 +13,11 @@ from proxmtl.nn.batches import LabelStatistics, by_task, detached
 from proxmtl.nn.checks import as_tensors, check_features, check_labels
 from proxmtl.nn.eager import eager
 from proxmtl.nn.joint import Outcome, solve_on_first
-from proxmtl.nn.linear import Features, check_all_finite
+from proxmtl.nn.linear import Features, check_all_finite, linear_scores
 from proxmtl.nn.score_loss import score_loss
 from proxmtl.solvers.base import Callback
 from proxmtl.stopping import Stop
+from proxmtl.targets import ClassWeight, Reduction
 
 __all__ = ["SolvedHead"]
 
@@ -24,42 +25,82 @@ __all__ = ["SolvedHead"]
 class SolvedHead(nn.Module, Generic[Outcome]):
     """A linear head whose weights the engine solves for; between solves they are held fixed.
 
-    Attributes
+    Parameters
     ----------
     n_features, n_tasks : int
         D and M.
+    reduction, class_weight
+        Of :meth:`Targets.from_labels`.
+    trainable : bool
+        Whether gradients reach the weights.
+    distributed : bool
+        The samples of all processes together are the training set, and their batches the batch.
+    device, dtype
+        Of the weights.
+
+    Attributes
+    ----------
     intercept : Parameter (M,), or None
     census : LabelStatistics
         Counts of the training set's labels, for the weights of batches.
     solved : Tensor of bool
         Whether :meth:`solve` has been run; then the next one starts from these weights.
-    distributed : bool
-        The samples of all processes together are the training set.
     result : LatentResult, Result or None
         Of the last solve in this process, with its certificate; not in the ``state_dict``.
     """
 
-    n_features: int
-    n_tasks: int
     intercept: nn.Parameter | None
-    census: LabelStatistics
     solved: Tensor
-    distributed: bool
     result: Outcome | None
+
+    def __init__(
+        self,
+        n_features: int,
+        n_tasks: int,
+        *,
+        reduction: Reduction,
+        class_weight: ClassWeight,
+        trainable: bool,
+        distributed: bool,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        if n_features < 1 or n_tasks < 1:
+            raise ValueError(f"n_features, n_tasks: got {n_features}, {n_tasks}; use at least 1.")
+        self.n_features, self.n_tasks = n_features, n_tasks
+        self.trainable, self.distributed = trainable, distributed
+        self._place: dict[str, Any] = {
+            "device": device,
+            "dtype": dtype or torch.get_default_dtype(),
+        }
+        self.result = None
+        self.register_buffer("solved", torch.tensor(data=False, device=device))
+        self.census = LabelStatistics(
+            n_tasks, reduction, class_weight, distributed=distributed, device=device
+        )
+
+    def _weight(self, start: Tensor) -> nn.Parameter:
+        """A parameter that starts from a tensor."""
+        return nn.Parameter(start.to(**self._place), requires_grad=self.trainable)
 
     @property
     @abstractmethod
     def data_loss(self) -> Loss:
         """Loss of a score and its label."""
 
-    @property
     @abstractmethod
+    def coef_as(self, dtype: torch.dtype) -> Tensor:
+        """W computed in a precision."""
+
+    @property
     def coef(self) -> Tensor:
         """W, shape (D, M)."""
+        return self.coef_as(next(self.parameters()).dtype)
 
-    @abstractmethod
-    def scores(self, features: Tensor, dtype: torch.dtype) -> Tensor:
-        """Scores (B, M), with the weights in another precision."""
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores (B, M) of features (M, B, D), one matrix per task, or (B, D), shared by all."""
+        return linear_scores(features, self.coef, self.intercept)
 
     @abstractmethod
     def penalty(self) -> Tensor:
@@ -185,7 +226,12 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         return self._data_term(features, labels, sample_weight) + self.penalty()
 
     def network_loss(
-        self, features: Tensor, labels: Tensor, sample_weight: Tensor | None = None
+        self,
+        features: Tensor,
+        labels: Tensor,
+        sample_weight: Tensor | None = None,
+        *,
+        checked: bool = False,
     ) -> Tensor:
         """Sum over tasks of their mean losses, whatever the reduction, 0-d.
 
@@ -193,18 +239,29 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         label missing, each network sees the mean loss of its task: learning rates carry over. A
         task with few observed labels moves its network less, in proportion, but for the reduction
         ``"task_mean"``, under which every task counts alike and the few labels count for more.
+
+        Batches of the training set that :meth:`solve` or :meth:`take_labels` was given may be said
+        to be ``checked``: their values are not looked at again, for which a GPU would have to come
+        to rest at each step.
         """
-        value = self._data_term(features, labels, sample_weight)
+        value = self._data_term(features, labels, sample_weight, checked=checked)
         return value * self.census.tasks_per_unit.to(value)
 
-    def _data_term(self, features: Tensor, labels: Tensor, sample_weight: Tensor | None) -> Tensor:
+    def _data_term(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        sample_weight: Tensor | None,
+        *,
+        checked: bool = False,
+    ) -> Tensor:
         check_features(features, self.n_features, self.n_tasks, batch=True)
         dtype = torch.promote_types(
             torch.promote_types(features.dtype, self.coef.dtype), torch.float32
         )
         with torch.autocast(features.device.type, enabled=False):
-            scores = self.scores(features.to(dtype), dtype)
-            return self._score_loss(scores, labels, sample_weight)
+            scores = linear_scores(features.to(dtype), self.coef_as(dtype), self.intercept)
+            return self._score_loss(scores, labels, sample_weight, checked=checked)
 
     @eager
     def objective(
@@ -217,12 +274,19 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         return self._score_loss(scores, labels, sample_weight) + self.penalty()
 
     @eager
-    def _score_loss(self, scores: Tensor, labels: Tensor, sample_weight: Tensor | None) -> Tensor:
+    def _score_loss(
+        self,
+        scores: Tensor,
+        labels: Tensor,
+        sample_weight: Tensor | None,
+        *,
+        checked: bool = False,
+    ) -> Tensor:
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         if scores.shape != labels.shape:
             raise ValueError(
                 f"labels: shape {tuple(labels.shape)}; the scores have {tuple(scores.shape)}, "
                 "(samples, tasks)."
             )
-        batch = self.census.weigh(labels, sample_weight, len(labels), scores.dtype)
+        batch = self.census.weigh(labels, sample_weight, len(labels), scores.dtype, checked=checked)
         return score_loss(self.data_loss, scores, *batch)

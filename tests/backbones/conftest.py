@@ -3,17 +3,6 @@ import json
 import numpy as np
 import pytest
 
-from proxmtl.backbones.data import data_root
-
-
-@pytest.fixture
-def data():
-    """The folder of the real data sets, or a skip that says what is missing."""
-    root = data_root()
-    if not root.is_dir():
-        pytest.skip(f"real data: {root} isn't there; set PROXMTL_DATA to the folder of data sets")
-    return root
-
 
 def _convolution(rng, k, out, width, side):
     return {

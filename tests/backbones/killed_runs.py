@@ -72,7 +72,7 @@ def main(folder, kills):
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
         checkpoint = read_checkpoint(killed)
-        left = 0 if checkpoint is None else len(checkpoint.state.history)
+        left = 0 if checkpoint is None else len(checkpoint.history)
         sys.stdout.write(f"{left}\n")
         (killed / END).unlink(missing_ok=True)
     _, status = os.waitpid(child(killed, epochs), 0)

@@ -3,12 +3,14 @@
 import sys
 import types
 
+import numpy as np
 import pytest
 import torch
 from arithmetic import half_the_digits
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, relu
 
+from proxmtl.backbones import load_network
 from proxmtl.backbones.networks import Chain, Ensemble
 from proxmtl.backbones.training import Architecture
 
@@ -255,6 +257,35 @@ def test_models_of_libraries_are_found_by_name(libraries, tmp_path):
     for name in ("torchvision:vit", "timm:vit"):
         with pytest.raises(ValueError, match=f"'{name}' can't be had from t.*Unknown model"):
             Architecture(name, input_shape=SHAPE).ensemble()
+
+
+def test_names_of_training_are_names_of_frozen_features(libraries, monkeypatch):
+    """Weights of ImageNet, and the shape and the pixels of the pretraining, are the defaults."""
+    shaped = {**TimmNet().pretrained_cfg, "input_size": SHAPE}
+    monkeypatch.setattr(sys.modules["timm"], "create_model", lambda *_, **__: described(shaped))
+    frozen, given = load_network("timm:net"), described(shaped).eval()
+    assert (frozen.input_size, frozen.n_features) == (16, 4)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *SHAPE), dtype=np.uint8)
+    given.head[2] = nn.Identity()
+    images = (torch.from_numpy(pixels) - 127.5) / 63.75
+    torch.testing.assert_close(frozen.features(pixels), given(images))
+    load_network("torchvision:resnet")
+    load_network("torchvision:resnet", weights="random")
+    assert libraries == ["DEFAULT", None]
+    assert load_network("small", weights="random").n_features == 32
+    for name in ("small", "alexnet"):
+        with pytest.raises(ValueError, match=f"'imagenet', and '{name}' comes without"):
+            load_network(name)
+    with pytest.raises(ValueError, match=r"'resnet'; use one of 'small'.*, or a run folder"):
+        load_network("resnet")
+    with pytest.raises(ValueError, match=r"weights: n\.npz holds its own"):
+        load_network("n.npz", weights="random")
+
+
+def described(pretrained):
+    net = made(TimmNet)
+    net.pretrained_cfg = pretrained
+    return net
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])

@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 import torch
-from odd_documents import ODD, places
+from documents_cases import ODD, places
 
 from proxmtl.backbones.networks import Ensemble
 from proxmtl.backbones.training import AttributeCNN

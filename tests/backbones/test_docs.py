@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from documents_cases import check_names
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "training.md"
@@ -35,15 +36,9 @@ def test_the_page_on_backbones_runs_from_top_to_bottom(capsys):
 
 
 def test_the_page_on_backbones_names_files_and_functions_that_exist():
-    text = BACKBONE.read_text(encoding="utf-8")
-    files = set(re.findall(r"`((?:backbones|proxmtl|tests|docs)(?:/[\w.]+)+)`", text))
-    assert len(files) > 6
-    assert all((ROOT / path).exists() for path in files)
-    found = re.findall(r"`(\w+)` in `(\S+\.py)`", text)
-    assert len(found) == 3
-    for name, path in found:
-        code = (ROOT / path).read_text(encoding="utf-8")
-        assert re.search(rf"^(?:def {name}\(|{name} = )", code, re.MULTILINE), f"{name} in {path}"
+    n_files, n_names = check_names(BACKBONE, "backbones|proxmtl|tests|docs")
+    assert n_files > 6
+    assert n_names == 3
 
 
 @pytest.mark.data

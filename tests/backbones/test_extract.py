@@ -2,18 +2,18 @@ import io
 
 import numpy as np
 import pytest
-import torch
 from arithmetic import assert_same_sums
 from PIL import Image
 from quantized_cases import naive_net, roundings
 
 from proxmtl.backbones import (
-    QuantizedNet,
     extract,
     extract_to_file,
+    load_network,
     open_image,
     to_pixels,
 )
+from proxmtl.backbones.ahead import ahead
 
 
 def encoded(array, kind="PNG", **options):
@@ -25,7 +25,7 @@ def encoded(array, kind="PNG", **options):
 @pytest.fixture
 def net(tiny_net, tmp_path):
     np.savez(tmp_path / "tiny.npz", **tiny_net)
-    return QuantizedNet(tmp_path / "tiny.npz")
+    return load_network(str(tmp_path / "tiny.npz"))
 
 
 @pytest.fixture
@@ -40,9 +40,33 @@ def test_features_are_the_nets_output_whatever_the_batch(net, tiny_net, pictures
     assert features.dtype == np.float32
     for picture, row in zip(pictures, features, strict=True):
         pixels = to_pixels(picture, 9)
-        alone = net(torch.from_numpy(pixels)[None])[0]
+        alone = net.features(pixels[None])[0]
         sizes, _ = naive_net(tiny_net, pixels, sizes=True)
         assert_same_sums(row, alone, sizes=sizes, length=roundings(tiny_net))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_threads_that_decode_change_nothing(net, pictures, tmp_path, workers):
+    images = [*pictures[:5], b"x", *pictures[5:]]
+    expected = extract_to_file(images, net, tmp_path / "f.npy", batch_size=3, skip_corrupt=True)
+    found = extract_to_file(
+        images, net, tmp_path / "g.npy", batch_size=3, skip_corrupt=True, workers=workers
+    )
+    np.testing.assert_array_equal(found.features, expected.features)
+    assert (found.rows.tolist(), found.skipped) == (expected.rows.tolist(), expected.skipped)
+    with pytest.raises(ValueError, match="image 5 can't be decoded"):
+        extract(images, net, workers=workers)
+
+
+def test_the_limit_of_pillow_stays_whatever_threads_open(pictures, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # smaller than any of them
+    given = [encoded(picture) for picture in pictures] * 20
+    assert len(list(ahead(to_square, given, 4))) == 140
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def to_square(image):
+    return to_pixels(image, 4)
 
 
 def test_paths_bytes_pillow_and_arrays_are_the_same_image(net, pictures, tmp_path):

@@ -7,8 +7,7 @@ import pytest
 from extract_cases import Mixer, Squares
 
 from proxmtl.backbones import extract, extract_to_file
-from proxmtl.backbones.feature_file import FeatureFile
-from proxmtl.backbones.partial_files import clear_up
+from proxmtl.backbones.feature_file import FeatureFile, clear_up
 from proxmtl.io import InputError, load_features
 
 
@@ -60,7 +59,7 @@ def test_a_kill_at_any_file_leaves_a_part_or_nothing_but_the_features(
             break
         except KeyboardInterrupt as error:
             said = getattr(error, "__notes__", [])
-        kept = out.with_name("f.npy.partial").exists()
+        kept = not out.exists() and any(out.with_name("f.npy.partial").glob("0*.json"))
         assert any("go" in note for note in said) == kept
         clear_up(out)
         if not out.exists():
@@ -72,7 +71,7 @@ def test_a_kill_at_any_file_leaves_a_part_or_nothing_but_the_features(
 
 
 def test_a_kill_after_the_end_leaves_nothing_to_the_next_call(tmp_path):
-    out = tmp_path / "f.npy"
+    out, folder = tmp_path / "f.npy", tmp_path / "f.npy.partial"
     extract_to_file(Squares(3), Mixer(), out)
 
     def refused(out):
@@ -80,30 +79,28 @@ def test_a_kill_after_the_end_leaves_nothing_to_the_next_call(tmp_path):
             extract(Squares(3), Mixer(), out=out)
 
     for clear in (clear_up, refused):
-        for name in ("json", "lock"):
-            (tmp_path / f"f.npy.partial.{name}").write_text("x")
+        folder.mkdir()
+        for name in ("plan.json", "00000.npy", "seal.json"):  # all but the features, now in place
+            (folder / name).write_text("x")
+        (tmp_path / "f.npy.partial.lock").write_text("x")
         clear(out)
         assert {path.name for path in tmp_path.iterdir()} == {"f.npy", "f.seal.json"}
-    part = [tmp_path / f"f.npy.partial{end}" for end in ("", ".json")]
-    for path in part:  # of an interrupted extraction by force
-        path.write_text("x")
+    folder.mkdir()
+    kept = {"plan.json", "00000.npy", "seal.json", "features.npy"}
+    for name in kept:  # of an interrupted extraction by force
+        (folder / name).write_text("x")
     clear_up(out)
-    assert all(path.exists() for path in part)
+    assert {path.name for path in folder.iterdir()} == kept
 
 
-@pytest.mark.parametrize(
-    ("members", "broken"),
-    [(None, "_identify"), (2, "_identify"), (None, "_flush"), (2, "_copy_rows")],
-)
-def test_a_kill_while_rows_of_skipped_images_are_cut_off(tmp_path, monkeypatch, members, broken):
+@pytest.mark.parametrize("members", [None, 2])
+@pytest.mark.parametrize("broken", ["_join", "_install"])
+def test_a_kill_while_the_parts_are_joined(tmp_path, monkeypatch, members, broken):
     images, out = [b"x", *list(Squares(9))[1:]], tmp_path / "f.npy"
-    network, n_calls = Mixer(n_members=members), 0
+    network = Mixer(n_members=members)
 
     def killed(*_):
-        nonlocal n_calls
-        n_calls += 1
-        if n_calls == (2 if broken == "_flush" else 1):
-            raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(FeatureFile, broken, killed)
@@ -111,3 +108,19 @@ def test_a_kill_while_rows_of_skipped_images_are_cut_off(tmp_path, monkeypatch, 
             extract_to_file(images, network, out, skip_corrupt=True)
     found = extract_to_file(images, network, out, skip_corrupt=True)
     np.testing.assert_array_equal(found.features, extract(images[1:], network))
+
+
+def test_features_that_were_ready_are_not_those_of_another_request(tmp_path, monkeypatch):
+    out = tmp_path / "f.npy"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureFile, "_install", killed)
+        with pytest.raises(KeyboardInterrupt):
+            extract_to_file(Squares(3), Mixer(), out)
+    with pytest.raises(InputError, match="network differ"):
+        extract_to_file(Squares(3), Mixer(seed=1), out)
+    extract_to_file(Squares(3), Mixer(seed=1), out, fresh=True)
+    np.testing.assert_array_equal(np.load(out), extract(Squares(3), Mixer(seed=1)))

@@ -1,5 +1,6 @@
 """Features into a file: kills, memory, identities, corrupt images, names of rows."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from disks import file_limit
 from extract_cases import Mixer, Squares
 from PIL import Image
 
-from proxmtl.backbones import extract, extract_to_file
+from proxmtl.backbones import extract, extract_to_file, feature_file
 from proxmtl.backbones.extract import digest
 from proxmtl.backbones.feature_file import FeatureFile
 from proxmtl.io import InputError, load_features
@@ -59,11 +60,17 @@ def part(out, network=None, images=None, **options):
         )
 
 
+def done_in(folder):
+    """Images that the last part of an extraction speaks of."""
+    records = sorted(folder.glob("0*.json"))
+    return json.loads(records[-1].read_text())["done"] if records else 0
+
+
 @pytest.mark.parametrize("fresh", [False, True])  # an interrupted --force goes on as well
 def test_a_part_is_gone_on_with(tmp_path, fresh):
     out, looked_at = tmp_path / "f.npy", []
     part(out)
-    assert json.loads((tmp_path / "f.npy.partial.json").read_text())["done"] == 8
+    assert done_in(tmp_path / "f.npy.partial") == 8
 
     class Watched(Mixer):
         def features(self, pixels):
@@ -98,36 +105,79 @@ def test_parts_of_other_features_are_refused(tmp_path, options, said):
     assert len(fresh.features) == len(call["images"])
 
 
-@pytest.mark.parametrize("name", ["f.npy.partial", "f.npy.partial.json"])
+FILES = ["00000.npy", "00000.json", "plan.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_damaged_parts_are_refused(tmp_path, name):
     part(tmp_path / "f.npy")
-    path = tmp_path / name
+    path = tmp_path / "f.npy.partial" / name
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"damaged|can't be read"):
         extract_to_file(Squares(20), Mixer(), tmp_path / "f.npy")
+    fresh = extract_to_file(Squares(20), Mixer(), tmp_path / "f.npy", fresh=True)
+    np.testing.assert_array_equal(fresh.features, extract(Squares(20), Mixer()))
 
 
 @pytest.mark.parametrize("members", [None, 3])
-@pytest.mark.parametrize("name", ["f.npy.partial", "f.npy.partial.json"])
+@pytest.mark.parametrize("name", FILES)
 def test_any_flipped_bit_of_a_part_is_found(tmp_path, name, members):
-    network, path = Mixer(n_members=members), tmp_path / name
+    network, path = Mixer(n_members=members), tmp_path / "f.npy.partial" / name
     part(tmp_path / "f.npy", network=network)
     whole, expected = path.read_bytes(), extract(Squares(20), network)
     rng = np.random.default_rng(0)
-    done = 128 + 4 * 8 * 5  # bytes that are spoken of, of the first network
-    many = done if name == "f.npy.partial" else len(whole)
-    for position in rng.choice(np.arange(128 if many == done else 0, many), 30, replace=False):
+    for position in rng.choice(len(whole), 30, replace=False):
         damaged = bytearray(whole)
         damaged[position] ^= 1 << rng.integers(8)
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"start over \(--force") as caught:
             extract_to_file(Squares(20), network, tmp_path / "f.npy")
         assert caught.value.source == path
-    if name == "f.npy.partial":  # the header, and rows still to come, are written again
-        whole = b"\0" * 128 + whole[128:-3] + b"xyz"
     path.write_bytes(whole)
     found = extract_to_file(Squares(20), network, tmp_path / "f.npy")
     np.testing.assert_array_equal(found.features, expected)
+
+
+def test_parts_of_many_images_and_of_wide_features(tmp_path, monkeypatch):
+    """A part begins after so many images, or so many bytes."""
+    for name, value, n_parts in (("PART_IMAGES", 6, 3), ("PART_BYTES", 500, 2)):
+        with monkeypatch.context() as patch:
+            patch.setattr(feature_file, name, value)
+            with pytest.raises(KeyboardInterrupt):
+                extract_to_file(
+                    [*Squares(19), b"x"],
+                    Mixer(n_members=3),
+                    tmp_path / f"{name}.npy",
+                    batch_size=4,
+                    skip_corrupt=True,
+                    progress=interrupted_after(20),
+                )
+        folder = tmp_path / f"{name}.npy.partial"
+        assert len(list(folder.glob("0*.npy"))) == n_parts
+        assert done_in(folder) == 20
+        found = extract_to_file(
+            [*Squares(19), b"x"], Mixer(n_members=3), tmp_path / f"{name}.npy", skip_corrupt=True
+        )
+        np.testing.assert_array_equal(found.features, extract(Squares(19), Mixer(n_members=3)))
+
+
+def test_parts_of_another_version_are_refused_and_replaced_by_force(tmp_path):
+    out = tmp_path / "f.npy"
+    for end in (".partial", ".partial.json"):
+        out.with_name(out.name + end).write_bytes(b"of before")
+    with pytest.raises(InputError, match=r"f\.npy\.partial: is of another version.*--force"):
+        extract_to_file(Squares(3), Mixer(), out)
+    extract_to_file(Squares(3), Mixer(), out, fresh=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"f.npy", "f.seal.json"}
+
+
+def test_other_files_in_the_folder_of_the_parts_are_not_removed(tmp_path):
+    part(tmp_path / "f.npy")
+    (tmp_path / "f.npy.partial" / "notes.txt").write_text("mine")
+    with pytest.raises(OSError, match="not empty"):
+        extract_to_file(Squares(20), Mixer(), tmp_path / "f.npy")
+    assert len(np.load(tmp_path / "f.npy")) == 20
+    assert [path.name for path in (tmp_path / "f.npy.partial").iterdir()] == ["notes.txt"]
 
 
 def test_images_to_come_may_be_repaired(tmp_path):
@@ -176,9 +226,11 @@ def test_skipped_images_are_not_forgotten_by_a_later_call(tmp_path):
         extract_to_file([b"x"] * 3, Mixer(), tmp_path / "g.npy", skip_corrupt=True)
 
 
-def test_what_a_kill_left_in_the_middle_of_a_replacement_is_removed(tmp_path):
-    for name in ("f.npy.partial.new", "f.npy.partial.rows", "f.npy.partial.lock"):
-        (tmp_path / name).write_text("x")
+def test_what_a_kill_left_in_the_middle_of_a_part_is_removed(tmp_path):
+    (tmp_path / "f.npy.partial").mkdir()
+    for name in ("00000.npy", "00001.json", "features.npy", "ids.csv"):  # without a plan
+        (tmp_path / "f.npy.partial" / name).write_text("x")
+    (tmp_path / "f.npy.partial.lock").write_text("x")
     (tmp_path / ".f.npy.swp").write_text("of an editor")
     extract(Squares(3), Mixer(), out=tmp_path / "f.npy")
     assert {path.name for path in tmp_path.iterdir()} == {"f.npy", "f.seal.json", ".f.npy.swp"}
@@ -198,7 +250,7 @@ def test_one_extraction_at_a_time_writes_a_file(tmp_path):
 
 
 def test_rows_stay_with_their_images_when_interrupted_anywhere(tmp_path):
-    """An interruption at each line of the writing of a batch; the next call completes the file."""
+    """An interruption at each line where a batch is taken; the next call completes the file."""
     expected, lines = extract(Squares(8), Mixer()), 0
     for moment in range(1, 100):
         out, left = tmp_path / f"{moment}.npy", [moment]
@@ -222,7 +274,7 @@ def test_rows_stay_with_their_images_when_interrupted_anywhere(tmp_path):
             sys.settrace(before)
         found = extract_to_file(Squares(8), Mixer(), out, batch_size=4)
         np.testing.assert_array_equal(found.features, expected)
-    assert lines > 10
+    assert lines > 6
 
 
 def test_a_file_that_failed_at_its_first_image_leaves_nothing(tmp_path):
@@ -231,14 +283,15 @@ def test_a_file_that_failed_at_its_first_image_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_room_for_a_copy_is_asked_for_where_blocks_must_move(tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1500))
-    images, ensemble = list(Squares(20)), Mixer(n_members=3)
-    for name, network, skip in (("one", Mixer(), True), ("three", ensemble, False)):
-        extract_to_file(images, network, tmp_path / f"{name}.npy", skip_corrupt=skip)
-    with pytest.raises(InputError, match=r"take 2\.66e-06 GB"):
-        extract_to_file(images, ensemble, tmp_path / "f.npy", skip_corrupt=True)
+def test_room_for_the_parts_and_the_whole_is_asked_for(tmp_path, monkeypatch):
+    usage, size = shutil.disk_usage(tmp_path), 4 * 3 * 20 * 5
+    for free, enough in ((2 * size, True), (2 * size - 1, False)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        ended = contextlib.nullcontext()
+        if not enough:
+            ended = pytest.raises(InputError, match=r"take 2\.4e-06 GB, and its disk has")
+        with ended:
+            extract_to_file(Squares(20), Mixer(n_members=3), tmp_path / f"{free}.npy")
 
 
 @pytest.mark.parametrize(
@@ -300,27 +353,20 @@ def test_names_that_no_extraction_wrote_are_not_replaced(tmp_path):
     assert load_features(out).ids == ("a", "b")
 
 
-@pytest.mark.parametrize("suffix", [".partial", ".partial.json"])
-def test_half_of_what_a_kill_left_is_begun_anew(tmp_path, suffix):
-    """A process may end after it has made the file and before it has noted how far it got."""
+def test_a_file_that_may_not_have_its_size_is_named(tmp_path, monkeypatch):
     out = tmp_path / "f.npy"
-    out.with_name(out.name + suffix).write_bytes(b"half a file")
-    found = extract_to_file(Squares(3), Mixer(), out)
-    np.testing.assert_array_equal(found.features, extract(Squares(3), Mixer()))
-    assert {path.name for path in tmp_path.iterdir()} == {"f.npy", "f.seal.json"}
-
-
-def test_a_file_that_may_not_have_its_size_is_named(tmp_path):
-    out = tmp_path / "f.npy"
-    with file_limit(100), pytest.raises(OSError, match="too large") as caught:  # of its header
+    folder = tmp_path / "f.npy.partial"
+    with file_limit(100), pytest.raises(OSError, match="too large") as caught:
         extract_to_file(Squares(3), Mixer(), out)
-    assert caught.value.filename == f"{out}.partial"
-    with file_limit(150), pytest.raises(InputError, match=r"f\.npy: it takes .*ulimit"):
-        extract_to_file(Squares(3), Mixer(), out)
-    names = [f"{i:0200}" for i in range(3)]
-    with file_limit(500), pytest.raises(OSError, match="too large") as caught:  # of the record
-        extract_to_file(Squares(3), Mixer(), out, ids=names)
-    assert caught.value.filename == f"{out}.partial.json"
+    assert caught.value.filename == str(folder / "plan.json")
+    wide = Mixer(n_features=200)
+    with file_limit(2000), pytest.raises(OSError, match="too large") as caught:
+        extract_to_file(Squares(3), wide, out)
+    assert caught.value.filename == str(folder / "00000.npy")
+    monkeypatch.setattr(feature_file, "PART_IMAGES", 3)  # each small enough, but not the whole
+    with file_limit(2700), pytest.raises(InputError, match=r"f\.npy: it takes .*ulimit"):
+        extract_to_file(Squares(6), wide, out, batch_size=3, fresh=True)
+    assert not out.exists()
 
 
 def test_identifiers_of_other_rows_are_refused(tmp_path):

@@ -5,14 +5,15 @@ import unicodedata
 from hashlib import sha256
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from arithmetic import assert_same_sums
 from PIL import Image
 
 from proxmtl.backbones.data import ImageTable
+from proxmtl.backbones.pixels import cropped, moments, to_input
 from proxmtl.backbones.training import CropsAndFlips, Krizhevsky
-from proxmtl.backbones.training.pixels import cropped, moments, to_input
 from proxmtl.io import InputError
 from proxmtl.sources import sources_read
 
@@ -121,6 +122,14 @@ def test_decoded_pixels_are_mapped_and_found_again(folder):
     os.utime(folder / "a" / "0.png", ns=(1, 1))
     changed = read(folder, cache=folder / "cache")
     assert changed.pixels[0, 0].min() == 255
+
+
+def test_another_version_of_pillow_decodes_again(folder, monkeypatch):
+    read(folder, cache=folder / "cache")
+    seen = []
+    monkeypatch.setattr(PIL, "__version__", "0.1")
+    read(folder, cache=folder / "cache", progress=lambda *_: seen.append(1))
+    assert len(seen) == 5
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
@@ -257,33 +266,56 @@ def crops_of(image, side):
 def test_crops_and_flips_are_parts_of_the_images():
     images = np.random.default_rng(0).integers(0, 256, (40, 2, 5, 6), dtype=np.uint8)
     augmentation = CropsAndFlips(4)
-    out = augmentation(images, 7)
-    np.testing.assert_array_equal(out, augmentation(images, 7))
-    assert not np.array_equal(out, augmentation(images, 8))
+    out = augmentation(images, range(40))
+    np.testing.assert_array_equal(out[7:9], augmentation(images[7:9], [7, 8]))
+    assert not np.array_equal(out, augmentation(images, range(1, 41)))
     kinds = set()
     for image, changed in zip(images, out, strict=True):
         (kind,) = (i for i, c in enumerate(crops_of(image, 4)) if np.array_equal(c, changed))
         kinds.add(kind)
     assert len(kinds) == 12  # 2 x 3 places, mirrored or not: all occur
-    plain = CropsAndFlips(5, padding=1, flips=False)(images, 3)
+    plain = CropsAndFlips(5, padding=1, flips=False)(images, range(40))
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
     for image, changed in zip(padded, plain, strict=True):
         assert any(np.array_equal(c, changed) for c in list(crops_of(image, 5))[::2])
     with pytest.raises(ValueError, match="larger than the padded image"):
-        CropsAndFlips(9)(images, 0)
+        CropsAndFlips(9)(images, range(40))
 
 
-def test_colours_move_along_the_axes_of_the_pixels():
-    pytest.importorskip("albumentations", reason="needs the extra 'images'")
-    images = np.random.default_rng(0).integers(60, 190, (6, 3, 8, 8), dtype=np.uint8)
-    augmentation = Krizhevsky(6)
-    out = augmentation(images, 5)
-    assert out.shape == (6, 3, 6, 6)
-    assert out.dtype == np.uint8
-    np.testing.assert_array_equal(out, augmentation(images, 5))
-    assert not np.array_equal(out, augmentation(images, 6))
-    for image, changed in zip(images, out, strict=True):
-        shifts = [changed.astype(int) - crop.astype(int) for crop in crops_of(image, 6)]
-        # one shift a channel, to the rounding, for exactly one crop
-        flat = [s for s in shifts if max(np.ptp(channel) for channel in s) <= 1]
-        assert len(flat) == 1
+def test_colours_move_along_the_axes_of_the_training_set():
+    rng = np.random.default_rng(0)
+    one_axis = rng.integers(-40, 40, (300, 1, 8, 8)) * np.array([2, 1, -1])[:, None, None]
+    images = (128 + one_axis).astype(np.uint8)
+    augmentation = Krizhevsky(6).fitted(images, np.arange(300))
+    assert repr(augmentation) == "Krizhevsky(side=6, padding=0, flips=True)"
+    plain = CropsAndFlips(6)(images, range(300)).astype(int)
+    shifts = augmentation(images, range(300)) - plain
+    # one shift a channel but where a colour ends, along the axis, by 0.1 times the eigenvalue
+    whole = [np.median(shift, (1, 2)) for shift in shifts]
+    amounts = [float(shift @ [2, 1, -1]) / 6 for shift in whole]
+    for shift, amount in zip(whole, amounts, strict=True):
+        np.testing.assert_allclose(shift, amount * np.array([2, 1, -1]), atol=1)
+    eigenvalue = np.linalg.eigvalsh(np.cov(images.swapaxes(0, 1).reshape(3, -1) / 255))[-1]
+    of_unit = np.array(amounts) * 6**0.5 / 255
+    assert np.std(of_unit) == pytest.approx(0.1 * eigenvalue, rel=0.15)  # of 300 draws
+    with pytest.raises(ValueError, match="call fitted"):
+        Krizhevsky(6)(images, range(300))
+
+
+def test_threads_decode_the_same_table(folder):
+    (folder / "a" / "1.png").write_bytes(b"not an image")
+    with sources_read() as alone:
+        plain = read(folder, skip_corrupt=True)
+    seen = []
+    for options in ({}, {"cache": folder / "cache"}):
+        with sources_read() as sources:
+            table = read(
+                folder,
+                skip_corrupt=True,
+                workers=3,
+                progress=lambda done, n: seen.append((done, n)),
+                **options,
+            )
+        np.testing.assert_array_equal(table.pixels, plain.pixels)
+        assert (table.ids, table.skipped, sources) == (plain.ids, plain.skipped, alone)
+    assert seen == 2 * [(i, 5) for i in range(1, 6)]

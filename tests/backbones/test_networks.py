@@ -47,16 +47,15 @@ def test_published_weights_load_and_others_are_refused(tmp_path):
     state |= {f"{n}.bias": torch.full((1,), 0.5).expand(s[0]) for n, s in TORCHVISION.items()}
     state["classifier.6.weight"] = torch.zeros(1000, 4096)
     torch.save(state, path)
-    network = AlexNet()
-    network.load_imagenet(path)
+    network = make_network("alexnet", weights=path)
     assert network.classifier[1].bias.mean().item() == 0.5
     assert network.features[3].weight.max().item() == pytest.approx(0.01)
     del state["features.8.bias"]
     torch.save(state, path)
     with pytest.raises(ValueError, match=r"features\.8\.bias is missing"):
-        network.load_imagenet(path)
+        make_network("alexnet", weights=path)
     with pytest.raises(FileNotFoundError, match="isn't there"):
-        network.load_imagenet(tmp_path / "none.pth")
+        make_network("alexnet", weights=tmp_path / "none.pth")
 
 
 def test_normalisation_changes_the_first_two_layers_only():

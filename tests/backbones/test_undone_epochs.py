@@ -93,13 +93,13 @@ def test_an_epoch_that_is_interrupted_never_was(monkeypatch, tmp_path, where, ep
     # gone before the momentum is copied: the peak is that of an epoch
     assert all(parameter.grad is None for parameter in trainer.network.parameters())
     checkpoint = read_checkpoint(tmp_path)
-    assert (0 if checkpoint is None else len(checkpoint.state.history)) == epoch
+    assert (0 if checkpoint is None else len(checkpoint.history)) == epoch
     assert figures(trainer) == figures(made())
 
 
 def test_divergence_is_said():
     trainer = small_run(
-        epochs=3, head=SingleTaskHead(0.3), learning_rate=1e6, undo_above=float("inf")
+        epochs=3, head=SingleTaskHead(0.3), learning_rate=1e6, rollback_threshold=float("inf")
     )
     with pytest.raises(ValueError, match="Lower learning_rate"):
         trainer.run()
@@ -125,9 +125,26 @@ def test_features_far_too_large_are_undone_too(monkeypatch, caplog):
     for name, tensor in state_of(trainer)[0].items():
         assert torch.equal(tensor, before[0][name])
     assert bool(torch.isfinite(trainer.features(trainer.train)).all())
-    monkeypatch.setattr(trainer, "config", dataclasses.replace(trainer.config, undo_above=np.inf))
+    monkeypatch.setattr(
+        trainer, "config", dataclasses.replace(trainer.config, rollback_threshold=np.inf)
+    )
     with pytest.raises(ValueError, match=r"Lower learning_rate\. \(.*curvature"):
         trainer.advance()
+
+
+def test_an_error_with_usual_features_is_no_divergence(monkeypatch):
+    trainer = small_run(epochs=2, n_train=60, head=SingleTaskHead(0.3))
+    trainer.advance()
+    before = state_of(trainer)
+
+    def broken(*_):
+        raise ValueError("a slip in a solver")
+
+    monkeypatch.setattr(trainer.layer, "solve", broken)
+    with pytest.raises(ValueError, match=r"^a slip in a solver$"):
+        trainer.advance()
+    for name, tensor in state_of(trainer)[0].items():
+        assert torch.equal(tensor, before[0][name])
 
 
 def test_networks_that_were_given_wrong_are_no_divergence():

@@ -258,7 +258,7 @@ def test_extracted_features_are_fitted_by_name(program, run, trained):
 
 
 def test_quantized_networks_are_read_from_a_file(program, photos):
-    from proxmtl.backbones import QuantizedNet, extract
+    from proxmtl.backbones import extract, load_network
 
     rng = np.random.default_rng(0)
     graph = [
@@ -281,7 +281,7 @@ def test_quantized_networks_are_read_from_a_file(program, photos):
     )
     assert code == 0, err
     images = [Image.open(photos / "photos" / f"{i}.png") for i in range(40)]
-    expected = extract(images, QuantizedNet(photos / "net.npz"), fit="pad")
+    expected = extract(images, load_network(str(photos / "net.npz")), fit="pad")
     np.testing.assert_array_equal(np.load(photos / "f.npy"), expected)
     for image in images:
         image.close()

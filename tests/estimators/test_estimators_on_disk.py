@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from odd_documents import ODD, places
+from documents_cases import ODD, places
 from sklearn.exceptions import NotFittedError
 
 from proxmtl.cli.run import summary_lines

@@ -94,7 +94,7 @@ COMMANDS: dict[str, Case] = {
     "extract-on": Case(
         f"{EXTRACT} out/f.npy",
         ("net.npz",),
-        own=("out/f.npy.partial", "out/f.npy.partial.json"),
+        own=("out/f.npy.partial/*",),
         before=(f"{EXTRACT} out/f.npy",),
         repairs=("photos/20.png",),
     ),

@@ -179,7 +179,7 @@ def _epochs_kept(folder: Path) -> int | None:
     from proxmtl.backbones.training import read_checkpoint
 
     found = read_checkpoint(folder)
-    return None if found is None else len(found.state.history) - 1
+    return None if found is None else len(found.history) - 1
 
 
 def _kill(fault: Fault) -> tuple[str, str]:

@@ -135,7 +135,8 @@ REGRESSIONS: dict[str, tuple[bytes, ...]] = {
         b'{"norm": 1e999}',
         b"[" * DEEP,
     ),
-    "partial-record": (b"\xff" * 5000, b"[" * DEEP, b"{}", b"null", b'{"format": 1, "bad": 2}'),
+    "partial-record": (b"\xff" * 5000, b"[" * DEEP, b"{}", b"null", b'{"done": 1, "bad": 2}'),
+    "partial-plan": (b"\xff" * 5000, b"[" * DEEP, b"{}", b"null", b'{"format": 1, "identity": 2}'),
     "network-graph": (b"[" * DEEP, b"{}", b"null", b"[1]", b'[{"op": "ADD", "in": 3, "out": []}]'),
     "mat": (
         _mat(struct.pack("<II", 14, 2**31)),

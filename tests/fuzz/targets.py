@@ -167,7 +167,7 @@ def _picture(folder: Path) -> object:
 
 
 def _mat(folder: Path) -> object:
-    from proxmtl.backbones.data.clothing import _read_labels
+    from bench.datasets.clothing import _read_labels
 
     return _read_labels(folder / "black_GT.mat")
 
@@ -179,19 +179,19 @@ def _network(folder: Path) -> object:
 
 
 def _celeba(folder: Path) -> object:
-    from proxmtl.backbones.data import load_celeba
+    from bench.datasets import load_celeba
 
     return load_celeba(folder)
 
 
 def _awa(folder: Path) -> object:
-    from proxmtl.backbones.data.awa import load_awa
+    from bench.datasets.awa import load_awa
 
     return load_awa(folder)
 
 
 def _wbcatt(folder: Path) -> object:
-    from proxmtl.backbones.data import load_wbcatt
+    from bench.datasets import load_wbcatt
 
     return load_wbcatt(folder)
 
@@ -312,18 +312,21 @@ TARGETS: dict[str, Target] = {
         lambda folder, content: (folder / "settings.json").write_bytes(valid.sealed(content)),
         blames=("part.safetensors",),
     ),
-    "partial-rows": Target(
-        "f.npy.partial",
-        _partial,
-        lambda: [valid.partial_features()["f.npy.partial"]],
-        lambda folder, content: valid.lay_partial(folder, f_npy_partial=content),
-    ),
-    "partial-record": Target(
-        "f.npy.partial",
-        _partial,
-        lambda: [valid.partial_features()["f.npy.partial.json"]],
-        lambda folder, content: valid.lay_partial(folder, f_npy_partial_json=valid.sealed(content)),
-    ),
+    **{
+        f"partial-{kind}": Target(
+            "f.npy.partial",
+            _partial,
+            lambda name=name: [valid.partial_features()[name]],
+            lambda folder, content, name=name, seal=seal: valid.lay_partial(
+                folder, name, seal(content)
+            ),
+        )
+        for kind, name, seal in (
+            ("rows", "00000.npy", bytes),
+            ("record", "00000.json", valid.sealed),
+            ("plan", "plan.json", valid.sealed),
+        )
+    },
     **{
         f"awa-{name.split('.')[0].replace('_', '-')}": Target(
             name, _awa, lambda content=content: [content], valid.lay_awa(name), blames=tuple(AWA)

@@ -296,24 +296,24 @@ def lay_part(folder: Path, content: bytes) -> None:
 
 
 def partial_features() -> dict[str, bytes]:
-    """Give rows and record of an extraction that is half done, by name."""
+    """Give the files in the folder of an extraction that is half done, by name."""
     from proxmtl.backbones.feature_file import FeatureFile
 
     with tempfile.TemporaryDirectory() as name:
         with FeatureFile(Path(name) / "f.npy", (4, 3), {"network": "n"}) as file:
             file.append(ROWS[:2], images=3, seen="s", bad=[(1, "why")])
-        return {path.name: path.read_bytes() for path in Path(name).iterdir()}
+        return {path.name: path.read_bytes() for path in file.folder.iterdir()}
 
 
-def lay_partial(folder: Path, **changed: bytes) -> None:
-    files = partial_features()
-    files.update({name.replace("_", "."): content for name, content in changed.items()})
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
+def lay_partial(folder: Path, name: str, content: bytes) -> None:
+    """Lay bytes as one of these files, beside the others."""
+    (folder / "f.npy.partial").mkdir(exist_ok=True)
+    for each, whole in {**partial_features(), name: content}.items():
+        (folder / "f.npy.partial" / each).write_bytes(whole)
 
 
 def wbcatt_table() -> list[bytes]:
-    from proxmtl.backbones.data.wbcatt import WBCATT_GROUPS
+    from bench.datasets.wbcatt import WBCATT_GROUPS
 
     names = [name for members in WBCATT_GROUPS.values() for name in members]
     rows = [["label", "path", "split", *names], ["Cell", "PBC/a.jpg", "train", *["x"] * len(names)]]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from documents_cases import check_names
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "add_an_operation.md"
@@ -79,12 +80,6 @@ def test_a_slip_in_the_reference_is_noticed(run):
 
 
 def test_the_page_names_files_and_functions_that_exist():
-    text = PAGE.read_text(encoding="utf-8")
-    files = set(re.findall(r"`((?:kernels|tests|bench|docs)(?:/[\w.]+)*)`", text))
-    assert len(files) > 12
-    assert all((ROOT / path).exists() for path in files)
-    found = re.findall(r"`(\w+)` in `(\S+\.py)`", text)
-    assert len(found) > 5
-    for name, path in found:
-        code = (ROOT / path).read_text(encoding="utf-8")
-        assert re.search(rf"^(?:def {name}\(|{name} = )", code, re.MULTILINE), f"{name} in {path}"
+    n_files, n_names = check_names(PAGE, "kernels|tests|bench|docs")
+    assert n_files > 12
+    assert n_names > 5

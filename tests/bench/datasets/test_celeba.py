@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxmtl.backbones.data import load_celeba
+from bench.datasets import load_celeba
 
 TEXT = """3
 Bald Eyeglasses

@@ -3,29 +3,24 @@ import json
 import numpy as np
 import pytest
 
-from proxmtl.backbones.data import load_awa
+from bench.datasets import load_awa
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Three classes, four attributes and five images in the distributed layout."""
-    (tmp_path / "classes.txt").write_text("    1\tcat\n    2\tkiller+whale\n    3\tox\n")
-    (tmp_path / "predicates.txt").write_text("    1\tblack\n    2\tbig\n    3\tswims\n    4\tfur\n")
-    (tmp_path / "predicate-matrix-binary.txt").write_text("1 0 0 1\n1 1 1 0\n0 1 0 1\n")
-    (tmp_path / "trainclasses.txt").write_text("cat\nox\n")
-    (tmp_path / "testclasses.txt").write_text("killer+whale\n")
+def folder(animals):
+    """Groups, and five images by their features."""
     groups = {
         "look": [{"index0": 0, "name": "black"}, {"index0": 3, "name": "fur"}],
         "rest": [{"index0": 1, "name": "big"}, {"index0": 2, "name": "swims"}],
     }
-    (tmp_path / "attribute_groups_9.json").write_text(json.dumps(groups))
+    (animals / "attribute_groups_9.json").write_text(json.dumps(groups))
     np.savez(
-        tmp_path / "features_pca512_int8.npz",
+        animals / "features_pca512_int8.npz",
         features=np.arange(-5, 5, dtype=np.int8).reshape(5, 2),
         scale=np.array([0.5, 2.0], dtype=np.float32),
         label=np.array([0, 1, 1, 2, 0], dtype=np.uint8),
     )
-    return tmp_path
+    return animals
 
 
 def test_images_have_the_attributes_of_their_class(folder):
@@ -34,10 +29,10 @@ def test_images_have_the_attributes_of_their_class(folder):
     assert data.X.dtype == np.float32
     np.testing.assert_array_equal(data.Y[1], [1, 1, 1, 0])
     np.testing.assert_array_equal(data.Y[4], [1, 0, 0, 1])
-    assert data.class_names == ("cat", "killer+whale", "ox")
-    assert data.train_classes == (0, 2)
-    assert data.test_classes == (1,)
-    np.testing.assert_array_equal(data.images_of(data.test_classes), [1, 2])
+    assert data.classes.names == ("cat", "killer+whale", "ox")
+    assert data.classes.train == (0, 2)
+    assert data.classes.test == (1,)
+    np.testing.assert_array_equal(data.rows(data.classes.test), [1, 2])
     assert data.groups.names == ("look", "rest")
     assert data.groups.members(0) == [0, 3]
 
@@ -99,12 +94,12 @@ def test_missing_files_are_named(folder, name):
 def test_the_real_data_set(data):
     awa = load_awa(data / "awa1")
     assert awa.X.shape == (30475, 512)
-    assert awa.class_attributes.shape == (50, 85)
-    assert (len(awa.train_classes), len(awa.test_classes)) == (40, 10)
-    assert not set(awa.train_classes) & set(awa.test_classes)
+    assert awa.classes.attributes.shape == (50, 85)
+    assert (len(awa.classes.train), len(awa.classes.test)) == (40, 10)
+    assert not set(awa.classes.train) & set(awa.classes.test)
     assert awa.groups.sizes.tolist() == [8, 6, 4, 17, 5, 12, 10, 15, 8]
     assert awa.groups.uncovered == []
-    whale = awa.class_names.index("killer+whale")
-    assert awa.class_attributes[whale, awa.attribute_names.index("flippers")] == 1
-    assert len(awa.images_of((whale,))) == 542
+    whale = awa.classes.names.index("killer+whale")
+    assert awa.classes.attributes[whale, awa.classes.attribute_names.index("flippers")] == 1
+    assert len(awa.rows((whale,))) == 542
     assert np.isclose(awa.X[0, 0] / np.float32(0.01163759), np.round(awa.X[0, 0] / 0.01163759))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proxmtl.backbones.data import ImageTable, load_wbcatt
+from bench.datasets import load_wbcatt
+from proxmtl.backbones.data import ImageTable
 
 HEADER = (
     "img_name,label,cell_size,cell_shape,nucleus_shape,nuclear_cytoplasmic_ratio,chromatin_density,"

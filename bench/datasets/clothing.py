@@ -7,21 +7,18 @@ with 1 = no (gender: male, skin exposure: low), 2 = yes (female, high), NaN = mi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proxmtl.backbones.archive import TarImages
-from proxmtl.backbones.data.location import require
-from proxmtl.backbones.data.mat import read_mat_array
+from proxmtl.backbones.images import SizedImages
 from proxmtl.groups import Groups
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from proxmtl.backbones.images import SizedImages
+from .labelled_images import LabelledImages
+from .location import require
+from .mat import read_mat_array
 
 CLOTHING_GROUPS: dict[str, tuple[str, ...]] = {
     "colors": (
@@ -55,26 +52,11 @@ IMAGE_FOLDER = "images"
 MAT_SUFFIX = "_GT.mat"
 
 
-@dataclass(frozen=True)
-class Clothing:
-    """Labels and images of the data set.
+class Clothing(LabelledImages):
+    """The 23 attributes, group by group in the order of :data:`CLOTHING_GROUPS`.
 
-    Attributes
-    ----------
-    Y
-        (N, 23) float64 labels: 1 = yes (female, high exposure), 0 = no, NaN = missing.
-    names
-        The 23 attributes, group by group, in the order of :data:`CLOTHING_GROUPS`.
-    image_names
-        N file names, ``000001.jpg`` ...
-    images
-        The images in the same order, or ``None`` if only the labels are there.
+    "Yes" means female for the gender, and high for the skin exposure.
     """
-
-    Y: NDArray[np.float64]
-    names: tuple[str, ...]
-    image_names: tuple[str, ...]
-    images: SizedImages | None
 
     @property
     def groups(self) -> Groups:

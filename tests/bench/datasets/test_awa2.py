@@ -7,22 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proxmtl.backbones.data import load_awa2
+from bench.datasets import load_awa2
 from proxmtl.io import read_labels, write_labels
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "classes.txt").write_text("    1\tcat\n    2\tkiller+whale\n    3\tox\n")
-    (tmp_path / "predicates.txt").write_text("    1\tblack\n    2\tbig\n    3\tswims\n    4\tfur\n")
-    (tmp_path / "predicate-matrix-binary.txt").write_text("1 0 0 1\n1 1 1 0\n0 1 0 1\n")
-    (tmp_path / "trainclasses.txt").write_text("cat\nox\n")
-    (tmp_path / "testclasses.txt").write_text("killer+whale\n")
+def folder(animals):
     for name, shade in {"ox/ox_10001": 20, "cat/cat_10002": 90, "killer+whale/k_1": 200}.items():
-        path = tmp_path / "JPEGImages" / f"{name}.jpg"
+        path = animals / "JPEGImages" / f"{name}.jpg"
         path.parent.mkdir(parents=True)
         Image.new("RGB", (9, 7), (shade, shade, shade)).save(path)
-    return tmp_path
+    return animals
 
 
 def test_images_have_the_attributes_of_their_class(folder):

@@ -11,18 +11,16 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proxmtl.backbones.archive import TarImages
-from proxmtl.backbones.data.location import read_text, require
+from proxmtl.backbones.images import SizedImages
 from proxmtl.groups import Groups
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from proxmtl.backbones.images import SizedImages
+from .labelled_images import LabelledImages
+from .location import read_text, require
 
 WBCATT_GROUPS: dict[str, tuple[str, ...]] = {
     "cell": ("cell_size", "cell_shape"),
@@ -38,34 +36,22 @@ THREE_FILES = "pbc_attr_v1_{}.csv"
 
 
 @dataclass(frozen=True)
-class WBCAtt:
-    """Labels and images of the data set.
+class WBCAtt(LabelledImages):
+    """The 31 values ``attribute=value``, attribute by attribute, in alphabetical order.
 
     Attributes
     ----------
-    Y
-        (N, 31) float64: 1 where the attribute has the value, else 0.
-    names
-        ``attribute=value``, attribute by attribute, values in alphabetical order.
     attributes
         The attribute of each column.
     cell_types
         (N,) type of each cell, such as ``Neutrophil``.
     splits
         Rows of the official ``train``, ``val`` and ``test`` parts.
-    image_names
-        N paths as in the tables, ``PBC_dataset_normal_DIB/neutrophil/BNE_7323.jpg``.
-    images
-        The images in the same order, or ``None`` if only the labels are there.
     """
 
-    Y: NDArray[np.float64]
-    names: tuple[str, ...]
     attributes: tuple[str, ...]
     cell_types: NDArray[np.str_]
     splits: dict[str, NDArray[np.intp]]
-    image_names: tuple[str, ...]
-    images: SizedImages | None
 
     @property
     def groups(self) -> Groups:

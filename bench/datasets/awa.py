@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from proxmtl.backbones.data.location import read_text, require
 from proxmtl.backbones.npz import read_npz
 from proxmtl.documents import parse_json
 from proxmtl.groups import Groups
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from .location import read_text, require
 
 FEATURES = "features_pca512_int8.npz"
 GROUPS = "attribute_groups_9.json"
@@ -47,42 +46,44 @@ class AwAClasses:
 
 
 @dataclass(frozen=True)
-class AwA:
-    """Features, labels and class knowledge.
+class Animals:
+    """Images by their class, in either version of the data set.
+
+    Attributes
+    ----------
+    classes
+        Names, attributes and the official split of the classes.
+    label
+        (N,) class number of each image, a row of ``classes.attributes``.
+    """
+
+    classes: AwAClasses
+    label: NDArray[np.int64]
+
+    @property
+    def Y(self) -> NDArray[np.float64]:  # noqa: N802 - the label matrix of the mathematics
+        """(N, 85) labels of the images: the attributes of their classes."""
+        return self.classes.attributes[self.label]
+
+    def rows(self, classes: tuple[int, ...]) -> NDArray[np.intp]:
+        """Row numbers of the images of the given classes."""
+        return np.flatnonzero(np.isin(self.label, classes))
+
+
+@dataclass(frozen=True)
+class AwA(Animals):
+    """Features, labels and class knowledge of the first version.
 
     Attributes
     ----------
     X
         (N, D) float32 features.
-    label
-        (N,) class number of each image, a row of ``class_attributes``.
-    class_names, attribute_names
-        50 and 85 names.
-    class_attributes
-        (50, 85) float64, 1 = the class has the attribute, 0 = it doesn't.
-    train_classes, test_classes
-        Class numbers of the official split (40 seen, 10 unseen), in the order of the files.
     groups
         The nine groups over the attributes.
     """
 
     X: NDArray[np.float32]
-    label: NDArray[np.int64]
-    class_names: tuple[str, ...]
-    attribute_names: tuple[str, ...]
-    class_attributes: NDArray[np.float64]
-    train_classes: tuple[int, ...]
-    test_classes: tuple[int, ...]
     groups: Groups
-
-    @property
-    def Y(self) -> NDArray[np.float64]:  # noqa: N802 - the label matrix of the mathematics
-        """(N, 85) labels of the images: the attributes of their classes."""
-        return self.class_attributes[self.label]
-
-    def images_of(self, classes: tuple[int, ...]) -> NDArray[np.int64]:
-        """Row numbers of the images of the given classes."""
-        return np.flatnonzero(np.isin(self.label, classes))
 
 
 def load_awa(folder: str | Path, features: str = FEATURES, groups: str = GROUPS) -> AwA:
@@ -113,16 +114,7 @@ def load_awa(folder: str | Path, features: str = FEATURES, groups: str = GROUPS)
     root = require(Path(folder), "the folder of Animals with Attributes")
     classes = load_awa_classes(root)
     X, label = _features(root / features, len(classes.names))
-    return AwA(
-        X=X,
-        label=label,
-        class_names=classes.names,
-        attribute_names=classes.attribute_names,
-        class_attributes=classes.attributes,
-        train_classes=classes.train,
-        test_classes=classes.test,
-        groups=_groups(root / groups, classes.attribute_names),
-    )
+    return AwA(classes, label, X, _groups(root / groups, classes.attribute_names))
 
 
 def load_awa_classes(folder: Path) -> AwAClasses:

@@ -1,4 +1,4 @@
-"""Published weights from a file."""
+"""Initial weights: names for those at hand, and published ones from a file."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from torch import nn
 
-    from torch import Tensor
+__all__ = ["IMAGENET", "RANDOM", "load_weights"]
 
-__all__ = ["read_weights"]
+IMAGENET, RANDOM = "imagenet", "random"
+"""Weights that come with a network or its library, and none; otherwise the name of a file."""
 
 
-def read_weights(path: str | Path, expected: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Read a state dict that torch saved, with ``weights_only=True``: the file can't run code.
+def load_weights(module: nn.Module, path: str | Path, name: str) -> None:
+    """Load a state dict that torch saved, with ``weights_only=True``: the file can't run code.
 
     Parameters
     ----------
+    module
+        What to load into; tensors of the file that it does not have are ignored.
     path
         The file.
-    expected
-        Tensors by name; more in the file (of layers that are left out) does no harm.
     name
         Of the network, for errors.
 
     Raises
     ------
     FileNotFoundError
-        If the file isn't there.
+        If the file does not exist.
     ValueError
         If it can't be read, or a tensor is missing in it or of another shape.
     """
@@ -43,10 +44,11 @@ def read_weights(path: str | Path, expected: Mapping[str, Tensor], name: str) ->
         msg = f"{path} can't be read as weights ({type(error).__name__}); get the file again."
         raise ValueError(msg) from error
     found = given if isinstance(given, dict) else {}
+    expected = module.state_dict()
     for key, tensor in expected.items():
         if getattr(found.get(key), "shape", None) != tensor.shape:
             msg = (
                 f"{path} doesn't hold the weights of {name}: {key} is missing or of another shape."
             )
             raise ValueError(msg)
-    return {key: found[key] for key in expected}
+    module.load_state_dict({key: found[key] for key in expected})

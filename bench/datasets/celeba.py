@@ -1,51 +1,27 @@
 """CelebA's attributes (Liu, Luo, Wang and Tang, ICCV 2015), in the file that is distributed.
 
-``list_attr_celeba.txt``: the number of images, the 40 attribute names, then a line an image:
+``list_attr_celeba.txt``: the number of images, the 40 attribute names, then one line per image:
 its file name, and 1 (yes) or -1 (no) for each attribute.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxmtl.backbones.data.location import read_text, require
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from .labelled_images import LabelledImages
+from .location import read_text, require
 
 ATTRIBUTES_FILE = "list_attr_celeba.txt"
 IMAGE_FOLDER = "img_align_celeba"
 
 
-@dataclass(frozen=True)
-class CelebA:
-    """Labels of the data set, and where its images are.
-
-    Attributes
-    ----------
-    Y
-        (N, 40) float64 labels: 1 = yes, 0 = no.
-    names
-        The attributes.
-    image_names
-        N file names, ``000001.jpg`` ...
-    images
-        Their paths, whether the files are there or not.
-    """
-
-    Y: NDArray[np.float64]
-    names: tuple[str, ...]
-    image_names: tuple[str, ...]
-    images: list[Path]
-
-
-def load_celeba(folder: str | Path) -> CelebA:
+def load_celeba(folder: str | Path) -> LabelledImages:
     """Read the attributes of a folder with ``list_attr_celeba.txt`` and ``img_align_celeba/``.
+
+    The images are paths in the latter, whether the files are there or not.
 
     Raises
     ------
@@ -74,4 +50,4 @@ def load_celeba(folder: str | Path) -> CelebA:
     labels = np.array([[cell == "1" for cell in row[1:]] for row in rows], dtype=np.float64)
     image_names = tuple(row[0] for row in rows)
     images = [root / IMAGE_FOLDER / name for name in image_names]
-    return CelebA(labels, names, image_names, images)
+    return LabelledImages(labels, names, image_names, images)

@@ -8,52 +8,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from proxmtl.backbones.data.awa import AwAClasses, load_awa_classes
 from proxmtl.backbones.data.files import find_images
-from proxmtl.backbones.data.location import require
 from proxmtl.backbones.data.table import ImageTable
+from proxmtl.backbones.images import Fit
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from proxmtl.backbones.images import Fit
+from .awa import Animals, load_awa_classes
+from .location import require
 
 IMAGE_FOLDER = "JPEGImages"
 
 
 @dataclass(frozen=True)
-class AwA2:
+class AwA2(Animals):
     """Class knowledge, and where the images are.
 
     Attributes
     ----------
-    classes
-        Names, attributes and the official split of the classes.
-    label
-        (N,) class number of each image, a row of ``classes.attributes``.
     image_names
         N paths relative to ``JPEGImages``, ``zebra/zebra_10001.jpg``.
     images
         The paths of the files.
     """
 
-    classes: AwAClasses
-    label: NDArray[np.int64]
     image_names: tuple[str, ...]
     images: list[Path]
-
-    @property
-    def Y(self) -> NDArray[np.float64]:  # noqa: N802 - the label matrix of the mathematics
-        """(N, 85) labels of the images: the attributes of their classes."""
-        return self.classes.attributes[self.label]
-
-    def rows(self, classes: tuple[int, ...]) -> NDArray[np.intp]:
-        """Numbers of the images of some classes."""
-        return np.flatnonzero(np.isin(self.label, classes))
 
     def table(
         self, rows: NDArray[np.intp] | None = None, size: int = 256, *, fit: Fit = "stretch"

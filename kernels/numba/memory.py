@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import carray, types
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, overload
 
@@ -30,7 +30,7 @@ TAGS = {
 def _pointer(typing_context: Any, address: Any, tag: Any) -> Any:
     """The address as a pointer to elements of the tag's type."""
     del typing_context
-    pointer = types.CPointer(tag)
+    pointer: Any = types.CPointer(tag)  # type: ignore[no-untyped-call]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         del signature
@@ -62,7 +62,12 @@ def load(address: Any, index: Any, tag: Any) -> Any:
     raise NotImplementedError(f"called by compiled loops only ({address}, {index}, {tag})")
 
 
-@overload(load, jit_options={"forceinline": True, "boundscheck": False})
+# numba's own types see the typing functions' parameters, not the caller's.
+_at: Any = _pointer
+_widened: Any = _extended
+
+
+@overload(load, jit_options={"forceinline": True, "boundscheck": False})  # type: ignore[typeddict-unknown-key]
 def _load(address: Any, index: Any, tag: Any) -> Callable[..., Any]:
     del address, index
     if tag == types.uint16:
@@ -74,16 +79,16 @@ def _load(address: Any, index: Any, tag: Any) -> Callable[..., Any]:
 
 
 def _load_as_stored(address: Any, index: Any, tag: Any) -> Any:
-    return carray(_pointer(address, tag), (1,))[np.uint64(index)]
+    return carray(_at(address, tag), (1,))[np.uint64(index)]
 
 
 def _load_float16(address: Any, index: Any, tag: Any) -> Any:
-    return _extended(carray(_pointer(address, tag), (1,))[np.uint64(index)])
+    return _widened(carray(_at(address, tag), (1,))[np.uint64(index)])
 
 
 def load_bfloat16(address: Any, index: Any, tag: Any) -> Any:
     """A bfloat16 is the upper half of a float32."""
-    bits = np.uint32(carray(_pointer(address, tag), (1,))[np.uint64(index)])
+    bits = np.uint32(carray(_at(address, tag), (1,))[np.uint64(index)])
     return np.uint32(bits << np.uint32(16)).view(np.float32)
 
 
@@ -93,7 +98,7 @@ def load_float16_by_bits(address: Any, index: Any, tag: Any) -> Any:
     The product is exact and turns subnormal numbers into normal ones; infinity and NaN have the
     highest exponent in either format.
     """
-    bits = np.uint32(carray(_pointer(address, tag), (1,))[np.uint64(index)])
+    bits = np.uint32(carray(_at(address, tag), (1,))[np.uint64(index)])
     magnitude = np.uint32(bits & np.uint32(0x7FFF))
     moved = np.uint32(magnitude << np.uint32(13))
     scaled = np.float32(moved.view(np.float32) * np.float32(2.0**112))

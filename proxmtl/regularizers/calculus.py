@@ -49,12 +49,11 @@ class Scaled(Wrapper):
         # entries that are not penalised stay to the last digit
         return torch.where(moved == self.factor * W, W, moved / self.factor)
 
-    def _slope_to_inner(self, G: Tensor) -> Tensor:
-        return G / self.factor
+    def _slope_to_inner(self, W: Tensor) -> Tensor:
+        return W / self.factor
 
-    def _slope_from_inner(self, inner: Tensor, G: Tensor) -> Tensor:
-        del G
-        return self.factor * inner
+    def _slope_from_inner(self, moved: Tensor, W: Tensor) -> Tensor:
+        return self.factor * moved
 
     def prox(
         self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None

@@ -54,7 +54,7 @@ class Separable(Wrapper):
         return self.scale
 
     @cached_property
-    def members(self) -> tuple[Regularizer, ...]:  # type: ignore[override]
+    def members(self) -> tuple[Regularizer, ...]:
         """The regularizers of the blocks, scaled."""
         return tuple(r.with_strength(self.scale * r.strength) for _, r in self.parts)
 

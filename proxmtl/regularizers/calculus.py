@@ -84,7 +84,7 @@ class Shifted(Wrapper):
     is_norm = False
     is_indicator = False
     is_absolutely_monotone = False
-    stacks = False
+    is_slicewise = False
 
     def __post_init__(self) -> None:
         if not bool(torch.isfinite(self.center).all()):
@@ -158,7 +158,7 @@ class Masked(Wrapper):
         return self.inner.has_conjugate and bool(self.mask.all())
 
     @property
-    def stacks(self) -> bool:  # type: ignore[override]
+    def is_slicewise(self) -> bool:  # type: ignore[override]
         """Masks of columns alone broadcast as before."""
         return self.inner.stacks and of_columns(self.mask)
 

@@ -30,11 +30,7 @@ class GroupNorm(Regularizer):
     is_absolutely_monotone = True
     has_curvature = True
     is_smoothable = True
-
-    @property
-    def stacks(self) -> bool:  # type: ignore[override]
-        """Slices along the axis are apart, and the axis is not one that stacking moves."""
-        return self.axis in {-1, 0}
+    is_slicewise = True
 
     @cached_property
     def layout(self) -> GroupLayout:

@@ -66,11 +66,6 @@ class Separable(Wrapper):
     conjugate = Regularizer.conjugate  # from its own dual norm
     conjugate_limit = Regularizer.conjugate_limit
 
-    @property
-    def stacks(self) -> bool:  # type: ignore[override]
-        """The axis is not one that stacking moves, and all blocks stack."""
-        return self.axis in {-1, 0} and all(r.stacks for r in self.members)
-
     def is_coercive(self, W: Tensor) -> bool:
         return not self._free(W) and all(
             r.is_coercive(self._pick(W, indices)) for indices, r in self._blocks

@@ -44,7 +44,7 @@ class Wrapper(Regularizer):
     has_conjugate: bool = forwarded("has_conjugate")
     has_curvature: bool = forwarded("has_curvature")
     exact_prox: bool = forwarded("exact_prox")
-    stacks: bool = forwarded("stacks")
+    is_slicewise: bool = forwarded("stacks")
     value_vmaps: bool = forwarded("value_vmaps")
 
     @property

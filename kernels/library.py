@@ -129,15 +129,22 @@ def refuse_graph(name: str) -> None:
         )
 
 
-def device_of(args: Any) -> torch.device:
-    """Device of the call: that of the first argument."""
-    device: torch.device = args[0].device
-    return device
+class Arguments:
+    """Base of the arguments of an operation on V whose result may go to ``out``."""
 
+    __slots__ = ()
+    V: torch.Tensor
+    out: torch.Tensor | None
 
-def result_of(args: Any) -> tuple[torch.Tensor, ...]:
-    """The caller's tensors that the call writes to: its ``out``, if any."""
-    return () if args.out is None else (args.out,)
+    @property
+    def device(self) -> torch.device:
+        """Device of the call."""
+        return self.V.device
+
+    @property
+    def written(self) -> tuple[torch.Tensor, ...]:
+        """The caller's tensors that the call writes to."""
+        return () if self.out is None else (self.out,)
 
 
 def as_weights(weights: torch.Tensor | float, like: torch.Tensor) -> torch.Tensor:

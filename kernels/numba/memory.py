@@ -6,13 +6,17 @@ storage, selects the widening at compile time.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
-from numba.extending import intrinsic
+from numba import carray, types  # type: ignore[attr-defined]
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TAGS = {
     torch.float64: np.float64(0),
@@ -21,62 +25,84 @@ TAGS = {
     torch.float16: np.int16(0),
 }
 
-_STORED = {
-    types.float64: ir.DoubleType(),
-    types.float32: ir.FloatType(),
-    types.uint16: ir.IntType(16),
-    types.int16: ir.HalfType(),
-}
-
 
 @intrinsic
-def _load(typing_context: Any, address: Any, index: Any, tag: Any) -> Any:
-    """Element ``index`` of the row at ``address``, stored as ``tag`` says, in float32 or wider."""
+def _pointer(typing_context: Any, address: Any, tag: Any) -> Any:
+    """The address as a pointer to elements of the tag's type."""
     del typing_context
-    if tag not in _STORED:
-        return None
-    loaded = tag if tag in {types.float32, types.float64} else types.float32
+    pointer: Any = types.CPointer(tag)  # type: ignore[no-untyped-call]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         del signature
-        pointer = builder.inttoptr(arguments[0], _STORED[tag].as_pointer())
-        value = builder.load(builder.gep(pointer, [arguments[1]]))
-        if tag == types.uint16:  # a bfloat16 is the upper half of a float32
-            word = ir.IntType(32)
-            shifted = builder.shl(builder.zext(value, word), ir.Constant(word, 16))
-            return builder.bitcast(shifted, ir.FloatType())
-        if tag != types.int16:
-            return value
-        if _widens_half(*context.codegen().magic_tuple()):
-            return builder.fpext(value, ir.FloatType())
-        return _widened_by_bits(builder, value)
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
 
-    return loaded(address, index, tag), generate
+    return pointer(address, tag), generate
 
 
-def _widens_half(triple: str, cpu: str, features: str) -> bool:
-    """Whether the machine has an instruction for float16; LLVM's substitute isn't in numba."""
+@intrinsic
+def _extended(typing_context: Any, bits: Any) -> Any:
+    """A float16 in float32, by the machine's instruction."""
+    del typing_context
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(bits), generate
+
+
+def _has_instruction(triple: str, cpu: str, features: str) -> bool:
+    """Whether the machine widens a float16 itself; LLVM's substitute isn't in numba."""
     del cpu
     return "+f16c" in features or triple.startswith(("aarch64", "arm64"))
 
 
-def _widened_by_bits(builder: Any, value: Any) -> Any:
-    """A float16 in float32: the same bits, 13 to the left, and the exponent's bias set right.
+def load(address: Any, index: Any, tag: Any) -> Any:
+    """Element ``index`` of the row at ``address``, stored as ``tag`` says, in float32 or wider."""
+    raise NotImplementedError(f"called by compiled loops only ({address}, {index}, {tag})")
+
+
+# numba's own types see the typing functions' parameters, not the caller's.
+_at: Any = _pointer
+_widened: Any = _extended
+
+
+@overload(load, jit_options={"forceinline": True, "boundscheck": False})  # type: ignore[typeddict-unknown-key]
+def _load(address: Any, index: Any, tag: Any) -> Callable[..., Any]:
+    del address, index
+    if tag == types.uint16:
+        return load_bfloat16
+    if tag != types.int16:
+        return _load_as_stored
+    machine = cpu_target.target_context.codegen().magic_tuple()
+    return _load_float16 if _has_instruction(*machine) else load_float16_by_bits
+
+
+def _load_as_stored(address: Any, index: Any, tag: Any) -> Any:
+    return carray(_at(address, tag), (1,))[np.uint64(index)]
+
+
+def _load_float16(address: Any, index: Any, tag: Any) -> Any:
+    return _widened(carray(_at(address, tag), (1,))[np.uint64(index)])
+
+
+def load_bfloat16(address: Any, index: Any, tag: Any) -> Any:
+    """A bfloat16 is the upper half of a float32."""
+    bits = np.uint32(carray(_at(address, tag), (1,))[np.uint64(index)])
+    return np.uint32(bits << np.uint32(16)).view(np.float32)
+
+
+def load_float16_by_bits(address: Any, index: Any, tag: Any) -> Any:
+    """A float16 in float32: its bits, 13 to the left, and the exponent's bias set right.
 
     The product is exact and turns subnormal numbers into normal ones; infinity and NaN have the
     highest exponent in either format.
     """
-    word, single = ir.IntType(32), ir.FloatType()
-    bits = builder.zext(builder.bitcast(value, ir.IntType(16)), word)
-    magnitude = builder.and_(bits, ir.Constant(word, 0x7FFF))
-    sign = builder.shl(builder.and_(bits, ir.Constant(word, 0x8000)), ir.Constant(word, 16))
-    moved = builder.shl(magnitude, ir.Constant(word, 13))
-    scaled = builder.fmul(builder.bitcast(moved, single), ir.Constant(single, 2.0**112))
-    special = builder.or_(moved, ir.Constant(word, 0x7F800000))
-    finite = builder.icmp_unsigned("<", magnitude, ir.Constant(word, 0x7C00))
-    chosen = builder.select(finite, builder.bitcast(scaled, word), special)
-    return builder.bitcast(builder.or_(chosen, sign), single)
-
-
-# numba's own types see the typing function's parameters, not the caller's.
-load: Any = _load
+    bits = np.uint32(carray(_at(address, tag), (1,))[np.uint64(index)])
+    magnitude = np.uint32(bits & np.uint32(0x7FFF))
+    moved = np.uint32(magnitude << np.uint32(13))
+    scaled = np.float32(moved.view(np.float32) * np.float32(2.0**112))
+    special = np.uint32(moved | np.uint32(0x7F800000))
+    chosen = scaled.view(np.uint32) if magnitude < np.uint32(0x7C00) else special
+    sign = np.uint32((bits & np.uint32(0x8000)) << np.uint32(16))
+    return np.uint32(chosen | sign).view(np.float32)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 
 from proxmtl.kernels.dispatch import Operation, register
 from proxmtl.kernels.fibres import checked_axis, checked_float, checked_scale
-from proxmtl.kernels.library import device_of, refuse_derivative, refuse_tangent
+from proxmtl.kernels.library import refuse_derivative, refuse_tangent
 from proxmtl.kernels.weights import checked_weights
 
 __all__ = ["ChainArgs", "chain_prox"]
 
 
-class ChainArgs(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ChainArgs:
     """Arguments of `chain_prox`: weights (1,) or one per edge along the axis."""
 
     V: torch.Tensor
@@ -22,7 +23,10 @@ class ChainArgs(NamedTuple):
     step: float
     axis: int
 
-    device = property(device_of)
+    @property
+    def device(self) -> torch.device:
+        """Device of the call."""
+        return self.V.device
 
 
 def bind(

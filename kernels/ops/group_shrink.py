@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,12 +14,11 @@ from proxmtl.kernels.fibres import checked_axis, checked_float, checked_scale, w
 from proxmtl.kernels.group_index import as_index, as_pair, checked_groups
 from proxmtl.kernels.library import (
     NAMESPACE,
+    Arguments,
     as_weights,
     define,
-    device_of,
     prox_fake,
     refuse_graph,
-    result_of,
     split_number,
     through_library,
 )
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["GroupShrinkArgs", "group_shrink"]
 
 
-class GroupShrinkArgs(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class GroupShrinkArgs(Arguments):
     """Arguments of `group_shrink`: weights are contiguous (1,) or (G,), axis from 0."""
 
     V: torch.Tensor
@@ -42,9 +43,6 @@ class GroupShrinkArgs(NamedTuple):
     l1: float
     axis: int
     out: torch.Tensor | None
-
-    device = property(device_of)
-    written = property(result_of)
 
 
 def bind(

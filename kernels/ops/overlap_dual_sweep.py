@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from proxmtl.kernels.dispatch import register_everywhere
 from proxmtl.kernels.fibres import checked_axis, checked_float, checked_scale, without_graph
 from proxmtl.kernels.group_index import as_pair, checked_groups
-from proxmtl.kernels.library import as_weights, define, device_of, split_number, through_library
+from proxmtl.kernels.library import as_weights, define, split_number, through_library
 from proxmtl.kernels.memory import checked_apart
 from proxmtl.kernels.weights import group_weights
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["OverlapSweepArgs", "overlap_dual_sweep"]
 
 
-class OverlapSweepArgs(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class OverlapSweepArgs:
     """Arguments of `overlap_dual_sweep`: X and dual are overwritten."""
 
     X: torch.Tensor
@@ -31,7 +33,10 @@ class OverlapSweepArgs(NamedTuple):
     sweeps: int
     tolerance: float
 
-    device = property(device_of)
+    @property
+    def device(self) -> torch.device:
+        """Device of the call."""
+        return self.X.device
 
     @property
     def written(self) -> tuple[torch.Tensor, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -15,11 +16,10 @@ from proxmtl.kernels.fibres import (
 )
 from proxmtl.kernels.group_index import as_pair, checked_groups
 from proxmtl.kernels.library import (
+    Arguments,
     as_weights,
     define,
-    device_of,
     refuse_graph,
-    result_of,
     split_number,
     through_library,
 )
@@ -41,7 +41,8 @@ class SmoothedGroup(NamedTuple):
     dual_sqnorm: torch.Tensor
 
 
-class SmoothedGroupArgs(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SmoothedGroupArgs(Arguments):
     """Arguments of `smoothed_group_grad`."""
 
     V: torch.Tensor
@@ -50,9 +51,6 @@ class SmoothedGroupArgs(NamedTuple):
     smoothness: float
     axis: int
     out: torch.Tensor | None
-
-    device = property(device_of)
-    written = property(result_of)
 
 
 def bind(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from proxmtl.kernels.dispatch import register_everywhere
 from proxmtl.kernels.fibres import checked_float, checked_scale, without_graph
 from proxmtl.kernels.library import (
+    Arguments,
     as_weights,
     define,
-    device_of,
     prox_fake,
-    result_of,
     split_number,
     through_library,
 )
@@ -24,16 +24,14 @@ from proxmtl.kernels.weights import checked_weights
 __all__ = ["SoftThresholdArgs", "soft_threshold"]
 
 
-class SoftThresholdArgs(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SoftThresholdArgs(Arguments):
     """Arguments of `soft_threshold`: weights are (1,) or shaped like V."""
 
     V: torch.Tensor
     weights: torch.Tensor
     step: float
     out: torch.Tensor | None
-
-    device = property(device_of)
-    written = property(result_of)
 
 
 def bind(

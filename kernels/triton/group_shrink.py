@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -34,66 +34,54 @@ def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:
     size = groups.uniform_size if groups.tiles(pair.n) else 0
     longest = longest_tile(accumulation_dtype(args.V).itemsize, uniform=size > 0)
     walked = pair.inner > 1 or groups.max_size > longest
-    value = _across(args, pair, groups) if walked else _along(args, pair, groups, size)
-    return pair.finish(), value
-
-
-def _along(args: GroupShrinkArgs, pair: Dense, groups: GroupIndex, size: int) -> torch.Tensor:
-    n_pairs = pair.outer * groups.n_groups
-    config = tile_config(groups.max_size, accumulation_dtype(args.V).itemsize)
-    programs = blocks(n_pairs, config.rows)
-    partial = partial_sums(programs, 1, pair.x)
+    launch = (_across if walked else _along)(args, pair, groups)
+    partial = partial_sums(launch.programs, 1, pair.x)
     indptr, indices, _ = groups.on(args.device)
-    shrink_kernel[(programs,)](
+    launch.kernel[(launch.programs,)](
         pair.x,
         pair.out,
         indptr,
         indices,
         args.weights,
         partial,
-        n_pairs,
+        launch.first,
         groups.n_groups,
         args.groups.n_groups,
         pair.n,
+        *launch.others,
         args.step,
         args.l1,
         SHARED=args.weights.numel() == 1,
         SPARSE=args.l1 > 0,
-        SIZE=size,
         TILED=groups.tiles(pair.n),
-        R=config.rows,
-        P=config.width,
-        num_warps=config.warps,
+        **launch.constants,
     )
-    return partial.sum()
+    return pair.finish(), partial.sum()
 
 
-def _across(args: GroupShrinkArgs, pair: Dense, groups: GroupIndex) -> torch.Tensor:
+class _Launch(NamedTuple):
+    """A kernel, its programs, its arguments before and after the sizes of groups, its constants."""
+
+    kernel: Any
+    programs: int
+    first: int
+    others: tuple[int, ...]
+    constants: dict[str, Any]
+
+
+def _along(args: GroupShrinkArgs, pair: Dense, groups: GroupIndex) -> _Launch:
+    n_pairs = pair.outer * groups.n_groups
+    config = tile_config(groups.max_size, accumulation_dtype(args.V).itemsize)
+    size = groups.uniform_size if groups.tiles(pair.n) else 0
+    constants = {"SIZE": size, "R": config.rows, "P": config.width, "num_warps": config.warps}
+    return _Launch(shrink_kernel, blocks(n_pairs, config.rows), n_pairs, (), constants)
+
+
+def _across(args: GroupShrinkArgs, pair: Dense, groups: GroupIndex) -> _Launch:
     config = across_config(pair.inner, accumulation_dtype(args.V).itemsize)
     fibre_blocks = blocks(pair.inner, config.width)
     programs = pair.outer * groups.n_groups * fibre_blocks
-    partial = partial_sums(programs, 1, pair.x)
-    indptr, indices, _ = groups.on(args.device)
-    shrink_across_kernel[(programs,)](
-        pair.x,
-        pair.out,
-        indptr,
-        indices,
-        args.weights,
-        partial,
-        fibre_blocks,
-        groups.n_groups,
-        args.groups.n_groups,
-        pair.n,
-        pair.inner,
-        args.step,
-        args.l1,
-        SHARED=args.weights.numel() == 1,
-        SPARSE=args.l1 > 0,
-        TILED=groups.tiles(pair.n),
-        ONCE=groups.max_size <= config.rows,
-        BLOCK_N=config.rows,
-        BLOCK_C=config.width,
-        num_warps=config.warps,
-    )
-    return partial.sum()
+    once = groups.max_size <= config.rows
+    shape = {"BLOCK_N": config.rows, "BLOCK_C": config.width, "num_warps": config.warps}
+    constants = {"ONCE": once, **shape}
+    return _Launch(shrink_across_kernel, programs, fibre_blocks, (pair.inner,), constants)

@@ -1,4 +1,4 @@
-# ruff: noqa: ANN001, ANN201, PLR0917 - compiled by Triton, which has its own types
+# ruff: noqa: ANN001, ANN201, ANN202, PLR0917 - compiled by Triton, which has its own types
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
 """GPU kernels of `hinge_value_and_grad`.
 
@@ -14,6 +14,36 @@ from .hinge_loss import sample
 
 
 @triton.jit
+def _chunk(items, program, VECTOR: tl.constexpr):
+    """Task, offset of the first row, row stride, number of rows and first sample of a chunk."""
+    item = items + 5 * program
+    offset = tl.multiple_of(tl.load(item + 1), VECTOR)
+    stride = tl.multiple_of(tl.load(item + 2), VECTOR)
+    return tl.load(item), offset, stride, tl.load(item + 3).to(tl.int32), tl.load(item + 4)
+
+
+@triton.jit
+def _labels(labels, weights, p_y, p_c, here, acc: tl.constexpr, HAS_WEIGHTS: tl.constexpr):
+    """Labels, and their weights: 1 unless given, 0 outside."""
+    y = tl.load(labels + p_y, mask=here, other=0.0)
+    c = tl.where(here, 1.0, 0.0).to(acc)
+    if HAS_WEIGHTS:
+        c = tl.load(weights + p_c, mask=here, other=0.0)
+    return y, c
+
+
+@triton.jit
+def _add_totals(totals, task, program, value, total, ATOMIC: tl.constexpr):
+    """Sums of losses and residuals: to those of the task, or to a place of the program's own."""
+    if ATOMIC:
+        tl.atomic_add(totals + 2 * task, tl.sum(value, axis=0))
+        tl.atomic_add(totals + 2 * task + 1, tl.sum(total, axis=0))
+    else:
+        tl.store(totals + 2 * program, tl.sum(value, axis=0))
+        tl.store(totals + 2 * program + 1, tl.sum(total, axis=0))
+
+
+@triton.jit
 def rows_kernel(
     X, items, W, bias, labels, weights, scores, grad, totals, D,
     LOSS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_WEIGHTS: tl.constexpr,
@@ -22,12 +52,7 @@ def rows_kernel(
 ):  # fmt: skip
     """One pass: R rows of D <= BLOCK_D features stay in registers from score to update."""
     program = tl.program_id(0).to(tl.int64)
-    item = items + 5 * program
-    task = tl.load(item)
-    offset = tl.multiple_of(tl.load(item + 1), VECTOR)
-    stride = tl.multiple_of(tl.load(item + 2), VECTOR)
-    n_rows = tl.load(item + 3).to(tl.int32)
-    first = tl.load(item + 4)
+    task, offset, stride, n_rows, first = _chunk(items, program, VECTOR)
     acc = W.dtype.element_ty
     cols = tl.arange(0, BLOCK_D)
     inside = cols < D
@@ -41,10 +66,7 @@ def rows_kernel(
         here = i + rows < n_rows
         p_x = X + offset + (i + rows)[:, None] * stride + cols[None, :]
         x = tl.load(p_x, mask=here[:, None] & inside[None, :], other=0.0).to(acc)
-        y = tl.load(labels + first + i + rows, mask=here, other=0.0)
-        c = tl.where(here, 1.0, 0.0).to(acc)
-        if HAS_WEIGHTS:
-            c = tl.load(weights + first + i + rows, mask=here, other=0.0)
+        y, c = _labels(labels, weights, first + i + rows, first + i + rows, here, acc, HAS_WEIGHTS)
         z = tl.sum(x * w[None, :], axis=1) + b
         v, r = sample(z, y, c, LOSS)
         g += tl.sum(x * r[:, None], axis=0)
@@ -54,12 +76,9 @@ def rows_kernel(
             tl.store(scores + first + i + rows, z, mask=here)
     if ATOMIC:
         tl.atomic_add(grad + task * D + cols, g, mask=inside)
-        tl.atomic_add(totals + 2 * task, tl.sum(value, axis=0))
-        tl.atomic_add(totals + 2 * task + 1, tl.sum(total, axis=0))
     else:
         tl.store(grad + program * D + cols, g, mask=inside)
-        tl.store(totals + 2 * program, tl.sum(value, axis=0))
-        tl.store(totals + 2 * program + 1, tl.sum(total, axis=0))
+    _add_totals(totals, task, program, value, total, ATOMIC)
 
 
 @triton.jit
@@ -74,12 +93,7 @@ def wide_kernel(
     ``grad`` is zero on entry; a program adds to its own row of it, so nothing is atomic there.
     """
     program = tl.program_id(0).to(tl.int64)
-    item = items + 5 * program
-    task = tl.load(item)
-    offset = tl.multiple_of(tl.load(item + 1), VECTOR)
-    stride = tl.multiple_of(tl.load(item + 2), VECTOR)
-    n_rows = tl.load(item + 3).to(tl.int32)
-    first = tl.load(item + 4)
+    task, offset, stride, n_rows, first = _chunk(items, program, VECTOR)
     acc = W.dtype.element_ty
     rows = tl.arange(0, R)
     b = tl.load(bias + task) if HAS_BIAS else 0.0
@@ -96,10 +110,7 @@ def wide_kernel(
             mask = here[:, None] & inside[None, :]
             x = tl.load(p_rows + cols[None, :], mask=mask, other=0.0, eviction_policy="evict_last")
             z += x.to(acc) * w[None, :]
-        y = tl.load(labels + first + i + rows, mask=here, other=0.0)
-        c = tl.where(here, 1.0, 0.0).to(acc)
-        if HAS_WEIGHTS:
-            c = tl.load(weights + first + i + rows, mask=here, other=0.0)
+        y, c = _labels(labels, weights, first + i + rows, first + i + rows, here, acc, HAS_WEIGHTS)
         score = tl.sum(z, axis=1) + b
         v, r = sample(score, y, c, LOSS)
         value += v.to(tl.float64)
@@ -119,12 +130,7 @@ def wide_kernel(
                 tl.store(p_grad, g + tl.load(p_grad, mask=inside, other=0.0), mask=inside)
         # The next rows may be added to an element by another thread than these.
         tl.debug_barrier()
-    if ATOMIC:
-        tl.atomic_add(totals + 2 * task, tl.sum(value, axis=0))
-        tl.atomic_add(totals + 2 * task + 1, tl.sum(total, axis=0))
-    else:
-        tl.store(totals + 2 * program, tl.sum(value, axis=0))
-        tl.store(totals + 2 * program + 1, tl.sum(total, axis=0))
+    _add_totals(totals, task, program, value, total, ATOMIC)
 
 
 @triton.jit
@@ -171,12 +177,8 @@ def epilogue_kernel(
     z = tl.load(p_scores, mask=here, other=0.0)
     if HAS_BIAS:
         z += tl.load(bias + task)
-    y = tl.load(labels + task * label_row + i * label_col, mask=here, other=0.0)
-    c = tl.where(here, 1.0, 0.0).to(z.dtype)
-    if HAS_WEIGHTS:
-        c = tl.load(weights + task * weight_row + i * weight_col, mask=here, other=0.0)
+    p_y, p_c = task * label_row + i * label_col, task * weight_row + i * weight_col
+    y, c = _labels(labels, weights, p_y, p_c, here, z.dtype, HAS_WEIGHTS)
     v, r = sample(z, y, c, LOSS)
     tl.store(p_scores, r, mask=here)
-    p_totals = partial_totals + 2 * program
-    tl.store(p_totals, tl.sum(v.to(tl.float64), axis=0))
-    tl.store(p_totals + 1, tl.sum(r.to(tl.float64), axis=0))
+    _add_totals(partial_totals, task, program, v.to(tl.float64), r.to(tl.float64), ATOMIC=False)

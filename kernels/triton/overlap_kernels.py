@@ -13,6 +13,15 @@ from .prox_math import group_weight, is_lost, norms_along, wide
 
 
 @triton.jit
+def _members(indptr, indices, group, cols, fibres):
+    """Members of a group and their items, and which of them are read in which fibres."""
+    member = tl.load(indptr + group) + cols
+    there = member < tl.load(indptr + group + 1)
+    item = tl.load(indices + member, mask=there, other=0)
+    return member, item, fibres[:, None] & there[None, :]
+
+
+@triton.jit
 def sweep_kernel(
     X, DUAL, GAP, PENALTY, indptr, indices, weights, n_fibres, n_groups, n, n_members, sweeps,
     step: tl.float64, tolerance: tl.float64,
@@ -30,11 +39,7 @@ def sweep_kernel(
     done = 0
     while (done < sweeps) & (tl.max(active.to(tl.int32), axis=0) > 0):
         for group in range(n_groups):
-            start = tl.load(indptr + group)
-            stop = tl.load(indptr + group + 1)
-            member = start + cols
-            item = tl.load(indices + member, mask=member < stop, other=0)
-            inside = active[:, None] & (member < stop)[None, :]
+            member, item, inside = _members(indptr, indices, group, cols, active)
             p_x = X + (fibre * n)[:, None] + item[None, :]
             p_dual = DUAL + (fibre * n_members)[:, None] + member[None, :]
             target = tl.load(p_x, mask=inside, other=0.0).to(acc)
@@ -73,11 +78,7 @@ def _gap(
     gap = tl.zeros_like(fibre).to(tl.float64)
     penalty = tl.zeros_like(fibre).to(tl.float64)
     for group in range(n_groups):
-        start = tl.load(indptr + group)
-        stop = tl.load(indptr + group + 1)
-        member = start + cols
-        item = tl.load(indices + member, mask=member < stop, other=0)
-        inside = here[:, None] & (member < stop)[None, :]
+        member, item, inside = _members(indptr, indices, group, cols, here)
         p_x = X + (fibre * n)[:, None] + item[None, :]
         p_dual = DUAL + (fibre * n_members)[:, None] + member[None, :]
         x = tl.load(p_x, mask=inside, other=0.0).to(tl.float64)
@@ -107,11 +108,7 @@ def smooth_kernel(
     penalty = tl.zeros([R], tl.float64)
     squares = tl.zeros([R], tl.float64)
     for group in range(n_groups):
-        start = tl.load(indptr + group)
-        stop = tl.load(indptr + group + 1)
-        member = start + cols
-        item = tl.load(indices + member, mask=member < stop, other=0)
-        inside = here[:, None] & (member < stop)[None, :]
+        _, item, inside = _members(indptr, indices, group, cols, here)
         x = tl.load(X + (fibre * n)[:, None] + item[None, :], mask=inside, other=0.0).to(acc)
         weight = group_weight(weights, group, n_groups, SHARED)
         length = weight * norms_along(x, 1).to(tl.float64)

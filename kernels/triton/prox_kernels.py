@@ -98,10 +98,9 @@ def shrink_across_kernel(
     magnitude = tl.zeros([BLOCK_C], acc)
     rows = tl.arange(0, BLOCK_N)
     if ONCE:
-        offset, inside = _rows_of(start + rows, stop, base, inner, cols, indices, TILED)
-        x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
-        if SPARSE:
-            x = soft(x, threshold)
+        x, offset, inside = _entries(
+            X, start + rows, stop, base, inner, cols, indices, threshold, TILED, SPARSE
+        )
         norm = norms_along(x, 0)
         factor = shrink_factor(norm, (step * weight).to(acc))
         x = x * factor[None, :]
@@ -110,29 +109,26 @@ def shrink_across_kernel(
     else:
         square = tl.zeros([BLOCK_C], acc)
         for first in range(start, stop, BLOCK_N):
-            offset, inside = _rows_of(first + rows, stop, base, inner, cols, indices, TILED)
-            x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
-            if SPARSE:
-                x = soft(x, threshold)
+            x, offset, inside = _entries(
+                X, first + rows, stop, base, inner, cols, indices, threshold, TILED, SPARSE
+            )
             square += tl.sum(x * x, axis=0)
         norm = tl.sqrt(square)
         if is_lost(norm, (step * weight).to(acc)):
             unit = unit_of(norm)
             square = tl.zeros([BLOCK_C], acc)
             for first in range(start, stop, BLOCK_N):
-                offset, inside = _rows_of(first + rows, stop, base, inner, cols, indices, TILED)
-                x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
-                if SPARSE:
-                    x = soft(x, threshold)
+                x, offset, inside = _entries(
+                    X, first + rows, stop, base, inner, cols, indices, threshold, TILED, SPARSE
+                )
                 x = x * unit[None, :]
                 square += tl.sum(x * x, axis=0)
             norm = tl.sqrt(square) / unit
         factor = shrink_factor(norm, (step * weight).to(acc))
         for first in range(start, stop, BLOCK_N):
-            offset, inside = _rows_of(first + rows, stop, base, inner, cols, indices, TILED)
-            x = tl.load(X + offset, mask=inside, other=0.0).to(acc)
-            if SPARSE:
-                x = soft(x, threshold)
+            x, offset, inside = _entries(
+                X, first + rows, stop, base, inner, cols, indices, threshold, TILED, SPARSE
+            )
             x = x * factor[None, :]
             tl.store(OUT + offset, x, mask=inside)
             magnitude += tl.sum(tl.abs(x), axis=0)
@@ -143,9 +139,17 @@ def shrink_across_kernel(
 
 
 @triton.jit
-def _rows_of(member, stop, base, inner, cols, indices, TILED: tl.constexpr):
+def _entries(
+    X, member, stop, base, inner, cols, indices, threshold, TILED: tl.constexpr,
+    SPARSE: tl.constexpr,
+):  # fmt: skip
+    """Entries of some members in a block of fibres, soft-thresholded if SPARSE; their offsets."""
     item = member
     if not TILED:
         item = tl.load(indices + member, mask=member < stop, other=0)
     inside = (member < stop)[:, None] & (cols < inner)[None, :]
-    return base + item[:, None] * inner + cols[None, :], inside
+    offset = base + item[:, None] * inner + cols[None, :]
+    x = tl.load(X + offset, mask=inside, other=0.0).to(threshold.dtype)
+    if SPARSE:
+        x = soft(x, threshold)
+    return x, offset, inside

@@ -113,9 +113,8 @@ class Regularizer(ABC):
         :meth:`smoothed` is offered.
     exact_prox : bool
         The prox is in closed form; otherwise it is iterative and reports its own gap.
-    stacks : bool
-        The prox of matrices stacked along a new dimension 1, shape (D, B, M), is the stack of
-        their proxes, up to the accuracy of the prox.
+    is_slicewise : bool
+        Slices along ``axis`` (entries, where a penalty has no axis) are penalised apart.
     value_vmaps : bool
         ``torch.vmap`` takes :meth:`value` without a loop.
     """
@@ -132,7 +131,7 @@ class Regularizer(ABC):
     has_curvature: bool = False
     is_smoothable: bool = False
     exact_prox: bool = True
-    stacks: bool = False
+    is_slicewise: bool = False
     value_vmaps: bool = False
 
     def __init_subclass__(cls) -> None:
@@ -145,6 +144,14 @@ class Regularizer(ABC):
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
+
+    @property
+    def stacks(self) -> bool:
+        """Whether matrices may be stacked along a new dimension 1, to the shape (D, B, M).
+
+        The prox of the stack is then the stack of the proxes, up to the accuracy of the prox.
+        """
+        return self.is_slicewise and getattr(self, "axis", 0) in {-1, 0}
 
     def is_coercive(self, W: Tensor) -> bool:
         """Whether ``R`` grows in every direction of the space of ``W``: no entry is unpenalised."""

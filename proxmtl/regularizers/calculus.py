@@ -49,12 +49,11 @@ class Scaled(Wrapper):
         # entries that are not penalised stay to the last digit
         return torch.where(moved == self.factor * W, W, moved / self.factor)
 
-    def _slope_to_inner(self, G: Tensor) -> Tensor:
-        return G / self.factor
+    def _slope_to_inner(self, W: Tensor) -> Tensor:
+        return W / self.factor
 
-    def _slope_from_inner(self, inner: Tensor, G: Tensor) -> Tensor:
-        del G
-        return self.factor * inner
+    def _slope_from_inner(self, moved: Tensor, W: Tensor) -> Tensor:
+        return self.factor * moved
 
     def prox(
         self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
@@ -85,7 +84,7 @@ class Shifted(Wrapper):
     is_norm = False
     is_indicator = False
     is_absolutely_monotone = False
-    stacks = False
+    is_slicewise = False
 
     def __post_init__(self) -> None:
         if not bool(torch.isfinite(self.center).all()):
@@ -159,7 +158,7 @@ class Masked(Wrapper):
         return self.inner.has_conjugate and bool(self.mask.all())
 
     @property
-    def stacks(self) -> bool:  # type: ignore[override]
+    def is_slicewise(self) -> bool:  # type: ignore[override]
         """Masks of columns alone broadcast as before."""
         return self.inner.stacks and of_columns(self.mask)
 

@@ -38,7 +38,7 @@ class Conjugate(Wrapper):
     exact_kkt = False
     has_conjugate = False
     has_curvature = False
-    stacks = False
+    is_slicewise = False
 
     def __post_init__(self) -> None:
         if not (self.inner.is_convex and (self.inner.is_norm or self.inner.has_conjugate)):

@@ -9,7 +9,7 @@ from torch import Tensor
 from proxmtl.groups import Groups
 from proxmtl.regularizers.base import Regularizer, largest_ratio, norm_ratio, scaled_value
 from proxmtl.regularizers.group_layout import GroupLayout
-from proxmtl.regularizers.smoothed import SmoothedGroupNorm
+from proxmtl.regularizers.smoothed import Smoothed, SmoothedGroupNorm
 
 __all__ = ["GroupNorm"]
 
@@ -30,11 +30,7 @@ class GroupNorm(Regularizer):
     is_absolutely_monotone = True
     has_curvature = True
     is_smoothable = True
-
-    @property
-    def stacks(self) -> bool:  # type: ignore[override]
-        """Slices along the axis are apart, and the axis is not one that stacking moves."""
-        return self.axis in {-1, 0}
+    is_slicewise = True
 
     @cached_property
     def layout(self) -> GroupLayout:
@@ -57,7 +53,7 @@ class GroupNorm(Regularizer):
         pairs = zip(largest.tolist(), self.groups.weights.tolist(), strict=True)
         return largest_ratio(norm_ratio(norm, self.strength * weight) for norm, weight in pairs)
 
-    def smoothed(self, smoothness: float) -> SmoothedGroupNorm:
+    def smoothed(self, smoothness: float) -> Smoothed:
         return SmoothedGroupNorm(self.groups, self.strength, smoothness, self.axis)
 
     def _free_and_nonzero(self, rows: Tensor) -> bool:

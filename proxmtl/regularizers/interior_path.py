@@ -5,16 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from proxmtl.regularizers.memberships import Memberships
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from proxmtl.regularizers.memberships import Floats
 
-    Floats = NDArray[np.float64]
     Direction = Callable[[Floats], tuple[Floats, Floats]]
 
 __all__ = ["Candidate", "InteriorPath"]
@@ -130,7 +129,9 @@ class InteriorPath(ABC):
         corrected = direction(max(centring, 1e-4) * mean - curved)
         return self._damped(y, multiplier, slack, corrected)
 
-    def _damped(self, y: Floats, multiplier: Floats, slack: Floats, step: Any) -> Any:
+    def _damped(
+        self, y: Floats, multiplier: Floats, slack: Floats, step: tuple[Floats, Floats]
+    ) -> tuple[Floats, Floats]:
         """The step cut short before the balls' boundary and before a multiplier of zero."""
         move, change = step
         along = self.on_members(move)

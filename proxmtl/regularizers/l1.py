@@ -38,7 +38,7 @@ class L1(Regularizer):
     is_absolutely_monotone = True
     is_separable = True
     has_curvature = True
-    stacks = True
+    is_slicewise = True
     value_vmaps = True
 
     def value(self, W: Tensor) -> Tensor:

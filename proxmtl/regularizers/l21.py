@@ -41,11 +41,7 @@ class L21(Regularizer):
     is_norm = True
     is_absolutely_monotone = True
     has_curvature = True
-
-    @property
-    def stacks(self) -> bool:  # type: ignore[override]
-        """Slices along the axis are apart, and the axis is not one that stacking moves."""
-        return self.axis in {-1, 0}
+    is_slicewise = True
 
     def value(self, W: Tensor) -> Tensor:
         return self._on(W).value(W)

@@ -11,12 +11,8 @@ from proxmtl.regularizers.interior_path import Candidate, InteriorPath
 from proxmtl.regularizers.memberships import Memberships, renumbered
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from proxmtl.regularizers.interior_path import Direction
-
-    Floats = NDArray[np.float64]
-    Indices = NDArray[np.int64]
+    from proxmtl.regularizers.memberships import Floats, Indices
 
 __all__ = ["Decomposition", "decompose"]
 

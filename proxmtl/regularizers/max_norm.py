@@ -46,11 +46,7 @@ class LInf(Regularizer):
     is_norm = True
     is_absolutely_monotone = True
     value_vmaps = True
-
-    @property
-    def stacks(self) -> bool:  # type: ignore[override]
-        """Slices along the axis are apart, and the axis is not one that stacking moves."""
-        return self.axis in {-1, 0}
+    is_slicewise = True
 
     def value(self, W: Tensor) -> Tensor:
         if not W.numel():

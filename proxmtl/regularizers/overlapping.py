@@ -68,6 +68,7 @@ class OverlappingGroupL2(GroupNorm):
                 f"gap and max_sweeps: got {self.gap} and {self.max_sweeps}; use gap > 0 and at "
                 "least one sweep."
             )
+        _ = self.dual  # now: a compiler can't trace how it is made
 
     @property
     def _most_sweeps(self) -> int:

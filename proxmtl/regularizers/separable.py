@@ -54,7 +54,7 @@ class Separable(Wrapper):
         return self.scale
 
     @cached_property
-    def members(self) -> tuple[Regularizer, ...]:  # type: ignore[override]
+    def members(self) -> tuple[Regularizer, ...]:
         """The regularizers of the blocks, scaled."""
         return tuple(r.with_strength(self.scale * r.strength) for _, r in self.parts)
 
@@ -65,11 +65,6 @@ class Separable(Wrapper):
 
     conjugate = Regularizer.conjugate  # from its own dual norm
     conjugate_limit = Regularizer.conjugate_limit
-
-    @property
-    def stacks(self) -> bool:  # type: ignore[override]
-        """The axis is not one that stacking moves, and all blocks stack."""
-        return self.axis in {-1, 0} and all(r.stacks for r in self.members)
 
     def is_coercive(self, W: Tensor) -> bool:
         return not self._free(W) and all(

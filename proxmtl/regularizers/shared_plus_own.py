@@ -74,9 +74,7 @@ class SharedPlusOwn(Regularizer):
             return W.new_zeros(())
         value = self.own * W[:, self._alone].square().sum()
         for columns, weight in self._blocks:
-            s = torch.linalg.svdvals(W[:, columns])
-            knee = weight / (2 * self.own)
-            value = value + torch.where(s <= knee, self.own * s * s, weight * (s - knee / 2)).sum()
+            value = value + self._huber(torch.linalg.svdvals(W[:, columns]), weight)
         return self.strength * value
 
     def prox(
@@ -92,13 +90,11 @@ class SharedPlusOwn(Regularizer):
         out = W / shrink
         value = self.own * out[:, self._alone].square().sum()
         for columns, weight in self._blocks:
-            knee = weight / (2 * self.own)
             U, s, Vh = _svd(W[:, columns])
             # what the trace norm leaves beyond the ridge: nothing below the knee, exactly
             beyond = torch.relu(s * (1 - 1 / shrink) - step * weight)
             out[:, columns] += (U * beyond) @ Vh
-            s = s / shrink + beyond
-            value = value + torch.where(s <= knee, self.own * s * s, weight * (s - knee / 2)).sum()
+            value = value + self._huber(s / shrink + beyond, weight)
         return out, self.strength * value
 
     @property
@@ -139,9 +135,7 @@ class SharedPlusOwn(Regularizer):
                 P = part
             else:
                 P[torch.tensor(columns)[:, None], columns] = part
-            s, knee = s * kept, weight / (2 * self.own)
-            bent = torch.where(s <= knee, self.own * s * s, weight * (s - knee / 2))
-            value += float(bent.sum())
+            value += float(self._huber(s * kept, weight))
         return P, self.strength * value
 
     def kkt_residual(self, W: Tensor, grad: Tensor) -> Tensor:
@@ -230,6 +224,11 @@ class SharedPlusOwn(Regularizer):
             int((torch.linalg.svdvals(W[:, columns]) > weight / (2 * self.own)).sum())
             for columns, weight in self._blocks
         )
+
+    def _huber(self, s: Tensor, weight: float) -> Tensor:
+        """Least penalty of the singular values ``s`` of a block, 0-d."""
+        knee = weight / (2 * self.own)
+        return torch.where(s <= knee, self.own * s * s, weight * (s - knee / 2)).sum()
 
     @cached_property
     def _blocks(self) -> list[tuple[list[int] | slice, float]]:

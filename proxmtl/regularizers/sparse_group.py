@@ -57,6 +57,7 @@ class SparseGroupL2(Regularizer):
     is_norm = True
     is_absolutely_monotone = True
     has_curvature = True
+    is_slicewise = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,11 +77,6 @@ class SparseGroupL2(Regularizer):
     def group(self) -> GroupL2:
         """The group norm, scaled."""
         return GroupL2(self.groups, self.strength * (1 - self.l1_ratio), self.axis)
-
-    @property
-    def stacks(self) -> bool:  # type: ignore[override]
-        """As for the group norm."""
-        return self.group.stacks
 
     def value(self, W: Tensor) -> Tensor:
         return self.l1.value(W) + self.group.value(W)

@@ -53,13 +53,13 @@ class Thresholded(Wrapper):
                 "first is not the prox of the sum. Give both as terms of the problem."
             )
 
+    @property
+    def members(self) -> tuple[Regularizer, ...]:
+        """Both penalties."""
+        return self.inner, self.l1
+
     conjugate = Regularizer.conjugate  # from its own dual norm
     conjugate_limit = Regularizer.conjugate_limit
-
-    @property
-    def stacks(self) -> bool:  # type: ignore[override]
-        """Both do."""
-        return self.inner.stacks and self.l1.stacks
 
     def is_coercive(self, W: Tensor) -> bool:
         return self.l1.is_coercive(W) or self.inner.is_coercive(W)

@@ -52,11 +52,7 @@ class TotalVariation(Composed):
     exact_prox = True
     exact_kkt = True
     value_vmaps = True
-
-    @property
-    def stacks(self) -> bool:  # type: ignore[override]
-        """Slices along the axis are apart, and the axis is not one that stacking moves."""
-        return self.axis in {-1, 0}
+    is_slicewise = True
 
     @property
     def inner(self) -> L1:
@@ -150,6 +146,7 @@ class FusedLasso(Regularizer):
     axis: int = -1
     is_norm = True
     value_vmaps = True
+    is_slicewise = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,11 +155,6 @@ class FusedLasso(Regularizer):
 
     def is_coercive(self, W: Tensor) -> bool:
         return self.strength * self.l1_ratio > 0
-
-    @property
-    def stacks(self) -> bool:  # type: ignore[override]
-        """As for the total variation."""
-        return self.variation.stacks
 
     @property
     def l1(self) -> L1:

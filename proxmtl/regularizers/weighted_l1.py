@@ -55,7 +55,7 @@ class WeightedL1(Regularizer):
         object.__setattr__(self, "weights", checked_weights(self.weights))
 
     @property
-    def stacks(self) -> bool:  # type: ignore[override]
+    def is_slicewise(self) -> bool:  # type: ignore[override]
         """Weights of columns alone broadcast as before."""
         return of_columns(self.weights)
 

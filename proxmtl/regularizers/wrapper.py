@@ -44,7 +44,7 @@ class Wrapper(Regularizer):
     has_conjugate: bool = forwarded("has_conjugate")
     has_curvature: bool = forwarded("has_curvature")
     exact_prox: bool = forwarded("exact_prox")
-    stacks: bool = forwarded("stacks")
+    is_slicewise: bool = forwarded("stacks")
     value_vmaps: bool = forwarded("value_vmaps")
 
     @property
@@ -65,17 +65,15 @@ class Wrapper(Regularizer):
 
     def _from_inner(self, moved: Tensor, W: Tensor) -> Tensor:
         """The point in the place of ``W`` that the inner one ``moved`` stands for."""
-        del W
         return moved
 
-    def _slope_to_inner(self, G: Tensor) -> Tensor:
-        """A gradient or dual point for the inner regularizer."""
-        return G
+    def _slope_to_inner(self, W: Tensor) -> Tensor:
+        """As :meth:`_to_inner`, for a gradient or dual point ``W``."""
+        return W
 
-    def _slope_from_inner(self, inner: Tensor, G: Tensor) -> Tensor:
-        """The gradient in the place of ``G`` that a gradient of the ``inner`` one stands for."""
-        del G
-        return inner
+    def _slope_from_inner(self, moved: Tensor, W: Tensor) -> Tensor:
+        """As :meth:`_from_inner`, for a gradient or dual point."""
+        return moved
 
     # ------------------------------------------------------------------ the contract
 

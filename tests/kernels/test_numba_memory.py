@@ -7,12 +7,16 @@ from numba import njit
 from proxmtl.kernels.numba import memory
 
 
-@pytest.mark.parametrize("instruction", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_every_pattern_of_16_bits_is_widened(dtype, instruction, monkeypatch):
-    if not instruction:
-        monkeypatch.setattr(memory, "_widens_half", lambda *_: False)
-    tag, load = memory.TAGS[dtype], memory.load
+@pytest.mark.parametrize(
+    ("dtype", "load"),
+    [
+        (torch.float16, memory.load),
+        (torch.float16, njit(memory.load_float16_by_bits)),
+        (torch.bfloat16, memory.load),
+    ],
+)
+def test_every_pattern_of_16_bits_is_widened(dtype, load):
+    tag = memory.TAGS[dtype]
     stored = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
     seen = torch.empty(2**16, dtype=torch.float32)
 

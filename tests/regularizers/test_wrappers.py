@@ -33,9 +33,9 @@ HALF = torch.tensor([True, False, True, True, True])
 CONTRACT = {n for n in vars(Regularizer) if not n.startswith("_")} | set(
     Regularizer.__annotations__
 )
-# Rules of the base that hold for every wrapper: they follow from methods that are forwarded, or,
-# for the last two, a wrapper has no smoothing and is the best form of itself.
-BY_RULE = {"active_gradient", "smoothed", "is_smoothable", "for_parameter"}
+# Rules of the base that hold for every wrapper: two follow from what is forwarded, a wrapper has no
+# smoothing, and it is the best form of itself.
+BY_RULE = {"active_gradient", "stacks", "smoothed", "is_smoothable", "for_parameter"}
 
 MADE_OF = {
     "Scaled": lambda inner: Scaled(inner, -2.0),

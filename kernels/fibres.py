@@ -56,7 +56,7 @@ def checked_axis(tensor: torch.Tensor, axis: int, name: str = "V") -> int:
 
 
 def checked_float(tensor: torch.Tensor, name: str) -> None:
-    """Refuse what isn't a real floating-point tensor.
+    """Raise TypeError unless the argument is a real floating-point tensor.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def checked_float(tensor: torch.Tensor, name: str) -> None:
 
 
 def checked_like(tensor: torch.Tensor, model: torch.Tensor, name: str, model_name: str) -> None:
-    """Refuse a tensor whose shape, dtype or device differs from its model's.
+    """Raise unless a tensor has the shape, dtype and device of a model.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def checked_like(tensor: torch.Tensor, model: torch.Tensor, name: str, model_nam
 
 
 def checked_scale(value: torch.Tensor | float, name: str) -> float:
-    """Refuse a negative, infinite or NaN number.
+    """A number as a float; raises ValueError if it is negative, infinite or NaN.
 
     Raises
     ------

@@ -52,7 +52,7 @@ def requires_grad(*given: Any) -> bool:
 
 
 def refuse_tangent(*given: Any) -> None:
-    """Refuse tensors of forward-mode differentiation: a result would come without its tangent.
+    """Raise if a tensor has a forward-mode tangent: the result would come without one.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def through_library(out: Any, *inputs: Any, **constants: Any) -> bool:
 
 
 def refuse_derivative(name: str, given: Any) -> None:
-    """Refuse an argument that requires grad where there is no derivative with respect to it.
+    """Raise if an argument without a derivative requires grad.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def refuse_derivative(name: str, given: Any) -> None:
 
 
 def refuse_graph(name: str) -> None:
-    """Refuse to have a backward recorded: its graph would miss the second derivative's terms.
+    """Raise if autograd records a backward: the graph would miss second-derivative terms.
 
     Raises
     ------

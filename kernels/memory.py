@@ -1,4 +1,4 @@
-"""Where results may go: not into part of the memory that is still to be read."""
+"""Checks that the memory of a result does not overlap memory that is still to be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .fibres import checked_like
 
 
 def checked_out(out: torch.Tensor, V: torch.Tensor, weights: torch.Tensor | float) -> None:
-    """Refuse a result's memory that doesn't fit, or that holds part of the input or weights.
+    """Raise unless ``out`` fits the input and overlaps neither part of it nor the weights.
 
     The input itself is fine: every entry is read before it is overwritten. A weight may be read
     for many entries, so weights lie apart.
@@ -35,7 +35,7 @@ def checked_out(out: torch.Tensor, V: torch.Tensor, weights: torch.Tensor | floa
 
 
 def checked_apart(left: torch.Tensor, name: str, right: Any, other: str) -> None:
-    """Refuse two tensors that share an entry; what is no tensor shares none.
+    """Raise ValueError if two tensors overlap in memory; arguments that are no tensors pass.
 
     Raises
     ------

@@ -40,7 +40,7 @@ class Groups:
     n_items : int
         Size of the grouped axis (tasks, for the paper's groups).
     names : tuple of str
-        One name a group.
+        One name per group.
 
     Raises
     ------
@@ -122,7 +122,7 @@ class Groups:
         names: Sequence[str] | None = None,
         weights: Weights = None,
     ) -> Groups:
-        """Build from one list of item indices a group.
+        """Build from one list of item indices per group.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class Groups:
 
         TOML and JSON: a table ``group name = [item names]``, at the top or under the key
         ``groups``, with an optional table ``weights``, ``group name = number``, beside it. CSV: a
-        header and two columns, group and item, one membership a row.
+        header and two columns, group and item, one membership per row.
 
         Raises
         ------

@@ -161,7 +161,7 @@ def hinge_value_and_grad(
     X : Tensor (N, D), Tensor (M, N, D), or sequence of M tensors (N_m, D)
         Features: shared by all tasks, or of each task. float64, float32, bfloat16 or float16.
     W : Tensor (D, M)
-        Weights, one column a task. Fastest as the transposed view of task-major memory.
+        Weights, one column per task. Fastest as the transposed view of task-major memory.
     Y : Tensor (N, M) for shared X, (M, N) for X (M, N, D), or sequence of M tensors (N_m,)
         Labels −1 and +1; 0 is a missing label. For ``"squared"``, any target, 0 included.
     weights : like Y, optional

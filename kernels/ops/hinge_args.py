@@ -191,7 +191,7 @@ def bind(
 
 
 def check_tensors(X: Any, W: Any, Y: Any, weights: Any = None, bias: Any = None) -> None:
-    """Refuse what isn't made of tensors.
+    """Raise TypeError if an argument is no tensor, or no sequence of tensors where one may be.
 
     Raises
     ------

@@ -77,7 +77,7 @@ def group_weight(weights, group, weighted, SHARED: tl.constexpr):
 def member_offsets(
     pairs, here, cols, indptr, indices, n_groups, n, SIZE: tl.constexpr, TILED: tl.constexpr
 ):
-    """Offsets and mask of the members of (fibre, group) pairs, one pair a row of the tile."""
+    """Offsets and mask of the members of (fibre, group) pairs, one pair per row of the tile."""
     if SIZE > 0:
         # Groups of one size that tile the fibres: memory is one sequence of them.
         inside = here[:, None] & (cols < SIZE)[None, :]

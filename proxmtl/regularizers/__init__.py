@@ -1,4 +1,4 @@
-"""Regularizers: one a file, value, prox and certificate of each."""
+"""Regularizers: value, prox and certificate of each, one file per regularizer."""
 
 from proxmtl.regularizers.base import (
     COMBINATIONS,

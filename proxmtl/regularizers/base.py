@@ -256,7 +256,7 @@ class Regularizer(ABC):
         Raises
         ------
         UnsupportedError
-            Where it is not known: for what is no norm, and has no rule of its own.
+            If the penalty is not a norm and has no rule of its own.
         """
         unit = self.with_strength(1.0)
         if not unit.is_norm:

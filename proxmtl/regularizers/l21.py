@@ -1,4 +1,4 @@
-"""L21 norm: one group a row or a column."""
+"""L21 norm: the sum of the Euclidean norms of rows or columns."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Parts:
     Attributes
     ----------
     parts : Tensor, shape (slices, memberships)
-        ``v^g``: one vector a group.
+        ``v^g``: one vector per group.
     dual : Tensor, shape (slices, items)
         ``u`` with ``||u_g|| <= radius_g``.
     gap : float

@@ -33,7 +33,7 @@ class LInf(Regularizer):
         ``>= 0``.
     axis : int or None
         None: one block, the whole parameter. Else the maximum runs along this axis, and the norm
-        sums over the rest: the L1-infinity norm, with ``axis=-1`` one block a row.
+        sums over the rest: the L1-infinity norm, with ``axis=-1`` one block per row.
 
     References
     ----------

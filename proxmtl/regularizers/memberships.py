@@ -1,4 +1,4 @@
-"""Sums over memberships and the linear systems of the interior points: a row a group."""
+"""Sums over memberships and the linear systems of the interior points: one row per group."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def renumbered(labels: Indices, n: int) -> tuple[Indices, Indices]:
 def _factoring(
     group: Indices, item: Indices, n_groups: int
 ) -> Callable[[Floats, Floats, Floats], Solve]:
-    """Factor ``diag(d) - Xi' diag(1/weight) Xi``, a matrix with one row a group.
+    """Factor ``diag(d) - Xi' diag(1/weight) Xi``, a matrix with one row per group.
 
     Its off-diagonal entries are sums over the items that two groups share: the pattern is found
     here, once.

@@ -27,7 +27,7 @@ class DualProx:
     ----------
     primal : Tensor, shape (slices, items)
     dual : Tensor, shape (slices, memberships)
-        ``xi``: one vector a group, smallest group first, inside its ball;
+        ``xi``: one vector per group, smallest group first, inside its ball;
         ``primal = v - scatter(xi)`` up to what was set to zero within the gap.
     gap : float
         Sum over slices of primal minus dual objective: ``||primal - exact||^2 <= 2 gap``.

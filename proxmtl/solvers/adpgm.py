@@ -9,25 +9,17 @@ import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
-from proxmtl.solvers.base import Solver
-from proxmtl.solvers.proximal import (
-    check_scores,
-    model_of,
-    objective_at,
-    probed_step,
-)
+from proxmtl.solvers.points import PointSolver, PointState
+from proxmtl.solvers.proximal import model_of, objective_at, probed_step
 from proxmtl.solvers.requirements import check_first, check_problem
-from proxmtl.state import State
 
 __all__ = ["AdPGM", "AdPGMState"]
 
 
 @dataclass
-class AdPGMState(State):
+class AdPGMState(PointState):
     """Point and gradient, those before it, and the last two steps' ratio."""
 
-    x: Tensor
-    scores: Tensor
     grad: Tensor
     step: float  # length of the step that led to x
     ratio: float  # of that step to the one before
@@ -35,7 +27,7 @@ class AdPGMState(State):
 
 
 @dataclass(frozen=True)
-class AdPGM(Solver[Problem, AdPGMState, Tensor]):
+class AdPGM(PointSolver[AdPGMState]):
     """Adaptive proximal gradient: no Lipschitz constant, no line search, no refused step.
 
     ``t_k = min(t_{k-1} sqrt(2/3 + r_{k-1}), t_{k-1} / sqrt(max(2 (t_{k-1} l_k)^2 - 1, 0)))`` with
@@ -93,10 +85,3 @@ class AdPGM(Solver[Problem, AdPGMState, Tensor]):
             ratio=step / state.step,
             curvature=float((grad - state.grad).norm()) / move if move > 0 else 0.0,
         )
-
-    def check_resume(self, problem: Problem, state: AdPGMState) -> None:
-        super().check_resume(problem, state)
-        check_scores(problem, state.scores)
-
-    def solution(self, problem: Problem, state: AdPGMState) -> Tensor:  # noqa: ARG002
-        return state.x

@@ -3,51 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
-from proxmtl.solvers.base import Solver
-from proxmtl.solvers.proximal import (
-    Model,
-    check_scores,
-    extrapolated,
-    growing,
-    looked_ahead,
-    model_at,
-    objective_at,
-    proximal_step,
-    starting_step,
-)
+from proxmtl.solvers.points import StepSolver, StepState
+from proxmtl.solvers.proximal import extrapolated, growing, objective_at, proximal_step
 from proxmtl.solvers.requirements import check_problem
-from proxmtl.solvers.steps import Backtracking, GradientRestart, Restart, StepRule
-from proxmtl.state import State
+from proxmtl.solvers.steps import GradientRestart, Restart
 
 __all__ = ["FISTA", "FISTAState"]
 
 
 @dataclass
-class FISTAState(State):
+class FISTAState(StepState):
     """State of FISTA; scores of both points are kept so that none is computed twice."""
 
-    x: Tensor  # last prox point: the solution
     previous: Tensor
-    scores: Tensor  # of x
     previous_scores: Tensor
     momentum: float  # theta of the Nesterov sequence
-    step: float
-    room: bool  # the last step could have been longer
     restarts: int
-    ahead: tuple[Any, ...] | None = None
-    """Fields of the :class:`Model` at the point to step from next, if it has been read."""
 
 
 @dataclass(frozen=True)
-class FISTA(Solver[Problem, FISTAState, Tensor]):
+class FISTA(StepSolver[FISTAState]):
     """Accelerated proximal gradient with restart and backtracking.
 
     ``x+ = prox_{t R}(z - t grad f(z))``, ``theta+ = (1 + sqrt(1 + 4 theta^2 t / t+)) / 2``,
@@ -68,23 +50,13 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
     2014 (steps that grow).
     """
 
-    step_rule: StepRule = field(default_factory=Backtracking)
     restart: Restart = field(default_factory=GradientRestart)
     state_type = FISTAState
-    needs_curvature = False
 
     def check(self, problem: Problem) -> None:
         check_problem("FISTA", problem)
 
-    def init(self, problem: Problem, x0: Tensor) -> FISTAState:
-        problem.check_point(x0)
-        x = x0.clone()
-        scores, model = looked_ahead(problem, x, x, x, 0.0)
-        step = starting_step(problem, self.step_rule, x, scores, model)
-        return replace(self.start(problem, x, scores, step), ahead=model)
-
     def start(self, problem: Problem, x: Tensor, scores: Tensor, step: float) -> FISTAState:
-        """State at a point whose scores are known, without momentum: no pass."""
         return FISTAState(
             iteration=0,
             objective=objective_at(problem, x, scores),
@@ -108,11 +80,8 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
             theta, beta = _momentum(state.momentum, state.step, step)
             if model is None or beta:
                 z = extrapolated(state.previous, state.x, beta)
-                if state.ahead is not None and torch.equal(state.ahead[0], z):
-                    model = Model(*state.ahead)
-                else:
-                    z_scores = extrapolated(state.previous_scores, state.scores, beta)
-                    model = model_at(problem, z, z_scores)
+                z_scores = extrapolated(state.previous_scores, state.scores, beta)
+                model = self.model(problem, state, z, z_scores)
             trial = proximal_step(
                 problem,
                 model,
@@ -151,13 +120,6 @@ class FISTA(Solver[Problem, FISTAState, Tensor]):
             return 0.0
         longer = growing(step, self.step_rule, room=state.room)
         return _momentum(theta, step, longer)[1]
-
-    def check_resume(self, problem: Problem, state: FISTAState) -> None:
-        super().check_resume(problem, state)
-        check_scores(problem, state.scores)
-
-    def solution(self, problem: Problem, state: FISTAState) -> Tensor:  # noqa: ARG002
-        return state.x
 
 
 def _momentum(theta: float, last: float, step: float) -> tuple[float, float]:

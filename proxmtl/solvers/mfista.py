@@ -3,52 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.base import Solver
-from proxmtl.solvers.proximal import (
-    Model,
-    check_scores,
-    extrapolated,
-    growing,
-    looked_ahead,
-    model_at,
-    objective_at,
-    proximal_step,
-    starting_step,
-)
+from proxmtl.solvers.points import StepSolver, StepState
+from proxmtl.solvers.proximal import extrapolated, growing, objective_at, searched_step
 from proxmtl.solvers.requirements import check_problem
-from proxmtl.solvers.steps import Backtracking, StepRule
-from proxmtl.state import State
 
 __all__ = ["MFISTA", "MFISTAState"]
 
 
 @dataclass
-class MFISTAState(State):
+class MFISTAState(StepState):
     """Best point so far, the point to step from, and their scores."""
 
-    x: Tensor
     z: Tensor
-    scores: Tensor
     z_scores: Tensor
     momentum: float  # theta of the Nesterov sequence
-    step: float
-    room: bool
     restarts: int
     residual: float  # norm of the gradient mapping where the last step started
-    ahead: tuple[Any, ...] | None = None
-    """Fields of the :class:`Model` at z, if it has been read already."""
 
 
 @dataclass(frozen=True)
-class MFISTA(Solver[Problem, MFISTAState, Tensor]):
+class MFISTA(StepSolver[MFISTAState]):
     """Monotone accelerated proximal gradient.
 
     ``p = prox_{t R}(z - t grad f(z))``; ``x+`` is the better of ``p`` and ``x``. With ``restart``,
@@ -73,11 +54,9 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
     nonconvex programming", 2015 (the safeguard).
     """
 
-    step_rule: StepRule = field(default_factory=Backtracking)
     restart: bool = True
     decrease: float = 1e-4
     state_type = MFISTAState
-    needs_curvature = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.decrease < 0.5:
@@ -90,15 +69,7 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
                 "MFISTA(restart=False) needs a convex penalty; use MFISTA() or PGD."
             )
 
-    def init(self, problem: Problem, x0: Tensor) -> MFISTAState:
-        problem.check_point(x0)
-        x = x0.clone()
-        scores, model = looked_ahead(problem, x, x, x, 0.0)
-        step = starting_step(problem, self.step_rule, x, scores, model)
-        return replace(self.start(problem, x, scores, step), ahead=model)
-
     def start(self, problem: Problem, x: Tensor, scores: Tensor, step: float) -> MFISTAState:
-        """State at a point whose scores are known, without momentum: no pass."""
         return MFISTAState(
             iteration=0,
             objective=objective_at(problem, x, scores),
@@ -118,23 +89,16 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
     def step(self, problem: Problem, state: MFISTAState) -> MFISTAState:
         step = growing(state.step, self.step_rule, room=state.room)
         theta = (1 + math.sqrt(1 + 4 * state.momentum**2)) / 2
-        if state.ahead is not None and torch.equal(state.ahead[0], state.z):
-            model = Model(*state.ahead)
-        else:
-            model = model_at(problem, state.z, state.z_scores)
-        while True:
-            trial = proximal_step(
-                problem,
-                model,
-                step,
-                self.step_rule,
-                near=state.x,
-                near_scores=state.scores,
-                momentum=lambda _: (state.momentum - 1) / theta,
-            )
-            if trial.accepted:
-                break
-            step *= self.step_rule.shrink
+        beta = (state.momentum - 1) / theta
+        trial, step = searched_step(
+            problem,
+            self.model(problem, state, state.z, state.z_scores),
+            step,
+            self.step_rule,
+            near=state.x,
+            near_scores=state.scores,
+            momentum=lambda _: beta,
+        )
         p, p_scores = trial.x, trial.scores
         needed = 0.0
         if self.restart:
@@ -144,9 +108,8 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
         fresh = torch.equal(state.z, state.x)
         x, scores = (p, p_scores) if better else (state.x, state.scores)
         if better:
-            ahead = (state.momentum - 1) / theta
-            z = extrapolated(state.x, x, ahead)
-            z_scores = extrapolated(state.scores, scores, ahead)
+            z = extrapolated(state.x, x, beta)
+            z_scores = extrapolated(state.scores, scores, beta)
         elif self.restart:
             z, z_scores, theta = x, scores, 1.0
         else:
@@ -169,10 +132,3 @@ class MFISTA(Solver[Problem, MFISTAState, Tensor]):
             residual=trial.residual,
             ahead=trial.ahead,
         )
-
-    def check_resume(self, problem: Problem, state: MFISTAState) -> None:
-        super().check_resume(problem, state)
-        check_scores(problem, state.scores)
-
-    def solution(self, problem: Problem, state: MFISTAState) -> Tensor:  # noqa: ARG002
-        return state.x

@@ -14,14 +14,13 @@ from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.machine import check_memory
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.base import Solver
 from proxmtl.solvers.newton_labels import OnLabels
 from proxmtl.solvers.newton_rows import InRows, sizes
 from proxmtl.solvers.newton_steps import lengths, no_worse_than_zero, solved
-from proxmtl.solvers.proximal import check_scores, objective_at
+from proxmtl.solvers.points import PointSolver, PointState
+from proxmtl.solvers.proximal import objective_at
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.spans import has_few_labels
-from proxmtl.state import State
 
 __all__ = ["NewtonCholesky", "NewtonCholeskyState", "NewtonDescent"]
 
@@ -36,18 +35,15 @@ MOST_BYTES = 1 << 30
 
 
 @dataclass
-class NewtonCholeskyState(State):
-    """Point, its scores, and what is kept of the features."""
+class NewtonCholeskyState(PointState):
+    """Point, scores of the labels that there are, and what is kept of the features."""
 
-    x: Tensor
-    scores: Tensor
-    """Of the labels that there are; any number elsewhere."""
     rows: tuple[Tensor, ...]
     """Fields of :class:`InRows`, where tasks have fewer labels than features."""
 
 
 @dataclass(frozen=True)
-class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
+class NewtonCholesky(PointSolver[NewtonCholeskyState]):
     """Newton's method with exact solves for each task, for a loss plus a ridge.
 
     Without another penalty the tasks are problems of their own, of D unknowns or, since a solution
@@ -126,14 +122,10 @@ class NewtonCholesky(Solver[Problem, NewtonCholeskyState, Tensor]):
 
     def check_resume(self, problem: Problem, state: NewtonCholeskyState) -> None:
         super().check_resume(problem, state)
-        check_scores(problem, state.scores)
         numbers = (problem.data.n_tasks, sizes(problem)[0]) if _is_few(problem) else None
         kept = tuple(InRows(*state.rows).labels.shape) if state.rows else None
         if kept != numbers:
             raise ValueError("state: is of other missing labels; resume with the same ones.")
-
-    def solution(self, problem: Problem, state: NewtonCholeskyState) -> Tensor:  # noqa: ARG002
-        return state.x
 
 
 class InFeatures(NamedTuple):

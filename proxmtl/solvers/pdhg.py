@@ -11,10 +11,9 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Composed, Regularizer, UnsupportedError
-from proxmtl.solvers.base import Solver
-from proxmtl.solvers.proximal import check_scores, objective_at, smooth_gradient, term_prox
+from proxmtl.solvers.points import PointSolver, PointState
+from proxmtl.solvers.proximal import objective_at, smooth_gradient, term_prox
 from proxmtl.solvers.requirements import check_curvature, check_problem
-from proxmtl.state import State
 
 __all__ = ["PDHG", "PDHGState"]
 
@@ -26,11 +25,9 @@ FADING = 0.95
 
 
 @dataclass
-class PDHGState(State):
+class PDHGState(PointState):
     """Primal and dual variables; ``pull`` is the sum of ``K' y`` over the composed terms."""
 
-    x: Tensor
-    scores: Tensor
     duals: tuple[Tensor, ...]
     pull: Tensor
     dual_step: float  # times the squared norm of the linear maps
@@ -38,7 +35,7 @@ class PDHGState(State):
 
 
 @dataclass(frozen=True)
-class PDHG(Solver[Problem, PDHGState, Tensor]):
+class PDHG(PointSolver[PDHGState]):
     """Primal-dual hybrid gradient for ``f(x) + g(x) + sum_i h_i(K_i x)``, after Condat and Vu.
 
     ``x+ = prox_{t g}(x - t (grad f(x) + sum_i K_i' y_i))``, then ``y_i+ = prox_{s h_i*}(y_i +
@@ -155,15 +152,11 @@ class PDHG(Solver[Problem, PDHGState, Tensor]):
 
     def check_resume(self, problem: Problem, state: PDHGState) -> None:
         super().check_resume(problem, state)
-        check_scores(problem, state.scores)
         if len(state.duals) != len(_split(problem).composed):
             raise ValueError(
                 f"state: holds {len(state.duals)} dual variables, the problem has "
                 f"{len(_split(problem).composed)} split terms; resume on the same problem."
             )
-
-    def solution(self, problem: Problem, state: PDHGState) -> Tensor:  # noqa: ARG002
-        return state.x
 
 
 class _Part(NamedTuple):

@@ -32,6 +32,7 @@ __all__ = [
     "probed_curvature",
     "probed_step",
     "proximal_step",
+    "searched_step",
     "smooth_gradient",
     "starting_step",
     "term_prox",
@@ -63,6 +64,11 @@ class Trial(NamedTuple):
     room: bool
     residual: float  # ||z - x|| / step: norm of the gradient mapping at z
     ahead: Model | None = None
+
+
+def _none(x: Tensor) -> float:  # noqa: ARG001
+    """No momentum."""
+    return 0.0
 
 
 def model_of(problem: Problem, z: Tensor) -> Model:
@@ -215,6 +221,26 @@ def probed_curvature(problem: Problem, length: float, size: float, change: float
     gradient, and with any other loss a longer step would lead far beyond what was probed.
     """
     return check_curvature(problem, max(change / (length * size), 1 / (2 * length)))
+
+
+def searched_step(
+    problem: Problem,
+    model: Model,
+    step: float,
+    rule: StepRule,
+    *,
+    near: Tensor,
+    near_scores: Tensor,
+    momentum: Callable[[Tensor], float] = _none,
+) -> tuple[Trial, float]:
+    """Try :func:`proximal_step` with ever shorter steps until one passes; and its length."""
+    while True:
+        trial = proximal_step(
+            problem, model, step, rule, near=near, near_scores=near_scores, momentum=momentum
+        )
+        if trial.accepted:
+            return trial, step
+        step *= rule.shrink
 
 
 def growing(step: float, rule: StepRule, *, room: bool) -> float:

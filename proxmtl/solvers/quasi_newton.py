@@ -12,13 +12,11 @@ from proxmtl.data_term import DataTerm
 from proxmtl.designs import SharedDesign, ShiftedDesign
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.base import Solver
 from proxmtl.solvers.newton_steps import no_worse_than_zero
-from proxmtl.solvers.proximal import check_scores
+from proxmtl.solvers.points import PointSolver, PointState
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.sized import in_size, size_of
 from proxmtl.solvers.sketched import Sketched
-from proxmtl.state import State
 
 __all__ = ["LBFGS", "LBFGSState"]
 
@@ -39,14 +37,12 @@ saturated scores have none, and are left in steps of the gradient."""
 
 
 @dataclass
-class LBFGSState(State):
+class LBFGSState(PointState):
     """Point, scores, gradient, and for the tasks that are not at rest the last pairs.
 
     In units in which features are of the size of 1 or below (:mod:`proxmtl.solvers.sized`).
     """
 
-    x: Tensor
-    scores: Tensor
     grad: Tensor
     """Of loss and ridge, the parameter's shape."""
     values: Tensor
@@ -73,7 +69,7 @@ class LBFGSState(State):
 
 
 @dataclass(frozen=True)
-class LBFGS(Solver[Problem, LBFGSState, Tensor]):
+class LBFGS(PointSolver[LBFGSState]):
     """Limited-memory BFGS for a smooth loss plus a ridge, of all tasks in one batch.
 
     Without another penalty the tasks are problems of their own, on the same features: their
@@ -225,10 +221,6 @@ class LBFGS(Solver[Problem, LBFGSState, Tensor]):
             y=pairs[1],
             held=pairs[2],
         )
-
-    def check_resume(self, problem: Problem, state: LBFGSState) -> None:
-        super().check_resume(problem, state)
-        check_scores(problem, state.scores)
 
     def solution(self, problem: Problem, state: LBFGSState) -> Tensor:
         return state.x / size_of(problem)

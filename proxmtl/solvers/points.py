@@ -1,0 +1,86 @@
+"""Solvers whose state holds a point and its scores, and those among them that take steps."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from proxmtl.problem import Problem
+from proxmtl.solvers.base import Solver
+from proxmtl.solvers.proximal import (
+    Model,
+    check_scores,
+    looked_ahead,
+    model_at,
+    starting_step,
+)
+from proxmtl.solvers.steps import Backtracking, StepRule
+from proxmtl.state import State
+
+__all__ = ["PointSolver", "PointState", "StepSolver", "StepState"]
+
+
+@dataclass
+class PointState(State):
+    """A point, the solution of a run that ends here, and its scores."""
+
+    x: Tensor
+    scores: Tensor
+
+
+P = TypeVar("P", bound=PointState)
+
+
+class PointSolver(Solver[Problem, P, Tensor]):
+    """Solver of convex problems with a :class:`PointState`."""
+
+    def check_resume(self, problem: Problem, state: P) -> None:
+        super().check_resume(problem, state)
+        check_scores(problem, state.scores)
+
+    def solution(self, problem: Problem, state: P) -> Tensor:  # noqa: ARG002
+        return state.x
+
+
+@dataclass
+class StepState(PointState):
+    """A point with the length of the last step."""
+
+    step: float
+    room: bool
+    """Whether the last step could have been longer."""
+    ahead: tuple[Any, ...] | None = field(default=None, kw_only=True)
+    """Fields of the :class:`Model` at the point to step from next, if it has been read."""
+
+
+S = TypeVar("S", bound=StepState)
+
+
+@dataclass(frozen=True)
+class StepSolver(PointSolver[S]):
+    """Solver by proximal gradient steps of a length that a rule sets."""
+
+    step_rule: StepRule = field(default_factory=Backtracking)
+    needs_curvature = False
+
+    @abstractmethod
+    def start(self, problem: Problem, x: Tensor, scores: Tensor, step: float) -> S:
+        """State at a point whose scores are known, without momentum: no pass."""
+
+    def init(self, problem: Problem, x0: Tensor) -> S:
+        problem.check_point(x0)
+        x = x0.clone()
+        scores, model = looked_ahead(problem, x, x, x, 0.0)
+        step = starting_step(problem, self.step_rule, x, scores, model)
+        return replace(self.start(problem, x, scores, step), ahead=model)
+
+    @staticmethod
+    def model(problem: Problem, state: S, z: Tensor, scores: Tensor) -> Model:
+        """Model at a point with these scores: half a pass, unless it has been read already."""
+        if state.ahead is not None and torch.equal(state.ahead[0], z):
+            return Model(*state.ahead)
+        return model_at(problem, z, scores)

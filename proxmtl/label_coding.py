@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["CODINGS", "Observed", "check_coding", "observed_labels", "signs_of"]
+__all__ = [
+    "CODINGS",
+    "Observed",
+    "check_coding",
+    "inferred_signs",
+    "observed_labels",
+    "signs_of",
+]
 
 CODINGS = ((0, 1), (-1, 1))
 """The codings of a label matrix, no before yes."""
@@ -85,6 +92,39 @@ def signs_of(Y: Any, values: NDArray[Any]) -> NDArray[np.float64]:
     signs: NDArray[np.float64] = np.full(where.shape, np.nan)
     signs[where] = np.where(positive, 1.0, -1.0)
     return signs
+
+
+def inferred_signs(labels: Any) -> Any:
+    """Labels coded 0 and 1, -1 and +1 or by booleans as -1, +1 and NaN for missing.
+
+    Parameters
+    ----------
+    labels
+        A matrix in any form that :func:`observed_labels` reads, or a list of vectors, one for each
+        task, which have one coding.
+
+    Returns
+    -------
+    ndarray or list of ndarray
+        Like ``labels``.
+
+    Raises
+    ------
+    ValueError
+        If another value occurs, or values of both codings.
+    """
+    several = isinstance(labels, (list, tuple)) and any(hasattr(part, "shape") for part in labels)
+    parts = labels if several else [labels]
+    seen = [observed_labels(part).labels for part in parts]
+    values = sorted({value for part in seen for value in np.unique(part).tolist()})
+    coding = next((pair for pair in CODINGS if set(values) <= set(pair)), None)
+    if coding is None:
+        raise ValueError(
+            f"labels: expected 0 and 1, -1 and +1, or booleans, with NaN for missing; saw "
+            f"{values[:5]}. Recode them, or take a loss of real labels: Squared, Huber."
+        )
+    signs = [signs_of(part, np.array(coding)) for part in parts]
+    return signs if several else signs[0]
 
 
 def check_coding(labels: Tensor, observed: Tensor, *, zero_is_missing: bool | None = None) -> None:

@@ -26,6 +26,8 @@ def minimize(
     x0: Tensor | None = None,
     stop: Stop | None = None,
     *,
+    tol: float | None = None,
+    max_iter: int | None = None,
     state: State | None = None,
     callback: Callback | None = None,
 ) -> Result[Tensor]:
@@ -41,8 +43,12 @@ def minimize(
     x0 : Tensor, optional
         Start, the parameter's shape; default zero. Not modified.
     stop : Stop, optional
-        Default ``RelativeGap(1e-6) | MaxIterations(2000)``, with ``RelativeKKT`` in place of the
+        Default ``RelativeGap(tol) | MaxIterations(max_iter)``, with ``RelativeKKT`` in place of the
         gap where the problem has none.
+    tol : float, optional
+        Relative accuracy of the default rule; default 1e-6.
+    max_iter : int, optional
+        Iterations of the default rule; default 2000.
     state : State, optional
         Resume from a previous result's ``state`` with the same problem and solver.
     callback : callable, optional
@@ -56,7 +62,8 @@ def minimize(
     Raises
     ------
     ValueError
-        If ``x0`` or ``state`` do not fit the problem.
+        If ``x0`` or ``state`` do not fit the problem, or ``tol`` or ``max_iter`` is given beside a
+        ``stop``.
     UnsupportedError
         If the solver needs something the problem lacks; before the first iteration.
     """
@@ -66,8 +73,11 @@ def minimize(
     problem.check_point(start)
     tolerance = 0.0
     if stop is None:
-        accuracy = RelativeGap(1e-6) if problem.has_gap else RelativeKKT(1e-6)
-        stop, tolerance = accuracy | MaxIterations(2000), 1e-6
+        tolerance = 1e-6 if tol is None else tol
+        accuracy = (RelativeGap if problem.has_gap else RelativeKKT)(tolerance)
+        stop = accuracy | MaxIterations(2000 if max_iter is None else max_iter)
+    elif tol is not None or max_iter is not None:
+        raise ValueError("tol, max_iter: are those of the default rule; put them into stop.")
     if solver is None:
         solver = solver_for(problem, tolerance=tolerance, most=stop.most_passes, state=state)
     return run(problem, solver, start, stop, state=state, callback=callback)

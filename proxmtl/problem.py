@@ -6,15 +6,18 @@ import math
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from proxmtl.arrays import Array
 from proxmtl.certified import Certified
 from proxmtl.counts import OracleCounts
 from proxmtl.data_term import DataTerm
-from proxmtl.designs import Design
-from proxmtl.losses import Loss
+from proxmtl.designs import Design, SharedDesign, TaskDesign
+from proxmtl.label_coding import inferred_signs
+from proxmtl.losses import Loss, SquaredHinge, WestonWatkins
 from proxmtl.regularizers import (
     Regularizer,
     Smoothed,
@@ -23,7 +26,7 @@ from proxmtl.regularizers import (
     add,
 )
 from proxmtl.regularizers.frobenius import ridged_prox
-from proxmtl.targets import Targets
+from proxmtl.targets import ClassWeight, Targets
 
 __all__ = ["OracleCounts", "Problem"]
 
@@ -87,6 +90,62 @@ class Problem(Certified):
         self._found: dict[float, float] = {}  # Lipschitz constants by the design's unit, once
         self._plain: Problem | None = None  # the problem that this is in other units
         self._penalise(regularizers)
+
+    @classmethod
+    def of(
+        cls,
+        X: Any,
+        Y: Any,
+        regularizers: Regularizer | Sequence[Regularizer] = (),
+        *,
+        loss: Loss | None = None,
+        fit_intercept: bool = True,
+        sample_weight: Array | None = None,
+        class_weight: ClassWeight = None,
+        reduction: Literal["sum", "mean", "task_mean"] = "mean",
+    ) -> Problem:
+        """Pose a problem on arrays.
+
+        Parameters
+        ----------
+        X : array (N, D), or list of M arrays (N_m, D)
+            Features that all tasks share, dense or sparse, or those of each task.
+        Y : array (N, M), or list of M arrays (N_m,)
+            Labels: 0 and 1, -1 and +1 or booleans, real numbers for a loss of real labels, the
+            number of a class (N,) for a loss of classes. NaN is a missing label.
+        regularizers : Regularizer or sequence of Regularizer
+        loss : Loss, optional
+            Default :class:`SquaredHinge`.
+        fit_intercept : bool
+            Whether tasks have an intercept, which no regularizer sees.
+        sample_weight, class_weight, reduction
+            As for :meth:`Targets.from_labels`.
+
+        Raises
+        ------
+        ValueError
+            If features and labels do not fit, or labels are of no coding that the loss takes.
+
+        Examples
+        --------
+        >>> problem = Problem.of(X, Y, [L1(0.01), SquaredFrobenius(0.1)])
+        >>> result = minimize(problem, tol=1e-6)
+        >>> result.coef, result.intercept
+        """
+        loss = SquaredHinge() if loss is None else loss
+        _expect("loss", loss, Loss, "SquaredHinge()")
+        kind = TaskDesign if isinstance(X, (list, tuple)) else SharedDesign
+        design = kind(X, intercept=fit_intercept)
+        like = torch.empty(0, dtype=design.dtype, device=design.device)
+        options: dict[str, Any] = {"sample_weight": sample_weight, "class_weight": class_weight}
+        options |= {"reduction": reduction, "like": like}
+        if isinstance(loss, WestonWatkins):
+            targets = Targets.from_classes(Y, loss.n_classes, **options)
+        elif loss.labels == "real":
+            targets = Targets.from_labels(Y, coding="real", **options)
+        else:
+            targets = Targets.from_labels(inferred_signs(Y), **options)
+        return cls(loss, design, targets, regularizers)
 
     def _penalise(self, regularizers: Regularizer | Sequence[Regularizer]) -> None:
         terms = list(regularizers) if isinstance(regularizers, Sequence) else [regularizers]

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
+from torch import Tensor
+
 from proxmtl.state import State
 
 __all__ = ["Certificate", "Result", "Status"]
@@ -199,6 +201,31 @@ class Result(Generic[Solution]):
     reason: str
     state: State
     returned: str = "the last iterate"
+    has_intercept: bool = False
+    """Whether the last row of the solution is the intercept."""
+
+    @property
+    def coef(self) -> Tensor:
+        """Weights of the tasks, shape (D, M): the solution of a convex problem, less its intercept.
+
+        Raises
+        ------
+        TypeError
+            If the solution consists of several blocks.
+        """
+        W = self._matrix()
+        return W[:-1] if self.has_intercept else W
+
+    @property
+    def intercept(self) -> Tensor:
+        """Intercepts of the tasks, shape (M,); zero where the problem has none."""
+        W = self._matrix()
+        return W[-1] if self.has_intercept else W.new_zeros(W.shape[1])
+
+    def _matrix(self) -> Tensor:
+        if not isinstance(self.solution, Tensor):
+            raise TypeError("solution: consists of blocks, which have no coef; take them apart.")
+        return self.solution
 
     @property
     def objective(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -41,11 +41,14 @@ class Loss(ABC):
     curved : bool
         Whether the curvature is positive wherever the derivative is not zero, as exact Newton steps
         need it. False for a loss that is linear far out.
+    labels : {"signs", "real", "classes"}
+        What the labels are: -1 and +1, real numbers, or one class of a sample.
     """
 
     kernel: ClassVar[str | None] = None
     coupled: ClassVar[bool] = False
     curved: ClassVar[bool] = False
+    labels: ClassVar[Literal["signs", "real", "classes"]] = "signs"
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -39,6 +39,7 @@ class Huber(Loss):
 
     delta: float = 1.0
     curvature_bound = 1.0
+    labels = "real"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.delta) and self.delta > 0):

@@ -24,6 +24,7 @@ class Squared(Loss):
     """
 
     curvature_bound = 1.0
+    labels = "real"
     kernel = "squared"
     curved = True
 

@@ -46,6 +46,7 @@ class WestonWatkins(Loss):
 
     n_classes: int
     coupled = True
+    labels = "classes"
 
     def __post_init__(self) -> None:
         if self.n_classes != int(self.n_classes) or self.n_classes < 2:

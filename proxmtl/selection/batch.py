@@ -237,6 +237,7 @@ class _Batch:
             reason=decision.reason,
             state=replace(state, data=data_figures(problem)),
             returned=found.name,
+            has_intercept=problem.design.intercept,
         )
 
 

@@ -62,7 +62,8 @@ class Solver(ABC, Generic[P, S, X]):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        SOLVERS[cls.__name__] = cls
+        if "state_type" in cls.__dict__:  # not a base of several solvers
+            SOLVERS[cls.__name__] = cls
 
     @abstractmethod
     def check(self, problem: P) -> None:

@@ -244,6 +244,7 @@ class _Loop(Generic[P, S, X]):
             reason=decision.reason,
             state=state,
             returned=found.name,
+            has_intercept=bool(getattr(getattr(self.problem, "design", None), "intercept", False)),
         )
 
 

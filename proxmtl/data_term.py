@@ -62,7 +62,7 @@ class DataTerm:
 
     def constant_scores(self, per_task: Tensor) -> Tensor:
         """Scores that are one number for each task, given by these, shape (M,)."""
-        return self.targets.spread(per_task).expand(self.shape)
+        return self.targets.broadcast(per_task).expand(self.shape)
 
     def zero_scores(self, dtype: torch.dtype | None = None) -> Tensor:
         """Scores that are all zero; in the precision of the labels by default."""

@@ -125,7 +125,7 @@ class Targets:
             factor = factor / counts.sum()
         elif reduction == "task_mean":
             factor = factor / counts
-        weights = weights * target.spread(factor).to(weights)
+        weights = weights * target.broadcast(factor).to(weights)
         weights = weights * target._class_factors(class_weight, counts).to(weights)
         return cls(signs, weights, n_tasks, task_of)
 
@@ -204,7 +204,7 @@ class Targets:
         sums = values.new_zeros(self.n_tasks, dtype=torch.float64)
         return sums.index_add_(0, self.task_of, values.to(torch.float64)).to(values.dtype)
 
-    def spread(self, per_task: Tensor) -> Tensor:
+    def broadcast(self, per_task: Tensor) -> Tensor:
         """Values per task (M,) in a shape that broadcasts with the labels."""
         return per_task if self.task_of is None else per_task[self.task_of]
 
@@ -261,7 +261,7 @@ class Targets:
             low, high = counts / (2 * (counts - positive)), counts / (2 * positive)
         else:
             low, high = (torch.full_like(counts, float(w)) for w in class_weight)
-        return torch.where(self.labels > 0, self.spread(high), self.spread(low))
+        return torch.where(self.labels > 0, self.broadcast(high), self.broadcast(low))
 
 
 def check_reduction(reduction: Reduction) -> None:

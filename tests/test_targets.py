@@ -27,7 +27,7 @@ def test_ragged_tasks_are_laid_end_to_end():
     assert targets.task_of.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
     assert targets.weights.tolist() == [1, 1, 1, 1, 0, 1, 0, 1]
     assert targets.per_task(targets.weights).tolist() == [3, 3]
-    assert targets.spread(torch.tensor([5.0, 7.0])).tolist() == [5] * 3 + [7] * 5
+    assert targets.broadcast(torch.tensor([5.0, 7.0])).tolist() == [5] * 3 + [7] * 5
 
 
 def test_reductions_divide_by_observed_labels():

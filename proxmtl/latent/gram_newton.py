@@ -13,8 +13,8 @@ from proxmtl.latent.grams import full_grams, moved_grams, reduced, sides
 from proxmtl.latent.inner import Memory, Model, largest_relative, minimise
 from proxmtl.latent.parts import Parts
 from proxmtl.latent.problem import LatentProblem
+from proxmtl.latent.reactivation import reactivate_latents
 from proxmtl.latent.refactor import MOST, cheapest, refactor, refactor_passes
-from proxmtl.latent.revive import revive
 from proxmtl.machine import check_memory
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver
@@ -158,7 +158,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
 
     def init(self, problem: LatentProblem, x0: Blocks) -> GramNewtonState:
         problem.check_point(x0)
-        x0 = revive(problem, x0) if self.revive else x0
+        x0 = reactivate_latents(problem, x0) if self.revive else x0
         return self.begin(problem, (*cheapest(problem, x0[:2], self.most), *x0[2:]))
 
     def begin(self, problem: LatentProblem, x0: Blocks) -> GramNewtonState:
@@ -231,7 +231,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
             return state
         given = state.blocks
         if self.revive:
-            blocks = revive(problem, given)
+            blocks = reactivate_latents(problem, given)
             if blocks is not given:
                 loss, scores = _measured(problem, blocks)
                 state = replace(

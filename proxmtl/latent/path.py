@@ -17,8 +17,8 @@ from proxmtl.groups import Groups
 from proxmtl.latent.initial import FEWEST, check_room, rebalance, split_weights
 from proxmtl.latent.parts import Parts
 from proxmtl.latent.problem import LatentProblem
+from proxmtl.latent.reactivation import directions
 from proxmtl.latent.refactor import Refactored
-from proxmtl.latent.revive import directions
 from proxmtl.latent.singular import LatentsPlusOwn, singular_penalty
 from proxmtl.latent.starts import alive, split_blocks
 from proxmtl.problem import Problem
@@ -78,7 +78,7 @@ def critical_strength(problem: Problem, groups: Groups) -> float:
     :math:`c\, t^{2/3}`, :math:`c = 3 \mu (\Omega(v) / 2)^{2/3}`, and gains
     :math:`\sigma t - h t^2 / 2` in the quadratic model of the loss at W = 0. At the best t,
     :math:`\sigma / 2 h`, the two are equal for :math:`c = \tfrac34 \sigma (\sigma / 2 h)^{1/3}`.
-    The strength returned is the largest over the directions that :func:`revive` tries.
+    The strength returned is the largest over the directions that :func:`reactivate_latents` tries.
 
     Parameters
     ----------

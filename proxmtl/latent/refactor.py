@@ -20,7 +20,7 @@ from proxmtl.groups import Groups
 from proxmtl.latent.cheaper import ITERATIONS, cheaper
 from proxmtl.latent.initial import rebalance
 from proxmtl.latent.problem import LatentProblem
-from proxmtl.latent.revive import revive
+from proxmtl.latent.reactivation import reactivate_latents
 from proxmtl.result import Certificate
 from proxmtl.solvers.base import Solver
 from proxmtl.solvers.blocks import Blocks
@@ -172,7 +172,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
         Least gain, relative to the objective, for which the quasi-Newton memory is given up.
     revive : bool
         Also try, at the start and when a refactoring is due, to bring dead latents back
-        (:func:`~proxmtl.latent.revive.revive`): for starts that were found on other features.
+        (:func:`~proxmtl.latent.reactivation.revive`): for starts that were found on other features.
     most : float
         A refactoring that could cost more flops than this many passes is left out: with thousands
         of latents this is PANOC from a rebalanced start.
@@ -196,7 +196,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
 
     def init(self, problem: LatentProblem, x0: Blocks) -> RefactoredState:
         problem.check_point(x0)
-        x0 = revive(problem, x0) if self.revive else x0
+        x0 = reactivate_latents(problem, x0) if self.revive else x0
         return self.begin(problem, (*cheapest(problem, x0[:2], self.most), *x0[2:]))
 
     def begin(self, problem: LatentProblem, x0: Blocks) -> RefactoredState:
@@ -227,7 +227,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
     def _refactored(self, problem: LatentProblem, inner: PANOCState, live: Tensor) -> Blocks | None:
         """Cheaper blocks, or with a latent that came back; None where that gains too little."""
         given = _padded(inner.forward_backward, live)
-        blocks = revive(problem, given) if self.revive else given
+        blocks = reactivate_latents(problem, given) if self.revive else given
         came_back = blocks is not given
         if refactor_passes(problem, *blocks[:2]) > self.most:
             return blocks if came_back else None

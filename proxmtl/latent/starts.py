@@ -58,7 +58,8 @@ def zero_start(
 ) -> Blocks:
     """Zero weights with the best intercepts: nothing is shared.
 
-    A local minimum of the factors, which only :func:`~proxmtl.latent.revive.revive` leaves.
+    A local minimum of the factors, which only
+    :func:`~proxmtl.latent.reactivation.reactivate_latents` leaves.
     """
     return _null(problem, n_latents)[0]
 

@@ -157,7 +157,7 @@ class Loss(ABC):
             return None
         sums = targets.per_task(residuals), targets.per_task(positive)
         own, other = self.balancing(*sums)
-        up, down = targets.spread(own + other), targets.spread(own)
+        up, down = targets.broadcast(own + other), targets.broadcast(own)
         return residuals * torch.where(residuals > 0, up, down)
 
     def companion(self, residuals: Tensor, weights: Tensor) -> Tensor | None:  # noqa: ARG002

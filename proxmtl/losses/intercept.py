@@ -84,7 +84,7 @@ def _gathered(targets: Targets, known: Tensor) -> Targets:
 
 
 def _scores(targets: Targets, intercept: Tensor) -> Tensor:
-    return targets.spread(intercept).expand_as(targets.labels)
+    return targets.broadcast(intercept).expand_as(targets.labels)
 
 
 def _slope(loss: Loss, targets: Targets, intercept: Tensor) -> Tensor:

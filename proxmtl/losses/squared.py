@@ -66,7 +66,7 @@ class Squared(Loss):
         """
         sums = targets.per_task(residuals), targets.per_task(targets.weights)
         _, shift = self.balancing(*sums)
-        return residuals + targets.weights * targets.spread(shift)
+        return residuals + targets.weights * targets.broadcast(shift)
 
     def companion(self, residuals: Tensor, weights: Tensor) -> Tensor:
         """Return the weights, a multiple of which is taken off."""

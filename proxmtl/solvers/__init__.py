@@ -12,6 +12,7 @@ from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC
 from proxmtl.solvers.pdhg import PDHG
 from proxmtl.solvers.pgd import PGD
+from proxmtl.solvers.points import PointSolver, PointState, StepSolver, StepState
 from proxmtl.solvers.prox_newton import ProxNewton
 from proxmtl.solvers.prox_svrg import ProxSVRG
 from proxmtl.solvers.quasi_newton import LBFGS
@@ -23,6 +24,7 @@ from proxmtl.solvers.steps import (
     GradientRestart,
     NoRestart,
 )
+from proxmtl.state import State
 
 __all__ = [
     "FISTA",
@@ -43,8 +45,13 @@ __all__ = [
     "GradientRestart",
     "NewtonCholesky",
     "NoRestart",
+    "PointSolver",
+    "PointState",
     "ProxNewton",
     "ProxSVRG",
     "Solver",
+    "State",
+    "StepSolver",
+    "StepState",
     "run",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.solvers.points import PointSolver, PointState
-from proxmtl.solvers.proximal import model_of, objective_at, probed_step
+from proxmtl.solvers.proximal import linearized, objective_at, probed_step
 from proxmtl.solvers.requirements import check_first, check_problem
 
 __all__ = ["AdPGM", "AdPGMState"]
@@ -59,7 +59,7 @@ class AdPGM(PointSolver[AdPGMState]):
     def init(self, problem: Problem, x0: Tensor) -> AdPGMState:
         problem.check_point(x0)
         x = x0.clone()
-        model = model_of(problem, x)
+        model = linearized(problem, x)
         first = self.first
         step = probed_step(problem, model) if first is None else check_first(problem, first)
         value = objective_at(problem, x, model.scores)
@@ -71,7 +71,7 @@ class AdPGM(PointSolver[AdPGMState]):
         excess = 2 * (state.step * state.curvature) ** 2 - 1
         step = min(longest, state.step / math.sqrt(excess)) if excess > 0 else longest
         x, penalty = problem.prox(state.x - step * state.grad, step, warm_start=state.x)
-        _, scores, value, grad = model_of(problem, x)
+        _, scores, value, grad = linearized(problem, x)
         move = float((x - state.x).norm())
         return AdPGMState(
             iteration=state.iteration + 1,

@@ -15,7 +15,7 @@ from proxmtl.stopping import Progress
 __all__ = [
     "SOLVERS",
     "Callback",
-    "Oracle",
+    "ProblemProtocol",
     "Solver",
     "check_state",
     "with_smoothing",
@@ -27,12 +27,12 @@ SOLVERS: dict[str, type[Solver[Any, Any, Any]]] = {}
 Callback = Callable[[Progress], object]
 """Called after each check with the progress; a true return value stops the run."""
 
-P = TypeVar("P", bound="Oracle")
+P = TypeVar("P", bound="ProblemProtocol")
 S = TypeVar("S", bound="State")
 X = TypeVar("X")
 
 
-class Oracle(Protocol):
+class ProblemProtocol(Protocol):
     """What the loop itself needs of a problem, whatever its parameter is."""
 
     @property

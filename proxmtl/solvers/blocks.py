@@ -7,14 +7,14 @@ from typing import Protocol
 from torch import Tensor
 
 from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.base import Oracle
+from proxmtl.solvers.base import ProblemProtocol
 
 __all__ = ["BlockProblem", "Blocks", "check_blocks"]
 
 Blocks = tuple[Tensor, ...]
 
 
-class BlockProblem(Oracle, Protocol):
+class BlockProblem(ProblemProtocol, Protocol):
     """``min f(x_1, ..., x_p) + sum_j g_j(x_j)``: smooth coupling, proximable blocks.
 
     Steps and curvatures are tensors that broadcast with their block: one number for the block, or

@@ -12,15 +12,15 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, UnsupportedError
 from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import (
-    Model,
-    bounded,
+    Linearization,
     check_scores,
     first_step,
-    growing,
-    model_of,
+    linearized,
     objective_at,
     probed_step,
+    sufficient_decrease,
     term_prox,
+    trial_step,
 )
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.steps import Backtracking, StepRule
@@ -82,13 +82,13 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
         problem.check_point(x0)
         rule, start = self.step_rule, None
         if rule.probes:
-            start = model_of(problem, x0)
+            start = linearized(problem, x0)
         step = first_step(problem, rule) if start is None else probed_step(problem, start)
         # the first penalty is finite from the first iterate on, and its subgradient known
         x, _ = term_prox(problem, _ordered(problem)[0], x0, step, ridge=problem.ridge)
         dual = _without_intercept(problem, (x0 - x) / step)
         known = start if start is not None and torch.equal(x, x0) else None
-        model = known or model_of(problem, x)
+        model = known or linearized(problem, x)
         value = self._objective(problem, model, step)
         return DavisYinState(
             0, value, False, 0.0, x, model.scores, model.value, model.grad, dual, step, False
@@ -96,21 +96,23 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
 
     def step(self, problem: Problem, state: DavisYinState) -> DavisYinState:
         first, second = _ordered(problem)
-        model = Model(state.x, state.scores, state.smooth, state.grad)
-        step, room = growing(state.step, self.step_rule, room=state.room), True
+        model = Linearization(state.x, state.scores, state.smooth, state.grad)
+        step, room = trial_step(state.step, self.step_rule, room=state.room), True
         while True:
             p, _ = term_prox(problem, second, state.x - step * (state.dual + state.grad), step)
             if not self.step_rule.verifies:
                 break
             scores = problem.scores(p)
-            accepted, room = bounded(problem, model, p, scores, step, rule=self.step_rule)
+            accepted, room = sufficient_decrease(
+                problem, model, p, scores, step, rule=self.step_rule
+            )
             if accepted:
                 break
             step *= self.step_rule.shrink
         ahead = p + step * state.dual
         x, _ = term_prox(problem, first, ahead, step, ridge=problem.ridge)
         dual = _without_intercept(problem, (ahead - x) / step)
-        new = model_of(problem, x)
+        new = linearized(problem, x)
         return DavisYinState(
             iteration=state.iteration + 1,
             objective=self._objective(problem, new, step),
@@ -136,7 +138,7 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
         return problem.prox(state.x - state.step * state.grad, state.step)[0]
 
     @staticmethod
-    def _objective(problem: Problem, at: Model, step: float) -> float:
+    def _objective(problem: Problem, at: Linearization, step: float) -> float:
         """Objective at ``x``; at the point returned where ``x`` is outside a penalty's domain."""
         value = objective_at(problem, at.z, at.scores)
         if value == math.inf:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.solvers.points import StepSolver, StepState
-from proxmtl.solvers.proximal import extrapolated, growing, objective_at, proximal_step
+from proxmtl.solvers.proximal import extrapolated, objective_at, proximal_step, trial_step
 from proxmtl.solvers.requirements import check_problem
 from proxmtl.solvers.steps import GradientRestart, Restart
 
@@ -73,7 +73,7 @@ class FISTA(StepSolver[FISTAState]):
         )
 
     def step(self, problem: Problem, state: FISTAState) -> FISTAState:
-        step = growing(state.step, self.step_rule, room=state.room)
+        step = trial_step(state.step, self.step_rule, room=state.room)
         model = None
         while True:
             # the momentum follows the ratio of the steps, so a refused step has another z
@@ -118,7 +118,7 @@ class FISTA(StepSolver[FISTAState]):
         """Extrapolation of the next iteration, if this step is accepted and the next as it."""
         if self.restart(z, new, state.x, math.nan, math.nan):
             return 0.0
-        longer = growing(step, self.step_rule, room=state.room)
+        longer = trial_step(step, self.step_rule, room=state.room)
         return _momentum(theta, step, longer)[1]
 
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from proxmtl.counts import OutOfPassesError
 from proxmtl.result import Certificate, Result, Status
-from proxmtl.solvers.base import Callback, Oracle, Solver, check_state
+from proxmtl.solvers.base import Callback, ProblemProtocol, Solver, check_state
 from proxmtl.solvers.identity import check_data, data_figures
 from proxmtl.solvers.lowest import Candidate, Point, lowest
 from proxmtl.state import State, cloned
@@ -22,7 +22,7 @@ __all__ = ["has_own_step", "judged", "null_candidates", "run"]
 
 logger = logging.getLogger("proxmtl")
 
-P = TypeVar("P", bound=Oracle)
+P = TypeVar("P", bound=ProblemProtocol)
 S = TypeVar("S", bound=State)
 X = TypeVar("X")
 

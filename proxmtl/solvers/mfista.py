@@ -11,7 +11,7 @@ from torch import Tensor
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.points import StepSolver, StepState
-from proxmtl.solvers.proximal import extrapolated, growing, objective_at, searched_step
+from proxmtl.solvers.proximal import extrapolated, objective_at, searched_step, trial_step
 from proxmtl.solvers.requirements import check_problem
 
 __all__ = ["MFISTA", "MFISTAState"]
@@ -87,7 +87,7 @@ class MFISTA(StepSolver[MFISTAState]):
         )
 
     def step(self, problem: Problem, state: MFISTAState) -> MFISTAState:
-        step = growing(state.step, self.step_rule, room=state.room)
+        step = trial_step(state.step, self.step_rule, room=state.room)
         theta = (1 + math.sqrt(1 + 4 * state.momentum**2)) / 2
         beta = (state.momentum - 1) / theta
         trial, step = searched_step(

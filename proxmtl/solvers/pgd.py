@@ -9,7 +9,7 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.solvers.points import StepSolver, StepState
-from proxmtl.solvers.proximal import growing, objective_at, searched_step
+from proxmtl.solvers.proximal import objective_at, searched_step, trial_step
 from proxmtl.solvers.requirements import check_problem
 
 __all__ = ["PGD", "PGDState"]
@@ -48,7 +48,7 @@ class PGD(StepSolver[PGDState]):
         return PGDState(0, objective_at(problem, x, scores), False, 0.0, x, scores, step, False)
 
     def step(self, problem: Problem, state: PGDState) -> PGDState:
-        step = growing(state.step, self.step_rule, room=state.room)
+        step = trial_step(state.step, self.step_rule, room=state.room)
         model = self.model(problem, state, state.x, state.scores)
         trial, step = searched_step(
             problem, model, step, self.step_rule, near=state.x, near_scores=state.scores

@@ -12,10 +12,10 @@ from torch import Tensor
 from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver
 from proxmtl.solvers.proximal import (
-    Model,
+    Linearization,
     check_scores,
+    linearized_at,
     looked_ahead,
-    model_at,
     starting_step,
 )
 from proxmtl.solvers.steps import Backtracking, StepRule
@@ -54,7 +54,7 @@ class StepState(PointState):
     room: bool
     """Whether the last step could have been longer."""
     ahead: tuple[Any, ...] | None = field(default=None, kw_only=True)
-    """Fields of the :class:`Model` at the point to step from next, if it has been read."""
+    """Fields of the :class:`Linearization` at the point to step from next, if it has been read."""
 
 
 S = TypeVar("S", bound=StepState)
@@ -79,8 +79,8 @@ class StepSolver(PointSolver[S]):
         return replace(self.start(problem, x, scores, step), ahead=model)
 
     @staticmethod
-    def model(problem: Problem, state: S, z: Tensor, scores: Tensor) -> Model:
-        """Model at a point with these scores: half a pass, unless it has been read already."""
+    def model(problem: Problem, state: S, z: Tensor, scores: Tensor) -> Linearization:
+        """Linearization at a point with these scores: half a pass, unless it was read already."""
         if state.ahead is not None and torch.equal(state.ahead[0], z):
-            return Model(*state.ahead)
-        return model_at(problem, z, scores)
+            return Linearization(*state.ahead)
+        return linearized_at(problem, z, scores)

@@ -13,9 +13,14 @@ from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver
 from proxmtl.solvers.mfista import MFISTA, MFISTAState
 from proxmtl.solvers.newton import newton_step
-from proxmtl.solvers.proximal import Model, check_scores, first_step, probed_step
+from proxmtl.solvers.proximal import Linearization, check_scores, first_step, probed_step
 from proxmtl.solvers.requirements import check_problem
-from proxmtl.solvers.working_set import Survey, can_restrict, restricted, survey
+from proxmtl.solvers.working_set import (
+    WorkingSet,
+    can_restrict,
+    restrict_features,
+    select_working_set,
+)
 from proxmtl.state import Saved, State
 
 __all__ = ["ProxNewton", "ProxNewtonState"]
@@ -112,10 +117,10 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
         x = x0.clone()
         alive = (problem.design.split(x)[0] != 0).any(1)
         few = can_restrict(problem) and 2 * int(alive.sum()) < len(alive)
-        scores = (restricted(problem, alive) if few else problem).scores(x)
-        found = survey(problem, x, scores, self.smallest)
-        view = restricted(problem, found.rows)
-        rule, start = self.inner.step_rule, Model(x, scores, found.value, found.grad)
+        scores = (restrict_features(problem, alive) if few else problem).scores(x)
+        found = select_working_set(problem, x, scores, self.smallest)
+        view = restrict_features(problem, found.rows)
+        rule, start = self.inner.step_rule, Linearization(x, scores, found.value, found.grad)
         step = probed_step(view, start) if rule.probes else first_step(view, rule)
         inner = self.inner.start(view, x, scores, step)
         return ProxNewtonState(
@@ -134,7 +139,7 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
         )
 
     def step(self, problem: Problem, state: ProxNewtonState) -> ProxNewtonState:
-        view, before = restricted(problem, state.rows), state.inner.x
+        view, before = restrict_features(problem, state.rows), state.inner.x
         inner, wait, refused, newton = state.inner, state.wait - 1, state.refused, state.newton
         if state.calm and wait < 0:
             point = newton_step(view, inner.x, inner.scores, state.rows, most=self.products)
@@ -170,14 +175,16 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
 
     def _renew(self, problem: Problem, state: ProxNewtonState) -> None:
         """Choose the next working set, and how well to solve it."""
-        found: Survey = survey(problem, state.inner.x, state.inner.scores, self.smallest)
+        found: WorkingSet = select_working_set(
+            problem, state.inner.x, state.inner.scores, self.smallest
+        )
         state.surveys += 1
         state.target = self.reduction * found.residual
         if not torch.equal(found.rows, state.rows):
             state.rows, state.stalled = found.rows, False
             inner = state.inner
             state.inner = self.inner.start(
-                restricted(problem, found.rows), inner.x, inner.scores, inner.step
+                restrict_features(problem, found.rows), inner.x, inner.scores, inner.step
             )
 
     def _calm(self, problem: Problem, old: Tensor, new: Tensor) -> bool:

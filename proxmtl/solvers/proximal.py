@@ -16,17 +16,15 @@ from proxmtl.solvers.requirements import check_curvature, check_first
 from proxmtl.solvers.steps import StepRule
 
 __all__ = [
-    "Model",
+    "Linearization",
     "Trial",
-    "bounded",
     "check_scores",
     "extrapolated",
     "first_step",
-    "growing",
+    "linearized",
+    "linearized_at",
     "lipschitz_step",
     "looked_ahead",
-    "model_at",
-    "model_of",
     "objective_at",
     "probe_length",
     "probed_curvature",
@@ -35,14 +33,16 @@ __all__ = [
     "searched_step",
     "smooth_gradient",
     "starting_step",
+    "sufficient_decrease",
     "term_prox",
+    "trial_step",
 ]
 
 ROUNDING = 8.0
 """Moves of this many units in the last place of the whole parameter are taken without a test."""
 
 
-class Model(NamedTuple):
+class Linearization(NamedTuple):
     """A point to step from: its scores, and the smooth part's value and gradient there."""
 
     z: Tensor
@@ -63,7 +63,7 @@ class Trial(NamedTuple):
     accepted: bool
     room: bool
     residual: float  # ||z - x|| / step: norm of the gradient mapping at z
-    ahead: Model | None = None
+    ahead: Linearization | None = None
 
 
 def _none(x: Tensor) -> float:  # noqa: ARG001
@@ -71,15 +71,15 @@ def _none(x: Tensor) -> float:  # noqa: ARG001
     return 0.0
 
 
-def model_of(problem: Problem, z: Tensor) -> Model:
-    """Model of the smooth part at a point: one pass, and one read where the design has that."""
+def linearized(problem: Problem, z: Tensor) -> Linearization:
+    """Linearization of the smooth part at a point: one pass, one read where the design has that."""
     scores, value, grad = problem.evaluate(z)
-    return Model(z, scores, float(value), grad)
+    return Linearization(z, scores, float(value), grad)
 
 
 def looked_ahead(
     problem: Problem, x: Tensor, last: Tensor, last_scores: Tensor, beta: float
-) -> tuple[Tensor, Model | None]:
+) -> tuple[Tensor, Linearization | None]:
     """Scores of ``x``, and the model at ``x + beta (x - last)`` where one read gives both.
 
     A whole pass then, and else half a one. Scores are linear: those of ``x`` are a mean of those
@@ -87,23 +87,23 @@ def looked_ahead(
     """
     if not problem.reads_once:
         return problem.scores(x), None
-    model = model_of(problem, extrapolated(last, x, beta))
+    model = linearized(problem, extrapolated(last, x, beta))
     if not beta:
         return model.scores, model
     return torch.lerp(last_scores, model.scores, 1 / (1 + beta)), model
 
 
-def model_at(problem: Problem, z: Tensor, scores: Tensor) -> Model:
-    """Model of the smooth part at a point whose scores are known: half a pass.
+def linearized_at(problem: Problem, z: Tensor, scores: Tensor) -> Linearization:
+    """Linearization of the smooth part at a point whose scores are known: half a pass.
 
     All steps tried from the point share it.
     """
-    return Model(z, scores, *smooth_gradient(problem, z, scores))
+    return Linearization(z, scores, *smooth_gradient(problem, z, scores))
 
 
 def proximal_step(
     problem: Problem,
-    model: Model,
+    model: Linearization,
     step: float,
     rule: StepRule,
     *,
@@ -121,7 +121,7 @@ def proximal_step(
     beta = momentum(x) if problem.reads_once else 0.0
     scores, ahead = looked_ahead(problem, x, near, near_scores, beta)
     move = float((x - model.z).square().sum())
-    accepted, room = bounded(problem, model, x, scores, step, rule=rule)
+    accepted, room = sufficient_decrease(problem, model, x, scores, step, rule=rule)
     objective = math.nan
     if accepted:
         objective = float(
@@ -130,8 +130,14 @@ def proximal_step(
     return Trial(x, scores, objective, accepted, room, math.sqrt(move) / step, ahead)
 
 
-def bounded(
-    problem: Problem, model: Model, x: Tensor, scores: Tensor, step: float, *, rule: StepRule
+def sufficient_decrease(
+    problem: Problem,
+    model: Linearization,
+    x: Tensor,
+    scores: Tensor,
+    step: float,
+    *,
+    rule: StepRule,
 ) -> tuple[bool, bool]:
     """Whether ``f(x) <= f(z) + <grad f(z), x - z> + ||x - z||^2 / (2 step)``; and for a longer one.
 
@@ -170,7 +176,7 @@ def lipschitz_step(problem: Problem) -> float:
 
 
 def starting_step(
-    problem: Problem, rule: StepRule, x: Tensor, scores: Tensor, model: Model | None = None
+    problem: Problem, rule: StepRule, x: Tensor, scores: Tensor, model: Linearization | None = None
 ) -> float:
     """First step of a run from a point whose scores are known.
 
@@ -178,17 +184,17 @@ def starting_step(
     Lipschitz estimate, which costs some 20 to 60 for a single task.
     """
     if rule.probes:
-        return probed_step(problem, model or model_at(problem, x, scores))
+        return probed_step(problem, model or linearized_at(problem, x, scores))
     return first_step(problem, rule)
 
 
-def probed_step(problem: Problem, model: Model) -> float:
+def probed_step(problem: Problem, model: Linearization) -> float:
     """One over the curvature that a probe along the loss's gradient meets: one pass.
 
     A step to start from where steps are verified or adapted. It is no bound: elsewhere the loss may
     be more curved, and first steps be refused; but it is no shorter than one over the Lipschitz
-    constant. Smoothed terms count with their constants, as :func:`bounded` counts them. Without a
-    gradient to probe along it is one over the Lipschitz estimate. Raises ``ValueError`` as
+    constant. Smoothed terms count with their constants, as in :func:`sufficient_decrease`. Without
+    a gradient to probe along it is one over the Lipschitz estimate. Raises ``ValueError`` as
     :func:`first_step` does.
     """
     smooth, smooth_grad = problem.smooth_terms_value_and_grad(model.z)
@@ -225,7 +231,7 @@ def probed_curvature(problem: Problem, length: float, size: float, change: float
 
 def searched_step(
     problem: Problem,
-    model: Model,
+    model: Linearization,
     step: float,
     rule: StepRule,
     *,
@@ -243,7 +249,7 @@ def searched_step(
         step *= rule.shrink
 
 
-def growing(step: float, rule: StepRule, *, room: bool) -> float:
+def trial_step(step: float, rule: StepRule, *, room: bool) -> float:
     """Step to try first, given the last one and whether it left room."""
     return step * (rule.growth if room else 1.0)
 

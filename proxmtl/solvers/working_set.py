@@ -11,10 +11,10 @@ from proxmtl.designs import RestrictedDesign
 from proxmtl.problem import Problem
 from proxmtl.solvers.proximal import smooth_gradient
 
-__all__ = ["Survey", "can_restrict", "restricted", "stationarity", "survey"]
+__all__ = ["WorkingSet", "can_restrict", "restrict_features", "select_working_set", "stationarity"]
 
 
-class Survey(NamedTuple):
+class WorkingSet(NamedTuple):
     """What a pass over all features finds: rows to solve for, KKT residual, and the gradient."""
 
     rows: Tensor
@@ -23,7 +23,7 @@ class Survey(NamedTuple):
     grad: Tensor
 
 
-def restricted(problem: Problem, rows: Tensor) -> Problem:
+def restrict_features(problem: Problem, rows: Tensor) -> Problem:
     """Return the problem on some rows of the weights, the others held at zero.
 
     Products read (a copy of) these rows' features only, and count as that share of a pass. Its
@@ -62,7 +62,7 @@ def stationarity(problem: Problem, x: Tensor, grad: Tensor) -> Tensor:
     )
 
 
-def survey(problem: Problem, x: Tensor, scores: Tensor, smallest: int) -> Survey:
+def select_working_set(problem: Problem, x: Tensor, scores: Tensor, smallest: int) -> WorkingSet:
     """Rows that are not zero, and as many again that violate optimality most: half a pass.
 
     At least ``smallest`` of the latter, where there are that many, with all that the penalty ties
@@ -74,17 +74,17 @@ def survey(problem: Problem, x: Tensor, scores: Tensor, smallest: int) -> Survey
     penalised, _ = problem.design.split(x)
     everything = penalised.new_ones(len(penalised), dtype=torch.bool)
     if not can_restrict(problem):
-        return Survey(everything, size, value, grad)
+        return WorkingSet(everything, size, value, grad)
     alive = (penalised != 0).any(1)
     n_alive = int(alive.sum())
     step = problem.design.split(residual)[0]
     violation = torch.where(alive, 0.0, step.square().sum(1))
     count = min(max(smallest, n_alive), int((violation > 0).sum()))
     if 2 * (n_alive + count) > len(alive):
-        return Survey(everything, size, value, grad)
+        return WorkingSet(everything, size, value, grad)
     rows = alive.clone()
     rows[violation.topk(count).indices] = True
     R = problem.regularizer
     assert R is not None
     rows |= R.active(torch.where(rows[:, None], penalised - step, penalised)).any(1)
-    return Survey(everything if 2 * int(rows.sum()) > len(rows) else rows, size, value, grad)
+    return WorkingSet(everything if 2 * int(rows.sum()) > len(rows) else rows, size, value, grad)

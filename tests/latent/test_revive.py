@@ -7,7 +7,7 @@ import torch
 
 from proxmtl import Groups, LatentMTL
 from proxmtl.backbones.training import LatentHead
-from proxmtl.latent.revive import revive
+from proxmtl.latent.reactivation import reactivate_latents
 from proxmtl.nn import LatentMTLHead
 
 N, D, M = 120, 6, 4
@@ -67,23 +67,23 @@ def test_the_objective_never_rises_and_nothing_comes_back_without_need():
         solved = model.solve(X, Y)
         blocks = (solved.L, solved.S, solved.intercept)
         assert solved.live_latents < 3
-        assert revive(problem, blocks) is blocks
+        assert reactivate_latents(problem, blocks) is blocks
         passes = problem.counts.passes
         assert passes == 2.5
     dead = (torch.zeros(D, 3).double(), torch.zeros(3, M).double(), torch.zeros(M).double())
-    found = revive(problem, dead)
+    found = reactivate_latents(problem, dead)
     assert problem.objective(found) < 0.8 * problem.objective(dead)
     assert bool((found[0] @ found[1] != 0).any())
     assert not bool(dead[0].any())
     strong = LatentMTL(GROUPS, 3, **{**OPTIONS, "group_strength": 50.0}).problem(after, Y)
-    assert revive(strong, dead) is dead
+    assert reactivate_latents(strong, dead) is dead
 
 
 def test_all_alive_costs_nothing():
     _, after, Y = two_epochs()
     problem = LatentMTL(GROUPS, 3, **OPTIONS).problem(after, Y)
     blocks = (torch.ones(D, 3).double(), torch.ones(3, M).double(), torch.zeros(M).double())
-    assert revive(problem, blocks) is blocks
+    assert reactivate_latents(problem, blocks) is blocks
     assert problem.counts.passes == 0
 
 

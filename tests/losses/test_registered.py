@@ -288,7 +288,7 @@ def test_best_intercept_has_no_slope_left(name, stretch):
     if KIND[name] == "real":
         t = Targets(t.labels * stretch + 3 * stretch, t.weights, t.n_tasks)
     best = best_intercept(loss, t)
-    slope = t.per_task(loss.grad(t.spread(best).expand_as(t.labels), t.labels, t.weights))
+    slope = t.per_task(loss.grad(t.broadcast(best).expand_as(t.labels), t.labels, t.weights))
     assert float(slope.abs().max()) <= 1e-12 * float(t.weights.sum()) * max(stretch, 1)
     at = float(loss.value(best.expand_as(t.labels), t.labels, t.weights))
     for column in range(t.n_tasks):

@@ -27,13 +27,13 @@ from proxmtl import (
     minimize,
 )
 from proxmtl.solvers import Backtracking, ConstantStep
-from proxmtl.solvers.proximal import model_at, probed_step
+from proxmtl.solvers.proximal import linearized_at, probed_step
 
 VERIFYING = [PGD, FISTA, MFISTA, DavisYin]
 
 
 def probed(problem, x):
-    return probed_step(problem, model_at(problem, x, problem.scores(x)))
+    return probed_step(problem, linearized_at(problem, x, problem.scores(x)))
 
 
 def squared(X, Y, *terms):

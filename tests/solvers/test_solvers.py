@@ -43,7 +43,7 @@ from proxmtl import (
 )
 from proxmtl.regularizers import TotalVariation
 from proxmtl.solvers import ConstantStep, run
-from proxmtl.solvers.working_set import restricted
+from proxmtl.solvers.working_set import restrict_features
 
 CONVEX_ONLY = [FISTA(), SPGD(), DavisYin(), PDHG(), AdPGM(), ProxSVRG(), MFISTA(restart=False)]
 MONOTONE = [PGD(), MFISTA(), ProxNewton()]
@@ -294,7 +294,7 @@ def test_a_restricted_problem_is_the_problem_on_its_rows(kind, intercept):
     W = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(0)).double()
     rows = torch.tensor([True, False, True, True, False, False])
     W[:6][~rows] = 0
-    view = restricted(problem, rows)
+    view = restrict_features(problem, rows)
     torch.testing.assert_close(view.design.scores(W), problem.design.scores(W))
     value, grad = problem.design.loss_and_grad(problem.data, W)
     same, part = view.design.loss_and_grad(problem.data, W)
@@ -304,7 +304,7 @@ def test_a_restricted_problem_is_the_problem_on_its_rows(kind, intercept):
     before = problem.counts.passes
     view.smooth_value_and_grad(W)
     assert problem.counts.passes - before == 0.5  # three rows of six
-    again = restricted(problem, rows.clone())
+    again = restrict_features(problem, rows.clone())
     assert again.design is view.design
 
 

@@ -11,7 +11,7 @@ from proxmtl.latent.initial import rebalance
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.solvers.blocks import Blocks
 
-__all__ = ["revive"]
+__all__ = ["reactivate_latents"]
 
 WORTHWHILE = 1e-4
 """Least fall of the objective, relative to it, for which a latent is brought back."""
@@ -26,7 +26,7 @@ SCALES = tuple(2.0**power for power in range(-6, 3))
 """Lengths that are tried, in units of the minimiser of the loss's quadratic model."""
 
 
-def revive(problem: LatentProblem, blocks: Blocks) -> Blocks:
+def reactivate_latents(problem: LatentProblem, blocks: Blocks) -> Blocks:
     """Set dead latents to rank-one directions along which the objective falls.
 
     A latent that is zero in both factors is at a local minimum, whatever the gradient G of the loss

@@ -148,9 +148,7 @@ def main(
             for tasks in TASKS:
                 rows.append(row(dtype, shape, tasks, repeats))
                 print(rows[-1], flush=True)
-                record.save(
-                    "one_read", {"settings": {"threads": 1, "repeats": repeats}, "rows": rows}
-                )
+                record.save("one_read", {"settings": settings, "rows": rows})
 
 
 if __name__ == "__main__":

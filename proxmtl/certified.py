@@ -19,7 +19,7 @@ from proxmtl.numerics import norm
 from proxmtl.regularizers import Regularizer, Smoothed, UnsupportedError
 from proxmtl.result import Certificate
 
-__all__ = ["Certified", "Measured", "measured", "measured_from"]
+__all__ = ["Certified", "Gathered", "Measured", "measured"]
 
 ROUNDING = 64 * torch.finfo(torch.float64).eps
 """Relative margin inside the domain of a conjugate: past the rounding of its gauge."""
@@ -42,36 +42,42 @@ def measured(design: Design, data: DataTerm, point: Tensor, *, balance: bool) ->
 
     A loss whose tasks do not balance one by one takes a second read.
     """
+    found = Gathered(data, balance=balance)
+    scores, adjoints = design.sweep(point, found.residuals_of)
+    return found.measured(design, scores, *adjoints)
 
-    def residuals_of(rows: slice, scores: Tensor) -> tuple[Tensor, ...]:
-        part = data.take(rows, scores.dtype)
+
+class Gathered:
+    """Residuals, and the companions that balance them, gathered block by block in a sweep."""
+
+    def __init__(self, data: DataTerm, *, balance: bool) -> None:
+        self.data, self.balance = data, balance
+        self.blocks: list[tuple[Tensor, ...]] = []
+
+    def residuals_of(self, rows: slice, scores: Tensor) -> tuple[Tensor, ...]:
+        """Residuals of some samples, and their companions if there are such."""
+        part = self.data
+        if rows != slice(0, self.data.shape[0]):
+            part = self.data.take(rows, scores.dtype)
         residuals = part.gradient(scores)
-        companion = part.companion(residuals) if balance else None
-        return (residuals,) if companion is None else (residuals, companion)
+        companion = part.companion(residuals) if self.balance else None
+        self.blocks.append((residuals,) if companion is None else (residuals, companion))
+        return self.blocks[-1]
 
-    scores, grads = design.sweep(point, residuals_of)
-    return measured_from(design, data, scores, *grads, balance=balance)
-
-
-def measured_from(
-    design: Design,
-    data: DataTerm,
-    scores: Tensor,
-    grad: Tensor,
-    of_companion: Tensor | None = None,
-    *,
-    balance: bool,
-) -> Measured:
-    """Put together what one read gave: the adjoints of the residuals and of their companion."""
-    residuals = data.gradient(scores)
-    if not balance:
-        return Measured(scores, residuals, grad, None)
-    balanced, factors = data.balanced(residuals), data.balancing(residuals)
-    assert balanced is not None
-    if factors is None or of_companion is None:
-        return Measured(scores, residuals, grad, (balanced, design.adjoint(balanced)))
-    own, other = factors
-    return Measured(scores, residuals, grad, (balanced, own * grad + other * of_companion))
+    def measured(
+        self, design: Design, scores: Tensor, grad: Tensor, of_companion: Tensor | None = None
+    ) -> Measured:
+        """Put together what the sweep gave: scores, and the adjoints of what was gathered."""
+        parts = list(zip(*self.blocks, strict=True))
+        residuals, *companion = (each[0] if len(each) == 1 else torch.cat(each) for each in parts)
+        if not self.balance:
+            return Measured(scores, residuals, grad, None)
+        balanced = self.data.balanced(residuals)
+        assert balanced is not None
+        if of_companion is None:
+            return Measured(scores, residuals, grad, (balanced, design.adjoint(balanced)))
+        own, other = self.data.balancing(residuals, companion[0])
+        return Measured(scores, residuals, grad, (balanced, own * grad + other * of_companion))
 
 
 class Certified(OnData):

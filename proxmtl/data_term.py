@@ -161,11 +161,8 @@ class DataTerm:
         """Return what residuals balance with, task by task (:meth:`Loss.companion`)."""
         return self.loss.companion(residuals, self.at(residuals.dtype).weights)
 
-    def balancing(self, residuals: Tensor) -> tuple[Tensor, Tensor] | None:
+    def balancing(self, residuals: Tensor, companion: Tensor) -> tuple[Tensor, Tensor]:
         """Numbers a and b by task, (M,): ``a R + b C`` is :meth:`balanced`, C the companion."""
-        companion = self.companion(residuals)
-        if companion is None:
-            return None
         return self.loss.balancing(self.per_task(residuals), self.per_task(companion))
 
     # ------------------------------------------------------------------ sums over samples

@@ -27,7 +27,7 @@ FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "pro
 # What becomes machine code: its text is not run. Triton's needs a GPU besides.
 LEFT_OUT = (
     "kernels/triton/",
-    *(f"kernels/numba/{name}.py" for name in ("extremes", "lanes", "memory", "runs", "spread")),
+    *(f"kernels/numba/{name}.py" for name in ("extremes", "memory")),
 )
 # Numbers are half of all places, and most of them sizes and shares that no result depends on: of
 # these places one in so many is in the draw.

@@ -109,7 +109,9 @@ class SharedDesign(Design):
 
     def sweep(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
         if not self.sweeps(W.dtype):
-            return super().sweep(W, residuals_of)
+            scores = self.scores(W)
+            residuals = torch.cat(residuals_of(slice(0, len(scores)), scores), dim=1)
+            return scores, torch.split(self.adjoint(residuals), W.shape[1], dim=1)
         weights, bias = self.split(W)
         sums: list[Tensor] = []
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proxmtl.certified import Measured, measured_from
+from proxmtl.certified import Gathered, Measured
 from proxmtl.counts import ROUNDING
 from proxmtl.data_term import DataTerm
 from proxmtl.designs import SharedDesign
@@ -69,23 +69,20 @@ class BatchData:
         return self.design.adjoint(residuals.flatten(1)).reshape(-1, *residuals.shape[1:])
 
     def measured(self, W: Tensor, problems: list[Problem], *, balance: bool) -> list[Measured]:
-        """Measure float64 points (D, B, M) of these problems in one read, as :func:`measured`."""
-        batch = W.shape[1]
+        """Measure float64 points (D, B, M) of these problems in one read."""
+        found = [Gathered(problem.data, balance=balance) for problem in problems]
 
         def residuals_of(rows: slice, scores: Tensor) -> tuple[Tensor, ...]:
-            part = self.data.take(slice(batch * rows.start, batch * rows.stop), scores.dtype)
-            residuals = part.gradient(scores.reshape(-1, W.shape[2]))
-            companion = part.companion(residuals) if balance else None
-            both = (residuals,) if companion is None else (residuals, companion)
-            return tuple(each.reshape(scores.shape) for each in both)
+            each = scores.reshape(len(scores), *W.shape[1:]).unbind(1)
+            pairs = zip(found, each, strict=True)
+            parts = [own.residuals_of(rows, z.contiguous()) for own, z in pairs]
+            return tuple(torch.cat(kind, dim=1) for kind in zip(*parts, strict=True))
 
-        scores, grads = self.design.sweep(W.flatten(1), residuals_of)
-        apart = [each.reshape(-1, *W.shape[1:]).unbind(1) for each in (scores, *grads)]
+        scores, adjoints = self.design.sweep(W.flatten(1), residuals_of)
+        apart = [each.reshape(-1, *W.shape[1:]).unbind(1) for each in (scores, *adjoints)]
         return [
-            measured_from(
-                problem.design, problem.data, *(each.contiguous() for each in of), balance=balance
-            )
-            for problem, *of in zip(problems, *apart, strict=True)
+            own.measured(problem.design, *(each.contiguous() for each in of))
+            for own, problem, *of in zip(found, problems, *apart, strict=True)
         ]
 
     def values(self, scores: Tensor) -> Tensor:

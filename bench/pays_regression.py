@@ -32,11 +32,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from proxmtl.estimators import (
-    LatentMTLRegressorCV,
-    SharedPlusOwnRegressorCV,
-    SingleTaskRegressorCV,
-)
+from proxmtl.estimators import LatentMTLRegressorCV, SharedPlusOwnRegressorCV, SingleTaskRegressorCV
 
 FOLDS = 5
 ALPHAS = np.logspace(-4, 4, 17)

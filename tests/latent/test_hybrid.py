@@ -10,15 +10,7 @@ from joint_cases import PROBLEMS, each, shared
 from scipy.sparse import csr_matrix
 from solver_cases import PAIRS, data, latent_start
 
-from proxmtl import (
-    LatentMTL,
-    MaxIterations,
-    MaxPasses,
-    RelativeKKT,
-    SharedDesign,
-    Status,
-    machine,
-)
+from proxmtl import LatentMTL, MaxIterations, MaxPasses, RelativeKKT, SharedDesign, Status, machine
 from proxmtl.latent import GramNewton, Hybrid, Refactored, hybrid
 from proxmtl.latent.work import newton_operations, sizes
 from proxmtl.solvers import run

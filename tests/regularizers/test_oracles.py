@@ -32,9 +32,7 @@ from proxmtl import (
     WeightedFrobenius,
     minimize,
 )
-from proxmtl.regularizers import (
-    Shifted,
-)
+from proxmtl.regularizers import Shifted
 
 
 def names(test):

@@ -103,9 +103,9 @@ def latent_start(problem, *, K=3, seed=11, scale=1.0):
     return tuple(named[name] for name in problem.block_names)
 
 
-def _convex_case(solver):
+def _convex_case(solver, penalty="groups"):
     def make(dtype=torch.float64):
-        problem = convex("groups", intercept=True, dtype=dtype)
+        problem = convex(penalty, intercept=True, dtype=dtype)
         start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(2))
         return solver, problem, start.to(dtype)
 
@@ -140,13 +140,7 @@ def _latent_case(solver):
 
 def _sum_case(solver):
     """Two penalties whose sum has no prox in closed form."""
-
-    def make(dtype=torch.float64):
-        problem = convex("l1-overlap", intercept=True, dtype=dtype)
-        start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(2))
-        return solver, problem, start.to(dtype)
-
-    return make
+    return _convex_case(solver, "l1-overlap")
 
 
 SOLVER_FACTORIES = {

@@ -15,6 +15,7 @@ from proxmtl.regularizers.overlap_interior import interior_prox
 from proxmtl.regularizers.overlap_zeros import zero_vanishing_groups
 
 CHAIN = pm.Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5, 0]], weights=[1.0, 0.5, 2.0, 1.0])
+STEPS = st.sampled_from([0.2, 1.0])
 
 
 def windows(n, size, step):
@@ -173,11 +174,7 @@ def test_no_group_no_item_and_no_weight_are_left_alone():
 # ------------------------------------------------------------------ what else the regularizer says
 
 
-@given(
-    groups=overlapping_groups(6),
-    v=matrices((2, 6), extreme=False),
-    step=st.sampled_from([0.2, 1.0]),
-)
+@given(groups=overlapping_groups(6), v=matrices((2, 6), extreme=False), step=STEPS)
 @examples(30)
 def test_a_near_point_changes_nothing_but_the_way(groups, v, step):
     r = pm.OverlappingGroupL2(groups, 1.0)
@@ -187,7 +184,7 @@ def test_a_near_point_changes_nothing_but_the_way(groups, v, step):
         torch.testing.assert_close(again, x, rtol=1e-6, atol=1e-6)
 
 
-@given(groups=tree_groups(6), v=matrices((2, 6)), step=st.sampled_from([0.2, 1.0]))
+@given(groups=tree_groups(6), v=matrices((2, 6)), step=STEPS)
 @examples(30)
 def test_trees_need_one_sweep_and_the_general_solver_agrees(groups, v, step):
     r = pm.OverlappingGroupL2(groups, 1.0)

@@ -14,19 +14,11 @@ SOLVERS = [pm.FISTA(), pm.MFISTA(), pm.PGD(), pm.AdPGM(), pm.DavisYin()]
 
 
 @pytest.fixture
-def fused(monkeypatch):
+def fused(kernel_calls, monkeypatch):
     """Features of any size go through the kernel; its calls are listed."""
-    calls = []
-    kernel = by_kernel.hinge_value_and_grad
-
-    def counted(*args, **options):
-        calls.append(options["return_scores"])
-        return kernel(*args, **options)
-
-    monkeypatch.setattr(by_kernel, "hinge_value_and_grad", counted)
     for module in (shared, task):
         monkeypatch.setattr(module, "FUSED", 0)
-    return calls
+    return kernel_calls
 
 
 @pytest.mark.parametrize("problem", [convex, ragged], ids=["shared", "by task"])
@@ -35,7 +27,7 @@ def test_iterations_take_one_call_of_the_kernel(solver, problem, fused):
     posed = problem("elastic" if problem is convex else "l1", intercept=True)
     result = pm.minimize(posed, solver, stop=pm.RelativeGap(1e-8) | pm.MaxIterations(1500))
     assert result.certificate.relative_gap <= 1e-8
-    assert all(fused)  # with the scores
+    assert all(call["return_scores"] for call in fused)
     # a start, a probe, and steps that are tried again
     assert result.iterations <= len(fused) <= 1.3 * result.iterations + 3
     if not isinstance(solver, pm.DavisYin):  # which finds the curvature, in passes of its own

@@ -15,7 +15,13 @@ from proxmtl.counts import OracleCounts
 from proxmtl.data_term import DataTerm
 from proxmtl.designs import Design
 from proxmtl.losses import Loss
-from proxmtl.regularizers import Regularizer, Smoothed, SquaredFrobenius, UnsupportedError, add
+from proxmtl.regularizers import (
+    Regularizer,
+    Smoothed,
+    SquaredFrobenius,
+    UnsupportedError,
+    add,
+)
 from proxmtl.regularizers.frobenius import ridged_prox
 from proxmtl.targets import Targets
 

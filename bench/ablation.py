@@ -178,11 +178,7 @@ def table(runs: dict[str, Any]) -> list[str]:
     return lines
 
 
-def main(
-    only: record.Only = "",
-    draws: record.Draws = 3,
-    threads: record.Threads = 1,
-) -> None:
+def main(only: record.Only = "", draws: record.Draws = 3, threads: record.Threads = 1) -> None:
     """Run the variants draw by draw and print the table."""
     settings = {"folds": FOLDS, "threads": threads}
     runs = record.runs_so_far("ablation", settings)

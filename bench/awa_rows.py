@@ -25,14 +25,12 @@ B = (1e-12, 1e-11, 1e-10)
 
 def main(
     *,
-    splits: Annotated[int, typer.Option(help="number of random splits")] = 5,
+    splits: rows.Splits = 5,
     train: Annotated[int, typer.Option(help="training images per split")] = 3000,
     test: Annotated[int, typer.Option(help="test images per split")] = 9000,
-    passes: Annotated[float, typer.Option(help="budget of each fit")] = 100,
-    algorithm: Annotated[
-        str, typer.Option(help="of the latent rows: auto, panoc or palm")
-    ] = "auto",
-    seed: Annotated[int, typer.Option(help="of the splits")] = 0,
+    passes: rows.Passes = 100,
+    algorithm: rows.Algorithm = "auto",
+    seed: rows.Seed = 0,
 ) -> None:
     """Compare the three rows."""
     data = load_awa(data_root() / "awa1")

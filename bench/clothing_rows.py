@@ -25,12 +25,10 @@ B = (1e-8, 3e-8, 1e-7)
 
 def main(
     backbone: Annotated[str, typer.Option(help="mobilenet or efficientnet")] = "mobilenet",
-    splits: Annotated[int, typer.Option(help="number of random splits")] = 5,
-    passes: Annotated[float, typer.Option(help="budget of each fit")] = 200,
-    algorithm: Annotated[
-        str, typer.Option(help="of the latent rows: auto, panoc or palm")
-    ] = "auto",
-    seed: Annotated[int, typer.Option(help="of the splits")] = 0,
+    splits: rows.Splits = 5,
+    passes: rows.Passes = 200,
+    algorithm: rows.Algorithm = "auto",
+    seed: rows.Seed = 0,
 ) -> None:
     """Compare the three rows."""
     data = load_clothing(data_root() / "clothing_attributes")

@@ -29,19 +29,7 @@ import record
 import torch
 import typer
 
-from proxmtl import (
-    FISTA,
-    Groups,
-    LatentOverlapGroupL2,
-    MaxIterations,
-    OverlappingGroupL2,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    Squared,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.kernels import overlap_dual_sweep
 
 PREDICTED = {
@@ -56,9 +44,9 @@ GAP, LIMIT = 1e-10, 60.0  # relative gap; seconds for the iterative contenders
 Found = tuple[torch.Tensor, dict[str, Any]]
 
 
-def windows(n: int, size: int, step: int) -> Groups:
+def windows(n: int, size: int, step: int) -> pm.Groups:
     """Windows along a line, the last one shorter if need be."""
-    return Groups.from_lists([range(k, min(k + size, n)) for k in range(0, n - step, step)], n)
+    return pm.Groups.from_lists([range(k, min(k + size, n)) for k in range(0, n - step, step)], n)
 
 
 def noise(n: int) -> torch.Tensor:
@@ -66,14 +54,14 @@ def noise(n: int) -> torch.Tensor:
     return torch.randn(1, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def ours(v: torch.Tensor, groups: Groups, radius: float, _good: Any) -> Found:
+def ours(v: torch.Tensor, groups: pm.Groups, radius: float, _good: Any) -> Found:
     """The library's prox at its gap."""
-    penalty = OverlappingGroupL2(groups, 1.0, gap=GAP)
+    penalty = pm.OverlappingGroupL2(groups, 1.0, gap=GAP)
     solved = penalty.dual.solve(v, torch.full((1, len(groups)), radius).double(), screen=True)
     return solved.primal, {"sweeps": solved.sweeps, "interior_steps": solved.interior_steps}
 
 
-def sweeps(v: torch.Tensor, groups: Groups, radius: float, _good: Any) -> Found:
+def sweeps(v: torch.Tensor, groups: pm.Groups, radius: float, _good: Any) -> Found:
     """Block coordinate ascent alone, at most 2000 sweeps."""
     x, dual = v.clone(), v.new_zeros(1, len(groups.indices))
     used, gap, size = 0, np.inf, float(v.square().sum())
@@ -83,7 +71,7 @@ def sweeps(v: torch.Tensor, groups: Groups, radius: float, _good: Any) -> Found:
     return x, {"sweeps": used}
 
 
-def admm(v: torch.Tensor, groups: Groups, radius: float, good: Callable[..., bool]) -> Found:
+def admm(v: torch.Tensor, groups: pm.Groups, radius: float, good: Callable[..., bool]) -> Found:
     """Consensus of duplicated columns: one copy of its items a group, penalty parameter 1."""
     items, owner = groups.indices, groups.group_of
     copies, scaled = v[0][items].clone(), torch.zeros(len(items), dtype=v.dtype)
@@ -101,7 +89,7 @@ def admm(v: torch.Tensor, groups: Groups, radius: float, good: Callable[..., boo
             return mean[None], {"iterations": rounds}
 
 
-def clarabel(v: torch.Tensor, groups: Groups, radius: float, _good: Any) -> Found:
+def clarabel(v: torch.Tensor, groups: pm.Groups, radius: float, _good: Any) -> Found:
     """Second-order cones through cvxpy."""
     import cvxpy as cp
 
@@ -116,12 +104,14 @@ def clarabel(v: torch.Tensor, groups: Groups, radius: float, _good: Any) -> Foun
     return torch.from_numpy(np.asarray(x.value))[None], {"status": problem.status}
 
 
-def latent(v: torch.Tensor, groups: Groups, radius: float, _good: Any) -> Found:
+def latent(v: torch.Tensor, groups: pm.Groups, radius: float, _good: Any) -> Found:
     """The library's prox of the latent norm."""
-    return LatentOverlapGroupL2(groups, 1.0, gap=GAP).prox(v, radius)[0], {}
+    return pm.LatentOverlapGroupL2(groups, 1.0, gap=GAP).prox(v, radius)[0], {}
 
 
-def duplicated(v: torch.Tensor, groups: Groups, radius: float, good: Callable[..., bool]) -> Found:
+def duplicated(
+    v: torch.Tensor, groups: pm.Groups, radius: float, good: Callable[..., bool]
+) -> Found:
     """The latent prox by FISTA over one copy of its items a group, with restart."""
     items, owner = groups.indices, groups.group_of
     copies = ahead = torch.zeros(len(items), dtype=v.dtype)
@@ -159,9 +149,9 @@ def memory(kind: str) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
 
 
-def norm_for(name: str, groups: Groups) -> OverlappingGroupL2 | LatentOverlapGroupL2:
+def norm_for(name: str, groups: pm.Groups) -> pm.OverlappingGroupL2 | pm.LatentOverlapGroupL2:
     """The penalty that a contender deals with, at the accuracy of the lower bound."""
-    kind = LatentOverlapGroupL2 if name in ("latent", "duplicated") else OverlappingGroupL2
+    kind = pm.LatentOverlapGroupL2 if name in ("latent", "duplicated") else pm.OverlappingGroupL2
     return kind(groups, 1.0, gap=1e-13)
 
 
@@ -209,16 +199,18 @@ def regression(fractions: tuple[float, ...]) -> dict[str, Any]:
     for start in (100, 700, 705, 1500, 1800):
         w[start : start + 10] = torch.randn(10, 1, generator=g, dtype=torch.float64)
     y = X @ w + 0.5 * torch.randn(500, 1, generator=g, dtype=torch.float64)
-    base = Problem(
-        Squared(),
-        SharedDesign(X),
-        Targets.from_labels(y, coding="real"),
-        OverlappingGroupL2(groups, 1.0, axis=0),
+    base = pm.Problem(
+        pm.Squared(),
+        pm.SharedDesign(X),
+        pm.Targets.from_labels(y, coding="real"),
+        pm.OverlappingGroupL2(groups, 1.0, axis=0),
     )
     critical, found = base.critical_strength(), {}
     for fraction in fractions:
-        problem = base.with_regularizers(OverlappingGroupL2(groups, fraction * critical, axis=0))
-        result = minimize(problem, FISTA(), stop=RelativeGap(1e-6) | MaxIterations(2000))
+        problem = base.with_regularizers(pm.OverlappingGroupL2(groups, fraction * critical, axis=0))
+        result = pm.minimize(
+            problem, pm.FISTA(), stop=pm.RelativeGap(1e-6) | pm.MaxIterations(2000)
+        )
         found[str(fraction)] = {
             "seconds": result.seconds,
             "iterations": result.iterations,

@@ -32,11 +32,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from proxmtl.estimators import (
-    LatentMTLRegressorCV,
-    SharedPlusOwnRegressorCV,
-    SingleTaskRegressorCV,
-)
+from proxmtl.estimators import LatentMTLRegressorCV, SharedPlusOwnRegressorCV, SingleTaskRegressorCV
 
 FOLDS = 5
 ALPHAS = np.logspace(-4, 4, 17)
@@ -193,11 +189,7 @@ def table(runs: dict[str, Any]) -> list[str]:
     return lines
 
 
-def main(
-    only: record.Only = "",
-    draws: record.Draws = 5,
-    threads: record.Threads = 1,
-) -> None:
+def main(only: record.Only = "", draws: record.Draws = 5, threads: record.Threads = 1) -> None:
     """Run the settings draw by draw and print the table."""
     settings = {"folds": FOLDS, "alphas": ALPHAS.tolist(), "threads": threads}
     runs = record.runs_so_far("pays_regression", settings)

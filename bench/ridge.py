@@ -27,16 +27,7 @@ import torch
 import typer
 from sklearn.linear_model import LogisticRegression
 
-from proxmtl import (
-    MaxPasses,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredHinge,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.estimators import SingleTaskClassifier
 from proxmtl.stopping import Stop
 
@@ -182,15 +173,15 @@ def hinge(C: float, repeats: int) -> dict[str, Any]:
         return w.detach()
 
     def by_us(stop: Stop | None = None) -> torch.Tensor:
-        problem = Problem(
-            SquaredHinge(),
-            SharedDesign(X),
-            Targets.from_labels(y[:, None], reduction="sum"),
-            SquaredFrobenius(1 / (4 * C)),
+        problem = pm.Problem(
+            pm.SquaredHinge(),
+            pm.SharedDesign(X),
+            pm.Targets.from_labels(y[:, None], reduction="sum"),
+            pm.SquaredFrobenius(1 / (4 * C)),
         )
-        return minimize(problem, stop=stop).solution[:, 0]
+        return pm.minimize(problem, stop=stop).solution[:, 0]
 
-    goal = float(value(by_us(RelativeGap(1e-10) | MaxPasses(1e4)))) * (1 + LEVEL)
+    goal = float(value(by_us(pm.RelativeGap(1e-10) | pm.MaxPasses(1e4)))) * (1 + LEVEL)
     found: dict[str, Any] = {"C": C}
     for name, solve in (("torch", by_torch), ("ours", by_us)):
         times = []

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import record
+import typer
 from rich.progress import Progress as Bar
 from sklearn.model_selection import GridSearchCV
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from proxmtl import Groups
+
+Splits = Annotated[int, typer.Option(help="number of random splits")]
+Passes = Annotated[float, typer.Option(help="budget of each fit")]
+Algorithm = Annotated[str, typer.Option(help="of the latent rows: auto, panoc or palm")]
+Seed = Annotated[int, typer.Option(help="of the splits")]
 
 SINGLE, UNGROUPED, GROUPED = "single-task", "latent, no groups", "latent, groups"
 

@@ -74,6 +74,12 @@ class BackendModule(Protocol):
         """Serve the call. Code is compiled before anything of the caller's is written."""
 
 
+def always(args: Any) -> tuple[bool, str]:
+    """``supports`` of a backend that serves every call, as the naive one and torch do."""
+    del args
+    return True, ""
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One operation and where its backends live.

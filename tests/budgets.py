@@ -16,80 +16,54 @@ import torch
 from solver_cases import PAIRS, latent, latent_start
 from strategies import classification
 
-from proxmtl import (
-    FISTA,
-    IRLS,
-    L1,
-    LBFGS,
-    MFISTA,
-    PALM,
-    PANOC,
-    PDHG,
-    PGD,
-    SPGD,
-    AdPGM,
-    DavisYin,
-    GroupL2,
-    Groups,
-    Logistic,
-    MaxIterations,
-    NewtonCholesky,
-    OverlappingGroupL2,
-    Problem,
-    ProxNewton,
-    ProxSVRG,
-    RelativeGap,
-    RelativeKKT,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredHinge,
-    Targets,
-)
+import proxmtl as pm
 from proxmtl.latent import Alternating, GramNewton, Hybrid, Refactored
 from proxmtl.regularizers import TotalVariation
 from proxmtl.regularizers.overlap_dual import OverlapDual
 from proxmtl.solvers import Backtracking, run
 
 SLACK = 1.2
-WINDOWS = Groups.from_lists([list(range(k, k + 6)) for k in range(0, 19, 2)])
+WINDOWS = pm.Groups.from_lists([list(range(k, k + 6)) for k in range(0, 19, 2)])
 
 
 def problem(loss, penalties, *, d=20, m=4, spread=3.0, intercept=True):
     """Sixty samples with missing labels; the columns' scales differ by ``spread``."""
     X, Y = classification(60, d, m, seed=7, missing=0.1, shift=0.2)
     X = X * torch.logspace(0, math.log10(spread), d, dtype=X.dtype)
-    return Problem(loss, SharedDesign(X, intercept=intercept), Targets.from_labels(Y), penalties)
+    return pm.Problem(
+        loss, pm.SharedDesign(X, intercept=intercept), pm.Targets.from_labels(Y), penalties
+    )
 
 
 PROBLEMS = {
-    "elastic": lambda: problem(SquaredHinge(), [L1(2.0), SquaredFrobenius(0.5)]),
-    "groups": lambda: problem(Logistic(), [GroupL2(PAIRS, 2.0)]),
-    "fused": lambda: problem(SquaredHinge(), [TotalVariation(2.0), L1(1.0)]),
-    "ridge": lambda: problem(Logistic(), [SquaredFrobenius(0.02)]),
-    "ridge, wide": lambda: problem(Logistic(), [SquaredFrobenius(0.02)], d=90),
-    "wide": lambda: problem(SquaredHinge(), [L1(10.0)], d=400, intercept=False),
+    "elastic": lambda: problem(pm.SquaredHinge(), [pm.L1(2.0), pm.SquaredFrobenius(0.5)]),
+    "groups": lambda: problem(pm.Logistic(), [pm.GroupL2(PAIRS, 2.0)]),
+    "fused": lambda: problem(pm.SquaredHinge(), [TotalVariation(2.0), pm.L1(1.0)]),
+    "ridge": lambda: problem(pm.Logistic(), [pm.SquaredFrobenius(0.02)]),
+    "ridge, wide": lambda: problem(pm.Logistic(), [pm.SquaredFrobenius(0.02)], d=90),
+    "wide": lambda: problem(pm.SquaredHinge(), [pm.L1(10.0)], d=400, intercept=False),
     "latent": lambda: latent(strengths=(1.5, 0.3, 0.2)),
 }
 SOLVERS = {
-    "AdPGM": AdPGM(),
+    "AdPGM": pm.AdPGM(),
     "Alternating": Alternating(inner_iterations=10, exact_prox=True),
-    "DavisYin": DavisYin(),
-    "FISTA": FISTA(),
-    "FISTA from a short step": FISTA(Backtracking(first=1e-5)),
-    "IRLS": IRLS(),
-    "LBFGS": LBFGS(),
-    "MFISTA": MFISTA(),
-    "NewtonCholesky": NewtonCholesky(),
-    "PALM": PALM(order=((1, 2), (0,))),
-    "PANOC": PANOC(),
-    "PDHG": PDHG(),
-    "PGD": PGD(),
-    "ProxNewton": ProxNewton(smallest=8),
-    "ProxSVRG": ProxSVRG(batch=16),
+    "DavisYin": pm.DavisYin(),
+    "FISTA": pm.FISTA(),
+    "FISTA from a short step": pm.FISTA(Backtracking(first=1e-5)),
+    "IRLS": pm.IRLS(),
+    "LBFGS": pm.LBFGS(),
+    "MFISTA": pm.MFISTA(),
+    "NewtonCholesky": pm.NewtonCholesky(),
+    "PALM": pm.PALM(order=((1, 2), (0,))),
+    "PANOC": pm.PANOC(),
+    "PDHG": pm.PDHG(),
+    "PGD": pm.PGD(),
+    "ProxNewton": pm.ProxNewton(smallest=8),
+    "ProxSVRG": pm.ProxSVRG(batch=16),
     "GramNewton": GramNewton(),
     "Hybrid": Hybrid(Refactored(every=20), worth=0.15),
     "Refactored": Refactored(every=20),
-    "SPGD": SPGD(every=5),
+    "SPGD": pm.SPGD(every=5),
 }
 ACCURACY = {"Alternating": 1e-2, "IRLS": 1e-2, "PANOC": 1e-4, "PDHG": 1e-2, "SPGD": 1e-3}
 DEFAULT_ACCURACY = {"latent": 1e-3}  # of the KKT residual; of the others' gap it is 1e-6
@@ -132,9 +106,9 @@ BUDGETS = {
     ("latent", "Refactored"): (52, 58.8),
 }
 PENALTIES = {
-    "overlap": [OverlappingGroupL2(WINDOWS, 2.0)],
-    "overlap and ridge": [OverlappingGroupL2(WINDOWS, 2.0), SquaredFrobenius(0.3)],
-    "overlap and L1": [L1(0.5), OverlappingGroupL2(WINDOWS, 2.0)],
+    "overlap": [pm.OverlappingGroupL2(WINDOWS, 2.0)],
+    "overlap and ridge": [pm.OverlappingGroupL2(WINDOWS, 2.0), pm.SquaredFrobenius(0.3)],
+    "overlap and L1": [pm.L1(0.5), pm.OverlappingGroupL2(WINDOWS, 2.0)],
 }
 # sweeps of the dual in the proxes of sixty iterations of FISTA
 SWEEPS = {"overlap": 300, "overlap and ridge": 296, "overlap and L1": 312}
@@ -143,11 +117,11 @@ SWEEPS = {"overlap": 300, "overlap and ridge": 296, "overlap and L1": 312}
 def measured(name, solver):
     """Result of a run to the accuracy sought, or of three times the iterations recorded."""
     accuracy = ACCURACY.get(solver, DEFAULT_ACCURACY.get(name, 1e-6))
-    rule = RelativeKKT if name == "latent" else RelativeGap
+    rule = pm.RelativeKKT if name == "latent" else pm.RelativeGap
     most = 3 * BUDGETS[name, solver][0]
     made = PROBLEMS[name]()
     start = latent_start(made, seed=13) if name == "latent" else made.zeros()
-    return run(made, SOLVERS[solver], start, rule(accuracy, every=1) | MaxIterations(most))
+    return run(made, SOLVERS[solver], start, rule(accuracy, every=1) | pm.MaxIterations(most))
 
 
 def sweeps(name):
@@ -159,7 +133,7 @@ def sweeps(name):
         made.append(found.sweeps)
         return found
 
-    p, solver = problem(SquaredHinge(), PENALTIES[name], d=10, m=24, spread=1.0), FISTA()
+    p, solver = problem(pm.SquaredHinge(), PENALTIES[name], d=10, m=24, spread=1.0), pm.FISTA()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OverlapDual, "solve", counted)
         state = solver.init(p, p.zeros())

@@ -65,6 +65,21 @@ def data():
     return root
 
 
+@pytest.fixture
+def kernel_calls(monkeypatch):
+    """Options of each call of the fused kernel by a design, in order."""
+    from proxmtl.designs import fused
+
+    calls, kernel = [], fused.hinge_value_and_grad
+
+    def spy(*args, **options):
+        calls.append(options)
+        return kernel(*args, **options)
+
+    monkeypatch.setattr(fused, "hinge_value_and_grad", spy)
+    return calls
+
+
 @pytest.fixture(autouse=True)
 def signal_handlers():
     """Leave no test the handlers of the one before: a command of the CLI ends with the system's."""

@@ -3,51 +3,23 @@
 import torch
 from strategies import classification
 
-from proxmtl import (
-    FISTA,
-    IRLS,
-    L1,
-    LBFGS,
-    MFISTA,
-    PALM,
-    PANOC,
-    PDHG,
-    PGD,
-    SPGD,
-    AdPGM,
-    DavisYin,
-    FactoredDesign,
-    GroupL2,
-    Groups,
-    LatentProblem,
-    Logistic,
-    NewtonCholesky,
-    OverlappingGroupL2,
-    Problem,
-    ProxNewton,
-    ProxSVRG,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredHinge,
-    Targets,
-    TaskDesign,
-)
+import proxmtl as pm
 from proxmtl.latent import Alternating, GramNewton, Hybrid
 from proxmtl.latent.refactor import Refactored
 
 N, D, M = 40, 6, 4
-PAIRS = Groups.from_lists([[0, 1], [2, 3]], weights=[1.0, 2.0])
-CHAIN = Groups.from_lists([[0, 1, 2], [2, 3], [1, 3]])
+PAIRS = pm.Groups.from_lists([[0, 1], [2, 3]], weights=[1.0, 2.0])
+CHAIN = pm.Groups.from_lists([[0, 1, 2], [2, 3], [1, 3]])
 
 PENALTIES = {
-    "l1": [L1(1.5)],
-    "ridge": [SquaredFrobenius(0.7)],
-    "elastic": [L1(1.5), SquaredFrobenius(0.3)],
-    "groups": [GroupL2(PAIRS, 2.0)],
-    "groups-ridge": [GroupL2(PAIRS, 2.0), SquaredFrobenius(0.3), SquaredFrobenius(0.1)],
-    "overlap": [OverlappingGroupL2(CHAIN, 1.2)],
-    "l1-overlap": [L1(0.7), OverlappingGroupL2(CHAIN, 1.2)],
-    "overlap-ridge": [OverlappingGroupL2(CHAIN, 1.2), SquaredFrobenius(0.2)],
+    "l1": [pm.L1(1.5)],
+    "ridge": [pm.SquaredFrobenius(0.7)],
+    "elastic": [pm.L1(1.5), pm.SquaredFrobenius(0.3)],
+    "groups": [pm.GroupL2(PAIRS, 2.0)],
+    "groups-ridge": [pm.GroupL2(PAIRS, 2.0), pm.SquaredFrobenius(0.3), pm.SquaredFrobenius(0.1)],
+    "overlap": [pm.OverlappingGroupL2(CHAIN, 1.2)],
+    "l1-overlap": [pm.L1(0.7), pm.OverlappingGroupL2(CHAIN, 1.2)],
+    "overlap-ridge": [pm.OverlappingGroupL2(CHAIN, 1.2), pm.SquaredFrobenius(0.2)],
 }
 
 
@@ -61,14 +33,14 @@ def data(*, seed=0, dtype=torch.float64, missing=0.2, n=N):
 def targets(**options):
     """Targets of :func:`data`."""
     X, Y, weight = data(**options)
-    return Targets.from_labels(Y, sample_weight=weight, like=X)
+    return pm.Targets.from_labels(Y, sample_weight=weight, like=X)
 
 
 def convex(penalty="groups", *, intercept=False, **options):
     """A convex problem in W."""
     X, *_ = data(**options)
-    design = SharedDesign(X, intercept=intercept)
-    return Problem(SquaredHinge(), design, targets(**options), PENALTIES[penalty])
+    design = pm.SharedDesign(X, intercept=intercept)
+    return pm.Problem(pm.SquaredHinge(), design, targets(**options), PENALTIES[penalty])
 
 
 def ragged(penalty="groups", *, intercept=False):
@@ -77,23 +49,23 @@ def ragged(penalty="groups", *, intercept=False):
     rows = [slice(0, 40), slice(0, 25), slice(0, 31), slice(0, 12)]
     parts = [X[r] * (1 + 0.2 * m) for m, r in enumerate(rows)]
     labels = [Y[r, m] for m, r in enumerate(rows)]
-    design = TaskDesign(parts, intercept=intercept)
-    return Problem(SquaredHinge(), design, Targets.from_labels(labels), PENALTIES[penalty])
+    design = pm.TaskDesign(parts, intercept=intercept)
+    return pm.Problem(pm.SquaredHinge(), design, pm.Targets.from_labels(labels), PENALTIES[penalty])
 
 
 def factored(fixed, *, intercept=False, penalty=None):
     """One block of the joint problem: S with L fixed, or L with S (and the intercept) fixed."""
     X, *_ = data()
     generator = torch.Generator().manual_seed(5)
-    base = SharedDesign(X, intercept=intercept)
+    base = pm.SharedDesign(X, intercept=intercept)
     if fixed == "L":
         L = torch.randn(D, 3, generator=generator, dtype=torch.float64)
         terms = penalty or PENALTIES["groups"]
-        return Problem(SquaredHinge(), FactoredDesign(base, L=L), targets(), terms)
+        return pm.Problem(pm.SquaredHinge(), pm.FactoredDesign(base, L=L), targets(), terms)
     S = torch.randn(3, M, generator=generator, dtype=torch.float64)
     bias = torch.tensor([0.4, -0.3, 0.2, 0.9], dtype=torch.float64) if intercept else None
     terms = penalty or PENALTIES["elastic"]
-    return Problem(SquaredHinge(), FactoredDesign(base, S=S, bias=bias), targets(), terms)
+    return pm.Problem(pm.SquaredHinge(), pm.FactoredDesign(base, S=S, bias=bias), targets(), terms)
 
 
 def latent(
@@ -108,9 +80,9 @@ def latent(
     """The joint problem; strengths are those of S, of L's L1 norm and of its square."""
     X, *_ = data(dtype=dtype, seed=seed)
     group, l1, square = strengths
-    return LatentProblem(
-        SquaredHinge(),
-        SharedDesign(X, intercept=intercept),
+    return pm.LatentProblem(
+        pm.SquaredHinge(),
+        pm.SharedDesign(X, intercept=intercept),
         targets(dtype=dtype, seed=seed),
         groups,
         group_strength=group,
@@ -131,9 +103,9 @@ def latent_start(problem, *, K=3, seed=11, scale=1.0):
     return tuple(named[name] for name in problem.block_names)
 
 
-def _convex_case(solver):
+def _convex_case(solver, penalty="groups"):
     def make(dtype=torch.float64):
-        problem = convex("groups", intercept=True, dtype=dtype)
+        problem = convex(penalty, intercept=True, dtype=dtype)
         start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(2))
         return solver, problem, start.to(dtype)
 
@@ -149,9 +121,9 @@ def _separable_case(solver):
         planes = torch.randn(D, M, generator=generator, dtype=torch.float64).to(dtype)
         labels = torch.sign(X @ planes)
         labels[::5] = 0  # missing
-        design = SharedDesign(X, intercept=True)
-        ridge = SquaredFrobenius(1e-13)
-        problem = Problem(Logistic(), design, Targets.from_labels(labels), ridge)
+        design = pm.SharedDesign(X, intercept=True)
+        ridge = pm.SquaredFrobenius(1e-13)
+        problem = pm.Problem(pm.Logistic(), design, pm.Targets.from_labels(labels), ridge)
         start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(2))
         return solver, problem, start.to(dtype)
 
@@ -168,31 +140,25 @@ def _latent_case(solver):
 
 def _sum_case(solver):
     """Two penalties whose sum has no prox in closed form."""
-
-    def make(dtype=torch.float64):
-        problem = convex("l1-overlap", intercept=True, dtype=dtype)
-        start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(2))
-        return solver, problem, start.to(dtype)
-
-    return make
+    return _convex_case(solver, "l1-overlap")
 
 
 SOLVER_FACTORIES = {
-    "AdPGM": _convex_case(AdPGM()),
-    "DavisYin": _sum_case(DavisYin()),
-    "FISTA": _convex_case(FISTA()),
-    "IRLS": _convex_case(IRLS(inner_iterations=3)),
-    "LBFGS": _separable_case(LBFGS()),
-    "MFISTA": _convex_case(MFISTA()),
-    "NewtonCholesky": _separable_case(NewtonCholesky()),
-    "PDHG": _sum_case(PDHG()),
-    "PGD": _convex_case(PGD()),
+    "AdPGM": _convex_case(pm.AdPGM()),
+    "DavisYin": _sum_case(pm.DavisYin()),
+    "FISTA": _convex_case(pm.FISTA()),
+    "IRLS": _convex_case(pm.IRLS(inner_iterations=3)),
+    "LBFGS": _separable_case(pm.LBFGS()),
+    "MFISTA": _convex_case(pm.MFISTA()),
+    "NewtonCholesky": _separable_case(pm.NewtonCholesky()),
+    "PDHG": _sum_case(pm.PDHG()),
+    "PGD": _convex_case(pm.PGD()),
     # Newton steps of one product: whole ones are done before the suite is
-    "ProxNewton": _convex_case(ProxNewton(tolerated=1.0, products=1)),
-    "ProxSVRG": _convex_case(ProxSVRG(batch=8)),
-    "SPGD": _convex_case(SPGD()),
-    "PALM": _latent_case(PALM(order=((1, 2), (0,)))),
-    "PANOC": _latent_case(PANOC()),
+    "ProxNewton": _convex_case(pm.ProxNewton(tolerated=1.0, products=1)),
+    "ProxSVRG": _convex_case(pm.ProxSVRG(batch=8)),
+    "SPGD": _convex_case(pm.SPGD()),
+    "PALM": _latent_case(pm.PALM(order=((1, 2), (0,)))),
+    "PANOC": _latent_case(pm.PANOC()),
     "Refactored": _latent_case(Refactored(every=5)),
     "GramNewton": _latent_case(GramNewton()),
     # both have turns before the tests end

@@ -8,19 +8,7 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from proxmtl import (
-    L1,
-    GroupL2,
-    Groups,
-    Huber,
-    Logistic,
-    OverlappingGroupL2,
-    SmoothedHinge,
-    Squared,
-    SquaredFrobenius,
-    SquaredHinge,
-    WestonWatkins,
-)
+import proxmtl as pm
 from proxmtl.regularizers import (
     L21,
     MCP,
@@ -104,7 +92,7 @@ def disjoint_groups(draw, n_items, *, covering=False, zeros=True):
     lists = [[i for i, x in enumerate(labels) if x == g] for g in range(3)]
     lists = [group for group in lists if group]
     weights = draw(group_weights(len(lists), zeros=zeros))
-    return Groups.from_lists(lists, n_items, weights=weights)
+    return pm.Groups.from_lists(lists, n_items, weights=weights)
 
 
 @st.composite
@@ -117,7 +105,7 @@ def overlapping_groups(draw, n_items, *, covering=False, zeros=True):
     if covering:
         lists += [{i} for i in range(n_items) if not any(i in g for g in lists)]
     weights = draw(group_weights(len(lists), zeros=zeros))
-    return Groups.from_lists(lists, n_items, weights=weights)
+    return pm.Groups.from_lists(lists, n_items, weights=weights)
 
 
 @st.composite
@@ -129,7 +117,7 @@ def tree_groups(draw, n_items, *, zeros=True):
         level = [half for g in level if len(g) > 1 for half in (g[: len(g) // 2], g[len(g) // 2 :])]
     order = draw(st.permutations(range(len(lists))))
     weights = draw(group_weights(len(lists), zeros=zeros))
-    return Groups.from_lists([lists[i] for i in order], n_items, weights=weights)
+    return pm.Groups.from_lists([lists[i] for i in order], n_items, weights=weights)
 
 
 # ------------------------------------------------------------------ what is registered
@@ -153,17 +141,17 @@ def graphs(draw, n_items):
 
 
 REGULARIZER_FACTORIES = {
-    "L1": lambda _draw, _n, strength: L1(strength),
-    "SquaredFrobenius": lambda _draw, _n, strength: SquaredFrobenius(strength),
-    "GroupL2": lambda draw, n, strength: GroupL2(draw(disjoint_groups(n)), strength),
-    "OverlappingGroupL2": lambda draw, n, strength: OverlappingGroupL2(
+    "L1": lambda _draw, _n, strength: pm.L1(strength),
+    "SquaredFrobenius": lambda _draw, _n, strength: pm.SquaredFrobenius(strength),
+    "GroupL2": lambda draw, n, strength: pm.GroupL2(draw(disjoint_groups(n)), strength),
+    "OverlappingGroupL2": lambda draw, n, strength: pm.OverlappingGroupL2(
         draw(overlapping_groups(n)), strength
     ),
     "Sum": lambda draw, n, strength: Sum(
-        (L1(0.4), OverlappingGroupL2(draw(overlapping_groups(n)), 0.7)), strength
+        (pm.L1(0.4), pm.OverlappingGroupL2(draw(overlapping_groups(n)), 0.7)), strength
     ),
     "Thresholded": lambda draw, n, strength: Thresholded(
-        GroupL2(draw(disjoint_groups(n)), strength), L1(0.5 * strength)
+        pm.GroupL2(draw(disjoint_groups(n)), strength), pm.L1(0.5 * strength)
     ),
     "WeightedL1": lambda draw, n, strength: WeightedL1(weights_like(draw, n), strength),
     "WeightedFrobenius": lambda draw, n, strength: WeightedFrobenius(
@@ -183,14 +171,16 @@ REGULARIZER_FACTORIES = {
     "SquaredGroupL2": lambda draw, n, strength: SquaredGroupL2(draw(disjoint_groups(n)), strength),
     "Box": lambda _draw, _n, strength: Box(-1.0, 0.5).with_strength(strength),
     "NonNegative": lambda _draw, _n, strength: NonNegative().with_strength(strength),
-    "Bounded": lambda _draw, _n, strength: Bounded(L1(strength), NonNegative()),
+    "Bounded": lambda _draw, _n, strength: Bounded(pm.L1(strength), NonNegative()),
     "MCP": lambda _draw, _n, strength: MCP(strength, 2.5),
     "SCAD": lambda draw, n, strength: SCAD(strength, 3.2, draw(disjoint_groups(n))),
-    "Scaled": lambda draw, n, strength: Scaled(GroupL2(draw(disjoint_groups(n)), strength), -2.0),
-    "Shifted": lambda draw, n, strength: Shifted(L1(strength), weights_like(draw, n)),
-    "Masked": lambda draw, n, strength: Masked(L1(strength), weights_like(draw, n) > 0),
+    "Scaled": lambda draw, n, strength: Scaled(
+        pm.GroupL2(draw(disjoint_groups(n)), strength), -2.0
+    ),
+    "Shifted": lambda draw, n, strength: Shifted(pm.L1(strength), weights_like(draw, n)),
+    "Masked": lambda draw, n, strength: Masked(pm.L1(strength), weights_like(draw, n) > 0),
     "Separable": lambda _draw, n, strength: Separable(
-        ((tuple(range(2)), L1(1.0)), (tuple(range(2, n)), L21(2.0))), scale=strength
+        ((tuple(range(2)), pm.L1(1.0)), (tuple(range(2, n)), L21(2.0))), scale=strength
     ),
     "LatentOverlapGroupL2": lambda draw, n, strength: LatentOverlapGroupL2(
         draw(overlapping_groups(n, covering=True, zeros=False)), strength
@@ -202,12 +192,12 @@ REGULARIZER_FACTORIES = {
 }
 
 LOSS_FACTORIES = {
-    "SquaredHinge": lambda _draw: SquaredHinge(),
-    "Logistic": lambda _draw: Logistic(),
-    "Squared": lambda _draw: Squared(),
-    "Huber": lambda _draw: Huber(0.7),
-    "SmoothedHinge": lambda _draw: SmoothedHinge(0.6),
-    "WestonWatkins": lambda _draw: WestonWatkins(3),
+    "SquaredHinge": lambda _draw: pm.SquaredHinge(),
+    "Logistic": lambda _draw: pm.Logistic(),
+    "Squared": lambda _draw: pm.Squared(),
+    "Huber": lambda _draw: pm.Huber(0.7),
+    "SmoothedHinge": lambda _draw: pm.SmoothedHinge(0.6),
+    "WestonWatkins": lambda _draw: pm.WestonWatkins(3),
 }
 
 

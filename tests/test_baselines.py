@@ -10,18 +10,7 @@ from oracles import LOSS_EXPRESSIONS, norm_expression, optimum
 from sklearn.linear_model import LogisticRegression, Ridge
 from strategies import classification
 
-from proxmtl import (
-    BASELINES,
-    Groups,
-    LatentProblem,
-    LatentResult,
-    MaxIterations,
-    RelativeGap,
-    SharedDesign,
-    Targets,
-    UnsupportedError,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.estimators import (
     GOMTLClassifier,
     GroupLassoClassifier,
@@ -33,9 +22,9 @@ from proxmtl.estimators import (
 from proxmtl.experiments import compare, random_splits
 
 D, M = 5, 4
-GROUPS = Groups.from_lists([[0, 1], [2, 3]], weights=[1.0, 2.0])
-FREE = [name for name, row in BASELINES.items() if row.decomposition == "free"]
-FACTORED = [name for name, row in BASELINES.items() if row.decomposition == "factored"]
+GROUPS = pm.Groups.from_lists([[0, 1], [2, 3]], weights=[1.0, 2.0])
+FREE = [name for name, row in pm.BASELINES.items() if row.decomposition == "free"]
+FACTORED = [name for name, row in pm.BASELINES.items() if row.decomposition == "factored"]
 
 # the penalties once more, from the paper's table and not from the library
 PENALTIES = {
@@ -55,7 +44,7 @@ def data():
 
 
 def test_the_table_is_keyed_by_name():
-    assert all(name == row.name for name, row in BASELINES.items())
+    assert all(name == row.name for name, row in pm.BASELINES.items())
     assert set(FREE) == set(PENALTIES)
     assert set(FACTORED) == {"go-mtl", "m-extract", "mg-extract"}
 
@@ -63,9 +52,9 @@ def test_the_table_is_keyed_by_name():
 @pytest.mark.parametrize("name", FREE)
 def test_free_rows_reach_the_optimum_of_cvxpy(data, name):
     X, Y = data
-    row, t = BASELINES[name], Targets.from_labels(Y)
-    problem = row.problem(SharedDesign(X, intercept=True), t, GROUPS, strength=0.7)
-    result = minimize(problem, stop=RelativeGap(1e-10, every=20) | MaxIterations(10_000))
+    row, t = pm.BASELINES[name], pm.Targets.from_labels(Y)
+    problem = row.problem(pm.SharedDesign(X, intercept=True), t, GROUPS, strength=0.7)
+    result = pm.minimize(problem, stop=pm.RelativeGap(1e-10, every=20) | pm.MaxIterations(10_000))
     best = optimum(
         X,
         t.labels,
@@ -85,10 +74,10 @@ def test_estimators_solve_the_problem_of_their_row(data, name):
     model = baseline_estimator(
         name, GROUPS, standardize=False, reduction="sum", tol=1e-10, **{key: 0.7}
     ).fit(X.numpy(), Y.numpy())
-    problem = BASELINES[name].problem(
-        SharedDesign(X, intercept=True), Targets.from_labels(Y), GROUPS, strength=0.7
+    problem = pm.BASELINES[name].problem(
+        pm.SharedDesign(X, intercept=True), pm.Targets.from_labels(Y), GROUPS, strength=0.7
     )
-    expected = minimize(problem, stop=RelativeGap(1e-10) | MaxIterations(10_000))
+    expected = pm.minimize(problem, stop=pm.RelativeGap(1e-10) | pm.MaxIterations(10_000))
     point = torch.cat([torch.tensor(model.coef_.T.copy()), torch.tensor(model.intercept_)[None]])
     assert float(problem.objective(point)) == pytest.approx(
         expected.certificate.objective, rel=1e-9
@@ -99,15 +88,15 @@ def test_estimators_solve_the_problem_of_their_row(data, name):
 @pytest.mark.parametrize("name", FACTORED)
 def test_factored_rows_pose_their_objective(data, name):
     X, Y = data
-    row, t = BASELINES[name], Targets.from_labels(Y)
+    row, t = pm.BASELINES[name], pm.Targets.from_labels(Y)
     generator = torch.Generator().manual_seed(0)
     L = torch.randn(D, 3, generator=generator, dtype=torch.float64)
     S = torch.randn(3, M, generator=generator, dtype=torch.float64)
     l1 = 0.0 if name == "go-mtl" else 0.2
     problem = row.problem(
-        SharedDesign(X), t, GROUPS, strength=0.5, l1_strength=l1, frobenius_strength=0.3
+        pm.SharedDesign(X), t, GROUPS, strength=0.5, l1_strength=l1, frobenius_strength=0.3
     )
-    assert isinstance(problem, LatentProblem)
+    assert isinstance(problem, pm.LatentProblem)
     of_s = S.abs().sum()
     if name == "mg-extract":
         of_s = S[:, :2].norm(dim=1).sum() + 2 * S[:, 2:].norm(dim=1).sum()
@@ -121,13 +110,13 @@ def test_go_mtl_solves_its_row(data):
     model = GOMTLClassifier(
         n_latents=2, strength=0.02, frobenius_strength=0.01, standardize=False, max_passes=400
     ).fit(X.numpy(), Y.numpy())
-    problem = BASELINES["go-mtl"].problem(
-        SharedDesign(X, intercept=True),
-        Targets.from_labels(Y, reduction="task_mean"),
+    problem = pm.BASELINES["go-mtl"].problem(
+        pm.SharedDesign(X, intercept=True),
+        pm.Targets.from_labels(Y, reduction="task_mean"),
         strength=0.02,
         frobenius_strength=0.01,
     )
-    assert isinstance(model.result_, LatentResult)
+    assert isinstance(model.result_, pm.LatentResult)
     factors = tuple(map(torch.tensor, (model.L_, model.S_, model.intercept_)))
     objective = float(problem.objective(factors))
     assert objective == pytest.approx(model.result_.certificate.objective, rel=1e-9)
@@ -205,7 +194,9 @@ def test_comparisons_of_baselines(data):
 
 def _pose(name, groups=None, **strengths):
     X, Y = classification(10, D, M)
-    return BASELINES[name].problem(SharedDesign(X), Targets.from_labels(Y), groups, **strengths)
+    return pm.BASELINES[name].problem(
+        pm.SharedDesign(X), pm.Targets.from_labels(Y), groups, **strengths
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,5 +226,5 @@ def test_what_a_row_does_not_have_is_refused(make, message):
 
 
 def test_a_factored_row_has_no_penalty_on_w():
-    with pytest.raises(UnsupportedError, match="on the factors of W"):
-        BASELINES["go-mtl"].regularizer(M, 1.0)
+    with pytest.raises(pm.UnsupportedError, match="on the factors of W"):
+        pm.BASELINES["go-mtl"].regularizer(M, 1.0)

@@ -5,17 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from proxmtl import (
-    LatentMTLClassifier,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    SingleTaskClassifier,
-    SquaredFrobenius,
-    SquaredHinge,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.label_encoding import encode_targets
 from proxmtl.estimators.standardize import fit_standardization
@@ -85,12 +75,16 @@ def test_names_must_fit():
 def test_class_weights_reach_the_engine_as_they_are(class_weight):
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(60, 4)), (rng.random((60, 3)) < 0.3).astype(float)
-    model = SingleTaskClassifier(class_weight=class_weight, standardize=False, tol=1e-9).fit(X, Y)
+    model = pm.SingleTaskClassifier(class_weight=class_weight, standardize=False, tol=1e-9).fit(
+        X, Y
+    )
     pair = (1.0, 3.0) if isinstance(class_weight, dict) else class_weight
-    targets = Targets.from_labels(2 * Y - 1, class_weight=pair, reduction=model.reduction)
-    design = SharedDesign(torch.from_numpy(X), intercept=True)
-    ridge = SquaredFrobenius(model.l2_strength)
-    exact = minimize(Problem(SquaredHinge(), design, targets, ridge), stop=RelativeGap(1e-10))
+    targets = pm.Targets.from_labels(2 * Y - 1, class_weight=pair, reduction=model.reduction)
+    design = pm.SharedDesign(torch.from_numpy(X), intercept=True)
+    ridge = pm.SquaredFrobenius(model.l2_strength)
+    exact = pm.minimize(
+        pm.Problem(pm.SquaredHinge(), design, targets, ridge), stop=pm.RelativeGap(1e-10)
+    )
     np.testing.assert_allclose(model.coef_, exact.solution[:-1].T, atol=1e-3)
     np.testing.assert_allclose(
         model.result_.certificate.objective, exact.certificate.objective, rtol=1e-6
@@ -178,7 +172,7 @@ def test_a_group_of_weight_0_raises_in_the_latent_model_by_its_name():
     groups = Groups.from_lists([[0], [1]], 3, ["x", "y"], [1.0, 0.0])
     X, Y = np.eye(4), np.array([[0, 1, 0], [1, 0, 1], [0, 0, 1], [1, 1, 0]])
     with pytest.raises(ValueError, match=r"groups: group 'y' has weight 0, .* positive weight"):
-        LatentMTLClassifier(groups=groups).fit(X, Y)
+        pm.LatentMTLClassifier(groups=groups).fit(X, Y)
 
 
 BAD_GROUPS = {
@@ -217,7 +211,7 @@ def _frames(index, other):
 )
 def test_indexes_that_contradict_the_order_of_the_rows_are_errors(index, other):
     X, Y = _frames(index, other)
-    model = SingleTaskClassifier()
+    model = pm.SingleTaskClassifier()
     with pytest.raises(ValueError, match=r"y: its index .* of X in other places: row .*\.to_numpy"):
         model.fit(X, Y)
     model.fit(X, Y.to_numpy())
@@ -241,8 +235,8 @@ def test_indexes_that_contradict_the_order_of_the_rows_are_errors(index, other):
 )
 def test_other_rows_of_frames_are_taken_by_position_as_scikit_learn_does(index, other):
     X, Y = _frames(index, other)
-    by_position = SingleTaskClassifier().fit(X.to_numpy(), Y.to_numpy())
-    np.testing.assert_array_equal(SingleTaskClassifier().fit(X, Y).coef_, by_position.coef_)
+    by_position = pm.SingleTaskClassifier().fit(X.to_numpy(), Y.to_numpy())
+    np.testing.assert_array_equal(pm.SingleTaskClassifier().fit(X, Y).coef_, by_position.coef_)
 
 
 @pytest.mark.parametrize(("lacking", "said"), [(5, r"column 4\)"), (6, r"column 4 and 1 more\)")])
@@ -250,4 +244,4 @@ def test_of_many_attributes_of_one_class_five_are_named(lacking, said):
     Y = np.zeros((4, lacking + 1))
     Y[0, -1] = 1
     with pytest.raises(ValueError, match=f"one class only for {lacking} of .*{said}"):
-        SingleTaskClassifier().fit(np.eye(4), Y)
+        pm.SingleTaskClassifier().fit(np.eye(4), Y)

@@ -14,6 +14,13 @@ def _blocks(page):
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+def _run(page, **names):
+    """Run the examples of a page of the docs one after the other; the names that they leave."""
+    code = "\n".join(_blocks(ROOT / "docs" / page))
+    exec(compile(code, f"docs/{page}", "exec"), names)
+    return names
+
+
 README = _blocks(ROOT / "README.md")
 
 
@@ -28,9 +35,7 @@ def test_readme_example(number, capsys):
 
 
 def test_the_engine_page_runs_from_top_to_bottom():
-    code = "\n".join(_blocks(ROOT / "docs" / "engine.md"))
-    names = {}
-    exec(compile(code, "docs/engine.md", "exec"), names)
+    names = _run("engine.md")
     assert names["resumed"].passes > names["result"].passes
 
 
@@ -45,9 +50,7 @@ def test_links_lead_somewhere(page):
 def test_the_loss_of_the_docs_is_complete_and_finds_its_quantile():
     import torch
 
-    code = "\n".join(_blocks(ROOT / "docs" / "add_a_loss.md"))
-    names = {"__name__": "docs"}
-    exec(compile(code, "docs/add_a_loss.md", "exec"), names)
+    names = _run("add_a_loss.md", __name__="docs")
     assert names["result"].status.ok
     assert names["result"].certificate.gap <= 1e-6
     assert 0.87 <= names["below"] <= 0.93
@@ -59,14 +62,12 @@ def test_the_loss_of_the_docs_is_complete_and_finds_its_quantile():
 
 
 def test_the_regularizers_page_runs_from_top_to_bottom(capsys):
-    code = "\n".join(_blocks(ROOT / "docs" / "regularizers.md"))
-    exec(compile(code, "docs/regularizers.md", "exec"), {"__name__": "docs"})
+    _run("regularizers.md", __name__="docs")
     assert capsys.readouterr().out.split() == ["SparseGroupL2", "Bounded", "Sum", "CONVERGED"]
 
 
 def test_the_layers_page_runs_from_top_to_bottom(capsys):
-    code = "\n".join(_blocks(ROOT / "docs" / "nn.md"))
-    exec(compile(code, "docs/nn.md", "exec"), {"__name__": "docs"})
+    _run("nn.md", __name__="docs")
     assert "features are not used at all" in capsys.readouterr().out
 
 
@@ -90,9 +91,7 @@ def test_every_merge_rule_is_in_the_table_of_the_regularizers_page():
 def test_the_regularizer_of_the_docs_is_complete():
     import torch
 
-    code = "\n".join(_blocks(ROOT / "docs" / "add_a_regularizer.md"))
-    names = {"__name__": "docs"}
-    exec(compile(code, "docs/add_a_regularizer.md", "exec"), names)
+    names = _run("add_a_regularizer.md", __name__="docs")
     assert names["result"].status.ok
     solution = names["result"].solution
     assert int((solution != 0).sum()) == 4
@@ -108,9 +107,7 @@ def test_the_regularizer_of_the_docs_is_complete():
 
 
 def test_the_solver_of_the_docs_is_complete_and_resumes_bitwise():
-    code = "\n".join(_blocks(ROOT / "docs" / "add_a_solver.md"))
-    names = {"__name__": "docs"}
-    exec(compile(code, "docs/add_a_solver.md", "exec"), names)
+    names = _run("add_a_solver.md", __name__="docs")
     assert names["result"].status.ok
     assert names["result"].certificate.relative_gap <= 1e-9
     assert names["resumed"].iterations == names["result"].iterations
@@ -122,9 +119,7 @@ def test_the_solver_of_the_docs_is_complete_and_resumes_bitwise():
 def test_the_design_of_the_docs_is_complete_and_solved_as_its_matrix(capsys):
     from proxmtl import SharedDesign
 
-    code = "\n".join(_blocks(ROOT / "docs" / "add_a_design.md"))
-    names = {"__name__": "docs"}
-    exec(compile(code, "docs/add_a_design.md", "exec"), names)
+    names = _run("add_a_design.md", __name__="docs")
     assert names["result"].status.ok
     assert "columns in use: [True, False, False]" in capsys.readouterr().out
     problem, dense = names["problem"], SharedDesign(names["dense"].double(), intercept=True)
@@ -139,17 +134,14 @@ def test_the_design_of_the_docs_is_complete_and_solved_as_its_matrix(capsys):
 def test_the_baselines_page_runs_and_names_every_row(capsys):
     from proxmtl import BASELINES
 
-    page = ROOT / "docs" / "baselines.md"
-    names = {}
-    exec(compile("\n".join(_blocks(page)), "docs/baselines.md", "exec"), names)
+    _run("baselines.md")
     assert "all-sharing" in capsys.readouterr().out
-    text = page.read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "baselines.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \|", text, re.MULTILINE)
     assert rows == [(row.name, row.row) for row in BASELINES.values()]
 
 
 def test_the_sharing_page_runs_from_top_to_bottom(capsys):
-    names = {}
-    exec(compile("\n".join(_blocks(ROOT / "docs/sharing.md")), "docs/sharing.md", "exec"), names)
+    names = _run("sharing.md")
     assert names["probabilities"].shape == (200, 12)
     assert "gain" in capsys.readouterr().out

@@ -12,17 +12,7 @@ from sklearn.model_selection import KFold, LeaveOneOut
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from strategies import classification
 
-from proxmtl import (
-    FISTA,
-    Groups,
-    Logistic,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    SharedPlusOwn,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.estimators import (
     SharedPlusOwnClassifier,
     SharedPlusOwnClassifierCV,
@@ -66,15 +56,18 @@ def test_scikit_learn_contract(estimator, check):
 
 def test_the_gap_closes_and_bounds_the_distance_to_the_optimum():
     X, Y = classification(60, 8, 5, seed=3)
-    groups = Groups.from_lists([[0, 1, 2], [3, 4]], weights=[1.0, 0.5])
-    targets = Targets.from_labels(Y, reduction="mean")
-    problem = Problem(
-        Logistic(), SharedDesign(X, intercept=True), targets, SharedPlusOwn(5e-3, 2.0, groups)
+    groups = pm.Groups.from_lists([[0, 1, 2], [3, 4]], weights=[1.0, 0.5])
+    targets = pm.Targets.from_labels(Y, reduction="mean")
+    problem = pm.Problem(
+        pm.Logistic(),
+        pm.SharedDesign(X, intercept=True),
+        targets,
+        pm.SharedPlusOwn(5e-3, 2.0, groups),
     )
-    best = minimize(problem, FISTA(), stop=RelativeGap(1e-13))
+    best = pm.minimize(problem, pm.FISTA(), stop=pm.RelativeGap(1e-13))
     assert best.status.ok
     for accuracy in (1e-2, 1e-5):
-        near = minimize(problem, FISTA(), stop=RelativeGap(accuracy))
+        near = pm.minimize(problem, pm.FISTA(), stop=pm.RelativeGap(accuracy))
         excess = near.certificate.objective - best.certificate.objective
         assert -best.certificate.gap <= excess <= near.certificate.gap
         assert near.certificate.relative_gap <= accuracy
@@ -333,11 +326,11 @@ def test_models_are_saved(tmp_path, cv):
 
 def test_the_penalty_is_that_of_one_group_without_groups_and_checks_their_number():
     W = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    plain, single = SharedPlusOwn(0.5, 0.3), SharedPlusOwn(0.5, 0.3, Groups.single(4))
+    plain, single = pm.SharedPlusOwn(0.5, 0.3), pm.SharedPlusOwn(0.5, 0.3, pm.Groups.single(4))
     assert float(plain.value(W)) == pytest.approx(float(single.value(W)), rel=1e-12)
     torch.testing.assert_close(plain.prox(W, 0.7)[0], single.prox(W, 0.7)[0])
     with pytest.raises(ValueError, match="W"):
-        SharedPlusOwn(0.5, 0.3, Groups.single(3)).value(W)
+        pm.SharedPlusOwn(0.5, 0.3, pm.Groups.single(3)).value(W)
 
 
 def test_the_shared_part_is_on_the_features_as_given():

@@ -5,18 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxmtl import (
-    KKT,
-    Certificate,
-    Gap,
-    MaxIterations,
-    MaxPasses,
-    MaxSeconds,
-    ObjectiveChange,
-    RelativeGap,
-    RelativeKKT,
-    Status,
-)
+import proxmtl as pm
 from proxmtl.stopping import Progress
 
 
@@ -27,7 +16,7 @@ def progress(iteration=10, *, passes=20.0, seconds=1.0, history=None, stalled=Fa
 
     def measure():
         measured.append(iteration)
-        return Certificate(**fields)
+        return pm.Certificate(**fields)
 
     made = Progress(iteration, passes, seconds, 4.0, measure, history or [], stalled)
     return made, measured
@@ -36,29 +25,30 @@ def progress(iteration=10, *, passes=20.0, seconds=1.0, history=None, stalled=Fa
 @pytest.mark.parametrize(
     ("rule", "stops"),
     [
-        (MaxIterations(10), True),
-        (MaxIterations(11), False),
-        (MaxPasses(20), True),
-        (MaxPasses(20.5), False),
-        (MaxSeconds(1.0), True),
-        (MaxSeconds(1.1), False),
+        (pm.MaxIterations(10), True),
+        (pm.MaxIterations(11), False),
+        (pm.MaxPasses(20), True),
+        (pm.MaxPasses(20.5), False),
+        (pm.MaxSeconds(1.0), True),
+        (pm.MaxSeconds(1.1), False),
     ],
 )
 def test_budgets(rule, stops):
     now, measured = progress()
     decision = rule(now)
     assert (decision is not None) == stops
-    assert decision is None or decision.status is Status.BUDGET
+    assert decision is None or decision.status is pm.Status.BUDGET
     assert not measured
 
 
 @pytest.mark.parametrize(
-    ("kind", "figure"), [(Gap, 0.2), (RelativeGap, 0.05), (KKT, 0.3), (RelativeKKT, 0.03)]
+    ("kind", "figure"),
+    [(pm.Gap, 0.2), (pm.RelativeGap, 0.05), (pm.KKT, 0.3), (pm.RelativeKKT, 0.03)],
 )
 def test_measured_rules_compare_their_own_figure(kind, figure):
     now, _ = progress(history=[{"objective": 4.0}])
     decision = kind(figure * (1 + 1e-12))(now)
-    assert decision.status is Status.CONVERGED
+    assert decision.status is pm.Status.CONVERGED
     assert decision.reason.startswith(f"{kind.__name__} {figure:.3g} <= ")
     assert now.history[-1][kind.__name__] == pytest.approx(figure)
     assert kind(figure * (1 - 1e-9))(progress()[0]) is None
@@ -66,19 +56,19 @@ def test_measured_rules_compare_their_own_figure(kind, figure):
 
 
 def test_relative_gap_divides_by_what_there_is_to_explain():
-    small = Certificate(objective=1e-6, gap=1e-3, kkt=0, scale=0)
+    small = pm.Certificate(objective=1e-6, gap=1e-3, kkt=0, scale=0)
     assert small.relative_gap == 1e-3
     assert small.relative_kkt == 0
     for loss_at_zero, expected in ((7.0, 1e-3 / 14), (0.5, 1e-3), (0.05, 1e-2), (1e-9, 1e3)):
         assert replace(small, loss_at_zero=loss_at_zero).relative_gap == pytest.approx(expected)
     assert replace(small, objective=4.0, loss_at_zero=1e-9).relative_gap == 0.25e-3
-    nothing = Certificate(objective=0.0, gap=0.0, kkt=0, scale=0, loss_at_zero=0.0)
+    nothing = pm.Certificate(objective=0.0, gap=0.0, kkt=0, scale=0, loss_at_zero=0.0)
     assert nothing.relative_gap == 0
-    assert Certificate(objective=1, gap=None, kkt=2, scale=0).relative_kkt == 2
+    assert pm.Certificate(objective=1, gap=None, kkt=2, scale=0).relative_kkt == 2
 
 
 def test_certificates_are_measured_only_when_due_and_once():
-    rule = (Gap(1e-9, every=5) & KKT(1e-9, every=5)) | RelativeGap(1e-9, every=5)
+    rule = (pm.Gap(1e-9, every=5) & pm.KKT(1e-9, every=5)) | pm.RelativeGap(1e-9, every=5)
     now, measured = progress(iteration=7)
     assert rule(now) is None
     assert measured == []
@@ -86,69 +76,69 @@ def test_certificates_are_measured_only_when_due_and_once():
     assert rule(now) is None
     assert measured == [15]
     now, measured = progress(iteration=7, stalled=True)
-    assert Gap(1.0, every=5)(now).status is Status.CONVERGED
+    assert pm.Gap(1.0, every=5)(now).status is pm.Status.CONVERGED
     assert measured == [7]
 
 
 def test_either_stops_and_accuracy_outranks_budget():
     now, _ = progress()
-    for rule in (Gap(1.0) | MaxIterations(10), MaxIterations(10) | Gap(1.0)):
-        assert rule(now).status is Status.CONVERGED
-    assert (Gap(0.1) | MaxIterations(10))(now).status is Status.BUDGET
-    assert (Gap(0.1) | MaxIterations(11))(now) is None
+    for rule in (pm.Gap(1.0) | pm.MaxIterations(10), pm.MaxIterations(10) | pm.Gap(1.0)):
+        assert rule(now).status is pm.Status.CONVERGED
+    assert (pm.Gap(0.1) | pm.MaxIterations(10))(now).status is pm.Status.BUDGET
+    assert (pm.Gap(0.1) | pm.MaxIterations(11))(now) is None
 
 
 def test_both_stop_only_together():
     now, _ = progress()
-    assert (Gap(1.0) & KKT(0.1))(now) is None
-    assert (Gap(0.1) & KKT(1.0))(now) is None
-    decision = (Gap(1.0) & KKT(1.0))(now)
-    assert decision.status is Status.CONVERGED
+    assert (pm.Gap(1.0) & pm.KKT(0.1))(now) is None
+    assert (pm.Gap(0.1) & pm.KKT(1.0))(now) is None
+    decision = (pm.Gap(1.0) & pm.KKT(1.0))(now)
+    assert decision.status is pm.Status.CONVERGED
     assert " and " in decision.reason
     # all asked for, but not all of it is an accuracy: no claim
-    assert (Gap(1.0) & MaxIterations(10))(now).status is Status.BUDGET
-    assert (MaxPasses(1) & MaxIterations(10))(now).reason == "1 passes and 10 iterations"
+    assert (pm.Gap(1.0) & pm.MaxIterations(10))(now).status is pm.Status.BUDGET
+    assert (pm.MaxPasses(1) & pm.MaxIterations(10))(now).reason == "1 passes and 10 iterations"
 
 
 def test_rules_nest():
     now, _ = progress()
-    rule = (Gap(1e-9) | RelativeKKT(0.1)) & (MaxPasses(5) | MaxSeconds(100))
-    assert rule(now).status is Status.BUDGET
-    assert (rule | MaxIterations(99))(now) is not None
+    rule = (pm.Gap(1e-9) | pm.RelativeKKT(0.1)) & (pm.MaxPasses(5) | pm.MaxSeconds(100))
+    assert rule(now).status is pm.Status.BUDGET
+    assert (rule | pm.MaxIterations(99))(now) is not None
 
 
 def test_a_gap_that_does_not_exist_is_an_error_not_a_wait():
     with pytest.raises(ValueError, match="stop: RelativeGap needs a figure"):
-        RelativeGap(1e-3)(progress(gap=None)[0])
+        pm.RelativeGap(1e-3)(progress(gap=None)[0])
 
 
 def test_objective_change_never_claims_convergence():
     flat = [{"objective": 4.0}] * 12
-    decision = ObjectiveChange(1e-3, window=10)(progress(history=flat)[0])
-    assert decision.status is Status.BUDGET
-    assert ObjectiveChange(1e-3, window=12)(progress(history=flat)[0]) is None
+    decision = pm.ObjectiveChange(1e-3, window=10)(progress(history=flat)[0])
+    assert decision.status is pm.Status.BUDGET
+    assert pm.ObjectiveChange(1e-3, window=12)(progress(history=flat)[0]) is None
     falling = [{"objective": 4.0 - 0.1 * k} for k in range(12)]
-    assert ObjectiveChange(1e-3, window=10)(progress(history=falling)[0]) is None
+    assert pm.ObjectiveChange(1e-3, window=10)(progress(history=falling)[0]) is None
 
 
 def test_every_status_is_a_sentence_with_advice():
-    for status in Status:
+    for status in pm.Status:
         assert len(status.value.split()) >= 6
         assert status.value.endswith(".")
-    assert [status for status in Status if status.ok] == [Status.CONVERGED]
+    assert [status for status in pm.Status if status.ok] == [pm.Status.CONVERGED]
 
 
 def test_only_the_factored_model_is_told_of_its_minimum():
-    convex = Certificate(1.0, 0.0, 0.0, 1.0, blocks={"W": 0.0})
-    factored = Certificate(1.0, None, 0.0, 1.0, blocks={"L": 0.0, "S": 0.0})
-    assert Status.CONVERGED.advice(convex) == Status.CONVERGED.value
-    assert "not its minimum" in Status.CONVERGED.advice(factored)
+    convex = pm.Certificate(1.0, 0.0, 0.0, 1.0, blocks={"W": 0.0})
+    factored = pm.Certificate(1.0, None, 0.0, 1.0, blocks={"L": 0.0, "S": 0.0})
+    assert pm.Status.CONVERGED.advice(convex) == pm.Status.CONVERGED.value
+    assert "not its minimum" in pm.Status.CONVERGED.advice(factored)
 
 
 def test_certificates_go_to_json_without_nan():
     import json
 
-    figures = Certificate(
+    figures = pm.Certificate(
         objective=math.inf, gap=None, kkt=1.0, scale=1.0, blocks={"W": math.nan}, block_gaps={}
     ).to_dict()
     json.dumps(figures, allow_nan=False)
@@ -161,7 +151,7 @@ def test_a_residual_of_rounding_ends_a_run_and_is_not_measured_for_it():
     """An iterate that moves between neighbours for ever makes no progress either."""
 
     def progress(residual):
-        found = Certificate(objective=1.0, gap=None, kkt=residual, scale=1.0)
+        found = pm.Certificate(objective=1.0, gap=None, kkt=residual, scale=1.0)
         return Progress(3, 3.0, 0.1, 1.0, measure=lambda: found)
 
     unread = progress(0.0)

@@ -11,13 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proxmtl.backbones.networks import (
-    RANDOM,
-    Ensemble,
-    Network,
-    make_network,
-    network_spec,
-)
+from proxmtl.backbones.networks import RANDOM, Ensemble, Network, make_network, network_spec
 from proxmtl.backbones.pixels import cropped
 from proxmtl.backbones.training.described import check_described, check_sizes
 from proxmtl.backbones.training.features import network_features, standardized

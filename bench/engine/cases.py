@@ -13,21 +13,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from proxmtl import (
-    L1,
-    L21,
-    GroupL2,
-    Groups,
-    Logistic,
-    Loss,
-    OverlappingGroupL2,
-    Problem,
-    Regularizer,
-    SharedDesign,
-    Squared,
-    SquaredHinge,
-    Targets,
-)
+import proxmtl as pm
 
 
 @dataclass
@@ -37,38 +23,38 @@ class Case:
     name: str
     X: np.ndarray
     Y: np.ndarray  # (N, M)
-    loss: Loss
-    penalty: Callable[[float], Regularizer]
+    loss: pm.Loss
+    penalty: Callable[[float], pm.Regularizer]
     fraction: float
     kind: str  # which peers apply
-    split: Callable[[float], list[Regularizer]] | None = None  # the penalty as two with a prox
+    split: Callable[[float], list[pm.Regularizer]] | None = None  # the penalty as two with a prox
 
     @cached_property
     def strength(self) -> float:
         return self.fraction * self.problem(1.0).critical_strength()
 
-    def problem(self, strength: float | None = None, *, split: bool = False) -> Problem:
+    def problem(self, strength: float | None = None, *, split: bool = False) -> pm.Problem:
         """A fresh problem, nothing of it computed yet."""
         strength = self.strength if strength is None else strength
-        coding = "real" if isinstance(self.loss, Squared) else "signs"
+        coding = "real" if isinstance(self.loss, pm.Squared) else "signs"
         terms = self.split(strength) if split else [self.penalty(strength)]
-        targets = Targets.from_labels(torch.from_numpy(self.Y), coding=coding)
-        return Problem(self.loss, SharedDesign(torch.from_numpy(self.X)), targets, terms)
+        targets = pm.Targets.from_labels(torch.from_numpy(self.Y), coding=coding)
+        return pm.Problem(self.loss, pm.SharedDesign(torch.from_numpy(self.X)), targets, terms)
 
     def objective(self, W: np.ndarray) -> float:
         """The objective in NumPy, at a peer's solution."""
         W = W.reshape(self.X.shape[1], -1)
         Z = self.X @ W
-        if isinstance(self.loss, Squared):
+        if isinstance(self.loss, pm.Squared):
             value = ((Z - self.Y) ** 2).sum() / 2
-        elif isinstance(self.loss, SquaredHinge):
+        elif isinstance(self.loss, pm.SquaredHinge):
             value = (np.maximum(0, 1 - self.Y * Z) ** 2).sum() / 2
         else:
             value = np.logaddexp(0, -self.Y * Z).sum()
         R = self.penalty(self.strength)
-        if isinstance(R, L1):
+        if isinstance(R, pm.L1):
             return value + self.strength * np.abs(W).sum()
-        if isinstance(R, L21):
+        if isinstance(R, pm.L21):
             return value + self.strength * np.sqrt((W**2).sum(1)).sum()
         norms = (np.linalg.norm(W[R.groups.members(g)]) for g in range(len(R.groups)))
         return value + self.strength * sum(norms)
@@ -82,7 +68,7 @@ def classify(n: int, d: int, fraction: float) -> Case:
     scores += 0.1 * scores.std() * rng.standard_normal(n)
     y = np.where(rng.random(n) < 0.05, -1, 1) * np.where(scores > 0, 1.0, -1.0)
     name = f"B1 L1 + squared hinge {n}x{d}, {fraction:g}"
-    return Case(name, X, y[:, None], SquaredHinge(), L1, fraction, "svm")
+    return Case(name, X, y[:, None], pm.SquaredHinge(), pm.L1, fraction, "svm")
 
 
 def multitask(fraction: float) -> Case:
@@ -93,7 +79,7 @@ def multitask(fraction: float) -> Case:
     W[rng.choice(2000, 40, replace=False)] = rng.standard_normal((40, 50))
     Y = X @ W + 3 * rng.standard_normal((1000, 50))
     name = f"B3 rows + squared 1000x2000x50, {fraction:g}"
-    return Case(name, X, Y, Squared(), L21, fraction, "mtl")
+    return Case(name, X, Y, pm.Squared(), pm.L21, fraction, "mtl")
 
 
 def grouped(fraction: float, *, logistic: bool) -> Case:
@@ -104,15 +90,15 @@ def grouped(fraction: float, *, logistic: bool) -> Case:
     w[rng.choice(500, 20, replace=False)] = rng.standard_normal((20, 10))
     y = X @ w.reshape(-1)
     y += 0.3 * y.std() * rng.standard_normal(2000)
-    groups = Groups.from_lists(np.arange(5000).reshape(500, 10).tolist(), 5000)
-    loss: Loss = Logistic() if logistic else Squared()
+    groups = pm.Groups.from_lists(np.arange(5000).reshape(500, 10).tolist(), 5000)
+    loss: pm.Loss = pm.Logistic() if logistic else pm.Squared()
     Y = np.where(y > 0, 1.0, -1.0) if logistic else y
     return Case(
         f"B4 groups of 10 + {'logistic' if logistic else 'squared'} 2000x5000, {fraction:g}",
         X,
         Y[:, None],
         loss,
-        lambda strength: GroupL2(groups, strength, axis=0),
+        lambda strength: pm.GroupL2(groups, strength, axis=0),
         fraction,
         "logistic-groups" if logistic else "groups",
     )
@@ -135,20 +121,20 @@ def overlapping(fraction: float, *, tree: bool) -> Case:
     if tree:
         sizes = (2000, 200, 50, 10, 2)
         lists = [list(range(a, a + s)) for s in sizes for a in range(0, d, s)]
-    groups = Groups.from_lists(lists, d)
+    groups = pm.Groups.from_lists(lists, d)
     split = None
     if not tree:
-        halves = [Groups.from_lists(family, d) for family in families]
+        halves = [pm.Groups.from_lists(family, d) for family in families]
 
-        def split(strength: float) -> list[Regularizer]:
-            return [GroupL2(half, strength, axis=0) for half in halves]
+        def split(strength: float) -> list[pm.Regularizer]:
+            return [pm.GroupL2(half, strength, axis=0) for half in halves]
 
     return Case(
         f"B5 {'tree' if tree else 'windows'} + squared {n}x{d}, {fraction:g}",
         X,
         y[:, None],
-        Squared(),
-        lambda strength: OverlappingGroupL2(groups, strength, axis=0),
+        pm.Squared(),
+        lambda strength: pm.OverlappingGroupL2(groups, strength, axis=0),
         fraction,
         "tree" if tree else "windows",
         split,

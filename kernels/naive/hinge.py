@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from proxmtl.kernels.dispatch import always
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxmtl.kernels.ops.hinge_args import HingeArgs, HingeResult
 
-
-def supports(args: HingeArgs) -> tuple[bool, str]:
-    """Whatever the operation accepts is served."""
-    del args
-    return True, ""
+supports = always
 
 
 def run(args: HingeArgs) -> HingeResult:

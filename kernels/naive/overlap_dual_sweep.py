@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from proxmtl.kernels.dispatch import always
+
 from .loops import along, members_of, norm, number, to_float64, weights_of
 
 if TYPE_CHECKING:
@@ -14,11 +16,7 @@ if TYPE_CHECKING:
 
     from proxmtl.kernels.ops.overlap_dual_sweep import OverlapSweepArgs
 
-
-def supports(args: OverlapSweepArgs) -> tuple[bool, str]:
-    """Every call, slowly."""
-    del args
-    return True, ""
+supports = always
 
 
 def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxmtl.kernels.dispatch import always
 from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroup
 
 from .loops import along, members_of, norm, number, to_float64, weights_of, written
@@ -13,11 +14,7 @@ from .loops import along, members_of, norm, number, to_float64, weights_of, writ
 if TYPE_CHECKING:
     from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroupArgs
 
-
-def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:
-    """Every call, slowly."""
-    del args
-    return True, ""
+supports = always
 
 
 def run(args: SmoothedGroupArgs) -> SmoothedGroup:

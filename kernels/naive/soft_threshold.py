@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxmtl.kernels.dispatch import always
+
 from .loops import number, soft, to_float64, written
 
 if TYPE_CHECKING:
@@ -13,11 +15,7 @@ if TYPE_CHECKING:
 
     from proxmtl.kernels.ops.soft_threshold import SoftThresholdArgs
 
-
-def supports(args: SoftThresholdArgs) -> tuple[bool, str]:
-    """Every call, slowly."""
-    del args
-    return True, ""
+supports = always
 
 
 def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:

@@ -175,7 +175,7 @@ def group_shrink(
     l1 : float
         Weight of the L1 norm (sparse group lasso), at least 0; on all entries, grouped or not.
     out : Tensor like V, optional
-        Where x goes; V itself works in place. A fresh result costs more time than the prox.
+        As in `soft_threshold`.
     backend : str, optional
         As in `use_backend`.
 

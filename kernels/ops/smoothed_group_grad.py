@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from proxmtl.kernels.dispatch import register_everywhere
-from proxmtl.kernels.fibres import (
-    accumulation_dtype,
-    checked_axis,
-    checked_float,
-    without_graph,
-)
+from proxmtl.kernels.fibres import accumulation_dtype, checked_axis, checked_float, without_graph
 from proxmtl.kernels.group_index import as_pair, checked_groups
 from proxmtl.kernels.library import (
     Arguments,

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxmtl.kernels.chain import run_chains, solve_rows
+from proxmtl.kernels.dispatch import always
 from proxmtl.kernels.ops.chain_prox import ChainArgs
 
 if TYPE_CHECKING:
     import torch
 
-
-def supports(args: ChainArgs) -> tuple[bool, str]:
-    """Every call; the loop runs on the CPU, tensors from elsewhere are copied there and back."""
-    del args
-    return True, ""
+# The loop runs on the CPU: tensors from elsewhere are copied there and back.
+supports = always
 
 
 def run(args: ChainArgs) -> tuple[torch.Tensor, torch.Tensor]:

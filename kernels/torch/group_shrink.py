@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from proxmtl.kernels.dispatch import always
+
 from .segments import column, delivered, group_norms, shrink_factors, spread, weighted_total, wide
 from .soft_threshold import soft
 
 if TYPE_CHECKING:
     from proxmtl.kernels.ops.group_shrink import GroupShrinkArgs
 
-
-def supports(args: GroupShrinkArgs) -> tuple[bool, str]:
-    """Every call."""
-    del args
-    return True, ""
+supports = always
 
 
 def run(args: GroupShrinkArgs) -> tuple[torch.Tensor, torch.Tensor]:

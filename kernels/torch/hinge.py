@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from proxmtl.kernels.dispatch import always
+
 from .products import shared_grad, shared_scores, wide_blocks
 
 if TYPE_CHECKING:
     from proxmtl.kernels.ops.hinge_args import HingeArgs, HingeResult
 
-
-def supports(args: HingeArgs) -> tuple[bool, str]:
-    """Whatever the operation accepts is served."""
-    del args
-    return True, ""
+supports = always
 
 
 def run(args: HingeArgs) -> HingeResult:

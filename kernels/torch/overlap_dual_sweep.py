@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from proxmtl.kernels.dispatch import always
 from proxmtl.kernels.ranges import norms_in_range
 
 from .segments import wide
@@ -23,10 +24,7 @@ class _Batch(NamedTuple):
     radii: torch.Tensor
 
 
-def supports(args: OverlapSweepArgs) -> tuple[bool, str]:
-    """Every call."""
-    del args
-    return True, ""
+supports = always
 
 
 def run(args: OverlapSweepArgs) -> tuple[torch.Tensor, torch.Tensor]:

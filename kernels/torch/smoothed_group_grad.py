@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from proxmtl.kernels.dispatch import always
 from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroup
 
 from .segments import column, delivered, group_norms, wide
@@ -13,11 +14,7 @@ from .segments import column, delivered, group_norms, wide
 if TYPE_CHECKING:
     from proxmtl.kernels.ops.smoothed_group_grad import SmoothedGroupArgs
 
-
-def supports(args: SmoothedGroupArgs) -> tuple[bool, str]:
-    """Every call."""
-    del args
-    return True, ""
+supports = always
 
 
 def run(args: SmoothedGroupArgs) -> SmoothedGroup:

@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from proxmtl.kernels.dispatch import always
 from proxmtl.kernels.fibres import accumulation_dtype
 
 if TYPE_CHECKING:
     from proxmtl.kernels.ops.soft_threshold import SoftThresholdArgs
 
-
-def supports(args: SoftThresholdArgs) -> tuple[bool, str]:
-    """Every call."""
-    del args
-    return True, ""
+supports = always
 
 
 def run(args: SoftThresholdArgs) -> tuple[torch.Tensor, torch.Tensor]:

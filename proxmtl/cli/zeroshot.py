@@ -107,11 +107,7 @@ def zeroshot(
     from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.scoring import Reading, join_scored, labels_of, open_classifier
-    from proxmtl.experiments import (
-        attribute_priors,
-        direct_attribute_prediction,
-        same_signature,
-    )
+    from proxmtl.experiments import attribute_priors, direct_attribute_prediction, same_signature
     from proxmtl.io import InputError, read_classes
     from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match

@@ -22,14 +22,7 @@ from proxmtl.estimators.paths import alone_beside, followed
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scores import SharedPart, SharedScores, shared_part
 from proxmtl.estimators.scoring import Score
-from proxmtl.estimators.search import (
-    Fold,
-    Searched,
-    folds_of,
-    given_splits,
-    joined,
-    search,
-)
+from proxmtl.estimators.search import Fold, Searched, folds_of, given_splits, joined, search
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.estimators.shared_plus_own import shared_plus_own
 from proxmtl.estimators.verdict import (

@@ -18,12 +18,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from proxmtl.arrays import as_float_tensor, check_same_order
-from proxmtl.experiments.labels import (
-    as_float_matrix,
-    attribute_names,
-    check_labels,
-    group_members,
-)
+from proxmtl.experiments.labels import as_float_matrix, attribute_names, check_labels, group_members
 from proxmtl.label_coding import signs_of
 
 if TYPE_CHECKING:

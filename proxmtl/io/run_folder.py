@@ -21,13 +21,7 @@ from proxmtl.io.errors import InputError
 from proxmtl.io.held import undisturbed
 from proxmtl.io.lock import FileLock
 from proxmtl.io.names import DESCRIPTION_FILE, NEXT_FOLDER, is_run_file
-from proxmtl.io.seal import (
-    MANIFEST_FILE,
-    read_document,
-    read_entries,
-    read_manifest,
-    seal_folder,
-)
+from proxmtl.io.seal import MANIFEST_FILE, read_document, read_entries, read_manifest, seal_folder
 from proxmtl.io.temporaries import PREFIX, is_ours, remove_leftovers, temporary_folder
 
 __all__ = [

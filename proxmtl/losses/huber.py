@@ -10,7 +10,7 @@ from torch import Tensor
 
 from proxmtl.losses.base import Loss
 from proxmtl.losses.labels import check_real
-from proxmtl.losses.quadratic import best_quadratic_scale, rounding_of_scores, within
+from proxmtl.losses.quadratic import best_bounded_scale, rounding_of_scores, within
 
 __all__ = ["Huber"]
 
@@ -77,13 +77,7 @@ class Huber(Loss):
         self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` in its domain."""
-        observed = weights > 0
-        slopes = dual / torch.where(observed, weights, 1.0)
-        squares = (dual * slopes).sum().item()
-        linear = offset - (labels * dual)[observed].sum().item()
-        steepest = slopes.abs().max().item()
-        limit = self.delta / steepest if steepest > 0 else math.inf
-        return best_quadratic_scale(linear, squares, largest, limit)
+        return best_bounded_scale(dual, labels, weights, largest, offset, bound=self.delta)
 
     def check_labels(self, labels: Tensor, weights: Tensor) -> None:
         """Raise ``ValueError`` unless each label of positive weight is finite."""

@@ -5,7 +5,55 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["best_quadratic_scale", "rounding_of_scores", "within"]
+__all__ = [
+    "Quadratic",
+    "best_bounded_scale",
+    "best_quadratic_scale",
+    "rounding_of_scores",
+    "within",
+]
+
+
+class Quadratic:
+    """What losses of curvature 0 or 1 share whose conjugate is ``u^2 / 2 + y u`` on a cone."""
+
+    def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
+        """Only the scores' own rounding is left: second order in the machine precision."""
+        del value
+        return rounding_of_scores(scores, weights, 1.0)
+
+    def dual_scale(
+        self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
+    ) -> float:
+        """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
+        observed = weights > 0
+        squares = (dual.square() / torch.where(observed, weights, 1.0)).sum().item()
+        linear = offset - (labels * dual)[observed].sum().item()
+        return best_quadratic_scale(linear, squares, largest)
+
+
+def best_bounded_scale(
+    dual: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    largest: float,
+    offset: float,
+    *,
+    curvature: float = 1.0,
+    bound: float = 1.0,
+) -> float:
+    """Maximise the concave ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``.
+
+    The conjugate is ``phi*(u; y) = curvature u^2 / 2 + y u`` where it is finite, and it is infinite
+    for ``|u| > bound``.
+    """
+    observed = weights > 0
+    slopes = dual / torch.where(observed, weights, 1.0)
+    squares = curvature * (dual * slopes).sum().item()
+    linear = offset - (labels * dual)[observed].sum().item()
+    steepest = slopes.abs().max().item()
+    limit = bound / steepest if steepest > 0 else float("inf")
+    return best_quadratic_scale(linear, squares, largest, limit)
 
 
 def best_quadratic_scale(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.losses.base import Loss
-from proxmtl.losses.quadratic import best_quadratic_scale, rounding_of_scores, within
+from proxmtl.losses.quadratic import best_bounded_scale, rounding_of_scores, within
 
 __all__ = ["SmoothedHinge"]
 
@@ -86,10 +86,4 @@ class SmoothedHinge(Loss):
         self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` in its domain."""
-        observed = weights > 0
-        slopes = dual / torch.where(observed, weights, 1.0)
-        squares = self.width * (dual * slopes).sum().item()
-        linear = offset - (labels * dual)[observed].sum().item()
-        steepest = slopes.abs().max().item()
-        limit = 1 / steepest if steepest > 0 else math.inf
-        return best_quadratic_scale(linear, squares, largest, limit)
+        return best_bounded_scale(dual, labels, weights, largest, offset, curvature=self.width)

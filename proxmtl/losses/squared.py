@@ -9,14 +9,14 @@ from torch import Tensor
 
 from proxmtl.losses.base import Loss
 from proxmtl.losses.labels import check_real
-from proxmtl.losses.quadratic import best_quadratic_scale, rounding_of_scores
+from proxmtl.losses.quadratic import Quadratic
 from proxmtl.targets import Targets
 
 __all__ = ["Squared"]
 
 
 @dataclass(frozen=True)
-class Squared(Loss):
+class Squared(Quadratic, Loss):
     """``phi(z; y) = 1/2 (z - y)^2`` for real labels ``y``, -1 and +1 among them.
 
     Derivative ``z - y``, 1-Lipschitz; curvature 1; conjugate ``u^2 / 2 + u y``, finite everywhere.
@@ -44,20 +44,6 @@ class Squared(Loss):
         """``(new - old)^2 / 2``, whatever the label."""
         del labels
         return 0.5 * (new - old).square()
-
-    def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
-        """Only the scores' own rounding is left: second order in the machine precision."""
-        del value
-        return rounding_of_scores(scores, weights, 1.0)
-
-    def dual_scale(
-        self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
-    ) -> float:
-        """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
-        observed = weights > 0
-        squares = (dual.square() / torch.where(observed, weights, 1.0)).sum().item()
-        linear = offset - (labels * dual)[observed].sum().item()
-        return best_quadratic_scale(linear, squares, largest)
 
     def balance(self, residuals: Tensor, targets: Targets) -> Tensor:
         """Residuals at the best intercept given the weights: their weighted mean taken off.

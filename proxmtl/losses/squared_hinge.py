@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from proxmtl.losses.base import Loss
-from proxmtl.losses.quadratic import best_quadratic_scale, rounding_of_scores
+from proxmtl.losses.quadratic import Quadratic
 
 __all__ = ["SquaredHinge"]
 
 
 @dataclass(frozen=True)
-class SquaredHinge(Loss):
+class SquaredHinge(Quadratic, Loss):
     """``phi(z; y) = 1/2 max(0, 1 - y z)^2`` for labels ``y`` in {-1, +1}.
 
     Derivative ``-y max(0, 1 - y z)``, 1-Lipschitz; generalised curvature ``1[y z < 1]``; conjugate
@@ -57,17 +57,3 @@ class SquaredHinge(Loss):
         v = 1 - labels * new
         b, a = torch.relu(v), torch.relu(1 - labels * old)
         return (b - a).square().mul_(0.5).addcmul_(a, b - v)
-
-    def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
-        """Only the scores' own rounding is left: second order in the machine precision."""
-        del value
-        return rounding_of_scores(scores, weights, 1.0)
-
-    def dual_scale(
-        self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
-    ) -> float:
-        """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
-        observed = weights > 0
-        squares = (dual.square() / torch.where(observed, weights, 1.0)).sum().item()
-        linear = offset - (labels * dual)[observed].sum().item()
-        return best_quadratic_scale(linear, squares, largest)

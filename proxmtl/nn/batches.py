@@ -12,13 +12,7 @@ from torch import Tensor, nn
 from proxmtl.label_coding import check_coding
 from proxmtl.nn.checks import as_tensors, check_batch, check_weight_shape
 from proxmtl.nn.linear import Features
-from proxmtl.targets import (
-    ClassWeight,
-    Reduction,
-    Targets,
-    check_class_weight,
-    check_reduction,
-)
+from proxmtl.targets import ClassWeight, Reduction, Targets, check_class_weight, check_reduction
 
 __all__ = ["BatchLabels", "LabelStatistics", "by_task", "detached"]
 

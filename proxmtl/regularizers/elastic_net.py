@@ -8,12 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import (
-    Regularizer,
-    combination,
-    norm_ratio,
-    scaled_value,
-)
+from proxmtl.regularizers.base import Regularizer, combination, norm_ratio, scaled_value
 from proxmtl.regularizers.l1 import L1, soft
 
 __all__ = ["ElasticNet"]

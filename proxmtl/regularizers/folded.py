@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,12 +38,18 @@ class FoldedConcave(Regularizer):
         Disjoint; weights scale the slope. Items in no group are not penalised.
     axis : int
         The grouped axis.
+
+    Attributes
+    ----------
+    least_concavity : float
+        The concavity must be above it; a class attribute.
     """
 
     strength: float
     concavity: float
     groups: Groups | None = None
     axis: int = -1
+    least_concavity: ClassVar[float] = -math.inf
     is_convex = False
     is_absolutely_monotone = True
     has_curvature = True
@@ -51,6 +59,11 @@ class FoldedConcave(Regularizer):
         if self.groups is not None and not self.groups.is_disjoint:
             raise ValueError(
                 f"groups: {self.groups!r}; folded concave penalties take disjoint ones."
+            )
+        if not self.concavity > self.least_concavity:
+            raise ValueError(
+                f"concavity: got {self.concavity}; {type(self).__name__} needs one above "
+                f"{self.least_concavity}."
             )
 
     @cached_property
@@ -186,11 +199,7 @@ class MCP(FoldedConcave):
     """
 
     concavity: float = 3.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.concavity > 1:
-            raise ValueError(f"concavity: got {self.concavity}; MCP needs one above 1.")
+    least_concavity = 1
 
     def penalty(self, r: Tensor, slope: Tensor) -> Tensor:
         inner = slope * r - r.square() / (2 * self.concavity)
@@ -226,11 +235,7 @@ class SCAD(FoldedConcave):
     """
 
     concavity: float = 3.7
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.concavity > 2:
-            raise ValueError(f"concavity: got {self.concavity}; SCAD needs one above 2.")
+    least_concavity = 2
 
     def penalty(self, r: Tensor, slope: Tensor) -> Tensor:
         c = self.concavity

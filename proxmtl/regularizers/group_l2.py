@@ -9,10 +9,7 @@ from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.kernels import group_shrink
-from proxmtl.regularizers.base import (
-    combination,
-    scaled_value,
-)
+from proxmtl.regularizers.base import combination, scaled_value
 from proxmtl.regularizers.group_layout import zero_where_zero
 from proxmtl.regularizers.group_norm import GroupNorm
 

@@ -8,12 +8,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.kernels import soft_threshold
-from proxmtl.regularizers.base import (
-    Regularizer,
-    combination,
-    norm_ratio,
-    scaled_value,
-)
+from proxmtl.regularizers.base import Regularizer, combination, norm_ratio, scaled_value
 
 __all__ = ["L1", "soft"]
 

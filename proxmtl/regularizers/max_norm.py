@@ -9,11 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import (
-    Regularizer,
-    norm_ratio,
-    scaled_value,
-)
+from proxmtl.regularizers.base import Regularizer, norm_ratio, scaled_value
 from proxmtl.regularizers.simplex import simplex_threshold
 
 __all__ = ["LInf"]

@@ -7,11 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import (
-    Regularizer,
-    norm_ratio,
-    scaled_value,
-)
+from proxmtl.regularizers.base import Regularizer, norm_ratio, scaled_value
 
 __all__ = ["Nuclear"]
 

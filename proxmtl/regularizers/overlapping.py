@@ -10,9 +10,7 @@ from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.numerics import unit_of
-from proxmtl.regularizers.base import (
-    norm_ratio,
-)
+from proxmtl.regularizers.base import norm_ratio
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
 from proxmtl.regularizers.group_norm import GroupNorm
 from proxmtl.regularizers.overlap_dual import OverlapDual

@@ -10,12 +10,7 @@ from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.kernels import group_shrink
-from proxmtl.regularizers.base import (
-    Regularizer,
-    combination,
-    largest_ratio,
-    scaled_value,
-)
+from proxmtl.regularizers.base import Regularizer, combination, largest_ratio, scaled_value
 from proxmtl.regularizers.group_l2 import GroupL2
 from proxmtl.regularizers.group_layout import zero_where_zero
 from proxmtl.regularizers.l1 import L1, soft

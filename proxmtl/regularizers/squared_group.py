@@ -10,11 +10,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.groups import Groups
-from proxmtl.regularizers.base import (
-    Regularizer,
-    norm_ratio,
-    scaled_value,
-)
+from proxmtl.regularizers.base import Regularizer, norm_ratio, scaled_value
 from proxmtl.regularizers.group_l2 import GroupL2
 
 __all__ = ["SquaredGroupL2"]

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import (
-    Regularizer,
-    norm_ratio,
-    scaled_value,
-)
+from proxmtl.regularizers.base import Regularizer, norm_ratio, scaled_value
 from proxmtl.regularizers.l1 import soft
 
 __all__ = ["ExclusiveL1"]

@@ -11,12 +11,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.numerics import FAR, unit_of
-from proxmtl.regularizers.base import (
-    COMBINATIONS,
-    Regularizer,
-    UnsupportedError,
-    norm_ratio,
-)
+from proxmtl.regularizers.base import COMBINATIONS, Regularizer, UnsupportedError, norm_ratio
 from proxmtl.regularizers.wrapper import Wrapper
 
 __all__ = ["Sum", "add"]

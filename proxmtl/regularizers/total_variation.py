@@ -10,11 +10,7 @@ from torch import Tensor
 
 from proxmtl.kernels import chain_prox
 from proxmtl.numerics import unit_of
-from proxmtl.regularizers.base import (
-    Regularizer,
-    combination,
-    norm_ratio,
-)
+from proxmtl.regularizers.base import Regularizer, combination, norm_ratio
 from proxmtl.regularizers.composed import Composed
 from proxmtl.regularizers.l1 import L1
 

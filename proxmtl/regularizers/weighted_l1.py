@@ -7,11 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxmtl.regularizers.base import (
-    Regularizer,
-    combination,
-    norm_ratio,
-)
+from proxmtl.regularizers.base import Regularizer, combination, norm_ratio
 from proxmtl.regularizers.l1 import L1, soft
 
 __all__ = ["WeightedL1"]

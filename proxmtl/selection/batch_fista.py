@@ -15,12 +15,7 @@ from proxmtl.designs import SharedDesign
 from proxmtl.problem import Problem
 from proxmtl.selection.batch_penalty import BatchPenalty
 from proxmtl.solvers.fista import FISTA, FISTAState
-from proxmtl.solvers.proximal import (
-    first_step,
-    lipschitz_step,
-    probe_length,
-    probed_curvature,
-)
+from proxmtl.solvers.proximal import first_step, lipschitz_step, probe_length, probed_curvature
 from proxmtl.solvers.steps import GradientRestart, StepRule
 from proxmtl.targets import Targets
 

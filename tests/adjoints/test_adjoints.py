@@ -6,28 +6,7 @@ import pytest
 import torch
 from strategies import classification
 
-from proxmtl import (
-    FISTA,
-    L1,
-    GroupL2,
-    Groups,
-    LInf,
-    Logistic,
-    MaxIterations,
-    Nuclear,
-    Problem,
-    RelativeKKT,
-    SharedDesign,
-    SparseGroupL2,
-    Squared,
-    SquaredFrobenius,
-    SquaredHinge,
-    Targets,
-    TaskDesign,
-    TotalVariation,
-    UnsupportedError,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.adjoints import Envelope, Implicit, Unroll, attach
 from proxmtl.designs import FactoredDesign
 from proxmtl.latent import LatentMTL
@@ -36,37 +15,37 @@ from proxmtl.regularizers import MCP, Box, OverlappingGroupL2
 N, D, M = 14, 4, 3
 X, Y = classification(N, D, M, missing=0.1)
 TASKS = torch.stack([X, X.flip(0) * 1.1, X.roll(3, 0) - 0.1])
-GROUPS = Groups.from_lists([[0, 1], [2]])
-OVERLAP = Groups.from_lists([[0, 1], [1, 2]])
+GROUPS = pm.Groups.from_lists([[0, 1], [2]])
+OVERLAP = pm.Groups.from_lists([[0, 1], [1, 2]])
 C = torch.randn(D + 1, M, generator=torch.Generator().manual_seed(1)).double()
-RIDGE = SquaredFrobenius(0.3)
+RIDGE = pm.SquaredFrobenius(0.3)
 
 CURVED = {
-    "none": [SquaredFrobenius(0.5)],
-    "l1": [L1(0.6), RIDGE],
-    "groups": [GroupL2(GROUPS, 0.7), RIDGE],
-    "sparse groups": [SparseGroupL2(GROUPS, 0.4, 0.3), RIDGE],
-    "two terms": [L1(0.2), GroupL2(GROUPS, 0.4), RIDGE],
+    "none": [pm.SquaredFrobenius(0.5)],
+    "l1": [pm.L1(0.6), RIDGE],
+    "groups": [pm.GroupL2(GROUPS, 0.7), RIDGE],
+    "sparse groups": [pm.SparseGroupL2(GROUPS, 0.4, 0.3), RIDGE],
+    "two terms": [pm.L1(0.2), pm.GroupL2(GROUPS, 0.4), RIDGE],
 }
 FLAT = {
-    "max": [LInf(0.8, axis=-1), RIDGE],
-    "nuclear": [Nuclear(0.9), RIDGE],
-    "variation": [TotalVariation(0.5), RIDGE],
+    "max": [pm.LInf(0.8, axis=-1), RIDGE],
+    "nuclear": [pm.Nuclear(0.9), RIDGE],
+    "variation": [pm.TotalVariation(0.5), RIDGE],
 }
 
 
 def problem_of(features, terms, loss, strengths=None):
     shared = features.ndim == 2
-    design = (SharedDesign if shared else TaskDesign)(features, intercept=True)
-    targets = Targets.from_labels(Y if shared else list(Y.T))
+    design = (pm.SharedDesign if shared else pm.TaskDesign)(features, intercept=True)
+    targets = pm.Targets.from_labels(Y if shared else list(Y.T))
     if strengths is not None:
         pairs = zip(terms, strengths.tolist(), strict=True)
         terms = [term.with_strength(s) for term, s in pairs]
-    return Problem(loss, design, targets, terms)
+    return pm.Problem(loss, design, targets, terms)
 
 
 def solved(problem, start=None):
-    result = minimize(problem, FISTA(), start, RelativeKKT(1e-12) | MaxIterations(5000))
+    result = pm.minimize(problem, pm.FISTA(), start, pm.RelativeKKT(1e-12) | pm.MaxIterations(5000))
     assert result.certificate.relative_kkt < 1e-10
     return result.solution
 
@@ -124,7 +103,7 @@ def check_against_differences(features, terms, loss, adjoint, *, objective=False
 
 
 @pytest.mark.parametrize(
-    ("loss", "features"), [(SquaredHinge(), X), (Logistic(), TASKS)], ids=["shared", "tasks"]
+    ("loss", "features"), [(pm.SquaredHinge(), X), (pm.Logistic(), TASKS)], ids=["shared", "tasks"]
 )
 @pytest.mark.parametrize("name", CURVED)
 def test_implicit_on_the_active_set(name, loss, features):
@@ -133,27 +112,27 @@ def test_implicit_on_the_active_set(name, loss, features):
 
 @pytest.mark.parametrize("name", FLAT)
 def test_implicit_by_the_fixed_point(name):
-    check_against_differences(X, FLAT[name], Logistic(), Implicit())
+    check_against_differences(X, FLAT[name], pm.Logistic(), Implicit())
 
 
 def test_implicit_where_the_prox_is_iterative():
     terms = [OverlappingGroupL2(OVERLAP, 0.5), RIDGE]
-    check_against_differences(X, terms, Logistic(), Implicit(), rel=1e-5)
+    check_against_differences(X, terms, pm.Logistic(), Implicit(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["none", "sparse groups", *FLAT])
 def test_envelope(name):
     terms = (CURVED | FLAT)[name]
-    check_against_differences(X, terms, SquaredHinge(), Envelope(), objective=True)
+    check_against_differences(X, terms, pm.SquaredHinge(), Envelope(), objective=True)
 
 
 def test_envelope_per_task():
-    check_against_differences(TASKS, CURVED["groups"], Logistic(), Envelope(), objective=True)
+    check_against_differences(TASKS, CURVED["groups"], pm.Logistic(), Envelope(), objective=True)
 
 
 @pytest.mark.parametrize("name", CURVED)
 def test_all_ways_agree(name):
-    terms, loss, features = CURVED[name], SquaredHinge(), TASKS if name == "groups" else X
+    terms, loss, features = CURVED[name], pm.SquaredHinge(), TASKS if name == "groups" else X
     start = solved(problem_of(features, terms, loss))
     expected = gradients(features, terms, loss, Implicit(method="active_set"), start=start)
     others = [
@@ -167,7 +146,7 @@ def test_all_ways_agree(name):
 
 
 def test_unrolling_tends_to_implicit_geometrically():
-    terms, loss = CURVED["groups"], Logistic()
+    terms, loss = CURVED["groups"], pm.Logistic()
     start = solved(problem_of(X, terms, loss))
     exact = gradients(X, terms, loss, Implicit(), start=start)
     errors = []
@@ -184,7 +163,7 @@ def test_unrolling_tends_to_implicit_geometrically():
 @pytest.mark.parametrize("name", ["groups", "nuclear"])
 def test_unrolled_steps_are_differentiated_exactly_from_anywhere(name, objective):
     """No minimiser is needed: differences of the steps themselves, from a fixed start."""
-    terms, loss, k = (CURVED | FLAT)[name], Logistic(), 4
+    terms, loss, k = (CURVED | FLAT)[name], pm.Logistic(), 4
     start = solved(problem_of(X, terms, loss)) + 0.05 * (C != 0)
     step = 0.02
 
@@ -211,7 +190,7 @@ def test_unrolled_steps_are_differentiated_exactly_from_anywhere(name, objective
 
 
 def test_the_paper_s_two_phases_give_the_envelope_gradient():
-    problem = problem_of(X, CURVED["groups"], SquaredHinge())
+    problem = problem_of(X, CURVED["groups"], pm.SquaredHinge())
     W = solved(problem)
     x = X.clone().requires_grad_()
     by_envelope = torch.autograd.grad(2.5 * attach(problem, W, x).objective, x)[0]
@@ -224,13 +203,13 @@ def test_the_paper_s_two_phases_give_the_envelope_gradient():
 
 def test_objective_and_solution_together():
     terms = CURVED["groups"]
-    problem = problem_of(X, terms, Logistic())
+    problem = problem_of(X, terms, pm.Logistic())
     W = solved(problem)
     x = X.clone().requires_grad_()
     found = attach(problem, W, x, adjoint=Implicit())
     both = torch.autograd.grad(2 * found.objective + (C * found.solution).sum(), x)[0]
-    one = gradients(X, terms, Logistic(), Implicit(), objective=True)[0]
-    other = gradients(X, terms, Logistic(), Implicit())[0]
+    one = gradients(X, terms, pm.Logistic(), Implicit(), objective=True)[0]
+    other = gradients(X, terms, pm.Logistic(), Implicit())[0]
     torch.testing.assert_close(both, 2 * one + other)
 
 
@@ -247,7 +226,7 @@ def factored(x, s, init=None):
         group_strength=float(s[0]),
         l1_strength=float(s[1]),
         frobenius_strength=float(s[2]),
-        loss=Logistic(),
+        loss=pm.Logistic(),
         algorithm="panoc",
         init="svd" if init is None else init,
         tol=1e-12,
@@ -304,7 +283,7 @@ def test_the_envelope_of_the_factored_problem():
 
 
 def test_a_second_derivative_is_refused_with_the_reason():
-    problem = problem_of(X, CURVED["groups"], Logistic())
+    problem = problem_of(X, CURVED["groups"], pm.Logistic())
     x = X.clone().requires_grad_()
     objective = attach(problem, solved(problem), x).objective
     (once,) = torch.autograd.grad(objective, x, create_graph=True)
@@ -313,30 +292,32 @@ def test_a_second_derivative_is_refused_with_the_reason():
 
 
 def test_what_cannot_be_done_says_what_can():
-    problem = problem_of(X, CURVED["groups"], Logistic())
+    problem = problem_of(X, CURVED["groups"], pm.Logistic())
     W, x = solved(problem), X.clone().requires_grad_()
-    with pytest.raises(UnsupportedError, match="Implicit"):
+    with pytest.raises(pm.UnsupportedError, match="Implicit"):
         attach(problem, W, x).solution.sum().backward()
-    with pytest.raises(UnsupportedError, match="fixed_point"):
-        attach(problem_of(X, FLAT["nuclear"], Logistic()), W, x, adjoint=Implicit("active_set"))
-    with pytest.raises(UnsupportedError, match="unsmoothed"):
+    with pytest.raises(pm.UnsupportedError, match="fixed_point"):
+        attach(problem_of(X, FLAT["nuclear"], pm.Logistic()), W, x, adjoint=Implicit("active_set"))
+    with pytest.raises(pm.UnsupportedError, match="unsmoothed"):
         attach(problem.smoothed(0.1), W, x, adjoint=Implicit())
-    with pytest.raises(UnsupportedError, match="unsmoothed"):
+    with pytest.raises(pm.UnsupportedError, match="unsmoothed"):
         attach(problem.smoothed(0.1), W, x, adjoint=Unroll(2))
-    nuclear = problem_of(X, FLAT["nuclear"], Logistic())
-    with pytest.raises(UnsupportedError, match="'finite'"):
+    nuclear = problem_of(X, FLAT["nuclear"], pm.Logistic())
+    with pytest.raises(pm.UnsupportedError, match="'finite'"):
         attach(nuclear, W, x, adjoint=Unroll(2, derivative="closed"))
     with pytest.raises(ValueError, match="features"):
         attach(problem, W, X[1:], adjoint=Implicit())
     with pytest.raises(ValueError, match="strengths"):
         attach(problem, W, x, torch.tensor([1.0, 2.0]))
     L = torch.eye(D, 2).double()
-    part = Problem(Squared(), FactoredDesign(SharedDesign(X), L=L), problem.targets, L1(1.0))
-    with pytest.raises(UnsupportedError, match="SharedDesign"):
+    part = pm.Problem(
+        pm.Squared(), FactoredDesign(pm.SharedDesign(X), L=L), problem.targets, pm.L1(1.0)
+    )
+    with pytest.raises(pm.UnsupportedError, match="SharedDesign"):
         attach(part, part.zeros(), x)
     joint, blocks = factored(X, STRENGTHS)
     for adjoint in (Unroll(2), Implicit("fixed_point")):
-        with pytest.raises(UnsupportedError, match="Implicit"):
+        with pytest.raises(pm.UnsupportedError, match="Implicit"):
             attach(joint, blocks, x, adjoint=adjoint)
 
 
@@ -359,7 +340,9 @@ def test_bad_options(make, match):
 def test_a_direction_without_curvature_is_warned_of():
     """Two equal features without a ridge: how the weight is split between them is free."""
     doubled = torch.cat([X[:, :1], X[:, :1]], dim=1)
-    problem = Problem(Squared(), SharedDesign(doubled), Targets.from_labels(Y), L1(0.1))
+    problem = pm.Problem(
+        pm.Squared(), pm.SharedDesign(doubled), pm.Targets.from_labels(Y), pm.L1(0.1)
+    )
     W = solved(problem)
     assert bool((W != 0).all())
     x = doubled.clone().requires_grad_()
@@ -370,12 +353,12 @@ def test_a_direction_without_curvature_is_warned_of():
 
 
 def test_strengths_that_have_no_slope():
-    problem = problem_of(X, [MCP(0.2, 3.0), SquaredFrobenius(1.0)], Squared())
+    problem = problem_of(X, [MCP(0.2, 3.0), pm.SquaredFrobenius(1.0)], pm.Squared())
     W = torch.full((D + 1, M), 0.8).double()  # in the flat part for 0.2, not for twice that
     s = torch.tensor([0.2, 1.0], requires_grad=True)
-    with pytest.raises(UnsupportedError, match="linearly"):
+    with pytest.raises(pm.UnsupportedError, match="linearly"):
         attach(problem, W, (), s, Implicit()).solution.sum().backward()
-    boxed = problem_of(X, [Box(-0.05, 0.05), RIDGE], Squared())
+    boxed = problem_of(X, [Box(-0.05, 0.05), RIDGE], pm.Squared())
     s = strengths_of(boxed.regularizers).requires_grad_()
     attach(boxed, solved(boxed), (), s, Implicit()).solution.square().sum().backward()
     assert float(s.grad[0]) == 0
@@ -385,9 +368,9 @@ def test_strengths_that_have_no_slope():
 def test_single_precision_features_get_their_own_dtype():
     terms = CURVED["groups"]
     x = X.float().requires_grad_()
-    problem = problem_of(x.detach(), terms, Logistic())
-    W = solved(problem_of(X, terms, Logistic())).float()
+    problem = problem_of(x.detach(), terms, pm.Logistic())
+    W = solved(problem_of(X, terms, pm.Logistic())).float()
     (C * attach(problem, W, x, adjoint=Implicit()).solution).sum().backward()
     assert x.grad.dtype == torch.float32
-    exact = gradients(X, terms, Logistic(), Implicit())[0]
+    exact = gradients(X, terms, pm.Logistic(), Implicit())[0]
     torch.testing.assert_close(x.grad, exact.float(), rtol=1e-3, atol=1e-5)

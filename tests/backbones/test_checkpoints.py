@@ -11,12 +11,7 @@ import pytest
 import torch
 from training_cases import digits, small_run
 
-from proxmtl.backbones.training import (
-    SingleTaskHead,
-    Trainer,
-    TrainingConfig,
-    read_checkpoint,
-)
+from proxmtl.backbones.training import SingleTaskHead, Trainer, TrainingConfig, read_checkpoint
 from proxmtl.backbones.training.checkpoint import FORMAT, SAVED
 from proxmtl.backbones.training.model import Architecture
 from proxmtl.io import InputError

@@ -6,13 +6,7 @@ from arithmetic import assert_same_sums
 from PIL import Image
 from quantized_cases import naive_net, roundings
 
-from proxmtl.backbones import (
-    extract,
-    extract_to_file,
-    load_network,
-    open_image,
-    to_pixels,
-)
+from proxmtl.backbones import extract, extract_to_file, load_network, open_image, to_pixels
 from proxmtl.backbones.ahead import ahead
 
 

@@ -105,6 +105,13 @@ def targets_for(name, dtype=torch.float64):
     return ragged_targets(dtype) if name.startswith("task") else matrix_targets(dtype)
 
 
+def at_random(name, intercept):
+    """A design and its targets, parameters and residuals."""
+    design, targets = DESIGNS[name](intercept), targets_for(name)
+    W = normal(*design.parameter_shape(targets), seed=6)
+    return design, targets, W, normal(*targets.labels.shape, seed=7)
+
+
 def dense_map(design, targets):
     """Matrix of the linear part of the scores, column by column."""
     shape = design.parameter_shape(targets)
@@ -121,9 +128,7 @@ def dense_map(design, targets):
 @each
 @with_and_without
 def test_adjoint_is_the_transpose_of_the_linear_part(name, intercept):
-    design, targets = DESIGNS[name](intercept), targets_for(name)
-    W = normal(*design.parameter_shape(targets), seed=6)
-    R = normal(*targets.labels.shape, seed=7)
+    design, _, W, R = at_random(name, intercept)
     linear = design.scores(W) - design.scores(torch.zeros_like(W))
     forward, back = float((linear * R).sum()), float((W * design.adjoint(R)).sum())
     assert forward == pytest.approx(back, rel=1e-12)
@@ -133,9 +138,7 @@ def test_adjoint_is_the_transpose_of_the_linear_part(name, intercept):
 @each
 @with_and_without
 def test_parameters_and_residuals_are_not_modified(name, intercept):
-    design, targets = DESIGNS[name](intercept), targets_for(name)
-    W = normal(*design.parameter_shape(targets), seed=6)
-    R = normal(*targets.labels.shape, seed=7)
+    design, targets, W, R = at_random(name, intercept)
     kept = W.clone(), R.clone()
     design.scores(W)
     design.adjoint(R)

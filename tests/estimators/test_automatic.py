@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from proxmtl import (
-    GroupLassoClassifier,
-    Groups,
-    LatentMTL,
-    LatentMTLClassifier,
-    LatentMTLClassifierCV,
-    LatentMTLRegressorCV,
-    SharedPlusOwnClassifier,
-    SharedPlusOwnClassifierCV,
-)
+import proxmtl as pm
 from proxmtl.estimators import load_model, save_model
 from proxmtl.latent.starts import made_start
 
@@ -35,19 +26,19 @@ X, VALUES = planted()
 Y = (VALUES > 0).astype(float)
 
 
-def members(groups: Groups) -> list[list[int]]:
+def members(groups: pm.Groups) -> list[list[int]]:
     return [groups.members(g) for g in range(len(groups))]
 
 
 @pytest.mark.parametrize(
     "estimator",
     [
-        GroupLassoClassifier(groups="auto"),
-        LatentMTLClassifier(groups="auto", max_passes=50),
-        SharedPlusOwnClassifier(groups="auto", tol=1e-3),
-        SharedPlusOwnClassifierCV(groups="auto", cv=2, random_state=0),
-        LatentMTLClassifierCV(groups="auto", cv=2, random_state=0, max_passes=50),
-        LatentMTLRegressorCV(groups="auto", cv=2, random_state=0, max_passes=50),
+        pm.GroupLassoClassifier(groups="auto"),
+        pm.LatentMTLClassifier(groups="auto", max_passes=50),
+        pm.SharedPlusOwnClassifier(groups="auto", tol=1e-3),
+        pm.SharedPlusOwnClassifierCV(groups="auto", cv=2, random_state=0),
+        pm.LatentMTLClassifierCV(groups="auto", cv=2, random_state=0, max_passes=50),
+        pm.LatentMTLRegressorCV(groups="auto", cv=2, random_state=0, max_passes=50),
     ],
     ids=lambda each: type(each).__name__,
 )
@@ -67,11 +58,11 @@ def test_families_of_tasks_with_rows_of_their_own_are_found_by_their_classifiers
     rng = np.random.default_rng(9)
     weights = rng.normal(size=(D, 2)).repeat(3, axis=1)
     labels = [(x @ weights[:, m] > 0).astype(int) for m, (x, _) in enumerate(parts)]
-    model = SharedPlusOwnClassifier(groups="auto", tol=1e-3).fit([x for x, _ in parts], labels)
+    model = pm.SharedPlusOwnClassifier(groups="auto", tol=1e-3).fit([x for x, _ in parts], labels)
     assert members(model.groups_) == FAMILIES
 
 
-@pytest.mark.parametrize("kind", [SharedPlusOwnClassifier, LatentMTLClassifier])
+@pytest.mark.parametrize("kind", [pm.SharedPlusOwnClassifier, pm.LatentMTLClassifier])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_passes_that_find_groups_are_those_of_the_fit(kind):
     options = {"tol": 1e-9, "max_passes": 30}
@@ -98,7 +89,9 @@ def test_the_start_of_a_latent_fit_is_in_its_budget(most, monkeypatch):
         charge(self, **products)
 
     monkeypatch.setattr(counting.OracleCounts, "charge", spying)
-    model = LatentMTLClassifierCV(cv=2, random_state=0, fallback=False, max_passes=most).fit(X, Y)
+    model = pm.LatentMTLClassifierCV(cv=2, random_state=0, fallback=False, max_passes=most).fit(
+        X, Y
+    )
     assert model.result_.passes <= most
     joint = whole[-1][0]  # the counts of the last solve
     solve = sum(passes for key, passes in whole if key == joint)
@@ -116,12 +109,12 @@ def test_a_training_part_finds_groups_without_the_rows_held_out(monkeypatch):
         return found(given, problem, *others)
 
     monkeypatch.setattr(search, "groups_for", spying)
-    SharedPlusOwnClassifierCV(groups="auto", cv=3, random_state=0).fit(X, Y)
+    pm.SharedPlusOwnClassifierCV(groups="auto", cv=3, random_state=0).fit(X, Y)
     assert set(seen[:3]) == {2 * N // 3}
     assert seen[-1] == N
 
 
-@pytest.mark.parametrize("kind", [SharedPlusOwnClassifierCV, LatentMTLClassifierCV])
+@pytest.mark.parametrize("kind", [pm.SharedPlusOwnClassifierCV, pm.LatentMTLClassifierCV])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_without_fallback_all_attributes_share(kind):
     rng = np.random.default_rng(1)
@@ -136,12 +129,12 @@ def test_without_fallback_all_attributes_share(kind):
 
 def test_as_many_latents_as_the_trace_norm_has_directions():
     labels = torch.from_numpy(np.sign(VALUES))
-    options = {"groups": Groups.single(M), "own_strength": 0.01, "max_passes": 300}
+    options = {"groups": pm.Groups.single(M), "own_strength": 0.01, "max_passes": 300}
     for init in ("trace", "best", "svd", "paper"):
-        found = LatentMTL(n_latents="auto", init=init, **options).solve(X, labels)
+        found = pm.LatentMTL(n_latents="auto", init=init, **options).solve(X, labels)
         assert found.L.shape[1] <= 3
         assert found.passes <= 300
-    given = LatentMTL(n_latents="auto", init=(found.L, found.S), **options).solve(X, labels)
+    given = pm.LatentMTL(n_latents="auto", init=(found.L, found.S), **options).solve(X, labels)
     assert given.L.shape[1] == found.L.shape[1]  # a start that is given is as large as it is
 
 
@@ -149,7 +142,7 @@ def looked(labels, most=1000.0, **options):
     """Latents found for the start of single tasks, and the passes that took beyond the start's."""
     spent, K = [], 0
     for n_latents in ("auto", None):
-        problem = LatentMTL(Groups.single(M), **options).problem(X, labels)
+        problem = pm.LatentMTL(pm.Groups.single(M), **options).problem(X, labels)
         with problem.counts.limited(most):
             start = made_start(problem, "svd", n_latents, torch.Generator().manual_seed(0))
         spent.append(problem.counts.passes)
@@ -175,7 +168,9 @@ def test_a_look_ends_where_all_latents_are_alive():
 
 
 def test_all_latents_where_passes_are_too_few_to_look():
-    found = LatentMTL(n_latents="auto", max_passes=10).solve(X, torch.from_numpy(np.sign(VALUES)))
+    found = pm.LatentMTL(n_latents="auto", max_passes=10).solve(
+        X, torch.from_numpy(np.sign(VALUES))
+    )
     assert found.L.shape[1] == M
 
 
@@ -186,7 +181,7 @@ def test_any_whole_number_of_latents_is_one():
 
     labels = torch.from_numpy(np.sign(VALUES))
     for given in (Two(), np.int64(2), torch.tensor(2)):
-        model = LatentMTL(n_latents=given, max_passes=10)
+        model = pm.LatentMTL(n_latents=given, max_passes=10)
         assert type(model.n_latents) is int
         assert model.solve(X, labels).L.shape[1] == 2
 
@@ -194,4 +189,4 @@ def test_any_whole_number_of_latents_is_one():
 @pytest.mark.parametrize("given", ["some", 0, -1, 1.5, True, np.ones(2)])
 def test_other_numbers_of_latents_raise(given):
     with pytest.raises(ValueError, match=r"n_latents: got .*use a whole number.*'auto' or None"):
-        LatentMTL(n_latents=given)
+        pm.LatentMTL(n_latents=given)

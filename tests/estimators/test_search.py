@@ -7,17 +7,7 @@ import pytest
 import torch
 from strategies import classification
 
-from proxmtl import (
-    FISTA,
-    Logistic,
-    MaxIterations,
-    Problem,
-    SharedDesign,
-    SharedPlusOwn,
-    SquaredFrobenius,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.estimators import SharedPlusOwnClassifierCV, SingleTaskClassifierCV, paths
 from proxmtl.estimators.paths import followed
 from proxmtl.estimators.racing import promising
@@ -88,8 +78,8 @@ def test_candidates_given_up_have_fewer_folds_and_no_mean():
 
 def posed(missing=0.0, n=120, d=30):
     X, Y = classification(n, d, 8, seed=3, missing=missing)
-    design = SharedDesign(X, intercept=True)
-    return Problem(Logistic(), design, Targets.from_labels(Y, reduction="mean", like=X))
+    design = pm.SharedDesign(X, intercept=True)
+    return pm.Problem(pm.Logistic(), design, pm.Targets.from_labels(Y, reduction="mean", like=X))
 
 
 def objective(problem, penalty, point):
@@ -103,15 +93,18 @@ STRENGTHS = (0.04, 0.025, 0.016, 0.01, 0.006, 0.004)
 def test_points_of_a_path_are_near_the_minimisers(kind):
     problem = posed(missing=0.2)
     path = [
-        SharedPlusOwn(a, 0.02 / a) if kind == "shared" else SquaredFrobenius(a) for a in STRENGTHS
+        pm.SharedPlusOwn(a, 0.02 / a) if kind == "shared" else pm.SquaredFrobenius(a)
+        for a in STRENGTHS
     ]
     for penalty, point in zip(path, followed(problem, path), strict=True):
-        best = minimize(problem.with_regularizers(penalty), FISTA(), stop=MaxIterations(500))
+        best = pm.minimize(
+            problem.with_regularizers(penalty), pm.FISTA(), stop=pm.MaxIterations(500)
+        )
         assert objective(problem, penalty, point) <= best.certificate.objective * (1 + 5e-3)
 
 
 def test_descents_start_from_where_the_last_two_solutions_point(monkeypatch):
-    path = [SharedPlusOwn(a, 0.005 / a) for a in STRENGTHS]
+    path = [pm.SharedPlusOwn(a, 0.005 / a) for a in STRENGTHS]
     ahead, spent = paths.ahead, {}
     for name, start in {
         "further": ahead,
@@ -126,7 +119,7 @@ def test_descents_start_from_where_the_last_two_solutions_point(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["shared", "alone"])
 def test_a_strength_that_is_repeated_goes_on_from_where_it_is(kind):
-    penalty = SharedPlusOwn(0.01, 0.5) if kind == "shared" else SquaredFrobenius(0.01)
+    penalty = pm.SharedPlusOwn(0.01, 0.5) if kind == "shared" else pm.SquaredFrobenius(0.01)
     problem = posed()
     values = [objective(problem, penalty, each) for each in followed(problem, [penalty] * 4)]
     for before, after in itertools.pairwise(values):
@@ -136,9 +129,9 @@ def test_a_strength_that_is_repeated_goes_on_from_where_it_is(kind):
 
 def test_a_path_that_shares_nothing_yet_is_solved_already():
     problem, own = posed(), 0.02
-    (alone,) = followed(problem, [SquaredFrobenius(own)])
+    (alone,) = followed(problem, [pm.SquaredFrobenius(own)])
     largest = float(torch.linalg.svdvals(alone[:-1])[0])
-    path = [SharedPlusOwn(a * 2 * own * largest, 1 / (a * 2 * largest)) for a in (1.5, 1.1, 0.5)]
+    path = [pm.SharedPlusOwn(a * 2 * own * largest, 1 / (a * 2 * largest)) for a in (1.5, 1.1, 0.5)]
     before = problem.counts.passes
     first, second, third = followed(problem, path, alone)
     assert first is alone
@@ -154,12 +147,14 @@ def test_rows_without_a_label_cost_nothing():
     problem = posed()
     labels = problem.targets.labels.clone()
     labels[60:] = 0
-    path = [SharedPlusOwn(0.01, 1.0)]
-    hidden = Problem(Logistic(), problem.design, Targets.from_labels(labels, reduction="mean"))
-    part = Problem(
-        Logistic(),
-        SharedDesign(problem.design.X[:60], intercept=True),
-        Targets.from_labels(labels[:60], reduction="mean"),
+    path = [pm.SharedPlusOwn(0.01, 1.0)]
+    hidden = pm.Problem(
+        pm.Logistic(), problem.design, pm.Targets.from_labels(labels, reduction="mean")
+    )
+    part = pm.Problem(
+        pm.Logistic(),
+        pm.SharedDesign(problem.design.X[:60], intercept=True),
+        pm.Targets.from_labels(labels[:60], reduction="mean"),
     )
     (one,), (other,) = followed(hidden, path), followed(part, path)
     torch.testing.assert_close(one, other)
@@ -168,12 +163,12 @@ def test_rows_without_a_label_cost_nothing():
 
 def test_a_shared_fit_starts_beside_attributes_alone_and_counts_what_that_takes():
     X, Y = classification(60, 300, 4, seed=1, missing=0.5)
-    design, own = SharedDesign(X, intercept=True), 0.05
-    problem = Problem(Logistic(), design, Targets.from_labels(Y, reduction="mean"))
-    penalty = SharedPlusOwn(0.01, own / 0.01)
+    design, own = pm.SharedDesign(X, intercept=True), 0.05
+    problem = pm.Problem(pm.Logistic(), design, pm.Targets.from_labels(Y, reduction="mean"))
+    penalty = pm.SharedPlusOwn(0.01, own / 0.01)
     start = paths.alone_beside(problem, penalty, 200)
-    ridge = SquaredFrobenius(own)
-    best = minimize(problem.with_regularizers(ridge), FISTA(), stop=MaxIterations(300))
+    ridge = pm.SquaredFrobenius(own)
+    best = pm.minimize(problem.with_regularizers(ridge), pm.FISTA(), stop=pm.MaxIterations(300))
     assert objective(problem, ridge, start) <= best.certificate.objective * (1 + 1e-3)
     assert paths.alone_beside(problem, penalty, 2) is None
     assert paths.alone_beside(problem, ridge, 200) is None

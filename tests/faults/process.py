@@ -205,10 +205,8 @@ def start(
 
     Parameters
     ----------
-    arguments
-        Of the program.
-    folder
-        To work in.
+    arguments, folder
+        Of the program, and where it works.
     disturbance
         What is done to it: of a fresh interpreter, at a time only.
     fresh

@@ -7,17 +7,7 @@ from scipy.sparse import csr_matrix
 from solver_cases import PAIRS
 from strategies import classification
 
-from proxmtl import (
-    PANOC,
-    LatentMTL,
-    LatentProblem,
-    MaxIterations,
-    SharedDesign,
-    SquaredHinge,
-    Status,
-    Targets,
-    TaskDesign,
-)
+import proxmtl as pm
 from proxmtl.latent import Hybrid
 from proxmtl.solvers import run
 
@@ -30,7 +20,7 @@ SHIFT = torch.tensor([40.0, -3.0, 0.0, 1000.0, 8.0, -250.0], dtype=torch.float64
 
 def model(**options):
     base = {"groups": PAIRS, "reduction": "sum", "algorithm": "panoc", "tol": 1e-6, **STRENGTHS}
-    return LatentMTL(**{**base, **options})
+    return pm.LatentMTL(**{**base, **options})
 
 
 def blocks(seed=1, K=3):
@@ -53,7 +43,7 @@ def problem_of(kind, shift=SHIFT):
         return model().problem(parts, labels)
     features = X + shift
     if kind == "sparse":
-        design = SharedDesign(csr_matrix(features.numpy()), intercept=True)
+        design = pm.SharedDesign(csr_matrix(features.numpy()), intercept=True)
         return model().problem(design, Y, sample_weight=weights)
     return model().problem(features, Y, sample_weight=weights)
 
@@ -80,14 +70,14 @@ def test_the_problem_inside_is_that_of_a_centred_copy(kind):
     assert inside[:2] == (L, S)
     # as a problem of its own: on features per task, which takes any mean
     labels = t.labels.split([len(p) for p in parts]) if kind == "task" else t.labels.T
-    own = Targets(
+    own = pm.Targets(
         torch.cat(list(labels)),
         torch.cat(list(weights)),
         4,
         torch.arange(4).repeat_interleave(torch.tensor([len(p) for p in parts])),
     )
-    explicit = LatentProblem(
-        SquaredHinge(), TaskDesign(copies, intercept=True), own, PAIRS, **STRENGTHS
+    explicit = pm.LatentProblem(
+        pm.SquaredHinge(), pm.TaskDesign(copies, intercept=True), own, PAIRS, **STRENGTHS
     )
     assert view.objective(inside) == pytest.approx(problem.objective(point), rel=1e-11)
     assert view.objective(inside) == pytest.approx(explicit.objective(inside), rel=1e-11)
@@ -136,7 +126,7 @@ def test_a_shift_of_the_features_changes_the_intercepts_alone(algorithm, kind):
     most, tol = (100, 1e-6) if algorithm == "gram" else (30, 0.0)
     near, far = solved(torch.ones(6).double()), solved(1 + SHIFT)
     if algorithm == "gram":
-        assert near.status is far.status is Status.CONVERGED
+        assert near.status is far.status is pm.Status.CONVERGED
         objectives = [each.certificate.objective for each in (near, far)]
         assert objectives[0] == pytest.approx(objectives[1], rel=1e-10)
     else:
@@ -153,7 +143,7 @@ def test_features_far_from_zero_are_solved_to_a_small_residual(kind):
     problem = problem_of(kind, 1e4 * torch.ones(6).double())
     solver = model(algorithm="auto", max_passes=800, tol=1e-4)
     result = solver.solve(problem.design, problem.targets)
-    assert result.status is Status.CONVERGED
+    assert result.status is pm.Status.CONVERGED
     assert result.certificate.relative_kkt <= 1e-4
     near = problem_of(kind, torch.ones(6).double())
     start = (result.L, result.S)
@@ -169,7 +159,7 @@ def test_sparse_features_are_solved_as_dense_ones(algorithm):
     assert 0.3 < float((counts == 0).double().mean()) < 0.9
     solver = model(algorithm=algorithm, max_passes=30, tol=0.0)
     dense = solver.solve(counts, Y)
-    sparse = solver.solve(SharedDesign(csr_matrix(counts.numpy()), intercept=True), Y)
+    sparse = solver.solve(pm.SharedDesign(csr_matrix(counts.numpy()), intercept=True), Y)
     # the same path, but for what the curvatures take
     torch.testing.assert_close(sparse.coef, dense.coef, rtol=0.1, atol=0.05)
 
@@ -177,7 +167,7 @@ def test_sparse_features_are_solved_as_dense_ones(algorithm):
 @each_algorithm
 def test_a_start_is_given_and_returned_for_the_features_as_they_are(algorithm):
     best = model(algorithm="auto", tol=1e-8, max_passes=900).solve(X + SHIFT, Y)
-    assert best.status is Status.CONVERGED
+    assert best.status is pm.Status.CONVERGED
     again = model(algorithm=algorithm, max_passes=7).solve(X + SHIFT, Y, warm_start=best)
     assert again.certificate.objective <= best.certificate.objective * (1 + 1e-12)
     torch.testing.assert_close(again.coef, best.coef, rtol=1e-4, atol=1e-5)
@@ -199,10 +189,10 @@ def test_centred_features_are_taken_as_they_are():
     labels = torch.where(Y > 0, 1.0, -1.0).double()  # none missing: the means are zero for all
     centred = X - X.mean(0)
     for design in (
-        SharedDesign(centred, intercept=True),
-        TaskDesign([centred] * 4, intercept=True),
+        pm.SharedDesign(centred, intercept=True),
+        pm.TaskDesign([centred] * 4, intercept=True),
     ):
-        targets = labels if isinstance(design, SharedDesign) else list(labels.T)
+        targets = labels if isinstance(design, pm.SharedDesign) else list(labels.T)
         problem = model().problem(design, targets)
         assert problem.in_units() is problem
         point = blocks()
@@ -223,7 +213,7 @@ def test_points_that_do_not_fit_raise_before_they_are_moved():
         ((L[:4], S, b), "init: L and S have shapes"),
     ):
         with pytest.raises(ValueError, match=message):
-            run(problem, PANOC(), bad, MaxIterations(2))
+            run(problem, pm.PANOC(), bad, pm.MaxIterations(2))
     assert problem.counts.passes == 0
 
 
@@ -240,10 +230,10 @@ def test_samples_without_a_label_or_weight_are_not_in_the_means():
     weights[:5], weights[:, 2] = 0, 0
     features = X + SHIFT
     features[:5] = 1e9  # of no weight
-    problem = LatentProblem(
-        SquaredHinge(),
-        SharedDesign(features, intercept=True),
-        Targets(labels, weights, 4),
+    problem = pm.LatentProblem(
+        pm.SquaredHinge(),
+        pm.SharedDesign(features, intercept=True),
+        pm.Targets(labels, weights, 4),
         PAIRS,
         **STRENGTHS,
     )
@@ -260,7 +250,7 @@ def test_the_solve_ends_where_that_of_a_centred_copy_does():
     copy = features - features.mean(0)
     found = model(**options).solve(features, labels)
     wanted = model(**options).solve(copy, labels)
-    assert found.status is wanted.status is Status.CONVERGED
+    assert found.status is wanted.status is pm.Status.CONVERGED
     assert found.certificate.objective == pytest.approx(wanted.certificate.objective, rel=1e-9)
     torch.testing.assert_close(found.coef, wanted.coef, rtol=1e-5, atol=1e-6)
     there = found.intercept + features.mean(0) @ found.coef
@@ -269,17 +259,17 @@ def test_the_solve_ends_where_that_of_a_centred_copy_does():
 
 def test_a_state_of_other_coordinates_raises():
     features = X + 5
-    model = LatentMTL(max_passes=40, tol=0)
+    model = pm.LatentMTL(max_passes=40, tol=0)
     saved = model.solve(features, Y).state.state_dict()
     assert saved["data"]["origin"] > 0
     older = {name: figure for name, figure in saved["data"].items() if name != "origin"}
     for data in (older, {**saved["data"], "origin": 0.0}):
         state = Hybrid.state_type.from_state_dict({**saved, "data": data})
         with pytest.raises(ValueError, match=r"points are in other coordinates \(origin\)"):
-            LatentMTL(max_passes=60, tol=0).solve(features, Y, state=state)
+            pm.LatentMTL(max_passes=60, tol=0).solve(features, Y, state=state)
 
 
 def test_centred_intercepts_have_curvatures_of_their_own():
-    problem = LatentMTL().problem(X + 3, Y)
+    problem = pm.LatentMTL().problem(X + 3, Y)
     assert problem._intercept_coupling > 0.5
     assert problem.in_units()._intercept_coupling == 0

@@ -5,13 +5,7 @@ import torch
 from joint_cases import STRENGTHS, posed, shared
 from solver_cases import PAIRS, D, M, N, data, latent_start
 
-from proxmtl import (
-    LatentProblem,
-    MaxIterations,
-    SharedDesign,
-    SquaredHinge,
-    Targets,
-)
+from proxmtl import LatentProblem, MaxIterations, SharedDesign, SquaredHinge, Targets
 from proxmtl.latent import GramNewton, gram_newton, grams, inner, manifold
 from proxmtl.solvers import run
 

@@ -10,20 +10,7 @@ from joint_cases import ALONE, PROBLEMS, STRENGTHS, each, shared, solved
 from scipy.sparse import csr_matrix
 from solver_cases import PAIRS, D, M, N, data, latent_start
 
-from proxmtl import (
-    PANOC,
-    Groups,
-    LatentMTL,
-    LatentProblem,
-    MaxIterations,
-    RelativeKKT,
-    SharedDesign,
-    SquaredHinge,
-    Status,
-    Targets,
-    UnsupportedError,
-    WestonWatkins,
-)
+import proxmtl as pm
 from proxmtl.latent import GramNewton, work
 from proxmtl.solvers import run
 
@@ -34,7 +21,7 @@ from proxmtl.solvers import run
 def test_every_problem_converges_monotonically_and_in_few_passes(name):
     problem = PROBLEMS[name]()
     result = solved(problem, latent_start(problem))
-    assert result.status is Status.CONVERGED
+    assert result.status is pm.Status.CONVERGED
     assert result.passes < 60
     objectives = [record["objective"] for record in result.history]
     rounding = 20 * np.finfo(float).eps * objectives[0]
@@ -46,9 +33,9 @@ def test_every_problem_converges_monotonically_and_in_few_passes(name):
 @pytest.mark.parametrize("name", ["missing labels, weights", "own parts", "overlapping groups"])
 def test_near_a_local_minimum_it_ends_where_panoc_does(name):
     problem = PROBLEMS[name]()
-    stop = RelativeKKT(1e-9) | MaxIterations(20000)
-    expected = run(problem, PANOC(), latent_start(problem), stop)
-    assert expected.status is Status.CONVERGED
+    stop = pm.RelativeKKT(1e-9) | pm.MaxIterations(20000)
+    expected = run(problem, pm.PANOC(), latent_start(problem), stop)
+    assert expected.status is pm.Status.CONVERGED
     near = tuple(1.01 * block for block in expected.solution)
     found = solved(problem, near, tol=1e-9)
     assert found.certificate.objective == pytest.approx(expected.certificate.objective, rel=1e-9)
@@ -64,7 +51,7 @@ def test_iterations_by_conjugate_gradients_end_there_too(monkeypatch, start):
     expected = solved(problem, blocks)
     monkeypatch.setattr(work, "FACTOR", 0.0)
     found = solved(problem, blocks)
-    assert found.status is Status.CONVERGED
+    assert found.status is pm.Status.CONVERGED
     assert found.certificate.objective == pytest.approx(expected.certificate.objective, rel=0.03)
 
 
@@ -95,22 +82,22 @@ def test_single_precision_comes_as_far_as_it_can():
     expected = solved(wide, latent_start(wide))
     problem = shared(dtype=torch.float32)
     result = solved(problem, latent_start(problem), tol=1e-4)
-    assert result.status is Status.CONVERGED
+    assert result.status is pm.Status.CONVERGED
     assert all(block.dtype == torch.float32 for block in result.solution)
     assert result.certificate.objective == pytest.approx(expected.certificate.objective, rel=1e-4)
     # beyond its digits it stalls; it does not wander
     end = solved(problem, latent_start(problem), tol=1e-12, most=200)
-    assert end.status is Status.STALLED
+    assert end.status is pm.Status.STALLED
     assert end.certificate.relative_kkt < 1e-4
 
 
 def test_the_model_takes_it_by_name_and_resumes():
     X, Y, weight = data()
-    model = LatentMTL(PAIRS, algorithm="gram", tol=1e-6)
+    model = pm.LatentMTL(PAIRS, algorithm="gram", tol=1e-6)
     result = model.solve(X, Y, weight)
-    assert result.status is Status.CONVERGED
+    assert result.status is pm.Status.CONVERGED
     assert result.passes < 150
-    part = model.solve(X, Y, weight, stop=MaxIterations(4))
+    part = model.solve(X, Y, weight, stop=pm.MaxIterations(4))
     rest = model.solve(X, Y, weight, state=part.state)
     assert rest.certificate == result.certificate
 
@@ -119,11 +106,12 @@ def test_latents_are_brought_back_where_asked():
     X, Y, _ = data()
     dead = (np.zeros((D, 2)), np.zeros((2, M)))
     options = {"group_strength": 1e-3, "l1_strength": 1e-3, "algorithm": "gram", "init": dead}
-    assert LatentMTL(PAIRS, **options).solve(X, Y).collapsed
-    found = LatentMTL(PAIRS, revive=True, **options).solve(X, Y)
+    assert pm.LatentMTL(PAIRS, **options).solve(X, Y).collapsed
+    found = pm.LatentMTL(PAIRS, revive=True, **options).solve(X, Y)
     assert found.live_latents > 0
     assert (
-        found.certificate.objective < LatentMTL(PAIRS, **options).solve(X, Y).certificate.objective
+        found.certificate.objective
+        < pm.LatentMTL(PAIRS, **options).solve(X, Y).certificate.objective
     )
 
 
@@ -134,36 +122,38 @@ def test_a_task_without_labels_has_no_part_in_the_latents():
     X, Y, _ = data()
     Y[:, 2] = torch.nan
     weights = (~torch.isnan(Y)).to(X)
-    posed = Targets(torch.where(weights > 0, Y, 1.0), weights, M)
+    posed = pm.Targets(torch.where(weights > 0, Y, 1.0), weights, M)
     for own in (None, 0.4):
-        design = SharedDesign(X, intercept=True)
-        problem = LatentProblem(SquaredHinge(), design, posed, ALONE, **STRENGTHS, own_strength=own)
+        design = pm.SharedDesign(X, intercept=True)
+        problem = pm.LatentProblem(
+            pm.SquaredHinge(), design, posed, ALONE, **STRENGTHS, own_strength=own
+        )
         result = solved(problem, latent_start(problem))
-        assert result.status is Status.CONVERGED
+        assert result.status is pm.Status.CONVERGED
         assert not result.solution[1][:, 2].any()
 
 
 def test_where_no_sample_bends_the_loss_only_the_penalties_fall():
     X = torch.ones(6, D, dtype=torch.float64)
     ones = torch.ones(6, M, dtype=torch.float64)
-    posed = Targets(ones, ones, M)
-    problem = LatentProblem(SquaredHinge(), SharedDesign(X), posed, PAIRS, **STRENGTHS)
+    posed = pm.Targets(ones, ones, M)
+    problem = pm.LatentProblem(pm.SquaredHinge(), pm.SharedDesign(X), posed, PAIRS, **STRENGTHS)
     start = latent_start(problem)
     start = (torch.full_like(start[0], 2.0), torch.full_like(start[1], 2.0))  # all margins above 1
     assert not problem.loss.curvature(
         problem.design.scores(problem.weights(start)), posed.labels
     ).any()
-    assert solved(problem, start).status is Status.CONVERGED
+    assert solved(problem, start).status is pm.Status.CONVERGED
 
 
 def test_one_latent_and_dead_ones_and_zero_weights():
     problem = shared()
     one = latent_start(problem, K=1)
-    assert solved(problem, one).status is Status.CONVERGED
+    assert solved(problem, one).status is pm.Status.CONVERGED
     L, S, *rest = latent_start(problem)
     L[:, 1], S[1], S[2] = 0, 0, 0
     result = solved(problem, (L, S, *rest))
-    assert result.status is Status.CONVERGED
+    assert result.status is pm.Status.CONVERGED
     assert not result.solution[0][:, 1].any()
     null, _ = problem.null(one)
     end = solved(problem, null)
@@ -172,11 +162,11 @@ def test_one_latent_and_dead_ones_and_zero_weights():
 
 
 def test_one_group_of_all_tasks_and_one_task():
-    problem = shared(groups=Groups.single(M))
-    assert solved(problem, latent_start(problem)).status is Status.CONVERGED
+    problem = shared(groups=pm.Groups.single(M))
+    assert solved(problem, latent_start(problem)).status is pm.Status.CONVERGED
     X, Y, _ = data(missing=0.0)
-    model = LatentMTL(algorithm="gram", tol=1e-7, n_latents=1)
-    assert model.solve(X, Y[:, :1]).status is Status.CONVERGED
+    model = pm.LatentMTL(algorithm="gram", tol=1e-7, n_latents=1)
+    assert model.solve(X, Y[:, :1]).status is pm.Status.CONVERGED
 
 
 # ------------------------------------------------------------------ errors
@@ -184,14 +174,14 @@ def test_one_group_of_all_tasks_and_one_task():
 
 def test_what_it_cannot_take_raises_and_names_what_can():
     X, Y, _ = data()
-    with pytest.raises(UnsupportedError, match=r"dense features.*PANOC"):
-        LatentMTL(PAIRS, algorithm="gram").solve(SharedDesign(csr_matrix(X.numpy())), Y)
-    classes = Targets.from_classes(torch.arange(N) % M, M)
-    design = SharedDesign(X, intercept=True)
-    problem = LatentProblem(WestonWatkins(M), design, classes, PAIRS, **STRENGTHS)
-    with pytest.raises(UnsupportedError, match=r"WestonWatkins couples.*PANOC"):
+    with pytest.raises(pm.UnsupportedError, match=r"dense features.*PANOC"):
+        pm.LatentMTL(PAIRS, algorithm="gram").solve(pm.SharedDesign(csr_matrix(X.numpy())), Y)
+    classes = pm.Targets.from_classes(torch.arange(N) % M, M)
+    design = pm.SharedDesign(X, intercept=True)
+    problem = pm.LatentProblem(pm.WestonWatkins(M), design, classes, PAIRS, **STRENGTHS)
+    with pytest.raises(pm.UnsupportedError, match=r"WestonWatkins couples.*PANOC"):
         GramNewton().check(problem)
-    with pytest.raises(UnsupportedError, match="takes a LatentProblem"):
+    with pytest.raises(pm.UnsupportedError, match="takes a LatentProblem"):
         GramNewton().check(problem.l_problem(torch.ones(2, M, dtype=torch.float64), None))
 
 
@@ -200,14 +190,14 @@ def test_options_are_checked():
         with pytest.raises(ValueError, match="rounds, tightness, worthwhile"):
             GramNewton(**options)
     with pytest.raises(ValueError, match="use 'auto', 'gram', 'panoc', 'palm' or 'paper'"):
-        LatentMTL(algorithm="newton")
+        pm.LatentMTL(algorithm="newton")
 
 
 def test_a_state_of_other_samples_raises():
     problem = shared()
-    state = run(problem, GramNewton(), latent_start(problem), MaxIterations(1)).state
+    state = run(problem, GramNewton(), latent_start(problem), pm.MaxIterations(1)).state
     state.data = {}
     other = shared(n=20)
     with pytest.raises(ValueError, match="state: of other samples"):
-        run(other, GramNewton(), latent_start(other), MaxIterations(2), state=state)
+        run(other, GramNewton(), latent_start(other), pm.MaxIterations(2), state=state)
     assert math.isfinite(state.objective)

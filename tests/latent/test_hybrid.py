@@ -10,15 +10,7 @@ from joint_cases import PROBLEMS, each, shared
 from scipy.sparse import csr_matrix
 from solver_cases import PAIRS, data, latent_start
 
-from proxmtl import (
-    LatentMTL,
-    MaxIterations,
-    MaxPasses,
-    RelativeKKT,
-    SharedDesign,
-    Status,
-    machine,
-)
+from proxmtl import LatentMTL, MaxIterations, MaxPasses, RelativeKKT, SharedDesign, Status, machine
 from proxmtl.latent import GramNewton, Hybrid, Refactored, hybrid
 from proxmtl.latent.work import newton_operations, sizes
 from proxmtl.solvers import run
@@ -35,6 +27,15 @@ def turns(problem, solver, stop):
 
     result = run(problem, solver, latent_start(problem), stop, callback=look)
     return made, result
+
+
+def first_turn_of_gram_newton(problem, solver):
+    """The problem in its units, and the states before the first turn of GramNewton and in it."""
+    view = problem.in_units()
+    state = solver.init(view, view.inside(latent_start(problem)))
+    while state.gram is None:
+        before, state = state, solver.step(view, state)
+    return view, before, state
 
 
 def test_panoc_goes_first_and_gram_newton_ends_it():
@@ -62,13 +63,8 @@ def test_every_problem_converges_to_where_its_certificate_holds(name):
 
 @pytest.mark.parametrize("worth", [0.05, 0.2, 1.0])
 def test_the_first_turn_ends_when_the_work_predicted_is_done(worth):
-    problem = shared()
-    view = problem.in_units()
     solver = Hybrid(worth=worth)
-    state = solver.init(view, view.inside(latent_start(problem)))
-    while state.gram is None:
-        before = state
-        state = solver.step(view, state)
+    view, before, _ = first_turn_of_gram_newton(shared(), solver)
     assert before.iteration % hybrid.EVERY == 0
     predicted = sizes(view, solver.solution(view, before)).predicted
     assert before.work_of_descent >= worth * predicted
@@ -79,12 +75,8 @@ def test_the_first_turn_ends_when_the_work_predicted_is_done(worth):
 
 
 def test_a_turn_that_takes_too_much_is_followed_by_one_of_the_other():
-    problem = shared()
-    view = problem.in_units()
-    solver = Hybrid(worth=0.0)
-    state = solver.init(view, view.inside(latent_start(problem)))
-    while state.gram is None:
-        state = solver.step(view, state)
+    problem, solver = shared(), Hybrid(worth=0.0)
+    view, _, state = first_turn_of_gram_newton(problem, solver)
     spent = replace(state, work_of_gram=1.01 * hybrid.MORE * state.work_of_descent)
     objective = problem.objective(view.outside(solver.solution(view, spent)))
     back = solver.step(view, spent)
@@ -122,12 +114,8 @@ def test_the_passes_of_a_switch_are_work_of_the_solver_that_begins():
 
 
 def test_gram_newton_that_can_go_no_further_leaves_the_run_to_panoc():
-    problem = shared()
-    view = problem.in_units()
     solver = Hybrid(worth=0.0)
-    state = solver.init(view, view.inside(latent_start(problem)))
-    while state.gram is None:
-        state = solver.step(view, state)
+    view, _, state = first_turn_of_gram_newton(shared(), solver)
     state = replace(state, gram=replace(state.gram, stalled=True))
     for _ in range(100):
         state = solver.step(view, state)

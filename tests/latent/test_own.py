@@ -8,53 +8,40 @@ import torch
 from solver_cases import CHAIN, PAIRS
 from strategies import classification
 
-from proxmtl import (
-    Groups,
-    LatentMTL,
-    Logistic,
-    MaxIterations,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredHinge,
-    Status,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.latent import starts
 
 STRENGTHS = {"group_strength": 0.02, "l1_strength": 0.005, "frobenius_strength": 0.005}
 X, Y = classification(80, 9, 6, seed=4, missing=0.15, shift=0.2)
-ALL = Groups.single(6)
+ALL = pm.Groups.single(6)
 each_init = pytest.mark.parametrize("init", ["svd", "trace", "best", "zero"])
 
 
 def solved(X=X, Y=Y, **options):
     base = {"groups": ALL, "tol": 1e-6, "max_passes": 3000, "init": "best", **STRENGTHS}
-    return LatentMTL(**{**base, **options}).solve(X, Y)
+    return pm.LatentMTL(**{**base, **options}).solve(X, Y)
 
 
 def alone(strength, X=X, loss=None):
     """Ridge classifiers, one a task."""
     like = torch.as_tensor(X)
-    problem = Problem(
-        loss or SquaredHinge(),
-        SharedDesign(like, intercept=True),
-        Targets.from_labels(Y, reduction="mean", like=like),
-        SquaredFrobenius(strength),
+    problem = pm.Problem(
+        loss or pm.SquaredHinge(),
+        pm.SharedDesign(like, intercept=True),
+        pm.Targets.from_labels(Y, reduction="mean", like=like),
+        pm.SquaredFrobenius(strength),
     )
-    return minimize(problem, stop=RelativeGap(1e-12) | MaxIterations(20000))
+    return pm.minimize(problem, stop=pm.RelativeGap(1e-12) | pm.MaxIterations(20000))
 
 
-@pytest.mark.parametrize("loss", [SquaredHinge(), Logistic()], ids=["hinge", "logistic"])
+@pytest.mark.parametrize("loss", [pm.SquaredHinge(), pm.Logistic()], ids=["hinge", "logistic"])
 @each_init
 def test_with_a_weak_ridge_each_task_is_a_classifier_of_its_own(init, loss):
     best = alone(1e-4, loss=loss)
     found = solved(init=init, own_strength=1e-4, loss=loss, tol=1e-8)
     assert found.live_latents == 0
     assert not found.collapsed
-    assert found.status is Status.CONVERGED
+    assert found.status is pm.Status.CONVERGED
     assert found.certificate.objective == pytest.approx(best.objective, rel=1e-6)
     torch.testing.assert_close(found.coef, best.solution[:-1], rtol=1e-2, atol=1e-2)
 
@@ -74,7 +61,7 @@ def test_with_a_strong_ridge_it_is_the_model_without_own_parts(init):
 def test_every_algorithm_ends_no_higher_than_single_tasks(algorithm, groups, fit_intercept):
     labels = Y if groups is not CHAIN else Y[:, :4]
     own = 0.01
-    model = LatentMTL(
+    model = pm.LatentMTL(
         groups,
         own_strength=own,
         algorithm=algorithm,
@@ -85,8 +72,8 @@ def test_every_algorithm_ends_no_higher_than_single_tasks(algorithm, groups, fit
     )
     result = model.solve(X, labels)
     problem = model.problem(X, labels)
-    ridge = Problem(problem.loss, problem.design, problem.targets, problem.own)
-    best = minimize(ridge, stop=RelativeGap(1e-9) | MaxIterations(5000))
+    ridge = pm.Problem(problem.loss, problem.design, problem.targets, problem.own)
+    best = pm.minimize(ridge, stop=pm.RelativeGap(1e-9) | pm.MaxIterations(5000))
     assert result.certificate.objective <= best.objective * (1 + 1e-3)
     assert result.certificate.objective == pytest.approx(
         problem.objective(blocks_of(problem, result))
@@ -108,7 +95,7 @@ def test_what_tasks_share_goes_into_latents_and_the_rest_stays_own():
     own = torch.zeros(20, 8, dtype=torch.float64)
     own[:, 3] = 4 * normal(20)
     labels = torch.sign(X @ (shared + own) + normal(400, 8))
-    found = solved(X, labels, groups=Groups.single(8), own_strength=0.02, group_strength=0.01)
+    found = solved(X, labels, groups=pm.Groups.single(8), own_strength=0.02, group_strength=0.01)
     assert found.live_latents == 1
     norms = found.own.norm(dim=0)
     assert int(norms.argmax()) == 3
@@ -118,7 +105,7 @@ def test_what_tasks_share_goes_into_latents_and_the_rest_stays_own():
 @pytest.mark.parametrize("own", [None, 0.01])
 @pytest.mark.parametrize("K", [1, 2, None])
 def test_the_best_start_is_no_higher_than_those_it_chooses_from(own, K):
-    model = LatentMTL(ALL, own_strength=own, **STRENGTHS)
+    model = pm.LatentMTL(ALL, own_strength=own, **STRENGTHS)
     problem = model.problem(X, Y).in_units()
     generator = torch.Generator().manual_seed(0)
     objective = {}
@@ -141,14 +128,14 @@ def test_features_that_say_nothing_leave_zero_weights(init):
             result = solved(features, init=init, own_strength=own, max_passes=300)
             # centred, constant features leave rounding errors
             assert float(result.coef.abs().max()) < 1e-12
-            assert result.status in (Status.CONVERGED, Status.COLLAPSED)
+            assert result.status in (pm.Status.CONVERGED, pm.Status.COLLAPSED)
 
 
 def test_by_default_own_parts_start_from_the_best_and_others_from_single_tasks():
     for own, init in ((None, "svd"), (0.01, "best")):
         options = {"groups": ALL, "own_strength": own, "max_passes": 40, **STRENGTHS}
-        chosen = LatentMTL(**options).solve(X, Y)
-        assert chosen.coef.equal(LatentMTL(**options, init=init).solve(X, Y).coef)
+        chosen = pm.LatentMTL(**options).solve(X, Y)
+        assert chosen.coef.equal(pm.LatentMTL(**options, init=init).solve(X, Y).coef)
 
 
 def test_a_trace_start_has_few_latents_where_tasks_share():
@@ -156,12 +143,12 @@ def test_a_trace_start_has_few_latents_where_tasks_share():
     normal = lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)  # noqa: E731
     X = normal(200, 30)
     labels = torch.sign(X @ normal(30, 2) @ normal(2, 10) + normal(200, 10))
-    model = LatentMTL(Groups.single(10), **STRENGTHS)
+    model = pm.LatentMTL(pm.Groups.single(10), **STRENGTHS)
     problem = model.problem(X, labels).in_units()
     L, S, *_ = starts.trace_start(problem, 10, torch.Generator())
     assert 1 <= int(((L != 0).any(0) & (S != 0).any(1)).sum()) <= 4
-    found = solved(X, labels, groups=Groups.single(10), init="trace", max_passes=200)
-    single = solved(X, labels, groups=Groups.single(10), init="svd", max_passes=200)
+    found = solved(X, labels, groups=pm.Groups.single(10), init="trace", max_passes=200)
+    single = solved(X, labels, groups=pm.Groups.single(10), init="svd", max_passes=200)
     assert found.certificate.objective <= single.certificate.objective * (1 + 1e-2)
 
 
@@ -195,26 +182,28 @@ def test_features_by_task():
 
 def test_warm_starts_and_given_starts_bring_own_parts():
     best = solved(own_strength=0.01)
-    model = LatentMTL(ALL, own_strength=0.01, max_passes=5, **STRENGTHS)
+    model = pm.LatentMTL(ALL, own_strength=0.01, max_passes=5, **STRENGTHS)
     again = model.solve(X, Y, warm_start=best)
     assert again.certificate.objective <= best.certificate.objective * (1 + 1e-12)
     given = (best.L, best.S, best.intercept, best.own)
-    same = LatentMTL(ALL, own_strength=0.01, max_passes=5, init=given, **STRENGTHS).solve(X, Y)
+    same = pm.LatentMTL(ALL, own_strength=0.01, max_passes=5, init=given, **STRENGTHS).solve(X, Y)
     assert same.certificate.objective <= best.certificate.objective * (1 + 1e-12)
     with pytest.raises(ValueError, match="give own_strength"):
-        LatentMTL(ALL, init=given, **STRENGTHS).solve(X, Y)
-    without = LatentMTL(ALL, own_strength=0.01, max_passes=5, init=given[:3], **STRENGTHS)
+        pm.LatentMTL(ALL, init=given, **STRENGTHS).solve(X, Y)
+    without = pm.LatentMTL(ALL, own_strength=0.01, max_passes=5, init=given[:3], **STRENGTHS)
     assert without.solve(X, Y).own is not None
     no_intercept = (best.L, best.S, None, best.own)
-    plain = LatentMTL(ALL, own_strength=0.01, fit_intercept=False, init=no_intercept, **STRENGTHS)
+    plain = pm.LatentMTL(
+        ALL, own_strength=0.01, fit_intercept=False, init=no_intercept, **STRENGTHS
+    )
     assert not plain.solve(X, Y).intercept.any()
 
 
 def test_a_resumed_solve_takes_the_same_path():
     # a start that takes as many passes whatever the budget
     options = {"own_strength": 0.01, "init": "svd", "tol": 0, **STRENGTHS}
-    model = LatentMTL(ALL, max_passes=90, **options)
-    half = LatentMTL(ALL, max_passes=60, **options).solve(X, Y)
+    model = pm.LatentMTL(ALL, max_passes=90, **options)
+    half = pm.LatentMTL(ALL, max_passes=60, **options).solve(X, Y)
     saved = type(half.state).from_state_dict(half.state.state_dict())
     resumed = model.solve(X, Y, state=saved)
     whole = model.solve(X, Y)
@@ -236,7 +225,7 @@ def test_a_resumed_solve_takes_the_same_path():
 )
 def test_bad_options_say_what_to_do(options, match):
     with pytest.raises(ValueError, match=match):
-        LatentMTL(ALL, **STRENGTHS, **options).solve(X, Y)
+        pm.LatentMTL(ALL, **STRENGTHS, **options).solve(X, Y)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -249,4 +238,4 @@ def test_low_precision_features(dtype):
 
 def test_disjoint_groups_too():
     found = solved(Y=Y[:, :4], groups=PAIRS, own_strength=0.01)
-    assert found.status is Status.CONVERGED
+    assert found.status is pm.Status.CONVERGED

@@ -8,21 +8,7 @@ from oracles import finite_difference
 from solver_cases import CHAIN, M, data, latent, latent_start, targets
 from strategies import classification
 
-from proxmtl import (
-    PALM,
-    PANOC,
-    Groups,
-    LatentProblem,
-    MaxIterations,
-    Problem,
-    RelativeGap,
-    RelativeKKT,
-    SharedDesign,
-    SquaredHinge,
-    TaskDesign,
-    UnsupportedError,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.latent import Alternating, rebalance
 from proxmtl.latent.refactor import refactor
 from proxmtl.solvers import run
@@ -30,7 +16,9 @@ from proxmtl.targets import Targets
 
 with_and_without = pytest.mark.parametrize("intercept", [False, True])
 with_own_parts_or_not = pytest.mark.parametrize("own", [None, 0.4], ids=["shared", "own"])
-each_family = pytest.mark.parametrize("groups", [Groups.singletons(M), CHAIN], ids=["one", "chain"])
+each_family = pytest.mark.parametrize(
+    "groups", [pm.Groups.singletons(M), CHAIN], ids=["one", "chain"]
+)
 STRENGTHS = [(0.6, 0.2, 0.1), (0.6, 0.0, 0.1), (0.6, 0.2, 0.0)]
 each_strength = pytest.mark.parametrize("strengths", STRENGTHS, ids=["both", "ridge", "l1"])
 
@@ -145,8 +133,8 @@ def test_gaps_bound_what_each_block_alone_can_gain(intercept, fitted):
     problem = latent(intercept=intercept, own=0.4)
     blocks = latent_start(problem, scale=0.2)
     if fitted:
-        stop = RelativeKKT(1e-7) | MaxIterations(5000)
-        blocks = run(problem, PANOC(), blocks, stop).solution
+        stop = pm.RelativeKKT(1e-7) | pm.MaxIterations(5000)
+        blocks = run(problem, pm.PANOC(), blocks, stop).solution
     certificate = problem.certificate(blocks)
     assert certificate.objective == pytest.approx(problem.objective(blocks), rel=1e-12)
     for name, gap in certificate.block_gaps.items():
@@ -156,8 +144,8 @@ def test_gaps_bound_what_each_block_alone_can_gain(intercept, fitted):
             for j, other in enumerate(problem.block_names)
             if other == name or (other == "intercept" and other not in held)
         )
-        alone = PALM(order=(moved,))
-        lowest = run(problem, alone, blocks, MaxIterations(3000), null=False).objective
+        alone = pm.PALM(order=(moved,))
+        lowest = run(problem, alone, blocks, pm.MaxIterations(3000), null=False).objective
         gain = certificate.objective - lowest
         assert -1e-9 <= gain <= gap + 1e-9
         assert gap <= (1e-6 if fitted else math.inf)
@@ -168,8 +156,10 @@ def test_own_parts_of_their_own_are_ridge_classifiers():
     problem = latent(own=0.4)
     L, S, *_ = latent_start(problem)
     X, *_ = data()
-    alone = Problem(SquaredHinge(), SharedDesign(X, intercept=True), targets(), problem.own)
-    best = minimize(alone, stop=RelativeGap(1e-12) | MaxIterations(5000))
+    alone = pm.Problem(
+        pm.SquaredHinge(), pm.SharedDesign(X, intercept=True), targets(), problem.own
+    )
+    best = pm.minimize(alone, stop=pm.RelativeGap(1e-12) | pm.MaxIterations(5000))
     V, b = alone.design.split(best.solution)
     found = problem.certificate((0 * L, 0 * S, b, V))
     assert found.objective == pytest.approx(best.objective, rel=1e-12)
@@ -182,10 +172,10 @@ def test_the_blocks_of_the_paper_leave_no_own_part_out():
     problem = latent(own=0.4)
     L, S, b, V = latent_start(problem)
     for pose in (lambda: problem.s_problem(L), lambda: problem.l_problem(S, b)):
-        with pytest.raises(UnsupportedError, match="own_strength"):
+        with pytest.raises(pm.UnsupportedError, match="own_strength"):
             pose()
-    with pytest.raises(UnsupportedError, match="own_strength"):
-        run(problem, Alternating(), (L, S, b, V), MaxIterations(1))
+    with pytest.raises(pm.UnsupportedError, match="own_strength"):
+        run(problem, Alternating(), (L, S, b, V), pm.MaxIterations(1))
     for blocks, match in (
         ((L, S, b), r"3 blocks.*L, S, intercept, own"),
         ((L, S, b, V[:, :-1]), "own has shape"),
@@ -249,7 +239,7 @@ def test_refactoring_keeps_w_and_never_raises_the_penalty(groups):
 @with_and_without
 def test_factors_balance_at_a_stationary_point(intercept):
     problem = latent(intercept=intercept)
-    result = run(problem, PANOC(), latent_start(problem), MaxIterations(1500))
+    result = run(problem, pm.PANOC(), latent_start(problem), pm.MaxIterations(1500))
     assert result.certificate.relative_kkt < 1e-5
     L, S = result.solution[:2]
     assert bool((L != 0).any())
@@ -263,7 +253,7 @@ def test_factors_balance_at_a_stationary_point(intercept):
 def test_zero_is_a_strict_local_minimum():
     problem = latent()
     L, S, b = latent_start(problem)
-    biased = run(problem, PALM(order=((1, 2), (0,))), (0 * L, 0 * S, b), MaxIterations(300))
+    biased = run(problem, pm.PALM(order=((1, 2), (0,))), (0 * L, 0 * S, b), pm.MaxIterations(300))
     at_zero = biased.certificate
     assert at_zero.relative_kkt < 1e-6
     for seed in range(5):
@@ -286,9 +276,9 @@ def test_problems_without_a_minimum_are_refused(strengths, message):
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        (Groups.from_lists([[0, 1]], n_items=M), r"tasks \[2, 3\] are in no group"),
-        (Groups.from_lists([[0, 1], [2, 3]], weights=[1, 0]), "a group has weight 0"),
-        (Groups.singletons(M + 1), "made for 5 tasks, the labels have 4"),
+        (pm.Groups.from_lists([[0, 1]], n_items=M), r"tasks \[2, 3\] are in no group"),
+        (pm.Groups.from_lists([[0, 1], [2, 3]], weights=[1, 0]), "a group has weight 0"),
+        (pm.Groups.singletons(M + 1), "made for 5 tasks, the labels have 4"),
     ],
 )
 def test_groups_that_leave_a_task_free_are_refused(groups, message):
@@ -299,14 +289,18 @@ def test_groups_that_leave_a_task_free_are_refused(groups, message):
 def test_features_shared_or_repeated_per_task_give_one_problem():
     X, Y = classification(30, 5, 3, seed=8, missing=0.2)
     options = {"group_strength": 0.5, "l1_strength": 0.1, "frobenius_strength": 0.1}
-    groups = Groups.from_lists([[0, 1], [2]])
-    one = LatentProblem(
-        SquaredHinge(), SharedDesign(X, intercept=True), Targets.from_labels(Y), groups, **options
+    groups = pm.Groups.from_lists([[0, 1], [2]])
+    one = pm.LatentProblem(
+        pm.SquaredHinge(),
+        pm.SharedDesign(X, intercept=True),
+        Targets.from_labels(Y),
+        groups,
+        **options,
     )
     kept = [~torch.isnan(Y[:, m]) for m in range(3)]
-    ragged = LatentProblem(
-        SquaredHinge(),
-        TaskDesign([X[k] for k in kept], intercept=True),
+    ragged = pm.LatentProblem(
+        pm.SquaredHinge(),
+        pm.TaskDesign([X[k] for k in kept], intercept=True),
         Targets.from_labels([Y[k, m] for m, k in enumerate(kept)]),
         groups,
         **options,

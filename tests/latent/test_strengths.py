@@ -9,19 +9,7 @@ import torch
 from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 
-from proxmtl import (
-    Groups,
-    LatentMTL,
-    LatentMTLClassifier,
-    LatentMTLRegressor,
-    Logistic,
-    Problem,
-    SharedDesign,
-    SharedPlusOwnClassifier,
-    SharedPlusOwnRegressor,
-    Squared,
-    Targets,
-)
+import proxmtl as pm
 from proxmtl.latent import signal, strengths
 from proxmtl.latent.strengths import RelativeStrengths, shared_strengths
 from proxmtl.nn import LatentMTLHead
@@ -35,17 +23,17 @@ NUMBERS = LINEAR + 2 * RNG.normal(size=(N, M))
 LABELS = (np.median(NUMBERS, axis=0) < NUMBERS).astype(float)
 MISSING = np.where(RNG.random((N, M)) < 0.4, np.nan, LABELS)
 MODELS = {
-    "shared": (SharedPlusOwnClassifier, MISSING),
-    "latent": (LatentMTLClassifier, MISSING),
-    "shared numbers": (SharedPlusOwnRegressor, NUMBERS),
-    "latent numbers": (LatentMTLRegressor, NUMBERS),
+    "shared": (pm.SharedPlusOwnClassifier, MISSING),
+    "latent": (pm.LatentMTLClassifier, MISSING),
+    "shared numbers": (pm.SharedPlusOwnRegressor, NUMBERS),
+    "latent numbers": (pm.LatentMTLRegressor, NUMBERS),
 }
 
 
 def posed(features, labels):
     """A problem of signs without a penalty."""
-    targets = Targets.from_labels(2 * labels - 1, reduction="mean")
-    return Problem(Logistic(), SharedDesign(features, intercept=True), targets)
+    targets = pm.Targets.from_labels(2 * labels - 1, reduction="mean")
+    return pm.Problem(pm.Logistic(), pm.SharedDesign(features, intercept=True), targets)
 
 
 def predictions(model, features):
@@ -69,8 +57,8 @@ def test_predictions_are_those_of_features_in_another_unit(name, standardize, po
 @pytest.mark.parametrize("power", [-400, -280, 280, 400])
 def test_strengths_follow_the_scale_to_the_end_of_the_range(power):
     """Squares of slopes, which go as squares of features, would leave float64."""
-    found, _ = shared_strengths(posed(2.0**power * X, MISSING), Groups.single(M), None)
-    shared, own = shared_strengths(posed(X, MISSING), Groups.single(M), None)[0]
+    found, _ = shared_strengths(posed(2.0**power * X, MISSING), pm.Groups.single(M), None)
+    shared, own = shared_strengths(posed(X, MISSING), pm.Groups.single(M), None)[0]
     assert found.shared / 2.0**power == pytest.approx(shared, rel=1e3 * EPS)
     assert found.own / 2.0 ** (2 * power) == pytest.approx(own, rel=1e3 * EPS)
 
@@ -78,8 +66,8 @@ def test_strengths_follow_the_scale_to_the_end_of_the_range(power):
 @pytest.mark.parametrize("offset", [1.0, 1000.0])
 def test_without_an_intercept_features_are_not_centred_in_the_unit(offset):
     features = offset + 1e-9 * X
-    targets = Targets.from_labels(2 * LABELS - 1, reduction="mean")
-    problem = Problem(Logistic(), SharedDesign(features), targets)
+    targets = pm.Targets.from_labels(2 * LABELS - 1, reduction="mean")
+    problem = pm.Problem(pm.Logistic(), pm.SharedDesign(features), targets)
     expected = (features**2).sum(1).mean() / LABELS.size
     assert strengths.own_unit(problem, None) == pytest.approx(expected, rel=1e3 * EPS)
 
@@ -89,13 +77,13 @@ def test_bad_strengths_raise_before_groups_are_looked_for(monkeypatch):
     monkeypatch.setattr("proxmtl.estimators.latent.groups_for", None)
     monkeypatch.setattr("proxmtl.estimators.shared_plus_own.groups_for", None)
     with pytest.raises(ValueError, match="shared_strength: got inf"):
-        LatentMTLClassifier(groups="auto", shared_strength=np.inf).fit(X, LABELS)
+        pm.LatentMTLClassifier(groups="auto", shared_strength=np.inf).fit(X, LABELS)
     with pytest.raises(ValueError, match="own_strength: got -1"):
-        SharedPlusOwnClassifier(groups="auto", own_strength=-1.0).fit(X, LABELS)
+        pm.SharedPlusOwnClassifier(groups="auto", own_strength=-1.0).fit(X, LABELS)
 
 
 def test_later_sets_keep_the_groups_of_the_first():
-    model = LatentMTLClassifier(groups="auto").partial_fit(X[:40], LABELS[:40])
+    model = pm.LatentMTLClassifier(groups="auto").partial_fit(X[:40], LABELS[:40])
     groups = model.groups_
     assert model.partial_fit(X[20:], LABELS[20:]).groups_ is groups
 
@@ -126,8 +114,8 @@ def left_out(features, labels, ridge):
 def test_the_ridge_has_the_least_error_on_labels_left_out():
     """By fitting again without each row, one by one."""
     weights = torch.full((N, M), 1 / (N * M), dtype=torch.float64)
-    targets = Targets(torch.from_numpy(NUMBERS), weights, M)
-    problem = Problem(Squared(), SharedDesign(X, intercept=True), targets)
+    targets = pm.Targets(torch.from_numpy(NUMBERS), weights, M)
+    problem = pm.Problem(pm.Squared(), pm.SharedDesign(X, intercept=True), targets)
     copies = torch.ones(N, M, dtype=torch.float64)
     norms = float(((X - X.mean(0)) ** 2).sum(1).mean())
     errors = [sum(left_out(X, NUMBERS[:, m], r) for m in range(M)) for r in signal.RIDGES]
@@ -140,7 +128,7 @@ def test_the_ridge_has_the_least_error_on_labels_left_out():
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", [SharedPlusOwnClassifier, LatentMTLClassifier])
+@pytest.mark.parametrize("kind", [pm.SharedPlusOwnClassifier, pm.LatentMTLClassifier])
 def test_a_row_of_weight_two_is_two_rows(kind):
     counts = RNG.integers(0, 3, N)
     counts[:4] = 1
@@ -148,7 +136,7 @@ def test_a_row_of_weight_two_is_two_rows(kind):
     weighted = kind(max_passes=3000).fit(X, MISSING, counts.astype(float))
     repeated = kind(max_passes=3000).fit(X[rows], MISSING[rows])
     names = ("shared_strength_", "own_strength_")
-    if kind is SharedPlusOwnClassifier:
+    if kind is pm.SharedPlusOwnClassifier:
         pairs = [(getattr(weighted, name), getattr(repeated, name)) for name in names]
     else:
         pairs = list(zip(weighted.strengths_.values(), repeated.strengths_.values(), strict=True))
@@ -161,7 +149,9 @@ def test_a_row_of_weight_two_is_two_rows(kind):
 def test_strengths_of_sparse_features_are_those_of_dense_ones(standardize, intercept):
     thin = np.where(RNG.random(X.shape) < 0.5, 0.0, X)
     found = [
-        SharedPlusOwnClassifier(standardize=standardize, fit_intercept=intercept).fit(each, MISSING)
+        pm.SharedPlusOwnClassifier(standardize=standardize, fit_intercept=intercept).fit(
+            each, MISSING
+        )
         for each in (csr_array(thin), thin)
     ]
     for name in ("shared_strength_", "own_strength_"):
@@ -177,8 +167,8 @@ def test_strengths_of_tasks_with_rows_of_their_own_are_those_of_one_matrix():
         wide[a:b, m] = LABELS[a:b, m]
     parts = [X[a:b] for a, b in itertools.pairwise(starts)]
     vectors = [LABELS[a:b, m] for m, (a, b) in enumerate(itertools.pairwise(starts))]
-    one = SharedPlusOwnClassifier().fit(parts, vectors)
-    other = SharedPlusOwnClassifier().fit(X, wide)
+    one = pm.SharedPlusOwnClassifier().fit(parts, vectors)
+    other = pm.SharedPlusOwnClassifier().fit(X, wide)
     assert one.shared_strength_ == pytest.approx(other.shared_strength_, rel=1e-9)
     assert one.own_strength_ == pytest.approx(other.own_strength_, rel=1e-9)
 
@@ -197,7 +187,7 @@ def noise_of(features, labels):
 def test_the_share_of_noise_is_that_of_eigenvalues():
     problem = posed(X, LABELS)
     null = strengths._Null.of(problem, None)
-    everyone = Groups.single(M)
+    everyone = pm.Groups.single(M)
     found = null.noise_share(everyone) * null.critical(everyone)
     exact = noise_of(X, LABELS)
     # the power method comes from below; the eigenvalue is half of the square at least
@@ -205,9 +195,9 @@ def test_the_share_of_noise_is_that_of_eigenvalues():
 
 
 def test_labels_without_a_relation_to_features_share_nothing():
-    alone = SharedPlusOwnClassifier().fit(X, RNG.permutation(LABELS))
-    related = SharedPlusOwnClassifier().fit(X, LABELS)
-    latent = LatentMTLClassifier().fit(X, RNG.permutation(LABELS))
+    alone = pm.SharedPlusOwnClassifier().fit(X, RNG.permutation(LABELS))
+    related = pm.SharedPlusOwnClassifier().fit(X, LABELS)
+    latent = pm.LatentMTLClassifier().fit(X, RNG.permutation(LABELS))
     assert alone.shared_strength_ > 1.5 * related.shared_strength_
     assert alone.n_shared_ <= related.n_shared_
     assert latent.result_.live_latents <= 1
@@ -218,7 +208,7 @@ def test_own_parts_of_rare_classes_have_a_weaker_ridge(share):
     """A label of theirs tells the logistic loss little: ``p (1 - p)``."""
     labels = (np.quantile(NUMBERS, 1 - share, axis=0) < NUMBERS).astype(float)
     problem = posed(X, labels)
-    found, units = shared_strengths(problem, Groups.single(M), None)
+    found, units = shared_strengths(problem, pm.Groups.single(M), None)
     copies = torch.ones(N, M, dtype=torch.float64)
     norms = float(((X - X.mean(0)) ** 2).sum(1).mean())
     ridge = signal.ridge_of_labels(problem, copies, norms)
@@ -231,11 +221,11 @@ def test_own_parts_of_rare_classes_have_a_weaker_ridge(share):
 @pytest.mark.parametrize("own", ["auto", np.inf])
 def test_the_strengths_of_the_paper_are_those_of_the_engine(own):
     accuracy = {"tol": 1e-9, "max_passes": 5000}
-    model = LatentMTLClassifier(
+    model = pm.LatentMTLClassifier(
         group_strength=5e-3, own_strength=own, groups="singletons", **accuracy
     ).fit(X, LABELS)
     moments = (X - X.mean(0)) / X.std(0)
-    expected = LatentMTL(group_strength=5e-3, **accuracy).solve(moments, 2 * LABELS - 1)
+    expected = pm.LatentMTL(group_strength=5e-3, **accuracy).solve(moments, 2 * LABELS - 1)
     assert model.strengths_ == {
         "group_strength": 5e-3,
         "l1_strength": 1e-4,
@@ -257,24 +247,24 @@ def test_the_strengths_of_the_paper_are_those_of_the_engine(own):
 )
 def test_strengths_that_mean_nothing_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        LatentMTLClassifier(**options).fit(X, LABELS)
+        pm.LatentMTLClassifier(**options).fit(X, LABELS)
 
 
 def test_a_head_finds_its_strengths_in_the_first_solve_and_keeps_them():
     head = LatentMTLHead(
-        D, M, Groups.single(M), relative=RelativeStrengths(0.4, 0.5), dtype=torch.float64
+        D, M, pm.Groups.single(M), relative=RelativeStrengths(0.4, 0.5), dtype=torch.float64
     )
     with pytest.raises(ValueError, match="first solve"):
         head.penalty()
     signs = torch.from_numpy(2 * LABELS - 1)
     features = torch.from_numpy(X)
     head.solve(features, signs)
-    problem = Problem(
+    problem = pm.Problem(
         head.model.loss,
-        SharedDesign(features, intercept=True),
-        Targets.from_labels(signs, reduction="mean"),
+        pm.SharedDesign(features, intercept=True),
+        pm.Targets.from_labels(signs, reduction="mean"),
     )
-    expected = RelativeStrengths(0.4, 0.5).absolute(problem, Groups.single(M))
+    expected = RelativeStrengths(0.4, 0.5).absolute(problem, pm.Groups.single(M))
     for name, value in expected.items():
         assert getattr(head.model, name) == pytest.approx(value, rel=1e-9)
     assert head.strengths.tolist() == list(map(head.model.__getattribute__, expected))
@@ -292,7 +282,7 @@ def test_a_head_finds_its_strengths_in_the_first_solve_and_keeps_them():
 @pytest.mark.parametrize("passes", [1, 5, 20, 21, 40, 60])
 @pytest.mark.parametrize("groups", [None, "singletons", [[0, 1, 2], [2, 3, 4, 5]]], ids=str)
 def test_a_start_that_the_budget_ends_is_none(passes, groups):
-    model = LatentMTLClassifier(groups=groups, max_passes=passes)
+    model = pm.LatentMTLClassifier(groups=groups, max_passes=passes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, MISSING)

@@ -6,16 +6,7 @@ import pytest
 import torch
 from strategies import classification
 
-from proxmtl import (
-    GroupL2,
-    Groups,
-    Logistic,
-    MaxPasses,
-    RelativeKKT,
-    SharedDesign,
-    SquaredFrobenius,
-    Targets,
-)
+import proxmtl as pm
 from proxmtl.nn import ConvexHead, LatentMTLHead, ProblemTemplate, ProximalOptimizer, SolverLayer
 from proxmtl.nn.linear import Centred
 
@@ -23,12 +14,12 @@ N, D, M = 30, 5, 4
 X, Y = classification(N, D, M, missing=0.1)
 X = X + torch.linspace(1, 3, D).double()  # means that centring has to take out
 PER_TASK = torch.stack([X + 0.1 * m for m in range(M)])
-PENALTIES = (GroupL2(Groups.from_lists([[0, 1], [2, 3]]), 0.03), SquaredFrobenius(0.02))
-EXACT = RelativeKKT(1e-11) | MaxPasses(20000)
+PENALTIES = (pm.GroupL2(pm.Groups.from_lists([[0, 1], [2, 3]]), 0.03), pm.SquaredFrobenius(0.02))
+EXACT = pm.RelativeKKT(1e-11) | pm.MaxPasses(20000)
 
 
 def make_head(**options):
-    options = {"loss": Logistic(), "stop": EXACT, "dtype": torch.float64, **options}
+    options = {"loss": pm.Logistic(), "stop": EXACT, "dtype": torch.float64, **options}
     return ConvexHead(D, M, PENALTIES, **options)
 
 
@@ -41,7 +32,7 @@ def test_it_is_the_solution_of_the_problem_as_it_stands(features, intercept):
     result = head.solve(features, Y, weight)
     assert result.status.ok
     options = {"reduction": "mean", "sample_weight": weight if features is X else [weight] * M}
-    problem = ProblemTemplate(Logistic(), PENALTIES, intercept, options)(features, Y)
+    problem = ProblemTemplate(pm.Logistic(), PENALTIES, intercept, options)(features, Y)
     certificate = problem.certificate(result.solution)
     assert certificate.relative_kkt < 1e-9
     assert float(head.loss(features, Y, weight)) == pytest.approx(certificate.objective, rel=1e-12)
@@ -55,10 +46,10 @@ def test_it_is_the_solution_of_the_problem_as_it_stands(features, intercept):
 
 
 def test_a_solve_is_resumed_exactly():
-    whole = make_head().solve(X, Y, stop=MaxPasses(40))
-    part = make_head().solve(X, Y, stop=MaxPasses(20))
+    whole = make_head().solve(X, Y, stop=pm.MaxPasses(40))
+    part = make_head().solve(X, Y, stop=pm.MaxPasses(20))
     for state in (part.state, part.state.state_dict()):
-        rest = make_head().solve(X, Y, state=state, stop=MaxPasses(40))
+        rest = make_head().solve(X, Y, state=state, stop=pm.MaxPasses(40))
         assert torch.equal(rest.solution, whole.solution)
 
 
@@ -68,7 +59,7 @@ def test_the_gradient_is_that_of_the_optimal_value(reduction, features):
     scale = {"mean": 1, "task_mean": M, "sum": N * M}[reduction]
     penalties = [term.with_strength(scale * term.strength) for term in PENALTIES]
     head = ConvexHead(
-        D, M, penalties, loss=Logistic(), reduction=reduction, stop=EXACT, dtype=torch.float64
+        D, M, penalties, loss=pm.Logistic(), reduction=reduction, stop=EXACT, dtype=torch.float64
     )
     head.solve(features, Y)
     x = features.clone().requires_grad_()
@@ -124,7 +115,7 @@ def test_means_are_left_where_they_cannot_be_taken_out():
     W, b = torch.ones(D, 2).double(), torch.zeros(2).double()
     assert torch.equal(Centred(X, wanted=False).inside(W, b), b)
     torch.testing.assert_close(parts.outside(W, parts.inside(W, b)), b)
-    design = SharedDesign(Centred(X).features, intercept=True)
+    design = pm.SharedDesign(Centred(X).features, intercept=True)
     scores = design.scores(torch.cat([W, Centred(X).inside(W, b)[None]]))
     torch.testing.assert_close(scores, X @ W)
 
@@ -155,7 +146,7 @@ def test_labels_in_another_coding_are_refused(call):
 
 
 def test_a_layer_and_a_proximal_step_refuse_them_too():
-    layer = SolverLayer(ProblemTemplate(Logistic(), PENALTIES))
+    layer = SolverLayer(ProblemTemplate(pm.Logistic(), PENALTIES))
     with pytest.raises(ValueError, match="looks like 0/1 coding"):
         layer(X, ZERO_ONE)
     with pytest.raises(ValueError, match="looks like 0/1 coding"):
@@ -174,7 +165,7 @@ def test_zeros_for_missing_labels_are_taken_where_the_training_set_has_them():
     other.load_state_dict(head.state_dict())
     torch.testing.assert_close(other.loss(X, ones), expected)
     torch.testing.assert_close(make_head().loss(X, WITH_ZEROS), make_head().loss(X, Y))
-    assert Targets.from_labels(WITH_ZEROS).labels.shape == (N, M)
+    assert pm.Targets.from_labels(WITH_ZEROS).labels.shape == (N, M)
 
 
 def test_strengths_without_a_minimum_are_refused_at_once():

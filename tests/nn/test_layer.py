@@ -6,31 +6,19 @@ import pytest
 import torch
 from strategies import classification
 
-from proxmtl import (
-    FISTA,
-    L1,
-    GroupL2,
-    Groups,
-    Logistic,
-    MaxIterations,
-    RelativeKKT,
-    Squared,
-    SquaredFrobenius,
-    SquaredHinge,
-    UnsupportedError,
-)
+import proxmtl as pm
 from proxmtl.adjoints import Envelope, Implicit, Unroll
 from proxmtl.nn import ProblemTemplate, SolverLayer
 
 X, Y = classification(10, 3, 3)
 TASKS = torch.stack([X, 1.1 * X.flip(0), X - 0.2])
-PENALTIES = (GroupL2(Groups.from_lists([[0, 1], [2]]), 0.05), SquaredFrobenius(0.02))
-STOP = RelativeKKT(1e-13) | MaxIterations(3000)
+PENALTIES = (pm.GroupL2(pm.Groups.from_lists([[0, 1], [2]]), 0.05), pm.SquaredFrobenius(0.02))
+STOP = pm.RelativeKKT(1e-13) | pm.MaxIterations(3000)
 
 
 def make_layer(adjoint=None, *, loss=None, penalties=PENALTIES, intercept=True):
-    template = ProblemTemplate(loss or Logistic(), penalties, intercept, {"reduction": "mean"})
-    return SolverLayer(template, solver=FISTA(), stop=STOP, adjoint=adjoint)
+    template = ProblemTemplate(loss or pm.Logistic(), penalties, intercept, {"reduction": "mean"})
+    return SolverLayer(template, solver=pm.FISTA(), stop=STOP, adjoint=adjoint)
 
 
 @pytest.mark.parametrize("method", ["active_set", "fixed_point"])
@@ -58,7 +46,7 @@ def test_unrolled_steps_go_on_from_the_solve():
 
 
 def test_the_envelope_passes_gradcheck():
-    layer = make_layer(Envelope(), loss=SquaredHinge())
+    layer = make_layer(Envelope(), loss=pm.SquaredHinge())
     x = X.clone().requires_grad_()
     s = torch.tensor([0.05, 0.02], dtype=torch.float64, requires_grad=True)
     options = {"fast_mode": True, "eps": 1e-4, "rtol": 1e-6, "atol": 1e-8, "nondet_tol": 1e-10}
@@ -77,7 +65,7 @@ def test_ridge_regression_in_closed_form():
     """The solution is (X'X + 2 n lambda)^-1 X'Y: autograd differentiates that by itself."""
     ridge = 0.3
     layer = make_layer(
-        Implicit(), loss=Squared(), penalties=SquaredFrobenius(ridge), intercept=False
+        Implicit(), loss=pm.Squared(), penalties=pm.SquaredFrobenius(ridge), intercept=False
     )
     x, reference = X.clone().requires_grad_(), X.clone().requires_grad_()
     solution = layer(x, Y).solution
@@ -114,7 +102,7 @@ def test_it_starts_from_the_last_solution_and_keeps_the_result():
     assert layer.result.iterations < 0.2 * first.iterations
     layer(X[:, :2], Y)  # another shape: from zero
     assert layer.result.solution.shape == (3, 3)
-    cold = SolverLayer(layer.problem, solver=FISTA(), stop=STOP, warm_start=False)
+    cold = SolverLayer(layer.problem, solver=pm.FISTA(), stop=STOP, warm_start=False)
     cold(X, Y)
     cold(X, Y)
     assert cold.result.iterations == first.iterations
@@ -123,37 +111,37 @@ def test_it_starts_from_the_last_solution_and_keeps_the_result():
 
 
 def test_single_precision_and_autocast():
-    layer = SolverLayer(ProblemTemplate(Logistic(), PENALTIES))
+    layer = SolverLayer(ProblemTemplate(pm.Logistic(), PENALTIES))
     x = X.float().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = layer(x, Y)
     assert found.solution.dtype == torch.float32
     found.objective.backward()
-    plain = SolverLayer(ProblemTemplate(Logistic(), PENALTIES))(X.float(), Y)
+    plain = SolverLayer(ProblemTemplate(pm.Logistic(), PENALTIES))(X.float(), Y)
     assert torch.equal(found.solution, plain.solution)
     assert x.grad.dtype == torch.float32
 
 
 def test_a_rough_solve_is_not_differentiated_in_silence():
     x = X.clone().requires_grad_()
-    template = ProblemTemplate(Logistic(), PENALTIES)
-    rough = SolverLayer(template, stop=MaxIterations(2), adjoint=Implicit())
+    template = ProblemTemplate(pm.Logistic(), PENALTIES)
+    rough = SolverLayer(template, stop=pm.MaxIterations(2), adjoint=Implicit())
     with pytest.warns(RuntimeWarning, match=r"relative KKT residual of .* \(2 iterations\)"):
         rough(x, Y)
     for adjoint in (Envelope(), Unroll(2)):  # these do not take it for the minimiser
-        SolverLayer(template, stop=MaxIterations(2), adjoint=adjoint)(x, Y)
+        SolverLayer(template, stop=pm.MaxIterations(2), adjoint=adjoint)(x, Y)
 
 
 def test_refusals():
     x = X.clone().requires_grad_()
-    with pytest.raises(UnsupportedError, match="Implicit"):
+    with pytest.raises(pm.UnsupportedError, match="Implicit"):
         make_layer()(x, Y).solution.sum().backward()
     with pytest.raises(ValueError, match="penalties"):
         make_layer()(x, Y, torch.tensor([1.0]))
     with pytest.raises(ValueError, match="strength"):
         make_layer()(x, Y, torch.tensor([1.0, -1.0]))
     with pytest.raises(ValueError, match="ProblemTemplate"):
-        SolverLayer(L1(1.0))
+        SolverLayer(pm.L1(1.0))
     layer = make_layer(Implicit())
     grad = torch.autograd.grad(layer(x, Y).solution.sum(), x, create_graph=True)[0]
     with pytest.raises(RuntimeError, match="differentiated once"):

@@ -4,48 +4,31 @@ import pytest
 import torch
 from strategies import classification
 
-from proxmtl import (
-    L1,
-    L21,
-    Box,
-    ElasticNet,
-    GroupL2,
-    Groups,
-    MaxIterations,
-    Nuclear,
-    OverlappingGroupL2,
-    Problem,
-    RelativeKKT,
-    SharedDesign,
-    SparseGroupL2,
-    Squared,
-    SquaredFrobenius,
-    Targets,
-    WeightedL1,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.nn import ProximalOptimizer
 from proxmtl.regularizers import add
 from proxmtl.regularizers.metric import has_direct_form, metric_prox
 
 X, Y = classification(40, 6, 4)
-PROBLEM = Problem(Squared(), SharedDesign(X), Targets.from_labels(Y, reduction="mean"))
-TREE = Groups.from_lists([[0, 1, 2], [3, 4]])
+PROBLEM = pm.Problem(pm.Squared(), pm.SharedDesign(X), pm.Targets.from_labels(Y, reduction="mean"))
+TREE = pm.Groups.from_lists([[0, 1, 2], [3, 4]])
 METRIC = {
-    "L1": L1(0.4),
-    "ridge": SquaredFrobenius(0.4),
-    "elastic net": ElasticNet(0.5, 0.3),
-    "groups": GroupL2(TREE, 0.5),
-    "rows": L21(0.5),
-    "columns": L21(0.5, axis=0),
-    "sparse groups": SparseGroupL2(TREE, 0.6),
-    "groups, L1, ridge": add([GroupL2(TREE, 0.4), L1(0.1), SquaredFrobenius(0.2)]),
-    "L1, ridge": add([L1(0.3), SquaredFrobenius(0.2)]),
-    "weighted L1": WeightedL1(torch.linspace(0.0, 1.0, 30).reshape(5, 6).double().T, 0.5),
-    "bounds": Box(-0.2, 0.4),
-    "overlapping": OverlappingGroupL2(Groups.from_lists([[0, 1, 2], [2, 3, 4], [5]]), 0.3, axis=0),
+    "L1": pm.L1(0.4),
+    "ridge": pm.SquaredFrobenius(0.4),
+    "elastic net": pm.ElasticNet(0.5, 0.3),
+    "groups": pm.GroupL2(TREE, 0.5),
+    "rows": pm.L21(0.5),
+    "columns": pm.L21(0.5, axis=0),
+    "sparse groups": pm.SparseGroupL2(TREE, 0.6),
+    "groups, L1, ridge": add([pm.GroupL2(TREE, 0.4), pm.L1(0.1), pm.SquaredFrobenius(0.2)]),
+    "L1, ridge": add([pm.L1(0.3), pm.SquaredFrobenius(0.2)]),
+    "weighted L1": pm.WeightedL1(torch.linspace(0.0, 1.0, 30).reshape(5, 6).double().T, 0.5),
+    "bounds": pm.Box(-0.2, 0.4),
+    "overlapping": pm.OverlappingGroupL2(
+        pm.Groups.from_lists([[0, 1, 2], [2, 3, 4], [5]]), 0.3, axis=0
+    ),
 }
-ALL = {**METRIC, "nuclear": Nuclear(0.3)}
+ALL = {**METRIC, "nuclear": pm.Nuclear(0.3)}
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
@@ -105,7 +88,7 @@ def test_a_step_from_the_solution_stays_there_where_the_prox_is_iterated():
     """However much the steps differ: the iteration starts from where the optimizer was."""
     penalty = METRIC["overlapping"].with_strength(0.05)
     problem = PROBLEM.with_regularizers(penalty)
-    best = minimize(problem, stop=RelativeKKT(1e-12) | MaxIterations(5000)).solution
+    best = pm.minimize(problem, stop=pm.RelativeKKT(1e-12) | pm.MaxIterations(5000)).solution
     steps = torch.logspace(-3, 0, 6, dtype=torch.float64)[:, None].expand_as(best)
     W = torch.nn.Parameter(best.clone())
     W.grad = steps * problem.smooth_value_and_grad(best)[1]
@@ -146,12 +129,12 @@ def test_sparse_features_do_not_lead_adaptive_optimizers_astray(make, name):
         + torch.randn(300, 5, generator=generator, dtype=torch.float64)
     )
     R = METRIC[name]
-    targets = Targets.from_labels(signs, reduction="mean")
-    problem = Problem(Squared(), SharedDesign(words), targets, R)
+    targets = pm.Targets.from_labels(signs, reduction="mean")
+    problem = pm.Problem(pm.Squared(), pm.SharedDesign(words), targets, R)
     factor = 0.05 if name == "L1, ridge" else 0.1
     penalties = R.with_strength(factor * R.strength)
     problem = problem.with_regularizers(penalties)
-    best = minimize(problem, stop=RelativeKKT(1e-9) | MaxIterations(5000)).solution
+    best = pm.minimize(problem, stop=pm.RelativeKKT(1e-9) | pm.MaxIterations(5000)).solution
     W = torch.nn.Parameter(torch.zeros_like(best))
     inner = make([W])
     optimizer = ProximalOptimizer(inner, {W: penalties})

@@ -9,23 +9,15 @@ import pytest
 import torch
 from strategies import classification
 
-from proxmtl import (
-    L1,
-    GroupL2,
-    Groups,
-    Problem,
-    RelativeKKT,
-    SharedDesign,
-    Squared,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.nn import ProximalOptimizer, proximal_step_size
 from proxmtl.nn.proximal import KNOWN
 
 X, Y = classification(40, 6, 4)
-PENALTY = GroupL2(Groups.from_lists([[0, 1], [2, 3]]), 0.3)
-PROBLEM = Problem(Squared(), SharedDesign(X), Targets.from_labels(Y, reduction="mean"), PENALTY)
+PENALTY = pm.GroupL2(pm.Groups.from_lists([[0, 1], [2, 3]]), 0.3)
+PROBLEM = pm.Problem(
+    pm.Squared(), pm.SharedDesign(X), pm.Targets.from_labels(Y, reduction="mean"), PENALTY
+)
 
 
 def loss_of(W):
@@ -62,7 +54,7 @@ def train(make, steps, *, penalty=PENALTY, schedule=None):
 def test_sgd_reaches_the_certified_solution_with_its_zeros(options):
     strength = 0.3 * PROBLEM.critical_strength() / PENALTY.strength * PENALTY.strength
     penalty = PENALTY.with_strength(strength)
-    exact = minimize(PROBLEM.with_regularizers(penalty), stop=RelativeKKT(1e-10)).solution
+    exact = pm.minimize(PROBLEM.with_regularizers(penalty), stop=pm.RelativeKKT(1e-10)).solution
     found, _ = train(lambda p: torch.optim.SGD(p, **options), 400, penalty=penalty)
     torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-8)
     assert bool((exact == 0).any())
@@ -85,7 +77,7 @@ def test_adaptive_optimizers_come_near_it_with_exact_zeros(make):
     strength = 0.5 * PROBLEM.critical_strength()
     penalty = PENALTY.with_strength(strength)
     problem = PROBLEM.with_regularizers(penalty)
-    best = float(problem.objective(minimize(problem).solution))
+    best = float(problem.objective(pm.minimize(problem).solution))
     first = float(problem.objective(weights().detach()))
     found, _ = train(make, 400, penalty=penalty)
     assert float(problem.objective(found)) < best + 0.1 * (first - best)
@@ -152,7 +144,7 @@ def test_schedulers_and_groups_go_through():
 
 def test_a_parameter_without_a_gradient_is_left_alone():
     W, other = weights(), weights()
-    optimizer = ProximalOptimizer(torch.optim.SGD([W, other], lr=1.0), {0: L1(0.5)})
+    optimizer = ProximalOptimizer(torch.optim.SGD([W, other], lr=1.0), {0: pm.L1(0.5)})
     loss_of(W).backward()
     optimizer.step()
     assert torch.equal(other, weights())
@@ -201,7 +193,7 @@ def test_a_copy_goes_on_as_the_original_does(copied):
 def test_a_closure_and_a_scaler_go_through():
     W = weights()
     inner = torch.optim.LBFGS([W], max_iter=4)
-    optimizer = ProximalOptimizer(inner, {W: L1(0.0)}, step_size=lambda *_: 1.0)
+    optimizer = ProximalOptimizer(inner, {W: pm.L1(0.0)}, step_size=lambda *_: 1.0)
 
     def closure():
         optimizer.zero_grad()
@@ -234,15 +226,15 @@ def test_bad_arguments():
     for penalties, match in (
         ({1: PENALTY}, "group 1"),
         ({weights(): PENALTY}, "no parameter"),
-        ({0: PENALTY, W: L1(1.0)}, "twice"),
-        ({W: GroupL2(Groups.single(9), 1.0)}, "9"),
+        ({0: PENALTY, W: pm.L1(1.0)}, "twice"),
+        ({W: pm.GroupL2(pm.Groups.single(9), 1.0)}, "9"),
     ):
         with pytest.raises(ValueError, match=match):
             ProximalOptimizer(sgd, penalties)
 
 
 def test_without_penalties_it_is_the_optimizer():
-    found, optimizer = train(lambda p: torch.optim.SGD(p, lr=1.0), 3, penalty=L1(0.0))
+    found, optimizer = train(lambda p: torch.optim.SGD(p, lr=1.0), 3, penalty=pm.L1(0.0))
     assert float(optimizer.penalty()) == 0
     W = weights()
     plain = torch.optim.SGD([W], lr=1.0)
@@ -259,8 +251,8 @@ def test_optimizers_of_unknown_steps_ask_for_a_rule_before_any_step():
         W = weights()
         inner = getattr(torch.optim, name)([W], lr=0.01)
         with pytest.raises(ValueError, match=f"steps of {name} is not known.* give step_size="):
-            ProximalOptimizer(inner, {W: L1(0.1)})
-        ProximalOptimizer(inner, {W: L1(0.1)}, step_size=lambda *_: 0.01)
+            ProximalOptimizer(inner, {W: pm.L1(0.1)})
+        ProximalOptimizer(inner, {W: pm.L1(0.1)}, step_size=lambda *_: 0.01)
     assert unknown.isdisjoint(kind.__name__ for kind in KNOWN)
 
 

@@ -8,24 +8,10 @@ from hypothesis import strategies as st
 from oracles import latent_norm
 from strategies import classification, disjoint_groups, examples, matrices, overlapping_groups
 
-from proxmtl import (
-    L1,
-    GroupL2,
-    Groups,
-    LatentOverlapGroupL2,
-    MaxIterations,
-    OverlappingGroupL2,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    SquaredHinge,
-    Status,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.regularizers.latent_interior import decompose
 
-CHAIN = Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5, 0]], weights=[1.0, 0.5, 2.0, 1.0])
+CHAIN = pm.Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5, 0]], weights=[1.0, 0.5, 2.0, 1.0])
 positive = {"covering": True, "zeros": False}
 
 
@@ -50,7 +36,7 @@ def duplicated_prox(v, groups, threshold, sweeps=4000):
 @pytest.mark.parametrize("threshold", [0.2, 0.7, 1.5])
 def test_prox_is_that_of_disjoint_groups_on_duplicated_columns(threshold):
     v = normal(2, 6, seed=1)
-    x, _ = LatentOverlapGroupL2(CHAIN, 1.0).prox(v, threshold)
+    x, _ = pm.LatentOverlapGroupL2(CHAIN, 1.0).prox(v, threshold)
     expected = torch.stack([duplicated_prox(row, CHAIN, threshold) for row in v])
     torch.testing.assert_close(x, expected, rtol=1e-6, atol=1e-6)
 
@@ -62,7 +48,7 @@ def test_prox_is_that_of_disjoint_groups_on_duplicated_columns(threshold):
 )
 @examples(30)
 def test_prox_is_what_the_projection_on_the_dual_ball_leaves(groups, v, step):
-    r = LatentOverlapGroupL2(groups, 1.0)
+    r = pm.LatentOverlapGroupL2(groups, 1.0)
     x, value = r.prox(v, step)
     u = v - x
     assert r.dual_norm(u) <= step * (1 + 1e-6)
@@ -76,7 +62,7 @@ def test_prox_is_what_the_projection_on_the_dual_ball_leaves(groups, v, step):
 @examples(30)
 def test_disjoint_groups_are_those_of_the_closed_form(groups, v):
     v = torch.where(v.abs() < 1e-3, 0.0, v)  # what is below the gap has no certain subgradient
-    latent, plain = LatentOverlapGroupL2(groups, 0.7), GroupL2(groups, 0.7)
+    latent, plain = pm.LatentOverlapGroupL2(groups, 0.7), pm.GroupL2(groups, 0.7)
     torch.testing.assert_close(latent.prox(v, 0.9)[0], plain.prox(v, 0.9)[0], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(latent.value(v), plain.value(v), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(
@@ -87,9 +73,9 @@ def test_disjoint_groups_are_those_of_the_closed_form(groups, v):
 @given(v=matrices((2, 5), extreme=False))
 @examples(20)
 def test_groups_of_one_are_l1_and_one_group_is_the_block_norm(v):
-    single, whole = Groups.singletons(5), Groups.single(5)
-    for groups, other in ((single, L1(0.7)), (whole, GroupL2(whole, 0.7))):
-        r = LatentOverlapGroupL2(groups, 0.7)
+    single, whole = pm.Groups.singletons(5), pm.Groups.single(5)
+    for groups, other in ((single, pm.L1(0.7)), (whole, pm.GroupL2(whole, 0.7))):
+        r = pm.LatentOverlapGroupL2(groups, 0.7)
         torch.testing.assert_close(r.prox(v, 0.9)[0], other.prox(v, 0.9)[0], rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(r.value(v), other.value(v), rtol=1e-9, atol=1e-12)
 
@@ -97,7 +83,7 @@ def test_groups_of_one_are_l1_and_one_group_is_the_block_norm(v):
 @given(groups=overlapping_groups(5, **positive), v=matrices((2, 5), extreme=False))
 @examples(30)
 def test_it_lies_below_the_overlapping_norm_and_above_a_multiple_of_its_dual(groups, v):
-    latent, overlap = LatentOverlapGroupL2(groups, 1.0), OverlappingGroupL2(groups, 1.0)
+    latent, overlap = pm.LatentOverlapGroupL2(groups, 1.0), pm.OverlappingGroupL2(groups, 1.0)
     assert float(latent.value(v)) <= float(overlap.value(v)) * (1 + 1e-9) + 1e-12
     # Cauchy-Schwarz of the norm and its dual
     u = v.flip(0)
@@ -107,8 +93,8 @@ def test_it_lies_below_the_overlapping_norm_and_above_a_multiple_of_its_dual(gro
 
 def test_supports_are_unions_of_groups():
     v = torch.tensor([[3.0, 3.0, 0.3, 0.2, 0.1, 0.1]], dtype=torch.float64)
-    groups = Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5]])
-    x, _ = LatentOverlapGroupL2(groups, 1.0).prox(v, 1.0)
+    groups = pm.Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5]])
+    x, _ = pm.LatentOverlapGroupL2(groups, 1.0).prox(v, 1.0)
     assert (x != 0).tolist() == [[True, True, True, False, False, False]]
 
 
@@ -137,7 +123,7 @@ def test_value_is_certified_from_both_sides():
 
 def test_the_gap_of_a_prox_is_measured_and_nothing_without_a_step():
     v = normal(40, 6, seed=5)
-    exact, rough = (LatentOverlapGroupL2(CHAIN, 0.7, gap=gap) for gap in (1e-14, 1e-2))
+    exact, rough = (pm.LatentOverlapGroupL2(CHAIN, 0.7, gap=gap) for gap in (1e-14, 1e-2))
     assert rough.prox_gap(v, 0.0) == rough.with_strength(0.0).prox_gap(v, 1.0) == 0
     assert exact.prox_gap(v, 1.0) < 1e-3 * rough.prox_gap(v, 1.0)
     missed = float((exact.prox(v, 1.0)[0] - rough.prox(v, 1.0)[0]).square().sum())
@@ -145,7 +131,7 @@ def test_the_gap_of_a_prox_is_measured_and_nothing_without_a_step():
 
 
 def test_many_slices_are_solved_together():
-    r, v = LatentOverlapGroupL2(CHAIN, 1.0), normal(300, 6, seed=4)
+    r, v = pm.LatentOverlapGroupL2(CHAIN, 1.0), normal(300, 6, seed=4)
     v[7] = 0
     v[8] *= 1e-8
     x, _ = r.prox(v, 0.6)
@@ -157,8 +143,8 @@ def test_many_slices_are_solved_together():
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1, -2])
 def test_any_axis(axis):
-    groups, v = Groups.from_lists([[0, 2], [1, 2, 3]]), normal(4, 4, 4, seed=7)
-    r, last = LatentOverlapGroupL2(groups, 0.8, axis=axis), LatentOverlapGroupL2(groups, 0.8)
+    groups, v = pm.Groups.from_lists([[0, 2], [1, 2, 3]]), normal(4, 4, 4, seed=7)
+    r, last = pm.LatentOverlapGroupL2(groups, 0.8, axis=axis), pm.LatentOverlapGroupL2(groups, 0.8)
     moved = v.movedim(axis, -1)
     x, value = r.prox(v, 0.5)
     torch.testing.assert_close(x, last.prox(moved, 0.5)[0].movedim(-1, axis))
@@ -167,18 +153,18 @@ def test_any_axis(axis):
 
 def test_what_it_does_not_take_raises():
     with pytest.raises(ValueError, match=r"items \[2\] are in no group"):
-        LatentOverlapGroupL2(Groups.from_lists([[0, 1]], n_items=3), 1.0)
+        pm.LatentOverlapGroupL2(pm.Groups.from_lists([[0, 1]], n_items=3), 1.0)
     with pytest.raises(ValueError, match="a weight is zero"):
-        LatentOverlapGroupL2(Groups.from_lists([[0, 1], [1]], weights=[1.0, 0.0]), 1.0)
+        pm.LatentOverlapGroupL2(pm.Groups.from_lists([[0, 1], [1]], weights=[1.0, 0.0]), 1.0)
     with pytest.raises(ValueError, match="gap: got 0"):
-        LatentOverlapGroupL2(CHAIN, 1.0, gap=0)
+        pm.LatentOverlapGroupL2(CHAIN, 1.0, gap=0)
     with pytest.raises(ValueError, match="does not have 6 items"):
-        LatentOverlapGroupL2(CHAIN, 1.0).prox(torch.zeros(2, 5), 1.0)
+        pm.LatentOverlapGroupL2(CHAIN, 1.0).prox(torch.zeros(2, 5), 1.0)
 
 
 def test_points_where_the_path_is_lost_are_solved_all_the_same():
     """A point with a tiny share of one group: the predictor hangs at the boundary there."""
-    r = LatentOverlapGroupL2(Groups.from_lists([[0, 1, 2], [2, 3, 4], [4, 5]]), 3.0)
+    r = pm.LatentOverlapGroupL2(pm.Groups.from_lists([[0, 1, 2], [2, 3, 4], [4, 5]]), 3.0)
     x = torch.tensor([[0.2129, -0.3703, -0.6863, -0.0057, 0.0, 0.0]], dtype=torch.float64)
     exact = latent_norm(x[0].numpy(), r.groups) * 3.0
     assert float(r.value(x)) == pytest.approx(exact, rel=1e-8)
@@ -191,8 +177,11 @@ def test_points_where_the_path_is_lost_are_solved_all_the_same():
 
 def test_beside_an_l1_norm_it_converges():
     X, Y = classification(60, 8, 6, seed=1)
-    terms = [LatentOverlapGroupL2(Groups.from_lists([[0, 1, 2], [2, 3, 4], [4, 5]]), 2.0), L1(0.5)]
-    problem = Problem(SquaredHinge(), SharedDesign(X), Targets.from_labels(Y), terms)
-    result = minimize(problem, stop=RelativeGap(1e-8) | MaxIterations(500))
-    assert result.status is Status.CONVERGED
+    terms = [
+        pm.LatentOverlapGroupL2(pm.Groups.from_lists([[0, 1, 2], [2, 3, 4], [4, 5]]), 2.0),
+        pm.L1(0.5),
+    ]
+    problem = pm.Problem(pm.SquaredHinge(), pm.SharedDesign(X), pm.Targets.from_labels(Y), terms)
+    result = pm.minimize(problem, stop=pm.RelativeGap(1e-8) | pm.MaxIterations(500))
+    assert result.status is pm.Status.CONVERGED
     assert result.certificate.relative_kkt <= 1e-4

@@ -13,28 +13,8 @@ from regularizer_cases import OURS, example
 from regularizer_expressions import CVXPY
 from strategies import classification
 
-from proxmtl import (
-    Box,
-    ElasticNet,
-    ExclusiveL1,
-    Groups,
-    MaxIterations,
-    Nuclear,
-    Problem,
-    RelativeGap,
-    RelativeKKT,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredGroupL2,
-    SquaredHinge,
-    Targets,
-    UnsupportedError,
-    WeightedFrobenius,
-    minimize,
-)
-from proxmtl.regularizers import (
-    Shifted,
-)
+import proxmtl as pm
+from proxmtl.regularizers import Shifted
 
 
 def names(test):
@@ -95,7 +75,7 @@ def test_dual_norm_is_that_of_clarabel(name):
 def test_conjugate_is_that_of_clarabel(name):
     r, u = example(name, strength=0.7), normal(3, 5, seed=3)
     if name == "Shifted":
-        r = Shifted(ElasticNet(0.7, 0.3), r.center)
+        r = Shifted(pm.ElasticNet(0.7, 0.3), r.center)
     limit = r.conjugate_limit(u)
     if math.isfinite(limit):  # outside of its domain the conjugate is infinite
         u = limit * u
@@ -115,11 +95,11 @@ def test_conjugate_is_that_of_clarabel(name):
 
 def test_conjugate_of_a_weighted_ridge():
     weights, u = torch.tensor([1.0, 0.5, 2.0, 1.0, 0.25]).double(), normal(3, 5)
-    r = WeightedFrobenius(weights, 0.7)
+    r = pm.WeightedFrobenius(weights, 0.7)
     assert r.has_conjugate
     best = u / (1.4 * weights)
     assert r.conjugate(u) == pytest.approx(float((u * best).sum() - r.value(best)))
-    free = WeightedFrobenius(torch.tensor([1.0, 0.0, 2.0, 1.0, 0.25]), 0.7)
+    free = pm.WeightedFrobenius(torch.tensor([1.0, 0.0, 2.0, 1.0, 0.25]), 0.7)
     assert not free.has_conjugate
     assert free.conjugate(u) == math.inf
 
@@ -163,7 +143,7 @@ def test_curvature_is_the_slope_of_the_gradient_on_the_active_set(name):
 
 @pytest.mark.parametrize("name", ["LInf", "Nuclear"])
 def test_no_curvature_says_what_needs_none(name):
-    with pytest.raises(UnsupportedError, match="no curvature on an active set; use FISTA"):
+    with pytest.raises(pm.UnsupportedError, match="no curvature on an active set; use FISTA"):
         example(name).curvature_product(normal(3, 5), normal(3, 5))
 
 
@@ -175,10 +155,10 @@ TERMS = {
     for name in sorted(CVXPY)
     if name not in ("SquaredFrobenius", "L1", "GroupL2", "OverlappingGroupL2", "Box")
 }
-TERMS["box-ridge"] = [Box(-0.1, 0.2), SquaredFrobenius(0.3)]
-TERMS["nuclear-ridge"] = [Nuclear(2.0), SquaredFrobenius(0.3)]
-TERMS["exclusive-axis"] = [ExclusiveL1(2.0, axis=0)]
-TERMS["squared-single"] = [SquaredGroupL2(Groups.single(M), 0.1)]
+TERMS["box-ridge"] = [pm.Box(-0.1, 0.2), pm.SquaredFrobenius(0.3)]
+TERMS["nuclear-ridge"] = [pm.Nuclear(2.0), pm.SquaredFrobenius(0.3)]
+TERMS["exclusive-axis"] = [pm.ExclusiveL1(2.0, axis=0)]
+TERMS["squared-single"] = [pm.SquaredGroupL2(pm.Groups.single(M), 0.1)]
 
 
 @pytest.mark.parametrize("intercept", [False, True])
@@ -186,8 +166,8 @@ TERMS["squared-single"] = [SquaredGroupL2(Groups.single(M), 0.1)]
 def test_minimisers_are_those_of_clarabel_and_gaps_are_true(case, intercept):
     X, Y = classification(30, 4, M, seed=6, shift=0.2)
     terms = TERMS[case]
-    problem = Problem(
-        SquaredHinge(), SharedDesign(X, intercept=intercept), Targets.from_labels(Y), terms
+    problem = pm.Problem(
+        pm.SquaredHinge(), pm.SharedDesign(X, intercept=intercept), pm.Targets.from_labels(Y), terms
     )
     W, b = cp.Variable((4, M)), cp.Variable((1, M)) if intercept else np.zeros((1, M))
     total, constraints = 0, []
@@ -199,10 +179,10 @@ def test_minimisers_are_those_of_clarabel_and_gaps_are_true(case, intercept):
         scores = X.numpy() @ W + np.ones((30, 1)) @ b
         loss = squared_hinge(scores, Y.numpy(), np.ones((30, M)))
         best = solve_exactly(cp.Problem(cp.Minimize(loss + total), constraints))
-    stop = RelativeKKT(1e-8, every=20) | MaxIterations(4000)
+    stop = pm.RelativeKKT(1e-8, every=20) | pm.MaxIterations(4000)
     if problem.has_gap:
-        stop = RelativeGap(1e-9, every=20) | stop
-    result = minimize(problem, stop=stop)
+        stop = pm.RelativeGap(1e-9, every=20) | stop
+    result = pm.minimize(problem, stop=stop)
     found = result.certificate
     assert found.objective == pytest.approx(best, rel=2e-7)
     if problem.has_gap:

@@ -8,28 +8,18 @@ from hypothesis import strategies as st
 from oracles import finite_difference, group_norm, group_prox
 from strategies import classification, examples, matrices, overlapping_groups, tree_groups
 
-from proxmtl import (
-    Groups,
-    MaxIterations,
-    OverlappingGroupL2,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredHinge,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.regularizers import memberships
 from proxmtl.regularizers.group_layout import GroupLayout
 from proxmtl.regularizers.overlap_interior import interior_prox
 from proxmtl.regularizers.overlap_zeros import zero_vanishing_groups
 
-CHAIN = Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5, 0]], weights=[1.0, 0.5, 2.0, 1.0])
+CHAIN = pm.Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5, 0]], weights=[1.0, 0.5, 2.0, 1.0])
+STEPS = st.sampled_from([0.2, 1.0])
 
 
 def windows(n, size, step):
-    return Groups.from_lists([range(k, k + size) for k in range(0, n - size + 1, step)], n)
+    return pm.Groups.from_lists([range(k, k + size) for k in range(0, n - size + 1, step)], n)
 
 
 def normal(*shape, seed=0):
@@ -52,7 +42,9 @@ def gap_by_definition(found, v, groups, radius):
         part = found.dual[bounds[g] : bounds[g + 1]]
         assert np.linalg.norm(part) <= radius[g] * (1 + 1e-14)
         pushed[groups.members(g)] += part
-    scaled = Groups(groups.indptr, groups.indices, torch.from_numpy(radius), len(v), groups.names)
+    scaled = pm.Groups(
+        groups.indptr, groups.indices, torch.from_numpy(radius), len(v), groups.names
+    )
     primal = ((found.primal - v) ** 2).sum() / 2 + group_norm(found.primal[None], scaled)
     return primal - ((v**2).sum() - ((v - pushed) ** 2).sum()) / 2
 
@@ -88,17 +80,17 @@ def test_few_steps_where_the_sweeps_crawl(threshold, widest, monkeypatch):
 
 def test_zeros_are_exact():
     groups, v = windows(400, 10, 5), normal(400, seed=2)
-    x, _ = OverlappingGroupL2(groups, 1.0, gap=1e-10).prox(v, 1.6)
+    x, _ = pm.OverlappingGroupL2(groups, 1.0, gap=1e-10).prox(v, 1.6)
     norms = torch.stack([x[groups.members(g)].norm() for g in range(len(groups))])
     assert 0.1 < float((norms == 0).double().mean()) < 0.9
     assert float(norms[norms > 0].min()) > 1e-6
 
 
-LOOP = Groups.from_lists([[0, 1, 2], [2, 3], [1, 3]])
+LOOP = pm.Groups.from_lists([[0, 1, 2], [2, 3], [1, 3]])
 
 
 def test_zeros_of_the_sweeps_are_exact_and_those_of_the_interior_point():
-    r = OverlappingGroupL2(LOOP, 0.5)
+    r = pm.OverlappingGroupL2(LOOP, 0.5)
     v = torch.cat(
         [normal(300, 4, seed=6), torch.tensor([[-1.712066, 0.405081, 0.300917, 0.493728]])]
     )
@@ -117,12 +109,12 @@ def test_a_solved_problem_has_a_small_kkt_residual_where_groups_vanish():
     smallest = 1.0
     for seed in range(8):
         X, Y = classification(30, 8, 4, seed=seed)
-        problem = Problem(SquaredHinge(), SharedDesign(X), Targets.from_labels(Y))
-        r = OverlappingGroupL2(LOOP, 1.0)
+        problem = pm.Problem(pm.SquaredHinge(), pm.SharedDesign(X), pm.Targets.from_labels(Y))
+        r = pm.OverlappingGroupL2(LOOP, 1.0)
         r = r.with_strength(0.4 * problem.with_regularizers(r).critical_strength())
-        result = minimize(
-            problem.with_regularizers([r, SquaredFrobenius(0.1)]),
-            stop=RelativeGap(1e-12) | MaxIterations(2000),
+        result = pm.minimize(
+            problem.with_regularizers([r, pm.SquaredFrobenius(0.1)]),
+            stop=pm.RelativeGap(1e-12) | pm.MaxIterations(2000),
         )
         assert result.status.ok
         assert result.certificate.kkt <= 1e-4 * result.certificate.scale
@@ -131,7 +123,7 @@ def test_a_solved_problem_has_a_small_kkt_residual_where_groups_vanish():
 
 
 def test_of_groups_that_vanish_as_many_are_zeroed_as_the_gap_allows():
-    groups = Groups.from_lists([[0], [1], [0, 1, 2]])
+    groups = pm.Groups.from_lists([[0], [1], [0, 1, 2]])
     layout, radius = GroupLayout(groups, -1), torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64)
     start = torch.tensor([[0.09, 0.1, 0.1]], dtype=torch.float64)
     xi = torch.cat([torch.tensor([[0.94, 0.94]]).double(), start / start.norm()], dim=1)
@@ -152,7 +144,7 @@ def test_of_groups_that_vanish_as_many_are_zeroed_as_the_gap_allows():
 
 @pytest.mark.parametrize(("size", "zero"), [(2e-16, True), (1e-12, False)])
 def test_on_the_sphere_a_group_is_zero_within_the_rounding(size, zero):
-    layout, one = GroupLayout(Groups.single(2), -1), torch.ones(1, dtype=torch.float64)
+    layout, one = GroupLayout(pm.Groups.single(2), -1), torch.ones(1, dtype=torch.float64)
     x, xi = torch.tensor([[size, 0.0]]).double(), torch.tensor([[1.0, 0.0]]).double()
     gaps = torch.zeros(1, dtype=torch.float64)
     zero_vanishing_groups(layout, x + xi, x, xi, radius=one, gaps=gaps, target=1e-15 * one)
@@ -162,7 +154,7 @@ def test_on_the_sphere_a_group_is_zero_within_the_rounding(size, zero):
 @pytest.mark.parametrize("slices", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_regularizer_reaches_its_gap_where_the_sweeps_crawl(slices, dtype):
-    r = OverlappingGroupL2(windows(400, 10, 5), 1.0, gap=1e-10, max_sweeps=8)
+    r = pm.OverlappingGroupL2(windows(400, 10, 5), 1.0, gap=1e-10, max_sweeps=8)
     v = normal(slices, 400, seed=3).to(dtype)
     assert r.prox_gap(v, 1.6) <= 1e-10 / 2 * float(v.double().square().sum())
     x, value = r.prox(v, 1.6)
@@ -171,7 +163,7 @@ def test_the_regularizer_reaches_its_gap_where_the_sweeps_crawl(slices, dtype):
 
 
 def test_no_group_no_item_and_no_weight_are_left_alone():
-    groups = Groups.from_lists([[0, 1], [1, 2]], n_items=4, weights=[1.0, 0.0])
+    groups = pm.Groups.from_lists([[0, 1], [1, 2]], n_items=4, weights=[1.0, 0.0])
     found, v, _ = solved([0.0, 0.0, 3.0, -2.0], groups, 1.0, 1e-12)
     assert found.primal.tolist() == v.tolist()
     assert found.gap == 0.0
@@ -182,24 +174,20 @@ def test_no_group_no_item_and_no_weight_are_left_alone():
 # ------------------------------------------------------------------ what else the regularizer says
 
 
-@given(
-    groups=overlapping_groups(6),
-    v=matrices((2, 6), extreme=False),
-    step=st.sampled_from([0.2, 1.0]),
-)
+@given(groups=overlapping_groups(6), v=matrices((2, 6), extreme=False), step=STEPS)
 @examples(30)
 def test_a_near_point_changes_nothing_but_the_way(groups, v, step):
-    r = OverlappingGroupL2(groups, 1.0)
+    r = pm.OverlappingGroupL2(groups, 1.0)
     x, _ = r.prox(v, step)
     for near in (x, v, torch.zeros_like(v), -v):
         again, _ = r.prox(v, step, warm_start=near)
         torch.testing.assert_close(again, x, rtol=1e-6, atol=1e-6)
 
 
-@given(groups=tree_groups(6), v=matrices((2, 6)), step=st.sampled_from([0.2, 1.0]))
+@given(groups=tree_groups(6), v=matrices((2, 6)), step=STEPS)
 @examples(30)
 def test_trees_need_one_sweep_and_the_general_solver_agrees(groups, v, step):
-    r = OverlappingGroupL2(groups, 1.0)
+    r = pm.OverlappingGroupL2(groups, 1.0)
     assert r.exact_prox
     x, _ = r.prox(v, step)
     assert r.prox_gap(v, step) == 0.0
@@ -213,10 +201,10 @@ def test_trees_need_one_sweep_and_the_general_solver_agrees(groups, v, step):
 
 def test_a_deep_tree_is_quick_to_recognise_and_to_shrink():
     levels = [
-        Groups.from_labels([i // size for i in range(4096)]) for size in (4096, 512, 64, 8, 1)
+        pm.Groups.from_labels([i // size for i in range(4096)]) for size in (4096, 512, 64, 8, 1)
     ]
     lists = [level.members(g) for level in levels for g in range(len(level))]
-    r = OverlappingGroupL2(Groups.from_lists(lists), 0.1)
+    r = pm.OverlappingGroupL2(pm.Groups.from_lists(lists), 0.1)
     assert r.exact_prox
     v = normal(2, 4096, seed=4)
     x, _ = r.prox(v, 1.0)
@@ -226,7 +214,7 @@ def test_a_deep_tree_is_quick_to_recognise_and_to_shrink():
 @given(groups=overlapping_groups(6), v=matrices((2, 6), extreme=False))
 @examples(30)
 def test_curvature_is_the_derivative_of_the_gradient_in_the_active_coordinates(groups, v):
-    r = OverlappingGroupL2(groups, 0.7)
+    r = pm.OverlappingGroupL2(groups, 0.7)
     x = torch.where(v.abs() < 1, 0.0, v)
     active = r.active(x)
     in_zero_group = torch.zeros_like(active)

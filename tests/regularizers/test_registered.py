@@ -41,6 +41,13 @@ EXACT_ZEROS = {"OverlappingGroupL2"}
 COUPLED = {"Nuclear", "SharedPlusOwn", "SquaredGroupL2", "Sum"}
 
 
+@st.composite
+def prox_calls(draw, name):
+    """A regularizer, an ordinary point, and a step above zero."""
+    r, v = draw(regularizers(name)), draw(matrices(SHAPE, extreme=False))
+    return r, v, draw(STEPS.filter(bool))
+
+
 def prox_objective(r, x, v, step):
     penalty = float(r.value(x))
     if math.isinf(penalty):  # a set is projected on whatever the step
@@ -106,8 +113,7 @@ def test_no_competitor_beats_the_prox(name, data, seed):
 @given(data=st.data())
 @examples(30)
 def test_prox_satisfies_its_kkt_conditions(name, data):
-    r, v = data.draw(regularizers(name)), data.draw(matrices(SHAPE, extreme=False))
-    step = data.draw(STEPS.filter(bool))
+    r, v, step = data.draw(prox_calls(name))
     if not r.exact_prox and name not in EXACT_ZEROS:
         pytest.skip("an inexact zero has no small KKT residual; see test_moreau")
     x, _ = r.prox(v, step)
@@ -135,8 +141,7 @@ def test_prox_of_many_ordinary_points_satisfies_its_kkt_conditions(name, step):
 @given(data=st.data())
 @examples(30)
 def test_moreau_the_rest_lies_in_the_dual_ball_and_is_aligned(name, data):
-    r, v = data.draw(regularizers(name)), data.draw(matrices(SHAPE, extreme=False))
-    step = data.draw(STEPS.filter(bool))
+    r, v, step = data.draw(prox_calls(name))
     weights = r.groups.weights if hasattr(r, "groups") else torch.ones(1)
     if r.strength == 0 or bool((weights == 0).any()):
         return  # the identity there: see the tests of zero strength and zero weight

@@ -4,17 +4,7 @@ import pytest
 from solver_cases import PAIRS, D, M, data, latent_start, targets
 from strategies import classification
 
-from proxmtl import (
-    PANOC,
-    LatentProblem,
-    Logistic,
-    MaxPasses,
-    Problem,
-    RelativeKKT,
-    SharedDesign,
-    Targets,
-    UnsupportedError,
-)
+import proxmtl as pm
 from proxmtl.selection import latent_hypergradient
 from proxmtl.solvers import run
 
@@ -27,9 +17,9 @@ OWN = (*STRENGTHS, 1.5)
 def factored(strengths, *, intercept=True):
     X, *_ = data(missing=0.1)
     group, l1, square, *own = strengths
-    return LatentProblem(
-        Logistic(),
-        SharedDesign(X, intercept=intercept),
+    return pm.LatentProblem(
+        pm.Logistic(),
+        pm.SharedDesign(X, intercept=intercept),
         targets(missing=0.1),
         PAIRS,
         group_strength=group,
@@ -41,12 +31,14 @@ def factored(strengths, *, intercept=True):
 
 def validation(*, intercept=True):
     X, Y = classification(50, D, M, seed=9, shift=0.3)
-    return Problem(Logistic(), SharedDesign(X, intercept=intercept), Targets.from_labels(Y))
+    return pm.Problem(
+        pm.Logistic(), pm.SharedDesign(X, intercept=intercept), pm.Targets.from_labels(Y)
+    )
 
 
 def solved(problem, start):
-    stop = RelativeKKT(1e-11, every=20) | MaxPasses(20000)
-    result = run(problem, PANOC(), start, stop)
+    stop = pm.RelativeKKT(1e-11, every=20) | pm.MaxPasses(20000)
+    result = run(problem, pm.PANOC(), start, stop)
     assert result.certificate.relative_kkt < 1e-9, result
     return result.solution
 
@@ -80,7 +72,7 @@ def test_it_is_the_derivative_of_solving_again(intercept, strengths):
 def test_a_collapsed_model_has_no_slope():
     problem = factored(STRENGTHS)
     zero = tuple(0 * block for block in latent_start(problem, K=2))
-    with pytest.raises(UnsupportedError, match="collapsed"):
+    with pytest.raises(pm.UnsupportedError, match="collapsed"):
         latent_hypergradient(problem, zero, validation().smooth_value_and_grad)
 
 

@@ -8,28 +8,7 @@ from oracles import optimum
 from regularizer_expressions import CVXPY
 from solver_cases import CHAIN, PAIRS, convex, data, factored, targets
 
-from proxmtl import (
-    IRLS,
-    L1,
-    MCP,
-    MFISTA,
-    PGD,
-    SCAD,
-    FusedLasso,
-    GraphFused,
-    GroupL2,
-    LatentOverlapGroupL2,
-    MaxIterations,
-    Problem,
-    ProxNewton,
-    RelativeKKT,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredHinge,
-    Status,
-    TotalVariation,
-    minimize,
-)
+import proxmtl as pm
 
 
 def penalty(*terms):
@@ -53,7 +32,7 @@ def optimum_of(problem, X, terms):
 
 
 def test_in_float32():
-    terms = [GroupL2(PAIRS, 2.0)]
+    terms = [pm.GroupL2(PAIRS, 2.0)]
     problem = convex("groups", intercept=True, dtype=torch.float32)
     best = optimum_of(problem, problem.design.X, terms)
     assert agree(problem, best, accuracy=1e-6) == set(SOLVERS)
@@ -63,36 +42,36 @@ def test_in_float32():
 def test_on_sparse_features():
     X, *_ = data()
     X = X * (X.abs() > 0.7)
-    terms = [L1(1.0)]
-    problem = Problem(
-        SquaredHinge(), SharedDesign(X.to_sparse_csr(), intercept=True), targets(), terms
+    terms = [pm.L1(1.0)]
+    problem = pm.Problem(
+        pm.SquaredHinge(), pm.SharedDesign(X.to_sparse_csr(), intercept=True), targets(), terms
     )
     assert agree(problem, optimum_of(problem, X, terms)) == set(SOLVERS)
 
 
 @pytest.mark.parametrize("intercept", [False, True])
 def test_on_the_factor_of_a_fixed_one(intercept):
-    terms = [GroupL2(PAIRS, 2.0)]
+    terms = [pm.GroupL2(PAIRS, 2.0)]
     problem = factored("L", intercept=intercept, penalty=terms)
     X, L = problem.design.base.X, problem.design.L
     assert agree(problem, optimum_of(problem, X @ L, terms)) == set(SOLVERS)
 
 
-@pytest.mark.parametrize("ridge", [[], [SquaredFrobenius(0.3)]])
+@pytest.mark.parametrize("ridge", [[], [pm.SquaredFrobenius(0.3)]])
 def test_by_reweighting(ridge):
-    terms = [GroupL2(PAIRS, 2.0), *ridge]
+    terms = [pm.GroupL2(PAIRS, 2.0), *ridge]
     problem = convex("l1").with_regularizers(terms)
     best = optimum_of(problem, problem.design.X, terms)
-    solvers = {"IRLS": IRLS()}
+    solvers = {"IRLS": pm.IRLS()}
     assert agree(problem, best, solvers) == {"IRLS"}
 
 
 PENALTIES = {
-    "latent-overlap": [LatentOverlapGroupL2(CHAIN, 1.5)],
-    "variation": [TotalVariation(1.5)],
-    "fused-lasso": [FusedLasso(1.5, 0.4)],
-    "graph": [GraphFused([(0, 1), (1, 2), (0, 3)], 1.0)],
-    "graph-ridge": [GraphFused([(0, 1), (1, 2), (0, 3)], 1.0), SquaredFrobenius(0.3)],
+    "latent-overlap": [pm.LatentOverlapGroupL2(CHAIN, 1.5)],
+    "variation": [pm.TotalVariation(1.5)],
+    "fused-lasso": [pm.FusedLasso(1.5, 0.4)],
+    "graph": [pm.GraphFused([(0, 1), (1, 2), (0, 3)], 1.0)],
+    "graph-ridge": [pm.GraphFused([(0, 1), (1, 2), (0, 3)], 1.0), pm.SquaredFrobenius(0.3)],
 }
 
 
@@ -106,18 +85,20 @@ def test_on_penalties_of_supports_and_steps(name):
         # splitting leaves steps of 1e-9 where the solution has none, and there the least
         # subgradient of a variation is far from zero: its objective is right, but not certified
         tried -= {"PDHG"}
-        splitting = minimize(problem, SOLVERS["PDHG"], stop=MaxIterations(1000))
+        splitting = pm.minimize(problem, SOLVERS["PDHG"], stop=pm.MaxIterations(1000))
         assert splitting.certificate.objective == pytest.approx(best, rel=1e-6)
     assert tried - agree(problem, best, tried) <= {"ProxNewton"}
 
 
-@pytest.mark.parametrize("solver", [PGD(), MFISTA(), ProxNewton()])
-@pytest.mark.parametrize("term", [MCP(2.0, 2.5), SCAD(1.0, 3.2), MCP(2.0, 2.5, PAIRS)])
+@pytest.mark.parametrize("solver", [pm.PGD(), pm.MFISTA(), pm.ProxNewton()])
+@pytest.mark.parametrize("term", [pm.MCP(2.0, 2.5), pm.SCAD(1.0, 3.2), pm.MCP(2.0, 2.5, PAIRS)])
 def test_monotone_solvers_end_at_stationary_points_of_folded_penalties(solver, term):
     problem = convex("l1", intercept=True).with_regularizers(term)
     start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(3)).double()
-    result = minimize(problem, solver, x0=start, stop=RelativeKKT(1e-7) | MaxIterations(2000))
-    assert result.status is Status.CONVERGED
+    result = pm.minimize(
+        problem, solver, x0=start, stop=pm.RelativeKKT(1e-7) | pm.MaxIterations(2000)
+    )
+    assert result.status is pm.Status.CONVERGED
     assert result.certificate.gap is None
     values = [float(problem.objective(start)), *(r["objective"] for r in result.history)]
     assert max(values) == values[0]

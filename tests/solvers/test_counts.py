@@ -4,25 +4,10 @@ import pytest
 import torch
 from solver_cases import SOLVER_FACTORIES
 
-from proxmtl import (
-    L1,
-    FactoredDesign,
-    MaxIterations,
-    Problem,
-    ProxNewton,
-    ProxSVRG,
-    RelativeGap,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredHinge,
-    Status,
-    Targets,
-    TaskDesign,
-    minimize,
-)
+import proxmtl as pm
 
 
-class Watched(SharedDesign):
+class Watched(pm.SharedDesign):
     """Features that tally what is read of them, for M columns; parts tally with the whole."""
 
     def __init__(self, X, n_tasks, *, intercept=False):
@@ -38,7 +23,7 @@ class Watched(SharedDesign):
         return super().adjoint(residuals)
 
 
-CONVEX = [name for name, make in SOLVER_FACTORIES.items() if isinstance(make()[1], Problem)]
+CONVEX = [name for name, make in SOLVER_FACTORIES.items() if isinstance(make()[1], pm.Problem)]
 
 
 @pytest.mark.parametrize("name", CONVEX)
@@ -46,7 +31,7 @@ def test_passes_are_the_products_made(name):
     solver, problem, start = SOLVER_FACTORIES[name](torch.float64)
     n_tasks, X = problem.targets.n_tasks, problem.design.X
     design = Watched(X, n_tasks, intercept=problem.design.intercept)
-    problem = Problem(problem.loss, design, problem.targets, problem.regularizers)
+    problem = pm.Problem(problem.loss, design, problem.targets, problem.regularizers)
     problem.prepare()  # curvatures are counted where they are found
     counted, read = problem.counts.passes, design.read[0]
     state = solver.init(problem, start)
@@ -69,17 +54,17 @@ def latents(K=200, D=30, n=60):
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(n, D, generator=generator, dtype=torch.float64)
     L = torch.randn(D, K, generator=generator, dtype=torch.float64)
-    t = Targets.from_labels(torch.sign(X @ L[:, :2]))
+    t = pm.Targets.from_labels(torch.sign(X @ L[:, :2]))
     base = Watched(X, 2)
-    problem = Problem(SquaredHinge(), FactoredDesign(base, L=L), t, L1(1.0))
+    problem = pm.Problem(pm.SquaredHinge(), pm.FactoredDesign(base, L=L), t, pm.L1(1.0))
     strength = 0.3 * problem.critical_strength()
     base.read[0] = 0.0
-    return Problem(SquaredHinge(), problem.design, t, L1(strength)), base
+    return pm.Problem(pm.SquaredHinge(), problem.design, t, pm.L1(strength)), base
 
 
 def test_latents_read_all_features_and_count_so():
     problem, base = latents()
-    solver = ProxNewton(smallest=4)
+    solver = pm.ProxNewton(smallest=4)
     state = solver.init(problem, problem.zeros())
     for _ in range(20):
         state = solver.step(problem, state)
@@ -91,9 +76,9 @@ def test_batches_without_samples_of_a_task_are_taken():
     generator = torch.Generator().manual_seed(0)
     X = [torch.randn(3, 5, generator=generator) for _ in range(100)]
     Y = [torch.tensor([1.0, -1.0, 1.0]) for _ in X]
-    terms = [L1(0.3), SquaredFrobenius(1.0)]
+    terms = [pm.L1(0.3), pm.SquaredFrobenius(1.0)]
     for order in ("samples", "blocks"):
-        problem = Problem(SquaredHinge(), TaskDesign(X), Targets.from_labels(Y), terms)
-        solver = ProxSVRG(batch=100, order=order)
-        result = minimize(problem, solver, stop=RelativeGap(1e-4) | MaxIterations(300))
-        assert result.status is Status.CONVERGED
+        problem = pm.Problem(pm.SquaredHinge(), pm.TaskDesign(X), pm.Targets.from_labels(Y), terms)
+        solver = pm.ProxSVRG(batch=100, order=order)
+        result = pm.minimize(problem, solver, stop=pm.RelativeGap(1e-4) | pm.MaxIterations(300))
+        assert result.status is pm.Status.CONVERGED

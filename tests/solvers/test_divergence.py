@@ -6,55 +6,38 @@ import pytest
 import torch
 from strategies import classification
 
-from proxmtl import (
-    FISTA,
-    IRLS,
-    PGD,
-    SPGD,
-    AdPGM,
-    DavisYin,
-    GroupL2,
-    Groups,
-    MaxIterations,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    Squared,
-    Status,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.selection import solve_batch
 from proxmtl.solvers import ConstantStep, NoRestart
 
-PAIRS = Groups.from_lists([[0, 1], [2, 3]])
+PAIRS = pm.Groups.from_lists([[0, 1], [2, 3]])
 X, Y = classification(40, 6, 4, shift=0.3)
 
 
 def problem(design=None, *, weight=1.0):
     """Least squares: a step of c over the curvature multiplies an error by up to c - 1."""
-    design = SharedDesign(X) if design is None else design
-    targets = Targets.from_labels(Y, sample_weight=torch.full((40,), weight, dtype=X.dtype))
-    return Problem(Squared(), design, targets, GroupL2(PAIRS, 2.0 * weight))
+    design = pm.SharedDesign(X) if design is None else design
+    targets = pm.Targets.from_labels(Y, sample_weight=torch.full((40,), weight, dtype=X.dtype))
+    return pm.Problem(pm.Squared(), design, targets, pm.GroupL2(PAIRS, 2.0 * weight))
 
 
 TOO_LONG = ConstantStep(1e12 / problem().lipschitz)
 DIVERGING = {
-    "FISTA": FISTA(TOO_LONG),
-    "FISTA-plain": FISTA(TOO_LONG, NoRestart()),
-    "PGD": PGD(TOO_LONG),
-    "DavisYin": DavisYin(TOO_LONG),
-    "SPGD": SPGD(inner=FISTA(TOO_LONG)),
-    "SPGD-fixed": SPGD(smoothness=0.1, inner=FISTA(TOO_LONG)),
-    "IRLS": IRLS(inner=FISTA(TOO_LONG)),
-    "AdPGM": AdPGM(first=1e300),
+    "FISTA": pm.FISTA(TOO_LONG),
+    "FISTA-plain": pm.FISTA(TOO_LONG, NoRestart()),
+    "PGD": pm.PGD(TOO_LONG),
+    "DavisYin": pm.DavisYin(TOO_LONG),
+    "SPGD": pm.SPGD(inner=pm.FISTA(TOO_LONG)),
+    "SPGD-fixed": pm.SPGD(smoothness=0.1, inner=pm.FISTA(TOO_LONG)),
+    "IRLS": pm.IRLS(inner=pm.FISTA(TOO_LONG)),
+    "AdPGM": pm.AdPGM(first=1e300),
 }
 
 
 @pytest.mark.parametrize("name", DIVERGING)
 def test_divergence_is_called_by_its_name(name):
-    result = minimize(problem(), DIVERGING[name], stop=MaxIterations(100))
-    assert result.status is Status.DIVERGED
+    result = pm.minimize(problem(), DIVERGING[name], stop=pm.MaxIterations(100))
+    assert result.status is pm.Status.DIVERGED
     assert not result.status.ok
     assert result.reason == f"objective is {result.state.objective}"
     assert not math.isfinite(result.state.objective)
@@ -66,15 +49,15 @@ def test_divergence_is_called_by_its_name(name):
 
 def test_a_problem_of_a_batch_diverges_alone():
     """The same step is too long for one problem, and right for another of tiny weights."""
-    design = SharedDesign(X)
+    design = pm.SharedDesign(X)
     problems = [problem(design, weight=1e-12), problem(design), problem(design, weight=2e-13)]
-    rule = RelativeGap(1e-6) | MaxIterations(2000)
-    small, diverged, smallest = solve_batch(problems, FISTA(TOO_LONG), stop=rule)
-    assert diverged.status is Status.DIVERGED
+    rule = pm.RelativeGap(1e-6) | pm.MaxIterations(2000)
+    small, diverged, smallest = solve_batch(problems, pm.FISTA(TOO_LONG), stop=rule)
+    assert diverged.status is pm.Status.DIVERGED
     assert diverged.reason == f"objective is {diverged.state.objective}"
     assert not math.isfinite(diverged.state.objective)
     assert len(diverged.history) == diverged.iterations - 1
     assert all(math.isfinite(record["objective"]) for record in diverged.history)
-    assert small.status is smallest.status is Status.CONVERGED
+    assert small.status is smallest.status is pm.Status.CONVERGED
     for result, alone in ((small, problems[0]), (smallest, problems[2])):
         assert alone.certificate(result.solution).relative_gap <= 1e-6

@@ -11,31 +11,10 @@ from oracles import LOSS_EXPRESSIONS, members_of, optimum, solve, squared_hinge
 from solver_cases import CHAIN, PAIRS, N, data, ragged, targets
 from strategies import LOSS_FACTORIES, label_kind
 
-from proxmtl import (
-    FISTA,
-    L1,
-    L21,
-    SPGD,
-    Box,
-    ExclusiveL1,
-    GroupL2,
-    Groups,
-    MaxIterations,
-    NonNegative,
-    Nuclear,
-    OverlappingGroupL2,
-    Problem,
-    ProxNewton,
-    RelativeGap,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredHinge,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.regularizers import Composed
 
-TREE = Groups.from_lists([[0, 1, 2, 3], [0, 1], [2, 3], [0], [3]])
+TREE = pm.Groups.from_lists([[0, 1, 2, 3], [0, 1], [2, 3], [0], [3]])
 
 
 @dataclass(frozen=True)
@@ -46,7 +25,7 @@ class Steps(Composed):
 
     @property
     def inner(self):
-        return L1(self.strength)
+        return pm.L1(self.strength)
 
     def forward(self, W):
         return W[:, 1:] - W[:, :-1]
@@ -77,44 +56,44 @@ def steps(W, strength):
 
 # each: regularizers, and the same in cvxpy
 FAMILIES = {
-    "l1": ([L1(1.5)], lambda W: l1(W, 1.5)),
-    "ridge": ([SquaredFrobenius(0.7)], lambda W: 0.7 * cp.sum_squares(W)),
+    "l1": ([pm.L1(1.5)], lambda W: l1(W, 1.5)),
+    "ridge": ([pm.SquaredFrobenius(0.7)], lambda W: 0.7 * cp.sum_squares(W)),
     "elastic": (
-        [L1(1.5), SquaredFrobenius(0.3)],
+        [pm.L1(1.5), pm.SquaredFrobenius(0.3)],
         lambda W: l1(W, 1.5) + 0.3 * cp.sum_squares(W),
     ),
-    "groups": ([GroupL2(PAIRS, 2.0)], lambda W: norms(W, PAIRS, 2.0)),
+    "groups": ([pm.GroupL2(PAIRS, 2.0)], lambda W: norms(W, PAIRS, 2.0)),
     "sparse-group": (
-        [L1(0.7), GroupL2(PAIRS, 1.5)],
+        [pm.L1(0.7), pm.GroupL2(PAIRS, 1.5)],
         lambda W: l1(W, 0.7) + norms(W, PAIRS, 1.5),
     ),
-    "overlap": ([OverlappingGroupL2(CHAIN, 1.2)], lambda W: norms(W, CHAIN, 1.2)),
-    "tree": ([OverlappingGroupL2(TREE, 0.8)], lambda W: norms(W, TREE, 0.8)),
+    "overlap": ([pm.OverlappingGroupL2(CHAIN, 1.2)], lambda W: norms(W, CHAIN, 1.2)),
+    "tree": ([pm.OverlappingGroupL2(TREE, 0.8)], lambda W: norms(W, TREE, 0.8)),
     "l1-overlap": (
-        [L1(0.7), OverlappingGroupL2(CHAIN, 1.2)],
+        [pm.L1(0.7), pm.OverlappingGroupL2(CHAIN, 1.2)],
         lambda W: l1(W, 0.7) + norms(W, CHAIN, 1.2),
     ),
-    "rows": ([L21(2.0)], lambda W: 2 * cp.sum(cp.norm(W, 2, axis=1))),
+    "rows": ([pm.L21(2.0)], lambda W: 2 * cp.sum(cp.norm(W, 2, axis=1))),
     "graph": ([Steps(2.0)], lambda W: steps(W, 2.0)),
     "graph-l1-ridge": (
-        [Steps(2.0), L1(0.5), SquaredFrobenius(0.2)],
+        [Steps(2.0), pm.L1(0.5), pm.SquaredFrobenius(0.2)],
         lambda W: steps(W, 2.0) + l1(W, 0.5) + 0.2 * cp.sum_squares(W),
     ),
     "graph-l1-groups": (
-        [Steps(1.0), L1(0.5), GroupL2(PAIRS, 1.0)],
+        [Steps(1.0), pm.L1(0.5), pm.GroupL2(PAIRS, 1.0)],
         lambda W: steps(W, 1.0) + l1(W, 0.5) + norms(W, PAIRS, 1.0),
     ),
     "exclusive": (
-        [ExclusiveL1(2.0)],
+        [pm.ExclusiveL1(2.0)],
         lambda W: cp.sum_squares(cp.sum(cp.abs(W), axis=1)),
     ),
-    "nuclear": ([Nuclear(3.0)], lambda W: 3 * cp.normNuc(W)),
+    "nuclear": ([pm.Nuclear(3.0)], lambda W: 3 * cp.normNuc(W)),
     "nonnegative": (
-        [L1(0.5), NonNegative()],
+        [pm.L1(0.5), pm.NonNegative()],
         lambda W: l1(W, 0.5) + cp.transforms.indicator([W >= 0]),
     ),
     "rows-box": (
-        [L21(2.0), Box(-0.1, 0.1)],
+        [pm.L21(2.0), pm.Box(-0.1, 0.1)],
         lambda W: 2 * cp.sum(cp.norm(W, 2, axis=1)) + cp.transforms.indicator([cp.abs(W) <= 0.1]),
     ),
 }
@@ -129,7 +108,9 @@ ITERATIVE = ("overlap", "tree", "graph", "graph-l1-ridge", "graph-l1-groups", "r
 def test_all_solvers_find_the_optimum_of_cvxpy(family, intercept):
     terms, expression = FAMILIES[family]
     X, *_ = data()
-    problem = Problem(SquaredHinge(), SharedDesign(X, intercept=intercept), targets(), terms)
+    problem = pm.Problem(
+        pm.SquaredHinge(), pm.SharedDesign(X, intercept=intercept), targets(), terms
+    )
     t = problem.targets
     best = optimum(X, t.labels, t.weights, expression, intercept=intercept)[0]
     tried = FEWER if family in ITERATIVE else SOLVERS
@@ -150,13 +131,13 @@ def test_all_solvers_find_the_optimum_of_cvxpy(family, intercept):
 def test_all_solvers_agree_for_every_loss(name):
     loss, (X, Y, _) = LOSS_FACTORIES[name](None), data()
     if label_kind(loss) == "classes":
-        t = Targets.from_classes(torch.arange(N) % 3, 3, like=X)
-        terms, penalty = [L1(1.0)], lambda W: l1(W, 1.0)
+        t = pm.Targets.from_classes(torch.arange(N) % 3, 3, like=X)
+        terms, penalty = [pm.L1(1.0)], lambda W: l1(W, 1.0)
     else:
         weight = 0.5 + torch.rand(N, generator=torch.Generator().manual_seed(1)).to(X)
-        t = Targets.from_labels(Y, sample_weight=weight)
+        t = pm.Targets.from_labels(Y, sample_weight=weight)
         terms, penalty = FAMILIES["sparse-group"]
-    problem = Problem(loss, SharedDesign(X, intercept=True), t, terms)
+    problem = pm.Problem(loss, pm.SharedDesign(X, intercept=True), t, terms)
     expression = LOSS_EXPRESSIONS[name](loss)
     best = optimum(X, t.labels, t.weights, penalty, intercept=True, loss=expression)[0]
     assert agree(problem, best, PLAIN) == set(PLAIN)
@@ -184,9 +165,11 @@ def test_all_solvers_agree_on_features_per_task(penalty, intercept):
 
 def test_smoothing_agrees_too():
     X, *_ = data()
-    problem = Problem(SquaredHinge(), SharedDesign(X), targets(), [GroupL2(PAIRS, 2.0)])
-    best = minimize(problem, stop=RelativeGap(1e-10) | MaxIterations(1000)).certificate.objective
-    result = minimize(problem, SPGD(), stop=MaxIterations(1200))
+    problem = pm.Problem(pm.SquaredHinge(), pm.SharedDesign(X), targets(), [pm.GroupL2(PAIRS, 2.0)])
+    best = pm.minimize(
+        problem, stop=pm.RelativeGap(1e-10) | pm.MaxIterations(1000)
+    ).certificate.objective
+    result = pm.minimize(problem, pm.SPGD(), stop=pm.MaxIterations(1200))
     assert result.certificate.objective == pytest.approx(best, rel=1e-6)
 
 
@@ -195,27 +178,32 @@ def test_smoothing_agrees_too():
 
 def solution(terms, solver):
     X, *_ = data()
-    problem = Problem(SquaredHinge(), SharedDesign(X, intercept=True), targets(), terms)
-    return minimize(problem, solver, stop=RelativeGap(1e-12) | MaxIterations(3000)).solution
+    problem = pm.Problem(pm.SquaredHinge(), pm.SharedDesign(X, intercept=True), targets(), terms)
+    return pm.minimize(
+        problem, solver, stop=pm.RelativeGap(1e-12) | pm.MaxIterations(3000)
+    ).solution
 
 
-SINGLES = Groups.from_lists([[0], [1], [2], [3]])
-WHOLE = Groups.single(4)
+SINGLES = pm.Groups.from_lists([[0], [1], [2], [3]])
+WHOLE = pm.Groups.single(4)
 EQUAL = {
-    "groups of one are L1": ([GroupL2(SINGLES, 1.5)], [L1(1.5)]),
-    "overlapping code, groups of one": ([OverlappingGroupL2(SINGLES, 1.5)], [L1(1.5)]),
-    "one group is the norm of a row": ([GroupL2(WHOLE, 9.0)], [L21(9.0)]),
-    "overlapping code, one group": ([OverlappingGroupL2(WHOLE, 9.0)], [L21(9.0)]),
+    "groups of one are L1": ([pm.GroupL2(SINGLES, 1.5)], [pm.L1(1.5)]),
+    "overlapping code, groups of one": ([pm.OverlappingGroupL2(SINGLES, 1.5)], [pm.L1(1.5)]),
+    "one group is the norm of a row": ([pm.GroupL2(WHOLE, 9.0)], [pm.L21(9.0)]),
+    "overlapping code, one group": ([pm.OverlappingGroupL2(WHOLE, 9.0)], [pm.L21(9.0)]),
     "overlapping code, disjoint groups": (
-        [OverlappingGroupL2(PAIRS, 2.0)],
-        [GroupL2(PAIRS, 2.0)],
+        [pm.OverlappingGroupL2(PAIRS, 2.0)],
+        [pm.GroupL2(PAIRS, 2.0)],
     ),
-    "two halves of a group": ([GroupL2(PAIRS, 1.2), GroupL2(PAIRS, 0.8)], [GroupL2(PAIRS, 2.0)]),
+    "two halves of a group": (
+        [pm.GroupL2(PAIRS, 1.2), pm.GroupL2(PAIRS, 0.8)],
+        [pm.GroupL2(PAIRS, 2.0)],
+    ),
 }
 
 
 @pytest.mark.parametrize("case", EQUAL)
-@pytest.mark.parametrize("solver", [FISTA(), ProxNewton()])
+@pytest.mark.parametrize("solver", [pm.FISTA(), pm.ProxNewton()])
 def test_special_cases_have_one_solution(case, solver):
     found, expected = (solution(terms, solver) for terms in EQUAL[case])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)

@@ -5,23 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from proxmtl import (
-    L1,
-    FactoredDesign,
-    GroupL2,
-    Groups,
-    LatentMTL,
-    MaxIterations,
-    Problem,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredHinge,
-    Targets,
-    TaskDesign,
-    UnsupportedError,
-    WeightedL1,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.solvers import SOLVERS
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -60,11 +44,13 @@ def test_graphs_are_found():
 
 
 DESIGNS = {
-    "shared": lambda give: SharedDesign(give(X), intercept=True),
-    "tasks": lambda give: TaskDesign([give(X)] * 3, intercept=True),
-    "L fixed": lambda give: FactoredDesign(SharedDesign(give(X)), L=give(torch.eye(4).double())),
-    "S fixed": lambda give: FactoredDesign(
-        SharedDesign(give(X), intercept=True),
+    "shared": lambda give: pm.SharedDesign(give(X), intercept=True),
+    "tasks": lambda give: pm.TaskDesign([give(X)] * 3, intercept=True),
+    "L fixed": lambda give: pm.FactoredDesign(
+        pm.SharedDesign(give(X)), L=give(torch.eye(4).double())
+    ),
+    "S fixed": lambda give: pm.FactoredDesign(
+        pm.SharedDesign(give(X), intercept=True),
         S=give(torch.eye(3).double()),
         bias=give(torch.zeros(3).double()),
     ),
@@ -73,12 +59,12 @@ DESIGNS = {
 
 def penalties(give):
     weights = give(torch.full((4, 3), 0.1, dtype=torch.float64))
-    groups = Groups.from_lists([[0, 1], [2]], weights=give(ONES[:2]))
+    groups = pm.Groups.from_lists([[0, 1], [2]], weights=give(ONES[:2]))
     return {
-        "L1": L1(0.1),
-        "weights": WeightedL1(weights, 1.0),
-        "ridge": SquaredFrobenius(0.1),
-        "groups": GroupL2(groups, 0.1),
+        "L1": pm.L1(0.1),
+        "weights": pm.WeightedL1(weights, 1.0),
+        "ridge": pm.SquaredFrobenius(0.1),
+        "groups": pm.GroupL2(groups, 0.1),
     }
 
 
@@ -87,9 +73,9 @@ def solved(solver, design, penalty, give):
     labels = [give(Y[:, m]) for m in range(3)] if design == "tasks" else give(Y)
     weights = [give(ONES)] * 3 if design == "tasks" else give(ONES)
     tasks = give(torch.ones(3).double())
-    targets = Targets.from_labels(labels, sample_weight=weights, task_weight=tasks)
-    problem = Problem(SquaredHinge(), built, targets, penalties(give)[penalty])
-    return minimize(problem, SOLVERS[solver](), give(problem.zeros()), stop=MaxIterations(2))
+    targets = pm.Targets.from_labels(labels, sample_weight=weights, task_weight=tasks)
+    problem = pm.Problem(pm.SquaredHinge(), built, targets, penalties(give)[penalty])
+    return pm.minimize(problem, SOLVERS[solver](), give(problem.zeros()), stop=pm.MaxIterations(2))
 
 
 @pytest.mark.parametrize("design", DESIGNS)
@@ -98,7 +84,7 @@ def solved(solver, design, penalty, give):
 def test_every_solver(solver, design, penalty):
     try:
         wanted = solved(solver, design, penalty, plain)
-    except UnsupportedError:
+    except pm.UnsupportedError:
         pytest.skip(f"{solver} doesn't take this problem")
     seen = solved(solver, design, penalty, recorded)
     assert graphs(seen) == []
@@ -113,7 +99,7 @@ def test_the_latent_model(algorithm, start, shape):
         factors = give(torch.ones(4, 2).double()), give(torch.ones(2, 3).double())
         features = {"shared": give(X), "tasks": [give(X)] * 3, "stacked": give(X.repeat(3, 1, 1))}
         labels = [give(Y[:, m]) for m in range(3)] if shape == "tasks" else give(Y)
-        model = LatentMTL(algorithm=algorithm, init=factors if start else "svd", max_passes=10)
+        model = pm.LatentMTL(algorithm=algorithm, init=factors if start else "svd", max_passes=10)
         first = model.solve(features[shape], labels)
         return first, model.solve(features[shape], labels, warm_start=first)
 
@@ -124,7 +110,7 @@ def test_the_latent_model(algorithm, start, shape):
 
 def test_scores_of_new_samples_keep_their_graph():
     """Of the features that the caller asks about, not of those of the fit."""
-    result = LatentMTL(max_passes=10).solve(X, Y)
+    result = pm.LatentMTL(max_passes=10).solve(X, Y)
     new = X[:2].clone().requires_grad_()
     result.decision_function(new).sum().backward()
     torch.testing.assert_close(new.grad, result.coef.sum(1).expand(2, -1))
@@ -133,7 +119,11 @@ def test_scores_of_new_samples_keep_their_graph():
 
 def test_the_callers_graph_is_left_alone():
     features = X.clone().requires_grad_()
-    minimize(Problem(SquaredHinge(), SharedDesign(features), Targets.from_labels(Y), L1(0.1)))
+    pm.minimize(
+        pm.Problem(
+            pm.SquaredHinge(), pm.SharedDesign(features), pm.Targets.from_labels(Y), pm.L1(0.1)
+        )
+    )
     assert features.requires_grad
     assert features.grad is None
     assert torch.is_grad_enabled()

@@ -4,17 +4,7 @@ import pytest
 import torch
 from solver_cases import SOLVER_FACTORIES, convex, latent, latent_start
 
-from proxmtl import (
-    LatentMTL,
-    LatentProblem,
-    MaxIterations,
-    Problem,
-    SharedDesign,
-    Targets,
-    TaskDesign,
-    minimize,
-    solve_batch,
-)
+import proxmtl as pm
 from proxmtl.solvers import run
 
 each = pytest.mark.parametrize("name", sorted(SOLVER_FACTORIES))
@@ -23,14 +13,16 @@ each = pytest.mark.parametrize("name", sorted(SOLVER_FACTORIES))
 def on(problem, X=None, labels=None, weights=None):
     """The same problem on other data of the same shapes."""
     old = problem.targets
-    design = SharedDesign(problem.design.X if X is None else X, intercept=problem.design.intercept)
-    t = Targets(
+    design = pm.SharedDesign(
+        problem.design.X if X is None else X, intercept=problem.design.intercept
+    )
+    t = pm.Targets(
         old.labels if labels is None else labels,
         old.weights if weights is None else weights,
         old.n_tasks,
     )
-    if isinstance(problem, LatentProblem):
-        return LatentProblem(
+    if isinstance(problem, pm.LatentProblem):
+        return pm.LatentProblem(
             problem.loss,
             design,
             t,
@@ -39,13 +31,13 @@ def on(problem, X=None, labels=None, weights=None):
             l1_strength=problem.l1.strength,
             frobenius_strength=problem.ridge.strength,
         )
-    return Problem(problem.loss, design, t, problem.regularizers)
+    return pm.Problem(problem.loss, design, t, problem.regularizers)
 
 
 @each
 def test_a_state_of_other_data_raises_and_names_what_differs(name):
     solver, problem, start = SOLVER_FACTORIES[name](torch.float64)
-    state = run(problem, solver, start, MaxIterations(2)).state
+    state = run(problem, solver, start, pm.MaxIterations(2)).state
     state = type(state).from_state_dict(state.state_dict())
     X, labels, weights = problem.design.X, problem.targets.labels, problem.targets.weights
     others = {
@@ -55,33 +47,33 @@ def test_a_state_of_other_data_raises_and_names_what_differs(name):
     }
     for message, other in others.items():
         with pytest.raises(ValueError, match=f"state: made with other data .*{message}"):
-            run(on(problem, **other), solver, start, MaxIterations(4), state=state)
-    again = run(on(problem), solver, start, MaxIterations(4), state=state)
+            run(on(problem, **other), solver, start, pm.MaxIterations(4), state=state)
+    again = run(on(problem), solver, start, pm.MaxIterations(4), state=state)
     assert again.iterations == 4
     # made again elsewhere, in single precision
-    run(on(problem, X=X.float().double()), solver, start, MaxIterations(4), state=state)
+    run(on(problem, X=X.float().double()), solver, start, pm.MaxIterations(4), state=state)
 
 
 def test_states_of_before_go_on_unchecked():
     problem = convex("l1")
-    fields = minimize(problem, stop=MaxIterations(2)).state.state_dict()
+    fields = pm.minimize(problem, stop=pm.MaxIterations(2)).state.state_dict()
     del fields["data"]
-    kind = type(minimize(problem, stop=MaxIterations(1)).state)
+    kind = type(pm.minimize(problem, stop=pm.MaxIterations(1)).state)
     state = kind.from_state_dict(fields)
     other = on(problem, X=problem.design.X.flip(0))
-    assert minimize(other, stop=MaxIterations(3), state=state).iterations == 3
+    assert pm.minimize(other, stop=pm.MaxIterations(3), state=state).iterations == 3
 
 
 def test_states_of_batches_and_of_features_by_task_know_their_data_too():
     problem = convex("l1")
-    state = solve_batch([problem], stop=MaxIterations(2))[0].state
+    state = pm.solve_batch([problem], stop=pm.MaxIterations(2))[0].state
     with pytest.raises(ValueError, match="made with other data"):
-        minimize(on(problem, X=2 * problem.design.X), stop=MaxIterations(3), state=state)
+        pm.minimize(on(problem, X=2 * problem.design.X), stop=pm.MaxIterations(3), state=state)
     g = torch.Generator().manual_seed(0)
     X = [torch.randn(20, 3, generator=g) for _ in range(2)]
     Y = [torch.sign(x[:, 0]) for x in X]
-    assert TaskDesign(X).figure() != TaskDesign(X[::-1]).figure()
-    model = LatentMTL(max_passes=20)
+    assert pm.TaskDesign(X).figure() != pm.TaskDesign(X[::-1]).figure()
+    model = pm.LatentMTL(max_passes=20)
     with pytest.raises(ValueError, match=r"state: made with other data \(features differ\)"):
         model.solve([X[0], X[1].flip(0)], Y, state=model.solve(X, Y).state)
 

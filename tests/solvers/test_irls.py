@@ -6,26 +6,16 @@ import pytest
 import torch
 from solver_cases import PAIRS, convex
 
-from proxmtl import (
-    IRLS,
-    L1,
-    GroupL2,
-    MaxIterations,
-    RelativeGap,
-    SquaredFrobenius,
-    SquaredGroupL2,
-    UnsupportedError,
-    minimize,
-)
+import proxmtl as pm
 
 
 @pytest.mark.parametrize("intercept", [False, True])
-@pytest.mark.parametrize("ridge", [[], [SquaredFrobenius(0.2)]])
-@pytest.mark.parametrize("penalty", [GroupL2(PAIRS, 2.0), SquaredGroupL2(PAIRS, 0.4)])
+@pytest.mark.parametrize("ridge", [[], [pm.SquaredFrobenius(0.2)]])
+@pytest.mark.parametrize("penalty", [pm.GroupL2(PAIRS, 2.0), pm.SquaredGroupL2(PAIRS, 0.4)])
 def test_reaches_the_optimum_of_the_exact_prox(penalty, ridge, intercept):
     problem = convex("l1", intercept=intercept).with_regularizers([penalty, *ridge])
-    best = minimize(problem, stop=RelativeGap(1e-10, every=20) | MaxIterations(20_000))
-    result = minimize(problem, IRLS(), stop=MaxIterations(400))
+    best = pm.minimize(problem, stop=pm.RelativeGap(1e-10, every=20) | pm.MaxIterations(20_000))
+    result = pm.minimize(problem, pm.IRLS(), stop=pm.MaxIterations(400))
     optimum = best.certificate.objective
     assert best.status.ok
     assert result.certificate.objective == pytest.approx(optimum, rel=1e-6)
@@ -35,16 +25,18 @@ def test_reaches_the_optimum_of_the_exact_prox(penalty, ridge, intercept):
 
 
 def test_leaves_zero_and_has_no_zeros():
-    problem = convex("l1").with_regularizers(SquaredGroupL2(PAIRS, 0.4))
-    result = minimize(problem, IRLS(1e-6), stop=MaxIterations(300))
-    exact = minimize(problem, stop=RelativeGap(1e-10, every=20) | MaxIterations(20_000)).solution
+    problem = convex("l1").with_regularizers(pm.SquaredGroupL2(PAIRS, 0.4))
+    result = pm.minimize(problem, pm.IRLS(1e-6), stop=pm.MaxIterations(300))
+    exact = pm.minimize(
+        problem, stop=pm.RelativeGap(1e-10, every=20) | pm.MaxIterations(20_000)
+    ).solution
     assert bool((exact == 0).any())
     assert not bool((result.solution == 0).any())
     torch.testing.assert_close(result.solution, exact, rtol=0, atol=2e-3)
 
 
 def test_takes_group_penalties_alone():
-    with pytest.raises(UnsupportedError, match="IRLS reweights one GroupL2 or SquaredGroupL2"):
-        minimize(convex("l1").with_regularizers(L1(1.0)), IRLS())
+    with pytest.raises(pm.UnsupportedError, match="IRLS reweights one GroupL2 or SquaredGroupL2"):
+        pm.minimize(convex("l1").with_regularizers(pm.L1(1.0)), pm.IRLS())
     with pytest.raises(ValueError, match="smoothing > 0"):
-        IRLS(0.0)
+        pm.IRLS(0.0)

@@ -6,21 +6,7 @@ import pytest
 import torch
 from solver_cases import SOLVER_FACTORIES, convex, ragged
 
-from proxmtl import (
-    FISTA,
-    L1,
-    PDHG,
-    PGD,
-    AdPGM,
-    MaxIterations,
-    MaxPasses,
-    Problem,
-    RelativeGap,
-    RelativeKKT,
-    Status,
-    minimize,
-    solve_batch,
-)
+import proxmtl as pm
 from proxmtl.counts import OracleCounts, OutOfPassesError
 from proxmtl.designs.products import TooManyProductsError, largest_curvature, trace
 from proxmtl.solvers import ConstantStep, run
@@ -37,11 +23,11 @@ def objective(problem, point):
 @pytest.mark.parametrize("budget", [0.5, 1, 2, 3, 5, 10])
 def test_every_solver_keeps_to_its_budget_and_to_what_it_was_given(name, budget):
     solver, problem, start = SOLVER_FACTORIES[name](torch.float64)
-    result = run(problem, solver, start, MaxPasses(budget))
+    result = run(problem, solver, start, pm.MaxPasses(budget))
     assert problem.counts.passes <= budget * SLACK
     assert result.passes == problem.counts.passes
     assert result.passes >= result.state.passes
-    assert (result.status, result.reason) == (Status.BUDGET, f"{budget:g} passes")
+    assert (result.status, result.reason) == (pm.Status.BUDGET, f"{budget:g} passes")
     found = result.certificate.objective
     assert found == pytest.approx(objective(problem, result.solution), rel=1e-12)
     assert found <= objective(problem, start) * SLACK
@@ -51,19 +37,21 @@ def test_every_solver_keeps_to_its_budget_and_to_what_it_was_given(name, budget)
 @each
 def test_a_good_start_stays_whatever_the_first_steps_do(name):
     solver, problem, start = SOLVER_FACTORIES[name](torch.float64)
-    best = run(problem, solver, start, RelativeKKT(1e-6, every=5) | MaxIterations(400)).solution
+    best = run(
+        problem, solver, start, pm.RelativeKKT(1e-6, every=5) | pm.MaxIterations(400)
+    ).solution
     for iterations in (0, 1, 3):
-        again = run(problem, solver, best, MaxIterations(iterations))
+        again = run(problem, solver, best, pm.MaxIterations(iterations))
         assert again.certificate.objective <= objective(problem, best) * SLACK
 
 
 @each
 def test_an_iteration_that_does_not_fit_in_is_made_by_the_run_that_goes_on(name):
     solver, problem, start = SOLVER_FACTORIES[name](torch.float64)
-    through = run(problem, solver, start, MaxIterations(12))
+    through = run(problem, solver, start, pm.MaxIterations(12))
     solver, problem, start = SOLVER_FACTORIES[name](torch.float64)
-    part = run(problem, solver, start, MaxPasses(through.passes / 2 + 0.3))
-    rest = run(problem, solver, start, MaxIterations(12), state=part.state)
+    part = run(problem, solver, start, pm.MaxPasses(through.passes / 2 + 0.3))
+    rest = run(problem, solver, start, pm.MaxIterations(12), state=part.state)
     torch.testing.assert_close(rest.solution, through.solution, rtol=1e-12, atol=1e-12)
     assert rest.passes == pytest.approx(through.passes, rel=1e-12)
 
@@ -72,13 +60,13 @@ def test_an_iteration_that_does_not_fit_in_is_made_by_the_run_that_goes_on(name)
 def test_the_lowest_point_of_a_wandering_run_is_returned(batched):
     problem = convex("groups", intercept=True)
     step = 1.999 / problem.lipschitz
-    solver = FISTA(ConstantStep(5 * step))
+    solver = pm.FISTA(ConstantStep(5 * step))
 
     def solved(iterations):
-        stop = MaxIterations(iterations)
+        stop = pm.MaxIterations(iterations)
         if batched:
-            return solve_batch([problem], solver, stop=stop)[0]
-        return minimize(problem, solver, stop=stop)
+            return pm.solve_batch([problem], solver, stop=stop)[0]
+        return pm.minimize(problem, solver, stop=stop)
 
     result = solved(12)
     seen = [record["objective"] for record in result.history]
@@ -92,23 +80,27 @@ def test_the_lowest_point_of_a_wandering_run_is_returned(batched):
 
 def test_diverging_runs_return_what_they_had():
     problem = convex("groups", intercept=True)
-    result = minimize(problem, AdPGM(first=1e300), stop=MaxIterations(100))
-    assert result.status is Status.DIVERGED
+    result = pm.minimize(problem, pm.AdPGM(first=1e300), stop=pm.MaxIterations(100))
+    assert result.status is pm.Status.DIVERGED
     assert result.certificate.objective <= problem.null(result.solution)[1] * SLACK
     assert bool(torch.isfinite(result.solution).all())
 
 
 def test_zero_weights_are_returned_where_they_are_lower_and_keep_a_gap():
     problem = convex("l1", intercept=True)
-    strong = problem.with_regularizers([L1(0.999 * problem.critical_strength())])
+    strong = problem.with_regularizers([pm.L1(0.999 * problem.critical_strength())])
     start = torch.ones_like(problem.zeros())
-    result = minimize(strong, PGD(), start, RelativeGap(0.5, every=1) | MaxIterations(300))
+    result = pm.minimize(
+        strong, pm.PGD(), start, pm.RelativeGap(0.5, every=1) | pm.MaxIterations(300)
+    )
     point, claim = strong.null(start)
-    assert result.status is Status.CONVERGED
+    assert result.status is pm.Status.CONVERGED
     assert result.returned == "W = 0"
     assert torch.equal(result.solution, point)
     assert result.certificate.objective == pytest.approx(claim, rel=1e-12)
-    exact = minimize(strong, stop=RelativeGap(1e-12) | MaxIterations(5000)).certificate.objective
+    exact = pm.minimize(
+        strong, stop=pm.RelativeGap(1e-12) | pm.MaxIterations(5000)
+    ).certificate.objective
     assert result.certificate.gap >= result.certificate.objective - exact - 1e-12
 
 
@@ -118,7 +110,7 @@ def test_zero_weights_of_problems_with_a_part_held_fixed_are_not_guessed():
     problem = factored("S", intercept=True)
     assert problem.null(problem.zeros()) is None
     assert factored("L").null(torch.zeros(3, 4)) is not None
-    assert minimize(problem, stop=MaxIterations(2)).status is Status.BUDGET
+    assert pm.minimize(problem, stop=pm.MaxIterations(2)).status is pm.Status.BUDGET
 
 
 @pytest.mark.parametrize("make", [convex, ragged])
@@ -137,11 +129,11 @@ def test_the_objective_of_zero_weights_is_known_without_a_product(make, intercep
 
 def test_a_batch_keeps_to_the_budget_of_each():
     problem = convex("groups", intercept=True)
-    tight = Problem(problem.loss, problem.design, problem.targets, [L1(0.3)])
+    tight = pm.Problem(problem.loss, problem.design, problem.targets, [pm.L1(0.3)])
     for budget in (1, 2, 2.5, 4, 7.3):
-        for result in solve_batch([problem, tight], stop=MaxPasses(budget)):
+        for result in pm.solve_batch([problem, tight], stop=pm.MaxPasses(budget)):
             assert result.passes <= budget * SLACK
-            assert result.status is Status.BUDGET
+            assert result.status is pm.Status.BUDGET
             assert result.reason == f"{budget:g} passes"
 
 
@@ -174,7 +166,7 @@ def test_a_curvature_of_few_products_is_a_bound(shape):
     assert caught.value.products <= made - 1
 
 
-@pytest.mark.parametrize("solver", [PDHG(), FISTA(ConstantStep())])
+@pytest.mark.parametrize("solver", [pm.PDHG(), pm.FISTA(ConstantStep())])
 def test_curvatures_are_part_of_a_budget(solver):
     generator = torch.Generator().manual_seed(0)
     problem = convex("l1")
@@ -185,8 +177,8 @@ def test_curvatures_are_part_of_a_budget(solver):
     )
     from proxmtl import SharedDesign
 
-    wide = Problem(problem.loss, SharedDesign(X), targets, [L1(5.0)])
-    result = minimize(wide, solver, stop=MaxPasses(12))
+    wide = pm.Problem(problem.loss, SharedDesign(X), targets, [pm.L1(5.0)])
+    result = pm.minimize(wide, solver, stop=pm.MaxPasses(12))
     assert result.passes <= 12
     assert result.iterations > 2
     assert result.certificate.objective < wide.null(wide.zeros())[1]

@@ -5,55 +5,32 @@ import pytest
 import torch
 from solver_cases import convex, latent, latent_start, ragged
 
-import proxmtl
-from proxmtl import (
-    FISTA,
-    L1,
-    MFISTA,
-    PGD,
-    AdPGM,
-    DavisYin,
-    Logistic,
-    MaxIterations,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.designs import fused as by_kernel
 from proxmtl.designs import products, shared, task
 from proxmtl.solvers import Backtracking
 
-SOLVERS = [FISTA(), MFISTA(), PGD(), AdPGM(), DavisYin()]
+SOLVERS = [pm.FISTA(), pm.MFISTA(), pm.PGD(), pm.AdPGM(), pm.DavisYin()]
 
 
 @pytest.fixture
-def fused(monkeypatch):
+def fused(kernel_calls, monkeypatch):
     """Features of any size go through the kernel; its calls are listed."""
-    calls = []
-    kernel = by_kernel.hinge_value_and_grad
-
-    def counted(*args, **options):
-        calls.append(options["return_scores"])
-        return kernel(*args, **options)
-
-    monkeypatch.setattr(by_kernel, "hinge_value_and_grad", counted)
     for module in (shared, task):
         monkeypatch.setattr(module, "FUSED", 0)
-    return calls
+    return kernel_calls
 
 
 @pytest.mark.parametrize("problem", [convex, ragged], ids=["shared", "by task"])
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: type(s).__name__)
 def test_iterations_take_one_call_of_the_kernel(solver, problem, fused):
     posed = problem("elastic" if problem is convex else "l1", intercept=True)
-    result = minimize(posed, solver, stop=RelativeGap(1e-8) | MaxIterations(1500))
+    result = pm.minimize(posed, solver, stop=pm.RelativeGap(1e-8) | pm.MaxIterations(1500))
     assert result.certificate.relative_gap <= 1e-8
-    assert all(fused)  # with the scores
+    assert all(call["return_scores"] for call in fused)
     # a start, a probe, and steps that are tried again
     assert result.iterations <= len(fused) <= 1.3 * result.iterations + 3
-    if not isinstance(solver, DavisYin):  # which finds the curvature, in passes of its own
+    if not isinstance(solver, pm.DavisYin):  # which finds the curvature, in passes of its own
         # passes beyond one an iteration are those whose guess of the next point was wrong
         assert result.passes <= 1.5 * result.iterations + 5
 
@@ -63,7 +40,9 @@ def test_looking_ahead_leads_to_the_same_points(solver, fused, monkeypatch):
     found = []
     for entries in (0, 1 << 60):
         monkeypatch.setattr(shared, "FUSED", entries)
-        found.append(minimize(convex(intercept=True), solver, stop=MaxIterations(12)).solution)
+        found.append(
+            pm.minimize(convex(intercept=True), solver, stop=pm.MaxIterations(12)).solution
+        )
     assert fused
     size = float(found[1].abs().max())
     # twelve steps, each a handful of sums over forty samples
@@ -73,27 +52,27 @@ def test_looking_ahead_leads_to_the_same_points(solver, fused, monkeypatch):
 @pytest.mark.parametrize("solver", SOLVERS[:3], ids=lambda s: type(s).__name__)
 def test_a_run_that_looked_ahead_goes_on_to_the_bit(solver, fused, tmp_path):
     problem = convex(intercept=True)
-    whole = minimize(problem, solver, stop=MaxIterations(14))
-    half = minimize(problem, solver, stop=MaxIterations(7))
+    whole = pm.minimize(problem, solver, stop=pm.MaxIterations(14))
+    half = pm.minimize(problem, solver, stop=pm.MaxIterations(7))
     assert half.state.ahead is not None
     torch.save(half.state.state_dict(), tmp_path / "half")
     fields = torch.load(tmp_path / "half", weights_only=True)
     rest = type(half.state).from_state_dict(fields)
-    resumed = minimize(problem, solver, state=rest, stop=MaxIterations(14))
+    resumed = pm.minimize(problem, solver, state=rest, stop=pm.MaxIterations(14))
     assert torch.equal(resumed.solution, whole.solution)
     assert resumed.passes == whole.passes
 
 
 def test_a_step_that_grows_is_foreseen(fused):
     """From a step far too short nearly every iteration tries a longer one, and one read serves."""
-    result = minimize(convex(), FISTA(Backtracking(first=1e-4)), stop=MaxIterations(40))
+    result = pm.minimize(convex(), pm.FISTA(Backtracking(first=1e-4)), stop=pm.MaxIterations(40))
     assert result.passes <= 1.15 * result.iterations
 
 
 @pytest.mark.parametrize("make", [convex, ragged, latent], ids=["shared", "by task", "latent"])
 def test_a_certificate_is_one_read_and_counted(make, monkeypatch):
     problem = make(intercept=True)
-    if isinstance(problem, Problem):
+    if isinstance(problem, pm.Problem):
         point = problem.zeros() + 0.1
         problem.certificate(point)  # finds the units at zero
     else:
@@ -124,11 +103,11 @@ def test_a_certificate_is_one_read_and_counted(make, monkeypatch):
 
 def estimators():
     return {
-        "LassoClassifier": proxmtl.LassoClassifier(),
-        "L21Classifier": proxmtl.L21Classifier(),
-        "GroupLassoClassifier": proxmtl.GroupLassoClassifier(),
-        "LatentMTLClassifier": proxmtl.LatentMTLClassifier(n_latents=3),
-        "LatentMTLClassifier, logistic": proxmtl.LatentMTLClassifier(n_latents=3, loss="logistic"),
+        "LassoClassifier": pm.LassoClassifier(),
+        "L21Classifier": pm.L21Classifier(),
+        "GroupLassoClassifier": pm.GroupLassoClassifier(),
+        "LatentMTLClassifier": pm.LatentMTLClassifier(n_latents=3),
+        "LatentMTLClassifier, logistic": pm.LatentMTLClassifier(n_latents=3, loss="logistic"),
     }
 
 
@@ -145,10 +124,10 @@ def test_small_features_and_losses_without_a_kernel_take_two_products(monkeypatc
         raise AssertionError("the kernel")
 
     monkeypatch.setattr(by_kernel, "hinge_value_and_grad", raises)
-    minimize(convex(), FISTA(), stop=MaxIterations(3))
+    pm.minimize(convex(), pm.FISTA(), stop=pm.MaxIterations(3))
     monkeypatch.setattr(shared, "FUSED", 0)
     X = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
-    targets = Targets.from_labels(X[:, :2].sign(), like=X)
-    wide = Problem(Logistic(), SharedDesign(X), targets, L1(0.1))
+    targets = pm.Targets.from_labels(X[:, :2].sign(), like=X)
+    wide = pm.Problem(pm.Logistic(), pm.SharedDesign(X), targets, pm.L1(0.1))
     assert not wide.reads_once  # float32, and fewer features than the kernel wants
-    minimize(wide, FISTA(), stop=MaxIterations(3))
+    pm.minimize(wide, pm.FISTA(), stop=pm.MaxIterations(3))

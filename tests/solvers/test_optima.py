@@ -10,28 +10,12 @@ from oracles import members_of, optimum, solve, squared_hinge
 from solver_cases import PENALTIES, convex, data, factored, ragged
 from strategies import classification
 
-from proxmtl import (
-    FISTA,
-    L1,
-    SPGD,
-    GroupL2,
-    Groups,
-    MaxIterations,
-    OverlappingGroupL2,
-    Problem,
-    RelativeGap,
-    SharedDesign,
-    SquaredFrobenius,
-    SquaredHinge,
-    Status,
-    Targets,
-    minimize,
-)
+import proxmtl as pm
 from proxmtl.regularizers import Nuclear, Sum
 
 each_penalty = pytest.mark.parametrize("penalty", PENALTIES)
 with_and_without = pytest.mark.parametrize("intercept", [False, True])
-PRECISE = RelativeGap(1e-9, every=50) | MaxIterations(20_000)
+PRECISE = pm.RelativeGap(1e-9, every=50) | pm.MaxIterations(20_000)
 
 
 def as_cvxpy(regularizers):
@@ -40,9 +24,9 @@ def as_cvxpy(regularizers):
     def penalty(W):
         total = 0
         for r in regularizers:
-            if isinstance(r, L1):
+            if isinstance(r, pm.L1):
                 total += r.strength * cp.sum(cp.abs(W))
-            elif isinstance(r, SquaredFrobenius):
+            elif isinstance(r, pm.SquaredFrobenius):
                 total += r.strength * cp.sum_squares(W)
             else:
                 for members, w in zip(members_of(r.groups), r.groups.weights.tolist(), strict=True):
@@ -74,8 +58,8 @@ def exact(problem, *, key):
 def test_fista_reaches_the_optimum_of_clarabel(penalty, intercept):
     problem = convex(penalty, intercept=intercept)
     best = exact(problem, key=(penalty, intercept))
-    result = minimize(problem, stop=PRECISE)
-    assert result.status is Status.CONVERGED
+    result = pm.minimize(problem, stop=PRECISE)
+    assert result.status is pm.Status.CONVERGED
     found = result.certificate.objective
     assert found == pytest.approx(best, rel=1e-8)
     assert found - best <= result.certificate.gap + 1e-9 * best
@@ -89,11 +73,11 @@ def test_no_gap_on_the_way_is_below_the_true_suboptimality(penalty, intercept):
     best = exact(problem, key=(penalty, intercept))
     start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(3)).double()
     seen = []
-    minimize(
+    pm.minimize(
         problem,
-        FISTA(),
+        pm.FISTA(),
         x0=start,
-        stop=MaxIterations(60),
+        stop=pm.MaxIterations(60),
         callback=lambda progress: seen.append(progress.certificate),
     )
     assert len(seen) == 60
@@ -103,21 +87,21 @@ def test_no_gap_on_the_way_is_below_the_true_suboptimality(penalty, intercept):
 
 @pytest.mark.parametrize("coarse", ["overlapping groups", "sum", "sum, one sweep"])
 def test_an_inexact_prox_makes_the_certificate_wider_and_never_wrong(coarse):
-    groups = Groups.from_lists([[0, 1, 2], [2, 3], [1, 3]])
-    terms = (L1(1.5), Nuclear(3.0))
+    groups = pm.Groups.from_lists([[0, 1, 2], [2, 3], [1, 3]])
+    terms = (pm.L1(1.5), Nuclear(3.0))
     tight, loose = {
         "overlapping groups": (
-            OverlappingGroupL2(groups, 2.0),
-            OverlappingGroupL2(groups, 2.0, gap=1e-2, max_sweeps=1),
+            pm.OverlappingGroupL2(groups, 2.0),
+            pm.OverlappingGroupL2(groups, 2.0, gap=1e-2, max_sweeps=1),
         ),
         "sum": (Sum(terms), Sum(terms, gap=1e-2)),
         "sum, one sweep": (Sum(terms), Sum(terms, gap=1e-2, max_sweeps=1)),
     }[coarse]
     X, Y = classification(40, 6, 4, seed=4)
-    made = Problem(SquaredHinge(), SharedDesign(X), Targets.from_labels(Y))
-    ridge = SquaredFrobenius(1.0)
-    result = minimize(
-        made.with_regularizers([tight, ridge]), stop=RelativeGap(1e-12) | MaxIterations(3000)
+    made = pm.Problem(pm.SquaredHinge(), pm.SharedDesign(X), pm.Targets.from_labels(Y))
+    ridge = pm.SquaredFrobenius(1.0)
+    result = pm.minimize(
+        made.with_regularizers([tight, ridge]), stop=pm.RelativeGap(1e-12) | pm.MaxIterations(3000)
     )
     best = result.certificate.objective
     assert result.status.ok
@@ -133,8 +117,8 @@ def test_an_inexact_prox_makes_the_certificate_wider_and_never_wrong(coarse):
 def test_float32_runs_are_certified_in_float64(penalty, intercept):
     problem = convex(penalty, intercept=intercept, dtype=torch.float32)
     best = exact(convex(penalty, intercept=intercept), key=(penalty, intercept))
-    result = minimize(problem, stop=RelativeGap(1e-5) | MaxIterations(3000))
-    assert result.status is Status.CONVERGED
+    result = pm.minimize(problem, stop=pm.RelativeGap(1e-5) | pm.MaxIterations(3000))
+    assert result.status is pm.Status.CONVERGED
     assert result.solution.dtype == torch.float32
     assert result.certificate.solved_in == "float32"
     assert result.certificate.objective == pytest.approx(best, rel=3e-5)
@@ -147,19 +131,21 @@ def test_float32_runs_are_certified_in_float64(penalty, intercept):
 def test_smoothed_continuation_agrees_with_fista_within_the_certified_gaps(penalty, intercept):
     problem = convex(penalty, intercept=intercept)
     best = exact(problem, key=(penalty, intercept))
-    tight = minimize(problem, stop=PRECISE).certificate
-    result = minimize(problem, SPGD(), stop=RelativeGap(1e-2, every=20) | MaxIterations(2000))
-    assert result.status is Status.CONVERGED
+    tight = pm.minimize(problem, stop=PRECISE).certificate
+    result = pm.minimize(
+        problem, pm.SPGD(), stop=pm.RelativeGap(1e-2, every=20) | pm.MaxIterations(2000)
+    )
+    assert result.status is pm.Status.CONVERGED
     c = result.certificate
     assert abs(c.objective - tight.objective) <= c.gap + tight.gap
     assert c.gap >= c.objective - best - 1e-7 * best
 
 
-@pytest.mark.parametrize("smoothing", [SPGD(0.01), SPGD("accuracy", accuracy=0.5)])
+@pytest.mark.parametrize("smoothing", [pm.SPGD(0.01), pm.SPGD("accuracy", accuracy=0.5)])
 def test_fixed_smoothing_tells_what_it_minimised_and_its_error(smoothing):
     problem = convex("overlap")
     best = exact(problem, key=("overlap", False))
-    result = minimize(problem, smoothing, stop=MaxIterations(600))
+    result = pm.minimize(problem, smoothing, stop=pm.MaxIterations(600))
     c = result.certificate
     blocks = 6 * 3  # rows of W times groups
     nu = smoothing.smoothness if smoothing.accuracy is None else smoothing.accuracy / blocks
@@ -177,11 +163,11 @@ def test_the_first_smoothness_has_the_lowest_bound_on_the_iterations(features, s
     """The bound of Nesterov's scheme, and no smoothing whose error is all that is sought."""
     problem = convex("overlap")
     (term,) = problem.regularizers
-    design = SharedDesign(features * problem.design.X)
-    penalty = [OverlappingGroupL2(term.groups, strength), SquaredFrobenius(0.1)]
-    problem = Problem(problem.loss, design, problem.targets, penalty)
+    design = pm.SharedDesign(features * problem.design.X)
+    penalty = [pm.OverlappingGroupL2(term.groups, strength), pm.SquaredFrobenius(0.1)]
+    problem = pm.Problem(problem.loss, design, problem.targets, penalty)
     x0 = torch.ones(6, 4, dtype=torch.float64)
-    state = SPGD().init(problem, x0)
+    state = pm.SPGD().init(problem, x0)
     half = 6 * len(term.groups) / 2
     norm = sum(each.squared_operator_norm for each in problem.smoothings(1.0))
 
@@ -198,7 +184,7 @@ def test_the_first_smoothness_has_the_lowest_bound_on_the_iterations(features, s
 @with_and_without
 def test_ragged_tasks_reach_the_optimum(penalty, intercept):
     problem = ragged(penalty, intercept=intercept)
-    result = minimize(problem, stop=PRECISE)
+    result = pm.minimize(problem, stop=PRECISE)
     M = problem.targets.n_tasks
     W, b = cp.Variable((6, M)), cp.Variable(M) if intercept else np.zeros(M)
     total = as_cvxpy(problem.regularizers)(W)
@@ -206,7 +192,7 @@ def test_ragged_tasks_reach_the_optimum(penalty, intercept):
     for m, (X, y) in enumerate(zip(problem.design.X, labels, strict=True)):
         total += squared_hinge(X.numpy() @ W[:, m] + b[m], y.numpy(), np.ones(len(y)))
     best = solve(cp.Problem(cp.Minimize(total)))
-    assert result.status is Status.CONVERGED
+    assert result.status is pm.Status.CONVERGED
     assert result.certificate.objective == pytest.approx(best, rel=1e-8)
 
 
@@ -214,7 +200,7 @@ def test_ragged_tasks_reach_the_optimum(penalty, intercept):
 @with_and_without
 def test_blocks_of_the_joint_problem_reach_the_optimum(fixed, intercept):
     problem = factored(fixed, intercept=intercept)
-    result = minimize(problem, stop=PRECISE)
+    result = pm.minimize(problem, stop=PRECISE)
     t, base = problem.targets, problem.design.base
     P = cp.Variable((6, 3) if fixed == "S" else (3, 4))
     b = np.zeros((1, 4))
@@ -224,17 +210,17 @@ def test_blocks_of_the_joint_problem_reach_the_optimum(fixed, intercept):
     scores = base.X.numpy() @ W + np.ones((len(base.X), 1)) @ b
     value = squared_hinge(scores, t.labels.numpy(), t.weights.numpy())
     best = solve(cp.Problem(cp.Minimize(value + as_cvxpy(problem.regularizers)(P))))
-    assert result.status is Status.CONVERGED
+    assert result.status is pm.Status.CONVERGED
     assert result.certificate.objective == pytest.approx(best, rel=1e-8)
     assert result.certificate.gap >= result.certificate.objective - best - 1e-9 * best
 
 
-@pytest.mark.parametrize("terms", [[L1(0.8)], [GroupL2(Groups.single(3), 1.0)]])
+@pytest.mark.parametrize("terms", [[pm.L1(0.8)], [pm.GroupL2(pm.Groups.single(3), 1.0)]])
 def test_gap_closes_where_a_part_of_the_scores_is_fixed(terms):
     # a norm alone: the dual point is scaled, and the scale must know of the fixed intercept
     problem = factored("S", intercept=True, penalty=terms)
-    result = minimize(problem, stop=PRECISE)
-    assert result.status is Status.CONVERGED
+    result = pm.minimize(problem, stop=PRECISE)
+    assert result.status is pm.Status.CONVERGED
     assert result.certificate.relative_gap <= 1e-9
 
 
@@ -244,8 +230,10 @@ def test_liblinear_finds_the_same_optimum(strength, penalty):
     from sklearn.svm import LinearSVC
 
     X, Y = classification(60, 8, 1, seed=4)
-    regularizer = L1(strength) if penalty == "l1" else SquaredFrobenius(strength)
-    problem = Problem(SquaredHinge(), SharedDesign(X), Targets.from_labels(Y), regularizer)
+    regularizer = pm.L1(strength) if penalty == "l1" else pm.SquaredFrobenius(strength)
+    problem = pm.Problem(
+        pm.SquaredHinge(), pm.SharedDesign(X), pm.Targets.from_labels(Y), regularizer
+    )
     C = 1 / (2 * strength) if penalty == "l1" else 1 / (4 * strength)
     peer = LinearSVC(
         penalty=penalty,
@@ -258,7 +246,7 @@ def test_liblinear_finds_the_same_optimum(strength, penalty):
         random_state=0,
     ).fit(X.numpy(), Y[:, 0].numpy())
     theirs = torch.as_tensor(peer.coef_.T.copy())
-    result = minimize(problem, stop=PRECISE)
+    result = pm.minimize(problem, stop=PRECISE)
     ours = result.certificate.objective
     assert ours <= float(problem.objective(theirs)) * (1 + 1e-9)
     assert ours == pytest.approx(float(problem.objective(theirs)), rel=1e-6)
@@ -272,8 +260,8 @@ def test_zero_is_the_solution_from_the_critical_strength_on(penalty, intercept):
     critical = problem.critical_strength()
     for factor, alive in ((1 + 2e-3, False), (1 - 1e-2, True)):
         regularizer = problem.regularizer.with_strength(critical * factor)
-        scaled = Problem(problem.loss, problem.design, problem.targets, regularizer)
-        W, bias = scaled.design.split(minimize(scaled, stop=PRECISE).solution)
+        scaled = pm.Problem(problem.loss, problem.design, problem.targets, regularizer)
+        W, bias = scaled.design.split(pm.minimize(scaled, stop=PRECISE).solution)
         assert bool((W != 0).any()) == alive
         assert intercept == (bias is not None and float(bias.abs().max()) > 1e-3)
 
@@ -283,32 +271,32 @@ def test_zero_is_stationary_from_the_critical_strength_of_overlaps_on():
     critical = problem.critical_strength()
     for factor, stationary in ((1 + 1e-3, True), (1 - 1e-2, False)):
         regularizer = problem.regularizer.with_strength(critical * factor)
-        scaled = Problem(problem.loss, problem.design, problem.targets, regularizer)
+        scaled = pm.Problem(problem.loss, problem.design, problem.targets, regularizer)
         assert (scaled.certificate(scaled.zeros()).relative_kkt < 1e-5) == stationary
 
 
 def test_critical_strength_with_an_intercept_is_not_the_naive_one():
     X, Y = classification(40, 5, 1, seed=2, shift=1.0)
     Y[8:] = -1  # few positives: the intercept alone explains much
-    with_bias = Problem(
-        SquaredHinge(), SharedDesign(X, intercept=True), Targets.from_labels(Y), L1(1)
+    with_bias = pm.Problem(
+        pm.SquaredHinge(), pm.SharedDesign(X, intercept=True), pm.Targets.from_labels(Y), pm.L1(1)
     )
-    without = Problem(SquaredHinge(), SharedDesign(X), Targets.from_labels(Y), L1(1))
+    without = pm.Problem(pm.SquaredHinge(), pm.SharedDesign(X), pm.Targets.from_labels(Y), pm.L1(1))
     assert with_bias.critical_strength() < 0.8 * without.critical_strength()
     assert without.critical_strength() == pytest.approx(float((X.T @ Y).abs().max()))
 
 
 def test_unpenalised_problems_have_no_gap_and_say_so():
     X, Y, weight = data()
-    targets = Targets.from_labels(Y, sample_weight=weight)
-    problem = Problem(SquaredHinge(), SharedDesign(X), targets)
+    targets = pm.Targets.from_labels(Y, sample_weight=weight)
+    problem = pm.Problem(pm.SquaredHinge(), pm.SharedDesign(X), targets)
     assert not problem.has_gap
-    result = minimize(problem)
-    assert result.status is Status.CONVERGED
+    result = pm.minimize(problem)
+    assert result.status is pm.Status.CONVERGED
     assert "RelativeKKT" in result.reason
     assert result.certificate.gap is None
     with pytest.raises(ValueError, match="needs a figure that this problem does not have"):
-        minimize(problem, stop=RelativeGap(1e-3))
+        pm.minimize(problem, stop=pm.RelativeGap(1e-3))
 
 
 def test_objective_of_a_zero_problem_by_hand():
@@ -324,11 +312,11 @@ def test_solution_does_not_depend_on_the_solver_or_its_parts():
     problem = convex("groups-ridge", intercept=True)
     best = exact(problem, key=("groups-ridge", True))
     for solver in (
-        FISTA(ConstantStep()),
-        FISTA(ConstantStep(), NoRestart()),
-        FISTA(Backtracking(first=1e3), FunctionRestart()),
-        FISTA(Backtracking(first=1e-6, growth=1.5)),
+        pm.FISTA(ConstantStep()),
+        pm.FISTA(ConstantStep(), NoRestart()),
+        pm.FISTA(Backtracking(first=1e3), FunctionRestart()),
+        pm.FISTA(Backtracking(first=1e-6, growth=1.5)),
     ):
-        result = minimize(problem, solver, stop=PRECISE)
-        assert result.status is Status.CONVERGED, solver
+        result = pm.minimize(problem, solver, stop=PRECISE)
+        assert result.status is pm.Status.CONVERGED, solver
         assert result.certificate.objective == pytest.approx(best, rel=1e-8)

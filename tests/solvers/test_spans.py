@@ -5,19 +5,7 @@ import pytest
 import torch
 from arithmetic import half_the_digits
 
-from proxmtl import (
-    Groups,
-    Logistic,
-    Problem,
-    SharedDesign,
-    SharedPlusOwn,
-    Squared,
-    SquaredFrobenius,
-    Targets,
-    TaskDesign,
-    UnsupportedError,
-    WestonWatkins,
-)
+import proxmtl as pm
 from proxmtl.latent.initial import rebalance
 from proxmtl.latent.path import with_own_parts
 from proxmtl.latent.singular import singular_penalty
@@ -35,8 +23,8 @@ def drawn(n=40, d=60, *, known=0.4, intercept=True):
     X = torch.from_numpy(rng.normal(size=(n, d)))
     Y = np.sign(rng.normal(size=(n, m)))
     Y[rng.random(Y.shape) >= known] = np.nan
-    targets = Targets.from_labels(Y, reduction="mean")
-    return Problem(Logistic(), SharedDesign(X, intercept=intercept), targets)
+    targets = pm.Targets.from_labels(Y, reduction="mean")
+    return pm.Problem(pm.Logistic(), pm.SharedDesign(X, intercept=intercept), targets)
 
 
 def start(problem, seed=1):
@@ -55,7 +43,10 @@ def ended(span, penalty, x, iterations=25):
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize(
     "penalty",
-    [SharedPlusOwn(0.02, 0.5), SharedPlusOwn(0.02, 0.5, Groups.from_lists([[0, 2], [1, 4]], 5))],
+    [
+        pm.SharedPlusOwn(0.02, 0.5),
+        pm.SharedPlusOwn(0.02, 0.5, pm.Groups.from_lists([[0, 2], [1, 4]], 5)),
+    ],
     ids=["one", "groups"],
 )
 def test_a_descent_is_the_same_in_every_span(kind, intercept, penalty):
@@ -73,10 +64,10 @@ def test_samples_of_each_task_span_as_one_matrix():
     rng = np.random.default_rng(3)
     parts = [torch.from_numpy(rng.normal(size=(n, 30))) for n in (6, 9, 7)]
     labels = [(-1.0) ** torch.arange(len(part), dtype=torch.float64) for part in parts]
-    targets = Targets.from_labels(labels, reduction="mean")
-    problem = Problem(Logistic(), TaskDesign(parts, intercept=True), targets)
+    targets = pm.Targets.from_labels(labels, reduction="mean")
+    problem = pm.Problem(pm.Logistic(), pm.TaskDesign(parts, intercept=True), targets)
     x = start(problem)
-    penalty = SharedPlusOwn(0.02, 0.5)
+    penalty = pm.SharedPlusOwn(0.02, 0.5)
     plain, rows = (ended(each(problem), penalty, x) for each in (InFeatures, InRows))
     wanted = plain.span.parameter(plain.point)
     torch.testing.assert_close(rows.span.parameter(rows.point), wanted, **CLOSE)
@@ -85,9 +76,9 @@ def test_samples_of_each_task_span_as_one_matrix():
 @pytest.mark.parametrize(
     "penalty",
     [
-        SquaredFrobenius(0.3),
-        SharedPlusOwn(0.7, 0.4),
-        SharedPlusOwn(0.7, 0.4, Groups.from_lists([[0, 2], [1, 4]], 6)),
+        pm.SquaredFrobenius(0.3),
+        pm.SharedPlusOwn(0.7, 0.4),
+        pm.SharedPlusOwn(0.7, 0.4, pm.Groups.from_lists([[0, 2], [1, 4]], 6)),
     ],
 )
 @pytest.mark.parametrize("step", [0.0, 0.5])
@@ -103,7 +94,7 @@ def test_a_factor_is_the_prox(penalty, step):
 
 
 def test_latents_of_one_group_cost_what_their_singular_values_do():
-    problem = with_own_parts(drawn(), Groups.single(5), 0.1, 0.4)
+    problem = with_own_parts(drawn(), pm.Groups.single(5), 0.1, 0.4)
     penalty = singular_penalty(problem)
     size = torch.linspace(0.01, 3, 7, dtype=torch.float64)
     L = torch.zeros(60, 7, dtype=torch.float64)
@@ -111,13 +102,13 @@ def test_latents_of_one_group_cost_what_their_singular_values_do():
     S = torch.full((7, 5), 5**-0.5, dtype=torch.float64)
     costs = problem.latent_penalties(*rebalance(problem, L, S))
     torch.testing.assert_close(costs, penalty.cost * size.pow(2 / 3), **CLOSE)
-    groups = Groups.from_lists([[0, 3, 4], [1, 2]])
+    groups = pm.Groups.from_lists([[0, 3, 4], [1, 2]])
     assert singular_penalty(with_own_parts(drawn(), groups, 0.1, 0.4)) is None
 
 
 @pytest.mark.parametrize("step", [0.0, 0.7])
 def test_what_latents_share_is_the_least_on_a_grid(step):
-    penalty = singular_penalty(with_own_parts(drawn(), Groups.single(5), 0.1, 0.4))
+    penalty = singular_penalty(with_own_parts(drawn(), pm.Groups.single(5), 0.1, 0.4))
     s = torch.linspace(0, 4, 41, dtype=torch.float64)
     shrink = 1 + 2 * step * penalty.own
     grid = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None] * s
@@ -131,7 +122,7 @@ def test_what_latents_share_is_the_least_on_a_grid(step):
 
 
 def test_penalty_at_a_point_is_that_of_its_weights():
-    problem, penalty = drawn(), SharedPlusOwn(0.02, 0.5)
+    problem, penalty = drawn(), pm.SharedPlusOwn(0.02, 0.5)
     x = start(problem)
     wanted = float(penalty.value(x[:-1]))
     for kind in (InFeatures, InRows):
@@ -142,7 +133,7 @@ def test_penalty_at_a_point_is_that_of_its_weights():
 @pytest.mark.parametrize("intercept", [True, False])
 def test_newton_steps_on_gathered_rows_are_those_on_all(intercept):
     problem = drawn(n=90, d=8, known=0.3, intercept=intercept)
-    problem = problem.with_regularizers(SquaredFrobenius(0.01))
+    problem = problem.with_regularizers(pm.SquaredFrobenius(0.01))
     at, plain = (
         OnLabels.at_zero(problem),
         NewtonInFeatures(problem.zeros(), 0 * problem.targets.labels),
@@ -157,14 +148,14 @@ def test_intercepts_of_few_real_labels_are_those_of_each_task():
     rng = np.random.default_rng(5)
     Y = rng.normal(size=(60, 4))
     Y[rng.random(Y.shape) >= 0.2] = np.nan
-    found = best_intercept(Squared(), Targets.from_labels(Y, coding="real"))
+    found = best_intercept(pm.Squared(), pm.Targets.from_labels(Y, coding="real"))
     torch.testing.assert_close(found, torch.from_numpy(np.nanmean(Y, axis=0)), **CLOSE)
 
 
 def test_losses_of_all_scores_of_a_sample_have_no_span():
     """Flat labels would be another loss."""
     X = drawn().design.X
-    targets = Targets.from_classes(torch.arange(len(X)) % 3, n_classes=3)
-    problem = Problem(WestonWatkins(3), SharedDesign(X), targets)
-    with pytest.raises(UnsupportedError, match="WestonWatkins couples"):
+    targets = pm.Targets.from_classes(torch.arange(len(X)) % 3, n_classes=3)
+    problem = pm.Problem(pm.WestonWatkins(3), pm.SharedDesign(X), targets)
+    with pytest.raises(pm.UnsupportedError, match="WestonWatkins couples"):
         span_of(problem)

@@ -6,25 +6,7 @@ import torch
 from scipy.sparse import csr_matrix
 from solver_cases import SOLVER_FACTORIES, convex, targets
 
-from proxmtl import (
-    FISTA,
-    L1,
-    FactoredDesign,
-    LatentMTL,
-    LatentProblem,
-    MaxIterations,
-    MaxPasses,
-    Problem,
-    RelativeGap,
-    RelativeKKT,
-    SharedDesign,
-    SquaredFrobenius,
-    Status,
-    Targets,
-    TaskDesign,
-    minimize,
-    solve_batch,
-)
+import proxmtl as pm
 from proxmtl.designs import ShiftedDesign
 from proxmtl.selection import solve_path
 from proxmtl.solvers import ConstantStep, run
@@ -37,11 +19,11 @@ UNITS = [(2.0**-27, 1.0), (2.0**27, 1.0), (1.0, 2.0**-30), (1.0, 2.0**30), (2.0*
 
 def rescaled(problem, start, features, weights):
     """The same problem with features in another unit and samples of another weight, its start."""
-    design = SharedDesign(features * problem.design.X, intercept=problem.design.intercept)
+    design = pm.SharedDesign(features * problem.design.X, intercept=problem.design.intercept)
     old = problem.targets
-    t = Targets(old.labels, weights * old.weights, old.n_tasks)
-    if isinstance(problem, LatentProblem):
-        new = LatentProblem(
+    t = pm.Targets(old.labels, weights * old.weights, old.n_tasks)
+    if isinstance(problem, pm.LatentProblem):
+        new = pm.LatentProblem(
             problem.loss,
             design,
             t,
@@ -53,11 +35,11 @@ def rescaled(problem, start, features, weights):
         return new, (start[0] / features, *start[1:])
     terms = [
         r.with_strength(
-            r.strength * weights * features ** (2 if isinstance(r, SquaredFrobenius) else 1)
+            r.strength * weights * features ** (2 if isinstance(r, pm.SquaredFrobenius) else 1)
         )
         for r in problem.regularizers
     ]
-    return Problem(problem.loss, design, t, terms), in_unit(start, problem.design, 1 / features)
+    return pm.Problem(problem.loss, design, t, terms), in_unit(start, problem.design, 1 / features)
 
 
 def in_unit(W, design, factor):
@@ -74,9 +56,9 @@ def scores(problem, point):
 @pytest.mark.parametrize(("features", "weights"), UNITS)
 def test_every_solver_takes_the_same_path(name, features, weights):
     solver, problem, start = SOLVER_FACTORIES[name](torch.float64)
-    expected = run(problem, solver, start, MaxIterations(12))
+    expected = run(problem, solver, start, pm.MaxIterations(12))
     other, there = rescaled(problem, start, features, weights)
-    found = run(other, solver, there, MaxIterations(12))
+    found = run(other, solver, there, pm.MaxIterations(12))
     torch.testing.assert_close(
         scores(other, found.solution), scores(problem, expected.solution), rtol=1e-9, atol=1e-11
     )
@@ -85,7 +67,7 @@ def test_every_solver_takes_the_same_path(name, features, weights):
     certificate = found.certificate
     assert certificate.relative_kkt == pytest.approx(expected.certificate.relative_kkt, rel=1e-6)
     # dual norms of overlapping groups are bounds, sharp at the solution alone
-    exact = isinstance(problem, Problem) and getattr(problem.regularizer, "exact_prox", True)
+    exact = isinstance(problem, pm.Problem) and getattr(problem.regularizer, "exact_prox", True)
     if certificate.gap is not None and exact:
         assert certificate.relative_gap == pytest.approx(
             expected.certificate.relative_gap, rel=1e-6
@@ -97,12 +79,12 @@ def test_every_solver_takes_the_same_path(name, features, weights):
 def test_accuracies_are_reached_and_mean_the_same_for_any_scale(factor, batched):
     problem = convex("groups", intercept=True)
     other, _ = rescaled(problem, problem.zeros(), factor, 1.0)
-    stop = RelativeGap(1e-9) | MaxIterations(400)
+    stop = pm.RelativeGap(1e-9) | pm.MaxIterations(400)
     ends = [
-        solve_batch([p], stop=stop)[0] if batched else minimize(p, stop=stop)
+        pm.solve_batch([p], stop=stop)[0] if batched else pm.minimize(p, stop=stop)
         for p in (problem, other)
     ]
-    assert [end.status for end in ends] == [Status.CONVERGED] * 2
+    assert [end.status for end in ends] == [pm.Status.CONVERGED] * 2
     expected, found = (scores(p, e.solution) for p, e in zip((problem, other), ends, strict=True))
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
@@ -112,9 +94,9 @@ def test_a_small_residual_hides_no_block(factor):
     # in small features the gradient of the weights is nothing beside that of the intercept
     problem = convex("l1", intercept=True)
     other, _ = rescaled(problem, problem.zeros(), factor, 1.0)
-    stop = RelativeKKT(1e-8) | MaxIterations(2000)
-    ends = [minimize(p, stop=stop) for p in (problem, other)]
-    assert ends[0].status is ends[1].status is Status.CONVERGED
+    stop = pm.RelativeKKT(1e-8) | pm.MaxIterations(2000)
+    ends = [pm.minimize(p, stop=stop) for p in (problem, other)]
+    assert ends[0].status is ends[1].status is pm.Status.CONVERGED
     assert bool((ends[0].solution[:-1] != 0).any())
     torch.testing.assert_close(
         scores(other, ends[1].solution), scores(problem, ends[0].solution), rtol=1e-5, atol=1e-5
@@ -123,9 +105,9 @@ def test_a_small_residual_hides_no_block(factor):
 
 def test_units_leave_standardised_features_as_they_are():
     X = torch.randn(300, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for design in (SharedDesign(X, intercept=True), TaskDesign([X, X[:50]], intercept=True)):
+    for design in (pm.SharedDesign(X, intercept=True), pm.TaskDesign([X, X[:50]], intercept=True)):
         assert design.in_units() is design
-    assert SharedDesign(1e6 * X).in_units().unit == 1  # there is no intercept
+    assert pm.SharedDesign(1e6 * X).in_units().unit == 1  # there is no intercept
 
 
 @pytest.mark.parametrize("kind", ["shared", "sparse", "shifted", "task", "factored", "narrowed"])
@@ -135,21 +117,21 @@ def test_designs_in_units_are_the_same_map(kind):
     L = torch.randn(6, 6, generator=g, dtype=torch.float64)
     t = targets(n=30)
     design = {
-        "shared": lambda: SharedDesign(X, intercept=True),
-        "sparse": lambda: SharedDesign(csr_matrix(X.numpy()), intercept=True),
+        "shared": lambda: pm.SharedDesign(X, intercept=True),
+        "sparse": lambda: pm.SharedDesign(csr_matrix(X.numpy()), intercept=True),
         "shifted": lambda: ShiftedDesign(
             csr_matrix(X.numpy() + 1e-4), np.full(6, 1e-4), intercept=True
         ),
-        "task": lambda: TaskDesign([X] * 4, intercept=True),
-        "factored": lambda: FactoredDesign(SharedDesign(X, intercept=True), L=L),
-        "narrowed": lambda: SharedDesign(X, intercept=True).narrowed(torch.arange(6)),
+        "task": lambda: pm.TaskDesign([X] * 4, intercept=True),
+        "factored": lambda: pm.FactoredDesign(pm.SharedDesign(X, intercept=True), L=L),
+        "narrowed": lambda: pm.SharedDesign(X, intercept=True).narrowed(torch.arange(6)),
     }[kind]()
     view = design.in_units()
     assert 0.3 < view.unit / design.magnitude() < 3
     if kind == "task":
         labels = [torch.nan_to_num(column, 1.0) for column in t.labels.T]
-        t = Targets.from_labels(labels)
-    problem = Problem(convex().loss, design, t, L1(0.1))
+        t = pm.Targets.from_labels(labels)
+    problem = pm.Problem(convex().loss, design, t, pm.L1(0.1))
     W = torch.randn(7, 4, generator=g, dtype=torch.float64)
     inner = problem.in_units()
     inside = inner.inside(W)
@@ -161,7 +143,7 @@ def test_designs_in_units_are_the_same_map(kind):
     torch.testing.assert_close(slope[-1], view.unit * grad[-1])
     torch.testing.assert_close(inner.scores(inside), problem.scores(W))
     assert inner.certificate(inside) == problem.certificate(W)
-    assert inner.with_regularizers(L1(0.1)).certificate(inside) == problem.certificate(W)
+    assert inner.with_regularizers(pm.L1(0.1)).certificate(inside) == problem.certificate(W)
     exact = torch.linalg.matrix_norm(torch.cat([X, torch.full((30, 1), view.unit)], 1), 2) ** 2
     if kind == "shared":
         assert inner.lipschitz >= float(exact) * float(t.weights.min(0).values.max())
@@ -170,8 +152,10 @@ def test_designs_in_units_are_the_same_map(kind):
 def test_steps_that_were_given_are_in_the_units_of_the_features():
     problem = convex("groups", intercept=True)
     other, _ = rescaled(problem, problem.zeros(), 1e3, 1.0)
-    result = minimize(other, FISTA(ConstantStep(1 / other.lipschitz)), stop=MaxIterations(30))
-    assert result.status is Status.BUDGET
+    result = pm.minimize(
+        other, pm.FISTA(ConstantStep(1 / other.lipschitz)), stop=pm.MaxIterations(30)
+    )
+    assert result.status is pm.Status.BUDGET
     history = [record["objective"] for record in result.history]
     assert history[-1] < history[0]
 
@@ -186,7 +170,7 @@ def test_the_latent_model_is_solved_alike_in_any_unit(algorithm, factor):
     S = torch.randn(3, 4, generator=g, dtype=torch.float64)
 
     def solved(s):
-        model = LatentMTL(
+        model = pm.LatentMTL(
             group_strength=1e-2,
             l1_strength=1e-3 * s,
             frobenius_strength=1e-3 * s * s,
@@ -199,7 +183,7 @@ def test_the_latent_model_is_solved_alike_in_any_unit(algorithm, factor):
 
     expected, found = solved(1.0), solved(factor)
     assert expected.status is found.status
-    assert (algorithm == "paper") == (found.status is Status.BUDGET)
+    assert (algorithm == "paper") == (found.status is pm.Status.BUDGET)
     torch.testing.assert_close(factor * found.coef, expected.coef, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.intercept, expected.intercept, rtol=1e-4, atol=1e-5)
 
@@ -211,7 +195,7 @@ def test_a_path_of_tiny_strengths_is_no_other_path(tmp_path):
     other, _ = rescaled(problem, problem.zeros(), 1e-11, 1.0)
     critical = other.critical_strength()
     assert critical < 1e-9
-    stop = MaxPasses(20)
+    stop = pm.MaxPasses(20)
     solve_path(other, [critical / 2, critical / 4], stop=stop, folder=tmp_path / "path")
     with pytest.raises(InputError, match="another computation, which differs in its strengths;"):
         solve_path(other, [critical / 3, critical / 4], stop=stop, folder=tmp_path / "path")

@@ -12,6 +12,7 @@ from proxmtl.baselines import (
 from proxmtl.designs import (
     FactoredDesign as FactoredDesign,
     SharedDesign as SharedDesign,
+    StreamedDesign as StreamedDesign,
     TaskDesign as TaskDesign,
 )
 from proxmtl.estimators import (

@@ -6,6 +6,7 @@ from proxmtl.designs.factored import FactoredDesign
 from proxmtl.designs.restricted import RestrictedDesign
 from proxmtl.designs.shared import SharedDesign
 from proxmtl.designs.shifted import ShiftedDesign
+from proxmtl.designs.streamed import StreamedDesign
 from proxmtl.designs.task import TaskDesign
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "RestrictedDesign",
     "SharedDesign",
     "ShiftedDesign",
+    "StreamedDesign",
     "TaskDesign",
 ]

@@ -22,6 +22,7 @@ from proxmtl.io.model import (
 from proxmtl.io.rows import Match, Rows, join_rows
 from proxmtl.io.run_folder import new_run_folder
 from proxmtl.io.seal import seal_folder
+from proxmtl.io.shards import NpyRows, open_shards
 from proxmtl.io.tables import read_ids
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Labels",
     "Match",
     "ModelState",
+    "NpyRows",
     "Rows",
     "atomic_path",
     "ids_sidecar",
@@ -42,6 +44,7 @@ __all__ = [
     "load_digit_attributes",
     "load_features",
     "new_run_folder",
+    "open_shards",
     "read_classes",
     "read_features",
     "read_ids",

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from proxmtl.io.errors import InputError, first_line
 from proxmtl.limits import advice, limit
 
-__all__ = ["check_expansion", "read_npy", "read_npz"]
+__all__ = ["NpyLayout", "check_expansion", "npy_layout", "read_npy", "read_npz"]
 
 ROOMY = 1 << 26
 """Bytes that anything may be unpacked to."""
@@ -79,6 +79,41 @@ def read_npy(path: Path, stream: IO[bytes], records: np.dtype[Any] | None = None
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     return _array(path, stream, size, "not a readable npy file of numbers", records)
+
+
+class NpyLayout(NamedTuple):
+    """Where the numbers of an npy file are."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int
+    """Bytes before the first number."""
+
+
+def npy_layout(path: Path, stream: IO[bytes]) -> NpyLayout:
+    """Read the header of an npy file, rows one after another.
+
+    Raises
+    ------
+    InputError
+        If it is no npy file of numbers, stores columns one after another, or its size is not that
+        of the array.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    with _named(path, "not a readable npy file of numbers"):
+        header = _header(stream)
+        offset = stream.tell()
+        if header.size != size - offset:
+            raise ValueError(
+                f"its header announces {header.size:,} bytes of data, shape {header.shape}, and "
+                f"{size - offset:,} are there"
+            )
+    if header.is_fortran:
+        raise InputError(
+            path, "stores columns one after another; save it by np.save(path, X.copy(order='C'))."
+        )
+    return NpyLayout(header.shape, header.dtype, offset)
 
 
 def read_npz(

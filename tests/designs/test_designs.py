@@ -11,7 +11,7 @@ from strategies import classification
 
 from proxmtl import FactoredDesign, SharedDesign, SquaredHinge, Targets, TaskDesign
 from proxmtl.data_term import DataTerm
-from proxmtl.designs import ShiftedDesign
+from proxmtl.designs import ShiftedDesign, StreamedDesign
 from proxmtl.designs.products import GRAM_LIMIT, largest_curvature
 
 N, D, M, K = 12, 5, 3, 2
@@ -69,7 +69,12 @@ def ragged_targets(dtype=torch.float64):
     return Targets.from_labels(labels, sample_weight=weights, like=labels[0])
 
 
-BASES = {"shared": shared, "csr": sparse, "shifted": shifted, "task": ragged}
+def streamed(intercept=False, dtype=torch.float64):
+    parts = [part.numpy() for part in features(dtype).split([5, 1, 6])]
+    return StreamedDesign(parts, intercept=intercept, memory=3 * 2 * D * dtype.itemsize)
+
+
+BASES = {"shared": shared, "csr": sparse, "streamed": streamed, "shifted": shifted, "task": ragged}
 
 
 def factored(kind, fixed):

@@ -11,15 +11,108 @@ from torch import Tensor
 from proxmtl.losses import Loss, without_weights
 from proxmtl.targets import Targets
 
-__all__ = ["DataTerm", "OnData"]
+__all__ = ["DataTerm", "OnData", "SummedLoss"]
 
 
-class DataTerm:
-    """``F(Z) = sum_i c_i phi(z_i; y_i)`` over the labels of all tasks.
+class SummedLoss:
+    """``F(Z) = sum_i c_i phi(z_i; y_i)``: a loss summed with the weights of its labels.
+
+    Every method computes in the precision of the scores that it is given, which have the shape of
+    the labels. Labels and weights are converted to another precision once, and kept.
+
+    Parameters
+    ----------
+    loss : Loss
+    labels, weights : Tensor, same shape
+        Labels that the loss takes; nothing is checked.
+    """
+
+    def __init__(self, loss: Loss, labels: Tensor, weights: Tensor) -> None:
+        self.loss, self.labels, self.weights = loss, labels, weights
+        self._converted = {labels.dtype: (labels, weights)}
+
+    def converted(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Labels and weights in a precision."""
+        if dtype not in self._converted:
+            self._converted[dtype] = self.labels.to(dtype), self.weights.to(dtype)
+        return self._converted[dtype]
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the scores."""
+        return self.labels.shape
+
+    def rearranged(
+        self, order: Callable[[Tensor], Tensor], dtype: torch.dtype | None = None
+    ) -> SummedLoss:
+        """Return the loss of labels selected or laid out by ``order``, such as the transpose.
+
+        ``order`` is applied to labels and to weights, in a precision; scores then have the shape
+        of its result.
+        """
+        return SummedLoss(self.loss, *map(order, self.converted(dtype or self.labels.dtype)))
+
+    # ------------------------------------------------------------------ values and derivatives
+
+    def value(self, scores: Tensor) -> Tensor:
+        """``F(Z)``, 0-d."""
+        return self.loss.value(scores, *self.converted(scores.dtype))
+
+    def gradient(self, scores: Tensor) -> Tensor:
+        """Gradient in the scores: the residuals ``c phi'(z; y)``, shaped like the scores."""
+        return self.loss.grad(scores, *self.converted(scores.dtype))
+
+    def value_and_gradient(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`value` and :meth:`gradient`, which share work."""
+        return self.loss.value_and_grad(scores, *self.converted(scores.dtype))
+
+    def terms(self, scores: Tensor) -> Tensor:
+        """Weighted losses ``c phi(z; y)`` of the labels, shaped like the scores."""
+        labels, weights = self.converted(scores.dtype)
+        return self.loss.pointwise(scores, labels) * weights
+
+    def curvature(self, scores: Tensor) -> Tensor:
+        """Diagonal ``c phi''(z; y)`` of the Hessian in the scores, shaped like the scores."""
+        labels, weights = self.converted(scores.dtype)
+        return self.loss.curvature(scores, labels) * weights
+
+    def curvature_product(self, scores: Tensor, direction: Tensor) -> Tensor:
+        """Hessian in the scores times a direction, shaped like the scores."""
+        labels, weights = self.converted(direction.dtype)
+        return self.loss.curvature_product(scores, labels, weights, direction)
+
+    # ------------------------------------------------------------------ line searches
+
+    def bregman(self, new: Tensor, old: Tensor) -> float:
+        """``F(new) - F(old) - <F'(old), new - old>``, summed label by label."""
+        return float(self.loss.bregman(new, old, *self.converted(new.dtype)))
+
+    def bregman_terms(self, new: Tensor, old: Tensor) -> Tensor:
+        """Terms of :meth:`bregman`, shaped like the scores."""
+        labels, weights = self.converted(new.dtype)
+        return self.loss.bregman_terms(new, old, labels) * weights
+
+    def bregman_error(self, scores: Tensor, value: float) -> float:
+        """Rounding error to expect of :meth:`bregman` near scores with this value."""
+        return self.loss.bregman_error(scores, self.converted(scores.dtype)[1], value)
+
+    # ------------------------------------------------------------------ duality
+
+    def conjugate(self, dual: Tensor) -> float:
+        """``F*(U)``; infinite outside its domain."""
+        return float(self.loss.conjugate(dual, *self.converted(dual.dtype)))
+
+    def dual_scale(self, dual: Tensor, largest: float, offset: float = 0.0) -> float:
+        """Factor in ``[0, largest]`` by which to shrink a dual point (:meth:`Loss.dual_scale`)."""
+        labels, weights = self.converted(dual.dtype)
+        return self.loss.dual_scale(dual, labels, weights, largest, offset)
+
+
+class DataTerm(SummedLoss):
+    """The loss of all tasks on the scores of a design.
 
     The only owner of labels and weights: every sum over samples that a solver or a certificate
-    needs is a method, computed in the precision of the scores that it is given. Scores have the
-    shape of the labels. Labels and weights are converted to another precision once, and kept.
+    needs is a method.
 
     Parameters
     ----------
@@ -29,8 +122,8 @@ class DataTerm:
     """
 
     def __init__(self, loss: Loss, targets: Targets) -> None:
-        self.loss, self.targets = loss, targets
-        self._converted = {targets.labels.dtype: targets}
+        super().__init__(loss, targets.labels, targets.weights)
+        self.targets = targets
 
     @classmethod
     def checked(cls, loss: Loss, targets: Targets, dtype: torch.dtype) -> DataTerm:
@@ -40,110 +133,33 @@ class DataTerm:
 
     def at(self, dtype: torch.dtype) -> Targets:
         """Labels and weights in a precision."""
-        if dtype not in self._converted:
-            self._converted[dtype] = self.targets.to(dtype)
-        return self._converted[dtype]
-
-    # ------------------------------------------------------------------ shapes
+        if dtype == self.labels.dtype:
+            return self.targets
+        return Targets(*self.converted(dtype), self.n_tasks, self.targets.task_of)
 
     @property
     def n_tasks(self) -> int:
         """Number of tasks M."""
         return self.targets.n_tasks
 
-    @property
-    def shape(self) -> torch.Size:
-        """Shape of the scores."""
-        return self.targets.labels.shape
-
     def observed(self) -> Tensor:
         """Mask of the labels of positive weight, in the shape of the scores."""
-        return self.targets.weights > 0
+        return self.weights > 0
+
+    def zero_scores(self, dtype: torch.dtype | None = None) -> Tensor:
+        """Scores that are all zero; in the precision of the labels by default."""
+        return torch.zeros_like(self.labels, dtype=dtype)
 
     def constant_scores(self, per_task: Tensor) -> Tensor:
         """Scores that are one number for each task, given by these, shape (M,)."""
         return self.targets.broadcast(per_task).expand(self.shape)
-
-    def zero_scores(self, dtype: torch.dtype | None = None) -> Tensor:
-        """Scores that are all zero; in the precision of the labels by default."""
-        return torch.zeros_like(self.targets.labels, dtype=dtype)
 
     def take(self, entries: Tensor | slice, dtype: torch.dtype | None = None) -> DataTerm:
         """Data term of some samples: entries along the first axis of the scores, ascending."""
         targets = self.targets if dtype is None else self.at(dtype)
         return DataTerm(self.loss, targets.take(entries))
 
-    def rearranged(
-        self, order: Callable[[Tensor], Tensor], dtype: torch.dtype | None = None
-    ) -> DataTerm:
-        """Data term of labels selected or laid out by ``order``, such as the transpose.
-
-        ``order`` is applied to labels and to weights, in a precision; scores then have the shape
-        of its result.
-        """
-        targets = self.targets if dtype is None else self.at(dtype)
-        labels, weights = order(targets.labels), order(targets.weights)
-        return DataTerm(self.loss, Targets(labels, weights, self.n_tasks))
-
-    # ------------------------------------------------------------------ values and derivatives
-
-    def value(self, scores: Tensor) -> Tensor:
-        """``F(Z)``, 0-d."""
-        targets = self.at(scores.dtype)
-        return self.loss.value(scores, targets.labels, targets.weights)
-
-    def gradient(self, scores: Tensor) -> Tensor:
-        """Gradient in the scores: the residuals ``c phi'(z; y)``, shaped like the scores."""
-        targets = self.at(scores.dtype)
-        return self.loss.grad(scores, targets.labels, targets.weights)
-
-    def value_and_gradient(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """:meth:`value` and :meth:`gradient`, which share work."""
-        targets = self.at(scores.dtype)
-        return self.loss.value_and_grad(scores, targets.labels, targets.weights)
-
-    def terms(self, scores: Tensor) -> Tensor:
-        """Weighted losses ``c phi(z; y)`` of the labels, shaped like the scores."""
-        targets = self.at(scores.dtype)
-        return self.loss.pointwise(scores, targets.labels) * targets.weights
-
-    def curvature(self, scores: Tensor) -> Tensor:
-        """Diagonal ``c phi''(z; y)`` of the Hessian in the scores, shaped like the scores."""
-        targets = self.at(scores.dtype)
-        return self.loss.curvature(scores, targets.labels) * targets.weights
-
-    def curvature_product(self, scores: Tensor, direction: Tensor) -> Tensor:
-        """Hessian in the scores times a direction, shaped like the scores."""
-        targets = self.at(direction.dtype)
-        return self.loss.curvature_product(scores, targets.labels, targets.weights, direction)
-
-    # ------------------------------------------------------------------ line searches
-
-    def bregman(self, new: Tensor, old: Tensor) -> float:
-        """``F(new) - F(old) - <F'(old), new - old>``, summed label by label."""
-        targets = self.at(new.dtype)
-        return float(self.loss.bregman(new, old, targets.labels, targets.weights))
-
-    def bregman_terms(self, new: Tensor, old: Tensor) -> Tensor:
-        """Terms of :meth:`bregman`, shaped like the scores."""
-        targets = self.at(new.dtype)
-        return self.loss.bregman_terms(new, old, targets.labels) * targets.weights
-
-    def bregman_error(self, scores: Tensor, value: float) -> float:
-        """Rounding error to expect of :meth:`bregman` near scores with this value."""
-        return self.loss.bregman_error(scores, self.at(scores.dtype).weights, value)
-
-    # ------------------------------------------------------------------ duality
-
-    def conjugate(self, dual: Tensor) -> float:
-        """``F*(U)``; infinite outside its domain."""
-        targets = self.at(dual.dtype)
-        return float(self.loss.conjugate(dual, targets.labels, targets.weights))
-
-    def dual_scale(self, dual: Tensor, largest: float, offset: float = 0.0) -> float:
-        """Factor in ``[0, largest]`` by which to shrink a dual point (:meth:`Loss.dual_scale`)."""
-        targets = self.at(dual.dtype)
-        return self.loss.dual_scale(dual, targets.labels, targets.weights, largest, offset)
+    # ------------------------------------------------------------------ dual points that balance
 
     @cached_property
     def balances(self) -> bool:
@@ -158,12 +174,15 @@ class DataTerm:
         return self.loss.balance(residuals, self.at(residuals.dtype))
 
     def companion(self, residuals: Tensor) -> Tensor | None:
-        """Return what residuals balance with, task by task (:meth:`Loss.companion`)."""
-        return self.loss.companion(residuals, self.at(residuals.dtype).weights)
+        """Companion of the residuals (:meth:`Loss.companion`); None where there is none."""
+        if type(self.loss).balance is not Loss.balance:
+            return None
+        return self.loss.companion(residuals, self.converted(residuals.dtype)[1])
 
     def balancing(self, residuals: Tensor, companion: Tensor) -> tuple[Tensor, Tensor]:
         """Numbers a and b by task, (M,): ``a R + b C`` is :meth:`balanced`, C the companion."""
-        return self.loss.balancing(self.per_task(residuals), self.per_task(companion))
+        sums = map(self.per_task, (residuals, companion, residuals - companion))
+        return self.loss.balancing(*sums)
 
     # ------------------------------------------------------------------ sums over samples
 
@@ -173,7 +192,7 @@ class DataTerm:
 
     def weights_by_task(self) -> Tensor:
         """Total weight of the labels of each task, shape (M,), float64."""
-        return self.per_task(self.at(torch.float64).weights)
+        return self.per_task(self.converted(torch.float64)[1])
 
     def null(self, *, intercept: bool) -> tuple[Tensor | None, float]:
         """Best intercepts (M,) of zero weights, None without, and the loss there; float64."""

@@ -59,7 +59,8 @@ class Progress:
         """Whether iterations change nothing, or nothing that float64 can tell from rounding.
 
         At such a point an iterate may stay as it is, or move between neighbours for ever, as the
-        last digits of a processor's sums will have it. Takes no certificate that nobody has read.
+        last digits of a processor's sums will have it. No certificate is computed for this: a run
+        ends so at an iteration at which its rule, or the caller's callback, has read one.
         """
         if self.stalled:
             return True

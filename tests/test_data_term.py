@@ -50,7 +50,7 @@ def test_sums_are_in_the_precision_of_the_scores_and_labels_are_converted_once()
     assert data.targets.labels.dtype == torch.float32
     assert data.value(data.zero_scores(torch.float64)).dtype == torch.float64
     assert data.value(data.zero_scores()).dtype == torch.float32
-    assert data.at(torch.float64) is data.at(torch.float64)
+    assert data.converted(torch.float64) is data.converted(torch.float64)
     assert data.at(torch.float32) is data.targets
 
 
@@ -61,7 +61,7 @@ def test_a_selection_of_labels_has_the_sums_of_these_labels():
     some = torch.tensor([1, 4, 7])
     assert torch.equal(data.take(some).terms(Z[some]), data.terms(Z)[some])
     wide = data.rearranged(lambda each: each[:, :2], torch.float64)
-    assert wide.targets.labels.dtype == torch.float64
+    assert wide.labels.dtype == torch.float64
     assert wide.shape == (data.shape[0], 2)
 
 

@@ -4,8 +4,10 @@ import math
 from dataclasses import replace
 
 import pytest
+from solver_cases import convex
 
 import proxmtl as pm
+from proxmtl import stopping
 from proxmtl.stopping import Progress
 
 
@@ -162,3 +164,11 @@ def test_a_residual_of_rounding_ends_a_run_and_is_not_measured_for_it():
         assert read.certificate.kkt is residual
         assert read.at_rounding is expected
     assert Progress(3, 3.0, 0.1, 1.0, measure=None, stalled=True).at_rounding
+
+
+@pytest.mark.parametrize("solve", [pm.minimize, lambda p, stop: pm.solve_batch([p], stop=stop)[0]])
+def test_runs_end_where_the_residual_is_that_of_rounding(solve, monkeypatch):
+    monkeypatch.setattr(stopping, "ROUNDING", 10.0)
+    result = solve(convex(), stop=pm.RelativeGap(1e-300) | pm.MaxIterations(50))
+    assert result.status is pm.Status.STALLED
+    assert result.iterations <= 10  # where the rule read a certificate first

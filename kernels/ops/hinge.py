@@ -171,7 +171,7 @@ def hinge_value_and_grad(
         Offsets b of the scores.
     loss : {"squared_hinge", "logistic", "squared"}
     return_scores : bool
-        Also return z, laid out like Y.
+        Also return z, laid out like Y, without a graph.
     deterministic : bool
         True: partial gradients are summed in an order that depends on the shapes alone (on a GPU
         also on its number of multiprocessors), so that equal calls give equal bits. False allows

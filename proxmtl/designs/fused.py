@@ -13,8 +13,8 @@ from proxmtl.kernels import hinge_value_and_grad
 
 __all__ = ["FUSED", "fused"]
 
-FUSED = 1 << 20
-"""Entries of features from which on a call of the kernel pays: they leave the caches of a core."""
+FUSED = 1 << 25
+"""Bytes of features from which on a call of the kernel pays: they leave the caches."""
 
 Features = Tensor | Sequence[Tensor]
 

@@ -43,6 +43,9 @@ CACHED = 1 << 18, 1 << 19
 """Entries of a block of features that stays in a core's cache through several products: of one
 that is converted first, and of one that is read as it is. On other devices blocks are large."""
 
+FEWEST = 4
+"""Rows of a block for each column of a product: with fewer, adding up its result takes longer."""
+
 GRAM_LIMIT = 128
 """Up to this smaller side the Gram matrix is formed and its spectrum taken exactly."""
 
@@ -58,7 +61,9 @@ def forward(X: Tensor, W: Tensor) -> Tensor:
     if X.dtype == W.dtype:
         narrow = W.ndim < 2 or len(X) > NARROW * X.shape[1]
         return X @ W if narrow else (W.T @ X.T).T.contiguous()
-    return torch.cat([forward(block.to(W.dtype), W) for block in _cached_blocks(X, W.dtype)])
+    columns = 1 if W.ndim < 2 else W.shape[1]
+    blocks = _cached_blocks(X, W.dtype, columns)
+    return torch.cat([forward(block.to(W.dtype), W) for block in blocks])
 
 
 def transposed(X: Tensor, R: Tensor) -> Tensor:
@@ -71,11 +76,12 @@ def transposed(X: Tensor, R: Tensor) -> Tensor:
         return X.T @ R
     if X.dtype == R.dtype:
         return X.T @ R if R.ndim < 2 else (R.T @ X).T.contiguous()
-    out, first = R.new_zeros((X.shape[1], *R.shape[1:])), 0
-    for block in _cached_blocks(X, R.dtype):
-        out += transposed(block.to(R.dtype), R[first : first + len(block)])
+    rows = R[:, None] if R.ndim < 2 else R
+    out, first = R.new_zeros(rows.shape[1], X.shape[1]), 0
+    for block in _cached_blocks(X, R.dtype, rows.shape[1]):
+        out.addmm_(rows[first : first + len(block)].T, block.to(R.dtype))
         first += len(block)
-    return out
+    return out[0] if R.ndim < 2 else out.T.contiguous()
 
 
 def sweeps(X: Tensor, dtype: torch.dtype) -> bool:
@@ -83,8 +89,9 @@ def sweeps(X: Tensor, dtype: torch.dtype) -> bool:
 
     In float32 the products of BLAS take as long as the reads, and are slower on blocks.
     """
-    large = dtype == torch.float64 and X.numel() > 2 * CACHED[1]
-    return X.layout == torch.strided and (X.dtype != dtype or large)
+    if X.layout != torch.strided or X.device.type != "cpu":
+        return False
+    return X.dtype != dtype or (dtype == torch.float64 and X.numel() > 2 * CACHED[1])
 
 
 def swept(
@@ -106,21 +113,23 @@ def swept(
         As ``residuals_of`` left them.
     adjoint : Tensor, shape (D, k)
     """
-    scores, out, first = [], None, 0
-    for part in _cached_blocks(X, W.dtype):
+    scores, out, first = [], X.new_zeros(0), 0
+    for part in _cached_blocks(X, W.dtype, 2 * W.shape[1]):
         block = part.to(W.dtype)
         scores.append(forward(block, W))
         residuals = residuals_of(slice(first, first + len(block)), scores[-1])
-        found = transposed(block, residuals)
-        out = found if out is None else out.add_(found)
+        if not first:
+            out = W.new_zeros(residuals.shape[1], X.shape[1])
+        out.addmm_(residuals.T, block)
         first += len(block)
-    assert out is not None
-    return torch.cat(scores), out
+    return torch.cat(scores), out.T.contiguous()
 
 
-def _cached_blocks(X: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+def _cached_blocks(X: Tensor, dtype: torch.dtype, columns: int) -> tuple[Tensor, ...]:
+    """Blocks of rows that stay in the cache, but for more rows than a product has columns."""
     size = CACHED[X.dtype == dtype] if X.device.type == "cpu" else BLOCK_ELEMENTS
-    return torch.split(X, max(1, size // X.shape[1]))
+    fewest = min(FEWEST * max(columns, FEWEST), max(1, BLOCK_ELEMENTS // X.shape[1]))
+    return torch.split(X, max(size // X.shape[1], fewest))
 
 
 SQUARES = 2.0**-400, 2.0**400

@@ -40,8 +40,10 @@ from proxmtl.targets import Targets
 
 __all__ = ["SharedDesign"]
 
-FEW = 4, 256
-"""Tasks up to which, and features from which on, the kernel pays in float32."""
+FEW = 4
+"""Tasks up to which the kernel pays in float32."""
+WIDE = 4
+"""Features for each task from which on it pays in float64: with fewer, losses take the time."""
 
 
 class SharedDesign(Design):
@@ -152,8 +154,9 @@ class SharedDesign(Design):
         # where the kernel is faster than two products of BLAS, as measured on CPUs
         if data.loss.kernel is None or self._XT is not None or self.device.type != "cpu":
             return False
-        few = columns <= FEW[0] and self.n_features >= FEW[1]
-        return self.X.numel() >= FUSED and (few or dtype == torch.float64)
+        large = self.X.numel() * self.X.element_size() >= FUSED
+        wide = self.n_features >= WIDE * columns
+        return large and wide and (columns <= FEW or dtype == torch.float64)
 
     def factors_pay(self, n_latents: int, n_tasks: int) -> bool:
         # thin products run at less than full speed

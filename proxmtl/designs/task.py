@@ -30,6 +30,9 @@ from proxmtl.targets import Targets
 
 __all__ = ["TaskDesign"]
 
+SWEPT = 1 << 16
+"""Entries of a task's features from which on they are swept."""
+
 
 class TaskDesign(Design):
     """Scores ``z_m = X_m w_m (+ b_m)``, tasks laid end to end.
@@ -99,7 +102,10 @@ class TaskDesign(Design):
         return torch.cat(scores), value, grad
 
     def reads_once(self, data: DataTerm, columns: int, dtype: torch.dtype) -> bool:  # noqa: ARG002
-        return data.loss.kernel is not None and sum(self.sizes) * self.n_features >= FUSED
+        rows = all(X.stride(1) == 1 for X in self.X)
+        entries = sum(self.sizes) * self.n_features
+        large = entries * self.X[0].element_size() >= FUSED
+        return data.loss.kernel is not None and rows and large
 
     def _by_task(self, data: DataTerm, dtype: torch.dtype) -> list[tuple[Tensor, ...]]:
         """Labels and weights of each task."""
@@ -107,7 +113,8 @@ class TaskDesign(Design):
         return [torch.split(each, self.sizes) for each in (targets.labels, targets.weights)]
 
     def sweeps(self, dtype: torch.dtype) -> bool:
-        return any(sweeps(X, dtype) for X in self.X)
+        # a call for each task takes longer than products with small ones
+        return all(sweeps(X, dtype) and X.numel() >= SWEPT for X in self.X)
 
     def sweep(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
         if not self.sweeps(W.dtype):

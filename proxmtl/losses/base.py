@@ -152,26 +152,35 @@ class Loss(ABC):
         right for every loss that is not coupled: the domain is an interval around 0 for each
         sample. None: there is no such construction, and so no gap with an intercept.
         """
-        positive = self.companion(residuals, targets.weights)
-        if positive is None:
+        companion = self.companion(residuals, targets.weights)
+        if companion is None:
             return None
-        sums = targets.per_task(residuals), targets.per_task(positive)
+        sums = (targets.per_task(each) for each in (residuals, companion, residuals - companion))
         own, other = self.balancing(*sums)
-        up, down = targets.broadcast(own + other), targets.broadcast(own)
-        return residuals * torch.where(residuals > 0, up, down)
+        # a residual that is to be shrunk to zero is, to the bit: both products round alike
+        return targets.broadcast(own) * residuals + targets.broadcast(other) * companion
 
     def companion(self, residuals: Tensor, weights: Tensor) -> Tensor | None:  # noqa: ARG002
         """Return a vector C, shaped like the residuals R, with which they balance task by task.
 
         :meth:`balance` is then ``a R + b C`` with the numbers :meth:`balancing` for each task, so
         that its adjoint follows from those of R and C, which one read of the features gives. None
-        where the scores of a sample are coupled.
+        where there are no such numbers: a loss that overrides :meth:`balance` has none.
         """
         return None if self.coupled else residuals.clamp_min(0)
 
-    def balancing(self, total: Tensor, of_companion: Tensor) -> tuple[Tensor, Tensor]:
-        """Numbers a and b of :meth:`companion`, shape (M,), from the sums of R and C by task."""
-        positive, negative = of_companion, (of_companion - total).clamp_min(0)
+    def balancing(
+        self, total: Tensor, of_companion: Tensor, of_rest: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Numbers a and b of :meth:`companion`, from sums by task; all of the shape (M,).
+
+        Parameters
+        ----------
+        total, of_companion, of_rest : Tensor, shape (M,)
+            Of R, C and ``R - C``.
+        """
+        del total
+        positive, negative = of_companion, -of_rest
         level = torch.minimum(positive, negative)
         up = torch.where(positive > 0, level / torch.where(positive > 0, positive, 1.0), 0.0)
         down = torch.where(negative > 0, level / torch.where(negative > 0, negative, 1.0), 0.0)

@@ -10,7 +10,6 @@ from torch import Tensor
 from proxmtl.losses.base import Loss
 from proxmtl.losses.labels import check_real
 from proxmtl.losses.quadratic import Quadratic
-from proxmtl.targets import Targets
 
 __all__ = ["Squared"]
 
@@ -45,22 +44,16 @@ class Squared(Quadratic, Loss):
         del labels
         return 0.5 * (new - old).square()
 
-    def balance(self, residuals: Tensor, targets: Targets) -> Tensor:
-        """Residuals at the best intercept given the weights: their weighted mean taken off.
-
-        The conjugate is finite everywhere, so no sign need be kept.
-        """
-        sums = targets.per_task(residuals), targets.per_task(targets.weights)
-        _, shift = self.balancing(*sums)
-        return residuals + targets.weights * targets.broadcast(shift)
-
     def companion(self, residuals: Tensor, weights: Tensor) -> Tensor:
         """Return the weights, a multiple of which is taken off."""
         del residuals
         return weights
 
-    def balancing(self, total: Tensor, of_companion: Tensor) -> tuple[Tensor, Tensor]:
-        """1, and minus the residuals' weighted means."""
+    def balancing(
+        self, total: Tensor, of_companion: Tensor, of_rest: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """1, and minus the residuals' weighted means: the residuals at the best intercept."""
+        del of_rest
         shift = -total / torch.where(of_companion > 0, of_companion, 1.0)
         return torch.ones_like(shift), shift
 

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from proxmtl.certified import Gathered, Measured
 from proxmtl.counts import ROUNDING
-from proxmtl.data_term import DataTerm
+from proxmtl.data_term import SummedLoss
 from proxmtl.designs import SharedDesign
 from proxmtl.problem import Problem
 from proxmtl.selection.batch_penalty import BatchPenalty
 from proxmtl.solvers.fista import FISTA, FISTAState
 from proxmtl.solvers.proximal import first_step, lipschitz_step, probe_length, probed_curvature
 from proxmtl.solvers.steps import GradientRestart, StepRule
-from proxmtl.targets import Targets
 
 __all__ = ["BatchData", "BatchState", "Seen", "advance", "start"]
 
@@ -30,7 +29,7 @@ class BatchData:
     loss that couples the scores of a sample is meant the same way as in a single problem.
     """
 
-    data: DataTerm  # of labels (N B, M)
+    data: SummedLoss  # of labels (N B, M)
     design: SharedDesign
     penalty: BatchPenalty
 
@@ -42,8 +41,8 @@ class BatchData:
         assert isinstance(design, SharedDesign)
         labels = torch.stack([p.targets.labels for p in problems], dim=1)
         weights = torch.stack([p.targets.weights for p in problems], dim=1)
-        rows = Targets(labels.flatten(0, 1), weights.flatten(0, 1), first.data.n_tasks)
-        return cls(DataTerm(first.loss, rows), design, BatchPenalty(problems))
+        rows = labels.flatten(0, 1), weights.flatten(0, 1)
+        return cls(SummedLoss(first.loss, *rows), design, BatchPenalty(problems))
 
     def select(self, keep: Tensor) -> BatchData:
         """Return the data of some of the problems."""

@@ -85,6 +85,10 @@ class Solver(ABC, Generic[P, S, X]):
         """Raise ``ValueError`` unless a state of this solver fits the problem's shapes."""
         problem.check_point(self.solution(problem, state))
 
+    def resumed(self, problem: P, state: S) -> S:  # noqa: ARG002
+        """State to go on from, given a checked one: without what another problem is known by."""
+        return state
+
     def bound(self, problem: P, state: S) -> float:  # noqa: ARG002
         """Upper bound of the objective at :meth:`solution`, without a product."""
         return state.objective

@@ -115,7 +115,7 @@ class FISTA(StepSolver[FISTAState]):
     def _next_momentum(
         self, state: FISTAState, z: Tensor, theta: float, step: float, new: Tensor
     ) -> float:
-        """Extrapolation of the next iteration, if this step is accepted and the next as it."""
+        """Extrapolation of the next iteration, on the guess that this step will be accepted."""
         if self.restart(z, new, state.x, math.nan, math.nan):
             return 0.0
         longer = trial_step(step, self.step_rule, room=state.room)

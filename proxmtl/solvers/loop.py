@@ -68,6 +68,7 @@ def run(
         check_state(solver, state)
         solver.check_resume(loop.view, state)
         check_data(state, problem, loop.view)
+        state = solver.resumed(loop.view, state)
         # counts belong to the run, not to the process: a resumed run goes on where it was, and
         # what the first part found once is not counted again
         if solver.needs_curvature:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from proxmtl.data_term import DataTerm
+from proxmtl.data_term import SummedLoss
 from proxmtl.problem import Problem
 from proxmtl.solvers.newton_steps import lengths, solved
 from proxmtl.solvers.spans import InLabels
@@ -20,7 +20,7 @@ class OnLabels(NamedTuple):
 
     X: Tensor
     """Features of each task's labelled rows, (M, n, D), filled up with zeros."""
-    data: DataTerm
+    data: SummedLoss
     """Of labels (M, n), of weight zero beyond a task's labels."""
     coef: Tensor
     """(M, D)."""

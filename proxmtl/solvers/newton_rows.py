@@ -7,12 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from proxmtl.data_term import DataTerm
+from proxmtl.data_term import SummedLoss
 from proxmtl.designs import SharedDesign
 from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.problem import Problem
 from proxmtl.solvers.newton_steps import lengths, solved
-from proxmtl.targets import Targets
 
 __all__ = ["InRows", "sizes"]
 
@@ -60,7 +59,7 @@ class InRows(NamedTuple):
         """Describe a point; the inner products are computed here, once."""
         numbers = _labelled(problem.data.observed(), *sizes(problem))
         gathered = problem.data.rearranged(lambda each: _gathered(each, numbers), torch.float64)
-        labels, c = gathered.targets.labels, gathered.targets.weights
+        labels, c = gathered.labels, gathered.weights
         gram, means = _gram(problem, numbers, c > 0)
         weight, bias = problem.design.split(x)
         rest = weight.to(torch.float64)
@@ -77,9 +76,9 @@ class InRows(NamedTuple):
         """Of the labelled rows, (M, n)."""
         return self.combined + self.rest_scores + self.level[:, None]
 
-    def data(self, problem: Problem) -> DataTerm:
-        """The problem's data term on the labelled rows."""
-        return DataTerm(problem.loss, Targets(self.labels, self.weights, len(self.labels)))
+    def data(self, problem: Problem) -> SummedLoss:
+        """The problem's loss on the labelled rows."""
+        return SummedLoss(problem.loss, self.labels, self.weights)
 
     def objective(self, problem: Problem) -> float:
         """Loss and ridge: no product."""

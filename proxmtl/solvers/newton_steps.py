@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from proxmtl.data_term import DataTerm
+from proxmtl.data_term import SummedLoss
 from proxmtl.problem import Problem
 
 __all__ = ["lengths", "no_worse_than_zero", "solved"]
@@ -37,7 +37,7 @@ def no_worse_than_zero(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Ten
 
 
 def lengths(
-    data: DataTerm,
+    data: SummedLoss,
     scores: Tensor,
     along: Tensor,
     *,
@@ -48,7 +48,7 @@ def lengths(
 
     Parameters
     ----------
-    data : DataTerm
+    data : SummedLoss
         Of labels of shape (M, n).
     scores, along : Tensor, shape (M, n)
         At the point, and of a whole step.

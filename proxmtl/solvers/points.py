@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -77,6 +78,20 @@ class StepSolver(PointSolver[S]):
         scores, model = looked_ahead(problem, x, x, x, 0.0)
         step = starting_step(problem, self.step_rule, x, scores, model)
         return replace(self.start(problem, x, scores, step), ahead=model)
+
+    def resumed(self, problem: Problem, state: S) -> S:
+        """Without the linearization that was read ahead, unless it is one of this problem.
+
+        Data may be the same and the loss or a smoothing another; then it would mislead one step.
+        """
+        if state.ahead is None:
+            return state
+        z, scores, value, _ = state.ahead
+        if z.shape == state.x.shape and scores.shape == problem.data.shape:
+            here = problem.data.value(scores) + problem.smooth_terms_value_and_grad(z)[0]
+            if math.isclose(float(here), value, rel_tol=math.sqrt(torch.finfo(z.dtype).eps)):
+                return state
+        return replace(state, ahead=None)
 
     @staticmethod
     def model(problem: Problem, state: S, z: Tensor, scores: Tensor) -> Linearization:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from proxmtl.data_term import DataTerm
+from proxmtl.data_term import SummedLoss
 from proxmtl.designs import SharedDesign, ShiftedDesign
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
@@ -240,7 +240,7 @@ class _Line(NamedTuple):
 
     @classmethod
     def along(
-        cls, problem: Problem, d: Tensor, point: tuple[Tensor, ...], data: DataTerm | None
+        cls, problem: Problem, d: Tensor, point: tuple[Tensor, ...], data: SummedLoss | None
     ) -> tuple[_Line, Tensor | None]:
         """Line along ``d`` from a point with its scores, gradient and objectives: a product.
 
@@ -254,10 +254,11 @@ class _Line(NamedTuple):
         if data is None:
             move = problem.design.linear(d)
         else:
-            labels = data
+            ends = data
 
             def whole(rows: slice, move: Tensor) -> tuple[Tensor]:
-                return (labels.take(rows).gradient(z[rows] + move),)
+                part = ends.rearranged(lambda each: each[rows])
+                return (part.gradient(z[rows] + move),)
 
             move, (ahead,) = problem.design.sweep(d, whole)
         known = move.isfinite().all(0) & torch.stack([slope, *penalty]).isfinite().all(0)
@@ -266,7 +267,7 @@ class _Line(NamedTuple):
         )
         return cls(z, move, slope, value, (penalty[0], linear, square)), ahead
 
-    def searched(self, data: DataTerm) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def searched(self, data: SummedLoss) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Lengths of the steps, and scores, score gradients and objectives there.
 
         The length is 1, or nearest to where the derivatives that were seen point to. A derivative
@@ -295,7 +296,7 @@ class _Line(NamedTuple):
         z, r, _, value = self._at(data, tau)
         return tau, z, r, value
 
-    def _at(self, data: DataTerm, tau: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _at(self, data: SummedLoss, tau: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Scores, score gradients, derivatives and objectives at these lengths."""
         z = torch.addcmul(self.scores, self.move, tau)
         r = data.gradient(z)
@@ -317,10 +318,10 @@ def _lacking(problem: Problem) -> str:
 
 
 def _direction(
-    problem: Problem, data: DataTerm, state: LBFGSState, scores: Tensor, grad: Tensor
+    problem: Problem, data: SummedLoss, state: LBFGSState, scores: Tensor, grad: Tensor
 ) -> Tensor:
     """The quasi-Newton step of the tasks that move: Nocedal's two loops, each with its numbers."""
-    bend, weights = data.curvature(scores).sum(0), data.per_task(data.targets.weights)
+    bend, weights = data.curvature(scores).sum(0), data.weights.sum(0)
     least = LEAST_CURVATURE * data.loss.curvature_bound * weights
     bend, metric = torch.maximum(bend, least), Sketched(*state.metric)
     q, factors = grad.clone(), []

@@ -6,7 +6,7 @@ import torch
 from arithmetic import assert_same_sums
 
 from proxmtl import SharedDesign, TaskDesign
-from proxmtl.designs import products
+from proxmtl.designs import products, task
 from proxmtl.designs.centred import CentredDesign
 from proxmtl.designs.shifted import ShiftedDesign
 
@@ -32,6 +32,9 @@ DESIGNS = {
         [features(dtype, m)[: N - 9 * m] for m in range(M)], intercept=True
     ),
     "tasks, no intercept": lambda dtype: TaskDesign([features(dtype, m) for m in range(M)]),
+    "tasks, in units": lambda dtype: TaskDesign(
+        [features(dtype, m) for m in range(M)], intercept=True
+    ).with_unit(4.0),
     "centred": lambda dtype: CentredDesign(
         SharedDesign(features(dtype), intercept=True), torch.full((D, M), 0.3).double()
     ),
@@ -50,6 +53,8 @@ def residuals_of(rows, scores):
 @pytest.mark.parametrize("entries", [1, 20, 1 << 18])
 def test_a_sweep_gives_the_scores_and_both_adjoints(name, dtype, entries, monkeypatch):
     monkeypatch.setattr(products, "CACHED", (entries, entries))
+    monkeypatch.setattr(products, "FEWEST", 1)
+    monkeypatch.setattr(task, "SWEPT", 0)
     design = DESIGNS[name](dtype)
     generator = torch.Generator().manual_seed(3)
     W = torch.randn(D + int(design.intercept), M, generator=generator, dtype=torch.float64)
@@ -65,11 +70,12 @@ def test_a_sweep_gives_the_scores_and_both_adjoints(name, dtype, entries, monkey
 @pytest.mark.parametrize("name", ["shared", "tasks"])
 def test_features_of_another_precision_are_read_once(name, monkeypatch):
     monkeypatch.setattr(products, "CACHED", (20, 20))
+    monkeypatch.setattr(task, "SWEPT", 0)
     design = DESIGNS[name](torch.float32)
     read = []
     blocks = products._cached_blocks
     monkeypatch.setattr(
-        products, "_cached_blocks", lambda X, dtype: read.append(X.numel()) or blocks(X, dtype)
+        products, "_cached_blocks", lambda X, *other: read.append(X.numel()) or blocks(X, *other)
     )
     W = torch.ones(D + 1, M, dtype=torch.float64)
     design.sweep(W, residuals_of)

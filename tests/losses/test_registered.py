@@ -5,11 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from arithmetic import assert_same_sums
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import LOSS_FACTORIES, examples, label_kind, labelled_scores
 
-from proxmtl import Targets
+from proxmtl import L1, Problem, SharedDesign, SquaredHinge, Targets, minimize
+from proxmtl.certified import measured
+from proxmtl.data_term import DataTerm
 from proxmtl.losses import LOSSES, Loss, best_intercept
 
 OURS = {n: c for n, c in LOSSES.items() if c.__module__.startswith("proxmtl")}
@@ -279,6 +282,41 @@ def test_balance_sums_to_zero_in_the_domain_and_keeps_what_is_balanced(name, see
     assert math.isfinite(float(loss.conjugate(balanced, t.labels, t.weights)))
     assert float(balanced.abs().sum()) > 0.05 * size  # zero would balance, and certify nothing
     torch.testing.assert_close(loss.balance(balanced, t), balanced, rtol=1e-9, atol=1e-12)
+
+
+@each
+@pytest.mark.parametrize("seed", range(3))
+def test_the_adjoint_of_the_dual_point_is_made_of_one_read(name, seed):
+    loss, t = LOSS[name], targets_of(name, seed=seed)
+    X = like(torch.empty(len(t.labels), 4, dtype=torch.float64), seed + 9)
+    design, data = SharedDesign(X, intercept=True), DataTerm(loss, t)
+    W = like(torch.empty(5, t.n_tasks, dtype=torch.float64), seed + 5)
+    found = measured(design, data, W, balance=True)
+    dual, slope = found.dual
+    sizes = X.abs().T @ found.residuals.abs()
+    assert_same_sums(slope[:-1], design.adjoint(dual)[:-1], sizes=4 * sizes, length=len(X) + 8)
+    assert_same_sums(
+        slope[-1], torch.zeros(t.n_tasks), sizes=4 * found.residuals.abs().sum(0), length=len(X)
+    )
+    assert not torch.equal(dual, found.residuals)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_gap_is_no_lie_where_a_loss_balances_in_its_own_way(seed):
+    """Another dual point than that of the companion: its adjoint is its own, of a second read."""
+
+    class Mine(SquaredHinge):
+        def balance(self, residuals, targets):
+            return 0.5 * super().balance(residuals, targets)
+
+    t = targets_of("SquaredHinge", seed=seed)
+    X = like(torch.empty(len(t.labels), 4, dtype=torch.float64), seed + 9)
+    problem = Problem(Mine(), SharedDesign(X, intercept=True), t, L1(1.0))
+    LOSSES.pop("Mine")
+    best = minimize(problem, tol=1e-10).certificate
+    W = like(torch.empty(5, t.n_tasks, dtype=torch.float64), seed + 5)
+    certificate = problem.certificate(W)
+    assert certificate.gap >= certificate.objective - best.objective - best.gap
 
 
 @each

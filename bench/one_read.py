@@ -9,7 +9,7 @@ repeats, both forms in turn in one run:
 - ``pass``: loss and gradient by the kernel, and by two matrix products;
 - ``certificate``: scores, gradient and dual gradient in float64, in one read by blocks, and by
   three products one after another;
-- ``FISTA``, ``AdPGM``: L1 to a relative gap of 1e-5; ``LBFGS``: logistic and a ridge to 1e-6. With
+- ``FISTA``, ``AdPGM``: L1 to a relative gap of 1e-4; ``LBFGS``: logistic and a ridge to 1e-6. With
   what the library chooses, and with every read by itself.
 
 Writes bench/results/one_read.json.
@@ -121,8 +121,8 @@ def row(dtype: torch.dtype, shape: tuple[int, int], tasks: int, repeats: int) ->
 
     found["certificate"] = race(certificate, apart(certificate), repeats)
     solves = {
-        "FISTA": (sparse, FISTA(), RelativeGap(1e-5)),
-        "AdPGM": (sparse, AdPGM(), RelativeGap(1e-5)),
+        "FISTA": (sparse, FISTA(), RelativeGap(1e-4)),
+        "AdPGM": (sparse, AdPGM(), RelativeGap(1e-4)),
         "LBFGS": (smooth, LBFGS(1e-6), RelativeGap(1e-6)),
     }
     for name, (posed, solver, accuracy) in solves.items():

@@ -9,8 +9,9 @@ repeats, both forms in turn in one run:
 - ``pass``: loss and gradient by the kernel, and by two matrix products;
 - ``certificate``: scores, gradient and dual gradient in float64, in one read by blocks, and by
   three products one after another;
-- ``FISTA``, ``AdPGM``: L1 to a relative gap of 1e-4; ``LBFGS``: logistic and a ridge to 1e-6. With
-  what the library chooses, and with every read by itself.
+- ``FISTA``, ``AdPGM``: 60 iterations with an L1 norm, certificates among them; ``LBFGS``: logistic
+  and a ridge to a relative gap of 1e-6. With what the library chooses, and with every product by
+  itself.
 
 Writes bench/results/one_read.json.
 """
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIZES = (20_000, 500), (4_000, 1_280)
-TASKS = (1, 4, 8, 23, 85)
+TASKS = (1, 4, 8, 23)
 ALL = 1 << 62
 
 
@@ -121,8 +122,8 @@ def row(dtype: torch.dtype, shape: tuple[int, int], tasks: int, repeats: int) ->
 
     found["certificate"] = race(certificate, apart(certificate), repeats)
     solves = {
-        "FISTA": (sparse, FISTA(), RelativeGap(1e-4)),
-        "AdPGM": (sparse, AdPGM(), RelativeGap(1e-4)),
+        "FISTA": (sparse, FISTA(), RelativeGap(1e-9)),
+        "AdPGM": (sparse, AdPGM(), RelativeGap(1e-9)),
         "LBFGS": (smooth, LBFGS(1e-6), RelativeGap(1e-6)),
     }
     for name, (posed, solver, accuracy) in solves.items():
@@ -130,10 +131,9 @@ def row(dtype: torch.dtype, shape: tuple[int, int], tasks: int, repeats: int) ->
         def solve(posed: Problem = posed, solver: Any = solver, accuracy: Any = accuracy) -> Any:
             fresh = posed.with_regularizers(posed.regularizers)
             fresh.__dict__.pop("reads_once", None)
-            return minimize(fresh, solver, stop=accuracy | MaxIterations(1000))
+            return minimize(fresh, solver, stop=accuracy | MaxIterations(60))
 
         found[name] = race(solve, apart(solve), repeats)
-        found[name]["reached"] = solve().status.ok
     return found
 
 

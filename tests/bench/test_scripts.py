@@ -33,9 +33,11 @@ def bench(monkeypatch):
         "extremes",
         "joint_b8",
         "joint_passes",
+        "one_read",
         "overlap_scale",
         "reliability",
         "run_engine",
+        "streamed",
         "tune",
     ],
 )

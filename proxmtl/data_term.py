@@ -18,14 +18,14 @@ class DataTerm:
     """``F(Z) = sum_i c_i phi(z_i; y_i)`` over the labels of all tasks.
 
     The only owner of labels and weights: every sum over samples that a solver or a certificate
-    needs is a method, computed in the precision of the scores that it is given. Scores have the
-    shape of the labels. Labels and weights are converted to another precision once, and kept.
+    needs is a method. Scores have the shape of the labels, and results have the precision of the
+    scores. Labels and weights are converted to another precision once and cached.
 
     Parameters
     ----------
     loss : Loss
     targets : Targets
-        Labels that the loss takes (:meth:`Loss.check_labels`); nothing is checked again here.
+        Labels that passed :meth:`Loss.check_labels`; they are not checked here.
     """
 
     def __init__(self, loss: Loss, targets: Targets) -> None:
@@ -34,12 +34,12 @@ class DataTerm:
 
     @classmethod
     def checked(cls, loss: Loss, targets: Targets, dtype: torch.dtype) -> DataTerm:
-        """Data term of labels in ``dtype``; raises ``ValueError`` unless the loss takes them."""
+        """Data term in ``dtype``; raises ``ValueError`` if the loss does not accept the labels."""
         loss.check_labels(targets.labels, targets.weights)
         return cls(loss, targets.to(dtype))
 
     def at(self, dtype: torch.dtype) -> Targets:
-        """Labels and weights in a precision."""
+        """Labels and weights in a precision (cached)."""
         if dtype not in self._converted:
             self._converted[dtype] = self.targets.to(dtype)
         return self._converted[dtype]
@@ -61,7 +61,7 @@ class DataTerm:
         return self.targets.weights > 0
 
     def constant_scores(self, per_task: Tensor) -> Tensor:
-        """Scores that are one number for each task, given by these, shape (M,)."""
+        """Scores that are constant in each task, from one number per task, shape (M,)."""
         return self.targets.broadcast(per_task).expand(self.shape)
 
     def zero_scores(self, dtype: torch.dtype | None = None) -> Tensor:
@@ -69,17 +69,20 @@ class DataTerm:
         return torch.zeros_like(self.targets.labels, dtype=dtype)
 
     def take(self, entries: Tensor | slice, dtype: torch.dtype | None = None) -> DataTerm:
-        """Data term of some samples: entries along the first axis of the scores, ascending."""
+        """Data term of a subset of the samples.
+
+        ``entries`` are ascending indices, or a slice, along the first axis of the scores.
+        """
         targets = self.targets if dtype is None else self.at(dtype)
         return DataTerm(self.loss, targets.take(entries))
 
     def rearranged(
         self, order: Callable[[Tensor], Tensor], dtype: torch.dtype | None = None
     ) -> DataTerm:
-        """Data term of labels selected or laid out by ``order``, such as the transpose.
+        """Data term of labels that ``order`` selects or lays out anew, for instance transposes.
 
-        ``order`` is applied to labels and to weights, in a precision; scores then have the shape
-        of its result.
+        ``order`` is applied to the labels and to the weights (converted to ``dtype`` first); the
+        scores of the new data term have the shape of its result.
         """
         targets = self.targets if dtype is None else self.at(dtype)
         labels, weights = order(targets.labels), order(targets.weights)
@@ -98,7 +101,7 @@ class DataTerm:
         return self.loss.grad(scores, targets.labels, targets.weights)
 
     def value_and_gradient(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """:meth:`value` and :meth:`gradient`, which share work."""
+        """:meth:`value` and :meth:`gradient` together, which is cheaper than two calls."""
         targets = self.at(scores.dtype)
         return self.loss.value_and_grad(scores, targets.labels, targets.weights)
 
@@ -130,7 +133,7 @@ class DataTerm:
         return self.loss.bregman_terms(new, old, targets.labels) * targets.weights
 
     def bregman_error(self, scores: Tensor, value: float) -> float:
-        """Rounding error to expect of :meth:`bregman` near scores with this value."""
+        """Estimate of the rounding error of :meth:`bregman` near scores with this loss value."""
         return self.loss.bregman_error(scores, self.at(scores.dtype).weights, value)
 
     # ------------------------------------------------------------------ duality
@@ -141,28 +144,34 @@ class DataTerm:
         return float(self.loss.conjugate(dual, targets.labels, targets.weights))
 
     def dual_scale(self, dual: Tensor, largest: float, offset: float = 0.0) -> float:
-        """Factor in ``[0, largest]`` by which to shrink a dual point (:meth:`Loss.dual_scale`)."""
+        """Factor in ``[0, largest]`` that scales a dual point (:meth:`Loss.dual_scale`)."""
         targets = self.at(dual.dtype)
         return self.loss.dual_scale(dual, targets.labels, targets.weights, largest, offset)
 
     @cached_property
     def balances(self) -> bool:
-        """Whether the loss has a construction of :meth:`balanced`."""
+        """Whether the loss can balance residuals (:meth:`balanced` is not None)."""
         return self.balanced(self.zero_scores()) is not None
 
     def balanced(self, residuals: Tensor) -> Tensor | None:
-        """Dual point near the residuals whose sum over each task's samples is zero.
+        """Dual point near the residuals, with entries that sum to zero over each task's samples.
 
-        None where the loss has no construction of one (:meth:`Loss.balance`).
+        None if the loss has no construction of such a point (:meth:`Loss.balance`).
         """
         return self.loss.balance(residuals, self.at(residuals.dtype))
 
     def companion(self, residuals: Tensor) -> Tensor | None:
-        """Return what residuals balance with, task by task (:meth:`Loss.companion`)."""
+        """Second score-shaped array C such that ``a R + b C`` is balanced (:meth:`Loss.companion`).
+
+        None if the loss does not balance the residuals R task by task.
+        """
         return self.loss.companion(residuals, self.at(residuals.dtype).weights)
 
     def balancing(self, residuals: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Numbers a and b by task, (M,): ``a R + b C`` is :meth:`balanced`, C the companion."""
+        """Coefficients a and b of each task, (M,), with ``a R + b C`` equal to :meth:`balanced`.
+
+        R are the residuals, C their :meth:`companion`; None if there is no companion.
+        """
         companion = self.companion(residuals)
         if companion is None:
             return None
@@ -171,7 +180,7 @@ class DataTerm:
     # ------------------------------------------------------------------ sums over samples
 
     def per_task(self, values: Tensor) -> Tensor:
-        """Sum of values, shaped like the scores, over the samples of each task; shape (M,)."""
+        """Sum of score-shaped values over the samples of each task, shape (M,)."""
         return self.targets.per_task(values)
 
     def weights_by_task(self) -> Tensor:
@@ -179,18 +188,21 @@ class DataTerm:
         return self.per_task(self.at(torch.float64).weights)
 
     def null(self, *, intercept: bool) -> tuple[Tensor | None, float]:
-        """Best intercepts (M,) of zero weights, None without, and the loss there; float64."""
+        """Optimal intercepts (M,) for zero weights, and the loss there; float64.
+
+        Without an intercept, None and the loss at zero.
+        """
         return without_weights(self.loss, self.at(torch.float64), intercept=intercept)
 
 
 class OnData:
-    """A problem whose smooth part is a data term."""
+    """Base of problems with a data term: gives access to its loss and targets."""
 
     data: DataTerm
 
     @property
     def loss(self) -> Loss:
-        """Loss of a score."""
+        """Loss function."""
         return self.data.loss
 
     @property

@@ -1,4 +1,4 @@
-"""Checks before the first iteration: does a problem have what a solver needs?"""
+"""Checks before the first iteration that a problem has what a solver needs."""
 
 from __future__ import annotations
 

@@ -92,9 +92,9 @@ class Samples:
     def standardized(self, moments: Standardization) -> Samples:
         """Return the features minus their means over their scales.
 
-        Sparse features are divided by their scales and keep their zeros: that the means are
-        subtracted is part of every product. Moments are those that `moments` gives of these
-        features or of some of their rows, so that another origin takes the place of an earlier one.
+        Sparse features are divided by their scales and stay sparse; the means become the `origin`,
+        which every product subtracts. The argument must come from `moments` of these samples or of
+        some of their rows; the new origin replaces an earlier one.
         """
         if not sparse.issparse(self.X):
             return replace(self, X=moments.apply(self.X))

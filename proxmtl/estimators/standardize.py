@@ -31,10 +31,10 @@ class Standardization(NamedTuple):
     def apply(self, X: Array) -> Array:
         """Standardise features (N, D) into a new array of the same dtype, in blocks of rows.
 
-        A constant feature becomes exactly 0, though its entries differ by rounding.
+        A constant feature becomes exactly 0, even if its entries differ by rounding.
         """
         out: Array = np.empty(X.shape, X.dtype)
-        # twice a number near the end of the range would be infinite
+        # differences of numbers near the limit of the range would overflow
         unit = np.where(self.scale > LARGE, 0.25, 1.0)
         mean, scale = self.mean * unit, self.scale * unit
         rounding = np.where(self.scale == 1, 2 * ROUNDING * np.abs(self.mean), 0.0)

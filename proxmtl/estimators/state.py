@@ -32,11 +32,11 @@ _PAIRS = "pairs"
 
 
 def to_state(estimator: LinearModel) -> ModelState:
-    """Describe a fitted estimator in arrays and JSON-able values."""
+    """Convert a fitted estimator to arrays and JSON-able values."""
     check_is_fitted(estimator)
     groups: Groups | None = getattr(estimator, "groups_", None)
     parameters = estimator.get_params(deep=False)
-    # The groups as they were resolved stand in for the argument, which may have any form.
+    # The argument groups may have any form; the resolved groups_ are saved in its place.
     parameters.pop("groups", None)
     if not isinstance(as_python(parameters.get("init")), str):
         parameters.pop("init", None)  # starting factors are not part of the fitted model

@@ -39,10 +39,10 @@ Pair = tuple[float, float]
 def sharing(
     found: Searched, own: int, shared: int | None, *, fallback: bool = True
 ) -> NDArray[np.bool_]:
-    """Attributes that are to share: those whose expected gain is positive, or all of them.
+    """Mask of the attributes that share: those with a positive expected gain, or all of them.
 
-    Gains of single attributes are noisy, and attributes are alike: their mean and spread are the
-    prior of each (empirical Bayes), from which its own folds move it as far as they agree.
+    Gains of single attributes are noisy. Empirical Bayes shrinks each gain towards the mean gain of
+    all attributes, the more, the larger its standard error is relative to the spread of the gains.
     """
     n_attributes = found.scores.shape[2]
     if shared is not None and not fallback:
@@ -178,10 +178,10 @@ def _standard_error(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0.0) -> list[Edge]:
-    """Ends of the best candidate's path at which it lies; better ones may be beyond them.
+    """Ends of the best candidate's path at which it lies, so that the path should be extended.
 
-    The strongest shared part is no end: it is nearly critical, and stronger is the same as alone.
-    Nor is one at which the last step gained less than a share ``flat`` of the path's range.
+    Not at the strongest shared part, which is nearly critical: beyond it nothing is shared. Nor at
+    an end whose last step gained at most the fraction ``flat`` of the path's range.
     """
     best = candidates[leading(means)]
     name, axis = ("shared_strength", 0) if math.isfinite(best[0]) else ("own_strength", 1)
@@ -191,7 +191,7 @@ def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0
         scores = np.array([means[candidates.index(pair)] for pair in sorted(path)])
         gains = {"lowest": scores[0] - scores[1], "highest": scores[-1] - scores[-2]}
         range_ = np.nanmax(scores) - np.nanmin(scores)
-        # beside a candidate that was given up the gain is not known, and large
+        # next to a dropped candidate the gain is unknown (NaN), but large
         found = [edge for edge in found if not gains[edge.side] <= flat * range_]
     return [edge for edge in found if axis == 1 or edge.side == "lowest"]
 
@@ -228,7 +228,7 @@ def leading(means: NDArray[np.float64]) -> int:
 def beyond_the_end(
     candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0.0
 ) -> list[list[Pair]]:
-    """Continue the path of which an end is best: three steps more, at the path's own ratio."""
+    """Extend a path whose end is best by three steps, at the ratio of its strengths."""
     shared, own = candidates[leading(means)]
     further = []
     for edge in ends(candidates, means, flat):
@@ -236,7 +236,7 @@ def beyond_the_end(
         same = (shared, own)[1 - axis]
         values = sorted(pair[axis] for pair in candidates if pair[1 - axis] == same)
         if edge.side == "only":
-            continue  # there is no step to go on by
+            continue  # a path of one candidate has no ratio
         at, beside = values[:2] if edge.side == "lowest" else values[:-3:-1]
         steps = [at * (at / beside) ** k for k in (1, 2, 3)]
         further.append([(value, own) if axis == 0 else (math.inf, value) for value in steps])

@@ -103,9 +103,9 @@ def paired_differences(
     level
         Probability of covering the true difference, approximately.
     work
-        Products N M B of labels and resamples that are allowed; B is from 100 to 1,000.
+        Limit of N M B with the number of resamples B, which is between 100 and 1,000.
     seed
-        Of the resamples.
+        Seed of the resamples.
     """
     a, b, y = (np.asarray(value, float) for value in (first, second, labels))
     n_samples, n_attributes = y.shape
@@ -121,7 +121,7 @@ def paired_differences(
         for m, (ranked, other) in enumerate(sorted_by):
             difference = other.average_precision(weights) - ranked.average_precision(weights)
             found[start : start + count, m] = difference
-    # an attribute that half of the resamples have no positive of has no interval
+    # no interval for an attribute without positives in half of the resamples
     usable = np.isfinite(found).sum(axis=0) * 2 > n_resamples
     ends = np.full((2, n_attributes), np.nan)
     tails = [(1 - level) / 2, (1 + level) / 2]

@@ -1,4 +1,4 @@
-"""Reactivation of dead latents, which are zero, by rank-one steps that lower the objective."""
+"""Reactivation of dead latents (zero in both factors) by rank-one steps to a lower objective."""
 
 from __future__ import annotations
 

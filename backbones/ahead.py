@@ -1,4 +1,4 @@
-"""Work done ahead by threads: decoding and changing images while the networks run."""
+"""Prefetching by threads: images are decoded and augmented while the networks run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images as networks take them: opened, turned upright, RGB, resized to a square.
+"""Reading of images for networks: opened, turned upright, converted to RGB, resized to a square.
 
 Images come as paths, encoded bytes, Pillow images or (H, W, 3) uint8 arrays.
 """

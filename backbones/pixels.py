@@ -1,4 +1,4 @@
-"""From stored pixels to what networks see: crop, augmentation, mean and scale."""
+"""Preparation of stored pixels for networks: crop, augmentation, mean and scale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images decoded batch by batch: memory for one batch, however many there are."""
+"""Decoding of images batch by batch, with memory for a single batch."""
 
 from __future__ import annotations
 

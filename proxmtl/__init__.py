@@ -1,8 +1,9 @@
 """proxmtl: proximal optimisation for structured-sparse, multi-task models on deep features.
 
-A :class:`Problem` is a loss on the scores of a design, plus regularizers; a solver moves the
-parameters; a :class:`Result` says how good the answer provably is. :class:`LatentMTL` is the model
-``W = L S`` with shared latent tasks and group-sparse combinations.
+A :class:`Problem` is a loss of the scores that a design computes, plus regularizers; a solver
+minimises it; a :class:`Result` holds the solution with a certificate of its accuracy.
+:class:`LatentMTL` is the factored model ``W = L S``: shared latent tasks L, combined by
+group-sparse columns of S.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ __version__ = "0.1.0"
 
 
 def _public_names() -> dict[str, str]:
-    """Name -> module, as the stub beside this file tells type checkers and editors."""
+    """Read public name -> module from the stub ``__init__.pyi``, which type checkers read, too."""
     stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     return {alias.name: str(node.module) for node in imports for alias in node.names}
@@ -29,9 +30,9 @@ __all__ = sorted([*_MODULE_OF, "__version__"])  # noqa: PLE0605 - read from the 
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name, or a room, when it is asked for.
+    """Import a public name, or a subpackage, at first access.
 
-    torch alone takes seconds to import, and ``proxmtl --help`` needs none of it.
+    Importing torch alone takes seconds, and ``proxmtl --help`` does not need it.
     """
     if name in _MODULE_OF:
         value = getattr(importlib.import_module(_MODULE_OF[name]), name)

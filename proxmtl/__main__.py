@@ -1,4 +1,4 @@
-"""``python -m proxmtl`` is the program ``proxmtl``."""
+"""``python -m proxmtl`` runs the command-line program ``proxmtl``."""
 
 from proxmtl.cli import main
 

@@ -1,4 +1,4 @@
-"""Arrays and numbers as users have them, as the tensors and the numbers that the engine takes."""
+"""Conversion of users' arrays and numbers to the tensors and Python numbers of the engine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Array = Tensor | np.ndarray | Sequence[object]
 
 
 def as_python(value: Any) -> Any:
-    """Scalars of NumPy and torch as Python's numbers, booleans and strings.
+    """Convert scalars of NumPy and torch to Python's numbers, booleans and strings.
 
-    So are arrays and tensors without dimensions, and scalars inside mappings (keys too), lists and
-    tuples. Everything else comes back as it is.
+    Converts 0-d arrays and tensors, fractions, and scalars inside mappings (keys, too), lists and
+    tuples. Returns any other value as it is.
     """
     if isinstance(value, (np.generic, np.ndarray, Tensor)):
         if value.ndim:
@@ -34,9 +34,15 @@ def as_python(value: Any) -> Any:
 
 
 def as_float_tensor(name: str, values: Array, like: Tensor | None = None) -> Tensor:
-    """Tensor of real numbers, without a graph, on the device and in the dtype of ``like`` if given.
+    """Convert to a detached tensor of real numbers, with the dtype and device of ``like`` if given.
 
-    Missing entries of frames, masked arrays and arrays of objects become NaN.
+    Without ``like``, numbers that are not floating point become float64. Missing entries of data
+    frames, masked arrays and object arrays become NaN. ``name`` is the argument in error messages.
+
+    Raises
+    ------
+    ValueError
+        If the values are no rectangular array of real numbers, or a tensor on another device.
     """
     tensor = values.detach() if isinstance(values, Tensor) else _read(name, values)
     if tensor.is_complex():
@@ -62,7 +68,7 @@ def _read(name: str, values: Any) -> Tensor:
             return torch.as_tensor(_plain(values))
         try:
             return torch.as_tensor(values)
-        except (TypeError, ValueError, RuntimeError):  # None or pandas.NA in lists, perhaps
+        except (TypeError, ValueError, RuntimeError):  # the list may hold None or pandas.NA
             return torch.as_tensor(_without_objects(np.asarray(values, dtype=object)))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
@@ -74,19 +80,22 @@ def _read(name: str, values: Any) -> Tensor:
 def _numbers_of_frame(values: Any) -> np.ndarray:
     try:
         return np.asarray(values.to_numpy(dtype="float64", na_value=np.nan))
-    except (TypeError, ValueError):  # columns of objects, pandas.NA among them
+    except (TypeError, ValueError):  # object columns, which may hold pandas.NA
         return np.asarray(values, dtype=object)
 
 
 def _without_objects(values: np.ndarray) -> np.ndarray:
-    """Objects as an array of their own type, NaN for each missing one."""
+    """Convert an object array to the dtype of its objects, with NaN for missing ones."""
     from pandas import isna  # noqa: PLC0415 (heavy, and rarely needed)
 
     return np.array(np.where(isna(values), np.nan, values).tolist())
 
 
 def _plain(values: np.ndarray) -> np.ndarray:
-    """The same array, copied where torch could not share its memory: it never writes, but warns."""
+    """Copy an array that torch cannot share: byte order, long double, strides, or read-only.
+
+    Nothing is ever written to the array, but torch warns of a read-only one.
+    """
     if not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
     if values.dtype.kind == "f" and values.itemsize > np.dtype(np.float64).itemsize:
@@ -98,23 +107,23 @@ def _plain(values: np.ndarray) -> np.ndarray:
 
 
 def check_same_order(X: Any, **others: Any) -> None:
-    """Raise if an index says that row i of two data frames is not of the same sample.
+    """Raise if the indexes of two data frames show that their rows are in different orders.
 
-    Rows are matched by their position, whatever the indexes are, unless both say otherwise: both
-    are of pandas, neither is the one that every new frame has (0, 1, 2, ...), they have labels in
-    common, and not in the same places.
+    Rows are matched by position. An error is raised only if both objects have a pandas index of
+    the same length, neither of them is the default one (0, 1, 2, ...), and the two indexes have
+    labels in common but differ.
 
     Parameters
     ----------
     X
         Features, of any kind.
     **others
-        What has a row for each of theirs, by the name that an error gives it.
+        Objects with a row for each row of ``X``, by their names in the error message.
 
     Raises
     ------
     ValueError
-        If so.
+        If the rows of one of them are in another order.
     """
     index: Any = getattr(X, "index", None)
     for name, other in others.items():
@@ -122,7 +131,7 @@ def check_same_order(X: Any, **others: Any) -> None:
         if not (hasattr(index, "isin") and hasattr(second, "isin")):  # lists have an index too
             continue
         if len(index) != len(second) or index.equals(second):
-            continue  # another length is an error of its own
+            continue  # different lengths are reported elsewhere
         if _counts(index) or _counts(second) or not second.isin(index).any():
             continue
         row = int(np.argmax(np.asarray(index != second)))

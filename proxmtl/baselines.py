@@ -1,4 +1,4 @@
-"""The linear models that the paper compares, each a loss, a penalty and a decomposition of W."""
+"""The linear models that the paper compares: loss, penalty, and whether W is factored."""
 
 from __future__ import annotations
 
@@ -27,25 +27,27 @@ __all__ = ["BASELINES", "Baseline"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """One row: ``loss(X W + b) + R(W)`` for W free, or the factored problem for ``W = L S``.
+    """A model of the comparison: ``loss(X W + b) + R(W)``, or the factored problem, ``W = L S``.
 
     Attributes
     ----------
     name : str
         Key in :data:`BASELINES`.
     row : str
-        What the paper calls it.
+        Name of the model in the paper's tables.
     loss : Loss
-        The row's loss; an estimator may take another.
+        Loss of the model; an estimator may use another.
     decomposition : "free" or "factored"
-        Free: convex, with a duality gap. Factored: ``W = L S``, not jointly convex.
+        ``"free"``: W is the parameter; convex, with a duality gap. ``"factored"``: ``W = L S``, not
+        jointly convex in L and S.
     reference : str
+        Authors and year.
     penalty : callable or None
-        Free: the penalty at strength 1, given the groups of tasks.
+        For a free W: maps the groups of tasks to the penalty of strength 1.
     grouped : bool
-        Whether the groups of tasks matter; else each task is alone.
+        Whether the model uses groups of tasks; otherwise each task is a group of its own.
     l1 : bool
-        Factored: whether L has an L1 norm beside its square.
+        For a factored W: whether L has an L1 penalty besides the squared Frobenius norm.
     """
 
     name: str
@@ -58,18 +60,21 @@ class Baseline:
     l1: bool = False
 
     def regularizer(self, groups: Groups | int, strength: float) -> Regularizer:
-        """Return the penalty on W of a free row.
+        """Return the penalty of the model on a free W.
 
         Parameters
         ----------
         groups : Groups or int
-            Of tasks; or their number, where the row has no groups.
+            Groups of tasks; or the number of tasks, if the model does not use groups.
         strength : float
+            Regularization weight.
 
         Raises
         ------
         UnsupportedError
-            If the row is factored: its penalties are on L and S.
+            If W is factored: the penalties are then on L and S.
+        ValueError
+            If the model uses groups and ``groups`` is a number.
         """
         if self.penalty is None:
             raise UnsupportedError(
@@ -78,7 +83,7 @@ class Baseline:
         return self.penalty(self.task_groups(groups)).with_strength(strength)
 
     def task_groups(self, groups: Groups | int) -> Groups:
-        """Return the groups that this row uses: those given, or each task alone."""
+        """Return the groups that the model uses: the given ones, or a singleton for each task."""
         if self.grouped:
             if isinstance(groups, int):
                 raise ValueError(f"groups: {self.name} needs groups of tasks, got none.")
@@ -95,16 +100,18 @@ class Baseline:
         l1_strength: float = 0.0,
         frobenius_strength: float = 0.0,
     ) -> Problem | LatentProblem:
-        """Pose the row's problem on data.
+        """Build the optimisation problem of the model on data.
 
         Parameters
         ----------
-        design, targets, groups
-            As for :class:`Problem`; ``groups`` of tasks, for the rows that have them.
+        design, targets
+            As for :class:`Problem`.
+        groups : Groups, optional
+            Groups of tasks; required if the model is ``grouped``.
         strength : float
-            Of the penalty on W, or on S where W is factored.
+            Weight of the penalty on W, or on S if W is factored.
         l1_strength, frobenius_strength : float
-            On L, where W is factored.
+            Weights of the penalties on L; only if W is factored.
 
         Returns
         -------
@@ -114,7 +121,8 @@ class Baseline:
         Raises
         ------
         ValueError
-            If the row has groups and none were given, or a strength is of no use in it.
+            If the model uses groups and none were given, or a strength belongs to a penalty that
+            the model lacks.
         """
         given: Groups | int = targets.n_tasks if groups is None else groups
         unused = []
@@ -195,4 +203,4 @@ BASELINES: dict[str, Baseline] = {
         ),
     )
 }
-"""Every row by name. The paper's CNN rows are these on features of fine-tuned networks."""
+"""All models by name. The paper's CNN rows are these models on features of fine-tuned networks."""

@@ -1,4 +1,4 @@
-"""How good a point of a problem is: certificates, and what they are measured against."""
+"""Certificates of points of a problem: objective, duality gap, KKT residual, and their scales."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from proxmtl.result import Certificate
 __all__ = ["Certified", "Gathered", "Measured", "measured"]
 
 ROUNDING = 64 * torch.finfo(torch.float64).eps
-"""Relative margin inside the domain of a conjugate: past the rounding of its gauge."""
+"""Relative margin by which a dual point stays inside the conjugate's domain despite rounding."""
 
 
 class Measured(NamedTuple):
-    """Scores and gradients at a point, float64."""
+    """Scores and gradients at a point, float64: all that a certificate needs of the features."""
 
     scores: Tensor
     residuals: Tensor
@@ -34,13 +34,14 @@ class Measured(NamedTuple):
     grad: Tensor
     """Gradient of the loss in the parameter."""
     dual: tuple[Tensor, Tensor] | None
-    """Balanced residuals and their adjoint, where they were asked for."""
+    """Balanced residuals (a dual point) and ``X'`` times them; None unless requested."""
 
 
 def measured(design: Design, data: DataTerm, point: Tensor, *, balance: bool) -> Measured:
-    """Measure a float64 point in one read of the features, with or without balanced residuals.
+    """Compute scores and gradients at a float64 point in one read of the features.
 
-    A loss whose tasks do not balance one by one takes a second read.
+    ``balance`` asks for balanced residuals, too. They take a second read for a loss that couples
+    the tasks, which has no companion (:meth:`DataTerm.companion`).
     """
     found = Gathered(data, balance=balance)
     scores, adjoints = design.sweep(point, found.residuals_of)
@@ -81,7 +82,7 @@ class Gathered:
 
 
 class Certified(OnData):
-    """The part of :class:`proxmtl.Problem` that measures points."""
+    """Base of :class:`proxmtl.Problem`: measures how good a point is."""
 
     design: Design
     counts: OracleCounts
@@ -90,7 +91,7 @@ class Certified(OnData):
     regularizer: Regularizer | None
     ridge: float
     _definite: bool
-    _plain: Self | None  # the problem that this is in other units
+    _plain: Self | None  # cached: this problem with its intercept in unit 1
 
     if TYPE_CHECKING:
         zeros: Callable[..., Tensor]
@@ -100,10 +101,10 @@ class Certified(OnData):
         smooth_terms_value_and_grad: Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
     def critical_strength(self) -> float:
-        """Smallest strength of the non-smooth regularizer at which its argument is all zero.
+        """Smallest strength of the non-smooth regularizer at which all weights are zero.
 
-        With an intercept, the loss is first minimised over the intercept alone, exactly as the
-        solution with zero weights does.
+        With an intercept, the gradient is taken at the intercepts that minimise the loss of zero
+        weights. Raises :class:`UnsupportedError` if there is no non-smooth regularizer.
         """
         if self.regularizer is None:
             raise UnsupportedError("critical_strength: the problem has no non-smooth regularizer.")
@@ -112,7 +113,7 @@ class Certified(OnData):
         return self.regularizer.critical_strength(self.design.split(grad)[0])
 
     def _scores_without_weights(self, intercept: Tensor | None) -> Tensor:
-        """Scores of zero weights, float64; no product, unless a part of them is held fixed."""
+        """Scores of zero weights, float64; takes a product only if the design is affine."""
         if not self.design.affine:
             zero = self.data.zero_scores(torch.float64)
             return zero if intercept is None else zero + self.data.constant_scores(intercept)
@@ -124,9 +125,9 @@ class Certified(OnData):
         )
 
     def null_point(self) -> Tensor:
-        """Zero weights, with the intercept that then minimises the loss; float64.
+        """Zero weights with the intercepts that minimise the loss of them; float64.
 
-        The solution wherever the strength is at least the critical one.
+        This is the solution if the strength is at least :meth:`critical_strength`.
         """
         zero = self.zeros(torch.float64)
         if not self.design.intercept:
@@ -137,7 +138,7 @@ class Certified(OnData):
     def null(self, like: Tensor) -> tuple[Tensor, float] | None:
         """:meth:`null_point` in the precision of ``like``, and its objective, without a product.
 
-        None where a part of the scores is held fixed: then they depend on the features at zero too.
+        None for an affine design, whose scores at zero weights depend on the features.
         """
         if self.design.affine:
             return None
@@ -152,7 +153,7 @@ class Certified(OnData):
 
     @property
     def loss_at_zero(self) -> float:
-        """Loss of the zero parameter, float64: what there is to explain."""
+        """Loss at ``W = 0``, float64 (the null loss)."""
         return self._at_zero[0]
 
     @property
@@ -162,7 +163,7 @@ class Certified(OnData):
 
     @property
     def residual_scales(self) -> dict[str, float]:
-        """Units of the KKT residuals of the blocks, :attr:`Certificate.scales`."""
+        """Scale of the KKT residual of each block: :attr:`Certificate.scales`."""
         of_weights, _ = self._at_zero[1]
         scales = {"W": of_weights}
         if self.design.intercept:
@@ -171,10 +172,10 @@ class Certified(OnData):
 
     @property
     def weight_unit(self) -> float:
-        """Length of weights at which the loss, linear as it is at zero, would be zero.
+        """Norm of the weights at which the loss, linearised at zero, would vanish.
 
-        The unit in which weights are small or large, whatever the scale of the features; 1 where
-        there is no gradient. Found in half a pass, which is counted, unless a certificate found it.
+        It tells small from large weights for features of any scale; 1 where the gradient at zero
+        vanishes. The first call costs half a pass, unless a certificate has computed the gradient.
         """
         if "_at_zero" not in self.__dict__:
             forward = self.design.share if self.design.affine else 0.0
@@ -184,17 +185,20 @@ class Certified(OnData):
 
     @cached_property
     def _at_zero(self) -> tuple[float, tuple[float, float], float]:
-        """Loss at zero, norms of its gradient in weights and intercept, unit of the latter."""
+        """Loss at zero, norms of its gradient in weights and intercept, scale of the intercept's.
+
+        That scale is the norm of the tasks' sums of absolute residuals.
+        """
         value, residuals = self.data.value_and_gradient(self._scores_without_weights(None))
         grad, bias = self.design.split(self.design.adjoint(residuals))
         norms = norm(grad), 0.0 if bias is None else norm(bias)
         return float(value), norms, norm(self.data.per_task(residuals.abs()))
 
     def certificate(self, W: Tensor) -> Certificate:
-        """Measure a point in float64: objective, duality gap where there is one, KKT residual.
+        """Measure a point in float64: objective, duality gap (if there is one), KKT residual.
 
-        A point of lower precision is measured where its rounding left it, or within some units of
-        that where it hides bounds or a rank (:meth:`Regularizer.snap`).
+        A point of lower precision is converted to float64, and moved by some units in its last
+        place where rounding has hidden an active bound or a rank (:meth:`Regularizer.snap`).
         """
         if self.design.unit != 1:
             return self._in_plain_units().certificate(self.outside(W))
@@ -212,7 +216,7 @@ class Certified(OnData):
         return self._plain
 
     def settled(self, W: Tensor) -> Tensor:
-        """Float64 point at which ``W`` is certified."""
+        """Float64 point at which ``W`` is certified: see :meth:`certificate`."""
         point = W.to(torch.float64)
         if self.regularizer is None:
             return point
@@ -229,7 +233,11 @@ class Certified(OnData):
         loss_at_zero: float | None = None,
         scales: dict[str, float] | None = None,
     ) -> Certificate:
-        """Certificate from what was measured at a float64 point: no product with the features."""
+        """Certificate of a float64 point from the quantities measured there; takes no product.
+
+        ``scale`` becomes :attr:`Certificate.scale`, ``scales`` (default: :attr:`residual_scales`)
+        :attr:`Certificate.scales`.
+        """
         value = float(self.data.value(at.scores))
         smooth, smooth_grad = self.smooth_terms_value_and_grad(point)
         objective = value + float(self.regularizer_value(point) + smooth)
@@ -259,9 +267,11 @@ class Certified(OnData):
 
     @property
     def has_gap(self) -> bool:
-        """Whether a feasible dual point can be made: a ridge, or a penalty that is a norm.
+        """Whether a dual feasible point can be constructed, so that there is a duality gap.
 
-        Not for smoothed problems, and not where the penalty leaves a part of the parameter free.
+        True for a convex problem with a ridge, a penalty whose conjugate is known, or a norm that
+        penalises all weights. False for smoothed problems, and with an intercept for a loss whose
+        residuals cannot be balanced.
         """
         if self.smooth_terms or not all(term.is_convex for term in self.terms):
             return False
@@ -273,7 +283,10 @@ class Certified(OnData):
         )
 
     def balanced(self, residuals: Tensor) -> Tensor:
-        """Residuals as dual variables: each task's sum to zero if there is an intercept."""
+        """Dual point made of the residuals; with an intercept, each task's entries sum to zero.
+
+        Raises :class:`UnsupportedError` if the loss has no construction of such a point.
+        """
         if not self.design.intercept:
             return residuals
         balanced = self.data.balanced(residuals)
@@ -285,25 +298,25 @@ class Certified(OnData):
         return balanced
 
     def measured(self, point: Tensor) -> Measured:
-        """What a certificate is made of, at a float64 point: one read of the features."""
+        """Scores and gradients at a float64 point, as a certificate needs them: one read."""
         return measured(
             self.design, self.data, point, balance=self.has_gap and self.design.intercept
         )
 
 
 def _duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) -> float:
-    """Fenchel gap of a convex problem at a dual point made of the loss's own residuals.
+    """Fenchel gap of a convex problem, with a dual point made of the residuals at ``W``.
 
     Parameters
     ----------
     problem : Problem
-        One that :attr:`Problem.has_gap`.
+        With :attr:`Problem.has_gap`.
     W : Tensor
         Point, float64.
     at : Measured
-        There; with balanced residuals where the design has an intercept.
+        Quantities measured at ``W``; with balanced residuals if the design has an intercept.
     objective : float
-        At the point.
+        Objective at ``W``.
 
     Returns
     -------
@@ -313,12 +326,12 @@ def _duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) 
     residuals, grad = at.dual or (at.residuals, at.grad)
     U, _ = problem.design.split(-grad)
     penalised, _ = problem.design.split(W)
-    # fixed part of an affine design: <theta, scores - A w>
+    # an affine design has fixed scores c = scores - A w, which enter the dual as <theta, c>
     offset = float((residuals * at.scores).sum() - (grad * W).sum())
     if problem.ridge > 0:
         scale, conjugate = 1.0, _conjugate_with_ridge(problem, U)
     elif problem.regularizer is not None and problem.regularizer.has_conjugate:
-        # a dual point just outside the conjugate's domain is shrunk into it, past rounding
+        # shrink a dual point outside the conjugate's domain to inside it, with a rounding margin
         limit = problem.regularizer.conjugate_limit(U) * (1 - ROUNDING)
         scale = 1.0 if limit >= 1 else limit  # NaN stays
         conjugate = problem.regularizer.conjugate(scale * U)
@@ -333,7 +346,7 @@ def _duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) 
 
 
 def _conjugate_with_ridge(problem: Certified, U: Tensor) -> float:
-    """``(R + ridge ||.||^2)*(U)``: its maximiser is a prox, ``prox_{R/2ridge}(U / 2ridge)``."""
+    """``(R + ridge ||.||^2)*(U)``, whose maximiser is the prox ``prox_{R/2ridge}(U / 2ridge)``."""
     step = 1 / (2 * problem.ridge)
     point = U * step
     if problem.regularizer is None:

@@ -1,4 +1,7 @@
-"""What a solve costs: products with the features, counted, and a limit that they never pass."""
+"""Cost of a solve in products with the features: a counter with a hard limit.
+
+A pass over the data is one product with the features X and one with their transpose.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from proxmtl.designs import Design
 __all__ = ["OracleCounts", "OutOfPassesError"]
 
 ROUNDING = 1e-9
-"""Passes by which a sum of shares may miss a limit."""
+"""Rounding error of a sum of passes: a limit may be exceeded by so much."""
 
 
 class OutOfPassesError(Exception):
-    """Raised in place of a product that would lead beyond the limit; :func:`run` takes it.
+    """Raised in place of a product that would exceed the limit; the loop of the solvers catches it.
 
-    ``reached`` is a point that the iteration had come to, where it knows of one: it may be
-    returned, but no run goes on from it.
+    ``reached`` is the point that the interrupted iteration had reached, or None. The run may return
+    it, but cannot be resumed from it.
     """
 
     def __init__(self, message: str, reached: Any = None) -> None:
@@ -30,26 +33,27 @@ class OutOfPassesError(Exception):
 
 @dataclass
 class OracleCounts:
-    """Products with the features, counted; certificates have a count of their own.
+    """Counts of products with the features (``forward``) and with their transpose (``adjoint``).
 
-    A certificate measures a point and moves none. Everything else is part of the passes: starts,
-    curvatures, line searches and their refused steps.
+    A product with a part of the features counts as the fraction that it reads. Starts, Lipschitz
+    estimates, line searches and rejected steps are counted; certificates are counted apart, in
+    ``certificates``, since they only measure points.
     """
 
     forward: float = 0
     adjoint: float = 0
     limit: float = math.inf
     certificates: float = 0
-    """Reads of the features by certificates, which are not part of the passes."""
+    """Reads of the features by certificates, which ``passes`` does not include."""
 
     @property
     def passes(self) -> float:
-        """A gradient is one pass: one product with X and one with its transpose."""
+        """Passes made, ``(forward + adjoint) / 2``: a gradient is one pass."""
         return (self.forward + self.adjoint) / 2
 
     @property
     def left(self) -> float:
-        """Passes that may still be made."""
+        """Passes that remain within the limit."""
         return max(self.limit - self.passes, 0.0)
 
     def charge(self, *, forward: float = 0.0, adjoint: float = 0.0) -> None:
@@ -58,7 +62,7 @@ class OracleCounts:
         Raises
         ------
         OutOfPassesError
-            If they would lead beyond the limit; nothing is then counted.
+            If they would exceed the limit; nothing is counted then.
         """
         if self.passes + (forward + adjoint) / 2 > self.limit + ROUNDING:
             raise OutOfPassesError(f"{self.limit:g} passes")
@@ -67,7 +71,7 @@ class OracleCounts:
 
     @contextmanager
     def limited(self, most: float) -> Iterator[None]:
-        """Allow so many more passes; a limit that is there already and is closer stays."""
+        """Limit the block to ``most`` more passes; a tighter limit stays in force."""
         before = self.limit
         self.limit = min(before, self.passes + most)
         try:
@@ -77,7 +81,7 @@ class OracleCounts:
 
     @contextmanager
     def curvature_of(self, design: Design) -> Iterator[None]:
-        """Count the passes that a design makes to find its curvature: half of what is left."""
+        """Count the passes of a design's Lipschitz estimate; it may use half of those left."""
         before = design.curvature_passes
         design.curvature_left = self.left / 2
         try:

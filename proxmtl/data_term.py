@@ -118,7 +118,7 @@ class DataTerm(SummedLoss):
     ----------
     loss : Loss
     targets : Targets
-        Labels that the loss takes (:meth:`Loss.check_labels`); nothing is checked again here.
+        Labels that passed :meth:`Loss.check_labels`; they are not checked here.
     """
 
     def __init__(self, loss: Loss, targets: Targets) -> None:
@@ -127,7 +127,7 @@ class DataTerm(SummedLoss):
 
     @classmethod
     def checked(cls, loss: Loss, targets: Targets, dtype: torch.dtype) -> DataTerm:
-        """Data term of labels in ``dtype``; raises ``ValueError`` unless the loss takes them."""
+        """Data term in ``dtype``; raises ``ValueError`` if the loss does not accept the labels."""
         loss.check_labels(targets.labels, targets.weights)
         return cls(loss, targets.to(dtype))
 
@@ -151,11 +151,14 @@ class DataTerm(SummedLoss):
         return torch.zeros_like(self.labels, dtype=dtype)
 
     def constant_scores(self, per_task: Tensor) -> Tensor:
-        """Scores that are one number for each task, given by these, shape (M,)."""
+        """Scores that are constant in each task, from one number per task, shape (M,)."""
         return self.targets.broadcast(per_task).expand(self.shape)
 
     def take(self, entries: Tensor | slice, dtype: torch.dtype | None = None) -> DataTerm:
-        """Data term of some samples: entries along the first axis of the scores, ascending."""
+        """Data term of a subset of the samples.
+
+        ``entries`` are ascending indices, or a slice, along the first axis of the scores.
+        """
         targets = self.targets if dtype is None else self.at(dtype)
         return DataTerm(self.loss, targets.take(entries))
 
@@ -163,13 +166,13 @@ class DataTerm(SummedLoss):
 
     @cached_property
     def balances(self) -> bool:
-        """Whether the loss has a construction of :meth:`balanced`."""
+        """Whether the loss can balance residuals (:meth:`balanced` is not None)."""
         return self.balanced(self.zero_scores()) is not None
 
     def balanced(self, residuals: Tensor) -> Tensor | None:
-        """Dual point near the residuals whose sum over each task's samples is zero.
+        """Dual point near the residuals, with entries that sum to zero over each task's samples.
 
-        None where the loss has no construction of one (:meth:`Loss.balance`).
+        None if the loss has no construction of such a point (:meth:`Loss.balance`).
         """
         return self.loss.balance(residuals, self.at(residuals.dtype))
 
@@ -187,7 +190,7 @@ class DataTerm(SummedLoss):
     # ------------------------------------------------------------------ sums over samples
 
     def per_task(self, values: Tensor) -> Tensor:
-        """Sum of values, shaped like the scores, over the samples of each task; shape (M,)."""
+        """Sum of score-shaped values over the samples of each task, shape (M,)."""
         return self.targets.per_task(values)
 
     def weights_by_task(self) -> Tensor:
@@ -195,18 +198,21 @@ class DataTerm(SummedLoss):
         return self.per_task(self.converted(torch.float64)[1])
 
     def null(self, *, intercept: bool) -> tuple[Tensor | None, float]:
-        """Best intercepts (M,) of zero weights, None without, and the loss there; float64."""
+        """Optimal intercepts (M,) for zero weights, and the loss there; float64.
+
+        Without an intercept, None and the loss at zero.
+        """
         return without_weights(self.loss, self.at(torch.float64), intercept=intercept)
 
 
 class OnData:
-    """A problem whose smooth part is a data term."""
+    """Base of problems with a data term: gives access to its loss and targets."""
 
     data: DataTerm
 
     @property
     def loss(self) -> Loss:
-        """Loss of a score."""
+        """Loss function."""
         return self.data.loss
 
     @property

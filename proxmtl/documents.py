@@ -1,7 +1,7 @@
-"""JSON and TOML from files that nothing is known about: parsed, or an error that says what is odd.
+"""Parsers of JSON and TOML for untrusted files, with errors that say what is wrong.
 
-Size, depth and numbers are bounded, so that whoever reads a document meets trees that can be walked
-by recursion and numbers that become floats. Names that occur twice in a table raise.
+Size, nesting depth and magnitude of numbers are bounded: callers can walk a document by recursion
+and convert its numbers to floats. Repeated keys raise.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ __all__ = ["DocumentError", "parse_json", "parse_toml"]
 
 _DOTTED = r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"""
 WIDEST = 2**63
-"""Whole numbers are below this in absolute value."""
+"""Integers must be below this in absolute value."""
 
 
 class DocumentError(ValueError):
-    """A text that is no document, or one beyond the limits."""
+    """A text that cannot be parsed, or that exceeds a limit."""
 
 
 def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
-    """Parse JSON in UTF-8, or in the encoding that a byte order mark says.
+    """Parse JSON, encoded in UTF-8 or in the encoding of its byte order mark.
 
     Parameters
     ----------
     content
         The text.
     finite
-        Whether NaN and infinities raise; Python's own JSON may hold them.
+        Whether NaN and infinities raise; Python's ``json`` module writes and reads them.
 
     Raises
     ------
     DocumentError
-        If the text is no JSON, is larger or deeper than the limits, names an entry of a table
-        twice, or holds a number that is not finite or not below 2**63.
+        If the text is not JSON, exceeds the limits of size or depth, repeats a key in an object, or
+        contains a number that is not finite (with ``finite``) or an integer of 2**63 or more.
     """
     return _parsed(content, "JSON", _load_json if finite else _load_python_json, finite=finite)
 
 
 def parse_toml(content: bytes | str) -> Any:
-    """Parse TOML; encodings and errors are those of `parse_json`."""
+    """Parse TOML, with the encodings and errors of `parse_json`."""
     return _parsed(content, "TOML", _load_toml, finite=True)
 
 
@@ -60,7 +60,7 @@ def _load_python_json(text: str) -> Any:
 
 
 def _load_toml(text: str) -> dict[str, Any]:
-    # a dotted key of n parts costs the parser n^2 of memory, so its parts are counted before
+    # the parser takes memory of order n^2 for a dotted key of n parts, so count the parts first
     if re.search(f"{_DOTTED}{{{limit('document_depth')}}}", text):
         raise RecursionError
     return tomllib.loads(text)
@@ -88,11 +88,11 @@ def _parsed(
 
 
 class _TooDeep:
-    """In the place of a document that the parser itself found too deep."""
+    """Stands for a document that exceeded the recursion limit of the parser."""
 
 
 def _check(document: Any, *, finite: bool) -> None:
-    """Walk a document level by level: no recursion, whatever it is."""
+    """Check depth and numbers of a document, level by level, without recursion."""
     most, level = limit("document_depth"), [document]
     for _ in range(most + 1):
         if document is _TooDeep:

@@ -1,4 +1,4 @@
-"""Bytes of a file as text: UTF-8, or what a byte order mark says."""
+"""Decoding of text files: UTF-8, or the encoding of a byte order mark."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import codecs
 __all__ = ["EncodingError", "decode_text"]
 
 _MARKS = (
-    # UTF-32 first: its mark begins with that of UTF-16
+    # UTF-32 first: its little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -17,7 +17,7 @@ _MARKS = (
 
 
 class EncodingError(ValueError):
-    """Bytes that are no text; `line`, counted from 1, says where, or is None."""
+    """Bytes that cannot be decoded; `line` is the line, counted from 1, or None if not known."""
 
     def __init__(self, sentence: str, line: int | None = None) -> None:
         self.line = line
@@ -25,19 +25,19 @@ class EncodingError(ValueError):
 
 
 def decode_text(content: bytes, save: str) -> str:
-    """Decode UTF-8, or UTF-8, UTF-16 or UTF-32 with their mark; the mark is no part of the text.
+    """Decode UTF-8, or UTF-8, UTF-16 or UTF-32 with a byte order mark, which is removed.
 
     Parameters
     ----------
     content
         The bytes.
     save
-        How to save such a file, for errors: ``"save it in UTF-8"``.
+        Advice at the end of error messages: ``"save it in UTF-8"``.
 
     Raises
     ------
     EncodingError
-        If the bytes are not in the encoding, or UTF-8 with a NUL.
+        If the bytes are not valid in the encoding, or are UTF-8 with a NUL.
     """
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     if encoding.startswith("utf-8") and b"\0" in content:

@@ -1,4 +1,4 @@
-"""Tables of groups by name, in files (TOML, JSON, CSV) and resolved against the items."""
+"""Readers of group files (TOML, JSON, CSV), and the lookup of item names in them."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ _EXAMPLES = {
     ".csv": "the lines group,attribute and colors,black",
 }
 _LONGEST = 200
-"""Characters of what an error quotes of a file."""
+"""Number of characters that an error message quotes from a file."""
 
 
 def read_group_file(
     path: Path, items: Sequence[str]
 ) -> tuple[dict[str, list[str]], dict[str, float]]:
-    """Read group name -> item names, and the weights of those groups that are given one.
+    """Read group name -> item names, and group name -> weight for groups with a weight.
 
     Parameters
     ----------
     path
         A TOML, JSON or CSV file.
     items
-        Known items: a CSV file whose first line names one has no header.
+        Names of all items; a CSV file whose first line contains one of them lacks a header.
 
     Raises
     ------
     ValueError
-        If the file's ending is another, it can't be parsed, holds something else, a name is blank,
-        or there is no group in it. The message begins with the path, and the line where one is at
-        fault.
+        If the suffix is another, the file cannot be parsed or has other content, a name is blank,
+        or there is no group in it. The message begins with the path, and with the line if one line
+        is wrong.
     """
     suffix = path.suffix.lower()
     if suffix not in _EXAMPLES:
@@ -64,12 +64,12 @@ def read_group_file(
 
 
 def places_by_name(groups: Mapping[str, Iterable[str]], items: Sequence[str]) -> list[list[int]]:
-    """Places, among the ordered items, of the members of each group.
+    """Indices into ``items`` of the members of each group.
 
     Raises
     ------
     ValueError
-        If names of items repeat, or a member is not one of them or is there twice.
+        If item names repeat, or a member is unknown or repeated in its group.
     """
     repeated = sorted(name for name, count in Counter(items).items() if count > 1)
     if repeated:
@@ -156,7 +156,7 @@ def _checked(
 
 
 def _check_tables(path: Path, content: Mapping[str, Any]) -> None:
-    """Raise where something stands beside the table of groups that is never read."""
+    """Raise if the document has a key other than ``groups`` and ``weights``."""
     known = ["groups", "weights"]
     unknown = [name for name in content if name not in known]
     if unknown:
@@ -183,7 +183,7 @@ def _read_csv(path: Path, items: Sequence[str]) -> dict[str, list[str]]:
         if row.is_blank:
             continue
         group, item, *more = [*row.cells, ""]
-        if len(row.cells) < 2 or any(more):  # spreadsheets write blank cells behind
+        if len(row.cells) < 2 or any(more):  # spreadsheets append blank cells
             raise ValueError(
                 f"{_place(path, row.line)}: groups have one membership a line, group,attribute, "
                 f"and this line has {_shown(row.cells)}; write a line for each attribute."
@@ -196,7 +196,7 @@ def _read_csv(path: Path, items: Sequence[str]) -> dict[str, list[str]]:
                 f"both names in every line.{merged}"
             )
         table.setdefault(group, []).append(item)
-    # columns the other way round, or a column for each group
+    # the columns may be swapped, or there may be a column for each group
     if table and all(name in items and name not in table[name] for name in table):
         raise ValueError(
             f"{_place(path, rows[0].line)}: the first column has attributes ({_shown(list(table))})"
@@ -225,12 +225,12 @@ def _shorten(names: Sequence[str], limit: int = 8) -> str:
 
 
 def item_index(item: Any) -> int:
-    """Item as a whole number.
+    """Convert an item index to an int.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not an integer.
     """
     try:
         return operator.index(item)

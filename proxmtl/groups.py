@@ -1,4 +1,4 @@
-"""Groups of items: one description, used by every group norm and every kernel."""
+"""Groups of items (tasks, attributes): the description that group norms and kernels share."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Groups:
     """A family of (possibly overlapping) weighted groups of items ``0 .. n_items - 1``.
 
     Stored as CSR: the members of group ``g`` are ``indices[indptr[g]:indptr[g + 1]]``, ascending.
-    Validated once, here; whoever holds a ``Groups`` need not check it again. Build one with
-    :meth:`from_lists`, :meth:`from_labels`, :meth:`from_names`, :meth:`from_file`,
-    :meth:`singletons` or :meth:`single`.
+    Immutable, and validated at construction. Build one with :meth:`from_lists`,
+    :meth:`from_labels`, :meth:`from_names`, :meth:`from_file`, :meth:`singletons` or
+    :meth:`single`.
 
     Parameters
     ----------
@@ -87,15 +87,15 @@ class Groups:
         suspects = torch.cat([self.group_of[wrong], torch.nonzero(self.sizes == 0).flatten()])
         for g in sorted(set(suspects.tolist())):
             self._check_members(self.names[g], self.members(g))
-        _ = self.index  # now: a compiler can't trace how it is made
+        _ = self.index  # cache it now: torch.compile cannot trace its construction
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # fields alone, and as arrays: other processes would get tensors by descriptors
+        # without caches, and as arrays: torch passes tensors to other processes by file descriptors
         arrays = (part.cpu().numpy() for part in (self.indptr, self.indices, self.weights))
         return _restored, (*arrays, self.n_items, self.names)
 
     def __deepcopy__(self, memo: Any) -> Groups:
-        return self  # it never changes
+        return self  # immutable
 
     def _check_members(self, name: str, members: list[int]) -> None:
         if not members:
@@ -160,7 +160,7 @@ class Groups:
 
     @classmethod
     def from_labels(cls, labels: Sequence[Hashable], weights: Weights = None) -> Groups:
-        """Build disjoint groups from one group label per item, in order of first appearance."""
+        """Build disjoint groups from the group label of each item, in order of first appearance."""
         order: dict[Hashable, list[int]] = {}
         for item, label in enumerate(labels):
             order.setdefault(label, []).append(item)
@@ -173,7 +173,7 @@ class Groups:
         items: Sequence[str],
         weights: Weights = None,
     ) -> Groups:
-        """Build from group name -> item names, resolved against the ordered item names.
+        """Build from a mapping group name -> item names; ``items`` are the ordered item names.
 
         Raises
         ------
@@ -206,15 +206,15 @@ class Groups:
 
     @classmethod
     def singletons(cls, n_items: int) -> Groups:
-        """Each item its own group: the group norm becomes the L1 norm."""
+        """Build a group of its own for each item: the group norm becomes the L1 norm."""
         return cls.from_lists([[i] for i in range(n_items)], n_items)
 
     @classmethod
     def single(cls, n_items: int) -> Groups:
-        """All items in one group: the group norm becomes the block L2 norm."""
+        """Build one group of all items: the group norm becomes the block L2 norm."""
         return cls.from_lists([range(n_items)], n_items, ["all"])
 
-    # ------------------------------------------------------------------ what is known of them
+    # ------------------------------------------------------------------ structure
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -230,7 +230,7 @@ class Groups:
 
     @cached_property
     def index(self) -> GroupIndex:
-        """The groups as kernels take them, without weights; made, and checked by them, once."""
+        """The memberships in the form that kernels take, without weights; cached."""
         return GroupIndex(self.indptr, self.indices)
 
     @cached_property
@@ -240,17 +240,17 @@ class Groups:
 
     @cached_property
     def group_of(self) -> Tensor:
-        """Group of each membership, shape (n_memberships,): the COO twin of ``indptr``."""
+        """Group of each membership, shape (n_memberships,): ``indptr`` in COO form."""
         return torch.repeat_interleave(torch.arange(len(self)), self.sizes)
 
     @cached_property
     def coverage(self) -> Tensor:
-        """Number of groups that hold each item, shape (n_items,)."""
+        """Number of groups that contain each item, shape (n_items,)."""
         return torch.bincount(self.indices, minlength=self.n_items)
 
     @property
     def max_overlap(self) -> int:
-        """Largest number of groups that hold one item; 1 if disjoint."""
+        """Largest number of groups that contain the same item; at most 1 if disjoint."""
         return int(self.coverage.max())
 
     @property
@@ -267,8 +267,8 @@ class Groups:
 
     @cached_property
     def is_tree(self) -> bool:
-        """Whether any two groups are disjoint or one holds the other."""
-        # a group lies in another iff that is the next larger one around each of its items
+        """Whether any two groups are either disjoint or nested."""
+        # a tree: all items of a group agree on the next larger group that contains them
         rank = torch.empty(len(self), dtype=torch.int64)
         rank[torch.argsort(self.sizes, stable=True)] = torch.arange(len(self))
         level = rank[self.group_of]
@@ -296,17 +296,17 @@ class Groups:
 
     @property
     def uncovered(self) -> list[int]:
-        """Items in no group: their part of the parameter would be free of the penalty."""
+        """Items in no group; a group norm does not penalise their entries of the parameter."""
         return torch.nonzero(self.coverage == 0).flatten().tolist()
 
     @cached_property
     def unpenalised(self) -> list[int]:
-        """Items in no group of positive weight: a group norm does not see them."""
+        """Items in no group of positive weight; a group norm does not penalise their entries."""
         seen = self.indices[(self.weights > 0)[self.group_of]]
         return torch.nonzero(torch.bincount(seen, minlength=self.n_items) == 0).flatten().tolist()
 
     def covering(self) -> Groups:
-        """Return the same groups, with a singleton of weight 1 for each uncovered item."""
+        """Return the groups plus a singleton of weight 1 for each item in no group."""
         extra = self.uncovered
         if not extra:
             return self
@@ -320,23 +320,23 @@ class Groups:
         )
 
     def with_global(self, weight: float = 1.0, name: str = "all") -> Groups:
-        """Return the same groups and one of all items, so that groups also share among each other.
+        """Return the groups plus one group of all items, which couples the others.
 
-        Disjoint groups and the one of all items are a tree, for which the prox of the overlapping
-        norm is exact. Groups that hold one of all items already are returned as they are.
+        Disjoint groups and a group of all items form a tree, for which the prox of the overlapping
+        group norm is exact. If there is a group of all items already, returns the groups unchanged.
 
         Parameters
         ----------
         weight
-            Of the group of all items, ``>= 0``.
+            Weight of the group of all items, ``>= 0``.
         name
-            Of the group of all items.
+            Name of the group of all items.
 
         Raises
         ------
         ValueError
-            If the weight is negative or not finite, the name is blank, or a group of some items
-            has it; also where a group of all items is there already.
+            If the weight is negative or not finite, the name is blank, or a smaller group has that
+            name. The arguments are checked even if a group of all items exists.
         """
         top = Groups.from_lists([range(self.n_items)], self.n_items, [name], [weight])
         is_top = (self.sizes == self.n_items).tolist()
@@ -353,7 +353,7 @@ class Groups:
         )
 
     def restricted(self, items: Sequence[int]) -> Groups:
-        """Return the groups on some of the items, numbered anew; groups left empty are gone.
+        """Return the groups restricted to some items, which are renumbered; drops empty groups.
 
         Parameters
         ----------
@@ -393,6 +393,6 @@ class Groups:
 def _restored(
     indptr: np.ndarray, indices: np.ndarray, weights: np.ndarray, n_items: int, names: Any
 ) -> Groups:
-    """The groups that were pickled."""
+    """Rebuild the groups from a pickle."""
     bounds, members, of_groups = (torch.tensor(part) for part in (indptr, indices, weights))
     return Groups(bounds, members, of_groups, n_items, names)

@@ -1,4 +1,4 @@
-"""What labels may be: how they are read, which of them are missing, and which values they take."""
+"""Codings of labels: reading label arrays, finding missing labels, converting to -1 and +1."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = [
 ]
 
 CODINGS = ((0, 1), (-1, 1))
-"""The codings of a label matrix, no before yes."""
+"""Codings of binary labels as pairs (negative, positive)."""
 
 
 class Observed(NamedTuple):
-    """Labels that are there, and where."""
+    """The labels that are not missing, and their places."""
 
     labels: NDArray[Any]
-    """Observed labels in the order of the rows, 1-d, of one type: whole numbers for 0, 1 and -1."""
+    """Observed labels in row-major order, 1-d, of one dtype; int64 if all are 0, 1 or -1."""
     where: NDArray[np.bool_]
-    """The shape of the labels, false where one is missing."""
+    """Mask in the shape of the labels, false where a label is missing."""
 
 
 def observed_labels(Y: Any) -> Observed:
-    """Read labels in any form: arrays, frames and series of any dtype, tensors, lists.
+    """Read labels from an array, data frame or series of any dtype, a tensor or a list.
 
-    Missing are NaN, None, ``pandas.NA``, ``NaT`` and masked entries.
+    NaN, None, ``pandas.NA``, ``NaT`` and masked entries are missing labels.
     """
     labels = _as_array(Y)
     where: NDArray[np.bool_] = np.ones(labels.shape, dtype=np.bool_)
@@ -47,9 +47,9 @@ def observed_labels(Y: Any) -> Observed:
         where &= ~np.ma.getmaskarray(Y)
     values = labels[where]
     if values.dtype.kind == "O":
-        values = np.array(values.tolist())  # strings, integers or booleans by their own type
+        values = np.array(values.tolist())  # the dtype of the objects: strings, integers, booleans
     if values.dtype.kind == "f" and np.isin(values, (-1.0, 0.0, 1.0)).all():
-        values = values.astype(np.int64)  # floats only because of the NaN beside them
+        values = values.astype(np.int64)  # they may be floats only because others are NaN
     return Observed(values, where)
 
 
@@ -59,12 +59,12 @@ def _as_array(Y: Any) -> NDArray[Any]:
         return np.asarray(plain.double() if plain.is_floating_point() else plain)
     labels: NDArray[Any] = np.asarray(Y)
     if labels.dtype.kind in "SU" and isinstance(Y, (list, tuple)):
-        return np.asarray(Y, dtype=object)  # NaN among strings would be the string "nan"
+        return np.asarray(Y, dtype=object)  # else NaN among strings becomes the string "nan"
     return labels
 
 
 def signs_of(Y: Any, values: NDArray[Any]) -> NDArray[np.float64]:
-    """Labels as -1, +1 and NaN for missing, in the shape of `Y`.
+    """Convert labels of two known values to -1 and +1, NaN for missing; in the shape of `Y`.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def signs_of(Y: Any, values: NDArray[Any]) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If another value occurs.
+        If `Y` contains another value.
     """
     seen, where = observed_labels(Y)
     if (seen.dtype.kind in "SU") != (values.dtype.kind in "SU"):
@@ -95,23 +95,23 @@ def signs_of(Y: Any, values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def inferred_signs(labels: Any) -> Any:
-    """Labels coded 0 and 1, -1 and +1 or by booleans as -1, +1 and NaN for missing.
+    """Convert labels coded 0/1, -1/+1 or by booleans to -1 and +1, NaN for missing.
 
     Parameters
     ----------
     labels
-        A matrix in any form that :func:`observed_labels` reads, or a list of vectors, one for each
-        task, which have one coding.
+        A matrix in any form that :func:`observed_labels` reads, or a list with a vector for each
+        task, all in the same coding.
 
     Returns
     -------
     ndarray or list of ndarray
-        Like ``labels``.
+        In the shape of ``labels``, float64.
 
     Raises
     ------
     ValueError
-        If another value occurs, or values of both codings.
+        If the labels contain another value, or values of both codings.
     """
     several = isinstance(labels, (list, tuple)) and any(hasattr(part, "shape") for part in labels)
     parts = labels if several else [labels]
@@ -128,20 +128,20 @@ def inferred_signs(labels: Any) -> Any:
 
 
 def check_coding(labels: Tensor, observed: Tensor, *, zero_is_missing: bool | None = None) -> None:
-    """Refuse labels that are not -1, +1 or missing, and zeros that look like the no of 0/1 coding.
+    """Raise unless labels are -1, +1 or missing (0, NaN), and are not 0/1 labels by mistake.
 
     Parameters
     ----------
     labels, observed : Tensor, same shape
-        Labels, and where they are neither 0 nor NaN.
+        Labels, and the mask of those that are neither 0 nor NaN.
     zero_is_missing : bool, optional
-        Of labels that are part of a set: whether the set codes missing labels as 0. None: these
-        labels are all there is, and zeros without a single -1 are refused.
+        For a part of a data set, such as a batch: whether the whole set codes missing labels as 0.
+        None (``labels`` is the whole set): zeros without a single -1 raise.
 
     Raises
     ------
     ValueError
-        With what was seen and what to do.
+        If a label has another value, or zeros appear to be the negatives of 0/1 labels.
     """
     seen = labels[observed]
     wrong = seen[(seen != 1) & (seen != -1)]

@@ -1,7 +1,7 @@
-"""How much a file may ask for before it is read: defaults, and the variables that raise them.
+"""Limits on the resources that an input file may take, and the variables that change them.
 
-A file from elsewhere may be small and ask for a thousand times its size. Each limit is far above
-what the files of real use need, and a user who knows better raises it for one command::
+A small malicious file may take a thousand times its size when it is read. The defaults are far
+above what real files need; an environment variable raises a limit for one command::
 
     PROXMTL_MAX_IMAGE_PIXELS=400000000 proxmtl extract scans --out features.npy
 """
@@ -20,21 +20,21 @@ LIMITS: dict[str, tuple[int, str]] = {
     "image_pixels": (2**27, "pixels of an image before it is resized"),
     "model_bytes": (2**34, "bytes of a model's arrays, or of the networks that it describes"),
 }
-"""Name -> default, and what is counted."""
+"""Limit name -> (default, what the limit counts)."""
 
 
 def variable(name: str) -> str:
-    """Environment variable that sets a limit."""
+    """Name of the environment variable that sets a limit."""
     return f"PROXMTL_MAX_{name.upper()}"
 
 
 def limit(name: str) -> int:
-    """Value of a limit: the environment's, else the default.
+    """Value of a limit: that of the environment variable, or the default.
 
     Raises
     ------
     ValueError
-        If the variable is no positive whole number.
+        If the variable is not a positive integer.
     """
     text = os.environ.get(variable(name), "").strip()
     if not text:
@@ -45,7 +45,7 @@ def limit(name: str) -> int:
 
 
 def advice(name: str, needed: int) -> str:
-    """What to do about a file that is over a limit."""
+    """End of an error message: how to raise a limit that a file exceeds to ``needed``."""
     return (
         f"the limit is {limit(name):,}; if the file comes from where you trust, raise it: "
         f"{variable(name)}={needed}"

@@ -1,4 +1,7 @@
-"""What the machine refuses, in a sentence: files, disks, memory; imports nothing of the package."""
+"""Errors of the operating system as sentences with advice, and checks of available memory.
+
+Imports nothing of the package.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,10 @@ _ASKED = re.compile(r"allocate (\d+) bytes|allocate ([\d.]+ [KMGTPE]i?B)")
 
 
 def errno_of(error: BaseException) -> int | None:
-    """Return the system's number of an error, which safetensors gives in its message only."""
+    """Return the ``errno`` of an error; safetensors states it in the message only.
+
+    None if there is none.
+    """
     if isinstance(error, OSError):
         return error.errno
     found = _CODE.search(str(error))
@@ -61,7 +67,7 @@ def errno_of(error: BaseException) -> int | None:
 
 
 def describe_os_error(error: OSError) -> str:
-    """Name the file of an error of the system, what happened, and what to do about it."""
+    """Return a sentence with the file of an ``OSError``, what happened, and what to do about it."""
     name = error.filename2 or error.filename
     if isinstance(name, bytes):
         name = name.decode(errors="surrogateescape")
@@ -71,7 +77,7 @@ def describe_os_error(error: OSError) -> str:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory (or another thread) could not be had."""
+    """Whether an error says that memory (or a thread) could not be allocated."""
     if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
@@ -82,7 +88,7 @@ def is_lack_of_memory(error: BaseException) -> bool:
 
 
 def memory_asked_for(error: BaseException) -> str | None:
-    """Return how much memory was asked for, where an error says so."""
+    """Return the amount of memory whose allocation failed, as text; None if the error lacks it."""
     found = _ASKED.search(str(error))
     if found is None:
         return None
@@ -90,23 +96,31 @@ def memory_asked_for(error: BaseException) -> str | None:
 
 
 def available_memory() -> int | None:
-    """Return the bytes that this process can still take, as far as the system says; else None.
+    """Return the bytes that this process can still allocate; None if the system does not say.
 
-    The least of what is free, of what the process's control group leaves it, and of its limit of
-    addresses (``ulimit -v``).
+    The minimum of the free memory, of what is left in the process's control group, and of what is
+    left of its address space (``ulimit -v``).
     """
     found = [_free(), _left_by_group(), _left_by_limit()]
     return min((size for size in found if size is not None), default=None)
 
 
 def check_memory(size: float, what: str, cure: str) -> None:
-    """Raise before memory is asked for that can't be had: many systems end a process instead.
+    """Raise if an allocation would exceed the available memory: many systems kill the process.
+
+    Parameters
+    ----------
+    size
+        Bytes to be allocated.
+    what
+        What needs them, the plural subject of the error message.
+    cure
+        How to need less, the end of the error message.
 
     Raises
     ------
     ValueError
-        If `size` bytes are more than is available; the sentence says what takes them and how to
-        need less.
+        If `size` is more than is available.
     """
     available = available_memory()
     if available is not None and size > available:
@@ -128,7 +142,7 @@ def _left_by_group() -> int | None:
     most, used = _lines(group / "memory.max"), _lines(group / "memory.current")
     if not (most and used and most[0].isdigit()):
         return None
-    # pages of files that nobody uses now are given back when they are wanted
+    # the kernel reclaims inactive pages of cached files on demand
     statistics = dict(line.split() for line in _lines(group / "memory.stat"))
     return int(most[0]) - int(used[0]) + int(statistics.get("inactive_file", 0))
 
@@ -136,7 +150,7 @@ def _left_by_group() -> int | None:
 def _left_by_limit() -> int | None:
     if sys.platform == "win32":
         return None
-    import resource  # noqa: PLC0415 - only there where there are such limits
+    import resource  # noqa: PLC0415 - Unix only
 
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     pages = _lines("/proc/self/statm")
@@ -146,7 +160,7 @@ def _left_by_limit() -> int | None:
 
 
 def _lines(path: str | Path) -> list[str]:
-    """Lines of a file of the system's; none where it has no such file."""
+    """Lines of a file of the system; empty if it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:

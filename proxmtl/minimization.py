@@ -31,41 +31,41 @@ def minimize(
     state: State | None = None,
     callback: Callback | None = None,
 ) -> Result[Tensor]:
-    """Minimise a problem and certify the answer.
+    """Minimise the objective of a problem and certify the solution.
 
     Parameters
     ----------
     problem : Problem
     solver : Solver, optional
-        Default: that of least cost for the problem. Of a loss plus a ridge on shared features
-        :class:`LBFGS`, or :class:`NewtonCholesky` where labels or features are few; of the rest,
-        such as features of each task, :class:`FISTA`.
+        Default: the solver expected to be fastest. For a loss plus a ridge on shared features that
+        is :class:`LBFGS`, or :class:`NewtonCholesky` if labels or features are few; for all other
+        problems (other penalties, features of each task) it is :class:`FISTA`.
     x0 : Tensor, optional
-        Start, the parameter's shape; default zero. Not modified.
+        Starting point, in the shape of the parameter; default zero. Not modified.
     stop : Stop, optional
-        Default ``RelativeGap(tol) | MaxIterations(max_iter)``, with ``RelativeKKT`` in place of the
-        gap where the problem has none.
+        Stopping rule. Default ``RelativeGap(tol) | MaxIterations(max_iter)``, with ``RelativeKKT``
+        in place of ``RelativeGap`` for a problem without a duality gap.
     tol : float, optional
-        Relative accuracy of the default rule; default 1e-6.
+        Relative accuracy in the default stopping rule; default 1e-6.
     max_iter : int, optional
-        Iterations of the default rule; default 2000.
+        Maximum number of iterations in the default stopping rule; default 2000.
     state : State, optional
         Resume from a previous result's ``state`` with the same problem and solver.
     callback : callable, optional
-        Receives a :class:`Progress` after each iteration; a true return value stops.
+        Called with a :class:`Progress` after each iteration; a true return value stops the run.
 
     Returns
     -------
     Result
-        ``solution``, ``status`` (a sentence), ``certificate`` measured at the solution, history.
+        With the ``solution``, its ``status``, its ``certificate`` and the ``history`` of the run.
 
     Raises
     ------
     ValueError
-        If ``x0`` or ``state`` do not fit the problem, or ``tol`` or ``max_iter`` is given beside a
-        ``stop``.
+        If ``x0`` or ``state`` does not fit the problem, or ``tol`` or ``max_iter`` is given as well
+        as ``stop``.
     UnsupportedError
-        If the solver needs something the problem lacks; before the first iteration.
+        If the problem lacks something that the solver needs; raised before the first iteration.
     """
     _check("solver", solver, Solver, "FISTA()")
     _check("stop", stop, Stop, "MaxIterations(100)")

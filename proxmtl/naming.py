@@ -1,4 +1,4 @@
-"""Names that people write in several files: found in either form of Unicode, or the nearest."""
+"""Lookup of names that people repeat across files: Unicode forms, blanks, and close matches."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 __all__ = ["NameIndex", "fitting", "name_key"]
 
 MOST = 2000
-"""Names up to which the nearest is looked for: each is compared letter by letter."""
+"""Close matches are sought in lists of at most this many names: each comparison is slow."""
 
 LONGEST = 3000
-"""Characters of a sentence: it may quote a name, and a name may be as long as the file."""
+"""Limit of the characters of an error message, which may quote a name as long as a file."""
 
 
 def fitting(sentence: str) -> str:
-    """Leave out the middle of a very long sentence, which quotes what it saw."""
+    """Cut out the middle of a very long error message."""
     if len(sentence) <= LONGEST:
         return sentence
     cut = f" [... {len(sentence) - LONGEST} characters ...] "
@@ -27,19 +27,19 @@ def fitting(sentence: str) -> str:
 
 
 def name_key(name: str) -> str:
-    """Form in which a name is compared with others: composed (NFC), without blanks around it."""
+    """Normal form in which names are compared: Unicode NFC, without surrounding blanks."""
     if name.isascii() and name == name.strip():
         return name
     return unicodedata.normalize("NFC", name).strip()
 
 
 class NameIndex:
-    """Places of names in a list.
+    """Finds the index of a name in a list, and close matches of unknown names.
 
     Parameters
     ----------
     names
-        Distinct.
+        Distinct names.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -48,7 +48,7 @@ class NameIndex:
         self._by_key: dict[str, int] | None = None
 
     def place(self, name: str) -> int | None:
-        """Where a name is, or one that differs in the form of Unicode or in blanks around it."""
+        """Index of a name, or of the only one with the same :func:`name_key`; else None."""
         if name in self._place:
             return self._place[name]
         if self._by_key is None:
@@ -56,12 +56,12 @@ class NameIndex:
         return self._by_key.get(name_key(name))
 
     def advice(self, name: str) -> str:
-        """Say which name in the list may have been meant, as the end of a sentence."""
+        """Return the end of an error message, which suggests a name of the list."""
         meant = self.nearest(name)
         return "check the spelling." if meant is None else f"check the spelling: is it {meant!r}?"
 
     def nearest(self, name: str) -> str | None:
-        """The name in the list that is most like another one, if there is one like it."""
+        """The name in the list that is most similar to ``name``; None if none is similar."""
         lower = name_key(name).casefold()
         same = (known for known in self._names if name_key(known).casefold() == lower)
         found = next(same, None)

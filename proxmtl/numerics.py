@@ -1,7 +1,7 @@
-"""Sums that keep their digits: moments of columns, inner products over samples, norms.
+"""Numerically stable sums: moments of columns, inner products over samples, norms.
 
-A mean far from zero, entries at either end of the range, a narrow dtype or very many rows cost no
-accuracy. Every mean and standard deviation over samples comes from here.
+They stay accurate for means far from zero, entries near the limits of the floating-point range,
+narrow dtypes and very many rows. All means and standard deviations over samples come from here.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ SAFE = (1e-140, 1e140)
 """Deviations in this range have squares whose sum neither overflows nor loses digits."""
 
 ROUNDING = 4 * torch.finfo(torch.float64).eps
-"""Entries of one column that differ by less than this, relatively, are taken to be equal."""
+"""Entries of a column whose relative difference is below this count as equal."""
 
 DOT_ELEMENTS = 1 << 16
-"""Longer inner products are summed from pieces of this length, in float64."""
+"""Longer inner products are computed in pieces of this length, which are summed in float64."""
 
 FAR = 1e100
-"""A distance beyond every point that was divided by its :func:`unit_of`."""
+"""A distance larger than the norm of any tensor that was divided by its :func:`unit_of`."""
 
 Blocks = Callable[[], Iterator[tuple[Tensor, Tensor | None]]]
 
@@ -51,16 +51,18 @@ class Moments(NamedTuple):
 
     mean: Tensor
     std: Tensor
-    """Of the population (divided by the total weight)."""
+    """Population standard deviation (divided by the total weight, not by N - 1)."""
     reach: Tensor
-    """Largest distance of an entry from the first; exactly 0, as ``std``, where all are equal."""
+    """Largest distance of an entry from the column's first; exactly 0 if all entries are equal, as
+    ``std`` is then."""
 
     @property
     def constant(self) -> Tensor:
-        """Columns without variation, shape (D,): all entries are equal, but for rounding.
+        """Mask of the constant columns, shape (D,): all entries are equal up to rounding.
 
-        Numbers that a short computation in float64 should have made equal differ by a few units
-        in the last place. Entries of a narrower dtype that differ at all differ by more.
+        The tolerance is a few units in the last place of float64, by which results of a short
+        computation may differ that are equal in exact arithmetic. Distinct entries of a narrower
+        dtype differ by more.
         """
         return self.reach <= ROUNDING * self.mean.abs()
 
@@ -76,18 +78,18 @@ def column_moments(X: Any, weights: Any = None) -> Moments:
     .. math:: m = \frac{\sum_i c_i x_i}{\sum_i c_i}, \qquad
               s^2 = \frac{\sum_i c_i (x_i - m)^2}{\sum_i c_i}
 
-    Deviations from the first row are accumulated in float64, each block of rows in two passes,
-    blocks by the update of Chan, Golub and LeVeque. A constant column has no deviation, so its
-    mean is its value and its standard deviation 0, exactly. Columns whose deviations would
-    overflow or underflow when squared are scaled by a power of two first.
+    Deviations from the first row are accumulated in float64: in two passes within a block of rows,
+    and by the update of Chan, Golub and LeVeque from block to block. The mean of a constant column
+    is exactly its value, and its standard deviation exactly 0. Columns whose squared deviations
+    would overflow or underflow are first scaled by a power of two.
 
     Parameters
     ----------
     X : ndarray, Tensor or SciPy's sparse matrix, shape (N, D), or list of ndarrays or Tensors
-        Real, of any dtype, byte order and strides, memory maps included; no graph is recorded. A
-        list holds the rows end to end.
+        Real, of any dtype, byte order and strides, memory maps included; no graph is recorded. The
+        matrices of a list are concatenated along the rows.
     weights : ndarray or Tensor, shape (N,), optional
-        Non-negative, at least one of them positive. Rows of weight 0 are not looked at.
+        Non-negative, at least one of them positive. Rows of weight 0 are ignored, even if NaN.
 
     Returns
     -------
@@ -146,7 +148,7 @@ def column_moments(X: Any, weights: Any = None) -> Moments:
 
 
 def _blocks(X: Any, weights: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Blocks of rows of positive weight in float64, and their weights."""
+    """Yield the rows of positive weight in blocks of float64, each with its weights."""
     rows = max(1, BLOCK_ELEMENTS // max(1, X.shape[1]))
     for start in range(0, len(X), rows):
         block = _wide(X[start : start + rows])
@@ -162,10 +164,11 @@ def _blocks(X: Any, weights: Tensor | None) -> Iterator[tuple[Tensor, Tensor | N
 
 
 def _of_sparse(X: Any, weights: Any) -> Moments:
-    """Moments of the columns of a sparse matrix, in time and memory of what it stores.
+    """Moments of the columns of a sparse matrix, in time and memory proportional to its entries.
 
-    Of columns that were divided by a power of two, so that no square leaves the range. Deviations
-    are from the mean, in two passes; entries that are not stored are as far from it as it from 0.
+    Columns are first divided by a power of two, so that squares neither overflow nor underflow.
+    The sum of squared deviations from the mean takes two passes; an entry that is not stored is 0
+    and contributes the square of the mean.
     """
     rows = X.tocsr()
     if weights is None:
@@ -178,7 +181,7 @@ def _of_sparse(X: Any, weights: Any) -> Moments:
     table.sum_duplicates()
     (n, D), counts = table.shape, np.diff(table.indptr)
     there = np.flatnonzero(counts)
-    starts = table.indptr[there]  # of columns that store something
+    starts = table.indptr[there]  # starts of the columns with stored entries
 
     def reduced(operation: np.ufunc, values: Any) -> Any:
         out = np.zeros(D)
@@ -188,12 +191,12 @@ def _of_sparse(X: Any, weights: Any) -> Moments:
     def spread(values: Any) -> Any:
         return np.repeat(values, counts)
 
-    with np.errstate(invalid="ignore", over="ignore"):  # of columns that are not finite
+    with np.errstate(invalid="ignore", over="ignore"):  # columns with NaN or infinity yield NaN
         values = table.data.astype(np.float64)
         exponents = np.frexp(np.maximum(reduced(np.maximum, np.abs(values)), np.abs(first)))[1]
         values, first = np.ldexp(values, spread(-exponents)), np.ldexp(first, -exponents)
         w, total = weights[table.indices], weights.sum()
-        # weight of what is 0
+        # total weight of the entries that are not stored
         absent = np.where(counts < n, np.maximum(total - reduced(np.add, w), 0.0), 0.0)
         mean = reduced(np.add, w * values) / total
         apart = values - spread(mean)
@@ -216,7 +219,7 @@ def _wide(block: Any) -> Tensor:
 
 
 def _accumulated(blocks: Blocks, unit: Tensor | None) -> Moments:
-    """Moments of the columns times ``unit``, in one pass."""
+    """Moments of the columns multiplied by ``unit``, in one pass over the blocks."""
     total, first = 0.0, None
     for block, w in blocks():
         if unit is not None:
@@ -243,9 +246,9 @@ def _accumulated(blocks: Blocks, unit: Tensor | None) -> Moments:
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of the products of all entries of two tensors of one shape and dtype, 0-d.
+    """Inner product of two tensors of the same shape and dtype, 0-d.
 
-    The error does not grow with the number of entries beyond that of a sum of 65,536.
+    Its rounding error is bounded by that of a sum of 65,536 terms, however many entries there are.
     """
     a, b = a.reshape(-1), b.reshape(-1)
     if len(a) <= DOT_ELEMENTS:
@@ -256,14 +259,15 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def norm(x: Tensor) -> float:
-    """Euclidean norm of all entries, computed in float64; no square over- or underflows."""
+    """Euclidean norm of all entries, computed in float64 without overflow or underflow."""
     return float(norms_in_range(x.detach().to(torch.float64), torch.Tensor.norm))
 
 
 def unit_of(x: Tensor) -> float:
-    """Power of two by which to divide a tensor whose squares would over- or underflow; else 1.
+    """Power of two by which to divide a tensor whose squares would overflow or underflow; else 1.
 
-    The largest entry of the quotient is at most 2**24, and far from the smallest normal number.
+    The largest absolute entry of the quotient is at most 2**24 and far above the smallest normal
+    number.
     """
     largest = float(x.abs().max()) if x.numel() else 0.0
     low, high = SAFE

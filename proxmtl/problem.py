@@ -1,4 +1,4 @@
-"""A problem: a loss on the scores of a design, plus regularizers."""
+"""The optimisation problem: a loss of the scores that a design computes, plus regularizers."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ __all__ = ["OracleCounts", "Problem"]
 
 
 class Problem(Certified):
-    """``min_W  loss(scores(W), labels) + sum_j R_j(W)``, the intercept row left out of every R.
+    """``min_W  loss(scores(W), labels) + sum_j R_j(W)``; no ``R_j`` penalises the intercept row.
 
-    Any number of :class:`SquaredFrobenius` terms are composed exactly with the prox of the rest.
-    Several other terms are merged where their sum has a prox in closed form; else it is computed
-    iteratively (:class:`proxmtl.regularizers.Sum`), or the solver splits (:class:`DavisYin`,
-    :class:`PDHG`). Smoothed terms are added by :meth:`smoothed`.
+    All :class:`SquaredFrobenius` terms together form one ridge, which is composed exactly with the
+    prox of the other terms. Several other terms are merged where their sum has a prox in closed
+    form; otherwise that prox is computed iteratively (:class:`proxmtl.regularizers.Sum`), or the
+    solver splits the sum (:class:`DavisYin`, :class:`PDHG`). :meth:`smoothed` moves terms into the
+    smooth part.
 
     Parameters
     ----------
@@ -46,9 +47,9 @@ class Problem(Certified):
     targets : Targets
         As made by :meth:`Targets.from_labels`.
     regularizers : Regularizer or sequence of Regularizer
-        Empty: no penalty (then there is no duality gap).
+        An empty sequence means no penalty; the problem then has no duality gap.
     counts : OracleCounts, optional
-        To which products with the features are charged; the problem's own by default.
+        Counter to which products with the features are charged. Default: a new one.
 
     Raises
     ------
@@ -62,11 +63,11 @@ class Problem(Certified):
     data : DataTerm
         The loss summed over the labels, as a function of the scores.
     terms : tuple of Regularizer
-        The regularizers other than squared norms, as given.
+        The given regularizers other than :class:`SquaredFrobenius`.
     regularizer : Regularizer or None
-        Their sum as one regularizer with one prox.
+        The sum of ``terms`` as one regularizer with one prox; None if ``terms`` is empty.
     ridge : float
-        Strength of all squared Frobenius norms together.
+        Sum of the strengths of all :class:`SquaredFrobenius` terms.
     """
 
     def __init__(
@@ -87,8 +88,8 @@ class Problem(Certified):
         self.design = design
         self.smooth_terms: tuple[Smoothed, ...] = ()
         self.counts = OracleCounts() if counts is None else counts
-        self._found: dict[float, float] = {}  # Lipschitz constants by the design's unit, once
-        self._plain: Problem | None = None  # the problem that this is in other units
+        self._found: dict[float, float] = {}  # cached Lipschitz constants, by the design's unit
+        self._plain: Problem | None = None  # cached: this problem with its intercept in unit 1
         self._penalise(regularizers)
 
     @classmethod
@@ -109,22 +110,23 @@ class Problem(Certified):
         Parameters
         ----------
         X : array (N, D), or list of M arrays (N_m, D)
-            Features that all tasks share, dense or sparse, or those of each task.
+            Features: one matrix, dense or sparse, that all tasks share, or a matrix for each task.
         Y : array (N, M), or list of M arrays (N_m,)
-            Labels: 0 and 1, -1 and +1 or booleans, real numbers for a loss of real labels, the
-            number of a class (N,) for a loss of classes. NaN is a missing label.
+            Labels: 0 and 1, -1 and +1, or booleans; real numbers for a regression loss; class
+            numbers, shape (N,), for a multi-class loss. NaN marks a missing label.
         regularizers : Regularizer or sequence of Regularizer
         loss : Loss, optional
             Default :class:`SquaredHinge`.
         fit_intercept : bool
-            Whether tasks have an intercept, which no regularizer sees.
+            Whether each task has an intercept, which is not penalised.
         sample_weight, class_weight, reduction
             As for :meth:`Targets.from_labels`.
 
         Raises
         ------
         ValueError
-            If features and labels do not fit, or labels are of no coding that the loss takes.
+            If the shapes of features and labels disagree, or the loss does not accept the coding of
+            the labels.
 
         Examples
         --------
@@ -167,7 +169,7 @@ class Problem(Certified):
     # ------------------------------------------------------------------ points
 
     def zeros(self, dtype: torch.dtype | None = None) -> Tensor:
-        """The zero parameter."""
+        """Return the zero parameter, in the dtype of the design unless another is given."""
         shape = self.design.parameter_shape(self.targets)
         return torch.zeros(shape, dtype=dtype or self.design.dtype, device=self.design.device)
 
@@ -182,18 +184,18 @@ class Problem(Certified):
             raise ValueError("x0: holds NaN or infinite values.")
 
     def in_units(self) -> Problem:
-        """Return the problem in units in which features of any scale are alike.
+        """Return the problem with its intercept rescaled to the scale of the features.
 
-        :func:`proxmtl.minimize` gives a solver this one. The same problem, but for the unit of its
-        intercept (:meth:`Design.in_units`): points go there by :meth:`inside` and come back by
-        :meth:`outside`; certificates are those of this problem. Shares targets, penalties, counts
-        and what is computed of them.
+        :func:`proxmtl.minimize` passes this problem to the solver. It differs from the original
+        only in the unit of the intercept (:meth:`Design.in_units`): :meth:`inside` converts a point
+        to it, :meth:`outside` converts a point back. Its certificates are those of the original.
+        Shares the targets, penalties, counts and cached constants.
         """
         design = self.design.in_units()
         if design is self.design:
             return self
         other = self.on(design)
-        # what is known of the features is known by unit, or the same in all units
+        # shared caches: Lipschitz constants are keyed by unit, values at zero hold in every unit
         other._found, other._plain = self._found, self  # noqa: SLF001 - of the same class
         if "_at_zero" in self.__dict__:
             other.__dict__["_at_zero"] = self._at_zero
@@ -202,7 +204,7 @@ class Problem(Certified):
     def on(self, design: Design) -> Problem:
         """Return the problem on another design of the same samples.
 
-        Shares the data term, the penalties and the counts, and nothing that was computed of the
+        Shares the data term, the penalties and the counts, but no cached value that depends on the
         features.
         """
         other = copy(self)
@@ -212,11 +214,11 @@ class Problem(Certified):
         return other
 
     def inside(self, W: Tensor) -> Tensor:
-        """Point of this problem in units, of one of the plain problem."""
+        """Convert a point of the original problem to one of this rescaled problem."""
         return self._with_intercept(W, 1 / self.design.unit)
 
     def outside(self, W: Tensor) -> Tensor:
-        """Point of the plain problem, of one of this problem in units."""
+        """Convert a point of this rescaled problem to one of the original problem."""
         return self._with_intercept(W, self.design.unit)
 
     def _with_intercept(self, W: Tensor, factor: float) -> Tensor:
@@ -228,29 +230,29 @@ class Problem(Certified):
     # ------------------------------------------------------------------ oracles
 
     def scores(self, W: Tensor) -> Tensor:
-        """One product with the features."""
+        """Scores of ``W``; costs one product with the features (half a pass)."""
         self.counts.charge(forward=self.design.share)
         return self.design.scores(W)
 
     def scores_along(self, V: Tensor) -> Tensor:
-        """Linear part of the scores: one product with the features."""
+        """Linear part of the scores, ``X V``; costs one product with the features (half a pass)."""
         self.counts.charge(forward=self.design.share)
         return self.design.linear(V)
 
     def adjoint(self, residuals: Tensor) -> Tensor:
-        """One product with the features' transpose."""
+        """Gradient in the parameter, ``X' residuals``; costs one product (half a pass)."""
         self.counts.charge(adjoint=self.design.share)
         return self.design.adjoint(residuals)
 
     def smooth_value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss plus smoothed terms, value and gradient: one pass over the data."""
+        """Value and gradient of the smooth part (loss plus smoothed terms); costs one pass."""
         self.counts.charge(forward=self.design.share, adjoint=self.design.share)
         value, grad = self.design.loss_and_grad(self.data, W)
         extra, extra_grad = self.smooth_terms_value_and_grad(W)
         return value + extra, grad + extra_grad if extra_grad is not None else grad
 
     def evaluate(self, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, and value and gradient of loss plus smoothed terms: one pass over the data."""
+        """Scores at ``W``, and value and gradient of the smooth part there; costs one pass."""
         self.counts.charge(forward=self.design.share, adjoint=self.design.share)
         scores, value, grad = self.design.evaluate(self.data, W)
         extra, extra_grad = self.smooth_terms_value_and_grad(W)
@@ -258,12 +260,15 @@ class Problem(Certified):
 
     @cached_property
     def reads_once(self) -> bool:
-        """Whether :meth:`evaluate` takes one read of the features, not two."""
+        """Whether :meth:`evaluate` reads the features once for its two products."""
         columns = self.design.parameter_shape(self.targets)[1]
         return self.design.reads_once(self.data, columns, self.design.dtype)
 
     def smooth_terms_value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Smoothed regularizers alone (no product with the features)."""
+        """Value and gradient of the smoothed regularizers; None for the gradient if there are none.
+
+        No product with the features.
+        """
         value = W.new_zeros(())
         if not self.smooth_terms:
             return value, None
@@ -277,9 +282,10 @@ class Problem(Certified):
     def prox(
         self, W: Tensor, step: float | Tensor, *, warm_start: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Prox of the sum of the regularizers, and their value there; the intercept is kept.
+        """Prox of the sum of the regularizers, and their value there; leaves the intercept as is.
 
-        A ``warm_start`` near the result, such as the last iterate, saves an iterative prox time.
+        ``warm_start`` is a point near the result, such as the last iterate, from which an iterative
+        prox starts.
         """
         penalised, bias = self.design.split(W)
         hint = None if warm_start is None else self.design.split(warm_start)[0]
@@ -287,13 +293,13 @@ class Problem(Certified):
         return self.design.join(out, bias), value
 
     def regularizer_value(self, W: Tensor) -> Tensor:
-        """Sum of the (unsmoothed) regularizers, 0-d."""
+        """Sum of the regularizers that are not smoothed, 0-d."""
         penalised, _ = self.design.split(W)
         value = (math.sqrt(self.ridge) * penalised).square().sum()
         return value if self.regularizer is None else value + self.regularizer.value(penalised)
 
     def objective(self, W: Tensor) -> Tensor:
-        """The unsmoothed objective, 0-d, in the precision of ``W``."""
+        """Loss plus all regularizers at ``W``, 0-d, in the dtype of ``W``; costs half a pass."""
         return (
             self.data.value(self.scores(W))
             + self.regularizer_value(W)
@@ -301,9 +307,9 @@ class Problem(Certified):
         )
 
     def curvature_product(self, scores: Tensor, V: Tensor) -> Tensor:
-        """Hessian of loss + ridge, at a point with these scores, times ``V``: one pass.
+        """Product of ``V`` with the Hessian of loss + ridge at a point with these scores: one pass.
 
-        The other regularizers have :meth:`Regularizer.curvature_product` for their part.
+        :meth:`Regularizer.curvature_product` is the contribution of the other regularizers.
         """
         bent = self.data.curvature_product(scores, self.scores_along(V))
         penalised, bias = self.design.split(V)
@@ -319,7 +325,7 @@ class Problem(Certified):
         return data + sum(term.lipschitz for term in self.smooth_terms)
 
     def prepare(self) -> None:
-        """Find the design's curvature now: it is kept, and its passes are counted once."""
+        """Compute and cache the Lipschitz constant of the design; its passes are counted once."""
         _ = self._design_lipschitz
 
     @property
@@ -331,10 +337,10 @@ class Problem(Certified):
         return self._found[unit]
 
     def smoothed(self, smoothness: float) -> Problem:
-        """Return the problem with its smoothable terms in Nesterov's smooth approximation.
+        """Return the problem with each smoothable term replaced by its Nesterov smoothing.
 
-        The others keep their prox. Shares the design, the targets, the counts and what was
-        computed of them.
+        The other terms keep their prox. Shares the design, the targets, the counts and the cached
+        values. Raises :class:`UnsupportedError` if no term is smoothable.
         """
         if not any(term.is_smoothable for term in self.terms):
             names = ", ".join(type(term).__name__ for term in self.terms) or "no regularizer"
@@ -349,7 +355,7 @@ class Problem(Certified):
     def with_regularizers(self, regularizers: Regularizer | Sequence[Regularizer]) -> Problem:
         """Return the problem with other penalties.
 
-        Shares the design, the targets, the counts and what is computed of them.
+        Shares the design, the targets, the counts and the cached values.
         """
         other = copy(self)  # loss, design and targets were checked when this problem was made
         other.smooth_terms = ()
@@ -358,7 +364,7 @@ class Problem(Certified):
         return other
 
     def smoothings(self, smoothness: float) -> tuple[Smoothed, ...]:
-        """Nesterov's smooth approximation of each term that has one."""
+        """Nesterov smoothing of each smoothable term."""
         return tuple(term.smoothed(smoothness) for term in self.terms if term.is_smoothable)
 
 

@@ -1,4 +1,4 @@
-"""What a solve returns: the solution, how it ended, and how good it provably is."""
+"""The result of a solve: solution, status, history, and a certificate of its accuracy."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ class Status(Enum):
     INTERRUPTED = "Stopped by the callback: the state can be resumed."
 
     def advice(self, certificate: Certificate | None = None) -> str:
-        """Say how a solve ended, and what to do.
+        """Return a sentence on how the solve ended and what to do about it.
 
         Parameters
         ----------
         certificate
-            Of the returned point: of which problem it is, and in which precision it was found.
+            Certificate of the returned point; makes the advice specific to the problem (convex or
+            factored) and to the precision of the iterations.
         """
         sentence: str = self.value
         if certificate is None:
@@ -59,7 +60,7 @@ class Status(Enum):
 
     @property
     def ok(self) -> bool:
-        """Whether the answer has the accuracy asked for."""
+        """Whether the requested accuracy was reached."""
         return self is Status.CONVERGED
 
 
@@ -70,34 +71,35 @@ class Certificate:
     Attributes
     ----------
     objective : float
-        The objective asked for, no smoothing in it.
+        The objective without smoothing.
     gap : float or None
-        Bound on ``objective - optimum`` from a feasible dual point; None where the problem is not
-        convex or no dual point is at hand.
+        Upper bound on ``objective - optimum`` from a dual feasible point (Fenchel gap); None if the
+        problem is not convex or no dual feasible point can be constructed.
     kkt : float
-        Euclidean norm of the least element of the subdifferential: 0 at a stationary point.
+        KKT residual, 0 at a stationary point.
     kkt_kind : str
-        ``"subgradient"``: as said. ``"fixed point"``: the norm of ``W - prox(W - gradient)``, which
-        is 0 at the same points but smaller elsewhere, for penalties of a linear map and conjugates.
+        ``"subgradient"``: ``kkt`` is the Euclidean norm of the least element of the
+        subdifferential. ``"fixed point"``: it is the norm of ``W - prox(W - gradient)``, which has
+        the same zeros but is smaller elsewhere (penalties of a linear map, and conjugates).
     scale : float
-        Norm of the loss gradient at zero (joint problem: of its partial gradients at the point).
+        Norm of the loss gradient at zero (factored problem: of the partial gradients at the point).
     scales : dict
-        Unit of each block's KKT residual, by which :attr:`relative_kkt` divides: the norm of the
-        loss gradient in that block, in place of which an intercept has that of the residuals'
-        absolute sums, since its own gradient is zero at every solution.
+        Scale of each block's KKT residual, by which :attr:`relative_kkt` divides: the norm of the
+        loss gradient in that block; for an intercept, whose gradient vanishes at every solution,
+        the norm of the tasks' sums of absolute residuals.
     loss_at_zero : float or None
-        Loss of the zero parameter: what there is to explain, for :attr:`unit`.
+        Loss at ``W = 0`` (the null loss), for :attr:`unit`.
     blocks : dict
         KKT residual of each block (``"W"``; or ``"L"``, ``"S"``, ``"intercept"``).
     block_gaps : dict
-        Duality gap of each block with the others held fixed (joint problem only).
+        Duality gap of each block with the others held fixed (factored problem only).
     smoothed_objective, smoothing_error : float or None
-        For smoothed runs: the objective that was descended, and the bound on its distance from
-        the true one.
+        Smoothed runs only: the smoothed objective that was minimised, and a bound on its distance
+        from ``objective``.
     precision : str
-        Precision of this measurement.
+        Dtype of this measurement.
     solved_in : str
-        Precision of the iterations.
+        Dtype of the iterations.
     """
 
     objective: float
@@ -116,28 +118,28 @@ class Certificate:
 
     @property
     def unit(self) -> float:
-        """``max(|objective|, 2 loss_at_zero)``, the unit of relative gaps.
+        """``max(|objective|, 2 loss_at_zero)``, by which relative gaps divide.
 
-        The loss at zero is what there is to explain; twice that is 1 for the mean of a squared
-        hinge, and of a squared loss of standardised labels. Both grow with the weights of the
-        samples and with the square of real labels, as the gap does. Without a known loss at zero
-        1 stands for it.
+        Like the gap, it is proportional to the weights of the samples and to the square of real
+        labels. Twice the loss at zero is 1 for the mean squared hinge, and for the mean squared
+        loss of standardised labels. If the loss at zero is not known, 1 takes the place of
+        ``2 loss_at_zero``.
         """
         least = 1.0 if self.loss_at_zero is None else 2 * abs(self.loss_at_zero)
         return max(abs(self.objective), least)
 
     @property
     def relative_gap(self) -> float | None:
-        """``gap / unit``; a gap of zero is zero in any unit."""
+        """``gap / unit``; None without a gap."""
         return self.gap / self.unit if self.gap and self.unit > 0 else self.gap
 
     @property
     def relative_kkt(self) -> float:
-        """Largest residual of a block in its own unit, ``max_j blocks[j] / scales[j]``.
+        """Largest scaled KKT residual of a block, ``max_j blocks[j] / scales[j]``.
 
-        So no block hides behind another that is measured in smaller numbers, such as an intercept
-        beside the weights of features of any scale. ``kkt / scale`` where the units of the blocks
-        are not known, and ``kkt`` where nothing has a gradient.
+        Each block has a scale of its own, so that a large scale of the features does not hide the
+        residual of the intercept, for instance. If ``scales`` is empty, ``kkt / scale``; ``kkt`` if
+        that scale is zero, too.
         """
         if not self.scales:
             return self.kkt / self.scale if self.scale > 0 else self.kkt
@@ -147,7 +149,7 @@ class Certificate:
         return residual / (unit if unit > 0 else self.scale if self.scale > 0 else 1.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures, fit for JSON (non-finite numbers become None)."""
+        """All figures as a dictionary for JSON (numbers that are not finite become None)."""
         figures = asdict(self)
         figures["relative_gap"] = self.relative_gap
         figures["relative_kkt"] = self.relative_kkt
@@ -161,7 +163,7 @@ class Certificate:
 
 
 def _finite(value: Any) -> Any:
-    """None in place of NaN and infinities, also inside a dictionary."""
+    """Replace NaN and infinities by None, also inside a dictionary."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -174,19 +176,20 @@ class Result(Generic[Solution]):
     Attributes
     ----------
     solution : Tensor or tuple of Tensors
-        The parameter; with an intercept its last row is the intercept.
+        The parameter, shape (D, M); with an intercept, (D + 1, M), the last row the intercept.
     status : Status
     certificate : Certificate
     history : list of dict
-        One record a check: iteration, passes, seconds, objective, and what the stopping rule read.
+        A record for each check: iteration, passes, seconds, objective, and the figures that the
+        stopping rules have read.
     iterations : int
     passes : float
         Passes over the data: (products with X + products with X') / 2.
     seconds : float
     reason : str
-        Which stopping rule ended it, and its figure.
+        Stopping rule that ended the run, and its figure.
     returned : str
-        Which point the solution is: the last iterate's, or one that is lower than that.
+        Which point the solution is: the last iterate, or a point with a lower objective.
     state : State
         Resume with ``minimize(..., state=result.state)``.
     """
@@ -206,7 +209,7 @@ class Result(Generic[Solution]):
 
     @property
     def coef(self) -> Tensor:
-        """Weights of the tasks, shape (D, M): the solution of a convex problem, less its intercept.
+        """Weights of the tasks, shape (D, M): the solution without its intercept row.
 
         Raises
         ------
@@ -234,7 +237,7 @@ class Result(Generic[Solution]):
 
     @property
     def gap(self) -> float | None:
-        """Bound on ``objective - optimum``; None where there is none."""
+        """Upper bound on ``objective - optimum``; None if there is none."""
         return self.certificate.gap
 
     def __repr__(self) -> str:

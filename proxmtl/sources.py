@@ -1,7 +1,7 @@
-"""Input files: a run records the hash of what was read, not of what lies there at its end.
+"""Provenance of input files: a run records the hash of the contents that it has read.
 
-A file is hashed through the descriptor that it is then read by, and may not change in between. Who
-wants to know what was read collects it::
+A file is hashed through the same descriptor through which it is then read, and an error is raised
+if it changes in between. A caller collects the files that were read::
 
     with sources_read() as sources:
         data = load_features("features.npy")
@@ -22,12 +22,12 @@ __all__ = ["Source", "note_source", "open_source", "read_source", "sources_read"
 
 
 class Source(NamedTuple):
-    """A file, or a folder of files, as it was read."""
+    """A file, or a folder of files, that was read."""
 
     path: str
     bytes: int
     sha256: str
-    """Of the contents; of a folder see `proxmtl.backbones.data.ImageTable`."""
+    """SHA-256 of the contents; for a folder see `proxmtl.backbones.data.ImageTable`."""
 
 
 _collected: ContextVar[list[Source] | None] = ContextVar("sources", default=None)
@@ -35,7 +35,7 @@ _collected: ContextVar[list[Source] | None] = ContextVar("sources", default=None
 
 @contextlib.contextmanager
 def sources_read() -> Iterator[list[Source]]:
-    """Collect the files that are read inside the block, each once, in the order of reading."""
+    """Collect the files that are read inside the block, without repeats, in order of reading."""
     sources: list[Source] = []
     token = _collected.set(sources)
     try:
@@ -45,12 +45,12 @@ def sources_read() -> Iterator[list[Source]]:
 
 
 def note_source(source: Source) -> None:
-    """Add to what is collected.
+    """Add a source to the files collected by :func:`sources_read`, if it is active.
 
     Raises
     ------
     ValueError
-        If the same file was read before, with other contents.
+        If the same file was read before with other contents.
     """
     sources = _collected.get()
     if sources is None or source in sources:
@@ -61,7 +61,7 @@ def note_source(source: Source) -> None:
 
 
 def read_source(path: Path) -> bytes:
-    """Contents of a small file, read once.
+    """Read a small file, and note its hash.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def read_source(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def open_source(path: Path) -> Iterator[tuple[BinaryIO, Source]]:
-    """Open a file whose hash is taken first, for readers that go to and fro in it.
+    """Hash a file, then open it for readers that seek.
 
     Parameters
     ----------
@@ -85,14 +85,14 @@ def open_source(path: Path) -> Iterator[tuple[BinaryIO, Source]]:
     Yields
     ------
     stream, source
-        At its beginning, and what it holds. A reader may also open `path` by itself.
+        The stream, at its beginning, and its source. A reader may also open `path` itself.
 
     Raises
     ------
     OSError
         If it cannot be read.
     ValueError
-        At the end of the block, if the file has changed since its beginning.
+        At the end of the block, if the file has changed during the block.
     """
     with path.open("rb") as stream:
         before = _mark(os.fstat(stream.fileno()))

@@ -12,14 +12,14 @@ __all__ = ["Saved", "State", "cloned"]
 
 
 class Saved(Protocol):
-    """What goes to a dictionary of tensors and numbers, and comes back."""
+    """An object that converts to a dictionary of tensors and numbers, and back."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Fields by name, tensors cloned."""
+        """Return the fields by name, tensors cloned."""
 
     @classmethod
     def from_state_dict(cls, fields: dict[str, Any], /) -> Self:
-        """Rebuild it."""
+        """Rebuild the object from its :meth:`state_dict`."""
 
 
 @dataclass
@@ -35,11 +35,12 @@ class State:
     stalled: bool
     passes: float
     data: dict[str, float] = field(default_factory=dict, kw_only=True)
-    """Figures of the features and labels of the run that returned it; empty before that."""
+    """Checksums of the run's features and labels, to detect other data at a resume; empty until
+    the run ends."""
     nested: ClassVar[dict[str, type[Saved]]] = {}
-    """Fields that save themselves, such as other states, and their types; a field may be None."""
+    """Types of the fields that are :class:`Saved` themselves, by name; such a field may be None."""
     long = False
-    """Whether the iteration was a long one, after which a certificate costs little beside it."""
+    """Whether the iteration cost far more than a certificate, which is then measured after it."""
 
     def state_dict(self) -> dict[str, Any]:
         """Fields by name; tensors are cloned, nested states become dictionaries."""
@@ -84,7 +85,7 @@ class State:
 
 
 def cloned(value: Any) -> Any:
-    """Return a copy that shares no tensor, of tensors, tuples and lists of them; others as is."""
+    """Clone a tensor, or all tensors in tuples and lists; return any other value as it is."""
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, (tuple, list)):

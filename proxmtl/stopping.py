@@ -1,4 +1,4 @@
-"""Stopping rules: small objects that read the progress and combine with ``|`` and ``&``."""
+"""Stopping rules: callables on the progress of a run, combined with ``|`` and ``&``."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ __all__ = [
 ]
 
 ROUNDING = 8 * sys.float_info.epsilon
-"""Relative KKT residual of a point that float64 does not tell from a stationary one."""
+"""Relative KKT residual below which a point is stationary to the rounding of float64."""
 
 
 @dataclass
 class Progress:
-    """What a stopping rule or a callback may read after an iteration.
+    """State of a run after an iteration, as stopping rules and callbacks read it.
 
-    ``objective`` is in the working precision and free. ``certificate`` is computed when first read,
-    and kept for the iteration; passes do not count it. It reads the features once, in float64, and
-    at its first reading once more for the scale of relative residuals; where a penalty's prox is
-    iterative, it takes the proxes behind the dual norm and the least subgradient.
+    ``objective`` is in the working precision and costs nothing. ``certificate`` is computed when it
+    is first read in an iteration, and then cached; it is not counted in ``passes``. It reads the
+    features once, in float64; the first certificate of a problem reads them once more, for the
+    scale of relative residuals. With an iterative prox, the dual norm and the least subgradient
+    take proxes, too. ``long`` marks an iteration that cost far more than a certificate.
     """
 
     iteration: int
@@ -51,15 +52,15 @@ class Progress:
 
     @cached_property
     def certificate(self) -> Certificate:
-        """Certificate at the point that would be returned now."""
+        """Certificate of the point that the run would return if it stopped now."""
         return self.measure()
 
     @property
     def at_rounding(self) -> bool:
-        """Whether iterations change nothing, or nothing that float64 can tell from rounding.
+        """Whether iterations make no progress beyond the rounding errors of float64.
 
-        At such a point an iterate may stay as it is, or move between neighbours for ever, as the
-        last digits of a processor's sums will have it. No certificate is computed for this: a run
+        Depending on the rounding of the processor's sums, such an iterate either stays where it is
+        or cycles between neighbouring points. No certificate is computed for this: a run
         ends so at an iteration at which its rule, or the caller's callback, has read one.
         """
         if self.stalled:
@@ -69,22 +70,22 @@ class Progress:
 
 
 class Decision(NamedTuple):
-    """A verdict to stop: how to call it, and the figure that decided."""
+    """Decision to stop: the status of the run, and the figure that decided."""
 
     status: Status
     reason: str
 
 
 class Stop(ABC):
-    """A rule; ``a | b`` stops when either does, ``a & b`` when both do."""
+    """A stopping rule; ``a | b`` stops when either does, ``a & b`` when both do."""
 
     @abstractmethod
     def __call__(self, progress: Progress) -> Decision | None:
-        """Return a decision to stop, or None to go on."""
+        """Return a decision to stop, or None to continue."""
 
     @property
     def most_passes(self) -> float:
-        """Passes beyond which this rule never lets a run go: no product is made that would."""
+        """Upper limit of the passes of a run; no product that would exceed it is made."""
         return math.inf
 
     def __or__(self, other: Stop) -> Stop:
@@ -101,7 +102,7 @@ class _Any(Stop):
 
     def __call__(self, progress: Progress) -> Decision | None:
         decisions = [d for d in (self.first(progress), self.second(progress)) if d is not None]
-        # an accuracy reached in the very iteration that uses up the budget counts as reached
+        # an accuracy reached in the iteration that exhausts the budget counts as reached
         return min(decisions, key=lambda d: not d.status.ok, default=None)
 
     @property
@@ -148,10 +149,10 @@ class MaxIterations(Stop):
 
 @dataclass(frozen=True)
 class MaxPasses(Stop):
-    """Stop before a product that would lead beyond ``limit`` passes over the data.
+    """Stop before a product with the features that would exceed ``limit`` passes over the data.
 
-    Whatever the product is for: the start, a curvature, a line search. An iteration that does not
-    fit in is given up, and the run ends with what came before it.
+    The limit includes the products of the start, of Lipschitz estimates and of line searches. An
+    iteration that does not fit in the limit is abandoned; the run ends with the one before it.
     """
 
     limit: float
@@ -160,7 +161,7 @@ class MaxPasses(Stop):
         _check_positive("limit", self.limit)
 
     def __call__(self, progress: Progress) -> Decision | None:
-        if progress.passes < self.limit * (1 - 1e-12):  # a sum of shares
+        if progress.passes < self.limit * (1 - 1e-12):  # passes are a rounded sum of fractions
             return None
         return Decision(Status.BUDGET, f"{self.limit:g} passes")
 
@@ -186,9 +187,10 @@ class MaxSeconds(Stop):
 
 @dataclass(frozen=True)
 class _Measured(Stop):
-    """A rule on the certificate, measured every ``every`` iterations and where a run stalls.
+    """Base of rules on a figure of the certificate.
 
-    After each of the iterations that a solver calls long, too.
+    The certificate is measured every ``every`` iterations, when the run stalls, and after each
+    iteration that the solver marks as long.
     """
 
     tolerance: float
@@ -200,7 +202,7 @@ class _Measured(Stop):
 
     @abstractmethod
     def figure(self, certificate: Certificate) -> float | None:
-        """The figure compared with the tolerance; None if the problem has none."""
+        """Figure to compare with the tolerance; None if the problem has no such figure."""
 
     def __call__(self, progress: Progress) -> Decision | None:
         if progress.iteration % self.every and not (progress.stalled or progress.long):
@@ -247,9 +249,9 @@ class KKT(_Measured):
 
 @dataclass(frozen=True)
 class RelativeKKT(_Measured):
-    """Stop when the KKT residual of every block, in its own unit, is at most ``tolerance``.
+    """Stop when the KKT residual of every block, over its scale, is at most ``tolerance``.
 
-    For weights the unit is the norm of the loss gradient at zero; see
+    The scale of weights is the norm of the loss gradient at zero; see
     :attr:`proxmtl.result.Certificate.relative_kkt`.
     """
 
@@ -259,10 +261,10 @@ class RelativeKKT(_Measured):
 
 @dataclass(frozen=True)
 class ObjectiveChange(Stop):
-    """Stop when the objective fell by less than ``tolerance`` (relative) over ``window`` checks.
+    """Stop when the objective changed by less than ``tolerance`` (relative) over ``window`` checks.
 
-    This certifies nothing: a small step looks the same as a minimum. The status is therefore
-    never CONVERGED but BUDGET.
+    This certifies nothing, since small steps look like a minimum. The status is therefore BUDGET,
+    never CONVERGED.
     """
 
     tolerance: float

@@ -1,4 +1,4 @@
-"""Labels with their weights, validated once: missing labels, sample, class and task weights."""
+"""Labels and their weights, validated once: missing labels; sample, class and task weights."""
 
 from __future__ import annotations
 
@@ -30,16 +30,18 @@ Reduction = Literal["sum", "mean", "task_mean"]
 class Targets:
     """Labels and weights in the shape of a design's scores.
 
-    Shared designs: shape (N, M). Task designs: tasks laid end to end, shape (sum of N_m,), with
-    ``task_of`` saying the task of each entry. A missing label has weight 0 (and any finite label,
-    unused).
+    For a shared design the shape is (N, M). For a task design the tasks are concatenated, shape
+    (sum of N_m,), and ``task_of`` holds the task of each entry. A missing label has weight 0 and
+    an arbitrary finite value.
 
     Parameters
     ----------
     labels, weights : Tensor, same shape
+        Floating point; detached from any graph.
     n_tasks : int
+        Number of tasks M.
     task_of : Tensor or None
-        None for shape (N, M).
+        Task of each entry, int64; None for shape (N, M).
     """
 
     labels: Tensor
@@ -48,7 +50,7 @@ class Targets:
     task_of: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name in ("labels", "weights"):  # a solve has no derivative in them
+        for name in ("labels", "weights"):  # solves are not differentiated in them
             object.__setattr__(self, name, getattr(self, name).detach())
 
     @classmethod
@@ -68,26 +70,28 @@ class Targets:
         Parameters
         ----------
         labels : (N, M) array, or a sequence of M arrays (N_m,)
-            A matrix goes with a shared design, a sequence with a task design.
+            A matrix for a shared design, a sequence for a task design.
         sample_weight : (N,) or (N, M) array, or a sequence of M arrays, optional
             ``>= 0``.
         class_weight : "balanced", (weight of -1, weight of +1) or None
-            Balanced: ``n_m / (2 n_m^class)``, counted over observed labels of each task.
-            Here and in ``reduction`` a sample of weight 2 counts as two, one of weight 0 as none.
+            Balanced: ``n_m / (2 n_m^class)``, with the numbers of observed labels of task m. In
+            these numbers and those of ``reduction``, each label counts with its sample weight.
         task_weight : (M,) array, optional
         reduction : "sum", "mean" or "task_mean"
-            Sum of all sample losses (the paper); divided by the number of observed labels; or each
-            task divided by its own number.
+            ``"sum"``: the sum of the losses of all labels (the paper); ``"mean"``: that divided by
+            the number of observed labels; ``"task_mean"``: the sum of each task divided by its own
+            number of observed labels.
         like : Tensor, optional
-            Gives dtype and device; default float64 on the CPU.
+            Tensor whose dtype and device are used; default float64 on the CPU.
         coding : "signs" or "real"
-            Real labels are those of a regression loss: any finite numbers, 0 among them, and NaN
-            for a missing one; ``class_weight`` then has no meaning.
+            ``"real"`` is for regression losses: any finite numbers, including 0, and NaN for a
+            missing label; ``class_weight`` must then be None.
 
         Raises
         ------
         ValueError
-            With the argument, what was seen and what to do.
+            If an argument is invalid, or a task has no observed label of positive weight or, with
+            ``"signs"``, observed labels of one class only.
         """
         if coding not in ("signs", "real"):
             raise ValueError(f"coding: got {coding!r}; use 'signs' (-1 and +1) or 'real'.")
@@ -140,27 +144,29 @@ class Targets:
         reduction: Literal["sum", "mean"] = "sum",
         like: Tensor | None = None,
     ) -> Targets:
-        """Build from one class a sample, for a multi-class loss: +1 in its column, -1 elsewhere.
+        """Build one-versus-rest labels for a multi-class loss from the class of each sample.
+
+        Labels are +1 in the column of the class and -1 in all others.
 
         Parameters
         ----------
         classes : (N,) array
             Whole numbers 0..C-1; NaN for a missing class.
         n_classes : int
-            C: the targets have as many columns, one "task" a class.
+            C, the number of columns of the targets: each class is a "task".
         sample_weight : (N,) array, optional
             ``>= 0``.
         class_weight : "balanced", C positive numbers, or None
-            Balanced: ``n / (C n_k)``, counted by sample weight.
+            Balanced: ``n / (C n_k)``, where each sample counts with its sample weight.
         reduction : "sum" or "mean"
-            Mean: divided by the (weighted) number of observed samples.
+            ``"mean"``: divided by the (weighted) number of observed samples.
         like : Tensor, optional
-            Gives dtype and device; default float64 on the CPU.
+            Tensor whose dtype and device are used; default float64 on the CPU.
 
         Raises
         ------
         ValueError
-            With the argument, what was seen and what to do.
+            If an argument is invalid, or a class has no sample of positive weight.
         """
         like = torch.empty(0, dtype=torch.float64) if like is None else like
         given = as_float_tensor("classes", classes, like)
@@ -200,12 +206,12 @@ class Targets:
         """Sum values of the labels' shape over each task's samples, shape (M,)."""
         if self.task_of is None:
             return values.sum(0)
-        # one addition after another: float32 would stall at 2**24 samples of weight 1
+        # index_add_ adds one by one: in float32 the sum would stall at 2**24 samples of weight 1
         sums = values.new_zeros(self.n_tasks, dtype=torch.float64)
         return sums.index_add_(0, self.task_of, values.to(torch.float64)).to(values.dtype)
 
     def broadcast(self, per_task: Tensor) -> Tensor:
-        """Values per task (M,) in a shape that broadcasts with the labels."""
+        """Bring values of the tasks, shape (M,), to a shape that broadcasts with the labels."""
         return per_task if self.task_of is None else per_task[self.task_of]
 
     def to(self, dtype: torch.dtype) -> Targets:
@@ -215,9 +221,9 @@ class Targets:
         return Targets(self.labels.to(dtype), self.weights.to(dtype), self.n_tasks, self.task_of)
 
     def figures(self) -> dict[str, float]:
-        """Sums that tell labels and weights from others, and depend on the order of the samples.
+        """Checksums of labels and weights, which also depend on the order of the samples.
 
-        Of numbers of one sign, which no cancellation makes small: they compare relatively.
+        Each sums numbers of one sign: without cancellation, relative differences are meaningful.
         """
         place = torch.arange(1, self.labels.numel() + 1, device=self.labels.device)
         place = place.to(torch.float64).sqrt()
@@ -229,7 +235,7 @@ class Targets:
         }
 
     def take(self, entries: Tensor | slice) -> Targets:
-        """Return the targets of some entries (first axis of the labels), ascending."""
+        """Return the targets of some entries: ascending indices along the labels' first axis."""
         task_of = None if self.task_of is None else self.task_of[entries]
         return Targets(self.labels[entries], self.weights[entries], self.n_tasks, task_of)
 
@@ -265,13 +271,13 @@ class Targets:
 
 
 def check_reduction(reduction: Reduction) -> None:
-    """Raise ``ValueError`` unless there is such a reduction."""
+    """Raise ``ValueError`` unless ``reduction`` is a known one."""
     if reduction not in ("sum", "mean", "task_mean"):
         raise ValueError(f"reduction: got {reduction!r}; use 'sum', 'mean' or 'task_mean'.")
 
 
 def check_class_weight(class_weight: ClassWeight) -> None:
-    """Raise ``ValueError`` unless these are weights of two classes."""
+    """Raise ``ValueError`` unless ``class_weight`` is a valid weighting of two classes."""
     if class_weight is None or class_weight == "balanced":
         return
     if not (isinstance(class_weight, tuple) and len(class_weight) == 2):
@@ -313,7 +319,10 @@ def _factors_of_classes(
 
 
 def _stack(name: str, values: Array, like: Tensor) -> tuple[Tensor, Tensor | None, int]:
-    """A matrix as it is, or tasks laid end to end with the task of each entry."""
+    """Return the values, the task of each entry, and the number of tasks.
+
+    A matrix is returned as it is, with None for the tasks; a sequence of vectors is concatenated.
+    """
     if isinstance(values, (list, tuple)) and values and _is_vector(values[0]):
         parts = [as_float_tensor(f"{name}[{m}]", part, like) for m, part in enumerate(values)]
         if any(part.ndim != 1 for part in parts):

@@ -1,16 +1,16 @@
-"""Tables in text files (CSV) as spreadsheets, pandas and editors write them.
+"""Reader of tables in text files (CSV), as spreadsheets, pandas and editors write them.
 
-One reader for labels, classes, identifiers and groups. It decides by fixed rules, never by
-likelihood, and raises where they leave two readings:
+The same reader serves labels, classes, identifiers and groups. It follows fixed rules, without
+guessing, and raises if a file is ambiguous under them:
 
-- *Encoding*: UTF-8, or what a byte order mark says (UTF-8, UTF-16, UTF-32).
-- *Separator*: the one of comma, semicolon and tab that separates names in the first line; if
-  several do, the one by which the next line has as many cells; ``sep=;`` as a line of its own, as
-  spreadsheets write it, says which.
-- *Quotes*: as in RFC 4180. What stands in quotes is kept as it is; other cells lose the blanks
-  around them.
-- *Lines* end with LF, CRLF or CR. Those without text are given as rows of one blank cell: what
-  they mean depends on the table.
+- *Encoding*: UTF-8, or the encoding of a byte order mark (UTF-8, UTF-16, UTF-32).
+- *Separator*: the one of comma, semicolon and tab that occurs in the header; if several do, the
+  one that splits the next line into as many cells as the header. A first line ``sep=;``, which
+  spreadsheets write, decides.
+- *Quotes*: as in RFC 4180. Quoted cells are kept as they are; other cells are stripped of
+  surrounding blanks.
+- *Lines* end with LF, CRLF or CR. A line without text becomes a row of blank cells; the caller
+  decides what it means.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TO_QUOTE = re.compile(r'[",;\t\r\n\ufeff]')
 
 
 class TextTableError(ValueError):
-    """A text that is no table; `line`, counted from 1, says where, or is None."""
+    """A text that is not a table; `line` is the line, counted from 1, or None if not known."""
 
     def __init__(self, sentence: str, line: int | None = None) -> None:
         self.line = line
@@ -53,17 +53,17 @@ class Row(NamedTuple):
     """One row of a table."""
 
     line: int
-    """Where it begins, counted from 1 as editors do."""
+    """Line in which the row begins, counted from 1."""
     cells: list[str]
 
     @property
     def is_blank(self) -> bool:
-        """Whether there is nothing in it, but for separators."""
+        """Whether all cells are empty."""
         return not any(self.cells)
 
 
 class TextTable(NamedTuple):
-    """A table as it was read; rows may have more or fewer cells than the header."""
+    """A table as read; rows may have more or fewer cells than the header."""
 
     header: Row
     rows: list[Row]
@@ -71,16 +71,16 @@ class TextTable(NamedTuple):
 
 
 def read_text_table(path: Path) -> TextTable:
-    """Read a table: the first line with text is its header, without cells if there is none.
+    """Read a table: its first line with text is the header; a file without text has none.
 
     Raises
     ------
     TextTableError
-        If the file is no text, a quote in it is never closed, or its separator is not clear.
+        If the file is not text, a quote is never closed, or the separator is ambiguous.
     OSError
-        If it can't be opened.
+        If the file cannot be opened.
     """
-    # a list of lines, as a quoted cell may go over several; StringIO splits at CR and LF only
+    # lines, since a quoted cell may span several; StringIO, unlike splitlines, splits at CR and LF
     lines = list(io.StringIO(_decoded(read_source(path)), newline=""))
     first = _next_with_text(lines, 0)
     said = _SAID.fullmatch(lines[first]) if first < len(lines) else None
@@ -94,7 +94,7 @@ def read_text_table(path: Path) -> TextTable:
 
 
 def table_line(cells: Iterable[str]) -> str:
-    """One line of a table with commas, such that `read_text_table` gives the same cells again."""
+    """Write one line of a comma-separated table, from which `read_text_table` reads the cells."""
     return ",".join(map(_quoted, cells)) + "\n"
 
 
@@ -119,12 +119,12 @@ def _next_with_text(lines: list[str], start: int) -> int:
 
 
 def _separator(lines: list[str], first: int) -> str:
-    """By the header; by the first row, if the header has several."""
+    """Find the separator in the header; if it has several, by the width of the first row."""
     widths = {}
     for mark in SEPARATORS:
         try:
             cells, after = _record(lines, first, mark)
-        except TextTableError:  # quotes that end elsewhere than before this mark
+        except TextTableError:  # a closing quote that is not followed by this separator
             continue
         if len(cells) > 1:
             widths[mark] = (len(cells), after)
@@ -141,7 +141,7 @@ def _separator(lines: list[str], first: int) -> str:
 
 
 def _width(lines: list[str], start: int, separator: str) -> int:
-    """Number of cells of the next row with text; 0 if there is none, or quotes stop it."""
+    """Number of cells of the next row with text; 0 if there is none or its quotes are invalid."""
     number = _next_with_text(lines, start)
     try:
         return 0 if number == len(lines) else len(_record(lines, number, separator)[0])
@@ -157,9 +157,9 @@ def _rows(lines: list[str], number: int, separator: str) -> Iterator[Row]:
 
 
 def _record(lines: list[str], number: int, separator: str) -> tuple[list[str], int]:
-    """Cells of the row that begins in a line, and the line after it (both counted from 0)."""
+    """Cells of the row that begins in a line, and the line after the row (counted from 0)."""
     line = lines[number]
-    if '"' not in line:  # nearly all lines, and much faster
+    if '"' not in line:  # a fast path for nearly all lines
         return [cell.strip() for cell in line.split(separator)], number + 1
     cells: list[str] = []
     end = 0
@@ -186,7 +186,7 @@ def _record(lines: list[str], number: int, separator: str) -> tuple[list[str], i
 
 
 def _quoted_cell(lines: list[str], number: int, start: int) -> tuple[str, int, int]:
-    """Text up to the closing quote, the line where that is, and the place after it."""
+    """Text up to the closing quote, the line of that quote, and the column after it."""
     opened, parts = number, []
     while True:
         line = lines[number]

@@ -1,4 +1,4 @@
-"""Images in memory (or in a mapped file) with their attributes: what training reads."""
+"""Tables of images with attributes, in memory or in a mapped file: the input of training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks in stages, and M of them at once."""
+"""Networks as sequences of stages, and ensembles of M networks."""
 
 from proxmtl.backbones.networks.alexnet import AlexNet
 from proxmtl.backbones.networks.chain import Chain

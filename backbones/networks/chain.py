@@ -1,4 +1,4 @@
-"""Any model whose top layers run one after the other, as a network in stages."""
+"""Conversion of a model whose top layers run in sequence to a network in stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of torchvision and timm by name, where these can be imported."""
+"""Models of torchvision and timm by name, if these packages are installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trainable network offers: stages in a row, from images to features."""
+"""The contract of a trainable network: a sequence of stages from images to features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of a training run between two epochs: put aside in memory, and on disk in one file."""
+"""Training state between two epochs: snapshots in memory for rollback, checkpoints on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run is asked for, apart from data, networks and head."""
+"""Configuration of a training run, apart from data, networks and head."""
 
 from __future__ import annotations
 

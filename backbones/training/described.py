@@ -1,4 +1,4 @@
-"""What ``model.json`` says of trained networks, checked before anything is built from it.
+"""Validation of the description of trained networks in ``model.json`` before they are built.
 
 The sizes that it names are compared with the arrays beside it, so that what is built is no larger
 than the file. Names that a library would look up on the network raise.

@@ -1,4 +1,4 @@
-"""Reproducible operations of torch, for a while."""
+"""Context manager for deterministic operations of torch."""
 
 from __future__ import annotations
 

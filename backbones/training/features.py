@@ -1,4 +1,4 @@
-"""From images to the features that a head is solved on: the networks, and constants taken out."""
+"""Features of images on which a head is solved: network outputs, standardised."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def network_features(
     autocast: bool = False,
     channels_last: bool = False,
 ) -> Tensor:
-    """Features (M, B, D) as they come out of the networks; (B, D) where these are one.
+    """Features (M, B, D) of a batch of images from M networks; (B, D) if all are one network.
 
     Parameters
     ----------
     network
-        In the mode, training or evaluation, that is wanted.
+        The networks, in training or evaluation mode.
     images
-        (B, C, H, W) of 0..255, of the shape that the network takes.
+        (B, C, H, W) pixels 0..255, in the input size of the networks.
     inputs
         Mean and scale of the pixels, on the device of the network.
     autocast
-        Run it in bfloat16 where that is safe.
+        Use bfloat16 for the operations that torch's autocast considers safe.
     channels_last
         Memory layout of the images.
     """
@@ -47,10 +47,7 @@ def network_features(
 
 
 def feature_standard(features: Tensor, *, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Mean and scale (M, 1, D) or (1, D) of features (M, N, D) or (N, D), those of the start.
-
-    Unless it is ``wanted`` they are 0 and 1.
-    """
+    """Mean and scale (M, 1, D) or (1, D) of features (M, N, D) or (N, D); 0 and 1 if not wanted."""
     if features.ndim == 3:
         means, scales = zip(
             *(feature_standard(one, wanted=wanted) for one in features), strict=True

@@ -1,4 +1,4 @@
-"""What stands on the features: which layer of the engine, and how it is solved."""
+"""The head on the features: choice of the engine's layer, and of its solver."""
 
 from __future__ import annotations
 

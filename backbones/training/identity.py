@@ -1,4 +1,4 @@
-"""What a training run is: what must agree for a checkpoint to be continued."""
+"""Identity of a training run: the settings that must agree for a checkpoint to be resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The online scheme: features of all networks, a solve, SGD below the solved W, epoch by epoch."""
+"""The training loop: in each epoch, features of all networks, a solve for W, and SGD below it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a solve is differentiated: by its value, by its optimality conditions, or step by step."""
+"""Differentiation of a solve: of its value, by its optimality conditions, or by unrolling steps."""
 
 from proxmtl.adjoints.attach import Attached, attach
 from proxmtl.adjoints.base import Adjoint, Sensitivity, Trace

@@ -1,4 +1,4 @@
-"""Putting a solution into torch's graph: a solve that has a backward pass."""
+"""Attaching a solution to torch's autograd graph, with a backward pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TWICE = (
 
 
 class Attached(NamedTuple):
-    """A solution in the graph.
+    """A solution and its objective in the autograd graph.
 
     Attributes
     ----------
@@ -52,26 +52,27 @@ def attach(
     ----------
     problem : Problem or LatentProblem
     solution : Tensor, or tuple of Tensor
-        What a solver returned for it.
+        Solution of the problem, as returned by a solver.
     features : (N, D) or (M, N, D) Tensor, or sequence of M Tensors (N_m, D)
-        The features that the problem was made of, this time with their graph.
+        The features of the problem's design, attached to their graph.
     strengths : Tensor, shape (number of penalties,), optional
-        The strengths of the problem, with their graph: in the order of ``problem.regularizers``;
-        for the factored problem group, L1, Frobenius and, if there is one, own strength.
+        The strengths of the problem, attached to their graph, in the order of
+        ``problem.regularizers``; for the factored problem those of the group norm, the L1 norm, the
+        ridge on L, and own parts (if it has any).
     adjoint : Adjoint
         Default :class:`Envelope`: the objective has a gradient, the solution has none.
 
     Returns
     -------
     Attached
-        ``solution`` and ``objective``, to be differentiated once.
+        ``solution`` and ``objective``; only first derivatives are available.
 
     Raises
     ------
     ValueError
         If the features or the strengths are not those of the problem.
     UnsupportedError
-        If the adjoint cannot do it; the message names one that can.
+        If the adjoint does not support the problem; the message names one that does.
     """
     blocks = solution if isinstance(solution, tuple) else (solution,)
     if isinstance(problem, LatentProblem):

@@ -1,4 +1,4 @@
-"""What an adjoint is: a rule by which a solve is differentiated."""
+"""The contract of an adjoint: a rule by which a solve is differentiated."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Blocks = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Gradients of one number that depends on a solve.
+    """Gradients of a scalar function of a solve.
 
     Attributes
     ----------
     features : tuple of Tensor
-        In each feature matrix of the design; empty where not asked for.
+        Gradient in each feature matrix of the design; empty unless requested.
     strengths : Tensor or None
-        In each strength; float64.
+        Gradient in the strengths; float64.
     residual : float
-        Of the linear system behind it, relative to its right-hand side.
+        Relative residual of the linear system that was solved.
     products : int
-        Passes made for it, about.
+        Approximate number of passes made.
     """
 
     features: tuple[Tensor, ...] = ()
@@ -41,7 +41,7 @@ class Sensitivity:
     products: int = 0
 
     def plus(self, other: Sensitivity, scale: float | Tensor = 1.0) -> Sensitivity:
-        """``self + scale * other``; an empty side counts as zero."""
+        """``self + scale * other``; a missing gradient counts as zero."""
         features = (
             tuple(a + scale * b for a, b in zip(self.features, other.features, strict=True))
             if self.features and other.features
@@ -60,7 +60,7 @@ class Sensitivity:
 
 
 class Trace(ABC):
-    """A solved problem, ready to be differentiated by one adjoint.
+    """A solved problem with what an adjoint needs to differentiate it.
 
     Attributes
     ----------
@@ -72,13 +72,16 @@ class Trace(ABC):
         self.problem, self.blocks = problem, blocks
 
     def objective(self) -> float:
-        """The objective at the solution."""
+        """Objective at the solution."""
         if isinstance(self.problem, LatentProblem):
             return self.problem.objective(self.blocks)
         return float(self.problem.objective(self.blocks[0]))
 
     def partial(self, *, features: bool, strengths: bool) -> Sensitivity:
-        """Gradient of the objective at a fixed parameter: ``R W'``, and the unit penalties."""
+        """Partial gradient of the objective at a fixed parameter.
+
+        ``R W'`` in the features; in each strength, the penalty at strength 1.
+        """
         problem = self.problem
         by_features: tuple[Tensor, ...] = ()
         if features:
@@ -104,12 +107,12 @@ class Trace(ABC):
         return self.problem.design.split(wide)[0]
 
     def of_objective(self, *, features: bool, strengths: bool) -> Sensitivity:
-        """Gradient of the optimal value: at a minimiser the partial one (Danskin)."""
+        """Gradient of the optimal value: the partial gradient at the minimiser (Danskin)."""
         return self.partial(features=features, strengths=strengths)
 
     @abstractmethod
     def of_solution(self, q: Blocks, *, features: bool, strengths: bool) -> Sensitivity:
-        """Gradient of ``<q, solution>``.
+        """Gradient of ``<q, solution>`` (vector-Jacobian product).
 
         Raises
         ------
@@ -119,20 +122,20 @@ class Trace(ABC):
 
 
 class Adjoint(ABC):
-    """How a solve is differentiated: an argument of the layer, not a fork of the solver.
+    """A rule by which a solve is differentiated; independent of the solver.
 
     Attributes
     ----------
     differentiates_solution : bool
-        It takes the point it is given for the minimiser, and differentiates that: a point far from
-        it gives a wrong gradient.
+        Whether the solution has a gradient. The rule then assumes that the given point is the
+        minimiser; the gradient is wrong for a point far from it.
     """
 
     differentiates_solution: ClassVar[bool] = False
 
     @abstractmethod
     def trace(self, problem: Problem | LatentProblem, blocks: Blocks) -> Trace:
-        """Prepare a solved problem; the trace's own ``blocks`` are what the layer returns.
+        """Prepare a solved problem; a layer returns the ``blocks`` of the trace as the solution.
 
         Raises
         ------

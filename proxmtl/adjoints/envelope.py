@@ -18,10 +18,10 @@ __all__ = ["Envelope"]
 class Envelope(Adjoint):
     """Differentiate the optimal value ``V(X, s) = min_W F(W; X, s)`` only (Danskin).
 
-    ``dV/dX_m = diag(c phi'(z_m)) 1 w_m'`` at the minimiser, ``dV/ds_j`` the penalty at unit
-    strength: one product, no linear system, and the same as solving, holding W* fixed, and going
-    back through the objective. Its error is first order in ``||W - W*||``. For the factored problem
-    it holds at a strict local minimiser that is followed continuously: warm-start.
+    ``dV/dX_m = diag(c phi'(z_m)) 1 w_m'`` at the minimiser, and ``dV/ds_j`` is the penalty at unit
+    strength: the gradient of the objective with W* held fixed. Takes one product and no linear
+    system. The error is of first order in ``||W - W*||``. For the factored problem the rule holds
+    at a strict local minimiser that changes continuously, so use warm starts.
     """
 
     def trace(self, problem: Problem | LatentProblem, blocks: tuple[Tensor, ...]) -> Trace:

@@ -20,47 +20,47 @@ from proxmtl.wording import warn
 __all__ = ["Implicit"]
 
 POOR = 1e-5
-"""Relative residual of the linear system above which a gradient comes with a warning."""
+"""Relative residual of the linear system above which a warning is issued."""
 
 
 @dataclass(frozen=True)
 class Implicit(Adjoint):
-    """Differentiate the solution through its optimality conditions, and the objective by Danskin.
+    """Differentiate the solution by its optimality conditions, and the objective by Danskin.
 
-    For ``q = dQ/dW`` two linear systems lead to the same gradient.
+    For ``q = dQ/dW``, either of two linear systems gives the gradient of Q.
 
-    - On the active set A: ``H_AA v_A = q_A``, ``v = 0`` off A, by conjugate gradients, H the
-      Hessian of loss and penalties.
+    - On the active set A: ``H_AA v_A = q_A``, ``v = 0`` off A, with the Hessian H of loss and
+      penalties; solved by conjugate gradients.
     - From the fixed point ``W = prox_{tR}(W - t grad f(W))``: ``(I - (I - tH) J) u = q``,
-      ``v = t J u``, J the Jacobian of the prox. For penalties without a curvature.
+      ``v = t J u``, with the Jacobian J of the prox. For penalties without second derivatives.
 
     Then ``dQ/dX = -(d grad f / dX)'[v]`` and ``dQ/ds = -<v, d grad R / ds>``. Computed in float64.
 
     Parameters
     ----------
     method : "auto", "active_set" or "fixed_point"
-        Auto: the active set where the penalty has a curvature on it, and for the factored problem
-        (with its cross block; the fixed point is for problems of one block).
+        ``"auto"``: the active set if the penalty has second derivatives on it, and always for the
+        factored problem, with its cross blocks (the fixed point is for problems of one block).
     linear_solver : "gmres" or "neumann"
-        For the fixed point. The Neumann series costs as many passes as the proximal gradient method
-        would to that accuracy, but keeps one vector.
+        For the fixed point. The Neumann series takes as many passes as the proximal gradient method
+        to the same accuracy, but stores a single vector.
     derivative : "auto", "closed" or "finite"
-        Of the prox, for the fixed point: see :class:`ProxMap`.
+        Derivative of the prox, for the fixed point: see :class:`ProxMap`.
     tolerance : float
         Relative residual of the linear system.
     max_products : int
-        Most passes for it.
+        Maximum number of passes for the linear system.
 
     Warns
     -----
     RuntimeWarning
-        If the linear system was left with a relative residual above 1e-5: more products are needed,
-        or ``Q`` sees directions in which the objective has no curvature and there is no derivative.
+        If the final relative residual of the linear system is above 1e-5: more products are needed,
+        or ``Q`` depends on directions of zero curvature, along which there is no derivative.
 
     Notes
     -----
-    Conditions: the point is a minimiser to well below the accuracy wanted; the active set is
-    locally stable; no sample exactly on a kink of the loss's derivative.
+    The point must be a minimiser to well below the required accuracy, the active set must be
+    locally stable, and no sample may be exactly at a kink of the loss's derivative.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Linear systems given by products alone: conjugate gradients, GMRES and the Neumann series."""
+"""Matrix-free linear solvers: conjugate gradients, GMRES and the Neumann series."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["LinearSolution", "conjugate_gradients", "gmres", "neumann"]
 Product = Callable[[Tensor], Tensor]
 
 FLAT = 1e-14
-"""A direction with less than this curvature counts as singular."""
+"""A direction whose curvature is below this counts as singular."""
 
 
 class LinearSolution(NamedTuple):
-    """Solution of ``A x = b``, its residual relative to ``b``, and the products made."""
+    """Solution of ``A x = b``, its residual relative to ``b``, and the number of products."""
 
     x: Tensor
     residual: float
@@ -29,9 +29,9 @@ def conjugate_gradients(
 ) -> LinearSolution:
     """Solve ``A x = b`` for a symmetric, positive semi-definite ``A``.
 
-    Ends at the relative residual ``tolerance``, after ``limit`` products, or where ``A`` is
-    singular along the search direction: what is left of ``b`` is then out of reach, and the
-    residual says how much.
+    Ends at the relative residual ``tolerance``, after ``limit`` products, or if ``A`` is singular
+    along the search direction: the residual then contains a component of ``b`` outside the range of
+    ``A``.
     """
     scale = float(b.norm())
     if scale == 0:
@@ -56,9 +56,9 @@ def conjugate_gradients(
 def gmres(
     apply: Product, b: Tensor, *, tolerance: float, limit: int, restart: int = 100
 ) -> LinearSolution:
-    """Solve ``A x = b`` for any ``A``: least residual over the Krylov space, restarted.
+    """Solve ``A x = b`` for any ``A`` by restarted GMRES (least residual over a Krylov space).
 
-    Ends as :func:`conjugate_gradients` does, or where a restart no longer halves the residual.
+    Ends as :func:`conjugate_gradients` does, or if a restart does not halve the residual.
 
     References
     ----------
@@ -82,7 +82,7 @@ def gmres(
 
 
 def _arnoldi(apply: Product, r: Tensor, enough: float, size: int) -> tuple[Tensor, int]:
-    """Least-residual step in the Krylov space of ``r``, and the products made."""
+    """Least-residual step in the Krylov space of ``r``, and the number of products."""
     length = float(r.norm())
     basis = [r.reshape(-1) / length]
     H = r.new_zeros(size + 1, size, dtype=torch.float64)
@@ -92,7 +92,7 @@ def _arnoldi(apply: Product, r: Tensor, enough: float, size: int) -> tuple[Tenso
     while k < size:
         w = apply(basis[k].view_as(r)).reshape(-1)
         whole = float(w.norm())
-        for _ in range(2):  # twice is enough for orthogonality to rounding
+        for _ in range(2):  # two orthogonalisations give orthogonality to rounding
             for j, q in enumerate(basis):
                 along = torch.dot(q, w)
                 H[j, k] += along
@@ -112,7 +112,7 @@ def _arnoldi(apply: Product, r: Tensor, enough: float, size: int) -> tuple[Tenso
 def neumann(apply: Product, b: Tensor, *, tolerance: float, limit: int) -> LinearSolution:
     """Solve ``(I - B) x = b`` by ``x <- b + B x``, for a contraction ``B`` given as ``apply``.
 
-    Converges as fast as the iteration does whose derivative ``B`` is.
+    If ``B`` is the derivative of a fixed-point iteration, the rate of convergence is the same.
     """
     scale = float(b.norm())
     x, products, residual = b, 0, float(scale > 0)

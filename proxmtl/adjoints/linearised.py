@@ -1,4 +1,4 @@
-"""A problem linearised on its active set: the Hessian there, and the cross derivatives."""
+"""Second-order model of a problem on its active set: Hessian and mixed derivatives."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ Blocks = tuple[Tensor, ...]
 class Linearised(ABC):
     """Second-order model of an objective in the coordinates along which it is smooth.
 
-    Holds where this active set is locally stable: no coordinate at a kink has its subgradient on
-    the boundary, and no sample sits exactly on a kink of the loss's derivative.
+    Valid if the active set is locally stable: no coordinate at a kink has its subgradient on the
+    boundary of the subdifferential, and no sample is exactly at a kink of the loss's derivative.
 
     Attributes
     ----------
     mask : Tensor
-        1 in the active coordinates, 0 elsewhere; all vectors here have its shape. float64.
+        1 in the active coordinates, 0 elsewhere; float64. All vectors have this shape.
     """
 
     mask: Tensor
 
     @abstractmethod
     def pack(self, blocks: Blocks) -> Tensor:
-        """Blocks of the parameter as one vector."""
+        """Convert blocks of the parameter to a vector of this model."""
 
     @abstractmethod
     def hessian(self, v: Tensor) -> Tensor:
-        """Hessian of the objective in the active coordinates, times ``v``: a pass."""
+        """Product of ``v`` with the Hessian in the active coordinates; costs one pass."""
 
     @abstractmethod
     def by_features(self, v: Tensor) -> Blocks:
@@ -58,10 +58,10 @@ class Linearised(ABC):
         tolerance: float = 1e-10,
         max_products: int = 1000,
     ) -> LinearSolution:
-        """``v`` with ``H_AA v_A = q_A`` and ``v = 0`` off the active set, by conjugate gradients.
+        """Solve ``H_AA v_A = q_A`` with ``v = 0`` off the active set, by conjugate gradients.
 
-        A quantity ``Q`` of the solution with gradient ``q`` changes by
-        ``-<v, change of the gradient>``.
+        A function ``Q`` of the solution with gradient ``q`` changes by
+        ``-<v, change of the objective's gradient>``.
         """
         start = None if guess is None else guess.to(q) * self.mask
         return conjugate_gradients(
@@ -70,12 +70,12 @@ class Linearised(ABC):
 
 
 class ConvexLinearised(Linearised):
-    """Of a :class:`Problem`, whose vectors are parameters, intercept row included.
+    """Model of a :class:`Problem`; vectors are parameters, including the intercept row.
 
     Raises
     ------
     UnsupportedError
-        If a penalty has no curvature on its active set, or the problem is a smoothed one.
+        If a penalty has no second derivatives on its active set, or the problem is smoothed.
     """
 
     def __init__(self, problem: Problem, W: Tensor) -> None:
@@ -122,10 +122,10 @@ class ConvexLinearised(Linearised):
 
 
 class JointLinearised(Linearised):
-    """Of the factored problem: its blocks end to end, with their cross blocks.
+    """Model of the factored problem; vectors are its concatenated blocks.
 
-    ``W = L S`` bends the loss in two ways: along ``U = V_L S + L V_S`` with the curvature of the
-    loss, and by ``<G, V_L V_S>``, ``G`` its gradient in W, which couples L and S.
+    The Hessian of the loss in (L, S) has two parts: the Hessian in W along ``U = V_L S + L V_S``,
+    and ``<G, V_L V_S>`` with the gradient ``G`` in W, which couples L and S.
     """
 
     def __init__(self, problem: LatentProblem, blocks: Blocks) -> None:
@@ -142,7 +142,7 @@ class JointLinearised(Linearised):
         return torch.cat([block.to(torch.float64).reshape(-1) for block in blocks])
 
     def from_weights(self, slope: Tensor) -> Tensor:
-        """Gradient in the blocks of what has this gradient in ``W``, intercept row included."""
+        """Chain rule: gradient in the blocks from the gradient in ``W``, with intercept row."""
         return self.pack(self.problem.pull_back(self.blocks, slope))
 
     def _unpack(self, v: Tensor) -> Blocks:
@@ -150,7 +150,7 @@ class JointLinearised(Linearised):
         return tuple(p.view_as(block) for p, block in zip(parts, self.blocks, strict=True))
 
     def _along(self, v: Tensor) -> tuple[Parts, Tensor]:
-        """Blocks of ``v``, and the change of the design's parameter along them."""
+        """Blocks of ``v``, and the derivative of the design's parameter along them."""
         parts = self.problem.parts(self._unpack(v))
         L, S = self.blocks[:2]
         U = parts.L @ S + L @ parts.S
@@ -182,7 +182,7 @@ class JointLinearised(Linearised):
 
 
 def linearised(problem: Problem | LatentProblem, blocks: Blocks) -> Linearised:
-    """Linearise a problem at a point, given as its blocks."""
+    """Build the second-order model of a problem at a point, given as its blocks."""
     if isinstance(problem, LatentProblem):
         return JointLinearised(problem, blocks)
     return ConvexLinearised(problem, blocks[0])

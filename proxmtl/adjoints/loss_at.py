@@ -1,4 +1,4 @@
-"""The loss of a problem linearised at a point: products with its curvature, in both arguments."""
+"""Derivatives of the loss at a point: Hessian products, mixed derivatives in the features."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["LossAt", "check_features", "feature_gradients"]
 
 
 class LossAt:
-    """Scores and residuals at a parameter ``W``, and what they say of a neighbourhood.
+    """The loss at a parameter ``W``: gradient, Hessian products, derivatives in the features.
 
-    With ``z_m = X_m w_m + b_m``, ``r = c phi'(z)`` and ``v`` a direction of the parameter.
+    Notation: ``z_m = X_m w_m + b_m``, ``r = c phi'(z)``, and ``v`` is a direction of the parameter.
 
     Parameters
     ----------
     problem : Problem or LatentProblem
-        Gives the loss, the design and the targets; its regularizers are not looked at.
+        Provides loss, design and targets; its regularizers are ignored.
     W : Tensor
-        The design's parameter; its dtype is the precision of the computation.
+        Parameter of the design; its dtype is the precision of the computation.
     """
 
     def __init__(self, problem: Problem | LatentProblem, W: Tensor) -> None:
@@ -35,17 +35,17 @@ class LossAt:
         self.value, self.residuals = problem.data.value_and_gradient(self.scores)
 
     def gradient(self) -> Tensor:
-        """Gradient in the parameter: half a pass."""
+        """Gradient in the parameter; costs half a pass."""
         self.problem.counts.charge(adjoint=self.design.share)
         return self.design.adjoint(self.residuals)
 
     def along(self, v: Tensor) -> Tensor:
-        """Change of the residuals along ``v``: ``c phi''(z) (X v)``. Half a pass."""
+        """Derivative of the residuals along ``v``, ``c phi''(z) (X v)``; costs half a pass."""
         self.problem.counts.charge(forward=self.design.share)
         return self.problem.data.curvature_product(self.scores, self.design.linear(v))
 
     def curvature(self, v: Tensor) -> Tensor:
-        """Hessian times ``v``: a pass."""
+        """Product of the Hessian with ``v``; costs one pass."""
         bent = self.along(v)
         self.problem.counts.charge(adjoint=self.design.share)
         return self.design.adjoint(bent)
@@ -65,9 +65,9 @@ class LossAt:
 
 
 def feature_gradients(design: Design, residuals: Tensor, W: Tensor) -> tuple[Tensor, ...]:
-    """Gradient of ``<residuals, scores(W)>`` in the features, one matrix (N_m, D) for each of them.
+    """Gradient of ``<residuals, scores(W)>`` in each feature matrix, (N_m, D).
 
-    Shared features have one: ``R W'``.
+    For shared features it is the single matrix ``R W'``.
     """
     weights, _ = design.split(W)
     if isinstance(design, TaskDesign):
@@ -82,7 +82,7 @@ def feature_gradients(design: Design, residuals: Tensor, W: Tensor) -> tuple[Ten
 
 
 def check_features(design: Design, features: Sequence[Tensor]) -> None:
-    """Raise ``ValueError`` unless these are the (dense) features that the design was made of."""
+    """Raise ``ValueError`` unless ``features`` are the dense features of the design."""
     known: list[Tensor] = []
     if isinstance(design, TaskDesign):
         known = design.X

@@ -1,4 +1,4 @@
-"""Refusing a second derivative, with the reason."""
+"""A guard that raises, with a reason, if a backward pass is itself differentiated."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def once_differentiable(
     Parameters
     ----------
     grads : sequence of Tensor or None
-        What the backward pass found.
+        Results of the backward pass.
     inputs : sequence of Tensor or None
-        What a second derivative would be taken in: inputs of the forward pass, and incoming
-        gradients.
+        Tensors in which a second derivative could be requested: inputs of the forward pass, and
+        incoming gradients.
     reason : str
-        The error's message.
+        Message of the error.
     """
-    if not torch.is_grad_enabled():  # no graph of this backward pass is asked for
+    if not torch.is_grad_enabled():  # no graph of this backward pass is recorded
         return tuple(grads)
     anchors = [x for x in inputs if x is not None and x.requires_grad]
     if not anchors:

@@ -1,4 +1,4 @@
-"""One proximal gradient step as a map, and its derivatives."""
+"""A proximal gradient step as a map of the parameter, and its derivatives."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["ProxDerivative", "ProxMap", "default_step"]
 ProxDerivative = Literal["auto", "closed", "finite"]
 
 SPREAD = 1e-5
-"""Half-width of the finite differences of a prox in closed form, relative to its argument."""
+"""Step of the finite differences of a closed-form prox, relative to its argument."""
 
 SPREAD_ITERATIVE = 1e-3
-"""The same of an iterative prox, whose own error is divided by it."""
+"""The same for an iterative prox, whose error is divided by the step."""
 
 
 def default_step(problem: Problem) -> float:
@@ -32,25 +32,26 @@ def default_step(problem: Problem) -> float:
 
 
 class ProxMap:
-    """``T(W) = prox_{t R}(W - t grad f(W))``, f the loss with the squared norms, at one point.
+    """The map ``T(W) = prox_{t R}(W - t grad f(W))`` at one point; f is loss plus ridge.
 
-    The Jacobian J of a prox is symmetric. Where the penalty has a curvature on its active set,
-    ``J = (I + t hess R)^-1`` there and 0 elsewhere; else it is taken by central differences of
-    fourth order, which are exact for proxes that are piecewise linear.
+    The Jacobian J of a prox is symmetric. If the penalty has second derivatives on its active set,
+    ``J = (I + t hess R)^-1`` there and 0 elsewhere; otherwise J is applied by central differences
+    of fourth order, which are exact for piecewise linear proxes.
 
     Parameters
     ----------
     problem : Problem
     W : Tensor
-        Taken to float64.
+        Converted to float64.
     step : float
+        t.
     derivative : "auto", "closed" or "finite"
-        How J is applied; auto: closed where there is a curvature.
+        How J is applied; ``"auto"``: closed if the penalty has second derivatives.
 
     Raises
     ------
     UnsupportedError
-        If the problem is smoothed, or closed is asked for where it is not at hand.
+        If the problem is smoothed, or ``"closed"`` is not available for its penalty.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class ProxMap:
         return conjugate_gradients(product, mask * u, tolerance=1e-14, limit=1000).x
 
     def pull(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """``(I - t H) J u`` and ``t J u``, H the Hessian of f: a pass."""
+        """``(I - t H) J u`` and ``t J u`` with the Hessian H of f; costs one pass."""
         Ju = self.jacobian(u)
         along, bias = self.problem.design.split(Ju)
         ridge = self.problem.design.join(
@@ -113,7 +114,7 @@ class ProxMap:
         return Ju - self.step * (self.at.curvature(Ju) + ridge), self.step * Ju
 
     def by_strengths(self, u: Tensor, v: Tensor) -> Tensor:
-        """``<u, dT/ds>`` for each strength ``s``, ``v = t J u``; float64."""
+        """``<u, dT/ds>`` for each strength ``s``, given ``v = t J u``; float64."""
         slopes = [self._by_strength(term, u, v) for term in self.problem.regularizers]
         return torch.tensor(slopes, dtype=torch.float64)
 
@@ -143,5 +144,5 @@ class ProxMap:
 
 
 def _central(f: Callable[[float], Tensor]) -> Tensor:
-    """``f'(0)`` for steps of one unit, error of fourth order."""
+    """``f'(0)`` by central differences of step 1, with an error of fourth order."""
     return (8 * (f(1.0) - f(-1.0)) - (f(2.0) - f(-2.0))) / 12

@@ -1,4 +1,4 @@
-"""The penalties of a problem with what they act on, and how they change with their strengths."""
+"""The penalties of a problem with their blocks, and derivatives in their strengths."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Acting", "acting_penalties", "gradient_slope", "value_slope"]
 
 
 class Acting(NamedTuple):
-    """A penalty, and the number of the block that it acts on."""
+    """A penalty, and the index of the block that it penalises."""
 
     term: Regularizer
     block: int
 
 
 def acting_penalties(problem: Problem | LatentProblem) -> tuple[Acting, ...]:
-    """Penalties in the order of the strengths.
+    """Penalties of a problem, in the order in which adjoints take the strengths.
 
-    Those of ``problem.regularizers``; of the factored problem the group norm of S, then the L1 norm
-    and the squared norm of L (the paper's mu, gamma, lambda), then that of own parts if there are.
+    That of ``problem.regularizers``; for the factored problem the group norm of S, the L1 norm and
+    the ridge of L (the paper's mu, gamma, lambda), and the ridge of own parts if it has any.
     """
     if isinstance(problem, LatentProblem):
         of_factors = (
@@ -51,7 +51,7 @@ def gradient_slope(term: Regularizer, W: Tensor) -> Tensor:
 
 
 def _slope(term: Regularizer, of: Callable[[Regularizer], Tensor]) -> Tensor:
-    """Derivative of what is affine in the strength, so that a difference is exact."""
+    """Derivative in the strength of a quantity that is affine in it, by an exact difference."""
     if term.is_indicator:  # its strength has no effect
         return torch.zeros_like(of(term))
     unit = term.strength or 1.0

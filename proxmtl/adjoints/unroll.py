@@ -1,4 +1,4 @@
-"""Differentiation of a few proximal gradient steps."""
+"""Differentiation of a solve by unrolling a few proximal gradient steps."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Unroll"]
 
 @dataclass(frozen=True)
 class Unroll(Adjoint):
-    """Go ``k`` proximal gradient steps on from the solve, and differentiate these steps exactly.
+    """Make ``k`` proximal gradient steps after the solve, and differentiate these steps exactly.
 
-    The start is held fixed. Backwards, each step costs a pass: ``u <- (I - t H) J u``, collecting
-    ``-(d grad f / dX)'[t J u]``. From a minimiser this is the Neumann series of :class:`Implicit`
-    cut after ``k`` terms, with an error that falls geometrically in ``k``; from elsewhere it is the
-    gradient of what was really computed, and no condition on the accuracy of the solve is needed.
-    ``k`` parameters are kept, in float64.
+    The solve's result is held fixed as the start of the steps. The backward pass of a step is
+    ``u <- (I - t H) J u``, accumulating ``-(d grad f / dX)'[t J u]``, and costs one pass. From a
+    minimiser this is the Neumann series of :class:`Implicit` truncated after ``k`` terms, with an
+    error that falls geometrically in ``k``. From any other point it is the exact gradient of the
+    ``k`` steps, so the solve need not be accurate. Stores ``k`` parameters in float64.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Unroll(Adjoint):
     step : float or None
         None: one over the Lipschitz constant.
     derivative : "auto", "closed" or "finite"
-        Of the prox: see :class:`ProxMap`.
+        Derivative of the prox: see :class:`ProxMap`.
     """
 
     steps: int
@@ -80,7 +80,7 @@ class _Trace(Trace):
         return total
 
     def of_objective(self, *, features: bool, strengths: bool) -> Sensitivity:
-        """Partial gradient, and through the steps: the end need not be a minimiser."""
+        """Partial gradient plus that through the steps, as the end need not be a minimiser."""
         _, grad = self.convex.smooth_value_and_grad(self.end)
         slope = stationarity(self.convex, self.end, grad)
         through = self.of_solution((slope,), features=features, strengths=strengths)

@@ -1,4 +1,4 @@
-"""Designs map parameters to scores."""
+"""Designs: the affine maps from a parameter to the scores of all samples, and their adjoints."""
 
 from proxmtl.designs.base import Design
 from proxmtl.designs.centred import CentredDesign

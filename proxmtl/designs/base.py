@@ -1,4 +1,4 @@
-"""What a design is: the affine map from parameters to scores, and its adjoint."""
+"""The contract of a design: the affine map from a parameter to scores, and its adjoint."""
 
 from __future__ import annotations
 
@@ -28,34 +28,35 @@ __all__ = [
 ]
 
 ResidualsOf = Callable[[slice, Tensor], tuple[Tensor, ...]]
-"""Residuals of some samples, given by a slice, from their scores."""
+"""Maps a slice of the samples and their scores to arrays of residuals, shaped like the scores."""
 
 BLOCK_ELEMENTS = 1 << 23
-"""Features are converted to a higher precision in row blocks of at most this many numbers."""
+"""Features are converted to a higher precision in row blocks of at most so many numbers."""
 
 
 class Design(ABC):
-    """Maps a parameter ``W`` to scores of every sample, and score gradients back.
+    """Affine map from a parameter ``W`` to the scores of all samples, with its adjoint.
 
-    The parameter's dtype is the precision of the computation: float64 parameters on float32 (or
-    bfloat16) features are computed in float64, row block by row block, with no full copy. With
-    ``intercept`` the last row of the parameter is an intercept, which no regularizer sees.
+    The dtype of the parameter is the precision of the computation: for float64 parameters, float32
+    or bfloat16 features are converted block of rows by block, without a full copy. With
+    ``intercept``, the last row of the parameter is an unpenalised intercept.
 
     Attributes
     ----------
     intercept : bool
     dtype : torch.dtype
-        Precision the solvers work in: the features' own, at least float32.
+        Working precision of the solvers: the dtype of the features, at least float32.
     device : torch.device
     share : float
-        What a product reads, as a share of all the features of the problem: its cost in passes.
+        Fraction of the full feature matrix that one product reads, which is what it counts as.
     unit : float
-        What the intercept's column holds: 1, or for a solver's own use a number of the size of the
-        features (:meth:`in_units`).
+        Constant in the intercept's column: 1, or a number of the magnitude of the features, in the
+        designs that solvers see (:meth:`in_units`).
     curvature_passes : float
-        Passes that :meth:`curvature_by_task` has made so far; it keeps what it found.
+        Passes that :meth:`curvature_by_task` has made so far; its results are cached.
     curvature_left : float
-        Passes that it may make now: where that is too few for a sharp bound, the trace is one.
+        Passes that :meth:`curvature_by_task` may still make; if they are too few for a sharp bound,
+        it returns the trace.
     """
 
     intercept: bool
@@ -69,18 +70,18 @@ class Design(ABC):
 
     @abstractmethod
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
-        """Shape of the parameter, intercept row included."""
+        """Shape of the parameter, including the intercept row."""
 
     @abstractmethod
     def scores(self, W: Tensor) -> Tensor:
         """Scores of all samples, in the shape of the targets."""
 
     def magnitude(self) -> float:
-        """Root mean square of the columns that the weights multiply; 1 where it is not known."""
+        """Root mean square of the features; 1 if it is not known."""
         return 1.0
 
     def figure(self) -> float | None:
-        """A number that tells these features from others, in other order too; None: not known."""
+        """Checksum of the features that depends on the order of the samples; None if not known."""
         return None
 
     @cached_property
@@ -89,7 +90,7 @@ class Design(ABC):
 
     @property
     def known_figure(self) -> float | None:
-        """:meth:`figure`, found once."""
+        """:meth:`figure`, cached."""
         return self._figure
 
     @cached_property
@@ -98,15 +99,15 @@ class Design(ABC):
 
     @property
     def known_magnitude(self) -> float:
-        """:meth:`magnitude`, found once."""
+        """:meth:`magnitude`, cached."""
         return self._magnitude
 
     def in_units(self) -> Design:
-        """Return the design whose intercept column is of the size of the features.
+        """Return the design with an intercept column of the magnitude of the features.
 
-        The same model: its intercept is this one's divided by :attr:`unit`. But a gradient step is
-        as long for the weights as for the intercept, whatever the scale of the features. Units are
-        powers of two, so nothing is rounded, and standardised features have 1.
+        The model is the same, with its intercept divided by :attr:`unit`. The rescaling balances
+        gradient steps in weights and intercept for features of any scale. Units are powers of two,
+        so it is exact; the unit of standardised features is 1.
         """
         if not self.intercept:
             return self
@@ -116,13 +117,13 @@ class Design(ABC):
         return self._in_units
 
     def with_unit(self, unit: float) -> Design:
-        """Return the design with another number in the intercept's column."""
+        """Return the design with another constant in the intercept's column."""
         other = self._copy()
         other.unit = unit
         return other
 
     def _copy(self) -> Self:
-        """Shallow copy, without what was found once of this design."""
+        """Shallow copy without the cached values."""
         other = copy.copy(self)
         for name in ("_in_units", "_figure", "_magnitude"):
             other.__dict__.pop(name, None)
@@ -130,25 +131,25 @@ class Design(ABC):
 
     @property
     def affine(self) -> bool:
-        """Whether the scores of zero depend on the features: a part of them is held fixed."""
+        """Whether ``W = 0`` has non-zero scores that depend on the features (a fixed part)."""
         return False
 
     def linear(self, W: Tensor) -> Tensor:
-        """Linear part of :meth:`scores`, which is all of it unless something is held fixed."""
+        """Linear part of :meth:`scores`; equal to it unless the design is :attr:`affine`."""
         return self.scores(W)
 
     @abstractmethod
     def adjoint(self, residuals: Tensor) -> Tensor:
-        """Transpose of the linear part of :meth:`scores`: score gradients to parameter gradient."""
+        """Transpose of the linear part of :meth:`scores`: maps residuals to a gradient in ``W``."""
 
     @abstractmethod
     def check_targets(self, targets: Targets) -> None:
         """Raise ``ValueError`` if the targets do not fit the samples."""
 
     def take(self, entries: Tensor) -> Design:
-        """Return the design of some samples: those of the given entries of the scores, ascending.
+        """Return the design of some samples: ascending indices along the first axis of the scores.
 
-        Nothing is checked again. Consecutive entries are a view of the features, not a copy.
+        The features are not checked again. Consecutive indices give a view of them, not a copy.
         """
         raise NotImplementedError(
             f"{type(self).__name__} does not give its samples in batches; use a SharedDesign or a "
@@ -156,10 +157,9 @@ class Design(ABC):
         )
 
     def narrowed(self, features: Tensor) -> Design:
-        """Return the design of some rows of the penalised parameter, given by index, ascending.
+        """Return the design of some rows of the penalised parameter, given by ascending indices.
 
-        Its products cost that share of one with all rows: a design of which this is not true does
-        not give parts.
+        Raises ``NotImplementedError`` if a product would not cost the same fraction of a full one.
         """
         raise NotImplementedError(
             f"{type(self).__name__} does not give some of its features alone "
@@ -167,7 +167,7 @@ class Design(ABC):
         )
 
     def times(self, L: Tensor) -> Design:
-        """Return the design of the features ``X L``, (N, K) a task, computed once.
+        """Return the design of the features ``X L``, (N, K) for each task, which are computed here.
 
         Parameters
         ----------
@@ -185,7 +185,7 @@ class Design(ABC):
         ----------
         task : int
         entries : Tensor, shape (n,)
-            Which of the task's samples, by number.
+            Indices among the task's samples.
 
         Returns
         -------
@@ -197,7 +197,7 @@ class Design(ABC):
         )
 
     def inner_products(self, task: int, entries: Tensor) -> Tensor:
-        """Inner products of some samples of a task, (n, n), float64; as for :meth:`samples`."""
+        """Inner products (n, n) of samples of a task, float64; arguments as :meth:`samples`."""
         X = self.samples(task, entries)
         return X @ X.T
 
@@ -207,7 +207,7 @@ class Design(ABC):
         Parameters
         ----------
         weights : Tensor, shape (N,), optional
-            Of the samples, those of tasks with samples of their own end to end.
+            Weights of the samples; for a task design concatenated over the tasks.
         """
         raise NotImplementedError(
             f"{type(self).__name__} gives no moments of its features"
@@ -216,13 +216,13 @@ class Design(ABC):
 
     @property
     def has_samples(self) -> bool:
-        """Whether :meth:`samples` gives samples: where features are dense."""
+        """Whether :meth:`samples` is implemented: the features are dense."""
         return False
 
     def moved(self, means: Tensor) -> tuple[Design, Tensor] | None:  # noqa: ARG002
-        """Return a copy with features minus numbers near their means, and these numbers, (D, M).
+        """Return a copy of the design with nearly centred features, and the subtracted (D, M).
 
-        None where they are not dense, or too many for a copy.
+        None if the features are not dense, or too large to be copied.
 
         Parameters
         ----------
@@ -241,14 +241,14 @@ class Design(ABC):
     def curvature_by_task(self, targets: Targets) -> Tensor:
         """Upper estimates of ``lambda_max(X_m' C_m X_m)``, shape (M,), float64, without intercept.
 
-        Up to moderate sizes from a Gram matrix, raised by a bound on its rounding errors; else from
-        a Lanczos run to three digits, raised by 1 %.
+        ``C_m`` are the weights of task m. For moderate sizes from Gram matrices, raised by a bound
+        on the rounding errors; otherwise from Lanczos runs to three digits, raised by 1 %.
         """
 
     def centred_curvature_by_task(self, targets: Targets, means: Tensor) -> Tensor:  # noqa: ARG002
-        """As :meth:`curvature_by_task`, for features minus their weighted means of each task.
+        """As :meth:`curvature_by_task`, for features centred by the weighted means of each task.
 
-        Centring lowers every curvature, so that of the features as they are is a bound.
+        Centring lowers all curvatures, so those of the uncentred features are the default bound.
 
         Parameters
         ----------
@@ -258,64 +258,65 @@ class Design(ABC):
         return self.curvature_by_task(targets)
 
     def sweep(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Scores at ``W``, and the adjoints of residuals that are made of them.
+        """Scores at ``W``, and the adjoints of residuals that are computed from these scores.
 
-        Dense features that are large, or of another precision than ``W``, are read once, block of
-        rows by block; here a product follows another.
+        A design that :meth:`sweeps` reads its features once for both, block of rows by block. This
+        default makes one product after the other.
 
         Parameters
         ----------
         W : Tensor
         residuals_of : callable
-            Given a slice of the samples (the first axis of the scores) and their scores, returns a
-            tuple of tensors shaped like these, computed sample by sample.
+            Maps a slice of the samples (first axis of the scores) and their scores to a tuple of
+            tensors of the same shape, computed sample by sample.
 
         Returns
         -------
         scores : Tensor
         adjoints : tuple of Tensor
-            One for each of the residuals, as of :meth:`adjoint`.
+            :meth:`adjoint` of each of the residuals.
         """
         scores = self.scores(W)
         residuals = residuals_of(slice(0, len(scores)), scores)
         return scores, tuple(self.adjoint(each) for each in residuals)
 
     def sweeps(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
-        """Whether :meth:`sweep` is one read, and faster than the products one by one."""
+        """Whether :meth:`sweep` reads the features once, which is faster than two products."""
         return False
 
     def reads_once(self, data: DataTerm, columns: int, dtype: torch.dtype) -> bool:  # noqa: ARG002
-        """Whether :meth:`evaluate` reads the features once, for parameters of so many columns.
+        """Whether :meth:`evaluate` reads the features once, for parameters of ``columns`` columns.
 
-        A solver may then look a step ahead, and have scores and gradient for one read.
+        A solver may then evaluate the next extrapolated point instead of the iterate, and so get
+        scores and gradient from one read.
         """
         return False
 
     def evaluate(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, loss (0-d) and its gradient in ``W``: one pass over the data."""
+        """Scores, loss (0-d) and its gradient in ``W``; costs one pass."""
         scores = self.scores(W)
         value, residuals = data.value_and_gradient(scores)
         return scores, value, self.adjoint(residuals)
 
     def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss (0-d) and its gradient in ``W``: one pass over the data."""
+        """Loss (0-d) and its gradient in ``W``; costs one pass."""
         return self.evaluate(data, W)[1:]
 
     def factors_pay(self, n_latents: int, n_tasks: int) -> bool:  # noqa: ARG002
-        """Whether products with factors of ``W = L S`` take clearly less than those with ``W``.
+        """Whether products with the factors of ``W = L S`` are clearly cheaper than with ``W``.
 
-        If so, the design has :meth:`factored_scores` and :meth:`factored_loss_and_grads`.
+        If so, the design implements :meth:`factored_scores` and :meth:`factored_loss_and_grads`.
         """
         return False
 
     def factored_scores(self, L: Tensor, S: Tensor, bias: Tensor | None) -> Tensor:
-        """Scores of ``W = L S``, by way of ``X L``.
+        """Scores of ``W = L S``, computed as ``(X L) S``.
 
         Parameters
         ----------
         L, S : Tensor, shapes (D, K) and (K, M)
         bias : Tensor, shape (M,), or None
-            The intercepts, of a design that has them.
+            Intercepts; None for a design without them.
         """
         raise NotImplementedError(
             f"{type(self).__name__} has no products with factors of shapes {tuple(L.shape)} and "
@@ -325,9 +326,10 @@ class Design(ABC):
     def factored_loss_and_grads(
         self, data: DataTerm, L: Tensor, S: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Loss (0-d) and its gradients in L, S and the intercepts, as for :meth:`factored_scores`.
+        """Loss (0-d) and its gradients in L, S and the intercepts; costs one pass.
 
-        One pass over the data: :meth:`loss_and_grad` at ``L S``, pulled back to the factors.
+        The same as :meth:`loss_and_grad` at ``L S``, pulled back to the factors; arguments as for
+        :meth:`factored_scores`.
         """
         raise NotImplementedError(
             f"{type(self).__name__} has no {type(data.loss).__name__} of factors of shapes "
@@ -339,14 +341,14 @@ class Design(ABC):
         """Upper estimate of the Lipschitz constant of ``W -> X'C(XW)``, intercept included."""
         curvature = self.curvature_by_task(targets)
         if self.intercept:
-            # lambda_max([X u]'C[X u]) <= lambda_max(X'CX) + u^2 sum c, with its rounding errors
+            # lambda_max([X u]'C[X u]) <= lambda_max(X'CX) + u^2 sum c, plus rounding errors
             sums = targets.per_task(targets.weights.to(torch.float64))
             rounding = (len(targets.weights) + 2) * torch.finfo(sums.dtype).eps
             curvature = curvature + self.unit**2 * (1 + rounding) * sums
         return float(curvature.max())
 
     def split(self, W: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Penalised part of a parameter, and the intercept row (None without intercept)."""
+        """Split a parameter into its penalised part and its intercept row (None if it has none)."""
         return (W[:-1], W[-1]) if self.intercept else (W, None)
 
     def join(self, penalised: Tensor, intercept: Tensor | None) -> Tensor:
@@ -355,7 +357,7 @@ class Design(ABC):
 
 
 def nearest_unit(magnitude: float, dtype: torch.dtype) -> float:
-    """Power of two nearest to a magnitude, of which ``dtype`` has room for the square."""
+    """Power of two nearest to a magnitude, limited so that ``dtype`` can represent its square."""
     if not (math.isfinite(magnitude) and magnitude > 0):
         return 1.0
     limit = int(-0.4 * math.log2(torch.finfo(dtype).tiny))
@@ -369,7 +371,7 @@ def check_features(name: str, X: Tensor) -> None:
 
 
 def check_shape(name: str, X: Tensor) -> None:
-    """Raise ``ValueError`` unless features are a real, non-empty matrix (N, D)."""
+    """Raise ``ValueError`` unless the features are a real, non-empty matrix (N, D)."""
     if X.ndim != 2 or 0 in X.shape:
         raise ValueError(
             f"{name}: expected a matrix (samples, features) with at least one of each, saw shape "
@@ -382,7 +384,7 @@ def check_shape(name: str, X: Tensor) -> None:
 def check_finite(name: str, X: Tensor, advice: str = "drop or impute such samples") -> None:
     """Raise ``ValueError`` at the first NaN or infinite value of a dense matrix."""
     for block in torch.split(X, max(1, BLOCK_ELEMENTS // X.shape[1])):
-        # one value that is not finite makes the sum so; a sum may also overflow
+        # a value that is not finite makes the sum so; but finite values may overflow it, too
         if not math.isfinite(float(block.sum())) and not bool(torch.isfinite(block).all()):
             row, column = torch.nonzero(~torch.isfinite(block))[0].tolist()
             raise ValueError(
@@ -392,7 +394,7 @@ def check_finite(name: str, X: Tensor, advice: str = "drop or impute such sample
 
 
 def consecutive(index: Tensor) -> slice | Tensor:
-    """An ascending index as a slice where it is a run without gaps: that is a view, no copy."""
+    """Convert an ascending index without gaps to a slice, which selects a view and not a copy."""
     if len(index) and int(index[-1]) - int(index[0]) + 1 == len(index):
         return slice(int(index[0]), int(index[-1]) + 1)
     return index

@@ -14,12 +14,12 @@ from proxmtl.targets import Targets
 __all__ = ["CentredDesign", "centred"]
 
 FAR = 1e-3
-"""Features are far from zero whose squared deviations are a smaller share of their squares, both
-summed over all entries."""
+"""Features count as far from zero if the sum of their squared deviations is less than this fraction
+of the sum of their squares."""
 
 
 def centred(design: Design, means: Tensor) -> Design:
-    """Return the design on centred features: itself where the means are zero up to rounding.
+    """Return the design on centred features; the design itself if they are centred to rounding.
 
     Parameters
     ----------
@@ -27,27 +27,27 @@ def centred(design: Design, means: Tensor) -> Design:
         As for :class:`CentredDesign`.
     """
     smallest = math.sqrt(torch.finfo(design.dtype).eps) * design.known_magnitude
-    # also where they are not finite
+    # means that are not finite leave the design as it is
     return CentredDesign(design, means) if smallest < means.abs().max() < math.inf else design
 
 
 class CentredDesign(Design):
-    """The map of another design on its features minus their means: ``(X_m - 1 mean_m') w_m + b_m``.
+    """A design on features minus their means: scores ``(X_m - 1 mean_m') w_m + b_m``.
 
-    An intercept takes the means up exactly: the scores are those of the design at the intercept
-    ``b_m - mean_m' w_m``. So the model is the same, without a copy of the features, and sparse ones
-    stay sparse; but directions that all samples share no longer dominate the curvature.
+    The centring is exact without a copy of the features, also of sparse ones: the scores are those
+    of the base design at the intercept ``b_m - mean_m' w_m``. The model is the same, but the
+    direction of the means no longer dominates the curvature.
 
-    Dense features that are far from zero, thirty deviations or more over all of them, are copied if
-    they take at most 1 GiB: the rounding errors of products with them would be as large as what a
-    line search has to see.
+    Dense features whose means are some thirty standard deviations or more from zero are copied, if
+    they take at most 1 GiB: otherwise rounding errors of the products would hide the changes that a
+    line search has to detect.
 
     Parameters
     ----------
     design : Design
-        With an intercept.
+        Must have an intercept.
     means : Tensor, shape (D, M), float64
-        Of the features of each task, weighted by the samples' weights in it.
+        Means of the features of each task, weighted by the weights of its labels.
 
     Raises
     ------
@@ -62,13 +62,13 @@ class CentredDesign(Design):
         far = _share_of_deviations(design, means) < FAR
         moved = design.moved(means) if far else None
         self.base, origin = moved or (design, 0.0)
-        self.rest = means - origin  # of the features as the base has them
+        self.rest = means - origin  # means of the base's features, which may have been moved
         self.intercept, self.unit, self.share = True, design.unit, design.share
         self.device, self.dtype = design.device, design.dtype
         self._scaled = self.rest / self.unit
 
     def shift(self, weights: Tensor) -> Tensor:
-        """``mean_m' w_m``, shape (M,), float64: what centring adds to the intercepts."""
+        """``mean_m' w_m``, shape (M,), float64, which centring adds to the intercepts."""
         return (self.means * weights.to(torch.float64)).sum(0)
 
     @property
@@ -135,7 +135,7 @@ class CentredDesign(Design):
         return value, along_L, along_S, slope
 
     def _plain_bias(self, L: Tensor, S: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Intercepts of the base with the same scores; the means of ``X L``, (K, M), float64."""
+        """Intercepts of the base with the same scores; means of ``X L``, (K, M), float64."""
         means = L.to(torch.float64).T @ self._scaled
         shift = (means * S.to(torch.float64)).sum(0)
         return (bias.to(torch.float64) - shift).to(bias.dtype), means
@@ -152,14 +152,14 @@ class CentredDesign(Design):
         return curvature
 
     def _plain(self, W: Tensor) -> Tensor:
-        """Parameter of the base with the same scores."""
+        """Convert a parameter to the one of the base with the same scores."""
         weights, bias = self.split(W)
         assert bias is not None
         shift = (self._scaled * weights.to(torch.float64)).sum(0)
         return self.join(weights, (bias.to(torch.float64) - shift).to(W.dtype))
 
     def _centred(self, grad: Tensor) -> Tensor:
-        """Gradient in this design's parameter, of one in the base's."""
+        """Convert a gradient in the base's parameter to one in this design's."""
         weights, bias = self.split(grad)
         assert bias is not None
         means = self._scaled.to(grad.dtype)
@@ -167,6 +167,6 @@ class CentredDesign(Design):
 
 
 def _share_of_deviations(design: Design, means: Tensor) -> float:
-    """Mean square of the features minus their means, relative to that of the features."""
+    """Mean square of the centred features, relative to that of the features."""
     size = design.known_magnitude
     return 1 - float((means / size).square().mean()) if size > 0 else 0.0

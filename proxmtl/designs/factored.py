@@ -17,9 +17,9 @@ __all__ = ["FactoredDesign"]
 class FactoredDesign(Design):
     """Scores of ``W = L S`` as a function of ``S`` (``L`` fixed) or of ``L`` (``S`` fixed).
 
-    With ``L`` fixed the parameter is ``S`` (K, M), and keeps the base design's intercept as its
-    last row. With ``S`` fixed the parameter is ``L`` (D, K) and the intercept, if any, is held at
-    ``bias``: the map is affine.
+    With ``L`` fixed, the parameter is ``S`` (K, M), with the intercept of the base design (if any)
+    as its last row. With ``S`` fixed, the parameter is ``L`` (D, K); the intercept, if any, is
+    fixed at ``bias``, so that the map is affine.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class FactoredDesign(Design):
     L : Tensor, shape (D, K), optional
     S : Tensor, shape (K, M), optional
     bias : Tensor, shape (M,), optional
-        With ``S``: the intercept's fixed value.
+        Fixed intercepts; only with ``S``.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class FactoredDesign(Design):
     def magnitude(self) -> float:
         factor = self.L if self.L is not None else self.S
         assert factor is not None
-        # of independent features: an estimate, which no product is spent on
+        # an estimate that assumes independent features, to save a product
         columns = factor.shape[1] if self.L is not None else factor.shape[0]
         return self.base.magnitude() * float(factor.norm()) / math.sqrt(columns)
 
@@ -78,10 +78,10 @@ class FactoredDesign(Design):
         return part
 
     def cached(self) -> Design:
-        """With ``L`` fixed: the same map with ``X L`` computed once, (N, K) a task.
+        """For fixed ``L``: the same map with ``X L``, (N, K) for each task, computed once.
 
-        Pays when more than about K / (2 M) iterations follow for shared features, K / 2 for
-        features per task.
+        Worthwhile if more than about K / (2 M) iterations follow for a shared design, or K / 2 for
+        a task design.
         """
         if self.L is None:
             raise ValueError("L: only a design with L fixed can be cached.")
@@ -134,12 +134,12 @@ class FactoredDesign(Design):
         return self._part(self.base.take(entries))
 
     def narrowed(self, features: Tensor) -> FactoredDesign:
-        """Some rows of ``L``.
+        """Restrict the parameter to some rows of ``L``.
 
         Raises
         ------
         NotImplementedError
-            With ``L`` fixed: a row of ``S`` needs all features, so leaving rows out saves nothing.
+            For fixed ``L``: every row of ``S`` needs all features, so fewer rows save nothing.
         """
         if self.L is not None:
             raise NotImplementedError(
@@ -165,7 +165,7 @@ class FactoredDesign(Design):
 
 
 def squared_spectral_norm(matrix: Tensor) -> float:
-    """``||matrix||_2^2`` or a rounding above it, from the smaller side's Gram matrix in float64."""
+    """Upper bound on ``||matrix||_2^2``, sharp to rounding, from the smaller Gram matrix."""
     wide = matrix.to(torch.float64)
     gram = wide @ wide.T if wide.shape[0] <= wide.shape[1] else wide.T @ wide
     return largest_eigenvalue(gram, max(wide.shape))

@@ -1,4 +1,4 @@
-"""Loss, gradient and scores of a design by one call of the kernel."""
+"""Loss, gradient and scores of a design by one call of the fused kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from proxmtl.kernels import hinge_value_and_grad
 __all__ = ["FUSED", "fused"]
 
 FUSED = 1 << 25
-"""Bytes of features from which on a call of the kernel pays: they leave the caches."""
+"""Bytes of features from which on the kernel is faster: they exceed the caches."""
 
 Features = Tensor | Sequence[Tensor]
 
@@ -29,18 +29,20 @@ def fused(
     weights: Features,
     return_scores: bool = False,
 ) -> tuple[Tensor, Tensor, Any]:
-    """Loss (0-d), gradient, and scores if asked for: each row of the features is read once.
+    """Loss (0-d), gradient, and scores on request; reads each row of the features once.
 
     Parameters
     ----------
     design : Design
-        Of the features X, shared by the tasks or a sequence of those of each task.
+        Design of the features ``X``.
     data : DataTerm
-        With a loss that has a kernel.
+        Its loss must have a kernel.
     W : Tensor
-        The design's parameter.
+        Parameter of the design.
+    X : Tensor or sequence of Tensor
+        Features shared by all tasks, or those of each task.
     labels, weights : Tensor or sequence of Tensor
-        Laid out like the features.
+        In the layout of ``X``.
     """
     assert data.loss.kernel is not None
     coef, bias = design.split(W)

@@ -1,4 +1,4 @@
-"""Products with a feature matrix in the parameter's precision, and its largest curvature."""
+"""Products with a feature matrix in the dtype of the parameter, and its largest curvature."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class TooManyProductsError(Exception):
-    """Raised where a curvature takes more products than there may be; holds those made."""
+    """Raised if a curvature takes more products than allowed; ``products`` are those made."""
 
     def __init__(self, products: int) -> None:
         super().__init__(f"{products} products made")
@@ -40,18 +40,18 @@ class TooManyProductsError(Exception):
 
 
 CACHED = 1 << 18, 1 << 19
-"""Entries of a block of features that stays in a core's cache through several products: of one
-that is converted first, and of one that is read as it is. On other devices blocks are large."""
+"""Entries of a block of features that stays in a CPU core's cache for several products: if it is
+converted first, and if it is used as it is. On other devices blocks are larger."""
 
 FEWEST = 4
 """Rows of a block for each column of a product: with fewer, adding up its result takes longer."""
 
 GRAM_LIMIT = 128
-"""Up to this smaller side the Gram matrix is formed and its spectrum taken exactly."""
+"""Up to this smaller dimension, the curvature is computed from the full Gram matrix."""
 
 
 NARROW = 128
-"""Features of which there are as many times more rows are narrow."""
+"""Features are narrow if they have at least this many times more rows than columns."""
 
 
 def forward(X: Tensor, W: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ def forward(X: Tensor, W: Tensor) -> Tensor:
 def transposed(X: Tensor, R: Tensor) -> Tensor:
     """``X' @ R`` in the dtype of ``R``.
 
-    Dense products are written as their transposes, in which the long factor is the second: BLAS
-    packs them better where there are few columns, in up to a tenth of the time.
+    For few columns, dense products are computed as the transpose of ``R' @ X``, which BLAS packs
+    better: in as little as a tenth of the time.
     """
     if X.layout != torch.strided:
         return X.T @ R
@@ -85,9 +85,9 @@ def transposed(X: Tensor, R: Tensor) -> Tensor:
 
 
 def sweeps(X: Tensor, dtype: torch.dtype) -> bool:
-    """Whether one read in blocks serves both products faster than a read for each.
+    """Whether one read in blocks for both products is faster than a read for each.
 
-    In float32 the products of BLAS take as long as the reads, and are slower on blocks.
+    It is not in float32, where BLAS products take as long as the reads and are slower on blocks.
     """
     if X.layout != torch.strided or X.device.type != "cpu":
         return False
@@ -97,7 +97,7 @@ def sweeps(X: Tensor, dtype: torch.dtype) -> bool:
 def swept(
     X: Tensor, W: Tensor, residuals_of: Callable[[slice, Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Scores ``X @ W``, and ``X' @ R`` of residuals made of them: each block of rows read once.
+    """Scores ``X @ W``, and ``X' @ R`` for residuals of these scores; reads each row once.
 
     Parameters
     ----------
@@ -105,12 +105,12 @@ def swept(
         Dense.
     W : Tensor, shape (D, m)
     residuals_of : callable
-        Given a slice of the rows and their scores (n, m), which it may change, returns (n, k).
+        Maps a slice of the rows and their scores (n, m), which it may modify, to ``R`` (n, k).
 
     Returns
     -------
     scores : Tensor, shape (N, m)
-        As ``residuals_of`` left them.
+        Including modifications by ``residuals_of``.
     adjoint : Tensor, shape (D, k)
     """
     scores, out, first = [], X.new_zeros(0), 0
@@ -133,12 +133,12 @@ def _cached_blocks(X: Tensor, dtype: torch.dtype, columns: int) -> tuple[Tensor,
 
 
 SQUARES = 2.0**-400, 2.0**400
-"""Norms in this range have squares that neither overflow nor underflow, whatever the entries are:
-those that underflow are below its rounding."""
+"""Norms in this range are accurate as computed: squares of entries do not overflow, and those that
+underflow are below the rounding error of the norm."""
 
 
 def root_mean_square(X: Tensor) -> float:
-    """Root mean square of the entries of a matrix, those that CSR does not store included."""
+    """Root mean square of all entries of a matrix, including those that CSR does not store."""
     entries = X if X.layout == torch.strided else X.values()[:, None]
     if 0 in entries.shape:
         return 0.0
@@ -160,23 +160,24 @@ def _norm(block: Tensor) -> float:
 
 
 MOST_BYTES = 1 << 30
-"""Of features that are copied to be centred; results must not hang on the memory that is free."""
+"""Maximum size of features that are copied to be centred; fixed, so that results do not depend on
+the free memory."""
 
 
 def may_be_copied(*X: Tensor) -> bool:
-    """Whether features are few enough for a centred copy."""
+    """Whether features are small enough for a centred copy."""
     return sum(part.numel() * part.element_size() for part in X) <= MOST_BYTES
 
 
 def weighted_sum(X: Tensor, transpose: Tensor | None = None) -> float:
-    """Norm of ``sum_i sqrt(i) x_i``, float64: another one for other rows, or another order."""
+    """Norm of ``sum_i sqrt(i) x_i``, float64: a checksum that depends on the order of the rows."""
     place = torch.arange(1, X.shape[0] + 1, device=X.device).to(torch.float64).sqrt()[:, None]
     found = transposed(X, place) if transpose is None else transpose.to(torch.float64) @ place
     return float(found.norm())
 
 
 def as_scipy(X: Tensor) -> csr_matrix:
-    """A CSR matrix as SciPy's, which shares its memory."""
+    """Convert a CSR tensor to a SciPy matrix that shares its memory."""
     parts = (X.values(), X.col_indices(), X.crow_indices())
     return csr_matrix(tuple(part.cpu().numpy() for part in parts), shape=tuple(X.shape))
 
@@ -202,18 +203,18 @@ def largest_curvature(
     centre: Tensor | None = None,
     most: float = math.inf,
 ) -> tuple[float, int]:
-    """``lambda_max(X' diag(weights) X)``, and the products with X (and X') of one vector it took.
+    """Upper estimate of ``lambda_max(X' diag(weights) X)``, and the number of products it took.
 
-    For a small side from the Gram matrix, raised by a bound on its rounding errors; else from a
-    Lanczos run, raised by 1 %. Not finite where the squares of the features are not, in float64.
-    No samples have no curvature. With a ``centre`` (D,), float64, that of ``X - 1 centre'``.
-
-    Sparse features come with their ``transpose``, and always go the second way.
+    A product is one with X and one with X' for a single vector. If the smaller dimension is small,
+    the estimate comes from the Gram matrix, raised by a bound on its rounding errors; otherwise,
+    and for sparse features, which need their ``transpose``, from a Lanczos run, raised by 1 %. Not
+    finite if squares of the features overflow float64; 0 without samples. With a ``centre`` (D,),
+    float64, the estimate is that of ``X - 1 centre'``.
 
     Raises
     ------
     TooManyProductsError
-        If it takes more than ``most`` products; :func:`trace` is a bound that takes none.
+        If more than ``most`` products are needed; :func:`trace` is a bound that needs none.
     """
     n, d = X.shape
     if 0 in X.shape:  # a batch without samples of a task
@@ -228,7 +229,7 @@ def largest_curvature(
             return math.inf, (min(n, d) + 1) // 2
         return largest_eigenvalue(gram, max(n, d)), (min(n, d) + 1) // 2
 
-    # three digits are wanted: the features' own precision will do
+    # three digits are sufficient, so the precision of the features will do
     dtype = torch.promote_types(X.dtype, torch.float32)
 
     products = 0
@@ -250,10 +251,10 @@ def largest_curvature(
     start = np.random.default_rng(0).standard_normal(d)
     safe = torch.finfo(dtype).tiny / torch.finfo(dtype).eps
     size = float(np.abs(apply(start)).max())
-    if not safe <= size <= 1 / safe:  # squares of the features leave that range
+    if not safe <= size <= 1 / safe:  # squares of the features would overflow or underflow
         dtype = torch.float64
         size = float(np.abs(apply(start)).max())
-    if size == 0 or not math.isfinite(size):  # Lanczos refuses both
+    if size == 0 or not math.isfinite(size):  # SciPy's Lanczos raises for both
         return size, products
     if d < 3:
         columns = torch.as_tensor(np.stack([apply(e) for e in np.eye(d)]), dtype=torch.float64)
@@ -263,10 +264,10 @@ def largest_curvature(
 
 
 def trace(X: Tensor, weights: Tensor | None = None, centre: Tensor | None = None) -> float:
-    """Trace of ``X' diag(weights) X``, at least its largest eigenvalue and at most the rank times.
+    """Trace of ``X' diag(weights) X``: at least its largest eigenvalue, at most rank times that.
 
-    Or of ``X - 1 centre'`` in place of X. With a bound on its rounding errors, as
-    :func:`largest_eigenvalue`.
+    With a ``centre``, of ``X - 1 centre'`` in place of X. Raised by a bound on its rounding errors,
+    as in :func:`largest_eigenvalue`.
     """
     size = root_mean_square(X)
     heaviest = 1.0 if weights is None else float(weights.max())
@@ -286,7 +287,7 @@ def trace(X: Tensor, weights: Tensor | None = None, centre: Tensor | None = None
 
 
 def largest_eigenvalue(gram: Tensor, length: int) -> float:
-    """Largest eigenvalue of a Gram matrix, raised by a bound on the rounding errors made.
+    """Largest eigenvalue of a Gram matrix, raised by a bound on its rounding errors.
 
     The matrix is (k, k) and float64, each entry a sum of ``length`` products of up to four factors.
     With ``A`` the matrix it was made from, rounding moves ``A'A`` by at most

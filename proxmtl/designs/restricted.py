@@ -1,4 +1,4 @@
-"""A design that reads some of the features only: the others' weights are taken as zero."""
+"""A design that reads some of the features only; the weights of the others are zero."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ __all__ = ["RestrictedDesign"]
 
 
 class RestrictedDesign(Design):
-    """The map of another design on parameters that are zero outside some of its rows.
+    """Another design, restricted to parameters that are zero outside some rows.
 
-    The parameter keeps its shape; :meth:`scores` reads the chosen rows (and the intercept), and
-    :meth:`adjoint` is zero in the others. A product costs their share of one with all features.
+    The parameter keeps its shape; :meth:`scores` uses the chosen rows and the intercept only, and
+    :meth:`adjoint` is zero in the other rows. A product costs the chosen rows' fraction of a full
+    one.
 
     Parameters
     ----------
     design : Design
-        One that implements :meth:`Design.narrowed`.
+        Must implement :meth:`Design.narrowed`.
     rows : Tensor of bool, shape (D,)
-        Rows of the penalised part of the parameter.
+        Mask of the chosen rows of the penalised part of the parameter.
     """
 
     def __init__(self, design: Design, rows: Tensor) -> None:

@@ -41,9 +41,9 @@ from proxmtl.targets import Targets
 __all__ = ["SharedDesign"]
 
 FEW = 4
-"""Tasks up to which the kernel pays in float32."""
+"""Tasks up to which the fused kernel is faster in float32."""
 WIDE = 4
-"""Features for each task from which on it pays in float64: with fewer, losses take the time."""
+"""Features per task from which on it is faster in float64; with fewer, losses take the time."""
 
 
 class SharedDesign(Design):
@@ -52,10 +52,11 @@ class SharedDesign(Design):
     Parameters
     ----------
     X : Tensor, ndarray, pandas frame or scipy sparse matrix, shape (N, D)
-        Dense, or sparse CSR (then its transpose is kept as CSR too: each layout is fast in one
-        direction only). float16 and bfloat16 features are computed on in float32.
+        Dense, or sparse CSR; for the latter the transpose is stored as CSR, too, since each layout
+        is fast for one of the two products only. float16 and bfloat16 features are kept, and
+        converted to float32 in products.
     intercept : bool
-        Add an unpenalised intercept, the parameter's last row.
+        Add an unpenalised intercept, the last row of the parameter.
 
     Raises
     ------
@@ -82,16 +83,16 @@ class SharedDesign(Design):
             check_features("X", X)
         else:
             raise ValueError(f"X: layout {X.layout} is not supported; use dense or sparse CSR.")
-        self._curvature: dict[bool, float] = {}  # by whether of centred features
+        self._curvature: dict[bool, float] = {}  # cache; key: whether the features are centred
 
     @property
     def n_features(self) -> int:
-        """D."""
+        """Number of features D."""
         return self.X.shape[1]
 
     @property
     def transpose(self) -> Tensor | None:
-        """Transpose of sparse features, CSR as they are; None of dense ones."""
+        """Transpose of sparse features in CSR layout; None for dense ones."""
         return self._XT
 
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
@@ -151,7 +152,7 @@ class SharedDesign(Design):
         return scores, value, grad
 
     def reads_once(self, data: DataTerm, columns: int, dtype: torch.dtype) -> bool:
-        # where the kernel is faster than two products of BLAS, as measured on CPUs
+        # measured on CPUs: the cases in which the kernel is faster than two BLAS products
         if data.loss.kernel is None or self._XT is not None or self.device.type != "cpu":
             return False
         large = self.X.numel() * self.X.element_size() >= FUSED
@@ -159,7 +160,7 @@ class SharedDesign(Design):
         return large and wide and (columns <= FEW or dtype == torch.float64)
 
     def factors_pay(self, n_latents: int, n_tasks: int) -> bool:
-        # thin products run at less than full speed
+        # a margin of 2, since thin products run below full speed
         return 2 * n_latents * (self.n_features + n_tasks) <= self.n_features * n_tasks
 
     def factored_scores(self, L: Tensor, S: Tensor, bias: Tensor | None) -> Tensor:
@@ -247,14 +248,14 @@ class SharedDesign(Design):
         return self._curvatures(targets, centred=False)
 
     def centred_curvature_by_task(self, targets: Targets, means: Tensor) -> Tensor:  # noqa: ARG002
-        # the weighted means give the least curvature, so that about any others is a bound
+        # of all centres the means give the least curvature, so any other centre gives a bound
         return self._curvatures(targets, centred=True)
 
     def _curvatures(self, targets: Targets, *, centred: bool) -> Tensor:
-        # X'C_mX <= max_i c_mi X'X: one spectrum serves all tasks and masks
+        # X'C_mX <= max_i c_mi X'X: one eigenvalue serves all tasks and all patterns of labels
         heaviest = targets.weights.to(torch.float64).amax(0)
         if centred not in self._curvature:
-            # a product with one vector has a column where one with a parameter has M
+            # a product with one vector costs 1/M of one with a parameter of M columns
             most = self.curvature_left * targets.n_tasks
             centre = self.column_means() if centred else None
             try:
@@ -272,7 +273,7 @@ class SharedDesign(Design):
         return column_moments(self.X if self._XT is None else as_scipy(self.X), weights)
 
     def column_means(self) -> Tensor:
-        """Means of the columns, (D,), float64; a look, no pass."""
+        """Means of the columns, (D,), float64; not counted as a pass."""
         ones = torch.ones(self.X.shape[0], 1, dtype=torch.float64, device=self.device)
         sums = transposed(self.X, ones) if self._XT is None else self._XT.to(ones.dtype) @ ones
         return sums[:, 0] / self.X.shape[0]

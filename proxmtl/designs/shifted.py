@@ -1,4 +1,4 @@
-"""Shared features minus one origin, which are never computed."""
+"""Shared features minus a common origin, without computing the difference."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["ShiftedDesign"]
 class ShiftedDesign(Design):
     """Scores ``Z = (X - 1 origin') W (+ b)`` for features ``X`` shared by all tasks.
 
-    Sparse features are standardised so: scaled they stay sparse, and centred they would not. A
-    product reads X, and the origin costs a product of one row. Unlike in :class:`CentredDesign`
-    there is one origin for all tasks, and there may be no intercept.
+    Used to standardise sparse features, which scaling leaves sparse but centring would not. A
+    product costs one with X plus one with a single row. Unlike :class:`CentredDesign`, this design
+    has one origin for all tasks, and works without an intercept.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class ShiftedDesign(Design):
     origin : Tensor or ndarray, shape (D,)
         Subtracted from each row.
     intercept : bool
-        Add an unpenalised intercept, the parameter's last row.
+        Add an unpenalised intercept, the last row of the parameter.
 
     Raises
     ------
@@ -41,7 +41,7 @@ class ShiftedDesign(Design):
     """
 
     def __init__(self, X: Array, origin: Array, *, intercept: bool = False) -> None:
-        # the intercept of the base takes up what the origin adds to the scores
+        # the base always has an intercept, to which the origin adds -origin' W
         self.base = SharedDesign(X, intercept=True)
         self.origin = torch.as_tensor(origin).detach().to(self.base.device, torch.float64)
         if self.origin.shape != (self.base.n_features,) or not bool(self.origin.isfinite().all()):
@@ -51,11 +51,11 @@ class ShiftedDesign(Design):
             )
         self.intercept = intercept
         self.device, self.dtype = self.base.device, self.base.dtype
-        self._largest: list[float] = []  # curvature of the features, once it is found
+        self._largest: list[float] = []  # cache of the largest curvature
 
     @property
     def n_features(self) -> int:
-        """D."""
+        """Number of features D."""
         return self.base.n_features
 
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
@@ -72,14 +72,14 @@ class ShiftedDesign(Design):
         return value, self._shifted(grad)
 
     def _plain(self, W: Tensor) -> Tensor:
-        """Parameter of the base with the same scores."""
+        """Convert a parameter to the one of the base with the same scores."""
         weights, bias = self.split(W)
         shift = self.origin @ weights.to(torch.float64) / self.unit
         held = -shift if bias is None else bias.to(torch.float64) - shift
         return torch.cat([weights, held.to(W.dtype)[None]])
 
     def _shifted(self, grad: Tensor) -> Tensor:
-        """Gradient in this design's parameter, of one in the base's."""
+        """Convert a gradient in the base's parameter to one in this design's."""
         weights, bias = grad[:-1], grad[-1]
         origin = (self.origin / self.unit).to(grad.dtype)
         moved = torch.addcmul(weights, origin[:, None], bias, value=-1)
@@ -135,7 +135,7 @@ class ShiftedDesign(Design):
     def curvature_by_task(self, targets: Targets) -> Tensor:
         heaviest = targets.weights.to(torch.float64).amax(0)
         if not self._largest:
-            # a product with one vector has a column where one with a parameter has M
+            # a product with one vector costs 1/M of one with a parameter of M columns
             most = self.curvature_left * targets.n_tasks
             try:
                 found, products = largest_curvature(
@@ -149,7 +149,7 @@ class ShiftedDesign(Design):
         return heaviest * self._largest[0]
 
     def _trace(self) -> float:
-        """Trace of ``X'X`` of the shifted features, a bound on its largest eigenvalue."""
+        """Trace of the Gram matrix of the shifted features, a bound on its largest eigenvalue."""
         means = self.base.column_means()
         rest = self.base.X.shape[0] * float((means - self.origin).square().sum())
         return trace(self.base.X, centre=means) + rest

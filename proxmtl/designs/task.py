@@ -1,4 +1,4 @@
-"""One feature matrix per task, of any number of samples each."""
+"""A feature matrix for each task, with its own number of samples."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ SWEPT = 1 << 16
 
 
 class TaskDesign(Design):
-    """Scores ``z_m = X_m w_m (+ b_m)``, tasks laid end to end.
+    """Scores ``z_m = X_m w_m (+ b_m)``, concatenated over the tasks.
 
     Parameters
     ----------
     X : sequence of M Tensors or ndarrays (N_m, D), or one of shape (M, N, D)
-        One dtype, one device, one D; N_m may differ.
+        Of the same dtype, device and D; N_m may differ.
     intercept : bool
-        Add an unpenalised intercept per task, the parameter's last row.
+        Add an unpenalised intercept per task, the last row of the parameter.
 
     Raises
     ------
@@ -74,13 +74,13 @@ class TaskDesign(Design):
         self.intercept = intercept
         self.device = self.X[0].device
         self.dtype = torch.promote_types(self.X[0].dtype, torch.float32)
-        # by whether of centred features: weights of the samples, and curvatures
+        # cache; key: whether the features are centred, value: (weights, means, curvatures)
         self._curvature: dict[bool, tuple[Tensor, Tensor | None, Tensor]] = {}
         self.sizes = [len(features) for features in self.X]
 
     @property
     def n_features(self) -> int:
-        """D."""
+        """Number of features D."""
         return self.X[0].shape[1]
 
     def parameter_shape(self, targets: Targets) -> tuple[int, int]:
@@ -232,7 +232,7 @@ class TaskDesign(Design):
         if known is None or not (known[0] is targets.weights and _same(known[1], means)):
             weights = torch.split(targets.weights, self.sizes)
             centres = [None] * len(self.X) if means is None else means.T
-            # one product with each X_m is a product with all features
+            # M products with one vector, one for each X_m, cost as much as one full product
             most, made, found = self.curvature_left * len(self.X), 0, []
             for X, c, centre in zip(self.X, weights, centres, strict=True):
                 try:

@@ -1,4 +1,4 @@
-"""scikit-learn estimators on top of the engine: many attributes at once, binary or real."""
+"""scikit-learn estimators for many attributes (tasks) at once, with binary or real labels."""
 
 from proxmtl.estimators.baselines import baseline_estimator
 from proxmtl.estimators.classifiers_cv import SharedPlusOwnClassifierCV, SingleTaskClassifierCV

@@ -1,4 +1,4 @@
-"""What all estimators share: inputs, standardisation, linear predictions, names and state."""
+"""Base of all estimators: inputs, standardisation, linear predictions, names and state."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ __all__ = ["LinearModel"]
 Array = NDArray[Any]
 Callback = Callable[[Any], None]
 OTHER_KINDS = {"cv", "n_latents", "random_state"}
-"""Parameters whose default is a number, and which take something else as well."""
+"""Parameters whose default is a number but that also accept values of other types."""
 
 
 @contextmanager
 def restored_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Leave an estimator as it was where its fit does not end: half of one predicts nonsense."""
+    """Restore the estimator if an error or interrupt ends its fit: half a fit is meaningless."""
     before = dict(vars(estimator))
     try:
         yield
@@ -47,15 +47,15 @@ def restored_on_error(estimator: BaseEstimator) -> Iterator[None]:
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
 class FieldsAsParameters:
-    """Base of estimators whose constructor is made from their fields, without a decorator.
+    """Base of estimators whose constructor is generated from their fields, as for dataclasses.
 
-    An annotated name of a class body is a parameter, with its default; one that `fit` sets is
-    ``name_: type = field(init=False)``. A class that writes ``__init__`` itself, as scikit-learn's
-    do, keeps it, and so do the classes that inherit it: their fields are no parameters.
+    An annotated name in a class body is a parameter with its default; an attribute that `fit` sets
+    is declared as ``name_: type = field(init=False)``. A class with a written ``__init__`` keeps
+    it, as do its subclasses; their fields are then no parameters.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Make a subclass a dataclass, unless its constructor is a written one."""
+        """Make a subclass a dataclass, unless it defines or inherits a written constructor."""
         super().__init_subclass__(**options)
         owner = next(each for each in cls.__mro__ if "__init__" in vars(each))
         if owner is object or "__dataclass_fields__" in vars(owner):
@@ -63,13 +63,13 @@ class FieldsAsParameters:
 
 
 class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # no stubs
-    """Base of linear models of several attributes with missing labels, whatever the labels are.
+    """Base of linear models of several attributes with missing labels, binary or real.
 
-    Features may be dense or sparse, of all attributes or a matrix for each: see `fit`. Two kinds
-    of classes stand on it, and an estimator is made of one of each: *labels*
-    (:class:`LinearAttributeClassifier`, :class:`LinearAttributeRegressor`) implement `_read`,
-    *models* implement `_solve`. A parameter is a field, here or there: scikit-learn reads them
-    from the constructor, which is made from the fields. A subclass needs no decorator::
+    Features may be dense or sparse, shared by all attributes or a matrix for each: see `fit`. An
+    estimator inherits from two kinds of subclasses: one for the *labels*
+    (:class:`LinearAttributeClassifier` or :class:`LinearAttributeRegressor`), which implements
+    `_read`, and one for the *model*, which implements `_solve`. Parameters are the fields of all
+    these classes, from which the constructor is generated. A subclass needs no decorator::
 
         class Mine(LassoClassifier):
             strength: float = 0.5  # another default
@@ -82,7 +82,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
     intercept_ : ndarray of shape (M,)
         Intercepts.
     mean_, scale_ : ndarray of shape (D,)
-        The standardisation that was folded into the coefficients (0 and 1 without).
+        Standardisation that was folded into the coefficients (0 and 1 without it).
     label_names_ : list of str or None
         Attribute names, where they are known.
     feature_names_in_ : ndarray of shape (D,)
@@ -100,21 +100,21 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
     label_names_: list[str] | None = field(init=False)
     n_features_in_: int = field(init=False)
     feature_names_in_: NDArray[np.object_] = field(init=False)
-    _n_given: int = field(init=False)  # rows that were given
-    _rows: NDArray[np.intp] = field(init=False)  # numbers of those that are fitted
+    _n_given: int = field(init=False)  # number of rows passed to fit
+    _rows: NDArray[np.intp] = field(init=False)  # indices of the rows that are used
 
     def _read(
         self, y: Any, names: Sequence[str] | None, *, classes: Any, warm: bool
     ) -> EncodedLabels:
-        """Read labels; if warm, of the same kind as those of the model that is there."""
+        """Encode labels; if ``warm``, they must be of the same kind as those of the first fit."""
         raise NotImplementedError
 
     def _check(self, labels: EncodedLabels, names: Sequence[str] | None) -> None:
-        """Raise if an attribute can't be learnt from the labels that have a weight."""
+        """Raise if an attribute cannot be learnt from its labels of positive weight."""
         raise NotImplementedError
 
     def _posed(self, labels: EncodedLabels, *, warm: bool) -> EncodedLabels:
-        """Labels as they are solved for; unless warm, what predictions need of them is kept."""
+        """Convert labels to those of the solve; unless ``warm``, store what predictions need."""
         del warm
         return labels
 
@@ -123,18 +123,18 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
     ) -> tuple[Array, Array]:
         """Fit on standardised features and labels (N, M).
 
-        `Samples.posed` makes a design and targets of these.
+        `Samples.posed` makes a design and targets of them.
 
         Sets ``result_``; returns coefficients (D, M) and intercepts (M,).
         """
         raise NotImplementedError
 
     def _units(self) -> tuple[Any, Any]:
-        """Centre and scale that labels were solved for in."""
+        """Centre and scale by which the labels of the solve were standardised."""
         return 0.0, 1.0
 
     def _restore(self) -> None:
-        """Bring what was solved for back to the units of the labels as given."""
+        """Convert the fitted attributes to the units of the given labels."""
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callback | None = None
@@ -144,19 +144,18 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         Parameters
         ----------
         X
-            Features (N, D), float32 or float64 (others become float64), dense or sparse of SciPy;
-            sparse ones are not made dense. Or, where tasks have samples of their own, a list of M
-            such matrices, (N_m, D).
+            Features (N, D), float32 or float64 (others become float64), dense or SciPy sparse
+            (never converted to dense). If tasks have their own samples, a list of M such matrices,
+            (N_m, D).
         y
-            Labels (N, M), or (N,) of one attribute; of a classifier in {0, 1}, {-1, 1} or booleans,
-            of one attribute any two values; of a regressor real numbers. NaN, None, ``pandas.NA``
-            and masked entries are missing labels. A data frame also gives the attribute names. Row
-            i belongs to row i of `X`; it is an error if the indexes of two data frames have the
-            same labels in other places. For a list of matrices a list of M vectors (N_m,).
+            Labels (N, M), or (N,) for one attribute. For a classifier in {0, 1}, {-1, 1} or
+            booleans (a single attribute: any two values); for a regressor real numbers. NaN, None,
+            ``pandas.NA`` and masked entries are missing labels. A data frame also provides the
+            attribute names. Row i belongs to row i of `X`; data frames whose indexes contradict
+            this raise. For a list of matrices, a list of M vectors (N_m,).
         sample_weight
-            Non-negative weights (N,), or (N, M) for a weight per label; for a list of matrices a
-            list of M vectors. A label of weight 0 is a missing one; the weight of a missing label
-            has no effect beside other labels of its row.
+            Non-negative weights (N,), or (N, M) for a weight per label; for a list of matrices, a
+            list of M vectors. A label of weight 0 counts as missing.
         callback
             Called by the solver with its progress (``iteration``, ``passes``, ``objective``,
             ``seconds``).
@@ -164,19 +163,19 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         Returns
         -------
         self
-            Where an error is raised, or the fit is interrupted, the estimator stays as it was.
+            If an error is raised, or the fit is interrupted, the estimator is unchanged.
 
         Raises
         ------
         ValueError
-            If features are not finite, the numbers of rows differ, indexes contradict their order,
-            labels have other values, an attribute has one class only or no label, or a parameter
-            is out of its range.
+            If features are not finite, numbers of rows differ, indexes contradict the order of the
+            rows, labels have other values, an attribute has one class only or no label, or a
+            parameter is out of range.
         """
         return self._fit(X, y, sample_weight, classes=None, warm=False, callback=callback)
 
     def _check_parameters(self) -> None:
-        """Raise ``ValueError`` where a parameter that is a number or a truth value is none."""
+        """Raise ``ValueError`` if a numeric or boolean parameter has a value of another type."""
         for each in fields(self):
             value = as_python(getattr(self, each.name, each.default)) if each.init else None
             if isinstance(each.default, bool):
@@ -211,7 +210,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
     def _prepared(
         self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None, warm: bool = False
     ) -> tuple[Samples, EncodedLabels]:
-        """Check parameters and data; return standardised features, and labels as solved for."""
+        """Check parameters and data; return standardised features and the labels of the solve."""
         self._check_parameters()
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
@@ -241,14 +240,14 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         return samples, self._posed(labels, warm=warm)
 
     def _warn_of(self, result: Result[Any] | LatentResult) -> None:
-        """Say that a solve ended early, if it did."""
+        """Warn if a solve ended before its accuracy was reached."""
         if not result.status.ok:
             ended = result.status.advice(result.certificate)
             warn(f"{type(self).__name__}: {ended} ({result.certificate}.)", ConvergenceWarning)
 
     @property
     def _given(self) -> SimpleNamespace:
-        """The parameters, with NumPy's scalars as Python's numbers."""
+        """The parameters, with NumPy scalars converted to Python numbers."""
         given = self.get_params(deep=False).items()
         return SimpleNamespace(**{name: as_python(value) for name, value in given})
 
@@ -260,7 +259,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         return X.moments(weights) if self.standardize else identity(X.n_features)
 
     def _scores(self, X: Any) -> Array:
-        """Linear scores of features (N, D), of shape (N, M), or (N,) if labels were a vector."""
+        """Linear scores of features (N, D): shape (N, M), or (N,) if the labels were a vector."""
         check_is_fitted(self)
         scores = self._linear(X, self.coef_, self.intercept_)
         return scores[:, 0] if self._is_vector else scores
@@ -285,12 +284,12 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         return scores
 
     def to_state(self) -> ModelState:
-        """Describe the fitted model as plain data; `proxmtl.estimators.save_model` writes it."""
+        """Convert the fitted model to plain data, which `proxmtl.estimators.save_model` writes."""
         return to_state(self)
 
     @classmethod
     def from_state(cls, state: ModelState) -> Self:
-        """Rebuild a fitted model from `to_state`'s data; it has ``fit_report_``, no ``result_``."""
+        """Rebuild a model from the data of `to_state`; has ``fit_report_`` but not ``result_``."""
         estimator: Self = from_state(cls, state)
         return estimator
 

@@ -1,4 +1,4 @@
-"""The rows of the paper's comparison as estimators, by name."""
+"""The models of the paper's comparison as estimators, by name."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _KINDS: dict[str, tuple[type[LinearAttributeClassifier], dict[str, Any]]] = {
 
 
 def baseline_estimator(name: str, groups: Any = None, **parameters: Any) -> Any:
-    """Make the estimator of a row of :data:`proxmtl.baselines.BASELINES`.
+    """Create the estimator of a model in :data:`proxmtl.baselines.BASELINES`.
 
     Parameters
     ----------
     name
-        Of the row.
+        Name of the model.
     groups
-        Groups of attributes, in any form the estimators take; used by the rows that have groups.
+        Groups of attributes, in any form that estimators accept; ignored by models without groups.
     parameters
-        Of the estimator.
+        Parameters of the estimator.
 
     Raises
     ------
     ValueError
-        If there is no such row, or it needs groups and there are none.
+        If there is no such model, or it needs groups and none are given.
     """
     if name not in BASELINES:
         raise ValueError(f"baseline: got {name!r}; known are {', '.join(BASELINES)}.")

@@ -1,4 +1,4 @@
-"""The side of the labels of classifiers: two classes, decisions and accuracy."""
+"""Base of the classifiers: binary labels, decisions and accuracy."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
     label_values_ : ndarray of shape (2,)
         The two label values, negative first.
     classes_ : ndarray
-        What scikit-learn asks for. Labels of several attributes: their numbers 0 .. M - 1, as in
-        other multilabel classifiers. One attribute: the two label values.
+        For scikit-learn. Several attributes: their indices 0 .. M - 1, as in other multilabel
+        classifiers. One attribute: its two label values.
     """
 
     class_weight: Any = None
@@ -64,25 +64,25 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
 
     @property
     def classes_(self) -> Array:
-        """Numbers of the attributes, or the two label values of a single one."""
+        """Indices of the attributes, or the two label values of a single attribute."""
         check_is_fitted(self)
         n_attributes = len(self.coef_)
         return self.label_values_ if n_attributes == 1 else np.arange(n_attributes)
 
     @each_task
     def decision_function(self, X: Any) -> Array:
-        """Scores, positive where the attribute is more likely than not.
+        """Linear scores; positive if the attribute is predicted to be present.
 
         Parameters
         ----------
         X
-            Features (N, D), dense or sparse; or a list of M such matrices, one a task.
+            Features (N, D), dense or sparse; or a list with such a matrix for each of M tasks.
 
         Returns
         -------
         numpy.ndarray or list of numpy.ndarray
-            Shape (N, M), or (N,) if the labels were a vector. For a list of matrices one of M
-            vectors (N_m,), each of the matrix's own task.
+            Shape (N, M), or (N,) if the labels were a vector. For a list of matrices, a list of M
+            vectors (N_m,), the scores of each matrix for its own task.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
 
     @property
     def decision_thresholds_(self) -> Array:
-        """What a decision value has to exceed for a yes, (M,): 0 but for chosen thresholds."""
+        """Decision values above which `predict` is positive, (M,): 0 unless thresholds are set."""
         check_is_fitted(self)
         return np.zeros(len(self.coef_))
 
@@ -105,31 +105,31 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
 
     @each_task
     def predict(self, X: Any) -> Array:
-        """Predicted labels in the coding of the labels of `fit`, of the shape of the scores."""
+        """Predicted labels, in the coding of the labels of `fit` and the shape of the scores."""
         places = self._predicted(X).astype(np.intp)
         predicted: Array = self.label_values_[places]
         return predicted
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Mean over the attributes of the accuracy on observed labels.
+        """Accuracy on the observed labels, averaged over the attributes.
 
-        For the mean average precision, the other score of the literature, give
-        ``scoring=proxmtl.experiments.mean_ap`` to scikit-learn's searches.
+        For mean average precision, pass ``scoring=proxmtl.experiments.mean_ap`` to scikit-learn's
+        searches.
 
         Parameters
         ----------
         X
             Features as for `fit`.
         y
-            Labels as for `fit`; an attribute may have one class only, or no label.
+            Labels as for `fit`; attributes with a single class or without labels are allowed.
         sample_weight
             Weights as for `fit`.
 
         Raises
         ------
         ValueError
-            If the shape of `y` is not that of the predictions, it has a value that `fit` did not
-            see, or no label to score, or the weights are not such as `fit` takes.
+            If `y` has another shape than the predictions, a value that `fit` has not seen, or no
+            label to score, or the weights are not valid for `fit`.
         """
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)

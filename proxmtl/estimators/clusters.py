@@ -1,4 +1,4 @@
-"""Groups of attributes that are alike, where nobody has given any."""
+"""Groups of similar attributes by clustering, for ``groups="auto"``."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ __all__ = ["cluster_attributes", "groups_for", "is_auto"]
 Array = NDArray[np.float64]
 
 OWN = 0.1
-"""Ridge of the classifiers that are compared, as ``own_strength``: a middling one."""
+"""Ridge of the compared classifiers, in the units of ``own_strength``: a medium one."""
 TOLERANCE = 1e-2
-"""Their relative duality gap."""
+"""Relative duality gap of these classifiers."""
 PASSES = 100
 """Budget of each fit."""
 
 RELIABLE = 50
-"""Rows with both labels at which a correlation counts half as much as the weights' cosine."""
+"""Number of rows with both labels at which a correlation has half the weight of the cosine."""
 
 
 def cluster_attributes(labels: Array, coef: Array, names: Sequence[str] | None = None) -> Groups:
-    r"""Groups of attributes with like labels and like classifiers.
+    r"""Cluster attributes by the similarity of their labels and classifiers.
 
-    Two attributes are alike by the mean of :math:`|r|`, the correlation of their labels on rows
-    that have both, and :math:`|\cos|`, the cosine of their coefficients; the first counts
-    less where few rows have both labels. Opposite attributes are alike: they use the same features.
-    Average-linkage clustering is cut where the mean silhouette is largest; where no cut has a
-    positive one, all attributes are one group.
+    The similarity of two attributes is a weighted mean of :math:`|r|`, the correlation of their
+    labels on rows that have both, and :math:`|\cos|`, the cosine of their coefficients; the first
+    has less weight if few rows have both labels. Opposite attributes are similar, since they use
+    the same features. Average-linkage clustering is cut at the largest mean silhouette; if no cut
+    has a positive one, all attributes form one group.
 
     Parameters
     ----------
     labels : ndarray, shape (N, M)
-        Signs of classes or real numbers, with NaN.
+        -1 and +1, or real labels; NaN if missing.
     coef : ndarray, shape (M, D)
-        Coefficients of classifiers of single attributes, on features of one scale.
+        Coefficients of single-task classifiers on standardised features.
     names : sequence of str, optional
-        Names of the attributes: a group is named after the member that is most like the others.
+        Names of the attributes; a group is named after its most central member.
 
     Returns
     -------
     Groups
-        Disjoint, of all attributes.
+        Disjoint groups that cover all attributes.
     """
     n = len(coef)
     if n < 3:
@@ -83,7 +83,7 @@ def cluster_attributes(labels: Array, coef: Array, names: Sequence[str] | None =
 
 
 def is_auto(groups: Any) -> bool:
-    """Whether the argument ``groups`` of an estimator asks for clusters."""
+    """Whether the argument ``groups`` of an estimator is ``"auto"``."""
     return isinstance(groups, str) and groups == "auto"
 
 

@@ -1,4 +1,4 @@
-"""Common part of estimators with one convex problem: posing, solving and certifying it."""
+"""Base of estimators with a single convex problem: poses, solves and certifies it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ConvexModel", "minimised"]
 
 AIM = 0.7
-"""Share of the gap asked for at which tasks rest: theirs are known but nearly."""
+"""Fraction of the requested gap at which LBFGS deactivates a task: its gaps are approximate."""
 
 
 def minimised(
@@ -40,9 +40,9 @@ def minimised(
     callback: Callback | None,
     start: torch.Tensor | None = None,
 ) -> Result[torch.Tensor]:
-    """Minimise to a relative gap within a budget of passes, with the faster solver for it."""
+    """Minimise to a relative gap within a budget of passes, with the default solver."""
     solver = solver_for(problem, tolerance=AIM * tol, most=max_passes)
-    # an exact step is worth a look, and where all tasks of LBFGS rest there is one by itself
+    # certify each exact Newton step; LBFGS asks for a certificate itself when all tasks are done
     every = {NewtonCholesky: 1, LBFGS: 50}.get(type(solver), 10)
     if start is None and LBFGS.serves(problem):
         start = problem.null_point().to(problem.design.dtype)
@@ -58,7 +58,7 @@ def minimised(
 class ConvexModel(LinearModel):
     """Base of linear models ``loss(X W + b) + R(W)``, solved to a certified accuracy.
 
-    A subclass implements `_regularizer`.
+    Subclasses implement `_regularizer`.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class ConvexModel(LinearModel):
     """
 
     strength_name: ClassVar[str] = "strength"
-    """The parameter that is the strength of the penalty."""
+    """Name of the parameter that holds the strength of the penalty."""
 
     loss: str = "logistic"
     reduction: Reduction = "task_mean"
@@ -81,14 +81,14 @@ class ConvexModel(LinearModel):
         raise NotImplementedError
 
     def _resolve(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> None:
-        """Find what the penalty depends on beside its strengths; passes count as the fit's."""
+        """Compute what the penalty needs besides strengths (groups); its passes are counted."""
 
     def _penalty(
         self,
         problem: Problem,
         sample_weight: NDArray[np.float64] | None,  # noqa: ARG002 - for strengths in units of data
     ) -> Regularizer:
-        """Return the penalty on W of a problem that has none yet."""
+        """Return the penalty on W, for a problem without a penalty."""
         return self._regularizer(problem.targets.n_tasks)
 
     def pose(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[Problem, Standardization]:
@@ -109,7 +109,7 @@ class ConvexModel(LinearModel):
         return problem, Standardization(model.mean_, model.scale_)
 
     def _problem(self, X: Samples, labels: EncodedLabels) -> tuple[Problem, float]:
-        """Return the problem, and the passes that finding its penalty took."""
+        """Return the problem, and the passes spent on its penalty."""
         given = self._given
         loss = resolve_loss(given.loss)
         design, targets, weights = X.posed(
@@ -119,14 +119,14 @@ class ConvexModel(LinearModel):
         with problem.counts.limited(given.max_passes / 2):
             self._resolve(problem, weights)
         spent = problem.counts.passes
-        # in no budget, as the search of strengths by cross-validation is in none
+        # not part of the budget, like a search of strengths by cross-validation
         penalty = self._penalty(Problem(loss, design, targets), weights)
         return problem.with_regularizers(penalty), spent
 
     def _solve(
         self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
     ) -> tuple[Array, Array]:
-        del warm  # a convex problem: where it starts does not matter
+        del warm  # the problem is convex: the result does not depend on the start
         given = self._given
         problem, spent = self._problem(X, labels)
         result = minimised(

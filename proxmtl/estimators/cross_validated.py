@@ -1,4 +1,4 @@
-"""Strengths, and whether to share, by cross-validation: what the estimators CV have in common."""
+"""Base of the cross-validated estimators: search of strengths, and of whether to share."""
 
 from __future__ import annotations
 
@@ -49,25 +49,25 @@ from proxmtl.wording import counted, warn
 __all__ = ["OwnSearch", "SharedSearch"]
 
 OWN = tuple(10 ** (1 - k / 2) for k in range(9))
-"""Ridges of attributes alone, from 10 to 0.001."""
+"""Candidate ridges of single-task models, from 10 to 0.001."""
 SHARED = (0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08)
-"""Strengths of the shared part."""
+"""Candidate strengths of the shared part, relative to the critical one."""
 EXTENSIONS = 2
-"""How often a path of which an end is best goes on beyond it."""
+"""Maximum number of extensions of a path whose end is best."""
 
 
 class OwnSearch(LinearModel):
-    """Base of estimators with a ridge on each attribute alone, chosen by cross-validation.
+    """Base of single-task estimators with a ridge chosen by cross-validation.
 
-    The labels' side of an estimator implements `_score_by` and `_calibrate`; models with more than
-    a ridge have more paths, and what is found on them.
+    The classifier or regressor base implements `_score_by` and `_calibrate`. Subclasses with a
+    shared part add paths of candidates.
     """
 
     reduction: ClassVar[Reduction] = "mean"
     unit_own: ClassVar[bool] = True
-    """Whether own parts of unit ridge serve: losses of classes fix the scale of scores."""
+    """Whether a unit ridge on own parts is suitable: losses of classes fix the scale of scores."""
     flat: ClassVar[float] = 0.0
-    """Gain of a path's last step, over its range, up to which its end is as good as any beyond."""
+    """A path is not extended if its last step gained at most this fraction of the path's range."""
 
     cv: Any = 5
     one_standard_error: bool = False
@@ -78,24 +78,24 @@ class OwnSearch(LinearModel):
     report_: pd.DataFrame = field(init=False)
     cv_results_: pd.DataFrame = field(init=False)
     result_: Result[torch.Tensor] | LatentResult = field(init=False)
-    _shared: Any = field(init=False)  # what the final fit of those that share has in common
+    _shared: Any = field(init=False)  # shared part of the final fit
     results_: list[Result[torch.Tensor] | LatentResult] = field(init=False)
 
     def _score_by(self) -> Score:
-        """How the rows held out are scored; implemented by the labels' side."""
+        """Score of held-out rows; implemented by the classifier or regressor base."""
         raise NotImplementedError
 
     def _calibrate(
         self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
     ) -> Any:
-        """Learn from scores of rows while they were held out, (N, M); return shifts of intercepts.
+        """Calibrate on the scores of held-out rows, (N, M); return shifts of the intercepts.
 
-        Weights are those of the loss, (N, M). Implemented by the labels' side.
+        Weights are those of the loss, (N, M). Implemented by the classifier or regressor base.
         """
         raise NotImplementedError
 
     def _paths(self) -> list[list[Pair]]:
-        """Candidates at first, as paths to be followed with warm starts."""
+        """Initial candidates, as paths to be followed with warm starts."""
         alone = [(math.inf, own) for own in OWN]
         return [alone, *(self._shared_paths(1.0) if self.unit_own else [])]
 
@@ -107,10 +107,9 @@ class OwnSearch(LinearModel):
         return self._beyond(candidates, found) if shared else []
 
     def _beside_the_best(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
-        """Shared parts beside the best ridge of attributes alone, and beside one of ten times it.
+        """Paths of shared parts, with own parts at the best single-task ridge and at ten times it.
 
-        The more is shared, the less is left for own parts. A single attribute has nobody to share
-        with.
+        The more is shared, the less own parts have to model. None for a single attribute.
         """
         if found.scores.shape[2] == 1:
             return []
@@ -118,12 +117,12 @@ class OwnSearch(LinearModel):
         return [*self._shared_paths(own), *self._shared_paths(10 * own)]
 
     def _shared_paths(self, own: float) -> list[list[Pair]]:
-        """Candidates that share, beside own parts of a ridge; here there are none."""
+        """Candidates with a shared part, for a ridge on own parts; none by default."""
         del own
         return []
 
     def _given_groups(self, n_attributes: int) -> Groups | None:
-        """Groups of those that can share; None where each training part finds its own."""
+        """The given groups of attributes; None if each training part is clustered."""
         given = getattr(self, "groups", None)
         if given is None:
             return Groups.single(n_attributes)
@@ -191,11 +190,11 @@ class OwnSearch(LinearModel):
         pairs = [(a * units.shared, own * units.own) for a, own in candidates]
         coef, intercept = self._refitted(problem, pairs, chosen, groups, callback)
         if self.sharing_.any() and not self._something_is_shared():
-            self.sharing_[:] = False  # the strength that the folds chose leaves nothing to share
+            self.sharing_[:] = False  # at the chosen strength, nothing is shared in the final fit
             chosen[:] = alone
             coef, intercept = self._refitted(problem, pairs, chosen, groups, callback)
         strengths = np.array(pairs)[chosen]
-        # what shares comes last, and stands for the whole unless another fit ended early
+        # the fit of the sharing attributes comes last; it represents all unless another ended early
         self.result_ = min(reversed(self.results_), key=lambda result: result.status.ok)
         self._set_parts(coef)
         held_out = np.take_along_axis(found.held_out, chosen[None, None, :], axis=0)[0]
@@ -211,13 +210,13 @@ class OwnSearch(LinearModel):
     def _strength_units(
         self, problem: Problem, groups: Groups, sample_weight: NDArray[np.float64] | None
     ) -> StrengthUnits:
-        """What strengths of 1 mean, in units of the loss of a problem without a penalty."""
+        """Units of relative strengths, for an unpenalised problem."""
         return strength_units(problem, groups, sample_weight)
 
     def _points(
         self, fold: Fold, paths: list[list[Pair]], kept: NDArray[np.bool_], part: Groups
     ) -> Iterator[torch.Tensor]:
-        """Solutions of the candidates kept on a fold, in its units; sharing goes on from alone."""
+        """Solutions of the kept candidates on a fold; single-task solutions start shared paths."""
         units = self._strength_units(fold.problem, part, fold.sample_weight)
         numbers = iter(kept.tolist())
         wanted = {path[0][1] for path in paths if math.isfinite(path[0][0])}
@@ -238,13 +237,13 @@ class OwnSearch(LinearModel):
     def _followed(
         self, problem: Problem, path: Sequence[Pair], groups: Groups, alone: torch.Tensor | None
     ) -> Iterator[torch.Tensor]:
-        """Solutions along a path of strengths in units of the loss."""
+        """Approximate solutions along a path of absolute strengths."""
         return followed(problem, [shared_plus_own(*pair, groups) for pair in path], alone)
 
     def _refit(
         self, problem: Problem, pair: Pair, groups: Groups, callback: Callback | None
     ) -> tuple[Array, Array]:
-        """Coefficients (D, M) and intercepts (M,) at the strengths chosen, in units of the loss."""
+        """Fit all rows at the chosen absolute strengths: coefficients (D, M), intercepts (M,)."""
         penalty, before = shared_plus_own(*pair, groups), problem.counts.passes
         start = alone_beside(problem, penalty, self._given.max_passes)
         spent = problem.counts.passes - before
@@ -270,7 +269,7 @@ class OwnSearch(LinearModel):
         groups: Groups,
         callback: Callback | None,
     ) -> tuple[Array, Array]:
-        """Coefficients and intercepts of each attribute at its own pair of strengths."""
+        """Coefficients and intercepts of each attribute at the pair of strengths chosen for it."""
         D = len(problem.design.split(problem.zeros())[0])
         coef, intercept = np.zeros((D, len(chosen))), np.zeros(len(chosen))
         self._shared, self.results_ = None, []
@@ -282,19 +281,19 @@ class OwnSearch(LinearModel):
         return coef, intercept
 
     def _something_is_shared(self) -> bool:
-        """Whether the fit of those that share has something in common."""
+        """Whether the shared part of the final fit is non-zero."""
         return False
 
     def _keep(self, result: Result[torch.Tensor] | LatentResult) -> None:
-        """Keep the result of a final fit, and warn where it ended early."""
+        """Store the result of a final fit, and warn if it ended early."""
         self.results_.append(result)
         self._warn_of(result)
 
     def _set_parts(self, coef: Array) -> None:
-        """Set what is shared of the coefficients (D, M) on standardised features."""
+        """Set the shared part, from coefficients (D, M) on standardised features."""
 
     def _splits(self, labels: EncodedLabels) -> list[tuple[Array, Array]]:
-        """Splits of the rows that are fitted, as numbers of the training part and of the rest."""
+        """Splits of the fitted rows, as pairs of indices (training part, held-out part)."""
         cv = 5 if self.cv is None else self._given.cv
         if isinstance(cv, int) and not isinstance(cv, bool):
             n = len(labels.numbers)
@@ -314,7 +313,7 @@ class OwnSearch(LinearModel):
 
 @dataclass
 class _GroupsOfFolds:
-    """Groups of a training part's attributes: of those given, or found once, in that part."""
+    """Groups of a training part's attributes: the given ones, or clusters of that part (cached)."""
 
     given: Groups | None
     found: dict[bytes, Groups] = field(default_factory=dict)
@@ -329,7 +328,7 @@ class _GroupsOfFolds:
 
 
 class SharedSearch(SharedScores, OwnSearch):
-    """Base of estimators with a shared part under the trace norm, where that pays."""
+    """Base of estimators that search over a shared part with a trace norm."""
 
     groups: Any = None
     fallback: bool = True

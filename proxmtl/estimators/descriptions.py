@@ -1,4 +1,4 @@
-"""What ``model.json`` says of an estimator, checked entry by entry before it is built."""
+"""Validation of the description of an estimator in ``model.json`` before it is rebuilt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["check_estimator"]
 
 FLOATS = ("coef_", "intercept_", "mean_", "scale_")
 MOST = 2**53
-"""Whole numbers up to here are floats too."""
+"""Integers up to this are exact as floats."""
 
 
 def check_estimator(kind: type, state: ModelState) -> None:
@@ -35,7 +35,7 @@ def check_estimator(kind: type, state: ModelState) -> None:
     Raises
     ------
     ValueError
-        With the place in the document, and what was seen there.
+        If it is not; the message names the place in the document, and what was seen there.
     """
     for name in FLOATS:
         array = state.arrays.get(name)
@@ -87,7 +87,7 @@ def _fitted(n_attributes: int, n_features: int) -> Check:
 
 
 def _parameters(kind: type) -> dict[str, Check]:
-    """A check of each parameter: values of the type of its default."""
+    """Checks of the parameters: each must have the type of its default."""
     signature = inspect.signature(kind)
     return {name: _like(name, known.default) for name, known in signature.parameters.items()}
 

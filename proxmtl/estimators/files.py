@@ -1,4 +1,4 @@
-"""Fitted estimators to disk and back."""
+"""Saving fitted estimators to disk, and loading them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def save_model(folder: str | Path, estimator: LinearModel) -> None:
     Parameters
     ----------
     folder
-        Made if it does not exist; its parent must.
+        Created if it does not exist; its parent must exist.
     estimator
         A fitted estimator of `proxmtl.estimators`.
 
@@ -31,11 +31,12 @@ def save_model(folder: str | Path, estimator: LinearModel) -> None:
     InputError
         If the parent of `folder` does not exist.
     TypeError
-        If the arguments are the other way round.
+        If the arguments are swapped.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ValueError
-        If it holds something that JSON cannot express (labels that are neither numbers nor text).
+        If it contains something that JSON cannot express (labels that are neither numbers nor
+        text).
     """
     if not hasattr(estimator, "to_state"):
         raise TypeError(
@@ -49,7 +50,7 @@ def save_model(folder: str | Path, estimator: LinearModel) -> None:
 
 
 def load_model(folder: str | Path) -> LinearModel:
-    """Read an estimator that `save_model` wrote; it predicts, and can go on with ``partial_fit``.
+    """Load an estimator written by `save_model`, for predictions or ``partial_fit``.
 
     Parameters
     ----------
@@ -59,8 +60,8 @@ def load_model(folder: str | Path) -> LinearModel:
     Returns
     -------
     LinearModel
-        Of the class that was saved; fitted, without ``result_``: what the solver said is in
-        ``fit_report_``.
+        Fitted estimator of the saved class, with a summary of the solve in ``fit_report_`` in place
+        of ``result_``.
 
     Raises
     ------

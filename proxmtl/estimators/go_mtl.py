@@ -1,4 +1,4 @@
-"""GO-MTL: latent tasks without groups."""
+"""GO-MTL: latent tasks, without groups of attributes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ __all__ = ["GOMTLClassifier"]
 
 
 class GOMTLClassifier(LinearAttributeClassifier, FactoredModel):
-    r"""Attributes that are sparse combinations of few latent tasks, grouped by what they share.
+    r"""GO-MTL: each attribute is a sparse combination of a few latent tasks.
 
     .. math:: \min_{L, S, b} \; \sum_m \frac{1}{N_m} \sum_i c_{mi}\,
               \phi(x_i^\top L s_m + b_m; y_{mi}) + \mu \|S\|_1 + \lambda \|L\|_F^2
 
-    Not convex: ``result_`` tells what the budget reached. :class:`LatentMTLClassifier` with each
-    attribute alone and no L1 norm on L.
+    The problem is not convex; ``result_`` certifies the accuracy reached. This is
+    :class:`LatentMTLClassifier` with ``groups="singletons"`` and without own parts or an L1 norm
+    on L.
 
     Parameters
     ----------
     n_latents : int
-        K, to be chosen below the number of attributes: they are to share.
+        K; choose it below the number of attributes, so that they share.
     strength : float
-        :math:`\mu > 0`, the sparsity of S.
+        :math:`\mu > 0`, which makes S sparse.
     frobenius_strength : float
         :math:`\lambda > 0`, the ridge on L.
     loss, algorithm, init, fit_intercept, standardize, reduction, class_weight, max_passes, tol

@@ -1,4 +1,4 @@
-"""Groups of attributes, from any of the forms in which users give them."""
+"""Conversion of the ``groups`` arguments of estimators to `Groups`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ def resolve_groups(groups: Any, n_attributes: int, names: Sequence[str] | None =
     ----------
     groups
         `Groups`; a mapping of group name to attribute names (or indices); an iterable of lists of
-        indices or names; or None or ``"singletons"`` for no grouping (each attribute alone).
-        Attributes in no group become groups of their own: without a penalty, the model could
-        escape all regularisation through them.
+        indices or names; or None or ``"singletons"`` (each attribute is a group). Attributes in no
+        group become groups of their own, since they would otherwise not be penalised.
     n_attributes
         Number of attributes M.
     names
-        Attribute names, where they are known.
+        Attribute names, if they are known.
 
     Raises
     ------
@@ -73,7 +72,7 @@ def check_weighted(groups: Groups) -> None:
     Raises
     ------
     ValueError
-        Naming the first such group.
+        If there is one; the message names the first.
     """
     weightless = np.flatnonzero(groups.weights.numpy() == 0)
     if len(weightless):
@@ -86,9 +85,9 @@ def check_weighted(groups: Groups) -> None:
 
 
 def _cover(groups: Groups, names: Sequence[str] | None) -> Groups:
-    """Make a group of one of each attribute that is in no group.
+    """Add a group of one for each attribute that is in no group.
 
-    It has the name of the attribute, with ``(alone)`` behind it where another group has that name.
+    It has the name of the attribute, followed by ``(alone)`` if another group has that name.
     """
     covering = groups.covering()
     if covering is groups or names is None:
@@ -98,7 +97,7 @@ def _cover(groups: Groups, names: Sequence[str] | None) -> Groups:
 
 
 def distinct(names: Iterable[str], taken: Iterable[str], addition: str) -> list[str]:
-    """Names with an addition behind those that were there already, or are taken."""
+    """Make names distinct by appending ``addition`` to repeated names and to those in ``taken``."""
     seen, found = {*taken}, []
     for name in names:
         while name in seen:
@@ -115,7 +114,7 @@ def _check_lists(names: Sequence[str], members: Sequence[Any]) -> None:
 
 
 def part_of(groups: Groups, columns: NDArray[np.int64]) -> Groups:
-    """Groups of some of the attributes."""
+    """Restrict groups to some of the attributes."""
     if len(columns) == groups.n_items:
         return groups
     place = {int(old): new for new, old in enumerate(columns)}

@@ -1,4 +1,4 @@
-"""Users' labels to what losses take: signs of two classes, or real numbers."""
+"""Conversion of users' labels to those that losses take: -1 and +1, or real numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["check_both_classes", "check_observed", "encode_targets", "read_value
 def encode_targets(
     Y: Any, *, classes: Any = None, names: Sequence[str] | None = None
 ) -> EncodedLabels:
-    """Encode labels as signs.
+    """Encode binary labels as -1 and +1.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ def encode_targets(
         Shape (N, M) with values in {0, 1}, {-1, 1} or booleans and NaN for a missing label; or,
         for one attribute, shape (N,) or (N, 1) with any two values.
     classes
-        The two label values, beside which there may be no other (``partial_fit``).
+        The two label values; other values raise (for ``partial_fit``).
     names
-        Attribute names for the messages; by default those of a data frame.
+        Attribute names for error messages; default: the columns of a data frame.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def encode_targets(
     Raises
     ------
     ValueError
-        If there are other values than two, no label at all, or an attribute with one class only.
+        If there are not exactly two values, no labels, or an attribute with one class only.
     """
     observed = _observed(Y)
     columns = getattr(Y, "columns", None)
@@ -69,7 +69,7 @@ def read_values(Y: Any, *, names: Sequence[str] | None = None) -> EncodedLabels:
     Raises
     ------
     ValueError
-        If there are other things than finite numbers, or an attribute has no label.
+        If a label is not a finite number, or an attribute has no label.
     """
     seen, where = _observed(Y)
     if seen.dtype.kind not in "biuf":
@@ -179,7 +179,7 @@ def check_both_classes(signs: NDArray[np.float64], names: Sequence[str] | None) 
 
 
 def _shown(columns: NDArray[np.intp], names: Sequence[str] | None) -> str:
-    """The first few attributes, by name where they have one."""
+    """List the first few attributes, by name if they have one, for error messages."""
     shown = [repr(names[i]) if names is not None else f"column {i}" for i in columns[:5]]
     more = "" if len(columns) <= 5 else f" and {len(columns) - 5} more"
     return ", ".join(shown) + more

@@ -1,4 +1,4 @@
-"""Labels of the rows that are fitted, with their weights: signs of classes, or real numbers."""
+"""Encoded labels of the fitted rows, with their weights: -1 and +1, or real numbers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["EncodedLabels", "TargetUnits"]
 Array = NDArray[np.float64]
 
 MAD = 1.4826
-"""Standard deviation of normal numbers over their median distance from the median."""
+"""Standard deviation of a normal distribution over its median absolute deviation."""
 TIES = 1e-12
-"""Relative rounding of sums of weights."""
+"""Relative rounding error of sums of weights."""
 
 
 class TargetUnits(NamedTuple):
@@ -31,14 +31,14 @@ class TargetUnits(NamedTuple):
     """Shape (M,), non-negative; 0 for an attribute whose labels are all the same."""
 
     def apply(self, values: Array) -> Array:
-        """Labels (N, M) in these units; those of a constant attribute are 0."""
+        """Convert labels (N, M) to these units; labels of a constant attribute become 0."""
         scale = np.where(self.scale > 0, self.scale, 1.0)
         moved: Array = (values - self.centre) / scale
         moved[(self.scale == 0) & ~np.isnan(values)] = 0.0
         return moved
 
     def restore(self, scores: NDArray[Any]) -> Array:
-        """Predictions (N, M) in the units of the labels as given."""
+        """Convert predictions (N, M) back to the units of the given labels."""
         restored: Array = scores * self.scale + self.centre
         return restored
 
@@ -58,9 +58,9 @@ class EncodedLabels:
     class_weight
         Weights of the two classes of signs.
     classes : ndarray of shape (2,), optional
-        The label values behind the signs, negative first.
+        The user's label values, negative first.
     is_vector : bool
-        Whether they came as a vector (N,), so that predictions are vectors too.
+        Whether the labels were given as a vector (N,); predictions then are, too.
     """
 
     numbers: Array
@@ -72,12 +72,12 @@ class EncodedLabels:
 
     @property
     def observed(self) -> NDArray[np.bool_]:
-        """Where there is a label, shape (N, M)."""
+        """Mask of the labels that are not missing, shape (N, M)."""
         return ~np.isnan(self.numbers)
 
     @property
     def strata(self) -> Array:
-        """What folds are to hold equal shares of: signs; of real labels halves, around the median.
+        """Strata for the folds: the class, or whether a real label is above the median.
 
         Shape (N, M), -1, +1 and NaN.
         """
@@ -91,7 +91,7 @@ class EncodedLabels:
 
     @property
     def learnable(self) -> NDArray[np.intp]:
-        """Columns of attributes that can be fitted: with both classes, or with a real label."""
+        """Indices of attributes that can be fitted: with both classes, or with a real label."""
         if self.coding == "real":
             return np.flatnonzero(self.observed.any(axis=0))
         both = (self.numbers == 1).any(axis=0) & (self.numbers == -1).any(axis=0)
@@ -105,11 +105,12 @@ class EncodedLabels:
         return replace(self, numbers=self.numbers[rows][:, columns], weights=weights)
 
     def weighted(self) -> tuple[EncodedLabels, NDArray[np.intp]]:
-        """Labels of the rows that have a weight, and the numbers of these; others are forgotten.
+        """Select the rows of positive weight; return their labels and their indices.
 
-        A label of weight 0 becomes a missing one. Where labels have weights of their own a missing
-        one gets the mean of its row's others, so that the mean of the row (`per_row`) is theirs. A
-        row without any label, which counts for the features alone, keeps the weights it has.
+        Labels of weight 0 become missing. With a weight for each label, a missing label gets the
+        mean weight of the other labels of its row, which leaves the mean of the row (`per_row`)
+        unchanged. A row without labels, which only contributes to the moments of the features,
+        keeps its weights.
         """
         if self.weights is None:
             return self, np.arange(len(self.numbers))
@@ -129,24 +130,24 @@ class EncodedLabels:
         return known.part(rows), rows
 
     def per_row(self) -> Array | None:
-        """One weight a row: what weighs the moments of features."""
+        """Weight of each row, (N,), in the moments of the features; None if all are equal."""
         weights = self.weights
         return weights.mean(axis=1) if weights is not None and weights.ndim == 2 else weights
 
     def in_units(self, units: TargetUnits) -> EncodedLabels:
-        """Real labels in these units."""
+        """Convert real labels to these units."""
         return replace(self, numbers=units.apply(self.numbers))
 
     def units(self, *, centred: bool, robust: bool) -> TargetUnits:
-        """Units in which real labels have spread 1: squared losses of attributes then compare.
+        """Units that standardise real labels, so that losses of attributes are comparable.
 
         Parameters
         ----------
         centred : bool
-            Measure from the mean, which an intercept takes up; else from 0.
+            Whether the centre is the mean (there is an intercept) or 0.
         robust : bool
-            Measure by medians, which outliers do not move. Where most labels are the same the
-            standard deviation stands in.
+            Use medians, which are robust to outliers. If the median deviation is zero, because most
+            labels are equal, the standard deviation is used.
         """
         found = [
             _unit(y[seen], w, centred=centred, robust=robust)
@@ -184,7 +185,7 @@ def _unit(
 
 
 def _median(values: Array, weights: Array | None) -> float:
-    """Weighted median: a value of weight 2 counts as two."""
+    """Weighted median; a value of weight 2 counts as two values."""
     order = np.argsort(values, kind="stable")
     values = values[order]
     below = np.cumsum(np.ones(len(values)) if weights is None else weights[order])

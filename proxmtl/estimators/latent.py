@@ -1,4 +1,4 @@
-"""The paper's model as a scikit-learn estimator."""
+"""The paper's model as scikit-learn estimators."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PAPERS = ("group_strength", "l1_strength", "frobenius_strength")
-"""The strengths of the paper."""
+"""Names of the paper's strengths."""
 
 __all__ = ["FactoredModel", "LatentMTLClassifier", "LatentMTLRegressor"]
 
 
 class FactoredModel(TaskScores):
-    """Base of models ``W = L S`` of given strengths; a subclass implements `_strengths`.
+    """Base of factored models ``W = L S`` with given strengths; subclasses implement `_strengths`.
 
-    A parameter ``groups`` of a subclass is heeded; without it each attribute is alone.
+    By default each attribute is a group of its own; subclasses may override `_groups_of`.
     """
 
     n_latents: int | Literal["auto"] | None = None
@@ -66,21 +66,21 @@ class FactoredModel(TaskScores):
         classes: Any = None,
         callback: Callback | None = None,
     ) -> Self:
-        """Go on from the present model on the next set of samples.
+        """Update the model on the next chunk of samples.
 
-        The first call is `fit`. A later one solves the problem of the *new* set, started from the
-        present L, S and intercepts, as the paper does for data that do not fit at once: the
-        earlier sets are no longer in the objective, and what is kept of them is what the
-        start and the budget (`max_passes`) keep. The standardisation and the groups stay those
-        of the first set; strengths ``"auto"``, and units, are found in each.
+        The first call is the same as `fit`. Later calls solve the problem of the *new* chunk,
+        warm-started from the current L, S and intercepts, as in the paper for data that do not fit
+        into memory. Earlier chunks are not part of the objective; they influence the result through
+        the start only. The standardisation and the groups are those of the first chunk; strengths
+        ``"auto"``, and the units of strengths, are computed for each.
 
         Parameters
         ----------
         X, y, sample_weight, callback
             As for `fit`, with the same features and attributes.
         classes
-            The two label values, of the first set: labels with another value raise. By default
-            those that it shows. Every set has labels of both classes of each attribute.
+            The two label values, for the first chunk; other values raise. Default: those that
+            occur in it. Every chunk must have labels of both classes of each attribute.
 
         Returns
         -------
@@ -89,7 +89,7 @@ class FactoredModel(TaskScores):
         Raises
         ------
         ValueError
-            As `fit`, and if features or attributes differ from those of the first set.
+            As `fit`, and if features or attributes differ from those of the first chunk.
         """
         warm = hasattr(self, "L_")
         return self._fit(X, y, sample_weight, classes=classes, warm=warm, callback=callback)
@@ -101,16 +101,16 @@ class FactoredModel(TaskScores):
         raise NotImplementedError
 
     def _groups_of(self, problem: Problem, sample_weight: NDArray[np.float64] | None) -> Groups:
-        """Groups of the attributes; here each is alone."""
+        """Groups of the attributes; here each is a group of its own."""
         return groups_for(None, problem, sample_weight, self.label_names_)
 
     def _init(self, problem: Problem, strengths: dict[str, Any]) -> Init:
-        """Where a fit starts from: ``init`` of :class:`LatentMTL`."""
+        """Start of a fit, as ``init`` of :class:`LatentMTL`."""
         del problem, strengths
         return self._given.init  # type: ignore[no-any-return]
 
     def _present_factors(self, *, own: bool) -> tuple[NDArray[Any] | None, ...]:
-        """L, S, intercepts and V as they are solved for: where a warm start begins."""
+        """L, S, intercepts and V in the units of the solve, for a warm start."""
         scale = self.scale_[:, np.newaxis]
         centre, unit = self._units()
         V = None
@@ -128,11 +128,11 @@ class FactoredModel(TaskScores):
             labels, intercept=given.fit_intercept, reduction=given.reduction
         )
         problem = Problem(loss, design, targets)
-        if not (warm and hasattr(self, "groups_")):  # later sets are for the same model
+        if not (warm and hasattr(self, "groups_")):  # later chunks keep the groups of the first
             with problem.counts.limited(given.max_passes / 2):
                 self.groups_ = self._groups_of(problem, weights)
                 check_weighted(self.groups_)
-        # in no budget, as the search of strengths by cross-validation is in none
+        # not part of the budget, like a search of strengths by cross-validation
         strengths = self._strengths(Problem(loss, design, targets), weights)
         self.strengths_ = strengths
         own = strengths["own_strength"] is not None
@@ -168,7 +168,7 @@ class FactoredModel(TaskScores):
         return self.result_.coef.numpy(), self.result_.intercept.numpy()
 
     def _warn(self, result: LatentResult) -> None:
-        """Say that W = 0, or that the budget ended the descent."""
+        """Warn if W = 0, or if the budget ended the descent."""
         if not result.collapsed:
             self._warn_of(result)
         elif result.status is Status.BUDGET:
@@ -182,7 +182,7 @@ class FactoredModel(TaskScores):
 
 
 class LatentTasks(FactoredModel):
-    """Strengths of shared and own parts in units of the data, or those of the paper."""
+    """Base of models with strengths relative to the data, or with the paper's strengths."""
 
     groups: Any = None
     shared_strength: Relative = "auto"
@@ -210,14 +210,14 @@ class LatentTasks(FactoredModel):
         given, papers = self._given, self._papers()
         own = given.own_strength
         if own == "auto" and given.algorithm == "paper":
-            own = math.inf  # the paper's model has none
+            own = math.inf  # the paper's model has no own parts
         if papers:
             papers = {**{name: getattr(LatentMTL, name) for name in PAPERS}, **papers}
         relative = RelativeStrengths(given.shared_strength, own, papers)
         return relative.absolute(problem, self.groups_, sample_weight)
 
     def _papers(self) -> dict[str, float]:
-        """The paper's strengths that are given."""
+        """Those of the paper's strengths that are given."""
         given = {name: getattr(self._given, name) for name in PAPERS}
         return {name: value for name, value in given.items() if value is not None}
 
@@ -239,79 +239,78 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
               + \mu \sum_k \sum_g w_g \|s_k^g\|_2 + \gamma \|L\|_1 + \lambda \|L\|_F^2
               + \nu \|V\|_F^2
 
-    n is the number of observed labels of all attributes, counted with their sample weights. Own
-    parts V take what an attribute does not have in common with others; the paper's model has none.
-    The problem is not convex: the result is a local minimum or what the budget reached, and
+    n is the total sample weight of the observed labels of all attributes. The own parts V model
+    what an attribute does not have in common with others; the paper's model has none. The problem
+    is not convex: the result is a local minimum, or the point that the budget has reached;
     ``result_`` tells which.
 
-    By default the data say how strong the penalties are, and without an L1 norm one strength stands
-    for :math:`\mu = \lambda`: only :math:`\mu^2 \lambda` matters for W.
+    By default, the strengths are derived from the data. Without an L1 norm, W depends on
+    :math:`\mu^2 \lambda` only, so a single strength :math:`\mu = \lambda` replaces both.
     :class:`LatentMTLClassifierCV` finds strengths by cross-validation, in the same units.
 
     Parameters
     ----------
     groups : Groups, dict, list of lists, "auto", "singletons" or None
-        Groups of attributes that choose latent tasks together: a dict of group name -> attribute
-        names (or column numbers), a list of lists of them, or `Groups`. ``"auto"``: clusters of
-        attributes with like labels and like classifiers
+        Groups of attributes that select latent tasks together: a dict of group name -> attribute
+        names (or column indices), a list of lists of them, or `Groups`. ``"auto"``: clusters of
+        attributes with similar labels and classifiers
         (:func:`~proxmtl.estimators.cluster_attributes`). None: all attributes are one group.
-        ``"singletons"``: each chooses alone. Attributes in no group form groups of their own.
+        ``"singletons"``: each is a group. Attributes in no group form groups of their own.
     n_latents : int, "auto" or None
-        K, an upper bound: latents that are not needed die. ``"auto"``: the rank of the best
-        of the trace norm's solutions at several strengths, roughly solved for at most 40 passes, or
-        those of the start where ``init`` follows them anyway, as by default with own parts: about
-        130 passes, at most half of ``max_passes``. None: min(M, D).
+        K, an upper bound: unneeded latents become zero. ``"auto"``: the rank of the best of the
+        approximate trace-norm solutions at several strengths, at a cost of at most 40 passes; if
+        ``init`` computes these anyway (as by default with own parts), the rank of the start, at
+        about 130 passes and at most half of ``max_passes``. None: min(M, D).
     shared_strength : float or "auto"
-        :math:`\mu = \lambda` with :math:`\gamma = 0`, as a fraction of the one from which on a
-        first latent task does not pay without own parts. ``"auto"``: the one from which on a latent
-        task of noise alone does not pay (:class:`~proxmtl.latent.strengths.RelativeStrengths`).
+        :math:`\mu = \lambda` with :math:`\gamma = 0`, as a fraction of the critical strength, at
+        which a first latent task no longer lowers the objective without own parts. ``"auto"``: the
+        strength at which a latent task of pure noise no longer does
+        (:class:`~proxmtl.latent.strengths.RelativeStrengths`).
     own_strength : float or "auto"
         :math:`\nu`, in units of the mean squared norm of the (standardised) features over the
-        number of labels; ``inf``: there are no own parts. The smaller, the less is shared.
-        ``"auto"``: from the error of single-task ridges on labels that are left out; ``inf`` with
-        the paper's strengths, or its algorithm.
+        number of labels; ``inf``: no own parts. The smaller, the less is shared. ``"auto"``: from
+        the leave-one-out errors of single-task ridges; ``inf`` with the paper's strengths or its
+        algorithm.
     group_strength : float, optional
-        The paper's :math:`\mu > 0`, the sparsity of S over (latent, group) blocks, in units of the
-        loss. With the next two in place of `shared_strength`; those of the three that are not
-        given are then as in :class:`proxmtl.LatentMTL`.
+        The paper's :math:`\mu > 0`, which makes S sparse over (latent, group) blocks, in units of
+        the loss. This and the next two replace `shared_strength`; those of the three that are not
+        given have the defaults of :class:`proxmtl.LatentMTL`.
     l1_strength : float, optional
-        The paper's :math:`\gamma \ge 0`, the sparsity of L.
+        The paper's :math:`\gamma \ge 0`, which makes L sparse.
     frobenius_strength : float, optional
         The paper's :math:`\lambda \ge 0`, the ridge on L. One of the two must be positive.
     loss : {"squared_hinge", "logistic", "squared", "smoothed_hinge", "huber"}
-        Loss of a label; the formula is with the first, the paper's.
+        Loss of a label; the formula above has the squared hinge, the paper's loss.
     algorithm : {"auto", "gram", "panoc", "palm", "paper"}
-        ``"paper"`` is Algorithm 1 to the letter; ``"gram"`` converges in the fewest passes, on up
-        to some hundreds of features; ``"auto"`` turns to it where that pays; as for
+        ``"paper"`` is Algorithm 1; ``"gram"`` converges in the fewest passes, for up to some
+        hundreds of features; ``"auto"`` switches to it when that is worthwhile; see
         :class:`proxmtl.LatentMTL`.
     init : {"auto", "best", "trace", "svd", "zero", "paper"} or tuple of arrays
-        ``"svd"`` starts from single-task solutions, ``"trace"`` from those of the trace norm,
-        ``"best"`` from the lower of the two. ``"auto"`` follows the trace norm's as the search of
-        :class:`LatentMTLClassifierCV` does; with the paper's strengths or a number of latents it is
-        ``"best"`` with own parts, ``"svd"`` without.
-        Others as for :class:`proxmtl.LatentMTL`. Or L, S and optionally intercepts and V, on
+        ``"svd"`` starts from single-task solutions, ``"trace"`` from trace-norm solutions,
+        ``"best"`` from the better of the two. ``"auto"`` starts from trace-norm solutions as the
+        search of :class:`LatentMTLClassifierCV` does; but with the paper's strengths or a given
+        number of latents, it is ``"best"`` with own parts and ``"svd"`` without. Others as for
+        :class:`proxmtl.LatentMTL`. A tuple holds L, S and optionally intercepts and V, on
         standardised features.
     fit_intercept : bool
         Fit an unpenalised intercept per attribute.
     standardize : bool
         Centre features and scale them to unit variance before the penalty.
     reduction : {"mean", "sum", "task_mean"}
-        Divide the loss by the number of labels, do not (as the paper), or divide each attribute's
-        loss by its own number. The strengths scale along.
+        Divide the loss by the number of labels; do not divide it (as in the paper); or divide each
+        attribute's loss by its own number. Absolute strengths scale accordingly.
     class_weight : None, "balanced" or dict of class -> weight
         Weights of the two classes, within each attribute.
     max_passes : int
-        Budget in passes over the features; strengths in units of the data take some more, at most
-        eight.
+        Budget in passes over the features; relative strengths take at most eight more.
     tol : float
-        The solver stops when the KKT residual, relative to the gradients of the loss, is at most
-        this.
+        Tolerance on the KKT residual, relative to the gradients of the loss.
     random_state : int, RandomState, Generator or None
-        Seed of what is random in the initialisation, or where to draw it from at each fit; None:
-        from NumPy's global generator, as in scikit-learn.
+        Seed of the random parts of the initialisation, or generator from which each fit draws one;
+        None: NumPy's global generator, as in scikit-learn.
     label_names : sequence of str, optional
-        Attribute names, to which the names in `groups` refer; by default the columns of Y where it
-        is a data frame.
+        Attribute names, to which the names in `groups` refer; default: the columns of Y if it is a
+        data frame.
 
     Attributes
     ----------
@@ -322,14 +321,14 @@ class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):
     L_ : ndarray of shape (D, K)
         Latent tasks, on the features as given (``result_.L`` is on standardised ones).
     S_ : ndarray of shape (K, M)
-        How the attributes combine them.
+        Weights of the latent tasks in each attribute.
     V_ : ndarray of shape (D, M)
-        The attributes' own parts, on the features as given; absent without them.
+        The attributes' own parts, on the features as given; absent without own parts.
     strengths_ : dict
         :math:`\mu, \gamma, \lambda, \nu` in units of the loss on standardised features, by their
         names in :class:`proxmtl.LatentMTL`.
     groups_ : Groups
-        The groups that were used.
+        Groups used in the fit.
     result_ : LatentResult
         Status, certificate and history of the solver.
     label_values_, classes_, mean_, scale_, n_features_in_
@@ -352,21 +351,22 @@ class LatentMTLRegressor(LinearAttributeRegressor, LatentTasks):
               + \mu \sum_k \sum_g w_g \|s_k^g\|_2 + \gamma \|L\|_1 + \lambda \|L\|_F^2
               + \nu \|V\|_F^2
 
-    on labels that are centred and divided by their standard deviation, attribute by attribute. Else
-    it is :class:`LatentMTLClassifier` with real labels, whose parameters and attributes it has but
-    for those of classes, and:
+    on labels that are standardised for each attribute. The model is that of
+    :class:`LatentMTLClassifier`, whose parameters and attributes it has, except those that concern
+    classes, and in addition:
 
     Parameters
     ----------
     loss : {"squared", "huber"}
-        Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
+        Loss of a label; Huber's is linear beyond one unit of the labels, and their units are median
+        deviations.
 
     Attributes
     ----------
     L_ : ndarray of shape (D, K)
         Latent tasks, on the features as given.
     S_ : ndarray of shape (K, M)
-        How the attributes combine them, in the units of the labels as given.
+        Weights of the latent tasks in each attribute, in the units of the labels as given.
     target_mean_, target_scale_
         Centre and unit of the labels, as for :class:`SingleTaskRegressor`.
     """

@@ -26,11 +26,11 @@ __all__ = ["LatentMTLClassifierCV", "LatentMTLRegressorCV"]
 
 Array = NDArray[Any]
 LATENT = (0.85, 0.7, 0.5, 0.35, 0.24, 0.16, 0.11)
-"""Strengths of latent tasks; latents die between the first."""
+"""Strengths of latent tasks, relative to the critical one; the largest leave few or no latents."""
 
 
 class LatentSearch(TaskScores, OwnSearch):
-    """Base of the paper's model with own parts, where latent tasks pay."""
+    """Base of the search for the paper's model with own parts."""
 
     groups: Any = None
     fallback: bool = True
@@ -94,7 +94,7 @@ class LatentSearch(TaskScores, OwnSearch):
         result = solver.solve(problem.design, problem.targets, callback=callback)
         spent += result.passes
         if not result.live_latents and most - spent >= 1:
-            # a minimum without latents: from the trace norm's solutions there may be a lower one
+            # a minimum without latents: there may be a lower one from trace-norm solutions
             again = replace(solver, init="trace", max_passes=most - spent)
             other = again.solve(problem.design, problem.targets, callback=callback)
             spent += other.passes
@@ -124,26 +124,26 @@ class LatentSearch(TaskScores, OwnSearch):
 class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):
     r"""Attributes that share latent tasks where sharing helps: ``W = L S + V``, tuned.
 
-    The model of :class:`LatentMTLClassifier` with own parts, strengths chosen and compared with
-    attributes alone as in :class:`SharedPlusOwnClassifierCV`: what can be expected to get worse
-    keeps a classifier of its own. There is one strength of sharing,
-    :math:`\mu = \lambda`, as a fraction of the one from which on a first latent would not pay
-    without own parts; these have a unit ridge. On each training part the descents start from
-    solutions of the trace norm. The problem is not convex: what is found is a local minimum.
+    The model of :class:`LatentMTLClassifier` with own parts. Strengths are chosen, and compared
+    with single-task classifiers, as in :class:`SharedPlusOwnClassifierCV`: attributes that are
+    expected to lose by sharing keep a single-task classifier. The strength of sharing,
+    :math:`\mu = \lambda`, is a fraction of the critical one, at which a first latent task no longer
+    lowers the objective without own parts; own parts have a unit ridge. On each training part,
+    descents start from trace-norm solutions. The problem is not convex: results are local minima.
 
     Parameters and attributes are those of :class:`SingleTaskClassifierCV`, and these:
 
     Parameters
     ----------
     groups : Groups, dict, list of lists, "auto" or None
-        Groups of attributes that choose latent tasks together; they may overlap. An attribute in no
-        group is a group of one. ``"auto"``: clusters of attributes with like labels and like
-        classifiers, found inside each training part. None: one group of all attributes.
+        Groups of attributes that select latent tasks together; they may overlap. An attribute in no
+        group is a group of one. ``"auto"``: clusters of attributes with similar labels and
+        classifiers, found in each training part. None: one group of all attributes.
     fallback : bool
         As for :class:`SharedPlusOwnClassifierCV`.
     max_passes, tol
-        Budget of the final fit, and where it ends: the relative duality gap of attributes alone,
-        the relative KKT residual of those that share.
+        Budget of the final fit, and its tolerance: on the relative duality gap of single-task
+        classifiers, and on the relative KKT residual of attributes that share.
 
     Attributes
     ----------
@@ -152,15 +152,15 @@ class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):
     coef_ : ndarray of shape (M, D)
         ``(L_ @ S_ + V_).T``, on the features as given.
     L_ : ndarray of shape (D, K)
-        Latent tasks that attributes have in use, on the features as given.
+        Latent tasks in use, on the features as given.
     S_ : ndarray of shape (K, M)
-        How the attributes combine them; zero for an attribute alone.
+        Weights of the latent tasks in each attribute; zero for one that does not share.
     V_ : ndarray of shape (D, M)
-        The attributes' own parts; of an attribute alone its classifier.
+        The attributes' own parts; for an attribute that does not share, its coefficients.
     n_latents_ : int
-        K, 0 where nothing is shared.
+        K; 0 if nothing is shared.
     report_ : pandas.DataFrame
-        As of :class:`SharedPlusOwnClassifierCV`; ``shared_strength`` is :math:`\mu = \lambda`.
+        As for :class:`SharedPlusOwnClassifierCV`; ``shared_strength`` is :math:`\mu = \lambda`.
 
     References
     ----------

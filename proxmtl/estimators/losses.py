@@ -16,23 +16,23 @@ LOSS_NAMES: dict[str, Loss] = {
 """Name -> loss of a label -1 or +1, with the default of its parameter if it has one."""
 
 REAL_LOSSES = ("squared", "huber")
-"""Names of those that take real labels."""
+"""Names of the losses that take real labels."""
 
 
 def check_real_loss(name: str) -> None:
-    """Raise ``ValueError`` unless a loss takes real labels."""
+    """Raise ``ValueError`` unless ``name`` is a loss of real labels."""
     if name not in REAL_LOSSES:
         known = " and ".join(map(repr, REAL_LOSSES))
         raise ValueError(f"loss: got {name!r}; known are {known}, the losses of real labels.")
 
 
 def resolve_loss(name: str) -> Loss:
-    """Return the loss with a name.
+    """Return the loss with this name.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no such loss.
     """
     if name not in LOSS_NAMES:
         raise ValueError(f"loss: got {name!r}; known are {', '.join(LOSS_NAMES)}.")

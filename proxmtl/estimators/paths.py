@@ -1,4 +1,4 @@
-"""Points near the minimisers along a path of penalties, each found from those before."""
+"""Approximate solutions along a regularization path, with warm starts."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def followed(
     path: Sequence[SquaredFrobenius | SharedPlusOwn],
     alone: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """Descend to each penalty of a path until the objective hardly falls, without a certificate.
+    """Solve the problem approximately for each penalty of a path, without certificates.
 
-    A solution moves nearly evenly with the logarithm of the strength, so that a descent starts from
-    where the last two solutions point.
+    Solutions are nearly linear in the logarithm of the strength, so each descent starts from the
+    linear extrapolation of the last two solutions.
 
     Parameters
     ----------
     problem : Problem
         Without a penalty.
     path : sequence of Regularizer
-        From the strongest on.
+        In order of decreasing strength.
     alone : Tensor, optional
-        Minimiser with the own parts of the path alone, for a path of :class:`SharedPlusOwn`. It is
-        the start, and stays the solution as long as it leaves nothing to share.
+        For a path of :class:`SharedPlusOwn`: the minimiser with the ridge on own parts only. It is
+        the start, and remains the solution as long as nothing is shared.
 
     Yields
     ------
     Tensor
-        Parameter of the problem, one for each penalty.
+        Parameter of the problem for each penalty.
     """
     view = labelled(problem).in_units()
     newton = NewtonCholesky()
@@ -61,7 +61,7 @@ def followed(
     zero = view.zeros()
     if alone is not None:
         inside = view.inside(alone)
-        # of features near the end of float32's range the weights overflow, and are no start
+        # for features near the limits of float32 the weights may overflow: no valid start
         zero, alone = (inside, alone) if bool(torch.isfinite(inside).all()) else (zero, None)
     found: list[tuple[float, Descent]] = []
     for penalty in path:
@@ -78,10 +78,10 @@ def followed(
 
 
 def alone_beside(problem: Problem, penalty: Regularizer, passes: float) -> Tensor | None:
-    """A start for a shared fit: near the minimiser with its own parts alone.
+    """Start of a fit with sharing: an approximate minimiser with own parts only.
 
-    None where exact steps do not find it within half of so many passes: from elsewhere an
-    accelerated method is as fast.
+    None if exact Newton steps do not find it within half of ``passes``: any other start would not
+    make an accelerated method faster.
     """
     if not isinstance(penalty, SharedPlusOwn):
         return None

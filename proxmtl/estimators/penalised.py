@@ -21,13 +21,13 @@ __all__ = ["GroupLassoClassifier", "L21Classifier", "LassoClassifier", "RidgeMTL
 
 
 class LassoClassifier(LinearAttributeClassifier, ConvexModel):
-    r"""Each attribute on few features of its own: the lasso.
+    r"""Lasso: each attribute depends on a few features of its own.
 
     .. math:: \min_{W, b} \; \sum_m \frac{1}{N_m} \sum_i c_{mi}\,
               \log(1 + e^{-y_{mi} (x_i^\top w_m + b_m)}) + \alpha \sum_{d,m} |W_{dm}|
 
-    Solved by FISTA until the relative duality gap is at most ``tol``: the distance to the optimum
-    is known, ``result_.certificate``.
+    Solved by FISTA until the relative duality gap is at most ``tol``; ``result_.certificate`` holds
+    the final gap.
 
     Parameters
     ----------
@@ -38,10 +38,10 @@ class LassoClassifier(LinearAttributeClassifier, ConvexModel):
     fit_intercept : bool
         Fit an unpenalised intercept per attribute.
     standardize : bool
-        Centre features and scale them to unit variance before the penalty; the coefficients are
-        given for the features as they come.
+        Centre features and scale them to unit variance before the fit; coefficients are those on
+        the features as given.
     reduction : {"task_mean", "mean", "sum"}
-        Divide each attribute's loss by its number of labels, all by the total number, or not.
+        Divide each attribute's loss by its number of labels, the loss by the total number, or not.
     class_weight : None, "balanced" or dict of class -> weight
         Weights of the two classes, within each attribute.
     max_passes : int
@@ -49,7 +49,7 @@ class LassoClassifier(LinearAttributeClassifier, ConvexModel):
     tol : float
         Relative duality gap at which the solver stops.
     label_names : sequence of str, optional
-        Attribute names; by default the columns of Y where it is a data frame.
+        Attribute names; default: the columns of Y if it is a data frame.
 
     Attributes
     ----------
@@ -60,19 +60,19 @@ class LassoClassifier(LinearAttributeClassifier, ConvexModel):
     label_values_ : ndarray of shape (2,)
         The two label values, negative first.
     classes_ : ndarray
-        For scikit-learn: the numbers of the attributes, 0 .. M - 1; of a single attribute its two
+        For scikit-learn: the indices of the attributes, 0 .. M - 1; for a single attribute its two
         label values.
     mean_, scale_ : ndarray of shape (D,)
-        The standardisation that was folded into ``coef_``.
+        Standardisation that was folded into ``coef_``.
     result_ : Result
         Status, certificate and history of the solver.
     n_features_in_ : int
-        D.
+        Number of features D.
 
     Warns
     -----
     ConvergenceWarning
-        If the budget was used up before the gap reached ``tol``.
+        If the budget was exhausted before the gap reached ``tol``.
 
     References
     ----------
@@ -94,7 +94,7 @@ class LassoClassifier(LinearAttributeClassifier, ConvexModel):
 
 
 class L21Classifier(LassoClassifier):
-    r"""All attributes on the same features: the :math:`\ell_{2,1}` norm, "all-sharing".
+    r"""All attributes depend on the same features: the :math:`\ell_{2,1}` norm, "all-sharing".
 
     :math:`R(W) = \alpha \sum_d \|W_{d,:}\|_2`: a feature is used by every attribute or by none.
     Parameters and attributes are those of :class:`LassoClassifier`.
@@ -109,12 +109,12 @@ class L21Classifier(LassoClassifier):
 
 
 class RidgeMTLClassifier(LassoClassifier):
-    r"""The "l2 regression loss": least squares on the signs, with a ridge.
+    r"""Least squares on the signs with a ridge, the paper's "l2 regression loss".
 
     :math:`R(W) = \alpha \|W\|_F^2`, loss :math:`\tfrac12 (y - x^\top w_m - b_m)^2`. Parameters and
-    attributes are those of :class:`LassoClassifier`, but for the default loss; with
-    ``loss="logistic"`` it is the standard independent classifier, and with ``"squared_hinge"``
-    :class:`SingleTaskClassifier`.
+    attributes are those of :class:`LassoClassifier`, with another default loss. With
+    ``loss="logistic"`` this is ridge logistic regression for each attribute, with
+    ``"squared_hinge"`` it is :class:`SingleTaskClassifier`.
     """
 
     baseline = "ridge"
@@ -122,17 +122,17 @@ class RidgeMTLClassifier(LassoClassifier):
 
 
 class GroupLassoClassifier(LassoClassifier):
-    r"""Groups of attributes that share features within and compete between: "decorrelated".
+    r"""Group lasso: groups share features within and compete for them between ("decorrelated").
 
     :math:`R(W) = \alpha \sum_d \sum_g w_g \|W_{d,g}\|_2`: a feature is used by all attributes of a
-    group or by none of them. This is the model of the reference; its solver squares the penalty,
-    which changes the scale of the strength and not the path of solutions.
+    group or by none of them. The solver of the reference squares this penalty, which changes the
+    scale of the strength but not the path of solutions.
 
     Parameters
     ----------
     groups : Groups, dict, list of lists, "auto", "singletons" or None
         Groups of attributes, as for :class:`LatentMTLClassifier`; they may overlap. None and
-        ``"singletons"``: every attribute alone, which is the lasso.
+        ``"singletons"``: each attribute is a group, which is the lasso.
     strength, loss, fit_intercept, standardize, reduction, class_weight, max_passes, tol
         As for :class:`LassoClassifier`.
     label_names
@@ -141,7 +141,7 @@ class GroupLassoClassifier(LassoClassifier):
     Attributes
     ----------
     groups_ : Groups
-        The groups that were used; the others are those of :class:`LassoClassifier`.
+        Groups used in the fit; other attributes are those of :class:`LassoClassifier`.
 
     References
     ----------

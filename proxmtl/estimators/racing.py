@@ -1,4 +1,4 @@
-"""Which candidates of a search are worth another fold."""
+"""Racing: drops candidates of a search that are clearly worse after the first folds."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from scipy.stats import t
 __all__ = ["promising"]
 
 FOLDS = 2
-"""Folds that score, before a candidate can be given up."""
+"""Minimum number of scored folds before a candidate can be dropped."""
 SCORES = 8
-"""Scores, of an attribute in a fold each, before that: the leader of few is a matter of chance."""
+"""Minimum number of scores (of an attribute in a fold) before a candidate can be dropped."""
 LEVEL = 0.977
-"""Of the one-sided t test that it has fallen behind: two standard errors of many differences."""
+"""Level of the one-sided t test that a candidate is worse (two standard errors for many scores)."""
 
 
 def promising(
     scores: NDArray[np.float64], kept: NDArray[np.bool_], path_of: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """Candidates that may still turn out the best of their path, (C,).
+    """Mask of the candidates that may still be the best of their path, (C,).
 
-    Given up is what falls behind the leader of its path in each fold so far, and in the mean by
-    a t test of the differences. These are of single attributes in single folds: what an attribute
-    or a fold is worth to both candidates is no part of them.
+    A candidate is dropped if it is worse than the leader of its path in each fold so far, and
+    significantly worse by a t test of the differences. The differences are paired by attribute and
+    fold, which removes the effects that attributes and folds have on both candidates.
 
     Parameters
     ----------
     scores : ndarray, shape (C, F, M)
-        On the folds so far; NaN where there is no score.
+        Scores on the folds so far; NaN if there is no score.
     kept : ndarray of bool, shape (C,)
-        Candidates that were solved on all of these folds.
+        Mask of the candidates that were solved on all of these folds.
     path_of : ndarray of int, shape (C,)
-        Number of each candidate's path. One candidate of each path is kept.
+        Index of each candidate's path. At least one candidate of each path is kept.
     """
     kept = kept.copy()
     for path in np.unique(path_of):

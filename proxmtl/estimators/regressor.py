@@ -1,4 +1,4 @@
-"""The side of the labels of regressors: real numbers, their units, predictions and R²."""
+"""Base of the regressors: real labels, their standardisation, predictions and R²."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = ["LinearAttributeRegressor"]
 Array = NDArray[Any]
 
 BY_ATTRIBUTE = {"coef_": 0, "shared_coef_": 0, "shared_loadings_": 1, "S_": 1, "V_": 1}
-"""Arrays in units of the labels, and their axis of attributes."""
+"""Fitted arrays in units of the labels -> their axis of attributes."""
 
 
 class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[misc]  # no stubs
     """Base of linear regressions of several attributes with missing labels.
 
     The labels of each attribute are centred (with an intercept) and divided by their standard
-    deviation before the fit, and coefficients are given for the labels as they come: a strength
-    means the same whatever the unit of the labels, and no attribute outweighs others by its unit.
-    With ``loss="huber"`` median and median deviation stand for mean and standard deviation.
+    deviation before the fit; coefficients are those for the labels as given. Strengths and the
+    influence of an attribute are therefore independent of the units of its labels. With
+    ``loss="huber"``, median and median deviation replace mean and standard deviation.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
     Attributes
     ----------
     target_mean_, target_scale_ : ndarray of shape (M,)
-        Centre and unit of the labels of each attribute. The unit of one whose labels are all the
-        same is 0; its coefficients are 0, and its intercept is that label.
+        Centre and unit of the labels of each attribute. If all labels of an attribute are equal,
+        its unit is 0, its coefficients are 0, and its intercept is that label.
     """
 
     loss: str = "squared"
@@ -91,10 +91,10 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
 
     @each_task
     def predict(self, X: Any) -> Array:
-        """Predicted values, of the shape of the labels of `fit`.
+        """Predicted values, in the shape of the labels of `fit`.
 
-        Features (N, D) are dense or sparse. A list of M such matrices, one a task, gives a list of
-        M vectors (N_m,), each of the matrix's own task.
+        Features (N, D) are dense or sparse. For a list with such a matrix for each of M tasks, the
+        result is a list of M vectors (N_m,), the predictions of each matrix for its own task.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
         X
             Features as for `fit`.
         y
-            Labels as for `fit`; an attribute with less than two different labels has no
+            Labels as for `fit`; an attribute with fewer than two different labels has no
             :math:`R^2` and is left out.
         sample_weight
             Weights as for `fit`.
@@ -121,8 +121,8 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
         Raises
         ------
         ValueError
-            If the shape of `y` is not that of the predictions, no attribute has two different
-            labels, or the weights are not such as `fit` takes.
+            If `y` has another shape than the predictions, no attribute has two different labels, or
+            the weights are not valid for `fit`.
         """
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)

@@ -1,4 +1,4 @@
-"""Regressors that choose their strengths, and whether to share, by cross-validation."""
+"""Regressors that choose strengths, and whether attributes share, by cross-validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["SearchedRegressor", "SharedPlusOwnRegressorCV", "SingleTaskRegressor
 
 
 class SearchedRegressor(LinearAttributeRegressor):
-    """The labels' side of regressors with a search: their scores."""
+    """Base of regressors with a search: the scores of held-out rows."""
 
     unit_own: ClassVar[bool] = False  # how strong a ridge is best depends on the noise
     flat: ClassVar[float] = (
@@ -40,35 +40,34 @@ class SearchedRegressor(LinearAttributeRegressor):
 class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
     r"""One ridge regression per attribute, the ridge chosen by cross-validation.
 
-    For all attributes together the ridge of best mean score on held-out rows is taken from a path
-    of strengths, which is continued where an end of it is best. The regression is then fitted on
-    all rows, to a certified accuracy. The labels of each attribute are centred and divided by their
-    standard deviation inside each fit.
+    All attributes have the same ridge: the one with the best mean score on held-out rows, from a
+    path of strengths that is extended if one of its ends is best. The regression is then fitted on
+    all rows, to a certified accuracy. Each fit standardises the labels of each attribute.
 
     Parameters
     ----------
     cv : int, splitter or iterable of (train, test)
-        A number of folds balances over all attributes at once how many labels a fold has, and how
-        many of them are above the median; a splitter of scikit-learn and row numbers are taken as
-        they are.
+        A number means folds that are balanced over all attributes at once, in the number of labels
+        and of those above the median; a scikit-learn splitter or pairs of row indices are used as
+        given.
     scoring : {"r2", "neg_mean_squared_error", "neg_mean_absolute_error"} or callable
-        Unweighted score of one attribute on the rows held out, ``(labels, predictions) -> float``;
-        the mean over folds, then over attributes, decides. Errors by name are in units of
-        ``target_scale_``, so that attributes of different units count alike; a callable is given
-        labels and predictions as they are.
+        Unweighted score of one attribute on held-out rows, ``(labels, predictions) -> float``; it
+        is averaged over folds, then over attributes. The named errors are in units of
+        ``target_scale_``, so that attributes of different units count equally; a callable gets
+        labels and predictions in their own units.
     loss : {"squared", "huber"}
         Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
     fit_intercept, standardize : bool
-        As for :class:`SharedPlusOwnRegressor`; moments are found inside each training part.
+        As for :class:`SharedPlusOwnRegressor`; moments are those of each training part.
     one_standard_error, max_passes, tol, label_names, random_state
         As for :class:`SingleTaskClassifierCV`.
 
     Attributes
     ----------
     report_ : pandas.DataFrame
-        One line per attribute: number of labels, score on held-out rows and its standard deviation
+        One row per attribute: number of labels, score on held-out rows and its standard deviation
         over the folds, strengths in units of the loss on standardised features and labels. The
-        folds that give the scores also made the choice, so the scores are a little too good.
+        scores are slightly optimistic, since the same folds determined the choice.
     coef_, intercept_, target_mean_, target_scale_, mean_, scale_, label_names_, n_features_in_
         As for :class:`SingleTaskRegressor`.
     cv_results_, search_passes_, results_, result_
@@ -84,9 +83,9 @@ class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
 class SharedPlusOwnRegressorCV(SearchedRegressor, SharedSearch):
     r"""Regressions that share where sharing helps: :class:`SharedPlusOwnRegressor`, tuned.
 
-    Strengths are chosen, and compared with attributes alone, as in
-    :class:`SharedPlusOwnClassifierCV`: what can be expected to get worse by sharing keeps a
-    regression of its own. Parameters and attributes are those of :class:`SingleTaskRegressorCV`,
+    Strengths are chosen, and compared with single-task regressions, as in
+    :class:`SharedPlusOwnClassifierCV`: attributes that are expected to lose by sharing keep a
+    single-task regression. Parameters and attributes are those of :class:`SingleTaskRegressorCV`,
     and these:
 
     Parameters
@@ -99,8 +98,8 @@ class SharedPlusOwnRegressorCV(SearchedRegressor, SharedSearch):
     sharing_, shared_coef_, shared_directions_, shared_loadings_, n_shared_, groups_
         As for :class:`SharedPlusOwnClassifierCV`, in the units of the labels as given.
     report_ : pandas.DataFrame
-        One line per attribute: number of labels, whether it shares, score on held-out rows with its
-        standard deviation, score alone, gain and the gain's standard error.
+        One row per attribute: number of labels, whether it shares, score on held-out rows with its
+        standard deviation, single-task score, gain and its standard error.
 
     References
     ----------

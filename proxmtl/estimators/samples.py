@@ -1,4 +1,4 @@
-"""The rows that an estimator is given: dense or sparse, of all tasks or one matrix a task."""
+"""Feature matrices of estimators: dense or sparse, shared or a matrix for each task."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ Array = NDArray[Any]
 
 
 class Posed(NamedTuple):
-    """Training data as the engine takes them."""
+    """Training data in the form that the engine takes."""
 
     design: Design
     targets: Targets
     sample_weight: NDArray[np.float64] | None
-    """As it was given for the targets: (N,), (N, M), or of the targets' shape end to end."""
+    """Weights given to the targets: (N,), (N, M), or in the concatenated shape of the targets."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Features that were checked; the one place that knows in which form they are.
+    """Checked features; the only class that knows in which form they are stored.
 
     Attributes
     ----------
     X : ndarray or sparse CSR, shape (N, D)
-        float32 or float64. Samples of tasks with matrices of their own lie one below the other.
+        float32 or float64; the matrices of tasks with their own samples are stacked.
     task_of : ndarray of int, shape (N,), or None
-        The task of each row where it has one; None: rows belong to all tasks.
+        Task of each row; None if the rows belong to all tasks.
     origin : ndarray, shape (D,), or None
-        Of standardised sparse features, whose rows are those of X minus this; float64.
+        For standardised sparse features: the rows are those of X minus this; float64.
     """
 
     X: Any
@@ -65,7 +65,7 @@ class Samples:
         return int(self.X.shape[1])
 
     def rows(self, index: Any) -> Samples:
-        """Return some of the rows, by an array or a slice."""
+        """Return the samples of some rows, given by an index array, a mask or a slice."""
         task_of = None if self.task_of is None else self.task_of[index]
         return Samples(self.X[index], task_of, self.origin)
 
@@ -78,24 +78,23 @@ class Samples:
         return np.split(order, np.searchsorted(self.task_of[order], np.arange(1, n_tasks)))
 
     def _rows_by(self, columns: NDArray[np.intp] | None, n_tasks: int) -> list[NDArray[np.intp]]:
-        """Rows of some tasks, by default of all M; none of one that is not there."""
+        """Rows of each of some tasks, by default of all M; empty for a task without rows."""
         by_task, tasks = self._by_task, range(n_tasks) if columns is None else columns.tolist()
         return [by_task[m] if m < len(by_task) else np.arange(0) for m in tasks]
 
     def moments(self, weights: Array | None) -> Standardization:
-        """Mean and standard deviation of each feature over all rows, of whichever task.
+        """Mean and standard deviation of each feature over all rows of all tasks.
 
-        Of sparse features as they are in X, without regard to an origin: `standardized` takes them
-        so.
+        For sparse features they are those of X, ignoring `origin`, as `standardized` expects them.
         """
         return fit_standardization(self.X, weights)
 
     def standardized(self, moments: Standardization) -> Samples:
         """Return the features minus their means over their scales.
 
-        Sparse features are divided by their scales and keep their zeros: that the means are
-        subtracted is part of every product. Moments are those that `moments` gives of these
-        features or of some of their rows, so that another origin takes the place of an earlier one.
+        Sparse features are divided by their scales and stay sparse; the means become the `origin`,
+        which every product subtracts. The argument must come from `moments` of these samples or of
+        some of their rows; the new origin replaces an earlier one.
         """
         if not sparse.issparse(self.X):
             return replace(self, X=moments.apply(self.X))
@@ -122,17 +121,17 @@ class Samples:
         reduction: Reduction,
         columns: NDArray[np.intp] | None = None,
     ) -> Posed:
-        """Return the design of these features, with targets.
+        """Build design and targets of these features.
 
-        Dense features of tasks with rows of their own are a :class:`TaskDesign`: a pass reads each
-        row for its own task.
+        Dense features of tasks with their own rows become a :class:`TaskDesign`, whose products
+        read each row for its own task only.
 
         Parameters
         ----------
         labels
-            Of these rows, (N, M); missing in rows of other tasks.
+            Labels of these rows, (N, M); missing in rows of other tasks.
         columns
-            The tasks that the labels are of, ascending; by default all.
+            Indices of the tasks of the labels, ascending; default: all.
         """
         numbers, weights = labels.numbers, labels.weights
         design: Design
@@ -160,14 +159,14 @@ class Samples:
         return Posed(design, targets, weights)
 
     def shared_design(self, *, intercept: bool) -> Design:
-        """Return the design of these features for all tasks."""
+        """Return a design in which all tasks share these features."""
         if self.origin is not None:
             return ShiftedDesign(self.X, self.origin, intercept=intercept)
         X = self.X if sparse.issparse(self.X) else as_float_tensor("X", self.X)
         return SharedDesign(X, intercept=intercept)
 
     def label_weights(self, posed: Posed) -> Array:
-        """Weights of all labels in the loss, (N, M), of data posed from these rows."""
+        """Weights of all labels in the loss, (N, M), from the result of `posed`."""
         targets = posed.targets
         weights: Array = targets.weights.numpy()
         if targets.task_of is None:
@@ -184,9 +183,9 @@ class Samples:
         Parameters
         ----------
         coef, intercept
-            Of shapes (D, M') and (M',).
+            Shapes (D, M') and (M',).
         columns
-            Tasks that these are of; by default all.
+            Indices of these tasks; default: all.
         """
         if self.origin is not None:
             shift = self.origin @ coef
@@ -202,9 +201,10 @@ class Samples:
         return scores
 
     def split(self, values: Array) -> list[Array]:
-        """Values (N, M) or (N,) of rows that each have a task, as a vector for each task.
+        """Split values (N, M) or (N,) of rows that each have a task into a vector for each task.
 
-        The tasks are those of the rows; of two columns for one task the second is taken.
+        A row's value is that in the column of its task; if a single task has two columns (classes),
+        the second one.
         """
         by_task = self._by_task
         if values.ndim == 1:
@@ -217,9 +217,9 @@ class Samples:
 
 
 def is_per_task(X: Any) -> bool:
-    """Whether X is a matrix for each task: a list or tuple that holds a matrix, of two dimensions.
+    """Whether X is a list (or tuple) with a matrix for each task.
 
-    Lists of lists and of vectors are one matrix, row by row.
+    Lists of lists or of vectors are a single matrix, given by its rows.
     """
     return isinstance(X, (list, tuple)) and any(_is_matrix(part) for part in X)
 
@@ -229,18 +229,18 @@ def _is_matrix(part: Any) -> bool:
 
 
 def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = False) -> Samples:
-    """Check features as scikit-learn does, and set or compare the estimator's attributes of them.
+    """Check features as scikit-learn does, including their number and names.
 
     Parameters
     ----------
     estimator
-        On which ``n_features_in_`` and ``feature_names_in_`` are.
+        Estimator with the attributes ``n_features_in_`` and ``feature_names_in_``.
     X
-        A matrix, dense or sparse, a list of one for each task, or Samples, which were checked.
+        A matrix, dense or sparse; a list with one for each task; or `Samples`, which were checked.
     y
-        None where labels are lacking, which some estimators need.
+        None if required labels are missing.
     reset
-        Whether to set the attributes.
+        Whether to set the attributes of the estimator, rather than compare with them.
     """
     if isinstance(X, Samples):
         return X
@@ -283,7 +283,7 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = F
 
 
 def _canonical(X: Any) -> Any:
-    """Sparse features in which an entry is stored once; the users' own are not changed."""
+    """Copy sparse features with duplicate entries summed; the user's matrix is not modified."""
     if sparse.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -291,27 +291,27 @@ def _canonical(X: Any) -> Any:
 
 
 def stacked(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:
-    """Labels and weights of tasks with features of their own, as those of all rows end to end.
+    """Stack labels and weights of tasks with their own samples to those of all rows.
 
     Parameters
     ----------
     X
-        A list of matrices (N_m, D), one a task. Anything else: y and the weights come back as they
-        are.
+        A list with a matrix (N_m, D) for each task; otherwise y and the weights are returned as
+        they are.
     y
         A list of vectors (N_m,).
     sample_weight
-        The same, or None.
+        A list of vectors (N_m,), or None.
 
     Returns
     -------
     y, sample_weight
-        Of shapes (N, M), missing in the rows of other tasks, and (N,) or None.
+        Labels (N, M), missing in the rows of other tasks; weights (N,) or None.
 
     Raises
     ------
     ValueError
-        If there are not as many vectors, or they are not as long.
+        If the number of vectors, or the length of one, does not match the matrices.
     """
     if not is_per_task(X) or y is None:
         return y, sample_weight
@@ -364,9 +364,9 @@ def _vectors(name: str, given: Any, sizes: Sequence[int]) -> Sequence[Any]:
 
 
 def each_task(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Let a method of features (N, D) that gives (N, M) take a list of matrices, one a task.
+    """Decorate a method that maps features (N, D) to (N, M) to accept a list of task matrices.
 
-    It then gives a list of vectors: of each matrix the values of its own task.
+    For a list, the method returns a list of vectors, the values of each matrix for its own task.
     """
 
     @functools.wraps(method)

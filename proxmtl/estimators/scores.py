@@ -1,4 +1,4 @@
-"""What attributes share, as features of its own: latent scores, by ``transform``."""
+"""Latent scores of the directions that attributes share, by ``transform``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LatentScores(
     """Base of models whose attributes share K directions of the features."""
 
     def _directions(self) -> Array:
-        """The directions (D, K), on the features as given."""
+        """The shared directions (D, K), on the features as given."""
         raise NotImplementedError
 
     @property
@@ -36,20 +36,19 @@ class LatentScores(
         return int(self._directions().shape[1])
 
     def transform(self, X: Any) -> Array:
-        """Latent scores: what the attributes know of the features in common.
+        """Latent scores: projections of the features on the shared directions.
 
         Parameters
         ----------
         X
-            Features (N, D), dense or sparse; of tasks with rows of their own, in a list, the scores
-            are those of all rows, one task after the other.
+            Features (N, D), dense or sparse; for a list with a matrix for each task, the scores of
+            all rows are stacked.
 
         Returns
         -------
         numpy.ndarray
-            Shape (N, K): ``(X - mean_) @ L``, where L are the ``L_`` or ``shared_directions_`` of
-            the model. Centred at the training set with ``standardize=True``; without it the
-            features are taken as they are.
+            Shape (N, K): ``(X - mean_) @ L`` with ``L_`` or ``shared_directions_`` of the model.
+            Features are centred only with ``standardize=True``.
 
         Raises
         ------
@@ -63,7 +62,7 @@ class LatentScores(
 
 
 class TaskScores(LatentScores):
-    """Latent tasks: ``coef_ = (L_ @ S_).T``, and a part of each attribute's own if there is one."""
+    """Base of models with latent tasks: ``coef_ = (L_ @ S_).T``, plus ``V_.T`` with own parts."""
 
     L_: Array = field(init=False)
     S_: Array = field(init=False)
@@ -74,7 +73,7 @@ class TaskScores(LatentScores):
 
 
 class SharedPart(NamedTuple):
-    """A shared part of low rank, and its factors with the least sum of squares."""
+    """A low-rank shared part, and its factors with the smallest sum of squares."""
 
     coef: Array
     """Shape (D, M)."""
@@ -86,7 +85,7 @@ class SharedPart(NamedTuple):
 
 
 def shared_part(R: Regularizer, coef: torch.Tensor) -> SharedPart:
-    """Return what a penalty takes for shared of coefficients (D, M); nothing if it is a ridge."""
+    """Return the shared part of coefficients (D, M) under a penalty; rank 0 for a ridge."""
     D, M = coef.shape
     if not isinstance(R, SharedPlusOwn):
         return SharedPart(np.zeros((D, M)), np.zeros((D, 0)), np.zeros((0, M)), 0)
@@ -95,10 +94,10 @@ def shared_part(R: Regularizer, coef: torch.Tensor) -> SharedPart:
 
 
 class SharedScores(LatentScores):
-    """A shared part, ``shared_coef_ = (shared_directions_ @ shared_loadings_).T``.
+    """Base of models with a shared part ``(shared_directions_ @ shared_loadings_).T``.
 
-    Of all factors of the shared part these have the least sum of squares, which is twice its trace
-    norm: singular vectors, each with the root of its singular value.
+    The factors are singular vectors scaled by the roots of the singular values: of all factors,
+    these have the smallest sum of squares, twice the trace norm.
     """
 
     shared_coef_: Array = field(init=False)

@@ -1,4 +1,4 @@
-"""Scores of held-out rows, by name: of classes and of real labels."""
+"""Scores of held-out rows, by name, for binary and for real labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Array = NDArray[Any]
 Scoring: TypeAlias = Callable[[Array, Array], float]
 """``(labels, scores) -> float`` of one attribute; higher is better."""
 Score: TypeAlias = Callable[[Array, Array, NDArray[np.intp]], NDArray[np.float64]]
-"""``(labels (n, M'), scores (n, M'), numbers of these attributes) -> (M',)``; NaN: no score."""
+"""``(labels (n, M'), scores (n, M'), indices of these attributes) -> (M',)``; NaN: no score."""
 
 
 # A search scores thousands of short vectors: these take microseconds where scikit-learn's checks
@@ -61,10 +61,10 @@ SCORINGS: dict[str, Scoring] = {
 
 
 def r2(values: Array, predicted: Array, weights: Array | None = None) -> float:
-    """R² of one attribute, whose values are not all the same."""
-    deviations = values - values[0]  # of labels far from zero a mean would lose its digits
+    """R² of one attribute, whose values must not all be equal."""
+    deviations = values - values[0]  # the mean of labels far from zero would lose digits
     deviations = deviations - np.average(deviations, weights=weights)
-    unit = np.abs(deviations).max()  # squares stay in range
+    unit = np.abs(deviations).max()  # so that squares neither overflow nor underflow
     w = np.ones(len(values)) if weights is None else weights
     residual = np.sum(w * np.square((values - predicted) / unit))
     return float(1 - residual / np.sum(w * np.square(deviations / unit)))
@@ -87,7 +87,7 @@ REAL_SCORINGS: dict[str, Scoring] = {
 
 
 def scoring_of(given: str | Scoring, known: Mapping[str, Scoring]) -> Scoring:
-    """Return a scoring by its name, or as it is given."""
+    """Return the scoring with this name, or a given callable."""
     if callable(given):
         return given
     if given not in known:
@@ -96,7 +96,7 @@ def scoring_of(given: str | Scoring, known: Mapping[str, Scoring]) -> Scoring:
 
 
 def of_classes(scoring: Scoring) -> Score:
-    """Score signs -1 and +1, where both occur, as labels 0 and 1."""
+    """Make a `Score` of labels -1 and +1, passed on as 0 and 1; NaN unless both occur."""
 
     def score(signs: Array, values: Array, columns: NDArray[np.intp]) -> NDArray[np.float64]:
         del columns
@@ -112,14 +112,14 @@ def of_classes(scoring: Scoring) -> Score:
 
 
 def of_values(scoring: Scoring, units: TargetUnits | None) -> Score:
-    """Score real labels, where two different ones occur.
+    """Make a `Score` of real labels; NaN unless two different ones occur.
 
     Parameters
     ----------
     scoring
-        Of one attribute.
+        Score of one attribute.
     units
-        Units to bring labels and predictions back from; None: they are scored in their own.
+        Units from which labels and predictions are converted back; None: they are not converted.
     """
 
     def score(values: Array, predicted: Array, columns: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Strengths chosen by cross-validation: candidates on folds, and what they score there."""
+"""Cross-validation of candidate strengths: folds, solutions on them, and their scores."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Fold:
-    """One training part as a problem without a penalty, and the rows held out.
+    """A training part as an unpenalised problem, and the held-out rows.
 
     Attributes
     ----------
     problem : Problem
-        Of the attributes that can be learnt from the training part.
+        Problem of the M' attributes that can be learnt from the training part.
     sample_weight : ndarray, shape (n,) or (n, M'), or None
-        Of the training part; of its labels end to end where tasks have rows of their own.
+        Sample weights of the training part; concatenated over tasks if these have their own rows.
     units : TargetUnits or None
-        Those of the training part's real labels, in which they are posed.
+        Units of the training part's real labels, which the problem uses.
     columns : ndarray of int, shape (M',)
-        These attributes.
+        Indices of the attributes of the problem.
     test : ndarray of int
-        Rows held out.
+        Indices of the held-out rows.
     X : Samples
-        Their features, standardised with the training part's moments.
+        Features of the held-out rows, standardised with the training part's moments.
     """
 
     problem: Problem
@@ -51,7 +51,7 @@ class Fold:
     X: Samples
 
     def scores(self, point: Tensor) -> Array:
-        """Scores of the rows held out, (n_test, M')."""
+        """Linear scores of the held-out rows, (n_test, M')."""
         weights, bias = self.problem.design.split(point)
         offset = None if bias is None else bias.numpy()
         values = self.X.scores(weights.numpy(), offset, self.columns)
@@ -60,18 +60,18 @@ class Fold:
 
 @dataclass(frozen=True)
 class Searched:
-    """What the folds said.
+    """Result of a search over C candidates on F folds.
 
     Attributes
     ----------
     scores : ndarray, shape (C, F, M)
-        Score of each candidate, fold and attribute; NaN where the fold has no label to score it.
+        Score of each candidate, fold and attribute; NaN if the fold has no labels for it.
     held_out : ndarray of float32, shape (C, N, M)
-        Scores that each candidate gave rows while they were held out; NaN elsewhere.
+        Linear scores of the rows when they were held out; NaN otherwise.
     folds : ndarray of int, shape (C,)
-        Number of the first folds that each candidate was solved on.
+        Number of folds on which each candidate was solved (always the first ones).
     passes : float
-        Passes over the features, in units of all rows.
+        Passes over the features of all rows.
     """
 
     scores: NDArray[np.float64]
@@ -81,15 +81,15 @@ class Searched:
 
     @property
     def complete(self) -> NDArray[np.bool_]:
-        """Candidates that were solved on every fold, (C,): one of them is chosen."""
+        """Mask of the candidates that were solved on all folds, (C,); one of them is chosen."""
         complete: NDArray[np.bool_] = self.folds == self.folds.max()
         return complete
 
     @property
     def by_fold(self) -> NDArray[np.float64]:
-        """Mean over the attributes in each fold, (C, F): those scored by every candidate there.
+        """Mean score in each fold, (C, F), over the attributes that all candidates there scored.
 
-        NaN for a fold that scores none, or that a candidate was not solved on.
+        NaN if there are none, or if the candidate was not solved on the fold.
         """
         means = np.full(self.scores.shape[:2], np.nan)
         for f in range(self.scores.shape[1]):
@@ -101,9 +101,9 @@ class Searched:
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """Mean over the folds of each attribute, then over attributes, (C,).
+        """Mean score over folds, then over attributes, (C,).
 
-        NaN for a candidate that is not complete.
+        NaN for a candidate that was not solved on all folds.
         """
         complete = self.scores[self.complete]
         scored = ~np.isnan(complete).any(axis=0)
@@ -115,7 +115,7 @@ class Searched:
 
 
 def joined(first: Searched, second: Searched) -> Searched:
-    """Candidates of two searches over the same folds."""
+    """Concatenate the candidates of two searches over the same folds."""
     return Searched(
         np.concatenate([first.scores, second.scores]),
         np.concatenate([first.held_out, second.held_out]),
@@ -127,18 +127,18 @@ def joined(first: Searched, second: Searched) -> Searched:
 def given_splits(
     cv: Any, values: NDArray[np.float64], rows: NDArray[np.intp], n_given: int
 ) -> list[tuple[Array, Array]]:
-    """Splits of a splitter, or pairs of row numbers, as numbers of the rows that are fitted.
+    """Convert a user's splits to indices of the fitted rows.
 
     Parameters
     ----------
     cv
-        A splitter, or pairs (train, test).
+        A splitter, or pairs (train, test) of indices of the given rows.
     values
-        Labels of the rows that are fitted, (N, M).
+        Labels of the fitted rows, (N, M).
     rows
-        Numbers of these among the rows that were given, which is what the splits count.
+        Indices of the fitted rows among the given ones.
     n_given
-        Number of rows that were given.
+        Number of given rows.
     """
     place = np.full(n_given, -1)
     place[rows] = np.arange(len(rows))
@@ -170,7 +170,7 @@ def folds_of(
     standardize: bool,
     reduction: Reduction,
 ) -> Iterator[Fold]:
-    """Pose the training part of each split; moments and units are those of that part alone."""
+    """Yield the fold of each split; moments and units are those of its training part."""
     for train, test in splits:
         part = labels.part(train)
         columns = part.learnable
@@ -198,27 +198,26 @@ def search(
     n_folds: int,
     path_of: NDArray[np.intp],
 ) -> Searched:
-    """Solve the candidates on the folds and score the rows held out.
+    """Solve the candidates on the folds and score the held-out rows.
 
-    A candidate that the first folds show to be clearly worse than another one of its path is not
-    solved on the rest (:func:`promising`).
+    A candidate that is clearly worse on the first folds than another one of its path is not solved
+    on the other folds (:func:`promising`).
 
     Parameters
     ----------
     folds
-        The folds; one is held in memory at a time.
+        The folds; only one is in memory at a time.
     labels
-        Of all rows, (N, M).
+        Labels of all rows, (N, M).
     points
-        Gives the solutions of those candidates on a fold that a mask (C,) tells, in their order:
-        parameters of the fold's design. Made while the last is scored, so that warm starts cost no
-        memory.
+        Maps a fold and a mask of candidates (C,) to the solutions of these candidates in order:
+        parameters of the fold's design. They are consumed one by one, to save memory.
     score
-        Of labels and scores of rows held out, attribute by attribute; higher is better.
+        Maps labels and linear scores of held-out rows to a score per attribute; higher is better.
     n_folds
         Number of folds F.
     path_of : ndarray of int, shape (C,)
-        Number of each candidate's path.
+        Index of each candidate's path.
     """
     n, n_attributes = labels.numbers.shape
     n_candidates = len(path_of)

@@ -1,4 +1,4 @@
-"""Seeds from what scikit-learn calls a random state."""
+"""Seeds from scikit-learn's ``random_state`` arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def seed_of(random_state: Any) -> int:
     Raises
     ------
     ValueError
-        If it is no whole number, generator of NumPy or None.
+        If it is neither an integer, a NumPy generator nor None.
     """
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(_SEEDS))

@@ -1,4 +1,4 @@
-"""Attributes that share a subspace, each with a part of its own: one convex problem."""
+"""Attributes that share a subspace and have own parts, as one convex problem."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = [
 
 
 def shared_plus_own(shared: float, own: float, groups: Groups) -> SquaredFrobenius | SharedPlusOwn:
-    """Return the penalty at absolute strengths; ``shared=inf`` leaves the shared part out."""
+    """Return the penalty at absolute strengths; ``shared=inf`` means no shared part."""
     if math.isinf(shared):
         return SquaredFrobenius(own)
     return SharedPlusOwn(shared, own / shared, groups)
 
 
 class SharedPlusOwnModel(SharedScores, ConvexModel):
-    """Trace norm of a shared part, ridge on own parts, their strengths given."""
+    """Base of models with a trace norm on a shared part and a ridge on own parts."""
 
     shared_strength: Relative = "auto"
     own_strength: Relative = "auto"
@@ -80,52 +80,50 @@ class SharedPlusOwnModel(SharedScores, ConvexModel):
 
 
 class SharedPlusOwnClassifier(LinearAttributeClassifier, SharedPlusOwnModel):
-    r"""Coefficients ``W = A + V``: a shared part of low rank, and a part of each attribute's own.
+    r"""Coefficients ``W = A + V``: a low-rank shared part, and own parts of the attributes.
 
     .. math:: \min_{A, V, b} \; \frac{1}{N} \sum_{m,i} c_{mi}\,
               \log(1 + e^{-y_{mi} (x_i^\top (a_m + v_m) + b_m)})
               + \alpha \|A\|_* + \lambda \|V\|_F^2
 
-    The trace norm makes the attributes draw on few directions of the features, which they learn
-    together; the ridge gives each attribute what it needs beyond them. The problem is convex and
-    contains both of its neighbours: with a large ``shared_strength`` nothing is shared, and each
-    attribute has a ridge-penalised classifier; with a large ``own_strength`` there are no own
-    parts, and the trace norm is left. Sharing pays where labels are few;
-    :class:`SharedPlusOwnClassifierCV` finds out whether it does.
+    With the trace norm, the attributes use a few common directions of the features, which they
+    learn together; the ridge part models what an attribute needs beyond these. The problem is
+    convex. With a large ``shared_strength`` nothing is shared, and each attribute has a ridge
+    classifier; with a large ``own_strength`` there are no own parts, only the trace norm. Sharing
+    helps if labels are few; :class:`SharedPlusOwnClassifierCV` tests whether it does.
 
     Parameters
     ----------
     shared_strength : float or "auto"
-        Weight of the trace norm, ``> 0``, as a fraction of the one from which on nothing is shared
-        if attributes have no parts of their own. ``inf`` leaves the shared part out. ``"auto"``:
-        from the share of noise in that one (:func:`~proxmtl.latent.strengths.shared_strengths`).
+        Weight of the trace norm, ``> 0``, as a fraction of the critical one, from which on nothing
+        is shared in a model without own parts. ``inf``: no shared part. ``"auto"``: from the noise
+        share of the critical strength (:func:`~proxmtl.latent.strengths.shared_strengths`).
     own_strength : float or "auto"
         Weight of the ridge, ``> 0``, in units of the mean squared norm of the (standardised)
-        features over the number of labels: as the logarithm of a Gaussian prior, 1 lets the scores
-        have variance 1/2. ``"auto"``: from the error of single-task ridges on labels that are left
-        out.
+        features over the number of labels: as a Gaussian prior, 1 gives the scores a variance of
+        1/2. ``"auto"``: from the leave-one-out errors of single-task ridges.
     groups : Groups, dict, list of lists, "auto" or None
-        Disjoint groups of attributes, each with a shared part of its own (an attribute in no group
-        is a group of one); ``"auto"``: clusters of attributes with like labels and like classifiers
-        (:func:`~proxmtl.estimators.cluster_attributes`). None: all attributes share one.
+        Disjoint groups of attributes, each with its own shared part (an attribute in no group is a
+        group of one). ``"auto"``: clusters of attributes with similar labels and classifiers
+        (:func:`~proxmtl.estimators.cluster_attributes`). None: all attributes are one group.
     loss : {"logistic", "squared_hinge", "squared", "smoothed_hinge", "huber"}
         Loss of a label; ``"squared"`` and ``"huber"`` regress on the signs.
     fit_intercept, standardize, class_weight, label_names
         As for :class:`LassoClassifier`.
     reduction : {"mean", "task_mean", "sum"}
-        Divide the loss by the number of labels of all attributes, each attribute's by its own, or
-        not at all.
+        Divide the loss by the number of labels of all attributes; divide each attribute's loss by
+        its own number; or do not divide it.
     max_passes : int
-        Budget in passes over the features; strengths take some more, at most five.
+        Budget in passes over the features; relative strengths take at most five more.
     tol : float
         Relative duality gap at which the solver stops.
 
     Attributes
     ----------
     shared_coef_ : ndarray of shape (M, D)
-        The shared part of them, :math:`A^\top`; the attributes' own part is the difference.
+        The shared part :math:`A^\top` of the coefficients; own parts are the difference.
     n_shared_ : int
-        Rank of the shared part, 0 where nothing is shared (with groups: the sum of the ranks).
+        Rank of the shared part, 0 if nothing is shared (with groups: the sum of the ranks).
     shared_strength_, own_strength_ : float
         :math:`\alpha` and :math:`\lambda`, in units of the loss on standardised features.
     result_ : Result
@@ -146,14 +144,14 @@ class SharedPlusOwnClassifier(LinearAttributeClassifier, SharedPlusOwnModel):
 
 
 class SharedPlusOwnRegressor(LinearAttributeRegressor, SharedPlusOwnModel):
-    r"""Regressions ``W = A + V``: a shared part of low rank, and a part of each attribute's own.
+    r"""Regressions ``W = A + V``: a low-rank shared part, and own parts of the attributes.
 
     .. math:: \min_{A, V, b} \; \frac{1}{N} \sum_{m,i} c_{mi}\, \tfrac12
               (y_{mi} - x_i^\top (a_m + v_m) - b_m)^2 + \alpha \|A\|_* + \lambda \|V\|_F^2
 
-    on labels that are centred and divided by their standard deviation, attribute by attribute. Else
-    it is :class:`SharedPlusOwnClassifier` with real labels, whose parameters and attributes it has
-    but for those of classes, and:
+    on labels that are standardised for each attribute. The model is that of
+    :class:`SharedPlusOwnClassifier`, whose parameters and attributes it has, except those that
+    concern classes, and in addition:
 
     Parameters
     ----------

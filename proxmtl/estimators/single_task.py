@@ -1,4 +1,4 @@
-"""The baseline: each attribute alone, ridge-penalised, solved to a certified accuracy."""
+"""Single-task baselines: a ridge-penalised model for each attribute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["SingleTaskClassifier", "SingleTaskRegressor"]
 
 
 class SingleTaskModel(ConvexModel):
-    """A ridge on each attribute alone."""
+    """Base of models with a ridge on each attribute."""
 
     strength_name: ClassVar[str] = "l2_strength"
 
@@ -36,16 +36,15 @@ class SingleTaskClassifier(LinearAttributeClassifier, SingleTaskModel):
     .. math:: \min_{w_m, b_m} \; \frac{1}{N_m} \sum_i c_{mi}\, \tfrac12
               \max(0, 1 - y_{mi} (x_i^\top w_m + b_m))^2 + \lambda \|w_m\|_2^2 .
 
-    The M convex problems are solved together, on shared features by :class:`proxmtl.LBFGS` or exact
-    Newton steps, on features of each task by :class:`proxmtl.FISTA`, until the duality gap of their
-    sum is at most ``tol`` (relative), so the distance to the optimum is known:
-    ``result_.certificate``.
+    The M convex problems are solved together, by :class:`proxmtl.LBFGS` or exact Newton steps on
+    shared features and by :class:`proxmtl.FISTA` on features of each task, until the relative
+    duality gap of their sum is at most ``tol``; ``result_.certificate`` holds the final gap.
 
     Parameters
     ----------
     l2_strength : float
-        :math:`\lambda > 0`. With ``reduction="sum"`` the loss is not divided by N_m and the
-        penalty is to be larger by that factor.
+        :math:`\lambda > 0`. With ``reduction="sum"``, the loss is not divided by N_m, so a
+        comparable strength is larger by that factor.
     loss : {"squared_hinge", "logistic", "squared", "smoothed_hinge", "huber"}
         Loss of a label; ``"squared"`` and ``"huber"`` regress on the signs.
     fit_intercept, standardize, reduction, class_weight, max_passes, tol, label_names
@@ -88,8 +87,8 @@ class SingleTaskRegressor(LinearAttributeRegressor, SingleTaskModel):
     Attributes
     ----------
     target_mean_, target_scale_ : ndarray of shape (M,)
-        Centre and unit of the labels. An attribute whose labels are all the same has the unit 0,
-        and is predicted to be that label.
+        Centre and unit of the labels. If all labels of an attribute are equal, its unit is 0, and
+        that label is predicted.
     coef_, intercept_, mean_, scale_, result_, n_features_in_
         As for :class:`LassoClassifier`; coefficients and intercepts are for the labels as given.
     """

@@ -1,4 +1,4 @@
-"""Standardised features for the solver, coefficients for the features as they were given."""
+"""Standardisation of features for the solver, and of coefficients back to the given features."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Standardization", "fit_standardization", "identity"]
 Array = NDArray[Any]
 
 LARGE = 1e300
-"""Above this scale the difference of two entries may overflow."""
+"""For scales above this, the difference of two entries may overflow."""
 
 SMALL = 1e-300
-"""Below this scale a coefficient of the feature as it was given may overflow."""
+"""For scales below this, the coefficient on the given feature may overflow."""
 
 
 class Standardization(NamedTuple):
@@ -31,10 +31,10 @@ class Standardization(NamedTuple):
     def apply(self, X: Array) -> Array:
         """Standardise features (N, D) into a new array of the same dtype, in blocks of rows.
 
-        A constant feature becomes exactly 0, though its entries differ by rounding.
+        A constant feature becomes exactly 0, even if its entries differ by rounding.
         """
         out: Array = np.empty(X.shape, X.dtype)
-        # twice a number near the end of the range would be infinite
+        # differences of numbers near the limit of the range would overflow
         unit = np.where(self.scale > LARGE, 0.25, 1.0)
         mean, scale = self.mean * unit, self.scale * unit
         rounding = np.where(self.scale == 1, 2 * ROUNDING * np.abs(self.mean), 0.0)
@@ -46,7 +46,7 @@ class Standardization(NamedTuple):
         return out
 
     def check_foldable(self) -> None:
-        """Raise ``ValueError`` if a feature varies so little that coefficients on it overflow."""
+        """Raise ``ValueError`` if the scale of a feature is so small that coefficients overflow."""
         if (self.scale < SMALL).any():
             column = int(np.argmin(self.scale))
             raise ValueError(
@@ -56,7 +56,7 @@ class Standardization(NamedTuple):
             )
 
     def fold(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
-        r"""Give the model on plain features that equals a model on standardised ones.
+        r"""Convert a model on standardised features to the same model on the given features.
 
         .. math:: w' = w / s, \qquad b' = b - \langle m, w' \rangle
 
@@ -72,7 +72,7 @@ class Standardization(NamedTuple):
 
 
 def identity(n_features: int) -> Standardization:
-    """Leave features as they are."""
+    """Return the standardisation that leaves features unchanged."""
     return Standardization(np.zeros(n_features), np.ones(n_features))
 
 

@@ -1,4 +1,4 @@
-"""Estimators as plain data: what is saved, and how it comes back."""
+"""Conversion of fitted estimators to plain data for saving, and back."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _OPTIONAL = (
 )
 _INFINITE = "inf"
 _PAIRS = "pairs"
-"""Key under which a mapping is written as a list of pairs: JSON's own keys are all text."""
+"""Key under which a mapping is written as a list of pairs, since JSON keys are always text."""
 
 
 def to_state(estimator: LinearModel) -> ModelState:
-    """Describe a fitted estimator in arrays and JSON-able values."""
+    """Convert a fitted estimator to arrays and JSON-able values."""
     check_is_fitted(estimator)
     groups: Groups | None = getattr(estimator, "groups_", None)
     parameters = estimator.get_params(deep=False)
-    # The groups as they were resolved stand in for the argument, which may have any form.
+    # The argument groups may have any form; the resolved groups_ are saved in its place.
     parameters.pop("groups", None)
     if not isinstance(as_python(parameters.get("init")), str):
-        parameters.pop("init", None)  # a start's factors are no part of the fitted model
-    # how a model was chosen is in its report; splitters and functions are no part of it either
+        parameters.pop("init", None)  # starting factors are not part of the fitted model
+    # splitters and functions are not saved either; the report tells how a model was chosen
     if not isinstance(as_python(parameters.get("cv")), int):
         parameters.pop("cv", None)
     if callable(parameters.get("scoring")):
@@ -75,7 +75,7 @@ def to_state(estimator: LinearModel) -> ModelState:
 
 
 def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
-    """A table of numbers by its columns; JSON has neither NaN, which is null, nor infinity."""
+    """Convert a table of numbers to lists by column, with NaN as null and infinity as text."""
 
     def described(value: Any) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
@@ -98,12 +98,12 @@ def _table(columns: Mapping[str, list[Any]], names: Iterable[str] | None) -> pd.
 
 
 def _described(name: str, value: Any) -> Any:
-    """Give a parameter in values that JSON has; a mapping becomes its pairs: keys keep their type.
+    """Convert a parameter to JSON values; a mapping becomes pairs, so that keys keep their type.
 
     Raises
     ------
     ValueError
-        If it has no such form.
+        If that is not possible.
     """
     value = as_python(value)
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -141,7 +141,7 @@ def from_state(kind: type[LinearModel], state: ModelState) -> Any:
         number = isinstance(default, (int, float)) and name != "random_state"
         number |= default == "auto" and name.endswith("strength")
         if number and name in parameters and parameters[name] is None:
-            parameters[name] = math.inf  # which JSON lacks
+            parameters[name] = math.inf  # saved as null, since JSON has no infinity
     estimator = kind(**parameters)
     for name in _ALWAYS:
         setattr(estimator, name, state.arrays[name])

@@ -1,4 +1,4 @@
-"""Probabilities from which on an attribute is predicted, chosen by scores of rows held out."""
+"""Probability thresholds of the attributes, chosen on scores of held-out rows."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Array = NDArray[np.float64]
 
 CRITERIA = ("f1", "balanced_accuracy")
 FEWEST = 10
-"""Labels of the rarer class with which a threshold follows the labels themselves."""
+"""Minimum number of labels of the rarer class for an empirical threshold."""
 ROUNDING = 1e-12
-"""Two values of a criterion that differ by less are equal."""
+"""Values of a criterion that differ by less than this count as equal."""
 EDGE = 1e-15
-"""Distance of a threshold from 0 and from 1, at least: its logit is finite."""
+"""Minimum distance of a threshold from 0 and 1, so that its logit is finite."""
 
 
 def check_threshold(given: Any) -> None:
-    """Raise ``ValueError`` unless this is the name of a criterion, or a probability."""
+    """Raise ``ValueError`` unless ``given`` is the name of a criterion, or a probability."""
     number = isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < 1
     if not number and given not in ("probability", *CRITERIA):
         raise ValueError(
@@ -34,7 +34,7 @@ def check_threshold(given: Any) -> None:
 
 
 def cut_of(thresholds: Array, slopes: Array) -> Array:
-    """Decision values at which the probabilities are the thresholds, (M,)."""
+    """Decision values at which the probabilities equal the thresholds, (M,)."""
     cuts: Array = logit(thresholds) / slopes
     return cuts
 
@@ -49,13 +49,12 @@ def chosen_thresholds(
     given
         A criterion, "probability" (1/2) or a probability for all.
     held_out
-        Calibrated decision values of rows while they were held out, (N, M), NaN where they never
-        were: their probability is ``sigmoid(slope * value)``.
+        Calibrated decision values of held-out rows, (N, M); NaN for rows that never were. Their
+        probabilities are ``sigmoid(slope * value)``.
     labels
-        Signs of the rows, their sample weights, and the class weights that the values were
-        calibrated under.
+        Labels of the rows, with sample weights, and the class weights used in the calibration.
     slopes
-        Of the attributes, (M,).
+        Slopes of the sigmoids, (M,).
     """
     n_attributes = held_out.shape[1]
     if not isinstance(given, str) or given == "probability":
@@ -70,7 +69,7 @@ def chosen_thresholds(
             y = (labels.numbers[seen, m] > 0).astype(np.float64)
             log_odds = slopes[m] * held_out[seen, m].astype(np.float64)
             if min(y.sum(), len(y) - y.sum()) < FEWEST:
-                # the best cut of so few is a matter of chance: their expectations stand for them
+                # too few labels for an empirical threshold: use their expectations instead
                 y = expit(log_odds - np.log(_odds_factor(labels, m, weights[:, m])))
             found[m] = _best(given, expit(log_odds), y, weights[seen, m])
     return found
@@ -91,10 +90,10 @@ def _best(criterion: str, p: Array, y: Array, weights: Array) -> float:
     """Best threshold for probabilities p of one attribute, by labels in [0, 1] or expectations."""
     levels, place = np.unique(p, return_inverse=True)
     yes, no = (np.bincount(place, weights * each, len(levels)) for each in (y, 1 - y))
-    # a cut below each level, and one above all; what lies above it is predicted
+    # candidate thresholds: one below each level, and one above all
     hits, false = (np.append(np.cumsum(each[::-1])[::-1], 0.0) for each in (yes, no))
     if hits[0] == 0 or false[0] == 0:
-        return 0.5  # expectations of one class only say nothing of the other
+        return 0.5  # only one class is expected: there is nothing to choose
     if criterion == "f1":
         value = 2 * hits / (hits + false + hits[0])
     else:

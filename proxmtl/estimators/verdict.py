@@ -1,4 +1,4 @@
-"""What the folds say of a choice: which attributes share, how sure it is, and the calibration."""
+"""Conclusions from the folds: the best candidate, the attributes that share, the calibration."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 TIES = 1e-7
-"""Relative difference of scores that float32 decision values may make by rounding."""
+"""Relative difference of scores that rounding of float32 decision values may cause."""
 FLAT = 1e-3
-"""Least slope of a sigmoid, per standard deviation of the scores."""
+"""Minimum slope of a sigmoid, per standard deviation of the scores."""
 
 Pair = tuple[float, float]
 """A candidate: strengths of the shared part (inf: none) and of the own part, in their units."""
@@ -39,10 +39,10 @@ Pair = tuple[float, float]
 def sharing(
     found: Searched, own: int, shared: int | None, *, fallback: bool = True
 ) -> NDArray[np.bool_]:
-    """Attributes that are to share: those whose expected gain is positive, or all of them.
+    """Mask of the attributes that share: those with a positive expected gain, or all of them.
 
-    Gains of single attributes are noisy, and attributes are alike: their mean and spread are the
-    prior of each (empirical Bayes), from which its own folds move it as far as they agree.
+    Gains of single attributes are noisy. Empirical Bayes shrinks each gain towards the mean gain of
+    all attributes, the more, the larger its standard error is relative to the spread of the gains.
     """
     n_attributes = found.scores.shape[2]
     if shared is not None and not fallback:
@@ -78,12 +78,12 @@ def _gains(
 def calibration(
     held_out: NDArray[np.float32], signs: NDArray[np.float64], weights: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Slopes of the sigmoids and shifts of the intercepts: ``p = sigmoid(slope (z + shift))``.
+    """Slopes of the sigmoids and shifts of the intercepts, ``p = sigmoid(slope (z + shift))``.
 
     Parameters
     ----------
     held_out
-        Decision values of rows while they were held out, (N, M), NaN where they never were.
+        Decision values of held-out rows, (N, M); NaN for rows that never were.
     signs
         Labels -1, +1 and NaN, (N, M).
     weights
@@ -114,7 +114,7 @@ def _sigmoid(
     )
     slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
     if slope < FLAT:
-        # a score that says nothing on rows held out still orders them, and does no more
+        # a score without information keeps a minimal slope, so that it still orders the rows
         slope = FLAT
         yes = float(np.sum(weights * targets))
         offset = float(np.log(yes) - np.log(np.sum(weights) - yes))
@@ -127,7 +127,7 @@ def report(
     sharing: NDArray[np.bool_],
     labels: EncodedLabels,
 ) -> pd.DataFrame:
-    """One line per attribute; ``best`` are the candidates alone and shared."""
+    """Report with a row per attribute; ``best`` are the best single-task and shared candidates."""
     own, shared = best
     alone = found.scores[own]
     taken = alone if shared is None else np.where(sharing, found.scores[shared], alone)
@@ -151,10 +151,10 @@ def report(
 
 
 def table(candidates: Sequence[Pair], found: Searched) -> pd.DataFrame:
-    """One line per candidate: its strengths, its folds, mean score and standard error over folds.
+    """Table with a row per candidate: strengths, number of folds, mean score and standard error.
 
-    The last two are NaN where the candidate was not solved on all folds: of some of them they are
-    no match for the others'.
+    The last two are NaN unless the candidate was solved on all folds, since means over different
+    folds are not comparable.
     """
     error = np.where(found.complete, _standard_error(found.by_fold), np.nan)
     return pd.DataFrame(
@@ -169,7 +169,7 @@ def table(candidates: Sequence[Pair], found: Searched) -> pd.DataFrame:
 
 
 def _standard_error(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of the means over the folds, (C, F) -> (C,); NaN for one fold."""
+    """Standard error of the mean over the folds, (C, F) -> (C,); NaN for one fold."""
     count = (~np.isnan(by_fold)).sum(axis=1)
     error = np.full(len(by_fold), np.nan)
     some = count > 1
@@ -178,10 +178,10 @@ def _standard_error(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0.0) -> list[Edge]:
-    """Ends of the best candidate's path at which it lies; better ones may be beyond them.
+    """Ends of the best candidate's path at which it lies, so that the path should be extended.
 
-    The strongest shared part is no end: it is nearly critical, and stronger is the same as alone.
-    Nor is one at which the last step gained less than a share ``flat`` of the path's range.
+    Not at the strongest shared part, which is nearly critical: beyond it nothing is shared. Nor at
+    an end whose last step gained at most the fraction ``flat`` of the path's range.
     """
     best = candidates[leading(means)]
     name, axis = ("shared_strength", 0) if math.isfinite(best[0]) else ("own_strength", 1)
@@ -191,7 +191,7 @@ def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0
         scores = np.array([means[candidates.index(pair)] for pair in sorted(path)])
         gains = {"lowest": scores[0] - scores[1], "highest": scores[-1] - scores[-2]}
         range_ = np.nanmax(scores) - np.nanmin(scores)
-        # beside a candidate that was given up the gain is not known, and large
+        # next to a dropped candidate the gain is unknown (NaN), but large
         found = [edge for edge in found if not gains[edge.side] <= flat * range_]
     return [edge for edge in found if axis == 1 or edge.side == "lowest"]
 
@@ -199,9 +199,9 @@ def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0
 def best_of(
     candidates: Sequence[Pair], found: Searched, *, shared: bool, one_standard_error: bool = False
 ) -> int | None:
-    """Number of the best candidate that shares, or of the best alone; None where there is none.
+    """Index of the best candidate with (or without) a shared part; None if there is none.
 
-    With one standard error: of the strongest that is no further behind than the best one's error.
+    With ``one_standard_error``: of the strongest one within a standard error of the best.
     """
     means = found.means
     known = np.isfinite(means)
@@ -217,10 +217,9 @@ def best_of(
 
 
 def leading(means: NDArray[np.float64]) -> int:
-    """Number of the best candidate; of those that are as good but for rounding the first.
+    """Index of the best candidate; of those that are equal to rounding, the first.
 
-    Candidates begin with the strongest of a path: where weaker penalties change nothing, it is
-    taken, whatever the last digits say.
+    Paths begin with the strongest penalty, so that is chosen if weaker ones change nothing.
     """
     best = np.nanmax(means)
     return int(np.flatnonzero(means >= best - TIES * abs(best))[0])
@@ -229,7 +228,7 @@ def leading(means: NDArray[np.float64]) -> int:
 def beyond_the_end(
     candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0.0
 ) -> list[list[Pair]]:
-    """Continue the path of which an end is best: three steps more, at the path's own ratio."""
+    """Extend a path whose end is best by three steps, at the ratio of its strengths."""
     shared, own = candidates[leading(means)]
     further = []
     for edge in ends(candidates, means, flat):
@@ -237,7 +236,7 @@ def beyond_the_end(
         same = (shared, own)[1 - axis]
         values = sorted(pair[axis] for pair in candidates if pair[1 - axis] == same)
         if edge.side == "only":
-            continue  # there is no step to go on by
+            continue  # a path of one candidate has no ratio
         at, beside = values[:2] if edge.side == "lowest" else values[:-3:-1]
         steps = [at * (at / beside) ** k for k in (1, 2, 3)]
         further.append([(value, own) if axis == 0 else (math.inf, value) for value in steps])

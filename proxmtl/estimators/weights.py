@@ -1,4 +1,4 @@
-"""Checks of sample weights and class weights, as the engine takes them."""
+"""Validation of sample weights and class weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["class_factors", "sample_weights", "score_weights"]
 Array = NDArray[np.float64]
 
 LARGEST = np.sqrt(np.finfo(np.float64).max)
-"""Of a sum of weights: its products with losses and squares of features are numbers too."""
+"""Maximum sum of weights; its products with losses and squared features must not overflow."""
 
 
 def sample_weights(signs: Array, sample_weight: Any) -> Array | None:
-    """Validate weights (N,) or (N, M).
+    """Validate sample weights (N,) or (N, M); None is returned as it is.
 
     Raises
     ------
@@ -53,12 +53,12 @@ def sample_weights(signs: Array, sample_weight: Any) -> Array | None:
 
 
 def score_weights(observed: NDArray[np.bool_], sample_weight: Any) -> Array:
-    """Weights (N, M) of labels in a score; 0 where there is none.
+    """Weights (N, M) of labels in a score; 0 for missing labels.
 
     Raises
     ------
     ValueError
-        If the weights are none (`sample_weights`), or there is no label with a weight.
+        If the weights are invalid (see `sample_weights`), or no label has a positive weight.
     """
     weights = observed.astype(np.float64)
     given = sample_weights(weights, sample_weight)

@@ -1,4 +1,4 @@
-"""Comparisons of models on splits of a data set."""
+"""Metrics, splits, and comparisons of models on them."""
 
 from proxmtl.experiments.compare import Comparison, Fit, FitProgress, compare, fit_report
 from proxmtl.experiments.metrics import (

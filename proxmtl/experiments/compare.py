@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class FitProgress(NamedTuple):
-    """Passed to ``progress`` after each fit: what was fitted, how far we are."""
+    """Progress of a comparison after a fit: row, split, number of fits done and in total."""
 
     row: str
     split: int
@@ -39,7 +39,7 @@ class Fit:
     Attributes
     ----------
     row, split
-        Name of the row, number of the split.
+        Name of the row, index of the split.
     estimator
         The fitted clone.
     seconds
@@ -185,7 +185,7 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
                 "single class; draw splits with random_splits(..., Y=Y) or drop them."
             )
             raise ValueError(msg)
-    # a dry run: bad groups are refused here, not after the first fit
+    # a dry run, so that invalid groups raise before the first fit
     group_means(attribute_metrics(np.zeros_like(labels), labels, known), groups)
     for estimator in rows.values():
         clone(estimator)
@@ -215,9 +215,9 @@ def compare(  # noqa: PLR0917 - the data of one experiment, in its natural order
 def fit_report(model: Any) -> dict[str, Any]:
     """JSON-able status, certificate, budget and sparsity of a fitted estimator.
 
-    Only what the estimator offers is in the report; ``sparsity`` gives the fraction of exact
-    zeros of ``coef_``, ``L_`` and ``S_``. A search (``best_estimator_``) is looked through, and
-    its choice is in ``params``.
+    The report contains what the estimator provides; ``sparsity`` is the fraction of exact zeros of
+    ``coef_``, ``L_`` and ``S_``. For a search, the report is that of its ``best_estimator_``, with
+    the chosen parameters in ``params``.
     """
     report: dict[str, Any] = {}
     if hasattr(model, "best_estimator_"):

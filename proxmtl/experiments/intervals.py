@@ -5,9 +5,10 @@ Accuracies have Wilson's interval. Average precisions have the logit interval of
 
 .. math:: \operatorname{logit} p \pm z / \sqrt{n \, p (1 - p)} ,
 
-with the number n of positives and, for finite ends where AP is 0 or 1, the empirical logit:
-:math:`p = (n \, \mathrm{AP} + 1/2) / (n + 1)`. Differences of two models on the same samples have
-the percentile interval of a bootstrap that draws samples, for both models and all attributes alike.
+with the number n of positives and the empirical logit
+:math:`p = (n \, \mathrm{AP} + 1/2) / (n + 1)`, which keeps the ends finite for an AP of 0 or 1.
+Differences of two models on the same samples have the percentile interval of a bootstrap over
+samples; all attributes and both models use the same resamples.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ Interval = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
 
 def accuracy_interval(accuracy: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Wilson's interval of shares of n trials, lower and upper ends; NaN where n is 0.
+    """Lower and upper ends of Wilson's interval of accuracies; NaN where n is 0.
 
     Parameters
     ----------
     accuracy
-        Shares of right answers, any shape.
+        Fractions of correct predictions, any shape.
     n
-        Numbers of labels, of the same shape or one.
+        Number of labels, of the same shape or a scalar.
     level
-        Probability of covering the true share.
+        Probability of covering the true fraction.
     """
     p, n = np.broadcast_arrays(np.asarray(accuracy, float), np.asarray(n, float))
     z2 = _quantile(level) ** 2
@@ -48,14 +49,14 @@ def accuracy_interval(accuracy: ArrayLike, n: ArrayLike, *, level: float = 0.95)
 
 
 def ap_interval(ap: ArrayLike, positives: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Logit interval of average precisions, lower and upper ends; NaN where AP is.
+    """Lower and upper ends of the logit interval of average precisions; NaN where AP is NaN.
 
     Parameters
     ----------
     ap
         Average precisions, any shape.
     positives
-        Numbers of positive labels, of the same shape or one.
+        Number of positive labels, of the same shape or a scalar.
     level
         Probability of covering the true value, approximately.
     """
@@ -65,7 +66,7 @@ def ap_interval(ap: ArrayLike, positives: ArrayLike, *, level: float = 0.95) -> 
         half = _quantile(level) / np.sqrt(n * p * (1 - p))
         low, high = expit(logit(p) - half), expit(logit(p) + half)
     known = (n > 0) & np.isfinite(given)
-    # the empirical logit lies inside of AP where that is near 0 or 1; the interval holds both
+    # near 0 or 1 the empirical logit is closer to 1/2 than AP; make the interval contain AP
     low, high = np.minimum(low, given), np.maximum(high, given)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
@@ -91,7 +92,7 @@ def paired_differences(
     work: int = 200_000_000,
     seed: int = 0,
 ) -> PairedDifferences:
-    """Bootstrap intervals of the AP of a second model less that of a first one.
+    """Bootstrap intervals of the AP of the second model minus that of the first.
 
     Parameters
     ----------
@@ -102,9 +103,9 @@ def paired_differences(
     level
         Probability of covering the true difference, approximately.
     work
-        Products N M B of labels and resamples that are allowed; B is from 100 to 1,000.
+        Limit of N M B with the number of resamples B, which is between 100 and 1,000.
     seed
-        Of the resamples.
+        Seed of the resamples.
     """
     a, b, y = (np.asarray(value, float) for value in (first, second, labels))
     n_samples, n_attributes = y.shape
@@ -120,7 +121,7 @@ def paired_differences(
         for m, (ranked, other) in enumerate(sorted_by):
             difference = other.average_precision(weights) - ranked.average_precision(weights)
             found[start : start + count, m] = difference
-    # an attribute that half of the resamples have no positive of has no interval
+    # no interval for an attribute without positives in half of the resamples
     usable = np.isfinite(found).sum(axis=0) * 2 > n_resamples
     ends = np.full((2, n_attributes), np.nan)
     tails = [(1 - level) / 2, (1 + level) / 2]

@@ -1,4 +1,4 @@
-"""Label matrices and groups as the experiments read them: one coding, one set of errors."""
+"""Validation of label matrices, names and groups for metrics and splits."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def attribute_names(names: Sequence[str] | None, n: int) -> list[str]:
 def group_members(
     groups: Groups | Mapping[str, Sequence[str]] | None, names: Sequence[str]
 ) -> dict[str, list[int]]:
-    """Column numbers of each group.
+    """Column indices of each group.
 
     Parameters
     ----------

@@ -4,9 +4,9 @@ Average precision is the non-interpolated, tie-aware sum over distinct threshold
 
 .. math:: \mathrm{AP} = \sum_k (R_k - R_{k-1}) P_k ,
 
-so constant scores give the prevalence whatever the order of the rows (a stable sort would give
-1.0 when the positives happen to come first). An attribute without positives has no AP: NaN,
-left out of every mean and counted there.
+so constant scores give the prevalence for any order of the rows (a stable sort would give 1.0 if
+the positives came first). The AP of an attribute without positives is NaN; means leave it out and
+report the number of such attributes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Splits of rows into training and test parts, reproducible by their seed."""
+"""Splits of rows into training and test parts, reproducible from a seed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class Split(NamedTuple):
-    """Row numbers of a training part and of a test part, each sorted, without a common row."""
+    """Sorted row indices of a training part and of a test part, which are disjoint."""
 
     train: NDArray[np.int64]
     test: NDArray[np.int64]
 
 
 def checked_splits(splits: Sequence[tuple[ArrayLike, ArrayLike]], n: int) -> list[Split]:
-    """Return splits of ``n`` rows as arrays of row numbers.
+    """Convert splits of ``n`` rows to arrays of row indices.
 
     Raises
     ------
     ValueError
-        If there is none, a part is empty or has a row outside of 0..n - 1, or a row is in both
-        parts.
+        If there is no split, a part is empty or has an index outside of 0..n - 1, or a row is in
+        both parts.
     """
     if not splits:
         raise ValueError("splits: empty; make some with random_splits or stratified_folds.")
@@ -61,7 +61,7 @@ def one_class_attributes(
     Y
         (N, M) labels in {0, 1} or {-1, 1}; NaN = missing.
     rows
-        Row numbers to look at; default all.
+        Row indices; default: all rows.
     names
         M attribute names; default ``"0"``, ``"1"``, ...
     """
@@ -102,11 +102,11 @@ def random_splits(
     seed
         A non-negative integer.
     Y
-        (n, M) labels. If given, a split is drawn again until each attribute has both classes
-        in the training part. Attributes with one class in *all* rows can't be helped and don't
-        count; :func:`one_class_attributes` names them.
+        (n, M) labels. If given, a split is drawn again until each attribute has both classes in the
+        training part, except attributes with one class in *all* rows, which
+        :func:`one_class_attributes` lists.
     max_draws
-        Number of draws for one split before giving up.
+        Maximum number of draws for one split.
 
     Returns
     -------
@@ -176,9 +176,9 @@ def sample_folds(n: int, n_folds: int = 5, seed: int = 0) -> list[Split]:
 
 
 def class_folds(classes: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Split]:
-    """Split rows into folds that share no class: what is tested is of classes never seen.
+    """Group k-fold over classes: the classes of a test part are absent from its training part.
 
-    The largest classes are dealt out first, each to the fold with the fewest rows so far.
+    Classes are assigned in order of decreasing size, each to the fold with the fewest rows so far.
 
     Parameters
     ----------
@@ -187,12 +187,12 @@ def class_folds(classes: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Spl
     n_folds
         Number of folds, from 2 to the number of classes.
     seed
-        Of the order among classes of one size.
+        Seed of the order of classes of the same size.
 
     Raises
     ------
     ValueError
-        If there are fewer classes than folds, or ``classes`` is no vector.
+        If there are fewer classes than folds, or ``classes`` is not a vector.
     """
     given = np.asarray(classes)
     if given.ndim != 1:
@@ -210,14 +210,14 @@ def class_folds(classes: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Spl
 
 
 def check_folds(n_folds: int, n: int, of: str) -> None:
-    """Raise ``ValueError`` unless ``n`` things can be split into that many folds."""
+    """Raise ``ValueError`` unless ``n`` rows or classes can be split into ``n_folds`` folds."""
     if not 2 <= n_folds <= n:
         msg = f"n_folds={n_folds} for {n} {of}; use at least 2 and at most {n}."
         raise ValueError(msg)
 
 
 def splits_by_fold(fold_of: NDArray[np.int64], n_folds: int) -> list[Split]:
-    """One split a fold: tested on the fold, trained on the others."""
+    """Splits that test on each fold in turn and train on the others."""
     return [
         Split(np.flatnonzero(fold_of != f), np.flatnonzero(fold_of == f)) for f in range(n_folds)
     ]
@@ -227,8 +227,8 @@ def splits_by_fold(fold_of: NDArray[np.int64], n_folds: int) -> list[Split]:
 class Holdout:
     """One training and validation part, as a scikit-learn splitter (``GridSearchCV(cv=...)``).
 
-    Unlike scikit-learn's ``ShuffleSplit`` it sees to it that each attribute has both classes in
-    the part to fit on.
+    Unlike scikit-learn's ``ShuffleSplit``, it draws a training part in which each attribute has
+    both classes.
 
     Parameters
     ----------

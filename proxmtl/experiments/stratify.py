@@ -1,4 +1,4 @@
-"""Folds that keep the share of every label: iterative stratification of multi-label data."""
+"""Iterative stratification of multi-label data: folds with similar frequencies of all labels."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["stratified_folds"]
 
 
 def stratified_folds(Y: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Split]:
-    """Split rows into folds with nearly the same share of every label, each tested once.
+    """Split rows into folds with nearly the same frequency of every label, each tested once.
 
-    The rarest label that is left is dealt out first, each of its rows to the fold that lacks most
-    of that label (then most rows), so that what is scarce is spread while there is still a choice.
-    An attribute's positives and its negatives count as two labels: of an attribute that nearly
-    every row has, the negatives are what is rare. Missing labels count as neither.
+    Repeatedly takes the rarest remaining label and assigns each of its rows to the fold that lacks
+    most of that label (then most rows): scarce labels are distributed while there is still a
+    choice. Positives and negatives of an attribute count as two labels, since the negatives of a
+    frequent attribute are rare. Missing labels count as neither.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def stratified_folds(Y: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Spli
     n_folds
         Number of folds, from 2 to N.
     seed
-        Of the order of the rows and of ties.
+        Seed of the order of the rows and of ties.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def stratified_folds(Y: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Spli
     Raises
     ------
     ValueError
-        On other labels, or a number of folds that the rows do not allow.
+        If a label has another value, or there are fewer than 2 or more than N folds.
 
     References
     ----------
@@ -85,7 +85,7 @@ def _neediest(
 
 
 def _largest(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each is the largest but for rounding, as :func:`numpy.isclose` has it."""
-    most = values.max()  # its checks take twenty times as long as what it says
+    """Mask of the values equal to the largest, up to the tolerance of :func:`numpy.isclose`."""
+    most = values.max()  # numpy.isclose itself takes twenty times as long, for its checks
     close: NDArray[np.bool_] = most - values <= 1e-8 + 1e-5 * abs(most)
     return close

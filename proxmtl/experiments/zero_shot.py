@@ -1,4 +1,4 @@
-"""Recognising classes without training images from their attributes: calibration and DAP."""
+"""Zero-shot classification from attributes: Platt calibration and DAP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 PRIOR_MARGIN = 1e-3
-"""Priors of attributes that all or none of the training classes have stay this far from 0 and 1."""
+"""Minimum distance of priors from 0 and 1, for attributes of all or none of the classes."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PlattCalibration:
     Attributes
     ----------
     slope, offset : ndarray, shape (M,)
-        A (negative where larger scores mean yes) and B.
+        A (negative if larger scores mean that the attribute is present) and B.
     """
 
     slope: NDArray[np.float64]
@@ -59,9 +59,9 @@ def fit_platt(scores: ArrayLike, labels: ArrayLike) -> PlattCalibration:
     Parameters
     ----------
     scores : array, shape (N, M)
-        Of samples that the model was *not* fitted on; its own training scores are too good.
+        Scores of samples on which the model was *not* fitted; training scores are optimistic.
     labels : array, shape (N, M)
-        1 = yes, 0 or -1 = no, NaN = missing.
+        1 = present, 0 or -1 = absent, NaN = missing.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def _platt(z: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[float, 
     # scores in units of their spread: the Hessian is then well conditioned
     moments = column_moments(z[:, None])
     middle, spread = float(moments.mean), float(moments.std)
-    if spread <= 1e-10 * float(np.abs(z).max()):  # constant but for rounding: no slope to be had
+    if spread <= 1e-10 * float(np.abs(z).max()):  # constant to rounding: the slope is undetermined
         return 0.0, float(np.log((n_no + 1) / (n_yes + 1)))
     X = np.stack([(z - middle) / spread, np.ones_like(z)], axis=1)
     theta = np.array([0.0, np.log((n_no + 1) / (n_yes + 1))])
@@ -123,13 +123,13 @@ def _platt(z: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[float, 
 
 
 def attribute_priors(class_attributes: ArrayLike) -> NDArray[np.float64]:
-    """Share of the training classes (Z, M) that have each attribute, kept off 0 and 1."""
+    """Fraction of the training classes (Z, M) with each attribute, kept away from 0 and 1."""
     mean: NDArray[np.float64] = _signatures(class_attributes).mean(axis=0)
     return np.clip(mean, PRIOR_MARGIN, 1 - PRIOR_MARGIN)
 
 
 def same_signature(class_attributes: ArrayLike) -> list[list[int]]:
-    """Classes that no attribute tells apart, in lists of two or more."""
+    """Groups of two or more classes with the same attributes."""
     found: dict[bytes, list[int]] = {}
     for number, row in enumerate(_signatures(class_attributes)):
         found.setdefault(row.tobytes(), []).append(number)
@@ -153,7 +153,7 @@ class ZeroShot:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """(N,) number of the best class; the first one of a tie."""
+        """(N,) index of the best class; the first one of a tie."""
         out: NDArray[np.int64] = self.best.argmax(axis=1)
         return out
 
@@ -164,10 +164,10 @@ class ZeroShot:
         return out
 
     def accuracy_by_class(self, classes: ArrayLike) -> NDArray[np.float64]:
-        """Share of each class's samples that are recognised, (Z,); NaN for a class without any.
+        """Accuracy on the samples of each class, (Z,); NaN for a class without samples.
 
-        In a tie of k classes the right one counts 1/k, what a fair guess would get. The usual score
-        is the mean over the classes.
+        In a tie of k classes, the right one counts 1/k, the expectation of a random guess. The
+        usual score is the mean over the classes.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Reading inputs and writing models, atomically."""
+"""Readers of input files, and atomic writers of models, outputs and run folders."""
 
 from proxmtl.io.atomic import atomic_path, write_json, write_text
 from proxmtl.io.classes import Classes, read_classes

@@ -1,7 +1,7 @@
-"""Arrays from npy and npz files that nothing is known about: sizes come before memory.
+"""Safe readers of arrays from untrusted npy and npz files: sizes are checked before allocation.
 
-A header that announces more or fewer numbers than there are, objects and records, members that are
-encrypted, packed by other programs' methods, or far larger than they are packed: all raise.
+Headers that do not match the size of the data, object and record arrays, and archive members that
+are encrypted, packed by unusual methods, or expand far beyond their packed size raise.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from proxmtl.limits import advice, limit
 __all__ = ["NpyLayout", "check_expansion", "npy_layout", "read_npy", "read_npz"]
 
 ROOMY = 1 << 26
-"""Bytes that anything may be unpacked to."""
+"""Number of bytes to which any member may be unpacked."""
 CHUNK = 1 << 22
 _TROUBLE = (
     ValueError,
@@ -44,7 +44,7 @@ Array = NDArray[Any]
 
 
 class _Header(NamedTuple):
-    """What an npy file says of its array."""
+    """The header of an npy file."""
 
     shape: tuple[int, ...]
     is_fortran: bool
@@ -62,17 +62,17 @@ def read_npy(path: Path, stream: IO[bytes], records: np.dtype[Any] | None = None
     Parameters
     ----------
     path
-        For messages.
+        Path for error messages.
     stream
-        Its contents.
+        Contents of the file.
     records
-        Type of the entries, where these are records.
+        Dtype of the entries, if these are records.
 
     Raises
     ------
     InputError
-        If it is no npy file of numbers, text or such records, or its size is not that of the
-        array.
+        If the file is not an npy file of numbers, text or such records, or its size does not match
+        the header.
     """
     if stream.read(4) == b"PK\x03\x04":
         raise InputError(path, "this is an npz archive under the name of an npy file; rename it.")
@@ -126,13 +126,13 @@ def read_npz(
     path, stream
         As for `read_npy`.
     choose
-        Gives the names of the arrays to read, from what to say of all by name: their shapes.
+        Maps the shapes of all arrays by name to the names of the arrays to read.
 
     Raises
     ------
     InputError
-        If it is no archive of arrays of numbers or text, is damaged, or unpacks to more than the
-        limit.
+        If the file is not an archive of arrays of numbers or text, is damaged, or unpacks to more
+        than the limit.
     """
     with _named(path, "not a readable npz archive of numbers"):
         archive = zipfile.ZipFile(stream)
@@ -155,7 +155,7 @@ def read_npz(
 
 
 def check_expansion(path: Path, packed: int, unpacked: int) -> None:
-    """Raise if a small file is to become a large array.
+    """Raise if a small file would become a large array.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def _header(stream: IO[bytes], records: np.dtype[Any] | None = None) -> _Header:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         header = _Header(*read(stream))
-    except Exception as error:  # it is evaluated as Python, so anything may arise
+    except Exception as error:  # NumPy evaluates the header as Python, so anything may be raised
         raise ValueError(f"its header can't be read: {first_line(error)}") from error
     plain = not (header.dtype.hasobject or header.dtype.names or header.dtype.subdtype)
     if not plain and header.dtype != records:
@@ -207,7 +207,7 @@ def _header(stream: IO[bytes], records: np.dtype[Any] | None = None) -> _Header:
 
 
 def _shape(stream: IO[bytes]) -> object:
-    """The shape of an array, or that it can't be had: other members of an archive do no harm."""
+    """Shape of an array, or a text that it is unreadable: other members can still be read."""
     try:
         return _header(stream).shape
     except ValueError:
@@ -240,7 +240,7 @@ def _array(
 
 @contextmanager
 def _named(path: Path, what: str) -> Iterator[None]:
-    """Name the file in what its readers raise."""
+    """Convert errors of the readers to ``InputError`` with the name of the file."""
     try:
         yield
     except InputError:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all.
+"""Atomic writing: files appear complete or not at all.
 
 A file is written beside its destination, flushed to the disk and moved over it with ``os.replace``,
 which is atomic within one file system: a reader sees the old file or the new one, and a crash
@@ -42,8 +42,8 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make sure that what was moved in a folder is on the disk."""
-    # Windows has no descriptor for a folder; there the rename alone has to do.
+    """Flush the entries of a folder to the disk, so that renames in it survive a crash."""
+    # Windows has no descriptors of folders; there the rename alone must suffice.
     if os.name == "posix":
         _flush_to_disk(folder)
 
@@ -57,14 +57,14 @@ _KINDS = {
 
 
 def regular_file(path: Path) -> Path:
-    """Follow links to the regular file that a path is to become, or to replace.
+    """Follow links to the regular file that will be created or replaced.
 
     Raises
     ------
     InputError
-        If its folder does not exist, or something else than a regular file is there.
+        If its folder does not exist, or there is something other than a regular file.
     OSError
-        If its links go round in a circle, or its folder can't be looked at.
+        If its links form a loop, or its folder is not accessible.
     """
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
@@ -83,25 +83,24 @@ def regular_file(path: Path) -> Path:
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path`; move it to `path` when the block succeeds.
+    """Yield a temporary path in the folder of `path`; move it to `path` if the block succeeds.
 
     Parameters
     ----------
     path
-        The destination. Its folder must exist. A link is followed: the file that it leads to is
-        replaced.
+        Destination, in an existing folder. Links are followed: the file they lead to is replaced.
 
     Yields
     ------
     Path
-        Where to write. When the block raises, the file is removed and `path` is left as it was.
+        Path to write to. If the block raises, that file is removed and `path` is unchanged.
 
     Raises
     ------
     InputError
-        If the folder of `path` does not exist, or `path` is there and is no regular file.
+        If the folder of `path` does not exist, or `path` exists and is not a regular file.
     OSError
-        Of the system, with the name of `path`, whichever library wrote the file.
+        The system's error, with the name of `path`, whichever library wrote the file.
     """
     path = Path(path)
     target = regular_file(path)
@@ -110,12 +109,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             with _errors_of(temporary):
                 yield temporary
             _flush_to_disk(temporary)
-            # mkstemp makes files that only their owner can read; give what open() would have given
+            # mkstemp makes files readable by their owner only; set the permissions of open()
             temporary.chmod(0o666 & ~umask())
             temporary.replace(target)
             flush_folder(target.parent)
     except OSError as error:
-        # the temporary file, or a descriptor without a name, means nothing to anyone
+        # name the destination rather than the temporary file or a descriptor
         if error.filename is None or is_ours(Path(os.fsdecode(error.filename))):
             name_file(error, path)
         raise
@@ -123,7 +122,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _errors_of(temporary: Path) -> Iterator[None]:
-    """Turn what libraries make of the system's errors back into these."""
+    """Convert errors of libraries back to the system's errors that caused them."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -136,7 +135,7 @@ def _errors_of(temporary: Path) -> Iterator[None]:
 
 
 def _ask_again(temporary: Path) -> None:
-    """Write a little more to a file, for the system's own error if there is one."""
+    """Write a little more to a file, to provoke the system's own error if there is one."""
     with temporary.open("ab") as stream:
         stream.write(bytes(1 << 20))
         stream.flush()
@@ -144,7 +143,7 @@ def _ask_again(temporary: Path) -> None:
 
 
 def umask() -> int:
-    """Permissions that new files of this process don't get."""
+    """Return the umask of this process: permissions that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -157,7 +156,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON does not have, by null."""
+    """Replace NaN and infinities, which JSON lacks, by None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The seal beside a features file that ``proxmtl extract`` wrote, with the names of its rows."""
+"""Sidecar files of a features file written by ``proxmtl extract``: seal and row identifiers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ IDS_SUFFIX = ".ids.csv"
 
 
 def seal_beside(path: Path) -> Path:
-    """Where the seal of a features file lies: ``features.seal.json`` for ``features.npy``."""
+    """Path of the seal of a features file: ``features.seal.json`` for ``features.npy``."""
     return path.with_suffix(".seal.json")
 
 
 def features_seal(path: Path, complete: Path, names: Path | None = None) -> str:
-    """Text of the seal.
+    """Text of the seal of a features file.
 
     Parameters
     ----------
     path
-        The features file.
+        Final path of the features file.
     complete
-        Where the features lie now.
+        Current path of the features.
     names
-        Where the identifiers lie now, if there are any; by default beside the features file.
+        Current path of the identifiers, if there are any; default: the sidecar of `path`.
     """
     files = {path.suffix: complete, IDS_SUFFIX: names or path.with_suffix(IDS_SUFFIX)}
     # by what follows the common name: the files may be renamed together
@@ -36,20 +36,20 @@ def features_seal(path: Path, complete: Path, names: Path | None = None) -> str:
 
 
 def check_new(path: Path, names: str | None) -> None:
-    """Check that features, and a file of identifiers beside them, replace nobody's files.
+    """Check that writing features and identifiers replaces no file of somebody else.
 
     Parameters
     ----------
     path
         The features file to write.
     names
-        Text of the identifiers to write; None: there are none.
+        Text of the identifiers to write; None if there are none.
 
     Raises
     ------
     InputError
-        If the features are there, or identifiers that their seal doesn't list and that are not
-        `names`: they may be of the rows of another file.
+        If the features exist already, or if there are identifiers that their seal does not list and
+        that differ from `names`, since these may belong to another file.
     """
     again = "give --force to replace it (in Python fresh=True), or another --out."
     if path.exists():
@@ -70,12 +70,12 @@ def check_new(path: Path, names: str | None) -> None:
 
 
 def check_ids_sidecar(path: Path) -> None:
-    """Check, before they are used, that the identifiers beside a features file are of its rows.
+    """Check that the identifiers in the sidecar of a features file belong to its rows.
 
     Raises
     ------
     InputError
-        If the seal beside them lists them with another file, of the same name before its suffix.
+        If the seal lists them with another file, with the same name but another suffix.
     """
     seal, ids = seal_beside(path), path.with_suffix(IDS_SUFFIX)
     if not seal.is_file():
@@ -93,19 +93,19 @@ def check_ids_sidecar(path: Path) -> None:
 
 
 def check_features(path: Path, found: Entry) -> None:
-    """Compare a features file, and the identifiers beside it, with their seal, if there is one.
+    """Compare a features file and its identifiers with their seal, if there is one.
 
     Parameters
     ----------
     path
         The features file.
     found
-        What was read of it.
+        Size and hash of the file as read.
 
     Raises
     ------
     InputError
-        If one of them is not as it was written, or the seal is damaged.
+        If one of them has changed since it was written, or the seal is damaged.
     """
     seal = seal_beside(path)
     if not seal.is_file():

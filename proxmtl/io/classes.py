@@ -1,4 +1,4 @@
-"""One class a sample, from CSV files."""
+"""Reader of the class of each sample from CSV files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Classes", "read_classes"]
 
 
 class Classes(NamedTuple):
-    """Classes as they were read."""
+    """The classes of a file."""
 
     numbers: list[int]
-    """Class of each of the N rows, as its number among the known classes."""
+    """Class of each of the N rows, as its index among the known classes."""
     ids: tuple[str, ...] | None
-    """Row identifiers of length N, where the file has them."""
+    """Row identifiers of length N; None if the file has none."""
     counted: bool = False
-    """Whether the identifiers are but numbers of the rows: see `proxmtl.io.rows.Rows`."""
+    """Whether the identifiers are just row numbers: see `proxmtl.io.rows.Rows`."""
 
     def rows(self, source: Path) -> Rows:
         """Describe the rows for `proxmtl.io.join_rows`."""
@@ -44,8 +44,8 @@ def read_classes(
     Parameters
     ----------
     path
-        CSV file with a header. Its other columns are left out, but for the row identifiers: a
-        column ``id``, or the first if its header says that it has some (``image``, ``file``, ...).
+        CSV file with a header. Other columns are ignored, except the row identifiers: a column
+        ``id``, or the first one if its header names identifiers (``image``, ``file``, ...).
     known
         Names of the classes.
     column
@@ -53,12 +53,12 @@ def read_classes(
     unique_ids
         Whether blank and repeated identifiers are errors.
     matrix
-        Where the classes are known from, for errors.
+        Source of the known classes, for error messages.
 
     Raises
     ------
     InputError
-        Naming the file and the line, what was seen and what to do.
+        If the file cannot be read, or a class is unknown; the message names file and line.
     """
     path = Path(path)
     table = read_table(path)

@@ -1,4 +1,4 @@
-"""An input that cannot be used, the exception of this room, and what others are to say."""
+"""InputError: an unusable input file, with path and line; helpers that name files in errors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ __all__ = ["InputError", "first_line", "name_file", "naming"]
 
 
 class InputError(ValueError):
-    """An input that cannot be used; the message names the file, what was seen and what to do.
+    """An unusable input file; the message names the file, what was seen and what to do.
 
     Parameters
     ----------
     source
-        The file (or folder) at fault; it opens the message.
+        The file (or folder), with which the message begins.
     sentence
-        What was seen and what to do about it. Of a very long one, which quotes what it saw, the
-        middle is left out.
+        What was seen and what to do about it; the middle of a very long sentence is cut out.
     line
-        Line of the file, counted from 1 as editors do, where that is known.
+        Line of the file, counted from 1, if it is known.
     """
 
     def __init__(self, source: str | Path, sentence: str, *, line: int | None = None) -> None:
@@ -33,25 +32,25 @@ class InputError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """First line of what an error says; its name if it says nothing."""
+    """First line of an error's message; the name of its class if the message is empty."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def name_file(error: OSError, path: str | Path) -> None:
-    """Name a file in an error of the system.
+    """Add a file name to an ``OSError``.
 
     Parameters
     ----------
     error
-        An error with a number gets the name. One without a number, which libraries raise, would
-        show the name in place of its message.
+        An error with an ``errno`` gets the name as its ``filename``. One without, as libraries
+        raise, would show the name in place of its message.
     path
         The file.
 
     Raises
     ------
     OSError
-        In place of an error without a number: the name and its message.
+        In place of an error without ``errno``: one whose message begins with the name.
     """
     if error.errno is None:
         raise OSError(f"{path}: {first_line(error).removesuffix('.')}.") from error
@@ -60,7 +59,7 @@ def name_file(error: OSError, path: str | Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name a file in the errors of its descriptor, which know none."""
+    """Add a file name to errors raised by operations on its descriptor, which lack it."""
     try:
         yield
     except OSError as error:

@@ -42,15 +42,15 @@ _CONVERSIONS = {
 
 
 class Features(NamedTuple):
-    """A feature matrix as it was read."""
+    """A feature matrix, with row identifiers and feature names if the file has them."""
 
     values: Any
     """Features, float32 or float64, of shape (N, D): an array, or a sparse CSR array of SciPy."""
     ids: tuple[str, ...] | None
-    """Row identifiers of length N, where there are some: an index or a column of a parquet file, or
-    the file of `ids_sidecar`."""
+    """Row identifiers of length N, from an index or column of a parquet file or from the file
+    `ids_sidecar`; None if there are none."""
     names: tuple[str, ...] | None
-    """Feature names of length D, where the file has them (parquet)."""
+    """Feature names of length D (parquet only); None if the file has none."""
 
     def rows(self, source: Path) -> Rows:
         """Describe the rows for `proxmtl.io.join_rows`."""
@@ -59,12 +59,12 @@ class Features(NamedTuple):
     def in_order(self, names: Sequence[str], source: Path) -> Features:
         """Return the features with their columns in the order of `names`.
 
-        Features without names are returned as they are: they count by their position.
+        Features without names are returned as they are; their position identifies them.
 
         Raises
         ------
         InputError
-            If a name has no column, or a column none of the names.
+            If a name has no column, or a column is not among the names.
         """
         if self.names is None or self.names == tuple(names):
             return self
@@ -106,14 +106,14 @@ def read_features(path: str | Path, key: str | None = None) -> Any:
         A ``.npy``, ``.npz``, ``.safetensors`` or ``.parquet`` file. An ``.npz`` file may hold a
         sparse matrix, written by ``scipy.sparse.save_npz``.
     key
-        Which array to take from a file that holds several (npz, safetensors).
+        Name of the array, for a file that holds several (npz, safetensors).
 
     Returns
     -------
     numpy.ndarray or scipy.sparse.csr_array
-        Features of shape (N, D), sparse where the file's are. float32 and float64 are kept; float16
-        and bfloat16 become float32, integers wider than 8 bits become the float type that holds
-        them exactly.
+        Features of shape (N, D), sparse if those of the file are. float32 and float64 are kept;
+        float16 and bfloat16 become float32, integers of more than 8 bits the float type that
+        represents them exactly.
 
     Raises
     ------
@@ -131,22 +131,22 @@ def load_features(
     id_column: str | None = None,
     id_column_required: bool = True,
 ) -> Features:
-    """Read a feature matrix with its row identifiers and feature names, where the file has them.
+    """Read a feature matrix with its row identifiers and feature names, if the file has them.
 
     Parameters
     ----------
     path, key
         As for `read_features`.
     id_column
-        Of a parquet file: the column, or the name of the index, of row identifiers. By default see
+        For a parquet file: the column, or the name of the index, of row identifiers. Default: see
         `proxmtl.io.parquet.read_parquet`.
     id_column_required
-        Whether to raise where there is no such column: not where it may be one of the labels.
+        Whether to raise if there is no such column. False if it may be a column of the labels.
 
     Returns
     -------
     Features
-        Identifiers as they are: blank and repeated ones are errors where rows are matched by them.
+        Blank and repeated identifiers are allowed; they raise if rows are matched by them.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def load_features(
 
 
 def ids_sidecar(path: Path) -> Path:
-    """Where the row identifiers of a features file lie: ``features.ids.csv`` for ``features.npy``.
+    """Path of the row identifiers of a features file: ``features.ids.csv`` for ``features.npy``.
 
     A CSV file with a column ``id``; ``proxmtl extract`` writes it with the names of the images.
     """
@@ -276,7 +276,7 @@ def _as_float(path: Path, values: Array) -> Array:
 
 
 def _pick(path: Path, shapes: Mapping[str, object], key: str | None) -> str:
-    """Choose the array to read: the one asked for, or the only one there is."""
+    """Choose the array to read: the requested one, or the only one."""
     listing = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items()) or "nothing"
     if key is not None:
         if key not in shapes:
@@ -309,7 +309,7 @@ def _read_npz(path: Path, stream: BinaryIO, key: str | None) -> Features:
 
 
 def _read_safetensors(path: Path, stream: BinaryIO, key: str | None) -> Features:
-    del stream  # its reader opens the file by itself
+    del stream  # the reader of safetensors opens the file itself
     try:
         # The torch reader rather than numpy's: numpy has no bfloat16.
         with safe_open(path, framework="pt") as archive:

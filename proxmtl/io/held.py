@@ -1,4 +1,4 @@
-"""Signals that wait while what must not be cut short is written."""
+"""Deferred signals, for writing that must not be interrupted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["HeldSignals", "undisturbed"]
 
 
 class HeldSignals:
-    """SIGINT, SIGTERM and SIGHUP wait from `hold` to `release`, and then take effect.
+    """Defers SIGINT, SIGTERM and SIGHUP between `hold` and `release`.
 
-    Not by a mask, which holds for one thread: the system hands a signal to any other. Signals that
-    are ignored stay so. In another thread than the main one, which alone runs handlers, nothing is
-    held.
+    Uses handlers, not a signal mask: a mask applies to one thread, and the system would deliver the
+    signal to another. Ignored signals stay ignored. Has no effect outside of the main thread, the
+    only one that runs handlers.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class HeldSignals:
         self._waiting = False
 
     def hold(self) -> None:
-        """Let signals wait from here on."""
+        """Defer signals from now on."""
         if self._before or threading.current_thread() is not threading.main_thread():
             return
         asked = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
@@ -40,7 +40,7 @@ class HeldSignals:
             signal.signal(number, self._take)
 
     def release(self) -> None:
-        """Let signals take effect, those first that have come."""
+        """Stop deferring; first raise the signals that have arrived."""
         before, self._before = self._before, {}
         try:
             for number, handler in before.items():
@@ -51,7 +51,7 @@ class HeldSignals:
 
     @contextlib.contextmanager
     def let_through(self) -> Iterator[None]:
-        """Let signals take effect in the block, those first that have come."""
+        """Stop deferring inside the block; first raise the signals that have arrived."""
         held, self._waiting = self._waiting, False
         try:
             self._raise()
@@ -78,7 +78,7 @@ class HeldSignals:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let signals wait until the block has ended."""
+    """Defer signals until the end of the block."""
     held = HeldSignals()
     held.hold()
     try:

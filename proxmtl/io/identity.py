@@ -1,4 +1,4 @@
-"""What an object is made of, as one short hash: to tell whether a saved computation is the same."""
+"""Hashes of objects and samples, to recognise a saved computation and a model's training rows."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ __all__ = [
 FITTED_ROWS_FILE = "fitted_rows.npy"
 PROJECTIONS = 8
 KEPT = np.dtype([("mark", "<u8"), ("sketch", "<f4", (1 + PROJECTIONS,))])
-"""A hash of a sample or of its name; beside a name a sketch of its sample, else NaN."""
+"""A hash of a sample, or of its name with a sketch of the sample (NaN for a sample's hash)."""
 ENTRY = np.dtype([("column", "<i8"), ("value", "<f8")])
 """An entry of a sparse sample."""
 SAME = 0.05
-"""Largest difference of two sketches of one sample, over its norm: made again in bfloat16, say."""
+"""Maximum difference of sketches of the same sample, over its norm, e.g. if made in bfloat16."""
 
 
 def fingerprint(thing: Any) -> str:
-    """SHA-256 of everything in an object: fields of dataclasses, arrays, parameters of estimators.
+    """SHA-256 of the full contents of an object: dataclass fields, arrays, estimator parameters.
 
-    ``repr`` leaves things out (members of groups, the middle of long arrays); this does not.
+    Unlike ``repr``, it omits nothing (members of groups, the middle of long arrays).
     """
     digest = hashlib.sha256()
     for piece in _pieces(thing):
@@ -53,7 +53,7 @@ def fingerprint(thing: Any) -> str:
 
 
 def _arrays_of(thing: Any) -> list[NDArray[Any]] | None:
-    """What an array or a sparse matrix of numbers holds; None of other things."""
+    """Arrays that make up an array or a sparse matrix of numbers; None for other objects."""
     if isinstance(thing, Tensor):
         thing = thing.detach().cpu().numpy()
     if isinstance(thing, np.ndarray) and thing.dtype != object:
@@ -71,7 +71,7 @@ def _pieces(thing: Any) -> Iterator[bytes]:
             yield f"{array.dtype} {array.shape}".encode()
             yield np.ascontiguousarray(array).tobytes()
     elif hasattr(thing, "get_params") and not isinstance(thing, type):
-        # an estimator of scikit-learn, a dataclass or not: its fitted attributes don't count
+        # a scikit-learn estimator counts by its parameters, not by its fitted attributes
         yield type(thing).__qualname__.encode()
         yield from _pieces(thing.get_params(deep=False))
     elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
@@ -93,7 +93,7 @@ def _pieces(thing: Any) -> Iterator[bytes]:
 
 
 def _rows(samples: Any) -> Iterator[NDArray[Any]]:
-    """Samples one by one; those of a sparse matrix as records of their entries other than 0."""
+    """Yield the samples; those of a sparse matrix as records of their non-zero entries."""
     if not sparse.issparse(samples):
         yield from samples
         return
@@ -105,12 +105,12 @@ def _rows(samples: Any) -> Iterator[NDArray[Any]]:
 
 
 def row_fingerprints(samples: Any) -> NDArray[np.uint64]:
-    """64 bits of a hash of each sample (row): to recognise those that a model was fitted on.
+    """64-bit hash of each sample (row), to recognise those on which a model was fitted.
 
-    Floating-point numbers count by their value: float32 and float64 of one value are the same, and
-    both zeros. Features made again of the same image differ in their last digits, with another
-    size of batches for example: `name_fingerprints` recognise them. Samples are the rows of a
-    sparse matrix, which have fingerprints of their own, or are iterated over.
+    Floating-point numbers count by value: float32 and float64 numbers of the same value are equal,
+    as are both zeros. Features recomputed from the same image may differ in the last digits, for
+    instance with another batch size; use `name_fingerprints` for these. ``samples`` is a sparse
+    matrix, whose hashes differ from those of dense rows, or an iterable of samples.
     """
     rows = (
         row.astype(np.float64) + 0.0 if row.dtype.kind == "f" else row for row in _rows(samples)
@@ -122,13 +122,13 @@ def row_fingerprints(samples: Any) -> NDArray[np.uint64]:
 
 
 def name_fingerprints(names: Iterable[str]) -> NDArray[np.uint64]:
-    """64 bits of a hash of each sample's name, in the form in which names are compared."""
+    """64-bit hash of each sample's name, in the normal form in which names are compared."""
     texts = (f"name {name_key(name)}".encode(errors="surrogateescape") for name in names)
     return row_fingerprints(np.frombuffer(text, np.uint8) for text in texts)
 
 
 def write_fitted_rows(folder: Path, samples: Any, names: Sequence[str] | None = None) -> None:
-    """Keep the fingerprints of the samples that a model was fitted on, in its run folder.
+    """Write the fingerprints of a model's training samples into its run folder.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def write_fitted_rows(folder: Path, samples: Any, names: Sequence[str] | None = 
     samples
         N samples, as for `row_fingerprints`.
     names
-        Their N names, where they have some.
+        The N names of the samples, if they have any.
     """
     n_features = samples.shape[1] if sparse.issparse(samples) else None
     rows = list(_rows(samples))
@@ -151,10 +151,10 @@ def write_fitted_rows(folder: Path, samples: Any, names: Sequence[str] | None = 
 
 
 def recognised(folder: Path, samples: Any, names: Sequence[str] | None = None) -> NDArray[np.bool_]:
-    """Tell which of N samples the model of a run folder was fitted on: by content or by name.
+    """Mask of the samples, of N, on which the model of a run folder was fitted.
 
-    A name counts where the sample is also much the same: other features of other images may come
-    under the same names.
+    A sample is recognised by its content, or by its name if its content is similar, too, since
+    other images may have the same names.
 
     Raises
     ------
@@ -170,14 +170,14 @@ def recognised(folder: Path, samples: Any, names: Sequence[str] | None = None) -
         if mark in place and not found[i]:
             sketch = kept["sketch"][place[mark]].astype(np.float64)
             far = np.abs(_sketch(rows[i], n_features) - sketch).max() > SAME * sketch[0]
-            found[i] = not far  # of a NaN nothing is far
+            found[i] = not far  # without a sketch (NaN) the name decides
     return found
 
 
 def _sketch(sample: NDArray[Any], n_features: int | None = None) -> NDArray[np.float64]:
-    """Norm of a sample and its products with vectors of random signs, always the same ones.
+    """Sketch of a sample: its norm, and its products with fixed vectors of random signs.
 
-    The number of features is that of a sample that is records of entries.
+    ``n_features`` is required for a sample given as records of its entries.
     """
     if n_features is not None:
         x = sample["value"]
@@ -196,7 +196,7 @@ def _signs(n: int) -> NDArray[np.float64]:
 
 
 def fitted_rows(folder: Path) -> NDArray[Any]:
-    """Read what `write_fitted_rows` kept, as an array of `KEPT`; a bare model has none.
+    """Read the fingerprints of `write_fitted_rows` as an array of `KEPT`; empty if there are none.
 
     Raises
     ------

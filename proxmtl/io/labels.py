@@ -32,20 +32,20 @@ _WORDS = {
     **dict.fromkeys(("no", "n", "false", "f", "nein", "falsch"), 0.0),
 }
 _NO_IN_WORDS = -2.0
-"""Stands for a no that was a word, until it is known that its column has no other way to say no."""
+"""Temporary code of a negative label given as a word, until the coding of its column is checked."""
 
 
 class Labels(NamedTuple):
-    """Labels as they were read."""
+    """The labels of a file."""
 
     values: NDArray[np.float64]
-    """Labels of shape (N, M): 1 yes, 0 no, NaN missing."""
+    """Labels of shape (N, M): 1 positive, 0 negative, NaN missing."""
     names: tuple[str, ...]
     """Attribute names of length M, from the header."""
     ids: tuple[str, ...] | None
-    """Row identifiers of length N, where the file has them."""
+    """Row identifiers of length N; None if the file has none."""
     counted: bool = False
-    """Whether the identifiers are but numbers of the rows: see `proxmtl.io.rows.Rows`."""
+    """Whether the identifiers are just row numbers: see `proxmtl.io.rows.Rows`."""
 
     def rows(self, source: Path) -> Rows:
         """Describe the rows for `proxmtl.io.join_rows`."""
@@ -74,16 +74,16 @@ def read_labels(
     path
         The CSV file.
     id_column
-        Header of the column of row identifiers. By default it is a column ``id``, or the first
-        where its header says that it is one (``image``, ``file``, ...).
+        Header of the column of row identifiers. Default: a column ``id``, or the first one if its
+        header names identifiers (``image``, ``file``, ...).
     unique_ids
-        Whether blank and repeated identifiers are errors. Where they are none, a column of labels
-        whose header is one of identifiers is an error unless it is the `id_column`.
+        Whether blank and repeated identifiers raise. If not, a column of labels under a header of
+        identifiers raises unless it is the `id_column`.
     task_column
-        Header of a column that says which attribute a line's label is of: the file is in long form,
-        with one column of labels, and a line for each label that is known. Lines of one identifier
-        are one sample; without identifiers each line is a sample. Attributes are those that the
-        column names, in the order in which they first occur.
+        Header of the column that names the attribute of each line's label, for a file in long form:
+        with a single column of labels, and a line for each known label. Lines with the same
+        identifier are one sample; without identifiers each line is a sample. Attributes are in the
+        order of their first occurrence.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def read_labels(
     Raises
     ------
     InputError
-        Naming the file, the line and the column, what was seen there and what to do.
+        If the file is invalid; the message names file, line and column.
     """
     table = read_table(Path(path), id_column)
     task = None if task_column is None else _task_index(table, task_column)
@@ -131,7 +131,7 @@ def _task_index(table: Table, task_column: str) -> int:
 
 
 def _long_labels(table: Table, task: int, columns: list[int]) -> Labels:
-    """Labels of a table with a line for each, as a matrix with NaN where there is no line."""
+    """Convert a table with a line per label to a matrix, with NaN for labels without a line."""
     if len(columns) != 1:
         named = ", ".join(repr(table.header[index]) for index in columns[:5])
         raise InputError(
@@ -184,24 +184,24 @@ def write_labels(
     *,
     header: str = "image",
 ) -> None:
-    """Write what `read_labels` reads, atomically: a data set's labels for the command line.
+    """Write labels to a CSV file that `read_labels` reads, atomically.
 
     Parameters
     ----------
     path
         The CSV file.
     labels
-        (N, M): 1 yes, 0 no, NaN missing (a blank cell).
+        (N, M): 1 positive, 0 negative, NaN missing (a blank cell).
     names, ids
-        Of the M attributes and N rows.
+        Names of the M attributes, identifiers of the N rows.
     header
-        Of the column of row identifiers, one that `read_labels` recognises.
+        Header of the column of identifiers, one that `read_labels` recognises.
 
     Raises
     ------
     ValueError
-        If numbers of names or rows differ or are zero, a label is something else, or a name or
-        identifier is blank, occurs twice (blanks around it apart) or is no text in UTF-8.
+        If the numbers of names or rows do not match or are zero, a label has another value, or a
+        name or identifier is blank, repeated (up to surrounding blanks) or cannot be encoded.
     """
     labels = np.asarray(labels, np.float64)
     if labels.shape != (len(ids), len(names)) or not labels.size or not is_id_header(header):
@@ -268,7 +268,7 @@ def _check_header(table: Table, names: tuple[str, ...]) -> None:
 
 
 def _check_guess(table: Table) -> None:
-    """Raise where the column taken for identifiers holds labels, which would be left out."""
+    """Raise if the column taken for identifiers contains labels, which would be ignored."""
     if table.id_index is None:
         return
     texts = [text for _, text in table.cells(table.id_index)]
@@ -296,7 +296,7 @@ def _is_number(text: str) -> bool:
 
 
 def _codes(table: Table, columns: list[int]) -> NDArray[np.float64]:
-    """Labels (N, M) as 1, 0, -1, `_NO_IN_WORDS` and NaN; each text is looked at once."""
+    """Labels (N, M) as 1, 0, -1, `_NO_IN_WORDS` and NaN; each distinct text is parsed once."""
     known: dict[str, float] = {}
     codes = np.empty((len(table.rows), len(columns)))
     for position, (line, row) in enumerate(table.rows):
@@ -319,7 +319,7 @@ def _codes(table: Table, columns: list[int]) -> NDArray[np.float64]:
 
 
 def _code(cell: str, *, decimal_comma: bool) -> float | None:
-    """What a cell says; None: it is no label."""
+    """Code of the label in a cell; None if it is not a label."""
     word = cell.strip().lower()
     if word in _MISSING:
         return np.nan
@@ -356,9 +356,9 @@ def _all_differ(table: Table, index: int) -> bool:
 
 
 def _check_coding(table: Table, columns: list[int], codes: NDArray[np.float64]) -> None:
-    """Refuse labels of which it is not clear what no is."""
+    """Raise if it is ambiguous which labels are negative."""
     minus, zero, word = (codes == value for value in (-1.0, 0.0, _NO_IN_WORDS))
-    # 0 and -1 are numbers of one file; words and numbers may be in different columns of it
+    # a file must not mix 0 and -1; words and numbers may be in different columns
     if minus.any() and zero.any():
         first, second = sorted(_first(where) for where in (minus, zero))
     else:

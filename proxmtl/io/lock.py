@@ -1,4 +1,4 @@
-"""A file that says that a process is at work on something, until it ends, however it ends."""
+"""File locks that the system releases when the process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 __all__ = ["HOST", "FileLock", "holds", "try_lock"]
 
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-"""This machine, in names: some network file systems keep a lock from other machines."""
+"""Hash of this machine's name, for file names: locks may not work across machines."""
 
 
 def try_lock(descriptor: int) -> bool | None:
-    """Lock an open file or folder for this descriptor.
+    """Try to lock an open file or folder, for this descriptor.
 
-    The system lets go of the lock when the last copy of the descriptor is closed, so also when the
+    The system releases the lock when the last copy of the descriptor is closed, also when the
     process is killed.
 
     Returns
     -------
     bool or None
-        False: another descriptor, of this process or another, has it. None: there are no such locks
-        here (Windows, some network file systems).
+        True if locked; False if another descriptor, of this or another process, holds the lock;
+        None if there are no such locks (Windows, some network file systems).
     """
     if sys.platform == "win32":
         return None
@@ -46,7 +46,7 @@ def try_lock(descriptor: int) -> bool | None:
 
 
 def holds(descriptor: int, path: Path) -> bool:
-    """Whether a path still leads to an open file: the last holder of a lock may have removed it."""
+    """Whether a path still leads to the open file, which an earlier holder may have removed."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -54,25 +54,24 @@ def holds(descriptor: int, path: Path) -> bool:
 
 
 class FileLock:
-    """A lock by a file; the system lets go of it when the process is killed.
+    """A lock on a file; the system releases it when the process ends, even if it is killed.
 
-    The file holds the name of the machine.
-
-    Where the system has no locks (see :func:`try_lock`) nothing is held.
+    The file contains the name of the machine. If the system has no locks (see :func:`try_lock`),
+    nothing is locked.
 
     Parameters
     ----------
     path
-        The file; it is made, and removed at the end (on Windows it stays).
+        The file; created, and removed at the end (on Windows it stays).
     sentence
-        What to say if another process, or another part of this one, has it.
+        Error message if another process, or another part of this one, holds the lock.
     shown
-        What to name in that; by default the file.
+        Path named in that message; default: the file.
 
     Raises
     ------
     InputError
-        If it is held.
+        If the lock is held.
     """
 
     def __init__(self, path: Path, sentence: str, *, shown: Path | None = None) -> None:
@@ -82,7 +81,7 @@ class FileLock:
             if try_lock(self._stream.fileno()) is False:
                 self._stream.close()
                 raise InputError(shown or path, sentence)
-            # a file that its last holder removed meanwhile is no lock: take the next one
+            # if an earlier holder has removed the file meanwhile, try again with a new one
             if holds(self._stream.fileno(), path):
                 with contextlib.suppress(OSError):  # a full disk: it is a lock all the same
                     os.truncate(self._stream.fileno(), 0)
@@ -91,7 +90,7 @@ class FileLock:
             self._stream.close()
 
     def release(self) -> None:
-        """Let go of it."""
-        if os.name == "posix":  # while it is held: afterwards the name may be another holder's
+        """Release the lock."""
+        if os.name == "posix":  # remove it while locked: later the name may be another holder's
             self.path.unlink(missing_ok=True)
         self._stream.close()

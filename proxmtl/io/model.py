@@ -42,7 +42,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class ModelState:
-    """What there is to know about a fitted model, in plain types.
+    """A fitted model in plain types.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class ModelState:
     arrays
         Fitted arrays by name.
     description
-        Everything else that was fitted or measured, JSON-able: names, groups, status, certificate.
+        All other fitted or measured values, JSON-able: names, groups, status, certificate.
     """
 
     kind: str
@@ -63,20 +63,20 @@ class ModelState:
 
 
 def write_model_state(folder: str | Path, state: ModelState) -> None:
-    """Write a model into `folder`, each file atomically: arrays, description, and their manifest.
+    """Write a model into `folder`, each file atomically: arrays, description and manifest.
 
     Raises
     ------
     InputError
         If `folder` does not exist.
     ValueError
-        If an array of the model is not finite: such a model is not worth keeping.
+        If an array of the model is not finite.
     """
     for name, array in state.arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"array {name!r} of the model is not finite; it is not saved.")
     folder = Path(folder)
-    # not ascontiguousarray, which makes a scalar an array of one
+    # not ascontiguousarray, which converts 0-d arrays to 1-d
     payload: bytes = save({key: np.asarray(v, order="C") for key, v in state.arrays.items()})
     with atomic_path(folder / ARRAYS_FILE) as temporary:
         temporary.write_bytes(payload)
@@ -95,7 +95,7 @@ def write_model_state(folder: str | Path, state: ModelState) -> None:
 
 
 def read_model_kind(folder: str | Path) -> str:
-    """Say of which kind the model in `folder` is, without reading its arrays.
+    """Return the kind (class name) of the model in `folder`, without reading its arrays.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def read_model_kind(folder: str | Path) -> str:
 
 
 def read_model_description(folder: str | Path) -> dict[str, Any]:
-    """Read what was measured of the model in `folder`, and said of it, without its arrays.
+    """Read the description of the model in `folder`, without its arrays.
 
     Raises
     ------
@@ -124,8 +124,7 @@ def read_model_state(folder: str | Path) -> ModelState:
     Raises
     ------
     InputError
-        If a file is missing, has changed since it was written, is not what it should be or is of
-        another format.
+        If a file is missing, has changed since it was written, is invalid or has another format.
     """
     manifest = _manifest(Path(folder))
     document = _read_description(manifest)
@@ -161,7 +160,7 @@ def _manifest(folder: Path) -> Manifest:
 
 
 def _what_it_holds(folder: Path) -> str:
-    """What a folder without a model seems to be, and what to do."""
+    """Error text on what a folder without a model seems to contain, and what to do."""
     if (folder / MANIFEST_FILE).is_file():
         return (
             f"{DESCRIPTION_FILE} is not in this folder, whose manifest says that it was; copy the "

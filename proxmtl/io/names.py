@@ -1,4 +1,4 @@
-"""Names of the files in run folders: only files of these names are sealed or removed unasked."""
+"""Names of the files in run folders; only files with these names are sealed or removed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = [
 
 ARRAYS_FILE = "model.safetensors"
 TRAINING_FILE = "training.json"
-"""Makes a folder one of training, from before the first solve."""
+"""Marks a folder as a training folder, even before the first solve."""
 DESCRIPTION_FILE = "model.json"
-"""The file that makes a folder a run folder."""
+"""File that marks a folder as a run folder."""
 NEXT_FOLDER = ".proxmtl.next"
-"""In a run folder: the run that replaces it, until all its files are in place. No temporary folder
-by its name, so that it is not removed as one."""
+"""Subfolder of a run folder: the run that replaces it, until all files are in place. Its name is
+not that of a temporary folder, so that it is not removed as one."""
 _BY_PRODUCTS = (
     "candidates.csv",
     "held_out.csv",
@@ -49,13 +49,13 @@ _OTHERS = (
 
 
 def is_run_file(name: str) -> bool:
-    """Whether a command writes a file of this name (relative, with slashes) into run folders.
+    """Whether commands write a file of this name (relative, with slashes) into run folders.
 
-    The manifest, and the files that change while a training goes on, are not among them.
+    False for the manifest, and for files that change during a training.
     """
     return any(fnmatchcase(name, pattern) for pattern in (*_BY_PRODUCTS, *_OTHERS))
 
 
 def is_by_product(name: str) -> bool:
-    """Whether a file is a figure or table for people, which no model needs."""
+    """Whether a file is a figure or table for people, which is not needed to load the model."""
     return any(fnmatchcase(name, pattern) for pattern in _BY_PRODUCTS)

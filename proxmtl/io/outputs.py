@@ -1,4 +1,4 @@
-"""Outputs are settled before work starts: what may be written, where, and that there is room."""
+"""Checks of outputs before work starts: permission to write, overwriting, and disk space."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _UNABLE = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 def settle_file(
     path: Path | None, *, force: bool = False, inputs: Iterable[Path | None] = ()
 ) -> None:
-    """Check, before the work of which it is to hold the result, that a file can be written.
+    """Check, before the work starts, that a result file can be written.
 
-    What dead processes left beside it is removed.
+    Removes temporary files that dead processes have left next to it.
 
     Parameters
     ----------
     path
-        The file; None: there is none to write.
+        The file; None if there is none to write.
     force
-        Whether a file that is there may be replaced.
+        Whether an existing file may be replaced.
     inputs
-        What the result is made from, files and folders.
+        Files and folders from which the result is computed.
 
     Raises
     ------
     InputError
-        If it is there and may not be replaced, is an input or no regular file, or its folder does
-        not exist.
+        If the file exists and may not be replaced, is an input or not a regular file, or its folder
+        does not exist.
     OSError
-        If its folder takes no file.
+        If no file can be created in its folder.
     """
     if path is None:
         return
@@ -77,14 +77,14 @@ def _is_part_of(target: Path, source: Path) -> bool:
 
 
 def settle_folder(path: Path | None, option: str, out: Path) -> None:
-    """Check a folder of intermediate results, which must outlive the run that it serves.
+    """Check a folder of intermediate results, which must outlive the run.
 
     Parameters
     ----------
     path
-        The folder; None: there is none.
+        The folder; None if there is none.
     option
-        By which it was given.
+        Command-line option with which it was given.
     out
         The run folder.
 
@@ -104,15 +104,15 @@ def settle_folder(path: Path | None, option: str, out: Path) -> None:
 
 
 def reserve(descriptor: int, size: int, path: Path) -> None:
-    """Give an open file its size, and take the room for it on the disk.
+    """Set the size of an open file, and allocate that space on the disk.
 
-    A disk that fills up later is then no matter, and a mapped file never meets a page that the disk
-    has no room for, which would end the process by a signal.
+    The file can then be written even if the disk fills up; in a memory-mapped file, a page without
+    space would end the process by a signal.
 
     Raises
     ------
     InputError
-        If there is no room.
+        If there is not enough space.
     """
     try:
         free = _allocate(descriptor, size)
@@ -134,7 +134,7 @@ def reserve(descriptor: int, size: int, path: Path) -> None:
 
 
 def _allocate(descriptor: int, size: int) -> int | None:
-    """Give a file its room; return how much there is where that is too little."""
+    """Allocate the space of a file; return the free bytes if they are too few, else None."""
     free = None
     if hasattr(os, "fstatvfs"):
         status = os.fstatvfs(descriptor)
@@ -155,14 +155,14 @@ def _allocate(descriptor: int, size: int) -> int | None:
 
 @contextlib.contextmanager
 def room(folder: Path, size: int, path: Path) -> Iterator[None]:
-    """Hold room on the disk of a folder in the block, for what is written there after it.
+    """Reserve disk space in a folder during the block, for files that are written after it.
 
-    `path` is what errors name.
+    Errors name `path`.
 
     Raises
     ------
     InputError
-        If there is no room.
+        If there is not enough space.
     """
     with temporary_file(folder) as placeholder:
         descriptor = os.open(placeholder, os.O_RDWR)

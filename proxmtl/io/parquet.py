@@ -1,4 +1,4 @@
-"""Features from parquet files, and which part of such a table identifies its rows."""
+"""Reader of features from parquet files, with the identifiers of their rows."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*")
 
 
 class ParquetTable(NamedTuple):
-    """Features of a table."""
+    """Features of a parquet file."""
 
     values: NDArray[Any]
-    """Features of shape (N, D), as they are in the file."""
+    """Features of shape (N, D), in the dtype of the file."""
     ids: tuple[str, ...] | None
-    """Row identifiers of length N, where it has some; blank where one is missing."""
+    """Row identifiers of length N, blank if missing; None if the table has none."""
     names: tuple[str, ...]
-    """Names of the columns of features."""
+    """Names of the D feature columns."""
 
 
 def read_parquet(
     path: Path, stream: BinaryIO, id_column: str | None = None, *, required: bool = True
 ) -> ParquetTable:
-    """Read a table of features from a path, whose contents `stream` gives.
+    """Read a table of features from `stream`; errors name `path`.
 
-    Identifiers are, in this order: the column or index asked for; the index if it has a name; the
-    one column that is no number; a column of whole numbers whose name says that it holds
-    identifiers (``id``, ``image_id``, ``index``, ...); an index without a name that doesn't count
-    the rows from 0. None of these is a feature.
+    The identifiers are the first of these that exists: the requested column or index; the index, if
+    it has a name; the only non-numeric column; a column of integers whose name is one of
+    identifiers (``id``, ``image_id``, ``index``, ...); an index without a name other than 0, 1, 2,
+    ... It is not a feature.
 
     Raises
     ------
     InputError
         If pyarrow is missing, the file is unreadable or would unpack to more than the limit, the
-        index has several levels, several columns are no numbers, a column of text holds numbers, or
-        there is no `id_column` and it is `required`.
+        index has several levels, several columns are not numeric, a column of text contains
+        numbers, or `id_column` is missing and `required`.
     """
     import pandas as pd  # noqa: PLC0415 (a second to import, needed for parquet only)
 
@@ -91,7 +91,7 @@ def read_parquet(
 def _candidates(
     path: Path, table: pd.DataFrame, id_column: str | None
 ) -> dict[Any, pd.Series | pd.Index]:
-    """Name -> what may identify the rows, the best first; an index without a name is None."""
+    """Candidates for row identifiers by name, the best first; None: an index without a name."""
     from pandas.api.types import is_numeric_dtype  # noqa: PLC0415
 
     index = table.index
@@ -169,7 +169,7 @@ def _check_texts(path: Path, table: pd.DataFrame, texts: list[Any]) -> None:
 
 
 def _holds_fractions(column: pd.Series) -> bool:
-    """Whether a column of text holds nothing but numbers, and not all of them whole."""
+    """Whether a column of text contains only numbers, not all of them integers."""
     texts = [text for text in column.dropna() if not isinstance(text, str) or text.strip()]
     if not texts or not all(isinstance(text, str) and _NUMBER.fullmatch(text) for text in texts):
         return False
@@ -177,19 +177,19 @@ def _holds_fractions(column: pd.Series) -> bool:
 
 
 def _whole(column: pd.Series) -> bool:
-    """Whether a column holds whole numbers, perhaps as floats beside missing ones."""
+    """Whether a column contains integers, possibly as floats if some are missing."""
     kind = getattr(column.dtype, "kind", "O")
     present = column.dropna()
     return kind in "iu" or (kind == "f" and bool((present % 1 == 0).all()))
 
 
 def _counts(index: pd.Index) -> bool:
-    """Whether an index is what pandas gives every table: 0, 1, 2, ..."""
+    """Whether an index is the default one of pandas, 0, 1, 2, ..."""
     return getattr(index.dtype, "kind", "O") in "iu" and index.tolist() == list(range(len(index)))
 
 
 def _texts(values: pd.Series | pd.Index) -> tuple[str, ...]:
-    """Identifiers as text, whole floats as whole numbers; blank where one is missing."""
+    """Convert identifiers to text: integral floats as integers, missing ones as blank."""
     missing = values.isna()
     return tuple(
         "" if lacking else _text(value) for value, lacking in zip(values, missing, strict=True)

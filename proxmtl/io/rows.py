@@ -1,9 +1,9 @@
-"""Where the rows of two inputs meet: by their identifiers, or by position.
+"""Matching of the rows of two inputs, by identifiers or by position.
 
-Identifiers are compared as text without blanks around it and in Unicode's composed form (NFC), as
-macOS writes file names decomposed. Where all identifiers of both inputs are whole numbers they are
-compared as numbers: ``7``, ``007`` and ``7.0`` are one. Nothing else is guessed: names with and
-without folders, with and without suffix differ, and the error or the note says so.
+Identifiers are compared as text without surrounding blanks, in Unicode's composed form (NFC), since
+macOS writes file names decomposed. If all identifiers of both inputs are integers, they are
+compared as numbers: ``7``, ``007`` and ``7.0`` are equal. Nothing else is guessed: names with and
+without a folder or a suffix differ; the error or the note says so.
 """
 
 from __future__ import annotations
@@ -48,39 +48,38 @@ class Rows:
     source: Path
     """The file, for messages."""
     what: str
-    """What a row is of: ``"features"``, ``"labels"``, ..."""
+    """Kind of the rows, ``"features"``, ``"labels"``, ..., for messages."""
     count: int
     """Number of rows."""
     ids: Sequence[str] | None = None
-    """Identifiers of the rows, where they have some."""
+    """Identifiers of the rows; None if they have none."""
     counted: bool = False
-    """Whether the identifiers are but numbers of the rows that a program wrote beside them, in a
-    column without a name: they say no more than the position does, unless those of the other
-    input are the same numbers."""
+    """Whether the identifiers are just row numbers that a program wrote into a column without a
+    name. They are equivalent to the position, unless the other input has the same numbers."""
     empty_end: int = 0
-    """Number of rows at the end in which nothing is known of a sample but that it is there."""
+    """Number of rows without any text at the end of the file."""
 
 
 class Joined(NamedTuple):
-    """Rows of two inputs that belong together."""
+    """Matched rows of two inputs."""
 
     first: NDArray[np.intp]
-    """Numbers of the rows of the first input that are used, ascending."""
+    """Indices of the matched rows of the first input, ascending."""
     second: NDArray[np.intp]
-    """The row of the second input for each of them."""
+    """Indices of the matching rows of the second input."""
     by_id: bool
-    """Whether identifiers brought them together."""
+    """Whether the rows were matched by identifiers."""
     note: str | None
-    """How many rows were used and left out, as a sentence; None: all were used."""
+    """Sentence on how many rows were used and left out; None if all were used."""
 
 
 def check_match(match: str) -> Match:
-    """Return `match` if it is a way to bring rows together.
+    """Return `match` if it is a valid way of matching.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not.
     """
     for known in get_args(Match):
         if match == known:
@@ -89,27 +88,27 @@ def check_match(match: str) -> Match:
 
 
 def join_rows(first: Rows, second: Rows, match: Match = "auto") -> Joined:
-    """Bring the rows of two inputs together.
+    """Match the rows of two inputs.
 
     Parameters
     ----------
     first, second
         The inputs; the result is in the order of the first.
     match
-        ``"id"``: by identifiers, which both must have. ``"position"``: row i of one is row i of
-        the other, whatever the identifiers are. ``"auto"``: by identifiers where both have some,
-        by position where neither has.
+        ``"id"``: by identifiers, which both must have. ``"position"``: row i of one belongs to row
+        i of the other, whatever their identifiers. ``"auto"``: by identifiers if both have some, by
+        position if neither has.
 
     Returns
     -------
     Joined
-        By identifier: the rows that both inputs have. By position: all.
+        By identifiers: the rows that both inputs have. By position: all rows.
 
     Raises
     ------
     InputError
-        By identifier: if one is blank or occurs twice, only one input has some, or they have none
-        in common. By position: if the numbers of rows differ.
+        By identifiers: if one is blank or repeated, only one input has identifiers, or they have
+        none in common. By position: if the numbers of rows differ.
     """
     if match == "position":
         return _by_position(first, second)
@@ -126,7 +125,7 @@ def join_rows(first: Rows, second: Rows, match: Match = "auto") -> Joined:
 
 
 def check_ids(source: Path, what: str, ids: Sequence[str]) -> None:
-    """Raise `InputError` if an identifier is blank or occurs twice."""
+    """Raise `InputError` if an identifier is blank or repeated."""
     _check_unique(Rows(source, what, len(ids), ids), [name_key(name) for name in ids])
 
 
@@ -304,7 +303,7 @@ _RELAXED: dict[str, Callable[[str], str]] = {
 
 
 def how_to_match(first: Sequence[str], second: Sequence[str]) -> str:
-    """Say in which form identifiers that have no partner would have one; blank: in none known."""
+    """Advice on a form in which unmatched identifiers would match; empty if none is known."""
     best: tuple[int, str, str, str] | None = None
     for how, form in _RELAXED.items():
         partner = {form(name): name for name in second}

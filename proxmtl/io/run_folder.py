@@ -1,9 +1,9 @@
-"""Run folders: a run appears whole, and where it replaces another it is the old one or the new one.
+"""Run folders, written atomically: readers see a complete run, the old one or the new one.
 
-A run is written and sealed in a folder of its own. Where there is none, that folder is given the
-run's name. Else it is moved into the old one's folder as ``.proxmtl.next``: from that moment the
-run is the new one. Its files are then moved out of it, the manifest last; until that is done
-readers raise, and whoever writes the run next ends what a dead process began.
+A run is written and sealed in a staging folder. If there is no earlier run, the staging folder is
+renamed to the run's name. Otherwise it is moved into the old run's folder as ``.proxmtl.next``;
+from that moment the run is the new one. Its files are then moved out of it, the manifest last.
+Until that is finished readers raise, and the next writer completes what a dead process has begun.
 """
 
 from __future__ import annotations

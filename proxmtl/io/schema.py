@@ -1,6 +1,6 @@
-"""What a document must look like, as functions that raise where it does not.
+"""Schemas of documents: composable checks that raise ``ValueError`` for invalid values.
 
-A check takes a value and the place where it stands::
+A check takes a value and its place in the document::
 
     check = table({"names": sequence(text), "share": number(0, 1)}, optional={"note": text})
     check(document, "description")  # ValueError: description.share: 'x', and a number from 0 ...

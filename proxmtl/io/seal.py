@@ -1,4 +1,4 @@
-"""Seals: what proxmtl reads back is what it wrote, or the reading ends with an error.
+"""Seals: checksums that reveal files which have changed since proxmtl wrote them.
 
 A folder is sealed by ``manifest.json``, written last: size and SHA-256 of its files. A document of
 JSON, the manifest itself among them, carries the SHA-256 of its other entries; a file that is
@@ -55,12 +55,12 @@ CURE = (
 
 
 class Entry(NamedTuple):
-    """What is known of a file."""
+    """Size and hash of a file."""
 
     bytes: int
-    """Its size."""
+    """Size of the file."""
     sha256: str
-    """Of its contents, in hexadecimal."""
+    """SHA-256 of its contents, in hexadecimal."""
 
 
 def entry_of(path: Path) -> Entry:

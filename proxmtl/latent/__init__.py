@@ -1,4 +1,4 @@
-"""The paper's model, W = L S."""
+"""The paper's model: ``W = L S``, latent tasks L combined by group-sparse S; and its solvers."""
 
 from proxmtl.latent.alternating import Alternating
 from proxmtl.latent.gram_newton import GramNewton

@@ -1,4 +1,4 @@
-"""Algorithm 1 of the paper: S by SPGD, L by APG, in turn."""
+"""Algorithm 1 of the paper: alternates between S (by SPGD) and L (by accelerated gradient)."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ class AlternatingState(State):
 class Alternating(Solver[LatentProblem, AlternatingState, Blocks]):
     """Algorithm 1: minimise over S with L fixed (eq. 3), then over L with S fixed (eq. 4), repeat.
 
-    Each iteration is one sweep. An inner solve ends at its own relative duality gap or at its
-    iteration limit: solved to convergence far from the joint minimum, a block wastes its passes.
+    Each iteration is one sweep over both blocks. An inner solve ends at its relative duality gap or
+    at its iteration limit, since solving a block to convergence far from the joint minimum would
+    waste passes.
 
     Parameters
     ----------
     inner_iterations : int
-        Limit of each inner solve.
+        Maximum number of iterations of an inner solve.
     inner_gap : float
-        Relative duality gap at which an inner solve is converged.
+        Relative duality gap at which an inner solve ends.
     smoothing : float
         Accuracy of SPGD's smoothing, relative to the objective at the start of the sweep.
     exact_prox : bool
@@ -77,7 +78,7 @@ class Alternating(Solver[LatentProblem, AlternatingState, Blocks]):
         stop: Stop = MaxIterations(self.inner_iterations) | RelativeGap(
             self.inner_gap, every=self.inner_iterations
         )
-        # products with X L are (K / D) as long as products with X
+        # a product with X L costs K / D of one with X
         share = L.shape[1] / L.shape[0]
         in_s = problem.s_problem(L, cached=True)
         solver: Solver[Problem, Any, Tensor] = FISTA()
@@ -101,7 +102,7 @@ class Alternating(Solver[LatentProblem, AlternatingState, Blocks]):
         return AlternatingState(state.iteration + 1, objective, stalled, state.passes, blocks)
 
     def _cut(self, inner: Result[Tensor]) -> bool:
-        """Whether the passes that are left, and nothing else, ended an inner solve."""
+        """Whether an inner solve ended because the run is out of passes."""
         return inner.status is Status.BUDGET and inner.iterations < self.inner_iterations
 
     def solution(self, problem: LatentProblem, state: AlternatingState) -> Blocks:  # noqa: ARG002

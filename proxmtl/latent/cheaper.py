@@ -1,4 +1,4 @@
-"""Factors of a given product with a lower penalty: quasi-Newton over an invertible matrix."""
+"""Factors ``(L A, A^-1 S)`` of the same product with a lower penalty: L-BFGS over invertible A."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from proxmtl.latent.penalties import JointPenalties
 __all__ = ["ITERATIONS", "cheaper"]
 
 ITERATIONS = 100
-"""Most of a stage."""
+"""Maximum number of iterations of a smoothing stage."""
 
 REMEMBERED = 20
-"""Pairs of the quasi-Newton memory."""
+"""Number of pairs of the L-BFGS memory."""
 
 SUFFICIENT = 1e-4
-"""Fraction of the predicted decrease that the line search asks for (Armijo)."""
+"""Fraction of the predicted decrease that the line search requires (Armijo)."""
 
 TRIALS = 12
-"""Lengths of a step that are tried, each a quarter of the last."""
+"""Maximum number of trial lengths of a step, each a quarter of the last."""
 
 SETTLED = 1e-3
-"""Decrease of an iteration, relative to the smoothed penalty and in units of the smoothing, below
-which it is close enough."""
+"""An iteration counts as converged if its decrease, relative to the smoothed penalty, is below this
+multiple of the smoothing."""
 
 PATIENCE = 2
-"""Such iterations, one after another, that end a stage."""
+"""Number of consecutive converged iterations that end a stage."""
 
 
 def cheaper(
     problem: JointPenalties, L: Tensor, S: Tensor, smoothing: float, iterations: int = ITERATIONS
 ) -> tuple[Tensor, Tensor]:
-    """``(L A, A^-1 S)`` with a lower smoothed penalty, A moved from the identity by L-BFGS.
+    """Return ``(L A, A^-1 S)`` with a lower smoothed penalty, minimised over A by L-BFGS from I.
 
-    The factors are updated by each step, ``A`` being their product: a step from the present factors
-    is one from the identity, so that the gradient is that of ``A = I`` in their own coordinates.
+    Each step updates the factors themselves, so that the next one starts from ``A = I`` in the
+    coordinates of the current factors; gradients are always taken there.
 
     Parameters
     ----------
     problem : JointPenalties
     L, S : Tensor, shapes (D, K) and (K, M), float64
-        Of latents that are alive in both.
+        Factors whose latents are non-zero in both.
     smoothing : float
-        Of the norms, ``sqrt(x^2 + e^2)``, with e relative to their mean.
+        Each norm x is smoothed to ``sqrt(x^2 + e^2)``; this is e relative to the mean norm.
     iterations : int
-        At most.
+        Maximum number of iterations.
     """
     cost = _Cost(problem, L, S, smoothing)
     A = torch.eye(L.shape[1], dtype=L.dtype, device=L.device)
@@ -60,7 +60,7 @@ def cheaper(
         slope = float((direction * gradient).sum())
         if not slope < 0:
             break
-        # a first step of a tenth of the identity, at most, in whatever units the penalty is
+        # limit the first step to entries of 0.1, whatever the scale of the penalty
         longest = float(direction.abs().max())
         length = 1.0 if memory.there else min(1 / value, 0.1 / longest)
         for _ in range(TRIALS):
@@ -83,7 +83,7 @@ def cheaper(
 class _Cost:
     """The smoothed penalty of ``(L A, A^-1 S)`` and its gradient in A.
 
-    In units in which the largest entries of L and S are about one, so that squares are in range.
+    Factors are scaled to largest entries of about one, so that squares cannot overflow.
     """
 
     problem: JointPenalties
@@ -102,7 +102,7 @@ class _Cost:
 
     @cached_property
     def strengths(self) -> tuple[float, float, Tensor]:
-        """Of the L1 norm, of the ridge, and of each group."""
+        """Strengths of the L1 norm, of the ridge, and of each group, for the scaled factors."""
         of_L, of_S = self.units
         problem, weights = self.problem, self.problem.group_norm.layout.weights(self.S)
         strengths = problem.l1.strength * of_L, problem.ridge.strength * of_L**2
@@ -110,7 +110,7 @@ class _Cost:
 
     @cached_property
     def members(self) -> Tensor:
-        """Which task is in which group, (M, G): ones and zeros."""
+        """Indicator matrix of the tasks in each group, (M, G)."""
         tasks, group_of = self.problem.group_norm.layout.indices(self.S.device)
         out = self.S.new_zeros(self.S.shape[1], len(self.strengths[2]))
         out[tasks, group_of] = 1.0
@@ -118,14 +118,14 @@ class _Cost:
 
     @cached_property
     def roundings(self) -> tuple[float, float]:
-        """Squares of what is added to entries of L and to norms of S."""
+        """Squared smoothing e^2 of the entries of L and of the norms of S."""
         L, S = self.scaled
         norms = (S.square() @ self.members).sqrt_()
         of_L, of_S = float(L.abs().mean()), float(norms.mean())
         return (self.smoothing * of_L) ** 2, (self.smoothing * of_S) ** 2
 
     def __call__(self, A: Tensor) -> tuple[float, Tensor]:
-        """Value and gradient; infinite where A is singular."""
+        """Value and gradient in A; the value is infinite if A is singular."""
         (L, S), (gamma, ridge, mu) = self.scaled, self.strengths
         inverse, info = torch.linalg.inv_ex(A)
         if int(info):
@@ -144,7 +144,7 @@ class _Cost:
 
 
 class _Pairs:
-    """The last pairs of L-BFGS in one matrix, for its compact form.
+    """The last pairs of L-BFGS, stacked as matrices for its compact representation.
 
     Byrd, Nocedal and Schnabel, "Representations of quasi-Newton matrices and their use in limited
     memory methods", 1994.
@@ -170,7 +170,7 @@ class _Pairs:
             self.changes = torch.cat([self.changes[1 - REMEMBERED :], y])
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """Minus the inverse Hessian's approximation times the gradient."""
+        """Quasi-Newton direction: minus the inverse-Hessian approximation times the gradient."""
         if self.steps is None or self.changes is None:
             return -gradient
         S, Y, g = self.steps, self.changes, gradient.reshape(-1)

@@ -1,4 +1,4 @@
-"""Settings of the joint model, checked before work starts."""
+"""Checks of the model's parameters before work starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check_strengths", "checked_number"]
 
 
 def check_strengths(model: Any) -> None:
-    """Raise ``ValueError`` unless strengths are finite and >= 0; own parts may have none."""
+    """Raise ``ValueError`` unless all strengths are finite and >= 0 (``own_strength``: or None)."""
     for name in ("group_strength", "l1_strength", "frobenius_strength", "own_strength"):
         value = getattr(model, name)
         if value is None and name == "own_strength":
@@ -22,7 +22,7 @@ def check_strengths(model: Any) -> None:
 
 
 def checked_number(K: Any) -> Any:
-    """Whatever has an index as a plain number: starts tell numbers from names by their type."""
+    """Convert an integer of any type (such as NumPy's) to int; return other values as they are."""
     with suppress(TypeError):
         number = operator.index(K)
         if number >= 1 and not isinstance(K, bool):

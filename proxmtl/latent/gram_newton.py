@@ -1,4 +1,4 @@
-"""Gram-Newton: the joint problem by quadratic models of the loss, minimised without the data."""
+"""Gram-Newton: minimises the factored problem by quadratic models made of Gram matrices."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from proxmtl.state import State
 __all__ = ["GramNewton", "GramNewtonState"]
 
 WHOLE = 6
-"""Iterations that take the majoriser as it is, from any start."""
+"""Number of first iterations whose model is the majoriser itself."""
 
 LEAST = 1e-9
-"""Share of the majoriser in a model, at least: it makes every model definite."""
+"""Minimum share theta of the majoriser in a model; it makes the model positive definite."""
 
 SMALL = 3e-8
-"""Shares below this are the least."""
+"""A share below this is set to the minimum."""
 
 DECREASE = 0.05
-"""Fraction of the predicted decrease that a trial must have."""
+"""Fraction of the predicted decrease that a trial must achieve."""
 
 TIGHTEST = 1e-9
-"""Least relative residual that an inner solve is asked for."""
+"""Smallest relative residual that is requested of an inner solve."""
 
 COPIES = 5
-"""Of the Hessians of all tasks: what is kept, a model, and what comes and goes."""
+"""Memory in units of the Hessians of all tasks: Gram matrices, a model, and temporary arrays."""
 
 
 @dataclass
 class GramNewtonState(State):
-    """Factors, the loss there, and the Gram matrices.
+    """Factors, loss and scores there, Gram matrices, and the share theta of the majoriser.
 
-    ``slope`` is the gradient in the design's parameter; ``held`` are the weights that samples have
-    in ``grams``.
+    ``slope`` is the gradient in the design's parameter; ``held`` are the weights with which the
+    samples enter ``grams``; ``scales[m] * full`` is the majoriser of task m.
     """
 
     blocks: Blocks
@@ -61,12 +61,12 @@ class GramNewtonState(State):
     theta: float
     memory: tuple[float, ...]
     interval: int
-    due: int  # iteration of the next refactoring
+    due: int  # iteration at which the factors are next replaced by cheaper ones
     long = True
 
 
 class _Trial(NamedTuple):
-    """A point that was measured."""
+    """A trial point with its loss and objective, and the decrease that the model predicted."""
 
     blocks: Blocks
     loss: float
@@ -78,37 +78,38 @@ class _Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
-    """Minimise a quadratic model of the loss and all penalties, measure, and model it anew.
+    """Proximal Newton method: minimise a quadratic model of the loss plus all penalties, repeat.
 
-    The model's Hessian of a task is the Gram matrix of its samples, weighted with the loss's
-    curvature at their scores (for the squared hinge: of the samples that bend it), blended with the
-    share theta of the Gram matrix at the largest curvature, a majoriser. Intercepts and own parts
-    are eliminated, and the factors minimise the model by PALM and Newton steps that take no
-    product with the features (:mod:`proxmtl.latent.inner`). The trial is accepted if the objective
-    falls by enough of what the model predicts; then theta falls too. Otherwise it rises: at one
-    the model lies above the objective, which cannot rise. The squared hinge is quadratic until
-    samples change sides, so that the last iterations gain many digits each.
+    The Hessian of a task in the model is the Gram matrix of its samples, weighted by the curvature
+    of the loss at their scores (for the squared hinge: of the samples within the margin), blended
+    with a share theta of the Gram matrix at the largest curvature, a majoriser. Intercepts and own
+    parts are eliminated by Schur complements; PALM and Newton steps, which take no product with the
+    features, minimise the model over the factors (:mod:`proxmtl.latent.inner`). A trial is accepted
+    if the objective falls by a sufficient fraction of the predicted decrease, and theta is then
+    lowered; otherwise theta is raised. At theta = 1 the model is an upper bound on the objective,
+    which then cannot rise. For piecewise quadratic losses such as the squared hinge, the last
+    iterations converge in very few steps.
 
-    Gram matrices follow the samples whose curvature changes. They count as passes by their number
-    of operations, ``D / 2`` for all samples of all tasks. At iterations 1, 2, 4, ... and as long as
-    it gains the factors are replaced by cheaper ones of the same product
-    (:func:`~proxmtl.latent.refactor.refactor`).
+    The Gram matrices are updated for the samples whose curvature has changed. They count as passes
+    by their number of operations, ``D / 2`` for all samples of all tasks. At iterations 1, 2, 4,
+    ..., and for as long as it lowers the objective, the factors are replaced by cheaper ones of the
+    same product (:func:`~proxmtl.latent.refactor.refactor`).
 
     Parameters
     ----------
     rounds : int
-        Most rounds, of two PALM steps and a Newton step, that a model is minimised with.
+        Maximum number of rounds (two PALM steps and a Newton step) to minimise a model.
     tightness : float
-        Relative residual to which a model is solved, as a fraction of that of the problem.
+        Relative residual to which a model is minimised, as a fraction of the problem's residual.
     worthwhile : float
-        Least gain of a refactoring, relative to the objective, after which the next follows at
-        once.
+        If replacing the factors lowers the objective by at least this fraction, it is repeated in
+        the next iteration.
     most : float
         As for :class:`~proxmtl.latent.refactor.Refactored`.
     revive : bool
-        Likewise.
+        As for :class:`~proxmtl.latent.refactor.Refactored`.
     whole : int
-        Iterations that take the majoriser as it is: supports settle in them.
+        Number of first iterations whose model is the majoriser, in which the supports settle.
 
     References
     ----------
@@ -149,7 +150,10 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
         )
 
     def lacking(self, problem: LatentProblem) -> str | None:
-        """What a problem lacks to be one for this solver, whatever memory is free; else None."""
+        """Requirement of this solver that the problem lacks, as text; None if none.
+
+        Does not depend on the free memory.
+        """
         if not problem.design.has_samples:
             return "dense features, a SharedDesign or a TaskDesign"
         if problem.loss.coupled:
@@ -162,7 +166,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
         return self.begin(problem, (*cheapest(problem, x0[:2], self.most), *x0[2:]))
 
     def begin(self, problem: LatentProblem, x0: Blocks) -> GramNewtonState:
-        """State before the first iteration, from factors as they are."""
+        """State before the first iteration, from the given factors without replacing them."""
         blocks = tuple(block.clone() for block in x0)
         loss, scores = _measured(problem, blocks)
         slope = _slope(problem, scores)
@@ -216,7 +220,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
             theta=_next(theta, state, found),
             memory=tuple(found.memory),
         )
-        # at the last digits the residual may still fall where the objective does not
+        # near convergence, the residual may still fall although the objective is at rounding
         if not found.objective < state.objective and not _residual(problem, new) < residual:
             return replace(state, iteration=state.iteration + 1, stalled=True)
         return new
@@ -226,7 +230,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
         return found.objective <= state.objective - needed + _rounding(state)
 
     def _refactored(self, problem: LatentProblem, state: GramNewtonState) -> GramNewtonState:
-        """Cheaper factors of the same product, where they are due."""
+        """Replace the factors by cheaper ones of the same product, if that is due."""
         if state.iteration < state.due:
             return state
         given = state.blocks
@@ -254,7 +258,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
     def _trial(
         self, problem: LatentProblem, state: GramNewtonState, theta: float, residual: float
     ) -> _Trial:
-        """Minimise the model with this share of the majoriser, and measure where it is least."""
+        """Minimise the model with the share ``theta`` of the majoriser; measure its minimiser."""
         hessians = state.full * state.scales[:, None, None]
         if theta < 1 and state.grams is not None:
             hessians = torch.lerp(state.grams, hessians, max(theta, LEAST))
@@ -290,7 +294,7 @@ class GramNewton(Solver[LatentProblem, GramNewtonState, Blocks]):
 
 
 def _next(theta: float, state: GramNewtonState, found: _Trial) -> float:
-    """Share of the majoriser in the next model: less, the better this one was."""
+    """Share of the majoriser in the next model: the better this model, the smaller."""
     if theta == 1:
         return theta
     fall = state.objective - found.objective
@@ -306,21 +310,21 @@ def _wide(blocks: Blocks) -> Blocks:
 
 
 def _measured(problem: LatentProblem, blocks: Blocks) -> tuple[float, Tensor]:
-    """Loss, summed in float64, and scores: half a pass."""
+    """Loss, summed in float64, and scores; costs half a pass."""
     problem.counts.charge(forward=1)
     scores = problem.design.scores(problem.weights(blocks))
     return float(problem.data.value(scores.to(torch.float64))), scores
 
 
 def _slope(problem: LatentProblem, scores: Tensor) -> Tensor:
-    """Gradient in the design's parameter, float64: half a pass."""
+    """Gradient in the design's parameter, float64; costs half a pass."""
     problem.counts.charge(adjoint=1)
     residuals = problem.data.gradient(scores.to(torch.float64))
     return problem.design.adjoint(residuals.to(scores)).to(torch.float64)
 
 
 def _with_grams(problem: LatentProblem, state: GramNewtonState) -> GramNewtonState:
-    """Bring the Gram matrices to the curvature at the scores."""
+    """Update the Gram matrices to the curvature of the loss at the current scores."""
     bends = problem.data.curvature(state.scores.to(torch.float64))
     grams, held = state.grams, state.held
     if grams is None or held is None:  # the majoriser is that of the largest curvature
@@ -331,7 +335,7 @@ def _with_grams(problem: LatentProblem, state: GramNewtonState) -> GramNewtonSta
 
 
 def _residual(problem: LatentProblem, state: GramNewtonState) -> float:
-    """Relative KKT residual, as a certificate has it: the largest of a block in its own unit."""
+    """Relative KKT residual as in a certificate: the largest scaled residual of a block."""
     wide = _wide(state.blocks)
     L, S, _, own = problem.parts(wide)
     along = problem.parts(problem.pull_back(wide, state.slope))
@@ -348,5 +352,5 @@ def _residual(problem: LatentProblem, state: GramNewtonState) -> float:
 
 
 def _rounding(state: GramNewtonState) -> float:
-    """Rounding error to expect of an objective."""
+    """Estimate of the rounding error of the objective."""
     return 10 * torch.finfo(state.blocks[0].dtype).eps * abs(state.objective)

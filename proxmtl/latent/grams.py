@@ -1,4 +1,4 @@
-"""Gram matrices of each task's samples, weighted, and the quadratic model of the loss they make."""
+"""Weighted Gram matrices of each task's samples, and the quadratic model of the loss from them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from proxmtl.problem import Problem
 __all__ = ["Reduced", "full_grams", "gram_passes", "moved_grams", "reduced", "sides"]
 
 CHANGED = 0.15
-"""Relative change of a sample's weight from which on it is changed in a Gram matrix."""
+"""A sample's weight in a Gram matrix is updated if its relative change is at least this."""
 
 
 def sides(problem: LatentProblem) -> tuple[int, int, int]:
-    """Tasks M, features D, and the side of a Gram matrix: D, and one more for an intercept."""
+    """Number of tasks M, of features D, and side of a Gram matrix: D, or D + 1 with intercept."""
     side = problem.design.parameter_shape(problem.targets)[0]
     return problem.data.n_tasks, side - int(problem.design.intercept), side
 
 
 def by_task(problem: LatentProblem | Problem, values: Tensor) -> list[Tensor]:
-    """Entries of the shape of the labels, one vector a task: views."""
+    """Split score-shaped values into a vector for each task (views)."""
     targets = problem.targets
     if targets.task_of is None:
         return list(values.unbind(1))
@@ -33,21 +33,21 @@ def by_task(problem: LatentProblem | Problem, values: Tensor) -> list[Tensor]:
 
 
 def gram_passes(problem: LatentProblem, rows: float) -> float:
-    """Operations of Gram matrices of so many rows, in passes over the data."""
+    """Operations of Gram matrices of ``rows`` rows in total, in passes over the data."""
     _, D, side = sides(problem)
     return rows * side**2 / (2 * D * problem.data.shape.numel())
 
 
 def full_grams(problem: LatentProblem) -> tuple[Tensor, Tensor]:
-    """Gram matrices of all samples at the largest curvature of the loss: its majorisers.
+    """Gram matrices of all samples at the largest curvature of the loss, which majorise it.
 
     Returns
     -------
     grams : Tensor, shape (M, D + 1, D + 1) or (1, D + 1, D + 1), float64
-        One for all tasks where features are shared and weights are multiples of each other; without
-        an intercept D in place of D + 1.
+        A single one if features are shared and the tasks' weights are multiples of each other;
+        D in place of D + 1 without an intercept.
     scales : Tensor, shape (M,)
-        Their factors.
+        Factors by which the tasks' Gram matrices are multiples of ``grams``.
     """
     bound = problem.loss.curvature_bound * problem.data.at(torch.float64).weights
     columns = by_task(problem, bound)
@@ -67,10 +67,10 @@ def full_grams(problem: LatentProblem) -> tuple[Tensor, Tensor]:
 def moved_grams(
     problem: LatentProblem, grams: Tensor, held: Tensor, wanted: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gram matrices brought from the weights ``held`` to those wanted, and the weights they hold.
+    """Update Gram matrices from the sample weights ``held`` to ``wanted``; return both.
 
-    Samples whose weight has changed by less than 15 % keep it; a task of which more samples change
-    than bend the loss is computed anew. Nothing that is given is modified.
+    A sample whose weight changes by less than 15 % keeps its old one. The matrix of a task is
+    recomputed if more of its samples change than have a positive weight. Modifies no argument.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def moved_grams(
 
 
 def _grams(problem: LatentProblem, columns: list[Tensor], tasks: list[int]) -> Tensor:
-    """``X_m' diag(w) X_m`` with the intercept's column last, for weights of any sign."""
+    """``X_m' diag(w) X_m``, the intercept's column last, for weights of any sign."""
     side, design = sides(problem)[2], problem.design
     entries = [torch.nonzero(column).flatten() for column in columns]
     share = gram_passes(problem, sum(len(each) for each in entries))
@@ -115,28 +115,32 @@ def _grams(problem: LatentProblem, columns: list[Tensor], tasks: list[int]) -> T
 
 
 class Reduced(NamedTuple):
-    """A quadratic model of the loss in ``L S`` alone: intercepts and own parts at their best.
+    """A quadratic model of the loss in ``L S`` alone, minimised over intercepts and own parts.
 
-    The model of a change dW of the shared weights is ``sum_m d_m' H_m d_m / 2 + g_m' d_m``, up to
-    ``gain``, the decrease that intercepts and own parts give where ``dW = 0``.
+    The model of a change dW of the shared weights, with columns ``d_m``, is
+    ``sum_m d_m' H_m d_m / 2 + g_m' d_m - gain``; ``gain`` is the decrease from intercepts and own
+    parts at ``dW = 0``.
     """
 
     hessians: Tensor
-    """(M, D, D), positive semidefinite."""
+    """``H_m``, (M, D, D), positive semidefinite."""
     slopes: Tensor
-    """(D, M), at ``dW = 0``."""
+    """``g_m``, (D, M)."""
     gain: float
     coupling: Tensor | None
-    """(M, D): what a change of a task's weights takes from its intercept."""
+    """Decrease of a task's optimal intercept per unit change of its weights, (M, D)."""
     bias: Tensor | None
-    """(M,): change of the intercepts at ``dW = 0``."""
+    """Optimal change of the intercepts at ``dW = 0``, (M,)."""
     ridge: float
-    """Strength nu of own parts' ridge."""
+    """Strength nu of the ridge on own parts."""
     own: Tensor | None
-    """(D, M): change of own parts at ``dW = 0``."""
+    """Optimal change of own parts at ``dW = 0``, (D, M)."""
 
     def others(self, change: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Changes of intercepts (M,) and own parts (D, M), for one of ``L S``; None where none."""
+        """Optimal changes of intercepts (M,) and own parts (D, M), given that of ``L S``.
+
+        None for a block that the problem lacks.
+        """
         own = None
         if self.own is not None:
             own = self.own - times(self.hessians, change) / (2 * self.ridge)
@@ -147,27 +151,26 @@ class Reduced(NamedTuple):
 
 
 def times(matrices: Tensor, columns: Tensor) -> Tensor:
-    """Each symmetric matrix (M, D, D) times the column of its task, (D, M)."""
-    # from the left: three times as fast as from the right
+    """Product of each task's symmetric matrix (M, D, D) with its column, (D, M)."""
+    # multiplying from the left is three times as fast as from the right
     return torch.bmm(columns.T[:, None, :], matrices)[:, 0].T
 
 
 def reduced(problem: LatentProblem, hessians: Tensor, slope: Tensor, own: Tensor | None) -> Reduced:
-    """Eliminate intercepts and own parts of a quadratic model of the loss: Schur complements.
+    """Eliminate intercepts and own parts from a quadratic model of the loss (Schur complements).
 
-    With an intercept of curvature ``c`` and coupling ``h`` the rest has the Hessian ``H - h h'/c``:
-    features are centred on the samples that bend the loss. Own parts V have the ridge nu, and
-    at its minimum over them the model's Hessian is that of an infimal convolution,
-    ``2 nu (H + 2 nu)^-1 H``.
+    With an intercept of curvature ``c`` and coupling ``h``, the Hessian becomes ``H - h h'/c``: the
+    features are centred, weighted by the curvature. Minimising over own parts V with their ridge nu
+    (an infimal convolution) then gives the Hessian ``2 nu (H + 2 nu)^-1 H``.
 
     Parameters
     ----------
     hessians : Tensor, shape (M, D + 1, D + 1)
-        The intercept last; D without one.
+        The intercept last; D in place of D + 1 without one.
     slope : Tensor, shape (D + 1, M)
         Gradient of the loss in the design's parameter.
     own : Tensor or None, shape (D, M)
-        V where the model is made.
+        V at the point of the model.
     """
     g, g_bias = problem.design.split(slope)
     coupling = bias = own_change = None
@@ -175,7 +178,7 @@ def reduced(problem: LatentProblem, hessians: Tensor, slope: Tensor, own: Tensor
     H = hessians
     if g_bias is not None:
         h, c = H[:, :-1, -1], H[:, -1, -1]
-        # a task of which no sample bends the loss has no curvature, and no slope either
+        # a task without curvature has no samples within the margin, so no slope either
         seen = c > 0
         safe = torch.where(seen, c, 1.0)
         coupling = torch.where(seen[:, None], h / safe[:, None], 0.0)

@@ -1,4 +1,4 @@
-"""The default joint solver: PANOC first, then Gram-Newton, each as long as it is worth it."""
+"""The default solver of the factored problem: PANOC first, then Gram-Newton, by predicted cost."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from proxmtl.state import Saved, State
 __all__ = ["Hybrid", "HybridState", "default_solver"]
 
 EVERY = 10
-"""Iterations of PANOC between looks at whether the other solver is worth it."""
+"""Iterations of PANOC between decisions whether to switch to Gram-Newton."""
 
 RESERVE = 10
-"""Passes that Gram-Newton must have left beyond those of its Gram matrices."""
+"""Passes that the budget must hold for Gram-Newton beyond those of its Gram matrices."""
 
 MOST_NUMBERS = (1 << 30) // (8 * COPIES)
-"""Of all tasks' Hessians: with their copies a gigabyte. What memory is free is no matter: the path,
-and with it the last digits of a result, hangs on the problem alone."""
+"""Maximum number of entries of all Hessians, 1 GiB with their copies; fixed, so that results do
+not depend on the free memory."""
 
 MORE = 3
-"""Work of a solver, in units of the other's so far, after which it is the other's turn: all is then
+"""A solver's turn ends when it has done this many times the work of the other, so that the total is
 at most ``1 + MORE`` times the work of the faster one alone."""
 
 
 @dataclass
 class HybridState(State):
-    """State of the solver whose turn it is, the other's being None, and the work of both.
+    """State of the active solver (that of the other is None), and the work of both so far.
 
-    Work is in operations as :mod:`proxmtl.latent.work` counts them.
+    Work is in operations, as counted by :mod:`proxmtl.latent.work`.
     """
 
     descent: RefactoredState | None
@@ -55,35 +55,33 @@ class HybridState(State):
 
 @dataclass(frozen=True)
 class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
-    """Rent PANOC's iterations, and buy Gram-Newton's when as much as these cost has been spent.
+    """PANOC, then Gram-Newton once PANOC has done as much work as that is predicted to take.
 
-    PANOC with refactoring makes the first digits cheaply and settles the supports, and may need
-    thousands of iterations for the next; Gram-Newton starts with the cost of Gram matrices and
-    inner solves and then needs a few. So PANOC descends until its operations are those that
-    Gram-Newton is predicted to take from its point, and Gram-Newton goes on from there. Whichever
-    is faster, the work is at most twice that of the faster one, as far as the prediction holds.
-    Where it doesn't, and Gram-Newton has taken three times the work of PANOC, PANOC has another
-    turn, until it has taken three times as much, and so on. The one that hasn't ended the run has
-    then taken at most three times the work of the other, so that all is at most four times the work
-    of the faster one alone; or, where the prediction was too high, at most that and the work of
-    Gram-Newton. This is up to the iterations between looks, and as long as the turns of one take
-    nothing from the progress of the other. One that can go no further leaves the run to the other
-    before its work is done.
+    PANOC with refactoring gains the first digits cheaply and settles the supports, but may need
+    thousands of iterations for more digits. Gram-Newton has a high initial cost (Gram matrices) and
+    then needs few iterations. As in the ski-rental problem, PANOC runs until its operations equal
+    those that Gram-Newton is predicted to take from its point, and Gram-Newton continues from
+    there. If the prediction holds, the work is at most twice that of the faster solver alone.
+    If it does not, and Gram-Newton has done three times the work of PANOC, it is PANOC's turn
+    again, until that has done three times the work of Gram-Newton, and so on. The total is then at
+    most four times the work of the faster solver alone (plus Gram-Newton's work, if the prediction
+    was too high), provided that the turns of one solver do not undo the progress of the other. A
+    solver that stalls hands over to the other at once.
 
-    Gram-Newton has no turn where it can't take the problem: sparse features, coupled losses, Gram
-    matrices of more than a gigabyte in all, or more passes than are left of the budget. Nor with
-    fewer labels a task, on average, than features: weights then fit them nearly all, samples change
-    sides all the time, and its iterations are many.
+    Gram-Newton gets no turn if it cannot take the problem: sparse features, coupled losses, Gram
+    matrices of more than 1 GiB, or more passes than remain. Nor if tasks have, on average, fewer
+    labels than features: nearly all labels are then fitted, the samples within the margin keep
+    changing, and Gram-Newton takes many iterations.
 
     Parameters
     ----------
     descent : Refactored
     gram : GramNewton
     budget : float
-        Passes of the whole run.
+        Limit of the passes of the whole run.
     worth : float
-        Work of PANOC after which Gram-Newton has its first turn, in units of what that is predicted
-        to take.
+        Gram-Newton gets its first turn when PANOC has done this many times the work that
+        Gram-Newton is predicted to take.
     """
 
     descent: Refactored = field(default_factory=Refactored)
@@ -104,7 +102,7 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
         return HybridState(0, inner.objective, False, 0.0, inner, None, 0.0, 0.0)
 
     def step(self, problem: LatentProblem, state: HybridState) -> HybridState:
-        before = problem.counts.passes  # those of a switch are work of the solver that begins
+        before = problem.counts.passes  # passes of a switch count as work of the solver it begins
         state = self._switched(problem, state)
         blocks = self.solution(problem, state)
         work_of_descent, work_of_gram = state.work_of_descent, state.work_of_gram
@@ -137,10 +135,10 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
         )
 
     def _switched(self, problem: LatentProblem, state: HybridState) -> HybridState:
-        """The state with the other solver's turn begun, where it is."""
+        """Switch to the other solver if it is its turn."""
         gram = state.gram
         if gram is not None:
-            if gram.stalled:  # it gets no other turn; PANOC goes on as long as it can
+            if gram.stalled:  # Gram-Newton gets no further turn
                 state = replace(state, work_of_gram=math.inf)
             elif state.work_of_gram <= MORE * state.work_of_descent:
                 return state
@@ -150,7 +148,7 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
             return state
         descent = state.descent
         if descent is not None and descent.stalled and _may_move(descent):
-            state = replace(state, work_of_descent=math.inf)  # Gram-Newton's, for as long as it can
+            state = replace(state, work_of_descent=math.inf)  # PANOC gets no further turn
         elif not _is_look(state):
             return state
         blocks = self.solution(problem, state)
@@ -178,7 +176,7 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
             super().check_resume(problem, state)
 
     def start_claim(self, problem: LatentProblem, state: HybridState) -> float:
-        if state.descent is None:  # a run that is resumed: its start is not asked for
+        if state.descent is None:  # only in a resumed run, which does not use the claim
             return self.bound(problem, state)
         return self.descent.start_claim(problem, state.descent)
 
@@ -193,13 +191,13 @@ class Hybrid(Solver[LatentProblem, HybridState, Blocks]):
 
 
 def _is_look(state: HybridState) -> bool:
-    """Whether a turn of PANOC may end here: at every tenth iteration, with its share done."""
+    """Whether PANOC's turn may end here: every tenth iteration, once it has done its work."""
     share_done = state.work_of_gram == 0 or state.work_of_descent >= MORE * state.work_of_gram
     return state.iteration > 0 and state.iteration % EVERY == 0 and share_done
 
 
 def _may_move(descent: RefactoredState | None) -> bool:
-    """Whether PANOC is not at a stationary point to the last digit, where no solver moves."""
+    """Whether PANOC has not reached a point that is stationary to the last digit."""
     if descent is None:
         return False
     inner = descent.inner

@@ -1,4 +1,4 @@
-"""Starting points of the factored problem, and the exact rebalancing of its factors."""
+"""Starting points of the factored problem from single-task weights; rebalancing of factors."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ __all__ = [
 ]
 
 FEWEST = 5.0
-"""Passes with which a start gets somewhere: two before its first iteration, and three of these."""
+"""Minimum budget of a useful start, in passes: two before its first iteration, and three more."""
 
 RIDGE_FRACTION = 1e-2
 """Ridge of the single-task start, as a fraction of the loss's largest curvature."""
 
 
 ROUNDING = 2.0**-51
-"""Relative step from which on Newton's method on one number has no digit to gain."""
+"""Relative step at which Newton's method on a scalar has converged."""
 
 COPIES = 4
-"""Of the factors, at least: a point, a trial, a gradient and a direction."""
+"""Minimum number of copies of the factors in memory: point, trial, gradient and direction."""
 
 
 def check_room(n_latents: int, n_features: int, n_attributes: int, itemsize: int = 8) -> None:
-    """Raise where the factors of so many latent tasks can't be held in memory.
+    """Check that the factors of ``n_latents`` latent tasks fit into memory.
 
     Raises
     ------
     ValueError
-        It says how many can.
+        If they do not; the message says how many latent tasks would fit.
     """
     size = COPIES * itemsize * (n_features + n_attributes)
     check_memory(
@@ -60,12 +60,12 @@ def check_room(n_latents: int, n_features: int, n_attributes: int, itemsize: int
 def single_task_weights(problem: LatentProblem) -> Tensor:
     """Weights of independent ridge classifiers (D, M), the intercept row last if there is one.
 
-    Solved to a relative gap of 1 %, 200 iterations or half of the passes that are left: a start,
-    not an answer. Where there are hardly any it may take them all: it is then the answer.
+    Solved to a relative gap of 1 %, at most 200 iterations, and at most half of the remaining
+    passes; if very few passes remain, it may use all of them.
     """
     curvature = problem.loss.curvature_bound * float(problem.curvature_by_task.max())
     ridge = RIDGE_FRACTION * check_curvature(problem, curvature)
-    # features that are all zero have no curvature, and any ridge does
+    # features that are all zero have no curvature; any ridge will do
     penalty = SquaredFrobenius(ridge or 1.0)
     convex = Problem(problem.loss, problem.design, problem.targets, penalty, counts=problem.counts)
     left = problem.counts.left
@@ -77,8 +77,8 @@ def single_task_weights(problem: LatentProblem) -> Tensor:
 def svd_start(problem: LatentProblem, n_latents: int, generator: torch.Generator) -> Blocks:
     """Split single-task weights by a thin SVD, ``L = U sqrt(s)``, ``S = sqrt(s) V'``, rebalanced.
 
-    Reproduces the single-task weights when ``n_latents`` is at least their rank, where own parts
-    are zero. Latents beyond the rank get small random columns in both factors.
+    Own parts are zero. Reproduces the single-task weights if ``n_latents`` is at least their rank.
+    Latents beyond the rank are small random vectors in both factors.
     """
     weights, bias = problem.design.split(single_task_weights(problem))
     L, S = split_weights(weights, n_latents)
@@ -93,7 +93,7 @@ def svd_start(problem: LatentProblem, n_latents: int, generator: torch.Generator
 
 
 def split_weights(weights: Tensor, n_latents: int) -> tuple[Tensor, Tensor]:
-    """Factors ``U sqrt(s)`` and ``sqrt(s) V'`` of the leading singular values that are not zero.
+    """Factors ``U sqrt(s)`` and ``sqrt(s) V'`` of the leading non-zero singular values.
 
     Signs are fixed so that the largest entry of each left singular vector is positive.
     """
@@ -106,7 +106,7 @@ def split_weights(weights: Tensor, n_latents: int) -> tuple[Tensor, Tensor]:
 
 
 def _blocks(problem: LatentProblem, L: Tensor, S: Tensor, bias: Tensor | None) -> Blocks:
-    """A point without own parts."""
+    """Assemble the blocks of a point; own parts, if any, are zero."""
     own = None if problem.own is None else L.new_zeros(L.shape[0], S.shape[1])
     return problem.blocks(Parts(L, S, None if bias is None else bias.clone(), own))
 
@@ -130,11 +130,11 @@ def paper_start(problem: LatentProblem, n_latents: int, generator: torch.Generat
 
 
 def rebalance(problem: LatentProblem, L: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
-    """Rescale each latent, ``(c l_k, s_k / c)``, to the least penalty: ``L S`` is kept.
+    """Rescale each latent, ``(c l_k, s_k / c)``, to minimise the penalty; keeps ``L S``.
 
     ``c`` is the positive root of ``2 lambda ||l||^2 c^3 + gamma ||l||_1 c^2 = mu Omega(s)``, by
-    Newton's method from above, where it is monotone. A latent with a zero factor is set to zero in
-    both.
+    Newton's method from above, where it converges monotonically. A latent that is zero in one
+    factor is set to zero in both.
     """
     wide_L, wide_S = L.to(torch.float64), S.to(torch.float64)
     cubic = 2 * problem.ridge.strength * wide_L.square().sum(0)
@@ -142,7 +142,7 @@ def rebalance(problem: LatentProblem, L: Tensor, S: Tensor) -> tuple[Tensor, Ten
     target = problem.row_penalties(wide_S)
     alive = (cubic + square > 0) & (target > 0)
     cubic, square, target = (torch.where(alive, v, 1.0) for v in (cubic, square, target))
-    # either term alone gives an upper bound on the root
+    # dropping either term gives an upper bound on the root
     tiny = torch.finfo(torch.float64).tiny
     c = torch.minimum(
         (target / cubic.clamp_min(tiny)) ** (1 / 3), (target / square.clamp_min(tiny)) ** 0.5
@@ -159,5 +159,5 @@ def rebalance(problem: LatentProblem, L: Tensor, S: Tensor) -> tuple[Tensor, Ten
 
 
 def _normal(rows: int, columns: int, generator: torch.Generator, like: Tensor) -> Tensor:
-    # drawn on the CPU in float64, so that a seed means the same start everywhere
+    # drawn on the CPU in float64, so that a seed gives the same start on every device
     return torch.randn(rows, columns, generator=generator, dtype=torch.float64).to(like)

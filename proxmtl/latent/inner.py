@@ -1,4 +1,4 @@
-"""Factors of least penalised quadratic model, without a look at the data: PALM and Newton steps."""
+"""Minimisation of a quadratic model plus penalties over the factors, by PALM and Newton steps."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from proxmtl.latent.problem import LatentProblem
 __all__ = ["Memory", "Model", "Point", "largest_relative", "minimise"]
 
 SUFFICIENT = 1e-4
-"""Fraction of the predicted decrease that the line search asks for (Armijo)."""
+"""Fraction of the predicted decrease that the line search requires (Armijo)."""
 
 TRIALS = 7
-"""Lengths of a Newton step that are tried."""
+"""Maximum number of trial lengths of a Newton step."""
 
 SHRINK = 0.4
-"""Of a length that is not taken."""
+"""Factor by which a rejected step length is shortened."""
 
 ATTEMPTS = 8
-"""Dampings of a Newton step that are tried."""
+"""Maximum number of trial dampings of a Newton step."""
 
 FARTHEST = 1e4
-"""Longest step of a block, in units of one over the bound on its curvature."""
+"""Maximum step of a block, in units of one over the bound on its curvature."""
 
 HALVINGS = 60
-"""Of the step of a block, at most."""
+"""Maximum number of halvings of a block's step."""
 
 
 class Point(NamedTuple):
-    """Factors with the model there."""
+    """Factors, and the model's smooth value, penalty and gradient there."""
 
     L: Tensor
     S: Tensor
@@ -51,15 +51,16 @@ class Point(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What one inner solve learns for the next: it goes into the state of a run."""
+    """Step lengths and damping that one inner solve passes to the next, in the run's state."""
 
     reach_l: float = 1.0
-    """Steps along L, in units of one over a bound on the curvature."""
+    """Step along L, in units of one over a bound on the curvature."""
     reach_s: float = 1.0
+    """Step along S, likewise."""
     damping: float = 0.0
-    """Added to the diagonal of a Hessian, in units of its mean."""
+    """Levenberg-Marquardt damping: added to the diagonal of a Hessian, in units of its mean."""
     rounds: float = 0.0
-    """Made so far."""
+    """Number of rounds made so far."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,11 @@ class Model:
     Attributes
     ----------
     problem : LatentProblem
-        Whose penalties these are.
+        Provides the penalties.
     quadratic : Reduced
+        Hessians ``H_m`` and slopes ``g_m``.
     centre : Tensor, shape (D, M)
+        ``L S`` at which the loss was modelled.
     """
 
     problem: LatentProblem
@@ -104,7 +107,7 @@ class Model:
 
     @cached_property
     def members(self) -> Tensor:
-        """Which task is in which group, (M, G): ones and zeros."""
+        """Indicator matrix of the tasks in each group, (M, G)."""
         tasks, group_of = self.problem.group_norm.layout.indices(self.centre.device)
         out = self.centre.new_zeros(self.centre.shape[1], len(self.problem.groups))
         out[tasks, group_of] = 1.0
@@ -115,17 +118,17 @@ class Model:
         return self.problem.groups.is_disjoint
 
     def norms(self, S: Tensor) -> Tensor:
-        """Of each row on each group, (K, G)."""
+        """Norm of each row of S on each group, (K, G)."""
         return (S.square() @ self.members).sqrt()
 
     @cached_property
     def curvature(self) -> Tensor:
-        """Bounds on the largest eigenvalues of the Hessians, (M,)."""
+        """Upper bounds on the largest eigenvalues of the Hessians, (M,)."""
         bounds: Tensor = torch.linalg.matrix_norm(self.quadratic.hessians)
         return bounds
 
     def residual(self, point: Point) -> float:
-        """The larger of both factors' KKT residuals, relative to the smooth part's gradients."""
+        """Larger of the KKT residuals of L and S, relative to the smooth part's gradients."""
         L, S, _, _, G = point
         along_L, along_S = G @ S.T, L.T @ G
         slope = along_L + 2 * self.ridge * L
@@ -136,9 +139,9 @@ class Model:
 
 
 def largest_relative(parts: list[tuple[Tensor, Tensor]]) -> float:
-    """Largest norm of a block's residual in its own unit, as in a certificate: of any scale.
+    """Largest scaled residual of a block, as in a certificate, from (residual, gradient) pairs.
 
-    A block without a unit, of which the gradient is zero, is measured in that of all.
+    A block whose gradient is zero is scaled by the norm of all gradients.
     """
     norms = [(float(residual.norm()), float(unit)) for residual, unit in parts]
     whole = math.hypot(*(unit for _, unit in norms)) or 1.0
@@ -148,10 +151,10 @@ def largest_relative(parts: list[tuple[Tensor, Tensor]]) -> float:
 def minimise(
     model: Model, factors: Pair, memory: Memory, *, tolerance: float, rounds: int
 ) -> tuple[Point, Memory]:
-    """Descend on the model from factors until its relative KKT residual is small.
+    """Minimise the model from given factors until its relative KKT residual is ``tolerance``.
 
-    Each round takes two PALM steps, which change the support, and one Newton step on the entries
-    that are not zero. The model's objective never rises.
+    Each of at most ``rounds`` rounds takes two PALM steps, which change the support, and one Newton
+    step on the non-zero entries. The objective of the model never rises.
     """
     L, S = factors
     used = (L != 0).any(0) | (S != 0).any(1)
@@ -160,7 +163,7 @@ def minimise(
         memory = memory._replace(rounds=memory.rounds + 1)
         for _ in range(2):
             point, memory = _palm_step(model, point, memory)
-        # without the sum of what rounding the steps have left
+        # recompute the model, to discard the rounding errors that the steps have accumulated
         point = model.at(point.L, point.S)
         if model.residual(point) <= tolerance:
             break
@@ -171,8 +174,8 @@ def minimise(
 
 
 def _palm_step(model: Model, point: Point, memory: Memory) -> tuple[Point, Memory]:
-    """A proximal gradient step of L, then one of S, each as long as it descends."""
-    floors = model.problem.least_curvatures  # of a factor that is zero, which has none
+    """A proximal gradient step of L, then one of S, each with a line search on its length."""
+    floors = model.problem.least_curvatures  # for a zero factor, which gives no curvature
     weighted = point.S * model.curvature.sqrt()
     bound = max(float(torch.linalg.matrix_norm(weighted, 2)) ** 2, floors[0])
     gradient = point.G @ point.S.T
@@ -207,7 +210,7 @@ def _palm_step(model: Model, point: Point, memory: Memory) -> tuple[Point, Memor
 def _moved(
     model: Model, point: Point, factors: Pair, change: Tensor, slope: float
 ) -> tuple[Point, float]:
-    """The point with one factor moved, and the curvature met, ``change' H change``."""
+    """The point with one factor moved, and the curvature along the move, ``change' H change``."""
     Hd = times(model.quadratic.hessians, change)
     bend = float((change * Hd).sum())
     smooth = point.smooth + slope + bend / 2
@@ -215,7 +218,7 @@ def _moved(
 
 
 def _shrunk(model: Model, S: Tensor, step: float) -> Tensor:
-    """Prox of the group norm."""
+    """Prox of the group norm at S."""
     if not model.disjoint:
         found, _ = model.problem.group_norm.prox(S, step)
         return found
@@ -225,10 +228,10 @@ def _shrunk(model: Model, S: Tensor, step: float) -> Tensor:
 
 
 def _newton_step(model: Model, point: Point, memory: Memory) -> tuple[Point, Memory]:
-    """A step on the manifold of entries that are not zero; the same point where none descends.
+    """A damped Newton step on the non-zero entries; the same point if no trial descends.
 
-    Entries of L that change their sign, and blocks of S that turn by more than a right angle, are
-    set to zero: the model is another one beyond.
+    Entries of L that change sign, and blocks of S that turn by more than a right angle, are set to
+    zero, since the penalty is not smooth there.
     """
     damping = memory.damping
     for _ in range(ATTEMPTS):

@@ -1,4 +1,4 @@
-"""Newton directions of a penalised quadratic model of ``L S``, on the entries that are not zero."""
+"""Newton directions of a penalised quadratic model of ``L S``, on the non-zero entries."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ __all__ = [
 ]
 
 SMALLEST = 1e-10
-"""Least curvature of S that is taken for one, in units of the mean."""
+"""Curvatures of S below this, in units of the mean, are raised to it."""
 
 ROUNDING = 1e-9
-"""Added to the diagonal of the Hessian of L always, in units of its mean."""
+"""Minimum damping of the Hessian of L, in units of its mean diagonal."""
 
 MOST_ITERATIONS = 200
-"""Of conjugate gradients for a direction."""
+"""Maximum number of conjugate-gradient iterations for a direction."""
 
 ACCURACY = 0.25
-"""Of conjugate gradients, relative to the gradient, in the norm of the preconditioner."""
+"""Relative residual at which conjugate gradients stop, in the norm of the preconditioner."""
 
 MOST_ELEMENTS = 1 << 23
-"""Of products of Hessians that are held at a time."""
+"""Maximum number of entries of temporary products of Hessians."""
 
 Pair = tuple[Tensor, Tensor]
-"""A change of L and one of S."""
+"""A change of L and a change of S."""
 
 
 def gradient_of(model: Model, point: Point) -> tuple[Tensor, Tensor]:
-    """Gradient of the model in the entries of L and S that are not zero; zero elsewhere."""
+    """Gradient of the model in the non-zero entries of L and S; zero elsewhere."""
     L, S, _, _, G = point
     of_L = G @ S.T + model.gamma * L.sign() + 2 * model.ridge * L
     norms = model.norms(S)
@@ -54,7 +54,7 @@ def gradient_of(model: Model, point: Point) -> tuple[Tensor, Tensor]:
 
 
 def hessian_product(model: Model, point: Point, dL: Tensor, dS: Tensor) -> tuple[Tensor, Tensor]:
-    """Hessian of the model in these entries times a direction in them."""
+    """Product of the model's Hessian in the non-zero entries with a direction."""
     L, S, _, _, G = point
     Hd = times(model.quadratic.hessians, dL @ S + L @ dS)
     of_L = Hd @ S.T + G @ dS.T + 2 * model.ridge * dL
@@ -69,9 +69,9 @@ def hessian_product(model: Model, point: Point, dL: Tensor, dS: Tensor) -> tuple
 def newton_direction(
     model: Model, point: Point, damping: float
 ) -> tuple[Tensor, Tensor, float] | None:
-    """Direction in L and S, and the slope along it; None where rounding leaves none.
+    """Newton direction in L and S, and the slope along it; None if it is not a descent direction.
 
-    From a factorisation, or where that takes far more operations from conjugate gradients.
+    Computed by a factorisation or, if that takes far more operations, by conjugate gradients.
     """
     live = point.L != 0, live_entries(model, point.S)
     of_L, of_S = gradient_of(model, point)
@@ -84,15 +84,14 @@ def newton_direction(
     if move is None:
         return None
     slope = float((of_L * move[0]).sum() + (of_S * move[1]).sum())
-    return (*move, slope) if slope < 0 else None  # also where it is not a number
+    return (*move, slope) if slope < 0 else None  # None also if the slope is NaN
 
 
 def factored(model: Model, point: Point, gradient: Pair, live: Pair, damping: float) -> Pair | None:
-    """Newton's direction by a Cholesky factorisation.
+    """Newton direction by factorisations.
 
-    The Hessian of L alone is positive definite: it is factored, and what it leaves of S (a Schur
-    complement, whose cross term has both signs) is made definite by the absolute values of its
-    eigenvalues.
+    The Hessian of L alone is positive definite and factorised by Cholesky. Its Schur complement in
+    S may be indefinite, and is made definite by taking absolute values of its eigenvalues.
     """
     k, d = (index.contiguous() for index in torch.nonzero(live[0].T).unbind(1))
     j, m = (index.contiguous() for index in torch.nonzero(live[1]).unbind(1))
@@ -118,10 +117,9 @@ def factored(model: Model, point: Point, gradient: Pair, live: Pair, damping: fl
 
 
 def iterated(model: Model, point: Point, gradient: Pair, live: Pair, damping: float) -> Pair | None:
-    """The same equations by preconditioned conjugate gradients, roughly.
+    """Approximate Newton direction by preconditioned conjugate gradients.
 
-    Ends before a direction along which the curvature is not positive; if that is the first, it is
-    the direction.
+    Stops before a direction of nonpositive curvature; if that is the first one, returns it.
     """
     precondition = _blocks(model, point, live, damping)
     if precondition is None:
@@ -157,7 +155,7 @@ def _dot(a: Tensor, b: Tensor) -> float:
 def _blocks(
     model: Model, point: Point, live: Pair, damping: float
 ) -> tuple[Callable[[Tensor, Tensor], Pair], float, float] | None:
-    """Solves with the Hessian's blocks, a latent's in L and a task's in S, and the shifts."""
+    """Block-diagonal preconditioner (a block per latent in L, per task in S), and its shifts."""
     H, S, L = model.quadratic.hessians, point.S, point.L
     M, D = H.shape[:2]
     of_L = (S.square() @ H.reshape(M, -1)).view(len(S), D, D)
@@ -191,14 +189,14 @@ def _blocks(
 
 
 def live_entries(model: Model, S: Tensor) -> Tensor:
-    """Entries of S that are in no group that is zero."""
+    """Mask of the entries of S all of whose groups are non-zero."""
     if model.disjoint:
         return (model.norms(S) > 0).to(S) @ model.members.T > 0
     return ((model.norms(S) == 0).to(S) @ model.members.T) == 0
 
 
 def _hessian_in_l(model: Model, point: Point, k: Tensor, d: Tensor) -> Tensor:
-    """Of the smooth part, at entries (d, k) in order of k: its lower triangle, block by block."""
+    """Lower triangle of the smooth part's Hessian at entries (d, k) of L, in order of k."""
     S, H = point.S, model.quadratic.hessians
     M, D = H.shape[:2]
     K, n = len(S), len(k)
@@ -207,7 +205,7 @@ def _hessian_in_l(model: Model, point: Point, k: Tensor, d: Tensor) -> Tensor:
     A = S.new_zeros(n, n)
     for a in range(K):
         first, last = starts[a], starts[a + 1]
-        # each latent's rows of H against all latents up to it
+        # rows of each latent against all latents up to it
         size = max(1, MOST_ELEMENTS // (D * max(M, a + 1)))
         for some in torch.split(torch.arange(first, last, device=S.device), size):
             rows = H[:, d[some]].reshape(M, len(some) * D)
@@ -218,7 +216,7 @@ def _hessian_in_l(model: Model, point: Point, k: Tensor, d: Tensor) -> Tensor:
 
 
 def _cross(model: Model, point: Point, in_L: Pair, in_S: Pair) -> Tensor:
-    """Second derivatives in entries (d, k) of L and (j, m) of S."""
+    """Mixed second derivatives in entries (d, k) of L and (j, m) of S."""
     (d, k), (j, m) = in_L, in_S
     HL = model.quadratic.hessians @ point.L  # (M, D, K)
     out = point.S[k[:, None], m] * HL[m, d[:, None], j]
@@ -226,7 +224,7 @@ def _cross(model: Model, point: Point, in_L: Pair, in_S: Pair) -> Tensor:
 
 
 def _hessian_in_s(model: Model, point: Point, j: Tensor, m: Tensor) -> Tensor:
-    """Second derivatives in entries (j, m) of S, the penalty's too."""
+    """Hessian in the entries (j, m) of S, including the penalty."""
     L, S = point.L, point.S
     inner = L.T @ (model.quadratic.hessians @ L)  # (M, K, K)
     out = (m[:, None] == m) * inner[m[:, None], j[:, None], j]
@@ -240,7 +238,7 @@ def _hessian_in_s(model: Model, point: Point, j: Tensor, m: Tensor) -> Tensor:
 
 
 def _solved(A: Tensor, b: Tensor, least: float) -> Tensor:
-    """``|A|^-1 b``: eigenvalues by their absolute values, at least a tiny number."""
+    """``A^-1 b``; if A is not definite, with its absolute eigenvalues, at least ``least``."""
     factor, info = torch.linalg.cholesky_ex(A)
     if not int(info):
         found: Tensor = torch.cholesky_solve(b[:, None], factor)[:, 0]

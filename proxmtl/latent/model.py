@@ -1,4 +1,4 @@
-"""The paper's model: configuration in, certified factors out."""
+"""The paper's model as a configuration object with the method ``solve``."""
 
 from __future__ import annotations
 
@@ -40,67 +40,65 @@ Init = Literal["auto", "best", "trace", "svd", "zero", "paper"] | tuple[Any, ...
 
 @dataclass(frozen=True)
 class LatentMTL:
-    """Latent tasks shared by all, combined by group-sparse rows.
+    """Multi-task model ``W = L S``: shared latent tasks, combined with group-sparse weights.
 
     ``min_{L,S,b} loss(X L S + b) + mu sum_k sum_g ||S[k,g]|| + gamma ||L||_1 + lambda ||L||_F^2``:
-    the model of Abdulnabi, Wang, Lu and Jia (2015), eq. 2. With ``own_strength`` also a part of
-    each task's own, ``loss(X (L S + V) + b) + ... + own_strength ||V||_F^2``: what one task alone
-    needs then takes no latent. Not jointly convex: a solve is a descent from its start within a
-    budget of passes, and the result says what it reached, never more.
+    the model of Abdulnabi, Wang, Lu and Jia (2015), eq. 2. With ``own_strength``, each task also
+    has weights of its own, ``loss(X (L S + V) + b) + ... + own_strength ||V||_F^2``, so that what a
+    single task needs does not occupy a latent task. Not jointly convex: a solve descends from a
+    start within a budget of passes, and certifies stationarity, not global optimality.
 
     Parameters
     ----------
     groups : Groups or None
-        Of tasks, possibly overlapping, covering every task. None: each task on its own.
+        Groups of tasks, possibly overlapping; must cover every task. None: each task is a group.
     n_latents : int, "auto" or None
-        K, an upper bound on the rank: latents die in the solve. ``"auto"``: the rank of the best
-        of the trace norm's solutions at several strengths, roughly solved for at most 40 passes, or
-        as starts where ``init`` is ``"trace"`` or ``"best"``: at most half of ``max_passes``, about
-        130 passes, which these take with any K. None: ``min(M, D)``. Without groups a
-        latent for each task is cheapest at K = M: for tasks to share, give a smaller K or "auto".
+        K, an upper bound on the rank: latents may become zero in the solve. ``"auto"``: the rank of
+        the best of the approximate trace-norm solutions at several strengths, at a cost of at most
+        40 passes; with ``init="trace"`` or ``"best"``, the rank of their start, which costs about
+        130 passes, at most half of ``max_passes``, for any K. None: ``min(M, D)``. Without groups,
+        K = M has a trivial optimum with a latent for each task: for tasks to share, give a smaller
+        K or "auto".
     group_strength, l1_strength, frobenius_strength : float
-        The paper's mu, gamma, lambda, in units of the reduced loss. Only ``mu gamma`` and
-        ``mu^2 lambda`` matter for W. The paper's ``lambda = 0.4`` is for ``reduction="sum"``.
+        The paper's mu, gamma, lambda, in units of the reduced loss. W depends on ``mu gamma`` and
+        ``mu^2 lambda`` only. The paper's ``lambda = 0.4`` is for ``reduction="sum"``.
     own_strength : float or None
-        Ridge on the tasks' own parts V, in the same units; None: there are none. With a small one
-        nothing is shared, and each task is a ridge classifier of its own; with a large one V = 0.
+        Ridge on the tasks' own parts V, in the same units; None: no own parts. If it is small,
+        nothing is shared and each task is an independent ridge classifier; if it is large, V = 0.
     algorithm : "auto", "gram", "panoc", "palm" or "paper"
-        ``"paper"`` is Algorithm 1 to the letter. ``"panoc"`` and ``"palm"`` descend on the joint
-        variable. ``"gram"`` converges in the fewest passes, some tens to a residual of 1e-6, by
-        Gram matrices of each task's samples: for dense features, up to some hundreds (see
-        docs/results.md). ``"auto"`` is PANOC with refactoring (now and then the factors are
-        replaced by the cheapest found with the same W, at no pass over the data), and goes on with
-        ``"gram"`` once it has taken as many operations as that is predicted to take.
+        ``"paper"`` is Algorithm 1. ``"panoc"`` and ``"palm"`` minimise over both factors jointly.
+        ``"gram"`` converges in the fewest passes (some tens to a residual of 1e-6) by Gram matrices
+        of each task's samples; for up to some hundreds of dense features (see docs/results.md).
+        ``"auto"`` is PANOC with refactoring (which periodically replaces the factors by cheaper
+        ones with the same W, without a pass over the data); it switches to ``"gram"`` after as many
+        operations as that is predicted to take.
     init : "auto", "best", "trace", "svd", "zero", "paper" or a tuple
-        ``"svd"``: rebalanced thin SVD of single-task ridge solutions. ``"trace"``: of trace-norm
-        solutions, in which tasks share. ``"best"``: the one of these two with the lower objective.
-        ``"auto"``: ``"best"`` with own parts, ``"svd"`` without. ``"zero"``: nothing, from where
-        only ``revive`` leads to latents. ``"paper"``: singular vectors and random combinations.
-        Or ``(L, S)``, ``(L, S, intercept)`` or ``(L, S, intercept, own)``.
+        ``"svd"``: rebalanced thin SVD of single-task ridge solutions. ``"trace"``: the same of
+        trace-norm solutions, in which tasks share. ``"best"``: the one of these two with the lower
+        objective. ``"auto"``: ``"best"`` with own parts, ``"svd"`` without. ``"zero"``: no latents;
+        only ``revive`` adds some. ``"paper"``: singular vectors for L, random S. Or a tuple
+        ``(L, S)``, ``(L, S, intercept)`` or ``(L, S, intercept, own)``.
     fit_intercept : bool
         Unpenalised intercept per task (the paper has none).
     reduction : "mean", "sum" or "task_mean"
-        ``"sum"`` is the paper's.
+        As for :meth:`Targets.from_labels`; the paper has ``"sum"``.
     class_weight : "balanced", (weight of -1, weight of +1) or None
     loss : Loss
     max_passes : float
-        Budget of passes over the data, those of the start included.
+        Budget of passes over the data, including those of the start.
     tol : float
-        Converged when the KKT residual of all blocks, relative to the loss's partial gradients, is
-        at most this.
+        Tolerance on the KKT residual of every block, relative to the loss's partial gradients.
     random_state : int
         Seed of the random parts of the start.
     revive : bool or None
-        Try now and then to bring dead latents back, where that lowers the objective; only
-        ``"auto"`` and ``"gram"`` can. Descent alone does not: a latent that died on the features of
-        one solve stays dead in those that start from it. None: not in a solve by itself, but in the
-        heads of networks, :class:`proxmtl.nn.LatentMTLHead`.
+        Periodically try to reactivate dead latents, if that lowers the objective; only ``"auto"``
+        and ``"gram"`` can. Descent alone cannot: a latent that became zero stays so in warm-started
+        solves. None: False in a single solve, True in :class:`proxmtl.nn.LatentMTLHead`.
 
     Raises
     ------
     ValueError
-        On bad parameters or data, before work starts, with the argument, what was seen and what to
-        do.
+        If a parameter is invalid (at construction) or the data are (before the solve starts).
     """
 
     groups: Groups | None = None
@@ -163,10 +161,10 @@ class LatentMTL:
         Parameters
         ----------
         X : (N, D) array, (M, N, D) array, sequence of M arrays (N_m, D), or Design
-            A Design brings its own intercept: ``fit_intercept`` is then not looked at.
+            A Design decides about the intercept itself; ``fit_intercept`` is then ignored.
         Y : (N, M) array, sequence of M arrays (N_m,), or Targets
-            -1 and +1; 0 or NaN: missing. Targets, such as those of real labels or of classes, bring
-            their own weights: ``reduction`` and ``class_weight`` are then not looked at.
+            Labels -1 and +1; 0 or NaN is missing. Targets, for instance of real labels or classes,
+            have their own weights; ``reduction`` and ``class_weight`` are then ignored.
         sample_weight : (N,) or (N, M) array, or sequence of M arrays, optional
         """
         design = X if isinstance(X, Design) else self._design(X)
@@ -201,18 +199,18 @@ class LatentMTL:
         X, Y, sample_weight
             As for :meth:`problem`.
         warm_start : LatentResult, optional
-            Start from these factors instead of ``init``.
+            Result whose factors are the start, in place of ``init``.
         state : State, optional
-            Resume exactly (same data and parameters).
+            State of an earlier run, with the same data and parameters, that is resumed exactly.
         stop : Stop, optional
             Default ``RelativeKKT(tol) | MaxPasses(max_passes)``.
         callback : callable, optional
-            Receives a :class:`Progress`; a true return value stops the run.
+            Called with a :class:`Progress`; a true return value stops the run.
         """
         problem = self.problem(X, Y, sample_weight)
-        few = self.algorithm == "paper"  # but long iterations
+        few = self.algorithm == "paper"  # whose iterations are few and long
         if stop is None:
-            # a tolerance of zero ends at rounding, which the certificates tell
+            # a tolerance of zero means: until certificates show convergence to rounding
             accuracy = RelativeKKT(self.tol or sys.float_info.min, every=1 if few else 50)
             stop = accuracy | MaxPasses(self.max_passes)
         solver = self._solver(problem, stop.most_passes)
@@ -220,7 +218,7 @@ class LatentMTL:
             with problem.counts.limited(stop.most_passes):
                 start = self._start(problem, warm_start)
             if self.algorithm != "paper":
-                # keeps W, never raises the objective, and saves passes
+                # rebalancing keeps W, does not raise the objective, and saves passes
                 start = (*rebalance(problem, *start[:2]), *start[2:])
         else:
             check_state(solver, state)
@@ -252,10 +250,10 @@ class LatentMTL:
         previous: LatentResult | None = None,
         callback: Callback | None = None,
     ) -> LatentResult:
-        """Solve on the next set of samples, warm-started from the previous set's result.
+        """Solve on the next chunk of samples, warm-started from the result of the previous one.
 
-        The paper's protocol for data that do not fit at once: sets one after another. Earlier sets
-        are no longer in the objective; they act through the start only.
+        The paper's protocol for data that do not fit into memory. Earlier chunks are not part of
+        the objective; they influence the result through the start only.
         """
         return self.solve(X, Y, sample_weight, warm_start=previous, callback=callback)
 
@@ -333,16 +331,16 @@ class LatentMTL:
     ) -> LatentResult:
         blocks, certificate = result.solution, result.certificate
         if self.algorithm != "paper":
-            # exact, never raises the objective, and keeps W: latents with one zero factor vanish
+            # rebalancing keeps W and does not raise the objective; half-zero latents become zero
             balanced = (*rebalance(problem, *blocks[:2]), *blocks[2:])
             measured = problem.certificate(balanced)
-            # another scale is another rounding, which in float32 may undo what was converged to
+            # rescaling changes rounding errors, which in float32 may exceed the tolerance
             if not result.status.ok or _still_accurate(stop, result, measured):
                 blocks, certificate = balanced, measured
         L, S, intercept, own = problem.parts(blocks)
         bias = S.new_zeros(S.shape[1]) if intercept is None else intercept
         collapsed = not bool(problem.design.split(problem.weights(blocks))[0].any())
-        # where the budget ended above W = 0, the descent itself may still lead below
+        # if the budget ended above W = 0, more passes may still lead below it: no collapse
         settled = result.status.ok or not _alive(solver, problem, result.state)
         return LatentResult(
             L=L,
@@ -363,7 +361,7 @@ class LatentMTL:
 
 
 def _still_accurate(stop: Stop, result: Result[Blocks], measured: Certificate) -> bool:
-    """Whether a rule that ended a run for its accuracy would end it at another point too."""
+    """Whether the stopping rule that accepted the last iterate accepts another point as well."""
     there = Progress(
         iteration=result.iterations,
         passes=result.passes,
@@ -377,7 +375,7 @@ def _still_accurate(stop: Stop, result: Result[Blocks], measured: Certificate) -
 
 
 def _alive(solver: Solver[Any, Any, Blocks], problem: LatentProblem, state: State) -> bool:
-    """Whether the last iterate is not W = 0; a run without an iteration has not arrived there."""
+    """Whether the last iterate is not W = 0, or the run has made no iteration."""
     if not isinstance(state, solver.state_type):
         return True
     blocks = solver.solution(problem, state)

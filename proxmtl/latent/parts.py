@@ -1,4 +1,4 @@
-"""What the joint problem is made of: its blocks by name, and which strengths it can have."""
+"""Names of the blocks of the factored problem, and checks of its strengths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Parts", "check_strengths"]
 
 
 class Parts(NamedTuple):
-    """Blocks by name."""
+    """Blocks by name; None if the problem has no such block."""
 
     L: Tensor
     S: Tensor
@@ -25,7 +25,7 @@ def check_strengths(
     frobenius_strength: float,
     own_strength: float | None = None,
 ) -> None:
-    """Raise ``ValueError`` where one factor could absorb another's penalty."""
+    """Raise ``ValueError`` if rescaling the factors could make a penalty arbitrarily small."""
     if not group_strength > 0:
         raise ValueError(
             f"group_strength: got {group_strength}; it must be > 0. Without it S could grow "

@@ -1,7 +1,7 @@
-"""The paper's model with own parts at several strengths, in a unit that means the same anywhere.
+"""The paper's model with own parts along a path of strengths, and its critical strength.
 
-Without an L1 norm only ``mu^2 lambda`` matters for W, so that one strength stands for both: here
-``mu = lambda``.
+Without an L1 norm only ``mu^2 lambda`` matters for W, so a single strength ``mu = lambda`` replaces
+both.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ from proxmtl.stopping import MaxPasses, ObjectiveChange
 __all__ = ["critical_strength", "followed", "start_of", "with_own_parts"]
 
 FRACTIONS = (0.5, 0.35, 0.25, 0.17, 0.12, 0.08)
-"""Strengths of the trace norm whose minimisers are starts, of its critical one."""
+"""Strengths of the trace norm whose solutions are starts, as fractions of the critical one."""
 
 ITERATIONS = 10
-"""Of the descent to each of them."""
+"""Maximum number of iterations of the descent at each of these strengths."""
 
 PASSES = 20
-"""Of a descent that is to find where the latents are, at most; scores hardly move afterwards."""
+"""Maximum number of passes of a descent; scores hardly change after the supports have settled."""
 
 TOLERANCE = 1e-3
-"""Least relative fall of the objective in ten iterations with which such a descent goes on."""
+"""A descent continues while ten iterations lower the objective by more than this fraction."""
 
 FEWEST_OF_ALL = 20
-"""Budget from which on a solve starts from such a descent, in half of it."""
+"""Minimum budget in passes for a solve to start from such a descent, which may use half of it."""
 
 STEPS = 3
-"""Iterations over which the objective of singular values has to fall for a descent to go on."""
+"""Iterations over which the objective has to fall for a descent with singular values to go on."""
 
 MOST = 1e150
-"""Of the price of own parts, relative to the trace norm's."""
+"""Maximum strength of own parts, relative to that of the trace norm."""
 
 
 def with_own_parts(problem: Problem, groups: Groups, strength: float, own: float) -> LatentProblem:
-    """The joint problem of a convex one's data, ``mu = lambda``, without an L1 norm.
+    """Factored problem with ``mu = lambda`` and no L1 norm, on the data of a convex problem.
 
-    Counts are those of ``problem``.
+    Shares the counts of ``problem``.
     """
     return LatentProblem(
         problem.loss,
@@ -72,25 +72,25 @@ def with_own_parts(problem: Problem, groups: Groups, strength: float, own: float
 
 
 def critical_strength(problem: Problem, groups: Groups) -> float:
-    r"""Strength from which on a first latent does not pay where tasks have no own parts.
+    r"""Strength above which no first latent lowers the objective at W = 0, without own parts.
 
-    With unit vectors u and v the latent :math:`t \, u v^\top` costs at its cheapest
-    :math:`c\, t^{2/3}`, :math:`c = 3 \mu (\Omega(v) / 2)^{2/3}`, and gains
-    :math:`\sigma t - h t^2 / 2` in the quadratic model of the loss at W = 0. At the best t,
-    :math:`\sigma / 2 h`, the two are equal for :math:`c = \tfrac34 \sigma (\sigma / 2 h)^{1/3}`.
-    The strength returned is the largest over the directions that :func:`reactivate_latents` tries.
+    With unit vectors u and v, the minimal penalty of a latent :math:`t \, u v^\top` is
+    :math:`c\, t^{2/3}`, :math:`c = 3 \mu (\Omega(v) / 2)^{2/3}`, and its gain in the quadratic
+    model of the loss is :math:`\sigma t - h t^2 / 2`. At the best t, :math:`\sigma / 2 h`, the two
+    are equal for :math:`c = \tfrac34 \sigma (\sigma / 2 h)^{1/3}`. Returns the largest such
+    strength over the directions that :func:`reactivate_latents` tries.
 
     Parameters
     ----------
     problem : Problem
         Without a penalty.
     groups : Groups
-        Of the tasks.
+        Groups of tasks.
 
     Returns
     -------
     float
-        1 where the loss has no slope at W = 0. Costs two and a half passes.
+        1 if the gradient at W = 0 vanishes. Costs two and a half passes.
     """
     posed = with_own_parts(problem, groups, 1.0, 1.0).in_units()
     dtype = posed.design.dtype
@@ -124,33 +124,35 @@ def followed(
     passes: float = PASSES,
     tolerance: float = TOLERANCE,
 ) -> Iterator[tuple[LatentProblem, Blocks]]:
-    """Descents of the joint problem at several strengths.
+    """Solve the factored problem approximately at several strengths.
 
-    Points near minimisers of the convex relative, found once on a short path, are the starts: at
-    each strength the one whose balanced singular directions have the lowest objective, whatever the
-    strength before has led to. Latents that are dead at a start are left out, so that the number
-    of latents differs along the path.
+    Starts are approximate solutions of the convex surrogate, computed once on a short path. At
+    each strength, the descent starts from the one whose balanced singular directions have the
+    lowest objective, not from the result at the previous strength. Latents that are zero at a start
+    are removed, so the number of latents varies along the path.
 
     Parameters
     ----------
     problem : Problem
         Without a penalty.
     groups : Groups
-        Of the tasks, possibly overlapping.
+        Groups of tasks, possibly overlapping.
     strengths : sequence of float
-        ``mu = lambda``, from the strongest on.
+        ``mu = lambda``, in descending order.
     own : float
         Ridge on own parts.
     passes : float
-        Of each descent, at most; with one group of all tasks iterations, which are no dearer.
+        Maximum number of passes of each descent; with a single group of all tasks, of iterations,
+        which cost no more.
     tolerance : float
-        A descent ends when ten iterations lower its objective by less than this share; with one
-        group of all tasks three.
+        A descent ends when ten iterations (three with a single group of all tasks) lower its
+        objective by less than this fraction.
 
     Yields
     ------
     LatentProblem, Blocks
-        At each strength, on the features as given; at least one latent, which may be zero.
+        Problem and blocks at each strength, on the features as given; there is at least one latent,
+        which may be zero.
     """
     base = with_own_parts(problem, groups, 1.0, own)
     view = base.in_units()
@@ -187,13 +189,13 @@ def followed(
 def start_of(
     problem: Problem, groups: Groups, strength: float, own: float, budget: float
 ) -> tuple[Any, ...] | None:
-    """Where a descent at one strength arrives that :func:`followed` makes, for a solve to go on.
+    """Start of a solve: the result of :func:`followed` at a single strength.
 
     Returns
     -------
     tuple or None
-        L, S, intercepts and own parts, as ``init`` of :class:`~proxmtl.LatentMTL`; None where the
-        budget of passes is too small for both. It takes half of it at most.
+        L, S, intercepts and own parts, as ``init`` of :class:`~proxmtl.LatentMTL`; None if the
+        budget of passes is too small for start and solve. Takes at most half of the budget.
     """
     if budget < FEWEST_OF_ALL:
         return None
@@ -206,9 +208,9 @@ def start_of(
 
 
 def _convex(span: Span, own: float) -> tuple[list[tuple[Point, float]], float | None]:
-    """Zero weights, and points near minimisers of the convex relative, each with its loss.
+    """Zero weights and approximate solutions of the convex surrogate, each with its loss.
 
-    The second is the length of the last step.
+    Also returns the length of the last step.
     """
     problem = span.problem
     D, M = problem.design.split(problem.zeros())[0].shape
@@ -239,7 +241,7 @@ def _convex(span: Span, own: float) -> tuple[list[tuple[Point, float]], float | 
 def _split(
     problem: LatentProblem, span: Span, point: Point, penalty: LatentsPlusOwn | None
 ) -> Blocks:
-    """Blocks of the singular directions of a point's weights."""
+    """Blocks made of the singular directions of a point's weights."""
     W = span.problem.outside(span.parameter(point))
     weights, bias = problem.design.split(W)
     L, S = split_weights(weights, min(weights.shape))

@@ -1,4 +1,4 @@
-"""The penalties of the joint problem: values, by latent too, and the prox of each block."""
+"""The penalties of the factored problem: values, in total and by latent, and the prox."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["JointPenalties"]
 
 
 class JointPenalties:
-    """The part of :class:`proxmtl.LatentProblem` that never looks at the data."""
+    """The penalties of :class:`proxmtl.LatentProblem`, which do not depend on the data."""
 
     group_norm: GroupL2 | OverlappingGroupL2
     l1: L1
@@ -33,17 +33,17 @@ class JointPenalties:
         return value if self.own is None or own is None else value + float(self.own.value(own))
 
     def factor_penalty(self, L: Tensor, S: Tensor) -> float:
-        """The penalties of the factors alone."""
+        """Sum of the penalties on L and S."""
         return float(self.group_norm.value(S) + self.l1.value(L) + self.ridge.value(L))
 
     def row_penalties(self, S: Tensor) -> Tensor:
-        """The group norm of each row of S, shape (K,), float64."""
+        """Group norm of each row of S, shape (K,), float64."""
         layout = self.group_norm.layout
         norms = layout.norms(S).to(torch.float64)
         return self.group_norm.strength * norms @ layout.weights(norms)
 
     def latent_penalties(self, L: Tensor, S: Tensor) -> Tensor:
-        """The penalty of each latent, its column of L and its row of S; (K,), float64."""
+        """Penalty of each latent (its column of L and its row of S), shape (K,), float64."""
         columns = L.to(torch.float64)
         of_L = self.l1.strength * columns.abs().sum(0) + self.ridge.strength * columns.square().sum(
             0
@@ -54,7 +54,7 @@ class JointPenalties:
         L, S, bias, own = self.parts(blocks)
         shrink = 1 + 2 * steps[0] * self.ridge.strength
         L, _ = self.l1.prox(L / shrink, steps[0] / shrink)
-        # a norm is homogeneous: prox_{t R}(v) = t prox_R(v / t), which gives each row its own step
+        # norms are homogeneous, prox_{t R}(v) = t prox_R(v / t), so each row can have its own step
         S, _ = self.group_norm.prox(S / steps[1], 1.0)
         S = S * steps[1]
         if self.own is not None and own is not None:

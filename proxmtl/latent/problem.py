@@ -1,4 +1,4 @@
-"""The joint problem in (L, S, intercept): objective, partial gradients, prox, certificate."""
+"""The factored problem in (L, S, intercept): objective, partial gradients, prox, certificate."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ from proxmtl.targets import Targets
 __all__ = ["LatentProblem"]
 
 TINY = 1e-9
-"""Curvatures along a factor below this, in the units of the penalties, count as none."""
+"""Lower limit of the curvature along a factor, in the units of the penalties."""
 
 
 class LatentProblem(JointPenalties, OnData):
     """``loss(X L S + b) + mu sum_k sum_g w_g ||S[k, g]|| + gamma ||L||_1 + lambda ||L||_F^2``.
 
-    With ``own_strength`` each task has a part of its own: ``X (L S + V) + b``, and the penalty
-    ``own_strength ||V||_F^2``.
+    With ``own_strength``, tasks have own parts V: the scores are ``X (L S + V) + b``, and the
+    penalty has the additional term ``own_strength ||V||_F^2``.
 
-    Blocks are ``(L, S)`` of shapes (D, K) and (K, M); then ``b`` of shape (M,) when the design has
-    an intercept; then ``V`` of shape (D, M) when tasks have own parts. :meth:`parts` names them.
-    Not jointly convex: only the blocks' certificates are global.
+    The parameter is a tuple of blocks: ``L`` (D, K) and ``S`` (K, M); then ``b`` (M,) if the design
+    has an intercept; then ``V`` (D, M) if tasks have own parts. :meth:`parts` names the blocks. Not
+    jointly convex: duality gaps exist for single blocks only, with the others held fixed.
 
     Parameters
     ----------
     loss, design, targets
         As for :class:`Problem`.
     groups : Groups
-        Of tasks; must cover every task.
+        Groups of tasks; must cover every task.
     group_strength, l1_strength, frobenius_strength : float
         The paper's mu, gamma, lambda.
     own_strength : float, optional
-        Ridge on the tasks' own parts; None: there are none, as in the paper.
+        Ridge on the tasks' own parts; None: no own parts, as in the paper.
     counts : OracleCounts, optional
         As for :class:`Problem`.
 
@@ -62,7 +62,8 @@ class LatentProblem(JointPenalties, OnData):
     ------
     ValueError
         If ``group_strength`` or ``own_strength`` is 0, both strengths on L are 0, or a task is in
-        no group: then one factor can absorb the other's penalty and the minimum is not attained.
+        no group: the penalty of one factor could then be moved to the other, and the minimum is not
+        attained.
     """
 
     def __init__(
@@ -101,26 +102,26 @@ class LatentProblem(JointPenalties, OnData):
         self.ridge = SquaredFrobenius(frobenius_strength)
         self.own = None if own_strength is None else SquaredFrobenius(own_strength)
         self.counts = OracleCounts() if counts is None else counts
-        self._centred: LatentProblem | None = None  # found once
-        self._plain: LatentProblem | None = None  # where this is on centred features
+        self._centred: LatentProblem | None = None  # cached: this problem on centred features
+        self._plain: LatentProblem | None = None  # the original problem, if this is a centred one
 
     # ------------------------------------------------------------------ oracles
 
     @property
     def block_names(self) -> tuple[str, ...]:
-        """Names of the blocks, in their order: fields of :class:`Parts`."""
+        """Names of the blocks in order, fields of :class:`Parts`."""
         held = {"intercept": self.design.intercept, "own": self.own is not None}
         return ("L", "S", *(name for name, there in held.items() if there))
 
     @property
     def sweep(self) -> tuple[tuple[int, ...], ...]:
-        """Which blocks are updated together, in which order: S and the intercept, L, own parts."""
+        """Blocks that PALM updates together, in order: S and the intercept, L, own parts."""
         place = {name: number for number, name in enumerate(self.block_names)}
         with_S = tuple(place[name] for name in ("S", "intercept") if name in place)
         return (with_S, (0,), *((place[name],) for name in ("own",) if name in place))
 
     def parts(self, blocks: Blocks) -> Parts:
-        """Blocks by name; None where the problem has no such block."""
+        """Blocks by name; None if the problem has no such block."""
         named = dict(zip(self.block_names, blocks, strict=True))
         return Parts(blocks[0], blocks[1], named.get("intercept"), named.get("own"))
 
@@ -148,14 +149,14 @@ class LatentProblem(JointPenalties, OnData):
             raise ValueError("init: a factor holds NaN or infinite values.")
 
     def zeros(self) -> Tensor:
-        """The design's zero parameter, in the working precision."""
+        """The zero parameter of the design (not of the blocks), in the working precision."""
         shape = self.design.parameter_shape(self.targets)
         return torch.zeros(shape, dtype=self.design.dtype, device=self.design.device)
 
     def null(self, like: Blocks) -> tuple[Blocks, float]:
-        """Weights that are zero, with the best intercepts, and the objective: no product.
+        """Null point (zero weights, best intercepts) and its objective; takes no product.
 
-        ``like`` says how many latents there are.
+        The blocks have the shapes of those of ``like``.
         """
         best, loss = self.data.null(intercept=self.design.intercept)
         zero = self.parts(tuple(torch.zeros_like(block) for block in like))
@@ -164,12 +165,12 @@ class LatentProblem(JointPenalties, OnData):
         ), loss
 
     def in_units(self) -> LatentProblem:
-        """Return the problem on features minus their means, which the intercepts take up.
+        """Return the problem on centred features, with correspondingly shifted intercepts.
 
-        What the solvers descend on. The same problem, but for the origin of its features: points go
-        there by :meth:`inside` and come back by :meth:`outside`; certificates are those of this
-        problem. Shares targets, penalties and counts. It is this problem itself without an
-        intercept, where the means are zero up to rounding, and where no product may be made.
+        Solvers see this problem. :meth:`inside` converts a point to it, :meth:`outside` converts a
+        point back; certificates are those of the original problem. Shares the targets, penalties
+        and counts. Returns the problem itself if it has no intercept, if the means are zero to
+        rounding, or if no product may be made.
         """
         if self._plain is not None or not self.design.intercept or self.counts.left < 0.5:
             return self
@@ -183,7 +184,7 @@ class LatentProblem(JointPenalties, OnData):
 
     @property
     def frame(self) -> dict[str, float]:
-        """Numbers that tell in which coordinates a solver's points are: the origin of features."""
+        """Checksums of the coordinates of a solver's points, i.e. of the origin of the features."""
         design = self.design
         return {"origin": float(design.means.norm()) if isinstance(design, CentredDesign) else 0.0}
 
@@ -197,7 +198,7 @@ class LatentProblem(JointPenalties, OnData):
     ) -> LatentProblem:
         """Return the problem at other strengths.
 
-        Shares the design, the targets, the counts and what is computed of them.
+        Shares the design, the targets, the counts and the cached values.
         """
         check_strengths(group_strength, l1_strength, frobenius_strength, own_strength)
         other = copy(self)
@@ -209,12 +210,12 @@ class LatentProblem(JointPenalties, OnData):
         return other
 
     def _means(self) -> Tensor:
-        """Of the features by task, weighted as the samples, shape (D, M), float64."""
+        """Means of the features of each task, weighted as its labels, shape (D, M), float64."""
         total = self._total_weights
         return torch.where(total > 0, self._weighted_sums / total, 0.0)
 
     def _on(self, design: Design) -> LatentProblem:
-        """Return this problem on another design, without what was found of its own one."""
+        """Return this problem on another design, without the values cached for its own design."""
         other = copy(self)
         for name in ("curvature_by_task", "_intercept_coupling", "_weighted_sums", "own_scale"):
             other.__dict__.pop(name, None)
@@ -222,11 +223,11 @@ class LatentProblem(JointPenalties, OnData):
         return other
 
     def inside(self, blocks: Blocks) -> Blocks:
-        """Point of this problem on centred features, of one of the plain problem."""
+        """Convert a point of the original problem to one of this problem on centred features."""
         return self._with_shift(blocks, 1.0)
 
     def outside(self, blocks: Blocks) -> Blocks:
-        """Point of the plain problem, of one of this problem on centred features."""
+        """Convert a point of this problem on centred features to one of the original problem."""
         return self._with_shift(blocks, -1.0)
 
     def _with_shift(self, blocks: Blocks, sign: float) -> Blocks:
@@ -240,7 +241,7 @@ class LatentProblem(JointPenalties, OnData):
         return self.blocks(self.parts(blocks)._replace(intercept=moved))
 
     def weights(self, blocks: Blocks) -> Tensor:
-        """The design's parameter: ``L S + V``, with the intercept as last row if there is one."""
+        """Parameter of the design: ``L S + V``, with the intercept (if any) as last row."""
         L, S, bias, own = self.parts(blocks)
         W = L @ S
         return self.design.join(W if own is None else W + own, bias)
@@ -264,20 +265,20 @@ class LatentProblem(JointPenalties, OnData):
         return float(value), self.pull_back(blocks, grad)
 
     def factored(self, n_latents: int) -> bool:
-        """Whether a pass takes products with so many latents, ``(X L) S``, rather than with W.
+        """Whether products are computed as ``(X L) S`` rather than with W, for K latents.
 
-        It counts as a pass all the same.
+        They count as a pass in either case.
         """
         return self.own is None and self.design.factors_pay(n_latents, self.targets.n_tasks)
 
     def pull_back(self, blocks: Blocks, slope: Tensor) -> Blocks:
-        """Gradient in the blocks of what has this gradient in the design's parameter."""
+        """Chain rule: gradient in the blocks, from the gradient in the design's parameter."""
         L, S = blocks[:2]
         G, bias = self.design.split(slope)
         return self.blocks(Parts(G @ S.T, L.T @ G, bias, None if self.own is None else G))
 
     def objective(self, blocks: Blocks) -> float:
-        """The paper's objective (eq. 2), loss reduced as the targets say."""
+        """The paper's objective (eq. 2), with the reduction of the targets; costs half a pass."""
         return self.smooth_value(blocks) + self.penalty(blocks)
 
     # ------------------------------------------------------------------ curvature
@@ -285,8 +286,8 @@ class LatentProblem(JointPenalties, OnData):
     def curvatures(self, blocks: Blocks) -> Blocks:
         """Lipschitz constant of each partial gradient: one number for L and S, M for the others.
 
-        Along L ``||S diag(sqrt h)||^2``, along S ``max h ||L||^2``, h the loss's largest curvature
-        by task. A constant per latent (its own column and row) was tried and is no faster.
+        ``||S diag(sqrt h)||^2`` along L, ``max h ||L||^2`` along S; h are the largest curvatures of
+        the tasks. A constant per latent (its own column and row) was tried and is no faster.
         """
         L, S = (block.to(torch.float64) for block in blocks[:2])
         h = self.loss.curvature_bound * self.curvature_by_task
@@ -299,7 +300,7 @@ class LatentProblem(JointPenalties, OnData):
             along_S = joint * along_S
             of_bias = (joint * self.loss.curvature_bound * self._total_weights).to(like)
         if self.own is not None:
-            # a task without labels has no curvature, and any step is safe
+            # a task without labels has no curvature; any step is safe for it
             of_own = h.clamp_min(TINY * self.own.strength).to(like)
         return self.blocks(
             Parts(like.new_tensor(along_L), like.new_tensor(along_S), of_bias, of_own)
@@ -307,19 +308,19 @@ class LatentProblem(JointPenalties, OnData):
 
     @cached_property
     def least_curvatures(self) -> tuple[float, float]:
-        """Curvatures along L and S that stand for those of a zero factor.
+        """Lower limits of the curvatures along L and S, which vanish if the other factor is zero.
 
-        It has none, and any step is safe; these keep it finite. They are tiny in the units of the
-        penalties: over the square of the L, or S, whose penalty alone is the loss at zero.
+        Any step is then safe; the limits keep it finite. They are tiny in the units of the
+        penalties: relative to the square of the L, or S, whose penalty equals the loss at zero.
         """
         zero = self.data.zero_scores(torch.float64)
-        # at least one number above zero: labels that are all zero have no loss there
+        # any positive number will do if the loss at zero vanishes (labels that are all zero)
         loss = float(self.data.value(zero)) or 1.0
         of_L = max(self.l1.strength**2 / loss, self.ridge.strength)
         return TINY * of_L, TINY * self.group_norm.strength**2 / loss
 
     def prepare(self) -> None:
-        """Find the curvatures of the data now: they are kept, and their passes counted once."""
+        """Compute and cache the curvatures of the design; their passes are counted once."""
         _ = self.curvature_by_task, self._intercept_coupling
 
     @cached_property
@@ -333,9 +334,9 @@ class LatentProblem(JointPenalties, OnData):
 
     @cached_property
     def _intercept_coupling(self) -> float:
-        """Cosine between features and intercept: (1 + it) times both curvatures majorises them.
+        """Largest cosine rho between features and intercept; 0 for centred features, at most 1.
 
-        0 for centred features without missing labels, 1 at worst.
+        ``1 + rho`` times the separate curvatures of weights and intercept majorises both jointly.
         """
         if not self.design.intercept:
             return 0.0
@@ -356,25 +357,25 @@ class LatentProblem(JointPenalties, OnData):
     def s_problem(self, L: Tensor, *, cached: bool = False) -> Problem:
         """The convex problem in S (and the intercept) with L fixed, eq. 3.
 
-        ``cached`` computes ``X L`` once, one product with X: the problem's own counts are then of
-        products with ``X L``.
+        With ``cached``, ``X L`` is computed once, by one product with X; the convex problem has its
+        own counts, of products with ``X L``.
 
         Raises
         ------
         UnsupportedError
-            If tasks have own parts, whose scores it would leave out.
+            If tasks have own parts, whose scores the convex problem would lack.
         """
         self._check_without_own()
         return subproblems.in_s(self, L, cached=cached)
 
     def l_problem(self, S: Tensor, bias: Tensor | None) -> Problem:
-        """As :meth:`s_problem`, the convex problem in L with S and the intercept fixed, eq. 4."""
+        """The convex problem in L with S and the intercept fixed, eq. 4; see :meth:`s_problem`."""
         self._check_without_own()
         return subproblems.in_l(self, S, bias)
 
     @cached_property
     def own_scale(self) -> float:
-        """Norm of the loss's gradient in the weights at zero: unit of the residual of own parts."""
+        """Norm of the loss gradient in the weights at zero: scale of own parts' KKT residual."""
         convex = Problem(self.loss, self.design, self.targets)
         return convex.residual_scales["W"]
 
@@ -386,12 +387,12 @@ class LatentProblem(JointPenalties, OnData):
             )
 
     def certificate(self, blocks: Blocks) -> Certificate:
-        """Joint objective, KKT residual of each block, and each block's own duality gap.
+        """Objective, KKT residual of each block, and duality gap of each block.
 
-        The gaps hold with the other blocks fixed: nothing here bounds the distance to the global
-        minimum, which no certificate does for this problem. The scales of L and S are norms of the
-        loss's partial gradients at the point itself, since they vanish at zero; that of own parts
-        is :attr:`own_scale`.
+        The gaps hold with the other blocks fixed; no certificate bounds the distance to the global
+        minimum of this nonconvex problem. The scales of L and S are the norms of the loss's partial
+        gradients at the point, since those at zero vanish; the scale of own parts is
+        :attr:`own_scale`.
         """
         if self._plain is not None:
             return self._plain.certificate(self.outside(blocks))

@@ -1,4 +1,4 @@
-"""Bringing dead latents back, where one of them would lower the objective."""
+"""Reactivation of dead latents (zero in both factors) by rank-one steps to a lower objective."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from proxmtl.solvers.blocks import Blocks
 __all__ = ["reactivate_latents"]
 
 WORTHWHILE = 1e-4
-"""Least fall of the objective, relative to it, for which a latent is brought back."""
+"""Minimum relative decrease of the objective for a latent to be reactivated."""
 
 TRIED = 3
-"""Directions whose scores are computed."""
+"""Number of candidate directions whose scores are computed."""
 
 COST = 1 + TRIED / 2
-"""Passes of a trial: a gradient, and the scores of the directions."""
+"""Passes of an attempt: a gradient, and the scores of the candidate directions."""
 
 SCALES = tuple(2.0**power for power in range(-6, 3))
-"""Lengths that are tried, in units of the minimiser of the loss's quadratic model."""
+"""Trial lengths, in units of the minimiser of the loss's quadratic model."""
 
 
 def reactivate_latents(problem: LatentProblem, blocks: Blocks) -> Blocks:
     """Set dead latents to rank-one directions along which the objective falls.
 
-    A latent that is zero in both factors is at a local minimum, whatever the gradient G of the loss
-    in W: the cheapest penalty of a product ``t u v'`` grows as ``sqrt(t)`` (with an L1 norm on L)
-    or ``t^(2/3)`` (with a ridge), the gain only as ``t <-G, u v'>``. So descent cannot bring it
-    back, and what decides is a step of finite length: the least over t of
-    ``loss(W + t u v') + penalty(t u v')``. Directions are the leading singular pair of ``-G`` on
-    all tasks, on each group and on the task with the largest gradient, and the same with smaller
-    features cut off. Of the three with the largest gain for their penalty, lengths are tried on the
-    loss itself. The best is taken if the objective falls, and the next dead latent is tried with
-    the gradient there.
+    A latent that is zero in both factors is at a local minimum for any gradient G of the loss in W:
+    the minimal penalty of a product ``t u v'`` grows as ``sqrt(t)`` (with an L1 norm on L) or
+    ``t^(2/3)`` (with a ridge), but the gain only as ``t <-G, u v'>``. Only a step of finite length
+    can reactivate it: the minimum over t of ``loss(W + t u v') + penalty(t u v')``. Candidate
+    directions are the leading singular pairs of ``-G`` on all tasks, on each group and on the task
+    with the largest gradient, also with smaller features thresholded. For the three with the
+    largest gain per penalty, trial lengths are evaluated on the loss itself. The best is accepted
+    if the objective falls; the next dead latent is then tried with the gradient at that point.
 
-    Costs nothing without a dead latent; otherwise two and a half passes, and as many again for each
-    latent that comes back.
+    Costs nothing without dead latents; otherwise two and a half passes, and as many again for each
+    reactivated latent.
 
     Parameters
     ----------
     problem : LatentProblem
     blocks : tuple of Tensor
-        Of the problem; not modified.
+        A point of the problem; not modified.
 
     Returns
     -------
     tuple of Tensor
-        New blocks, of an objective not above the old one; the same object if none came back.
+        New blocks with an objective that is not larger; the same object if no latent was
+        reactivated.
     """
     L, S = blocks[:2]
     for k in torch.nonzero((L == 0).all(0) | (S == 0).all(1)).flatten().tolist():
-        if problem.counts.left < 4 * COST:  # most of what is left is for the descent
+        if problem.counts.left < 4 * COST:  # leave most of the remaining passes to the descent
             break
         found = _best(problem, blocks)
         if found is None:
@@ -75,7 +75,7 @@ def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | Non
     least = -WORTHWHILE * abs(float(start) + problem.penalty(blocks))
     found, weights = None, problem.data.at(Z.dtype).weights
     for slope, u, v in directions(problem, G):
-        # no bias in it: the intercept follows in the descent
+        # without intercept, which the descent adapts later
         Zd = problem.design.scores(
             problem.weights((u[:, None], v[None], *(torch.zeros_like(b) for b in blocks[2:])))
         )
@@ -96,7 +96,7 @@ def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | Non
 
 
 def directions(problem: LatentProblem, G: Tensor) -> list[tuple[float, Tensor, Tensor]]:
-    """Slopes and unit directions (u, v): those that fall most for the penalty they cost."""
+    """Unit directions (u, v) with their slopes: those of the largest gain per penalty."""
     groups, M = problem.groups, G.shape[1]
     parts = [
         groups.indices[a:b].to(G.device) for a, b in itertools.pairwise(groups.indptr.tolist())
@@ -104,7 +104,7 @@ def directions(problem: LatentProblem, G: Tensor) -> list[tuple[float, Tensor, T
     sets = [
         torch.arange(M, device=G.device),
         *(part for part in parts if 1 < len(part) < M),
-        G.norm(dim=0).argmax()[None],  # the task that gains most alone
+        G.norm(dim=0).argmax()[None],  # the task with the largest gradient
     ]
     found: list[tuple[float, float, Tensor, Tensor]] = []
     for tasks in sets:

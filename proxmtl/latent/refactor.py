@@ -1,8 +1,8 @@
-"""Refactoring: the cheapest factors of a given W, and a solver that uses them.
+"""Refactoring: minimisation of the penalty over factorisations of the same W; a solver with it.
 
-``(L A, A^-1 S)`` has the same ``W`` for every invertible ``A``, so the penalty can be lowered over
-``A`` without a look at the data. Joint descent is slow along just these directions: any straight
-step off them changes ``W``, at the loss's full curvature.
+``(L A, A^-1 S)`` has the same ``W`` for every invertible ``A``, so the penalty can be minimised
+over ``A`` without reading the data. Joint descent is slow along these curved directions, since any
+straight step leaves them and changes ``W``, at the full curvature of the loss.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ from proxmtl.state import Saved, State
 __all__ = ["Refactored", "RefactoredState", "cheapest", "refactor"]
 
 SMOOTHING_STAGES = (0.3, 0.03, 0.003)
-"""Smoothing of the norms, relative to their mean, while A is sought."""
+"""Smoothing of the norms in the stages of the minimisation over A, relative to their mean."""
 
 MOST = 300.0
-"""Passes that a refactoring may cost."""
+"""Maximum cost of a refactoring, in passes."""
 
 LOOK = 10
-"""Iterations between looks at whether many latents have died."""
+"""Iterations between checks whether many latents have become zero."""
 
 MANY = 0.2
-"""Share of the latents whose deaths pay for a new point at once: two passes."""
+"""If this fraction of the latents has become zero, they are removed at once, for two passes."""
 
 THREADED = 10**8
-"""Multiply-adds of ``L A`` from which more than one thread is used."""
+"""Number of multiply-adds of ``L A`` from which on more than one thread is used."""
 
 
 def refactor(
     problem: LatentProblem, L: Tensor, S: Tensor, *, iterations: int = ITERATIONS
 ) -> tuple[Tensor, Tensor]:
-    """Lower the penalty over ``(L A, A^-1 S)``, A invertible, then rebalance.
+    """Lower the penalty of ``(L A, A^-1 S)`` over invertible A, then rebalance.
 
-    The norms are smoothed, ``sqrt(x^2 + e^2)``, ``e`` falling in stages; in each A is moved from
-    the identity by L-BFGS. No product with the features is made. The result is taken only where
-    the true penalty is lower, so ``L S`` stays (to rounding) and the objective never rises. Dead
-    latents stay dead.
+    Minimises the penalty with norms smoothed to ``sqrt(x^2 + e^2)``, by L-BFGS over A from the
+    identity, in stages of decreasing ``e``. Takes no product with the features. The result is
+    accepted only if the true penalty is lower: ``L S`` is kept (to rounding), the objective never
+    rises, and dead latents stay zero.
 
     Parameters
     ----------
     problem : LatentProblem
     L, S : Tensor, shapes (D, K) and (K, M)
     iterations : int
-        L-BFGS iterations a stage, each of ``O(D K^2)`` flops.
+        L-BFGS iterations per stage, of ``O(D K^2)`` flops each.
     """
     wide = rebalance(problem, L.to(torch.float64), S.to(torch.float64))
     live = _live(*wide)
@@ -69,7 +69,7 @@ def refactor(
     if not bool(live.any()):
         return wide[0].to(L), wide[1].to(S)
     if problem.l1.strength == 0 and _one_group(problem.groups):
-        # a power below one of each latent's size: singular vectors are cheapest, by Schatten norms
+        # with one group the minimum is a Schatten quasi-norm, attained at the singular vectors
         wide[0][:, live], wide[1][live] = rebalance(problem, *_singular(*current))
         return wide[0].to(L), wide[1].to(S)
     with _one_thread(small=current[0].numel() * len(current[1]) < THREADED):
@@ -85,14 +85,14 @@ def refactor(
 
 
 def cheapest(problem: LatentProblem, factors: Blocks, most: float = MOST) -> tuple[Tensor, Tensor]:
-    """Refactored factors, or rebalanced ones where that would cost more than so many passes."""
+    """Refactor the factors, or only rebalance them if that could cost more than ``most`` passes."""
     L, S = factors
     affordable = refactor_passes(problem, L, S) <= most
     return (refactor if affordable else rebalance)(problem, L, S)
 
 
 def refactor_passes(problem: LatentProblem, L: Tensor, S: Tensor) -> float:
-    """Most that :func:`refactor` can cost, in flops of a pass over the data."""
+    """Maximum cost of :func:`refactor`: its flops in units of those of a pass over the data."""
     D, K = L.shape[0], int(_live(L, S).sum())
     evaluations = ITERATIONS * len(SMOOTHING_STAGES)
     one = 4 * D * K**2 + 4 * K**3
@@ -100,12 +100,12 @@ def refactor_passes(problem: LatentProblem, L: Tensor, S: Tensor) -> float:
 
 
 def _one_group(groups: Groups) -> bool:
-    """Whether there is one group, of all tasks."""
+    """Whether there is a single group, of all tasks."""
     return len(groups) == 1 and len(groups.members(0)) == groups.n_items
 
 
 def _singular(L: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors of the same product, of its singular vectors: as many, zero beyond its rank."""
+    """Factors of the same product from its singular vectors; latents beyond the rank are zero."""
     K = L.shape[1]
     Q_L, R_L = torch.linalg.qr(L)
     Q_S, R_S = torch.linalg.qr(S.T)
@@ -120,7 +120,7 @@ def _singular(L: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _one_thread(*, small: bool) -> Iterator[None]:
-    """Keep torch on one thread for small products, where waking a second costs five times more."""
+    """Use one thread for small products, which would wait five times as long for a second one."""
     threads = torch.get_num_threads()
     if small:
         torch.set_num_threads(1)
@@ -135,7 +135,7 @@ def _live(L: Tensor, S: Tensor) -> Tensor:
 
 
 def _kept(L: Tensor, S: Tensor) -> Tensor:
-    """Latents that are alive, the first where none is."""
+    """Mask of the live latents; if there are none, of the first latent."""
     live = _live(L, S)
     live[0] |= ~live.any()
     return live
@@ -143,39 +143,39 @@ def _kept(L: Tensor, S: Tensor) -> Tensor:
 
 @dataclass
 class RefactoredState(State):
-    """State of the inner solver, which has the live latents alone, and when to refactor next."""
+    """State of PANOC on the live latents, and the schedule of the refactorings."""
 
     inner: PANOCState
     interval: int
     due: int  # iteration of the next refactoring
-    live: Tensor  # which of the problem's latents the inner solver has
+    live: Tensor  # mask of the latents on which PANOC runs, (K,)
     nested: ClassVar[dict[str, type[Saved]]] = {"inner": PANOCState}
 
 
 @dataclass(frozen=True)
 class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
-    """PANOC on the joint variable, refactored now and then.
+    """PANOC on the joint variable, with periodic refactoring.
 
-    At the start and after ``every`` iterations the factors are replaced by cheaper ones with the
-    same ``W`` (:func:`refactor`), and PANOC goes on from there. When that gains less than
-    ``worthwhile`` of the objective the point is kept as it was and the interval doubles, so that
-    near a stationary point this is PANOC. Latents that are zero in one factor are then left out of
-    PANOC's variables, and of its products: descent does not bring them back. Where many have died
-    they are left out before that.
+    At the start and every ``every`` iterations, the factors are replaced by cheaper ones with the
+    same ``W`` (:func:`refactor`), and PANOC continues from there. If that lowers the objective by
+    less than the fraction ``worthwhile``, the point is kept and the interval doubles, so that near
+    a stationary point this is plain PANOC. At these times, latents that are zero in one factor,
+    which descent cannot reactivate, are removed from PANOC's variables and products; earlier if
+    many have become zero.
 
     Parameters
     ----------
     inner : PANOC
     every : int
-        Iterations to the second refactoring, and between refactorings while they gain.
+        Iterations between refactorings, as long as they are worthwhile.
     worthwhile : float
-        Least gain, relative to the objective, for which the quasi-Newton memory is given up.
+        Minimum relative decrease of the objective for which the L-BFGS memory is discarded.
     revive : bool
-        Also try, at the start and when a refactoring is due, to bring dead latents back
-        (:func:`~proxmtl.latent.reactivation.revive`): for starts that were found on other features.
+        At the start and whenever a refactoring is due, also try to reactivate dead latents
+        (:func:`~proxmtl.latent.reactivation.reactivate_latents`); for warm starts from other data.
     most : float
-        A refactoring that could cost more flops than this many passes is left out: with thousands
-        of latents this is PANOC from a rebalanced start.
+        Skip a refactoring that could cost more flops than this many passes: with thousands of
+        latents this is PANOC from a rebalanced start.
     """
 
     inner: PANOC = field(default_factory=PANOC)
@@ -192,7 +192,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
             )
 
     def check(self, problem: LatentProblem) -> None:
-        """Built for :class:`LatentProblem`, which has all it needs."""
+        """Accept any :class:`LatentProblem`."""
 
     def init(self, problem: LatentProblem, x0: Blocks) -> RefactoredState:
         problem.check_point(x0)
@@ -200,7 +200,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
         return self.begin(problem, (*cheapest(problem, x0[:2], self.most), *x0[2:]))
 
     def begin(self, problem: LatentProblem, x0: Blocks) -> RefactoredState:
-        """State before the first iteration, from factors as they are."""
+        """State before the first iteration, from the given factors without refactoring."""
         live = _kept(*x0[:2])
         inner = self.inner.init(problem, _taken(x0, live))
         return RefactoredState(0, inner.objective, False, 0.0, inner, self.every, self.every, live)
@@ -225,7 +225,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
         )
 
     def _refactored(self, problem: LatentProblem, inner: PANOCState, live: Tensor) -> Blocks | None:
-        """Cheaper blocks, or with a latent that came back; None where that gains too little."""
+        """Refactored or reactivated blocks; None if they lower the objective too little."""
         given = _padded(inner.forward_backward, live)
         blocks = reactivate_latents(problem, given) if self.revive else given
         came_back = blocks is not given
@@ -240,7 +240,10 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
     def _without_dead(
         self, problem: LatentProblem, inner: PANOCState, live: Tensor, share: float = 0.0
     ) -> tuple[PANOCState, Tensor]:
-        """The state without latents that have died, if these are more than so many; those left."""
+        """Remove the dead latents from the state, if they exceed a fraction ``share``.
+
+        Returns the state and the mask of the remaining latents.
+        """
         blocks = inner.forward_backward
         kept = _kept(*blocks[:2])
         if int((~kept).sum()) <= share * len(kept):
@@ -253,7 +256,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
         return new, live
 
     def start_claim(self, problem: LatentProblem, state: RefactoredState) -> float:
-        return self.inner.start_claim(problem, state.inner)  # refactored: lower, if anything
+        return self.inner.start_claim(problem, state.inner)  # refactoring can only lower it
 
     def solution(self, problem: LatentProblem, state: RefactoredState) -> Blocks:
         return _padded(self.inner.solution(problem, state.inner), state.live)
@@ -263,7 +266,7 @@ class Refactored(Solver[LatentProblem, RefactoredState, Blocks]):
 
 
 def _taken(blocks: Blocks, latents: Tensor) -> Blocks:
-    """Blocks of some latents."""
+    """Select some latents of the blocks."""
     return (blocks[0][:, latents], blocks[1][latents], *blocks[2:])
 
 
@@ -276,7 +279,7 @@ def _padded(blocks: Blocks, latents: Tensor) -> Blocks:
 
 
 def _entries(blocks: Blocks, latents: Tensor) -> Blocks:
-    """Which entries of the blocks stay when some latents are taken."""
+    """Flat mask of the entries of the blocks that :func:`_taken` keeps."""
     L, S = (torch.zeros_like(block, dtype=torch.bool) for block in blocks[:2])
     L[:, latents], S[latents] = True, True
     return (L, S, *(torch.ones_like(block, dtype=torch.bool) for block in blocks[2:]))

@@ -1,4 +1,4 @@
-"""Solved factors of the paper's model, with their certificate."""
+"""Result of a solve of the paper's model: factors with their certificate."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class LatentResult:
     L : Tensor, shape (D, K)
         Shared latent tasks.
     S : Tensor, shape (K, M)
-        Combinations, sparse by row and group.
+        Weights of the latent tasks in each task, group-sparse in each row.
     intercept : Tensor, shape (M,)
         Zero without an intercept.
     status : Status
-        How it ended, with advice.
+        How the solve ended.
     certificate : Certificate
-        Joint objective, KKT residual and gap of each block. Never a claim of global optimality.
+        Objective, KKT residual and duality gap of each block; no claim of global optimality.
     history : list of dict
-        iteration, passes, seconds, objective.
+        Iteration, passes, seconds and objective at each check.
     iterations, passes, seconds, reason, returned
-        As in :class:`Result`; ``passes`` includes the starting point's.
+        As in :class:`Result`; ``passes`` includes those of the starting point.
     budget : float
-        Passes allowed.
+        Limit of the passes.
     state : State
         Resume with ``LatentMTL.solve(..., state=result.state)``.
     own : Tensor, shape (D, M), or None
-        V, the tasks' own parts; None where the model has none.
+        V, the tasks' own parts; None if the model has none.
     """
 
     L: Tensor
@@ -77,9 +77,9 @@ class LatentResult:
 
     @property
     def own_share(self) -> float | None:
-        """``||V||^2 / (||L S||^2 + ||V||^2)``: 0 where all is shared, 1 where nothing is.
+        """``||V||^2 / (||L S||^2 + ||V||^2)``: 0 if all is shared, 1 if nothing is.
 
-        None without own parts, or at W = 0.
+        None without own parts, and if both terms are zero.
         """
         if self.own is None or self.collapsed:
             return None
@@ -88,17 +88,17 @@ class LatentResult:
 
     @property
     def collapsed(self) -> bool:
-        """Whether W = 0: a local minimum of the factored problem.
+        """Whether W = 0, which is a local minimum of the factored problem.
 
-        With the status COLLAPSED the descent has ended there; with BUDGET it had not come below yet
-        (``returned`` says so), and more passes may.
+        With the status COLLAPSED, the descent has converged to it. With BUDGET, the last iterate
+        had a larger objective than W = 0, which was returned instead; more passes may help.
         """
         return self.live_latents == 0 and (self.own is None or not bool(self.own.any()))
 
     def decision_function(self, X: Features) -> Tensor | list[Tensor]:
-        """Scores of new samples: (N, M) for shared features, one vector a task otherwise."""
+        """Scores of new samples: (N, M) for shared features, else a list with a vector per task."""
         if is_shared(X):
-            features = X if isinstance(X, Tensor) else as_float_tensor("X", X)  # keeps a graph
+            features = X if isinstance(X, Tensor) else as_float_tensor("X", X)  # no detach of X
             return features.to(self.L) @ self.coef + self.intercept
         parts = [
             part if isinstance(part, Tensor) else as_float_tensor(f"X[{m}]", part)
@@ -117,7 +117,7 @@ class LatentResult:
 
 
 def is_shared(X: object) -> bool:
-    """Whether features are one matrix of all tasks, not one a task."""
+    """Whether the features are one matrix for all tasks, rather than one for each."""
     if isinstance(X, Tensor | np.ndarray):
         return X.ndim != 3
     return not (isinstance(X, (list, tuple)) and X and isinstance(X[0], Tensor | np.ndarray))

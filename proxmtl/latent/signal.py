@@ -1,4 +1,4 @@
-"""How strong a ridge serves the labels of single tasks, by the closed form of leaving rows out."""
+"""Default ridge from the labels of single tasks, by closed-form leave-one-out errors."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from proxmtl.problem import Problem
 __all__ = ["ridge_of_labels"]
 
 RIDGES = tuple(10 ** (1 - k / 2) for k in range(6))
-"""From 10 to 0.03."""
+"""Candidate ridges from 10 to 0.03, half a decade apart."""
 TASKS = 32
-"""Most tasks that are looked at, evenly spaced."""
+"""Maximum number of tasks that are used, evenly spaced."""
 ROWS, ROWS_OF_ALL = 200, 500
-"""Most rows of each of them: where they differ, and where one decomposition serves all."""
+"""Maximum number of rows per task: if tasks label different rows, and if all label the same."""
 ALIKE = 1e-12
-"""Squared distance of rows, over the largest squared norm, up to which they are one row."""
+"""Rows whose squared distance, over the largest squared norm, is at most this count as equal."""
 
 
 def ridge_of_labels(problem: Problem, copies: Tensor, norms: float) -> float:
-    r"""Ridge with the least squared error on labels that are left out, for each task alone.
+    r"""Ridge with the smallest leave-one-out squared error over all tasks, each fitted alone.
 
-    Of ``1/2 sum_i c_i (y_i - x_i' v - b)^2 + r n ||v||^2`` with n the mean squared norm of the
-    features: one over twice the ratio of signal to noise, whatever the number of labels. Each row
-    is left out by the leverages of one eigendecomposition of the rows' inner products; rows that
-    are the same are left out together, so that a label of weight 2 counts as two. Of more than
-    500 rows so many are looked at, evenly spaced, of 200 where tasks have labels of different rows:
-    there a weight and a repetition are the same but nearly. Errors of all tasks are summed, so
-    that those with few labels of a class count little.
+    The model is ``1/2 sum_i c_i (y_i - x_i' v - b)^2 + r n ||v||^2``, with n the mean squared norm
+    of the features: r estimates one over twice the signal-to-noise ratio, independently of the
+    number of labels. Leave-one-out errors follow from the leverages, by one eigendecomposition of
+    the rows' Gram matrix. Equal rows are left out together, so that a label of weight 2 counts as
+    two. At most 500 evenly spaced rows are used, or 200 per task if tasks label different rows (a
+    weight and a repetition are then only approximately equivalent). Errors are summed over tasks,
+    so tasks with few labels of a class have little influence.
 
     Parameters
     ----------
     problem : Problem
-        Whose samples and labels are meant.
+        Provides samples and labels.
     copies : Tensor
-        Sample weight of each label, 0 where it is missing; of the labels' shape, float64.
+        Sample weight of each label, 0 if it is missing; in the shape of the labels, float64.
     norms : float
         n.
 
     Returns
     -------
     float
-        Between 0.03 and 10; 1 where no task's labels say anything. The minimum of a parabola
-        through the three best of half a decade apart. No pass: some rows are looked at.
+        r, between 0.03 and 10: the minimum of a parabola through the best candidate and its
+        neighbours. 1 if no task has informative labels. Reads some rows; not counted as a pass.
     """
     targets = problem.targets
     counts = by_task(problem, copies)
@@ -70,12 +70,12 @@ def ridge_of_labels(problem: Problem, copies: Tensor, norms: float) -> float:
 
 
 class _Rows(NamedTuple):
-    """Rows of a task, the same ones merged, and the eigenvalues of their inner products."""
+    """Rows of a task with equal ones merged, and the eigendecomposition of their Gram matrix."""
 
-    given: Tensor  # weights of these
-    merged: Tensor  # number of the merged row of each
-    weights: Tensor  # of merged rows
-    constant: Tensor  # unit vector of the intercept on them, 0 without
+    given: Tensor  # weights of the rows
+    merged: Tensor  # index of the merged row of each row
+    weights: Tensor  # weights of the merged rows
+    constant: Tensor  # unit vector of the intercept on the merged rows; 0 without intercept
     values: Tensor
     vectors: Tensor
 
@@ -94,7 +94,7 @@ class _Rows(NamedTuple):
         return cls(given, merged, weights, constant, values.clamp_min(0.0), vectors)
 
     def errors(self, labels: Tensor, norms: float) -> Tensor:
-        """Mean squared errors of labels left out, at each ridge."""
+        """Leave-one-out mean squared errors at each of the candidate ridges."""
         total = self.weights.sum()
         sums = torch.zeros_like(self.weights).index_add_(0, self.merged, self.given * labels)
         mean = sums / self.weights
@@ -115,13 +115,13 @@ class _Rows(NamedTuple):
 
 
 def _without(direction: Tensor, values: Tensor) -> Tensor:
-    """Values less their part along a unit vector, or less nothing for zero."""
+    """Remove the component along a unit vector (for the zero vector: nothing)."""
     along = direction @ values
     return values - (torch.outer(direction, along) if values.ndim == 2 else direction * along)
 
 
 def _spaced(n: int, most: int) -> Tensor:
-    """Numbers of at most so many of n things."""
+    """At most ``most`` evenly spaced indices below n."""
     if n <= most:
         return torch.arange(n)
     return torch.linspace(0, n - 1, most, dtype=torch.float64).round().long()

@@ -1,4 +1,4 @@
-"""The paper's penalty with own parts as one of singular values, where all tasks are one group."""
+"""The paper's penalty with own parts as a penalty of singular values, for a single group."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from proxmtl.latent.problem import LatentProblem
 __all__ = ["LatentsPlusOwn", "singular_penalty"]
 
 STEPS = 30
-"""Of Newton's method on the root of a latent's size; it takes some five."""
+"""Maximum number of Newton steps for the root of a latent's size; some five are typical."""
 
 
 @dataclass(frozen=True)
 class LatentsPlusOwn:
-    r"""Least penalty of ``W = L S + V`` over latents and own parts.
+    r"""Minimal penalty of ``W = L S + V`` over latents and own parts.
 
     .. math:: R(W) = \min_{A + V = W} \text{cost} \sum_k \sigma_k(A)^{2/3}
               + \text{own} \, \|V\|_F^2
 
-    A latent of unit directions and size t costs :math:`\lambda a^2 + \mu w t / a` with
-    :math:`\|l\| = a`, at its least :math:`3 \lambda^{1/3} (\mu w t / 2)^{2/3}`. So, where one group
-    holds all tasks, the penalties of the factors are the Schatten quasi-norm of power 2/3 of their
-    product, and nothing is lost by latents along the singular directions. Each singular value of W
-    is divided between the two parts on its own. Not convex; its prox is exact all the same.
+    A latent of unit directions and size t has the penalty :math:`\lambda a^2 + \mu w t / a` with
+    :math:`\|l\| = a`, and the minimum :math:`3 \lambda^{1/3} (\mu w t / 2)^{2/3}` over a. For a
+    single group of all tasks, the minimal penalty of the factors is therefore the Schatten 2/3
+    quasi-norm of their product, attained by latents along the singular directions. Each singular
+    value of W is divided between the two parts separately. Not convex, but with an exact prox.
 
     Parameters
     ----------
     cost : float
-        ``> 0``.
+        Strength of the quasi-norm, ``> 0``.
     own : float
-        ``> 0``.
+        Strength of the ridge on own parts, ``> 0``.
 
     References
     ----------
@@ -45,7 +45,7 @@ class LatentsPlusOwn:
     is_symmetric = True
 
     def factor(self, gram: Tensor, step: float) -> tuple[Tensor, float]:
-        """Matrix P with ``prox(W) = W P``, of W'W: see :meth:`SharedPlusOwn.factor`."""
+        """Matrix P with ``prox(W) = W P``, and the value there, from W'W; float64."""
         squares, V = torch.linalg.eigh(gram)
         s = squares.clamp(min=0).sqrt()
         shrink = 1 + 2 * step * self.own
@@ -58,8 +58,8 @@ class LatentsPlusOwn:
     def shared(self, s: Tensor, own: float) -> Tensor:
         """``argmin_a cost a^(2/3) + own (s - a)^2`` for each s, float64: zero or near s.
 
-        With ``a = x^3`` a minimum other than zero is the larger root of ``x^4 - s x + cost / (3
-        own)``, to which Newton's method descends from ``s^(1/3)``.
+        With ``a = x^3``, a non-zero minimiser is the larger root of ``x^4 - s x + cost / (3 own)``,
+        to which Newton's method converges monotonically from ``s^(1/3)``.
         """
         q = self.cost / (3 * own)
         x = s.pow(1 / 3)
@@ -75,7 +75,10 @@ class LatentsPlusOwn:
 
 
 def singular_penalty(problem: LatentProblem) -> LatentsPlusOwn | None:
-    """The penalty of a problem's weights; None where it is none of their singular values."""
+    """Penalty of a problem on the singular values of W.
+
+    None unless the problem has own parts, no L1 norm, and a single group of all tasks.
+    """
     groups, own = problem.groups, problem.own
     M = groups.n_items
     if own is None or problem.l1.strength or len(groups) != 1 or len(groups.members(0)) != M:

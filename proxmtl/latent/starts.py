@@ -1,4 +1,4 @@
-"""The start from the convex relative, and the choice among starts."""
+"""Starting points from trace-norm solutions (the convex surrogate), and the choice of a start."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from proxmtl.stopping import MaxIterations, RelativeGap
 __all__ = ["INITS", "alive", "made_start", "on_weights", "relative", "split_blocks"]
 
 FRACTIONS = (0.5, 0.35, 0.25, 0.17, 0.12, 0.08, 0.05, 0.03, 0.02)
-"""Strengths of the path, of the one from which on nothing is shared."""
+"""Strengths of the path, as fractions of the critical strength, above which nothing is shared."""
 
 ITERATIONS = 15
-"""Most of each point of the path."""
+"""Maximum number of iterations at each point of the path."""
 
 LOOK = 40.0
-"""Most passes of a path that is followed for the number of latents alone."""
+"""Maximum number of passes of a path that only determines the number of latents."""
 
 LOOK_ITERATIONS = 3
-"""Most of each of its points: the rank settles long before the weights do."""
+"""Maximum number of iterations at its points: the rank converges long before the weights."""
 
 LEAST = 4 * FEWEST
-"""Passes from which on the path is tried."""
+"""Minimum number of remaining passes for the path to be followed."""
 
 SHARES = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
-"""Of a direction that may be shared, where tasks have own parts."""
+"""Candidate shares of a singular direction that become a latent, the rest being own parts."""
 
 WORSE = 2
-"""Points, one after another, that are worse than the best before the path ends."""
+"""The path ends after this many consecutive points that are worse than the best one."""
 
 
 def zero_start(
@@ -56,10 +56,9 @@ def zero_start(
     n_latents: int,
     generator: torch.Generator,  # noqa: ARG001
 ) -> Blocks:
-    """Zero weights with the best intercepts: nothing is shared.
+    """Zero weights with the best intercepts.
 
-    A local minimum of the factors, which only
-    :func:`~proxmtl.latent.reactivation.reactivate_latents` leaves.
+    A local minimum, which only :func:`~proxmtl.latent.reactivation.reactivate_latents` leaves.
     """
     return _null(problem, n_latents)[0]
 
@@ -77,14 +76,13 @@ def trace_start(
     n_latents: int,
     generator: torch.Generator,  # noqa: ARG001
 ) -> Blocks:
-    """Factors of trace-norm solutions: those with the lowest joint objective on a short path.
+    """Factors of the trace-norm solution with the lowest factored objective on a short path.
 
-    The trace norm, at its least over factorisations ``(||L||_F^2 + ||S||_F^2) / 2``, is the convex
-    relative of the penalties on L and S, and its minimisers have few directions, which all tasks
-    have learnt together. Where tasks have own parts, its infimal convolution with their ridge takes
-    its place. The path begins at the strongest penalty, each point from the last, all of them
-    solved roughly: it ends where the joint objective rises, or with half of the passes left.
-    Latents beyond the rank are zero.
+    The trace norm, the minimum of ``(||L||_F^2 + ||S||_F^2) / 2`` over factorisations, is a convex
+    surrogate of the penalties on L and S; its solutions have low rank, learnt from all tasks. With
+    own parts, its infimal convolution with their ridge replaces it. The path runs from the largest
+    strength downwards with warm starts and approximate solves. It ends where the factored objective
+    rises, or when half of the passes are used. Latents beyond the rank are zero.
     """
     return _on_trace_path(problem, n_latents)[0]
 
@@ -92,9 +90,9 @@ def trace_start(
 def _on_trace_path(
     problem: LatentProblem, n_latents: int, *, look: bool = False
 ) -> tuple[Blocks, float]:
-    """The start, and its objective; zero weights where the passes are too few for more.
+    """The start of :func:`trace_start`, and its objective; zero weights if passes are too few.
 
-    A look at how many latents it has takes few passes, and ends once it has all.
+    With ``look``, only the number of latents matters: takes few passes, and ends at full rank.
     """
     best, lowest = _null(problem, n_latents)
     if problem.counts.left < LEAST:
@@ -109,7 +107,7 @@ def _on_trace_path(
                 break
             posed = convex.with_regularizers(relative(problem, fraction * critical))
             stop = RelativeGap(1e-2) | MaxIterations(iterations)
-            with problem.counts.limited(problem.counts.left - 1):  # the rest measures what is found
+            with problem.counts.limited(problem.counts.left - 1):  # one pass is for the objective
                 point = run(posed, FISTA(), point, stop, null=False).solution
             blocks = _factored(problem, point, n_latents)
             objective = problem.objective(blocks)
@@ -121,9 +119,10 @@ def _on_trace_path(
 
 
 def on_weights(problem: LatentProblem) -> tuple[Problem, Tensor, float]:
-    """The convex relative, zero weights, and the strength of the trace norm from which they stay.
+    """Convex surrogate problem in W, its null point, and the critical strength of the trace norm.
 
-    That is the strength without own parts; with them it shares nothing either. Costs a pass.
+    The critical strength is that without own parts; with own parts nothing is shared there, either.
+    Costs one pass.
     """
     convex = Problem(
         problem.loss,
@@ -138,14 +137,14 @@ def on_weights(problem: LatentProblem) -> tuple[Problem, Tensor, float]:
 
 
 def relative(problem: LatentProblem, strength: float) -> Regularizer:
-    """The convex penalty on W."""
+    """Convex surrogate penalty on W, with the trace norm at a given strength."""
     ratio = math.inf if problem.own is None else problem.own.strength / strength
-    # where own parts cost so much more the sum is the trace norm, to rounding
+    # if own parts are that expensive, the infimal convolution is the trace norm to rounding
     return SharedPlusOwn(strength, ratio) if math.isfinite(ratio) else Nuclear(strength)
 
 
 def _factored(problem: LatentProblem, W: Tensor, n_latents: int) -> Blocks:
-    """Blocks with these weights, or close to them where K is below their rank: cheap ones."""
+    """Low-penalty blocks with the weights W, or an approximation if K is below their rank."""
     weights, _ = problem.design.split(W)
     blocks = split_blocks(problem, W, split_weights(weights, n_latents))
     L, S = blocks[:2]
@@ -157,15 +156,15 @@ def _factored(problem: LatentProblem, W: Tensor, n_latents: int) -> Blocks:
 
 
 def split_blocks(problem: LatentProblem, W: Tensor, factors: tuple[Tensor, Tensor]) -> Blocks:
-    """Blocks of singular directions of W, each balanced; what is cheaper so is left to own parts.
+    """Blocks from singular directions of W, balanced; own parts take what is cheaper there.
 
     Parameters
     ----------
     problem : LatentProblem
     W : Tensor
-        The design's parameter, with the intercept row.
+        Parameter of the design, with the intercept row.
     factors : L and S, shapes (D, K) and (K, M), float64
-        Of :func:`split_weights`. Where tasks have own parts, the product of the blocks is W.
+        Factors from :func:`split_weights`. With own parts, the blocks reproduce W exactly.
     """
     weights, bias = problem.design.split(W)
     L, S = factors
@@ -179,9 +178,9 @@ def split_blocks(problem: LatentProblem, W: Tensor, factors: tuple[Tensor, Tenso
 
 
 def _share(problem: LatentProblem, own: SquaredFrobenius, L: Tensor, S: Tensor) -> Tensor:
-    """How much of each singular direction is cheapest as a latent, the rest being own; (K,).
+    """Optimal share of each singular direction as a latent, the rest being own parts; (K,).
 
-    The directions are orthogonal, so that the ridge on what is left is a sum over them.
+    The directions are orthogonal, so the ridge on own parts is a sum over them.
     """
     size = L.norm(dim=0) * S.norm(dim=1)
     shares = size.new_tensor(SHARES)
@@ -193,10 +192,10 @@ def _share(problem: LatentProblem, own: SquaredFrobenius, L: Tensor, S: Tensor) 
 
 
 def best_start(problem: LatentProblem, n_latents: int, generator: torch.Generator) -> Blocks:
-    """The start of trace norms or that of single tasks, whichever has the lower objective.
+    """The trace-norm start or the single-task start, whichever has the lower objective.
 
-    Factors are compared as the cheapest of their product. Zero weights are no start here: few
-    descents leave them, and a run returns them where it ends above.
+    The factors are refactored before the comparison. Zero weights are not a candidate: descents
+    rarely leave them, and a run returns them anyway if it ends above them.
     """
     return _better(problem, n_latents, generator, *_on_trace_path(problem, n_latents))
 
@@ -208,7 +207,7 @@ def _better(
     best: Blocks,
     lowest: float,
 ) -> Blocks:
-    """The start given, of this objective, or that of single tasks."""
+    """The given start ``best`` of objective ``lowest``, or the single-task start if better."""
     if not bool(problem.design.split(problem.weights(best))[0].any()):
         return svd_start(problem, n_latents, generator)
     if problem.counts.left < FEWEST:
@@ -234,7 +233,7 @@ def made_start(
     n_latents: int | Literal["auto"] | None,
     generator: torch.Generator,
 ) -> Blocks:
-    """Make a start by its name.
+    """Compute a start by its name.
 
     Parameters
     ----------
@@ -242,12 +241,12 @@ def made_start(
     init : str
         One of INITS, or ``"auto"``: ``"best"`` with own parts, ``"svd"`` without.
     n_latents : int, "auto" or None
-        ``"auto"``: as many as the best solution of the trace norm on the path of ``"trace"`` has,
-        one at least. ``"trace"`` and ``"best"`` follow that path anyway; for the others it is
-        followed roughly, with at most 40 passes and at most half of those left, and no further than
-        to where it has all. All where the passes are too few to look. None: all, ``min(M, D)``.
+        ``"auto"``: the rank of the best trace-norm solution on the path of ``"trace"``, at least 1.
+        ``"trace"`` and ``"best"`` follow that path anyway; for other starts it is followed
+        approximately, with at most 40 passes and half of those left, and not beyond full rank;
+        ``min(M, D)`` if too few passes remain for that. None: ``min(M, D)``.
     generator : torch.Generator
-        Of what is random.
+        Source of the random parts.
     """
     if init == "auto":
         init = "svd" if problem.own is None else "best"
@@ -267,7 +266,7 @@ def made_start(
 
 
 def alive(blocks: Blocks) -> Blocks:
-    """Without latents that are zero, but for one where all are."""
+    """Remove the latents that are zero; keeps one if all are."""
     L, S = blocks[:2]
     live = (L != 0).any(0) & (S != 0).any(1)
     if not bool(live.any()):

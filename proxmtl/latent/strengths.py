@@ -1,4 +1,4 @@
-"""Strengths that mean the same for data of any size and scale, and those that serve untuned."""
+"""Strengths relative to the size and scale of the data, and default strengths from the data."""
 
 from __future__ import annotations
 
@@ -31,43 +31,44 @@ __all__ = [
 ]
 
 Relative = float | Literal["auto"]
-"""A strength in its unit, or what the data say serves untuned."""
+"""A strength in its unit; "auto": the default from the data."""
 
 Weights = NDArray[np.float64] | Tensor | None
 
 SQUARES = (1e-290, 1e290)
-"""Squared norms in this range have a reciprocal, and room for strengths beside them."""
+"""Squared norms in this range can be inverted and multiplied by strengths without overflow."""
 ITERATIONS = 3
-"""Of the power method for the noise: it starts from the signal, and a digit is enough."""
+"""Iterations of the power method for the noise: one digit is sufficient."""
 SHARED = 0.5
-"""Untuned strength of the shared part, over the squared share of noise in the critical one."""
+"""Default strength of the shared part, over the squared noise share of the critical strength."""
 LEAST = 0.03
-"""Least untuned strength of the shared part."""
+"""Minimum default strength of the shared part."""
 OWN, OWN_LATENT = 2.5, 1.2
-"""Untuned ridges on own parts, over that of tasks alone: part of the signal is shared."""
+"""Default ridges on own parts, over that of single tasks: part of the signal is shared."""
 
 
 class StrengthUnits(NamedTuple):
-    """What strengths of 1 mean in a problem, in units of its loss."""
+    """Units of relative strengths: the absolute strengths that correspond to 1."""
 
     shared: float
-    """The strength from which on nothing is shared where tasks have no parts of their own."""
+    """Critical strength, from which on nothing is shared in a problem without own parts."""
     own: float
-    """Mean squared norm of the features, centred with an intercept, over the number of labels."""
+    """Mean squared norm of the features (centred, if there is an intercept) over the number of
+    labels."""
 
 
 def strength_units(problem: Problem, groups: Groups, sample_weight: Weights) -> StrengthUnits:
-    """Find the units of both strengths from one pass over the data of an unpenalised problem.
+    """Compute the units of both strengths, in one pass over the data of an unpenalised problem.
 
     Parameters
     ----------
     problem : Problem
-        On shared features, or on those of each task.
+        On a shared or a task design.
     groups : Groups
-        Of the tasks; disjoint.
+        Disjoint groups of tasks.
     sample_weight : ndarray or Tensor, optional
-        As they were given for the problem's targets: a label of weight 2 counts as two. Of shape
-        (N,) or (N, M), or of the labels' shape where tasks have features of their own.
+        The weights given to the problem's targets: a label of weight 2 counts as two. Shape (N,) or
+        (N, M), or that of the labels for a task design.
 
     Raises
     ------
@@ -79,12 +80,12 @@ def strength_units(problem: Problem, groups: Groups, sample_weight: Weights) -> 
 
 
 def latent_units(problem: Problem, groups: Groups, sample_weight: Weights) -> StrengthUnits:
-    """As :func:`strength_units`, of latent tasks ``mu = lambda``; groups may overlap."""
+    """As :func:`strength_units`, for the factored problem, ``mu = lambda``; groups may overlap."""
     return StrengthUnits(critical_strength(problem, groups), own_unit(problem, sample_weight))
 
 
 def own_unit(problem: Problem, sample_weight: Weights) -> float:
-    """The unit of ridges alone, without a pass; as for :func:`strength_units`."""
+    """The unit of the ridge only, without a pass; arguments as for :func:`strength_units`."""
     return _Counted.of(problem, sample_weight).own
 
 
@@ -95,19 +96,21 @@ def shared_strengths(
     shared: Relative = "auto",
     own: Relative = "auto",
 ) -> tuple[StrengthUnits, StrengthUnits]:
-    r"""Strengths of :class:`~proxmtl.SharedPlusOwn` and their units, ``"auto"`` from the data.
+    r"""Strengths of :class:`~proxmtl.SharedPlusOwn` and their units; ``"auto"``: from the data.
 
-    *Own parts.* A ridge is the variance of noise over twice that of the weights. For each task
-    alone :func:`ridge_of_labels` finds the ratio r; it is times the curvature of the loss at
-    constant scores, which is what a label tells there (:math:`p (1 - p)` of a logistic one, so that
-    rare classes have weak ridges), and times 2.5: part of the signal is shared.
+    *Own parts.* The optimal ridge is the noise variance over twice the variance of the weights. For
+    single tasks, :func:`ridge_of_labels` estimates this ratio r. The default ridge is r times the
+    curvature of the loss at constant scores, the information of a label (:math:`p (1 - p)` for the
+    logistic loss, so that rare classes have weak ridges), times 2.5, since part of the signal is
+    shared.
 
-    *The shared part.* Likewise :math:`\|A\|_*` weighs the variance of noise over the size of the
-    signal. In units of the critical strength, which is signal and noise, that is the square of the
-    share of noise :math:`\kappa`: times 1/2, and at least 0.03. :math:`\kappa` is the spectral norm
-    that the slope of the loss had if labels had nothing to do with features, nearly
+    *The shared part.* Likewise, the strength of :math:`\|A\|_*` is the noise variance over the size
+    of the signal. In units of the critical strength, which contains signal and noise, the default
+    is half the squared noise share :math:`\kappa`, and at least 0.03. :math:`\kappa` is the
+    spectral norm that the gradient of the loss would have if labels were independent of features,
+    approximately
     :math:`(\lambda_{max}(\sum_m C_m) + \mathrm{tr}(\Sigma) \lambda_{max}(R^\top R))^{1/2}`, over
-    that which it has: :math:`C_m` are the covariances of its columns, :math:`\Sigma` is that of the
+    the actual one. :math:`C_m` are the covariances of its columns, :math:`\Sigma` is that of the
     features, and R are the residuals at constant scores.
 
     Parameters
@@ -115,12 +118,12 @@ def shared_strengths(
     problem, groups, sample_weight
         As for :func:`strength_units`.
     shared, own
-        In their units, or ``"auto"``.
+        Strengths relative to their units, or ``"auto"``.
 
     Returns
     -------
     strengths, units : StrengthUnits
-        The first in units of the loss. Costs a pass, and four more for an automatic shared part.
+        Absolute strengths, and their units. Costs one pass, and four more if ``shared`` is "auto".
     """
     null = _Null.of(problem, sample_weight)
     units = StrengthUnits(null.critical(groups), null.own)
@@ -132,25 +135,26 @@ def shared_strengths(
 
 @dataclass(frozen=True)
 class RelativeStrengths:
-    """Strengths of latent tasks and own parts in units of the data that they are to serve.
+    """Strengths of latent tasks and own parts relative to the data of a problem.
 
     Parameters
     ----------
     shared : float or "auto"
         ``mu = lambda``, without an L1 norm, as a fraction of the critical strength. ``"auto"``: the
-        one from which on a latent task of noise alone does not pay, which is the share of noise
-        of :func:`shared_strengths` to the power 4/3, as critical strengths go with slopes; at
-        least 0.03. Large latent tasks are hardly shrunk, so that less lets noise in.
+        strength at which a latent task of pure noise no longer lowers the objective. This is the
+        noise share of :func:`shared_strengths` to the power 4/3, since critical strengths grow so
+        with gradients; at least 0.03. Smaller strengths would admit noise, since large latent tasks
+        are hardly shrunk.
     own : float or "auto"
-        Ridge on own parts, in the unit of :class:`StrengthUnits`; inf: there are none.
+        Ridge on own parts, in the unit of :class:`StrengthUnits`; inf: no own parts.
     papers : mapping, optional
-        The paper's strengths by their names in :class:`~proxmtl.LatentMTL`, in units of the loss:
-        they replace ``shared``, and ``own="auto"`` then means no own parts.
+        The paper's strengths by their names in :class:`~proxmtl.LatentMTL`, absolute; they replace
+        ``shared``, and ``own="auto"`` then means no own parts.
 
     Raises
     ------
     ValueError
-        If one is neither a positive number nor "auto", or ``shared`` is infinite.
+        If a strength is neither a positive number nor "auto", or ``shared`` is infinite.
     """
 
     shared: Relative = "auto"
@@ -168,14 +172,14 @@ class RelativeStrengths:
     def absolute(
         self, problem: Problem, groups: Groups, sample_weight: Weights = None
     ) -> dict[str, Any]:
-        """The strengths by their names in :class:`~proxmtl.LatentMTL`.
+        """Absolute strengths by their names in :class:`~proxmtl.LatentMTL`.
 
         Parameters
         ----------
         problem, sample_weight
             As for :func:`strength_units`.
         groups : Groups
-            Of the tasks, possibly overlapping.
+            Groups of tasks, possibly overlapping.
         """
         if self.papers:
             none = isinstance(self.own, str) or self.own == math.inf
@@ -214,16 +218,16 @@ def check_relative(shared: object, own: object) -> None:
 
 
 class _Counted(NamedTuple):
-    """Labels of a problem without a penalty, counted with their sample weights."""
+    """Labels of an unpenalised problem with their sample weights, and moments of the features."""
 
     copies: Tensor
-    """How often each label counts, of the labels' shape; 0 where it is missing."""
+    """Sample weight of each label, in the shape of the labels; 0 for a missing label."""
     unit: float
-    """Weight in the loss of a label of weight 1: 1 over the number of labels, for a mean."""
+    """Weight in the loss of a label of sample weight 1: for a mean, 1 over the number of labels."""
     moments: Moments
-    """Of the features."""
+    """Moments of the features."""
     norms: float
-    """Mean squared norm of the features, centred where there is an intercept."""
+    """Mean squared norm of the features, centred if there is an intercept."""
 
     @classmethod
     def of(cls, problem: Problem, sample_weight: Weights) -> _Counted:
@@ -250,13 +254,13 @@ class _Counted(NamedTuple):
 
     @property
     def own(self) -> float:
-        """Unit of ridges; features that say nothing have none: W = 0 at any strength."""
+        """Unit of ridges; 1 for constant features, with which W = 0 at any strength."""
         return self.unit * self.norms or 1.0
 
 
 @dataclass(frozen=True)
 class _Null:
-    """A problem without a penalty at weights of zero."""
+    """An unpenalised problem at its null point (zero weights, best intercepts)."""
 
     problem: Problem
     labels: _Counted
@@ -273,7 +277,7 @@ class _Null:
         slopes = design.split(design.adjoint(residuals))[0]
         problem.counts.charge(forward=design.share, adjoint=design.share)
         if design.intercept:
-            # a constant feature has the slope of the intercept there, zero but for rounding
+            # the slope of a constant feature is proportional to the intercept's: zero to rounding
             slopes = torch.where(labels.moments.constant[:, None], 0.0, slopes)
         return cls(problem, labels, scores, residuals, slopes)
 
@@ -284,20 +288,20 @@ class _Null:
     def critical(self, groups: Groups) -> float:
         """Critical strength of the trace norms of disjoint groups."""
         limit = SharedPlusOwn(1.0, 1.0, groups).conjugate_limit(self.slopes)
-        # features that say nothing have no unit: W = 0 at any strength
+        # constant features have no unit: W = 0 at any strength
         return 1 / limit if limit < math.inf else 1.0
 
     def untuned_own(self) -> float:
-        """Ridge that the labels of single tasks and the loss ask for."""
+        """Default ridge on own parts, from the labels of single tasks and the loss."""
         data = self.problem.data
         told = float(data.curvature(self.scores).sum() / data.at(torch.float64).weights.sum())
         return told * ridge_of_labels(self.problem, self.labels.copies, self.labels.norms)
 
     def noise_share(self, groups: Groups) -> float:
-        """Share of noise in the critical strength of the trace norms of disjoint groups."""
+        """Noise share kappa of the critical strength of the trace norms of disjoint groups."""
         groups, design = groups.covering(), self.problem.design
         counted, mean = self.labels, self.labels.moments.mean
-        # a label of weight 2 is two labels, each of half the residual
+        # a label of weight 2 counts as two labels, each with half of the residual
         copies = counted.copies.clamp_min(torch.finfo(torch.float64).tiny)
         variance = self.residuals.square() / copies
         alike = _products(self.problem, self.residuals / copies.sqrt())
@@ -316,7 +320,7 @@ class _Null:
             if sums is not None:
                 slopes = slopes - torch.outer(mean, sums)
             summed = torch.zeros_like(vectors).index_add_(1, group_of, slopes)
-            # entries go as the square of the features' scale, whose squares may have no room
+            # entries scale with the squared features; scale them, lest their squares overflow
             size = summed.abs().amax(dim=0).clamp_min(torch.finfo(summed.dtype).tiny)
             lengths = (summed / size).norm(dim=0)
             largest, vectors = size * lengths, summed / size / lengths.clamp_min(1e-30)
@@ -329,7 +333,7 @@ class _Null:
 
 
 def _products(problem: Problem, residuals: Tensor) -> Tensor:
-    """Inner products of the residuals of tasks, (M, M)."""
+    """Inner products of the tasks' residuals, (M, M)."""
     if problem.targets.task_of is None:
         return residuals.T @ residuals
     return torch.diag(problem.targets.per_task(residuals.square()))

@@ -1,4 +1,4 @@
-"""Each block of the joint problem as a convex problem of its own, the others held fixed."""
+"""The convex problem of each block of the factored problem, with the others held fixed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["certificate", "in_l", "in_s"]
 
 
 def in_s(problem: LatentProblem, L: Tensor, *, cached: bool = False) -> Problem:
-    """The problem in S and the intercept, without the scores of own parts."""
+    """Convex problem in S and the intercept, with L fixed; ignores own parts."""
     factored = FactoredDesign(problem.design, L=L)
     if cached:
         problem.counts.charge(forward=max(1.0, L.shape[1] / problem.targets.n_tasks))
@@ -32,14 +32,14 @@ def in_s(problem: LatentProblem, L: Tensor, *, cached: bool = False) -> Problem:
 
 
 def in_l(problem: LatentProblem, S: Tensor, bias: Tensor | None) -> Problem:
-    """The problem in L, without the scores of own parts."""
+    """Convex problem in L, with S and the intercept fixed; ignores own parts."""
     design = FactoredDesign(problem.design, S=S, bias=bias)
     terms = [r for r in (problem.l1, problem.ridge) if r.strength > 0]
     return Problem(problem.loss, design, problem.targets, terms, counts=problem.counts)
 
 
 def certificate(problem: LatentProblem, blocks: Blocks) -> Certificate:
-    """As :meth:`LatentProblem.certificate`, on the design as it is."""
+    """As :meth:`LatentProblem.certificate`, in the coordinates of the given problem."""
     wide = tuple(block.to(torch.float64) for block in blocks)
     L, S, bias, own = problem.parts(wide)
     balance = problem.design.intercept and problem.data.balances
@@ -52,7 +52,7 @@ def certificate(problem: LatentProblem, blocks: Blocks) -> Certificate:
     scale = math.hypot(*norms.values())
 
     def certify(convex: Problem, point: Tensor, of_block: Measured) -> Certificate:
-        # what is held fixed is in the scores, which are those of all blocks
+        # the measured scores include the fixed blocks
         return convex.certificate_from(point, of_block, scale, scales={})
 
     def along_s(slope: Tensor) -> Tensor:

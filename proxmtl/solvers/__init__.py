@@ -1,4 +1,4 @@
-"""Solvers: one a file, all driven by one shared loop."""
+"""Solvers, one in each file, all driven by the same loop (:mod:`proxmtl.solvers.loop`)."""
 
 from proxmtl.solvers.adpgm import AdPGM
 from proxmtl.solvers.base import SOLVERS, Solver

@@ -1,4 +1,4 @@
-"""AdPGM: proximal gradient whose step follows the local curvature."""
+"""AdPGM: proximal gradient method with a step adapted to the local curvature."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["AdPGM", "AdPGMState"]
 
 @dataclass
 class AdPGMState(PointState):
-    """Point and gradient, those before it, and the last two steps' ratio."""
+    """Point, gradient, last step, ratio of the last two steps, and curvature along the last."""
 
     grad: Tensor
     step: float  # length of the step that led to x
@@ -28,17 +28,17 @@ class AdPGMState(PointState):
 
 @dataclass(frozen=True)
 class AdPGM(PointSolver[AdPGMState]):
-    """Adaptive proximal gradient: no Lipschitz constant, no line search, no refused step.
+    """Adaptive proximal gradient method, without Lipschitz constant or line search.
 
     ``t_k = min(t_{k-1} sqrt(2/3 + r_{k-1}), t_{k-1} / sqrt(max(2 (t_{k-1} l_k)^2 - 1, 0)))`` with
-    ``r_k = t_k / t_{k-1}`` and the curvature met by the last move, ``l_k = ||g_k - g_{k-1}|| /
-    ||x_k - x_{k-1}||``; then ``x_{k+1} = prox_{t_k R}(x_k - t_k g_k)``. Convex problems only; the
-    objective is not monotone. One pass an iteration, one more at the start.
+    ``r_k = t_k / t_{k-1}`` and the curvature along the last move, ``l_k = ||g_k - g_{k-1}|| /
+    ||x_k - x_{k-1}||``; then ``x_{k+1} = prox_{t_k R}(x_k - t_k g_k)``. For convex problems only;
+    the objective is not monotone. Costs one pass per iteration, and one more at the start.
 
     Parameters
     ----------
     first : float or None
-        First step; None: one over the curvature that a probe along the gradient meets.
+        First step; None: one over the curvature along the gradient, found by a probe.
 
     References
     ----------

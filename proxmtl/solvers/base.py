@@ -22,10 +22,10 @@ __all__ = [
 ]
 
 SOLVERS: dict[str, type[Solver[Any, Any, Any]]] = {}
-"""Every solver by class name, filled as subclasses are defined."""
+"""Registry of the solvers by class name; subclasses register themselves."""
 
 Callback = Callable[[Progress], object]
-"""Called after each check with the progress; a true return value stops the run."""
+"""Called with the progress after an iteration; a true return value stops the run."""
 
 P = TypeVar("P", bound="ProblemProtocol")
 S = TypeVar("S", bound="State")
@@ -33,36 +33,36 @@ X = TypeVar("X")
 
 
 class ProblemProtocol(Protocol):
-    """What the loop itself needs of a problem, whatever its parameter is."""
+    """What the loop needs of a problem, whatever the type of its parameter."""
 
     @property
     def counts(self) -> OracleCounts:
-        """What its products are charged to."""
+        """Counter to which products with the features are charged."""
 
     def check_point(self, point: Any, /) -> None:
         """Raise ``ValueError`` unless a point fits the problem."""
 
     def prepare(self) -> None:
-        """Find what is found once, such as curvatures."""
+        """Compute and cache per-problem constants, such as Lipschitz estimates."""
 
     def certificate(self, point: Any, /) -> Certificate:
-        """Measure a point."""
+        """Certificate of a point."""
 
 
 class Solver(ABC, Generic[P, S, X]):
-    """A frozen configuration with ``init`` and ``step`` over an explicit state.
+    """A frozen configuration with the methods ``init`` and ``step`` on an explicit state.
 
-    ``step`` returns a new state, or the same one changed: the caller's start point is never
-    modified. ``solution`` is the point that would be returned, at which certificates are measured.
+    ``step`` may return a new state or modify the given one, but never the caller's starting point.
+    Certificates are measured at ``solution``, the point that the run would return.
     """
 
     state_type: ClassVar[type[State]]
     needs_curvature: ClassVar[bool] = True
-    """Whether iterations ask for the problem's curvature, so that a resumed run finds it anew."""
+    """Whether iterations use the problem's Lipschitz constant; a resumed run then recomputes it."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "state_type" in cls.__dict__:  # not a base of several solvers
+        if "state_type" in cls.__dict__:  # an abstract base of several solvers has none
             SOLVERS[cls.__name__] = cls
 
     @abstractmethod
@@ -79,7 +79,7 @@ class Solver(ABC, Generic[P, S, X]):
 
     @abstractmethod
     def solution(self, problem: P, state: S) -> X:
-        """The point that the run returns if it stops now."""
+        """Point that the run returns if it stops after this state."""
 
     def check_resume(self, problem: P, state: S) -> None:
         """Raise ``ValueError`` unless a state of this solver fits the problem's shapes."""
@@ -90,23 +90,24 @@ class Solver(ABC, Generic[P, S, X]):
         return state
 
     def bound(self, problem: P, state: S) -> float:  # noqa: ARG002
-        """Upper bound of the objective at :meth:`solution`, without a product."""
+        """Upper bound on the objective at :meth:`solution`; takes no product."""
         return state.objective
 
     def start_claim(self, problem: P, state: S) -> float:
-        """Objective at the start of the run, or less, from the state that ``init`` returned.
+        """Lower bound on the objective at the starting point, from the state of ``init``.
 
-        The start is measured at the end of a run if the solution is above that.
+        At the end of the run, the starting point is measured (and possibly returned) if the
+        solution has a larger objective than this bound.
         """
         return self.bound(problem, state)
 
     def certify(self, problem: P, state: S) -> Certificate:
-        """Certificate at :meth:`solution`."""
+        """Certificate of :meth:`solution`."""
         return problem.certificate(self.solution(problem, state))
 
 
 def check_state(solver: Solver[Any, Any, Any], state: State) -> None:
-    """Raise ``ValueError`` unless the state was made by this kind of solver."""
+    """Raise ``ValueError`` unless the state was made by a solver of this class."""
     if not isinstance(state, solver.state_type):
         raise ValueError(
             f"state: a {type(state).__name__} cannot be resumed by {type(solver).__name__}; "
@@ -117,5 +118,5 @@ def check_state(solver: Solver[Any, Any, Any], state: State) -> None:
 def with_smoothing(
     certificate: Certificate, smoothed_objective: float, error: float
 ) -> Certificate:
-    """Add to a certificate what a smoothed run descended and how far that is from the truth."""
+    """Add the smoothed objective and a bound on its smoothing error to a certificate."""
     return replace(certificate, smoothed_objective=smoothed_objective, smoothing_error=error)

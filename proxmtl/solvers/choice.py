@@ -1,4 +1,4 @@
-"""Which solver a convex problem is given to where none is named."""
+"""The default solver of a convex problem."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def solver_for(
     most: float = math.inf,
     state: State | None = None,
 ) -> Solver[Problem, Any, Tensor]:
-    """Return the solver that should take the least time.
+    """Return the solver that is expected to take the least time.
 
-    Of a loss plus a ridge on shared features, :class:`NewtonCholesky` where the cost model has its
-    exact steps cheaper, else :class:`LBFGS`. :class:`FISTA`, which takes every convex penalty, for
-    the rest. The answer depends on the problem alone, not on the machine.
+    For a loss plus a ridge on shared features, :class:`NewtonCholesky` if it takes fewer operations
+    by a cost model, else :class:`LBFGS`. For all other problems :class:`FISTA`, which takes every
+    convex penalty. The choice depends on the problem only, not on the machine.
 
     Parameters
     ----------
     problem : Problem
     tolerance : float
-        Relative duality gap that is asked for, if one is.
+        Requested relative duality gap; 0 if it is not known.
     most : float
-        Passes that a solve may take.
+        Limit of the passes of the solve.
     state : State, optional
-        Of a run that is to be resumed: the solver is that which made it.
+        State of a run to be resumed; the solver is then the one that made it.
     """
     newton, quasi = NewtonCholesky(), LBFGS(tolerance=tolerance)
     for solver in (newton, quasi, FISTA()):

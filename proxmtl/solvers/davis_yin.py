@@ -1,4 +1,4 @@
-"""Davis-Yin: two proximable penalties, one prox of each an iteration."""
+"""Davis-Yin splitting: two proximable penalties, with one prox of each per iteration."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["DavisYin", "DavisYinState"]
 
 @dataclass
 class DavisYinState(State):
-    """Point, its scores, smooth part and gradient, and a subgradient of the first penalty there."""
+    """Point, its scores, smooth value and gradient, and a subgradient u of the first penalty."""
 
     x: Tensor
     scores: Tensor
@@ -39,7 +39,7 @@ class DavisYinState(State):
     grad: Tensor
     dual: Tensor
     step: float
-    room: bool  # the last step could have been longer
+    room: bool  # whether a longer step would have passed the test
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
     """Three-operator splitting of ``f + g + h`` with ``f`` smooth, ``g`` and ``h`` proximable.
 
     ``p = prox_{t h}(x - t (u + grad f(x)))``, ``x+ = prox_{t g}(p + t u)``, ``u+ = u + (p - x+)/t``
-    where ``u`` is a subgradient of ``g`` at ``x``. The step is verified at ``p`` as FISTA verifies
-    its own: 1.5 passes an iteration; 1 with :class:`ConstantStep`. Ridge terms go with ``g``.
+    where ``u`` is a subgradient of ``g`` at ``x``. The sufficient-decrease test is made at ``p``.
+    An iteration costs 1.5 passes, or 1 with :class:`ConstantStep`. The ridge is part of ``g``.
 
-    ``x`` has the structure that ``g`` asks for, but that of ``h`` only in the limit. So the point
-    returned is one proximal gradient step further, with the prox of ``g + h`` (in closed form where
-    it has one, else iterative): its objective is no larger and its zeros are exact for both. That
-    prox is computed only where a certificate is. The history's objective is that of ``x``.
+    ``x`` has the zeros that ``g`` induces, but those of ``h`` only in the limit. The point returned
+    is therefore one proximal gradient step further, with the prox of ``g + h`` (in closed form or
+    iterative): its objective is no larger, and it has the exact zeros of both penalties. That prox
+    is computed only for certificates. The objective in the history is that of ``x``.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
         if rule.probes:
             start = linearized(problem, x0)
         step = first_step(problem, rule) if start is None else probed_step(problem, start)
-        # the first penalty is finite from the first iterate on, and its subgradient known
+        # start with a prox, so that the first penalty is finite and has a known subgradient
         x, _ = term_prox(problem, _ordered(problem)[0], x0, step, ridge=problem.ridge)
         dual = _without_intercept(problem, (x0 - x) / step)
         known = start if start is not None and torch.equal(x, x0) else None
@@ -132,14 +132,14 @@ class DavisYin(Solver[Problem, DavisYinState, Tensor]):
         check_scores(problem, state.scores)
 
     def start_claim(self, problem: Problem, state: DavisYinState) -> float:  # noqa: ARG002
-        return -math.inf  # the first prox has moved away from it
+        return -math.inf  # the objective at the start is unknown: the first prox moved the point
 
     def solution(self, problem: Problem, state: DavisYinState) -> Tensor:
         return problem.prox(state.x - state.step * state.grad, state.step)[0]
 
     @staticmethod
     def _objective(problem: Problem, at: Linearization, step: float) -> float:
-        """Objective at ``x``; at the point returned where ``x`` is outside a penalty's domain."""
+        """Objective at ``x``, or at :meth:`solution` if a penalty is infinite at ``x``."""
         value = objective_at(problem, at.z, at.scores)
         if value == math.inf:
             value = float(problem.objective(problem.prox(at.z - step * at.grad, step)[0]))
@@ -154,6 +154,6 @@ def _ordered(problem: Problem) -> tuple[Regularizer | None, Regularizer | None]:
 
 
 def _without_intercept(problem: Problem, dual: Tensor) -> Tensor:
-    """A penalty's subgradient is zero at the intercept, where rounding would leave a trace."""
+    """Set the intercept row of a penalty's subgradient to exactly zero, without rounding errors."""
     penalised, bias = problem.design.split(dual)
     return problem.design.join(penalised, None if bias is None else torch.zeros_like(bias))

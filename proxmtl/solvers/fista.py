@@ -20,7 +20,7 @@ __all__ = ["FISTA", "FISTAState"]
 
 @dataclass
 class FISTAState(StepState):
-    """State of FISTA; scores of both points are kept so that none is computed twice."""
+    """State of FISTA: the last two iterates with their scores, and the momentum."""
 
     previous: Tensor
     previous_scores: Tensor
@@ -33,10 +33,10 @@ class FISTA(StepSolver[FISTAState]):
     """Accelerated proximal gradient with restart and backtracking.
 
     ``x+ = prox_{t R}(z - t grad f(z))``, ``theta+ = (1 + sqrt(1 + 4 theta^2 t / t+)) / 2``,
-    ``z = x+ + (theta - 1)/theta+ (x+ - x)``. One pass over the data an iteration: scores are linear
-    in the parameter, so those of ``z`` follow from those of ``x+`` and ``x``. A refused step costs
-    another pass, because ``z`` moves with it; half a pass without momentum, where it does not.
-    Steps grow while the test leaves room.
+    ``z = x+ + (theta - 1)/theta+ (x+ - x)``. An iteration costs one pass: scores are linear in the
+    parameter, so those of ``z`` follow from those of ``x+`` and ``x``. A rejected step costs one
+    more pass, because ``z`` depends on the step; only half a pass without momentum. Steps grow as
+    long as the sufficient-decrease test has room to spare.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class FISTA(StepSolver[FISTAState]):
         step = trial_step(state.step, self.step_rule, room=state.room)
         model = None
         while True:
-            # the momentum follows the ratio of the steps, so a refused step has another z
+            # the momentum depends on the ratio of the steps, so each trial step has another z
             theta, beta = _momentum(state.momentum, state.step, step)
             if model is None or beta:
                 z = extrapolated(state.previous, state.x, beta)
@@ -123,6 +123,6 @@ class FISTA(StepSolver[FISTAState]):
 
 
 def _momentum(theta: float, last: float, step: float) -> tuple[float, float]:
-    """Next number of the Nesterov sequence, and the extrapolation, from the last step to this."""
+    """Next theta of the Nesterov sequence and the extrapolation, for the last and this step."""
     following = (1 + math.sqrt(1 + 4 * theta**2 * last / step)) / 2
     return following, (theta - 1) / following

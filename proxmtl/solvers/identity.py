@@ -1,4 +1,4 @@
-"""Whether a state goes on with the data that it was made with."""
+"""Check that a run is resumed on the data of its first part."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from proxmtl.state import State
 __all__ = ["check_data", "data_figures"]
 
 SAME = 1e-4
-"""Relative difference of two figures of the same data, made again in another precision say."""
+"""Relative difference up to which two checksums count as equal, e.g. in another precision."""
 
 
 def data_figures(problem: Any, view: Any = None) -> dict[str, float]:
-    """Numbers that tell the problem's features and labels from others; a look at each, no pass.
+    """Checksums of a problem's features and labels, by name; they cost no pass.
 
-    Those of the features are kept with the design. Empty for what has no targets and design.
+    The checksum of the features is cached in the design. Empty if the problem lacks a design or
+    targets.
 
     Parameters
     ----------
     problem
-        The problem that was posed.
+        The user's problem.
     view
-        What the solver saw of it: its ``frame``, if it has one, says in which coordinates.
+        The problem that the solver sees; checksums of its coordinates, in the attribute ``frame``
+        (if it has one), are added.
     """
     design, targets = getattr(problem, "design", None), getattr(problem, "targets", None)
     if design is None or targets is None:
@@ -34,7 +36,7 @@ def data_figures(problem: Any, view: Any = None) -> dict[str, float]:
 
 
 def check_data(state: State, problem: Any, view: Any = None) -> None:
-    """Raise ``ValueError`` if a state was made with other features or labels, or coordinates."""
+    """Raise ``ValueError`` if a state was made with other features, labels or coordinates."""
     if not state.data:
         return
     here, frame = data_figures(problem), getattr(view, "frame", {})

@@ -25,7 +25,7 @@ __all__ = ["IRLS", "IRLSState"]
 
 @dataclass
 class IRLSState(State):
-    """State of IRLS: that of the FISTA which solves the present weighted ridge problem."""
+    """State of IRLS: the state of FISTA on the current weighted ridge problem."""
 
     inner: FISTAState
     nested: ClassVar[dict[str, type[Saved]]] = {"inner": FISTAState}
@@ -33,7 +33,7 @@ class IRLSState(State):
 
 @dataclass(frozen=True)
 class IRLS(Solver[Problem, IRLSState, Tensor]):
-    """Majorise the penalty by a weighted ridge at each point, and descend on that.
+    """Majorise the penalty by a weighted ridge at each iterate, and minimise that by FISTA.
 
     With block norms ``n_b = w_b ||S_b||`` and ``r_b = sqrt(n_b^2 + (smoothing unit)^2)``,
 
@@ -41,18 +41,17 @@ class IRLS(Solver[Problem, IRLSState, Tensor]):
       :class:`SquaredGroupL2`;
     - ``sum n_b <= 1/2 sum (n_b^2 / eta_b + eta_b)`` at ``eta_b = r_b``: for :class:`GroupL2`.
 
-    The variational counterpart of smoothing: an upper bound where Nesterov's is a lower one. No
-    block becomes exactly zero, and progress towards zero blocks is slow; the exact proxes of both
-    penalties are better in every respect. For fidelity to solvers that square the norm, and for
-    comparison.
+    Where Nesterov's smoothing bounds the penalty from below, this one bounds it from above. No
+    block becomes exactly zero, and blocks approach zero slowly: solvers that use the exact prox of
+    the penalty are better in every respect. Provided to reproduce solvers that square the norm.
 
     Parameters
     ----------
     smoothing : float
-        ``> 0``: without it a zero block could never grow again. In units of
-        :attr:`Problem.weight_unit`, so that the scale of the features does not matter.
+        ``> 0``, since a zero block could otherwise never grow again. In units of
+        :attr:`Problem.weight_unit`, so independent of the scale of the features.
     inner_iterations : int
-        Iterations of FISTA between two reweightings.
+        FISTA iterations between two reweightings.
 
     References
     ----------
@@ -111,7 +110,7 @@ class IRLS(Solver[Problem, IRLSState, Tensor]):
 
     def check_resume(self, problem: Problem, state: IRLSState) -> None:
         self.inner.check_resume(problem, state.inner)
-        _ = problem.weight_unit  # found anew, and not counted again
+        _ = problem.weight_unit  # computed here, before the count of the resumed run begins
 
     def solution(self, problem: Problem, state: IRLSState) -> Tensor:  # noqa: ARG002
         return state.inner.x

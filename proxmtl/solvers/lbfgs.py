@@ -1,4 +1,4 @@
-"""Limited-memory BFGS: the two-loop recursion over stored pairs."""
+"""Memory of limited-memory BFGS: the two-loop recursion over stored pairs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 __all__ = ["LBFGSMemory"]
 
 FLAT = 1e-10
-"""A pair with less than this fraction of the first approximation's curvature is left out."""
+"""A pair is skipped if its curvature is below this fraction of the initial approximation's."""
 
 
 @dataclass
 class LBFGSMemory:
-    """The last ``size`` pairs (s, y) with positive curvature, as flat vectors.
+    """The last ``size`` pairs (s, y) of moves and gradient changes with ``s'y > 0``, flat vectors.
 
     Nocedal, "Updating quasi-Newton matrices with limited storage", 1980.
     """
@@ -26,10 +26,10 @@ class LBFGSMemory:
     y: list[Tensor] = field(default_factory=list)
 
     def update(self, s: Tensor, y: Tensor, metric: Tensor) -> None:
-        """Add a pair, unless its curvature is too small to be safe.
+        """Add a pair, unless its curvature ``s'y`` is too small.
 
-        Small is measured against that of the first approximation along ``s``, ``s' metric^-1 s``:
-        a number of the same unit, whatever the units of the variables and of the function.
+        It is compared with the curvature of the initial approximation along ``s``,
+        ``s' metric^-1 s``, so that the test does not depend on the scale of variables or function.
         """
         curvature, first = torch.dot(s, y).item(), torch.dot(s, s / metric).item()
         if not curvature > FLAT * first or first == 0:
@@ -40,11 +40,11 @@ class LBFGSMemory:
             del self.s[0], self.y[0]
 
     def copy(self) -> LBFGSMemory:
-        """Return a memory of its own with the same pairs (vectors are never changed in place)."""
+        """Return an independent memory with the same pairs (vectors are never changed in place)."""
         return LBFGSMemory(self.size, list(self.s), list(self.y))
 
     def restricted(self, entries: Tensor) -> LBFGSMemory:
-        """Return the pairs on some entries (bool), those with positive curvature there."""
+        """Return the pairs restricted to a mask of entries; keeps those with positive curvature."""
         pairs = [(s[entries], y[entries]) for s, y in zip(self.s, self.y, strict=True)]
         kept = [pair for pair in pairs if torch.dot(*pair).item() > 0]
         return LBFGSMemory(self.size, [s for s, _ in kept], [y for _, y in kept])
@@ -55,10 +55,10 @@ class LBFGSMemory:
         self.y.clear()
 
     def apply(self, vector: Tensor, metric: Tensor) -> Tensor:
-        """Inverse-Hessian approximation times a vector.
+        """Product of the inverse-Hessian approximation with a vector.
 
-        ``metric`` is the diagonal of the first approximation, up to the usual scale; without pairs
-        it is taken as it is.
+        ``metric`` is the diagonal of the initial approximation, which is scaled by the last pair
+        as usual; without pairs it is used unscaled.
         """
         q = vector.clone()
         if not self.s:
@@ -85,6 +85,6 @@ class LBFGSMemory:
 
     @classmethod
     def from_state_dict(cls, fields: dict[str, Any]) -> LBFGSMemory:
-        """Rebuild a memory, with vectors of its own."""
+        """Rebuild a memory from :meth:`state_dict`; clones the vectors."""
         s, y = ([vector.clone() for vector in fields[name]] for name in ("s", "y"))
         return cls(fields["size"], s, y)

@@ -39,27 +39,27 @@ def run(
     spent: float = 0.0,
     null: bool = True,
 ) -> Result[X]:
-    """Drive a solver until its stopping rule decides; shared by every solver.
+    """Run a solver until a stopping rule, the callback or the limit of passes ends the run.
 
-    The solution is the last iterate, unless the start, zero weights with the best intercepts or
-    (where the accuracy asked for was not reached) another iterate has a lower objective: then it is
-    that. The state is the last iterate's in any case.
+    The solution is the last iterate, unless a candidate has a lower objective: the starting point,
+    zero weights with the best intercepts (the null point), or, if the requested accuracy was not
+    reached, another iterate. The state is always that of the last iterate.
 
     Parameters
     ----------
     problem, solver, x0, stop
         Checked before the first iteration.
     state : State, optional
-        Resume from here (``x0`` is then not used).
+        State of an earlier run from which to resume; ``x0`` is then not used.
     callback : callable, optional
-        Called each ``log_every`` iterations; a true return value stops the run.
+        Called every ``log_every`` iterations; a true return value stops the run.
     log_every : int
-        Iterations between records of the history; long ones are all recorded.
+        Iterations between records of the history; iterations marked as long are all recorded.
     spent : float
-        Passes made on the starting point, counted in.
+        Passes that were made to find ``x0``; they count as passes of this run.
     null : bool
-        Whether zero weights may be returned where they are lower: not from a run that is a step of
-        another one, which would go on from there.
+        Whether the null point is a candidate. False for a run inside an outer solver, which would
+        otherwise continue from zero weights.
     """
     solver.check(problem)
     loop = _Loop(problem, solver, stop, callback, log_every, null)
@@ -69,8 +69,8 @@ def run(
         solver.check_resume(loop.view, state)
         check_data(state, problem, loop.view)
         state = solver.resumed(loop.view, state)
-        # counts belong to the run, not to the process: a resumed run goes on where it was, and
-        # what the first part found once is not counted again
+        # counts belong to the run, not to the process: a resumed run continues the earlier count,
+        # and constants that the first part has computed are not counted again
         if solver.needs_curvature:
             loop.view.prepare()
         start_passes = problem.counts.passes - state.passes
@@ -84,7 +84,7 @@ def run(
                 state = solver.init(loop.view, _inside(loop.view, x0))
             except OutOfPassesError:
                 return loop.unstarted(x0)
-        # of the first state the claim alone is kept
+        # only this number is kept of the first state, which then can be freed
         claim = solver.start_claim(loop.view, state)
         last, best, progress, decision = loop.descend(state)
     candidates: list[Candidate[X]] = []
@@ -106,7 +106,7 @@ def run(
 
 @dataclass
 class _Loop(Generic[P, S, X]):
-    """A run: what it minimises, how, and what it has recorded."""
+    """A run: problem, solver and rules, with its history so far."""
 
     problem: P
     solver: Solver[P, S, X]
@@ -121,9 +121,9 @@ class _Loop(Generic[P, S, X]):
 
     @cached_property
     def view(self) -> P:
-        """The problem as the solver sees it: in units in which features of any scale are alike.
+        """The problem that the solver sees: with its intercept rescaled (:meth:`Problem.in_units`).
 
-        As it is where a step length was given, which is in its own units.
+        It is the original problem if the user has given a step length, which refers to that.
         """
         if not hasattr(self.problem, "in_units") or has_own_step(self.solver):
             return self.problem
@@ -147,7 +147,7 @@ class _Loop(Generic[P, S, X]):
         )
 
     def descend(self, state: S) -> tuple[S, S, Progress, Decision]:
-        """Iterate: last state, the one with the lowest objective, progress, and why it ended."""
+        """Iterate; return the last state, the state of lowest objective, progress and decision."""
         solver, view = self.solver, self.view
         best, lowest_seen = state, solver.bound(view, state)
         progress = self.progress(state)
@@ -171,7 +171,7 @@ class _Loop(Generic[P, S, X]):
         return state, best, progress, decision
 
     def _checked(self, state: S, progress: Progress) -> Decision | None:
-        """Record, ask the rule, and call back."""
+        """Record the iteration, apply the stopping rule, and call the callback."""
         logged = state.long or state.iteration % self.log_every == 0
         if logged:
             self.history.append(_record(progress))
@@ -195,12 +195,12 @@ class _Loop(Generic[P, S, X]):
 
     @property
     def _out_of_passes(self) -> Decision:
-        # of this run, or of the one that this run is a part of
+        # the limit of this run, or a tighter one of an outer run
         limit = min(self.stop.most_passes, self.problem.counts.limit - self.start_passes)
         return Decision(Status.BUDGET, f"{limit:g} passes")
 
     def measured(self, state: S) -> tuple[X, Certificate]:
-        """The point of a state, the caller's own, and its certificate."""
+        """Solution of a state, converted to the caller's problem, and its certificate."""
         solution = _outside(self.view, self.solver.solution(self.view, state))
         return cloned(solution), self.solver.certify(self.view, state)
 
@@ -213,7 +213,7 @@ class _Loop(Generic[P, S, X]):
         last = Point(solution, progress.certificate, Point.last)
         found = lowest(last, [*candidates, *self._null(solution)])
         decision = judged(decision, found, progress, self.stop)
-        if self.null:  # a run of its own: its state may be saved
+        if self.null:  # not inside an outer run: the state may be saved by the user
             state = replace(state, data=data_figures(self.problem, self.view))
         kind = type(self.solver).__name__
         logger.debug("%s: %s, %s", kind, decision.status.name, found.certificate)
@@ -250,7 +250,7 @@ class _Loop(Generic[P, S, X]):
 
 
 def judged(decision: Decision, found: Point[Any], progress: Progress, stop: Stop) -> Decision:
-    """An accuracy that was reached at another point than the one returned must hold there too."""
+    """Apply the rule to the returned point, if accuracy was reached at the last iterate instead."""
     if found.name == Point.last or not decision.status.ok:
         return decision
     there = replace(
@@ -266,7 +266,7 @@ def judged(decision: Decision, found: Point[Any], progress: Progress, stop: Stop
 
 
 def null_candidates(problem: Any, like: X) -> list[Candidate[X]]:
-    """Zero weights with the best intercepts, where the problem says what these are."""
+    """Null point (zero weights, best intercepts) as a candidate, if the problem can compute it."""
     found = problem.null(like) if hasattr(problem, "null") else None
     if found is None:
         return []
@@ -275,7 +275,7 @@ def null_candidates(problem: Any, like: X) -> list[Candidate[X]]:
 
 
 def has_own_step(part: Any) -> bool:
-    """Whether a step length was given to a solver or a part of it."""
+    """Whether the user gave a step length to a solver or to one of its parts."""
     if getattr(part, "first", None) is not None:
         return True
     fields = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()

@@ -1,4 +1,4 @@
-"""Which point a run returns: never one that is higher than its start, or than zero weights."""
+"""Choice of the point that a run returns, so that no candidate has a lower objective."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Candidate", "Point", "lowest"]
 X = TypeVar("X")
 
 ROUNDING = 64
-"""Objectives that differ by fewer units in the last place count as equal."""
+"""Objectives that differ by at most this many units in the last place count as equal."""
 
 
 @dataclass(frozen=True)
 class Point(Generic[X]):
-    """A point that may be returned, its certificate, and what it is."""
+    """A point that may be returned, its certificate, and its description."""
 
     solution: X
     certificate: Certificate
@@ -32,7 +32,7 @@ class Point(Generic[X]):
 
 @dataclass(frozen=True)
 class Candidate(Generic[X]):
-    """A point that claims an objective; it is measured only where that is lower."""
+    """A point with a cheap estimate of its objective; measured only if that estimate is lower."""
 
     claimed: float
     measure: Callable[[], tuple[X, Certificate]]
@@ -40,10 +40,10 @@ class Candidate(Generic[X]):
 
 
 def lowest(last: Point[X], candidates: list[Candidate[X]]) -> Point[X]:
-    """Return the last iterate, or the lowest candidate that is lower by more than rounding.
+    """Return the last iterate, or the lowest candidate that is lower by more than rounding errors.
 
-    A claim, made in the working precision, only decides which points are measured. The gap of one
-    that is lower is also bounded by the last one's: a dual point bounds the optimum itself.
+    ``claimed``, computed in the working precision, only decides which candidates are measured. The
+    dual point of the last iterate bounds the optimum, and so the gap of a lower candidate, too.
     """
     found = last
     for candidate in sorted(candidates, key=lambda each: each.claimed):

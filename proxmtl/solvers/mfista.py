@@ -1,4 +1,4 @@
-"""MFISTA: accelerated proximal gradient that never lets the objective rise."""
+"""MFISTA: accelerated proximal gradient method with a monotone objective."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["MFISTA", "MFISTAState"]
 
 @dataclass
 class MFISTAState(StepState):
-    """Best point so far, the point to step from, and their scores."""
+    """Best point so far, the point z of the next step, and their scores."""
 
     z: Tensor
     z_scores: Tensor
@@ -33,11 +33,11 @@ class MFISTA(StepSolver[MFISTAState]):
     """Monotone accelerated proximal gradient.
 
     ``p = prox_{t R}(z - t grad f(z))``; ``x+`` is the better of ``p`` and ``x``. With ``restart``,
-    a ``p`` that is no better (by ``decrease * ||p - x||^2 / t``) drops the momentum: the next step
-    is the plain one from ``x``, which descends; this safeguard is what makes acceleration safe for
-    penalties that are not convex. Without it, ``z = x+ + (theta/theta+) (p - x+) +
-    ((theta - 1)/theta+) (x+ - x)`` goes on through ``p``. One pass an iteration, half a one
-    more per refused step; objectives are compared up to rounding.
+    the momentum is dropped if ``p`` is not better by ``decrease * ||p - x||^2 / t``: the next step
+    is then a proximal gradient step from ``x``, which decreases the objective. This safeguard makes
+    the acceleration safe for nonconvex penalties. Without it, the next step is taken from
+    ``z = x+ + (theta/theta+) (p - x+) + ((theta - 1)/theta+) (x+ - x)``. Costs one pass per
+    iteration, and half a pass per rejected step. Objectives are compared up to rounding errors.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class MFISTA(StepSolver[MFISTAState]):
         return MFISTAState(
             iteration=state.iteration + 1,
             objective=trial.objective if better else state.objective,
-            # the plain step from x is tried again with the same outcome
+            # a step from x without momentum left x as it was: the next one would be the same
             stalled=fresh and torch.equal(x, state.x) and torch.equal(z, x),
             passes=state.passes,
             x=x,

@@ -1,4 +1,4 @@
-"""A Newton step on the active coordinates of a problem, by conjugate gradients."""
+"""A truncated Newton step on the active coordinates of a problem, by conjugate gradients."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from proxmtl.solvers.proximal import objective_at, smooth_gradient
 __all__ = ["NewtonPoint", "newton_step"]
 
 SUFFICIENT = 1e-4
-"""Fraction of the predicted decrease that the line search asks for (Armijo)."""
+"""Fraction of the predicted decrease that the line search requires (Armijo)."""
 
 FLAT = 1e-10
-"""A direction with less than this fraction of the largest curvature met counts as flat."""
+"""A direction whose curvature is below this fraction of the largest one seen counts as flat."""
 
 
 class NewtonPoint(NamedTuple):
-    """Where a Newton step leads; scores are those of ``x``."""
+    """Point ``x`` after a Newton step, and its scores."""
 
     x: Tensor
     scores: Tensor
@@ -30,12 +30,13 @@ class NewtonPoint(NamedTuple):
 def newton_step(
     problem: Problem, x: Tensor, scores: Tensor, rows: Tensor, *, most: int, trials: int = 8
 ) -> NewtonPoint | None:
-    """Minimise the second-order model of the objective over the active coordinates, and search.
+    """Minimise the quadratic model over the active coordinates, then search along that step.
 
-    The Hessian is the loss's, in products with the features, plus that of the penalty where it is
-    smooth. Conjugate gradients stop at a relative residual between 0.1 and 0.01, after ``most``
-    products, or at a direction without positive curvature. Scores are linear in the step,
-    so trials along it need no pass. None: no trial decreased the objective enough.
+    The Hessian is that of the loss (in products with the features) plus that of the penalty on the
+    manifold where it is smooth. Conjugate gradients stop at a relative residual between 0.1 and
+    0.01, after ``most`` products, or at a direction without positive curvature. Scores are linear
+    along the step, so the ``trials`` of the line search take no product. Returns None if no trial
+    decreases the objective sufficiently.
     """
     design, R = problem.design, problem.regularizer
     penalised, bias = design.split(x)
@@ -72,7 +73,7 @@ def newton_step(
     for _ in range(trials):
         point = NewtonPoint(torch.add(x, d, alpha=tau), torch.add(scores, along, alpha=tau))
         if objective_at(problem, *point) <= value + SUFFICIENT * tau * expected + slack:
-            # what follows compares these scores with freshly computed ones, to the last digit
+            # recomputed, since later steps compare objectives at these scores to the last digit
             return point._replace(scores=problem.scores(point.x))
         tau /= 2
     return None
@@ -89,7 +90,7 @@ def _conjugate_gradients(
         bend, length = float((p * Hp).sum()), float((p * p).sum())
         largest = max(largest, bend / length)
         if not bend > FLAT * largest * length:
-            # no curvature along p: the gradient itself, if nothing better is known
+            # p is flat: return the solution so far, or the gradient itself if that is zero
             return d if bool(d.any()) else p
         d = torch.add(d, p, alpha=squared / bend)
         r = torch.sub(r, Hp, alpha=squared / bend)

@@ -1,4 +1,4 @@
-"""NewtonCholesky: exact Newton steps, task by task, for ridge-penalised smooth losses."""
+"""NewtonCholesky: exact Newton steps for a smooth loss plus a ridge, task by task."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from proxmtl.solvers.spans import has_few_labels
 __all__ = ["NewtonCholesky", "NewtonCholeskyState", "NewtonDescent"]
 
 CALL = 1e7
-"""Operations in the time that an iteration takes beside its arithmetic."""
+"""Cost model: fixed overhead of an iteration, in operations."""
 ITERATIONS, ACCELERATED = 4, 50
-"""Iterations that Newton's and an accelerated method need from a neighbour's solution."""
+"""Cost model: iterations of Newton's and of an accelerated method from a warm start."""
 FROM_AFAR = 15
-"""Iterations that Newton's method may need from anywhere."""
+"""Cost model: iterations that Newton's method may need from a cold start."""
 MOST_BYTES = 1 << 30
-"""Memory above which an accelerated method, which needs none, is taken by itself."""
+"""Memory of Hessians above which an accelerated method, which has none, is the default."""
 
 
 @dataclass
 class NewtonCholeskyState(PointState):
-    """Point, scores of the labels that there are, and what is kept of the features."""
+    """Point and its scores; with few labels also the Gram matrices of the labelled rows."""
 
     rows: tuple[Tensor, ...]
-    """Fields of :class:`InRows`, where tasks have fewer labels than features."""
+    """Fields of :class:`InRows` if tasks have fewer labels than features; else empty."""
 
 
 @dataclass(frozen=True)
 class NewtonCholesky(PointSolver[NewtonCholeskyState]):
-    """Newton's method with exact solves for each task, for a loss plus a ridge.
+    """Newton's method with an exact linear solve for each task, for a loss plus a ridge.
 
-    Without another penalty the tasks are problems of their own, of D unknowns or, since a solution
-    is a combination of the rows that have a label, of as many as the task has labels. Each
-    iteration factors a Hessian of the smaller of the two sizes for each task, and searches along
-    the step until the task's objective decreases (Armijo). So the objective of no task rises, an
-    iteration gains as many digits as it has, and the cost follows the labels that there are.
+    Without another penalty the tasks are independent problems: in D unknowns, or in one unknown for
+    each label of the task, since the solution is a combination of its labelled rows (representer
+    theorem). Each iteration factorises a Hessian of the smaller size for each task, and a line
+    search ensures that the task's objective decreases (Armijo). Convergence is quadratic near the
+    solution, and missing labels save work.
 
-    Passes count the products with the features, those of the Hessians too, by their number of
-    operations. The inner products of rows are computed once and are part of the state.
+    Passes include the products that form the Hessians, by their number of operations. The inner
+    products of rows are computed once and are part of the state.
 
     References
     ----------
@@ -74,11 +74,11 @@ class NewtonCholesky(PointSolver[NewtonCholeskyState]):
         check_memory(needed, f"NewtonCholesky: Hessians of {side} unknowns", "FISTA needs none")
 
     def is_cheaper(self, problem: Problem, most: float = math.inf) -> bool:
-        """Whether this takes less time than an accelerated method, by the number of operations.
+        """Whether this solver takes fewer operations than an accelerated method, by a cost model.
 
-        False where the problem is not one for this solver, where its Hessians take more than
-        `MOST_BYTES`, and where a solve may take more than so many passes. What memory is free is no
-        matter: the answer, and with it the last digits of a result, hangs on the problem alone.
+        False if the problem is not one for this solver, if the Hessians take more than
+        `MOST_BYTES`, or if a solve may take more than ``most`` passes. The answer does not depend
+        on the free memory of the machine, so that default results are the same everywhere.
         """
         if not isinstance(problem, Problem) or _lacking(problem):
             return False
@@ -91,7 +91,7 @@ class NewtonCholesky(PointSolver[NewtonCholeskyState]):
         products = a_pass / 2 + 6 * n * n * M if n < D else 1.5 * a_pass + 2 * n * D * D * M
         if once + FROM_AFAR * products > most * a_pass:
             return False
-        # a factorisation of side^3 / 3 operations takes the time of three times as many
+        # side^3 for a factorisation of side^3 / 3 operations: it runs at a third of the speed
         newton = once + ITERATIONS * (products + M * (side**3 + 4 * side**2) + 3 * CALL)
         cheaper: bool = newton < ACCELERATED * (a_pass + CALL)
         return cheaper
@@ -129,13 +129,13 @@ class NewtonCholesky(PointSolver[NewtonCholeskyState]):
 
 
 class InFeatures(NamedTuple):
-    """A point as it is, with its scores."""
+    """A point in the original parameter, with its scores."""
 
     x: Tensor
     scores: Tensor
 
     def objective(self, problem: Problem) -> float:
-        """Loss and ridge: no product."""
+        """Loss plus ridge at the point; takes no product."""
         return objective_at(problem, self.x, self.scores)
 
     def towards(self, other: InFeatures, beta: float) -> InFeatures:
@@ -145,27 +145,27 @@ class InFeatures(NamedTuple):
         )
 
     def point(self, problem: Problem) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """The parameter, and its scores."""
+        """Return the parameter and its scores."""
         return self.x, self.scores
 
     def step(self, problem: Problem) -> InFeatures:
-        """One Newton step of each task, as long as its objective decreases."""
+        """Take one Newton step in each task, with a line search."""
         return InFeatures(*_by_features(problem, self.x, self.scores))
 
 
 @dataclass(frozen=True)
 class NewtonDescent:
-    """Newton steps without a solver's state: of a path, where only the ends are asked for."""
+    """Newton steps along a regularization path, without the state and certificates of a solver."""
 
     problem: Problem
     at: InRows | InFeatures | OnLabels
     objective: float
     stalled: ClassVar[bool] = False
-    """As of a :class:`Descent`: steps that move nothing lower nothing, which ends a descent."""
+    """Never set (interface of :class:`Descent`): the unchanged objective ends a descent."""
 
     @classmethod
     def start(cls, problem: Problem, at: InRows | InFeatures | OnLabels) -> NewtonDescent:
-        """State at a point, of another strength of the ridge too: no product."""
+        """State at a point, possibly one of a problem with another ridge; takes no product."""
         return cls(problem, at, at.objective(problem))
 
     @classmethod
@@ -185,7 +185,7 @@ class NewtonDescent:
 
 
 def _lacking(problem: Problem) -> str:
-    """What a problem lacks for exact Newton steps, in words; empty if nothing."""
+    """Requirement of exact Newton steps that the problem lacks, as text; empty if none."""
     design = problem.design
     if not isinstance(design, SharedDesign) or design.X.layout != torch.strided:
         return "needs dense features that all tasks share"
@@ -210,7 +210,7 @@ def _is_few(problem: Problem) -> bool:
 
 
 def _memory(problem: Problem) -> tuple[int, int]:
-    """Unknowns of a Hessian, and bytes for the Hessians, what is kept and what comes and goes."""
+    """Number of unknowns of a Hessian, and bytes for Gram matrices and temporary arrays."""
     (n, tasks), (N, D) = sizes(problem), _features(problem).shape
     side = min(n, D)
     kept = tasks * n * n if n < D else 0
@@ -219,10 +219,10 @@ def _memory(problem: Problem) -> tuple[int, int]:
 
 
 def _by_features(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of each task from Hessians of its features: the parameter and its scores.
+    """Newton step of each task from Hessians (D, D): returns the new parameter and its scores.
 
-    The intercepts are eliminated, which centres the features. With weights ``h`` their means are
-    ``mu = X'h / sum h``. The step of the weights solves
+    The intercepts are eliminated by a Schur complement, which centres the features. With the
+    curvatures ``h`` of the loss, the means are ``mu = X'h / sum h``. The step of the weights solves
     ``((X - mu)' diag(h) (X - mu) + 2 ridge) d = -(g - mu g_b)``, and that of the intercept is
     ``-g_b / sum h - mu'd``.
     """
@@ -238,7 +238,7 @@ def _by_features(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Tensor, T
     G = _back(problem, r) + 2 * problem.ridge * W
     d = -_solutions(problem, h, mu, G - mu * (slopes * total))
     bias = -slopes - (mu * d).sum(0)
-    known = d.isfinite().all(0) & bias.isfinite()  # else singular to rounding: no step
+    known = d.isfinite().all(0) & bias.isfinite()  # no step if the Hessian is numerically singular
     d, bias = (torch.where(known, each, 0.0).to(x).to(each) for each in (d, bias))
     move = design.join(d, bias / design.unit if design.intercept else None)
     along = problem.scores_along(move.to(design.dtype)).to(torch.float64)
@@ -250,7 +250,7 @@ def _by_features(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Tensor, T
 
 
 def _solutions(problem: Problem, h: Tensor, mu: Tensor, G: Tensor) -> Tensor:
-    """Solutions of the tasks' systems, (D, M); not finite where one is singular to rounding."""
+    """Solutions of the tasks' Newton systems, (D, M); NaN if a system is numerically singular."""
     X = _features(problem)
     (N, D), M = X.shape, h.shape[1]
     share = D / 2 * float((h > 0).sum()) / (N * M)
@@ -270,6 +270,6 @@ def _solutions(problem: Problem, h: Tensor, mu: Tensor, G: Tensor) -> Tensor:
 
 
 def _back(problem: Problem, residuals: Tensor) -> Tensor:
-    """Gradient in the weights of score gradients, in the precision of the features, in float64."""
+    """``X' residuals`` without the intercept row, computed in the design's dtype; float64."""
     back, _ = problem.design.split(problem.adjoint(residuals.to(problem.design.dtype)))
     return back.to(torch.float64)

@@ -1,4 +1,4 @@
-"""Exact Newton steps of ridge problems with few labels of many rows: on gathered rows."""
+"""Exact Newton steps of ridge problems in which each task labels few of many rows."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ __all__ = ["OnLabels"]
 
 
 class OnLabels(NamedTuple):
-    """A point and its scores of each task's labelled rows; all is float64."""
+    """A point, with the labelled rows of each task gathered and their scores; all float64."""
 
     X: Tensor
-    """Features of each task's labelled rows, (M, n, D), filled up with zeros."""
+    """Features of each task's labelled rows, (M, n, D), padded with zeros."""
     data: SummedLoss
-    """Of labels (M, n), of weight zero beyond a task's labels."""
+    """Loss of the labels (M, n); padded entries have weight zero."""
     coef: Tensor
-    """(M, D)."""
+    """Weights, (M, D)."""
     bias: Tensor
     """Intercepts, (M,)."""
     scores: Tensor
-    """(M, n)."""
+    """Scores of the gathered rows, (M, n)."""
 
     @classmethod
     def at_zero(cls, problem: Problem) -> OnLabels:
-        """Zero weights and intercepts."""
+        """Gather the labelled rows, at zero weights and intercepts."""
         span = InLabels(problem)
         X = span.X.to(torch.float64)
 
@@ -42,7 +42,7 @@ class OnLabels(NamedTuple):
         return cls(X, data, X.new_zeros(len(X), X.shape[2]), X.new_zeros(len(X)), scores)
 
     def objective(self, problem: Problem) -> float:
-        """Loss and ridge: no product."""
+        """Loss plus ridge at the point; takes no product."""
         return float(self.data.value(self.scores) + problem.ridge * self.coef.square().sum())
 
     def towards(self, other: OnLabels, beta: float) -> OnLabels:
@@ -54,15 +54,15 @@ class OnLabels(NamedTuple):
         )
 
     def point(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """The parameter, and its scores (M, n)."""
+        """Return the parameter and its scores (M, n)."""
         design = problem.design
         bias = (self.bias / design.unit).to(design.dtype) if design.intercept else None
         return design.join(self.coef.T.to(design.dtype), bias), self.scores
 
     def step(self, problem: Problem) -> OnLabels:
-        """One Newton step of each task, as long as its objective decreases.
+        """Take one Newton step in each task, with a line search.
 
-        As with all features: the intercepts are eliminated, which centres the features.
+        The intercepts are eliminated by a Schur complement, which centres the features.
         """
         ridge, X, z = problem.ridge, self.X, self.scores
         share = (2 + X.shape[2] / 2) * X.shape[1] / problem.data.shape[0]
@@ -80,7 +80,7 @@ class OnLabels(NamedTuple):
         H.diagonal(dim1=1, dim2=2).add_(2 * ridge)
         d = -solved(H, (G - mu * (slopes * total)[:, None])[:, :, None])[:, :, 0]
         db = -slopes - (mu * d).sum(1)
-        known = d.isfinite().all(1) & db.isfinite()  # else singular to rounding: no step
+        known = d.isfinite().all(1) & db.isfinite()  # no step if a Hessian is numerically singular
         d, db = torch.where(known[:, None], d, 0.0), torch.where(known, db, 0.0)
         along = torch.bmm(X, d[:, :, None])[:, :, 0] + db[:, None]
         slope = (r * along).sum(1) + 2 * ridge * (self.coef * d).sum(1)

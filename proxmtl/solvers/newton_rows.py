@@ -1,4 +1,4 @@
-"""Exact Newton steps of ridge problems with fewer labels than features: in the span of the rows."""
+"""Exact Newton steps of ridge problems with fewer labels than features, in the span of the rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["InRows", "sizes"]
 
 
 def sizes(problem: Problem) -> tuple[int, int]:
-    """Largest number of labels of a task, and number of tasks with rows of their own.
+    """Largest number of labels n of a task, and the number of distinct sets of labelled rows.
 
-    That is 1 where no label is missing: the rows are the same for all.
+    The latter is 1 if no label is missing, since all tasks then have the same rows, else M.
     """
     counts = problem.data.observed().sum(0)
     most, n = int(counts.max()), problem.data.shape[0]
@@ -27,36 +27,38 @@ def sizes(problem: Problem) -> tuple[int, int]:
 
 
 class InRows(NamedTuple):
-    """A point as combinations of each task's labelled rows, with all that a step needs.
+    """A point as linear combinations of each task's labelled rows.
 
-    The weights are ``rest + sum_i c_i x_i`` over the rows of a task, and a step reads no features:
-    scores are ``K c + level`` and those of the rest, with the inner products ``K`` of the centred
-    rows. Tasks with fewer than n labels are filled up with rows of weight zero. All is float64.
+    The weights of a task are ``rest + sum_i c_i x_i`` over its labelled rows; the scores of these
+    are ``K c + level`` plus those of ``rest``, with the Gram matrix ``K`` of the centred rows. A
+    Newton step needs ``K`` only and reads no features. Tasks with fewer than n labels are padded
+    with rows of weight zero. All is float64.
     """
 
     numbers: Tensor
-    """Rows of each task, (M, n); (1, N) for all."""
+    """Indices of each task's labelled rows, (M, n); (1, N) if all tasks have the same."""
     labels: Tensor
-    """(M, n), as are the weights."""
+    """Labels of these rows, (M, n)."""
     weights: Tensor
+    """Weights of these labels, (M, n)."""
     gram: Tensor
-    """Inner products of a task's rows less their mean, (M, n, n), or (1, N, N)."""
+    """``K``, inner products of a task's centred rows, (M, n, n) or (1, N, N)."""
     means: Tensor
-    """Of the rows of each task, (D, M) or (D, 1); zero without an intercept."""
+    """Means of the rows of each task, (D, M) or (D, 1); zero without an intercept."""
     combination: Tensor
-    """``c``, (M, n); of sum zero where there is an intercept."""
+    """``c``, (M, n); sums to zero if there is an intercept."""
     combined: Tensor
     """``K c``, (M, n)."""
     level: Tensor
-    """Mean score of the rows of each task as far as it is no matter of the rest, (M,)."""
+    """Mean score of the rows of each task, without that of ``rest``, (M,)."""
     rest: Tensor
-    """What is left of the weights at the start, (D, M): no combination, and gone after a step."""
+    """Weights at the start, (D, M), which need not be a combination of rows; zero after a step."""
     rest_scores: Tensor
-    """Its scores, (M, n)."""
+    """Scores of ``rest``, (M, n)."""
 
     @classmethod
     def at(cls, problem: Problem, x: Tensor, scores: Tensor) -> InRows:
-        """Describe a point; the inner products are computed here, once."""
+        """Represent a point with known scores; computes the inner products."""
         numbers = _labelled(problem.data.observed(), *sizes(problem))
         gathered = problem.data.rearranged(lambda each: _gathered(each, numbers), torch.float64)
         labels, c = gathered.labels, gathered.weights
@@ -73,7 +75,7 @@ class InRows(NamedTuple):
 
     @property
     def scores(self) -> Tensor:
-        """Of the labelled rows, (M, n)."""
+        """Scores of the labelled rows, (M, n)."""
         return self.combined + self.rest_scores + self.level[:, None]
 
     def data(self, problem: Problem) -> SummedLoss:
@@ -81,13 +83,13 @@ class InRows(NamedTuple):
         return SummedLoss(problem.loss, self.labels, self.weights)
 
     def objective(self, problem: Problem) -> float:
-        """Loss and ridge: no product."""
+        """Loss plus ridge at the point; takes no product."""
         loss = self.data(problem).value(self.scores)
         crossed = ((self.combined + 2 * self.rest_scores) * self.combination).sum()
         return float(loss + problem.ridge * (crossed + self.rest.square().sum()))
 
     def towards(self, other: InRows, beta: float) -> InRows:
-        """``self + beta (other - self)``, of the same rows."""
+        """``self + beta (other - self)``; both must have the same rows."""
         moved = {
             name: torch.lerp(getattr(self, name), getattr(other, name), beta)
             for name in ("combination", "combined", "level", "rest", "rest_scores")
@@ -95,11 +97,11 @@ class InRows(NamedTuple):
         return self._replace(**moved)
 
     def point(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """The parameter, and its scores (N, M), zero where there is no label: one product."""
+        """Return the parameter and its scores (N, M), zero for missing labels: one product."""
         n, dtype = problem.data.shape[0], problem.design.dtype
         back = problem.adjoint(self._spread(self.combination, n).to(dtype))
         combined, _ = problem.design.split(back)
-        # as rounded: so a task's mean score is what it was
+        # from the combination as rounded, so that the mean score of a task is unchanged
         level = self.level - (self.means * combined.to(torch.float64)).sum(0)
         unit = problem.design.unit if problem.design.intercept else 1.0
         x = problem.design.join(
@@ -110,11 +112,12 @@ class InRows(NamedTuple):
         return x, self._spread(scores, n).to(dtype)
 
     def step(self, problem: Problem) -> InRows:
-        """One Newton step of each task, as long as its objective decreases.
+        """Take one Newton step in each task, with a line search.
 
-        With ``g = c + r / 2 ridge`` and ``s`` the root of the curvatures, the change of ``c`` is
-        ``s y - g`` with ``(s K s + 2 ridge) y = s (K g + rest - db)``. The intercept's step ``db``
-        is the one with which the new ``c`` sums to zero, as its own equation demands.
+        With the residuals ``r``, ``g = c + r / (2 ridge)`` and ``s`` the root of the curvatures,
+        the change of ``c`` is ``s y - g`` with ``(s K s + 2 ridge) y = s (K g + rest - db)``, where
+        ``rest`` are its scores. The intercept's step ``db`` makes the new ``c`` sum to zero, which
+        is its optimality condition.
         """
         data, ridge, K = self.data(problem), problem.ridge, self.gram
         z = self.scores
@@ -129,7 +132,7 @@ class InRows(NamedTuple):
             missing = (s * y).sum(1) - r.sum(1) / (2 * ridge)
             db = torch.where(held > 0, missing / torch.where(held > 0, held, 1.0), 0.0)
         change = s * (y - db[:, None] * along_level) - g
-        known = change.isfinite().all(1) & db.isfinite()  # else singular to rounding: no step
+        known = change.isfinite().all(1) & db.isfinite()  # no step if numerically singular
         change, db = torch.where(known[:, None], change, 0.0), torch.where(known, db, 0.0)
         moved = _times(K, change)
         along = torch.where(known[:, None], moved - self.rest_scores + db[:, None], 0.0)
@@ -162,15 +165,15 @@ class InRows(NamedTuple):
         return out
 
     def _spread(self, values: Tensor, n: int) -> Tensor:
-        """The reverse of gathering, with zeros where a task has no label: (N, M)."""
+        """Scatter values of the labelled rows to (N, M), with zeros for missing labels."""
         if len(self.numbers) == 1 and len(values) > 1:
             return values.T
-        # rows that fill up have the value zero, and numbers of their own
+        # padded rows have the value zero and distinct indices, so they overwrite no label
         return values.new_zeros(len(values), n).scatter_(1, self.numbers, values).T
 
 
 def _labelled(observed: Tensor, n: int, tasks: int) -> Tensor:
-    """Numbers of each task's rows, those with a label first: (M, n), or (1, N) for all."""
+    """Indices of each task's labelled rows, then of others as padding: (M, n), or (1, N)."""
     if tasks == 1 and n == len(observed):
         return torch.arange(n, device=observed.device)[None]
     first = observed.T.to(torch.int8)
@@ -178,14 +181,14 @@ def _labelled(observed: Tensor, n: int, tasks: int) -> Tensor:
 
 
 def _gathered(values: Tensor, numbers: Tensor) -> Tensor:
-    """Entries (N, M) at the rows of each task, (M, n)."""
+    """Entries of values (N, M) at the labelled rows of each task, (M, n)."""
     if len(numbers) == 1 and numbers.shape[1] == len(values):
         return values.T.contiguous()
     return values.T.gather(1, numbers)
 
 
 def _gram(problem: Problem, numbers: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Inner products of the rows of each task less their mean, and the means."""
+    """Inner products of the centred rows of each task, and the means of the rows."""
     assert isinstance(problem.design, SharedDesign)
     X, (tasks, n) = problem.design.X, numbers.shape
     share = tasks * n * n / (2 * len(X) * problem.data.n_tasks)  # of the operations of a pass

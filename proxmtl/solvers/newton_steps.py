@@ -1,4 +1,4 @@
-"""Parts of exact Newton steps, of many tasks at once: the systems, and how far to go."""
+"""Parts of exact Newton steps for many tasks at once: linear systems and line search."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from proxmtl.problem import Problem
 __all__ = ["lengths", "no_worse_than_zero", "solved"]
 
 SUFFICIENT = 1e-4
-"""Fraction of the predicted decrease that the line search asks for (Armijo)."""
+"""Fraction of the predicted decrease that the line search requires (Armijo)."""
 TRIALS = 40
-"""Halvings of a step, at most."""
+"""Maximum number of halvings of a step."""
 RETRIES = 4
-"""Of a factorisation, with more of the diagonal."""
+"""Maximum number of factorisations with an increased diagonal."""
 
 
 def no_worse_than_zero(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """A start and its scores, with zero in place of each task that is worse than zero.
+    """Set each task of a start (and its scores) to zero if its objective is larger than at zero.
 
-    There its scores may be saturated on the wrong side: a loss without curvature, of which a
-    quadratic model says nothing.
+    The scores of such a task may be saturated on the wrong side, where the loss has no curvature
+    and a quadratic model is of no use.
     """
     weight, _ = problem.design.split(x)
 
@@ -44,17 +44,17 @@ def lengths(
     slope: Tensor,
     squares: Tensor,
 ) -> Tensor:
-    """Lengths of the steps, (M,): 1, or as many halvings as it takes the objective to decrease.
+    """Armijo line search of each task: step lengths (M,), halved from 1 until the objective falls.
 
     Parameters
     ----------
     data : SummedLoss
         Of labels of shape (M, n).
     scores, along : Tensor, shape (M, n)
-        At the point, and of a whole step.
+        Scores at the point, and their change over a full step.
     slope, squares : Tensor, shape (M,)
-        The objective's derivative along the step, and the penalty's second-order part. There is no
-        step where the slope is not negative.
+        Derivative of the objective along the step, and the quadratic coefficient of the ridge.
+        A task whose slope is not negative, or whose trials all fail, gets length 0.
     """
     tau = torch.where(slope < 0, 1.0, 0.0).to(slope)
     for _ in range(TRIALS):
@@ -68,10 +68,10 @@ def lengths(
 
 
 def solved(A: Tensor, b: Tensor) -> Tensor:
-    """Solutions of positive definite systems.
+    """Solve positive definite systems by Cholesky factorisations.
 
-    A matrix that is singular to rounding gets a little more of its diagonal, which shortens the
-    step in what it does not see; NaN where that is not enough.
+    A multiple of the identity is added to a numerically singular matrix, which shortens the step
+    along its null space; the solution is NaN if that is not sufficient.
     """
     factor, info = torch.linalg.cholesky_ex(A)
     least = torch.finfo(A.dtype).eps * A.shape[-1] * A.diagonal(dim1=1, dim2=2).amax(1)

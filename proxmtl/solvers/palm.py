@@ -15,7 +15,7 @@ __all__ = ["PALM", "PALMState"]
 
 @dataclass
 class PALMState(State):
-    """Blocks of this and the last sweep, and the inertia's counter."""
+    """Blocks after this sweep and the last one, and the counter k of the inertia."""
 
     blocks: Blocks
     previous: Blocks
@@ -25,18 +25,18 @@ class PALMState(State):
 
 @dataclass(frozen=True)
 class PALM(Solver[BlockProblem, PALMState, Blocks]):
-    """Proximal alternating linearised minimisation, inertial, with a descent safeguard.
+    """Inertial proximal alternating linearised minimisation, with a descent safeguard.
 
-    Blocks are updated in turn, each by a proximal gradient step of length one over its own
-    Lipschitz estimate from the extrapolated point ``y = x + a_k (x - x_previous)``,
-    ``a_k = (k - 1)/(k + 2)``. A sweep is accepted only if the objective falls by at least
-    ``decrease * sum_j ||dx_j||^2 / step_j``; otherwise the plain sweep (no inertia) is taken and
-    ``k`` restarts. Monotone with sufficient decrease, so PALM's convergence argument holds.
+    Blocks are updated in turn, each by a proximal gradient step of one over its Lipschitz estimate
+    from the extrapolated point ``y = x + a_k (x - x_previous)``, ``a_k = (k - 1)/(k + 2)``. A sweep
+    is accepted only if the objective falls by at least ``decrease * sum_j ||dx_j||^2 / step_j``;
+    otherwise a sweep without inertia replaces it, and ``k`` restarts. The objective decreases
+    sufficiently in each sweep, so PALM's convergence proof applies.
 
     Parameters
     ----------
     order : tuple of tuples of int
-        Which blocks are updated together, in which order.
+        Blocks that are updated together, in order; each inner tuple is one update.
     inertial : bool
         False: plain PALM.
     decrease : float

@@ -1,4 +1,4 @@
-"""PANOC: quasi-Newton on the forward-backward residual of a block problem."""
+"""PANOC: quasi-Newton method on the forward-backward residual of a block problem."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["PANOC", "PANOCState"]
 
 
 SMALLEST_SAFETY = 1e-12
-"""Steps this far below one over the curvature mean that no step decreases the objective."""
+"""If steps of this fraction of one over the curvature fail, no step decreases the objective."""
 
 
 REMEMBERED = 10
-"""A point may not have a larger objective than the largest of this many before it."""
+"""Nonmonotone line search: the objective may not exceed the largest of so many iterates."""
 
 
 @dataclass
@@ -39,10 +39,10 @@ class PANOCState(State):
     penalty: float  # at forward_backward
     steps: Blocks
     safety: float  # steps are safety / curvature
-    room: bool  # the upper bound held with room when last verified
+    room: bool  # whether longer steps would have passed the last verification
     memory: LBFGSMemory
-    refused: int  # directions given up for the plain step
-    recent: list[float]  # true objective at the last points
+    refused: int  # number of rejected quasi-Newton directions
+    recent: list[float]  # true objectives of the last points
     nested: ClassVar[dict[str, type[Saved]]] = {"memory": LBFGSMemory}
 
 
@@ -51,25 +51,26 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
     """Proximal averaged Newton-type method, one step length per block.
 
     With steps ``t_j`` the forward-backward point of ``x`` is ``T(x) = prox(x - t grad f(x))`` and
-    the envelope ``phi(x) = f + <grad f, T - x> + sum ||T_j - x_j||^2 / (2 t_j) + g(T)``. A L-BFGS
-    direction ``d`` for ``(x - T(x))/t = 0``, its first approximation the steps, is tried as
-    ``x + d``; it is drawn back towards ``T(x)`` until the envelope falls enough and the objective
-    is no larger than that of recent points. Costs one pass
-    when the first trial is accepted. The upper bound on ``f`` under the envelope is verified at
-    ``T(x)`` every ``verify_every`` iterations and whenever the line search fails: half a pass.
+    the forward-backward envelope is ``phi(x) = f + <grad f, T - x> + sum ||T_j - x_j||^2 / (2 t_j)
+    + g(T)``. An L-BFGS direction ``d`` for ``(x - T(x))/t = 0``, whose initial approximation is
+    diagonal with the steps, gives the first trial ``x + d``. The line search moves the trial
+    towards ``T(x)`` until the envelope decreases sufficiently and the objective does not exceed
+    that of recent points. An iteration costs one pass if the first trial is accepted. The quadratic
+    upper bound on ``f``, on which the envelope rests, is verified at ``T(x)`` every
+    ``verify_every`` iterations and whenever the line search fails, at half a pass.
 
     Parameters
     ----------
     memory : int
         Pairs of the L-BFGS approximation.
     decrease : float
-        Fraction of the guaranteed envelope decrease that is asked for, in (0, 1).
+        Fraction of the guaranteed decrease of the envelope that is required, in (0, 1).
     safety : float
-        First value of step times curvature; halved when the upper bound fails.
+        Initial value of step times curvature; halved when the upper bound fails.
     verify_every : int
         Iterations between verifications, which also measure the objective.
     trials : int
-        Line-search trials before the plain forward-backward step.
+        Line-search trials before the forward-backward step is taken instead.
 
     References
     ----------
@@ -122,7 +123,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
         return state
 
     def step(self, problem: BlockProblem, state: PANOCState) -> PANOCState:
-        state = replace(state, memory=state.memory.copy())  # the caller's state stays as it is
+        state = replace(state, memory=state.memory.copy())  # do not modify the caller's state
         residual = _residual(state)
         metric = _flat(state.steps, state.blocks)
         squared = float(torch.dot(residual, metric * residual))
@@ -144,7 +145,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
             new = self._at(problem, state, point)
             new.recent = [*state.recent[1 - REMEMBERED :], new.value + problem.penalty(point)]
             falls = _envelope(new) <= envelope - needed + slack
-            # far out the envelope can be unbounded below: the true objective keeps it in bounds
+            # far away the envelope may be unbounded below, so bound the true objective as well
             if falls and new.recent[-1] <= max(state.recent) + slack:
                 break
             tau /= 4
@@ -152,7 +153,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
             new.refused += 1
             kept = new.recent[-1] <= max(state.recent) + slack
             if not (kept and _envelope(new) <= envelope + slack):
-                # the plain step decreases the envelope unless the steps are too long
+                # a forward-backward step decreases the envelope unless the steps are too long
                 return self._shorten(problem, state)
         moved = _flat(new.blocks, new.blocks) - _flat(state.blocks, state.blocks)
         new.memory.update(moved, _residual(new) - residual, metric)
@@ -163,7 +164,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
         return new
 
     def _adapt(self, problem: BlockProblem, state: PANOCState) -> None:
-        """Follow the curvature where it has moved: pairs stay, being of points and gradients."""
+        """Adapt the steps to the current curvature; the L-BFGS pairs do not depend on the steps."""
         if state.room and state.safety < self.safety:
             state.safety = min(2 * state.safety, self.safety)
         curvatures = problem.curvatures(state.blocks)
@@ -176,7 +177,7 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
             self._set_steps(problem, state)
 
     def _at(self, problem: BlockProblem, old: PANOCState, point: Blocks) -> PANOCState:
-        """The state at another point, same steps: one pass."""
+        """State at another point with the same steps; costs one pass."""
         value, grads = problem.smooth_value_and_grads(point)
         new = replace(old, blocks=point, value=value, grads=grads)
         _forward_backward(problem, new)
@@ -197,14 +198,14 @@ class PANOC(Solver[BlockProblem, PANOCState, Blocks]):
         return state
 
     def _verify(self, problem: BlockProblem, state: PANOCState) -> None:
-        """Check the quadratic upper bound at the forward-backward point; halve the steps if not."""
+        """Verify the quadratic upper bound at the forward-backward point; halve steps that fail."""
         slack = _rounding(state)
         while True:
             value = problem.smooth_value(state.forward_backward)
             state.objective = value + state.penalty
             bound = _envelope(state) - state.penalty
             holds = value <= bound + slack
-            # less than half of the curvature allowed was met: longer steps would do
+            # the curvature is less than half of that allowed: longer steps would pass
             state.room = value <= bound - _move(state) / 2
             if holds or state.safety < SMALLEST_SAFETY or not math.isfinite(value):
                 return
@@ -227,7 +228,7 @@ def _forward_backward(problem: BlockProblem, state: PANOCState) -> None:
 
 
 def _rounding(state: PANOCState) -> float:
-    """Rounding error to expect of an objective: line searches must not see it as a rise."""
+    """Estimate of an objective's rounding error, which a line search must not take for a rise."""
     size = max(abs(state.value) + abs(state.penalty), torch.finfo(state.blocks[0].dtype).tiny)
     return 10 * torch.finfo(state.blocks[0].dtype).eps * size
 
@@ -249,13 +250,13 @@ def _envelope(state: PANOCState) -> float:
 
 
 def _residual(state: PANOCState) -> Tensor:
-    """``(x - T(x)) / t`` as one vector: of the kind of a gradient, whatever the steps."""
+    """``(x - T(x)) / t`` as one flat vector, in the units of a gradient for any steps."""
     parts = zip(state.blocks, state.forward_backward, state.steps, strict=True)
     return torch.cat([((x - fb) / t).reshape(-1) for x, fb, t in parts])
 
 
 def _flat(parts: Blocks, like: Blocks) -> Tensor:
-    """Blocks as one vector, broadcast to the shapes of ``like``."""
+    """Broadcast blocks to the shapes of ``like`` and concatenate them to one vector."""
     return torch.cat([p.expand_as(b).reshape(-1) for p, b in zip(parts, like, strict=True)])
 
 

@@ -1,4 +1,4 @@
-"""PDHG: primal-dual splitting for penalties composed with linear maps."""
+"""PDHG: primal-dual splitting for sums of penalties, some of them of a linear map of W."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from proxmtl.solvers.requirements import check_curvature, check_problem
 __all__ = ["PDHG", "PDHGState"]
 
 UNEVEN = 5.0
-"""Ratio of the primal to the dual residual (or back) from which the step lengths are shifted."""
+"""Step lengths are rebalanced if primal and dual residual differ by more than this factor."""
 
 FADING = 0.95
-"""Each shift of the step lengths is smaller than the last, so that they settle."""
+"""Factor by which each rebalancing is weaker than the last, so that the steps converge."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class PDHGState(PointState):
     duals: tuple[Tensor, ...]
     pull: Tensor
     dual_step: float  # times the squared norm of the linear maps
-    shift: float  # relative change of the next shift of the step lengths
+    shift: float  # relative change of the step lengths at the next rebalancing
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,20 @@ class PDHG(PointSolver[PDHGState]):
     s K_i (2 x+ - x))``, with ``1/t = margin Lip + s sum_i ||K_i||^2``. The prox of the conjugate is
     ``v - s prox_{h_i/s}(v/s)``.
 
-    ``g`` is the first penalty (an indicator, if there is one) that is not :class:`Composed`, ridge
-    terms included; further ones are split off with ``K = 1`` (unless there is no composed one and
-    the sum of all has a prox in closed form). One pass an iteration, one prox of each penalty, and
-    no inner loop.
+    ``g`` is the first penalty that is not :class:`Composed` (an indicator, if there is one) plus
+    the ridge. Each other penalty is an ``h_i``, with ``K_i = 1`` if it is not composed; but if none
+    is composed and the sum of all has a prox in closed form, ``g`` is that sum. An iteration costs
+    one pass and one prox of each penalty, without an inner loop.
 
-    The product ``s t`` is given by the curvature; the ratio of the two is shifted while the primal
-    and the dual residual differ by more than a factor of five, by less each time.
+    The Lipschitz constants determine the product ``s t``. The ratio of the two steps is rebalanced
+    while the primal and the dual residual differ by more than a factor of five, by less each time.
 
     Parameters
     ----------
     balance : float
-        First ``s sum_i ||K_i||^2`` over the Lipschitz constant of ``f``.
+        Initial ``s sum_i ||K_i||^2`` over the Lipschitz constant of ``f``.
     margin : float
-        ``> 1/2``.
+        Factor of the Lipschitz constant in ``1/t``, ``> 1/2``.
 
     References
     ----------
@@ -111,7 +111,7 @@ class PDHG(PointSolver[PDHGState]):
         split, design = _split(problem), problem.design
         curvature = self.margin * problem.lipschitz
         squares = split.squared_norm(design.split(state.x)[0])
-        # without composed terms the dual step is of no matter
+        # without composed terms there is no dual step
         t = 1 / ((curvature + (state.dual_step if split.composed else 0.0)) or 1.0)
         _, grad = smooth_gradient(problem, state.x, state.scores)
         x, _ = split.prox(state.x - t * (grad + state.pull), t)
@@ -134,7 +134,7 @@ class PDHG(PointSolver[PDHGState]):
         dual_step, shift = state.dual_step, state.shift
         primal, dual = t * primal_residual, s * dual_residual
         if split.composed and max(primal, dual) > UNEVEN**2 * min(primal, dual):
-            # a large primal residual asks for longer primal steps, which are shorter dual ones
+            # a large primal residual calls for longer primal, hence shorter dual steps
             dual_step *= 1 - shift if primal > dual else 1 / (1 - shift)
             shift *= FADING
         return PDHGState(
@@ -160,7 +160,7 @@ class PDHG(PointSolver[PDHGState]):
 
 
 class _Part(NamedTuple):
-    """A penalty of a linear map of the weights."""
+    """A penalty of a linear map of the weights: the map, its transpose and its squared norm."""
 
     penalty: Regularizer
     forward: Callable[[Tensor], Tensor]
@@ -169,7 +169,7 @@ class _Part(NamedTuple):
 
 
 class _Split(NamedTuple):
-    """Which penalty is taken by its prox, and which through dual variables."""
+    """The penalty ``g`` that is handled by its prox, and the ``h_i``, which have dual variables."""
 
     prox: Callable[[Tensor, float], tuple[Tensor, Tensor]]
     composed: list[_Part]
@@ -188,7 +188,7 @@ def _split(problem: Problem) -> _Split:
     plain = [term for term in problem.terms if not isinstance(term, Composed)]
     plain.sort(
         key=lambda term: not term.is_constraint
-    )  # the prox of g keeps the iterates in its set
+    )  # an indicator goes first: the prox of g keeps the iterates in its set
     whole = problem.regularizer
     if not composed and (len(plain) < 2 or (whole is not None and whole.exact_prox)):
         return _Split(problem.prox, [])

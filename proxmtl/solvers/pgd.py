@@ -24,10 +24,9 @@ class PGDState(StepState):
 class PGD(StepSolver[PGDState]):
     """Proximal gradient descent, ``x+ = prox_{t R}(x - t grad f(x))``.
 
-    Monotone: with a verified step ``F(x+) <= F(x) - ||x+ - x||^2 / (2 t)`` for convex ``R``, and
-    ``F(x+) <= F(x)`` for any ``R`` whose prox is exact, convex or not. ``F(x_k) - F* <=
-    ||x_0 - x*||^2 / (2 k t)``. One pass over the data an iteration, half a one more per
-    refused step.
+    Monotone: with a verified step, ``F(x+) <= F(x) - ||x+ - x||^2 / (2 t)`` for convex ``R``, and
+    ``F(x+) <= F(x)`` for any ``R`` with an exact prox. For convex ``R`` also ``F(x_k) - F* <=
+    ||x_0 - x*||^2 / (2 k t)``. Costs one pass per iteration, and half a pass per rejected step.
 
     Parameters
     ----------

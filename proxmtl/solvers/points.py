@@ -1,4 +1,4 @@
-"""Solvers whose state holds a point and its scores, and those among them that take steps."""
+"""Bases of solvers whose state holds a point and its scores, with or without a step length."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["PointSolver", "PointState", "StepSolver", "StepState"]
 
 @dataclass
 class PointState(State):
-    """A point, the solution of a run that ends here, and its scores."""
+    """A point, which is the solution if the run ends there, and its scores."""
 
     x: Tensor
     scores: Tensor
@@ -49,13 +49,13 @@ class PointSolver(Solver[Problem, P, Tensor]):
 
 @dataclass
 class StepState(PointState):
-    """A point with the length of the last step."""
+    """A point, its scores, and the length of the last step."""
 
     step: float
     room: bool
-    """Whether the last step could have been longer."""
+    """Whether a longer step would have passed the sufficient-decrease test."""
     ahead: tuple[Any, ...] | None = field(default=None, kw_only=True)
-    """Fields of the :class:`Linearization` at the point to step from next, if it has been read."""
+    """Fields of the :class:`Linearization` at the start of the next step, if known already."""
 
 
 S = TypeVar("S", bound=StepState)
@@ -63,14 +63,14 @@ S = TypeVar("S", bound=StepState)
 
 @dataclass(frozen=True)
 class StepSolver(PointSolver[S]):
-    """Solver by proximal gradient steps of a length that a rule sets."""
+    """Base of solvers that take proximal gradient steps, of lengths set by a step rule."""
 
     step_rule: StepRule = field(default_factory=Backtracking)
     needs_curvature = False
 
     @abstractmethod
     def start(self, problem: Problem, x: Tensor, scores: Tensor, step: float) -> S:
-        """State at a point whose scores are known, without momentum: no pass."""
+        """State at a point whose scores are known, without momentum; takes no product."""
 
     def init(self, problem: Problem, x0: Tensor) -> S:
         problem.check_point(x0)
@@ -95,7 +95,7 @@ class StepSolver(PointSolver[S]):
 
     @staticmethod
     def model(problem: Problem, state: S, z: Tensor, scores: Tensor) -> Linearization:
-        """Linearization at a point with these scores: half a pass, unless it was read already."""
+        """Linearization at a point with known scores; costs half a pass, unless known already."""
         if state.ahead is not None and torch.equal(state.ahead[0], z):
             return Linearization(*state.ahead)
         return linearized_at(problem, z, scores)

@@ -1,4 +1,4 @@
-"""ProxNewton: working sets, accelerated steps, and Newton steps on the active coordinates."""
+"""ProxNewton: proximal gradient and Newton steps on the active coordinates, with working sets."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = ["ProxNewton", "ProxNewtonState"]
 
 @dataclass
 class ProxNewtonState(State):
-    """The accelerated method's state on the rows of the working set, and the Newton bookkeeping."""
+    """State of MFISTA on the working set, and of the schedule of the Newton steps."""
 
     inner: MFISTAState
-    rows: Tensor  # of the weights: True where they are solved for
-    target: float  # residual at which these rows count as solved
-    calm: bool  # the last step changed few active coordinates
+    rows: Tensor  # mask of the working set, (D,)
+    target: float  # KKT residual at which the working set is renewed
+    calm: bool  # whether the last step changed few active coordinates
     wait: int  # iterations before the next Newton step
-    refused: int  # Newton steps refused in a row
+    refused: int  # Newton steps rejected in a row
     surveys: int
     newton: int
     nested: ClassVar[dict[str, type[Saved]]] = {"inner": MFISTAState}
@@ -43,33 +43,33 @@ class ProxNewtonState(State):
 
 @dataclass(frozen=True)
 class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
-    """Newton's method on the active coordinates, between proximal gradient steps.
+    """Newton's method on the active coordinates, alternating with proximal gradient steps.
 
-    Once the zeros of the solution are found the objective is smooth in what is left, and a Newton
-    step gains as many digits as it has. Each iteration makes one step of monotone accelerated
-    proximal gradient, which moves the support. Where the last one left nearly all active
-    coordinates as they were, it is preceded by a Newton step on these: conjugate gradients with
-    the Hessian of the loss, the ridge and the penalty (where that is smooth), searched along until
-    the true objective decreases (Armijo). So the objective never rises.
+    Once the zeros of the solution are identified, the objective is smooth in the other coordinates,
+    and Newton steps converge quadratically. Each iteration makes one step of monotone accelerated
+    proximal gradient (:class:`MFISTA`), which changes the support. If the last step left nearly all
+    active coordinates active, a Newton step on these comes first: conjugate gradients with the
+    Hessian of the loss, the ridge and the penalty (where that is smooth), and a line search on the
+    objective (Armijo). The objective never increases.
 
-    For penalties that depend on absolute values and grow with them, rows of the weights that are
-    zero can be left out. Then all this runs on a working set: the rows that are not zero and as
-    many again that violate optimality most. A pass over all features, made when the residual on the
-    working set is ``reduction`` times the last full one, chooses the next. Products read the
-    working set's features only, and count as that share of a pass.
+    For absolutely monotone penalties, which keep zero rows at zero, all this runs on a working set:
+    the non-zero rows and as many zero rows with the largest KKT violations. When the residual on
+    the working set falls to ``reduction`` times the last full one, half a pass over all features
+    chooses the next set. Products read the working set's features only, and count as that fraction
+    of a pass.
 
     Parameters
     ----------
     inner : MFISTA
-        The accelerated steps. The first step length is probed, so no Lipschitz constant is needed.
+        Solver of the accelerated steps; a probe gives its first step, without Lipschitz constant.
     smallest : int
-        Rows added to a working set, at least.
+        Minimum number of zero rows in a working set.
     reduction : float
-        In (0, 1).
+        Reduction of the KKT residual after which the working set is renewed, in (0, 1).
     products : int
-        Hessian products of a Newton step, at most.
+        Maximum number of Hessian products of a Newton step.
     tolerated : float
-        Fraction of the active coordinates that may change in a step before a Newton step is tried.
+        A Newton step is tried if at most this fraction of the active coordinates has changed.
 
     References
     ----------
@@ -160,7 +160,7 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
             refused=refused,
             newton=newton,
         )
-        # a refused accelerated step leaves x as it was too: the plain step that follows may not
+        # a rejected accelerated step leaves x as it is; the step without momentum may yet move it
         new.stalled = inner.stalled and torch.equal(inner.x, before)
         if inner.residual <= state.target or inner.stalled or new.stalled:
             self._renew(problem, new)
@@ -174,7 +174,7 @@ class ProxNewton(Solver[Problem, ProxNewtonState, Tensor]):
         return state.inner.x
 
     def _renew(self, problem: Problem, state: ProxNewtonState) -> None:
-        """Choose the next working set, and how well to solve it."""
+        """Choose the next working set, and the residual at which to renew it."""
         found: WorkingSet = select_working_set(
             problem, state.inner.x, state.inner.scores, self.smallest
         )

@@ -1,4 +1,4 @@
-"""Prox-SVRG: variance-reduced steps on mini-batches, for data that are streamed."""
+"""Prox-SVRG: variance-reduced proximal steps on mini-batches, also for features on disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ProxSVRG", "ProxSVRGState"]
 
 @dataclass
 class ProxSVRGState(State):
-    """The anchor with its residuals and gradient, the step, and the generator of the batches."""
+    """Anchor with its residuals and gradient, step, and state of the generator of the batches."""
 
     x: Tensor
     residuals: Tensor
@@ -37,25 +37,26 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
     """Stochastic proximal gradient with variance reduction, for convex problems.
 
     An iteration is an epoch: ``v <- prox_{t R}(v - t (n/|B| X_B'(r_B(v) - r_B(x)) + grad f(x)))``
-    over all batches B of the samples once, from the anchor ``x``; then the full gradient at the new
-    anchor. Residuals at the anchor are kept (one number a score), so an epoch costs 2 passes. An
-    epoch that raises the objective is undone, and the step halved; until the first such epoch the
-    step grows by ``growth`` each time. The point returned is an anchor: the objective reported is
-    its own.
+    for each batch B of the samples, starting from the anchor ``x``; then the full gradient at the
+    new anchor. The residuals at the anchor are stored, so an epoch costs 2 passes. An epoch that
+    raises the objective is undone and the step halved; until the first such epoch, the step grows
+    by ``growth`` in each. The point returned is an anchor, with the objective reported.
 
-    Only the batch in hand is converted or copied: features may be memory-mapped, on disk, of
-    reduced precision. With ``order="blocks"`` a batch is a run of consecutive samples, which reads
-    the disk in sequence and copies nothing in memory; samples should then be in random order.
+    Only the current batch is converted or copied, so features may be memory-mapped and of reduced
+    precision. With ``order="blocks"`` a batch consists of consecutive samples, which reads the disk
+    sequentially and copies nothing in memory; samples should then be stored in random order.
 
     Parameters
     ----------
     batch : int
-        Samples in a batch; with features per task, of all tasks together.
+        Number of samples in a batch; for a task design, over all tasks together.
     order : "samples" or "blocks"
-        Random samples; or runs of samples (of each task in proportion), the runs in random order.
+        Batches of random samples; or of consecutive samples (of each task in proportion), with the
+        batches in random order.
     growth : float
-        ``>= 1``.
+        Factor of the step from epoch to epoch, ``>= 1``.
     seed : int
+        Seed of the random order.
 
     References
     ----------
@@ -119,7 +120,7 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
         objective = value + float(problem.regularizer_value(x))
         slack = 4 * torch.finfo(x.dtype).eps * abs(state.objective)
         new = replace(state, iteration=state.iteration + 1, random=generator.get_state())
-        if not objective <= state.objective + slack:  # NaN is undone too
+        if not objective <= state.objective + slack:  # also for NaN
             return replace(new, step=state.step / 2, halved=state.halved + 1)
         return replace(
             new,
@@ -128,7 +129,7 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
             x=x,
             residuals=residuals,
             grad=grad,
-            # past the first failure growth would only seek the next
+            # after a first failure, growing the step would only lead to the next one
             step=state.step * (1.0 if state.halved else self.growth),
         )
 
@@ -140,7 +141,7 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
         return state.x
 
     def _batches(self, problem: Problem, generator: torch.Generator) -> list[Tensor]:
-        """Entries of the scores in each batch, in random order; sizes differ by one at most."""
+        """Indices of the samples of each batch, in random order; sizes differ by at most one."""
         total = problem.data.shape[0]
         count = max(1, round(total / self.batch))
         if self.order == "samples":
@@ -155,7 +156,7 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
         return [torch.cat([runs[b] for runs in of_task]) for b in order]
 
     def _first_step(self, problem: Problem) -> float:
-        """Half of one over the curvature of a batch, in proportion to all samples."""
+        """Half of one over the curvature of a batch, scaled up to all samples."""
         batches = self._batches(problem, torch.Generator().manual_seed(self.seed))
         design, data = _taken(problem, batches[0])
         bound = len(batches) * problem.loss.curvature_bound
@@ -166,7 +167,7 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
 
 
 def _anchor(problem: Problem, x: Tensor) -> tuple[float, Tensor, Tensor]:
-    """Loss, residuals and gradient over all samples: one pass."""
+    """Loss, residuals and gradient over all samples; costs one pass."""
     value, residuals = problem.data.value_and_gradient(problem.scores(x))
     return float(value), residuals, problem.adjoint(residuals)
 
@@ -177,7 +178,7 @@ def _taken(problem: Problem, chosen: Tensor) -> tuple[Design, DataTerm]:
 
 
 def _batch_change(problem: Problem, x: Tensor, chosen: Tensor, residuals: Tensor) -> Tensor:
-    """Change of the gradient over a batch since the anchor: a batch's share of a pass."""
+    """Gradient over a batch minus that at the anchor; costs the batch's fraction of a pass."""
     design, data = _taken(problem, chosen)
     new = data.gradient(design.scores(x))
     share = len(chosen) / len(residuals)

@@ -1,4 +1,8 @@
-"""The proximal gradient step, and the bookkeeping that all solvers made of it share."""
+"""The proximal gradient step with its line search, shared by all solvers that take such steps.
+
+``f`` is the smooth part of the objective (loss plus smoothed terms), ``R`` the rest. Costs are in
+passes over the data: a product with the features X, or with their transpose, is half a pass.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +43,11 @@ __all__ = [
 ]
 
 ROUNDING = 8.0
-"""Moves of this many units in the last place of the whole parameter are taken without a test."""
+"""Moves of at most this many units in the last place of ``||x||`` are accepted without a test."""
 
 
 class Linearization(NamedTuple):
-    """A point to step from: its scores, and the smooth part's value and gradient there."""
+    """The smooth part linearised at a point z: scores of z, and value and gradient there."""
 
     z: Tensor
     scores: Tensor
@@ -52,9 +56,11 @@ class Linearization(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """Outcome of one proximal gradient step; ``room``: a longer step would have passed too.
+    """Outcome of one proximal gradient step.
 
-    ``ahead`` is the model at the point to step from next, if that was read along with the scores.
+    ``objective`` is NaN unless the step was accepted. ``room`` tells whether a longer step would
+    have been accepted, too. ``ahead`` is the linearization at the start of the next step, if the
+    read of the features that gave the scores gave it as well.
     """
 
     x: Tensor
@@ -72,7 +78,7 @@ def _none(x: Tensor) -> float:  # noqa: ARG001
 
 
 def linearized(problem: Problem, z: Tensor) -> Linearization:
-    """Linearization of the smooth part at a point: one pass, one read where the design has that."""
+    """Linearization of the smooth part at a point; costs one pass."""
     scores, value, grad = problem.evaluate(z)
     return Linearization(z, scores, float(value), grad)
 
@@ -80,10 +86,11 @@ def linearized(problem: Problem, z: Tensor) -> Linearization:
 def looked_ahead(
     problem: Problem, x: Tensor, last: Tensor, last_scores: Tensor, beta: float
 ) -> tuple[Tensor, Linearization | None]:
-    """Scores of ``x``, and the model at ``x + beta (x - last)`` where one read gives both.
+    """Scores of ``x``, and the linearization at ``x + beta (x - last)`` if one read gives both.
 
-    A whole pass then, and else half a one. Scores are linear: those of ``x`` are a mean of those
-    that were read and of the ones of ``last``.
+    Costs one pass if the design computes scores and gradient in one read of the features, else
+    half a pass, and the linearization is None. Scores are linear, so those of ``x`` are a weighted
+    mean of the scores of the extrapolated point and of ``last``.
     """
     if not problem.reads_once:
         return problem.scores(x), None
@@ -94,9 +101,9 @@ def looked_ahead(
 
 
 def linearized_at(problem: Problem, z: Tensor, scores: Tensor) -> Linearization:
-    """Linearization of the smooth part at a point whose scores are known: half a pass.
+    """Linearization of the smooth part at a point whose scores are known; costs half a pass.
 
-    All steps tried from the point share it.
+    All trial steps from the point share it.
     """
     return Linearization(z, scores, *smooth_gradient(problem, z, scores))
 
@@ -111,11 +118,24 @@ def proximal_step(
     near_scores: Tensor,
     momentum: Callable[[Tensor], float],
 ) -> Trial:
-    """``x = prox_{step R}(z - step grad f(z))``, and whether the upper bound of ``f`` holds there.
+    """Compute ``x = prox_{step R}(z - step grad f(z))`` and test it for sufficient decrease.
 
-    Half a pass over the data: ``X`` times ``x``; a whole one where that reads the features once and
-    gives the model at ``x + beta (x - near)`` too, with ``beta = momentum(x)``. ``near`` is the
-    last iterate, which saves an iterative prox time.
+    Costs half a pass for the scores of ``x``; or a whole pass, if one read of the features also
+    gives the linearization at the extrapolated point ``x + beta (x - near)``.
+
+    Parameters
+    ----------
+    problem : Problem
+    model : Linearization
+        At ``z``.
+    step : float
+        Step length.
+    rule : StepRule
+        Tells whether steps are verified, and by what factor they grow.
+    near, near_scores : Tensor
+        Last iterate, from which an iterative prox starts, and its scores.
+    momentum : callable
+        Maps ``x`` to the extrapolation ``beta`` of the next iteration.
     """
     x, penalty = problem.prox(model.z - step * model.grad, step, warm_start=near)
     beta = momentum(x) if problem.reads_once else 0.0
@@ -139,11 +159,12 @@ def sufficient_decrease(
     *,
     rule: StepRule,
 ) -> tuple[bool, bool]:
-    """Whether ``f(x) <= f(z) + <grad f(z), x - z> + ||x - z||^2 / (2 step)``; and for a longer one.
+    """Whether ``f(x) <= f(z) + <grad f(z), x - z> + ||x - z||^2 / (2 step)``.
 
-    The test is on the Bregman distance of the loss, summed sample by sample, so that it does not
-    fail near the optimum in float32. Smoothed terms count with their Lipschitz constants. A rule
-    that does not verify accepts every step.
+    Returns two answers: for ``step``, and for a step longer by ``rule.growth``. The test uses the
+    Bregman distance of the loss, summed sample by sample, so that it does not fail near the optimum
+    in float32. Smoothed terms enter by their Lipschitz constants. A rule that does not verify its
+    steps accepts all of them. Takes no product.
     """
     if not rule.verifies:
         return True, True
@@ -152,18 +173,18 @@ def sufficient_decrease(
     bregman = problem.data.bregman(scores, model.scores)
     bound = move * (1 / step - curvature) / 2
     allowance = problem.data.bregman_error(model.scores, model.value)
-    # what is not finite is no matter of the step: the loop calls it divergence
+    # accept values that are not finite: no shorter step helps, and the loop reports divergence
     accepted = not bregman > bound + allowance or not math.isfinite(bregman)
-    # nor is a move that is all rounding: shorter steps would be refused for ever
+    # accept a move that is mere rounding: the search would reject ever shorter steps without end
     accepted |= move <= (ROUNDING * torch.finfo(x.dtype).eps * float(x.norm())) ** 2
     return accepted, bregman <= move * (1 / (step * rule.growth) - curvature) / 2
 
 
 def first_step(problem: Problem, rule: StepRule) -> float:
-    """First step that needs no test: the rule's own, or one over the Lipschitz estimate.
+    """First step without a probe: the one given to the rule, or one over the Lipschitz estimate.
 
-    Raises ``ValueError`` where either is out of range (:func:`check_first`,
-    :func:`check_curvature`).
+    Raises ``ValueError`` if the step is not representable in the working precision
+    (:func:`check_first`, :func:`check_curvature`).
     """
     if rule.first is not None:
         return check_first(problem, rule.first)
@@ -171,17 +192,17 @@ def first_step(problem: Problem, rule: StepRule) -> float:
 
 
 def lipschitz_step(problem: Problem) -> float:
-    """One over the Lipschitz estimate, which is found at the first call."""
+    """One over the Lipschitz estimate, which the first call computes."""
     return 1 / (check_curvature(problem, problem.lipschitz) or 1.0)
 
 
 def starting_step(
     problem: Problem, rule: StepRule, x: Tensor, scores: Tensor, model: Linearization | None = None
 ) -> float:
-    """First step of a run from a point whose scores are known.
+    """First step of a run from a point ``x`` whose scores are known.
 
-    A rule that verifies its steps starts from a probe, 1.5 passes; one that does not, from the
-    Lipschitz estimate, which costs some 20 to 60 for a single task.
+    A rule that verifies its steps begins with a probe (:func:`probed_step`), at 1.5 passes; any
+    other rule with the Lipschitz estimate, which costs some 20 to 60 passes for a single task.
     """
     if rule.probes:
         return probed_step(problem, model or linearized_at(problem, x, scores))
@@ -189,13 +210,12 @@ def starting_step(
 
 
 def probed_step(problem: Problem, model: Linearization) -> float:
-    """One over the curvature that a probe along the loss's gradient meets: one pass.
+    """One over the curvature of the smooth part along the gradient of the loss; costs one pass.
 
-    A step to start from where steps are verified or adapted. It is no bound: elsewhere the loss may
-    be more curved, and first steps be refused; but it is no shorter than one over the Lipschitz
-    constant. Smoothed terms count with their constants, as in :func:`sufficient_decrease`. Without
-    a gradient to probe along it is one over the Lipschitz estimate. Raises ``ValueError`` as
-    :func:`first_step` does.
+    A first step for methods that verify or adapt their steps. It is at least one over the Lipschitz
+    constant, and may be too long where the loss is more curved than along the probe. Smoothed terms
+    enter by their Lipschitz constants, as in :func:`sufficient_decrease`. If the gradient vanishes,
+    the step is one over the Lipschitz estimate. Raises ``ValueError`` as :func:`first_step` does.
     """
     smooth, smooth_grad = problem.smooth_terms_value_and_grad(model.z)
     grad = model.grad if smooth_grad is None else model.grad - smooth_grad
@@ -210,9 +230,9 @@ def probed_step(problem: Problem, model: Linearization) -> float:
 
 
 def probe_length(problem: Problem, value: float, size: float) -> float:
-    """How far to probe along a gradient of norm ``size``: to where the loss's linear model is zero.
+    """Length of a probe along a gradient of norm ``size``: there the linearised loss is zero.
 
-    Zero where there is nothing to probe: no gradient, or a loss that is not positive.
+    Zero if there is nothing to probe: the gradient vanishes, or the loss is not positive.
     """
     if size == 0 or value <= 0:
         return 0.0
@@ -221,10 +241,10 @@ def probe_length(problem: Problem, value: float, size: float) -> float:
 
 
 def probed_curvature(problem: Problem, length: float, size: float, change: float) -> float:
-    """Curvature met by a probe over which a gradient of norm ``size`` changed by ``change``.
+    """Curvature along a probe over which a gradient of norm ``size`` changed by ``change``.
 
-    At least ``1 / (2 length)``: a quadratic loss that is nowhere negative has no less along its
-    gradient, and with any other loss a longer step would lead far beyond what was probed.
+    At least ``1 / (2 length)``: a non-negative quadratic loss has at least that curvature along its
+    gradient, and for any other loss a longer step would leave the probed range far behind.
     """
     return check_curvature(problem, max(change / (length * size), 1 / (2 * length)))
 
@@ -239,7 +259,11 @@ def searched_step(
     near_scores: Tensor,
     momentum: Callable[[Tensor], float] = _none,
 ) -> tuple[Trial, float]:
-    """Try :func:`proximal_step` with ever shorter steps until one passes; and its length."""
+    """Backtracking line search: shorten the step until :func:`proximal_step` accepts it.
+
+    Returns the accepted trial and its step length; the parameters are those of
+    :func:`proximal_step`.
+    """
     while True:
         trial = proximal_step(
             problem, model, step, rule, near=near, near_scores=near_scores, momentum=momentum
@@ -250,12 +274,12 @@ def searched_step(
 
 
 def trial_step(step: float, rule: StepRule, *, room: bool) -> float:
-    """Step to try first, given the last one and whether it left room."""
+    """First trial step of an iteration: the last step, longer if a longer one would have passed."""
     return step * (rule.growth if room else 1.0)
 
 
 def smooth_gradient(problem: Problem, x: Tensor, scores: Tensor) -> tuple[float, Tensor]:
-    """Smooth part and its gradient at a point whose scores are known: half a pass."""
+    """Smooth part and its gradient at a point whose scores are known; costs half a pass."""
     value, residuals = problem.data.value_and_gradient(scores)
     grad = problem.adjoint(residuals)
     extra, extra_grad = problem.smooth_terms_value_and_grad(x)
@@ -263,7 +287,7 @@ def smooth_gradient(problem: Problem, x: Tensor, scores: Tensor) -> tuple[float,
 
 
 def objective_at(problem: Problem, x: Tensor, scores: Tensor) -> float:
-    """Objective at a point whose scores are known: no pass."""
+    """Objective at a point whose scores are known; takes no product."""
     value = problem.data.value(scores)
     smooth = problem.smooth_terms_value_and_grad(x)[0]
     return float(value + smooth + problem.regularizer_value(x))
@@ -272,7 +296,7 @@ def objective_at(problem: Problem, x: Tensor, scores: Tensor) -> float:
 def term_prox(
     problem: Problem, term: Regularizer | None, W: Tensor, step: float, ridge: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Prox of one penalty of the sum (none: the identity) plus a ridge; the intercept is kept."""
+    """Prox of a single penalty (None: zero) plus a ridge, and its value; keeps the intercept."""
     penalised, bias = problem.design.split(W)
     out, value = ridged_prox(term, ridge, penalised, step)
     return problem.design.join(out, bias), value

@@ -1,4 +1,4 @@
-"""LBFGS: limited-memory quasi-Newton steps for every task of a smooth problem at once."""
+"""LBFGS: limited-memory quasi-Newton method for a smooth problem, all tasks in one batch."""
 
 from __future__ import annotations
 
@@ -21,71 +21,72 @@ from proxmtl.solvers.sketched import Sketched
 __all__ = ["LBFGS", "LBFGSState"]
 
 STEEP, PAST = 0.9, 0.8
-"""Shares of the first derivative that may be left at the end of a step, and that it may have turned
-into a rise: the approximate conditions of Wolfe, Hager and Zhang 2005."""
+"""Approximate Wolfe conditions (Hager and Zhang 2005): relative to the initial slope, the final
+slope may be at most 0.9 times as steep, and may rise at most 0.8 times as steeply."""
 LONGER = 10.0
-"""Factor by which a step that ends on a slope as steep is lengthened, at most."""
+"""Maximum factor by which a step is lengthened if the slope at its end is still steep."""
 TRIALS = 30
-"""Lengths of a step that are tried, at most."""
+"""Maximum number of trial lengths of a step."""
 ROUNDING = 8.0
-"""Units in the last place by which a step may seem to raise an objective."""
+"""Units in the last place by which a step may raise an objective, as rounding errors."""
 FINER = 0.1
-"""Aim of the next round, as a share of the last, where all tasks rest and the run goes on."""
+"""Factor of the aim when all tasks have reached it and the run continues."""
 LEAST_CURVATURE = 1e-6
-"""Mean curvature of a task, as a share of the largest, below which the metric does not believe it:
-saturated scores have none, and are left in steps of the gradient."""
+"""Relative to the largest, mean curvature of a task below which the metric does not use it:
+saturated scores have none, and a task leaves them by gradient steps."""
 
 
 @dataclass
 class LBFGSState(PointState):
-    """Point, scores, gradient, and for the tasks that are not at rest the last pairs.
+    """Point, scores, gradient, and the last pairs of the active tasks.
 
-    In units in which features are of the size of 1 or below (:mod:`proxmtl.solvers.sized`).
+    The point is that of the problem rescaled to features of order 1 (:mod:`proxmtl.solvers.sized`).
+    A task is inactive once its duality gap has reached the aim.
     """
 
     grad: Tensor
-    """Of loss and ridge, the parameter's shape."""
+    """Gradient of loss and ridge, in the shape of the parameter."""
     values: Tensor
     """Objective of each task, (M,)."""
     tasks: Tensor
-    """Numbers of the tasks that still move, ascending."""
+    """Indices of the m active tasks, ascending."""
     s: tuple[Tensor, ...]
-    """Moves of these tasks, oldest first, (D, m) each."""
+    """Moves of the active tasks, oldest first, (D, m) each."""
     y: tuple[Tensor, ...]
-    """Changes of the gradient along them."""
+    """Changes of the gradient along these moves."""
     held: tuple[Tensor, ...]
-    """One over the inner products of the two, (m,); 0: without effect."""
+    """``1 / s'y`` of each pair, (m,) each; 0 disables a pair."""
     units: Tensor
-    """What gaps of the tasks are relative to, (M,): twice their loss at zero."""
+    """Twice the loss of each task at zero, (M,), by which its relative gap divides."""
     metric: tuple[Tensor, ...]
     """Fields of :class:`Sketched`."""
     aim: float
-    """Relative gap at which a task rests in this round."""
+    """Relative duality gap at which a task becomes inactive."""
 
     @property
     def long(self) -> bool:  # type: ignore[override]
-        """Whether all tasks rest: now a certificate is worth its cost."""
+        """Whether all tasks are inactive, so that a certificate is due."""
         return not len(self.tasks)
 
 
 @dataclass(frozen=True)
 class LBFGS(PointSolver[LBFGSState]):
-    """Limited-memory BFGS for a smooth loss plus a ridge, of all tasks in one batch.
+    """Limited-memory BFGS for a smooth loss plus a ridge, for all tasks in one batch.
 
-    Without another penalty the tasks are problems of their own, on the same features: their
-    products are one. Each task has pairs, a step length (Wolfe's conditions on scores that are
-    known along the step: no product a trial) and an end of its own. The first metric is
-    ``(k_m G + 2 ridge)^-1`` with the leading spectrum of the Gram matrix G, found once in a sketch,
-    and the mean curvature k_m of the task's loss at the present scores (:class:`Sketched`).
+    Without another penalty the tasks are independent problems on the same features, whose products
+    are batched. Each task has its own pairs, its own step length (Wolfe conditions; scores are
+    linear along the step, so trials take no product) and its own end. The initial inverse Hessian
+    is ``(k_m G + 2 ridge)^-1``, with the leading spectrum of the Gram matrix G from a sketch made
+    once, and the mean curvature k_m of the task's loss at the current scores (:class:`Sketched`).
 
     Parameters
     ----------
     tolerance : float
-        Relative duality gap at which a task rests, so that no product is spent on it while others
-        go on; when all rest the certificate is due. Goes on to a tenth of that if the run does. The
-        default 0: no task rests.
+        Relative duality gap at which a task becomes inactive, so that no product is spent on it
+        while others continue. When all tasks are inactive, a certificate is due; if the run
+        continues, it aims at a tenth of the gap. With the default 0 all tasks stay active.
     memory : int
-        Pairs.
+        Number of pairs.
 
     References
     ----------
@@ -113,7 +114,7 @@ class LBFGS(PointSolver[LBFGSState]):
 
     @staticmethod
     def serves(problem: object) -> bool:
-        """Whether the problem is one for this solver."""
+        """Whether this solver can take the problem."""
         return isinstance(problem, Problem) and not _lacking(problem)
 
     def init(self, problem: Problem, x0: Tensor) -> LBFGSState:
@@ -143,7 +144,7 @@ class LBFGS(PointSolver[LBFGSState]):
         return replace(state, metric=tuple(Sketched.of(problem)))
 
     def _begun(self, problem: Problem, state: LBFGSState) -> LBFGSState:
-        """Begin with all tasks, no pairs, and what is known of the point and scores found anew."""
+        """Activate all tasks, without pairs; recompute gradient, objectives and metric."""
         x, z = state.x, state.scores
         W, _ = problem.design.split(x)
         r = problem.data.gradient(z)
@@ -196,7 +197,7 @@ class LBFGS(PointSolver[LBFGSState]):
             _gaps(problem, grad, z, r) <= state.aim * _columns(state.units, tasks),
         )
         if bool(stuck.any()):
-            # again without the pairs that led nowhere; where there are none, a task rests
+            # drop the pairs of tasks whose search failed; without pairs, the task becomes inactive
             alone = stuck & (sum(pairs[2]) == 0)
             pairs[2] = tuple(torch.where(stuck, 0.0, each) for each in pairs[2])
             rests |= alone
@@ -227,25 +228,26 @@ class LBFGS(PointSolver[LBFGSState]):
 
 
 class _Line(NamedTuple):
-    """Objectives of some tasks along their steps: losses of scores, and quadratic penalties."""
+    """Objectives of the active tasks as functions of the step length: loss plus quadratic ridge."""
 
     scores: Tensor
     move: Tensor
-    """Of the scores, in a whole step."""
+    """Change of the scores over a full step."""
     slope: Tensor
-    """Derivative of the objective at the start, (m,), as are the others."""
+    """Derivative of the objective at the start, (m,)."""
     value: Tensor
+    """Objective at the start, (m,)."""
     penalty: tuple[Tensor, Tensor, Tensor]
-    """Its value, derivative and half of its second derivative."""
+    """Value, derivative and half the second derivative of the ridge along the step, (m,) each."""
 
     @classmethod
     def along(
         cls, problem: Problem, d: Tensor, point: tuple[Tensor, ...], data: SummedLoss | None
     ) -> tuple[_Line, Tensor | None]:
-        """Line along ``d`` from a point with its scores, gradient and objectives: a product.
+        """Line along ``d`` from a point with its scores, gradient and objectives: one product.
 
-        A step that overflows is none. With the tasks' data term, the same read of the features
-        gives the gradient of the loss at the end of a whole step, which is taken most often.
+        A step that overflows is set to zero. Given the tasks' data term, the same read of the
+        features also gives the loss gradient at the end of a full step, the most frequent outcome.
         """
         x, z, g, value = point
         (W, _), (V, _) = problem.design.split(x), problem.design.split(d)
@@ -268,11 +270,11 @@ class _Line(NamedTuple):
         return cls(z, move, slope, value, (penalty[0], linear, square)), ahead
 
     def searched(self, data: SummedLoss) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Lengths of the steps, and scores, score gradients and objectives there.
+        """Search along the line; returns lengths, scores, score gradients and objectives.
 
-        The length is 1, or nearest to where the derivatives that were seen point to. A derivative
-        that is not positive yet tells a decrease by itself, since the objective is convex; past
-        that the objective must not rise. Length 0 where nothing lowers it.
+        The first trial length is 1, others interpolate the derivatives seen. A derivative that is
+        not positive implies a decrease, since the objective is convex; with a positive one the
+        objective itself must not rise. The length is 0 if no trial succeeds.
         """
         tau = torch.where(self.slope < 0, 1.0, 0.0).to(self.slope)
         low, high = torch.zeros_like(tau), torch.full_like(tau, torch.inf)
@@ -297,7 +299,7 @@ class _Line(NamedTuple):
         return tau, z, r, value
 
     def _at(self, data: SummedLoss, tau: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Scores, score gradients, derivatives and objectives at these lengths."""
+        """Scores, score gradients, derivatives and objectives at step lengths ``tau``, (m,)."""
         z = torch.addcmul(self.scores, self.move, tau)
         r = data.gradient(z)
         constant, linear, square = self.penalty
@@ -307,7 +309,7 @@ class _Line(NamedTuple):
 
 
 def _lacking(problem: Problem) -> str:
-    """What a problem lacks for this solver, in words; empty if nothing."""
+    """Requirement of this solver that the problem lacks, as text; empty if none."""
     if problem.terms or problem.smooth_terms or not problem.ridge > 0:
         return "takes squared Frobenius norms as the only penalty, and needs one"
     if problem.design.affine or not isinstance(problem.design, SharedDesign | ShiftedDesign):
@@ -320,7 +322,7 @@ def _lacking(problem: Problem) -> str:
 def _direction(
     problem: Problem, data: SummedLoss, state: LBFGSState, scores: Tensor, grad: Tensor
 ) -> Tensor:
-    """The quasi-Newton step of the tasks that move: Nocedal's two loops, each with its numbers."""
+    """Quasi-Newton step of the active tasks: Nocedal's two-loop recursion, batched over tasks."""
     bend, weights = data.curvature(scores).sum(0), data.weights.sum(0)
     least = LEAST_CURVATURE * data.loss.curvature_bound * weights
     bend, metric = torch.maximum(bend, least), Sketched(*state.metric)
@@ -339,16 +341,17 @@ def _direction(
 
 
 def _ridged(problem: Problem, grad: Tensor, x: Tensor) -> Tensor:
-    """Gradient of loss and ridge, of that of the loss, which is changed."""
+    """Add the gradient of the ridge to the gradient of the loss, in place."""
     problem.design.split(grad)[0].add_(problem.design.split(x)[0], alpha=2 * problem.ridge)
     return grad
 
 
 def _gaps(problem: Problem, grad: Tensor, scores: Tensor, residuals: Tensor) -> Tensor:
-    """Duality gaps of the tasks, nearly: without a product.
+    """Approximate duality gaps of the tasks, (M,); takes no product.
 
-    That of the residuals as a dual point is ``|g|^2 / 4 ridge``. To balance them, as an intercept
-    demands, moves its value by no more than the scores' range times what is missing.
+    With the residuals as dual point the gap is ``|g|^2 / (4 ridge)``. An intercept requires
+    balanced residuals, which changes the gap by at most the range of the scores times the
+    imbalance.
     """
     weights, bias = problem.design.split(grad)
     gaps = weights.square().sum(0) / (4 * problem.ridge)

@@ -1,4 +1,4 @@
-"""What a solver of convex problems needs, asked before the first iteration."""
+"""Checks before the first iteration that a problem has what a solver needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["check_curvature", "check_first", "check_problem"]
 
 
 class OnFeatures(Protocol):
-    """A problem of any kind on the features of a design."""
+    """Any problem with a design."""
 
     @property
     def design(self) -> Design:
@@ -22,16 +22,16 @@ class OnFeatures(Protocol):
 
 
 def check_problem(solver: str, problem: object, *, nonconvex: bool = False) -> None:
-    """Raise ``UnsupportedError`` unless ``solver`` can take the problem; say which solvers can.
+    """Raise ``UnsupportedError`` unless a solver can take the problem; name solvers that can.
 
     Parameters
     ----------
     solver : str
-        Name for the message.
+        Name of the solver, for the message.
     problem : object
-        To be a :class:`Problem`.
+        Must be a :class:`Problem`.
     nonconvex : bool
-        The solver takes penalties that are not convex.
+        Whether the solver takes penalties that are not convex.
     """
     if not isinstance(problem, Problem):
         raise UnsupportedError(
@@ -47,15 +47,15 @@ def check_problem(solver: str, problem: object, *, nonconvex: bool = False) -> N
 
 
 def check_curvature(problem: OnFeatures, curvature: float) -> float:
-    """Return the curvature that a step is to be made of, if the working precision has room for it.
+    """Return a curvature, if steps of one over it are representable in the working precision.
 
-    Steps are of the size of one over it, and squares of gradients and moves of both: none may
-    overflow, nor sink below the normal numbers. Zero (features that are all zero) passes.
+    Neither the curvature nor its inverse, nor their squares, in which gradients and moves are
+    measured, may overflow or be subnormal. Zero (all features are zero) is accepted.
 
     Raises
     ------
     ValueError
-        If not: the features are far too large or too small.
+        If the curvature is out of range: the features are far too large or too small.
     """
     info = torch.finfo(problem.design.dtype)
     least = info.tiny / info.eps
@@ -69,12 +69,12 @@ def check_curvature(problem: OnFeatures, curvature: float) -> float:
 
 
 def check_first(problem: OnFeatures, first: float) -> float:
-    """Return a first step that was given, if it is a normal number in the working precision.
+    """Return a user's first step, if it is a normal number in the working precision.
 
     Raises
     ------
     ValueError
-        If not. Whether a step is of any use is another question.
+        If it is not. Whether the step is a useful one is not checked.
     """
     info = torch.finfo(problem.design.dtype)
     if not info.tiny <= first <= info.max:

@@ -1,4 +1,4 @@
-"""A ridge problem in units in which neither squares of features nor the ridge leave the range."""
+"""Rescaling of a ridge problem, so that squares of features and the ridge cannot overflow."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["in_size", "size_of"]
 
 
 def size_of(problem: Problem) -> float:
-    """Power of two near the magnitude of the features, or of the root of the ridge if larger.
+    """Power of two near the larger of the features' magnitude and the root of the ridge.
 
-    Features ``s X`` with the ridge ``s^2 r`` have s times the size of X with r.
+    The size is homogeneous: features ``s X`` with the ridge ``s^2 r`` have s times that of X and r.
     """
     size = max(problem.design.known_magnitude, math.sqrt(problem.ridge))
     if not 0 < size < math.inf:
@@ -28,22 +28,22 @@ def size_of(problem: Problem) -> float:
 
 
 def in_size(problem: Problem, size: float) -> Problem:
-    """The same loss plus ridge as a function of ``size * W``; counts are shared.
+    """The same loss plus ridge as a function of ``size * W``; shares the counts.
 
-    Features and the root of the ridge are at most near 1. Sizes are powers of two, so nothing is
-    rounded. Certificates are those of the problem itself alone.
+    Features and the root of the ridge are then at most of order 1. Sizes are powers of two, so the
+    rescaling is exact. For certificates use the original problem.
     """
     if size == 1:
         return problem
     info = torch.finfo(problem.design.dtype)
     other = problem.on(_Sized(problem.design, size))
-    # a ridge that is larger still leaves nothing of the weights in this precision either
+    # clip the ridge at a value at which the weights vanish in this precision anyway
     other.ridge = min(problem.ridge / size / size, info.max * info.eps)
     return other
 
 
 class _Sized(Design):
-    """A design without its features' size: the same scores of ``size`` times the parameter."""
+    """A design with its features divided by ``size``; ``size * W`` has the scores of W."""
 
     def __init__(self, base: Design, size: float) -> None:
         self.base, self.size = base, size

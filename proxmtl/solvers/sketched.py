@@ -1,4 +1,4 @@
-"""A metric for all tasks on shared features: the leading spectrum of their Gram matrix."""
+"""Initial inverse Hessian of LBFGS from the leading spectrum of the features' Gram matrix."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from proxmtl.problem import Problem
 __all__ = ["Sketched"]
 
 RANK = 100
-"""Columns of a sketch, at most: its products cost what as many tasks would."""
+"""Maximum number of columns of a sketch; a product costs as much as with so many tasks."""
 PASSES = 4
-"""Passes over the features that a sketch may take: a descent takes some tens."""
+"""Maximum number of passes of a sketch; a whole solve takes some tens."""
 SHARE = 0.5
-"""Of the passes that are left, what a sketch may take."""
+"""Maximum fraction of the remaining passes that a sketch may take."""
 
 
 class Sketched(NamedTuple):
     """Nyström approximation ``U diag(v) U' + rest (I - U U')`` of a Gram matrix of features.
 
-    The Hessian of task m is near ``k_m G + 2 ridge I``: G is the Gram matrix of the features, with
-    rows weighted by their mean weight over the tasks and less the weighted mean, and k_m the mean
-    curvature of the task's loss. The features are of the size of 1 or below
-    (:mod:`proxmtl.solvers.sized`). With ``U`` and ``v`` of G its inverse costs ``8 D r`` flops a
-    vector for every k and every ridge. The sketch takes 2 products with r random vectors; where r
-    is the smaller side of the features, it is exact. Where the products are not finite, r is 0.
+    The Hessian of task m is approximated by ``k_m G + 2 ridge I``. G is the Gram matrix of the
+    features, centred by their weighted mean, with rows weighted by their mean weight over the
+    tasks; k_m is the mean curvature of the task's loss. The features are of order 1 or below
+    (:mod:`proxmtl.solvers.sized`). Given ``U`` and ``v``, a product with the inverse costs
+    ``8 D r`` flops per vector, for any k_m and ridge. The sketch takes 2 products with r random
+    vectors, and is exact if r is the smaller dimension of the features. If the products are not
+    finite, r is 0.
 
     Frangella, Tropp, Udell, "Randomized Nyström preconditioning", 2023.
     """
@@ -37,7 +38,7 @@ class Sketched(NamedTuple):
     spectrum: Tensor
     """v, (r,), ascending."""
     rest: Tensor
-    """Mean of the eigenvalues that were not found, 0-d."""
+    """Mean of the remaining eigenvalues, 0-d."""
     mean: Tensor
     """Weighted mean of the features, (D, 1); zero without an intercept."""
     total: Tensor
@@ -61,7 +62,7 @@ class Sketched(NamedTuple):
         blank = cls(zeros.new_zeros(D, 0), zeros.new_zeros(0), trace / min(N, D), mean, total)
         if rank < 1:
             return blank
-        # drawn alike for every device
+        # drawn on the CPU, so that all devices use the same vectors
         drawn = torch.randn(D, rank, dtype=zeros.dtype, generator=torch.Generator().manual_seed(0))
         probe = drawn.to(zeros)
         problem.counts.charge(forward=rank * share, adjoint=rank * share)
@@ -81,12 +82,13 @@ class Sketched(NamedTuple):
         return cls(basis.to(zeros), spectrum.to(zeros), rest.to(zeros), mean, total)
 
     def solve(self, problem: Problem, curvature: Tensor, vector: Tensor) -> Tensor:
-        """The metric of each task times the columns of a parameter-shaped vector.
+        """Apply the approximate inverse Hessian of each task to its column of ``vector``.
 
         Parameters
         ----------
         curvature : Tensor, shape (m,)
             Sum of the curvatures of each task's labels.
+        vector : Tensor, shape (D, m) or (D + 1, m)
         """
         design, info = problem.design, torch.finfo(vector.dtype)
         weights, bias = design.split(vector)
@@ -96,7 +98,7 @@ class Sketched(NamedTuple):
             weights = weights - self.mean * bias
         largest = self.spectrum[-1] if len(self.spectrum) else self.rest
         ridge = (info.eps * scale * largest).clamp_min(max(2 * problem.ridge, info.tiny))
-        # split twice: what rounding leaves of the basis would be divided by as little as the ridge
+        # project twice: rounding errors within span(U) would be divided by the small ridge
         inside = self.basis.T @ weights
         outside = weights - self.basis @ inside
         missed = self.basis.T @ outside
@@ -112,11 +114,11 @@ class Sketched(NamedTuple):
 def _nystrom(probe: Tensor, image: Tensor) -> tuple[Tensor, Tensor] | None:
     """Eigenvectors and eigenvalues of ``image (probe' image)^-1 image'``, ascending.
 
-    None where the image is not finite, or not that of a positive semidefinite matrix to rounding.
+    None if the image is not finite, or not that of a numerically positive semidefinite matrix.
     """
     if not bool(image.isfinite().all()):
         return None
-    # a shift keeps the Cholesky factor real, and is taken off again
+    # a shift keeps the Cholesky factor real; it is subtracted again
     eps = torch.finfo(image.dtype).eps
     shift = eps**0.5 * image.norm() / probe.norm() + torch.finfo(image.dtype).tiny
     shifted = image + shift * probe
@@ -126,7 +128,7 @@ def _nystrom(probe: Tensor, image: Tensor) -> tuple[Tensor, Tensor] | None:
         return None
     half = torch.linalg.solve_triangular(factor, shifted.T, upper=False)
     values, vectors = torch.linalg.eigh(half @ half.T)
-    known = values > eps**0.5 * values[-1]  # of the rest the vectors are not orthogonal
+    known = values > eps**0.5 * values[-1]  # vectors of smaller ones are not orthogonal
     size = torch.where(known, values, 1.0).rsqrt() * known
     basis = half.T @ (vectors * size)
     return basis, torch.where(known, values - shift, 0.0).clamp_min(0)

@@ -1,4 +1,4 @@
-"""Accelerated descents for penalties of the singular values, along paths of strengths."""
+"""FISTA for penalties of the singular values, along regularization paths, in a cheap span."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["Descent", "ahead", "descended", "penalty_at"]
 S = TypeVar("S", "Descent", NewtonDescent)
 
 ITERATIONS = 30
-"""Of a descent, at most: ranks settle long before the optimum is reached."""
+"""Maximum number of iterations of a descent; the rank converges long before the objective."""
 TOLERANCE = 3e-4
-"""A descent ends when an iteration of Newton's method, or three of FISTA, lower its objective by
-less than this share."""
+"""A descent ends when one iteration of Newton's method, or three of FISTA, lower its objective by
+less than this fraction."""
 
 
 @dataclass(frozen=True)
 class Descent:
-    """FISTA with restart and backtracking on a span, as :class:`proxmtl.FISTA`; no certificate."""
+    """State of FISTA with restart and backtracking on a span; see :class:`proxmtl.FISTA`."""
 
     span: Span
     penalty: Spectral
@@ -43,7 +43,7 @@ class Descent:
     def start(
         cls, span: Span, penalty: Spectral, point: Point, step: float | None = None
     ) -> Descent:
-        """State at a point; the first step is probed where none is known."""
+        """State at a point; without a given step, a probe determines the first one."""
         value = penalty_at(penalty, point)
         step = _probed(span, point) if step is None else step
         return cls(span, penalty, point, span.loss(point) + value, step, point)
@@ -81,13 +81,13 @@ class Descent:
 
 
 def penalty_at(penalty: Spectral, point: Point) -> float:
-    """Value of a penalty at a point."""
+    """Value of a spectral penalty at a point."""
     gram = point.weights.to(torch.float64).T @ point.paired.to(torch.float64)
     return penalty.factor(gram, 0.0)[1]
 
 
 def _probed(span: Span, point: Point) -> float:
-    """First step, from a probe along the gradient: see :func:`proxmtl.solvers.proximal`."""
+    """First step, from a probe along the gradient: see :mod:`proxmtl.solvers.proximal`."""
     grad = span.slope(point)
     size = math.sqrt(max(grad.squared, 0.0))
     length = probe_length(span.problem, span.loss(point), size)
@@ -99,9 +99,9 @@ def _probed(span: Span, point: Point) -> float:
 
 
 def ahead(found: list[tuple[float, Any]], strength: float, name: str) -> Any:
-    """Where the last two solutions point, evenly in the logarithm of the strength.
+    """Extrapolate the last two solutions of a path to a strength, linearly in its logarithm.
 
-    The last one itself where they are of the same strength: they point nowhere.
+    Returns the last solution if both are of the same strength.
     """
     (at, state) = found[-1]
     point = getattr(state, name)
@@ -113,7 +113,10 @@ def ahead(found: list[tuple[float, Any]], strength: float, name: str) -> Any:
 
 
 def descended(state: S, *, steps: int, most: float = ITERATIONS, tolerance: float = TOLERANCE) -> S:
-    """Iterate until the objective falls by a small part in so many steps, or the passes end."""
+    """Iterate until ``steps`` iterations lower the objective by at most ``tolerance`` (relative).
+
+    Also ends after ``most`` iterations, or when the limit of passes is reached.
+    """
     objectives = [state.objective]
     while len(objectives) <= most and not state.stalled:
         try:

@@ -1,4 +1,4 @@
-"""Where the weights of a descent live: in the span in which its products are cheapest."""
+"""Representations of the weights (spans) in which the products of a descent are cheapest."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ __all__ = [
 ]
 
 PRODUCTS = 80
-"""Iterations that are expected of the descents on one span."""
+"""Cost model: expected iterations of all descents on one span."""
 GATHERED = 16
-"""Times that a product with gathered rows takes of one of as many operations with all rows."""
+"""Cost model: time of an operation on gathered rows, relative to one in a product with all rows."""
 MOST_BYTES = 1 << 30
-"""Memory above which no inner products of rows are kept."""
+"""Maximum memory of a Gram matrix of rows."""
 
 
 class Spectral(Protocol):
-    """A penalty of singular values: its prox multiplies by a matrix that hangs on W'W alone."""
+    """A penalty of the singular values: its prox multiplies W by a function of ``W'W``."""
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether the penalty of W is that of its transpose."""
+        """Whether the penalty has the same value at W and at its transpose."""
 
     def factor(self, gram: Tensor, step: float) -> tuple[Tensor, float]:
-        """Return P (M, M) with ``prox_{step R}(W) = W P``, and the value there, of W'W, float64."""
+        """Return P (M, M) with ``prox_{step R}(W) = W P``, and R there, from W'W in float64."""
 
 
 class Point(NamedTuple):
-    """A parameter, as linear combinations have it."""
+    """A parameter in coordinates of a span; linear combinations act on all fields."""
 
     weights: Tensor
-    """Coefficients of the span's basis."""
+    """Coefficients in the basis of the span."""
     paired: Tensor
-    """The basis's inner products times these: of V and W it is ``sum V.weights * W.paired``."""
+    """Gram matrix of the basis times ``weights``: ``<V, W> = sum(V.weights * W.paired)``."""
     bias: Tensor
     """Intercepts in the design's unit, (M,)."""
     seen: Tensor
-    """Scores of the labels that there are, (n,)."""
+    """Scores of the observed labels, (n,)."""
 
     def towards(self, other: Point, beta: float) -> Point:
         """``self + beta (other - self)``."""
@@ -70,28 +70,28 @@ class Point(NamedTuple):
 
     @property
     def squared(self) -> float:
-        """Squared norm of weights and intercepts."""
+        """Squared Euclidean norm of weights and intercepts."""
         return float(torch.sum(self.weights * self.paired) + self.bias.square().sum())
 
     def along(self, V: Point, W: Point) -> float:
-        """Inner product of the moves from here to V and to W."""
+        """Inner product of ``V - self`` and ``W - self``."""
         weights = torch.sum((V.weights - self.weights) * (W.paired - self.paired))
         return float(weights + torch.dot(V.bias - self.bias, W.bias - self.bias))
 
 
 class Span(ABC):
-    """A problem's data, the loss of the labels that there are, and where the weights live.
+    """Base: the loss of the observed labels as a function of weights in some representation.
 
     Parameters
     ----------
     problem : Problem
-        Of which penalties are no matter here.
+        Its penalties are ignored.
     entries : Tensor, shape (n,)
-        Places of the labels in a matrix of scores (rows, M), flat.
+        Flat indices of the observed labels in a matrix of scores (rows, M).
     order : Tensor, shape (n,)
-        Places of the same labels in the targets, flat.
+        Flat indices of the same labels in the targets.
     rows : int
-        Of that matrix.
+        Number of rows of that matrix.
     """
 
     def __init__(self, problem: Problem, entries: Tensor, order: Tensor, rows: int) -> None:
@@ -104,24 +104,24 @@ class Span(ABC):
 
     @abstractmethod
     def at(self, x: Tensor) -> Point:
-        """Describe a parameter of the problem."""
+        """Represent a parameter of the problem."""
 
     @abstractmethod
     def parameter(self, point: Point) -> Tensor:
-        """Return the parameter of the problem."""
+        """Return the parameter of the problem at a point."""
 
     @abstractmethod
     def pulled(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights, and what is paired with them, of a gradient in the scores (rows, M)."""
+        """``weights`` and ``paired`` of the gradient, from residuals (rows, M)."""
 
     @abstractmethod
     def scores(self, weights: Tensor, paired: Tensor) -> Tensor:
-        """Scores (rows, M) of weights without intercepts."""
+        """Scores (rows, M) of weights, without intercepts."""
 
     def moved(self, z: Point, r: Tensor, step: float) -> Point:
-        """``z - step grad``, of a gradient in the scores of the labels; its own are not computed.
+        """``z - step grad``, from residuals ``r`` of the observed labels; keeps the old scores.
 
-        Intercepts move by the design's unit.
+        The gradient in the intercepts is scaled by the design's unit.
         """
         if not self.whole:
             r = r.new_zeros(self.shape[0] * self.shape[1]).index_copy_(0, self.entries, r)
@@ -138,7 +138,7 @@ class Span(ABC):
         )
 
     def seen(self, point: Point) -> Point:
-        """Return the point with its own scores of the labels."""
+        """Return the point with its scores recomputed."""
         flat = self.scores(point.weights, point.paired).reshape(-1)
         flat = flat if self.whole else flat[self.entries]
         if self.unit:
@@ -146,7 +146,7 @@ class Span(ABC):
         return point._replace(seen=flat)
 
     def prox(self, penalty: Spectral, point: Point, step: float) -> tuple[Point, float]:
-        """Prox of a penalty of the singular values, with its scores, and the value there."""
+        """Prox of a spectral penalty, with scores, and the value of the penalty there."""
         V, own = point.weights, point.paired
         both = own is V
         wide = V.to(torch.float64)
@@ -165,24 +165,24 @@ class Span(ABC):
         return float(self.data.value(point.seen))
 
     def slope(self, point: Point) -> Point:
-        """Gradient of the loss in the parameter; scores are not those of it."""
+        """Gradient of the loss in the parameter; its field ``seen`` is not meaningful."""
         zero, bias = torch.zeros_like(point.weights), torch.zeros_like(point.bias)
         nowhere = point._replace(weights=zero, paired=zero, bias=bias)
         return self.moved(nowhere, self.gradient(point), -1.0)
 
     def steepness(self, point: Point) -> float:
-        """Largest singular value of the loss's gradient in the weights."""
+        """Spectral norm of the loss gradient in the weights."""
         slope = self.slope(point)
         gram = slope.weights.to(torch.float64).T @ slope.paired.to(torch.float64)
         return float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0).sqrt())
 
     def gradient(self, point: Point) -> Tensor:
-        """Gradient of the loss in the scores of the labels."""
+        """Gradient of the loss in the scores of the observed labels, (n,)."""
         return self.data.gradient(point.seen)
 
 
 class OfWeights(Span):
-    """Weights as they are, (D, M)."""
+    """Base of spans whose coefficients are the weights themselves, (D, M)."""
 
     def at(self, x: Tensor) -> Point:
         weights, bias = self.problem.design.split(x)
@@ -195,7 +195,7 @@ class OfWeights(Span):
 
 
 class InFeatures(OfWeights):
-    """Weights as they are, (D, M); products with all features. Takes any design."""
+    """The weights themselves, (D, M), with products of the design. Takes any design."""
 
     def __init__(self, problem: Problem) -> None:
         order, entries = _places(problem.data)
@@ -216,7 +216,7 @@ class InFeatures(OfWeights):
 
 
 class InLabels(OfWeights):
-    """Weights as they are, (D, M); products with each task's own labelled rows."""
+    """The weights themselves, (D, M), with products of each task's gathered labelled rows."""
 
     def __init__(self, problem: Problem) -> None:
         design, observed = problem.design, problem.data.observed()
@@ -243,11 +243,11 @@ class InLabels(OfWeights):
 
 
 class InRows(Span):
-    """Weights as combinations of the rows and of a first point: ``X' C + W_0 Q``.
+    """Weights as combinations of the rows and of a starting point: ``X' C + W_0 Q``.
 
-    A gradient is a combination of rows, and the prox multiplies from the right, so a descent stays
-    in the span of both. An iteration is one product with the rows' inner products, whatever the
-    number of features.
+    A gradient is a combination of rows, and the prox multiplies from the right, so the iterates
+    stay in this span. An iteration takes one product with the Gram matrix of the rows, at a cost
+    that does not depend on the number of features.
     """
 
     def __init__(self, problem: Problem, gram: Tensor | None = None) -> None:
@@ -266,7 +266,7 @@ class InRows(Span):
         self.first: Tensor | None = None
 
     def at(self, x: Tensor) -> Point:
-        """Describe a parameter, which becomes the first point: earlier points are no more."""
+        """Represent a parameter, which becomes ``W_0``; earlier points are invalid after that."""
         weights, bias = self.problem.design.split(x)
         N, M = self.shape
         if bias is None:
@@ -299,12 +299,12 @@ class InRows(Span):
 
 
 def span_of(problem: Problem) -> Span:
-    """Return the span of a problem's labelled rows, in units; found once.
+    """Return the cheapest span of a problem, with its intercept rescaled; cached.
 
     Raises
     ------
     UnsupportedError
-        If the loss couples the scores of a row: a span has each label by itself.
+        If the loss couples the scores of a row: spans treat each label separately.
     """
     if problem.loss.coupled:
         raise UnsupportedError(
@@ -318,14 +318,14 @@ def span_of(problem: Problem) -> Span:
 
 
 def _places(data: DataTerm) -> tuple[Tensor, Tensor]:
-    """Places of the labels in the targets, flat, and in a matrix of scores (rows, M), flat."""
+    """Flat indices of the observed labels in the targets and in a matrix of scores (rows, M)."""
     order = torch.nonzero(data.observed().reshape(-1)).flatten()
-    task_of = data.targets.task_of  # samples of each task: a row of scores for each label
+    task_of = data.targets.task_of  # task designs: a row of scores for each label
     return order, order if task_of is None else order * data.n_tasks + task_of[order]
 
 
 def labelled(problem: Problem) -> Problem:
-    """The problem on the rows that have a label: these are all that counts."""
+    """The problem restricted to the rows that have at least one label."""
     data, design = problem.data, problem.design
     observed = data.observed()
     rows = torch.nonzero(observed if observed.ndim == 1 else observed.any(1)).flatten()
@@ -354,7 +354,7 @@ def _cheapest(problem: Problem) -> Span:
 
 
 def has_few_labels(problem: Problem) -> bool:
-    """Whether products with each task's own rows, gathered, are cheaper than with all rows."""
+    """Whether products with each task's gathered rows are cheaper than with all rows."""
     design, observed = problem.design, problem.data.observed()
     if not isinstance(design, SharedDesign) or design.X.layout != torch.strided:
         return False

@@ -23,11 +23,11 @@ __all__ = ["SPGD", "SPGDState"]
 
 @dataclass
 class SPGDState(State):
-    """State of SPGD: the inner FISTA's state and the smoothing it runs with."""
+    """State of SPGD: state of the inner FISTA, and the current smoothing parameter."""
 
     inner: FISTAState
     smoothness: float
-    sought: float  # continuation: gap at which this stage ends
+    sought: float  # continuation: duality gap at which this stage ends
     stage: int  # number of times the smoothing was lowered
     nested: ClassVar[dict[str, type[Saved]]] = {"inner": FISTAState}
 
@@ -37,22 +37,22 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
     """Minimise ``loss + smoothed group norm (+ ridge)`` by FISTA, the paper's solver for S.
 
     The smoothed norm is below the true one by at most ``smoothness * blocks / 2``; the certificate
-    measures the true objective. Its iterates have no exact zeros in general: smoothing gives that
-    up. FISTA with the exact prox is faster wherever that prox is at hand; this is for fidelity to
-    the paper and for comparison.
+    measures the true objective. Because of the smoothing, iterates have no exact zeros in general.
+    FISTA with the exact prox is faster wherever there is one; this solver reproduces the paper.
 
     Parameters
     ----------
     smoothness : "continuation", "accuracy" or float
-        A number is kept fixed. ``"continuation"`` lowers it as the certified gap falls, so that
-        the smoothing error stays below the gap sought next (CONESTA). ``"accuracy"`` fixes it at
-        ``accuracy / blocks``: smoothing error at most ``accuracy / 2``.
+        Smoothing parameter µ. A number is fixed. ``"continuation"`` lowers µ as the certified gap
+        falls, so that the smoothing error stays below the next target gap (CONESTA).
+        ``"accuracy"`` fixes µ at ``accuracy / blocks``, a smoothing error of at most
+        ``accuracy / 2``.
     accuracy : float or None
-        With ``smoothness="accuracy"`` only.
+        For ``smoothness="accuracy"`` only.
     reduction : float
-        Continuation: the next accuracy sought is this fraction of the gap, in (0, 1).
+        Continuation: the next target gap is this fraction of the current gap, in (0, 1).
     every : int
-        Continuation: iterations between measurements of the gap, which count as passes.
+        Continuation: iterations between measurements of the gap; these count as passes.
 
     References
     ----------
@@ -109,7 +109,7 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
             certificate = self._measured(problem, inner.x)
             gap = certificate.gap
             assert gap is not None
-            # the smoothed optimum certifies a gap below the one sought, so a stage ends
+            # every stage ends: the smoothed optimum has a gap below the target
             if gap <= sought or inner.stalled:
                 sought = self._next_gap(problem, certificate)
                 blocks = self._blocks(problem, inner.x)
@@ -150,7 +150,7 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
         return with_smoothing(problem.certificate(state.inner.x), state.inner.objective, error)
 
     def _first_smoothness(self, problem: Problem, x0: Tensor) -> tuple[float, float]:
-        """Smoothing of the first stage, and the gap at which that stage ends."""
+        """Smoothing parameter of the first stage, and the duality gap at which the stage ends."""
         blocks = self._blocks(problem, x0)
         if self.smoothness == "accuracy":
             assert self.accuracy is not None
@@ -166,9 +166,9 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
         return float(self.smoothness), 0.0
 
     def _measured(self, problem: Problem, x: Tensor) -> Certificate:
-        """Certificate that steers: a part of the algorithm, so its products are counted.
+        """Certificate that controls the continuation; its products count as passes.
 
-        One pass, half a one more for the dual point where there is an intercept.
+        Costs one pass, and half a pass more for the dual point if there is an intercept.
         """
         point = x.to(torch.float64)
         share, dual = problem.design.share, problem.has_gap and problem.design.intercept
@@ -176,13 +176,13 @@ class SPGD(Solver[Problem, SPGDState, Tensor]):
         return problem.certificate_from(point, problem.measured(point), 1.0, scales={})
 
     def _next_gap(self, problem: Problem, certificate: Certificate) -> float:
-        """A fraction of the present gap, but nothing below the working precision."""
+        """Next target gap: a fraction of the current one, not below the working precision."""
         assert certificate.gap is not None
         precision = torch.finfo(problem.design.dtype).eps * (abs(certificate.objective) or 1.0)
         return max(self.reduction * certificate.gap, precision)
 
     def _best_smoothness(self, problem: Problem, sought: float, blocks: int) -> float:
-        """Smoothing that minimises the bound on the iterations to the accuracy sought."""
+        """Smoothing parameter that minimises the bound on the iterations to the target gap."""
         half = blocks / 2
         squared_norm = sum(term.squared_operator_norm for term in problem.smoothings(1.0))
         curvature = problem.lipschitz

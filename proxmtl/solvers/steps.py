@@ -1,4 +1,4 @@
-"""Step rules and restarts: objects of their own, shared by the accelerated solvers."""
+"""Step rules and restart rules, shared by the proximal gradient solvers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ __all__ = ["Backtracking", "ConstantStep", "FunctionRestart", "GradientRestart",
 
 @dataclass(frozen=True)
 class Backtracking:
-    """Shrink the step until the quadratic upper bound holds, let it grow again in between.
+    """Backtracking: shrink the step until the sufficient-decrease test holds; then let it grow.
 
     Parameters
     ----------
     first : float or None
-        First step; None: one over the curvature that a probe along the gradient meets.
+        First step; None: one over the curvature along the gradient, found by a probe.
     shrink : float
-        Factor in (0, 1) on refusal.
+        Factor in (0, 1) by which a rejected step is shortened.
     growth : float
-        Factor ``>= 1`` tried at the start of each iteration.
+        Factor ``>= 1`` by which an iteration lengthens its first trial step, if the last step
+        passed the test with room to spare.
     """
 
     first: float | None = None
@@ -40,13 +41,13 @@ class Backtracking:
 
     @property
     def probes(self) -> bool:
-        """Whether the first step is to be found by a probe."""
+        """Whether a probe determines the first step."""
         return self.first is None
 
 
 @dataclass(frozen=True)
 class ConstantStep:
-    """A fixed step, unverified: None means one over the Lipschitz estimate."""
+    """A fixed step that is not verified; None: one over the Lipschitz estimate."""
 
     first: float | None = None
 
@@ -57,7 +58,7 @@ class ConstantStep:
     growth = 1.0
     shrink = 0.5
     verifies = False
-    probes = False  # what is not verified starts from a bound
+    probes = False  # a step that is never verified must come from an upper bound
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class GradientRestart:
 
 @dataclass(frozen=True)
 class FunctionRestart:
-    """Restart when the objective rose."""
+    """Restart when the objective increased."""
 
     def __call__(self, z: Tensor, new: Tensor, old: Tensor, objective: float, last: float) -> bool:
         del z, new, old
@@ -83,7 +84,7 @@ class FunctionRestart:
 
 @dataclass(frozen=True)
 class NoRestart:
-    """Never restart: plain FISTA momentum."""
+    """Never restart: the momentum of the original FISTA."""
 
     def __call__(self, z: Tensor, new: Tensor, old: Tensor, objective: float, last: float) -> bool:
         del z, new, old, objective, last

@@ -1,4 +1,4 @@
-"""Working sets: which rows of the weights to solve for next."""
+"""Working sets: the rows of the weights that a solver optimises next, the others held at zero."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["WorkingSet", "can_restrict", "restrict_features", "select_working_se
 
 
 class WorkingSet(NamedTuple):
-    """What a pass over all features finds: rows to solve for, KKT residual, and the gradient."""
+    """Mask of the rows to optimise, (D,), with KKT residual, smooth value and gradient of all."""
 
     rows: Tensor
     residual: float
@@ -26,9 +26,9 @@ class WorkingSet(NamedTuple):
 def restrict_features(problem: Problem, rows: Tensor) -> Problem:
     """Return the problem on some rows of the weights, the others held at zero.
 
-    Products read (a copy of) these rows' features only, and count as that share of a pass. Its
-    certificates say nothing about the rows left out. The last design made for it is kept with the
-    problem.
+    Its products read a copy of these rows' features only, and count as that fraction of a pass. Its
+    certificates hold for the restricted problem only. The problem caches the last restricted
+    design.
     """
     if bool(rows.all()):
         return problem
@@ -40,7 +40,7 @@ def restrict_features(problem: Problem, rows: Tensor) -> Problem:
 
 
 def can_restrict(problem: Problem) -> bool:
-    """Whether rows that are zero stay zero under the prox, and the design can leave them out."""
+    """Whether the prox keeps zero rows at zero, and the design can leave their features out."""
     R = problem.regularizer
     if R is None or not R.is_absolutely_monotone or problem.smooth_terms:
         return False
@@ -52,7 +52,7 @@ def can_restrict(problem: Problem) -> bool:
 
 
 def stationarity(problem: Problem, x: Tensor, grad: Tensor) -> Tensor:
-    """Least element of the subdifferential at ``x``, ``grad`` being the smooth part's gradient."""
+    """Least element of the subdifferential at ``x``; ``grad`` is the smooth part's gradient."""
     penalised, _ = problem.design.split(x)
     weights_grad, bias_grad = problem.design.split(grad)
     tilted = weights_grad + 2 * problem.ridge * penalised
@@ -63,10 +63,10 @@ def stationarity(problem: Problem, x: Tensor, grad: Tensor) -> Tensor:
 
 
 def select_working_set(problem: Problem, x: Tensor, scores: Tensor, smallest: int) -> WorkingSet:
-    """Rows that are not zero, and as many again that violate optimality most: half a pass.
+    """Choose the non-zero rows and the zero rows with the largest KKT violations: half a pass.
 
-    At least ``smallest`` of the latter, where there are that many, with all that the penalty ties
-    to them (the rest of their groups). All rows, if these are more than half.
+    Of the latter as many as there are non-zero rows, at least ``smallest``, with the rest of their
+    groups (rows that the penalty couples to them). If that is more than half, all rows.
     """
     value, grad = smooth_gradient(problem, x, scores)
     residual = stationarity(problem, x, grad)

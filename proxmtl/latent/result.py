@@ -81,10 +81,11 @@ class LatentResult:
 
         None without own parts, and if both terms are zero.
         """
-        if self.own is None or self.collapsed:
+        if self.own is None:
             return None
         shared, own = float(norm(self.L @ self.S)), float(norm(self.own))
-        return (own / math.hypot(shared, own)) ** 2
+        size = math.hypot(shared, own)
+        return (own / size) ** 2 if size > 0 else None
 
     @property
     def collapsed(self) -> bool:

@@ -1,5 +1,6 @@
 """Parts of each task's own, and the starts from the convex relative."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -239,3 +240,12 @@ def test_low_precision_features(dtype):
 def test_disjoint_groups_too():
     found = solved(Y=Y[:, :4], groups=PAIRS, own_strength=0.01)
     assert found.status is pm.Status.CONVERGED
+
+
+def test_latents_whose_products_are_zero_share_nothing_and_own_nothing():
+    found = solved(own_strength=0.1, n_latents=1, tol=1e-1)
+    L, S = torch.zeros_like(found.L), torch.zeros_like(found.S)
+    L[:1], S[:, :1] = 1e-200, 1e-200  # live, and their product underflows
+    none = dataclasses.replace(found, L=L, S=S, own=torch.zeros_like(found.own))
+    assert none.live_latents == 1
+    assert none.own_share is None

@@ -67,10 +67,17 @@ def minimize(
     UnsupportedError
         If the problem lacks something that the solver needs; raised before the first iteration.
     """
+    if not hasattr(problem, "certificate"):
+        seen = type(problem).__name__
+        raise ValueError(f"problem: got a {seen}; make one by Problem.of(X, Y, penalties).")
     _check("solver", solver, Solver, "FISTA()")
     _check("stop", stop, Stop, "MaxIterations(100)")
     start = problem.zeros() if x0 is None else as_float_tensor("x0", x0).to(problem.design.dtype)
     problem.check_point(start)
+    if tol is not None and not tol > 0:
+        raise ValueError(f"tol: got {tol!r}; it must be > 0.")
+    if max_iter is not None and not max_iter >= 1:
+        raise ValueError(f"max_iter: got {max_iter!r}; it must be at least 1.")
     tolerance = 0.0
     if stop is None:
         tolerance = 1e-6 if tol is None else tol

@@ -15,9 +15,9 @@ from proxmtl.arrays import Array
 from proxmtl.certified import Certified
 from proxmtl.counts import OracleCounts
 from proxmtl.data_term import DataTerm
-from proxmtl.designs import Design, SharedDesign, TaskDesign
-from proxmtl.label_coding import inferred_signs
-from proxmtl.losses import Loss, SquaredHinge, WestonWatkins
+from proxmtl.designs import Design
+from proxmtl.losses import Loss, SquaredHinge
+from proxmtl.posing import design_of, targets_of
 from proxmtl.regularizers import (
     Regularizer,
     Smoothed,
@@ -136,17 +136,15 @@ class Problem(Certified):
         """
         loss = SquaredHinge() if loss is None else loss
         _expect("loss", loss, Loss, "SquaredHinge()")
-        kind = TaskDesign if isinstance(X, (list, tuple)) else SharedDesign
-        design = kind(X, intercept=fit_intercept)
-        like = torch.empty(0, dtype=design.dtype, device=design.device)
-        options: dict[str, Any] = {"sample_weight": sample_weight, "class_weight": class_weight}
-        options |= {"reduction": reduction, "like": like}
-        if isinstance(loss, WestonWatkins):
-            targets = Targets.from_classes(Y, loss.n_classes, **options)
-        elif loss.labels == "real":
-            targets = Targets.from_labels(Y, coding="real", **options)
-        else:
-            targets = Targets.from_labels(inferred_signs(Y), **options)
+        design = design_of(X, intercept=fit_intercept)
+        targets = targets_of(
+            Y,
+            design,
+            loss,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            reduction=reduction,
+        )
         return cls(loss, design, targets, regularizers)
 
     def _penalise(self, regularizers: Regularizer | Sequence[Regularizer]) -> None:

@@ -29,6 +29,7 @@ MATERIAL = {
 ENGINE = {
     "certified",
     "counts",
+    "posing",
     "problem",
     "stopping",
     "result",
@@ -63,7 +64,8 @@ MAY_IMPORT = {
     "stopping": {"result"},
     "counts": MATERIAL,
     "certified": {"counts"} | MATERIAL | {"result"},
-    "problem": {"certified", "counts"} | MATERIAL,
+    "posing": MATERIAL,
+    "problem": {"certified", "counts", "posing"} | MATERIAL,
     "solvers": MATERIAL | {"counts", "problem", "result", "state", "stopping"},
     "minimization": ENGINE,
     "latent": ENGINE,

@@ -7,6 +7,7 @@ import scipy.sparse
 import torch
 
 import proxmtl as pm
+from proxmtl.io import open_shards
 from proxmtl.label_coding import inferred_signs
 
 RNG = np.random.default_rng(0)
@@ -108,3 +109,37 @@ def test_blocks_have_no_coef():
 def test_limits_beside_a_rule_raise(option):
     with pytest.raises(ValueError, match="put them into stop"):
         pm.minimize(by_hand(), stop=pm.MaxIterations(3), **option)
+
+
+def test_labels_the_other_way_round_raise_before_their_classes():
+    with pytest.raises(ValueError, match=r"shape \(3, 40\) for features of 40.*other way round"):
+        pm.Problem.of(X, SIGNS.T)
+    with pytest.raises(
+        ValueError, match=r"shape \(39, 3\) for features of 40 samples; give one row"
+    ):
+        pm.Problem.of(X, SIGNS[1:])
+
+
+def test_a_design_and_shards_are_taken(tmp_path):
+    plain = pm.Problem.of(X, SIGNS, PENALTY)
+    given = pm.Problem.of(pm.SharedDesign(X, intercept=True), SIGNS, PENALTY)
+    np.save(tmp_path / "0.npy", X)
+    streamed = pm.Problem.of(open_shards(tmp_path), SIGNS, PENALTY)
+    assert isinstance(streamed.design, pm.StreamedDesign)
+    W = torch.ones(6, 3, dtype=torch.float64)
+    assert torch.equal(given.objective(W), plain.objective(W))
+    assert float(streamed.objective(W)) == pytest.approx(float(plain.objective(W)), rel=1e-12)
+
+
+def test_a_penalty_that_is_not_convex_gets_a_solver_that_takes_it():
+    result = pm.minimize(pm.Problem.of(X, SIGNS, pm.MCP(0.05)), max_iter=500)
+    assert type(result.state).__name__ == "MFISTAState"
+    assert result.objective < pm.Problem.of(X, SIGNS).loss_at_zero
+
+
+@pytest.mark.parametrize("option", [{"tol": -1.0}, {"max_iter": 0}])
+def test_limits_that_are_none_raise_by_their_names(option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        pm.minimize(by_hand(), **option)
+    with pytest.raises(ValueError, match="problem: got a ndarray"):
+        pm.minimize(X)

@@ -44,7 +44,7 @@ class Spec:
 
 def _small(shape: Shape, weights: str | Path, **sizes: Any) -> SmallCNN:
     if weights != RANDOM:
-        raise _without_weights("small", weights, "leave them out")
+        raise _without_weights("small", weights, "give 'random'")
     return SmallCNN(shape, **sizes)
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import NoReturn
 
-from proxmtl.cli.signals import Stopped, stoppable
+from proxmtl.cli.signals import Stopped, over, stoppable
 from proxmtl.cli.streams import take_any_text
 
 __all__ = ["main"]
@@ -33,6 +33,7 @@ def main() -> None:
     finally:
         _let_go(sys.stdout)
         _let_go(sys.stderr)
+        over()
 
 
 def _end(line: str, code: int) -> NoReturn:

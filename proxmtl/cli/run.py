@@ -95,7 +95,10 @@ def summary_lines(report: dict[str, Any], command: Any = None) -> dict[str, Any]
     lines["relative residual"] = _figure(certificate["relative_kkt"], ".2g")
     if "S" in sparsity:
         lines["zeros"] = f"{sparsity['S']:.0%} of S, {sparsity['L']:.0%} of L"
-        lines["live latents"] = report["live_latents"] or "0: nothing is shared at these strengths"
+        nothing = (
+            "0: nothing is shared at these strengths; see --auto, or a smaller --shared-strength"
+        )
+        lines["live latents"] = report["live_latents"] or nothing
     if report.get("own_share") is not None:
         lines["own parts"] = f"{report['own_share']:.0%} of the squared weights"
     return lines

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["SIGNAL_EXIT", "Request", "Stopped", "received", "stoppable"]
+__all__ = ["SIGNAL_EXIT", "Request", "Stopped", "over", "received", "stoppable"]
 
 SIGNAL_EXIT = 128
 """Added to a signal's number, it is the exit code by which shells know what a signal ended."""
@@ -82,6 +82,16 @@ _current: list[Request] = []
 def received() -> int | None:
     """Return the number of the signal that ends this command; None if none has come."""
     return _current[-1].number if _current else None
+
+
+def over() -> None:
+    """Ignore signals from now on: the command has ended and said so, and its exit code stands.
+
+    Python takes a while to end itself, and a signal would then make another end of a whole result.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if (number := getattr(signal, name, None)) is not None:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

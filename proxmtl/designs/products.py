@@ -127,7 +127,9 @@ def swept(
 
 def _cached_blocks(X: Tensor, dtype: torch.dtype, columns: int) -> tuple[Tensor, ...]:
     """Blocks of rows that stay in the cache, but for more rows than a product has columns."""
-    size = CACHED[X.dtype == dtype] if X.device.type == "cpu" else BLOCK_ELEMENTS
+    # products of float32 as it is are no faster on blocks, and threads wait for one another more
+    whole = X.device.type != "cpu" or X.dtype == dtype == torch.float32
+    size = BLOCK_ELEMENTS if whole else CACHED[X.dtype == dtype]
     fewest = min(FEWEST * max(columns, FEWEST), max(1, BLOCK_ELEMENTS // X.shape[1]))
     return torch.split(X, max(size // X.shape[1], fewest))
 

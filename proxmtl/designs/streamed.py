@@ -21,7 +21,7 @@ from proxmtl.targets import Targets
 __all__ = ["RowSource", "StreamedDesign"]
 
 COPIES = 3
-"""Blocks in memory at a time: one in use, one being read, a copy of one that is not writable."""
+"""Blocks in memory at a time: one in use, one being read, and what a source makes of it."""
 CONVERTED = 1 << 20
 """Entries that are converted to float64 at a time."""
 DTYPES = {np.dtype(name): getattr(torch, name) for name in ("float16", "float32", "float64")}
@@ -80,7 +80,7 @@ class StreamedDesign(Design):
         self.dtype = torch.promote_types(DTYPES[np.dtype(self.parts[0].dtype)], torch.float32)
         self.device = torch.device("cpu")
         size = COPIES * self.n_features * np.dtype(self.parts[0].dtype).itemsize
-        self.block_rows = memory // size
+        self.block_rows = min(memory // size, max(len(part) for part in self.parts))
         if self.block_rows < 1:
             raise ValueError(f"memory: got {memory:,} bytes; a row takes {size:,} with its copies.")
         self._curvature: list[float] = []
@@ -123,25 +123,40 @@ class StreamedDesign(Design):
 
     # ------------------------------------------------------------------ reading
 
-    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Blocks of rows in their order; the next one is read while this one is in use."""
-        places, first = [], 0
+    def _blocks(self, *, kept: bool = False) -> Iterator[tuple[slice, Tensor]]:
+        """Blocks of rows in their order; the next one is read while this one is in use.
+
+        A block is overwritten by the next but one, unless it is to be kept, as autograd asks for.
+        """
+        places: list[tuple[RowSource, int, int, int]] = []
+        first = 0
         for part in self.parts:
             for start in range(0, len(part), self.block_rows):
                 stop = min(start + self.block_rows, len(part))
                 places.append((part, start, stop, first + start))
             first += len(part)
 
-        def read(part: RowSource, start: int, stop: int, at: int) -> tuple[slice, Tensor]:
-            block = np.require(part[start:stop], requirements=["C", "W"])
+        # two buffers, of which one is read into while the other is in use
+        dtype = np.dtype(self.parts[0].dtype)
+        buffers = [np.empty((self.block_rows, self.n_features), dtype) for _ in range(2)]
+
+        def read(
+            turn: int, part: RowSource, start: int, stop: int, at: int
+        ) -> tuple[slice, Tensor]:
+            block = buffers[turn % 2][: stop - start]
+            block = np.empty_like(block) if kept else block
+            if hasattr(part, "read_into"):
+                part.read_into(start, block)
+            else:
+                np.copyto(block, part[start:stop])
             return slice(at, at + stop - start), torch.from_numpy(block)
 
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(read, *places[0])
-            for place in [*places[1:], None]:
+            ahead = reader.submit(read, 0, *places[0])
+            for turn in range(1, len(places) + 1):
                 rows, block = ahead.result()
-                if place is not None:
-                    ahead = reader.submit(read, *place)
+                if turn < len(places):
+                    ahead = reader.submit(read, turn, *places[turn])
                 yield rows, block
 
     # ------------------------------------------------------------------ products
@@ -156,7 +171,7 @@ class StreamedDesign(Design):
 
     def _times(self, L: Tensor) -> Tensor:
         out = L.new_empty(self.n_samples, L.shape[1])
-        for rows, block in self._blocks():
+        for rows, block in self._blocks(kept=L.requires_grad):
             out[rows] = forward(block, L)
         return out
 
@@ -165,7 +180,7 @@ class StreamedDesign(Design):
 
     def adjoint(self, residuals: Tensor) -> Tensor:
         out = residuals.new_zeros(self.n_features, residuals.shape[1])
-        for rows, block in self._blocks():
+        for rows, block in self._blocks(kept=residuals.requires_grad):
             out += transposed(block, residuals[rows])
         return self.join(out, self.unit * residuals.sum(0) if self.intercept else None)
 
@@ -177,7 +192,7 @@ class StreamedDesign(Design):
         scores = W.new_empty(self.n_samples, W.shape[1])
         grads: list[Tensor] = []
         sums: list[Tensor] = []
-        for rows, block in self._blocks():
+        for rows, block in self._blocks(kept=W.requires_grad):
 
             def joined(part: slice, z: Tensor, first: int = rows.start) -> Tensor:
                 if bias is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxmtl.io.array_files import npy_layout
-from proxmtl.io.errors import InputError, naming
+from proxmtl.io.errors import InputError
 from proxmtl.wording import counted
 
 __all__ = ["NpyRows", "open_shards"]
@@ -38,7 +40,7 @@ class NpyRows:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        with naming(self.path), self.path.open("rb") as stream:
+        with _opened(self.path) as stream:
             self._mark = _mark(stream)
             shape, self.dtype, self._offset = npy_layout(self.path, stream)
         if len(shape) != 2 or 0 in shape:
@@ -54,17 +56,50 @@ class NpyRows:
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         first, last, _ = rows.indices(len(self))
-        count = max(0, last - first) * self.shape[1]
-        with naming(self.path), self.path.open("rb") as stream:
+        found = np.empty((max(0, last - first), self.shape[1]), self.dtype)
+        self.read_into(first, found)
+        return found
+
+    def read_into(self, first: int, out: NDArray[Any]) -> None:
+        """Read consecutive rows into memory that is there.
+
+        Parameters
+        ----------
+        first : int
+            Number of the first row.
+        out : ndarray, shape (n, D)
+            Contiguous, of the type of the file.
+        """
+        with _opened(self.path) as stream:
             if _mark(stream) != self._mark:
                 raise InputError(self.path, "has changed since it was opened; start again.")
             stream.seek(self._offset + first * self.shape[1] * self.dtype.itemsize)
-            found = np.fromfile(stream, self.dtype, count)
-        if len(found) != count:
-            raise InputError(
-                self.path, f"ends before row {last}; it has changed while it was read."
-            )
-        return found.reshape(-1, self.shape[1])
+            data, done = out.reshape(-1).view(np.uint8).data, 0
+            while done < len(data):
+                count = stream.readinto(data[done:])  # type: ignore[attr-defined]
+                if not count:
+                    last = first + len(out)
+                    raise InputError(
+                        self.path, f"ends before row {last}; it has changed while it was read."
+                    )
+                done += count
+
+
+def _place(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Key of a name by which numbers in it are ordered as numbers."""
+    parts = re.findall(r"\d+|\D+", path.stem)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file; a file that is not there or cannot be read raises by name, with advice."""
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(path, f"{reason}; are the shards still there?") from error
 
 
 def _mark(stream: BinaryIO) -> tuple[int, int]:
@@ -79,8 +114,8 @@ def open_shards(source: str | Path | Iterable[str | Path]) -> list[NpyRows]:
     Parameters
     ----------
     source : path, or iterable of paths
-        An npy file, a folder of which all npy files are taken in the order of their names, or npy
-        files in their order.
+        An npy file, npy files in their order, or a folder of which all npy files are taken in the
+        order of their names, numbers in these by size: ``part-2.npy`` before ``part-10.npy``.
 
     Raises
     ------
@@ -90,7 +125,7 @@ def open_shards(source: str | Path | Iterable[str | Path]) -> list[NpyRows]:
     """
     if isinstance(source, (str, Path)):
         folder = Path(source)
-        paths = sorted(folder.glob("*.npy")) if folder.is_dir() else [folder]
+        paths = sorted(folder.glob("*.npy"), key=_place) if folder.is_dir() else [folder]
         if not paths:
             raise InputError(folder, "holds no npy file; give the folder of the shards.")
     else:

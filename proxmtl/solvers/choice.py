@@ -10,6 +10,7 @@ from torch import Tensor
 from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver
 from proxmtl.solvers.fista import FISTA
+from proxmtl.solvers.mfista import MFISTA
 from proxmtl.solvers.newton_cholesky import NewtonCholesky
 from proxmtl.solvers.quasi_newton import LBFGS
 from proxmtl.state import State
@@ -28,7 +29,8 @@ def solver_for(
 
     For a loss plus a ridge on shared features, :class:`NewtonCholesky` if it takes fewer operations
     by a cost model, else :class:`LBFGS`. For all other problems :class:`FISTA`, which takes every
-    convex penalty. The choice depends on the problem only, not on the machine.
+    convex penalty, and :class:`MFISTA` for penalties that are not convex. The choice depends on the
+    problem only, not on the machine.
 
     Parameters
     ----------
@@ -41,9 +43,12 @@ def solver_for(
         State of a run to be resumed; the solver is then the one that made it.
     """
     newton, quasi = NewtonCholesky(), LBFGS(tolerance=tolerance)
-    for solver in (newton, quasi, FISTA()):
+    for solver in (newton, quasi, FISTA(), MFISTA()):
         if isinstance(state, solver.state_type):
             return solver
     if newton.is_cheaper(problem, most):
         return newton
-    return quasi if LBFGS.serves(problem) else FISTA()
+    if LBFGS.serves(problem):
+        return quasi
+    bent = not all(term.is_convex for term in getattr(problem, "terms", ()))
+    return MFISTA() if bent else FISTA()

@@ -188,7 +188,7 @@ def _lacking(problem: Problem) -> str:
     """Requirement of exact Newton steps that the problem lacks, as text; empty if none."""
     design = problem.design
     if not isinstance(design, SharedDesign) or design.X.layout != torch.strided:
-        return "needs dense features that all tasks share"
+        return "needs dense features that all tasks share, in memory"
     if problem.terms or problem.smooth_terms or not problem.ridge > 0:
         return "takes squared Frobenius norms as the only penalty, and needs one"
     if problem.loss.coupled:

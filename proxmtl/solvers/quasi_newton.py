@@ -313,7 +313,7 @@ def _lacking(problem: Problem) -> str:
     if problem.terms or problem.smooth_terms or not problem.ridge > 0:
         return "takes squared Frobenius norms as the only penalty, and needs one"
     if problem.design.affine or not isinstance(problem.design, SharedDesign | ShiftedDesign):
-        return "needs features that all tasks share"
+        return "needs features that all tasks share, in memory"
     if problem.loss.coupled:
         return f"needs tasks of their own, and {type(problem.loss).__name__} couples them"
     return ""

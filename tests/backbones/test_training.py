@@ -284,7 +284,7 @@ def test_impossible_runs_are_refused():
         SingleTaskHead(0)
     with pytest.raises(ValueError, match="use one of 'small', 'alexnet'"):
         Architecture("resnet")
-    with pytest.raises(ValueError, match="'small' comes without; leave them out"):
+    with pytest.raises(ValueError, match="'small' comes without; give 'random'"):
         Architecture().ensemble(weights="x.pth")
     with pytest.raises(ValueError, match="give the file of torchvision's"):
         Architecture("alexnet").ensemble(weights="imagenet")

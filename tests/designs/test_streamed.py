@@ -184,7 +184,7 @@ def test_files_of_other_kinds_and_files_that_change_raise(tmp_path):
         np.save(tmp_path / f"{name}.npy", array)
         with pytest.raises(InputError, match=words):
             NpyRows(tmp_path / f"{name}.npy")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match="no such file or directory; are the shards"):
         NpyRows(tmp_path / "nowhere" / "wide.npy")
     path = tmp_path / "part-00000.npy"
     rows = NpyRows(path)
@@ -195,6 +195,13 @@ def test_files_of_other_kinds_and_files_that_change_raise(tmp_path):
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(InputError, match="announces"):
         NpyRows(path)
+
+
+def test_shards_are_in_the_order_of_their_numbers(tmp_path):
+    for number in range(12):
+        np.save(tmp_path / f"part-{number}.npy", np.full((2, 3), float(number)))
+    firsts = [part[0:1][0, 0] for part in open_shards(tmp_path)]
+    assert firsts == list(range(12))
 
 
 MEASURED = """

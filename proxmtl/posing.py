@@ -1,0 +1,75 @@
+"""Designs and targets of what a user has: arrays, rows in files, labels of any coding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from proxmtl.designs import Design, SharedDesign, StreamedDesign, TaskDesign
+from proxmtl.label_coding import inferred_signs
+from proxmtl.losses import Loss, WestonWatkins
+from proxmtl.targets import Targets
+
+__all__ = ["design_of", "targets_of"]
+
+
+def design_of(X: Any, *, intercept: bool) -> Design:
+    """Design of a design, of arrays, or of rows in files.
+
+    Parameters
+    ----------
+    X
+        As for :meth:`Problem.of`.
+    intercept : bool
+        Of a design that is made here.
+    """
+    if isinstance(X, Design):
+        return X
+    several = isinstance(X, (list, tuple))
+    if hasattr(X[0] if several and len(X) else X, "read_into"):
+        return StreamedDesign(X, intercept=intercept)
+    return TaskDesign(X, intercept=intercept) if several else SharedDesign(X, intercept=intercept)
+
+
+def targets_of(Y: Any, design: Design, loss: Loss, **options: Any) -> Targets:
+    """Targets of labels that a loss takes, in the precision of a design.
+
+    Parameters
+    ----------
+    Y
+        As for :meth:`Problem.of`.
+    design : Design
+    loss : Loss
+    options
+        Weights and reduction, as for :meth:`Targets.from_labels`.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer labels than rows, or labels are of no coding that the loss takes.
+    """
+    _check_rows(design, Y)
+    options["like"] = torch.empty(0, dtype=design.dtype, device=design.device)
+    if isinstance(loss, WestonWatkins):
+        return Targets.from_classes(Y, loss.n_classes, **options)
+    if loss.labels == "real":
+        return Targets.from_labels(Y, coding="real", **options)
+    return Targets.from_labels(inferred_signs(Y), **options)
+
+
+def _check_rows(design: Design, Y: Any) -> None:
+    """Raise before labels are looked at if there are more or fewer than shared features have rows.
+
+    A matrix the other way round would lack classes first, which misleads.
+    """
+    n = getattr(design, "n_samples", None)
+    if isinstance(design, SharedDesign):
+        n = design.X.shape[0]
+    given = getattr(Y, "shape", None)
+    if n is not None and given and given[0] != n:
+        turned = " Is it the other way round?" if len(given) > 1 and given[1] == n else ""
+        raise ValueError(
+            f"labels: shape {tuple(given)} for features of {n} samples; give one row for each."
+            f"{turned}"
+        )

@@ -396,18 +396,3 @@ def test_a_narrow_terminal_gets_the_tables_of_one_of_72_columns(monkeypatch):
         monkeypatch.setenv("COLUMNS", str(columns))
         widths.append(make_console().width)
     assert widths == [72, 72, 100]
-
-
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_while_python_ends_leaves_a_finished_command_its_exit_code(name):
-    """Modules are taken apart for longer than a short command takes."""
-    code = (
-        "import atexit, os, signal, sys\n"
-        f"atexit.register(os.kill, os.getpid(), signal.{name})\n"
-        "from proxmtl.cli import main\n"
-        "sys.argv = ['proxmtl', '--version']\n"
-        "main()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done
-    assert done.stdout.startswith("proxmtl ")

@@ -303,3 +303,18 @@ def test_a_full_disk_is_named_and_the_same_command_goes_on(photos, tmp_path):
     assert ".npy: it takes" in said[5]
     assert "make room, or choose another disk" in said[5]
     assert leftovers == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_while_python_ends_leaves_a_finished_command_its_exit_code(name):
+    """Modules are taken apart for longer than a short command takes."""
+    code = (
+        "import atexit, os, signal, sys\n"
+        f"atexit.register(os.kill, os.getpid(), signal.{name})\n"
+        "from proxmtl.cli import main\n"
+        "sys.argv = ['proxmtl', '--version']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    assert done.stdout.startswith("proxmtl ")

@@ -1,7 +1,7 @@
 """A pass over features on disk against reading them: seconds, and the peak of memory.
 
-    python bench/streamed.py --folder /tmp/shards --gib 4
-    python bench/streamed.py --folder /tmp/shards --gib 40 --memory 4096
+    python bench/streamed.py --folder shards --gib 4
+    python bench/streamed.py --folder shards --gib 40 --memory 4096
 
 Writes shards of random float32 features (N, 1024) into a folder, unless they are there, and times a
 read of all files one after another, a gradient, and a certificate (in float64) of a

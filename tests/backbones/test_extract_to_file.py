@@ -164,7 +164,7 @@ def test_parts_of_many_images_and_of_wide_features(tmp_path, monkeypatch):
 def test_parts_of_another_version_are_refused_and_replaced_by_force(tmp_path):
     out = tmp_path / "f.npy"
     for end in (".partial", ".partial.json"):
-        out.with_name(out.name + end).write_bytes(b"of before")
+        out.with_name(out.name + end).write_bytes(b"an older file")
     with pytest.raises(InputError, match=r"f\.npy\.partial: is of another version.*--force"):
         extract_to_file(Squares(3), Mixer(), out)
     extract_to_file(Squares(3), Mixer(), out, fresh=True)

@@ -68,7 +68,9 @@ def test_singular_and_badly_scaled_features_are_no_obstacle(change, shape):
     exact = pm.minimize(problem, pm.NewtonCholesky(), stop=pm.RelativeGap(1e-10, every=1))
     assert exact.status.ok, exact
     apart = abs(found.certificate.objective - exact.certificate.objective)
-    assert apart <= found.certificate.gap + exact.certificate.gap
+    # gaps may be below the rounding of the objectives, sums of a positive term for each label
+    rounding = 2 * gamma(problem.data.shape.numel(), torch.float64) * exact.certificate.objective
+    assert apart <= found.certificate.gap + exact.certificate.gap + rounding
 
 
 @pytest.mark.parametrize("loss", [pm.Logistic(), pm.SquaredHinge()])

@@ -11,6 +11,7 @@ from proxmtl.baselines import (
 )
 from proxmtl.designs import (
     FactoredDesign as FactoredDesign,
+    ShardedDesign as ShardedDesign,
     SharedDesign as SharedDesign,
     StreamedDesign as StreamedDesign,
     TaskDesign as TaskDesign,
@@ -62,6 +63,10 @@ from proxmtl.nn import (
 )
 from proxmtl.problem import (
     Problem as Problem,
+)
+from proxmtl.ranks import (
+    ProcessRanks as ProcessRanks,
+    RankError as RankError,
 )
 from proxmtl.regularizers import (
     L1 as L1,

@@ -203,6 +203,7 @@ class Certified(OnData):
         if self.design.unit != 1:
             return self._in_plain_units().certificate(self.outside(W))
         point = self.settled(W)
+        self.data.ranks.check_same("solution", point)
         self.counts.certificates += self.design.share
         certificate = self.certificate_from(
             point, self.measured(point), self.gradient_scale, loss_at_zero=self.loss_at_zero
@@ -327,7 +328,7 @@ def _duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) 
     U, _ = problem.design.split(-grad)
     penalised, _ = problem.design.split(W)
     # an affine design has fixed scores c = scores - A w, which enter the dual as <theta, c>
-    offset = float((residuals * at.scores).sum() - (grad * W).sum())
+    offset = problem.data.inner(residuals, at.scores) - float((grad * W).sum())
     if problem.ridge > 0:
         scale, conjugate = 1.0, _conjugate_with_ridge(problem, U)
     elif problem.regularizer is not None and problem.regularizer.has_conjugate:

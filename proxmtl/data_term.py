@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from proxmtl.losses import Loss, without_weights
+from proxmtl.ranks import ALONE, Ranks
 from proxmtl.targets import Targets
 
 __all__ = ["DataTerm", "OnData", "SummedLoss"]
@@ -25,10 +27,15 @@ class SummedLoss:
     loss : Loss
     labels, weights : Tensor, same shape
         Labels that the loss takes; nothing is checked.
+    ranks : Ranks
+        Processes among which the samples are divided. Scores and what is shaped like them are those
+        of this process, and sums those over the samples of all.
     """
 
-    def __init__(self, loss: Loss, labels: Tensor, weights: Tensor) -> None:
-        self.loss, self.labels, self.weights = loss, labels, weights
+    def __init__(
+        self, loss: Loss, labels: Tensor, weights: Tensor, ranks: Ranks = ALONE
+    ) -> None:
+        self.loss, self.labels, self.weights, self.ranks = loss, labels, weights, ranks
         self._converted = {labels.dtype: (labels, weights)}
 
     def converted(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -50,13 +57,14 @@ class SummedLoss:
         ``order`` is applied to labels and to weights, in a precision; scores then have the shape
         of its result.
         """
-        return SummedLoss(self.loss, *map(order, self.converted(dtype or self.labels.dtype)))
+        labels, weights = map(order, self.converted(dtype or self.labels.dtype))
+        return SummedLoss(self.loss, labels, weights, self.ranks)
 
     # ------------------------------------------------------------------ values and derivatives
 
     def value(self, scores: Tensor) -> Tensor:
         """``F(Z)``, 0-d."""
-        return self.loss.value(scores, *self.converted(scores.dtype))
+        return self.ranks.total(self.loss.value(scores, *self.converted(scores.dtype)))
 
     def gradient(self, scores: Tensor) -> Tensor:
         """Gradient in the scores: the residuals ``c phi'(z; y)``, shaped like the scores."""
@@ -64,7 +72,8 @@ class SummedLoss:
 
     def value_and_gradient(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """:meth:`value` and :meth:`gradient`, which share work."""
-        return self.loss.value_and_grad(scores, *self.converted(scores.dtype))
+        value, grad = self.loss.value_and_grad(scores, *self.converted(scores.dtype))
+        return self.ranks.total(value), grad
 
     def terms(self, scores: Tensor) -> Tensor:
         """Weighted losses ``c phi(z; y)`` of the labels, shaped like the scores."""
@@ -81,11 +90,20 @@ class SummedLoss:
         labels, weights = self.converted(direction.dtype)
         return self.loss.curvature_product(scores, labels, weights, direction)
 
+    def over_samples(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """Sums of arrays, each with the samples as its first axis, over this axis."""
+        return self.ranks.sum(*(each.sum(0) for each in values))
+
+    def inner(self, first: Tensor, second: Tensor) -> float:
+        """Inner product of two arrays shaped like the scores."""
+        return float(self.ranks.total((first * second).sum()))
+
     # ------------------------------------------------------------------ line searches
 
     def bregman(self, new: Tensor, old: Tensor) -> float:
         """``F(new) - F(old) - <F'(old), new - old>``, summed label by label."""
-        return float(self.loss.bregman(new, old, *self.converted(new.dtype)))
+        own = self.loss.bregman(new, old, *self.converted(new.dtype))
+        return float(self.ranks.total(own))
 
     def bregman_terms(self, new: Tensor, old: Tensor) -> Tensor:
         """Terms of :meth:`bregman`, shaped like the scores."""
@@ -94,18 +112,22 @@ class SummedLoss:
 
     def bregman_error(self, scores: Tensor, value: float) -> float:
         """Rounding error to expect of :meth:`bregman` near scores with this value."""
-        return self.loss.bregman_error(scores, self.converted(scores.dtype)[1], value)
+        weights, ranks = self.converted(scores.dtype)[1], self.ranks
+        own = self.loss.bregman_error(scores, weights, value / ranks.size)
+        return float(ranks.total(torch.tensor(own, dtype=torch.float64)))
 
     # ------------------------------------------------------------------ duality
 
     def conjugate(self, dual: Tensor) -> float:
         """``F*(U)``; infinite outside its domain."""
-        return float(self.loss.conjugate(dual, *self.converted(dual.dtype)))
+        own = self.loss.conjugate(dual, *self.converted(dual.dtype))
+        return float(self.ranks.total(own))
 
     def dual_scale(self, dual: Tensor, largest: float, offset: float = 0.0) -> float:
         """Factor in ``[0, largest]`` by which to shrink a dual point (:meth:`Loss.dual_scale`)."""
         labels, weights = self.converted(dual.dtype)
-        return self.loss.dual_scale(dual, labels, weights, largest, offset)
+        ranks = {} if self.ranks is ALONE else {"ranks": self.ranks}
+        return self.loss.dual_scale(dual, labels, weights, largest, offset, **ranks)
 
 
 class DataTerm(SummedLoss):
@@ -122,7 +144,7 @@ class DataTerm(SummedLoss):
     """
 
     def __init__(self, loss: Loss, targets: Targets) -> None:
-        super().__init__(loss, targets.labels, targets.weights)
+        super().__init__(loss, targets.labels, targets.weights, targets.ranks)
         self.targets = targets
 
     @classmethod
@@ -135,7 +157,15 @@ class DataTerm(SummedLoss):
         """Labels and weights in a precision."""
         if dtype == self.labels.dtype:
             return self.targets
-        return Targets(*self.converted(dtype), self.n_tasks, self.targets.task_of)
+        labels, weights = self.converted(dtype)
+        return replace(self.targets, labels=labels, weights=weights)
+
+    @cached_property
+    def own(self) -> DataTerm:
+        """Data term of this process's samples alone."""
+        if self.ranks is ALONE:
+            return self
+        return DataTerm(self.loss, replace(self.targets, ranks=ALONE))
 
     @property
     def n_tasks(self) -> int:
@@ -157,7 +187,8 @@ class DataTerm(SummedLoss):
     def take(self, entries: Tensor | slice, dtype: torch.dtype | None = None) -> DataTerm:
         """Data term of a subset of the samples.
 
-        ``entries`` are ascending indices, or a slice, along the first axis of the scores.
+        ``entries`` are ascending indices, or a slice, along the first axis of the scores. Sums are
+        those of this process alone.
         """
         targets = self.targets if dtype is None else self.at(dtype)
         return DataTerm(self.loss, targets.take(entries))

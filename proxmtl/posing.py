@@ -51,6 +51,7 @@ def targets_of(Y: Any, design: Design, loss: Loss, **options: Any) -> Targets:
     """
     _check_rows(design, Y)
     options["like"] = torch.empty(0, dtype=design.dtype, device=design.device)
+    options["ranks"] = design.ranks
     if isinstance(loss, WestonWatkins):
         return Targets.from_classes(Y, loss.n_classes, **options)
     if loss.labels == "real":
@@ -63,9 +64,7 @@ def _check_rows(design: Design, Y: Any) -> None:
 
     A matrix the other way round would lack classes first, which misleads.
     """
-    n = getattr(design, "n_samples", None)
-    if isinstance(design, SharedDesign):
-        n = design.X.shape[0]
+    n = None if isinstance(design, TaskDesign) else getattr(design, "n_samples", None)
     given = getattr(Y, "shape", None)
     if n is not None and given and given[0] != n:
         turned = " Is it the other way round?" if len(given) > 1 and given[1] == n else ""

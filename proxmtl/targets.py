@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
+from proxmtl.label_arrays import sample_weights, stacked, task_weights
 from proxmtl.label_coding import check_coding
+from proxmtl.ranks import ALONE, Ranks
 
 __all__ = [
     "ClassWeight",
@@ -42,12 +43,16 @@ class Targets:
         Number of tasks M.
     task_of : Tensor or None
         Task of each entry, int64; None for shape (N, M).
+    ranks : Ranks
+        Processes among which the samples are divided; the labels are those of this process, and
+        sums over samples those of all.
     """
 
     labels: Tensor
     weights: Tensor
     n_tasks: int
     task_of: Tensor | None = None
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         for name in ("labels", "weights"):  # solves are not differentiated in them
@@ -64,6 +69,7 @@ class Targets:
         reduction: Reduction = "sum",
         like: Tensor | None = None,
         coding: Coding = "signs",
+        ranks: Ranks = ALONE,
     ) -> Targets:
         """Build from raw labels: -1 and +1 with 0 or NaN for a missing one, or real numbers.
 
@@ -86,6 +92,9 @@ class Targets:
         coding : "signs" or "real"
             ``"real"`` is for regression losses: any finite numbers, including 0, and NaN for a
             missing label; ``class_weight`` must then be None.
+        ranks : Ranks
+            Processes that each give the labels of their own samples; numbers of labels are those of
+            all. An error of one raises on all.
 
         Raises
         ------
@@ -104,19 +113,11 @@ class Targets:
         check_reduction(reduction)
         check_class_weight(class_weight)
         like = torch.empty(0, dtype=torch.float64) if like is None else like
-        stacked, task_of, n_tasks = _stack("labels", labels, like)
-        if not bool((torch.isnan(stacked) | torch.isfinite(stacked)).all()):
-            use = "finite numbers and NaN" if real else "-1, +1, and NaN or 0"
-            raise ValueError(f"labels: hold an infinite value; use {use} for missing.")
-        observed = ~torch.isnan(stacked)
-        if not real:
-            observed &= stacked != 0
-            check_coding(stacked, observed)
-        signs = torch.where(observed, stacked, 1.0)
-        weights = observed.to(signs)
-        if sample_weight is not None:
-            weights = weights * _sample_weights(sample_weight, stacked, task_of, like)
-        target = cls(signs, weights, n_tasks, task_of)
+        with ranks.together():
+            target = cls._read(labels, sample_weight, like, real=real)
+        ranks.check_equal("labels: number of tasks", target.n_tasks)
+        target = replace(target, ranks=ranks)
+        weights, n_tasks = target.weights, target.n_tasks
         counts = target.per_task(weights.to(torch.float64))
         if real:
             _check_observed(counts)
@@ -124,14 +125,32 @@ class Targets:
             target._check_classes(counts)
         factor = torch.ones(n_tasks, dtype=torch.float64, device=counts.device)
         if task_weight is not None:
-            factor = factor * _task_weights(task_weight, n_tasks).to(factor)
+            factor = factor * task_weights(task_weight, n_tasks).to(factor)
         if reduction == "mean":
             factor = factor / counts.sum()
         elif reduction == "task_mean":
             factor = factor / counts
         weights = weights * target.broadcast(factor).to(weights)
         weights = weights * target._class_factors(class_weight, counts).to(weights)
-        return cls(signs, weights, n_tasks, task_of)
+        return replace(target, weights=weights)
+
+    @classmethod
+    def _read(
+        cls, labels: Array, sample_weight: Array | None, like: Tensor, *, real: bool
+    ) -> Targets:
+        """Labels as they are given, weighted by their samples alone."""
+        values, task_of, n_tasks = stacked("labels", labels, like)
+        if not bool((torch.isnan(values) | torch.isfinite(values)).all()):
+            use = "finite numbers and NaN" if real else "-1, +1, and NaN or 0"
+            raise ValueError(f"labels: hold an infinite value; use {use} for missing.")
+        observed = ~torch.isnan(values)
+        if not real:
+            observed &= values != 0
+            check_coding(values, observed)
+        weights = observed.to(values)
+        if sample_weight is not None:
+            weights = weights * sample_weights(sample_weight, values, task_of, like)
+        return cls(torch.where(observed, values, 1.0), weights, n_tasks, task_of)
 
     @classmethod
     def from_classes(
@@ -143,6 +162,7 @@ class Targets:
         class_weight: Literal["balanced"] | Sequence[float] | None = None,
         reduction: Literal["sum", "mean"] = "sum",
         like: Tensor | None = None,
+        ranks: Ranks = ALONE,
     ) -> Targets:
         """Build one-versus-rest labels for a multi-class loss from the class of each sample.
 
@@ -162,6 +182,8 @@ class Targets:
             ``"mean"``: divided by the (weighted) number of observed samples.
         like : Tensor, optional
             Tensor whose dtype and device are used; default float64 on the CPU.
+        ranks : Ranks
+            As for :meth:`from_labels`.
 
         Raises
         ------
@@ -169,24 +191,10 @@ class Targets:
             If an argument is invalid, or a class has no sample of positive weight.
         """
         like = torch.empty(0, dtype=torch.float64) if like is None else like
-        given = as_float_tensor("classes", classes, like)
-        observed = ~torch.isnan(given)
-        index = torch.where(observed, given, 0.0)
-        if given.ndim != 1 or not len(given):
-            raise ValueError(
-                f"classes: expected one class a sample, saw shape {tuple(given.shape)}."
-            )
-        wrong = given[observed & ((index != index.floor()) | (index < 0) | (index >= n_classes))]
-        if wrong.numel():
-            raise ValueError(
-                f"classes: saw {wrong[0].item():g}; give whole numbers 0..{n_classes - 1}, NaN for "
-                "missing."
-            )
-        weights = observed.to(given)
-        if sample_weight is not None:
-            weights = weights * _sample_weights(sample_weight, weights[:, None], None, like)[:, 0]
-        own = torch.nn.functional.one_hot(index.to(torch.int64), n_classes).to(given)
-        counts = weights.to(torch.float64) @ own.to(torch.float64)
+        with ranks.together():
+            own, weights = _read_classes(classes, n_classes, sample_weight, like)
+        ranks.check_equal("classes: number of classes", n_classes)
+        counts = ranks.total(weights.to(torch.float64) @ own.to(torch.float64))
         if not bool((counts > 0).all()):
             lacking = torch.nonzero(counts == 0).flatten().tolist()
             raise ValueError(
@@ -198,12 +206,21 @@ class Targets:
         if reduction == "mean":
             weights = weights / counts.sum().to(weights)
         weights = weights * (own @ _factors_of_classes(class_weight, counts).to(own))
-        return cls(2 * own - 1, weights[:, None].repeat(1, n_classes), n_classes)
+        weights = weights[:, None].repeat(1, n_classes)
+        return cls(2 * own - 1, weights, n_classes, ranks=ranks)
 
     # ------------------------------------------------------------------ sums and views
 
+    @property
+    def n_entries(self) -> int:
+        """Length of the first axis of the labels, over all ranks."""
+        return int(self.ranks.total(torch.tensor(float(len(self.labels)), dtype=torch.float64)))
+
     def per_task(self, values: Tensor) -> Tensor:
         """Sum values of the labels' shape over each task's samples, shape (M,)."""
+        return self.ranks.total(self._own_per_task(values))
+
+    def _own_per_task(self, values: Tensor) -> Tensor:
         if self.task_of is None:
             return values.sum(0)
         # index_add_ adds one by one: in float32 the sum would stall at 2**24 samples of weight 1
@@ -218,7 +235,7 @@ class Targets:
         """Return the same targets in another precision."""
         if self.labels.dtype == dtype:
             return self
-        return Targets(self.labels.to(dtype), self.weights.to(dtype), self.n_tasks, self.task_of)
+        return replace(self, labels=self.labels.to(dtype), weights=self.weights.to(dtype))
 
     def figures(self) -> dict[str, float]:
         """Checksums of labels and weights, which also depend on the order of the samples.
@@ -235,7 +252,10 @@ class Targets:
         }
 
     def take(self, entries: Tensor | slice) -> Targets:
-        """Return the targets of some entries: ascending indices along the labels' first axis."""
+        """Return the targets of some entries: ascending indices along the labels' first axis.
+
+        Their sums are those of this process alone.
+        """
         task_of = None if self.task_of is None else self.task_of[entries]
         return Targets(self.labels[entries], self.weights[entries], self.n_tasks, task_of)
 
@@ -268,6 +288,27 @@ class Targets:
         else:
             low, high = (torch.full_like(counts, float(w)) for w in class_weight)
         return torch.where(self.labels > 0, self.broadcast(high), self.broadcast(low))
+
+
+def _read_classes(
+    classes: Array, n_classes: int, sample_weight: Array | None, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Indicators (N, C) of the classes, and weights (N,) of the samples: 0 for a missing class."""
+    given = as_float_tensor("classes", classes, like)
+    observed = ~torch.isnan(given)
+    index = torch.where(observed, given, 0.0)
+    if given.ndim != 1 or not len(given):
+        raise ValueError(f"classes: expected one class a sample, saw shape {tuple(given.shape)}.")
+    wrong = given[observed & ((index != index.floor()) | (index < 0) | (index >= n_classes))]
+    if wrong.numel():
+        raise ValueError(
+            f"classes: saw {wrong[0].item():g}; give whole numbers 0..{n_classes - 1}, NaN for "
+            "missing."
+        )
+    weights = observed.to(given)
+    if sample_weight is not None:
+        weights = weights * sample_weights(sample_weight, weights[:, None], None, like)[:, 0]
+    return torch.nn.functional.one_hot(index.to(torch.int64), n_classes).to(given), weights
 
 
 def check_reduction(reduction: Reduction) -> None:
@@ -316,65 +357,3 @@ def _factors_of_classes(
         f"class_weight: got {class_weight!r}; use 'balanced', None or {len(counts)} positive "
         "numbers, one a class."
     )
-
-
-def _stack(name: str, values: Array, like: Tensor) -> tuple[Tensor, Tensor | None, int]:
-    """Return the values, the task of each entry, and the number of tasks.
-
-    A matrix is returned as it is, with None for the tasks; a sequence of vectors is concatenated.
-    """
-    if isinstance(values, (list, tuple)) and values and _is_vector(values[0]):
-        parts = [as_float_tensor(f"{name}[{m}]", part, like) for m, part in enumerate(values)]
-        if any(part.ndim != 1 for part in parts):
-            shapes = [tuple(part.shape) for part in parts]
-            raise ValueError(f"{name}: expected one vector a task, saw shapes {shapes[:6]}.")
-        sizes = torch.tensor([len(part) for part in parts], device=like.device)
-        task_of = torch.repeat_interleave(torch.arange(len(parts), device=like.device), sizes)
-        return torch.cat(parts), task_of, len(parts)
-    matrix = as_float_tensor(name, values, like)
-    if matrix.ndim != 2 or matrix.numel() == 0:
-        raise ValueError(
-            f"{name}: expected a matrix (samples, tasks) or one vector a task, saw shape "
-            f"{tuple(matrix.shape)}; for one task use shape (N, 1)."
-        )
-    return matrix, None, matrix.shape[1]
-
-
-def _is_vector(value: object) -> bool:
-    return isinstance(value, (Tensor, np.ndarray)) and value.ndim == 1
-
-
-def _sample_weights(
-    sample_weight: Array, labels: Tensor, task_of: Tensor | None, like: Tensor
-) -> Tensor:
-    if task_of is not None:
-        if isinstance(sample_weight, Tensor | np.ndarray):
-            raise ValueError("sample_weight: give one vector a task, as the labels are.")
-        weights, weight_task_of, _ = _stack("sample_weight", sample_weight, like)
-        fits = weight_task_of is not None and torch.equal(weight_task_of, task_of)
-        seen = "the lengths of its vectors" if weight_task_of is not None else "its shape"
-    else:
-        weights = as_float_tensor("sample_weight", sample_weight, like)
-        weights = weights[:, None] if weights.ndim == 1 else weights
-        fits = tuple(weights.shape) in ((labels.shape[0], 1), tuple(labels.shape))
-        seen = f"shape {tuple(weights.shape)}"
-    if not fits:
-        raise ValueError(
-            f"sample_weight: {seen} does not fit labels of shape {tuple(labels.shape)}; give one "
-            "weight a sample (or one a label)."
-        )
-    if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
-        raise ValueError("sample_weight: holds a negative, NaN or infinite value; use >= 0.")
-    return weights
-
-
-def _task_weights(task_weight: Array, n_tasks: int) -> Tensor:
-    weights = as_float_tensor("task_weight", task_weight)
-    finite = bool(torch.isfinite(weights).all())
-    if weights.shape != (n_tasks,) or not finite or not bool((weights > 0).all()):
-        lowest = f" with minimum {weights.min().item():g}" if weights.numel() else ""
-        raise ValueError(
-            f"task_weight: expected {n_tasks} positive, finite numbers, saw shape "
-            f"{tuple(weights.shape)}{lowest}."
-        )
-    return weights

@@ -4,6 +4,7 @@ from proxmtl.designs.base import Design
 from proxmtl.designs.centred import CentredDesign
 from proxmtl.designs.factored import FactoredDesign
 from proxmtl.designs.restricted import RestrictedDesign
+from proxmtl.designs.sharded import ShardedDesign
 from proxmtl.designs.shared import SharedDesign
 from proxmtl.designs.shifted import ShiftedDesign
 from proxmtl.designs.streamed import StreamedDesign
@@ -14,6 +15,7 @@ __all__ = [
     "Design",
     "FactoredDesign",
     "RestrictedDesign",
+    "ShardedDesign",
     "SharedDesign",
     "ShiftedDesign",
     "StreamedDesign",

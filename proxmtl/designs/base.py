@@ -14,18 +14,10 @@ from torch import Tensor
 
 from proxmtl.data_term import DataTerm
 from proxmtl.numerics import Moments
+from proxmtl.ranks import ALONE, Ranks
 from proxmtl.targets import Targets
 
-__all__ = [
-    "BLOCK_ELEMENTS",
-    "Design",
-    "ResidualsOf",
-    "check_features",
-    "check_finite",
-    "check_shape",
-    "consecutive",
-    "nearest_unit",
-]
+__all__ = ["BLOCK_ELEMENTS", "Design", "ResidualsOf", "nearest_unit"]
 
 ResidualsOf = Callable[[slice, Tensor], tuple[Tensor, ...]]
 """Maps a slice of the samples and their scores to arrays of residuals, shaped like the scores."""
@@ -52,6 +44,8 @@ class Design(ABC):
     unit : float
         Constant in the intercept's column: 1, or a number of the magnitude of the features, in the
         designs that solvers see (:meth:`in_units`).
+    ranks : Ranks
+        Processes among which the samples are divided (:class:`ShardedDesign`).
     curvature_passes : float
         Passes that :meth:`curvature_by_task` has made so far; its results are cached.
     curvature_left : float
@@ -65,6 +59,7 @@ class Design(ABC):
     _in_units: Design
     share: float = 1.0
     unit: float = 1.0
+    ranks: Ranks = ALONE
     curvature_left: float = math.inf
     curvature_passes: float = 0.0
 
@@ -343,7 +338,7 @@ class Design(ABC):
         if self.intercept:
             # lambda_max([X u]'C[X u]) <= lambda_max(X'CX) + u^2 sum c, plus rounding errors
             sums = targets.per_task(targets.weights.to(torch.float64))
-            rounding = (len(targets.weights) + 2) * torch.finfo(sums.dtype).eps
+            rounding = (targets.n_entries + 2) * torch.finfo(sums.dtype).eps
             curvature = curvature + self.unit**2 * (1 + rounding) * sums
         return float(curvature.max())
 
@@ -362,39 +357,3 @@ def nearest_unit(magnitude: float, dtype: torch.dtype) -> float:
         return 1.0
     limit = int(-0.4 * math.log2(torch.finfo(dtype).tiny))
     return 2.0 ** min(max(round(math.log2(magnitude)), -limit), limit)
-
-
-def check_features(name: str, X: Tensor) -> None:
-    """Raise ``ValueError`` unless a dense feature matrix (N, D) is real, non-empty and finite."""
-    check_shape(name, X)
-    check_finite(name, X)
-
-
-def check_shape(name: str, X: Tensor) -> None:
-    """Raise ``ValueError`` unless the features are a real, non-empty matrix (N, D)."""
-    if X.ndim != 2 or 0 in X.shape:
-        raise ValueError(
-            f"{name}: expected a matrix (samples, features) with at least one of each, saw shape "
-            f"{tuple(X.shape)}."
-        )
-    if X.is_complex():
-        raise ValueError(f"{name}: is complex; give real numbers.")
-
-
-def check_finite(name: str, X: Tensor, advice: str = "drop or impute such samples") -> None:
-    """Raise ``ValueError`` at the first NaN or infinite value of a dense matrix."""
-    for block in torch.split(X, max(1, BLOCK_ELEMENTS // X.shape[1])):
-        # a value that is not finite makes the sum so; but finite values may overflow it, too
-        if not math.isfinite(float(block.sum())) and not bool(torch.isfinite(block).all()):
-            row, column = torch.nonzero(~torch.isfinite(block))[0].tolist()
-            raise ValueError(
-                f"{name}: not finite ({block[row, column].item()}, first in feature column "
-                f"{column}); {advice}."
-            )
-
-
-def consecutive(index: Tensor) -> slice | Tensor:
-    """Convert an ascending index without gaps to a slice, which selects a view and not a copy."""
-    if len(index) and int(index[-1]) - int(index[0]) + 1 == len(index):
-        return slice(int(index[0]), int(index[-1]) + 1)
-    return index

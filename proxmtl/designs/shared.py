@@ -12,14 +12,8 @@ from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.data_term import DataTerm
-from proxmtl.designs.base import (
-    Design,
-    ResidualsOf,
-    check_features,
-    check_finite,
-    check_shape,
-    consecutive,
-)
+from proxmtl.designs.base import Design, ResidualsOf
+from proxmtl.designs.checks import check_features, check_finite, check_shape, consecutive
 from proxmtl.designs.fused import FUSED, fused
 from proxmtl.designs.products import (
     TooManyProductsError,
@@ -188,6 +182,11 @@ class SharedDesign(Design):
 
     def figure(self) -> float:
         return weighted_sum(self.X, self._XT)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples N."""
+        return int(self.X.shape[0])
 
     def magnitude(self) -> float:
         return root_mean_square(self.X)

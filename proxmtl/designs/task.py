@@ -11,7 +11,8 @@ from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.data_term import DataTerm
-from proxmtl.designs.base import Design, ResidualsOf, check_features, consecutive
+from proxmtl.designs.base import Design, ResidualsOf
+from proxmtl.designs.checks import check_features, consecutive
 from proxmtl.designs.fused import FUSED, fused
 from proxmtl.designs.products import (
     TooManyProductsError,
@@ -158,6 +159,11 @@ class TaskDesign(Design):
 
     def figure(self) -> float:
         return math.hypot(*(math.sqrt(m + 1) * weighted_sum(X) for m, X in enumerate(self.X)))
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples of all tasks."""
+        return sum(self.sizes)
 
     def magnitude(self) -> float:
         sizes = [root_mean_square(X) for X in self.X]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.numerics import dot
+from proxmtl.ranks import ALONE, Ranks
 from proxmtl.targets import Targets
 
 __all__ = ["LOSSES", "Loss"]
@@ -132,15 +133,22 @@ class Loss(ABC):
         return torch.where(observed, terms, outside).sum()
 
     def dual_scale(
-        self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
+        self,
+        dual: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        largest: float,
+        offset: float = 0.0,
+        ranks: Ranks = ALONE,
     ) -> float:
         """Return the factor ``s`` in ``[0, largest]`` by which to shrink a dual point.
 
         The dual objective is ``s offset - sum (c phi)*(s u)``; ``offset`` is not zero where part of
         the scores is fixed. The default is ``min(1, largest)``; it stays in the conjugate's domain,
-        which holds 0 and is convex. Losses with a quadratic conjugate do better in closed form.
+        which holds 0 and is convex. Losses with a quadratic conjugate do better in closed form,
+        with sums over the samples of all ``ranks``.
         """
-        del dual, labels, weights, offset
+        del dual, labels, weights, offset, ranks
         return min(1.0, largest)
 
     def balance(self, residuals: Tensor, targets: Targets) -> Tensor | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from proxmtl.losses.base import Loss
 from proxmtl.losses.labels import check_real
 from proxmtl.losses.quadratic import best_bounded_scale, rounding_of_scores, within
+from proxmtl.ranks import ALONE, Ranks
 
 __all__ = ["Huber"]
 
@@ -74,10 +75,18 @@ class Huber(Loss):
         return rounding_of_scores(scores, weights, 1.0, unit=self.delta)
 
     def dual_scale(
-        self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
+        self,
+        dual: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        largest: float,
+        offset: float = 0.0,
+        ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` in its domain."""
-        return best_bounded_scale(dual, labels, weights, largest, offset, bound=self.delta)
+        return best_bounded_scale(
+            dual, labels, weights, largest, offset, ranks, bound=self.delta
+        )
 
     def check_labels(self, labels: Tensor, weights: Tensor) -> None:
         """Raise ``ValueError`` unless each label of positive weight is finite."""

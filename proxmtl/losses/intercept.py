@@ -51,7 +51,8 @@ def without_weights(
     scores = torch.zeros_like(short.labels)
     if best is not None:
         scores = scores + _scores(short, best)
-    return best, float(loss.value(scores, short.labels, short.weights))
+    value = loss.value(scores, short.labels, short.weights)
+    return best, float(short.ranks.total(value))
 
 
 def condensed(targets: Targets) -> Targets:
@@ -61,7 +62,7 @@ def condensed(targets: Targets) -> Targets:
     missing ones.
     """
     known = targets.weights > 0
-    if not bool((targets.labels.abs() == 1)[known].all()):
+    if targets.ranks.largest(bool((targets.labels.abs() != 1)[known].any())):
         return _gathered(targets, known)
     signs = targets.labels.sign()
     weights = [targets.per_task(targets.weights * (signs == sign)) for sign in (1.0, -1.0)]
@@ -80,7 +81,7 @@ def _gathered(targets: Targets, known: Tensor) -> Targets:
     labels, weights = targets.labels.new_zeros(2, most, targets.n_tasks)
     labels[places, tasks] = targets.labels[rows, tasks]
     weights[places, tasks] = targets.weights[rows, tasks]
-    return Targets(labels, weights, targets.n_tasks)
+    return Targets(labels, weights, targets.n_tasks, ranks=targets.ranks)
 
 
 def _scores(targets: Targets, intercept: Tensor) -> Tensor:
@@ -97,8 +98,12 @@ def _newton(loss: Loss, targets: Targets) -> Tensor:
     labels, weights = targets.labels, targets.weights
     point = labels.new_zeros(targets.n_tasks)
     directions = torch.eye(targets.n_tasks, dtype=labels.dtype, device=labels.device)
-    value = float(loss.value(_scores(targets, point), labels, weights))
-    scale = float(weights.sum())
+
+    def value_at(intercepts: Tensor) -> float:
+        return float(targets.ranks.total(loss.value(_scores(targets, intercepts), labels, weights)))
+
+    value = value_at(point)
+    scale = float(targets.ranks.total(weights.sum()))
     for _ in range(NEWTON_STEPS):
         slope = _slope(loss, targets, point)
         if float(slope.norm()) <= ROUNDING * scale:
@@ -115,7 +120,7 @@ def _newton(loss: Loss, targets: Targets) -> Tensor:
         length, decrease = 1.0, float(slope @ step)
         while length > ROUNDING:
             trial = point - length * step
-            trial_value = float(loss.value(_scores(targets, trial), labels, weights))
+            trial_value = value_at(trial)
             if trial_value <= value - 1e-4 * length * decrease:
                 break
             length /= 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from proxmtl.ranks import ALONE, Ranks
+
 __all__ = [
     "Quadratic",
     "best_bounded_scale",
@@ -23,13 +25,20 @@ class Quadratic:
         return rounding_of_scores(scores, weights, 1.0)
 
     def dual_scale(
-        self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
+        self,
+        dual: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        largest: float,
+        offset: float = 0.0,
+        ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
         observed = weights > 0
-        squares = (dual.square() / torch.where(observed, weights, 1.0)).sum().item()
-        linear = offset - (labels * dual)[observed].sum().item()
-        return best_quadratic_scale(linear, squares, largest)
+        squares = (dual.square() / torch.where(observed, weights, 1.0)).sum()
+        linear = (labels * dual)[observed].sum()
+        squares, linear = ranks.sum(squares, linear)
+        return best_quadratic_scale(offset - linear.item(), squares.item(), largest)
 
 
 def best_bounded_scale(
@@ -38,6 +47,7 @@ def best_bounded_scale(
     weights: Tensor,
     largest: float,
     offset: float,
+    ranks: Ranks,
     *,
     curvature: float = 1.0,
     bound: float = 1.0,
@@ -49,11 +59,11 @@ def best_bounded_scale(
     """
     observed = weights > 0
     slopes = dual / torch.where(observed, weights, 1.0)
-    squares = curvature * (dual * slopes).sum().item()
-    linear = offset - (labels * dual)[observed].sum().item()
-    steepest = slopes.abs().max().item()
+    squares, linear = ranks.sum((dual * slopes).sum(), (labels * dual)[observed].sum())
+    steepest = ranks.largest(slopes.abs().max().item())
     limit = bound / steepest if steepest > 0 else float("inf")
-    return best_quadratic_scale(linear, squares, largest, limit)
+    squared = curvature * squares.item()
+    return best_quadratic_scale(offset - linear.item(), squared, largest, limit)
 
 
 def best_quadratic_scale(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from proxmtl.losses.base import Loss
 from proxmtl.losses.quadratic import best_bounded_scale, rounding_of_scores, within
+from proxmtl.ranks import ALONE, Ranks
 
 __all__ = ["SmoothedHinge"]
 
@@ -83,7 +84,15 @@ class SmoothedHinge(Loss):
         return rounding_of_scores(scores, weights, self.curvature_bound)
 
     def dual_scale(
-        self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
+        self,
+        dual: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        largest: float,
+        offset: float = 0.0,
+        ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` in its domain."""
-        return best_bounded_scale(dual, labels, weights, largest, offset, curvature=self.width)
+        return best_bounded_scale(
+            dual, labels, weights, largest, offset, ranks, curvature=self.width
+        )

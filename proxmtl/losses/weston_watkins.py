@@ -10,6 +10,7 @@ from torch import Tensor
 from proxmtl.losses.base import Loss
 from proxmtl.losses.circulation import circulation
 from proxmtl.losses.quadratic import best_quadratic_scale
+from proxmtl.ranks import ALONE, Ranks
 from proxmtl.targets import Targets
 
 __all__ = ["WestonWatkins"]
@@ -97,12 +98,19 @@ class WestonWatkins(Loss):
         return 2 * self.curvature_bound * size * torch.finfo(scores.dtype).eps ** 2
 
     def dual_scale(
-        self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
+        self,
+        dual: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        largest: float,
+        offset: float = 0.0,
+        ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
         others = torch.where((weights > 0) & (labels < 0), dual, 0.0)
-        squares = (others.square() / torch.where(weights > 0, weights, 1.0)).sum().item()
-        return best_quadratic_scale(offset + others.sum().item(), squares, largest)
+        squares = (others.square() / torch.where(weights > 0, weights, 1.0)).sum()
+        squares, linear = ranks.sum(squares, others.sum())
+        return best_quadratic_scale(offset + linear.item(), squares.item(), largest)
 
     def balance(self, residuals: Tensor, targets: Targets) -> Tensor | None:
         """Rescale the dual by pairs of classes, so that it sums to zero over the samples too.
@@ -112,7 +120,7 @@ class WestonWatkins(Loss):
         """
         own = (targets.labels > 0).to(residuals.dtype)
         others = residuals * (1 - own)
-        factors = circulation(own.T @ others)
+        factors = circulation(targets.ranks.total(own.T @ others))
         return _closed(others * (own @ factors), targets.labels)
 
     def check_labels(self, labels: Tensor, weights: Tensor) -> None:

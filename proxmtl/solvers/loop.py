@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from proxmtl.counts import OutOfPassesError
+from proxmtl.ranks import ALONE, Ranks
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.solvers.base import Callback, ProblemProtocol, Solver, check_state
 from proxmtl.solvers.identity import check_data, data_figures
@@ -131,6 +132,12 @@ class _Loop(Generic[P, S, X]):
         return view
 
     @property
+    def ranks(self) -> Ranks:
+        """Processes that run this loop together."""
+        ranks: Ranks = getattr(getattr(self.problem, "data", None), "ranks", ALONE)
+        return ranks
+
+    @property
     def passes(self) -> float:
         return self.problem.counts.passes - self.start_passes
 
@@ -138,7 +145,8 @@ class _Loop(Generic[P, S, X]):
         return Progress(
             iteration=state.iteration,
             passes=self.passes,
-            seconds=time.perf_counter() - self.begin,
+            # rules read one clock, so that all ranks stop at the same iteration
+            seconds=self.ranks.largest(time.perf_counter() - self.begin),
             objective=state.objective,
             measure=lambda: self.solver.certify(self.view, state),
             history=self.history,
@@ -184,7 +192,7 @@ class _Loop(Generic[P, S, X]):
         interrupt = logged and self.callback is not None and bool(self.callback(progress))
         if decision is None and interrupt:
             decision = Decision(Status.INTERRUPTED, "the callback returned a true value")
-        return decision
+        return self.ranks.agreed(decision)
 
     def _report(self, state: S, progress: Progress) -> None:
         """Record the last iteration and report it, if that has not been done."""

@@ -29,7 +29,7 @@ def no_worse_than_zero(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Ten
     weight, _ = problem.design.split(x)
 
     def losses(z: Tensor) -> Tensor:
-        return problem.data.terms(z).sum(0)
+        return problem.data.over_samples(problem.data.terms(z))[0]
 
     value = losses(scores) + (math.sqrt(problem.ridge) * weight).square().sum(0)
     kept = value <= losses(torch.zeros_like(scores))

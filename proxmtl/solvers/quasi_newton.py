@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.data_term import SummedLoss
-from proxmtl.designs import SharedDesign, ShiftedDesign
+from proxmtl.designs import ShardedDesign, SharedDesign, ShiftedDesign
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.newton_steps import no_worse_than_zero
@@ -136,7 +136,7 @@ class LBFGS(PointSolver[LBFGSState]):
             s=(),
             y=(),
             held=(),
-            units=2 * problem.data.terms(problem.data.zero_scores()).sum(0),
+            units=2 * problem.data.over_samples(problem.data.terms(problem.data.zero_scores()))[0],
             metric=(),
             aim=self.tolerance,
         )
@@ -148,7 +148,8 @@ class LBFGS(PointSolver[LBFGSState]):
         x, z = state.x, state.scores
         W, _ = problem.design.split(x)
         r = problem.data.gradient(z)
-        values = problem.data.terms(z).sum(0) + problem.ridge * W.square().sum(0)
+        (loss,) = problem.data.over_samples(problem.data.terms(z))
+        values = loss + problem.ridge * W.square().sum(0)
         return replace(
             state,
             objective=float(values.sum(dtype=torch.float64)),
@@ -263,7 +264,8 @@ class _Line(NamedTuple):
                 return (part.gradient(z[rows] + move),)
 
             move, (ahead,) = problem.design.sweep(d, whole)
-        known = move.isfinite().all(0) & torch.stack([slope, *penalty]).isfinite().all(0)
+        (lost,) = problem.data.over_samples((~move.isfinite()).to(move))
+        known = (lost == 0) & torch.stack([slope, *penalty]).isfinite().all(0)
         move, slope, linear, square = (
             torch.where(known, each, 0.0) for each in (move, slope, *penalty[1:])
         )
@@ -303,16 +305,18 @@ class _Line(NamedTuple):
         z = torch.addcmul(self.scores, self.move, tau)
         r = data.gradient(z)
         constant, linear, square = self.penalty
-        slope = (r * self.move).sum(0) + linear + 2 * tau * square
-        value = data.terms(z).sum(0) + constant + tau * (linear + tau * square)
-        return z, r, slope, value
+        slope, value = data.over_samples(r * self.move, data.terms(z))
+        slope = slope + linear + 2 * tau * square
+        return z, r, slope, value + constant + tau * (linear + tau * square)
 
 
 def _lacking(problem: Problem) -> str:
     """Requirement of this solver that the problem lacks, as text; empty if none."""
     if problem.terms or problem.smooth_terms or not problem.ridge > 0:
         return "takes squared Frobenius norms as the only penalty, and needs one"
-    if problem.design.affine or not isinstance(problem.design, SharedDesign | ShiftedDesign):
+    design = problem.design
+    own = design.own if isinstance(design, ShardedDesign) else design
+    if design.affine or not isinstance(own, SharedDesign | ShiftedDesign):
         return "needs features that all tasks share, in memory"
     if problem.loss.coupled:
         return f"needs tasks of their own, and {type(problem.loss).__name__} couples them"
@@ -323,7 +327,7 @@ def _direction(
     problem: Problem, data: SummedLoss, state: LBFGSState, scores: Tensor, grad: Tensor
 ) -> Tensor:
     """Quasi-Newton step of the active tasks: Nocedal's two-loop recursion, batched over tasks."""
-    bend, weights = data.curvature(scores).sum(0), data.weights.sum(0)
+    bend, weights = data.over_samples(data.curvature(scores), data.weights)
     least = LEAST_CURVATURE * data.loss.curvature_bound * weights
     bend, metric = torch.maximum(bend, least), Sketched(*state.metric)
     q, factors = grad.clone(), []
@@ -356,7 +360,9 @@ def _gaps(problem: Problem, grad: Tensor, scores: Tensor, residuals: Tensor) -> 
     weights, bias = problem.design.split(grad)
     gaps = weights.square().sum(0) / (4 * problem.ridge)
     if bias is not None:
-        gaps += residuals.sum(0).abs() * scores.abs().amax(0)
+        data = problem.data
+        reach = data.ranks.maximum(scores.abs().amax(0))
+        gaps += data.over_samples(residuals)[0].abs() * reach
     return gaps
 
 

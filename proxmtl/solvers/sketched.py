@@ -49,9 +49,9 @@ class Sketched(NamedTuple):
         """Sketch the features of a problem; its products are counted."""
         design, M = problem.design, problem.data.n_tasks
         zeros = problem.zeros()
-        (N, _), D = problem.data.shape, len(design.split(zeros)[0])
+        N, D = problem.targets.n_entries, len(design.split(zeros)[0])
         rows = problem.targets.weights.mean(1, keepdim=True)
-        total, mean = rows.sum(), zeros.new_zeros(D, 1)
+        (total,), mean = problem.data.over_samples(rows[:, 0]), zeros.new_zeros(D, 1)
         share = design.share / M
         if design.intercept:
             problem.counts.charge(adjoint=share)
@@ -72,7 +72,7 @@ class Sketched(NamedTuple):
             along = along - mean.T @ probe
         image = design.split(design.adjoint(along.mul_(rows)))[0]
         if design.intercept:
-            image = image - mean * along.sum(0)
+            image = image - mean * problem.data.over_samples(along)[0]
         found = _nystrom(probe.double(), image.double())
         if found is None:
             return blank

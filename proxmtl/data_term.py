@@ -94,6 +94,11 @@ class SummedLoss:
         """Sums of arrays, each with the samples as its first axis, over this axis."""
         return self.ranks.sum(*(each.sum(0) for each in values))
 
+    def weighted_squares(self, scores: Tensor) -> float:
+        """``sum_i c_i z_i^2``: a bound on the curvature along scores, per unit of the loss's."""
+        weights = self.converted(scores.dtype)[1]
+        return float(self.ranks.total((weights * scores.square()).sum(dtype=torch.float64)))
+
     def inner(self, first: Tensor, second: Tensor) -> float:
         """Inner product of two arrays shaped like the scores."""
         return float(self.ranks.total((first * second).sum()))
@@ -102,8 +107,10 @@ class SummedLoss:
 
     def bregman(self, new: Tensor, old: Tensor) -> float:
         """``F(new) - F(old) - <F'(old), new - old>``, summed label by label."""
-        own = self.loss.bregman(new, old, *self.converted(new.dtype))
-        return float(self.ranks.total(own))
+        return float(self.ranks.total(self._own_bregman(new, old)))
+
+    def _own_bregman(self, new: Tensor, old: Tensor) -> Tensor:
+        return self.loss.bregman(new, old, *self.converted(new.dtype))
 
     def bregman_terms(self, new: Tensor, old: Tensor) -> Tensor:
         """Terms of :meth:`bregman`, shaped like the scores."""
@@ -112,9 +119,17 @@ class SummedLoss:
 
     def bregman_error(self, scores: Tensor, value: float) -> float:
         """Rounding error to expect of :meth:`bregman` near scores with this value."""
-        weights, ranks = self.converted(scores.dtype)[1], self.ranks
-        own = self.loss.bregman_error(scores, weights, value / ranks.size)
-        return float(ranks.total(torch.tensor(own, dtype=torch.float64)))
+        return float(self.ranks.total(self._own_error(scores, value)))
+
+    def _own_error(self, scores: Tensor, value: float) -> Tensor:
+        weights = self.converted(scores.dtype)[1]
+        own = self.loss.bregman_error(scores, weights, value / self.ranks.size)
+        return torch.tensor(own, dtype=torch.float64)
+
+    def bregman_with_error(self, new: Tensor, old: Tensor, value: float) -> tuple[float, float]:
+        """:meth:`bregman`, and :meth:`bregman_error` at the old scores, in one exchange."""
+        found = self.ranks.sum(self._own_bregman(new, old), self._own_error(old, value))
+        return float(found[0]), float(found[1])
 
     # ------------------------------------------------------------------ duality
 
@@ -175,6 +190,16 @@ class DataTerm(SummedLoss):
     def observed(self) -> Tensor:
         """Mask of the labels of positive weight, in the shape of the scores."""
         return self.weights > 0
+
+    @cached_property
+    def n_scores(self) -> int:
+        """Number of scores, observed or not."""
+        return int(self.ranks.total(torch.tensor(self.labels.numel())))
+
+    @cached_property
+    def n_observed(self) -> int:
+        """Number of labels of positive weight."""
+        return int(self.ranks.total(self.observed().sum()))
 
     def zero_scores(self, dtype: torch.dtype | None = None) -> Tensor:
         """Scores that are all zero; in the precision of the labels by default."""

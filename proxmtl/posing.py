@@ -49,14 +49,17 @@ def targets_of(Y: Any, design: Design, loss: Loss, **options: Any) -> Targets:
     ValueError
         If there are more or fewer labels than rows, or labels are of no coding that the loss takes.
     """
-    _check_rows(design, Y)
+    with design.ranks.together():
+        _check_rows(design, Y)
+        if not isinstance(loss, WestonWatkins) and loss.labels != "real":
+            Y = inferred_signs(Y)
     options["like"] = torch.empty(0, dtype=design.dtype, device=design.device)
     options["ranks"] = design.ranks
     if isinstance(loss, WestonWatkins):
         return Targets.from_classes(Y, loss.n_classes, **options)
     if loss.labels == "real":
         return Targets.from_labels(Y, coding="real", **options)
-    return Targets.from_labels(inferred_signs(Y), **options)
+    return Targets.from_labels(Y, **options)
 
 
 def _check_rows(design: Design, Y: Any) -> None:

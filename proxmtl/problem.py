@@ -242,6 +242,11 @@ class Problem(Certified):
         self.counts.charge(adjoint=self.design.share)
         return self.design.adjoint(residuals)
 
+    def loss_and_grad_at(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss (0-d), and its gradient in the parameter, from scores: one product (half a pass)."""
+        self.counts.charge(adjoint=self.design.share)
+        return self.design.loss_and_grad_at(self.data, scores)
+
     def smooth_value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor]:
         """Value and gradient of the smooth part (loss plus smoothed terms); costs one pass."""
         self.counts.charge(forward=self.design.share, adjoint=self.design.share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,14 @@ class Ranks:
     def gathered(self, value: T) -> list[T]:
         """Values of all ranks, in their order; any object that can be pickled."""
         return [value]
+
+    def concatenated(self, part: Tensor) -> Tensor:
+        """Rows of all ranks, in their order, on each of them."""
+        return part
+
+    def place(self, own: int) -> tuple[int, int]:
+        """Number of items of earlier ranks, and of all, where this rank has ``own``."""
+        return 0, own
 
     def agreed(self, decision: T | None) -> T | None:
         """Decision of the first rank that has taken one; None if no rank has."""
@@ -151,6 +160,7 @@ class ProcessRanks(Ranks):
         if not dist.is_initialized():
             try:
                 dist.init_process_group(backend, timeout=timedelta(minutes=minutes))
+                atexit.register(_leave)
             except (RuntimeError, ValueError) as error:
                 raise RankError(
                     f"ranks: the processes did not meet ({_first_line(error)}); check that "
@@ -203,6 +213,13 @@ class ProcessRanks(Ranks):
             dist.all_gather_object(found, value, group=self.group)
         return found
 
+    def concatenated(self, part: Tensor) -> Tensor:
+        return torch.cat([each.to(part) for each in self.gathered(part.detach().cpu())])
+
+    def place(self, own: int) -> tuple[int, int]:
+        numbers = self.gathered(own)
+        return sum(numbers[: self.rank]), sum(numbers)
+
     def agreed(self, decision: T | None) -> T | None:
         if not self.largest(decision is not None):
             return None
@@ -249,9 +266,16 @@ class ProcessRanks(Ranks):
             ) from error
 
 
+def _leave() -> None:
+    """End the group before the interpreter: its threads would abort the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def _named_by_environment() -> bool:
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].strip()
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line.partition(". This is typically")[0].strip()

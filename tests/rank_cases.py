@@ -4,19 +4,22 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
+from scipy.sparse import csr_array
 from solver_cases import CHAIN, PAIRS
 from strategies import classification
 
 import proxmtl as pm
 from proxmtl.latent import LatentMTL
-from proxmtl.ranks import ALONE
+from proxmtl.latent.strengths import shared_strengths
 
+HERE = Path(__file__).parent
 N, D, M = 90, 6, 4
 WEIGHTS = 0.5 + torch.rand(N, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-STOP = pm.RelativeGap(1e-7) | pm.RelativeKKT(1e-9) | pm.MaxIterations(1500)
+STOP = pm.RelativeGap(1e-4) | pm.MaxIterations(100)
 ELASTIC = [pm.L1(0.02), pm.SquaredFrobenius(0.01)]
 
 
@@ -37,15 +40,17 @@ def problem(ranks, penalties, loss=None, *, intercept=True, kind="shared", dtype
         Y = X @ torch.ones(D, M, dtype=dtype) + Y
     weights = WEIGHTS[own].to(dtype)
     if kind == "task":
-        design = pm.TaskDesign([X[own][m:] for m in range(M)], intercept=intercept)
-        Y = [Y[own][m:, m] for m in range(M)]
+        parts = [slice(max(own.start, m), own.stop) for m in range(M)]  # not equally many
+        design = pm.TaskDesign([X[part] for part in parts], intercept=intercept)
+        Y = [Y[part, m] for m, part in enumerate(parts)]
         weights = None
     elif kind == "streamed":
         size = (3 * 2 + 3) * D * X.element_size()  # a few rows at a time
         design = pm.StreamedDesign([X[own].numpy()], intercept=intercept, memory=4 * size)
         Y = Y[own]
     else:
-        design = pm.SharedDesign(X[own].to_sparse_csr() if kind == "sparse" else X[own], intercept=intercept)
+        given = csr_array(X[own].numpy()) if kind == "sparse" else X[own]
+        design = pm.SharedDesign(given, intercept=intercept)
         Y = Y[own]
     options = {"reduction": "mean" if isinstance(loss, pm.WestonWatkins) else "task_mean"}
     return pm.Problem.of(
@@ -89,8 +94,7 @@ def solved(name, ranks):
     """Solution, objective, gap and iterations of a case."""
     solver, penalties, options = CONVEX[name]
     posed = problem(ranks, penalties, **options)
-    rough = {"SPGD", "IRLS"}
-    stop = pm.MaxIterations(20) if name in rough else STOP
+    stop = pm.MaxIterations(20) if name in ("SPGD", "IRLS") else STOP
     result = pm.minimize(posed, solver, stop=stop)
     found = result.certificate
     return {
@@ -104,8 +108,68 @@ def solved(name, ranks):
     }
 
 
-def run_all(ranks, names=CONVEX):
-    return {name: solved(name, ranks) for name in names}
+LATENT = {
+    "latent, auto": {},
+    "latent, own parts": {"own_strength": 0.5, "n_latents": "auto"},
+    "latent, panoc": {"algorithm": "panoc"},
+    "latent, palm": {"algorithm": "palm"},
+    "latent, paper": {"algorithm": "paper", "max_passes": 60},
+    "latent, revived": {"init": "zero", "revive": True},
+    "latent, tasks apart": {"kind": "task"},
+}
+
+
+def model(name):
+    """The factored model of a case, and the kind of its features."""
+    options = {"n_latents": 3, "tol": 1e-6, "max_passes": 100, **LATENT[name]}
+    kind = options.pop("kind", "shared")
+    strengths = {"group_strength": 0.02, "l1_strength": 0.01, "frobenius_strength": 0.01}
+    return LatentMTL(PAIRS, **strengths, **options), kind
+
+
+def latent_problem(name, ranks):
+    """The problem of the factored model of a case."""
+    made, kind = model(name)
+    posed = problem(ranks, [], kind=kind)
+    return made.problem(posed.design, posed.targets)
+
+
+def latent(name, ranks):
+    """As :func:`solved`, for the factored model."""
+    made, kind = model(name)
+    posed = problem(ranks, [], kind=kind)
+    result = made.solve(posed.design, posed.targets)
+    blocks = [result.L, result.S, result.intercept]
+    blocks += [] if result.own is None else [result.own]
+    return {
+        "solution": result.coef,
+        "blocks": blocks,
+        "objective": result.certificate.objective,
+        "gap": None,
+        "kkt": result.certificate.relative_kkt,
+        "iterations": result.iterations,
+        "passes": result.passes,
+        "status": result.status.name,
+    }
+
+
+def strengths(name, ranks):  # noqa: ARG001
+    """Default strengths of the convex model of shared and own parts."""
+    posed = problem(ranks, [], loss=pm.Logistic())
+    weights = WEIGHTS[rows_of(ranks)]
+    found = shared_strengths(posed, pm.Groups.single(M), weights)
+    return {"solution": torch.tensor(found, dtype=torch.float64), "iterations": 0}
+
+
+CASES = {
+    **dict.fromkeys(CONVEX, solved),
+    **dict.fromkeys(LATENT, latent),
+    "strengths": strengths,
+}
+
+
+def run_all(ranks, names=CASES):
+    return {name: CASES[name](name, ranks) for name in names}
 
 
 def start(script, size, *arguments, env=None):
@@ -119,7 +183,7 @@ def start(script, size, *arguments, env=None):
         subprocess.Popen(
             [sys.executable, str(script), *map(str, arguments)],
             env={**shared, "RANK": str(rank)},
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -127,6 +191,20 @@ def start(script, size, *arguments, env=None):
     ]
 
 
+def ended(processes, codes=None, seconds=240):
+    """Errors that processes have written, which must end with these exit codes (default: 0)."""
+    end = time.monotonic() + seconds
+    try:
+        errors = [each.communicate(timeout=max(1, end - time.monotonic()))[1] for each in processes]
+    finally:
+        for each in processes:  # those that still run
+            each.kill()
+            each.wait()
+            each.stderr.close()
+    assert [each.returncode for each in processes] == (codes or [0] * len(processes)), errors
+    return errors
+
+
 if __name__ == "__main__":
     ranks = pm.ProcessRanks.join(minutes=2)
-    torch.save(run_all(ranks, sys.argv[2:] or CONVEX), f"{sys.argv[1]}-{ranks.rank}.pt")
+    torch.save(run_all(ranks, sys.argv[2:] or CASES), f"{sys.argv[1]}-{ranks.rank}.pt")

@@ -293,6 +293,11 @@ class Design(ABC):
         value, residuals = data.value_and_gradient(scores)
         return scores, value, self.adjoint(residuals)
 
+    def loss_and_grad_at(self, data: DataTerm, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss (0-d) and its gradient in the parameter, from scores; costs half a pass."""
+        value, residuals = data.value_and_gradient(scores)
+        return value, self.adjoint(residuals)
+
     def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (0-d) and its gradient in ``W``; costs one pass."""
         return self.evaluate(data, W)[1:]

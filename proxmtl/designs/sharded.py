@@ -119,6 +119,10 @@ class ShardedDesign(Design):
         scores, value, grad = self.own.evaluate(data.own, W)
         return scores, *self.ranks.sum(value, grad)
 
+    def loss_and_grad_at(self, data: DataTerm, scores: Tensor) -> tuple[Tensor, Tensor]:
+        value, grad = self.ranks.sum(*self.own.loss_and_grad_at(data.own, scores))
+        return value, grad
+
     def loss_and_grad(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor]:
         value, grad = self.ranks.sum(*self.own.loss_and_grad(data.own, W))
         return value, grad
@@ -150,6 +154,11 @@ class ShardedDesign(Design):
                     "labels: are not divided among the ranks of the features; pose the problem by "
                     "Problem.of, or give Targets.from_labels the same ranks."
                 )
+
+    def inner_products(self, task: int, entries: Tensor) -> Tensor:
+        """Inner products of the samples that the ranks ask for, one rank's after another's."""
+        X = self.ranks.concatenated(self.own.samples(task, entries))
+        return X @ X.T
 
     def figure(self) -> float | None:
         return self.own.known_figure

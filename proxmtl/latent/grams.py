@@ -35,7 +35,7 @@ def by_task(problem: LatentProblem | Problem, values: Tensor) -> list[Tensor]:
 def gram_passes(problem: LatentProblem, rows: float) -> float:
     """Operations of Gram matrices of ``rows`` rows in total, in passes over the data."""
     _, D, side = sides(problem)
-    return rows * side**2 / (2 * D * problem.data.shape.numel())
+    return rows * side**2 / (2 * D * problem.data.n_scores)
 
 
 def full_grams(problem: LatentProblem) -> tuple[Tensor, Tensor]:

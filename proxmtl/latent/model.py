@@ -266,7 +266,7 @@ class LatentMTL:
             if sample_weight is not None:
                 raise ValueError("sample_weight: the Targets given bring their own; leave it out.")
             return Y
-        if isinstance(design, TaskDesign) and not isinstance(Y, (list, tuple)):
+        if isinstance(getattr(design, "own", design), TaskDesign) and not isinstance(Y, (list, tuple)):
             Y = list(as_float_tensor("labels", Y).T)
         return Targets.from_labels(
             Y,
@@ -274,6 +274,7 @@ class LatentMTL:
             class_weight=self.class_weight,
             reduction=self.reduction,
             like=torch.empty(0, dtype=design.dtype, device=design.device),
+            ranks=design.ranks,
         )
 
     def _design(self, X: Features) -> Design:

@@ -107,8 +107,8 @@ def critical_strength(problem: Problem, groups: Groups) -> float:
     for slope, u, v in directions(posed, slopes):
         moved = posed.weights(posed.blocks(zero._replace(L=u[:, None], S=v[None])))
         posed.counts.charge(forward=1)
-        bend = posed.targets.weights * posed.design.scores(moved).square()
-        h = float(bend.sum(dtype=torch.float64)) * posed.loss.curvature_bound
+        bend = posed.data.weighted_squares(posed.design.scores(moved))
+        h = bend * posed.loss.curvature_bound
         cost = float(posed.latent_penalties(*rebalance(posed, u[:, None], v[None])))
         if h > 0:
             strengths.append(0.75 * slope * (slope / (2 * h)) ** (1 / 3) / cost)

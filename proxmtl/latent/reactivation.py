@@ -73,14 +73,14 @@ def _best(problem: LatentProblem, blocks: Blocks) -> tuple[Tensor, Tensor] | Non
     G, _ = problem.design.split(problem.design.adjoint(residuals))
     problem.counts.charge(forward=1, adjoint=1)
     least = -WORTHWHILE * abs(float(start) + problem.penalty(blocks))
-    found, weights = None, problem.data.at(Z.dtype).weights
+    found = None
     for slope, u, v in directions(problem, G):
         # without intercept, which the descent adapts later
         Zd = problem.design.scores(
             problem.weights((u[:, None], v[None], *(torch.zeros_like(b) for b in blocks[2:])))
         )
         problem.counts.charge(forward=1)
-        bend = float((weights * Zd.square()).sum()) * problem.loss.curvature_bound
+        bend = problem.data.weighted_squares(Zd) * problem.loss.curvature_bound
         if not bend > 0:
             continue
         lengths = [scale * slope / bend for scale in SCALES]

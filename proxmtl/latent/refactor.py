@@ -96,7 +96,7 @@ def refactor_passes(problem: LatentProblem, L: Tensor, S: Tensor) -> float:
     D, K = L.shape[0], int(_live(L, S).sum())
     evaluations = ITERATIONS * len(SMOOTHING_STAGES)
     one = 4 * D * K**2 + 4 * K**3
-    return evaluations * one / (4 * D * problem.data.shape.numel())
+    return evaluations * one / (4 * D * problem.data.n_scores)
 
 
 def _one_group(groups: Groups) -> bool:

@@ -54,18 +54,22 @@ def ridge_of_labels(problem: Problem, copies: Tensor, norms: float) -> float:
     labels = by_task(problem, problem.data.at(torch.float64).labels)
     errors = torch.zeros(len(RIDGES), dtype=torch.float64)
     rows: _Rows | None = None
+    ranks = targets.ranks
     alike = targets.task_of is None and bool((copies == copies[:, :1]).all())
+    alike = not ranks.largest(not alike)
     most = ROWS_OF_ALL if alike else ROWS
     for m in _spaced(len(counts), TASKS).tolist():
         seen = torch.nonzero(counts[m]).flatten()
-        seen = seen[_spaced(len(seen), most).to(seen.device)]
-        if len(seen) < 2:
+        first, total = ranks.place(len(seen))
+        if total < 2:
             continue
-        weights = counts[m][seen].cpu()
+        own = _spaced(total, most) - first
+        seen = seen[own[(own >= 0) & (own < len(seen))].to(seen.device)]
+        weights = ranks.concatenated(counts[m][seen].cpu())
         if rows is None or not alike:
             inner = problem.design.inner_products(m, seen).cpu()
             rows = _Rows.of(weights, inner, intercept=problem.design.intercept)
-        errors += rows.errors(labels[m][seen].cpu(), norms)
+        errors += rows.errors(ranks.concatenated(labels[m][seen].cpu()), norms)
     return _lowest(errors) if bool(errors.any()) else 1.0
 
 

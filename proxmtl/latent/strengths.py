@@ -238,7 +238,8 @@ class _Counted(NamedTuple):
             given = torch.as_tensor(sample_weight).to(copies)
             rows = given if given.ndim == 1 else given.mean(dim=1)
             copies = copies * (given if given.ndim == copies.ndim else given[:, None])
-        unit = float(weights.sum() / copies.sum())
+        weighed, counted = problem.data.ranks.sum(weights.sum(), copies.sum())
+        unit = float(weighed / counted)
         moments = problem.design.moments(rows)
         squares = moments.std.square()
         some = bool(moments.std.any())
@@ -294,7 +295,9 @@ class _Null:
     def untuned_own(self) -> float:
         """Default ridge on own parts, from the labels of single tasks and the loss."""
         data = self.problem.data
-        told = float(data.curvature(self.scores).sum() / data.at(torch.float64).weights.sum())
+        weights = data.at(torch.float64).weights
+        bend, total = data.ranks.sum(data.curvature(self.scores).sum(), weights.sum())
+        told = float(bend / total)
         return told * ridge_of_labels(self.problem, self.labels.copies, self.labels.norms)
 
     def noise_share(self, groups: Groups) -> float:
@@ -335,7 +338,7 @@ class _Null:
 def _products(problem: Problem, residuals: Tensor) -> Tensor:
     """Inner products of the tasks' residuals, (M, M)."""
     if problem.targets.task_of is None:
-        return residuals.T @ residuals
+        return problem.data.ranks.total(residuals.T @ residuals)
     return torch.diag(problem.targets.per_task(residuals.square()))
 
 

@@ -141,8 +141,8 @@ def sizes(problem: LatentProblem, blocks: Blocks) -> Sizes:
     latents = int(((L != 0).any(0) & (S != 0).any(1)).sum())
     dead = (S.shape[0] - latents) * (L.shape[0] + S.shape[1])
     return Sizes(
-        labels=problem.data.shape.numel(),
-        observed=int(problem.data.observed().sum()),
+        labels=problem.data.n_scores,
+        observed=problem.data.n_observed,
         features=L.shape[0],
         tasks=S.shape[1],
         latents=latents,

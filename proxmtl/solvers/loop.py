@@ -137,6 +137,11 @@ class _Loop(Generic[P, S, X]):
         ranks: Ranks = getattr(getattr(self.problem, "data", None), "ranks", ALONE)
         return ranks
 
+    @cached_property
+    def heard(self) -> bool:
+        """Whether any rank has a callback, which may stop the run."""
+        return bool(self.ranks.largest(self.callback is not None))
+
     @property
     def passes(self) -> float:
         return self.problem.counts.passes - self.start_passes
@@ -192,7 +197,7 @@ class _Loop(Generic[P, S, X]):
         interrupt = logged and self.callback is not None and bool(self.callback(progress))
         if decision is None and interrupt:
             decision = Decision(Status.INTERRUPTED, "the callback returned a true value")
-        return self.ranks.agreed(decision)
+        return self.ranks.agreed(decision) if self.heard else decision
 
     def _report(self, state: S, progress: Progress) -> None:
         """Record the last iteration and report it, if that has not been done."""

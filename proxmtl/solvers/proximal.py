@@ -170,9 +170,8 @@ def sufficient_decrease(
         return True, True
     move = float((x - model.z).square().sum())
     curvature = sum(term.lipschitz for term in problem.smooth_terms)
-    bregman = problem.data.bregman(scores, model.scores)
+    bregman, allowance = problem.data.bregman_with_error(scores, model.scores, model.value)
     bound = move * (1 / step - curvature) / 2
-    allowance = problem.data.bregman_error(model.scores, model.value)
     # accept values that are not finite: no shorter step helps, and the loop reports divergence
     accepted = not bregman > bound + allowance or not math.isfinite(bregman)
     # accept a move that is mere rounding: the search would reject ever shorter steps without end
@@ -280,8 +279,7 @@ def trial_step(step: float, rule: StepRule, *, room: bool) -> float:
 
 def smooth_gradient(problem: Problem, x: Tensor, scores: Tensor) -> tuple[float, Tensor]:
     """Smooth part and its gradient at a point whose scores are known; costs half a pass."""
-    value, residuals = problem.data.value_and_gradient(scores)
-    grad = problem.adjoint(residuals)
+    value, grad = problem.loss_and_grad_at(scores)
     extra, extra_grad = problem.smooth_terms_value_and_grad(x)
     return float(value + extra), grad if extra_grad is None else grad + extra_grad
 

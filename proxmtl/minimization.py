@@ -11,6 +11,7 @@ from proxmtl.arrays import as_float_tensor
 from proxmtl.problem import Problem
 from proxmtl.result import Result
 from proxmtl.solvers.base import Callback, Solver
+from proxmtl.solvers.checkpoints import Kept, Store
 from proxmtl.solvers.choice import solver_for
 from proxmtl.solvers.loop import run
 from proxmtl.state import State
@@ -30,6 +31,7 @@ def minimize(
     max_iter: int | None = None,
     state: State | None = None,
     callback: Callback | None = None,
+    checkpoint: Store | None = None,
 ) -> Result[Tensor]:
     """Minimise the objective of a problem and certify the solution.
 
@@ -53,6 +55,9 @@ def minimize(
         Resume from a previous result's ``state`` with the same problem and solver.
     callback : callable, optional
         Called with a :class:`Progress` after each iteration; a true return value stops the run.
+    checkpoint : Checkpoint, optional
+        Keeps the state of the run in a folder, from which the same call goes on after an
+        interruption (:class:`proxmtl.io.Checkpoint`).
 
     Returns
     -------
@@ -62,8 +67,10 @@ def minimize(
     Raises
     ------
     ValueError
-        If ``x0`` or ``state`` does not fit the problem, or ``tol`` or ``max_iter`` is given as well
-        as ``stop``.
+        If ``x0`` or ``state`` does not fit the problem, ``tol`` or ``max_iter`` is given as well as
+        ``stop``, or ``checkpoint`` as well as ``state``.
+    InputError
+        If the checkpoint is damaged or of another solve.
     UnsupportedError
         If the problem lacks something that the solver needs; raised before the first iteration.
     """
@@ -87,7 +94,12 @@ def minimize(
         raise ValueError("tol, max_iter: are those of the default rule; put them into stop.")
     if solver is None:
         solver = solver_for(problem, tolerance=tolerance, most=stop.most_passes, state=state)
-    return run(problem, solver, start, stop, state=state, callback=callback)
+    if checkpoint is not None and state is not None:
+        raise ValueError("state, checkpoint: give one of them; a checkpoint holds a state.")
+    kept = Kept.of(checkpoint, solver, problem.data, problem.regularizers)
+    if kept is not None:
+        state = kept.last(solver)
+    return run(problem, solver, start, stop, state=state, callback=callback, keeper=kept)
 
 
 def _check(name: str, given: object, kind: type, example: str) -> None:

@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "minimization": ENGINE,
     "latent": ENGINE,
     "baselines": {"latent"} | ENGINE,
-    "io": {"documents", "limits", "machine", "naming", "sources", "text_tables", "wording"},
+    "io": {"documents", "limits", "machine", "naming", "ranks", "sources", "text_tables", "wording"},
     "experiments": {"arrays", "groups", "label_coding", "numerics"},
     "selection": MODEL | {"adjoints", "experiments", "io"},
     "estimators": MODEL | {"experiments", "io", "selection"},

@@ -1,6 +1,7 @@
 """Readers of input files, and atomic writers of models, outputs and run folders."""
 
 from proxmtl.io.atomic import atomic_path, write_json, write_text
+from proxmtl.io.checkpoint import Checkpoint
 from proxmtl.io.classes import Classes, read_classes
 from proxmtl.io.digits import DIGIT_ATTRIBUTES, DIGIT_GROUPS, load_digit_attributes
 from proxmtl.io.errors import InputError
@@ -30,6 +31,7 @@ __all__ = [
     "DIGIT_GROUPS",
     "FEATURE_SUFFIXES",
     "FORMAT_VERSION",
+    "Checkpoint",
     "Classes",
     "Features",
     "InputError",

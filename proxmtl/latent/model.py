@@ -24,6 +24,7 @@ from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.solvers.base import Callback, Solver, check_state
 from proxmtl.solvers.blocks import Blocks
+from proxmtl.solvers.checkpoints import Kept, Store
 from proxmtl.solvers.loop import run
 from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC
@@ -191,6 +192,7 @@ class LatentMTL:
         state: State | None = None,
         stop: Stop | None = None,
         callback: Callback | None = None,
+        checkpoint: Store | None = None,
     ) -> LatentResult:
         """Solve on the given data.
 
@@ -206,6 +208,9 @@ class LatentMTL:
             Default ``RelativeKKT(tol) | MaxPasses(max_passes)``.
         callback : callable, optional
             Called with a :class:`Progress`; a true return value stops the run.
+        checkpoint : Checkpoint, optional
+            Keeps the state of the run in a folder, from which the same call goes on after an
+            interruption (:class:`proxmtl.io.Checkpoint`).
         """
         problem = self.problem(X, Y, sample_weight)
         few = self.algorithm == "paper"  # whose iterations are few and long
@@ -214,6 +219,11 @@ class LatentMTL:
             accuracy = RelativeKKT(self.tol or sys.float_info.min, every=1 if few else 50)
             stop = accuracy | MaxPasses(self.max_passes)
         solver = self._solver(problem, stop.most_passes)
+        kept = Kept.of(checkpoint, solver, problem.data, [self])
+        if kept is not None:
+            if state is not None:
+                raise ValueError("state, checkpoint: give one of them; a checkpoint holds a state.")
+            state = kept.last(solver)
         if state is None:
             with problem.counts.limited(stop.most_passes):
                 start = self._start(problem, warm_start)
@@ -238,6 +248,7 @@ class LatentMTL:
             callback=callback,
             log_every=1 if few else 10,
             spent=problem.counts.passes,
+            keeper=kept,
         )
         return self._package(problem, solver, result, stop)
 

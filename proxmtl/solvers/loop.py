@@ -8,7 +8,7 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from proxmtl.counts import OutOfPassesError
 from proxmtl.ranks import ALONE, Ranks
@@ -19,7 +19,7 @@ from proxmtl.solvers.lowest import Candidate, Point, lowest
 from proxmtl.state import State, cloned
 from proxmtl.stopping import Decision, Progress, Stop
 
-__all__ = ["has_own_step", "judged", "null_candidates", "run"]
+__all__ = ["Keeper", "has_own_step", "judged", "null_candidates", "run"]
 
 logger = logging.getLogger("proxmtl")
 
@@ -39,6 +39,7 @@ def run(
     log_every: int = 1,
     spent: float = 0.0,
     null: bool = True,
+    keeper: Keeper | None = None,
 ) -> Result[X]:
     """Run a solver until a stopping rule, the callback or the limit of passes ends the run.
 
@@ -61,9 +62,11 @@ def run(
     null : bool
         Whether the null point is a candidate. False for a run inside an outer solver, which would
         otherwise continue from zero weights.
+    keeper : Keeper, optional
+        Saves states of the run.
     """
     solver.check(problem)
-    loop = _Loop(problem, solver, stop, callback, log_every, null)
+    loop = _Loop(problem, solver, stop, callback, log_every, null, keeper)
     start_passes = problem.counts.passes - spent
     if state is not None:
         check_state(solver, state)
@@ -88,6 +91,7 @@ def run(
         # only this number is kept of the first state, which then can be freed
         claim = solver.start_claim(loop.view, state)
         last, best, progress, decision = loop.descend(state)
+    loop.keep(last, progress)
     candidates: list[Candidate[X]] = []
     if not resumed:
         start = cloned(x0)
@@ -105,6 +109,16 @@ def run(
     return loop.result(last, progress, decision, candidates)
 
 
+class Keeper(Protocol):
+    """What saves states of a run."""
+
+    def due(self, seconds: float) -> bool:
+        """Whether to save a state now, ``seconds`` after the start."""
+
+    def save(self, state: Any, seconds: float) -> None:
+        """Save a state."""
+
+
 @dataclass
 class _Loop(Generic[P, S, X]):
     """A run: problem, solver and rules, with its history so far."""
@@ -115,6 +129,7 @@ class _Loop(Generic[P, S, X]):
     callback: Callback | None
     log_every: int
     null: bool
+    keeper: Keeper | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     begin: float = field(default_factory=time.perf_counter)
     start_passes: float = 0.0
@@ -197,7 +212,21 @@ class _Loop(Generic[P, S, X]):
         interrupt = logged and self.callback is not None and bool(self.callback(progress))
         if decision is None and interrupt:
             decision = Decision(Status.INTERRUPTED, "the callback returned a true value")
-        return self.ranks.agreed(decision) if self.heard else decision
+        if self.heard:
+            decision = self.ranks.agreed(decision)
+        if decision is None and self.keeper is not None and self.keeper.due(progress.seconds):
+            self.keep(state, progress)
+        return decision
+
+    def keep(self, state: S, progress: Progress) -> None:
+        """Save a state, if there is somebody to keep it."""
+        if self.keeper is not None:
+            self.keeper.save(replace(state, data=self.figures), progress.seconds)
+
+    @cached_property
+    def figures(self) -> dict[str, float]:
+        """Checksums of the data, by which a state recognises them."""
+        return data_figures(self.problem, self.view)
 
     def _report(self, state: S, progress: Progress) -> None:
         """Record the last iteration and report it, if that has not been done."""
@@ -227,7 +256,7 @@ class _Loop(Generic[P, S, X]):
         found = lowest(last, [*candidates, *self._null(solution)])
         decision = judged(decision, found, progress, self.stop)
         if self.null:  # not inside an outer run: the state may be saved by the user
-            state = replace(state, data=data_figures(self.problem, self.view))
+            state = replace(state, data=self.figures)
         kind = type(self.solver).__name__
         logger.debug("%s: %s, %s", kind, decision.status.name, found.certificate)
         return self._package(found, decision, state, passes, progress.seconds)

@@ -1,0 +1,74 @@
+"""Saving the states of a run, and resuming it from the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from proxmtl.data_term import DataTerm
+from proxmtl.ranks import Ranks
+from proxmtl.solvers.base import Solver
+from proxmtl.state import State
+
+__all__ = ["Kept", "Store"]
+
+
+class Store(Protocol):
+    """Where states are kept: :class:`proxmtl.io.Checkpoint`."""
+
+    def due(self, seconds: float) -> bool:
+        """Whether it is time to save, ``seconds`` after the start of the run."""
+
+    def load(self, identity: Mapping[str, str], ranks: Ranks) -> dict[str, Any] | None:
+        """Fields of the last state of the solve that ``identity`` describes, if there is one."""
+
+    def save(
+        self,
+        fields: Mapping[str, Any],
+        identity: Mapping[str, str],
+        iteration: int,
+        seconds: float,
+        ranks: Ranks,
+    ) -> None:
+        """Save the fields of a state."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The states of one solve, in a store."""
+
+    store: Store
+    identity: Mapping[str, str]
+    ranks: Ranks
+
+    @classmethod
+    def of(
+        cls,
+        store: Store | None,
+        solver: Solver[Any, Any, Any],
+        data: DataTerm,
+        penalties: Sequence[object],
+    ) -> Kept | None:
+        """States of a solver of a loss plus penalties; None without a store."""
+        if store is None:
+            return None
+        identity = {
+            "solver": type(solver).__name__,
+            "loss": repr(data.loss),
+            "penalties": repr([*penalties]),
+        }
+        return cls(store, identity, data.ranks)
+
+    def last(self, solver: Solver[Any, Any, Any]) -> State | None:
+        """Return the last state; None if there is none."""
+        fields = self.store.load(self.identity, self.ranks)
+        return None if fields is None else solver.state_type.from_state_dict(fields)
+
+    def due(self, seconds: float) -> bool:
+        """Whether it is time to save."""
+        return self.store.due(seconds)
+
+    def save(self, state: State, seconds: float) -> None:
+        """Save a state."""
+        self.store.save(state.state_dict(), self.identity, state.iteration, seconds, self.ranks)

@@ -25,6 +25,7 @@ __all__ = [
     "column_moments",
     "dot",
     "norm",
+    "row_blocks",
     "unit_of",
 ]
 
@@ -256,6 +257,14 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     pairs = zip(torch.split(a, DOT_ELEMENTS), torch.split(b, DOT_ELEMENTS), strict=True)
     pieces = torch.stack([torch.dot(one, other) for one, other in pairs])
     return pieces.sum(dtype=torch.float64).to(a.dtype)
+
+
+def row_blocks(x: Tensor) -> tuple[Tensor, ...]:
+    """Blocks of rows of a tensor, of at most :data:`BLOCK_ELEMENTS` entries where rows are short.
+
+    What is computed from one block at a time needs no temporary of the size of the whole.
+    """
+    return torch.split(x, max(1, BLOCK_ELEMENTS * len(x) // max(1, x.numel())))
 
 
 def norm(x: Tensor) -> float:

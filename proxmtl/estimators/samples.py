@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from proxmtl.arrays import as_float_tensor, check_same_order
 from proxmtl.designs import Design, SharedDesign, ShiftedDesign, TaskDesign
-from proxmtl.designs.base import consecutive
+from proxmtl.designs.checks import consecutive
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.standardize import Standardization, fit_standardization
 from proxmtl.label_coding import observed_labels

@@ -32,6 +32,9 @@ __all__ = [
 BLOCK_ELEMENTS = 1 << 20
 """Rows are converted to float64 in blocks of at most this many numbers, 8 MiB."""
 
+PIECE_ELEMENTS = 1 << 17
+"""Sums over labels go by blocks of at most this many, 1 MiB of float64."""
+
 SAFE = (1e-140, 1e140)
 """Deviations in this range have squares whose sum neither overflows nor loses digits."""
 
@@ -260,11 +263,12 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def row_blocks(x: Tensor) -> tuple[Tensor, ...]:
-    """Blocks of rows of a tensor, of at most :data:`BLOCK_ELEMENTS` entries where rows are short.
+    """Blocks of rows of a tensor, of at most :data:`PIECE_ELEMENTS` entries where rows are short.
 
-    What is computed from one block at a time needs no temporary of the size of the whole.
+    What is computed from one block at a time needs no temporary of the size of the whole, and stays
+    in the cache.
     """
-    return torch.split(x, max(1, BLOCK_ELEMENTS * len(x) // max(1, x.numel())))
+    return torch.split(x, max(1, PIECE_ELEMENTS * len(x) // max(1, x.numel())))
 
 
 def norm(x: Tensor) -> float:

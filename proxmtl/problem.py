@@ -317,14 +317,10 @@ class Problem(Certified):
         if self.design.sweeps(V.dtype) and not self.design.affine:
             back = self.design.sweep(V, bent)[1][0]
         else:
-            back = self.design.adjoint(
-                self.data.curvature_product(scores, self.design.linear(V))
-            )
+            back = self.design.adjoint(self.data.curvature_product(scores, self.design.linear(V)))
         penalised, bias = self.design.split(V)
         ridge = 2 * self.ridge * penalised
-        return back + self.design.join(
-            ridge, None if bias is None else torch.zeros_like(bias)
-        )
+        return back + self.design.join(ridge, None if bias is None else torch.zeros_like(bias))
 
     @property
     def lipschitz(self) -> float:

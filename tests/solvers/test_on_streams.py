@@ -1,4 +1,4 @@
-"""Solvers on features that are read block by block: the answers of features in memory, few reads."""
+"""Solvers on features that are read block by block: the same answers, by few reads."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,10 @@ SOLVERS = {
 def test_objectives_are_those_of_features_in_memory(name, dtype, intercept, case):
     labels = MISSING if case == "missing" else Y
     weights = WEIGHTS if case == "weights" else None
-    designs = streamed(dtype, intercept=intercept), pm.SharedDesign(X.astype(dtype), intercept=intercept)
+    designs = (
+        streamed(dtype, intercept=intercept),
+        pm.SharedDesign(X.astype(dtype), intercept=intercept),
+    )
     tol = 3e-7 if dtype is np.float64 else 1e-6
     found = [
         pm.minimize(problem(design, labels=labels, weights=weights), solver, tol=tol)
@@ -147,5 +150,8 @@ def test_shares_in_float32_are_added_in_float64():
     assert design.blocks.rows == 1
     ones = torch.ones(4000, 1)
     exact = rows.astype(np.float64).sum()
-    for found in (design.adjoint(ones), design.sweep(torch.zeros(1, 1), lambda rows, _: (ones[rows],))[1][0]):
+    for found in (
+        design.adjoint(ones),
+        design.sweep(torch.zeros(1, 1), lambda rows, _: (ones[rows],))[1][0],
+    ):
         assert float(found) == np.float32(exact)

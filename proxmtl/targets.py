@@ -122,7 +122,7 @@ class Targets:
         if real:
             _check_observed(counts)
         else:
-            target._check_classes(counts)
+            target._check_classes(counts)  # noqa: SLF001 - of this class
         factor = torch.ones(n_tasks, dtype=torch.float64, device=counts.device)
         if task_weight is not None:
             factor = factor * task_weights(task_weight, n_tasks).to(factor)
@@ -131,7 +131,8 @@ class Targets:
         elif reduction == "task_mean":
             factor = factor / counts
         weights = weights * target.broadcast(factor).to(weights)
-        weights = weights * target._class_factors(class_weight, counts).to(weights)
+        of_classes = target._class_factors(class_weight, counts)  # noqa: SLF001 - of this class
+        weights = weights * of_classes.to(weights)
         return replace(target, weights=weights)
 
     @classmethod

@@ -153,7 +153,7 @@ def latent(name, ranks):
     }
 
 
-def strengths(name, ranks):  # noqa: ARG001
+def strengths(name, ranks):
     """Default strengths of the convex model of shared and own parts."""
     posed = problem(ranks, [], loss=pm.Logistic())
     weights = WEIGHTS[rows_of(ranks)]

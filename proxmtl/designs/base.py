@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import cached_property
 from typing import Self
 
@@ -173,6 +173,15 @@ class Design(ABC):
             f"{tuple(L.shape)}; use a SharedDesign or a TaskDesign."
         )
 
+    def windows(self, generator: torch.Generator) -> Generator[tuple[slice, Design]]:  # noqa: ARG002
+        """Go over the samples by parts that can be taken from (:meth:`take`) at little cost.
+
+        Yields the place of a part's samples and its design, which is valid until the next one is
+        asked for: here all samples, in a design that reads them from a disk parts of that, in an
+        order drawn by the generator. Close the iterator unless it ended.
+        """
+        yield slice(None), self
+
     def samples(self, task: int, entries: Tensor) -> Tensor:
         """Features of some samples of a task, in float64.
 
@@ -274,6 +283,20 @@ class Design(ABC):
         scores = self.scores(W)
         residuals = residuals_of(slice(0, len(scores)), scores)
         return scores, tuple(self.adjoint(each) for each in residuals)
+
+    def normal_product(self, V: Tensor, weights: Tensor) -> Tensor:
+        """``X' (c * (X V))`` with the linear part of the scores, whose intercept row is kept.
+
+        A design that reads its features from a disk reads them once, and keeps no scores.
+
+        Parameters
+        ----------
+        V : Tensor
+            Of any number of columns, where the design's scores have as many.
+        weights : Tensor
+            c, which broadcasts with the scores of ``V``.
+        """
+        return self.adjoint(self.linear(V) * weights)
 
     def sweeps(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
         """Whether :meth:`sweep` reads the features once, which is faster than two products."""

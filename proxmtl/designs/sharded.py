@@ -111,6 +111,9 @@ class ShardedDesign(Design):
         scores, adjoints = self.own.sweep(W, residuals_of)
         return scores, self.ranks.sum(*adjoints)
 
+    def normal_product(self, V: Tensor, weights: Tensor) -> Tensor:
+        return self.ranks.total(self.own.normal_product(V, weights))
+
     def reads_once(self, data: DataTerm, columns: int, dtype: torch.dtype) -> bool:
         question = "reads once", type(data.loss), columns, dtype
         return self._agreed(question, self.own.reads_once(data.own, columns, dtype))
@@ -184,9 +187,7 @@ class ShardedDesign(Design):
             raise ValueError("X: no sample of positive weight; there is no mean to compute.")
         share = torch.tensor([total for total, _ in parts], dtype=torch.float64)
         share = (share / share.sum())[:, None]
-        means, stds, reaches = (
-            torch.stack([part[i].cpu() for _, part in parts]) for i in range(3)
-        )
+        means, stds, reaches = (torch.stack([part[i].cpu() for _, part in parts]) for i in range(3))
         # deviations from the first rank's means: those of a constant feature are exactly zero
         apart = means - means[0]
         shift = (share * apart).sum(0)

@@ -277,7 +277,9 @@ class LatentMTL:
             if sample_weight is not None:
                 raise ValueError("sample_weight: the Targets given bring their own; leave it out.")
             return Y
-        if isinstance(getattr(design, "own", design), TaskDesign) and not isinstance(Y, (list, tuple)):
+        if isinstance(getattr(design, "own", design), TaskDesign) and not isinstance(
+            Y, (list, tuple)
+        ):
             Y = list(as_float_tensor("labels", Y).T)
         return Targets.from_labels(
             Y,

@@ -139,6 +139,7 @@ class Loss(ABC):
         weights: Tensor,
         largest: float,
         offset: float = 0.0,
+        *,
         ranks: Ranks = ALONE,
     ) -> float:
         """Return the factor ``s`` in ``[0, largest]`` by which to shrink a dual point.

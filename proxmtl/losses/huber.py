@@ -81,11 +81,12 @@ class Huber(Loss):
         weights: Tensor,
         largest: float,
         offset: float = 0.0,
+        *,
         ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` in its domain."""
         return best_bounded_scale(
-            dual, labels, weights, largest, offset, ranks, bound=self.delta
+            dual, labels, weights, largest, offset, ranks=ranks, bound=self.delta
         )
 
     def check_labels(self, labels: Tensor, weights: Tensor) -> None:

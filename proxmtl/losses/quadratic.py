@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from proxmtl.numerics import row_blocks
 from proxmtl.ranks import ALONE, Ranks
 
 __all__ = [
@@ -31,14 +32,30 @@ class Quadratic:
         weights: Tensor,
         largest: float,
         offset: float = 0.0,
+        *,
         ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
-        observed = weights > 0
-        squares = (dual.square() / torch.where(observed, weights, 1.0)).sum()
-        linear = (labels * dual)[observed].sum()
-        squares, linear = ranks.sum(squares, linear)
-        return best_quadratic_scale(offset - linear.item(), squares.item(), largest)
+        squares, linear, _ = dual_sums(dual, labels, weights, ranks)
+        return best_quadratic_scale(offset - linear, squares, largest)
+
+
+def dual_sums(
+    dual: Tensor, labels: Tensor, weights: Tensor, ranks: Ranks
+) -> tuple[float, float, float]:
+    """Sums of ``u^2 / c`` and of ``y u`` over the observed labels, and the largest ``|u / c|``.
+
+    Rows are taken by blocks, in the precision of the dual point.
+    """
+    sums, steepest = torch.zeros(2, dtype=torch.float64), 0.0
+    for u, y, c in zip(*(row_blocks(each) for each in (dual, labels, weights)), strict=True):
+        observed = c > 0
+        slopes = u / torch.where(observed, c, 1.0).to(u)
+        sums[0] += (u * slopes).sum().item()
+        sums[1] += (y.to(u) * u)[observed].sum().item()
+        steepest = max(steepest, slopes.abs().max().item() if slopes.numel() else 0.0)
+    squares, linear = ranks.total(sums).tolist()
+    return squares, linear, ranks.largest(steepest)
 
 
 def best_bounded_scale(
@@ -47,8 +64,8 @@ def best_bounded_scale(
     weights: Tensor,
     largest: float,
     offset: float,
-    ranks: Ranks,
     *,
+    ranks: Ranks,
     curvature: float = 1.0,
     bound: float = 1.0,
 ) -> float:
@@ -57,13 +74,9 @@ def best_bounded_scale(
     The conjugate is ``phi*(u; y) = curvature u^2 / 2 + y u`` where it is finite, and it is infinite
     for ``|u| > bound``.
     """
-    observed = weights > 0
-    slopes = dual / torch.where(observed, weights, 1.0)
-    squares, linear = ranks.sum((dual * slopes).sum(), (labels * dual)[observed].sum())
-    steepest = ranks.largest(slopes.abs().max().item())
+    squares, linear, steepest = dual_sums(dual, labels, weights, ranks)
     limit = bound / steepest if steepest > 0 else float("inf")
-    squared = curvature * squares.item()
-    return best_quadratic_scale(offset - linear.item(), squared, largest, limit)
+    return best_quadratic_scale(offset - linear, curvature * squares, largest, limit)
 
 
 def best_quadratic_scale(
@@ -87,7 +100,8 @@ def rounding_of_scores(
     Only the rounding of the scores themselves is left, and of their distance to the points where
     the loss bends, which are about ``unit`` away from the label: ``eps (|z| + unit)`` each.
     """
-    size = float((weights * (scores.square() + unit**2)).sum())
+    blocks = zip(row_blocks(scores), row_blocks(weights), strict=True)
+    size = sum(float((c * (z.square() + unit**2)).sum()) for z, c in blocks)
     return curvature * size * torch.finfo(scores.dtype).eps ** 2
 
 

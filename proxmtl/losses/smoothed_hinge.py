@@ -90,9 +90,10 @@ class SmoothedHinge(Loss):
         weights: Tensor,
         largest: float,
         offset: float = 0.0,
+        *,
         ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` in its domain."""
         return best_bounded_scale(
-            dual, labels, weights, largest, offset, ranks, curvature=self.width
+            dual, labels, weights, largest, offset, ranks=ranks, curvature=self.width
         )

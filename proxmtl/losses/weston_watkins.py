@@ -104,6 +104,7 @@ class WestonWatkins(Loss):
         weights: Tensor,
         largest: float,
         offset: float = 0.0,
+        *,
         ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.data_term import SummedLoss
-from proxmtl.designs import ShardedDesign, SharedDesign, ShiftedDesign
+from proxmtl.designs import ShardedDesign, SharedDesign, ShiftedDesign, StreamedDesign
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.newton_steps import no_worse_than_zero
@@ -316,8 +316,8 @@ def _lacking(problem: Problem) -> str:
         return "takes squared Frobenius norms as the only penalty, and needs one"
     design = problem.design
     own = design.own if isinstance(design, ShardedDesign) else design
-    if design.affine or not isinstance(own, SharedDesign | ShiftedDesign):
-        return "needs features that all tasks share, in memory"
+    if design.affine or not isinstance(own, SharedDesign | ShiftedDesign | StreamedDesign):
+        return "needs features that all tasks share"
     if problem.loss.coupled:
         return f"needs tasks of their own, and {type(problem.loss).__name__} couples them"
     return ""

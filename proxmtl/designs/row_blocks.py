@@ -1,0 +1,166 @@
+"""Rows of matrices that need not fit into memory, read in blocks ahead of their use."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["RowBlocks", "RowSource"]
+
+DEPTH = 4
+"""Buffers of a read: one is in use, one is being read into, and the others are full."""
+COPIES = DEPTH + 1
+"""Blocks that a read may take: its buffers, and what a source makes of the rows asked for."""
+BLOCK = 4 << 20
+"""Bytes of a block at most. A block that was just read is still in a shared cache when it is
+computed with, and is long enough that starting its read takes no time beside it."""
+DTYPES = {name: getattr(torch, name) for name in ("float16", "float32", "float64")}
+
+
+class RowSource(Protocol):
+    """What gives rows of features: an array, a memory map, or a file (:func:`open_shards`).
+
+    A source may have a method ``read_into(first, out)``, which reads ``len(out)`` rows from row
+    ``first`` on into an array; else a slice of it is copied.
+    """
+
+    shape: Any
+    dtype: Any
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
+class RowBlocks:
+    """Rows of several matrices, end to end, in blocks that a thread reads ahead of their use.
+
+    Parameters
+    ----------
+    parts : RowSource or sequence of RowSource
+        Matrices (N_i, D) of one type, float16, float32 or float64.
+    memory : int
+        Bytes that a read may take.
+
+    Raises
+    ------
+    ValueError
+        If the matrices are empty or differ in type or width, or ``memory`` has no room for a row.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (N, D) of all rows together.
+    dtype : torch.dtype
+        Type of the rows.
+    rows : int
+        Rows of a block of :meth:`opened`; the last one may have fewer.
+    """
+
+    def __init__(self, parts: RowSource | Sequence[RowSource], memory: int) -> None:
+        self.parts: list[RowSource] = list(parts) if isinstance(parts, (list, tuple)) else [parts]  # type: ignore[list-item]
+        self._check()
+        width, dtype = int(self.parts[0].shape[1]), np.dtype(self.parts[0].dtype)
+        self.memory = memory
+        self.shape = (sum(len(part) for part in self.parts), width)
+        self.dtype: torch.dtype = DTYPES[dtype.name]
+        a_row = width * dtype.itemsize
+        self.most_rows = memory // (COPIES * a_row)
+        if self.most_rows < 1:
+            raise ValueError(
+                f"memory: got {memory:,} bytes; a row takes {COPIES * a_row:,} with its copies."
+            )
+        self.rows = min(self.most_rows, max(1, BLOCK // a_row), self.shape[0])
+        self._starts = np.cumsum([0, *(len(part) for part in self.parts)])
+        self._spare: list[list[Tensor]] = []
+
+    def _check(self) -> None:
+        if not self.parts:
+            raise ValueError("X: no part; give a matrix, or the parts of one.")
+        kinds = {(tuple(part.shape[1:]), str(part.dtype)) for part in self.parts}
+        if len(kinds) > 1 or any(len(part.shape) != 2 or 0 in part.shape for part in self.parts):
+            seen = [tuple(part.shape) for part in self.parts][:4]
+            raise ValueError(
+                f"X: expected matrices (samples, features) of one width and one type, saw shapes "
+                f"{seen}, types {sorted(kind for _, kind in kinds)}."
+            )
+        kind = str(self.parts[0].dtype)
+        if kind not in DTYPES:
+            raise ValueError(f"X: has type {kind}; give float16, float32 or float64.")
+
+    def read_into(self, first: int, out: np.ndarray[Any, Any]) -> None:
+        """Read ``len(out)`` rows from row ``first`` on, which may lie in several parts."""
+        number = int(np.searchsorted(self._starts, first, side="right")) - 1
+        done = 0
+        while done < len(out):
+            part, start = self.parts[number], first + done - int(self._starts[number])
+            count = min(len(out) - done, len(part) - start)
+            here = out[done : done + count]
+            if hasattr(part, "read_into"):
+                part.read_into(start, here)
+            else:
+                np.copyto(here, part[start : start + count])
+            done, number = done + count, number + 1
+
+    @contextmanager
+    def opened(
+        self, *, rows: int | None = None, order: Sequence[int] | None = None
+    ) -> Iterator[Iterator[tuple[slice, Tensor]]]:
+        """Context in which to go over the blocks: places of rows, and the rows (n, D) themselves.
+
+        A block is overwritten after the next one was asked for. Errors of the thread are raised
+        where its block is asked for; at the end of the context no read is under way.
+
+        Parameters
+        ----------
+        rows : int, optional
+            Rows of a block, at most :attr:`most_rows`; default :attr:`rows`.
+        order : sequence of int, optional
+            Numbers of the blocks in the order in which to read them; default ascending.
+        """
+        size = self.rows if rows is None else rows
+        numbers = range(-(-self.shape[0] // size)) if order is None else order
+        buffers = self._buffers(size)
+        reader = ThreadPoolExecutor(1, thread_name_prefix="rows")
+        try:
+            yield self._read(reader, buffers, numbers, size)
+        finally:
+            # a read that was begun must end before its buffer may be used again
+            reader.shutdown(wait=True, cancel_futures=True)
+            if size == self.rows and not self._spare:
+                self._spare.append(buffers)
+
+    def _buffers(self, rows: int) -> list[Tensor]:
+        """Buffers of an earlier read, whose memory the system need not find anew, or new ones."""
+        if rows == self.rows and self._spare:
+            return self._spare.pop()
+        return [torch.empty(rows, self.shape[1], dtype=self.dtype) for _ in range(DEPTH)]
+
+    def _read(
+        self,
+        reader: ThreadPoolExecutor,
+        buffers: list[Tensor],
+        numbers: Sequence[int],
+        size: int,
+    ) -> Iterator[tuple[slice, Tensor]]:
+        def read(turn: int, number: int) -> tuple[slice, Tensor]:
+            place = slice(number * size, min((number + 1) * size, self.shape[0]))
+            block = buffers[turn % DEPTH][: place.stop - place.start]
+            self.read_into(place.start, block.numpy())
+            return place, block
+
+        ahead: deque[Future[tuple[slice, Tensor]]] = deque()
+        turns = iter(enumerate(numbers))
+        while True:
+            while len(ahead) < DEPTH and (turn := next(turns, None)) is not None:
+                ahead.append(reader.submit(read, *turn))
+            if not ahead:
+                return
+            yield ahead.popleft().result()

@@ -31,11 +31,14 @@ def check_sums():
 
 
 def check_errors_are_raised_on_all():
-    with pytest.raises(RankError if FIRST else ValueError, match="rank 1: bad" if FIRST else "bad"):
+    def fail():
         with ranks.together():
             if not FIRST:
                 raise ValueError("bad")
-    with pytest.raises(ValueError, match="features.*on rank 0, and"):
+
+    with pytest.raises(RankError if FIRST else ValueError, match="rank 1: bad" if FIRST else "bad"):
+        fail()
+    with pytest.raises(ValueError, match=r"features.*on rank 0, and"):
         pm.ShardedDesign(pm.SharedDesign(torch.ones(4, 2 + ranks.rank)), ranks)
     X, Y = classification(N, 6, M)
     design = pm.ShardedDesign(pm.SharedDesign(X), ranks)
@@ -51,7 +54,7 @@ def check_errors_are_raised_on_all():
     # one class on each rank, both classes on all: nothing is wrong
     one = torch.full((N, 1), 1.0 if FIRST else -1.0)
     assert pm.Problem.of(design, one, ELASTIC, reduction="mean").data.n_observed == 2 * N
-    with pytest.raises(ValueError, match="only yes|lack a class"):
+    with pytest.raises(ValueError, match="lack a class"):
         pm.Problem.of(design, torch.ones(N, 1), ELASTIC)
 
 

@@ -120,7 +120,8 @@ class ShardedDesign(Design):
 
     def evaluate(self, data: DataTerm, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         scores, value, grad = self.own.evaluate(data.own, W)
-        return scores, *self.ranks.sum(value, grad)
+        value, grad = self.ranks.sum(value, grad)
+        return scores, value, grad
 
     def loss_and_grad_at(self, data: DataTerm, scores: Tensor) -> tuple[Tensor, Tensor]:
         value, grad = self.ranks.sum(*self.own.loss_and_grad_at(data.own, scores))

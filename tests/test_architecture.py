@@ -16,7 +16,17 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "proxmtl.backbones"}
 
 # what each room may import of the others; a room may always import itself
-GROUND = {"groups", "kernels", "machine", "numerics", "documents", "limits", "sources", "wording"}
+GROUND = {
+    "groups",
+    "kernels",
+    "machine",
+    "numerics",
+    "documents",
+    "limits",
+    "row_sources",
+    "sources",
+    "wording",
+}
 MATERIAL = {
     "losses",
     "regularizers",
@@ -49,6 +59,7 @@ MAY_IMPORT = {
     "documents": {"encodings", "limits"},
     "encodings": set(),
     "limits": set(),
+    "row_sources": set(),
     "wording": set(),
     "sources": set(),
     "text_tables": {"encodings", "sources"},
@@ -70,7 +81,16 @@ MAY_IMPORT = {
     "minimization": ENGINE,
     "latent": ENGINE,
     "baselines": {"latent"} | ENGINE,
-    "io": {"documents", "limits", "machine", "naming", "sources", "text_tables", "wording"},
+    "io": {
+        "documents",
+        "limits",
+        "machine",
+        "naming",
+        "row_sources",
+        "sources",
+        "text_tables",
+        "wording",
+    },
     "experiments": {"arrays", "groups", "label_coding", "numerics"},
     "selection": MODEL | {"adjoints", "experiments", "io"},
     "estimators": MODEL | {"experiments", "io", "selection"},

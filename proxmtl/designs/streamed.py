@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,26 +15,14 @@ from proxmtl.designs.base import Design, ResidualsOf
 from proxmtl.designs.products import forward, largest_eigenvalue, swept, transposed
 from proxmtl.designs.shared import SharedDesign
 from proxmtl.numerics import Moments, column_moments
+from proxmtl.row_sources import COPIES, MEMORY, FeatureRows, JoinedRows, RowSource, as_rows
 from proxmtl.targets import Targets
 
-__all__ = ["RowSource", "StreamedDesign"]
+__all__ = ["StreamedDesign"]
 
-COPIES = 3
-"""Blocks in memory at a time: one in use, one being read, and what a source makes of it."""
 CONVERTED = 1 << 20
 """Entries that are converted to float64 at a time."""
 DTYPES = {np.dtype(name): getattr(torch, name) for name in ("float16", "float32", "float64")}
-
-
-class RowSource(Protocol):
-    """What gives rows of features: an array, a memory map, or a file (:func:`open_shards`)."""
-
-    shape: Any
-    dtype: Any
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: Any, /) -> Any: ...
 
 
 class StreamedDesign(Design):
@@ -55,12 +42,14 @@ class StreamedDesign(Design):
     memory : int
         Bytes that a pass may take for features, beside scores and parameters; the default is 256
         MiB.
+    checked : bool
+        Whether the values are known to be finite; nothing is read before the first product then.
 
     Raises
     ------
     ValueError
         If the matrices are empty or differ in type or width, a value is not finite (the first read
-        is made here), or ``memory`` has no room for a row.
+        is made here, unless they are ``checked``), or ``memory`` has no room for a row.
 
     Notes
     -----
@@ -70,7 +59,12 @@ class StreamedDesign(Design):
     """
 
     def __init__(
-        self, X: RowSource | Sequence[RowSource], *, intercept: bool = False, memory: int = 1 << 28
+        self,
+        X: RowSource | Sequence[RowSource],
+        *,
+        intercept: bool = False,
+        memory: int = MEMORY,
+        checked: bool = False,
     ) -> None:
         self.parts: list[RowSource] = list(X) if isinstance(X, (list, tuple)) else [X]  # type: ignore[list-item]
         self._check_parts()
@@ -84,7 +78,9 @@ class StreamedDesign(Design):
         if self.block_rows < 1:
             raise ValueError(f"memory: got {memory:,} bytes; a row takes {size:,} with its copies.")
         self._curvature: list[float] = []
-        self._first_read()
+        self._known: list[tuple[float, float]] = []
+        if not checked:
+            self._survey()
 
     def _check_parts(self) -> None:
         if not self.parts:
@@ -101,8 +97,10 @@ class StreamedDesign(Design):
                 f"X: has type {self.parts[0].dtype}; give float16, float32 or float64."
             )
 
-    def _first_read(self) -> None:
-        """Check that values are finite; find the size and the figure of the features."""
+    def _survey(self) -> tuple[float, float]:
+        """Root mean square and figure of the features, from one read, which checks the values."""
+        if self._known:
+            return self._known[0]
         squares, figure = 0.0, torch.zeros(self.n_features, dtype=torch.float64)
         for rows, block in self._blocks():
             first = rows.start
@@ -114,12 +112,14 @@ class StreamedDesign(Design):
                 if not math.isfinite(squares) and not bool(wide.isfinite().all()):
                     row, column = torch.nonzero(~wide.isfinite())[0].tolist()
                     raise ValueError(
-                        f"X: not finite ({wide[row, column].item()}, first in row {first + row}, "
-                        f"feature column {column}); drop or impute such samples."
+                        f"X: not finite ({wide[row, column].item()}, first in "
+                        f"{JoinedRows(self.parts).place(first + row)}, feature column {column}); "
+                        "drop or impute such samples."
                     )
                 first += len(part)
-        self._size = squares / math.sqrt(self.n_samples * self.n_features)
-        self._weighted = float(figure.norm())
+        size = squares / math.sqrt(self.n_samples * self.n_features)
+        self._known.append((size, float(figure.norm())))
+        return self._known[0]
 
     # ------------------------------------------------------------------ reading
 
@@ -233,17 +233,28 @@ class StreamedDesign(Design):
             )
 
     def figure(self) -> float:
-        return self._weighted
+        return self._survey()[1]
 
     def magnitude(self) -> float:
-        return self._size
+        return self._survey()[0]
 
     def moments(self, weights: Tensor | None = None) -> Moments:
         return column_moments(self.parts, weights)
 
     def take(self, entries: Tensor) -> Design:
-        whole = len(entries) == self.n_samples
-        return self if whole else super().take(entries)
+        if len(entries) == self.n_samples:
+            return self
+        part = self._copy()
+        part.parts, part.n_samples = [self._taken(entries)], len(entries)
+        part._curvature, part._known = [], []  # noqa: SLF001
+        return part
+
+    def samples(self, task: int, entries: Tensor) -> Tensor:  # noqa: ARG002
+        return torch.from_numpy(self._taken(entries)[:]).to(torch.float64)
+
+    def _taken(self, entries: Tensor) -> FeatureRows:
+        whole = as_rows(self.parts[0]) if len(self.parts) == 1 else JoinedRows(self.parts)
+        return whole.take(entries.numpy())
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
         heaviest = targets.weights.to(torch.float64).amax(0)
@@ -252,7 +263,7 @@ class StreamedDesign(Design):
             if self.memory / 2 < 8 * D * D or self.curvature_left < D / (2 * targets.n_tasks):
                 entries = self.n_samples * D
                 rounding = 1 + (entries + 4) * torch.finfo(torch.float64).eps
-                return heaviest * (entries * self._size**2 * rounding)
+                return heaviest * (entries * self._survey()[0] ** 2 * rounding)
             gram = torch.zeros(D, D, dtype=torch.float64)
             for _, block in self._blocks():
                 for part in torch.split(block, max(1, CONVERTED // D)):

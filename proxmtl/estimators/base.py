@@ -15,8 +15,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from proxmtl.arrays import as_python, check_same_order
+from proxmtl.estimators.inputs import checked, stacked
 from proxmtl.estimators.labels import EncodedLabels
-from proxmtl.estimators.samples import Samples, checked, stacked
+from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.standardize import Standardization, identity
 from proxmtl.estimators.state import from_state, to_state
 from proxmtl.estimators.weights import sample_weights
@@ -146,7 +147,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         X
             Features (N, D), float32 or float64 (others become float64), dense or SciPy sparse
             (never converted to dense). If tasks have their own samples, a list of M such matrices,
-            (N_m, D).
+            (N_m, D). Features larger than memory: what :func:`proxmtl.io.open_shards` returns.
         y
             Labels (N, M), or (N,) for one attribute. For a classifier in {0, 1}, {-1, 1} or
             booleans (a single attribute: any two values); for a regressor real numbers. NaN, None,
@@ -233,6 +234,8 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
             moments = self._moments(samples, labels.per_row())
             moments.check_foldable()
             self.mean_, self.scale_ = moments
+            if self.standardize:
+                samples = replace(samples, finite=True)
             self._is_vector = labels.is_vector
             self.label_names_ = None if names is None else list(names)
         if self.standardize:

@@ -114,8 +114,7 @@ class FeatureRows(ABC):
         ValueError
             At the first value that is not finite, with its file, row and column.
         """
-        row = COPIES * self.shape[1] * self.dtype.itemsize
-        size = max(1, self.memory // row)
+        size = max(1, self.memory // (COPIES * self.shape[1] * self.dtype.itemsize))
         for first in range(0, len(self), size):
             rows = slice(first, min(first + size, len(self)))
             block = self[rows]

@@ -265,7 +265,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise _unreadable(path, error) from error
     try:
         with stream:
-            yield stream  # type: ignore[misc]
+            yield stream
     except OSError as error:
         raise _unreadable(path, error) from error
 

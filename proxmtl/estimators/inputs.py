@@ -13,10 +13,13 @@ from sklearn.utils.validation import check_array, validate_data
 from proxmtl.arrays import check_same_order
 from proxmtl.estimators.samples import Samples
 from proxmtl.label_coding import observed_labels
-from proxmtl.row_sources import as_rows, is_rows
+from proxmtl.row_sources import FeatureRows, as_rows, is_rows
 from proxmtl.wording import counted
 
-__all__ = ["checked", "each_task", "is_per_task", "stacked"]
+__all__ = ["checked", "each_task", "is_per_task", "samples_of", "stacked"]
+
+COPIES = 4
+"""Copies of features that an estimator makes: as given, standardised, and of the rows of a fold."""
 
 
 def is_per_task(X: Any) -> bool:
@@ -56,7 +59,7 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = F
                 f"X: has type {rows.dtype}; rows in files are float16, float32 or float64."
             )
         validate_data(estimator, X=rows, y="no_validation", reset=reset, skip_check_array=True)
-        return Samples(rows)
+        return samples_of(rows)
     kinds: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
     if not is_per_task(X):
         y = None if y is None else "no_validation"
@@ -93,6 +96,23 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = F
     if n_sparse:
         return Samples(_canonical(sparse.vstack(parts, format="csr")), task_of)
     return Samples(np.concatenate(parts), task_of)
+
+
+def samples_of(rows: FeatureRows) -> Samples:
+    """Samples of rows in files; small ones are read here, once, and are then in memory.
+
+    Raises
+    ------
+    ValueError
+        If small ones are not finite; names the first.
+    """
+    dtype = np.result_type(rows.dtype, np.float32)
+    if COPIES * len(rows) * rows.shape[1] * dtype.itemsize > rows.memory:
+        return Samples(rows)
+    values = np.empty(rows.shape, dtype)
+    for part, block in rows.blocks():
+        values[part] = block
+    return Samples(values)
 
 
 def _canonical(X: Any) -> Any:

@@ -110,7 +110,7 @@ def open_shards(
         Whether to raise if parquet files have no such column, or the files are of another format.
     memory : int
         Bytes that a pass may take for features; the default is 256 MiB. Results, labels and scores
-        come on top.
+        come on top. Estimators read features that fit into it four times once, and hold them.
 
     Returns
     -------

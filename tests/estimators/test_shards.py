@@ -11,7 +11,7 @@ import pytest
 from sklearn.base import clone
 
 import proxmtl as pm
-from proxmtl.estimators import paths
+from proxmtl.estimators import cross_validated, paths
 from proxmtl.io import InputError, open_shards
 from proxmtl.row_sources import FeatureRows, JoinedRows
 from proxmtl.solvers import span_descent
@@ -104,13 +104,17 @@ def test_narrow_features_give_the_model_of_float32(estimator, dtype, tmp_path):
     np.testing.assert_allclose(found.decision_function(X), scores, atol=2e-2 * np.abs(scores).max())
 
 
+@pytest.mark.filterwarnings("ignore::proxmtl.selection.edges.EdgeWarning")
 @pytest.mark.parametrize("estimator", CHOOSING, ids=named)
 def test_what_is_chosen_is_chosen_of_features_in_memory_too(estimator, monkeypatch, tmp_path):
     # a search ends its descents early, and with other solvers elsewhere: here it does not
     exact = partial(span_descent.descended, most=2000, tolerance=1e-9)
     monkeypatch.setattr(paths, "descended", exact)
+    monkeypatch.setattr(cross_validated, "OWN", (1.0, 0.1, 0.01))
+    monkeypatch.setattr(cross_validated, "SHARED", (0.5, 0.2))
+    monkeypatch.setattr(cross_validated, "EXTENSIONS", 0)
     labels = Z if "Regressor" in named(estimator) else Y
-    rows = shards(tmp_path, memory=1 << 16)
+    rows = shards(tmp_path)
     expected = clone(estimator).fit(X, labels)
     found = clone(estimator).fit(rows, labels)
     pd.testing.assert_frame_equal(found.report_, expected.report_, rtol=1e-3, atol=1e-3)
@@ -155,6 +159,18 @@ def test_partial_fit_goes_on_with_other_shards(tmp_path):
     bad[100, 2] = np.inf
     with pytest.raises(ValueError, match=r"inf, first in .*part-2\.npy, row 29, feature column 2"):
         model.partial_fit(shards(chunks[0], bad), Y)
+
+
+def test_what_fits_into_memory_is_read_once_and_gives_the_very_model(tmp_path):
+    rows = Counted(X, memory=4 * X.nbytes)
+    found = pm.SharedPlusOwnClassifierCV(cv=2, random_state=0).fit(rows, Y)
+    assert rows.read == N
+    expected = pm.SharedPlusOwnClassifierCV(cv=2, random_state=0).fit(X, Y)
+    np.testing.assert_array_equal(found.coef_, expected.coef_)
+    bad = X.copy()
+    bad[75, 2] = np.nan
+    with pytest.raises(ValueError, match=r"part-2\.npy, row 4, feature column 2"):
+        pm.LassoClassifier().fit(shards(tmp_path, bad, memory=1 << 20), Y)
 
 
 def test_reads_are_few():

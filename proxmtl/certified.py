@@ -49,35 +49,39 @@ def measured(design: Design, data: DataTerm, point: Tensor, *, balance: bool) ->
 
 
 class Gathered:
-    """Residuals, and the companions that balance them, gathered block by block in a sweep."""
+    """Residuals, gathered block by block in a sweep, with the companions that balance them."""
 
     def __init__(self, data: DataTerm, *, balance: bool) -> None:
         self.data, self.balance = data, balance
-        self.blocks: list[tuple[Tensor, ...]] = []
+        self.residuals: Tensor | None = None
 
     def residuals_of(self, rows: slice, scores: Tensor) -> tuple[Tensor, ...]:
         """Residuals of some samples, and their companions if there are such."""
-        part = self.data
-        if rows != slice(0, self.data.shape[0]):
-            part = self.data.take(rows, scores.dtype)
+        whole = rows == slice(0, self.data.shape[0])
+        part = self.data if whole else self.data.take(rows, scores.dtype)
         residuals = part.gradient(scores)
+        if whole:
+            self.residuals = residuals
+        else:
+            if self.residuals is None:
+                self.residuals = residuals.new_empty(self.data.shape)
+            self.residuals[rows] = residuals
         companion = part.companion(residuals) if self.balance else None
-        self.blocks.append((residuals,) if companion is None else (residuals, companion))
-        return self.blocks[-1]
+        return (residuals,) if companion is None else (residuals, companion)
 
     def measured(
         self, design: Design, scores: Tensor, grad: Tensor, of_companion: Tensor | None = None
     ) -> Measured:
         """Put together what the sweep gave: scores, and the adjoints of what was gathered."""
-        parts = list(zip(*self.blocks, strict=True))
-        residuals, *companion = (each[0] if len(each) == 1 else torch.cat(each) for each in parts)
+        residuals = self.residuals
+        assert residuals is not None
         if not self.balance:
             return Measured(scores, residuals, grad, None)
-        balanced = self.data.balanced(residuals)
-        assert balanced is not None
         if of_companion is None:
+            balanced = self.data.balanced(residuals)
+            assert balanced is not None
             return Measured(scores, residuals, grad, (balanced, design.adjoint(balanced)))
-        own, other = self.data.balancing(residuals, companion[0])
+        balanced, own, other = self.data.balanced_by_companion(residuals)
         return Measured(scores, residuals, grad, (balanced, own * grad + other * of_companion))
 
 
@@ -327,7 +331,7 @@ def _duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) 
     U, _ = problem.design.split(-grad)
     penalised, _ = problem.design.split(W)
     # an affine design has fixed scores c = scores - A w, which enter the dual as <theta, c>
-    offset = float((residuals * at.scores).sum() - (grad * W).sum())
+    offset = problem.data.inner(residuals, at.scores) - float((grad * W).sum())
     if problem.ridge > 0:
         scale, conjugate = 1.0, _conjugate_with_ridge(problem, U)
     elif problem.regularizer is not None and problem.regularizer.has_conjugate:
@@ -341,7 +345,7 @@ def _duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) 
         largest = math.inf if norm == 0 else 1 / norm
         scale = problem.data.dual_scale(residuals, largest, offset)
         conjugate = 0.0
-    dual_loss = problem.data.conjugate(scale * residuals)
+    dual_loss = problem.data.conjugate(residuals, scale)
     return max(objective + dual_loss - scale * offset + conjugate, 0.0)
 
 

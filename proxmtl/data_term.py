@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from proxmtl.losses import Loss, without_weights
+from proxmtl.numerics import row_blocks
 from proxmtl.targets import Targets
 
 __all__ = ["DataTerm", "OnData", "SummedLoss"]
@@ -18,7 +19,8 @@ class SummedLoss:
     """``F(Z) = sum_i c_i phi(z_i; y_i)``: a loss summed with the weights of its labels.
 
     Every method computes in the precision of the scores that it is given, which have the shape of
-    the labels. Labels and weights are converted to another precision once, and kept.
+    the labels. Sums go over large scores by blocks of rows, and convert labels and weights block by
+    block. Methods that return more than a sum convert labels and weights once, and keep them.
 
     Parameters
     ----------
@@ -52,19 +54,56 @@ class SummedLoss:
         """
         return SummedLoss(self.loss, *map(order, self.converted(dtype or self.labels.dtype)))
 
+    def _blocks(self, *arrays: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Blocks of rows of arrays shaped like the scores, each with its labels and weights."""
+        dtype = arrays[0].dtype
+        own = self._converted.get(dtype, (self.labels, self.weights))
+        for blocks in zip(*map(row_blocks, (*arrays, *own)), strict=True):
+            *given, labels, weights = blocks
+            yield *given, labels.to(dtype), weights.to(dtype)
+
+    def _summed(self, function: Callable[..., Tensor], *arrays: Tensor) -> Tensor:
+        """Sum of a function of arrays shaped like the scores, labels and weights; 0-d."""
+        return _total([function(*block) for block in self._blocks(*arrays)])
+
+    def _mapped(self, function: Callable[..., Tensor], scores: Tensor) -> Tensor:
+        """Function of scores, labels and weights, shaped like the scores."""
+        out, first = scores, 0
+        for block in self._blocks(scores):
+            part = function(*block)
+            if len(part) == len(scores):
+                return part
+            out = out if first else torch.empty_like(scores)
+            out[first : first + len(part)] = part
+            first += len(part)
+        return out
+
     # ------------------------------------------------------------------ values and derivatives
 
     def value(self, scores: Tensor) -> Tensor:
         """``F(Z)``, 0-d."""
-        return self.loss.value(scores, *self.converted(scores.dtype))
+        return self._summed(self.loss.value, scores)
 
     def gradient(self, scores: Tensor) -> Tensor:
         """Gradient in the scores: the residuals ``c phi'(z; y)``, shaped like the scores."""
-        return self.loss.grad(scores, *self.converted(scores.dtype))
+        return self._mapped(self.loss.grad, scores)
 
     def value_and_gradient(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """:meth:`value` and :meth:`gradient`, which share work."""
-        return self.loss.value_and_grad(scores, *self.converted(scores.dtype))
+        values: list[Tensor] = []
+
+        def gradient(*block: Tensor) -> Tensor:
+            value, grad = self.loss.value_and_grad(*block)
+            values.append(value)
+            return grad
+
+        grad = self._mapped(gradient, scores)
+        return _total(values), grad
+
+    def inner(self, first: Tensor, second: Tensor) -> float:
+        """Inner product of two arrays shaped like the scores."""
+        pairs = zip(row_blocks(first), row_blocks(second), strict=True)
+        return sum(float((a * b).sum()) for a, b in pairs)
 
     def terms(self, scores: Tensor) -> Tensor:
         """Weighted losses ``c phi(z; y)`` of the labels, shaped like the scores."""
@@ -85,7 +124,7 @@ class SummedLoss:
 
     def bregman(self, new: Tensor, old: Tensor) -> float:
         """``F(new) - F(old) - <F'(old), new - old>``, summed label by label."""
-        return float(self.loss.bregman(new, old, *self.converted(new.dtype)))
+        return float(self._summed(self.loss.bregman, new, old))
 
     def bregman_terms(self, new: Tensor, old: Tensor) -> Tensor:
         """Terms of :meth:`bregman`, shaped like the scores."""
@@ -94,18 +133,21 @@ class SummedLoss:
 
     def bregman_error(self, scores: Tensor, value: float) -> float:
         """Rounding error to expect of :meth:`bregman` near scores with this value."""
-        return self.loss.bregman_error(scores, self.converted(scores.dtype)[1], value)
+        return self.loss.bregman_error(scores, self.weights, value)
 
     # ------------------------------------------------------------------ duality
 
-    def conjugate(self, dual: Tensor) -> float:
-        """``F*(U)``; infinite outside its domain."""
-        return float(self.loss.conjugate(dual, *self.converted(dual.dtype)))
+    def conjugate(self, dual: Tensor, scale: float = 1.0) -> float:
+        """``F*(scale U)``; infinite outside its domain."""
+
+        def scaled(u: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+            return self.loss.conjugate(scale * u, labels, weights)
+
+        return float(self._summed(scaled, dual))
 
     def dual_scale(self, dual: Tensor, largest: float, offset: float = 0.0) -> float:
         """Factor in ``[0, largest]`` by which to shrink a dual point (:meth:`Loss.dual_scale`)."""
-        labels, weights = self.converted(dual.dtype)
-        return self.loss.dual_scale(dual, labels, weights, largest, offset)
+        return self.loss.dual_scale(dual, self.labels, self.weights, largest, offset)
 
 
 class DataTerm(SummedLoss):
@@ -159,15 +201,16 @@ class DataTerm(SummedLoss):
 
         ``entries`` are ascending indices, or a slice, along the first axis of the scores.
         """
-        targets = self.targets if dtype is None else self.at(dtype)
-        return DataTerm(self.loss, targets.take(entries))
+        part = self.targets.take(entries)
+        return DataTerm(self.loss, part if dtype is None else part.to(dtype))
 
     # ------------------------------------------------------------------ dual points that balance
 
     @cached_property
     def balances(self) -> bool:
         """Whether the loss can balance residuals (:meth:`balanced` is not None)."""
-        return self.balanced(self.zero_scores()) is not None
+        first = self.take(slice(0, 1))
+        return first.balanced(first.zero_scores()) is not None
 
     def balanced(self, residuals: Tensor) -> Tensor | None:
         """Dual point near the residuals, with entries that sum to zero over each task's samples.
@@ -182,10 +225,33 @@ class DataTerm(SummedLoss):
             return None
         return self.loss.companion(residuals, self.converted(residuals.dtype)[1])
 
-    def balancing(self, residuals: Tensor, companion: Tensor) -> tuple[Tensor, Tensor]:
-        """Numbers a and b by task, (M,): ``a R + b C`` is :meth:`balanced`, C the companion."""
-        sums = map(self.per_task, (residuals, companion, residuals - companion))
-        return self.loss.balancing(*sums)
+    def balanced_by_companion(self, residuals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``a R + b C``, which is :meth:`balanced`, and the numbers a and b by task, (M,).
+
+        R are the residuals and C their companion.
+        """
+        sums = [residuals.new_zeros(self.n_tasks) for _ in range(3)]
+        for part, _, R, C in self._companions(residuals):
+            for total, each in zip(sums, (R, C, R - C), strict=True):
+                total += part.per_task(each)
+        own, other = self.loss.balancing(*sums)
+        out = torch.empty_like(residuals)
+        for part, rows, R, C in self._companions(residuals):
+            a, b = map(part.targets.broadcast, (own, other))
+            # a residual that is to be shrunk to zero is, to the bit: both products round alike
+            torch.add(a * R, b * C, out=out[rows])
+        return out, own, other
+
+    def _companions(self, residuals: Tensor) -> Iterator[tuple[DataTerm, slice, Tensor, Tensor]]:
+        """Blocks of samples, with their places, residuals and companions."""
+        first = 0
+        for R in row_blocks(residuals):
+            rows = slice(first, first + len(R))
+            part = self.take(rows)
+            C = part.companion(R)
+            assert C is not None
+            yield part, rows, R, C
+            first = rows.stop
 
     # ------------------------------------------------------------------ sums over samples
 
@@ -202,7 +268,14 @@ class DataTerm(SummedLoss):
 
         Without an intercept, None and the loss at zero.
         """
-        return without_weights(self.loss, self.at(torch.float64), intercept=intercept)
+        return without_weights(self.loss, self.targets, intercept=intercept)
+
+
+def _total(values: list[Tensor]) -> Tensor:
+    """Sum of 0-d tensors, accumulated in float64."""
+    if len(values) == 1:
+        return values[0]
+    return torch.stack(values).sum(dtype=torch.float64).to(values[0].dtype)
 
 
 class OnData:

@@ -25,11 +25,15 @@ __all__ = [
     "column_moments",
     "dot",
     "norm",
+    "row_blocks",
     "unit_of",
 ]
 
 BLOCK_ELEMENTS = 1 << 20
 """Rows are converted to float64 in blocks of at most this many numbers, 8 MiB."""
+
+PIECE_ELEMENTS = 1 << 17
+"""Sums over labels go by blocks of at most this many, 1 MiB of float64."""
 
 SAFE = (1e-140, 1e140)
 """Deviations in this range have squares whose sum neither overflows nor loses digits."""
@@ -256,6 +260,15 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     pairs = zip(torch.split(a, DOT_ELEMENTS), torch.split(b, DOT_ELEMENTS), strict=True)
     pieces = torch.stack([torch.dot(one, other) for one, other in pairs])
     return pieces.sum(dtype=torch.float64).to(a.dtype)
+
+
+def row_blocks(x: Tensor) -> tuple[Tensor, ...]:
+    """Blocks of rows of a tensor, of at most :data:`PIECE_ELEMENTS` entries where rows are short.
+
+    What is computed from one block at a time needs no temporary of the size of the whole, and stays
+    in the cache.
+    """
+    return torch.split(x, max(1, PIECE_ELEMENTS * len(x) // max(1, x.numel())))
 
 
 def norm(x: Tensor) -> float:

@@ -309,12 +309,18 @@ class Problem(Certified):
 
         :meth:`Regularizer.curvature_product` is the contribution of the other regularizers.
         """
-        bent = self.data.curvature_product(scores, self.scores_along(V))
+        self.counts.charge(forward=self.design.share, adjoint=self.design.share)
+
+        def bent(rows: slice, along: Tensor) -> tuple[Tensor]:
+            return (self.data.take(rows).curvature_product(scores[rows], along),)
+
+        if self.design.sweeps(V.dtype) and not self.design.affine:
+            back = self.design.sweep(V, bent)[1][0]
+        else:
+            back = self.design.adjoint(self.data.curvature_product(scores, self.design.linear(V)))
         penalised, bias = self.design.split(V)
         ridge = 2 * self.ridge * penalised
-        return self.adjoint(bent) + self.design.join(
-            ridge, None if bias is None else torch.zeros_like(bias)
-        )
+        return back + self.design.join(ridge, None if bias is None else torch.zeros_like(bias))
 
     @property
     def lipschitz(self) -> float:

@@ -42,7 +42,11 @@ Array = NDArray[Any]
 
 
 class RowSource(Protocol):
-    """What gives rows of features: an array, a memory map, or a file (:func:`open_shards`)."""
+    """What gives rows of features: an array, a memory map, or a file (:func:`open_shards`).
+
+    A source may have a method ``read_into(first, out)``, which reads ``len(out)`` rows from row
+    ``first`` on into an array; else a slice of it is copied.
+    """
 
     shape: Any
     dtype: Any
@@ -155,7 +159,14 @@ class JoinedRows(FeatureRows):
 
     def __init__(self, parts: Sequence[RowSource], *, memory: int = MEMORY) -> None:
         self.parts, self.memory = list(parts), memory
-        kinds = {(tuple(part.shape[1:]), np.dtype(part.dtype)) for part in self.parts}
+        if not self.parts:
+            raise ValueError("X: no part; give a matrix, or the parts of one.")
+        for part in self.parts:
+            if not isinstance(part.dtype, np.dtype):
+                raise ValueError(
+                    f"X: has type {part.dtype}; give float16, float32 or float64 of NumPy."
+                )
+        kinds = {(tuple(part.shape[1:]), part.dtype) for part in self.parts}
         if len(kinds) != 1 or any(len(part.shape) != 2 or 0 in part.shape for part in self.parts):
             seen = [(tuple(part.shape), str(part.dtype)) for part in self.parts][:4]
             raise ValueError(
@@ -170,7 +181,7 @@ class JoinedRows(FeatureRows):
         while done < len(out):
             part, start = self.parts[number], first + done - int(self._starts[number])
             piece = out[done : done + len(part) - start]
-            if isinstance(part, FeatureRows):
+            if hasattr(part, "read_into"):
                 part.read_into(start, piece)
             else:
                 np.copyto(piece, part[start : start + len(piece)])

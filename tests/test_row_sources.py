@@ -121,7 +121,9 @@ def test_a_value_that_is_not_finite_is_named_by_its_part():
 
 
 def test_what_is_no_matrix_or_no_row_raises():
-    for parts in ([], [X, X[:, :2]], [X, X.astype(np.float32)], [X[:0]], [X[0]]):
+    with pytest.raises(ValueError, match="no part"):
+        JoinedRows([])
+    for parts in ([X, X[:, :2]], [X, X.astype(np.float32)], [X[:0]], [X[0]]):
         with pytest.raises(ValueError, match="one width and one type"):
             JoinedRows(parts)
     for rows in ([20], [-1], np.ones(3, dtype=bool)):

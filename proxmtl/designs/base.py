@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import cached_property
 from typing import Self
 
@@ -16,16 +16,7 @@ from proxmtl.data_term import DataTerm
 from proxmtl.numerics import Moments
 from proxmtl.targets import Targets
 
-__all__ = [
-    "BLOCK_ELEMENTS",
-    "Design",
-    "ResidualsOf",
-    "check_features",
-    "check_finite",
-    "check_shape",
-    "consecutive",
-    "nearest_unit",
-]
+__all__ = ["BLOCK_ELEMENTS", "Design", "ResidualsOf", "nearest_unit"]
 
 ResidualsOf = Callable[[slice, Tensor], tuple[Tensor, ...]]
 """Maps a slice of the samples and their scores to arrays of residuals, shaped like the scores."""
@@ -178,6 +169,15 @@ class Design(ABC):
             f"{tuple(L.shape)}; use a SharedDesign or a TaskDesign."
         )
 
+    def windows(self, generator: torch.Generator) -> Generator[tuple[slice, Design]]:  # noqa: ARG002
+        """Go over the samples by parts that can be taken from (:meth:`take`) at little cost.
+
+        Yields the place of a part's samples and its design, which is valid until the next one is
+        asked for: here all samples, in a design that reads them from a disk parts of that, in an
+        order drawn by the generator. Close the iterator unless it ended.
+        """
+        yield slice(None), self
+
     def samples(self, task: int, entries: Tensor) -> Tensor:
         """Features of some samples of a task, in float64.
 
@@ -280,6 +280,20 @@ class Design(ABC):
         residuals = residuals_of(slice(0, len(scores)), scores)
         return scores, tuple(self.adjoint(each) for each in residuals)
 
+    def normal_product(self, V: Tensor, weights: Tensor) -> Tensor:
+        """``X' (c * (X V))`` with the linear part of the scores, whose intercept row is kept.
+
+        A design that reads its features from a disk reads them once, and keeps no scores.
+
+        Parameters
+        ----------
+        V : Tensor
+            Of any number of columns, where the design's scores have as many.
+        weights : Tensor
+            c, which broadcasts with the scores of ``V``.
+        """
+        return self.adjoint(self.linear(V) * weights)
+
     def sweeps(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
         """Whether :meth:`sweep` reads the features once, which is faster than two products."""
         return False
@@ -362,39 +376,3 @@ def nearest_unit(magnitude: float, dtype: torch.dtype) -> float:
         return 1.0
     limit = int(-0.4 * math.log2(torch.finfo(dtype).tiny))
     return 2.0 ** min(max(round(math.log2(magnitude)), -limit), limit)
-
-
-def check_features(name: str, X: Tensor) -> None:
-    """Raise ``ValueError`` unless a dense feature matrix (N, D) is real, non-empty and finite."""
-    check_shape(name, X)
-    check_finite(name, X)
-
-
-def check_shape(name: str, X: Tensor) -> None:
-    """Raise ``ValueError`` unless the features are a real, non-empty matrix (N, D)."""
-    if X.ndim != 2 or 0 in X.shape:
-        raise ValueError(
-            f"{name}: expected a matrix (samples, features) with at least one of each, saw shape "
-            f"{tuple(X.shape)}."
-        )
-    if X.is_complex():
-        raise ValueError(f"{name}: is complex; give real numbers.")
-
-
-def check_finite(name: str, X: Tensor, advice: str = "drop or impute such samples") -> None:
-    """Raise ``ValueError`` at the first NaN or infinite value of a dense matrix."""
-    for block in torch.split(X, max(1, BLOCK_ELEMENTS // X.shape[1])):
-        # a value that is not finite makes the sum so; but finite values may overflow it, too
-        if not math.isfinite(float(block.sum())) and not bool(torch.isfinite(block).all()):
-            row, column = torch.nonzero(~torch.isfinite(block))[0].tolist()
-            raise ValueError(
-                f"{name}: not finite ({block[row, column].item()}, first in feature column "
-                f"{column}); {advice}."
-            )
-
-
-def consecutive(index: Tensor) -> slice | Tensor:
-    """Convert an ascending index without gaps to a slice, which selects a view and not a copy."""
-    if len(index) and int(index[-1]) - int(index[0]) + 1 == len(index):
-        return slice(int(index[0]), int(index[-1]) + 1)
-    return index

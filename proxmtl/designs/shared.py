@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,8 @@ from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.data_term import DataTerm
-from proxmtl.designs.base import (
-    Design,
-    ResidualsOf,
-    check_features,
-    check_finite,
-    check_shape,
-    consecutive,
-)
+from proxmtl.designs.base import BLOCK_ELEMENTS, Design, ResidualsOf
+from proxmtl.designs.checks import check_features, check_finite, check_shape, consecutive
 from proxmtl.designs.fused import FUSED, fused
 from proxmtl.designs.products import (
     TooManyProductsError,
@@ -84,6 +80,15 @@ class SharedDesign(Design):
         else:
             raise ValueError(f"X: layout {X.layout} is not supported; use dense or sparse CSR.")
         self._curvature: dict[bool, float] = {}  # cache; key: whether the features are centred
+
+    @classmethod
+    def of_checked(cls, X: Tensor, *, intercept: bool) -> SharedDesign:
+        """Design of dense features that were checked before."""
+        made = cls.__new__(cls)
+        made.X, made.intercept, made.device = X, intercept, X.device
+        made.dtype = torch.promote_types(X.dtype, torch.float32)
+        made._XT, made._curvature = None, {}
+        return made
 
     @property
     def n_features(self) -> int:
@@ -198,6 +203,12 @@ class SharedDesign(Design):
                 f"labels: {_describe(targets)} do not fit shared features of {self.X.shape[0]} "
                 "samples; give a matrix (samples, tasks) with one row a sample."
             )
+
+    def feature_blocks(self) -> AbstractContextManager[Iterator[tuple[slice, Tensor]]]:
+        """Context in which to go over blocks of rows of dense features, with their places."""
+        size = max(1, BLOCK_ELEMENTS // self.n_features)
+        starts = range(0, len(self.X), size)
+        return nullcontext((slice(at, at + size), self.X[at : at + size]) for at in starts)
 
     def take(self, entries: Tensor) -> SharedDesign:
         return self._part(entries, 0)

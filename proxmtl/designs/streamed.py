@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from functools import cached_property
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from proxmtl.data_term import DataTerm
 from proxmtl.designs.base import Design, ResidualsOf
 from proxmtl.designs.products import forward, largest_eigenvalue, swept, transposed
+from proxmtl.designs.row_blocks import RowBlocks
 from proxmtl.designs.shared import SharedDesign
 from proxmtl.numerics import Moments, column_moments
-from proxmtl.row_sources import COPIES, MEMORY, FeatureRows, JoinedRows, RowSource, as_rows
+from proxmtl.row_sources import MEMORY, RowSource
 from proxmtl.targets import Targets
 
 __all__ = ["StreamedDesign"]
 
 CONVERTED = 1 << 20
 """Entries that are converted to float64 at a time."""
-DTYPES = {np.dtype(name): getattr(torch, name) for name in ("float16", "float32", "float64")}
 
 
 class StreamedDesign(Design):
     """Scores ``Z = X W (+ b)`` of shared features that need not fit into memory.
 
-    Features are read in blocks of rows; the next block is read by a thread while this one is
-    computed with. A gradient, a certificate and, in solvers that look a step ahead, an iteration
-    read them once. What is kept has the size of the scores (N, M) and of the parameter.
+    Features are read in blocks of rows; the next blocks are read by a thread while one is computed
+    with. A gradient, a certificate and, in solvers that look a step ahead, an iteration read them
+    once. What is kept has the size of the scores (N, M) and of the parameter.
 
     Parameters
     ----------
@@ -40,8 +41,7 @@ class StreamedDesign(Design):
     intercept : bool
         Add an unpenalised intercept, the parameter's last row.
     memory : int
-        Bytes that a pass may take for features, beside scores and parameters; the default is 256
-        MiB.
+        Bytes that features may take, beside scores and parameters; the default is 256 MiB.
     checked : bool
         Whether the values are known to be finite; nothing is read before the first product then.
 
@@ -53,8 +53,9 @@ class StreamedDesign(Design):
 
     Notes
     -----
-    Solvers that need features by themselves (``NewtonCholesky``, ``LBFGS``, ``ProxSVRG``, working
-    sets) do not take it, or do without. The largest curvature comes from a Gram matrix where
+    An iteration of ``FISTA``, ``MFISTA``, ``PGD`` or ``AdPGM`` reads the features about once, one
+    of ``LBFGS`` once or twice, one of ``NewtonCholesky`` twice and an epoch of ``ProxSVRG`` twice.
+    Derivatives by autograd read them again. The largest curvature comes from a Gram matrix where
     ``memory`` has room for one, and else is bounded by the trace.
     """
 
@@ -66,98 +67,41 @@ class StreamedDesign(Design):
         memory: int = MEMORY,
         checked: bool = False,
     ) -> None:
-        self.parts: list[RowSource] = list(X) if isinstance(X, (list, tuple)) else [X]  # type: ignore[list-item]
-        self._check_parts()
-        self.n_features = int(self.parts[0].shape[1])
-        self.n_samples = sum(len(part) for part in self.parts)
+        self.blocks = RowBlocks(X, memory)
+        self.n_samples, self.n_features = self.blocks.shape
         self.intercept, self.memory = intercept, memory
-        self.dtype = torch.promote_types(DTYPES[np.dtype(self.parts[0].dtype)], torch.float32)
+        self.dtype = torch.promote_types(self.blocks.dtype, torch.float32)
         self.device = torch.device("cpu")
-        size = COPIES * self.n_features * np.dtype(self.parts[0].dtype).itemsize
-        self.block_rows = min(memory // size, max(len(part) for part in self.parts))
-        if self.block_rows < 1:
-            raise ValueError(f"memory: got {memory:,} bytes; a row takes {size:,} with its copies.")
         self._curvature: list[float] = []
-        self._known: list[tuple[float, float]] = []
         if not checked:
-            self._survey()
+            _ = self._first_read
 
-    def _check_parts(self) -> None:
-        if not self.parts:
-            raise ValueError("X: no part; give a matrix, or the parts of one.")
-        kinds = {(tuple(part.shape[1:]), str(part.dtype)) for part in self.parts}
-        if len(kinds) > 1 or any(len(part.shape) != 2 or 0 in part.shape for part in self.parts):
-            seen = [tuple(part.shape) for part in self.parts][:4]
-            raise ValueError(
-                f"X: expected matrices (samples, features) of one width and one type, saw shapes "
-                f"{seen}, types {sorted(kind for _, kind in kinds)}."
-            )
-        if np.dtype(self.parts[0].dtype) not in DTYPES:
-            raise ValueError(
-                f"X: has type {self.parts[0].dtype}; give float16, float32 or float64."
-            )
-
-    def _survey(self) -> tuple[float, float]:
-        """Root mean square and figure of the features, from one read, which checks the values."""
-        if self._known:
-            return self._known[0]
+    @cached_property
+    def _first_read(self) -> tuple[float, float]:
+        """Size and figure of the features; raises unless all values are finite."""
         squares, figure = 0.0, torch.zeros(self.n_features, dtype=torch.float64)
-        for rows, block in self._blocks():
-            first = rows.start
-            for part in torch.split(block, max(1, CONVERTED // self.n_features)):
-                wide = part.to(torch.float64)
-                place = torch.arange(first + 1, first + 1 + len(part), dtype=torch.float64).sqrt()
+        with closing(self._converted()) as parts:
+            for first, wide in parts:
+                place = torch.arange(first + 1, first + 1 + len(wide), dtype=torch.float64).sqrt()
                 figure += place @ wide
                 squares = math.hypot(squares, float(torch.linalg.vector_norm(wide)))
                 if not math.isfinite(squares) and not bool(wide.isfinite().all()):
                     row, column = torch.nonzero(~wide.isfinite())[0].tolist()
                     raise ValueError(
                         f"X: not finite ({wide[row, column].item()}, first in "
-                        f"{JoinedRows(self.parts).place(first + row)}, feature column {column}); "
-                        "drop or impute such samples."
+                        f"{self.blocks.source.place(first + row)}, feature column {column}); drop "
+                        "or impute such samples."
                     )
-                first += len(part)
-        size = squares / math.sqrt(self.n_samples * self.n_features)
-        self._known.append((size, float(figure.norm())))
-        return self._known[0]
+        return squares / math.sqrt(self.n_samples * self.n_features), float(figure.norm())
 
-    # ------------------------------------------------------------------ reading
-
-    def _blocks(self, *, kept: bool = False) -> Iterator[tuple[slice, Tensor]]:
-        """Blocks of rows in their order; the next one is read while this one is in use.
-
-        A block is overwritten by the next but one, unless it is to be kept, as autograd asks for.
-        """
-        places: list[tuple[RowSource, int, int, int]] = []
-        first = 0
-        for part in self.parts:
-            for start in range(0, len(part), self.block_rows):
-                stop = min(start + self.block_rows, len(part))
-                places.append((part, start, stop, first + start))
-            first += len(part)
-
-        # two buffers, of which one is read into while the other is in use
-        dtype = np.dtype(self.parts[0].dtype)
-        buffers = [np.empty((self.block_rows, self.n_features), dtype) for _ in range(2)]
-
-        def read(
-            turn: int, part: RowSource, start: int, stop: int, at: int
-        ) -> tuple[slice, Tensor]:
-            block = buffers[turn % 2][: stop - start]
-            block = np.empty_like(block) if kept else block
-            if hasattr(part, "read_into"):
-                part.read_into(start, block)
-            else:
-                np.copyto(block, part[start:stop])
-            return slice(at, at + stop - start), torch.from_numpy(block)
-
-        with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(read, 0, *places[0])
-            for turn in range(1, len(places) + 1):
-                rows, block = ahead.result()
-                if turn < len(places):
-                    ahead = reader.submit(read, turn, *places[turn])
-                yield rows, block
+    def _converted(self) -> Generator[tuple[int, Tensor]]:
+        """Rows in float64, a part of a block at a time, with the number of their first row."""
+        with self.blocks.opened() as blocks:
+            for rows, block in blocks:
+                first = rows.start
+                for part in torch.split(block, max(1, CONVERTED // self.n_features)):
+                    yield first, part.to(torch.float64)
+                    first += len(part)
 
     # ------------------------------------------------------------------ products
 
@@ -170,44 +114,56 @@ class StreamedDesign(Design):
         return out if bias is None else out.add_(bias, alpha=self.unit)
 
     def _times(self, L: Tensor) -> Tensor:
-        out = L.new_empty(self.n_samples, L.shape[1])
-        for rows, block in self._blocks(kept=L.requires_grad):
-            out[rows] = forward(block, L)
-        return out
+        found: Tensor = _Product.apply(L, self, False)
+        return found
 
     def times(self, L: Tensor) -> Design:
         return SharedDesign(self._times(L), intercept=self.intercept).with_unit(self.unit)
 
     def adjoint(self, residuals: Tensor) -> Tensor:
-        out = residuals.new_zeros(self.n_features, residuals.shape[1])
-        for rows, block in self._blocks(kept=residuals.requires_grad):
-            out += transposed(block, residuals[rows])
+        out = _Product.apply(residuals, self, True)
         return self.join(out, self.unit * residuals.sum(0) if self.intercept else None)
 
     def sweeps(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
         return True
 
     def sweep(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
-        weights, bias = self.split(W)
         scores = W.new_empty(self.n_samples, W.shape[1])
-        grads: list[Tensor] = []
-        sums: list[Tensor] = []
-        for rows, block in self._blocks(kept=W.requires_grad):
 
-            def joined(part: slice, z: Tensor, first: int = rows.start) -> Tensor:
-                if bias is not None:
-                    z.add_(bias, alpha=self.unit)
-                here = slice(first + part.start, first + part.stop)
-                residuals = torch.cat(residuals_of(here, z), dim=1)
-                sums.append(residuals.sum(0))
-                return residuals
+        def kept(rows: slice, z: Tensor) -> tuple[Tensor, ...]:
+            scores[rows] = z
+            return residuals_of(rows, z)
 
-            scores[rows], grad = swept(block, weights, joined)
-            grads = [grad if not grads else grads[0].add_(grad)]
-        whole = grads[0]
-        if self.intercept:
-            whole = self.join(whole, self.unit * torch.stack(sums).sum(0))
-        return scores, torch.split(whole, W.shape[1], dim=1)
+        if torch.is_grad_enabled() and W.requires_grad:
+            return super().sweep(W, residuals_of)
+        return scores, self._swept(W, kept)
+
+    @torch.no_grad()
+    def _swept(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, ...]:
+        """Adjoints of a :meth:`sweep`, which keeps nothing of the length of the samples."""
+        weights, bias = self.split(W)
+        # blocks are added in float64, since they may be many
+        total, sums = W.new_zeros(0, dtype=torch.float64), W.new_zeros(0, dtype=torch.float64)
+        with self.blocks.opened() as blocks:
+            for rows, block in blocks:
+
+                def joined(part: slice, z: Tensor, first: int = rows.start) -> Tensor:
+                    nonlocal sums
+                    if bias is not None:
+                        z.add_(bias, alpha=self.unit)
+                    here = slice(first + part.start, first + part.stop)
+                    residuals = torch.cat(residuals_of(here, z), dim=1)
+                    own = residuals.sum(0, dtype=torch.float64)
+                    sums = sums + own if len(sums) else own
+                    return residuals
+
+                grad = swept(block, weights, joined)[1]
+                total = total.add_(grad) if len(total) else grad.to(torch.float64)
+        whole = self.join(total, self.unit * sums if self.intercept else None).to(W.dtype)
+        return torch.split(whole, W.shape[1], dim=1)
+
+    def normal_product(self, V: Tensor, weights: Tensor) -> Tensor:
+        return self._swept(V, lambda rows, z: (z.mul_(weights[rows]),))[0]
 
     def reads_once(self, data: DataTerm, columns: int, dtype: torch.dtype) -> bool:  # noqa: ARG002
         return True
@@ -223,6 +179,36 @@ class StreamedDesign(Design):
         scores, (grad,) = self.sweep(W, residuals_of)
         return scores, torch.stack(values).sum(dtype=torch.float64).to(W.dtype), grad
 
+    # ------------------------------------------------------------------ rows and batches
+
+    def feature_blocks(self) -> AbstractContextManager[Iterator[tuple[slice, Tensor]]]:
+        """Context in which to go over blocks of rows of the features: :meth:`RowBlocks.opened`."""
+        return self.blocks.opened()
+
+    def windows(self, generator: torch.Generator) -> Generator[tuple[slice, Design]]:
+        rows = min(self.blocks.most_rows, self.n_samples)
+        order = torch.randperm(-(-self.n_samples // rows), generator=generator).tolist()
+        with self.blocks.opened(rows=rows, order=order) as blocks:
+            for place, block in blocks:
+                yield place, self._shared(block)
+
+    def _shared(self, block: Tensor) -> Design:
+        return SharedDesign.of_checked(block, intercept=self.intercept).with_unit(self.unit)
+
+    def take(self, entries: Tensor) -> Design:
+        if len(entries) == self.n_samples:
+            return self
+        part = StreamedDesign(
+            self.blocks.source.take(entries.numpy()),
+            intercept=self.intercept,
+            memory=self.memory,
+            checked=True,
+        )
+        return part.with_unit(self.unit)
+
+    def samples(self, task: int, entries: Tensor) -> Tensor:  # noqa: ARG002
+        return torch.from_numpy(self.blocks.source[entries.numpy()]).to(torch.float64)
+
     # ------------------------------------------------------------------ what is known of X
 
     def check_targets(self, targets: Targets) -> None:
@@ -233,42 +219,49 @@ class StreamedDesign(Design):
             )
 
     def figure(self) -> float:
-        return self._survey()[1]
+        return self._first_read[1]
 
     def magnitude(self) -> float:
-        return self._survey()[0]
+        return self._first_read[0]
 
     def moments(self, weights: Tensor | None = None) -> Moments:
-        return column_moments(self.parts, weights)
-
-    def take(self, entries: Tensor) -> Design:
-        if len(entries) == self.n_samples:
-            return self
-        part = self._copy()
-        part.parts, part.n_samples = [self._taken(entries)], len(entries)
-        part._curvature, part._known = [], []  # noqa: SLF001
-        return part
-
-    def samples(self, task: int, entries: Tensor) -> Tensor:  # noqa: ARG002
-        return torch.from_numpy(self._taken(entries)[:]).to(torch.float64)
-
-    def _taken(self, entries: Tensor) -> FeatureRows:
-        whole = as_rows(self.parts[0]) if len(self.parts) == 1 else JoinedRows(self.parts)
-        return whole.take(entries.numpy())
+        return column_moments(self.blocks.source, weights)
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
-        heaviest = targets.weights.to(torch.float64).amax(0)
+        heaviest = targets.weights.amax(0).to(torch.float64)
         D = self.n_features
         if not self._curvature:
             if self.memory / 2 < 8 * D * D or self.curvature_left < D / (2 * targets.n_tasks):
                 entries = self.n_samples * D
                 rounding = 1 + (entries + 4) * torch.finfo(torch.float64).eps
-                return heaviest * (entries * self._survey()[0] ** 2 * rounding)
+                return heaviest * (entries * self._first_read[0] ** 2 * rounding)
             gram = torch.zeros(D, D, dtype=torch.float64)
-            for _, block in self._blocks():
-                for part in torch.split(block, max(1, CONVERTED // D)):
-                    wide = part.to(torch.float64)
+            with closing(self._converted()) as parts:
+                for _, wide in parts:
                     gram.addmm_(wide.T, wide)
             self._curvature.append(largest_eigenvalue(gram, self.n_samples))
             self.curvature_passes += D / (2 * targets.n_tasks)
         return heaviest * self._curvature[0]
+
+
+class _Product(torch.autograd.Function):
+    """``X L``, or ``X' R``; linear, so that its derivative is the other one, by another read."""
+
+    @staticmethod
+    def forward(ctx: Any, factor: Tensor, design: StreamedDesign, transpose: bool) -> Tensor:
+        ctx.design, ctx.transpose = design, transpose
+        if transpose:
+            total = factor.new_zeros(design.n_features, factor.shape[1], dtype=torch.float64)
+            with design.blocks.opened() as blocks:
+                for rows, block in blocks:
+                    total += transposed(block, factor[rows])
+            return total.to(factor.dtype)
+        out = factor.new_empty(design.n_samples, factor.shape[1])
+        with design.blocks.opened() as blocks:
+            for rows, block in blocks:
+                out[rows] = forward(block, factor)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return _Product.apply(grad, ctx.design, not ctx.transpose), None, None

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.data_term import DataTerm
-from proxmtl.designs.base import Design, ResidualsOf, check_features, consecutive
+from proxmtl.designs.base import Design, ResidualsOf
+from proxmtl.designs.checks import check_features, consecutive
 from proxmtl.designs.fused import FUSED, fused
 from proxmtl.designs.products import (
     TooManyProductsError,

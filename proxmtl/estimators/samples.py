@@ -13,7 +13,7 @@ from scipy import sparse
 
 from proxmtl.arrays import as_float_tensor
 from proxmtl.designs import Design, SharedDesign, ShiftedDesign, StreamedDesign, TaskDesign
-from proxmtl.designs.base import consecutive
+from proxmtl.designs.checks import consecutive
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.standardize import Standardization, fit_standardization
 from proxmtl.numerics import ROUNDING

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.losses.base import Loss
+from proxmtl.numerics import row_blocks
 from proxmtl.targets import Targets
 
 __all__ = ["best_intercept", "without_weights"]
@@ -45,28 +46,37 @@ def without_weights(
     loss: Loss, targets: Targets, *, intercept: bool
 ) -> tuple[Tensor | None, float]:
     """Best intercept (M,) of zero weights, None without one, and the loss there; float64."""
-    wide = targets.to(torch.float64)
-    best = best_intercept(loss, wide) if intercept else None
-    short = wide if loss.coupled else condensed(wide)
+    short = targets.to(torch.float64) if loss.coupled else condensed(targets, torch.float64)
+    best = best_intercept(loss, short) if intercept else None
     scores = torch.zeros_like(short.labels)
     if best is not None:
         scores = scores + _scores(short, best)
     return best, float(loss.value(scores, short.labels, short.weights))
 
 
-def condensed(targets: Targets) -> Targets:
+def condensed(targets: Targets, dtype: torch.dtype | None = None) -> Targets:
     """Targets of the same loss at scores that are one number a task, with one row for each sign.
 
     Real labels, of which there may be as many as samples, stay as they are, but for the places of
-    missing ones.
+    missing ones. The precision is that of the targets unless another is given.
     """
-    known = targets.weights > 0
-    if not bool((targets.labels.abs() == 1)[known].all()):
-        return _gathered(targets, known)
-    signs = targets.labels.sign()
-    weights = [targets.per_task(targets.weights * (signs == sign)) for sign in (1.0, -1.0)]
-    labels = torch.ones_like(weights[0])
-    return Targets(torch.stack([labels, -labels]), torch.stack(weights), targets.n_tasks)
+    dtype = dtype or targets.labels.dtype
+    device = targets.labels.device
+    sums = torch.zeros(2, targets.n_tasks, dtype=torch.float64, device=device)
+    first = 0
+    for labels in row_blocks(targets.labels):
+        part = targets.take(slice(first, first + len(labels)))
+        first += len(labels)
+        known = part.weights > 0
+        if not bool((labels.abs() == 1)[known].all()):
+            return _gathered(targets, targets.weights > 0).to(dtype)
+        wide = part.weights.to(torch.float64)
+        for total, sign in zip(sums, (1.0, -1.0), strict=True):
+            total += part.per_task(wide * (labels == sign))
+    weights = sums.to(dtype)
+    labels = torch.ones_like(weights)
+    labels[1] = -1
+    return Targets(labels, weights, targets.n_tasks)
 
 
 def _gathered(targets: Targets, known: Tensor) -> Targets:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from proxmtl.numerics import row_blocks
+
 __all__ = [
     "Quadratic",
     "best_bounded_scale",
@@ -26,10 +28,23 @@ class Quadratic:
         self, dual: Tensor, labels: Tensor, weights: Tensor, largest: float, offset: float = 0.0
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
-        observed = weights > 0
-        squares = (dual.square() / torch.where(observed, weights, 1.0)).sum().item()
-        linear = offset - (labels * dual)[observed].sum().item()
-        return best_quadratic_scale(linear, squares, largest)
+        squares, linear, _ = dual_sums(dual, labels, weights)
+        return best_quadratic_scale(offset - linear, squares, largest)
+
+
+def dual_sums(dual: Tensor, labels: Tensor, weights: Tensor) -> tuple[float, float, float]:
+    """Sums of ``u^2 / c`` and of ``y u`` over the observed labels, and the largest ``|u / c|``.
+
+    Rows are taken by blocks, in the precision of the dual point.
+    """
+    squares = linear = steepest = 0.0
+    for u, y, c in zip(*(row_blocks(each) for each in (dual, labels, weights)), strict=True):
+        observed = c > 0
+        slopes = u / torch.where(observed, c, 1.0).to(u)
+        squares += (u * slopes).sum().item()
+        linear += (y.to(u) * u)[observed].sum().item()
+        steepest = max(steepest, slopes.abs().max().item() if slopes.numel() else 0.0)
+    return squares, linear, steepest
 
 
 def best_bounded_scale(
@@ -47,13 +62,9 @@ def best_bounded_scale(
     The conjugate is ``phi*(u; y) = curvature u^2 / 2 + y u`` where it is finite, and it is infinite
     for ``|u| > bound``.
     """
-    observed = weights > 0
-    slopes = dual / torch.where(observed, weights, 1.0)
-    squares = curvature * (dual * slopes).sum().item()
-    linear = offset - (labels * dual)[observed].sum().item()
-    steepest = slopes.abs().max().item()
+    squares, linear, steepest = dual_sums(dual, labels, weights)
     limit = bound / steepest if steepest > 0 else float("inf")
-    return best_quadratic_scale(linear, squares, largest, limit)
+    return best_quadratic_scale(offset - linear, curvature * squares, largest, limit)
 
 
 def best_quadratic_scale(
@@ -77,7 +88,8 @@ def rounding_of_scores(
     Only the rounding of the scores themselves is left, and of their distance to the points where
     the loss bends, which are about ``unit`` away from the label: ``eps (|z| + unit)`` each.
     """
-    size = float((weights * (scores.square() + unit**2)).sum())
+    blocks = zip(row_blocks(scores), row_blocks(weights), strict=True)
+    size = sum(float((c * (z.square() + unit**2)).sum()) for z, c in blocks)
     return curvature * size * torch.finfo(scores.dtype).eps ** 2
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proxmtl.designs.base import check_finite
+from proxmtl.designs.checks import check_finite
 from proxmtl.numerics import column_moments
 
 __all__ = ["Centred", "Features", "check_all_finite", "linear_scores"]

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from proxmtl.designs import SharedDesign
+from proxmtl.designs import SharedDesign, StreamedDesign
 from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.machine import check_memory
 from proxmtl.problem import Problem
@@ -28,6 +28,8 @@ CALL = 1e7
 """Cost model: fixed overhead of an iteration, in operations."""
 ITERATIONS, ACCELERATED = 4, 50
 """Cost model: iterations of Newton's and of an accelerated method from a warm start."""
+READ = 80
+"""Cost model: operations in the time in which an entry is read from a disk."""
 FROM_AFAR = 15
 """Cost model: iterations that Newton's method may need from a cold start."""
 MOST_BYTES = 1 << 30
@@ -85,15 +87,17 @@ class NewtonCholesky(PointSolver[NewtonCholeskyState]):
         if _memory(problem)[1] > MOST_BYTES:
             return False
         (n, tasks), M = sizes(problem), problem.data.n_tasks
-        N, D = _features(problem).shape
-        side, a_pass = min(n, D), 4 * N * D * M
-        once = 2 * n * n * D * tasks if n < D else 0
-        products = a_pass / 2 + 6 * n * n * M if n < D else 1.5 * a_pass + 2 * n * D * D * M
+        N, D = _shape(problem)
+        few, a_pass = _is_few(problem), 4 * N * D * M
+        side = n if few else D
+        once = 2 * n * n * D * tasks if few else 0
+        products = a_pass / 2 + 6 * n * n * M if few else 1.5 * a_pass + 2 * n * D * D * M
         if once + FROM_AFAR * products > most * a_pass:
             return False
         # side^3 for a factorisation of side^3 / 3 operations: it runs at a third of the speed
-        newton = once + ITERATIONS * (products + M * (side**3 + 4 * side**2) + 3 * CALL)
-        cheaper: bool = newton < ACCELERATED * (a_pass + CALL)
+        a_read = READ * N * D if isinstance(problem.design, StreamedDesign) else 0.0
+        step = products + 3 * a_read + M * (side**3 + 4 * side**2) + 3 * CALL
+        cheaper: bool = once + ITERATIONS * step < ACCELERATED * (a_pass + a_read + CALL)
         return cheaper
 
     def init(self, problem: Problem, x0: Tensor) -> NewtonCholeskyState:
@@ -187,8 +191,9 @@ class NewtonDescent:
 def _lacking(problem: Problem) -> str:
     """Requirement of exact Newton steps that the problem lacks, as text; empty if none."""
     design = problem.design
-    if not isinstance(design, SharedDesign) or design.X.layout != torch.strided:
-        return "needs dense features that all tasks share, in memory"
+    dense = isinstance(design, SharedDesign) and design.X.layout == torch.strided
+    if not dense and not isinstance(design, StreamedDesign):
+        return "needs dense features that all tasks share"
     if problem.terms or problem.smooth_terms or not problem.ridge > 0:
         return "takes squared Frobenius norms as the only penalty, and needs one"
     if problem.loss.coupled:
@@ -198,22 +203,32 @@ def _lacking(problem: Problem) -> str:
     return ""
 
 
-def _features(problem: Problem) -> Tensor:
-    design = problem.design
-    assert isinstance(design, SharedDesign)
-    return design.X
+def _shape(problem: Problem) -> tuple[int, int]:
+    """Numbers of samples and of features."""
+    return problem.data.shape[0], len(problem.design.split(problem.zeros())[0])
 
 
 def _is_few(problem: Problem) -> bool:
-    """Whether each task has fewer labels than features."""
-    return sizes(problem)[0] < _features(problem).shape[1]
+    """Whether each task has fewer labels than features, whose rows are in memory."""
+    in_memory = isinstance(problem.design, SharedDesign)
+    return in_memory and sizes(problem)[0] < _shape(problem)[1]
+
+
+def _at_once(problem: Problem) -> int:
+    """Number of tasks whose Hessians are formed in one read of the features."""
+    design = problem.design
+    if not isinstance(design, StreamedDesign):
+        return 1
+    fit = design.memory // (8 * design.n_features**2)
+    return min(max(1, fit), problem.data.n_tasks)
 
 
 def _memory(problem: Problem) -> tuple[int, int]:
     """Number of unknowns of a Hessian, and bytes for Gram matrices and temporary arrays."""
-    (n, tasks), (N, D) = sizes(problem), _features(problem).shape
-    side = min(n, D)
-    kept = tasks * n * n if n < D else 0
+    (n, tasks), (N, D) = sizes(problem), _shape(problem)
+    few = _is_few(problem)
+    side = n if few else D
+    kept = tasks * n * n if few else _at_once(problem) * D * D
     passing = 4 * max(side * side, min(BLOCK_ELEMENTS, N * D))
     return side, 8 * (kept + passing)
 
@@ -234,8 +249,10 @@ def _by_features(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Tensor, T
     safe = torch.where(total > 0, total, 1.0)
     p = h / safe if design.intercept else torch.zeros_like(h)
     slopes = torch.where(total > 0, r.sum(0) / safe, 0.0) if design.intercept else 0 * total
-    mu = _back(problem, p)
-    G = _back(problem, r) + 2 * problem.ridge * W
+    problem.counts.charge(adjoint=2 * design.share)
+    both, _ = design.split(design.adjoint(torch.cat([p, r], dim=1).to(design.dtype)))
+    mu, back = torch.split(both.to(torch.float64), h.shape[1], dim=1)
+    G = back + 2 * problem.ridge * W
     d = -_solutions(problem, h, mu, G - mu * (slopes * total))
     bias = -slopes - (mu * d).sum(0)
     known = d.isfinite().all(0) & bias.isfinite()  # no step if the Hessian is numerically singular
@@ -251,25 +268,22 @@ def _by_features(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Tensor, T
 
 def _solutions(problem: Problem, h: Tensor, mu: Tensor, G: Tensor) -> Tensor:
     """Solutions of the tasks' Newton systems, (D, M); NaN if a system is numerically singular."""
-    X = _features(problem)
-    (N, D), M = X.shape, h.shape[1]
+    (N, D), M = _shape(problem), h.shape[1]
     share = D / 2 * float((h > 0).sum()) / (N * M)
     problem.counts.charge(forward=share, adjoint=share)
     out = torch.empty_like(G)
     ridge = 2 * problem.ridge * torch.eye(D, dtype=G.dtype, device=G.device)
     total = h.sum(0)
-    size = max(1, BLOCK_ELEMENTS // D)
-    for m in range(M):
-        H = ridge - total[m] * torch.outer(mu[:, m], mu[:, m]) * problem.design.intercept
-        for block, weights in zip(torch.split(X, size), torch.split(h[:, m], size), strict=True):
-            some = weights > 0
-            half = block[some].to(G.dtype) * weights[some, None].sqrt()
-            H = H.addmm_(half.T, half)
-        out[:, m] = solved(H[None], G[:, m : m + 1][None])[0, :, 0]
+    for tasks in torch.split(torch.arange(M), _at_once(problem)):
+        centred = total * problem.design.intercept
+        hessians = [ridge - centred[m] * torch.outer(mu[:, m], mu[:, m]) for m in tasks]
+        with problem.design.feature_blocks() as blocks:  # type: ignore[attr-defined]
+            for rows, block in blocks:
+                for m, H in zip(tasks, hessians, strict=True):
+                    weights = h[rows, m]
+                    some = weights > 0
+                    half = block[some].to(G.dtype) * weights[some, None].sqrt()
+                    H.addmm_(half.T, half)
+        for m, H in zip(tasks, hessians, strict=True):
+            out[:, m] = solved(H[None], G[:, m, None][None])[0, :, 0]
     return out
-
-
-def _back(problem: Problem, residuals: Tensor) -> Tensor:
-    """``X' residuals`` without the intercept row, computed in the design's dtype; float64."""
-    back, _ = problem.design.split(problem.adjoint(residuals.to(problem.design.dtype)))
-    return back.to(torch.float64)

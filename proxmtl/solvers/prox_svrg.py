@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from proxmtl.data_term import DataTerm
-from proxmtl.designs import Design
+from proxmtl.designs import Design, StreamedDesign
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.base import Solver
@@ -44,7 +45,9 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
 
     Only the current batch is converted or copied, so features may be memory-mapped and of reduced
     precision. With ``order="blocks"`` a batch consists of consecutive samples, which reads the disk
-    sequentially and copies nothing in memory; samples should then be stored in random order.
+    sequentially and copies nothing in memory; samples should then be stored in random order. A
+    :class:`StreamedDesign` is read in windows of its ``memory``, in random order, and batches are
+    drawn within a window; an epoch reads it twice.
 
     Parameters
     ----------
@@ -84,6 +87,8 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
         check_problem("ProxSVRG", problem)
         if problem.smooth_terms:
             raise UnsupportedError("ProxSVRG: smoothed penalties go with FISTA (SPGD).")
+        if isinstance(problem.design, StreamedDesign):  # its windows can be taken from
+            return
         try:
             problem.design.take(torch.arange(1, device=problem.design.device))
         except NotImplementedError as error:
@@ -110,12 +115,15 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
     def step(self, problem: Problem, state: ProxSVRGState) -> ProxSVRGState:
         generator = torch.Generator()
         generator.set_state(state.random)
-        batches = self._batches(problem, generator)
-        x = state.x
-        for chosen in batches:
-            change = _batch_change(problem, x, chosen, state.residuals)
-            slope = torch.add(state.grad, change, alpha=len(batches))
-            x, _ = problem.prox(x - state.step * slope, state.step, warm_start=x)
+        x, total = state.x, problem.data.shape[0]
+        with closing(problem.design.windows(generator)) as windows:
+            for place, design in windows:
+                part = _Window(design, problem.data.take(place), state.residuals[place])
+                for chosen in self._batches(part.data, generator):
+                    share = len(chosen) / total
+                    problem.counts.charge(forward=share, adjoint=share)
+                    slope = torch.add(state.grad, part.change(x, chosen), alpha=1 / share)
+                    x, _ = problem.prox(x - state.step * slope, state.step, warm_start=x)
         value, residuals, grad = _anchor(problem, x)
         objective = value + float(problem.regularizer_value(x))
         slack = 4 * torch.finfo(x.dtype).eps * abs(state.objective)
@@ -140,14 +148,14 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
     def solution(self, problem: Problem, state: ProxSVRGState) -> Tensor:  # noqa: ARG002
         return state.x
 
-    def _batches(self, problem: Problem, generator: torch.Generator) -> list[Tensor]:
+    def _batches(self, data: DataTerm, generator: torch.Generator) -> list[Tensor]:
         """Indices of the samples of each batch, in random order; sizes differ by at most one."""
-        total = problem.data.shape[0]
+        total = data.shape[0]
         count = max(1, round(total / self.batch))
         if self.order == "samples":
             parts = torch.tensor_split(torch.randperm(total, generator=generator), count)
             return [part.sort().values for part in parts]
-        task_of = problem.targets.task_of
+        task_of = data.targets.task_of
         sizes = [total] if task_of is None else torch.bincount(task_of).tolist()
         of_task = [
             torch.tensor_split(run, count) for run in torch.split(torch.arange(total), sizes)
@@ -157,30 +165,38 @@ class ProxSVRG(Solver[Problem, ProxSVRGState, Tensor]):
 
     def _first_step(self, problem: Problem) -> float:
         """Half of one over the curvature of a batch, scaled up to all samples."""
-        batches = self._batches(problem, torch.Generator().manual_seed(self.seed))
-        design, data = _taken(problem, batches[0])
-        bound = len(batches) * problem.loss.curvature_bound
-        curvature = bound * design.lipschitz(data.targets)
-        share = design.curvature_passes * len(batches[0]) / problem.data.shape[0]
+        generator = torch.Generator().manual_seed(self.seed)
+        total = problem.data.shape[0]
+        with closing(problem.design.windows(generator)) as windows:
+            place, within = next(windows)
+            data = problem.data.take(place)
+            chosen = self._batches(data, generator)[0].to(within.device)
+            design = within.take(chosen)
+            curvature = problem.loss.curvature_bound * design.lipschitz(data.take(chosen).targets)
+        share = design.curvature_passes * len(chosen) / total
         problem.counts.charge(forward=share, adjoint=share)
-        return 0.5 / (check_curvature(problem, curvature) or 0.5)
+        return 0.5 / (check_curvature(problem, curvature * total / len(chosen)) or 0.5)
+
+
+class _Window(NamedTuple):
+    """Samples from which batches are taken, with their residuals at the anchor."""
+
+    design: Design
+    data: DataTerm
+    residuals: Tensor
+
+    def change(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """Gradient over a batch minus that at the anchor."""
+        chosen = chosen.to(self.residuals.device)
+        design = self.design.take(chosen)
+        new = self.data.take(chosen).gradient(design.scores(x))
+        return design.adjoint(new - self.residuals[chosen])
 
 
 def _anchor(problem: Problem, x: Tensor) -> tuple[float, Tensor, Tensor]:
     """Loss, residuals and gradient over all samples; costs one pass."""
-    value, residuals = problem.data.value_and_gradient(problem.scores(x))
-    return float(value), residuals, problem.adjoint(residuals)
-
-
-def _taken(problem: Problem, chosen: Tensor) -> tuple[Design, DataTerm]:
-    chosen = chosen.to(problem.design.device)
-    return problem.design.take(chosen), problem.data.take(chosen)
-
-
-def _batch_change(problem: Problem, x: Tensor, chosen: Tensor, residuals: Tensor) -> Tensor:
-    """Gradient over a batch minus that at the anchor; costs the batch's fraction of a pass."""
-    design, data = _taken(problem, chosen)
-    new = data.gradient(design.scores(x))
-    share = len(chosen) / len(residuals)
-    problem.counts.charge(forward=share, adjoint=share)
-    return design.adjoint(new - residuals[chosen.to(residuals.device)])
+    if not problem.design.sweeps(x.dtype):
+        value, residuals = problem.data.value_and_gradient(problem.scores(x))
+        return float(value), residuals, problem.adjoint(residuals)
+    scores, value, grad = problem.evaluate(x)
+    return float(value), problem.data.gradient(scores), grad

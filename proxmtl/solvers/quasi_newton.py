@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.data_term import SummedLoss
-from proxmtl.designs import SharedDesign, ShiftedDesign
+from proxmtl.designs import SharedDesign, ShiftedDesign, StreamedDesign
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.newton_steps import no_worse_than_zero
@@ -312,8 +312,9 @@ def _lacking(problem: Problem) -> str:
     """Requirement of this solver that the problem lacks, as text; empty if none."""
     if problem.terms or problem.smooth_terms or not problem.ridge > 0:
         return "takes squared Frobenius norms as the only penalty, and needs one"
-    if problem.design.affine or not isinstance(problem.design, SharedDesign | ShiftedDesign):
-        return "needs features that all tasks share, in memory"
+    shared = isinstance(problem.design, SharedDesign | ShiftedDesign | StreamedDesign)
+    if problem.design.affine or not shared:
+        return "needs features that all tasks share"
     if problem.loss.coupled:
         return f"needs tasks of their own, and {type(problem.loss).__name__} couples them"
     return ""

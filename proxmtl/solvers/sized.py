@@ -70,6 +70,9 @@ class _Sized(Design):
         scores, adjoints = self.base.sweep(W / self.size, residuals_of)
         return scores, tuple(each / self.size for each in adjoints)
 
+    def normal_product(self, V: Tensor, weights: Tensor) -> Tensor:
+        return self.base.normal_product(V / self.size, weights) / self.size
+
     def magnitude(self) -> float:
         return self.base.known_magnitude / self.size
 

@@ -66,13 +66,12 @@ class Sketched(NamedTuple):
         drawn = torch.randn(D, rank, dtype=zeros.dtype, generator=torch.Generator().manual_seed(0))
         probe = drawn.to(zeros)
         problem.counts.charge(forward=rank * share, adjoint=rank * share)
-        level = probe.new_zeros(rank) if design.intercept else None
-        along = design.linear(design.join(probe, level))
-        if design.intercept:
-            along = along - mean.T @ probe
-        image = design.split(design.adjoint(along.mul_(rows)))[0]
-        if design.intercept:
-            image = image - mean * along.sum(0)
+        # an intercept of each column centres its scores
+        level = -(mean.T @ probe)[0] / design.unit if design.intercept else None
+        back = design.normal_product(design.join(probe, level), rows)
+        image, sums = design.split(back)
+        if sums is not None:
+            image = image - mean * (sums / design.unit)
         found = _nystrom(probe.double(), image.double())
         if found is None:
             return blank

@@ -1,0 +1,125 @@
+"""Rows of matrices that need not fit into memory, read in blocks ahead of their use."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from proxmtl.row_sources import RowSource, as_rows
+
+__all__ = ["RowBlocks"]
+
+DEPTH = 4
+"""Buffers of a read: one is in use, one is being read into, and the others are full."""
+COPIES = DEPTH + 1
+"""Blocks that a read may take: its buffers, and what a source makes of the rows asked for."""
+BLOCK = 4 << 20
+"""Bytes of a block at most. A block that was just read is still in a shared cache when it is
+computed with, and is long enough that starting its read takes no time beside it."""
+DTYPES = {name: getattr(torch, name) for name in ("float16", "float32", "float64")}
+
+
+class RowBlocks:
+    """Rows of several matrices, end to end, in blocks that a thread reads ahead of their use.
+
+    Parameters
+    ----------
+    parts : RowSource or sequence of RowSource
+        Matrices (N_i, D) of one type, float16, float32 or float64.
+    memory : int
+        Bytes that a read may take.
+
+    Raises
+    ------
+    ValueError
+        If the matrices are empty or differ in type or width, or ``memory`` has no room for a row.
+
+    Attributes
+    ----------
+    source : FeatureRows
+        All rows together.
+    shape : tuple of int
+        (N, D) of all rows together.
+    dtype : torch.dtype
+        Type of the rows.
+    rows : int
+        Rows of a block of :meth:`opened`; the last one may have fewer.
+    """
+
+    def __init__(self, parts: RowSource | Sequence[RowSource], memory: int) -> None:
+        self.source = as_rows(parts)
+        width, kind = self.source.shape[1], self.source.dtype
+        if not kind.isnative or kind.name not in DTYPES:
+            raise ValueError(f"X: has type {kind}; give float16, float32 or float64.")
+        self.memory = memory
+        self.shape = self.source.shape
+        self.dtype: torch.dtype = DTYPES[kind.name]
+        a_row = width * kind.itemsize
+        self.most_rows = memory // (COPIES * a_row)
+        if self.most_rows < 1:
+            raise ValueError(
+                f"memory: got {memory:,} bytes; a row takes {COPIES * a_row:,} with its copies."
+            )
+        self.rows = min(self.most_rows, max(1, BLOCK // a_row), self.shape[0])
+        self._spare: list[list[Tensor]] = []
+
+    @contextmanager
+    def opened(
+        self, *, rows: int | None = None, order: Sequence[int] | None = None
+    ) -> Iterator[Iterator[tuple[slice, Tensor]]]:
+        """Context in which to go over the blocks: places of rows, and the rows (n, D) themselves.
+
+        A block is overwritten after the next one was asked for. Errors of the thread are raised
+        where its block is asked for; at the end of the context no read is under way.
+
+        Parameters
+        ----------
+        rows : int, optional
+            Rows of a block, at most :attr:`most_rows`; default :attr:`rows`.
+        order : sequence of int, optional
+            Numbers of the blocks in the order in which to read them; default ascending.
+        """
+        size = self.rows if rows is None else rows
+        numbers = range(-(-self.shape[0] // size)) if order is None else order
+        buffers = self._buffers(size)
+        reader = ThreadPoolExecutor(1, thread_name_prefix="rows")
+        try:
+            yield self._read(reader, buffers, numbers, size)
+        finally:
+            # a read that was begun must end before its buffer may be used again
+            reader.shutdown(wait=True, cancel_futures=True)
+            if size == self.rows and not self._spare:
+                self._spare.append(buffers)
+
+    def _buffers(self, rows: int) -> list[Tensor]:
+        """Buffers of an earlier read, whose memory the system need not find anew, or new ones."""
+        if rows == self.rows and self._spare:
+            return self._spare.pop()
+        return [torch.empty(rows, self.shape[1], dtype=self.dtype) for _ in range(DEPTH)]
+
+    def _read(
+        self,
+        reader: ThreadPoolExecutor,
+        buffers: list[Tensor],
+        numbers: Sequence[int],
+        size: int,
+    ) -> Iterator[tuple[slice, Tensor]]:
+        def read(turn: int, number: int) -> tuple[slice, Tensor]:
+            place = slice(number * size, min((number + 1) * size, self.shape[0]))
+            block = buffers[turn % DEPTH][: place.stop - place.start]
+            self.source.read_into(place.start, block.numpy())
+            return place, block
+
+        ahead: deque[Future[tuple[slice, Tensor]]] = deque()
+        turns = iter(enumerate(numbers))
+        while True:
+            while len(ahead) < DEPTH and (turn := next(turns, None)) is not None:
+                ahead.append(reader.submit(read, *turn))
+            if not ahead:
+                return
+            yield ahead.popleft().result()

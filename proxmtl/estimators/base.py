@@ -114,6 +114,9 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         """Raise if an attribute cannot be learnt from its labels of positive weight."""
         raise NotImplementedError
 
+    def _check_form(self, X: Samples) -> None:
+        """Raise ``UnsupportedError`` if the model cannot be fitted on features of this form."""
+
     def _posed(self, labels: EncodedLabels, *, warm: bool) -> EncodedLabels:
         """Convert labels to those of the solve; unless ``warm``, store what predictions need."""
         del warm
@@ -216,6 +219,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
         samples = checked(self, X, y, reset=not warm)
+        self._check_form(samples)
         names = self._resolve_names(y)
         labels = self._read(y, names, classes=classes, warm=warm)
         check_consistent_length(samples.X, labels.numbers)

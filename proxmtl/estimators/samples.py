@@ -64,6 +64,11 @@ class Samples:
         """D."""
         return int(self.X.shape[1])
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the features are read block by block, and not in memory."""
+        return isinstance(self.X, FeatureRows)
+
     def rows(self, index: Any) -> Samples:
         """Return the samples of some rows, given by an index array, a mask or a slice."""
         task_of = None if self.task_of is None else self.task_of[index]

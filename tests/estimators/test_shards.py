@@ -231,6 +231,15 @@ def test_shards_that_change_between_fit_and_prediction_raise(tmp_path):
         model.predict(rows)
 
 
+def test_what_needs_rows_in_memory_raises_before_they_are_read():
+    rows = Counted(X)
+    with pytest.raises(pm.UnsupportedError, match="'gram' takes rows that are in memory"):
+        pm.LatentMTLClassifier(algorithm="gram").fit(rows, Y)
+    assert rows.read == 0
+    held = Counted(X, memory=4 * X.nbytes)
+    assert pm.LatentMTLClassifier(algorithm="gram").fit(held, Y).coef_.any()
+
+
 def test_features_of_another_shape_raise(tmp_path):
     rows = shards(tmp_path)
     model = pm.LassoClassifier().fit(rows, Y)

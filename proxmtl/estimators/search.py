@@ -58,8 +58,8 @@ class Fold:
         """
         if self.X.streamed:
             found = [self.problem.design.split(point) for point in points]
-            weights = np.concatenate([weights.numpy() for weights, _ in found], axis=1)
-            together = np.split(self.X.scores(weights, None), len(found), axis=1)
+            coef = np.concatenate([weights.numpy() for weights, _ in found], axis=1)
+            together = np.split(self.X.scores(coef, None), len(found), axis=1)
             for values, (_, bias) in zip(together, found, strict=True):
                 yield self._restored(values if bias is None else values + bias.numpy())
             return

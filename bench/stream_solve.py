@@ -26,8 +26,17 @@ import torch
 import typer
 from stream_data import FEATURES, ROWS, evict, labels_of, made, read_all
 
-from proxmtl import L21, FISTA, Logistic, MaxIterations, Problem, RelativeGap, SharedDesign
-from proxmtl import StreamedDesign, minimize
+from proxmtl import (
+    FISTA,
+    L21,
+    Logistic,
+    MaxIterations,
+    Problem,
+    RelativeGap,
+    SharedDesign,
+    StreamedDesign,
+    minimize,
+)
 from proxmtl.io import open_shards
 
 START = 5
@@ -82,7 +91,7 @@ def predicted(rates: dict[str, float], shards: int, tasks: int) -> dict[str, flo
     }
 
 
-def main(
+def main(  # noqa: PLR0917 - options of a command
     folder: Annotated[Path, typer.Option(help="Of the shards.")],
     shards: Annotated[int, typer.Option(help="Number of shards, 0.4 GB each.")] = 100,
     tasks: Annotated[int, typer.Option(help="Tasks, at most 20.")] = 5,

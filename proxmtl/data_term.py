@@ -230,10 +230,9 @@ class DataTerm(SummedLoss):
 
         R are the residuals and C their companion.
         """
-        sums = [residuals.new_zeros(self.n_tasks) for _ in range(3)]
+        sums = residuals.new_zeros(3, self.n_tasks)
         for part, _, R, C in self._companions(residuals):
-            for total, each in zip(sums, (R, C, R - C), strict=True):
-                total += part.per_task(each)
+            sums += torch.stack([part.per_task(each) for each in (R, C, R - C)])
         own, other = self.loss.balancing(*sums)
         out = torch.empty_like(residuals)
         for part, rows, R, C in self._companions(residuals):

@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "targets": {"arrays", "label_coding"},
     "losses": GROUND | {"targets"},
     "regularizers": GROUND,
-    "data_term": {"losses", "targets"},
+    "data_term": {"losses", "numerics", "targets"},
     "designs": GROUND | {"arrays", "data_term", "targets"},
     "state": set(),
     "result": {"state"},

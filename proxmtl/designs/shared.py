@@ -87,7 +87,7 @@ class SharedDesign(Design):
         made = cls.__new__(cls)
         made.X, made.intercept, made.device = X, intercept, X.device
         made.dtype = torch.promote_types(X.dtype, torch.float32)
-        made._XT, made._curvature = None, {}
+        made._XT, made._curvature = None, {}  # noqa: SLF001 - of this class
         return made
 
     @property

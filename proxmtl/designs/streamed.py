@@ -110,18 +110,14 @@ class StreamedDesign(Design):
 
     def scores(self, W: Tensor) -> Tensor:
         weights, bias = self.split(W)
-        out = self._times(weights)
+        out = _product(weights, self)
         return out if bias is None else out.add_(bias, alpha=self.unit)
 
-    def _times(self, L: Tensor) -> Tensor:
-        found: Tensor = _Product.apply(L, self, False)
-        return found
-
     def times(self, L: Tensor) -> Design:
-        return SharedDesign(self._times(L), intercept=self.intercept).with_unit(self.unit)
+        return SharedDesign(_product(L, self), intercept=self.intercept).with_unit(self.unit)
 
     def adjoint(self, residuals: Tensor) -> Tensor:
-        out = _Product.apply(residuals, self, True)
+        out = _product(residuals, self, transpose=True)
         return self.join(out, self.unit * residuals.sum(0) if self.intercept else None)
 
     def sweeps(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
@@ -244,6 +240,12 @@ class StreamedDesign(Design):
         return heaviest * self._curvature[0]
 
 
+def _product(factor: Tensor, design: StreamedDesign, *, transpose: bool = False) -> Tensor:
+    """``X L``, or ``X' R``, differentiable in the factor."""
+    found: Tensor = _Product.apply(factor, design, transpose)  # type: ignore[no-untyped-call]
+    return found
+
+
 class _Product(torch.autograd.Function):
     """``X L``, or ``X' R``; linear, so that its derivative is the other one, by another read."""
 
@@ -263,5 +265,5 @@ class _Product(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return _Product.apply(grad, ctx.design, not ctx.transpose), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _product(grad, ctx.design, transpose=not ctx.transpose), None, None

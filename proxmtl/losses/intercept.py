@@ -71,8 +71,7 @@ def condensed(targets: Targets, dtype: torch.dtype | None = None) -> Targets:
         if not bool((labels.abs() == 1)[known].all()):
             return _gathered(targets, targets.weights > 0).to(dtype)
         wide = part.weights.to(torch.float64)
-        for total, sign in zip(sums, (1.0, -1.0), strict=True):
-            total += part.per_task(wide * (labels == sign))
+        sums += torch.stack([part.per_task(wide * (labels == sign)) for sign in (1.0, -1.0)])
     weights = sums.to(dtype)
     labels = torch.ones_like(weights)
     labels[1] = -1

@@ -37,6 +37,8 @@ def bench(monkeypatch):
         "overlap_scale",
         "reliability",
         "run_engine",
+        "stream_sgd",
+        "stream_solve",
         "streamed",
         "tune",
     ],

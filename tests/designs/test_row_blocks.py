@@ -65,8 +65,7 @@ def test_an_error_of_the_thread_is_raised_where_its_block_is_asked_for():
     blocks = RowBlocks(Failing(), 5 * A_ROW)
     seen = []
     with pytest.raises(OSError, match="the disk is gone"), blocks.opened() as read:
-        for place, _ in read:
-            seen.append(place.start)
+        seen.extend(place.start for place, _ in read)
     assert seen == [0, 5, 10, 15]
     assert not readers()
 

@@ -219,34 +219,59 @@ MEASURED = """
 import resource, sys
 import numpy as np, torch
 import proxmtl as pm
-from proxmtl.io import open_shards
 from proxmtl.designs import StreamedDesign
 torch.set_num_threads(1)
+solver, samples, features, tasks, memory = sys.argv[1], *map(int, sys.argv[2:])
+
+class Rows:
+    'A few rows over and over.'
+
+    def __init__(self, n):
+        self.shape, self.dtype = (n, features), np.dtype(np.float32)
+        self.few = np.random.default_rng(0).standard_normal((1000, features), dtype=np.float32)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def read_into(self, first, out):
+        out[:] = self.few[np.arange(first, first + len(out)) % 1000]
 
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-def solve(X, memory):
-    design = StreamedDesign(X, intercept=True, memory=memory)
-    labels = np.where(np.arange(design.n_samples) % 2, 1.0, -1.0)[:, None]
+def solve(n, memory):
+    design = StreamedDesign(Rows(n), intercept=True, memory=memory)
+    labels = torch.where(torch.arange(n * tasks).reshape(n, tasks) % 7 < 3, 1.0, -1.0)
     targets = pm.Targets.from_labels(labels, reduction="mean", like=torch.empty(0))
-    return pm.minimize(pm.Problem(pm.SquaredHinge(), design, targets, pm.L1(0.01)), max_iter=3)
+    penalty = pm.SquaredFrobenius(0.01) if solver == "LBFGS" else pm.L1(0.01)
+    posed = pm.Problem(pm.SquaredHinge(), design, targets, penalty)
+    stop = pm.RelativeGap(1e-12, every=2) | pm.MaxIterations(4)
+    pm.minimize(posed, getattr(pm, solver)(), stop=stop)
 
-solve([np.ones((300, 8), np.float32)], 1 << 20)  # compilers, libraries
+solve(3000, 1 << 20)  # compilers, libraries
 before = peak()
-solve(open_shards(sys.argv[1]), int(sys.argv[2]))
+solve(samples, memory)
 print(peak() - before)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory as Linux gives it")
-def test_memory_is_that_of_the_budget_and_of_the_scores(tmp_path):
-    n, d, budget = 40_000, 1024, 24 << 20
-    block = np.random.default_rng(0).standard_normal((n // 4, d), dtype=np.float32)
-    for number in range(4):  # 156 MiB
-        np.save(tmp_path / f"{number}.npy", block)
-    command = [sys.executable, "-c", MEASURED, str(tmp_path), str(budget)]
+@pytest.mark.parametrize("solver", ["FISTA", "LBFGS"])
+@pytest.mark.parametrize(
+    ("samples", "features", "tasks", "memory"),
+    [(400_000, 8, 16, 2 << 20), (40_000, 1024, 1, 24 << 20)],
+)
+def test_memory_is_that_of_the_budget_and_of_twenty_scores(
+    solver, samples, features, tasks, memory
+):
+    """The second case reads 156 MiB, and has small scores."""
+    command = [
+        sys.executable,
+        "-c",
+        MEASURED,
+        solver,
+        *map(str, (samples, features, tasks, memory)),
+    ]
     grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    # a fifth more than the budget, some thirty columns of the size of the scores, in float64, and
-    # blocks of the products and of the check, which are 8 MiB each
-    assert grown <= 1.2 * budget + 30 * 8 * n + 3 * (8 << 20)
+    converted = 2 * (8 << 20)  # blocks of the products and of the check, in float64
+    assert grown <= 1.2 * (memory + 20 * 4 * samples * tasks + converted)

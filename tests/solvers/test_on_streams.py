@@ -1,4 +1,4 @@
-"""Solvers on features that are read block by block: the answers of features in memory, few reads."""
+"""Solvers on features that are read block by block: the same answers, by few reads."""
 
 import numpy as np
 import pytest

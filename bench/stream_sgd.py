@@ -1,0 +1,165 @@
+"""Time to an objective on features in files: streams against SGD by partial_fit.
+
+    python bench/stream_sgd.py --folder shards --shards 25
+
+A logistic model with a ridge on shards of 768 float32 features (:mod:`stream_data`, 0.4 GB each),
+one thread each. scikit-learn's SGDClassifier takes one shard after another by partial_fit, one
+classifier a task, with several learning rates, of which the fastest counts for each accuracy; its
+objective is measured after every shard, which takes none of its time. proxmtl solves by LBFGS, from
+zero and from the solution on the first shard, and by ProxSVRG. Times include all reads, those of
+the checks and of the start too, but not imports. Writes bench/results/stream_sgd.json.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import record
+import torch
+import typer
+from sklearn.linear_model import SGDClassifier
+from stream_data import FEATURES, ROWS, labels_of, made
+
+from proxmtl import (
+    LBFGS,
+    Logistic,
+    MaxIterations,
+    Problem,
+    ProxSVRG,
+    RelativeGap,
+    SquaredFrobenius,
+    StreamedDesign,
+    minimize,
+)
+from proxmtl.io import open_shards
+
+GAPS = (1e-2, 1e-3, 1e-4)
+RATES: dict[str, dict[str, Any]] = {
+    "optimal": {"learning_rate": "optimal"},
+    "constant 1e-4": {"learning_rate": "constant", "eta0": 1e-4},
+    "constant 1e-3, averaged": {"learning_rate": "constant", "eta0": 1e-3, "average": True},
+    "constant 1e-2, averaged": {"learning_rate": "constant", "eta0": 1e-2, "average": True},
+    "invscaling 1e-2": {"learning_rate": "invscaling", "eta0": 1e-2, "power_t": 0.25},
+}
+
+
+def posed(paths: list[Path], tasks: int, alpha: float, memory: int) -> Problem:
+    """Mean logistic loss of all labels plus the ridge of SGDClassifier; reads the files once."""
+    design = StreamedDesign(open_shards(paths), intercept=True, memory=memory << 20)
+    labels = labels_of(paths)[:, :tasks]
+    return Problem.of(design, labels, SquaredFrobenius(alpha / (2 * tasks)), loss=Logistic())
+
+
+def first_times(curve: list[tuple[float, float]], optimum: float) -> dict[str, float | None]:
+    """Seconds to each accuracy, relative to the optimum, of pairs (seconds, objective)."""
+    found = {}
+    for gap in GAPS:
+        there = [seconds for seconds, value in curve if value <= (1 + gap) * optimum]
+        found[f"{gap:g}"] = there[0] if there else None
+    return found
+
+
+def by_sgd(
+    paths: list[Path],
+    tasks: int,
+    rate: dict[str, Any],
+    objective: Callable[[torch.Tensor], float],
+    *,
+    alpha: float,
+    epochs: int,
+) -> list[tuple[float, float]]:
+    """Seconds and objective after each shard of each epoch."""
+    models = [
+        SGDClassifier(loss="log_loss", alpha=alpha, random_state=0, **rate) for _ in range(tasks)
+    ]
+    labels = [labels_of([path])[:, :tasks] for path in paths]
+    curve, spent = [], 0.0
+    for _ in range(epochs):
+        for path, own in zip(paths, labels, strict=True):
+            begin = time.perf_counter()
+            X = np.load(path)
+            for model, y in zip(models, own.T, strict=True):
+                model.partial_fit(X, y, classes=[-1, 1])
+            spent += time.perf_counter() - begin
+            rows = [np.append(model.coef_, model.intercept_) for model in models]
+            curve.append((spent, objective(torch.from_numpy(np.stack(rows, axis=1)))))
+    return curve
+
+
+def by_solver(
+    paths: list[Path], tasks: int, solver: Any, *, alpha: float, memory: int, few: int = 0
+) -> list[tuple[float, float]]:
+    """Seconds and objective after each iteration, with those of all that comes before it."""
+    begin = time.perf_counter()
+    start = None
+    if few:
+        part = minimize(posed(paths[:few], tasks, alpha, memory), LBFGS(), tol=1e-4)
+        start = part.solution
+    problem = posed(paths, tasks, alpha, memory)
+    curve: list[tuple[float, float]] = []
+    before = time.perf_counter() - begin
+
+    def note(progress: Any) -> None:
+        curve.append((before + progress.seconds, tasks * progress.objective))
+
+    minimize(problem, solver, start, MaxIterations(40), callback=note)
+    return curve
+
+
+def main(  # noqa: PLR0917 - options of a command
+    folder: Annotated[Path, typer.Option(help="Of the shards.")],
+    shards: Annotated[int, typer.Option(help="Number of shards, 0.4 GB each.")] = 25,
+    tasks: Annotated[int, typer.Option(help="Tasks, at most 20.")] = 5,
+    epochs: Annotated[int, typer.Option(help="Of SGD.")] = 3,
+    alpha: Annotated[float, typer.Option(help="Ridge, as SGDClassifier has it.")] = 1e-4,
+    memory: Annotated[int, typer.Option(help="MiB for features.")] = 256,
+) -> None:
+    """Time both and record them."""
+    torch.set_num_threads(1)
+    paths = made(folder, shards)
+    problem = posed(paths, tasks, alpha, memory)
+    best = minimize(problem, stop=RelativeGap(1e-6) | MaxIterations(300))
+    optimum = tasks * best.certificate.objective
+    print(optimum, best, flush=True)
+
+    def objective(W: torch.Tensor) -> float:
+        with torch.no_grad():
+            return tasks * float(problem.objective(W.to(torch.float32)))
+
+    runs: dict[str, Any] = {}
+    solvers = {
+        "LBFGS": lambda: by_solver(paths, tasks, LBFGS(), alpha=alpha, memory=memory),
+        "LBFGS, from one shard": lambda: by_solver(
+            paths, tasks, LBFGS(), alpha=alpha, memory=memory, few=1
+        ),
+        "ProxSVRG": lambda: by_solver(
+            paths, tasks, ProxSVRG(batch=512), alpha=alpha, memory=memory
+        ),
+    }
+    makers: dict[str, Callable[[], list[tuple[float, float]]]] = {**solvers}
+    for name, rate in RATES.items():
+        makers[f"SGD, {name}"] = lambda r=rate: by_sgd(
+            paths, tasks, r, objective, alpha=alpha, epochs=epochs
+        )
+    for name, make in makers.items():
+        curve = make()
+        runs[name] = {"seconds_to": first_times(curve, optimum), "curve": curve}
+        print(name, runs[name]["seconds_to"], min(v for _, v in curve) / optimum - 1, flush=True)
+    settings = {
+        "features": FEATURES,
+        "samples": shards * ROWS,
+        "gigabytes": shards * ROWS * FEATURES * 4 / 1e9,
+        "tasks": tasks,
+        "alpha": alpha,
+        "epochs": epochs,
+        "memory_mib": memory,
+    }
+    record.save("stream_sgd", {"settings": settings, "optimum": optimum, "runs": runs})
+
+
+if __name__ == "__main__":
+    typer.run(main)

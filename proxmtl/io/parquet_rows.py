@@ -169,5 +169,9 @@ class ParquetRows(FeatureRows):
             raise InputError(
                 self.path, f"not a readable parquet file ({first_line(error)})."
             ) from error
+        if len(rows) != self._starts[number + 1] - self._starts[number]:
+            raise InputError(
+                self.path, f"has {len(rows)} rows in a group, and says others; save it again."
+            )
         self._held = number, rows
         return rows

@@ -298,6 +298,6 @@ def test_memory_is_that_of_the_budget_and_of_the_labels(tmp_path):
         np.save(tmp_path / "large" / f"{number}.npy", block)
     command = [sys.executable, "-W", "ignore", "-c", MEASURED, str(tmp_path), str(budget)]
     grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    # beside the budget: some forty columns of the size of the scores, in float64; blocks of 8 MiB
-    # of float64 of moments and products with two copies each, and pieces that are standardised
-    assert grown <= budget + 40 * 8 * n + 6 * (8 << 20)
+    # beside the budget: twenty columns of the size of the scores, as wide as labels are given, and
+    # blocks of moments, of 8 MiB of float64, with what is computed from them
+    assert grown <= budget + 20 * 8 * n + 3 * (8 << 20)

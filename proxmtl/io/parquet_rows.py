@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,24 +60,19 @@ class ParquetRows(FeatureRows):
                 "reading parquet needs pyarrow; install it with pip install 'proxmtl[parquet]'.",
             ) from error
         self.path = path
-        try:
-            with opened(path) as stream:
-                self.mark = mark_of(stream)
-                file = ParquetFile(stream)
-                schema, known = file.schema_arrow, file.metadata
-                sizes = [known.row_group(i).num_rows for i in range(known.num_row_groups)]
-        except InputError:
-            raise
-        except Exception as error:  # pyarrow has its own tree of exceptions
-            raise InputError(path, f"not a readable parquet file ({first_line(error)}).") from error
-        self.ids, others = self._identified(schema, id_column, required=required)
-        self.names = tuple(name for name in schema.names if name not in others)
-        kinds = {name: str(schema.field(name).type) for name in self.names}
+        with _readable(path), opened(path) as stream:
+            self.mark = mark_of(stream)
+            file = ParquetFile(stream)
+            schema, known = file.schema_arrow, file.metadata
+            sizes = [known.row_group(i).num_rows for i in range(known.num_row_groups)]
+            self.ids, others = self._identified(schema, id_column, required=required)
+            self.names = tuple(name for name in schema.names if name not in others)
+            kinds = {name: str(schema.field(name).type) for name in self.names}
         self._check_kinds(kinds)
         self.dtype = np.dtype(FLOATS[next(iter(kinds.values()))])
         self._starts = np.cumsum([0, *sizes])
         self.shape = (int(self._starts[-1]), len(self.names))
-        if not len(self):
+        if self.shape[0] < 1 or min(sizes) < 0:
             raise InputError(path, "has no row; leave it out.")
         self.held = 2 * max(sizes) * self.shape[1] * self.dtype.itemsize
         self._held: tuple[int, NDArray[Any]] | None = None
@@ -121,21 +118,11 @@ class ParquetRows(FeatureRows):
                 or (is_id_header(field.name) and field.name.strip())
             )
         ]
-        try:
-            table = pd.read_parquet(self.path, columns=asked)
-        except Exception as error:
-            raise InputError(
-                self.path, f"not a readable parquet file ({first_line(error)})."
-            ) from error
-        try:
-            if required and id_column is not None:
-                check_there(self.path, table, id_column)
-            found = id_candidates(self.path, table, id_column)
-            ids = next((id_texts(values) for values in found.values()), None)
-        except UnicodeDecodeError as error:
-            raise InputError(
-                self.path, f"its row identifiers are not text in UTF-8 ({error}); write them again."
-            ) from error
+        table = pd.read_parquet(self.path, columns=asked)
+        if required and id_column is not None:
+            check_there(self.path, table, id_column)
+        found = id_candidates(self.path, table, id_column)
+        ids = next((id_texts(values) for values in found.values()), None)
         return ids, {*index, *(name for name in found if name in table.columns)}
 
     def place(self, row: int) -> str:
@@ -156,22 +143,28 @@ class ParquetRows(FeatureRows):
         if held is not None and held[0] == number:
             return held[1]
         self._held = held = None  # room for the next
-        try:
-            with opened(self.path) as stream:
-                check_mark(self.path, stream, self.mark)
-                table = ParquetFile(stream).read_row_group(number, columns=list(self.names))
-                rows = np.empty((table.num_rows, self.shape[1]), self.dtype)
-                for column, name in enumerate(self.names):
-                    rows[:, column] = table.column(name).to_numpy()
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(
-                self.path, f"not a readable parquet file ({first_line(error)})."
-            ) from error
+        with _readable(self.path), opened(self.path) as stream:
+            check_mark(self.path, stream, self.mark)
+            table = ParquetFile(stream).read_row_group(number, columns=list(self.names))
+            rows = np.empty((table.num_rows, self.shape[1]), self.dtype)
+            for column, name in enumerate(self.names):
+                rows[:, column] = table.column(name).to_numpy()
         if len(rows) != self._starts[number + 1] - self._starts[number]:
             raise InputError(
                 self.path, f"has {len(rows)} rows in a group, and says others; save it again."
             )
         self._held = number, rows
         return rows
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Convert exceptions of pyarrow and pandas, which are of many kinds, to `InputError`."""
+    try:
+        yield
+    except (InputError, MemoryError, Warning):
+        raise
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"its texts are not UTF-8 ({error}); write it again.") from error
+    except Exception as error:
+        raise InputError(path, f"not a readable parquet file ({first_line(error)}).") from error

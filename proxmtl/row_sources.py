@@ -59,8 +59,9 @@ class RowSource(Protocol):
 class FeatureRows(ABC):
     """Base of matrices (N, D) of features whose rows are read when they are asked for.
 
-    A slice, an index array or a mask of rows gives an array, which is read; :meth:`take` gives a
-    source of some of the rows, and reads nothing. Sources hold no open file and can be pickled.
+    A number, a slice, an index array or a mask of rows gives an array, which is read; :meth:`take`
+    gives a source of some of the rows, and reads nothing. Sources hold no open file and can be
+    pickled.
 
     Attributes
     ----------
@@ -101,8 +102,11 @@ class FeatureRows(ABC):
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> Array:
+        if isinstance(rows, (int, np.integer)):
+            row: Array = self.take([range(len(self))[rows]])[:][0]
+            return row
         if not isinstance(rows, slice):
-            return self.take(np.atleast_1d(rows))[:]
+            return self.take(rows)[:]
         first, last, step = rows.indices(len(self))
         if step != 1:
             return self.take(rows)[:]

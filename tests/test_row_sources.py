@@ -62,6 +62,10 @@ def test_rows_are_those_of_the_matrix(number, chunk, monkeypatch):
     for rows in (*slices, index, np.arange(n) % 3 > 0):
         np.testing.assert_array_equal(source[rows], matrix[rows])
         np.testing.assert_array_equal(rows_of(source, rows)[:], matrix[rows])
+    for row in (0, -1, np.intp(1)):
+        np.testing.assert_array_equal(source[row], matrix[row])
+    with pytest.raises(IndexError):
+        source[n]
     np.testing.assert_array_equal(list(source), matrix)
     again = pickle.loads(pickle.dumps(source))
     np.testing.assert_array_equal(again[1:3], matrix[1:3])

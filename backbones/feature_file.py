@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 import numpy as np
 
 from proxmtl.io.atomic import atomic_path, write_text
-from proxmtl.io.beside import check_new, features_seal, seal_beside
+from proxmtl.io.beside import check_new, features_seal, ids_sidecar, seal_beside
 from proxmtl.io.errors import InputError
-from proxmtl.io.features import ids_sidecar
 from proxmtl.io.lock import FileLock
 from proxmtl.io.outputs import reserve
 from proxmtl.io.seal import Entry, entry_of, read_sealed, write_sealed

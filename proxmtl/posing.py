@@ -9,6 +9,7 @@ import torch
 from proxmtl.designs import Design, SharedDesign, StreamedDesign, TaskDesign
 from proxmtl.label_coding import inferred_signs
 from proxmtl.losses import Loss, WestonWatkins
+from proxmtl.row_sources import as_rows, is_rows
 from proxmtl.targets import Targets
 
 __all__ = ["design_of", "targets_of"]
@@ -26,9 +27,10 @@ def design_of(X: Any, *, intercept: bool) -> Design:
     """
     if isinstance(X, Design):
         return X
+    if is_rows(X):
+        rows = as_rows(X)
+        return StreamedDesign(rows, intercept=intercept, memory=rows.memory)
     several = isinstance(X, (list, tuple))
-    if hasattr(X[0] if several and len(X) else X, "read_into"):
-        return StreamedDesign(X, intercept=intercept)
     return TaskDesign(X, intercept=intercept) if several else SharedDesign(X, intercept=intercept)
 
 

@@ -16,7 +16,17 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"proxmtl": "proxmtl", "kernels": "proxmtl.kernels", "backbones": "proxmtl.backbones"}
 
 # what each room may import of the others; a room may always import itself
-GROUND = {"groups", "kernels", "machine", "numerics", "documents", "limits", "sources", "wording"}
+GROUND = {
+    "groups",
+    "kernels",
+    "machine",
+    "numerics",
+    "documents",
+    "limits",
+    "row_sources",
+    "sources",
+    "wording",
+}
 MATERIAL = {
     "losses",
     "regularizers",
@@ -51,6 +61,7 @@ MAY_IMPORT = {
     "documents": {"encodings", "limits"},
     "encodings": set(),
     "limits": set(),
+    "row_sources": set(),
     "wording": set(),
     "sources": set(),
     "text_tables": {"encodings", "sources"},
@@ -80,6 +91,7 @@ MAY_IMPORT = {
         "machine",
         "naming",
         "ranks",
+        "row_sources",
         "sources",
         "text_tables",
         "wording",

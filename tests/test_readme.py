@@ -39,6 +39,13 @@ def test_the_engine_page_runs_from_top_to_bottom():
     assert names["resumed"].passes > names["result"].passes
 
 
+def test_the_page_on_features_larger_than_memory_runs():
+    names = _run("larger_than_memory.md")
+    assert names["rows"].memory < names["rows"].shape[0] * names["rows"].shape[1] * 4
+    assert names["scores"].shape == (2000, 3)
+    assert names["again"].coef_.any()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")

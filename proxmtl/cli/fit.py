@@ -176,7 +176,7 @@ def fit(
             work.room(K if isinstance(K, int) else None, own=grouped),
             fit_progress("Fitting", max_passes) as callback,
         ):
-            model.fit(work.data.X[work.train], work.data.Y[work.train], callback=callback)
+            model.fit(*work.fitted, callback=callback)
         found = getattr(model, "groups_", None) if find else work.groups
         outcome = work.write(model, "fit", found)
     show_outcome(console, outcome, run.out)

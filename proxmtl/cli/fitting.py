@@ -12,6 +12,7 @@ from proxmtl.cli.parts import Parts
 from proxmtl.cli.run import model_room
 from proxmtl.io import new_run_folder, write_text
 from proxmtl.io.outputs import room
+from proxmtl.row_sources import rows_of
 from proxmtl.sources import sources_read
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from proxmtl.cli.inputs import LabelledSamples
@@ -43,6 +45,11 @@ class Fitting:
     _out: Path
     _split: SplitOptions
     _sources: list[Source]
+
+    @property
+    def fitted(self) -> tuple[Any, NDArray[np.float64]]:
+        """Features and labels of the rows to fit on."""
+        return rows_of(self.data.X, self.train), self.data.Y[self.train]
 
     def room(self, n_latents: int | None, *, own: bool) -> AbstractContextManager[None]:
         """Hold room on the disk for a model of at most so many latent tasks; None: min(M, D)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from proxmtl.io import InputError, Labels, join_rows, load_features, read_labels
 from proxmtl.io.errors import first_line
 from proxmtl.io.rows import check_match
 from proxmtl.naming import NameIndex, name_key
+from proxmtl.row_sources import rows_of
 from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ __all__ = [
     "features_for",
     "fewest",
     "labels_for",
+    "memory_of",
     "read_groups",
     "read_samples",
     "scores_of",
@@ -50,7 +53,7 @@ class LabelledSamples(NamedTuple):
     """Features with their labels, row by row."""
 
     X: Any
-    """(N, D): an array, or a sparse CSR array."""
+    """(N, D): an array, a sparse CSR array, or rows that are read when they are used."""
     Y: NDArray[np.float64]
     names: tuple[str, ...]
     ids: tuple[str, ...] | None = None
@@ -70,11 +73,14 @@ def read_samples(
     task_column: str | None = None,
     match: str = "auto",
     min_positives: int = 0,
+    memory: str | None = None,
 ) -> LabelledSamples:
     """Read both files and bring their rows together; say what is left out."""
     way = check_match(match)
     # a column of that name may be one of the labels alone, which raise where it is not
-    X = load_features(features, key, id_column=id_column, id_column_required=False)
+    X = load_features(
+        features, key, id_column=id_column, id_column_required=False, memory=memory_of(memory)
+    )
     read = read_labels(
         labels, id_column=id_column, unique_ids=way != "position", task_column=task_column
     )
@@ -83,7 +89,7 @@ def read_samples(
         say_note(joined.note)
     values, Y = X.values, read.values[joined.second]
     if len(joined.first) < values.shape[0]:
-        values = values[joined.first]
+        values = rows_of(values, joined.first)
     ids = None if X.ids is None else tuple(X.ids[row] for row in joined.first)
     kept = attributes_to_fit(labels, Y, read.names, min_positives)
     names = tuple(read.names[m] for m in kept)
@@ -280,6 +286,7 @@ def features_for(
     id_column: str | None = None,
     *,
     id_column_required: bool = True,
+    memory: str | None = None,
 ) -> Features:
     """Read features, as `load_features` does, in the order of the model where both have names.
 
@@ -288,7 +295,13 @@ def features_for(
     InputError
         As `load_features` does, and if they are not the features of the model.
     """
-    read = load_features(path, key, id_column=id_column, id_column_required=id_column_required)
+    read = load_features(
+        path,
+        key,
+        id_column=id_column,
+        id_column_required=id_column_required,
+        memory=memory_of(memory),
+    )
     known = getattr(model, "feature_names_in_", None)
     if known is not None:
         read = read.in_order(known.tolist(), path)
@@ -349,6 +362,25 @@ def labels_for(
     kept = [place for place in places if place is not None]
     values: NDArray[np.float64] = labels.values[:, kept]
     return values
+
+
+def memory_of(given: str | None) -> int | None:
+    """Give the bytes of an option; None where it was not given.
+
+    Raises
+    ------
+    ValueError
+        If it is no size of a byte or more.
+    """
+    if given is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B?|B)?\s*", given, re.IGNORECASE)
+    unit, binary = (found.group(2) or "", found.group(3)) if found else ("", "")
+    power = " KMGT".index(unit.upper()) if unit else 0
+    size = int(float(found.group(1)) * (1024 if binary else 1000) ** power) if found else 0
+    if size < 1:
+        raise ValueError(f"--memory: got {given}; give bytes, or a size such as 4GiB or 500MB.")
+    return size
 
 
 def torch_device(name: str) -> torch.device:

@@ -28,6 +28,7 @@ __all__ = [
     "IdColumn",
     "Match",
     "MatchOptions",
+    "Memory",
     "MinPositives",
     "NumberOfLatents",
     "OwnStrength",
@@ -56,6 +57,14 @@ _image_option = partial(typer.Option, rich_help_panel="Runs of train")
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")]
 Key = Annotated[str | None, typer.Option(help="Which array of an npz or safetensors file.")]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        help="Read features row by row, with this much memory at a time (4GiB, 500MB): for files "
+        "larger than memory. A folder of shards is read so in any case, by default in 256MiB.",
+        metavar="SIZE",
+    ),
+]
 IdColumn = Annotated[
     str | None,
     typer.Option(help="Column of row identifiers, of the labels and of parquet features."),
@@ -114,7 +123,8 @@ class SampleOptions:
     features: Annotated[
         Path,
         typer.Argument(
-            help="Features, one row per sample: npy, npz, safetensors or parquet.",
+            help="Features, one row per sample: npy, npz, safetensors or parquet, or a folder of "
+            "shards.",
             metavar="FEATURES",
         ),
     ]
@@ -133,6 +143,7 @@ class MatchOptions:
     task_column: TaskColumn = None
     match: Match = "auto"
     min_positives: MinPositives = 0
+    memory: Memory = None
 
     def read(self, samples: SampleOptions) -> LabelledSamples:
         """Read features and labels."""
@@ -217,6 +228,7 @@ class ScoringOptions:
     """How a run takes its samples: an array of features, or images."""
 
     key: Key = None
+    memory: Memory = None
     device: Annotated[str | None, _image_option(help="'cpu' (default), 'cuda', ...")] = None
     batch_size: Annotated[
         int | None, _image_option(help="Images a forward pass; default 64.", min=1)

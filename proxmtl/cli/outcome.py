@@ -24,6 +24,7 @@ from proxmtl.experiments import attribute_metrics, fit_report, group_means
 from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
 from proxmtl.report.tables import figures_table, group_table
+from proxmtl.row_sources import FeatureRows, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +87,7 @@ def write_fitted(
     scores: list[Any] = []
 
     def score() -> None:
-        scores.append(scores_of(model, data.X[scored]))
+        scores.append(scores_of(model, rows_of(data.X, scored)))
         table = attribute_metrics(scores[0], data.Y[scored], data.names)
         fitted = data.Y[train]
         tables["model"] = table.assign(
@@ -127,8 +128,8 @@ def write_fitted(
             text = table.to_csv(float_format="%.6g", index=name == "sharing.csv")
             parts.save(name, partial(write_text, folder / name, text))
     if len(test) and tables:
-        rows_of = test if data.ids is None else [data.ids[row] for row in test]
-        text = partial(held_out_text, model, scores[0], data.Y[test], data.names, rows_of)
+        held = test if data.ids is None else [data.ids[row] for row in test]
+        text = partial(held_out_text, model, scores[0], data.Y[test], data.names, held)
         parts.save(
             HELD_OUT_FILE,
             lambda: write_text(folder / HELD_OUT_FILE, text(identified=data.ids is not None)),
@@ -142,7 +143,8 @@ def write_fitted(
 
 def _rows(X: Any, rows: Any) -> Any:
     """Rows one by one, without a copy of all; those of sparse features as sparse features."""
-    return X[rows] if sparse.issparse(X) else (X[row] for row in rows)
+    whole = sparse.issparse(X) or isinstance(X, FeatureRows)
+    return rows_of(X, rows) if whole else (X[row] for row in rows)
 
 
 def _sharing(model: LinearModel) -> str | None:

@@ -20,8 +20,8 @@ def predict(
     samples: Annotated[
         Path,
         typer.Argument(
-            help="Features (npy, npz, safetensors, parquet); for a run of train a folder, a .tar "
-            "archive or a .csv file of images.",
+            help="Features (npy, npz, safetensors, parquet, or a folder of shards); for a run of "
+            "train a folder, a .tar archive or a .csv file of images.",
             metavar="SAMPLES",
         ),
     ],

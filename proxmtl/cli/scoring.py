@@ -23,7 +23,9 @@ from proxmtl.io import (
     read_labels,
     read_model_kind,
 )
-from proxmtl.io.identity import fitted_rows, recognised, row_fingerprints
+from proxmtl.io.identity import fitted_rows, recognised_among, row_fingerprints
+from proxmtl.io.shards import holds_shards
+from proxmtl.row_sources import FeatureRows
 from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -113,7 +115,8 @@ class FittedRun:
     def scores(self, source: Path, reading: Reading, wanted: Sequence[str] | None = None) -> Scored:
         """Score features, row by row."""
         del wanted
-        if source.is_dir() or source.suffix.lower() in {".tar", ".csv"}:
+        images = source.is_dir() and not (holds_shards(source) or source.suffix == ".partial")
+        if images or source.suffix.lower() in {".tar", ".csv"}:
             raise InputError(
                 source,
                 f"{self.folder} holds a model of features, not of images; make features of the "
@@ -126,11 +129,18 @@ class FittedRun:
             reading.options.key,
             reading.id_column,
             id_column_required=reading.id_column_of == "samples",
+            memory=reading.options.memory,
         )
-        values = scores_of(self.model, X)
         if not reading.recognise:
-            return Scored(values, ids, np.zeros(len(values), np.bool_))
-        return Scored(values, ids, recognised(self.folder, X, ids))
+            return Scored(scores_of(self.model, X), ids, np.zeros(X.shape[0], np.bool_))
+        kept = fitted_rows(self.folder)
+        if not isinstance(X, FeatureRows):
+            return Scored(scores_of(self.model, X), ids, recognised_among(kept, X, ids))
+        values, fitted = [], []
+        for rows, block in X.blocks():  # one read for both
+            values.append(scores_of(self.model, block))
+            fitted.append(recognised_among(kept, block, None if ids is None else ids[rows]))
+        return Scored(np.concatenate(values), ids, np.concatenate(fitted))
 
 
 class TrainedRun:
@@ -158,7 +168,7 @@ class TrainedRun:
                 f"{self.folder} holds networks, which take images: give a folder of images, a .tar "
                 "archive of them, or a .csv file of their names.",
             )
-        _refuse(reading, ("key",), "features")
+        _refuse(reading, ("key", "memory"), "features")
         options = reading.options
         networks = self.networks.to(torch_device(options.device or "cpu"))
         column = reading.id_column if reading.id_column_of == "samples" else None

@@ -16,6 +16,7 @@ from proxmtl.cli.console import fit_progress, keeping, step_progress
 from proxmtl.cli.inputs import check_splits
 from proxmtl.estimators import LatentMTLClassifier
 from proxmtl.estimators.baselines import baseline_estimator
+from proxmtl.estimators.inputs import samples_of
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.standardize import Standardization
@@ -23,6 +24,7 @@ from proxmtl.experiments import Split, stratified_folds
 from proxmtl.io import InputError
 from proxmtl.latent.strengths import Relative
 from proxmtl.problem import Problem
+from proxmtl.row_sources import FeatureRows, rows_of
 from proxmtl.selection import cross_validate, invariant_grid
 from proxmtl.selection import tune as descend
 from proxmtl.selection.edges import Edge, EdgeWarning, edges_of
@@ -278,14 +280,16 @@ def _candidates(search: Search, points: int) -> list[dict[str, float]]:
 def _posed(search: Search, rows: Any) -> tuple[Problem, Standardization]:
     """The estimator's problem on some rows, at strength 1, and the moments of their features."""
     unit = clone(search.estimator).set_params(**{search.estimator.strength_name: 1.0})
-    posed: tuple[Problem, Standardization] = unit.pose(search.X[rows], search.Y[rows])
+    posed: tuple[Problem, Standardization] = unit.pose(rows_of(search.X, rows), search.Y[rows])
     return posed
 
 
 def _validation(search: Search, rows: Any, moments: Standardization) -> Problem:
     """The mean loss of the rows held out, each attribute by itself; one class is enough here."""
     estimator = search.estimator
-    samples = Samples(search.X[rows]).standardized(moments)
+    X = rows_of(search.X, rows)
+    samples = samples_of(X) if isinstance(X, FeatureRows) else Samples(X)
+    samples = samples.standardized(moments)
     design = samples.shared_design(intercept=estimator.fit_intercept)
     signs = torch.from_numpy(2 * search.Y[rows] - 1).to(design.dtype)
     weights = (~signs.isnan()).to(signs)

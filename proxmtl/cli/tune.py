@@ -113,7 +113,7 @@ def tune(
     console = make_console()
     settle_folder(trials, "--trials", run.out)
     with fitting(samples, match, groups, split, run, latent=model == LATENT) as work:
-        data, train = work.data, work.train
+        data = work.data
         estimator = make_model(
             model,
             work.groups,
@@ -125,7 +125,7 @@ def tune(
             seed=split.seed,
         )
         counts = fewest(data.Y)
-        search = Search(estimator, model, data.X[train], data.Y[train], split.seed, counts)
+        search = Search(estimator, model, *work.fitted, split.seed, counts)
         with work.room(n_latents, own=own != "auto"):
             if method == "grid":
                 chosen = by_grid(

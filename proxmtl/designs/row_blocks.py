@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["RowBlocks", "RowSource"]
+from proxmtl.row_sources import RowSource, as_rows
+
+__all__ = ["RowBlocks"]
 
 DEPTH = 4
 """Buffers of a read: one is in use, one is being read into, and the others are full."""
@@ -22,21 +22,6 @@ BLOCK = 4 << 20
 """Bytes of a block at most. A block that was just read is still in a shared cache when it is
 computed with, and is long enough that starting its read takes no time beside it."""
 DTYPES = {name: getattr(torch, name) for name in ("float16", "float32", "float64")}
-
-
-class RowSource(Protocol):
-    """What gives rows of features: an array, a memory map, or a file (:func:`open_shards`).
-
-    A source may have a method ``read_into(first, out)``, which reads ``len(out)`` rows from row
-    ``first`` on into an array; else a slice of it is copied.
-    """
-
-    shape: Any
-    dtype: Any
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: Any, /) -> Any: ...
 
 
 class RowBlocks:
@@ -56,6 +41,8 @@ class RowBlocks:
 
     Attributes
     ----------
+    source : FeatureRows
+        All rows together.
     shape : tuple of int
         (N, D) of all rows together.
     dtype : torch.dtype
@@ -65,49 +52,21 @@ class RowBlocks:
     """
 
     def __init__(self, parts: RowSource | Sequence[RowSource], memory: int) -> None:
-        self.parts: list[RowSource] = list(parts) if isinstance(parts, (list, tuple)) else [parts]  # type: ignore[list-item]
-        self._check()
-        width, dtype = int(self.parts[0].shape[1]), np.dtype(self.parts[0].dtype)
+        self.source = as_rows(parts)
+        width, kind = self.source.shape[1], self.source.dtype
+        if not kind.isnative or kind.name not in DTYPES:
+            raise ValueError(f"X: has type {kind}; give float16, float32 or float64.")
         self.memory = memory
-        self.shape = (sum(len(part) for part in self.parts), width)
-        self.dtype: torch.dtype = DTYPES[dtype.name]
-        a_row = width * dtype.itemsize
+        self.shape = self.source.shape
+        self.dtype: torch.dtype = DTYPES[kind.name]
+        a_row = width * kind.itemsize
         self.most_rows = memory // (COPIES * a_row)
         if self.most_rows < 1:
             raise ValueError(
                 f"memory: got {memory:,} bytes; a row takes {COPIES * a_row:,} with its copies."
             )
         self.rows = min(self.most_rows, max(1, BLOCK // a_row), self.shape[0])
-        self._starts = np.cumsum([0, *(len(part) for part in self.parts)])
         self._spare: list[list[Tensor]] = []
-
-    def _check(self) -> None:
-        if not self.parts:
-            raise ValueError("X: no part; give a matrix, or the parts of one.")
-        kinds = {(tuple(part.shape[1:]), str(part.dtype)) for part in self.parts}
-        if len(kinds) > 1 or any(len(part.shape) != 2 or 0 in part.shape for part in self.parts):
-            seen = [tuple(part.shape) for part in self.parts][:4]
-            raise ValueError(
-                f"X: expected matrices (samples, features) of one width and one type, saw shapes "
-                f"{seen}, types {sorted(kind for _, kind in kinds)}."
-            )
-        kind = str(self.parts[0].dtype)
-        if kind not in DTYPES:
-            raise ValueError(f"X: has type {kind}; give float16, float32 or float64.")
-
-    def read_into(self, first: int, out: np.ndarray[Any, Any]) -> None:
-        """Read ``len(out)`` rows from row ``first`` on, which may lie in several parts."""
-        number = int(np.searchsorted(self._starts, first, side="right")) - 1
-        done = 0
-        while done < len(out):
-            part, start = self.parts[number], first + done - int(self._starts[number])
-            count = min(len(out) - done, len(part) - start)
-            here = out[done : done + count]
-            if hasattr(part, "read_into"):
-                part.read_into(start, here)
-            else:
-                np.copyto(here, part[start : start + count])
-            done, number = done + count, number + 1
 
     @contextmanager
     def opened(
@@ -153,7 +112,7 @@ class RowBlocks:
         def read(turn: int, number: int) -> tuple[slice, Tensor]:
             place = slice(number * size, min((number + 1) * size, self.shape[0]))
             block = buffers[turn % DEPTH][: place.stop - place.start]
-            self.read_into(place.start, block.numpy())
+            self.source.read_into(place.start, block.numpy())
             return place, block
 
         ahead: deque[Future[tuple[slice, Tensor]]] = deque()

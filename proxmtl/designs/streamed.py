@@ -14,9 +14,10 @@ from torch import Tensor
 from proxmtl.data_term import DataTerm
 from proxmtl.designs.base import Design, ResidualsOf
 from proxmtl.designs.products import forward, largest_eigenvalue, swept, transposed
-from proxmtl.designs.row_blocks import RowBlocks, RowSource
+from proxmtl.designs.row_blocks import RowBlocks
 from proxmtl.designs.shared import SharedDesign
 from proxmtl.numerics import Moments, column_moments
+from proxmtl.row_sources import MEMORY, RowSource
 from proxmtl.targets import Targets
 
 __all__ = ["StreamedDesign"]
@@ -41,12 +42,14 @@ class StreamedDesign(Design):
         Add an unpenalised intercept, the parameter's last row.
     memory : int
         Bytes that features may take, beside scores and parameters; the default is 256 MiB.
+    checked : bool
+        Whether the values are known to be finite; nothing is read before the first product then.
 
     Raises
     ------
     ValueError
         If the matrices are empty or differ in type or width, a value is not finite (the first read
-        is made here), or ``memory`` has no room for a row.
+        is made here, unless they are ``checked``), or ``memory`` has no room for a row.
 
     Notes
     -----
@@ -57,7 +60,12 @@ class StreamedDesign(Design):
     """
 
     def __init__(
-        self, X: RowSource | Sequence[RowSource], *, intercept: bool = False, memory: int = 1 << 28
+        self,
+        X: RowSource | Sequence[RowSource],
+        *,
+        intercept: bool = False,
+        memory: int = MEMORY,
+        checked: bool = False,
     ) -> None:
         self.blocks = RowBlocks(X, memory)
         self.n_samples, self.n_features = self.blocks.shape
@@ -65,7 +73,8 @@ class StreamedDesign(Design):
         self.dtype = torch.promote_types(self.blocks.dtype, torch.float32)
         self.device = torch.device("cpu")
         self._curvature: list[float] = []
-        _ = self._first_read
+        if not checked:
+            _ = self._first_read
 
     @cached_property
     def _first_read(self) -> tuple[float, float]:
@@ -79,8 +88,9 @@ class StreamedDesign(Design):
                 if not math.isfinite(squares) and not bool(wide.isfinite().all()):
                     row, column = torch.nonzero(~wide.isfinite())[0].tolist()
                     raise ValueError(
-                        f"X: not finite ({wide[row, column].item()}, first in row {first + row}, "
-                        f"feature column {column}); drop or impute such samples."
+                        f"X: not finite ({wide[row, column].item()}, first in "
+                        f"{self.blocks.source.place(first + row)}, feature column {column}); drop "
+                        "or impute such samples."
                     )
         return squares / math.sqrt(self.n_samples * self.n_features), float(figure.norm())
 
@@ -182,8 +192,18 @@ class StreamedDesign(Design):
         return SharedDesign.of_checked(block, intercept=self.intercept).with_unit(self.unit)
 
     def take(self, entries: Tensor) -> Design:
-        whole = len(entries) == self.n_samples
-        return self if whole else super().take(entries)
+        if len(entries) == self.n_samples:
+            return self
+        part = StreamedDesign(
+            self.blocks.source.take(entries.numpy()),
+            intercept=self.intercept,
+            memory=self.memory,
+            checked=True,
+        )
+        return part.with_unit(self.unit)
+
+    def samples(self, task: int, entries: Tensor) -> Tensor:  # noqa: ARG002
+        return torch.from_numpy(self.blocks.source[entries.numpy()]).to(torch.float64)
 
     # ------------------------------------------------------------------ what is known of X
 
@@ -201,7 +221,7 @@ class StreamedDesign(Design):
         return self._first_read[0]
 
     def moments(self, weights: Tensor | None = None) -> Moments:
-        return column_moments(self.blocks.parts, weights)
+        return column_moments(self.blocks.source, weights)
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
         heaviest = targets.weights.amax(0).to(torch.float64)

@@ -15,8 +15,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from proxmtl.arrays import as_python, check_same_order
+from proxmtl.estimators.inputs import checked, stacked
 from proxmtl.estimators.labels import EncodedLabels
-from proxmtl.estimators.samples import Samples, checked, stacked
+from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.standardize import Standardization, identity
 from proxmtl.estimators.state import from_state, to_state
 from proxmtl.estimators.weights import sample_weights
@@ -113,6 +114,9 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         """Raise if an attribute cannot be learnt from its labels of positive weight."""
         raise NotImplementedError
 
+    def _check_form(self, X: Samples) -> None:
+        """Raise ``UnsupportedError`` if the model cannot be fitted on features of this form."""
+
     def _posed(self, labels: EncodedLabels, *, warm: bool) -> EncodedLabels:
         """Convert labels to those of the solve; unless ``warm``, store what predictions need."""
         del warm
@@ -146,7 +150,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         X
             Features (N, D), float32 or float64 (others become float64), dense or SciPy sparse
             (never converted to dense). If tasks have their own samples, a list of M such matrices,
-            (N_m, D).
+            (N_m, D). Features larger than memory: what :func:`proxmtl.io.open_shards` returns.
         y
             Labels (N, M), or (N,) for one attribute. For a classifier in {0, 1}, {-1, 1} or
             booleans (a single attribute: any two values); for a regressor real numbers. NaN, None,
@@ -215,6 +219,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
         samples = checked(self, X, y, reset=not warm)
+        self._check_form(samples)
         names = self._resolve_names(y)
         labels = self._read(y, names, classes=classes, warm=warm)
         check_consistent_length(samples.X, labels.numbers)
@@ -233,6 +238,8 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
             moments = self._moments(samples, labels.per_row())
             moments.check_foldable()
             self.mean_, self.scale_ = moments
+            if self.standardize:
+                samples = replace(samples, finite=True)
             self._is_vector = labels.is_vector
             self.label_names_ = None if names is None else list(names)
         if self.standardize:

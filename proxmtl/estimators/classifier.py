@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.base import LinearModel
+from proxmtl.estimators.inputs import checked, each_task, stacked
 from proxmtl.estimators.label_encoding import check_both_classes, encode_targets
 from proxmtl.estimators.labels import EncodedLabels
-from proxmtl.estimators.samples import checked, each_task, stacked
 from proxmtl.estimators.weights import class_factors, score_weights
 from proxmtl.label_coding import signs_of
 

@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.cross_validated import OwnSearch, SharedSearch
+from proxmtl.estimators.inputs import each_task
 from proxmtl.estimators.labels import EncodedLabels
-from proxmtl.estimators.samples import each_task
 from proxmtl.estimators.scoring import SCORINGS, Score, Scoring, of_classes, scoring_of
 from proxmtl.estimators.thresholds import check_threshold, chosen_thresholds, cut_of
 from proxmtl.estimators.verdict import calibration

@@ -25,6 +25,7 @@ from proxmtl.latent import path as latent_path
 from proxmtl.latent.model import Algorithm, Init
 from proxmtl.latent.strengths import Relative, RelativeStrengths
 from proxmtl.problem import Problem
+from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Status
 from proxmtl.targets import Reduction
 from proxmtl.wording import warn
@@ -93,6 +94,13 @@ class FactoredModel(TaskScores):
         """
         warm = hasattr(self, "L_")
         return self._fit(X, y, sample_weight, classes=classes, warm=warm, callback=callback)
+
+    def _check_form(self, X: Samples) -> None:
+        if X.streamed and self._given.algorithm == "gram":
+            raise UnsupportedError(
+                f"{type(self).__name__}: algorithm='gram' takes rows that are in memory; give "
+                "'auto' or 'panoc', or more memory to the rows."
+            )
 
     def _strengths(
         self, problem: Problem, sample_weight: NDArray[np.float64] | None

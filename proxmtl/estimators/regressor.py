@@ -12,10 +12,10 @@ from sklearn.base import RegressorMixin
 
 from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.base import LinearModel
+from proxmtl.estimators.inputs import checked, each_task, stacked
 from proxmtl.estimators.label_encoding import check_observed, read_values
 from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.losses import check_real_loss
-from proxmtl.estimators.samples import checked, each_task, stacked
 from proxmtl.estimators.scoring import r2
 from proxmtl.estimators.weights import score_weights
 from proxmtl.label_coding import observed_labels

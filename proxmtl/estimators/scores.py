@@ -12,7 +12,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from proxmtl.estimators.base import LinearModel
-from proxmtl.estimators.samples import checked
+from proxmtl.estimators.inputs import checked
 from proxmtl.regularizers import Regularizer, SharedPlusOwn
 
 __all__ = ["LatentScores", "SharedPart", "SharedScores", "TaskScores", "shared_part"]

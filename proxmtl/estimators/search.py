@@ -50,11 +50,25 @@ class Fold:
     test: NDArray[np.int64]
     X: Samples
 
-    def scores(self, point: Tensor) -> Array:
-        """Linear scores of the held-out rows, (n_test, M')."""
-        weights, bias = self.problem.design.split(point)
-        offset = None if bias is None else bias.numpy()
-        values = self.X.scores(weights.numpy(), offset, self.columns)
+    def scores(self, points: Iterable[Tensor]) -> Iterator[Array]:
+        """Linear scores of the held-out rows at each of some points, (n_test, M').
+
+        Points are taken one by one, to save memory; of features in files all at once, to save
+        reads.
+        """
+        if self.X.streamed:
+            found = [self.problem.design.split(point) for point in points]
+            coef = np.concatenate([weights.numpy() for weights, _ in found], axis=1)
+            together = np.split(self.X.scores(coef, None), len(found), axis=1)
+            for values, (_, bias) in zip(together, found, strict=True):
+                yield self._restored(values if bias is None else values + bias.numpy())
+            return
+        for point in points:
+            weights, bias = self.problem.design.split(point)
+            offset = None if bias is None else bias.numpy()
+            yield self._restored(self.X.scores(weights.numpy(), offset, self.columns))
+
+    def _restored(self, values: Array) -> Array:
         return values if self.units is None else self.units.restore(values)
 
 
@@ -229,8 +243,7 @@ def search(
             scores = np.full((n_candidates, n_folds, n_attributes), np.nan)
             held_out = np.full((n_candidates, n, n_attributes), np.nan, dtype=np.float32)
         known = labels.numbers[np.ix_(fold.test, fold.columns)]
-        for c, point in zip(np.flatnonzero(kept), points(fold, kept), strict=True):
-            values = fold.scores(point)
+        for c, values in zip(np.flatnonzero(kept), fold.scores(points(fold, kept)), strict=True):
             held_out[c][np.ix_(fold.test, fold.columns)] = values
             scores[c, f, fold.columns] = score(known, values, fold.columns)
         passes += fold.problem.counts.passes * fold.problem.targets.labels.shape[0] / n

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxmtl.numerics import BLOCK_ELEMENTS, ROUNDING, column_moments
+from proxmtl.row_sources import FeatureRows, MappedRows
 
 __all__ = ["Standardization", "fit_standardization", "identity"]
 
@@ -29,21 +30,31 @@ class Standardization(NamedTuple):
     """Shape (D,), positive."""
 
     def apply(self, X: Array) -> Array:
-        """Standardise features (N, D) into a new array of the same dtype, in blocks of rows.
+        """Standardise features (N, D) into a new array of at least float32, in blocks of rows.
 
         A constant feature becomes exactly 0, even if its entries differ by rounding.
         """
-        out: Array = np.empty(X.shape, X.dtype)
+        out: Array = np.empty(X.shape, np.result_type(X.dtype, np.float32))
         # differences of numbers near the limit of the range would overflow
         unit = np.where(self.scale > LARGE, 0.25, 1.0)
         mean, scale = self.mean * unit, self.scale * unit
-        rounding = np.where(self.scale == 1, 2 * ROUNDING * np.abs(self.mean), 0.0)
+        constant = np.flatnonzero(self.scale == 1)
+        rounding = 2 * ROUNDING * np.abs(self.mean[constant])
         rows = max(1, BLOCK_ELEMENTS // max(1, X.shape[1]))
         for start in range(0, len(X), rows):
-            centred = X[start : start + rows] * unit - mean
-            centred[np.abs(centred) <= rounding] = 0.0
+            block = X[start : start + rows]
+            wide = block * unit if (unit != 1).any() else block
+            centred = np.subtract(wide, mean, dtype=np.float64)
+            if len(constant):
+                some = centred[:, constant]
+                some[np.abs(some) <= rounding] = 0.0
+                centred[:, constant] = some
             out[start : start + rows] = np.divide(centred, scale, out=centred)
         return out
+
+    def applied(self, rows: FeatureRows) -> FeatureRows:
+        """Standardise rows when they are read, as `apply`; of float16 to float32."""
+        return MappedRows(rows, self.apply, dtype=np.result_type(rows.dtype, np.float32))
 
     def check_foldable(self) -> None:
         """Raise ``ValueError`` if the scale of a feature is so small that coefficients overflow."""

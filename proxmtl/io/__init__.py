@@ -1,6 +1,7 @@
 """Readers of input files, and atomic writers of models, outputs and run folders."""
 
 from proxmtl.io.atomic import atomic_path, write_json, write_text
+from proxmtl.io.beside import ids_sidecar
 from proxmtl.io.checkpoint import Checkpoint
 from proxmtl.io.classes import Classes, read_classes
 from proxmtl.io.digits import DIGIT_ATTRIBUTES, DIGIT_GROUPS, load_digit_attributes
@@ -8,7 +9,6 @@ from proxmtl.io.errors import InputError
 from proxmtl.io.features import (
     FEATURE_SUFFIXES,
     Features,
-    ids_sidecar,
     load_features,
     read_features,
 )
@@ -20,10 +20,11 @@ from proxmtl.io.model import (
     read_model_state,
     write_model_state,
 )
+from proxmtl.io.row_files import NpyRows
 from proxmtl.io.rows import Match, Rows, join_rows
 from proxmtl.io.run_folder import new_run_folder
 from proxmtl.io.seal import seal_folder
-from proxmtl.io.shards import NpyRows, open_shards
+from proxmtl.io.shards import Shards, open_shards
 from proxmtl.io.tables import read_ids
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "ModelState",
     "NpyRows",
     "Rows",
+    "Shards",
     "atomic_path",
     "ids_sidecar",
     "join_rows",

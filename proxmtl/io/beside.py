@@ -7,8 +7,18 @@ from pathlib import Path
 
 from proxmtl.io.errors import InputError
 from proxmtl.io.seal import Entry, entry_of, manifest_text, read_entries
+from proxmtl.io.tables import read_ids
+from proxmtl.wording import counted
 
-__all__ = ["check_features", "check_ids_sidecar", "check_new", "features_seal", "seal_beside"]
+__all__ = [
+    "check_features",
+    "check_ids_sidecar",
+    "check_new",
+    "features_seal",
+    "ids_beside",
+    "ids_sidecar",
+    "seal_beside",
+]
 
 IDS_SUFFIX = ".ids.csv"
 
@@ -69,6 +79,36 @@ def check_new(path: Path, names: str | None) -> None:
         )
 
 
+def ids_sidecar(path: Path) -> Path:
+    """Path of the row identifiers of a features file: ``features.ids.csv`` for ``features.npy``.
+
+    A CSV file with a column ``id``; ``proxmtl extract`` writes it with the names of the images.
+    """
+    return path.with_suffix(IDS_SUFFIX)
+
+
+def ids_beside(path: Path, n_rows: int) -> tuple[str, ...] | None:
+    """Read the row identifiers beside a features file; None if there are none.
+
+    Raises
+    ------
+    InputError
+        If they are not as many as the rows, or those of another file.
+    """
+    beside = ids_sidecar(path)
+    if not beside.is_file():
+        return None
+    check_ids_sidecar(path)
+    ids = read_ids(beside)
+    if len(ids) != n_rows:
+        raise InputError(
+            beside,
+            f"{counted(len(ids), 'identifier')} for {counted(n_rows, 'row')} of {path.name}, so "
+            "it is of others; move it away, or make both again.",
+        )
+    return ids
+
+
 def check_ids_sidecar(path: Path) -> None:
     """Check that the identifiers in the sidecar of a features file belong to its rows.
 
@@ -100,7 +140,8 @@ def check_features(path: Path, found: Entry) -> None:
     path
         The features file.
     found
-        Size and hash of the file as read.
+        Size and hash of the file as read; an empty hash, of a file too large to be read for it
+        alone, is not compared.
 
     Raises
     ------
@@ -117,7 +158,8 @@ def check_features(path: Path, found: Entry) -> None:
     entries = read_entries(seal, cure)
     if path.suffix not in entries:  # another file of the same name before its suffix
         return
-    if found != entries[path.suffix]:
+    sealed = entries[path.suffix]
+    if found.bytes != sealed.bytes or (found.sha256 and found.sha256 != sealed.sha256):
         raise InputError(path, f"is not the file that {seal.name} was written for; {cure}")
     ids = path.with_suffix(IDS_SUFFIX)
     listed = entries.get(IDS_SUFFIX)

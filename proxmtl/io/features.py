@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -13,21 +14,23 @@ from safetensors import SafetensorError, safe_open
 from scipy import sparse
 
 from proxmtl.io.array_files import read_npy, read_npz
-from proxmtl.io.beside import check_features, check_ids_sidecar
+from proxmtl.io.beside import check_features, ids_beside, ids_sidecar
 from proxmtl.io.errors import InputError
 from proxmtl.io.parquet import read_parquet
+from proxmtl.io.row_files import pick
 from proxmtl.io.rows import Rows
 from proxmtl.io.seal import Entry
+from proxmtl.io.shards import holds_shards, open_shards
 from proxmtl.io.sparse_files import as_csr, sparse_members
-from proxmtl.io.tables import read_ids
 from proxmtl.naming import NameIndex
-from proxmtl.sources import open_source
+from proxmtl.row_sources import MEMORY, FeatureRows, MappedRows
+from proxmtl.sources import note_source, open_source
 from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["FEATURE_SUFFIXES", "Features", "ids_sidecar", "load_features", "read_features"]
+__all__ = ["FEATURE_SUFFIXES", "Features", "load_features", "read_features"]
 
 Array = NDArray[Any]
 
@@ -45,7 +48,8 @@ class Features(NamedTuple):
     """A feature matrix, with row identifiers and feature names if the file has them."""
 
     values: Any
-    """Features, float32 or float64, of shape (N, D): an array, or a sparse CSR array of SciPy."""
+    """Features of shape (N, D): an array of float32 or float64, a sparse CSR array of SciPy, or
+    `proxmtl.io.Shards`, which are read when they are used."""
     ids: tuple[str, ...] | None
     """Row identifiers of length N, from an index or column of a parquet file or from the file
     `ids_sidecar`; None if there are none."""
@@ -94,7 +98,14 @@ class Features(NamedTuple):
                 f"first is {unknown[0]!r}; leave out of the file what the model was not fitted on.",
             )
         order = [column[place] for place in range(len(names))]
-        return Features(self.values[:, order], self.ids, tuple(names))
+        return Features(_columns(self.values, order), self.ids, tuple(names))
+
+
+def _columns(values: Any, order: list[int]) -> Any:
+    """Columns of features in another order; those of rows that are not read yet, when they are."""
+    if isinstance(values, FeatureRows):
+        return MappedRows(values, partial(np.take, indices=order, axis=1), dtype=values.dtype)
+    return values[:, order]
 
 
 def read_features(path: str | Path, key: str | None = None) -> Any:
@@ -130,18 +141,23 @@ def load_features(
     *,
     id_column: str | None = None,
     id_column_required: bool = True,
+    memory: int | None = None,
 ) -> Features:
     """Read a feature matrix with its row identifiers and feature names, if the file has them.
 
     Parameters
     ----------
     path, key
-        As for `read_features`.
+        As for `read_features`; or a folder of shards, which is opened by `open_shards` and read
+        when it is used.
     id_column
         For a parquet file: the column, or the name of the index, of row identifiers. Default: see
         `proxmtl.io.parquet.read_parquet`.
     id_column_required
         Whether to raise if there is no such column. False if it may be a column of the labels.
+    memory
+        Bytes that a pass may take for features. A file is then opened as a folder of one shard;
+        without it a file is read into memory, and a folder is given 256 MiB.
 
     Returns
     -------
@@ -155,10 +171,22 @@ def load_features(
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if path.is_dir():
+    if path.is_dir() and not (path.suffix == ".partial" or holds_shards(path)):
         raise InputError(
-            path, "a folder; features are a file. proxmtl extract makes one of a folder of images."
+            path,
+            "a folder without npy, safetensors or parquet files; features are a file, or a folder "
+            "of such files. proxmtl extract makes one of a folder of images.",
         )
+    if path.is_dir() or (memory is not None and path.is_file()):
+        shards = open_shards(
+            path,
+            key=key,
+            id_column=id_column,
+            id_column_required=id_column_required,
+            memory=MEMORY if memory is None else memory,
+        )
+        note_source(shards.fingerprint())
+        return Features(shards, shards.ids, shards.names)
     if suffix not in FEATURE_SUFFIXES:
         seen = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
         raise InputError(
@@ -184,30 +212,8 @@ def load_features(
         else:
             found = _READERS[suffix](path, stream, key)
     values = _as_matrix(path, found.values)
-    beside = ids_sidecar(path)
-    if found.ids is None and beside.is_file():
-        return found._replace(values=values, ids=_checked_ids(beside, path, values.shape[0]))
-    return found._replace(values=values)
-
-
-def ids_sidecar(path: Path) -> Path:
-    """Path of the row identifiers of a features file: ``features.ids.csv`` for ``features.npy``.
-
-    A CSV file with a column ``id``; ``proxmtl extract`` writes it with the names of the images.
-    """
-    return path.with_suffix(".ids.csv")
-
-
-def _checked_ids(beside: Path, path: Path, n_rows: int) -> tuple[str, ...]:
-    check_ids_sidecar(path)
-    ids = read_ids(beside)
-    if len(ids) != n_rows:
-        raise InputError(
-            beside,
-            f"{counted(len(ids), 'identifier')} for {counted(n_rows, 'row')} of {path.name}, so "
-            "it is of others; move it away, or make both again.",
-        )
-    return ids
+    ids = ids_beside(path, values.shape[0]) if found.ids is None else found.ids
+    return found._replace(values=values, ids=ids)
 
 
 def _as_matrix(path: Path, values: Any) -> Any:
@@ -275,22 +281,6 @@ def _as_float(path: Path, values: Array) -> Array:
     )
 
 
-def _pick(path: Path, shapes: Mapping[str, object], key: str | None) -> str:
-    """Choose the array to read: the requested one, or the only one."""
-    listing = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items()) or "nothing"
-    if key is not None:
-        if key not in shapes:
-            raise InputError(path, f"there is no array {key!r}; the file holds {listing}.")
-        return key
-    if len(shapes) != 1:
-        raise InputError(
-            path,
-            f"the file holds {len(shapes)} arrays ({listing}); say which are the features with "
-            "--key NAME (in Python: key=...).",
-        )
-    return next(iter(shapes))
-
-
 def _read_npy(path: Path, stream: BinaryIO, key: str | None) -> Features:
     del key
     return Features(read_npy(path, stream), None, None)
@@ -299,7 +289,7 @@ def _read_npy(path: Path, stream: BinaryIO, key: str | None) -> Features:
 def _read_npz(path: Path, stream: BinaryIO, key: str | None) -> Features:
     def choose(shapes: Mapping[str, object]) -> list[str]:
         members = None if key is not None else sparse_members(shapes)
-        return [_pick(path, shapes, key)] if members is None else members
+        return [pick(path, shapes, key)] if members is None else members
 
     arrays = read_npz(path, stream, choose)
     if len(arrays) == 1:
@@ -314,7 +304,7 @@ def _read_safetensors(path: Path, stream: BinaryIO, key: str | None) -> Features
         # The torch reader rather than numpy's: numpy has no bfloat16.
         with safe_open(path, framework="pt") as archive:
             shapes = {name: tuple(archive.get_slice(name).get_shape()) for name in archive.keys()}  # noqa: SIM118 (not a dict)
-            tensor: torch.Tensor = archive.get_tensor(_pick(path, shapes, key))
+            tensor: torch.Tensor = archive.get_tensor(pick(path, shapes, key))
             if tensor.dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2):
                 tensor = tensor.to(torch.float32)
             values = tensor.numpy()

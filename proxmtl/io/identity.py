@@ -27,6 +27,7 @@ __all__ = [
     "fitted_rows",
     "name_fingerprints",
     "recognised",
+    "recognised_among",
     "row_fingerprints",
     "write_fitted_rows",
 ]
@@ -140,12 +141,17 @@ def write_fitted_rows(folder: Path, samples: Any, names: Sequence[str] | None = 
         The N names of the samples, if they have any.
     """
     n_features = samples.shape[1] if sparse.issparse(samples) else None
-    rows = list(_rows(samples))
-    marks = np.concatenate([row_fingerprints(rows), name_fingerprints(names or ())])
-    kept = np.zeros(len(marks), KEPT)
-    kept["mark"], kept["sketch"] = marks, np.nan
+    marks: list[NDArray[np.uint64]] = []
+    sketches = []
+    for row in _rows(samples):  # one by one: the samples may be larger than memory
+        marks.append(row_fingerprints([row]))
+        if names is not None:
+            sketches.append(_sketch(row, n_features))
+    named = name_fingerprints(names or ())
+    kept = np.zeros(len(marks) + len(named), KEPT)
+    kept["mark"], kept["sketch"] = np.concatenate([*marks, named]), np.nan
     if names is not None:
-        kept["sketch"][len(rows) :] = [_sketch(row, n_features) for row in rows]
+        kept["sketch"][len(marks) :] = sketches
     with atomic_path(folder / FITTED_ROWS_FILE) as temporary:
         np.save(temporary, kept, allow_pickle=False)
 
@@ -161,7 +167,13 @@ def recognised(folder: Path, samples: Any, names: Sequence[str] | None = None) -
     InputError
         As `fitted_rows` does.
     """
-    kept = fitted_rows(folder)
+    return recognised_among(fitted_rows(folder), samples, names)
+
+
+def recognised_among(
+    kept: NDArray[Any], samples: Any, names: Sequence[str] | None = None
+) -> NDArray[np.bool_]:
+    """Mask of the samples that are among those of :func:`fitted_rows`, as `recognised`."""
     n_features = samples.shape[1] if sparse.issparse(samples) else None
     rows = list(_rows(samples)) if n_features is not None else samples
     found: NDArray[np.bool_] = np.isin(row_fingerprints(rows), kept["mark"])

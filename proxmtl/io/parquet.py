@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["ParquetTable", "read_parquet"]
+__all__ = ["ParquetTable", "check_there", "id_candidates", "id_texts", "read_parquet"]
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*")
 
@@ -73,9 +73,9 @@ def read_parquet(
         raise InputError(path, f"not a readable parquet file ({first_line(error)}).") from error
     try:
         if required and id_column is not None:
-            _check_there(path, table, id_column)
-        candidates = _candidates(path, table, id_column)
-        ids = next((_texts(values) for values in candidates.values()), None)
+            check_there(path, table, id_column)
+        candidates = id_candidates(path, table, id_column)
+        ids = next((id_texts(values) for values in candidates.values()), None)
     except UnicodeDecodeError as error:  # text is looked at when it is asked for
         raise InputError(
             path, f"its row identifiers are not text in UTF-8 ({error}); write them again."
@@ -88,7 +88,7 @@ def read_parquet(
     return ParquetTable(values, ids, tuple(map(str, numbers.columns)))
 
 
-def _candidates(
+def id_candidates(
     path: Path, table: pd.DataFrame, id_column: str | None
 ) -> dict[Any, pd.Series | pd.Index]:
     """Candidates for row identifiers by name, the best first; None: an index without a name."""
@@ -127,7 +127,8 @@ def _candidates(
     return found
 
 
-def _check_there(path: Path, table: pd.DataFrame, id_column: str) -> None:
+def check_there(path: Path, table: pd.DataFrame, id_column: str) -> None:
+    """Raise `InputError` unless a table has a column or an index of that name."""
     names = [str(name) for name in [*table.index.names, *table.columns] if name is not None]
     if id_column not in names:
         raise InputError(
@@ -188,7 +189,7 @@ def _counts(index: pd.Index) -> bool:
     return getattr(index.dtype, "kind", "O") in "iu" and index.tolist() == list(range(len(index)))
 
 
-def _texts(values: pd.Series | pd.Index) -> tuple[str, ...]:
+def id_texts(values: pd.Series | pd.Index) -> tuple[str, ...]:
     """Convert identifiers to text: integral floats as integers, missing ones as blank."""
     missing = values.isna()
     return tuple(

@@ -21,7 +21,9 @@ from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
 from proxmtl.latent.starts import INITS, made_start
 from proxmtl.losses import Loss, SquaredHinge
+from proxmtl.posing import design_of
 from proxmtl.result import Certificate, Result, Status
+from proxmtl.row_sources import is_rows
 from proxmtl.solvers.base import Callback, Solver, check_state
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.checkpoints import Kept, Store
@@ -161,7 +163,7 @@ class LatentMTL:
 
         Parameters
         ----------
-        X : (N, D) array, (M, N, D) array, sequence of M arrays (N_m, D), or Design
+        X : (N, D) array, (M, N, D) array, sequence of M arrays (N_m, D), rows in files, or Design
             A Design decides about the intercept itself; ``fit_intercept`` is then ignored.
         Y : (N, M) array, sequence of M arrays (N_m,), or Targets
             Labels -1 and +1; 0 or NaN is missing. Targets, for instance of real labels or classes,
@@ -291,6 +293,8 @@ class LatentMTL:
         )
 
     def _design(self, X: Features) -> Design:
+        if is_rows(X):
+            return design_of(X, intercept=self.fit_intercept)
         if is_shared(X):
             return SharedDesign(as_float_tensor("X", X), intercept=self.fit_intercept)
         parts = [as_float_tensor(f"X[{m}]", part) for m, part in enumerate(X)]

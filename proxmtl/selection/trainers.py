@@ -18,6 +18,7 @@ from proxmtl.latent import LatentMTL
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
+from proxmtl.row_sources import FeatureRows, rows_of
 from proxmtl.selection.batch import BATCH_SCORES, solve_batch
 from proxmtl.selection.folds import restrict_samples
 from proxmtl.selection.strengths import with_strengths
@@ -180,13 +181,18 @@ class LatentTrainer(_ArraysTrainer):
     sample_weight: Any = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.X, FeatureRows):
+            raise UnsupportedError(
+                "cross_validate: LatentMTL takes arrays; for rows in files give a "
+                "LatentMTLClassifier."
+            )
         self.X, self.labels = _arrays(self.X, self.Y)
 
     def _trained(self, candidate: Any, train: NDArray[Any], test: NDArray[Any]) -> Trained:
         weight = None if self.sample_weight is None else np.asarray(self.sample_weight)[train]
         model = dataclasses.replace(self.model, **candidate)
-        result = model.solve(self.X[train], self.labels[train], weight)
-        scores = result.decision_function(self.X[test])
+        result = model.solve(rows_of(self.X, train), self.labels[train], weight)
+        scores = result.decision_function(rows_of(self.X, test))
         assert isinstance(scores, Tensor)
         held = torch.cat([(result.L != 0).flatten(), (result.S != 0).flatten()])
         return Trained(scores.numpy(), _share(held), result.status.name, result.passes)
@@ -214,8 +220,8 @@ class EstimatorTrainer(_ArraysTrainer):
         self.X, self.labels = _arrays(self.X, self.Y)
 
     def _trained(self, candidate: Any, train: NDArray[Any], test: NDArray[Any]) -> Trained:
-        model = self._with(candidate).fit(self.X[train], self.labels[train])
-        scores = np.asarray(model.decision_function(self.X[test])).reshape(len(test), -1)
+        model = self._with(candidate).fit(rows_of(self.X, train), self.labels[train])
+        scores = np.asarray(model.decision_function(rows_of(self.X, test))).reshape(len(test), -1)
         result = getattr(model, "result_", None)
         status = getattr(result, "status", None)
         coef = getattr(model, "coef_", None)
@@ -241,7 +247,7 @@ class EstimatorTrainer(_ArraysTrainer):
 def _arrays(X: Any, Y: Any) -> tuple[Any, NDArray[np.float64]]:
     from proxmtl.experiments.labels import check_labels  # noqa: PLC0415 - imports pandas
 
-    if not sparse.issparse(X):
+    if not (sparse.issparse(X) or isinstance(X, FeatureRows)):
         X = X.numpy() if isinstance(X, Tensor) else np.asarray(X)
     labels = check_labels(Y.numpy() if isinstance(Y, Tensor) else Y)
     if X.ndim != 2 or X.shape[0] != len(labels):
@@ -258,6 +264,9 @@ def _share(mask: Any) -> float:
 
 def _figure(X: Any) -> float:
     place = np.sqrt(np.arange(1, X.shape[0] + 1))
+    if isinstance(X, FeatureRows):
+        parts = [place[rows] @ block.astype(np.float64) for rows, block in X.blocks()]
+        return float(np.linalg.norm(np.sum(parts, axis=0)))
     return float(np.linalg.norm(place @ X.astype(np.float64)))
 
 

@@ -65,7 +65,7 @@ def test_solutions_are_those_of_features_in_memory(tmp_path):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_narrow_features_are_read_as_they_are(dtype, tmp_path):
     parts = open_shards(shards(tmp_path, dtype))
-    assert parts[0].dtype == dtype
+    assert parts.dtype == dtype
     streamed = StreamedDesign(parts, intercept=True, memory=10_000)
     assert streamed.dtype == torch.float32
     memory = pm.SharedDesign(X.astype(dtype).astype(np.float32), intercept=True)
@@ -135,9 +135,23 @@ def test_bounds_of_the_curvature_hold_with_and_without_room_for_a_gram_matrix():
 
 def test_all_samples_alone_are_taken():
     design = StreamedDesign(X)
-    with pytest.raises(NotImplementedError, match="does not give its samples in batches"):
-        design.take(torch.arange(3))
     assert design.take(torch.arange(N)) is design
+
+
+def test_some_samples_are_read_alone():
+    source = Counted(X)
+    design = StreamedDesign([source], intercept=True, memory=20_000)
+    rows = torch.tensor([3, 4, 90, 91, 499])
+    torch.testing.assert_close(design.samples(0, rows), torch.from_numpy(X)[rows], rtol=0, atol=0)
+    source.read = 0
+    part = design.take(rows)
+    assert source.read == 0
+    W = torch.randn(D + 1, M, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    memory = pm.SharedDesign(X[rows.numpy()], intercept=True)
+    torch.testing.assert_close(part.scores(W), memory.scores(W))
+    torch.testing.assert_close(part.adjoint(W[:5]), memory.adjoint(W[:5]))
+    assert part.magnitude() == pytest.approx(memory.magnitude())
+    torch.testing.assert_close(part.take(torch.tensor([1, 4])).scores(W), memory.scores(W)[[1, 4]])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +172,7 @@ def test_features_that_are_no_matrix_raise(parts, words):
 def test_a_value_that_is_not_finite_is_named_by_row_and_column():
     bad = X.copy()
     bad[321, 4] = np.inf
-    with pytest.raises(ValueError, match="inf, first in row 321, feature column 4"):
+    with pytest.raises(ValueError, match="inf, first in row 21 of part 1, feature column 4"):
         StreamedDesign([bad[:300], bad[300:]], memory=5_000)
     with pytest.raises(ValueError, match="a row takes 480"):
         StreamedDesign(X, memory=100)
@@ -167,7 +181,7 @@ def test_a_value_that_is_not_finite_is_named_by_row_and_column():
 
 
 def test_files_of_other_kinds_and_files_that_change_raise(tmp_path):
-    with pytest.raises(InputError, match="holds no npy file"):
+    with pytest.raises(InputError, match="holds no npy, safetensors or parquet file"):
         open_shards(tmp_path)
     folder = shards(tmp_path)
     np.save(tmp_path / "wide.npy", np.ones((3, D + 1)))
@@ -197,7 +211,7 @@ def test_files_of_other_kinds_and_files_that_change_raise(tmp_path):
 def test_shards_are_in_the_order_of_their_numbers(tmp_path):
     for number in range(12):
         np.save(tmp_path / f"part-{number}.npy", np.full((2, 3), float(number)))
-    firsts = [part[0:1][0, 0] for part in open_shards(tmp_path)]
+    firsts = [part[0:1][0, 0] for part in open_shards(tmp_path).parts]
     assert firsts == list(range(12))
 
 

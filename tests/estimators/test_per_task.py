@@ -11,8 +11,9 @@ from sklearn.base import clone
 import proxmtl as pm
 from proxmtl.designs import TaskDesign
 from proxmtl.estimators import load_model, save_model
+from proxmtl.estimators.inputs import checked, stacked
 from proxmtl.estimators.labels import EncodedLabels
-from proxmtl.estimators.samples import Samples, checked, stacked
+from proxmtl.estimators.samples import Samples
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

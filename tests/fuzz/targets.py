@@ -140,6 +140,23 @@ def _features(name: str) -> Callable[[Path], object]:
     return parse
 
 
+def _rows(name: str) -> Callable[[Path], object]:
+    def parse(folder: Path) -> object:
+        from proxmtl.io import open_shards
+
+        rows = open_shards(folder / name, memory=1 << 24)
+        rows.check_finite()
+        return rows
+
+    return parse
+
+
+def _codes() -> list[bytes]:
+    codes = ROWS.astype(np.int8)
+    scales = [np.full((), 0.5, np.float32), np.ones(codes.shape[1], np.float32)]
+    return [safetensors.numpy.save({"a": codes, "a_scale": scale}) for scale in scales]
+
+
 def _model(folder: Path) -> object:
     from proxmtl.estimators import load_model
 
@@ -272,6 +289,18 @@ TARGETS: dict[str, Target] = {
         strays=lambda: [safetensors.numpy.save({"a": ROWS, "b": ROWS})],
     ),
     "parquet": Target("x.parquet", _features("x.parquet"), valid.parquet),
+    "npy-rows": Target("x.npy", _rows("x.npy"), lambda: [valid.npy(ROWS)]),
+    "safetensors-rows": Target(
+        "x.safetensors",
+        _rows("x.safetensors"),
+        lambda: [
+            safetensors.numpy.save({"a": ROWS}),
+            safetensors.torch.save({"a": torch.from_numpy(ROWS).bfloat16()}),
+            *_codes(),
+        ],
+        strays=lambda: [safetensors.numpy.save({"a": ROWS, "b": ROWS})],
+    ),
+    "parquet-rows": Target("x.parquet", _rows("x.parquet"), valid.parquet),
     **{
         title: Target(
             name,

@@ -9,6 +9,7 @@ import torch
 from proxmtl.designs import Design, SharedDesign, StreamedDesign, TaskDesign
 from proxmtl.label_coding import inferred_signs
 from proxmtl.losses import Loss, WestonWatkins
+from proxmtl.ranks import ALONE
 from proxmtl.row_sources import as_rows, is_rows
 from proxmtl.targets import Targets
 
@@ -29,6 +30,11 @@ def design_of(X: Any, *, intercept: bool) -> Design:
         return X
     if is_rows(X):
         rows = as_rows(X)
+        if rows.ranks is not ALONE:
+            raise ValueError(
+                "X: rows among several ranks are for estimators; give a ShardedDesign of the rows "
+                "of this rank (X.own), and their labels."
+            )
         return StreamedDesign(rows, intercept=intercept, memory=rows.memory)
     several = isinstance(X, (list, tuple))
     return TaskDesign(X, intercept=intercept) if several else SharedDesign(X, intercept=intercept)

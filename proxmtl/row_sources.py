@@ -10,12 +10,15 @@ that is there. Sources compose, and nothing is read before a slice is asked for:
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from proxmtl.ranks import ALONE, Ranks
 
 __all__ = [
     "MEMORY",
@@ -25,6 +28,8 @@ __all__ = [
     "RowSource",
     "SelectedRows",
     "as_rows",
+    "held",
+    "held_type",
     "is_rows",
     "rows_of",
 ]
@@ -71,12 +76,15 @@ class FeatureRows(ABC):
         Type of the numbers as they are given.
     memory : int
         Bytes that a pass may take for features.
+    ranks : Ranks
+        Processes of which each reads some of the rows (:meth:`among`).
     """
 
     ndim = 2
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     memory: int = MEMORY
+    ranks: Ranks = ALONE
 
     @abstractmethod
     def read_into(self, first: int, out: Array) -> None:
@@ -97,6 +105,26 @@ class FeatureRows(ABC):
     def take(self, rows: Any) -> FeatureRows:
         """Return a source of some rows, given by a slice, an index array or a mask."""
         return SelectedRows(self, _indices(rows, len(self)))
+
+    def among(self, ranks: Ranks) -> Self:
+        """Return the same rows, shared by processes that fit an estimator to them together.
+
+        Each process is given all labels and reads the features of :attr:`own_rows`.
+        """
+        other = copy.copy(self)
+        other.ranks = ranks
+        return other
+
+    @property
+    def own_rows(self) -> slice:
+        """Rows that this process reads: as many as each of the others, give or take one."""
+        n, ranks = len(self), self.ranks
+        return slice(n * ranks.rank // ranks.size, n * (ranks.rank + 1) // ranks.size)
+
+    @property
+    def own(self) -> FeatureRows:
+        """Source of :attr:`own_rows` alone."""
+        return self if self.ranks is ALONE else self.take(self.own_rows).among(ALONE)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -227,7 +255,7 @@ class SelectedRows(FeatureRows):
             )
         self.source, self._index = source, index
         self.shape, self.dtype = (len(index), source.shape[1]), source.dtype
-        self.memory = source.memory
+        self.memory, self.ranks = source.memory, source.ranks
 
     def take(self, rows: Any) -> FeatureRows:
         return SelectedRows(self.source, self._index[_indices(rows, len(self))])
@@ -283,7 +311,7 @@ class MappedRows(FeatureRows):
         beside: Array | None = None,
     ) -> None:
         self.source, self.function, self.beside = source, function, beside
-        self.dtype, self.memory = np.dtype(dtype), source.memory
+        self.dtype, self.memory, self.ranks = np.dtype(dtype), source.memory, source.ranks
         self.shape = (len(source), source.shape[1] if width is None else width)
 
     def take(self, rows: Any) -> FeatureRows:
@@ -327,6 +355,19 @@ def as_rows(X: Any) -> FeatureRows:
 def rows_of(X: Any, rows: Any) -> Any:
     """Some rows of features, given by a slice, an index array or a mask; of a source unread."""
     return X.take(rows) if isinstance(X, FeatureRows) else X[rows]
+
+
+def held_type(rows: FeatureRows) -> np.dtype[Any]:
+    """Type of the rows in memory: that of the source, at least float32."""
+    return np.result_type(rows.dtype, np.float32)
+
+
+def held(rows: FeatureRows) -> Array:
+    """Read all rows into memory; raise ``ValueError`` at the first value that is not finite."""
+    values = np.empty(rows.shape, held_type(rows))
+    for part, block in rows.blocks():
+        values[part] = block
+    return values
 
 
 def _indices(rows: Any, n: int) -> NDArray[np.intp]:

@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "documents": {"encodings", "limits"},
     "encodings": set(),
     "limits": set(),
-    "row_sources": set(),
+    "row_sources": {"ranks"},
     "wording": set(),
     "sources": set(),
     "text_tables": {"encodings", "sources"},

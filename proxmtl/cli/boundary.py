@@ -23,6 +23,7 @@ from proxmtl.cli.console import make_console, say_warning
 from proxmtl.cli.crash import write_log
 from proxmtl.cli.missing import missing_package
 from proxmtl.cli.option_names import in_options, running, say_what_was_given
+from proxmtl.cli.ranks import check_command
 from proxmtl.cli.signals import SIGNAL_EXIT, received
 from proxmtl.machine import describe_os_error, is_lack_of_memory, memory_asked_for
 
@@ -113,6 +114,7 @@ class ReportingCommand(TyperCommand):
         """Run the command."""
         out = ctx.params.get("out")
         before = _state(out)
+        check_command(self.name)
         try:
             with running(self):
                 return super().invoke(ctx)
@@ -214,7 +216,7 @@ def _notes(error: BaseException) -> str:
 def _say(style: str, label: str, text: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # stderr is full, closed, or can't encode it
         try:
-            console = make_console(stderr=True)
+            console = make_console(stderr=True, quiet=False)
             shown = f"[{style}]{label}[/]{escape(text)}"
             console.print(shown, soft_wrap=not sys.stderr.isatty())
         except (MemoryError, ImportError):  # rich loads a part of itself when it prints

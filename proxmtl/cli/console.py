@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from proxmtl.cli.option_names import in_options
+from proxmtl.cli.ranks import first
 from proxmtl.cli.streams import take_any_text
 
 __all__ = [
@@ -50,10 +51,15 @@ class _Console(Console):
             raise
 
 
-def make_console(*, stderr: bool = False) -> Console:
-    """Make a console for the streams as they are now (pipes and tests replace them)."""
+def make_console(*, stderr: bool = False, quiet: bool | None = None) -> Console:
+    """Make a console for the streams as they are now (pipes and tests replace them).
+
+    Of several processes that run a command together only the first speaks, unless ``quiet`` is
+    False.
+    """
     take_any_text(sys.stderr if stderr else sys.stdout)
-    console = _Console(stderr=stderr, highlight=False)
+    quiet = not first() if quiet is None else quiet
+    console = _Console(stderr=stderr, highlight=False, quiet=quiet)
     console.width = max(console.width, NARROWEST)
     return console
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from proxmtl.cli.inputs import read_groups, split_rows
 from proxmtl.cli.outcome import Outcome, write_fitted
 from proxmtl.cli.parts import Parts
+from proxmtl.cli.ranks import together
 from proxmtl.cli.run import model_room
 from proxmtl.io import new_run_folder, write_text
 from proxmtl.io.outputs import room
@@ -103,12 +104,14 @@ def fitting(
     """
     with (
         Parts() as parts,
-        new_run_folder(run.out, force=run.force) as staging,
+        together(run.out) as (ranks, out),
+        new_run_folder(out, force=run.force) as staging,
         sources_read() as sources,
     ):
-        data = match.read(samples)
+        with ranks.together():
+            data = match.read(samples, ranks)
         grouping = read_groups(
             groups, data.names, data.record["attributes_left_out"], latent=latent
         )
         train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
-        yield Fitting(data, grouping, train, test, parts, staging, run.out, split, sources)
+        yield Fitting(data, grouping, train, test, parts, staging, out, split, sources)

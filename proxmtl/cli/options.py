@@ -19,6 +19,7 @@ import typer
 
 if TYPE_CHECKING:
     from proxmtl.cli.inputs import LabelledSamples
+    from proxmtl.ranks import Ranks
 
 __all__ = [
     "SEEDS",
@@ -145,11 +146,16 @@ class MatchOptions:
     min_positives: MinPositives = 0
     memory: Memory = None
 
-    def read(self, samples: SampleOptions) -> LabelledSamples:
-        """Read features and labels."""
+    def read(self, samples: SampleOptions, ranks: Ranks) -> LabelledSamples:
+        """Read features and labels; several ranks share the rows of the features."""
         from proxmtl.cli.inputs import read_samples
+        from proxmtl.ranks import ALONE
 
-        return read_samples(**vars(samples), **vars(self))
+        given = dict(vars(self))
+        if ranks is not ALONE and self.memory is None:
+            given["memory"] = "256MiB"  # rows that are read when asked for, of a file too
+        found = read_samples(**vars(samples), **given)
+        return found if ranks is ALONE else found._replace(X=found.X.among(ranks))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from proxmtl.numerics import Moments
 from proxmtl.ranks import ALONE, Ranks
 from proxmtl.targets import Targets
 
-__all__ = ["ShardedDesign"]
+__all__ = ["ShardedDesign", "joint_moments"]
 
 
 class ShardedDesign(Design):
@@ -182,19 +182,9 @@ class ShardedDesign(Design):
 
     def moments(self, weights: Tensor | None = None) -> Moments:
         total = float(self.n_samples) if weights is None else float(weights.sum())
-        found = self.ranks.gathered((total, self.own.moments(weights) if total else None))
-        parts = [(total, part) for total, part in found if part is not None]
-        if not parts:
-            raise ValueError("X: no sample of positive weight; there is no mean to compute.")
-        share = torch.tensor([total for total, _ in parts], dtype=torch.float64)
-        share = (share / share.sum())[:, None]
-        means, stds, reaches = (torch.stack([part[i].cpu() for _, part in parts]) for i in range(3))
-        # deviations from the first rank's means: those of a constant feature are exactly zero
-        apart = means - means[0]
-        shift = (share * apart).sum(0)
-        std = (share * (stds.square() + (apart - shift).square())).sum(0).sqrt()
-        reach = reaches.amax(0) + apart.abs().amax(0)
-        return Moments(*(each.to(self.device) for each in (means[0] + shift, std, reach)))
+        own = self.own.moments(weights) if total else None
+        joined = joint_moments(self.ranks, total, own)
+        return Moments(*(each.to(self.device) for each in joined))
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
         # the largest eigenvalue of a sum is at most the sum of the largest ones
@@ -204,3 +194,36 @@ class ShardedDesign(Design):
         self.own.curvature_left = math.inf
         self.curvature_passes += self.ranks.largest(self.own.curvature_passes - before)
         return self.ranks.total(found)
+
+
+def joint_moments(ranks: Ranks, total: float, own: Moments | None) -> Moments:
+    """Moments of the features of all ranks, on the CPU.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    total : float
+        Weight of the samples of this rank.
+    own : Moments or None
+        Their moments; None if the weight is zero.
+
+    Raises
+    ------
+    ValueError
+        If no rank has a sample of positive weight.
+    """
+    if ranks is ALONE and own is not None:
+        return own
+    found = ranks.gathered((total, own))
+    parts = [(total, part) for total, part in found if part is not None]
+    if not parts:
+        raise ValueError("X: no sample of positive weight; there is no mean to compute.")
+    share = torch.tensor([total for total, _ in parts], dtype=torch.float64)
+    share = (share / share.sum())[:, None]
+    means, stds, reaches = (torch.stack([part[i].cpu() for _, part in parts]) for i in range(3))
+    # deviations from the first rank's means: those of a constant feature are exactly zero
+    apart = means - means[0]
+    shift = (share * apart).sum(0)
+    std = (share * (stds.square() + (apart - shift).square())).sum(0).sqrt()
+    reach = reaches.amax(0) + apart.abs().amax(0)
+    return Moments(means[0] + shift, std, reach)

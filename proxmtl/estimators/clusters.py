@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
@@ -122,8 +123,9 @@ def groups_for(
     coef = problem.design.split(fitted.solution)[0].numpy().T.astype(np.float64)
     if targets.task_of is not None:  # no row has labels of two attributes
         return cluster_attributes(np.empty((0, len(coef))), coef, names)
-    labels = targets.labels.numpy().astype(np.float64)
-    return cluster_attributes(np.where(targets.weights.numpy() > 0, labels, np.nan), coef, names)
+    labels, weights = map(targets.ranks.concatenated, (targets.labels, targets.weights))
+    signs = torch.where(weights > 0, labels.to(torch.float64), torch.nan)
+    return cluster_attributes(signs.numpy(), coef, names)
 
 
 def _alikeness(labels: Array, coef: Array) -> Array:

@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_array, validate_data
 from proxmtl.arrays import check_same_order
 from proxmtl.estimators.samples import Samples
 from proxmtl.label_coding import observed_labels
-from proxmtl.row_sources import FeatureRows, as_rows, is_rows
+from proxmtl.ranks import ALONE
+from proxmtl.row_sources import FeatureRows, as_rows, held, held_type, is_rows
 from proxmtl.wording import counted
 
 __all__ = ["checked", "each_task", "is_per_task", "samples_of", "stacked"]
@@ -106,13 +107,8 @@ def samples_of(rows: FeatureRows) -> Samples:
     ValueError
         If small ones are not finite; names the first.
     """
-    dtype = np.result_type(rows.dtype, np.float32)
-    if COPIES * len(rows) * rows.shape[1] * dtype.itemsize > rows.memory:
-        return Samples(rows)
-    values = np.empty(rows.shape, dtype)
-    for part, block in rows.blocks():
-        values[part] = block
-    return Samples(values)
+    small = COPIES * len(rows) * rows.shape[1] * held_type(rows).itemsize <= rows.memory
+    return Samples(held(rows) if small and rows.ranks is ALONE else rows)
 
 
 def _canonical(X: Any) -> Any:

@@ -12,17 +12,29 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from proxmtl.arrays import as_float_tensor
-from proxmtl.designs import Design, SharedDesign, ShiftedDesign, StreamedDesign, TaskDesign
+from proxmtl.designs import (
+    Design,
+    ShardedDesign,
+    SharedDesign,
+    ShiftedDesign,
+    StreamedDesign,
+    TaskDesign,
+)
 from proxmtl.designs.checks import consecutive
+from proxmtl.designs.sharded import joint_moments
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.standardize import Standardization, fit_standardization
-from proxmtl.numerics import ROUNDING
-from proxmtl.row_sources import FeatureRows, rows_of
+from proxmtl.numerics import ROUNDING, column_moments
+from proxmtl.ranks import ALONE
+from proxmtl.row_sources import FeatureRows, held, held_type, rows_of
 from proxmtl.targets import Reduction, Targets
 
 __all__ = ["Posed", "Samples"]
 
 Array = NDArray[Any]
+
+HELD = 2
+"""Times the features of a rank that have room in its memory if they are held there."""
 
 
 class Posed(NamedTuple):
@@ -97,10 +109,17 @@ class Samples:
         ValueError
             If rows that are read here for the first time are not finite; names the first.
         """
-        found = fit_standardization(self.X, weights)
-        if isinstance(self.X, FeatureRows) and not np.isfinite(found.mean).all():
-            self.X.check_finite()
-        return found
+        if not isinstance(self.X, FeatureRows):
+            return fit_standardization(self.X, weights)
+        X, ranks = self.X.own, self.X.ranks
+        own = None if weights is None else weights[self.X.own_rows]
+        total = float(len(X) if own is None else own.sum())
+        with ranks.together():
+            found = column_moments(X, own) if total else None
+            if found is not None and not found.mean.isfinite().all():
+                X.check_finite()
+        joined = joint_moments(ranks, total, found)
+        return Standardization(joined.mean.numpy(), joined.scale.numpy())
 
     def standardized(self, moments: Standardization) -> Samples:
         """Return the features minus their means over their scales.
@@ -152,8 +171,10 @@ class Samples:
         design: Design
         values: Any = numbers
         given: Any = weights
+        own = slice(None)
         if self.task_of is None or sparse.issparse(self.X):
             design = self.shared_design(intercept=intercept)
+            own = self.X.own_rows if isinstance(self.X, FeatureRows) else own
         else:
             X = as_float_tensor("X", self.X)
             rows = self._rows_by(columns, numbers.shape[1])
@@ -171,14 +192,26 @@ class Samples:
             like=torch.empty(0, dtype=design.dtype),
             coding=labels.coding,
         )
+        if design.ranks is not ALONE:
+            targets = replace(targets.take(own), ranks=design.ranks)
+            weights = None if weights is None else weights[own]
         return Posed(design, targets, weights)
 
     def shared_design(self, *, intercept: bool) -> Design:
         """Return a design in which all tasks share these features."""
         if isinstance(self.X, FeatureRows):
-            return StreamedDesign(
-                self.X, intercept=intercept, memory=self.X.memory, checked=self.finite
-            )
+            X, ranks = self.X.own, self.X.ranks
+            if ranks is ALONE:
+                return StreamedDesign(X, intercept=intercept, memory=X.memory, checked=self.finite)
+            # the same on all ranks: the largest part decides
+            size = -(-len(self) // ranks.size) * self.n_features * held_type(X).itemsize
+            with ranks.together():
+                design = (
+                    SharedDesign(as_float_tensor("X", held(X)), intercept=intercept)
+                    if HELD * size <= X.memory
+                    else StreamedDesign(X, intercept=intercept, checked=self.finite)
+                )
+            return ShardedDesign(design, ranks)
         if self.origin is not None:
             return ShiftedDesign(self.X, self.origin, intercept=intercept)
         X = self.X if sparse.issparse(self.X) else as_float_tensor("X", self.X)
@@ -187,7 +220,7 @@ class Samples:
     def label_weights(self, posed: Posed) -> Array:
         """Weights of all labels in the loss, (N, M), from the result of `posed`."""
         targets = posed.targets
-        weights: Array = targets.weights.numpy()
+        weights: Array = targets.ranks.concatenated(targets.weights).numpy()
         if targets.task_of is None:
             return weights
         out = np.zeros((len(self), targets.n_tasks), dtype=weights.dtype)
@@ -224,12 +257,15 @@ class Samples:
         if not isinstance(self.X, FeatureRows):
             products: Array = self.X @ coef
             return products
-        design = StreamedDesign(self.X, memory=self.X.memory, checked=True)
+        X, ranks = self.X.own, self.X.ranks
         dtype = np.result_type(coef.dtype, np.float32)
-        scores: Array = design.scores(torch.from_numpy(coef.astype(dtype))).numpy()
-        if not np.isfinite(scores).all():
-            self.X.check_finite()
-        return scores
+        with ranks.together():
+            design = StreamedDesign(X, memory=X.memory, checked=True)
+            scores = design.scores(torch.from_numpy(coef.astype(dtype)))
+            if not scores.isfinite().all():
+                X.check_finite()
+        found: Array = ranks.concatenated(scores).numpy()
+        return found
 
     def split(self, values: Array) -> list[Array]:
         """Split values (N, M) or (N,) of rows that each have a task into a vector for each task.

@@ -246,7 +246,7 @@ def search(
         for c, values in zip(np.flatnonzero(kept), fold.scores(points(fold, kept)), strict=True):
             held_out[c][np.ix_(fold.test, fold.columns)] = values
             scores[c, f, fold.columns] = score(known, values, fold.columns)
-        passes += fold.problem.counts.passes * fold.problem.targets.labels.shape[0] / n
+        passes += fold.problem.counts.passes * fold.problem.targets.n_entries / n
         solved[kept] = f + 1
         kept = promising(scores[:, : f + 1], kept, path_of)
     two = "both classes" if labels.coding == "signs" else "two different labels"

@@ -1,0 +1,61 @@
+"""Commands that several processes run together, as torchrun starts them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxmtl.ranks import Ranks
+
+__all__ = ["TOGETHER", "check_command", "first", "together"]
+
+TOGETHER = ("fit",)
+"""Commands that ranks run together."""
+
+
+def _rank() -> tuple[int, int]:
+    """Number of this process, and number of processes, by the environment."""
+    try:
+        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    except (KeyError, ValueError):
+        return 0, 1
+
+
+def first() -> bool:
+    """Whether this process speaks, and writes: it is alone, or the first of several."""
+    return _rank()[0] == 0
+
+
+def check_command(name: str | None) -> None:
+    """Raise ``ValueError`` if several processes run a command that is for one."""
+    _, size = _rank()
+    if size > 1 and name not in TOGETHER:
+        raise ValueError(
+            f"{name}: runs in one process, and this is one of {size} (WORLD_SIZE); start it "
+            f"without torchrun. Several processes can share: {', '.join(TOGETHER)}."
+        )
+
+
+@contextlib.contextmanager
+def together(out: Path) -> Iterator[tuple[Ranks, Path]]:
+    """Join the other processes; give the ranks, and where this one writes its run.
+
+    The first rank writes what was asked for, others what is thrown away.
+    """
+    from proxmtl.ranks import ALONE, ProcessRanks  # noqa: PLC0415 - imports torch
+
+    if _rank()[1] == 1:
+        yield ALONE, out
+        return
+    ranks = ProcessRanks.join()
+    if ranks.rank == 0:
+        yield ranks, out
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield ranks, Path(folder) / "run"

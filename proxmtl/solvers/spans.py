@@ -126,7 +126,7 @@ class Span(ABC):
         if not self.whole:
             r = r.new_zeros(self.shape[0] * self.shape[1]).index_copy_(0, self.entries, r)
         residuals = r.view(self.shape)
-        of_bias = residuals.sum(0)
+        (of_bias,) = self.data.over_samples(residuals)
         weights, paired = self.pulled(residuals)
         moved = torch.sub(z.weights, weights, alpha=step)
         both = paired is weights

@@ -91,7 +91,14 @@ def by_sgd(
 
 
 def by_solver(
-    paths: list[Path], tasks: int, solver: Any, *, alpha: float, memory: int, few: int = 0
+    paths: list[Path],
+    tasks: int,
+    solver: Any,
+    *,
+    alpha: float,
+    memory: int,
+    few: int = 0,
+    iterations: int = 12,
 ) -> list[tuple[float, float]]:
     """Seconds and objective after each iteration, with those of all that comes before it."""
     begin = time.perf_counter()
@@ -106,7 +113,7 @@ def by_solver(
     def note(progress: Any) -> None:
         curve.append((before + progress.seconds, tasks * progress.objective))
 
-    minimize(problem, solver, start, MaxIterations(40), callback=note)
+    minimize(problem, solver, start, MaxIterations(iterations), callback=note)
     return curve
 
 
@@ -122,7 +129,7 @@ def main(  # noqa: PLR0917 - options of a command
     torch.set_num_threads(1)
     paths = made(folder, shards)
     problem = posed(paths, tasks, alpha, memory)
-    best = minimize(problem, stop=RelativeGap(1e-6) | MaxIterations(300))
+    best = minimize(problem, stop=RelativeGap(1e-5) | MaxIterations(100))
     optimum = tasks * best.certificate.objective
     print(optimum, best, flush=True)
 

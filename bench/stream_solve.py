@@ -4,8 +4,8 @@
 
 Makes shards of 131,072 rows of 768 float32 features with labels (:mod:`stream_data`), unless they
 are there, 40 GB for 100 shards, and solves a logistic model with the group norm L2,1 of some tasks
-by FISTA to a relative duality gap of 1e-4, in a memory budget, from the solution on the first five
-shards. A read is predicted to take
+by FISTA to a relative duality gap of 1e-4, in a memory budget, from the solution on a
+sixteenth of the shards. A read is predicted to take
 max(bytes / disk, bytes / copy, operations / rate), with the three calibrated in the same run: a
 sequential read of shards that are not in the page cache, of shards that are, and a gradient in
 memory. Writes bench/results/stream_solve.json, to which runs of other sizes are added.
@@ -39,8 +39,8 @@ from proxmtl import (
 )
 from proxmtl.io import open_shards
 
-START = 5
-"""Shards whose solution is the start."""
+START = 16
+"""One of so many shards goes into a solve whose solution is the start."""
 SHARD = 4 * ROWS * FEATURES
 """Bytes of the features of a shard."""
 
@@ -81,6 +81,19 @@ def calibrated(paths: list[Path], tasks: int, penalty: L21) -> dict[str, float]:
     }
 
 
+def rates_by_tasks(path: Path) -> dict[str, float]:
+    """Billions of operations a second of a gradient in memory, by the number of tasks."""
+    design = SharedDesign(np.load(path), intercept=True)
+    labels, found = labels_of([path]), {}
+    for tasks in (1, 5, 10, 20):
+        problem = Problem.of(design, labels[:, :tasks], L21(1e-3), loss=Logistic())
+        W = problem.zeros() + 0.01
+        with torch.no_grad():
+            gradient = median(lambda p=problem, w=W: p.evaluate(w))
+        found[str(tasks)] = 4e-9 * ROWS * FEATURES * tasks / gradient
+    return found
+
+
 def predicted(rates: dict[str, float], shards: int, tasks: int) -> dict[str, float]:
     """Seconds of a read by each of the three bounds."""
     size = shards * SHARD
@@ -115,11 +128,12 @@ def main(  # noqa: PLR0917 - options of a command
     calibration = calibrated(paths, tasks, penalty)
     foreseen = predicted(calibration, shards, tasks)
     print(calibration, foreseen, flush=True)
-    few = paths[:START]
-    part = StreamedDesign(open_shards(few), intercept=True, memory=memory << 20)
-    part_problem = Problem.of(part, labels_of(few)[:, :tasks], penalty, loss=Logistic())
-    started = minimize(part_problem, FISTA(), tol=1e-5)
-    del part, part_problem
+    started = None
+    if few := paths[: shards // START]:
+        part = StreamedDesign(open_shards(few), intercept=True, memory=memory << 20)
+        labels = labels_of(few)[:, :tasks]
+        started = minimize(Problem.of(part, labels, penalty, loss=Logistic()), FISTA(), tol=1e-4)
+        del part
     labels = labels_of(paths)[:, :tasks]
     evict(paths)
     begin = time.perf_counter()
@@ -135,7 +149,7 @@ def main(  # noqa: PLR0917 - options of a command
         print(progress.iteration, round(progress.seconds, 1), progress.objective, flush=True)
 
     stop = RelativeGap(1e-4, every=5) | MaxIterations(iterations)
-    result = minimize(problem, FISTA(), started.solution, stop, callback=note)
+    result = minimize(problem, FISTA(), started and started.solution, stop, callback=note)
     reads = problem.counts.passes - before
     steps = np.diff(seconds)
     run = {
@@ -150,10 +164,11 @@ def main(  # noqa: PLR0917 - options of a command
         "passes": reads,
         "certificates": problem.counts.certificates,
         "seconds": result.seconds,
-        "start_seconds": started.seconds,
+        "start_seconds": started.seconds if started else 0.0,
         "iteration": float(np.median(steps)),
         "predicted": foreseen,
         "calibrated": calibration,
+        "rates_by_tasks": rates_by_tasks(paths[0]),
         "disk_after": disk(paths[-5:]),
         "read_gb_s": shards * SHARD / 1e9 / float(np.median(steps)),
         "score_sized_mib": 4 * problem.data.shape.numel() / 2**20,

@@ -13,7 +13,6 @@ peak of memory once the shards are there. Writes bench/results/streamed.json.
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import numpy as np
 import record
 import torch
 import typer
+from stream_data import evict, read_all
 
 from proxmtl import (
     FISTA,
@@ -61,23 +61,6 @@ def least(run: Callable[[], Any], cold: list[Path], repeats: int = 3) -> float:
         run()
         times.append(time.perf_counter() - begin)
     return min(times)
-
-
-def evict(paths: list[Path]) -> None:
-    """Drop files from the page cache."""
-    for path in paths:
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def read_all(paths: list[Path]) -> None:
-    """Read every file into one buffer."""
-    buffer = bytearray(64 << 20)
-    for path in paths:
-        with path.open("rb", buffering=0) as stream:
-            while stream.readinto(buffer):
-                pass
 
 
 def main(

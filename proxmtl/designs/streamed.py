@@ -54,9 +54,9 @@ class StreamedDesign(Design):
     Notes
     -----
     An iteration of ``FISTA``, ``MFISTA``, ``PGD`` or ``AdPGM`` reads the features about once, one
-    of ``LBFGS`` once or twice, one of ``NewtonCholesky`` twice and an epoch of ``ProxSVRG`` twice.
-    Derivatives by autograd read them again. The largest curvature comes from a Gram matrix where
-    ``memory`` has room for one, and else is bounded by the trace.
+    of ``LBFGS`` once or twice, one of ``NewtonCholesky`` three times, an epoch of ``ProxSVRG``
+    twice. Derivatives by autograd read them again. The largest curvature comes from a Gram matrix
+    where ``memory`` has room for one, and else is bounded by the trace.
     """
 
     def __init__(

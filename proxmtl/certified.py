@@ -19,7 +19,7 @@ from proxmtl.numerics import norm
 from proxmtl.regularizers import Regularizer, Smoothed, UnsupportedError
 from proxmtl.result import Certificate
 
-__all__ = ["Certified", "Gathered", "Measured", "measured"]
+__all__ = ["Certified", "Gathered", "Measured", "duality_gap", "measured"]
 
 ROUNDING = 64 * torch.finfo(torch.float64).eps
 """Relative margin by which a dual point stays inside the conjugate's domain despite rounding."""
@@ -253,7 +253,7 @@ class Certified(OnData):
             blocks["intercept"] = norm(bias_grad)
         gap = None
         if self.has_gap:
-            gap = _duality_gap(self, point, at, objective)
+            gap = duality_gap(self, point, at, objective)
         return Certificate(
             objective=objective,
             gap=gap,
@@ -304,7 +304,7 @@ class Certified(OnData):
         )
 
 
-def _duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) -> float:
+def duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) -> float:
     """Fenchel gap of a convex problem, with a dual point made of the residuals at ``W``.
 
     Parameters

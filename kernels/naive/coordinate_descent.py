@@ -25,22 +25,21 @@ ROUNDING = 4 * float(np.finfo(np.float64).eps)
 def run(args: CoordinateDescentArgs) -> CoordinateStep:
     """Step of every task."""
     weights, along = args.weights.clone(), torch.zeros_like(args.slopes)
-    shift, residual = torch.zeros_like(args.targets), torch.zeros_like(args.targets)
-    read = torch.zeros(len(args.targets), 2, dtype=torch.int64)
+    shift = args.slopes.new_zeros(len(args.slopes))
+    read = torch.zeros(len(args.slopes), 2, dtype=torch.int64)
     bounds = args.bounds.tolist()
-    for m in range(len(args.targets)):
+    for m in range(len(args.slopes)):
         part = slice(bounds[m], bounds[m + 1])
         model = _Model.of(args, m, part)
-        found = _descend(args, m, model, to_float64(args.weights[part]))
-        residual[m], read[m, 0], read[m, 1] = found.residual, found.looked, found.moved
+        found = _descend(args, model, to_float64(args.weights[part]))
+        read[m, 0], read[m, 1] = found.looked, found.moved
         weights[part] = torch.from_numpy(found.weights)
         move = found.weights - to_float64(args.weights[part])
-        if found.moved_at_all:
-            step = model.X @ move
-            constant = -(model.r.sum() + model.h @ step) / model.h.sum() if model.centred else 0.0
-            along[m] = torch.from_numpy(step + constant)
-            shift[m] = constant - float(to_float64(args.origin[part]) @ move)
-    return CoordinateStep(weights, shift, along, residual, read)
+        step = model.X @ move
+        constant = -(model.r.sum() + model.h @ step) / model.h.sum() if model.centred else 0.0
+        along[m] = torch.from_numpy(step + constant)
+        shift[m] = constant - float(to_float64(args.origin[part]) @ move)
+    return CoordinateStep(weights, shift, along, read)
 
 
 class _Model(NamedTuple):
@@ -54,6 +53,7 @@ class _Model(NamedTuple):
     start: NDArray[np.float64]
     gradient: NDArray[np.float64]
     sizes: list[int]
+    parts: list[int]  # entries of samples that the model depends on
     penalty: list[float]
 
     @classmethod
@@ -71,38 +71,33 @@ class _Model(NamedTuple):
         for j, (square, size) in enumerate(zip(squares, sizes, strict=True)):
             if not hessian[j, j] > ROUNDING * (size + 2) * square:
                 hessian[j, j] = 0.0
+        used = (h > 0) | (r != 0)
+        parts = [int(np.count_nonzero(used & _stored(args.features, j, len(r)))) for j in columns]
         penalty: list[float] = args.penalty[part].tolist()
-        return cls(X, r, h, centred, hessian, X.T @ r, C.T @ r, sizes, penalty)
+        return cls(X, r, h, centred, hessian, X.T @ r, C.T @ r, sizes, parts, penalty)
 
 
 class _Found(NamedTuple):
     weights: NDArray[np.float64]
-    residual: float
     looked: int
     moved: int
-    moved_at_all: bool
 
 
-def _descend(
-    args: CoordinateDescentArgs, m: int, model: _Model, before: NDArray[np.float64]
-) -> _Found:
-    w, target, double = before.copy(), float(args.targets[m]), 2 * args.ridge
+def _descend(args: CoordinateDescentArgs, model: _Model, before: NDArray[np.float64]) -> _Found:
+    w, double = before.copy(), 2 * args.ridge
     at_start = [
         _violation(float(g) + double * float(v), float(v), p)
         for g, v, p in zip(model.start, w, model.penalty, strict=True)
     ]
-    residual = float(np.linalg.norm([*at_start, args.unit * model.r.sum()]))
+    wanted = args.reduction * float(np.linalg.norm([*at_start, args.unit * model.r.sum()]))
     looked, moved = sum(model.sizes), 0
-    if not residual > target:
-        return _Found(w, residual, looked, moved, False)
-    wanted = max(args.reduction * residual, target / 2)
     full, resting, over = True, [False] * len(w), False
     order, state = list(range(len(w))), SEED
     for _ in range(args.sweeps):
         met = []
         state = shuffle(order, state)
         for j in order:
-            size = model.sizes[j]
+            size = model.parts[j]
             if resting[j] and not full:
                 continue
             over = looked + moved + 2 * size > args.limit
@@ -123,7 +118,7 @@ def _descend(
             break
         full = done
     moved += sum(size for size, a, b in zip(model.sizes, w, before, strict=True) if a != b)
-    return _Found(w, residual, looked, moved, True)
+    return _Found(w, looked, moved)
 
 
 def _violation(gradient: float, weight: float, penalty: float) -> float:
@@ -133,8 +128,16 @@ def _violation(gradient: float, weight: float, penalty: float) -> float:
     return abs(gradient + (penalty if weight > 0 else -penalty))
 
 
+def _stored(features: Csc, j: int, n: int) -> NDArray[np.bool_]:
+    stored = np.zeros(n, np.bool_)
+    stored[features.rows[int(features.starts[j]) : int(features.starts[j + 1])].cpu().numpy()] = (
+        True
+    )
+    return stored
+
+
 def _column(features: Csc, j: int, n: int) -> NDArray[np.float64]:
-    first, last = int(features.starts[j]), int(features.starts[j + 1])
     column = np.zeros(n)
-    column[features.rows[first:last].cpu().numpy()] = to_float64(features.values[first:last])
+    values = features.values[int(features.starts[j]) : int(features.starts[j + 1])]
+    column[_stored(features, j, n)] = to_float64(values)  # rows ascend
     return column

@@ -42,25 +42,25 @@ def run(args: CoordinateDescentArgs) -> CoordinateStep:
     """Step of every task, one task after another on each thread."""
     n_tasks = len(args.slopes)
     weights, along = args.weights.clone(), torch.zeros_like(args.slopes)
-    shift, residual = torch.zeros_like(args.targets), torch.zeros_like(args.targets)
+    shift = args.slopes.new_zeros(n_tasks)
     read = torch.zeros(n_tasks, 2, dtype=torch.int64)
     starts, rows, values = (each.numpy() for each in args.features)
     # a signed index is tested for counting from the end: that takes as long as the product
     features = starts, rows.view(f"uint{8 * rows.itemsize}"), values
     chosen = args.columns.numpy(), args.penalty.numpy(), args.origin.numpy()
     numbers = args.ridge, args.unit, args.reduction, args.sweeps, args.limit
-    outputs = shift.numpy(), residual.numpy(), read.numpy()
+    outputs = shift.numpy(), read.numpy()
     slopes, curvatures = args.slopes.numpy(), args.curvatures.numpy()
-    bounds, targets = args.bounds.tolist(), args.targets.tolist()
+    bounds = args.bounds.tolist()
     w, u = weights.numpy(), along.numpy()
     calls = []
     for m in range(n_tasks):
         part = slice(bounds[m], bounds[m + 1])
         own = tuple(each[part] for each in (*chosen, w))
         samples = slopes[m], curvatures[m]
-        calls.append((features, samples, own, numbers, targets[m], u[m], m, outputs))
+        calls.append((features, samples, own, numbers, u[m], m, outputs))
     run_pieces(_step, calls)
-    return CoordinateStep(weights, shift, along, residual, read)
+    return CoordinateStep(weights, shift, along, read)
 
 
 @compiled
@@ -69,26 +69,30 @@ def _step(
     samples: tuple[Floats, Floats],
     chosen: Chosen,
     numbers: tuple[float, float, float, int, int],
-    target: float,
     along: Floats,
     task: int,
-    outputs: tuple[Floats, Floats, NDArray[np.int64]],
+    outputs: tuple[Floats, NDArray[np.int64]],
 ) -> None:
     slopes, h = samples
     ridge, unit, reduction, sweeps, limit = numbers
-    shift, residual, read = outputs
-    w = chosen[3]
-    n = w.shape[0]
+    shift, read = outputs
+    n = chosen[0].shape[0]
     mixed, bend, sums = np.empty(n), np.empty(n), np.zeros(3)
     counts = read[task]
-    residual[task] = _at_start(features, samples, chosen, (ridge, unit), mixed, bend, sums, counts)
-    if not residual[task] > target:
-        return
+    columns, penalty, origin, w = chosen
+    for j in range(n):
+        counts[0] += features[0][columns[j] + 1] - features[0][columns[j]]
+    part = (
+        np.zeros(n + 1, np.int64),
+        np.empty(counts[0], features[1].dtype),
+        np.empty(counts[0], features[2].dtype),
+    )
+    residual = _at_start(features, samples, chosen, (ridge, unit), (mixed, bend), sums, part)
     before = w.copy()
     bent = slopes.copy()
     if unit > 0 and sums[TOTAL] > 0:
         sums[CONSTANT] = -sums[SLOPE] / sums[TOTAL]
-    wanted = max(reduction * residual[task], target / 2)
+    wanted = reduction * residual
     resting, full = np.zeros(n, np.bool_), True
     order, state = np.arange(n), SEED
     for _ in range(sweeps):
@@ -97,9 +101,9 @@ def _step(
             other = state % (last + 1)
             order[last], order[other] = order[other], order[last]
         met = _sweep(
-            features,
+            part,
             (bent, h),
-            chosen,
+            (penalty, origin, w),
             (ridge, unit),
             (mixed, bend),
             sums,
@@ -116,7 +120,7 @@ def _step(
     for j in range(n):
         move = w[j] - before[j]
         if move != 0.0:
-            place, entries = _column(features, chosen[0][j])
+            place, entries = _column(features, columns[j])
             counts[1] += place.shape[0]
             for k in range(place.shape[0]):
                 along[place[k]] += move * np.float64(entries[k])
@@ -128,13 +132,17 @@ def _at_start(
     samples: tuple[Floats, Floats],
     chosen: Chosen,
     numbers: tuple[float, float],
-    mixed: Floats,
-    bend: Floats,
+    curvatures: tuple[Floats, Floats],
     sums: Floats,
-    counts: NDArray[np.int64],
+    part: Features,
 ) -> float:
-    """Norm of the least subgradient; sums over samples, and over the entries of each column."""
+    """Norm of the least subgradient; sums over samples, and over the entries of each column.
+
+    Those entries that the model depends on are copied to ``part``.
+    """
     slopes, h = samples
+    mixed, bend = curvatures
+    starts, rows, values = part
     columns, penalty, origin, w = chosen
     ridge, unit = numbers
     for i in range(h.shape[0]):
@@ -143,13 +151,16 @@ def _at_start(
     square = unit * sums[SLOPE] * unit * sums[SLOPE]
     for j in range(columns.shape[0]):
         gradient, cross, second = 0.0, 0.0, 0.0
+        end = starts[j]
         place, entries = _column(features, columns[j])
         for k in range(place.shape[0]):
             x, i = np.float64(entries[k]), place[k]
             gradient += x * slopes[i]
             cross += x * h[i]
             second += x * x * h[i]
-        counts[0] += place.shape[0]
+            rows[end], values[end] = i, entries[k]
+            end += h[i] > 0 or slopes[i] != 0
+        starts[j + 1] = end
         gradient -= origin[j] * sums[SLOPE]
         violation = _violation(gradient + 2 * ridge * w[j], w[j], penalty[j])
         square += violation * violation
@@ -160,9 +171,9 @@ def _at_start(
 
 @compiled
 def _sweep(
-    features: Features,
+    part: Features,
     samples: tuple[Floats, Floats],
-    chosen: Chosen,
+    chosen: tuple[Floats, Floats, Floats],
     numbers: tuple[float, float],
     curvatures: tuple[Floats, Floats],
     sums: Floats,
@@ -172,7 +183,7 @@ def _sweep(
 ) -> float:
     """Norm of the subgradients met in a sweep; -1 if the next column would exceed the limit."""
     bent, h = samples  # bent: slopes of the model, r + h (X d), without the constant of the scores
-    columns, penalty, origin, w = chosen
+    penalty, origin, w = chosen
     ridge, unit = numbers
     mixed, bend = curvatures
     order, resting, full = plan
@@ -181,7 +192,7 @@ def _sweep(
     for j in order:
         if resting[j] and not full:
             continue
-        place, entries = _column(features, columns[j])
+        place, entries = _column(part, j)
         if counts[0] + counts[1] + 2 * place.shape[0] > limit:
             square = np.inf
             break

@@ -40,9 +40,6 @@ class CoordinateStep(NamedTuple):
         Constant that the step adds to the scores of a task: intercept less origin.
     along : Tensor, shape (M, N)
         What the step adds to the scores, shift included.
-    residual : Tensor, shape (M,)
-        Norm of the least subgradient at the start of the step, over the columns of the task and the
-        intercept.
     read : Tensor, shape (M, 2), int64
         Entries of the features that were read to compute gradients and to update scores.
     """
@@ -50,7 +47,6 @@ class CoordinateStep(NamedTuple):
     weights: torch.Tensor
     shift: torch.Tensor
     along: torch.Tensor
-    residual: torch.Tensor
     read: torch.Tensor
 
 
@@ -68,7 +64,6 @@ class CoordinateDescentArgs:
     ridge: float
     origin: torch.Tensor
     unit: float
-    targets: torch.Tensor
     reduction: float
     sweeps: int
     limit: int
@@ -97,7 +92,6 @@ def bind(
     columns: torch.Tensor,
     weights: torch.Tensor,
     penalty: torch.Tensor,
-    targets: torch.Tensor,
     ridge: float = 0.0,
     origin: torch.Tensor | None = None,
     unit: float = 0.0,
@@ -119,7 +113,6 @@ def bind(
     origin = slopes.new_zeros(n) if origin is None else origin
     for name, given, size in (
         ("bounds", bounds, n_tasks + 1),
-        ("targets", targets, n_tasks),
         ("columns", columns, n),
         ("weights", weights, n),
         ("penalty", penalty, n),
@@ -133,7 +126,6 @@ def bind(
         ("weights", weights),
         ("penalty", penalty),
         ("origin", origin),
-        ("targets", targets),
     ):
         refuse_derivative(name, given)
         if given.dtype != torch.float64:
@@ -160,7 +152,6 @@ def bind(
         checked_scale(ridge, "ridge"),
         origin.detach().contiguous(),
         checked_scale(unit, "unit"),
-        targets.detach().contiguous(),
         checked_scale(reduction, "reduction"),
         int(sweeps),
         torch.iinfo(torch.int64).max if limit is None else int(limit),
@@ -189,7 +180,6 @@ def coordinate_descent(
     columns: torch.Tensor,
     weights: torch.Tensor,
     penalty: torch.Tensor,
-    targets: torch.Tensor,
     ridge: float = 0.0,
     origin: torch.Tensor | None = None,
     unit: float = 0.0,
@@ -225,8 +215,6 @@ def coordinate_descent(
         Columns of the features; distinct within a task.
     weights, penalty : Tensor, shape (n,), float64
         w, and p at least 0.
-    targets : Tensor, shape (M,), float64
-        A task whose least subgradient has at most this norm at the start makes no step.
     ridge : float
         At least 0.
     origin : Tensor, shape (n,), float64, optional
@@ -234,8 +222,8 @@ def coordinate_descent(
     unit : float
         Value of the intercept's column.
     reduction : float
-        Sweeps end when the norm of the subgradients met in one is at most this fraction of that at
-        the start, or half the task's target.
+        Sweeps end when the norm of the least subgradients met in one is at most this fraction of
+        that at the start.
     sweeps : int
         Most sweeps of a task.
     limit : int, optional
@@ -270,7 +258,6 @@ def coordinate_descent(
         columns=columns,
         weights=weights,
         penalty=penalty,
-        targets=targets,
         ridge=ridge,
         origin=origin,
         unit=unit,

@@ -20,25 +20,23 @@ ROUNDING = 4 * torch.finfo(torch.float64).eps
 
 def run(args: CoordinateDescentArgs) -> CoordinateStep:
     """Step of every task."""
-    along, shift = torch.zeros_like(args.slopes), torch.zeros_like(args.targets)
-    weights, residual = args.weights.clone(), torch.zeros_like(args.targets)
-    read = torch.zeros(len(args.targets), 2, dtype=torch.int64, device=args.device)
-    for m in range(len(args.targets)):
+    along, shift = torch.zeros_like(args.slopes), args.slopes.new_zeros(len(args.slopes))
+    weights = args.weights.clone()
+    read = torch.zeros(len(args.slopes), 2, dtype=torch.int64, device=args.device)
+    for m in range(len(args.slopes)):
         task = _Task(args, m)
-        residual[m] = task.residual
-        if task.residual > float(args.targets[m]):
-            task.descend()
-            weights[task.part] = weights.new_tensor(task.w)
-            along[m], shift[m] = task.along(), task.constant
+        task.descend()
+        weights[task.part] = weights.new_tensor(task.w)
+        along[m], shift[m] = task.along(), task.constant
         read[m] = read.new_tensor(task.read)
-    return CoordinateStep(weights, shift, along, residual, read)
+    return CoordinateStep(weights, shift, along, read)
 
 
 class _Task:
     """Model of a task, and the point that coordinate descent has reached."""
 
     def __init__(self, args: CoordinateDescentArgs, m: int) -> None:
-        self.args, self.m = args, m
+        self.args = args
         self.part = slice(int(args.bounds[m]), int(args.bounds[m + 1]))
         self.r, self.h = args.slopes[m], args.curvatures[m]
         self.slope, self.total = float(self.r.sum()), float(self.h.sum())
@@ -63,13 +61,17 @@ class _Task:
             self.cross.append(float(weighted.sum()))
             self.bend.append(self._curvature(j, float(weighted @ x), len(x)))
             squares += self._violation(j, gradient + 2 * args.ridge * self.w[j]) ** 2
-        self.residual = math.sqrt(squares)
+        self.wanted = args.reduction * math.sqrt(squares)
         self.read = [sum(map(len, self.rows)), 0]
+        used = (self.h > 0) | (self.r != 0)
+        self.whole = self.rows, self.values
+        parts = [used[place] for place in self.rows]
+        self.rows = [place[part] for place, part in zip(self.rows, parts, strict=True)]
+        self.values = [x[part] for x, part in zip(self.values, parts, strict=True)]
 
     def descend(self) -> None:
         """Sweep until the subgradients are small enough, or the sweeps or the limit are over."""
         args = self.args
-        wanted = max(args.reduction * self.residual, float(args.targets[self.m]) / 2)
         full, resting, over = True, [False] * len(self.w), False
         order, state = list(range(len(self.w))), SEED
         for _ in range(args.sweeps):
@@ -87,7 +89,7 @@ class _Task:
                 squares += violation**2
                 resting[j] = self.w[j] == 0 and violation == 0
                 self._move(j, self._minimiser(j, gradient))
-            done = math.sqrt(squares) <= wanted
+            done = math.sqrt(squares) <= self.wanted
             if over or (full and done):
                 break
             full = done
@@ -95,7 +97,7 @@ class _Task:
     def along(self) -> torch.Tensor:
         """What the step adds to the scores."""
         out = torch.full_like(self.r, self.constant)
-        for place, x, new, old in zip(self.rows, self.values, self.w, self.before, strict=True):
+        for place, x, new, old in zip(*self.whole, self.w, self.before, strict=True):
             if new != old:
                 out[place] += (new - old) * x
                 self.read[1] += len(x)

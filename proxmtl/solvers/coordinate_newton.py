@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from proxmtl.certified import Measured, duality_gap
 from proxmtl.counts import OutOfPassesError
 from proxmtl.data_term import SummedLoss
 from proxmtl.designs.columns import SparseColumns, sparse_columns
-from proxmtl.kernels import coordinate_descent
+from proxmtl.kernels import CoordinateStep, coordinate_descent
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.points import PointSolver, PointState
@@ -39,6 +40,7 @@ class CoordinateNewtonState(PointState):
 
     rows: Tensor  # masks of the working sets, (D, M)
     residual: Tensor  # KKT residual of each task, (M,); 0 where it is rounding
+    safe: Tensor  # tasks whose last step was refused, (M,)
     due: bool  # whether the gap is thought to be reached
     aim: float  # relative gap at which a certificate is due
 
@@ -53,12 +55,13 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
     """Newton's method for an L1 penalty on sparse features, by coordinate descent on working sets.
 
     Each task has a working set: its non-zero weights, and as many of the others with the largest
-    KKT violations. On this set, coordinate descent minimises the quadratic model of the loss plus
-    the penalty (and a ridge), and a line search on the objective follows (Armijo). After the steps
-    that reduce the KKT residual of the set to ``reduction`` times the last full one, half a pass
-    over all features chooses the next set. An intercept is minimised exactly along with each
-    coordinate. The objective never increases. Points and scores are kept in float64, whatever the
-    dtype of the features.
+    KKT violations. An iteration takes one Newton step on these sets and then chooses new ones, by
+    half a pass over all features. In a Newton step, coordinate descent minimises the quadratic
+    model of the loss plus the penalty (and a ridge), and a line search on the objective follows
+    (Armijo). Where it fails, the next model has the largest curvature of the loss, so that its
+    minimiser is no higher. An intercept is minimised exactly along with each coordinate. The
+    objective never increases. Points and scores are kept in float64, whatever the dtype of the
+    features.
 
     Reads of some columns for one task count as that fraction of a pass.
 
@@ -70,9 +73,7 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
     smallest : int
         Minimum number of zero weights in the working set of a task.
     reduction : float
-        Reduction of the KKT residual after which the working sets are renewed, in (0, 1).
-    steps : int
-        Maximum number of Newton steps on one working set.
+        Reduction of the KKT residual of the model at which its sweeps end, in (0, 1).
     sweeps : int
         Maximum number of sweeps of coordinate descent in a Newton step.
 
@@ -86,7 +87,6 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
     tolerance: float = 0.0
     smallest: int = 1000
     reduction: float = 0.1
-    steps: int = 10
     sweeps: int = 50
     state_type = CoordinateNewtonState
     needs_curvature = False
@@ -94,10 +94,9 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
     def __post_init__(self) -> None:
         if not self.tolerance >= 0:
             raise ValueError(f"tolerance: got {self.tolerance}; it must be >= 0.")
-        if min(self.smallest, self.steps, self.sweeps) < 1:
+        if self.smallest < 1 or self.sweeps < 1:
             raise ValueError(
-                f"smallest, steps and sweeps: got {self.smallest}, {self.steps} and "
-                f"{self.sweeps}; use at least 1."
+                f"smallest and sweeps: got {self.smallest} and {self.sweeps}; use at least 1."
             )
         if not 0 < self.reduction < 1:
             raise ValueError(f"reduction: got {self.reduction}; it must lie in (0, 1).")
@@ -123,23 +122,24 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
             scores = problem.data.zero_scores(torch.float64)
             if bias is not None:
                 scores += problem.data.constant_scores(problem.design.unit * bias)
-        return self._surveyed(problem, x, scores, iteration=0, aim=self.tolerance, passes=0.0)
+        safe = torch.zeros(problem.data.n_tasks, dtype=torch.bool, device=x.device)
+        kept = {"iteration": 0, "passes": 0.0, "safe": safe}
+        return self._surveyed(problem, x, scores, aim=self.tolerance, **kept)
 
     def step(self, problem: Problem, state: CoordinateNewtonState) -> CoordinateNewtonState:
-        sets = _WorkingSets(problem, state, self.reduction)
+        sets = _WorkingSets(problem, state)
         try:
-            for _ in range(self.steps):
-                if not sets.newton_step(self.sweeps):
-                    break
+            safe = sets.newton_step(self.reduction, self.sweeps)
             x, scores = sets.point()
             return self._surveyed(
                 problem,
                 x,
                 scores,
+                safe=safe,
                 iteration=state.iteration + 1,
                 aim=FINER * state.aim if state.due else state.aim,
                 passes=state.passes,
-                stalled=torch.equal(x, state.x),
+                stalled=torch.equal(x, state.x) and torch.equal(safe, state.safe),
             )
         except OutOfPassesError as error:
             reached = sets.point()[0].to(problem.design.dtype)
@@ -198,107 +198,105 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
 
 
 class _WorkingSets:
-    """The problem on the working sets of its tasks, and the point that has been reached there.
+    """The working sets of the tasks that are not done, and the point that has been reached.
 
-    Arrays of samples are task-major, (M, N); arrays (n,) list the columns of the first task's set,
-    then those of the second, and so on.
+    Arrays of samples are task-major, (m, N) for m tasks; arrays (n,) list the columns of the first
+    task's set, then those of the second, and so on.
     """
 
-    def __init__(self, problem: Problem, state: CoordinateNewtonState, reduction: float) -> None:
+    def __init__(self, problem: Problem, state: CoordinateNewtonState) -> None:
         self.problem, self.state = problem, state
         columns = sparse_columns(problem.design)
         assert columns is not None
         self.columns: SparseColumns = columns
-        self.loss = problem.data.rearranged(lambda each: each.t().contiguous(), torch.float64)
-        weights, bias = problem.design.split(state.x)
-        self.owner, self.features = torch.nonzero(state.rows.t(), as_tuple=True)
+        self.x, self.scores = state.x.clone(), state.scores.t().contiguous()
+        self.tasks = torch.nonzero(state.residual > 0).flatten()
+        self.loss = problem.data.rearranged(self._of_tasks, torch.float64)
+        weights = problem.design.split(state.x)[0]
+        self.owner, self.features = torch.nonzero(self._of_tasks(state.rows), as_tuple=True)
+        self.place = self.features, self.tasks[self.owner]
         penalty, self.ridge = _terms(problem, weights)
-        self.weights = weights[self.features, self.owner]
-        self.penalty = penalty[self.features, self.owner]
-        self.origin = self.weights.new_zeros(len(self.weights))
+        self.weights, self.penalty = weights[self.place], penalty[self.place]
+        self.origin = torch.zeros_like(self.weights)
         if columns.origin is not None:
             self.origin = columns.origin[self.features]
-        self.sizes = columns.features.starts.diff()[self.features]
-        self.bias = None if bias is None else bias.clone()
-        self.scores = state.scores.t().contiguous()
-        self.targets = reduction * state.residual
-        self.open = state.residual > 0
-        self.safe = torch.zeros_like(self.open)
-        """Tasks whose last step was refused: the next has the largest curvature of the loss."""
+
+    def _of_tasks(self, samples: Tensor) -> Tensor:
+        """Columns of the tasks, as rows."""
+        found = samples.t()
+        whole = len(self.tasks) == len(found)
+        return found.contiguous() if whole else found[self.tasks]
 
     def point(self) -> tuple[Tensor, Tensor]:
         """Return the parameter and its scores."""
-        design = self.problem.design
-        weights = design.split(self.state.x)[0].clone()
-        weights[self.features, self.owner] = self.weights
-        return design.join(weights, self.bias), self.scores.t()
+        return self.x, self.scores.t()
 
-    def newton_step(self, sweeps: int) -> bool:
-        """Step in each open task; False if there is none left."""
-        tasks = torch.nonzero(self.open).flatten()
+    def newton_step(self, reduction: float, sweeps: int) -> Tensor:
+        """Step in each task that is not done; returns the mask of those that refused it, (M,)."""
+        tasks, safe = self.tasks, torch.zeros_like(self.state.safe)
         if not len(tasks):
-            return False
-        own = self.open[self.owner]
-        loss, scores = self.loss, self.scores
-        if len(tasks) < len(self.open):
-            loss, scores = loss.rearranged(lambda each: each[tasks]), scores[tasks]
-        counts, whole = self.problem.counts, 2 * self.columns.entries * len(self.open)
-        counts.charge(adjoint=2 * float(self.sizes[own].sum()) / max(1, whole))
-        limit = None if counts.left == torch.inf else int(counts.left * whole / len(tasks))
-        slopes = loss.gradient(scores)
-        curvatures = torch.where(self.safe[tasks, None], self._bound(loss), loss.curvature(scores))
-        found = coordinate_descent(
-            self.columns.features,
+            return safe
+        scores = self.scores[tasks]
+        slopes, curvatures = self.loss.gradient(scores), self.loss.curvature(scores)
+        cautious = self.state.safe[tasks]
+        if bool(cautious.any()):
+            largest = self.problem.loss.curvature_bound * self.loss.weights
+            curvatures = torch.where(cautious[:, None], largest, curvatures)
+        unit = self.problem.design.unit if self.problem.design.intercept else 0.0
+        sizes = torch.bincount(self.owner, minlength=len(tasks))
+        found = self._charged(
             slopes,
             curvatures,
-            bounds=torch.cat([tasks.new_zeros(1), self._per_task(own, tasks).cumsum(0)]),
-            columns=self.features[own],
-            weights=self.weights[own],
-            penalty=self.penalty[own],
-            targets=self.targets[tasks],
+            bounds=torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]),
+            columns=self.features,
+            weights=self.weights,
+            penalty=self.penalty,
             ridge=self.ridge,
-            origin=self.origin[own],
-            unit=self.problem.design.unit if self.bias is not None else 0.0,
+            origin=self.origin,
+            unit=unit,
+            reduction=reduction,
             sweeps=sweeps,
-            limit=limit,
         )
-        looked, moved = (2 * float(n) / max(1, whole) for n in found.read.sum(0))
-        looked -= 2 * float(self.sizes[own].sum()) / max(1, whole)
-        counts.charge(adjoint=max(looked, 0.0), forward=moved)
-        done = ~(found.residual > self.targets[tasks])
-        if limit is not None and not moved and not bool(done.all() | (found.along != 0).any()):
-            raise OutOfPassesError(f"{counts.limit:g} passes")
-        place = torch.zeros_like(self.open, dtype=torch.int64)
-        place[tasks] = torch.arange(len(tasks))
+        move = found.weights - self.weights
         line = _Line(
-            loss,
+            self.loss,
             scores,
             found.along,
-            (slopes * found.along),
-            self.weights[own],
-            found.weights - self.weights[own],
-            self.penalty[own],
+            slopes * found.along,
+            self.weights,
+            move,
+            self.penalty,
             self.ridge,
-            place[self.owner[own]],
+            self.owner,
         )
         tau = line.searched()
-        self.weights[own] = torch.where(
-            tau[line.owner] == 1, found.weights, self.weights[own] + tau[line.owner] * line.move
-        )
+        by_weight = tau[self.owner]
+        moved = torch.where(by_weight == 1, found.weights, self.weights + by_weight * move)
+        if unit:
+            self.x[-1, tasks] += tau * (found.shift + line.sums(self.origin * move)) / unit
+        self.x[self.place] = moved
         self.scores[tasks] = scores + tau[:, None] * found.along
-        if self.bias is not None:
-            shift = found.shift + line.sums(self.origin[own] * line.move)
-            self.bias[tasks] += tau * shift / self.problem.design.unit
-        # a refused safe step is one of rounding errors
-        self.open[tasks] = ~done & ((tau > 0) | ~self.safe[tasks])
-        self.safe[tasks] = tau == 0
-        return bool(self.open.any())
+        # a safe step is refused for rounding errors only
+        safe[tasks] = (tau == 0) & ~cautious
+        return safe
 
-    def _bound(self, loss: SummedLoss) -> Tensor:
-        return self.problem.loss.curvature_bound * loss.converted(torch.float64)[1]
-
-    def _per_task(self, own: Tensor, tasks: Tensor) -> Tensor:
-        return torch.bincount(self.owner[own], minlength=len(self.open))[tasks]
+    def _charged(self, slopes: Tensor, curvatures: Tensor, **options: Any) -> CoordinateStep:
+        """Coordinate descent within the passes that are left, which is charged for its reads."""
+        counts = self.problem.counts
+        a_product = max(1, self.columns.entries * len(self.state.safe))
+        limit = None
+        if counts.left < math.inf:
+            sizes = self.columns.features.starts.diff()[self.features].to(torch.int64)
+            largest = int(sizes.new_zeros(len(slopes)).index_add_(0, self.owner, sizes).max())
+            limit = int(2 * counts.left * a_product / len(slopes)) - largest
+            if limit < 3 * largest:  # no whole sweep, and the scores of its step
+                raise OutOfPassesError(f"{counts.limit:g} passes")
+        found = coordinate_descent(
+            self.columns.features, slopes, curvatures, limit=limit, **options
+        )
+        looked, moved = (float(each) / a_product for each in found.read.sum(0))
+        counts.charge(adjoint=looked, forward=moved)
+        return found
 
 
 @dataclass

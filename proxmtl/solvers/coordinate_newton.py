@@ -87,7 +87,7 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
     tolerance: float = 0.0
     smallest: int = 1000
     reduction: float = 0.1
-    sweeps: int = 50
+    sweeps: int = 200
     state_type = CoordinateNewtonState
     needs_curvature = False
 
@@ -209,7 +209,7 @@ class _WorkingSets:
         columns = sparse_columns(problem.design)
         assert columns is not None
         self.columns: SparseColumns = columns
-        self.x, self.scores = state.x.clone(), state.scores.t().contiguous()
+        self.x, self.scores = state.x.clone(), state.scores.t().clone()
         self.tasks = torch.nonzero(state.residual > 0).flatten()
         self.loss = problem.data.rearranged(self._of_tasks, torch.float64)
         weights = problem.design.split(state.x)[0]

@@ -19,7 +19,7 @@ from proxmtl.numerics import norm
 from proxmtl.regularizers import Regularizer, Smoothed, UnsupportedError
 from proxmtl.result import Certificate
 
-__all__ = ["Certified", "Gathered", "Measured", "duality_gap", "measured"]
+__all__ = ["Certified", "Gathered", "Measured", "measured"]
 
 ROUNDING = 64 * torch.finfo(torch.float64).eps
 """Relative margin by which a dual point stays inside the conjugate's domain despite rounding."""
@@ -253,7 +253,7 @@ class Certified(OnData):
             blocks["intercept"] = norm(bias_grad)
         gap = None
         if self.has_gap:
-            gap = duality_gap(self, point, at, objective)
+            gap = _duality_gap(self, point, at, objective)
         return Certificate(
             objective=objective,
             gap=gap,
@@ -264,6 +264,16 @@ class Certified(OnData):
             loss_at_zero=loss_at_zero,
             scales=self.residual_scales if scales is None else scales,
         )
+
+    def gap_from(self, W: Tensor, scores: Tensor, residuals: Tensor, grad: Tensor) -> float:
+        """Duality gap at a point from what a solver knows of it; takes no product.
+
+        With an intercept whose residuals do not balance this is an estimate, not a bound: their
+        sums are taken for zero. Requires :attr:`has_gap`.
+        """
+        at = Measured(scores, residuals, grad, None)
+        objective = float(self.data.value(scores) + self.regularizer_value(W))
+        return _duality_gap(self, W, at, objective)
 
     @property
     def has_gap(self) -> bool:
@@ -304,7 +314,7 @@ class Certified(OnData):
         )
 
 
-def duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) -> float:
+def _duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) -> float:
     """Fenchel gap of a convex problem, with a dual point made of the residuals at ``W``.
 
     Parameters

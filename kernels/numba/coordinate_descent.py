@@ -166,7 +166,7 @@ def _at_start(
         square += violation * violation
         mixed[j] = cross
         bend[j] = _curvature(second, cross, sums[TOTAL], origin[j], unit, place.shape[0])
-    return np.sqrt(square)
+    return float(np.sqrt(square))
 
 
 @compiled
@@ -222,7 +222,7 @@ def _sweep(
         elif total > 0:
             constant = -slope / total
     sums[SLOPE], sums[CONSTANT] = slope, constant
-    return -1.0 if square == np.inf else np.sqrt(square)
+    return -1.0 if square == np.inf else float(np.sqrt(square))
 
 
 @inlined

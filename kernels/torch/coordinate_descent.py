@@ -43,9 +43,9 @@ class _Task:
         self.balances = args.unit > 0 and self.total > 0
         self.constant = -self.slope / self.total if self.balances else 0.0
         self.bent = self.r.clone()
-        self.penalty, self.origin, self.w = (
-            each[self.part].tolist() for each in (args.penalty, args.origin, args.weights)
-        )
+        self.penalty: list[float] = args.penalty[self.part].tolist()
+        self.origin: list[float] = args.origin[self.part].tolist()
+        self.w: list[float] = args.weights[self.part].tolist()
         self.before = list(self.w)
         self.rows, self.values = [], []
         starts, rows, values = args.features
@@ -54,7 +54,8 @@ class _Task:
             self.rows.append(rows[own].long())
             self.values.append(values[own].to(torch.float64))
         squares = (args.unit * self.slope) ** 2
-        self.cross, self.bend = [], []
+        self.cross: list[float] = []
+        self.bend: list[float] = []
         for j, (place, x) in enumerate(zip(self.rows, self.values, strict=True)):
             gradient = float(x @ self.r[place]) - self.origin[j] * self.slope
             weighted = x * self.h[place]

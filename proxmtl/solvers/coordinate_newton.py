@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proxmtl.certified import Measured, duality_gap
 from proxmtl.counts import OutOfPassesError
 from proxmtl.data_term import SummedLoss
 from proxmtl.designs.columns import SparseColumns, sparse_columns
@@ -123,7 +122,7 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
             if bias is not None:
                 scores += problem.data.constant_scores(problem.design.unit * bias)
         safe = torch.zeros(problem.data.n_tasks, dtype=torch.bool, device=x.device)
-        kept = {"iteration": 0, "passes": 0.0, "safe": safe}
+        kept: dict[str, Any] = {"iteration": 0, "passes": 0.0, "safe": safe}
         return self._surveyed(problem, x, scores, aim=self.tolerance, **kept)
 
     def step(self, problem: Problem, state: CoordinateNewtonState) -> CoordinateNewtonState:
@@ -181,7 +180,7 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
         objective = float(data.value(scores) + problem.regularizer_value(x))
         due = not aim
         if aim and problem.has_gap:
-            gap = duality_gap(problem, x, Measured(scores, residuals, grad, None), objective)
+            gap = problem.gap_from(x, scores, residuals, grad)
             at_zero = float(data.value(data.zero_scores(torch.float64)))
             due = gap <= aim * max(abs(objective), 2 * at_zero)
         return CoordinateNewtonState(

@@ -197,6 +197,6 @@ def test_slopes_of_another_shape_raise():
     (features, slopes, curvatures), given = call()
     with pytest.raises(ValueError, match="slopes and curvatures have shapes"):
         kernels.coordinate_descent(features, slopes[:2], curvatures, **given)
-    with pytest.raises(TypeError, match="features hold torch.int64"):
-        whole = features._replace(values=features.values.long())
+    whole = features._replace(values=features.values.long())
+    with pytest.raises(TypeError, match=r"features hold torch\.int64"):
         kernels.coordinate_descent(whole, slopes, curvatures, **given)

@@ -1,5 +1,6 @@
 """CoordinateNewton: the optimum of the other solvers, on any sparse problem with an L1 penalty."""
 
+import itertools
 import math
 
 import numpy as np
@@ -152,7 +153,7 @@ def test_the_objective_never_increases_wherever_it_starts(loss, size):
     values = [float(problem.objective(start.double()))]
     values += [record["objective"] for record in result.history]
     # up to the rounding of their sums
-    assert all(b <= a + 1e-13 * abs(a) for a, b in zip(values, values[1:], strict=False))
+    assert all(b <= a + 1e-13 * abs(a) for a, b in itertools.pairwise(values))
 
 
 def test_a_refused_step_is_followed_by_one_of_the_largest_curvature():

@@ -4,10 +4,11 @@
     python bench/sparse_text.py --only "1 task"      # some of them
 
 Words: 20,000 documents of 100 draws from 50,000 words by Zipf's law, as tf-idf rows of norm 1;
-labels by 200 planted words a task, 5 % of them flipped. Newsgroups: the four pairs of
-``mtl_tabular/newsgroup_*.npz`` in the data folder, where there is one. Several tasks share the
-documents and have labels of their own, of which a tenth is missing (of the newsgroups all outside
-the task's pair); LIBLINEAR is given the labelled documents of each task in turn.
+labels by 200 planted words a task, 5 % of them flipped; with 20 tasks a tenth of the labels is
+missing. Newsgroups: ``mtl_tabular/newsgroup_*.npz`` in the data folder, where there is one; 7091
+documents and 2000 words, with the task of each topic against the others, and with the task of each
+pair of topics, which leaves three quarters of the labels missing. LIBLINEAR is given the labelled
+documents of each task in turn.
 
 Both start from a SciPy CSR matrix and labels, and are run for a row of tolerances. Each answer is
 measured by the certificate of our problem: suboptimality relative to the best objective of the
@@ -77,23 +78,31 @@ def planted(X: Any, tasks: int, missing: float) -> np.ndarray:
     return Y
 
 
-def newsgroups() -> tuple[Any, np.ndarray] | None:
-    """Four pairs of newsgroups as four tasks on all documents; None without the files."""
+def newsgroups(*, pairs: bool) -> tuple[Any, np.ndarray] | None:
+    """Documents of four pairs of topics, as tf-idf; None without the files.
+
+    Four tasks: each pair on its own documents, or each of the four topics against all others.
+    """
     folder = Path(os.environ.get("PROXMTL_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    parts, labels = [], []
+    parts, signs, topics = [], [], []
     for path in sorted((folder / "mtl_tabular").glob("newsgroup_*.npz")):
         with np.load(path, allow_pickle=False) as z:
             csr = z["data"], z["indices"].astype(np.int32), z["indptr"]
             parts.append(sp.csr_matrix(csr, shape=tuple(z["shape"])))
-            labels.append(np.where(z["gnd"] == z["gnd"].max(), 1.0, -1.0))
-    if not parts or len({part.shape[1] for part in parts}) > 1:
+            first = z["gnd"] == z["gnd"].max()
+        signs.append(np.where(first, 1.0, -1.0))
+        names = path.stem.split("_")[1].split(".vs.")
+        topics.append(np.where(first, *names))
+    if not parts:
         return None
-    Y = np.full((sum(map(len, labels)), len(labels)), np.nan)
-    first = 0
-    for m, signs in enumerate(labels):
-        Y[first : first + len(signs), m] = signs
-        first += len(signs)
-    return sp.vstack(parts).tocsr().astype(np.float64), Y
+    X = sp.vstack(parts).tocsr().astype(np.float64)
+    if pairs:
+        Y = np.full((X.shape[0], len(parts)), np.nan)
+        for m, (end, own) in enumerate(zip(np.cumsum([*map(len, signs)]), signs, strict=True)):
+            Y[end - len(own) : end, m] = own
+        return X, Y
+    of = np.concatenate(topics)
+    return X, np.stack([np.where(of == topic, 1.0, -1.0) for topic in sorted(set(of))], axis=1)
 
 
 def posed(case: Problem, strength: float | None = None) -> pm.Problem:
@@ -128,28 +137,29 @@ def liblinear(case: Problem, tolerance: float) -> np.ndarray:
     return W
 
 
+def text_of(data: str) -> tuple[Any, np.ndarray] | None:
+    """Documents and labels by name."""
+    if data.startswith("newsgroups"):
+        return newsgroups(pairs="pairs" in data)
+    X = words()
+    return X, planted(X, *((1, 0.0) if "1 task" in data else (20, 0.1)))
+
+
 def settings() -> Iterator[tuple[str, Callable[[], Problem | None]]]:
     """Names and problems."""
 
-    def made(tasks: int, missing: float, name: str, fraction: float) -> Problem | None:
-        if tasks == 4:
-            found = newsgroups()
-            if found is None:
-                return None
-            X, Y = found
-        else:
-            X = words()
-            Y = planted(X, tasks, missing)
-        loss = LOSSES[name]
-        strength = fraction * posed((X, Y, loss, 1.0)).critical_strength()
-        return X, Y, loss, strength
+    def made(data: str, loss: str, fraction: float) -> Problem | None:
+        found = text_of(data)
+        if found is None:
+            return None
+        case = (*found, LOSSES[loss], 1.0)
+        return (*case[:3], fraction * posed(case).critical_strength())
 
-    for tasks, missing in ((1, 0.0), (20, 0.1), (4, 0.0)):
-        for name in LOSSES:
+    for data in ("words, 1 task", "words, 20 tasks", "newsgroups, 4 topics", "newsgroups, 4 pairs"):
+        for loss in LOSSES:
             for fraction in (0.1, 0.01):
-                data = "newsgroups" if tasks == 4 else "words"
-                title = f"{data}, {tasks} task{'s'[: tasks > 1]}, {name}, {fraction:g}"
-                yield title, lambda t=tasks, k=missing, n=name, f=fraction: made(t, k, n, f)
+                given = data, loss, fraction
+                yield f"{data}, {loss}, {fraction:g}", lambda given=given: made(*given)
 
 
 def race(case: Problem, rounds: int) -> dict[str, Any]:

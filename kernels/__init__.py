@@ -10,9 +10,12 @@ from __future__ import annotations
 from .dispatch import BackendError, backends, operations, supports, use_backend
 from .group_index import GroupIndex
 from .ops import (
+    CoordinateStep,
+    Csc,
     HingeResult,
     SmoothedGroup,
     chain_prox,
+    coordinate_descent,
     group_shrink,
     hinge_value_and_grad,
     overlap_dual_sweep,
@@ -22,11 +25,14 @@ from .ops import (
 
 __all__ = [
     "BackendError",
+    "CoordinateStep",
+    "Csc",
     "GroupIndex",
     "HingeResult",
     "SmoothedGroup",
     "backends",
     "chain_prox",
+    "coordinate_descent",
     "group_shrink",
     "hinge_value_and_grad",
     "operations",

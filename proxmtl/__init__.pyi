@@ -119,6 +119,7 @@ from proxmtl.solvers import (
     PGD as PGD,
     SPGD as SPGD,
     AdPGM as AdPGM,
+    CoordinateNewton as CoordinateNewton,
     DavisYin as DavisYin,
     NewtonCholesky as NewtonCholesky,
     ProxNewton as ProxNewton,

@@ -270,6 +270,16 @@ class Certified(OnData):
             scales=self.residual_scales if scales is None else scales,
         )
 
+    def gap_from(self, W: Tensor, scores: Tensor, residuals: Tensor, grad: Tensor) -> float:
+        """Duality gap at a point from what a solver knows of it; takes no product.
+
+        With an intercept whose residuals do not balance this is an estimate, not a bound: their
+        sums are taken for zero. Requires :attr:`has_gap`.
+        """
+        at = Measured(scores, residuals, grad, None)
+        objective = float(self.data.value(scores) + self.regularizer_value(W))
+        return _duality_gap(self, W, at, objective)
+
     @property
     def has_gap(self) -> bool:
         """Whether a dual feasible point can be constructed, so that there is a duality gap.

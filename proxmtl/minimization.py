@@ -40,8 +40,9 @@ def minimize(
     problem : Problem
     solver : Solver, optional
         Default: the solver expected to be fastest. For a loss plus a ridge on shared features that
-        is :class:`LBFGS`, or :class:`NewtonCholesky` if labels or features are few; for all other
-        problems (other penalties, features of each task) it is :class:`FISTA`.
+        is :class:`LBFGS`, or :class:`NewtonCholesky` if labels or features are few; for an L1
+        penalty on sparse features :class:`CoordinateNewton`; for all other problems (other
+        penalties, features of each task) :class:`FISTA`.
     x0 : Tensor, optional
         Starting point, in the shape of the parameter; default zero. Not modified.
     stop : Stop, optional

@@ -13,7 +13,7 @@ import sys
 
 import pytest
 import torch
-from solver_cases import PAIRS, latent, latent_start
+from solver_cases import PAIRS, latent, latent_start, sparse
 from strategies import classification
 
 import proxmtl as pm
@@ -42,11 +42,13 @@ PROBLEMS = {
     "ridge": lambda: problem(pm.Logistic(), [pm.SquaredFrobenius(0.02)]),
     "ridge, wide": lambda: problem(pm.Logistic(), [pm.SquaredFrobenius(0.02)], d=90),
     "wide": lambda: problem(pm.SquaredHinge(), [pm.L1(10.0)], d=400, intercept=False),
+    "sparse": lambda: sparse(n=60, d=200),
     "latent": lambda: latent(strengths=(1.5, 0.3, 0.2)),
 }
 SOLVERS = {
     "AdPGM": pm.AdPGM(),
     "Alternating": Alternating(inner_iterations=10, exact_prox=True),
+    "CoordinateNewton": pm.CoordinateNewton(smallest=8),
     "DavisYin": pm.DavisYin(),
     "FISTA": pm.FISTA(),
     "FISTA from a short step": pm.FISTA(Backtracking(first=1e-5)),
@@ -98,6 +100,8 @@ BUDGETS = {
     ("wide", "FISTA"): (107, 120.5),
     ("wide", "MFISTA"): (103, 111.0),
     ("wide", "ProxNewton"): (62, 44.5),
+    ("sparse", "CoordinateNewton"): (12, 70.6),
+    ("sparse", "FISTA"): (657, 747.0),
     ("latent", "Alternating"): (52, 1151.5),
     ("latent", "PALM"): (172, 434.2),
     ("latent", "PANOC"): (93, 112.2),

@@ -1,5 +1,7 @@
 """Small problems with known optima, and one factory for every registered solver."""
 
+import warnings
+
 import torch
 from strategies import classification
 
@@ -41,6 +43,19 @@ def convex(penalty="groups", *, intercept=False, **options):
     X, *_ = data(**options)
     design = pm.SharedDesign(X, intercept=intercept)
     return pm.Problem(pm.SquaredHinge(), design, targets(**options), PENALTIES[penalty])
+
+
+def sparse(penalty=None, *, loss=None, intercept=True, dtype=torch.float64, n=N, d=N):
+    """The same kind of problem with sparse features, some of them empty or the same."""
+    X, Y = classification(n, d, M, seed=3, missing=0.2, shift=0.3, dtype=dtype)
+    X = torch.where(X > 0.5, X, 0.0)
+    X[:, 1], X[:, 2] = 0.0, X[:, 0]
+    with warnings.catch_warnings():  # torch calls its CSR support beta, once
+        warnings.simplefilter("ignore", UserWarning)
+        design = pm.SharedDesign(X.to_sparse_csr(), intercept=intercept)
+    weight = 0.5 + torch.rand(n, generator=torch.Generator().manual_seed(4)).to(dtype)
+    labels = pm.Targets.from_labels(Y, sample_weight=weight, like=X)
+    return pm.Problem(loss or pm.SquaredHinge(), design, labels, penalty or pm.L1(1.5))
 
 
 def ragged(penalty="groups", *, intercept=False):
@@ -112,6 +127,17 @@ def _convex_case(solver, penalty="groups"):
     return make
 
 
+def _sparse_case(solver):
+    """An L1 penalty on sparse features, as many as samples."""
+
+    def make(dtype=torch.float64):
+        problem = sparse(dtype=dtype)
+        start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(2))
+        return solver, problem, start.to(dtype)
+
+    return make
+
+
 def _separable_case(solver):
     """Classes that a plane separates, and hardly a ridge: margins grow step by step."""
 
@@ -145,6 +171,8 @@ def _sum_case(solver):
 
 SOLVER_FACTORIES = {
     "AdPGM": _convex_case(pm.AdPGM()),
+    # one sweep in a step, and hardly a working set: whole ones are done before the suite is
+    "CoordinateNewton": _sparse_case(pm.CoordinateNewton(smallest=1, sweeps=1)),
     "DavisYin": _sum_case(pm.DavisYin()),
     "FISTA": _convex_case(pm.FISTA()),
     "IRLS": _convex_case(pm.IRLS(inner_iterations=3)),

@@ -5,7 +5,8 @@ The formula, shapes, conditions and errors of each are in its docstring:
 - `hinge_value_and_grad`: loss and gradient of M linear tasks, the features read once;
 - `soft_threshold` and `group_shrink`: proximal steps in closed form, and the penalty there;
 - `overlap_dual_sweep`, `smoothed_group_grad`: overlapping groups, exactly and smoothed;
-- `chain_prox`: total variation along an axis.
+- `chain_prox`: total variation along an axis;
+- `coordinate_descent`: quadratic models with an L1 penalty, over columns of sparse features.
 
 Common to all: inputs are not modified, but for what is named as overwritten, and results may not
 overlap part of an input; any strides; sizes may be zero; offsets are 64-bit; storage in float64,
@@ -20,6 +21,7 @@ would overflow or underflow, entries are scaled by a power of two first.
 from __future__ import annotations
 
 from .chain_prox import chain_prox
+from .coordinate_descent import CoordinateStep, Csc, coordinate_descent
 from .group_shrink import group_shrink
 from .hinge import HingeResult, hinge_value_and_grad
 from .overlap_dual_sweep import overlap_dual_sweep
@@ -27,9 +29,12 @@ from .smoothed_group_grad import SmoothedGroup, smoothed_group_grad
 from .soft_threshold import soft_threshold
 
 __all__ = [
+    "CoordinateStep",
+    "Csc",
     "HingeResult",
     "SmoothedGroup",
     "chain_prox",
+    "coordinate_descent",
     "group_shrink",
     "hinge_value_and_grad",
     "overlap_dual_sweep",

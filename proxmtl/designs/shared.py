@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from proxmtl.designs.products import (
     TooManyProductsError,
     as_scipy,
     forward,
+    from_scipy,
     largest_curvature,
     may_be_copied,
     root_mean_square,
@@ -29,6 +29,7 @@ from proxmtl.designs.products import (
     swept,
     trace,
     transposed,
+    transposed_csr,
     weighted_sum,
 )
 from proxmtl.numerics import Moments, column_moments
@@ -61,7 +62,7 @@ class SharedDesign(Design):
     """
 
     def __init__(self, X: Array, *, intercept: bool = False) -> None:
-        X = _from_scipy(X) if issparse(X) else X
+        X = from_scipy(X) if issparse(X) else X
         X = X.detach() if isinstance(X, Tensor) else as_float_tensor("X", X)
         self.X = X
         self.intercept = intercept
@@ -74,7 +75,7 @@ class SharedDesign(Design):
             with warnings.catch_warnings():  # torch calls its CSR support beta, once
                 warnings.simplefilter("ignore", UserWarning)
                 self.X = X.to(self.dtype)
-                self._XT = self.X.t().to_sparse_csr()
+            self._XT = transposed_csr(self.X)
         elif X.layout == torch.strided:
             check_features("X", X)
         else:
@@ -293,14 +294,6 @@ class SharedDesign(Design):
         ones = torch.ones(self.X.shape[0], 1, dtype=torch.float64, device=self.device)
         sums = transposed(self.X, ones) if self._XT is None else self._XT.to(ones.dtype) @ ones
         return sums[:, 0] / self.X.shape[0]
-
-
-def _from_scipy(X: Any) -> Tensor:
-    rows = X.tocsr()
-    starts, columns, values = map(torch.as_tensor, (rows.indptr, rows.indices, rows.data))
-    with warnings.catch_warnings():  # torch calls its CSR support beta, once
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(starts, columns, values, size=rows.shape)
 
 
 def _describe(targets: Targets) -> str:

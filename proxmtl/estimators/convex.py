@@ -18,7 +18,7 @@ from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
 from proxmtl.result import Result
-from proxmtl.solvers import LBFGS, NewtonCholesky
+from proxmtl.solvers import LBFGS, CoordinateNewton, NewtonCholesky
 from proxmtl.solvers.choice import solver_for
 from proxmtl.stopping import MaxPasses, RelativeGap
 from proxmtl.targets import Reduction
@@ -42,8 +42,8 @@ def minimised(
 ) -> Result[torch.Tensor]:
     """Minimise to a relative gap within a budget of passes, with the default solver."""
     solver = solver_for(problem, tolerance=AIM * tol, most=max_passes)
-    # certify each exact Newton step; LBFGS asks for a certificate itself when all tasks are done
-    every = {NewtonCholesky: 1, LBFGS: 50}.get(type(solver), 10)
+    # certify each exact Newton step; two solvers ask for a certificate when they are done
+    every = {NewtonCholesky: 1, LBFGS: 50, CoordinateNewton: 50}.get(type(solver), 10)
     if start is None and LBFGS.serves(problem):
         start = problem.null_point().to(problem.design.dtype)
     return minimize(

@@ -250,6 +250,13 @@ class Regularizer(ABC):
             f"{type(self).__name__} has no curvature on an active set; use FISTA, which needs none."
         )
 
+    def as_elastic_net(self, W: Tensor) -> tuple[Tensor, float] | None:
+        """Weights ``a``, broadcast to the shape of ``W``, and b of ``sum a_ij |W_ij| + b ||W||^2``.
+
+        In float64; None if the penalty is not of this form.
+        """
+        return None
+
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         """Smallest strength at which 0 minimises loss + R, given the loss's gradient at 0.
 

@@ -80,6 +80,9 @@ class ElasticNet(Regularizer):
         del W
         return self.l2 * V
 
+    def as_elastic_net(self, W: Tensor) -> tuple[Tensor, float] | None:
+        return W.new_tensor(self.l1, dtype=torch.float64).expand(W.shape), self.l2 / 2
+
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         largest = float(grad_at_zero.abs().max()) if grad_at_zero.numel() else 0.0
         return norm_ratio(largest, self.l1_ratio)

@@ -61,6 +61,9 @@ class L1(Regularizer):
         del W
         return torch.zeros_like(V)
 
+    def as_elastic_net(self, W: Tensor) -> tuple[Tensor, float] | None:
+        return W.new_tensor(self.strength, dtype=torch.float64).expand(W.shape), 0.0
+
 
 @combination(L1, L1)
 def _add(a: L1, b: L1) -> L1:

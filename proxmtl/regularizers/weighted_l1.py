@@ -86,6 +86,9 @@ class WeightedL1(Regularizer):
         del W
         return torch.zeros_like(V)
 
+    def as_elastic_net(self, W: Tensor) -> tuple[Tensor, float] | None:
+        return self._bounds(W.to(torch.float64)).expand(W.shape), 0.0
+
     def _bounds(self, W: Tensor) -> Tensor:
         return scaled_weights("weights", self.strength, self.weights, W)
 

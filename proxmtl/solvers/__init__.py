@@ -2,6 +2,7 @@
 
 from proxmtl.solvers.adpgm import AdPGM
 from proxmtl.solvers.base import SOLVERS, Solver
+from proxmtl.solvers.coordinate_newton import CoordinateNewton
 from proxmtl.solvers.davis_yin import DavisYin
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.irls import IRLS
@@ -40,6 +41,7 @@ __all__ = [
     "AdPGM",
     "Backtracking",
     "ConstantStep",
+    "CoordinateNewton",
     "DavisYin",
     "FunctionRestart",
     "GradientRestart",

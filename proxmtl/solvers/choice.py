@@ -9,6 +9,7 @@ from torch import Tensor
 
 from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver
+from proxmtl.solvers.coordinate_newton import CoordinateNewton
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.mfista import MFISTA
 from proxmtl.solvers.newton_cholesky import NewtonCholesky
@@ -28,7 +29,8 @@ def solver_for(
     """Return the solver that is expected to take the least time.
 
     For a loss plus a ridge on shared features, :class:`NewtonCholesky` if it takes fewer operations
-    by a cost model, else :class:`LBFGS`. For all other problems :class:`FISTA`, which takes every
+    by a cost model, else :class:`LBFGS`. For an L1 penalty on sparse features
+    :class:`CoordinateNewton`. For all other problems :class:`FISTA`, which takes every
     convex penalty, and :class:`MFISTA` for penalties that are not convex. The choice depends on the
     problem only, not on the machine.
 
@@ -43,12 +45,15 @@ def solver_for(
         State of a run to be resumed; the solver is then the one that made it.
     """
     newton, quasi = NewtonCholesky(), LBFGS(tolerance=tolerance)
-    for solver in (newton, quasi, FISTA(), MFISTA()):
+    sparse = CoordinateNewton(tolerance=tolerance)
+    for solver in (newton, quasi, sparse, FISTA(), MFISTA()):
         if isinstance(state, solver.state_type):
             return solver
     if newton.is_cheaper(problem, most):
         return newton
     if LBFGS.serves(problem):
         return quasi
+    if CoordinateNewton.serves(problem):
+        return sparse
     bent = not all(term.is_convex for term in getattr(problem, "terms", ()))
     return MFISTA() if bent else FISTA()

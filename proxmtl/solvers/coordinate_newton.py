@@ -1,0 +1,375 @@
+"""CoordinateNewton: proximal Newton steps by coordinate descent, for sparse features."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from proxmtl.counts import OutOfPassesError
+from proxmtl.data_term import SummedLoss
+from proxmtl.designs.columns import SparseColumns, sparse_columns
+from proxmtl.kernels import CoordinateStep, coordinate_descent
+from proxmtl.problem import Problem
+from proxmtl.regularizers import UnsupportedError
+from proxmtl.solvers.points import PointSolver, PointState
+from proxmtl.solvers.requirements import check_problem
+
+__all__ = ["CoordinateNewton", "CoordinateNewtonState"]
+
+FINER = 0.1
+"""Factor of the gap that is aimed at next, once a certificate was due and the run goes on."""
+
+SUFFICIENT = 1e-4
+"""Fraction of the predicted decrease that the line search requires."""
+
+TRIALS = 6
+"""Steps that the line search tries, each half the one before."""
+
+ROUNDING = 16 * torch.finfo(torch.float64).eps
+"""Rounding error of a sum, relative to the sum of its absolute terms."""
+
+
+@dataclass
+class CoordinateNewtonState(PointState):
+    """Point and scores in float64, and what the last look at all features has found."""
+
+    rows: Tensor  # masks of the working sets, (D, M)
+    residual: Tensor  # KKT residual of each task, (M,); 0 where it is rounding
+    safe: Tensor  # tasks whose last step was refused, (M,)
+    due: bool  # whether the gap is thought to be reached
+    aim: float  # relative gap at which a certificate is due
+
+    @property
+    def long(self) -> bool:  # type: ignore[override]
+        """Whether a certificate is due."""
+        return self.due
+
+
+@dataclass(frozen=True)
+class CoordinateNewton(PointSolver[CoordinateNewtonState]):
+    """Newton's method for an L1 penalty on sparse features, by coordinate descent on working sets.
+
+    Each task has a working set: its non-zero weights, and as many of the others with the largest
+    KKT violations. An iteration takes one Newton step on these sets and then chooses new ones, by
+    half a pass over all features. In a Newton step, coordinate descent minimises the quadratic
+    model of the loss plus the penalty (and a ridge), and a line search on the objective follows
+    (Armijo). Where it fails, the next model has the largest curvature of the loss, so that its
+    minimiser is no higher. An intercept is minimised exactly along with each coordinate. The
+    objective never increases. Points and scores are kept in float64, whatever the dtype of the
+    features.
+
+    Reads of some columns for one task count as that fraction of a pass.
+
+    Parameters
+    ----------
+    tolerance : float
+        Relative duality gap that is sought; 0 if it is not known. A certificate is due in
+        iterations in which an estimate of the gap is at most this; with 0 in all of them.
+    smallest : int
+        Minimum number of zero weights in the working set of a task.
+    reduction : float
+        Reduction of the KKT residual of the model at which its sweeps end, in (0, 1).
+    sweeps : int
+        Maximum number of sweeps of coordinate descent in a Newton step.
+
+    References
+    ----------
+    Yuan, Ho, Lin, "An improved GLMNET for l1-regularized logistic regression", 2012; Johnson and
+    Guestrin, "Blitz: a principled meta-algorithm for scaling sparse optimization", 2015 (working
+    sets).
+    """
+
+    tolerance: float = 0.0
+    smallest: int = 1000
+    reduction: float = 0.1
+    sweeps: int = 200
+    state_type = CoordinateNewtonState
+    needs_curvature = False
+
+    def __post_init__(self) -> None:
+        if not self.tolerance >= 0:
+            raise ValueError(f"tolerance: got {self.tolerance}; it must be >= 0.")
+        if self.smallest < 1 or self.sweeps < 1:
+            raise ValueError(
+                f"smallest and sweeps: got {self.smallest} and {self.sweeps}; use at least 1."
+            )
+        if not 0 < self.reduction < 1:
+            raise ValueError(f"reduction: got {self.reduction}; it must lie in (0, 1).")
+
+    def check(self, problem: Problem) -> None:
+        check_problem("CoordinateNewton", problem)
+        reason = _lacking(problem)
+        if reason:
+            raise UnsupportedError(f"CoordinateNewton: {reason}; use FISTA or ProxNewton.")
+
+    @staticmethod
+    def serves(problem: object) -> bool:
+        """Whether this solver can take the problem."""
+        return isinstance(problem, Problem) and not _lacking(problem)
+
+    def init(self, problem: Problem, x0: Tensor) -> CoordinateNewtonState:
+        problem.check_point(x0)
+        x = x0.to(torch.float64)
+        weights, bias = problem.design.split(x)
+        if bool(weights.any()):
+            scores = problem.scores(x)
+        else:
+            scores = problem.data.zero_scores(torch.float64)
+            if bias is not None:
+                scores += problem.data.constant_scores(problem.design.unit * bias)
+        safe = torch.zeros(problem.data.n_tasks, dtype=torch.bool, device=x.device)
+        kept: dict[str, Any] = {"iteration": 0, "passes": 0.0, "safe": safe}
+        return self._surveyed(problem, x, scores, aim=self.tolerance, **kept)
+
+    def step(self, problem: Problem, state: CoordinateNewtonState) -> CoordinateNewtonState:
+        sets = _WorkingSets(problem, state)
+        try:
+            safe = sets.newton_step(self.reduction, self.sweeps)
+            x, scores = sets.point()
+            return self._surveyed(
+                problem,
+                x,
+                scores,
+                safe=safe,
+                iteration=state.iteration + 1,
+                aim=FINER * state.aim if state.due else state.aim,
+                passes=state.passes,
+                stalled=torch.equal(x, state.x) and torch.equal(safe, state.safe),
+            )
+        except OutOfPassesError as error:
+            reached = sets.point()[0].to(problem.design.dtype)
+            raise OutOfPassesError(str(error), reached) from error
+
+    def solution(self, problem: Problem, state: CoordinateNewtonState) -> Tensor:
+        return state.x.to(problem.design.dtype)
+
+    def check_resume(self, problem: Problem, state: CoordinateNewtonState) -> None:
+        super().check_resume(problem, state)
+        wanted = problem.design.split(state.x)[0].shape
+        if state.rows.shape != wanted:
+            raise ValueError(
+                f"state: holds working sets of shape {tuple(state.rows.shape)}, the weights have "
+                f"{tuple(wanted)}; resume on the problem it was made with."
+            )
+
+    def _surveyed(
+        self,
+        problem: Problem,
+        x: Tensor,
+        scores: Tensor,
+        *,
+        stalled: bool = False,
+        aim: float,
+        **kept: Any,
+    ) -> CoordinateNewtonState:
+        """State at a point with known scores: half a pass for the gradient of all features."""
+        data, design, R = problem.data, problem.design, problem.regularizer
+        assert R is not None
+        residuals = data.gradient(scores)
+        grad = problem.adjoint(residuals.to(design.dtype)).to(torch.float64)
+        (weights, _), (slopes, of_bias) = design.split(x), design.split(grad)
+        kkt = R.kkt_residual(weights, slopes + 2 * problem.ridge * weights)
+        square = kkt.square().sum(0)
+        if of_bias is not None:
+            square = square + of_bias.square()
+        size = square.sqrt()
+        objective = float(data.value(scores) + problem.regularizer_value(x))
+        due = not aim
+        if aim and problem.has_gap:
+            gap = problem.gap_from(x, scores, residuals, grad)
+            at_zero = float(data.value(data.zero_scores(torch.float64)))
+            due = gap <= aim * max(abs(objective), 2 * at_zero)
+        return CoordinateNewtonState(
+            objective=objective,
+            stalled=stalled,
+            x=x,
+            scores=scores,
+            rows=_chosen(weights, kkt, self.smallest),
+            residual=torch.where(size > ROUNDING * grad.norm(dim=0), size, 0.0),
+            due=due,
+            aim=aim,
+            **kept,
+        )
+
+
+class _WorkingSets:
+    """The working sets of the tasks that are not done, and the point that has been reached.
+
+    Arrays of samples are task-major, (m, N) for m tasks; arrays (n,) list the columns of the first
+    task's set, then those of the second, and so on.
+    """
+
+    def __init__(self, problem: Problem, state: CoordinateNewtonState) -> None:
+        self.problem, self.state = problem, state
+        columns = sparse_columns(problem.design)
+        assert columns is not None
+        self.columns: SparseColumns = columns
+        self.x, self.scores = state.x.clone(), state.scores.t().clone()
+        self.tasks = torch.nonzero(state.residual > 0).flatten()
+        self.loss = problem.data.rearranged(self._of_tasks, torch.float64)
+        weights = problem.design.split(state.x)[0]
+        self.owner, self.features = torch.nonzero(self._of_tasks(state.rows), as_tuple=True)
+        self.place = self.features, self.tasks[self.owner]
+        penalty, self.ridge = _terms(problem, weights)
+        self.weights, self.penalty = weights[self.place], penalty[self.place]
+        self.origin = torch.zeros_like(self.weights)
+        if columns.origin is not None:
+            self.origin = columns.origin[self.features]
+
+    def _of_tasks(self, samples: Tensor) -> Tensor:
+        """Columns of the tasks, as rows."""
+        found = samples.t()
+        whole = len(self.tasks) == len(found)
+        return found.contiguous() if whole else found[self.tasks]
+
+    def point(self) -> tuple[Tensor, Tensor]:
+        """Return the parameter and its scores."""
+        return self.x, self.scores.t()
+
+    def newton_step(self, reduction: float, sweeps: int) -> Tensor:
+        """Step in each task that is not done; returns the mask of those that refused it, (M,)."""
+        tasks, safe = self.tasks, torch.zeros_like(self.state.safe)
+        if not len(tasks):
+            return safe
+        scores = self.scores[tasks]
+        slopes, curvatures = self.loss.gradient(scores), self.loss.curvature(scores)
+        cautious = self.state.safe[tasks]
+        if bool(cautious.any()):
+            largest = self.problem.loss.curvature_bound * self.loss.weights
+            curvatures = torch.where(cautious[:, None], largest, curvatures)
+        unit = self.problem.design.unit if self.problem.design.intercept else 0.0
+        sizes = torch.bincount(self.owner, minlength=len(tasks))
+        found = self._charged(
+            slopes,
+            curvatures,
+            bounds=torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]),
+            columns=self.features,
+            weights=self.weights,
+            penalty=self.penalty,
+            ridge=self.ridge,
+            origin=self.origin,
+            unit=unit,
+            reduction=reduction,
+            sweeps=sweeps,
+        )
+        move = found.weights - self.weights
+        line = _Line(
+            self.loss,
+            scores,
+            found.along,
+            slopes * found.along,
+            self.weights,
+            move,
+            self.penalty,
+            self.ridge,
+            self.owner,
+        )
+        tau = line.searched()
+        by_weight = tau[self.owner]
+        moved = torch.where(by_weight == 1, found.weights, self.weights + by_weight * move)
+        if unit:
+            self.x[-1, tasks] += tau * (found.shift + line.sums(self.origin * move)) / unit
+        self.x[self.place] = moved
+        self.scores[tasks] = scores + tau[:, None] * found.along
+        # a safe step is refused for rounding errors only
+        safe[tasks] = (tau == 0) & ~cautious
+        return safe
+
+    def _charged(self, slopes: Tensor, curvatures: Tensor, **options: Any) -> CoordinateStep:
+        """Coordinate descent within the passes that are left, which is charged for its reads."""
+        counts = self.problem.counts
+        a_product = max(1, self.columns.entries * len(self.state.safe))
+        limit = None
+        if counts.left < math.inf:
+            sizes = self.columns.features.starts.diff()[self.features].to(torch.int64)
+            largest = int(sizes.new_zeros(len(slopes)).index_add_(0, self.owner, sizes).max())
+            limit = int(2 * counts.left * a_product / len(slopes)) - largest
+            if limit < 3 * largest:  # no whole sweep, and the scores of its step
+                raise OutOfPassesError(f"{counts.limit:g} passes")
+        found = coordinate_descent(
+            self.columns.features, slopes, curvatures, limit=limit, **options
+        )
+        looked, moved = (float(each) / a_product for each in found.read.sum(0))
+        counts.charge(adjoint=looked, forward=moved)
+        return found
+
+
+@dataclass
+class _Line:
+    """The objective of each task along a step; without cancellation, since steps become small."""
+
+    loss: SummedLoss
+    scores: Tensor
+    along: Tensor
+    slopes: Tensor  # terms of the slope of the loss, (M, N)
+    weights: Tensor
+    move: Tensor
+    penalty: Tensor
+    ridge: float
+    owner: Tensor  # task of each weight
+
+    def sums(self, terms: Tensor) -> Tensor:
+        """Sums by task of terms of the weights."""
+        return terms.new_zeros(len(self.scores)).index_add_(0, self.owner, terms)
+
+    def searched(self) -> Tensor:
+        """Return the step length of each task: 1, a power of 1/2, or 0 if none is accepted."""
+        tau = torch.ones(len(self.scores), dtype=torch.float64, device=self.scores.device)
+        slope = self.slopes.sum(1)
+        sizes = self.slopes.abs().sum(1) + self.sums(self.penalty * self.move.abs())
+        predicted = slope + self._penalty(tau)
+        for _ in range(TRIALS):
+            bregman = self.loss.bregman_terms(
+                self.scores + tau[:, None] * self.along, self.scores
+            ).sum(1)
+            change = tau * slope + bregman + self._penalty(tau)
+            accepted = change <= SUFFICIENT * tau * predicted + ROUNDING * sizes
+            if bool(accepted.all()):
+                return tau
+            tau = torch.where(accepted, tau, tau / 2)
+        return torch.where(accepted, tau, 0.0)
+
+    def _penalty(self, tau: Tensor) -> Tensor:
+        """What the penalty changes by."""
+        step = tau[self.owner] * self.move
+        absolute = self.penalty * ((self.weights + step).abs() - self.weights.abs())
+        return self.sums(absolute + self.ridge * step * (2 * self.weights + step))
+
+
+def _chosen(weights: Tensor, kkt: Tensor, smallest: int) -> Tensor:
+    """Masks (D, M) of the working sets: non-zero weights, and the largest violations of others."""
+    alive = (weights != 0).t()
+    violation = torch.where(alive, 0.0, kkt.t().abs())
+    counts = alive.sum(1).clamp_min(smallest)
+    most = min(int(counts.max()), violation.shape[1])
+    largest, where = violation.topk(most, dim=1)
+    places = torch.arange(most, device=weights.device)
+    wanted = (places < counts[:, None]) & (largest > 0)
+    return (alive | torch.zeros_like(alive).scatter_(1, where, wanted)).t()
+
+
+def _terms(problem: Problem, weights: Tensor) -> tuple[Tensor, float]:
+    """Weights of the L1 norm, and the ridge, all terms together."""
+    R = problem.regularizer
+    found = None if R is None else R.as_elastic_net(weights)
+    assert found is not None
+    return found[0], found[1] + problem.ridge
+
+
+def _lacking(problem: Problem) -> str:
+    """What the problem lacks for coordinate descent, as text; empty if nothing."""
+    columns = sparse_columns(problem.design)
+    if columns is None or columns.features.values.device.type != "cpu":
+        return "needs sparse features that all tasks share, on the CPU"
+    R, weights = problem.regularizer, problem.design.split(problem.zeros())[0]
+    if problem.smooth_terms or R is None or R.as_elastic_net(weights) is None:
+        return "takes an L1 penalty, weighted or not, and squared Frobenius norms"
+    if problem.loss.coupled:
+        return f"needs tasks of their own, and {type(problem.loss).__name__} couples them"
+    if not problem.loss.curved:
+        return f"needs curvature, and {type(problem.loss).__name__} is linear far out"
+    return ""

@@ -173,7 +173,7 @@ def run_all(ranks, names=CASES):
 
 
 def start(script, size, *arguments, env=None):
-    """Start processes of a script, each in the environment of its rank."""
+    """Start processes of a script, or a module, each in the environment of its rank."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -181,7 +181,12 @@ def start(script, size, *arguments, env=None):
               "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", **(env or {})}  # fmt: skip
     return [
         subprocess.Popen(
-            [sys.executable, str(script), *map(str, arguments)],
+            [
+                sys.executable,
+                *(["-m"] if script == "proxmtl" else []),
+                str(script),
+                *map(str, arguments),
+            ],
             env={**shared, "RANK": str(rank)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

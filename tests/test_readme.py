@@ -39,6 +39,11 @@ def test_the_engine_page_runs_from_top_to_bottom():
     assert names["resumed"].passes > names["result"].passes
 
 
+def test_the_page_on_several_processes_runs_in_one(capsys):
+    assert _run("several_processes.md")["result"].status.ok
+    assert capsys.readouterr().out.startswith("rank 0 of 1")
+
+
 def test_the_page_on_features_larger_than_memory_runs():
     names = _run("larger_than_memory.md")
     assert names["rows"].memory < names["rows"].shape[0] * names["rows"].shape[1] * 4

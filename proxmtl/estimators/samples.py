@@ -200,22 +200,26 @@ class Samples:
     def shared_design(self, *, intercept: bool) -> Design:
         """Return a design in which all tasks share these features."""
         if isinstance(self.X, FeatureRows):
-            X, ranks = self.X.own, self.X.ranks
-            if ranks is ALONE:
-                return StreamedDesign(X, intercept=intercept, memory=X.memory, checked=self.finite)
-            # the same on all ranks: the largest part decides
-            size = -(-len(self) // ranks.size) * self.n_features * held_type(X).itemsize
-            with ranks.together():
-                design = (
-                    SharedDesign(as_float_tensor("X", held(X)), intercept=intercept)
-                    if HELD * size <= X.memory
-                    else StreamedDesign(X, intercept=intercept, checked=self.finite)
-                )
-            return ShardedDesign(design, ranks)
+            return self._divided(self.X, intercept=intercept)
         if self.origin is not None:
             return ShiftedDesign(self.X, self.origin, intercept=intercept)
         X = self.X if sparse.issparse(self.X) else as_float_tensor("X", self.X)
         return SharedDesign(X, intercept=intercept)
+
+    def _divided(self, rows: FeatureRows, *, intercept: bool) -> Design:
+        """Design of the rows that this process reads; several hold them if there is room."""
+        own, ranks = rows.own, rows.ranks
+        # the same on all ranks: the largest part decides
+        most = -(-len(rows) // ranks.size) * rows.shape[1] * held_type(rows).itemsize
+        design: Design
+        with ranks.together():
+            if ranks is not ALONE and HELD * most <= rows.memory:
+                design = SharedDesign(torch.from_numpy(held(own)), intercept=intercept)
+            else:
+                design = StreamedDesign(
+                    own, intercept=intercept, memory=rows.memory, checked=self.finite
+                )
+        return design if ranks is ALONE else ShardedDesign(design, ranks)
 
     def label_weights(self, posed: Posed) -> Array:
         """Weights of all labels in the loss, (N, M), from the result of `posed`."""

@@ -1,0 +1,78 @@
+"""Commands that several processes run together."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import rank_cases
+from rank_cases import ended
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from proxmtl.cli.app import app
+
+N, D, M = 240, 8, 4
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of three shards, not equally long, with their labels."""
+    folder = tmp_path_factory.mktemp("ranks")
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((N, D)) * np.logspace(0, 1, D) + 1
+    W = rng.standard_normal((D, 2)) @ rng.standard_normal((2, M)) / np.logspace(0, 1, D)[:, None]
+    Y = (X - 1) @ W + rng.standard_normal((N, M)) > 0
+    (folder / "shards").mkdir()
+    for number, (start, stop) in enumerate([(0, 30), (30, 170), (170, N)]):
+        np.save(folder / "shards" / f"part-{number}.npy", X[start:stop])
+    pd.DataFrame(Y.astype(int), columns=list("abcd")).to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+def arguments(data, out, *more):
+    return ["fit", data / "shards", "--labels", data / "labels.csv", "--out", out, *more]
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize(
+    "options",
+    [("--single-task", "0.01", "--tol", "1e-12"), ("--memory", "20kB"), ("--groups", "auto")],
+    ids=["alone", "latent, read block by block", "groups found"],
+)
+def test_two_ranks_fit_the_model_of_one(data, tmp_path, options):
+    alone = CliRunner().invoke(app, [*map(str, arguments(data, tmp_path / "one", *options))])
+    assert alone.exit_code == 0, alone.output
+    ended(rank_cases.start("proxmtl", 2, *arguments(data, tmp_path / "two", *options)))
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    # found to the accuracy of the solver, of which the objective is a square
+    scale = np.abs(one["coef_"]).max()
+    apart = 1e-6 if "--tol" in options else 1e-2
+    np.testing.assert_allclose(two["coef_"], one["coef_"], rtol=0, atol=apart * scale)
+    read = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("one", "two")]
+    assert read[0]["inputs"] == read[1]["inputs"] or "--memory" not in options
+    # the second rank wrote nowhere
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.timeout(280)
+def test_an_error_of_one_rank_is_told_by_all(data, tmp_path):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    for path in (data / "shards").iterdir():
+        part = np.load(path)
+        part[-1, 2] = np.nan if path.name == "part-2.npy" else part[-1, 2]
+        np.save(bad / path.name, part)
+    given = arguments(data, tmp_path / "run", "--holdout", "0")
+    given[1] = bad
+    first, second = ended(rank_cases.start("proxmtl", 2, *given), [2, 2])
+    assert "part-2.npy" in second
+    assert "rank 1: X: not finite" in first
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.timeout(280)
+def test_other_commands_are_for_one_process(data, tmp_path):
+    errors = ended(rank_cases.start("proxmtl", 2, "inspect", tmp_path), [2, 2])
+    assert all("inspect: runs in one process, and this is one of 2" in each for each in errors)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.losses import Loss, without_weights
-from proxmtl.numerics import row_blocks
+from proxmtl.numerics import PIECE_ELEMENTS, row_blocks
 from proxmtl.ranks import ALONE, Ranks
 from proxmtl.targets import Targets
 
@@ -63,6 +63,9 @@ class SummedLoss:
     def _blocks(self, *arrays: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Blocks of rows of arrays shaped like the scores, each with its labels and weights."""
         dtype = arrays[0].dtype
+        if arrays[0].numel() <= PIECE_ELEMENTS:
+            yield *arrays, *self.converted(dtype)
+            return
         own = self._converted.get(dtype, (self.labels, self.weights))
         for blocks in zip(*map(row_blocks, (*arrays, *own)), strict=True):
             *given, labels, weights = blocks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,7 +95,24 @@ def signs_of(Y: Any, values: NDArray[Any]) -> NDArray[np.float64]:
     return signs
 
 
-def inferred_signs(labels: Any) -> Any:
+def label_values(labels: Any, most: int = 100) -> list[Any]:
+    """Distinct labels that are observed, ascending, the first ``most`` of them.
+
+    ``labels`` as for :func:`inferred_signs`.
+    """
+    seen = [observed_labels(part).labels for part in _parts(labels)]
+    return sorted({value for part in seen for value in np.unique(part).tolist()})[:most]
+
+
+def _several(labels: Any) -> bool:
+    return isinstance(labels, (list, tuple)) and any(hasattr(part, "shape") for part in labels)
+
+
+def _parts(labels: Any) -> Any:
+    return labels if _several(labels) else [labels]
+
+
+def inferred_signs(labels: Any, values: Iterable[Any] | None = None) -> Any:
     """Convert labels coded 0/1, -1/+1 or by booleans to -1 and +1, NaN for missing.
 
     Parameters
@@ -102,6 +120,9 @@ def inferred_signs(labels: Any) -> Any:
     labels
         A matrix in any form that :func:`observed_labels` reads, or a list with a vector for each
         task, all in the same coding.
+    values
+        Values from which the coding is inferred, where the labels are a part of all; default:
+        :func:`label_values` of them.
 
     Returns
     -------
@@ -113,18 +134,15 @@ def inferred_signs(labels: Any) -> Any:
     ValueError
         If the labels contain another value, or values of both codings.
     """
-    several = isinstance(labels, (list, tuple)) and any(hasattr(part, "shape") for part in labels)
-    parts = labels if several else [labels]
-    seen = [observed_labels(part).labels for part in parts]
-    values = sorted({value for part in seen for value in np.unique(part).tolist()})
+    values = sorted(set(label_values(labels) if values is None else values))
     coding = next((pair for pair in CODINGS if set(values) <= set(pair)), None)
     if coding is None:
         raise ValueError(
             f"labels: expected 0 and 1, -1 and +1, or booleans, with NaN for missing; saw "
             f"{values[:5]}. Recode them, or take a loss of real labels: Squared, Huber."
         )
-    signs = [signs_of(part, np.array(coding)) for part in parts]
-    return signs if several else signs[0]
+    signs = [signs_of(part, np.array(coding)) for part in _parts(labels)]
+    return signs if _several(labels) else signs[0]
 
 
 def check_coding(labels: Tensor, observed: Tensor, *, zero_is_missing: bool | None = None) -> None:
@@ -158,9 +176,20 @@ def check_coding(labels: Tensor, observed: Tensor, *, zero_is_missing: bool | No
             "labels: saw 0, and the training set had none: this looks like 0/1 coding; pass "
             "2 * labels - 1 (NaN, for missing, stays NaN)."
         )
-    if not seen.numel():
+    check_zeros(some=bool(seen.numel()), negative=bool((seen == -1).any()))
+
+
+def check_zeros(*, some: bool, negative: bool) -> None:
+    """Raise if zeros, which mean missing, appear to be the negatives of 0/1 labels.
+
+    Parameters
+    ----------
+    some, negative : bool
+        Whether there are labels beside them, and whether one is -1.
+    """
+    if not some:
         raise ValueError("labels: are all 0, which means missing; use -1, +1, and NaN for missing.")
-    if not bool((seen == -1).any()):
+    if not negative:
         raise ValueError(
             "labels: saw 0 and 1 but no -1: 0 means missing here, so this looks like 0/1 coding; "
             "pass 2 * labels - 1 (NaN stays NaN)."

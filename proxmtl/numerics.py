@@ -266,8 +266,10 @@ def row_blocks(x: Tensor) -> tuple[Tensor, ...]:
     """Blocks of rows of a tensor, of at most :data:`PIECE_ELEMENTS` entries where rows are short.
 
     What is computed from one block at a time needs no temporary of the size of the whole, and stays
-    in the cache.
+    in the cache. On another device there is a single block.
     """
+    if x.device.type != "cpu":
+        return (x,)
     return torch.split(x, max(1, PIECE_ELEMENTS * len(x) // max(1, x.numel())))
 
 

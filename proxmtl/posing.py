@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from proxmtl.designs import Design, SharedDesign, StreamedDesign, TaskDesign
-from proxmtl.label_coding import inferred_signs
+from proxmtl.label_coding import inferred_signs, label_values
 from proxmtl.losses import Loss, WestonWatkins
 from proxmtl.ranks import ALONE
 from proxmtl.row_sources import as_rows, is_rows
@@ -59,8 +59,11 @@ def targets_of(Y: Any, design: Design, loss: Loss, **options: Any) -> Targets:
     """
     with design.ranks.together():
         _check_rows(design, Y)
-        if not isinstance(loss, WestonWatkins) and loss.labels != "real":
-            Y = inferred_signs(Y)
+        signs = not isinstance(loss, WestonWatkins) and loss.labels != "real"
+        values = label_values(Y) if signs else []
+    if signs:
+        # a rank may have labels of one class only: all of them tell the coding
+        Y = inferred_signs(Y, {value for own in design.ranks.gathered(values) for value in own})
     options["like"] = torch.empty(0, dtype=design.dtype, device=design.device)
     options["ranks"] = design.ranks
     if isinstance(loss, WestonWatkins):

@@ -132,9 +132,12 @@ class ProcessRanks(Ranks):
         *,
         backend: str = "gloo",
         minutes: float = MINUTES,
-        device: str | torch.device = "cpu",
+        device: str | torch.device | None = None,
     ) -> Ranks:
-        """Join the processes that torchrun (or Slurm, by its environment variables) has started.
+        """Join the processes that torchrun has started, or whose environment names them.
+
+        Without torchrun, RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say the same; under Slurm
+        ``srun torchrun`` sets them, or a line of the batch script.
 
         Parameters
         ----------
@@ -142,8 +145,8 @@ class ProcessRanks(Ranks):
             "gloo" for CPUs, "nccl" for GPUs.
         minutes : float
             How long to wait for the other ranks: one that hangs for longer ends the run.
-        device : str or torch.device
-            As for the class.
+        device : str or torch.device, optional
+            As for the class; default: the CPU, and for NCCL the current GPU.
 
         Returns
         -------
@@ -155,8 +158,11 @@ class ProcessRanks(Ranks):
         RankError
             If the other processes do not join in time.
         """
-        if not dist.is_torchelastic_launched() and not _named_by_environment():
+        launched = dist.is_available() and dist.is_torchelastic_launched()
+        if not launched and not _named_by_environment():
             return ALONE
+        if device is None:
+            device = "cuda" if backend == "nccl" else "cpu"
         if not dist.is_initialized():
             try:
                 dist.init_process_group(backend, timeout=timedelta(minutes=minutes))
@@ -260,7 +266,7 @@ class ProcessRanks(Ranks):
             yield
         except RuntimeError as error:
             raise RankError(
-                f"rank {self.rank} of {self.size}: no {what} from the other ranks "
+                f"rank {self.rank} of {self.size}: the other ranks do not answer, in {what} "
                 f"({_first_line(error)}). One of them has ended or hangs, for which its own output "
                 "gives the reason; start again, or use torchrun --max-restarts."
             ) from error

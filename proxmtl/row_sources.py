@@ -258,7 +258,8 @@ class SelectedRows(FeatureRows):
         self.memory, self.ranks = source.memory, source.ranks
 
     def take(self, rows: Any) -> FeatureRows:
-        return SelectedRows(self.source, self._index[_indices(rows, len(self))])
+        kept = self._index[_indices(rows, len(self))]
+        return SelectedRows(self.source, kept).among(self.ranks)
 
     def place(self, row: int) -> str:
         return self.source.place(int(self._index[row]))
@@ -322,7 +323,7 @@ class MappedRows(FeatureRows):
             dtype=self.dtype,
             width=self.shape[1],
             beside=None if self.beside is None else self.beside[index],
-        )
+        ).among(self.ranks)
 
     def place(self, row: int) -> str:
         return self.source.place(row)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.label_arrays import sample_weights, stacked, task_weights
-from proxmtl.label_coding import check_coding
+from proxmtl.label_coding import check_coding, check_zeros
 from proxmtl.ranks import ALONE, Ranks
 
 __all__ = [
@@ -114,7 +114,11 @@ class Targets:
         check_class_weight(class_weight)
         like = torch.empty(0, dtype=torch.float64) if like is None else like
         with ranks.together():
-            target = cls._read(labels, sample_weight, like, real=real)
+            target, values = cls._read(labels, sample_weight, like, real=real)
+        if not real and ranks.largest(bool((values == 0).any())):
+            some, negative = (values != 0) & ~values.isnan(), values == -1
+            found = ranks.maximum(torch.stack([some.any(), negative.any()]).to(torch.int8))
+            check_zeros(some=bool(found[0]), negative=bool(found[1]))
         ranks.check_equal("labels: number of tasks", target.n_tasks)
         target = replace(target, ranks=ranks)
         weights, n_tasks = target.weights, target.n_tasks
@@ -138,8 +142,8 @@ class Targets:
     @classmethod
     def _read(
         cls, labels: Array, sample_weight: Array | None, like: Tensor, *, real: bool
-    ) -> Targets:
-        """Labels as they are given, weighted by their samples alone."""
+    ) -> tuple[Targets, Tensor]:
+        """Labels as they are given, weighted by their samples alone; also with what is missing."""
         values, task_of, n_tasks = stacked("labels", labels, like)
         if not bool((torch.isnan(values) | torch.isfinite(values)).all()):
             use = "finite numbers and NaN" if real else "-1, +1, and NaN or 0"
@@ -147,11 +151,11 @@ class Targets:
         observed = ~torch.isnan(values)
         if not real:
             observed &= values != 0
-            check_coding(values, observed)
+            check_coding(values, observed, zero_is_missing=True)
         weights = observed.to(values)
         if sample_weight is not None:
             weights = weights * sample_weights(sample_weight, values, task_of, like)
-        return cls(torch.where(observed, values, 1.0), weights, n_tasks, task_of)
+        return cls(torch.where(observed, values, 1.0), weights, n_tasks, task_of), values
 
     @classmethod
     def from_classes(

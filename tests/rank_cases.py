@@ -72,7 +72,7 @@ CONVEX = {
     "FISTA, no intercept": (pm.FISTA(), ELASTIC, {"intercept": False}),
     "FISTA, logistic": (pm.FISTA(), groups(), {"loss": pm.Logistic()}),
     "FISTA, squared": (pm.FISTA(), groups(), {"loss": pm.Squared()}),
-    "FISTA, Huber": (pm.FISTA(), [pm.L1(0.1)], {"loss": pm.Huber(0.5)}),
+    "FISTA, Huber": (pm.FISTA(), [pm.L1(0.01)], {"loss": pm.Huber(0.05)}),
     "FISTA, smoothed hinge": (pm.FISTA(), [pm.L1(0.02)], {"loss": pm.SmoothedHinge(0.5)}),
     "FISTA, classes": (pm.FISTA(), ELASTIC, {"loss": pm.WestonWatkins(M)}),
     "PGD": (pm.PGD(), ELASTIC, {}),

@@ -1,11 +1,17 @@
 """What two processes tell each other; ends with an error if a check fails."""
 
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from rank_cases import ELASTIC, M, N, problem
 from strategies import classification
 
 import proxmtl as pm
+from proxmtl.io import Checkpoint, open_shards
 from proxmtl.ranks import SMALL, ProcessRanks, RankError
 
 ranks = ProcessRanks.join(minutes=1)
@@ -44,8 +50,7 @@ def check_errors_are_raised_on_all():
     design = pm.ShardedDesign(pm.SharedDesign(X), ranks)
     wrong = Y.clone()
     wrong[0, 0] = torch.inf
-    kind, message = (ValueError, "labels: exp") if FIRST else (RankError, "rank 0: labels: exp")
-    with pytest.raises(kind, match=message):
+    with pytest.raises(ValueError, match="labels: expected 0 and 1"):
         pm.Problem.of(design, wrong if FIRST else Y, ELASTIC)
     with pytest.raises(ValueError if FIRST else RankError, match="for features of 90 samples"):
         pm.Problem.of(design, Y[:-1] if FIRST else Y, ELASTIC)
@@ -56,6 +61,82 @@ def check_errors_are_raised_on_all():
     assert pm.Problem.of(design, one, ELASTIC, reduction="mean").data.n_observed == 2 * N
     with pytest.raises(ValueError, match="lack a class"):
         pm.Problem.of(design, torch.ones(N, 1), ELASTIC)
+
+    # the coding is that of all labels: ones alone have either
+    signs = torch.where(Y.isnan(), 1.0, Y)
+    part = signs if FIRST else torch.where(signs > 0, signs, torch.nan)
+    targets = pm.Problem.of(design, part, ELASTIC).targets
+    own = N * M if FIRST else int((signs > 0).sum())
+    assert targets.per_task((targets.weights > 0).double()).sum() == sum(ranks.gathered(own))
+    with pytest.raises(ValueError, match="are divided among ranks, and the features are not"):
+        pm.Problem(pm.SquaredHinge(), pm.SharedDesign(X), targets, ELASTIC)
+    zeros = torch.where(signs > 0, 1.0, 0.0)
+    with pytest.raises(ValueError, match=r"saw \[-1, 0, 1\]"):
+        pm.Problem.of(design, signs if FIRST else zeros, ELASTIC)
+    # 0 is missing: no rank needs labels of both classes, or any
+    targets = pm.Targets.from_labels(signs if FIRST else zeros, ranks=ranks)
+    assert targets.per_task(targets.weights).sum() == N * M + (signs > 0).sum()
+    with pytest.raises(ValueError, match="saw 0 and 1 but no -1"):
+        pm.Targets.from_labels(zeros if FIRST else signs.abs(), ranks=ranks)
+
+
+def check_estimators(folder):
+    X, Y = classification(201, 6, M, missing=0.1)
+    if FIRST:
+        (folder / "shards").mkdir()
+        for number, part in enumerate(torch.split(X, 90)):
+            np.save(folder / "shards" / f"part-{number}.npy", part.numpy())
+    ranks.gathered("written")
+    whole = open_shards(folder / "shards", memory=8_000)
+    rows = whole.among(ranks)
+    for make in (
+        lambda: pm.LassoClassifier(strength=0.02, class_weight="balanced", tol=1e-10),
+        lambda: pm.SingleTaskClassifierCV(tol=1e-10),  # random_state=None: one seed for all ranks
+    ):
+        model = make().fit(rows, Y.numpy())
+        for found in ranks.gathered(model.coef_):
+            assert np.array_equal(found, model.coef_)
+        scores = model.decision_function(rows)
+        np.testing.assert_allclose(scores, model.decision_function(whole), rtol=0, atol=1e-12)
+        assert model.decision_function(rows.take([5])).shape == (1, M)  # a rank has none
+    alone = pm.LassoClassifier(strength=0.02, class_weight="balanced", tol=1e-10)
+    alone.fit(whole, Y.numpy())
+    model = pm.LassoClassifier(strength=0.02, class_weight="balanced", tol=1e-10)
+    np.testing.assert_allclose(model.fit(rows, Y.numpy()).coef_, alone.coef_, rtol=0, atol=1e-4)
+    with pytest.raises(RankError, match="labels: differs between rank 0 and rank 1"):
+        model.fit(rows, Y.numpy() if FIRST else -Y.numpy())
+
+
+def check_checkpoints(folder):
+    """The last state that all ranks have written is the one from which they go on."""
+    whole = pm.minimize(problem(ranks, ELASTIC), pm.FISTA(), stop=pm.MaxIterations(9))
+    kept = Checkpoint(folder / "kept", seconds=1000)
+
+    def run(iterations):
+        stop = pm.MaxIterations(iterations)
+        return pm.minimize(problem(ranks, ELASTIC), pm.FISTA(), stop=stop, checkpoint=kept)
+
+    run(4)
+    if FIRST:
+        shutil.copytree(kept.folder, folder / "four")
+    ranks.gathered("copied")
+    run(6)
+    if FIRST:  # as if rank 1 had been killed before its second file was whole
+        assert len(list(kept.folder.iterdir())) == 2
+        (kept.folder / "rank-1-of-2-iteration-6.pt").unlink()
+        for path in (folder / "four").iterdir():
+            shutil.copy(path, kept.folder)
+    ranks.gathered("undone")
+    seen = kept.load({}, ranks)
+    assert seen["iteration"] == 4
+    assert torch.equal(run(9).solution, whole.solution)
+    with pytest.raises(ValueError, match="writes: 60.0 on rank 0, and None on rank 1"):
+        pm.minimize(
+            problem(ranks, ELASTIC),
+            pm.FISTA(),
+            stop=pm.MaxIterations(3),
+            checkpoint=Checkpoint(folder / "other") if FIRST else None,
+        )
 
 
 def check_all_stop_together():
@@ -74,6 +155,12 @@ def check_all_stop_together():
     # clocks differ; the same number of iterations passes on all
     result = pm.minimize(posed, pm.FISTA(), stop=pm.MaxSeconds(0.2) | never)
     assert len(set(ranks.gathered(result.iterations))) == 1
+
+
+def check_solves_that_differ_raise():
+    posed = problem(ranks, [pm.L1(0.02 if FIRST else 0.03)])
+    with pytest.raises(ValueError, match=r"L1\(strength=0.02\).* on rank 0, and .*0.03"):
+        pm.minimize(posed, pm.FISTA(), stop=pm.MaxIterations(3))
 
 
 def check_points_that_differ_raise():
@@ -104,7 +191,9 @@ def check_moments():
         assert found.constant[2]
 
 
+folder = Path(sys.argv[1])
 for check in (check_sums, check_errors_are_raised_on_all, check_all_stop_together,
-              check_points_that_differ_raise, check_moments):  # fmt: skip
+              check_solves_that_differ_raise, check_points_that_differ_raise, check_moments,
+              lambda: check_estimators(folder), lambda: check_checkpoints(folder)):  # fmt: skip
     check()
     ranks.gathered(check.__name__)  # all ranks have passed it

@@ -92,7 +92,7 @@ def test_labels_of_other_ranks_raise():
 @pytest.mark.timeout(280)
 def test_what_ranks_tell_each_other(tmp_path):
     """The checks are in the processes: they end with 0 if all hold."""
-    ended(rank_cases.start(rank_cases.HERE / "rank_checks.py", 2))
+    ended(rank_cases.start(rank_cases.HERE / "rank_checks.py", 2, tmp_path))
 
 
 @pytest.mark.timeout(280)

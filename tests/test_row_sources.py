@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxmtl import row_sources
+from proxmtl.ranks import ALONE, Ranks
 from proxmtl.row_sources import FeatureRows, JoinedRows, MappedRows, as_rows, is_rows, rows_of
 
 X = np.arange(60.0).reshape(20, 3)
@@ -143,3 +144,18 @@ def test_rows_in_files_are_told_from_arrays():
     assert as_rows(source) is source
     assert as_rows([source, source]).shape == (40, 3)
     assert np.shares_memory(rows_of(X, slice(1, 3)), X)
+
+
+@pytest.mark.parametrize(("n", "size"), [(10, 3), (3, 3), (2, 3), (7, 1)])
+def test_ranks_read_every_row_once(n, size):
+    rows = JoinedRows([np.arange(2 * n, dtype=np.float64).reshape(n, 2)])
+    parts = []
+    for rank in range(size):
+        ranks = Ranks()
+        ranks.rank, ranks.size = rank, size
+        shared = rows.take(np.arange(n)).among(ranks)  # the ranks go on to what is made of rows
+        assert shared.take(slice(None)).ranks is ranks
+        assert shared.own.ranks is ALONE
+        parts.append(shared.own[:])
+    assert np.array_equal(np.concatenate(parts), rows[:])
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1

@@ -12,6 +12,7 @@ from scipy import sparse
 from proxmtl.cli.console import shown_path
 from proxmtl.cli.held_out import HELD_OUT_FILE, held_out_text
 from proxmtl.cli.inputs import scores_of
+from proxmtl.cli.ranks import first
 from proxmtl.cli.run import (
     groups_by_name,
     named_groups,
@@ -134,10 +135,11 @@ def write_fitted(
             HELD_OUT_FILE,
             lambda: write_text(folder / HELD_OUT_FILE, text(identified=data.ids is not None)),
         )
-    parts.save(
-        "fitted_rows.npy",
-        lambda: write_fitted_rows(folder, _rows(data.X, train), names),
-    )
+    if first():  # one rank writes what reads all features
+        parts.save(
+            "fitted_rows.npy",
+            lambda: write_fitted_rows(folder, _rows(data.X, train), names),
+        )
     return Outcome(means, on, report, _sharing(model))
 
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from proxmtl.designs.base import BLOCK_ELEMENTS
+from proxmtl.ranks import ALONE
+from proxmtl.targets import Targets
 
-__all__ = ["check_features", "check_finite", "check_shape", "consecutive"]
+__all__ = ["check_features", "check_finite", "check_shape", "check_undivided", "consecutive"]
 
 
 def check_features(name: str, X: Tensor) -> None:
@@ -27,6 +29,15 @@ def check_shape(name: str, X: Tensor) -> None:
         )
     if X.is_complex():
         raise ValueError(f"{name}: is complex; give real numbers.")
+
+
+def check_undivided(targets: Targets) -> None:
+    """Raise ``ValueError`` if labels are divided among ranks, of which a design knows nothing."""
+    if targets.ranks is not ALONE:
+        raise ValueError(
+            "labels: are divided among ranks, and the features are not; make a ShardedDesign of "
+            "them."
+        )
 
 
 def check_finite(name: str, X: Tensor, advice: str = "drop or impute such samples") -> None:

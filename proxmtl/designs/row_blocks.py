@@ -58,6 +58,8 @@ class RowBlocks:
             raise ValueError(f"X: has type {kind}; give float16, float32 or float64.")
         self.memory = memory
         self.shape = self.source.shape
+        if not self.shape[0]:
+            raise ValueError("X: no rows; give at least one (to each rank).")
         self.dtype: torch.dtype = DTYPES[kind.name]
         a_row = width * kind.itemsize
         self.most_rows = memory // (COPIES * a_row)

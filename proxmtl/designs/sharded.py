@@ -152,7 +152,7 @@ class ShardedDesign(Design):
 
     def check_targets(self, targets: Targets) -> None:
         with self.ranks.together():
-            self.own.check_targets(targets)
+            self.own.check_targets(replace(targets, ranks=ALONE))
             if targets.ranks is not self.ranks:
                 raise ValueError(
                     "labels: are not divided among the ranks of the features; pose the problem by "

@@ -14,7 +14,13 @@ from torch import Tensor
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.data_term import DataTerm
 from proxmtl.designs.base import BLOCK_ELEMENTS, Design, ResidualsOf
-from proxmtl.designs.checks import check_features, check_finite, check_shape, consecutive
+from proxmtl.designs.checks import (
+    check_features,
+    check_finite,
+    check_shape,
+    check_undivided,
+    consecutive,
+)
 from proxmtl.designs.fused import FUSED, fused
 from proxmtl.designs.products import (
     TooManyProductsError,
@@ -204,6 +210,7 @@ class SharedDesign(Design):
         return root_mean_square(self.X)
 
     def check_targets(self, targets: Targets) -> None:
+        check_undivided(targets)
         if targets.task_of is not None or targets.labels.shape[0] != self.X.shape[0]:
             raise ValueError(
                 f"labels: {_describe(targets)} do not fit shared features of {self.X.shape[0]} "

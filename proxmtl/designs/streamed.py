@@ -13,6 +13,7 @@ from torch import Tensor
 
 from proxmtl.data_term import DataTerm
 from proxmtl.designs.base import Design, ResidualsOf
+from proxmtl.designs.checks import check_undivided
 from proxmtl.designs.products import forward, largest_eigenvalue, swept, transposed
 from proxmtl.designs.row_blocks import RowBlocks
 from proxmtl.designs.shared import SharedDesign
@@ -208,6 +209,7 @@ class StreamedDesign(Design):
     # ------------------------------------------------------------------ what is known of X
 
     def check_targets(self, targets: Targets) -> None:
+        check_undivided(targets)
         if targets.task_of is not None or targets.labels.shape[0] != self.n_samples:
             raise ValueError(
                 f"labels: of shape {tuple(targets.labels.shape)} do not fit features of "

@@ -12,7 +12,7 @@ from torch import Tensor
 from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.data_term import DataTerm
 from proxmtl.designs.base import Design, ResidualsOf
-from proxmtl.designs.checks import check_features, consecutive
+from proxmtl.designs.checks import check_features, check_undivided, consecutive
 from proxmtl.designs.fused import FUSED, fused
 from proxmtl.designs.products import (
     TooManyProductsError,
@@ -174,6 +174,7 @@ class TaskDesign(Design):
         return largest * math.sqrt(sum(shares) / max(1, sum(self.sizes)))
 
     def check_targets(self, targets: Targets) -> None:
+        check_undivided(targets)
         if targets.task_of is None:
             raise ValueError(
                 f"labels: a matrix of shape {tuple(targets.labels.shape)} does not fit "

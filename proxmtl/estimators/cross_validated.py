@@ -136,7 +136,7 @@ class OwnSearch(LinearModel):
         score = self._score_by()
         n_attributes = labels.numbers.shape[1]
         groups = self._given_groups(n_attributes)
-        self._seed = seed_of(given.random_state)
+        self._seed = seed_of(given.random_state, X.ranks)
         splits = self._splits(labels)
         options: dict[str, Any] = {
             "loss": resolve_loss(given.loss),

@@ -146,7 +146,7 @@ class FactoredModel(TaskScores):
         own = strengths["own_strength"] is not None
         init = self._present_factors(own=own) if warm else self._init(problem, strengths)
         spent = problem.counts.passes
-        self._seed = seed_of(given.random_state)
+        self._seed = seed_of(given.random_state, X.ranks)
         solver = LatentMTL(
             self.groups_,
             n_latents=given.n_latents,

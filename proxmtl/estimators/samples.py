@@ -25,7 +25,7 @@ from proxmtl.designs.sharded import joint_moments
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.standardize import Standardization, fit_standardization
 from proxmtl.numerics import ROUNDING, column_moments
-from proxmtl.ranks import ALONE
+from proxmtl.ranks import ALONE, Ranks
 from proxmtl.row_sources import FeatureRows, held, held_type, rows_of
 from proxmtl.targets import Reduction, Targets
 
@@ -80,6 +80,11 @@ class Samples:
     def streamed(self) -> bool:
         """Whether the features are read block by block, and not in memory."""
         return isinstance(self.X, FeatureRows)
+
+    @property
+    def ranks(self) -> Ranks:
+        """Processes that share the features."""
+        return self.X.ranks if isinstance(self.X, FeatureRows) else ALONE
 
     def rows(self, index: Any) -> Samples:
         """Return the samples of some rows, given by an index array, a mask or a slice."""
@@ -193,6 +198,7 @@ class Samples:
             coding=labels.coding,
         )
         if design.ranks is not ALONE:
+            design.ranks.check_same("labels", torch.from_numpy(np.asarray(numbers, np.float64)))
             targets = replace(targets.take(own), ranks=design.ranks)
             weights = None if weights is None else weights[own]
         return Posed(design, targets, weights)
@@ -209,6 +215,8 @@ class Samples:
     def _divided(self, rows: FeatureRows, *, intercept: bool) -> Design:
         """Design of the rows that this process reads; several hold them if there is room."""
         own, ranks = rows.own, rows.ranks
+        if len(rows) < ranks.size:
+            raise ValueError(f"X: {len(rows)} rows for {ranks.size} processes; start fewer.")
         # the same on all ranks: the largest part decides
         most = -(-len(rows) // ranks.size) * rows.shape[1] * held_type(rows).itemsize
         design: Design
@@ -264,8 +272,10 @@ class Samples:
         X, ranks = self.X.own, self.X.ranks
         dtype = np.result_type(coef.dtype, np.float32)
         with ranks.together():
-            design = StreamedDesign(X, memory=X.memory, checked=True)
-            scores = design.scores(torch.from_numpy(coef.astype(dtype)))
+            weights = torch.from_numpy(coef.astype(dtype))
+            scores = weights.new_zeros(0, weights.shape[1])
+            if len(X):
+                scores = StreamedDesign(X, memory=X.memory, checked=True).scores(weights)
             if not scores.isfinite().all():
                 X.check_finite()
         found: Array = ranks.concatenated(scores).numpy()

@@ -8,19 +8,25 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from proxmtl.ranks import ALONE, Ranks
+
 __all__ = ["seed_of"]
 
 _SEEDS = 2**31 - 1
 
 
-def seed_of(random_state: Any) -> int:
+def seed_of(random_state: Any, ranks: Ranks = ALONE) -> int:
     """Return the seed for a random state; a generator is advanced by one draw.
+
+    Several ranks take the seed of the first.
 
     Raises
     ------
     ValueError
         If it is neither an integer, a NumPy generator nor None.
     """
+    if ranks is not ALONE:
+        return ranks.gathered(seed_of(random_state))[0]
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(_SEEDS))
     if random_state is None or isinstance(random_state, np.random.RandomState):

@@ -11,6 +11,7 @@ import torch
 
 from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError, first_line
+from proxmtl.io.identity import fingerprint
 from proxmtl.io.seal import append_seal, check_seal
 from proxmtl.ranks import Ranks
 
@@ -53,13 +54,14 @@ class Checkpoint:
         """Whether it is time for a write, at a number of seconds since the start of the run."""
         return seconds >= self._last + self.seconds
 
-    def load(self, identity: Mapping[str, str], ranks: Ranks) -> dict[str, Any] | None:
+    def load(self, identity: Mapping[str, object], ranks: Ranks) -> dict[str, Any] | None:
         """Return the fields of the last state that all ranks have written; None if there is none.
 
         Parameters
         ----------
         identity : mapping
-            Texts that describe the solve, by name; those of the state must be the same.
+            Objects that describe the solve, by name, such as its loss. Those of the state must have
+            the same contents: fields, tensors, members of groups.
         ranks : Ranks
 
         Raises
@@ -67,6 +69,7 @@ class Checkpoint:
         InputError
             If a file is damaged, or of another solve or another number of ranks.
         """
+        self._last = 0.0
         with ranks.together():
             written = self._written(ranks)
         common = set(written).intersection(*ranks.gathered(set(written)))
@@ -93,7 +96,7 @@ class Checkpoint:
         return found
 
     @staticmethod
-    def _read(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
+    def _read(path: Path, identity: Mapping[str, object]) -> dict[str, Any]:
         check_seal(path, "delete the folder to start anew")
         try:
             content = torch.load(path, weights_only=True)
@@ -103,19 +106,21 @@ class Checkpoint:
             raise InputError(
                 path, f"is no checkpoint of a solve ({first_line(error)}); give another folder."
             ) from error
-        for name, value in identity.items():
-            if known.get(name) != value:
+        for name, (text, mark) in _described(identity).items():
+            before, other = known.get(name, (None, None))
+            if other != mark:
+                seen = "differs in its contents" if before == text else f"is {before}"
                 raise InputError(
                     path,
-                    f"is of another solve: its {name} is {known.get(name)}, and this one's is "
-                    f"{value}; give another folder.",
+                    f"is of another solve: its {name} {seen}, and this one's is {text}; give "
+                    "another folder.",
                 )
         return fields
 
     def save(
         self,
         fields: Mapping[str, Any],
-        identity: Mapping[str, str],
+        identity: Mapping[str, object],
         iteration: int,
         seconds: float,
         ranks: Ranks,
@@ -138,10 +143,19 @@ class Checkpoint:
             self.folder.mkdir(parents=True, exist_ok=True)
             name = f"rank-{ranks.rank}-of-{ranks.size}-iteration-{iteration}.pt"
             with atomic_path(self.folder / name) as temporary:
-                torch.save({"state": dict(fields), "identity": dict(identity)}, temporary)
+                content = {"state": dict(fields), "identity": _described(identity)}
+                torch.save(content, temporary)
                 append_seal(temporary)
             written = self._written(ranks)
         # together() has returned on all: their files are on the disk
         for other, path in written.items():
             if other != iteration:
                 path.unlink(missing_ok=True)
+
+
+def _described(identity: Mapping[str, object]) -> dict[str, tuple[str, str]]:
+    """A text for people, and a checksum of the contents, of each object."""
+    return {
+        name: (value if isinstance(value, str) else repr(value), fingerprint(value))
+        for name, value in identity.items()
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,8 +124,12 @@ def open_shards(
         number or names of features or in their type, some have identifiers and others have not, or
         a row or a row group of parquet takes more than ``memory``.
     """
+    if not isinstance(memory, int):
+        raise ValueError(f"memory: got {memory!r}; give a number of bytes, such as 1 << 30.")
     if isinstance(source, (str, Path)):
         whole = Path(source)
+        if not whole.exists():
+            raise InputError(whole, "no such file or folder; check the path to the shards.")
         paths = _in_folder(whole) if whole.is_dir() else [whole]
     else:
         paths = [Path(path) for path in source]
@@ -202,7 +207,7 @@ def _opened(path: Path, key: str | None, id_column: str | None, *, required: boo
 def _ids_of(source: Path, shards: Sequence[_Shard], n_rows: int) -> tuple[str, ...] | None:
     if any(shard.ids is None for shard in shards):  # pandas keeps the numbers of a larger table
         shards = [
-            shard._replace(ids=None if shard.ids == _numbers(start, shard) else shard.ids)
+            shard._replace(ids=None if _numbered(start, shard) else shard.ids)
             for start, shard in zip(_starts(shards), shards, strict=True)
         ]
     without = [shard.path for shard in shards if shard.ids is None]
@@ -218,11 +223,13 @@ def _ids_of(source: Path, shards: Sequence[_Shard], n_rows: int) -> tuple[str, .
 
 
 def _starts(shards: Sequence[_Shard]) -> list[int]:
-    return [sum(len(shard.rows) for shard in shards[:number]) for number in range(len(shards))]
+    return list(accumulate((len(shard.rows) for shard in shards[:-1]), initial=0))
 
 
-def _numbers(start: int, shard: _Shard) -> tuple[str, ...]:
-    return tuple(map(str, range(start, start + len(shard.rows))))
+def _numbered(start: int, shard: _Shard) -> bool:
+    """Whether identifiers are mere numbers of rows."""
+    numbers = range(start, start + len(shard.rows))
+    return shard.ids is not None and shard.ids == tuple(map(str, numbers))
 
 
 def _check_alike(shards: Sequence[_Shard]) -> None:

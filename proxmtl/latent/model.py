@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -221,7 +221,9 @@ class LatentMTL:
             accuracy = RelativeKKT(self.tol or sys.float_info.min, every=1 if few else 50)
             stop = accuracy | MaxPasses(self.max_passes)
         solver = self._solver(problem, stop.most_passes)
-        kept = Kept.of(checkpoint, solver, problem.data, [self])
+        # with another accuracy or budget it goes on
+        same = replace(self, tol=0.0, max_passes=1.0)
+        kept = Kept.of(checkpoint, solver, problem.data, [same])
         if kept is not None:
             if state is not None:
                 raise ValueError("state, checkpoint: give one of them; a checkpoint holds a state.")

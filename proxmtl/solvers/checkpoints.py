@@ -17,16 +17,18 @@ __all__ = ["Kept", "Store"]
 class Store(Protocol):
     """Where states are kept: :class:`proxmtl.io.Checkpoint`."""
 
+    seconds: float
+
     def due(self, seconds: float) -> bool:
         """Whether it is time to save, ``seconds`` after the start of the run."""
 
-    def load(self, identity: Mapping[str, str], ranks: Ranks) -> dict[str, Any] | None:
+    def load(self, identity: Mapping[str, object], ranks: Ranks) -> dict[str, Any] | None:
         """Fields of the last state of the solve that ``identity`` describes, if there is one."""
 
     def save(
         self,
         fields: Mapping[str, Any],
-        identity: Mapping[str, str],
+        identity: Mapping[str, object],
         iteration: int,
         seconds: float,
         ranks: Ranks,
@@ -39,7 +41,7 @@ class Kept:
     """The states of one solve, in a store."""
 
     store: Store
-    identity: Mapping[str, str]
+    identity: Mapping[str, object]
     ranks: Ranks
 
     @classmethod
@@ -51,19 +53,22 @@ class Kept:
         penalties: Sequence[object],
     ) -> Kept | None:
         """States of a solver of a loss plus penalties; None without a store."""
+        seconds = None if store is None else store.seconds
+        data.ranks.check_equal("checkpoint, with seconds between writes", seconds)
         if store is None:
             return None
         identity = {
             "solver": type(solver).__name__,
-            "loss": repr(data.loss),
-            "penalties": repr([*penalties]),
+            "loss": data.loss,
+            "penalties": [*penalties],
         }
         return cls(store, identity, data.ranks)
 
     def last(self, solver: Solver[Any, Any, Any]) -> State | None:
         """Return the last state; None if there is none."""
         fields = self.store.load(self.identity, self.ranks)
-        return None if fields is None else solver.state_type.from_state_dict(fields)
+        with self.ranks.together():
+            return None if fields is None else solver.state_type.from_state_dict(fields)
 
     def due(self, seconds: float) -> bool:
         """Whether it is time to save."""

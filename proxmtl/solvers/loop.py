@@ -67,11 +67,15 @@ def run(
     """
     solver.check(problem)
     loop = _Loop(problem, solver, stop, callback, log_every, null, keeper)
+    asked = [*map(_text, (solver, stop, getattr(problem, "loss", None)))]
+    asked += [*map(_text, getattr(problem, "regularizers", ()))]
+    loop.ranks.check_equal("solve", (asked, "anew" if state is None else "resumed"))
     start_passes = problem.counts.passes - spent
     if state is not None:
         check_state(solver, state)
         solver.check_resume(loop.view, state)
-        check_data(state, problem, loop.view)
+        with loop.ranks.together():
+            check_data(state, problem, loop.view)
         state = solver.resumed(loop.view, state)
         # counts belong to the run, not to the process: a resumed run continues the earlier count,
         # and constants that the first part has computed are not counted again
@@ -322,6 +326,12 @@ def has_own_step(part: Any) -> bool:
         return True
     fields = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
     return any(has_own_step(getattr(part, f.name)) for f in fields)
+
+
+def _text(thing: object) -> str:
+    """An object in words; its class alone where its repr is an address."""
+    own = type(thing).__repr__ is not object.__repr__
+    return repr(thing) if own else type(thing).__name__
 
 
 def _inside(view: Any, point: X) -> X:

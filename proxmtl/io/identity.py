@@ -89,7 +89,7 @@ def _pieces(thing: Any) -> Iterator[bytes]:
         yield f"{type(thing).__name__} {len(thing)}".encode()
         for value in thing:
             yield from _pieces(value)
-    elif type(thing).__repr__ is object.__repr__ and hasattr(thing, "__dict__"):
+    elif getattr(type(thing), "__repr__", None) is object.__repr__ and hasattr(thing, "__dict__"):
         yield type(thing).__qualname__.encode()  # its repr is its address
         yield from _pieces(vars(thing))
     else:

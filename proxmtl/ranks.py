@@ -43,6 +43,9 @@ class Ranks:
     rank: int = 0
     size: int = 1
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.rank} of {self.size})"
+
     def sum(self, *parts: Tensor) -> tuple[Tensor, ...]:
         """Sums of tensors over the ranks, in one exchange; each keeps its shape and dtype."""
         return parts

@@ -25,7 +25,6 @@ FINER = 0.1
 """Factor of the gap that is aimed at next, once a certificate was due and the run goes on."""
 
 
-
 @dataclass
 class CoordinateNewtonState(PointState):
     """Point and scores in float64, and what the last look at all features has found."""

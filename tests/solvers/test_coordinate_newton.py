@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -198,6 +199,27 @@ def test_it_stalls_only_once_a_safe_step_fails_too():
     assert result.status is pm.Status.STALLED
     # the rounding of sums over samples and tasks
     assert result.gap <= torch.finfo(torch.float64).eps * N * M * result.objective
+
+
+def test_a_task_that_a_safe_step_does_not_move_has_stalled():
+    problem = sparse(pm.L1(1e4), intercept=False)  # zero is the optimum
+    solver = CoordinateNewton()
+    open_ = {"residual": torch.ones(M, dtype=torch.float64)}  # as if rounding said otherwise
+    state = replace(solver.init(problem, problem.zeros()), **open_)
+    once = solver.step(problem, state)
+    assert once.safe.all()
+    assert not once.stalled
+    twice = solver.step(problem, replace(once, **open_))
+    assert twice.safe.all()
+    assert twice.stalled
+
+
+def test_a_newton_step_is_not_lengthened():
+    """From zero it ends at -2, slopes over curvatures of half and a quarter; the optimum is -7."""
+    problem = one_against_many(intercept=False)
+    solver = CoordinateNewton()
+    moved = solver.step(problem, solver.init(problem, problem.zeros()))
+    assert -2.0 < float(moved.x) < -1.99
 
 
 @pytest.mark.parametrize("size", [1e3, 1e6, 1e150])

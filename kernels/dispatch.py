@@ -245,6 +245,15 @@ def supports(operation: str, *args: Any, **kwargs: Any) -> dict[str, tuple[bool,
     return chosen.supports(chosen.bind(*args, **kwargs))
 
 
+def is_compiled(operation: str) -> bool:
+    """Whether numba serves the calls of an operation on CPU tensors that name no backend.
+
+    Not so where its compiler is missing or fails, or another backend was asked for.
+    """
+    module = _operations[operation].modules["numba"]
+    return requested_backend() in {AUTOMATIC, "numba"} and not _broken("numba", module)
+
+
 def requested_backend() -> str:
     """Return the backend asked for by `use_backend` or the environment, or ``"auto"``."""
     chosen = _chosen.get()

@@ -41,8 +41,8 @@ def minimize(
     solver : Solver, optional
         Default: the solver expected to be fastest. For a loss plus a ridge on shared features that
         is :class:`LBFGS`, or :class:`NewtonCholesky` if labels or features are few; for an L1
-        penalty on sparse features :class:`CoordinateNewton`; for all other problems (other
-        penalties, features of each task) :class:`FISTA`.
+        penalty on sparse features :class:`CoordinateNewton`, where numba can compile it; for all
+        other problems (other penalties, features of each task) :class:`FISTA`.
     x0 : Tensor, optional
         Starting point, in the shape of the parameter; default zero. Not modified.
     stop : Stop, optional

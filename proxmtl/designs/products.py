@@ -204,9 +204,11 @@ def select_csr(X: Tensor, index: Tensor, axis: int) -> Tensor:
 def from_scipy(X: Any, device: torch.device | None = None) -> Tensor:
     """Convert a SciPy matrix to a CSR tensor, which shares its memory if it is CSR already."""
     rows = X.tocsr()
-    starts, columns, values = map(torch.as_tensor, (rows.indptr, rows.indices, rows.data))
-    with warnings.catch_warnings():  # torch calls its CSR support beta, once
+    with warnings.catch_warnings():
+        # torch calls its CSR support beta, once, and warns of memory that may not be written to:
+        # nothing here writes there
         warnings.simplefilter("ignore", UserWarning)
+        starts, columns, values = map(torch.as_tensor, (rows.indptr, rows.indices, rows.data))
         return torch.sparse_csr_tensor(starts, columns, values, size=rows.shape, device=device)
 
 

@@ -30,9 +30,10 @@ def solver_for(
 
     For a loss plus a ridge on shared features, :class:`NewtonCholesky` if it takes fewer operations
     by a cost model, else :class:`LBFGS`. For an L1 penalty on sparse features
-    :class:`CoordinateNewton`. For all other problems :class:`FISTA`, which takes every
+    :class:`CoordinateNewton`, unless its loops can't be compiled (numba is missing or fails, or
+    another backend was asked for). For all other problems :class:`FISTA`, which takes every
     convex penalty, and :class:`MFISTA` for penalties that are not convex. The choice depends on the
-    problem only, not on the machine.
+    problem and these packages, not on the speed of the machine.
 
     Parameters
     ----------

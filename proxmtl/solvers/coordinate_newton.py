@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from proxmtl.counts import OutOfPassesError
-from proxmtl.data_term import SummedLoss
 from proxmtl.designs.columns import SparseColumns, sparse_columns
 from proxmtl.kernels import CoordinateStep, coordinate_descent
+from proxmtl.kernels.dispatch import is_compiled
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
+from proxmtl.solvers.newton_steps import ROUNDING, PenalizedLine, no_worse_than_zero
 from proxmtl.solvers.points import PointSolver, PointState
 from proxmtl.solvers.requirements import check_problem
 
@@ -23,15 +24,6 @@ __all__ = ["CoordinateNewton", "CoordinateNewtonState"]
 FINER = 0.1
 """Factor of the gap that is aimed at next, once a certificate was due and the run goes on."""
 
-SUFFICIENT = 1e-4
-"""Fraction of the predicted decrease that the line search requires."""
-
-TRIALS = 6
-"""Steps that the line search tries, each half the one before."""
-
-ROUNDING = 16 * torch.finfo(torch.float64).eps
-"""Rounding error of a sum, relative to the sum of its absolute terms."""
-
 
 @dataclass
 class CoordinateNewtonState(PointState):
@@ -39,7 +31,7 @@ class CoordinateNewtonState(PointState):
 
     rows: Tensor  # masks of the working sets, (D, M)
     residual: Tensor  # KKT residual of each task, (M,); 0 where it is rounding
-    safe: Tensor  # tasks whose last step was refused, (M,)
+    safe: Tensor  # tasks that did not move in the last step, and take a safe one, (M,)
     due: bool  # whether the gap is thought to be reached
     aim: float  # relative gap at which a certificate is due
 
@@ -58,9 +50,10 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
     half a pass over all features. In a Newton step, coordinate descent minimises the quadratic
     model of the loss plus the penalty (and a ridge), and a line search on the objective follows
     (Armijo). Where it fails, the next model has the largest curvature of the loss, so that its
-    minimiser is no higher. An intercept is minimised exactly along with each coordinate. The
-    objective never increases. Points and scores are kept in float64, whatever the dtype of the
-    features.
+    minimiser is no higher, and the line search lengthens this step while the objective falls. An
+    intercept is minimised exactly along with each coordinate. A task whose objective at the start
+    is larger than at zero starts at zero. The objective never increases. Points and scores are kept
+    in float64, whatever the dtype of the features.
 
     Reads of some columns for one task count as that fraction of a pass.
 
@@ -108,8 +101,12 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
 
     @staticmethod
     def serves(problem: object) -> bool:
-        """Whether this solver can take the problem."""
-        return isinstance(problem, Problem) and not _lacking(problem)
+        """Whether this solver can take the problem, and compiled loops are there for it.
+
+        Without them an iteration takes a hundred times as long, which FISTA does not.
+        """
+        able = isinstance(problem, Problem) and not _lacking(problem)
+        return able and is_compiled("coordinate_descent")
 
     def init(self, problem: Problem, x0: Tensor) -> CoordinateNewtonState:
         problem.check_point(x0)
@@ -121,6 +118,9 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
             scores = problem.data.zero_scores(torch.float64)
             if bias is not None:
                 scores += problem.data.constant_scores(problem.design.unit * bias)
+        penalty, ridge = _terms(problem, weights)
+        penalties = (penalty * weights.abs() + ridge * weights.square()).sum(0)
+        x, scores = no_worse_than_zero(problem, x, scores, penalties)
         safe = torch.zeros(problem.data.n_tasks, dtype=torch.bool, device=x.device)
         kept: dict[str, Any] = {"iteration": 0, "passes": 0.0, "safe": safe}
         return self._surveyed(problem, x, scores, aim=self.tolerance, **kept)
@@ -214,7 +214,8 @@ class _WorkingSets:
         weights = problem.design.split(state.x)[0]
         self.owner, self.features = torch.nonzero(self._of_tasks(state.rows), as_tuple=True)
         self.place = self.features, self.tasks[self.owner]
-        penalty, self.ridge = _terms(problem, weights)
+        penalty, ridge = _terms(problem, weights)
+        self.ridge = ridge + problem.ridge
         self.weights, self.penalty = weights[self.place], penalty[self.place]
         self.origin = torch.zeros_like(self.weights)
         if columns.origin is not None:
@@ -231,10 +232,10 @@ class _WorkingSets:
         return self.x, self.scores.t()
 
     def newton_step(self, reduction: float, sweeps: int) -> Tensor:
-        """Step in each task that is not done; returns the mask of those that refused it, (M,)."""
-        tasks, safe = self.tasks, torch.zeros_like(self.state.safe)
+        """Step in each task that is not done; returns the mask of those that stay there, (M,)."""
+        tasks = self.tasks
         if not len(tasks):
-            return safe
+            return torch.zeros_like(self.state.safe)
         scores = self.scores[tasks]
         slopes, curvatures = self.loss.gradient(scores), self.loss.curvature(scores)
         cautious = self.state.safe[tasks]
@@ -257,27 +258,33 @@ class _WorkingSets:
             sweeps=sweeps,
         )
         move = found.weights - self.weights
-        line = _Line(
+        line = PenalizedLine(
             self.loss,
             scores,
+            slopes,
             found.along,
-            slopes * found.along,
-            self.weights,
-            move,
-            self.penalty,
-            self.ridge,
-            self.owner,
+            constant=found.shift + self._sums(self.origin * move),
+            weights=self.weights,
+            move=move,
+            penalty=self.penalty,
+            ridge=self.ridge,
+            owner=self.owner,
         )
-        tau = line.searched()
+        tau = line.searched(lengthened=cautious)
         by_weight = tau[self.owner]
-        moved = torch.where(by_weight == 1, found.weights, self.weights + by_weight * move)
+        moved = self.weights + by_weight * line.move
+        # a weight at zero is there without rounding
+        self.x[self.place] = torch.where(by_weight == 1, found.weights, moved)
         if unit:
-            self.x[-1, tasks] += tau * (found.shift + line.sums(self.origin * move)) / unit
-        self.x[self.place] = moved
-        self.scores[tasks] = scores + tau[:, None] * found.along
-        # a safe step is refused for rounding errors only
-        safe[tasks] = (tau == 0) & ~cautious
-        return safe
+            self.x[-1, tasks] += tau * line.constant / unit
+        self.scores[tasks] = scores + tau[:, None] * line.along
+        still = torch.zeros_like(self.state.safe)
+        still[tasks] = tau == 0
+        return still
+
+    def _sums(self, terms: Tensor) -> Tensor:
+        """Sums by task of terms of the weights."""
+        return terms.new_zeros(len(self.tasks)).index_add_(0, self.owner, terms)
 
     def _charged(self, slopes: Tensor, curvatures: Tensor, **options: Any) -> CoordinateStep:
         """Coordinate descent within the passes that are left, which is charged for its reads."""
@@ -298,48 +305,6 @@ class _WorkingSets:
         return found
 
 
-@dataclass
-class _Line:
-    """The objective of each task along a step; without cancellation, since steps become small."""
-
-    loss: SummedLoss
-    scores: Tensor
-    along: Tensor
-    slopes: Tensor  # terms of the slope of the loss, (M, N)
-    weights: Tensor
-    move: Tensor
-    penalty: Tensor
-    ridge: float
-    owner: Tensor  # task of each weight
-
-    def sums(self, terms: Tensor) -> Tensor:
-        """Sums by task of terms of the weights."""
-        return terms.new_zeros(len(self.scores)).index_add_(0, self.owner, terms)
-
-    def searched(self) -> Tensor:
-        """Return the step length of each task: 1, a power of 1/2, or 0 if none is accepted."""
-        tau = torch.ones(len(self.scores), dtype=torch.float64, device=self.scores.device)
-        slope = self.slopes.sum(1)
-        sizes = self.slopes.abs().sum(1) + self.sums(self.penalty * self.move.abs())
-        predicted = slope + self._penalty(tau)
-        for _ in range(TRIALS):
-            bregman = self.loss.bregman_terms(
-                self.scores + tau[:, None] * self.along, self.scores
-            ).sum(1)
-            change = tau * slope + bregman + self._penalty(tau)
-            accepted = change <= SUFFICIENT * tau * predicted + ROUNDING * sizes
-            if bool(accepted.all()):
-                return tau
-            tau = torch.where(accepted, tau, tau / 2)
-        return torch.where(accepted, tau, 0.0)
-
-    def _penalty(self, tau: Tensor) -> Tensor:
-        """What the penalty changes by."""
-        step = tau[self.owner] * self.move
-        absolute = self.penalty * ((self.weights + step).abs() - self.weights.abs())
-        return self.sums(absolute + self.ridge * step * (2 * self.weights + step))
-
-
 def _chosen(weights: Tensor, kkt: Tensor, smallest: int) -> Tensor:
     """Masks (D, M) of the working sets: non-zero weights, and the largest violations of others."""
     alive = (weights != 0).t()
@@ -353,11 +318,11 @@ def _chosen(weights: Tensor, kkt: Tensor, smallest: int) -> Tensor:
 
 
 def _terms(problem: Problem, weights: Tensor) -> tuple[Tensor, float]:
-    """Weights of the L1 norm, and the ridge, all terms together."""
+    """Weights of the L1 norm and the ridge of the penalty, all terms together."""
     R = problem.regularizer
     found = None if R is None else R.as_elastic_net(weights)
     assert found is not None
-    return found[0], found[1] + problem.ridge
+    return found
 
 
 def _lacking(problem: Problem) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,28 +11,35 @@ from torch import Tensor
 from proxmtl.data_term import SummedLoss
 from proxmtl.problem import Problem
 
-__all__ = ["lengths", "no_worse_than_zero", "solved"]
+__all__ = ["ROUNDING", "PenalizedLine", "lengths", "no_worse_than_zero", "solved"]
 
 SUFFICIENT = 1e-4
 """Fraction of the predicted decrease that the line search requires (Armijo)."""
 TRIALS = 40
 """Maximum number of halvings of a step."""
+PENALIZED_TRIALS = 6
+"""Steps that the line search with a penalty tries, each half the one before."""
+ROUNDING = 16 * torch.finfo(torch.float64).eps
+"""Rounding error of a sum in float64, relative to the sum of its absolute terms."""
 RETRIES = 4
 """Maximum number of factorisations with an increased diagonal."""
 
 
-def no_worse_than_zero(problem: Problem, x: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+def no_worse_than_zero(
+    problem: Problem, x: Tensor, scores: Tensor, penalties: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Set each task of a start (and its scores) to zero if its objective is larger than at zero.
 
     The scores of such a task may be saturated on the wrong side, where the loss has no curvature
-    and a quadratic model is of no use.
+    and a quadratic model is of no use. ``penalties`` (M,) are those of the tasks at the start,
+    the ridge of the problem aside.
     """
     weight, _ = problem.design.split(x)
 
     def losses(z: Tensor) -> Tensor:
         return problem.data.over_samples(problem.data.terms(z))[0]
 
-    value = losses(scores) + (math.sqrt(problem.ridge) * weight).square().sum(0)
+    value = losses(scores) + (math.sqrt(problem.ridge) * weight).square().sum(0) + penalties
     kept = value <= losses(torch.zeros_like(scores))
     return torch.where(kept, x, 0.0), torch.where(kept, scores, 0.0)
 
@@ -65,6 +73,92 @@ def lengths(
             return tau
         tau = torch.where(fails, tau / 2, tau)
     return torch.where(fails, 0.0, tau)
+
+
+@dataclass
+class PenalizedLine:
+    """The objective of each task along a step, with an L1 penalty and a ridge; in float64.
+
+    It is computed without cancellation, since steps become small. A step that overflows is
+    replaced by none. Arrays (n,) list some weights of all tasks.
+
+    Parameters
+    ----------
+    loss : SummedLoss
+        Of labels of shape (M, N).
+    scores, slopes, along : Tensor, shape (M, N)
+        Scores at the point, derivatives of the loss in them, and their change over a full step.
+    constant : Tensor, shape (M,)
+        Change of the intercept over a full step, times its unit.
+    weights, move, penalty : Tensor, shape (n,)
+        Weights at the point, their change over a full step, and factors of the L1 norm.
+    ridge : float
+    owner : Tensor, shape (n,)
+        Task of each weight.
+    """
+
+    loss: SummedLoss
+    scores: Tensor
+    slopes: Tensor
+    along: Tensor
+    constant: Tensor
+    weights: Tensor
+    move: Tensor
+    penalty: Tensor
+    ridge: float
+    owner: Tensor
+
+    def __post_init__(self) -> None:
+        finite = self.along.isfinite().all(1) & self.constant.isfinite()
+        finite &= self._sums(self.move.abs()).isfinite()
+        if not bool(finite.all()):
+            self.along = torch.where(finite[:, None], self.along, 0.0)
+            self.constant = torch.where(finite, self.constant, 0.0)
+            self.move = torch.where(finite[self.owner], self.move, 0.0)
+
+    def searched(self, lengthened: Tensor) -> Tensor:
+        """Armijo line search: the step length of each task, 0 where there is none.
+
+        It is 1 or a power of 1/2; where ``lengthened`` (M,), the first power of 2 from 1 up
+        beyond which the objective falls no more.
+        """
+        tau = torch.ones_like(self.constant)
+        terms = self.slopes * self.along
+        slope, predicted = terms.sum(1), terms.sum(1) + self._penalty(tau)
+        # what rounding may hide: never more than that of the whole objective, at most that at zero
+        sizes = terms.abs().sum(1) + self._sums(self.penalty * self.move.abs())
+        hidden = ROUNDING * sizes.minimum(self.loss.terms(torch.zeros_like(self.scores)).sum(1))
+        for _ in range(PENALIZED_TRIALS):
+            change = self._change(tau, slope)
+            accepted = change.isfinite() & (change <= SUFFICIENT * tau * predicted + hidden)
+            if bool(accepted.all()):
+                break
+            tau = torch.where(accepted, tau, tau / 2)
+        moves = self.along.any(1) | (self._sums(self.move.abs()) > 0)
+        tau = torch.where(accepted & moves, tau, 0.0)
+        longer = lengthened & (tau == 1)
+        while bool(longer.any()):
+            further = self._change(2 * tau, slope)
+            longer &= further < change  # false once it overflows
+            tau = torch.where(longer, 2 * tau, tau)
+            change = torch.where(longer, further, change)
+        return tau
+
+    def _change(self, tau: Tensor, slope: Tensor) -> Tensor:
+        """What steps of these lengths change the objective by."""
+        new = self.scores + tau[:, None] * self.along
+        bent = self.loss.bregman_terms(new, self.scores).sum(1)
+        return tau * slope + bent + self._penalty(tau)
+
+    def _penalty(self, tau: Tensor) -> Tensor:
+        """What the penalty changes by."""
+        step = tau[self.owner] * self.move
+        absolute = self.penalty * ((self.weights + step).abs() - self.weights.abs())
+        return self._sums(absolute + self.ridge * step * (2 * self.weights + step))
+
+    def _sums(self, terms: Tensor) -> Tensor:
+        """Sums by task of terms of the weights."""
+        return terms.new_zeros(len(self.scores)).index_add_(0, self.owner, terms)
 
 
 def solved(A: Tensor, b: Tensor) -> Tensor:

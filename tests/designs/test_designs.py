@@ -1,12 +1,14 @@
 """Designs: scores and adjoint are transposes, curvature bounds hold, precision is kept."""
 
 import math
+import warnings
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 from arithmetic import assert_same_sums
+from scipy.sparse import csr_matrix
 from strategies import classification
 
 from proxmtl import FactoredDesign, SharedDesign, SquaredHinge, Targets, TaskDesign
@@ -294,3 +296,20 @@ def test_arrays_of_numpy_are_taken_as_they_are():
     X, W = normal(N, D), normal(D, M, seed=6)
     assert torch.equal(SharedDesign(X.numpy()).scores(W), SharedDesign(X).scores(W))
     assert SharedDesign(np.ones((3, 2), dtype=np.int64)).dtype == torch.float64
+
+
+def test_sparse_features_that_may_not_be_written_to_are_taken_without_a_warning():
+    X = csr_matrix(np.eye(3))
+    for part in (X.data, X.indices, X.indptr):
+        part.flags.writeable = False
+    # torch gives this warning once a process, unless it is told to give it always
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message=".*not writable")
+            design = SharedDesign(X)
+    finally:
+        torch.set_warn_always(before)
+    assert torch.equal(design.scores(torch.ones(3, 1, dtype=torch.float64)), torch.ones(3, 1))

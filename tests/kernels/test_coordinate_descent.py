@@ -137,6 +137,26 @@ def test_without_penalty_and_curvature_a_weight_stays(backend):
 
 
 @pytest.mark.parametrize("backend", ALL)
+def test_a_sample_without_curvature_pulls_by_its_slope(backend):
+    """One sample has a slope only, the other a curvature only: the minimum is at (3 - 1) / 2."""
+    features = csc([[1.0], [1.0]])
+    slopes = torch.tensor([[-3.0, 0.0]], dtype=torch.float64)
+    curvatures = torch.tensor([[0.0, 2.0]], dtype=torch.float64)
+    one = torch.ones(1, dtype=torch.float64)
+    found = kernels.coordinate_descent(
+        features,
+        slopes,
+        curvatures,
+        bounds=torch.tensor([0, 1]),
+        columns=torch.tensor([0]),
+        weights=torch.zeros_like(one),
+        penalty=one,
+        backend=backend,
+    )
+    assert found.weights.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("backend", ALL)
 def test_reads_stay_within_the_limit(backend):
     arguments, given = call(sweeps=100, reduction=1e-9)
     starts = arguments[0].starts.long()

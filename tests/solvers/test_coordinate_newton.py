@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ from solver_cases import M, N, convex, sparse
 from strategies import classification
 
 import proxmtl as pm
+from proxmtl import kernels
 from proxmtl.designs import ShiftedDesign
+from proxmtl.kernels import dispatch
 from proxmtl.solvers import CoordinateNewton, run
 from proxmtl.solvers.choice import solver_for
+from proxmtl.solvers.coordinate_newton import FINER
 
 LOSSES = [pm.SquaredHinge(), pm.Logistic(), pm.Squared()]
 PENALTIES = {
@@ -156,19 +160,89 @@ def test_the_objective_never_increases_wherever_it_starts(loss, size):
     assert all(b <= a + 1e-13 * abs(a) for a, b in itertools.pairwise(values))
 
 
-def test_a_refused_step_is_followed_by_one_of_the_largest_curvature():
-    """Scores of -100: the model has hardly a curvature, and no half of its step is any good."""
-    X = csr_matrix(np.ones((4, 1)))
-    problem = on(X, np.array([[1.0], [1.0], [1.0], [-1.0]]), pm.Logistic(), pm.L1(1e-3))
+def one_against_many(*, intercept):
+    """A task whose optimum is far below zero: one sample in 2001 is of the other class."""
+    y = -np.ones((2001, 1))
+    y[0] = 1.0
+    X = csr_matrix(np.ones((2001, 1)))
+    return on(X, y, pm.Logistic(), pm.L1(1e-3), intercept=intercept)
+
+
+@pytest.mark.parametrize("far", [-40.0, -720.0, -740.0, -800.0])
+@pytest.mark.parametrize("intercept", [False, True])
+def test_where_a_step_fails_one_of_the_largest_curvature_follows(far, intercept):
+    """The model has hardly a curvature there: its step is too long, infinite, or none at all."""
+    problem = one_against_many(intercept=intercept)
+    start = torch.zeros_like(problem.zeros(), dtype=torch.float64)
+    start[-1] = far
     solver = CoordinateNewton()
-    state = solver.init(problem, torch.full((1, 1), -40.0, dtype=torch.float64))
-    refused = solver.step(problem, state)
-    assert refused.safe.all()
-    assert torch.equal(refused.x, state.x)
-    assert not refused.stalled
-    moved = solver.step(problem, refused)
-    assert moved.objective < state.objective
+    state = solver.init(problem, start)
+    assert torch.equal(state.x, start)  # no worse than zero
+    failed = solver.step(problem, state)
+    assert failed.safe.all()
+    assert torch.equal(failed.x, start)
+    assert torch.equal(failed.scores, state.scores)
+    assert not failed.stalled
+    moved = solver.step(problem, failed)
     assert not moved.safe.any()
+    # a step of curvature 2001 / 4 alone would take about one of its |far| away
+    assert moved.objective < 0.5 * state.objective
+    assert problem.certificate(solve(problem).solution).relative_gap <= 2e-9
+    stop = pm.RelativeGap(1e-9) | pm.MaxIterations(50)
+    assert pm.minimize(problem, solver, start, stop).status is pm.Status.CONVERGED
+
+
+def test_it_stalls_only_once_a_safe_step_fails_too():
+    """Rounding ends the run at the optimum, in every task."""
+    problem = sparse(loss=pm.Logistic())
+    result = pm.minimize(problem, CoordinateNewton(), stop=pm.MaxIterations(500))
+    assert result.status is pm.Status.STALLED
+    # the rounding of sums over samples and tasks
+    assert result.gap <= torch.finfo(torch.float64).eps * N * M * result.objective
+
+
+def test_a_task_that_a_safe_step_does_not_move_has_stalled():
+    problem = sparse(pm.L1(1e4), intercept=False)  # zero is the optimum
+    solver = CoordinateNewton()
+    open_ = {"residual": torch.ones(M, dtype=torch.float64)}  # as if rounding said otherwise
+    state = replace(solver.init(problem, problem.zeros()), **open_)
+    once = solver.step(problem, state)
+    assert once.safe.all()
+    assert not once.stalled
+    twice = solver.step(problem, replace(once, **open_))
+    assert twice.safe.all()
+    assert twice.stalled
+
+
+def test_a_newton_step_is_not_lengthened():
+    """From zero it ends at -2, slopes over curvatures of half and a quarter; the optimum is -7."""
+    problem = one_against_many(intercept=False)
+    solver = CoordinateNewton()
+    moved = solver.step(problem, solver.init(problem, problem.zeros()))
+    assert -2.0 < float(moved.x) < -1.99
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e150])
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_a_task_starts_no_worse_than_at_zero(loss, size):
+    problem = sparse(loss=loss)
+    start = torch.randn(problem.zeros().shape, generator=torch.Generator().manual_seed(0)).double()
+    near = solve(problem).solution
+    start = torch.where(torch.arange(M) == 1, near, size * start)
+    state = CoordinateNewton().init(problem, start)
+    assert state.x[:, 1].equal(near[:, 1])
+    assert not state.x[:, torch.arange(M) != 1].any()
+    torch.testing.assert_close(state.scores, problem.scores(state.x))
+    stop = pm.RelativeGap(1e-9) | pm.MaxIterations(50)
+    result = pm.minimize(problem, CoordinateNewton(), start, stop)
+    assert result.status is pm.Status.CONVERGED
+
+
+def test_the_penalty_of_a_start_counts_when_it_is_compared_with_zero():
+    problem = sparse([pm.L1(1.0), pm.SquaredFrobenius(0.3)], intercept=False)
+    near = solve(problem).solution
+    strong = problem.with_regularizers([pm.L1(1e4), pm.SquaredFrobenius(0.3)])
+    assert not CoordinateNewton().init(strong, near).x.any()
 
 
 def test_no_run_takes_more_passes_than_it_may():
@@ -192,6 +266,11 @@ def test_a_certificate_is_made_when_it_is_thought_to_suffice():
     assert result.status is pm.Status.CONVERGED
     assert result.iterations > 5
     assert problem.counts.certificates == 2  # at the start, and at the end
+    # one that was due and did not suffice is followed by one for a smaller gap
+    loose = pm.minimize(problem, CoordinateNewton(tolerance=1e-2), stop=stop)
+    assert loose.status is pm.Status.CONVERGED
+    assert loose.state.aim <= 1e-2 * FINER
+    assert result.state.aim == 1e-6
     every = sparse(n=200, d=300)
     pm.minimize(every, CoordinateNewton(), stop=stop)
     assert every.counts.certificates > 5
@@ -255,6 +334,27 @@ def test_it_is_the_default_where_it_can_be():
         assert found == CoordinateNewton(tolerance=1e-4)
     result = pm.minimize(sparse())
     assert isinstance(result.state, CoordinateNewton.state_type)
+    assert result.status is pm.Status.CONVERGED
+
+
+@pytest.mark.parametrize("backend", ["naive", "torch", "triton"])
+def test_it_is_not_the_default_without_compiled_loops(backend, monkeypatch):
+    problem = sparse()
+    with kernels.use_backend(backend):
+        assert isinstance(solver_for(problem), pm.FISTA)
+        CoordinateNewton().check(problem)  # by name it is served
+    with kernels.use_backend("numba"):
+        assert isinstance(solver_for(problem), CoordinateNewton)
+    monkeypatch.setattr(dispatch, "_installed", lambda _: False)
+    monkeypatch.setattr(dispatch, "_reported", set())
+    assert isinstance(solver_for(problem), pm.FISTA)
+    result = pm.minimize(problem, stop=pm.RelativeGap(1e-4) | pm.MaxIterations(2000))
+    assert result.status is pm.Status.CONVERGED
+
+
+def test_a_backend_for_gpus_leaves_the_default_on_sparse_features_usable():
+    with kernels.use_backend("triton"):
+        result = pm.minimize(sparse(), stop=pm.RelativeGap(1e-4) | pm.MaxIterations(2000))
     assert result.status is pm.Status.CONVERGED
 
 

@@ -40,8 +40,9 @@ def test_a_state_of_other_data_raises_and_names_what_differs(name):
     state = run(problem, solver, start, pm.MaxIterations(2)).state
     state = type(state).from_state_dict(state.state_dict())
     X, labels, weights = problem.design.X, problem.targets.labels, problem.targets.weights
+    turned = X.to_dense().flip(0)
     others = {
-        "features differ": {"X": X.flip(0)},
+        "features differ": {"X": turned if X.layout == torch.strided else turned.to_sparse_csr()},
         "positive_sum, negative_sum differ": {"labels": -labels},
         "weight_sum differ": {"weights": weights * (1 + 0.1 * torch.arange(len(X))[:, None])},
     }

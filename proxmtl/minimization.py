@@ -11,7 +11,7 @@ from proxmtl.arrays import as_float_tensor
 from proxmtl.problem import Problem
 from proxmtl.result import Result
 from proxmtl.solvers.base import Callback, Solver
-from proxmtl.solvers.checkpoints import Kept, Store
+from proxmtl.solvers.checkpoints import Kept, Store, resumed
 from proxmtl.solvers.choice import solver_for
 from proxmtl.solvers.loop import run
 from proxmtl.state import State
@@ -95,11 +95,8 @@ def minimize(
         raise ValueError("tol, max_iter: are those of the default rule; put them into stop.")
     if solver is None:
         solver = solver_for(problem, tolerance=tolerance, most=stop.most_passes, state=state)
-    if checkpoint is not None and state is not None:
-        raise ValueError("state, checkpoint: give one of them; a checkpoint holds a state.")
     kept = Kept.of(checkpoint, solver, problem.data, problem.regularizers)
-    if kept is not None:
-        state = kept.last(solver)
+    state = resumed(kept, solver, state)
     return run(problem, solver, start, stop, state=state, callback=callback, keeper=kept)
 
 

@@ -26,7 +26,7 @@ from proxmtl.result import Certificate, Result, Status
 from proxmtl.row_sources import is_rows
 from proxmtl.solvers.base import Callback, Solver, check_state
 from proxmtl.solvers.blocks import Blocks
-from proxmtl.solvers.checkpoints import Kept, Store
+from proxmtl.solvers.checkpoints import Kept, Store, resumed
 from proxmtl.solvers.loop import run
 from proxmtl.solvers.palm import PALM
 from proxmtl.solvers.panoc import PANOC
@@ -224,10 +224,7 @@ class LatentMTL:
         # with another accuracy or budget it goes on
         same = replace(self, tol=0.0, max_passes=1.0)
         kept = Kept.of(checkpoint, solver, problem.data, [same])
-        if kept is not None:
-            if state is not None:
-                raise ValueError("state, checkpoint: give one of them; a checkpoint holds a state.")
-            state = kept.last(solver)
+        state = resumed(kept, solver, state)
         if state is None:
             with problem.counts.limited(stop.most_passes):
                 start = self._start(problem, warm_start)

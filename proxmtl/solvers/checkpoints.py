@@ -11,7 +11,7 @@ from proxmtl.ranks import Ranks
 from proxmtl.solvers.base import Solver
 from proxmtl.state import State
 
-__all__ = ["Kept", "Store"]
+__all__ = ["Kept", "Store", "resumed"]
 
 
 class Store(Protocol):
@@ -77,3 +77,15 @@ class Kept:
     def save(self, state: State, seconds: float) -> None:
         """Save a state."""
         self.store.save(state.state_dict(), self.identity, state.iteration, seconds, self.ranks)
+
+
+def resumed(kept: Kept | None, solver: Solver[Any, Any, Any], state: State | None) -> State | None:
+    """State from which a solve goes on: the one given, or the last one kept; None to start anew.
+
+    Raises ``ValueError`` if there is a state beside a store.
+    """
+    if kept is None:
+        return state
+    if state is not None:
+        raise ValueError("state, checkpoint: give one of them; a checkpoint holds a state.")
+    return kept.last(solver)

@@ -84,7 +84,7 @@ class PenalizedLine:
 
     Parameters
     ----------
-    loss : SummedLoss
+    data : SummedLoss
         Of labels of shape (M, N).
     scores, slopes, along : Tensor, shape (M, N)
         Scores at the point, derivatives of the loss in them, and their change over a full step.
@@ -97,7 +97,7 @@ class PenalizedLine:
         Task of each weight.
     """
 
-    loss: SummedLoss
+    data: SummedLoss
     scores: Tensor
     slopes: Tensor
     along: Tensor
@@ -127,7 +127,7 @@ class PenalizedLine:
         slope, predicted = terms.sum(1), terms.sum(1) + self._penalty(tau)
         # what rounding may hide: never more than that of the whole objective, at most that at zero
         sizes = terms.abs().sum(1) + self._sums(self.penalty * self.move.abs())
-        hidden = ROUNDING * sizes.minimum(self.loss.terms(torch.zeros_like(self.scores)).sum(1))
+        hidden = ROUNDING * sizes.minimum(self.data.terms(torch.zeros_like(self.scores)).sum(1))
         for _ in range(PENALIZED_TRIALS):
             change = self._change(tau, slope)
             accepted = change.isfinite() & (change <= SUFFICIENT * tau * predicted + hidden)
@@ -147,7 +147,7 @@ class PenalizedLine:
     def _change(self, tau: Tensor, slope: Tensor) -> Tensor:
         """What steps of these lengths change the objective by."""
         new = self.scores + tau[:, None] * self.along
-        bent = self.loss.bregman_terms(new, self.scores).sum(1)
+        bent = self.data.bregman_terms(new, self.scores).sum(1)
         return tau * slope + bent + self._penalty(tau)
 
     def _penalty(self, tau: Tensor) -> Tensor:

@@ -34,8 +34,15 @@ CONTRACT = {n for n in vars(Regularizer) if not n.startswith("_")} | set(
     Regularizer.__annotations__
 )
 # Rules of the base that hold for every wrapper: two follow from what is forwarded, a wrapper has no
-# smoothing, and it is the best form of itself.
-BY_RULE = {"active_gradient", "stacks", "smoothed", "is_smoothable", "for_parameter"}
+# smoothing, it is the best form of itself, and none is recognised as an elastic net.
+BY_RULE = {
+    "active_gradient",
+    "as_elastic_net",
+    "for_parameter",
+    "is_smoothable",
+    "smoothed",
+    "stacks",
+}
 
 MADE_OF = {
     "Scaled": lambda inner: Scaled(inner, -2.0),

@@ -154,7 +154,7 @@ def test_an_epoch_costs_two_passes_and_visits_every_sample_once():
     assert result.passes == pytest.approx(first + 2 * 9)
     for solver in (pm.ProxSVRG(batch=7), pm.ProxSVRG(batch=7, order="blocks")):
         for problem in (convex("groups"), ragged("groups")):
-            batches = solver._batches(problem, torch.Generator().manual_seed(0))
+            batches = solver._batches(problem.data, torch.Generator().manual_seed(0))
             entries = torch.cat(batches).sort().values
             assert torch.equal(entries, torch.arange(len(problem.targets.labels)))
             assert all(bool((b[1:] > b[:-1]).all()) for b in batches)

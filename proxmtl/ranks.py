@@ -1,10 +1,10 @@
-"""Processes among which the samples of a problem are divided, and what they tell each other."""
+"""Processes among which a problem, or a list of jobs, is divided, and what they tell each other."""
 
 from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ class RankError(RuntimeError):
 
 
 class Ranks:
-    """The processes ("ranks") among which samples are divided; this class is one process alone.
+    """The processes ("ranks") among which work is divided; this class is one process alone.
 
     Every sum over samples passes through :meth:`sum`. All ranks must call the methods in the same
     order. What a method returns is the same on all ranks to the last bit, so that solvers take the
@@ -69,6 +69,37 @@ class Ranks:
     def concatenated(self, part: Tensor) -> Tensor:
         """Rows of all ranks, in their order, on each of them."""
         return part
+
+    def columns(self, own: Tensor, places: Sequence[Tensor]) -> Tensor:  # noqa: ARG002
+        """Matrix of which each rank has some columns, on each of them.
+
+        Parameters
+        ----------
+        own : Tensor, shape (n, m)
+            Columns of this rank.
+        places : sequence of Tensor of int64
+            Numbers of the columns of each rank: together 0, 1, ..., each once.
+        """
+        return own
+
+    def partition(self, name: str, own: Iterable[int]) -> list[list[int]]:
+        """Numbers that each rank has, where the ranks divide 0, 1, ..., n - 1 among themselves.
+
+        Raises ``ValueError`` on all ranks if one has none, if two have the same, or if one is
+        lacking.
+        """
+        found = self.gathered([int(number) for number in own])
+        for rank, numbers in enumerate(found):
+            if not numbers:
+                raise ValueError(
+                    f"{name}: rank {rank} of {self.size} has none; start at most as many processes "
+                    f"as there are {name}."
+                )
+        if sorted(sum(found, [])) != list(range(sum(map(len, found)))):
+            raise ValueError(
+                f"{name}: the ranks have {found}; each number from 0 must be on exactly one."
+            )
+        return found
 
     def place(self, own: int) -> tuple[int, int]:
         """Number of items of earlier ranks, and of all, where this rank has ``own``."""
@@ -224,6 +255,17 @@ class ProcessRanks(Ranks):
 
     def concatenated(self, part: Tensor) -> Tensor:
         return torch.cat([each.to(part) for each in self.gathered(part.detach().cpu())])
+
+    def columns(self, own: Tensor, places: Sequence[Tensor]) -> Tensor:
+        sizes = [len(place) for place in places]
+        padded = torch.zeros(len(own), max(sizes), dtype=own.dtype, device=self.device)
+        padded[:, : sizes[self.rank]] = own
+        with self._exchange("columns"):
+            found = self._all(padded)
+        whole = own.new_empty(len(own), sum(sizes))
+        for part, place, size in zip(found, places, sizes, strict=True):
+            whole[:, place] = part[:, :size].to(own)
+        return whole
 
     def place(self, own: int) -> tuple[int, int]:
         numbers = self.gathered(own)

@@ -15,7 +15,8 @@ EPS = torch.finfo(torch.float64).eps
 def several(request, tmp_path_factory):
     """What each rank of a group has found."""
     out = tmp_path_factory.mktemp("ranks") / "found"
-    names = CASES if request.param == 2 else ["FISTA, task", "LBFGS, logistic", "ProxNewton"]
+    three = ["FISTA, task", "LBFGS, logistic", "ProxNewton", "tasks, groups", "tasks, latent, auto"]
+    names = CASES if request.param == 2 else three
     ended(rank_cases.start(rank_cases.__file__, request.param, out, *names))
     return [torch.load(f"{out}-{rank}.pt") for rank in range(request.param)]
 
@@ -61,8 +62,8 @@ def test_ranks_solve_what_one_process_solves(several):
             apart = abs(found["objective"] - alone["objective"])
             assert apart <= found["gap"] + alone["gap"] + 1e3 * EPS * alone["objective"], name
         assert found["iterations"] == pytest.approx(alone["iterations"], rel=0.2), name
-    if "strengths" in several[0]:
-        found, alone = several[0]["strengths"], rank_cases.strengths("strengths", ALONE)
+    for name in {"strengths", "tasks, strengths"} & set(several[0]):
+        found, alone = several[0][name], rank_cases.strengths(name, ALONE)
         torch.testing.assert_close(found["solution"], alone["solution"], rtol=1e-9, atol=0)
 
 

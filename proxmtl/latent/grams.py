@@ -24,8 +24,8 @@ def sides(problem: LatentProblem) -> tuple[int, int, int]:
 
 
 def by_task(problem: LatentProblem | Problem, values: Tensor) -> list[Tensor]:
-    """Split score-shaped values into a vector for each task (views)."""
-    targets = problem.targets
+    """Split score-shaped values into a vector for each task of this process (views)."""
+    targets = problem.targets.own
     if targets.task_of is None:
         return list(values.unbind(1))
     sizes = torch.bincount(targets.task_of, minlength=targets.n_tasks)

@@ -289,6 +289,7 @@ class LatentMTL:
             reduction=self.reduction,
             like=torch.empty(0, dtype=design.dtype, device=design.device),
             ranks=design.ranks,
+            tasks=None if design.tasks is None else design.tasks.tolist(),
         )
 
     def _design(self, X: Features) -> Design:

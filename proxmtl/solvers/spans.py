@@ -304,12 +304,18 @@ def span_of(problem: Problem) -> Span:
     Raises
     ------
     UnsupportedError
-        If the loss couples the scores of a row: spans treat each label separately.
+        If the loss couples the scores of a row: spans treat each label separately. If tasks are
+        divided among ranks.
     """
     if problem.loss.coupled:
         raise UnsupportedError(
             f"{type(problem.loss).__name__} couples the scores of a sample, and descents along a "
             "path take each label by itself; minimize each problem instead, such as by FISTA."
+        )
+    if problem.design.tasks is not None:
+        raise UnsupportedError(
+            "tasks: are divided among ranks, and descents along a path need all of them; divide "
+            "the samples instead, or minimize each problem, such as by FISTA."
         )
     if "_span" not in problem.__dict__:
         problem.__dict__["_span"] = _cheapest(labelled(problem).in_units())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from torch import Tensor
 __all__ = ["ALONE", "ProcessRanks", "RankError", "Ranks"]
 
 T = TypeVar("T")
+J = TypeVar("J")
 
 SMALL = 1 << 13
 """Sums of at most so many numbers are gathered whole, which takes one message instead of two."""
@@ -95,7 +96,8 @@ class Ranks:
                     f"{name}: rank {rank} of {self.size} has none; start at most as many processes "
                     f"as there are {name}."
                 )
-        if sorted(sum(found, [])) != list(range(sum(map(len, found)))):
+        every = sorted(number for numbers in found for number in numbers)
+        if every != list(range(len(every))):
             raise ValueError(
                 f"{name}: the ranks have {found}; each number from 0 must be on exactly one."
             )
@@ -108,6 +110,32 @@ class Ranks:
     def agreed(self, decision: T | None) -> T | None:
         """Decision of the first rank that has taken one; None if no rank has."""
         return decision
+
+    def spread(self, jobs: Sequence[J], work: Callable[[Sequence[J]], Iterable[T]]) -> list[T]:
+        """Results of jobs that do not communicate, each done by one rank; the same on all.
+
+        A rank takes every ``size``-th job, so that neighbours, which often take about as long, are
+        on different ones. Where a job fails, the other ranks finish theirs first, and then all
+        raise.
+
+        Parameters
+        ----------
+        jobs : sequence
+            The same on all ranks.
+        work : callable
+            Maps the jobs of a rank to an iterable of one result for each, in their order, which can
+            be pickled.
+
+        Returns
+        -------
+        list
+            In the order of the jobs.
+        """
+        own: list[T] = []
+        with self.together():
+            own.extend(work(jobs[self.rank :: self.size]))
+        parts = self.gathered(own)
+        return [parts[n % self.size][n // self.size] for n in range(len(jobs))]
 
     def check_equal(self, name: str, value: Any) -> None:
         """Raise ``ValueError`` on all ranks unless an object is the same on all."""

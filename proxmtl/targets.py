@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
-from proxmtl.label_arrays import sample_weights, stacked, task_weights
+from proxmtl.label_arrays import read_classes, sample_weights, stacked, task_weights
 from proxmtl.label_coding import check_coding, check_zeros
 from proxmtl.ranks import ALONE, Ranks
 
@@ -204,7 +204,7 @@ class Targets:
         """
         like = torch.empty(0, dtype=torch.float64) if like is None else like
         with ranks.together():
-            own, weights = _read_classes(classes, n_classes, sample_weight, like)
+            own, weights = read_classes(classes, n_classes, sample_weight, like)
         ranks.check_equal("classes: number of classes", n_classes)
         counts = ranks.total(weights.to(torch.float64) @ own.to(torch.float64))
         if not bool((counts > 0).all()):
@@ -268,6 +268,17 @@ class Targets:
             return own
         whole = own.new_zeros(*own.shape[:-1], self.n_tasks)
         return whole.index_copy_(-1, self.tasks, own)
+
+    def whole(self, own: Tensor) -> Tensor:
+        """Values of the labels (N, M) of all ranks, from those of this process's labels."""
+        if self.tasks is None:
+            return self.ranks.concatenated(own)
+        return self.ranks.total(self.placed(own))
+
+    def among_tasks(self, tasks: Tensor, ranks: Ranks) -> Targets:
+        """Return the part (N, m) that one of several ranks has of labels (N, M)."""
+        labels, weights = self.labels[:, tasks], self.weights[:, tasks]
+        return replace(self, labels=labels, weights=weights, ranks=ranks, tasks=tasks)
 
     def broadcast(self, per_task: Tensor) -> Tensor:
         """Bring values of the tasks, shape (M,), to a shape that broadcasts with the labels."""
@@ -336,27 +347,6 @@ class Targets:
         else:
             low, high = (torch.full_like(counts, float(w)) for w in class_weight)
         return torch.where(self.labels > 0, self.broadcast(high), self.broadcast(low))
-
-
-def _read_classes(
-    classes: Array, n_classes: int, sample_weight: Array | None, like: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Indicators (N, C) of the classes, and weights (N,) of the samples: 0 for a missing class."""
-    given = as_float_tensor("classes", classes, like)
-    observed = ~torch.isnan(given)
-    index = torch.where(observed, given, 0.0)
-    if given.ndim != 1 or not len(given):
-        raise ValueError(f"classes: expected one class a sample, saw shape {tuple(given.shape)}.")
-    wrong = given[observed & ((index != index.floor()) | (index < 0) | (index >= n_classes))]
-    if wrong.numel():
-        raise ValueError(
-            f"classes: saw {wrong[0].item():g}; give whole numbers 0..{n_classes - 1}, NaN for "
-            "missing."
-        )
-    weights = observed.to(given)
-    if sample_weight is not None:
-        weights = weights * sample_weights(sample_weight, weights[:, None], None, like)[:, 0]
-    return torch.nn.functional.one_hot(index.to(torch.int64), n_classes).to(given), weights
 
 
 def check_reduction(reduction: Reduction) -> None:

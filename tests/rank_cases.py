@@ -164,7 +164,7 @@ LATENT = {
     "latent, paper": {"algorithm": "paper", "max_passes": 60},
     "latent, revived": {"init": "zero", "revive": True},
     "latent, tasks apart": {"kind": "task"},
-    "tasks, latent, auto": {"divided": "tasks"},
+    "tasks, latent": {"divided": "tasks"},
     "tasks, latent, own parts": {"own_strength": 0.5, "n_latents": "auto", "divided": "tasks"},
     "tasks, latent, paper": {"algorithm": "paper", "max_passes": 60, "divided": "tasks"},
     "tasks, latent, tasks apart": {"kind": "task", "divided": "tasks"},

@@ -11,14 +11,18 @@ from proxmtl.ranks import ALONE, ProcessRanks, Ranks
 EPS = torch.finfo(torch.float64).eps
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=["samples", "tasks", "three"])
 def several(request, tmp_path_factory):
     """What each rank of a group has found."""
     out = tmp_path_factory.mktemp("ranks") / "found"
-    three = ["FISTA, task", "LBFGS, logistic", "ProxNewton", "tasks, groups", "tasks, latent, auto"]
-    names = CASES if request.param == 2 else three
-    ended(rank_cases.start(rank_cases.__file__, request.param, out, *names))
-    return [torch.load(f"{out}-{rank}.pt") for rank in range(request.param)]
+    names = {
+        "samples": [name for name in CASES if not name.startswith("tasks")],
+        "tasks": [name for name in CASES if name.startswith("tasks")],
+        "three": ["FISTA, task", "LBFGS, logistic", "ProxNewton", "tasks, groups", "tasks, latent"],
+    }[request.param]
+    size = 3 if request.param == "three" else 2
+    ended(rank_cases.start(rank_cases.__file__, size, out, *names))
+    return [torch.load(f"{out}-{rank}.pt") for rank in range(size)]
 
 
 @pytest.mark.timeout(280)

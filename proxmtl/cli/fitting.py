@@ -13,6 +13,7 @@ from proxmtl.cli.ranks import together
 from proxmtl.cli.run import model_room
 from proxmtl.io import new_run_folder, write_text
 from proxmtl.io.outputs import room
+from proxmtl.ranks import ALONE
 from proxmtl.row_sources import rows_of
 from proxmtl.sources import sources_read
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from proxmtl.cli.options import MatchOptions, RunOptions, SampleOptions, SplitOptions
     from proxmtl.estimators.base import LinearModel
     from proxmtl.groups import Groups
+    from proxmtl.ranks import Ranks
     from proxmtl.sources import Source
 
 __all__ = ["Fitting", "fitting"]
@@ -42,6 +44,7 @@ class Fitting:
     train: NDArray[Any]
     test: NDArray[Any]
     parts: Parts
+    ranks: Ranks
     _staging: Path
     _out: Path
     _split: SplitOptions
@@ -92,6 +95,8 @@ def fitting(
     run: RunOptions,
     *,
     latent: bool,
+    by_tasks: bool = False,
+    apart: bool = False,
 ) -> Iterator[Fitting]:
     """Read the samples and split them; what the block writes becomes the run folder.
 
@@ -101,17 +106,21 @@ def fitting(
         File of groups.
     latent
         Whether the groups are for the latent model, which takes no group of weight 0.
+    by_tasks
+        Whether several ranks divide the attributes among themselves, and not the rows.
+    apart
+        Whether each of several ranks fits by itself, on all rows.
     """
     with (
         Parts() as parts,
-        together(run.out) as (ranks, out),
+        together(run.out, apart=apart) as (ranks, out),
         new_run_folder(out, force=run.force) as staging,
         sources_read() as sources,
     ):
         with ranks.together():
-            data = match.read(samples, ranks)
+            data = match.read(samples, ALONE if apart else ranks, by_tasks=by_tasks)
         grouping = read_groups(
             groups, data.names, data.record["attributes_left_out"], latent=latent
         )
         train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
-        yield Fitting(data, grouping, train, test, parts, staging, out, split, sources)
+        yield Fitting(data, grouping, train, test, parts, ranks, staging, out, split, sources)

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
     from proxmtl.ranks import Ranks
 
-__all__ = ["TOGETHER", "check_command", "first", "together"]
+__all__ = ["TOGETHER", "check_command", "first", "several", "together"]
 
-TOGETHER = ("fit",)
+TOGETHER = ("fit", "tune")
 """Commands that ranks run together."""
+LONGEST = 7 * 24 * 60.0
+"""Minutes that a rank waits for the fits of others where it does not exchange anything inside."""
 
 
 def _rank() -> tuple[int, int]:
@@ -32,6 +34,11 @@ def first() -> bool:
     return _rank()[0] == 0
 
 
+def several() -> bool:
+    """Whether this process is one of several."""
+    return _rank()[1] > 1
+
+
 def check_command(name: str | None) -> None:
     """Raise ``ValueError`` if several processes run a command that is for one."""
     _, size = _rank()
@@ -43,17 +50,24 @@ def check_command(name: str | None) -> None:
 
 
 @contextlib.contextmanager
-def together(out: Path) -> Iterator[tuple[Ranks, Path]]:
+def together(out: Path, *, apart: bool = False) -> Iterator[tuple[Ranks, Path]]:
     """Join the other processes; give the ranks, and where this one writes its run.
 
     The first rank writes what was asked for, others what is thrown away.
-    """
-    from proxmtl.ranks import ALONE, ProcessRanks  # noqa: PLC0415 - imports torch
 
-    if _rank()[1] == 1:
+    Parameters
+    ----------
+    out
+        The run folder.
+    apart
+        Whether each rank fits by itself, for which the others wait as long as it takes.
+    """
+    from proxmtl.ranks import ALONE, MINUTES, ProcessRanks  # noqa: PLC0415 - imports torch
+
+    if not several():
         yield ALONE, out
         return
-    ranks = ProcessRanks.join()
+    ranks = ProcessRanks.join(minutes=LONGEST if apart else MINUTES)
     if ranks.rank == 0:
         yield ranks, out
         return

@@ -337,14 +337,14 @@ class _Null:
 
 def _products(problem: Problem, residuals: Tensor) -> Tensor:
     """Inner products of the tasks' residuals, (M, M)."""
-    targets, ranks = problem.targets, problem.data.ranks
+    targets = problem.targets
     if targets.task_of is not None:
         return torch.diag(targets.per_task(residuals.square()))
     if targets.tasks is None:
-        return ranks.total(residuals.T @ residuals)
+        return targets.ranks.total(residuals.T @ residuals)
     found = residuals.new_zeros(targets.n_tasks, targets.n_tasks)
     for block in torch.split(residuals, max(1, PIECE_ELEMENTS // targets.n_tasks)):
-        whole = ranks.total(targets.placed(block))
+        whole = targets.whole(block)
         found += whole.T @ whole
     return found
 

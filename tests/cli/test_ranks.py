@@ -26,7 +26,9 @@ def data(tmp_path_factory):
     (folder / "shards").mkdir()
     for number, (start, stop) in enumerate([(0, 30), (30, 170), (170, N)]):
         np.save(folder / "shards" / f"part-{number}.npy", X[start:stop])
-    pd.DataFrame(Y.astype(int), columns=list("abcd")).to_csv(folder / "labels.csv", index=False)
+    table = pd.DataFrame(Y.astype(int), columns=list("abcd")).astype(object)
+    table.iloc[[3, 100]] = ""  # nothing is known of these rows
+    table.to_csv(folder / "labels.csv", index=False)
     return folder
 
 
@@ -37,8 +39,22 @@ def arguments(data, out, *more):
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize(
     "options",
-    [("--single-task", "0.01", "--tol", "1e-12"), ("--memory", "20kB"), ("--groups", "auto")],
-    ids=["alone", "latent, read block by block", "groups found"],
+    [
+        ("--single-task", "0.01", "--tol", "1e-12"),
+        ("--memory", "20kB"),
+        ("--groups", "auto"),
+        ("--single-task", "0.01", "--tol", "1e-12", "--divide", "tasks"),
+        ("--memory", "20kB", "--groups", "auto", "--divide", "tasks"),
+        ("--auto", "--divide", "tasks"),
+    ],
+    ids=[
+        "alone",
+        "latent, read block by block",
+        "groups found",
+        "alone, by tasks",
+        "latent, by tasks",
+        "searched, by tasks",
+    ],
 )
 def test_two_ranks_fit_the_model_of_one(data, tmp_path, options):
     alone = CliRunner().invoke(app, [*map(str, arguments(data, tmp_path / "one", *options))])
@@ -54,6 +70,43 @@ def test_two_ranks_fit_the_model_of_one(data, tmp_path, options):
     assert read[0]["inputs"] == read[1]["inputs"] or "--memory" not in options
     # the second rank wrote nowhere
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+TUNE = ("--points", "3", "--max-passes", "20", "--folds", "2", "--holdout", "0.1")
+
+
+def tuning(data, out, *more):
+    return ["tune", *arguments(data, out)[1:], *TUNE, *more]
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("options", [(), ("--model", "ridge", "--method", "grid")])
+def test_two_ranks_tune_as_one(data, tmp_path, options):
+    """The same trials, to the last digit that is written, in the same order; the same model."""
+    kept = "--trials", tmp_path / "kept"
+    ended(rank_cases.start("proxmtl", 2, *tuning(data, tmp_path / "two", *options, *kept)))
+    files = {path.name for path in (tmp_path / "kept").iterdir()}
+    alone = CliRunner().invoke(app, [*map(str, tuning(data, tmp_path / "one", *options))])
+    assert alone.exit_code == 0, alone.output
+    one, two = ((tmp_path / name / "trials.csv").read_text() for name in ("one", "two"))
+    assert one == two
+    assert len(files) == len(one.splitlines())  # a file for each, and that of the settings
+    found = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(found[1][name], value)
+    # what was kept is taken up, and what is lacking is fitted again
+    (tmp_path / "kept" / "candidate_0001_split_01.safetensors").unlink()
+    ended(rank_cases.start("proxmtl", 2, *tuning(data, tmp_path / "again", *options, *kept)))
+    assert (tmp_path / "again" / "trials.csv").read_text() == one
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == files
+
+
+@pytest.mark.timeout(280)
+def test_hypergradients_are_for_one_process(data, tmp_path):
+    given = ["tune", *arguments(data, tmp_path / "run", "--model", "ridge")[1:]]
+    for error in ended(rank_cases.start("proxmtl", 2, *given), [2, 2]):
+        assert "hypergradients are followed one after another" in error
 
 
 @pytest.mark.timeout(280)

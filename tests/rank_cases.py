@@ -164,6 +164,8 @@ LATENT = {
     "latent, paper": {"algorithm": "paper", "max_passes": 60},
     "latent, revived": {"init": "zero", "revive": True},
     "latent, tasks apart": {"kind": "task"},
+    "latent, gram": {"algorithm": "gram"},
+    "latent, gram, tasks apart": {"algorithm": "gram", "kind": "task", "own_strength": 0.5},
     "tasks, latent": {"divided": "tasks"},
     "tasks, latent, own parts": {"own_strength": 0.5, "n_latents": "auto", "divided": "tasks"},
     "tasks, latent, paper": {"algorithm": "paper", "max_passes": 60, "divided": "tasks"},

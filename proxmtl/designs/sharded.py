@@ -217,6 +217,14 @@ class ShardedDesign(Design):
         X = self.ranks.concatenated(self.own.samples(task, entries))
         return X @ X.T
 
+    def samples(self, task: int, entries: Tensor) -> Tensor:
+        """Features of samples of this rank."""
+        return self.own.samples(task, entries)
+
+    @property
+    def has_samples(self) -> bool:
+        return self.tasks is None and self._agreed("samples", self.own.has_samples)
+
     def figure(self) -> float | None:
         return self.own.known_figure
 

@@ -35,6 +35,7 @@ def bench(monkeypatch):
         "joint_passes",
         "one_read",
         "overlap_scale",
+        "ranks",
         "reliability",
         "run_engine",
         "stream_sgd",

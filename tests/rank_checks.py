@@ -192,7 +192,7 @@ def check_moments():
         assert found.constant[2]
 
 
-def check_tasks():
+def check_tasks(folder):
     X, Y = classification(N, 6, M)
     own = pm.SharedDesign(X)
 
@@ -216,6 +216,16 @@ def check_tasks():
         pm.Problem(pm.SquaredHinge(), divided([1, 0, 3], [2]), posed.targets, ELASTIC)
     with pytest.raises(pm.UnsupportedError, match="needs all tasks, and they are divided"):
         pm.minimize(posed.with_regularizers(pm.SquaredFrobenius(0.1)), pm.LBFGS())
+
+    def run(iterations, kept=None):
+        posed = problem(ranks, ELASTIC, divided="tasks")
+        return pm.minimize(
+            posed, pm.FISTA(), stop=pm.MaxIterations(iterations), checkpoint=kept
+        ).solution
+
+    kept = Checkpoint(folder / "tasks", seconds=1000)
+    run(4, kept)
+    assert torch.equal(run(9, kept), run(9))
 
 
 def check_spread():
@@ -262,7 +272,7 @@ def check_cross_validation(folder):
 folder = Path(sys.argv[1])
 for check in (check_sums, check_errors_are_raised_on_all, check_all_stop_together,
               check_solves_that_differ_raise, check_points_that_differ_raise, check_moments,
-              check_tasks, check_spread, lambda: check_cross_validation(folder),
+              lambda: check_tasks(folder), check_spread, lambda: check_cross_validation(folder),
               lambda: check_estimators(folder), lambda: check_checkpoints(folder)):  # fmt: skip
     check()
     ranks.gathered(check.__name__)  # all ranks have passed it

@@ -78,13 +78,14 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         super().__init__()
         if n_features < 1 or n_tasks < 1:
             raise ValueError(f"n_features, n_tasks: got {n_features}, {n_tasks}; use at least 1.")
-        own = None if tasks is None else torch.tensor([*tasks], dtype=torch.int64, device=device)
-        if own is not None and not (
-            distributed and len(own) and 0 <= own.min() <= own.max() < n_tasks
+        numbers = None if tasks is None else list(tasks)
+        own = None if numbers is None else torch.tensor(numbers, device=device)
+        if numbers is not None and not (
+            distributed and numbers and min(numbers) >= 0 and max(numbers) < n_tasks
         ):
             raise ValueError(
-                f"tasks: got {[*own.tolist()][:6]}, distributed={distributed}; give some of the "
-                f"numbers 0..{n_tasks - 1}, of a distributed run."
+                f"tasks: got {numbers[:6]}, distributed={distributed}; give some of the numbers "
+                f"0..{n_tasks - 1}, of a distributed run."
             )
         self.register_buffer("tasks", own, persistent=False)
         self.n_features, self.n_tasks = n_features, n_tasks
@@ -126,7 +127,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         return self._scores(features, self.coef)
 
     def _scores(self, features: Tensor, coef: Tensor) -> Tensor:
-        intercept = self.intercept
+        intercept: Tensor | None = self.intercept
         if self.tasks is not None:
             coef = coef[:, self.tasks]
             intercept = None if intercept is None else intercept[self.tasks]

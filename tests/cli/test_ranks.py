@@ -109,6 +109,13 @@ def test_hypergradients_are_for_one_process(data, tmp_path):
         assert "hypergradients are followed one after another" in error
 
 
+def test_what_cannot_be_divided_raises(data, tmp_path):
+    given = arguments(data, tmp_path / "run", "--divide", "columns")
+    result = CliRunner().invoke(app, [*map(str, given)])
+    assert result.exit_code == 2
+    assert "--divide: got 'columns'; use 'rows' or 'tasks'" in result.output
+
+
 @pytest.mark.timeout(280)
 def test_an_error_of_one_rank_is_told_by_all(data, tmp_path):
     bad = tmp_path / "bad"

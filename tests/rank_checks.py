@@ -128,7 +128,7 @@ def check_checkpoints(folder):
             shutil.copy(path, kept.folder)
     ranks.gathered("undone")
     seen = kept.load({}, ranks)
-    assert seen["iteration"] == 4
+    assert seen["state"]["iteration"] == 4
     assert torch.equal(run(9).solution, whole.solution)
     with pytest.raises(ValueError, match=r"writes: 60\.0 on rank 0, and None on rank 1"):
         pm.minimize(

@@ -85,6 +85,15 @@ def fit(
             rich_help_panel=_SOLVER,
         ),
     ] = None,
+    checkpoint: Annotated[
+        float,
+        typer.Option(
+            help="Seconds between two writes of what is done of the fit, from which the same "
+            "command goes on.",
+            min=0,
+            rich_help_panel=_SOLVER,
+        ),
+    ] = 60.0,
     split: options.SplitOptions,
     match: options.MatchOptions,
     run: options.RunOptions,
@@ -150,7 +159,16 @@ def fit(
         raise ValueError(f"tol: got {tol}; give a number >= 0.")
     LatentMTL(**of_latent, **strengths.papers())
     console = make_console()
-    with fitting(samples, match, None if find else groups, split, run, latent=grouped) as work:
+    with fitting(
+        samples,
+        match,
+        None if find else groups,
+        split,
+        run,
+        latent=grouped,
+        options=ctx.params,
+        seconds=checkpoint,
+    ) as work:
         chosen = "auto" if find else work.groups
         common: dict[str, Any] = {
             "class_weight": "balanced" if balanced else None,
@@ -176,7 +194,7 @@ def fit(
             work.room(K if isinstance(K, int) else None, own=grouped),
             fit_progress("Fitting", max_passes) as callback,
         ):
-            model.fit(*work.fitted, callback=callback)
+            model.fit(*work.fitted, callback=callback, checkpoint=work.checkpoint)
         found = getattr(model, "groups_", None) if find else work.groups
         outcome = work.write(model, "fit", found)
     show_outcome(console, outcome, run.out)

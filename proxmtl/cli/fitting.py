@@ -11,13 +11,14 @@ from proxmtl.cli.outcome import Outcome, write_fitted
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.ranks import together
 from proxmtl.cli.run import model_room
+from proxmtl.cli.unfinished import Unfinished
 from proxmtl.io import new_run_folder, write_text
 from proxmtl.io.outputs import room
 from proxmtl.row_sources import rows_of
 from proxmtl.sources import sources_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from proxmtl.cli.options import MatchOptions, RunOptions, SampleOptions, SplitOptions
     from proxmtl.estimators.base import LinearModel
     from proxmtl.groups import Groups
+    from proxmtl.io import Checkpoint
     from proxmtl.sources import Source
 
 __all__ = ["Fitting", "fitting"]
@@ -46,6 +48,8 @@ class Fitting:
     _out: Path
     _split: SplitOptions
     _sources: list[Source]
+    checkpoint: Checkpoint | None
+    """Of the fit; None if nothing is kept of it."""
 
     @property
     def fitted(self) -> tuple[Any, NDArray[np.float64]]:
@@ -92,6 +96,8 @@ def fitting(
     run: RunOptions,
     *,
     latent: bool,
+    options: Mapping[str, object] | None = None,
+    seconds: float = 60.0,
 ) -> Iterator[Fitting]:
     """Read the samples and split them; what the block writes becomes the run folder.
 
@@ -101,17 +107,32 @@ def fitting(
         File of groups.
     latent
         Whether the groups are for the latent model, which takes no group of weight 0.
+    options
+        Of a command that goes on where it was, by the names of its parameters.
+    seconds
+        Between two writes of what such a command has done.
     """
-    with (
-        Parts() as parts,
-        together(run.out) as (ranks, out),
-        new_run_folder(out, force=run.force) as staging,
-        sources_read() as sources,
-    ):
+    with Parts() as parts, together(run.out) as (ranks, out), contextlib.ExitStack() as stack:
         with ranks.together():
+            unfinished = None if options is None else Unfinished(run.out, ranks)
+            staging = stack.enter_context(new_run_folder(out, force=run.force))
+            sources = stack.enter_context(sources_read())
             data = match.read(samples, ranks)
-        grouping = read_groups(
-            groups, data.names, data.record["attributes_left_out"], latent=latent
-        )
-        train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
-        yield Fitting(data, grouping, train, test, parts, staging, out, split, sources)
+            left_out = data.record["attributes_left_out"]
+            grouping = read_groups(groups, data.names, left_out, latent=latent)
+            train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
+        with contextlib.ExitStack() as keeping:
+            checkpoint = None
+            if unfinished is not None and options is not None:
+                checkpoint = keeping.enter_context(
+                    unfinished.checkpoint(options, sources, seconds=seconds, force=run.force)
+                )
+            yield Fitting(
+                data, grouping, train, test, parts, staging, out, split, sources, checkpoint
+            )
+        if unfinished is not None:
+            unfinished.done()
+        with ranks.together():
+            stack.close()
+        if unfinished is not None:
+            unfinished.remove()

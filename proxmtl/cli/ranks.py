@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from proxmtl.ranks import Ranks
 
-__all__ = ["TOGETHER", "check_command", "first", "together"]
+__all__ = ["TOGETHER", "check_command", "first", "speaks", "together"]
 
 TOGETHER = ("fit",)
 """Commands that ranks run together."""
@@ -30,6 +31,20 @@ def _rank() -> tuple[int, int]:
 def first() -> bool:
     """Whether this process speaks, and writes: it is alone, or the first of several."""
     return _rank()[0] == 0
+
+
+def speaks(error: BaseException) -> bool:
+    """Whether this process says an error, which another one may say, too.
+
+    The first says all; others what they alone know: not what another rank has told them, and not
+    what is wrong with the arguments, which are the same for all.
+    """
+    if first():
+        return True
+    found = sys.modules.get("proxmtl.ranks")
+    if found is None or not found.joined():
+        return not isinstance(error, ValueError | TypeError)
+    return not isinstance(error.__cause__, found.Told)
 
 
 def check_command(name: str | None) -> None:

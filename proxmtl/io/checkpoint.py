@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class Checkpoint:
     seconds : float
         Time between two writes. A state takes some times the memory of the parameter, and for most
         solvers two or three times that of the scores.
+    begin : callable, optional
+        Called before each write into the folder, which exists.
 
     Raises
     ------
@@ -55,12 +57,19 @@ class Checkpoint:
     of: Mapping[str, object] | None = None
     """What a part belongs to, by name; None for a checkpoint that stands alone."""
 
-    def __init__(self, folder: str | Path, *, seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        seconds: float = 60.0,
+        begin: Callable[[], None] | None = None,
+    ) -> None:
         if not seconds >= 0:
             raise ValueError(f"seconds: got {seconds}; it must be >= 0.")
         self.folder, self.seconds = Path(folder), seconds
         self._last = 0.0
         self._least = 0.0
+        self._begin = begin
 
     def part(self, name: str, of: Mapping[str, object]) -> Checkpoint:
         """Checkpoint of a part of a computation, in a subfolder.
@@ -72,7 +81,7 @@ class Checkpoint:
         of : mapping
             What the computation is, as the ``identity`` of :meth:`load`.
         """
-        part = Checkpoint(self.folder / name, seconds=self.seconds)
+        part = Checkpoint(self.folder / name, seconds=self.seconds, begin=self._begin)
         part.of, part._least = of, WORTH * self.seconds
         return part
 
@@ -171,6 +180,8 @@ class Checkpoint:
         self._last = seconds
         with ranks.together():
             self.folder.mkdir(parents=True, exist_ok=True)
+            if self._begin is not None:
+                self._begin()
             name = f"rank-{ranks.rank}-of-{ranks.size}-iteration-{iteration}.pt"
             with atomic_path(self.folder / name) as temporary:
                 content = {"fields": dict(fields), "identity": _described(identity)}

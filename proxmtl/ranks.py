@@ -153,8 +153,9 @@ class ProcessRanks(Ranks):
     ) -> Ranks:
         """Join the processes that torchrun has started, or whose environment names them.
 
-        Without torchrun, RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say the same; under Slurm
-        ``srun torchrun`` sets them, or a line of the batch script.
+        Without torchrun, RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say the same. Under Slurm
+        ``srun`` gives the first two (SLURM_PROCID, SLURM_NTASKS), and the batch script exports the
+        others.
 
         Parameters
         ----------
@@ -176,13 +177,18 @@ class ProcessRanks(Ranks):
             If the other processes do not join in time.
         """
         launched = dist.is_available() and dist.is_torchelastic_launched()
-        if not launched and not _named_by_environment():
+        named = _named_by_environment()
+        if not launched and named is None:
             return ALONE
         if device is None:
             device = "cuda" if backend == "nccl" else "cpu"
         if not dist.is_initialized():
+            # torchrun's own variables are read by torch, which knows more of them
+            rank, size = (-1, -1) if launched or named is None else named
             try:
-                dist.init_process_group(backend, timeout=timedelta(minutes=minutes))
+                dist.init_process_group(
+                    backend, timeout=timedelta(minutes=minutes), rank=rank, world_size=size
+                )
                 atexit.register(_leave)
             except (RuntimeError, ValueError) as error:
                 raise RankError(
@@ -302,8 +308,13 @@ def _leave() -> None:
         dist.destroy_process_group()
 
 
-def _named_by_environment() -> bool:
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
+def _named_by_environment() -> tuple[int, int] | None:
+    """Number of this process, and number of processes, where a first one is named."""
+    for names in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        if "MASTER_ADDR" in os.environ and all(name in os.environ for name in names):
+            rank, size = (int(os.environ[name]) for name in names)
+            return rank, size
+    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -22,10 +22,12 @@ TOGETHER = ("fit",)
 
 def _rank() -> tuple[int, int]:
     """Number of this process, and number of processes, by the environment."""
-    try:
-        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    except (KeyError, ValueError):
-        return 0, 1
+    for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        # a process of Slurm that is alone has these numbers, too, and no first one's address
+        if rank == "RANK" or "MASTER_ADDR" in os.environ:
+            with contextlib.suppress(KeyError, ValueError):
+                return int(os.environ[rank]), int(os.environ[size])
+    return 0, 1
 
 
 def first() -> bool:

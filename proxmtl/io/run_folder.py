@@ -247,10 +247,13 @@ def _named_after(target: Path, suffix: str) -> str:
 def unfinished_folder(path: str | Path) -> Path:
     """Path of the folder that keeps what is done of a run, where new_run_folder works.
 
-    It lies in the run folder where that is there, and beside it otherwise; it is no leftover.
+    It lies in the run folder where that was there before, and beside it otherwise; it is no
+    leftover.
     """
     target = Path(os.path.realpath(path))
-    return (target if target.is_dir() else target.parent) / _named_after(target, "fit")
+    name = _named_after(target, "fit")
+    beside = target.parent / name
+    return target / name if target.is_dir() and not beside.exists() else beside
 
 
 def _seal(staging: Path) -> None:

@@ -70,9 +70,18 @@ def test_an_error_of_one_rank_is_told_by_all(data, tmp_path):
     assert "part-2.npy" in second
     assert "rank 1: X: not finite" in first
     assert not (tmp_path / "run").exists()
+    # what all ranks see is said once, and what the first alone sees is not said by others
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "note").touch()
+    for out in ("run", "other"):
+        given = arguments(data, tmp_path / out, "--holdout", "0.999")
+        first, second = ended(rank_cases.start("proxmtl", 2, *given), [2, 2])
+        assert ("not a run that may be replaced" if out == "run" else "--holdout 0.999") in first
+        assert not second
 
 
 @pytest.mark.timeout(280)
 def test_other_commands_are_for_one_process(data, tmp_path):
-    errors = ended(rank_cases.start("proxmtl", 2, "inspect", tmp_path), [2, 2])
-    assert all("inspect: runs in one process, and this is one of 2" in each for each in errors)
+    first, second = ended(rank_cases.start("proxmtl", 2, "inspect", tmp_path), [2, 2])
+    assert "inspect: runs in one process, and this is one of 2" in first
+    assert not second  # what is wrong with the arguments is said once

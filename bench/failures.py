@@ -20,6 +20,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -199,8 +200,8 @@ class Run:
     def said(self) -> str:
         """The first sentence about the failure on its standard error."""
         self.log.seek(0)
-        lines = [line.strip() for line in self.log if "Error: " in line and "elastic" not in line]
-        return lines[0][lines[0].find("Error: ") + 7 :][:240] if lines else ""
+        found = [re.search(r"(?<!Failed)(Error: (?!\s)|Stopped).*", line) for line in self.log]
+        return next((each[0].removeprefix("Error: ")[:240] for each in found if each), "")
 
 
 def _parent(stat: Path) -> int | None:
@@ -300,14 +301,14 @@ def strike(failure: Failure, folder: Path, whole: Outcome, draw: random.Random) 
         row |= {"said": run.said(), "code": run.process.returncode}
         if failure.act is _gone:
             (folder / "away.npy").rename(folder / "1" / "part-1.npy")
-        row["seconds more"] = round(time.monotonic() - run.begin - whole["seconds"], 1)
-        row["again"] = 0
+        begin, row["again"] = run.begin, 0
         while run.process.returncode != 0 and row["again"] < 3:
             row["again"] += 1
             run = Run(folder, way.lines(out, 0))
             run.ended()
             if "already holds a run" in run.said():  # it was whole when the failure came
                 break
+        row["seconds more"] = round(time.monotonic() - begin - whole["seconds"], 1)
         try:
             found = way.result(out)
             row["same"] = found.keys() == whole["result"].keys() and all(

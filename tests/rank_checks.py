@@ -13,6 +13,7 @@ from strategies import classification
 import proxmtl as pm
 from proxmtl.io import Checkpoint, open_shards
 from proxmtl.ranks import SMALL, ProcessRanks, RankError
+from proxmtl.solvers import quasi_newton
 
 ranks = ProcessRanks.join(minutes=1)
 FIRST = ranks.rank == 0
@@ -139,6 +140,34 @@ def check_checkpoints(folder):
         )
 
 
+def check_tasks_of_lbfgs_are_decided_by_all_samples():
+    """Whether a task rests, or its step overflows, may be seen by one rank alone."""
+    X, Y = classification(N, 6, M)
+    design = pm.ShardedDesign(pm.SharedDesign(X, intercept=True), ranks)
+    posed = pm.Problem.of(design, Y, [pm.SquaredFrobenius(0.5)])
+    shape = posed.zeros().shape
+    # gap = |g|^2 / (4 ridge) + |sum of the residuals| * largest score, over the samples of all
+    scores, residuals = (torch.full((N, M), value, dtype=torch.float64) for value in (1.0, 0.01))
+    scores[0, 0] = 5.0 + ranks.rank
+    grad = torch.ones(shape, dtype=torch.float64)
+    expected = torch.full((M,), 6 / 2 + 0.02 * N, dtype=torch.float64)
+    expected[0] += 0.02 * N * 5.0
+    torch.testing.assert_close(quasi_newton._gaps(posed, grad, scores, residuals), expected)
+
+    X = X.double()
+    X[0, 0] = 1.0 if FIRST else 1e200  # times the step it overflows
+    design = pm.ShardedDesign(pm.SharedDesign(X, intercept=True), ranks)
+    step = torch.zeros(shape, dtype=torch.float64)
+    step[0, 0], step[1, 1] = 1e150, 1.0
+    before = torch.zeros(shape, dtype=torch.float64), scores, grad, torch.ones(M).double()
+    line, _ = quasi_newton._Line.along(
+        pm.Problem.of(design, Y, [pm.SquaredFrobenius(0.5)]), step, before, None
+    )
+    assert line.slope.tolist() == [0.0, 1.0, 0.0, 0.0]
+    assert not line.move[:, 0].any()
+    assert line.move[:, 1].any()
+
+
 def check_all_stop_together():
     posed = problem(ranks, ELASTIC)
     # each rank counts its own iterations, and only one asks to stop
@@ -192,7 +221,8 @@ def check_moments():
 
 
 folder = Path(sys.argv[1])
-for check in (check_sums, check_errors_are_raised_on_all, check_all_stop_together,
+for check in (check_sums, check_tasks_of_lbfgs_are_decided_by_all_samples,
+              check_errors_are_raised_on_all, check_all_stop_together,
               check_solves_that_differ_raise, check_points_that_differ_raise, check_moments,
               lambda: check_estimators(folder), lambda: check_checkpoints(folder)):  # fmt: skip
     check()

@@ -221,28 +221,24 @@ Act = Callable[[Run, int, Path], float]
 """Strikes a worker of a run on inputs in a folder; returns for how long it paused the run."""
 
 
-def _kill(run: Run, victim: int, folder: Path) -> float:
-    del run, folder
+def _kill(_run: Run, victim: int, _folder: Path) -> float:
     os.kill(victim, signal.SIGKILL)
     return 0.0
 
 
-def _hang(run: Run, victim: int, folder: Path) -> float:
-    del run, folder
+def _hang(_run: Run, victim: int, _folder: Path) -> float:
     os.kill(victim, signal.SIGSTOP)
     return 0.0
 
 
-def _slow(run: Run, victim: int, folder: Path) -> float:
-    del run, folder
+def _slow(_run: Run, victim: int, _folder: Path) -> float:
     os.kill(victim, signal.SIGSTOP)
     time.sleep(3.0)
     os.kill(victim, signal.SIGCONT)
     return 3.0
 
 
-def _gone(run: Run, victim: int, folder: Path) -> float:
-    del run, victim
+def _gone(_run: Run, _victim: int, folder: Path) -> float:
     (folder / "1" / "part-1.npy").rename(folder / "away.npy")
     return 0.0
 

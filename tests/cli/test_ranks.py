@@ -1,6 +1,9 @@
 """Commands that several processes run together."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -54,6 +57,28 @@ def test_two_ranks_fit_the_model_of_one(data, tmp_path, options):
     assert read[0]["inputs"] == read[1]["inputs"] or "--memory" not in options
     # the second rank wrote nowhere
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.timeout(280)
+def test_torchrun_starts_a_killed_rank_again_and_the_fit_goes_on(data, tmp_path):
+    options = ("--memory", "20kB", "--max-passes", "40", "--tol", "1e-12", "--checkpoint", "0")
+    ended(rank_cases.start("proxmtl", 2, *arguments(data, tmp_path / "whole", *options)))
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, "--max-restarts=1", rank_cases.HERE / "rank_killed.py",
+         *arguments(data, tmp_path / "run", *options)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "400"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Note: goes on with the fit that is kept in") == 1  # by one rank
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[key], two[key]) for key in one)
+    # two ranks kept their states in one folder, which is gone
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "whole"]
 
 
 @pytest.mark.timeout(280)

@@ -35,6 +35,9 @@ class Hosts:
         self.processes = []
 
     def __enter__(self):
+        for left in Path("/run/netns").glob("proxmtl-*-*"):  # by a run that was killed
+            if not Path("/proc", left.name.split("-")[1]).exists():
+                subprocess.run(["ip", "netns", "del", left.name], check=False, capture_output=True)
         try:
             for name in self.names:
                 _ip("netns", "add", name)

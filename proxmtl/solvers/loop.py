@@ -102,9 +102,8 @@ def run(
         if snapshot is None:
             # only this number is kept of the first state, which then can be freed
             loop.claim = solver.start_claim(loop.view, state)
-        last, best, progress, decision = loop.descend(
-            state, None if snapshot is None else snapshot.best
-        )
+        lowest_state: Any = None if snapshot is None else snapshot.best
+        last, best, progress, decision = loop.descend(state, lowest_state)
     if keeper is not None and keeper.due(progress.seconds, ended=True):
         loop.keep(last, best, progress)
     candidates: list[Candidate[X]] = []

@@ -61,7 +61,7 @@ def test_two_ranks_fit_the_model_of_one(data, tmp_path, options):
 
 @pytest.mark.timeout(280)
 def test_torchrun_starts_a_killed_rank_again_and_the_fit_goes_on(data, tmp_path):
-    options = ("--memory", "20kB", "--max-passes", "40", "--tol", "1e-12", "--checkpoint", "0")
+    options = ("--memory", "20kB", "--max-passes", "15", "--tol", "1e-12", "--checkpoint", "0")
     ended(rank_cases.start("proxmtl", 2, *arguments(data, tmp_path / "whole", *options)))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
@@ -99,9 +99,10 @@ def test_an_error_of_one_rank_is_told_by_all(data, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "note").touch()
     for out in ("run", "other"):
-        given = arguments(data, tmp_path / out, "--holdout", "0.999")
+        labels = data / ("labels.csv" if out == "run" else "none.csv")
+        given = arguments(data, tmp_path / out, "--labels", labels)
         first, second = ended(rank_cases.start("proxmtl", 2, *given), [2, 2])
-        assert ("not a run that may be replaced" if out == "run" else "--holdout 0.999") in first
+        assert ("not a run that may be replaced" if out == "run" else "none.csv") in first
         assert not second
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["ALONE", "ProcessRanks", "RankError", "Ranks"]
+__all__ = ["ALONE", "ProcessRanks", "RankError", "Ranks", "Told", "joined"]
 
 T = TypeVar("T")
 J = TypeVar("J")
@@ -26,6 +26,14 @@ MINUTES = 5.0
 
 class RankError(RuntimeError):
     """Another rank failed, or does not answer, or computes something else."""
+
+
+class Told(Exception):  # noqa: N818 - a cause, never raised itself
+    """Cause of an error that another rank raises, too, and reports."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(f"raised by rank {rank}")
+        self.rank = rank
 
 
 class Ranks:
@@ -142,14 +150,20 @@ class Ranks:
         values = self.gathered(value)
         for rank, other in enumerate(values):
             if other != values[0]:
-                raise ValueError(f"{name}: {values[0]} on rank 0, and {other} on rank {rank}.")
+                raise ValueError(
+                    f"{name}: {values[0]} on rank 0, and {other} on rank {rank}."
+                ) from (Told(0) if self.rank else None)
 
     def check_same(self, name: str, value: Tensor) -> None:
         """Raise :class:`RankError` unless a tensor is the same on all ranks, bit by bit."""
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Raise on all ranks if the block raises on one; the block must not communicate."""
+        """Raise on all ranks if the block raises on one; the block must not communicate.
+
+        Ranks on which it does not raise :class:`RankError`. That, and an error which an earlier
+        rank raises in the same words, has the cause :class:`Told`.
+        """
         yield
 
 
@@ -180,7 +194,7 @@ class ProcessRanks(Ranks):
     def __init__(
         self, group: dist.ProcessGroup | None = None, device: str | torch.device = "cpu"
     ) -> None:
-        if not (dist.is_available() and dist.is_initialized()):
+        if not joined():
             raise ValueError(
                 "ranks: torch.distributed is not initialised; start the program with torchrun and "
                 "call ProcessRanks.join()."
@@ -198,8 +212,9 @@ class ProcessRanks(Ranks):
     ) -> Ranks:
         """Join the processes that torchrun has started, or whose environment names them.
 
-        Without torchrun, RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say the same; under Slurm
-        ``srun torchrun`` sets them, or a line of the batch script.
+        Without torchrun, RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say the same. Under Slurm
+        ``srun`` gives the first two (SLURM_PROCID, SLURM_NTASKS), and the batch script exports the
+        others.
 
         Parameters
         ----------
@@ -221,13 +236,18 @@ class ProcessRanks(Ranks):
             If the other processes do not join in time.
         """
         launched = dist.is_available() and dist.is_torchelastic_launched()
-        if not launched and not _named_by_environment():
+        named = _named_by_environment()
+        if not launched and named is None:
             return ALONE
         if device is None:
             device = "cuda" if backend == "nccl" else "cpu"
         if not dist.is_initialized():
+            # torchrun's own variables are read by torch, which knows more of them
+            rank, size = (-1, -1) if launched or named is None else named
             try:
-                dist.init_process_group(backend, timeout=timedelta(minutes=minutes))
+                dist.init_process_group(
+                    backend, timeout=timedelta(minutes=minutes), rank=rank, world_size=size
+                )
                 atexit.register(_leave)
             except (RuntimeError, ValueError) as error:
                 raise RankError(
@@ -326,12 +346,14 @@ class ProcessRanks(Ranks):
             yield
         except Exception as raised:  # noqa: BLE001 - raised again below
             error = raised
-        told = self.gathered(None if error is None else str(error) or type(error).__name__)
+        own = None if error is None else str(error) or type(error).__name__
+        told = self.gathered(own)
         if error is not None:
-            raise error
+            first = told.index(own)
+            raise error from (Told(first) if first < self.rank else error.__cause__)
         for rank, message in enumerate(told):
             if message is not None:
-                raise RankError(f"rank {rank}: {message}")
+                raise RankError(f"rank {rank}: {message}") from Told(rank)
 
     @contextmanager
     def _exchange(self, what: str) -> Iterator[None]:
@@ -345,14 +367,24 @@ class ProcessRanks(Ranks):
             ) from error
 
 
+def joined() -> bool:
+    """Whether this process has joined others."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def _leave() -> None:
     """End the group before the interpreter: its threads would abort the process."""
-    if dist.is_initialized():
+    if joined():
         dist.destroy_process_group()
 
 
-def _named_by_environment() -> bool:
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
+def _named_by_environment() -> tuple[int, int] | None:
+    """Number of this process, and number of processes, where a first one is named."""
+    for names in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        if "MASTER_ADDR" in os.environ and all(name in os.environ for name in names):
+            rank, size = (int(os.environ[name]) for name in names)
+            return rank, size
+    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,6 +14,7 @@ import proxmtl as pm
 from proxmtl.io import Checkpoint, open_shards
 from proxmtl.ranks import SMALL, ProcessRanks, RankError
 from proxmtl.selection import cross_validate
+from proxmtl.solvers import quasi_newton
 
 ranks = ProcessRanks.join(minutes=1)
 FIRST = ranks.rank == 0
@@ -129,7 +130,7 @@ def check_checkpoints(folder):
             shutil.copy(path, kept.folder)
     ranks.gathered("undone")
     seen = kept.load({}, ranks)
-    assert seen["iteration"] == 4
+    assert seen["state"]["iteration"] == 4
     assert torch.equal(run(9).solution, whole.solution)
     with pytest.raises(ValueError, match=r"writes: 60\.0 on rank 0, and None on rank 1"):
         pm.minimize(
@@ -138,6 +139,34 @@ def check_checkpoints(folder):
             stop=pm.MaxIterations(3),
             checkpoint=Checkpoint(folder / "other") if FIRST else None,
         )
+
+
+def check_tasks_of_lbfgs_are_decided_by_all_samples():
+    """Whether a task rests, or its step overflows, may be seen by one rank alone."""
+    X, Y = classification(N, 6, M)
+    design = pm.ShardedDesign(pm.SharedDesign(X, intercept=True), ranks)
+    posed = pm.Problem.of(design, Y, [pm.SquaredFrobenius(0.5)])
+    shape = posed.zeros().shape
+    # gap = |g|^2 / (4 ridge) + |sum of the residuals| * largest score, over the samples of all
+    scores, residuals = (torch.full((N, M), value, dtype=torch.float64) for value in (1.0, 0.01))
+    scores[0, 0] = 5.0 + ranks.rank
+    grad = torch.ones(shape, dtype=torch.float64)
+    expected = torch.full((M,), 6 / 2 + 0.02 * N, dtype=torch.float64)
+    expected[0] += 0.02 * N * 5.0
+    torch.testing.assert_close(quasi_newton._gaps(posed, grad, scores, residuals), expected)
+
+    X = X.double()
+    X[0, 0] = 1.0 if FIRST else 1e200  # times the step it overflows
+    design = pm.ShardedDesign(pm.SharedDesign(X, intercept=True), ranks)
+    step = torch.zeros(shape, dtype=torch.float64)
+    step[0, 0], step[1, 1] = 1e150, 1.0
+    before = torch.zeros(shape, dtype=torch.float64), scores, grad, torch.ones(M).double()
+    line, _ = quasi_newton._Line.along(
+        pm.Problem.of(design, Y, [pm.SquaredFrobenius(0.5)]), step, before, None
+    )
+    assert line.slope.tolist() == [0.0, 1.0, 0.0, 0.0]
+    assert not line.move[:, 0].any()
+    assert line.move[:, 1].any()
 
 
 def check_all_stop_together():
@@ -270,7 +299,8 @@ def check_cross_validation(folder):
 
 
 folder = Path(sys.argv[1])
-for check in (check_sums, check_errors_are_raised_on_all, check_all_stop_together,
+for check in (check_sums, check_tasks_of_lbfgs_are_decided_by_all_samples,
+              check_errors_are_raised_on_all, check_all_stop_together,
               check_solves_that_differ_raise, check_points_that_differ_raise, check_moments,
               lambda: check_tasks(folder), check_spread, lambda: check_cross_validation(folder),
               lambda: check_estimators(folder), lambda: check_checkpoints(folder)):  # fmt: skip

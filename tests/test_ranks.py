@@ -1,5 +1,7 @@
 """Several processes that share the samples, against one that has them all."""
 
+import re
+
 import pytest
 import rank_cases
 import torch
@@ -107,8 +109,8 @@ def test_what_ranks_tell_each_other(tmp_path):
 
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("how", ["dies", "hangs"])
-def test_a_lost_rank_ends_the_others_with_a_sentence(how):
-    processes = rank_cases.start(rank_cases.HERE / "rank_lost.py", 3, how)
+def test_a_lost_rank_ends_the_others_with_a_sentence(how, tmp_path):
+    processes = rank_cases.start(rank_cases.HERE / "rank_lost.py", 3, how, tmp_path)
     errors = ended([processes[0], processes[2]], [1, 1], seconds=120)
     if how == "hangs":
         processes[1].kill()
@@ -116,3 +118,18 @@ def test_a_lost_rank_ends_the_others_with_a_sentence(how):
     for error in errors:
         assert "RankError: rank" in error
         assert "One of them has ended or hangs" in error
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [("full", r"File too large: '.*rank-1-of-2"), ("gone", r"part-1\.npy")],
+)
+def test_a_lost_disk_ends_all_with_a_sentence(how, why, tmp_path):
+    job = rank_cases.HERE / "rank_lost.py"
+    first, second = ended(rank_cases.start(job, 2, how, tmp_path), [1, 1], seconds=120)
+    assert re.search(why, second)
+    # what a rank meets while all write, it tells; in a read of its own it ends
+    told = why if how == "full" else "One of them has ended or hangs"
+    assert "RankError: rank" in first
+    assert re.search(told, first)

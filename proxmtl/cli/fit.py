@@ -93,6 +93,15 @@ def fit(
             rich_help_panel=_SOLVER,
         ),
     ] = "rows",
+    checkpoint: Annotated[
+        float,
+        typer.Option(
+            help="Seconds between two writes of what is done of the fit, from which the same "
+            "command goes on.",
+            min=0,
+            rich_help_panel=_SOLVER,
+        ),
+    ] = 60.0,
     split: options.SplitOptions,
     match: options.MatchOptions,
     run: options.RunOptions,
@@ -161,7 +170,17 @@ def fit(
     LatentMTL(**of_latent, **strengths.papers())
     console = make_console()
     named, by_tasks = None if find else groups, divide == "tasks"
-    with fitting(samples, match, named, split, run, latent=grouped, by_tasks=by_tasks) as work:
+    with fitting(
+        samples,
+        match,
+        named,
+        split,
+        run,
+        latent=grouped,
+        by_tasks=by_tasks,
+        options=ctx.params,
+        seconds=checkpoint,
+    ) as work:
         chosen = "auto" if find else work.groups
         common: dict[str, Any] = {
             "class_weight": "balanced" if balanced else None,
@@ -187,7 +206,7 @@ def fit(
             work.room(K if isinstance(K, int) else None, own=grouped),
             fit_progress("Fitting", max_passes) as callback,
         ):
-            model.fit(*work.fitted, callback=callback)
+            model.fit(*work.fitted, callback=callback, checkpoint=work.checkpoint)
         found = getattr(model, "groups_", None) if find else work.groups
         outcome = work.write(model, "fit", found)
     show_outcome(console, outcome, run.out)

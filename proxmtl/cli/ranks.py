@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from proxmtl.ranks import Ranks
 
-__all__ = ["TOGETHER", "check_command", "first", "several", "together"]
+__all__ = ["TOGETHER", "check_command", "first", "several", "speaks", "together"]
 
 TOGETHER = ("fit", "tune")
 """Commands that ranks run together."""
@@ -23,10 +24,12 @@ LONGEST = 7 * 24 * 60.0
 
 def _rank() -> tuple[int, int]:
     """Number of this process, and number of processes, by the environment."""
-    try:
-        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    except (KeyError, ValueError):
-        return 0, 1
+    for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        # a process of Slurm that is alone has these numbers, too, and no first one's address
+        if rank == "RANK" or "MASTER_ADDR" in os.environ:
+            with contextlib.suppress(KeyError, ValueError):
+                return int(os.environ[rank]), int(os.environ[size])
+    return 0, 1
 
 
 def first() -> bool:
@@ -37,6 +40,20 @@ def first() -> bool:
 def several() -> bool:
     """Whether this process is one of several."""
     return _rank()[1] > 1
+
+
+def speaks(error: BaseException) -> bool:
+    """Whether this process says an error, which another one may say, too.
+
+    The first says all; others what they alone know: not what another rank has told them, and not
+    what is wrong with the arguments, which are the same for all.
+    """
+    if first():
+        return True
+    found = sys.modules.get("proxmtl.ranks")
+    if found is None or not found.joined():
+        return not isinstance(error, ValueError | TypeError)
+    return not isinstance(error.__cause__, found.Told)
 
 
 def check_command(name: str | None) -> None:

@@ -31,6 +31,7 @@ def bench(monkeypatch):
         "clothing_joint",
         "clothing_rows",
         "extremes",
+        "failures",
         "joint_b8",
         "joint_passes",
         "one_read",

@@ -1,6 +1,9 @@
 """Commands that several processes run together."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -117,6 +120,28 @@ def test_what_cannot_be_divided_raises(data, tmp_path):
 
 
 @pytest.mark.timeout(280)
+def test_torchrun_starts_a_killed_rank_again_and_the_fit_goes_on(data, tmp_path):
+    options = ("--memory", "20kB", "--max-passes", "15", "--tol", "1e-12", "--checkpoint", "0")
+    ended(rank_cases.start("proxmtl", 2, *arguments(data, tmp_path / "whole", *options)))
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, "--max-restarts=1", rank_cases.HERE / "rank_killed.py",
+         *arguments(data, tmp_path / "run", *options)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "400"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Note: goes on with the fit that is kept in") == 1  # by one rank
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[key], two[key]) for key in one)
+    # two ranks kept their states in one folder, which is gone
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "whole"]
+
+
+@pytest.mark.timeout(280)
 def test_an_error_of_one_rank_is_told_by_all(data, tmp_path):
     bad = tmp_path / "bad"
     bad.mkdir()
@@ -130,9 +155,19 @@ def test_an_error_of_one_rank_is_told_by_all(data, tmp_path):
     assert "part-2.npy" in second
     assert "rank 1: X: not finite" in first
     assert not (tmp_path / "run").exists()
+    # what all ranks see is said once, and what the first alone sees is not said by others
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "note").touch()
+    for out in ("run", "other"):
+        labels = data / ("labels.csv" if out == "run" else "none.csv")
+        given = arguments(data, tmp_path / out, "--labels", labels)
+        first, second = ended(rank_cases.start("proxmtl", 2, *given), [2, 2])
+        assert ("not a run that may be replaced" if out == "run" else "none.csv") in first
+        assert not second
 
 
 @pytest.mark.timeout(280)
 def test_other_commands_are_for_one_process(data, tmp_path):
-    errors = ended(rank_cases.start("proxmtl", 2, "inspect", tmp_path), [2, 2])
-    assert all("inspect: runs in one process, and this is one of 2" in each for each in errors)
+    first, second = ended(rank_cases.start("proxmtl", 2, "inspect", tmp_path), [2, 2])
+    assert "inspect: runs in one process, and this is one of 2" in first
+    assert not second  # what is wrong with the arguments is said once

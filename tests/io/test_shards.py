@@ -321,3 +321,14 @@ def test_a_header_that_promises_more_than_there_is_raises(tmp_path):
         open_shards(tmp_path)
     with pytest.raises(InputError, match="not a readable npy"):
         NpyRows(tmp_path / "x.safetensors")
+
+
+def test_identifiers_without_their_shard_raise(tmp_path):
+    for number in range(3):
+        np.save(tmp_path / f"part-{number}.npy", np.ones((2, 3)))
+        (tmp_path / f"part-{number}.ids.csv").write_text(f"id\na{number}\nb{number}\n")
+    assert open_shards(tmp_path).ids == ("a0", "b0", "a1", "b1", "a2", "b2")
+    (tmp_path / "part-1.npy").unlink()
+    said = r"part-1\.ids\.csv: names 2 rows \(the first is 'a1'\) of a shard that is missing"
+    with pytest.raises(InputError, match=said):
+        open_shards(tmp_path)

@@ -237,8 +237,7 @@ class LatentMTL:
         K = start[1].shape[0]
         if isinstance(self.n_latents, int) and self.n_latents != K:
             raise ValueError(
-                f"n_latents: asked for {self.n_latents}, the start given has {K} latents; leave "
-                "n_latents out or make it fit."
+                f"n_latents: asked for {self.n_latents}, the start has {K}; leave n_latents out."
             )
         result = run(
             problem,

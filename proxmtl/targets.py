@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
-from proxmtl.label_arrays import sample_weights, stacked, task_weights
+from proxmtl.label_arrays import SparseLabels, is_sparse, sample_weights, stacked, task_weights
 from proxmtl.label_coding import check_coding, check_zeros
 from proxmtl.ranks import ALONE, Ranks
 
@@ -32,8 +32,8 @@ class Targets:
     """Labels and weights in the shape of a design's scores.
 
     For a shared design the shape is (N, M). For a task design the tasks are concatenated, shape
-    (sum of N_m,), and ``task_of`` holds the task of each entry. A missing label has weight 0 and
-    an arbitrary finite value.
+    (sum of N_m,), and ``task_of`` holds the task of each entry; so for labels of some pairs of a
+    sample and a task (E,), row by row. A missing label has weight 0 and an arbitrary finite value.
 
     Parameters
     ----------
@@ -75,10 +75,11 @@ class Targets:
 
         Parameters
         ----------
-        labels : (N, M) array, or a sequence of M arrays (N_m,)
-            A matrix for a shared design, a sequence for a task design.
+        labels : (N, M) array or SciPy sparse matrix, or a sequence of M arrays (N_m,)
+            A matrix for a shared design, a sequence for a task design. A sparse matrix is for an
+            :class:`ObservedDesign`: what it stores are labels, what it does not store is missing.
         sample_weight : (N,) or (N, M) array, or a sequence of M arrays, optional
-            ``>= 0``.
+            ``>= 0``. For a sparse matrix also one with the same entries.
         class_weight : "balanced", (weight of -1, weight of +1) or None
             Balanced: ``n_m / (2 n_m^class)``, with the numbers of observed labels of task m. In
             these numbers and those of ``reduction``, each label counts with its sample weight.
@@ -144,7 +145,8 @@ class Targets:
         cls, labels: Array, sample_weight: Array | None, like: Tensor, *, real: bool
     ) -> tuple[Targets, Tensor]:
         """Labels as they are given, weighted by their samples alone; also with what is missing."""
-        values, task_of, n_tasks = stacked("labels", labels, like)
+        pairs = SparseLabels.of(labels) if is_sparse(labels) else None
+        values, task_of, n_tasks = stacked("labels", pairs or labels, like)
         if not bool((torch.isnan(values) | torch.isfinite(values)).all()):
             use = "finite numbers and NaN" if real else "-1, +1, and NaN or 0"
             raise ValueError(f"labels: hold an infinite value; use {use} for missing.")
@@ -154,7 +156,7 @@ class Targets:
             check_coding(values, observed, zero_is_missing=True)
         weights = observed.to(values)
         if sample_weight is not None:
-            weights = weights * sample_weights(sample_weight, values, task_of, like)
+            weights = weights * sample_weights(sample_weight, values, task_of, like, pairs)
         return cls(torch.where(observed, values, 1.0), weights, n_tasks, task_of), values
 
     @classmethod

@@ -18,6 +18,7 @@ __all__ = [
     "ClassWeight",
     "Coding",
     "Targets",
+    "by_task",
     "check_class_weight",
     "check_reduction",
 ]
@@ -230,9 +231,7 @@ class Targets:
     def _own_per_task(self, values: Tensor) -> Tensor:
         if self.task_of is None:
             return values.sum(0)
-        # index_add_ adds one by one: in float32 the sum would stall at 2**24 samples of weight 1
-        sums = values.new_zeros(self.n_tasks, dtype=torch.float64)
-        return sums.index_add_(0, self.task_of, values.to(torch.float64)).to(values.dtype)
+        return by_task(values, self.task_of, self.n_tasks)
 
     def broadcast(self, per_task: Tensor) -> Tensor:
         """Bring values of the tasks, shape (M,), to a shape that broadcasts with the labels."""
@@ -295,6 +294,13 @@ class Targets:
         else:
             low, high = (torch.full_like(counts, float(w)) for w in class_weight)
         return torch.where(self.labels > 0, self.broadcast(high), self.broadcast(low))
+
+
+def by_task(values: Tensor, task_of: Tensor, n_tasks: int) -> Tensor:
+    """Sums of values (n,) of tasks that lie one after another, (M,)."""
+    # index_add_ adds one by one: in float32 the sum would stall at 2**24 samples of weight 1
+    sums = values.new_zeros(n_tasks, dtype=torch.float64)
+    return sums.index_add_(0, task_of, values.to(torch.float64)).to(values.dtype)
 
 
 def _read_classes(

@@ -25,7 +25,7 @@ __all__ = ["ObservedDesign"]
 CACHED = 1 << 19
 """Numbers in a block of features, whose rows the labels of a task read in any order: 2 MiB of
 float32, which stay in a core's second cache."""
-REUSED = 4
+REUSED = 8
 """Labels of a block for each task: with fewer, the weights of the tasks, which are read once a
 block, take longer than the features. Blocks are larger then."""
 
@@ -205,6 +205,12 @@ class ObservedDesign(Design):
         return scores, torch.stack(values).sum(dtype=torch.float64).to(W.dtype), grad
 
     # ------------------------------------------------------------------ parts
+
+    def of_samples(self, targets: Targets) -> tuple[Design, Tensor, float]:
+        sums = targets.weights.new_zeros(self.n_samples, dtype=torch.float64)
+        sums.index_add_(0, self.rows, targets.weights.to(torch.float64))
+        weights = (sums / self.n_tasks).to(targets.weights.dtype)[:, None]
+        return self.base, weights, self.share * self.n_samples / len(self.rows)
 
     def with_unit(self, unit: float) -> Design:
         other = super().with_unit(unit)

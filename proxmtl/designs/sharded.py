@@ -148,6 +148,11 @@ class ShardedDesign(Design):
         value, of_L, of_S, slope = self.ranks.sum(*parts, slope)
         return value, of_L, of_S, slope
 
+    def of_samples(self, targets: Targets) -> tuple[Design, Tensor, float]:
+        own, weights, share = self.own.of_samples(targets)
+        design = self if own is self.own else self._on(own)
+        return design, weights, float(self.ranks.largest(share))
+
     # ------------------------------------------------------------------ what is known of X
 
     def check_targets(self, targets: Targets) -> None:

@@ -88,4 +88,6 @@ def checked_matrices(**given: torch.Tensor) -> None:
                         "and float64")  # fmt: skip
     devices = {str(each.device) for each in given.values()}
     if len(devices) > 1:
-        raise ValueError(f"{', '.join(given)} are on {', '.join(sorted(devices))}; move them to one")
+        raise ValueError(
+            f"{', '.join(given)} are on {', '.join(sorted(devices))}; move them to one"
+        )

@@ -59,7 +59,9 @@ class SparseLabels:
         table = table if table.has_sorted_indices else table.sorted_indices()
         rows = np.repeat(np.arange(n), np.diff(table.indptr))
         tasks, values = table.indices.astype(np.int64), table.data
-        twice = int(labels.nnz - table.nnz + ((rows[1:] == rows[:-1]) & (np.diff(tasks) == 0)).sum())
+        twice = int(
+            labels.nnz - table.nnz + ((rows[1:] == rows[:-1]) & (np.diff(tasks) == 0)).sum()
+        )
         if twice:
             raise ValueError(
                 f"labels: {twice} entries of the sparse matrix are stored more than once; keep one "
@@ -82,12 +84,33 @@ class SparseLabels:
         """Return the same pairs with other values."""
         return replace(self, values=values)
 
-    def part(self, rows: slice) -> SparseLabels:
-        """Return the labels of consecutive samples, which count from 0."""
+    @property
+    def size(self) -> int:
+        """Number of labels E."""
+        return len(self.values)
+
+    def place(self, rows: slice) -> slice:
+        """Where the labels of consecutive samples are among all."""
         first, last, _ = rows.indices(self.shape[0])
-        here = slice(*np.searchsorted(self.rows, [first, last]).tolist())
-        shape = (last - first, self.shape[1])
-        return SparseLabels(self.values[here], self.rows[here] - first, self.tasks[here], shape)
+        return slice(*np.searchsorted(self.rows, [first, last]).tolist())
+
+    def part(self, rows: NDArray[np.intp] | slice) -> SparseLabels:
+        """Return the labels of some samples, of ascending numbers, which are numbered anew."""
+        chosen = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows
+        number = np.full(len(self), -1, dtype=np.int64)
+        number[chosen] = np.arange(len(chosen))
+        kept = number[self.rows] >= 0
+        return SparseLabels(
+            self.values[kept],
+            number[self.rows[kept]],
+            self.tasks[kept],
+            (len(chosen), self.shape[1]),
+        )
+
+    def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Sums of values of the labels, (E,), by task, (M,)."""
+        found: NDArray[np.float64] = np.bincount(self.tasks, values, minlength=self.shape[1])
+        return found
 
 
 def is_sparse(labels: Any) -> bool:

@@ -46,6 +46,9 @@ class Design(ABC):
         designs that solvers see (:meth:`in_units`).
     ranks : Ranks
         Processes among which the samples are divided (:class:`ShardedDesign`).
+    sample_of : Tensor or None
+        Sample of each score, where these are scores of single pairs of a sample and a task
+        (:class:`ObservedDesign`), row by row.
     curvature_passes : float
         Passes that :meth:`curvature_by_task` has made so far; its results are cached.
     curvature_left : float
@@ -60,6 +63,7 @@ class Design(ABC):
     share: float = 1.0
     unit: float = 1.0
     ranks: Ranks = ALONE
+    sample_of: Tensor | None = None
     curvature_left: float = math.inf
     curvature_passes: float = 0.0
 

@@ -84,11 +84,17 @@ class ObservedDesign(Design):
                 "labels with NaN for missing."
             )
         _check_pairs(rows, tasks, base.n_samples, n_tasks)
-        self.base, self.rows, self.tasks, self.n_tasks = base, rows, tasks, n_tasks
+        self.base, self.sample_of, self.tasks, self.n_tasks = base, rows, tasks, n_tasks
         self.intercept, self.unit, self.share = base.intercept, base.unit, base.share
         self.dtype, self.device = base.dtype, base.device
         self.n_samples, self.n_features = base.n_samples, base.n_features
         self._block_rows = self._rows_of_a_block()
+
+    @property
+    def rows(self) -> Tensor:
+        """Sample of each label, (E,)."""
+        assert self.sample_of is not None
+        return self.sample_of
 
     def _rows_of_a_block(self) -> int:
         N, E = self.n_samples, len(self.rows)

@@ -56,7 +56,7 @@ class ShardedDesign(Design):
     def __init__(self, own: Design, ranks: Ranks) -> None:
         self.own, self.ranks = own, ranks
         self.intercept, self.unit, self.share = own.intercept, own.unit, own.share
-        self.dtype, self.device = own.dtype, own.device
+        self.dtype, self.device, self.sample_of = own.dtype, own.device, own.sample_of
         width = getattr(own, "n_features", None)
         ranks.check_equal(
             "X: kind, features, precision and intercept",
@@ -74,6 +74,7 @@ class ShardedDesign(Design):
         """Return the design of other features of the same samples."""
         other = self._copy()
         other.own, other.unit, other.share = own, own.unit, own.share
+        other.sample_of = own.sample_of
         other.curvature_passes, other._alike = 0.0, {}  # noqa: SLF001 - of the same class
         return other
 

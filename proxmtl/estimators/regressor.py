@@ -69,9 +69,8 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
             units = labels.units(centred=given.fit_intercept, robust=given.loss == "huber")
             self.target_mean_, self.target_scale_ = units
         units = TargetUnits(self.target_mean_, self.target_scale_)
-        moved = labels.observed & (labels.numbers != units.centre) & (units.scale == 0)
-        if warm and moved.any():
-            column = int(np.argmax(moved.any(axis=0)))
+        column = labels.beyond(units) if warm else None
+        if column is not None:
             raise ValueError(
                 f"Y: column {column} had one value only in the first set, which gives it no unit; "
                 "fit on a set in which it varies."

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -337,8 +338,15 @@ class _Null:
 
 def _products(problem: Problem, residuals: Tensor) -> Tensor:
     """Inner products of the tasks' residuals, (M, M)."""
-    if problem.targets.task_of is None:
-        return problem.data.ranks.total(residuals.T @ residuals)
+    ranks, task_of = problem.data.ranks, problem.targets.task_of
+    if task_of is None:
+        return ranks.total(residuals.T @ residuals)
+    rows = problem.design.sample_of
+    if rows is not None:
+        pairs = (rows.cpu().numpy(), task_of.cpu().numpy())
+        shape = int(rows.max()) + 1, problem.data.n_tasks
+        table = csr_array((residuals.cpu().numpy(), pairs), shape=shape)
+        return ranks.total(torch.from_numpy((table.T @ table).toarray()).to(residuals))
     return torch.diag(problem.targets.per_task(residuals.square()))
 
 

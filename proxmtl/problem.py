@@ -16,8 +16,8 @@ from proxmtl.certified import Certified
 from proxmtl.counts import OracleCounts
 from proxmtl.data_term import DataTerm
 from proxmtl.designs import Design
-from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.label_arrays import SparseLabels, is_sparse
+from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.posing import design_of, observed_design, targets_of
 from proxmtl.regularizers import (
     Regularizer,

@@ -1,5 +1,7 @@
 """The adjoint of some entries of a product: a task's sum stays in the nearest cache."""
 
+# ruff: noqa: PLR0917 - compiled loops take flat arrays by position
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,10 @@
 """Some entries of a product: a task's weights stay in the nearest cache while rows go by."""
 
+# ruff: noqa: PLR0917 - compiled loops take flat arrays by position
+
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +39,7 @@ def run(args: SampledProductArgs) -> torch.Tensor:
 
 
 def flat(entries: SampledEntries) -> Entries:
-    """Entries as arrays, with unsigned indices: a signed one is tested for counting from the end."""
+    """Entries as arrays; unsigned indices, since signed ones are tested for their sign."""
     starts, tasks, rows, positions = (each.numpy() for each in entries)
     kind = f"uint{8 * rows.itemsize}"
     return starts, tasks, rows.view(kind), positions.view(kind)
@@ -48,7 +51,7 @@ def pieces(entries: SampledEntries, width: int) -> list[tuple[int, int]]:
     n_groups, count = len(starts) - 1, int(starts[-1])
     wanted = np.arange(1, shares(count * width)) * count // max(1, shares(count * width))
     edges = np.unique([0, *np.searchsorted(starts, wanted), n_groups]).tolist()
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 @compiled

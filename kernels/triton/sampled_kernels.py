@@ -1,4 +1,4 @@
-# ruff: noqa: ANN001, ANN201, ANN202, PLR0917 - compiled by Triton, which has its own types
+# ruff: noqa: ANN001, ANN201, PLR0917 - compiled by Triton, which has its own types
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
 """GPU kernels of `sampled_product` and `sampled_adjoint`: a program for a group of places.
 

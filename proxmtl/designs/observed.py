@@ -1,4 +1,4 @@
-"""Shared features of which each label reads one sample, for tables of labels that are mostly empty."""
+"""Scores of some pairs of a sample and a task, for tables of labels that are mostly empty."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
@@ -21,9 +22,12 @@ from proxmtl.estimators.labels import EncodedLabels, PairLabels
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.standardize import Standardization, identity
 from proxmtl.estimators.state import from_state, to_state
-from proxmtl.estimators.weights import sample_weights
+from proxmtl.estimators.weights import pair_weights, sample_weights
 from proxmtl.io.model import ModelState
+from proxmtl.label_arrays import SparseLabels
 from proxmtl.latent import LatentResult
+from proxmtl.posing import observed_design
+from proxmtl.ranks import ALONE
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Result
 from proxmtl.wording import warn
@@ -256,25 +260,20 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         return samples, self._posed(labels, warm=warm)
 
     def _check_pairs(self, X: Samples, labels: EncodedLabels, sample_weight: Any) -> None:
-        """Raise if labels of some pairs only, of a sparse matrix, are more than the fit can take."""
+        """Raise if the fit does not take labels of some pairs only, of a sparse matrix."""
         if not isinstance(labels, PairLabels):
             return
         if not self.takes_pairs:
             raise UnsupportedError(
-                f"{type(self).__name__}: takes no labels of which a sparse matrix stores those that "
-                "are known; give them dense, NaN for missing, or take LassoClassifier, "
-                "L21Classifier, RidgeMTLClassifier, GroupLassoClassifier, SingleTaskClassifier or "
-                "their regressors."
+                f"{type(self).__name__}: takes no sparse matrix of known labels; give them dense, "
+                "NaN for missing, or take an estimator without cross-validation."
             )
         if sparse.issparse(X.X):
             raise UnsupportedError(
                 "X and Y are sparse, and labels of a sparse matrix need dense features; give "
                 "X.toarray(), or dense labels with NaN for missing."
             )
-        if sample_weight is not None and np.ndim(sample_weight) != 1:
-            raise ValueError(
-                "sample_weight: labels of a sparse matrix take one weight a sample, shape (N,)."
-            )
+        pair_weights(labels.numbers, sample_weight)
 
     def _warn_of(self, result: Result[Any] | LatentResult) -> None:
         """Warn if a solve ended before its accuracy was reached."""
@@ -319,6 +318,28 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
                 "model was fitted on."
             )
         return scores
+
+    def _pair_scores(self, X: Any, pairs: SparseLabels) -> Array:
+        """Linear scores of some pairs of a row and an attribute, (E,), without those of all others.
+
+        Raises
+        ------
+        ValueError
+            If rows or attributes are not those of the model, or features are sparse.
+        """
+        check_is_fitted(self)
+        samples = checked(self, X)
+        if pairs.shape != (len(samples), len(self.coef_)):
+            raise ValueError(
+                f"y has shape {pairs.shape} and the predictions {(len(samples), len(self.coef_))}; "
+                "give labels of the attributes that the model was fitted on."
+            )
+        if samples.ranks is not ALONE:
+            raise UnsupportedError("score: rows are divided among ranks; give all of them to one.")
+        design = observed_design(samples.shared_design(intercept=True), pairs)
+        W = np.vstack([self.coef_.T, self.intercept_])
+        found: Array = design.scores(torch.from_numpy(W)).numpy()
+        return found
 
     def to_state(self) -> ModelState:
         """Convert the fitted model to plain data, which `proxmtl.estimators.save_model` writes."""

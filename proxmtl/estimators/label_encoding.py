@@ -122,8 +122,8 @@ def stored_signs(Y: Any) -> SparseLabels | None:
     found = np.unique(values).tolist()
     if 0.0 in found:
         raise ValueError(
-            "Y is sparse and stores zeros, which may mean no or missing. Store -1 for no, and leave "
-            "out what is missing; or, if all that is not 1 is no, call Y.eliminate_zeros()."
+            "Y is sparse and stores zeros, which may mean no or missing. Store -1 for no, and "
+            "leave out what is missing; or, if all that is not 1 is no, call Y.eliminate_zeros()."
         )
     if not set(found) <= {-1.0, 1.0}:
         raise ValueError(
@@ -134,8 +134,8 @@ def stored_signs(Y: Any) -> SparseLabels | None:
         return pairs.coded(values)
     if pairs.size < Y.nnz:
         raise ValueError(
-            "Y is sparse and stores NaN beside 1 alone: what is not stored would be negative. Store "
-            "-1 for no, and leave out what is missing."
+            "Y is sparse and stores NaN beside 1 alone: what is not stored would be negative. "
+            "Store -1 for no, and leave out what is missing."
         )
     return None
 

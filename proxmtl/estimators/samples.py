@@ -44,7 +44,8 @@ class Posed(NamedTuple):
     design: Design
     targets: Targets
     sample_weight: NDArray[np.float64] | None
-    """Weights given to the targets: (N,), (N, M), or in the concatenated shape of the targets."""
+    """Weights given to the targets: (N,), (N, M), or, of tasks with their own samples, in the
+    concatenated shape of the targets."""
 
 
 @dataclass(frozen=True)
@@ -224,9 +225,7 @@ class Samples:
         if ranks is not ALONE:
             ranks.check_same("labels", torch.from_numpy(pairs.values))
             targets = replace(targets.take(pairs.place(own)), ranks=ranks)
-        return Posed(
-            design, targets, None if weights is None else weights[pairs.rows][pairs.place(own)]
-        )
+        return Posed(design, targets, None if weights is None else weights[own])
 
     def shared_design(self, *, intercept: bool) -> Design:
         """Return a design in which all tasks share these features."""

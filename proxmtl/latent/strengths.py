@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from proxmtl.groups import Groups
@@ -238,6 +238,8 @@ class _Counted(NamedTuple):
         if sample_weight is not None:
             given = torch.as_tensor(sample_weight).to(copies)
             rows = given if given.ndim == 1 else given.mean(dim=1)
+            if problem.design.sample_of is not None:
+                given = given[problem.design.sample_of]
             copies = copies * (given if given.ndim == copies.ndim else given[:, None])
         weighed, counted = problem.data.ranks.sum(weights.sum(), copies.sum())
         unit = float(weighed / counted)

@@ -144,7 +144,7 @@ def test_kernels_compile_without_spills(name, kind, capability):
     from proxmtl.kernels.triton.sampled_product import sampled_config
 
     config = sampled_config({"fp32": 4, "fp64": 8}[kind])
-    pointers = {name: f"*{kind}" for name in ("X", "W", "VALUES")}
+    pointers = dict.fromkeys(("X", "W", "VALUES"), f"*{kind}")
     outs = {"product_kernel": f"*{kind}", "adjoint_kernel": "*fp64"}
     indices = {"starts": "*i64", "tasks": "*i64", "rows": "*i32", "positions": "*i32"}
     numbers = {"width": "i32"}

@@ -44,7 +44,7 @@ def problem(ranks, penalties, loss=None, *, intercept=True, kind="shared", dtype
         design = pm.TaskDesign([X[part] for part in parts], intercept=intercept)
         Y = [Y[part, m] for m, part in enumerate(parts)]
         weights = None
-    elif kind == "streamed":
+    elif kind in ("streamed", "streamed pairs"):
         size = (3 * 2 + 3) * D * X.element_size()  # a few rows at a time
         design = pm.StreamedDesign([X[own].numpy()], intercept=intercept, memory=4 * size)
         Y = Y[own]
@@ -52,6 +52,9 @@ def problem(ranks, penalties, loss=None, *, intercept=True, kind="shared", dtype
         given = csr_array(X[own].numpy()) if kind == "sparse" else X[own]
         design = pm.SharedDesign(given, intercept=intercept)
         Y = Y[own]
+    if kind.endswith("pairs"):
+        rows, tasks = torch.nonzero(~Y.isnan(), as_tuple=True)
+        Y = csr_array((Y[rows, tasks].numpy(), (rows.numpy(), tasks.numpy())), shape=Y.shape)
     options = {"reduction": "mean" if isinstance(loss, pm.WestonWatkins) else "task_mean"}
     return pm.Problem.of(
         pm.ShardedDesign(design, ranks), Y, penalties, loss=loss, sample_weight=weights, **options
@@ -68,6 +71,9 @@ CONVEX = {
     "FISTA, task": (pm.FISTA(), groups(), {"kind": "task"}),
     "FISTA, sparse": (pm.FISTA(), groups(), {"kind": "sparse"}),
     "FISTA, streamed": (pm.FISTA(), groups(), {"kind": "streamed"}),
+    "FISTA, pairs": (pm.FISTA(), groups(), {"kind": "pairs"}),
+    "FISTA, streamed pairs": (pm.FISTA(), groups(), {"kind": "streamed pairs"}),
+    "LBFGS, pairs": (pm.LBFGS(), [pm.SquaredFrobenius(0.01)], {"kind": "pairs"}),
     "FISTA, float32": (pm.FISTA(), ELASTIC, {"dtype": torch.float32}),
     "FISTA, no intercept": (pm.FISTA(), ELASTIC, {"intercept": False}),
     "FISTA, logistic": (pm.FISTA(), groups(), {"loss": pm.Logistic()}),

@@ -303,16 +303,10 @@ class Design(ABC):
         return self.adjoint(self.linear(V) * weights)
 
     def of_samples(self, targets: Targets) -> tuple[Design, Tensor, float]:
-        """Design that has scores of every sample, their mean weights, and what a column costs.
+        """Design that has scores of every sample, also where this one has those of pairs only.
 
-        Returns
-        -------
-        design : Design
-            This one, unless it has scores of some pairs of samples and tasks only.
-        weights : Tensor, shape (N, 1)
-            Mean weight of each sample over the tasks.
-        share : float
-            Passes that a product and its adjoint with one column take.
+        Returns it with the mean weight of each sample over the tasks, (N, 1), and the passes that a
+        product and its adjoint with one column take.
         """
         return self, targets.weights.mean(1, keepdim=True), self.share / targets.n_tasks
 

@@ -36,12 +36,12 @@ class SampledEntries(NamedTuple):
         short = max(len(rows), int(rows.max()) if len(rows) else 0) <= LONGEST
         kind = torch.int32 if short else torch.int64
         order = tasks.argsort(stable=True)
-        columns, counts = tasks[order].unique_consecutive(return_counts=True)
+        columns, counts = torch.unique_consecutive(tasks[order], return_counts=True)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return cls(starts, columns.to(torch.int64), rows[order].to(kind), order.to(kind))
 
     @property
-    def count(self) -> int:
+    def n_places(self) -> int:
         """E."""
         return self.rows.numel()
 
@@ -54,7 +54,7 @@ class SampledEntries(NamedTuple):
             If a place lies outside, or lengths differ.
         """
         starts, tasks, rows, positions = (each.contiguous() for each in self)
-        count = self.count
+        count = self.n_places
         if starts.numel() != tasks.numel() + 1 or positions.numel() != count:
             raise ValueError(
                 f"entries: {starts.numel()} starts for {tasks.numel()} groups, and "

@@ -57,7 +57,7 @@ class SparseLabels:
         table = csr_array(labels)
         n, n_tasks = table.shape
         table = table if table.has_sorted_indices else table.sorted_indices()
-        rows = np.repeat(np.arange(n), np.diff(table.indptr))
+        rows: NDArray[np.int64] = np.repeat(np.arange(n), np.diff(table.indptr))
         tasks, values = table.indices.astype(np.int64), table.data
         twice = int(
             labels.nnz - table.nnz + ((rows[1:] == rows[:-1]) & (np.diff(tasks) == 0)).sum()
@@ -109,8 +109,8 @@ class SparseLabels:
 
     def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Sums of values of the labels, (E,), by task, (M,)."""
-        found: NDArray[np.float64] = np.bincount(self.tasks, values, minlength=self.shape[1])
-        return found
+        found = np.bincount(self.tasks, values.astype(np.float64), minlength=self.shape[1])
+        return found.astype(np.float64)
 
 
 def is_sparse(labels: Any) -> bool:
@@ -118,7 +118,9 @@ def is_sparse(labels: Any) -> bool:
     return isinstance(labels, SparseLabels) or issparse(labels)
 
 
-def stacked(name: str, values: Array, like: Tensor) -> tuple[Tensor, Tensor | None, int]:
+def stacked(
+    name: str, values: Array | SparseLabels, like: Tensor
+) -> tuple[Tensor, Tensor | None, int]:
     """Return the values, the task of each entry, and the number of tasks.
 
     A matrix is returned as it is, with None for the tasks; a sequence of vectors is concatenated,

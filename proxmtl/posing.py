@@ -72,7 +72,7 @@ def observed_design(design: Design, labels: SparseLabels) -> Design:
         return design
     _check_rows(design, labels)
     rows, tasks = (torch.from_numpy(each).to(design.device) for each in (labels.rows, labels.tasks))
-    return ObservedDesign(design, rows, tasks, labels.shape[1])  # type: ignore[arg-type]
+    return ObservedDesign(design, rows, tasks, labels.shape[1])
 
 
 def targets_of(Y: Any, design: Design, loss: Loss, **options: Any) -> Targets:

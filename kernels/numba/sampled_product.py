@@ -32,7 +32,7 @@ def supports(args: SampledProductArgs) -> tuple[bool, str]:
 
 def run(args: SampledProductArgs) -> torch.Tensor:
     """Groups of places on several threads."""
-    out = args.X.new_empty(args.entries.count)
+    out = args.X.new_empty(args.entries.n_places)
     given = args.X.numpy(), args.W.numpy(), flat(args.entries), out.numpy()
     run_pieces(_product, [(*given, *piece) for piece in pieces(args.entries, args.X.shape[1])])
     return out

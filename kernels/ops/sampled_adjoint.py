@@ -47,9 +47,9 @@ def bind(
             f"X and out have shapes {tuple(X.shape)} and {tuple(out.shape)}; expected (n, D) and "
             "(M, D)"
         )
-    if tuple(values.shape) != (entries.count,):
+    if tuple(values.shape) != (entries.n_places,):
         raise ValueError(
-            f"values have shape {tuple(values.shape)}; give one for each of {entries.count} places"
+            f"values have shape {tuple(values.shape)}; give one for each of {entries.n_places} places"
         )
     if out.dtype != torch.float64 or not out.is_contiguous() or out.device != X.device:
         raise ValueError("out must be contiguous, in float64 and on the device of X")

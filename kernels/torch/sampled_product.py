@@ -23,7 +23,7 @@ def run(args: SampledProductArgs) -> torch.Tensor:
     owner = tasks.repeat_interleave(starts.diff())
     size = max(1, PIECE // max(1, args.X.shape[1]))
     out = args.X.new_empty(len(rows))
-    parts = zip(*(each.split(size) for each in (rows, owner, positions)), strict=True)
+    parts = zip(*(torch.split(each, size) for each in (rows, owner, positions)), strict=True)
     for row, task, position in parts:
         out[position.to(torch.int64)] = torch.linalg.vecdot(args.X[row], args.W[task])
     return out

@@ -37,11 +37,11 @@ def supports(args: Any) -> tuple[bool, str]:
 
 def run(args: SampledProductArgs) -> torch.Tensor:
     """Inner products of every place."""
-    out = args.X.new_empty(args.entries.count)
+    out = args.X.new_empty(args.entries.n_places)
     n_groups = args.entries.tasks.numel()
     config = sampled_config(args.X.itemsize)
     if n_groups:
-        mean = blocks(args.entries.count, n_groups)
+        mean = blocks(args.entries.n_places, n_groups)
         splits = min(MOST_SPLITS, max(1, mean // (4 * config.places)))
         product_kernel[(n_groups, splits)](
             args.X,

@@ -108,8 +108,9 @@ class ObservedDesign(Design):
         part = self._copy()
         for name in ("_squares",):
             part.__dict__.pop(name, None)
+        assert isinstance(base, SharedDesign | StreamedDesign)
         part.base, part.unit, part.share = base, base.unit, base.share
-        part.dtype, part.n_features = base.dtype, base.n_features  # type: ignore[attr-defined]
+        part.dtype, part.n_features = base.dtype, base.n_features
         part.curvature_passes = 0.0
         return part
 
@@ -173,7 +174,9 @@ class ObservedDesign(Design):
     def _swept(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
         weights, bias = self.split(W)
         columns = weights.T.contiguous()
-        scores, totals, sums = W.new_empty(len(self.rows)), [], []
+        scores = W.new_empty(len(self.rows))
+        totals: list[Tensor] = []
+        sums: list[Tensor] = []
         with self._blocks(W.dtype) as blocks:
             for features, here, entries in blocks:
                 z = scores[here]
@@ -225,7 +228,7 @@ class ObservedDesign(Design):
         return other
 
     def take(self, entries: Tensor) -> ObservedDesign:
-        samples, rows = self.rows[entries].unique_consecutive(return_inverse=True)
+        samples, rows = torch.unique_consecutive(self.rows[entries], return_inverse=True)
         part = ObservedDesign(self.base.take(samples), rows, self.tasks[entries], self.n_tasks)
         part.share = self.share
         return part

@@ -112,7 +112,7 @@ def test_any_shape_pattern_and_block(data):
     columns = torch.cat([X, X.new_full((n, int(intercept)), 2.0)], dim=1)
     spread = torch.zeros(n, n_tasks, dtype=torch.float64).index_put((rows, tasks), R)
     wanted = (columns @ W)[rows, tasks], columns.T @ spread
-    scores, (adjoint,) = design.sweep(W, lambda here, z: (R[here],))
+    scores, (adjoint,) = design.sweep(W, lambda here, _: (R[here],))
     close = {"rtol": 1e-12, "atol": 1e-12}
     for found in ((scores, adjoint), (design.scores(W), design.adjoint(R))):
         for one, other in zip(found, wanted, strict=True):
@@ -203,7 +203,7 @@ def test_codings_and_what_is_not_clear():
     with pytest.raises(ValueError, match=r"stores 1 only.*Y\.toarray\(\)"):
         Problem.of(X, stored(np.where(Y < 0, np.nan, Y)))
     twice = sparse.coo_array(([1, -1, 1], ([0, 1, 1], [0, 0, 0])), shape=(N, M))
-    with pytest.raises(ValueError, match="1 entries .* more than once"):
+    with pytest.raises(ValueError, match=r"1 entries .* more than once"):
         Problem.of(X, twice)
     with pytest.raises(ValueError, match="expected 0 and 1, -1 and"):
         Problem.of(X, 3 * signs)
@@ -213,9 +213,9 @@ def test_codings_and_what_is_not_clear():
     lone[:, 2] = np.nan
     with pytest.raises(ValueError, match="task 2 has no observed label"):
         Problem.of(X, stored(lone))
-    with pytest.raises(ValueError, match="labels: shape .* for features of 60 samples"):
+    with pytest.raises(ValueError, match=r"labels: shape .* for features of 60 samples"):
         Problem.of(X, signs[:50])
-    with pytest.raises(ValueError, match="sparse matrix with other entries"):
+    with pytest.raises(ValueError, match="a sparse matrix with other entries"):
         Problem.of(X, signs, sample_weight=zeros[:, ::-1])
 
 

@@ -138,7 +138,7 @@ def stacked(
         sizes = torch.tensor([len(part) for part in parts], device=like.device)
         task_of = torch.repeat_interleave(torch.arange(len(parts), device=like.device), sizes)
         return torch.cat(parts), task_of, len(parts)
-    matrix = as_float_tensor(name, values, like)
+    matrix = as_float_tensor(name, values, like)  # type: ignore[arg-type] - told apart above
     if matrix.ndim != 2 or matrix.numel() == 0:
         raise ValueError(
             f"{name}: expected a matrix (samples, tasks) or one vector a task, saw shape "

@@ -49,7 +49,8 @@ def bind(
         )
     if tuple(values.shape) != (entries.n_places,):
         raise ValueError(
-            f"values have shape {tuple(values.shape)}; give one for each of {entries.n_places} places"
+            f"values have shape {tuple(values.shape)}; give one for each of {entries.n_places} "
+            "places"
         )
     if out.dtype != torch.float64 or not out.is_contiguous() or out.device != X.device:
         raise ValueError("out must be contiguous, in float64 and on the device of X")

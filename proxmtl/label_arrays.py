@@ -130,6 +130,7 @@ def stacked(
         labels = SparseLabels.of(values)
         numbers = as_float_tensor(name, labels.values).to(like)
         return numbers, torch.from_numpy(labels.tasks).to(like.device), labels.shape[1]
+    assert not isinstance(values, SparseLabels)
     if isinstance(values, (list, tuple)) and values and _is_vector(values[0]):
         parts = [as_float_tensor(f"{name}[{m}]", part, like) for m, part in enumerate(values)]
         if any(part.ndim != 1 for part in parts):
@@ -138,7 +139,7 @@ def stacked(
         sizes = torch.tensor([len(part) for part in parts], device=like.device)
         task_of = torch.repeat_interleave(torch.arange(len(parts), device=like.device), sizes)
         return torch.cat(parts), task_of, len(parts)
-    matrix = as_float_tensor(name, values, like)  # type: ignore[arg-type] - told apart above
+    matrix = as_float_tensor(name, values, like)
     if matrix.ndim != 2 or matrix.numel() == 0:
         raise ValueError(
             f"{name}: expected a matrix (samples, tasks) or one vector a task, saw shape "

@@ -19,9 +19,12 @@ from .ops import (
     group_shrink,
     hinge_value_and_grad,
     overlap_dual_sweep,
+    sampled_adjoint,
+    sampled_product,
     smoothed_group_grad,
     soft_threshold,
 )
+from .sampled import SampledEntries
 
 __all__ = [
     "BackendError",
@@ -29,6 +32,7 @@ __all__ = [
     "Csc",
     "GroupIndex",
     "HingeResult",
+    "SampledEntries",
     "SmoothedGroup",
     "backends",
     "chain_prox",
@@ -37,6 +41,8 @@ __all__ = [
     "hinge_value_and_grad",
     "operations",
     "overlap_dual_sweep",
+    "sampled_adjoint",
+    "sampled_product",
     "smoothed_group_grad",
     "soft_threshold",
     "supports",

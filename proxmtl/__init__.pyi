@@ -11,6 +11,7 @@ from proxmtl.baselines import (
 )
 from proxmtl.designs import (
     FactoredDesign as FactoredDesign,
+    ObservedDesign as ObservedDesign,
     ShardedDesign as ShardedDesign,
     SharedDesign as SharedDesign,
     StreamedDesign as StreamedDesign,

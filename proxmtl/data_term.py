@@ -12,7 +12,7 @@ from torch import Tensor
 from proxmtl.losses import Loss, without_weights
 from proxmtl.numerics import PIECE_ELEMENTS, row_blocks
 from proxmtl.ranks import ALONE, Ranks
-from proxmtl.targets import Targets
+from proxmtl.targets import Targets, by_task
 
 __all__ = ["DataTerm", "OnData", "SummedLoss"]
 
@@ -33,6 +33,10 @@ class SummedLoss:
         Processes among which the samples are divided. Scores and what is shaped like them are those
         of this process, and sums those over the samples of all.
     """
+
+    task_of: Tensor | None = None
+    """Task of each score, where scores of several tasks lie one after another."""
+    n_tasks: int
 
     def __init__(self, loss: Loss, labels: Tensor, weights: Tensor, ranks: Ranks = ALONE) -> None:
         self.loss, self.labels, self.weights, self.ranks = loss, labels, weights, ranks
@@ -125,8 +129,25 @@ class SummedLoss:
         return self.loss.curvature_product(scores, labels, weights, direction)
 
     def over_samples(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """Sums of arrays, each with the samples as its first axis, over this axis."""
-        return self.ranks.sum(*(each.sum(0) for each in values))
+        """Sums of arrays over the samples, which are their first axis, or task by task."""
+        return self.ranks.sum(*map(self._own_sum, values))
+
+    def _own_sum(self, values: Tensor) -> Tensor:
+        if self.task_of is None:
+            return values.sum(0)
+        return by_task(values, self.task_of, self.n_tasks)
+
+    def spread(self, per_task: Tensor) -> Tensor:
+        """Bring values of the tasks, shape (M,), to a shape that broadcasts with the scores."""
+        return per_task if self.task_of is None else per_task[self.task_of]
+
+    def largest_by_task(self, values: Tensor) -> Tensor:
+        """Largest of non-negative values, shaped like the scores, of each task, (M,)."""
+        if self.task_of is None:
+            own = values.amax(0)
+        else:
+            own = values.new_zeros(self.n_tasks).scatter_reduce_(0, self.task_of, values, "amax")
+        return self.ranks.maximum(own)
 
     def weighted_squares(self, scores: Tensor) -> float:
         """``sum_i c_i z_i^2``: a bound on the curvature along scores, per unit of the loss's."""
@@ -197,7 +218,7 @@ class DataTerm(SummedLoss):
 
     def __init__(self, loss: Loss, targets: Targets) -> None:
         super().__init__(loss, targets.labels, targets.weights, targets.ranks)
-        self.targets = targets
+        self.targets, self.task_of, self.n_tasks = targets, targets.task_of, targets.n_tasks
 
     @classmethod
     def checked(cls, loss: Loss, targets: Targets, dtype: torch.dtype) -> DataTerm:
@@ -218,11 +239,6 @@ class DataTerm(SummedLoss):
         if self.ranks is ALONE:
             return self
         return DataTerm(self.loss, self.targets.own)
-
-    @property
-    def n_tasks(self) -> int:
-        """Number of tasks M."""
-        return self.targets.n_tasks
 
     def observed(self) -> Tensor:
         """Mask of the labels of positive weight, in the shape of the scores."""

@@ -2,20 +2,142 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
 
-__all__ = ["read_classes", "sample_weights", "stacked", "task_weights"]
+__all__ = [
+    "SparseLabels",
+    "is_sparse",
+    "read_classes",
+    "sample_weights",
+    "stacked",
+    "task_weights",
+]
 
 
-def stacked(name: str, values: Array, like: Tensor) -> tuple[Tensor, Tensor | None, int]:
+@dataclass(frozen=True)
+class SparseLabels:
+    """Labels of some pairs of a sample and a task; all other pairs have none.
+
+    Attributes
+    ----------
+    values : ndarray, shape (E,)
+        Labels of any coding, row by row and in a row task by task.
+    rows, tasks : ndarray of int64, shape (E,)
+        Sample and task of each.
+    shape : tuple of int
+        (N, M).
+    """
+
+    values: NDArray[Any]
+    rows: NDArray[np.int64]
+    tasks: NDArray[np.int64]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, labels: Any) -> SparseLabels:
+        """Read a sparse matrix: a stored entry is a label, also a stored 0; a stored NaN is none.
+
+        Parameters
+        ----------
+        labels : SciPy sparse array or matrix, or SparseLabels
+
+        Raises
+        ------
+        ValueError
+            If an entry is stored twice, or there is no label.
+        """
+        if isinstance(labels, SparseLabels):
+            return labels
+        if len(labels.shape) != 2:
+            raise ValueError(
+                f"labels: a sparse array of shape {labels.shape}; give a matrix (samples, tasks)."
+            )
+        table = csr_array(labels)
+        n, n_tasks = table.shape
+        table = table if table.has_sorted_indices else table.sorted_indices()
+        rows: NDArray[np.int64] = np.repeat(np.arange(n), np.diff(table.indptr))
+        tasks, values = table.indices.astype(np.int64), table.data
+        twice = int(
+            labels.nnz - table.nnz + ((rows[1:] == rows[:-1]) & (np.diff(tasks) == 0)).sum()
+        )
+        if twice:
+            raise ValueError(
+                f"labels: {twice} entries of the sparse matrix are stored more than once; keep one "
+                "of each."
+            )
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            known = ~np.isnan(values)
+            values, rows, tasks = values[known], rows[known], tasks[known]
+        if not len(values):
+            raise ValueError(
+                f"labels: a sparse matrix of shape {labels.shape} without a label; store those "
+                "that are known."
+            )
+        return cls(values, rows, tasks, (n, n_tasks))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def coded(self, values: NDArray[Any]) -> SparseLabels:
+        """Return the same pairs with other values."""
+        return replace(self, values=values)
+
+    @property
+    def size(self) -> int:
+        """Number of labels E."""
+        return len(self.values)
+
+    def place(self, rows: slice) -> slice:
+        """Where the labels of consecutive samples are among all."""
+        first, last, _ = rows.indices(self.shape[0])
+        return slice(*np.searchsorted(self.rows, [first, last]).tolist())
+
+    def part(self, rows: NDArray[np.intp] | slice) -> SparseLabels:
+        """Return the labels of some samples, of ascending numbers, which are numbered anew."""
+        chosen = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows
+        number = np.full(len(self), -1, dtype=np.int64)
+        number[chosen] = np.arange(len(chosen))
+        kept = number[self.rows] >= 0
+        return SparseLabels(
+            self.values[kept],
+            number[self.rows[kept]],
+            self.tasks[kept],
+            (len(chosen), self.shape[1]),
+        )
+
+    def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Sums of values of the labels, (E,), by task, (M,)."""
+        found = np.bincount(self.tasks, values.astype(np.float64), minlength=self.shape[1])
+        return found.astype(np.float64)
+
+
+def is_sparse(labels: Any) -> bool:
+    """Whether labels are those of some pairs only."""
+    return isinstance(labels, SparseLabels) or issparse(labels)
+
+
+def stacked(
+    name: str, values: Array | SparseLabels, like: Tensor
+) -> tuple[Tensor, Tensor | None, int]:
     """Return the values, the task of each entry, and the number of tasks.
 
-    A matrix is returned as it is, with None for the tasks; a sequence of vectors is concatenated.
+    A matrix is returned as it is, with None for the tasks; a sequence of vectors is concatenated,
+    and so are the labels of a sparse matrix, row by row.
     """
+    if is_sparse(values):
+        labels = SparseLabels.of(values)
+        numbers = as_float_tensor(name, labels.values).to(like)
+        return numbers, torch.from_numpy(labels.tasks).to(like.device), labels.shape[1]
+    assert not isinstance(values, SparseLabels)
     if isinstance(values, (list, tuple)) and values and _is_vector(values[0]):
         parts = [as_float_tensor(f"{name}[{m}]", part, like) for m, part in enumerate(values)]
         if any(part.ndim != 1 for part in parts):
@@ -38,10 +160,20 @@ def _is_vector(value: object) -> bool:
 
 
 def sample_weights(
-    sample_weight: Array, labels: Tensor, task_of: Tensor | None, like: Tensor
+    sample_weight: Array,
+    labels: Tensor,
+    task_of: Tensor | None,
+    like: Tensor,
+    pairs: SparseLabels | None = None,
 ) -> Tensor:
-    """Weights of samples, or of labels, that broadcast with labels stacked by :func:`stacked`."""
-    if task_of is not None:
+    """Weights of samples, or of labels, that broadcast with labels stacked by :func:`stacked`.
+
+    ``pairs`` are the labels as they were given, if they are those of a sparse matrix.
+    """
+    if pairs is not None:
+        weights = _weights_of_pairs(sample_weight, pairs, like)
+        fits, seen = True, ""
+    elif task_of is not None:
         if isinstance(sample_weight, Tensor | np.ndarray):
             raise ValueError("sample_weight: give one vector a task, as the labels are.")
         weights, weight_task_of, _ = stacked("sample_weight", sample_weight, like)
@@ -60,6 +192,29 @@ def sample_weights(
     if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
         raise ValueError("sample_weight: holds a negative, NaN or infinite value; use >= 0.")
     return weights
+
+
+def _weights_of_pairs(sample_weight: Any, pairs: SparseLabels, like: Tensor) -> Tensor:
+    """Weight of each label, from weights of samples (N,), or of labels, in the same places."""
+    rows, tasks = (torch.from_numpy(each).to(like.device) for each in (pairs.rows, pairs.tasks))
+    if is_sparse(sample_weight):
+        given = SparseLabels.of(sample_weight)
+        same = np.array_equal(given.rows, pairs.rows) and np.array_equal(given.tasks, pairs.tasks)
+        if not same or given.shape != pairs.shape:
+            raise ValueError(
+                "sample_weight: a sparse matrix with other entries than the labels; give a weight "
+                "for each label, or one a sample."
+            )
+        return as_float_tensor("sample_weight", given.values).to(like)
+    weights = as_float_tensor("sample_weight", sample_weight, like)
+    if tuple(weights.shape) == pairs.shape:
+        return weights[rows, tasks]
+    if tuple(weights.shape) in ((len(pairs),), (len(pairs), 1)):
+        return weights.reshape(-1)[rows]
+    raise ValueError(
+        f"sample_weight: shape {tuple(weights.shape)} does not fit labels of shape {pairs.shape}; "
+        "give one weight a sample (or one a label)."
+    )
 
 
 def task_weights(task_weight: Array, n_tasks: int) -> Tensor:

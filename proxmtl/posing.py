@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
 
-from proxmtl.designs import Design, SharedDesign, StreamedDesign, TaskDesign
+from proxmtl.designs import (
+    Design,
+    ObservedDesign,
+    ShardedDesign,
+    SharedDesign,
+    StreamedDesign,
+    TaskDesign,
+)
+from proxmtl.label_arrays import SparseLabels, is_sparse
 from proxmtl.label_coding import inferred_signs, label_values
 from proxmtl.losses import Loss, WestonWatkins
 from proxmtl.ranks import ALONE
 from proxmtl.row_sources import as_rows, is_rows
 from proxmtl.targets import Targets
 
-__all__ = ["design_of", "targets_of"]
+__all__ = ["design_of", "observed_design", "targets_of"]
 
 
 def design_of(X: Any, *, intercept: bool) -> Design:
-    """Design of a design, of arrays, or of rows in files.
+    """Design of a design, of arrays, or of rows in files, for labels of every sample.
 
     Parameters
     ----------
@@ -40,6 +49,37 @@ def design_of(X: Any, *, intercept: bool) -> Design:
     return TaskDesign(X, intercept=intercept) if several else SharedDesign(X, intercept=intercept)
 
 
+def observed_design(design: Design, labels: SparseLabels) -> Design:
+    """Design of the pairs of a sample and a task that have a label.
+
+    Parameters
+    ----------
+    design : Design
+        Of features that all tasks share; one of these pairs is returned as it is.
+    labels : SparseLabels
+
+    Raises
+    ------
+    ValueError
+        If the features are sparse or those of single tasks, or there are more or fewer than rows of
+        the labels.
+    """
+    if isinstance(design, ShardedDesign):
+        if design.tasks is not None:
+            raise ValueError(
+                "labels: are those of a sparse matrix, and the tasks are divided among ranks; "
+                "divide the samples."
+            )
+        with design.ranks.together():
+            own = observed_design(design.own, labels)
+        return design if own is design.own else ShardedDesign(own, design.ranks)
+    if isinstance(design, ObservedDesign):
+        return design
+    _check_rows(design, labels)
+    rows, tasks = (torch.from_numpy(each).to(design.device) for each in (labels.rows, labels.tasks))
+    return ObservedDesign(design, rows, tasks, labels.shape[1])
+
+
 def targets_of(Y: Any, design: Design, loss: Loss, **options: Any) -> Targets:
     """Targets of labels that a loss takes, in the precision of a design.
 
@@ -60,10 +100,15 @@ def targets_of(Y: Any, design: Design, loss: Loss, **options: Any) -> Targets:
     with design.ranks.together():
         _check_rows(design, Y)
         signs = not isinstance(loss, WestonWatkins) and loss.labels != "real"
-        values = label_values(Y) if signs else []
+        given = SparseLabels.of(Y).values if is_sparse(Y) else Y
+        values = label_values(given) if signs else []
     if signs:
         # a rank may have labels of one class only: all of them tell the coding
-        Y = inferred_signs(Y, {value for own in design.ranks.gathered(values) for value in own})
+        known = {value for own in design.ranks.gathered(values) for value in own}
+        if is_sparse(Y):
+            check_stored(known)
+        found = inferred_signs(given, known)
+        Y = SparseLabels.of(Y).coded(found) if is_sparse(Y) else found
     options["like"] = torch.empty(0, dtype=design.dtype, device=design.device)
     options["ranks"] = design.ranks
     if design.tasks is not None:
@@ -78,6 +123,20 @@ def targets_of(Y: Any, design: Design, loss: Loss, **options: Any) -> Targets:
     if loss.labels == "real":
         return Targets.from_labels(Y, coding="real", **options)
     return Targets.from_labels(Y, **options)
+
+
+def check_stored(values: Collection[Any]) -> None:
+    """Raise ``ValueError`` if a sparse matrix stores positive labels alone.
+
+    As an indicator matrix it means that all other labels are negative, and not that they are
+    missing; the engine does not guess.
+    """
+    if len(values) == 1 and next(iter(values)) == 1:
+        raise ValueError(
+            "labels: the sparse matrix stores 1 only, and what it does not store is missing here. "
+            "If the rest is negative, pass Y.toarray(); else store the known negatives too, as -1 "
+            "(or as 0, explicitly, everywhere)."
+        )
 
 
 def _check_rows(design: Design, Y: Any) -> None:

@@ -16,8 +16,9 @@ from proxmtl.certified import Certified
 from proxmtl.counts import OracleCounts
 from proxmtl.data_term import DataTerm
 from proxmtl.designs import Design
+from proxmtl.label_arrays import SparseLabels, is_sparse
 from proxmtl.losses import Loss, SquaredHinge
-from proxmtl.posing import design_of, targets_of
+from proxmtl.posing import design_of, observed_design, targets_of
 from proxmtl.regularizers import (
     Regularizer,
     Smoothed,
@@ -111,9 +112,11 @@ class Problem(Certified):
         ----------
         X : array (N, D), or list of M arrays (N_m, D)
             Features: one matrix, dense or sparse, that all tasks share, or a matrix for each task.
-        Y : array (N, M), or list of M arrays (N_m,)
+        Y : array or SciPy sparse matrix (N, M), or list of M arrays (N_m,)
             Labels: 0 and 1, -1 and +1, or booleans; real numbers for a regression loss; class
-            numbers, shape (N,), for a multi-class loss. NaN marks a missing label.
+            numbers, shape (N,), for a multi-class loss. NaN marks a missing label. Of a sparse
+            matrix, the entries that it stores are labels (also a stored 0), and all others are
+            missing; time and memory then grow with their number (:class:`ObservedDesign`).
         regularizers : Regularizer or sequence of Regularizer
         loss : Loss, optional
             Default :class:`SquaredHinge`.
@@ -125,8 +128,8 @@ class Problem(Certified):
         Raises
         ------
         ValueError
-            If the shapes of features and labels disagree, or the loss does not accept the coding of
-            the labels.
+            If the shapes of features and labels disagree, the loss does not accept the coding of
+            the labels, or a sparse matrix of labels stores only 1, or goes with sparse features.
 
         Examples
         --------
@@ -137,6 +140,10 @@ class Problem(Certified):
         loss = SquaredHinge() if loss is None else loss
         _expect("loss", loss, Loss, "SquaredHinge()")
         design = design_of(X, intercept=fit_intercept)
+        if is_sparse(Y):
+            with design.ranks.together():
+                Y = SparseLabels.of(Y)
+            design = observed_design(design, Y)
         targets = targets_of(
             Y,
             design,

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
-from proxmtl.label_arrays import read_classes, sample_weights, stacked, task_weights
+from proxmtl.label_arrays import (
+    SparseLabels,
+    is_sparse,
+    read_classes,
+    sample_weights,
+    stacked,
+    task_weights,
+)
 from proxmtl.label_coding import check_coding, check_zeros
 from proxmtl.ranks import ALONE, Ranks
 
@@ -18,6 +25,7 @@ __all__ = [
     "ClassWeight",
     "Coding",
     "Targets",
+    "by_task",
     "check_class_weight",
     "check_reduction",
 ]
@@ -32,8 +40,8 @@ class Targets:
     """Labels and weights in the shape of a design's scores.
 
     For a shared design the shape is (N, M). For a task design the tasks are concatenated, shape
-    (sum of N_m,), and ``task_of`` holds the task of each entry. A missing label has weight 0 and
-    an arbitrary finite value.
+    (sum of N_m,), and ``task_of`` holds the task of each entry; so for labels of some pairs of a
+    sample and a task (E,), row by row. A missing label has weight 0 and an arbitrary finite value.
 
     Parameters
     ----------
@@ -80,10 +88,11 @@ class Targets:
 
         Parameters
         ----------
-        labels : (N, M) array, or a sequence of M arrays (N_m,)
-            A matrix for a shared design, a sequence for a task design.
+        labels : (N, M) array or SciPy sparse matrix, or a sequence of M arrays (N_m,)
+            A matrix for a shared design, a sequence for a task design. A sparse matrix is for an
+            :class:`ObservedDesign`: what it stores are labels, what it does not store is missing.
         sample_weight : (N,) or (N, M) array, or a sequence of M arrays, optional
-            ``>= 0``.
+            ``>= 0``. For a sparse matrix also one with the same entries.
         class_weight : "balanced", (weight of -1, weight of +1) or None
             Balanced: ``n_m / (2 n_m^class)``, with the numbers of observed labels of task m. In
             these numbers and those of ``reduction``, each label counts with its sample weight.
@@ -151,7 +160,8 @@ class Targets:
         cls, labels: Array, sample_weight: Array | None, like: Tensor, *, real: bool
     ) -> tuple[Targets, Tensor]:
         """Labels as they are given, weighted by their samples alone; also with what is missing."""
-        values, task_of, n_tasks = stacked("labels", labels, like)
+        pairs = SparseLabels.of(labels) if is_sparse(labels) else None
+        values, task_of, n_tasks = stacked("labels", pairs or labels, like)
         if not bool((torch.isnan(values) | torch.isfinite(values)).all()):
             use = "finite numbers and NaN" if real else "-1, +1, and NaN or 0"
             raise ValueError(f"labels: hold an infinite value; use {use} for missing.")
@@ -161,7 +171,7 @@ class Targets:
             check_coding(values, observed, zero_is_missing=True)
         weights = observed.to(values)
         if sample_weight is not None:
-            weights = weights * sample_weights(sample_weight, values, task_of, like)
+            weights = weights * sample_weights(sample_weight, values, task_of, like, pairs)
         return cls(torch.where(observed, values, 1.0), weights, n_tasks, task_of), values
 
     @classmethod
@@ -256,11 +266,8 @@ class Targets:
     def _own_per_task(self, values: Tensor) -> Tensor:
         if self.task_of is None:
             return self.placed(values.sum(0))
-        # index_add_ adds one by one: in float32 the sum would stall at 2**24 samples of weight 1
         n_tasks = self.n_tasks if self.tasks is None else len(self.tasks)
-        sums = values.new_zeros(n_tasks, dtype=torch.float64)
-        sums.index_add_(0, self.task_of, values.to(torch.float64))
-        return self.placed(sums.to(values.dtype))
+        return self.placed(by_task(values, self.task_of, n_tasks))
 
     def placed(self, own: Tensor) -> Tensor:
         """Values of this process's tasks, (..., m), among those of all, (..., M); 0 elsewhere."""
@@ -347,6 +354,13 @@ class Targets:
         else:
             low, high = (torch.full_like(counts, float(w)) for w in class_weight)
         return torch.where(self.labels > 0, self.broadcast(high), self.broadcast(low))
+
+
+def by_task(values: Tensor, task_of: Tensor, n_tasks: int) -> Tensor:
+    """Sums of values (n,) of tasks that lie one after another, (M,)."""
+    # index_add_ adds one by one: in float32 the sum would stall at 2**24 samples of weight 1
+    sums = values.new_zeros(n_tasks, dtype=torch.float64)
+    return sums.index_add_(0, task_of, values.to(torch.float64)).to(values.dtype)
 
 
 def check_reduction(reduction: Reduction) -> None:

@@ -62,7 +62,7 @@ def problem(
         design = pm.TaskDesign([X[part] for part in parts], intercept=intercept)
         Y = [Y[part, m] for m, part in zip(mine, parts, strict=True)]
         weights = None
-    elif kind == "streamed":
+    elif kind in ("streamed", "streamed pairs"):
         size = (3 * 2 + 3) * D * X.element_size()  # a few rows at a time
         design = pm.StreamedDesign([X[own].numpy()], intercept=intercept, memory=4 * size)
         Y = Y[own]
@@ -70,7 +70,11 @@ def problem(
         given = csr_array(X[own].numpy()) if kind == "sparse" else X[own]
         design = pm.SharedDesign(given, intercept=intercept)
         Y = Y[own]
-    if tasks is not None and kind != "task":
+    if kind.endswith("pairs"):
+        rows, columns = torch.nonzero(~Y.isnan(), as_tuple=True)
+        stored = Y[rows, columns].numpy(), (rows.numpy(), columns.numpy())
+        Y = csr_array(stored, shape=Y.shape)
+    elif tasks is not None and kind != "task":
         Y = Y[:, tasks]
     options = {"reduction": "mean" if isinstance(loss, pm.WestonWatkins) else "task_mean"}
     design = pm.ShardedDesign(design, ranks, tasks=tasks)
@@ -87,6 +91,9 @@ CONVEX = {
     "FISTA, task": (pm.FISTA(), groups(), {"kind": "task"}),
     "FISTA, sparse": (pm.FISTA(), groups(), {"kind": "sparse"}),
     "FISTA, streamed": (pm.FISTA(), groups(), {"kind": "streamed"}),
+    "FISTA, pairs": (pm.FISTA(), groups(), {"kind": "pairs"}),
+    "FISTA, streamed pairs": (pm.FISTA(), groups(), {"kind": "streamed pairs"}),
+    "LBFGS, pairs": (pm.LBFGS(), [pm.SquaredFrobenius(0.01)], {"kind": "pairs"}),
     "FISTA, float32": (pm.FISTA(), ELASTIC, {"dtype": torch.float32}),
     "FISTA, no intercept": (pm.FISTA(), ELASTIC, {"intercept": False}),
     "FISTA, logistic": (pm.FISTA(), groups(), {"loss": pm.Logistic()}),

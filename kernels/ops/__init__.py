@@ -6,7 +6,8 @@ The formula, shapes, conditions and errors of each are in its docstring:
 - `soft_threshold` and `group_shrink`: proximal steps in closed form, and the penalty there;
 - `overlap_dual_sweep`, `smoothed_group_grad`: overlapping groups, exactly and smoothed;
 - `chain_prox`: total variation along an axis;
-- `coordinate_descent`: quadratic models with an L1 penalty, over columns of sparse features.
+- `coordinate_descent`: quadratic models with an L1 penalty, over columns of sparse features;
+- `sampled_product`, `sampled_adjoint`: some entries of a product of matrices, and the adjoint.
 
 Common to all: inputs are not modified, but for what is named as overwritten, and results may not
 overlap part of an input; any strides; sizes may be zero; offsets are 64-bit; storage in float64,
@@ -25,6 +26,8 @@ from .coordinate_descent import CoordinateStep, Csc, coordinate_descent
 from .group_shrink import group_shrink
 from .hinge import HingeResult, hinge_value_and_grad
 from .overlap_dual_sweep import overlap_dual_sweep
+from .sampled_adjoint import sampled_adjoint
+from .sampled_product import sampled_product
 from .smoothed_group_grad import SmoothedGroup, smoothed_group_grad
 from .soft_threshold import soft_threshold
 
@@ -38,6 +41,8 @@ __all__ = [
     "group_shrink",
     "hinge_value_and_grad",
     "overlap_dual_sweep",
+    "sampled_adjoint",
+    "sampled_product",
     "smoothed_group_grad",
     "soft_threshold",
 ]

@@ -3,6 +3,7 @@
 from proxmtl.designs.base import Design
 from proxmtl.designs.centred import CentredDesign
 from proxmtl.designs.factored import FactoredDesign
+from proxmtl.designs.observed import ObservedDesign
 from proxmtl.designs.restricted import RestrictedDesign
 from proxmtl.designs.sharded import ShardedDesign
 from proxmtl.designs.shared import SharedDesign
@@ -14,6 +15,7 @@ __all__ = [
     "CentredDesign",
     "Design",
     "FactoredDesign",
+    "ObservedDesign",
     "RestrictedDesign",
     "ShardedDesign",
     "SharedDesign",

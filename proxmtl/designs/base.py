@@ -48,6 +48,9 @@ class Design(ABC):
         Processes among which the samples or the tasks are divided (:class:`ShardedDesign`).
     tasks : Tensor of int64, shape (m,), or None
         Tasks of which this process gives the scores; None: of all.
+    sample_of : Tensor or None
+        Sample of each score, where these are scores of single pairs of a sample and a task
+        (:class:`ObservedDesign`), row by row.
     curvature_passes : float
         Passes that :meth:`curvature_by_task` has made so far; its results are cached.
     curvature_left : float
@@ -63,6 +66,7 @@ class Design(ABC):
     unit: float = 1.0
     ranks: Ranks = ALONE
     tasks: Tensor | None = None
+    sample_of: Tensor | None = None
     curvature_left: float = math.inf
     curvature_passes: float = 0.0
 
@@ -300,6 +304,14 @@ class Design(ABC):
             c, which broadcasts with the scores of ``V``.
         """
         return self.adjoint(self.linear(V) * weights)
+
+    def of_samples(self, targets: Targets) -> tuple[Design, Tensor, float]:
+        """Design that has scores of every sample, also where this one has those of pairs only.
+
+        Returns it with the mean weight of each sample over the tasks, (N, 1), and the passes that a
+        product and its adjoint with one column take.
+        """
+        return self, targets.weights.mean(1, keepdim=True), self.share / targets.n_tasks
 
     def sweeps(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
         """Whether :meth:`sweep` reads the features once, which is faster than two products."""

@@ -63,7 +63,7 @@ class ShardedDesign(Design):
     def __init__(self, own: Design, ranks: Ranks, *, tasks: Iterable[int] | None = None) -> None:
         self.own, self.ranks = own, ranks
         self.intercept, self.unit, self.share = own.intercept, own.unit, own.share
-        self.dtype, self.device = own.dtype, own.device
+        self.dtype, self.device, self.sample_of = own.dtype, own.device, own.sample_of
         width = getattr(own, "n_features", None)
         kind = (type(own).__name__, width, str(own.dtype), own.intercept)
         ranks.check_equal("X: kind, features, precision and intercept", kind)
@@ -86,6 +86,7 @@ class ShardedDesign(Design):
         """Return the design of other features of the same samples."""
         other = self._copy()
         other.own, other.unit, other.share = own, own.unit, own.share
+        other.sample_of = own.sample_of
         other.curvature_passes, other._alike = 0.0, {}  # noqa: SLF001 - of the same class
         return other
 
@@ -193,6 +194,11 @@ class ShardedDesign(Design):
             value, of_L = self.ranks.sum(value, of_L)
             of_tasks = [*self._whole(*of_tasks)]
         return value, of_L, of_tasks[0], None if bias is None else of_tasks[1]
+
+    def of_samples(self, targets: Targets) -> tuple[Design, Tensor, float]:
+        own, weights, share = self.own.of_samples(targets)
+        design = self if own is self.own else self._on(own)
+        return design, weights, float(self.ranks.largest(share))
 
     # ------------------------------------------------------------------ what is known of X
 

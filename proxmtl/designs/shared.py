@@ -217,9 +217,11 @@ class SharedDesign(Design):
                 "samples; give a matrix (samples, tasks) with one row a sample."
             )
 
-    def feature_blocks(self) -> AbstractContextManager[Iterator[tuple[slice, Tensor]]]:
+    def feature_blocks(
+        self, rows: int | None = None
+    ) -> AbstractContextManager[Iterator[tuple[slice, Tensor]]]:
         """Context in which to go over blocks of rows of dense features, with their places."""
-        size = max(1, BLOCK_ELEMENTS // self.n_features)
+        size = rows or max(1, BLOCK_ELEMENTS // self.n_features)
         starts = range(0, len(self.X), size)
         return nullcontext((slice(at, at + size), self.X[at : at + size]) for at in starts)
 

@@ -178,9 +178,11 @@ class StreamedDesign(Design):
 
     # ------------------------------------------------------------------ rows and batches
 
-    def feature_blocks(self) -> AbstractContextManager[Iterator[tuple[slice, Tensor]]]:
+    def feature_blocks(
+        self, rows: int | None = None
+    ) -> AbstractContextManager[Iterator[tuple[slice, Tensor]]]:
         """Context in which to go over blocks of rows of the features: :meth:`RowBlocks.opened`."""
-        return self.blocks.opened()
+        return self.blocks.opened(rows=rows)
 
     def windows(self, generator: torch.Generator) -> Generator[tuple[slice, Design]]:
         rows = min(self.blocks.most_rows, self.n_samples)

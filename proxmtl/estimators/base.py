@@ -6,25 +6,31 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from types import SimpleNamespace
-from typing import Any, Self, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.inputs import checked, stacked
-from proxmtl.estimators.labels import EncodedLabels
+from proxmtl.estimators.labels import EncodedLabels, PairLabels
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.standardize import Standardization, identity
 from proxmtl.estimators.state import from_state, to_state
 from proxmtl.estimators.watch import Watch
-from proxmtl.estimators.weights import sample_weights
+from proxmtl.estimators.weights import pair_weights, sample_weights
 from proxmtl.io.checkpoint import Checkpoint
 from proxmtl.io.model import ModelState
+from proxmtl.label_arrays import SparseLabels
 from proxmtl.latent import LatentResult
+from proxmtl.posing import observed_design
+from proxmtl.ranks import ALONE
+from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Result
 from proxmtl.wording import warn
 
@@ -96,6 +102,9 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
     standardize: bool = True
     label_names: Sequence[str] | None = None
 
+    takes_pairs: ClassVar[bool] = False
+    """Whether labels may be those of some pairs of a row and an attribute only."""
+
     coef_: Array = field(init=False)
     intercept_: Array = field(init=False)
     mean_: Array = field(init=False)
@@ -165,7 +174,10 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
             booleans (a single attribute: any two values); for a regressor real numbers. NaN, None,
             ``pandas.NA`` and masked entries are missing labels. A data frame also provides the
             attribute names. Row i belongs to row i of `X`; data frames whose indexes contradict
-            this raise. For a list of matrices, a list of M vectors (N_m,).
+            this raise. For a list of matrices, a list of M vectors (N_m,). A SciPy sparse matrix
+            (N, M): the entries -1 and +1 (of a regressor: any numbers) that it stores are the
+            labels, and all others are missing; of a classifier 1 alone: all others are negative,
+            as in a dense matrix.
         sample_weight
             Non-negative weights (N,), or (N, M) for a weight per label; for a list of matrices, a
             list of M vectors. A label of weight 0 counts as missing.
@@ -253,6 +265,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
                 f"Y has {labels.numbers.shape[1]} columns, and this model was fitted on "
                 f"{len(self.coef_)}; give labels of the same attributes."
             )
+        self._check_pairs(samples, labels, sample_weight)
         labels = replace(labels, weights=sample_weights(labels.numbers, sample_weight))
         self._n_given = len(samples)
         labels, self._rows = labels.weighted()
@@ -270,6 +283,22 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         if self.standardize:
             samples = samples.standardized(Standardization(self.mean_, self.scale_))
         return samples, self._posed(labels, warm=warm)
+
+    def _check_pairs(self, X: Samples, labels: EncodedLabels, sample_weight: Any) -> None:
+        """Raise if the fit does not take labels of some pairs only, of a sparse matrix."""
+        if not isinstance(labels, PairLabels):
+            return
+        if not self.takes_pairs:
+            raise UnsupportedError(
+                f"{type(self).__name__}: takes no sparse matrix of known labels; give them dense, "
+                "NaN for missing, or take an estimator without cross-validation."
+            )
+        if sparse.issparse(X.X):
+            raise UnsupportedError(
+                "X and Y are sparse, and labels of a sparse matrix need dense features; give "
+                "X.toarray(), or dense labels with NaN for missing."
+            )
+        pair_weights(labels.numbers, sample_weight)
 
     def _warn_of(self, result: Result[Any] | LatentResult) -> None:
         """Warn if a solve ended before its accuracy was reached."""
@@ -314,6 +343,28 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
                 "model was fitted on."
             )
         return scores
+
+    def _pair_scores(self, X: Any, pairs: SparseLabels) -> Array:
+        """Linear scores of some pairs of a row and an attribute, (E,), without those of all others.
+
+        Raises
+        ------
+        ValueError
+            If rows or attributes are not those of the model, or features are sparse.
+        """
+        check_is_fitted(self)
+        samples = checked(self, X)
+        if pairs.shape != (len(samples), len(self.coef_)):
+            raise ValueError(
+                f"y has shape {pairs.shape} and the predictions {(len(samples), len(self.coef_))}; "
+                "give labels of the attributes that the model was fitted on."
+            )
+        if samples.ranks is not ALONE:
+            raise UnsupportedError("score: rows are divided among ranks; give all of them to one.")
+        design = observed_design(samples.shared_design(intercept=True), pairs)
+        W = np.vstack([self.coef_.T, self.intercept_])
+        found: Array = design.scores(torch.from_numpy(W)).numpy()
+        return found
 
     def to_state(self) -> ModelState:
         """Convert the fitted model to plain data, which `proxmtl.estimators.save_model` writes."""

@@ -14,9 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 from proxmtl.arrays import as_python, check_same_order
 from proxmtl.estimators.base import LinearModel
 from proxmtl.estimators.inputs import checked, each_task, stacked
-from proxmtl.estimators.label_encoding import check_both_classes, encode_targets
+from proxmtl.estimators.label_encoding import check_both_classes, encode_targets, stored_signs
 from proxmtl.estimators.labels import EncodedLabels
-from proxmtl.estimators.weights import class_factors, score_weights
+from proxmtl.estimators.weights import class_factors, pair_weights, score_weights
+from proxmtl.label_arrays import SparseLabels, is_sparse
 from proxmtl.label_coding import signs_of
 
 __all__ = ["LinearAttributeClassifier"]
@@ -133,6 +134,11 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
         """
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
+        if is_sparse(y):
+            pairs = stored_signs(y)
+            if pairs is not None:
+                return self._accuracy_of_pairs(X, pairs, sample_weight)
+            y = y.astype(np.int8).toarray()
         predicted = self._predicted(checked(self, X))
         signs = signs_of(y, self.label_values_)
         if signs.shape != predicted.shape:
@@ -144,6 +150,13 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
         weights = score_weights(~np.isnan(signs), sample_weight)
         total = weights.sum(axis=0)
         right = (weights * (predicted == (signs > 0))).sum(axis=0)
+        return float(np.mean(right[total > 0] / total[total > 0]))
+
+    def _accuracy_of_pairs(self, X: Any, pairs: SparseLabels, sample_weight: Any) -> float:
+        weights = pair_weights(pairs, sample_weight)
+        above = self._pair_scores(X, pairs) > self.decision_thresholds_[pairs.tasks]
+        total = pairs.sums(weights)
+        right = pairs.sums(weights * (above == (pairs.values > 0)))
         return float(np.mean(right[total > 0] / total[total > 0]))
 
     def __sklearn_tags__(self) -> Any:

@@ -16,7 +16,7 @@ from proxmtl.estimators.grouping import distinct, resolve_groups
 from proxmtl.groups import Groups
 from proxmtl.latent.strengths import strength_units
 from proxmtl.problem import Problem
-from proxmtl.regularizers import SquaredFrobenius
+from proxmtl.regularizers import SquaredFrobenius, UnsupportedError
 
 __all__ = ["cluster_attributes", "groups_for", "is_auto"]
 
@@ -113,6 +113,11 @@ def groups_for(
         Whether None means one group of all attributes, and not each alone.
     """
     targets = problem.targets
+    if is_auto(given) and problem.design.sample_of is not None:
+        raise UnsupportedError(
+            "groups: 'auto' compares all labels of all attributes, and a sparse matrix stores some "
+            "of them only; give the groups, or dense labels with NaN for missing."
+        )
     if given is None and together:
         return Groups.single(targets.n_tasks)
     if not is_auto(given):

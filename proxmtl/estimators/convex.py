@@ -70,6 +70,7 @@ class ConvexModel(LinearModel):
         Status, certificate and history of the solver.
     """
 
+    takes_pairs = True
     strength_name: ClassVar[str] = "strength"
     """Name of the parameter that holds the strength of the penalty."""
 

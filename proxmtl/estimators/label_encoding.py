@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from proxmtl.estimators.labels import EncodedLabels
+from proxmtl.estimators.labels import EncodedLabels, PairLabels
+from proxmtl.label_arrays import SparseLabels, is_sparse
 from proxmtl.label_coding import CODINGS, Observed, observed_labels, signs_of
 
 __all__ = ["check_both_classes", "check_observed", "encode_targets", "read_values"]
@@ -24,7 +25,8 @@ def encode_targets(
     ----------
     Y
         Shape (N, M) with values in {0, 1}, {-1, 1} or booleans and NaN for a missing label; or,
-        for one attribute, shape (N,) or (N, 1) with any two values.
+        for one attribute, shape (N,) or (N, 1) with any two values. A SciPy sparse matrix: see
+        `stored_signs`.
     classes
         The two label values; other values raise (for ``partial_fit``).
     names
@@ -40,6 +42,13 @@ def encode_targets(
     ValueError
         If there are not exactly two values, no labels, or an attribute with one class only.
     """
+    if is_sparse(Y):
+        pairs = stored_signs(Y)
+        if pairs is not None:
+            found = PairLabels(pairs, classes=_two_values_of(classes))
+            check_both_classes(found.numbers, _checked_names(names, pairs.shape[1]))
+            return found
+        Y = Y.astype(np.int8).toarray()
     observed = _observed(Y)
     columns = getattr(Y, "columns", None)
     if names is None and columns is not None:
@@ -57,7 +66,8 @@ def read_values(Y: Any, *, names: Sequence[str] | None = None) -> EncodedLabels:
     Parameters
     ----------
     Y
-        Shape (N, M) or (N,), finite; NaN, None, ``pandas.NA`` and masked entries are missing.
+        Shape (N, M) or (N,), finite; NaN, None, ``pandas.NA`` and masked entries are missing, and
+        so is what a SciPy sparse matrix does not store.
     names
         Attribute names, for their number and the messages.
 
@@ -71,6 +81,13 @@ def read_values(Y: Any, *, names: Sequence[str] | None = None) -> EncodedLabels:
     ValueError
         If a label is not a finite number, or an attribute has no label.
     """
+    if is_sparse(Y):
+        pairs = SparseLabels.of(Y)
+        pairs = pairs.coded(pairs.values.astype(np.float64))
+        if not np.isfinite(pairs.values).all():
+            raise ValueError("Y has infinite values; targets are finite.")
+        check_observed(pairs, _checked_names(names, pairs.shape[1]))
+        return PairLabels(pairs, coding="real")
     seen, where = _observed(Y)
     if seen.dtype.kind not in "biuf":
         shown = seen.tolist()[0] if len(seen) else Y
@@ -87,9 +104,58 @@ def read_values(Y: Any, *, names: Sequence[str] | None = None) -> EncodedLabels:
     return EncodedLabels(matrix, coding="real", is_vector=where.ndim == 1)
 
 
-def check_observed(values: NDArray[np.float64], names: Sequence[str] | None) -> None:
+def stored_signs(Y: Any) -> SparseLabels | None:
+    """Read a sparse matrix of binary labels by what it stores.
+
+    - -1 and +1 (or -1 alone): these are the labels; what is not stored is missing.
+    - 1 or True alone, as in scikit-learn's indicator matrices: what is not stored is negative, and
+      nothing is missing. Returns None: the matrix stands for a dense one.
+
+    Raises
+    ------
+    ValueError
+        If it stores an entry twice, a 0, NaN beside nothing but 1, or another value: then it is not
+        clear what is negative and what is missing.
+    """
+    pairs = SparseLabels.of(Y)
+    values = pairs.values.astype(np.float64)
+    found = np.unique(values).tolist()
+    if 0.0 in found:
+        raise ValueError(
+            "Y is sparse and stores zeros, which may mean no or missing. Store -1 for no, and "
+            "leave out what is missing; or, if all that is not 1 is no, call Y.eliminate_zeros()."
+        )
+    if not set(found) <= {-1.0, 1.0}:
+        raise ValueError(
+            f"Y is sparse and stores {found[:5]}; store -1 and +1 for labels that are known, or 1 "
+            "alone if all others are negative."
+        )
+    if -1.0 in found:
+        return pairs.coded(values)
+    if pairs.size < Y.nnz:
+        raise ValueError(
+            "Y is sparse and stores NaN beside 1 alone: what is not stored would be negative. "
+            "Store -1 for no, and leave out what is missing."
+        )
+    return None
+
+
+def _two_values_of(classes: Any) -> NDArray[Any]:
+    """The label values -1 and +1, which a sparse matrix has; raises if others were given."""
+    if classes is not None and sorted(np.asarray(classes).tolist()) != [-1, 1]:
+        raise ValueError(
+            f"Y is sparse and stores -1 and +1, and the labels are {np.asarray(classes).tolist()}; "
+            "give labels in the coding that the model was fitted on."
+        )
+    return np.array([-1, 1])
+
+
+def check_observed(values: NDArray[np.float64] | SparseLabels, names: Sequence[str] | None) -> None:
     """Raise ``ValueError`` if an attribute has no label."""
-    lacking = np.logical_and.reduce(np.isnan(values), axis=0)
+    if isinstance(values, SparseLabels):
+        lacking = values.sums(np.ones(values.size)) == 0
+    else:
+        lacking = np.logical_and.reduce(np.isnan(values), axis=0)
     if lacking.all():
         raise ValueError("Y has no observed label: every entry is missing.")
     if lacking.any():
@@ -163,16 +229,21 @@ def _two_values(observed: Observed, classes: Any) -> NDArray[Any]:
     )
 
 
-def check_both_classes(signs: NDArray[np.float64], names: Sequence[str] | None) -> None:
+def check_both_classes(
+    signs: NDArray[np.float64] | SparseLabels, names: Sequence[str] | None
+) -> None:
     """Raise ``ValueError`` if an attribute has labels of one class only."""
-    lacking = ~((signs == 1).any(axis=0) & (signs == -1).any(axis=0))
-    if not lacking.any():
+    if isinstance(signs, SparseLabels):
+        yes, no = (signs.sums(signs.values == sign) > 0 for sign in (1, -1))
+    else:
+        yes, no = ((signs == sign).any(axis=0) for sign in (1, -1))
+    if (yes & no).all():
         return
-    columns = np.flatnonzero(lacking)
-    empty = bool(np.isnan(signs[:, columns]).all(axis=0).any())
+    columns = np.flatnonzero(~(yes & no))
+    empty = bool((~(yes | no)).any())
     raise ValueError(
         f"Y has {'no label or ' if empty else ''}one class only for {len(columns)} of "
-        f"{signs.shape[1]} attributes ({_shown(columns, names)}); an attribute needs observed "
+        f"{len(yes)} attributes ({_shown(columns, names)}); an attribute needs observed "
         "labels of both classes, so add "
         "samples or leave these attributes out."
     )

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from proxmtl.label_arrays import SparseLabels
 from proxmtl.numerics import column_moments
 from proxmtl.targets import ClassWeight, Coding
 
-__all__ = ["EncodedLabels", "TargetUnits"]
+__all__ = ["EncodedLabels", "PairLabels", "TargetUnits"]
 
 Array = NDArray[np.float64]
 
@@ -134,6 +135,11 @@ class EncodedLabels:
         weights = self.weights
         return weights.mean(axis=1) if weights is not None and weights.ndim == 2 else weights
 
+    def beyond(self, units: TargetUnits) -> int | None:
+        """First attribute with a label that its units, of scale 0, cannot express."""
+        moved = self.observed & (self.numbers != units.centre) & (units.scale == 0)
+        return int(np.argmax(moved.any(axis=0))) if moved.any() else None
+
     def in_units(self, units: TargetUnits) -> EncodedLabels:
         """Convert real labels to these units."""
         return replace(self, numbers=units.apply(self.numbers))
@@ -164,6 +170,58 @@ class EncodedLabels:
             return [None] * self.numbers.shape[1]
         weights = np.broadcast_to(self.weights.T, self.numbers.T.shape)
         return [w[seen] for w, seen in zip(weights, self.observed.T, strict=True)]
+
+
+@dataclass(frozen=True)
+class PairLabels(EncodedLabels):
+    """Labels of some pairs of a row and an attribute: memory grows with their number alone.
+
+    Parameters
+    ----------
+    numbers : SparseLabels
+        -1 and +1, or real numbers, float64.
+    weights : ndarray of shape (N,), or None
+        Weights of the rows.
+    """
+
+    numbers: SparseLabels  # type: ignore[assignment]
+
+    def part(self, rows: Any, columns: Any = slice(None)) -> PairLabels:
+        """Labels of some rows, of ascending numbers, and all attributes."""
+        assert columns == slice(None)
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, numbers=self.numbers.part(rows), weights=weights)
+
+    def weighted(self) -> tuple[EncodedLabels, NDArray[np.intp]]:
+        rows = np.arange(len(self.numbers))
+        if self.weights is None or (self.weights > 0).all():
+            return self, rows
+        rows = np.flatnonzero(self.weights > 0)
+        return self.part(rows), rows
+
+    def beyond(self, units: TargetUnits) -> int | None:
+        tasks = self.numbers.tasks
+        moved = (self.numbers.values != units.centre[tasks]) & (units.scale[tasks] == 0)
+        return int(tasks[moved].min()) if moved.any() else None
+
+    def in_units(self, units: TargetUnits) -> EncodedLabels:
+        tasks = self.numbers.tasks
+        scale = np.where(units.scale > 0, units.scale, 1.0)[tasks]
+        moved = (self.numbers.values - units.centre[tasks]) / scale
+        moved[units.scale[tasks] == 0] = 0.0
+        return replace(self, numbers=self.numbers.coded(moved))
+
+    def units(self, *, centred: bool, robust: bool) -> TargetUnits:
+        order = np.argsort(self.numbers.tasks, kind="stable")
+        ends = np.cumsum(np.bincount(self.numbers.tasks, minlength=self.numbers.shape[1]))[:-1]
+        values = np.split(self.numbers.values[order], ends)
+        weights: list[Any] = [None] * len(values)
+        if self.weights is not None:
+            weights = np.split(self.weights[self.numbers.rows[order]], ends)
+        pairs = zip(values, weights, strict=True)
+        found = [_unit(y, w, centred=centred, robust=robust) for y, w in pairs]
+        centre, scale = np.array(found).T
+        return TargetUnits(centre, scale)
 
 
 def _unit(

@@ -47,6 +47,7 @@ class FactoredModel(TaskScores):
     By default each attribute is a group of its own; subclasses may override `_groups_of`.
     """
 
+    takes_pairs = True
     n_latents: int | Literal["auto"] | None = None
     loss: str = "squared_hinge"
     algorithm: Algorithm = "auto"

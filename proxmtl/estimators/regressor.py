@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import Any
 
@@ -17,7 +17,8 @@ from proxmtl.estimators.label_encoding import check_observed, read_values
 from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.losses import check_real_loss
 from proxmtl.estimators.scoring import r2
-from proxmtl.estimators.weights import score_weights
+from proxmtl.estimators.weights import pair_weights, score_weights
+from proxmtl.label_arrays import SparseLabels, is_sparse
 from proxmtl.label_coding import observed_labels
 
 __all__ = ["LinearAttributeRegressor"]
@@ -69,9 +70,8 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
             units = labels.units(centred=given.fit_intercept, robust=given.loss == "huber")
             self.target_mean_, self.target_scale_ = units
         units = TargetUnits(self.target_mean_, self.target_scale_)
-        moved = labels.observed & (labels.numbers != units.centre) & (units.scale == 0)
-        if warm and moved.any():
-            column = int(np.argmax(moved.any(axis=0)))
+        column = labels.beyond(units) if warm else None
+        if column is not None:
             raise ValueError(
                 f"Y: column {column} had one value only in the first set, which gives it no unit; "
                 "fit on a set in which it varies."
@@ -126,6 +126,9 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
         """
         y, sample_weight = stacked(X, y, sample_weight)
         check_same_order(X, y=y, sample_weight=sample_weight)
+        if is_sparse(y):
+            pairs = SparseLabels.of(y)
+            return mean_r2(self._by_attribute(X, pairs, pair_weights(pairs, sample_weight)))
         predicted = self.predict(checked(self, X))
         seen, where = observed_labels(y)
         if where.shape != predicted.shape:
@@ -137,13 +140,27 @@ class LinearAttributeRegressor(RegressorMixin, LinearModel):  # type: ignore[mis
         values[where] = seen
         values, predicted = values.reshape(len(values), -1), predicted.reshape(len(values), -1)
         weights = score_weights(~np.isnan(values), sample_weight)
-        found = []
-        for y_m, z_m, w_m in zip(values.T, predicted.T, weights.T, strict=True):
-            kept = w_m > 0
-            if kept.any() and np.ptp(y_m[kept]) > 0:
-                found.append(r2(y_m[kept], z_m[kept], w_m[kept]))
-        if not found:
-            raise ValueError(
-                "y has no attribute with two different labels; R² has nothing to compare with."
-            )
-        return float(np.mean(found))
+        return mean_r2(zip(values.T, predicted.T, weights.T, strict=True))
+
+    def _by_attribute(
+        self, X: Any, pairs: SparseLabels, weights: Array
+    ) -> Iterable[tuple[Array, ...]]:
+        """Labels, predictions and weights of the pairs of each attribute."""
+        order = np.argsort(pairs.tasks, kind="stable")
+        ends = np.cumsum(np.bincount(pairs.tasks, minlength=pairs.shape[1]))[:-1]
+        arrays = pairs.values.astype(np.float64), self._pair_scores(X, pairs), weights
+        return zip(*(np.split(each[order], ends) for each in arrays), strict=True)
+
+
+def mean_r2(attributes: Iterable[tuple[Array, ...]]) -> float:
+    """Mean of R² over attributes with two different labels; each gives labels, scores, weights."""
+    found = []
+    for y_m, z_m, w_m in attributes:
+        kept = w_m > 0
+        if kept.any() and np.ptp(y_m[kept]) > 0:
+            found.append(r2(y_m[kept], z_m[kept], w_m[kept]))
+    if not found:
+        raise ValueError(
+            "y has no attribute with two different labels; R² has nothing to compare with."
+        )
+    return float(np.mean(found))

@@ -22,9 +22,10 @@ from proxmtl.designs import (
 )
 from proxmtl.designs.checks import consecutive
 from proxmtl.designs.sharded import joint_moments
-from proxmtl.estimators.labels import EncodedLabels
+from proxmtl.estimators.labels import EncodedLabels, PairLabels
 from proxmtl.estimators.standardize import Standardization, fit_standardization
 from proxmtl.numerics import ROUNDING, column_moments
+from proxmtl.posing import observed_design
 from proxmtl.ranks import ALONE, Ranks
 from proxmtl.row_sources import FeatureRows, held, held_type, rows_of
 from proxmtl.targets import Reduction, Targets
@@ -43,7 +44,8 @@ class Posed(NamedTuple):
     design: Design
     targets: Targets
     sample_weight: NDArray[np.float64] | None
-    """Weights given to the targets: (N,), (N, M), or in the concatenated shape of the targets."""
+    """Weights given to the targets: (N,), (N, M), or, of tasks with their own samples, in the
+    concatenated shape of the targets."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,8 @@ class Samples:
         columns
             Indices of the tasks of the labels, ascending; default: all.
         """
+        if isinstance(labels, PairLabels):
+            return self._posed_pairs(labels, intercept=intercept, reduction=reduction)
         numbers, weights = labels.numbers, labels.weights
         design: Design
         values: Any = numbers
@@ -207,6 +211,26 @@ class Samples:
             targets = replace(targets.take(own), ranks=design.ranks)
             weights = None if weights is None else weights[own]
         return Posed(design, targets, weights)
+
+    def _posed_pairs(self, labels: PairLabels, *, intercept: bool, reduction: Reduction) -> Posed:
+        """Design and targets of the pairs of a row and an attribute that have a label."""
+        pairs, weights = labels.numbers, labels.weights
+        shared = self.shared_design(intercept=intercept, n_tasks=pairs.shape[1])
+        ranks = shared.ranks
+        own = self.X.own_rows if isinstance(self.X, FeatureRows) else slice(None)
+        design = observed_design(shared, pairs if ranks is ALONE else pairs.part(own))
+        targets = Targets.from_labels(
+            pairs,  # type: ignore[arg-type]
+            sample_weight=weights,
+            class_weight=labels.class_weight,
+            reduction=reduction,
+            like=torch.empty(0, dtype=design.dtype),
+            coding=labels.coding,
+        )
+        if ranks is not ALONE:
+            ranks.check_same("labels", torch.from_numpy(pairs.values))
+            targets = replace(targets.take(pairs.place(own)), ranks=ranks)
+        return Posed(design, targets, None if weights is None else weights[own])
 
     def shared_design(self, *, intercept: bool, n_tasks: int | None = None) -> Design:
         """Return a design in which all tasks share these features.

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proxmtl.label_arrays import SparseLabels
 from proxmtl.targets import ClassWeight
 
-__all__ = ["class_factors", "sample_weights", "score_weights"]
+__all__ = ["class_factors", "pair_weights", "sample_weights", "score_weights"]
 
 Array = NDArray[np.float64]
 
@@ -18,7 +19,7 @@ LARGEST = np.sqrt(np.finfo(np.float64).max)
 """Maximum sum of weights; its products with losses and squared features must not overflow."""
 
 
-def sample_weights(signs: Array, sample_weight: Any) -> Array | None:
+def sample_weights(signs: Array | SparseLabels, sample_weight: Any) -> Array | None:
     """Validate sample weights (N,) or (N, M); None is returned as it is.
 
     Raises
@@ -64,6 +65,25 @@ def score_weights(observed: NDArray[np.bool_], sample_weight: Any) -> Array:
     given = sample_weights(weights, sample_weight)
     if given is not None:
         weights *= given if given.ndim == 2 else given[:, np.newaxis]
+    if not weights.any():
+        raise ValueError("y has no observed label with a weight; there is nothing to score.")
+    return weights
+
+
+def pair_weights(pairs: SparseLabels, sample_weight: Any) -> Array:
+    """Weights of labels of pairs, (E,), from weights of rows (N,), or none.
+
+    Raises
+    ------
+    ValueError
+        As `score_weights`, or if weights are those of labels.
+    """
+    if sample_weight is not None and np.ndim(sample_weight) != 1:
+        raise ValueError(
+            "sample_weight: labels of a sparse matrix take one weight a sample, shape (N,)."
+        )
+    given = sample_weights(pairs, sample_weight)
+    weights = np.ones(pairs.size) if given is None else given[pairs.rows]
     if not weights.any():
         raise ValueError("y has no observed label with a weight; there is nothing to score.")
     return weights

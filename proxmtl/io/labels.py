@@ -12,6 +12,7 @@ import numpy as np
 from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
 from proxmtl.io.rows import Rows
+from proxmtl.io.sparse_labels import read_sparse_labels
 from proxmtl.io.tables import is_id_header, read_table
 from proxmtl.naming import name_key
 from proxmtl.text_tables import table_line
@@ -61,7 +62,7 @@ def read_labels(
     unique_ids: bool = True,
     task_column: str | None = None,
 ) -> Labels:
-    """Read attribute labels from a CSV file.
+    """Read attribute labels from a CSV file, or from a sparse matrix in an npz file.
 
     The first line holds the attribute names. A label is ``1`` for yes and ``0`` or ``-1`` for no
     (one of the two throughout the file), or a word: yes and no, true and false, y and n, t and f,
@@ -72,7 +73,9 @@ def read_labels(
     Parameters
     ----------
     path
-        The CSV file.
+        The CSV file; or an npz file of :func:`scipy.sparse.save_npz` that stores -1 and +1, with
+        what is not stored missing, or 1 alone, with what is not stored negative. Its attributes are
+        ``task 0``, ``task 1``, ... Labels are dense in memory.
     id_column
         Header of the column of row identifiers. Default: a column ``id``, or the first one if its
         header names identifiers (``image``, ``file``, ...).
@@ -95,7 +98,10 @@ def read_labels(
     InputError
         If the file is invalid; the message names file, line and column.
     """
-    table = read_table(Path(path), id_column)
+    path = Path(path)
+    if path.suffix.lower() == ".npz":
+        return Labels(*read_sparse_labels(path, id_column or task_column))
+    table = read_table(path, id_column)
     task = None if task_column is None else _task_index(table, task_column)
     columns = [i for i in range(len(table.header)) if i not in (table.id_index, task)]
     names = tuple(table.header[index] for index in columns)

@@ -24,12 +24,13 @@ def sides(problem: LatentProblem) -> tuple[int, int, int]:
 
 
 def by_task(problem: LatentProblem | Problem, values: Tensor) -> list[Tensor]:
-    """Split score-shaped values into a vector for each task of this process (views)."""
+    """Split score-shaped values into a vector for each task of this process, samples in order."""
     targets = problem.targets.own
     if targets.task_of is None:
         return list(values.unbind(1))
     sizes = torch.bincount(targets.task_of, minlength=targets.n_tasks)
-    return list(torch.split(values, sizes.tolist()))
+    order = targets.task_of.argsort(stable=True)  # labels of pairs are row by row
+    return list(torch.split(values[order], sizes.tolist()))
 
 
 def gram_passes(problem: LatentProblem, rows: float) -> float:

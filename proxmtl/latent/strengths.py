@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from proxmtl.groups import Groups
@@ -237,6 +238,8 @@ class _Counted(NamedTuple):
         if sample_weight is not None:
             given = torch.as_tensor(sample_weight).to(copies)
             rows = given if given.ndim == 1 else given.mean(dim=1)
+            if problem.design.sample_of is not None:
+                given = given[problem.design.sample_of]
             copies = copies * (given if given.ndim == copies.ndim else given[:, None])
         weighed, counted = problem.data.ranks.sum(weights.sum(), copies.sum())
         unit = float(weighed / counted)
@@ -337,9 +340,14 @@ class _Null:
 
 def _products(problem: Problem, residuals: Tensor) -> Tensor:
     """Inner products of the tasks' residuals, (M, M)."""
-    targets = problem.targets
-    if targets.task_of is not None:
+    targets, rows = problem.targets, problem.design.sample_of
+    if targets.task_of is not None and rows is None:
         return torch.diag(targets.per_task(residuals.square()))
+    if targets.task_of is not None and rows is not None:
+        pairs = (rows.cpu().numpy(), targets.task_of.cpu().numpy())
+        shape = int(rows.max()) + 1, targets.n_tasks
+        table = csr_array((residuals.cpu().numpy(), pairs), shape=shape)
+        return targets.ranks.total(torch.from_numpy((table.T @ table).toarray()).to(residuals))
     if targets.tasks is None:
         return targets.ranks.total(residuals.T @ residuals)
     found = residuals.new_zeros(targets.n_tasks, targets.n_tasks)

@@ -41,7 +41,7 @@ def no_worse_than_zero(
 
     value = losses(scores) + (math.sqrt(problem.ridge) * weight).square().sum(0) + penalties
     kept = value <= losses(torch.zeros_like(scores))
-    return torch.where(kept, x, 0.0), torch.where(kept, scores, 0.0)
+    return torch.where(kept, x, 0.0), torch.where(problem.data.spread(kept), scores, 0.0)
 
 
 def lengths(

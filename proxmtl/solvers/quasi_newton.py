@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from proxmtl.data_term import SummedLoss
-from proxmtl.designs import ShardedDesign, SharedDesign, ShiftedDesign, StreamedDesign
+from proxmtl.designs import (
+    ObservedDesign,
+    ShardedDesign,
+    SharedDesign,
+    ShiftedDesign,
+    StreamedDesign,
+)
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.newton_steps import no_worse_than_zero
@@ -20,6 +26,8 @@ from proxmtl.solvers.sketched import Sketched
 
 __all__ = ["LBFGS", "LBFGSState"]
 
+SHARED = (ObservedDesign, SharedDesign, ShiftedDesign, StreamedDesign)
+"""Designs of features that all tasks share."""
 STEEP, PAST = 0.9, 0.8
 """Approximate Wolfe conditions (Hager and Zhang 2005): relative to the initial slope, the final
 slope may be at most 0.9 times as steep, and may rise at most 0.8 times as steeply."""
@@ -167,11 +175,16 @@ class LBFGS(PointSolver[LBFGSState]):
             scores = problem.scores(state.x)
             state = self._begun(problem, replace(state, scores=scores, aim=FINER * state.aim))
         design, M = problem.design, problem.data.n_tasks
-        tasks = state.tasks if len(state.tasks) < M else None
-        data = problem.data.rearranged(lambda each: _columns(each, tasks))
-        share = design.share * len(state.tasks) / M
+        # scores of single pairs have no columns that could be left out
+        flat = problem.data.task_of is not None
+        tasks = None if flat or len(state.tasks) == M else state.tasks
+        data: SummedLoss = problem.data
+        if tasks is not None:
+            data = data.rearranged(lambda each: _columns(each, tasks))
+        share = design.share * (1.0 if flat else len(state.tasks) / M)
         x, z, g = (_columns(each, tasks) for each in (state.x, state.scores, state.grad))
-        sweeps = design.sweeps(z.dtype)
+        # of many tasks in one batch some take other steps than the full one, most of the time
+        sweeps = design.sweeps(z.dtype) and not flat
         problem.counts.charge(forward=share, adjoint=share if sweeps else 0.0)
         d = _direction(problem, data, state, z, g)
         point = x, z, g, _columns(state.values, tasks)
@@ -206,8 +219,11 @@ class LBFGS(PointSolver[LBFGSState]):
         if tasks is not None:
             full = state.x, state.scores, state.grad, state.values
             new = tuple(_placed(a, tasks, b) for a, b in zip(full, new, strict=True))  # type: ignore[assignment]
+        if flat:  # those at rest stay in the batch, but wake up no more
+            active = torch.zeros_like(rests).index_fill_(0, state.tasks, value=True)
+            rests |= ~active
         left = torch.nonzero(~rests).flatten()
-        if len(left) < len(rests):
+        if len(left) < len(rests) and not flat:
             pairs = [tuple(each[..., left] for each in of) for of in pairs]
         return replace(
             state,
@@ -218,7 +234,7 @@ class LBFGS(PointSolver[LBFGSState]):
             scores=new[1],
             grad=new[2],
             values=new[3],
-            tasks=state.tasks[left],
+            tasks=left if flat else state.tasks[left],
             s=pairs[0],
             y=pairs[1],
             held=pairs[2],
@@ -266,9 +282,8 @@ class _Line(NamedTuple):
             move, (ahead,) = problem.design.sweep(d, whole)
         (lost,) = problem.data.over_samples((~move.isfinite()).to(move))
         known = (lost == 0) & torch.stack([slope, *penalty]).isfinite().all(0)
-        move, slope, linear, square = (
-            torch.where(known, each, 0.0) for each in (move, slope, *penalty[1:])
-        )
+        slope, linear, square = (torch.where(known, each, 0.0) for each in (slope, *penalty[1:]))
+        move = torch.where(problem.data.spread(known), move, 0.0)
         return cls(z, move, slope, value, (penalty[0], linear, square)), ahead
 
     def searched(self, data: SummedLoss) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -302,7 +317,7 @@ class _Line(NamedTuple):
 
     def _at(self, data: SummedLoss, tau: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Scores, score gradients, derivatives and objectives at step lengths ``tau``, (m,)."""
-        z = torch.addcmul(self.scores, self.move, tau)
+        z = torch.addcmul(self.scores, self.move, data.spread(tau))
         r = data.gradient(z)
         constant, linear, square = self.penalty
         slope, value = data.over_samples(r * self.move, data.terms(z))
@@ -316,7 +331,7 @@ def _lacking(problem: Problem) -> str:
         return "takes squared Frobenius norms as the only penalty, and needs one"
     design = problem.design
     own = design.own if isinstance(design, ShardedDesign) else design
-    if design.affine or not isinstance(own, SharedDesign | ShiftedDesign | StreamedDesign):
+    if design.affine or not isinstance(own, SHARED):
         return "needs features that all tasks share"
     if design.tasks is not None:
         return "needs all tasks, and they are divided among ranks"
@@ -363,7 +378,7 @@ def _gaps(problem: Problem, grad: Tensor, scores: Tensor, residuals: Tensor) -> 
     gaps = weights.square().sum(0) / (4 * problem.ridge)
     if bias is not None:
         data = problem.data
-        reach = data.ranks.maximum(scores.abs().amax(0))
+        reach = data.largest_by_task(scores.abs())
         gaps += data.over_samples(residuals)[0].abs() * reach
     return gaps
 

@@ -63,6 +63,10 @@ class _Sized(Design):
     def adjoint(self, residuals: Tensor) -> Tensor:
         return self.base.adjoint(residuals / self.size)
 
+    def of_samples(self, targets: Targets) -> tuple[Design, Tensor, float]:
+        design, weights, share = self.base.of_samples(targets)
+        return _Sized(design, self.size), weights, share
+
     def sweeps(self, dtype: torch.dtype) -> bool:
         return self.base.sweeps(dtype)
 

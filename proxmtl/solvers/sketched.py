@@ -47,16 +47,16 @@ class Sketched(NamedTuple):
     @classmethod
     def of(cls, problem: Problem) -> Sketched:
         """Sketch the features of a problem; its products are counted."""
-        design, M = problem.design, problem.data.n_tasks
-        zeros = problem.zeros()
-        N, D = problem.targets.n_entries, len(design.split(zeros)[0])
-        rows = problem.targets.weights.mean(1, keepdim=True)
-        (total,), mean = problem.data.over_samples(rows[:, 0]), zeros.new_zeros(D, 1)
-        share = design.share / M
+        design, zeros = problem.design, problem.zeros()
+        ranks = problem.data.ranks
+        design, rows, share = design.of_samples(problem.targets)
+        N = int(ranks.total(torch.tensor(float(len(rows)), dtype=torch.float64)))
+        D = len(design.split(zeros)[0])
+        total, mean = ranks.total(rows.sum()), zeros.new_zeros(D, 1)
         if design.intercept:
             problem.counts.charge(adjoint=share)
             mean = design.split(design.adjoint(rows))[0] / total
-        most = min(PASSES, SHARE * problem.counts.left) * M / design.share
+        most = min(PASSES, SHARE * problem.counts.left) / share
         rank = int(min(N, D, RANK, most))
         trace = design.known_magnitude**2 * D * total
         blank = cls(zeros.new_zeros(D, 0), zeros.new_zeros(0), trace / min(N, D), mean, total)

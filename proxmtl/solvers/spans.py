@@ -126,11 +126,7 @@ class Span(ABC):
 
         The gradient in the intercepts is scaled by the design's unit.
         """
-        if not self.whole:
-            r = r.new_zeros(self.shape[0] * self.shape[1]).index_copy_(0, self.entries, r)
-        residuals = r.view(self.shape)
-        targets = self.problem.targets
-        of_bias = targets.ranks.total(targets.placed(residuals.sum(0)))
+        residuals, of_bias = self.laid_out(r)
         weights, paired = self.pulled(residuals)
         moved = torch.sub(z.weights, weights, alpha=step)
         both = paired is weights
@@ -140,6 +136,14 @@ class Span(ABC):
             torch.sub(z.bias, of_bias, alpha=step * self.unit),
             z.seen,
         )
+
+    def laid_out(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Residuals of the observed labels in the layout of the scores, and their sums by task."""
+        if not self.whole:
+            r = r.new_zeros(self.shape[0] * self.shape[1]).index_copy_(0, self.entries, r)
+        residuals = r.view(self.shape)
+        targets = self.problem.targets
+        return residuals, targets.ranks.total(targets.placed(residuals.sum(0)))
 
     def seen(self, point: Point) -> Point:
         """Return the point with its scores recomputed."""
@@ -199,24 +203,36 @@ class OfWeights(Span):
 
 
 class InFeatures(OfWeights):
-    """The weights themselves, (D, M), with products of the design. Takes any design."""
+    """The weights themselves, (D, M), with products of the design. Takes any design.
+
+    Scores and residuals are in the layout of the design's, which may be that of the labels, (n,).
+    """
 
     def __init__(self, problem: Problem) -> None:
-        order, entries = _places(problem.data)
-        super().__init__(problem, entries, order, problem.data.shape[0])
-        self.by_task = len(problem.data.shape) == 1
+        data = problem.data
+        order, entries = _places(data)
+        self.flat = data.task_of is not None
+        super().__init__(problem, order if self.flat else entries, order, data.shape[0])
+        if data.task_of is not None:
+            own, tasks = data.task_of[order], data.targets.tasks
+            self.tasks = own if tasks is None else tasks[own]
+            self.whole = len(order) == len(data.labels)
+
+    def laid_out(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.flat:
+            return super().laid_out(r)
+        data = self.problem.data
+        r = r if self.whole else r.new_zeros(data.shape).index_copy_(0, self.entries, r)
+        return r, data.per_task(r)
 
     def pulled(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
-        if self.by_task:
-            residuals = residuals.sum(1)
         weights, _ = self.problem.design.split(self.problem.adjoint(residuals))
         return weights, weights
 
     def scores(self, weights: Tensor, paired: Tensor) -> Tensor:
         del paired
         bias = weights.new_zeros(self.n_tasks) if self.unit else None
-        scores = self.problem.scores_along(self.problem.design.join(weights, bias))
-        return scores[:, None].expand(self.shape) if self.by_task else scores
+        return self.problem.scores_along(self.problem.design.join(weights, bias))
 
 
 class InLabels(OfWeights):

@@ -13,7 +13,7 @@ from strategies import classification
 
 from proxmtl import FactoredDesign, SharedDesign, SquaredHinge, Targets, TaskDesign
 from proxmtl.data_term import DataTerm
-from proxmtl.designs import ShiftedDesign, StreamedDesign
+from proxmtl.designs import ObservedDesign, ShiftedDesign, StreamedDesign
 from proxmtl.designs.products import GRAM_LIMIT, largest_curvature
 
 N, D, M, K = 12, 5, 3, 2
@@ -76,7 +76,36 @@ def streamed(intercept=False, dtype=torch.float64):
     return StreamedDesign(parts, intercept=intercept, memory=3 * 2 * D * dtype.itemsize)
 
 
-BASES = {"shared": shared, "csr": sparse, "streamed": streamed, "shifted": shifted, "task": ragged}
+def some_pairs():
+    """Nine pairs in twelve, at random; sample 3 has none."""
+    kept = normal(N, M, seed=11) > -0.7
+    kept[3] = False
+    kept[:2] = True
+    return torch.nonzero(kept, as_tuple=True)
+
+
+def observed(intercept=False, dtype=torch.float64):
+    return ObservedDesign(shared(intercept, dtype), *some_pairs(), M)
+
+
+def observed_streamed(intercept=False, dtype=torch.float64):
+    return ObservedDesign(streamed(intercept, dtype), *some_pairs(), M)
+
+
+def observed_targets(dtype=torch.float64):
+    whole, (rows, tasks) = matrix_targets(dtype), some_pairs()
+    return Targets(whole.labels[rows, tasks], whole.weights[rows, tasks], M, tasks)
+
+
+BASES = {
+    "shared": shared,
+    "csr": sparse,
+    "streamed": streamed,
+    "shifted": shifted,
+    "task": ragged,
+    "observed": observed,
+    "observed_streamed": observed_streamed,
+}
 
 
 def factored(kind, fixed):
@@ -109,6 +138,8 @@ with_and_without = pytest.mark.parametrize("intercept", [False, True])
 
 
 def targets_for(name, dtype=torch.float64):
+    if name.startswith("observed"):
+        return observed_targets(dtype)
     return ragged_targets(dtype) if name.startswith("task") else matrix_targets(dtype)
 
 

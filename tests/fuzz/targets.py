@@ -110,6 +110,12 @@ def _labels(folder: Path) -> object:
     return read_labels(folder / "y.csv")
 
 
+def _sparse_labels(folder: Path) -> object:
+    from proxmtl.io import read_labels
+
+    return read_labels(folder / "y.npz")
+
+
 def _ids(folder: Path) -> object:
     from proxmtl.io import read_ids
 
@@ -264,6 +270,7 @@ TARGETS: dict[str, Target] = {
         strays=lambda: [valid.npz(True, a=ROWS, b=ROWS)],
     ),
     "npz-sparse": Target("x.npz", _features("x.npz"), valid.sparse_npz),
+    "npz-labels": Target("y.npz", _sparse_labels, valid.sparse_labels_npz),
     "npz-sparse-shape": Target(
         "x.npz",
         _features("x.npz"),

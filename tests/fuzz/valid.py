@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.io
@@ -61,8 +61,18 @@ def zipped(name: str) -> Callable[[Path, bytes], object]:
 
 def sparse_npz() -> list[bytes]:
     """Sparse features, as SciPy saves them."""
+    return _saved(scipy.sparse.csr_array(ROWS), scipy.sparse.coo_matrix(ROWS > 3))
+
+
+def sparse_labels_npz() -> list[bytes]:
+    """Sparse labels: of known pairs, and an indicator."""
+    signs = np.sign(ROWS - 4).astype(np.int8)
+    return _saved(scipy.sparse.csr_array(signs), scipy.sparse.csc_matrix(signs > 0))
+
+
+def _saved(*tables: Any) -> list[bytes]:
     found = []
-    for table in (scipy.sparse.csr_array(ROWS), scipy.sparse.coo_matrix(ROWS > 3)):
+    for table in tables:
         for compressed in (True, False):
             stream = io.BytesIO()
             scipy.sparse.save_npz(stream, table, compressed=compressed)

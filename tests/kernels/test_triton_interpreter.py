@@ -26,6 +26,7 @@ FILES = (
     "hinge_value_and_grad",
     "overlap_dual_sweep",
     "prox_offsets",
+    "sampled",
     "smoothed_group_grad",
     "soft_threshold",
 )

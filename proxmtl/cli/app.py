@@ -13,6 +13,7 @@ from proxmtl.cli.fit import fit
 from proxmtl.cli.inspect import inspect
 from proxmtl.cli.predict import predict
 from proxmtl.cli.report import report
+from proxmtl.cli.request import takes_config
 from proxmtl.cli.train import train
 from proxmtl.cli.tune import tune
 from proxmtl.cli.zeroshot import zeroshot
@@ -67,6 +68,6 @@ def _options(
     del version, debug  # the first acts in its callback, ReportingGroup reads the second
 
 
-app.command(cls=ReportingCommand, no_args_is_help=False)(demo)
+app.command(cls=ReportingCommand, no_args_is_help=False)(takes_config(demo))
 for _command in (fit, tune, train, extract, predict, evaluate, inspect, report, zeroshot):
-    app.command(cls=ReportingCommand, no_args_is_help=True)(_command)
+    app.command(cls=ReportingCommand, no_args_is_help=True)(takes_config(_command))

@@ -6,13 +6,18 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from proxmtl.cli.image_options import holds_images
 from proxmtl.cli.inputs import read_groups, split_rows
 from proxmtl.cli.outcome import Outcome, write_fitted
 from proxmtl.cli.parts import Parts
-from proxmtl.cli.ranks import together
+from proxmtl.cli.ranks import first, together
 from proxmtl.cli.run import model_room
+from proxmtl.cli.run_page import PAGE_FILE, wants_page, write_page
 from proxmtl.io import new_run_folder, write_text
 from proxmtl.io.outputs import room
+from proxmtl.ranks import ALONE
 from proxmtl.row_sources import rows_of
 from proxmtl.sources import sources_read
 
@@ -21,9 +26,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
+    from proxmtl.cli.image_options import ImageOptions
     from proxmtl.cli.inputs import LabelledSamples
     from proxmtl.cli.options import MatchOptions, RunOptions, SampleOptions, SplitOptions
     from proxmtl.estimators.base import LinearModel
@@ -46,6 +51,8 @@ class Fitting:
     _out: Path
     _split: SplitOptions
     _sources: list[Source]
+    _images: dict[str, Any] | None = None
+    """How the features were made, where they are of images."""
 
     @property
     def fitted(self) -> tuple[Any, NDArray[np.float64]]:
@@ -74,6 +81,7 @@ class Fitting:
                 "inputs": [source._asdict() for source in self._sources],
                 "holdout": self._split.holdout,
                 "seed": self._split.seed,
+                **({} if self._images is None else {"images": self._images}),
                 **config,
             },
         )
@@ -92,6 +100,7 @@ def fitting(
     run: RunOptions,
     *,
     latent: bool,
+    images: ImageOptions | None = None,
 ) -> Iterator[Fitting]:
     """Read the samples and split them; what the block writes becomes the run folder.
 
@@ -101,17 +110,35 @@ def fitting(
         File of groups.
     latent
         Whether the groups are for the latent model, which takes no group of weight 0.
+    images
+        How features are made where the samples are images; None: they are features.
     """
+    of_images = images is not None and holds_images(samples.features)
+    page, made = wants_page(run.report, default=of_images), None
     with (
         Parts() as parts,
         together(run.out) as (ranks, out),
         new_run_folder(out, force=run.force) as staging,
         sources_read() as sources,
     ):
+        if images is not None and of_images:
+            from proxmtl.cli.image_features import features_in_place  # noqa: PLC0415 - heavy
+
+            if ranks is not ALONE:
+                raise ValueError(
+                    "FEATURES: one process makes features of images; make them first (proxmtl "
+                    "extract), and give them to the processes that fit."
+                )
+            samples, made = features_in_place(samples, match, groups, images, out, latent=latent)
         with ranks.together():
             data = match.read(samples, ranks)
         grouping = read_groups(
             groups, data.names, data.record["attributes_left_out"], latent=latent
         )
-        train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
-        yield Fitting(data, grouping, train, test, parts, staging, out, split, sources)
+        if data.for_test is None:
+            train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
+        else:
+            train, test = np.flatnonzero(~data.for_test), np.flatnonzero(data.for_test)
+        yield Fitting(data, grouping, train, test, parts, staging, out, split, sources, made)
+        if page and first():
+            parts.save(PAGE_FILE, lambda: write_page(staging, out))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from proxmtl.cli.image_options import ImageOptions
     from proxmtl.cli.options import MatchOptions, SampleOptions
 
-__all__ = ["embed_again", "extract_images", "features_in_place"]
+__all__ = ["embed_again", "extract_images", "features_in_place", "source_of"]
 
 FORMAT = "proxmtl features of images 1"
 NAMED = 10
@@ -106,7 +106,7 @@ def _features(
         say_note(f"features of {counted(len(found.ids), 'image')} are there already, in {path}")
     else:
         if known is None or {key: known.get(key) for key in identity} != identity:
-            source = _source(images, found)
+            source = source_of(images, found)
             for stale in (path, ids_sidecar(path), seal_beside(path)):
                 stale.unlink(missing_ok=True)
             # first: features without a record would be somebody else's to the next command
@@ -286,7 +286,7 @@ def _signature(found: ImageFiles, progress: Any) -> str:
     return fingerprint([seen, list(found.ids)])
 
 
-def _source(source: Path, found: ImageFiles) -> Source:
+def source_of(source: Path, found: ImageFiles) -> Source:
     """Hash of the images, as that of a training: of the lines that sha256sum prints of them."""
     if isinstance(found.images, TarImages):
         return Source(str(source), *entry_of(source))

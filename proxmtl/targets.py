@@ -13,6 +13,7 @@ from proxmtl.arrays import Array, as_float_tensor
 from proxmtl.label_arrays import sample_weights, stacked, task_weights
 from proxmtl.label_coding import check_coding, check_zeros
 from proxmtl.ranks import ALONE, Ranks
+from proxmtl.shown import Shown
 
 __all__ = [
     "ClassWeight",
@@ -28,7 +29,7 @@ Reduction = Literal["sum", "mean", "task_mean"]
 
 
 @dataclass(frozen=True)
-class Targets:
+class Targets(Shown):
     """Labels and weights in the shape of a design's scores.
 
     For a shared design the shape is (N, M). For a task design the tasks are concatenated, shape
@@ -48,6 +49,7 @@ class Targets:
         sums over samples those of all.
     """
 
+    _SHOWN = ("labels", "weights", "n_tasks")
     labels: Tensor
     weights: Tensor
     n_tasks: int

@@ -173,7 +173,9 @@ def _takes_files(folder: Path) -> bool:
 
 
 def _solve() -> Iterator[Finding]:
-    from proxmtl import L1, Problem, minimize  # noqa: PLC0415 - may be what is broken
+    from proxmtl.minimization import minimize  # noqa: PLC0415 - may be what is broken
+    from proxmtl.problem import Problem  # noqa: PLC0415 - as above
+    from proxmtl.regularizers import L1  # noqa: PLC0415 - as above
 
     X = torch.arange(40, dtype=torch.float64).reshape(10, 4).cos()
     try:

@@ -58,7 +58,7 @@ class ImageOptions:
     ] = None
     skip_corrupt: Annotated[
         bool,
-        _image_option("--skip-corrupt", help="Leave out images that are missing or can't be read."),
+        _image_option("--skip-corrupt", help="Leave out images that can't be read."),
     ] = False
 
 

@@ -66,7 +66,7 @@ def check_inputs(run: Path, record: dict[str, Any]) -> None:
 def _source_of(path: Path, recorded: str, options: dict[str, Any]) -> Source:
     """Size and hash of an input, made as the one that was recorded."""
     if recorded.startswith("sampled-"):
-        return open_shards(path, options.get("key")).fingerprint()
+        return open_shards(path, key=options.get("key")).fingerprint()
     if not path.is_dir():
         return Source(str(path), *entry_of(path))
     from proxmtl.backbones.data import find_images  # noqa: PLC0415 - heavy

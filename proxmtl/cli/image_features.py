@@ -100,24 +100,27 @@ def _features(
     with item_progress("Looking at", "images") as progress:
         identity = {**made, "format": FORMAT, "images": _signature(found, progress)}
     record = path.with_suffix(".source.json")
-    known = _known(path, record)
-    if known is not None and _is_same(path, known, identity, found.ids, skip=options.skip_corrupt):
-        source = Source(*known["source"])
+    known = _known(path, record) or {}
+    same = all(known.get(key) == value for key, value in identity.items())
+    if same and _is_whole(path, found.ids, skip=options.skip_corrupt):
         say_note(f"features of {counted(len(found.ids), 'image')} are there already, in {path}")
     else:
-        if known is None or {key: known.get(key) for key in identity} != identity:
-            source = source_of(images, found)
+        if not same:
             for stale in (path, ids_sidecar(path), seal_beside(path)):
                 stale.unlink(missing_ok=True)
-            # first: features without a record would be somebody else's to the next command
-            write_sealed(record, {**identity, "source": list(source)})
-        else:
-            source = Source(*known["source"])
+        # first: features without a record would be somebody else's to the next command
+        write_sealed(record, identity)
+        known = {}
         try:
             extract_images(found, network, path, options, fit, fresh=True)
         finally:
             if not (path.exists() or Path(f"{path}.partial").exists()):
                 record.unlink(missing_ok=True)
+    if "source" in known:
+        source = Source(*known["source"])
+    else:  # of the images as they were used
+        source = source_of(images, found)
+        write_sealed(record, {**identity, "source": list(source)})
     note_source(source)
     left_out = len(found.ids) - len(np.load(path, mmap_mode="r"))
     return path, {**made, "features": str(path), "skipped": left_out}
@@ -324,13 +327,9 @@ def _known(path: Path, record: Path) -> dict[str, Any] | None:
         return None
 
 
-def _is_same(
-    path: Path, known: dict[str, Any], identity: dict[str, Any], ids: Sequence[str], *, skip: bool
-) -> bool:
-    """Whether features that are there are whole, and those asked for."""
+def _is_whole(path: Path, ids: Sequence[str], *, skip: bool) -> bool:
+    """Whether features that are there are complete: of all images, unless some may be skipped."""
     if not (path.is_file() and seal_beside(path).is_file()):
-        return False
-    if any(known.get(key) != value for key, value in identity.items()):
         return False
     check_features(path, entry_of(path))
     return skip or len(np.load(path, mmap_mode="r")) == len(ids)

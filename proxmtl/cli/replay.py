@@ -74,8 +74,8 @@ def _source_of(path: Path, recorded: str, options: dict[str, Any]) -> Source:
 
     names: list[str] = []
     for labels in (options[name] for name in ("labels", "test") if name in options):
-        how = {name: options.get(name) for name in ("id_column", "task_column")}
-        names += read_labels(labels, **how).ids or ()
+        id_column, task_column = options.get("id_column"), options.get("task_column")
+        names += read_labels(labels, id_column=id_column, task_column=task_column).ids or ()
     return source_of(path, find_images(path, list(dict.fromkeys(names)), missing_ok=True))
 
 

@@ -117,11 +117,11 @@ class FittedRun:
     def scores(self, source: Path, reading: Reading, wanted: Sequence[str] | None = None) -> Scored:
         """Score features, row by row, or images whose features are made as those of the fit."""
         if holds_images(source):
-            X, ids = self._features_of(source, reading, wanted)
-            fitted = np.zeros(len(X), np.bool_)
+            features, names = self._features_of(source, reading, wanted)
+            seen = np.zeros(len(features), np.bool_)
             if reading.recognise:
-                fitted = recognised_among(fitted_rows(self.folder), X, ids)
-            return Scored(scores_of(self.model, X), ids, fitted)
+                seen = recognised_among(fitted_rows(self.folder), features, names)
+            return Scored(scores_of(self.model, features), names, seen)
         _refuse(reading, ("device", "batch_size", "skip_corrupt"), "images")
         X, ids, _ = features_for(
             self.model,

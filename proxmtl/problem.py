@@ -27,12 +27,13 @@ from proxmtl.regularizers import (
     add,
 )
 from proxmtl.regularizers.frobenius import ridged_prox
+from proxmtl.shown import Shown
 from proxmtl.targets import ClassWeight, Targets
 
 __all__ = ["OracleCounts", "Problem"]
 
 
-class Problem(Certified):
+class Problem(Certified, Shown):
     """``min_W  loss(scores(W), labels) + sum_j R_j(W)``; no ``R_j`` penalises the intercept row.
 
     All :class:`SquaredFrobenius` terms together form one ridge, which is composed exactly with the
@@ -70,6 +71,8 @@ class Problem(Certified):
     ridge : float
         Sum of the strengths of all :class:`SquaredFrobenius` terms.
     """
+
+    _SHOWN = ("loss", "terms", "ridge", "design", "targets")
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
+from proxmtl.shown import Shown
 from proxmtl.state import State
 
 __all__ = ["Certificate", "Result", "Status"]
@@ -65,7 +66,7 @@ class Status(Enum):
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Shown):
     """Quality of the returned point, measured at that point in float64.
 
     Attributes
@@ -102,6 +103,7 @@ class Certificate:
         Dtype of the iterations.
     """
 
+    _SHOWN = ("objective", "gap", "relative_gap", "relative_kkt", "kkt_kind", "solved_in")
     objective: float
     gap: float | None
     kkt: float
@@ -170,7 +172,7 @@ def _finite(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Result(Generic[Solution]):
+class Result(Shown, Generic[Solution]):
     """Outcome of a solve.
 
     Attributes
@@ -194,6 +196,7 @@ class Result(Generic[Solution]):
         Resume with ``minimize(..., state=result.state)``.
     """
 
+    _SHOWN = ("status", "reason", "iterations", "passes", "seconds", "solution", "certificate")
     solution: Solution
     status: Status
     certificate: Certificate

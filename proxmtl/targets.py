@@ -20,6 +20,7 @@ from proxmtl.label_arrays import (
 )
 from proxmtl.label_coding import check_coding, check_zeros
 from proxmtl.ranks import ALONE, Ranks
+from proxmtl.shown import Shown
 
 __all__ = [
     "ClassWeight",
@@ -36,7 +37,7 @@ Reduction = Literal["sum", "mean", "task_mean"]
 
 
 @dataclass(frozen=True)
-class Targets:
+class Targets(Shown):
     """Labels and weights in the shape of a design's scores.
 
     For a shared design the shape is (N, M). For a task design the tasks are concatenated, shape
@@ -59,6 +60,7 @@ class Targets:
         labels' columns, or what ``task_of`` counts. None: all.
     """
 
+    _SHOWN = ("labels", "weights", "n_tasks")
     labels: Tensor
     weights: Tensor
     n_tasks: int

@@ -1,9 +1,13 @@
 """The examples of the README run as they are printed, and its links lead somewhere."""
 
 import re
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,14 +28,70 @@ def _run(page, **names):
 README = _blocks(ROOT / "README.md")
 
 
+COMMANDS = [
+    shlex.split(line, comments=True)[1:]
+    for block in re.findall(
+        r"^```console\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    for line in block.splitlines()
+    if line.startswith("proxmtl ")
+]
+LONG = {"demo", "train"}
+"""Commands that take long whatever they are given; `tests/cli` runs them on less."""
+
+
 def test_the_readme_has_examples():
-    assert len(README) == 2
+    assert len(README) == 3
+    assert {command[0] for command in COMMANDS} >= {"fit", "predict", "compare", "report", *LONG}
 
 
 @pytest.mark.parametrize("number", range(len(README)))
 def test_readme_example(number, capsys):
     exec(compile(README[number], f"README.md, example {number + 1}", "exec"), {})
     assert capsys.readouterr().out.strip()
+
+
+@pytest.fixture
+def users_files(tmp_path, monkeypatch):
+    """The files that the commands of the README name."""
+    rng = np.random.default_rng(0)
+    names, n = ["red", "bar", "tall", "dark"], 40
+    Y = rng.integers(0, 2, (n, 4))
+    for folder in ("photos", "new_photos"):
+        (tmp_path / folder).mkdir()
+        for i in range(n if folder == "photos" else 3):
+            pixels = rng.integers(0, 90, (24, 24, 3), dtype=np.uint8)
+            pixels[..., 0] += np.uint8(120 * Y[i, 0])
+            pixels[:, 8:12] += np.uint8(40 * Y[i, 1])
+            pixels[2:6] //= np.uint8(1 + Y[i, 2])
+            Image.fromarray(pixels // np.uint8(1 + Y[i, 3])).save(tmp_path / folder / f"{i}.png")
+    X = (Y + 0.3 * rng.standard_normal(Y.shape)).astype(np.float32)
+    for name, rows in (("features", n), ("new", 5), ("test", 20)):
+        np.save(tmp_path / f"{name}.npy", X[:rows] + (name != "features") * np.float32(0.01))
+    for name, rows in (("labels", n), ("test", 20)):
+        lines = [["image", *names], *([f"{i}.png", *map(str, Y[i])] for i in range(rows))]
+        (tmp_path / f"{name}.csv").write_text("".join(",".join(line) + "\n" for line in lines))
+    for name, rows in (("features", n), ("test", 20)):
+        ids = "id\n" + "".join(f"{i}.png\n" for i in range(rows))
+        (tmp_path / f"{name}.ids.csv").write_text(ids)
+    (tmp_path / "groups.toml").write_text('colour = ["red", "dark"]\nform = ["bar", "tall"]\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+@pytest.mark.timeout(900)  # ten commands, two of them with a large network
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_commands_of_the_readme_run_one_after_the_other(users_files):
+    from proxmtl.cli.app import app
+
+    for command in COMMANDS:
+        if command[0] not in LONG:
+            result = CliRunner().invoke(app, command)
+            assert result.exit_code == 0, (command, result.stderr)
+    for page in ("runs/photos/report.html", "runs/features/report.html", "both.html"):
+        assert (users_files / page).read_text("utf-8").startswith("<!DOCTYPE html>")
+    assert len((users_files / "predictions.csv").read_text().splitlines()) > 3
 
 
 def test_the_engine_page_runs_from_top_to_bottom():

@@ -6,13 +6,17 @@ import typer
 
 from proxmtl import __version__
 from proxmtl.cli.boundary import ReportingCommand, ReportingGroup
+from proxmtl.cli.compare import compare
 from proxmtl.cli.demo import demo
+from proxmtl.cli.doctor import doctor
 from proxmtl.cli.evaluate import evaluate
 from proxmtl.cli.extract import extract
 from proxmtl.cli.fit import fit
 from proxmtl.cli.inspect import inspect
 from proxmtl.cli.predict import predict
 from proxmtl.cli.report import report
+from proxmtl.cli.request import takes_config
+from proxmtl.cli.rerun import rerun
 from proxmtl.cli.train import train
 from proxmtl.cli.tune import tune
 from proxmtl.cli.zeroshot import zeroshot
@@ -32,15 +36,20 @@ app = typer.Typer(
         "[bold]Start here[/]\n\n"
         "  proxmtl demo                              [dim]digits with attributes, a minute[/]\n\n"
         "[bold]On your own data[/]\n\n"
-        "  proxmtl extract photos --out features.npy                [dim]features of images[/]\n\n"
+        "  proxmtl fit photos --labels labels.csv --out runs/photos   [dim]images[/]\n\n"
+        "  proxmtl extract photos --out photos.npy                  [dim]features alone[/]\n\n"
         "  proxmtl fit features.npy --labels labels.csv --groups groups.toml --out runs/first\n\n"
         "  proxmtl tune features.npy --labels labels.csv --groups groups.toml --out runs/tuned\n\n"
         "  proxmtl train photos --labels labels.csv --groups groups.toml --out runs/cnn\n\n"
         "  proxmtl inspect runs/first\n\n"
         "  proxmtl report runs/first                    [dim]a page of tables and charts[/]\n\n"
+        "  proxmtl compare runs/first runs/tuned\n\n"
+        "  proxmtl rerun runs/first --out runs/again\n\n"
         "  proxmtl predict runs/first new.npy --out predictions.csv\n\n"
         "  proxmtl evaluate runs/first test.npy --labels test.csv\n\n"
         "  proxmtl zeroshot runs/first unseen.npy --matrix matrix.csv ...   [dim]new classes[/]\n\n"
+        "[bold]The program itself[/]\n\n"
+        "  proxmtl doctor                            [dim]what is installed, what is off[/]\n\n"
         "Each command explains itself with --help."
     ),
 )
@@ -67,6 +76,10 @@ def _options(
     del version, debug  # the first acts in its callback, ReportingGroup reads the second
 
 
-app.command(cls=ReportingCommand, no_args_is_help=False)(demo)
-for _command in (fit, tune, train, extract, predict, evaluate, inspect, report, zeroshot):
-    app.command(cls=ReportingCommand, no_args_is_help=True)(_command)
+for _command in (demo, doctor):
+    app.command(cls=ReportingCommand, no_args_is_help=False)(takes_config(_command))
+for _command in (
+    *(fit, tune, train, extract),
+    *(predict, evaluate, inspect, report, compare, rerun, zeroshot),
+):
+    app.command(cls=ReportingCommand, no_args_is_help=True)(takes_config(_command))

@@ -24,6 +24,7 @@ from proxmtl.cli.crash import write_log
 from proxmtl.cli.missing import missing_package
 from proxmtl.cli.option_names import in_options, running, say_what_was_given
 from proxmtl.cli.ranks import check_command, first, speaks
+from proxmtl.cli.request import requesting
 from proxmtl.cli.signals import SIGNAL_EXIT, received
 from proxmtl.machine import describe_os_error, is_lack_of_memory, memory_asked_for
 
@@ -116,7 +117,7 @@ class ReportingCommand(TyperCommand):
         before = _state(out)
         check_command(self.name)
         try:
-            with running(self):
+            with running(self), requesting(ctx):
                 return super().invoke(ctx)
         except BaseException as end:
             stopped = isinstance(end, KeyboardInterrupt) or received() is not None

@@ -26,7 +26,6 @@ __all__ = [
     "say_warning",
     "shown_path",
     "step_progress",
-    "thousandths",
 ]
 
 
@@ -205,18 +204,6 @@ def step_progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
-def thousandths(advance: Callable[[str], None]) -> Callable[[int, int], None]:
-    """Make a callback of (done, total) that moves a bar of a thousand steps."""
-    shown = [0]
-
-    def progress(done: int, total: int) -> None:
-        while shown[0] * total < 1000 * done:
-            shown[0] += 1
-            advance(f"{done} of {total}")
-
-    return progress
-
-
 def _bar(count: str) -> Progress:
     console = make_console(stderr=True)
     return Progress(
@@ -226,6 +213,6 @@ def _bar(count: str) -> Progress:
         TextColumn("[dim]{task.fields[note]}"),
         TimeElapsedColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (console.is_terminal or console.is_jupyter),
         transient=True,
     )

@@ -11,7 +11,7 @@ import traceback
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["write_log"]
+__all__ = ["log_folders", "write_log"]
 
 _LIBRARIES = ("proxmtl", "torch", "numpy", "scipy", "scikit-learn", "numba", "pandas", "matplotlib")
 
@@ -23,7 +23,7 @@ def write_log(error: BaseException) -> Path | None:
     ``%LOCALAPPDATA%\proxmtl``), or where that can't be written in the folder of temporary files.
     """
     text = _content(error)
-    for folder in _folders():
+    for folder in log_folders():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             prefix = time.strftime("error-%Y%m%dT%H%M%S-")
@@ -36,7 +36,8 @@ def write_log(error: BaseException) -> Path | None:
     return None
 
 
-def _folders() -> list[Path]:
+def log_folders() -> list[Path]:
+    """Folders that may take a log, in the order in which they are tried."""
     folders = []
     state = os.environ.get("XDG_STATE_HOME") or os.environ.get("LOCALAPPDATA")
     try:

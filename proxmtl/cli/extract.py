@@ -92,10 +92,12 @@ def extract(
     """
     from rich.markup import escape
 
-    from proxmtl.backbones import extract_to_file, load_network
+    from proxmtl.backbones import load_network
     from proxmtl.backbones.data import find_images
     from proxmtl.backbones.feature_file import clear_up
-    from proxmtl.cli.console import make_console, shown_path, step_progress, thousandths
+    from proxmtl.cli.console import make_console, shown_path
+    from proxmtl.cli.image_features import extract_images
+    from proxmtl.cli.image_options import ImageOptions
     from proxmtl.cli.inputs import torch_device
     from proxmtl.io import ids_sidecar, read_ids
     from proxmtl.io.outputs import settle_file
@@ -112,19 +114,9 @@ def extract(
     listing_column = id_column if names is None else None
     found = find_images(images, chosen, id_column=listing_column, missing_ok=skip_corrupt)
     source = load_network(network, torch_device(device), weights)
-    with step_progress("Features", 1000) as advance:
-        extracted = extract_to_file(
-            found.images,
-            source,
-            out,
-            ids=found.ids,
-            batch_size=batch_size,
-            fit=cast("Fit | None", fit),  # others raise, by name
-            skip_corrupt=skip_corrupt,
-            fresh=force,
-            workers=workers,
-            progress=thousandths(advance),
-        )
+    how = ImageOptions(batch_size=batch_size, workers=workers, skip_corrupt=skip_corrupt)
+    # other ways of fitting raise, by name
+    extracted = extract_images(found, source, out, how, cast("Fit | None", fit), fresh=force)
     console = make_console()
     if extracted.skipped:
         skipped = counted(len(extracted.skipped), "image")

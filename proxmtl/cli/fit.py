@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxmtl.cli import options
+from proxmtl.cli.image_options import ImageOptions
 from proxmtl.cli.option_groups import grouped_options
 
 if TYPE_CHECKING:
@@ -44,13 +45,15 @@ def fit(
     balanced: options.Balanced = False,
     single_task: options.SingleTask = None,
     auto: Annotated[
-        bool,
+        bool | None,
         options.model_option(
-            "--auto",
+            "--auto/--no-auto",
             help="Find out by cross-validation whether attributes share and how strongly; groups "
-            "then serve the tables alone.",
+            "then serve the tables alone. Default: for images, unless an option of a model of "
+            "given strengths is there.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     latent: Annotated[
         bool,
         options.model_option(
@@ -104,9 +107,14 @@ def fit(
     ] = 60.0,
     split: options.SplitOptions,
     match: options.MatchOptions,
+    images: ImageOptions,
     run: options.RunOptions,
 ) -> None:
     """Fit a model of many attributes and write a run folder.
+
+    Of images it first makes features by a pretrained network; the labels name the images. They are
+    kept beside the run, so that a command that was interrupted goes on and another run on the same
+    images starts at once.
 
     The labels are a CSV file with one column per attribute: 1 yes, 0 or -1 no, blank missing. A
     first column called id, image, file, ... holds row identifiers. The groups are lists of
@@ -123,6 +131,10 @@ def fit(
 
     [bold]Examples[/]
 
+      proxmtl fit photos -l labels.csv -o runs/photos
+
+      proxmtl fit photos -l train.csv --test test.csv -g groups.toml -o runs/tested
+
       proxmtl fit features.npy -l labels.csv -o runs/auto --auto --threshold f1
 
       proxmtl fit features.npy -l labels.csv -g auto -o runs/latent --auto --latent
@@ -134,6 +146,7 @@ def fit(
 
       proxmtl fit features.npy -l labels.csv -o runs/alone --single-task 0.01
     """
+    auto = ctx.params["auto"] = options.chosen_auto(ctx)
     options.refuse_ignored(ctx)
 
     from proxmtl.cli.console import fit_progress, make_console
@@ -178,6 +191,7 @@ def fit(
         run,
         latent=grouped,
         by_tasks=by_tasks,
+        images=images,
         options=ctx.params,
         seconds=checkpoint,
     ) as work:

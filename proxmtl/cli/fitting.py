@@ -6,11 +6,15 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from proxmtl.cli.image_options import holds_images
 from proxmtl.cli.inputs import read_groups, split_rows
 from proxmtl.cli.outcome import Outcome, write_fitted
 from proxmtl.cli.parts import Parts
-from proxmtl.cli.ranks import together
+from proxmtl.cli.ranks import first, together
 from proxmtl.cli.run import model_room
+from proxmtl.cli.run_page import PAGE_FILE, wants_page, write_page
 from proxmtl.cli.unfinished import Unfinished
 from proxmtl.io import new_run_folder, write_text
 from proxmtl.io.outputs import room
@@ -23,9 +27,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
+    from proxmtl.cli.image_options import ImageOptions
     from proxmtl.cli.inputs import LabelledSamples
     from proxmtl.cli.options import MatchOptions, RunOptions, SampleOptions, SplitOptions
     from proxmtl.estimators.base import LinearModel
@@ -51,6 +55,8 @@ class Fitting:
     _out: Path
     _split: SplitOptions
     _sources: list[Source]
+    _images: dict[str, Any] | None
+    """How the features were made, where they are of images."""
     checkpoint: Checkpoint | None
     """Of the fit; None if nothing is kept of it."""
 
@@ -81,6 +87,7 @@ class Fitting:
                 "inputs": [source._asdict() for source in self._sources],
                 "holdout": self._split.holdout,
                 "seed": self._split.seed,
+                **({} if self._images is None else {"images": self._images}),
                 **config,
             },
         )
@@ -103,6 +110,7 @@ def fitting(
     apart: bool = False,
     options: Mapping[str, object] | None = None,
     seconds: float = 60.0,
+    images: ImageOptions | None = None,
 ) -> Iterator[Fitting]:
     """Read the samples and split them; what the block writes becomes the run folder.
 
@@ -120,7 +128,11 @@ def fitting(
         Of a command that goes on where it was, by the names of its parameters.
     seconds
         Between two writes of what such a command has done.
+    images
+        How features are made where the samples are images; None: they are features.
     """
+    of_images = images is not None and holds_images(samples.features)
+    page, made = wants_page(run.report, default=of_images), None
     with (
         Parts() as parts,
         together(run.out, apart=apart) as (ranks, out),
@@ -130,10 +142,17 @@ def fitting(
             unfinished = None if options is None else Unfinished(run.out, ranks)
             staging = stack.enter_context(new_run_folder(out, force=run.force))
             sources = stack.enter_context(sources_read())
+            if images is not None and of_images:
+                samples, made = _features_of(
+                    samples, match, groups, images, out, alone=ranks is ALONE, latent=latent
+                )
             data = match.read(samples, ALONE if apart else ranks, by_tasks=by_tasks)
             left_out = data.record["attributes_left_out"]
             grouping = read_groups(groups, data.names, left_out, latent=latent)
-            train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
+            if data.for_test is None:
+                train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
+            else:
+                train, test = np.flatnonzero(~data.for_test), np.flatnonzero(data.for_test)
         with contextlib.ExitStack() as keeping:
             checkpoint = None
             if unfinished is not None and options is not None:
@@ -141,11 +160,51 @@ def fitting(
                     unfinished.checkpoint(options, sources, seconds=seconds, force=run.force)
                 )
             yield Fitting(
-                data, grouping, train, test, parts, ranks, staging, out, split, sources, checkpoint
+                data,
+                grouping,
+                train,
+                test,
+                parts,
+                ranks,
+                staging,
+                out,
+                split,
+                sources,
+                made,
+                checkpoint,
             )
+            if page and first():
+                parts.save(PAGE_FILE, lambda: write_page(staging, out))
         if unfinished is not None:
             unfinished.done()
         with ranks.together():
             stack.close()
         if unfinished is not None:
             unfinished.remove()
+
+
+def _features_of(
+    samples: SampleOptions,
+    match: MatchOptions,
+    groups: Path | None,
+    images: ImageOptions,
+    out: Path,
+    *,
+    alone: bool,
+    latent: bool,
+) -> tuple[SampleOptions, dict[str, Any]]:
+    """Make the features of images; options that name them in their place, and how they were made.
+
+    Raises
+    ------
+    ValueError
+        If there are several processes.
+    """
+    from proxmtl.cli.image_features import features_in_place  # noqa: PLC0415 - heavy
+
+    if not alone:
+        raise ValueError(
+            "FEATURES: one process makes features of images; make them first (proxmtl extract), "
+            "and give them to the processes that fit."
+        )
+    return features_in_place(samples, match, groups, images, out, latent=latent)

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from proxmtl.cli.console import say_note
+from proxmtl.cli.labels_of_test import read_with_test
 from proxmtl.groups import Groups
-from proxmtl.io import InputError, Labels, join_rows, load_features, read_labels
+from proxmtl.io import InputError, Labels, join_rows, load_features
 from proxmtl.io.errors import first_line
 from proxmtl.io.rows import check_match
 from proxmtl.naming import NameIndex, name_key
@@ -62,11 +63,14 @@ class LabelledSamples(NamedTuple):
     """How the rows were matched and what was left out, for the record of a run."""
     feature_names: tuple[str, ...] | None = None
     """Of the columns of X, where their file has names."""
+    for_test: NDArray[np.bool_] | None = None
+    """Which rows are kept for the test, where a file of labels says so."""
 
 
 def read_samples(
     features: Path,
     labels: Path,
+    test: Path | None = None,
     *,
     key: str | None = None,
     id_column: str | None = None,
@@ -81,9 +85,8 @@ def read_samples(
     X = load_features(
         features, key, id_column=id_column, id_column_required=False, memory=memory_of(memory)
     )
-    read = read_labels(
-        labels, id_column=id_column, unique_ids=way != "position", task_column=task_column
-    )
+    how = {"id_column": id_column, "unique_ids": way != "position", "task_column": task_column}
+    read, n_fitted = read_with_test(labels, test, labels_for, **how)
     joined = join_rows(X.rows(features), read.rows(labels), way)
     if joined.note is not None:
         say_note(joined.note)
@@ -91,7 +94,9 @@ def read_samples(
     if len(joined.first) < values.shape[0]:
         values = rows_of(values, joined.first)
     ids = None if X.ids is None else tuple(X.ids[row] for row in joined.first)
-    kept = attributes_to_fit(labels, Y, read.names, min_positives)
+    for_test = None if test is None else joined.second >= n_fitted
+    fitted = Y if for_test is None else Y[~for_test]
+    kept = attributes_to_fit(labels, fitted, read.names, min_positives)
     names = tuple(read.names[m] for m in kept)
     record = {
         "matched": "id" if joined.by_id else "position",
@@ -99,7 +104,7 @@ def read_samples(
         "labels": len(read.values),
         "attributes_left_out": [read.names[m] for m in np.setdiff1d(range(len(read.names)), kept)],
     }
-    return LabelledSamples(values, Y[:, kept], names, ids, record, X.names)
+    return LabelledSamples(values, Y[:, kept], names, ids, record, X.names, for_test)
 
 
 def attributes_to_fit(

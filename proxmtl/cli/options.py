@@ -8,14 +8,16 @@ A command names the groups among its parameters; see `proxmtl.cli.option_groups`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+
+from proxmtl.cli.image_options import IMAGE_OPTIONS, given_options, holds_images
+from proxmtl.cli.option_values import latents_of, strength_of, threshold_of
 
 if TYPE_CHECKING:
     from proxmtl.cli.inputs import LabelledSamples
@@ -42,6 +44,7 @@ __all__ = [
     "SplitOptions",
     "StrengthOptions",
     "TaskColumn",
+    "chosen_auto",
     "latents_of",
     "model_option",
     "refuse_ignored",
@@ -125,7 +128,7 @@ class SampleOptions:
         Path,
         typer.Argument(
             help="Features, one row per sample: npy, npz, safetensors or parquet, or a folder of "
-            "shards.",
+            "shards. fit also takes images: a folder, a .tar archive, or a .csv file of names.",
             metavar="FEATURES",
         ),
     ]
@@ -133,6 +136,13 @@ class SampleOptions:
         Path,
         typer.Option("--labels", "-l", help="CSV: a header of attribute names; 1 yes, 0 or -1 no."),
     ]
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labels of other rows, by their identifiers: they are scored, in place of "
+            "--holdout, and not fitted on."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +193,14 @@ class RunOptions:
 
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.")]
     force: Force = False
+    report: Annotated[
+        bool | None,
+        typer.Option(
+            "--report/--no-report",
+            help="Also write report.html, the page of the command report; default: for images.",
+            show_default=False,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +285,11 @@ def _by_hypergradient(given: dict[str, Any]) -> bool:
     return bool(method == "hypergradient" or (method == "auto" and given["model"] != "latent"))
 
 
+_INSTEAD_OF_HOLDOUT = _Rule(
+    lambda given: given["test"] is not None,
+    ("holdout",),
+    "in place of --test, whose rows are scored",
+)
 _INSTEAD_OF_SHARED = _Rule(
     lambda given: any(given[name] is not None for name in _PAPERS),
     ("shared_strength",),
@@ -286,6 +309,13 @@ _RULES = {
             _SINGLE,
         ),
         _INSTEAD_OF_SHARED,
+        _INSTEAD_OF_HOLDOUT,
+        _Rule(
+            lambda given: not holds_images(given["features"]),
+            IMAGE_OPTIONS,
+            "an option of images, and what is given are features",
+            "leave it out",
+        ),
         _Rule(
             lambda given: not given["auto"],
             ("threshold", "latent"),
@@ -313,6 +343,7 @@ _RULES = {
         ),
     ),
     "tune": (
+        _INSTEAD_OF_HOLDOUT,
         _Rule(
             _by_hypergradient,
             ("points", "folds", "one_standard_error", "trials"),
@@ -339,53 +370,18 @@ def refuse_ignored(ctx: typer.Context) -> None:
     ValueError
         That names it and says what it is an option of.
     """
+    given = given_options(ctx)
     for rule in _RULES[str(ctx.command.name)]:
         for name in rule.names if rule.holds(ctx.params) else ():
-            source = ctx.get_parameter_source(name)
-            if source is not None and source.name == "COMMANDLINE":
+            if name in given:
                 option = ("no-" if ctx.params[name] is False else "") + name.replace("_", "-")
                 raise ValueError(f"--{option}: this is {rule.why}; {rule.advice}.")
 
 
-def latents_of(given: str | None) -> int | Literal["auto"] | None:
-    """Give the number of latent tasks of an option.
-
-    Raises
-    ------
-    ValueError
-        If it is neither a number from 1 on nor "auto".
-    """
-    if given is None:
-        return None
-    if given == "auto":
-        return "auto"
-    if not (given.isascii() and given.isdigit() and int(given) >= 1):
-        raise ValueError(f"--n-latents: got {given!r}; give a whole number from 1 on, or auto.")
-    return int(given)
-
-
-def strength_of(option: str, given: str) -> float | Literal["auto"]:
-    """Give the strength of an option.
-
-    Raises
-    ------
-    ValueError
-        If it is neither a positive number nor "auto".
-    """
-    if given == "auto":
-        return "auto"
-    try:
-        found = float(given)
-    except ValueError:
-        found = math.nan
-    if not found > 0:
-        raise ValueError(f"--{option}: got {given}; give a positive number, or auto.")
-    return found
-
-
-def threshold_of(given: str) -> str | float:
-    """Give the threshold of an option: a number where it is one, else the name of a criterion."""
-    try:
-        return float(given)
-    except ValueError:
-        return given
+def chosen_auto(ctx: typer.Context) -> bool:
+    """Whether strengths are chosen by cross-validation: if asked for, and for images by default."""
+    asked: bool | None = ctx.params["auto"]
+    if asked is not None:
+        return asked
+    own = given_options(ctx).intersection((*_STRENGTHS, "n_latents", "single_task", "algorithm"))
+    return not own and holds_images(ctx.params["features"])

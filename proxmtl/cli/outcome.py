@@ -26,6 +26,7 @@ from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
 from proxmtl.report.tables import figures_table, group_table
 from proxmtl.row_sources import FeatureRows, rows_of
+from proxmtl.text_tables import table_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from proxmtl.cli.parts import Parts
     from proxmtl.estimators.base import LinearModel
     from proxmtl.groups import Groups
+
+SPLIT_FILE = "split.csv"
 
 __all__ = ["Outcome", "show_outcome", "write_fitted"]
 
@@ -128,6 +131,7 @@ def write_fitted(
         if table is not None:
             text = table.to_csv(float_format="%.6g", index=name == "sharing.csv")
             parts.save(name, partial(write_text, folder / name, text))
+    parts.save(SPLIT_FILE, lambda: write_text(folder / SPLIT_FILE, _split(data, train, test)))
     if len(test) and tables:
         held = test if data.ids is None else [data.ids[row] for row in test]
         text = partial(held_out_text, model, scores[0], data.Y[test], data.names, held)
@@ -141,6 +145,15 @@ def write_fitted(
             lambda: write_fitted_rows(folder, _rows(data.X, train), names),
         )
     return Outcome(means, on, report, _sharing(model))
+
+
+def _split(data: LabelledSamples, train: Any, test: Any) -> str:
+    """Which rows were fitted on and which were held out, in the order of the features."""
+    part = np.full(data.Y.shape[0], "", dtype=object)
+    part[train], part[test] = "fitted", "held_out"
+    name, rows = ("row", range(len(part))) if data.ids is None else ("id", data.ids)
+    lines = [(name, "part"), *zip(map(str, rows), part, strict=True)]
+    return "".join(map(table_line, lines))
 
 
 def _rows(X: Any, rows: Any) -> Any:

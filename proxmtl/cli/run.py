@@ -15,6 +15,7 @@ import torch
 from proxmtl import __version__
 from proxmtl.cli.option_names import in_options
 from proxmtl.cli.parts import Parts, saved_or_kept
+from proxmtl.cli.request import request
 from proxmtl.estimators import save_model
 from proxmtl.io import write_json, write_text
 from proxmtl.latent.initial import check_room
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from proxmtl.groups import Groups
 
 __all__ = [
-    "environment",
     "group_columns",
     "groups_by_name",
     "model_room",
     "named_groups",
+    "recorded",
     "scored_on",
     "sharing_line",
     "solve_lines",
@@ -79,6 +80,13 @@ def environment() -> dict[str, Any]:
         "command": " ".join(["proxmtl", *sys.argv[1:]]),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def recorded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Contents of ``config.json``: a configuration, with the options given and the environment."""
+    asked = request()
+    options = {} if asked is None else {"options": asked.options}
+    return {**config, **options, "environment": environment()}
 
 
 def summary_lines(report: dict[str, Any], command: Any = None) -> dict[str, Any]:
@@ -194,7 +202,7 @@ def write_run(
 
     parts.save(
         "config.json",
-        lambda: write_json(folder / "config.json", {**config, "environment": environment()}),
+        lambda: write_json(folder / "config.json", recorded(config)),
     )
     parts.save("history.csv", history)
     parts.save("metrics.json", lambda: write_json(folder / "metrics.json", summary))

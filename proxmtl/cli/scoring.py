@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from proxmtl.cli.console import say_note, say_warning, step_progress, thousandths
+from proxmtl.cli.console import say_note, say_warning
+from proxmtl.cli.image_options import holds_images
 from proxmtl.cli.inputs import features_for, labels_for, scores_of, torch_device
+from proxmtl.cli.progress import item_progress
 from proxmtl.cli.run import given_groups
 from proxmtl.estimators import load_model
 from proxmtl.groups import Groups
@@ -24,7 +26,7 @@ from proxmtl.io import (
     read_model_kind,
 )
 from proxmtl.io.identity import fitted_rows, recognised_among, row_fingerprints
-from proxmtl.io.shards import holds_shards
+from proxmtl.io.seal import read_document
 from proxmtl.row_sources import FeatureRows
 from proxmtl.wording import agree, counted
 
@@ -113,15 +115,13 @@ class FittedRun:
         self.groups = given_groups(self.model)
 
     def scores(self, source: Path, reading: Reading, wanted: Sequence[str] | None = None) -> Scored:
-        """Score features, row by row."""
-        del wanted
-        images = source.is_dir() and not (holds_shards(source) or source.suffix == ".partial")
-        if images or source.suffix.lower() in {".tar", ".csv"}:
-            raise InputError(
-                source,
-                f"{self.folder} holds a model of features, not of images; make features of the "
-                "images with proxmtl extract, by the network whose features it was fitted on.",
-            )
+        """Score features, row by row, or images whose features are made as those of the fit."""
+        if holds_images(source):
+            features, names = self._features_of(source, reading, wanted)
+            seen = np.zeros(len(features), np.bool_)
+            if reading.recognise:
+                seen = recognised_among(fitted_rows(self.folder), features, names)
+            return Scored(scores_of(self.model, features), names, seen)
         _refuse(reading, ("device", "batch_size", "skip_corrupt"), "images")
         X, ids, _ = features_for(
             self.model,
@@ -141,6 +141,33 @@ class FittedRun:
             values.append(scores_of(self.model, block))
             fitted.append(recognised_among(kept, block, None if ids is None else ids[rows]))
         return Scored(np.concatenate(values), ids, np.concatenate(fitted))
+
+    def _features_of(
+        self, source: Path, reading: Reading, wanted: Sequence[str] | None
+    ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+        from proxmtl.cli.image_features import embed_again  # noqa: PLC0415 - heavy
+
+        path = self.folder / "config.json"
+        made = read_document(path, "fit again.").get("images") if path.is_file() else None
+        if made is None:
+            raise InputError(
+                source,
+                f"{self.folder} holds a model of features, not of images; make features of the "
+                "images with proxmtl extract, by the network whose features it was fitted on.",
+            )
+        _refuse(reading, ("key", "memory"), "features")
+        options = reading.options
+        column = reading.id_column if reading.id_column_of == "samples" else None
+        return embed_again(
+            source,
+            made,
+            self.folder,
+            wanted=wanted,
+            id_column=column,
+            device=options.device,
+            batch_size=options.batch_size,
+            skip_corrupt=options.skip_corrupt,
+        )
 
 
 class TrainedRun:
@@ -185,8 +212,7 @@ class TrainedRun:
             skip_corrupt=options.skip_corrupt,
         )
         values, rows, seen, bad, done = [], [], [], [], 0
-        with step_progress("Scoring", 1000) as advance:
-            progress = thousandths(advance)
+        with item_progress("Scoring", "images") as progress:
             for batch in batches:
                 values.append(networks.scores(batch.pixels).double().cpu().numpy())
                 if reading.recognise:

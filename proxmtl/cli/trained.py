@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from proxmtl.cli.run import environment, groups_by_name, write_figures
+from proxmtl.cli.run import groups_by_name, recorded, write_figures
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io import seal_folder, write_json, write_text
 from proxmtl.io.atomic import files_below
@@ -80,7 +80,7 @@ def write_trained(
         metrics=metrics,
     )
     missing = {"missing": parts.missing} if parts.missing else {}
-    write_json(folder / "config.json", {**config, **missing, "environment": environment()})
+    write_json(folder / "config.json", recorded({**config, **missing}))
     described = {
         "groups": groups_by_name(groups, names),
         "epochs": trainer.epoch,

@@ -23,7 +23,7 @@ from proxmtl.backbones.training import (
 )
 from proxmtl.backbones.training.events import EVENT_FOLDER, EventLog, require_tensorboard
 from proxmtl.backbones.training.head import attribute_signs
-from proxmtl.cli.console import keeping, make_console, shown_path, step_progress, thousandths
+from proxmtl.cli.console import keeping, make_console, shown_path, step_progress
 from proxmtl.cli.inputs import (
     attributes_to_fit,
     check_classes,
@@ -32,6 +32,7 @@ from proxmtl.cli.inputs import (
     torch_device,
 )
 from proxmtl.cli.parts import Parts
+from proxmtl.cli.progress import item_progress
 from proxmtl.cli.run import named_groups, scored_on
 from proxmtl.cli.trained import trained_metrics, write_trained
 from proxmtl.cli.training_folder import check_unfinished, claimed, naming_settings
@@ -285,7 +286,7 @@ def _attributes(request: Request) -> tuple[tuple[str, ...], Groups | None]:
 def _images(request: Request, names: tuple[str, ...]) -> ImageTable:
     """Read the images, with the labels of some attributes."""
     given = request.images
-    with step_progress("Reading images", 1000) as advance:
+    with item_progress("Reading", "images") as progress:
         table = ImageTable.read(
             given.images,
             given.labels,
@@ -294,7 +295,7 @@ def _images(request: Request, names: tuple[str, ...]) -> ImageTable:
             id_column=given.id_column,
             cache=given.cache,
             workers=request.training.workers,
-            progress=thousandths(advance),
+            progress=progress,
         )
     return table.with_attributes(names)
 

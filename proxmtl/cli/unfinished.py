@@ -22,7 +22,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Unfinished"]
 
-PLACES = ("features", "labels", "groups", "out", "force", "memory", "checkpoint")
+PLACES = (
+    "features",
+    "labels",
+    "groups",
+    "test",
+    "features_file",
+    "out",
+    "force",
+    "config",
+    "report",
+    "memory",
+    "batch_size",
+    "workers",
+    "checkpoint",
+)
 """Options that name places, or change no result: files count by their contents."""
 DONE = "done"
 """Marks the folder of a fit whose run was about to be put into place."""

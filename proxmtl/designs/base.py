@@ -15,6 +15,7 @@ from torch import Tensor
 from proxmtl.data_term import DataTerm
 from proxmtl.numerics import Moments
 from proxmtl.ranks import ALONE, Ranks
+from proxmtl.shown import Shown
 from proxmtl.targets import Targets
 
 __all__ = ["BLOCK_ELEMENTS", "Design", "ResidualsOf", "nearest_unit"]
@@ -26,7 +27,7 @@ BLOCK_ELEMENTS = 1 << 23
 """Features are converted to a higher precision in row blocks of at most so many numbers."""
 
 
-class Design(ABC):
+class Design(Shown, ABC):
     """Affine map from a parameter ``W`` to the scores of all samples, with its adjoint.
 
     The dtype of the parameter is the precision of the computation: for float64 parameters, float32
@@ -58,6 +59,7 @@ class Design(ABC):
         it returns the trace.
     """
 
+    _SHOWN = ("n_samples", "n_features", "intercept", "dtype", "device")
     intercept: bool
     dtype: torch.dtype
     device: torch.device

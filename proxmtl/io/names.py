@@ -30,8 +30,10 @@ _BY_PRODUCTS = (
     "plots/attributes.png",
     "plots/convergence.png",
     "plots/latents.png",
+    "report.html",
     "scalars_*.csv",
     "sharing.csv",
+    "split.csv",
     "trials.csv",
     "zero_shot.csv",
 )

@@ -12,6 +12,7 @@ from torch import Tensor
 from proxmtl.arrays import as_float_tensor
 from proxmtl.numerics import norm
 from proxmtl.result import Certificate, Status
+from proxmtl.shown import Shown
 from proxmtl.solvers.lowest import Point
 from proxmtl.state import State
 
@@ -22,7 +23,7 @@ Labels = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
 
 
 @dataclass(frozen=True)
-class LatentResult:
+class LatentResult(Shown):
     """Solved factors with their certificate.
 
     Attributes
@@ -49,6 +50,7 @@ class LatentResult:
         V, the tasks' own parts; None if the model has none.
     """
 
+    _SHOWN = ("status", "reason", "passes", "seconds", "L", "S", "live_latents", "certificate")
     L: Tensor
     S: Tensor
     intercept: Tensor

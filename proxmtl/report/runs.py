@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from proxmtl.shown import Shown
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -67,7 +69,7 @@ class Latents(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ReportedRun:
+class ReportedRun(Shown):
     """A run folder as a report shows it; what it lacks is None or empty.
 
     Attributes
@@ -112,6 +114,7 @@ class ReportedRun:
         By attribute, the probability from which on it is a yes.
     """
 
+    _SHOWN = ("name", "folder", "kind", "scored_on", "lines")
     name: str
     folder: str
     kind: str

@@ -22,6 +22,7 @@ __all__ = [
     "figures_table",
     "group_table",
     "sharing_table",
+    "side_by_side_table",
 ]
 
 
@@ -119,6 +120,28 @@ def comparison_table(rows: Mapping[str, Mapping[str, Any]], *, title: str | None
     for line, name in zip(lines, _cells(lines), strict=True):
         table.add_row(name, *(escape(str(row.get(line, "-"))) for row in rows.values()))
     return table
+
+
+def side_by_side_table(scores: pd.DataFrame, *, title: str | None = None) -> Table:
+    """One line per attribute and group, from `proxmtl.report.side_by_side`."""
+    models = list(dict.fromkeys(scores["model"]))
+    table = _table("", *models, title=title)
+    lines = [part for _, part in scores.groupby(["kind", "name"], sort=False)]
+    for name, part in zip(_cells(part["name"].iloc[0] for part in lines), lines, strict=True):
+        cells = [_score_cell(row) for _, row in part.iterrows()]
+        table.add_row(name, *cells, style=None if part["kind"].iloc[0] == "attribute" else "bold")
+    return table
+
+
+def _score_cell(row: pd.Series[Any]) -> str:
+    """A score with its difference from the first one, and the interval of that."""
+    text = _percent(row["ap"])
+    if np.isfinite(row["difference"]):
+        text += f" ({100 * row['difference']:+.1f}"
+        if np.isfinite(row["low"]):
+            text += f", {100 * row['low']:+.1f}..{100 * row['high']:+.1f}"
+        text += ")"
+    return text
 
 
 def figures_table(figures: Mapping[str, Any]) -> Table:

@@ -23,6 +23,7 @@ from proxmtl.selection.trainers import (
     ProblemTrainer,
 )
 from proxmtl.selection.trials import Metric, Trials
+from proxmtl.shown import Shown
 from proxmtl.solvers.base import Solver
 from proxmtl.stopping import Stop
 from proxmtl.wording import warn
@@ -86,7 +87,7 @@ def invariant_grid(
 
 
 @dataclass(frozen=True)
-class CrossValidation:
+class CrossValidation(Shown):
     """Result of :func:`cross_validate`.
 
     Attributes
@@ -109,6 +110,7 @@ class CrossValidation:
         the only one: a better one may lie beyond.
     """
 
+    _SHOWN = ("candidates", "best", "one_standard_error", "chosen", "edges", "model")
     table: pd.DataFrame
     candidates: list[Any]
     best: int

@@ -15,6 +15,7 @@ from proxmtl.problem import Problem
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.selection.storage import Storage
 from proxmtl.selection.strengths import check_strengths, strength_grid, with_strengths
+from proxmtl.shown import Shown
 from proxmtl.solvers.base import Solver
 from proxmtl.stopping import RelativeGap, RelativeKKT, Stop
 
@@ -64,7 +65,7 @@ class PathPoint:
 
 
 @dataclass(frozen=True)
-class RegularizationPath:
+class RegularizationPath(Shown):
     """The points of a path in the order they were solved.
 
     Attributes
@@ -74,6 +75,7 @@ class RegularizationPath:
         Whether the caller's rule ended it before the last strength.
     """
 
+    _SHOWN = ("strengths", "passes", "stopped_early")
     points: list[PathPoint]
     stopped_early: bool
 

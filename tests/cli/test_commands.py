@@ -24,6 +24,7 @@ RUN_FILES = {
     "metrics.json",
     "history.csv",
     "config.json",
+    "split.csv",
     "plots/latents.png",
     "plots/convergence.png",
     "plots/attributes.png",

@@ -122,7 +122,10 @@ def test_float64_is_advised_only_where_it_was_not_used(program, files):
     assert "No further progress" in stalled["x64.npy"]
 
 
-ON_PURPOSE = {"labels", "out", "groups", "n_latents", "max_passes", "force", "id_column"}
+ON_PURPOSE = {
+    *("labels", "out", "groups", "n_latents", "max_passes", "force", "id_column"),
+    *("network", "weights", "device", "batch_size", "workers"),  # frozen in fit, trained in train
+}
 """Options of one name whose help says what a command does with them."""
 
 

@@ -11,7 +11,7 @@ from proxmtl.io import InputError
 from proxmtl.io.names import NEXT_FOLDER
 
 COMMANDS = ["demo", "extract", "fit", "train", "tune", "predict", "evaluate", "inspect", "report"]
-COMMANDS += ["zeroshot"]
+COMMANDS += ["zeroshot", "compare", "rerun", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -11,6 +11,10 @@ __all__ = ["COMMANDS", "Case"]
 
 FIT = "fit x.npy -l y.csv -g g.toml --max-passes 60 -o"
 TUNE = "tune x.npy -l y.csv -g g.toml --points 2 --max-passes 40 --trials out/trials -o"
+FIT_IMAGES = (
+    "fit photos -l photos.csv --network net.npz --features out/f.npy --batch-size 4 --no-report"
+    " --single-task 0.1"
+)
 TRAIN = (
     "train photos -l photos.csv --side 8 --max-passes 20 --batch-size 8 --learning-rate 0.0001"
     " --epochs {} -o"
@@ -88,6 +92,13 @@ COMMANDS: dict[str, Case] = {
         ("photos.csv",),
         own=("made/f*",),
         before=("extract photos --network net.npz -o made/f.npy",),
+    ),
+    "fit-images": Case(f"{FIT_IMAGES} -o out/run", ("net.npz", *PHOTOS)),
+    "fit-images-again": Case(
+        f"{FIT_IMAGES} -o out/run",
+        ("net.npz",),
+        own=("out/f.*",),
+        before=(f"{FIT_IMAGES} -o made/run",),
     ),
     "tune": Case(f"{TUNE} out/run", TABLES),
     "tune-on": Case(
@@ -175,6 +186,18 @@ COMMANDS: dict[str, Case] = {
             "report made/run -o out/page.html",
         ),
         replaces="out/page.html",
+    ),
+    "compare": Case(
+        "compare made/run made/other -a -o out/scores.csv",
+        own=(*MODEL, "made/run/metrics.csv", "made/run/held_out.csv", "made/run/config.json"),
+        before=(f"{FIT} made/run", f"{FIT} made/other --seed 1"),
+        says=True,
+    ),
+    "rerun": Case(
+        "rerun made/run -o out/run",
+        TABLES,
+        own=("made/run/config.json", "made/run/manifest.json"),
+        before=(f"{FIT} made/run",),
     ),
     "zeroshot": Case(
         "zeroshot made/run x.npy --matrix matrix.csv --classes classes.csv --held-out x.npy"

@@ -78,6 +78,9 @@ def _json(content: bytes) -> bytes:
         value = _without_seals(value)
     elif isinstance(value, dict) and {"file", "rows", "source"} <= set(value):  # a pixel cache's
         value = {key: value[key] for key in ("file", "rows", "bad")}
+    elif isinstance(value, dict) and {"fingerprint", "images", "seal"} <= set(value):
+        # features of images: of names, sizes and times of the files
+        value = {key: part for key, part in value.items() if key not in {"images", "seal"}}
     return json.dumps(value).encode()
 
 

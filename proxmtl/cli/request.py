@@ -1,0 +1,164 @@
+"""What a command was asked for: options from the line and from a file, as a run records them."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, get_type_hints
+
+import typer
+
+from proxmtl.cli.image_options import given_options
+
+__all__ = ["Request", "replayed", "request", "requesting", "takes_config"]
+
+_NOT_AGAIN = ("config", "force", "out")
+"""Options of one call, and not of what it makes."""
+
+
+class Request(NamedTuple):
+    """A call of a command."""
+
+    command: Any
+    """The command, of click."""
+    options: dict[str, Any]
+    """JSON-able: the parameters that were given, by name, but for where the result goes."""
+
+
+_request: ContextVar[Request | None] = ContextVar("request", default=None)
+
+
+def request() -> Request | None:
+    """The call at work; None where no command runs."""
+    return _request.get()
+
+
+@contextlib.contextmanager
+def requesting(ctx: Any) -> Iterator[None]:
+    """Make the call of a context the one at work."""
+    given = given_options(ctx).difference(_NOT_AGAIN)
+    options = {name: _plain(value) for name, value in ctx.params.items() if name in given}
+    token = _request.set(Request(ctx.command, options))
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _take_file(ctx: typer.Context, path: Path | None) -> Path | None:
+    """Make the table of a file the ``default_map`` of click, which converts and checks its values.
+
+    What the line says wins over them.
+    """
+    if path is not None:
+        ctx.default_map = {**(ctx.default_map or {}), **_options_of(ctx.command, path)}
+    return path
+
+
+_CONFIG = Parameter(
+    "config",
+    Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="TOML or JSON file of options by name, such as max-passes = 500; options given on "
+            "the line win.",
+            is_eager=True,
+            callback=_take_file,
+        ),
+    ],
+)
+
+
+def takes_config(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option ``--config``, a file of its other options."""
+
+    @functools.wraps(command)
+    def configured(*, config: Path | None = None, **given: Any) -> None:
+        del config  # its callback has read it
+        command(**given)
+
+    hints = get_type_hints(command, include_extras=True)
+    parameters = [
+        parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY)
+        for name, parameter in signature(command).parameters.items()
+    ]
+    configured.__signature__ = Signature([*parameters, _CONFIG])  # type: ignore[attr-defined]
+    configured.__annotations__ = {each.name: each.annotation for each in (*parameters, _CONFIG)}
+    return configured
+
+
+def _options_of(command: Any, path: Path) -> dict[str, Any]:
+    """Read a file of options.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, or has an option that the command has not.
+    """
+    from proxmtl.documents import parse_json, parse_toml  # noqa: PLC0415 - only where there is one
+    from proxmtl.io.errors import InputError  # noqa: PLC0415 - as above
+
+    kinds = {".json": parse_json, ".toml": parse_toml}
+    if path.suffix.lower() not in kinds:
+        raise InputError(path, "options are read from .toml or .json; give such a file.")
+    if not path.is_file():
+        raise InputError(path, "no such file; check the path given as --config.")
+    try:
+        table = kinds[path.suffix.lower()](path.read_bytes())
+    except ValueError as error:
+        raise InputError(path, str(error)) from error
+    if not isinstance(table, dict):
+        raise InputError(path, "holds no table; write options by name, such as max-passes = 500.")
+    known = _names(command)
+    found = {}
+    for key, value in table.items():
+        name = known.get(key.replace("-", "_"))
+        if name is None:
+            near = difflib.get_close_matches(key.replace("_", "-"), _shown(command), 1)
+            advice = f"did you mean {near[0]!r}?" if near else f"see proxmtl {command.name} --help."
+            raise InputError(path, f"{command.name} has no option {key!r}; {advice}")
+        if name in found:
+            raise InputError(path, f"the option {key!r} is there twice; keep one.")
+        if isinstance(value, dict):
+            raise InputError(path, f"{key!r} is a table; give the option one value.")
+        found[name] = value
+    return found
+
+
+def _names(command: Any) -> dict[str, str]:
+    """Option, with underscores, and parameter -> parameter."""
+    found = {}
+    for parameter in command.params:
+        if parameter.name not in ("help", "config"):
+            found[parameter.name] = parameter.name
+            for option in (*parameter.opts, *parameter.secondary_opts):
+                if option.startswith("--") and not option.startswith("--no-"):
+                    found[option.removeprefix("--").replace("-", "_")] = parameter.name
+    return found
+
+
+def _shown(command: Any) -> list[str]:
+    return [name.replace("_", "-") for name in _names(command)]
+
+
+def replayed(command: Any, options: dict[str, Any], arguments: list[str], parent: Any) -> None:
+    """Call a command with recorded options, and arguments that win over them."""
+    with command.make_context(
+        command.name, arguments, parent=parent, default_map=options
+    ) as context:
+        command.invoke(context)

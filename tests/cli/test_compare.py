@@ -1,0 +1,126 @@
+"""``compare``, and the table behind it."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from proxmtl.experiments.intervals import paired_differences
+from proxmtl.report.side_by_side import option_differences, scores_side_by_side
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from report_cases import NAMES, run_of
+
+
+def _line(table, kind, name, model):
+    lines = table[(table.kind == kind) & (table.name == name) & (table.model == model)]
+    assert len(lines) == 1
+    return lines.iloc[0]
+
+
+def test_scores_are_compared_on_the_same_rows_by_attribute_group_and_total():
+    first, second = run_of("first", noise=1.0), run_of("second", noise=2.0)
+    table = scores_side_by_side([first, second])
+    a, b = (run.metrics["model"]["ap"].to_numpy() for run in (first, second))
+    for place, name in enumerate(NAMES):
+        line = _line(table, "attribute", name, "second")
+        assert (line.ap, line.difference) == (b[place], b[place] - a[place])
+        assert line.low < line.difference < line.high
+        assert np.isnan(_line(table, "attribute", name, "first").difference)
+    for kind, name, columns in (
+        ("group", "colors", [0, 1]),
+        ("group", "patterns", [2, 3]),
+        ("total", "Total", [0, 1, 2, 3]),
+    ):
+        line = _line(table, kind, name, "second")
+        assert line.ap == pytest.approx(b[columns].mean(), rel=1e-12)
+        assert line.difference == pytest.approx((b - a)[columns].mean(), rel=1e-12)
+        held = [run.held_out.of(columns) for run in (first, second)]
+        found = paired_differences(held[0].scores, held[1].scores, held[0].labels)
+        assert (line.low, line.high) == (found.mean_low, found.mean_high)
+
+
+def test_other_rows_have_no_interval_and_attributes_of_one_run_no_difference():
+    first = run_of("first")
+    other = run_of("other", ["black", "white", "dots", "stripes"], seed=1)
+    table = scores_side_by_side([first, other])
+    line = _line(table, "attribute", "black", "other")
+    assert np.isfinite(line.difference)
+    assert np.isnan(line.low)
+    assert np.isnan(_line(table, "attribute", "spots", "other").ap)
+    assert np.isnan(_line(table, "attribute", "dots", "other").difference)
+    ap = first.metrics["model"]["ap"]
+    shared = ["black", "white", "stripes"]  # means are over what both have
+    assert _line(table, "total", "Total", "first").ap == pytest.approx(ap[shared].mean(), rel=1e-12)
+
+
+def test_options_are_named_where_they_differ():
+    runs = [run_of("first"), run_of("second")]
+    assert option_differences(runs) == {}
+    given = [
+        {"command": "fit", "options": {"features": "x.npy", "seed": 1}, "rows": {"fitted": 9}},
+        {"command": "tune", "options": {"features": "x.npy", "points": 3, "seed": 1}},
+    ]
+    for run, config, sha in zip(runs, given, ("ab" * 32, "cd" * 32), strict=True):
+        run.config.clear()
+        run.config.update(config, inputs=[{"path": "x.npy", "bytes": 1, "sha256": sha}])
+    assert option_differences(runs) == {
+        "command": ["fit", "tune"],
+        "features": ["x.npy (abababab)", "x.npy (cdcdcdcd)"],
+        "rows fitted": ["9", None],
+        "points": [None, "3"],
+    }
+
+
+@pytest.fixture
+def runs(program, files):
+    fit = ("fit", "x.npy", "-l", "y.csv", "-g", "g.json", "--single-task")
+    for name, strength in (("a", "0.01"), ("b", "10")):
+        assert program(*fit, strength, "-o", name)[0] == 0
+    return files
+
+
+def test_the_command_prints_tables_json_and_writes_files(program, runs):
+    code, out, err = program("compare", "a", "b")
+    assert (code, err) == (0, "")
+    assert "colors" in out
+    assert "stripes" not in out
+    assert "single_task" in out
+    assert ".." in out  # intervals: the rows are the same
+    assert "stripes" in program("compare", "a", "b", "-a", "-o", "t.csv")[1]
+    code, out, _ = program("compare", "a", "b", "--json", "-o", "t.json")
+    document = json.loads(out)
+    assert document == json.loads((runs / "t.json").read_text())
+    assert document["runs"] == ["a", "b"]
+    assert document["options"] == {"single_task": ["0.01", "10.0"]}
+    table = pd.read_csv(runs / "t.csv")
+    assert [line["ap"] for line in document["scores"]] == pytest.approx(table["ap"], rel=1e-5)
+    metrics = pd.read_csv(runs / "b" / "metrics.csv").set_index("attribute")["ap"]
+    ours = table[(table.kind == "attribute") & (table.model == "b")].set_index("name")["ap"]
+    np.testing.assert_allclose(ours[metrics.index], metrics, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a",), "give two runs or more"),
+        (("a", "a"), "each once"),
+        (("a", "none"), "none"),
+        (("a", "b", "-o", "t.txt"), "written as .csv or .json"),
+    ],
+)
+def test_what_cannot_be_compared(program, runs, arguments, message):
+    code, _, err = program("compare", *arguments)
+    assert code == 2
+    assert message in err
+
+
+def test_runs_of_other_rows_are_said_to_be_so(program, runs):
+    fit = ("fit", "x.npy", "-l", "y.csv", "--single-task", "1", "--seed", "5", "-o", "c")
+    assert program(*fit)[0] == 0
+    code, _, err = program("compare", "a", "c")
+    assert code == 0
+    assert "no intervals for c: rows held out are not those of a" in err

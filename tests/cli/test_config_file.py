@@ -1,0 +1,70 @@
+"""``--config``: options from a file, which those on the line win over."""
+
+import json
+
+import pytest
+
+from proxmtl.estimators import load_model
+
+FIT = ("fit", "x.npy", "-o", "run")
+
+
+@pytest.mark.parametrize("name", ["o.toml", "o.json"])
+def test_options_come_from_a_file_and_the_line_wins(program, files, name):
+    given = {"labels": "y.csv", "single-task": 0.5, "max_passes": 70, "balanced": True, "seed": 3}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]
+    (files / name).write_text(json.dumps(given) if name == "o.json" else "\n".join(lines))
+    assert program(*FIT, "--config", name, "--seed", "4")[0] == 0
+    model = load_model(files / "run")
+    assert (model.l2_strength, model.max_passes, model.class_weight) == (0.5, 70, "balanced")
+    config = json.loads((files / "run" / "config.json").read_text())
+    assert config["seed"] == 4
+    expected = {"features": "x.npy", "labels": "y.csv", "single_task": 0.5, "max_passes": 70}
+    assert config["options"] == {**expected, "balanced": True, "seed": 4}
+
+
+def test_arguments_come_from_a_file_too(program, files):
+    assert program("fit", "x.npy", "-l", "y.csv", "-o", "run", "--single-task", "1")[0] == 0
+    (files / "o.toml").write_text('run = "run"\nsamples = "x.npy"\nout = "p.csv"\nscores = true\n')
+    code, out, err = program("predict", "--config", "o.toml")
+    assert code == 0, err
+    assert "80 samples, 4 attributes (scores)" in out
+
+
+WRONG = {
+    "typo": ("max-pases = 3", "fit has no option 'max-pases'; did you mean 'max-passes'?"),
+    "unlike any": ("zzzz = 3", "fit has no option 'zzzz'; see proxmtl fit --help."),
+    "number": ("max-passes = 'many'", "max-passes"),
+    "range": ("max-passes = 0", "--max-passes"),
+    "twice": ("max-passes = 3\nmax_passes = 4", "is there twice"),
+    "table": ("[max-passes]\na = 1", "'max-passes' is a table"),
+    "not TOML": ("max-passes 3", "o.toml"),
+    "itself": ("config = 'o.toml'", "fit has no option 'config'"),
+    "ruled out": (
+        "single-task = 1\nn-latents = '2'",
+        "--n-latents: this is an option of the latent",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_file_is_an_error_that_says_what_is_wrong(program, files, case):
+    text, message = WRONG[case]
+    (files / "o.toml").write_text(text)
+    code, _, err = program(*FIT, "-l", "y.csv", "--config", "o.toml")
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert not (files / "run").exists()
+
+
+def test_a_file_that_is_not_there_or_of_another_kind(program, files):
+    code, _, err = program(*FIT, "-l", "y.csv", "--config", "none.toml")
+    assert code == 2
+    assert "none.toml: no such file" in err
+    code, _, err = program(*FIT, "-l", "y.csv", "--config", "y.csv")
+    assert code == 2
+    assert "read from .toml or .json" in err
+    (files / "o.json").write_text("[1]")
+    code, _, err = program(*FIT, "-l", "y.csv", "--config", "o.json")
+    assert code == 2
+    assert "holds no table" in err

@@ -1,0 +1,89 @@
+"""``rerun``: a run is made again by its record, if the inputs are the same."""
+
+import json
+
+import numpy as np
+import pytest
+
+from proxmtl.io import seal_folder
+from proxmtl.io.seal import read_manifest
+
+CALLS = {
+    "fit": ("fit", "x.npy", "-l", "y.csv", "-g", "g.json", "--max-passes", "40", "--seed", "2"),
+    "of options in a file": ("fit", "x.npy", "--config", "o.json"),
+    "memory": ("fit", "x.npy", "-l", "y.csv", "--single-task", "0.1", "--memory", "1KB"),
+    "tune": ("tune", "x.npy", "-l", "y.csv", "--model", "lasso", "--max-passes", "60"),
+    "images": ("fit", "photos", "-l", "photos.csv", "--network", "untrained", "--no-report"),
+    "train": (
+        *("train", "photos", "-l", "photos.csv", "--side", "16", "--frozen"),
+        *("--max-passes", "20"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_a_run_is_made_again_with_the_same_bits(program, photos, case):
+    (photos / "o.json").write_text('{"labels": "y.csv", "single-task": 0.3, "balanced": true}')
+    code, _, err = program(*CALLS[case], "-o", "run")
+    assert code == 0, err
+    code, out, err = program("rerun", "run", "-o", "again")
+    assert code == 0, err
+    assert "the model of again has the same bits as that of run" in out
+    records = [json.loads((photos / name / "config.json").read_text()) for name in ("run", "again")]
+    assert records[0]["options"] == records[1]["options"]
+    hashes = [[entry["sha256"] for entry in record["inputs"]] for record in records]
+    assert hashes[0] == hashes[1]
+
+
+FIT = ("fit", "x.npy", "-l", "y.csv", "--single-task", "0.1", "-o", "run")
+
+
+def test_other_inputs_are_not_taken_for_those_of_the_run(program, files):
+    assert program(*FIT)[0] == 0
+    X = np.load(files / "x.npy")
+    np.save(files / "x.npy", X[::-1])
+    code, _, err = program("rerun", "run", "-o", "again")
+    assert code == 2
+    assert "x.npy: is not what run was made of" in err
+    (files / "x.npy").unlink()
+    code, _, err = program("rerun", "run", "-o", "again")
+    assert code == 2
+    assert "x.npy: is not there, and run was made of it" in err
+    assert not (files / "again").exists()
+
+
+def test_changed_images_are_seen(program, photos):
+    assert program(*CALLS["images"], "-o", "run")[0] == 0
+    (photos / "photos" / "3.png").write_bytes((photos / "photos" / "4.png").read_bytes())
+    code, _, err = program("rerun", "run", "-o", "again")
+    assert code == 2
+    assert "photos: is not what run was made of" in err
+
+
+def test_another_environment_is_said_and_a_difference_measured(program, files):
+    assert program(*FIT)[0] == 0
+    path = files / "run" / "config.json"
+    record = json.loads(path.read_text())
+    record["environment"]["torch"] = "1.0"
+    record["options"]["single_task"] = 0.2
+    path.write_text(json.dumps(record))
+    seal_folder(files / "run")
+    code, out, err = program("rerun", "run", "-o", "again")
+    assert code == 0
+    assert "the last digits may differ: torch was 1.0 and is" in err
+    assert "the models of run and again differ, by at most" in out
+    assert read_manifest(files / "again").entries
+
+
+def test_a_record_without_options_is_not_run(program, files):
+    assert program(*FIT)[0] == 0
+    path = files / "run" / "config.json"
+    record = json.loads(path.read_text())
+    del record["options"]
+    path.write_text(json.dumps(record))
+    seal_folder(files / "run")
+    code, _, err = program("rerun", "run", "-o", "again")
+    assert code == 2
+    assert "does not say by which options the run was made" in err
+    code, _, err = program("rerun", "x.npy", "-o", "again")
+    assert code == 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from proxmtl.arrays import Array, as_float_tensor
 
 __all__ = [
     "SparseLabels",
+    "by_task",
+    "check_observed",
+    "class_factors",
     "is_sparse",
     "read_classes",
     "sample_weights",
@@ -249,3 +253,41 @@ def read_classes(
     if sample_weight is not None:
         weights = weights * sample_weights(sample_weight, weights[:, None], None, like)[:, 0]
     return torch.nn.functional.one_hot(index.to(torch.int64), n_classes).to(given), weights
+
+
+def by_task(values: Tensor, task_of: Tensor, n_tasks: int) -> Tensor:
+    """Sums of values (n,) of tasks that lie one after another, (M,)."""
+    # index_add_ adds one by one: in float32 the sum would stall at 2**24 samples of weight 1
+    sums = values.new_zeros(n_tasks, dtype=torch.float64)
+    return sums.index_add_(0, task_of, values.to(torch.float64)).to(values.dtype)
+
+
+def check_observed(counts: Tensor) -> None:
+    """Raise ``ValueError`` if a task has no label of positive weight; counts (M,)."""
+    empty = torch.nonzero(counts == 0).flatten().tolist()
+    if empty:
+        raise ValueError(
+            f"labels: {len(empty)} task(s) have no observed label of positive weight: "
+            f"{empty[:6]}; drop those tasks or add samples."
+        )
+
+
+def class_factors(
+    class_weight: Literal["balanced"] | Sequence[float] | None, counts: Tensor
+) -> Tensor:
+    """Factors of the weights of C classes, from the number of samples of each, (C,)."""
+    if class_weight is None:
+        return torch.ones_like(counts)
+    if isinstance(class_weight, str):
+        if class_weight == "balanced":
+            return counts.sum() / (len(counts) * counts)
+    else:
+        factors = as_float_tensor("class_weight", class_weight).to(counts)
+        if factors.shape == counts.shape and bool(
+            (factors > 0).all() & (factors < torch.inf).all()
+        ):
+            return factors
+    raise ValueError(
+        f"class_weight: got {class_weight!r}; use 'balanced', None or {len(counts)} positive "
+        "numbers, one a class."
+    )

@@ -24,6 +24,7 @@ __all__ = [
     "Moments",
     "column_moments",
     "dot",
+    "nearest_unit",
     "norm",
     "row_blocks",
     "unit_of",
@@ -289,3 +290,11 @@ def unit_of(x: Tensor) -> float:
     if largest == 0 or not math.isfinite(largest) or low <= largest <= high:
         return 1.0
     return 2.0 ** min(max(math.frexp(largest)[1], -1000), 1000)
+
+
+def nearest_unit(magnitude: float, dtype: torch.dtype) -> float:
+    """Power of two nearest to a magnitude, limited so that ``dtype`` can represent its square."""
+    if not (math.isfinite(magnitude) and magnitude > 0):
+        return 1.0
+    limit = int(-0.4 * math.log2(torch.finfo(dtype).tiny))
+    return 2.0 ** min(max(round(math.log2(magnitude)), -limit), limit)

@@ -9,9 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from proxmtl.arrays import Array, as_float_tensor
+from proxmtl.arrays import Array
 from proxmtl.label_arrays import (
     SparseLabels,
+    by_task,
+    check_observed,
+    class_factors,
     is_sparse,
     read_classes,
     sample_weights,
@@ -142,7 +145,7 @@ class Targets(Shown):
         weights, n_tasks = target.weights, target.n_tasks
         counts = target.per_task(weights.to(torch.float64))
         if real:
-            _check_observed(counts)
+            check_observed(counts)
         else:
             target._check_classes(counts)  # noqa: SLF001 - of this class
         factor = torch.ones(n_tasks, dtype=torch.float64, device=counts.device)
@@ -229,7 +232,7 @@ class Targets(Shown):
             raise ValueError(f"reduction: got {reduction!r}; use 'sum' or 'mean'.")
         if reduction == "mean":
             weights = weights / counts.sum().to(weights)
-        weights = weights * (own @ _factors_of_classes(class_weight, counts).to(own))
+        weights = weights * (own @ class_factors(class_weight, counts).to(own))
         weights = weights[:, None].repeat(1, n_classes)
         return cls(2 * own - 1, weights, n_classes, ranks=ranks)
 
@@ -358,13 +361,6 @@ class Targets(Shown):
         return torch.where(self.labels > 0, self.broadcast(high), self.broadcast(low))
 
 
-def by_task(values: Tensor, task_of: Tensor, n_tasks: int) -> Tensor:
-    """Sums of values (n,) of tasks that lie one after another, (M,)."""
-    # index_add_ adds one by one: in float32 the sum would stall at 2**24 samples of weight 1
-    sums = values.new_zeros(n_tasks, dtype=torch.float64)
-    return sums.index_add_(0, task_of, values.to(torch.float64)).to(values.dtype)
-
-
 def check_reduction(reduction: Reduction) -> None:
     """Raise ``ValueError`` unless ``reduction`` is a known one."""
     if reduction not in ("sum", "mean", "task_mean"):
@@ -382,32 +378,3 @@ def check_class_weight(class_weight: ClassWeight) -> None:
         )
     if not all(float(weight) > 0 for weight in class_weight):
         raise ValueError(f"class_weight: got {class_weight}; both must be > 0.")
-
-
-def _check_observed(counts: Tensor) -> None:
-    empty = torch.nonzero(counts == 0).flatten().tolist()
-    if empty:
-        raise ValueError(
-            f"labels: {len(empty)} task(s) have no observed label of positive weight: "
-            f"{empty[:6]}; drop those tasks or add samples."
-        )
-
-
-def _factors_of_classes(
-    class_weight: Literal["balanced"] | Sequence[float] | None, counts: Tensor
-) -> Tensor:
-    if class_weight is None:
-        return torch.ones_like(counts)
-    if isinstance(class_weight, str):
-        if class_weight == "balanced":
-            return counts.sum() / (len(counts) * counts)
-    else:
-        factors = as_float_tensor("class_weight", class_weight).to(counts)
-        if factors.shape == counts.shape and bool(
-            (factors > 0).all() & (factors < torch.inf).all()
-        ):
-            return factors
-    raise ValueError(
-        f"class_weight: got {class_weight!r}; use 'balanced', None or {len(counts)} positive "
-        "numbers, one a class."
-    )

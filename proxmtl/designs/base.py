@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from proxmtl.data_term import DataTerm
-from proxmtl.numerics import Moments
+from proxmtl.numerics import Moments, nearest_unit
 from proxmtl.ranks import ALONE, Ranks
 from proxmtl.shown import Shown
 from proxmtl.targets import Targets
 
-__all__ = ["BLOCK_ELEMENTS", "Design", "ResidualsOf", "nearest_unit"]
+__all__ = ["BLOCK_ELEMENTS", "Design", "ResidualsOf"]
 
 ResidualsOf = Callable[[slice, Tensor], tuple[Tensor, ...]]
 """Maps a slice of the samples and their scores to arrays of residuals, shaped like the scores."""
@@ -394,11 +394,3 @@ class Design(Shown, ABC):
     def join(self, penalised: Tensor, intercept: Tensor | None) -> Tensor:
         """Inverse of :meth:`split`."""
         return penalised if intercept is None else torch.cat([penalised, intercept[None]])
-
-
-def nearest_unit(magnitude: float, dtype: torch.dtype) -> float:
-    """Power of two nearest to a magnitude, limited so that ``dtype`` can represent its square."""
-    if not (math.isfinite(magnitude) and magnitude > 0):
-        return 1.0
-    limit = int(-0.4 * math.log2(torch.finfo(dtype).tiny))
-    return 2.0 ** min(max(round(math.log2(magnitude)), -limit), limit)

@@ -61,6 +61,13 @@ def write_commands(_app: object) -> None:
     page.write_text(done.stdout, encoding="utf-8")
 
 
+def name_pages(_app: object, _page: str, source: list[str]) -> None:
+    """Let links to files beside README lead to their pages here."""
+    for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"):
+        source[0] = source[0].replace(f"(../{name}.md", f"({name.lower()}.md")
+
+
 def setup(app: object) -> None:
-    """Called by Sphinx."""
+    """Connect the functions of this file: Sphinx calls it."""
     app.connect("builder-inited", write_commands)
+    app.connect("source-read", name_pages)

@@ -20,7 +20,10 @@ precision = {"alone": [], "shared": []}
 for share in shares:
     hidden = np.random.default_rng(1).random((300, len(data.names))) > share
     labels = np.where(hidden, np.nan, data.Y[train])
-    for name, model in {"alone": SingleTaskClassifier(), "shared": SharedPlusOwnClassifier()}.items():
+    for name, model in {
+        "alone": SingleTaskClassifier(),
+        "shared": SharedPlusOwnClassifier(),
+    }.items():
         scores = model.fit(data.X[train], labels).decision_function(data.X[test])
         precision[name].append(attribute_metrics(scores, data.Y[test])["ap"].mean())
 

@@ -6,6 +6,7 @@ Two groups of attributes depend on latent tasks of their own. The paper's model 
 latent tasks they use, and all other entries of ``S`` are exactly zero.
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from proxmtl import LatentMTLClassifier
@@ -33,10 +34,14 @@ print(model.result_)
 # %%
 # Each group uses latent tasks of its own, as in the data.
 
-figure = plot_latents(model.S_, groups, names, title="S of W = L S")
+figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
+plot_latents(model.S_, groups, names, title="S of W = L S", ax=axes)
+plt.show()
 
 # %%
 # What the groups use is what the data have: no latent task serves both.
 
-used = {group: np.flatnonzero(model.S_[:, columns].any(axis=1)) for group, columns in groups.items()}
+used = {
+    group: np.flatnonzero(model.S_[:, columns].any(axis=1)) for group, columns in groups.items()
+}
 print(used)

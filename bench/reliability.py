@@ -28,8 +28,10 @@ the files `bench/results/reliability_*.json`.
 ## What is promised
 
 - **A command that is killed loses nothing that was finished**: an epoch of `train` once its
-  checkpoint is written, a fit of `tune --trials`, 256 images of `extract`. The same command goes on
-  from there, to the same result to the last bit on one machine and with one number of threads.
+  checkpoint is written, a fit of `tune --trials`, 256 images of `extract`, and of `fit` what was
+  done a minute before (`--checkpoint`). The same command goes on from there, to the same result to
+  the last bit on one machine and with one number of threads; so does
+  [`torchrun --max-restarts`](several_processes.md#when-a-rank-fails).
 - **A result appears whole or not at all.** What it replaces stays until it is there. What a process
   that was killed has left is removed by the next one.
 - **Ctrl-C, SIGTERM and SIGHUP** end a command with exit code 130, 143 or 129 and a line that says

@@ -214,10 +214,10 @@ class DataTerm(SummedLoss):
 
     @cached_property
     def own(self) -> DataTerm:
-        """Data term of this process's samples alone."""
+        """Data term of this process's labels alone."""
         if self.ranks is ALONE:
             return self
-        return DataTerm(self.loss, replace(self.targets, ranks=ALONE))
+        return DataTerm(self.loss, self.targets.own)
 
     @property
     def n_tasks(self) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
 
-__all__ = ["sample_weights", "stacked", "task_weights"]
+__all__ = ["read_classes", "sample_weights", "stacked", "task_weights"]
 
 
 def stacked(name: str, values: Array, like: Tensor) -> tuple[Tensor, Tensor | None, int]:
@@ -73,3 +73,24 @@ def task_weights(task_weight: Array, n_tasks: int) -> Tensor:
             f"{tuple(weights.shape)}{lowest}."
         )
     return weights
+
+
+def read_classes(
+    classes: Array, n_classes: int, sample_weight: Array | None, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Indicators (N, C) of the classes, and weights (N,) of the samples: 0 for a missing class."""
+    given = as_float_tensor("classes", classes, like)
+    observed = ~torch.isnan(given)
+    index = torch.where(observed, given, 0.0)
+    if given.ndim != 1 or not len(given):
+        raise ValueError(f"classes: expected one class a sample, saw shape {tuple(given.shape)}.")
+    wrong = given[observed & ((index != index.floor()) | (index < 0) | (index >= n_classes))]
+    if wrong.numel():
+        raise ValueError(
+            f"classes: saw {wrong[0].item():g}; give whole numbers 0..{n_classes - 1}, NaN for "
+            "missing."
+        )
+    weights = observed.to(given)
+    if sample_weight is not None:
+        weights = weights * sample_weights(sample_weight, weights[:, None], None, like)[:, 0]
+    return torch.nn.functional.one_hot(index.to(torch.int64), n_classes).to(given), weights

@@ -57,8 +57,8 @@ def minimize(
     callback : callable, optional
         Called with a :class:`Progress` after each iteration; a true return value stops the run.
     checkpoint : Checkpoint, optional
-        Keeps the state of the run in a folder, from which the same call goes on after an
-        interruption (:class:`proxmtl.io.Checkpoint`).
+        Keeps the run in a folder, from which the same call goes on after an interruption
+        (:class:`proxmtl.io.Checkpoint`).
 
     Returns
     -------
@@ -96,8 +96,16 @@ def minimize(
     if solver is None:
         solver = solver_for(problem, tolerance=tolerance, most=stop.most_passes, state=state)
     kept = Kept.of(checkpoint, solver, problem.data, problem.regularizers)
-    state = resumed(kept, solver, state)
-    return run(problem, solver, start, stop, state=state, callback=callback, keeper=kept)
+    return run(
+        problem,
+        solver,
+        start,
+        stop,
+        state=state,
+        snapshot=resumed(kept, solver, state),
+        callback=callback,
+        keeper=kept,
+    )
 
 
 def _check(name: str, given: object, kind: type, example: str) -> None:

@@ -66,6 +66,13 @@ def targets_of(Y: Any, design: Design, loss: Loss, **options: Any) -> Targets:
         Y = inferred_signs(Y, {value for own in design.ranks.gathered(values) for value in own})
     options["like"] = torch.empty(0, dtype=design.dtype, device=design.device)
     options["ranks"] = design.ranks
+    if design.tasks is not None:
+        if loss.coupled:
+            raise ValueError(
+                f"loss: {type(loss).__name__} couples the tasks, which are divided among ranks; "
+                "divide the samples instead."
+            )
+        options["tasks"] = design.tasks.tolist()
     if isinstance(loss, WestonWatkins):
         return Targets.from_classes(Y, loss.n_classes, **options)
     if loss.labels == "real":

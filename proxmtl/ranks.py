@@ -1,10 +1,10 @@
-"""Processes among which the samples of a problem are divided, and what they tell each other."""
+"""Processes among which a problem, or a list of jobs, is divided, and what they tell each other."""
 
 from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -13,9 +13,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["ALONE", "ProcessRanks", "RankError", "Ranks"]
+__all__ = ["ALONE", "ProcessRanks", "RankError", "Ranks", "Told", "joined"]
 
 T = TypeVar("T")
+J = TypeVar("J")
 
 SMALL = 1 << 13
 """Sums of at most so many numbers are gathered whole, which takes one message instead of two."""
@@ -27,8 +28,16 @@ class RankError(RuntimeError):
     """Another rank failed, or does not answer, or computes something else."""
 
 
+class Told(Exception):  # noqa: N818 - a cause, never raised itself
+    """Cause of an error that another rank raises, too, and reports."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(f"raised by rank {rank}")
+        self.rank = rank
+
+
 class Ranks:
-    """The processes ("ranks") among which samples are divided; this class is one process alone.
+    """The processes ("ranks") among which work is divided; this class is one process alone.
 
     Every sum over samples passes through :meth:`sum`. All ranks must call the methods in the same
     order. What a method returns is the same on all ranks to the last bit, so that solvers take the
@@ -70,6 +79,38 @@ class Ranks:
         """Rows of all ranks, in their order, on each of them."""
         return part
 
+    def columns(self, own: Tensor, places: Sequence[Tensor]) -> Tensor:  # noqa: ARG002
+        """Matrix of which each rank has some columns, on each of them.
+
+        Parameters
+        ----------
+        own : Tensor, shape (n, m)
+            Columns of this rank.
+        places : sequence of Tensor of int64
+            Numbers of the columns of each rank: together 0, 1, ..., each once.
+        """
+        return own
+
+    def partition(self, name: str, own: Iterable[int]) -> list[list[int]]:
+        """Numbers that each rank has, where the ranks divide 0, 1, ..., n - 1 among themselves.
+
+        Raises ``ValueError`` on all ranks if one has none, if two have the same, or if one is
+        lacking.
+        """
+        found = self.gathered([int(number) for number in own])
+        for rank, numbers in enumerate(found):
+            if not numbers:
+                raise ValueError(
+                    f"{name}: rank {rank} of {self.size} has none; start at most as many processes "
+                    f"as there are {name}."
+                )
+        every = sorted(number for numbers in found for number in numbers)
+        if every != list(range(len(every))):
+            raise ValueError(
+                f"{name}: the ranks have {found}; each number from 0 must be on exactly one."
+            )
+        return found
+
     def place(self, own: int) -> tuple[int, int]:
         """Number of items of earlier ranks, and of all, where this rank has ``own``."""
         return 0, own
@@ -78,19 +119,51 @@ class Ranks:
         """Decision of the first rank that has taken one; None if no rank has."""
         return decision
 
+    def spread(self, jobs: Sequence[J], work: Callable[[Sequence[J]], Iterable[T]]) -> list[T]:
+        """Results of jobs that do not communicate, each done by one rank; the same on all.
+
+        A rank takes every ``size``-th job, so that neighbours, which often take about as long, are
+        on different ones. Where a job fails, the other ranks finish theirs first, and then all
+        raise.
+
+        Parameters
+        ----------
+        jobs : sequence
+            The same on all ranks.
+        work : callable
+            Maps the jobs of a rank to an iterable of one result for each, in their order, which can
+            be pickled.
+
+        Returns
+        -------
+        list
+            In the order of the jobs.
+        """
+        own: list[T] = []
+        with self.together():
+            own.extend(work(jobs[self.rank :: self.size]))
+        parts = self.gathered(own)
+        return [parts[n % self.size][n // self.size] for n in range(len(jobs))]
+
     def check_equal(self, name: str, value: Any) -> None:
         """Raise ``ValueError`` on all ranks unless an object is the same on all."""
         values = self.gathered(value)
         for rank, other in enumerate(values):
             if other != values[0]:
-                raise ValueError(f"{name}: {values[0]} on rank 0, and {other} on rank {rank}.")
+                raise ValueError(
+                    f"{name}: {values[0]} on rank 0, and {other} on rank {rank}."
+                ) from (Told(0) if self.rank else None)
 
     def check_same(self, name: str, value: Tensor) -> None:
         """Raise :class:`RankError` unless a tensor is the same on all ranks, bit by bit."""
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Raise on all ranks if the block raises on one; the block must not communicate."""
+        """Raise on all ranks if the block raises on one; the block must not communicate.
+
+        Ranks on which it does not raise :class:`RankError`. That, and an error which an earlier
+        rank raises in the same words, has the cause :class:`Told`.
+        """
         yield
 
 
@@ -121,7 +194,7 @@ class ProcessRanks(Ranks):
     def __init__(
         self, group: dist.ProcessGroup | None = None, device: str | torch.device = "cpu"
     ) -> None:
-        if not (dist.is_available() and dist.is_initialized()):
+        if not joined():
             raise ValueError(
                 "ranks: torch.distributed is not initialised; start the program with torchrun and "
                 "call ProcessRanks.join()."
@@ -139,8 +212,9 @@ class ProcessRanks(Ranks):
     ) -> Ranks:
         """Join the processes that torchrun has started, or whose environment names them.
 
-        Without torchrun, RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say the same; under Slurm
-        ``srun torchrun`` sets them, or a line of the batch script.
+        Without torchrun, RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say the same. Under Slurm
+        ``srun`` gives the first two (SLURM_PROCID, SLURM_NTASKS), and the batch script exports the
+        others.
 
         Parameters
         ----------
@@ -162,13 +236,18 @@ class ProcessRanks(Ranks):
             If the other processes do not join in time.
         """
         launched = dist.is_available() and dist.is_torchelastic_launched()
-        if not launched and not _named_by_environment():
+        named = _named_by_environment()
+        if not launched and named is None:
             return ALONE
         if device is None:
             device = "cuda" if backend == "nccl" else "cpu"
         if not dist.is_initialized():
+            # torchrun's own variables are read by torch, which knows more of them
+            rank, size = (-1, -1) if launched or named is None else named
             try:
-                dist.init_process_group(backend, timeout=timedelta(minutes=minutes))
+                dist.init_process_group(
+                    backend, timeout=timedelta(minutes=minutes), rank=rank, world_size=size
+                )
                 atexit.register(_leave)
             except (RuntimeError, ValueError) as error:
                 raise RankError(
@@ -225,6 +304,17 @@ class ProcessRanks(Ranks):
     def concatenated(self, part: Tensor) -> Tensor:
         return torch.cat([each.to(part) for each in self.gathered(part.detach().cpu())])
 
+    def columns(self, own: Tensor, places: Sequence[Tensor]) -> Tensor:
+        sizes = [len(place) for place in places]
+        padded = torch.zeros(len(own), max(sizes), dtype=own.dtype, device=self.device)
+        padded[:, : sizes[self.rank]] = own
+        with self._exchange("columns"):
+            found = self._all(padded)
+        whole = own.new_empty(len(own), sum(sizes))
+        for part, place, size in zip(found, places, sizes, strict=True):
+            whole[:, place] = part[:, :size].to(own)
+        return whole
+
     def place(self, own: int) -> tuple[int, int]:
         numbers = self.gathered(own)
         return sum(numbers[: self.rank]), sum(numbers)
@@ -256,12 +346,14 @@ class ProcessRanks(Ranks):
             yield
         except Exception as raised:  # noqa: BLE001 - raised again below
             error = raised
-        told = self.gathered(None if error is None else str(error) or type(error).__name__)
+        own = None if error is None else str(error) or type(error).__name__
+        told = self.gathered(own)
         if error is not None:
-            raise error
+            first = told.index(own)
+            raise error from (Told(first) if first < self.rank else error.__cause__)
         for rank, message in enumerate(told):
             if message is not None:
-                raise RankError(f"rank {rank}: {message}")
+                raise RankError(f"rank {rank}: {message}") from Told(rank)
 
     @contextmanager
     def _exchange(self, what: str) -> Iterator[None]:
@@ -275,14 +367,24 @@ class ProcessRanks(Ranks):
             ) from error
 
 
+def joined() -> bool:
+    """Whether this process has joined others."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def _leave() -> None:
     """End the group before the interpreter: its threads would abort the process."""
-    if dist.is_initialized():
+    if joined():
         dist.destroy_process_group()
 
 
-def _named_by_environment() -> bool:
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
+def _named_by_environment() -> tuple[int, int] | None:
+    """Number of this process, and number of processes, where a first one is named."""
+    for names in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        if "MASTER_ADDR" in os.environ and all(name in os.environ for name in names):
+            rank, size = (int(os.environ[name]) for name in names)
+            return rank, size
+    return None
 
 
 def _first_line(error: BaseException) -> str:

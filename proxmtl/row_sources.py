@@ -77,7 +77,9 @@ class FeatureRows(ABC):
     memory : int
         Bytes that a pass may take for features.
     ranks : Ranks
-        Processes of which each reads some of the rows (:meth:`among`).
+        Processes that share the rows (:meth:`among`).
+    by_tasks : bool
+        Whether each of these has all rows, and the labels of some of the tasks.
     """
 
     ndim = 2
@@ -85,6 +87,7 @@ class FeatureRows(ABC):
     dtype: np.dtype[Any]
     memory: int = MEMORY
     ranks: Ranks = ALONE
+    by_tasks: bool = False
 
     @abstractmethod
     def read_into(self, first: int, out: Array) -> None:
@@ -106,13 +109,14 @@ class FeatureRows(ABC):
         """Return a source of some rows, given by a slice, an index array or a mask."""
         return SelectedRows(self, _indices(rows, len(self)))
 
-    def among(self, ranks: Ranks) -> Self:
+    def among(self, ranks: Ranks, *, by_tasks: bool = False) -> Self:
         """Return the same rows, shared by processes that fit an estimator to them together.
 
-        Each process is given all labels and reads the features of :attr:`own_rows`.
+        Each process is given all labels and reads the features of :attr:`own_rows`; or, with
+        ``by_tasks``, those of all rows for the labels of some of the tasks.
         """
         other = copy.copy(self)
-        other.ranks = ranks
+        other.ranks, other.by_tasks = ranks, by_tasks
         return other
 
     @property
@@ -255,11 +259,11 @@ class SelectedRows(FeatureRows):
             )
         self.source, self._index = source, index
         self.shape, self.dtype = (len(index), source.shape[1]), source.dtype
-        self.memory, self.ranks = source.memory, source.ranks
+        self.memory, self.ranks, self.by_tasks = source.memory, source.ranks, source.by_tasks
 
     def take(self, rows: Any) -> FeatureRows:
         kept = self._index[_indices(rows, len(self))]
-        return SelectedRows(self.source, kept).among(self.ranks)
+        return SelectedRows(self.source, kept).among(self.ranks, by_tasks=self.by_tasks)
 
     def place(self, row: int) -> str:
         return self.source.place(int(self._index[row]))
@@ -312,7 +316,8 @@ class MappedRows(FeatureRows):
         beside: Array | None = None,
     ) -> None:
         self.source, self.function, self.beside = source, function, beside
-        self.dtype, self.memory, self.ranks = np.dtype(dtype), source.memory, source.ranks
+        self.dtype, self.memory = np.dtype(dtype), source.memory
+        self.ranks, self.by_tasks = source.ranks, source.by_tasks
         self.shape = (len(source), source.shape[1] if width is None else width)
 
     def take(self, rows: Any) -> FeatureRows:
@@ -323,7 +328,7 @@ class MappedRows(FeatureRows):
             dtype=self.dtype,
             width=self.shape[1],
             beside=None if self.beside is None else self.beside[index],
-        ).among(self.ranks)
+        ).among(self.ranks, by_tasks=self.by_tasks)
 
     def place(self, row: int) -> str:
         return self.source.place(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.arrays import Array, as_float_tensor
-from proxmtl.label_arrays import sample_weights, stacked, task_weights
+from proxmtl.label_arrays import read_classes, sample_weights, stacked, task_weights
 from proxmtl.label_coding import check_coding, check_zeros
 from proxmtl.ranks import ALONE, Ranks
 
@@ -44,8 +44,11 @@ class Targets:
     task_of : Tensor or None
         Task of each entry, int64; None for shape (N, M).
     ranks : Ranks
-        Processes among which the samples are divided; the labels are those of this process, and
+        Processes among which the labels are divided; the labels are those of this process, and
         sums over samples those of all.
+    tasks : Tensor of int64, shape (m,), or None
+        Tasks of the labels of this process, where it has those of m of the M tasks only: the
+        labels' columns, or what ``task_of`` counts. None: all.
     """
 
     labels: Tensor
@@ -53,6 +56,7 @@ class Targets:
     n_tasks: int
     task_of: Tensor | None = None
     ranks: Ranks = ALONE
+    tasks: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "weights"):  # solves are not differentiated in them
@@ -70,6 +74,7 @@ class Targets:
         like: Tensor | None = None,
         coding: Coding = "signs",
         ranks: Ranks = ALONE,
+        tasks: Iterable[int] | None = None,
     ) -> Targets:
         """Build from raw labels: -1 and +1 with 0 or NaN for a missing one, or real numbers.
 
@@ -95,6 +100,9 @@ class Targets:
         ranks : Ranks
             Processes that each give the labels of their own samples; numbers of labels are those of
             all. An error of one raises on all.
+        tasks : sequence of int, optional
+            Tasks of this process's labels, if it gives those of some tasks of all samples instead:
+            each of 0, ..., M - 1 on one process.
 
         Raises
         ------
@@ -119,8 +127,7 @@ class Targets:
             some, negative = (values != 0) & ~values.isnan(), values == -1
             found = ranks.maximum(torch.stack([some.any(), negative.any()]).to(torch.int8))
             check_zeros(some=bool(found[0]), negative=bool(found[1]))
-        ranks.check_equal("labels: number of tasks", target.n_tasks)
-        target = replace(target, ranks=ranks)
+        target = target._among(ranks, tasks)  # noqa: SLF001 - of this class
         weights, n_tasks = target.weights, target.n_tasks
         counts = target.per_task(weights.to(torch.float64))
         if real:
@@ -197,7 +204,7 @@ class Targets:
         """
         like = torch.empty(0, dtype=torch.float64) if like is None else like
         with ranks.together():
-            own, weights = _read_classes(classes, n_classes, sample_weight, like)
+            own, weights = read_classes(classes, n_classes, sample_weight, like)
         ranks.check_equal("classes: number of classes", n_classes)
         counts = ranks.total(weights.to(torch.float64) @ own.to(torch.float64))
         if not bool((counts > 0).all()):
@@ -214,7 +221,28 @@ class Targets:
         weights = weights[:, None].repeat(1, n_classes)
         return cls(2 * own - 1, weights, n_classes, ranks=ranks)
 
+    def _among(self, ranks: Ranks, tasks: Iterable[int] | None) -> Targets:
+        """Labels of this process alone as its part of those of all."""
+        if tasks is None:
+            ranks.check_equal("labels: number of tasks", self.n_tasks)
+            return replace(self, ranks=ranks)
+        parts = ranks.partition("tasks", tasks)
+        own = torch.tensor(parts[ranks.rank], device=self.labels.device)
+        with ranks.together():
+            if len(own) != self.n_tasks:
+                raise ValueError(
+                    f"labels: of {self.n_tasks} tasks, and this process has {len(own)} tasks; give "
+                    "the labels of its own."
+                )
+        return replace(self, ranks=ranks, tasks=own, n_tasks=sum(map(len, parts)))
+
     # ------------------------------------------------------------------ sums and views
+
+    @property
+    def own(self) -> Targets:
+        """Labels of this process alone, as those of all its tasks."""
+        n_tasks = self.n_tasks if self.tasks is None else len(self.tasks)
+        return replace(self, ranks=ALONE, tasks=None, n_tasks=n_tasks)
 
     @property
     def n_entries(self) -> int:
@@ -227,14 +255,35 @@ class Targets:
 
     def _own_per_task(self, values: Tensor) -> Tensor:
         if self.task_of is None:
-            return values.sum(0)
+            return self.placed(values.sum(0))
         # index_add_ adds one by one: in float32 the sum would stall at 2**24 samples of weight 1
-        sums = values.new_zeros(self.n_tasks, dtype=torch.float64)
-        return sums.index_add_(0, self.task_of, values.to(torch.float64)).to(values.dtype)
+        n_tasks = self.n_tasks if self.tasks is None else len(self.tasks)
+        sums = values.new_zeros(n_tasks, dtype=torch.float64)
+        sums.index_add_(0, self.task_of, values.to(torch.float64))
+        return self.placed(sums.to(values.dtype))
+
+    def placed(self, own: Tensor) -> Tensor:
+        """Values of this process's tasks, (..., m), among those of all, (..., M); 0 elsewhere."""
+        if self.tasks is None:
+            return own
+        whole = own.new_zeros(*own.shape[:-1], self.n_tasks)
+        return whole.index_copy_(-1, self.tasks, own)
+
+    def whole(self, own: Tensor) -> Tensor:
+        """Values of the labels (N, M) of all ranks, from those of this process's labels."""
+        if self.tasks is None:
+            return self.ranks.concatenated(own)
+        return self.ranks.total(self.placed(own))
+
+    def among_tasks(self, tasks: Tensor, ranks: Ranks) -> Targets:
+        """Return the part (N, m) that one of several ranks has of labels (N, M)."""
+        labels, weights = self.labels[:, tasks], self.weights[:, tasks]
+        return replace(self, labels=labels, weights=weights, ranks=ranks, tasks=tasks)
 
     def broadcast(self, per_task: Tensor) -> Tensor:
         """Bring values of the tasks, shape (M,), to a shape that broadcasts with the labels."""
-        return per_task if self.task_of is None else per_task[self.task_of]
+        own = per_task if self.tasks is None else per_task[self.tasks]
+        return own if self.task_of is None else own[self.task_of]
 
     def to(self, dtype: torch.dtype) -> Targets:
         """Return the same targets in another precision."""
@@ -261,8 +310,13 @@ class Targets:
 
         Their sums are those of this process alone.
         """
-        task_of = None if self.task_of is None else self.task_of[entries]
-        return Targets(self.labels[entries], self.weights[entries], self.n_tasks, task_of)
+        return replace(
+            self,
+            labels=self.labels[entries],
+            weights=self.weights[entries],
+            task_of=None if self.task_of is None else self.task_of[entries],
+            ranks=ALONE,
+        )
 
     def _check_classes(self, counts: Tensor) -> None:
         positive = self._positive()
@@ -293,27 +347,6 @@ class Targets:
         else:
             low, high = (torch.full_like(counts, float(w)) for w in class_weight)
         return torch.where(self.labels > 0, self.broadcast(high), self.broadcast(low))
-
-
-def _read_classes(
-    classes: Array, n_classes: int, sample_weight: Array | None, like: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Indicators (N, C) of the classes, and weights (N,) of the samples: 0 for a missing class."""
-    given = as_float_tensor("classes", classes, like)
-    observed = ~torch.isnan(given)
-    index = torch.where(observed, given, 0.0)
-    if given.ndim != 1 or not len(given):
-        raise ValueError(f"classes: expected one class a sample, saw shape {tuple(given.shape)}.")
-    wrong = given[observed & ((index != index.floor()) | (index < 0) | (index >= n_classes))]
-    if wrong.numel():
-        raise ValueError(
-            f"classes: saw {wrong[0].item():g}; give whole numbers 0..{n_classes - 1}, NaN for "
-            "missing."
-        )
-    weights = observed.to(given)
-    if sample_weight is not None:
-        weights = weights * sample_weights(sample_weight, weights[:, None], None, like)[:, 0]
-    return torch.nn.functional.one_hot(index.to(torch.int64), n_classes).to(given), weights
 
 
 def check_reduction(reduction: Reduction) -> None:

@@ -11,7 +11,9 @@ from strategies import classification
 from torch.nn.parallel import DistributedDataParallel
 
 from proxmtl import Groups, MaxPasses, RelativeKKT, SquaredFrobenius
+from proxmtl.latent.strengths import RelativeStrengths
 from proxmtl.nn import ConvexHead, LatentMTLHead, ProximalOptimizer
+from proxmtl.ranks import RankError
 
 N, D, M = 24, 5, 4
 X, Y = classification(N, D, M, missing=0.1)
@@ -80,6 +82,52 @@ def train(parts, wrap, *, distributed):
     return out
 
 
+TASKS = ([3, 0, 1], [2])
+"""Of each process: not equally many, and not in their order."""
+PER_TASK = torch.stack([torch.roll(X, m, 1) + 0.1 * m for m in range(M)])
+
+
+def by_tasks(tasks):
+    """What heads give whose processes have features and labels of some tasks each."""
+    own = list(range(M)) if tasks is None else tasks
+    common = {"distributed": tasks is not None, "tasks": tasks, "dtype": torch.float64}
+    found = []
+    for make, features in (
+        (lambda: LatentMTLHead(D, M, n_latents=2, max_passes=200, **common, **OPTIONS), PER_TASK),
+        (
+            lambda: LatentMTLHead(
+                D, M, relative=RelativeStrengths(), reduction="task_mean", **common
+            ),
+            PER_TASK,
+        ),
+        (lambda: ridge(class_weight="balanced", **common), PER_TASK),
+        (lambda: ridge(reduction="sum", **common), X),
+    ):
+        head = make()
+        x = (features if features.ndim == 2 else features[own]).clone().requires_grad_()
+        result = head.solve(x, Y[:, own])
+        loss = head.loss(x, Y[:, own])
+        batch = head.network_loss(x[..., :9, :], Y[:9, own])
+        (loss + batch).backward()
+        found.append(
+            {
+                "objective": result.certificate.objective,
+                "loss": float(loss.detach()),
+                "batch": float(batch.detach()),
+                "coef": head.coef.detach(),
+                "scores": head(x).detach(),
+                "gradient": x.grad,
+                "census": [*head.census.buffers()],
+            }
+        )
+    return found
+
+
+def ridge(reduction="task_mean", **options):
+    stop = RelativeKKT(1e-10) | MaxPasses(2000)
+    return ConvexHead(D, M, SquaredFrobenius(0.05), reduction=reduction, stop=stop, **options)
+
+
 def refused(rank):
     """What this process hears of labels that one process, or only all together, can't be solved."""
     heard = []
@@ -96,7 +144,7 @@ def refused(rank):
         head = LatentMTLHead(D, M, distributed=True, dtype=torch.float64)
         try:
             head.solve(features, labels, weight)
-        except ValueError as error:
+        except (ValueError, RankError) as error:
             heard.append(str(error))
         assert not head.solved
         assert head.census.observed == 0
@@ -109,7 +157,7 @@ def work(rank, port, out):
     dist.init_process_group("gloo", rank=rank, world_size=2)
     try:
         found = train(PARTS[rank], DistributedDataParallel, distributed=True)
-        torch.save((found, refused(rank)), Path(out))
+        torch.save((found, refused(rank), by_tasks(TASKS[rank])), Path(out))
     finally:
         dist.destroy_process_group()
 

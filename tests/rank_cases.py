@@ -29,20 +29,38 @@ def rows_of(ranks):
     return slice(ends[ranks.rank], ends[ranks.rank + 1])
 
 
-def problem(ranks, penalties, loss=None, *, intercept=True, kind="shared", dtype=torch.float64):
-    """A problem of which each rank has some of the samples."""
+def tasks_of(ranks):
+    """Tasks of a rank: not equally many, and not in the order of the ranks."""
+    if ranks.size == 1:
+        return list(range(M))
+    return [m for m in range(M) if min(m, ranks.size - 1) == ranks.size - 1 - ranks.rank]
+
+
+def problem(
+    ranks,
+    penalties,
+    loss=None,
+    *,
+    intercept=True,
+    kind="shared",
+    dtype=torch.float64,
+    divided="samples",
+):
+    """A problem of which each rank has some of the samples, or the labels of some of the tasks."""
     X, Y = classification(N, D, M, seed=3, missing=0.2, shift=0.3, dtype=dtype)
     X = X * torch.logspace(0, 1, D, dtype=dtype) + 0.5
-    own = rows_of(ranks)
+    tasks = None if divided == "samples" else tasks_of(ranks)
+    mine = range(M) if tasks is None else tasks
+    own = rows_of(ranks) if tasks is None else slice(0, N)
     if isinstance(loss, pm.WestonWatkins):
         Y = torch.arange(N, dtype=dtype) % M
     elif loss is not None and loss.labels == "real":
         Y = X @ torch.ones(D, M, dtype=dtype) + Y
     weights = WEIGHTS[own].to(dtype)
     if kind == "task":
-        parts = [slice(max(own.start, m), own.stop) for m in range(M)]  # not equally many
+        parts = [slice(max(own.start, m), own.stop) for m in mine]  # not equally many
         design = pm.TaskDesign([X[part] for part in parts], intercept=intercept)
-        Y = [Y[part, m] for m, part in enumerate(parts)]
+        Y = [Y[part, m] for m, part in zip(mine, parts, strict=True)]
         weights = None
     elif kind == "streamed":
         size = (3 * 2 + 3) * D * X.element_size()  # a few rows at a time
@@ -52,10 +70,11 @@ def problem(ranks, penalties, loss=None, *, intercept=True, kind="shared", dtype
         given = csr_array(X[own].numpy()) if kind == "sparse" else X[own]
         design = pm.SharedDesign(given, intercept=intercept)
         Y = Y[own]
+    if tasks is not None and kind != "task":
+        Y = Y[:, tasks]
     options = {"reduction": "mean" if isinstance(loss, pm.WestonWatkins) else "task_mean"}
-    return pm.Problem.of(
-        pm.ShardedDesign(design, ranks), Y, penalties, loss=loss, sample_weight=weights, **options
-    )
+    design = pm.ShardedDesign(design, ranks, tasks=tasks)
+    return pm.Problem.of(design, Y, penalties, loss=loss, sample_weight=weights, **options)
 
 
 def groups(strength=0.03):
@@ -88,13 +107,42 @@ CONVEX = {
     "default, ridge": (None, [pm.SquaredFrobenius(0.01)], {}),
     "default, groups": (None, groups(), {}),
 }
+BY_TASKS = {
+    "tasks, groups": (pm.FISTA(), groups(), {}),
+    "tasks, own features": (pm.FISTA(), groups(), {"kind": "task"}),
+    "tasks, sparse": (pm.FISTA(), groups(), {"kind": "sparse"}),
+    "tasks, streamed": (pm.FISTA(), groups(), {"kind": "streamed"}),
+    "tasks, float32": (pm.FISTA(), ELASTIC, {"dtype": torch.float32}),
+    "tasks, no intercept": (pm.FISTA(), [pm.Nuclear(0.05)], {"intercept": False}),
+    "tasks, logistic": (pm.FISTA(), groups(), {"loss": pm.Logistic()}),
+    "tasks, squared": (pm.FISTA(), groups(), {"loss": pm.Squared()}),
+    "tasks, Huber": (pm.FISTA(), [pm.L1(0.01)], {"loss": pm.Huber(0.05)}),
+    "tasks, Huber, own features": (
+        pm.FISTA(),
+        [pm.L1(0.01)],
+        {"loss": pm.Huber(0.05), "kind": "task"},
+    ),
+    "tasks, PGD": (pm.PGD(), ELASTIC, {}),
+    "tasks, MFISTA": (pm.MFISTA(), ELASTIC, {}),
+    "tasks, AdPGM": (pm.AdPGM(), groups(), {}),
+    "tasks, DavisYin": (pm.DavisYin(), OVERLAP, {}),
+    "tasks, PDHG": (pm.PDHG(), OVERLAP, {}),
+    "tasks, ProxNewton": (pm.ProxNewton(smallest=1), ELASTIC, {}),
+    "tasks, SPGD": (pm.SPGD(), OVERLAP, {}),
+    "tasks, IRLS": (pm.IRLS(), groups(), {}),
+    "tasks, default, ridge": (None, [pm.SquaredFrobenius(0.01)], {}),
+}
+CONVEX |= {
+    name: (solver, penalties, {**options, "divided": "tasks"})
+    for name, (solver, penalties, options) in BY_TASKS.items()
+}
 
 
 def solved(name, ranks):
     """Solution, objective, gap and iterations of a case."""
     solver, penalties, options = CONVEX[name]
     posed = problem(ranks, penalties, **options)
-    stop = pm.MaxIterations(20) if name in ("SPGD", "IRLS") else STOP
+    stop = pm.MaxIterations(20) if isinstance(solver, pm.SPGD | pm.IRLS) else STOP
     result = pm.minimize(posed, solver, stop=stop)
     found = result.certificate
     return {
@@ -116,13 +164,19 @@ LATENT = {
     "latent, paper": {"algorithm": "paper", "max_passes": 60},
     "latent, revived": {"init": "zero", "revive": True},
     "latent, tasks apart": {"kind": "task"},
+    "latent, gram": {"algorithm": "gram"},
+    "latent, gram, tasks apart": {"algorithm": "gram", "kind": "task", "own_strength": 0.5},
+    "tasks, latent": {"divided": "tasks"},
+    "tasks, latent, own parts": {"own_strength": 0.5, "n_latents": "auto", "divided": "tasks"},
+    "tasks, latent, paper": {"algorithm": "paper", "max_passes": 60, "divided": "tasks"},
+    "tasks, latent, tasks apart": {"kind": "task", "divided": "tasks"},
 }
 
 
 def model(name):
-    """The factored model of a case, and the kind of its features."""
+    """The factored model of a case, and the kind of its features and of their division."""
     options = {"n_latents": 3, "tol": 1e-6, "max_passes": 100, **LATENT[name]}
-    kind = options.pop("kind", "shared")
+    kind = {each: options.pop(each) for each in ("kind", "divided") if each in options}
     strengths = {"group_strength": 0.02, "l1_strength": 0.01, "frobenius_strength": 0.01}
     return LatentMTL(PAIRS, **strengths, **options), kind
 
@@ -130,14 +184,14 @@ def model(name):
 def latent_problem(name, ranks):
     """The problem of the factored model of a case."""
     made, kind = model(name)
-    posed = problem(ranks, [], kind=kind)
+    posed = problem(ranks, [], **kind)
     return made.problem(posed.design, posed.targets)
 
 
 def latent(name, ranks):
     """As :func:`solved`, for the factored model."""
     made, kind = model(name)
-    posed = problem(ranks, [], kind=kind)
+    posed = problem(ranks, [], **kind)
     result = made.solve(posed.design, posed.targets)
     blocks = [result.L, result.S, result.intercept]
     blocks += [] if result.own is None else [result.own]
@@ -155,8 +209,9 @@ def latent(name, ranks):
 
 def strengths(name, ranks):
     """Default strengths of the convex model of shared and own parts."""
-    posed = problem(ranks, [], loss=pm.Logistic())
-    weights = WEIGHTS[rows_of(ranks)]
+    divided = "tasks" if name.startswith("tasks") else "samples"
+    posed = problem(ranks, [], loss=pm.Logistic(), divided=divided)
+    weights = WEIGHTS if divided == "tasks" else WEIGHTS[rows_of(ranks)]
     found = shared_strengths(posed, pm.Groups.single(M), weights)
     return {"solution": torch.tensor(found, dtype=torch.float64), "iterations": 0}
 
@@ -165,6 +220,7 @@ CASES = {
     **dict.fromkeys(CONVEX, solved),
     **dict.fromkeys(LATENT, latent),
     "strengths": strengths,
+    "tasks, strengths": strengths,
 }
 
 

@@ -13,6 +13,8 @@ from strategies import classification
 import proxmtl as pm
 from proxmtl.io import Checkpoint, open_shards
 from proxmtl.ranks import SMALL, ProcessRanks, RankError
+from proxmtl.selection import cross_validate
+from proxmtl.solvers import quasi_newton
 
 ranks = ProcessRanks.join(minutes=1)
 FIRST = ranks.rank == 0
@@ -128,7 +130,7 @@ def check_checkpoints(folder):
             shutil.copy(path, kept.folder)
     ranks.gathered("undone")
     seen = kept.load({}, ranks)
-    assert seen["iteration"] == 4
+    assert seen["state"]["iteration"] == 4
     assert torch.equal(run(9).solution, whole.solution)
     with pytest.raises(ValueError, match=r"writes: 60\.0 on rank 0, and None on rank 1"):
         pm.minimize(
@@ -137,6 +139,34 @@ def check_checkpoints(folder):
             stop=pm.MaxIterations(3),
             checkpoint=Checkpoint(folder / "other") if FIRST else None,
         )
+
+
+def check_tasks_of_lbfgs_are_decided_by_all_samples():
+    """Whether a task rests, or its step overflows, may be seen by one rank alone."""
+    X, Y = classification(N, 6, M)
+    design = pm.ShardedDesign(pm.SharedDesign(X, intercept=True), ranks)
+    posed = pm.Problem.of(design, Y, [pm.SquaredFrobenius(0.5)])
+    shape = posed.zeros().shape
+    # gap = |g|^2 / (4 ridge) + |sum of the residuals| * largest score, over the samples of all
+    scores, residuals = (torch.full((N, M), value, dtype=torch.float64) for value in (1.0, 0.01))
+    scores[0, 0] = 5.0 + ranks.rank
+    grad = torch.ones(shape, dtype=torch.float64)
+    expected = torch.full((M,), 6 / 2 + 0.02 * N, dtype=torch.float64)
+    expected[0] += 0.02 * N * 5.0
+    torch.testing.assert_close(quasi_newton._gaps(posed, grad, scores, residuals), expected)
+
+    X = X.double()
+    X[0, 0] = 1.0 if FIRST else 1e200  # times the step it overflows
+    design = pm.ShardedDesign(pm.SharedDesign(X, intercept=True), ranks)
+    step = torch.zeros(shape, dtype=torch.float64)
+    step[0, 0], step[1, 1] = 1e150, 1.0
+    before = torch.zeros(shape, dtype=torch.float64), scores, grad, torch.ones(M).double()
+    line, _ = quasi_newton._Line.along(
+        pm.Problem.of(design, Y, [pm.SquaredFrobenius(0.5)]), step, before, None
+    )
+    assert line.slope.tolist() == [0.0, 1.0, 0.0, 0.0]
+    assert not line.move[:, 0].any()
+    assert line.move[:, 1].any()
 
 
 def check_all_stop_together():
@@ -191,9 +221,88 @@ def check_moments():
         assert found.constant[2]
 
 
+def check_tasks(folder):
+    X, Y = classification(N, 6, M)
+    own = pm.SharedDesign(X)
+
+    def divided(*parts):
+        return pm.ShardedDesign(own, ranks, tasks=parts[ranks.rank])
+
+    with pytest.raises(ValueError, match="tasks: rank 1 of 2 has none"):
+        divided([0, 1, 2, 3], [])
+    with pytest.raises(ValueError, match=r"tasks: the ranks have \[\[0, 1\], \[1, 2\]\]"):
+        divided([0, 1], [1, 2])
+    with pytest.raises(ValueError, match=r"samples, which all tasks share: 90 on rank 0, and 89"):
+        pm.ShardedDesign(pm.SharedDesign(X[ranks.rank :]), ranks, tasks=[ranks.rank])
+    design = divided([1, 3, 0], [2])
+    with pytest.raises(RankError if FIRST else ValueError, match="labels: of 2 tasks, and this"):
+        pm.Problem.of(design, Y[:, [1, 3, 0] if FIRST else [2, 0]], ELASTIC)
+    with pytest.raises(ValueError, match="couples the tasks, which are divided among ranks"):
+        pm.Problem.of(design, torch.arange(N) % M, ELASTIC, loss=pm.WestonWatkins(M))
+    posed = pm.Problem.of(design, Y[:, design.tasks], ELASTIC)
+    same = "are not divided among the ranks of the features"
+    with pytest.raises((ValueError, RankError), match=same):
+        pm.Problem(pm.SquaredHinge(), divided([1, 0, 3], [2]), posed.targets, ELASTIC)
+    with pytest.raises(pm.UnsupportedError, match="needs all tasks, and they are divided"):
+        pm.minimize(posed.with_regularizers(pm.SquaredFrobenius(0.1)), pm.LBFGS())
+
+    def run(iterations, kept=None):
+        posed = problem(ranks, ELASTIC, divided="tasks")
+        return pm.minimize(
+            posed, pm.FISTA(), stop=pm.MaxIterations(iterations), checkpoint=kept
+        ).solution
+
+    kept = Checkpoint(folder / "tasks", seconds=1000)
+    run(4, kept)
+    assert torch.equal(run(9, kept), run(9))
+
+
+def check_spread():
+    done = []
+
+    def work(own):
+        for job in own:
+            done.append(job)
+            if job == "bad":
+                raise ValueError("job: bad")
+            yield job * 2
+
+    assert ranks.spread([1, 2, 3, 4, 5], work) == [2, 4, 6, 8, 10]
+    assert done == ([1, 3, 5] if FIRST else [2, 4])
+    assert ranks.spread([1], work) == [2]
+    assert ranks.spread([], work) == []
+    with pytest.raises(ValueError if FIRST else RankError, match="bad"):
+        ranks.spread(["bad", 1], work)
+
+
+def check_cross_validation(folder):
+    X, Y = classification(N, 6, M)
+    given = {"candidates": [0.1, 0.02, 0.005], "splits": 2, "stop": pm.RelativeGap(1e-8)}
+    posed = pm.Problem.of(X, Y, pm.L1(1.0))
+    alone = cross_validate(posed, **given)
+    found = cross_validate(posed, **given, ranks=ranks, folder=folder / "cross-validation")
+    assert found.table[["candidate", "split"]].equals(alone.table[["candidate", "split"]])
+    # batches are of other problems, and round otherwise
+    np.testing.assert_allclose(found.table["score"], alone.table["score"], rtol=0, atol=1e-3)
+    for table in ranks.gathered(found.table):
+        assert table.equals(found.table)
+    candidates = [{"strength": 0.1}, {"strength": 0.02}, {"strength": 0.005}]
+    told = []
+    given = {"candidates": candidates, "splits": 2, "X": X, "Y": Y.clamp_min(0)}
+    found = cross_validate(
+        pm.LassoClassifier(), **given, ranks=ranks, progress=lambda *count: told.append(count)
+    )
+    assert told == [(n, 6) for n in range(1, 7)]
+    assert found.table.equals(cross_validate(pm.LassoClassifier(), **given).table)
+    with pytest.raises(ValueError, match="candidates, splits and labels"):
+        cross_validate(pm.LassoClassifier(), **{**given, "splits": 2 + ranks.rank}, ranks=ranks)
+
+
 folder = Path(sys.argv[1])
-for check in (check_sums, check_errors_are_raised_on_all, check_all_stop_together,
+for check in (check_sums, check_tasks_of_lbfgs_are_decided_by_all_samples,
+              check_errors_are_raised_on_all, check_all_stop_together,
               check_solves_that_differ_raise, check_points_that_differ_raise, check_moments,
+              lambda: check_tasks(folder), check_spread, lambda: check_cross_validation(folder),
               lambda: check_estimators(folder), lambda: check_checkpoints(folder)):  # fmt: skip
     check()
     ranks.gathered(check.__name__)  # all ranks have passed it

@@ -1,5 +1,7 @@
 """Several processes that share the samples, against one that has them all."""
 
+import re
+
 import pytest
 import rank_cases
 import torch
@@ -11,13 +13,18 @@ from proxmtl.ranks import ALONE, ProcessRanks, Ranks
 EPS = torch.finfo(torch.float64).eps
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=["samples", "tasks", "three"])
 def several(request, tmp_path_factory):
     """What each rank of a group has found."""
     out = tmp_path_factory.mktemp("ranks") / "found"
-    names = CASES if request.param == 2 else ["FISTA, task", "LBFGS, logistic", "ProxNewton"]
-    ended(rank_cases.start(rank_cases.__file__, request.param, out, *names))
-    return [torch.load(f"{out}-{rank}.pt") for rank in range(request.param)]
+    names = {
+        "samples": [name for name in CASES if not name.startswith("tasks")],
+        "tasks": [name for name in CASES if name.startswith("tasks")],
+        "three": ["FISTA, task", "LBFGS, logistic", "ProxNewton", "tasks, groups", "tasks, latent"],
+    }[request.param]
+    size = 3 if request.param == "three" else 2
+    ended(rank_cases.start(rank_cases.__file__, size, out, *names))
+    return [torch.load(f"{out}-{rank}.pt") for rank in range(size)]
 
 
 @pytest.mark.timeout(280)
@@ -61,8 +68,13 @@ def test_ranks_solve_what_one_process_solves(several):
             apart = abs(found["objective"] - alone["objective"])
             assert apart <= found["gap"] + alone["gap"] + 1e3 * EPS * alone["objective"], name
         assert found["iterations"] == pytest.approx(alone["iterations"], rel=0.2), name
-    if "strengths" in several[0]:
-        found, alone = several[0]["strengths"], rank_cases.strengths("strengths", ALONE)
+    for name in {"latent, gram", "latent, gram, tasks apart"} & set(several[0]):
+        # few iterations, which round otherwise and end in the same minimum to their accuracy
+        found, alone = several[0][name], rank_cases.latent(name, ALONE)
+        assert found["status"] == alone["status"] == "CONVERGED"
+        assert found["objective"] == pytest.approx(alone["objective"], rel=1e-4)
+    for name in {"strengths", "tasks, strengths"} & set(several[0]):
+        found, alone = several[0][name], rank_cases.strengths(name, ALONE)
         torch.testing.assert_close(found["solution"], alone["solution"], rtol=1e-9, atol=0)
 
 
@@ -97,8 +109,8 @@ def test_what_ranks_tell_each_other(tmp_path):
 
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("how", ["dies", "hangs"])
-def test_a_lost_rank_ends_the_others_with_a_sentence(how):
-    processes = rank_cases.start(rank_cases.HERE / "rank_lost.py", 3, how)
+def test_a_lost_rank_ends_the_others_with_a_sentence(how, tmp_path):
+    processes = rank_cases.start(rank_cases.HERE / "rank_lost.py", 3, how, tmp_path)
     errors = ended([processes[0], processes[2]], [1, 1], seconds=120)
     if how == "hangs":
         processes[1].kill()
@@ -106,3 +118,18 @@ def test_a_lost_rank_ends_the_others_with_a_sentence(how):
     for error in errors:
         assert "RankError: rank" in error
         assert "One of them has ended or hangs" in error
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [("full", r"File too large: '.*rank-1-of-2"), ("gone", r"part-1\.npy")],
+)
+def test_a_lost_disk_ends_all_with_a_sentence(how, why, tmp_path):
+    job = rank_cases.HERE / "rank_lost.py"
+    first, second = ended(rank_cases.start(job, 2, how, tmp_path), [1, 1], seconds=120)
+    assert re.search(why, second)
+    # what a rank meets while all write, it tells; in a read of its own it ends
+    told = why if how == "full" else "One of them has ended or hangs"
+    assert "RankError: rank" in first
+    assert re.search(told, first)

@@ -3,6 +3,7 @@
 from proxmtl.backbones.training.augment import Augmentation, CropsAndFlips, Krizhevsky
 from proxmtl.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from proxmtl.backbones.training.config import TrainingConfig
+from proxmtl.backbones.training.divided import DividedHead
 from proxmtl.backbones.training.head import Head, LatentHead, SingleTaskHead
 from proxmtl.backbones.training.model import Architecture, AttributeCNN
 from proxmtl.backbones.training.record import Epoch
@@ -14,6 +15,7 @@ __all__ = [
     "Augmentation",
     "Checkpoint",
     "CropsAndFlips",
+    "DividedHead",
     "Epoch",
     "Head",
     "Krizhevsky",

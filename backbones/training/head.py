@@ -13,13 +13,17 @@ from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.latent.strengths import RelativeStrengths
 from proxmtl.losses import Loss, SquaredHinge
 from proxmtl.nn import ConvexHead, LatentMTLHead
+from proxmtl.ranks import ALONE, Ranks
 from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.stopping import MaxPasses, RelativeGap
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from proxmtl.backbones.networks import Ensemble
     from proxmtl.nn import SolvedHead
     from proxmtl.result import Result
 
@@ -27,7 +31,18 @@ __all__ = ["Head", "LatentHead", "SingleTaskHead", "attribute_signs", "solve_rep
 
 
 class Head(ABC):
-    """Recipe of a layer: one linear score per attribute, solved on the features of all images."""
+    """Recipe of a layer: one linear score per attribute, solved on the features of all images.
+
+    Attributes
+    ----------
+    ranks
+        Processes that train together (:class:`DividedHead`).
+    """
+
+    ranks: Ranks = ALONE
+
+    def check(self, network: Ensemble, folder: Path | None) -> None:  # noqa: B027 - may be left out
+        """Raise ``ValueError`` if networks can't be trained under it, or not in a folder."""
 
     @abstractmethod
     def layer(self, n_features: int, n_tasks: int, **place: Any) -> SolvedHead[Any]:

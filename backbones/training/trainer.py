@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -61,9 +62,8 @@ class Trainer:
     """Networks below, a solved head on top.
 
     An epoch: SGD moves the networks, W fixed; all features are computed in evaluation mode; the
-    head is solved on them, starting from its last factors. A first solve precedes all epochs. Where
-    the solved objective has risen, the epoch is undone and the rate lowered: see
-    ``TrainingConfig.rollback_threshold``.
+    head is solved on them, starting from its last factors. A first solve precedes all epochs. If
+    the objective rose, the epoch is undone (``TrainingConfig.rollback_threshold``).
 
     Parameters
     ----------
@@ -81,15 +81,13 @@ class Trainer:
         Random changes of the training images in SGD, each a function of the seed, the epoch and the
         row. The features of the solve come from unchanged images (their middle).
     normalisation
-        (mean, scale) of the input; default: what the network was pretrained with, if it says so,
-        else those of the training images.
+        (mean, scale) of the input; default: the network's own, else those of the training images.
     folder
         Of the run, made where there is none: its checkpoint is continued, and written after every
-        epoch, next to the figures of all epochs (``scalars.csv``). Only one process at a time may
-        train in a folder; ``proxmtl train`` sees to that by a lock.
+        epoch, next to the figures (``scalars.csv``). Only one process at a time may train in it;
+        ``proxmtl train`` sees to that by a lock.
     fresh
-        Start over: the first checkpoint replaces that in the folder, and the other files of the
-        run before are removed with it. Until then they stay.
+        Start over: the first checkpoint replaces the run in the folder, which stays until then.
 
     Raises
     ------
@@ -120,6 +118,7 @@ class Trainer:
                 f"{len(train)} images to learn from: give one network per attribute, and images."
             )
             raise ValueError(msg)
+        head.check(network, None if folder is None else Path(folder))
         self.network, self.head, self.table, self.config = network, head, table, config
         self.train = np.asarray(train, dtype=np.intp)
         self.test = np.asarray([] if test is None else test, dtype=np.intp)
@@ -270,7 +269,7 @@ class Trainer:
             result = self.layer.solve(features, self.labels)
         except ValueError as error:
             # labels and shapes were right in the first solve; with usual features, look elsewhere
-            if not self.history or float(features.abs().max()) < FAR:
+            if not self.history or self.head.ranks.largest(float(features.abs().max())) < FAR:
                 raise
             msg = f"the training diverged. Lower learning_rate. ({error})"
             raise DivergenceError(msg) from error
@@ -328,7 +327,7 @@ class Trainer:
                 shape = (*part.shape[:-2], len(rows), part.shape[-1])
                 out = torch.zeros(shape, dtype=self.config.solve_dtype, device=part.device)
             out[..., start : start + len(images), :] = part
-        if out is None or not bool(torch.isfinite(out).all()):
+        if out is None or self.head.ranks.largest(not bool(torch.isfinite(out).all())):
             msg = "the networks give features that aren't finite"
             if not self.history:
                 msg += " before any training: check their initial weights, and the normalisation."
@@ -353,7 +352,8 @@ class Trainer:
             return float("nan"), float("nan")
         scores = self._scores(self.test).cpu().numpy()
         table = attribute_metrics(scores, self.table.labels[self.test], self.table.names)
-        return float(table["accuracy"].mean()), float(table["ap"].mean())
+        means = pd.concat(self.head.ranks.gathered(table[["accuracy", "ap"]])).mean()
+        return float(means["accuracy"]), float(means["ap"])
 
     def _scores(self, rows: NDArray[np.intp]) -> Tensor:
         with torch.no_grad():

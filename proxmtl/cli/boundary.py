@@ -23,7 +23,7 @@ from proxmtl.cli.console import make_console, say_warning
 from proxmtl.cli.crash import write_log
 from proxmtl.cli.missing import missing_package
 from proxmtl.cli.option_names import in_options, running, say_what_was_given
-from proxmtl.cli.ranks import check_command
+from proxmtl.cli.ranks import check_command, first, speaks
 from proxmtl.cli.signals import SIGNAL_EXIT, received
 from proxmtl.machine import describe_os_error, is_lack_of_memory, memory_asked_for
 
@@ -165,6 +165,8 @@ class ReportingGroup(TyperGroup):
         except Exception as error:
             if received() is not None:  # what a library made of the signal
                 _stop(error)
+            if _shows_itself(error) and not first():
+                raise typer.Exit(getattr(error, "exit_code", BAD_INPUT)) from error
             if ctx.params.get("debug") or _shows_itself(error):
                 raise
             raise typer.Exit(_report(error, _command(self, ctx))) from error
@@ -204,7 +206,8 @@ def _report(error: Exception, command: Any) -> int:
         # a path, of a file or folder that the user named, may be called as an option is
         path = str(getattr(error, "source", ""))
         sentence = path + in_options(sentence.removeprefix(path), command)
-    _say("bold red", f"{label}:", f" {sentence}{_notes(error)}")
+    if code == INTERNAL or speaks(error):
+        _say("bold red", f"{label}:", f" {sentence}{_notes(error)}")
     return code
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -28,6 +30,8 @@ __all__ = [
 ]
 
 
+EVERY = 30.0
+"""Seconds between two lines about a fit whose progress is not shown on a terminal."""
 NARROWEST = 72
 """Columns that the widest table needs; a narrower terminal breaks its lines."""
 
@@ -101,7 +105,7 @@ def keeping(sentence: Callable[[BaseException], str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def fit_progress(title: str, max_passes: float) -> Iterator[Callable[[Any], None]]:
-    """Show a bar of passes over the data on stderr, where that is a terminal.
+    """Show passes over the data on stderr: a bar on a terminal, elsewhere a line every half minute.
 
     Parameters
     ----------
@@ -115,6 +119,10 @@ def fit_progress(title: str, max_passes: float) -> Iterator[Callable[[Any], None
     callable
         A solver's callback that moves the bar and shows the objective.
     """
+    if not make_console(stderr=True).is_terminal:
+        with _Lines(title, max_passes) as lines:
+            yield lines.progress
+        return
     with _bar("{task.completed:.0f}/{task.total:.0f} passes") as progress:
         task = progress.add_task(title, total=max_passes, note="")
 
@@ -123,6 +131,66 @@ def fit_progress(title: str, max_passes: float) -> Iterator[Callable[[Any], None
             progress.update(task, completed=min(report.passes, max_passes), note=note)
 
         yield callback
+
+
+class _Lines(logging.Handler):
+    """Lines on stderr about a long fit, at most one every `EVERY` seconds.
+
+    What is logged while the fit searches is said in the same way.
+    """
+
+    def __init__(self, title: str, max_passes: float) -> None:
+        super().__init__(logging.INFO)
+        self.title, self.max_passes = title, max_passes
+        self._begin = self._last = time.monotonic()
+        self._first: float | None = None
+        self._logger = logging.getLogger("proxmtl")
+
+    def __enter__(self) -> Self:
+        self._level = self._logger.level
+        self._logger.setLevel(min(self._logger.getEffectiveLevel(), logging.INFO))
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._level)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say a record, if it is time."""
+        if record.levelno == logging.INFO:
+            self._say(record.getMessage)
+
+    def progress(self, report: Any) -> None:
+        """Say how far a solve has come, if it is time."""
+        if self._first is None or report.passes < self._first:  # of this process, and this solve
+            self._first, self._since = report.passes, time.monotonic()
+        self._say(lambda: self._line(report))
+
+    def _line(self, report: Any) -> str:
+        line = f"{report.passes:.0f} of at most {self.max_passes:g} passes"
+        line += f", objective {report.objective:.6g}"
+        known = vars(report).get("certificate")  # to ask for one would take a read
+        if known is not None:
+            gap = known.relative_gap
+            line += (
+                f", relative residual {known.relative_kkt:.2g}"
+                if gap is None
+                else (f", relative gap {gap:.2g}")
+            )
+        made, seconds = report.passes - (self._first or 0.0), time.monotonic() - self._since
+        if made > 0 and seconds > 0:
+            left = max(self.max_passes - report.passes, 0) * seconds / made
+            line += f"; {made / seconds:.3g} passes a second, at most {left:.0f} s more"
+        return line
+
+    def _say(self, line: Callable[[], str]) -> None:
+        now = time.monotonic()
+        if now < self._last + EVERY:
+            return
+        self._last = now
+        text = f"{self.title}, {now - self._begin:.0f} s: {line()}"
+        make_console(stderr=True).print(escape(text), soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -85,6 +85,23 @@ def fit(
             rich_help_panel=_SOLVER,
         ),
     ] = None,
+    divide: Annotated[
+        str,
+        typer.Option(
+            help="What processes started by torchrun divide among themselves: 'rows', or 'tasks', "
+            "for many attributes on few rows.",
+            rich_help_panel=_SOLVER,
+        ),
+    ] = "rows",
+    checkpoint: Annotated[
+        float,
+        typer.Option(
+            help="Seconds between two writes of what is done of the fit, from which the same "
+            "command goes on.",
+            min=0,
+            rich_help_panel=_SOLVER,
+        ),
+    ] = 60.0,
     split: options.SplitOptions,
     match: options.MatchOptions,
     run: options.RunOptions,
@@ -146,11 +163,24 @@ def fit(
     given = strengths.parameters()
     least = options.threshold_of(threshold)
     check_threshold(least)
+    if divide not in ("rows", "tasks"):
+        raise ValueError(f"--divide: got {divide!r}; use 'rows' or 'tasks'.")
     if tol is not None and not tol >= 0:
         raise ValueError(f"tol: got {tol}; give a number >= 0.")
     LatentMTL(**of_latent, **strengths.papers())
     console = make_console()
-    with fitting(samples, match, None if find else groups, split, run, latent=grouped) as work:
+    named, by_tasks = None if find else groups, divide == "tasks"
+    with fitting(
+        samples,
+        match,
+        named,
+        split,
+        run,
+        latent=grouped,
+        by_tasks=by_tasks,
+        options=ctx.params,
+        seconds=checkpoint,
+    ) as work:
         chosen = "auto" if find else work.groups
         common: dict[str, Any] = {
             "class_weight": "balanced" if balanced else None,
@@ -176,7 +206,7 @@ def fit(
             work.room(K if isinstance(K, int) else None, own=grouped),
             fit_progress("Fitting", max_passes) as callback,
         ):
-            model.fit(*work.fitted, callback=callback)
+            model.fit(*work.fitted, callback=callback, checkpoint=work.checkpoint)
         found = getattr(model, "groups_", None) if find else work.groups
         outcome = work.write(model, "fit", found)
     show_outcome(console, outcome, run.out)

@@ -11,13 +11,15 @@ from proxmtl.cli.outcome import Outcome, write_fitted
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.ranks import together
 from proxmtl.cli.run import model_room
+from proxmtl.cli.unfinished import Unfinished
 from proxmtl.io import new_run_folder, write_text
 from proxmtl.io.outputs import room
+from proxmtl.ranks import ALONE
 from proxmtl.row_sources import rows_of
 from proxmtl.sources import sources_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from proxmtl.cli.options import MatchOptions, RunOptions, SampleOptions, SplitOptions
     from proxmtl.estimators.base import LinearModel
     from proxmtl.groups import Groups
+    from proxmtl.io import Checkpoint
+    from proxmtl.ranks import Ranks
     from proxmtl.sources import Source
 
 __all__ = ["Fitting", "fitting"]
@@ -42,10 +46,13 @@ class Fitting:
     train: NDArray[Any]
     test: NDArray[Any]
     parts: Parts
+    ranks: Ranks
     _staging: Path
     _out: Path
     _split: SplitOptions
     _sources: list[Source]
+    checkpoint: Checkpoint | None
+    """Of the fit; None if nothing is kept of it."""
 
     @property
     def fitted(self) -> tuple[Any, NDArray[np.float64]]:
@@ -92,6 +99,10 @@ def fitting(
     run: RunOptions,
     *,
     latent: bool,
+    by_tasks: bool = False,
+    apart: bool = False,
+    options: Mapping[str, object] | None = None,
+    seconds: float = 60.0,
 ) -> Iterator[Fitting]:
     """Read the samples and split them; what the block writes becomes the run folder.
 
@@ -101,17 +112,40 @@ def fitting(
         File of groups.
     latent
         Whether the groups are for the latent model, which takes no group of weight 0.
+    by_tasks
+        Whether several ranks divide the attributes among themselves, and not the rows.
+    apart
+        Whether each of several ranks fits by itself, on all rows.
+    options
+        Of a command that goes on where it was, by the names of its parameters.
+    seconds
+        Between two writes of what such a command has done.
     """
     with (
         Parts() as parts,
-        together(run.out) as (ranks, out),
-        new_run_folder(out, force=run.force) as staging,
-        sources_read() as sources,
+        together(run.out, apart=apart) as (ranks, out),
+        contextlib.ExitStack() as stack,
     ):
         with ranks.together():
-            data = match.read(samples, ranks)
-        grouping = read_groups(
-            groups, data.names, data.record["attributes_left_out"], latent=latent
-        )
-        train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
-        yield Fitting(data, grouping, train, test, parts, staging, out, split, sources)
+            unfinished = None if options is None else Unfinished(run.out, ranks)
+            staging = stack.enter_context(new_run_folder(out, force=run.force))
+            sources = stack.enter_context(sources_read())
+            data = match.read(samples, ALONE if apart else ranks, by_tasks=by_tasks)
+            left_out = data.record["attributes_left_out"]
+            grouping = read_groups(groups, data.names, left_out, latent=latent)
+            train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
+        with contextlib.ExitStack() as keeping:
+            checkpoint = None
+            if unfinished is not None and options is not None:
+                checkpoint = keeping.enter_context(
+                    unfinished.checkpoint(options, sources, seconds=seconds, force=run.force)
+                )
+            yield Fitting(
+                data, grouping, train, test, parts, ranks, staging, out, split, sources, checkpoint
+            )
+        if unfinished is not None:
+            unfinished.done()
+        with ranks.together():
+            stack.close()
+        if unfinished is not None:
+            unfinished.remove()

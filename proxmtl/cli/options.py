@@ -146,8 +146,10 @@ class MatchOptions:
     min_positives: MinPositives = 0
     memory: Memory = None
 
-    def read(self, samples: SampleOptions, ranks: Ranks) -> LabelledSamples:
-        """Read features and labels; several ranks share the rows of the features."""
+    def read(
+        self, samples: SampleOptions, ranks: Ranks, *, by_tasks: bool = False
+    ) -> LabelledSamples:
+        """Read features and labels; several ranks share the rows of the features, or the tasks."""
         from proxmtl.cli.inputs import read_samples
         from proxmtl.ranks import ALONE
 
@@ -155,7 +157,9 @@ class MatchOptions:
         if ranks is not ALONE and self.memory is None:
             given["memory"] = "256MiB"  # rows that are read when asked for, of a file too
         found = read_samples(**vars(samples), **given)
-        return found if ranks is ALONE else found._replace(X=found.X.among(ranks))
+        if ranks is ALONE:
+            return found
+        return found._replace(X=found.X.among(ranks, by_tasks=by_tasks))
 
 
 @dataclass(frozen=True, kw_only=True)

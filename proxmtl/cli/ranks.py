@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,23 +14,46 @@ if TYPE_CHECKING:
 
     from proxmtl.ranks import Ranks
 
-__all__ = ["TOGETHER", "check_command", "first", "together"]
+__all__ = ["TOGETHER", "check_command", "first", "several", "speaks", "together"]
 
-TOGETHER = ("fit",)
+TOGETHER = ("fit", "tune")
 """Commands that ranks run together."""
+LONGEST = 7 * 24 * 60.0
+"""Minutes that a rank waits for the fits of others where it does not exchange anything inside."""
 
 
 def _rank() -> tuple[int, int]:
     """Number of this process, and number of processes, by the environment."""
-    try:
-        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    except (KeyError, ValueError):
-        return 0, 1
+    for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        # a process of Slurm that is alone has these numbers, too, and no first one's address
+        if rank == "RANK" or "MASTER_ADDR" in os.environ:
+            with contextlib.suppress(KeyError, ValueError):
+                return int(os.environ[rank]), int(os.environ[size])
+    return 0, 1
 
 
 def first() -> bool:
     """Whether this process speaks, and writes: it is alone, or the first of several."""
     return _rank()[0] == 0
+
+
+def several() -> bool:
+    """Whether this process is one of several."""
+    return _rank()[1] > 1
+
+
+def speaks(error: BaseException) -> bool:
+    """Whether this process says an error, which another one may say, too.
+
+    The first says all; others what they alone know: not what another rank has told them, and not
+    what is wrong with the arguments, which are the same for all.
+    """
+    if first():
+        return True
+    found = sys.modules.get("proxmtl.ranks")
+    if found is None or not found.joined():
+        return not isinstance(error, ValueError | TypeError)
+    return not isinstance(error.__cause__, found.Told)
 
 
 def check_command(name: str | None) -> None:
@@ -43,17 +67,24 @@ def check_command(name: str | None) -> None:
 
 
 @contextlib.contextmanager
-def together(out: Path) -> Iterator[tuple[Ranks, Path]]:
+def together(out: Path, *, apart: bool = False) -> Iterator[tuple[Ranks, Path]]:
     """Join the other processes; give the ranks, and where this one writes its run.
 
     The first rank writes what was asked for, others what is thrown away.
-    """
-    from proxmtl.ranks import ALONE, ProcessRanks  # noqa: PLC0415 - imports torch
 
-    if _rank()[1] == 1:
+    Parameters
+    ----------
+    out
+        The run folder.
+    apart
+        Whether each rank fits by itself, for which the others wait as long as it takes.
+    """
+    from proxmtl.ranks import ALONE, MINUTES, ProcessRanks  # noqa: PLC0415 - imports torch
+
+    if not several():
         yield ALONE, out
         return
-    ranks = ProcessRanks.join()
+    ranks = ProcessRanks.join(minutes=LONGEST if apart else MINUTES)
     if ranks.rank == 0:
         yield ranks, out
         return

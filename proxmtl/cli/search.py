@@ -24,6 +24,7 @@ from proxmtl.experiments import Split, stratified_folds
 from proxmtl.io import InputError
 from proxmtl.latent.strengths import Relative
 from proxmtl.problem import Problem
+from proxmtl.ranks import ALONE, Ranks
 from proxmtl.row_sources import FeatureRows, rows_of
 from proxmtl.selection import cross_validate, invariant_grid
 from proxmtl.selection import tune as descend
@@ -117,10 +118,17 @@ def make_model(
 
 
 def by_grid(
-    search: Search, *, points: int, folds: int, sparsest: bool, folder: Path | None
+    search: Search,
+    *,
+    points: int,
+    folds: int,
+    sparsest: bool,
+    folder: Path | None,
+    ranks: Ranks = ALONE,
 ) -> Chosen:
     """Fit every candidate, score it by its mean average precision; refit the chosen one.
 
+    Ranks share the fits; each has all of the rows, and all end with the same model.
     A range of at least three points is extended by its own steps where the chosen candidate lies at
     its edge.
     """
@@ -139,6 +147,7 @@ def by_grid(
             folder=folder,
             progress=lambda done, total: advance(f"{done} of {total} fits"),
             extend=_Extension(search, points) if points >= 3 else None,
+            ranks=ranks,
         )
     return Chosen(found.model, found.table, found.edges)
 

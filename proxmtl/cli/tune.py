@@ -80,7 +80,8 @@ def tune(
     Hypergradients follow the slope of the validation loss; a grid takes the best mean average
     precision. The latent model is searched over the two numbers that matter for it, mu gamma and
     mu^2 lambda. A grid of three points or more is extended where its edge is chosen. A note says
-    where the choice still lies at an edge, or where nothing was compared.
+    where the choice still lies at an edge, or where nothing was compared. Processes started by
+    torchrun share the fits of a grid.
 
     [bold]Examples[/]
 
@@ -94,6 +95,7 @@ def tune(
     from proxmtl.cli.fitting import fitting
     from proxmtl.cli.inputs import fewest
     from proxmtl.cli.outcome import show_outcome
+    from proxmtl.cli.ranks import several
     from proxmtl.cli.search import Search, by_grid, by_hypergradient, convex_names, make_model
     from proxmtl.io.outputs import settle_folder
     from proxmtl.wording import counted
@@ -109,10 +111,16 @@ def tune(
         raise ValueError(
             "method: the latent model is not convex and has no hypergradient here; use 'grid'."
         )
+    if method == "hypergradient" and several():
+        raise ValueError(
+            "--method: hypergradients are followed one after another, in one process, and this is "
+            "one of several; use 'grid', whose fits they can share, or start without torchrun."
+        )
     own = options.strength_of("own-strength", own_strength)
     console = make_console()
     settle_folder(trials, "--trials", run.out)
-    with fitting(samples, match, groups, split, run, latent=model == LATENT) as work:
+    latent = model == LATENT
+    with fitting(samples, match, groups, split, run, latent=latent, apart=True) as work:
         data = work.data
         estimator = make_model(
             model,
@@ -129,7 +137,12 @@ def tune(
         with work.room(n_latents, own=own != "auto"):
             if method == "grid":
                 chosen = by_grid(
-                    search, points=points, folds=folds, sparsest=one_standard_error, folder=trials
+                    search,
+                    points=points,
+                    folds=folds,
+                    sparsest=one_standard_error,
+                    folder=trials,
+                    ranks=work.ranks,
                 )
             else:
                 chosen = by_hypergradient(search, max_passes=max_passes)

@@ -45,7 +45,9 @@ class Design(ABC):
         Constant in the intercept's column: 1, or a number of the magnitude of the features, in the
         designs that solvers see (:meth:`in_units`).
     ranks : Ranks
-        Processes among which the samples are divided (:class:`ShardedDesign`).
+        Processes among which the samples or the tasks are divided (:class:`ShardedDesign`).
+    tasks : Tensor of int64, shape (m,), or None
+        Tasks of which this process gives the scores; None: of all.
     curvature_passes : float
         Passes that :meth:`curvature_by_task` has made so far; its results are cached.
     curvature_left : float
@@ -60,6 +62,7 @@ class Design(ABC):
     share: float = 1.0
     unit: float = 1.0
     ranks: Ranks = ALONE
+    tasks: Tensor | None = None
     curvature_left: float = math.inf
     curvature_passes: float = 0.0
 

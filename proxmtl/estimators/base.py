@@ -20,7 +20,9 @@ from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.standardize import Standardization, identity
 from proxmtl.estimators.state import from_state, to_state
+from proxmtl.estimators.watch import Watch
 from proxmtl.estimators.weights import sample_weights
+from proxmtl.io.checkpoint import Checkpoint
 from proxmtl.io.model import ModelState
 from proxmtl.latent import LatentResult
 from proxmtl.result import Result
@@ -123,11 +125,12 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         return labels
 
     def _solve(
-        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
+        self, X: Samples, labels: EncodedLabels, watch: Watch, *, warm: bool
     ) -> tuple[Array, Array]:
         """Fit on standardised features and labels (N, M).
 
-        `Samples.posed` makes a design and targets of them.
+        `Samples.posed` makes a design and targets of them. The watch has the callback, and keeps
+        what is finished.
 
         Sets ``result_``; returns coefficients (D, M) and intercepts (M,).
         """
@@ -141,7 +144,13 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         """Convert the fitted attributes to the units of the given labels."""
 
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callback | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        callback: Callback | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Self:
         """Fit the model.
 
@@ -163,6 +172,10 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         callback
             Called by the solver with its progress (``iteration``, ``passes``, ``objective``,
             ``seconds``).
+        checkpoint
+            A :class:`proxmtl.io.Checkpoint`: a folder that keeps what is done of the fit, so that
+            the same call goes on from there after an interruption, to the same model. It needs a
+            ``random_state`` that is a number, if there is one.
 
         Returns
         -------
@@ -175,8 +188,18 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
             If features are not finite, numbers of rows differ, indexes contradict the order of the
             rows, labels have other values, an attribute has one class only or no label, or a
             parameter is out of range.
+        InputError
+            If the checkpoint is damaged, or of another fit.
         """
-        return self._fit(X, y, sample_weight, classes=None, warm=False, callback=callback)
+        return self._fit(
+            X,
+            y,
+            sample_weight,
+            classes=None,
+            warm=False,
+            callback=callback,
+            checkpoint=checkpoint,
+        )
 
     def _check_parameters(self) -> None:
         """Raise ``ValueError`` if a numeric or boolean parameter has a value of another type."""
@@ -201,10 +224,12 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         classes: Any,
         warm: bool,
         callback: Callback | None,
+        checkpoint: Checkpoint | None = None,
     ) -> Self:
         with restored_on_error(self):
             X, labels = self._prepared(X, y, sample_weight, classes=classes, warm=warm)
-            coef, intercept = self._solve(X, labels, callback, warm=warm)
+            watch = Watch.on(callback, checkpoint, self, labels)
+            coef, intercept = self._solve(X, labels, watch, warm=warm)
             moments = Standardization(self.mean_, self.scale_)
             coef, self.intercept_ = moments.fold(coef, intercept)
             self.coef_ = np.ascontiguousarray(coef.T)

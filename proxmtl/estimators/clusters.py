@@ -119,11 +119,11 @@ def groups_for(
         return resolve_groups(given, targets.n_tasks, names)
     unit = strength_units(problem, Groups.single(targets.n_tasks), sample_weight).own
     ridge = problem.with_regularizers(SquaredFrobenius(OWN * unit))
-    fitted = minimised(ridge, tol=TOLERANCE, max_passes=PASSES, callback=None)
+    fitted = minimised(ridge, tol=TOLERANCE, max_passes=PASSES)
     coef = problem.design.split(fitted.solution)[0].numpy().T.astype(np.float64)
     if targets.task_of is not None:  # no row has labels of two attributes
         return cluster_attributes(np.empty((0, len(coef))), coef, names)
-    labels, weights = map(targets.ranks.concatenated, (targets.labels, targets.weights))
+    labels, weights = map(targets.whole, (targets.labels, targets.weights))
     signs = torch.where(weights > 0, labels.to(torch.float64), torch.nan)
     return cluster_attributes(signs.numpy(), coef, names)
 

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from proxmtl.estimators.base import Array, Callback, LinearModel
+from proxmtl.estimators.base import Array, LinearModel
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.standardize import Standardization
+from proxmtl.estimators.watch import Watch
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
@@ -37,10 +38,13 @@ def minimised(
     *,
     tol: float,
     max_passes: float,
-    callback: Callback | None,
     start: torch.Tensor | None = None,
+    **watched: Any,
 ) -> Result[torch.Tensor]:
-    """Minimise to a relative gap within a budget of passes, with the default solver."""
+    """Minimise to a relative gap within a budget of passes, with the default solver.
+
+    ``watched``: what `Watch.solve` gives.
+    """
     solver = solver_for(problem, tolerance=AIM * tol, most=max_passes)
     # certify each exact Newton step; two solvers ask for a certificate when they are done
     every = {NewtonCholesky: 1, LBFGS: 50, CoordinateNewton: 50}.get(type(solver), 10)
@@ -51,7 +55,7 @@ def minimised(
         solver,
         x0=start,
         stop=RelativeGap(tol, every=every) | MaxPasses(max_passes),
-        callback=callback,
+        **watched,
     )
 
 
@@ -124,14 +128,13 @@ class ConvexModel(LinearModel):
         return problem.with_regularizers(penalty), spent
 
     def _solve(
-        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
+        self, X: Samples, labels: EncodedLabels, watch: Watch, *, warm: bool
     ) -> tuple[Array, Array]:
         del warm  # the problem is convex: the result does not depend on the start
         given = self._given
         problem, spent = self._problem(X, labels)
-        result = minimised(
-            problem, tol=given.tol, max_passes=given.max_passes - spent, callback=callback
-        )
+        most = given.max_passes - spent
+        result = minimised(problem, tol=given.tol, max_passes=most, **watch.solve("solve"))
         # The state is for resuming the run; it holds arrays as large as the scores.
         self.result_ = replace(result, state=None, passes=result.passes + spent)  # type: ignore[arg-type]
         self._warn_of(self.result_)

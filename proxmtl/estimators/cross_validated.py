@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from proxmtl.estimators.base import Array, Callback, LinearModel
+from proxmtl.estimators.base import Array, LinearModel
 from proxmtl.estimators.clusters import groups_for, is_auto
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import part_of, resolve_groups
@@ -35,6 +36,7 @@ from proxmtl.estimators.verdict import (
     sharing,
     table,
 )
+from proxmtl.estimators.watch import Watch
 from proxmtl.experiments import stratified_folds
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentResult
@@ -129,7 +131,7 @@ class OwnSearch(LinearModel):
         return None if is_auto(given) else resolve_groups(given, n_attributes, self.label_names_)
 
     def _solve(
-        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
+        self, X: Samples, labels: EncodedLabels, watch: Watch, *, warm: bool
     ) -> tuple[Array, Array]:
         del warm
         given = self._given
@@ -144,7 +146,7 @@ class OwnSearch(LinearModel):
             "reduction": self.reduction,
         }
 
-        groups_in = _GroupsOfFolds(groups)
+        groups_in, searches = _GroupsOfFolds(groups), itertools.count()
 
         def run(paths: list[list[Pair]]) -> Searched:
             folds = folds_of(X, labels, splits, standardize=given.standardize, **options)
@@ -155,6 +157,8 @@ class OwnSearch(LinearModel):
                 score,
                 n_folds=len(splits),
                 path_of=np.repeat(np.arange(len(paths)), [len(path) for path in paths]),
+                watch=watch,
+                name=f"search-{next(searches)}",
             )
 
         paths = self._paths()
@@ -188,11 +192,11 @@ class OwnSearch(LinearModel):
             chosen[self.sharing_] = shared
         self.groups_ = groups
         pairs = [(a * units.shared, own * units.own) for a, own in candidates]
-        coef, intercept = self._refitted(problem, pairs, chosen, groups, callback)
+        coef, intercept = self._refitted(problem, pairs, chosen, groups, watch)
         if self.sharing_.any() and not self._something_is_shared():
             self.sharing_[:] = False  # at the chosen strength, nothing is shared in the final fit
             chosen[:] = alone
-            coef, intercept = self._refitted(problem, pairs, chosen, groups, callback)
+            coef, intercept = self._refitted(problem, pairs, chosen, groups, watch)
         strengths = np.array(pairs)[chosen]
         # the fit of the sharing attributes comes last; it represents all unless another ended early
         self.result_ = min(reversed(self.results_), key=lambda result: result.status.ok)
@@ -241,7 +245,7 @@ class OwnSearch(LinearModel):
         return followed(problem, [shared_plus_own(*pair, groups) for pair in path], alone)
 
     def _refit(
-        self, problem: Problem, pair: Pair, groups: Groups, callback: Callback | None
+        self, problem: Problem, pair: Pair, groups: Groups, watch: Watch, name: str
     ) -> tuple[Array, Array]:
         """Fit all rows at the chosen absolute strengths: coefficients (D, M), intercepts (M,)."""
         penalty, before = shared_plus_own(*pair, groups), problem.counts.passes
@@ -251,8 +255,8 @@ class OwnSearch(LinearModel):
             problem.with_regularizers(penalty),
             tol=self._given.tol,
             max_passes=self._given.max_passes - spent,
-            callback=callback,
             start=start,
+            **watch.solve(name),
         )
         self._keep(replace(result, state=None, passes=result.passes + spent))  # type: ignore[arg-type]
         coef, intercept = problem.design.split(result.solution)
@@ -267,7 +271,7 @@ class OwnSearch(LinearModel):
         pairs: Sequence[Pair],
         chosen: NDArray[np.intp],
         groups: Groups,
-        callback: Callback | None,
+        watch: Watch,
     ) -> tuple[Array, Array]:
         """Coefficients and intercepts of each attribute at the pair of strengths chosen for it."""
         D = len(problem.design.split(problem.zeros())[0])
@@ -275,7 +279,7 @@ class OwnSearch(LinearModel):
         self._shared, self.results_ = None, []
         for number in np.unique(chosen):
             mine = chosen == number
-            fitted = self._refit(problem, pairs[number], groups, callback)
+            fitted = self._refit(problem, pairs[number], groups, watch, f"solve-{number}")
             for all_of_them, own in zip((coef, intercept), fitted, strict=True):
                 all_of_them[..., mine] = own[..., mine]
         return coef, intercept

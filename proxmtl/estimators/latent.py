@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import field, replace
+from dataclasses import field, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from proxmtl.estimators.regressor import LinearAttributeRegressor
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scores import TaskScores
 from proxmtl.estimators.seeds import seed_of
+from proxmtl.estimators.watch import Watch
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentResult
 from proxmtl.latent import path as latent_path
@@ -112,10 +114,10 @@ class FactoredModel(TaskScores):
         """Groups of the attributes; here each is a group of its own."""
         return groups_for(None, problem, sample_weight, self.label_names_)
 
-    def _init(self, problem: Problem, strengths: dict[str, Any]) -> Init:
-        """Start of a fit, as ``init`` of :class:`LatentMTL`."""
+    def _start(self, problem: Problem, strengths: dict[str, Any]) -> tuple[Any, ...] | None:
+        """Start of a fit in place of ``init``, if there is one."""
         del problem, strengths
-        return self._given.init  # type: ignore[no-any-return]
+        return None
 
     def _present_factors(self, *, own: bool) -> tuple[NDArray[Any] | None, ...]:
         """L, S, intercepts and V in the units of the solve, for a warm start."""
@@ -128,7 +130,7 @@ class FactoredModel(TaskScores):
         return self.L_ * scale, self.S_ / unit, bias, V
 
     def _solve(
-        self, X: Samples, labels: EncodedLabels, callback: Callback | None, *, warm: bool
+        self, X: Samples, labels: EncodedLabels, watch: Watch, *, warm: bool
     ) -> tuple[Array, Array]:
         given = self._given
         loss = resolve_loss(given.loss)
@@ -136,16 +138,13 @@ class FactoredModel(TaskScores):
             labels, intercept=given.fit_intercept, reduction=given.reduction
         )
         problem = Problem(loss, design, targets)
-        if not (warm and hasattr(self, "groups_")):  # later chunks keep the groups of the first
-            with problem.counts.limited(given.max_passes / 2):
-                self.groups_ = self._groups_of(problem, weights)
-                check_weighted(self.groups_)
-        # not part of the budget, like a search of strengths by cross-validation
-        strengths = self._strengths(Problem(loss, design, targets), weights)
-        self.strengths_ = strengths
-        own = strengths["own_strength"] is not None
-        init = self._present_factors(own=own) if warm else self._init(problem, strengths)
-        spent = problem.counts.passes
+
+        begun = watch.kept("start", problem, partial(self._begun, problem, weights, warm=warm))
+        self.groups_, self.strengths_ = Groups(**begun["groups"]), begun["strengths"]
+        strengths, spent = self.strengths_, begun["passes"]
+        init = given.init if begun["start"] is None else begun["start"]
+        if warm:
+            init = self._present_factors(own=strengths["own_strength"] is not None)
         self._seed = seed_of(given.random_state, X.ranks)
         solver = LatentMTL(
             self.groups_,
@@ -158,7 +157,7 @@ class FactoredModel(TaskScores):
             tol=given.tol,
             random_state=self._seed,
         )
-        result = solver.solve(design, targets, callback=callback)
+        result = solver.solve(design, targets, **watch.solve("solve"))
         # The state is for resuming the run; it holds arrays as large as the scores.
         self.result_ = replace(
             result,
@@ -174,6 +173,26 @@ class FactoredModel(TaskScores):
         elif hasattr(self, "V_"):
             del self.V_
         return self.result_.coef.numpy(), self.result_.intercept.numpy()
+
+    def _begun(
+        self, problem: Problem, sample_weight: NDArray[np.float64] | None, *, warm: bool
+    ) -> dict[str, Any]:
+        """Groups, strengths, the start in place of ``init``, and the passes that they took."""
+        most = self._given.max_passes
+        if not (warm and hasattr(self, "groups_")):  # later chunks keep the groups of the first
+            with problem.counts.limited(most / 2):
+                self.groups_ = self._groups_of(problem, sample_weight)
+                check_weighted(self.groups_)
+        # not part of the budget, like a search of strengths by cross-validation
+        apart = Problem(problem.loss, problem.design, problem.targets)
+        strengths = self._strengths(apart, sample_weight)
+        start = None if warm else self._start(problem, strengths)
+        return {
+            "groups": {each.name: getattr(self.groups_, each.name) for each in fields(Groups)},
+            "strengths": strengths,
+            "start": start,
+            "passes": problem.counts.passes,
+        }
 
     def _warn(self, result: LatentResult) -> None:
         """Warn if W = 0, or if the budget ended the descent."""
@@ -229,14 +248,13 @@ class LatentTasks(FactoredModel):
         given = {name: getattr(self._given, name) for name in PAPERS}
         return {name: value for name, value in given.items() if value is not None}
 
-    def _init(self, problem: Problem, strengths: dict[str, Any]) -> Init:
+    def _start(self, problem: Problem, strengths: dict[str, Any]) -> tuple[Any, ...] | None:
         given, strength, own = self._given, strengths["group_strength"], strengths["own_strength"]
-        found = None
         automatic = given.init == "auto" and given.n_latents is None and not self._papers()
         if automatic and strength is not None and own is not None:
             left = given.max_passes - problem.counts.passes
-            found = latent_path.start_of(problem, self.groups_, strength, own, left)
-        return given.init if found is None else found
+            return latent_path.start_of(problem, self.groups_, strength, own, left)
+        return None
 
 
 class LatentMTLClassifier(LinearAttributeClassifier, LatentTasks):

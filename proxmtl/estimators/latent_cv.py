@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from proxmtl.estimators.cross_validated import OwnSearch
 from proxmtl.estimators.regressors_cv import SearchedRegressor
 from proxmtl.estimators.scores import TaskScores
 from proxmtl.estimators.verdict import Pair
+from proxmtl.estimators.watch import Watch
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL
 from proxmtl.latent import path as latent_path
@@ -72,11 +73,12 @@ class LatentSearch(TaskScores, OwnSearch):
         problem: Problem,
         pair: Pair,
         groups: Groups,
-        callback: Callable[[Any], None] | None,
+        watch: Watch,
+        name: str,
     ) -> tuple[Array, Array]:
         strength, own = pair
         if math.isinf(strength):
-            return super()._refit(problem, pair, groups, callback)
+            return super()._refit(problem, pair, groups, watch, name)
         most, before = self._given.max_passes, problem.counts.passes
         init: Any = latent_path.start_of(problem, groups, strength, own, most) or "trace"
         spent = problem.counts.passes - before
@@ -91,12 +93,13 @@ class LatentSearch(TaskScores, OwnSearch):
             max_passes=most - spent,
             tol=self._given.tol,
         )
-        result = solver.solve(problem.design, problem.targets, callback=callback)
+        result = solver.solve(problem.design, problem.targets, **watch.solve(name))
         spent += result.passes
         if not result.live_latents and most - spent >= 1:
             # a minimum without latents: there may be a lower one from trace-norm solutions
             again = replace(solver, init="trace", max_passes=most - spent)
-            other = again.solve(problem.design, problem.targets, callback=callback)
+            second = watch.solve(f"{name}-again")
+            other = again.solve(problem.design, problem.targets, **second)
             spent += other.passes
             result = min(result, other, key=lambda each: each.certificate.objective)
         self._keep(replace(result, state=None, passes=spent, budget=most))  # type: ignore[arg-type]
@@ -183,5 +186,5 @@ class LatentMTLRegressorCV(SearchedRegressor, LatentSearch):
     Attributes
     ----------
     sharing_, L_, S_, V_, n_latents_, groups_
-        As for :class:`LatentMTLClassifierCV`; ``S_`` and ``V_`` in the units of the labels as given.
+        As for :class:`LatentMTLClassifierCV`; ``S_`` and ``V_`` in the units of the labels.
     """

@@ -178,7 +178,7 @@ class Samples:
         given: Any = weights
         own = slice(None)
         if self.task_of is None or sparse.issparse(self.X):
-            design = self.shared_design(intercept=intercept)
+            design = self.shared_design(intercept=intercept, n_tasks=numbers.shape[1])
             own = self.X.own_rows if isinstance(self.X, FeatureRows) else own
         else:
             X = as_float_tensor("X", self.X)
@@ -199,26 +199,38 @@ class Samples:
         )
         if design.ranks is not ALONE:
             design.ranks.check_same("labels", torch.from_numpy(np.asarray(numbers, np.float64)))
+            if design.tasks is not None:
+                targets = targets.among_tasks(design.tasks, design.ranks)
+                if weights is not None and weights.ndim == 2:
+                    weights = weights[:, design.tasks.numpy()]
+                return Posed(design, targets, weights)
             targets = replace(targets.take(own), ranks=design.ranks)
             weights = None if weights is None else weights[own]
         return Posed(design, targets, weights)
 
-    def shared_design(self, *, intercept: bool) -> Design:
-        """Return a design in which all tasks share these features."""
+    def shared_design(self, *, intercept: bool, n_tasks: int | None = None) -> Design:
+        """Return a design in which all tasks share these features.
+
+        The number of tasks is needed where ranks divide them (:attr:`FeatureRows.by_tasks`).
+        """
         if isinstance(self.X, FeatureRows):
-            return self._divided(self.X, intercept=intercept)
+            return self._divided(self.X, intercept=intercept, n_tasks=n_tasks)
         if self.origin is not None:
             return ShiftedDesign(self.X, self.origin, intercept=intercept)
         X = self.X if sparse.issparse(self.X) else as_float_tensor("X", self.X)
         return SharedDesign(X, intercept=intercept)
 
-    def _divided(self, rows: FeatureRows, *, intercept: bool) -> Design:
+    def _divided(self, rows: FeatureRows, *, intercept: bool, n_tasks: int | None) -> Design:
         """Design of the rows that this process reads; several hold them if there is room."""
-        own, ranks = rows.own, rows.ranks
+        own, ranks, tasks = rows.own, rows.ranks, None
+        share = ranks.size
+        if rows.by_tasks and n_tasks is not None:
+            first, last = (n_tasks * r // ranks.size for r in (ranks.rank, ranks.rank + 1))
+            own, tasks, share = rows.among(ALONE), range(first, last), 1
         if len(rows) < ranks.size:
             raise ValueError(f"X: {len(rows)} rows for {ranks.size} processes; start fewer.")
         # the same on all ranks: the largest part decides
-        most = -(-len(rows) // ranks.size) * rows.shape[1] * held_type(rows).itemsize
+        most = -(-len(rows) // share) * rows.shape[1] * held_type(rows).itemsize
         design: Design
         with ranks.together():
             if ranks is not ALONE and HELD * most <= rows.memory:
@@ -227,12 +239,14 @@ class Samples:
                 design = StreamedDesign(
                     own, intercept=intercept, memory=rows.memory, checked=self.finite
                 )
-        return design if ranks is ALONE else ShardedDesign(design, ranks)
+        return design if ranks is ALONE else ShardedDesign(design, ranks, tasks=tasks)
 
     def label_weights(self, posed: Posed) -> Array:
         """Weights of all labels in the loss, (N, M), from the result of `posed`."""
         targets = posed.targets
-        weights: Array = targets.ranks.concatenated(targets.weights).numpy()
+        weights: Array = (
+            targets.whole(targets.weights) if targets.task_of is None else targets.weights
+        ).numpy()
         if targets.task_of is None:
             return weights
         out = np.zeros((len(self), targets.n_tasks), dtype=weights.dtype)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,11 +17,14 @@ from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.racing import promising
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scoring import Score
+from proxmtl.estimators.watch import Watch
 from proxmtl.losses import Huber, Loss
 from proxmtl.problem import Problem
 from proxmtl.targets import Reduction
 
 __all__ = ["Fold", "Searched", "folds_of", "given_splits", "joined", "search"]
+
+logger = logging.getLogger("proxmtl")
 
 Array = NDArray[Any]
 
@@ -211,6 +217,8 @@ def search(
     *,
     n_folds: int,
     path_of: NDArray[np.intp],
+    watch: Watch,
+    name: str,
 ) -> Searched:
     """Solve the candidates on the folds and score the held-out rows.
 
@@ -232,6 +240,8 @@ def search(
         Number of folds F.
     path_of : ndarray of int, shape (C,)
         Index of each candidate's path.
+    watch, name
+        What keeps finished folds, and the name of this search.
     """
     n, n_attributes = labels.numbers.shape
     n_candidates = len(path_of)
@@ -242,11 +252,16 @@ def search(
         if scores is None or held_out is None:
             scores = np.full((n_candidates, n_folds, n_attributes), np.nan)
             held_out = np.full((n_candidates, n, n_attributes), np.nan, dtype=np.float32)
-        known = labels.numbers[np.ix_(fold.test, fold.columns)]
-        for c, values in zip(np.flatnonzero(kept), fold.scores(points(fold, kept)), strict=True):
-            held_out[c][np.ix_(fold.test, fold.columns)] = values
-            scores[c, f, fold.columns] = score(known, values, fold.columns)
-        passes += fold.problem.counts.passes * fold.problem.targets.n_entries / n
+        logger.info("cross-validation, fold %d of %d", f + 1, n_folds)
+        found = watch.kept(
+            f"{name}-fold-{f}",
+            fold.problem,
+            partial(
+                _scored, fold, kept, labels, held_out[:, fold.test], points=points, score=score
+            ),
+        )
+        held_out[:, fold.test], scores[:, f] = found["held_out"].numpy(), found["scores"].numpy()
+        passes += found["passes"] * fold.problem.targets.n_entries / n
         solved[kept] = f + 1
         kept = promising(scores[:, : f + 1], kept, path_of)
     two = "both classes" if labels.coding == "signs" else "two different labels"
@@ -258,3 +273,25 @@ def search(
             "give fewer folds, or rows in another order."
         )
     return Searched(scores, held_out, solved, passes)
+
+
+def _scored(
+    fold: Fold,
+    kept: NDArray[np.bool_],
+    labels: EncodedLabels,
+    held_out: NDArray[np.float32],
+    *,
+    points: Callable[[Fold, NDArray[np.bool_]], Iterable[Tensor]],
+    score: Score,
+) -> dict[str, Any]:
+    """Scores of the held-out rows of a fold, (C, n, M), put into those given; and their score."""
+    known = labels.numbers[np.ix_(fold.test, fold.columns)]
+    scores = np.full((len(kept), labels.numbers.shape[1]), np.nan)
+    for c, values in zip(np.flatnonzero(kept), fold.scores(points(fold, kept)), strict=True):
+        held_out[c][:, fold.columns] = values
+        scores[c, fold.columns] = score(known, values, fold.columns)
+    return {
+        "held_out": torch.from_numpy(held_out),
+        "scores": torch.from_numpy(scores),
+        "passes": fold.problem.counts.passes,
+    }

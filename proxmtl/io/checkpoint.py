@@ -1,9 +1,9 @@
-"""Checkpoints of solves: the solver's state on disk, from which the same call goes on."""
+"""Checkpoints of solves and fits: what is done of them, from which the same call goes on."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError, first_line
 from proxmtl.io.identity import fingerprint
 from proxmtl.io.seal import append_seal, check_seal
+from proxmtl.io.temporaries import remove_leftovers
 from proxmtl.ranks import Ranks
 
 __all__ = ["Checkpoint"]
@@ -20,15 +21,22 @@ __all__ = ["Checkpoint"]
 NAME = re.compile(r"rank-(\d+)-of-(\d+)-iteration-(\d+)\.pt")
 
 
-class Checkpoint:
-    """Folder in which a solve keeps its state, so that the same call resumes it.
+WORTH = 0.05
+"""A finished part of a fit is kept if it took at least this fraction of the time between writes."""
 
-    Given to :func:`proxmtl.minimize` or :meth:`LatentMTL.solve`. The state is written every so many
-    seconds, after the iteration that exceeds them, and at the end of the run. A run that starts
-    with a state in its folder goes on from there, along the same path as one that was not
-    interrupted (to the last bit on one machine); if the state is that of a finished run, it ends at
-    once. Each rank writes its own file, and all resume from the last iteration that all have
-    written.
+
+class Checkpoint:
+    """Folder in which a solve or a fit keeps what it has done, so that the same call resumes it.
+
+    Given to :func:`proxmtl.minimize`, :meth:`LatentMTL.solve` or ``fit`` of an estimator. The state
+    is written every so many seconds, after the iteration that exceeds them, and at the end of a
+    solve. A run that starts with a state in its folder goes on from there, along the same path as
+    one that was not interrupted (to the last bit on one machine); if the state is that of a
+    finished run, it ends at once. Each rank writes its own file, and all resume from the last
+    iteration that all have written.
+
+    A fit keeps each of its solves, and each finished fold of a cross-validation, in a subfolder;
+    those that took less than a twentieth of ``seconds`` are not kept.
 
     Parameters
     ----------
@@ -37,6 +45,8 @@ class Checkpoint:
     seconds : float
         Time between two writes. A state takes some times the memory of the parameter, and for most
         solvers two or three times that of the scores.
+    begin : callable, optional
+        Called before each write into the folder, which exists.
 
     Raises
     ------
@@ -44,39 +54,67 @@ class Checkpoint:
         If ``seconds`` is negative.
     """
 
-    def __init__(self, folder: str | Path, *, seconds: float = 60.0) -> None:
+    of: Mapping[str, object] | None = None
+    """What a part belongs to, by name; None for a checkpoint that stands alone."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        seconds: float = 60.0,
+        begin: Callable[[], None] | None = None,
+    ) -> None:
         if not seconds >= 0:
             raise ValueError(f"seconds: got {seconds}; it must be >= 0.")
         self.folder, self.seconds = Path(folder), seconds
         self._last = 0.0
+        self._least = 0.0
+        self._begin = begin
 
-    def due(self, seconds: float) -> bool:
+    def part(self, name: str, of: Mapping[str, object]) -> Checkpoint:
+        """Checkpoint of a part of a computation, in a subfolder.
+
+        Parameters
+        ----------
+        name : str
+            Of the subfolder.
+        of : mapping
+            What the computation is, as the ``identity`` of :meth:`load`.
+        """
+        part = Checkpoint(self.folder / name, seconds=self.seconds, begin=self._begin)
+        part.of, part._least = of, WORTH * self.seconds
+        return part
+
+    def due(self, seconds: float, *, ended: bool = False) -> bool:
         """Whether it is time for a write, at a number of seconds since the start of the run."""
-        return seconds >= self._last + self.seconds
+        return seconds >= (self._least if ended else self._last + self.seconds)
 
     def load(self, identity: Mapping[str, object], ranks: Ranks) -> dict[str, Any] | None:
-        """Return the fields of the last state that all ranks have written; None if there is none.
+        """Return the last fields that all ranks have written; None if there are none.
 
         Parameters
         ----------
         identity : mapping
-            Objects that describe the solve, by name, such as its loss. Those of the state must have
-            the same contents: fields, tensors, members of groups.
+            Objects that describe the computation, by name, such as its loss. Those of the files
+            must have the same contents: fields, tensors, members of groups.
         ranks : Ranks
 
         Raises
         ------
         InputError
-            If a file is damaged, or of another solve or another number of ranks.
+            If a file is damaged, or of another computation or another number of ranks.
         """
         self._last = 0.0
+        remove_leftovers(self.folder)
         with ranks.together():
             written = self._written(ranks)
         common = set(written).intersection(*ranks.gathered(set(written)))
         if not common:
             return None
         with ranks.together():
-            return self._read(written[max(common)], identity)
+            fields = self._read(written[max(common)], identity)
+        self._last = float(fields["seconds"])
+        return fields
 
     def _written(self, ranks: Ranks) -> dict[int, Path]:
         """Files of this rank by iteration."""
@@ -100,11 +138,12 @@ class Checkpoint:
         check_seal(path, "delete the folder to start anew")
         try:
             content = torch.load(path, weights_only=True)
-            fields: dict[str, Any] = content["state"]
+            fields: dict[str, Any] = content["fields"]
             known = content["identity"]
         except Exception as error:
             raise InputError(
-                path, f"is no checkpoint of a solve ({first_line(error)}); give another folder."
+                path,
+                f"is no checkpoint of this version ({first_line(error)}); give another folder.",
             ) from error
         for name, (text, mark) in _described(identity).items():
             before, other = known.get(name, (None, None))
@@ -112,8 +151,8 @@ class Checkpoint:
                 seen = "differs in its contents" if before == text else f"is {before}"
                 raise InputError(
                     path,
-                    f"is of another solve: its {name} {seen}, and this one's is {text}; give "
-                    "another folder.",
+                    f"is of another computation: its {name} {seen}, and this one's is {text}; "
+                    "give another folder.",
                 )
         return fields
 
@@ -125,12 +164,12 @@ class Checkpoint:
         seconds: float,
         ranks: Ranks,
     ) -> None:
-        """Write a state; earlier ones go once all ranks have written it.
+        """Write fields; earlier ones go once all ranks have written them.
 
         Parameters
         ----------
         fields : mapping
-            The ``state_dict`` of the state.
+            Tensors, numbers and texts, also in lists, tuples and mappings.
         identity : mapping
             As for :meth:`load`.
         iteration : int
@@ -141,9 +180,11 @@ class Checkpoint:
         self._last = seconds
         with ranks.together():
             self.folder.mkdir(parents=True, exist_ok=True)
+            if self._begin is not None:
+                self._begin()
             name = f"rank-{ranks.rank}-of-{ranks.size}-iteration-{iteration}.pt"
             with atomic_path(self.folder / name) as temporary:
-                content = {"state": dict(fields), "identity": _described(identity)}
+                content = {"fields": dict(fields), "identity": _described(identity)}
                 torch.save(content, temporary)
                 append_seal(temporary)
             written = self._written(ranks)

@@ -31,6 +31,7 @@ __all__ = [
     "new_run_folder",
     "remove_run",
     "replaced_model",
+    "unfinished_folder",
 ]
 
 
@@ -227,9 +228,8 @@ def _is_run(folder: Path) -> bool:
 @contextlib.contextmanager
 def _claimed(path: Path, target: Path, base: Path) -> Iterator[None]:
     """Keep other processes from making the same run: only one of them could put it into place."""
-    digest = hashlib.sha256(os.fsencode(target)).hexdigest()[:16]
     lock = FileLock(
-        base / f"{PREFIX}{digest}.lock",
+        base / _named_after(target, "lock"),
         "another process is writing this run; wait for it, or give another name to --out.",
         shown=path,
     )
@@ -237,6 +237,23 @@ def _claimed(path: Path, target: Path, base: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _named_after(target: Path, suffix: str) -> str:
+    """Name of what belongs to a run folder while it is being made."""
+    return f"{PREFIX}{hashlib.sha256(os.fsencode(target)).hexdigest()[:16]}.{suffix}"
+
+
+def unfinished_folder(path: str | Path) -> Path:
+    """Path of the folder that keeps what is done of a run, where new_run_folder works.
+
+    It lies in the run folder where that was there before, and beside it otherwise; it is no
+    leftover.
+    """
+    target = Path(os.path.realpath(path))
+    name = _named_after(target, "fit")
+    beside = target.parent / name
+    return target / name if target.is_dir() and not beside.exists() else beside
 
 
 def _seal(staging: Path) -> None:

@@ -14,6 +14,7 @@ from proxmtl.io.errors import InputError
 from proxmtl.io.parquet_rows import ParquetRows
 from proxmtl.io.row_files import Mark, mark_of, npy_rows, opened, safetensors_rows
 from proxmtl.io.seal import Entry
+from proxmtl.io.tables import read_ids
 from proxmtl.machine import available_memory
 from proxmtl.row_sources import MEMORY, FeatureRows, JoinedRows
 from proxmtl.sources import Source
@@ -121,7 +122,8 @@ def open_shards(
     Raises
     ------
     InputError
-        If a file cannot be used, a folder has none or several formats, the parts differ in their
+        If a file cannot be used, a folder has none or several formats or names of rows without
+        their shard, the parts differ in their
         number or names of features or in their type, some have identifiers and others have not, or
         a row or a row group of parquet takes more than ``memory``.
     """
@@ -187,7 +189,22 @@ def _in_folder(folder: Path) -> list[Path]:
             folder,
             "holds no npy, safetensors or parquet file; give the folder of the shards.",
         )
+    _check_none_missing(folder, found)
     return sorted(found, key=_place)
+
+
+def _check_none_missing(folder: Path, found: Sequence[Path]) -> None:
+    """Raise where identifiers name the rows of a shard that is not there."""
+    there = {ids_sidecar(path).name for path in found}
+    for beside in sorted(folder.glob("*.ids.csv"), key=_place):
+        if beside.name not in there:
+            ids = read_ids(beside)
+            few = f" (the first is {ids[0]!r})" if ids else ""
+            raise InputError(
+                beside,
+                f"names {counted(len(ids), 'row')}{few} of a shard that is missing; copy the "
+                f"{found[0].suffix} file of that name, too, or move this one away.",
+            )
 
 
 def _place(path: Path) -> tuple[list[tuple[int, str]], str]:

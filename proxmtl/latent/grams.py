@@ -24,8 +24,8 @@ def sides(problem: LatentProblem) -> tuple[int, int, int]:
 
 
 def by_task(problem: LatentProblem | Problem, values: Tensor) -> list[Tensor]:
-    """Split score-shaped values into a vector for each task (views)."""
-    targets = problem.targets
+    """Split score-shaped values into a vector for each task of this process (views)."""
+    targets = problem.targets.own
     if targets.task_of is None:
         return list(values.unbind(1))
     sizes = torch.bincount(targets.task_of, minlength=targets.n_tasks)
@@ -52,13 +52,14 @@ def full_grams(problem: LatentProblem) -> tuple[Tensor, Tensor]:
     bound = problem.loss.curvature_bound * problem.data.at(torch.float64).weights
     columns = by_task(problem, bound)
     scales = torch.ones(len(columns), dtype=torch.float64, device=bound.device)
+    ranks = problem.data.ranks
     if problem.targets.task_of is None:
-        sums = bound.sum(0)
+        sums = ranks.total(bound.sum(0))
         heaviest = int(sums.argmax())
         relative = sums / sums[heaviest].clamp_min(torch.finfo(sums.dtype).tiny)
-        rounding = 4 * torch.finfo(sums.dtype).eps * columns[heaviest].max()
-        same = (bound - columns[heaviest][:, None] * relative).abs().max() <= rounding
-        if bool(same):
+        apart = (bound - columns[heaviest][:, None] * relative).abs().max()
+        apart, most = ranks.maximum(torch.stack([apart, columns[heaviest].max()])).tolist()
+        if apart <= 4 * torch.finfo(sums.dtype).eps * most:
             columns, scales = [columns[heaviest]], relative
             return _grams(problem, columns, [heaviest]), scales
     return _grams(problem, columns, list(range(len(columns)))), scales
@@ -79,15 +80,19 @@ def moved_grams(
         Of the shape of the labels, float64.
     """
     change = (wanted - held).abs() > CHANGED * torch.maximum(wanted, held)
-    columns, signed, anew = [], [], []
-    for was, now, moves in zip(
-        by_task(problem, held), by_task(problem, wanted), by_task(problem, change), strict=True
+    counts = [
+        torch.stack([each.sum() for each in by_task(problem, mask)])
+        for mask in (change, wanted > 0)
+    ]
+    changes, positive = problem.data.ranks.total(torch.stack(counts)).tolist()
+    anew = [some > all_of for some, all_of in zip(changes, positive, strict=True)]
+    columns, signed = [], []
+    for was, now, moves, whole in zip(
+        *(by_task(problem, each) for each in (held, wanted, change)), anew, strict=True
     ):
-        whole = int(moves.sum()) > int((now > 0).sum())
-        anew.append(whole)
         signed.append(now if whole else torch.where(moves, now - was, 0.0))
         columns.append(now if whole else torch.where(moves, now, was))
-    moved = [m for m, each in enumerate(signed) if bool(each.any()) or anew[m]]
+    moved = [m for m, some in enumerate(changes) if some]
     if not moved:
         return grams, held
     change_of_grams = _grams(problem, [signed[m] for m in moved], moved)
@@ -102,7 +107,8 @@ def _grams(problem: LatentProblem, columns: list[Tensor], tasks: list[int]) -> T
     """``X_m' diag(w) X_m``, the intercept's column last, for weights of any sign."""
     side, design = sides(problem)[2], problem.design
     entries = [torch.nonzero(column).flatten() for column in columns]
-    share = gram_passes(problem, sum(len(each) for each in entries))
+    ranks, rows_of_all = problem.data.ranks, sum(len(each) for each in entries)
+    share = gram_passes(problem, float(ranks.total(torch.tensor(rows_of_all))))
     problem.counts.charge(forward=share, adjoint=share)
     out = torch.zeros(len(columns), side, side, dtype=torch.float64, device=design.device)
     for gram, column, index, task in zip(out, columns, entries, tasks, strict=True):
@@ -111,7 +117,7 @@ def _grams(problem: LatentProblem, columns: list[Tensor], tasks: list[int]) -> T
             if design.intercept:
                 rows = torch.cat([rows, rows.new_full((len(rows), 1), design.unit)], dim=1)
             gram.addmm_(rows.T, rows * column[part, None])
-    return out
+    return ranks.total(out)
 
 
 class Reduced(NamedTuple):

@@ -211,8 +211,7 @@ class LatentMTL:
         callback : callable, optional
             Called with a :class:`Progress`; a true return value stops the run.
         checkpoint : Checkpoint, optional
-            Keeps the state of the run in a folder, from which the same call goes on after an
-            interruption (:class:`proxmtl.io.Checkpoint`).
+            Folder from which the same call goes on: :class:`proxmtl.io.Checkpoint`.
         """
         problem = self.problem(X, Y, sample_weight)
         few = self.algorithm == "paper"  # whose iterations are few and long
@@ -224,21 +223,21 @@ class LatentMTL:
         # with another accuracy or budget it goes on
         same = replace(self, tol=0.0, max_passes=1.0)
         kept = Kept.of(checkpoint, solver, problem.data, [same])
-        state = resumed(kept, solver, state)
-        if state is None:
-            with problem.counts.limited(stop.most_passes):
-                start = self._start(problem, warm_start)
-            if self.algorithm != "paper":
-                # rebalancing keeps W, does not raise the objective, and saves passes
-                start = (*rebalance(problem, *start[:2]), *start[2:])
-        else:
+        snapshot = resumed(kept, solver, state)
+        if snapshot is not None:
+            start = snapshot.start
+        elif state is not None:
             check_state(solver, state)
             start = solver.solution(problem, state)
+        else:
+            with problem.counts.limited(stop.most_passes):
+                start = self._start(problem, warm_start)
+            if self.algorithm != "paper":  # rebalancing keeps W, and saves passes
+                start = (*rebalance(problem, *start[:2]), *start[2:])
         K = start[1].shape[0]
         if isinstance(self.n_latents, int) and self.n_latents != K:
             raise ValueError(
-                f"n_latents: asked for {self.n_latents}, the start given has {K} latents; leave "
-                "n_latents out or make it fit."
+                f"n_latents: asked for {self.n_latents}, the start has {K}; leave n_latents out."
             )
         result = run(
             problem,
@@ -246,6 +245,7 @@ class LatentMTL:
             start,
             stop,
             state=state,
+            snapshot=snapshot,
             callback=callback,
             log_every=1 if few else 10,
             spent=problem.counts.passes,
@@ -289,6 +289,7 @@ class LatentMTL:
             reduction=self.reduction,
             like=torch.empty(0, dtype=design.dtype, device=design.device),
             ranks=design.ranks,
+            tasks=None if design.tasks is None else design.tasks.tolist(),
         )
 
     def _design(self, X: Features) -> Design:

@@ -15,7 +15,7 @@ from torch import Tensor
 from proxmtl.groups import Groups
 from proxmtl.latent.path import critical_strength
 from proxmtl.latent.signal import ridge_of_labels
-from proxmtl.numerics import Moments
+from proxmtl.numerics import PIECE_ELEMENTS, Moments
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SharedPlusOwn
 
@@ -337,9 +337,16 @@ class _Null:
 
 def _products(problem: Problem, residuals: Tensor) -> Tensor:
     """Inner products of the tasks' residuals, (M, M)."""
-    if problem.targets.task_of is None:
-        return problem.data.ranks.total(residuals.T @ residuals)
-    return torch.diag(problem.targets.per_task(residuals.square()))
+    targets = problem.targets
+    if targets.task_of is not None:
+        return torch.diag(targets.per_task(residuals.square()))
+    if targets.tasks is None:
+        return targets.ranks.total(residuals.T @ residuals)
+    found = residuals.new_zeros(targets.n_tasks, targets.n_tasks)
+    for block in torch.split(residuals, max(1, PIECE_ELEMENTS // targets.n_tasks)):
+        whole = targets.whole(block)
+        found += whole.T @ whole
+    return found
 
 
 def _largest(matrix: Tensor) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -88,12 +90,12 @@ def _gathered(targets: Targets, known: Tensor) -> Targets:
     if 2 * most > len(known):
         return targets
     tasks, rows = torch.nonzero(known.T, as_tuple=True)
-    firsts = torch.searchsorted(tasks, torch.arange(targets.n_tasks, device=tasks.device))
+    firsts = torch.searchsorted(tasks, torch.arange(known.shape[1], device=tasks.device))
     places = torch.arange(len(tasks), device=tasks.device) - firsts[tasks]
-    labels, weights = targets.labels.new_zeros(2, most, targets.n_tasks)
+    labels, weights = targets.labels.new_zeros(2, most, known.shape[1])
     labels[places, tasks] = targets.labels[rows, tasks]
     weights[places, tasks] = targets.weights[rows, tasks]
-    return Targets(labels, weights, targets.n_tasks, ranks=targets.ranks)
+    return replace(targets, labels=labels, weights=weights)
 
 
 def _scores(targets: Targets, intercept: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from proxmtl.label_coding import check_coding
 from proxmtl.nn.checks import as_tensors, check_batch, check_weight_shape
 from proxmtl.nn.linear import Features
+from proxmtl.ranks import ALONE, ProcessRanks
 from proxmtl.targets import ClassWeight, Reduction, Targets, check_class_weight, check_reduction
 
 __all__ = ["BatchLabels", "LabelStatistics", "by_task", "detached"]
@@ -34,6 +35,8 @@ class LabelStatistics(nn.Module):
         Of :meth:`Targets.from_labels`.
     distributed : bool
         The batches of all processes together are the batch.
+    tasks : Tensor of int64, optional
+        Tasks of this process, where a batch is one of its tasks only.
     device
         Of the counts.
 
@@ -54,6 +57,7 @@ class LabelStatistics(nn.Module):
         Whether the set codes missing labels as 0.
     """
 
+    tasks: Tensor | None
     observed: Tensor
     rates: Tensor
     class_factors: Tensor
@@ -66,9 +70,11 @@ class LabelStatistics(nn.Module):
         class_weight: ClassWeight,
         *,
         distributed: bool = False,
+        tasks: Tensor | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("tasks", tasks, persistent=False)
         check_reduction(reduction)
         check_class_weight(class_weight)
         self.n_tasks, self.distributed = n_tasks, distributed
@@ -83,6 +89,8 @@ class LabelStatistics(nn.Module):
     def take(self, labels: Any, sample_weight: Any = None) -> None:
         """Count the labels of the training set, and read its class weights off the targets.
 
+        In a distributed run every process calls it with its own.
+
         Raises
         ------
         ValueError
@@ -91,23 +99,28 @@ class LabelStatistics(nn.Module):
         like = torch.empty(0, dtype=torch.float64, device=self.observed.device)
         labels = as_tensors("labels", labels, like)
         sample_weight = as_tensors("sample_weight", sample_weight, like)
-        plain = Targets.from_labels(labels, sample_weight=sample_weight, like=like)
-        weighted = Targets.from_labels(
-            labels, sample_weight=sample_weight, class_weight=self.class_weight, like=like
-        )
+        ranks = joint_ranks(self.observed.device) if self.distributed else ALONE
+        given: dict[str, Any] = {
+            "sample_weight": sample_weight,
+            "like": like,
+            "ranks": ranks,
+            "tasks": None if self.tasks is None else self.tasks.tolist(),
+        }
+        plain = Targets.from_labels(labels, **given)
+        weighted = Targets.from_labels(labels, class_weight=self.class_weight, **given)
         if plain.n_tasks != self.n_tasks:
             raise ValueError(f"labels: of {plain.n_tasks} tasks, the head has {self.n_tasks}.")
         for factors, positive in zip(self.class_factors, (False, True), strict=True):
             chosen = (plain.labels > 0) == positive
             pair = [t.per_task(t.weights * chosen) for t in (weighted, plain)]
             factors.copy_(pair[0] / pair[1])  # each task has both classes, or targets raise
-        self.observed.copy_(plain.weights.sum())
+        self.observed.copy_(ranks.total(plain.weights.sum()))
         self.rates.copy_(
             plain.per_task(plain.weights) / plain.per_task(torch.ones_like(plain.weights))
         )
         parts = labels if isinstance(labels, list) else [labels]
         zeros = [bool((part == 0).any()) for part in parts]
-        self.has_zeros.fill_(any(zeros))
+        self.has_zeros.fill_(bool(ranks.largest(any(zeros))))
 
     def weigh(
         self,
@@ -141,7 +154,8 @@ class LabelStatistics(nn.Module):
         observed = ~torch.isnan(given) & (given != 0)
         known = True
         if not checked:
-            check_batch(labels, sample_weight, (n_samples, self.n_tasks))
+            n_own = self.n_tasks if self.tasks is None else len(self.tasks)
+            check_batch(labels, sample_weight, (n_samples, n_own))
             known = bool(self.observed > 0)
             self._check(given, observed, known=known)
         signs = torch.where(observed, given, 1.0)
@@ -151,19 +165,21 @@ class LabelStatistics(nn.Module):
             weights = weights * (column[:, None] if column.ndim == 1 else column)
         counts = weights.to(torch.float64).sum(0)
         size = counts.new_tensor(float(n_samples))
-        share = 1.0
-        if self.distributed:
+        share, whole, rates, factors = 1.0, counts.sum(), self.rates, self.class_factors
+        if self.tasks is not None:  # losses of the processes are summed, not averaged
+            dist.all_reduce(whole)
+            rates, factors = rates[self.tasks], factors[:, self.tasks]
+        elif self.distributed:
             dist.all_reduce(counts)
             dist.all_reduce(size)
-            share = float(dist.get_world_size())
-        low, high = self.class_factors.to(weights)
+            share, whole = float(dist.get_world_size()), counts.sum()
+        low, high = factors.to(weights)
         weights = weights * torch.where(signs > 0, high, low)
         if self.reduction == "task_mean":
-            expected = self.rates.to(counts) * size if known else counts
+            expected = rates.to(counts) * size if known else counts
             scale = torch.where(counts > 0, share / expected, 0.0)
         else:
             total = 1.0 if self.reduction == "mean" else self.observed.to(counts)
-            whole = counts.sum()
             scale = torch.where(whole > 0, share * total / whole, 0.0).expand_as(counts)
         return BatchLabels(signs, weights * scale.to(weights))
 
@@ -196,6 +212,11 @@ class LabelStatistics(nn.Module):
             assert moved is not None
             self._buffers[name] = counts.to(moved.device)
         return out
+
+
+def joint_ranks(device: torch.device) -> ProcessRanks:
+    """All processes of ``torch.distributed``, which exchange tensors where their backend can."""
+    return ProcessRanks(device=device if dist.get_backend() == "nccl" else "cpu")
 
 
 def by_task(features: Features, labels: Any, sample_weight: Any) -> tuple[Any, Any]:

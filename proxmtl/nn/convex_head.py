@@ -45,7 +45,7 @@ class ConvexHead(SolvedHead[Result[Tensor]]):
         FISTA by default.
     stop : Stop, optional
         Default ``RelativeKKT(1e-4) | MaxPasses(1000)``.
-    trainable, distributed, device, dtype
+    trainable, distributed, tasks, device, dtype
         As for :class:`LatentMTLHead`.
 
     Attributes
@@ -70,6 +70,7 @@ class ConvexHead(SolvedHead[Result[Tensor]]):
         stop: Stop | None = None,
         trainable: bool = False,
         distributed: bool = False,
+        tasks: Sequence[int] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -80,6 +81,7 @@ class ConvexHead(SolvedHead[Result[Tensor]]):
             class_weight=class_weight,
             trainable=trainable,
             distributed=distributed,
+            tasks=tasks,
             device=device,
             dtype=dtype,
         )
@@ -121,13 +123,16 @@ class ConvexHead(SolvedHead[Result[Tensor]]):
     def _minimise(
         self, features: Any, labels: Any, sample_weight: Any, **options: Any
     ) -> Result[Tensor]:
-        centred = Centred(features, wanted=self.intercept is not None)
+        has_intercept = self.intercept is not None
+        design = self._design(features, intercept=has_intercept)
+        centred = Centred(features, wanted=has_intercept, design=design)
+        design = self._design(centred.features, intercept=has_intercept)
         template = self.problem
         if sample_weight is not None:
             template = replace(
                 template, targets={**template.targets, "sample_weight": sample_weight}
             )
-        problem = template(centred.features, labels)
+        problem = template(design, labels)
         W, b = self.W.detach(), None if self.intercept is None else self.intercept.detach()
         start = None
         if bool(self.solved):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from proxmtl.adjoints import Adjoint, Attached, attach
-from proxmtl.designs import SharedDesign, TaskDesign
+from proxmtl.designs import Design, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL, LatentProblem, LatentResult
 from proxmtl.latent.parts import check_strengths
@@ -19,10 +20,9 @@ from proxmtl.losses import Loss
 from proxmtl.nn.batches import detached
 from proxmtl.nn.checks import check_features
 from proxmtl.nn.eager import eager
-from proxmtl.nn.joint import mean_over_processes
 from proxmtl.nn.preparation import prepared
 from proxmtl.nn.solved_head import SolvedHead
-from proxmtl.nn.stochastic import alternating_step
+from proxmtl.nn.stochastic import alternating_step, mean_over_processes
 from proxmtl.problem import Problem
 from proxmtl.regularizers import L1, GroupL2, OverlappingGroupL2, Regularizer, SquaredFrobenius, add
 from proxmtl.targets import Targets
@@ -66,7 +66,11 @@ class LatentMTLHead(SolvedHead[LatentResult]):
         they stay what they are then. Before it there is no :meth:`penalty`. None: those given.
     distributed : bool
         Train with ``torch.distributed``: the batches of all processes together are the batch, and
-        :meth:`solve` takes the samples of all.
+        :meth:`solve` takes the samples of all, each process's own from itself.
+    tasks : sequence of int, optional
+        With ``distributed``: tasks whose features and labels this process gives and whose scores it
+        gets, on all samples; each of 0, ..., M - 1 on one process. Losses are those of all tasks,
+        with gradients in the features of these.
     device, dtype
         Of the weights.
     **options
@@ -104,6 +108,7 @@ class LatentMTLHead(SolvedHead[LatentResult]):
         trainable: bool = False,
         relative: RelativeStrengths | None = None,
         distributed: bool = False,
+        tasks: Sequence[int] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         **options: Any,
@@ -127,6 +132,7 @@ class LatentMTLHead(SolvedHead[LatentResult]):
             class_weight=model.class_weight,
             trainable=trainable,
             distributed=distributed,
+            tasks=tasks,
             device=device,
             dtype=dtype,
         )
@@ -194,18 +200,19 @@ class LatentMTLHead(SolvedHead[LatentResult]):
     def _minimise(
         self, features: Any, labels: Any, sample_weight: Any, **options: Any
     ) -> LatentResult:
+        design = self._design(features, intercept=self.model.fit_intercept)
         if self.relative is not None and not self._known:
-            self._find_strengths(features, labels, sample_weight)
+            self._find_strengths(design, labels, sample_weight)
         blocks: Any = self.model.init if isinstance(self.model.init, tuple) else None
         if bool(self.solved):
             factors = (self.L, self.S, self.intercept, self.V)
             blocks = tuple(None if block is None else block.detach() for block in factors)
         model, state = prepared(self.model, blocks, options.pop("state"))
-        return model.solve(features, labels, sample_weight, state=state, **options)
+        return model.solve(design, labels, sample_weight, state=state, **options)
 
-    def _find_strengths(self, features: Any, labels: Any, sample_weight: Any) -> None:
+    def _find_strengths(self, design: Design, labels: Any, sample_weight: Any) -> None:
         assert self.relative is not None
-        posed = self.model.problem(features, labels, sample_weight)
+        posed = self.model.problem(design, labels, sample_weight)
         plain = Problem(posed.loss, posed.design, posed.targets)
         if isinstance(sample_weight, (list, tuple)):
             sample_weight = torch.cat(list(sample_weight))
@@ -218,10 +225,6 @@ class LatentMTLHead(SolvedHead[LatentResult]):
     def _known(self) -> bool:
         """Whether strengths in units of the data have been found."""
         return self.relative is None or not bool(self.strengths.isnan().any())
-
-    def _synchronised(self) -> list[Tensor]:
-        found = super()._synchronised()
-        return found if self.relative is None else [*found, self.strengths]
 
     @torch.no_grad()
     def _take(self, result: LatentResult) -> None:
@@ -283,7 +286,7 @@ class LatentMTLHead(SolvedHead[LatentResult]):
             raise ValueError(f"lr: got {lr}; it must be > 0, or None.")
         if steps < 1:
             raise ValueError(f"steps: got {steps}; take at least 1.")
-        check_features(features, self.n_features, self.n_tasks, batch=True)
+        check_features(features, self.n_features, self.n_own, batch=True)
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
             problem = self._problem_of(features, labels, sample_weight)
             mean = mean_over_processes if self.distributed else None
@@ -319,7 +322,7 @@ class LatentMTLHead(SolvedHead[LatentResult]):
         adjoint : Adjoint
             Default :class:`proxmtl.adjoints.Envelope`.
         """
-        check_features(features, self.n_features, self.n_tasks, batch=True)
+        check_features(features, self.n_features, self.n_own, batch=True)
         with torch.autocast(features.device.type, enabled=False):
             problem = self._problem_of(features, labels, sample_weight)
             blocks = tuple(b.detach().to(problem.design.dtype) for b in self.factors())
@@ -332,6 +335,11 @@ class LatentMTLHead(SolvedHead[LatentResult]):
     ) -> LatentProblem:
         """The joint problem of a batch, in which a task need not have both classes."""
         self._check_known()
+        if self.tasks is not None:
+            raise ValueError(
+                "tasks: a batch holds those of one process, and steps and adjoints take all; use "
+                "solve and loss, or give each process all tasks of its samples."
+            )
         data = detached(features)
         batch = self.census.weigh(labels, sample_weight, data.shape[-2], data.dtype)
         design: SharedDesign | TaskDesign

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from proxmtl.adjoints import Adjoint, Attached, Envelope, attach
-from proxmtl.designs import SharedDesign, TaskDesign
+from proxmtl.designs import Design, SharedDesign, TaskDesign
 from proxmtl.losses import Loss
 from proxmtl.minimization import minimize
 from proxmtl.nn.eager import eager
@@ -49,17 +49,20 @@ class ProblemTemplate:
     intercept: bool = False
     targets: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, features: Features, labels: Any) -> Problem:
+    def __call__(self, features: Features | Design, labels: Any) -> Problem:
         """Build the problem.
 
         Parameters
         ----------
-        features : (N, D) or (M, N, D) Tensor, or sequence of M Tensors (N_m, D)
+        features : (N, D) or (M, N, D) Tensor, sequence of M Tensors (N_m, D), or Design
+            A design decides about the intercept itself.
         labels : (N, M) Tensor, or sequence of M Tensors (N_m,)
             -1 and +1, or as the options say; NaN or 0: missing. Or :class:`Targets`.
         """
-        design: SharedDesign | TaskDesign
-        if isinstance(features, Tensor) and features.ndim == 2:
+        design: Design
+        if isinstance(features, Design):
+            design = features
+        elif isinstance(features, Tensor) and features.ndim == 2:
             design = SharedDesign(features, intercept=self.intercept)
         else:
             design = TaskDesign(features, intercept=self.intercept)
@@ -67,7 +70,10 @@ class ProblemTemplate:
                 labels = list(labels.T)
         if not isinstance(labels, Targets):
             like = torch.empty(0, dtype=design.dtype, device=design.device)
-            labels = Targets.from_labels(labels, like=like, **self.targets)
+            tasks = None if design.tasks is None else design.tasks.tolist()
+            labels = Targets.from_labels(
+                labels, like=like, ranks=design.ranks, tasks=tasks, **self.targets
+            )
         return Problem(self.loss, design, labels, self.regularizers)
 
 

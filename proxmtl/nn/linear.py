@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proxmtl.designs import Design
 from proxmtl.designs.checks import check_finite
 from proxmtl.numerics import column_moments
+from proxmtl.ranks import ALONE, Ranks
 
 __all__ = ["Centred", "Features", "check_all_finite", "linear_scores"]
 
@@ -49,6 +51,8 @@ class Centred:
         Left as they are where they are sparse: without their means they would not be.
     wanted : bool
         False, for a model without an intercept: the means are zero.
+    design : Design, optional
+        Which says of what processes share the samples, or have features of some of the tasks.
 
     Attributes
     ----------
@@ -56,13 +60,21 @@ class Centred:
         Of the same form.
     """
 
-    def __init__(self, features: Features, *, wanted: bool = True) -> None:
+    def __init__(
+        self, features: Features, *, wanted: bool = True, design: Design | None = None
+    ) -> None:
         parts = [features] if isinstance(features, Tensor) else list(features)
         self.features: Any = features
         self.means: Tensor | None = None
+        shared = isinstance(features, Tensor) and features.ndim == 2
+        ranks = ALONE if design is None else design.ranks
+        self._tasks = None if design is None or shared else design.tasks
+        self._ranks = ranks
         if not wanted or any(part.layout != torch.strided for part in parts):
             return
         means = [_means(part) for part in parts]
+        if ranks is not ALONE and self._tasks is None:
+            means = _over_ranks(ranks, parts, means)
         centred = [part - mean[..., None, :] for part, mean in zip(parts, means, strict=True)]
         if isinstance(features, Tensor):
             self.features, self.means = centred[0], means[0]
@@ -81,7 +93,25 @@ class Centred:
         if self.means is None:
             return torch.zeros_like(like)
         means, wide = self.means.to(torch.float64), W.to(torch.float64)
-        return (means @ wide if means.ndim == 1 else (means * wide.T).sum(1)).to(like)
+        if means.ndim == 1:
+            return (means @ wide).to(like)
+        if self._tasks is None:
+            return (means * wide.T).sum(1).to(like)
+        own = (means * wide[:, self._tasks].T).sum(1)
+        whole = own.new_zeros(len(like)).index_copy_(0, self._tasks, own)
+        return self._ranks.total(whole).to(like)
+
+
+def _over_ranks(ranks: Ranks, parts: list[Tensor], means: list[Tensor]) -> list[Tensor]:
+    """Means over the samples of all ranks."""
+    numbers = [
+        mean.new_tensor(part.shape[-2], dtype=torch.float64)
+        for part, mean in zip(parts, means, strict=True)
+    ]
+    sums = [mean.to(torch.float64) * n for mean, n in zip(means, numbers, strict=True)]
+    found = ranks.sum(*sums, *numbers)
+    pairs = zip(found[: len(parts)], found[len(parts) :], parts, strict=True)
+    return [(total / n).to(part.dtype) for total, n, part in pairs]
 
 
 def _means(part: Tensor) -> Tensor:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Generic
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from proxmtl.designs import Design, ShardedDesign, SharedDesign, TaskDesign
+from proxmtl.latent import LatentResult
 from proxmtl.losses import Loss
-from proxmtl.nn.batches import LabelStatistics, by_task, detached
+from proxmtl.nn.batches import LabelStatistics, by_task, detached, joint_ranks
 from proxmtl.nn.checks import as_tensors, check_features, check_labels
 from proxmtl.nn.eager import eager
-from proxmtl.nn.joint import Outcome, solve_on_first
 from proxmtl.nn.linear import Features, check_all_finite, linear_scores
 from proxmtl.nn.score_loss import score_loss
+from proxmtl.ranks import ALONE
+from proxmtl.result import Result
 from proxmtl.solvers.base import Callback
 from proxmtl.stopping import Stop
 from proxmtl.targets import ClassWeight, Reduction
 
 __all__ = ["SolvedHead"]
+
+Outcome = TypeVar("Outcome", LatentResult, Result[Tensor])
 
 
 class SolvedHead(nn.Module, Generic[Outcome]):
@@ -35,6 +41,8 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         Whether gradients reach the weights.
     distributed : bool
         The samples of all processes together are the training set, and their batches the batch.
+    tasks : sequence of int, optional
+        Tasks whose features and labels this process has, where processes divide these.
     device, dtype
         Of the weights.
 
@@ -50,6 +58,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
     """
 
     intercept: nn.Parameter | None
+    tasks: Tensor | None
     solved: Tensor
     result: Outcome | None
 
@@ -62,13 +71,25 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         class_weight: ClassWeight,
         trainable: bool,
         distributed: bool,
+        tasks: Sequence[int] | None,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
         if n_features < 1 or n_tasks < 1:
             raise ValueError(f"n_features, n_tasks: got {n_features}, {n_tasks}; use at least 1.")
+        numbers = None if tasks is None else list(tasks)
+        own = None if numbers is None else torch.tensor(numbers, device=device)
+        if numbers is not None and not (
+            distributed and numbers and min(numbers) >= 0 and max(numbers) < n_tasks
+        ):
+            raise ValueError(
+                f"tasks: got {numbers[:6]}, distributed={distributed}; give some of the numbers "
+                f"0..{n_tasks - 1}, of a distributed run."
+            )
+        self.register_buffer("tasks", own, persistent=False)
         self.n_features, self.n_tasks = n_features, n_tasks
+        self.n_own = n_tasks if own is None else len(own)
         self.trainable, self.distributed = trainable, distributed
         self._place: dict[str, Any] = {
             "device": device,
@@ -77,7 +98,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         self.result = None
         self.register_buffer("solved", torch.tensor(data=False, device=device))
         self.census = LabelStatistics(
-            n_tasks, reduction, class_weight, distributed=distributed, device=device
+            n_tasks, reduction, class_weight, distributed=distributed, tasks=own, device=device
         )
 
     def _weight(self, start: Tensor) -> nn.Parameter:
@@ -99,8 +120,18 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         return self.coef_as(next(self.parameters()).dtype)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Scores (B, M) of features (M, B, D), one matrix per task, or (B, D), shared by all."""
-        return linear_scores(features, self.coef, self.intercept)
+        """Scores (B, M) of features (M, B, D), one matrix per task, or (B, D), shared by all.
+
+        Where processes divide the tasks, M counts those of this one.
+        """
+        return self._scores(features, self.coef)
+
+    def _scores(self, features: Tensor, coef: Tensor) -> Tensor:
+        intercept: Tensor | None = self.intercept
+        if self.tasks is not None:
+            coef = coef[:, self.tasks]
+            intercept = None if intercept is None else intercept[self.tasks]
+        return linear_scores(features, coef, intercept)
 
     @abstractmethod
     def penalty(self) -> Tensor:
@@ -110,9 +141,15 @@ class SolvedHead(nn.Module, Generic[Outcome]):
     def _minimise(self, features: Any, labels: Any, sample_weight: Any, **options: Any) -> Outcome:
         """Solve for the weights."""
 
-    def _synchronised(self) -> list[Tensor]:
-        """What a solve on the first process changes on all, beside the weights."""
-        return list(self.census.buffers())
+    def _design(self, features: Any, *, intercept: bool) -> Design:
+        """Design of features of the training set: this process's, among those of all."""
+        shared = isinstance(features, Tensor) and features.ndim == 2
+        kind = SharedDesign if shared else TaskDesign
+        own: Design = kind(features, intercept=intercept)
+        if not self.distributed:
+            return own
+        tasks = None if self.tasks is None else self.tasks.tolist()
+        return ShardedDesign(own, joint_ranks(self.solved.device), tasks=tasks)
 
     @abstractmethod
     def _take(self, result: Outcome) -> None:
@@ -150,40 +187,34 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         Returns
         -------
         LatentResult or Result
-            Also kept as ``head.result``. On other processes than the first of a distributed run it
-            has no solver state.
+            Also kept as ``head.result``.
 
         Raises
         ------
         ValueError
             If the data do not fit the head, or each other. The head is then as it was.
+        RankError
+            In a distributed run, if this was so on another process.
 
         Notes
         -----
-        With ``distributed`` every process calls it with its own samples: they are gathered on the
-        first, which solves and sends the weights to the others. An error on one process is raised
-        on all.
+        With ``distributed`` every process calls it with its own samples (or ``tasks``), and keeps
+        them: the processes exchange gradients (:class:`ShardedDesign`), and all end with the same
+        weights, to the last bit.
         """
-
-        def samples() -> tuple[Any, Any, Any]:
-            check_features(features, self.n_features, self.n_tasks)
+        ranks = joint_ranks(self.solved.device) if self.distributed else ALONE
+        with ranks.together():
+            check_features(features, self.n_features, self.n_own)
             data = detached(features)
             of_data = as_tensors("labels", labels, data)
-            check_labels(of_data, data, self.n_tasks)
-            return data, of_data, as_tensors("sample_weight", sample_weight, data)
-
-        def solved(data: Any, *targets: Any) -> Outcome:
-            targets = by_task(data, *targets)
+            check_labels(of_data, data, self.n_own)
+            weights = as_tensors("sample_weight", sample_weight, data)
+            targets = by_task(data, of_data, weights)
             check_all_finite(data)
-            with torch.autocast(self.solved.device.type, enabled=False):
-                found = self._minimise(data, *targets, state=state, stop=stop, callback=callback)
-            self.take_labels(*targets)  # after all that may refuse: then nothing has changed
-            return found
-
-        if self.distributed:
-            result = solve_on_first(samples, solved, self._synchronised(), self.solved.device)
-        else:
-            result = solved(*samples())
+        ranks.check_equal("sample_weight", "not given" if weights is None else "given")
+        with torch.autocast(self.solved.device.type, enabled=False):
+            result = self._minimise(data, *targets, state=state, stop=stop, callback=callback)
+        self.take_labels(*targets)  # after all that may raise: then nothing has changed
         self._take(result)
         self.result = result
         return result
@@ -193,7 +224,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
 
         :meth:`solve` does it. Without a solve it is needed where a batch cannot know: for
         ``reduction="sum"``, for class weights, and for labels with 0 for missing if a batch may be
-        without a -1.
+        without a -1. In a distributed run every process calls it with its own.
         """
         self.census.take(labels, sample_weight)
 
@@ -223,7 +254,14 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         ValueError
             If shapes differ, a label is neither -1, +1 nor missing, or a weight is negative.
         """
-        return self._data_term(features, labels, sample_weight) + self.penalty()
+        return self._of_all(self._data_term(features, labels, sample_weight)) + self.penalty()
+
+    def _of_all(self, own: Tensor) -> Tensor:
+        """Data term of all tasks, with the gradient of this process's part."""
+        if self.tasks is None:
+            return own
+        whole = joint_ranks(own.device).total(own.detach())
+        return own + (whole - own.detach())
 
     def network_loss(
         self,
@@ -244,7 +282,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         to be ``checked``: their values are not looked at again, for which a GPU would have to come
         to rest at each step.
         """
-        value = self._data_term(features, labels, sample_weight, checked=checked)
+        value = self._of_all(self._data_term(features, labels, sample_weight, checked=checked))
         return value * self.census.tasks_per_unit.to(value)
 
     def _data_term(
@@ -255,12 +293,12 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         *,
         checked: bool = False,
     ) -> Tensor:
-        check_features(features, self.n_features, self.n_tasks, batch=True)
+        check_features(features, self.n_features, self.n_own, batch=True)
         dtype = torch.promote_types(
             torch.promote_types(features.dtype, self.coef.dtype), torch.float32
         )
         with torch.autocast(features.device.type, enabled=False):
-            scores = linear_scores(features.to(dtype), self.coef_as(dtype), self.intercept)
+            scores = self._scores(features.to(dtype), self.coef_as(dtype))
             return self._score_loss(scores, labels, sample_weight, checked=checked)
 
     @eager
@@ -271,7 +309,7 @@ class SolvedHead(nn.Module, Generic[Outcome]):
 
         With ``DistributedDataParallel`` the scores must come from the wrapped module's call.
         """
-        return self._score_loss(scores, labels, sample_weight) + self.penalty()
+        return self._of_all(self._score_loss(scores, labels, sample_weight)) + self.penalty()
 
     @eager
     def _score_loss(

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from proxmtl.latent import LatentProblem
 
-__all__ = ["alternating_step"]
+__all__ = ["alternating_step", "mean_over_processes"]
+
+
+def mean_over_processes(block: Tensor) -> Tensor:
+    """Mean over the processes, the same on all."""
+    total = block.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
 
 
 def alternating_step(

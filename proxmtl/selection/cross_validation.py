@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +13,16 @@ from torch import Tensor
 
 from proxmtl.latent import LatentMTL
 from proxmtl.problem import Problem
+from proxmtl.ranks import ALONE, Ranks
 from proxmtl.selection.edges import Edge, EdgeWarning, edges_of
-from proxmtl.selection.storage import Storage
 from proxmtl.selection.trainers import (
     CandidateTrainer,
     Cell,
     EstimatorTrainer,
     LatentTrainer,
     ProblemTrainer,
-    Trained,
 )
+from proxmtl.selection.trials import Metric, Trials
 from proxmtl.solvers.base import Solver
 from proxmtl.stopping import Stop
 from proxmtl.wording import warn
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CrossValidation", "cross_validate", "invariant_grid", "mean_average_precision"]
 
-Metric = Callable[[Any, Any], float]
 Extend = Callable[[list[Any], int], Sequence[Any]]
 Rule = Literal["best", "one_standard_error"]
 
@@ -141,6 +139,7 @@ def cross_validate(
     folder: str | Path | None = None,
     progress: Callable[[int, int], object] | None = None,
     extend: Extend | None = None,
+    ranks: Ranks = ALONE,
 ) -> CrossValidation:
     """Choose strengths by their score on held-out rows.
 
@@ -180,6 +179,11 @@ def cross_validate(
     extend : callable, optional
         Called with all candidates so far and the number of the chosen one; returns further
         candidates to try, none to end. So a range can be extended where its edge is chosen.
+    ranks : Ranks
+        Processes that are called with the same arguments and have all of the data: each trains some
+        of the candidates on some of the splits, alone, and all return the same. What one has
+        trained is in its ``folder``. They wait for one another, so ``ProcessRanks.join(minutes=)``
+        must allow for the longest trainings.
 
     Returns
     -------
@@ -188,8 +192,8 @@ def cross_validate(
     Raises
     ------
     ValueError
-        Without candidates or splits, if a split is not one of these rows, or if no candidate has a
-        score on every split.
+        Without candidates or splits, if a split is not one of these rows, if no candidate has a
+        score on every split, or if ranks are given different things.
 
     Warns
     -----
@@ -223,25 +227,12 @@ def cross_validate(
         )
     if not given:
         raise ValueError("candidates: empty; give at least one.")
-    storage = _storage(folder, trainer, given, parts, metric)
-    records: dict[Cell, dict[str, Any]] = {}
+    trials = Trials.of(trainer, given, parts, metric, folder=folder, progress=progress, ranks=ranks)
     begin = time.perf_counter()
     more = given
     while more:
-        first = len(given) - len(more)
-        cells = [Cell(c, s) for c in range(first, len(given)) for s in range(len(parts))]
-        if storage is not None:
-            _read(storage, cells, given, records)
-        pending = [cell for cell in cells if cell not in records]
-        for cell, trained in trainer.train(pending, given, parts):
-            test = parts[cell.split].test
-            records[cell] = _record(trained, metric(trained.scores, trainer.labels[test]))
-            if storage is not None:
-                own = {**records[cell], "candidate": _plain(given[cell.candidate])}
-                storage.save(_name(cell), own)
-            if progress is not None:
-                progress(len(records), len(given) * len(parts))
-        table = _table(trainer, given, dict(sorted(records.items())))
+        records = trials.run(given, first=len(given) - len(more))
+        table = _table(trainer, given, records)
         best, sparse = _choices(_summary(table))
         chosen = best if rule == "best" else sparse
         more = [] if extend is None else list(extend(given, chosen))
@@ -252,20 +243,6 @@ def cross_validate(
         warn(f"cross_validate: {edge}", EdgeWarning)
     fitted = trainer.refit(given[chosen]) if refit else None
     return CrossValidation(table, given, best, sparse, chosen, fitted, edges)
-
-
-def _read(
-    storage: Storage,
-    cells: Sequence[Cell],
-    candidates: Sequence[Any],
-    records: dict[Cell, dict[str, Any]],
-) -> None:
-    """Take up what an earlier call has finished; a range may have been extended otherwise then."""
-    for cell in cells:
-        saved = storage.load(_name(cell))
-        asked = _plain(candidates[cell.candidate])
-        if saved is not None and saved.pop("candidate", asked) == asked:
-            records[cell] = saved
 
 
 def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> CandidateTrainer:
@@ -281,57 +258,6 @@ def _trainer(model: Any, X: Any, Y: Any, sample_weight: Any) -> CandidateTrainer
     if sample_weight is not None:
         raise ValueError("sample_weight: estimators are trained without; give a LatentMTL.")
     return EstimatorTrainer(model, X, Y)
-
-
-def _storage(
-    folder: str | Path | None,
-    trainer: CandidateTrainer,
-    candidates: list[Any],
-    splits: list[Split],
-    metric: Metric,
-) -> Storage | None:
-    if folder is None:
-        return None
-    name = getattr(metric, "__qualname__", repr(metric))
-    if "<lambda>" in name:
-        raise ValueError(
-            "metric: a lambda has no name by which scores in a folder could be told apart from "
-            "those of another; define a function."
-        )
-    rows = hashlib.sha256()
-    for split in splits:
-        for part in split:
-            rows.update(np.asarray(part, dtype=np.int64).tobytes() + b"|")
-    return Storage(
-        folder,
-        {
-            "kind": "cross-validation",
-            **trainer.settings(),
-            "candidates": [_plain(candidate) for candidate in candidates],
-            "splits": rows.hexdigest(),
-            "labels": hashlib.sha256(trainer.labels.tobytes()).hexdigest(),
-            "metric": f"{getattr(metric, '__module__', '')}.{name}",
-        },
-    )
-
-
-def _plain(candidate: Any) -> Any:
-    if isinstance(candidate, Mapping):
-        return {str(key): repr(value) for key, value in candidate.items()}
-    return repr(candidate)
-
-
-def _name(cell: Cell) -> str:
-    return f"candidate_{cell.candidate:04d}_split_{cell.split:02d}"
-
-
-def _record(trained: Trained, score: float) -> dict[str, Any]:
-    return {
-        "score": float(score),
-        "nonzeros": trained.nonzeros,
-        "status": trained.status,
-        "passes": trained.passes,
-    }
 
 
 def _table(

@@ -7,7 +7,7 @@ from typing import Any
 
 from proxmtl.state import State
 
-__all__ = ["check_data", "data_figures"]
+__all__ = ["check_data", "check_figures", "data_figures"]
 
 SAME = 1e-4
 """Relative difference up to which two checksums count as equal, e.g. in another precision."""
@@ -39,22 +39,27 @@ def check_data(state: State, problem: Any, view: Any = None) -> None:
     """Raise ``ValueError`` if a state was made with other features, labels or coordinates."""
     if not state.data:
         return
-    here, frame = data_figures(problem), getattr(view, "frame", {})
-
-    def differing(figures: dict[str, float]) -> list[str]:
-        return [
-            name
-            for name, figure in figures.items()
-            if name in state.data and not math.isclose(state.data[name], figure, rel_tol=SAME)
-        ]
-
-    if others := differing(here):
-        raise ValueError(
-            f"state: made with other data ({', '.join(others)} differ); resume on the data it "
-            "was made with, or start a new run from the result's solution."
-        )
-    if differing(frame) or not frame.keys() <= state.data.keys():
+    frame = getattr(view, "frame", {})
+    check_figures(state.data, data_figures(problem))
+    if _differing(state.data, frame) or not frame.keys() <= state.data.keys():
         raise ValueError(
             f"state: its points are in other coordinates ({', '.join(frame)}), as those that an "
             "earlier version saved; start a new run from the result's solution."
         )
+
+
+def check_figures(known: dict[str, float], here: dict[str, float]) -> None:
+    """Raise ``ValueError`` if checksums that were saved are those of other data."""
+    if others := _differing(known, here):
+        raise ValueError(
+            f"state: made with other data ({', '.join(others)} differ); resume on the data it "
+            "was made with, or start a new run from the result's solution."
+        )
+
+
+def _differing(known: dict[str, float], figures: dict[str, float]) -> list[str]:
+    return [
+        name
+        for name, figure in figures.items()
+        if name in known and not math.isclose(known[name], figure, rel_tol=SAME)
+    ]

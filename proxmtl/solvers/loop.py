@@ -14,6 +14,7 @@ from proxmtl.counts import OutOfPassesError
 from proxmtl.ranks import ALONE, Ranks
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.solvers.base import Callback, ProblemProtocol, Solver, check_state
+from proxmtl.solvers.checkpoints import Snapshot
 from proxmtl.solvers.identity import check_data, data_figures
 from proxmtl.solvers.lowest import Candidate, Point, lowest
 from proxmtl.state import State, cloned
@@ -35,6 +36,7 @@ def run(
     stop: Stop,
     *,
     state: S | None = None,
+    snapshot: Snapshot | None = None,
     callback: Callback | None = None,
     log_every: int = 1,
     spent: float = 0.0,
@@ -53,6 +55,8 @@ def run(
         Checked before the first iteration.
     state : State, optional
         State of an earlier run from which to resume; ``x0`` is then not used.
+    snapshot : Snapshot, optional
+        A run that was interrupted, to go on with; it has its own start.
     callback : callable, optional
         Called every ``log_every`` iterations; a true return value stops the run.
     log_every : int
@@ -63,10 +67,13 @@ def run(
         Whether the null point is a candidate. False for a run inside an outer solver, which would
         otherwise continue from zero weights.
     keeper : Keeper, optional
-        Saves states of the run.
+        Saves snapshots of the run.
     """
     solver.check(problem)
     loop = _Loop(problem, solver, stop, callback, log_every, null, keeper)
+    if snapshot is not None:
+        state = loop.continued(snapshot)
+        x0 = snapshot.start
     asked = [*map(_text, (solver, stop, getattr(problem, "loss", None)))]
     asked += [*map(_text, getattr(problem, "regularizers", ()))]
     loop.ranks.check_equal("solve", (asked, "anew" if state is None else "resumed"))
@@ -84,7 +91,7 @@ def run(
         start_passes = problem.counts.passes - state.passes
     else:
         problem.check_point(x0)  # before the view of the problem, which may take a product
-    loop.start_passes = start_passes
+    loop.start_passes, loop.start = start_passes, x0
     resumed = state is not None
     with problem.counts.limited(stop.most_passes - loop.passes):
         if state is None:
@@ -92,15 +99,18 @@ def run(
                 state = solver.init(loop.view, _inside(loop.view, x0))
             except OutOfPassesError:
                 return loop.unstarted(x0)
-        # only this number is kept of the first state, which then can be freed
-        claim = solver.start_claim(loop.view, state)
-        last, best, progress, decision = loop.descend(state)
-    loop.keep(last, progress)
+        if snapshot is None:
+            # only this number is kept of the first state, which then can be freed
+            loop.claim = solver.start_claim(loop.view, state)
+        lowest_state: Any = None if snapshot is None else snapshot.best
+        last, best, progress, decision = loop.descend(state, lowest_state)
+    if keeper is not None and keeper.due(progress.seconds, ended=True):
+        loop.keep(last, best, progress)
     candidates: list[Candidate[X]] = []
-    if not resumed:
+    if snapshot is not None or not resumed:
         start = cloned(x0)
         measure = lambda: (start, problem.certificate(start))  # noqa: E731
-        candidates.append(Candidate(claim, measure, "the start"))
+        candidates.append(Candidate(loop.claim, measure, "the start"))
     if best is not last and not decision.status.ok:
         name = f"iterate {best.iteration}, the lowest seen"
         bound = solver.bound(loop.view, best)
@@ -114,13 +124,13 @@ def run(
 
 
 class Keeper(Protocol):
-    """What saves states of a run."""
+    """What saves snapshots of a run."""
 
-    def due(self, seconds: float) -> bool:
-        """Whether to save a state now, ``seconds`` after the start."""
+    def due(self, seconds: float, *, ended: bool = False) -> bool:
+        """Whether to save one now, ``seconds`` after the start, or at the end of the run."""
 
-    def save(self, state: Any, seconds: float) -> None:
-        """Save a state."""
+    def save(self, snapshot: Snapshot) -> None:
+        """Save one."""
 
 
 @dataclass
@@ -137,6 +147,8 @@ class _Loop(Generic[P, S, X]):
     history: list[dict[str, float]] = field(default_factory=list)
     begin: float = field(default_factory=time.perf_counter)
     start_passes: float = 0.0
+    start: X | None = None
+    claim: float = math.inf
     reached: X | None = None
 
     @cached_property
@@ -178,12 +190,25 @@ class _Loop(Generic[P, S, X]):
             long=state.long,
         )
 
-    def descend(self, state: S) -> tuple[S, S, Progress, Decision]:
-        """Iterate; return the last state, the state of lowest objective, progress and decision."""
+    def continued(self, snapshot: Snapshot) -> S:
+        """Take over the history and the clock of an interrupted run; return its last state."""
+        self.history += snapshot.history
+        self.begin -= snapshot.seconds
+        self.claim = snapshot.claim
+        state: S = snapshot.state  # type: ignore[assignment]
+        return state
+
+    def descend(self, state: S, best: S | None = None) -> tuple[S, S, Progress, Decision]:
+        """Iterate; return the last state, the state of lowest objective, progress and decision.
+
+        ``best`` is the state of lowest objective of an interrupted run, which may have ended.
+        """
         solver, view = self.solver, self.view
-        best, lowest_seen = state, solver.bound(view, state)
         progress = self.progress(state)
-        decision = self.stop(progress)
+        decision = self.stop(progress) if best is None else self._decided(progress)
+        if best is None or best.iteration == state.iteration:
+            best = state
+        lowest_seen = solver.bound(view, best)
         while decision is None:
             try:
                 state = solver.step(view, state)
@@ -199,17 +224,21 @@ class _Loop(Generic[P, S, X]):
             bound = solver.bound(view, state)
             if not bound >= lowest_seen:
                 best, lowest_seen = state, bound
-            decision = self._checked(state, progress)
+            decision = self._checked(state, best, progress)
         return state, best, progress, decision
 
-    def _checked(self, state: S, progress: Progress) -> Decision | None:
+    def _decided(self, progress: Progress) -> Decision | None:
+        decision = self.stop(progress)
+        if decision is None and progress.at_rounding:
+            return Decision(Status.STALLED, f"after {progress.iteration} iterations")
+        return decision
+
+    def _checked(self, state: S, best: S, progress: Progress) -> Decision | None:
         """Record the iteration, apply the stopping rule, and call the callback."""
         logged = state.long or state.iteration % self.log_every == 0
         if logged:
             self.history.append(_record(progress))
-        decision = self.stop(progress)
-        if decision is None and progress.at_rounding:
-            decision = Decision(Status.STALLED, f"after {state.iteration} iterations")
+        decision = self._decided(progress)
         if decision is not None and not logged:  # the last iteration is recorded and reported too
             logged = True
             self.history.append(_record(progress))
@@ -219,13 +248,15 @@ class _Loop(Generic[P, S, X]):
         if self.heard:
             decision = self.ranks.agreed(decision)
         if decision is None and self.keeper is not None and self.keeper.due(progress.seconds):
-            self.keep(state, progress)
+            self.keep(state, best, progress)
         return decision
 
-    def keep(self, state: S, progress: Progress) -> None:
-        """Save a state, if there is somebody to keep it."""
-        if self.keeper is not None:
-            self.keeper.save(replace(state, data=self.figures), progress.seconds)
+    def keep(self, state: S, best: S, progress: Progress) -> None:
+        """Save a snapshot."""
+        assert self.keeper is not None
+        marked = replace(state, data=self.figures)
+        kept = marked, best, self.start, self.claim, self.history, progress.seconds
+        self.keeper.save(Snapshot(*kept))
 
     @cached_property
     def figures(self) -> dict[str, float]:
@@ -234,7 +265,8 @@ class _Loop(Generic[P, S, X]):
 
     def _report(self, state: S, progress: Progress) -> None:
         """Record the last iteration and report it, if that has not been done."""
-        if state.iteration and state.iteration % self.log_every and not state.long:
+        known = self.history[-1]["iteration"] if self.history else 0
+        if state.iteration % self.log_every and not state.long and state.iteration > known:
             self.history.append(_record(progress))
             if self.callback is not None:
                 self.callback(progress)

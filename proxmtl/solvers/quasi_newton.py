@@ -318,6 +318,8 @@ def _lacking(problem: Problem) -> str:
     own = design.own if isinstance(design, ShardedDesign) else design
     if design.affine or not isinstance(own, SharedDesign | ShiftedDesign | StreamedDesign):
         return "needs features that all tasks share"
+    if design.tasks is not None:
+        return "needs all tasks, and they are divided among ranks"
     if problem.loss.coupled:
         return f"needs tasks of their own, and {type(problem.loss).__name__} couples them"
     return ""

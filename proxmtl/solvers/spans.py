@@ -12,6 +12,7 @@ from proxmtl.data_term import DataTerm
 from proxmtl.designs import SharedDesign, TaskDesign
 from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.problem import Problem
+from proxmtl.ranks import ALONE
 from proxmtl.regularizers import UnsupportedError
 
 __all__ = [
@@ -87,7 +88,8 @@ class Span(ABC):
     problem : Problem
         Its penalties are ignored.
     entries : Tensor, shape (n,)
-        Flat indices of the observed labels in a matrix of scores (rows, M).
+        Flat indices of the observed labels in a matrix of scores (rows, m), of the m tasks that
+        this process has labels of: all M unless ranks divide them.
     order : Tensor, shape (n,)
         Flat indices of the same labels in the targets.
     rows : int
@@ -95,10 +97,11 @@ class Span(ABC):
     """
 
     def __init__(self, problem: Problem, entries: Tensor, order: Tensor, rows: int) -> None:
-        M = problem.data.n_tasks
-        self.problem, self.shape = problem, (rows, M)
-        self.whole = len(entries) == rows * M
-        self.entries, self.tasks = entries, entries % M
+        targets, m = problem.targets, problem.targets.own.n_tasks
+        self.problem, self.shape, self.n_tasks = problem, (rows, m), targets.n_tasks
+        self.whole = len(entries) == rows * m
+        self.entries, own = entries, entries % m
+        self.tasks = own if targets.tasks is None else targets.tasks[own]
         self.data = problem.data.rearranged(lambda each: each.reshape(-1)[order])
         self.unit = problem.design.unit if problem.design.intercept else 0.0
 
@@ -112,11 +115,11 @@ class Span(ABC):
 
     @abstractmethod
     def pulled(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
-        """``weights`` and ``paired`` of the gradient, from residuals (rows, M)."""
+        """``weights`` and ``paired`` of the gradient, from residuals (rows, m)."""
 
     @abstractmethod
     def scores(self, weights: Tensor, paired: Tensor) -> Tensor:
-        """Scores (rows, M) of weights, without intercepts."""
+        """Scores (rows, m) of weights, without intercepts."""
 
     def moved(self, z: Point, r: Tensor, step: float) -> Point:
         """``z - step grad``, from residuals ``r`` of the observed labels; keeps the old scores.
@@ -126,7 +129,8 @@ class Span(ABC):
         if not self.whole:
             r = r.new_zeros(self.shape[0] * self.shape[1]).index_copy_(0, self.entries, r)
         residuals = r.view(self.shape)
-        (of_bias,) = self.data.over_samples(residuals)
+        targets = self.problem.targets
+        of_bias = targets.ranks.total(targets.placed(residuals.sum(0)))
         weights, paired = self.pulled(residuals)
         moved = torch.sub(z.weights, weights, alpha=step)
         both = paired is weights
@@ -187,7 +191,7 @@ class OfWeights(Span):
     def at(self, x: Tensor) -> Point:
         weights, bias = self.problem.design.split(x)
         if bias is None:
-            bias = weights.new_zeros(self.shape[1])
+            bias = weights.new_zeros(self.n_tasks)
         return self.seen(Point(weights, weights, bias, bias))
 
     def parameter(self, point: Point) -> Tensor:
@@ -210,7 +214,7 @@ class InFeatures(OfWeights):
 
     def scores(self, weights: Tensor, paired: Tensor) -> Tensor:
         del paired
-        bias = weights.new_zeros(self.shape[1]) if self.unit else None
+        bias = weights.new_zeros(self.n_tasks) if self.unit else None
         scores = self.problem.scores_along(self.problem.design.join(weights, bias))
         return scores[:, None].expand(self.shape) if self.by_task else scores
 
@@ -318,15 +322,20 @@ def span_of(problem: Problem) -> Span:
 
 
 def _places(data: DataTerm) -> tuple[Tensor, Tensor]:
-    """Flat indices of the observed labels in the targets and in a matrix of scores (rows, M)."""
+    """Flat indices of the observed labels in the targets and in a matrix of scores (rows, m)."""
     order = torch.nonzero(data.observed().reshape(-1)).flatten()
-    task_of = data.targets.task_of  # task designs: a row of scores for each label
-    return order, order if task_of is None else order * data.n_tasks + task_of[order]
+    own = data.targets.own
+    if own.task_of is None:
+        return order, order
+    # task designs: a row of scores for each label
+    return order, order * own.n_tasks + own.task_of[order]
 
 
 def labelled(problem: Problem) -> Problem:
-    """The problem restricted to the rows that have at least one label."""
+    """The problem restricted to the rows that have at least one label; whole if ranks divide it."""
     data, design = problem.data, problem.design
+    if data.ranks is not ALONE:
+        return problem
     observed = data.observed()
     rows = torch.nonzero(observed if observed.ndim == 1 else observed.any(1)).flatten()
     if len(rows) == data.shape[0]:

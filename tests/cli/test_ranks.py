@@ -1,6 +1,9 @@
 """Commands that several processes run together."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -26,7 +29,9 @@ def data(tmp_path_factory):
     (folder / "shards").mkdir()
     for number, (start, stop) in enumerate([(0, 30), (30, 170), (170, N)]):
         np.save(folder / "shards" / f"part-{number}.npy", X[start:stop])
-    pd.DataFrame(Y.astype(int), columns=list("abcd")).to_csv(folder / "labels.csv", index=False)
+    table = pd.DataFrame(Y.astype(int), columns=list("abcd")).astype(object)
+    table.iloc[[3, 100]] = ""  # nothing is known of these rows
+    table.to_csv(folder / "labels.csv", index=False)
     return folder
 
 
@@ -37,8 +42,22 @@ def arguments(data, out, *more):
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize(
     "options",
-    [("--single-task", "0.01", "--tol", "1e-12"), ("--memory", "20kB"), ("--groups", "auto")],
-    ids=["alone", "latent, read block by block", "groups found"],
+    [
+        ("--single-task", "0.01", "--tol", "1e-12"),
+        ("--memory", "20kB"),
+        ("--groups", "auto"),
+        ("--single-task", "0.01", "--tol", "1e-12", "--divide", "tasks"),
+        ("--memory", "20kB", "--groups", "auto", "--divide", "tasks"),
+        ("--auto", "--divide", "tasks"),
+    ],
+    ids=[
+        "alone",
+        "latent, read block by block",
+        "groups found",
+        "alone, by tasks",
+        "latent, by tasks",
+        "searched, by tasks",
+    ],
 )
 def test_two_ranks_fit_the_model_of_one(data, tmp_path, options):
     alone = CliRunner().invoke(app, [*map(str, arguments(data, tmp_path / "one", *options))])
@@ -56,6 +75,72 @@ def test_two_ranks_fit_the_model_of_one(data, tmp_path, options):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
+TUNE = ("--points", "3", "--max-passes", "20", "--folds", "2", "--holdout", "0.1")
+
+
+def tuning(data, out, *more):
+    return ["tune", *arguments(data, out)[1:], *TUNE, *more]
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("options", [(), ("--model", "ridge", "--method", "grid")])
+def test_two_ranks_tune_as_one(data, tmp_path, options):
+    """The same trials, to the last digit that is written, in the same order; the same model."""
+    kept = "--trials", tmp_path / "kept"
+    ended(rank_cases.start("proxmtl", 2, *tuning(data, tmp_path / "two", *options, *kept)))
+    files = {path.name for path in (tmp_path / "kept").iterdir()}
+    alone = CliRunner().invoke(app, [*map(str, tuning(data, tmp_path / "one", *options))])
+    assert alone.exit_code == 0, alone.output
+    one, two = ((tmp_path / name / "trials.csv").read_text() for name in ("one", "two"))
+    assert one == two
+    assert len(files) == len(one.splitlines())  # a file for each, and that of the settings
+    found = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(found[1][name], value)
+    # what was kept is taken up, and what is lacking is fitted again
+    (tmp_path / "kept" / "candidate_0001_split_01.safetensors").unlink()
+    ended(rank_cases.start("proxmtl", 2, *tuning(data, tmp_path / "again", *options, *kept)))
+    assert (tmp_path / "again" / "trials.csv").read_text() == one
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == files
+
+
+@pytest.mark.timeout(280)
+def test_hypergradients_are_for_one_process(data, tmp_path):
+    given = ["tune", *arguments(data, tmp_path / "run", "--model", "ridge")[1:]]
+    for error in ended(rank_cases.start("proxmtl", 2, *given), [2, 2]):
+        assert "hypergradients are followed one after another" in error
+
+
+def test_what_cannot_be_divided_raises(data, tmp_path):
+    given = arguments(data, tmp_path / "run", "--divide", "columns")
+    result = CliRunner().invoke(app, [*map(str, given)])
+    assert result.exit_code == 2
+    assert "--divide: got 'columns'; use 'rows' or 'tasks'" in result.output
+
+
+@pytest.mark.timeout(280)
+def test_torchrun_starts_a_killed_rank_again_and_the_fit_goes_on(data, tmp_path):
+    options = ("--memory", "20kB", "--max-passes", "15", "--tol", "1e-12", "--checkpoint", "0")
+    ended(rank_cases.start("proxmtl", 2, *arguments(data, tmp_path / "whole", *options)))
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, "--max-restarts=1", rank_cases.HERE / "rank_killed.py",
+         *arguments(data, tmp_path / "run", *options)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "400"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Note: goes on with the fit that is kept in") == 1  # by one rank
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[key], two[key]) for key in one)
+    # two ranks kept their states in one folder, which is gone
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "whole"]
+
+
 @pytest.mark.timeout(280)
 def test_an_error_of_one_rank_is_told_by_all(data, tmp_path):
     bad = tmp_path / "bad"
@@ -70,9 +155,19 @@ def test_an_error_of_one_rank_is_told_by_all(data, tmp_path):
     assert "part-2.npy" in second
     assert "rank 1: X: not finite" in first
     assert not (tmp_path / "run").exists()
+    # what all ranks see is said once, and what the first alone sees is not said by others
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "note").touch()
+    for out in ("run", "other"):
+        labels = data / ("labels.csv" if out == "run" else "none.csv")
+        given = arguments(data, tmp_path / out, "--labels", labels)
+        first, second = ended(rank_cases.start("proxmtl", 2, *given), [2, 2])
+        assert ("not a run that may be replaced" if out == "run" else "none.csv") in first
+        assert not second
 
 
 @pytest.mark.timeout(280)
 def test_other_commands_are_for_one_process(data, tmp_path):
-    errors = ended(rank_cases.start("proxmtl", 2, "inspect", tmp_path), [2, 2])
-    assert all("inspect: runs in one process, and this is one of 2" in each for each in errors)
+    first, second = ended(rank_cases.start("proxmtl", 2, "inspect", tmp_path), [2, 2])
+    assert "inspect: runs in one process, and this is one of 2" in first
+    assert not second  # what is wrong with the arguments is said once

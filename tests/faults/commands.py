@@ -65,6 +65,16 @@ COMMANDS: dict[str, Case] = {
     "fit-again": Case(
         f"{FIT} out/run --force", TABLES, before=(f"{FIT} out/run --seed 1",), replaces="out/run"
     ),
+    "fit-kept": Case(f"{FIT} out/run --checkpoint 0", TABLES),
+    "fit-kept-auto": Case(
+        "fit x.npy -l y.csv --auto --latent --max-passes 60 --checkpoint 0 -o out/run", TABLES[:3]
+    ),
+    "fit-kept-again": Case(
+        f"{FIT} out/run --force --checkpoint 0",
+        TABLES,
+        before=(f"{FIT} out/run --seed 1",),
+        replaces="out/run",
+    ),
     "fit-npz": Case("fit x.npz -l y.csv -g g.json --max-passes 30 -o out/run", ("x.npz", "g.json")),
     "fit-packed-npz": Case("fit small.npz -l y.csv --single-task 0.1 -o out/run", ("small.npz",)),
     "fit-safetensors": Case(

@@ -167,3 +167,13 @@ def test_a_batch_is_one_tensor():
         for call in calls:
             with pytest.raises(ValueError, match=r"^features: 4 of shapes .*; give a tensor"):
                 call([X] * M, Y)
+
+
+@pytest.mark.parametrize("wrong", [[], [0, M], [-1]])
+def test_tasks_of_a_process_are_among_those_of_the_head(wrong):
+    for options in ({"tasks": wrong, "distributed": True}, {"tasks": [0]}):
+        with pytest.raises(ValueError, match=r"tasks: got .*give some of the numbers 0\.\.3"):
+            ConvexHead(D, M, SquaredFrobenius(0.1), **options)
+    head = LatentMTLHead(D, M, distributed=True, tasks=[1])
+    with pytest.raises(ValueError, match="steps and adjoints take all"):
+        head.attach(PER_TASK[1:2], Y[:, 1:2])

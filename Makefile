@@ -1,13 +1,13 @@
 # Two commands do everything on a machine with Python >= 3.11 and make:
 #   make demo    creates the environment, installs, runs the main job
-#   make test    creates the environment, installs, runs lint, types and tests
+#   make test    creates the environment, installs, runs lint, types, docs and tests
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CODE   := proxmtl kernels backbones bench tests
 
-.PHONY: demo test test-deep test-isa faults fuzz mutants reliability lint types bench env clean
+.PHONY: demo test test-deep test-isa faults fuzz mutants reliability lint types docs bench env clean
 .DEFAULT_GOAL := test
 
 env: $(READY)
@@ -22,7 +22,7 @@ $(READY): requirements/dev.lock pyproject.toml
 demo: $(READY)
 	$(BIN)/proxmtl demo
 
-test: lint types
+test: lint types docs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-deep: $(READY)
@@ -70,6 +70,10 @@ types: $(READY)
 	rm -rf build/typed build/lib
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation --target build/typed .
 	cd build/typed && $(abspath $(BIN))/mypy --config-file $(abspath pyproject.toml) --cache-dir $(abspath build/mypy) -p proxmtl
+
+# The pages of docs/ as a site, build/docs/index.html; the gallery's scripts run.
+docs: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going -q docs build/docs
 
 bench: $(READY)
 	$(BIN)/python -m pytest bench --benchmark-only -n 0

@@ -25,7 +25,7 @@ Weights = Sequence[float] | np.ndarray | Tensor | Literal["sqrt_size"] | None
 
 @dataclass(frozen=True, eq=False)
 class Groups(Shown):
-    """A family of (possibly overlapping) weighted groups of items ``0 .. n_items - 1``.
+    """A family of weighted groups of items, which may overlap.
 
     Stored as CSR: the members of group ``g`` are ``indices[indptr[g]:indptr[g + 1]]``, ascending.
     Immutable, and validated at construction. Build one with :meth:`from_lists`,

@@ -246,7 +246,8 @@ def test_import_is_light():
     roots = {module.partition(".")[0] for module in with_names} - set(sys.stdlib_module_names)
     assert not roots & set(HEAVY)
     named = {root for root in roots if not root.startswith(("_", "cython"))}
-    assert named <= {"proxmtl", "numpy", "scipy"}
+    # numpy.f2py imports charset_normalizer where it is installed
+    assert named <= {"proxmtl", "numpy", "scipy", "charset_normalizer"}
     assert len(with_names) < 700  # some 510 now; scikit-learn would bring as many again
 
 

@@ -111,6 +111,21 @@ def test_the_page_on_features_larger_than_memory_runs():
     assert names["again"].coef_.any()
 
 
+TAUGHT = (
+    "tutorial",
+    "embeddings",
+    "missing_labels",
+    "overlapping_groups",
+    "probabilities",
+    "certificates",
+)
+
+
+@pytest.mark.parametrize("page", TAUGHT)
+def test_pages_that_teach_run_from_top_to_bottom(page):
+    assert _run(f"{page}.md")  # what they claim of their results they assert themselves
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")

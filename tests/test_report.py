@@ -1,7 +1,10 @@
 """Figures show what they were given: read back from the artists, not from pixels."""
 
+import io
+
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from proxmtl.report import plot_attribute_scores, plot_convergence, plot_latents, save_figure
 
@@ -65,3 +68,32 @@ def test_scores_by_attribute_follow_the_groups(tmp_path):
     np.testing.assert_array_equal(drawn["chance"], [0.2, 0.4, 0.3, 0.1])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["y", "w", "x", "z"]
     save_figure(figure, tmp_path / "a.png")
+
+
+HISTORY = [{"passes": 2.0 * i, "objective": 1 + 1 / (i + 1)} for i in range(9)]
+DRAWN = {
+    "latents": lambda ax: plot_latents(np.eye(4), GROUPS, NAMES, title="S of a model", ax=ax),
+    "convergence": lambda ax: plot_convergence({"one": HISTORY}, title="one", ax=ax),
+    "scores": lambda ax: plot_attribute_scores({"one": [0.1, 0.2, 0.3, 0.4]}, GROUPS, NAMES, ax=ax),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("nested", [False, True])
+def test_axes_of_the_caller_are_drawn_on_and_the_rest_of_the_figure_is_left_alone(name, nested):
+    figure = Figure()
+    left, right = (figure.subfigures() if nested else figure).subplots(1, 2)
+    assert DRAWN[name](left) is figure
+    assert left.has_data()
+    assert left.get_title(loc="left") or left.get_title()
+    assert not right.has_data()
+    assert not figure.get_suptitle()
+    assert not figure.legends
+    figure.savefig(io.BytesIO())
+
+
+def test_one_pair_of_axes_is_not_for_the_objectives_of_several_models():
+    axes = Figure().subplots()
+    with pytest.raises(ValueError, match="histories of 2 models"):
+        plot_convergence({"one": HISTORY, "two": HISTORY}, ax=axes)
+    assert not axes.has_data()

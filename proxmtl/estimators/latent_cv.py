@@ -186,5 +186,5 @@ class LatentMTLRegressorCV(SearchedRegressor, LatentSearch):
     Attributes
     ----------
     sharing_, L_, S_, V_, n_latents_, groups_
-        As for :class:`LatentMTLClassifierCV`; S_ and V_ in the units of the labels as given.
+        As for :class:`LatentMTLClassifierCV`; ``S_`` and ``V_`` in the units of the labels.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -64,6 +64,9 @@ class FileRows(FeatureRows):
         Bytes before the first row.
     mark : Mark
         Of the file when it was opened.
+    passing : bool
+        Whether the system shall not keep what was read: the file is part of more than fits into
+        memory, and what is read again was dropped by then in any case.
 
     Raises
     ------
@@ -72,13 +75,20 @@ class FileRows(FeatureRows):
     """
 
     def __init__(
-        self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, mark: Mark
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        offset: int,
+        mark: Mark,
+        *,
+        passing: bool = False,
     ) -> None:
         if len(shape) != 2 or 0 in shape:
             raise InputError(
                 path, f"holds shape {shape}; give a matrix (samples, features) with some."
             )
-        self.path, self.mark, self.offset = path, mark, offset
+        self.path, self.mark, self.offset, self.passing = path, mark, offset, passing
         self.shape, self.dtype = (shape[0], shape[1]), dtype
 
     def place(self, row: int) -> str:
@@ -87,7 +97,8 @@ class FileRows(FeatureRows):
     def read_into(self, first: int, out: Array) -> None:
         with opened(self.path) as stream:
             check_mark(self.path, stream, self.mark)
-            stream.seek(self.offset + first * self.shape[1] * self.dtype.itemsize)
+            begin = self.offset + first * self.shape[1] * self.dtype.itemsize
+            stream.seek(begin)
             data, done = out.reshape(-1).view(np.uint8).data, 0
             while done < len(data):
                 count = stream.readinto(data[done:])  # type: ignore[attr-defined]
@@ -97,6 +108,15 @@ class FileRows(FeatureRows):
                         self.path, f"ends before row {last}; it has changed while it was read."
                     )
                 done += count
+            if self.passing:
+                _drop(stream, begin, done)
+
+
+def _drop(stream: BinaryIO, begin: int, size: int) -> None:
+    """Tell the system not to keep a part of a file in memory: it need not find memory for more."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):  # of a file system that takes no advice
+            os.posix_fadvise(stream.fileno(), begin, size, os.POSIX_FADV_DONTNEED)
 
 
 class NpyRows(FileRows):
@@ -108,6 +128,8 @@ class NpyRows(FileRows):
     Parameters
     ----------
     path : str or Path
+    passing : bool
+        As for :class:`FileRows`.
 
     Raises
     ------
@@ -116,19 +138,19 @@ class NpyRows(FileRows):
         another.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, passing: bool = False) -> None:
         path = Path(path)
         with opened(path) as stream:
             mark = mark_of(stream)
             shape, dtype, offset = npy_layout(path, stream)
-        super().__init__(path, shape, dtype, offset, mark)
+        super().__init__(path, shape, dtype, offset, mark, passing=passing)
         if dtype.kind != "f":
             raise InputError(path, f"holds {dtype}; save floating-point numbers.")
 
 
-def npy_rows(path: Path) -> tuple[FeatureRows, str]:
+def npy_rows(path: Path, *, passing: bool = False) -> tuple[FeatureRows, str]:
     """Rows of an npy file in the byte order of this machine, and their type in the file."""
-    return _native(NpyRows(path))
+    return _native(NpyRows(path, passing=passing))
 
 
 def _native(rows: FileRows) -> tuple[FeatureRows, str]:
@@ -138,7 +160,9 @@ def _native(rows: FileRows) -> tuple[FeatureRows, str]:
     return MappedRows(rows, np.asarray, dtype=native), str(native)
 
 
-def safetensors_rows(path: Path, key: str | None = None) -> tuple[FeatureRows, str]:
+def safetensors_rows(
+    path: Path, key: str | None = None, *, passing: bool = False
+) -> tuple[FeatureRows, str]:
     """Rows of a tensor (N, D) of a safetensors file, and their type in the file.
 
     bfloat16 is given as float32, exactly. int8 is given as float32 times the tensor of the same
@@ -151,6 +175,8 @@ def safetensors_rows(path: Path, key: str | None = None) -> tuple[FeatureRows, s
         The file.
     key
         Name of the tensor; by default the only one, scales aside.
+    passing
+        As for :class:`FileRows`.
 
     Raises
     ------
@@ -185,7 +211,8 @@ def safetensors_rows(path: Path, key: str | None = None) -> tuple[FeatureRows, s
             f"its scales as {key + SCALE!r}.",
         )
     offset = begin + int(header[key]["data_offsets"][0])
-    rows = FileRows(path, shapes[key], np.dtype(FLOATS[stored]), offset, mark)
+    dtype = np.dtype(FLOATS[stored])
+    rows = FileRows(path, shapes[key], dtype, offset, mark, passing=passing)
     if stored == "BF16":
         bits, _ = _native(rows)
         return MappedRows(bits, _widened, dtype=np.float32), "bfloat16"

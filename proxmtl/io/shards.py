@@ -15,6 +15,7 @@ from proxmtl.io.parquet_rows import ParquetRows
 from proxmtl.io.row_files import Mark, mark_of, npy_rows, opened, safetensors_rows
 from proxmtl.io.seal import Entry
 from proxmtl.io.tables import read_ids
+from proxmtl.machine import available_memory
 from proxmtl.row_sources import MEMORY, FeatureRows, JoinedRows
 from proxmtl.sources import Source
 from proxmtl.wording import counted
@@ -159,7 +160,12 @@ def open_shards(
             "id_column=). Identifiers may lie beside, such as in "
             f"{ids_sidecar(paths[0]).name}.",
         )
-    shards = [_opened(path, key, id_column, required=id_column_required) for path in paths]
+    free, size = available_memory(), sum(path.stat().st_size for path in paths if path.exists())
+    passing = free is not None and size > free
+    shards = [
+        _opened(path, key, id_column, required=id_column_required, passing=passing)
+        for path in paths
+    ]
     _check_alike(shards)
     _check_memory(shards, memory)
     return Shards(whole, shards, memory)
@@ -207,7 +213,9 @@ def _place(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
-def _opened(path: Path, key: str | None, id_column: str | None, *, required: bool) -> _Shard:
+def _opened(
+    path: Path, key: str | None, id_column: str | None, *, required: bool, passing: bool
+) -> _Shard:
     with opened(path) as stream:
         mark = mark_of(stream)
     check_features(path, Entry(mark.bytes, ""))
@@ -215,9 +223,9 @@ def _opened(path: Path, key: str | None, id_column: str | None, *, required: boo
         table = ParquetRows(path, id_column, required=required)
         shard = _Shard(path, table, str(table.dtype), mark, table.ids, table.names)
     elif path.suffix.lower() == ".npy":
-        shard = _Shard(path, *npy_rows(path), mark)
+        shard = _Shard(path, *npy_rows(path, passing=passing), mark)
     else:
-        shard = _Shard(path, *safetensors_rows(path, key), mark)
+        shard = _Shard(path, *safetensors_rows(path, key, passing=passing), mark)
     return shard if shard.ids is not None else shard._replace(ids=ids_beside(path, len(shard.rows)))
 
 

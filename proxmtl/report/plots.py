@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 
 from proxmtl.report.names import distinct_names
-from proxmtl.report.style import COLORS, INK, MUTED, new_figure
+from proxmtl.report.style import COLORS, INK, MUTED, figure_of, new_figure, on_axes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -24,7 +25,12 @@ ZERO = "#f1f1ee"
 
 
 def plot_latents(
-    S: NDArray[Any], groups: Mapping[str, Sequence[int]], names: Sequence[str], *, title: str = ""
+    S: NDArray[Any],
+    groups: Mapping[str, Sequence[int]],
+    names: Sequence[str],
+    *,
+    title: str = "",
+    ax: Axes | None = None,
 ) -> Figure:
     """Heat map of S with its group blocks: which latent task serves which attributes.
 
@@ -40,17 +46,23 @@ def plot_latents(
         M attribute names.
     title
         Above the figure.
+    ax
+        Axes to draw on, in the style that is in force; by default those of a new figure.
+
+    Returns
+    -------
+    Figure
+        The figure of the axes.
     """
     order, spans = _block_order(groups, S.shape[1])
     strength = np.linalg.norm(S, axis=1)
     live = [int(k) for k in np.argsort(-strength, kind="stable") if strength[k] > 0]
     shown = S[np.ix_(live, order)]
 
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
+    def draw(axes: Axes) -> None:
         axes.set_facecolor(ZERO)
         if live:
-            _draw_heat_map(figure, axes, shown, spans)
+            _draw_heat_map(axes, shown, spans)
         else:
             axes.text(0.5, 0.5, "no live latent task", ha="center", va="center", color=MUTED)
             axes.set(xlim=(0, S.shape[1]), ylim=(1, 0))
@@ -63,10 +75,14 @@ def plot_latents(
             spine.set_visible(False)
         zeros = float(np.mean(S == 0))
         text = f"{len(live)} of {len(S)} latents live · {zeros:.0%} of S exactly zero (grey)"
-        figure.suptitle(f"{title}\n{text}" if title else text, x=0.01, ha="left", fontsize=10)
+        text = f"{title}\n{text}" if title else text
+        if ax is None:
+            axes.get_figure().suptitle(text, x=0.01, ha="left", fontsize=10)
+        else:  # the rest of the figure belongs to the caller; names of groups are above the axes
+            axes.set_title(text, loc="left", fontsize=10, pad=20)
 
     width = 2.4 + 0.3 * max(len(order), 6)
-    return new_figure(min(width, 24), min(2.6 + 0.22 * max(len(live), 4), 16), draw)
+    return on_axes(ax, min(width, 24), min(2.6 + 0.22 * max(len(live), 4), 16), draw)
 
 
 def _block_order(
@@ -114,9 +130,7 @@ def _annotate_block(axes: Any, title: str, middle: float, *, horizontal: bool) -
     )
 
 
-def _draw_heat_map(
-    figure: Figure, axes: Any, shown: NDArray[Any], spans: Sequence[tuple[str, int, int]]
-) -> None:
+def _draw_heat_map(axes: Any, shown: NDArray[Any], spans: Sequence[tuple[str, int, int]]) -> None:
     limit = float(np.abs(shown).max())
     mesh = axes.pcolormesh(
         np.ma.masked_equal(shown, 0.0),
@@ -133,13 +147,16 @@ def _draw_heat_map(
             if 0 < edge < shown.shape[1]:
                 axes.axvline(edge, color=INK, linewidth=1.2)
         _annotate_block(axes, titles[name], (start + stop) / 2, horizontal=True)
-    bar = figure.colorbar(mesh, ax=axes, shrink=0.8, aspect=25, pad=0.015)
+    bar = axes.get_figure().colorbar(mesh, ax=axes, shrink=0.8, aspect=25, pad=0.015)
     bar.outline.set_visible(False)
     bar.set_label("weight in S")
 
 
 def plot_convergence(
-    histories: Mapping[str, Sequence[Mapping[str, float]]], *, title: str = "Convergence"
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    *,
+    title: str = "Convergence",
+    ax: Axes | None = None,
 ) -> Figure:
     """Objective against passes over the data, a panel per model: their objectives differ.
 
@@ -149,12 +166,28 @@ def plot_convergence(
         Model name -> records with ``passes`` and ``objective``.
     title
         Above the figure.
+    ax
+        Axes to draw on, of a single model, in the style that is in force; by default those of a
+        new figure.
+
+    Returns
+    -------
+    Figure
+        The figure of the axes.
+
+    Raises
+    ------
+    ValueError
+        If ``ax`` is given and there are several models.
     """
     known = {name: list(history) for name, history in histories.items() if history}
+    if ax is not None and len(known) > 1:
+        raise ValueError(
+            f"ax: there are histories of {len(known)} models, and each needs axes of its own; "
+            "give one history, or no axes."
+        )
 
-    def draw(figure: Figure) -> None:
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-        panels = figure.subplots(1, max(len(known), 1), squeeze=False)[0]
+    def draw(panels: Any) -> None:
         colors = _cycle(len(known))
         for axes, color, (name, history) in zip(panels, colors, known.items(), strict=False):
             passes = [record["passes"] for record in history]
@@ -166,7 +199,15 @@ def plot_convergence(
                 axes.set_title(name, color=color, fontsize=9.5)
         panels[0].set_ylabel("objective")
 
-    return new_figure(1.2 + 3.2 * max(len(known), 1), 3.2, draw)
+    def draw_all(figure: Figure) -> None:
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        draw(figure.subplots(1, max(len(known), 1), squeeze=False)[0])
+
+    if ax is None:
+        return new_figure(1.2 + 3.2 * max(len(known), 1), 3.2, draw_all)
+    draw([ax])
+    ax.set_title(title)
+    return figure_of(ax)
 
 
 def _scale_objective(axes: Any, values: Sequence[float]) -> None:
@@ -189,6 +230,7 @@ def plot_attribute_scores(
     prevalence: Sequence[float] | None = None,
     metric: str = "average precision",
     title: str = "Scores by attribute",
+    ax: Axes | None = None,
 ) -> Figure:
     """Dot plot of a score for each attribute and model, attributes in the order of their groups.
 
@@ -206,11 +248,17 @@ def plot_attribute_scores(
         Name of the score, for the axis.
     title
         Above the figure.
+    ax
+        Axes to draw on, in the style that is in force; by default those of a new figure.
+
+    Returns
+    -------
+    Figure
+        The figure of the axes.
     """
     order, spans = _block_order(groups, len(names))
 
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
+    def draw(axes: Axes) -> None:
         rows = np.arange(len(order))
         if prevalence is not None:
             chance = np.asarray(prevalence, dtype=float)[order]
@@ -233,6 +281,9 @@ def plot_attribute_scores(
         axes.set(ylim=(len(order) - 0.5, -0.5), xlabel=metric, title=title)
         axes.grid(visible=True, axis="x")
         axes.spines["left"].set_visible(False)
-        figure.legend(loc="outside lower center", ncols=min(len(scores) + 1, 4))
+        if ax is None:
+            axes.get_figure().legend(loc="outside lower center", ncols=min(len(scores) + 1, 4))
+        else:
+            axes.legend()
 
-    return new_figure(7.2, min(1.8 + 0.21 * max(len(order), 5), 20), draw)
+    return on_axes(ax, 7.2, min(1.8 + 0.21 * max(len(order), 5), 20), draw)

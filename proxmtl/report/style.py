@@ -15,7 +15,9 @@ from proxmtl.io import atomic_path
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["COLORS", "INK", "MUTED", "new_figure", "save_figure"]
+    from matplotlib.axes import Axes
+
+__all__ = ["COLORS", "INK", "MUTED", "figure_of", "new_figure", "on_axes", "save_figure"]
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 """Okabe and Ito's palette, distinguishable with the common forms of colour blindness."""
@@ -59,6 +61,34 @@ def new_figure(width: float, height: float, draw: Callable[[Figure], None]) -> F
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
+    return figure
+
+
+def on_axes(axes: Axes | None, width: float, height: float, draw: Callable[[Axes], None]) -> Figure:
+    """Draw on given axes in the style that is in force, or on those of a new figure in ours.
+
+    Parameters
+    ----------
+    axes
+        None for a new figure.
+    width, height
+        Size of a new figure, in inches.
+    draw
+        Called with the axes.
+    """
+    if axes is None:
+        return new_figure(width, height, lambda figure: draw(figure.subplots()))
+    draw(axes)
+    return figure_of(axes)
+
+
+def figure_of(axes: Axes) -> Figure:
+    """Return the figure that axes belong to, also where they are in a part of it (a subfigure)."""
+    figure = axes.get_figure()
+    while not isinstance(figure, Figure):
+        if figure is None:
+            raise ValueError("ax: belongs to no figure.")
+        figure = figure.figure
     return figure
 
 

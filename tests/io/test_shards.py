@@ -1,6 +1,7 @@
 """Shards of every format: rows as in memory, identifiers, and files that are not what they were."""
 
 import json
+import os
 import pickle
 
 import numpy as np
@@ -332,3 +333,32 @@ def test_identifiers_without_their_shard_raise(tmp_path):
     said = r"part-1\.ids\.csv: names 2 rows \(the first is 'a1'\) of a shard that is missing"
     with pytest.raises(InputError, match=said):
         open_shards(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no advice")
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+@pytest.mark.parametrize("free", [1, 1 << 40, None])
+def test_what_does_not_fit_into_memory_is_not_kept_by_the_system(
+    tmp_path, monkeypatch, suffix, free
+):
+    whole = np.arange(60.0, dtype=np.float32).reshape(20, 3)
+    for number, part in enumerate(np.split(whole, 2)):
+        path = tmp_path / f"{number}{suffix}"
+        if suffix == ".npy":
+            np.save(path, part)
+        else:
+            safetensors.numpy.save_file({"x": part}, path)
+    monkeypatch.setattr("proxmtl.io.shards.available_memory", lambda: free)
+    dropped = []
+
+    def advise(_descriptor, begin, size, advice):
+        assert advice == os.POSIX_FADV_DONTNEED
+        dropped.append((begin, size))
+        raise OSError(22, "not on this file system")
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    np.testing.assert_array_equal(open_shards(tmp_path)[5:17], whole[5:17])
+    offset = (tmp_path / f"1{suffix}").stat().st_size - 120
+    assert [(begin - offset, size) for begin, size in dropped] == (
+        [(60, 60), (0, 84)] if free == 1 else []
+    )

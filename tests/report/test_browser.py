@@ -1,33 +1,19 @@
 """The page in a real browser: clicks, both themes, a phone. Skips where there is no browser."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
+from browser import DESKTOP, PHONE, launched, needs_browser
 from report_cases import EVIL, run_of
 
 from proxmtl.report.page import report_page
 from proxmtl.report.runs import Latents
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-BROWSER = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-needs_browser = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium on the path: apt-get install chromium"
-)
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
 
 @pytest.fixture
 def browser():
-    with playwright.sync_playwright() as started:
-        # the sandbox needs a user other than root
-        found = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+    with launched() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture

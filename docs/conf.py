@@ -10,7 +10,7 @@ import proxmtl
 HERE = Path(__file__).parent
 
 project = "proxmtl"
-author = "The proxmtl developers"
+author = project_copyright = "The proxmtl developers"
 release = version = proxmtl.__version__
 
 extensions = [
@@ -25,8 +25,9 @@ extensions = [
 ]
 exclude_patterns = ["gallery/*", "**/README.md", "sg_execution_times.rst"]
 
-myst_enable_extensions = ["deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
+smartquotes = False  # would make dashes of the hyphens of options
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"

@@ -178,7 +178,7 @@ def fit(
         run,
         latent=grouped,
         by_tasks=by_tasks,
-        options=ctx.params,
+        options={**ctx.params, "groups": "auto" if find else None},  # a file counts by its contents
         seconds=checkpoint,
     ) as work:
         chosen = "auto" if find else work.groups

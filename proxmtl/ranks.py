@@ -98,17 +98,18 @@ class Ranks:
         lacking.
         """
         found = self.gathered([int(number) for number in own])
+        told = Told(0) if self.rank else None
         for rank, numbers in enumerate(found):
             if not numbers:
                 raise ValueError(
                     f"{name}: rank {rank} of {self.size} has none; start at most as many processes "
                     f"as there are {name}."
-                )
+                ) from told
         every = sorted(number for numbers in found for number in numbers)
         if every != list(range(len(every))):
             raise ValueError(
                 f"{name}: the ranks have {found}; each number from 0 must be on exactly one."
-            )
+            ) from told
         return found
 
     def place(self, own: int) -> tuple[int, int]:

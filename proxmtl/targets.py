@@ -262,6 +262,8 @@ class Targets(Shown):
     @property
     def n_entries(self) -> int:
         """Length of the first axis of the labels, over all ranks."""
+        if self.tasks is not None and self.task_of is None:  # of other tasks, but the same samples
+            return len(self.labels)
         return int(self.ranks.total(torch.tensor(float(len(self.labels)), dtype=torch.float64)))
 
     def per_task(self, values: Tensor) -> Tensor:

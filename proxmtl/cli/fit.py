@@ -192,7 +192,8 @@ def fit(
         latent=grouped,
         by_tasks=by_tasks,
         images=images,
-        options=ctx.params,
+        # a file of groups counts by its contents
+        options={**ctx.params, "groups": "auto" if find else None},
         seconds=checkpoint,
     ) as work:
         chosen = "auto" if find else work.groups

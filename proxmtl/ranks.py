@@ -29,10 +29,10 @@ class RankError(RuntimeError):
 
 
 class Told(Exception):  # noqa: N818 - a cause, never raised itself
-    """Cause of an error that another rank raises, too, and reports."""
+    """Cause of an error that another rank reports, too."""
 
     def __init__(self, rank: int) -> None:
-        super().__init__(f"raised by rank {rank}")
+        super().__init__(f"reported by rank {rank}")
         self.rank = rank
 
 
@@ -162,8 +162,8 @@ class Ranks:
     def together(self) -> Iterator[None]:
         """Raise on all ranks if the block raises on one; the block must not communicate.
 
-        Ranks on which it does not raise :class:`RankError`. That, and an error which an earlier
-        rank raises in the same words, has the cause :class:`Told`.
+        Ranks on which it does not raise :class:`RankError`. All errors but those of the first rank
+        have the cause :class:`Told`.
         """
         yield
 
@@ -214,8 +214,8 @@ class ProcessRanks(Ranks):
         """Join the processes that torchrun has started, or whose environment names them.
 
         Without torchrun, RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say the same. Under Slurm
-        ``srun`` gives the first two (SLURM_PROCID, SLURM_NTASKS), and the batch script exports the
-        others.
+        ``srun`` gives the first two (SLURM_PROCID, SLURM_STEP_NUM_TASKS), and the batch script
+        exports the others.
 
         Parameters
         ----------
@@ -350,8 +350,11 @@ class ProcessRanks(Ranks):
         own = None if error is None else str(error) or type(error).__name__
         told = self.gathered(own)
         if error is not None:
-            first = told.index(own)
-            raise error from (Told(first) if first < self.rank else error.__cause__)
+            if self.rank:  # the first rank says what any of them raises
+                cause = Told(min(told.index(own), self.rank - 1))
+                cause.__cause__ = error.__cause__
+                raise error from cause
+            raise error
         for rank, message in enumerate(told):
             if message is not None:
                 raise RankError(f"rank {rank}: {message}") from Told(rank)
@@ -381,7 +384,7 @@ def _leave() -> None:
 
 def _named_by_environment() -> tuple[int, int] | None:
     """Number of this process, and number of processes, where a first one is named."""
-    for names in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+    for names in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
         if "MASTER_ADDR" in os.environ and all(name in os.environ for name in names):
             rank, size = (int(os.environ[name]) for name in names)
             return rank, size

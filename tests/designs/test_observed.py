@@ -231,6 +231,11 @@ def test_designs_that_have_no_pairs():
     design = Problem.of(X, signs).design
     with pytest.raises(ValueError, match="are not those of the"):
         Problem(SquaredHinge(), design, Targets.from_labels(Y))
+    assert Problem.of(design, signs).design is design
+    # a task's labels of other samples, as many: their tasks alone do not tell them apart
+    one, other = (stored(np.roll(Y[:, :1], by, axis=0)) for by in (0, 1))
+    with pytest.raises(ValueError, match="are not in the places of the"):
+        Problem.of(Problem.of(X, one).design, other)
     base = SharedDesign(X)
     for rows, tasks, message in (
         ([0, 1], [0], "give one of each"),

@@ -73,7 +73,7 @@ def plot_latents(
         axes.set_ylabel("latent task")
         for spine in axes.spines.values():
             spine.set_visible(False)
-        zeros = float(np.mean(S == 0))
+        zeros = float(np.mean(S == 0)) if S.size else 1.0
         text = f"{len(live)} of {len(S)} latents live · {zeros:.0%} of S exactly zero (grey)"
         text = f"{title}\n{text}" if title else text
         if ax is None:

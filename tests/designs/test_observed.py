@@ -15,6 +15,7 @@ from proxmtl import (
     L21,
     LBFGS,
     Huber,
+    LatentMTL,
     Logistic,
     NewtonCholesky,
     Problem,
@@ -245,3 +246,13 @@ def test_designs_that_have_no_pairs():
     ):
         with pytest.raises(ValueError, match=message):
             ObservedDesign(base, torch.tensor(rows), torch.tensor(tasks), M)
+
+
+def test_the_latent_model_takes_them_as_the_convex_ones_do():
+    X, Y = table(share=0.5)
+    model = LatentMTL()
+    W = torch.randn(D, 2, dtype=torch.float64), torch.randn(2, M, dtype=torch.float64)
+    posed = [model.problem(X, labels) for labels in (Y, stored(Y))]
+    assert posed[1].targets.labels.ndim == 1
+    values = [float(each.objective((*W, torch.zeros(M, dtype=torch.float64)))) for each in posed]
+    assert values[0] == pytest.approx(values[1], rel=1e-12)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from proxmtl.cli import console, unfinished
 from proxmtl.cli.app import app
-from proxmtl.io import Checkpoint, run_folder
+from proxmtl.io import Checkpoint, InputError, run_folder
 from proxmtl.io.run_folder import unfinished_folder
 from proxmtl.io.seal import read_sealed, write_sealed
 from proxmtl.ranks import ALONE
@@ -184,3 +184,16 @@ def test_a_fit_is_told_in_lines_where_there_is_no_terminal(folder, monkeypatch):
     assert "passes a second, at most" in found.output
     searched = CliRunner().invoke(app, ["fit", "x.npy", "-l", "y.csv", "--auto", "-o", "auto"])
     assert re.search(r"Fitting, \d s: cross-validation, fold 2 of 5", searched.output)
+
+
+@pytest.mark.parametrize("name", unfinished.PLACES)
+def test_options_that_change_no_result_do_not_make_it_another_fit(folder, name):
+    def keep(**options):
+        found = unfinished.Unfinished(folder / "run", ALONE)
+        with found.checkpoint(options, [], seconds=0, force=False) as kept:
+            kept.part("solve", {}).save({"x": 1}, {}, 0, 0.0, ALONE)
+
+    keep(**{name: "before"}, tol=0.1)
+    keep(**{name: "after"}, tol=0.1)
+    with pytest.raises(InputError, match="--tol"):
+        keep(**{name: "after"}, tol=0.2)

@@ -83,3 +83,8 @@ def test_the_gallery_shows_its_figures(browser):
     images = page.query_selector_all(".sphx-glr-thumbcontainer img")
     assert len(images) == len(list((DOCS / "gallery").glob("plot_*.py")))
     assert all(image.evaluate("each => each.naturalWidth") > 0 for image in images)
+
+
+@built
+def test_no_markup_is_left_on_the_front_page():
+    assert ":::" not in (SITE / "index.html").read_text(encoding="utf-8")

@@ -47,7 +47,8 @@ def opened(browser, name, size, scheme="light"):
     heard = []
     page.on("pageerror", lambda error: heard.append(f"error: {error}"))
     page.on("console", lambda message: heard.append(message.text))
-    page.goto((SITE / name).as_uri())
+    path, _, query = name.partition("?")
+    page.goto(f"{(SITE / path).as_uri()}?{query}")
     return page, heard
 
 

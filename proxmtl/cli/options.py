@@ -374,8 +374,15 @@ def refuse_ignored(ctx: typer.Context) -> None:
     for rule in _RULES[str(ctx.command.name)]:
         for name in rule.names if rule.holds(ctx.params) else ():
             if name in given:
-                option = ("no-" if ctx.params[name] is False else "") + name.replace("_", "-")
-                raise ValueError(f"--{option}: this is {rule.why}; {rule.advice}.")
+                shown = _shown(ctx.command, name, off=ctx.params[name] is False)
+                raise ValueError(f"{shown}: this is {rule.why}; {rule.advice}.")
+
+
+def _shown(command: Any, name: str, *, off: bool) -> str:
+    """The option of a parameter, as it is given on the line."""
+    parameter = next(each for each in command.params if each.name == name)
+    found: str = (parameter.secondary_opts if off else parameter.opts)[0]
+    return found
 
 
 def chosen_auto(ctx: typer.Context) -> bool:

@@ -61,10 +61,16 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = F
             )
         validate_data(estimator, X=rows, y="no_validation", reset=reset, skip_check_array=True)
         return samples_of(rows)
-    kinds: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+    kinds: dict[str, Any] = {
+        "accept_sparse": "csr",
+        "dtype": [np.float64, np.float32],
+        "ensure_all_finite": False,  # `_check_finite` says where a value is that is not
+    }
     if not is_per_task(X):
         y = None if y is None else "no_validation"
-        return Samples(_canonical(validate_data(estimator, X=X, y=y, reset=reset, **kinds)))
+        found = validate_data(estimator, X=X, y=y, reset=reset, **kinds)
+        _check_finite("X", found)
+        return Samples(_canonical(found))
     for m, part in enumerate(X):
         if not _is_matrix(part):
             raise ValueError(
@@ -92,11 +98,36 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = F
             "one kind."
         )
     parts = [check_array(part, input_name=f"X[{m}]", **kinds) for m, part in enumerate(X)]
+    for m, part in enumerate(parts):
+        _check_finite(f"X[{m}]", part)
     validate_data(estimator, X=X[0], y="no_validation", reset=reset, skip_check_array=True)
     task_of = np.repeat(np.arange(len(parts)), [part.shape[0] for part in parts])
     if n_sparse:
         return Samples(_canonical(sparse.vstack(parts, format="csr")), task_of)
     return Samples(np.concatenate(parts), task_of)
+
+
+def _check_finite(name: str, X: Any) -> None:
+    """Raise ``ValueError`` at the first value of dense or CSR features that is not finite."""
+    values = X.data if sparse.issparse(X) else X
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):  # a value that is not finite makes the sum so
+            return
+    bad = ~np.isfinite(values)  # finite values may overflow the sum, too
+    if not bad.any():
+        return
+    if sparse.issparse(X):
+        place = int(bad.argmax())
+        row, column = int(np.searchsorted(X.indptr, place, side="right")) - 1, X.indices[place]
+        value = values[place]
+    else:
+        row, column = np.unravel_index(bad.argmax(), bad.shape)
+        value = values[row, column]
+    seen = "NaN" if np.isnan(value) else str(value)
+    raise ValueError(
+        f"{name}: not finite ({seen}, first in row {row}, feature column {column}, counted from "
+        "0); drop or impute such samples: only labels may be missing."
+    )
 
 
 def samples_of(rows: FeatureRows) -> Samples:

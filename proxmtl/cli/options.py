@@ -202,6 +202,14 @@ class RunOptions:
         ),
     ] = None
 
+    def check(self) -> None:
+        """Raise if the folder can't become this run, before what is heavy is imported."""
+        from proxmtl.cli.ranks import several
+        from proxmtl.io.run_folder import check_target
+
+        if not several():  # of which the first one looks, and all are told
+            check_target(self.out, force=self.force)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StrengthOptions:

@@ -127,8 +127,9 @@ class SampleOptions:
     features: Annotated[
         Path,
         typer.Argument(
-            help="Features, one row per sample: npy, npz, safetensors or parquet, or a folder of "
-            "shards. fit also takes images: a folder, a .tar archive, or a .csv file of names.",
+            help="fit: images, as a folder, a .tar archive or a .csv file of their names. fit and "
+            "tune: features, one row per sample, as npy, npz, safetensors or parquet, or a folder "
+            "of shards.",
             metavar="FEATURES",
         ),
     ]

@@ -64,13 +64,12 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = F
     kinds: dict[str, Any] = {
         "accept_sparse": "csr",
         "dtype": [np.float64, np.float32],
-        "ensure_all_finite": False,  # `_check_finite` says where a value is that is not
+        "ensure_all_finite": False,  # `_finite` says where a value is that is not
     }
     if not is_per_task(X):
         y = None if y is None else "no_validation"
         found = validate_data(estimator, X=X, y=y, reset=reset, **kinds)
-        _check_finite("X", found)
-        return Samples(_canonical(found))
+        return Samples(_canonical(_finite("X", found)))
     for m, part in enumerate(X):
         if not _is_matrix(part):
             raise ValueError(
@@ -97,9 +96,10 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = F
             f"X: {n_sparse} of its {len(X)} matrices are sparse and the others dense; give "
             "one kind."
         )
-    parts = [check_array(part, input_name=f"X[{m}]", **kinds) for m, part in enumerate(X)]
-    for m, part in enumerate(parts):
-        _check_finite(f"X[{m}]", part)
+    parts = [
+        _finite(f"X[{m}]", check_array(part, input_name=f"X[{m}]", **kinds))
+        for m, part in enumerate(X)
+    ]
     validate_data(estimator, X=X[0], y="no_validation", reset=reset, skip_check_array=True)
     task_of = np.repeat(np.arange(len(parts)), [part.shape[0] for part in parts])
     if n_sparse:
@@ -107,15 +107,15 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = F
     return Samples(np.concatenate(parts), task_of)
 
 
-def _check_finite(name: str, X: Any) -> None:
-    """Raise ``ValueError`` at the first value of dense or CSR features that is not finite."""
+def _finite(name: str, X: Any) -> Any:
+    """Give dense or CSR features; raise ``ValueError`` at the first value that is not finite."""
     values = X.data if sparse.issparse(X) else X
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(values.sum()):  # a value that is not finite makes the sum so
-            return
+            return X
     bad = ~np.isfinite(values)  # finite values may overflow the sum, too
     if not bad.any():
-        return
+        return X
     if sparse.issparse(X):
         place = int(bad.argmax())
         row, column = int(np.searchsorted(X.indptr, place, side="right")) - 1, X.indices[place]

@@ -256,7 +256,9 @@ def test_features_that_are_not_finite_are_named(kind):
     X[17, 4], X[31, 2] = np.nan, -np.inf
     given = {"dense": X, "float32": X.astype(np.float32), "sparse": csr_array(X)}[kind]
     model = pm.LassoClassifier()
-    with pytest.raises(ValueError, match=r"^X: not finite \(NaN, first in row 17, feature column 4"):
+    with pytest.raises(
+        ValueError, match=r"^X: not finite \(NaN, first in row 17, feature column 4"
+    ):
         model.fit(given, Y)
     X[17, 4] = 0.0
     with pytest.raises(ValueError, match=r"^X: not finite \(-inf, first in row 31, .*column 2"):

@@ -112,7 +112,9 @@ def test_the_commands_of_the_page_on_photographs_run_one_after_the_other(users_f
         if "--single-task" in command:
             assert "features of 40 images are there already" in result.stderr
     written = (ROOT / "docs" / "images.md").read_text("utf-8")
-    files = re.findall(r"`([a-z_]+\.[a-z]+)`", written[written.index("| file |") :].split("\n\n")[0])
+    files = re.findall(
+        r"`([a-z_]+\.[a-z]+)`", written[written.index("| file |") :].split("\n\n")[0]
+    )
     assert len(files) == 8
     for name in files:
         assert (users_files / "runs" / "photos" / name).is_file(), name

@@ -28,8 +28,9 @@ from proxmtl.io.beside import check_features, seal_beside
 from proxmtl.io.identity import fingerprint
 from proxmtl.io.outputs import settle_file
 from proxmtl.io.seal import entry_of, read_sealed, write_sealed
+from proxmtl.io.tables import read_ids
 from proxmtl.sources import Source, note_source
-from proxmtl.wording import counted
+from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,6 +82,7 @@ def _features(
         If there is no such network, or images can't be decoded.
     """
     found = _found(images, names, missing_ok=options.skip_corrupt)
+    found, missing = _present(images, found)
     name, weights = options.network, options.weights
     if name is None:
         name = _installed()
@@ -105,7 +107,8 @@ def _features(
     known = _known(path, record) or {}
     same = all(known.get(key) == value for key, value in identity.items())
     if same and _is_whole(path, found.ids, skip=options.skip_corrupt):
-        say_note(f"features of {counted(len(found.ids), 'image')} are there already, in {path}")
+        n_kept = len(np.load(path, mmap_mode="r"))
+        say_note(f"features of {counted(n_kept, 'image')} are there already, in {path}")
     else:
         if not same:
             for stale in (path, ids_sidecar(path), seal_beside(path)):
@@ -124,8 +127,50 @@ def _features(
         source = source_of(images, found)
         write_sealed(record, {**identity, "source": list(source)})
     note_source(source)
-    left_out = len(found.ids) - len(np.load(path, mmap_mode="r"))
-    return path, {**made, "features": str(path), "skipped": left_out}
+    bad = sorted(set(found.ids).difference(read_ids(ids_sidecar(path))))
+    _say_skipped(missing, bad)
+    return path, {**made, "features": str(path), "skipped": len(missing) + len(bad)}
+
+
+def _present(source: Path, found: ImageFiles) -> tuple[ImageFiles, list[str]]:
+    """Images that are there, and the names of those that are missing.
+
+    Raises
+    ------
+    InputError
+        If all are missing.
+    """
+    if isinstance(found.images, TarImages):
+        return found, []
+    pairs = list(zip(found.ids, found.images, strict=True))
+    there = [(name, image) for name, image in pairs if cast("Path", image).is_file()]
+    missing = [name for name, image in pairs if not cast("Path", image).is_file()]
+    if not there:
+        raise InputError(
+            source,
+            f"none of the {counted(len(missing), 'image')} named is there, the first is "
+            f"{missing[0]!r}; is it the right folder?",
+        )
+    return ImageFiles(tuple(name for name, _ in there), [image for _, image in there]), missing
+
+
+def _say_skipped(missing: Sequence[str], bad: Sequence[str]) -> None:
+    """Warn of images that were left out, by name."""
+    parts = [
+        f"{len(names)} {agree(len(names), *why)} ({_listed(names)})"
+        for names, why in (
+            (missing, ("is missing", "are missing")),
+            (bad, ("can't be decoded",) * 2),
+        )
+        if names
+    ]
+    if parts:
+        say_warning(f"{counted(len(missing) + len(bad), 'image')} skipped: {', '.join(parts)}.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def extract_images(
@@ -182,6 +227,8 @@ def extract_images(
                 reasons.append(reason)
             progress(place, total)
     if len(reasons) < 2:  # no image, or this one alone
+        if reasons:
+            failed.add_note("Repair it, or leave it out with --skip-corrupt.")
         raise failed
     shown = " ".join(reasons[:NAMED])
     more = f" And {len(reasons) - NAMED} more." if len(reasons) > NAMED else ""

@@ -137,18 +137,33 @@ def test_one_bad_image_is_named_and_left_out_if_asked(program, photos):
     assert code == 2
     assert "20.png can't be decoded" in err
     assert " of 40 images" not in err
+    assert "Repair it, or leave it out with --skip-corrupt." in err
     (photos / "photos" / "7.png").unlink()
     code, _, err = program(*FIT, *QUICK)
     assert code == 2
     assert "1 of the 40 images named is not in photos, the first is '7.png'" in err
+    assert "or skip them (--skip-corrupt)" in err
+    skipped = "2 images skipped: 1 is missing (7.png), 1 can't be decoded (20.png)."
     code, _, err = program(*FIT, *QUICK, "--skip-corrupt")
     assert code == 0
+    assert skipped in err
     assert "38 rows are used" in err
+    code, _, err = program(*FIT, *QUICK, "--skip-corrupt", "--force")
+    assert code == 0
+    assert "features of 38 images are there already" in err
+    assert skipped in err
     assert config_of(photos / "run")["images"]["skipped"] == 2
     # what was left out is not left out silently the next time
     code, _, err = program(*FIT, *QUICK, "--force")
     assert code == 2
     assert "'7.png'" in err
+
+
+def test_no_image_is_there_to_be_used(program, photos):
+    (photos / "photos.csv").write_text("file,red\nelse/0.png,1\nelse/1.png,0\n")
+    code, _, err = program(*FIT, *QUICK, "--skip-corrupt")
+    assert code == 2
+    assert "none of the 2 images named is there, the first is 'else/0.png'" in err
 
 
 def test_archives_and_lists_of_images(program, photos):

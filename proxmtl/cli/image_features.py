@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,14 +24,17 @@ from proxmtl.cli.console import keeping, say_note, say_warning
 from proxmtl.cli.inputs import check_classes, labels_for, read_groups, torch_device
 from proxmtl.cli.labels_of_test import read_with_test
 from proxmtl.cli.progress import item_progress
+from proxmtl.cli.skipped_images import present_images, say_skipped
 from proxmtl.io import InputError, ids_sidecar
 from proxmtl.io.beside import check_features, seal_beside
 from proxmtl.io.identity import fingerprint
+from proxmtl.io.lock import FileLock
 from proxmtl.io.outputs import settle_file
 from proxmtl.io.seal import entry_of, read_sealed, write_sealed
 from proxmtl.io.tables import read_ids
+from proxmtl.io.temporaries import PREFIX
 from proxmtl.sources import Source, note_source
-from proxmtl.wording import agree, counted
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,7 +86,7 @@ def _features(
         If there is no such network, or images can't be decoded.
     """
     found = _found(images, names, missing_ok=options.skip_corrupt)
-    found, missing = _present(images, found)
+    found, missing = present_images(images, found)
     name, weights = options.network, options.weights
     if name is None:
         name = _installed()
@@ -102,75 +106,75 @@ def _features(
     path = options.features_file or _beside(out)
     with item_progress("Looking at", "images") as progress:
         identity = {**made, "format": FORMAT, "images": _signature(found, progress)}
-    record = path.with_suffix(".source.json")
+    settle_file(path, force=True)
     clear_up(path)
-    known = _known(path, record) or {}
-    same = all(known.get(key) == value for key, value in identity.items())
-    if same and _is_whole(path, found.ids, skip=options.skip_corrupt):
-        n_kept = len(np.load(path, mmap_mode="r"))
-        say_note(f"features of {counted(n_kept, 'image')} are there already, in {path}")
-    else:
-        if not same:
-            for stale in (path, ids_sidecar(path), seal_beside(path)):
-                stale.unlink(missing_ok=True)
-        # first: features without a record would be somebody else's to the next command
-        write_sealed(record, identity)
-        known = {}
-        try:
-            extract_images(found, network, path, options, fit, fresh=True)
-        finally:
-            if not (path.exists() or Path(f"{path}.partial").exists()):
-                record.unlink(missing_ok=True)
-    if "source" in known:
-        source = Source(*known["source"])
-    else:  # of the images as they were used
-        source = source_of(images, found)
-        write_sealed(record, {**identity, "source": list(source)})
+    skip = options.skip_corrupt
+    source = _kept(path, identity, found.ids, skip=skip)
+    if source is None:
+        with _alone(path):  # another process may have made them meanwhile
+            source = _kept(path, identity, found.ids, skip=skip)
+            if source is None:
+                _make(found, network, path, options, identity)
+                source = source_of(images, found)  # of the images as they were used
+                write_sealed(_record(path), {**identity, "source": list(source)})
     note_source(source)
     bad = sorted(set(found.ids).difference(read_ids(ids_sidecar(path))))
-    _say_skipped(missing, bad)
+    say_skipped(missing, bad)
     return path, {**made, "features": str(path), "skipped": len(missing) + len(bad)}
 
 
-def _present(source: Path, found: ImageFiles) -> tuple[ImageFiles, list[str]]:
-    """Images that are there, and the names of those that are missing.
-
-    Raises
-    ------
-    InputError
-        If all are missing.
-    """
-    if isinstance(found.images, TarImages):
-        return found, []
-    pairs = list(zip(found.ids, found.images, strict=True))
-    there = [(name, image) for name, image in pairs if cast("Path", image).is_file()]
-    missing = [name for name, image in pairs if not cast("Path", image).is_file()]
-    if not there:
-        raise InputError(
-            source,
-            f"none of the {counted(len(missing), 'image')} named is there, the first is "
-            f"{missing[0]!r}; is it the right folder?",
-        )
-    return ImageFiles(tuple(name for name, _ in there), [image for _, image in there]), missing
+def _record(path: Path) -> Path:
+    """What the features of a file were made of, sealed."""
+    return path.with_suffix(".source.json")
 
 
-def _say_skipped(missing: Sequence[str], bad: Sequence[str]) -> None:
-    """Warn of images that were left out, by name."""
-    parts = [
-        f"{len(names)} {agree(len(names), *why)} ({_listed(names)})"
-        for names, why in (
-            (missing, ("is missing", "are missing")),
-            (bad, ("can't be decoded",) * 2),
-        )
-        if names
-    ]
-    if parts:
-        say_warning(f"{counted(len(missing) + len(bad), 'image')} skipped: {', '.join(parts)}.")
+def _kept(path: Path, identity: dict[str, Any], ids: Sequence[str], *, skip: bool) -> Source | None:
+    """Hash of the images whose features are there; None if they are others, or not complete."""
+    known = _known(path) or {}
+    same = "source" in known and all(known.get(key) == value for key, value in identity.items())
+    if not (same and _is_whole(path, ids, skip=skip)):
+        return None
+    n_kept = len(np.load(path, mmap_mode="r"))
+    say_note(f"features of {counted(n_kept, 'image')} are there already, in {path}")
+    return Source(*known["source"])
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other fits from replacing the features or their record."""
+    lock = FileLock(
+        path.with_name(f"{PREFIX}{path.name}.lock"),
+        "another fit is making these features; wait for it, or give another file as --features.",
+        shown=path,
+    )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make(
+    found: ImageFiles,
+    network: FeatureNetwork,
+    path: Path,
+    options: ImageOptions,
+    identity: dict[str, Any],
+) -> None:
+    """Extract features in place of those of other images or of another network."""
+    known, record = _known(path) or {}, _record(path)
+    same = all(known.get(key) == value for key, value in identity.items())
+    if same and _is_whole(path, found.ids, skip=options.skip_corrupt):
+        return  # a process that was killed then had yet to complete the record
+    if not same:
+        for stale in (path, ids_sidecar(path), seal_beside(path)):
+            stale.unlink(missing_ok=True)
+    # first: features without a record would be somebody else's to the next command
+    write_sealed(record, identity)
+    try:
+        extract_images(found, network, path, options, identity["fit"], fresh=True)
+    finally:
+        if not (path.exists() or Path(f"{path}.partial").exists()):
+            record.unlink(missing_ok=True)
 
 
 def extract_images(
@@ -353,7 +357,7 @@ def source_of(source: Path, found: ImageFiles) -> Source:
     return Source(str(folder), n_bytes, lines.hexdigest())
 
 
-def _known(path: Path, record: Path) -> dict[str, Any] | None:
+def _known(path: Path) -> dict[str, Any] | None:
     """Record of features that are there; None if there are none.
 
     Raises
@@ -361,7 +365,7 @@ def _known(path: Path, record: Path) -> dict[str, Any] | None:
     InputError
         If the file is there without a record, and so is none that may be replaced.
     """
-    settle_file(path, force=True)
+    record = _record(path)
     if not record.is_file():
         if path.exists():
             raise InputError(

@@ -268,16 +268,3 @@ def test_features_that_are_not_finite_are_named(kind):
 def test_finite_features_may_have_an_infinite_sum():
     X = np.full((40, 2), 1e308)
     assert checked(pm.LassoClassifier(), X, reset=True).X is X
-
-
-@pytest.mark.parametrize("kind", [pm.LassoClassifier, pm.L21Classifier, pm.GroupLassoClassifier])
-def test_a_strength_that_sets_all_to_zero_is_named_with_the_critical_one(kind):
-    X = np.random.default_rng(0).standard_normal((60, 5))
-    Y = X[:, :2] > 0
-    critical = kind().pose(X, Y)[0].critical_strength()
-    with pytest.warns(UserWarning, match=f"strength=3 is not below .* {critical:.4g};"):
-        assert not kind(strength=3).fit(X, Y).coef_.any()
-    # no warning, which would be an error here: a little below it, one is not zero
-    assert kind(strength=0.9 * critical, tol=1e-8).fit(X, Y).coef_.any()
-    # nor where no strength is to blame
-    assert not kind(strength=3).fit(np.ones((60, 5)), Y).coef_.any()

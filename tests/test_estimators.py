@@ -49,7 +49,6 @@ PRECISE = {
 # saying so is right as well.
 @pytest.mark.filterwarnings("ignore:(LatentMTL|GOMTL)Classifier. The model collapsed:UserWarning")
 @pytest.mark.filterwarnings("ignore:(LatentMTL|GOMTL)Classifier. W = 0 is lower:UserWarning")
-@pytest.mark.filterwarnings("ignore:.*Classifier. all coefficients are zero, because:UserWarning")
 @parametrize_with_checks(ALL)
 def test_scikit_learn_contract(estimator, check):
     if check.func.__name__.startswith("check_sample_weight_equivalence"):

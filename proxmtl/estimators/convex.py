@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,13 +17,12 @@ from proxmtl.estimators.standardize import Standardization
 from proxmtl.estimators.watch import Watch
 from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
-from proxmtl.regularizers import Regularizer, UnsupportedError
+from proxmtl.regularizers import Regularizer
 from proxmtl.result import Result
 from proxmtl.solvers import LBFGS, CoordinateNewton, NewtonCholesky
 from proxmtl.solvers.choice import solver_for
 from proxmtl.stopping import MaxPasses, RelativeGap
 from proxmtl.targets import Reduction
-from proxmtl.wording import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,21 +128,6 @@ class ConvexModel(LinearModel):
         penalty = self._penalty(Problem(loss, design, targets), weights)
         return problem.with_regularizers(penalty), spent
 
-    def _warn_of_zero(self, problem: Problem) -> None:
-        """Warn that the strength is why all coefficients are zero, if it is."""
-        strength = getattr(self._given, self.strength_name, None)
-        if strength is None:
-            return
-        with contextlib.suppress(UnsupportedError):  # of a ridge, which makes nothing exactly zero
-            critical = problem.critical_strength()
-            if critical > 0:  # otherwise all are zero at any strength
-                warn(
-                    f"{type(self).__name__}: all coefficients are zero, because "
-                    f"{self.strength_name}={strength:g} is not below the critical strength of "
-                    f"these data, {critical:.4g}; give a smaller one.",
-                    UserWarning,
-                )
-
     def _solve(
         self, X: Samples, labels: EncodedLabels, watch: Watch, *, warm: bool
     ) -> tuple[Array, Array]:
@@ -157,8 +140,6 @@ class ConvexModel(LinearModel):
         self.result_ = replace(result, state=None, passes=result.passes + spent)  # type: ignore[arg-type]
         self._warn_of(self.result_)
         coef, intercept = problem.design.split(self.result_.solution)
-        if not coef.any():
-            self._warn_of_zero(problem)
         if intercept is None:
             intercept = coef.new_zeros(coef.shape[1])
         return coef.numpy(), intercept.numpy()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from proxmtl.cli.image_options import IMAGE_OPTIONS, given_options, holds_images
+from proxmtl.cli.option_names import option_of
 from proxmtl.cli.option_values import latents_of, strength_of, threshold_of
 
 if TYPE_CHECKING:
@@ -383,15 +384,8 @@ def refuse_ignored(ctx: typer.Context) -> None:
     for rule in _RULES[str(ctx.command.name)]:
         for name in rule.names if rule.holds(ctx.params) else ():
             if name in given:
-                shown = _shown(ctx.command, name, off=ctx.params[name] is False)
+                shown = option_of(ctx.command, name, off=ctx.params[name] is False)
                 raise ValueError(f"{shown}: this is {rule.why}; {rule.advice}.")
-
-
-def _shown(command: Any, name: str, *, off: bool) -> str:
-    """The option of a parameter, as it is given on the line."""
-    parameter = next(each for each in command.params if each.name == name)
-    found: str = (parameter.secondary_opts if off else parameter.opts)[0]
-    return found
 
 
 def chosen_auto(ctx: typer.Context) -> bool:

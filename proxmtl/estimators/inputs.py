@@ -118,10 +118,10 @@ def _finite(name: str, X: Any) -> Any:
         return X
     if sparse.issparse(X):
         place = int(bad.argmax())
-        row, column = int(np.searchsorted(X.indptr, place, side="right")) - 1, X.indices[place]
+        row, column = int(np.searchsorted(X.indptr, place, side="right")) - 1, int(X.indices[place])
         value = values[place]
     else:
-        row, column = np.unravel_index(bad.argmax(), bad.shape)
+        row, column = map(int, np.unravel_index(bad.argmax(), bad.shape))
         value = values[row, column]
     seen = "NaN" if np.isnan(value) else str(value)
     raise ValueError(

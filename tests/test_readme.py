@@ -28,14 +28,19 @@ def _run(page, **names):
 README = _blocks(ROOT / "README.md")
 
 
-COMMANDS = [
-    shlex.split(line, comments=True)[1:]
-    for block in re.findall(
-        r"^```console\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
-    for line in block.splitlines()
-    if line.startswith("proxmtl ")
-]
+def _commands(page):
+    """Commands of a page, as lists of words."""
+    return [
+        shlex.split(line, comments=True)[1:]
+        for block in re.findall(
+            r"^```console\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+        )
+        for line in block.splitlines()
+        if line.startswith("proxmtl ")
+    ]
+
+
+COMMANDS = _commands(ROOT / "README.md")
 LONG = {"demo", "train"}
 """Commands that take long whatever they are given; `tests/cli` runs them on less."""
 
@@ -92,6 +97,27 @@ def test_the_commands_of_the_readme_run_one_after_the_other(users_files):
     for page in ("runs/photos/report.html", "runs/features/report.html", "both.html"):
         assert (users_files / page).read_text("utf-8").startswith("<!DOCTYPE html>")
     assert len((users_files / "predictions.csv").read_text().splitlines()) > 3
+
+
+@pytest.mark.timeout(900)  # as above
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_commands_of_the_page_on_photographs_run_one_after_the_other(users_files):
+    from proxmtl.cli.app import app
+
+    commands = _commands(ROOT / "docs" / "images.md")
+    assert {command[0] for command in commands} == {"fit", "compare", "predict", "evaluate"}
+    for command in commands:
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, (command, result.stderr)
+        if "--single-task" in command:
+            assert "features of 40 images are there already" in result.stderr
+    written = (ROOT / "docs" / "images.md").read_text("utf-8")
+    files = re.findall(
+        r"`([a-z_]+\.[a-z]+)`", written[written.index("| file |") :].split("\n\n")[0]
+    )
+    assert len(files) == 8
+    for name in files:
+        assert (users_files / "runs" / "photos" / name).is_file(), name
 
 
 def test_the_engine_page_runs_from_top_to_bottom():

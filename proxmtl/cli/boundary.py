@@ -24,7 +24,7 @@ from proxmtl.cli.crash import write_log
 from proxmtl.cli.missing import missing_package
 from proxmtl.cli.option_names import in_options, running, say_what_was_given
 from proxmtl.cli.ranks import check_command, first, speaks
-from proxmtl.cli.request import requesting
+from proxmtl.cli.request import requesting, say_which_file
 from proxmtl.cli.signals import SIGNAL_EXIT, received
 from proxmtl.machine import describe_os_error, is_lack_of_memory, memory_asked_for
 
@@ -109,6 +109,7 @@ class ReportingCommand(TyperCommand):
             return super().parse_args(ctx, args)
         except Exception as error:
             say_what_was_given(error, given)
+            say_which_file(ctx, error)
             raise
 
     def invoke(self, ctx: Any) -> Any:

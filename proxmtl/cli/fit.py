@@ -148,6 +148,7 @@ def fit(
     """
     auto = ctx.params["auto"] = options.chosen_auto(ctx)
     options.refuse_ignored(ctx)
+    run.check()
 
     from proxmtl.cli.console import fit_progress, make_console
     from proxmtl.cli.fitting import fitting

@@ -9,8 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from proxmtl.label_arrays import by_task
 from proxmtl.losses import Loss, without_weights
-from proxmtl.numerics import PIECE_ELEMENTS, by_task, row_blocks
+from proxmtl.numerics import PIECE_ELEMENTS, row_blocks
 from proxmtl.ranks import ALONE, Ranks
 from proxmtl.targets import Targets
 

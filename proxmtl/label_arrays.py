@@ -16,6 +16,7 @@ from proxmtl.arrays import Array, as_float_tensor
 
 __all__ = [
     "SparseLabels",
+    "by_task",
     "check_observed",
     "class_factors",
     "is_sparse",
@@ -252,6 +253,13 @@ def read_classes(
     if sample_weight is not None:
         weights = weights * sample_weights(sample_weight, weights[:, None], None, like)[:, 0]
     return torch.nn.functional.one_hot(index.to(torch.int64), n_classes).to(given), weights
+
+
+def by_task(values: Tensor, task_of: Tensor, n_tasks: int) -> Tensor:
+    """Sums of values (n,) of tasks that lie one after another, (M,)."""
+    # index_add_ adds one by one: in float32 the sum would stall at 2**24 samples of weight 1
+    sums = values.new_zeros(n_tasks, dtype=torch.float64)
+    return sums.index_add_(0, task_of, values.to(torch.float64)).to(values.dtype)
 
 
 def check_observed(counts: Tensor) -> None:

@@ -22,7 +22,6 @@ __all__ = [
     "FAR",
     "ROUNDING",
     "Moments",
-    "by_task",
     "column_moments",
     "dot",
     "nearest_unit",
@@ -299,10 +298,3 @@ def nearest_unit(magnitude: float, dtype: torch.dtype) -> float:
         return 1.0
     limit = int(-0.4 * math.log2(torch.finfo(dtype).tiny))
     return 2.0 ** min(max(round(math.log2(magnitude)), -limit), limit)
-
-
-def by_task(values: Tensor, task_of: Tensor, n_tasks: int) -> Tensor:
-    """Sums of values (n,) of tasks that lie one after another, (M,)."""
-    # index_add_ adds one by one: in float32 the sum would stall at 2**24 samples of weight 1
-    sums = values.new_zeros(n_tasks, dtype=torch.float64)
-    return sums.index_add_(0, task_of, values.to(torch.float64)).to(values.dtype)

@@ -12,6 +12,7 @@ from torch import Tensor
 from proxmtl.arrays import Array
 from proxmtl.label_arrays import (
     SparseLabels,
+    by_task,
     check_observed,
     class_factors,
     is_sparse,
@@ -21,7 +22,6 @@ from proxmtl.label_arrays import (
     task_weights,
 )
 from proxmtl.label_coding import check_coding, check_zeros
-from proxmtl.numerics import by_task
 from proxmtl.ranks import ALONE, Ranks
 from proxmtl.shown import Shown
 

@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "targets": {"arrays", "label_arrays", "label_coding", "ranks", "shown"},
     "losses": GROUND | {"ranks", "targets"},
     "regularizers": GROUND,
-    "data_term": {"losses", "numerics", "ranks", "targets"},
+    "data_term": {"label_arrays", "losses", "numerics", "ranks", "targets"},
     "designs": GROUND | {"arrays", "data_term", "ranks", "targets"},
     "state": set(),
     "result": {"shown", "state"},

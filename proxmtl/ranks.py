@@ -244,13 +244,17 @@ class ProcessRanks(Ranks):
         if device is None:
             device = "cuda" if backend == "nccl" else "cpu"
         if not dist.is_initialized():
+            # not in every build of torch
+            from torch.distributed.distributed_c10d import PrefixStore  # noqa: PLC0415
+            from torch.distributed.rendezvous import rendezvous  # noqa: PLC0415
+
             # torchrun's own variables are read by torch, which knows more of them
             rank, size = (-1, -1) if launched or named is None else named
             try:
                 timeout = timedelta(minutes=minutes)
-                store, rank, size = next(dist.rendezvous("env://", rank, size, timeout=timeout))
+                store, rank, size = next(rendezvous("env://", rank, size, timeout=timeout))
                 store.set_timeout(timeout)
-                store = dist.PrefixStore(attempt(), store)
+                store = PrefixStore(attempt(), store)
                 dist.init_process_group(
                     backend, timeout=timeout, store=store, rank=rank, world_size=size
                 )

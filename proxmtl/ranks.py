@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from proxmtl.launch import attempt, named_by_environment
 
 __all__ = ["ALONE", "ProcessRanks", "RankError", "Ranks", "Told", "joined"]
 
@@ -237,17 +238,25 @@ class ProcessRanks(Ranks):
             If the other processes do not join in time.
         """
         launched = dist.is_available() and dist.is_torchelastic_launched()
-        named = _named_by_environment()
+        named = named_by_environment()
         if not launched and named is None:
             return ALONE
         if device is None:
             device = "cuda" if backend == "nccl" else "cpu"
         if not dist.is_initialized():
+            # not in every build of torch
+            from torch.distributed.distributed_c10d import PrefixStore  # noqa: PLC0415
+            from torch.distributed.rendezvous import rendezvous  # noqa: PLC0415
+
             # torchrun's own variables are read by torch, which knows more of them
             rank, size = (-1, -1) if launched or named is None else named
             try:
+                timeout = timedelta(minutes=minutes)
+                store, rank, size = next(rendezvous("env://", rank, size, timeout=timeout))
+                store.set_timeout(timeout)
+                store = PrefixStore(attempt(), store)
                 dist.init_process_group(
-                    backend, timeout=timedelta(minutes=minutes), rank=rank, world_size=size
+                    backend, timeout=timeout, store=store, rank=rank, world_size=size
                 )
                 atexit.register(_leave)
             except (RuntimeError, ValueError) as error:
@@ -380,15 +389,6 @@ def _leave() -> None:
     """End the group before the interpreter: its threads would abort the process."""
     if joined():
         dist.destroy_process_group()
-
-
-def _named_by_environment() -> tuple[int, int] | None:
-    """Number of this process, and number of processes, where a first one is named."""
-    for names in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
-        if "MASTER_ADDR" in os.environ and all(name in os.environ for name in names):
-            rank, size = (int(os.environ[name]) for name in names)
-            return rank, size
-    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -188,7 +188,8 @@ def _shows_itself(error: Exception) -> bool:
 def _stop(error: BaseException) -> None:
     number: int = received() or getattr(error, "number", None) or signal.SIGINT
     by = f" by {signal.Signals(number).name}" if number != signal.SIGINT else ""
-    _say("bold", f"Stopped{by}.", _notes(error))
+    if first():  # torchrun and srun pass a signal on to all ranks
+        _say("bold", f"Stopped{by}.", _notes(error))
     raise typer.Exit(SIGNAL_EXIT + number) from error
 
 

@@ -282,6 +282,7 @@ def strike(failure: Failure, folder: Path, whole: Outcome, draw: random.Random) 
         while not (workers := run.workers()) and run.process.poll() is None:
             time.sleep(0.01)  # it is only starting
         row: Outcome = {"moment": round(moment / whole["seconds"], 2)}
+        victim = None
         if workers:
             victim = draw.choice(workers)
             others = [pid for pid in workers if pid != victim]
@@ -290,7 +291,7 @@ def strike(failure: Failure, folder: Path, whole: Outcome, draw: random.Random) 
             while paused == 0 and any(map(_alive, others)) and time.monotonic() < struck + PATIENCE:
                 time.sleep(0.02)
             row["others ended after"] = round(time.monotonic() - struck, 2) if others else None
-        if failure.act is _hang:  # as a person would, or a queue at its limit
+        if failure.act is _hang and victim is not None:  # as a person would, or a queue's limit
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
         row["hung"] = not run.ended()

@@ -75,7 +75,7 @@ def say_which_file(ctx: Any, error: Any) -> None:
     path, found = ctx.meta.get(_FILE, (None, {}))
     name = getattr(getattr(error, "param", None), "name", None)
     message = getattr(error, "message", None)
-    if name not in found or not isinstance(message, str):
+    if name is None or name not in found or not isinstance(message, str):
         return
     source = ctx.get_parameter_source(name)
     if source is not None and source.name == "DEFAULT_MAP":  # and not of the line, which wins

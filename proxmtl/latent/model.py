@@ -173,8 +173,8 @@ class LatentMTL:
         """
         design = X if isinstance(X, Design) else self._design(X)
         if is_sparse(Y):
-            Y = SparseLabels.of(Y)
-            design = observed_design(design, Y)
+            Y = pairs = SparseLabels.of(Y)  # type: ignore[assignment]
+            design = observed_design(design, pairs)
         targets = self._targets(design, Y, sample_weight)
         return LatentProblem(
             self.loss,

@@ -59,7 +59,7 @@ fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz $(FUZZ) --record
 
 reliability: $(READY)
-	$(BIN)/python bench/reliability.py
+	$(BIN)/python -m bench.solvers.reliability
 
 lint: $(READY)
 	$(BIN)/ruff check $(CODE)

@@ -19,9 +19,9 @@ from proxmtl.io import write_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-DOCS = HERE.parent / "docs"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results"
+DOCS = ROOT / "docs"
 Only = Annotated[str, typer.Option(help="Settings whose name contains this.")]
 Draws = Annotated[int, typer.Option(help="Draws of each setting.", min=1)]
 Threads = Annotated[int, typer.Option(help="Threads of the BLAS.", min=1)]

@@ -83,7 +83,7 @@ def plot_histories(
     against: Sequence[tuple[str, str]] = (("passes", "passes over the data"),),
     level: tuple[float, str] | None = None,
 ) -> Path:
-    """Write ``docs/<name>.svg``: the objective of each run against the given columns."""
+    """Write ``docs/benchmarks/<name>.svg``: the objective of each run against the given columns."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -101,7 +101,7 @@ def plot_histories(
     axes[0][0].legend(frameon=False)
     figure.suptitle(title)
     figure.tight_layout()
-    path = DOCS / f"{name}.svg"
+    path = DOCS / "benchmarks" / f"{name}.svg"
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return path

@@ -1,6 +1,7 @@
 """Configuration of the documentation, which ``make docs`` builds with warnings as errors."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,7 @@ def write_commands(_app: object) -> None:
 def name_pages(_app: object, _page: str, source: list[str]) -> None:
     """Let links to files beside README lead to their pages here."""
     for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"):
-        source[0] = source[0].replace(f"(../{name}.md", f"({name.lower()}.md")
+        source[0] = re.sub(rf"(\((?:\.\./)*)\.\./{name}\.md", rf"\1{name.lower()}.md", source[0])
 
 
 def setup(app: object) -> None:

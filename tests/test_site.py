@@ -74,13 +74,15 @@ def test_the_search_finds_a_page(browser):
     found = {
         each.get_attribute("href").split("?")[0] for each in page.query_selector_all(".search a")
     }
-    assert "overlapping_groups.html" in {link.split("#")[0] for link in found}
+    assert "how_to/overlapping_groups.html" in {link.split("#")[0] for link in found}
     assert not [each for each in heard if not each.endswith("favicon.ico")]
 
 
 @built
 @needs_browser
-@pytest.mark.parametrize("name", ["index.html", "which_estimator.html", "mathematics.html"])
+@pytest.mark.parametrize(
+    "name", ["index.html", "explanation/which_estimator.html", "explanation/mathematics.html"]
+)
 def test_pages_fit_a_phone_and_have_two_themes(browser, name, tmp_path):
     colors = {}
     for scheme in ("light", "dark"):

@@ -7,7 +7,7 @@ Variants of the models of ``pays.py`` on the same draws, each with one part chan
 chosen by the same folds. All attributes share, but in the variants that say otherwise.
 *Shuffled* groups have the sizes of the true ones and other members. Starts are compared at the
 strength that the variant with one group chose. What is finished is kept in
-``bench/results/ablation.json``; the table that is printed stands in docs/sharing.md.
+``bench/results/ablation.json``; the table that is printed stands in docs/how_to/sharing.md.
 """
 
 from __future__ import annotations

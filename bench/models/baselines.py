@@ -4,7 +4,7 @@
 
 Random splits with the given number of training images, the rest to test on. The strength is chosen
 among five by mean AP on a quarter of the training part; the test part is used once, by the refitted
-winner. Writes bench/results/baselines_digits.json and prints the table of docs/baselines.md.
+winner. Writes bench/results/baselines_digits.json and prints the table of docs/how_to/baselines.md.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def main(
     l1_strength: Annotated[float, typer.Option(help="the paper's gamma")] = 1e-4,
     frobenius_strength: Annotated[float, typer.Option(help="the paper's lambda")] = 3.0,
 ) -> None:
-    """Run all, write bench/results/clothing_convergence.json and docs/clothing_convergence.svg."""
+    """Run all; write results/clothing_convergence.json and its plot in docs/benchmarks."""
     data = load_clothing(data_root() / "clothing_attributes")
     X = features_of(backbone).astype(np.float64)
     X = torch.from_numpy(((X - X.mean(0)) / X.std(0).clip(1e-12)).astype(np.float32))

@@ -6,7 +6,7 @@ For each seed: two digits are set aside, the others split; strength and learning
 are chosen by mean AP on a fifth of the training images (their known labels), both models trained
 again on all training images, and scored on the test images and, zero-shot, on the two digits. One
 JSON line a run, each of them saved in bench/results/cnn_digits.json once it is done; runs that it
-has of the same settings are kept. Read in docs/training.md.
+has of the same settings are kept. Read in docs/how_to/training.md.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ training rows, and with the same number of folds, the models choose their streng
 cross-validation: scikit-learn's ``LogisticRegressionCV`` for each attribute alone, ours alone, with
 a shared part, and with latent tasks. Ours at default strengths, with either, are not tuned.
 The test rows are scored once. What is finished is kept in
-``bench/results/pays.json`` and not run again. The table that is printed stands in docs/sharing.md.
+``bench/results/pays.json`` and not run again. The table that is printed stands in
+docs/how_to/sharing.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ As ``pays.py``, with real targets: scikit-learn's ``RidgeCV`` for each task alon
 rows, and ours alone, with a shared part, and with latent tasks. The score is the explained
 variance of the rows kept apart: one minus the squared errors over those of each task's mean in
 training, both summed over all tasks. What is finished is kept in
-``bench/results/pays_regression.json``; the table that is printed stands in docs/sharing.md.
+``bench/results/pays_regression.json``; the table that is printed stands in docs/how_to/sharing.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rows of the tables in docs/results.md, each with its own search of nine candidates.
+"""Rows of the tables in docs/benchmarks/results.md, each with its own search of nine candidates.
 
 Hyperparameters are chosen by mean AP on a validation quarter of the training part; the test part
 is used once, by the refitted winner. W = L S depends on the strengths only through

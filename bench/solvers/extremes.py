@@ -1,4 +1,4 @@
-"""What estimators and kernels do with extreme data: the table of docs/reliability.md.
+"""What estimators and kernels do with extreme data: the table of docs/reference/reliability.md.
 
 Runs every estimator and every kernel backend that works here on the cases that the tests share
 (``tests/extreme_cases.py``, ``tests/extreme_kernels.py``), and records the outcomes in

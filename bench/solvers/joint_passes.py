@@ -8,7 +8,7 @@ residual is the relative KKT residual, looked at every ten iterations, and at ea
 "descent" is PANOC with refactoring, the part that "auto" begins with, to the end.
 Seconds are of the process, those of the start and of looking included: the least of some runs, in
 each of which the algorithms take turns. Writes bench/results/joint_passes.json and prints the rows
-of the table in docs/results.md.
+of the table in docs/benchmarks/results.md.
 """
 
 from __future__ import annotations

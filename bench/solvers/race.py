@@ -6,7 +6,7 @@
 Relative suboptimality is against the best objective that any contender reached in the same race.
 Processor time of one thread. Peers that are not installed are left out. Writes
 bench/results/engine.json, cases that were not run now are kept, and prints the table of
-docs/results.md.
+docs/benchmarks/results.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write ``docs/reliability.md`` from what was measured.
+"""Write ``docs/reference/reliability.md`` from what was measured.
 
 Each part comes from a file of ``bench/results`` that its own command writes: faults
 (``make faults``), fuzzing (``make fuzz``), numeric extremes, and mutants (``make mutants``).
@@ -31,7 +31,7 @@ tests found. Written by `make reliability`; the figures come from the files
   checkpoint is written, a fit of `tune --trials`, 256 images of `extract`, and of `fit` what was
   done a minute before (`--checkpoint`). The same command goes on from there, to the same result to
   the last bit on one machine and with one number of threads; so does
-  [`torchrun --max-restarts`](several_processes.md#when-a-rank-fails).
+  [`torchrun --max-restarts`](../how_to/several_processes.md#when-a-rank-fails).
 - **A result appears whole or not at all.** What it replaces stays until it is there. What a process
   that was killed has left is removed by the next one.
 - **Ctrl-C, SIGTERM and SIGHUP** end a command with exit code 130, 143 or 129 and a line that says
@@ -43,7 +43,7 @@ tests found. Written by `make reliability`; the figures come from the files
   searches, unfinished features and pixel caches carry checksums. A file of yours that has none is
   taken as it is, as long as it is a whole file of its format.
 - **A file from elsewhere runs no code**, and asks for no more memory or time than the
-  [limits](../SECURITY.md) allow.
+  [limits](../../SECURITY.md) allow.
 """
 
 FAULTS = """\
@@ -99,10 +99,10 @@ EXTREMES = """\
 ## Numeric extremes
 
 `python -m bench.solvers.extremes` fits every estimator, with and without standardised features, and
-calls every kernel in every backend that works on the machine, on data at the ends of the floating-point
-numbers and on degenerate data. Warnings of NumPy count as errors. The cases are those of
-`tests/estimators/test_extremes.py` and `tests/kernels/test_extreme_cases.py`; the kernels and the
-penalties are tested further by `tests/kernels/test_extremes.py` and
+calls every kernel in every backend that works on the machine, on data at the ends of the
+floating-point numbers and on degenerate data. Warnings of NumPy count as errors. The cases are
+those of `tests/estimators/test_extremes.py` and `tests/kernels/test_extreme_cases.py`; the kernels
+and the penalties are tested further by `tests/kernels/test_extremes.py` and
 `tests/regularizers/test_extremes.py`.
 
 *Right*, for an estimator: parameters and scores are finite; the objective is not above that of
@@ -122,7 +122,7 @@ written down as such, or a gap in the tests: the figure is that after such gaps 
 """
 
 
-def main(out: Path = DOCS / "reliability.md") -> None:
+def main(out: Path = DOCS / "reference" / "reliability.md") -> None:
     """Write the page."""
     parts = [
         INTRODUCTION,

@@ -147,7 +147,7 @@ def _state(path: Any) -> tuple[int, ...] | None:
 
 
 class ReportingGroup(TyperGroup):
-    """Commands whose errors and warnings are sentences; see ``docs/cli.md`` for the exit codes.
+    """Commands whose errors and warnings are sentences; docs/reference/cli.md has the exit codes.
 
     With ``proxmtl --debug`` the traceback is shown instead.
     """

@@ -72,7 +72,7 @@ class LatentMTL:
     algorithm : "auto", "gram", "panoc", "palm" or "paper"
         ``"paper"`` is Algorithm 1. ``"panoc"`` and ``"palm"`` minimise over both factors jointly.
         ``"gram"`` converges in the fewest passes (some tens to a residual of 1e-6) by Gram matrices
-        of each task's samples; for up to some hundreds of dense features (see docs/results.md).
+        of each task's samples; for up to some hundreds of dense features.
         ``"auto"`` is PANOC with refactoring (which periodically replaces the factors by cheaper
         ones with the same W, without a pass over the data); it switches to ``"gram"`` after as many
         operations as that is predicted to take.

@@ -36,7 +36,7 @@ def test_arguments_come_from_a_file_too(program, files):
 
 
 def test_the_example_of_the_docs_runs_as_it_is_printed(program, files):
-    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text("utf-8")
     example = re.search(
         r"^```toml\n(# options.toml, for: proxmtl ([^\n]*)\n[^`]*)```", text, re.MULTILINE
     )

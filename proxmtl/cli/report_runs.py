@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from proxmtl.cli.held_out import HELD_OUT_FILE, parse_held_out
+from proxmtl.cli.predictions import parse_predictions
 from proxmtl.cli.run import group_columns, named_groups, solve_lines, summary_lines
 from proxmtl.documents import parse_json
 from proxmtl.io import InputError, read_model_kind
+from proxmtl.io.names import (
+    CONFIG_FILE,
+    HISTORY_FILE,
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    name_of_earlier_version,
+)
 from proxmtl.io.seal import read_manifest
 from proxmtl.report.runs import Latents, ReportedRun
 
@@ -61,9 +68,17 @@ def read_run(folder: Path, name: str, commands: Mapping[str, Any]) -> ReportedRu
     """Read a run folder; raises as `read_runs`."""
     kind = read_model_kind(folder)
     files = _Files(read_manifest(folder))
-    config = files.document("config.json") or {}
+    earlier = name_of_earlier_version(files.manifest.entries)
+    if earlier is not None:
+        raise InputError(
+            folder,
+            f"an earlier version of proxmtl wrote this run ({earlier}), and this version makes no "
+            f"report of it; {_CURE}.",
+        )
+    config = files.document(CONFIG_FILE) or {}
     maker = commands.get(str(config.get("command")))
-    known = _of_training(folder) if kind == "AttributeCNN" else _of_fit(folder, maker)
+    trained = kind == "AttributeCNN"
+    known = _of_training(folder) if trained else _of_fit(folder, maker)
     names = known["names"]
     if not known["groups"]:  # those that serve the tables alone
         place = {name: column for column, name in enumerate(names)}
@@ -72,7 +87,7 @@ def read_run(folder: Path, name: str, commands: Mapping[str, Any]) -> ReportedRu
     summary = files.document("metrics.json") or {}
     metrics = {
         model: part.droplevel(0)
-        for model, part in files.by_model("metrics.csv", "attribute", names).items()
+        for model, part in files.by_model(METRICS_FILE, "attribute", names).items()
     }
     return ReportedRun(
         name=name,
@@ -82,11 +97,11 @@ def read_run(folder: Path, name: str, commands: Mapping[str, Any]) -> ReportedRu
         scored_on=str(summary.get("scored_on", "")),
         held_out_metrics="training" not in str(summary.get("scored_on", "")),
         metrics=metrics,
-        histories=files.by_model("history.csv", "record"),
-        epochs=_epochs(folder) if kind == "AttributeCNN" else None,
+        histories={} if trained else files.by_model(HISTORY_FILE, "record"),
+        epochs=_epochs(folder) if trained else None,
         sharing=files.by_attribute("sharing.csv", names),
         search=files.table("candidates.csv", "trials.csv"),
-        held_out=files.parsed(HELD_OUT_FILE, lambda content: parse_held_out(content, names)),
+        held_out=files.parsed(PREDICTIONS_FILE, lambda content: parse_predictions(content, names)),
         **known,
     )
 
@@ -199,7 +214,7 @@ def _of_training(folder: Path) -> dict[str, Any]:
 
 def _epochs(folder: Path) -> pd.DataFrame | None:
     """Figures by epoch: they change while a training goes on, and are in no manifest."""
-    path = folder / "scalars.csv"
+    path = folder / HISTORY_FILE
     if not path.is_file():
         return None
     try:

@@ -351,7 +351,7 @@ def _warnings(page: _Page) -> list[str]:
     if page.left_out:
         found.append(
             f"The page shows the first {len(page.names)} attributes and leaves out "
-            f"{page.left_out}; metrics.csv has all of them."
+            f"{page.left_out}; metrics_by_attribute.csv has all of them."
         )
     return found
 

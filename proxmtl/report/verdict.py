@@ -193,7 +193,7 @@ def run_warnings(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> list[str]:
             "expect on new ones. Score others with proxmtl evaluate, or fit with a hold-out."
         )
     if not run.metrics:
-        found.append("The folder has no metrics.csv: the model could not be scored.")
+        found.append("The folder has no metrics_by_attribute.csv: the model could not be scored.")
     for table in tables[:1]:
         without = [str(name) for name in table.index[~np.isfinite(table["ap"])]]
         if without:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from proxmtl.cli.pictures import images_of
 from proxmtl.cli.predictions import parse_predictions
 from proxmtl.cli.run import group_columns, named_groups, solve_lines, summary_lines
 from proxmtl.documents import parse_json
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from proxmtl.io.seal import Manifest
 
 __all__ = ["read_runs"]
@@ -33,7 +36,9 @@ __all__ = ["read_runs"]
 _CURE = "run again the command that wrote it"
 
 
-def read_runs(folders: Sequence[Path], commands: Mapping[str, Any]) -> list[ReportedRun]:
+def read_runs(
+    folders: Sequence[Path], commands: Mapping[str, Any], *, pictures: bool = False
+) -> list[ReportedRun]:
     """Read run folders, each under a name of its own.
 
     Parameters
@@ -42,6 +47,8 @@ def read_runs(folders: Sequence[Path], commands: Mapping[str, Any]) -> list[Repo
         Of ``fit``, ``tune``, ``train`` and ``demo``.
     commands
         The commands by name: advice of a solver names the options of the one that made a run.
+    pictures
+        Whether images are looked for, of runs that were made of some.
 
     Raises
     ------
@@ -49,7 +56,7 @@ def read_runs(folders: Sequence[Path], commands: Mapping[str, Any]) -> list[Repo
         If a folder is no run, or a file in it is not as it was written.
     """
     return [
-        read_run(folder, name, commands)
+        read_run(folder, name, commands, pictures=pictures)
         for folder, name in zip(folders, _names(folders), strict=True)
     ]
 
@@ -64,7 +71,9 @@ def _names(folders: Sequence[Path]) -> list[str]:
     raise AssertionError("paths that differ are told apart by all their parts")
 
 
-def read_run(folder: Path, name: str, commands: Mapping[str, Any]) -> ReportedRun:
+def read_run(
+    folder: Path, name: str, commands: Mapping[str, Any], *, pictures: bool = False
+) -> ReportedRun:
     """Read a run folder; raises as `read_runs`."""
     kind = read_model_kind(folder)
     files = _Files(read_manifest(folder))
@@ -102,6 +111,7 @@ def read_run(folder: Path, name: str, commands: Mapping[str, Any]) -> ReportedRu
         sharing=files.by_attribute("sharing.csv", names),
         search=files.table("candidates.csv", "trials.csv"),
         held_out=files.parsed(PREDICTIONS_FILE, lambda content: parse_predictions(content, names)),
+        pictures=images_of(config) if pictures else None,
         **known,
     )
 
@@ -178,7 +188,6 @@ def _of_fit(folder: Path, maker: Any) -> dict[str, Any]:
     latents = None
     if hasattr(model, "S_"):
         latents = Latents(np.asarray(model.S_, float), np.linalg.norm(model.L_, axis=0))
-    coefficients = np.asarray(model.coef_)
     thresholds = getattr(model, "thresholds_", None)
     return {
         "names": list(run.names),
@@ -186,7 +195,7 @@ def _of_fit(folder: Path, maker: Any) -> dict[str, Any]:
         "lines": {key: str(value) for key, value in summary_lines(report, maker).items()},
         "report": report,
         "latents": latents,
-        "dead": [name for name, w in zip(run.names, coefficients, strict=True) if not w.any()],
+        "dead": _without_weights(run.names, np.asarray(model.coef_)),
         "thresholds": None if thresholds is None else np.asarray(thresholds, float),
     }
 
@@ -209,7 +218,13 @@ def _of_training(folder: Path) -> dict[str, Any]:
         "lines": solve_lines(solve),
         "report": solve,
         "latents": latents,
+        "dead": _without_weights(trained.names, trained.coef.T.numpy()),
     }
+
+
+def _without_weights(names: Sequence[str], coefficients: NDArray[Any]) -> list[str]:
+    """Attributes all of whose coefficients, (M, D), are zero."""
+    return [name for name, row in zip(names, coefficients, strict=True) if not row.any()]
 
 
 def _epochs(folder: Path) -> pd.DataFrame | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -64,11 +64,41 @@ def _quality(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> str:
 
 
 def _of_sharing(report: pd.DataFrame) -> str:
-    shares, clear = int(report["shared"].sum()), len(clear_gains(report))
-    if not shares:
+    shared, clear = report[report["shared"].astype(bool)], clear_gains(report)
+    if not len(shared):
         return "Each attribute is as good or better on its own, so nothing is shared."
-    gain = f"a clear gain for {clear}" if clear else "no clear gain"
-    return f"Sharing was chosen for {_of(shares, len(report))}, with {gain}."
+    if not clear:
+        return (
+            f"Sharing was chosen for {_of(len(shared), len(report))}, but no gain of it is clear."
+        )
+    found = _by_labels(shared)
+    most = ", most where labels are few" if found is not None and found.few > found.others else ""
+    gain = f"{points(_mean(report.loc[clear, 'gain']))} points of average precision"
+    return (
+        f"Sharing clearly helps {_of(len(clear), len(report))}{most}: {gain}"
+        f"{agree(len(clear), '', ' on average')}."
+    )
+
+
+class _ByLabels(NamedTuple):
+    """Mean gains of the attributes with few positive labels to fit on, and of the others."""
+
+    few: float
+    others: float
+    count: int
+    """Attributes with few."""
+    cut: float
+    """Most positive labels of these."""
+
+
+def _by_labels(shared: pd.DataFrame) -> _ByLabels | None:
+    """Gains by numbers of positive labels; None where all attributes have as many."""
+    gain, positives = shared["gain"].to_numpy(float), shared["positives"].to_numpy(float)
+    cut = float(np.median(positives))
+    few = positives <= cut
+    if few.all():
+        return None
+    return _ByLabels(_mean(gain[few]), _mean(gain[~few]), int(few.sum()), cut)
 
 
 def verdict(run: ReportedRun, models: Sequence[Model], tables: Sequence[pd.DataFrame]) -> list[str]:
@@ -124,16 +154,13 @@ def _sharing(report: pd.DataFrame) -> list[str]:
             for name, row in best.iterrows()
         )
         found.append(f"Largest clear gains, with standard errors: {', '.join(each)}.")
-    positives = shared["positives"].to_numpy(float)
-    cut = float(np.median(positives))
-    few = positives <= cut
-    if few.any() and not few.all():
-        with_few, others = _mean(gain[few]), _mean(gain[~few])
-        more = "More" if with_few > others else "No more"
+    split = _by_labels(shared)
+    if split is not None:
+        more = "More" if split.few > split.others else "No more"
         found.append(
-            f"{more} is gained where labels are few: {points(with_few)} points for the "
-            f"{counted(int(few.sum()), 'attribute')} with at most {cut:g} positive labels, "
-            f"{points(others)} for the others."
+            f"{more} is gained where labels are few: {points(split.few)} points for the "
+            f"{counted(split.count, 'attribute')} with at most {split.cut:g} positive labels, "
+            f"{points(split.others)} for the others."
         )
     return found
 

@@ -161,8 +161,9 @@ def test_another_table_that_was_sealed_is_an_error(program, files, name, text):
 def test_a_run_of_an_earlier_version_is_an_error(program, files):
     (files / "run" / "metrics_by_attribute.csv").rename(files / "run" / "metrics.csv")
     seal_folder(files / "run")
-    for command in ("report", "compare"):
-        code, _, err = program(command, "run")
+    (files / "other").mkdir()
+    for command in (("report", "run"), ("compare", "run", "other")):
+        code, _, err = program(*command)
         assert code == 2
         assert "run: an earlier version of proxmtl wrote this run (metrics.csv)" in err
 

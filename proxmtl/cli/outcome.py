@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import expit
 
-from proxmtl.cli.console import shown_path
+from proxmtl.cli.console import say_warning, shown_path
 from proxmtl.cli.inputs import scores_of
 from proxmtl.cli.predictions import predictions_text, split_text
 from proxmtl.cli.ranks import first
@@ -28,10 +28,12 @@ from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
 from proxmtl.io.names import METRICS_FILE, PREDICTIONS_FILE, SPLIT_FILE
 from proxmtl.report.tables import figures_table, group_table
+from proxmtl.report.verdict import without_weights
+from proxmtl.result import Status
 from proxmtl.row_sources import FeatureRows, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -54,6 +56,8 @@ class Outcome(NamedTuple):
     report: dict[str, Any]
     sharing: str | None = None
     """What a model that chose whether to share found."""
+    zero: str | None = None
+    """Which attributes have no weights, and what to do."""
 
 
 def write_fitted(
@@ -147,7 +151,7 @@ def write_fitted(
             "fitted_rows.npy",
             lambda: write_fitted_rows(folder, _rows(data.X, train), names),
         )
-    return Outcome(means, on, report, _sharing(model))
+    return Outcome(means, on, report, _sharing(model), _zero(model, data.names, config))
 
 
 def _probabilities(model: LinearModel, scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -171,12 +175,23 @@ def _sharing(model: LinearModel) -> str | None:
     return None if chosen is None else sharing_line(chosen, getattr(model, "report_", None))
 
 
+def _zero(model: LinearModel, names: Sequence[str], config: Mapping[str, Any]) -> str | None:
+    """Which attributes have no weights; None where none is such, or the solver says so itself."""
+    dead = [name for name, row in zip(names, model.coef_, strict=True) if not row.any()]
+    if not dead or model.result_.status is Status.COLLAPSED:
+        return None
+    chosen = hasattr(model, "sharing_") or "search" in config
+    return without_weights(dead, len(names), chosen=chosen)
+
+
 def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:
     """Print the scores, the solver's report and where the run is."""
     if outcome.means is not None:
         console.print(group_table(outcome.means, title=f"Scores on {outcome.on}"))
     found = {} if outcome.sharing is None else {"sharing": outcome.sharing}
     console.print(figures_table({**summary_lines(outcome.report), **found}))
+    if outcome.zero is not None:
+        say_warning(outcome.zero)
     console.print(f"\nrun folder -> {shown_path(out)}")
 
 

@@ -159,10 +159,15 @@ def sharing_line(sharing: NDArray[np.bool_], report: pd.DataFrame | None) -> str
 
 def solve_lines(solve: Mapping[str, Any]) -> dict[str, str]:
     """The last solve of a training as lines for people; figures that its head lacks are None."""
-    forms = {"status": "{}", "passes": "{:g}", "relative_kkt": "{:.2g}", "relative_gap": "{:.2g}"}
+    forms = {
+        "status": ("status", "{}"),
+        "passes": ("passes", "{:g}"),
+        "relative_kkt": ("relative residual", "{:.2g}"),
+        "relative_gap": ("relative gap", "{:.2g}"),
+    }
     return {
-        f"last solve, {name.replace('_', ' ')}": form.format(solve[name])
-        for name, form in forms.items()
+        f"last solve, {called}": form.format(solve[name])
+        for name, (called, form) in forms.items()
         if solve.get(name) is not None
     }
 

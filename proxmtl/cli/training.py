@@ -143,7 +143,8 @@ class Request:
         asked, papers = self.strengths.parameters(), self.strengths.papers()
         shared, own = asked["shared_strength"], asked["own_strength"]
         model = LatentMTL(
-            groups=groups or (None if papers else Groups.single(n_tasks)),
+            # attributes in no group are a group each, as for fit
+            groups=_covering(groups) or (None if papers else Groups.single(n_tasks)),
             n_latents=given.n_latents,
             **papers,
             loss=loss,
@@ -166,6 +167,10 @@ class Request:
         if augment == "krizhevsky":
             return Krizhevsky(self.network_side, flips=flips)
         raise ValueError(f"augment: got {augment!r}; use 'crops', 'krizhevsky' or 'none'.")
+
+
+def _covering(groups: Groups | None) -> Groups | None:
+    return None if groups is None else groups.covering()
 
 
 def run_training(

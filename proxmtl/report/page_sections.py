@@ -182,6 +182,8 @@ def _convergence(page: Page) -> None:
                 if column not in history:
                     continue
                 points = history[["passes", column]].dropna().to_numpy(float)
+                if len(points) < 2:  # no curve
+                    continue
                 final = certificate.get(key)
                 ends = None
                 if alone and final is not None and passes is not None:
@@ -215,8 +217,15 @@ def _epochs(page: Page, run: ReportedRun) -> list[Figure]:
         points = table[["epoch", column]].dropna()
         if len(points) > 1:
             curve = list(zip(points["epoch"], points[column], strict=True))
-            chart = curve_chart({run.name: curve}, x_title="epoch", y_title=title)
-            found.append(page.figure(page.called(run, f"{title} by epoch"), "", chart))
+            chart = curve_chart(
+                {run.name: curve},
+                x_title="epoch",
+                y_title=title,
+                returned={run.name: curve[-1]},
+                percent=column in ("ap", "accuracy"),
+            )
+            caption = "The ring is the epoch of the model."
+            found.append(page.figure(page.called(run, f"{title} by epoch"), caption, chart))
     return found
 
 

@@ -247,8 +247,16 @@ def write_run(
         groups=given_groups(model),
         names=model.label_names_ or [f"attribute {i}" for i in range(len(model.coef_))],
         metrics=metrics,
+        scored_on=str(summary["scored_on"]),
         histories=histories,
+        returned=_returned(summary.get("fit")) if len(histories) == 1 else None,
     )
+
+
+def _returned(report: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    """Passes and objective of the point that a solver returned."""
+    objective = None if report is None else report["certificate"]["objective"]
+    return None if report is None or objective is None else (report["passes"], objective)
 
 
 def write_figures(
@@ -259,7 +267,9 @@ def write_figures(
     groups: Groups | None,
     names: Sequence[str],
     metrics: Mapping[str, pd.DataFrame],
+    scored_on: str,
     histories: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
+    returned: tuple[float, float] | None = None,
 ) -> None:
     """Draw the figures of a run: ``latents.png``, ``convergence.png``, ``attributes.png``.
 
@@ -278,15 +288,20 @@ def write_figures(
         title = "Latent tasks of the attributes (S)"
         draw("latents.png", lambda: plot_latents(S, columns, names, title=title))
     if histories is not None:
-        draw("convergence.png", lambda: plot_convergence(histories))
+        ends = None if returned is None else dict.fromkeys(histories, returned)
+        draw("convergence.png", lambda: plot_convergence(histories, returned=ends))
     if metrics:
+        first = next(iter(metrics.values()))
+        positives = (first["prevalence"] * first["n_observed"]).fillna(0).round().astype(int)
+        means = ", ".join(f"{100 * table['ap'].mean():.1f} %" for table in metrics.values())
         draw(
             "attributes.png",
             lambda: plot_attribute_scores(
                 {name: table["ap"].tolist() for name, table in metrics.items()},
                 columns,
-                names,
-                prevalence=next(iter(metrics.values()))["prevalence"].tolist(),
-                title="Average precision by attribute",
+                [f"{name} ({count})" for name, count in zip(names, positives, strict=True)],
+                prevalence=first["prevalence"].tolist(),
+                metric="average precision (in brackets: positive labels)",
+                title=f"On {scored_on}: mean {means}",
             ),
         )

@@ -102,6 +102,7 @@ def write_trained(
         groups=groups,
         names=names,
         metrics=metrics,
+        scored_on=str(summary["scored_on"]),
     )
     missing = {"missing": parts.missing} if parts.missing else {}
     write_json(folder / CONFIG_FILE, recorded({**config, **missing}))

@@ -196,8 +196,8 @@ def _scores(model: Model, table: pd.DataFrame, on: str, *, named: bool) -> str:
         f"{printable(model.label)}: on {on or 'the scored samples'} the mean AP of "
         f"{counted(scored, 'attribute')} is {percent(_mean(table['ap']))} "
         f"(chance {percent(_chance(table))}), the mean AUC {percent(_mean(table['auc']))} and the "
-        f"accuracy {percent(_mean(table['accuracy']))}, where always giving the more frequent answer is right for "
-        f"{percent(_mean(table['majority']))}.{behind}"
+        f"accuracy {percent(_mean(table['accuracy']))}, where always giving the more frequent "
+        f"answer is right for {percent(_mean(table['majority']))}.{behind}"
     )
 
 

@@ -13,8 +13,9 @@ import pytest
 from report_cases import EVIL, NAMES, run_of, sharing_of
 
 from proxmtl.report import page as page_module
+from proxmtl.report.comparison import compare_models
 from proxmtl.report.page import LARGEST_PAGE, report_page
-from proxmtl.report.runs import Latents
+from proxmtl.report.runs import Latents, models_of
 from proxmtl.report.verdict import comparison_sentence, headline, run_warnings
 
 
@@ -314,8 +315,8 @@ def test_many_attributes_and_long_names_stay_within_the_limit(monkeypatch):
 
 def test_a_comparison_without_intervals_says_none():
     pair = [replace(run_of(name), held_out=None) for name in "ab"]
-    models = page_module.models_of(pair)
-    found = comparison_sentence(page_module.compare_models(*models))
+    models = models_of(pair)
+    found = comparison_sentence(compare_models(*models))
     assert found == (
         "b against a: +0.0 points of mean AP; "
         "ahead for 0 and behind for 0 of 4 attributes in common."

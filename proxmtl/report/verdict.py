@@ -92,7 +92,7 @@ class _ByLabels(NamedTuple):
 
     few: float
     others: float
-    count: int
+    n_few: int
     """Attributes with few."""
     cut: float
     """Most positive labels of these."""
@@ -166,7 +166,7 @@ def _sharing(report: pd.DataFrame) -> list[str]:
         more = "More" if split.few > split.others else "No more"
         found.append(
             f"{more} is gained where labels are few: {points(split.few)} points for the "
-            f"{counted(split.count, 'attribute')} with at most {split.cut:g} positive labels, "
+            f"{counted(split.n_few, 'attribute')} with at most {split.cut:g} positive labels, "
             f"{points(split.others)} for the others."
         )
     return found

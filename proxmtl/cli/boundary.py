@@ -24,7 +24,7 @@ from proxmtl.cli.crash import write_log
 from proxmtl.cli.missing import missing_package
 from proxmtl.cli.option_names import in_options, running, say_what_was_given
 from proxmtl.cli.ranks import check_command, first, speaks
-from proxmtl.cli.request import requesting, say_which_file
+from proxmtl.cli.request import note_options_of_file, requesting, say_which_file
 from proxmtl.cli.signals import SIGNAL_EXIT, received
 from proxmtl.machine import describe_os_error, is_lack_of_memory, memory_asked_for
 
@@ -121,6 +121,7 @@ class ReportingCommand(TyperCommand):
             with running(self), requesting(ctx):
                 return super().invoke(ctx)
         except BaseException as end:
+            note_options_of_file(ctx, end)
             stopped = isinstance(end, KeyboardInterrupt) or received() is not None
             if stopped and not getattr(end, "__notes__", None):
                 end.add_note(_what_there_is(out, before))

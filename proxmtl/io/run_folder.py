@@ -166,12 +166,12 @@ def finish_replacement(folder: Path) -> None:
     flush_folder(folder)
 
 
-def remove_run(folder: Path) -> None:
-    """Remove the files of the run in a folder, the manifest last; others are left alone.
+def remove_run(folder: Path, *, but: str | None = None) -> None:
+    """Remove the files of the run in a folder, the manifest last; others, and `but`, stay.
 
     Whoever is killed in between leaves the manifest, by which the rest can be removed.
     """
-    for file in (DESCRIPTION_FILE, *sorted(_files_of_run(folder)), MANIFEST_FILE):
+    for file in (DESCRIPTION_FILE, *sorted(_files_of_run(folder) - {but}), MANIFEST_FILE):
         (folder / file).unlink(missing_ok=True)
 
 

@@ -51,7 +51,7 @@ __all__ = ["Trainer"]
 
 FAR = 1e6  # of features, in units of their deviations at the start: the networks have diverged
 UNSOLVED = "nothing is solved yet; call run or advance first."
-logger = logging.getLogger("proxmtl")
+logger = logging.getLogger(__name__)
 
 
 class DivergenceError(ValueError):

@@ -19,7 +19,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
-from proxmtl.cli.console import make_console, say_warning
+from proxmtl.cli.console import logged_warnings, make_console, say_warning
 from proxmtl.cli.crash import write_log
 from proxmtl.cli.missing import missing_package
 from proxmtl.cli.option_names import in_options, running, say_what_was_given
@@ -156,7 +156,7 @@ class ReportingGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), logged_warnings():
                 warnings.showwarning = say_warning
                 return super().invoke(ctx)
         except (typer.Exit, typer.Abort) as end:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_unfinished", "claimed", "naming_settings"]
 
-logger = logging.getLogger("proxmtl")
+logger = logging.getLogger(__name__)
 
 LOCK = "lock"
 NEVER_ANOTHER = ("cache", "epochs", "workers")

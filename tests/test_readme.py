@@ -106,12 +106,14 @@ def test_the_commands_of_the_page_on_photographs_run_one_after_the_other(users_f
     from proxmtl.cli.app import app
 
     commands = _commands(ROOT / "docs" / "how_to" / "images.md")
-    assert {command[0] for command in commands} == {"fit", "compare", "predict", "evaluate"}
+    names = {command[0] for command in commands}
+    assert names == {"fit", "compare", "report", "predict", "evaluate"}
     for command in commands:
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, (command, result.stderr)
         if "--single-task" in command:
             assert "features of 40 images are there already" in result.stderr
+    assert "<img " in (users_files / "comparison.html").read_text("utf-8")
     written = (ROOT / "docs" / "how_to" / "images.md").read_text("utf-8")
     files = re.findall(
         r"`([a-z_]+\.[a-z]+)`", written[written.index("| file |") :].split("\n\n")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,7 +108,6 @@ def read_run(
         held_out_metrics="training" not in str(summary.get("scored_on", "")),
         metrics=metrics,
         histories={} if trained else files.by_model(HISTORY_FILE, "record"),
-        epochs=_epochs(folder) if trained else None,
         sharing=files.by_attribute("sharing.csv", names),
         search=files.table("candidates.csv", "trials.csv"),
         held_out=files.parsed(PREDICTIONS_FILE, lambda content: parse_predictions(content, names)),
@@ -219,6 +219,7 @@ def _of_training(folder: Path) -> dict[str, Any]:
         "report": solve,
         "latents": latents,
         "dead": _without_weights(trained.names, trained.coef.T.numpy()),
+        "epochs": _epochs(folder, trained.description.get("epochs", math.inf)),
     }
 
 
@@ -227,12 +228,16 @@ def _without_weights(names: Sequence[str], coefficients: NDArray[Any]) -> list[s
     return [name for name, row in zip(names, coefficients, strict=True) if not row.any()]
 
 
-def _epochs(folder: Path) -> pd.DataFrame | None:
-    """Figures by epoch: they change while a training goes on, and are in no manifest."""
+def _epochs(folder: Path, last: float) -> pd.DataFrame | None:
+    """Figures by epoch, up to that of the model: a run that is being prolonged has more.
+
+    They change while a training goes on, and are in no manifest.
+    """
     path = folder / HISTORY_FILE
     if not path.is_file():
         return None
     try:
-        return pd.read_csv(path)
-    except ValueError as error:
+        table = pd.read_csv(path)
+        return table[table["epoch"] <= last]
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(path, f"is no table of epochs ({error}); {_CURE}.") from error

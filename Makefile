@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 CODE   := proxmtl kernels backbones bench tests
 
 .PHONY: demo test test-deep test-isa test-extras test-trunks matrix dist coverage faults fuzz mutants reliability \
-	lint types docs bench env clean
+	lint types docs bench bench-peers env clean
 .DEFAULT_GOAL := test
 
 env: $(READY)
@@ -104,6 +104,20 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m pytest bench --benchmark-only -n 0
+
+# Against the field's solvers, in an environment that adds them to the packages of this one; goes on
+# where it was. PEERS='--minutes 5 b1-lasso-0.1'
+bench-peers: build/peers/.ready
+	build/peers/bin/python -m bench.solvers.peers $(PEERS)
+
+build/peers/.ready: $(READY) requirements/peers.txt
+	rm -rf build/peers
+	$(BIN)/python -m venv build/peers
+	build/peers/bin/python -c 'import site, sys; from pathlib import Path; \
+		(Path(site.getsitepackages()[0]) / "dev.pth").write_text(f"import site; site.addsitedir({sys.argv[1]!r})\n")' \
+		"$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
+	build/peers/bin/python -m pip install --disable-pip-version-check --progress-bar off -q --no-deps -r requirements/peers.txt
+	touch $@
 
 clean:
 	rm -rf build $(VENV) *.egg-info

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from proxmtl.problem import Problem
 from proxmtl.result import Result
 from proxmtl.solvers.base import Callback, Solver
 from proxmtl.solvers.checkpoints import Kept, Store, resumed
-from proxmtl.solvers.choice import solver_for
+from proxmtl.solvers.choice import choose
 from proxmtl.solvers.loop import run
 from proxmtl.state import State
 from proxmtl.stopping import MaxIterations, RelativeGap, RelativeKKT, Stop
@@ -23,7 +25,7 @@ __all__ = ["minimize"]
 @torch.no_grad()
 def minimize(
     problem: Problem,
-    solver: Solver[Problem, Any, Tensor] | None = None,
+    solver: Solver[Problem, Any, Tensor] | Literal["auto"] | None = "auto",
     x0: Tensor | None = None,
     stop: Stop | None = None,
     *,
@@ -38,11 +40,14 @@ def minimize(
     Parameters
     ----------
     problem : Problem
-    solver : Solver, optional
-        Default: the solver expected to be fastest. For a loss plus a ridge on shared features that
-        is :class:`LBFGS`, or :class:`NewtonCholesky` if labels or features are few; for an L1
-        penalty on sparse features :class:`CoordinateNewton`, where numba can compile it; for all
-        other problems (other penalties, features of each task) :class:`FISTA`.
+    solver : Solver or "auto"
+        "auto", or None: the solver expected to be fastest; ``result.solver_reason`` says why. For a
+        loss plus a ridge on shared features that is :class:`LBFGS`, or :class:`NewtonCholesky` if
+        labels or features are few; for an L1 penalty on sparse features :class:`CoordinateNewton`,
+        where numba can compile it, and on dense features of a single task, more than labels and too
+        large for caches, :class:`ProxNewton`; for penalties that are not convex :class:`MFISTA`;
+        for all other problems (other penalties, features of each task) :class:`FISTA`. A run that
+        is resumed goes on with the solver that began it.
     x0 : Tensor, optional
         Starting point, in the shape of the parameter; default zero. Not modified.
     stop : Stop, optional
@@ -78,7 +83,8 @@ def minimize(
     if not hasattr(problem, "certificate"):
         seen = type(problem).__name__
         raise ValueError(f"problem: got a {seen}; make one by Problem.of(X, Y, penalties).")
-    _check("solver", solver, Solver, "FISTA()")
+    named = None if isinstance(solver, str) and solver == "auto" else solver
+    _check("solver", named, Solver, 'FISTA(), or "auto"')
     _check("stop", stop, Stop, "MaxIterations(100)")
     start = problem.zeros() if x0 is None else as_float_tensor("x0", x0).to(problem.design.dtype)
     problem.check_point(start)
@@ -86,26 +92,29 @@ def minimize(
         raise ValueError(f"tol: got {tol!r}; it must be > 0.")
     if max_iter is not None and not max_iter >= 1:
         raise ValueError(f"max_iter: got {max_iter!r}; it must be at least 1.")
-    tolerance = 0.0
-    if stop is None:
-        tolerance = 1e-6 if tol is None else tol
-        accuracy = (RelativeGap if problem.has_gap else RelativeKKT)(tolerance)
-        stop = accuracy | MaxIterations(2000 if max_iter is None else max_iter)
-    elif tol is not None or max_iter is not None:
+    if stop is not None and (tol is not None or max_iter is not None):
         raise ValueError("tol, max_iter: are those of the default rule; put them into stop.")
-    if solver is None:
-        solver = solver_for(problem, tolerance=tolerance, most=stop.most_passes, state=state)
-    kept = Kept.of(checkpoint, solver, problem.data, problem.regularizers)
-    return run(
+    tolerance = (1e-6 if tol is None else tol) if stop is None else 0.0
+    every, reason = 10, ""
+    if named is None:
+        most = math.inf if stop is None else stop.most_passes
+        chosen = choose(problem, tolerance=tolerance, most=most, state=state)
+        named, reason, every = chosen.solver, chosen.reason, chosen.every
+    if stop is None:
+        accuracy = (RelativeGap if problem.has_gap else RelativeKKT)(tolerance, every=every)
+        stop = accuracy | MaxIterations(2000 if max_iter is None else max_iter)
+    kept = Kept.of(checkpoint, named, problem.data, problem.regularizers)
+    result = run(
         problem,
-        solver,
+        named,
         start,
         stop,
         state=state,
-        snapshot=resumed(kept, solver, state),
+        snapshot=resumed(kept, named, state),
         callback=callback,
         keeper=kept,
     )
+    return replace(result, solver_reason=reason)
 
 
 def _check(name: str, given: object, kind: type, example: str) -> None:

@@ -194,9 +194,23 @@ class Result(Shown, Generic[Solution]):
         Which point the solution is: the last iterate, or a point with a lower objective.
     state : State
         Resume with ``minimize(..., state=result.state)``.
+    solver : str
+        Class of the solver.
+    solver_reason : str
+        Why ``"auto"`` has taken this solver; empty if the caller has named it.
     """
 
-    _SHOWN = ("status", "reason", "iterations", "passes", "seconds", "solution", "certificate")
+    _SHOWN = (
+        "status",
+        "reason",
+        "solver",
+        "solver_reason",
+        "iterations",
+        "passes",
+        "seconds",
+        "solution",
+        "certificate",
+    )
     solution: Solution
     status: Status
     certificate: Certificate
@@ -209,6 +223,8 @@ class Result(Shown, Generic[Solution]):
     returned: str = "the last iterate"
     has_intercept: bool = False
     """Whether the last row of the solution is the intercept."""
+    solver: str = ""
+    solver_reason: str = ""
 
     @property
     def coef(self) -> Tensor:
@@ -244,7 +260,9 @@ class Result(Shown, Generic[Solution]):
         return self.certificate.gap
 
     def __repr__(self) -> str:
+        reason = f" ({self.solver_reason})" if self.solver_reason else ""
+        by = f" by {self.solver}{reason}" if self.solver else ""
         return (
-            f"Result({self.status.name} after {self.iterations} iterations, "
+            f"Result({self.status.name}{by} after {self.iterations} iterations, "
             f"{self.passes:g} passes, {self.seconds:.3g} s: {self.certificate})"
         )

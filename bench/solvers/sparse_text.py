@@ -38,7 +38,7 @@ from threadpoolctl import threadpool_limits
 
 import proxmtl as pm
 from bench import record
-from proxmtl.solvers.choice import solver_for
+from proxmtl.solvers.choice import choose
 
 ACCURACIES = (1e-3, 1e-6, 1e-8)
 OURS = (3e-1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
@@ -188,7 +188,7 @@ def race(case: Problem, rounds: int) -> dict[str, Any]:
             }
         )
     return {
-        "solver": type(solver_for(judge)).__name__,
+        "solver": type(choose(judge).solver).__name__,
         "strength": case[3],
         "best": best,
         "rounds": rounds,

@@ -120,6 +120,8 @@ def summary_lines(report: dict[str, Any], command: Any = None) -> dict[str, Any]
         "status": in_options(report["advice"], command),
         "passes": f"{report['passes']:g}",
     }
+    if "solver" in report:
+        lines["solver"] = ": ".join(filter(None, map(report.get, ("solver", "solver_reason"))))
     lines["objective"] = _figure(certificate["objective"], ".6g")
     if certificate.get("relative_gap") is not None:
         lines["relative gap"] = f"{certificate['relative_gap']:.2g} (certified)"

@@ -19,8 +19,8 @@ from proxmtl.minimization import minimize
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer
 from proxmtl.result import Result
-from proxmtl.solvers import LBFGS, CoordinateNewton, NewtonCholesky
-from proxmtl.solvers.choice import solver_for
+from proxmtl.solvers import LBFGS
+from proxmtl.solvers.choice import choose
 from proxmtl.stopping import MaxPasses, RelativeGap
 from proxmtl.targets import Reduction
 
@@ -45,18 +45,17 @@ def minimised(
 
     ``watched``: what `Watch.solve` gives.
     """
-    solver = solver_for(problem, tolerance=AIM * tol, most=max_passes)
-    # certify each exact Newton step; two solvers ask for a certificate when they are done
-    every = {NewtonCholesky: 1, LBFGS: 50, CoordinateNewton: 50}.get(type(solver), 10)
+    chosen = choose(problem, tolerance=AIM * tol, most=max_passes)
     if start is None and LBFGS.serves(problem):
         start = problem.null_point().to(problem.design.dtype)
-    return minimize(
+    result = minimize(
         problem,
-        solver,
+        chosen.solver,
         x0=start,
-        stop=RelativeGap(tol, every=every) | MaxPasses(max_passes),
+        stop=RelativeGap(tol, every=chosen.every) | MaxPasses(max_passes),
         **watched,
     )
+    return replace(result, solver_reason=chosen.reason)
 
 
 class ConvexModel(LinearModel):

@@ -79,6 +79,8 @@ def _fitted(n_attributes: int, n_features: int) -> Check:
                     "live_latents": whole(0, MOST),
                     "own_share": number(0, 1),
                     "iterations": whole(0, MOST),
+                    "solver": text,
+                    "solver_reason": text,
                 },
             ),
         },

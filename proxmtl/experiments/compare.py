@@ -229,9 +229,9 @@ def fit_report(model: Any) -> dict[str, Any]:
         report["status"], report["advice"] = status.name, status.advice(certificate)
     if certificate is not None:
         report["certificate"] = certificate.to_dict()
-    for key in ("iterations", "passes", "live_latents", "own_share"):
+    for key in ("iterations", "passes", "live_latents", "own_share", "solver", "solver_reason"):
         value = getattr(result, key, None)
-        if value is not None:
+        if value not in (None, ""):
             report[key] = _plain(value)
     arrays = {key: getattr(model, f"{key}_", None) for key in ("coef", "L", "S")}
     report["sparsity"] = {

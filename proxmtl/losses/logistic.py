@@ -78,5 +78,6 @@ class Logistic(Loss):
 
 
 def _second(scores: Tensor) -> Tensor:
-    """``p (1 - p)``: as a product of two sigmoids, so that it has all digits at both ends."""
-    return torch.sigmoid(scores) * torch.sigmoid(-scores)
+    """``p (1 - p) = e / (1 + e)^2`` with ``e = exp(-|z|)``: all digits at both ends, one exp."""
+    e = torch.exp(-scores.abs())
+    return e / (1 + e).square()

@@ -238,6 +238,7 @@ class _Batch:
             state=replace(state, data=data_figures(problem)),
             returned=found.name,
             has_intercept=problem.design.intercept,
+            solver=type(self.solver).__name__,
         )
 
 

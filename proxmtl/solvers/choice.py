@@ -1,37 +1,82 @@
-"""The default solver of a convex problem."""
+"""``solver="auto"``: the solver of a convex problem where none is named."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+from proxmtl.designs import SharedDesign
+from proxmtl.designs.columns import sparse_columns
+from proxmtl.designs.fused import FUSED
 from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver
 from proxmtl.solvers.coordinate_newton import CoordinateNewton
+from proxmtl.solvers.costs import Cost, cost_of_iteration
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.mfista import MFISTA
 from proxmtl.solvers.newton_cholesky import NewtonCholesky
+from proxmtl.solvers.prox_newton import ProxNewton
 from proxmtl.solvers.quasi_newton import LBFGS
 from proxmtl.state import State
 
-__all__ = ["solver_for"]
+__all__ = ["TABLE", "Choice", "Row", "choose"]
 
 
-def solver_for(
+class Row(NamedTuple):
+    """A solver in the table of ``"auto"``, and what is expected of it."""
+
+    solver: type[Solver[Any, Any, Any]]
+    reason: str
+    """Why it is taken, as the end of a sentence on the problem."""
+    every: int
+    """Iterations between certificates: each step of Newton's method is worth one; two solvers ask
+    for one themselves when they are done."""
+    iterations: float
+    """Typical number to a relative gap of 1e-6."""
+
+
+TABLE = {
+    "exact": Row(NewtonCholesky, "exact Newton steps take fewer operations", 1, 6),
+    "ridge": Row(LBFGS, "smooth, and one sketch of the features serves all tasks", 50, 30),
+    "sparse": Row(CoordinateNewton, "coordinate descent on working sets", 50, 8),
+    "bent": Row(MFISTA, "monotone steps where the penalty is not convex", 10, 60),
+    "large": Row(ProxNewton, "Newton steps on working sets of features beyond caches", 10, 40),
+    "tall": Row(FISTA, "accelerated steps, with more labels of a task than features", 10, 30),
+    "wide": Row(FISTA, "accelerated steps, with fewer labels of a task than features", 10, 120),
+}
+"""By class of problem. The first class that a problem belongs to counts, in this order."""
+
+
+class Choice(NamedTuple):
+    """The solver that is expected to take the least time, and why."""
+
+    solver: Solver[Problem, Any, Tensor]
+    reason: str
+    every: int = 10
+    """Iterations between certificates."""
+    iterations: float | None = None
+    """Typical number to a relative gap of 1e-6 for problems of this class."""
+    cost: Cost | None = None
+    """Predicted cost of an iteration; None where it is not known beforehand."""
+
+
+def choose(
     problem: Problem,
     *,
     tolerance: float = 0.0,
     most: float = math.inf,
     state: State | None = None,
-) -> Solver[Problem, Any, Tensor]:
-    """Return the solver that is expected to take the least time.
+) -> Choice:
+    """Choose the solver that is expected to take the least time, by `TABLE`.
 
     For a loss plus a ridge on shared features, :class:`NewtonCholesky` if it takes fewer operations
     by a cost model, else :class:`LBFGS`. For an L1 penalty on sparse features
     :class:`CoordinateNewton`, unless its loops can't be compiled (numba is missing or fails, or
-    another backend was asked for). For all other problems :class:`FISTA`, which takes every
+    another backend was asked for). For one on large dense features of a single task, more than
+    labels, :class:`ProxNewton`. For all other problems :class:`FISTA`, which takes every
     convex penalty, and :class:`MFISTA` for penalties that are not convex. The choice depends on the
     problem and these packages, not on the speed of the machine.
 
@@ -43,18 +88,58 @@ def solver_for(
     most : float
         Limit of the passes of the solve.
     state : State, optional
-        State of a run to be resumed; the solver is then the one that made it.
+        State of a run to be resumed; the solver is then the one that made it, with its defaults.
     """
-    newton, quasi = NewtonCholesky(), LBFGS(tolerance=tolerance)
-    sparse = CoordinateNewton(tolerance=tolerance)
-    for solver in (newton, quasi, sparse, FISTA(), MFISTA()):
-        if isinstance(state, solver.state_type):
-            return solver
-    if newton.is_cheaper(problem, most):
-        return newton
+    for row in TABLE.values():
+        if isinstance(state, row.solver.state_type):
+            return Choice(_made(row.solver, tolerance), "it made the state to resume", row.every)
+    row = TABLE[_class_of(problem, most)]
+    solver = _made(row.solver, tolerance)
+    cost = cost_of_iteration(problem, solver)
+    return Choice(solver, f"{_named(problem)}: {row.reason}", row.every, row.iterations, cost)
+
+
+def _class_of(problem: Problem, most: float) -> str:
+    """Key of the row of `TABLE` that a problem belongs to."""
+    if NewtonCholesky().is_cheaper(problem, most):
+        return "exact"
     if LBFGS.serves(problem):
-        return quasi
+        return "ridge"
     if CoordinateNewton.serves(problem):
-        return sparse
-    bent = not all(term.is_convex for term in getattr(problem, "terms", ()))
-    return MFISTA() if bent else FISTA()
+        return "sparse"
+    if not all(term.is_convex for term in getattr(problem, "terms", ())):
+        return "bent"
+    weights = problem.design.split(problem.zeros())[0]
+    if _is_large(problem, weights):
+        return "large"
+    return "tall" if int(problem.data.observed().sum()) >= weights.numel() else "wide"
+
+
+def _is_large(problem: Problem, weights: Tensor) -> bool:
+    """Whether the reads of features are what takes time, and few features will matter.
+
+    That is so for an L1 penalty on dense features of a single task, more than labels, that exceed
+    the caches: a working set does not.
+    """
+    design, R = problem.design, problem.regularizer
+    if not isinstance(design, SharedDesign) or design.X.device.type != "cpu" or R is None:
+        return False
+    wide = weights.shape[1] == 1 and len(weights) > problem.data.shape[0]
+    size = design.X.numel() * design.X.element_size()
+    dense = design.X.layout == torch.strided and size >= FUSED
+    return wide and dense and not problem.smooth_terms and R.as_elastic_net(weights) is not None
+
+
+def _made(solver: type[Solver[Any, Any, Any]], tolerance: float) -> Solver[Any, Any, Any]:
+    """A solver with its defaults, told the accuracy if it asks for it."""
+    aims = solver in (LBFGS, CoordinateNewton)
+    return solver(tolerance=tolerance) if aims else solver()  # type: ignore[call-arg]
+
+
+def _named(problem: Problem) -> str:
+    """Penalties and features of a problem in words."""
+    penalties = [type(term).__name__ for term in getattr(problem, "regularizers", ())]
+    X = getattr(problem.design, "X", None)
+    dense = not isinstance(X, Tensor) or X.layout == torch.strided
+    kind = "dense" if dense and sparse_columns(problem.design) is None else "sparse"
+    return f"{' + '.join(penalties) or 'no penalty'} on {kind} features"

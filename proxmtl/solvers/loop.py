@@ -324,6 +324,7 @@ class _Loop(Generic[P, S, X]):
             state=state,
             returned=found.name,
             has_intercept=bool(getattr(getattr(self.problem, "design", None), "intercept", False)),
+            solver=type(self.solver).__name__,
         )
 
 

@@ -28,8 +28,9 @@ CALL = 1e7
 """Cost model: fixed overhead of an iteration, in operations."""
 ITERATIONS, ACCELERATED = 4, 50
 """Cost model: iterations of Newton's and of an accelerated method from a warm start."""
-READ = 80
-"""Cost model: operations in the time in which an entry is read from a disk."""
+READ, NEAR = 80, 8
+"""Cost model: operations in the time in which an entry is read from a disk, and from memory. With
+few tasks a pass takes as long as its reads, while Gram matrices and Hessians run at full speed."""
 FROM_AFAR = 15
 """Cost model: iterations that Newton's method may need from a cold start."""
 MOST_BYTES = 1 << 30
@@ -95,8 +96,10 @@ class NewtonCholesky(PointSolver[NewtonCholeskyState]):
         if once + FROM_AFAR * products > most * a_pass:
             return False
         # side^3 for a factorisation of side^3 / 3 operations: it runs at a third of the speed
-        a_read = READ * N * D if isinstance(problem.design, StreamedDesign) else 0.0
-        step = products + 3 * a_read + M * (side**3 + 4 * side**2) + 3 * CALL
+        streamed = isinstance(problem.design, StreamedDesign)
+        a_read = READ * N * D if streamed else 2.0 * NEAR * N * D
+        reads = 3 if streamed else 0.5 if few else 2.5
+        step = products + reads * a_read + M * (side**3 + 4 * side**2) + 3 * CALL
         cheaper: bool = once + ITERATIONS * step < ACCELERATED * (a_pass + a_read + CALL)
         return cheaper
 

@@ -8,11 +8,15 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+import proxmtl
 from bench import record
 from bench.models import rows
+from bench.solvers import auto, peers
+from bench.solvers.engine import contenders
 from bench.solvers.engine.cases import Case
-from bench.solvers.engine.contenders import reach
+from bench.solvers.engine.contenders import reach, timed
 from proxmtl import LatentMTL
+from proxmtl.solvers.costs import Machine
 
 BENCH = Path(__file__).parents[2] / "bench"
 FOLDERS = ("models", "scale", "solvers")
@@ -92,7 +96,6 @@ def test_results_on_disk_say_where_they_come_from():
 @pytest.mark.parametrize("kind", ["l1", "rows", "groups", "overlaps"])
 @pytest.mark.parametrize("loss", ["SquaredHinge", "Squared", "Logistic"])
 def test_the_race_measures_peers_and_ours_by_one_objective(kind, loss):
-    import proxmtl
     from proxmtl import L1, L21, GroupL2, Groups, OverlappingGroupL2
 
     penalties = {
@@ -111,3 +114,68 @@ def test_the_race_measures_peers_and_ours_by_one_objective(kind, loss):
     assert case.objective(W) == pytest.approx(ours, rel=1e-12)
     assert reach([(0.1, 1.5), (0.2, 1.0005), (0.3, 1.2)], 1.0, 1e-3) == 0.2
     assert reach([(0.1, 1.5)], 1.0, 1e-3) is None
+
+
+def test_times_of_a_race_are_medians_and_ratios_of_the_rounds():
+    curves = {
+        "proxmtl": [[(1.0, 1.1), (2.0, 1.0)], [(1.0, 1.0)], [(4.0, 1.0)]],
+        "peer": [[(6.0, 1.0)], [(2.0, 1.0)], [(4.0, 1.0)]],
+        "rough": [[(0.5, 1.1)], [(0.5, 1.1)], [(0.5, 1.2)]],
+    }
+    times = timed(curves, 1.0, (0.15, 1e-6))
+    assert times["peer"][1] == {"seconds": 4.0, "ratio": 2.0, "spread": [1.0, 3.0]}
+    assert times["proxmtl"][0]["seconds"] == times["proxmtl"][0]["ratio"] == 1.0
+    assert times["rough"] == [None, None]
+    row = {"title": "A", "times": times, "failed": {"broken": "TypeError: no"}}
+    assert peers.table(row)[2:] == [
+        "| peer | 4 (2x, 1–6) | 4 (2x, 1–3) |",
+        "| rough | – | – |",
+        "| broken: TypeError: no | | | |",
+    ]
+
+
+def test_a_race_takes_turns_and_has_one_objective(monkeypatch, tmp_path):
+    g = np.random.default_rng(0)
+    X, Y = g.standard_normal((20, 5)), np.sign(g.standard_normal((20, 1)))
+    case = Case("small", X, Y, proxmtl.SquaredHinge(), proxmtl.L1, 0.3, "none")
+    order = []
+
+    def entrant(name, value):
+        def run(_, limit):
+            assert limit == 7.0
+            order.append(name)
+            return [(0.1, value), (0.2, value / 2)]
+
+        return name, run
+
+    entrants = [entrant("proxmtl", 4.0), entrant("peer", 3.0), entrant("other", 5.0)]
+    monkeypatch.setattr(contenders, "contenders", lambda _: entrants)
+    entrants.append(("broken", lambda *_: 1 / 0))
+    curves, best, failed = contenders.race(case, 7.0, 2, skip=["oth"])
+    assert order == ["proxmtl", "peer", "peer", "proxmtl"]
+    assert best == 1.5
+    assert failed == {"broken": "ZeroDivisionError: division by zero"}
+    assert {name: len(found) for name, found in curves.items()} == {"proxmtl": 2, "peer": 2}
+    case.penalty = lambda s: proxmtl.L21(s) if s == 1.0 else proxmtl.L1(2 * s)
+    with pytest.raises(ValueError, match="by the certificate"):
+        contenders.race(case, 7.0, 1)
+    monkeypatch.setattr(record, "DOCS", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    times = timed(curves, best, (1e-3, 1e-6, 1e-8))
+    peers.plot({"a": {"times": times}}, "profiles")
+    assert "proxmtl (1)" in (tmp_path / "benchmarks" / "profiles.svg").read_text()
+
+
+def test_auto_is_compared_with_the_solvers_that_take_a_problem():
+    setting = auto.Setting("ridge", "logistic", 60, 8, 2, 1.0)
+    problem = auto.maker(setting)()
+    found = auto.solvers_for(problem)
+    assert {"FISTA", "LBFGS", "NewtonCholesky"} <= set(found)
+    assert not set(found) & {"CoordinateNewton", "PANOC", "Hybrid"}
+    rates = Machine(1e10, 1e10, 1e-5)
+    row = auto.compare(setting, rates, 1)
+    assert row["auto"] in row["seconds"]
+    assert row["ratio"] >= 1
+    lines = auto.summary({"a": row | {"ratio": 1.2}, "b": row | {"ratio": None}})
+    assert lines[0].startswith("within 1.5 of the best: 1 of 2")
+    assert len({setting.name for setting in auto.grid()}) == len(auto.grid())

@@ -16,7 +16,7 @@ from proxmtl import kernels
 from proxmtl.designs import ShiftedDesign
 from proxmtl.kernels import dispatch
 from proxmtl.solvers import CoordinateNewton, run
-from proxmtl.solvers.choice import solver_for
+from proxmtl.solvers.choice import choose
 from proxmtl.solvers.coordinate_newton import FINER
 
 LOSSES = [pm.SquaredHinge(), pm.Logistic(), pm.Squared()]
@@ -310,7 +310,7 @@ def test_what_it_cannot_take_raises_before_work(problem, reason):
     with pytest.raises(pm.UnsupportedError, match=reason):
         pm.minimize(made, CoordinateNewton())
     assert made.counts.passes == 0
-    assert not isinstance(solver_for(made), CoordinateNewton)
+    assert not isinstance(choose(made).solver, CoordinateNewton)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_bad_options_raise(options, message):
 
 def test_it_is_the_default_where_it_can_be():
     for penalty in PENALTIES.values():
-        found = solver_for(sparse(penalty), tolerance=1e-4)
+        found = choose(sparse(penalty), tolerance=1e-4).solver
         assert found == CoordinateNewton(tolerance=1e-4)
     result = pm.minimize(sparse())
     assert isinstance(result.state, CoordinateNewton.state_type)
@@ -341,13 +341,13 @@ def test_it_is_the_default_where_it_can_be():
 def test_it_is_not_the_default_without_compiled_loops(backend, monkeypatch):
     problem = sparse()
     with kernels.use_backend(backend):
-        assert isinstance(solver_for(problem), pm.FISTA)
+        assert isinstance(choose(problem).solver, pm.FISTA)
         CoordinateNewton().check(problem)  # by name it is served
     with kernels.use_backend("numba"):
-        assert isinstance(solver_for(problem), CoordinateNewton)
+        assert isinstance(choose(problem).solver, CoordinateNewton)
     monkeypatch.setattr(dispatch, "_installed", lambda _: False)
     monkeypatch.setattr(dispatch, "_reported", set())
-    assert isinstance(solver_for(problem), pm.FISTA)
+    assert isinstance(choose(problem).solver, pm.FISTA)
     result = pm.minimize(problem, stop=pm.RelativeGap(1e-4) | pm.MaxIterations(2000))
     assert result.status is pm.Status.CONVERGED
 

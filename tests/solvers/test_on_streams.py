@@ -8,7 +8,7 @@ from designs.test_streamed import Counted
 import proxmtl as pm
 from proxmtl.designs import StreamedDesign
 from proxmtl.solvers import sketched
-from proxmtl.solvers.choice import solver_for
+from proxmtl.solvers.choice import choose
 
 N, D, M = 600, 14, 4
 RNG = np.random.default_rng(5)
@@ -120,11 +120,11 @@ def test_a_sketch_is_that_of_features_in_memory():
 
 def test_the_solver_is_chosen_by_its_reads():
     small = problem(streamed())
-    assert isinstance(solver_for(small), pm.NewtonCholesky)
-    assert isinstance(solver_for(problem(streamed(), penalty=[pm.L1(0.1)])), pm.FISTA)
+    assert isinstance(choose(small).solver, pm.NewtonCholesky)
+    assert isinstance(choose(problem(streamed(), penalty=[pm.L1(0.1)])).solver, pm.FISTA)
     coupled = pm.Huber()
     real = pm.Targets.from_labels(np.nan_to_num(Y), coding="real")
-    assert isinstance(solver_for(pm.Problem(coupled, streamed(), real, RIDGE)), pm.LBFGS)
+    assert isinstance(choose(pm.Problem(coupled, streamed(), real, RIDGE)).solver, pm.LBFGS)
 
 
 def test_derivatives_by_autograd_are_those_of_features_in_memory():

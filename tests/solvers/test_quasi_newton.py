@@ -10,7 +10,7 @@ from strategies import classification
 
 import proxmtl as pm
 from proxmtl.designs import ShiftedDesign
-from proxmtl.solvers.choice import solver_for
+from proxmtl.solvers.choice import choose
 from proxmtl.solvers.sketched import RANK, Sketched
 
 SHAPES = {"more rows": (150, 12), "more features": (40, 130)}
@@ -237,9 +237,9 @@ def test_it_is_chosen_for_a_ridge_that_exact_steps_are_too_dear_for():
     X, Y = classification(600, 500, 3, seed=1)
     t = pm.Targets.from_labels(Y.repeat(1, 4))
     many = pm.Problem(pm.Logistic(), pm.SharedDesign(X), t, pm.SquaredFrobenius(0.1))
-    assert solver_for(many, tolerance=1e-3) == pm.LBFGS(tolerance=1e-3)
-    assert isinstance(solver_for(posed("more features")), pm.NewtonCholesky)
-    assert isinstance(solver_for(many.with_regularizers(pm.L1(0.1))), pm.FISTA)
+    assert choose(many, tolerance=1e-3).solver == pm.LBFGS(tolerance=1e-3)
+    assert isinstance(choose(posed("more features")).solver, pm.NewtonCholesky)
+    assert isinstance(choose(many.with_regularizers(pm.L1(0.1))).solver, pm.FISTA)
     assert RANK < 500  # a sketch, not the spectrum
     assert pm.minimize(many).status.ok
 

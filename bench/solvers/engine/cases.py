@@ -1,7 +1,8 @@
 """Problems of the shapes on which the field's tools are compared, with planted sparse weights.
 
-Features are Gaussian (AR(1) with 0.3 for the overlapping groups), float64; strengths are fractions
-of the critical one. Every contender minimises the same objective, a sum over samples.
+Features are Gaussian (AR(1) with 0.3 for the overlapping groups, correlated for the ridge, words
+for text), float64; strengths are fractions of the critical one, of the ridge given by C. Every
+contender minimises the same objective, a sum over samples.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
 import proxmtl as pm
+from bench.solvers.sparse_text import planted, words
 
 
 @dataclass
@@ -21,16 +25,19 @@ class Case:
     """One problem: features, labels, loss, and the penalty as a function of its strength."""
 
     name: str
-    X: np.ndarray
+    X: Any  # (N, D), an array or in CSR
     Y: np.ndarray  # (N, M)
     loss: pm.Loss
     penalty: Callable[[float], pm.Regularizer]
     fraction: float
     kind: str  # which peers apply
     split: Callable[[float], list[pm.Regularizer]] | None = None  # the penalty as two with a prox
+    threads: int = 1
 
     @cached_property
     def strength(self) -> float:
+        if self.penalty is pm.SquaredFrobenius:
+            return self.fraction
         return self.fraction * self.problem(1.0).critical_strength()
 
     def problem(self, strength: float | None = None, *, split: bool = False) -> pm.Problem:
@@ -39,12 +46,13 @@ class Case:
         coding = "real" if isinstance(self.loss, pm.Squared) else "signs"
         terms = self.split(strength) if split else [self.penalty(strength)]
         targets = pm.Targets.from_labels(torch.from_numpy(self.Y), coding=coding)
-        return pm.Problem(self.loss, pm.SharedDesign(torch.from_numpy(self.X)), targets, terms)
+        X = self.X if issparse(self.X) else torch.from_numpy(self.X)
+        return pm.Problem(self.loss, pm.SharedDesign(X), targets, terms)
 
     def objective(self, W: np.ndarray) -> float:
         """The objective in NumPy, at a peer's solution."""
         W = W.reshape(self.X.shape[1], -1)
-        Z = self.X @ W
+        Z = np.asarray(self.X @ W)
         if isinstance(self.loss, pm.Squared):
             value = ((Z - self.Y) ** 2).sum() / 2
         elif isinstance(self.loss, pm.SquaredHinge):
@@ -52,6 +60,8 @@ class Case:
         else:
             value = np.logaddexp(0, -self.Y * Z).sum()
         R = self.penalty(self.strength)
+        if isinstance(R, pm.SquaredFrobenius):
+            return value + self.strength * (W**2).sum()
         if isinstance(R, pm.L1):
             return value + self.strength * np.abs(W).sum()
         if isinstance(R, pm.L21):
@@ -60,15 +70,45 @@ class Case:
         return value + self.strength * sum(norms)
 
 
-def classify(n: int, d: int, fraction: float) -> Case:
-    """B1: L1 + squared hinge, one task, 50 planted weights, 5 % of the labels flipped."""
+LOSSES = {
+    "svm": ("squared hinge", pm.SquaredHinge()),
+    "logistic": ("logistic", pm.Logistic()),
+    "lasso": ("squared", pm.Squared()),
+}
+
+
+def single(kind: str, n: int, d: int, fraction: float) -> Case:
+    """B1: L1 and one task, 50 planted weights, 5 % of the labels flipped."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n, d))
     scores = X @ _planted(rng, d, 50)
     scores += 0.1 * scores.std() * rng.standard_normal(n)
     y = np.where(rng.random(n) < 0.05, -1, 1) * np.where(scores > 0, 1.0, -1.0)
-    name = f"B1 L1 + squared hinge {n}x{d}, {fraction:g}"
-    return Case(name, X, y[:, None], pm.SquaredHinge(), pm.L1, fraction, "svm")
+    named, loss = LOSSES[kind]
+    y = scores / scores.std() if kind == "lasso" else y
+    name = f"B1 L1 + {named} {n}x{d}, {fraction:g}"
+    return Case(name, X, y[:, None], loss, pm.L1, fraction, kind)
+
+
+def ridge(C: float) -> Case:
+    """B2: a ridge + squared hinge, 20000x500, correlated columns; the strength is 1 / (4 C)."""
+    rng = np.random.default_rng(4)
+    n, d = 20_000, 500
+    X = rng.standard_normal((n, d)) + 2 * rng.standard_normal((n, 1))
+    scores = X @ _planted(rng, d, 50)
+    scores += 0.3 * scores.std() * rng.standard_normal(n)
+    y = np.where(scores > 0, 1.0, -1.0)
+    name = f"B2 ridge + squared hinge {n}x{d}, C = {C:g}"
+    loss, strength = pm.SquaredHinge(), 1 / (4 * C)
+    return Case(name, X, y[:, None], loss, pm.SquaredFrobenius, strength, "ridge")
+
+
+def text(kind: str, fraction: float) -> Case:
+    """L1 on made-up text, 20000 documents and 50000 words, in CSR."""
+    X = words()
+    named, loss = LOSSES[kind]
+    name = f"text L1 + {named} 20000x50000, {fraction:g}"
+    return Case(name, X, planted(X, 1, 0.0), loss, pm.L1, fraction, f"text-{kind}")
 
 
 def multitask(fraction: float) -> Case:
@@ -148,12 +188,20 @@ def _planted(rng: np.random.Generator, d: int, k: int) -> np.ndarray:
 
 
 CASES: dict[str, Callable[[], Case]] = {
-    "b1-tall-0.1": lambda: classify(5000, 2000, 0.1),
-    "b1-tall-0.01": lambda: classify(5000, 2000, 0.01),
-    "b1-wide-0.1": lambda: classify(1000, 20000, 0.1),
+    "b1-tall-0.1": lambda: single("svm", 5000, 2000, 0.1),
+    "b1-tall-0.01": lambda: single("svm", 5000, 2000, 0.01),
+    "b1-wide-0.1": lambda: single("svm", 1000, 20000, 0.1),
+    "b1-logistic-0.1": lambda: single("logistic", 2000, 5000, 0.1),
+    "b1-lasso-0.1": lambda: single("lasso", 2000, 5000, 0.1),
+    "b1-lasso-0.01": lambda: single("lasso", 2000, 5000, 0.01),
+    "b2-0.001": lambda: ridge(0.001),
+    "b2-1": lambda: ridge(1.0),
     "b3-0.1": lambda: multitask(0.1),
     "b4-squared-0.1": lambda: grouped(0.1, logistic=False),
     "b4-logistic-0.1": lambda: grouped(0.1, logistic=True),
     "b5-windows-0.2": lambda: overlapping(0.2, tree=False),
     "b5-tree-0.03": lambda: overlapping(0.03, tree=True),
+    "text-svm-0.1": lambda: text("svm", 0.1),
+    "text-svm-0.01": lambda: text("svm", 0.01),
+    "text-logistic-0.1": lambda: text("logistic", 0.1),
 }

@@ -6,12 +6,16 @@ Each is imported where it runs, so that what is not installed is only left out.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
+import proxmtl as pm
 from bench.solvers.engine.cases import Case
 from proxmtl import Logistic
 
@@ -20,38 +24,124 @@ Curve = list[tuple[float, float]]
 TOLERANCES = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10)
 
 
+def seconds(case: Case) -> float:
+    """The clock of a case: the processor's with one thread, that on the wall with more."""
+    return time.process_time() if case.threads == 1 else time.perf_counter()
+
+
 def swept(fit: Callable[[Case, float], np.ndarray]) -> Callable[[Case, float], Curve]:
+    """A contender that hides its iterates: run anew for each of `TOLERANCES`, within a limit."""
+    compiled: set[str] = set()
+
     def run(case: Case, limit: float) -> Curve:
         curve: Curve = []
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fit(case, TOLERANCES[0])  # what compiles, compiles now
-        for tolerance in TOLERANCES:
-            begin = time.process_time()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # not converged: the objective says how far it is
+            warnings.simplefilter("ignore")  # not converged: the objective says how far it is
+            if case.kind not in compiled:
+                fit(case, TOLERANCES[0])  # what compiles, compiles now
+                compiled.add(case.kind)
+            for tolerance in TOLERANCES:
+                begin = seconds(case)
                 W = fit(case, tolerance)
-            curve.append((time.process_time() - begin, case.objective(np.asarray(W))))
-            if sum(seconds for seconds, _ in curve) > limit:
-                break
+                curve.append((seconds(case) - begin, case.objective(np.asarray(W))))
+                if sum(spent for spent, _ in curve) > limit:
+                    break
         return curve
 
     return run
 
 
-def liblinear(case: Case, tolerance: float) -> np.ndarray:
+def proxmtl_auto(case: Case, tolerance: float) -> np.ndarray:
+    """What ``minimize`` does by default, certificates included."""
+    return pm.minimize(case.problem(), tol=tolerance).solution.numpy()
+
+
+def linear_svc(case: Case, tolerance: float) -> np.ndarray:
     from sklearn.svm import LinearSVC
 
+    ridge = case.kind == "ridge"
     model = LinearSVC(
-        penalty="l1",
+        penalty="l2" if ridge else "l1",
         dual=False,
-        C=1 / (2 * case.strength),
+        C=1 / ((4 if ridge else 2) * case.strength),
         fit_intercept=False,
         tol=tolerance,
         max_iter=2000,
         random_state=0,
     )
     return model.fit(case.X, case.Y[:, 0]).coef_
+
+
+def multicore(case: Case, tolerance: float) -> np.ndarray:
+    """LIBLINEAR with threads, whose problem scales with C as scikit-learn's."""
+    from liblinear.liblinearutil import train
+
+    solver, unit = (6, 1) if "logistic" in case.kind else (5, 2)
+    C = 1 / (unit * case.strength)
+    options = f"-s {solver} -c {C:.17g} -e {tolerance} -m {case.threads} -q"
+    y = case.Y[:, 0]
+    model = train(y, case.X, options)
+    sign = 1 if model.get_labels()[0] == 1 else -1
+    return sign * np.array([model.get_decfun_coef(j + 1) for j in range(case.X.shape[1])])
+
+
+def sklearn_logistic(case: Case, tolerance: float) -> np.ndarray:
+    from sklearn.linear_model import LogisticRegression
+
+    options = {"fit_intercept": False, "tol": tolerance, "max_iter": 2000, "random_state": 0}
+    model = LogisticRegression(C=1 / case.strength, l1_ratio=1, solver="liblinear", **options)
+    return model.fit(case.X, case.Y[:, 0]).coef_
+
+
+def celer_logistic(case: Case, tolerance: float) -> np.ndarray:
+    from celer import LogisticRegression
+
+    model = LogisticRegression(C=1 / case.strength, fit_intercept=False, tol=tolerance)
+    return model.fit(_by_columns(case), case.Y[:, 0]).coef_
+
+
+def skglm_logistic(case: Case, tolerance: float) -> np.ndarray:
+    from skglm import SparseLogisticRegression
+
+    alpha = case.strength / case.X.shape[0]
+    model = SparseLogisticRegression(alpha, fit_intercept=False, tol=tolerance)
+    return model.fit(_by_columns(case), case.Y[:, 0]).coef_
+
+
+def lasso_of(module: str) -> Callable[[Case, float], np.ndarray]:
+    """The lasso of scikit-learn, celer or skglm, which share an interface."""
+
+    def fit(case: Case, tolerance: float) -> np.ndarray:
+        made = importlib.import_module(module).Lasso
+        model = made(case.strength / case.X.shape[0], fit_intercept=False, tol=tolerance)
+        return model.fit(_by_columns(case), case.Y[:, 0]).coef_
+
+    return fit
+
+
+def cyanure(case: Case, tolerance: float) -> np.ndarray:
+    """Its loss is a mean; it scales the ridge by half."""
+    from cyanure.estimators import Classifier, Regression
+
+    ridge = case.kind == "ridge"
+    options = {
+        "penalty": "l2" if ridge else "l1",
+        "lambda_1": (2 if ridge else 1) * case.strength / case.X.shape[0],
+        "fit_intercept": False,
+        "tol": tolerance,
+        "max_iter": 2000,
+        "n_threads": case.threads,
+        "verbose": False,
+    }
+    if case.kind == "lasso":
+        return Regression(**options).fit(case.X, case.Y[:, 0]).get_weights()
+    loss = "logistic" if "logistic" in case.kind else "sqhinge"
+    return Classifier(loss=loss, **options).fit(case.X, case.Y[:, 0]).get_weights()
+
+
+def _by_columns(case: Case) -> Any:
+    """Features column by column, as coordinate descent wants them; the copy is on the clock."""
+    return case.X.tocsc() if issparse(case.X) else np.asfortranarray(case.X)
 
 
 def sklearn_rows(case: Case, tolerance: float) -> np.ndarray:
@@ -93,7 +183,7 @@ def copt_windows(case: Case, limit: float) -> Curve:
     X, y, strength, d = case.X, case.Y[:, 0], case.strength, case.X.shape[1]
     curve: Curve = []
     iterates: list[tuple[float, np.ndarray]] = []
-    begin = time.process_time()
+    begin = seconds(case)
 
     def loss(w: np.ndarray, return_gradient: bool = True) -> tuple[float, np.ndarray] | float:
         r = X @ w - y
@@ -112,8 +202,8 @@ def copt_windows(case: Case, limit: float) -> Curve:
         return prox
 
     def watch(variables: dict) -> bool:
-        iterates.append((time.process_time() - begin, np.array(variables["x"])))
-        return time.process_time() - begin < limit
+        iterates.append((seconds(case) - begin, np.array(variables["x"])))
+        return iterates[-1][0] < limit
 
     step = 1 / _norm(X) ** 2
     copt.minimize_three_split(
@@ -126,7 +216,7 @@ def copt_windows(case: Case, limit: float) -> Curve:
         step_size=step,
         callback=watch,
     )
-    curve += [(seconds, case.objective(w)) for seconds, w in iterates]
+    curve += [(spent, case.objective(w)) for spent, w in iterates]
     return curve
 
 
@@ -143,6 +233,15 @@ def adelie_rows(case: Case, tolerance: float) -> np.ndarray:
     n, m = case.Y.shape
     # its loss is a mean over samples and tasks
     return _adelie(case, adelie.glm.multigaussian(case.Y), tolerance, case.strength / (n * m))
+
+
+def adelie_lasso(case: Case, tolerance: float) -> np.ndarray:
+    import adelie
+
+    y = case.Y[:, 0]
+    logistic = case.kind == "logistic"
+    glm = adelie.glm.binomial((y > 0).astype(float)) if logistic else adelie.glm.gaussian(y)
+    return _adelie(case, glm, tolerance, case.strength / len(y))
 
 
 def adelie_groups(case: Case, tolerance: float) -> np.ndarray:
@@ -170,6 +269,7 @@ def _adelie(case: Case, glm: object, tolerance: float, strength: float, **groups
         tol=tolerance,
         early_exit=False,
         progress_bar=False,
+        n_threads=case.threads,
         **groups,
     )
     return np.asarray(path.betas[-1].todense())
@@ -191,7 +291,7 @@ def spams_fista(case: Case, tolerance: float) -> np.ndarray:
         tol=tolerance,
         it0=10,
         max_it=3000,
-        numThreads=1,
+        numThreads=case.threads,
     )
 
 
@@ -202,7 +302,7 @@ def pyproximal_fista(case: Case, limit: float) -> Curve:
 
     (n, d), m = case.X.shape, case.Y.shape[1]
     iterates: list[tuple[float, np.ndarray]] = []
-    begin = time.process_time()
+    begin = seconds(case)
     X = case.X
     if case.kind == "mtl":
         size, order = m, np.arange(d * m).reshape(m, d).T.ravel()
@@ -223,7 +323,7 @@ def pyproximal_fista(case: Case, limit: float) -> Curve:
         pass
 
     def watch(w: np.ndarray) -> None:
-        iterates.append((time.process_time() - begin, w.copy()))
+        iterates.append((seconds(case) - begin, w.copy()))
         if iterates[-1][0] > limit:
             raise TimeUpError
 
@@ -237,28 +337,53 @@ def pyproximal_fista(case: Case, limit: float) -> Curve:
             niter=2000,
             callback=watch,
         )
-    return [(seconds, case.objective(w[order])) for seconds, w in iterates]
+    return [(spent, case.objective(w[order])) for spent, w in iterates]
 
 
-PEERS: dict[str, dict[str, tuple[str, Callable[[Case, float], Curve]]]] = {
-    "svm": {"scikit-learn LinearSVC": ("sklearn", swept(liblinear))},
+Contenders = dict[str, tuple[str, Callable[[Case, float], Curve]]]
+# its interface takes seconds to take over a dense array, so it runs on text
+MULTICORE: Contenders = {"LIBLINEAR multicore": ("liblinear", swept(multicore))}
+SVM: Contenders = {
+    "scikit-learn": ("sklearn", swept(linear_svc)),
+    "cyanure": ("cyanure", swept(cyanure)),
+}
+LOGISTIC: Contenders = {
+    "scikit-learn": ("sklearn", swept(sklearn_logistic)),
+    "celer": ("celer", swept(celer_logistic)),
+    "skglm": ("skglm", swept(skglm_logistic)),
+    "cyanure": ("cyanure", swept(cyanure)),
+}
+PEERS: dict[str, Contenders] = {
+    "svm": SVM,
+    "text-svm": SVM | MULTICORE,
+    "logistic": LOGISTIC | {"adelie": ("adelie", swept(adelie_lasso))},
+    "text-logistic": LOGISTIC | MULTICORE,
+    "lasso": {
+        "scikit-learn": ("sklearn", swept(lasso_of("sklearn.linear_model"))),
+        "celer": ("celer", swept(lasso_of("celer"))),
+        "skglm": ("skglm", swept(lasso_of("skglm"))),
+        "cyanure": ("cyanure", swept(cyanure)),
+        "adelie": ("adelie", swept(adelie_lasso)),
+    },
+    "ridge": SVM,
     "mtl": {
-        "scikit-learn MultiTaskLasso": ("sklearn", swept(sklearn_rows)),
-        "skglm MultiTaskLasso": ("skglm", swept(skglm_rows)),
+        "scikit-learn": ("sklearn", swept(sklearn_rows)),
+        "skglm": ("skglm", swept(skglm_rows)),
         "adelie": ("adelie", swept(adelie_rows)),
-        "SPAMS FISTA": ("spams", swept(spams_fista)),
-        "pyproximal FISTA": ("pyproximal", pyproximal_fista),
+        "SPAMS": ("spams", swept(spams_fista)),
+        "pyproximal": ("pyproximal", pyproximal_fista),
     },
     "groups": {
-        "celer GroupLasso": ("celer", swept(celer_groups)),
-        "skglm GroupLasso": ("skglm", swept(skglm_groups)),
+        "celer": ("celer", swept(celer_groups)),
+        "skglm": ("skglm", swept(skglm_groups)),
         "adelie": ("adelie", swept(adelie_groups)),
-        "SPAMS FISTA": ("spams", swept(spams_fista)),
-        "pyproximal FISTA": ("pyproximal", pyproximal_fista),
+        "SPAMS": ("spams", swept(spams_fista)),
+        "pyproximal": ("pyproximal", pyproximal_fista),
     },
     "logistic-groups": {
         "adelie": ("adelie", swept(adelie_groups)),
-        "SPAMS FISTA": ("spams", swept(spams_fista)),
+        "SPAMS": ("spams", swept(spams_fista)),
     },
-    "windows": {"copt three-operator splitting": ("copt", copt_windows)},
+    "tree": {},
+    "windows": {"copt": ("copt", copt_windows)},
 }

@@ -212,7 +212,7 @@ class SummedLoss(Labelled):
     def dual_scale(self, dual: Tensor, largest: float, offset: float = 0.0) -> float:
         """Factor in ``[0, largest]`` by which to shrink a dual point (:meth:`Loss.dual_scale`)."""
         ranks = {} if self.ranks is ALONE else {"ranks": self.ranks}
-        return self.loss.dual_scale(dual, self.labels, self.weights, largest, offset, **ranks)
+        return self.loss.dual_scale(self._blocks(dual), largest, offset, **ranks)
 
 
 class DataTerm(SummedLoss):

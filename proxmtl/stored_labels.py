@@ -89,12 +89,15 @@ class SignLabels:
         In the precision of ``classes``. None: all 1.
     dtype : torch.dtype
         Precision of :attr:`labels` and :attr:`weights`.
+    complete : bool
+        Whether no label is missing, which saves time.
     """
 
     signs: Tensor
     classes: Tensor
     rows: Tensor | None
     dtype: torch.dtype
+    complete: bool
 
     @property
     def shape(self) -> torch.Size:
@@ -109,20 +112,20 @@ class SignLabels:
     @property
     def labels(self) -> Tensor:
         """Labels, with +1 for a missing one."""
-        return (self.signs + (self.signs == 0)).to(self.dtype)
+        signs = self.signs if self.complete else self.signs + (self.signs == 0)
+        return signs.to(self.dtype)
 
     @property
     def weights(self) -> Tensor:
         """Weights of the labels."""
         negative, positive = self.classes
-        weights = (self.signs != 0).to(negative.dtype)
+        same = torch.equal(negative, positive)
+        weights = negative if same else torch.where(self.signs > 0, positive, negative)
         if self.rows is not None:
-            weights *= self.rows
-        if torch.equal(negative, positive):
-            weights *= negative
-        else:
-            weights *= torch.where(self.signs > 0, positive, negative)
-        return weights.to(self.dtype)
+            weights = weights * self.rows
+        if not self.complete:
+            weights = weights * (self.signs != 0)
+        return weights.to(self.dtype).expand(self.shape)
 
     def take(self, entries: Tensor | slice) -> SignLabels:
         """Labels of some entries along the first axis."""
@@ -241,4 +244,5 @@ def read_signs(labels: Any, sample_weight: Any, like: Tensor) -> tuple[SignLabel
         rows = sample_weights(sample_weight, signs, None, like)
     classes = torch.ones(2, n_tasks, dtype=like.dtype, device=like.device)
     flags = Seen(*(any(each) for each in zip(*found, strict=True)))
-    return SignLabels(signs, classes, rows, like.dtype), flags
+    complete = all(bool((part != 0).all()) for part in row_blocks(signs))
+    return SignLabels(signs, classes, rows, like.dtype, complete), flags

@@ -233,7 +233,7 @@ def read_signs(labels: Any, sample_weight: Any, like: Tensor) -> tuple[SignLabel
         return None
     signs = torch.empty(n, n_tasks, dtype=torch.int8, device=like.device)
     found, first = [], 0
-    for here in signs.split(max(1, PIECE_ELEMENTS // n_tasks)):
+    for here in torch.split(signs, max(1, PIECE_ELEMENTS // n_tasks)):
         values = as_float_tensor("labels", labels[first : first + len(here)], like)
         observed, seen = looked_at(values, real=False)
         here.copy_(torch.where(observed, values, 0.0))

@@ -46,7 +46,6 @@ __all__ = [
     "Coding",
     "Reduction",
     "Targets",
-    "by_task",
     "check_class_weight",
     "check_reduction",
 ]
@@ -78,9 +77,8 @@ class Targets(Labelled, Shown):
 
     Notes
     -----
-    Large matrices of signs from :meth:`from_labels` are kept in one byte a label
-    (:class:`SignLabels`); ``labels`` and ``weights`` then are new tensors whenever they are asked
-    for, and :meth:`blocks` gives them without a tensor of the size of the whole.
+    Large matrices of signs are kept in one byte a label (:class:`SignLabels`): ``labels`` and
+    ``weights`` then are new tensors whenever they are asked for; :meth:`blocks` gives small ones.
     """
 
     _SHOWN = ("labels", "weights", "n_tasks")
@@ -94,17 +92,8 @@ class Targets(Labelled, Shown):
         ranks: Ranks = ALONE,
         tasks: Tensor | None = None,
     ) -> None:
-        # solves are not differentiated in them
         self.stored: StoredLabels = DenseLabels(labels.detach(), weights.detach())
         self.n_tasks, self.task_of, self.ranks, self.tasks = n_tasks, task_of, ranks, tasks
-
-    @classmethod
-    def _of(cls, stored: StoredLabels, n_tasks: int) -> Targets:
-        """Targets of stored labels of a matrix."""
-        target = cls.__new__(cls)
-        target.stored, target.n_tasks = stored, n_tasks
-        target.task_of, target.ranks, target.tasks = None, ALONE, None
-        return target
 
     def _with(self, **changes: Any) -> Targets:
         """Return targets that differ in some attributes."""
@@ -202,7 +191,9 @@ class Targets(Labelled, Shown):
         found = None if real or pairs is not None else read_signs(labels, sample_weight, like)
         if found is not None:
             signs, seen = found
-            return cls._of(signs, signs.shape[1]), seen
+            target = cls(signs.classes, signs.classes, signs.shape[1])
+            target.stored = signs
+            return target, seen
         values, task_of, n_tasks = stacked("labels", pairs or labels, like)
         observed, seen = looked_at(values, real=real)
         weights = observed.to(values)
@@ -390,15 +381,13 @@ class Targets(Labelled, Shown):
         if class_weight is None:
             return None
         if class_weight != "balanced":
-            low, high = (torch.full_like(counts, float(w)) for w in class_weight)
-            return low, high
+            return tuple(torch.full_like(counts, float(w)) for w in class_weight)  # type: ignore[return-value]
         positive = self._positive()
         return counts / (2 * (counts - positive)), counts / (2 * positive)
 
     def _weighted(self, factor: Tensor, of_classes: tuple[Tensor, Tensor] | None) -> Targets:
         """Weights times those of the tasks, and of the classes -1 and +1 of each."""
-        stored = self.stored
-        if isinstance(stored, SignLabels):
+        if isinstance(stored := self.stored, SignLabels):
             classes = stored.classes * self.broadcast(factor).to(stored.classes)
             if of_classes is not None:
                 classes *= torch.stack([self.broadcast(each) for each in of_classes]).to(classes)

@@ -18,7 +18,7 @@ __all__ = ["LOSSES", "Loss"]
 LOSSES: dict[str, type[Loss]] = {}
 """Every loss by class name, filled as subclasses are defined."""
 
-DualBlocks = Iterable[tuple[Tensor, Tensor, Tensor]]
+DualBlocks = Iterable[tuple[Tensor, ...]]
 """Blocks of a dual point, each with its labels and weights."""
 
 

@@ -261,7 +261,7 @@ print(peak() - before)
     ("samples", "features", "tasks", "memory", "matrices"),
     [(400_000, 8, 16, 2 << 20, 14), (40_000, 1024, 1, 24 << 20, 20)],
 )
-def test_memory_is_that_of_the_budget_and_of_some_scores(
+def test_memory_is_that_of_the_budget_and_of_some_scores(  # noqa: PLR0917 - parametrised
     solver, samples, features, tasks, memory, matrices
 ):
     """Labels of the first case are kept in one byte, but for the caller's own, which count as one.

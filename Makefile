@@ -59,7 +59,7 @@ fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz $(FUZZ) --record
 
 reliability: $(READY)
-	$(BIN)/python bench/reliability.py
+	$(BIN)/python -m bench.solvers.reliability
 
 lint: $(READY)
 	$(BIN)/ruff check $(CODE)
@@ -73,7 +73,7 @@ types: $(READY)
 
 # The pages of docs/ as a site, build/docs/index.html; the gallery's scripts run.
 docs: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going -q docs build/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -j 2 -b html -W --keep-going -q docs build/docs
 
 bench: $(READY)
 	$(BIN)/python -m pytest bench --benchmark-only -n 0

@@ -19,9 +19,9 @@ from proxmtl.io import write_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-DOCS = HERE.parent / "docs"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results"
+DOCS = ROOT / "docs"
 Only = Annotated[str, typer.Option(help="Settings whose name contains this.")]
 Draws = Annotated[int, typer.Option(help="Draws of each setting.", min=1)]
 Threads = Annotated[int, typer.Option(help="Threads of the BLAS.", min=1)]
@@ -83,7 +83,7 @@ def plot_histories(
     against: Sequence[tuple[str, str]] = (("passes", "passes over the data"),),
     level: tuple[float, str] | None = None,
 ) -> Path:
-    """Write ``docs/<name>.svg``: the objective of each run against the given columns."""
+    """Write ``docs/benchmarks/<name>.svg``: the objective of each run against the given columns."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -101,7 +101,7 @@ def plot_histories(
     axes[0][0].legend(frameon=False)
     figure.suptitle(title)
     figure.tight_layout()
-    path = DOCS / f"{name}.svg"
+    path = DOCS / "benchmarks" / f"{name}.svg"
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return path

@@ -1,6 +1,7 @@
 """Configuration of the documentation, which ``make docs`` builds with warnings as errors."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import proxmtl
 HERE = Path(__file__).parent
 
 project = "proxmtl"
-author = "The proxmtl developers"
+author = project_copyright = "The proxmtl developers"
 release = version = proxmtl.__version__
 
 extensions = [
@@ -18,15 +19,15 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["gallery/*", "**/README.md", "sg_execution_times.rst"]
 
-myst_enable_extensions = ["deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
+smartquotes = False  # would make dashes of the hyphens of options
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -64,7 +65,7 @@ def write_commands(_app: object) -> None:
 def name_pages(_app: object, _page: str, source: list[str]) -> None:
     """Let links to files beside README lead to their pages here."""
     for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"):
-        source[0] = source[0].replace(f"(../{name}.md", f"({name.lower()}.md")
+        source[0] = re.sub(rf"(\((?:\.\./)*)\.\./{name}\.md", rf"\1{name.lower()}.md", source[0])
 
 
 def setup(app: object) -> None:

@@ -62,8 +62,8 @@ def observed_design(design: Design, labels: SparseLabels) -> Design:
     Raises
     ------
     ValueError
-        If the features are sparse or those of single tasks, or there are more or fewer than rows of
-        the labels.
+        If the features are sparse or those of single tasks, there are more or fewer than rows of
+        the labels, or the design is one of other pairs.
     """
     if isinstance(design, ShardedDesign):
         if design.tasks is not None:
@@ -74,11 +74,19 @@ def observed_design(design: Design, labels: SparseLabels) -> Design:
         with design.ranks.together():
             own = observed_design(design.own, labels)
         return design if own is design.own else ShardedDesign(own, design.ranks)
-    if isinstance(design, ObservedDesign):
-        return design
-    _check_rows(design, labels)
     rows, tasks = (torch.from_numpy(each).to(design.device) for each in (labels.rows, labels.tasks))
-    return ObservedDesign(design, rows, tasks, labels.shape[1])
+    if not isinstance(design, ObservedDesign):
+        _check_rows(design, labels)
+        return ObservedDesign(design, rows, tasks, labels.shape[1])
+    shape = design.n_samples, design.n_tasks
+    same = torch.equal(rows, design.rows) and torch.equal(tasks, design.task_of)
+    if labels.shape != shape or not same:
+        raise ValueError(
+            f"labels: {labels.size} of a table of shape {labels.shape} are not in the places of "
+            f"the {len(design.rows)} of {shape} that the design was made of; give the features, or "
+            "their design, with these labels."
+        )
+    return design
 
 
 def targets_of(Y: Any, design: Design, loss: Loss, **options: Any) -> Targets:

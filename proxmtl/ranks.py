@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from proxmtl.launch import attempt, named_by_environment
 
 __all__ = ["ALONE", "ProcessRanks", "RankError", "Ranks", "Told", "joined"]
 
@@ -29,10 +30,10 @@ class RankError(RuntimeError):
 
 
 class Told(Exception):  # noqa: N818 - a cause, never raised itself
-    """Cause of an error that another rank raises, too, and reports."""
+    """Cause of an error that another rank reports, too."""
 
     def __init__(self, rank: int) -> None:
-        super().__init__(f"raised by rank {rank}")
+        super().__init__(f"reported by rank {rank}")
         self.rank = rank
 
 
@@ -98,17 +99,18 @@ class Ranks:
         lacking.
         """
         found = self.gathered([int(number) for number in own])
+        told = Told(0) if self.rank else None
         for rank, numbers in enumerate(found):
             if not numbers:
                 raise ValueError(
                     f"{name}: rank {rank} of {self.size} has none; start at most as many processes "
                     f"as there are {name}."
-                )
+                ) from told
         every = sorted(number for numbers in found for number in numbers)
         if every != list(range(len(every))):
             raise ValueError(
                 f"{name}: the ranks have {found}; each number from 0 must be on exactly one."
-            )
+            ) from told
         return found
 
     def place(self, own: int) -> tuple[int, int]:
@@ -161,8 +163,8 @@ class Ranks:
     def together(self) -> Iterator[None]:
         """Raise on all ranks if the block raises on one; the block must not communicate.
 
-        Ranks on which it does not raise :class:`RankError`. That, and an error which an earlier
-        rank raises in the same words, has the cause :class:`Told`.
+        Ranks on which it does not raise :class:`RankError`. All errors but those of the first rank
+        have the cause :class:`Told`.
         """
         yield
 
@@ -213,8 +215,8 @@ class ProcessRanks(Ranks):
         """Join the processes that torchrun has started, or whose environment names them.
 
         Without torchrun, RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say the same. Under Slurm
-        ``srun`` gives the first two (SLURM_PROCID, SLURM_NTASKS), and the batch script exports the
-        others.
+        ``srun`` gives the first two (SLURM_PROCID, SLURM_STEP_NUM_TASKS), and the batch script
+        exports the others.
 
         Parameters
         ----------
@@ -236,17 +238,25 @@ class ProcessRanks(Ranks):
             If the other processes do not join in time.
         """
         launched = dist.is_available() and dist.is_torchelastic_launched()
-        named = _named_by_environment()
+        named = named_by_environment()
         if not launched and named is None:
             return ALONE
         if device is None:
             device = "cuda" if backend == "nccl" else "cpu"
         if not dist.is_initialized():
+            # not in every build of torch
+            from torch.distributed.distributed_c10d import PrefixStore  # noqa: PLC0415
+            from torch.distributed.rendezvous import rendezvous  # noqa: PLC0415
+
             # torchrun's own variables are read by torch, which knows more of them
             rank, size = (-1, -1) if launched or named is None else named
             try:
+                timeout = timedelta(minutes=minutes)
+                store, rank, size = next(rendezvous("env://", rank, size, timeout=timeout))
+                store.set_timeout(timeout)
+                store = PrefixStore(attempt(), store)
                 dist.init_process_group(
-                    backend, timeout=timedelta(minutes=minutes), rank=rank, world_size=size
+                    backend, timeout=timeout, store=store, rank=rank, world_size=size
                 )
                 atexit.register(_leave)
             except (RuntimeError, ValueError) as error:
@@ -349,8 +359,11 @@ class ProcessRanks(Ranks):
         own = None if error is None else str(error) or type(error).__name__
         told = self.gathered(own)
         if error is not None:
-            first = told.index(own)
-            raise error from (Told(first) if first < self.rank else error.__cause__)
+            if self.rank:  # the first rank says what any of them raises
+                cause = Told(min(told.index(own), self.rank - 1))
+                cause.__cause__ = error.__cause__
+                raise error from cause
+            raise error
         for rank, message in enumerate(told):
             if message is not None:
                 raise RankError(f"rank {rank}: {message}") from Told(rank)
@@ -376,15 +389,6 @@ def _leave() -> None:
     """End the group before the interpreter: its threads would abort the process."""
     if joined():
         dist.destroy_process_group()
-
-
-def _named_by_environment() -> tuple[int, int] | None:
-    """Number of this process, and number of processes, where a first one is named."""
-    for names in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
-        if "MASTER_ADDR" in os.environ and all(name in os.environ for name in names):
-            rank, size = (int(os.environ[name]) for name in names)
-            return rank, size
-    return None
 
 
 def _first_line(error: BaseException) -> str:

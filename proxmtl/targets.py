@@ -279,7 +279,10 @@ class Targets(Labelled, Shown):
     @property
     def n_entries(self) -> int:
         """Length of the first axis of the labels, over all ranks."""
-        return int(self.ranks.total(torch.tensor(float(self.shape[0]), dtype=torch.float64)))
+        own = self.shape[0]
+        if self.tasks is not None and self.task_of is None:  # of other tasks, but the same samples
+            return own
+        return int(self.ranks.total(torch.tensor(float(own), dtype=torch.float64)))
 
     def per_task(self, values: Tensor) -> Tensor:
         """Sum values of the labels' shape over each task's samples, shape (M,)."""

@@ -1,8 +1,8 @@
 """Extreme data, what each estimator is to do with it, and what it does.
 
-The table of numeric extremes (``bench/extremes.py``) and the tests share these cases. Scales are
-powers of two, and entries whole numbers of sixteenths: scaled data have the same digits down to
-the smallest denormal number, so that answers can be compared to the last few bits.
+The table of numeric extremes (``bench/solvers/extremes.py``) and the tests share these cases.
+Scales are powers of two, and entries whole numbers of sixteenths: scaled data have the same digits
+down to the smallest denormal number, so that answers can be compared to the last few bits.
 """
 
 import re

@@ -132,7 +132,7 @@ class Hosts:
                 *arguments,
                 env={
                     "SLURM_PROCID": str(number),
-                    "SLURM_NTASKS": "2",
+                    "SLURM_STEP_NUM_TASKS": "2",
                     "SLURM_LOCALID": "0",
                     "MASTER_ADDR": self.addresses[0],
                     "MASTER_PORT": "29500",

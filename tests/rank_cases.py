@@ -235,13 +235,16 @@ def run_all(ranks, names=CASES):
     return {name: CASES[name](name, ranks) for name in names}
 
 
-def start(script, size, *arguments, env=None):
-    """Start processes of a script, or a module, each in the environment of its rank."""
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def start(script, size, *arguments, env=None):
+    """Start processes of a script, or a module, each in the environment of its rank."""
     shared = {**os.environ, "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1",
-              "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", **(env or {})}  # fmt: skip
+              "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1", **(env or {})}  # fmt: skip
     return [
         subprocess.Popen(
             [

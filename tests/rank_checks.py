@@ -12,7 +12,7 @@ from strategies import classification
 
 import proxmtl as pm
 from proxmtl.io import Checkpoint, open_shards
-from proxmtl.ranks import SMALL, ProcessRanks, RankError
+from proxmtl.ranks import SMALL, ProcessRanks, RankError, Told
 from proxmtl.selection import cross_validate
 from proxmtl.solvers import quasi_newton
 
@@ -228,8 +228,9 @@ def check_tasks(folder):
     def divided(*parts):
         return pm.ShardedDesign(own, ranks, tasks=parts[ranks.rank])
 
-    with pytest.raises(ValueError, match="tasks: rank 1 of 2 has none"):
+    with pytest.raises(ValueError, match="tasks: rank 1 of 2 has none") as raised:
         divided([0, 1, 2, 3], [])
+    assert isinstance(raised.value.__cause__, Told) != FIRST  # the first rank reports it
     with pytest.raises(ValueError, match=r"tasks: the ranks have \[\[0, 1\], \[1, 2\]\]"):
         divided([0, 1], [1, 2])
     with pytest.raises(ValueError, match=r"samples, which all tasks share: 90 on rank 0, and 89"):
@@ -240,6 +241,7 @@ def check_tasks(folder):
     with pytest.raises(ValueError, match="couples the tasks, which are divided among ranks"):
         pm.Problem.of(design, torch.arange(N) % M, ELASTIC, loss=pm.WestonWatkins(M))
     posed = pm.Problem.of(design, Y[:, design.tasks], ELASTIC)
+    assert posed.targets.n_entries == N  # all ranks have the same samples
     same = "are not divided among the ranks of the features"
     with pytest.raises((ValueError, RankError), match=same):
         pm.Problem(pm.SquaredHinge(), divided([1, 0, 3], [2]), posed.targets, ELASTIC)

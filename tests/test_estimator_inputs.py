@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 import proxmtl as pm
 from proxmtl.estimators.grouping import resolve_groups
+from proxmtl.estimators.inputs import checked
 from proxmtl.estimators.label_encoding import encode_targets
 from proxmtl.estimators.standardize import fit_standardization
 from proxmtl.estimators.weights import class_factors, sample_weights
@@ -245,3 +247,24 @@ def test_of_many_attributes_of_one_class_five_are_named(lacking, said):
     Y[0, -1] = 1
     with pytest.raises(ValueError, match=f"one class only for {lacking} of .*{said}"):
         pm.SingleTaskClassifier().fit(np.eye(4), Y)
+
+
+@pytest.mark.parametrize("kind", ["dense", "float32", "sparse"])
+def test_features_that_are_not_finite_are_named(kind):
+    X = np.random.default_rng(0).standard_normal((40, 6))
+    Y = X[:, :2] > 0
+    X[17, 4], X[31, 2] = np.nan, -np.inf
+    given = {"dense": X, "float32": X.astype(np.float32), "sparse": csr_array(X)}[kind]
+    model = pm.LassoClassifier()
+    with pytest.raises(
+        ValueError, match=r"^X: not finite \(NaN, first in row 17, feature column 4"
+    ):
+        model.fit(given, Y)
+    X[17, 4] = 0.0
+    with pytest.raises(ValueError, match=r"^X: not finite \(-inf, first in row 31, .*column 2"):
+        model.fit(X, Y)
+
+
+def test_finite_features_may_have_an_infinite_sum():
+    X = np.full((40, 2), 1e308)
+    assert checked(pm.LassoClassifier(), X, reset=True).X is X

@@ -342,7 +342,7 @@ def test_bad_parameters_are_refused_by_name(data, case):
 
 BAD_DATA = {
     "nan feature": (lambda X, Y: (np.where(X[3, 1] == X, np.nan, X), Y), "NaN"),
-    "infinite feature": (lambda X, Y: (np.where(X[3, 1] == X, np.inf, X), Y), "infinity"),
+    "infinite feature": (lambda X, Y: (np.where(X[3, 1] == X, np.inf, X), Y), r"finite \(inf, "),
     "rows": (lambda X, Y: (X, Y[:-1]), r"\[150, 149\]"),
     "text": (lambda X, Y: (X.astype(str)[:, :1] + "x", Y), "could not convert"),
     "two values": (lambda X, Y: (X, 3 * Y), "labels of several attributes are 0/1"),

@@ -10,7 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 
 
 def _blocks(page):
@@ -28,14 +29,19 @@ def _run(page, **names):
 README = _blocks(ROOT / "README.md")
 
 
-COMMANDS = [
-    shlex.split(line, comments=True)[1:]
-    for block in re.findall(
-        r"^```console\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
-    for line in block.splitlines()
-    if line.startswith("proxmtl ")
-]
+def _commands(page):
+    """Commands of a page, as lists of words."""
+    return [
+        shlex.split(line, comments=True)[1:]
+        for block in re.findall(
+            r"^```console\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+        )
+        for line in block.splitlines()
+        if line.startswith("proxmtl ")
+    ]
+
+
+COMMANDS = _commands(ROOT / "README.md")
 LONG = {"demo", "train"}
 """Commands that take long whatever they are given; `tests/cli` runs them on less."""
 
@@ -94,30 +100,51 @@ def test_the_commands_of_the_readme_run_one_after_the_other(users_files):
     assert len((users_files / "predictions.csv").read_text().splitlines()) > 3
 
 
+@pytest.mark.timeout(900)  # as above
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_commands_of_the_page_on_photographs_run_one_after_the_other(users_files):
+    from proxmtl.cli.app import app
+
+    commands = _commands(ROOT / "docs" / "how_to" / "images.md")
+    assert {command[0] for command in commands} == {"fit", "compare", "predict", "evaluate"}
+    for command in commands:
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, (command, result.stderr)
+        if "--single-task" in command:
+            assert "features of 40 images are there already" in result.stderr
+    written = (ROOT / "docs" / "how_to" / "images.md").read_text("utf-8")
+    files = re.findall(
+        r"`([a-z_]+\.[a-z]+)`", written[written.index("| file |") :].split("\n\n")[0]
+    )
+    assert len(files) == 8
+    for name in files:
+        assert (users_files / "runs" / "photos" / name).is_file(), name
+
+
 def test_the_engine_page_runs_from_top_to_bottom():
-    names = _run("engine.md")
+    names = _run("explanation/engine.md")
     assert names["resumed"].passes > names["result"].passes
 
 
 def test_the_page_on_several_processes_runs_in_one(capsys):
-    assert _run("several_processes.md")["result"].status.ok
+    assert _run("how_to/several_processes.md")["result"].status.ok
     assert capsys.readouterr().out.startswith("rank 0 of 1")
 
 
 def test_the_page_on_features_larger_than_memory_runs():
-    names = _run("larger_than_memory.md")
+    names = _run("how_to/larger_than_memory.md")
     assert names["rows"].memory < names["rows"].shape[0] * names["rows"].shape[1] * 4
     assert names["scores"].shape == (2000, 3)
     assert names["again"].coef_.any()
 
 
 TAUGHT = (
-    "tutorial",
-    "embeddings",
-    "missing_labels",
-    "overlapping_groups",
-    "probabilities",
-    "certificates",
+    "tutorials/five_minutes",
+    "how_to/embeddings",
+    "how_to/missing_labels",
+    "how_to/overlapping_groups",
+    "how_to/probabilities",
+    "explanation/certificates",
 )
 
 
@@ -137,7 +164,7 @@ def test_links_lead_somewhere(page):
 def test_the_loss_of_the_docs_is_complete_and_finds_its_quantile():
     import torch
 
-    names = _run("add_a_loss.md", __name__="docs")
+    names = _run("how_to/add_a_loss.md", __name__="docs")
     assert names["result"].status.ok
     assert names["result"].certificate.gap <= 1e-6
     assert 0.87 <= names["below"] <= 0.93
@@ -149,19 +176,19 @@ def test_the_loss_of_the_docs_is_complete_and_finds_its_quantile():
 
 
 def test_the_regularizers_page_runs_from_top_to_bottom(capsys):
-    _run("regularizers.md", __name__="docs")
+    _run("reference/regularizers.md", __name__="docs")
     assert capsys.readouterr().out.split() == ["SparseGroupL2", "Bounded", "Sum", "CONVERGED"]
 
 
 def test_the_layers_page_runs_from_top_to_bottom(capsys):
-    _run("nn.md", __name__="docs")
+    _run("how_to/nn.md", __name__="docs")
     assert "features are not used at all" in capsys.readouterr().out
 
 
 def test_every_penalty_is_in_the_table_of_the_regularizers_page():
     from regularizer_cases import OURS
 
-    page = (ROOT / "docs" / "regularizers.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "regularizers.md").read_text(encoding="utf-8")
     for name in OURS:
         assert re.search(rf"^\|[^|]*`{name}\(", page, re.MULTILINE), name
 
@@ -169,7 +196,7 @@ def test_every_penalty_is_in_the_table_of_the_regularizers_page():
 def test_every_merge_rule_is_in_the_table_of_the_regularizers_page():
     from proxmtl.regularizers.base import COMBINATIONS
 
-    page = (ROOT / "docs" / "regularizers.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "regularizers.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"`(\w+)` \+ `(\w+)`", page))
     ours = [(a, b) for a, b, rule in COMBINATIONS if rule.__module__.startswith("proxmtl")]
     assert listed == {(a.__name__, b.__name__) for a, b in ours}
@@ -178,7 +205,7 @@ def test_every_merge_rule_is_in_the_table_of_the_regularizers_page():
 def test_the_regularizer_of_the_docs_is_complete():
     import torch
 
-    names = _run("add_a_regularizer.md", __name__="docs")
+    names = _run("how_to/add_a_regularizer.md", __name__="docs")
     assert names["result"].status.ok
     solution = names["result"].solution
     assert int((solution != 0).sum()) == 4
@@ -194,7 +221,7 @@ def test_the_regularizer_of_the_docs_is_complete():
 
 
 def test_the_solver_of_the_docs_is_complete_and_resumes_bitwise():
-    names = _run("add_a_solver.md", __name__="docs")
+    names = _run("how_to/add_a_solver.md", __name__="docs")
     assert names["result"].status.ok
     assert names["result"].certificate.relative_gap <= 1e-9
     assert names["resumed"].iterations == names["result"].iterations
@@ -206,7 +233,7 @@ def test_the_solver_of_the_docs_is_complete_and_resumes_bitwise():
 def test_the_design_of_the_docs_is_complete_and_solved_as_its_matrix(capsys):
     from proxmtl import SharedDesign
 
-    names = _run("add_a_design.md", __name__="docs")
+    names = _run("how_to/add_a_design.md", __name__="docs")
     assert names["result"].status.ok
     assert "columns in use: [True, False, False]" in capsys.readouterr().out
     problem, dense = names["problem"], SharedDesign(names["dense"].double(), intercept=True)
@@ -221,14 +248,14 @@ def test_the_design_of_the_docs_is_complete_and_solved_as_its_matrix(capsys):
 def test_the_baselines_page_runs_and_names_every_row(capsys):
     from proxmtl import BASELINES
 
-    _run("baselines.md")
+    _run("how_to/baselines.md")
     assert "all-sharing" in capsys.readouterr().out
-    text = (ROOT / "docs" / "baselines.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "how_to" / "baselines.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \|", text, re.MULTILINE)
     assert rows == [(row.name, row.row) for row in BASELINES.values()]
 
 
 def test_the_sharing_page_runs_from_top_to_bottom(capsys):
-    names = _run("sharing.md")
+    names = _run("how_to/sharing.md")
     assert names["probabilities"].shape == (200, 12)
     assert "gain" in capsys.readouterr().out

@@ -219,7 +219,8 @@ def _of_folder(folder: Path, names: Sequence[str], source: Path, *, missing_ok: 
             source,
             f"{len(lost)} of the {counted(len(names), 'image')} named "
             f"{agree(len(lost), 'is', 'are')} not in {folder}, the first is "
-            f"{lost[0]!r}; put them there, or take them out of the table. "
+            f"{lost[0]!r}; put them there, take them out of the table, or skip them "
+            "(skip_corrupt). "
             f"{how_to_name(folder, lost)}".strip(),
         )
     return ImageFiles(tuple(names), paths)

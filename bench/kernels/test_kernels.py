@@ -1,7 +1,7 @@
 """pytest-benchmark view of the cases: ``make bench``, or ``pytest bench --benchmark-only``.
 
 The benchmark's own columns are times of ours. Beside them, in ``extra_info`` and with `-s` on the
-screen, stands what ``run_kernels.py`` would write: ours and its competitors in turns with probes of
+screen, stands what ``run.py`` would write: ours and its competitors in turns with probes of
 the machine.
 """
 

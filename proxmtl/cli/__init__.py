@@ -14,7 +14,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; see ``docs/cli.md`` for the exit codes."""
+    """Run the command line; see ``docs/reference/cli.md`` for the exit codes."""
     try:
         take_any_text(sys.stdout)
         with stoppable() as request:

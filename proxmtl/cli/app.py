@@ -31,8 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
-        "Many binary attributes at once: linear models W = L S on given features, in which groups "
-        "of attributes choose the latent tasks that they share.\n\n"
+        "Many binary attributes at once, of photographs or of given features: linear models "
+        "W = L S, in which groups of attributes choose the latent tasks that they share.\n\n"
         "[bold]Start here[/]\n\n"
         "  proxmtl demo                              [dim]digits with attributes, a minute[/]\n\n"
         "[bold]On your own data[/]\n\n"

@@ -24,7 +24,7 @@ from proxmtl.cli.crash import write_log
 from proxmtl.cli.missing import missing_package
 from proxmtl.cli.option_names import in_options, running, say_what_was_given
 from proxmtl.cli.ranks import check_command, first, speaks
-from proxmtl.cli.request import requesting
+from proxmtl.cli.request import requesting, say_which_file
 from proxmtl.cli.signals import SIGNAL_EXIT, received
 from proxmtl.machine import describe_os_error, is_lack_of_memory, memory_asked_for
 
@@ -109,6 +109,7 @@ class ReportingCommand(TyperCommand):
             return super().parse_args(ctx, args)
         except Exception as error:
             say_what_was_given(error, given)
+            say_which_file(ctx, error)
             raise
 
     def invoke(self, ctx: Any) -> Any:
@@ -146,7 +147,7 @@ def _state(path: Any) -> tuple[int, ...] | None:
 
 
 class ReportingGroup(TyperGroup):
-    """Commands whose errors and warnings are sentences; see ``docs/cli.md`` for the exit codes.
+    """Commands whose errors and warnings are sentences; docs/reference/cli.md has the exit codes.
 
     With ``proxmtl --debug`` the traceback is shown instead.
     """
@@ -187,7 +188,8 @@ def _shows_itself(error: Exception) -> bool:
 def _stop(error: BaseException) -> None:
     number: int = received() or getattr(error, "number", None) or signal.SIGINT
     by = f" by {signal.Signals(number).name}" if number != signal.SIGINT else ""
-    _say("bold", f"Stopped{by}.", _notes(error))
+    if first():  # torchrun and srun pass a signal on to all ranks
+        _say("bold", f"Stopped{by}.", _notes(error))
     raise typer.Exit(SIGNAL_EXIT + number) from error
 
 

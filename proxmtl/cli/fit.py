@@ -148,6 +148,7 @@ def fit(
     """
     auto = ctx.params["auto"] = options.chosen_auto(ctx)
     options.refuse_ignored(ctx)
+    run.check()
 
     from proxmtl.cli.console import fit_progress, make_console
     from proxmtl.cli.fitting import fitting
@@ -192,7 +193,8 @@ def fit(
         latent=grouped,
         by_tasks=by_tasks,
         images=images,
-        options=ctx.params,
+        # a file of groups counts by its contents
+        options={**ctx.params, "groups": "auto" if find else None},
         seconds=checkpoint,
     ) as work:
         chosen = "auto" if find else work.groups

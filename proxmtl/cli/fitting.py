@@ -156,6 +156,8 @@ def fitting(
         with contextlib.ExitStack() as keeping:
             checkpoint = None
             if unfinished is not None and options is not None:
+                if made is not None:  # a default that is named is no other option
+                    options = {**options, "network": made["network"], "squares": made["fit"]}
                 checkpoint = keeping.enter_context(
                     unfinished.checkpoint(options, sources, seconds=seconds, force=run.force)
                 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,11 +24,15 @@ from proxmtl.cli.console import keeping, say_note, say_warning
 from proxmtl.cli.inputs import check_classes, labels_for, read_groups, torch_device
 from proxmtl.cli.labels_of_test import read_with_test
 from proxmtl.cli.progress import item_progress
+from proxmtl.cli.skipped_images import present_images, say_skipped
 from proxmtl.io import InputError, ids_sidecar
 from proxmtl.io.beside import check_features, seal_beside
 from proxmtl.io.identity import fingerprint
+from proxmtl.io.lock import FileLock
 from proxmtl.io.outputs import settle_file
 from proxmtl.io.seal import entry_of, read_sealed, write_sealed
+from proxmtl.io.tables import read_ids
+from proxmtl.io.temporaries import PREFIX
 from proxmtl.sources import Source, note_source
 from proxmtl.wording import counted
 
@@ -81,6 +86,7 @@ def _features(
         If there is no such network, or images can't be decoded.
     """
     found = _found(images, names, missing_ok=options.skip_corrupt)
+    found, missing = present_images(images, found)
     name, weights = options.network, options.weights
     if name is None:
         name = _installed()
@@ -100,32 +106,75 @@ def _features(
     path = options.features_file or _beside(out)
     with item_progress("Looking at", "images") as progress:
         identity = {**made, "format": FORMAT, "images": _signature(found, progress)}
-    record = path.with_suffix(".source.json")
+    settle_file(path, force=True)
     clear_up(path)
-    known = _known(path, record) or {}
+    skip = options.skip_corrupt
+    source = _kept(path, identity, found.ids, skip=skip)
+    if source is None:
+        with _alone(path):  # another process may have made them meanwhile
+            source = _kept(path, identity, found.ids, skip=skip)
+            if source is None:
+                _make(found, network, path, options, identity)
+                source = source_of(images, found)  # of the images as they were used
+                write_sealed(_record(path), {**identity, "source": list(source)})
+    note_source(source)
+    bad = sorted(set(found.ids).difference(read_ids(ids_sidecar(path))))
+    say_skipped(missing, bad)
+    return path, {**made, "features": str(path), "skipped": len(missing) + len(bad)}
+
+
+def _record(path: Path) -> Path:
+    """What the features of a file were made of, sealed."""
+    return path.with_suffix(".source.json")
+
+
+def _kept(path: Path, identity: dict[str, Any], ids: Sequence[str], *, skip: bool) -> Source | None:
+    """Hash of the images whose features are there; None if they are others, or not complete."""
+    known = _known(path) or {}
+    same = "source" in known and all(known.get(key) == value for key, value in identity.items())
+    if not (same and _is_whole(path, ids, skip=skip)):
+        return None
+    n_kept = len(np.load(path, mmap_mode="r"))
+    say_note(f"features of {counted(n_kept, 'image')} are there already, in {path}")
+    return Source(*known["source"])
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other fits from replacing the features or their record."""
+    lock = FileLock(
+        path.with_name(f"{PREFIX}{path.name}.lock"),
+        "another fit is making these features; wait for it, or give another file as --features.",
+        shown=path,
+    )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make(
+    found: ImageFiles,
+    network: FeatureNetwork,
+    path: Path,
+    options: ImageOptions,
+    identity: dict[str, Any],
+) -> None:
+    """Extract features in place of those of other images or of another network."""
+    known, record = _known(path) or {}, _record(path)
     same = all(known.get(key) == value for key, value in identity.items())
     if same and _is_whole(path, found.ids, skip=options.skip_corrupt):
-        say_note(f"features of {counted(len(found.ids), 'image')} are there already, in {path}")
-    else:
-        if not same:
-            for stale in (path, ids_sidecar(path), seal_beside(path)):
-                stale.unlink(missing_ok=True)
-        # first: features without a record would be somebody else's to the next command
-        write_sealed(record, identity)
-        known = {}
-        try:
-            extract_images(found, network, path, options, fit, fresh=True)
-        finally:
-            if not (path.exists() or Path(f"{path}.partial").exists()):
-                record.unlink(missing_ok=True)
-    if "source" in known:
-        source = Source(*known["source"])
-    else:  # of the images as they were used
-        source = source_of(images, found)
-        write_sealed(record, {**identity, "source": list(source)})
-    note_source(source)
-    left_out = len(found.ids) - len(np.load(path, mmap_mode="r"))
-    return path, {**made, "features": str(path), "skipped": left_out}
+        return  # a process that was killed then had yet to complete the record
+    if not same:
+        for stale in (path, ids_sidecar(path), seal_beside(path)):
+            stale.unlink(missing_ok=True)
+    # first: features without a record would be somebody else's to the next command
+    write_sealed(record, identity)
+    try:
+        extract_images(found, network, path, options, identity["fit"], fresh=True)
+    finally:
+        if not (path.exists() or Path(f"{path}.partial").exists()):
+            record.unlink(missing_ok=True)
 
 
 def extract_images(
@@ -182,6 +231,8 @@ def extract_images(
                 reasons.append(reason)
             progress(place, total)
     if len(reasons) < 2:  # no image, or this one alone
+        if reasons:
+            failed.add_note("Repair it, or leave it out with --skip-corrupt.")
         raise failed
     shown = " ".join(reasons[:NAMED])
     more = f" And {len(reasons) - NAMED} more." if len(reasons) > NAMED else ""
@@ -306,7 +357,7 @@ def source_of(source: Path, found: ImageFiles) -> Source:
     return Source(str(folder), n_bytes, lines.hexdigest())
 
 
-def _known(path: Path, record: Path) -> dict[str, Any] | None:
+def _known(path: Path) -> dict[str, Any] | None:
     """Record of features that are there; None if there are none.
 
     Raises
@@ -314,7 +365,7 @@ def _known(path: Path, record: Path) -> dict[str, Any] | None:
     InputError
         If the file is there without a record, and so is none that may be replaced.
     """
-    settle_file(path, force=True)
+    record = _record(path)
     if not record.is_file():
         if path.exists():
             raise InputError(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["in_options", "running", "say_what_was_given"]
+__all__ = ["in_options", "option_of", "running", "say_what_was_given"]
 
 _OTHER_NAMES = {
     "class_weight": "balanced",
@@ -78,6 +78,13 @@ def _options(command: Any) -> dict[str, str]:
             found[parameter.name] = long[0]
     others = {name: found[own] for name, own in _OTHER_NAMES.items() if own in found}
     return {**others, **found}
+
+
+def option_of(command: Any, name: str, *, off: bool = False) -> str:
+    """The option of a parameter, or the one that switches it off, as it is given on the line."""
+    parameter = next(each for each in command.params if each.name == name)
+    found: str = (parameter.secondary_opts if off else parameter.opts)[0]
+    return found
 
 
 def say_what_was_given(error: Any, arguments: list[str]) -> None:

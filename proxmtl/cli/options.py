@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from proxmtl.cli.image_options import IMAGE_OPTIONS, given_options, holds_images
+from proxmtl.cli.option_names import option_of
 from proxmtl.cli.option_values import latents_of, strength_of, threshold_of
 
 if TYPE_CHECKING:
@@ -127,8 +128,9 @@ class SampleOptions:
     features: Annotated[
         Path,
         typer.Argument(
-            help="Features, one row per sample: npy, npz, safetensors or parquet, or a folder of "
-            "shards. fit also takes images: a folder, a .tar archive, or a .csv file of names.",
+            help="fit: images, as a folder, a .tar archive or a .csv file of their names. fit and "
+            "tune: features, one row per sample, as npy, npz, safetensors or parquet, or a folder "
+            "of shards.",
             metavar="FEATURES",
         ),
     ]
@@ -201,6 +203,14 @@ class RunOptions:
             show_default=False,
         ),
     ] = None
+
+    def check(self) -> None:
+        """Raise if the folder can't become this run, before what is heavy is imported."""
+        from proxmtl.cli.ranks import several
+        from proxmtl.io.run_folder import check_target
+
+        if not several():  # of which the first one looks, and all are told
+            check_target(self.out, force=self.force)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -374,8 +384,8 @@ def refuse_ignored(ctx: typer.Context) -> None:
     for rule in _RULES[str(ctx.command.name)]:
         for name in rule.names if rule.holds(ctx.params) else ():
             if name in given:
-                option = ("no-" if ctx.params[name] is False else "") + name.replace("_", "-")
-                raise ValueError(f"--{option}: this is {rule.why}; {rule.advice}.")
+                shown = option_of(ctx.command, name, off=ctx.params[name] is False)
+                raise ValueError(f"{shown}: this is {rule.why}; {rule.advice}.")
 
 
 def chosen_auto(ctx: typer.Context) -> bool:

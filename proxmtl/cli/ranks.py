@@ -24,7 +24,7 @@ LONGEST = 7 * 24 * 60.0
 
 def _rank() -> tuple[int, int]:
     """Number of this process, and number of processes, by the environment."""
-    for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+    for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
         # a process of Slurm that is alone has these numbers, too, and no first one's address
         if rank == "RANK" or "MASTER_ADDR" in os.environ:
             with contextlib.suppress(KeyError, ValueError):

@@ -15,10 +15,12 @@ import typer
 
 from proxmtl.cli.image_options import given_options
 
-__all__ = ["Request", "replayed", "request", "requesting", "takes_config"]
+__all__ = ["Request", "replayed", "request", "requesting", "say_which_file", "takes_config"]
 
 _NOT_AGAIN = ("config", "force", "out")
 """Options of one call, and not of what it makes."""
+_FILE = "proxmtl.config"
+"""In what click keeps with a context: the file of options, and what is in it."""
 
 
 class Request(NamedTuple):
@@ -62,8 +64,22 @@ def _take_file(ctx: typer.Context, path: Path | None) -> Path | None:
     What the line says wins over them.
     """
     if path is not None:
-        ctx.default_map = {**(ctx.default_map or {}), **_options_of(ctx.command, path)}
+        found = _options_of(ctx.command, path)
+        ctx.default_map = {**(ctx.default_map or {}), **found}
+        ctx.meta[_FILE] = (path, found)
     return path
+
+
+def say_which_file(ctx: Any, error: Any) -> None:
+    """Name the file of options in an error of usage, where the value at fault is of the file."""
+    path, found = ctx.meta.get(_FILE, (None, {}))
+    name = getattr(getattr(error, "param", None), "name", None)
+    message = getattr(error, "message", None)
+    if name is None or name not in found or not isinstance(message, str):
+        return
+    source = ctx.get_parameter_source(name)
+    if source is not None and source.name == "DEFAULT_MAP":  # and not of the line, which wins
+        error.message = f"{path} has {name.replace('_', '-')} = {found[name]!r}. {message}"
 
 
 _CONFIG = Parameter(
@@ -129,9 +145,7 @@ def _options_of(command: Any, path: Path) -> dict[str, Any]:
     for key, value in table.items():
         name = known.get(key.replace("-", "_"))
         if name is None:
-            near = difflib.get_close_matches(key.replace("_", "-"), _shown(command), 1)
-            advice = f"did you mean {near[0]!r}?" if near else f"see proxmtl {command.name} --help."
-            raise InputError(path, f"{command.name} has no option {key!r}; {advice}")
+            raise InputError(path, f"{command.name} has no option {key!r}; {_advice(command, key)}")
         if name in found:
             raise InputError(path, f"the option {key!r} is there twice; keep one.")
         if isinstance(value, dict):
@@ -141,19 +155,32 @@ def _options_of(command: Any, path: Path) -> dict[str, Any]:
 
 
 def _names(command: Any) -> dict[str, str]:
-    """Option, with underscores, and parameter -> parameter."""
+    """Parameter and option, with underscores -> parameter.
+
+    Where an option is called as another parameter is (``--features`` of ``fit``, whose images or
+    features are ``features``), the name is that of the parameter.
+    """
     found = {}
     for parameter in command.params:
-        if parameter.name not in ("help", "config"):
-            found[parameter.name] = parameter.name
-            for option in (*parameter.opts, *parameter.secondary_opts):
-                if option.startswith("--") and not option.startswith("--no-"):
-                    found[option.removeprefix("--").replace("-", "_")] = parameter.name
-    return found
+        for option in (*parameter.opts, *parameter.secondary_opts):
+            if option.startswith("--") and not option.startswith("--no-"):
+                found[option.removeprefix("--").replace("-", "_")] = parameter.name
+    found |= {parameter.name: parameter.name for parameter in command.params}
+    return {key: name for key, name in found.items() if name not in ("help", "config")}
 
 
-def _shown(command: Any) -> list[str]:
-    return [name.replace("_", "-") for name in _names(command)]
+def _advice(command: Any, key: str) -> str:
+    """What to write in place of a name that a command does not have."""
+    known, asked = _names(command), key.replace("-", "_")
+    if asked.startswith("no_") and asked.removeprefix("no_") in known:
+        return f"write {key[3:]} = false."
+    shown = [name.replace("_", "-") for name in known]
+    near = difflib.get_close_matches(key.replace("_", "-"), shown, 1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    arguments = [repr(each.name) for each in command.params if each.param_type_name == "argument"]
+    named = f"what stands without a name on the line is {' and '.join(arguments)} here; "
+    return f"{named if arguments else ''}see proxmtl {command.name} --help."
 
 
 def replayed(command: Any, options: dict[str, Any], arguments: list[str], parent: Any) -> None:

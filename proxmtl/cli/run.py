@@ -20,6 +20,7 @@ from proxmtl.estimators import save_model
 from proxmtl.io import write_json, write_text
 from proxmtl.latent.initial import check_room
 from proxmtl.report import plot_attribute_scores, plot_convergence, plot_latents, save_figure
+from proxmtl.report.verdict import clear_gains
 from proxmtl.wording import counted
 
 if TYPE_CHECKING:
@@ -127,7 +128,11 @@ def sharing_line(sharing: NDArray[np.bool_], report: pd.DataFrame | None) -> str
     if report is None:
         return number
     gain = 100 * float(report["gain"].to_numpy()[sharing].mean())
-    return f"{number}, {gain:+.1f} points in the cross-validation that chose them"
+    clear = len(clear_gains(report))
+    return (
+        f"{number}, a clear gain for {clear or 'none'}; {gain:+.1f} points on average in the "
+        "cross-validation that chose them"
+    )
 
 
 def solve_lines(solve: Mapping[str, Any]) -> dict[str, str]:

@@ -90,6 +90,7 @@ def tune(
       proxmtl tune features.npy -l labels.csv -o runs/lasso --model lasso
     """
     options.refuse_ignored(ctx)
+    run.check()
 
     from proxmtl.cli.console import make_console
     from proxmtl.cli.fitting import fitting

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 from typing import TYPE_CHECKING, Any
 
 from proxmtl import __version__
 from proxmtl.cli.console import keeping, say_note
 from proxmtl.io import Checkpoint, InputError
-from proxmtl.io.names import DESCRIPTION_FILE
 from proxmtl.io.run_folder import unfinished_folder
-from proxmtl.io.seal import read_sealed, write_sealed
+from proxmtl.io.seal import MANIFEST_FILE, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,21 +25,19 @@ __all__ = ["Unfinished"]
 PLACES = (
     "features",
     "labels",
-    "groups",
     "test",
     "features_file",
     "out",
     "force",
     "config",
     "report",
-    "memory",
     "batch_size",
     "workers",
     "checkpoint",
 )
 """Options that name places, or change no result: files count by their contents."""
 DONE = "done"
-"""Marks the folder of a fit whose run was about to be put into place."""
+"""In the folder of a fit whose run was about to be put into place: the mark of the run before."""
 
 
 class Unfinished:
@@ -57,8 +55,10 @@ class Unfinished:
         self.out, self.ranks = out, ranks
         self.folder = unfinished_folder(out)
         self._request = self.folder / f"fit-{ranks.rank}.json"
-        if (self.folder / DONE).exists():  # a kill came while the run was put into place
-            if (out / DESCRIPTION_FILE).is_file():
+        with contextlib.suppress(FileNotFoundError):  # of no run, or removed by another rank
+            before = (self.folder / DONE).read_text(encoding="utf-8")
+            # a kill came while the run was put into place
+            if before != self._mark():
                 self.remove()
             else:
                 (self.folder / DONE).unlink()
@@ -154,8 +154,17 @@ class Unfinished:
     def done(self) -> None:
         """Say that the fit has ended, and its run is about to be put into place."""
         if self.folder.is_dir():
-            (self.folder / DONE).touch()
+            (self.folder / DONE).write_text(self._mark(), encoding="utf-8")
+
+    def _mark(self) -> str:
+        """Checksum of the run's manifest; blank where there is no run."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return hashlib.sha256((self.out / MANIFEST_FILE).read_bytes()).hexdigest()
+        return ""
 
     def remove(self) -> None:
-        """Remove the folder."""
+        """Remove the folder: states first, for a kill must leave none without what they are of."""
+        with contextlib.suppress(FileNotFoundError):  # other ranks remove it, too
+            for state in self.folder.rglob("*.pt"):
+                state.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)

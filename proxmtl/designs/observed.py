@@ -40,11 +40,12 @@ class Block(NamedTuple):
 
 
 class ObservedDesign(Design):
-    """Scores ``z_e = x_i . w_m (+ b_m)`` of the pairs (i, m) that have a label.
+    """Scores of those pairs (i, m) of a sample and a task that have a label.
 
-    A product takes ``2 D`` operations for each of E pairs, and not for all N M; scores, labels and
-    weights have the shape (E,). Samples without labels and tasks with few are no matter. Where most
-    labels are observed, the products of matrices of a :class:`SharedDesign` are faster.
+    Label e of the pair (i, m) has the score ``z_e = x_i . w_m (+ b_m)``. A product takes ``2 D``
+    operations for each of E pairs, and not for all N M; scores, labels and weights have the shape
+    (E,). Samples without labels and tasks with few are no matter. Where most labels are observed,
+    the products of matrices of a :class:`SharedDesign` are faster.
 
     Parameters
     ----------

@@ -240,7 +240,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
     ) -> Self:
         with restored_on_error(self):
             X, labels = self._prepared(X, y, sample_weight, classes=classes, warm=warm)
-            watch = Watch.on(callback, checkpoint, self, labels)
+            watch = Watch.on(callback, checkpoint, self, labels, X.X)
             coef, intercept = self._solve(X, labels, watch, warm=warm)
             moments = Standardization(self.mean_, self.scale_)
             coef, self.intercept_ = moments.fold(coef, intercept)

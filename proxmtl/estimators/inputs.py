@@ -61,10 +61,15 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = F
             )
         validate_data(estimator, X=rows, y="no_validation", reset=reset, skip_check_array=True)
         return samples_of(rows)
-    kinds: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+    kinds: dict[str, Any] = {
+        "accept_sparse": "csr",
+        "dtype": [np.float64, np.float32],
+        "ensure_all_finite": False,  # `_finite` says where a value is that is not
+    }
     if not is_per_task(X):
         y = None if y is None else "no_validation"
-        return Samples(_canonical(validate_data(estimator, X=X, y=y, reset=reset, **kinds)))
+        found = validate_data(estimator, X=X, y=y, reset=reset, **kinds)
+        return Samples(_canonical(_finite("X", found)))
     for m, part in enumerate(X):
         if not _is_matrix(part):
             raise ValueError(
@@ -91,12 +96,38 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool = F
             f"X: {n_sparse} of its {len(X)} matrices are sparse and the others dense; give "
             "one kind."
         )
-    parts = [check_array(part, input_name=f"X[{m}]", **kinds) for m, part in enumerate(X)]
+    parts = [
+        _finite(f"X[{m}]", check_array(part, input_name=f"X[{m}]", **kinds))
+        for m, part in enumerate(X)
+    ]
     validate_data(estimator, X=X[0], y="no_validation", reset=reset, skip_check_array=True)
     task_of = np.repeat(np.arange(len(parts)), [part.shape[0] for part in parts])
     if n_sparse:
         return Samples(_canonical(sparse.vstack(parts, format="csr")), task_of)
     return Samples(np.concatenate(parts), task_of)
+
+
+def _finite(name: str, X: Any) -> Any:
+    """Give dense or CSR features; raise ``ValueError`` at the first value that is not finite."""
+    values = X.data if sparse.issparse(X) else X
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):  # a value that is not finite makes the sum so
+            return X
+    bad = ~np.isfinite(values)  # finite values may overflow the sum, too
+    if not bad.any():
+        return X
+    if sparse.issparse(X):
+        place = int(bad.argmax())
+        row, column = int(np.searchsorted(X.indptr, place, side="right")) - 1, int(X.indices[place])
+        value = values[place]
+    else:
+        row, column = map(int, np.unravel_index(bad.argmax(), bad.shape))
+        value = values[row, column]
+    seen = "NaN" if np.isnan(value) else str(value)
+    raise ValueError(
+        f"{name}: not finite ({seen}, first in row {row}, feature column {column}, counted from "
+        "0); drop or impute such samples: only labels may be missing."
+    )
 
 
 def samples_of(rows: FeatureRows) -> Samples:

@@ -26,7 +26,7 @@ from proxmtl.estimators.labels import EncodedLabels, PairLabels
 from proxmtl.estimators.standardize import Standardization, fit_standardization
 from proxmtl.numerics import ROUNDING, column_moments
 from proxmtl.posing import observed_design
-from proxmtl.ranks import ALONE, Ranks
+from proxmtl.ranks import ALONE, Ranks, Told
 from proxmtl.row_sources import FeatureRows, held, held_type, rows_of
 from proxmtl.targets import Reduction, Targets
 
@@ -251,8 +251,10 @@ class Samples:
         if rows.by_tasks and n_tasks is not None:
             first, last = (n_tasks * r // ranks.size for r in (ranks.rank, ranks.rank + 1))
             own, tasks, share = rows.among(ALONE), range(first, last), 1
-        if len(rows) < ranks.size:
-            raise ValueError(f"X: {len(rows)} rows for {ranks.size} processes; start fewer.")
+        elif len(rows) < ranks.size:
+            raise ValueError(f"X: {len(rows)} rows for {ranks.size} processes; start fewer.") from (
+                Told(0) if ranks.rank else None
+            )
         # the same on all ranks: the largest part decides
         most = -(-len(rows) // share) * rows.shape[1] * held_type(rows).itemsize
         design: Design

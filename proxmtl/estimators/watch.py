@@ -11,6 +11,7 @@ from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.io.checkpoint import Checkpoint
 from proxmtl.io.identity import fingerprint
 from proxmtl.problem import Problem
+from proxmtl.row_sources import is_rows
 from proxmtl.solvers.identity import check_figures, data_figures
 
 __all__ = ["Watch"]
@@ -41,12 +42,16 @@ class Watch:
         checkpoint: Checkpoint | None,
         model: object,
         labels: EncodedLabels,
+        features: Any,
     ) -> Watch:
-        """Look on at a fit of a model to labels."""
+        """Look on at a fit of a model to labels.
+
+        Features that are read block by block are compared by their figures alone, as they are read.
+        """
         if checkpoint is None:
             return cls(callback)
-        marks = fingerprint([labels.numbers, labels.weights])
-        return cls(callback, checkpoint, {"model": model, "SHA-256 of labels and weights": marks})
+        data = [labels.numbers, labels.weights, None if is_rows(features) else features]
+        return cls(callback, checkpoint, {"model": model, "SHA-256 of the data": fingerprint(data)})
 
     def solve(self, name: str) -> dict[str, Any]:
         """Arguments of the solve of a name, for `minimize` and `LatentMTL.solve`."""

@@ -25,6 +25,7 @@ from proxmtl.io.seal import MANIFEST_FILE, read_document, read_entries, read_man
 from proxmtl.io.temporaries import PREFIX, is_ours, remove_leftovers, temporary_folder
 
 __all__ = [
+    "check_target",
     "end_replacement",
     "finish_replacement",
     "name_of_target",
@@ -177,6 +178,17 @@ def _files_of_run(folder: Path) -> set[str]:
         # of other names, a file is the user's own, also where it was sealed with the run
         return set(filter(is_run_file, read_entries(folder / MANIFEST_FILE, "")))
     return set()
+
+
+def check_target(path: str | Path, *, force: bool = False) -> None:
+    """Raise early what `new_run_folder` raises for the contents of a folder; change nothing.
+
+    Nothing is said of a folder in which a dead process has left something to be ended.
+    """
+    path = Path(path)
+    target = Path(os.path.realpath(path))
+    if not (target / NEXT_FOLDER).exists() and not unfinished_folder(path).exists():
+        _check_target(path, target, force=force)
 
 
 def name_of_target(error: OSError, path: Path) -> None:

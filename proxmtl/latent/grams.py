@@ -33,6 +33,15 @@ def by_task(problem: LatentProblem | Problem, values: Tensor) -> list[Tensor]:
     return list(torch.split(values[order], sizes.tolist()))
 
 
+def _score_shaped(problem: LatentProblem, columns: list[Tensor]) -> Tensor:
+    """Inverse of :func:`by_task`."""
+    task_of = problem.targets.task_of
+    if task_of is None:
+        return torch.stack(columns, 1)
+    values = torch.cat(columns)
+    return torch.empty_like(values).index_copy_(0, task_of.argsort(stable=True), values)
+
+
 def gram_passes(problem: LatentProblem, rows: float) -> float:
     """Operations of Gram matrices of ``rows`` rows in total, in passes over the data."""
     _, D, side = sides(problem)
@@ -100,8 +109,7 @@ def moved_grams(
     out = grams.clone()
     for m, change_of_gram in zip(moved, change_of_grams, strict=True):
         out[m] = change_of_gram if anew[m] else out[m] + change_of_gram
-    kept = torch.stack(columns, 1) if problem.targets.task_of is None else torch.cat(columns)
-    return out, kept
+    return out, _score_shaped(problem, columns)
 
 
 def _grams(problem: LatentProblem, columns: list[Tensor], tasks: list[int]) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from proxmtl.arrays import as_float_tensor, as_python
 from proxmtl.designs import Design, SharedDesign, TaskDesign
 from proxmtl.groups import Groups
+from proxmtl.label_arrays import SparseLabels, is_sparse
 from proxmtl.latent.alternating import Alternating
 from proxmtl.latent.checks import check_strengths, checked_number
 from proxmtl.latent.gram_newton import GramNewton
@@ -21,7 +22,7 @@ from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
 from proxmtl.latent.starts import INITS, made_start
 from proxmtl.losses import Loss, SquaredHinge
-from proxmtl.posing import design_of
+from proxmtl.posing import design_of, observed_design
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.row_sources import is_rows
 from proxmtl.solvers.base import Callback, Solver, check_state
@@ -71,7 +72,7 @@ class LatentMTL:
     algorithm : "auto", "gram", "panoc", "palm" or "paper"
         ``"paper"`` is Algorithm 1. ``"panoc"`` and ``"palm"`` minimise over both factors jointly.
         ``"gram"`` converges in the fewest passes (some tens to a residual of 1e-6) by Gram matrices
-        of each task's samples; for up to some hundreds of dense features (see docs/results.md).
+        of each task's samples; for up to some hundreds of dense features.
         ``"auto"`` is PANOC with refactoring (which periodically replaces the factors by cheaper
         ones with the same W, without a pass over the data); it switches to ``"gram"`` after as many
         operations as that is predicted to take.
@@ -165,12 +166,15 @@ class LatentMTL:
         ----------
         X : (N, D) array, (M, N, D) array, sequence of M arrays (N_m, D), rows in files, or Design
             A Design decides about the intercept itself; ``fit_intercept`` is then ignored.
-        Y : (N, M) array, sequence of M arrays (N_m,), or Targets
-            Labels -1 and +1; 0 or NaN is missing. Targets, for instance of real labels or classes,
-            have their own weights; ``reduction`` and ``class_weight`` are then ignored.
+        Y : (N, M) array, sparse matrix, sequence of M arrays (N_m,), or Targets
+            Labels -1 and +1; missing: 0, NaN, or not stored. Targets, such as of real labels, have
+            their own weights; ``reduction`` and ``class_weight`` are then ignored.
         sample_weight : (N,) or (N, M) array, or sequence of M arrays, optional
         """
         design = X if isinstance(X, Design) else self._design(X)
+        if is_sparse(Y):
+            Y = pairs = SparseLabels.of(Y)  # type: ignore[assignment]
+            design = observed_design(design, pairs)
         targets = self._targets(design, Y, sample_weight)
         return LatentProblem(
             self.loss,
@@ -312,12 +316,8 @@ class LatentMTL:
 
     def _start(self, problem: LatentProblem, warm_start: LatentResult | None) -> Blocks:
         if warm_start is not None:
-            given: tuple[Any, ...] = (
-                warm_start.L,
-                warm_start.S,
-                warm_start.intercept,
-                warm_start.own,
-            )
+            last = warm_start
+            given: tuple[Any, ...] = last.L, last.S, last.intercept, last.own
         elif isinstance(self.init, tuple):
             given = self.init
         else:

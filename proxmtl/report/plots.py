@@ -73,11 +73,11 @@ def plot_latents(
         axes.set_ylabel("latent task")
         for spine in axes.spines.values():
             spine.set_visible(False)
-        zeros = float(np.mean(S == 0))
+        zeros = float(np.mean(S == 0)) if S.size else 1.0
         text = f"{len(live)} of {len(S)} latents live · {zeros:.0%} of S exactly zero (grey)"
         text = f"{title}\n{text}" if title else text
         if ax is None:
-            axes.get_figure().suptitle(text, x=0.01, ha="left", fontsize=10)
+            figure_of(axes).suptitle(text, x=0.01, ha="left", fontsize=10)
         else:  # the rest of the figure belongs to the caller; names of groups are above the axes
             axes.set_title(text, loc="left", fontsize=10, pad=20)
 
@@ -147,7 +147,7 @@ def _draw_heat_map(axes: Any, shown: NDArray[Any], spans: Sequence[tuple[str, in
             if 0 < edge < shown.shape[1]:
                 axes.axvline(edge, color=INK, linewidth=1.2)
         _annotate_block(axes, titles[name], (start + stop) / 2, horizontal=True)
-    bar = axes.get_figure().colorbar(mesh, ax=axes, shrink=0.8, aspect=25, pad=0.015)
+    bar = figure_of(axes).colorbar(mesh, ax=axes, shrink=0.8, aspect=25, pad=0.015)
     bar.outline.set_visible(False)
     bar.set_label("weight in S")
 
@@ -282,7 +282,7 @@ def plot_attribute_scores(
         axes.grid(visible=True, axis="x")
         axes.spines["left"].set_visible(False)
         if ax is None:
-            axes.get_figure().legend(loc="outside lower center", ncols=min(len(scores) + 1, 4))
+            figure_of(axes).legend(loc="outside lower center", ncols=min(len(scores) + 1, 4))
         else:
             axes.legend()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from proxmtl.report.comparison import Comparison
     from proxmtl.report.runs import Model, ReportedRun
 
-__all__ = ["comparison_sentence", "headline", "run_warnings", "verdict"]
+__all__ = ["clear_gains", "comparison_sentence", "headline", "run_warnings", "verdict"]
 
 FEW = 10
 """Positive labels below which the AP of an attribute says little."""
@@ -43,31 +43,42 @@ def some(names: Sequence[str]) -> str:
 
 
 def headline(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> str:
-    """Say the main finding of a run in one sentence."""
-    if run.sharing is not None:
-        clear = _clear(run.sharing)
-        shares = int(run.sharing["shared"].sum())
-        if not shares:
-            return "Sharing does not help: each attribute is best on its own."
-        if not clear:
-            return f"Sharing was chosen for {_of(shares, len(run.sharing))}, with no clear gain."
-        return f"Sharing helps {_of(len(clear), len(run.sharing))}."
+    """Say the main findings of a run: how good the model is, and what sharing gives."""
+    found = _quality(run, tables)
+    return found if run.sharing is None else f"{found} {_of_sharing(run.sharing)}"
+
+
+def _quality(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> str:
     if not tables:
         return "This model could not be scored."
     best = max(range(len(tables)), key=lambda i: _mean(tables[i]["ap"]))
-    found = f"Mean average precision {percent(_mean(tables[best]['ap']))}"
+    table = tables[best]
+    found = f"Mean average precision {percent(_mean(table['ap']))}"
     if len(tables) > 1:
         return f"{found} with {list(run.metrics)[best]}, the best of {len(tables)} models."
-    return f"{found}, where chance has {percent(_chance(tables[best]))}."
+    return (
+        f"{found}, where chance has {percent(_chance(table))}; accuracy "
+        f"{percent(_mean(table['accuracy']))}, where the more frequent answer has "
+        f"{percent(_mean(table['majority']))}."
+    )
+
+
+def _of_sharing(report: pd.DataFrame) -> str:
+    shares, clear = int(report["shared"].sum()), len(clear_gains(report))
+    if not shares:
+        return "Each attribute is as good or better on its own, so nothing is shared."
+    gain = f"a clear gain for {clear}" if clear else "no clear gain"
+    return f"Sharing was chosen for {_of(shares, len(report))}, with {gain}."
 
 
 def verdict(run: ReportedRun, models: Sequence[Model], tables: Sequence[pd.DataFrame]) -> list[str]:
     """Say how good a run is, what sharing gives, what is zero and how the solver ended."""
-    found = []
+    found = [
+        _scores(model, table, run.scored_on, named=len(tables) > 1)
+        for model, table in zip(models, tables, strict=True)
+    ]
     if run.sharing is not None:
         found += _sharing(run.sharing)
-    for model, table in zip(models, tables, strict=True):
-        found.append(_scores(model, table, run.scored_on, named=len(tables) > 1))
     found += _structure(run)
     status = run.lines.get("status")
     if status:
@@ -96,7 +107,7 @@ def _sharing(report: pd.DataFrame) -> list[str]:
     shared = report[report["shared"].astype(bool)]
     if not len(shared):
         return ["In cross-validation attributes alone do at least as well as with shared parts."]
-    clear, losses = _clear(report), _clear(report, sign=-1)
+    clear, losses = clear_gains(report), clear_gains(report, sign=-1)
     gain = shared["gain"].to_numpy(float)
     found = [
         (
@@ -127,7 +138,7 @@ def _sharing(report: pd.DataFrame) -> list[str]:
     return found
 
 
-def _clear(report: pd.DataFrame, sign: int = 1) -> list[str]:
+def clear_gains(report: pd.DataFrame, sign: int = 1) -> list[str]:
     """Attributes that share, whose gain (or loss) is above two standard errors."""
     clear = report["shared"].astype(bool) & (sign * report["gain"] > 2 * report["gain_error"])
     return [str(name) for name in report.index[clear]]

@@ -7,15 +7,15 @@ import pytest
 from documents_cases import check_names
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "training.md"
-BACKBONE = ROOT / "docs" / "add_a_backbone.md"
+PAGE = ROOT / "docs" / "how_to" / "training.md"
+BACKBONE = ROOT / "docs" / "how_to" / "add_a_backbone.md"
 
 
 def test_the_page_runs_from_top_to_bottom(capsys):
     text = PAGE.read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     names = {}
-    exec(compile(code, "docs/training.md", "exec"), names)
+    exec(compile(code, "docs/how_to/training.md", "exec"), names)
     assert len(capsys.readouterr().out.splitlines()) == 4
     history = names["trainer"].history
     assert history[-1].objective < 0.95 * history[0].objective
@@ -25,7 +25,7 @@ def test_the_page_on_backbones_runs_from_top_to_bottom(capsys):
     text = BACKBONE.read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     names = {"__name__": "docs"}
-    exec(compile(code, "docs/add_a_backbone.md", "exec"), names)
+    exec(compile(code, "docs/how_to/add_a_backbone.md", "exec"), names)
     assert capsys.readouterr().out.startswith("2 stages, 64 features\n")
     assert names["accuracy"] > 0.8  # half by chance
     history = names["trainer"].history
@@ -49,7 +49,7 @@ def test_the_page_on_data_runs_from_top_to_bottom(data, tmp_path, monkeypatch):
     text = PAGE.with_name("data.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     names = {}
-    exec(compile(code, "docs/data.md", "exec"), names)
+    exec(compile(code, "docs/reference/data.md", "exec"), names)
     assert names["table"].pixels.shape == (1856, 3, 64, 64)
     assert len(names["cells"].values(names["cells"].Y, "granule_type")) == 10298
     assert len(Path("clothing.csv").read_text().splitlines()) == 1857

@@ -36,10 +36,7 @@ EXTREMES = [
 @pytest.fixture
 def page(monkeypatch, tmp_path):
     """Write the page from some results, and give it."""
-    from pathlib import Path
-
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
-    import reliability
+    from bench.solvers import reliability
 
     monkeypatch.setattr(reliability, "RESULTS", tmp_path)
 

@@ -8,53 +8,29 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from bench import record
+from bench.models import rows
+from bench.solvers.engine.cases import Case
+from bench.solvers.engine.contenders import reach
 from proxmtl import LatentMTL
 
 BENCH = Path(__file__).parents[2] / "bench"
+FOLDERS = ("models", "scale", "solvers")
+SCRIPTS = [path for name in FOLDERS for path in sorted((BENCH / name).glob("*.py"))]
+SCRIPTS = [path for path in SCRIPTS if "\ndef main(" in path.read_text()]
 
 
-@pytest.fixture
-def bench(monkeypatch):
-    """Import a script of bench/ as `python bench/<script>.py` does."""
-    monkeypatch.syspath_prepend(str(BENCH))
-    return importlib.import_module
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "awa_rows",
-        "baselines",
-        "batch",
-        "clothing_convergence",
-        "clothing_features",
-        "clothing_joint",
-        "clothing_rows",
-        "extremes",
-        "failures",
-        "joint_b8",
-        "joint_passes",
-        "one_read",
-        "overlap_scale",
-        "ranks",
-        "reliability",
-        "run_engine",
-        "stream_sgd",
-        "stream_solve",
-        "streamed",
-        "tune",
-    ],
-)
-def test_scripts_explain_themselves(bench, name):
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_explain_themselves(path):
     app = typer.Typer()
-    app.command()(bench(name).main)
+    app.command()(importlib.import_module(f"bench.{path.parent.name}.{path.stem}").main)
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
     assert "Options" in result.output
 
 
-def test_strengths_of_the_grid_have_the_asked_invariants(bench):
-    grid = bench("rows").invariants([1e-8, 1e-6], [1e-7, 1e-5, 1e-3])
+def test_strengths_of_the_grid_have_the_asked_invariants():
+    grid = rows.invariants([1e-8, 1e-6], [1e-7, 1e-5, 1e-3])
     products = set()
     for point in grid:
         mu, gamma, ridge = (value for (value,) in point.values())
@@ -81,8 +57,7 @@ def test_grid_points_with_equal_invariants_are_one_model():
     assert solved[0].live_latents > 0
 
 
-def test_passes_to_an_objective_and_thinning(bench):
-    record = bench("record")
+def test_passes_to_an_objective_and_thinning():
     history = [{"passes": float(i), "objective": 1000.0 - i} for i in range(1, 1000)]
     assert record.passes_to(history, 990.0) == 10.0
     assert record.passes_to(history, 0.5) is None
@@ -93,8 +68,7 @@ def test_passes_to_an_objective_and_thinning(bench):
     assert record.thinned(history[:7]) == history[:7]
 
 
-def test_runs_of_the_same_settings_are_kept_and_no_others(bench, monkeypatch, tmp_path):
-    record = bench("record")
+def test_runs_of_the_same_settings_are_kept_and_no_others(monkeypatch, tmp_path):
     monkeypatch.setattr(record, "RESULTS", tmp_path)
     settings = {"input_shape": (3, 8, 8), "widths": (16, 32), "grid": {"joint": ((0.1, 1e-3),)}}
     assert record.runs_so_far("rows", settings) == {}
@@ -103,8 +77,8 @@ def test_runs_of_the_same_settings_are_kept_and_no_others(bench, monkeypatch, tm
     assert record.runs_so_far("rows", settings | {"widths": (16, 64)}) == {}
 
 
-def test_results_on_disk_say_where_they_come_from(bench):
-    expected = set(bench("record").environment())
+def test_results_on_disk_say_where_they_come_from():
+    expected = set(record.environment())
     assert {"date", "machine", "python", "versions"} == expected
     paths = [
         *(BENCH / "results").glob("*_rows*.json"),
@@ -117,13 +91,9 @@ def test_results_on_disk_say_where_they_come_from(bench):
 
 @pytest.mark.parametrize("kind", ["l1", "rows", "groups", "overlaps"])
 @pytest.mark.parametrize("loss", ["SquaredHinge", "Squared", "Logistic"])
-def test_the_race_measures_peers_and_ours_by_one_objective(bench, kind, loss):
+def test_the_race_measures_peers_and_ours_by_one_objective(kind, loss):
     import proxmtl
     from proxmtl import L1, L21, GroupL2, Groups, OverlappingGroupL2
-
-    bench("run_engine")
-    from bench.engine.cases import Case
-    from bench.engine.contenders import reach
 
     penalties = {
         "l1": L1,

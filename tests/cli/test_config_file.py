@@ -1,7 +1,11 @@
 """``--config``: options from a file, which those on the line win over."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from proxmtl.estimators import load_model
@@ -31,11 +35,51 @@ def test_arguments_come_from_a_file_too(program, files):
     assert "80 samples, 4 attributes (scores)" in out
 
 
+def test_the_example_of_the_docs_runs_as_it_is_printed(program, files):
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text("utf-8")
+    example = re.search(
+        r"^```toml\n(# options.toml, for: proxmtl ([^\n]*)\n[^`]*)```", text, re.MULTILINE
+    )
+    (files / "options.toml").write_text(example[1])
+    for name, given in {"x.npy": "features.npy", "y.csv": "labels.csv"}.items():
+        (files / name).rename(files / given)
+    (files / "groups.toml").write_text('colors = ["black", "white"]\nothers = ["spots", "stripes"]')
+    code, _, err = program(*shlex.split(example[2]))
+    assert code == 0, err
+    config = json.loads((files / "runs" / "first" / "config.json").read_text())
+    assert config["options"]["features"] == "features.npy"
+
+
+def test_images_and_the_file_of_their_features_have_names(program, photos):
+    lines = ['features = "photos"', 'labels = "photos.csv"', 'features-file = "kept.npy"']
+    (photos / "o.toml").write_text("\n".join([*lines, 'network = "untrained"', "auto = false"]))
+    code, _, err = program("fit", "--config", "o.toml", "--out", "run", "--no-report")
+    assert code == 0, err
+    assert (photos / "kept.npy").is_file()
+    (photos / "photos.csv").rename(photos / "x.csv")
+    np.save(photos / "x.npy", np.ones((2, 2)))
+    code, _, err = program("fit", "x.npy", "-l", "x.csv", "-o", "r", "--features", "kept.npy")
+    assert code == 2
+    assert "--features: this is an option of images" in err
+
+
+def test_what_the_line_says_is_not_blamed_on_the_file(program, files):
+    (files / "o.toml").write_text("max-passes = 7")
+    code, _, err = program(*FIT, "-l", "y.csv", "--config", "o.toml", "--max-passes", "many")
+    assert code == 2
+    assert "many" in err
+    assert "o.toml" not in err
+
+
 WRONG = {
     "typo": ("max-pases = 3", "fit has no option 'max-pases'; did you mean 'max-passes'?"),
-    "unlike any": ("zzzz = 3", "fit has no option 'zzzz'; see proxmtl fit --help."),
-    "number": ("max-passes = 'many'", "max-passes"),
-    "range": ("max-passes = 0", "--max-passes"),
+    "unlike any": (
+        "zzzz = 3",
+        "what stands without a name on the line is 'features' here; see proxmtl fit --help.",
+    ),
+    "number": ("max-passes = 'many'", "o.toml has max-passes = 'many'."),
+    "range": ("max-passes = 0", "o.toml has max-passes = 0."),
+    "switched off": ("no-auto = true", "fit has no option 'no-auto'; write auto = false."),
     "twice": ("max-passes = 3\nmax_passes = 4", "is there twice"),
     "table": ("[max-passes]\na = 1", "'max-passes' is a table"),
     "not TOML": ("max-passes 3", "o.toml"),

@@ -14,7 +14,9 @@ from PIL import Image
 
 from proxmtl.backbones import load_network
 from proxmtl.backbones.frozen import FrozenNetwork
-from proxmtl.io.seal import read_manifest
+from proxmtl.cli.unfinished import Unfinished
+from proxmtl.io.lock import FileLock
+from proxmtl.io.seal import read_manifest, read_sealed, write_sealed
 
 FIT = ("fit", "photos", "-l", "photos.csv", "-o", "run", "--network", "untrained")
 QUICK = ("--single-task", "0.01", "--no-report")
@@ -111,6 +113,54 @@ def test_features_are_made_once(program, photos, looked_at):
     assert sum(looked_at) == 160
 
 
+def test_features_are_replaced_by_one_process_at_a_time(program, photos, looked_at):
+    assert program(*FIT, *QUICK)[0] == 0
+    before = (photos / "run.features.npy").read_bytes()
+    record = (photos / "run.features.source.json").read_bytes()
+    other = ("--fit", "stretch", "--force")
+    lock = FileLock(photos / ".proxmtl-run.features.npy.lock", "held by a test")
+    try:
+        code, _, err = program(*FIT, *QUICK, *other)
+        assert code == 2
+        assert "run.features.npy: another fit is making these features" in err
+        # neither they nor their record were touched; and who takes them as they are may
+        assert (photos / "run.features.npy").read_bytes() == before
+        assert (photos / "run.features.source.json").read_bytes() == record
+        assert program(*FIT, *QUICK, "--force")[0] == 0
+    finally:
+        lock.release()
+    assert program(*FIT, *QUICK, *other)[0] == 0
+    assert sum(looked_at) == 80
+
+
+def test_features_whose_record_is_incomplete_are_not_made_again(program, photos, looked_at):
+    assert program(*FIT, *QUICK)[0] == 0
+    path = photos / "run.features.source.json"
+    known = read_sealed(path, "")
+    source = known.pop("source")
+    write_sealed(path, known)  # as a kill leaves it at the end of the extraction
+    assert program(*FIT, *QUICK, "--force")[0] == 0
+    assert sum(looked_at) == 40
+    assert read_sealed(path, "")["source"] == source
+
+
+def test_a_default_counts_as_the_option_that_it_stands_for(program, photos, monkeypatch):
+    asked = []
+    checkpoint = Unfinished.checkpoint
+
+    def noting(self, options, *sources, **how):
+        asked.append(options)
+        return checkpoint(self, options, *sources, **how)
+
+    monkeypatch.setattr(Unfinished, "checkpoint", noting)
+    monkeypatch.setattr("proxmtl.cli.image_features.find_spec", lambda _: None)
+    assert program(*FIT[:-2], *QUICK)[0] == 0
+    assert program(*FIT, *QUICK, "--fit", "crop", "--force")[0] == 0
+    first, second = ({**options, "force": None} for options in asked)
+    assert first["network"] == "untrained"
+    assert first == second
+
+
 def test_images_that_cannot_be_read_are_all_named_and_the_rest_is_kept(
     program, photos, looked_at, monkeypatch
 ):
@@ -137,18 +187,33 @@ def test_one_bad_image_is_named_and_left_out_if_asked(program, photos):
     assert code == 2
     assert "20.png can't be decoded" in err
     assert " of 40 images" not in err
+    assert "Repair it, or leave it out with --skip-corrupt." in err
     (photos / "photos" / "7.png").unlink()
     code, _, err = program(*FIT, *QUICK)
     assert code == 2
     assert "1 of the 40 images named is not in photos, the first is '7.png'" in err
+    assert "or skip them (--skip-corrupt)" in err
+    skipped = "2 images skipped: 1 is missing (7.png), 1 can't be decoded (20.png)."
     code, _, err = program(*FIT, *QUICK, "--skip-corrupt")
     assert code == 0
+    assert skipped in err
     assert "38 rows are used" in err
+    code, _, err = program(*FIT, *QUICK, "--skip-corrupt", "--force")
+    assert code == 0
+    assert "features of 38 images are there already" in err
+    assert skipped in err
     assert config_of(photos / "run")["images"]["skipped"] == 2
     # what was left out is not left out silently the next time
     code, _, err = program(*FIT, *QUICK, "--force")
     assert code == 2
     assert "'7.png'" in err
+
+
+def test_no_image_is_there_to_be_used(program, photos):
+    (photos / "photos.csv").write_text("file,red\nelse/0.png,1\nelse/1.png,0\n")
+    code, _, err = program(*FIT, *QUICK, "--skip-corrupt")
+    assert code == 2
+    assert "none of the 2 images named is there, the first is 'else/0.png'" in err
 
 
 def test_archives_and_lists_of_images(program, photos):

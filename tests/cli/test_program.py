@@ -63,6 +63,26 @@ def test_help_and_errors_of_usage_import_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+FINISHED = """
+import sys
+from typer.testing import CliRunner
+from proxmtl.cli.app import app
+for command in ("fit", "tune"):
+    result = CliRunner().invoke(app, [command, "x.npy", "-l", "y.csv", "-o", "run"])
+    assert result.exit_code == 2 and "already holds a run" in result.stderr, result
+print([name for name in ("sklearn", "pandas", "matplotlib", "numba") if name in sys.modules])
+"""
+
+
+def test_a_finished_run_is_said_before_what_is_heavy_is_imported(program, files):
+    fitted = program("fit", "x.npy", "-l", "y.csv", "-o", "run", "--single-task", "1")
+    assert fitted[0] == 0
+    command = [sys.executable, "-c", FINISHED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=files)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_small_demo(program, files):
     size = ("--n-train", "150", "--observed", "0.5", "--n-splits", "1", "--max-passes", "10")

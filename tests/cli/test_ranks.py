@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import rank_cases
-from rank_cases import ended
+from rank_cases import ended, free_port
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
@@ -119,19 +120,29 @@ def test_what_cannot_be_divided_raises(data, tmp_path):
     assert "--divide: got 'columns'; use 'rows' or 'tasks'" in result.output
 
 
-@pytest.mark.timeout(280)
-def test_torchrun_starts_a_killed_rank_again_and_the_fit_goes_on(data, tmp_path):
-    options = ("--memory", "20kB", "--max-passes", "15", "--tol", "1e-12", "--checkpoint", "0")
-    ended(rank_cases.start("proxmtl", 2, *arguments(data, tmp_path / "whole", *options)))
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [sys.executable, *launcher, "--max-restarts=1", rank_cases.HERE / "rank_killed.py",
-         *arguments(data, tmp_path / "run", *options)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "400"},
+KEPT = ("--memory", "20kB", "--max-passes", "15", "--tol", "1e-12", "--checkpoint", "0")
+
+
+def started_again(killed, *given):
+    """What torchrun's processes say of which the second is killed once.
+
+    torchrun's store is the same in both attempts, with the addresses of the first.
+    """
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1"]
+    return subprocess.run(
+        [sys.executable, *launcher, f"--master-port={free_port()}",
+         rank_cases.HERE / "rank_killed.py", *given],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "400", "KILLED": killed},
         capture_output=True,
         text=True,
         check=False,
     )  # fmt: skip
+
+
+@pytest.mark.timeout(280)
+def test_torchrun_starts_a_killed_rank_again_and_the_fit_goes_on(data, tmp_path):
+    ended(rank_cases.start("proxmtl", 2, *arguments(data, tmp_path / "whole", *KEPT)))
+    done = started_again("in the fit", *arguments(data, tmp_path / "run", *KEPT))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("Note: goes on with the fit that is kept in") == 1  # by one rank
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
@@ -139,6 +150,14 @@ def test_torchrun_starts_a_killed_rank_again_and_the_fit_goes_on(data, tmp_path)
     assert all(np.array_equal(one[key], two[key]) for key in one)
     # two ranks kept their states in one folder, which is gone
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "whole"]
+
+
+@pytest.mark.timeout(280)
+def test_a_rank_that_is_killed_when_the_run_is_complete_leaves_the_run_alone(data, tmp_path):
+    done = started_again("at the end", *arguments(data, tmp_path / "run", *KEPT))
+    assert done.stderr.count("the folder already holds a run") == 1, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert CliRunner().invoke(app, ["inspect", str(tmp_path / "run")]).exit_code == 0
 
 
 @pytest.mark.timeout(280)
@@ -164,6 +183,31 @@ def test_an_error_of_one_rank_is_told_by_all(data, tmp_path):
         first, second = ended(rank_cases.start("proxmtl", 2, *given), [2, 2])
         assert ("not a run that may be replaced" if out == "run" else "none.csv") in first
         assert not second
+
+
+@pytest.mark.timeout(280)
+def test_fewer_rows_than_ranks_are_divided_by_tasks_alone(tmp_path):
+    np.save(tmp_path / "x.npy", np.eye(2))
+    (tmp_path / "y.csv").write_text("a,b,c\n1,0,1\n0,1,0\n")
+    given = ["fit", tmp_path / "x.npy", "--labels", tmp_path / "y.csv", "--out", tmp_path / "run",
+             "--holdout", "0", "--single-task", "0.01"]  # fmt: skip
+    first, *others = ended(rank_cases.start("proxmtl", 3, *given), [2, 2, 2])
+    assert "X: 2 rows for 3 processes; start fewer." in first
+    assert others == ["", ""]
+    ended(rank_cases.start("proxmtl", 3, *given, "--divide", "tasks"))
+
+
+@pytest.mark.timeout(280)
+def test_a_signal_to_all_ranks_is_said_once(data, tmp_path):
+    endless = "--max-passes", "1000000000", "--tol", "0", "--checkpoint", "0"
+    ranks = rank_cases.start("proxmtl", 2, *arguments(data, tmp_path / "run", *endless))
+    while not list(tmp_path.rglob("*.pt")) and all(each.poll() is None for each in ranks):
+        time.sleep(0.05)
+    for each in ranks:
+        each.terminate()
+    first, second = ended(ranks, [143, 143])
+    assert first.count("Stopped by SIGTERM.") == 1
+    assert not second
 
 
 @pytest.mark.timeout(280)

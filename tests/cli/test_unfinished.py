@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from proxmtl.cli import console, unfinished
 from proxmtl.cli.app import app
-from proxmtl.io import Checkpoint
+from proxmtl.io import Checkpoint, InputError, run_folder
 from proxmtl.io.run_folder import unfinished_folder
 from proxmtl.io.seal import read_sealed, write_sealed
+from proxmtl.ranks import ALONE
 
 N, D, M = 120, 6, 4
 
@@ -131,9 +132,47 @@ def test_a_run_beside_what_is_kept_is_the_finished_one(killed):
     assert found.exit_code == 2
     assert "already holds a run" in found.output
     assert kept.exists()  # it may be that of a fit that was to replace the run
-    (kept / unfinished.DONE).touch()
+    (kept / unfinished.DONE).touch()  # there was no run before
     assert "already holds a run" in fit().output
     assert not kept.exists()
+
+
+def test_a_kill_before_the_run_is_replaced_loses_nothing(folder, monkeypatch):
+    assert fit(out="run").exit_code == 0
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "_put_into_place", killed)
+        with pytest.raises(Killed):
+            fit("--force", "--tol", "1e-9")
+    kept = unfinished_folder(folder / "run")
+    assert (kept / unfinished.DONE).exists()
+    found = fit("--force", "--tol", "1e-9")
+    assert found.exit_code == 0, found.output
+    assert "Note: goes on with the fit that is kept in" in found.output
+    assert not kept.exists()
+
+
+def test_groups_that_are_found_are_another_fit(killed):
+    refused = fit("--groups", "auto")
+    assert "has not ended, and --groups was None and is auto now" in refused.output
+    assert fit("--groups", "auto", "--force").exit_code == 0
+
+
+def test_states_go_before_what_they_are_of(killed, monkeypatch):
+    """Whoever is killed while it removes a fit leaves nothing that another one would go on with."""
+
+    def stopped(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", stopped)
+        with pytest.raises(Killed):
+            unfinished.Unfinished(killed / "run", ALONE).remove()
+    found = fit("--tol", "1e-3")
+    assert found.exit_code == 0, found.output
 
 
 def test_a_fit_is_told_in_lines_where_there_is_no_terminal(folder, monkeypatch):
@@ -145,3 +184,16 @@ def test_a_fit_is_told_in_lines_where_there_is_no_terminal(folder, monkeypatch):
     assert "passes a second, at most" in found.output
     searched = CliRunner().invoke(app, ["fit", "x.npy", "-l", "y.csv", "--auto", "-o", "auto"])
     assert re.search(r"Fitting, \d s: cross-validation, fold 2 of 5", searched.output)
+
+
+@pytest.mark.parametrize("name", unfinished.PLACES)
+def test_options_that_change_no_result_do_not_make_it_another_fit(folder, name):
+    def keep(**options):
+        found = unfinished.Unfinished(folder / "run", ALONE)
+        with found.checkpoint(options, [], seconds=0, force=False) as kept:
+            kept.part("solve", {}).save({"x": 1}, {}, 0, 0.0, ALONE)
+
+    keep(**{name: "before"}, tol=0.1)
+    keep(**{name: "after"}, tol=0.1)
+    with pytest.raises(InputError, match="--tol"):
+        keep(**{name: "after"}, tol=0.2)

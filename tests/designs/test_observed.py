@@ -15,6 +15,7 @@ from proxmtl import (
     L21,
     LBFGS,
     Huber,
+    LatentMTL,
     Logistic,
     NewtonCholesky,
     Problem,
@@ -231,6 +232,11 @@ def test_designs_that_have_no_pairs():
     design = Problem.of(X, signs).design
     with pytest.raises(ValueError, match="are not those of the"):
         Problem(SquaredHinge(), design, Targets.from_labels(Y))
+    assert Problem.of(design, signs).design is design
+    # a task's labels of other samples, as many: their tasks alone do not tell them apart
+    one, other = (stored(np.roll(Y[:, :1], by, axis=0)) for by in (0, 1))
+    with pytest.raises(ValueError, match="are not in the places of the"):
+        Problem.of(Problem.of(X, one).design, other)
     base = SharedDesign(X)
     for rows, tasks, message in (
         ([0, 1], [0], "give one of each"),
@@ -240,3 +246,13 @@ def test_designs_that_have_no_pairs():
     ):
         with pytest.raises(ValueError, match=message):
             ObservedDesign(base, torch.tensor(rows), torch.tensor(tasks), M)
+
+
+def test_the_latent_model_takes_them_as_the_convex_ones_do():
+    X, Y = table(share=0.5)
+    model = LatentMTL()
+    W = torch.randn(D, 2, dtype=torch.float64), torch.randn(2, M, dtype=torch.float64)
+    posed = [model.problem(X, labels) for labels in (Y, stored(Y))]
+    assert posed[1].targets.labels.ndim == 1
+    values = [float(each.objective((*W, torch.zeros(M, dtype=torch.float64)))) for each in posed]
+    assert values[0] == pytest.approx(values[1], rel=1e-12)

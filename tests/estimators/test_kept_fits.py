@@ -99,7 +99,7 @@ def test_a_checkpoint_of_another_fit_raises(tmp_path):
         type(model)(cv=3, random_state=0).fit(X, Y, checkpoint=kept)
     other = Y.copy()
     other[0, 0] += 1
-    with pytest.raises(InputError, match="its SHA-256 of labels and weights"):
+    with pytest.raises(InputError, match="its SHA-256 of the data"):
         again.fit(X, other, checkpoint=kept)
     with pytest.raises(ValueError, match=r"made with other data \(features differ\)"):
         again.fit(2 * X + X**2, Y, checkpoint=kept)

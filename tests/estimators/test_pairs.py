@@ -11,6 +11,7 @@ from proxmtl.estimators import (
     LatentMTLClassifierCV,
     LatentMTLRegressor,
     SharedPlusOwnClassifier,
+    SharedPlusOwnClassifierCV,
     SharedPlusOwnRegressor,
     SingleTaskClassifier,
     SingleTaskRegressor,
@@ -131,3 +132,10 @@ def test_what_is_not_clear_or_not_served_raises():
     fitted = model.fit(X, pairs, weights)
     with pytest.raises(ValueError, match="y has shape"):
         fitted.score(X, pairs[:, :4])
+
+
+def test_pairs_are_scored_at_the_thresholds_of_the_model():
+    X, Y, _ = table()
+    model = SharedPlusOwnClassifierCV(threshold=0.99).fit(X, Y)
+    score = model.score(X, Y)
+    assert model.score(X, stored(Y)) == pytest.approx(score, abs=rounding(1.0))

@@ -214,7 +214,10 @@ ERRORS = {
     ),
     "a vector": (lambda: ([XS[0][:, 0], *XS[1:]], YS), "number 0 is none .ndarray."),
     "kinds": (lambda: ([*thin(XS[:1]), *XS[1:]], YS), "1 of its 4 matrices are sparse"),
-    "not finite": (lambda: ([XS[0], XS[1] * np.nan, *XS[2:]], YS), r"Input X\[1\] contains NaN"),
+    "not finite": (
+        lambda: ([XS[0], XS[1] * np.nan, *XS[2:]], YS),
+        r"X\[1\]: not finite \(NaN, first in row 0, feature column 0",
+    ),
     "one class": (
         lambda: (XS, [YS[0], 0 * YS[1], *YS[2:]]),
         r"one class only for 1 of 4 .*column 1",

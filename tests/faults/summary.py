@@ -1,4 +1,4 @@
-"""What a journal of faults says, for ``docs/reliability.md``."""
+"""What a journal of faults says, for ``docs/reference/reliability.md``."""
 
 from __future__ import annotations
 

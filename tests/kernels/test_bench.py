@@ -1,4 +1,4 @@
-"""bench/run_kernels.py at a small size: what it checks, writes, leaves out and gives up."""
+"""bench/kernels/run.py at a small size: what it checks, writes, leaves out and gives up."""
 
 import dataclasses
 import json
@@ -11,13 +11,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bench import run_kernels
 from bench.kernels import cases, hinge, prox
+from bench.kernels import run as run_kernels
 from bench.kernels.cases import CPU, GPU, Suite, suite
 from bench.kernels.timing import Ceilings
 from proxmtl import kernels
 
-RESULTS = sorted((Path(run_kernels.__file__).parent / "results").glob("cpu-*.json"))
+RESULTS = sorted((Path(run_kernels.__file__).parents[1] / "results").glob("cpu-*.json"))
 
 SMALL = {
     "per task": partial(hinge.per_task, shape=(2, 9, 16), dtype=torch.float32),
@@ -45,7 +45,7 @@ def run(monkeypatch, tmp_path):
     def call(chosen, *options):
         monkeypatch.setattr(run_kernels, "suite", lambda _: chosen)
         monkeypatch.setattr(run_kernels, "Ceilings", partial(Ceilings, n_bytes=4096, side=8))
-        arguments = ["run_kernels.py", "--device", "cpu", "--seconds", "0"]
+        arguments = ["run.py", "--device", "cpu", "--seconds", "0"]
         monkeypatch.setattr(sys, "argv", [*arguments, "--out", str(tmp_path), *options])
         run_kernels.main()
         (file,) = tmp_path.glob("*.json")

@@ -10,7 +10,7 @@ import pytest
 from documents_cases import check_names
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "add_an_operation.md"
+PAGE = ROOT / "docs" / "how_to" / "add_an_operation.md"
 
 CHECKED_CASES = """
 import torch

@@ -1,11 +1,13 @@
 """Gram-Newton's quadratic models, and the steps that minimise them."""
 
+import numpy as np
 import pytest
 import torch
 from joint_cases import STRENGTHS, posed, shared
+from scipy import sparse
 from solver_cases import PAIRS, D, M, N, data, latent_start
 
-from proxmtl import LatentProblem, MaxIterations, SharedDesign, SquaredHinge, Targets
+from proxmtl import LatentProblem, MaxIterations, Problem, SharedDesign, SquaredHinge, Targets
 from proxmtl.latent import GramNewton, gram_newton, grams, inner, manifold
 from proxmtl.solvers import run
 
@@ -54,9 +56,22 @@ def dense(problem, weights):
     return torch.stack(out)
 
 
-@pytest.mark.parametrize("name", ["all labels", "missing labels, weights", "features per task"])
+def of_pairs():
+    """Labels of some pairs of a sample and a task, whose tasks lie among each other."""
+    X, Y, *_ = data(missing=0.3)
+    Y = Y.numpy()
+    places = np.nonzero(~np.isnan(Y))
+    labels = sparse.csr_array((Y[places], places), shape=Y.shape)
+    found = Problem.of(X, labels)
+    return LatentProblem(SquaredHinge(), found.design, found.targets, PAIRS, **STRENGTHS)
+
+
+NAMES = ["all labels", "missing labels, weights", "features per task", "labels of pairs"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_gram_matrices_follow_their_weights(name):
-    problem, _ = posed(name)
+    problem = of_pairs() if name == "labels of pairs" else posed(name)[0]
     bound = problem.loss.curvature_bound * problem.targets.weights
     full, scales = grams.full_grams(problem)
     assert len(full) == (1 if name == "all labels" else M)

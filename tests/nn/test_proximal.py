@@ -257,7 +257,7 @@ def test_optimizers_of_unknown_steps_ask_for_a_rule_before_any_step():
 
 
 def test_the_documentation_names_the_optimizers_that_are_known():
-    text = (Path(__file__).parents[2] / "docs" / "nn.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "how_to" / "nn.md").read_text(encoding="utf-8")
     section = text.split("## Exact zeros")[1].split("## ")[0]
     (line,) = [line for line in section.splitlines() if line.startswith("Known: ")]
     assert re.findall(r"`(\w+)`", line.split(".")[0]) == [kind.__name__ for kind in KNOWN]

@@ -28,8 +28,9 @@ __all__ = [
     "is_sparse",
     "read_classes",
     "sample_weights",
+    "sign_factors",
     "stacked",
-    "task_weights",
+    "task_factors",
 ]
 
 ClassWeight = Literal["balanced"] | tuple[float, float] | None
@@ -230,7 +231,34 @@ def _weights_of_pairs(sample_weight: Any, pairs: SparseLabels, like: Tensor) -> 
     )
 
 
-def task_weights(task_weight: Array, n_tasks: int) -> Tensor:
+def task_factors(
+    task_weight: Array | None, reduction: Reduction, counts: Tensor
+) -> tuple[Tensor] | None:
+    """Factor of each task's weights, (M,), from the weights of its labels; None if all are 1."""
+    if task_weight is None and reduction == "sum":
+        return None
+    ones = torch.ones_like(counts)
+    factor = ones if task_weight is None else _task_weights(task_weight, len(counts)).to(counts)
+    divisors = {"sum": ones, "mean": counts.sum(), "task_mean": counts}
+    return (factor / divisors[reduction],)
+
+
+def sign_factors(
+    class_weight: ClassWeight, positive: Tensor, counts: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Factors of the labels -1 and +1 of each task, (M,); None if all are 1.
+
+    ``positive`` and ``counts`` are the weights of the labels +1, and of all.
+    """
+    if class_weight is None:
+        return None
+    if class_weight == "balanced":
+        return counts / (2 * (counts - positive)), counts / (2 * positive)
+    negative, other = (torch.full_like(counts, float(weight)) for weight in class_weight)
+    return negative, other
+
+
+def _task_weights(task_weight: Array, n_tasks: int) -> Tensor:
     """Weights of the tasks, (M,)."""
     weights = as_float_tensor("task_weight", task_weight)
     finite = bool(torch.isfinite(weights).all())

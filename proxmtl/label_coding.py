@@ -190,9 +190,9 @@ def check_coding(labels: Tensor, observed: Tensor, *, zero_is_missing: bool | No
     ValueError
         If a label has another value, or zeros appear to be the negatives of 0/1 labels.
     """
-    seen = labels[observed]
-    wrong = seen[(seen != 1) & (seen != -1)]
-    if wrong.numel():
+    wrong = observed & (labels != 1) & (labels != -1)
+    if bool(wrong.any()):
+        wrong = labels[wrong]
         values = sorted(set(wrong[:1000].tolist()))[:5]
         raise ValueError(
             f"labels: expected -1 and +1, with 0 or NaN for missing; saw {values}. Recode them, or "
@@ -205,7 +205,7 @@ def check_coding(labels: Tensor, observed: Tensor, *, zero_is_missing: bool | No
             "labels: saw 0, and the training set had none: this looks like 0/1 coding; pass "
             "2 * labels - 1 (NaN, for missing, stays NaN)."
         )
-    check_zeros(some=bool(seen.numel()), negative=bool((seen == -1).any()))
+    check_zeros(some=bool(observed.any()), negative=bool((labels == -1).any()))
 
 
 def check_zeros(*, some: bool, negative: bool) -> None:

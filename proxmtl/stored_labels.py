@@ -61,6 +61,16 @@ class DenseLabels:
         """Labels of some tasks, of a matrix."""
         return DenseLabels(self.labels[:, tasks], self.weights[:, tasks])
 
+    def scaled(self, negative: Tensor, positive: Tensor | None = None) -> DenseLabels:
+        """Multiply weights, by other factors where labels are +1 if there are some.
+
+        Factors broadcast with the labels.
+        """
+        factor = negative
+        if positive is not None:
+            factor = torch.where(self.labels > 0, positive, negative)
+        return DenseLabels(self.labels, self.weights * factor.to(self.weights))
+
     def to(self, dtype: torch.dtype) -> DenseLabels:
         """Return the same labels in another precision."""
         return DenseLabels(self.labels.to(dtype), self.weights.to(dtype))
@@ -68,7 +78,7 @@ class DenseLabels:
     def blocks(self) -> Iterator[DenseLabels]:
         """Blocks of rows: those of :func:`row_blocks` of an array shaped like the labels."""
         for pair in zip(row_blocks(self.labels), row_blocks(self.weights), strict=True):
-            yield DenseLabels(*pair)
+            yield self if pair[0] is self.labels else DenseLabels(*pair)
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,11 @@ class SignLabels:
     def columns(self, tasks: Tensor) -> SignLabels:
         """Labels of some tasks."""
         return replace(self, signs=self.signs[:, tasks], classes=self.classes[:, tasks])
+
+    def scaled(self, negative: Tensor, positive: Tensor | None = None) -> SignLabels:
+        """Multiply weights as :meth:`DenseLabels.scaled`, by factors of the tasks, (M,)."""
+        factors = torch.stack([negative, negative if positive is None else positive])
+        return replace(self, classes=self.classes * factors.to(self.classes))
 
     def to(self, dtype: torch.dtype) -> SignLabels:
         """Return the same labels in another precision."""
@@ -204,17 +219,17 @@ def looked_at(values: Tensor, *, real: bool) -> tuple[Tensor, Seen]:
     ValueError
         If one is infinite or, unless ``real``, none of -1, +1 and 0.
     """
-    if not bool((torch.isnan(values) | torch.isfinite(values)).all()):
+    if bool(torch.isinf(values).any()):
         use = "finite numbers and NaN" if real else "-1, +1, and NaN or 0"
         raise ValueError(f"labels: hold an infinite value; use {use} for missing.")
     observed = ~torch.isnan(values)
     if real:
         return observed, Seen(zero=False, some=True, negative=True)
-    observed &= values != 0
+    zeros = values == 0
+    if zero := bool(zeros.any()):
+        observed &= ~zeros
     check_coding(values, observed, zero_is_missing=True)
-    return observed, Seen(
-        bool((values == 0).any()), bool(observed.any()), bool((values == -1).any())
-    )
+    return observed, Seen(zero, bool(observed.any()), bool((values == -1).any()))
 
 
 def read_signs(labels: Any, sample_weight: Any, like: Tensor) -> tuple[SignLabels, Seen] | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from copy import copy
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -25,8 +23,9 @@ from proxmtl.label_arrays import (
     is_sparse,
     read_classes,
     sample_weights,
+    sign_factors,
     stacked,
-    task_weights,
+    task_factors,
 )
 from proxmtl.label_coding import check_zeros
 from proxmtl.ranks import ALONE, Ranks
@@ -35,7 +34,6 @@ from proxmtl.stored_labels import (
     DenseLabels,
     Labelled,
     Seen,
-    SignLabels,
     StoredLabels,
     looked_at,
     read_signs,
@@ -97,8 +95,8 @@ class Targets(Labelled, Shown):
 
     def _with(self, **changes: Any) -> Targets:
         """Return targets that differ in some attributes."""
-        other = copy(self)
-        other.__dict__.update(changes)
+        other = object.__new__(type(self))
+        other.__dict__ = {**self.__dict__, **changes}
         return other
 
     @classmethod
@@ -167,20 +165,18 @@ class Targets(Labelled, Shown):
             found = ranks.maximum(torch.tensor([seen.some, seen.negative]).to(torch.int8))
             check_zeros(some=bool(found[0]), negative=bool(found[1]))
         target = target._among(ranks, tasks)  # noqa: SLF001 - of this class
-        n_tasks, counts = target.n_tasks, target.weights_by_task()
+        counts = target.weights_by_task()
+        factors = [task_factors(task_weight, reduction, counts)]
         if real:
             check_observed(counts)
         else:
-            check_both(target._positive(), counts)  # noqa: SLF001 - of this class
-        factor = torch.ones(n_tasks, dtype=torch.float64, device=counts.device)
-        if task_weight is not None:
-            factor = factor * task_weights(task_weight, n_tasks).to(factor)
-        if reduction == "mean":
-            factor = factor / counts.sum()
-        elif reduction == "task_mean":
-            factor = factor / counts
-        of_classes = target._class_factors(class_weight, counts)  # noqa: SLF001 - of this class
-        return target._weighted(factor, of_classes)  # noqa: SLF001 - of this class
+            positive = target._total(lambda part: part.weights * (part.labels > 0))  # noqa: SLF001
+            check_both(positive, counts)
+            factors.append(sign_factors(class_weight, positive, counts))
+        stored = target.stored
+        for pair in factors:
+            stored = stored if pair is None else stored.scaled(*map(target.broadcast, pair))
+        return target._with(stored=stored)  # noqa: SLF001 - of this class
 
     @classmethod
     def _read(
@@ -191,9 +187,8 @@ class Targets(Labelled, Shown):
         found = None if real or pairs is not None else read_signs(labels, sample_weight, like)
         if found is not None:
             signs, seen = found
-            target = cls(signs.classes, signs.classes, signs.shape[1])
-            target.stored = signs
-            return target, seen
+            bare = cls(signs.classes, signs.classes, signs.shape[1])
+            return bare._with(stored=signs), seen  # noqa: SLF001 - of this class
         values, task_of, n_tasks = stacked("labels", pairs or labels, like)
         observed, seen = looked_at(values, real=real)
         weights = observed.to(values)
@@ -332,14 +327,15 @@ class Targets(Labelled, Shown):
         """Targets of blocks of consecutive entries, in order; sums are those of this process."""
         first = 0
         for part in self.stored.blocks():
-            here = slice(first, first := first + part.shape[0])
-            task_of = None if self.task_of is None else self.task_of[here]
+            task_of, here = self.task_of, slice(first, first := first + part.shape[0])
+            if task_of is not None and part is not self.stored:
+                task_of = task_of[here]
             yield self._with(stored=part, task_of=task_of, ranks=ALONE)
 
     def _total(self, function: Callable[[Targets], Tensor]) -> Tensor:
         """Sum by task of a function of the labels, (M,), float64."""
         parts = [part.per_task(function(part).to(torch.float64)) for part in self.blocks()]
-        return self.ranks.total(torch.stack(parts).sum(0))
+        return self.ranks.total(parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
 
     def weights_by_task(self) -> Tensor:
         """Total weight of the labels of each task, shape (M,), float64."""
@@ -372,31 +368,3 @@ class Targets(Labelled, Shown):
         """
         task_of = None if self.task_of is None else self.task_of[entries]
         return self._with(stored=self.stored.take(entries), task_of=task_of, ranks=ALONE)
-
-    def _positive(self) -> Tensor:
-        """Weight of each task's positive samples, shape (M,)."""
-        return self._total(lambda part: part.weights * (part.labels > 0))
-
-    def _class_factors(
-        self, class_weight: ClassWeight, counts: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
-        """Factors of the labels -1 and +1 of each task; None if all are 1."""
-        if class_weight is None:
-            return None
-        if class_weight != "balanced":
-            return tuple(torch.full_like(counts, float(w)) for w in class_weight)  # type: ignore[return-value]
-        positive = self._positive()
-        return counts / (2 * (counts - positive)), counts / (2 * positive)
-
-    def _weighted(self, factor: Tensor, of_classes: tuple[Tensor, Tensor] | None) -> Targets:
-        """Weights times those of the tasks, and of the classes -1 and +1 of each."""
-        if isinstance(stored := self.stored, SignLabels):
-            classes = stored.classes * self.broadcast(factor).to(stored.classes)
-            if of_classes is not None:
-                classes *= torch.stack([self.broadcast(each) for each in of_classes]).to(classes)
-            return self._with(stored=replace(stored, classes=classes))
-        weights = stored.weights * self.broadcast(factor).to(stored.weights)
-        if of_classes is not None:
-            low, high = map(self.broadcast, of_classes)
-            weights = weights * torch.where(stored.labels > 0, high, low).to(weights)
-        return self.holding(stored.labels, weights)

@@ -203,9 +203,9 @@ class Loss(ABC):
 
         Here: -1 or +1.
         """
-        wrong = labels[(weights > 0) & (labels != 1) & (labels != -1)]
-        if wrong.numel():
-            seen = sorted(set(wrong[:1000].tolist()))[:5]
+        wrong = (weights > 0) & (labels != 1) & (labels != -1)
+        if bool(wrong.any()):
+            seen = sorted(set(labels[wrong][:1000].tolist()))[:5]
             raise ValueError(
                 f"labels: {type(self).__name__} takes -1 and +1, NaN or 0 for missing; "
                 f"saw {seen}. Recode the labels, or take a loss of real labels: Squared, Huber."

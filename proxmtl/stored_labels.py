@@ -26,6 +26,11 @@ __all__ = [
 ]
 
 
+LARGE = 1 << 26
+"""Labels above which signs are kept in one byte each: what is made of them, block by block, takes
+up to three times as long as what is read, and a matrix of float32 has 256 MiB."""
+
+
 @dataclass(frozen=True)
 class DenseLabels:
     """Labels and weights in floating point.
@@ -129,8 +134,12 @@ class SignLabels:
     def weights(self) -> Tensor:
         """Weights of the labels."""
         negative, positive = self.classes
-        same = torch.equal(negative, positive)
-        weights = negative if same else torch.where(self.signs > 0, positive, negative)
+        if bool((self.classes == negative[0]).all()):
+            weights = negative[0]  # read as one number, also where rows are short
+        elif torch.equal(negative, positive):
+            weights = negative
+        else:
+            weights = torch.where(self.signs > 0, positive, negative)
         if self.rows is not None:
             weights = weights * self.rows
         if not self.complete:
@@ -235,8 +244,8 @@ def looked_at(values: Tensor, *, real: bool) -> tuple[Tensor, Seen]:
 def read_signs(labels: Any, sample_weight: Any, like: Tensor) -> tuple[SignLabels, Seen] | None:
     """Read a large matrix of signs, a block of rows at a time, weighted by its samples.
 
-    None unless it is a matrix of numbers with more than :data:`PIECE_ELEMENTS` entries, such as a
-    memory map, whose samples, and not labels, have weights.
+    None unless it is a matrix of numbers with more than :data:`LARGE` entries, such as a memory
+    map, whose samples, and not labels, have weights.
     """
     if not isinstance(labels, Tensor):
         plain = isinstance(labels, np.ndarray) and not isinstance(labels, np.ma.MaskedArray)
@@ -244,7 +253,7 @@ def read_signs(labels: Any, sample_weight: Any, like: Tensor) -> tuple[SignLabel
             return None
     n, n_tasks = labels.shape if labels.ndim == 2 else (0, 0)
     of_labels = np.ndim(sample_weight) > 1 and np.shape(sample_weight)[1] > 1
-    if n * n_tasks <= PIECE_ELEMENTS or of_labels:
+    if n * n_tasks <= LARGE or of_labels:
         return None
     signs = torch.empty(n, n_tasks, dtype=torch.int8, device=like.device)
     found, first = [], 0

@@ -188,7 +188,7 @@ class Targets(Labelled, Shown):
         if found is not None:
             signs, seen = found
             bare = cls(signs.classes, signs.classes, signs.shape[1])
-            return bare._with(stored=signs), seen  # noqa: SLF001 - of this class
+            return bare._with(stored=signs), seen
         values, task_of, n_tasks = stacked("labels", pairs or labels, like)
         observed, seen = looked_at(values, real=real)
         weights = observed.to(values)

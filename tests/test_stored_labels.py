@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import proxmtl as pm
+from proxmtl import stored_labels
 from proxmtl.data_term import DataTerm
 from proxmtl.numerics import PIECE_ELEMENTS
 from proxmtl.stored_labels import DenseLabels, SignLabels
@@ -19,6 +20,11 @@ OPTIONS = {
     "classes": {"class_weight": "balanced", "reduction": "mean"},
     "samples": {"sample_weight": RNG.uniform(0, 2, N).astype(np.float32), "reduction": "sum"},
 }
+
+
+@pytest.fixture(autouse=True)
+def _low_threshold(monkeypatch):
+    monkeypatch.setattr(stored_labels, "LARGE", PIECE_ELEMENTS)
 
 
 def both(labels, dtype, **options):

@@ -7,7 +7,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CODE   := proxmtl kernels backbones bench tests
 
-.PHONY: demo test test-deep test-isa faults fuzz mutants reliability lint types docs bench env clean
+.PHONY: demo test test-deep test-isa test-extras test-trunks matrix dist coverage faults fuzz mutants reliability \
+	lint types docs bench env clean
 .DEFAULT_GOAL := test
 
 env: $(READY)
@@ -31,6 +32,32 @@ test-deep: $(READY)
 # The numerical tests on every instruction set and thread count of this machine; options in ISA.
 test-isa: $(READY)
 	$(BIN)/python tests/isa.py $(ISA)
+
+# With other libraries (docs/how_to/ecosystem.md), in an environment of their own.
+test-extras: build/extras/.ready
+	build/extras/bin/python -m pytest tests/ecosystem $(EXTRAS)
+
+# With timm and torchvision, in another one: torchvision goes with one release of torch alone.
+test-trunks: build/trunks/.ready
+	build/trunks/bin/python -m pytest tests/ecosystem tests/backbones/test_chain.py $(TRUNKS)
+
+build/extras/.ready build/trunks/.ready: build/%/.ready: requirements/%.lock requirements/dev.lock pyproject.toml
+	rm -rf build/$*
+	$(PYTHON) -m venv build/$*
+	build/$*/bin/python -m pip install --disable-pip-version-check --progress-bar off -q -r $< -e '.[test,images]'
+	touch $@
+
+# Core tests on each supported Python that is there, and on the lowest supported dependencies. MATRIX='--only 3.12'
+matrix: $(READY)
+	$(BIN)/python tests/matrix.py $(MATRIX)
+
+# The sdist, the wheel built of it, and what a user gets of the wheel in an empty environment.
+dist: $(READY)
+	$(BIN)/python tests/distribution.py
+
+# Lines that the tests run, from the traced run that the mutants use; pyproject.toml has the floor.
+coverage: $(READY) build/mutants/seen
+	PYTHONPATH=build/tracing $(BIN)/python -m coverage report --data-file build/mutants/seen --skip-covered
 
 # Which changes of an operator no test notices, on a sample; goes on where it was. MUTANTS='--minutes 30'
 mutants: $(READY) build/mutation build/mutants/seen

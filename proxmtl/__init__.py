@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import ast
 import importlib
+import logging
 from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # what is shown is up to programs
 
 
 def _public_names() -> dict[str, str]:

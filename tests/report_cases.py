@@ -1,7 +1,11 @@
 """Runs for the tests of reports, without the fits."""
 
+import io
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from proxmtl.experiments import attribute_metrics
 from proxmtl.report.runs import HeldOut, ReportedRun
@@ -13,6 +17,23 @@ EVIL = [
     "<img src=x onerror=alert(3)>",
     "\" onmouseover='alert(4)' ${alert(5)} {{ 7*7 }} \u202eabc",
 ]
+
+
+@dataclass
+class Album:
+    """Pictures of all images but those that are gone."""
+
+    source: str = "photos"
+    gone: frozenset = frozenset()
+
+    def thumbnails(self, names):
+        return {name: jpeg() for name in names if name not in self.gone}
+
+
+def jpeg():
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(stream, "JPEG")
+    return stream.getvalue()
 
 
 def run_of(name="first", names=NAMES, *, seed=0, noise=1.0, n=80, calibrated=True, **more):

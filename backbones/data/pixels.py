@@ -38,7 +38,7 @@ AGAIN = "the images are decoded again."
 NOTHING: NDArray[np.uint8] = np.zeros((0, 3, 0, 0), np.uint8)
 Put: TypeAlias = "Callable[[int, NDArray[np.uint8]], object]"
 """Takes an image with its row, in the order of the rows."""
-logger = logging.getLogger("proxmtl")
+logger = logging.getLogger(__name__)
 
 
 class Pixels(NamedTuple):

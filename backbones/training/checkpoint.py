@@ -12,6 +12,7 @@ from torch import Tensor
 from proxmtl.backbones.training.record import Epoch
 from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError, first_line
+from proxmtl.io.names import TRAINING_FOLDER
 from proxmtl.io.seal import append_seal, check_seal
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ __all__ = [
     "write_checkpoint",
 ]
 
-CHECKPOINT_FILE = "checkpoint.pt"
+CHECKPOINT_FILE = f"{TRAINING_FOLDER}/checkpoint.pt"
 FORMAT = "proxmtl training 6"
 SAVED = ("network", "optimizer", "scheduler", "layer", "standard", "history")
 
@@ -112,7 +113,9 @@ def write_checkpoint(
     """
     content = {"format": FORMAT, "identity": checkpoint.identity, **checkpoint.state}
     content["history"] = [asdict(record) for record in checkpoint.history]
-    with atomic_path(folder / CHECKPOINT_FILE) as temporary:
+    path = folder / CHECKPOINT_FILE
+    path.parent.mkdir(exist_ok=True)
+    with atomic_path(path) as temporary:
         torch.save(content, temporary)
         append_seal(temporary)
         if before is not None:

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
+from proxmtl.io.names import TRAINING_FOLDER
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EVENT_FOLDER", "EventLog", "require_tensorboard"]
 
-EVENT_FOLDER = "tensorboard"
+EVENT_FOLDER = f"{TRAINING_FOLDER}/tensorboard"
+"""In the run folder."""
 
 
 def require_tensorboard() -> Any:
@@ -62,7 +65,7 @@ class EventLog:
     def add(self, epoch: Epoch) -> None:
         """Write the figures of an epoch; those that it doesn't have (None, NaN) are left out."""
         if self._writer is None:
-            self._folder.mkdir(exist_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
             for old in self._folder.glob("events.out.tfevents.*"):
                 old.unlink()
             self._writer = self._make(log_dir=str(self._folder), purge_step=0)

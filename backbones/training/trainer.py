@@ -32,8 +32,9 @@ from proxmtl.backbones.training.identity import check_same_run, identity
 from proxmtl.backbones.training.model import Architecture, AttributeCNN
 from proxmtl.backbones.training.record import Epoch, as_csv
 from proxmtl.experiments import attribute_metrics
-from proxmtl.io.atomic import write_text
+from proxmtl.io.atomic import atomic_path
 from proxmtl.io.errors import InputError
+from proxmtl.io.names import CONFIG_FILE, HISTORY_FILE
 from proxmtl.io.run_folder import remove_run
 
 if TYPE_CHECKING:
@@ -46,12 +47,11 @@ if TYPE_CHECKING:
     from proxmtl.backbones.training.augment import Augmentation, Seed
     from proxmtl.backbones.training.config import TrainingConfig
 
-__all__ = ["SCALARS_FILE", "Trainer"]
+__all__ = ["Trainer"]
 
-SCALARS_FILE = "scalars.csv"
 FAR = 1e6  # of features, in units of their deviations at the start: the networks have diverged
 UNSOLVED = "nothing is solved yet; call run or advance first."
-logger = logging.getLogger("proxmtl")
+logger = logging.getLogger(__name__)
 
 
 class DivergenceError(ValueError):
@@ -84,7 +84,7 @@ class Trainer:
         (mean, scale) of the input; default: the network's own, else those of the training images.
     folder
         Of the run, made where there is none: its checkpoint is continued, and written after every
-        epoch, next to the figures (``scalars.csv``). Only one process at a time may train in it;
+        epoch, next to the figures (``history.csv``). Only one process at a time may train in it;
         ``proxmtl train`` sees to that by a lock.
     fresh
         Start over: the first checkpoint replaces the run in the folder, which stays until then.
@@ -255,9 +255,10 @@ class Trainer:
 
     def _write_beside(self, folder: Path) -> None:
         """Write what must be in the folder when a checkpoint counts, and remove what must not."""
-        write_text(folder / SCALARS_FILE, self.figures())
-        if self._fresh and self.epoch == 0:
-            remove_run(folder)
+        with atomic_path(folder / HISTORY_FILE) as temporary:
+            temporary.write_text(self.figures(), encoding="utf-8")
+            if self._fresh and self.epoch == 0:  # of which a history may be a part
+                remove_run(folder, but=CONFIG_FILE)
 
     def _solve(self) -> Epoch:
         """Solve on the features of the networks as they are, and score the held-out images."""
@@ -343,7 +344,7 @@ class Trainer:
         return self._scores(rows)
 
     def figures(self) -> str:
-        """Figures of all epochs as CSV: what ``scalars.csv`` holds."""
+        """Figures of all epochs as CSV: what ``history.csv`` holds."""
         return as_csv(self.history)
 
     def evaluate(self) -> tuple[float, float]:

@@ -53,15 +53,13 @@ from proxmtl import (
 from proxmtl.io import Checkpoint, InputError, open_shards
 from proxmtl.io.seal import check_seal, read_manifest
 
-JOURNAL = record.ROOT / "build" / "failures.jsonl"
 SETTINGS = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(record.ROOT)}
 SETTINGS |= {"TORCHELASTIC_ERROR_FILE": os.devnull}
+JOURNAL = record.ROOT / "build" / "failures.jsonl"
 ROWS, D, M = 6_000, 64, 4
 """Rows of a rank."""
-MINUTES = 0.1
-"""How long a rank waits for the others."""
-PATIENCE = 180.0
-"""Seconds after which a run counts as hanging."""
+MINUTES, PATIENCE = 0.1, 180.0
+"""How long a rank waits for the others, and the seconds after which a run counts as hanging."""
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 FIT = ["fit", "shards", "--labels", "labels.csv", "--memory", "500kB", "--own-strength", "inf"]
 FIT += ["--algorithm", "panoc", "--max-passes", "120", "--tol", "1e-12", "--checkpoint", "0.1"]
@@ -385,7 +383,7 @@ def main(  # noqa: PLR0917 - typer's options
         assert out is not None
         solve(solve_in, out, limit)
         return
-    journal.parent.mkdir(parents=True, exist_ok=True)
+    journal.parent.mkdir(exist_ok=True)
     lines = journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []
     rows = [json.loads(line) for line in lines]
     with tempfile.TemporaryDirectory() as name:

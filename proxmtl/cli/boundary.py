@@ -19,12 +19,12 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
-from proxmtl.cli.console import make_console, say_warning
+from proxmtl.cli.console import logged_warnings, make_console, say_warning
 from proxmtl.cli.crash import write_log
 from proxmtl.cli.missing import missing_package
 from proxmtl.cli.option_names import in_options, running, say_what_was_given
 from proxmtl.cli.ranks import check_command, first, speaks
-from proxmtl.cli.request import requesting, say_which_file
+from proxmtl.cli.request import note_options_of_file, requesting, say_which_file
 from proxmtl.cli.signals import SIGNAL_EXIT, received
 from proxmtl.machine import describe_os_error, is_lack_of_memory, memory_asked_for
 
@@ -121,6 +121,7 @@ class ReportingCommand(TyperCommand):
             with running(self), requesting(ctx):
                 return super().invoke(ctx)
         except BaseException as end:
+            note_options_of_file(ctx, end)
             stopped = isinstance(end, KeyboardInterrupt) or received() is not None
             if stopped and not getattr(end, "__notes__", None):
                 end.add_note(_what_there_is(out, before))
@@ -155,7 +156,7 @@ class ReportingGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), logged_warnings():
                 warnings.showwarning = say_warning
                 return super().invoke(ctx)
         except (typer.Exit, typer.Abort) as end:

@@ -115,7 +115,7 @@ def run_cnn_demo(options: DemoOptions, epochs: int) -> None:
         write_text(staging / "zero_shot.csv", by_digit.to_csv(float_format="%.6g"))
         for name, trainer in trainers.items():
             stem = "joint" if name == JOINT else "single"
-            write_text(staging / f"scalars_{stem}.csv", trainer.figures())
+            write_text(staging / f"history_{stem}.csv", trainer.figures())
     console.print()
     console.print(comparison_table(_rows(means, trainers, seconds)))
     console.print(

@@ -21,6 +21,7 @@ from proxmtl.cli.streams import take_any_text
 __all__ = [
     "fit_progress",
     "keeping",
+    "logged_warnings",
     "make_console",
     "say_note",
     "say_warning",
@@ -77,6 +78,22 @@ def say_warning(message: Warning | str, *place: object, **more: object) -> None:
     del place, more
     sentence = in_options(str(message))
     make_console(stderr=True).print(f"[bold yellow]Warning:[/] {escape(sentence)}")
+
+
+class _LoggedWarnings(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say_warning(record.getMessage())
+
+
+@contextlib.contextmanager
+def logged_warnings() -> Iterator[None]:
+    """Show the warnings that the library logs as sentences, too."""
+    logger, handler = logging.getLogger("proxmtl"), _LoggedWarnings(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def say_note(sentence: str) -> None:

@@ -124,7 +124,7 @@ def fit(
 
       patterns = ["spots", "stripes"]
 
-    The run folder holds model.safetensors and model.json (the model), metrics.csv and
+    The run folder holds model.safetensors and model.json (the model), metrics_by_attribute.csv and
     metrics.json, history.csv, config.json and plots. Strengths are in units of the data, so that
     the same ones serve samples of any number and features of any scale; by default the data also
     say how strong.

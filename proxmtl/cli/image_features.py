@@ -67,7 +67,7 @@ def features_in_place(
     names, attributes = _labelled(samples, match)
     read_groups(groups, attributes, latent=latent)
     path, made = _features(samples.features, names, options, out)
-    return replace(samples, features=path), made
+    return replace(samples, features=path), {**made, "source": str(samples.features)}
 
 
 def _features(

@@ -128,9 +128,8 @@ class SampleOptions:
     features: Annotated[
         Path,
         typer.Argument(
-            help="fit: images, as a folder, a .tar archive or a .csv file of their names. fit and "
-            "tune: features, one row per sample, as npy, npz, safetensors or parquet, or a folder "
-            "of shards.",
+            help="Images, as a folder, a .tar archive or a .csv file of their names; or features, "
+            "one row per sample, as npy, npz, safetensors or parquet, or a folder of shards.",
             metavar="FEATURES",
         ),
     ]
@@ -306,6 +305,12 @@ _INSTEAD_OF_SHARED = _Rule(
     "in place of the paper's three strengths",
 )
 
+_OF_IMAGES = _Rule(
+    lambda given: not holds_images(given["features"]),
+    IMAGE_OPTIONS,
+    "an option of images, and what is given are features",
+    "leave it out",
+)
 _RULES = {
     "fit": (
         _Rule(
@@ -320,12 +325,7 @@ _RULES = {
         ),
         _INSTEAD_OF_SHARED,
         _INSTEAD_OF_HOLDOUT,
-        _Rule(
-            lambda given: not holds_images(given["features"]),
-            IMAGE_OPTIONS,
-            "an option of images, and what is given are features",
-            "leave it out",
-        ),
+        _OF_IMAGES,
         _Rule(
             lambda given: not given["auto"],
             ("threshold", "latent"),
@@ -354,6 +354,7 @@ _RULES = {
     ),
     "tune": (
         _INSTEAD_OF_HOLDOUT,
+        _OF_IMAGES,
         _Rule(
             _by_hypergradient,
             ("points", "folds", "one_standard_error", "trials"),

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
+from scipy.special import expit
 
-from proxmtl.cli.console import shown_path
-from proxmtl.cli.held_out import HELD_OUT_FILE, held_out_text
+from proxmtl.cli.console import say_warning, shown_path
 from proxmtl.cli.inputs import scores_of
+from proxmtl.cli.predictions import predictions_text, split_text
 from proxmtl.cli.ranks import first
 from proxmtl.cli.run import (
     groups_by_name,
@@ -19,27 +20,29 @@ from proxmtl.cli.run import (
     scored_on,
     sharing_line,
     summary_lines,
+    with_fitted_labels,
     write_run,
 )
 from proxmtl.experiments import attribute_metrics, fit_report, group_means
 from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
+from proxmtl.io.names import METRICS_FILE, PREDICTIONS_FILE, SPLIT_FILE
 from proxmtl.report.tables import figures_table, group_table
+from proxmtl.report.verdict import without_weights
+from proxmtl.result import Status
 from proxmtl.row_sources import FeatureRows, rows_of
-from proxmtl.text_tables import table_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from proxmtl.cli.inputs import LabelledSamples
     from proxmtl.cli.parts import Parts
     from proxmtl.estimators.base import LinearModel
     from proxmtl.groups import Groups
-
-SPLIT_FILE = "split.csv"
 
 __all__ = ["Outcome", "show_outcome", "write_fitted"]
 
@@ -53,6 +56,8 @@ class Outcome(NamedTuple):
     report: dict[str, Any]
     sharing: str | None = None
     """What a model that chose whether to share found."""
+    zero: str | None = None
+    """Which attributes have no weights, and what to do."""
 
 
 def write_fitted(
@@ -93,13 +98,9 @@ def write_fitted(
     def score() -> None:
         scores.append(scores_of(model, rows_of(data.X, scored)))
         table = attribute_metrics(scores[0], data.Y[scored], data.names)
-        fitted = data.Y[train]
-        tables["model"] = table.assign(
-            fitted_labels=np.sum(~np.isnan(fitted), axis=0),
-            fitted_positives=np.sum(fitted > 0, axis=0),
-        )
+        tables["model"] = with_fitted_labels(table, data.Y[train])
 
-    parts.save("metrics.csv", score)
+    parts.save(METRICS_FILE, score)
     means = group_means(tables["model"], named_groups(groups)) if tables else None
     write_run(
         folder,
@@ -131,29 +132,36 @@ def write_fitted(
         if table is not None:
             text = table.to_csv(float_format="%.6g", index=name == "sharing.csv")
             parts.save(name, partial(write_text, folder / name, text))
-    parts.save(SPLIT_FILE, lambda: write_text(folder / SPLIT_FILE, _split(data, train, test)))
+    split = partial(split_text, data.ids, data.Y.shape[0], train, test)
+    parts.save(SPLIT_FILE, lambda: write_text(folder / SPLIT_FILE, split()))
     if len(test) and tables:
         held = test if data.ids is None else [data.ids[row] for row in test]
-        text = partial(held_out_text, model, scores[0], data.Y[test], data.names, held)
-        parts.save(
-            HELD_OUT_FILE,
-            lambda: write_text(folder / HELD_OUT_FILE, text(identified=data.ids is not None)),
+        text = partial(
+            predictions_text,
+            scores[0],
+            data.Y[test],
+            data.names,
+            held,
+            identified=data.ids is not None,
+            probabilities=_probabilities(model, scores[0]),
         )
+        parts.save(PREDICTIONS_FILE, lambda: write_text(folder / PREDICTIONS_FILE, text()))
     if first():  # one rank writes what reads all features
         parts.save(
             "fitted_rows.npy",
             lambda: write_fitted_rows(folder, _rows(data.X, train), names),
         )
-    return Outcome(means, on, report, _sharing(model))
+    return Outcome(means, on, report, _sharing(model), _zero(model, data.names, config))
 
 
-def _split(data: LabelledSamples, train: Any, test: Any) -> str:
-    """Which rows were fitted on and which were held out, in the order of the features."""
-    part = np.full(data.Y.shape[0], "", dtype=object)
-    part[train], part[test] = "fitted", "held_out"
-    name, rows = ("row", range(len(part))) if data.ids is None else ("id", data.ids)
-    lines = [(name, "part"), *zip(map(str, rows), part, strict=True)]
-    return "".join(map(table_line, lines))
+def _probabilities(model: LinearModel, scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Probabilities of yes, (N, M); None where the model is not calibrated."""
+    if not hasattr(model, "calibration_"):
+        return None
+    probabilities: NDArray[np.float64] = expit(
+        (scores + model.decision_thresholds_) * model.calibration_
+    )
+    return probabilities
 
 
 def _rows(X: Any, rows: Any) -> Any:
@@ -167,12 +175,23 @@ def _sharing(model: LinearModel) -> str | None:
     return None if chosen is None else sharing_line(chosen, getattr(model, "report_", None))
 
 
+def _zero(model: LinearModel, names: Sequence[str], config: Mapping[str, Any]) -> str | None:
+    """Which attributes have no weights; None where none is such, or the solver says so itself."""
+    dead = [name for name, row in zip(names, model.coef_, strict=True) if not row.any()]
+    if not dead or model.result_.status is Status.COLLAPSED:
+        return None
+    chosen = hasattr(model, "sharing_") or "search" in config
+    return without_weights(dead, len(names), chosen=chosen)
+
+
 def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:
     """Print the scores, the solver's report and where the run is."""
     if outcome.means is not None:
         console.print(group_table(outcome.means, title=f"Scores on {outcome.on}"))
     found = {} if outcome.sharing is None else {"sharing": outcome.sharing}
     console.print(figures_table({**summary_lines(outcome.report), **found}))
+    if outcome.zero is not None:
+        say_warning(outcome.zero)
     console.print(f"\nrun folder -> {shown_path(out)}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from proxmtl.cli.run import environment
 from proxmtl.io import InputError, read_labels, read_model_kind
-from proxmtl.io.names import ARRAYS_FILE
+from proxmtl.io.names import ARRAYS_FILE, CONFIG_FILE
 from proxmtl.io.seal import entry_of, read_manifest
 from proxmtl.io.shards import open_shards
 from proxmtl.sources import Source
@@ -16,7 +16,6 @@ from proxmtl.sources import Source
 __all__ = ["check_inputs", "differing_environment", "read_record", "same_model"]
 
 COMMANDS = ("fit", "train", "tune")
-CONFIG = "config.json"
 MATTERS = ("proxmtl", "python", "torch", "numpy", "threads", "machine")
 """Parts of the environment on which the last digits may depend."""
 
@@ -31,12 +30,12 @@ def read_record(run: Path) -> dict[str, Any]:
     """
     read_model_kind(run)
     manifest = read_manifest(run)
-    if CONFIG not in manifest.entries:
-        raise InputError(run, f"has no {CONFIG}, which says how it was made; run its command.")
-    record: dict[str, Any] = json.loads(manifest.read(CONFIG))
+    if CONFIG_FILE not in manifest.entries:
+        raise InputError(run, f"has no {CONFIG_FILE}, which says how it was made; run its command.")
+    record: dict[str, Any] = json.loads(manifest.read(CONFIG_FILE))
     if record.get("command") not in COMMANDS or "options" not in record:
         raise InputError(
-            run / CONFIG,
+            run / CONFIG_FILE,
             "does not say by which options the run was made; run its command again "
             f"({record.get('environment', {}).get('command', 'not recorded')}).",
         )

@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from proxmtl.cli.held_out import HELD_OUT_FILE, parse_held_out
+from proxmtl.cli.pictures import images_of
+from proxmtl.cli.predictions import parse_predictions
 from proxmtl.cli.run import group_columns, named_groups, solve_lines, summary_lines
 from proxmtl.documents import parse_json
 from proxmtl.io import InputError, read_model_kind
+from proxmtl.io.names import (
+    CONFIG_FILE,
+    HISTORY_FILE,
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    name_of_earlier_version,
+)
 from proxmtl.io.seal import read_manifest
 from proxmtl.report.runs import Latents, ReportedRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from proxmtl.io.seal import Manifest
 
@@ -26,7 +36,9 @@ __all__ = ["read_runs"]
 _CURE = "run again the command that wrote it"
 
 
-def read_runs(folders: Sequence[Path], commands: Mapping[str, Any]) -> list[ReportedRun]:
+def read_runs(
+    folders: Sequence[Path], commands: Mapping[str, Any], *, pictures: bool = False
+) -> list[ReportedRun]:
     """Read run folders, each under a name of its own.
 
     Parameters
@@ -35,6 +47,8 @@ def read_runs(folders: Sequence[Path], commands: Mapping[str, Any]) -> list[Repo
         Of ``fit``, ``tune``, ``train`` and ``demo``.
     commands
         The commands by name: advice of a solver names the options of the one that made a run.
+    pictures
+        Whether images are looked for, of runs that were made of some.
 
     Raises
     ------
@@ -42,7 +56,7 @@ def read_runs(folders: Sequence[Path], commands: Mapping[str, Any]) -> list[Repo
         If a folder is no run, or a file in it is not as it was written.
     """
     return [
-        read_run(folder, name, commands)
+        read_run(folder, name, commands, pictures=pictures)
         for folder, name in zip(folders, _names(folders), strict=True)
     ]
 
@@ -57,13 +71,23 @@ def _names(folders: Sequence[Path]) -> list[str]:
     raise AssertionError("paths that differ are told apart by all their parts")
 
 
-def read_run(folder: Path, name: str, commands: Mapping[str, Any]) -> ReportedRun:
+def read_run(
+    folder: Path, name: str, commands: Mapping[str, Any], *, pictures: bool = False
+) -> ReportedRun:
     """Read a run folder; raises as `read_runs`."""
     kind = read_model_kind(folder)
     files = _Files(read_manifest(folder))
-    config = files.document("config.json") or {}
+    earlier = name_of_earlier_version(files.manifest.entries)
+    if earlier is not None:
+        raise InputError(
+            folder,
+            f"an earlier version of proxmtl wrote this run ({earlier}), and this version makes no "
+            f"report of it; {_CURE}.",
+        )
+    config = files.document(CONFIG_FILE) or {}
     maker = commands.get(str(config.get("command")))
-    known = _of_training(folder) if kind == "AttributeCNN" else _of_fit(folder, maker)
+    trained = kind == "AttributeCNN"
+    known = _of_training(folder) if trained else _of_fit(folder, maker)
     names = known["names"]
     if not known["groups"]:  # those that serve the tables alone
         place = {name: column for column, name in enumerate(names)}
@@ -72,7 +96,7 @@ def read_run(folder: Path, name: str, commands: Mapping[str, Any]) -> ReportedRu
     summary = files.document("metrics.json") or {}
     metrics = {
         model: part.droplevel(0)
-        for model, part in files.by_model("metrics.csv", "attribute", names).items()
+        for model, part in files.by_model(METRICS_FILE, "attribute", names).items()
     }
     return ReportedRun(
         name=name,
@@ -82,11 +106,12 @@ def read_run(folder: Path, name: str, commands: Mapping[str, Any]) -> ReportedRu
         scored_on=str(summary.get("scored_on", "")),
         held_out_metrics="training" not in str(summary.get("scored_on", "")),
         metrics=metrics,
-        histories=files.by_model("history.csv", "record"),
-        epochs=_epochs(folder) if kind == "AttributeCNN" else None,
+        histories={} if trained else files.by_model(HISTORY_FILE, "record"),
+        epochs=_epochs(folder) if trained else None,
         sharing=files.by_attribute("sharing.csv", names),
         search=files.table("candidates.csv", "trials.csv"),
-        held_out=files.parsed(HELD_OUT_FILE, lambda content: parse_held_out(content, names)),
+        held_out=files.parsed(PREDICTIONS_FILE, lambda content: parse_predictions(content, names)),
+        pictures=images_of(config) if pictures else None,
         **known,
     )
 
@@ -163,7 +188,6 @@ def _of_fit(folder: Path, maker: Any) -> dict[str, Any]:
     latents = None
     if hasattr(model, "S_"):
         latents = Latents(np.asarray(model.S_, float), np.linalg.norm(model.L_, axis=0))
-    coefficients = np.asarray(model.coef_)
     thresholds = getattr(model, "thresholds_", None)
     return {
         "names": list(run.names),
@@ -171,7 +195,7 @@ def _of_fit(folder: Path, maker: Any) -> dict[str, Any]:
         "lines": {key: str(value) for key, value in summary_lines(report, maker).items()},
         "report": report,
         "latents": latents,
-        "dead": [name for name, w in zip(run.names, coefficients, strict=True) if not w.any()],
+        "dead": _without_weights(run.names, np.asarray(model.coef_)),
         "thresholds": None if thresholds is None else np.asarray(thresholds, float),
     }
 
@@ -194,12 +218,18 @@ def _of_training(folder: Path) -> dict[str, Any]:
         "lines": solve_lines(solve),
         "report": solve,
         "latents": latents,
+        "dead": _without_weights(trained.names, trained.coef.T.numpy()),
     }
+
+
+def _without_weights(names: Sequence[str], coefficients: NDArray[Any]) -> list[str]:
+    """Attributes all of whose coefficients, (M, D), are zero."""
+    return [name for name, row in zip(names, coefficients, strict=True) if not row.any()]
 
 
 def _epochs(folder: Path) -> pd.DataFrame | None:
     """Figures by epoch: they change while a training goes on, and are in no manifest."""
-    path = folder / "scalars.csv"
+    path = folder / HISTORY_FILE
     if not path.is_file():
         return None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import re
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from inspect import Parameter, Signature, signature
@@ -15,7 +16,15 @@ import typer
 
 from proxmtl.cli.image_options import given_options
 
-__all__ = ["Request", "replayed", "request", "requesting", "say_which_file", "takes_config"]
+__all__ = [
+    "Request",
+    "note_options_of_file",
+    "replayed",
+    "request",
+    "requesting",
+    "say_which_file",
+    "takes_config",
+]
 
 _NOT_AGAIN = ("config", "force", "out")
 """Options of one call, and not of what it makes."""
@@ -80,6 +89,28 @@ def say_which_file(ctx: Any, error: Any) -> None:
     source = ctx.get_parameter_source(name)
     if source is not None and source.name == "DEFAULT_MAP":  # and not of the line, which wins
         error.message = f"{path} has {name.replace('_', '-')} = {found[name]!r}. {message}"
+
+
+def note_options_of_file(ctx: Any, error: BaseException) -> None:
+    """Add to an error of the work which options that it speaks of are of a file of options."""
+    path, found = ctx.meta.get(_FILE, (None, {}))
+    if path is None or not isinstance(error, ValueError):
+        return
+    text, source = str(error), getattr(error, "source", None)
+    blamed = []
+    for parameter in ctx.command.params:
+        name = parameter.name
+        asked = ctx.get_parameter_source(name)
+        if name not in found or asked is None or asked.name != "DEFAULT_MAP":
+            continue
+        shown = [*parameter.opts, *parameter.secondary_opts]
+        spoken = any(re.search(rf"{re.escape(opt)}(?![\w-])", text) for opt in shown if "--" in opt)
+        if spoken or text.startswith(f"{name}: ") or str(source) == str(found[name]):
+            blamed.append(f"{name.replace('_', '-')} = {found[name]!r}")
+    if blamed:
+        error.add_note(f"{path} has {', '.join(blamed)}.")
+    elif source is None:  # it names no file
+        error.add_note(f"Options were read from {path}, too.")
 
 
 _CONFIG = Parameter(

@@ -18,6 +18,7 @@ from proxmtl.cli.parts import Parts, saved_or_kept
 from proxmtl.cli.request import request
 from proxmtl.estimators import save_model
 from proxmtl.io import write_json, write_text
+from proxmtl.io.names import CONFIG_FILE, HISTORY_FILE, METRICS_FILE
 from proxmtl.latent.initial import check_room
 from proxmtl.report import plot_attribute_scores, plot_convergence, plot_latents, save_figure
 from proxmtl.report.verdict import clear_gains
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from proxmtl.groups import Groups
 
 __all__ = [
+    "FINISHED",
+    "RUNNING",
     "group_columns",
     "groups_by_name",
     "model_room",
@@ -41,9 +44,14 @@ __all__ = [
     "sharing_line",
     "solve_lines",
     "summary_lines",
+    "with_fitted_labels",
     "write_figures",
     "write_run",
 ]
+
+
+FINISHED, RUNNING = "finished", "running"
+"""Values of ``status`` in ``config.json``."""
 
 
 def given_groups(model: LinearModel) -> Groups | None:
@@ -79,15 +87,29 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "command": " ".join(["proxmtl", *sys.argv[1:]]),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 
-def recorded(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Contents of ``config.json``: a configuration, with the options given and the environment."""
+def recorded(config: Mapping[str, Any], status: str = FINISHED) -> dict[str, Any]:
+    """Contents of ``config.json``: a configuration, with the options given and the environment.
+
+    ``status`` is `FINISHED` or `RUNNING`, which is also that of a run that was interrupted.
+    """
     asked = request()
     options = {} if asked is None else {"options": asked.options}
-    return {**config, **options, "environment": environment()}
+    moment = "finished" if status == FINISHED else "started"
+    when = {moment: time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    return {"status": status, **config, **options, "environment": {**environment(), **when}}
+
+
+def with_fitted_labels(metrics: pd.DataFrame, labels: NDArray[np.float64]) -> pd.DataFrame:
+    """Add to metrics by attribute how many labels, and positive ones, a model was fitted on.
+
+    ``labels`` are those of the fit, (N, M); NaN = missing.
+    """
+    return metrics.assign(
+        fitted_labels=np.sum(~np.isnan(labels), axis=0), fitted_positives=np.sum(labels > 0, axis=0)
+    )
 
 
 def summary_lines(report: dict[str, Any], command: Any = None) -> dict[str, Any]:
@@ -137,10 +159,15 @@ def sharing_line(sharing: NDArray[np.bool_], report: pd.DataFrame | None) -> str
 
 def solve_lines(solve: Mapping[str, Any]) -> dict[str, str]:
     """The last solve of a training as lines for people; figures that its head lacks are None."""
-    forms = {"status": "{}", "passes": "{:g}", "relative_kkt": "{:.2g}", "relative_gap": "{:.2g}"}
+    forms = {
+        "status": ("status", "{}"),
+        "passes": ("passes", "{:g}"),
+        "relative_kkt": ("relative residual", "{:.2g}"),
+        "relative_gap": ("relative gap", "{:.2g}"),
+    }
     return {
-        f"last solve, {name.replace('_', ' ')}": form.format(solve[name])
-        for name, form in forms.items()
+        f"last solve, {called}": form.format(solve[name])
+        for name, (called, form) in forms.items()
         if solve.get(name) is not None
     }
 
@@ -199,20 +226,20 @@ def write_run(
     def history() -> None:
         records = {name: pd.DataFrame.from_records(list(h)) for name, h in histories.items()}
         table = pd.concat(records, names=["model", "record"])
-        write_text(folder / "history.csv", table.to_csv(float_format="%.8g"))
+        write_text(folder / HISTORY_FILE, table.to_csv(float_format="%.8g"))
 
     def scores() -> None:
         table = pd.concat(metrics, names=["model"])
-        write_text(folder / "metrics.csv", table.to_csv(float_format="%.6g"))
+        write_text(folder / METRICS_FILE, table.to_csv(float_format="%.6g"))
 
     parts.save(
-        "config.json",
-        lambda: write_json(folder / "config.json", recorded(config)),
+        CONFIG_FILE,
+        lambda: write_json(folder / CONFIG_FILE, recorded(config)),
     )
-    parts.save("history.csv", history)
+    parts.save(HISTORY_FILE, history)
     parts.save("metrics.json", lambda: write_json(folder / "metrics.json", summary))
     if metrics:
-        parts.save("metrics.csv", scores)
+        parts.save(METRICS_FILE, scores)
     write_figures(
         folder / "plots",
         parts,
@@ -220,8 +247,16 @@ def write_run(
         groups=given_groups(model),
         names=model.label_names_ or [f"attribute {i}" for i in range(len(model.coef_))],
         metrics=metrics,
+        scored_on=str(summary["scored_on"]),
         histories=histories,
+        returned=_returned(summary.get("fit")) if len(histories) == 1 else None,
     )
+
+
+def _returned(report: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    """Passes and objective of the point that a solver returned."""
+    objective = None if report is None else report["certificate"]["objective"]
+    return None if report is None or objective is None else (report["passes"], objective)
 
 
 def write_figures(
@@ -232,7 +267,9 @@ def write_figures(
     groups: Groups | None,
     names: Sequence[str],
     metrics: Mapping[str, pd.DataFrame],
+    scored_on: str,
     histories: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
+    returned: tuple[float, float] | None = None,
 ) -> None:
     """Draw the figures of a run: ``latents.png``, ``convergence.png``, ``attributes.png``.
 
@@ -251,15 +288,20 @@ def write_figures(
         title = "Latent tasks of the attributes (S)"
         draw("latents.png", lambda: plot_latents(S, columns, names, title=title))
     if histories is not None:
-        draw("convergence.png", lambda: plot_convergence(histories))
+        ends = None if returned is None else dict.fromkeys(histories, returned)
+        draw("convergence.png", lambda: plot_convergence(histories, returned=ends))
     if metrics:
+        first = next(iter(metrics.values()))
+        positives = (first["prevalence"] * first["n_observed"]).fillna(0).round().astype(int)
+        means = ", ".join(f"{100 * table['ap'].mean():.1f} %" for table in metrics.values())
         draw(
             "attributes.png",
             lambda: plot_attribute_scores(
                 {name: table["ap"].tolist() for name, table in metrics.items()},
                 columns,
-                names,
-                prevalence=next(iter(metrics.values()))["prevalence"].tolist(),
-                title="Average precision by attribute",
+                [f"{name} ({count})" for name, count in zip(names, positives, strict=True)],
+                prevalence=first["prevalence"].tolist(),
+                metric="average precision (in brackets: positive labels)",
+                title=f"On {scored_on}: mean {means}",
             ),
         )

@@ -45,5 +45,5 @@ def write_page(staging: Path, out: Path) -> None:
     seal_folder(staging, files_below(staging))  # what is read back is sealed
     asked = request()
     commands = {} if asked is None else {asked.command.name: asked.command}
-    run = replace(read_run(staging, out.name, commands), folder=str(out))
+    run = replace(read_run(staging, out.name, commands, pictures=True), folder=str(out))
     write_text(staging / PAGE_FILE, report_page([run]))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl.baselines import BASELINES
-from proxmtl.cli.console import fit_progress, keeping, step_progress
+from proxmtl.cli.console import fit_progress, keeping, say_note, step_progress
 from proxmtl.cli.inputs import check_splits
 from proxmtl.estimators import LatentMTLClassifier
 from proxmtl.estimators.baselines import baseline_estimator
@@ -25,6 +26,7 @@ from proxmtl.io import InputError
 from proxmtl.latent.strengths import Relative
 from proxmtl.problem import Problem
 from proxmtl.ranks import ALONE, Ranks
+from proxmtl.result import Status
 from proxmtl.row_sources import FeatureRows, rows_of
 from proxmtl.selection import cross_validate, invariant_grid
 from proxmtl.selection import tune as descend
@@ -136,7 +138,7 @@ def by_grid(
     splits = _splits(search, folds)
     kept = keeping(lambda end: _kept(folder, end)) if folder else contextlib.nullcontext()
     total = len(candidates) * len(splits)
-    with kept, _quiet_edges(), step_progress("Fitting", total) as advance:
+    with kept, _once(), step_progress("Fitting", total) as advance:
         found = cross_validate(
             search.estimator,
             candidates,
@@ -219,11 +221,35 @@ def _among(numbers: tuple[float, ...], known: list[tuple[float, ...]]) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet_edges() -> Iterator[None]:
-    """What is at an edge is said with the choice."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EdgeWarning)
+def _once() -> Iterator[None]:
+    """Say once how many fits of a search collapsed or ran out of passes.
+
+    What is at an edge is said with the choice; other warnings are given at the end.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         yield
+    collapsed = unfinished = 0
+    for each in caught:
+        if issubclass(each.category, EdgeWarning):
+            continue
+        if issubclass(each.category, ConvergenceWarning):
+            unfinished += 1
+        elif Status.COLLAPSED.value in str(each.message):
+            collapsed += 1
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    if collapsed:
+        say_note(
+            f"{counted(collapsed, 'fit')} of the search collapsed to W = 0, because of too strong "
+            "penalties; they count with the scores of such a model."
+        )
+    if unfinished:
+        say_note(
+            f"{counted(unfinished, 'fit')} of the search ended before convergence, because of the "
+            "budget of passes; raise --max-passes if scores of neighbours in trials.csv differ "
+            "erratically."
+        )
 
 
 def by_hypergradient(search: Search, *, max_passes: int) -> Chosen:
@@ -232,7 +258,7 @@ def by_hypergradient(search: Search, *, max_passes: int) -> Chosen:
     problem, moments = _posed(search, split.train)
     validation = _validation(search, split.test, moments)
     start = [0.1 * _upper(problem)] if problem.terms else [1e-2]
-    with _quiet_edges(), fit_progress("Tuning", max_passes) as callback:
+    with _once(), fit_progress("Tuning", max_passes) as callback:
         tuned = descend(
             problem,
             validation.smooth_value_and_grad,

@@ -164,7 +164,7 @@ def train(
     The labels' first column (image, file, id, ...) holds file names relative to the folder. Every
     epoch ends with a checkpoint: the same command goes on where an interrupted run was, to the same
     result, and with more --epochs it prolongs a finished one. The figures of all epochs are in
-    scalars.csv.
+    history.csv.
 
     [bold]Examples[/]
 

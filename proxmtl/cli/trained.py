@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from proxmtl.cli.run import groups_by_name, recorded, write_figures
+from proxmtl.cli.predictions import predictions_text, split_text
+from proxmtl.cli.run import groups_by_name, recorded, with_fitted_labels, write_figures
 from proxmtl.experiments import attribute_metrics
 from proxmtl.io import seal_folder, write_json, write_text
 from proxmtl.io.atomic import files_below
 from proxmtl.io.identity import write_fitted_rows
+from proxmtl.io.names import CONFIG_FILE, METRICS_FILE, PREDICTIONS_FILE, SPLIT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,15 +25,27 @@ if TYPE_CHECKING:
     from proxmtl.cli.parts import Parts
     from proxmtl.groups import Groups
 
-__all__ = ["trained_metrics", "write_trained"]
+__all__ = ["trained_metrics", "trained_scores", "write_trained"]
 
 
-def trained_metrics(trainer: Trainer, rows: NDArray[np.intp]) -> pd.DataFrame:
-    """Metrics by attribute on some images of the trainer's table."""
+def trained_scores(trainer: Trainer, rows: NDArray[np.intp]) -> NDArray[np.floating]:
+    """Scores (N, M) of some images of the trainer's table; above zero means yes."""
+    scores: NDArray[np.floating] = trainer.scores(rows).cpu().numpy()
+    return scores
+
+
+def trained_metrics(
+    trainer: Trainer, rows: NDArray[np.intp], scores: NDArray[np.floating] | None = None
+) -> pd.DataFrame:
+    """Metrics by attribute on some images, with the numbers of labels of the training.
+
+    ``scores`` are those that `trained_scores` gives of the rows, if they are at hand.
+    """
+    if scores is None:
+        scores = trained_scores(trainer, rows)
     table = trainer.table
-    return attribute_metrics(
-        trainer.scores(rows).cpu().numpy(), table.labels[rows], list(table.names)
-    )
+    metrics = attribute_metrics(scores, table.labels[rows], list(table.names))
+    return with_fitted_labels(metrics, table.labels[trainer.train])
 
 
 def write_trained(
@@ -44,6 +58,7 @@ def write_trained(
     summary: Mapping[str, Any],
     config: Mapping[str, Any],
     groups: Groups | None,
+    scores: NDArray[np.floating] | None = None,
 ) -> None:
     """Fill a run folder: metrics, configuration, figures, the model and, last, their manifest.
 
@@ -63,14 +78,23 @@ def write_trained(
         JSON-able: contents of ``metrics.json`` and ``config.json``.
     groups
         Of the attributes.
+    scores
+        Of the trainer's test rows, to keep label by label.
     """
     parts.begin()
     factors = trainer.factors
     by_attribute = pd.concat(metrics, names=["model"])
-    write_text(folder / "metrics.csv", by_attribute.to_csv(float_format="%.6g"))
+    write_text(folder / METRICS_FILE, by_attribute.to_csv(float_format="%.6g"))
     write_json(folder / "metrics.json", {**summary, "solve": trainer.history[-1].solve})
     write_fitted_rows(folder, (trainer.table.pixels[row] for row in trainer.train))
-    names = list(trainer.table.names)
+    table, names = trainer.table, list(trainer.table.names)
+    write_text(
+        folder / SPLIT_FILE, split_text(table.ids, len(table.ids), trainer.train, trainer.test)
+    )
+    if scores is not None:
+        held = [table.ids[row] for row in trainer.test]
+        text = predictions_text(scores, table.labels[trainer.test], names, held, identified=True)
+        write_text(folder / PREDICTIONS_FILE, text)
     write_figures(
         folder / "plots",
         parts,
@@ -78,14 +102,15 @@ def write_trained(
         groups=groups,
         names=names,
         metrics=metrics,
+        scored_on=str(summary["scored_on"]),
     )
     missing = {"missing": parts.missing} if parts.missing else {}
-    write_json(folder / "config.json", recorded({**config, **missing}))
+    write_json(folder / CONFIG_FILE, recorded({**config, **missing}))
     described = {
         "groups": groups_by_name(groups, names),
         "epochs": trainer.epoch,
         "solve": trainer.history[-1].solve,
-        "images": {"side": int(trainer.table.pixels.shape[-1])},
+        "images": {"side": int(table.pixels.shape[-1])},
     }
     trainer.model(architecture, described).save(folder)
     seal_folder(folder, files_below(folder))

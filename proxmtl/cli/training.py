@@ -33,16 +33,16 @@ from proxmtl.cli.inputs import (
 )
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.progress import item_progress
-from proxmtl.cli.run import named_groups, scored_on
-from proxmtl.cli.trained import trained_metrics, write_trained
+from proxmtl.cli.run import RUNNING, named_groups, recorded, scored_on
+from proxmtl.cli.trained import trained_metrics, trained_scores, write_trained
 from proxmtl.cli.training_folder import check_unfinished, claimed, naming_settings
 from proxmtl.cli.training_report import epoch_line, kept, summary, undone
 from proxmtl.estimators.latent import PAPERS
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means
 from proxmtl.groups import Groups
-from proxmtl.io import read_labels, write_json
-from proxmtl.io.names import TRAINING_FILE
+from proxmtl.io import read_labels, write_json, write_text
+from proxmtl.io.names import CONFIG_FILE, DESCRIPTION_FILE, HISTORY_FILE
 from proxmtl.io.outputs import settle_folder
 from proxmtl.io.run_folder import replaced_model
 from proxmtl.latent import LatentMTL
@@ -80,7 +80,7 @@ class Request:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """Option -> value, as the marker of the folder records them."""
+        """Option -> value, as the configuration in the folder records them."""
         groups = (
             self.images,
             self.split,
@@ -143,7 +143,8 @@ class Request:
         asked, papers = self.strengths.parameters(), self.strengths.papers()
         shared, own = asked["shared_strength"], asked["own_strength"]
         model = LatentMTL(
-            groups=groups or (None if papers else Groups.single(n_tasks)),
+            # attributes in no group are a group each, as for fit
+            groups=_covering(groups) or (None if papers else Groups.single(n_tasks)),
             n_latents=given.n_latents,
             **papers,
             loss=loss,
@@ -166,6 +167,10 @@ class Request:
         if augment == "krizhevsky":
             return Krizhevsky(self.network_side, flips=flips)
         raise ValueError(f"augment: got {augment!r}; use 'crops', 'krizhevsky' or 'none'.")
+
+
+def _covering(groups: Groups | None) -> Groups | None:
+    return None if groups is None else groups.covering()
 
 
 def run_training(
@@ -219,9 +224,11 @@ def _train(
         )
     # a checkpoint of another request raises in the trainer: what is recorded is what runs
     asked = {"command": "train", "request": request.plain}
-    replaces = force and (out / TRAINING_FILE).is_file()  # that run stays until there is an epoch
-    if not replaces:
-        write_json(out / TRAINING_FILE, asked)
+    config_file = out / CONFIG_FILE
+    finished = (out / DESCRIPTION_FILE).is_file()
+    # a run that is replaced stays until there is an epoch, one that is prolonged until the end
+    if not (finished or (force and config_file.is_file())):
+        write_json(config_file, recorded(asked, RUNNING))
     if trainer.history:
         console.print(f"going on after epoch {trainer.epoch}")
     saved = trainer.epoch
@@ -233,8 +240,8 @@ def _train(
         def after(epoch: Epoch) -> None:  # it is on the disk
             nonlocal saved
             saved = epoch.epoch
-            if replaces and saved == 0:
-                write_json(out / TRAINING_FILE, asked)
+            if force and saved == 0:
+                write_json(config_file, recorded(asked, RUNNING))
             if log is not None:
                 log(epoch)
             if not console.is_terminal:  # there the bar shows it
@@ -243,7 +250,8 @@ def _train(
         stack.enter_context(keeping(lambda _: kept(saved, forced=force)))
         train_with_bar(trainer, after)
     scored = test if len(test) else train
-    metrics = trained_metrics(trainer, scored)
+    scores = trained_scores(trainer, scored)
+    metrics = trained_metrics(trainer, scored, scores)
     means = group_means(metrics, named_groups(groups))
     on = scored_on(len(train), len(test), "image")
     inputs = [source._asdict() for source in sources]
@@ -261,7 +269,10 @@ def _train(
             summary={"scored_on": on, "groups": means.to_dict(orient="index")},
             config={**asked, "inputs": inputs, "skipped": list(table.skipped)},
             groups=groups,
+            scores=scores if len(test) else None,
         )
+    # as it changes with each epoch it is in no manifest, but for one that a user has sealed again
+    write_text(out / HISTORY_FILE, trainer.figures())
     console.print(group_table(means, title=f"Scores on {on}"))
     joint = request.solved.single_task is None
     console.print(summary(trainer.history, joint=joint), soft_wrap=True)

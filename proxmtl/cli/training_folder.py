@@ -10,7 +10,7 @@ from proxmtl.backbones.training import read_checkpoint
 from proxmtl.io import InputError
 from proxmtl.io.lock import FileLock
 from proxmtl.io.model import read_model_description
-from proxmtl.io.names import TRAINING_FILE
+from proxmtl.io.names import CONFIG_FILE, DESCRIPTION_FILE, TRAINING_FOLDER, name_of_earlier_version
 from proxmtl.io.run_folder import finish_replacement
 from proxmtl.io.seal import read_document, read_manifest
 from proxmtl.io.temporaries import is_ours, remove_leftovers
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_unfinished", "claimed", "naming_settings"]
 
-logger = logging.getLogger("proxmtl")
+logger = logging.getLogger(__name__)
 
-LOCK = "training.lock"
+LOCK = "lock"
 NEVER_ANOTHER = ("cache", "epochs", "workers")
 """Parts of a request that may differ where a run is continued."""
 
@@ -44,36 +44,52 @@ def claimed(out: Path) -> Iterator[None]:
         raise InputError(out, "this is a file, and a run is a folder; give another name to --out.")
     missing = [folder for folder in (out, *out.parents) if not folder.exists()]
     # a process that is killed while it reads images leaves its lock alone
-    others = []
-    if not missing:
-        others = [path for path in out.iterdir() if path.name != LOCK and not is_ours(path)]
-    if others and not _is_training(out):
-        raise InputError(
-            out, "the folder is not empty and no run of training; give another name to --out."
-        )
-    out.mkdir(parents=True, exist_ok=True)
+    work = out / TRAINING_FOLDER
+    if not missing and not _is_training(out):
+        _check_empty(out, work)
+    work.mkdir(parents=True, exist_ok=True)
     lock = FileLock(
-        out / LOCK,
+        work / LOCK,
         "another process is training in this folder; wait for it, or give another name to --out.",
+        shown=out,
     )
     try:
         remove_leftovers(out)
+        remove_leftovers(work)
         finish_replacement(out)
         yield
     finally:
         lock.release()
         with contextlib.suppress(OSError):  # not empty
-            for folder in missing:
+            for folder in (work, *missing):
                 folder.rmdir()
 
 
 def _is_training(out: Path) -> bool:
-    """Whether the marker is what this command writes: others, too, may use its name."""
+    """Whether the configuration is of this command: others, too, write files of that name."""
     try:
-        marker = read_document(out / TRAINING_FILE, "give another name to --out.")
+        config = read_document(out / CONFIG_FILE, "give another name to --out.")
     except InputError:
         return False
-    return marker.get("command") == "train" and isinstance(marker.get("request"), dict)
+    return config.get("command") == "train" and isinstance(config.get("request"), dict)
+
+
+def _check_empty(out: Path, work: Path) -> None:
+    """Raise `InputError` where a folder holds more than a lock and temporary files."""
+    found = [*out.iterdir(), *(work.iterdir() if work.is_dir() else ())]
+    others = [path for path in found if path not in (work, work / LOCK) and not is_ours(path)]
+    if not others:
+        return
+    earlier = name_of_earlier_version(path.name for path in others)
+    if earlier is not None:
+        raise InputError(
+            out,
+            f"an earlier version of proxmtl wrote what is in this folder ({earlier}), and this "
+            "version can't go on with it; give another name to --out.",
+        )
+    raise InputError(
+        out, "the folder is not empty and no run of training; give another name to --out."
+    )
 
 
 def check_unfinished(out: Path, epochs: int) -> None:
@@ -92,7 +108,7 @@ def check_unfinished(out: Path, epochs: int) -> None:
     checkpoint = read_checkpoint(out)
     done = -1 if checkpoint is None else len(checkpoint.history) - 1
     written = None
-    if (out / "model.json").is_file():
+    if (out / DESCRIPTION_FILE).is_file():
         if checkpoint is None:
             raise InputError(
                 out,
@@ -101,8 +117,8 @@ def check_unfinished(out: Path, epochs: int) -> None:
             )
         try:
             written = read_model_description(out).get("epochs")
-            read_manifest(out).check(["config.json"])
-            if read_document(out / "config.json", "").get("missing"):
+            read_manifest(out).check([CONFIG_FILE])
+            if read_document(out / CONFIG_FILE, "").get("missing"):
                 written = None
         except InputError as error:
             logger.warning("the model is written again from the checkpoint: %s", error)
@@ -126,7 +142,7 @@ def naming_settings(out: Path, request: Mapping[str, Any]) -> Iterator[None]:
     out
         The folder.
     request
-        Parameter -> value, as the marker of the folder records them.
+        Parameter -> value, as the configuration in the folder records them.
 
     Raises
     ------
@@ -139,7 +155,7 @@ def naming_settings(out: Path, request: Mapping[str, Any]) -> Iterator[None]:
     except InputError as error:
         if error.source != out:
             raise
-        recorded = read_document(out / TRAINING_FILE, "give --force to start over.")["request"]
+        recorded = read_document(out / CONFIG_FILE, "give --force to start over.")["request"]
         settings = [
             f"{_option(name)} was {_given(recorded[name])} and is {_given(value)} now"
             for name, value in request.items()

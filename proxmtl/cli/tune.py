@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from proxmtl.cli import options
+from proxmtl.cli.image_options import ImageOptions
 from proxmtl.cli.option_groups import grouped_options
 
 __all__ = ["tune"]
@@ -68,14 +69,15 @@ def tune(
     ] = 1000,
     split: options.SplitOptions,
     match: options.MatchOptions,
+    images: ImageOptions,
     run: options.RunOptions,
 ) -> None:
     """Choose the strengths of a model by validation, fit it with them, and write a run folder.
 
-    Files are those of fit. Part of the rows is kept for validation, stratified over all attributes;
-    the model is fitted again on all of them with the strengths chosen. The rows of --holdout take
-    no part in any of that. The run folder is that of fit, with the table of trials, trials.csv,
-    beside it.
+    Files are those of fit; features of images are made once, for all candidates. Part of the rows
+    is kept for validation, stratified over all attributes; the model is fitted again on all of them
+    with the strengths chosen. The rows of --holdout take no part in any of that. The run folder is
+    that of fit, with the table of trials, trials.csv, in it.
 
     Hypergradients follow the slope of the validation loss; a grid takes the best mean average
     precision. The latent model is searched over the two numbers that matter for it, mu gamma and
@@ -88,6 +90,8 @@ def tune(
       proxmtl tune features.npy -l labels.csv -g groups.toml -o runs/tuned
 
       proxmtl tune features.npy -l labels.csv -o runs/lasso --model lasso
+
+      proxmtl tune photos -l labels.csv -o runs/ridge --model logistic-ridge
     """
     options.refuse_ignored(ctx)
     run.check()
@@ -121,7 +125,9 @@ def tune(
     console = make_console()
     settle_folder(trials, "--trials", run.out)
     latent = model == LATENT
-    with fitting(samples, match, groups, split, run, latent=latent, apart=True) as work:
+    with fitting(
+        samples, match, groups, split, run, latent=latent, apart=True, images=images
+    ) as work:
         data = work.data
         estimator = make_model(
             model,

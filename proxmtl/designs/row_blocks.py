@@ -21,6 +21,9 @@ COPIES = DEPTH + 1
 BLOCK = 4 << 20
 """Bytes of a block at most. A block that was just read is still in a shared cache when it is
 computed with, and is long enough that starting its read takes no time beside it."""
+AHEAD = 2
+"""Blocks on a GPU that may wait to be computed with, beside the one that is copied."""
+CPU = torch.device("cpu")
 DTYPES = {name: getattr(torch, name) for name in ("float16", "float32", "float64")}
 
 
@@ -32,7 +35,10 @@ class RowBlocks:
     parts : RowSource or sequence of RowSource
         Matrices (N_i, D) of one type, float16, float32 or float64.
     memory : int
-        Bytes that a read may take.
+        Bytes that a read may take, on the host.
+    device : torch.device
+        Where blocks are given. To a GPU they are copied from pinned memory on a stream of their
+        own, while the one before is computed with; three are there at a time.
 
     Raises
     ------
@@ -51,7 +57,12 @@ class RowBlocks:
         Rows of a block of :meth:`opened`; the last one may have fewer.
     """
 
-    def __init__(self, parts: RowSource | Sequence[RowSource], memory: int) -> None:
+    def __init__(
+        self,
+        parts: RowSource | Sequence[RowSource],
+        memory: int,
+        device: torch.device = CPU,
+    ) -> None:
         self.source = as_rows(parts)
         width, kind = self.source.shape[1], self.source.dtype
         if not kind.isnative or kind.name not in DTYPES:
@@ -68,6 +79,7 @@ class RowBlocks:
                 f"memory: got {memory:,} bytes; a row takes {COPIES * a_row:,} with its copies."
             )
         self.rows = min(self.most_rows, max(1, BLOCK // a_row), self.shape[0])
+        self.device = device
         self._spare: list[list[Tensor]] = []
 
     @contextmanager
@@ -91,7 +103,8 @@ class RowBlocks:
         buffers = self._buffers(size)
         reader = ThreadPoolExecutor(1, thread_name_prefix="rows")
         try:
-            yield self._read(reader, buffers, numbers, size)
+            blocks = self._read(reader, buffers, numbers, size)
+            yield blocks if self.device.type == "cpu" else _copied(blocks, self.device)
         finally:
             # a read that was begun must end before its buffer may be used again
             reader.shutdown(wait=True, cancel_futures=True)
@@ -102,7 +115,8 @@ class RowBlocks:
         """Buffers of an earlier read, whose memory the system need not find anew, or new ones."""
         if rows == self.rows and self._spare:
             return self._spare.pop()
-        return [torch.empty(rows, self.shape[1], dtype=self.dtype) for _ in range(DEPTH)]
+        shape, pinned = (rows, self.shape[1]), self.device.type == "cuda"
+        return [torch.empty(shape, dtype=self.dtype, pin_memory=pinned) for _ in range(DEPTH)]
 
     def _read(
         self,
@@ -125,3 +139,22 @@ class RowBlocks:
             if not ahead:
                 return
             yield ahead.popleft().result()
+
+
+def _copied(
+    blocks: Iterator[tuple[slice, Tensor]], device: torch.device
+) -> Iterator[tuple[slice, Tensor]]:
+    """Copies of blocks on a GPU, each made while the one before is computed with."""
+    copying = torch.cuda.Stream(device)
+    begun: deque[torch.cuda.Event] = deque()
+    for place, block in blocks:
+        computing = torch.cuda.current_stream(device)
+        begun.append(computing.record_event())
+        if len(begun) > AHEAD:  # the host queues faster than the device computes
+            begun.popleft().synchronize()
+        with torch.cuda.stream(copying):
+            there = block.to(device, non_blocking=True)
+        computing.wait_stream(copying)
+        there.record_stream(computing)  # its memory is another's only after what is queued now
+        yield place, there
+        copying.synchronize()  # the block is overwritten when the next one is asked for

@@ -43,6 +43,9 @@ class StreamedDesign(Design):
         Add an unpenalised intercept, the parameter's last row.
     memory : int
         Bytes that features may take, beside scores and parameters; the default is 256 MiB.
+    device : torch.device or str
+        Where the products are computed, and where labels and parameters are; blocks are read into
+        pinned memory and copied there, each while the one before is computed with.
     checked : bool
         Whether the values are known to be finite; nothing is read before the first product then.
 
@@ -66,13 +69,14 @@ class StreamedDesign(Design):
         *,
         intercept: bool = False,
         memory: int = MEMORY,
+        device: torch.device | str = "cpu",
         checked: bool = False,
     ) -> None:
-        self.blocks = RowBlocks(X, memory)
+        self.device = torch.device(device)
+        self.blocks = RowBlocks(X, memory, self.device)
         self.n_samples, self.n_features = self.blocks.shape
         self.intercept, self.memory = intercept, memory
         self.dtype = torch.promote_types(self.blocks.dtype, torch.float32)
-        self.device = torch.device("cpu")
         self._curvature: list[float] = []
         if not checked:
             _ = self._first_read
@@ -80,10 +84,11 @@ class StreamedDesign(Design):
     @cached_property
     def _first_read(self) -> tuple[float, float]:
         """Size and figure of the features; raises unless all values are finite."""
-        squares, figure = 0.0, torch.zeros(self.n_features, dtype=torch.float64)
+        kind: Any = {"dtype": torch.float64, "device": self.device}
+        squares, figure = 0.0, torch.zeros(self.n_features, **kind)
         with closing(self._converted()) as parts:
             for first, wide in parts:
-                place = torch.arange(first + 1, first + 1 + len(wide), dtype=torch.float64).sqrt()
+                place = torch.arange(first + 1, first + 1 + len(wide), **kind).sqrt()
                 figure += place @ wide
                 squares = math.hypot(squares, float(torch.linalg.vector_norm(wide)))
                 if not math.isfinite(squares) and not bool(wide.isfinite().all()):
@@ -198,15 +203,17 @@ class StreamedDesign(Design):
         if len(entries) == self.n_samples:
             return self
         part = StreamedDesign(
-            self.blocks.source.take(entries.numpy()),
+            self.blocks.source.take(entries.cpu().numpy()),
             intercept=self.intercept,
             memory=self.memory,
+            device=self.device,
             checked=True,
         )
         return part.with_unit(self.unit)
 
     def samples(self, task: int, entries: Tensor) -> Tensor:  # noqa: ARG002
-        return torch.from_numpy(self.blocks.source[entries.numpy()]).to(torch.float64)
+        rows = torch.from_numpy(self.blocks.source[entries.cpu().numpy()])
+        return rows.to(self.device, torch.float64)
 
     # ------------------------------------------------------------------ what is known of X
 
@@ -225,7 +232,8 @@ class StreamedDesign(Design):
         return self._first_read[0]
 
     def moments(self, weights: Tensor | None = None) -> Moments:
-        return column_moments(self.blocks.source, weights)
+        found = column_moments(self.blocks.source, weights)
+        return Moments(*(each.to(self.device) for each in found))
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
         heaviest = targets.heaviest()
@@ -235,7 +243,7 @@ class StreamedDesign(Design):
                 entries = self.n_samples * D
                 rounding = 1 + (entries + 4) * torch.finfo(torch.float64).eps
                 return heaviest * (entries * self._first_read[0] ** 2 * rounding)
-            gram = torch.zeros(D, D, dtype=torch.float64)
+            gram = torch.zeros(D, D, dtype=torch.float64, device=self.device)
             with closing(self._converted()) as parts:
                 for _, wide in parts:
                     gram.addmm_(wide.T, wide)

@@ -24,7 +24,7 @@ from proxmtl.targets import Reduction
 
 __all__ = ["Fold", "Searched", "folds_of", "given_splits", "joined", "search"]
 
-logger = logging.getLogger("proxmtl")
+logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from proxmtl.label_arrays import SparseLabels
 from proxmtl.targets import ClassWeight
@@ -24,12 +25,19 @@ def sample_weights(signs: Array | SparseLabels, sample_weight: Any) -> Array | N
 
     Raises
     ------
+    TypeError
+        If the weights are sparse.
     ValueError
         If the shape does not fit, or a weight is negative or not finite, all are zero, or their sum
         overflows.
     """
     if sample_weight is None:
         return None
+    if sparse.issparse(sample_weight):
+        raise TypeError(
+            "sample_weight is a sparse matrix; give an array, of one weight per sample or one per "
+            "label: sample_weight.toarray()."
+        )
     weights: Array = np.asarray(sample_weight, dtype=np.float64)
     if weights.shape not in {signs.shape, signs.shape[:1]}:
         raise ValueError(

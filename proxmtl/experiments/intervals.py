@@ -1,7 +1,15 @@
 r"""Confidence intervals of the scores of attributes.
 
-Accuracies have Wilson's interval. Average precisions have the logit interval of Boyd, Eng and Page
-("Area under the precision-recall curve", ECML PKDD 2013),
+Accuracies have Wilson's interval. Areas under the ROC curve have the same kind of interval, all
+areas :math:`\theta` from which the one found is at most z standard deviations away, with the
+variance of Hanley and McNeil in the form of Newcombe ("Confidence intervals for an effect size
+measure based on the Mann-Whitney statistic, part 2", Statistics in Medicine 25, 2006, method 5),
+
+.. math:: V(\theta) = \frac{\theta (1 - \theta)}{m n} \left[ 1 + N \left(
+    \frac{1 - \theta}{2 - \theta} + \frac{\theta}{1 + \theta} \right) \right] ,
+
+with m positives, n negatives and :math:`N = (m + n) / 2 - 1`. Average precisions have the logit
+interval of Boyd, Eng and Page ("Area under the precision-recall curve", ECML PKDD 2013),
 
 .. math:: \operatorname{logit} p \pm z / \sqrt{n \, p (1 - p)} ,
 
@@ -21,7 +29,13 @@ from scipy.special import expit, logit, ndtri
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["PairedDifferences", "accuracy_interval", "ap_interval", "paired_differences"]
+__all__ = [
+    "PairedDifferences",
+    "accuracy_interval",
+    "ap_interval",
+    "auc_interval",
+    "paired_differences",
+]
 
 Interval = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
@@ -69,6 +83,49 @@ def ap_interval(ap: ArrayLike, positives: ArrayLike, *, level: float = 0.95) -> 
     # near 0 or 1 the empirical logit is closer to 1/2 than AP; make the interval contain AP
     low, high = np.minimum(low, given), np.maximum(high, given)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+def auc_interval(
+    auc: ArrayLike, positives: ArrayLike, negatives: ArrayLike, *, level: float = 0.95
+) -> Interval:
+    """Lower and upper ends of Newcombe's interval of areas under the ROC curve.
+
+    Parameters
+    ----------
+    auc
+        Areas, any shape.
+    positives, negatives
+        Numbers of labels of each class, of the same shape or scalars.
+    level
+        Probability of covering the true area, approximately.
+
+    Returns
+    -------
+    low, high : ndarray
+        Between 0 and 1; NaN where the area is NaN or a class has no label.
+    """
+    given, m, n = np.broadcast_arrays(
+        *(np.asarray(value, float) for value in (auc, positives, negatives))
+    )
+    known = (m > 0) & (n > 0) & np.isfinite(given)
+    found, m, n = np.where(known, given, 0.5), np.where(known, m, 1.0), np.where(known, n, 1.0)
+    z2 = _quantile(level) ** 2
+
+    def outside(area: NDArray[np.float64]) -> NDArray[np.bool_]:
+        spread = (1 - area) / (2 - area) + area / (1 + area)
+        variance = area * (1 - area) * (1 + ((m + n) / 2 - 1) * spread) / (m * n)
+        further: NDArray[np.bool_] = (area - found) ** 2 > z2 * variance
+        return further
+
+    ends = []
+    for bound in (0.0, 1.0):  # bisection: outside at the bound, inside at the area found
+        beyond, inside = np.full(found.shape, bound), found.copy()
+        for _ in range(60):
+            middle = (beyond + inside) / 2
+            out = outside(middle)
+            beyond, inside = np.where(out, middle, beyond), np.where(out, inside, middle)
+        ends.append(np.where(known, inside, np.nan))
+    return ends[0], ends[1]
 
 
 class PairedDifferences(NamedTuple):

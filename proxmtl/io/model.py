@@ -19,7 +19,13 @@ from safetensors.numpy import load, save
 from proxmtl.documents import DocumentError, parse_json
 from proxmtl.io.atomic import atomic_path, write_json
 from proxmtl.io.errors import InputError
-from proxmtl.io.names import ARRAYS_FILE, DESCRIPTION_FILE, TRAINING_FILE
+from proxmtl.io.names import (
+    ARRAYS_FILE,
+    CONFIG_FILE,
+    DESCRIPTION_FILE,
+    TRAINING_FOLDER,
+    name_of_earlier_version,
+)
 from proxmtl.io.seal import MANIFEST_FILE, Manifest, check_in_place, read_manifest, seal_folder
 from proxmtl.limits import advice, limit
 
@@ -166,10 +172,16 @@ def _what_it_holds(folder: Path) -> str:
             f"{DESCRIPTION_FILE} is not in this folder, whose manifest says that it was; copy the "
             "whole folder again, or fit the model again."
         )
-    if (folder / TRAINING_FILE).is_file():
+    if (folder / TRAINING_FOLDER).is_dir() and (folder / CONFIG_FILE).is_file():
         return (
             "the training in this folder has not come to its end; the same proxmtl train command "
             "goes on with it."
+        )
+    earlier = name_of_earlier_version(path.name for path in folder.iterdir())
+    if earlier is not None:
+        return (
+            f"an earlier version of proxmtl wrote what is in this folder ({earlier}), and this "
+            "version does not read it; fit or train again."
         )
     found = (path.parent for path in folder.glob(f"*/{DESCRIPTION_FILE}"))
     runs = sorted(run for run in found if run.name[0] != ".")  # that is being written

@@ -69,9 +69,7 @@ def _is_part_of(target: Path, source: Path) -> bool:
     if source.is_dir():
         # predictions and pages in a run folder may be made again; its own files, and images, are
         # inputs
-        own = target.suffix.lower() not in {".csv", ".html", ".npy"} or (
-            is_run_file(target.name) or target.name == "scalars.csv"
-        )
+        own = target.suffix.lower() not in {".csv", ".html", ".npy"} or is_run_file(target.name)
         return own and target.is_relative_to(Path(os.path.realpath(source)))
     return target.samefile(source)
 

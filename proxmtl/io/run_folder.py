@@ -74,10 +74,12 @@ def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         remove_leftovers(base)
         with _claimed(path, target, base), temporary_folder(base) as staging:
             staging.chmod(0o777 & ~umask())
-            yield staging
+            with _errors_of_the_disk(staging):
+                yield staging
             with undisturbed():
                 try:
-                    _seal(staging)
+                    with _errors_of_the_disk(staging):
+                        seal_folder(staging, files_below(staging))
                     _check_target(path, target, force=force)
                     _put_into_place(staging, target)
                 except (OSError, InputError) as error:
@@ -164,12 +166,12 @@ def finish_replacement(folder: Path) -> None:
     flush_folder(folder)
 
 
-def remove_run(folder: Path) -> None:
-    """Remove the files of the run in a folder, the manifest last; others are left alone.
+def remove_run(folder: Path, *, but: str | None = None) -> None:
+    """Remove the files of the run in a folder, the manifest last; others, and `but`, stay.
 
     Whoever is killed in between leaves the manifest, by which the rest can be removed.
     """
-    for file in (DESCRIPTION_FILE, *sorted(_files_of_run(folder)), MANIFEST_FILE):
+    for file in (DESCRIPTION_FILE, *sorted(_files_of_run(folder) - {but}), MANIFEST_FILE):
         (folder / file).unlink(missing_ok=True)
 
 
@@ -268,21 +270,23 @@ def unfinished_folder(path: str | Path) -> Path:
     return target / name if target.is_dir() and not beside.exists() else beside
 
 
-def _seal(staging: Path) -> None:
-    """Seal a new run; where its files are gone, raise the system's error and not one of an input.
+@contextlib.contextmanager
+def _errors_of_the_disk(staging: Path) -> Iterator[None]:
+    """Raise the system's error, for `name_of_target`, where files of a new run are gone or unread.
 
-    Raises
-    ------
-    OSError
-        With the name of a file in the staging folder, for `name_of_target`.
+    What reads them back knows them as input, and none is wrong.
     """
     try:
-        seal_folder(staging, files_below(staging))
+        yield
     except InputError as error:
+        if not error.source.is_relative_to(staging):
+            raise
         if isinstance(error.__cause__, OSError):
             raise error.__cause__ from None
+        if error.source.exists():
+            raise
         missing = errno.ENOENT
-        raise FileNotFoundError(missing, os.strerror(missing), str(staging)) from error
+        raise FileNotFoundError(missing, os.strerror(missing), str(error.source)) from error
 
 
 def _put_into_place(staging: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from proxmtl.designs.checks import check_finite
 from proxmtl.numerics import column_moments
 from proxmtl.ranks import ALONE, Ranks
 
-__all__ = ["Centred", "Features", "check_all_finite", "linear_scores"]
+__all__ = ["Centred", "Features", "check_all_finite", "linear_scores", "unstandardized"]
 
 Features = Tensor | Sequence[Tensor]
 
@@ -28,6 +28,37 @@ def linear_scores(features: Tensor, W: Tensor, intercept: Tensor | None) -> Tens
     shared = features.ndim == 2
     scores = features @ W if shared else torch.einsum("mbd,dm->bm", features, W)
     return scores if intercept is None else scores + intercept.to(scores.dtype)
+
+
+def unstandardized(
+    W: Tensor, intercept: Tensor | None, mean: Any, scale: Any
+) -> tuple[Tensor, Tensor | None]:
+    """W (D, M) and intercepts (M,) of ``(x - mean) / scale`` as those of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If ``mean`` or ``scale`` is not D finite numbers, or a scale is not positive.
+    """
+    if scale is not None:
+        divisor = _by_feature("scale", scale, W)
+        if not bool((divisor > 0).all()):
+            raise ValueError(f"scale: got {float(divisor.min()):.6g}; a scale must be > 0.")
+        W = W / divisor[:, None]
+    if mean is not None:
+        shift = _by_feature("mean", mean, W) @ W
+        intercept = -shift if intercept is None else intercept - shift
+    return W, intercept
+
+
+def _by_feature(name: str, given: Any, W: Tensor) -> Tensor:
+    numbers = torch.as_tensor(given).to(W)
+    if numbers.shape != W.shape[:1] or not bool(numbers.isfinite().all()):
+        raise ValueError(
+            f"{name}: shape {tuple(numbers.shape)}; give a finite number for each of the "
+            f"{len(W)} features."
+        )
+    return numbers
 
 
 def check_all_finite(features: Features) -> None:

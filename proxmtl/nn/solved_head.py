@@ -15,7 +15,7 @@ from proxmtl.losses import Loss
 from proxmtl.nn.batches import LabelStatistics, by_task, detached, joint_ranks
 from proxmtl.nn.checks import as_tensors, check_features, check_labels
 from proxmtl.nn.eager import eager
-from proxmtl.nn.linear import Features, check_all_finite, linear_scores
+from proxmtl.nn.linear import Features, check_all_finite, linear_scores, unstandardized
 from proxmtl.nn.score_loss import score_loss
 from proxmtl.ranks import ALONE
 from proxmtl.result import Result
@@ -132,6 +132,39 @@ class SolvedHead(nn.Module, Generic[Outcome]):
             coef = coef[:, self.tasks]
             intercept = None if intercept is None else intercept[self.tasks]
         return linear_scores(features, coef, intercept)
+
+    @torch.no_grad()
+    def to_linear(self, mean: Any = None, scale: Any = None) -> nn.Linear:
+        r"""Copy the weights into a plain layer of torch, with the head's scores on shared features.
+
+        If the head was solved on standardised features, ``(x - mean) / scale``, the layer can take
+        them as they were before:
+
+        .. math:: w_m' = w_m / s, \qquad b_m' = b_m - \langle \mu, w_m' \rangle
+
+        Parameters
+        ----------
+        mean, scale : (D,) array or Tensor, optional
+            By which features were centred, and then divided; None: 0 and 1.
+
+        Returns
+        -------
+        nn.Linear
+            From D features to the scores of all M tasks, computed in float64, on the head's device
+            and in its precision. It has a bias if the head has an intercept or ``mean`` is given.
+
+        Raises
+        ------
+        ValueError
+            If ``mean`` or ``scale`` is not D finite numbers, or a scale is not positive.
+        """
+        like, W, b = next(self.parameters()), self.coef_as(torch.float64), self.intercept
+        W, b = unstandardized(W, None if b is None else b.to(W), mean, scale)
+        layer = nn.Linear(*W.shape, bias=b is not None, device=like.device, dtype=like.dtype)
+        layer.weight.copy_(W.T)
+        if b is not None:
+            layer.bias.copy_(b)
+        return layer
 
     @abstractmethod
     def penalty(self) -> Tensor:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from proxmtl.experiments.intervals import accuracy_interval, ap_interval, paired_differences
+from proxmtl.experiments.intervals import (
+    accuracy_interval,
+    ap_interval,
+    auc_interval,
+    paired_differences,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +35,8 @@ def scores_by_attribute(model: Model) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Index: its attributes. Columns ``ap``, ``ap_low``, ``ap_high``, ``auc``, ``accuracy``,
-        ``accuracy_low``, ``accuracy_high``, ``majority``, ``prevalence``, ``labels``,
+        Index: its attributes. Columns ``ap``, ``auc`` and ``accuracy``, each with the ends of its
+        interval as ``ap_low``, ``ap_high`` and so on; ``majority``, ``prevalence``, ``labels``,
         ``positives``, ``fitted_labels``, ``fitted_positives``, ``gain``, ``gain_error``,
         ``shared``, ``threshold``, ``precision``, ``recall``, ``f1``; NaN where not known.
     """
@@ -41,6 +46,8 @@ def scores_by_attribute(model: Model) -> pd.DataFrame:
     positives = np.round(labels * np.nan_to_num(table["prevalence"].to_numpy()))
     table["labels"], table["positives"] = labels, positives
     table["ap_low"], table["ap_high"] = ap_interval(table["ap"], positives)
+    ends = auc_interval(table["auc"], positives, labels - positives)
+    table["auc_low"], table["auc_high"] = ends
     ends = accuracy_interval(table["accuracy"], labels)
     table["accuracy_low"], table["accuracy_high"] = ends
     for name in ("fitted_labels", "fitted_positives"):

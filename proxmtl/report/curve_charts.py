@@ -81,6 +81,7 @@ def curve_chart(
     x_title: str,
     y_title: str,
     returned: Mapping[str, tuple[float, float]] | None = None,
+    percent: bool = False,
 ) -> Spec:
     """Curves of some models; the points that were returned have a ring.
 
@@ -92,6 +93,8 @@ def curve_chart(
         Of the axes.
     returned
         Label -> the point of the model in the folder.
+    percent
+        Whether the values are shares.
     """
     ends = returned or {}
     rows: list[dict[str, Any]] = [
@@ -103,9 +106,13 @@ def curve_chart(
         if np.isfinite(a) and np.isfinite(b)
     ]
     values = [row["y"] for row in rows]
-    logarithmic = bool(values) and min(values) > 0 and max(values) > 10 * min(values)
+    logarithmic = (
+        not percent and bool(values) and min(values) > 0 and max(values) > 10 * min(values)
+    )
     scale = alt.Scale(type="log", nice=False) if logarithmic else alt.Scale(zero=False)
-    vertical = alt.Axis(title=y_title, format=".3~g", tickCount=5)
+    form = ".3~%" if percent else ".3~g"
+    horizontal = alt.Axis(title=x_title, tickCount=6, tickMinStep=1)  # whole numbers
+    vertical = alt.Axis(title=y_title, format=form, tickCount=5)
     if logarithmic:
         vertical = alt.Axis(title=y_title, format=".0e", values=_decades(min(values), max(values)))
     legend = alt.Legend(title=None) if len(curves) > 1 else None
@@ -113,10 +120,10 @@ def curve_chart(
     tooltip = [
         alt.Tooltip("model:N"),
         alt.Tooltip("x:Q", title=x_title, format=".4g"),
-        alt.Tooltip("y:Q", title=y_title, format=".4g"),
+        alt.Tooltip("y:Q", title=y_title, format=".1%" if percent else ".4g"),
     ]
     encoding = {
-        "x": alt.X("x:Q", axis=alt.Axis(title=x_title, tickCount=6)),
+        "x": alt.X("x:Q", axis=horizontal),
         "y": alt.Y("y:Q", scale=scale, axis=vertical),
         "color": alt.Color("model:N", scale=colors, legend=legend),
         "tooltip": tooltip,

@@ -155,7 +155,7 @@ def _model_columns(model: Model, table: pd.DataFrame, *, several: bool) -> list[
         Column("accuracy %", "right decisions, with 95 % interval", over=over),
     ]
     if not several:
-        found.insert(1, Column("AUC %", "area under the ROC curve"))
+        found.insert(1, Column("AUC %", "area under the ROC curve, with 95 % interval"))
         found.append(Column("majority %", "accuracy of always giving the more frequent answer"))
         if np.isfinite(table["f1"]).any():
             found.append(Column("F1 %", "of the decisions on the rows held out"))
@@ -176,7 +176,7 @@ def _model_cells(table: pd.DataFrame, name: str, *, several: bool) -> list[Cell]
         _share(row["accuracy"], row["accuracy_low"], row["accuracy_high"]),
     ]
     if not several:
-        found.insert(1, _share(row["auc"]))
+        found.insert(1, _share(row["auc"], row["auc_low"], row["auc_high"]))
         found.append(_share(row["majority"]))
     if f1:
         found.append(_share(row["f1"]))

@@ -155,6 +155,7 @@ def _draw_heat_map(axes: Any, shown: NDArray[Any], spans: Sequence[tuple[str, in
 def plot_convergence(
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     *,
+    returned: Mapping[str, tuple[float, float]] | None = None,
     title: str = "Convergence",
     ax: Axes | None = None,
 ) -> Figure:
@@ -164,6 +165,8 @@ def plot_convergence(
     ----------
     histories
         Model name -> records with ``passes`` and ``objective``.
+    returned
+        Model name -> passes and objective of the point that was returned, marked by a ring.
     title
         Above the figure.
     ax
@@ -192,6 +195,12 @@ def plot_convergence(
         for axes, color, (name, history) in zip(panels, colors, known.items(), strict=False):
             passes = [record["passes"] for record in history]
             axes.plot(passes, [record["objective"] for record in history], color=color, lw=1.6)
+            if returned is not None and name in returned:
+                ring = {"markerfacecolor": "none", "markersize": 9, "markeredgewidth": 1.6}
+                axes.plot(
+                    *returned[name], "o", color=color, label="returned", clip_on=False, **ring
+                )
+                axes.legend()
             axes.set(xlabel="passes over the data", xlim=(0, None))
             axes.grid(visible=True)
             _scale_objective(axes, [record["objective"] for record in history])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["HeldOut", "Latents", "Model", "ReportedRun"]
+__all__ = ["HeldOut", "Latents", "Model", "Pictures", "ReportedRun"]
 
 
 class HeldOut(NamedTuple):
@@ -45,6 +45,17 @@ class HeldOut(NamedTuple):
             labels[kept],
             None if values is None else values[:, columns][kept],
         )
+
+
+class Pictures(Protocol):
+    """Small pictures of the images of a run."""
+
+    @property
+    def source(self) -> str:
+        """Where the images were when the run was made."""
+
+    def thumbnails(self, names: Sequence[str]) -> Mapping[str, bytes]:
+        """JPEG by name, of the named images that are still there."""
 
 
 class Latents(NamedTuple):
@@ -112,6 +123,8 @@ class ReportedRun(Shown):
         Attributes all of whose weights are zero.
     thresholds
         By attribute, the probability from which on it is a yes.
+    pictures
+        Of the images that the run was made of; None where it was made of features.
     """
 
     _SHOWN = ("name", "folder", "kind", "scored_on", "lines")
@@ -134,6 +147,7 @@ class ReportedRun(Shown):
     latents: Latents | None = None
     dead: Sequence[str] = ()
     thresholds: NDArray[np.float64] | None = None
+    pictures: Pictures | None = None
 
 
 class Model(NamedTuple):

@@ -45,23 +45,25 @@ def _percent(value: float) -> str:
 
 def attribute_table(metrics: pd.DataFrame) -> Table:
     """One line per attribute, from `proxmtl.experiments.attribute_metrics`."""
-    table = _table("attribute", "AP %", "F1 %", "accuracy %", "majority %", "yes %", "labels")
+    heads = ("AP %", "AUC %", "F1 %", "accuracy %", "majority %", "yes %", "labels")
+    keys = ("ap", "auc", "f1", "accuracy", "majority", "prevalence")
+    table = _table("attribute", *heads)
     rows = zip(_cells(metrics.index), metrics.iterrows(), strict=True)
     for name, (_, row) in rows:
-        figures = [_percent(row[key]) for key in ("ap", "f1", "accuracy", "majority", "prevalence")]
+        figures = [_percent(row[key]) for key in keys]
         table.add_row(name, *figures, f"{int(row['n_observed'])}")
     return table
 
 
 def group_table(means: pd.DataFrame, *, title: str | None = None) -> Table:
     """One line per group and the total, from `proxmtl.experiments.group_means`."""
-    table = _table(
-        "group", "attributes", "mean AP %", "F1 %", "accuracy %", "majority %", title=title
-    )
+    keys = ("ap", "auc", "f1", "accuracy", "majority")
+    heads = ("mean AP %", "AUC %", "F1 %", "accuracy %", "majority %")
+    table = _table("group", "attributes", *heads, title=title)
     last = len(means) - 1
     rows = zip(_cells(means.index), means.iterrows(), strict=True)
     for number, (name, (_, row)) in enumerate(rows):
-        figures = [_percent(row[key]) for key in ("ap", "f1", "accuracy", "majority")]
+        figures = [_percent(row[key]) for key in keys]
         table.add_row(
             name,
             f"{int(row['n_attributes'])}",

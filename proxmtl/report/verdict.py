@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from proxmtl.report.comparison import Comparison
     from proxmtl.report.runs import Model, ReportedRun
 
-__all__ = ["clear_gains", "comparison_sentence", "headline", "run_warnings", "verdict"]
+__all__ = [
+    "clear_gains",
+    "comparison_sentence",
+    "headline",
+    "run_warnings",
+    "verdict",
+    "without_weights",
+]
 
 FEW = 10
 """Positive labels below which the AP of an attribute says little."""
@@ -64,11 +71,41 @@ def _quality(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> str:
 
 
 def _of_sharing(report: pd.DataFrame) -> str:
-    shares, clear = int(report["shared"].sum()), len(clear_gains(report))
-    if not shares:
+    shared, clear = report[report["shared"].astype(bool)], clear_gains(report)
+    if not len(shared):
         return "Each attribute is as good or better on its own, so nothing is shared."
-    gain = f"a clear gain for {clear}" if clear else "no clear gain"
-    return f"Sharing was chosen for {_of(shares, len(report))}, with {gain}."
+    if not clear:
+        return (
+            f"Sharing was chosen for {_of(len(shared), len(report))}, but no gain of it is clear."
+        )
+    found = _by_labels(shared)
+    most = ", most where labels are few" if found is not None and found.few > found.others else ""
+    gain = f"{points(_mean(report.loc[clear, 'gain']))} points of average precision"
+    return (
+        f"Sharing clearly helps {_of(len(clear), len(report))}{most}: {gain}"
+        f"{agree(len(clear), '', ' on average')}."
+    )
+
+
+class _ByLabels(NamedTuple):
+    """Mean gains of the attributes with few positive labels to fit on, and of the others."""
+
+    few: float
+    others: float
+    n_few: int
+    """Attributes with few."""
+    cut: float
+    """Most positive labels of these."""
+
+
+def _by_labels(shared: pd.DataFrame) -> _ByLabels | None:
+    """Gains by numbers of positive labels; None where all attributes have as many."""
+    gain, positives = shared["gain"].to_numpy(float), shared["positives"].to_numpy(float)
+    cut = float(np.median(positives))
+    few = positives <= cut
+    if few.all():
+        return None
+    return _ByLabels(_mean(gain[few]), _mean(gain[~few]), int(few.sum()), cut)
 
 
 def verdict(run: ReportedRun, models: Sequence[Model], tables: Sequence[pd.DataFrame]) -> list[str]:
@@ -124,16 +161,13 @@ def _sharing(report: pd.DataFrame) -> list[str]:
             for name, row in best.iterrows()
         )
         found.append(f"Largest clear gains, with standard errors: {', '.join(each)}.")
-    positives = shared["positives"].to_numpy(float)
-    cut = float(np.median(positives))
-    few = positives <= cut
-    if few.any() and not few.all():
-        with_few, others = _mean(gain[few]), _mean(gain[~few])
-        more = "More" if with_few > others else "No more"
+    split = _by_labels(shared)
+    if split is not None:
+        more = "More" if split.few > split.others else "No more"
         found.append(
-            f"{more} is gained where labels are few: {points(with_few)} points for the "
-            f"{counted(int(few.sum()), 'attribute')} with at most {cut:g} positive labels, "
-            f"{points(others)} for the others."
+            f"{more} is gained where labels are few: {points(split.few)} points for the "
+            f"{counted(split.n_few, 'attribute')} with at most {split.cut:g} positive labels, "
+            f"{points(split.others)} for the others."
         )
     return found
 
@@ -146,15 +180,24 @@ def clear_gains(report: pd.DataFrame, sign: int = 1) -> list[str]:
 
 def _scores(model: Model, table: pd.DataFrame, on: str, *, named: bool) -> str:
     scored = int(np.isfinite(table["ap"]).sum())
-    start = f"{printable(model.label)}: on" if named else "On"
     worse = int((table["accuracy"] < table["majority"] - 1e-12).sum())
+    if not named:  # the headline has the rest
+        behind = (
+            f" For {_of(worse, len(table))} always giving the more frequent answer is right more "
+            "often than the model is."
+        )
+        return (
+            f"These are means over {counted(scored, 'attribute')}, scored on "
+            f"{on or 'samples that the folder does not name'}; the mean AUC is "
+            f"{percent(_mean(table['auc']))}.{behind if worse else ''}"
+        )
     behind = f" For {_of(worse, len(table))} that is more than the model has." if worse else ""
     return (
-        f"{start} {on or 'the scored samples'} the mean AP of {counted(scored, 'attribute')} is "
-        f"{percent(_mean(table['ap']))} (chance {percent(_chance(table))}), the mean AUC "
-        f"{percent(_mean(table['auc']))} and the accuracy {percent(_mean(table['accuracy']))}, "
-        f"where always giving the more frequent answer is right for "
-        f"{percent(_mean(table['majority']))}.{behind}"
+        f"{printable(model.label)}: on {on or 'the scored samples'} the mean AP of "
+        f"{counted(scored, 'attribute')} is {percent(_mean(table['ap']))} "
+        f"(chance {percent(_chance(table))}), the mean AUC {percent(_mean(table['auc']))} and the "
+        f"accuracy {percent(_mean(table['accuracy']))}, where always giving the more frequent "
+        f"answer is right for {percent(_mean(table['majority']))}.{behind}"
     )
 
 
@@ -164,6 +207,8 @@ def _structure(run: ReportedRun) -> list[str]:
         S = run.latents.S
         live = run.latents.order
         several = sum(np.count_nonzero(S[k]) > 1 for k in live)
+        if not live:
+            return ["No latent task is in use: no attribute shares anything with another."]
         sentence = (
             f"{len(live)} of {counted(len(S), 'latent task')} {agree(len(live), 'is', 'are')} in "
             f"use, {several} of them by more than one attribute"
@@ -172,13 +217,32 @@ def _structure(run: ReportedRun) -> list[str]:
         found.append(
             f"{sentence}; {100 * zeros:.0f} % of S {'is' if zeros else 'are'} exactly zero."
         )
-    if run.dead:
-        count = len(run.dead)
-        found.append(
-            f"{counted(count, 'attribute')} {agree(count, 'has', 'have')} no weights at all and "
-            f"{agree(count, 'is', 'are')} predicted by the intercept: {some(run.dead)}."
-        )
     return found
+
+
+def without_weights(names: Sequence[str], total: int, *, chosen: bool) -> str:
+    """Say which attributes a model predicts without the features, and what to do.
+
+    Parameters
+    ----------
+    names
+        Of attributes all of whose weights are zero, at least one.
+    total
+        Number of attributes.
+    chosen
+        Whether the strengths were chosen by validation.
+    """
+    count = len(names)
+    advice = (
+        "No strength that was tried did better with weights; more labels, or other features, may."
+        if chosen
+        else "The strengths are too large for that; give smaller ones, or let --auto choose them."
+    )
+    which = "" if count == total else f": {some(names)}"
+    return (
+        f"All weights of {_of(count, total)} are zero, so {agree(count, 'it is', 'they are')} "
+        f"predicted by the intercept alone, alike for every sample{which}. {advice}"
+    )
 
 
 def run_warnings(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> list[str]:
@@ -187,13 +251,16 @@ def run_warnings(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> list[str]:
     status = str(run.report.get("status", ""))
     if status and status != "CONVERGED":
         found.append(f"The solver ended with {status}. {run.lines.get('status', '')}".strip())
+    if run.dead:
+        chosen = run.sharing is not None or run.search is not None
+        found.append(without_weights(run.dead, len(run.names), chosen=chosen))
     if run.metrics and not run.held_out_metrics:
         found.append(
             f"Scores are of {run.scored_on}, which the model was fitted on: they are too good to "
             "expect on new ones. Score others with proxmtl evaluate, or fit with a hold-out."
         )
     if not run.metrics:
-        found.append("The folder has no metrics.csv: the model could not be scored.")
+        found.append("The folder has no metrics_by_attribute.csv: the model could not be scored.")
     for table in tables[:1]:
         without = [str(name) for name in table.index[~np.isfinite(table["ap"])]]
         if without:

@@ -22,7 +22,7 @@ from proxmtl.stopping import Decision, Progress, Stop
 
 __all__ = ["Keeper", "has_own_step", "judged", "null_candidates", "run"]
 
-logger = logging.getLogger("proxmtl")
+logger = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=ProblemProtocol)
 S = TypeVar("S", bound=State)

@@ -67,7 +67,7 @@ def main(folder, kills):
     moments = random.Random(kills)
     for _ in range(kills):
         process = child(killed, epochs)
-        await_checkpoints(process, killed / "checkpoint.pt", moments.randrange(3))
+        await_checkpoints(process, killed / ".train" / "checkpoint.pt", moments.randrange(3))
         time.sleep(moments.uniform(0, each))
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)

@@ -42,7 +42,7 @@ def test_a_run_can_be_prolonged_and_another_one_is_refused(tmp_path):
     whole = figures(small_run(head=SingleTaskHead(0.3), epochs=3))
     assert figures(small_run(tmp_path, head=SingleTaskHead(0.3), epochs=1)) == whole[:2]
     assert figures(small_run(tmp_path, head=SingleTaskHead(0.3), epochs=3)) == whole
-    lines = (tmp_path / "scalars.csv").read_text().splitlines()
+    lines = (tmp_path / "history.csv").read_text().splitlines()
     assert len(lines) == 5
     assert lines[0].startswith("epoch,objective,sgd_loss,accuracy")
     with pytest.raises(InputError, match="another run: head differ"):
@@ -57,7 +57,8 @@ def test_a_run_can_be_prolonged_and_another_one_is_refused(tmp_path):
 
 
 def test_damaged_and_strange_checkpoints_are_refused(tmp_path):
-    path = tmp_path / "checkpoint.pt"
+    path = tmp_path / ".train" / "checkpoint.pt"
+    path.parent.mkdir()
     assert read_checkpoint(tmp_path) is None
     path.write_bytes(b"PK\x03\x04 not a checkpoint")
     with pytest.raises(InputError, match="damaged, cut off or of another version"):
@@ -80,7 +81,7 @@ def test_damaged_and_strange_checkpoints_are_refused(tmp_path):
 
 
 def test_any_flipped_bit_of_a_checkpoint_is_found(tmp_path):
-    path = tmp_path / "checkpoint.pt"
+    path = tmp_path / ".train" / "checkpoint.pt"
     small_run(tmp_path, head=SingleTaskHead(0.3), epochs=0, n_train=60).run()
     assert read_checkpoint(tmp_path) is not None
     whole = path.read_bytes()
@@ -121,4 +122,4 @@ def test_the_folder_is_made_before_any_work(tmp_path):
     assert (tmp_path / "new" / "run").is_dir()
     trainer.run()
     with pytest.raises(InputError, match="this is a file"):
-        small_run(tmp_path / "new" / "run" / "scalars.csv")
+        small_run(tmp_path / "new" / "run" / "history.csv")

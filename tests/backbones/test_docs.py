@@ -46,7 +46,7 @@ def test_the_page_on_data_runs_from_top_to_bottom(data, tmp_path, monkeypatch):
     for folder in ("clothing_attributes", "awa1", "wbcatt"):
         (tmp_path / folder).symlink_to((data / folder).resolve())
     monkeypatch.chdir(tmp_path)
-    text = PAGE.with_name("data.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "data.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     names = {}
     exec(compile(code, "docs/reference/data.md", "exec"), names)

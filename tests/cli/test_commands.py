@@ -19,8 +19,8 @@ RUN_FILES = {
     "model.safetensors",
     "model.json",
     "fitted_rows.npy",
-    "held_out.csv",
-    "metrics.csv",
+    "predictions.csv",
+    "metrics_by_attribute.csv",
     "metrics.json",
     "history.csv",
     "config.json",
@@ -173,7 +173,7 @@ def test_the_baseline_has_a_certified_gap(program, files):
     assert code == 0
     assert "certified" in out
     assert "the 80 training rows" in out
-    assert _files(files / "run") == RUN_FILES - {"plots/latents.png", "held_out.csv"}
+    assert _files(files / "run") == RUN_FILES - {"plots/latents.png", "predictions.csv"}
     assert program("inspect", "run")[0] == 0
 
 

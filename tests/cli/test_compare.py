@@ -98,7 +98,7 @@ def test_the_command_prints_tables_json_and_writes_files(program, runs):
     assert document["options"] == {"single_task": ["0.01", "10.0"]}
     table = pd.read_csv(runs / "t.csv")
     assert [line["ap"] for line in document["scores"]] == pytest.approx(table["ap"], rel=1e-5)
-    metrics = pd.read_csv(runs / "b" / "metrics.csv").set_index("attribute")["ap"]
+    metrics = pd.read_csv(runs / "b" / "metrics_by_attribute.csv").set_index("attribute")["ap"]
     ours = table[(table.kind == "attribute") & (table.model == "b")].set_index("name")["ap"]
     np.testing.assert_allclose(ours[metrics.index], metrics, rtol=1e-5)
 

@@ -71,6 +71,21 @@ def test_what_the_line_says_is_not_blamed_on_the_file(program, files):
     assert "o.toml" not in err
 
 
+def test_what_the_work_objects_to_is_named_with_its_file(program, files):
+    (files / "o.toml").write_text("labels = 'none.csv'\nalgorithm = 'magic'\ntol = -1.0")
+    said = {
+        (): "o.toml has tol = -1.0.",
+        ("--tol", "1"): "o.toml has algorithm = 'magic'.",
+        ("--tol", "1", "--algorithm", "auto"): "o.toml has labels = 'none.csv'.",
+        ("-l", "y.csv", "--tol", "1", "--algorithm", "gone"): "Options were read from o.toml, too.",
+    }
+    for more, message in said.items():
+        code, _, err = program(*FIT, "--config", "o.toml", *more)
+        assert code == 2
+        assert message in " ".join(err.split())
+        assert err.count("o.toml") == 1
+
+
 WRONG = {
     "typo": ("max-pases = 3", "fit has no option 'max-pases'; did you mean 'max-passes'?"),
     "unlike any": (

@@ -95,7 +95,7 @@ def _failing(error):
     [
         ("run.plot_convergence", KeyError("x"), "plots/convergence.png"),
         ("run.save_figure", OSError(errno.EIO, "", "f"), "plots/latents.png, plots/convergence"),
-        ("outcome.attribute_metrics", MemoryError(), "metrics.csv"),
+        ("outcome.attribute_metrics", MemoryError(), "metrics_by_attribute.csv"),
         ("outcome.write_fitted_rows", OSError(errno.ENOSPC, "", "f"), "fitted_rows.npy"),
     ],
 )

@@ -53,7 +53,7 @@ def test_from_photos_to_a_page(program, photos, looked_at):
     assert sum(looked_at) == 40
     run = photos / "run"
     entries = read_manifest(run).entries
-    assert {"report.html", "split.csv", "held_out.csv", "sharing.csv"} <= set(entries)
+    assert {"report.html", "split.csv", "predictions.csv", "sharing.csv"} <= set(entries)
     read_manifest(run).check()
     page = (run / "report.html").read_text()
     assert "colour" in page
@@ -67,7 +67,7 @@ def test_from_photos_to_a_page(program, photos, looked_at):
     ]
     parts = {row["id"]: row["part"] for row in rows_of(run / "split.csv")}
     assert sorted(parts.values()) == ["fitted"] * 32 + ["held_out"] * 8
-    held = {row["id"] for row in rows_of(run / "held_out.csv")}
+    held = {row["id"] for row in rows_of(run / "predictions.csv")}
     assert held == {name for name, part in parts.items() if part == "held_out"}
 
     # the features are those of extract, and new images get theirs in the same way

@@ -95,7 +95,7 @@ def test_held_out_images_score_as_training_said(program, run):
     (run / "fresh.csv").write_text("\n".join(kept) + "\n")
     code, _, err = program("evaluate", "cnn", "photos", "-l", "fresh.csv", "--out", "m.csv")
     assert (code, err) == (0, "")
-    said = table(run / "cnn" / "metrics.csv")
+    said = table(run / "cnn" / "metrics_by_attribute.csv")
     for ours, theirs in zip(table(run / "m.csv"), said, strict=True):
         assert ours["attribute"] == theirs["attribute"]
         assert float(ours["ap"]) == pytest.approx(float(theirs["ap"]), rel=1e-5)

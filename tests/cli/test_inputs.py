@@ -37,7 +37,7 @@ def test_fit_on_features_and_train_on_images_are_scored_on_the_same(program, pho
     assert program("fit", "x.parquet", *labels, "-o", "fitted")[0] == 0
     assert program("train", "photos", *labels, "-o", "cnn", "--side", "16", "--frozen")[0] == 0
     shares = [
-        pd.read_csv(photos / run / "metrics.csv")["prevalence"].tolist()
+        pd.read_csv(photos / run / "metrics_by_attribute.csv")["prevalence"].tolist()
         for run in ("fitted", "cnn")
     ]
     assert shares[0] == shares[1]

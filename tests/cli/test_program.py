@@ -40,6 +40,18 @@ def test_the_program_starts_as_a_module():
     assert done.stdout.startswith("proxmtl ")
 
 
+@pytest.mark.parametrize(
+    ("line", "offered"), [("proxmtl re", "report\nrerun\n"), ("proxmtl fit --lab", "--labels\n")]
+)
+def test_the_shell_completes_commands_and_options(line, offered):
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    env = {**os.environ, "_PROXMTL_COMPLETE": "complete_bash", **words}
+    program = "from proxmtl.cli import main; main()"  # as installed: named proxmtl
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == offered
+
+
 QUICK = """
 import sys
 from typer.testing import CliRunner

@@ -62,8 +62,8 @@ def test_a_run_becomes_a_page(program, files):
 def test_scores_held_out_are_those_of_the_metrics(files):
     from sklearn.metrics import average_precision_score
 
-    held_out = pd.read_csv(files / "run" / "held_out.csv")
-    metrics = pd.read_csv(files / "run" / "metrics.csv").set_index("attribute")
+    held_out = pd.read_csv(files / "run" / "predictions.csv")
+    metrics = pd.read_csv(files / "run" / "metrics_by_attribute.csv").set_index("attribute")
     assert list(held_out.columns) == ["row", "attribute", "label", "score"]
     assert held_out["row"].nunique() == 16
     for name, part in held_out.groupby("attribute"):
@@ -108,7 +108,7 @@ def test_runs_stand_side_by_side(program, files):
 @pytest.mark.usefixtures("run", "small_bundle")
 def test_what_a_folder_lacks_is_left_out(program, files):
     folder = files / "run"
-    for name in ("held_out.csv", "history.csv", "metrics.csv", "metrics.json"):
+    for name in ("predictions.csv", "history.csv", "metrics_by_attribute.csv", "metrics.json"):
         (folder / name).unlink()
     seal_folder(folder)
     code, _, err = program("report", "run")
@@ -122,13 +122,15 @@ def test_what_a_folder_lacks_is_left_out(program, files):
 @pytest.mark.usefixtures("small_bundle")
 def test_a_fit_on_all_rows_has_no_scores_held_out(program, files):
     assert program("fit", *FIT, "--holdout", "0", "--out", "run")[0] == 0
-    assert not (files / "run" / "held_out.csv").exists()
+    assert not (files / "run" / "predictions.csv").exists()
     assert program("report", "run")[0] == 0
     assert "too good to expect" in (files / "report.html").read_text()
 
 
 @pytest.mark.usefixtures("run", "small_bundle")
-@pytest.mark.parametrize("name", ["metrics.csv", "held_out.csv", "history.csv", "model.json"])
+@pytest.mark.parametrize(
+    "name", ["metrics_by_attribute.csv", "predictions.csv", "history.csv", "model.json"]
+)
 def test_damage_is_an_error_that_names_the_file(program, files, name):
     path = files / "run" / name
     content = path.read_bytes()
@@ -145,7 +147,7 @@ def test_damage_is_an_error_that_names_the_file(program, files, name):
 
 
 @pytest.mark.usefixtures("run", "small_bundle")
-@pytest.mark.parametrize("name", ["metrics.csv", "held_out.csv", "history.csv"])
+@pytest.mark.parametrize("name", ["metrics_by_attribute.csv", "predictions.csv", "history.csv"])
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "model,attribute\nmodel,mauve\n"])
 def test_another_table_that_was_sealed_is_an_error(program, files, name, text):
     (files / "run" / name).write_text(text)
@@ -153,6 +155,17 @@ def test_another_table_that_was_sealed_is_an_error(program, files, name, text):
     code, _, err = program("report", "run")
     assert code == 2
     assert f"run/{name}: is no table as proxmtl writes it" in err
+
+
+@pytest.mark.usefixtures("run", "small_bundle")
+def test_a_run_of_an_earlier_version_is_an_error(program, files):
+    (files / "run" / "metrics_by_attribute.csv").rename(files / "run" / "metrics.csv")
+    seal_folder(files / "run")
+    (files / "other").mkdir()
+    for command in (("report", "run"), ("compare", "run", "other")):
+        code, _, err = program(*command)
+        assert code == 2
+        assert "run: an earlier version of proxmtl wrote this run (metrics.csv)" in err
 
 
 def test_folders_that_are_no_runs_are_errors(program, files):

@@ -29,7 +29,11 @@ def config(folder, run):
 
 
 def metrics(folder, run):
-    return pd.read_csv(folder / run / "metrics.csv").drop(columns="model").to_numpy(object)[:, 1:]
+    return (
+        pd.read_csv(folder / run / "metrics_by_attribute.csv")
+        .drop(columns="model")
+        .to_numpy(object)[:, 1:]
+    )
 
 
 CALLS = {

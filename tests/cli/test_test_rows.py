@@ -42,9 +42,9 @@ def test_the_rows_are_scored_and_not_fitted_on(program, parted):
     X, Y = np.load(parted / "x.npy"), read_labels(parted / "y.csv")[0]
     model = SingleTaskClassifier(l2_strength=0.01, tol=1e-10).fit(X[TRAIN], Y[TRAIN])
     expected = attribute_metrics(model.decision_function(X[TEST]), Y[TEST], list("abcd"))
-    found = pd.read_csv(parted / "run" / "metrics.csv")
+    found = pd.read_csv(parted / "run" / "metrics_by_attribute.csv")
     np.testing.assert_allclose(found["ap"], expected["ap"], rtol=1e-5)
-    held = pd.read_csv(parted / "run" / "held_out.csv")
+    held = pd.read_csv(parted / "run" / "predictions.csv")
     assert set(held["id"]) == {f"r{row}" for row in TEST}
     config = json.loads((parted / "run" / "config.json").read_text())
     assert config["rows"] == {"fitted": 60, "held_out": 20}

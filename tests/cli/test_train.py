@@ -3,14 +3,11 @@
 import csv
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
 
 from proxmtl.backbones.training import AttributeCNN
-from proxmtl.io.lock import FileLock
-from proxmtl.io.temporaries import OWN
 
 SMALL = ["--side", "16", "--epochs", "2", "--max-passes", "20", "--batch-size", "16"]
 COMMAND = ["train", "photos", "-l", "photos.csv", "-o", "cnn", "--learning-rate", "0.001", *SMALL]
@@ -21,7 +18,7 @@ MARKER = '{"command": "train", "request": {}}'
 
 
 def objectives(folder):
-    lines = (folder / "scalars.csv").read_text().splitlines()
+    lines = (folder / "history.csv").read_text().splitlines()
     return [line.split(",")[1] for line in lines[1:]]
 
 
@@ -31,11 +28,13 @@ def test_training_writes_a_run_and_goes_on(program, photos):
     assert "joint objective" in out
     assert "colour" in out
     names = {path.name for path in (photos / "cnn").iterdir()}
-    assert names >= {"checkpoint.pt", "scalars.csv", "metrics.json", "model.safetensors"}
+    assert names >= {".train", "history.csv", "metrics.json", "model.safetensors"}
+    assert [path.name for path in (photos / "cnn" / ".train").iterdir()] == ["checkpoint.pt"]
     model = AttributeCNN.load(photos / "cnn")
     assert model.names == ("red", "bar", "tall")
     assert model.description["groups"] == {"colour": ["red"], "form": ["bar", "tall"]}
-    assert json.loads((photos / "cnn" / "config.json").read_text())["command"] == "train"
+    config = json.loads((photos / "cnn" / "config.json").read_text())
+    assert (config["command"], config["status"]) == ("train", "finished")
     first = objectives(photos / "cnn")
     assert len(first) == 3
     # again: finished; with more epochs: prolonged, from where it was; started over: the same
@@ -179,9 +178,11 @@ def test_a_run_stays_until_the_one_that_replaces_it_has_an_epoch(program, photos
     assert code == 130
     assert "Epoch 0 is kept; the same command without --force goes on from there." in err
     assert objectives(photos / "cnn") != []
-    assert json.loads((photos / "cnn" / "training.json").read_text())["request"]["seed"] == 1
+    config = json.loads((photos / "cnn" / "config.json").read_text())
+    assert (config["status"], config["request"]["seed"]) == ("running", 1)
+    assert config["options"]["seed"] == 1
     assert program("inspect", "cnn")[0] == 2
-    assert {path.name for path in contents()} == {"checkpoint.pt", "scalars.csv", "training.json"}
+    assert {path.name for path in contents()} == {"checkpoint.pt", "history.csv", "config.json"}
     code, out, err = program(*forced[:-1])
     assert code == 0, err
     assert "going on after epoch 0" in out
@@ -250,26 +251,6 @@ BAD = {
 }
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no such locks")
-def test_a_second_process_leaves_the_first_alone(program, photos):
-    folder = photos / "cnn"
-    folder.mkdir()
-    left = folder / f"{OWN}x.pt"
-    left.write_bytes(b"being written")
-    (folder / "training.json").write_text(MARKER)
-    lock = FileLock(folder / "training.lock", "")
-    for more in ([], ["--force"]):
-        code, _, err = program(*COMMAND, *more)
-        assert code == 2
-        assert "another process is training in this folder; wait for it" in err
-    assert left.exists()
-    lock.release()
-    (folder / "training.lock").touch()  # a killed process leaves it so
-    code, _, err = program(*FROZEN)
-    assert code == 0, err
-    assert not {left.name, "training.lock"} & {path.name for path in folder.iterdir()}
-
-
 @pytest.mark.parametrize("case", BAD)
 def test_bad_requests_are_one_paragraph(program, photos, case):
     command, expected = BAD[case]
@@ -313,70 +294,24 @@ def test_a_small_demo_with_networks(program, files):
     assert "are in none of them" in out
     totals = {name: rows["Total"]["ap"] for name, rows in metrics["groups"].items()}
     assert all(0.3 < ap < 1 for ap in totals.values())
-    assert len((files / "demo" / "scalars_joint.csv").read_text().splitlines()) == 3
+    assert len((files / "demo" / "history_joint.csv").read_text().splitlines()) == 3
     assert len(AttributeCNN.load(files / "demo").names) == 21
     # an earlier demo is replaced
     assert json.loads((files / "demo" / "config.json").read_text())["cnn"] is True
-
-
-def test_event_files_are_written_if_asked(program, photos, monkeypatch):
-    import sys
-    import types
-
-    written = []
-
-    class Writer:
-        def __init__(self, log_dir, purge_step):
-            self.folder, self.purged = log_dir, purge_step
-
-        def add_scalar(self, tag, value, step):
-            assert value is not None
-            written.append((tag, step))
-
-        def flush(self):
-            pass
-
-        close = flush
-
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    code, _, err = program(*COMMAND, "--tensorboard")
-    assert code == 2
-    assert "pip install 'proxmtl[logs]'" in err
-    assert not (photos / "cnn").exists()
-    module = types.ModuleType("torch.utils.tensorboard")
-    module.SummaryWriter = Writer
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    code, _, err = program(*FROZEN, "--tensorboard")
-    assert code == 0, err
-    assert ("objective", 0) in written
-    assert len(set(written)) == len(written)
-
-
-@pytest.mark.parametrize("marker", ['{"epochs": 3}', '{"command": "fit"}', "no JSON", "[]"])
-@pytest.mark.parametrize("force", [[], ["--force"]])
-def test_a_training_of_another_program_is_left_alone(program, photos, marker, force):
-    (photos / "cnn").mkdir()
-    theirs = {"training.json": marker, "metrics.csv": "a,b\n1,2\n"}
-    for name, text in theirs.items():
-        (photos / "cnn" / name).write_text(text)
-    code, _, err = program(*COMMAND, *force)
-    assert code == 2
-    assert "no run of training" in err
-    assert {path.name: path.read_text() for path in (photos / "cnn").iterdir()} == theirs
 
 
 def test_labels_without_both_classes_leave_the_last_run_alone(program, photos):
     lines = (photos / "photos.csv").read_text().splitlines()
     same = [",".join([line.split(",")[0], "1", *line.split(",")[2:]]) for line in lines[1:]]
     (photos / "photos.csv").write_text("\n".join([lines[0], *same]))
-    (photos / "cnn").mkdir()
-    (photos / "cnn" / "training.json").write_text(MARKER)
-    (photos / "cnn" / "checkpoint.pt").write_bytes(b"of the last run")
+    checkpoint = photos / "cnn" / ".train" / "checkpoint.pt"
+    checkpoint.parent.mkdir(parents=True)
+    (photos / "cnn" / "config.json").write_text(MARKER)
+    checkpoint.write_bytes(b"of the last run")
     code, _, err = program(*COMMAND, "--force")
     assert code == 2
     assert "photos.csv: 'red' has only yes in the" in " ".join(err.split())
-    assert (photos / "cnn" / "checkpoint.pt").read_bytes() == b"of the last run"
+    assert checkpoint.read_bytes() == b"of the last run"
 
 
 def test_rare_attributes_are_left_out_of_the_networks_and_the_groups(program, photos):

@@ -5,8 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
+from proxmtl.cli.search import _once
 from proxmtl.estimators import load_model
+from proxmtl.result import Status
+from proxmtl.wording import warn
 
 TUNE = ("tune", "x.npy", "--labels", "y.csv", "--out", "run")
 
@@ -39,6 +43,58 @@ def test_every_convex_model_can_be_tuned(program, files, model):
     assert trials["passes"].is_monotonic_increasing
     assert np.isfinite(trials["validation_loss"]).all()
     assert load_model(files / "run").coef_.any()
+
+
+def test_images_get_their_features_once_for_all_trials(program, photos):
+    call = ("tune", "photos", "-l", "photos.csv", "-o", "run", "--network", "untrained")
+    grid = ("--model", "logistic-ridge", "--method", "grid", "--points", "2", "--max-passes", "300")
+    code, _, err = program(*call, *grid, "--features", "kept.npy", "--no-report")
+    assert code == 0, err
+    assert len(pd.read_csv(photos / "run" / "trials.csv")) == 2
+    assert json.loads((photos / "run" / "config.json").read_text())["images"]["source"] == "photos"
+    assert program("predict", "run", "photos", "-o", "p.csv")[0] == 0
+    code, _, err = program(*call, *grid, "--features", "kept.npy", "--no-report", "--force")
+    assert code == 0
+    assert "features of 40 images are there already" in err
+    code, _, err = program("tune", "kept.npy", *call[2:])
+    assert code == 2
+    assert "--network: this is an option of images" in err
+
+
+def test_fits_that_collapse_or_run_out_are_counted_once(capsys):
+    def search():
+        with _once():
+            for _ in range(3):
+                warn(f"LatentMTLClassifier: {Status.COLLAPSED.value}")
+                warn("the budget of passes", ConvergenceWarning)
+            warn("of something else")
+
+    with pytest.warns(UserWarning, match="of something else") as others:
+        search()
+    assert len(others) == 1
+    said = capsys.readouterr().err
+    assert said.count("Note:") == 2
+    assert "3 fits of the search collapsed to W = 0" in said
+    assert "3 fits of the search ended before convergence" in said
+
+
+def test_attributes_without_weights_are_named(program, files, monkeypatch):
+    code, _, err = program("fit", *TUNE[1:], "--own-strength", "1e9", "--shared-strength", "0.1")
+    assert (code, "All weights of" in err) == (0, False)
+    grid = ("--model", "lasso", "--method", "grid", "--points", "1")
+    code, _, err = program(*TUNE, *grid, "--force")
+    assert code == 0
+    dead = ~load_model(files / "run").coef_.any(axis=1)
+    assert dead.any()
+    names = [name for name, zero in zip(pd.read_csv(files / "y.csv"), dead, strict=True) if zero]
+    message = (
+        f"All weights of {len(names)} of 4 attributes are zero, so they are predicted by the "
+        f"intercept alone, alike for every sample: {', '.join(names)}. No strength that was tried"
+    )
+    assert message in err
+    monkeypatch.setattr("proxmtl.report.rendering.vega_bundle", lambda: "window.vegaEmbed = 0;")
+    assert program("report", "run", "-o", "page.html")[0] == 0
+    assert message in (files / "page.html").read_text()
 
 
 def test_a_grid_chooses_among_the_invariants_of_the_latent_model(program, files):

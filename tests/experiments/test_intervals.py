@@ -10,6 +10,7 @@ from proxmtl.experiments.intervals import (
     _Ranking,
     accuracy_interval,
     ap_interval,
+    auc_interval,
     paired_differences,
 )
 
@@ -61,6 +62,41 @@ def test_ap_intervals_cover_the_true_value():
     covered = ((low <= truth) & (truth <= high)).sum()
     # 95 % of 400 with three standard deviations of the count below; the interval is conservative
     assert covered >= 400 * 0.95 - 3 * np.sqrt(400 * 0.95 * 0.05)
+
+
+def test_auc_intervals_are_the_areas_that_are_near_enough():
+    auc = np.array([0.0, 0.1, 0.5, 0.83, 1.0])
+    low, high = auc_interval(auc, 12, 30)
+    m, n, z = 12, 30, norm.ppf(0.975)
+
+    def distance(area):
+        """In standard deviations, by the formula as Newcombe writes it."""
+        q = (m + n) / 2 - 1
+        variance = area * (1 - area) * (1 + q * (1 - area) / (2 - area) + q * area / (1 + area))
+        return np.abs(area - auc) / np.sqrt(variance / (m * n))
+
+    inner = (low > 0) & (low < auc)
+    np.testing.assert_allclose(distance(np.where(inner, low, 0.5))[inner], z, rtol=1e-9)
+    inner = (high < 1) & (high > auc)
+    np.testing.assert_allclose(distance(np.where(inner, high, 0.5))[inner], z, rtol=1e-9)
+    assert (low[0], high[-1]) == (0, 1)
+    assert 0.7 < low[-1] < 1  # not certain, though no pair is in the wrong order
+    below, above = auc_interval(1 - auc, 30, 12)  # yes and no change places
+    np.testing.assert_allclose([1 - above, 1 - below], [low, high], rtol=0, atol=1e-12)
+    for nothing in ((np.nan, 3, 4), (0.5, 0, 4), (0.5, 4, 0)):
+        assert np.isnan(auc_interval(*nothing)).all()
+
+
+def test_auc_intervals_cover_the_true_value():
+    """Binormal scores of 15 positives and 60 negatives: the area is that of a normal law."""
+    rng, m, n = np.random.default_rng(0), 15, 60
+    yes, no = 1.2 + rng.standard_normal((600, m)), rng.standard_normal((600, n))
+    found = (yes[:, :, None] > no[:, None, :]).mean(axis=(1, 2))
+    low, high = auc_interval(found, m, n)
+    truth = norm.cdf(1.2 / np.sqrt(2))
+    covered = ((low <= truth) & (truth <= high)).mean()
+    # three standard deviations of a share of 600
+    assert abs(covered - 0.95) <= 3 * np.sqrt(0.95 * 0.05 / 600) + 0.01
 
 
 def test_weighted_average_precision_is_scikit_learns():

@@ -133,7 +133,7 @@ COMMANDS: dict[str, Case] = {
     "train": Case(f"{TRAIN.format(2)} out/cnn", PHOTOS),
     "train-on": Case(
         f"{TRAIN.format(3)} out/cnn",
-        own=("out/cnn/*.*",),
+        own=("out/cnn/*.*", "out/cnn/.train/*.*"),
         before=(f"{TRAIN.format(1)} out/cnn",),
     ),
     "train-again": Case(
@@ -175,7 +175,12 @@ COMMANDS: dict[str, Case] = {
     "inspect": Case("inspect made/run", own=MODEL, before=(f"{FIT} made/run",), says=True),
     "report": Case(
         "report made/run -o out/page.html",
-        own=(*MODEL, "made/run/metrics.csv", "made/run/held_out.csv", "made/run/history.csv"),
+        own=(
+            *MODEL,
+            "made/run/metrics_by_attribute.csv",
+            "made/run/predictions.csv",
+            "made/run/history.csv",
+        ),
         before=(f"{FIT} made/run",),
     ),
     "report-again": Case(
@@ -189,7 +194,12 @@ COMMANDS: dict[str, Case] = {
     ),
     "compare": Case(
         "compare made/run made/other -a -o out/scores.csv",
-        own=(*MODEL, "made/run/metrics.csv", "made/run/held_out.csv", "made/run/config.json"),
+        own=(
+            *MODEL,
+            "made/run/metrics_by_attribute.csv",
+            "made/run/predictions.csv",
+            "made/run/config.json",
+        ),
         before=(f"{FIT} made/run", f"{FIT} made/other --seed 1"),
         says=True,
     ),

@@ -322,9 +322,11 @@ TARGETS: dict[str, Target] = {
             ("manifest", "manifest.json"),
         )
     },
-    "checkpoint": Target("checkpoint.pt", _checkpoint, valid.checkpoints, valid.lay_checkpoint),
+    "checkpoint": Target(
+        ".train/checkpoint.pt", _checkpoint, valid.checkpoints, valid.lay_checkpoint
+    ),
     "checkpoint-pickle": Target(
-        "checkpoint.pt",
+        ".train/checkpoint.pt",
         _checkpoint,
         valid.pickles,
         valid.lay_pickle,

@@ -206,8 +206,10 @@ def pickles() -> list[bytes]:
 def lay_checkpoint(folder: Path, content: bytes) -> None:
     from proxmtl.io.seal import append_seal
 
-    (folder / "checkpoint.pt").write_bytes(content)
-    append_seal(folder / "checkpoint.pt")
+    path = folder / ".train" / "checkpoint.pt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    append_seal(path)
 
 
 def lay_pickle(folder: Path, content: bytes) -> None:

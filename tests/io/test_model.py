@@ -100,6 +100,10 @@ def test_a_folder_that_is_no_run_is_called_so(tmp_path):
     with pytest.raises(InputError, match=r"name one of the runs in it, such as .*first\."):
         read_model_state(tmp_path)
     (tmp_path / "training.json").write_text("{}")
+    with pytest.raises(InputError, match=r"an earlier version .* \(training.json\), and this"):
+        read_model_state(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / ".train").mkdir()
     with pytest.raises(InputError, match="the training in this folder has not come to its end"):
         read_model_state(tmp_path)
 

@@ -70,14 +70,19 @@ def test_an_input_is_no_output(tmp_path):
     run.mkdir()
     labels.write_text("a\n1\n")
     os.link(labels, tmp_path / "same.csv")
-    for path in (run / "model.json", run / "metrics.csv", run / "old.csv", run / "x.png"):
+    for path in (
+        run / "model.json",
+        run / "metrics_by_attribute.csv",
+        run / "old.csv",
+        run / "x.png",
+    ):
         path.write_text("x")
     inputs = (None, run, labels)
     for path in (labels, tmp_path / "same.csv", *(run / name for name in ("model.json", "x.png"))):
         with pytest.raises(InputError, match="read by the same command"):
             settle_file(path, force=True, inputs=inputs)
     with pytest.raises(InputError, match="read by the same command"):
-        settle_file(run / "metrics.csv", force=True, inputs=inputs)
+        settle_file(run / "metrics_by_attribute.csv", force=True, inputs=inputs)
     settle_file(run / "new.csv", inputs=inputs)
     settle_file(run / "old.csv", force=True, inputs=inputs)  # predictions, made again
     settle_file(None, inputs=inputs)

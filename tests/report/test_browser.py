@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import DESKTOP, PHONE, launched, needs_browser
-from report_cases import EVIL, run_of
+from report_cases import EVIL, Album, run_of
 
 from proxmtl.report.page import report_page
 from proxmtl.report.runs import Latents
@@ -34,6 +34,7 @@ def page_file(tmp_path):
         latents=Latents(S, np.array([1.0, 2.0])),
         groups={EVIL[0]: [0, 1], "others": [2, 3]},
         search=search,
+        pictures=Album(),
     )
     path = tmp_path / "report.html"
     path.write_text(report_page([first, run_of("second", EVIL, noise=2.0)]), encoding="utf-8")
@@ -84,7 +85,14 @@ def test_the_page_in_a_browser(browser, page_file, tmp_path):
     # a name is text in the chart and in what is shown under the pointer
     page.locator("[data-chart] svg .mark-symbol path").first.hover()
     page.wait_for_selector("#vg-tooltip-element.visible")
-    assert page.locator("img").count() == 0
+    images = page.locator("img")
+    assert images.count() > 10
+    assert images.first.evaluate("image => image.naturalWidth") == 8
+    assert page.locator("details.examples[open]").count() == 1
+    closed = page.locator("details.examples summary").nth(1)
+    closed.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("details.examples[open]").count() == 2
     page.screenshot(path=tmp_path / "desktop-light.png", full_page=True)
 
     light = background(page)

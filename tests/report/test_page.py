@@ -13,8 +13,9 @@ import pytest
 from report_cases import EVIL, NAMES, run_of, sharing_of
 
 from proxmtl.report import page as page_module
+from proxmtl.report.comparison import compare_models
 from proxmtl.report.page import LARGEST_PAGE, report_page
-from proxmtl.report.runs import Latents
+from proxmtl.report.runs import Latents, models_of
 from proxmtl.report.verdict import comparison_sentence, headline, run_warnings
 
 
@@ -30,7 +31,7 @@ class Parsed(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "input", "br"):
+        if tag not in ("meta", "input", "br", "img"):
             self.stack.append(tag)
         if tag == "tr":
             self.rows.append([])
@@ -87,7 +88,8 @@ def test_a_page_holds_the_scores_and_charts_of_its_run():
     (row,) = rows_named(page, "black")
     assert row[1] == "colors"
     assert row[2].startswith(f"{100 * expected.loc['black', 'ap']:.1f}")
-    assert row[3] == f"{100 * expected.loc['black', 'auc']:.1f}"
+    assert row[3].startswith(f"{100 * expected.loc['black', 'auc']:.1f}")
+    assert all("–" in cell for cell in row[2:5])  # intervals
     assert row[4].startswith(f"{100 * expected.loc['black', 'accuracy']:.1f}")
     assert rows_named(page, "Total", "Means by group")[0][1] == "4"
     assert "Mean average precision" in page.said
@@ -167,8 +169,11 @@ def test_charts_never_hold_what_json_has_not():
 def test_sharing_is_put_into_words():
     run = run_of(sharing=sharing_of([0.05, 0.03, 0.001, 0.0], [0.01, 0.01, 0.01, 0.0]))
     page = Parsed(report_page([run]))
-    assert "Sharing was chosen for 3 of 4 attributes, with a clear gain for 2." in page.said
-    assert page.said.index("Mean average precision") < page.said.index("Sharing was chosen")
+    assert (
+        "Sharing clearly helps 2 of 4 attributes, most where labels are few: +4.0 points of "
+        "average precision on average."
+    ) in page.said
+    assert page.said.index("Mean average precision") < page.said.index("Sharing clearly helps")
     assert "chose sharing for 3 of 4 attributes: +2.7 points of AP on average" in page.said
     assert "above two standard errors for 2, and a loss by as much for 0" in page.said
     assert "black +5.0 ± 1.0, white +3.0 ± 1.0" in page.said
@@ -187,8 +192,9 @@ def test_sharing_is_put_into_words():
     )
     assert re.fullmatch(quality + r"Each attribute .* on its own, so nothing is shared\.", said)
     unclear = run_of(sharing=sharing_of([0.01] * 4, [0.01] * 4))
-    assert headline(unclear, []).endswith("for 3 of 4 attributes, with no clear gain.")
+    assert headline(unclear, []).endswith("for 3 of 4 attributes, but no gain of it is clear.")
     late = run_of(sharing=sharing_of([0.0, 0.0, 0.06, 0], [0.01] * 4))
+    assert headline(late, []).endswith("helps 1 of 4 attributes: +6.0 points of average precision.")
     assert "No more is gained where labels are few: +0.0 points" in Parsed(report_page([late])).said
 
 
@@ -309,8 +315,8 @@ def test_many_attributes_and_long_names_stay_within_the_limit(monkeypatch):
 
 def test_a_comparison_without_intervals_says_none():
     pair = [replace(run_of(name), held_out=None) for name in "ab"]
-    models = page_module.models_of(pair)
-    found = comparison_sentence(page_module.compare_models(*models))
+    models = models_of(pair)
+    found = comparison_sentence(compare_models(*models))
     assert found == (
         "b against a: +0.0 points of mean AP; "
         "ahead for 0 and behind for 0 of 4 attributes in common."

@@ -1,4 +1,4 @@
-"""Scores of the rows held out, label by label: ``held_out.csv`` of a run folder."""
+"""Rows that a run was fitted and scored on: ``split.csv`` and ``predictions.csv`` in its folder."""
 
 from __future__ import annotations
 
@@ -7,37 +7,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 
 from proxmtl.report.runs import HeldOut
+from proxmtl.text_tables import table_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from proxmtl.estimators.base import LinearModel
-
-__all__ = ["HELD_OUT_FILE", "held_out_text", "parse_held_out"]
-
-HELD_OUT_FILE = "held_out.csv"
+__all__ = ["parse_predictions", "predictions_text", "split_text"]
 
 
-def held_out_text(
-    model: LinearModel,
-    scores: NDArray[np.float64],
+def predictions_text(
+    scores: NDArray[np.floating],
     labels: NDArray[np.float64],
     names: Sequence[str],
     rows: Sequence[Any],
     *,
     identified: bool,
+    probabilities: NDArray[np.float64] | None = None,
 ) -> str:
-    """One line a known label, in the long form that labels may have.
+    """Scores of the rows held out: a line for each known label, in the long form of labels.
 
     Parameters
     ----------
-    model
-        Gives probabilities where it is calibrated.
     scores
         (N, M), above zero means yes.
     labels
@@ -48,6 +42,8 @@ def held_out_text(
         Identifiers of the N rows, or their numbers.
     identified
         Whether they are identifiers.
+    probabilities
+        (N, M), of a calibrated model.
     """
     known = ~np.isnan(labels)
     where, which = np.nonzero(known)
@@ -57,15 +53,14 @@ def held_out_text(
         "label": (labels[known] > 0).astype(np.int8),
         "score": scores[known],
     }
-    if hasattr(model, "calibration_"):
-        decisions = scores + model.decision_thresholds_
-        columns["probability"] = expit(decisions * model.calibration_)[known]
+    if probabilities is not None:
+        columns["probability"] = probabilities[known]
     text: str = pd.DataFrame(columns).to_csv(index=False, float_format="%.8g")
     return text
 
 
-def parse_held_out(content: bytes, names: Sequence[str]) -> HeldOut:
-    """Read what `held_out_text` made, in the order of the attributes."""
+def parse_predictions(content: bytes, names: Sequence[str]) -> HeldOut:
+    """Read what `predictions_text` made, in the order of the attributes."""
     text = {"id": str, "row": str, "attribute": str}
     table = pd.read_csv(io.BytesIO(content), dtype=text, keep_default_na=False, na_values=[])
     rows, places = np.unique(table.iloc[:, 0].to_numpy(dtype=str), return_inverse=True)
@@ -83,3 +78,24 @@ def parse_held_out(content: bytes, names: Sequence[str]) -> HeldOut:
         matrix("label"),
         matrix("probability") if "probability" in table else None,
     )
+
+
+def split_text(
+    ids: Sequence[str] | None, n_rows: int, fitted: NDArray[np.intp], held_out: NDArray[np.intp]
+) -> str:
+    """Which rows were fitted on and which were held out, in the order of the features.
+
+    Parameters
+    ----------
+    ids
+        Identifiers of the rows; None: they have numbers.
+    n_rows
+        Number of rows.
+    fitted, held_out
+        Numbers of rows.
+    """
+    part = np.full(n_rows, "", dtype=object)
+    part[fitted], part[held_out] = "fitted", "held_out"
+    name, rows = ("row", range(n_rows)) if ids is None else ("id", ids)
+    lines = [(name, "part"), *zip(map(str, rows), part, strict=True)]
+    return "".join(map(table_line, lines))

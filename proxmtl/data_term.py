@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -13,23 +12,24 @@ from proxmtl.label_arrays import by_task
 from proxmtl.losses import Loss, without_weights
 from proxmtl.numerics import PIECE_ELEMENTS, row_blocks
 from proxmtl.ranks import ALONE, Ranks
+from proxmtl.stored_labels import DenseLabels, Labelled, StoredLabels
 from proxmtl.targets import Targets
 
 __all__ = ["DataTerm", "OnData", "SummedLoss"]
 
 
-class SummedLoss:
+class SummedLoss(Labelled):
     """``F(Z) = sum_i c_i phi(z_i; y_i)``: a loss summed with the weights of its labels.
 
     Every method computes in the precision of the scores that it is given, which have the shape of
-    the labels. Sums go over large scores by blocks of rows, and convert labels and weights block by
-    block. Methods that return more than a sum convert labels and weights once, and keep them.
+    the labels. Large scores are gone over by blocks of rows, whose labels and weights are converted
+    block by block and not kept; of few scores they are converted once.
 
     Parameters
     ----------
     loss : Loss
-    labels, weights : Tensor, same shape
-        Labels that the loss takes; nothing is checked.
+    labels : StoredLabels
+        Labels that the loss takes, with their weights; nothing is checked.
     ranks : Ranks
         Processes among which the samples are divided. Scores and what is shaped like them are those
         of this process, and sums those over the samples of all.
@@ -39,20 +39,19 @@ class SummedLoss:
     """Task of each score, where scores of several tasks lie one after another."""
     n_tasks: int
 
-    def __init__(self, loss: Loss, labels: Tensor, weights: Tensor, ranks: Ranks = ALONE) -> None:
-        self.loss, self.labels, self.weights, self.ranks = loss, labels, weights, ranks
-        self._converted = {labels.dtype: (labels, weights)}
+    def __init__(self, loss: Loss, labels: StoredLabels, ranks: Ranks = ALONE) -> None:
+        self.loss, self.stored, self.ranks = loss, labels, ranks
+        self._converted: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def converted(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Labels and weights in a precision."""
-        if dtype not in self._converted:
-            self._converted[dtype] = self.labels.to(dtype), self.weights.to(dtype)
-        return self._converted[dtype]
-
-    @property
-    def shape(self) -> torch.Size:
-        """Shape of the scores."""
-        return self.labels.shape
+        found = self._converted.get(dtype)
+        if found is None:
+            wanted = self.stored.to(dtype)
+            found = wanted.labels, wanted.weights
+            if self.shape.numel() <= PIECE_ELEMENTS:
+                self._converted[dtype] = found
+        return found
 
     def rearranged(
         self, order: Callable[[Tensor], Tensor], dtype: torch.dtype | None = None
@@ -62,8 +61,8 @@ class SummedLoss:
         ``order`` is applied to labels and to weights, in a precision; scores then have the shape
         of its result.
         """
-        labels, weights = map(order, self.converted(dtype or self.labels.dtype))
-        return SummedLoss(self.loss, labels, weights, self.ranks)
+        pair = map(order, self.converted(dtype or self.dtype))
+        return SummedLoss(self.loss, DenseLabels(*pair), self.ranks)
 
     def _blocks(self, *arrays: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Blocks of rows of arrays shaped like the scores, each with its labels and weights."""
@@ -71,19 +70,19 @@ class SummedLoss:
         if arrays[0].numel() <= PIECE_ELEMENTS:
             yield *arrays, *self.converted(dtype)
             return
-        own = self._converted.get(dtype, (self.labels, self.weights))
-        for blocks in zip(*map(row_blocks, (*arrays, *own)), strict=True):
-            *given, labels, weights = blocks
-            yield *given, labels.to(dtype), weights.to(dtype)
+        for *given, own in zip(*map(row_blocks, arrays), self.stored.blocks(), strict=True):
+            part = own.to(dtype)
+            yield *given, part.labels, part.weights
 
     def _summed(self, function: Callable[..., Tensor], *arrays: Tensor) -> Tensor:
         """Sum of a function of arrays shaped like the scores, labels and weights; 0-d."""
         return _total([function(*block) for block in self._blocks(*arrays)])
 
-    def _mapped(self, function: Callable[..., Tensor], scores: Tensor) -> Tensor:
-        """Function of scores, labels and weights, shaped like the scores."""
-        out, first = scores, 0
-        for block in self._blocks(scores):
+    def _mapped(self, function: Callable[..., Tensor], *arrays: Tensor) -> Tensor:
+        """Function of arrays shaped like the scores, labels and weights, shaped like them too."""
+        scores, first = arrays[0], 0
+        out = scores
+        for block in self._blocks(*arrays):
             part = function(*block)
             if len(part) == len(scores):
                 return part
@@ -116,18 +115,19 @@ class SummedLoss:
 
     def terms(self, scores: Tensor) -> Tensor:
         """Weighted losses ``c phi(z; y)`` of the labels, shaped like the scores."""
-        labels, weights = self.converted(scores.dtype)
-        return self.loss.pointwise(scores, labels) * weights
+        return self._mapped(lambda z, y, c: self.loss.pointwise(z, y) * c, scores)
 
     def curvature(self, scores: Tensor) -> Tensor:
         """Diagonal ``c phi''(z; y)`` of the Hessian in the scores, shaped like the scores."""
-        labels, weights = self.converted(scores.dtype)
-        return self.loss.curvature(scores, labels) * weights
+        return self._mapped(lambda z, y, c: self.loss.curvature(z, y) * c, scores)
 
     def curvature_product(self, scores: Tensor, direction: Tensor) -> Tensor:
         """Hessian in the scores times a direction, shaped like the scores."""
-        labels, weights = self.converted(direction.dtype)
-        return self.loss.curvature_product(scores, labels, weights, direction)
+
+        def product(d: Tensor, z: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+            return self.loss.curvature_product(z, labels, weights, d)
+
+        return self._mapped(product, direction, scores)
 
     def over_samples(self, *values: Tensor) -> tuple[Tensor, ...]:
         """Sums of arrays over the samples, which are their first axis, or task by task."""
@@ -152,8 +152,11 @@ class SummedLoss:
 
     def weighted_squares(self, scores: Tensor) -> float:
         """``sum_i c_i z_i^2``: a bound on the curvature along scores, per unit of the loss's."""
-        weights = self.converted(scores.dtype)[1]
-        return float(self.ranks.total((weights * scores.square()).sum(dtype=torch.float64)))
+
+        def squares(z: Tensor, labels: Tensor, weights: Tensor) -> Tensor:  # noqa: ARG001
+            return (weights * z.square()).sum(dtype=torch.float64)
+
+        return float(self.ranks.total(self._summed(squares, scores)))
 
     def inner(self, first: Tensor, second: Tensor) -> float:
         """Inner product of two arrays shaped like the scores."""
@@ -172,16 +175,24 @@ class SummedLoss:
 
     def bregman_terms(self, new: Tensor, old: Tensor) -> Tensor:
         """Terms of :meth:`bregman`, shaped like the scores."""
-        labels, weights = self.converted(new.dtype)
-        return self.loss.bregman_terms(new, old, labels) * weights
+
+        def terms(new: Tensor, old: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+            return self.loss.bregman_terms(new, old, labels) * weights
+
+        return self._mapped(terms, new, old)
 
     def bregman_error(self, scores: Tensor, value: float) -> float:
         """Rounding error to expect of :meth:`bregman` near scores with this value."""
         return float(self.ranks.total(self._own_error(scores, value)))
 
     def _own_error(self, scores: Tensor, value: float) -> Tensor:
-        own = self.loss.bregman_error(scores, self.weights, value / self.ranks.size)
-        return torch.tensor(own, dtype=torch.float64)
+        share = value / self.ranks.size / scores.numel()
+
+        def error(z: Tensor, labels: Tensor, weights: Tensor) -> Tensor:  # noqa: ARG001
+            found = self.loss.bregman_error(z, weights, share * z.numel())
+            return torch.tensor(found, dtype=torch.float64)
+
+        return self._summed(error, scores)
 
     def bregman_with_error(self, new: Tensor, old: Tensor, value: float) -> tuple[float, float]:
         """:meth:`bregman`, and :meth:`bregman_error` at the old scores, in one exchange."""
@@ -201,7 +212,7 @@ class SummedLoss:
     def dual_scale(self, dual: Tensor, largest: float, offset: float = 0.0) -> float:
         """Factor in ``[0, largest]`` by which to shrink a dual point (:meth:`Loss.dual_scale`)."""
         ranks = {} if self.ranks is ALONE else {"ranks": self.ranks}
-        return self.loss.dual_scale(dual, self.labels, self.weights, largest, offset, **ranks)
+        return self.loss.dual_scale(self._blocks(dual), largest, offset, **ranks)
 
 
 class DataTerm(SummedLoss):
@@ -218,21 +229,19 @@ class DataTerm(SummedLoss):
     """
 
     def __init__(self, loss: Loss, targets: Targets) -> None:
-        super().__init__(loss, targets.labels, targets.weights, targets.ranks)
+        super().__init__(loss, targets.stored, targets.ranks)
         self.targets, self.task_of, self.n_tasks = targets, targets.task_of, targets.n_tasks
 
     @classmethod
     def checked(cls, loss: Loss, targets: Targets, dtype: torch.dtype) -> DataTerm:
         """Data term in ``dtype``; raises ``ValueError`` if the loss does not accept the labels."""
-        loss.check_labels(targets.labels, targets.weights)
+        for part in targets.stored.blocks():
+            loss.check_labels(part.labels, part.weights)
         return cls(loss, targets.to(dtype))
 
     def at(self, dtype: torch.dtype) -> Targets:
         """Labels and weights in a precision."""
-        if dtype == self.labels.dtype:
-            return self.targets
-        labels, weights = self.converted(dtype)
-        return replace(self.targets, labels=labels, weights=weights)
+        return self.targets if dtype == self.dtype else self.targets.holding(*self.converted(dtype))
 
     @cached_property
     def own(self) -> DataTerm:
@@ -243,12 +252,12 @@ class DataTerm(SummedLoss):
 
     def observed(self) -> Tensor:
         """Mask of the labels of positive weight, in the shape of the scores."""
-        return self.weights > 0
+        return torch.cat([part.weights > 0 for part in self.stored.blocks()])
 
     @cached_property
     def n_scores(self) -> int:
         """Number of scores, observed or not."""
-        return int(self.ranks.total(torch.tensor(self.labels.numel())))
+        return int(self.ranks.total(torch.tensor(self.shape.numel())))
 
     @cached_property
     def n_observed(self) -> int:
@@ -257,7 +266,7 @@ class DataTerm(SummedLoss):
 
     def zero_scores(self, dtype: torch.dtype | None = None) -> Tensor:
         """Scores that are all zero; in the precision of the labels by default."""
-        return torch.zeros_like(self.labels, dtype=dtype)
+        return torch.zeros(self.shape, dtype=dtype or self.dtype, device=self.device)
 
     def constant_scores(self, per_task: Tensor) -> Tensor:
         """Scores that are constant in each task, from one number per task, shape (M,)."""
@@ -328,7 +337,7 @@ class DataTerm(SummedLoss):
 
     def weights_by_task(self) -> Tensor:
         """Total weight of the labels of each task, shape (M,), float64."""
-        return self.per_task(self.converted(torch.float64)[1])
+        return self.targets.weights_by_task()
 
     def null(self, *, intercept: bool) -> tuple[Tensor | None, float]:
         """Optimal intercepts (M,) for zero weights, and the loss there; float64.

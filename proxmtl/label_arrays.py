@@ -15,16 +15,26 @@ from torch import Tensor
 from proxmtl.arrays import Array, as_float_tensor
 
 __all__ = [
+    "ClassWeight",
+    "Reduction",
     "SparseLabels",
     "by_task",
+    "check_all_classes",
+    "check_both",
+    "check_class_weight",
     "check_observed",
+    "check_reduction",
     "class_factors",
     "is_sparse",
     "read_classes",
     "sample_weights",
+    "sign_factors",
     "stacked",
-    "task_weights",
+    "task_factors",
 ]
+
+ClassWeight = Literal["balanced"] | tuple[float, float] | None
+Reduction = Literal["sum", "mean", "task_mean"]
 
 
 @dataclass(frozen=True)
@@ -221,7 +231,34 @@ def _weights_of_pairs(sample_weight: Any, pairs: SparseLabels, like: Tensor) -> 
     )
 
 
-def task_weights(task_weight: Array, n_tasks: int) -> Tensor:
+def task_factors(
+    task_weight: Array | None, reduction: Reduction, counts: Tensor
+) -> tuple[Tensor] | None:
+    """Factor of each task's weights, (M,), from the weights of its labels; None if all are 1."""
+    if task_weight is None and reduction == "sum":
+        return None
+    ones = torch.ones_like(counts)
+    factor = ones if task_weight is None else _task_weights(task_weight, len(counts)).to(counts)
+    divisors = {"sum": ones, "mean": counts.sum(), "task_mean": counts}
+    return (factor / divisors[reduction],)
+
+
+def sign_factors(
+    class_weight: ClassWeight, positive: Tensor, counts: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Factors of the labels -1 and +1 of each task, (M,); None if all are 1.
+
+    ``positive`` and ``counts`` are the weights of the labels +1, and of all.
+    """
+    if class_weight is None:
+        return None
+    if class_weight == "balanced":
+        return counts / (2 * (counts - positive)), counts / (2 * positive)
+    negative, other = (torch.full_like(counts, float(weight)) for weight in class_weight)
+    return negative, other
+
+
+def _task_weights(task_weight: Array, n_tasks: int) -> Tensor:
     """Weights of the tasks, (M,)."""
     weights = as_float_tensor("task_weight", task_weight)
     finite = bool(torch.isfinite(weights).all())
@@ -270,6 +307,52 @@ def check_observed(counts: Tensor) -> None:
             f"labels: {len(empty)} task(s) have no observed label of positive weight: "
             f"{empty[:6]}; drop those tasks or add samples."
         )
+
+
+def check_both(positive: Tensor, counts: Tensor) -> None:
+    """Raise ``ValueError`` if a task has labels of one sign only; weights by task, (M,)."""
+    single = torch.nonzero((positive == 0) | (positive == counts)).flatten().tolist()
+    if single:
+        m = single[0]
+        seen = (
+            "no observed label"
+            if counts[m] == 0
+            else f"only {'+1' if positive[m] > 0 else '-1'} labels"
+        )
+        raise ValueError(
+            f"labels: {len(single)} task(s) lack a class: task {m} has {seen} of positive "
+            f"weight{f' (also tasks {single[1:6]})' if single[1:] else ''}; "
+            "drop those tasks or add samples."
+        )
+
+
+def check_all_classes(counts: Tensor) -> None:
+    """Raise ``ValueError`` if a class has no sample of positive weight; counts (C,)."""
+    if not bool((counts > 0).all()):
+        lacking = torch.nonzero(counts == 0).flatten().tolist()
+        raise ValueError(
+            f"classes: {len(lacking)} of {len(counts)} classes have no sample of positive weight "
+            f"({lacking[:6]}); renumber the classes that occur, or add samples."
+        )
+
+
+def check_reduction(reduction: Reduction) -> None:
+    """Raise ``ValueError`` unless ``reduction`` is a known one."""
+    if reduction not in ("sum", "mean", "task_mean"):
+        raise ValueError(f"reduction: got {reduction!r}; use 'sum', 'mean' or 'task_mean'.")
+
+
+def check_class_weight(class_weight: ClassWeight) -> None:
+    """Raise ``ValueError`` unless ``class_weight`` is a valid weighting of two classes."""
+    if class_weight is None or class_weight == "balanced":
+        return
+    if not (isinstance(class_weight, tuple) and len(class_weight) == 2):
+        raise ValueError(
+            f"class_weight: got {class_weight!r}; use 'balanced', None or a pair "
+            "(weight of -1, weight of +1)."
+        )
+    if not all(float(weight) > 0 for weight in class_weight):
+        raise ValueError(f"class_weight: got {class_weight}; both must be > 0.")
 
 
 def class_factors(

@@ -20,6 +20,8 @@ __all__ = [
 
 CODINGS = ((0, 1), (-1, 1))
 """Codings of binary labels as pairs (negative, positive)."""
+BLOCK = 1 << 20
+"""Entries of a matrix of labels that are looked at together."""
 
 
 class Observed(NamedTuple):
@@ -64,8 +66,10 @@ def _as_array(Y: Any) -> NDArray[Any]:
     return labels
 
 
-def signs_of(Y: Any, values: NDArray[Any]) -> NDArray[np.float64]:
+def signs_of(Y: Any, values: NDArray[Any], dtype: Any = np.float64) -> NDArray[Any]:
     """Convert labels of two known values to -1 and +1, NaN for missing; in the shape of `Y`.
+
+    A matrix is converted a block of rows at a time.
 
     Parameters
     ----------
@@ -73,12 +77,20 @@ def signs_of(Y: Any, values: NDArray[Any]) -> NDArray[np.float64]:
         Labels in any form that :func:`observed_labels` reads.
     values
         The two label values, negative first.
+    dtype
+        Floating point; float16 holds signs and NaN too.
 
     Raises
     ------
     ValueError
         If `Y` contains another value.
     """
+    blocks = _blocks(Y)
+    if len(blocks) > 1:
+        out: NDArray[Any] = np.empty(Y.shape, dtype=dtype)
+        for rows in blocks:
+            out[rows] = signs_of(Y[rows], values, dtype)
+        return out
     seen, where = observed_labels(Y)
     if (seen.dtype.kind in "SU") != (values.dtype.kind in "SU"):
         positive = negative = np.zeros(len(seen), dtype=np.bool_)
@@ -90,9 +102,18 @@ def signs_of(Y: Any, values: NDArray[Any]) -> NDArray[np.float64]:
             f"Y has the value {other[0]!r}, and the labels are {values[0]!r} and {values[1]!r}; "
             "give labels in the coding that the model was fitted on, NaN for a missing one."
         )
-    signs: NDArray[np.float64] = np.full(where.shape, np.nan)
+    signs: NDArray[Any] = np.full(where.shape, np.nan, dtype=dtype)
     signs[where] = np.where(positive, 1.0, -1.0)
     return signs
+
+
+def _blocks(Y: Any) -> list[slice]:
+    """Blocks of rows of a matrix of numbers or booleans; a single one of anything else."""
+    plain = isinstance(Y, Tensor) or (isinstance(Y, np.ndarray) and Y.dtype.kind in "biuf")
+    if not plain or Y.ndim != 2:
+        return [slice(None)]
+    rows = max(1, BLOCK // max(1, Y.shape[1]))
+    return [slice(first, first + rows) for first in range(0, max(1, len(Y)), rows)]
 
 
 def label_values(labels: Any, most: int = 100) -> list[Any]:
@@ -100,8 +121,12 @@ def label_values(labels: Any, most: int = 100) -> list[Any]:
 
     ``labels`` as for :func:`inferred_signs`.
     """
-    seen = [observed_labels(part).labels for part in _parts(labels)]
-    return sorted({value for part in seen for value in np.unique(part).tolist()})[:most]
+    found: set[Any] = set()
+    for part in _parts(labels):
+        for rows in _blocks(part):
+            own = part if rows == slice(None) else part[rows]
+            found.update(np.unique(observed_labels(own).labels).tolist())
+    return sorted(found)[:most]
 
 
 def _several(labels: Any) -> bool:
@@ -112,7 +137,9 @@ def _parts(labels: Any) -> Any:
     return labels if _several(labels) else [labels]
 
 
-def inferred_signs(labels: Any, values: Iterable[Any] | None = None) -> Any:
+def inferred_signs(
+    labels: Any, values: Iterable[Any] | None = None, dtype: Any = np.float64
+) -> Any:
     """Convert labels coded 0/1, -1/+1 or by booleans to -1 and +1, NaN for missing.
 
     Parameters
@@ -123,11 +150,13 @@ def inferred_signs(labels: Any, values: Iterable[Any] | None = None) -> Any:
     values
         Values from which the coding is inferred, where the labels are a part of all; default:
         :func:`label_values` of them.
+    dtype
+        As for :func:`signs_of`.
 
     Returns
     -------
     ndarray or list of ndarray
-        In the shape of ``labels``, float64.
+        In the shape of ``labels``.
 
     Raises
     ------
@@ -141,7 +170,7 @@ def inferred_signs(labels: Any, values: Iterable[Any] | None = None) -> Any:
             f"labels: expected 0 and 1, -1 and +1, or booleans, with NaN for missing; saw "
             f"{values[:5]}. Recode them, or take a loss of real labels: Squared, Huber."
         )
-    signs = [signs_of(part, np.array(coding)) for part in _parts(labels)]
+    signs = [signs_of(part, np.array(coding), dtype) for part in _parts(labels)]
     return signs if _several(labels) else signs[0]
 
 
@@ -161,9 +190,9 @@ def check_coding(labels: Tensor, observed: Tensor, *, zero_is_missing: bool | No
     ValueError
         If a label has another value, or zeros appear to be the negatives of 0/1 labels.
     """
-    seen = labels[observed]
-    wrong = seen[(seen != 1) & (seen != -1)]
-    if wrong.numel():
+    wrong = observed & (labels != 1) & (labels != -1)
+    if bool(wrong.any()):
+        wrong = labels[wrong]
         values = sorted(set(wrong[:1000].tolist()))[:5]
         raise ValueError(
             f"labels: expected -1 and +1, with 0 or NaN for missing; saw {values}. Recode them, or "
@@ -176,7 +205,7 @@ def check_coding(labels: Tensor, observed: Tensor, *, zero_is_missing: bool | No
             "labels: saw 0, and the training set had none: this looks like 0/1 coding; pass "
             "2 * labels - 1 (NaN, for missing, stays NaN)."
         )
-    check_zeros(some=bool(seen.numel()), negative=bool((seen == -1).any()))
+    check_zeros(some=bool(observed.any()), negative=bool((labels == -1).any()))
 
 
 def check_zeros(*, some: bool, negative: bool) -> None:

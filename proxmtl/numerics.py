@@ -269,9 +269,10 @@ def row_blocks(x: Tensor) -> tuple[Tensor, ...]:
     What is computed from one block at a time needs no temporary of the size of the whole, and stays
     in the cache. On another device there is a single block.
     """
-    if x.device.type != "cpu":
+    size = x.numel()
+    if size <= PIECE_ELEMENTS or x.device.type != "cpu":
         return (x,)
-    return torch.split(x, max(1, PIECE_ELEMENTS * len(x) // max(1, x.numel())))
+    return torch.split(x, max(1, PIECE_ELEMENTS * len(x) // size))
 
 
 def norm(x: Tensor) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import torch
 
 from proxmtl.designs import (
@@ -115,7 +116,7 @@ def targets_of(Y: Any, design: Design, loss: Loss, **options: Any) -> Targets:
         known = {value for own in design.ranks.gathered(values) for value in own}
         if is_sparse(Y):
             check_stored(known)
-        found = inferred_signs(given, known)
+        found = inferred_signs(given, known, np.float16)  # of a large matrix a short copy
         Y = SparseLabels.of(Y).coded(found) if is_sparse(Y) else found
     options["like"] = torch.empty(0, dtype=design.dtype, device=design.device)
     options["ranks"] = design.ranks

@@ -2,45 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from proxmtl.arrays import Array
 from proxmtl.label_arrays import (
+    ClassWeight,
+    Reduction,
     SparseLabels,
     by_task,
+    check_all_classes,
+    check_both,
+    check_class_weight,
     check_observed,
+    check_reduction,
     class_factors,
     is_sparse,
     read_classes,
     sample_weights,
+    sign_factors,
     stacked,
-    task_weights,
+    task_factors,
 )
-from proxmtl.label_coding import check_coding, check_zeros
+from proxmtl.label_coding import check_zeros
 from proxmtl.ranks import ALONE, Ranks
 from proxmtl.shown import Shown
+from proxmtl.stored_labels import (
+    DenseLabels,
+    Labelled,
+    Seen,
+    StoredLabels,
+    looked_at,
+    read_signs,
+)
 
 __all__ = [
     "ClassWeight",
     "Coding",
+    "Reduction",
     "Targets",
-    "by_task",
     "check_class_weight",
     "check_reduction",
 ]
 
-ClassWeight = Literal["balanced"] | tuple[float, float] | None
 Coding = Literal["signs", "real"]
-Reduction = Literal["sum", "mean", "task_mean"]
 
 
-@dataclass(frozen=True)
-class Targets(Shown):
+class Targets(Labelled, Shown):
     """Labels and weights in the shape of a design's scores.
 
     For a shared design the shape is (N, M). For a task design the tasks are concatenated, shape
@@ -61,19 +72,32 @@ class Targets(Shown):
     tasks : Tensor of int64, shape (m,), or None
         Tasks of the labels of this process, where it has those of m of the M tasks only: the
         labels' columns, or what ``task_of`` counts. None: all.
+
+    Notes
+    -----
+    Large matrices of signs are kept in one byte a label (:class:`SignLabels`): ``labels`` and
+    ``weights`` then are new tensors whenever they are asked for; :meth:`blocks` gives small ones.
     """
 
     _SHOWN = ("labels", "weights", "n_tasks")
-    labels: Tensor
-    weights: Tensor
-    n_tasks: int
-    task_of: Tensor | None = None
-    ranks: Ranks = ALONE
-    tasks: Tensor | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("labels", "weights"):  # solves are not differentiated in them
-            object.__setattr__(self, name, getattr(self, name).detach())
+    def __init__(  # noqa: PLR0917 - all are in the class's docstring
+        self,
+        labels: Tensor,
+        weights: Tensor,
+        n_tasks: int,
+        task_of: Tensor | None = None,
+        ranks: Ranks = ALONE,
+        tasks: Tensor | None = None,
+    ) -> None:
+        self.stored: StoredLabels = DenseLabels(labels.detach(), weights.detach())
+        self.n_tasks, self.task_of, self.ranks, self.tasks = n_tasks, task_of, ranks, tasks
+
+    def _with(self, **changes: Any) -> Targets:
+        """Return targets that differ in some attributes."""
+        other = object.__new__(type(self))
+        other.__dict__ = {**self.__dict__, **changes}
+        return other
 
     @classmethod
     def from_labels(
@@ -136,48 +160,41 @@ class Targets(Shown):
         check_class_weight(class_weight)
         like = torch.empty(0, dtype=torch.float64) if like is None else like
         with ranks.together():
-            target, values = cls._read(labels, sample_weight, like, real=real)
-        if not real and ranks.largest(bool((values == 0).any())):
-            some, negative = (values != 0) & ~values.isnan(), values == -1
-            found = ranks.maximum(torch.stack([some.any(), negative.any()]).to(torch.int8))
+            target, seen = cls._read(labels, sample_weight, like, real=real)
+        if not real and ranks.largest(seen.zero):
+            found = ranks.maximum(torch.tensor([seen.some, seen.negative]).to(torch.int8))
             check_zeros(some=bool(found[0]), negative=bool(found[1]))
         target = target._among(ranks, tasks)  # noqa: SLF001 - of this class
-        weights, n_tasks = target.weights, target.n_tasks
-        counts = target.per_task(weights.to(torch.float64))
+        counts = target.weights_by_task()
+        factors = [task_factors(task_weight, reduction, counts)]
         if real:
             check_observed(counts)
         else:
-            target._check_classes(counts)  # noqa: SLF001 - of this class
-        factor = torch.ones(n_tasks, dtype=torch.float64, device=counts.device)
-        if task_weight is not None:
-            factor = factor * task_weights(task_weight, n_tasks).to(factor)
-        if reduction == "mean":
-            factor = factor / counts.sum()
-        elif reduction == "task_mean":
-            factor = factor / counts
-        weights = weights * target.broadcast(factor).to(weights)
-        of_classes = target._class_factors(class_weight, counts)  # noqa: SLF001 - of this class
-        weights = weights * of_classes.to(weights)
-        return replace(target, weights=weights)
+            positive = target._total(lambda part: part.weights * (part.labels > 0))  # noqa: SLF001
+            check_both(positive, counts)
+            factors.append(sign_factors(class_weight, positive, counts))
+        stored = target.stored
+        for pair in factors:
+            stored = stored if pair is None else stored.scaled(*map(target.broadcast, pair))
+        return target._with(stored=stored)  # noqa: SLF001 - of this class
 
     @classmethod
     def _read(
         cls, labels: Array, sample_weight: Array | None, like: Tensor, *, real: bool
-    ) -> tuple[Targets, Tensor]:
-        """Labels as they are given, weighted by their samples alone; also with what is missing."""
+    ) -> tuple[Targets, Seen]:
+        """Labels as they are given, weighted by their samples alone."""
         pairs = SparseLabels.of(labels) if is_sparse(labels) else None
+        found = None if real or pairs is not None else read_signs(labels, sample_weight, like)
+        if found is not None:
+            signs, seen = found
+            bare = cls(signs.classes, signs.classes, signs.shape[1])
+            return bare._with(stored=signs), seen
         values, task_of, n_tasks = stacked("labels", pairs or labels, like)
-        if not bool((torch.isnan(values) | torch.isfinite(values)).all()):
-            use = "finite numbers and NaN" if real else "-1, +1, and NaN or 0"
-            raise ValueError(f"labels: hold an infinite value; use {use} for missing.")
-        observed = ~torch.isnan(values)
-        if not real:
-            observed &= values != 0
-            check_coding(values, observed, zero_is_missing=True)
+        observed, seen = looked_at(values, real=real)
         weights = observed.to(values)
         if sample_weight is not None:
             weights = weights * sample_weights(sample_weight, values, task_of, like, pairs)
-        return cls(torch.where(observed, values, 1.0), weights, n_tasks, task_of), values
+        return cls(torch.where(observed, values, 1.0), weights, n_tasks, task_of), seen
 
     @classmethod
     def from_classes(
@@ -222,12 +239,7 @@ class Targets(Shown):
             own, weights = read_classes(classes, n_classes, sample_weight, like)
         ranks.check_equal("classes: number of classes", n_classes)
         counts = ranks.total(weights.to(torch.float64) @ own.to(torch.float64))
-        if not bool((counts > 0).all()):
-            lacking = torch.nonzero(counts == 0).flatten().tolist()
-            raise ValueError(
-                f"classes: {len(lacking)} of {n_classes} classes have no sample of positive weight "
-                f"({lacking[:6]}); renumber the classes that occur, or add samples."
-            )
+        check_all_classes(counts)
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction: got {reduction!r}; use 'sum' or 'mean'.")
         if reduction == "mean":
@@ -240,16 +252,16 @@ class Targets(Shown):
         """Labels of this process alone as its part of those of all."""
         if tasks is None:
             ranks.check_equal("labels: number of tasks", self.n_tasks)
-            return replace(self, ranks=ranks)
+            return self._with(ranks=ranks)
         parts = ranks.partition("tasks", tasks)
-        own = torch.tensor(parts[ranks.rank], device=self.labels.device)
+        own = torch.tensor(parts[ranks.rank], device=self.device)
         with ranks.together():
             if len(own) != self.n_tasks:
                 raise ValueError(
                     f"labels: of {self.n_tasks} tasks, and this process has {len(own)} tasks; give "
                     "the labels of its own."
                 )
-        return replace(self, ranks=ranks, tasks=own, n_tasks=sum(map(len, parts)))
+        return self._with(ranks=ranks, tasks=own, n_tasks=sum(map(len, parts)))
 
     # ------------------------------------------------------------------ sums and views
 
@@ -257,14 +269,15 @@ class Targets(Shown):
     def own(self) -> Targets:
         """Labels of this process alone, as those of all its tasks."""
         n_tasks = self.n_tasks if self.tasks is None else len(self.tasks)
-        return replace(self, ranks=ALONE, tasks=None, n_tasks=n_tasks)
+        return self._with(ranks=ALONE, tasks=None, n_tasks=n_tasks)
 
     @property
     def n_entries(self) -> int:
         """Length of the first axis of the labels, over all ranks."""
+        own = self.shape[0]
         if self.tasks is not None and self.task_of is None:  # of other tasks, but the same samples
-            return len(self.labels)
-        return int(self.ranks.total(torch.tensor(float(len(self.labels)), dtype=torch.float64)))
+            return own
+        return int(self.ranks.total(torch.tensor(float(own), dtype=torch.float64)))
 
     def per_task(self, values: Tensor) -> Tensor:
         """Sum values of the labels' shape over each task's samples, shape (M,)."""
@@ -291,8 +304,15 @@ class Targets(Shown):
 
     def among_tasks(self, tasks: Tensor, ranks: Ranks) -> Targets:
         """Return the part (N, m) that one of several ranks has of labels (N, M)."""
-        labels, weights = self.labels[:, tasks], self.weights[:, tasks]
-        return replace(self, labels=labels, weights=weights, ranks=ranks, tasks=tasks)
+        return self._with(stored=self.stored.columns(tasks), ranks=ranks, tasks=tasks)
+
+    def among(self, ranks: Ranks) -> Targets:
+        """Return the same labels as those that one of several ranks has of all samples."""
+        return self._with(ranks=ranks)
+
+    def holding(self, labels: Tensor, weights: Tensor) -> Targets:
+        """Return targets with other labels and weights of the same tasks."""
+        return self._with(stored=DenseLabels(labels.detach(), weights.detach()))
 
     def broadcast(self, per_task: Tensor) -> Tensor:
         """Bring values of the tasks, shape (M,), to a shape that broadcasts with the labels."""
@@ -301,82 +321,50 @@ class Targets(Shown):
 
     def to(self, dtype: torch.dtype) -> Targets:
         """Return the same targets in another precision."""
-        if self.labels.dtype == dtype:
-            return self
-        return replace(self, labels=self.labels.to(dtype), weights=self.weights.to(dtype))
+        return self if self.dtype == dtype else self._with(stored=self.stored.to(dtype))
+
+    def blocks(self) -> Iterator[Targets]:
+        """Targets of blocks of consecutive entries, in order; sums are those of this process."""
+        first = 0
+        for part in self.stored.blocks():
+            task_of, here = self.task_of, slice(first, first := first + part.shape[0])
+            if task_of is not None and part is not self.stored:
+                task_of = task_of[here]
+            yield self._with(stored=part, task_of=task_of, ranks=ALONE)
+
+    def _total(self, function: Callable[[Targets], Tensor]) -> Tensor:
+        """Sum by task of a function of the labels, (M,), float64."""
+        parts = [part.per_task(function(part).to(torch.float64)) for part in self.blocks()]
+        return self.ranks.total(parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
+
+    def weights_by_task(self) -> Tensor:
+        """Total weight of the labels of each task, shape (M,), float64."""
+        return self._total(lambda part: part.weights)
+
+    def heaviest(self) -> Tensor:
+        """Largest weight of a label of each of this process's tasks, float64; of a matrix."""
+        largest = [part.weights.amax(0) for part in self.blocks()]
+        return torch.stack(largest).amax(0).to(torch.float64)
 
     def figures(self) -> dict[str, float]:
         """Checksums of labels and weights, which also depend on the order of the samples.
 
         Each sums numbers of one sign: without cancellation, relative differences are meaningful.
         """
-        place = torch.arange(1, self.labels.numel() + 1, device=self.labels.device)
-        place = place.to(torch.float64).sqrt()
-        flat = (self.labels * self.weights).to(torch.float64).reshape(-1)
-        return {
-            "positive_sum": float(flat.clamp_min(0) @ place),
-            "negative_sum": float(-flat.clamp_max(0) @ place),
-            "weight_sum": float(self.weights.to(torch.float64).reshape(-1) @ place),
-        }
+        sums, first = torch.zeros(3, dtype=torch.float64), 1
+        for part in self.blocks():
+            labels, weights = (each.reshape(-1) for each in (part.labels, part.weights))
+            place = torch.arange(first, first + len(labels), device=self.device)
+            place, first = place.to(torch.float64).sqrt(), first + len(labels)
+            flat = (labels * weights).to(torch.float64)
+            both = flat.clamp_min(0) @ place, -flat.clamp_max(0) @ place
+            sums += torch.stack([*both, weights.to(torch.float64) @ place]).cpu()
+        return dict(zip(("positive_sum", "negative_sum", "weight_sum"), sums.tolist(), strict=True))
 
     def take(self, entries: Tensor | slice) -> Targets:
         """Return the targets of some entries: ascending indices along the labels' first axis.
 
         Their sums are those of this process alone.
         """
-        return replace(
-            self,
-            labels=self.labels[entries],
-            weights=self.weights[entries],
-            task_of=None if self.task_of is None else self.task_of[entries],
-            ranks=ALONE,
-        )
-
-    def _check_classes(self, counts: Tensor) -> None:
-        positive = self._positive()
-        single = torch.nonzero((positive == 0) | (positive == counts)).flatten().tolist()
-        if single:
-            m = single[0]
-            seen = (
-                "no observed label"
-                if counts[m] == 0
-                else f"only {'+1' if positive[m] > 0 else '-1'} labels"
-            )
-            raise ValueError(
-                f"labels: {len(single)} task(s) lack a class: task {m} has {seen} of positive "
-                f"weight{f' (also tasks {single[1:6]})' if single[1:] else ''}; "
-                "drop those tasks or add samples."
-            )
-
-    def _positive(self) -> Tensor:
-        """Weight of each task's positive samples, shape (M,)."""
-        return self.per_task((self.weights * (self.labels > 0)).to(torch.float64))
-
-    def _class_factors(self, class_weight: ClassWeight, counts: Tensor) -> Tensor:
-        if class_weight is None:
-            return torch.ones((), dtype=torch.float64)
-        positive = self._positive()
-        if class_weight == "balanced":
-            low, high = counts / (2 * (counts - positive)), counts / (2 * positive)
-        else:
-            low, high = (torch.full_like(counts, float(w)) for w in class_weight)
-        return torch.where(self.labels > 0, self.broadcast(high), self.broadcast(low))
-
-
-def check_reduction(reduction: Reduction) -> None:
-    """Raise ``ValueError`` unless ``reduction`` is a known one."""
-    if reduction not in ("sum", "mean", "task_mean"):
-        raise ValueError(f"reduction: got {reduction!r}; use 'sum', 'mean' or 'task_mean'.")
-
-
-def check_class_weight(class_weight: ClassWeight) -> None:
-    """Raise ``ValueError`` unless ``class_weight`` is a valid weighting of two classes."""
-    if class_weight is None or class_weight == "balanced":
-        return
-    if not (isinstance(class_weight, tuple) and len(class_weight) == 2):
-        raise ValueError(
-            f"class_weight: got {class_weight!r}; use 'balanced', None or a pair "
-            "(weight of -1, weight of +1)."
-        )
-    if not all(float(weight) > 0 for weight in class_weight):
-        raise ValueError(f"class_weight: got {class_weight}; both must be > 0.")
+        task_of = None if self.task_of is None else self.task_of[entries]
+        return self._with(stored=self.stored.take(entries), task_of=task_of, ranks=ALONE)

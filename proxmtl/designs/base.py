@@ -245,9 +245,9 @@ class Design(Shown, ABC):
 
     def check_device(self, targets: Targets) -> None:
         """Raise ``ValueError`` if labels and features are on different devices."""
-        if targets.labels.device != self.device:
+        if targets.device != self.device:
             raise ValueError(
-                f"labels: on {targets.labels.device}, the features are on {self.device}; move one."
+                f"labels: on {targets.device}, the features are on {self.device}; move one."
             )
 
     @abstractmethod
@@ -313,7 +313,11 @@ class Design(Shown, ABC):
         Returns it with the mean weight of each sample over the tasks, (N, 1), and the passes that a
         product and its adjoint with one column take.
         """
-        return self, targets.weights.mean(1, keepdim=True), self.share / targets.n_tasks
+        return (
+            self,
+            torch.cat([part.weights.mean(1, keepdim=True) for part in targets.blocks()]),
+            self.share / targets.n_tasks,
+        )
 
     def sweeps(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
         """Whether :meth:`sweep` reads the features once, which is faster than two products."""
@@ -382,7 +386,7 @@ class Design(Shown, ABC):
         curvature = self.curvature_by_task(targets)
         if self.intercept:
             # lambda_max([X u]'C[X u]) <= lambda_max(X'CX) + u^2 sum c, plus rounding errors
-            sums = targets.per_task(targets.weights.to(torch.float64))
+            sums = targets.weights_by_task()
             rounding = (targets.n_entries + 2) * torch.finfo(sums.dtype).eps
             curvature = curvature + self.unit**2 * (1 + rounding) * sums
         return float(curvature.max())

@@ -259,7 +259,7 @@ class ObservedDesign(Design):
         fits = targets.task_of is not None and targets.n_tasks == self.n_tasks
         if not fits or not torch.equal(targets.task_of, self.task_of):  # type: ignore[arg-type]
             raise ValueError(
-                f"labels: of shape {tuple(targets.labels.shape)} and {targets.n_tasks} tasks are "
+                f"labels: of shape {tuple(targets.shape)} and {targets.n_tasks} tasks are "
                 f"not those of the {len(self.rows)} pairs of {self.n_tasks} tasks that the design "
                 "has; make both from one sparse matrix, by Problem.of."
             )

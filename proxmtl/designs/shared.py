@@ -211,7 +211,7 @@ class SharedDesign(Design):
 
     def check_targets(self, targets: Targets) -> None:
         check_undivided(targets)
-        if targets.task_of is not None or targets.labels.shape[0] != self.X.shape[0]:
+        if targets.task_of is not None or targets.shape[0] != self.X.shape[0]:
             raise ValueError(
                 f"labels: {_describe(targets)} do not fit shared features of {self.X.shape[0]} "
                 "samples; give a matrix (samples, tasks) with one row a sample."
@@ -279,7 +279,7 @@ class SharedDesign(Design):
 
     def _curvatures(self, targets: Targets, *, centred: bool) -> Tensor:
         # X'C_mX <= max_i c_mi X'X: one eigenvalue serves all tasks and all patterns of labels
-        heaviest = targets.weights.to(torch.float64).amax(0)
+        heaviest = targets.heaviest()
         if centred not in self._curvature:
             # a product with one vector costs 1/M of one with a parameter of M columns
             most = self.curvature_left * targets.n_tasks
@@ -307,5 +307,5 @@ class SharedDesign(Design):
 
 def _describe(targets: Targets) -> str:
     if targets.task_of is None:
-        return f"labels of shape {tuple(targets.labels.shape)}"
+        return f"labels of shape {tuple(targets.shape)}"
     return f"{targets.n_tasks} label vectors"

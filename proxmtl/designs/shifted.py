@@ -133,7 +133,7 @@ class ShiftedDesign(Design):
         return SharedDesign(product, intercept=self.intercept).with_unit(self.unit)
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
-        heaviest = targets.weights.to(torch.float64).amax(0)
+        heaviest = targets.heaviest()
         if not self._largest:
             # a product with one vector costs 1/M of one with a parameter of M columns
             most = self.curvature_left * targets.n_tasks

@@ -219,9 +219,9 @@ class StreamedDesign(Design):
 
     def check_targets(self, targets: Targets) -> None:
         check_undivided(targets)
-        if targets.task_of is not None or targets.labels.shape[0] != self.n_samples:
+        if targets.task_of is not None or targets.shape[0] != self.n_samples:
             raise ValueError(
-                f"labels: of shape {tuple(targets.labels.shape)} do not fit features of "
+                f"labels: of shape {tuple(targets.shape)} do not fit features of "
                 f"{self.n_samples} samples; give a matrix (samples, tasks) with one row a sample."
             )
 
@@ -236,7 +236,7 @@ class StreamedDesign(Design):
         return Moments(*(each.to(self.device) for each in found))
 
     def curvature_by_task(self, targets: Targets) -> Tensor:
-        heaviest = targets.weights.amax(0).to(torch.float64)
+        heaviest = targets.heaviest()
         D = self.n_features
         if not self._curvature:
             if self.memory / 2 < 8 * D * D or self.curvature_left < D / (2 * targets.n_tasks):

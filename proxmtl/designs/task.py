@@ -177,7 +177,7 @@ class TaskDesign(Design):
         check_undivided(targets)
         if targets.task_of is None:
             raise ValueError(
-                f"labels: a matrix of shape {tuple(targets.labels.shape)} does not fit "
+                f"labels: a matrix of shape {tuple(targets.shape)} does not fit "
                 f"{len(self.X)} feature matrices; give one label vector a task."
             )
         sizes = torch.bincount(targets.task_of, minlength=targets.n_tasks).tolist()

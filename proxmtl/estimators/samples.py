@@ -208,7 +208,7 @@ class Samples:
                 if weights is not None and weights.ndim == 2:
                     weights = weights[:, design.tasks.numpy()]
                 return Posed(design, targets, weights)
-            targets = replace(targets.take(own), ranks=design.ranks)
+            targets = targets.take(own).among(design.ranks)
             weights = None if weights is None else weights[own]
         return Posed(design, targets, weights)
 
@@ -229,7 +229,7 @@ class Samples:
         )
         if ranks is not ALONE:
             ranks.check_same("labels", torch.from_numpy(pairs.values))
-            targets = replace(targets.take(pairs.place(own)), ranks=ranks)
+            targets = targets.take(pairs.place(own)).among(ranks)
         return Posed(design, targets, None if weights is None else weights[own])
 
     def shared_design(self, *, intercept: bool, n_tasks: int | None = None) -> Design:

@@ -12,6 +12,7 @@ from proxmtl.io.array_files import check_expansion, read_npz
 from proxmtl.io.beside import ids_beside
 from proxmtl.io.errors import InputError
 from proxmtl.io.sparse_files import as_csr, sparse_members
+from proxmtl.machine import check_memory
 from proxmtl.sources import open_source
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["read_sparse_labels"]
+
+LABEL_BYTES = 24
+"""What a label takes in any command: as it was read, as a sign and with its score, in float64."""
 
 
 def read_sparse_labels(
@@ -43,7 +47,7 @@ def read_sparse_labels(
     ------
     InputError
         If there is no such file, or it is no sparse matrix, stores a zero or another number, or its
-        labels, dense, take far more memory than the file has bytes.
+        labels, dense, take far more memory than the file has bytes, or more than is free.
     """
     if column is not None:
         raise InputError(
@@ -82,6 +86,16 @@ def _values(path: Path, stream: BinaryIO) -> NDArray[np.float64]:
             "labels that are known, or 1 alone if all others are negative, and no zeros.",
         )
     check_expansion(path, size, 8 * n * n_tasks)
+    try:
+        check_memory(
+            LABEL_BYTES * n * n_tasks,
+            f"the {n:,} x {n_tasks:,} labels, of which {table.nnz:,} are stored, are a dense table "
+            "in commands, and with their codes and scores they",
+            "give fewer rows or tasks at a time, or fit them in Python, where the estimators "
+            "without cross-validation keep a sparse matrix: SingleTaskClassifier().fit(X, labels)",
+        )
+    except ValueError as error:
+        raise InputError(path, str(error)) from None
     values = np.full((n, n_tasks), np.nan if -1 in found else 0.0)
     rows = np.repeat(np.arange(n), np.diff(table.indptr))
     values[rows, table.indices] = (table.data > 0).astype(np.float64)

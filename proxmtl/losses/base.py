@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 import torch
@@ -16,6 +17,9 @@ __all__ = ["LOSSES", "Loss"]
 
 LOSSES: dict[str, type[Loss]] = {}
 """Every loss by class name, filled as subclasses are defined."""
+
+DualBlocks = Iterable[tuple[Tensor, ...]]
+"""Blocks of a dual point, each with its labels and weights."""
 
 
 class Loss(ABC):
@@ -134,9 +138,7 @@ class Loss(ABC):
 
     def dual_scale(
         self,
-        dual: Tensor,
-        labels: Tensor,
-        weights: Tensor,
+        blocks: DualBlocks,
         largest: float,
         offset: float = 0.0,
         *,
@@ -144,12 +146,13 @@ class Loss(ABC):
     ) -> float:
         """Return the factor ``s`` in ``[0, largest]`` by which to shrink a dual point.
 
+        ``blocks`` are blocks of rows of it, each with its labels and weights.
         The dual objective is ``s offset - sum (c phi)*(s u)``; ``offset`` is not zero where part of
         the scores is fixed. The default is ``min(1, largest)``; it stays in the conjugate's domain,
         which holds 0 and is convex. Losses with a quadratic conjugate do better in closed form,
         with sums over the samples of all ``ranks``.
         """
-        del dual, labels, weights, offset, ranks
+        del blocks, offset, ranks
         return min(1.0, largest)
 
     def balance(self, residuals: Tensor, targets: Targets) -> Tensor | None:
@@ -200,9 +203,9 @@ class Loss(ABC):
 
         Here: -1 or +1.
         """
-        wrong = labels[(weights > 0) & (labels != 1) & (labels != -1)]
-        if wrong.numel():
-            seen = sorted(set(wrong[:1000].tolist()))[:5]
+        wrong = (weights > 0) & (labels != 1) & (labels != -1)
+        if bool(wrong.any()):
+            seen = sorted(set(labels[wrong][:1000].tolist()))[:5]
             raise ValueError(
                 f"labels: {type(self).__name__} takes -1 and +1, NaN or 0 for missing; "
                 f"saw {seen}. Recode the labels, or take a loss of real labels: Squared, Huber."

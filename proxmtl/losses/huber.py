@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxmtl.losses.base import Loss
+from proxmtl.losses.base import DualBlocks, Loss
 from proxmtl.losses.labels import check_real
 from proxmtl.losses.quadratic import best_bounded_scale, rounding_of_scores, within
 from proxmtl.ranks import ALONE, Ranks
@@ -76,18 +76,14 @@ class Huber(Loss):
 
     def dual_scale(
         self,
-        dual: Tensor,
-        labels: Tensor,
-        weights: Tensor,
+        blocks: DualBlocks,
         largest: float,
         offset: float = 0.0,
         *,
         ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` in its domain."""
-        return best_bounded_scale(
-            dual, labels, weights, largest, offset, ranks=ranks, bound=self.delta
-        )
+        return best_bounded_scale(blocks, largest, offset, ranks=ranks, bound=self.delta)
 
     def check_labels(self, labels: Tensor, weights: Tensor) -> None:
         """Raise ``ValueError`` unless each label of positive weight is finite."""

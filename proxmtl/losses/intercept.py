@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from proxmtl.losses.base import Loss
-from proxmtl.numerics import row_blocks
 from proxmtl.targets import Targets
 
 __all__ = ["best_intercept", "without_weights"]
@@ -29,7 +26,7 @@ def best_intercept(loss: Loss, targets: Targets) -> Tensor:
     if loss.coupled:
         return _newton(loss, targets)
     targets = condensed(targets)
-    low = targets.labels.new_full((targets.n_tasks,), -1.0)
+    low = torch.full((targets.n_tasks,), -1.0, dtype=targets.dtype, device=targets.device)
     high = -low
     for _ in range(DOUBLINGS):
         short_low, short_high = _slope(loss, targets, low) > 0, _slope(loss, targets, high) < 0
@@ -63,18 +60,16 @@ def condensed(targets: Targets, dtype: torch.dtype | None = None) -> Targets:
     Real labels, of which there may be as many as samples, stay as they are, but for the places of
     missing ones. The precision is that of the targets unless another is given.
     """
-    dtype = dtype or targets.labels.dtype
-    device = targets.labels.device
-    sums = torch.zeros(2, targets.n_tasks, dtype=torch.float64, device=device)
-    first, signs = 0, True
-    for labels in row_blocks(targets.labels):
-        part = targets.take(slice(first, first + len(labels)))
-        first += len(labels)
-        known = part.weights > 0
+    dtype = dtype or targets.dtype
+    sums = torch.zeros(2, targets.n_tasks, dtype=torch.float64, device=targets.device)
+    signs = True
+    for part in targets.blocks():
+        labels, weights = part.labels, part.weights
+        known = weights > 0
         signs = signs and bool((labels.abs() == 1)[known].all())
         if not signs:
             break
-        wide = part.weights.to(torch.float64)
+        wide = weights.to(torch.float64)
         sums += torch.stack([part.per_task(wide * (labels == sign)) for sign in (1.0, -1.0)])
     if targets.ranks.largest(not signs):
         return _gathered(targets, targets.weights > 0).to(dtype)
@@ -95,11 +90,11 @@ def _gathered(targets: Targets, known: Tensor) -> Targets:
     labels, weights = targets.labels.new_zeros(2, most, known.shape[1])
     labels[places, tasks] = targets.labels[rows, tasks]
     weights[places, tasks] = targets.weights[rows, tasks]
-    return replace(targets, labels=labels, weights=weights)
+    return targets.holding(labels, weights)
 
 
 def _scores(targets: Targets, intercept: Tensor) -> Tensor:
-    return targets.broadcast(intercept).expand_as(targets.labels)
+    return targets.broadcast(intercept).expand(targets.shape)
 
 
 def _slope(loss: Loss, targets: Targets, intercept: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from proxmtl.losses.base import DualBlocks
 from proxmtl.numerics import row_blocks
 from proxmtl.ranks import ALONE, Ranks
 
@@ -27,28 +28,21 @@ class Quadratic:
 
     def dual_scale(
         self,
-        dual: Tensor,
-        labels: Tensor,
-        weights: Tensor,
+        blocks: DualBlocks,
         largest: float,
         offset: float = 0.0,
         *,
         ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
-        squares, linear, _ = dual_sums(dual, labels, weights, ranks)
+        squares, linear, _ = dual_sums(blocks, ranks)
         return best_quadratic_scale(offset - linear, squares, largest)
 
 
-def dual_sums(
-    dual: Tensor, labels: Tensor, weights: Tensor, ranks: Ranks
-) -> tuple[float, float, float]:
-    """Sums of ``u^2 / c`` and of ``y u`` over the observed labels, and the largest ``|u / c|``.
-
-    Rows are taken by blocks, in the precision of the dual point.
-    """
+def dual_sums(blocks: DualBlocks, ranks: Ranks) -> tuple[float, float, float]:
+    """Sums of ``u^2 / c`` and of ``y u`` over the observed labels, and the largest ``|u / c|``."""
     sums, steepest = torch.zeros(2, dtype=torch.float64), 0.0
-    for u, y, c in zip(*(row_blocks(each) for each in (dual, labels, weights)), strict=True):
+    for u, y, c in blocks:
         observed = c > 0
         slopes = u / torch.where(observed, c, 1.0).to(u)
         sums[0] += (u * slopes).sum().item()
@@ -59,9 +53,7 @@ def dual_sums(
 
 
 def best_bounded_scale(
-    dual: Tensor,
-    labels: Tensor,
-    weights: Tensor,
+    blocks: DualBlocks,
     largest: float,
     offset: float,
     *,
@@ -74,7 +66,7 @@ def best_bounded_scale(
     The conjugate is ``phi*(u; y) = curvature u^2 / 2 + y u`` where it is finite, and it is infinite
     for ``|u| > bound``.
     """
-    squares, linear, steepest = dual_sums(dual, labels, weights, ranks)
+    squares, linear, steepest = dual_sums(blocks, ranks)
     limit = bound / steepest if steepest > 0 else float("inf")
     return best_quadratic_scale(offset - linear, curvature * squares, largest, limit)
 

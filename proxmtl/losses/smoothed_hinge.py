@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxmtl.losses.base import Loss
+from proxmtl.losses.base import DualBlocks, Loss
 from proxmtl.losses.quadratic import best_bounded_scale, rounding_of_scores, within
 from proxmtl.ranks import ALONE, Ranks
 
@@ -85,15 +85,11 @@ class SmoothedHinge(Loss):
 
     def dual_scale(
         self,
-        dual: Tensor,
-        labels: Tensor,
-        weights: Tensor,
+        blocks: DualBlocks,
         largest: float,
         offset: float = 0.0,
         *,
         ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` in its domain."""
-        return best_bounded_scale(
-            dual, labels, weights, largest, offset, ranks=ranks, curvature=self.width
-        )
+        return best_bounded_scale(blocks, largest, offset, ranks=ranks, curvature=self.width)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxmtl.losses.base import Loss
+from proxmtl.losses.base import DualBlocks, Loss
 from proxmtl.losses.circulation import circulation
 from proxmtl.losses.quadratic import best_quadratic_scale
 from proxmtl.ranks import ALONE, Ranks
@@ -99,18 +99,19 @@ class WestonWatkins(Loss):
 
     def dual_scale(
         self,
-        dual: Tensor,
-        labels: Tensor,
-        weights: Tensor,
+        blocks: DualBlocks,
         largest: float,
         offset: float = 0.0,
         *,
         ranks: Ranks = ALONE,
     ) -> float:
         """Maximise the concave quadratic ``s offset - sum (c phi)*(s u)`` over ``[0, largest]``."""
-        others = torch.where((weights > 0) & (labels < 0), dual, 0.0)
-        squares = (others.square() / torch.where(weights > 0, weights, 1.0)).sum()
-        squares, linear = ranks.sum(squares, others.sum())
+        sums = []
+        for dual, labels, weights in blocks:
+            others = torch.where((weights > 0) & (labels < 0), dual, 0.0)
+            squares = (others.square() / torch.where(weights > 0, weights, 1.0)).sum()
+            sums.append(torch.stack([squares, others.sum()]))
+        squares, linear = ranks.total(torch.stack(sums).sum(0))
         return best_quadratic_scale(offset + linear.item(), squares.item(), largest)
 
     def balance(self, residuals: Tensor, targets: Targets) -> Tensor | None:

@@ -84,7 +84,8 @@ def _factoring(
     keys = group[left] * np.int64(n_groups) + group[right]
     edges, slot = np.unique(keys, return_inverse=True)
     rows, columns = edges // n_groups, edges % n_groups
-    starts = np.searchsorted(group, np.arange(n_groups))
+    bounds = np.searchsorted(group, np.arange(n_groups + 1))
+    starts = bounds[:-1]
     graph = sparse.csr_matrix((np.ones(len(edges)), (rows, columns)), (n_groups, n_groups))
     order = np.asarray(reverse_cuthill_mckee(graph + graph.T, symmetric_mode=True))
     place = np.empty(n_groups, dtype=np.int64)
@@ -113,12 +114,18 @@ def _factoring(
         return solve
 
     def iterated(d: Floats, xi: Floats, weight: Floats) -> Solve:
-        diagonal, shared = entries(d, xi, weight)
+        scaled = xi / weight
+        diagonal = d - np.add.reduceat(scaled * xi, starts)
         if not (diagonal > 0).all():
             raise np.linalg.LinAlgError
-        half = sparse.csr_matrix((shared, (rows, columns)), (n_groups, n_groups))
-        matrix: Any = half + half.T + sparse.diags(diagonal)
-        jacobi: Any = sparse.diags(1 / diagonal)
+        # by its factors: the matrix itself has an entry for every two groups that share an item
+        shape = n_groups, int(item.max()) + 1
+        left = sparse.csr_array((scaled, item, bounds), shape)
+        right = sparse.csr_array((xi, item, bounds), shape).T
+        matrix = sparse.linalg.LinearOperator(
+            (n_groups, n_groups), lambda x: d * x - left @ (right @ x), dtype=np.float64
+        )
+        jacobi: Any = sparse.diags_array(1 / diagonal)
         cg = sparse.linalg.cg
 
         def solve(rhs: Floats) -> Floats:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.numerics import unit_of
-from proxmtl.regularizers.base import norm_ratio
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
 from proxmtl.regularizers.group_norm import GroupNorm
 from proxmtl.regularizers.overlap_dual import OverlapDual
@@ -182,32 +181,40 @@ class OverlappingGroupL2(GroupNorm):
         return min(known, self._decomposition_norm(rows, anew.dual))
 
     def _decomposition_norm(self, rows: Tensor, dual: Tensor) -> float:
+        return float(self._decomposition_norms(rows, dual).amax()) if len(rows) else 0.0
+
+    def _decomposition_norms(self, rows: Tensor, dual: Tensor) -> Tensor:
+        """Upper bound on the dual norm of each slice, by its decomposition."""
         alpha = dual + self.dual.shares(rows - self.layout.scatter(dual, self.groups.n_items))
-        if not len(alpha):
-            return 0.0
-        largest = self.layout.member_norms(alpha).amax(0).tolist()
-        pairs = zip(largest, self.layout.groups.weights.tolist(), strict=True)
-        return max(norm_ratio(norm, self.strength * weight) for norm, weight in pairs)
+        norms = self.layout.member_norms(alpha)
+        ratios = torch.where(norms == 0, 0.0, norms / self._bound(rows, self.strength))
+        return ratios.amax(1) if ratios.shape[1] else rows.new_zeros(len(rows))
 
     def _dual_norm(self, rows: Tensor) -> float:
         """Dinkelbach's iteration from below, certified by the decomposition from above.
 
         With ``x`` the prox of ``u`` at radius ``rho``, ``<u, x> / Omega(x)``, which is
-        ``rho + ||x||^2 / Omega(x)``, is a larger lower bound, and the prox's dual an upper one.
+        ``rho + ||x||^2 / Omega(x)``, is a larger lower bound, and the prox's dual an upper one. The
+        norm is the largest of the slices' own: those that are known to be below another's are left.
         """
         weights = self._bound(rows, self.strength)
-        upper = self._decomposition_norm(rows, rows.new_zeros(len(rows), len(self.groups.indices)))
-        x, low = rows, 0.0
+        upper = self._decomposition_norms(rows, rows.new_zeros(len(rows), len(self.groups.indices)))
+        x, low, left = rows, 0.0, torch.arange(len(rows), device=rows.device)
         for _ in range(100):
-            norm = float((weights * self.layout.norms(x)).sum())
-            ratio = float((rows * x).sum()) / norm if norm > 0 else 0.0
+            norms = (weights[left] * self.layout.norms(x)).sum(1)
+            inner = (rows[left] * x).sum(1)
+            ratio = float(torch.where(norms > 0, inner / norms, 0.0).amax()) if len(left) else 0.0
             if ratio <= low * (1 + 1e-15):
                 break
             low = ratio
+            left = torch.nonzero(upper > low * (1 + 2e-7)).flatten()
+            if not len(left):
+                break
             # just above the bound the prox goes to 0 linearly; right at it, the sweeps crawl
-            solved = self.dual.solve(rows, low * (1 + 1e-7) * weights)
-            upper = min(upper, self._decomposition_norm(rows, solved.dual))
-            if upper - low <= 2e-7 * upper:
+            solved = self.dual.solve(rows[left], low * (1 + 1e-7) * weights[left])
+            anew = self._decomposition_norms(rows[left], solved.dual)
+            upper[left] = torch.minimum(upper[left], anew)
+            if float(upper.amax()) * (1 - 2e-7) <= low:
                 break
             x = solved.primal
-        return upper
+        return float(upper.amax()) if len(upper) else 0.0

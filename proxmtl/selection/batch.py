@@ -309,5 +309,5 @@ def _check(problems: list[Problem]) -> None:
             raise ValueError(
                 f"problems: number {b} has the loss {problem.loss!r}, not the first's."
             )
-        if problem.targets.labels.shape != first.targets.labels.shape:
+        if problem.targets.shape != first.targets.shape:
             raise ValueError(f"problems: number {b} has labels of another shape than the first.")

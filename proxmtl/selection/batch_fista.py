@@ -17,6 +17,7 @@ from proxmtl.selection.batch_penalty import BatchPenalty
 from proxmtl.solvers.fista import FISTA, FISTAState
 from proxmtl.solvers.proximal import first_step, lipschitz_step, probe_length, probed_curvature
 from proxmtl.solvers.steps import GradientRestart, StepRule
+from proxmtl.stored_labels import DenseLabels
 
 __all__ = ["BatchData", "BatchState", "Seen", "advance", "start"]
 
@@ -42,7 +43,7 @@ class BatchData:
         labels = torch.stack([p.targets.labels for p in problems], dim=1)
         weights = torch.stack([p.targets.weights for p in problems], dim=1)
         rows = labels.flatten(0, 1), weights.flatten(0, 1)
-        return cls(SummedLoss(first.loss, *rows), design, BatchPenalty(problems))
+        return cls(SummedLoss(first.loss, DenseLabels(*rows)), design, BatchPenalty(problems))
 
     def select(self, keep: Tensor) -> BatchData:
         """Return the data of some of the problems."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -42,7 +40,7 @@ def restrict_samples(problem: Problem, rows: Array) -> Problem:
             "restrict_samples: the problem has features by task, whose rows have no common "
             "numbers; build the problem of the part from its own arrays."
         )
-    kept = _mask(rows, targets.labels.shape[0]).to(targets.weights)
+    kept = _mask(rows, targets.shape[0]).to(targets.weights)
     weights = targets.weights * kept[:, None]
     for label, name in _kinds(targets):
         own = targets.labels == label if label is not None else torch.ones_like(kept)[:, None] > 0
@@ -58,7 +56,7 @@ def restrict_samples(problem: Problem, rows: Array) -> Problem:
     return Problem(
         problem.loss,
         problem.design,
-        replace(targets, weights=weights),
+        targets.holding(targets.labels, weights),
         problem.regularizers,
         counts=problem.counts,
     )

@@ -147,6 +147,6 @@ def _settings(
         "group_weights": groups.weights.tolist(),
         "strengths": list(strengths),
         "gradient": float(problem.design.adjoint(signed).to(torch.float64).norm()),
-        "labels": list(problem.targets.labels.shape),
+        "labels": list(problem.targets.shape),
         **problem.targets.figures(),
     }

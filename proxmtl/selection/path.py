@@ -212,6 +212,6 @@ def _settings(
         "shape": list(problem.zeros().shape),
         "dtype": str(problem.design.dtype),
         "gradient": problem.gradient_scale,
-        "labels": list(problem.targets.labels.shape),
+        "labels": list(problem.targets.shape),
         **problem.targets.figures(),
     }

@@ -155,7 +155,7 @@ def stability_selection(
     choose = _chooser(items)
     rule = stop or (RelativeGap if problem.has_gap else RelativeKKT)(1e-4) | MaxIterations(1000)
     halves = _halves(problem, n_pairs, np.random.default_rng(seed))
-    at_once = max(1, BATCH_SCORES // (len(grid) * problem.targets.labels.numel()))
+    at_once = max(1, BATCH_SCORES // (len(grid) * problem.targets.shape.numel()))
     counts: Tensor | None = None
     total, unfinished = 0.0, 0
     for first in range(0, len(halves), at_once):
@@ -199,7 +199,7 @@ def _chooser(items: Items) -> Selected:
 
 def _halves(problem: Problem, n_pairs: int, rng: np.random.Generator) -> list[Problem]:
     """Problems on complementary halves; a split that leaves a task without a class is redrawn."""
-    n = problem.targets.labels.shape[0]
+    n = problem.targets.shape[0]
     halves: list[Problem] = []
     refused: ValueError | None = None
     for _ in range(100 * n_pairs):

@@ -116,7 +116,7 @@ class ProblemTrainer(CandidateTrainer):
         self, cells: Sequence[Cell], candidates: Sequence[Any], splits: Sequence[Split]
     ) -> Iterator[tuple[Cell, Trained]]:
         parts = {cell.split: self._part(splits[cell.split]) for cell in cells}
-        size = max(1, BATCH_SCORES // self.problem.targets.labels.numel())
+        size = max(1, BATCH_SCORES // self.problem.targets.shape.numel())
         for first in range(0, len(cells), size):
             chunk = cells[first : first + size]
             problems = [

@@ -12,6 +12,7 @@ from proxmtl.designs import SharedDesign
 from proxmtl.designs.base import BLOCK_ELEMENTS
 from proxmtl.problem import Problem
 from proxmtl.solvers.newton_steps import lengths, solved
+from proxmtl.stored_labels import DenseLabels
 
 __all__ = ["InRows", "sizes"]
 
@@ -80,7 +81,7 @@ class InRows(NamedTuple):
 
     def data(self, problem: Problem) -> SummedLoss:
         """The problem's loss on the labelled rows."""
-        return SummedLoss(problem.loss, self.labels, self.weights)
+        return SummedLoss(problem.loss, DenseLabels(self.labels, self.weights))
 
     def objective(self, problem: Problem) -> float:
         """Loss plus ridge at the point; takes no product."""

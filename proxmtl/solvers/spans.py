@@ -216,7 +216,7 @@ class InFeatures(OfWeights):
         if data.task_of is not None:
             own, tasks = data.task_of[order], data.targets.tasks
             self.tasks = own if tasks is None else tasks[own]
-            self.whole = len(order) == len(data.labels)
+            self.whole = len(order) == data.shape[0]
 
     def laid_out(self, r: Tensor) -> tuple[Tensor, Tensor]:
         if not self.flat:

@@ -58,3 +58,14 @@ def test_a_small_file_of_a_very_large_table_raises(tmp_path):
     large = sparse.coo_array(([1, -1], ([0, 9_999], [0, 9_999])), shape=(10_000, 10_000))
     with pytest.raises(InputError, match="would become 800,000,000"):
         read_labels(saved(tmp_path, large))
+
+
+def test_a_table_beyond_the_free_memory_raises_before_it_is_made(tmp_path, monkeypatch):
+    path = saved(tmp_path, sparse.csr_array(KNOWN))
+    monkeypatch.setattr("proxmtl.machine.available_memory", lambda: 9 * 24 - 1)
+    with pytest.raises(
+        InputError, match=r"y\.npz: the 3 x 3 labels, of which 6 are stored.*sparse"
+    ):
+        read_labels(path)
+    monkeypatch.setattr("proxmtl.machine.available_memory", lambda: 9 * 24)
+    assert read_labels(path).values.shape == (3, 3)

@@ -219,7 +219,7 @@ def test_dual_scale_is_feasible_and_beats_the_grid(name, data, largest, offset):
     dual = loss.grad(z, y, c)
     if bool((dual == 0).all()):
         offset = 0.0
-    scale = loss.dual_scale(dual, y, c, largest, offset)
+    scale = loss.dual_scale([(dual, y, c)], largest, offset)
     assert 0 <= scale <= largest
     found = scale * offset - float(loss.conjugate(scale * dual, y, c))
     assert math.isfinite(found)

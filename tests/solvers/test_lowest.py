@@ -1,7 +1,5 @@
 """No solve is worse than its start or than zero weights, and none passes its budget."""
 
-import dataclasses
-
 import pytest
 import torch
 from solver_cases import SOLVER_FACTORIES, convex, ragged
@@ -172,9 +170,7 @@ def test_curvatures_are_part_of_a_budget(solver):
     problem = convex("l1")
     X = torch.randn(300, 200, generator=generator, dtype=torch.float64)
     labels = torch.sign(X[:, :1])
-    targets = dataclasses.replace(
-        problem.targets, labels=labels, weights=torch.ones_like(labels), n_tasks=1
-    )
+    targets = pm.Targets(labels, torch.ones_like(labels), 1)
     from proxmtl import SharedDesign
 
     wide = pm.Problem(problem.loss, SharedDesign(X), targets, [pm.L1(5.0)])

@@ -5,12 +5,13 @@ import torch
 import proxmtl as pm
 from proxmtl.data_term import SummedLoss
 from proxmtl.solvers.newton_steps import PenalizedLine
+from proxmtl.stored_labels import DenseLabels
 
 
 def line(scores, along, *, weights=0.0, move=0.0, penalty=0.0, ridge=0.0):
     """Line of tasks with samples of label 1 and the logistic loss, and one weight each."""
     scores, along = (torch.tensor(each, dtype=torch.float64) for each in (scores, along))
-    loss = SummedLoss(pm.Logistic(), torch.ones_like(scores), torch.ones_like(scores))
+    loss = SummedLoss(pm.Logistic(), DenseLabels(torch.ones_like(scores), torch.ones_like(scores)))
     each = torch.ones(len(scores), dtype=torch.float64)
     return PenalizedLine(
         loss,

@@ -1,0 +1,107 @@
+"""Labels of one byte each: those of floating point to the bit, and none of their memory."""
+
+import numpy as np
+import pytest
+import torch
+
+import proxmtl as pm
+from proxmtl import stored_labels
+from proxmtl.data_term import DataTerm
+from proxmtl.numerics import PIECE_ELEMENTS
+from proxmtl.stored_labels import DenseLabels, SignLabels
+
+N, M = PIECE_ELEMENTS // 8 + 37, 9
+RNG = np.random.default_rng(0)
+SIGNS = RNG.choice(np.array([-1, 1], dtype=np.int8), (N, M))
+SOME = np.where(RNG.random((N, M)) < 0.3, 0, SIGNS).astype(np.int8)
+OPTIONS = {
+    "plain": {},
+    "tasks": {"task_weight": RNG.uniform(0.5, 2, M), "reduction": "task_mean"},
+    "classes": {"class_weight": "balanced", "reduction": "mean"},
+    "samples": {"sample_weight": RNG.uniform(0, 2, N).astype(np.float32), "reduction": "sum"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _low_threshold(monkeypatch):
+    monkeypatch.setattr(stored_labels, "LARGE", PIECE_ELEMENTS)
+
+
+def both(labels, dtype, **options):
+    """Targets in one byte a label, and in floating point, which weights of labels ask for."""
+    sample = options.pop("sample_weight", np.ones(N, np.float32))
+    short = pm.Targets.from_labels(
+        labels, like=torch.empty(0, dtype=dtype), sample_weight=sample, **options
+    )
+    each = np.repeat(sample[:, None], M, axis=1)
+    long = pm.Targets.from_labels(
+        labels, like=torch.empty(0, dtype=dtype), sample_weight=each, **options
+    )
+    assert isinstance(short.stored, SignLabels)
+    assert isinstance(long.stored, DenseLabels)
+    return short, long
+
+
+@pytest.mark.parametrize("labels", [SIGNS, SOME], ids=["all", "some"])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
+def test_labels_and_weights_are_those_of_floating_point(labels, options):
+    short, long = both(labels, torch.float32, **options)
+    assert torch.equal(short.labels, long.labels)
+    if "sample_weight" in options or "class_weight" in options:
+        # sums of labels go by blocks in both, so that counts are the same
+        torch.testing.assert_close(short.weights, long.weights, rtol=4 * 2**-24, atol=0)
+    else:
+        assert torch.equal(short.weights, long.weights)
+    assert short.shape == long.shape == (N, M)
+    assert short.figures() == pytest.approx(long.figures(), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [pm.SquaredHinge(), pm.Logistic()], ids=["hinge", "logistic"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_data_term_is_the_same_to_the_bit(loss, dtype):
+    short, long = (DataTerm(loss, each) for each in both(SOME, torch.float32))
+    Z = torch.randn(N, M, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    V = 0.9 * Z + 0.01
+    for name in ("value", "gradient", "terms", "curvature", "weighted_squares"):
+        found, expected = (torch.as_tensor(getattr(each, name)(Z)) for each in (short, long))
+        assert torch.equal(found, expected), name
+    for name in ("bregman", "bregman_terms", "curvature_product"):
+        found, expected = (torch.as_tensor(getattr(each, name)(Z, V)) for each in (short, long))
+        assert torch.equal(found, expected), name
+    U = -0.5 * short.gradient(Z)
+    assert short.dual_scale(U, 2.0) == long.dual_scale(U, 2.0)
+    assert short.conjugate(-U) == long.conjugate(-U)
+    assert torch.equal(short.observed(), long.observed())
+    assert torch.equal(short.take(slice(5, 90)).terms(Z[5:90]), long.terms(Z)[5:90])
+    assert short.n_observed == int((SOME != 0).sum())
+
+
+def test_a_memory_map_of_bytes_gives_the_problem_of_its_numbers(tmp_path):
+    np.save(tmp_path / "labels.npy", SIGNS)
+    X = RNG.standard_normal((N, 3)).astype(np.float32)
+    mapped = np.load(tmp_path / "labels.npy", mmap_mode="r")
+    problems = [pm.Problem.of(X, Y, pm.L1(0.01)) for Y in (mapped, SIGNS > 0, SIGNS.astype(float))]
+    solutions = [pm.minimize(each, tol=1e-4).solution for each in problems]
+    assert all(torch.equal(each, solutions[0]) for each in solutions)
+    assert problems[0].targets.stored.signs.dtype == torch.int8
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(3.0, "expected -1 and \\+1"), (np.inf, "infinite"), ("zeros", "0 means missing")],
+)
+def test_a_wrong_label_far_down_raises(wrong, message):
+    labels = SIGNS.astype(np.float64)
+    if wrong == "zeros":
+        labels = np.where(labels < 0, 0, labels)
+    else:
+        labels[-1, -1] = wrong
+    with pytest.raises(ValueError, match=message):
+        pm.Targets.from_labels(labels)
+
+
+def test_a_task_of_one_sign_raises():
+    labels = SIGNS.copy()
+    labels[:, 4] = 1
+    with pytest.raises(ValueError, match="task 4 has only \\+1"):
+        pm.Targets.from_labels(labels)

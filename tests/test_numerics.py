@@ -235,7 +235,7 @@ OTHER_MEANS = {
     "proxmtl/selection/cross_validation.py: scores.std",
     "proxmtl/latent/strengths.py: given.mean",
     "proxmtl/solvers/newton_rows.py: wide.mean",
-    "proxmtl/designs/base.py: targets.weights.mean",
+    "proxmtl/designs/base.py: part.weights.mean",
     "backbones/quantized.py: first.mean",
 }
 

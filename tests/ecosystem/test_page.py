@@ -43,6 +43,7 @@ def test_the_page_is_read():
     assert _packages(SECTIONS["ONNX and torch.export"]) == {"onnxruntime", "onnx", "onnxscript"}
 
 
+@pytest.mark.timeout(900)  # some of these libraries take long to import
 @pytest.mark.parametrize("heading", [name for name, code in SECTIONS.items() if code])
 def test_a_section_runs(heading, tmp_path):
     """As a user's program: `import kernels` in the checkout would find the folder of ours."""

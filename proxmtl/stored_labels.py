@@ -133,6 +133,7 @@ class SignLabels:
     @property
     def weights(self) -> Tensor:
         """Weights of the labels."""
+        weights: Tensor
         negative, positive = self.classes
         if bool((self.classes == negative[0]).all()):
             weights = negative[0]  # read as one number, also where rows are short

@@ -166,7 +166,7 @@ class Targets(Labelled, Shown):
             check_zeros(some=bool(found[0]), negative=bool(found[1]))
         target = target._among(ranks, tasks)  # noqa: SLF001 - of this class
         counts = target.weights_by_task()
-        factors = [task_factors(task_weight, reduction, counts)]
+        factors: list[tuple[Tensor, ...] | None] = [task_factors(task_weight, reduction, counts)]
         if real:
             check_observed(counts)
         else:

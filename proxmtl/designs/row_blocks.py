@@ -145,7 +145,7 @@ def _copied(
     blocks: Iterator[tuple[slice, Tensor]], device: torch.device
 ) -> Iterator[tuple[slice, Tensor]]:
     """Copies of blocks on a GPU, each made while the one before is computed with."""
-    copying = torch.cuda.Stream(device)
+    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     begun: deque[torch.cuda.Event] = deque()
     for place, block in blocks:
         computing = torch.cuda.current_stream(device)

@@ -52,8 +52,9 @@ def interpreter(version: str) -> str | None:
 
 
 def lower_bounds(settings: dict) -> list[str]:
-    """Dependencies of the package, each at the lowest version that it allows."""
-    given = settings["project"]["dependencies"]
+    """Dependencies, and parquet's, each at the lowest version that the package allows."""
+    project = settings["project"]
+    given = project["dependencies"] + project["optional-dependencies"]["parquet"]
     return [re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in given]
 
 

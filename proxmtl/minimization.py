@@ -13,7 +13,7 @@ from proxmtl.arrays import as_float_tensor
 from proxmtl.problem import Problem
 from proxmtl.result import Result
 from proxmtl.solvers.base import Callback, Solver
-from proxmtl.solvers.checkpoints import Kept, Store, resumed
+from proxmtl.solvers.checkpoints import Kept, Store, begun_by, resumed
 from proxmtl.solvers.choice import choose
 from proxmtl.solvers.loop import run
 from proxmtl.state import State
@@ -47,7 +47,7 @@ def minimize(
         where numba can compile it, and on dense features of a single task, more than labels and too
         large for caches, :class:`ProxNewton`; for penalties that are not convex :class:`MFISTA`;
         for all other problems (other penalties, features of each task) :class:`FISTA`. A run that
-        is resumed goes on with the solver that began it.
+        is resumed goes on with the one of these that began it.
     x0 : Tensor, optional
         Starting point, in the shape of the parameter; default zero. Not modified.
     stop : Stop, optional
@@ -98,8 +98,9 @@ def minimize(
     every, reason = 10, ""
     if named is None:
         most = math.inf if stop is None else stop.most_passes
-        chosen = choose(problem, tolerance=tolerance, most=most, state=state)
-        named, reason, every = chosen.solver, chosen.reason, chosen.every
+        begun = begun_by(checkpoint, problem.data.ranks)
+        chosen = choose(problem, tolerance=tolerance, most=most, state=state, begun=begun)
+        named, reason, every = chosen.solver, chosen.reason, chosen.row.every
     if stop is None:
         accuracy = (RelativeGap if problem.has_gap else RelativeKKT)(tolerance, every=every)
         stop = accuracy | MaxIterations(2000 if max_iter is None else max_iter)

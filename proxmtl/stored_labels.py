@@ -253,9 +253,12 @@ def read_signs(labels: Any, sample_weight: Any, like: Tensor) -> tuple[SignLabel
         if not plain or labels.dtype.kind not in "biuf":
             return None
     n, n_tasks = labels.shape if labels.ndim == 2 else (0, 0)
-    of_labels = np.ndim(sample_weight) > 1 and np.shape(sample_weight)[1] > 1
-    if n * n_tasks <= LARGE or of_labels:
+    if n * n_tasks <= LARGE:
         return None
+    if sample_weight is not None:
+        sample_weight = as_float_tensor("sample_weight", sample_weight, like)
+        if sample_weight.ndim > 1 and sample_weight.shape[1] > 1:
+            return None
     signs = torch.empty(n, n_tasks, dtype=torch.int8, device=like.device)
     found, first = [], 0
     for here in torch.split(signs, max(1, PIECE_ELEMENTS // n_tasks)):

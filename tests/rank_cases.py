@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import torch
 from scipy.sparse import csr_array
@@ -13,6 +14,7 @@ from solver_cases import CHAIN, PAIRS
 from strategies import classification
 
 import proxmtl as pm
+from proxmtl import stored_labels
 from proxmtl.latent import LatentMTL
 from proxmtl.latent.strengths import shared_strengths
 
@@ -45,8 +47,12 @@ def problem(
     kind="shared",
     dtype=torch.float64,
     divided="samples",
+    large=stored_labels.LARGE,
 ):
-    """A problem of which each rank has some of the samples, or the labels of some of the tasks."""
+    """A problem of which each rank has some of the samples, or the labels of some of the tasks.
+
+    With more than ``large`` labels of its own, a rank keeps them in one byte each.
+    """
     X, Y = classification(N, D, M, seed=3, missing=0.2, shift=0.3, dtype=dtype)
     X = X * torch.logspace(0, 1, D, dtype=dtype) + 0.5
     tasks = None if divided == "samples" else tasks_of(ranks)
@@ -78,7 +84,8 @@ def problem(
         Y = Y[:, tasks]
     options = {"reduction": "mean" if isinstance(loss, pm.WestonWatkins) else "task_mean"}
     design = pm.ShardedDesign(design, ranks, tasks=tasks)
-    return pm.Problem.of(design, Y, penalties, loss=loss, sample_weight=weights, **options)
+    with mock.patch.object(stored_labels, "LARGE", large):
+        return pm.Problem.of(design, Y, penalties, loss=loss, sample_weight=weights, **options)
 
 
 def groups(strength=0.03):
@@ -94,6 +101,8 @@ CONVEX = {
     "FISTA, pairs": (pm.FISTA(), groups(), {"kind": "pairs"}),
     "FISTA, streamed pairs": (pm.FISTA(), groups(), {"kind": "streamed pairs"}),
     "LBFGS, pairs": (pm.LBFGS(), [pm.SquaredFrobenius(0.01)], {"kind": "pairs"}),
+    "FISTA, bytes": (pm.FISTA(), groups(), {"large": 200}),  # of the larger rank alone
+    "LBFGS, bytes": (pm.LBFGS(), [pm.SquaredFrobenius(0.01)], {"large": 200}),
     "FISTA, float32": (pm.FISTA(), ELASTIC, {"dtype": torch.float32}),
     "FISTA, no intercept": (pm.FISTA(), ELASTIC, {"intercept": False}),
     "FISTA, logistic": (pm.FISTA(), groups(), {"loss": pm.Logistic()}),
@@ -119,6 +128,7 @@ BY_TASKS = {
     "tasks, own features": (pm.FISTA(), groups(), {"kind": "task"}),
     "tasks, sparse": (pm.FISTA(), groups(), {"kind": "sparse"}),
     "tasks, streamed": (pm.FISTA(), groups(), {"kind": "streamed"}),
+    "tasks, bytes": (pm.FISTA(), groups(), {"large": 100}),
     "tasks, float32": (pm.FISTA(), ELASTIC, {"dtype": torch.float32}),
     "tasks, no intercept": (pm.FISTA(), [pm.Nuclear(0.05)], {"intercept": False}),
     "tasks, logistic": (pm.FISTA(), groups(), {"loss": pm.Logistic()}),

@@ -8,6 +8,7 @@ import proxmtl as pm
 from proxmtl import stored_labels
 from proxmtl.data_term import DataTerm
 from proxmtl.numerics import PIECE_ELEMENTS
+from proxmtl.ranks import ALONE
 from proxmtl.stored_labels import DenseLabels, SignLabels
 
 N, M = PIECE_ELEMENTS // 8 + 37, 9
@@ -72,8 +73,31 @@ def test_a_data_term_is_the_same_to_the_bit(loss, dtype):
     assert short.dual_scale(U, 2.0) == long.dual_scale(U, 2.0)
     assert short.conjugate(-U) == long.conjugate(-U)
     assert torch.equal(short.observed(), long.observed())
+    residuals = -short.gradient(Z)
+    for name in ("balanced", "balanced_by_companion"):
+        found, expected = (getattr(each, name)(residuals) for each in (short, long))
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    (found, value), (expected, other) = (each.null(intercept=True) for each in (short, long))
+    assert torch.equal(found, expected)
+    assert value == other
     assert torch.equal(short.take(slice(5, 90)).terms(Z[5:90]), long.terms(Z)[5:90])
     assert short.n_observed == int((SOME != 0).sum())
+
+
+def test_columns_are_those_of_some_tasks():
+    short, long = both(SOME, torch.float64, task_weight=np.arange(1.0, M + 1))
+    tasks = torch.tensor([5, 0, 7])
+    parts = [each.among_tasks(tasks, ALONE) for each in (short, long)]
+    assert isinstance(parts[0].stored, SignLabels)
+    assert torch.equal(parts[0].labels, parts[1].labels)
+    assert torch.equal(parts[0].weights, parts[1].weights)
+    assert torch.equal(parts[0].labels, long.labels[:, tasks])
+
+
+def test_weights_that_are_no_matrix_raise():
+    for sample in ([[1.0, 2.0], [1.0]], "weights"):
+        with pytest.raises(ValueError, match="sample_weight"):
+            pm.Targets.from_labels(SIGNS, sample_weight=sample)
 
 
 def test_a_memory_map_of_bytes_gives_the_problem_of_its_numbers(tmp_path):

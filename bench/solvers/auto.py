@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 import proxmtl as pm
 from bench import record
 from proxmtl.solvers import SOLVERS
-from proxmtl.solvers.choice import TABLE, choose
+from proxmtl.solvers.choice import TABLE, choose, made
 from proxmtl.solvers.costs import Machine, cost_of_iteration, cost_of_pass
 
 TOLERANCE = 1e-6
@@ -202,7 +202,7 @@ def solvers_for(problem: pm.Problem) -> dict[str, tuple[Any, int]]:
     for name, kind in SOLVERS.items():
         if name in LEFT_OUT or kind.__module__.startswith("proxmtl.latent"):
             continue
-        solver = kind(tolerance=TOLERANCE) if hasattr(kind, "tolerance") else kind()
+        solver = made(kind, TOLERANCE)
         try:
             solver.check(problem)
         except pm.UnsupportedError:
@@ -220,7 +220,7 @@ def compare(setting: Setting, rates: Machine, rounds: int) -> dict[str, Any]:
     asked = solvers_for(problem)
     order = [name, *(other for other in asked if other != name)]
     runs: dict[str, list[dict[str, Any]]] = {other: [] for other in order}
-    run(make, chosen.solver, chosen.every, AT_LEAST)
+    run(make, chosen.solver, chosen.row.every, AT_LEAST)
     best = AT_MOST / BEHIND
     for number in range(rounds):
         # what runs first pays for fresh memory: another solver begins each round
@@ -249,7 +249,7 @@ def compare(setting: Setting, rates: Machine, rounds: int) -> dict[str, Any]:
         "ratio": seconds[name] / min(seconds.values()) if name in seconds else None,
         "iterations": own["iterations"],
         "passes": own["passes"],
-        "predicted_iterations": chosen.iterations,
+        "predicted_iterations": chosen.row.iterations,
         "iteration": min(each["spent"] for each in runs[name]) / max(1, own["iterations"]),
     }
     if cost is not None:

@@ -37,7 +37,7 @@ from proxmtl.targets import Targets
 from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -226,10 +226,18 @@ def _once() -> Iterator[None]:
 
     What is at an edge is said with the choice; other warnings are given at the end.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    finally:  # also of a search that is interrupted
+        _say_once(caught)
+
+
+def _say_once(caught: Iterable[warnings.WarningMessage]) -> None:
     collapsed = unfinished = 0
+    others: dict[tuple[str, type[Warning]], warnings.WarningMessage] = {}
     for each in caught:
         if issubclass(each.category, EdgeWarning):
             continue
@@ -238,7 +246,9 @@ def _once() -> Iterator[None]:
         elif Status.COLLAPSED.value in str(each.message):
             collapsed += 1
         else:
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+            others[str(each.message), each.category] = each
+    for each in others.values():
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     if collapsed:
         say_note(
             f"{counted(collapsed, 'fit')} of the search collapsed to W = 0, because of too strong "

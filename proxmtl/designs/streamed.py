@@ -72,7 +72,8 @@ class StreamedDesign(Design):
         device: torch.device | str = "cpu",
         checked: bool = False,
     ) -> None:
-        self.device = torch.device(device)
+        # with its number: labels that are made on "cuda" say "cuda:0"
+        self.device = torch.empty(0, device=device).device
         self.blocks = RowBlocks(X, memory, self.device)
         self.n_samples, self.n_features = self.blocks.shape
         self.intercept, self.memory = intercept, memory

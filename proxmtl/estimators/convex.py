@@ -52,7 +52,7 @@ def minimised(
         problem,
         chosen.solver,
         x0=start,
-        stop=RelativeGap(tol, every=chosen.every) | MaxPasses(max_passes),
+        stop=RelativeGap(tol, every=chosen.row.every) | MaxPasses(max_passes),
         **watched,
     )
     return replace(result, solver_reason=chosen.reason)

@@ -106,15 +106,32 @@ class Checkpoint:
         """
         self._last = 0.0
         remove_leftovers(self.folder)
+        path = self._latest(ranks)
+        if path is None:
+            return None
+        with ranks.together():
+            fields = self._read(path, identity)
+        self._last = float(fields["seconds"])
+        return fields
+
+    def told(self, name: str, ranks: Ranks) -> str | None:
+        """Return the text of an object of the computation that is kept; None if there is none.
+
+        Raises as :meth:`load`.
+        """
+        path = self._latest(ranks)
+        if path is None:
+            return None
+        with ranks.together():
+            text, _ = self._content(path)["identity"].get(name, (None, None))
+        return None if text is None else str(text)
+
+    def _latest(self, ranks: Ranks) -> Path | None:
+        """File of this rank that was written last of those that all ranks have written."""
         with ranks.together():
             written = self._written(ranks)
         common = set(written).intersection(*ranks.gathered(set(written)))
-        if not common:
-            return None
-        with ranks.together():
-            fields = self._read(written[max(common)], identity)
-        self._last = float(fields["seconds"])
-        return fields
+        return written[max(common)] if common else None
 
     def _written(self, ranks: Ranks) -> dict[int, Path]:
         """Files of this rank by iteration."""
@@ -134,17 +151,20 @@ class Checkpoint:
         return found
 
     @staticmethod
-    def _read(path: Path, identity: Mapping[str, object]) -> dict[str, Any]:
+    def _content(path: Path) -> dict[str, dict[str, Any]]:
         check_seal(path, "delete the folder to start anew")
         try:
             content = torch.load(path, weights_only=True)
-            fields: dict[str, Any] = content["fields"]
-            known = content["identity"]
+            return {name: dict(content[name]) for name in ("fields", "identity")}
         except Exception as error:
             raise InputError(
                 path,
                 f"is no checkpoint of this version ({first_line(error)}); give another folder.",
             ) from error
+
+    def _read(self, path: Path, identity: Mapping[str, object]) -> dict[str, Any]:
+        content = self._content(path)
+        fields, known = content["fields"], content["identity"]
         for name, (text, mark) in _described(identity).items():
             before, other = known.get(name, (None, None))
             if other != mark:

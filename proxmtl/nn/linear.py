@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proxmtl.arrays import as_float_tensor
 from proxmtl.designs import Design
 from proxmtl.designs.checks import check_finite
 from proxmtl.numerics import column_moments
@@ -52,7 +53,7 @@ def unstandardized(
 
 
 def _by_feature(name: str, given: Any, W: Tensor) -> Tensor:
-    numbers = torch.as_tensor(given).to(W)
+    numbers = as_float_tensor(name, given).to(W)
     if numbers.shape != W.shape[:1] or not bool(numbers.isfinite().all()):
         raise ValueError(
             f"{name}: shape {tuple(numbers.shape)}; give a finite number for each of the "

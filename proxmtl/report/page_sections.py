@@ -84,7 +84,8 @@ def _examples(page: Page) -> None:
         first, other = models[comparison.reference], models[comparison.label]
         if comparison.same_samples and (first.run.pictures or other.run.pictures):
             blocks, sentence = flipped_examples(first, other, comparison)
-            section.text.append(f"{sentence} Those shown are drawn at random, alike for both.")
+            drawn = " Those shown are drawn at random, alike for both." if blocks else ""
+            section.text.append(sentence + drawn)
             section.examples += blocks
     shown = next((model for model in models.values() if _has_examples(model)), None)
     if shown is not None:
@@ -97,8 +98,9 @@ def _examples(page: Page) -> None:
         )
         if len(blocks) < len(shown.run.names):
             section.text.append(
-                f"Shown are the {len(blocks)} of {len(shown.run.names)} attributes with the most "
-                "positive labels held out."
+                f"Shown are {len(blocks)} of {len(shown.run.names)} attributes: of those with the "
+                "most positive labels held out, the ones whose images are there and have room on "
+                "the page."
             )
         section.examples += blocks
     if section.text and not section.examples:

@@ -11,7 +11,10 @@ from proxmtl.ranks import Ranks
 from proxmtl.solvers.base import Solver
 from proxmtl.state import State, cloned
 
-__all__ = ["Kept", "Snapshot", "Store", "resumed"]
+__all__ = ["Kept", "Snapshot", "Store", "begun_by", "resumed"]
+
+SOLVER = "solver"
+"""Name of the solver in what describes a run."""
 
 
 @dataclass
@@ -50,6 +53,9 @@ class Store(Protocol):
     def due(self, seconds: float, *, ended: bool) -> bool:
         """Whether it is time to save, ``seconds`` after the start of the run."""
 
+    def told(self, name: str, ranks: Ranks) -> str | None:
+        """Text of an object of the computation that is kept; None if there is none."""
+
     def load(self, identity: Mapping[str, object], ranks: Ranks) -> dict[str, Any] | None:
         """Fields that were saved last of what ``identity`` describes; None if there are none."""
 
@@ -87,7 +93,7 @@ class Kept:
             return None
         # numbers computed from data may differ in their last digits from one machine to another
         own = {"loss": data.loss, "penalties": [*penalties]} if store.of is None else store.of
-        return cls(store, {"solver": type(solver).__name__, **own}, data.ranks)
+        return cls(store, {SOLVER: type(solver).__name__, **own}, data.ranks)
 
     def last(self, solver: Solver[Any, Any, Any]) -> Snapshot | None:
         """Return the last snapshot; None if there is none."""
@@ -121,6 +127,11 @@ class Kept:
             "seconds": snapshot.seconds,
         }
         self.store.save(fields, self.identity, state.iteration, snapshot.seconds, self.ranks)
+
+
+def begun_by(store: Store | None, ranks: Ranks) -> str | None:
+    """Class of the solver whose run a store holds; None if it holds none."""
+    return None if store is None else store.told(SOLVER, ranks)
 
 
 def resumed(

@@ -14,7 +14,6 @@ from proxmtl.designs.fused import FUSED
 from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver
 from proxmtl.solvers.coordinate_newton import CoordinateNewton
-from proxmtl.solvers.costs import Cost, cost_of_iteration
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.mfista import MFISTA
 from proxmtl.solvers.newton_cholesky import NewtonCholesky
@@ -22,7 +21,7 @@ from proxmtl.solvers.prox_newton import ProxNewton
 from proxmtl.solvers.quasi_newton import LBFGS
 from proxmtl.state import State
 
-__all__ = ["TABLE", "Choice", "Row", "choose"]
+__all__ = ["TABLE", "Choice", "Row", "choose", "made"]
 
 
 class Row(NamedTuple):
@@ -55,12 +54,8 @@ class Choice(NamedTuple):
 
     solver: Solver[Problem, Any, Tensor]
     reason: str
-    every: int = 10
-    """Iterations between certificates."""
-    iterations: float | None = None
-    """Typical number to a relative gap of 1e-6 for problems of this class."""
-    cost: Cost | None = None
-    """Predicted cost of an iteration; None where it is not known beforehand."""
+    row: Row
+    """What is expected of it."""
 
 
 def choose(
@@ -69,6 +64,7 @@ def choose(
     tolerance: float = 0.0,
     most: float = math.inf,
     state: State | None = None,
+    begun: str | None = None,
 ) -> Choice:
     """Choose the solver that is expected to take the least time, by `TABLE`.
 
@@ -89,14 +85,14 @@ def choose(
         Limit of the passes of the solve.
     state : State, optional
         State of a run to be resumed; the solver is then the one that made it, with its defaults.
+    begun : str, optional
+        Class of the solver that has begun the run, where that is known without a state.
     """
     for row in TABLE.values():
-        if isinstance(state, row.solver.state_type):
-            return Choice(_made(row.solver, tolerance), "it made the state to resume", row.every)
+        if isinstance(state, row.solver.state_type) or row.solver.__name__ == begun:
+            return Choice(made(row.solver, tolerance), "it made the state to resume", row)
     row = TABLE[_class_of(problem, most)]
-    solver = _made(row.solver, tolerance)
-    cost = cost_of_iteration(problem, solver)
-    return Choice(solver, f"{_named(problem)}: {row.reason}", row.every, row.iterations, cost)
+    return Choice(made(row.solver, tolerance), f"{_named(problem)}: {row.reason}", row)
 
 
 def _class_of(problem: Problem, most: float) -> str:
@@ -112,7 +108,7 @@ def _class_of(problem: Problem, most: float) -> str:
     weights = problem.design.split(problem.zeros())[0]
     if _is_large(problem, weights):
         return "large"
-    return "tall" if int(problem.data.observed().sum()) >= weights.numel() else "wide"
+    return "tall" if problem.data.n_observed >= weights.numel() else "wide"
 
 
 def _is_large(problem: Problem, weights: Tensor) -> bool:
@@ -130,9 +126,9 @@ def _is_large(problem: Problem, weights: Tensor) -> bool:
     return wide and dense and not problem.smooth_terms and R.as_elastic_net(weights) is not None
 
 
-def _made(solver: type[Solver[Any, Any, Any]], tolerance: float) -> Solver[Any, Any, Any]:
-    """A solver with its defaults, told the accuracy if it asks for it."""
-    aims = solver in (LBFGS, CoordinateNewton)
+def made(solver: type[Solver[Any, Any, Any]], tolerance: float) -> Solver[Any, Any, Any]:
+    """Return a solver with its defaults, told the accuracy if it asks for it."""
+    aims = hasattr(solver, "tolerance")
     return solver(tolerance=tolerance) if aims else solver()  # type: ignore[call-arg]
 
 

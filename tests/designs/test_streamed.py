@@ -43,6 +43,15 @@ def shards(folder, dtype=np.float64, sizes=(200, 1, 299)):
     return folder
 
 
+def test_a_device_is_that_of_tensors_made_on_it():
+    """As "cuda" is not: tensors say "cuda:0"."""
+    for device in ("cpu", torch.device("cpu")):
+        design = StreamedDesign(X, device=device)
+        assert design.device == torch.empty(0, device=device).device
+    with pytest.raises(RuntimeError):
+        StreamedDesign(X, device="no such device")
+
+
 def problem(design, loss=None, penalty=None):
     like = torch.empty(0, dtype=design.dtype)
     targets = pm.Targets.from_labels(Y, reduction="mean", like=like)

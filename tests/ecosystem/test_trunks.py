@@ -53,7 +53,7 @@ def test_a_trunk_is_trained(network, rate, photos):
     options = ["--network", network, "--learning-rate", rate, "--out", "run"]
     done = CliRunner().invoke(app, [*TRAIN, *options])
     assert done.exit_code == 0, done.stderr
-    with (photos / "run" / "scalars.csv").open() as stream:
+    with (photos / "run" / "history.csv").open() as stream:
         epochs = list(csv.DictReader(stream))
     assert len(epochs) == 3
     assert not epochs[-1]["rejected"]

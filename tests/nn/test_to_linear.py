@@ -51,6 +51,7 @@ def test_numbers_that_are_none_of_the_features_raise():
     for mean in (MEAN[:3], 1.0, [np.nan] * D):
         with pytest.raises(ValueError, match=f"mean: .* each of the {D} features"):
             head.to_linear(mean)
+    assert head.to_linear(mean=np.zeros(D)[::-1]).bias is not None  # a view, read backwards
     with pytest.raises(ValueError, match=r"scale: got 0; a scale must be > 0"):
         head.to_linear(scale=np.arange(D))
 

@@ -158,9 +158,11 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         ValueError
             If ``mean`` or ``scale`` is not D finite numbers, or a scale is not positive.
         """
-        like, W, b = next(self.parameters()), self.coef_as(torch.float64), self.intercept
-        W, b = unstandardized(W, None if b is None else b.to(W), mean, scale)
-        layer = nn.Linear(*W.shape, bias=b is not None, device=like.device, dtype=like.dtype)
+        like, W = next(self.parameters()), self.coef_as(torch.float64)
+        own = None if self.intercept is None else self.intercept.to(W)
+        W, b = unstandardized(W, own, mean, scale)
+        sizes = self.n_features, self.n_tasks
+        layer = nn.Linear(*sizes, bias=b is not None, device=like.device, dtype=like.dtype)
         layer.weight.copy_(W.T)
         if b is not None:
             layer.bias.copy_(b)

@@ -98,6 +98,6 @@ def test_the_page_shows_them_and_what_is_gone(monkeypatch):
 
     monkeypatch.setattr(examples, "MOST_ATTRIBUTES", 2)
     few = report_page([first])
-    assert "the 2 of 4 attributes with the most positive labels" in few
+    assert "Shown are 2 of 4 attributes: of those with the most positive labels" in few
     monkeypatch.setattr(examples, "MOST_BYTES", 10)
     assert "<img " not in report_page([first])

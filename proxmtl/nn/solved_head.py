@@ -161,13 +161,8 @@ class SolvedHead(nn.Module, Generic[Outcome]):
         like, W = next(self.parameters()), self.coef_as(torch.float64)
         own = None if self.intercept is None else self.intercept.to(W)
         W, b = unstandardized(W, own, mean, scale)
-<<<<<<< HEAD
-        n, m = W.shape
-        layer = nn.Linear(n, m, bias=b is not None, device=like.device, dtype=like.dtype)
-=======
         sizes = self.n_features, self.n_tasks
         layer = nn.Linear(*sizes, bias=b is not None, device=like.device, dtype=like.dtype)
->>>>>>> users
         layer.weight.copy_(W.T)
         if b is not None:
             layer.bias.copy_(b)

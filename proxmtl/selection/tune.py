@@ -94,7 +94,10 @@ class Tuning:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One line per trial: ``strength_0``, ..., ``value``, ``passes``, ``accuracy``."""
+        """One line per trial: ``strength_0``, ..., ``value``, ``passes``, ``tol``, ``status``.
+
+        ``tol`` is the accuracy to which the problem was solved, and no score.
+        """
         import pandas as pd  # noqa: PLC0415 - heavy
 
         return pd.DataFrame(
@@ -103,7 +106,7 @@ class Tuning:
                     **dict(_named(trial.strengths)),
                     "value": trial.value,
                     "passes": trial.passes,
-                    "accuracy": trial.accuracy,
+                    "tol": trial.accuracy,
                     "status": trial.status,
                 }
                 for trial in self.trials

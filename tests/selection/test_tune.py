@@ -80,6 +80,7 @@ def test_the_table_holds_every_trial():
     assert seen == tuned.trials
     assert list(tuned.table["value"]) == [trial.value for trial in seen]
     assert list(tuned.table.columns[:2]) == ["strength_0", "strength_1"]
+    assert list(tuned.table["tol"]) == [trial.accuracy for trial in seen]
     assert len(seen) == 5
     assert "5 trials" in tuned.reason
     assert tuned.value == min(trial.value for trial in seen)

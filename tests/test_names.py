@@ -67,17 +67,16 @@ def _printed(table, *, width, encoding="utf-8"):
     return stream.buffer.getvalue().decode(encoding)
 
 
+METRICS = ("ap", "auc", "f1", "accuracy", "majority")
 TABLES = {
     "attributes": lambda names: attribute_table(
         pd.DataFrame(
-            dict.fromkeys(("ap", "f1", "accuracy", "majority", "prevalence", "n_observed"), 0.5),
+            dict.fromkeys(METRICS, 0.5) | {"prevalence": 0.5, "n_observed": 0.5},
             index=names,
         )
     ),
     "groups": lambda names: group_table(
-        pd.DataFrame(
-            dict.fromkeys(("ap", "f1", "accuracy", "majority", "n_attributes"), 0.5), index=names
-        )
+        pd.DataFrame(dict.fromkeys((*METRICS, "n_attributes"), 0.5), index=names)
     ),
     "classes": lambda names: class_table(
         pd.DataFrame(dict.fromkeys(("accuracy", "images", "tied"), 0.5), index=names)

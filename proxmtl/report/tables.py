@@ -45,7 +45,7 @@ def _percent(value: float) -> str:
 
 def attribute_table(metrics: pd.DataFrame) -> Table:
     """One line per attribute, from `proxmtl.experiments.attribute_metrics`."""
-    heads = ("AP %", "AUC %", "F1 %", "accuracy %", "majority %", "yes %", "labels")
+    heads = ("AP %", "AUC %", "F1 %", "acc. %", "maj. %", "yes %", "labels")
     keys = ("ap", "auc", "f1", "accuracy", "majority", "prevalence")
     table = _table("attribute", *heads)
     rows = zip(_cells(metrics.index), metrics.iterrows(), strict=True)
@@ -58,7 +58,7 @@ def attribute_table(metrics: pd.DataFrame) -> Table:
 def group_table(means: pd.DataFrame, *, title: str | None = None) -> Table:
     """One line per group and the total, from `proxmtl.experiments.group_means`."""
     keys = ("ap", "auc", "f1", "accuracy", "majority")
-    heads = ("mean AP %", "AUC %", "F1 %", "accuracy %", "majority %")
+    heads = ("mean AP %", "AUC %", "F1 %", "acc. %", "maj. %")
     table = _table("group", "attributes", *heads, title=title)
     last = len(means) - 1
     rows = zip(_cells(means.index), means.iterrows(), strict=True)

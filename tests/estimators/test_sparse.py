@@ -156,9 +156,9 @@ def test_constant_features_have_no_weight():
     ids=["csr", "csr matrix", "csc", "csc matrix", "coo", "coo matrix", "float32", "frame"],
 )
 def test_every_form_is_read(make):
-    expected = pm.pm.SingleTaskClassifier().fit(sparse.csr_array(X), Y)
+    expected = pm.SingleTaskClassifier().fit(sparse.csr_array(X), Y)
     given = make(X)
-    model = pm.pm.SingleTaskClassifier().fit(given, Y)
+    model = pm.SingleTaskClassifier().fit(given, Y)
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(
         model.decision_function(given), expected.decision_function(X), rtol=1e-3, atol=1e-4
@@ -173,8 +173,8 @@ def test_an_entry_that_is_stored_twice_counts_as_the_sum():
         (np.repeat(twice.data / 2, 2), np.repeat(twice.indices, 2), 2 * twice.indptr), shape=X.shape
     )
     kept = halves.data.copy()
-    expected = pm.pm.SingleTaskClassifier().fit(sparse.csr_array(X), Y)
-    model = pm.pm.SingleTaskClassifier().fit(halves, Y)
+    expected = pm.SingleTaskClassifier().fit(sparse.csr_array(X), Y)
+    model = pm.SingleTaskClassifier().fit(halves, Y)
     np.testing.assert_array_equal(halves.data, kept)  # the user's own matrix is as it was
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-9, atol=1e-12)
 
@@ -236,12 +236,12 @@ def test_bad_sparse_features():
     bad = sparse.csr_array(X)
     bad.data[3] = np.nan
     with pytest.raises(ValueError, match="NaN"):
-        pm.pm.SingleTaskClassifier().fit(bad, Y)
-    model = pm.pm.SingleTaskClassifier().fit(sparse.csr_array(X), Y)
+        pm.SingleTaskClassifier().fit(bad, Y)
+    model = pm.SingleTaskClassifier().fit(sparse.csr_array(X), Y)
     with pytest.raises(ValueError, match=r"X has 11 features, but .* expecting 12"):
         model.decision_function(sparse.csr_array(X[:, :-1]))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        pm.pm.SingleTaskClassifier().fit(sparse.csr_array(X[:-1]), Y)
+        pm.SingleTaskClassifier().fit(sparse.csr_array(X[:-1]), Y)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

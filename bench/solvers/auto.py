@@ -32,9 +32,9 @@ from threadpoolctl import threadpool_limits
 
 import proxmtl as pm
 from bench import record
+from bench.solvers.costs import Machine, cost_of_iteration, cost_of_pass
 from proxmtl.solvers import SOLVERS
 from proxmtl.solvers.choice import TABLE, choose, made
-from proxmtl.solvers.costs import Machine, cost_of_iteration, cost_of_pass
 
 TOLERANCE = 1e-6
 BEHIND, AT_LEAST, AT_MOST = 4.0, 0.3, 4.0

@@ -28,7 +28,7 @@ from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
 from proxmtl.io.names import METRICS_FILE, PREDICTIONS_FILE, SPLIT_FILE
 from proxmtl.report.tables import figures_table, group_table
-from proxmtl.report.verdict import without_weights
+from proxmtl.report.verdict import without_weights, zero_attributes
 from proxmtl.result import Status
 from proxmtl.row_sources import FeatureRows, rows_of
 
@@ -177,7 +177,7 @@ def _sharing(model: LinearModel) -> str | None:
 
 def _zero(model: LinearModel, names: Sequence[str], config: Mapping[str, Any]) -> str | None:
     """Which attributes have no weights; None where none is such, or the solver says so itself."""
-    dead = [name for name, row in zip(names, model.coef_, strict=True) if not row.any()]
+    dead = zero_attributes(names, model.coef_)
     if not dead or model.result_.status is Status.COLLAPSED:
         return None
     chosen = hasattr(model, "sharing_") or "search" in config

@@ -23,12 +23,11 @@ from proxmtl.io.names import (
 )
 from proxmtl.io.seal import read_manifest
 from proxmtl.report.runs import Latents, ReportedRun
+from proxmtl.report.verdict import zero_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from proxmtl.io.seal import Manifest
 
@@ -195,7 +194,7 @@ def _of_fit(folder: Path, maker: Any) -> dict[str, Any]:
         "lines": {key: str(value) for key, value in summary_lines(report, maker).items()},
         "report": report,
         "latents": latents,
-        "dead": _without_weights(run.names, np.asarray(model.coef_)),
+        "dead": zero_attributes(run.names, np.asarray(model.coef_)),
         "thresholds": None if thresholds is None else np.asarray(thresholds, float),
     }
 
@@ -218,14 +217,9 @@ def _of_training(folder: Path) -> dict[str, Any]:
         "lines": solve_lines(solve),
         "report": solve,
         "latents": latents,
-        "dead": _without_weights(trained.names, trained.coef.T.numpy()),
+        "dead": zero_attributes(trained.names, trained.coef.T.numpy()),
         "epochs": _epochs(folder, trained.description.get("epochs", math.inf)),
     }
-
-
-def _without_weights(names: Sequence[str], coefficients: NDArray[Any]) -> list[str]:
-    """Attributes all of whose coefficients, (M, D), are zero."""
-    return [name for name, row in zip(names, coefficients, strict=True) if not row.any()]
 
 
 def _epochs(folder: Path, last: float) -> pd.DataFrame | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
+    from numpy.typing import NDArray
 
     from proxmtl.report.comparison import Comparison
     from proxmtl.report.runs import Model, ReportedRun
@@ -24,6 +25,7 @@ __all__ = [
     "run_warnings",
     "verdict",
     "without_weights",
+    "zero_attributes",
 ]
 
 FEW = 10
@@ -218,6 +220,11 @@ def _structure(run: ReportedRun) -> list[str]:
             f"{sentence}; {100 * zeros:.0f} % of S {'is' if zeros else 'are'} exactly zero."
         )
     return found
+
+
+def zero_attributes(names: Sequence[str], coefficients: NDArray[Any]) -> list[str]:
+    """Attributes all of whose coefficients, (M, D), are zero."""
+    return [name for name, row in zip(names, coefficients, strict=True) if not row.any()]
 
 
 def without_weights(names: Sequence[str], total: int, *, chosen: bool) -> str:

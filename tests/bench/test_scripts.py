@@ -12,11 +12,11 @@ import proxmtl
 from bench import record
 from bench.models import rows
 from bench.solvers import auto, peers
+from bench.solvers.costs import Machine
 from bench.solvers.engine import contenders
 from bench.solvers.engine.cases import Case
 from bench.solvers.engine.contenders import reach, timed
 from proxmtl import LatentMTL
-from proxmtl.solvers.costs import Machine
 
 BENCH = Path(__file__).parents[2] / "bench"
 FOLDERS = ("models", "scale", "solvers")

@@ -8,11 +8,11 @@ from solver_cases import sparse
 from strategies import classification
 
 import proxmtl as pm
+from bench.solvers.costs import REFERENCE, Cost, cost_of_iteration, cost_of_pass
 from proxmtl.estimators.convex import minimised
 from proxmtl.experiments import fit_report
 from proxmtl.io import Checkpoint
 from proxmtl.solvers.choice import TABLE, choose
-from proxmtl.solvers.costs import REFERENCE, Cost, cost_of_iteration, cost_of_pass
 
 
 def ridge(n=600, d=40, m=12):

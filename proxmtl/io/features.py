@@ -187,6 +187,8 @@ def load_features(
         )
         note_source(shards.fingerprint())
         return Features(shards, shards.ids, shards.names)
+    if not suffix and not path.exists():
+        raise InputError(path, "no such file or folder; check the path to the features or images.")
     if suffix not in FEATURE_SUFFIXES:
         seen = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
         raise InputError(

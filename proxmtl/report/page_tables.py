@@ -160,7 +160,10 @@ def _model_columns(model: Model, table: pd.DataFrame, *, several: bool) -> list[
         if np.isfinite(table["f1"]).any():
             found.append(Column("F1 %", "of the decisions on the rows held out"))
     if np.isfinite(table["gain"]).any():
-        about = "points by sharing, in the cross-validation that chose it, ± standard error"
+        about = (
+            "points by sharing, in the cross-validation that chose, ± standard error; not taken "
+            "where an attribute does better alone"
+        )
         found.append(Column("gain", about, over=over))
     return found
 
@@ -182,7 +185,7 @@ def _model_cells(table: pd.DataFrame, name: str, *, several: bool) -> list[Cell]
         found.append(_share(row["f1"]))
     if gain:
         error = f"± {100 * row['gain_error']:.1f}" if np.isfinite(row["gain_error"]) else ""
-        found.append(_points(row["gain"], error if row["shared"] else "alone"))
+        found.append(_points(row["gain"], error if row["shared"] else "not taken"))
     return found
 
 

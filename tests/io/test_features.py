@@ -217,7 +217,12 @@ BAD = {
     "table": ("x.csv", lambda path: path.write_bytes(b""), None, ["'.csv'", "to_parquet", "index"]),
     "folder": ("x.npy", lambda path: path.mkdir(), None, ["a folder", "proxmtl extract"]),
     "no suffix": ("x", lambda path: path.write_bytes(b""), None, ["no suffix"]),
-    "no folder": ("x", lambda path: path.unlink(missing_ok=True), None, ["no such file or folder", "images"]),
+    "no folder": (
+        "x",
+        lambda path: path.unlink(missing_ok=True),
+        None,
+        ["no such file or folder", "images"],
+    ),
     "not npy": ("x.npy", lambda path: path.write_bytes(b"text"), None, ["not a readable npy"]),
     "pickled": (
         "x.npy",

@@ -90,7 +90,7 @@ def problem(ranks: Ranks, case: Case) -> Problem:
     of_labels = torch.Generator().manual_seed(99 + (ranks.rank if by_tasks else 0))
     W = torch.randn(case.width, case.tasks, generator=of_labels)
     noise = torch.randn(case.rows, case.tasks, generator=generator)
-    Y = torch.sign(X @ W + 3 * noise)
+    Y = torch.where(X @ W + 3 * noise > 0, 1, -1)  # of millions of float32 scores some are zero
     first = case.tasks * ranks.rank
     tasks = range(first, first + case.tasks) if by_tasks else None
     design = ShardedDesign(SharedDesign(X, intercept=True), ranks, tasks=tasks)

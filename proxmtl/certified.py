@@ -17,6 +17,7 @@ from proxmtl.data_term import DataTerm, OnData
 from proxmtl.designs import Design
 from proxmtl.numerics import norm
 from proxmtl.regularizers import Regularizer, Smoothed, UnsupportedError
+from proxmtl.regularizers.splitting import Subgradients
 from proxmtl.result import Certificate
 
 __all__ = ["Certified", "Gathered", "Measured", "measured"]
@@ -198,19 +199,31 @@ class Certified(OnData):
         norms = norm(grad), 0.0 if bias is None else norm(bias)
         return float(value), norms, norm(self.data.per_task(residuals.abs()))
 
-    def certificate(self, W: Tensor) -> Certificate:
+    def certificate(self, W: Tensor, by: Subgradients | None = None) -> Certificate:
         """Measure a point in float64: objective, duality gap (if there is one), KKT residual.
 
         A point of lower precision is converted to float64, and moved by some units in its last
         place where rounding has hidden an active bound or a rank (:meth:`Regularizer.snap`).
+
+        Parameters
+        ----------
+        W : Tensor
+            The point.
+        by : Subgradients, optional
+            Stands for :attr:`regularizer` where its subgradients are asked for: what a solver's
+            dual variables tell of them.
         """
         if self.design.unit != 1:
-            return self._in_plain_units().certificate(self.outside(W))
+            return self._in_plain_units().certificate(self.outside(W), by)
         point = self.settled(W)
         self.data.ranks.check_same("solution", point)
         self.counts.certificates += self.design.share
         certificate = self.certificate_from(
-            point, self.measured(point), self.gradient_scale, loss_at_zero=self.loss_at_zero
+            point,
+            self.measured(point),
+            self.gradient_scale,
+            loss_at_zero=self.loss_at_zero,
+            by=by,
         )
         return replace(certificate, solved_in=str(W.dtype).removeprefix("torch."))
 
@@ -237,12 +250,14 @@ class Certified(OnData):
         *,
         loss_at_zero: float | None = None,
         scales: dict[str, float] | None = None,
+        by: Subgradients | None = None,
     ) -> Certificate:
         """Certificate of a float64 point from the quantities measured there; takes no product.
 
         ``scale`` becomes :attr:`Certificate.scale`, ``scales`` (default: :attr:`residual_scales`)
-        :attr:`Certificate.scales`.
+        :attr:`Certificate.scales`, and ``by`` is as in :meth:`certificate`.
         """
+        R, known = self.regularizer, by or self.regularizer
         value = float(self.data.value(at.scores))
         smooth, smooth_grad = self.smooth_terms_value_and_grad(point)
         objective = value + float(self.regularizer_value(point) + smooth)
@@ -251,14 +266,13 @@ class Certified(OnData):
             at.grad if smooth_grad is None else at.grad + smooth_grad
         )
         tilted = weights_grad + 2 * self.ridge * penalised
-        R = self.regularizer
-        residual = tilted if R is None else R.kkt_residual(penalised, tilted)
+        residual = tilted if known is None else known.kkt_residual(penalised, tilted)
         blocks = {"W": norm(residual)}
         if bias_grad is not None:
             blocks["intercept"] = norm(bias_grad)
         gap = None
         if self.has_gap:
-            gap = _duality_gap(self, point, at, objective)
+            gap = _duality_gap(self, known, point, at, objective)
         return Certificate(
             objective=objective,
             gap=gap,
@@ -278,7 +292,7 @@ class Certified(OnData):
         """
         at = Measured(scores, residuals, grad, None)
         objective = float(self.data.value(scores) + self.regularizer_value(W))
-        return _duality_gap(self, W, at, objective)
+        return _duality_gap(self, self.regularizer, W, at, objective)
 
     @property
     def has_gap(self) -> bool:
@@ -319,13 +333,17 @@ class Certified(OnData):
         )
 
 
-def _duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) -> float:
+def _duality_gap(
+    problem: Certified, known: Subgradients | None, W: Tensor, at: Measured, objective: float
+) -> float:
     """Fenchel gap of a convex problem, with a dual point made of the residuals at ``W``.
 
     Parameters
     ----------
     problem : Problem
         With :attr:`Problem.has_gap`.
+    known : Subgradients or None
+        The problem's regularizer, or what stands for it.
     W : Tensor
         Point, float64.
     at : Measured
@@ -343,33 +361,21 @@ def _duality_gap(problem: Certified, W: Tensor, at: Measured, objective: float) 
     penalised, _ = problem.design.split(W)
     # an affine design has fixed scores c = scores - A w, which enter the dual as <theta, c>
     offset = problem.data.inner(residuals, at.scores) - float((grad * W).sum())
-    if problem.ridge > 0:
-        scale, conjugate = 1.0, _conjugate_with_ridge(problem, U)
-    elif problem.regularizer is not None and problem.regularizer.has_conjugate:
+    ridge, R = problem.ridge, problem.regularizer
+    if ridge > 0:
+        scale = 1.0
+        squares = float(U.square().sum()) / (4 * ridge)
+        conjugate = squares if known is None else known.ridged_conjugate(U, ridge)
+    elif R is not None and R.has_conjugate:
         # shrink a dual point outside the conjugate's domain to inside it, with a rounding margin
-        limit = problem.regularizer.conjugate_limit(U) * (1 - ROUNDING)
+        limit = R.conjugate_limit(U) * (1 - ROUNDING)
         scale = 1.0 if limit >= 1 else limit  # NaN stays
-        conjugate = problem.regularizer.conjugate(scale * U)
+        conjugate = R.conjugate(scale * U)
     else:
-        assert problem.regularizer is not None
-        norm = problem.regularizer.dual_norm(U, at=penalised)
+        assert known is not None
+        norm = known.dual_norm(U, at=penalised)
         largest = math.inf if norm == 0 else 1 / norm
         scale = problem.data.dual_scale(residuals, largest, offset)
         conjugate = 0.0
     dual_loss = problem.data.conjugate(residuals, scale)
     return max(objective + dual_loss - scale * offset + conjugate, 0.0)
-
-
-def _conjugate_with_ridge(problem: Certified, U: Tensor) -> float:
-    """``(R + ridge ||.||^2)*(U)``, whose maximiser is the prox ``prox_{R/2ridge}(U / 2ridge)``."""
-    step = 1 / (2 * problem.ridge)
-    point = U * step
-    if problem.regularizer is None:
-        return float(U.square().sum()) / (4 * problem.ridge)
-    best, value = problem.regularizer.prox(point, step)
-    inner = float((U * best).sum() - problem.ridge * best.square().sum() - value)
-    # an inexact prox falls short of the maximum by at most its own gap
-    slack = 0.0
-    if not problem.regularizer.exact_prox:
-        slack = 2 * problem.ridge * problem.regularizer.prox_gap(point, step)
-    return inner + slack

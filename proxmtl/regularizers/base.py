@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from proxmtl.regularizers.smoothed import Smoothed
+    from proxmtl.regularizers.splitting import Splitting
 
 __all__ = [
     "COMBINATIONS",
@@ -203,6 +204,23 @@ class Regularizer(ABC):
     def for_parameter(self, W: Tensor) -> Regularizer:
         """The same penalty in the form that sums with others best, for the shape of ``W``."""
         return self
+
+    @property
+    def split(self) -> Splitting | None:
+        """The penalty as a norm of a linear image, if its own prox is the dearer of the two."""
+        return None
+
+    def ridged_conjugate(self, U: Tensor, ridge: float) -> float:
+        """``(R + ridge ||.||^2)*(U)``, whose maximiser is ``prox_{R/2ridge}(U / 2ridge)``.
+
+        Where that prox is inexact, an upper bound.
+        """
+        step = 1 / (2 * ridge)
+        point = U * step
+        best, value = self.prox(point, step)
+        inner = float((U * best).sum() - ridge * best.square().sum() - value)
+        # an inexact prox falls short of the maximum by at most its own gap
+        return inner if self.exact_prox else inner + 2 * ridge * self.prox_gap(point, step)
 
     def dual_norm(self, U: Tensor, at: Tensor | None = None) -> float:
         """Dual norm of ``R`` at ``U``, strength included: ``R*(U) = 0`` iff it is ``<= 1``.

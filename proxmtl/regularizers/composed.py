@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -70,6 +71,17 @@ class Composed(Regularizer):
         the projection is known.
         """
         return Z - self.inner.prox(Z, 1.0)[0]
+
+    @property
+    def split(self) -> Self:  # type: ignore[override]
+        return self
+
+    def settled(self, W: Tensor, Z: Tensor) -> Tensor:
+        """``W``: what ``K`` maps to zero is not a set of entries."""
+        return W
+
+    def certified_by(self, Z: Tensor) -> None:
+        """Nothing more: certificates are those of the prox, or of the subclass."""
 
     def is_coercive(self, W: Tensor) -> bool:
         """Unless the subclass knows better: ``K`` may have a null space."""

@@ -13,6 +13,7 @@ from proxmtl.numerics import unit_of
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
 from proxmtl.regularizers.group_norm import GroupNorm
 from proxmtl.regularizers.overlap_dual import OverlapDual
+from proxmtl.regularizers.splitting import Memberships
 
 __all__ = ["OverlappingGroupL2"]
 
@@ -83,6 +84,11 @@ class OverlappingGroupL2(GroupNorm):
         """Solver of the dual of the prox."""
         return OverlapDual(self.layout, self.gap, self._most_sweeps)
 
+    @cached_property
+    def split(self) -> Memberships | None:  # type: ignore[override]
+        """Disjoint groups of copies; None for a tree, whose prox is one sweep."""
+        return None if self.groups.is_tree else Memberships(self)
+
     @property
     def exact_prox(self) -> bool:  # type: ignore[override]
         """One sweep of a tree of groups is exact."""
@@ -110,7 +116,7 @@ class OverlappingGroupL2(GroupNorm):
         rows, restore = self.layout.rows(W)
         grads, _ = self.layout.rows(grad)
         bound, norms = self._bound(rows, self.strength), self.layout.norms(rows)
-        pulled = grads + self.layout.scatter(self._pull(rows, bound, norms), self.groups.n_items)
+        pulled = grads + self.layout.scatter(self.pull(rows, norms), self.groups.n_items)
         zero_groups = torch.where(norms == 0, bound, 0.0)
         return restore(self.dual.solve(pulled, zero_groups, screen=True).primal)
 
@@ -156,8 +162,9 @@ class OverlappingGroupL2(GroupNorm):
         """Radius of each ball, (slices, groups)."""
         return self.layout.bounds(scale, rows).expand(len(rows), -1)
 
-    def _pull(self, rows: Tensor, bound: Tensor, norms: Tensor) -> Tensor:
-        """Subgradient of each group that is not zero, by membership."""
+    def pull(self, rows: Tensor, norms: Tensor) -> Tensor:
+        """Subgradient of each group that is not zero, by membership, given the groups' norms."""
+        bound = self._bound(rows, self.strength)
         members, group_of = self.layout.indices(rows.device)
         # the direction first: the bound over a tiny norm is infinite
         direction = rows[:, members] / torch.where(norms == 0, 1.0, norms)[:, group_of]
@@ -171,16 +178,20 @@ class OverlappingGroupL2(GroupNorm):
         dual of the prox of ``at + u`` may, which deals out anew.
         """
         bound, norms = self._bound(rows, self.strength), self.layout.norms(at)
-        pull = self._pull(at, bound, norms)
+        pull = self.pull(at, norms)
         left = rows - self.layout.scatter(pull, self.groups.n_items)
         zero_groups = torch.where(norms == 0, bound, 0.0)
-        known = self._decomposition_norm(rows, pull + self.dual.solve(left, zero_groups).dual)
+        known = self.decomposition_norm(rows, pull + self.dual.solve(left, zero_groups).dual)
         if known <= 1:
             return known
         anew = self.dual.solve(at + rows, bound, near=at)
-        return min(known, self._decomposition_norm(rows, anew.dual))
+        return min(known, self.decomposition_norm(rows, anew.dual))
 
-    def _decomposition_norm(self, rows: Tensor, dual: Tensor) -> float:
+    def decomposition_norm(self, rows: Tensor, dual: Tensor) -> float:
+        """Upper bound on the dual norm by vectors of the groups, (slices, memberships).
+
+        What is missing of their sum is dealt out evenly.
+        """
         return float(self._decomposition_norms(rows, dual).amax()) if len(rows) else 0.0
 
     def _decomposition_norms(self, rows: Tensor, dual: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from proxmtl.solvers.coordinate_newton import CoordinateNewton
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.mfista import MFISTA
 from proxmtl.solvers.newton_cholesky import NewtonCholesky
+from proxmtl.solvers.pdhg import PDHG
 from proxmtl.solvers.prox_newton import ProxNewton
 from proxmtl.solvers.quasi_newton import LBFGS
 from proxmtl.state import State
@@ -42,6 +43,7 @@ TABLE = {
     "ridge": Row(LBFGS, "smooth, and one sketch of the features serves all tasks", 50, 30),
     "sparse": Row(CoordinateNewton, "coordinate descent on working sets", 50, 8),
     "bent": Row(MFISTA, "monotone steps where the penalty is not convex", 10, 60),
+    "overlap": Row(PDHG, "linear in the memberships, where a prox may take many sweeps", 10, 200),
     "large": Row(ProxNewton, "Newton steps on working sets of features beyond caches", 10, 40),
     "tall": Row(FISTA, "accelerated steps, with more labels of a task than features", 10, 30),
     "wide": Row(FISTA, "accelerated steps, with fewer labels of a task than features", 10, 120),
@@ -72,8 +74,9 @@ def choose(
     by a cost model, else :class:`LBFGS`. For an L1 penalty on sparse features
     :class:`CoordinateNewton`, unless its loops can't be compiled (numba is missing or fails, or
     another backend was asked for). For one on large dense features of a single task, more than
-    labels, :class:`ProxNewton`. For all other problems :class:`FISTA`, which takes every
-    convex penalty, and :class:`MFISTA` for penalties that are not convex. The choice depends on the
+    labels, :class:`ProxNewton`. For overlapping groups with many memberships :class:`PDHG`. For all
+    other problems :class:`FISTA`, which takes every convex penalty, and :class:`MFISTA` for
+    penalties that are not convex. The choice depends on the
     problem and these packages, not on the speed of the machine.
 
     Parameters
@@ -105,6 +108,8 @@ def _class_of(problem: Problem, most: float) -> str:
         return "sparse"
     if not all(term.is_convex for term in getattr(problem, "terms", ())):
         return "bent"
+    if PDHG.serves(problem):
+        return "overlap"
     weights = problem.design.split(problem.zeros())[0]
     if _is_large(problem, weights):
         return "large"

@@ -206,7 +206,7 @@ class Regularizer(ABC):
         return self
 
     @property
-    def split(self) -> Splitting | None:
+    def splitting(self) -> Splitting | None:
         """The penalty as a norm of a linear image, if its own prox is the dearer of the two."""
         return None
 

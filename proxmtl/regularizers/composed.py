@@ -73,7 +73,7 @@ class Composed(Regularizer):
         return Z - self.inner.prox(Z, 1.0)[0]
 
     @property
-    def split(self) -> Self:  # type: ignore[override]
+    def splitting(self) -> Self:
         return self
 
     def settled(self, W: Tensor, Z: Tensor) -> Tensor:

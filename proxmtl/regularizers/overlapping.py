@@ -85,7 +85,7 @@ class OverlappingGroupL2(GroupNorm):
         return OverlapDual(self.layout, self.gap, self._most_sweeps)
 
     @cached_property
-    def split(self) -> Memberships | None:  # type: ignore[override]
+    def splitting(self) -> Memberships | None:
         """Disjoint groups of copies; None for a tree, whose prox is one sweep."""
         return None if self.groups.is_tree else Memberships(self)
 

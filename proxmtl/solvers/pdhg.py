@@ -48,7 +48,7 @@ class PDHG(PointSolver[PDHGState]):
     s K_i (2 x+ - x))``, with ``1/t = margin Lip + s sum_i ||K_i||^2``. The prox of the conjugate is
     ``v - s prox_{h_i/s}(v/s)``.
 
-    ``g`` is the first penalty that is not :attr:`split <Regularizer.split>` (an indicator, if there
+    ``g`` is the first penalty that is not :attr:`split <Regularizer.splitting>` (an indicator, if there
     is one) plus the ridge. Each other penalty is an ``h_i``, with ``K_i = 1`` if it is not split;
     but if none is and the sum of all has a prox in closed form, ``g`` is that sum. An iteration
     costs one pass and one prox of each ``g`` and ``h_i``, without an inner loop.
@@ -101,7 +101,7 @@ class PDHG(PointSolver[PDHGState]):
     def serves(problem: Problem) -> bool:
         """Whether overlapping groups with many memberships are the only penalty but a ridge."""
         terms = problem.terms
-        split = terms[0].split if len(terms) == 1 and not problem.smooth_terms else None
+        split = terms[0].splitting if len(terms) == 1 and not problem.smooth_terms else None
         return isinstance(split, Memberships) and split.size >= MANY
 
     def init(self, problem: Problem, x0: Tensor) -> PDHGState:
@@ -208,8 +208,8 @@ class _Split(NamedTuple):
 
 
 def _split(problem: Problem) -> _Split:
-    parts = [term.split for term in problem.terms if term.split is not None]
-    plain = [term for term in problem.terms if term.split is None]
+    parts = [term.splitting for term in problem.terms if term.splitting is not None]
+    plain = [term for term in problem.terms if term.splitting is None]
     # an indicator goes first: the prox of g keeps the iterates in its set
     plain.sort(key=lambda term: not term.is_constraint)
     whole = problem.regularizer

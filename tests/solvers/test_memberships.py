@@ -77,7 +77,7 @@ def test_the_dual_norm_by_any_decomposition_is_an_upper_bound():
     norm = pm.OverlappingGroupL2(groups(), 1.3, axis=0)
     g = torch.Generator().manual_seed(1)
     U = torch.randn(ITEMS, SLICES, generator=g, dtype=torch.float64)
-    split = norm.split
+    split = norm.splitting
     some = 0.1 * torch.randn(split.forward(U).shape, generator=g, dtype=torch.float64)
     assert split.certified_by(some).dual_norm(U) >= norm.dual_norm(U) * (1 - 1e-6)
 
@@ -86,7 +86,7 @@ def test_the_image_has_the_value_of_the_norm_and_its_transpose():
     norm = pm.OverlappingGroupL2(groups(), 1.3, axis=0)
     g = torch.Generator().manual_seed(1)
     W = torch.randn(ITEMS, SLICES, generator=g, dtype=torch.float64)
-    split = norm.split
+    split = norm.splitting
     image = split.forward(W)
     torch.testing.assert_close(split.inner.value(image), norm.value(W))
     Z = torch.randn(image.shape, generator=g, dtype=torch.float64)
@@ -97,8 +97,8 @@ def test_the_image_has_the_value_of_the_norm_and_its_transpose():
 
 def test_a_tree_keeps_its_prox():
     tree = pm.Groups.from_lists([[0, 1, 2, 3], [0, 1], [3]], 4)
-    assert pm.OverlappingGroupL2(tree, 1.0).split is None
-    assert isinstance(pm.OverlappingGroupL2(groups(), 1.0).split, Memberships)
+    assert pm.OverlappingGroupL2(tree, 1.0).splitting is None
+    assert isinstance(pm.OverlappingGroupL2(groups(), 1.0).splitting, Memberships)
 
 
 def test_zeros_that_raise_the_objective_are_not_taken():

@@ -48,9 +48,9 @@ class PDHG(PointSolver[PDHGState]):
     s K_i (2 x+ - x))``, with ``1/t = margin Lip + s sum_i ||K_i||^2``. The prox of the conjugate is
     ``v - s prox_{h_i/s}(v/s)``.
 
-    ``g`` is the first penalty that is not :attr:`split <Regularizer.splitting>` (an indicator, if there
-    is one) plus the ridge. Each other penalty is an ``h_i``, with ``K_i = 1`` if it is not split;
-    but if none is and the sum of all has a prox in closed form, ``g`` is that sum. An iteration
+    ``g`` is the first penalty without a :attr:`~Regularizer.splitting` (an indicator, if there is
+    one) plus the ridge. Each other penalty is an ``h_i``, with ``K_i = 1`` if it has none;
+    but if none has and the sum of all has a prox in closed form, ``g`` is that sum. An iteration
     costs one pass and one prox of each ``g`` and ``h_i``, without an inner loop.
 
     Split are :class:`Composed` penalties, and :class:`OverlappingGroupL2` unless its groups form a

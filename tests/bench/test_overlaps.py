@@ -1,4 +1,4 @@
-"""The problems of bench/scale/overlaps.py at a small size: both solvers come to the same objective."""
+"""The problems of bench/scale/overlaps.py at a small size: the solvers agree."""
 
 import pytest
 

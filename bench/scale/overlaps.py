@@ -54,7 +54,6 @@ CASES = {
         ("features", 100_000, 0.5),
         ("features", 100_000, 0.1),
         ("tasks", 10_000, 0.5),
-        ("tasks", 100_000, 0.5),
     ]
 }
 """What the groups are of, their number, and the share of the critical strength."""

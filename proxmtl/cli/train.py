@@ -179,18 +179,6 @@ def train(
       --side 128 --shared-stages 9 --frozen-stages 4 --channels-last --learning-rate 0.001
     """
     options.refuse_ignored(ctx)
-    for path, right, what in (
-        (images.images, images.images.is_dir(), "no such folder; give the folder of the images"),
-        (images.labels, images.labels.is_file(), "no such file; check the path to the labels"),
-        (
-            images.groups,
-            images.groups is None or images.groups.is_file(),
-            "no such file; check the path to the groups",
-        ),
-    ):
-        if not right:
-            raise ValueError(f"{path}: {what}.")
-
     from proxmtl.cli.training import Request, run_training
 
     run_training(

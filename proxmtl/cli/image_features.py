@@ -293,8 +293,9 @@ def _labelled(samples: SampleOptions, match: MatchOptions) -> tuple[list[str], l
     if read.ids is None or read.counted:
         raise InputError(
             samples.labels,
-            "has no column of file names, by which its rows would be those of images; add one, "
-            "called 'image', or name it by --id-column.",
+            "has no column of file names, by which its rows would be those of images, but only "
+            f"attributes ({', '.join(map(repr, read.names[:5]))}{', ...' if read.names[5:] else ''}"
+            "); add one, called 'image', or name it by --id-column.",
         )
     if not match.min_positives:
         check_classes(samples.labels, read.values[:n_fitted], read.names)

@@ -150,6 +150,7 @@ def train(
         bool,
         typer.Option("--tensorboard", help="Also write event files (needs 'proxmtl\\[logs]')."),
     ] = False,
+    report: options.Report = None,
     force: Annotated[
         bool, typer.Option("--force", help="Start over, replacing the run in the folder.")
     ] = False,
@@ -179,6 +180,10 @@ def train(
       --side 128 --shared-stages 9 --frozen-stages 4 --channels-last --learning-rate 0.001
     """
     options.refuse_ignored(ctx)
+
+    from proxmtl.cli.run_page import wants_page
+
+    page = wants_page(report, default=False)
     from proxmtl.cli.training import Request, run_training
 
     run_training(
@@ -186,4 +191,5 @@ def train(
         out,
         force=force,
         tensorboard=tensorboard,
+        page=page,
     )

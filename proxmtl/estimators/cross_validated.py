@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from proxmtl.estimators.alone import without_sharing
 from proxmtl.estimators.base import Array, LinearModel
-from proxmtl.estimators.clusters import groups_for, is_auto
+from proxmtl.estimators.clusters import GroupsOfFolds, groups_for, is_auto
 from proxmtl.estimators.convex import minimised
-from proxmtl.estimators.grouping import part_of, resolve_groups
+from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.paths import alone_beside, followed
@@ -155,7 +155,7 @@ class OwnSearch(LinearModel):
             "reduction": self.reduction,
         }
 
-        groups_in, searches = _GroupsOfFolds(groups), itertools.count()
+        groups_in, searches = GroupsOfFolds(groups), itertools.count()
 
         def run(paths: list[list[Pair]]) -> Searched:
             folds = folds_of(X, labels, splits, standardize=given.standardize, **options)
@@ -361,22 +361,6 @@ def _of_each(
         for all_of_them, own in zip((coef, intercept), fitted, strict=True):
             all_of_them[..., mine] = own[..., mine]
     return coef, intercept
-
-
-@dataclass
-class _GroupsOfFolds:
-    """Groups of a training part's attributes: the given ones, or clusters of that part (cached)."""
-
-    given: Groups | None
-    found: dict[bytes, Groups] = field(default_factory=dict)
-
-    def __call__(self, fold: Fold) -> Groups:
-        if self.given is not None:
-            return part_of(self.given, fold.columns)
-        rows = fold.test.tobytes()
-        if rows not in self.found:
-            self.found[rows] = groups_for("auto", fold.problem, fold.sample_weight, None)
-        return self.found[rows]
 
 
 class SharedSearch(SharedScores, OwnSearch):

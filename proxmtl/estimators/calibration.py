@@ -124,7 +124,7 @@ class _Labels:
 
     def sums(self, values: Array) -> Array:
         """Sums over the labels of each attribute, (M,)."""
-        return np.bincount(self.m, values, self.n_attributes)
+        return np.bincount(self.m, values, self.n_attributes).astype(np.float64, copy=False)
 
 
 def _fitted(labels: _Labels, pivot: Array, centre: Array) -> tuple[Array, Array, float]:

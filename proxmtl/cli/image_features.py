@@ -127,7 +127,8 @@ def _features(
                 _make(found, network, path, options, identity)
                 source = source_of(images, found)  # of the images as they were used
                 write_sealed(record_of(path), {**identity, "source": list(source)})
-                say_note(f"features are kept in {path}, for further runs on these images")
+                if options.features_file is None:
+                    say_note(f"features are kept in {path}, for further runs on these images")
     note_source(source)
     bad = sorted(set(found.ids).difference(read_ids(ids_sidecar(path))))
     say_skipped(missing, bad)

@@ -98,8 +98,10 @@ def write_fitted(
     def score() -> None:
         scores.append(scores_of(model, rows_of(data.X, scored)))
         alone = getattr(model, "single_task_", None)
-        shares = alone is not None and model.sharing_.any()
-        scores.append(scores_of(alone, rows_of(data.X, scored)) if shares else None)
+        if alone is not None and model.sharing_.any():
+            scores.append(scores_of(alone, rows_of(data.X, scored)))
+        else:
+            scores.append(None)
         table = attribute_metrics(scores[0], data.Y[scored], data.names)
         tables["model"] = with_fitted_labels(table, data.Y[train])
 

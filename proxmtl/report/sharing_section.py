@@ -64,10 +64,11 @@ def _pair(run: ReportedRun) -> tuple[Model, Model] | None:
     held_out, report = run.held_out, run.sharing
     if held_out is None or held_out.alone is None or report is None:
         return None
-    columns = np.flatnonzero(report["shared"].to_numpy(bool))
-    if not len(columns):
+    columns = [m for m, shared in enumerate(report["shared"].tolist()) if shared]
+    if not columns:
         return None
-    both = held_out.of([int(column) for column in columns])
+    both = held_out.of(columns)
+    assert both.alone is not None
     names = [str(run.names[column]) for column in columns]
     found = []
     for label, scores in ((ALONE, both.alone), (SHARING, both.scores)):
